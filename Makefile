@@ -1,0 +1,76 @@
+# Everything a developer or CI runs. `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help generate test check types lint drift engine-test snapshots lock clean
+
+PYTHON ?= python3
+OUT    ?= generated
+SPEC   ?= specs/kiwari.yaml
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := uv==0.13.9
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+generate: $(VENV)/runtime ## write the pipeline of specs/kiwari.yaml (SPEC=) into generated/ (OUT=)
+	@$(BIN)/python -m kiwari_ci generate $(SPEC) --out $(OUT)
+
+test: $(VENV)/dev ## run the tests, without the engine's
+	$(BIN)/pytest -n auto --dist worksteal
+
+types: $(VENV)/dev
+	$(BIN)/mypy
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check
+
+drift: $(VENV)/runtime
+	$(BIN)/python -m kiwari_ci check specs/kiwari.yaml --out generated
+
+check: lint types drift test ## what CI runs: lint, types, drift, tests
+
+engine-test: $(VENV)/dev ## deploy for real: own dockerd, registry and sshd in a network namespace (root)
+	$(BIN)/pytest tests/engine
+
+# pytest-snapshot fails an updating run on purpose; the second run proves that the new goldens hold.
+snapshots: $(VENV)/dev ## rewrite the expected trees of tests/cases, and show what changed
+	-$(BIN)/pytest -n auto -q --snapshot-update --allow-snapshot-deletion
+	$(BIN)/pytest -n auto -q
+	@git --no-pager diff --stat --patch -- ':(glob)tests/**/expected/**'
+	@git status --short -- tests
+
+lock: ## remake the locks of pyproject.toml and the npm checkers (UPGRADE=--upgrade)
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/pip install --quiet --disable-pip-version-check $(UV)
+	$(call compile,pyproject.toml --group build,requirements.txt)
+	$(call compile,pyproject.toml --group build --group dev --constraints requirements.txt,requirements-dev.txt)
+	$(call compile,--group ci,.ci/requirements.txt)
+	cd tests/checkers && npm install --package-lock-only
+
+compile = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE) $(1) -o $(2)
+
+clean: ## remove the environment and every cache
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache tests/checkers/node_modules
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# The environment: made once, brought up to date when the requirements change, never asking the network otherwise.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { $(PYTHON) --version; echo 'kiwari-ci needs Python 3.11 or newer: make PYTHON=python3.12'; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/runtime: requirements.txt pyproject.toml | $(VENV)/bin/python
+	$(call install,requirements.txt)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev: requirements-dev.txt $(VENV)/runtime
+	$(call install,requirements-dev.txt)
+	@touch $@
+
+install = $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement $(1)
+
+# `make .venv` makes it with everything in it.
+.PHONY: $(VENV)
+$(VENV): $(VENV)/dev

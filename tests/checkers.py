@@ -1,0 +1,203 @@
+"""The outside checkers. Each takes many files, reads them in one go and returns what it says by line: [] is silence.
+
+A checker that is not installed raises Missing; `.ci/install` installs those that `make` does not.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+HERE = Path(__file__).with_suffix("")
+NODE_MINIMUM = 20  # what @actions/languageservice asks for
+
+# What a step's `shell` turns on; without one it is bash, too.
+OPTIONS = {"bash": "set -eo pipefail", "sh": "set -e", None: "set -e"}
+
+Checker = Callable[[Sequence[Path]], list[str]]
+
+
+class Missing(Exception):
+    """A checker is not installed here."""
+
+
+def zizmor(workflows: Sequence[Path]) -> list[str]:
+    """Security audits, the strictest persona, nothing ignored, never online."""
+    flags = ["--offline", "--persona", "auditor", "--no-config", "--no-ignores", "--strict-collection"]
+    return _said([_tool("zizmor"), "--quiet", "--format", "github", *flags], workflows)
+
+
+def workflow_schema(workflows: Sequence[Path]) -> list[str]:
+    """The JSON Schema of GitHub's workflows."""
+    return _said([_tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows"], workflows)
+
+
+def compose_schema(stacks: Sequence[Path]) -> list[str]:
+    """The JSON Schema of Compose files."""
+    return _said([_tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec"], stacks)
+
+
+def actionlint(workflows: Sequence[Path]) -> list[str]:
+    """The Go program, without its calls of shellcheck: ours uses no exclusions."""
+    return _said([_tool("actionlint"), "-oneline", "-shellcheck=", "-pyflakes="], workflows)
+
+
+def workflow_parser(workflows: Sequence[Path]) -> list[str]:
+    """GitHub's own parser, the TypeScript sister of the one that runs workflows."""
+    return _said([*_node(), "parser"], workflows)
+
+
+def language_service(workflows: Sequence[Path]) -> list[str]:
+    """GitHub's own language service: what its editor underlines, warnings too."""
+    return _said([*_node(), "service"], workflows)
+
+
+def yamllint(files: Sequence[Path]) -> list[str]:
+    """Warnings count; the settings are the repository's."""
+    return _said([_tool("yamllint"), "-s", "-f", "parsable", "-c", str(ROOT / ".yamllint")], files)
+
+
+def shellcheck(files: Sequence[Path]) -> list[str]:
+    """Every script, and every `run` body of a workflow, in the dialect of its shell."""
+    tool, found = _tool("shellcheck"), list[str]()
+    with _laid_out(files) as (folder, scripts):
+        for shell in sorted({script.shell for script in scripts}):
+            names = [Path(script.name) for script in scripts if script.shell == shell]
+            found += _said([tool, "--norc", "-f", "gcc", "-s", shell], names, cwd=folder)
+    return found
+
+
+def shell_syntax(files: Sequence[Path]) -> list[str]:
+    """`bash -n`: the shell itself reads every script and every `run` body."""
+    with _laid_out(files) as (folder, scripts):
+        return [line for script in scripts for line in _said([script.shell, "-n"], [Path(script.name)], cwd=folder)]
+
+
+def compose_config(stacks: Sequence[Path]) -> list[str]:
+    """`docker compose config`, beside empty env files; only what .env.example names has a value."""
+    if subprocess.run([_tool("docker"), "compose", "version"], capture_output=True).returncode:
+        raise Missing("docker compose (.ci/install-engine)")
+    return [line for stack in stacks for line in _config(stack)]
+
+
+def findings(checker: Checker, files: Sequence[Path]) -> list[str]:
+    """What it says; a test whose checker is missing is skipped, and fails where CI=true."""
+    try:
+        return checker(files)
+    except Missing as missing:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"not installed: {missing}")
+
+
+WORKFLOWS: list[Checker] = [
+    zizmor,
+    workflow_schema,
+    actionlint,
+    workflow_parser,
+    language_service,
+    yamllint,
+    shellcheck,
+    shell_syntax,
+]
+STACKS: list[Checker] = [compose_schema, compose_config, yamllint]
+SCRIPTS: list[Checker] = [shellcheck, shell_syntax]
+
+
+@dataclass(frozen=True)
+class Script:
+    """Shell text and who reads it.
+
+    `a/b.yml:job.2` names the body of a job's third step; its first line is the options that GitHub gives the shell
+    (https://docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idstepsshell).
+    """
+
+    name: str
+    text: str
+    shell: str
+
+
+def scripts_of(file: Path) -> Iterator[Script]:
+    """The file itself, or each `run` body of a workflow whose shell is bash or sh."""
+    name = str(file.relative_to(ROOT) if file.is_relative_to(ROOT) else file).lstrip("/")
+    text = file.read_text()
+    if file.suffix not in (".yml", ".yaml"):
+        yield Script(name, text, "bash" if "bash" in text.partition("\n")[0] else "sh")
+        return
+    workflow = yaml.safe_load(text)
+    for job_id, job in workflow["jobs"].items():
+        for index, step in enumerate(job.get("steps", [])):
+            shell = step.get("shell") or _default_shell(job) or _default_shell(workflow)
+            if "run" in step and shell in OPTIONS:
+                yield Script(f"{name}:{job_id}.{index}", f"{OPTIONS[shell]}\n{step['run']}", shell or "bash")
+
+
+def _default_shell(node: Mapping[str, Any]) -> str | None:
+    shell: str | None = node.get("defaults", {}).get("run", {}).get("shell")
+    return shell
+
+
+@contextmanager
+def _laid_out(files: Iterable[Path]) -> Iterator[tuple[Path, list[Script]]]:
+    """Write each script under its name into a scratch folder: what a tool says of it then begins with that name."""
+    with tempfile.TemporaryDirectory() as scratch:
+        scripts = [script for file in files for script in scripts_of(file)]
+        for script in scripts:
+            path = Path(scratch, script.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(script.text)
+        yield Path(scratch), scripts
+
+
+def _config(stack: Path) -> list[str]:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(shutil.copytree(stack.parent, scratch, dirs_exist_ok=True))
+        for env_file in _env_files(stack):
+            (folder / env_file).touch()
+        example = folder / ".env.example"
+        names = re.findall(r"^(\w+)=", example.read_text(), re.MULTILINE) if example.exists() else []
+        environment = os.environ | dict.fromkeys(names, "stand-in")
+        said = _said(["docker", "compose", "config", "--quiet"], [], cwd=folder, env=environment)
+        return [f"{stack}: {line}" for line in said]
+
+
+def _env_files(stack: Path) -> Iterator[str]:
+    for service in yaml.safe_load(stack.read_text())["services"].values():
+        files = service.get("env_file", [])
+        for file in [files] if isinstance(files, str) else files:
+            yield file if isinstance(file, str) else file["path"]
+
+
+def _tool(name: str) -> str:
+    """Find a program, the environment's own first; Missing says how to get it."""
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if not found:
+        raise Missing(f"{name} (.ci/install)")
+    return found
+
+
+def _node() -> list[str]:
+    node = _tool("node")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.lstrip("v").split(".")[0]) < NODE_MINIMUM or not (HERE / "node_modules").exists():
+        raise Missing(f"Node {NODE_MINIMUM} with what tests/checkers/package.json names (.ci/install)")
+    return [node, "--no-warnings", str(HERE / "github.mjs")]
+
+
+def _said(
+    argv: Sequence[str], files: Sequence[Path], cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> list[str]:
+    """Run a checker: its lines when it fails or complains; what it prints of a success is no finding."""
+    done = subprocess.run([*argv, *map(str, files)], cwd=cwd, env=env, capture_output=True, text=True)
+    if not done.returncode:
+        return done.stderr.splitlines()
+    return (done.stdout + done.stderr).splitlines() or [f"{argv[0]} ended with {done.returncode} and said nothing"]
