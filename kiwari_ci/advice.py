@@ -1,0 +1,55 @@
+"""What works but could be safer or simpler, each with the one line of the spec that changes it."""
+
+import re
+from collections.abc import Iterator
+
+from kiwari_ci import resolve
+from kiwari_ci.problems import Problem
+from kiwari_ci.source import Loc, Source
+from kiwari_ci.spec import Spec
+from kiwari_ci.validation import at_key
+
+Advice = Iterator[tuple[Loc, str, str, str]]
+
+
+def of_spec(source: Source, given: Spec) -> list[Problem]:
+    """Advice for a sound spec; it never fails anything."""
+    found = [*_moving(given), *_databases(given), *_env_files(given), *_keys(given)]
+    return [at_key(source, loc, rule, words, hint, severity="advice") for loc, rule, words, hint in found]
+
+
+def _moving(given: Spec) -> Advice:
+    if given.project.runner.endswith("-latest"):
+        words = f"`{given.project.runner}` moves to another system some day"
+        yield ("project", "runner"), "moving-runner", words, "runner: ubuntu-24.04"
+    for name, server in given.databases.items():
+        if re.search(r"(^[^:@]+|:latest)$", server.image):
+            words = f"`{server.image}` moves to another major version some day"
+            yield ("databases", name, "image"), "moving-image", words, "image: postgres:17-alpine"
+
+
+def _databases(given: Spec) -> Advice:
+    proxied = {host.proxy.network for host in given.hosts.values()}
+    for name, server in given.databases.items():
+        if server.network in proxied:
+            words = f"everything on the network `{server.network}` can reach the database, the proxy too"
+            hint = f"leave out `network`: the server gets `{name}`, which only its users join"
+            yield ("databases", name, "network"), "shared-network", words, hint
+
+
+def _env_files(given: Spec) -> Advice:
+    for name, place in given.environments.items():
+        if place.env_file and len(resolve.services_of(given, name)) > 1:
+            words = f"every service of {name} reads every secret in `{place.env_file}`"
+            hint = "leave out `env_file`: each service gets its own"
+            yield ("environments", name, "env_file"), "shared-env-file", words, hint
+
+
+def _keys(given: Spec) -> Advice:
+    seen: dict[str, str] = {}
+    for name in given.environments:
+        key = resolve.settings_of(given, name)["key"].name
+        other = seen.setdefault(key, name)
+        if other != name:
+            words = f"the key `{key}` of {other} deploys {name}, too"
+            yield ("environments", name), "shared-key", words, f"key: {{secret: {resolve.variable(name)}_SSH_KEY}}"

@@ -1,0 +1,36 @@
+"""The one way down: read → validate → rules → resolve → render."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kiwari_ci import advice, resolve, rules, source, validation
+from kiwari_ci.plan import Plan
+from kiwari_ci.problems import Faults, Problem, in_order
+from kiwari_ci.render import render
+from kiwari_ci.spec import Spec
+from kiwari_ci.tree import Tree
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A sound spec: what it says, what follows from it, and advice."""
+
+    spec: Spec
+    plan: Plan
+    advice: list[Problem]
+
+
+def decide(path: Path) -> Decided:
+    """Read a spec and decide everything; raises Faults."""
+    read = source.read(path)
+    given, faults = validation.validate(read)
+    faults += rules.of_text(read) + (rules.of_spec(read, given) if given else [])
+    if given is None or faults:
+        raise Faults(faults)
+    return Decided(given, resolve.resolve(given, path.name, read.text), in_order(advice.of_spec(read, given)))
+
+
+def build(path: Path) -> tuple[Plan, Tree]:
+    """Read a spec and print everything that follows from it; raises Faults."""
+    plan = decide(path).plan
+    return plan, render(plan)

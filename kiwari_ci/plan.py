@@ -1,0 +1,271 @@
+"""What will be written, every name and default decided: all that a template knows.
+
+Nothing here is optional: what does not apply is an empty string or an empty tuple.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Action:
+    """A pinned action: `uses` is owner/name@commit, `version` the tag of that commit."""
+
+    uses: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value that GitHub keeps: its variable in a step's env, the expression that reads it, and its kind for `gh`.
+
+    The job's own token is kept nowhere: its kind is empty.
+    """
+
+    name: str
+    expression: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A line of a path filter; `why` is there for those that the spec does not name."""
+
+    pattern: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A step that installs a language; `no_cache` is the input that turns its cache off."""
+
+    title: str
+    action: Action
+    option: str
+    value: str
+    no_cache: str
+
+
+@dataclass(frozen=True)
+class Test:
+    """The tests of a service; the script ends in a newline."""
+
+    setups: tuple[Setup, ...]
+    working_directory: str
+    run: str
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A service as it runs in one environment: one container."""
+
+    service: str
+    container: str
+    repository: str
+    tag: str
+    port: int
+    health: str
+    health_path: str
+    health_status: int
+    promoted_from: str
+    domain: str
+    websocket: str
+    networks: tuple[str, ...]
+    env_file: str
+    variable: str
+
+
+@dataclass(frozen=True)
+class EnvLine:
+    """A line of an env file: the value is what the example shows."""
+
+    key: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class EnvGroup:
+    """The lines of one service."""
+
+    title: str
+    lines: tuple[EnvLine, ...]
+
+
+@dataclass(frozen=True)
+class EnvFile:
+    """An env file that the host keeps, and that `<name>.example` shows."""
+
+    name: str
+    groups: tuple[EnvGroup, ...]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A Compose project: the instances of one environment."""
+
+    name: str
+    environment: str
+    instances: tuple[Instance, ...]
+    networks: tuple[str, ...]
+    env_files: tuple[EnvFile, ...]
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """A deploy of one environment over SSH; `settings` are all that the step reads from GitHub."""
+
+    environment: str
+    url: str
+    host: str
+    address: str
+    user: str
+    key: str
+    known_hosts: str
+    token: str
+    token_is_of_job: bool
+    settings: tuple[Setting, ...]
+    setting_names: tuple[str, ...]
+    directory: str
+    stack: Stack
+    public: tuple[Instance, ...]
+    minutes: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A service's source: where its image is kept, and what the image is made of."""
+
+    service: str
+    repository: str
+    filters: tuple[Filter, ...]
+    pathspecs: tuple[str, ...]
+    workflow: str
+    digest_output: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """One environment that a service's workflow deploys to."""
+
+    deploy: Deploy
+    instance: Instance
+    compose_output: str
+
+
+@dataclass(frozen=True)
+class ServiceWorkflow:
+    """Test, build and deploy one service."""
+
+    source: Source
+    branch: str
+    sparse: str
+    tests: tuple[Test, ...]
+    context: str
+    dockerfile: str
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A tag that puts into one environment what another one serves."""
+
+    name: str
+    pattern: str
+    prefix: str
+    tag: str
+    from_environment: str
+    sources: tuple[Source, ...]
+    deploy: Deploy
+
+
+@dataclass(frozen=True)
+class Role:
+    """A database and the role that owns it."""
+
+    environment: str
+    name: str
+    user: str
+    password_variable: str
+    connection_limit: int
+    stack: str
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server with a stack of its own."""
+
+    name: str
+    host: str
+    host_variable: str
+    folder: str
+    image: str
+    volume: str
+    health_test: str
+    network: str
+    owns_network: bool
+    databases: tuple[Role, ...]
+    keys: tuple[str, ...]
+    env_file: EnvFile
+    migrations_directory: str
+    migrations_image: str
+
+
+@dataclass(frozen=True)
+class DeployKey:
+    """A private key, by its secret's name, and the stacks that it may touch."""
+
+    secret: str
+    stacks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Host:
+    """A server and what is placed on it; `folder` is its directory as the login's home sees it."""
+
+    name: str
+    variable: str
+    folder: str
+    address: Setting
+    user: Setting
+    known_hosts: Setting
+    keys: tuple[DeployKey, ...]
+    network: str
+    stacks: tuple[Stack, ...]
+    servers: tuple[Server, ...]
+    sources: tuple[str, ...]
+    env_files: tuple[str, ...]
+    public: tuple[Instance, ...]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The workflow that checks the generated files, and how it gets this tool."""
+
+    requirement: str
+    repository: str
+    commit: str
+    spec_path: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything."""
+
+    project: str
+    repository: str
+    default_branch: str
+    runner: str
+    registry: str
+    actions: dict[str, Action]
+    workflows: tuple[ServiceWorkflow, ...]
+    promotions: tuple[Promotion, ...]
+    drift: Drift
+    stacks: tuple[Stack, ...]
+    servers: tuple[Server, ...]
+    hosts: tuple[Host, ...]
+    tokens: tuple[Setting, ...]
+    domains: tuple[str, ...]
+    served: tuple[Instance, ...]
+    start_title: str
+    migrated: bool
+    spec_text: str

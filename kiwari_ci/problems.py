@@ -1,0 +1,84 @@
+"""What is wrong with a spec, and how it is told: as text, as GitHub annotations, as JSON."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault or advice; line and column count from 1 (0: the whole file), length and column in characters.
+
+    `rule` is its stable short name, `excerpt` the text of the line that it points at.
+    """
+
+    rule: str
+    message: str
+    path: str
+    line: int = 0
+    column: int = 0
+    length: int = 1
+    hint: str = ""
+    severity: Literal["error", "advice"] = "error"
+    excerpt: str = ""
+
+
+class Faults(Exception):  # noqa: N818 - it holds many, and is never one
+    """Everything that is wrong with a spec, found in one pass."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        """Keep the problems in the order in which a reader meets them."""
+        self.problems = in_order(problems)
+        super().__init__(as_text(self.problems))
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Sort by place, each problem once."""
+    return sorted(dict.fromkeys(problems), key=lambda p: (p.path, p.line, p.column, p.rule, p.message))
+
+
+def as_text(problems: Iterable[Problem]) -> str:
+    """For people: place, words, the line with a caret, a hint."""
+    return "\n".join(_text(problem) for problem in problems)
+
+
+def as_github(problems: Iterable[Problem]) -> str:
+    """For a workflow's log: one annotation each.
+
+    Escapes: https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts
+    """
+    return "\n".join(_annotation(problem) for problem in problems)
+
+
+def as_json(problems: Iterable[Problem]) -> str:
+    """For programs: a list of objects with the fields of Problem."""
+    return json.dumps([asdict(problem) for problem in problems], indent=2, ensure_ascii=False)
+
+
+def _text(problem: Problem) -> str:
+    place = ":".join(str(part) for part in (problem.path, problem.line, problem.column) if part)
+    word = "advice: " if problem.severity == "advice" else ""
+    lines = [f"{place}: {word}{problem.message} [{problem.rule}]"]
+    if problem.excerpt.strip():
+        number = str(problem.line)
+        blank = " " * len(number)
+        caret = " " * (problem.column - 1) + "^" + "~" * (problem.length - 1)
+        lines += [f"{blank} |", f"{number} | {problem.excerpt}", f"{blank} | {caret}"]
+    if problem.hint:
+        lines.append(f"hint: {problem.hint}")
+    return "\n".join(lines)
+
+
+def _annotation(problem: Problem) -> str:
+    command = "notice" if problem.severity == "advice" else "error"
+    fields = {"file": problem.path, "line": problem.line, "col": problem.column, "title": problem.rule}
+    properties = ",".join(f"{key}={_escape(str(value), ',:')}" for key, value in fields.items() if value)
+    words = problem.message + (f"\nhint: {problem.hint}" if problem.hint else "")
+    return f"::{command} {properties}::{_escape(words)}"
+
+
+def _escape(text: str, more: str = "") -> str:
+    for character in "%\r\n" + more:
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text

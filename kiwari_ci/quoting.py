@@ -1,0 +1,69 @@
+"""The only ways in which a value gets into a generated file."""
+
+import re
+import shlex
+from collections.abc import Sequence
+
+# Plain for readers of YAML 1.1 and 1.2 alike, also inside [a, b]; a `*` only as a path's last word (`api/**`).
+_PLAIN = re.compile(r"[A-Za-z0-9_./~$(](?:[A-Za-z0-9_./~@+=()'$-]|:(?=[^ ])| (?=[^ #])|(?<=/)\*\*?(?=/|$))*")
+_NUMBER_LIKE = re.compile(r"[-+.0-9][-+.,_:0-9a-fA-FxXoOeE]*|[-+]?\.(inf|nan)", re.IGNORECASE)
+_WORDS = {"", "~", "y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+_NAME = re.compile(r"[A-Za-z0-9_./~@][A-Za-z0-9_./~@:+-]*")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")
+
+
+class Quoted(str):
+    """Text that one of the filters below made: all that a template may print."""
+
+
+def yaml(value: str | int) -> Quoted:
+    """A YAML scalar: plain where every reader agrees that it is this string, in double quotes otherwise."""
+    text = str(value)
+    if isinstance(value, int) or _is_plain(text):
+        return Quoted(text)
+    return Quoted('"' + "".join(_escaped(character) for character in text) + '"')
+
+
+def sh(value: str | Sequence[str]) -> Quoted:
+    """One shell word, or a sequence as several."""
+    return Quoted(shlex.quote(value) if isinstance(value, str) else shlex.join(value))
+
+
+def block(value: str, indent: int) -> Quoted:
+    """A YAML block scalar (`|`, or `|-` when the text does not end in a newline), its lines indented.
+
+    Raises ValueError for text that no block can hold: it is empty, starts with a blank or has control characters.
+    """
+    text = value.removesuffix("\n")
+    if not text.strip() or text[0] in " \t\n" or text[-1] == "\n" or _CONTROL.search(text):
+        raise ValueError(f"no YAML block can hold {value!r}")
+    lines = (" " * indent + line if line else "" for line in text.split("\n"))
+    return Quoted(("|" if value.endswith("\n") else "|-") + "\n" + "\n".join(lines))
+
+
+def text(value: str) -> Quoted:
+    """A line of prose, or what stands between single quotes; raises ValueError for what could end either."""
+    if _CONTROL.search(value) or "\n" in value or "'" in value or "${{" in value:
+        raise ValueError(f"{value!r} is not a line of plain text")
+    return Quoted(value)
+
+
+def name(value: str) -> Quoted:
+    """An identifier, path or address, as it is; raises ValueError when it has any other character."""
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is not a name")
+    return Quoted(value)
+
+
+def _is_plain(text: str) -> bool:
+    if text.lower() in _WORDS or text.endswith((":", " ")) or (text != "." and _NUMBER_LIKE.fullmatch(text)):
+        return False
+    return _PLAIN.fullmatch(text) is not None
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if _CONTROL.match(character) or character in "\t\n":
+        return f"\\u{ord(character):04x}"
+    return character

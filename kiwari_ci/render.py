@@ -1,0 +1,96 @@
+"""Plan → Tree: the Jinja environment, and which template makes which file."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+
+from kiwari_ci import quoting
+from kiwari_ci.plan import Plan
+from kiwari_ci.tree import File, Tree, marker
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class TemplateFault(Exception):  # noqa: N818 - always a bug of ours
+    """A template could not be rendered: names the template and its line."""
+
+
+def render(plan: Plan) -> Tree:
+    """Print a plan: path → file, in the order in which a reader would open them."""
+    tree: Tree = {plan.drift.spec_path: File(plan.spec_text, marked=False)}
+    for path, template, context in _files(plan):
+        text = _render(template, plan, context)
+        tree[path] = File(text, executable=text.startswith("#!"))
+    return tree
+
+
+def _files(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for workflow in plan.workflows:
+        yield f".github/workflows/{workflow.source.workflow}.yml", "github/service-ci.yml.j2", {"workflow": workflow}
+    for promotion in plan.promotions:
+        yield f".github/workflows/{promotion.name}.yml", "github/promote.yml.j2", {"promotion": promotion}
+    yield ".github/workflows/pipeline-drift.yml", "github/pipeline-drift.yml.j2", {}
+    yield ".github/workflows/.gitattributes", "gitattributes.j2", {}
+    yield "deploy/.gitattributes", "gitattributes.j2", {}
+    yield "deploy/bin/deploy", "scripts/deploy.sh.j2", {}
+    for server in plan.servers:
+        yield f"deploy/{server.name}/docker-compose.yml", "compose/database.yml.j2", {"server": server}
+        yield f"deploy/{server.name}/.env.example", "compose/env.example.j2", {"env_file": server.env_file}
+        init = f"deploy/{server.name}/init/init-databases.sh"
+        yield init, "scripts/init-databases.sh.j2", {"server": server}
+    for stack in plan.stacks:
+        yield f"deploy/{stack.name}/docker-compose.yml", "compose/stack.yml.j2", {"stack": stack}
+        for env_file in stack.env_files:
+            yield f"deploy/{stack.name}/{env_file.name}.example", "compose/env.example.j2", {"env_file": env_file}
+    yield "deploy/RUNBOOK.md", "docs/runbook.md.j2", {}
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        finalize=_only_quoted,
+        autoescape=False,  # noqa: S701 - nothing here is HTML; `finalize` refuses what no filter has quoted
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<%=",
+        variable_end_string="%>",
+        comment_start_string="<%#",
+        comment_end_string="%>",
+    )
+    filters = (quoting.yaml, quoting.sh, quoting.block, quoting.name, quoting.text)
+    environment.filters = {filter.__name__: filter for filter in filters}
+    return environment
+
+
+def _only_quoted(value: object) -> object:
+    if not isinstance(value, quoting.Quoted):
+        raise ValueError(f"a template prints {value!r} without a filter")
+    return value
+
+
+def _render(template: str, plan: Plan, context: dict[str, Any]) -> str:
+    try:
+        page = _environment().get_template(template)
+        return page.render(plan=plan, project=plan.project, marker=quoting.Quoted(marker(plan.project)), **context)
+    except (TemplateError, ValueError, TypeError) as error:
+        raise TemplateFault(f"{_place(error, template)}: {error}") from error
+
+
+def _place(error: BaseException, template: str) -> str:
+    """The innermost template line that the error passed through."""
+    place, trace = template, error.__traceback__
+    while trace:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.is_relative_to(TEMPLATES):
+            place = f"{file.relative_to(TEMPLATES)}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    line = getattr(error, "lineno", None)
+    return f"templates/{place}" if line is None else f"templates/{getattr(error, 'name', template)}:{line}"

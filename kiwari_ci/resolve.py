@@ -1,0 +1,477 @@
+"""Spec → Plan: every name, default and expression is decided here, once."""
+
+import re
+
+from kiwari_ci import globs, spec
+from kiwari_ci.pins import PINS
+from kiwari_ci.plan import (
+    Action,
+    Deploy,
+    DeployKey,
+    Drift,
+    EnvFile,
+    EnvGroup,
+    EnvLine,
+    Filter,
+    Host,
+    Instance,
+    Plan,
+    Promotion,
+    Role,
+    Server,
+    ServiceWorkflow,
+    Setting,
+    Setup,
+    Source,
+    Stack,
+    Target,
+    Test,
+)
+
+SETUPS = {
+    "go": ("Set up Go", "actions/setup-go", "go-version", "cache"),
+    "node": ("Set up Node.js", "actions/setup-node", "node-version", "package-manager-cache"),
+    "python": ("Set up Python", "actions/setup-python", "python-version", ""),
+}
+CHANGE_ME = "change-me"
+
+
+def resolve(given: spec.Spec, spec_name: str, spec_text: str) -> Plan:
+    """Decide everything about a spec that the rules found sound; `spec_name` is its file's name."""
+    spec_path = f"specs/{spec_name}"
+    stacks = {name: _stack(given, name) for name in given.environments}
+    servers = tuple(_server(given, name) for name in given.databases)
+    instances = [instance for stack in stacks.values() for instance in stack.instances]
+    tokens = {setting["token"] for setting in (settings_of(given, name) for name in given.environments)}
+    return Plan(
+        project=given.project.name,
+        repository=given.project.repository,
+        default_branch=given.project.default_branch,
+        runner=given.project.runner,
+        registry=given.registry.host,
+        actions={pin.action.split("/")[1].replace("-", "_"): _action(pin.action) for pin in PINS.values()},
+        workflows=tuple(_workflow(given, name, stacks) for name in given.services),
+        promotions=tuple(_promotion(given, name, stacks) for name in given.environments if is_promoted(given, name)),
+        drift=_drift(given, spec_path),
+        stacks=tuple(stacks.values()),
+        servers=servers,
+        hosts=tuple(_host(given, name, stacks, servers) for name in given.hosts),
+        tokens=tuple(token for token in tokens if token.kind),
+        domains=tuple(instance.domain for instance in instances if instance.domain),
+        served=tuple({instance.service: instance for instance in reversed(instances)}[name] for name in given.services),
+        migrated=any(server.migrations_image for server in servers),
+        start_title="Network and PostgreSQL" if servers else "Network",
+        spec_text=spec_text,
+    )
+
+
+# Names that the spec may leave out. The rules ask for them here, too: nobody else derives a name.
+
+
+def services_of(given: spec.Spec, environment: str) -> list[str]:
+    """Services that an environment holds, in the spec's order."""
+    chosen = given.environments[environment].services
+    return [name for name in given.services if chosen is None or name in chosen]
+
+
+def host_of(given: spec.Spec, environment: str) -> str:
+    """The host of an environment: named, or the only one."""
+    return given.environments[environment].host or next(iter(given.hosts))
+
+
+def server_host(given: spec.Spec, server: str) -> str:
+    """The host of a database server: named, or the only one."""
+    return given.databases[server].host or next(iter(given.hosts))
+
+
+def server_of(given: spec.Spec, database: spec.Database) -> str:
+    """The server of a database: named, or the only one."""
+    return database.server or next(iter(given.databases))
+
+
+def stack_name(given: spec.Spec, environment: str) -> str:
+    """Folder and Compose project of an environment."""
+    return given.environments[environment].stack or f"{given.project.name}-{environment}"
+
+
+def container_name(given: spec.Spec, environment: str, service: str) -> str:
+    """Container, Compose service and host name of a service in an environment."""
+    return given.environments[environment].containers.get(service) or f"{given.project.name}-{service}-{environment}"
+
+
+def image_name(given: spec.Spec, service: str) -> str:
+    """An image's name inside the registry's namespace."""
+    return given.services[service].image or f"{given.project.name}-{service}"
+
+
+def image_tag(given: spec.Spec, environment: str) -> str:
+    """The tag of an environment's images."""
+    return given.environments[environment].tag or environment
+
+
+def database_name(given: spec.Spec, environment: str, database: spec.Database) -> str:
+    """The database of an environment."""
+    return database.name or f"{given.project.name}_{environment}".replace("-", "_")
+
+
+def database_user(given: spec.Spec, environment: str, database: spec.Database) -> str:
+    """The role that owns an environment's database."""
+    return database.user or database_name(given, environment, database)
+
+
+def password_variable(given: spec.Spec, environment: str, database: spec.Database) -> str:
+    """The key of the role's password in the server's own env file."""
+    return (
+        database.password.env
+        if database.password
+        else f"{database_user(given, environment, database)}_password".upper()
+    )
+
+
+def env_file(given: spec.Spec, environment: str, service: str) -> str:
+    """The env file of a service: the stack's, or its own."""
+    return given.environments[environment].env_file or f"{container_name(given, environment, service)}.env"
+
+
+def env_value(given: spec.Spec, environment: str, service: str, value: spec.EnvValue) -> str:
+    """A value as the env file's example shows it; empty for what the environment does not have."""
+    place = given.environments[environment]
+    if value.secret:
+        return CHANGE_ME
+    if value.service:
+        return f"http://{container_name(given, environment, value.service)}:{given.services[value.service].port}"
+    if value.domain:
+        domain = place.domains.get(service, "")
+        return domain if value.domain == "name" else f"https://{domain}"
+    if value.database:
+        return _database_value(given, environment, place.database, value.database) if place.database else ""
+    return value.value or ""
+
+
+def paths_of(given: spec.Spec, service: str) -> list[str]:
+    """The path filters of a service's source."""
+    return given.services[service].paths or [f"{service}/**"]
+
+
+def is_promoted(given: spec.Spec, environment: str) -> bool:
+    """Whether an environment re-tags what another one built."""
+    return given.environments[environment].promote is not None
+
+
+def settings_of(given: spec.Spec, environment: str) -> dict[str, Setting]:
+    """What a deploy reads from GitHub: address, user, key, known_hosts and token, in the order of a step's env."""
+    name = host_of(given, environment)
+    host, prefix = given.hosts[name], variable(name)
+    key = given.environments[environment].key or host.key
+    token = given.registry.pull_token.secret
+    return {
+        "address": _setting(host.address, f"{prefix}_HOST"),
+        "user": _setting(host.user, f"{prefix}_USER"),
+        "key": _secret(key.secret if key else f"{prefix}_SSH_KEY"),
+        "known_hosts": _setting(host.known_hosts or spec.Reference(variable=f"{prefix}_KNOWN_HOSTS"), ""),
+        "token": _secret(token) if token else Setting("REGISTRY_TOKEN", "github.token", ""),
+    }
+
+
+def variable(name: str) -> str:
+    """A name as an environment variable is written: in capitals, with _ for -."""
+    return name.upper().replace("-", "_")
+
+
+def _secret(name: str) -> Setting:
+    return Setting(name, f"secrets.{name}", "secret")
+
+
+def _setting(reference: spec.Reference | None, default: str) -> Setting:
+    if reference is None:
+        return _secret(default)
+    if reference.variable:
+        return Setting(reference.variable, f"vars.{reference.variable}", "variable")
+    return _secret(str(reference.secret))
+
+
+def _action(action: str) -> Action:
+    return Action(f"{action}@{PINS[action].sha}", PINS[action].version)
+
+
+def _repository(given: spec.Spec, service: str) -> str:
+    namespace = given.registry.namespace or given.project.repository.split("/")[0].lower()
+    return f"{given.registry.host}/{namespace}/{image_name(given, service)}"
+
+
+def _stack(given: spec.Spec, environment: str) -> Stack:
+    instances = tuple(_instance(given, environment, service) for service in services_of(given, environment))
+    groups: dict[str, list[EnvGroup]] = {}
+    for instance in instances:
+        group = EnvGroup(instance.container, _env_lines(given, environment, instance.service))
+        groups.setdefault(instance.env_file, []).append(group)
+    return Stack(
+        name=stack_name(given, environment),
+        environment=environment,
+        instances=instances,
+        networks=tuple(dict.fromkeys(network for instance in instances for network in instance.networks)),
+        env_files=tuple(EnvFile(name, _without_repeats(found)) for name, found in groups.items()),
+    )
+
+
+def _instance(given: spec.Spec, environment: str, service: str) -> Instance:
+    model, place = given.services[service], given.environments[environment]
+    status = "" if model.health.status == 200 else f" {model.health.status}"
+    return Instance(
+        service=service,
+        container=container_name(given, environment, service),
+        repository=_repository(given, service),
+        tag=image_tag(given, environment),
+        port=model.port,
+        health=f":{model.port}{model.health.path}{status}",
+        health_path=model.health.path,
+        health_status=model.health.status,
+        promoted_from=_promoted_from(given, environment, service),
+        domain=place.domains.get(service, ""),
+        websocket="yes" if model.websocket else "no",
+        networks=_networks(given, environment, service),
+        env_file=env_file(given, environment, service),
+        variable=variable(service),
+    )
+
+
+def _promoted_from(given: spec.Spec, environment: str, service: str) -> str:
+    """Stack and container whose state file must know a digest before this environment takes it; they share the host."""
+    source = given.environments[environment].promote
+    if source is None or host_of(given, source) != host_of(given, environment):
+        return ""
+    return f"{stack_name(given, source)}/{container_name(given, source, service)}"
+
+
+def _networks(given: spec.Spec, environment: str, service: str) -> tuple[str, ...]:
+    place = given.environments[environment]
+    found = [given.hosts[host_of(given, environment)].proxy.network]
+    if place.database and any(value.database for value in given.services[service].env.values()):
+        found.append(_server_network(given, server_of(given, place.database)))
+    return tuple(dict.fromkeys(found))
+
+
+def _server_network(given: spec.Spec, server: str) -> str:
+    return given.databases[server].network or server
+
+
+def _env_lines(given: spec.Spec, environment: str, service: str) -> tuple[EnvLine, ...]:
+    return tuple(
+        _env_line(given, environment, service, key, value) for key, value in given.services[service].env.items()
+    )
+
+
+def _env_line(given: spec.Spec, environment: str, service: str, key: str, value: spec.EnvValue) -> EnvLine:
+    note = "secret" if value.secret else ""
+    if value.database == "url":
+        note = "secret: percent-encode what is not a letter or digit in the password"
+    return EnvLine(key, env_value(given, environment, service, value), note)
+
+
+def _database_value(given: spec.Spec, environment: str, database: spec.Database, kind: str) -> str:
+    server, name = server_of(given, database), database_name(given, environment, database)
+    user = database_user(given, environment, database)
+    known = {"host": server, "port": "5432", "name": name, "user": user}
+    return known.get(kind) or f"postgres://{user}:{CHANGE_ME}@{server}:5432/{name}?sslmode=disable"
+
+
+def _without_repeats(groups: list[EnvGroup]) -> tuple[EnvGroup, ...]:
+    """A key that two services of one env file share stands there once."""
+    seen: set[str] = set()
+    kept = []
+    for group in groups:
+        lines = tuple(line for line in group.lines if line.key not in seen)
+        seen |= {line.key for line in lines}
+        kept.append(EnvGroup(group.title, lines))
+    return tuple(kept)
+
+
+def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "") -> Deploy:
+    settings = settings_of(given, environment)
+    domains = [given.environments[environment].domains.get(first, "")]
+    domains += [instance.domain for instance in stack.instances]
+    domain = next(filter(None, domains), "")
+    return Deploy(
+        environment=environment,
+        url=f"https://{domain}" if domain else "",
+        host=host_of(given, environment),
+        address=settings["address"].name,
+        user=settings["user"].name,
+        key=settings["key"].name,
+        known_hosts=settings["known_hosts"].name,
+        token=settings["token"].name,
+        token_is_of_job=given.registry.pull_token.secret is None,
+        settings=tuple(settings.values()),
+        setting_names=tuple(setting.name for setting in settings.values()),
+        directory=given.hosts[host_of(given, environment)].directory,
+        stack=stack,
+        public=tuple(instance for instance in stack.instances if instance.domain),
+        minutes=20,
+    )
+
+
+def _source(given: spec.Spec, service: str) -> Source:
+    workflow = f"{service}-ci"
+    filters = _filters(given, service)
+    return Source(
+        service=service,
+        repository=_repository(given, service),
+        filters=filters,
+        pathspecs=tuple(globs.pathspecs([filter.pattern for filter in filters])),
+        workflow=workflow,
+        digest_output=f"digest-{service}",
+    )
+
+
+def _filters(given: spec.Spec, service: str) -> tuple[Filter, ...]:
+    """The spec's paths as written, then what else shapes the image; exclusions last."""
+    named = paths_of(given, service)
+    context = given.services[service].build.context
+    added = {
+        dockerfile_of(given, service): "",
+        ".dockerignore" if context == "." else f"{context}/.dockerignore": "shapes the image, too",
+        f".github/workflows/{service}-ci.yml": "holds the build settings",
+    }
+    filters = [Filter(pattern, "") for pattern in named]
+    filters += [Filter(path, why) for path, why in added.items() if path not in named]
+    return tuple(sorted(filters, key=lambda filter: filter.pattern.startswith("!")))
+
+
+def dockerfile_of(given: spec.Spec, service: str) -> str:
+    """The Dockerfile of a service, from the repository's root."""
+    return given.services[service].build.dockerfile or f"{service}/Dockerfile"
+
+
+def _workflow(given: spec.Spec, service: str, stacks: dict[str, Stack]) -> ServiceWorkflow:
+    model = given.services[service]
+    targets = [name for name in stacks if service in services_of(given, name) and not is_promoted(given, name)]
+    source = _source(given, service)
+    compose_files = [f"/deploy/{stacks[name].name}/docker-compose.yml" for name in targets]
+    return ServiceWorkflow(
+        source=source,
+        branch=str(given.environments[targets[0]].deploy_on.push),
+        sparse="\n".join(globs.sparse([filter.pattern for filter in source.filters]) + compose_files),
+        tests=(_test(model.test),) if model.test else (),
+        context=model.build.context,
+        dockerfile=dockerfile_of(given, service),
+        targets=tuple(_target(given, service, name, stacks[name]) for name in targets),
+    )
+
+
+def _target(given: spec.Spec, service: str, environment: str, stack: Stack) -> Target:
+    instance = next(found for found in stack.instances if found.service == service)
+    return Target(_deploy(given, environment, stack, service), instance, f"compose-{environment}")
+
+
+def _test(test: spec.Test) -> Test:
+    setups = tuple(_setup(kind, tool) for kind, tool in test.setup or () if tool) if test.setup else ()
+    return Test(setups, test.working_directory or "", test.run.rstrip("\n") + "\n")
+
+
+def _setup(kind: str, tool: spec.Tool) -> Setup:
+    title, action, option, no_cache = SETUPS[kind]
+    suffix = "-file" if tool.version_file else ""
+    return Setup(title, _action(action), option + suffix, tool.version_file or str(tool.version), no_cache)
+
+
+def _promotion(given: spec.Spec, environment: str, stacks: dict[str, Stack]) -> Promotion:
+    promoted = [name for name in given.environments if is_promoted(given, name)]
+    place = given.environments[environment]
+    pattern = str(place.deploy_on.tag)
+    return Promotion(
+        name="promote" if len(promoted) == 1 else f"promote-{environment}",
+        pattern=pattern,
+        prefix=pattern.removesuffix("*"),
+        tag=image_tag(given, environment),
+        from_environment=str(place.promote),
+        sources=tuple(_source(given, service) for service in services_of(given, environment)),
+        deploy=_deploy(given, environment, stacks[environment]),
+    )
+
+
+def _server(given: spec.Spec, name: str) -> Server:
+    server = given.databases[name]
+    roles = tuple(
+        _role(given, environment, place.database)
+        for environment, place in given.environments.items()
+        if place.database and server_of(given, place.database) == name
+    )
+    keys = ["POSTGRES_USER", "POSTGRES_PASSWORD", *(role.password_variable for role in roles)]
+    lines = tuple(
+        EnvLine(key, "postgres" if key == "POSTGRES_USER" else CHANGE_ME, "" if key == "POSTGRES_USER" else "secret")
+        for key in keys
+    )
+    return Server(
+        name=name,
+        host=server_host(given, name),
+        host_variable=variable(server_host(given, name)),
+        folder=f"{given.hosts[server_host(given, name)].directory}/{name}",
+        image=server.image,
+        volume=f"pgdata:{_data_folder(server.image)}",
+        health_test=_health_test([role.name for role in roles]),
+        network=_server_network(given, name),
+        owns_network=_server_network(given, name) not in {host.proxy.network for host in given.hosts.values()},
+        databases=roles,
+        keys=tuple(keys),
+        env_file=EnvFile(".env", (EnvGroup(name, lines),)),
+        migrations_directory=server.migrations.directory if server.migrations else "",
+        migrations_image=server.migrations.image if server.migrations else "",
+    )
+
+
+def _role(given: spec.Spec, environment: str, database: spec.Database) -> Role:
+    return Role(
+        environment=environment,
+        name=database_name(given, environment, database),
+        user=database_user(given, environment, database),
+        password_variable=password_variable(given, environment, database),
+        connection_limit=database.connection_limit,
+        stack=stack_name(given, environment),
+    )
+
+
+def _data_folder(image: str) -> str:
+    """Where the image keeps its data: since 18 a level higher (https://hub.docker.com/_/postgres, PGDATA)."""
+    major = re.search(r":(\d+)", image)
+    return "/var/lib/postgresql" if major and int(major[1]) >= 18 else "/var/lib/postgresql/data"
+
+
+def _health_test(databases: list[str]) -> str:
+    """Over TCP, for the server of the first start listens on its socket only; `$$` is Compose's `$`."""
+    asked = f" && for d in {' '.join(databases)}; do psql -h 127.0.0.1 -U $$POSTGRES_USER -d $$d -c '' || exit 1; done"
+    return "pg_isready -h 127.0.0.1 -U $$POSTGRES_USER" + (asked if databases else "")
+
+
+def _host(given: spec.Spec, name: str, stacks: dict[str, Stack], servers: tuple[Server, ...]) -> Host:
+    here = [environment for environment in stacks if host_of(given, environment) == name]
+    keys: dict[str, list[str]] = {}
+    for environment in here:
+        keys.setdefault(settings_of(given, environment)["key"].name, []).append(stacks[environment].name)
+    settings = settings_of(given, here[0])
+    held = [stacks[environment] for environment in here]
+    placed = tuple(server for server in servers if server.host == name)
+    names = [server.name for server in placed] + [stack.name for stack in held]
+    folder = given.hosts[name].directory.removeprefix("~/")
+    files = [f"{server.name}/.env" for server in placed]
+    return Host(
+        name=name,
+        variable=variable(name),
+        folder=folder,
+        address=settings["address"],
+        user=settings["user"],
+        known_hosts=settings["known_hosts"],
+        keys=tuple(DeployKey(secret, tuple(names)) for secret, names in keys.items()),
+        network=given.hosts[name].proxy.network,
+        stacks=tuple(held),
+        servers=placed,
+        sources=tuple(f"deploy/{each}" for each in ["bin", *names]),
+        env_files=tuple(files + [f"{stack.name}/{file.name}" for stack in held for file in stack.env_files]),
+        public=tuple(instance for stack in held for instance in stack.instances if instance.domain),
+    )
+
+
+def _drift(given: spec.Spec, spec_path: str) -> Drift:
+    if given.generator.startswith("kiwari-ci=="):
+        return Drift(given.generator, "", "", spec_path)
+    repository, commit = given.generator.removeprefix("git+https://github.com/").split("@")
+    return Drift("", repository.removesuffix(".git"), commit, spec_path)

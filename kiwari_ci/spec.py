@@ -1,0 +1,363 @@
+"""What a person may write: the models of a spec, each field with its words and its character set."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core.core_schema import no_info_after_validator_function
+
+
+@dataclass(frozen=True)
+class Text:
+    """A string's character set: `pattern` matches it whole; `expected` completes "expected …" when it does not."""
+
+    pattern: str
+    expected: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check after pydantic has seen that it is a string."""
+        return no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Tell editors about the pattern, too."""
+        return handler(schema) | {"pattern": f"^(?:{self.pattern})$"}
+
+    def _checked(self, value: str) -> str:
+        if re.fullmatch(self.pattern, value):
+            return value
+        words = {"expected": self.expected, "met": repr(value)}
+        raise PydanticCustomError("text", "{met} cannot stand here: expected {expected}", words)
+
+
+Word = Annotated[
+    str, Text(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case letters, digits and single hyphens, a letter first")
+]
+Label = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a runner's label such as ubuntu-24.04")]
+Repository = Annotated[
+    str, Text(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*", "OWNER/NAME as GitHub writes it")
+]
+Branch = Annotated[str, Text(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", "the name of one branch")]
+TagPattern = Annotated[
+    str,
+    Text(
+        r"([A-Za-z][A-Za-z0-9._-]*)?\*",
+        "a prefix and a star such as v*: what the star stands for must be MAJOR.MINOR.PATCH",
+    ),
+]
+ImageName = Annotated[
+    str,
+    Text(
+        r"[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*",
+        "an image's name: lower-case letters, digits, and . _ - / between them",
+    ),
+]
+ImageTag = Annotated[str, Text(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", "an image's tag")]
+ImageReference = Annotated[
+    str,
+    Text(
+        r"[a-z0-9][a-z0-9._/-]*(:[0-9]+/[a-z0-9._/-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]*)?(@sha256:[0-9a-f]{64})?",
+        "an image such as postgres:16-alpine",
+    ),
+]
+SecretName = Annotated[
+    str, Text(r"(?!GITHUB_)[A-Z_][A-Z0-9_]*", "a name in capitals, digits and _, not beginning with GITHUB_")
+]
+EnvKey = Annotated[str, Text(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
+Pattern = Annotated[
+    str, Text(r"!?[A-Za-z0-9_.@/*?+\[\]{}\\-]+", "a path filter without blanks, quotes or other special characters")
+]
+File = Annotated[
+    str,
+    Text(
+        r"(?!-)(?!(.*/)?\.\.(/|$))[A-Za-z0-9_.@+-]+(/[A-Za-z0-9_.@+-]+)*",
+        "a path from the repository's root, without blanks",
+    ),
+]
+EnvFile = Annotated[str, Text(r"\.?[A-Za-z0-9_][A-Za-z0-9_.-]*", "a file name such as .env")]
+HostFolder = Annotated[
+    str, Text(r"(~|/[A-Za-z0-9_][A-Za-z0-9_.-]*)(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", "a folder on the host: ~/… or /…")
+]
+DomainName = Annotated[
+    str,
+    Text(
+        r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
+        "a domain in lower case, without https:// or a path",
+    ),
+]
+UrlPath = Annotated[str, Text(r"/[A-Za-z0-9._~/?=&%-]*", "a path that begins with / and has no blanks")]
+Container = Annotated[
+    str,
+    Text(
+        r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+        "a container's name: lower-case letters, digits and hyphens, at most 63, for it is a host name too",
+    ),
+]
+PgName = Annotated[
+    str, Text(r"[a-z_][a-z0-9_]{0,62}", "a PostgreSQL name: lower-case letters, digits and _, at most 63")
+]
+Version = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9.*_-]*", "a version such as '1.24'")]
+Generator = Annotated[
+    str,
+    Text(
+        r"kiwari-ci==[0-9]+\.[0-9]+\.[0-9]+|git\+https://github\.com/[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*@[0-9a-f]{40}",
+        "kiwari-ci==X.Y.Z, or git+https://github.com/OWNER/NAME@ and the 40 digits of a commit",
+    ),
+]
+PlainText = Annotated[str, Text(r"[^\x00-\x1f\x7f-\x9f'\u2028\u2029\ud800-\udfff]*", "one line without a single quote")]
+Script = Annotated[
+    str,
+    Text(
+        r"\S[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,19999}",
+        "a shell script of at most 20,000 characters that begins with a command",
+    ),
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Model(BaseModel):
+    """The base of all: unknown keys are faults, types are taken literally, nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class OneOf(Model):
+    """A mapping of which exactly one key is written; a bare value stands for the key `shorthand`."""
+
+    shorthand: ClassVar[str] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread(cls, value: Any) -> Any:
+        return {cls.shorthand: value} if cls.shorthand and not isinstance(value, dict | list) else value
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "OneOf":
+        if len(self.model_fields_set) != 1:
+            names = " or ".join(f"`{field}`" for field in type(self).model_fields)
+            raise PydanticCustomError("one_of", "expected exactly one of {names}", {"names": names})
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """Tell editors about the shorthand, too."""
+        schema: dict[str, Any] = handler.resolve_ref_schema(handler(core_schema))
+        schema |= {"minProperties": 1, "maxProperties": 1}
+        if not cls.shorthand:
+            return schema
+        return {"anyOf": [schema, schema["properties"][cls.shorthand]]}
+
+
+class Secret(Model):
+    """A secret of the repository or of a GitHub environment, by name."""
+
+    secret: SecretName = Field(description="Name of the secret; never its value.")
+
+
+class Reference(OneOf):
+    """A setting that GitHub keeps: a secret or a variable, by name."""
+
+    secret: SecretName | None = Field(None, description="Name of the secret.")
+    variable: SecretName | None = Field(None, description="Name of the variable.")
+
+
+class Project(Model):
+    """What the whole spec is about."""
+
+    name: Word = Field(description="Short name; it stands in the first line of every generated file.")
+    repository: Repository = Field(description="OWNER/NAME of the monorepo on GitHub.")
+    default_branch: Branch = Field("main", description="The branch that a release must be on.")
+    runner: Label = Field("ubuntu-24.04", description="The label of the machine that jobs run on.")
+
+
+class PullToken(OneOf):
+    """What the host pulls images with."""
+
+    shorthand = "token"
+    token: Literal["job"] | None = Field(
+        None, description="`job`: the deploy job's own token, which ends with the job."
+    )
+    secret: SecretName | None = Field(None, description="Name of a secret that holds a token with read:packages.")
+
+
+class Registry(Model):
+    """Where images are kept."""
+
+    host: Literal["ghcr.io"] = Field("ghcr.io", description="The registry's host.")
+    namespace: ImageName | None = Field(
+        None, description="Owner of the packages, lower case; default: the repository's owner."
+    )
+    pull_token: PullToken = Field(PullToken(token="job"), description="What the host pulls with: `job` or a secret.")
+
+
+class Proxy(Model):
+    """What stands in front of the services on a host."""
+
+    kind: Literal["nginx-proxy-manager", "none"] = Field(
+        "nginx-proxy-manager", description="The proxy that the runbook sets up; none: no service has a domain."
+    )
+    network: Word = Field("proxy", description="The Docker network that the proxy and the services share.")
+
+
+class Host(Model):
+    """A server that is reached over SSH."""
+
+    address: Reference | None = Field(None, description="Its address; default: the secret <HOST>_HOST.")
+    user: Reference | None = Field(None, description="The login; default: the secret <HOST>_USER.")
+    key: Secret | None = Field(None, description="The private deploy key; default: the secret <HOST>_SSH_KEY.")
+    known_hosts: Reference | None = Field(
+        None, description="Its host key as a known_hosts line; default: the variable <HOST>_KNOWN_HOSTS."
+    )
+    directory: HostFolder = Field("~/docker", description="The folder that holds a folder for each stack.")
+    proxy: Proxy = Field(Proxy(), description="What stands in front of the services.")
+
+
+class Migrations(Model):
+    """Database migrations that a person runs before the deploy."""
+
+    directory: File = Field(description="Folder of the migration files in the repository.")
+    image: ImageReference = Field(description="Image of golang-migrate.")
+
+
+class DatabaseServer(Model):
+    """A PostgreSQL server in a stack of its own; app deploys never touch it."""
+
+    host: Word | None = Field(None, description="The host it runs on; default: the only one.")
+    image: ImageReference = Field("postgres:17-alpine", description="Its image.")
+    network: Word | None = Field(
+        None, description="The Docker network that reaches it; default: one of its own, named after it."
+    )
+    migrations: Migrations | None = Field(None, description="How migrations are run by hand.")
+
+
+class Tool(OneOf):
+    """The version of a language, written down or read from a file."""
+
+    shorthand = "version"
+    version: Version | None = Field(None, description="The version, in quotes.")
+    version_file: File | None = Field(None, description="The file in the repository that names the version.")
+
+
+class Setup(OneOf):
+    """The language that the tests need."""
+
+    go: Tool | None = Field(None, description="Go, by actions/setup-go.")
+    node: Tool | None = Field(None, description="Node.js, by actions/setup-node.")
+    python: Tool | None = Field(None, description="Python, by actions/setup-python.")
+
+
+class Test(Model):
+    """The tests that gate a build."""
+
+    setup: Setup | None = Field(None, description="The language to install first.")
+    working_directory: File | None = Field(None, description="Where the command runs; default: the repository's root.")
+    run: Script = Field(description="The command, in bash.")
+
+
+class Build(Model):
+    """How an image is built."""
+
+    context: File = Field(".", description="The build context, a folder of the repository.")
+    dockerfile: File | None = Field(
+        None, description="The Dockerfile, from the repository's root; default: <service>/Dockerfile."
+    )
+
+
+class Health(Model):
+    """How a service says that it is well."""
+
+    path: UrlPath = Field("/health", description="The path that is asked.")
+    status: Annotated[int, Field(ge=200, le=399)] = Field(
+        200, description="The HTTP status that means well; redirects are not followed."
+    )
+
+
+class EnvValue(OneOf):
+    """A value of a service's environment: plain text, a secret, or derived from the spec."""
+
+    shorthand = "value"
+    value: PlainText | None = Field(None, description="Plain text, the same everywhere.")
+    secret: Literal[True] | None = Field(None, description="`true`: filled in on the host, listed as `change-me`.")
+    database: Literal["url", "host", "port", "name", "user"] | None = Field(
+        None, description="Of the environment's database."
+    )
+    service: Word | None = Field(
+        None, description="The URL of another service of the same environment, inside the Docker network."
+    )
+    domain: Literal["url", "name"] | None = Field(None, description="The service's own public address.")
+
+
+class Service(Model):
+    """One image of the monorepo, and the container that runs it."""
+
+    image: ImageName | None = Field(None, description="Its image's name; default: <project>-<service>.")
+    paths: list[Pattern] | None = Field(
+        None,
+        min_length=1,
+        description="GitHub path filters of its source; default: <service>/**. "
+        "The Dockerfile, .dockerignore and the workflow come by themselves.",
+    )
+    build: Build = Field(Build(), description="How the image is built.")
+    test: Test | None = Field(None, description="What must pass before the image is built.")
+    port: Port = Field(description="The port that it listens on in its container.")
+    health: Health = Field(Health(), description="Where it says that it is well.")
+    websocket: bool = Field(False, description="The proxy passes WebSocket upgrades.")
+    env: dict[EnvKey, EnvValue] = Field({}, description="Its environment variables, by key.")
+
+
+class DeployOn(OneOf):
+    """What starts a deploy."""
+
+    push: Branch | None = Field(None, description="A push to this branch; images are built there.")
+    tag: TagPattern | None = Field(None, description="A tag such as v1.2.0 for the pattern v*.")
+
+
+class Password(Model):
+    """Where the database's own stack finds a role's password."""
+
+    env: EnvKey = Field(description="The key in the server's .env.")
+
+
+class Database(Model):
+    """The database and the role of one environment."""
+
+    server: Word | None = Field(None, description="One of `databases`; default: the only one.")
+    name: PgName | None = Field(None, description="The database; default: <project>_<environment>.")
+    user: PgName | None = Field(None, description="The role that owns it; default: the database's name.")
+    password: Password | None = Field(None, description="Where its password is; default: <USER>_PASSWORD.")
+    connection_limit: Annotated[int, Field(ge=1, le=10000)] = Field(
+        20, description="Connections that the role may have at once."
+    )
+
+
+class Environment(Model):
+    """One place where the services run: a stack on a host."""
+
+    deploy_on: DeployOn = Field(description="What starts a deploy.")
+    promote: Word | None = Field(None, description="The environment whose images are re-tagged and never rebuilt.")
+    tag: ImageTag | None = Field(None, description="The tag of its images; default: the environment's name.")
+    env_file: EnvFile | None = Field(
+        None, description="One env file for the whole stack; default: one for each service."
+    )
+    host: Word | None = Field(None, description="One of `hosts`; default: the only one.")
+    key: Secret | None = Field(None, description="A deploy key of its own; default: the host's.")
+    stack: Word | None = Field(None, description="Folder and Compose project; default: <project>-<environment>.")
+    services: list[Word] | None = Field(None, min_length=1, description="The services that it holds; default: all.")
+    containers: dict[Word, Container] = Field(
+        {}, description="Container names by service; default: <project>-<service>-<environment>."
+    )
+    domains: dict[Word, DomainName] = Field({}, description="Public domains by service.")
+    database: Database | None = Field(None, description="Its database.")
+
+
+class Spec(Model):
+    """A whole spec."""
+
+    project: Project = Field(description="What the spec is about.")
+    generator: Generator = Field("kiwari-ci==0.1.0", description="How the drift check installs this tool.")
+    registry: Registry = Field(Registry(), description="Where images are kept.")
+    hosts: dict[Word, Host] = Field(min_length=1, description="Servers, by name.")
+    databases: dict[Word, DatabaseServer] = Field({}, description="PostgreSQL servers, by name.")
+    services: dict[Word, Service] = Field(min_length=1, description="Services, by name.")
+    environments: dict[Word, Environment] = Field(min_length=1, description="Environments, by name.")
