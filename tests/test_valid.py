@@ -1,0 +1,55 @@
+"""Every generated and golden file, and our own workflow and scripts, pass every outside checker and the policy."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import checkers, policy
+from tests.checkers import ROOT, Checker
+
+TREES = [ROOT / "generated", *sorted(ROOT.glob("tests/cases/ok/*/expected"))]
+FILES = sorted(file for tree in TREES for file in tree.rglob("*") if file.is_file())
+
+WORKFLOWS = [file for file in FILES if file.match(".github/workflows/*.yml")]
+STACKS = [file for file in FILES if file.name == "docker-compose.yml"]
+SCRIPTS = [file for file in FILES if file.read_bytes().startswith(b"#!")]
+OTHER_YAML = [file for file in FILES if file.suffix in (".yml", ".yaml") and file not in WORKFLOWS + STACKS]
+
+OWN_WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))
+OWN_SCRIPTS = [file for file in sorted((ROOT / ".ci").iterdir()) if file.read_bytes().startswith(b"#!")]
+OWN_YAML = sorted(ROOT.glob("specs/*.yaml"))
+
+CHECKS: list[tuple[Checker, list[Path]]] = [
+    *((checker, WORKFLOWS + OWN_WORKFLOWS) for checker in checkers.WORKFLOWS),
+    *((checker, STACKS) for checker in checkers.STACKS),
+    *((checker, SCRIPTS + OWN_SCRIPTS) for checker in checkers.SCRIPTS),
+    (checkers.yamllint, OTHER_YAML + OWN_YAML),
+]
+
+
+@pytest.mark.parametrize(
+    ("checker", "files"),
+    CHECKS,
+    ids=[f"{checker.__name__}-{files[0].name if files else 'none'}" for checker, files in CHECKS],
+)
+def test_outside_checker_is_silent(checker: Checker, files: list[Path]) -> None:
+    assert files
+    said = checkers.findings(checker, files)
+    assert not said, "\n".join(said)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS + OWN_WORKFLOWS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_workflow_follows_the_policy(workflow: Path) -> None:
+    assert policy.check(workflow) == []
+
+
+def test_there_is_something_to_check() -> None:
+    made = {file.relative_to(ROOT).parts[0] for file in WORKFLOWS + STACKS + SCRIPTS}
+    assert "generated" in made
+    assert WORKFLOWS and STACKS and SCRIPTS and OWN_WORKFLOWS and OWN_SCRIPTS
+
+
+def test_every_tree_has_a_file_of_some_kind() -> None:
+    """A case whose files are looked at by no checker would be a golden nobody reads."""
+    looked_at = {*WORKFLOWS, *STACKS, *SCRIPTS, *OTHER_YAML}
+    assert [str(tree) for tree in TREES if not any(file.is_relative_to(tree) for file in looked_at)] == []
