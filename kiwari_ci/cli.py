@@ -39,7 +39,7 @@ def told(command: Callable[..., int]) -> Callable[..., None]:
         try:
             sys.exit(command(**options))
         except problems.Faults as faults:
-            _print_problems(faults.problems, options.get("style"))
+            _print_problems(faults.problems, options.get("style"), err=True)
             sys.exit(BAD_SPEC)
         except tree.NotWritten as reason:
             click.echo(f"nothing was written:\n{reason}", err=True)
@@ -181,11 +181,11 @@ def _cure(spec: Path | None, out: Path | None) -> str:
     return shlex.join(words)
 
 
-def _print_problems(found: Iterable[problems.Problem], style: str | None) -> None:
+def _print_problems(found: Iterable[problems.Problem], style: str | None, err: bool = False) -> None:
     printers = {"text": problems.as_text, "github": problems.as_github, "json": problems.as_json}
     text = printers[_style(style)](found)
     if text:
-        click.echo(text, err=_style(style) == "text")
+        click.echo(text, err=err and _style(style) == "text")
 
 
 def _report(spec: Path, out: Path, written: tree.Written) -> str:

@@ -71,7 +71,7 @@ Pattern = Annotated[
 File = Annotated[
     str,
     Text(
-        r"(?!-)(?!(.*/)?\.\.(/|$))[A-Za-z0-9_.@+-]+(/[A-Za-z0-9_.@+-]+)*",
+        r"(?!-)(?!(.*/)?\.\.(/|$))[A-Za-z0-9_.@-]+(/[A-Za-z0-9_.@-]+)*",
         "a path from the repository's root, without blanks",
     ),
 ]
