@@ -151,7 +151,7 @@ def _promotion(source: Source, given: Spec, name: str, origin: str) -> Found:
 
 
 def _clashes(source: Source, given: Spec) -> Found:
-    """Names that may stand for one thing only; container names and stacks on one host, databases on one server."""
+    """Names that may stand for one thing only; container names on one host, databases on one server."""
     taken: dict[tuple[str, ...], str] = {}
 
     def claim(loc: Loc, owner: str, kind: str, *scope_and_name: str) -> Found:
@@ -166,7 +166,7 @@ def _clashes(source: Source, given: Spec) -> Found:
 
     for name in given.databases:
         loc: Loc = ("databases", name)
-        yield from claim(loc, f"databases.{name}", "stack", resolve.server_host(given, name), name)
+        yield from claim(loc, f"databases.{name}", "stack", name)
         yield from claim(loc, f"databases.{name}", "container", resolve.server_host(given, name), name)
     for service in given.services:
         yield from claim(
@@ -175,7 +175,7 @@ def _clashes(source: Source, given: Spec) -> Found:
     for name, place in given.environments.items():
         here: Loc = ("environments", name)
         owner, host = f"environments.{name}", resolve.host_of(given, name)
-        yield from claim((*here, "stack"), owner, "stack", host, resolve.stack_name(given, name))
+        yield from claim((*here, "stack"), owner, "stack", resolve.stack_name(given, name))
         yield from claim((*here, "tag"), owner, "image tag", resolve.image_tag(given, name))
         for service in resolve.services_of(given, name):
             container = resolve.container_name(given, name, service)
