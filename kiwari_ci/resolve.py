@@ -129,8 +129,9 @@ def password_variable(given: spec.Spec, environment: str, database: spec.Databas
 
 
 def env_file(given: spec.Spec, environment: str, service: str) -> str:
-    """The env file of a service: the stack's, or its own."""
-    return given.environments[environment].env_file or f"{container_name(given, environment, service)}.env"
+    """The env file of a service: the stack's, its own, or none when nothing would stand in it."""
+    own = f"{container_name(given, environment, service)}.env" if given.services[service].env else ""
+    return given.environments[environment].env_file or own
 
 
 def env_value(given: spec.Spec, environment: str, service: str, value: spec.EnvValue) -> str:
@@ -204,7 +205,8 @@ def _stack(given: spec.Spec, environment: str) -> Stack:
     groups: dict[str, list[EnvGroup]] = {}
     for instance in instances:
         group = EnvGroup(instance.container, _env_lines(given, environment, instance.service))
-        groups.setdefault(instance.env_file, []).append(group)
+        if instance.env_file:
+            groups.setdefault(instance.env_file, []).append(group)
     return Stack(
         name=stack_name(given, environment),
         environment=environment,

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -30,6 +30,19 @@ class Text:
         words = {"expected": self.expected, "met": repr(value)}
         raise PydanticCustomError("text", "{met} cannot stand here: expected {expected}", words)
 
+
+class Written:
+    """Of `T | None` a person writes T: None is for a key that was left out; a key without a value is a fault."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read T; a default is not read."""
+        schema: dict[str, Any] = dict(handler(source))
+        inner: CoreSchema = schema["schema"]
+        return inner
+
+
+T = TypeVar("T")
+Maybe = Annotated[T | None, Written()]
 
 Word = Annotated[
     str, Text(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case letters, digits and single hyphens, a letter first")
@@ -116,10 +129,21 @@ Script = Annotated[
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+def _tidy(schema: dict[str, Any]) -> None:
+    """A JSON Schema without what pydantic adds and no editor needs; only keys of the right form in its tables."""
+    schema.pop("title", None)
+    for field in schema["properties"].values():
+        field.pop("title", None)
+        if field.get("default") is None or isinstance(field["default"], dict):
+            field.pop("default", None)
+        if "patternProperties" in field:
+            field["additionalProperties"] = False
+
+
 class Model(BaseModel):
     """The base of all: unknown keys are faults, types are taken literally, nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, json_schema_extra=_tidy)
 
 
 class OneOf(Model):
@@ -146,7 +170,8 @@ class OneOf(Model):
         schema |= {"minProperties": 1, "maxProperties": 1}
         if not cls.shorthand:
             return schema
-        return {"anyOf": [schema, schema["properties"][cls.shorthand]]}
+        description = schema.pop("description")
+        return {"description": description, "anyOf": [schema, schema["properties"][cls.shorthand]]}
 
 
 class Secret(Model):
@@ -158,44 +183,48 @@ class Secret(Model):
 class Reference(OneOf):
     """A setting that GitHub keeps: a secret or a variable, by name."""
 
-    secret: SecretName | None = Field(None, description="Name of the secret.")
-    variable: SecretName | None = Field(None, description="Name of the variable.")
+    secret: Maybe[SecretName] = Field(None, description="Name of the secret.")
+    variable: Maybe[SecretName] = Field(None, description="Name of the variable.")
 
 
 class Project(Model):
     """What the whole spec is about."""
 
-    name: Word = Field(description="Short name; it stands in the first line of every generated file.")
+    name: Word = Field(
+        description="Short name; derived names begin with it, and the head of every generated file has it."
+    )
     repository: Repository = Field(description="OWNER/NAME of the monorepo on GitHub.")
     default_branch: Branch = Field("main", description="The branch that a release must be on.")
-    runner: Label = Field("ubuntu-24.04", description="The label of the machine that jobs run on.")
+    runner: Label = Field("ubuntu-24.04", description="The label of the GitHub runner that jobs run on.")
 
 
 class PullToken(OneOf):
     """What the host pulls images with."""
 
     shorthand = "token"
-    token: Literal["job"] | None = Field(
-        None, description="`job`: the deploy job's own token, which ends with the job."
+    token: Maybe[Literal["job"]] = Field(
+        None, description="`job`: the token of the deploy job itself, which ends with the job."
     )
-    secret: SecretName | None = Field(None, description="Name of a secret that holds a token with read:packages.")
+    secret: Maybe[SecretName] = Field(None, description="Name of a secret that holds a token with `read:packages`.")
 
 
 class Registry(Model):
     """Where images are kept."""
 
     host: Literal["ghcr.io"] = Field("ghcr.io", description="The registry's host.")
-    namespace: ImageName | None = Field(
-        None, description="Owner of the packages, lower case; default: the repository's owner."
+    namespace: Maybe[ImageName] = Field(
+        None, description="Owner of the packages, in lower case; default: the repository's owner."
     )
-    pull_token: PullToken = Field(PullToken(token="job"), description="What the host pulls with: `job` or a secret.")
+    pull_token: PullToken = Field(
+        PullToken(token="job"), description="What the host pulls images with; default: `job`."
+    )
 
 
 class Proxy(Model):
     """What stands in front of the services on a host."""
 
     kind: Literal["nginx-proxy-manager", "none"] = Field(
-        "nginx-proxy-manager", description="The proxy that the runbook sets up; none: no service has a domain."
+        "nginx-proxy-manager", description="The proxy that the runbook sets up; with `none`, no service has a domain."
     )
     network: Word = Field("proxy", description="The Docker network that the proxy and the services share.")
 
@@ -203,11 +232,11 @@ class Proxy(Model):
 class Host(Model):
     """A server that is reached over SSH."""
 
-    address: Reference | None = Field(None, description="Its address; default: the secret <HOST>_HOST.")
-    user: Reference | None = Field(None, description="The login; default: the secret <HOST>_USER.")
-    key: Secret | None = Field(None, description="The private deploy key; default: the secret <HOST>_SSH_KEY.")
-    known_hosts: Reference | None = Field(
-        None, description="Its host key as a known_hosts line; default: the variable <HOST>_KNOWN_HOSTS."
+    address: Maybe[Reference] = Field(None, description="Its address; default: `{secret: <HOST>_HOST}`.")
+    user: Maybe[Reference] = Field(None, description="The login; default: `{secret: <HOST>_USER}`.")
+    key: Maybe[Secret] = Field(None, description="The private deploy key; default: `{secret: <HOST>_SSH_KEY}`.")
+    known_hosts: Maybe[Reference] = Field(
+        None, description="Its host key as a line of `known_hosts`; default: `{variable: <HOST>_KNOWN_HOSTS}`."
     )
     directory: HostFolder = Field("~/docker", description="The folder that holds a folder for each stack.")
     proxy: Proxy = Field(Proxy(), description="What stands in front of the services.")
@@ -217,41 +246,43 @@ class Migrations(Model):
     """Database migrations that a person runs before the deploy."""
 
     directory: File = Field(description="Folder of the migration files in the repository.")
-    image: ImageReference = Field(description="Image of golang-migrate.")
+    image: ImageReference = Field(description="The image of golang-migrate that runs them.")
 
 
 class DatabaseServer(Model):
     """A PostgreSQL server in a stack of its own; app deploys never touch it."""
 
-    host: Word | None = Field(None, description="The host it runs on; default: the only one.")
-    image: ImageReference = Field("postgres:17-alpine", description="Its image.")
-    network: Word | None = Field(
-        None, description="The Docker network that reaches it; default: one of its own, named after it."
+    host: Maybe[Word] = Field(None, description="One of `hosts`: where it runs; default: the only one.")
+    image: ImageReference = Field("postgres:17-alpine", description="The image, PostgreSQL 15 or newer.")
+    network: Maybe[Word] = Field(
+        None, description="The Docker network that reaches it; default: one of its own, with its name."
     )
-    migrations: Migrations | None = Field(None, description="How migrations are run by hand.")
+    migrations: Maybe[Migrations] = Field(None, description="The migrations that the runbook tells how to run.")
 
 
 class Tool(OneOf):
     """The version of a language, written down or read from a file."""
 
     shorthand = "version"
-    version: Version | None = Field(None, description="The version, in quotes.")
-    version_file: File | None = Field(None, description="The file in the repository that names the version.")
+    version: Maybe[Version] = Field(None, description="The version, in quotes: '1.24'.")
+    version_file: Maybe[File] = Field(None, description="The file in the repository that names the version.")
 
 
 class Setup(OneOf):
     """The language that the tests need."""
 
-    go: Tool | None = Field(None, description="Go, by actions/setup-go.")
-    node: Tool | None = Field(None, description="Node.js, by actions/setup-node.")
-    python: Tool | None = Field(None, description="Python, by actions/setup-python.")
+    go: Maybe[Tool] = Field(None, description="Go, by actions/setup-go.")
+    node: Maybe[Tool] = Field(None, description="Node.js, by actions/setup-node.")
+    python: Maybe[Tool] = Field(None, description="Python, by actions/setup-python.")
 
 
 class Test(Model):
     """The tests that gate a build."""
 
-    setup: Setup | None = Field(None, description="The language to install first.")
-    working_directory: File | None = Field(None, description="Where the command runs; default: the repository's root.")
+    setup: Maybe[Setup] = Field(None, description="The language to install first.")
+    working_directory: Maybe[File] = Field(
+        None, description="The folder that the command runs in; default: the repository's root."
+    )
     run: Script = Field(description="The command, in bash.")
 
 
@@ -259,73 +290,77 @@ class Build(Model):
     """How an image is built."""
 
     context: File = Field(".", description="The build context, a folder of the repository.")
-    dockerfile: File | None = Field(
-        None, description="The Dockerfile, from the repository's root; default: <service>/Dockerfile."
+    dockerfile: Maybe[File] = Field(
+        None, description="The Dockerfile, from the repository's root; default: `<service>/Dockerfile`."
     )
 
 
 class Health(Model):
     """How a service says that it is well."""
 
-    path: UrlPath = Field("/health", description="The path that is asked.")
+    path: UrlPath = Field("/health", description="The path that is asked, on the service's port and at its domain.")
     status: Annotated[int, Field(ge=200, le=399)] = Field(
         200, description="The HTTP status that means well; redirects are not followed."
     )
 
 
 class EnvValue(OneOf):
-    """A value of a service's environment: plain text, a secret, or derived from the spec."""
+    """The value of an environment variable: plain text, a secret, or derived from the spec."""
 
     shorthand = "value"
-    value: PlainText | None = Field(None, description="Plain text, the same everywhere.")
-    secret: Literal[True] | None = Field(None, description="`true`: filled in on the host, listed as `change-me`.")
-    database: Literal["url", "host", "port", "name", "user"] | None = Field(
-        None, description="Of the environment's database."
+    value: Maybe[PlainText] = Field(None, description="Plain text, the same everywhere.")
+    secret: Maybe[Literal[True]] = Field(
+        None, description="`true`: filled in on the host; the example of the env file says `change-me`."
     )
-    service: Word | None = Field(
+    database: Maybe[Literal["url", "host", "port", "name", "user"]] = Field(
+        None, description="Something of the environment's database; a `url` has the password in it."
+    )
+    service: Maybe[Word] = Field(
         None, description="The URL of another service of the same environment, inside the Docker network."
     )
-    domain: Literal["url", "name"] | None = Field(None, description="The service's own public address.")
+    domain: Maybe[Literal["url", "name"]] = Field(None, description="The service's own domain, or the URL of it.")
 
 
 class Service(Model):
     """One image of the monorepo, and the container that runs it."""
 
-    image: ImageName | None = Field(None, description="Its image's name; default: <project>-<service>.")
-    paths: list[Pattern] | None = Field(
+    image: Maybe[ImageName] = Field(None, description="Its image's name; default: `<project>-<service>`.")
+    paths: Maybe[list[Pattern]] = Field(
         None,
         min_length=1,
-        description="GitHub path filters of its source; default: <service>/**. "
-        "The Dockerfile, .dockerignore and the workflow come by themselves.",
+        description="GitHub path filters of its source; the Dockerfile, `.dockerignore` and the workflow "
+        "come by themselves; default: `<service>/**`.",
     )
     build: Build = Field(Build(), description="How the image is built.")
-    test: Test | None = Field(None, description="What must pass before the image is built.")
+    test: Maybe[Test] = Field(None, description="What must pass before the image is built.")
     port: Port = Field(description="The port that it listens on in its container.")
-    health: Health = Field(Health(), description="Where it says that it is well.")
-    websocket: bool = Field(False, description="The proxy passes WebSocket upgrades.")
+    health: Health = Field(Health(), description="How it says that it is well.")
+    websocket: bool = Field(False, description="Whether the proxy passes WebSockets on.")
     env: dict[EnvKey, EnvValue] = Field({}, description="Its environment variables, by key.")
 
 
 class DeployOn(OneOf):
     """What starts a deploy."""
 
-    push: Branch | None = Field(None, description="A push to this branch; images are built there.")
-    tag: TagPattern | None = Field(None, description="A tag such as v1.2.0 for the pattern v*.")
+    push: Maybe[Branch] = Field(None, description="A push to this branch; images are built there.")
+    tag: Maybe[TagPattern] = Field(None, description="A tag such as `v1.2.0` for the pattern `v*`.")
 
 
 class Password(Model):
     """Where the database's own stack finds a role's password."""
 
-    env: EnvKey = Field(description="The key in the server's .env.")
+    env: EnvKey = Field(description="The key of the password in the server's `.env`.")
 
 
 class Database(Model):
     """The database and the role of one environment."""
 
-    server: Word | None = Field(None, description="One of `databases`; default: the only one.")
-    name: PgName | None = Field(None, description="The database; default: <project>_<environment>.")
-    user: PgName | None = Field(None, description="The role that owns it; default: the database's name.")
-    password: Password | None = Field(None, description="Where its password is; default: <USER>_PASSWORD.")
+    server: Maybe[Word] = Field(None, description="One of `databases`; default: the only one.")
+    name: Maybe[PgName] = Field(None, description="The database; default: `<project>_<environment>`.")
+    user: Maybe[PgName] = Field(None, description="The role that owns it; default: the database's name.")
+    password: Maybe[Password] = Field(
+        None, description="Where the role's password is; default: `{env: <USER>_PASSWORD}`."
+    )
     connection_limit: Annotated[int, Field(ge=1, le=10000)] = Field(
         20, description="Connections that the role may have at once."
     )
@@ -335,20 +370,26 @@ class Environment(Model):
     """One place where the services run: a stack on a host."""
 
     deploy_on: DeployOn = Field(description="What starts a deploy.")
-    promote: Word | None = Field(None, description="The environment whose images are re-tagged and never rebuilt.")
-    tag: ImageTag | None = Field(None, description="The tag of its images; default: the environment's name.")
-    env_file: EnvFile | None = Field(
-        None, description="One env file for the whole stack; default: one for each service."
+    promote: Maybe[Word] = Field(
+        None, description="The environment whose images are taken, re-tagged and never rebuilt."
     )
-    host: Word | None = Field(None, description="One of `hosts`; default: the only one.")
-    key: Secret | None = Field(None, description="A deploy key of its own; default: the host's.")
-    stack: Word | None = Field(None, description="Folder and Compose project; default: <project>-<environment>.")
-    services: list[Word] | None = Field(None, min_length=1, description="The services that it holds; default: all.")
+    tag: Maybe[ImageTag] = Field(None, description="The moving tag of its images; default: the environment's name.")
+    env_file: Maybe[EnvFile] = Field(
+        None, description="One env file for the whole stack; default: one for each service that has `env`."
+    )
+    host: Maybe[Word] = Field(None, description="One of `hosts`; default: the only one.")
+    key: Maybe[Secret] = Field(None, description="A deploy key of its own; default: the host's.")
+    stack: Maybe[Word] = Field(
+        None, description="Its folder on the host and Compose project; default: `<project>-<environment>`."
+    )
+    services: Maybe[list[Word]] = Field(None, min_length=1, description="The services that it holds; default: all.")
     containers: dict[Word, Container] = Field(
-        {}, description="Container names by service; default: <project>-<service>-<environment>."
+        {}, description="Container names, by service; default: `<project>-<service>-<environment>`."
     )
-    domains: dict[Word, DomainName] = Field({}, description="Public domains by service.")
-    database: Database | None = Field(None, description="Its database.")
+    domains: dict[Word, DomainName] = Field(
+        {}, description="Public domains, by service; a service without one is not public."
+    )
+    database: Maybe[Database] = Field(None, description="Its database.")
 
 
 class Spec(Model):
