@@ -159,6 +159,17 @@ def is_promoted(given: spec.Spec, environment: str) -> bool:
     return given.environments[environment].promote is not None
 
 
+def workflow_name(service: str) -> str:
+    """The workflow that tests, builds and deploys a service."""
+    return f"{service}-ci"
+
+
+def promotion_name(given: spec.Spec, environment: str) -> str:
+    """The workflow that promotes into an environment; the only one needs no more than `promote`."""
+    promoted = [name for name in given.environments if is_promoted(given, name)]
+    return "promote" if len(promoted) == 1 else f"promote-{environment}"
+
+
 def settings_of(given: spec.Spec, environment: str) -> dict[str, Setting]:
     """What a deploy reads from GitHub: address, user, key, known_hosts and token, in the order of a step's env."""
     name = host_of(given, environment)
@@ -284,11 +295,11 @@ def _without_repeats(groups: list[EnvGroup]) -> tuple[EnvGroup, ...]:
     for group in groups:
         lines = tuple(line for line in group.lines if line.key not in seen)
         seen |= {line.key for line in lines}
-        kept.append(EnvGroup(group.title, lines))
+        kept += [EnvGroup(group.title, lines)] if lines else []
     return tuple(kept)
 
 
-def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "") -> Deploy:
+def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "", minutes: int = 20) -> Deploy:
     settings = settings_of(given, environment)
     domains = [given.environments[environment].domains.get(first, "")]
     domains += [instance.domain for instance in stack.instances]
@@ -308,19 +319,18 @@ def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "") -
         directory=given.hosts[host_of(given, environment)].directory,
         stack=stack,
         public=tuple(instance for instance in stack.instances if instance.domain),
-        minutes=20,
+        minutes=minutes,
     )
 
 
 def _source(given: spec.Spec, service: str) -> Source:
-    workflow = f"{service}-ci"
     filters = _filters(given, service)
     return Source(
         service=service,
         repository=_repository(given, service),
         filters=filters,
         pathspecs=tuple(globs.pathspecs([filter.pattern for filter in filters])),
-        workflow=workflow,
+        workflow=workflow_name(service),
         digest_output=f"digest-{service}",
     )
 
@@ -332,7 +342,7 @@ def _filters(given: spec.Spec, service: str) -> tuple[Filter, ...]:
     added = {
         dockerfile_of(given, service): "",
         ".dockerignore" if context == "." else f"{context}/.dockerignore": "shapes the image, too",
-        f".github/workflows/{service}-ci.yml": "holds the build settings",
+        f".github/workflows/{workflow_name(service)}.yml": "holds the build settings",
     }
     filters = [Filter(pattern, "") for pattern in named]
     filters += [Filter(path, why) for path, why in added.items() if path not in named]
@@ -377,17 +387,16 @@ def _setup(kind: str, tool: spec.Tool) -> Setup:
 
 
 def _promotion(given: spec.Spec, environment: str, stacks: dict[str, Stack]) -> Promotion:
-    promoted = [name for name in given.environments if is_promoted(given, name)]
     place = given.environments[environment]
     pattern = str(place.deploy_on.tag)
     return Promotion(
-        name="promote" if len(promoted) == 1 else f"promote-{environment}",
+        name=promotion_name(given, environment),
         pattern=pattern,
         prefix=pattern.removesuffix("*"),
         tag=image_tag(given, environment),
         from_environment=str(place.promote),
         sources=tuple(_source(given, service) for service in services_of(given, environment)),
-        deploy=_deploy(given, environment, stacks[environment]),
+        deploy=_deploy(given, environment, stacks[environment], minutes=10 + 10 * len(stacks[environment].instances)),
     )
 
 
