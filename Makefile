@@ -1,6 +1,6 @@
 # Everything a developer or CI runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help generate test check types lint drift engine-test bench snapshots lock clean
+.PHONY: help generate test check types lint drift engine-test bench snapshots docs lock clean
 
 PYTHON ?= python3
 OUT    ?= generated
@@ -36,11 +36,14 @@ bench: $(VENV)/dev ## how long generate and check take, against bare imports of 
 	@$(BIN)/python tests/bench.py
 
 # pytest-snapshot fails an updating run on purpose; the second run proves that the new goldens hold.
-snapshots: $(VENV)/dev ## rewrite the expected trees of tests/cases, and show what changed
-	-$(BIN)/pytest -n auto -q --snapshot-update --allow-snapshot-deletion
-	$(BIN)/pytest -n auto -q
-	@git --no-pager diff --stat --patch -- ':(glob)tests/**/expected/**'
-	@git status --short -- tests
+snapshots: $(VENV)/dev ## rewrite what tests/cases expect, and show what changed
+	-$(BIN)/pytest -n auto -q tests/test_cases.py --snapshot-update --allow-snapshot-deletion
+	$(BIN)/pytest -n auto -q tests/test_cases.py
+	@git --no-pager diff --stat --patch -- tests/cases
+	@git status --short -- tests/cases
+
+docs: $(VENV)/runtime ## rewrite what is generated of docs/ and README.md, and the JSON Schema
+	$(BIN)/python -m docs.write
 
 lock: ## remake the locks of pyproject.toml and the npm checkers (UPGRADE=--upgrade)
 	$(PYTHON) -m venv $(VENV)/lock

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci import resolve
+from kiwari_ci import derive
 from kiwari_ci.problems import Problem
 from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Spec
@@ -39,7 +39,7 @@ def _databases(given: Spec) -> Advice:
 
 def _env_files(given: Spec) -> Advice:
     for name, place in given.environments.items():
-        if place.env_file and len(resolve.services_of(given, name)) > 1:
+        if place.env_file and len(derive.services_of(given, name)) > 1:
             words = f"every service of {name} reads every secret in `{place.env_file}`"
             hint = "leave out `env_file`: each service gets its own"
             yield ("environments", name, "env_file"), "shared-env-file", words, hint
@@ -48,8 +48,8 @@ def _env_files(given: Spec) -> Advice:
 def _keys(given: Spec) -> Advice:
     seen: dict[str, str] = {}
     for name in given.environments:
-        key = resolve.settings_of(given, name)["key"].name
+        key = derive.settings_of(given, name)["key"].name
         other = seen.setdefault(key, name)
         if other != name:
             words = f"the key `{key}` of {other} deploys {name}, too"
-            yield ("environments", name), "shared-key", words, f"key: {{secret: {resolve.variable(name)}_SSH_KEY}}"
+            yield ("environments", name), "shared-key", words, f"key: {{secret: {derive.variable(name)}_SSH_KEY}}"

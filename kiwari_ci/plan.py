@@ -172,6 +172,7 @@ class Promotion:
     name: str
     pattern: str
     prefix: str
+    prefix_regex: str
     tag: str
     from_environment: str
     sources: tuple[Source, ...]

@@ -2,7 +2,7 @@
 
 import re
 
-from kiwari_ci import globs, spec
+from kiwari_ci import derive, globs, spec
 from kiwari_ci.pins import PINS
 from kiwari_ci.plan import (
     Action,
@@ -20,7 +20,6 @@ from kiwari_ci.plan import (
     Role,
     Server,
     ServiceWorkflow,
-    Setting,
     Setup,
     Source,
     Stack,
@@ -33,7 +32,6 @@ SETUPS = {
     "node": ("Set up Node.js", "actions/setup-node", "node-version", "package-manager-cache"),
     "python": ("Set up Python", "actions/setup-python", "python-version", ""),
 }
-CHANGE_ME = "change-me"
 
 
 def resolve(given: spec.Spec, spec_name: str, spec_text: str) -> Plan:
@@ -42,7 +40,7 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str) -> Plan:
     stacks = {name: _stack(given, name) for name in given.environments}
     servers = tuple(_server(given, name) for name in given.databases)
     instances = [instance for stack in stacks.values() for instance in stack.instances]
-    tokens = {setting["token"] for setting in (settings_of(given, name) for name in given.environments)}
+    tokens = {setting["token"] for setting in (derive.settings_of(given, name) for name in given.environments)}
     return Plan(
         project=given.project.name,
         repository=given.project.repository,
@@ -51,7 +49,9 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str) -> Plan:
         registry=given.registry.host,
         actions={pin.action.split("/")[1].replace("-", "_"): _action(pin.action) for pin in PINS.values()},
         workflows=tuple(_workflow(given, name, stacks) for name in given.services),
-        promotions=tuple(_promotion(given, name, stacks) for name in given.environments if is_promoted(given, name)),
+        promotions=tuple(
+            _promotion(given, name, stacks) for name in given.environments if derive.is_promoted(given, name)
+        ),
         drift=_drift(given, spec_path),
         stacks=tuple(stacks.values()),
         servers=servers,
@@ -65,161 +65,24 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str) -> Plan:
     )
 
 
-# Names that the spec may leave out. The rules ask for them here, too: nobody else derives a name.
-
-
-def services_of(given: spec.Spec, environment: str) -> list[str]:
-    """Services that an environment holds, in the spec's order."""
-    chosen = given.environments[environment].services
-    return [name for name in given.services if chosen is None or name in chosen]
-
-
-def host_of(given: spec.Spec, environment: str) -> str:
-    """The host of an environment: named, or the only one."""
-    return given.environments[environment].host or next(iter(given.hosts))
-
-
-def server_host(given: spec.Spec, server: str) -> str:
-    """The host of a database server: named, or the only one."""
-    return given.databases[server].host or next(iter(given.hosts))
-
-
-def server_of(given: spec.Spec, database: spec.Database) -> str:
-    """The server of a database: named, or the only one."""
-    return database.server or next(iter(given.databases))
-
-
-def stack_name(given: spec.Spec, environment: str) -> str:
-    """Folder and Compose project of an environment."""
-    return given.environments[environment].stack or f"{given.project.name}-{environment}"
-
-
-def container_name(given: spec.Spec, environment: str, service: str) -> str:
-    """Container, Compose service and host name of a service in an environment."""
-    return given.environments[environment].containers.get(service) or f"{given.project.name}-{service}-{environment}"
-
-
-def image_name(given: spec.Spec, service: str) -> str:
-    """An image's name inside the registry's namespace."""
-    return given.services[service].image or f"{given.project.name}-{service}"
-
-
-def image_tag(given: spec.Spec, environment: str) -> str:
-    """The tag of an environment's images."""
-    return given.environments[environment].tag or environment
-
-
-def database_name(given: spec.Spec, environment: str, database: spec.Database) -> str:
-    """The database of an environment."""
-    return database.name or f"{given.project.name}_{environment}".replace("-", "_")
-
-
-def database_user(given: spec.Spec, environment: str, database: spec.Database) -> str:
-    """The role that owns an environment's database."""
-    return database.user or database_name(given, environment, database)
-
-
-def password_variable(given: spec.Spec, environment: str, database: spec.Database) -> str:
-    """The key of the role's password in the server's own env file."""
-    return (
-        database.password.env
-        if database.password
-        else f"{database_user(given, environment, database)}_password".upper()
-    )
-
-
-def env_file(given: spec.Spec, environment: str, service: str) -> str:
-    """The env file of a service: the stack's, its own, or none when nothing would stand in it."""
-    own = f"{container_name(given, environment, service)}.env" if given.services[service].env else ""
-    return given.environments[environment].env_file or own
-
-
-def env_value(given: spec.Spec, environment: str, service: str, value: spec.EnvValue) -> str:
-    """A value as the env file's example shows it; empty for what the environment does not have."""
-    place = given.environments[environment]
-    if value.secret:
-        return CHANGE_ME
-    if value.service:
-        return f"http://{container_name(given, environment, value.service)}:{given.services[value.service].port}"
-    if value.domain:
-        domain = place.domains.get(service, "")
-        return domain if value.domain == "name" else f"https://{domain}"
-    if value.database:
-        return _database_value(given, environment, place.database, value.database) if place.database else ""
-    return value.value or ""
-
-
-def paths_of(given: spec.Spec, service: str) -> list[str]:
-    """The path filters of a service's source."""
-    return given.services[service].paths or [f"{service}/**"]
-
-
-def is_promoted(given: spec.Spec, environment: str) -> bool:
-    """Whether an environment re-tags what another one built."""
-    return given.environments[environment].promote is not None
-
-
-def workflow_name(service: str) -> str:
-    """The workflow that tests, builds and deploys a service."""
-    return f"{service}-ci"
-
-
-def promotion_name(given: spec.Spec, environment: str) -> str:
-    """The workflow that promotes into an environment; the only one needs no more than `promote`."""
-    promoted = [name for name in given.environments if is_promoted(given, name)]
-    return "promote" if len(promoted) == 1 else f"promote-{environment}"
-
-
-def settings_of(given: spec.Spec, environment: str) -> dict[str, Setting]:
-    """What a deploy reads from GitHub: address, user, key, known_hosts and token, in the order of a step's env."""
-    name = host_of(given, environment)
-    host, prefix = given.hosts[name], variable(name)
-    key = given.environments[environment].key or host.key
-    token = given.registry.pull_token.secret
-    return {
-        "address": _setting(host.address, f"{prefix}_HOST"),
-        "user": _setting(host.user, f"{prefix}_USER"),
-        "key": _secret(key.secret if key else f"{prefix}_SSH_KEY"),
-        "known_hosts": _setting(host.known_hosts or spec.Reference(variable=f"{prefix}_KNOWN_HOSTS"), ""),
-        "token": _secret(token) if token else Setting("REGISTRY_TOKEN", "github.token", ""),
-    }
-
-
-def variable(name: str) -> str:
-    """A name as an environment variable is written: in capitals, with _ for -."""
-    return name.upper().replace("-", "_")
-
-
-def _secret(name: str) -> Setting:
-    return Setting(name, f"secrets.{name}", "secret")
-
-
-def _setting(reference: spec.Reference | None, default: str) -> Setting:
-    if reference is None:
-        return _secret(default)
-    if reference.variable:
-        return Setting(reference.variable, f"vars.{reference.variable}", "variable")
-    return _secret(str(reference.secret))
-
-
 def _action(action: str) -> Action:
     return Action(f"{action}@{PINS[action].sha}", PINS[action].version)
 
 
 def _repository(given: spec.Spec, service: str) -> str:
     namespace = given.registry.namespace or given.project.repository.split("/")[0].lower()
-    return f"{given.registry.host}/{namespace}/{image_name(given, service)}"
+    return f"{given.registry.host}/{namespace}/{derive.image_name(given, service)}"
 
 
 def _stack(given: spec.Spec, environment: str) -> Stack:
-    instances = tuple(_instance(given, environment, service) for service in services_of(given, environment))
+    instances = tuple(_instance(given, environment, service) for service in derive.services_of(given, environment))
     groups: dict[str, list[EnvGroup]] = {}
     for instance in instances:
         group = EnvGroup(instance.container, _env_lines(given, environment, instance.service))
         if instance.env_file:
             groups.setdefault(instance.env_file, []).append(group)
     return Stack(
-        name=stack_name(given, environment),
+        name=derive.stack_name(given, environment),
         environment=environment,
         instances=instances,
         networks=tuple(dict.fromkeys(network for instance in instances for network in instance.networks)),
@@ -232,9 +95,9 @@ def _instance(given: spec.Spec, environment: str, service: str) -> Instance:
     status = "" if model.health.status == 200 else f" {model.health.status}"
     return Instance(
         service=service,
-        container=container_name(given, environment, service),
+        container=derive.container_name(given, environment, service),
         repository=_repository(given, service),
-        tag=image_tag(given, environment),
+        tag=derive.image_tag(given, environment),
         port=model.port,
         health=f":{model.port}{model.health.path}{status}",
         health_path=model.health.path,
@@ -243,29 +106,25 @@ def _instance(given: spec.Spec, environment: str, service: str) -> Instance:
         domain=place.domains.get(service, ""),
         websocket="yes" if model.websocket else "no",
         networks=_networks(given, environment, service),
-        env_file=env_file(given, environment, service),
-        variable=variable(service),
+        env_file=derive.env_file(given, environment, service),
+        variable=derive.variable(service),
     )
 
 
 def _promoted_from(given: spec.Spec, environment: str, service: str) -> str:
     """Stack and container whose state file must know a digest before this environment takes it; they share the host."""
     source = given.environments[environment].promote
-    if source is None or host_of(given, source) != host_of(given, environment):
+    if source is None or derive.host_of(given, source) != derive.host_of(given, environment):
         return ""
-    return f"{stack_name(given, source)}/{container_name(given, source, service)}"
+    return f"{derive.stack_name(given, source)}/{derive.container_name(given, source, service)}"
 
 
 def _networks(given: spec.Spec, environment: str, service: str) -> tuple[str, ...]:
     place = given.environments[environment]
-    found = [given.hosts[host_of(given, environment)].proxy.network]
+    found = [given.hosts[derive.host_of(given, environment)].proxy.network]
     if place.database and any(value.database for value in given.services[service].env.values()):
-        found.append(_server_network(given, server_of(given, place.database)))
+        found.append(derive.server_network(given, derive.server_of(given, place.database)))
     return tuple(dict.fromkeys(found))
-
-
-def _server_network(given: spec.Spec, server: str) -> str:
-    return given.databases[server].network or server
 
 
 def _env_lines(given: spec.Spec, environment: str, service: str) -> tuple[EnvLine, ...]:
@@ -278,14 +137,7 @@ def _env_line(given: spec.Spec, environment: str, service: str, key: str, value:
     note = "secret" if value.secret else ""
     if value.database == "url":
         note = "secret: percent-encode what is not a letter or digit in the password"
-    return EnvLine(key, env_value(given, environment, service, value), note)
-
-
-def _database_value(given: spec.Spec, environment: str, database: spec.Database, kind: str) -> str:
-    server, name = server_of(given, database), database_name(given, environment, database)
-    user = database_user(given, environment, database)
-    known = {"host": server, "port": "5432", "name": name, "user": user}
-    return known.get(kind) or f"postgres://{user}:{CHANGE_ME}@{server}:5432/{name}?sslmode=disable"
+    return EnvLine(key, derive.env_value(given, environment, service, value), note)
 
 
 def _without_repeats(groups: list[EnvGroup]) -> tuple[EnvGroup, ...]:
@@ -300,14 +152,14 @@ def _without_repeats(groups: list[EnvGroup]) -> tuple[EnvGroup, ...]:
 
 
 def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "", minutes: int = 20) -> Deploy:
-    settings = settings_of(given, environment)
+    settings = derive.settings_of(given, environment)
     domains = [given.environments[environment].domains.get(first, "")]
     domains += [instance.domain for instance in stack.instances]
     domain = next(filter(None, domains), "")
     return Deploy(
         environment=environment,
         url=f"https://{domain}" if domain else "",
-        host=host_of(given, environment),
+        host=derive.host_of(given, environment),
         address=settings["address"].name,
         user=settings["user"].name,
         key=settings["key"].name,
@@ -316,7 +168,7 @@ def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "", m
         token_is_of_job=given.registry.pull_token.secret is None,
         settings=tuple(settings.values()),
         setting_names=tuple(setting.name for setting in settings.values()),
-        directory=given.hosts[host_of(given, environment)].directory,
+        directory=given.hosts[derive.host_of(given, environment)].directory,
         stack=stack,
         public=tuple(instance for instance in stack.instances if instance.domain),
         minutes=minutes,
@@ -330,33 +182,30 @@ def _source(given: spec.Spec, service: str) -> Source:
         repository=_repository(given, service),
         filters=filters,
         pathspecs=tuple(globs.pathspecs([filter.pattern for filter in filters])),
-        workflow=workflow_name(service),
+        workflow=derive.workflow_name(service),
         digest_output=f"digest-{service}",
     )
 
 
 def _filters(given: spec.Spec, service: str) -> tuple[Filter, ...]:
     """The spec's paths as written, then what else shapes the image; exclusions last."""
-    named = paths_of(given, service)
+    named = derive.paths_of(given, service)
     context = given.services[service].build.context
     added = {
-        dockerfile_of(given, service): "",
+        derive.dockerfile_of(given, service): "",
         ".dockerignore" if context == "." else f"{context}/.dockerignore": "shapes the image, too",
-        f".github/workflows/{workflow_name(service)}.yml": "holds the build settings",
+        f".github/workflows/{derive.workflow_name(service)}.yml": "holds the build settings",
     }
     filters = [Filter(pattern, "") for pattern in named]
     filters += [Filter(path, why) for path, why in added.items() if path not in named]
     return tuple(sorted(filters, key=lambda filter: filter.pattern.startswith("!")))
 
 
-def dockerfile_of(given: spec.Spec, service: str) -> str:
-    """The Dockerfile of a service, from the repository's root."""
-    return given.services[service].build.dockerfile or f"{service}/Dockerfile"
-
-
 def _workflow(given: spec.Spec, service: str, stacks: dict[str, Stack]) -> ServiceWorkflow:
     model = given.services[service]
-    targets = [name for name in stacks if service in services_of(given, name) and not is_promoted(given, name)]
+    targets = [
+        name for name in stacks if service in derive.services_of(given, name) and not derive.is_promoted(given, name)
+    ]
     source = _source(given, service)
     compose_files = [f"/deploy/{stacks[name].name}/docker-compose.yml" for name in targets]
     return ServiceWorkflow(
@@ -365,7 +214,7 @@ def _workflow(given: spec.Spec, service: str, stacks: dict[str, Stack]) -> Servi
         sparse="\n".join(globs.sparse([filter.pattern for filter in source.filters]) + compose_files),
         tests=(_test(model.test),) if model.test else (),
         context=model.build.context,
-        dockerfile=dockerfile_of(given, service),
+        dockerfile=derive.dockerfile_of(given, service),
         targets=tuple(_target(given, service, name, stacks[name]) for name in targets),
     )
 
@@ -390,12 +239,13 @@ def _promotion(given: spec.Spec, environment: str, stacks: dict[str, Stack]) -> 
     place = given.environments[environment]
     pattern = str(place.deploy_on.tag)
     return Promotion(
-        name=promotion_name(given, environment),
+        name=derive.promotion_name(given, environment),
         pattern=pattern,
         prefix=pattern.removesuffix("*"),
-        tag=image_tag(given, environment),
+        prefix_regex=pattern.removesuffix("*").replace(".", "\\."),
+        tag=derive.image_tag(given, environment),
         from_environment=str(place.promote),
-        sources=tuple(_source(given, service) for service in services_of(given, environment)),
+        sources=tuple(_source(given, service) for service in derive.services_of(given, environment)),
         deploy=_deploy(given, environment, stacks[environment], minutes=10 + 10 * len(stacks[environment].instances)),
     )
 
@@ -405,23 +255,25 @@ def _server(given: spec.Spec, name: str) -> Server:
     roles = tuple(
         _role(given, environment, place.database)
         for environment, place in given.environments.items()
-        if place.database and server_of(given, place.database) == name
+        if place.database and derive.server_of(given, place.database) == name
     )
     keys = ["POSTGRES_USER", "POSTGRES_PASSWORD", *(role.password_variable for role in roles)]
     lines = tuple(
-        EnvLine(key, "postgres" if key == "POSTGRES_USER" else CHANGE_ME, "" if key == "POSTGRES_USER" else "secret")
+        EnvLine(
+            key, "postgres" if key == "POSTGRES_USER" else derive.CHANGE_ME, "" if key == "POSTGRES_USER" else "secret"
+        )
         for key in keys
     )
     return Server(
         name=name,
-        host=server_host(given, name),
-        host_variable=variable(server_host(given, name)),
-        folder=f"{given.hosts[server_host(given, name)].directory}/{name}",
+        host=derive.server_host(given, name),
+        host_variable=derive.variable(derive.server_host(given, name)),
+        folder=f"{given.hosts[derive.server_host(given, name)].directory}/{name}",
         image=server.image,
         volume=f"pgdata:{_data_folder(server.image)}",
         health_test=_health_test([role.name for role in roles]),
-        network=_server_network(given, name),
-        owns_network=_server_network(given, name) not in {host.proxy.network for host in given.hosts.values()},
+        network=derive.server_network(given, name),
+        owns_network=derive.owns_network(given, name),
         databases=roles,
         keys=tuple(keys),
         env_file=EnvFile(".env", (EnvGroup(name, lines),)),
@@ -433,11 +285,11 @@ def _server(given: spec.Spec, name: str) -> Server:
 def _role(given: spec.Spec, environment: str, database: spec.Database) -> Role:
     return Role(
         environment=environment,
-        name=database_name(given, environment, database),
-        user=database_user(given, environment, database),
-        password_variable=password_variable(given, environment, database),
+        name=derive.database_name(given, environment, database),
+        user=derive.database_user(given, environment, database),
+        password_variable=derive.password_variable(given, environment, database),
         connection_limit=database.connection_limit,
-        stack=stack_name(given, environment),
+        stack=derive.stack_name(given, environment),
     )
 
 
@@ -454,11 +306,11 @@ def _health_test(databases: list[str]) -> str:
 
 
 def _host(given: spec.Spec, name: str, stacks: dict[str, Stack], servers: tuple[Server, ...]) -> Host:
-    here = [environment for environment in stacks if host_of(given, environment) == name]
+    here = [environment for environment in stacks if derive.host_of(given, environment) == name]
     keys: dict[str, list[str]] = {}
     for environment in here:
-        keys.setdefault(settings_of(given, environment)["key"].name, []).append(stacks[environment].name)
-    settings = settings_of(given, here[0])
+        keys.setdefault(derive.settings_of(given, environment)["key"].name, []).append(stacks[environment].name)
+    settings = derive.settings_of(given, here[0])
     held = [stacks[environment] for environment in here]
     placed = tuple(server for server in servers if server.host == name)
     names = [server.name for server in placed] + [stack.name for stack in held]
@@ -466,7 +318,7 @@ def _host(given: spec.Spec, name: str, stacks: dict[str, Stack], servers: tuple[
     files = [f"{server.name}/.env" for server in placed]
     return Host(
         name=name,
-        variable=variable(name),
+        variable=derive.variable(name),
         folder=folder,
         address=settings["address"],
         user=settings["user"],

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import PurePath
 from typing import Any
 
-from kiwari_ci import globs, resolve
+from kiwari_ci import derive, globs
 from kiwari_ci.problems import Problem
 from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Spec
@@ -16,14 +17,21 @@ _SECRET_VALUE = re.compile(
 )
 _SECRET_KEY = re.compile(r"(?<!PUBLIC)_?(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)$", re.IGNORECASE)
 
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
+_STEP_VARIABLES = {"DIGEST", "SEQUENCE", "COMPOSE"}  # of a deploy step, beside its settings
+_RUNNER_VARIABLE = r"PATH|HOME|CI|IFS|(E?U|PP)ID|SECONDS|BASH.*|(RUNNER|ACTIONS|LD)_.*"  # bash's, or the runner's
+
 _USE = {"services": "that builds images holds", "hosts": "is on", "databases": "keeps its database on"}
 
 Found = Iterator[Problem]
 
 
 def of_text(source: Source) -> list[Problem]:
-    """Faults that are seen in the plain data, whatever its types: expressions, values of secrets."""
+    """Faults that are seen whatever the types are: the file's name, expressions, values of secrets."""
     found: list[Problem] = []
+    if not _FILE_NAME.fullmatch(PurePath(source.path).name):
+        message = "the file's name has other characters than letters, digits, blanks and . _ -"
+        found.append(Problem("file-name", message, source.path, hint="rename it: specs/shop.yaml"))
     for loc, value in _strings(source.data):
         if "${{" in value:
             message = f"{dotted(loc)}: an expression `${{{{` cannot stand in a spec"
@@ -44,7 +52,8 @@ def of_spec(source: Source, given: Spec) -> list[Problem]:
     if unknown:
         return unknown
     checks: tuple[Callable[[Source, Spec], Found], ...] = (
-        _deploys, _unused, _clashes, _reserved, _settings, _shared_keys, _needs, _old_servers, _plain_secrets, _filters,
+        _deploys, _tags, _unused, _clashes, _reserved, _lengths, _settings,
+        _shared_keys, _needs, _old_servers, _plain_secrets, _filters,
     )  # fmt: skip
     return [problem for check in checks for problem in check(source, given)]
 
@@ -74,7 +83,7 @@ def _unknown_names(source: Source, given: Spec) -> Found:
             yield from _one_of(source, (*here, "services", index), service, "services", services)
         for field, mapping in (("containers", place.containers), ("domains", place.domains)):
             for service in mapping:
-                held = resolve.services_of(given, name)
+                held = derive.services_of(given, name)
                 yield from _one_of(source, (*here, field, service), service, f"services of {name}", held)
     for name, model in given.services.items():
         for key, value in model.env.items():
@@ -89,7 +98,7 @@ def _one_of(source: Source, loc: Loc, name: str | None, table: str, known: list[
     if name is None:
         if len(known) != 1:
             words = f"{dotted(loc[:-1])} must name `{loc[-1]}`: `{table}` has {len(known)}"
-            yield at_key(source, loc, "missing-key", words)
+            yield at_key(source, loc, "missing-key", words, f"{loc[-1]}: {' or '.join(known)}")
     elif name not in known:
         place = at_key if loc in source.keys and loc[-1] == name else at_value
         yield place(source, loc, "unknown-name", f"{dotted(loc)}: no `{name}` in {table}", closest(name, known))
@@ -116,20 +125,38 @@ def _deploys(source: Source, given: Spec) -> Found:
         )
 
 
+def _tags(source: Source, given: Spec) -> Found:
+    """A tag starts the promotions whose pattern it matches: either the same for several, or for one alone."""
+    prefixes = {
+        name: str(place.deploy_on.tag).removesuffix("*")
+        for name, place in given.environments.items()
+        if place.deploy_on.tag
+    }
+    for name, prefix in prefixes.items():
+        for other, longer in prefixes.items():
+            if longer != prefix and longer.startswith(prefix):
+                loc: Loc = ("environments", other, "deploy_on", "tag")
+                message = (
+                    f"tags like `{longer}1.2.0` start environments.{other} and, by `{prefix}*`, environments.{name}"
+                )
+                yield at_value(source, loc, "clash", message, "give each a prefix that is not the other's beginning")
+
+
 def _unused(source: Source, given: Spec) -> Found:
     """What nothing uses would be set up, or built, for nothing."""
-    built = [name for name in given.environments if not resolve.is_promoted(given, name)]
+    built = [name for name in given.environments if not derive.is_promoted(given, name)]
     used = {
-        "services": {service for name in built for service in resolve.services_of(given, name)},
-        "hosts": {resolve.host_of(given, name) for name in given.environments},
+        "services": {service for name in built for service in derive.services_of(given, name)},
+        "hosts": {derive.host_of(given, name) for name in given.environments},
         "databases": {
-            resolve.server_of(given, place.database) for place in given.environments.values() if place.database
+            derive.server_of(given, place.database) for place in given.environments.values() if place.database
         },
     }
     for table, names in (("services", given.services), ("hosts", given.hosts), ("databases", given.databases)):
         for name in names:
             if name not in used[table]:
-                yield at_key(source, (table, name), "unused", f"{table}.{name}: no environment {_USE[table]} it")
+                message = f"{table}.{name}: no environment {_USE[table]} it"
+                yield at_key(source, (table, name), "unused", message, "leave it out, or name it in an environment")
 
 
 def _promotion(source: Source, given: Spec, name: str, origin: str) -> Found:
@@ -137,7 +164,7 @@ def _promotion(source: Source, given: Spec, name: str, origin: str) -> Found:
     if given.environments[name].deploy_on.push:
         words = f"environments.{name} promotes, and so must be reached by a tag"
         yield at_value(source, (*here[:2], "deploy_on"), "promotion", words, 'deploy_on: {tag: "v*"}')
-    if origin == name or resolve.is_promoted(given, origin):
+    if origin == name or derive.is_promoted(given, origin):
         yield at_value(
             source,
             here,
@@ -145,9 +172,11 @@ def _promotion(source: Source, given: Spec, name: str, origin: str) -> Found:
             f"{dotted(here)}: `{origin}` builds nothing",
             "promote an environment that a push reaches",
         )
-    for service in resolve.services_of(given, name):
-        if service not in resolve.services_of(given, origin):
-            yield at_value(source, here, "promotion", f"{dotted(here)}: `{origin}` does not hold `{service}`")
+    for service in derive.services_of(given, name):
+        if service not in derive.services_of(given, origin):
+            message = f"{dotted(here)}: `{origin}` does not hold `{service}`"
+            hint = f"environments.{name}.services: those that {origin} holds"
+            yield at_value(source, here, "promotion", message, hint)
 
 
 def _clashes(source: Source, given: Spec) -> Found:
@@ -157,36 +186,39 @@ def _clashes(source: Source, given: Spec) -> Found:
     def claim(loc: Loc, owner: str, kind: str, *scope_and_name: str) -> Found:
         other = taken.setdefault((kind, *scope_and_name), owner)
         if other != owner:
-            yield at_key(
-                source,
-                loc,
-                "clash",
-                f"{owner} and {other} share the {kind} `{scope_and_name[-1]}`",
-            )
+            message = f"{owner} and {other} share the {kind} `{scope_and_name[-1]}`"
+            yield at_key(source, loc, "clash", message, "give each a name of its own")
 
     for name in given.databases:
         loc: Loc = ("databases", name)
         yield from claim(loc, f"databases.{name}", "stack", name)
-        yield from claim(loc, f"databases.{name}", "container", resolve.server_host(given, name), name)
+        yield from claim(loc, f"databases.{name}", "container", derive.server_host(given, name), name)
+        if derive.owns_network(given, name):
+            network = derive.server_network(given, name)
+            yield from claim(
+                (*loc, "network"), f"databases.{name}", "network", derive.server_host(given, name), network
+            )
     for service in given.services:
-        yield from claim(
-            ("services", service, "image"), f"services.{service}", "image", resolve.image_name(given, service)
-        )
+        here: Loc = ("services", service)
+        yield from claim((*here, "image"), f"services.{service}", "image", derive.image_name(given, service))
+        yield from claim(here, f"services.{service}", "workflow", derive.workflow_name(service))
     for name, place in given.environments.items():
-        here: Loc = ("environments", name)
-        owner, host = f"environments.{name}", resolve.host_of(given, name)
-        yield from claim((*here, "stack"), owner, "stack", resolve.stack_name(given, name))
-        yield from claim((*here, "tag"), owner, "image tag", resolve.image_tag(given, name))
-        for service in resolve.services_of(given, name):
-            container = resolve.container_name(given, name, service)
+        here = ("environments", name)
+        owner, host = f"environments.{name}", derive.host_of(given, name)
+        if derive.is_promoted(given, name):
+            yield from claim(here, owner, "workflow", derive.promotion_name(given, name))
+        yield from claim((*here, "stack"), owner, "stack", derive.stack_name(given, name))
+        yield from claim((*here, "tag"), owner, "image tag", derive.image_tag(given, name))
+        for service in derive.services_of(given, name):
+            container = derive.container_name(given, name, service)
             yield from claim((*here, "containers", service), f"{owner}.{service}", "container", host, container)
             if service in place.domains:
                 yield from claim((*here, "domains", service), f"{owner}.{service}", "domain", place.domains[service])
         if place.database:
-            server = resolve.server_of(given, place.database)
-            database = resolve.database_name(given, name, place.database)
-            role = resolve.database_user(given, name, place.database)
-            variable = resolve.password_variable(given, name, place.database)
+            server = derive.server_of(given, place.database)
+            database = derive.database_name(given, name, place.database)
+            role = derive.database_user(given, name, place.database)
+            variable = derive.password_variable(given, name, place.database)
             yield from claim((*here, "database", "name"), owner, "database", server, database)
             yield from claim((*here, "database", "user"), owner, "role", server, role)
             yield from claim((*here, "database", "password"), owner, "password key", server, variable)
@@ -194,32 +226,55 @@ def _clashes(source: Source, given: Spec) -> Found:
 
 def _reserved(source: Source, given: Spec) -> Found:
     """Names that the pipeline, or PostgreSQL, uses itself."""
+    for loc, word, pattern in _names(given):
+        if re.fullmatch(pattern, word):
+            message = f"{dotted(loc)}: the pipeline keeps names like `{word}` for itself"
+            place = at_key if loc[-1] == word else at_value
+            yield place(source, loc, "reserved", message, "choose another name")
+
+
+def _names(given: Spec) -> Iterator[tuple[Loc, str, str]]:
+    """Where a name stands, the name, and the pattern of those that are taken."""
+    for name in given.databases:
+        yield ("databases", name), name, r"bin"
     for name, place in given.environments.items():
         here: Loc = ("environments", name)
-        used: list[tuple[Loc, str, str]] = [((*here, "stack"), resolve.stack_name(given, name), r"bin")]
-        used.append(((*here, "tag"), resolve.image_tag(given, name), r"src-.*|.*[0-9]+\.[0-9]+\.[0-9]+"))
-        for service in resolve.services_of(given, name):
-            used.append(((*here, "containers", service), resolve.container_name(given, name, service), r".*-next"))
+        yield (*here, "stack"), derive.stack_name(given, name), r"bin"
+        yield (*here, "tag"), derive.image_tag(given, name), r"src-.*|.*[0-9]+\.[0-9]+\.[0-9]+"
+        for service in derive.services_of(given, name):
+            yield (*here, "containers", service), derive.container_name(given, name, service), r".*-next"
+        for setting in derive.settings_of(given, name).values():
+            yield ("hosts", derive.host_of(given, name)), setting.name, _RUNNER_VARIABLE
         if place.database:
-            database = resolve.database_name(given, name, place.database)
-            role = resolve.database_user(given, name, place.database)
-            used.append(((*here, "database", "name"), database, r"postgres|template[01]"))
-            used.append(((*here, "database", "user"), role, r"postgres|pg_.*|public|none"))
-            variable = resolve.password_variable(given, name, place.database)
-            used.append(((*here, "database", "password"), variable, r"POSTGRES_.*|PG.*|PATH"))
-        for loc, word, pattern in used:
-            if re.fullmatch(pattern, word):
-                message = f"{dotted(loc)}: the pipeline keeps names like `{word}` for itself"
-                yield at_value(source, loc, "reserved", message, "choose another name")
+            at: Loc = (*here, "database")
+            yield (*at, "name"), derive.database_name(given, name, place.database), r"postgres|template[01]"
+            yield (*at, "user"), derive.database_user(given, name, place.database), r"postgres|pg_.*|public|none"
+            yield (*at, "password"), derive.password_variable(given, name, place.database), r"POSTGRES_.*|PG.*|PATH"
+
+
+def _lengths(source: Source, given: Spec) -> Found:
+    """A derived name is no longer than a given one may be: a container is a host name, too."""
+    for name, place in given.environments.items():
+        here: Loc = ("environments", name)
+        held = derive.services_of(given, name)
+        names: dict[Loc, str] = {
+            (*here, "containers", service): derive.container_name(given, name, service) for service in held
+        }
+        if place.database:
+            names[*here, "database", "name"] = derive.database_name(given, name, place.database)
+        for loc, word in names.items():
+            if len(word) > 63:
+                message = f"{dotted(loc)}: the derived name `{word}` has more than 63 characters"
+                yield at_key(source, loc, "too-long", message, "give a shorter one")
 
 
 def _settings(source: Source, given: Spec) -> Found:
     """A step's env has each name once."""
     for name in given.environments:
-        seen = {f"DIGEST_{resolve.variable(service)}" for service in given.services} | {"SEQUENCE", "COMPOSE"}
-        for what, setting in resolve.settings_of(given, name).items():
+        seen = {f"DIGEST_{derive.variable(service)}" for service in given.services} | _STEP_VARIABLES
+        for what, setting in derive.settings_of(given, name).items():
             if setting.name in seen:
-                loc: Loc = ("hosts", resolve.host_of(given, name))
+                loc: Loc = ("hosts", derive.host_of(given, name))
                 message = f"{dotted(loc)}: `{setting.name}` is used twice, here for {what}"
                 yield at_key(source, loc, "clash", message, "give each setting a name of its own")
             seen.add(setting.name)
@@ -229,10 +284,10 @@ def _shared_keys(source: Source, given: Spec) -> Found:
     """Two services that share an env file give a key one value."""
     for name in given.environments:
         seen: dict[tuple[str, str], tuple[str, str]] = {}
-        for service in resolve.services_of(given, name):
+        for service in derive.services_of(given, name):
             for key, value in given.services[service].env.items():
-                line = resolve.env_value(given, name, service, value)
-                file = resolve.env_file(given, name, service)
+                line = derive.env_value(given, name, service, value)
+                file = derive.env_file(given, name, service)
                 other, known = seen.setdefault((file, key), (service, line))
                 if known != line:
                     message = (
@@ -250,32 +305,30 @@ def _shared_keys(source: Source, given: Spec) -> Found:
 def _needs(source: Source, given: Spec) -> Found:
     """What a service asks of each environment that holds it must be there."""
     for name, place in given.environments.items():
-        host = given.hosts[resolve.host_of(given, name)]
+        host = given.hosts[derive.host_of(given, name)]
         if place.domains and host.proxy.kind == "none":
             message = f"environments.{name} has domains, and its host has no proxy"
-            yield at_key(source, ("environments", name, "domains"), "proxy", message)
+            hint = "leave out the domains, or the host's `kind: none`"
+            yield at_key(source, ("environments", name, "domains"), "proxy", message, hint)
         if place.database:
-            server = resolve.server_of(given, place.database)
-            if resolve.server_host(given, server) != resolve.host_of(given, name):
-                here, there = resolve.host_of(given, name), resolve.server_host(given, server)
+            server = derive.server_of(given, place.database)
+            if derive.server_host(given, server) != derive.host_of(given, name):
+                here, there = derive.host_of(given, name), derive.server_host(given, server)
                 message = f"environments.{name} is on {here}, its database server `{server}` on {there}"
-                yield at_key(source, ("environments", name, "database"), "host", message)
-        for service in resolve.services_of(given, name):
+                hint = "a database is reached over a Docker network: put both on one host"
+                yield at_key(source, ("environments", name, "database"), "host", message, hint)
+        for service in derive.services_of(given, name):
             for key, value in given.services[service].env.items():
                 loc: Loc = ("services", service, "env", key)
                 if value.database and not place.database:
-                    yield at_key(source, loc, "missing-key", f"{dotted(loc)}: environments.{name} has no `database`")
+                    message = f"{dotted(loc)}: environments.{name} has no `database`"
+                    yield at_key(source, loc, "missing-key", message, f"environments: {{{name}: {{database: {{}}}}}}")
                 if value.domain and service not in place.domains:
-                    yield at_key(
-                        source, loc, "missing-key", f"{dotted(loc)}: environments.{name} has no domain for {service}"
-                    )
-                if value.service and value.service not in resolve.services_of(given, name):
-                    yield at_key(
-                        source,
-                        loc,
-                        "unknown-name",
-                        f"{dotted(loc)}: environments.{name} does not hold `{value.service}`",
-                    )
+                    message = f"{dotted(loc)}: environments.{name} has no domain for {service}"
+                    yield at_key(source, loc, "missing-key", message, f"add it to environments.{name}.domains")
+                if value.service and value.service not in derive.services_of(given, name):
+                    message = f"{dotted(loc)}: environments.{name} does not hold `{value.service}`"
+                    yield at_key(source, loc, "unknown-name", message, f"add it to environments.{name}.services")
 
 
 def _old_servers(source: Source, given: Spec) -> Found:
@@ -307,5 +360,5 @@ def _filters(source: Source, given: Spec) -> Found:
     """A filter must match something, and GitHub and git must read it alike: it also names what an image is made of."""
     for service in given.services:
         loc: Loc = ("services", service, "paths")
-        for index, reason in globs.faults(resolve.paths_of(given, service)):
+        for index, reason in globs.faults(derive.paths_of(given, service)):
             yield at_value(source, (*loc, index), "filter", f"{dotted((*loc, index))}: {reason}")

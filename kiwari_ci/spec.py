@@ -27,8 +27,7 @@ class Text:
     def _checked(self, value: str) -> str:
         if re.fullmatch(self.pattern, value):
             return value
-        words = {"expected": self.expected, "met": repr(value)}
-        raise PydanticCustomError("text", "{met} cannot stand here: expected {expected}", words)
+        raise PydanticCustomError("text", "expected {expected}", {"expected": self.expected})
 
 
 class Written:
@@ -79,16 +78,12 @@ SecretName = Annotated[
 ]
 EnvKey = Annotated[str, Text(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
 Pattern = Annotated[
-    str, Text(r"!?[A-Za-z0-9_.@/*?+\[\]{}\\-]+", "a path filter without blanks, quotes or other special characters")
+    str, Text(r"!?[A-Za-z0-9_.,@/*?+\[\]{}\\-]+", "a path filter without blanks, quotes or other special characters")
 ]
-File = Annotated[
-    str,
-    Text(
-        r"(?!-)(?!(.*/)?\.\.(/|$))[A-Za-z0-9_.@-]+(/[A-Za-z0-9_.@-]+)*",
-        "a path from the repository's root, without blanks",
-    ),
-]
-EnvFile = Annotated[str, Text(r"\.?[A-Za-z0-9_][A-Za-z0-9_.-]*", "a file name such as .env")]
+_PATH = r"(?!-)(?!(.*/)?(\.|\.\.|\.git)(/|$))[A-Za-z0-9_.@-]+(/[A-Za-z0-9_.@-]+)*"
+File = Annotated[str, Text(_PATH, "a file's path from the repository's root, without blanks, ./ or ../")]
+Folder = Annotated[str, Text(rf"\.|{_PATH}", "a folder's path from the repository's root, without blanks, ./ or ../")]
+EnvFile = Annotated[str, Text(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?\.env", "a file name that ends in .env")]
 HostFolder = Annotated[
     str, Text(r"(~|/[A-Za-z0-9_][A-Za-z0-9_.-]*)(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", "a folder on the host: ~/… or /…")
 ]
@@ -118,11 +113,18 @@ Generator = Annotated[
         "kiwari-ci==X.Y.Z, or git+https://github.com/OWNER/NAME@ and the 40 digits of a commit",
     ),
 ]
-PlainText = Annotated[str, Text(r"[^\x00-\x1f\x7f-\x9f'\u2028\u2029\ud800-\udfff]*", "one line without a single quote")]
+# Between the single quotes of an env file a backslash at the end would hide the quote from Compose.
+PlainText = Annotated[
+    str,
+    Text(
+        r"[^\x00-\x1f\x7f-\x9f'\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]*(?<!\\)",
+        "one line without a single quote, and without a backslash at its end",
+    ),
+]
 Script = Annotated[
     str,
     Text(
-        r"\S[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,19999}",
+        r"(?=\S)[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]{1,20000}",
         "a shell script of at most 20,000 characters that begins with a command",
     ),
 ]
@@ -280,7 +282,7 @@ class Test(Model):
     """The tests that gate a build."""
 
     setup: Maybe[Setup] = Field(None, description="The language to install first.")
-    working_directory: Maybe[File] = Field(
+    working_directory: Maybe[Folder] = Field(
         None, description="The folder that the command runs in; default: the repository's root."
     )
     run: Script = Field(description="The command, in bash.")
@@ -289,7 +291,7 @@ class Test(Model):
 class Build(Model):
     """How an image is built."""
 
-    context: File = Field(".", description="The build context, a folder of the repository.")
+    context: Folder = Field(".", description="The build context, a folder of the repository.")
     dockerfile: Maybe[File] = Field(
         None, description="The Dockerfile, from the repository's root; default: `<service>/Dockerfile`."
     )
@@ -308,7 +310,7 @@ class EnvValue(OneOf):
     """The value of an environment variable: plain text, a secret, or derived from the spec."""
 
     shorthand = "value"
-    value: Maybe[PlainText] = Field(None, description="Plain text, the same everywhere.")
+    value: Maybe[PlainText] = Field(None, description="Plain text, the same everywhere: `LOG_LEVEL: info`.")
     secret: Maybe[Literal[True]] = Field(
         None, description="`true`: filled in on the host; the example of the env file says `change-me`."
     )

@@ -82,6 +82,8 @@ def write(root: Path, tree: Tree, project: str, force: bool = False) -> Written:
 def _write(root: Path, tree: Tree, project: str) -> Written:
     done, staging = Written(), root / STAGING
     shutil.rmtree(staging, ignore_errors=True)  # what a killed run left
+    if staging.is_symlink():
+        staging.unlink()  # nothing is written through a link
     staged: list[tuple[Path, str]] = []
     try:
         for index, (path, file) in enumerate(tree.items()):

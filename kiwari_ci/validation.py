@@ -6,10 +6,11 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from kiwari_ci.problems import Problem
-from kiwari_ci.source import Loc, Source
+from kiwari_ci.source import Loc, Place, Source
 from kiwari_ci.spec import Spec
 
-KINDS = {
+# pydantic's kinds of error, completing "expected …".
+EXPECTED = {
     "string_type": "a string",
     "int_type": "a whole number",
     "bool_type": "true or false",
@@ -17,7 +18,13 @@ KINDS = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
+    "text": "{expected}",
+    "literal_error": "{expected}",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+    "too_short": "at least one item",
 }
+LONGEST = 60  # characters of a value in a message
 
 
 def validate(source: Source) -> tuple[Spec | None, list[Problem]]:
@@ -62,22 +69,20 @@ def _at(source: Source, place: Any, rule: str, message: str, hint: str, **more: 
 def _problem(source: Source, error: dict[str, Any]) -> Problem:
     kind, loc = error["type"], tuple(error["loc"])
     written = _written(source, loc)
-    where, met = dotted(written), error["input"]
+    where = dotted(written)
     if kind == "extra_forbidden":
         hint = closest(str(loc[-1]), _fields(written[:-1]))
         return at_key(source, written, "unknown-key", f"unknown key `{loc[-1]}` in {dotted(written[:-1])}", hint)
     if kind == "missing":
         return at_key(source, written, "missing-key", f"{where} lacks `{loc[-1]}`", _description(written, str(loc[-1])))
-    if loc and loc[-1] == "[key]":
-        return at_key(source, written, "value", f"{where}: {error['msg']}")
-    if kind in KINDS:
-        hint = (
-            f'put it in quotes: "{source.at(source.values[written])}"'
-            if kind == "string_type" and _is_scalar(met)
-            else ""
-        )
-        return at_value(source, written, "type", f"{where}: expected {KINDS[kind]}, met {_words(met)}", hint)
-    return at_value(source, written, "value", f"{where}: {_lower(error['msg'])}")
+    if kind not in EXPECTED:
+        return at_value(source, written, "value", f"{where}: {error['msg']}")
+    is_key = loc[-1:] == ("[key]",)
+    met = _met((source.keys if is_key else source.values)[written], source, error["input"])
+    words = f"{where}: expected {EXPECTED[kind].format(**error.get('ctx', {}))}, met {met}"
+    point = at_key if is_key else at_value
+    rule = "type" if kind.endswith("_type") else "value"
+    return point(source, written, rule, words, _cure(kind, error["input"], met))
 
 
 def _written(source: Source, loc: Loc) -> Loc:
@@ -114,17 +119,24 @@ def _description(loc: Loc, field: str) -> str:
     return f"{field}: {found}" if found else ""
 
 
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, int | float)
-
-
-def _words(value: Any) -> str:
+def _met(place: Place, source: Source, value: Any) -> str:
+    """A value in words: what was written, when that is short."""
     if value is None:
         return "nothing"
     if isinstance(value, dict | list):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+        kind = "mapping" if isinstance(value, dict) else "list"
+        return f"a {kind}" if value else f"an empty {kind}"
+    written = source.at(place)
+    if isinstance(value, str) and "\n" in value:
+        return "several lines"
+    return f"`{written[:LONGEST]}…`" if len(written) > LONGEST else f"`{written}`"
 
 
-def _lower(message: str) -> str:
-    return message[:1].lower() + message[1:]
+def _cure(kind: str, value: Any, met: str) -> str:
+    if kind == "string_type" and isinstance(value, int | float):
+        return f'put it in quotes: "{met[1:-1]}"'
+    if kind == "int_type" and isinstance(value, str) and value.isdecimal():
+        return f"leave out the quotes: {value}"
+    if kind == "list_type" and isinstance(value, str):
+        return f"put it in brackets: [{met[1:-1]}]"
+    return ""

@@ -1,0 +1,90 @@
+"""Runs the examples in a page: blocks of ```console with `$ command` lines, each followed by its real output.
+
+A line `...` in an output stands for any lines. The commands of a page run in one scratch copy of the repository, from
+its root, in their order; each in a bash of its own, standard error with standard output.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+BLOCK = re.compile(r"(?<=^```console\n)(.*?)(?=^```$)", re.MULTILINE | re.DOTALL)
+LEFT_OUT = (
+    ".git",
+    ".venv",
+    "node_modules",
+    "__pycache__",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".hypothesis",
+)
+
+
+def markdown(root: Path) -> list[Path]:
+    """Every Markdown page of the repository, sorted."""
+    return sorted(path for path in root.rglob("*.md") if not set(path.relative_to(root).parts) & set(LEFT_OUT))
+
+
+def rerun(text: str, root: Path) -> str:
+    """A page with the outputs that its commands have now; an output that agrees stays as it is written."""
+    with _scratch(root) as folder:
+        return BLOCK.sub(lambda block: _again(block[0], folder), text)
+
+
+def agrees(written: str, real: str) -> bool:
+    """Whether an output is the one that is written, `...` standing for any lines."""
+    lines = ("(?:.*\n)*" if line == "...\n" else re.escape(line) for line in written.splitlines(keepends=True))
+    return re.fullmatch("".join(lines), real) is not None
+
+
+def _again(block: str, folder: Path) -> str:
+    return "".join(_rerun(command, written, folder) for command, written in _pairs(block))
+
+
+def _pairs(block: str) -> Iterator[tuple[str, str]]:
+    """Each command line, and the lines up to the next; raises ValueError for a block that starts with an output."""
+    first, *parts = re.split(r"^(?=\$ )", block, flags=re.MULTILINE)
+    if first or not parts:
+        raise ValueError(f"an example starts with `$ command`: {first!r}")
+    for part in parts:
+        command, _, written = part.partition("\n")
+        yield command, written
+
+
+def _rerun(command: str, written: str, folder: Path) -> str:
+    done = subprocess.run(
+        ["bash", "-c", command.removeprefix("$ ")],
+        cwd=folder,
+        env=_environment(folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    real = done.stdout if done.stdout.endswith("\n") or not done.stdout else done.stdout + "\n"
+    return f"{command}\n{written if agrees(written, real) else real}"
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Nothing of the caller's but its programs: output must not depend on who asks."""
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {"PATH": programs, "HOME": str(folder.parent), "LC_ALL": "C.UTF-8", "COLUMNS": "80"}
+
+
+@contextmanager
+def _scratch(root: Path) -> Iterator[Path]:
+    """A copy of the repository with one commit, and no environment: an example calls `kiwari-ci`, not `make`."""
+    with TemporaryDirectory() as scratch:
+        folder = shutil.copytree(root, Path(scratch, root.name), ignore=shutil.ignore_patterns(*LEFT_OUT))
+        git = ["git", "-c", "user.name=example", "-c", "user.email=example@example.com"]
+        for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "start"]):
+            subprocess.run([*git, *words], cwd=folder, env=_environment(folder), check=True)
+        yield folder

@@ -1,0 +1,201 @@
+"""The page about the spec: each model of kiwari_ci/spec.py as a section with an example and a table of its keys."""
+
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic.fields import FieldInfo
+
+from kiwari_ci import source
+from kiwari_ci.source import Loc, Source
+from kiwari_ci.spec import Model, OneOf, Spec, Text, Word
+
+NAME: Text = get_args(Word)[1]
+Key = tuple[str, ...]  # the way to a field; `<service>` stands for any key of a table
+
+
+def page(root: Path) -> str:
+    """The whole page; the examples are the specs of this repository."""
+    smallest = "".join(
+        line
+        for line in (root / "tests/cases/ok/minimal/spec.yaml").read_text().splitlines(keepends=True)
+        if not line.startswith("#")
+    )
+    read = source.read(root / "specs/kiwari.yaml")
+    parts = [INTRODUCTION.format(smallest=smallest, name=NAME.expected)]
+    for name in Spec.model_fields:
+        parts += _sections(Spec, [name], (), read)
+    return "\n".join(parts)
+
+
+def _sections(parent: type[Model], names: list[str], above: Key, read: Source) -> Iterator[str]:
+    """A section for fields of one model, and for what is below it."""
+    field = parent.model_fields[names[0]]
+    keys = [(*above, name, *_wildcard(name, field)) for name in names]
+    model = _model(field)
+    yield f"{'#' * min(2 + (len(above) + 1) // 2, 4)} {', '.join(map(_dotted, keys))}\n"
+    yield f"{model.__doc__ if model else field.description}\n"
+    if shown := [text for name in names if (text := _example(read, (*above, name)))]:
+        yield "```yaml\n" + "\n".join(shown) + "\n```\n"
+    if model is None:
+        yield _table(parent, names)
+        return
+    yield _forms(model) if issubclass(model, OneOf) else _table(model, list(model.model_fields))
+    for below in _groups(model):
+        yield from _sections(model, below, keys[0], read)
+
+
+def _groups(model: type[Model]) -> list[list[str]]:
+    """Fields that get a section below: those of the same model share one."""
+    groups: dict[type[Model], list[str]] = {}
+    for name, field in model.model_fields.items():
+        found = _model(field)
+        if found and not _is_single(found):
+            groups.setdefault(found, []).append(name)
+    return list(groups.values())
+
+
+def _table(model: type[Model], names: list[str]) -> str:
+    rows = ["| Key | What it is | Value | Default |", "| --- | --- | --- | --- |"]
+    for name in names:
+        field = model.model_fields[name]
+        what, derived = _description(field)
+        rows.append(f"| `{name}` | {what} | {_cell(_value(field))} | {derived or _default(field)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _forms(model: type[OneOf]) -> str:
+    """Of these keys exactly one is written: a form is what a person types."""
+    short = f" A bare value is short for `{{{model.shorthand}: …}}`." if model.shorthand else ""
+    rows = [f"Exactly one of these.{short}\n", "| Write | What it is | Value |", "| --- | --- | --- |"]
+    for name, field in model.model_fields.items():
+        rows.append(f"| `{{{name}: …}}` | {_description(field)[0]} | {_cell(_value(field))} |")
+    return "\n".join(rows) + "\n"
+
+
+def _description(field: FieldInfo) -> tuple[str, str]:
+    """What it is, and the default that is derived: a description ends in `; default: …` where there is one."""
+    what, _, derived = (field.description or "").removesuffix(".").partition("; default: ")
+    return _cell(what), _cell(derived)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    default = field.default
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{default}`" if isinstance(default, str | int) else "none" if not default else "see below"
+
+
+def _value(field: FieldInfo) -> str:
+    return _words(field.annotation, field.metadata)
+
+
+def _words(annotation: Any, metadata: list[Any]) -> str:
+    """A type in words."""
+    annotation = _without_none(annotation)
+    if hasattr(annotation, "__metadata__"):
+        return _words(annotation.__origin__, list(annotation.__metadata__))
+    for each in metadata:
+        if isinstance(each, Text):
+            return "a name" if each == NAME else each.expected
+    if get_origin(annotation) is Literal:
+        return " or ".join(f"`{str(word).lower()}`" for word in get_args(annotation))
+    if get_origin(annotation) is list:
+        return f"a list, each {_words(get_args(annotation)[0], [])}"
+    if get_origin(annotation) is dict:
+        return f"a mapping to {_words(get_args(annotation)[1], [])}"
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return _mapping(annotation)
+    return "`true` or `false`" if annotation is bool else _number(metadata)
+
+
+def _mapping(model: type[Model]) -> str:
+    if not _is_single(model):
+        return "one of the forms below" if issubclass(model, OneOf) else "a mapping, below"
+    [(name, field)] = model.model_fields.items()
+    return f"`{{{name}: …}}`, {_value(field)}"
+
+
+def _number(metadata: list[Any]) -> str:
+    bounds = [bound for each in metadata for bound in getattr(each, "metadata", [each])]
+    low = next(bound.ge for bound in bounds if isinstance(bound, Ge))
+    high = next(bound.le for bound in bounds if isinstance(bound, Le))
+    return f"a whole number from {low} to {high}"
+
+
+def _model(field: FieldInfo) -> type[Model] | None:
+    """The model of a field, or of the values of its table."""
+    annotation = _without_none(field.annotation)
+    if get_origin(annotation) is dict:
+        annotation = get_args(annotation)[1]
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Model) else None
+
+
+def _without_none(annotation: Any) -> Any:
+    chosen = [option for option in get_args(annotation) if option is not type(None)]
+    return chosen[0] if type(None) in get_args(annotation) else annotation
+
+
+def _is_single(model: type[Model]) -> bool:
+    return len(model.model_fields) == 1
+
+
+def _wildcard(name: str, field: FieldInfo) -> Key:
+    is_table = get_origin(field.annotation) is dict and _model(field)
+    return (f"<{'KEY' if name == 'env' else name.removesuffix('s')}>",) if is_table else ()
+
+
+def _dotted(key: Key) -> str:
+    return f"`{'.'.join(key)}`"
+
+
+def _cell(text: str) -> str:
+    """Text as a table's cell holds it: outside of code spans nothing is markup."""
+    return re.sub(r"(`[^`]*`)|([|<*])", lambda found: found[1] or "\\" + found[2], text)
+
+
+def _example(read: Source, key: Key) -> str:
+    """How the spec writes it, in the first place that has it; empty when none has."""
+    for loc in read.keys:
+        if len(loc) == len(key) and all(part[0] == "<" or part == each for part, each in zip(key, loc, strict=True)):
+            return _written(read, loc)
+    return ""
+
+
+def _written(read: Source, loc: Loc) -> str:
+    key = read.keys[loc]
+    first = read.lines[key.line - 1]
+    if first[: key.column - 1].strip():  # inside of {…}
+        return f"{loc[-1]}: {read.at(read.values[loc])}"
+    lines = [first]
+    for line in read.lines[key.line :]:
+        if line.strip() and len(line) - len(line.lstrip()) < key.column:
+            break
+        lines.append(line)
+    return textwrap.dedent("\n".join(lines)).rstrip()
+
+
+INTRODUCTION = """# The spec
+
+One YAML file, `specs/NAME.yaml`, says what there is: services, environments, hosts, databases. `kiwari-ci generate`
+writes the pipeline that follows from it. This is the smallest that works; everything else has a default:
+
+```yaml
+{smallest}```
+
+- `kiwari-ci validate` points at every fault at once, and gives advice; [messages](messages.md) has an example of each.
+- `kiwari-ci show` prints what follows from a spec: every name and default decided.
+- Editors complete and check a spec as it is typed when its first line names the schema:
+  `# yaml-language-server: $schema=kiwari-ci.schema.json`, with what `kiwari-ci schema` prints beside it.
+- Unknown keys and keys without a value are faults, and so are YAML's anchors, aliases, merge keys and tags.
+  YAML is read as 1.2: `on` and `22:22` are text, `1.10` is a number; a version goes in quotes.
+- Secrets are named, never valued.
+- *A name*, in the tables below, is {name}.
+
+The examples are Kiwari's, [specs/kiwari.yaml](../../specs/kiwari.yaml).
+"""

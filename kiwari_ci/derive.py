@@ -1,0 +1,162 @@
+"""Names and values that a spec may leave out: resolve and the rules ask here, and nobody else derives one."""
+
+from kiwari_ci import spec
+from kiwari_ci.plan import Setting
+
+CHANGE_ME = "change-me"
+
+
+def services_of(given: spec.Spec, environment: str) -> list[str]:
+    """Services that an environment holds, in the spec's order."""
+    chosen = given.environments[environment].services
+    return [name for name in given.services if chosen is None or name in chosen]
+
+
+def host_of(given: spec.Spec, environment: str) -> str:
+    """The host of an environment: named, or the only one."""
+    return given.environments[environment].host or next(iter(given.hosts))
+
+
+def server_host(given: spec.Spec, server: str) -> str:
+    """The host of a database server: named, or the only one."""
+    return given.databases[server].host or next(iter(given.hosts))
+
+
+def server_network(given: spec.Spec, server: str) -> str:
+    """The Docker network that reaches a database server."""
+    return given.databases[server].network or server
+
+
+def owns_network(given: spec.Spec, server: str) -> bool:
+    """Whether the server's stack makes that network; the proxy's is there already."""
+    return server_network(given, server) != given.hosts[server_host(given, server)].proxy.network
+
+
+def server_of(given: spec.Spec, database: spec.Database) -> str:
+    """The server of a database: named, or the only one."""
+    return database.server or next(iter(given.databases))
+
+
+def stack_name(given: spec.Spec, environment: str) -> str:
+    """Folder and Compose project of an environment."""
+    return given.environments[environment].stack or f"{given.project.name}-{environment}"
+
+
+def container_name(given: spec.Spec, environment: str, service: str) -> str:
+    """Container, Compose service and host name of a service in an environment."""
+    return given.environments[environment].containers.get(service) or f"{given.project.name}-{service}-{environment}"
+
+
+def image_name(given: spec.Spec, service: str) -> str:
+    """An image's name inside the registry's namespace."""
+    return given.services[service].image or f"{given.project.name}-{service}"
+
+
+def image_tag(given: spec.Spec, environment: str) -> str:
+    """The tag of an environment's images."""
+    return given.environments[environment].tag or environment
+
+
+def database_name(given: spec.Spec, environment: str, database: spec.Database) -> str:
+    """The database of an environment."""
+    return database.name or f"{given.project.name}_{environment}".replace("-", "_")
+
+
+def database_user(given: spec.Spec, environment: str, database: spec.Database) -> str:
+    """The role that owns an environment's database."""
+    return database.user or database_name(given, environment, database)
+
+
+def password_variable(given: spec.Spec, environment: str, database: spec.Database) -> str:
+    """The key of the role's password in the server's own env file."""
+    return (
+        database.password.env
+        if database.password
+        else f"{database_user(given, environment, database)}_password".upper()
+    )
+
+
+def env_file(given: spec.Spec, environment: str, service: str) -> str:
+    """The env file of a service: the stack's, its own, or none when nothing would stand in it."""
+    own = f"{container_name(given, environment, service)}.env" if given.services[service].env else ""
+    return given.environments[environment].env_file or own
+
+
+def env_value(given: spec.Spec, environment: str, service: str, value: spec.EnvValue) -> str:
+    """A value as the env file's example shows it; empty for what the environment does not have."""
+    place = given.environments[environment]
+    if value.secret:
+        return CHANGE_ME
+    if value.service:
+        return f"http://{container_name(given, environment, value.service)}:{given.services[value.service].port}"
+    if value.domain:
+        domain = place.domains.get(service, "")
+        return domain if value.domain == "name" else f"https://{domain}"
+    if value.database:
+        return _database_value(given, environment, place.database, value.database) if place.database else ""
+    return value.value or ""
+
+
+def paths_of(given: spec.Spec, service: str) -> list[str]:
+    """The path filters of a service's source."""
+    return given.services[service].paths or [f"{service}/**"]
+
+
+def dockerfile_of(given: spec.Spec, service: str) -> str:
+    """The Dockerfile of a service, from the repository's root."""
+    return given.services[service].build.dockerfile or f"{service}/Dockerfile"
+
+
+def is_promoted(given: spec.Spec, environment: str) -> bool:
+    """Whether an environment re-tags what another one built."""
+    return given.environments[environment].promote is not None
+
+
+def workflow_name(service: str) -> str:
+    """The workflow that tests, builds and deploys a service."""
+    return f"{service}-ci"
+
+
+def promotion_name(given: spec.Spec, environment: str) -> str:
+    """The workflow that promotes into an environment; the only one needs no more than `promote`."""
+    promoted = [name for name in given.environments if is_promoted(given, name)]
+    return "promote" if len(promoted) == 1 else f"promote-{environment}"
+
+
+def settings_of(given: spec.Spec, environment: str) -> dict[str, Setting]:
+    """What a deploy reads from GitHub: address, user, key, known_hosts and token, in the order of a step's env."""
+    name = host_of(given, environment)
+    host, prefix = given.hosts[name], variable(name)
+    key = given.environments[environment].key or host.key
+    token = given.registry.pull_token.secret
+    return {
+        "address": _setting(host.address, f"{prefix}_HOST"),
+        "user": _setting(host.user, f"{prefix}_USER"),
+        "key": _secret(key.secret if key else f"{prefix}_SSH_KEY"),
+        "known_hosts": _setting(host.known_hosts or spec.Reference(variable=f"{prefix}_KNOWN_HOSTS"), ""),
+        "token": _secret(token) if token else Setting("REGISTRY_TOKEN", "github.token", ""),
+    }
+
+
+def variable(name: str) -> str:
+    """A name as an environment variable is written: in capitals, with _ for -."""
+    return name.upper().replace("-", "_")
+
+
+def _secret(name: str) -> Setting:
+    return Setting(name, f"secrets.{name}", "secret")
+
+
+def _setting(reference: spec.Reference | None, default: str) -> Setting:
+    if reference is None:
+        return _secret(default)
+    if reference.variable:
+        return Setting(reference.variable, f"vars.{reference.variable}", "variable")
+    return _secret(str(reference.secret))
+
+
+def _database_value(given: spec.Spec, environment: str, database: spec.Database, kind: str) -> str:
+    server, name = server_of(given, database), database_name(given, environment, database)
+    user = database_user(given, environment, database)
+    known = {"host": server, "port": "5432", "name": name, "user": user}
+    return known.get(kind) or f"postgres://{user}:{CHANGE_ME}@{server}:5432/{name}?sslmode=disable"

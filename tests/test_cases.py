@@ -1,0 +1,115 @@
+"""tests/cases: small specs and what comes of them, word for word.
+
+ok/NAME/spec.yaml -> ok/NAME/expected/: its first line says which behaviour, its second which files show it.
+err/NAME.yaml -> err/NAME.out: what `validate` prints of a spec with faults; advice/: of one that is sound.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiwari_ci import pipeline
+from kiwari_ci.tree import Tree
+from tests.command import kiwari_ci
+
+CASES = Path(__file__).parent / "cases"
+PACKAGE = Path(pipeline.__file__).parent
+OK = sorted(CASES.glob("ok/*/spec.yaml"))
+ERR = sorted(CASES.glob("err/*.yaml"))
+ADVICE = sorted(CASES.glob("advice/*.yaml"))
+
+REPORTERS = {"fault", "_refuse", "at_key", "at_value", "place", "Problem"}
+RULE = re.compile(r"[a-z]+(-[a-z]+)+|[a-z]{3,}")
+NOT_IN_A_FILE = {"no-file", "too-large"}  # test_cli.py has them
+DRIFT = {"drift"}  # said of generated files
+
+
+@pytest.mark.parametrize("spec", OK, ids=lambda spec: spec.parent.name)
+def test_ok(spec: Path, snapshot: Any) -> None:
+    snapshot.snapshot_dir = spec.parent
+    tree = shown(spec)
+    assert tree, "no file is compared"
+    assert all(any(fnmatch(path, pattern) for path in tree) for pattern in patterns(spec)), "a pattern without a file"
+    snapshot.assert_match_dir(nested({path: file.text for path, file in tree.items()}), "expected")
+
+
+@pytest.mark.parametrize("spec", ERR, ids=lambda spec: spec.stem)
+def test_err(spec: Path, snapshot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(spec.parent)
+    said = kiwari_ci("validate", spec.name, "--format", "text")
+    assert (said.code, said.out) == (2, "")
+    snapshot.snapshot_dir = spec.parent
+    snapshot.assert_match(said.err, f"{spec.stem}.out")
+
+
+@pytest.mark.parametrize("spec", ADVICE, ids=lambda spec: spec.stem)
+def test_advice(spec: Path, snapshot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(spec.parent)
+    said = kiwari_ci("validate", spec.name, "--format", "text")
+    assert (said.code, said.err) == (0, "")
+    snapshot.snapshot_dir = spec.parent
+    snapshot.assert_match(said.out, f"{spec.stem}.out")
+
+
+def test_no_expectation_without_a_spec() -> None:
+    assert {out.stem for out in CASES.glob("err/*.out")} <= {spec.stem for spec in ERR}
+    assert {out.parent.name for out in CASES.glob("ok/*/expected")} == {spec.parent.name for spec in OK}
+
+
+def test_every_rule_has_a_case() -> None:
+    """Each name in brackets that the code can print stands in an .out file, and the other way round."""
+    shown = {rule for out in CASES.glob("*/*.out") for rule in re.findall(r" \[([a-z-]+)\]$", out.read_text(), re.M)}
+    known = {rule for file in PACKAGE.glob("*.py") for rule in rules_in(ast.parse(file.read_text()))} - DRIFT
+    assert shown == known - NOT_IN_A_FILE
+
+
+def patterns(spec: Path) -> list[str]:
+    """Which files a case shows: the words of its second line."""
+    title, files = spec.read_text().splitlines()[:2]
+    assert title.startswith("# ") and files.startswith("# files: ")
+    return files.removeprefix("# files: ").split()
+
+
+def shown(spec: Path) -> Tree:
+    """The files of a case that are compared."""
+    _, tree = pipeline.build(spec)
+    return {path: file for path, file in tree.items() if any(fnmatch(path, pattern) for pattern in patterns(spec))}
+
+
+def nested(files: dict[str, str]) -> dict[str, Any]:
+    """Folders as dicts: pytest-snapshot refuses `/` in a name."""
+    root: dict[str, Any] = {}
+    for path, text in files.items():
+        *folders, name = path.split("/")
+        folder = root
+        for part in folders:
+            folder = folder.setdefault(part, {})
+        folder[name] = text
+    return root
+
+
+def rules_in(tree: ast.Module) -> Iterator[str]:
+    """The argument of each call that reports, what `rule = ...` chooses from, and the second word of advice."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and name_of(node.func) in REPORTERS:
+            yield from words(node.args[:3])[:1]
+        elif isinstance(node, ast.Assign) and any(name_of(part) == "rule" for part in ast.walk(node.targets[0])):
+            choice = node.value
+            for part in [choice.body, choice.orelse] if isinstance(choice, ast.IfExp) else [choice]:
+                yield from words(part.elts[:1] if isinstance(part, ast.Tuple) else [part])
+        elif isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple) and len(node.value.elts) == 4:
+            yield from words(node.value.elts[1:2])
+
+
+def name_of(node: ast.AST) -> str:
+    return getattr(node, "id", getattr(node, "attr", ""))
+
+
+def words(nodes: list[ast.expr]) -> list[str]:
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [text for text in texts if RULE.fullmatch(text)]

@@ -1,0 +1,314 @@
+"""The commands from outside: words, exit codes, formats; never a traceback for what a user did."""
+
+import fcntl
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kiwari_ci import __version__, pipeline
+from tests.command import Said, kiwari_ci
+
+ROOT = Path(__file__).parents[1]
+KIWARI = ROOT / "specs/kiwari.yaml"
+SMALL = ROOT / "tests/cases/ok/minimal/spec.yaml"
+COMMANDS = ["generate", "check", "validate", "show", "schema"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with one spec, outside GitHub Actions."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    (tmp_path / "specs").mkdir()
+    shutil.copy(SMALL, tmp_path / "specs/shop.yaml")
+    return tmp_path
+
+
+def good(said: Said) -> str:
+    assert (said.code, said.err) == (0, "")
+    return said.out
+
+
+def refused(said: Said, code: int = 2) -> str:
+    assert (said.code, said.out) == (code, "")
+    assert "Traceback" not in said.err
+    return said.err
+
+
+def state(root: Path) -> dict[str, tuple[int, int, int]]:
+    facts = {str(path): path.lstat() for path in root.rglob("*")}
+    return {path: (found.st_mode, found.st_mtime_ns, found.st_ino) for path, found in facts.items()}
+
+
+# generate
+
+
+def test_generate_says_what_it_did() -> None:
+    lines = good(kiwari_ci("generate")).splitlines()
+    assert lines[0] == "specs/shop.yaml -> generated"
+    assert "  new      .github/workflows/web-ci.yml" in lines
+    assert lines[-1] == "  0 unchanged"
+    count = len(lines) - 2
+    Path("generated/deploy/bin/deploy").unlink()
+    Path("generated/specs/shop.yaml").write_text("")
+    text = Path("specs/shop.yaml").read_text().replace("production", "live")
+    Path("specs/shop.yaml").write_text(text)
+    lines = good(kiwari_ci("generate")).splitlines()
+    assert "  new      deploy/bin/deploy" in lines
+    assert "  changed  specs/shop.yaml" in lines
+    assert "  removed  deploy/shop-production/docker-compose.yml" in lines
+    assert good(kiwari_ci("generate")).splitlines()[1:] == [f"  {count} unchanged"]
+
+
+def test_generate_in_json() -> None:
+    said = json.loads(good(kiwari_ci("generate", "--format", "json")))
+    assert said.keys() == {"new", "changed", "same", "removed"}
+    assert "deploy/bin/deploy" in said["new"]
+
+
+def test_a_file_that_is_not_ours_stops_it() -> None:
+    Path("generated/deploy/bin").mkdir(parents=True)
+    Path("generated/deploy/bin/deploy").write_text("mine\n")
+    assert refused(kiwari_ci("generate"), code=73).splitlines() == [
+        "nothing was written:",
+        "deploy/bin/deploy: not ours (no marker): move it away, or overwrite it with --force",
+    ]
+    assert "  changed  deploy/bin/deploy" in good(kiwari_ci("generate", "--force"))
+
+
+def test_a_folder_that_cannot_be_made() -> None:
+    Path("file").write_text("")
+    assert "file/out: Not a directory" in refused(kiwari_ci("generate", "--out", "file/out"), code=73)
+
+
+def test_a_checkout_that_holds_a_pipeline_is_the_default_output() -> None:
+    good(kiwari_ci("generate", "--out", "."))
+    assert good(kiwari_ci("check")).startswith(".: ")
+    assert not Path("generated").exists()
+
+
+@pytest.mark.parametrize("command", ["generate", "check"])
+def test_interrupted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "build", interrupt)
+    assert refused(kiwari_ci(command), code=130).strip() == "interrupted"
+
+
+def test_interrupted_by_a_signal() -> None:
+    """A run that waits for another's lock ends with 130 at Ctrl-C, and has written nothing."""
+    Path("out").mkdir()
+    lock = os.open("out", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    command = [sys.executable, "-m", "kiwari_ci", "generate", "--out", "out"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not waits(process.pid):
+            assert process.poll() is None, "it did not wait"
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    os.close(lock)
+    assert (process.returncode, said.strip()) == (130, "interrupted")
+    assert list(Path("out").iterdir()) == []
+
+
+def waits(pid: int) -> bool:
+    locks = Path("/proc/locks").read_text()
+    return bool(re.search(rf"-> FLOCK .* {pid} ", locks))
+
+
+# check
+
+
+def test_check_names_all_that_is_wrong_and_the_cure_cures(here: Path) -> None:
+    good(kiwari_ci("generate"))
+    root = Path("generated")
+    (root / "deploy/bin/deploy").chmod(0o644)
+    (root / "deploy/RUNBOOK.md").unlink()
+    workflow = root / ".github/workflows/web-ci.yml"
+    workflow.write_text(workflow.read_text().replace("name: web-ci", "name: by-hand"))
+    shutil.copy(workflow, root / "deploy/old.yml")
+    before = state(here)
+    said = kiwari_ci("check")
+    assert (said.code, said.err) == (1, "")
+    assert state(here) == before, "check wrote something"
+    lines = said.out.splitlines()
+    assert lines[-6:] == [
+        "generated: 4 files do not agree with the spec",
+        "  stale or edited by hand: .github/workflows/web-ci.yml",
+        "  missing: deploy/RUNBOOK.md",
+        "  stale or edited by hand: deploy/bin/deploy",
+        "  no longer in the spec: deploy/old.yml",
+        "cure: kiwari-ci generate",
+    ]
+    assert {"-name: by-hand", "+name: web-ci", "+++ b/deploy/RUNBOOK.md", "old mode 100644"} <= set(lines)
+    good(kiwari_ci(*shlex.split(lines[-1].removeprefix("cure: "))[1:]))
+    assert re.fullmatch(r"generated: \d+ files agree with specs/shop\.yaml\n", good(kiwari_ci("check")))
+
+
+def test_the_cure_has_the_words_of_the_call(here: Path) -> None:
+    shutil.copy(SMALL, "a spec.yaml")
+    words = ["a spec.yaml", "--out", "an out"]
+    lines = kiwari_ci("check", *words).out.splitlines()
+    assert lines[-1] == "cure: kiwari-ci generate 'a spec.yaml' --out 'an out'"
+    good(kiwari_ci(*shlex.split(lines[-1].removeprefix("cure: "))[1:]))
+    good(kiwari_ci("check", *words))
+
+
+def test_check_in_json() -> None:
+    said = kiwari_ci("check", "--format", "json")
+    assert said.code == 1
+    found = json.loads(said.out)
+    assert {each["kind"] for each in found} == {"missing"}
+    assert {"path", "kind", "diff"} == found[0].keys()
+    good(kiwari_ci("generate"))
+    assert json.loads(good(kiwari_ci("check", "--format", "json"))) == []
+
+
+def test_check_in_github_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner turns the last lines into annotations; the diff stands above them."""
+    good(kiwari_ci("generate"))
+    Path("generated/deploy/bin/deploy").unlink()
+    plain = kiwari_ci("check", "--format", "github").out
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert kiwari_ci("check").out == plain
+    words = "missing; run: kiwari-ci generate"
+    assert plain.splitlines()[-1] == f"::error file=generated/deploy/bin/deploy,line=1,title=drift::{words}"
+    assert "+++ b/deploy/bin/deploy" in plain.splitlines()
+    monkeypatch.setenv("GITHUB_ACTIONS", "false")
+    assert "::error" not in kiwari_ci("check").out
+
+
+# validate, show, schema
+
+
+def test_validate_in_github_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    Path("specs/shop.yaml").write_text("project: {name: shop, repository: example/shop}\nhosts: {vps: {}}\nmore: 1\n")
+    said = kiwari_ci("validate")
+    assert (said.code, said.err) == (2, "")
+    assert "::error file=specs/shop.yaml,line=3,col=1,title=unknown-key::unknown key `more`" in said.out
+
+
+def test_validate_in_json() -> None:
+    assert json.loads(good(kiwari_ci("validate", KIWARI, "--format", "json")))[0]["severity"] == "advice"
+    Path("specs/shop.yaml").write_text("")
+    said = kiwari_ci("validate", "--format", "json")
+    assert said.code == 2
+    assert [problem["rule"] for problem in json.loads(said.out)] == ["empty"]
+
+
+def test_show_prints_the_plan() -> None:
+    plan = yaml.safe_load(good(kiwari_ci("show")))
+    assert plan["stacks"][0]["instances"][0]["container"] == "shop-web-production"
+    assert plan == json.loads(good(kiwari_ci("show", "--format", "json")))
+
+
+def test_schema_takes_every_good_spec_and_no_other(here: Path) -> None:
+    Path("schema.json").write_text(good(kiwari_ci("schema")))
+    tool = [str(Path(sys.executable).with_name("check-jsonschema")), "--schemafile", "schema.json"]
+    specs = [KIWARI, *sorted(ROOT.glob("tests/cases/ok/*/spec.yaml"))]
+    done = subprocess.run([*tool, *map(str, specs)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    for name in ("unknown-key", "missing-key", "value"):
+        done = subprocess.run([*tool, str(ROOT / f"tests/cases/err/{name}.yaml")], capture_output=True, text=True)
+        assert done.returncode == 1, name
+
+
+# What a user can do wrong.
+
+
+@pytest.fixture
+def no_spec() -> Iterator[None]:
+    shutil.rmtree("specs")
+    yield
+
+
+@pytest.mark.parametrize("command", COMMANDS[:-1])
+def test_a_spec_must_be_named_where_there_is_none(command: str, no_spec: None) -> None:
+    assert "name the spec: specs/*.yaml has none" in refused(kiwari_ci(command))
+
+
+@pytest.mark.parametrize("command", COMMANDS[:-1])
+def test_a_spec_must_be_named_where_there_are_several(command: str) -> None:
+    shutil.copy(SMALL, "specs/other.yaml")
+    assert "name the spec: specs/*.yaml has specs/other.yaml, specs/shop.yaml" in refused(kiwari_ci(command))
+
+
+@pytest.mark.parametrize("command", COMMANDS[:-1])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "spec.yaml: no such file [no-file]\nhint: name the spec, or go to the folder that it is in\n"),
+        ("folder", "spec.yaml: a folder, not a file [no-file]\nhint: name the spec that is in it\n"),
+        (b"", "spec.yaml: nothing is in this file [empty]\nhint: a spec starts with `project:`\n"),
+        (
+            b"\x7fELF\0\xff",
+            "spec.yaml:1:6: not UTF-8 text: byte 0xff at offset 5 [not-text]\n"
+            "hint: a spec is text in UTF-8: save it as such\n",
+        ),
+        (b"#" * 1_000_001, "spec.yaml: more than 1,000,000 bytes: this is no spec [too-large]\n"),
+    ],
+    ids=["missing", "folder", "empty", "binary", "huge"],
+)
+def test_no_spec_at_all(command: str, content: bytes | str | None, words: str) -> None:
+    if isinstance(content, bytes):
+        Path("spec.yaml").write_bytes(content)
+    elif content:
+        Path("spec.yaml").mkdir()
+    assert refused(kiwari_ci(command, "spec.yaml")) == words
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("generat", "No such command 'generat'"),
+        ("generate --outt x", "No such option"),
+        ("check --force", "No such option"),
+        ("validate --out x", "No such option"),
+        ("validate --format xml", "'xml' is not one of 'text', 'github', 'json'"),
+        ("generate a.yaml b.yaml", "Got unexpected extra argument"),
+        ("generate --out specs/shop.yaml", "is a file"),
+        ("schema x", "Got unexpected extra argument"),
+    ],
+)
+def test_bad_usage(line: str, words: str) -> None:
+    said = refused(kiwari_ci(*line.split()))
+    assert words in said and "Usage: " in said
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], *([command, "--help"] for command in COMMANDS)], ids=str)
+def test_help(words: list[str]) -> None:
+    said = kiwari_ci(*words)
+    assert "Usage: " in said.out + said.err
+    assert said.code == (0 if words else 2)
+
+
+def test_version() -> None:
+    assert good(kiwari_ci("--version")) == f"kiwari-ci, version {__version__}\n"
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{shlex.quote(sys.executable)} -m kiwari_ci show {shlex.quote(str(KIWARI))} | head -c 1"
+    done = subprocess.run(["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"], capture_output=True, text=True)
+    assert (done.stdout[-2:], done.stderr) == ("0\n", "")
+
+
+def test_as_a_module_and_as_a_program() -> None:
+    program = Path(sys.executable).with_name("kiwari-ci")
+    for command in ([sys.executable, "-m", "kiwari_ci"], [str(program)]):
+        done = subprocess.run([*command, "validate"], capture_output=True, text=True, env=os.environ | {"LANG": "C"})
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == "specs/shop.yaml is sound: services 1, environments 1, advice 0\n"

@@ -1,0 +1,223 @@
+"""The pages are true: generated ones are current, examples have their real output, links lead somewhere.
+
+The JSON Schema, by which editors check a spec, agrees with what the tool reads.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from pydantic import ValidationError
+
+from docs import examples, write
+from docs.write import ROOT
+from kiwari_ci import source
+from kiwari_ci.problems import Faults
+from kiwari_ci.spec import Spec
+
+SCHEMA = ROOT / "specs/kiwari-ci.schema.json"
+LINK = re.compile(r"(?<!`)\[[^]]*\]\(<?([^)\s>]+)>?\)")
+FENCED = re.compile(r"^(```+).*?^\1$", re.MULTILINE | re.DOTALL)
+
+GOOD: list[tuple[str, Any]] = [
+    ("project.default_branch", "release/v1"),
+    ("generator", "git+https://github.com/example/kiwari-ci@" + "0" * 40),
+    ("registry.pull_token", "job"),
+    ("registry.pull_token", {"token": "job"}),
+    ("registry.pull_token", {"secret": "GHCR_TOKEN"}),
+    ("hosts.vps.address", {"variable": "ADDRESS"}),
+    ("hosts.vps.proxy.kind", "none"),
+    ("databases.data", {}),
+    ("services.web.env.LOG", "info"),
+    ("services.web.env.LOG", ""),
+    ("services.web.env.LOG", {"value": "info"}),
+    ("services.web.env.KEY", {"secret": True}),
+    ("services.web.env.DATABASE_URL", {"database": "url"}),
+    ("services.web.test", {"run": "make test", "setup": {"go": "1.24"}}),
+    ("services.web.test", {"run": "make test", "setup": {"go": {"version_file": "go.mod"}}}),
+    ("services.web.websocket", True),
+    ("environments.live.domains.web", "shop.example.com"),
+]
+BAD: list[tuple[str, Any]] = [
+    ("services.web.pahts", ["web/**"]),
+    ("project.name", "Shop"),
+    ("project.name", 7),
+    ("generator", "kiwari-ci"),
+    ("registry.host", "docker.io"),
+    ("registry.pull_token", "mine"),
+    ("registry.pull_token", None),
+    ("registry.pull_token", {"token": "job", "secret": "GHCR_TOKEN"}),
+    ("hosts", {}),
+    ("hosts.VPS", {}),
+    ("hosts.vps.address", "192.0.2.1"),
+    ("hosts.vps.address", {}),
+    ("hosts.vps.address", {"secret": None}),
+    ("hosts.vps.address", {"secret": "A", "variable": "B"}),
+    ("hosts.vps.key", {"variable": "KEY"}),
+    ("services", []),
+    ("services.web.port", "8080"),
+    ("services.web.port", 0),
+    ("services.web.paths", "web/**"),
+    ("services.web.paths", []),
+    ("services.web.image", None),
+    ("services.web.websocket", "yes"),
+    ("services.web.health.status", 500),
+    ("services.web.env", None),
+    ("services.web.env.not-a-key", "info"),
+    ("services.web.env.LOG", None),
+    ("services.web.env.LOG", 1),
+    ("services.web.env.LOG", ["info"]),
+    ("services.web.env.KEY", {"secret": False}),
+    ("services.web.env.KEY", {"secret": True, "value": "info"}),
+    ("services.web.test", {"setup": {"go": "1.24"}}),
+    ("services.web.test", {"run": "make test", "setup": {"go": 1.24}}),
+    ("services.web.test", {"run": "make test", "setup": {"go": "1.24", "node": "22"}}),
+    ("environments.live.deploy_on", "main"),
+    ("environments.live.domains.web", "https://shop.example.com"),
+]
+
+
+@pytest.mark.parametrize(("path", "text"), write.pages().items(), ids=list(write.pages()))
+def test_generated_page_is_current(path: str, text: str) -> None:
+    assert (ROOT / path).read_text() == text, "run: make docs"
+
+
+def test_every_page_of_the_reference_is_generated() -> None:
+    there = {str(page.relative_to(ROOT)) for page in ROOT.glob("docs/reference/**/*") if page.is_file()}
+    assert there == {path for path in write.pages() if path.startswith("docs/reference/")}
+
+
+def test_readme_shows_the_tool_at_work() -> None:
+    assert ROOT / "README.md" in write.with_examples()
+
+
+@pytest.mark.parametrize("page", write.with_examples(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_show_real_output(page: Path) -> None:
+    assert examples.rerun(page.read_text(), ROOT) == page.read_text(), "run: make docs, and read what changed"
+
+
+@pytest.mark.parametrize(
+    ("written", "real", "same"),
+    [
+        ("one\ntwo\n", "one\ntwo\n", True),
+        ("one\n...\n", "one\ntwo\nthree\n", True),
+        ("...\nthree\n", "one\ntwo\nthree\n", True),
+        ("one\n...\nthree\n", "one\nthree\n", True),
+        ("one\n...\n", "two\n", False),
+        ("one\n", "one\ntwo\n", False),
+        ("o.e\n", "one\n", False),
+        ("", "one\n", False),
+    ],
+)
+def test_dots_stand_for_any_lines(written: str, real: str, same: bool) -> None:
+    assert examples.agrees(written, real) is same
+
+
+def test_an_example_gets_the_output_of_its_command(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("one\n")
+    page = "```console\n$ cat file; echo two >>file\nold\n$ tail -n1 file\n...\n```\n"
+    again = "```console\n$ cat file; echo two >>file\none\n$ tail -n1 file\n...\n```\n"
+    assert examples.rerun(page, tmp_path) == again
+    assert (tmp_path / "file").read_text() == "one\n"
+
+
+@pytest.mark.parametrize("page", examples.markdown(ROOT), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    assert dead_links(page) == []
+
+
+def test_a_dead_link_is_seen(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A `first` part!\n\n[a](#a-first-part) [b](page.md#a-first-part) [c](https://example.com/none)\n"
+        "[d](#none) [e](none.md) [f](page.md#none)\n```\n[g](in-code.md)\n```\n"
+    )
+    assert dead_links(page) == ["#none", "none.md", "page.md#none"]
+
+
+def test_schema_agrees_with_the_tool_on_values(tmp_path: Path) -> None:
+    for number, (place, value) in enumerate(GOOD + BAD):
+        (tmp_path / f"{number:02}.json").write_text(json.dumps(changed(place, value)))
+    files = sorted(tmp_path.iterdir())
+    bad = {f"{number:02}.json" for number in range(len(GOOD), len(files))}
+    assert {file.name for file in files if not is_read(json.loads(file.read_text()))} == bad
+    assert {file.name for file in refused_by_schema(files)} == bad
+
+
+def test_schema_agrees_with_the_tool_on_specs() -> None:
+    found = [*ROOT.glob("specs/*.yaml"), *ROOT.glob("tests/cases/ok/*/spec.yaml"), *ROOT.glob("tests/cases/*/*.yaml")]
+    specs = {file: is_read(data) for file in found if (data := plain(file)) is not None}
+    assert set(specs.values()) == {True, False}
+    assert refused_by_schema(list(specs)) == {file for file, good in specs.items() if not good}
+
+
+def dead_links(page: Path) -> list[str]:
+    """Links to a file that is not there, or to a heading that it does not have; other sites are not asked."""
+    links = LINK.findall(FENCED.sub("", page.read_text()))
+    return [link for link in links if not re.match(r"[a-z]+:", link) and not leads_somewhere(page, link)]
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    path, _, anchor = unquote(link).partition("#")
+    target = page.parent / path if path else page
+    if not target.exists():
+        return False
+    return not anchor or (target.suffix == ".md" and anchor in anchors(target.read_text()))
+
+
+def anchors(text: str) -> set[str]:
+    """The ids that GitHub gives to headings: https://docs.github.com/get-started/writing-on-github (section links)."""
+    found: list[str] = []
+    for heading in re.findall(r"^#{1,6} (.+)$", FENCED.sub("", text), re.MULTILINE):
+        plain_text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+        slug = re.sub(r"[^\w\- ]", "", plain_text).replace(" ", "-")
+        same = sum(each == slug or re.fullmatch(rf"{re.escape(slug)}-\d+", each) is not None for each in found)
+        found.append(f"{slug}-{same}" if same else slug)
+    return set(found)
+
+
+def changed(place: str, value: Any) -> dict[str, Any]:
+    """A small sound spec with one value put in its place."""
+    spec: dict[str, Any] = {
+        "project": {"name": "shop", "repository": "example/shop"},
+        "hosts": {"vps": {}},
+        "services": {"web": {"port": 8080}},
+        "environments": {"live": {"deploy_on": {"push": "main"}}},
+    }
+    *above, last = place.split(".")
+    inner = spec
+    for key in above:
+        inner = inner.setdefault(key, {})
+    inner[last] = value
+    return spec
+
+
+def plain(file: Path) -> Any:
+    """What a spec says; None for what is no YAML that we read."""
+    try:
+        return source.read(file).data
+    except Faults:
+        return None
+
+
+def is_read(data: Any) -> bool:
+    """Whether the tool finds every key and type right: the rules see more than a schema can say."""
+    try:
+        Spec.model_validate(data)
+    except ValidationError:
+        return False
+    return True
+
+
+def refused_by_schema(files: list[Path]) -> set[Path]:
+    """The files that the committed schema refuses; all must be read."""
+    argv = [sys.executable, "-m", "check_jsonschema", "--output-format", "json", "--schemafile", str(SCHEMA)]
+    done = subprocess.run([*argv, *map(str, files)], capture_output=True, text=True)
+    said = json.loads(done.stdout)
+    assert said.get("parse_errors", []) == [], said
+    return {Path(error["filename"]) for error in said.get("errors", [])}

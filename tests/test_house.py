@@ -1,0 +1,144 @@
+"""How the house is built: imports run one way, rooms are small, nothing names a machine."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci.pins import PINS
+from kiwari_ci.render import TEMPLATES
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "kiwari_ci"
+MODULES = sorted(PACKAGE.glob("*.py"))
+LARGEST = 450  # lines of a module
+LONGEST = 50  # lines of a function
+
+# From the door inwards: a module imports only from a lower floor, or what is said here of its own.
+FLOORS = [
+    {"__main__"},
+    {"cli"},
+    {"pipeline"},
+    {"advice", "render", "resolve", "rules", "source", "validation"},
+    {"derive"},
+    {"globs", "pins", "plan", "problems", "quoting", "spec", "tree"},
+    {"__init__"},
+]
+NEIGHBOURS = {
+    "advice": {"source", "validation"},
+    "rules": {"source", "validation"},
+    "validation": {"source"},
+}
+NEVER = {"render": {"spec", "derive"}, "plan": {"spec"}, "source": {"spec"}, "cli": {"resolve", "render"}}
+MACHINE = re.compile(
+    r"(?<![\w./])/(?:work|root|mnt|Users)/|/home/(?!runner)|\.\./shared|pypi\.org|pythonhosted|registry\.npmjs|deb\.debian|proxy\.golang"
+)
+
+
+def imports(module: Path) -> set[str]:
+    """The modules of this package that one imports, also inside functions; and `click`, `yaml`... from outside."""
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            package = ("kiwari_ci." if node.level else "") + (node.module or "")
+            names = [alias.name for alias in node.names] if package.strip(".") == "kiwari_ci" else [package]
+            found |= {name.removeprefix("kiwari_ci.") for name in names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("kiwari_ci.") for alias in node.names}
+    return {"__init__" if name == "__version__" else name.split(".")[0] for name in found}
+
+
+def tracked() -> list[Path]:
+    """Files of the repository, those that are not committed yet, too."""
+    words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_each_module_has_a_floor() -> None:
+    assert {module.stem for module in MODULES} == set.union(*FLOORS)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
+def test_imports_run_one_way(module: Path) -> None:
+    own = {other.stem for other in MODULES}
+    floor = next(index for index, names in enumerate(FLOORS) if module.stem in names)
+    below = set.union(set(), *FLOORS[floor + 1 :])
+    allowed = below | NEIGHBOURS.get(module.stem, set())
+    assert imports(module) & own <= allowed - NEVER.get(module.stem, set()) - {module.stem}
+
+
+def test_there_is_no_circle() -> None:
+    left = {module.stem: imports(module) & {other.stem for other in MODULES} for module in MODULES}
+    while free := {name for name, needs in left.items() if not needs}:
+        left = {name: needs - free for name, needs in left.items() if name not in free}
+    assert left == {}
+
+
+def test_only_the_command_line_prints_colours_and_exits() -> None:
+    for module in MODULES:
+        if module.stem not in ("cli", "__main__"):
+            assert "click" not in imports(module), module.name
+            assert not re.search(r"\bprint\(|\bsys\.exit\(|\bos\.environ\b", module.read_text()), module.name
+
+
+def test_output_depends_on_nothing_around() -> None:
+    for name in ("render", "resolve", "plan", "quoting", "globs", "pins"):
+        assert not imports(PACKAGE / f"{name}.py") & {
+            "datetime",
+            "time",
+            "os",
+            "locale",
+            "random",
+            "socket",
+            "subprocess",
+        }
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
+def test_rooms_are_small(module: Path) -> None:
+    text = module.read_text()
+    assert len(text.splitlines()) <= LARGEST
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.end_lineno:
+            assert node.end_lineno - node.lineno < LONGEST, f"{module.name}:{node.lineno}: {node.name}"
+
+
+def test_functions_are_short() -> None:
+    lengths = sorted(
+        node.end_lineno - node.lineno + 1
+        for module in MODULES
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.end_lineno
+    )
+    assert lengths[len(lengths) // 2] <= 10, "the median function, in lines"
+    assert lengths[len(lengths) * 9 // 10] <= 25, "nine in ten"
+
+
+def test_pins_come_from_one_place() -> None:
+    """No template names an action, and each pin is a full commit with a version."""
+    for template in TEMPLATES.rglob("*.j2"):
+        assert not re.search(r"uses: *[\w-]+/|[0-9a-f]{40}", template.read_text()), template.name
+    for pin in PINS.values():
+        assert re.fullmatch(r"[0-9a-f]{40}", pin.sha) and re.fullmatch(r"v\d+\.\d+\.\d+", pin.version)
+
+
+def test_nobody_knows_a_users_words() -> None:
+    """Nothing in the code knows the names of Kiwari's services, environments or machines."""
+    words = re.compile(r"\b(pos|admin|nasibakarkiwari|iqbalmuhyiddin|vps|stg)\b|\bkiwari\b(?!-ci)")
+    for file in [*MODULES, *TEMPLATES.rglob("*.j2")]:
+        assert not words.search(file.read_text().replace("kiwari_ci", "")), file.name
+
+
+def test_nothing_names_a_machine() -> None:
+    """No path of one machine, no package index or mirror; this file has the words."""
+    found = [
+        f"{file.relative_to(ROOT)}:{number}: {line.strip()[:120]}"
+        for file in tracked()
+        if file != Path(__file__)
+        for number, line in enumerate(file.read_bytes().decode(errors="replace").splitlines(), 1)
+        if MACHINE.search(line)
+    ]
+    assert not found, "\n".join(found)

@@ -1,0 +1,76 @@
+"""Problems as text, as GitHub's annotations and as JSON."""
+
+import json
+import re
+
+import pytest
+
+from kiwari_ci.problems import Faults, Problem, as_github, as_json, as_text
+
+PAHTS = Problem(
+    rule="unknown-key",
+    message="unknown key `pahts` in services.api",
+    path="specs/kiwari.yaml",
+    line=41,
+    column=9,
+    length=5,
+    hint="did you mean `paths`?",
+    excerpt="        pahts: [api/**]",
+)
+
+
+def test_text_shows_the_place() -> None:
+    assert as_text([PAHTS]) == (
+        "specs/kiwari.yaml:41:9: unknown key `pahts` in services.api [unknown-key]\n"
+        "   |\n"
+        "41 |         pahts: [api/**]\n"
+        "   |         ^~~~~\n"
+        "hint: did you mean `paths`?"
+    )
+
+
+def test_text_of_a_whole_file_and_of_advice() -> None:
+    assert as_text([Problem("no-file", "no such file", "a.yaml")]) == "a.yaml: no such file [no-file]"
+    advice = Problem("moving-runner", "it moves", "a.yaml", 2, 1, severity="advice")
+    assert as_text([advice]) == "a.yaml:2:1: advice: it moves [moving-runner]"
+    assert as_text([]) == as_github([]) == ""
+
+
+def unescaped(annotation: str) -> tuple[str, dict[str, str], str]:
+    """What GitHub's runner reads (actions/runner, ActionCommand.cs): command, properties, message."""
+    found = re.fullmatch(r"::(\w+) (.*?)::(.*)", annotation)
+    assert found
+    message = found[3].replace("%0D", "\r").replace("%0A", "\n").replace("%25", "%")
+    properties = dict(part.split("=", 1) for part in found[2].split(","))
+    for code, character in (("%0D", "\r"), ("%0A", "\n"), ("%3A", ":"), ("%2C", ","), ("%25", "%")):
+        properties = {key: value.replace(code, character) for key, value in properties.items()}
+    return found[1], properties, message
+
+
+@pytest.mark.parametrize("text", ["plain", "a,b:c", "100%", "%0A", "line\nline\r", "::error::x"])
+def test_an_annotation_is_one_line_and_read_back(text: str) -> None:
+    annotation = as_github([Problem("rule", text, text, 3, 7, hint=text)])
+    assert "\n" not in annotation and "\r" not in annotation
+    command, properties, message = unescaped(annotation)
+    assert command == "error"
+    assert properties == {"file": text, "line": "3", "col": "7", "title": "rule"}
+    assert message == f"{text}\nhint: {text}"
+
+
+def test_advice_is_a_notice_without_a_place() -> None:
+    assert (
+        as_github([Problem("rule", "words", "a.yaml", severity="advice")]) == "::notice file=a.yaml,title=rule::words"
+    )
+
+
+def test_json_has_every_field() -> None:
+    assert json.loads(as_json([PAHTS])) == [vars(PAHTS)]
+    assert "é" in as_json([Problem("rule", "é", "a.yaml")])
+
+
+def test_faults_are_in_the_order_of_the_file_and_once() -> None:
+    later = Problem("a", "later", "a.yaml", 10, 1)
+    first = Problem("b", "first", "a.yaml", 9, 30)
+    whole = Problem("c", "whole", "a.yaml")
+    assert Faults([later, first, whole, later]).problems == [whole, first, later]
+    assert str(Faults([first])) == "a.yaml:9:30: first [b]"

@@ -1,0 +1,340 @@
+"""Any text in any field of a spec is refused at its place, or stands in the output as the plan has it."""
+
+import io
+import json
+import re
+import shlex
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from kiwari_ci import pipeline, spec
+from kiwari_ci.plan import Instance, Plan, Server, ServiceWorkflow, Stack
+from kiwari_ci.problems import Faults
+from kiwari_ci.tree import Tree
+from tests import checkers
+from tests.workflow import Workflow
+
+# Every place where a person writes text: its usual value, and the type whose pattern it must match.
+FIELDS: dict[str, tuple[str, Any]] = {
+    "project": ("shop", spec.Word),
+    "repository": ("example/shop", spec.Repository),
+    "branch": ("main", spec.Branch),
+    "runner": ("ubuntu-24.04", spec.Label),
+    "generator": ("kiwari-ci==0.1.0", spec.Generator),
+    "namespace": ("example", spec.ImageName),
+    "token": ("PACKAGES_TOKEN", spec.SecretName),
+    "host": ("vps", spec.Word),
+    "address": ("VPS_HOST", spec.SecretName),
+    "user": ("VPS_USER", spec.SecretName),
+    "key": ("VPS_KEY", spec.SecretName),
+    "known": ("VPS_KNOWN", spec.SecretName),
+    "directory": ("~/docker", spec.HostFolder),
+    "network": ("proxy", spec.Word),
+    "server": ("data", spec.Word),
+    "server image": ("postgres:17", spec.ImageReference),
+    "migrations": ("migrations", spec.File),
+    "migrate": ("migrate/migrate:v4", spec.ImageReference),
+    "service": ("api", spec.Word),
+    "image": ("shop-api", spec.ImageName),
+    "path": ("api/**", spec.Pattern),
+    "context": (".", spec.Folder),
+    "dockerfile": ("api/Dockerfile", spec.File),
+    "version": ("1.24", spec.Version),
+    "folder": ("api", spec.Folder),
+    "script": ("make test", spec.Script),
+    "health": ("/health", spec.UrlPath),
+    "env key": ("LEVEL", spec.EnvKey),
+    "env value": ("info", spec.PlainText),
+    "staging": ("staging", spec.Word),
+    "live": ("production", spec.Word),
+    "tag": ("stable", spec.ImageTag),
+    "pattern": ("v*", spec.TagPattern),
+    "env file": ("app.env", spec.EnvFile),
+    "stack": ("shop", spec.Word),
+    "container": ("shop-api", spec.Container),
+    "domain": ("www.example.com", spec.DomainName),
+    "database": ("shop", spec.PgName),
+    "role": ("shop_app", spec.PgName),
+    "password": ("SHOP_PASSWORD", spec.EnvKey),
+}
+PIECES = st.sampled_from(
+    [*"'\"\\$`#:-?!&*%@|>{}[],~=; \t\n\x07\x85\u2028\ufeff\uffffaé😀", "${{ a }}", "$(touch x)", ": ", " #", "\n  "]
+    + ["on", "no", "y", "true", "null", "TRUE", "NULL", "1", "1.10", "0x1F", "22:22", "<%= a %>", "EOF", "''", "'SQL"]
+)  # fmt: skip
+NASTY = st.lists(PIECES, max_size=5).map("".join)
+WORDS = st.sampled_from(["y", "no", "on", "true", "null", "e1", "promote", "token", "find", "n", "a-b"])
+CAPITALS = st.sampled_from(["Y", "NO", "ON", "TRUE", "NULL", "_", "E1", "A_B"])
+
+
+def texts(kind: Any) -> st.SearchStrategy[str]:
+    """What a field's own pattern allows, words that YAML reads as something else, and anything."""
+    allowed = st.from_regex(re.compile(next(part.pattern for part in kind.__metadata__)), fullmatch=True)
+    odd = {spec.Word: WORDS, spec.SecretName: CAPITALS, spec.EnvKey: CAPITALS, spec.Container: WORDS}
+    return st.one_of(allowed, allowed, odd.get(kind, allowed), NASTY)
+
+
+def data(words: dict[str, str]) -> dict[str, Any]:
+    """A spec that uses every field."""
+    host, server, service = words["host"], words["server"], words["service"]
+    database = {"name": words["database"], "user": words["role"], "password": {"env": words["password"]}}
+    return {
+        "project": {"name": words["project"], "repository": words["repository"], "runner": words["runner"]}
+        | {"default_branch": words["branch"]},
+        "generator": words["generator"],
+        "registry": {"namespace": words["namespace"], "pull_token": {"secret": words["token"]}},
+        "hosts": {
+            host: {
+                "address": {"secret": words["address"]},
+                "user": {"variable": words["user"]},
+                "key": {"secret": words["key"]},
+                "known_hosts": {"variable": words["known"]},
+                "directory": words["directory"],
+                "proxy": {"network": words["network"]},
+            }
+        },
+        "databases": {
+            server: {
+                "image": words["server image"],
+                "migrations": {"directory": words["migrations"], "image": words["migrate"]},
+            }
+        },
+        "services": {
+            service: {
+                "image": words["image"],
+                "paths": [words["path"], "!docs/**"],
+                "build": {"context": words["context"], "dockerfile": words["dockerfile"]},
+                "test": {
+                    "setup": {"node": words["version"]},
+                    "working_directory": words["folder"],
+                    "run": words["script"],
+                },
+                "port": 8080,
+                "health": {"path": words["health"], "status": 204},
+                "env": {
+                    words["env key"]: words["env value"],
+                    "URL_": {"database": "url"},
+                    "PEER": {"service": "other"},
+                },
+            },
+            "other": {"port": 3000},
+        },
+        "environments": {
+            words["staging"]: {"deploy_on": {"push": words["branch"]}, "database": {}},
+            words["live"]: {
+                "deploy_on": {"tag": words["pattern"]},
+                "promote": words["staging"],
+                "tag": words["tag"],
+                "env_file": words["env file"],
+                "stack": words["stack"],
+                "containers": {service: words["container"]},
+                "domains": {service: words["domain"]},
+                "database": database,
+            },
+        },
+    }
+
+
+def written(value: Any) -> str:
+    """JSON is YAML; what YAML may not hold as it is stands there as an escape."""
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    return re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+FREE = ["env value", "script"]  # nearly every text is allowed
+
+
+@pytest.mark.parametrize(("fields", "examples"), [(sorted(FIELDS), 200), (FREE, 200)], ids=["all", "free"])
+def test_any_text_is_refused_or_kept(tmp_path: Path, fields: list[str], examples: int) -> None:
+    path = tmp_path / "shop.yaml"
+    counts = {"refused": 0, "kept": 0}
+
+    @settings(max_examples=examples, derandomize=True, deadline=None, database=None)
+    @given(chosen=st.sets(st.sampled_from(fields), min_size=1, max_size=3), draw=st.data())
+    def tried(chosen: set[str], draw: st.DataObject) -> None:
+        words = {field: usual for field, (usual, _) in FIELDS.items()}
+        words |= {field: draw.draw(texts(FIELDS[field][1]), label=field) for field in sorted(chosen)}
+        path.write_text(written(data(words)))
+        try:
+            plan, tree = pipeline.build(path)
+        except Faults as faults:
+            counts["refused"] += 1
+            assert faults.problems and all(problem.line and problem.column for problem in faults.problems)
+        else:
+            counts["kept"] += 1
+            stands_as_planned(plan, tree)
+
+    tried()
+    assert min(counts.values()) > 30, counts
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_reaches_the_output(field: str, tmp_path: Path) -> None:
+    """A field that nothing prints would be tried for nothing."""
+    usual = {name: value for name, (value, _) in FIELDS.items()}
+    other = {
+        "repository": "example/other", "generator": "kiwari-ci==9.9.9", "directory": "/srv/other", "path": "other/**",
+        "server image": "postgres:18", "migrate": "other/migrate:v1", "version": "9.9", "health": "/other",
+        "token": "OTHER", "address": "OTHER", "user": "OTHER", "key": "OTHER", "known": "OTHER", "env key": "OTHER",
+        "password": "OTHER", "pattern": "other-*", "env file": "other.env", "domain": "other.example.com",
+    }.get(field, "another")  # fmt: skip
+    made = []
+    for words in (usual, usual | {field: other}):
+        (tmp_path / "shop.yaml").write_text(written(data(words)))
+        tree = pipeline.build(tmp_path / "shop.yaml")[1]
+        made.append({path: file for path, file in tree.items() if file.marked})
+    assert made[0] != made[1]
+
+
+NASTY_ENV = ["", "$HOME", "${HOME:-x}", "$$", "\\n", "a\\b", '"', '"a" #b', "#", " a ", "`id`", "é😀", "a=b", "%s"]
+
+
+def test_compose_itself_reads_an_env_file_as_the_plan_has_it(tmp_path: Path) -> None:
+    """`docker compose config`, the copy of the example being the env file."""
+    words = {name: value for name, (value, _) in FIELDS.items()}
+    given_spec = data(words)
+    given_spec["services"]["api"]["env"] |= {f"V{index}": value for index, value in enumerate(NASTY_ENV)}
+    (tmp_path / "shop.yaml").write_text(written(given_spec))
+    plan, tree = pipeline.build(tmp_path / "shop.yaml")
+    stack = next(stack for stack in plan.stacks if stack.environment == "production")
+    (tmp_path / "compose.yml").write_text(tree[f"deploy/{stack.name}/docker-compose.yml"].text)
+    for file in stack.env_files:
+        (tmp_path / file.name).write_text(tree[f"deploy/{stack.name}/{file.name}.example"].text)
+    service = read_by_compose(tmp_path)["services"][words["container"]]
+    expected = {line.key: line.value for file in stack.env_files for group in file.groups for line in group.lines}
+    found = {key: value.replace("$$", "$") for key, value in service["environment"].items()}  # $$ is how it prints $
+    assert found == expected
+    assert [expected[f"V{index}"] for index in range(len(NASTY_ENV))] == NASTY_ENV
+    assert service["labels"]["deploy.health"] == ":8080/health 204"
+
+
+def read_by_compose(folder: Path) -> Any:
+    def config(_: Any) -> list[str]:
+        checkers.compose_config([])  # raises Missing
+        words = ["docker", "compose", "-f", "compose.yml", "config", "--format", "json"]
+        return [subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout]
+
+    return json.loads(checkers.findings(config, [])[0])
+
+
+# What stands in the output, read back.
+
+
+def stands_as_planned(plan: Plan, tree: Tree) -> None:
+    for path, file in tree.items():
+        if file.marked and path.endswith(".yml"):
+            read(file.text)
+        if file.executable or path.endswith(".sh"):
+            syntax(file.text)
+    for workflow in plan.workflows:
+        service_workflow(workflow, tree)
+    for promotion in plan.promotions:
+        text = tree[f".github/workflows/{promotion.name}.yml"].text
+        assert read(text)["on"] == {"push": {"tags": [promotion.pattern]}}
+        run = next(step["run"] for step in jobs(text)["promote-images"]["steps"] if step.get("id") == "find")
+        for source in promotion.sources:
+            words = [source.digest_output, source.workflow, source.repository, *source.pathspecs]
+            assert words in [shlex.split(line)[1:] for line in run.splitlines() if line.startswith("find_image ")]
+    for stack in plan.stacks:
+        compose_file(stack, tree)
+    for server in plan.servers:
+        database_server(server, tree)
+
+
+def service_workflow(workflow: ServiceWorkflow, tree: Tree) -> None:
+    text = tree[f".github/workflows/{workflow.source.workflow}.yml"].text
+    made = read(text)
+    assert made["on"]["push"] == {
+        "branches": [workflow.branch],
+        "paths": [each.pattern for each in workflow.source.filters],
+    }
+    for test in workflow.tests:
+        *_, setup, step = jobs(text)["test"]["steps"]
+        assert (step["run"], step["working-directory"]) == (test.run, test.working_directory)
+        assert setup["with"][test.setups[0].option] == test.setups[0].value
+    build = next(step for step in jobs(text)["build-and-push"]["steps"] if step.get("id") == "build")["with"]
+    assert (build["context"], build["file"]) == (workflow.context, workflow.dockerfile)
+    for target in workflow.targets:
+        assert f"{workflow.source.repository}:{target.instance.tag}" in build["tags"].splitlines()
+        job = jobs(text)[f"deploy-{target.deploy.environment}"]
+        assert job["environment"]["name"] == target.deploy.environment
+        step = next(step for step in job["steps"] if step.get("id") == "deploy")
+        wanted = {setting.name: f"${{{{ {setting.expression} }}}}" for setting in target.deploy.settings}
+        assert wanted.items() <= step["env"].items() and len(step["env"]) == len(wanted) + 3
+
+
+def compose_file(stack: Stack, tree: Tree) -> None:
+    made = read(tree[f"deploy/{stack.name}/docker-compose.yml"].text)
+    assert made["name"] == stack.name
+    assert made["services"].keys() == {instance.container for instance in stack.instances}
+    for instance in stack.instances:
+        service = made["services"][instance.container]
+        assert {key: service.get(key) for key in facts(instance)} == facts(instance)
+        assert service["labels"]["deploy.health"] == instance.health
+    for file in stack.env_files:
+        wanted = {line.key: line.value for group in file.groups for line in group.lines}
+        assert env_file(tree[f"deploy/{stack.name}/{file.name}.example"].text) == wanted
+
+
+def facts(instance: Instance) -> dict[str, object]:
+    return {
+        "image": f"{instance.repository}:{instance.tag}",
+        "container_name": instance.container,
+        "networks": list(instance.networks),
+        "env_file": instance.env_file or None,
+    }
+
+
+def database_server(server: Server, tree: Tree) -> None:
+    made = read(tree[f"deploy/{server.name}/docker-compose.yml"].text)["services"][server.name]
+    assert (made["image"], made["networks"], tuple(made["environment"])) == (
+        server.image,
+        [server.network],
+        server.keys,
+    )
+    script = tree[f"deploy/{server.name}/init/init-databases.sh"].text
+    calls = [shlex.split(line)[1:] for line in script.splitlines() if re.match(r"database [^(]", line)]
+    assert calls == [
+        [role.name, role.user, role.password_variable, str(role.connection_limit)] for role in server.databases
+    ]
+
+
+def env_file(text: str) -> dict[str, str]:
+    """Compose's rules for the one form that is used: in single quotes only a backslash at the end has a meaning."""
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    found = [re.fullmatch(r"(\w+)='([^']*)(?<!\\)'", line) for line in lines]
+    assert all(found), lines
+    return {each[1]: each[2] for each in found if each}
+
+
+def jobs(text: str) -> Any:
+    return read(text)["jobs"]
+
+
+@cache
+def read(text: str) -> Any:
+    """The document, on which a reader of YAML 1.1 and one of 1.2 agree; each `run` body is a script."""
+    modern = YAML(typ="safe", pure=True)
+    modern.version = (1, 2)
+    made = modern.load(io.StringIO(text))
+    old = yaml.safe_load(text)
+    assert {("on" if key is True else key): value for key, value in old.items()} == made
+    for where, step, body in Workflow(text).runs if "jobs" in made else ():
+        if step.get("name") != "Run the tests":
+            assert "${{" not in body, where
+            syntax(body)
+    return made
+
+
+@cache
+def syntax(body: str) -> None:
+    """`bash -n` has nothing to say."""
+    done = subprocess.run(["bash", "-n"], input=body.encode(), capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
