@@ -1,0 +1,74 @@
+// A service small enough for an image FROM scratch: it answers every path with its version.
+// How it behaves is baked into the image, the way a good or a bad commit is.
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	version, behaviour := os.Getenv("VERSION"), os.Getenv("BEHAVIOUR")
+	fmt.Printf("version %s starts (%s)\n", version, behaviour)
+	answer := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, version) }
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+
+	switch behaviour {
+	case "exits": // what a log holds is the image's choice: no line of it may speak to GitHub's runner
+		fmt.Print("::error::spoken by a container\nline\r::add-mask::o\n##[error]spoken by a container\n")
+		os.Exit(3)
+	case "hangs": // after one answer that is none
+		first := true
+		answer = func(w http.ResponseWriter, r *http.Request) {
+			if first {
+				first = false
+				w.WriteHeader(http.StatusInternalServerError)
+				return
+			}
+			<-r.Context().Done()
+		}
+	case "restarts": // answers at first
+		time.AfterFunc(5*time.Second, func() { os.Exit(4) })
+	case "boots-slowly":
+		time.Sleep(3 * time.Second)
+	case "wants-to-be-alone": // ends when another one of it runs
+		if taken("pos-api-staging-next") {
+			os.Exit(5)
+		}
+	case "works": // no port: a queue's worker
+		<-stop
+		return
+	}
+
+	server := &http.Server{Addr: ":" + os.Getenv("PORT"), Handler: http.HandlerFunc(answer)}
+	go func() {
+		<-stop
+		_ = server.Shutdown(context.Background()) // finishes what it has begun
+		os.Exit(0)
+	}()
+	fmt.Println(server.ListenAndServe())
+	select {}
+}
+
+// taken tells whether a name leads to somebody else.
+func taken(name string) bool {
+	addresses, _ := net.LookupHost(name)
+	own, _ := net.InterfaceAddrs()
+	for _, address := range addresses {
+		foreign := true
+		for _, mine := range own {
+			foreign = foreign && mine.(*net.IPNet).IP.String() != address
+		}
+		if foreign {
+			return true
+		}
+	}
+	return false
+}

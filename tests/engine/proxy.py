@@ -1,0 +1,110 @@
+"""A real nginx that stands before the services as Nginx Proxy Manager does, and a client that asks it every 50 ms."""
+
+import contextlib
+import dataclasses
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+from tests.engine.images import REGISTRY, Images
+from tests.engine.server import HERE, Server, eventually
+
+# As Nginx Proxy Manager writes it: a variable for the name, and docker's resolver, whose answers it keeps for 10 s.
+NGINX = """
+worker_processes 2;
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log;
+events {{}}
+http {{
+  access_log off;
+  resolver 127.0.0.11 valid=10s ipv6=off;
+  server {{
+    listen 80;
+    location / {{
+      set $server {service};
+      proxy_http_version 1.1;
+      proxy_pass http://$server:8081;
+    }}
+  }}
+}}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """One answer that the client got: seconds since it began, seconds it waited, HTTP status (0: none), version."""
+
+    asked: float
+    waited: float
+    status: int
+    version: str
+
+
+class Answers(list[Answer]):
+    """What the client got until it was stopped."""
+
+    def failed(self) -> list[Answer]:
+        """Those that a person would have seen as an error."""
+        return [answer for answer in self if answer.status != 200]
+
+    def versions(self) -> list[str]:
+        """The versions, in the order in which they were first seen."""
+        return list(dict.fromkeys(answer.version for answer in self if answer.status == 200))
+
+    def __str__(self) -> str:
+        slowest = max(answer.waited for answer in self)
+        slow = sum(answer.waited > 0.5 for answer in self)
+        return f"{len(self)} requests, {len(self.failed())} failed, {slow} above 0.5 s, the slowest {slowest:.2f} s"
+
+
+class Proxy:
+    """A container on the `proxy` network, in whose network namespace nginx runs."""
+
+    def __init__(self, server: Server, images: Images) -> None:
+        self.server = server
+        images.push("proxy", "proxy", port=9)
+        run = ("run", "-d", "--name", "proxy-manager", "--network", "proxy", f"{REGISTRY}/proxy:staging")
+        server.docker("--config", images.login, *run)
+        self.address = server.docker("inspect", "-f", "{{.NetworkSettings.Networks.proxy.IPAddress}}", "proxy-manager")
+
+    @contextlib.contextmanager
+    def before(self, service: str) -> Iterator[None]:
+        """Runs nginx before one service."""
+        folder = self.server.folder
+        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, service=service))
+        process = self.server.docker("inspect", "-f", "{{.State.Pid}}", "proxy-manager")
+        command = ("nsenter", "-t", process, "-n", "nginx", "-c", f"{folder}/nginx.conf")
+        with open(folder / "nginx.out", "w") as out:
+            nginx = subprocess.Popen(self.server.inside(*command), stdout=out, stderr=out)
+        try:
+            ask = ("curl", "-sf", f"http://{self.address}/")
+            eventually(lambda: self.server.run(*ask, check=False).returncode == 0, 15, "nginx reaches the service")
+            yield
+        finally:
+            self.server.run("kill", (folder / "nginx.pid").read_text().strip())
+            nginx.wait(timeout=10)
+
+    @contextlib.contextmanager
+    def asked(self) -> Iterator[Answers]:
+        """Asks every 50 ms while the block runs; the answers are complete when it ends."""
+        answers = Answers()
+        command = self.server.inside(sys.executable, str(HERE / "asker.py"), f"http://{self.address}/")
+        client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert client.stdin and client.stdout
+        reader = threading.Thread(target=lambda: answers.extend(map(parse, client.stdout or ())))
+        reader.start()
+        try:
+            yield answers
+        finally:
+            client.stdin.close()
+            client.wait(timeout=60)
+            reader.join()
+            client.stdout.close()
+
+
+def parse(line: str) -> Answer:
+    """Reads one line of the client."""
+    asked, waited, status, version = line.split()
+    return Answer(float(asked), float(waited), int(status), version)

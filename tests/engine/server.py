@@ -1,0 +1,328 @@
+"""A throw-away server to deploy to: its engine, its registry, its sshd and its files, as the runbook leaves them."""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+HERE = Path(__file__).parent
+GENERATED = Path(os.environ.get("KIWARI_STANDIN") or HERE.parents[1] / "generated")
+USER, UID, DOCKER_GROUP = "deployer", 4321, 4322
+KEY_STACKS = ("pos-staging", "pos-production")
+
+# What the registry knows of: a token with everything in it that a shell or a format string would trip over.
+TOKEN = """s$cret'to"ken `x` %s"""
+TOKEN_BCRYPT = "$2b$04$8oMvc9wWOFM1tmfNMw1aKOy7qtY1xDpS65O1L6c/heI9l1p7dp5NO"
+
+Result = subprocess.CompletedProcess[str]
+
+
+def generated(path: str) -> Path:
+    """One file of the generated tree, as it is in the repository."""
+    return GENERATED / path
+
+
+def eventually(true: Callable[[], bool], seconds: float, what: str) -> None:
+    """Waits until that is true; a test's end state is never a guess about time."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+class Server:
+    """The machine that `tests/engine/machine` makes, seen from outside of its namespaces."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.docker_folder = self.home / "docker"
+        self.pid = 0
+        self.commits = 0
+
+    # Commands
+
+    def near(self, *command: str) -> list[str]:
+        """The command line that runs a command with the machine's network and files, as a process of ours."""
+        return ["nsenter", "-t", str(self.pid), "-m", "-n", f"--wd={self.folder}", "--", *command]
+
+    def inside(self, *command: str) -> list[str]:
+        """The command line that runs a command as a process of the machine's."""
+        return ["nsenter", "-t", str(self.pid), "-m", "-n", "-p", "-i", "-u", f"--wd={self.folder}", "--", *command]
+
+    def run(self, *command: str, check: bool = True, stdin: str = "", env: Mapping[str, str] | None = None) -> Result:
+        """Runs a command on the machine as root; a failure shows its words."""
+        result = subprocess.run(
+            self.inside(*command),
+            input=stdin,
+            text=True,
+            capture_output=True,
+            timeout=300,
+            env={**os.environ, **(env or {})},
+        )
+        assert not check or result.returncode == 0, f"{shlex.join(command)}\n{result.stdout}\n{result.stderr}"
+        return result
+
+    def docker(self, *words: str, check: bool = True) -> str:
+        """Asks the engine."""
+        return self.run("docker", *words, check=check).stdout.strip()
+
+    def by_hand(self, command: str, check: bool = False) -> Result:
+        """What a person types who has logged in to the server."""
+        return self.run("su", USER, "-s", "/bin/bash", "-c", f"cd; {command}", check=check)
+
+    def as_person(self, command: str) -> Result:
+        """What a person says on the server to the host script, with the token at hand; stdout and stderr together."""
+        return self.by_hand(f"printf '%s' {shlex.quote(TOKEN)} | {command} 2>&1")
+
+    def ssh(self, *words: str, key: str = "ci") -> list[str]:
+        """The command line with which CI reaches the server: options of ssh, and one command."""
+        options = ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes", "ServerAliveInterval=15"]
+        options.append(f"UserKnownHostsFile={self.folder}/known_hosts")
+        flags = [word for option in options for word in ("-o", option)]
+        address = f"{USER}@127.0.0.1"
+        return ["ssh", "-F", "none", "-i", str(self.folder / "keys" / key), *flags, *words[:-1], address, words[-1]]
+
+    def key(self, command: str, token: str | None = TOKEN, key: str = "ci") -> Result:
+        """Says one command through the restricted key; stdout and stderr come together, as in a workflow's log."""
+        stdin = "" if token is None else f"{token}\n"
+        return subprocess.run(
+            self.near(*self.ssh(command, key=key)),
+            input=stdin,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=400,
+        )
+
+    # The deploy path
+
+    def words(self, service: str, digest: str, sequence: int, run: int = 1, compose: str = "", stack: str = "") -> str:
+        """The words of a deploy, as the workflow puts them together."""
+        stack = stack or stack_of(service)
+        compose = compose or hashlib.sha256(generated(f"deploy/{stack}/docker-compose.yml").read_bytes()).hexdigest()
+        return f"deploy {stack} {service} {digest} {sequence} {compose} {run}"
+
+    def deploy(self, service: str, digest: str, sequence: int, run: int = 1) -> Result:
+        """Deploys as CI does, and waits."""
+        return self.key(self.words(service, digest, sequence, run))
+
+    def start(self, command: str, token: str = TOKEN) -> subprocess.Popen[str]:
+        """Begins to say a command through the key, and does not wait."""
+        process = subprocess.Popen(
+            self.near(*self.ssh(command)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert process.stdin
+        process.stdin.write(f"{token}\n")
+        process.stdin.close()
+        process.stdin = None  # communicate() must not look for it
+        return process
+
+    def kill_deploy(self) -> None:
+        """Kills the host script as nothing can be caught: only it, not what it has started."""
+        pid = self.run("pgrep", "-o", "-f", "^bash docker/bin/deploy ").stdout.strip()
+        self.run("kill", "-9", pid)
+
+    def leave_token(self) -> None:
+        """What a deploy leaves that is killed between login and pull."""
+        folder = f"/dev/shm/deploy{str(self.docker_folder).replace('/', '-')}"
+        self.by_hand(f"mkdir -m 700 {folder} && printf secret >{folder}/config.json", check=True)
+
+    @contextlib.contextmanager
+    def logged_in(self) -> Iterator[None]:
+        """While a person on the server is logged in to the registry: `docker login`, as the design has it."""
+        login = f"printf '%s' {shlex.quote(TOKEN)} | docker login ghcr.io -u x-access-token --password-stdin"
+        self.by_hand(login, check=True)
+        try:
+            yield
+        finally:
+            self.by_hand("docker logout ghcr.io", check=True)
+
+    # What is so
+
+    def serves(self, container: str) -> str | None:
+        """The version that a container answers with, or None."""
+        form = '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}{{index .Config.Labels "deploy.health"}}'
+        place = self.docker("inspect", "-f", form, container, check=False)
+        return self.run("curl", "-sf", "-m", "3", f"http://{place}", check=False).stdout or None
+
+    def image(self, container: str) -> str:
+        """The image that a container was made from, by digest."""
+        return self.docker("inspect", "-f", "{{.Config.Image}}", container)
+
+    def container_id(self, container: str) -> str:
+        """Tells one container from the next of the same name."""
+        return self.docker("inspect", "-f", "{{.Id}}", container)
+
+    def containers(self) -> set[str]:
+        """The names of all containers, stopped ones too."""
+        return set(self.docker("ps", "-a", "--format", "{{.Names}}").split())
+
+    def stack_file(self, service: str, name: str) -> Path:
+        """A file in the folder of the service's stack."""
+        return self.docker_folder / stack_of(service) / name
+
+    def record(self, service: str) -> list[list[str]]:
+        """The service's state file: image@digest, sequence, time, run of each line."""
+        path = self.stack_file(service, f".deploys/{service}")
+        return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+    def digest(self, service: str) -> str:
+        """The digest of the image that the service's container was made from."""
+        return self.image(service).partition("@")[2]
+
+    def pinned(self, service: str) -> str | None:
+        """The image that the override file pins the service to."""
+        lines = self.stack_file(service, "docker-compose.override.yml").read_text().splitlines()
+        (line,) = (line for line in lines if line.strip().startswith(f"{service}:"))
+        return line.split('"')[1] if '"' in line else None
+
+    def tokens(self) -> list[str]:
+        """What lies in memory that a deploy put there."""
+        return self.run("find", "/dev/shm", "-mindepth", "1").stdout.split()
+
+    def locked(self) -> bool:
+        """Whether anything holds the lock of the deploys."""
+        lock = self.docker_folder / ".deploy.lock"
+        return lock.exists() and self.run("flock", "-n", str(lock), "true", check=False).returncode != 0
+
+    def commit(self) -> int:
+        """The number of the next commit on the main branch: what `git rev-list --count` says."""
+        self.commits += 1
+        return self.commits
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What a refused or failed deploy must leave as it was."""
+
+    serves: str | None
+    container: str
+    containers: frozenset[str]
+    record: list[list[str]]
+    pinned: str | None
+    tokens: list[str]
+    locked: bool
+
+
+def seen(server: Server, service: str) -> Seen:
+    """Looks at everything that a deploy of this service could change."""
+    return Seen(
+        serves=server.serves(service),
+        container=server.container_id(service),
+        containers=frozenset(server.containers()),
+        record=server.record(service),
+        pinned=server.pinned(service),
+        tokens=server.tokens(),
+        locked=server.locked(),
+    )
+
+
+def stack_of(service: str) -> str:
+    """The stack that a service of Kiwari belongs to."""
+    return "pos-staging" if service.endswith("-staging") else "pos-production"
+
+
+@contextlib.contextmanager
+def throw_away() -> Iterator[Server]:
+    """Starts a machine, and takes it down whatever happens: it also goes when this process is killed."""
+    folder = Path(tempfile.mkdtemp(prefix="kiwari-engine-"))
+    server = Server(folder)
+    prepare(server)
+    with open(folder / "machine.log", "w") as log:
+        process = subprocess.Popen(
+            [str(HERE / "machine"), str(folder)], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+        )
+    assert process.stdin
+    try:
+        eventually((folder / "pid").exists, 10, "the machine has namespaces")
+        server.pid = int((folder / "pid").read_text())
+        eventually(lambda: up(server), 60, f"dockerd, registry and sshd answer: see {folder}/*.log")
+        server.docker("network", "create", "proxy")
+        yield server
+    finally:
+        process.stdin.close()
+        process.wait(timeout=60)
+    assert not folder.exists()
+
+
+def up(server: Server) -> bool:
+    """Whether the engine, the registry and sshd all answer."""
+    probe = "exec 3<>/dev/tcp/127.0.0.1/443 4<>/dev/tcp/127.0.0.1/22 && docker version"
+    return server.run("bash", "-c", probe, check=False).returncode == 0
+
+
+def prepare(server: Server) -> None:
+    """Lays out the machine's files, and the server's as the runbook leaves them."""
+    folder = server.folder
+    folder.chmod(0o755)
+    write_system(folder)
+    for name in ("host", "ci", "staging-only"):
+        (folder / "keys").mkdir(exist_ok=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "keys" / name], check=True)
+    (folder / "known_hosts").write_text("127.0.0.1 " + (folder / "keys/host.pub").read_text())
+    (folder / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1:22\nHostKey {folder}/keys/host\nUsePAM no\nPidFile none\nAcceptEnv LANG LC_*\n"
+    )
+    bin_folder = server.docker_folder / "bin"
+    bin_folder.mkdir(parents=True)
+    shutil.copy(generated("deploy/bin/deploy"), bin_folder / "deploy")
+    for stack in KEY_STACKS:
+        (server.docker_folder / stack).mkdir()
+        shutil.copy(generated(f"deploy/{stack}/docker-compose.yml"), server.docker_folder / stack)
+        (server.docker_folder / stack / ".env").write_text("GREETING='costs $5'\n")
+    ssh_folder = server.home / ".ssh"
+    ssh_folder.mkdir()
+    lines = [authorized(server, "ci", KEY_STACKS), authorized(server, "staging-only", KEY_STACKS[:1])]
+    (ssh_folder / "authorized_keys").write_text("".join(lines))
+    subprocess.run(["chown", "-R", f"{UID}:{UID}", server.home], check=True)
+    subprocess.run(["chmod", "-R", "go-w", server.home], check=True)
+
+
+def authorized(server: Server, key: str, stacks: Sequence[str]) -> str:
+    """The line of the runbook that lets a key deploy, and do no more."""
+    public = (server.folder / "keys" / f"{key}.pub").read_text()
+    return f'restrict,command="docker/bin/deploy {" ".join(stacks)}" {public}'
+
+
+def write_system(folder: Path) -> None:
+    """The files that the machine sees in /etc, and its registry's and engine's settings."""
+    etc = folder / "etc"
+    etc.mkdir()
+    (folder / "home").mkdir()
+    (folder / "daemon.json").write_text("{}\n")
+    (etc / "hosts").write_text(f"127.0.0.1 localhost ghcr.io {socket.gethostname()}\n")
+    (etc / "resolv.conf").write_text("")
+    (etc / "passwd").write_text(
+        "root:x:0:0::/root:/bin/bash\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
+        f"{USER}:x:{UID}:{UID}::{folder}/home:/bin/bash\n"
+    )
+    (etc / "group").write_text(f"root:x:0:\nnogroup:x:65534:\n{USER}:x:{UID}:\ndocker:x:{DOCKER_GROUP}:{USER}\n")
+    (etc / "shadow").write_text(f"root:*:20000:0:99999:7:::\n{USER}:*:20000:0:99999:7:::\n")
+    certificate(folder)
+    (folder / "htpasswd").write_text(f"x-access-token:{TOKEN_BCRYPT}\n")
+    (folder / "registry.yml").write_text(
+        f"version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\n"
+        f"http: {{addr: '127.0.0.1:443', tls: {{certificate: {folder}/tls.crt, key: {folder}/tls.key}}}}\n"
+        f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
+    )
+
+
+def certificate(folder: Path) -> None:
+    """A throw-away certificate for the registry and for the domains, which the whole machine trusts."""
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test".split()
+    names = "subjectAltName=DNS:ghcr.io,DNS:*.nasibakarkiwari.com"
+    files = ["-keyout", f"{folder}/tls.key", "-out", f"{folder}/tls.crt"]
+    subprocess.run([*words, "-addext", names, *files], check=True, capture_output=True)

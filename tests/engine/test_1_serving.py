@@ -1,0 +1,81 @@
+"""What people see while versions come and go."""
+
+import pytest
+
+from tests.engine.images import REGISTRY, Images
+from tests.engine.proxy import Proxy
+from tests.engine.server import Server, seen
+
+API = "pos-api-staging"
+
+
+def test_the_first_deploy_brings_the_image_into_service(server: Server, images: Images) -> None:
+    digest = images.api("one")
+
+    result = server.deploy(API, digest, server.commit(), run=77)
+
+    assert result.returncode == 0, result.stdout
+    word, service, old, new, seconds, path = result.stdout.splitlines()[-1].split(" ")
+    assert (word, service, old, new, path) == ("SERVING", API, "nothing", digest, "/health")
+    assert 0 < int(seconds) < 60
+    assert server.serves(API) == "one"
+    assert server.image(API) == server.pinned(API) == f"{REGISTRY}/kiwari-api@{digest}"
+    ((image, sequence, _, run),) = server.record(API)
+    assert (image, sequence, run) == (server.pinned(API), "1", "77")
+    assert server.containers() == {API}
+    assert server.tokens() == []
+    assert not server.locked()
+
+
+def test_a_new_version_is_served_without_one_failed_request(server: Server, images: Images, proxy: Proxy) -> None:
+    old, digest = server.digest(API), images.api("two", "boots-slowly")
+
+    with proxy.before(API), proxy.asked() as answers:
+        result = server.deploy(API, digest, server.commit())
+    print(answers)
+
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.splitlines()[-1].split()[:4] == ["SERVING", API, old, digest]
+    assert not answers.failed(), answers.failed()[:5]
+    assert len(answers) > 400
+    assert max(answer.waited for answer in answers) < 5
+    assert answers.versions() == ["one", "two"]
+    assert answers[-1].version == server.serves(API) == "two"
+    assert f"{API}-next" not in server.containers()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        ("exits", "exit code 3"),
+        ("restarts", "exit code 4"),  # it answered, but did not stay up
+        ("hangs", "pos-api-staging-next does not answer :8081/health"),
+    ],
+)
+def test_a_bad_version_never_stops_the_good_one(
+    server: Server, images: Images, proxy: Proxy, behaviour: str, says: str
+) -> None:
+    before = seen(server, API)
+
+    with proxy.before(API), proxy.asked() as answers:
+        result = server.deploy(API, images.api(behaviour, behaviour), server.commit())
+    print(answers)
+
+    assert result.returncode == 1, result.stdout
+    assert says in result.stdout
+    assert f"version {behaviour} starts" in result.stdout, "the last lines of its log"
+    assert "FAILED. Serving now: sha256:" in result.stdout
+    assert f"To go back: ~/docker/bin/deploy rollback pos-staging {API}" in result.stdout
+    assert seen(server, API) == before
+    assert not answers.failed(), answers.failed()[:5]
+    assert max(answer.waited for answer in answers) < 1
+    assert answers.versions()[0] == "two"
+
+
+def test_what_a_container_says_is_not_obeyed_by_githubs_runner(server: Server, images: Images) -> None:
+    result = server.deploy(API, images.api("exits", "exits"), server.commit())
+
+    # the runner trims a line's start, splits at carriage returns too, and looks for ##[ anywhere
+    spoken = result.stdout.replace("\r", "\n").splitlines()
+    assert "| ::error::spoken by a container" in spoken
+    assert not [line for line in spoken if line.strip().startswith("::") or "##[" in line]

@@ -1,0 +1,226 @@
+"""What is refused: with which exit code, which words, and nothing changed."""
+
+import pytest
+
+from tests.engine.images import Images
+from tests.engine.server import TOKEN, Server, seen
+
+API = "pos-api-staging"
+pytestmark = pytest.mark.usefixtures("api")
+DIGEST = "sha256:" + 64 * "0"
+SHA = 64 * "a"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "true",
+        "bash -i",
+        "deploy",
+        f"deploy pos-staging {API} {DIGEST} 9 {SHA}",
+        f"deploy pos-staging {API} {DIGEST} 9 {SHA} 1 more",
+        f"deploy pos-staging {API} {DIGEST} 9 {SHA} 1; touch /tmp/injected",
+        f"deploy pos-staging {API} {DIGEST} 9 {SHA} $(touch /tmp/injected)",
+        f"deploy pos-staging {API} {DIGEST} 9 {SHA} `touch /tmp/injected`",
+        f"deploy pos-staging {API} {DIGEST} 9 {SHA} 1\ntouch /tmp/injected",
+        f"deploy pos-staging {API} {DIGEST} 9 {SHA} 1 | touch /tmp/injected",
+        f"deploy pos-staging {API} {DIGEST} a[$(touch${{IFS}}/tmp/injected)] {SHA} 1",
+        f"deploy pos-staging {API} {DIGEST} 007 {SHA} 1",
+        f"deploy pos-staging {API} {DIGEST} -1 {SHA} 1",
+        f"deploy pos-staging {API} {DIGEST.upper()} 9 {SHA} 1",
+        f"deploy pos-staging {API} latest 9 {SHA} 1",
+        f"deploy pos-staging --help {DIGEST} 9 {SHA} 1",
+        f"deploy pos-staging ../../x {DIGEST} 9 {SHA} 1",
+        f"deploy ../pos-staging {API} {DIGEST} 9 {SHA} 1",
+        f"deploy pos-* {API} {DIGEST} 9 {SHA} 1",
+        f"rollback pos-staging {API} sha256:12",
+        f"rollback pos-staging {API} {DIGEST} --force",
+        f"rollback pos-staging {API} x@{DIGEST}",
+        "status ..",
+        "status pos-staging pos-production",
+    ],
+)
+def test_words_that_are_not_the_words(server: Server, command: str) -> None:
+    before = seen(server, API)
+
+    result = server.key(command, token=None)
+
+    assert result.returncode == 64, result.stdout
+    assert "deploy: words that the head of bin/deploy does not list" in result.stdout
+    assert server.run("find", "/tmp", "-maxdepth", "1", "-name", "injected").stdout == ""
+    assert seen(server, API) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (f"deploy pos-nowhere {API} {DIGEST} 9 {SHA} 1", "this key may not touch 'pos-nowhere'"),
+        (f"deploy bin {API} {DIGEST} 9 {SHA} 1", "this key may not touch 'bin'"),
+        (f"deploy pos-staging pos-cron-staging {DIGEST} 9 {SHA} 1", "no service 'pos-cron-staging' in pos-staging"),
+        (f"deploy pos-staging pos-api {DIGEST} 9 {SHA} 1", "no service 'pos-api' in pos-staging"),
+        ("status", "this key may not touch ''"),
+    ],
+)
+def test_a_stack_or_a_service_that_is_not_there(server: Server, command: str, says: str) -> None:
+    before = seen(server, API)
+
+    result = server.key(command)
+
+    assert (result.returncode, says in result.stdout) == (64, True), result.stdout
+    assert seen(server, API) == before
+
+
+def test_a_stack_that_this_key_may_not_touch(server: Server) -> None:
+    allowed = server.key("status pos-staging", key="staging-only")
+    refused = server.key("rollback pos-production pos-api", key="staging-only")
+
+    assert (allowed.returncode, refused.returncode) == (0, 64)
+    assert "this key may not touch 'pos-production'" in refused.stdout
+
+
+def test_the_key_opens_nothing_else(server: Server) -> None:
+    terminal = server.run(*server.ssh("-tt", "status pos-staging"), check=False)
+    assert "PTY allocation request failed" in terminal.stderr
+
+    remote = ("-o", "ExitOnForwardFailure=yes", "-R", "9999:127.0.0.1:80")
+    forward = server.run(*server.ssh(*remote, "status pos-staging"), check=False)
+    assert "remote port forwarding failed" in forward.stderr
+
+    tunnel = server.run(*server.ssh("-W", "127.0.0.1:80", "")[:-1], check=False)
+    assert "administratively prohibited" in tunnel.stderr
+
+    sftp = server.key("/usr/lib/openssh/sftp-server", token=None)
+    assert sftp.returncode == 64
+
+
+def test_no_token(server: Server) -> None:
+    before = seen(server, API)
+
+    result = server.key(server.words(API, DIGEST, 99), token=None)
+
+    assert result.returncode == 64, result.stdout
+    assert "no registry token on stdin" in result.stdout
+    assert seen(server, API) == before
+
+
+def test_a_wrong_token(server: Server) -> None:
+    before = seen(server, API)
+
+    result = server.key(server.words(API, DIGEST, 99), token=TOKEN.upper())
+
+    assert result.returncode == 77, result.stdout
+    assert "ghcr.io refused the token" in result.stdout
+    assert TOKEN.upper() not in result.stdout
+    assert "FAILED. Serving now: sha256:" in result.stdout
+    assert seen(server, API) == before
+
+
+def test_a_digest_that_was_never_pushed(server: Server) -> None:
+    before = seen(server, API)
+
+    result = server.deploy(API, DIGEST, 99)
+
+    assert result.returncode == 65, result.stdout
+    assert f"could not pull ghcr.io/iqbalmuhyiddin/kiwari-api@{DIGEST}" in result.stdout
+    assert seen(server, API) == before
+
+
+def test_another_services_digest(server: Server, images: Images) -> None:
+    before = seen(server, API)
+
+    result = server.deploy(API, images.admin("admin"), 99)
+
+    assert result.returncode == 65, result.stdout
+    assert seen(server, API) == before
+
+
+def test_a_compose_file_that_is_not_the_commits(server: Server) -> None:
+    before = seen(server, API)
+
+    result = server.key(server.words(API, DIGEST, 99, compose=64 * "e"))
+
+    assert result.returncode == 69, result.stdout
+    assert "scp {deploy,HOST:docker}/pos-staging/docker-compose.yml" in result.stdout
+    assert seen(server, API) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "pos-staging/.env not found"),
+        ("SECRET=change-me\n", "pos-staging's env file still has change-me: SECRET"),
+        ("URL='postgres://pos_stg:change-me@postgres/pos'\n", "pos-staging's env file still has change-me: URL"),
+    ],
+)
+def test_an_env_file_that_is_not_ready(server: Server, text: str | None, says: str) -> None:
+    before, file = seen(server, API), server.stack_file(API, ".env")
+    good = file.read_text()
+    try:
+        file.unlink() if text is None else file.write_text(text)
+        result = server.deploy(API, DIGEST, 99)
+    finally:
+        file.write_text(good)
+
+    assert result.returncode == 69, result.stdout
+    assert says in result.stdout
+    assert "postgres://" not in result.stdout
+    assert seen(server, API) == before
+
+
+def test_a_network_that_is_not_there(server: Server) -> None:
+    """The other stack has no container yet, so that its network can be named otherwise for a moment."""
+    before, file = seen(server, API), server.docker_folder / "pos-production" / "docker-compose.yml"
+    good = file.read_text()
+    try:
+        file.write_text(good.replace("external: true", "external: true\n    name: elsewhere"))
+        result = server.key(server.words("pos-api", DIGEST, 99))
+    finally:
+        file.write_text(good)
+
+    assert result.returncode == 69, result.stdout
+    assert "docker network create" in result.stdout
+    assert seen(server, API) == before
+
+
+def test_an_override_file_of_somebody_elses(server: Server) -> None:
+    before, file = seen(server, API), server.stack_file(API, "docker-compose.override.yml")
+    ours, theirs = file.read_text(), "services: {}\n"
+    try:
+        file.write_text(theirs)
+        result = server.deploy(API, DIGEST, 99)
+        assert file.read_text() == theirs
+    finally:
+        file.write_text(ours)
+
+    assert result.returncode == 69, result.stdout
+    assert "move it away" in result.stdout
+    assert seen(server, API) == before
+
+
+@pytest.mark.parametrize(
+    ("program", "stand_in", "says"),
+    [
+        ("/usr/bin/df", "echo Avail; echo 100", "disk full"),
+        ("{plugin}", "echo 2.19.0", "docker compose 2.20 is needed"),
+    ],
+)
+def test_a_host_that_is_too_full_or_too_old(server: Server, program: str, stand_in: str, says: str) -> None:
+    """In place of a full disk or an old plugin: a program that says so."""
+    before, script = seen(server, API), server.folder / "stand-in"
+    plugin = server.docker(
+        "info", "-f", '{{range .ClientInfo.Plugins}}{{if eq .Name "compose"}}{{.Path}}{{end}}{{end}}'
+    )
+    program = program.format(plugin=plugin)
+    metadata = '[ "$1" != docker-cli-plugin-metadata ] || exec echo \'{"SchemaVersion":"0.1.0","Vendor":"test"}\''
+    script.write_text(f"#!/bin/sh\n{metadata}\n{stand_in}\n")
+    script.chmod(0o755)
+    server.run("mount", "--bind", str(script), program)
+    try:
+        result = server.deploy(API, DIGEST, 99)
+    finally:
+        server.run("umount", program)
+
+    assert result.returncode == 69, result.stdout
+    assert says in result.stdout
+    assert seen(server, API) == before

@@ -1,0 +1,121 @@
+"""Deploys that are cut, killed, doubled or late."""
+
+import signal
+
+import pytest
+
+from tests.engine.images import Images
+from tests.engine.server import Server, eventually
+
+API, ADMIN = "pos-api-staging", "pos-admin-staging"
+pytestmark = pytest.mark.usefixtures("api")
+
+
+def test_a_dropped_connection_stops_nothing_and_another_deploy_waits(server: Server, images: Images) -> None:
+    first, admin = images.api("dropped"), images.admin("admin-one")
+    number = server.commit()
+    client = server.start(server.words(API, first, number, run=31))
+    eventually(lambda: f"{API}-next" in server.containers(), 30, "the first deploy is in the middle")
+    client.send_signal(signal.SIGKILL)
+    client.communicate()
+    assert server.locked()
+
+    other = server.deploy(ADMIN, admin, number)
+
+    assert other.returncode == 0, other.stdout
+    assert other.stdout.startswith(f"waiting for: deploy pos-staging {API}, run 31, since")
+    assert (server.serves(API), server.serves(ADMIN)) == ("dropped", "admin-one")
+    assert server.record(API)[-1][0].endswith(first)
+    assert server.containers() >= {API, ADMIN}
+    assert f"{API}-next" not in server.containers()
+    for service in (API, ADMIN):
+        assert server.pinned(service) == server.image(service) == server.record(service)[-1][0]
+
+
+def test_a_killed_deploy_is_cleared_by_the_next_even_of_the_same_commit(server: Server, images: Images) -> None:
+    before, number = server.image(API), int(server.record(API)[-1][1])
+    client = server.start(server.words(API, images.api("killed"), number))
+    eventually(lambda: server.serves(f"{API}-next") == "killed", 30, "the new one runs beside the old")
+    server.kill_deploy()
+    said, _ = client.communicate(timeout=10)
+    assert client.returncode != 0, "the client ends when the deploy does"
+    assert "SERVING" not in said
+    assert server.serves(API) == "dropped"
+    assert server.pinned(API) == before
+    server.leave_token()
+
+    result = server.deploy(API, images.api("following"), number)
+
+    assert result.returncode == 0, result.stdout
+    assert server.serves(API) == "following"
+    assert [line[1] for line in server.record(API)[-2:]] == [str(number), str(number)]
+    assert server.pinned(API) == server.image(API)
+    assert f"{API}-next" not in server.containers()
+    assert server.tokens() == []
+
+
+def test_what_a_killed_deploy_began_holds_the_lock_until_it_ends(server: Server, images: Images) -> None:
+    client = server.start(server.words(API, images.api("half"), server.commit()))
+    compose = ("pgrep", "-f", "compose up -d --no-deps")
+    eventually(lambda: server.run(*compose, check=False).returncode == 0, 60, "compose recreates the service")
+    children = server.run(*compose).stdout.split()
+    server.run("kill", "-STOP", *children)
+    server.kill_deploy()
+    client.communicate(timeout=10)
+
+    assert server.locked()
+    server.run("kill", "-CONT", *children)
+    eventually(lambda: not server.locked(), 60, "compose ends")
+    assert server.serves(API) == server.serves(f"{API}-next") == "half"
+
+
+def test_an_older_commit_that_arrives_late_changes_nothing(server: Server, images: Images) -> None:
+    """But it clears what the killed one has left."""
+    serving, record, container = server.digest(API), server.record(API), server.container_id(API)
+    server.leave_token()
+
+    result = server.deploy(API, images.api("late"), int(record[-1][1]) - 1)
+
+    assert result.returncode == 0, result.stdout
+    word, service, old, new, _, path = result.stdout.splitlines()[-1].split(" ")
+    assert (word, service, old, new, path) == ("SUPERSEDED", API, serving, serving, "/health")
+    assert (server.container_id(API), server.record(API)) == (container, record)
+    assert f"{API}-next" not in server.containers()
+    assert server.tokens() == []
+
+
+def test_an_older_commit_is_not_green_when_the_newer_one_does_not_answer(server: Server, images: Images) -> None:
+    server.docker("stop", ADMIN)
+    try:
+        result = server.deploy(ADMIN, images.admin("late"), 1)
+    finally:
+        server.docker("start", ADMIN)
+
+    assert result.returncode == 1, result.stdout
+    assert "is pinned and does not answer" in result.stdout
+    assert "SUPERSEDED" not in result.stdout
+    assert "Serving now: nothing" in result.stdout
+
+
+def test_the_one_that_serves_is_never_removed_whatever_fails(server: Server, images: Images) -> None:
+    """A version that works beside the old one, but not in its place: it goes on where it works."""
+    pinned = server.pinned(API)
+    alone = server.deploy(API, images.api("alone", "wants-to-be-alone"), server.commit())
+    assert alone.returncode == 1, alone.stdout
+    assert "exit code 5" in alone.stdout
+    assert "Serving now: sha256:" in alone.stdout
+    assert f"To go back: ~/docker/bin/deploy rollback pos-staging {API} sha256:" in alone.stdout
+    assert server.serves(f"{API}-next") == "alone"
+    assert API in server.docker("inspect", "-f", "{{.NetworkSettings.Networks.proxy.Aliases}}", f"{API}-next")
+    assert server.record(API)[-1][0] == server.pinned(API) != server.image(API)
+
+    bad = server.deploy(API, images.api("exits", "exits"), server.commit())
+    assert bad.returncode == 1, bad.stdout
+    assert server.serves(f"{API}-next") == "alone"
+    assert server.pinned(API) != server.image(API)
+
+    good = server.deploy(API, images.api("whole"), server.commit())
+    assert good.returncode == 0, good.stdout
+    assert server.serves(API) == "whole"
+    assert server.pinned(API) == server.image(API) != pinned
+    assert f"{API}-next" not in server.containers()

@@ -1,0 +1,58 @@
+"""Going back, by a person on the server and through the key."""
+
+import pytest
+
+from tests.engine.images import Images
+from tests.engine.server import Server, seen
+
+API = "pos-api-staging"
+pytestmark = pytest.mark.usefixtures("api")
+
+
+def digests(server: Server) -> list[str]:
+    """What the record says was deployed (not gone back to), newest first."""
+    lines = [line for line in server.record(API) if line[3] != "rollback"]
+    return [line[0].partition("@")[2] for line in reversed(lines)]
+
+
+def test_rollback_by_a_person_leaves_the_sequence(server: Server) -> None:
+    newest, before, *_ = digests(server)
+    sequence = server.record(API)[-1][1]
+
+    settings = "COMPOSE_FILE=/nowhere COMPOSE_PROJECT_NAME=elsewhere"
+    result = server.by_hand(f"{settings} docker/bin/deploy rollback pos-staging {API}")
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.splitlines()[-1].split()[:4] == ["SERVING", API, newest, before]
+    assert server.image(API) == server.pinned(API)
+    assert server.digest(API) == before
+    assert server.record(API)[-1][1] == sequence
+    assert server.serves(API) == "following"
+
+
+def test_rollback_to_a_named_digest_when_the_service_is_broken(server: Server) -> None:
+    """It served once, but is out of the last three: it must be pulled, which a person's own login allows."""
+    *_, oldest = digests(server)
+    before = seen(server, API)
+    refused = server.key(f"rollback pos-staging {API} {oldest}", token=None)
+    assert refused.returncode == 65, refused.stdout
+    assert "could not pull" in refused.stdout
+    assert seen(server, API) == before
+
+    server.docker("kill", API)
+    with server.logged_in():
+        result = server.by_hand(f"docker/bin/deploy rollback pos-staging {API} {oldest}")
+
+    assert result.returncode == 0, result.stdout
+    assert server.digest(API) == oldest
+    assert server.serves(API) == "one"
+
+
+def test_rollback_to_what_never_served(server: Server, images: Images) -> None:
+    before = seen(server, API)
+
+    result = server.key(f"rollback pos-staging {API} {images.api('never')}", token=None)
+
+    assert result.returncode == 65, result.stdout
+    assert "served no such image before" in result.stdout
+    assert seen(server, API) == before
