@@ -1,4 +1,4 @@
-"""The proxy in front, with the hosts of the runbook's table: real domains, TLS, and Nginx Proxy Manager's directives."""
+"""The proxy in front, with the hosts of the runbook's table: real domains, TLS, Nginx Proxy Manager's directives."""
 
 import re
 import subprocess

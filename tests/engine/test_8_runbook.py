@@ -48,7 +48,7 @@ class Person:
 
 @pytest.fixture(scope="module")
 def person(images: Images) -> Iterator[Person]:
-    """A server of its own with nothing on it, and a person whose key it knows; `images` says whether an engine can run."""
+    """An empty server of its own, and a person whose key it knows; `images` says whether an engine can run."""
     with throw_away() as server:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", server.folder / "keys/person"], check=True)
         shutil.rmtree(server.docker_folder)
