@@ -67,6 +67,7 @@ class Instance:
     health_path: str
     health_status: int
     promoted_from: str
+    recreated: bool
     domain: str
     websocket: str
     networks: tuple[str, ...]
@@ -217,6 +218,7 @@ class DeployKey:
 
     secret: str
     stacks: tuple[str, ...]
+    first_stack: str
 
 
 @dataclass(frozen=True)

@@ -337,6 +337,11 @@ class Service(Model):
     test: Maybe[Test] = Field(None, description="What must pass before the image is built.")
     port: Port = Field(description="The port that it listens on in its container.")
     health: Health = Field(Health(), description="How it says that it is well.")
+    rollout: Literal["start-first", "recreate"] = Field(
+        "start-first",
+        description="`start-first`: the new one answers before the old one goes, which takes memory for two; "
+        "`recreate`: for what cannot run twice, with a gap.",
+    )
     websocket: bool = Field(False, description="Whether the proxy passes WebSockets on.")
     env: dict[EnvKey, EnvValue] = Field({}, description="Its environment variables, by key.")
 

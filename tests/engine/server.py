@@ -1,5 +1,6 @@
 """A throw-away server to deploy to: its engine, its registry, its sshd and its files, as the runbook leaves them."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
-GENERATED = Path(os.environ.get("KIWARI_STANDIN") or HERE.parents[1] / "generated")
+GENERATED = HERE.parents[1] / "generated"
 USER, UID, DOCKER_GROUP = "deployer", 4321, 4322
 KEY_STACKS = ("pos-staging", "pos-production")
 
@@ -130,10 +131,23 @@ class Server:
         process.stdin = None  # communicate() must not look for it
         return process
 
-    def kill_deploy(self) -> None:
-        """Kills the host script as nothing can be caught: only it, not what it has started."""
+    def kill_deploy(self, signal: str = "KILL") -> None:
+        """Sends a signal to the host script: only to it, not to what it has started."""
         pid = self.run("pgrep", "-o", "-f", "^bash docker/bin/deploy ").stdout.strip()
-        self.run("kill", "-9", pid)
+        self.run("kill", f"-{signal}", pid)
+
+    @contextlib.contextmanager
+    def hung_up(self, container: str) -> Iterator[None]:
+        """Closes the terminal of the deploy that the block runs, as soon as it has made that container."""
+
+        def close() -> None:
+            eventually(lambda: container in self.containers(), 60, f"{container} is there")
+            self.kill_deploy("HUP")
+
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            closed = pool.submit(close)
+            yield
+            closed.result()
 
     def leave_token(self) -> None:
         """What a deploy leaves that is killed between login and pull."""

@@ -15,12 +15,14 @@ def digests(server: Server) -> list[str]:
     return [line[0].partition("@")[2] for line in reversed(lines)]
 
 
-def test_rollback_by_a_person_leaves_the_sequence(server: Server) -> None:
+def test_rollback_by_a_person_whose_terminal_closes_leaves_the_sequence(server: Server) -> None:
     newest, before, *_ = digests(server)
     sequence = server.record(API)[-1][1]
 
-    settings = "COMPOSE_FILE=/nowhere COMPOSE_PROJECT_NAME=elsewhere"
-    result = server.by_hand(f"{settings} docker/bin/deploy rollback pos-staging {API}")
+    settings = "COMPOSE_FILE=/nowhere COMPOSE_PROJECT_NAME=elsewhere http_proxy=http://127.0.0.1:9"
+
+    with server.hung_up(f"{API}-next"):
+        result = server.by_hand(f"{settings} docker/bin/deploy rollback pos-staging {API}")
 
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.splitlines()[-1].split()[:4] == ["SERVING", API, newest, before]
