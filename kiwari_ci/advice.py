@@ -1,6 +1,5 @@
 """What works but could be safer or simpler, each with the one line of the spec that changes it."""
 
-import re
 from collections.abc import Iterator
 
 from kiwari_ci import derive
@@ -22,10 +21,6 @@ def _moving(given: Spec) -> Advice:
     if given.project.runner.endswith("-latest"):
         words = f"`{given.project.runner}` moves to another system some day"
         yield ("project", "runner"), "moving-runner", words, "runner: ubuntu-24.04"
-    for name, server in given.databases.items():
-        if re.search(r"(^[^:@]+|:latest)$", server.image):
-            words = f"`{server.image}` moves to another major version some day"
-            yield ("databases", name, "image"), "moving-image", words, "image: postgres:17-alpine"
 
 
 def _databases(given: Spec) -> Advice:

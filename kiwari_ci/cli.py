@@ -41,8 +41,8 @@ def told(command: Callable[..., int]) -> Callable[..., None]:
         except problems.Faults as faults:
             _print_problems(faults.problems, options.get("style"), err=True)
             sys.exit(BAD_SPEC)
-        except tree.NotWritten as reason:
-            click.echo(f"nothing was written:\n{reason}", err=True)
+        except tree.Refused as reason:
+            click.echo(f"nothing was changed:\n{reason}", err=True)
             sys.exit(CANNOT_WRITE)
 
     return run
@@ -148,9 +148,6 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: not worth a word
-        sys.exit(0)
     except Exception as error:
         traceback.print_exc()
         click.echo(f"kiwari-ci: this is a bug of kiwari-ci, not of your spec: {error}", err=True)
@@ -197,7 +194,8 @@ def _report(spec: Path, out: Path, written: tree.Written) -> str:
 def _drift(out: Path, differences: list[tree.Difference], cure: str) -> str:
     """All diffs first: the list and the cure are what a reader sees last."""
     names = [f"  {WORDS[difference.kind]}: {difference.path}" for difference in differences]
-    summary = f"{out}: {len(differences)} files do not agree with the spec"
+    count = "1 file does" if len(differences) == 1 else f"{len(differences)} files do"
+    summary = f"{out}: {count} not agree with the spec"
     return "\n".join([*(difference.diff for difference in differences), summary, *names, f"cure: {cure}"])
 
 

@@ -1,5 +1,7 @@
 """Names and values that a spec may leave out: resolve and the rules ask here, and nobody else derives one."""
 
+import re
+
 from kiwari_ci import spec
 from kiwari_ci.plan import Setting
 
@@ -30,6 +32,13 @@ def server_network(given: spec.Spec, server: str) -> str:
 def owns_network(given: spec.Spec, server: str) -> bool:
     """Whether the server's stack makes that network; the proxy's is there already."""
     return server_network(given, server) != given.hosts[server_host(given, server)].proxy.network
+
+
+def postgres_major(image: str) -> int:
+    """The major version that an image's tag begins with; 0 when it says none."""
+    name = image.partition("@")[0].rpartition("/")[2]
+    digits = re.match(r"\d+", name.partition(":")[2])
+    return int(digits[0]) if digits else 0
 
 
 def server_of(given: spec.Spec, database: spec.Database) -> str:
@@ -107,6 +116,16 @@ def dockerfile_of(given: spec.Spec, service: str) -> str:
     return given.services[service].build.dockerfile or f"{service}/Dockerfile"
 
 
+def filters_of(given: spec.Spec, service: str) -> dict[str, str]:
+    """The spec's paths as written, then what else shapes the image, each with its reason; exclusions last."""
+    context = given.services[service].build.context
+    filters = dict.fromkeys(paths_of(given, service), "")
+    filters.setdefault(dockerfile_of(given, service), "")
+    filters.setdefault(".dockerignore" if context == "." else f"{context}/.dockerignore", "shapes the image, too")
+    filters.setdefault(f".github/workflows/{workflow_name(service)}.yml", "holds the build settings")
+    return dict(sorted(filters.items(), key=lambda item: item[0].startswith("!")))
+
+
 def is_promoted(given: spec.Spec, environment: str) -> bool:
     """Whether an environment re-tags what another one built."""
     return given.environments[environment].promote is not None
@@ -130,10 +149,10 @@ def settings_of(given: spec.Spec, environment: str) -> dict[str, Setting]:
     key = given.environments[environment].key or host.key
     token = given.registry.pull_token.secret
     return {
-        "address": _setting(host.address, f"{prefix}_HOST"),
-        "user": _setting(host.user, f"{prefix}_USER"),
+        "address": _setting(host.address) or _secret(f"{prefix}_HOST"),
+        "user": _setting(host.user) or _secret(f"{prefix}_USER"),
         "key": _secret(key.secret if key else f"{prefix}_SSH_KEY"),
-        "known_hosts": _setting(host.known_hosts or spec.Reference(variable=f"{prefix}_KNOWN_HOSTS"), ""),
+        "known_hosts": _setting(host.known_hosts) or _github_variable(f"{prefix}_KNOWN_HOSTS"),
         "token": _secret(token) if token else Setting("REGISTRY_TOKEN", "github.token", ""),
     }
 
@@ -147,12 +166,14 @@ def _secret(name: str) -> Setting:
     return Setting(name, f"secrets.{name}", "secret")
 
 
-def _setting(reference: spec.Reference | None, default: str) -> Setting:
+def _github_variable(name: str) -> Setting:
+    return Setting(name, f"vars.{name}", "variable")
+
+
+def _setting(reference: spec.Reference | None) -> Setting | None:
     if reference is None:
-        return _secret(default)
-    if reference.variable:
-        return Setting(reference.variable, f"vars.{reference.variable}", "variable")
-    return _secret(str(reference.secret))
+        return None
+    return _github_variable(reference.variable) if reference.variable else _secret(str(reference.secret))
 
 
 def _database_value(given: spec.Spec, environment: str, database: spec.Database, kind: str) -> str:

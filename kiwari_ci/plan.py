@@ -125,7 +125,6 @@ class Deploy:
     token: str
     token_is_of_job: bool
     settings: tuple[Setting, ...]
-    setting_names: tuple[str, ...]
     directory: str
     stack: Stack
     public: tuple[Instance, ...]
@@ -134,12 +133,13 @@ class Deploy:
 
 @dataclass(frozen=True)
 class Source:
-    """A service's source: where its image is kept, and what the image is made of."""
+    """A service's source: where its image is kept, and what the image is made of; `own_*` is the spec's part alone."""
 
     service: str
     repository: str
     filters: tuple[Filter, ...]
     pathspecs: tuple[str, ...]
+    own_pathspecs: tuple[str, ...]
     workflow: str
     digest_output: str
 
@@ -208,6 +208,8 @@ class Server:
     databases: tuple[Role, ...]
     keys: tuple[str, ...]
     env_file: EnvFile
+    host_folder: str
+    migrations_mount: str
     migrations_directory: str
     migrations_image: str
 
@@ -257,6 +259,8 @@ class Plan:
     project: str
     repository: str
     default_branch: str
+    default_branch_in_url: str
+    build_branch: str
     runner: str
     registry: str
     actions: dict[str, Action]
@@ -267,6 +271,7 @@ class Plan:
     servers: tuple[Server, ...]
     hosts: tuple[Host, ...]
     tokens: tuple[Setting, ...]
+    tag_prefixes: tuple[str, ...]
     domains: tuple[str, ...]
     served: tuple[Instance, ...]
     start_title: str

@@ -1,7 +1,5 @@
 """Spec → Plan: every name, default and expression is decided here, once."""
 
-import re
-
 from kiwari_ci import derive, globs, spec
 from kiwari_ci.pins import PINS
 from kiwari_ci.plan import (
@@ -40,23 +38,28 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str) -> Plan:
     stacks = {name: _stack(given, name) for name in given.environments}
     servers = tuple(_server(given, name) for name in given.databases)
     instances = [instance for stack in stacks.values() for instance in stack.instances]
-    tokens = {setting["token"] for setting in (derive.settings_of(given, name) for name in given.environments)}
+    tokens = dict.fromkeys(derive.settings_of(given, name)["token"] for name in given.environments)
+    workflows = tuple(_workflow(given, name, stacks) for name in given.services)
+    promotions = tuple(
+        _promotion(given, name, stacks) for name in given.environments if derive.is_promoted(given, name)
+    )
     return Plan(
         project=given.project.name,
         repository=given.project.repository,
         default_branch=given.project.default_branch,
+        default_branch_in_url=given.project.default_branch.replace("/", "%2F"),
+        build_branch=workflows[0].branch,
         runner=given.project.runner,
         registry=given.registry.host,
         actions={pin.action.split("/")[1].replace("-", "_"): _action(pin.action) for pin in PINS.values()},
-        workflows=tuple(_workflow(given, name, stacks) for name in given.services),
-        promotions=tuple(
-            _promotion(given, name, stacks) for name in given.environments if derive.is_promoted(given, name)
-        ),
+        workflows=workflows,
+        promotions=promotions,
         drift=_drift(given, spec_path),
         stacks=tuple(stacks.values()),
         servers=servers,
         hosts=tuple(_host(given, name, stacks, servers) for name in given.hosts),
         tokens=tuple(token for token in tokens if token.kind),
+        tag_prefixes=tuple(dict.fromkeys(promotion.prefix for promotion in promotions)),
         domains=tuple(instance.domain for instance in instances if instance.domain),
         served=tuple({instance.service: instance for instance in reversed(instances)}[name] for name in given.services),
         migrated=any(server.migrations_image for server in servers),
@@ -136,8 +139,11 @@ def _env_lines(given: spec.Spec, environment: str, service: str) -> tuple[EnvLin
 
 def _env_line(given: spec.Spec, environment: str, service: str, key: str, value: spec.EnvValue) -> EnvLine:
     note = "secret" if value.secret else ""
-    if value.database == "url":
-        note = "secret: percent-encode what is not a letter or digit in the password"
+    database = given.environments[environment].database
+    if value.database == "url" and database:
+        password = derive.password_variable(given, environment, database)
+        place = f"{password} in {derive.server_of(given, database)}/.env"
+        note = f"secret: the password is {place}; percent-encode what is not a letter or digit"
     return EnvLine(key, derive.env_value(given, environment, service, value), note)
 
 
@@ -168,7 +174,6 @@ def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "", m
         token=settings["token"].name,
         token_is_of_job=given.registry.pull_token.secret is None,
         settings=tuple(settings.values()),
-        setting_names=tuple(setting.name for setting in settings.values()),
         directory=given.hosts[derive.host_of(given, environment)].directory,
         stack=stack,
         public=tuple(instance for instance in stack.instances if instance.domain),
@@ -177,29 +182,16 @@ def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "", m
 
 
 def _source(given: spec.Spec, service: str) -> Source:
-    filters = _filters(given, service)
+    filters = derive.filters_of(given, service)
     return Source(
         service=service,
         repository=_repository(given, service),
-        filters=filters,
-        pathspecs=tuple(globs.pathspecs([filter.pattern for filter in filters])),
+        filters=tuple(Filter(pattern, why) for pattern, why in filters.items()),
+        pathspecs=tuple(globs.pathspecs(list(filters))),
+        own_pathspecs=tuple(globs.pathspecs(derive.paths_of(given, service))),
         workflow=derive.workflow_name(service),
         digest_output=f"digest-{service}",
     )
-
-
-def _filters(given: spec.Spec, service: str) -> tuple[Filter, ...]:
-    """The spec's paths as written, then what else shapes the image; exclusions last."""
-    named = derive.paths_of(given, service)
-    context = given.services[service].build.context
-    added = {
-        derive.dockerfile_of(given, service): "",
-        ".dockerignore" if context == "." else f"{context}/.dockerignore": "shapes the image, too",
-        f".github/workflows/{derive.workflow_name(service)}.yml": "holds the build settings",
-    }
-    filters = [Filter(pattern, "") for pattern in named]
-    filters += [Filter(path, why) for path, why in added.items() if path not in named]
-    return tuple(sorted(filters, key=lambda filter: filter.pattern.startswith("!")))
 
 
 def _workflow(given: spec.Spec, service: str, stacks: dict[str, Stack]) -> ServiceWorkflow:
@@ -253,6 +245,7 @@ def _promotion(given: spec.Spec, environment: str, stacks: dict[str, Stack]) -> 
 
 def _server(given: spec.Spec, name: str) -> Server:
     server = given.databases[name]
+    directory = given.hosts[derive.server_host(given, name)].directory
     roles = tuple(
         _role(given, environment, place.database)
         for environment, place in given.environments.items()
@@ -269,7 +262,7 @@ def _server(given: spec.Spec, name: str) -> Server:
         name=name,
         host=derive.server_host(given, name),
         host_variable=derive.variable(derive.server_host(given, name)),
-        folder=f"{given.hosts[derive.server_host(given, name)].directory}/{name}",
+        folder=f"{directory}/{name}",
         image=server.image,
         volume=f"pgdata:{_data_folder(server.image)}",
         health_test=_health_test([role.name for role in roles]),
@@ -278,6 +271,8 @@ def _server(given: spec.Spec, name: str) -> Server:
         databases=roles,
         keys=tuple(keys),
         env_file=EnvFile(".env", (EnvGroup(name, lines),)),
+        host_folder=directory.removeprefix("~/"),
+        migrations_mount=f"{directory}/.migrations",
         migrations_directory=server.migrations.directory if server.migrations else "",
         migrations_image=server.migrations.image if server.migrations else "",
     )
@@ -296,8 +291,7 @@ def _role(given: spec.Spec, environment: str, database: spec.Database) -> Role:
 
 def _data_folder(image: str) -> str:
     """Where the image keeps its data: since 18 a level higher (https://hub.docker.com/_/postgres, PGDATA)."""
-    major = re.search(r":(\d+)", image)
-    return "/var/lib/postgresql" if major and int(major[1]) >= 18 else "/var/lib/postgresql/data"
+    return "/var/lib/postgresql" if derive.postgres_major(image) >= 18 else "/var/lib/postgresql/data"
 
 
 def _health_test(databases: list[str]) -> str:

@@ -19,7 +19,12 @@ _SECRET_KEY = re.compile(r"(?<!PUBLIC)_?(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KE
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
 _STEP_VARIABLES = {"DIGEST", "SEQUENCE", "COMPOSE"}  # of a deploy step, beside its settings
-_RUNNER_VARIABLE = r"PATH|HOME|CI|IFS|(E?U|PP)ID|SECONDS|BASH.*|(RUNNER|ACTIONS|LD)_.*"  # bash's, or the runner's
+_RUNNER_VARIABLE = (  # bash's, or the runner's
+    r"PATH|HOME|CI|IFS|(E?U|PP)ID|SECONDS|S?RANDOM|GROUPS|SHELLOPTS|LINENO|DIRSTACK|PIPESTATUS|REPLY|OPT(IND|ARG|ERR)"
+    r"|PS[0-4]|PWD|OLDPWD|HOSTNAME|BASH.*|(GITHUB|RUNNER|ACTIONS|LD|DOCKER|COMPOSE)_.*"
+)
+_NETWORK = r"host|none|bridge|default"
+_CONTAINER = r".*-next|localhost"
 
 _USE = {"services": "that builds images holds", "hosts": "is on", "databases": "keeps its database on"}
 
@@ -53,7 +58,7 @@ def of_spec(source: Source, given: Spec) -> list[Problem]:
         return unknown
     checks: tuple[Callable[[Source, Spec], Found], ...] = (
         _deploys, _tags, _unused, _clashes, _reserved, _lengths, _settings,
-        _shared_keys, _needs, _old_servers, _plain_secrets, _filters,
+        _shared_keys, _needs, _servers, _plain_secrets, _filters,
     )  # fmt: skip
     return [problem for check in checks for problem in check(source, given)]
 
@@ -225,31 +230,42 @@ def _clashes(source: Source, given: Spec) -> Found:
 
 
 def _reserved(source: Source, given: Spec) -> Found:
-    """Names that the pipeline, or PostgreSQL, uses itself."""
+    """Names that the pipeline, or what it runs on, uses itself."""
     for loc, word, pattern in _names(given):
         if re.fullmatch(pattern, word):
-            message = f"{dotted(loc)}: the pipeline keeps names like `{word}` for itself"
+            message = f"{dotted(loc)}: `{word}` is taken: by the pipeline, the runner, Docker or PostgreSQL"
             place = at_key if loc[-1] == word else at_value
             yield place(source, loc, "reserved", message, "choose another name")
 
 
 def _names(given: Spec) -> Iterator[tuple[Loc, str, str]]:
     """Where a name stands, the name, and the pattern of those that are taken."""
+    for name, host in given.hosts.items():
+        yield ("hosts", name), derive.variable(name), _RUNNER_VARIABLE
+        yield ("hosts", name, "proxy", "network"), host.proxy.network, _NETWORK
     for name in given.databases:
-        yield ("databases", name), name, r"bin"
+        yield ("databases", name), name, rf"bin|.|{_CONTAINER}"
+        yield ("databases", name, "network"), derive.server_network(given, name), _NETWORK
+    for name, service in given.services.items():
+        for key in service.env:
+            yield ("services", name, "env", key), key, r"COMPOSE_.*|DOCKER_.*"
     for name, place in given.environments.items():
         here: Loc = ("environments", name)
-        yield (*here, "stack"), derive.stack_name(given, name), r"bin"
+        yield (*here, "stack"), derive.stack_name(given, name), r"bin|deploy|rollback|status"
         yield (*here, "tag"), derive.image_tag(given, name), r"src-.*|.*[0-9]+\.[0-9]+\.[0-9]+"
-        for service in derive.services_of(given, name):
-            yield (*here, "containers", service), derive.container_name(given, name, service), r".*-next"
+        for held in derive.services_of(given, name):
+            yield (*here, "containers", held), derive.container_name(given, name, held), _CONTAINER
         for setting in derive.settings_of(given, name).values():
             yield ("hosts", derive.host_of(given, name)), setting.name, _RUNNER_VARIABLE
         if place.database:
             at: Loc = (*here, "database")
             yield (*at, "name"), derive.database_name(given, name, place.database), r"postgres|template[01]"
             yield (*at, "user"), derive.database_user(given, name, place.database), r"postgres|pg_.*|public|none"
-            yield (*at, "password"), derive.password_variable(given, name, place.database), r"POSTGRES_.*|PG.*|PATH"
+            yield (
+                (*at, "password"),
+                derive.password_variable(given, name, place.database),
+                rf"POSTGRES_.*|PG.*|{_RUNNER_VARIABLE}",
+            )
 
 
 def _lengths(source: Source, given: Spec) -> Found:
@@ -278,6 +294,14 @@ def _settings(source: Source, given: Spec) -> Found:
                 message = f"{dotted(loc)}: `{setting.name}` is used twice, here for {what}"
                 yield at_key(source, loc, "clash", message, "give each setting a name of its own")
             seen.add(setting.name)
+    owners: dict[str, str] = {}
+    for name in given.environments:
+        host = derive.host_of(given, name)
+        for setting in list(derive.settings_of(given, name).values())[:4]:  # the token is the registry's
+            other = owners.setdefault(setting.name, host)
+            if other != host:
+                message = f"hosts.{host} and hosts.{other} share the {setting.kind} `{setting.name}`"
+                yield at_key(source, ("hosts", host), "clash", message, "give each host settings of its own")
 
 
 def _shared_keys(source: Source, given: Spec) -> Found:
@@ -331,15 +355,17 @@ def _needs(source: Source, given: Spec) -> Found:
                     yield at_key(source, loc, "unknown-name", message, f"add it to environments.{name}.services")
 
 
-def _old_servers(source: Source, given: Spec) -> Found:
-    """The init script needs a command of psql that came with PostgreSQL 15: getenv."""
+def _servers(source: Source, given: Spec) -> Found:
+    """The major version decides where the data is kept; the init script needs a command that came with 15: getenv."""
     for name, server in given.databases.items():
-        major = re.search(r":(\d+)", server.image)
-        if major and int(major[1]) < 15:
-            message = f"databases.{name}.image: PostgreSQL {major[1]} is too old for the init script"
-            yield at_value(
-                source, ("databases", name, "image"), "old-server", message, "15 or newer: postgres:17-alpine"
-            )
+        loc: Loc = ("databases", name, "image")
+        major = derive.postgres_major(server.image)
+        if not major:
+            message = f"{dotted(loc)}: the tag of `{server.image}` does not begin with a version of PostgreSQL"
+            yield at_value(source, loc, "server-version", message, "image: postgres:17-alpine")
+        elif major < 15:
+            message = f"{dotted(loc)}: PostgreSQL {major} is too old for the init script"
+            yield at_value(source, loc, "server-version", message, "15 or newer: postgres:17-alpine")
 
 
 def _plain_secrets(source: Source, given: Spec) -> Found:
@@ -360,5 +386,22 @@ def _filters(source: Source, given: Spec) -> Found:
     """A filter must match something, and GitHub and git must read it alike: it also names what an image is made of."""
     for service in given.services:
         loc: Loc = ("services", service, "paths")
-        for index, reason in globs.faults(derive.paths_of(given, service)):
+        paths = derive.paths_of(given, service)
+        faults = globs.faults(paths)
+        for index, reason in faults or _swallowed(paths):
             yield at_value(source, (*loc, index), "filter", f"{dotted((*loc, index))}: {reason}")
+        filters = list(derive.filters_of(given, service))
+        for path in filters if not faults else ():
+            if path not in paths and not globs.included(filters, path):
+                message = f"{dotted(loc)}: `{path}` is excluded, and shapes the image"
+                yield at_value(source, loc, "filter", message, "narrow the exclusion")
+
+
+def _swallowed(paths: list[str]) -> list[tuple[int, str]]:
+    """Exclusions that leave nothing of an inclusion."""
+    return [
+        (index, f"`{exclusion}` excludes all that `{path}` includes")
+        for index, exclusion in enumerate(paths)
+        for path in paths
+        if exclusion.endswith("**") and not path.startswith("!") and path.startswith(exclusion[1:].removesuffix("**"))
+    ]

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJson
 from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import no_info_after_validator_function
 
+from kiwari_ci import __version__
+
 
 @dataclass(frozen=True)
 class Text:
@@ -44,7 +46,8 @@ T = TypeVar("T")
 Maybe = Annotated[T | None, Written()]
 
 Word = Annotated[
-    str, Text(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case letters, digits and single hyphens, a letter first")
+    str,
+    Text(r"(?=.{1,63}$)[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case letters, digits and single hyphens, a letter first"),
 ]
 Label = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a runner's label such as ubuntu-24.04")]
 Repository = Annotated[
@@ -84,9 +87,7 @@ _PATH = r"(?!-)(?!(.*/)?(\.|\.\.|\.git)(/|$))[A-Za-z0-9_.@-]+(/[A-Za-z0-9_.@-]+)
 File = Annotated[str, Text(_PATH, "a file's path from the repository's root, without blanks, ./ or ../")]
 Folder = Annotated[str, Text(rf"\.|{_PATH}", "a folder's path from the repository's root, without blanks, ./ or ../")]
 EnvFile = Annotated[str, Text(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?\.env", "a file name that ends in .env")]
-HostFolder = Annotated[
-    str, Text(r"(~|/[A-Za-z0-9_][A-Za-z0-9_.-]*)(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", "a folder on the host: ~/… or /…")
-]
+HostFolder = Annotated[str, Text(r"~?(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", "a folder on the host: ~/… or /…")]
 DomainName = Annotated[
     str,
     Text(
@@ -98,8 +99,8 @@ UrlPath = Annotated[str, Text(r"/[A-Za-z0-9._~/?=&%-]*", "a path that begins wit
 Container = Annotated[
     str,
     Text(
-        r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
-        "a container's name: lower-case letters, digits and hyphens, at most 63, for it is a host name too",
+        r"[a-z0-9][a-z0-9-]{0,61}[a-z0-9]",
+        "a container's name: 2 to 63 lower-case letters, digits and hyphens, for it is a host name too",
     ),
 ]
 PgName = Annotated[
@@ -403,7 +404,7 @@ class Spec(Model):
     """A whole spec."""
 
     project: Project = Field(description="What the spec is about.")
-    generator: Generator = Field("kiwari-ci==0.1.0", description="How the drift check installs this tool.")
+    generator: Generator = Field(f"kiwari-ci=={__version__}", description="How the drift check installs this tool.")
     registry: Registry = Field(Registry(), description="Where images are kept.")
     hosts: dict[Word, Host] = Field(min_length=1, description="Servers, by name.")
     databases: dict[Word, DatabaseServer] = Field({}, description="PostgreSQL servers, by name.")

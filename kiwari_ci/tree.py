@@ -46,8 +46,8 @@ class Written:
     removed: list[str] = field(default_factory=list)
 
 
-class NotWritten(Exception):  # noqa: N818 - a sentence for the user, not an error of ours
-    """Nothing was changed, and why."""
+class Refused(Exception):  # noqa: N818 - a sentence for the user, not an error of ours
+    """The output folder cannot be read or written, and why; nothing was changed."""
 
 
 def marker(project: str) -> str:
@@ -56,27 +56,29 @@ def marker(project: str) -> str:
 
 
 def compare(root: Path, tree: Tree, project: str) -> list[Difference]:
-    """Every path that `write` would change, in order."""
-    found = [difference for path, file in tree.items() if (difference := _difference(root, path, file))]
-    found += [
-        Difference(path, "orphaned", _diff(path, _read(root / path) or b"", b""))
-        for path in _orphans(root, tree, project)
-    ]
-    return sorted(found, key=lambda difference: difference.path)
+    """Every path that `write` would change, in order; raises Refused when the disk does."""
+    with _told(root):
+        found = [_blocked(root, path) or _difference(root, path, file) for path, file in tree.items()]
+        if blocked := [difference for difference in found if isinstance(difference, str)]:
+            raise Refused("\n".join(dict.fromkeys(blocked)))
+        differences = [difference for difference in found if isinstance(difference, Difference)]
+        differences += [
+            Difference(path, "orphaned", _diff(path, _read(root / path) or b"", b""))
+            for path in _orphans(root, tree, project)
+        ]
+    return sorted(differences, key=lambda difference: difference.path)
 
 
 def write(root: Path, tree: Tree, project: str, force: bool = False) -> Written:
     """Make the tree true under `root`: all is staged first, then renamed; orphans that carry our marker go.
 
-    Raises NotWritten when a file of somebody else is in the way (unless `force`) or the disk refuses.
+    Raises Refused when a file of somebody else is in the way (unless `force`) or the disk refuses.
     """
-    try:
+    with _told(root):
         root.mkdir(parents=True, exist_ok=True)
         with _locked(root):
             _refuse(root, tree, project, force)
             return _write(root, tree, project)
-    except OSError as error:
-        raise NotWritten(f"{error.filename or root}: {error.strerror or error}") from error
 
 
 def _write(root: Path, tree: Tree, project: str) -> Written:
@@ -125,13 +127,13 @@ def _refuse(root: Path, tree: Tree, project: str, force: bool) -> None:
     for path, file in tree.items():
         target = root / path
         if reason := _blocked(root, path):
-            faults.append(f"{path}: {reason}")
-        elif target.is_dir():
-            faults.append(f"{path}: a folder is in the way")
+            faults.append(reason)
+        elif target.exists() and not target.is_file():
+            faults.append(f"{path}: {'a folder' if target.is_dir() else 'something that is no file'} is in the way")
         elif not force and file.marked and _is_foreign(target, file, project):
             faults.append(f"{path}: not ours (no marker): move it away, or overwrite it with --force")
     if faults:
-        raise NotWritten("\n".join(faults))
+        raise Refused("\n".join(faults))
 
 
 def _blocked(root: Path, path: str) -> str:
@@ -139,14 +141,14 @@ def _blocked(root: Path, path: str) -> str:
     for parent in list(Path(path).parents)[:-1]:
         place = root / parent
         if place.is_symlink() and not place.resolve().is_relative_to(root.resolve()):
-            return f"{parent} is a link that leads out of {root}"
+            return f"{path}: {parent} is a link that leads out of {root}"
         if os.path.lexists(place) and not place.is_dir():
-            return f"{parent} is no folder"
+            return f"{path}: {parent} is no folder"
     return ""
 
 
 def _is_foreign(target: Path, file: File, project: str) -> bool:
-    return target.exists() and target.read_bytes() != file.text.encode() and not _is_marked(target, project)
+    return target.is_file() and target.read_bytes() != file.text.encode() and not _is_marked(target, project)
 
 
 def _is_marked(path: Path, project: str) -> bool:
@@ -163,16 +165,19 @@ def _orphans(root: Path, tree: Tree, project: str) -> list[str]:
             for name in sorted(names):
                 path = (Path(parent) / name).relative_to(root).as_posix()
                 full = root / path
-                if path not in tree and full.is_file() and not full.is_symlink() and _is_marked(full, project):
+                ours = path not in tree and full.is_file() and not full.is_symlink() and os.access(full, os.R_OK)
+                if ours and _is_marked(full, project):
                     found.append(path)
     return found
 
 
 def _difference(root: Path, path: str, file: File) -> Difference | None:
     there = _read(root / path)
+    if there is not None and not file.marked:
+        there = there.replace(b"\r\n", b"\n")  # a spec is a person's file: it may have the ends that they like
     if there is None:
         return Difference(path, "missing", _diff(path, b"", file.text.encode()))
-    executable = os.access(root / path, os.X_OK) if (root / path).stat().st_mode & 0o111 else False
+    executable = bool((root / path).stat().st_mode & 0o100)  # the bit that git keeps
     mode = "" if executable == file.executable else _mode_change(executable)
     if there == file.text.encode() and not mode and not (root / path).is_symlink():
         return None
@@ -200,6 +205,15 @@ def _remove_empty_parents(root: Path, path: str) -> None:
         if parent == root or any(parent.iterdir()):
             return
         parent.rmdir()
+
+
+@contextmanager
+def _told(root: Path) -> Iterator[None]:
+    """What the disk refuses, in words."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(f"{error.filename or root}: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def test_a_file_that_is_not_ours_stops_it() -> None:
     Path("generated/deploy/bin").mkdir(parents=True)
     Path("generated/deploy/bin/deploy").write_text("mine\n")
     assert refused(kiwari_ci("generate"), code=73).splitlines() == [
-        "nothing was written:",
+        "nothing was changed:",
         "deploy/bin/deploy: not ours (no marker): move it away, or overwrite it with --force",
     ]
     assert "  changed  deploy/bin/deploy" in good(kiwari_ci("generate", "--force"))

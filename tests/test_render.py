@@ -41,6 +41,8 @@ NEVER = {
     "deploy.public": {"none"},
     "deploy.settings": {"none", "one"},
     "plan.tokens": {"many"},
+    "plan.tag_prefixes": {"none"},  # asked where there are promotions
+    "host.sources": {"none", "one"},  # bin, and a stack
     "promotion.sources": {"none"},
     "promotion.deploy.stack.instances": {"none"},
     "workflow.targets": {"none"},

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from kiwari_ci import tree
-from kiwari_ci.tree import File, NotWritten, Tree, compare, marker, write
+from kiwari_ci.tree import File, Refused, Tree, compare, marker, write
 
 MARK = f"# {marker('shop')}\n"
 CI, SCRIPT, NOTES = ".github/workflows/web-ci.yml", "deploy/bin/deploy", "deploy/RUNBOOK.md"
@@ -159,7 +159,7 @@ def test_a_file_that_is_not_ours_is_overwritten_only_by_force(tmp_path: Path, co
     put(tmp_path / CI, content)
     put(tmp_path / NOTES, "mine, too\n")
     before = state(tmp_path)
-    with pytest.raises(NotWritten) as raised:
+    with pytest.raises(Refused) as raised:
         write(tmp_path, TREE, "shop")
     assert str(raised.value).splitlines() == [
         f"{path}: not ours (no marker): move it away, or overwrite it with --force" for path in (CI, NOTES)
@@ -190,7 +190,7 @@ def test_a_linked_folder_that_leads_out_is_refused(tmp_path: Path) -> None:
     root.mkdir()
     (root / "deploy").symlink_to(outside)
     before = state(tmp_path)
-    with pytest.raises(NotWritten, match=r"deploy/bin/deploy: deploy is a link that leads out of"):
+    with pytest.raises(Refused, match=r"deploy/bin/deploy: deploy is a link that leads out of"):
         write(root, TREE, "shop")
     assert state(tmp_path) == before
 
@@ -236,7 +236,7 @@ def test_a_file_or_a_dead_link_where_a_folder_must_be(tmp_path: Path, content: s
     else:
         put(tmp_path / "deploy", "a file\n")
     before = state(tmp_path)
-    with pytest.raises(NotWritten, match=r"(?m)^deploy/RUNBOOK\.md: deploy is "):
+    with pytest.raises(Refused, match=r"(?m)^deploy/RUNBOOK\.md: deploy is "):
         write(tmp_path, TREE, "shop")
     assert state(tmp_path) == before
 
@@ -246,7 +246,7 @@ def test_a_folder_where_a_file_must_be(root: Path, force: bool) -> None:
     (root / CI).unlink()
     (root / CI).mkdir()
     before = state(root)
-    with pytest.raises(NotWritten, match=r"web-ci\.yml: a folder is in the way"):
+    with pytest.raises(Refused, match=r"web-ci\.yml: a folder is in the way"):
         write(root, TREE, "shop", force)
     assert state(root) == before
     assert kinds(root) == {CI: "missing"}
@@ -254,7 +254,7 @@ def test_a_folder_where_a_file_must_be(root: Path, force: bool) -> None:
 
 def test_a_root_that_is_a_file(tmp_path: Path) -> None:
     put(tmp_path / "out", "")
-    with pytest.raises(NotWritten):
+    with pytest.raises(Refused):
         write(tmp_path / "out", TREE, "shop")
 
 
@@ -282,7 +282,7 @@ def test_a_full_disk_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
         write(disk, TREE, "shop")
         large = {path: replace(file, text=file.text + "#" * 30_000) for path, file in TREE.items()}
         before = state(disk)
-        with pytest.raises(NotWritten, match="No space left on device"):
+        with pytest.raises(Refused, match="No space left on device"):
             write(disk, large, "shop")
         assert state(disk) == before
         assert true(disk)
@@ -294,7 +294,7 @@ def test_a_read_only_disk_is_told(tmp_path: Path) -> None:
         write(disk, TREE, "shop")
         (disk / CI).write_text(f"{MARK}old\n")
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        with pytest.raises(NotWritten, match="Read-only file system"):
+        with pytest.raises(Refused, match="Read-only file system"):
             write(disk, TREE, "shop")
         assert kinds(disk) == {CI: "changed"}
 
@@ -314,7 +314,7 @@ def test_what_the_system_refuses_is_said(root: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(target))
 
     monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(NotWritten, match=r"web-ci\.yml: Operation not permitted"):
+    with pytest.raises(Refused, match=r"web-ci\.yml: Operation not permitted"):
         write(root, TREE, "shop")
     assert not (root / tree.STAGING).exists()
     monkeypatch.undo()

@@ -65,7 +65,7 @@ def test_a_bad_version_never_stops_the_good_one(
     assert says in result.stdout
     assert f"version {behaviour} starts" in result.stdout, "the last lines of its log"
     assert "FAILED. Serving now: sha256:" in result.stdout
-    assert f"To go back: ~/docker/bin/deploy rollback pos-staging {API}" in result.stdout
+    assert f"To go back: {server.docker_folder}/bin/deploy rollback pos-staging {API}" in result.stdout
     assert seen(server, API) == before
     assert not answers.failed(), answers.failed()[:5]
     assert max(answer.waited for answer in answers) < 1

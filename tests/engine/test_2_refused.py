@@ -141,7 +141,7 @@ def test_a_compose_file_that_is_not_the_commits(server: Server) -> None:
     result = server.key(server.words(API, DIGEST, 99, compose=64 * "e"))
 
     assert result.returncode == 69, result.stdout
-    assert "scp {deploy,HOST:docker}/pos-staging/docker-compose.yml" in result.stdout
+    assert f"scp deploy/pos-staging/docker-compose.yml HOST:{server.docker_folder}/pos-staging/" in result.stdout
     assert seen(server, API) == before
 
 
@@ -201,7 +201,7 @@ def test_an_override_file_of_somebody_elses(server: Server) -> None:
 @pytest.mark.parametrize(
     ("program", "stand_in", "says"),
     [
-        ("/usr/bin/df", "echo Avail; echo 100", "disk full"),
+        ("/usr/bin/df", "echo Avail; echo 100", "docker has under 1500 MB"),
         ("{plugin}", "echo 2.19.0", "docker compose 2.20 is needed"),
     ],
 )
