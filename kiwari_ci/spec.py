@@ -125,8 +125,9 @@ PlainText = Annotated[
 Script = Annotated[
     str,
     Text(
-        r"(?=\S)[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]{1,20000}",
-        "a shell script of at most 20,000 characters that begins with a command",
+        r"(?=\S)(?![\s\S]*[ \t](\n|$))"
+        r"[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]{1,20000}",
+        "a shell script of at most 20,000 characters that begins with a command, without blanks at a line's end",
     ),
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
