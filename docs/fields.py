@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 
 from kiwari_ci import source
 from kiwari_ci.source import Loc, Source
-from kiwari_ci.spec import Model, OneOf, Spec, Text, Word
+from kiwari_ci.spec import Model, OneOf, Spec
+from kiwari_ci.texts import Text, Word
 
 NAME: Text = get_args(Word)[1]
 Key = tuple[str, ...]  # the way to a field; `<service>` stands for any key of a table

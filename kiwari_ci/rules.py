@@ -1,15 +1,15 @@
-"""What one model cannot see alone: unknown names, clashes, promises between services and environments."""
+"""What one model cannot see alone: promises between services, environments and hosts."""
 
 import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any
 
-from kiwari_ci import derive, globs
+from kiwari_ci import derive, globs, names
 from kiwari_ci.problems import Problem
 from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Spec
-from kiwari_ci.validation import at_key, at_value, closest, dotted
+from kiwari_ci.validation import at_key, at_value, dotted
 
 _SECRET_VALUE = re.compile(
     r"gh[pousr]_\w{20,}|github_pat_\w{20,}|-----BEGIN|AKIA[0-9A-Z]{16}|xox[abprs]-\w|sk_live_\w"
@@ -18,14 +18,6 @@ _SECRET_VALUE = re.compile(
 _SECRET_KEY = re.compile(r"(?<!PUBLIC)_?(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)$", re.IGNORECASE)
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
-_STEP_VARIABLES = {"DIGEST", "SEQUENCE", "COMPOSE"}  # of a deploy step, beside its settings
-_RUNNER_VARIABLE = (  # bash's, or the runner's
-    r"PATH|HOME|CI|IFS|(E?U|PP)ID|SECONDS|S?RANDOM|GROUPS|SHELLOPTS|LINENO|DIRSTACK|PIPESTATUS|REPLY|OPT(IND|ARG|ERR)"
-    r"|PS[0-4]|PWD|OLDPWD|HOSTNAME|BASH.*|(GITHUB|RUNNER|ACTIONS|LD|DOCKER|COMPOSE)_.*"
-)
-_NETWORK = r"host|none|bridge|default"
-_CONTAINER = r".*-next|localhost"
-
 _USE = {"services": "that builds images holds", "hosts": "is on", "databases": "keeps its database on"}
 
 Found = Iterator[Problem]
@@ -53,14 +45,13 @@ def of_text(source: Source) -> list[Problem]:
 
 def of_spec(source: Source, given: Spec) -> list[Problem]:
     """Faults of a spec whose types are right."""
-    unknown = list(_unknown_names(source, given))
+    unknown = list(names.unknown(source, given))
     if unknown:
         return unknown
     checks: tuple[Callable[[Source, Spec], Found], ...] = (
-        _deploys, _tags, _unused, _clashes, _reserved, _lengths, _settings,
-        _shared_keys, _needs, _servers, _plain_secrets, _filters,
+        _deploys, _tags, _unused, _shared_keys, _needs, _servers, _plain_secrets, _filters,
     )  # fmt: skip
-    return [problem for check in checks for problem in check(source, given)]
+    return names.of_spec(source, given) + [problem for check in checks for problem in check(source, given)]
 
 
 def _strings(data: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
@@ -68,45 +59,6 @@ def _strings(data: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
         yield loc, data
     for key, value in data.items() if isinstance(data, dict) else enumerate(data if isinstance(data, list) else ()):
         yield from _strings(value, (*loc, key))
-
-
-def _unknown_names(source: Source, given: Spec) -> Found:
-    tables = {"hosts": list(given.hosts), "databases": list(given.databases)}
-    services, environments = list(given.services), list(given.environments)
-    for name, server in given.databases.items():
-        yield from _one_of(source, ("databases", name, "host"), server.host, "hosts", tables["hosts"])
-    for name, place in given.environments.items():
-        here: Loc = ("environments", name)
-        yield from _one_of(source, (*here, "host"), place.host, "hosts", tables["hosts"])
-        if place.promote:
-            yield from _one_of(source, (*here, "promote"), place.promote, "environments", environments)
-        if place.database:
-            yield from _one_of(
-                source, (*here, "database", "server"), place.database.server, "databases", tables["databases"]
-            )
-        for index, service in enumerate(place.services or ()):
-            yield from _one_of(source, (*here, "services", index), service, "services", services)
-        for field, mapping in (("containers", place.containers), ("domains", place.domains)):
-            for service in mapping:
-                held = derive.services_of(given, name)
-                yield from _one_of(source, (*here, field, service), service, f"services of {name}", held)
-    for name, model in given.services.items():
-        for key, value in model.env.items():
-            if value.service:
-                yield from _one_of(
-                    source, ("services", name, "env", key, "service"), value.service, "services", services
-                )
-
-
-def _one_of(source: Source, loc: Loc, name: str | None, table: str, known: list[str]) -> Found:
-    """A name must be known; one that is left out must be the only one there is."""
-    if name is None:
-        if len(known) != 1:
-            words = f"{dotted(loc[:-1])} must name `{loc[-1]}`: `{table}` has {len(known)}"
-            yield at_key(source, loc, "missing-key", words, f"{loc[-1]}: {' or '.join(known)}")
-    elif name not in known:
-        place = at_key if loc in source.keys and loc[-1] == name else at_value
-        yield place(source, loc, "unknown-name", f"{dotted(loc)}: no `{name}` in {table}", closest(name, known))
 
 
 def _deploys(source: Source, given: Spec) -> Found:
@@ -157,8 +109,8 @@ def _unused(source: Source, given: Spec) -> Found:
             derive.server_of(given, place.database) for place in given.environments.values() if place.database
         },
     }
-    for table, names in (("services", given.services), ("hosts", given.hosts), ("databases", given.databases)):
-        for name in names:
+    for table, written in (("services", given.services), ("hosts", given.hosts), ("databases", given.databases)):
+        for name in written:
             if name not in used[table]:
                 message = f"{table}.{name}: no environment {_USE[table]} it"
                 yield at_key(source, (table, name), "unused", message, "leave it out, or name it in an environment")
@@ -182,126 +134,6 @@ def _promotion(source: Source, given: Spec, name: str, origin: str) -> Found:
             message = f"{dotted(here)}: `{origin}` does not hold `{service}`"
             hint = f"environments.{name}.services: those that {origin} holds"
             yield at_value(source, here, "promotion", message, hint)
-
-
-def _clashes(source: Source, given: Spec) -> Found:
-    """Names that may stand for one thing only; container names on one host, databases on one server."""
-    taken: dict[tuple[str, ...], str] = {}
-
-    def claim(loc: Loc, owner: str, kind: str, *scope_and_name: str) -> Found:
-        other = taken.setdefault((kind, *scope_and_name), owner)
-        if other != owner:
-            message = f"{owner} and {other} share the {kind} `{scope_and_name[-1]}`"
-            yield at_key(source, loc, "clash", message, "give each a name of its own")
-
-    for name in given.databases:
-        loc: Loc = ("databases", name)
-        yield from claim(loc, f"databases.{name}", "stack", name)
-        yield from claim(loc, f"databases.{name}", "container", derive.server_host(given, name), name)
-        if derive.owns_network(given, name):
-            network = derive.server_network(given, name)
-            yield from claim(
-                (*loc, "network"), f"databases.{name}", "network", derive.server_host(given, name), network
-            )
-    for service in given.services:
-        here: Loc = ("services", service)
-        yield from claim((*here, "image"), f"services.{service}", "image", derive.image_name(given, service))
-        yield from claim(here, f"services.{service}", "workflow", derive.workflow_name(service))
-    for name, place in given.environments.items():
-        here = ("environments", name)
-        owner, host = f"environments.{name}", derive.host_of(given, name)
-        if derive.is_promoted(given, name):
-            yield from claim(here, owner, "workflow", derive.promotion_name(given, name))
-        yield from claim((*here, "stack"), owner, "stack", derive.stack_name(given, name))
-        yield from claim((*here, "tag"), owner, "image tag", derive.image_tag(given, name))
-        for service in derive.services_of(given, name):
-            container = derive.container_name(given, name, service)
-            yield from claim((*here, "containers", service), f"{owner}.{service}", "container", host, container)
-            if service in place.domains:
-                yield from claim((*here, "domains", service), f"{owner}.{service}", "domain", place.domains[service])
-        if place.database:
-            server = derive.server_of(given, place.database)
-            database = derive.database_name(given, name, place.database)
-            role = derive.database_user(given, name, place.database)
-            variable = derive.password_variable(given, name, place.database)
-            yield from claim((*here, "database", "name"), owner, "database", server, database)
-            yield from claim((*here, "database", "user"), owner, "role", server, role)
-            yield from claim((*here, "database", "password"), owner, "password key", server, variable)
-
-
-def _reserved(source: Source, given: Spec) -> Found:
-    """Names that the pipeline, or what it runs on, uses itself."""
-    for loc, word, pattern in _names(given):
-        if re.fullmatch(pattern, word):
-            message = f"{dotted(loc)}: `{word}` is taken: by the pipeline, the runner, Docker or PostgreSQL"
-            place = at_key if loc[-1] == word else at_value
-            yield place(source, loc, "reserved", message, "choose another name")
-
-
-def _names(given: Spec) -> Iterator[tuple[Loc, str, str]]:
-    """Where a name stands, the name, and the pattern of those that are taken."""
-    for name, host in given.hosts.items():
-        yield ("hosts", name), derive.variable(name), _RUNNER_VARIABLE
-        yield ("hosts", name, "proxy", "network"), host.proxy.network, _NETWORK
-    for name in given.databases:
-        yield ("databases", name), name, rf"bin|.|{_CONTAINER}"
-        yield ("databases", name, "network"), derive.server_network(given, name), _NETWORK
-    for name, service in given.services.items():
-        for key in service.env:
-            yield ("services", name, "env", key), key, r"COMPOSE_.*|DOCKER_.*"
-    for name, place in given.environments.items():
-        here: Loc = ("environments", name)
-        yield (*here, "stack"), derive.stack_name(given, name), r"bin|deploy|rollback|status"
-        yield (*here, "tag"), derive.image_tag(given, name), r"src-.*|.*[0-9]+\.[0-9]+\.[0-9]+"
-        for held in derive.services_of(given, name):
-            yield (*here, "containers", held), derive.container_name(given, name, held), _CONTAINER
-        for setting in derive.settings_of(given, name).values():
-            yield ("hosts", derive.host_of(given, name)), setting.name, _RUNNER_VARIABLE
-        if place.database:
-            at: Loc = (*here, "database")
-            yield (*at, "name"), derive.database_name(given, name, place.database), r"postgres|template[01]"
-            yield (*at, "user"), derive.database_user(given, name, place.database), r"postgres|pg_.*|public|none"
-            yield (
-                (*at, "password"),
-                derive.password_variable(given, name, place.database),
-                rf"POSTGRES_.*|PG.*|{_RUNNER_VARIABLE}",
-            )
-
-
-def _lengths(source: Source, given: Spec) -> Found:
-    """A derived name is no longer than a given one may be: a container is a host name, too."""
-    for name, place in given.environments.items():
-        here: Loc = ("environments", name)
-        held = derive.services_of(given, name)
-        names: dict[Loc, str] = {
-            (*here, "containers", service): derive.container_name(given, name, service) for service in held
-        }
-        if place.database:
-            names[*here, "database", "name"] = derive.database_name(given, name, place.database)
-        for loc, word in names.items():
-            if len(word) > 63:
-                message = f"{dotted(loc)}: the derived name `{word}` has more than 63 characters"
-                yield at_key(source, loc, "too-long", message, "give a shorter one")
-
-
-def _settings(source: Source, given: Spec) -> Found:
-    """A step's env has each name once."""
-    for name in given.environments:
-        seen = {f"DIGEST_{derive.variable(service)}" for service in given.services} | _STEP_VARIABLES
-        for what, setting in derive.settings_of(given, name).items():
-            if setting.name in seen:
-                loc: Loc = ("hosts", derive.host_of(given, name))
-                message = f"{dotted(loc)}: `{setting.name}` is used twice, here for {what}"
-                yield at_key(source, loc, "clash", message, "give each setting a name of its own")
-            seen.add(setting.name)
-    owners: dict[str, str] = {}
-    for name in given.environments:
-        host = derive.host_of(given, name)
-        for setting in list(derive.settings_of(given, name).values())[:4]:  # the token is the registry's
-            other = owners.setdefault(setting.name, host)
-            if other != host:
-                message = f"hosts.{host} and hosts.{other} share the {setting.kind} `{setting.name}`"
-                yield at_key(source, ("hosts", host), "clash", message, "give each host settings of its own")
 
 
 def _shared_keys(source: Source, given: Spec) -> Found:

@@ -13,7 +13,7 @@ from kiwari_ci.render import TEMPLATES
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kiwari_ci"
 MODULES = sorted(PACKAGE.glob("*.py"))
-LARGEST = 450  # lines of a module
+LARGEST = 350  # lines of a module
 LONGEST = 50  # lines of a function
 
 # From the door inwards: a module imports only from a lower floor, or what is said here of its own.
@@ -21,14 +21,16 @@ FLOORS = [
     {"__main__"},
     {"cli"},
     {"pipeline"},
-    {"advice", "render", "resolve", "rules", "source", "validation"},
+    {"advice", "names", "render", "resolve", "rules", "source", "validation"},
     {"derive"},
-    {"globs", "pins", "plan", "problems", "quoting", "spec", "tree"},
+    {"globs", "pins", "plan", "problems", "quoting", "spec", "texts", "tree"},
     {"__init__"},
 ]
 NEIGHBOURS = {
     "advice": {"source", "validation"},
-    "rules": {"source", "validation"},
+    "names": {"source", "validation"},
+    "rules": {"names", "source", "validation"},
+    "spec": {"texts"},
     "validation": {"source"},
 }
 NEVER = {"render": {"spec", "derive"}, "plan": {"spec"}, "source": {"spec"}, "cli": {"resolve", "render"}}

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from kiwari_ci import pipeline, spec
+from kiwari_ci import pipeline, texts
 from kiwari_ci.plan import Instance, Plan, Server, ServiceWorkflow, Stack
 from kiwari_ci.problems import Faults
 from kiwari_ci.tree import Tree
@@ -24,46 +24,46 @@ from tests.workflow import Workflow
 
 # Every place where a person writes text: its usual value, and the type whose pattern it must match.
 FIELDS: dict[str, tuple[str, Any]] = {
-    "project": ("shop", spec.Word),
-    "repository": ("example/shop", spec.Repository),
-    "branch": ("main", spec.Branch),
-    "runner": ("ubuntu-24.04", spec.Label),
-    "generator": ("kiwari-ci==0.1.0", spec.Generator),
-    "namespace": ("example", spec.ImageName),
-    "token": ("PACKAGES_TOKEN", spec.SecretName),
-    "host": ("vps", spec.Word),
-    "address": ("VPS_HOST", spec.SecretName),
-    "user": ("VPS_USER", spec.SecretName),
-    "key": ("VPS_KEY", spec.SecretName),
-    "known": ("VPS_KNOWN", spec.SecretName),
-    "directory": ("~/docker", spec.HostFolder),
-    "network": ("proxy", spec.Word),
-    "server": ("data", spec.Word),
-    "server image": ("postgres:17", spec.ImageReference),
-    "migrations": ("migrations", spec.File),
-    "migrate": ("migrate/migrate:v4", spec.ImageReference),
-    "service": ("api", spec.Word),
-    "image": ("shop-api", spec.ImageName),
-    "path": ("api/**", spec.Pattern),
-    "context": (".", spec.Folder),
-    "dockerfile": ("api/Dockerfile", spec.File),
-    "version": ("1.24", spec.Version),
-    "folder": ("api", spec.Folder),
-    "script": ("make test", spec.Script),
-    "health": ("/health", spec.UrlPath),
-    "env key": ("LEVEL", spec.EnvKey),
-    "env value": ("info", spec.PlainText),
-    "staging": ("staging", spec.Word),
-    "live": ("production", spec.Word),
-    "tag": ("stable", spec.ImageTag),
-    "pattern": ("v*", spec.TagPattern),
-    "env file": ("app.env", spec.EnvFile),
-    "stack": ("shop", spec.Word),
-    "container": ("shop-api", spec.Container),
-    "domain": ("www.example.com", spec.DomainName),
-    "database": ("shop", spec.PgName),
-    "role": ("shop_app", spec.PgName),
-    "password": ("SHOP_PASSWORD", spec.EnvKey),
+    "project": ("shop", texts.Word),
+    "repository": ("example/shop", texts.Repository),
+    "branch": ("main", texts.Branch),
+    "runner": ("ubuntu-24.04", texts.Label),
+    "generator": ("kiwari-ci==0.1.0", texts.Generator),
+    "namespace": ("example", texts.ImageName),
+    "token": ("PACKAGES_TOKEN", texts.SecretName),
+    "host": ("vps", texts.Word),
+    "address": ("VPS_HOST", texts.SecretName),
+    "user": ("VPS_USER", texts.SecretName),
+    "key": ("VPS_KEY", texts.SecretName),
+    "known": ("VPS_KNOWN", texts.SecretName),
+    "directory": ("~/docker", texts.HostFolder),
+    "network": ("proxy", texts.Word),
+    "server": ("data", texts.Word),
+    "server image": ("postgres:17", texts.ImageReference),
+    "migrations": ("migrations", texts.File),
+    "migrate": ("migrate/migrate:v4", texts.ImageReference),
+    "service": ("api", texts.Word),
+    "image": ("shop-api", texts.ImageName),
+    "path": ("api/**", texts.Pattern),
+    "context": (".", texts.Folder),
+    "dockerfile": ("api/Dockerfile", texts.File),
+    "version": ("1.24", texts.Version),
+    "folder": ("api", texts.Folder),
+    "script": ("make test", texts.Script),
+    "health": ("/health", texts.UrlPath),
+    "env key": ("LEVEL", texts.EnvKey),
+    "env value": ("info", texts.PlainText),
+    "staging": ("staging", texts.Word),
+    "live": ("production", texts.Word),
+    "tag": ("stable", texts.ImageTag),
+    "pattern": ("v*", texts.TagPattern),
+    "env file": ("app.env", texts.EnvFile),
+    "stack": ("shop", texts.Word),
+    "container": ("shop-api", texts.Container),
+    "domain": ("www.example.com", texts.DomainName),
+    "database": ("shop", texts.PgName),
+    "role": ("shop_app", texts.PgName),
+    "password": ("SHOP_PASSWORD", texts.EnvKey),
 }
 PIECES = st.sampled_from(
     [*"'\"\\$`#:-?!&*%@|>{}[],~=; \t\n\x07\x85\u2028\ufeff\uffffaé😀", "${{ a }}", "$(touch x)", ": ", " #", "\n  "]
@@ -74,10 +74,10 @@ WORDS = st.sampled_from(["y", "no", "on", "true", "null", "e1", "promote", "toke
 CAPITALS = st.sampled_from(["Y", "NO", "ON", "TRUE", "NULL", "_", "E1", "A_B"])
 
 
-def texts(kind: Any) -> st.SearchStrategy[str]:
+def strings(kind: Any) -> st.SearchStrategy[str]:
     """What a field's own pattern allows, words that YAML reads as something else, and anything."""
     allowed = st.from_regex(re.compile(next(part.pattern for part in kind.__metadata__)), fullmatch=True)
-    odd = {spec.Word: WORDS, spec.SecretName: CAPITALS, spec.EnvKey: CAPITALS, spec.Container: WORDS}
+    odd = {texts.Word: WORDS, texts.SecretName: CAPITALS, texts.EnvKey: CAPITALS, texts.Container: WORDS}
     return st.one_of(allowed, allowed, odd.get(kind, allowed), NASTY)
 
 
@@ -160,7 +160,7 @@ def test_any_text_is_refused_or_kept(tmp_path: Path, fields: list[str], examples
     @given(chosen=st.sets(st.sampled_from(fields), min_size=1, max_size=3), draw=st.data())
     def tried(chosen: set[str], draw: st.DataObject) -> None:
         words = {field: usual for field, (usual, _) in FIELDS.items()}
-        words |= {field: draw.draw(texts(FIELDS[field][1]), label=field) for field in sorted(chosen)}
+        words |= {field: draw.draw(strings(FIELDS[field][1]), label=field) for field in sorted(chosen)}
         path.write_text(written(data(words)))
         try:
             plan, tree = pipeline.build(path)

@@ -171,13 +171,21 @@ def test_a_version_that_exists_with_other_bytes_is_refused(runner: Runner, monor
     assert not job.green and "kiwari-admin:v1.0.0 is there already with other bytes" in job.log
 
 
-def test_a_dockerfile_that_copies_what_the_paths_miss_is_not_built(runner: Runner, monorepo: Monorepo) -> None:
-    (monorepo.folder / "docker/Dockerfile.api").write_text(
-        "FROM scratch\nCOPY deploy/pos-staging/docker-compose.yml /\n"
-    )
+@pytest.mark.parametrize("path", ["deploy/pos-staging/docker-compose.yml", "README.md", ".git/HEAD", "admin/app"])
+def test_a_dockerfile_that_copies_what_the_paths_miss_is_not_built(
+    runner: Runner, monorepo: Monorepo, path: str
+) -> None:
+    (monorepo.folder / "docker/Dockerfile.api").write_text(f"FROM scratch\nCOPY {path} /\n")
     monorepo.commit()
     built = runner.job("api-ci", "build-and-push", "main")
-    assert not built.green and "/deploy/pos-staging: no such file or directory" in built.log
+    assert not built.green and "no such file or directory" in built.log
+
+
+def test_paths_that_match_no_file_are_refused(runner: Runner, monorepo: Monorepo) -> None:
+    monorepo.git("rm", "-q", "-r", "admin")
+    monorepo.git("commit", "-q", "-m", "the admin is gone")
+    built = runner.job("admin-ci", "build-and-push", "main")
+    assert not built.green and "the paths match no file" in built.log
 
 
 @pytest.mark.parametrize("name", ["VPS_HOST", "VPS_USER", "VPS_SSH_KEY", "GHCR_TOKEN", "VPS_KNOWN_HOSTS"])

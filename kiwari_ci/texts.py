@@ -1,0 +1,131 @@
+"""What may stand in a text of a spec: each kind with its character set, in words and as a pattern."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core.core_schema import no_info_after_validator_function
+
+
+@dataclass(frozen=True)
+class Text:
+    """A string's character set: `pattern` matches it whole; `expected` completes "expected …" when it does not."""
+
+    pattern: str
+    expected: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check after pydantic has seen that it is a string."""
+        return no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Tell editors about the pattern, too."""
+        return handler(schema) | {"pattern": f"^(?:{self.pattern})$"}
+
+    def _checked(self, value: str) -> str:
+        if re.fullmatch(self.pattern, value):
+            return value
+        raise PydanticCustomError("text", "expected {expected}", {"expected": self.expected})
+
+
+class Written:
+    """Of `T | None` a person writes T: None is for a key that was left out; a key without a value is a fault."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read T; a default is not read."""
+        schema: dict[str, Any] = dict(handler(source))
+        inner: CoreSchema = schema["schema"]
+        return inner
+
+
+T = TypeVar("T")
+Maybe = Annotated[T | None, Written()]
+
+Word = Annotated[
+    str,
+    Text(r"(?=.{1,63}$)[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case letters, digits and single hyphens, a letter first"),
+]
+Label = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a runner's label such as ubuntu-24.04")]
+Repository = Annotated[
+    str, Text(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*", "OWNER/NAME as GitHub writes it")
+]
+Branch = Annotated[str, Text(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", "the name of one branch")]
+TagPattern = Annotated[
+    str,
+    Text(
+        r"([A-Za-z][A-Za-z0-9._-]*)?\*",
+        "a prefix and a star such as v*: what the star stands for must be MAJOR.MINOR.PATCH",
+    ),
+]
+ImageName = Annotated[
+    str,
+    Text(
+        r"[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*",
+        "an image's name: lower-case letters, digits, and . _ - / between them",
+    ),
+]
+ImageTag = Annotated[str, Text(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", "an image's tag")]
+ImageReference = Annotated[
+    str,
+    Text(
+        r"[a-z0-9][a-z0-9._/-]*(:[0-9]+/[a-z0-9._/-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]*)?(@sha256:[0-9a-f]{64})?",
+        "an image such as postgres:16-alpine",
+    ),
+]
+SecretName = Annotated[
+    str, Text(r"(?!GITHUB_)[A-Z_][A-Z0-9_]*", "a name in capitals, digits and _, not beginning with GITHUB_")
+]
+EnvKey = Annotated[str, Text(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
+Pattern = Annotated[
+    str, Text(r"!?[A-Za-z0-9_.,@/*?+\[\]{}\\-]+", "a path filter without blanks, quotes or other special characters")
+]
+_PATH = r"(?!-)(?!(.*/)?(\.|\.\.|\.git)(/|$))[A-Za-z0-9_.@-]+(/[A-Za-z0-9_.@-]+)*"
+File = Annotated[str, Text(_PATH, "a file's path from the repository's root, without blanks, ./ or ../")]
+Folder = Annotated[str, Text(rf"\.|{_PATH}", "a folder's path from the repository's root, without blanks, ./ or ../")]
+EnvFile = Annotated[str, Text(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?\.env", "a file name that ends in .env")]
+HostFolder = Annotated[str, Text(r"~?(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", "a folder on the host: ~/… or /…")]
+DomainName = Annotated[
+    str,
+    Text(
+        r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
+        "a domain in lower case, without https:// or a path",
+    ),
+]
+UrlPath = Annotated[str, Text(r"/[A-Za-z0-9._~/?=&%-]*", "a path that begins with / and has no blanks")]
+Container = Annotated[
+    str,
+    Text(
+        r"[a-z0-9][a-z0-9-]{0,61}[a-z0-9]",
+        "a container's name: 2 to 63 lower-case letters, digits and hyphens, for it is a host name too",
+    ),
+]
+PgName = Annotated[
+    str, Text(r"[a-z_][a-z0-9_]{0,62}", "a PostgreSQL name: lower-case letters, digits and _, at most 63")
+]
+Version = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9.*_-]*", "a version such as '1.24'")]
+Generator = Annotated[
+    str,
+    Text(
+        r"kiwari-ci==[0-9]+\.[0-9]+\.[0-9]+|git\+https://github\.com/[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*@[0-9a-f]{40}",
+        "kiwari-ci==X.Y.Z, or git+https://github.com/OWNER/NAME@ and the 40 digits of a commit",
+    ),
+]
+# Between the single quotes of an env file a backslash at the end would hide the quote from Compose.
+PlainText = Annotated[
+    str,
+    Text(
+        r"[^\x00-\x1f\x7f-\x9f'\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]*(?<!\\)",
+        "one line without a single quote, and without a backslash at its end",
+    ),
+]
+Script = Annotated[
+    str,
+    Text(
+        r"(?=\S)(?![\s\S]*[ \t](\n|$))"
+        r"[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]{1,20000}",
+        "a shell script of at most 20,000 characters that begins with a command, without blanks at a line's end",
+    ),
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
