@@ -157,7 +157,7 @@ def main() -> NoReturn:
 def _spec(given: Path | None) -> Path:
     if given:
         return given
-    found = sorted(Path("specs").glob("*.yaml"))
+    found = sorted(Path("specs").glob("*.y*ml"))
     if len(found) != 1:
         names = ", ".join(map(str, found)) or "none"
         raise click.UsageError(f"name the spec: specs/*.yaml has {names}")
