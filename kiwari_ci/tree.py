@@ -131,7 +131,8 @@ def _refuse(root: Path, tree: Tree, project: str, force: bool) -> None:
         elif target.exists() and not target.is_file():
             faults.append(f"{path}: {'a folder' if target.is_dir() else 'something that is no file'} is in the way")
         elif not force and file.marked and _is_foreign(target, file, project):
-            faults.append(f"{path}: not ours (no marker): move it away, or overwrite it with --force")
+            owner = "another project's" if _is_marked(target, "") else "not ours (no marker)"
+            faults.append(f"{path}: {owner}: move it away, or overwrite it with --force")
     if faults:
         raise Refused("\n".join(faults))
 
@@ -152,8 +153,9 @@ def _is_foreign(target: Path, file: File, project: str) -> bool:
 
 
 def _is_marked(path: Path, project: str) -> bool:
-    head = path.read_bytes()[:1000].splitlines()[:2]
-    return any(marker(project).encode() in line for line in head)
+    """Whether the head carries the marker of a project, or of any when the name is empty."""
+    sought = marker(project) if project else marker("").partition(")")[0]
+    return any(sought.encode() in line for line in path.read_bytes()[:1000].splitlines()[:2])
 
 
 def _orphans(root: Path, tree: Tree, project: str) -> list[str]:
