@@ -165,6 +165,17 @@ def test_an_image_that_staging_never_served_stays_out_of_production(server: Serv
     assert answer(server, "https://admin.nasibakarkiwari.com/") == "admin-1"
 
 
+def test_a_version_of_an_older_commit_does_not_get_latest(
+    server: Server, runner: Runner, monorepo: Monorepo, images: Images
+) -> None:
+    monorepo.git("tag", "v1.0.5", "v1.0.0")
+    later, newest = digest(server, images, f"{REGISTRY}/kiwari-admin:v1.1.1"), f"{REGISTRY}/kiwari-admin:latest"
+    assert digest(server, images, newest) == later
+    assert runner.job("promote", "promote-images", "v1.0.5").green
+    assert digest(server, images, f"{REGISTRY}/kiwari-admin:v1.0.5") != later
+    assert digest(server, images, newest) == later
+
+
 def test_a_version_that_exists_with_other_bytes_is_refused(runner: Runner, monorepo: Monorepo) -> None:
     monorepo.git("tag", "--force", "v1.0.0", "main")
     (job,) = release(runner, "v1.0.0")
