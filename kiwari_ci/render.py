@@ -54,7 +54,7 @@ def _files(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
 class _Compiled(FileSystemBytecodeCache):
     """Compiled templates, kept as Python keeps its own: in `__pycache__`, by their source's checksum, never needed.
 
-    Compiling them is a third of a run.
+    Compiling them is a quarter of a run.
     """
 
     def __init__(self) -> None:

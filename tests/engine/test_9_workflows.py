@@ -183,6 +183,25 @@ def test_a_version_that_exists_with_other_bytes_is_refused(runner: Runner, monor
     assert not job.green and "kiwari-admin:v1.0.0 is there already with other bytes" in job.log
 
 
+def test_a_failed_check_from_outside_says_what_serves(server: Server, runner: Runner) -> None:
+    now = "sha256:" + 64 * "a"
+    deployed = {"deploy-production": Ran(outputs={"api": f"/health {now}", "admin": f"/ {now}"})}
+    runner.before_a_body = lambda: server.run("iptables", "-A", "OUTPUT", "-p", "tcp", "--dport", "443", "-j", "REJECT")
+    try:
+        job = runner.job("promote", "health-check", "main", deployed)
+    finally:
+        runner.before_a_body = lambda: None
+        server.run("iptables", "-F", "OUTPUT")
+    assert not job.green
+    assert f"https://api.nasibakarkiwari.com/health does not answer 200, and {now} serves; to go back" in job.log
+    assert "bin/deploy rollback pos-production pos-api" in job.log
+
+
+def test_a_check_that_was_told_nothing_is_red(runner: Runner) -> None:
+    job = runner.job("promote", "health-check", "main", {"deploy-production": Ran(outputs={"api": "", "admin": ""})})
+    assert not job.green and "SERVED_API: parameter null or not set" in job.log
+
+
 @pytest.mark.parametrize("path", ["deploy/pos-staging/docker-compose.yml", "README.md", ".git/HEAD", "admin/app"])
 def test_a_dockerfile_that_copies_what_the_paths_miss_is_not_built(
     runner: Runner, monorepo: Monorepo, path: str
