@@ -1,6 +1,6 @@
 # Everything a developer or CI runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help generate test check types lint drift engine-test bench snapshots docs lock clean
+.PHONY: help generate test check types lint drift engine-test rehearse bench snapshots docs lock clean
 
 PYTHON ?= python3
 OUT    ?= generated
@@ -31,6 +31,9 @@ check: lint types drift test ## what CI runs: lint, types, drift, tests
 
 engine-test: $(VENV)/dev ## deploy for real: own dockerd, registry and sshd in a network namespace (root)
 	$(BIN)/pytest tests/engine
+
+rehearse: $(VENV)/dev ## break the generated pipeline in every way, on a real engine (root; PART=faults, QUICK=1)
+	$(BIN)/python -m tests.rehearsal $(PART) $(if $(QUICK),--quick)
 
 bench: $(VENV)/dev ## how long generate and check take, against bare imports of the libraries
 	@$(BIN)/python tests/bench.py

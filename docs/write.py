@@ -9,7 +9,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from docs import examples, fields
+from docs import examples, fields, trial
 from kiwari_ci import cli
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +34,7 @@ def pages() -> dict[str, str]:
         "docs/reference/spec.md": fields.page(ROOT),
         "docs/reference/commands.md": _commands(),
         "docs/reference/messages.md": _messages(),
+        "docs/trial.md": trial.page(ROOT),
         "specs/kiwari-ci.schema.json": _kiwari_ci("schema"),
     }
 
@@ -82,6 +83,7 @@ def main() -> None:
         (ROOT / path).write_text(text)
     for page in with_examples():
         page.write_text(examples.rerun(page.read_text(), ROOT))
+    (ROOT / "README.md").write_text(trial.in_readme((ROOT / "README.md").read_text()))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ class EnvFile:
     """An env file that the host keeps, and that `<name>.example` shows."""
 
     name: str
+    task: str
     groups: tuple[EnvGroup, ...]
 
 

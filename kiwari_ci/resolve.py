@@ -25,6 +25,7 @@ from kiwari_ci.plan import (
     Test,
 )
 
+_TASK = f"replace each {derive.CHANGE_ME}: with one left, nothing is deployed"
 SETUPS = {
     "go": ("Set up Go", "actions/setup-go", "go-version", "cache"),
     "node": ("Set up Node.js", "actions/setup-node", "node-version", "package-manager-cache"),
@@ -89,7 +90,7 @@ def _stack(given: spec.Spec, environment: str) -> Stack:
         environment=environment,
         instances=instances,
         networks=tuple(dict.fromkeys(network for instance in instances for network in instance.networks)),
-        env_files=tuple(EnvFile(name, _without_repeats(found)) for name, found in groups.items()),
+        env_files=tuple(EnvFile(name, _TASK, _without_repeats(found)) for name, found in groups.items()),
     )
 
 
@@ -252,12 +253,7 @@ def _server(given: spec.Spec, name: str) -> Server:
         if place.database and derive.server_of(given, place.database) == name
     )
     keys = ["POSTGRES_USER", "POSTGRES_PASSWORD", *(role.password_variable for role in roles)]
-    lines = tuple(
-        EnvLine(
-            key, "postgres" if key == "POSTGRES_USER" else derive.CHANGE_ME, "" if key == "POSTGRES_USER" else "secret"
-        )
-        for key in keys
-    )
+    lines = (EnvLine(keys[0], "postgres", ""), *(EnvLine(key, "", "secret") for key in keys[1:]))
     return Server(
         name=name,
         host=derive.server_host(given, name),
@@ -270,7 +266,9 @@ def _server(given: spec.Spec, name: str) -> Server:
         owns_network=derive.owns_network(given, name),
         databases=roles,
         keys=tuple(keys),
-        env_file=EnvFile(".env", (EnvGroup(name, lines),)),
+        env_file=EnvFile(
+            ".env", "fill in what is empty: with one left, Compose starts nothing", (EnvGroup(name, lines),)
+        ),
         host_folder=directory.removeprefix("~/"),
         migrations_mount=f"{directory}/.migrations",
         migrations_directory=server.migrations.directory if server.migrations else "",

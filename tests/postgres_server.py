@@ -49,9 +49,10 @@ class Server:
         )
 
     def environment(self) -> dict[str, str]:
-        """What a command finds in the image: the server's socket and its superuser."""
+        """What a command finds in the container: the server's socket, its superuser and that one's password."""
         path = f"{self.home}/bin:{self.binaries}:/usr/bin:/bin"
-        return {"PATH": path, "LANG": "C.UTF-8", "PGHOST": str(self.home), "POSTGRES_USER": SUPERUSER}
+        own = {"POSTGRES_USER": SUPERUSER, "POSTGRES_PASSWORD": "the-first-1"}
+        return {"PATH": path, "LANG": "C.UTF-8", "PGHOST": str(self.home), **own}
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """The superuser's answer, over the socket: one row a line, `|` between columns."""

@@ -183,6 +183,15 @@ def test_a_second_run_changes_nothing_but_what_was_changed(server: Server) -> No
     assert "password authentication failed" in login(server, "pos_stg", "pos_staging", f"{MARK}-staging-1")
 
 
+def test_the_superusers_password_is_what_the_env_file_says(used: Server) -> None:
+    """The image sets it on the first start only."""
+    first, second = f"{MARK} it's 1", f"{MARK} $apr1$2"
+    for password, other in ((first, second), (second, first)):
+        assert init(used, **GOOD, POSTGRES_PASSWORD=password).returncode == 0
+        assert login(used, SUPERUSER, "postgres", password) == f"{SUPERUSER}@postgres"
+        assert "password authentication failed" in login(used, SUPERUSER, "postgres", other)
+
+
 def test_a_role_reaches_its_own_database_only(server: Server) -> None:
     made(server)
     for database in ("pos_production", "postgres", "template1", SUPERUSER):

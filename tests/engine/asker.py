@@ -1,6 +1,7 @@
-"""Asks an address every 50 ms until its standard input ends, each time anew, and prints what came: run on the machine.
+"""Asks addresses every so many seconds until its standard input ends, each time anew, and prints what came.
 
-A line an answer: when it was asked (s), how long it took (s), the status (0: none), the first word of the body.
+Run on the machine: asker.py SECONDS URL... A line an answer: when it was asked (s), how long it took (s), the status
+(0: none), the first word of the body, the address.
 """
 
 import select
@@ -22,18 +23,20 @@ def ask(url: str, began: float) -> None:
         error.close()
     except OSError as error:
         status, body = 0, type(error).__name__
-    line = f"{asked - began:.3f} {time.monotonic() - asked:.3f} {status} {body.split()[0] if body else '-'}\n"
+    word = body.split()[0] if body else "-"
+    line = f"{asked - began:.3f} {time.monotonic() - asked:.3f} {status} {word} {url}\n"
     sys.stdout.write(line)
     sys.stdout.flush()
 
 
 def main() -> None:
     """Asks until told to stop, then waits for the answers that are still out."""
-    url, began = sys.argv[1], time.monotonic()
+    seconds, urls, began = float(sys.argv[1]), sys.argv[2:], time.monotonic()
     threads = []
-    while not select.select([sys.stdin], [], [], 0.05)[0]:
-        threads.append(threading.Thread(target=ask, args=(url, began)))
-        threads[-1].start()
+    while not select.select([sys.stdin], [], [], seconds)[0]:
+        for url in urls:
+            threads.append(threading.Thread(target=ask, args=(url, began)))
+            threads[-1].start()
     for thread in threads:
         thread.join()
 

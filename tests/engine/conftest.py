@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.images import Images
 from tests.engine.proxy import Proxy
-from tests.engine.server import Server, throw_away
+from tests.engine.server import Result, Server, throw_away
 
 PARTS = ("dockerd", "docker-registry", "sshd", "nginx", "ip", "nsenter", "unshare", "curl", "go", "ssh-keygen")
 
@@ -46,9 +46,35 @@ def proxy(server: Server, images: Images) -> Proxy:
     return Proxy(server, images)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def api(server: Server, images: Images) -> None:
     """Something serves: what an earlier test has left, or a first version."""
     if "pos-api-staging" not in server.containers():
-        result = server.deploy("pos-api-staging", images.api("one"), server.commit())
-        assert result.returncode == 0, result.stdout
+        succeeds(server.deploy("pos-api-staging", images.api("one"), server.commit()))
+
+
+@pytest.fixture
+def admin(server: Server, images: Images) -> None:
+    """The other service serves too."""
+    if "pos-admin-staging" not in server.containers():
+        succeeds(server.deploy("pos-admin-staging", images.admin("admin-one"), server.commit()))
+
+
+@pytest.fixture
+def versions(api: None, server: Server, images: Images) -> None:
+    """Five versions have served, the newest does: the oldest is gone from the disk."""
+    while len({line[0] for line in server.record("pos-api-staging") if line[3] != "rollback"}) < 5:
+        version = f"version-{len(server.record('pos-api-staging'))}"
+        succeeds(server.deploy("pos-api-staging", images.api(version), server.commit()))
+
+
+@pytest.fixture
+def production(api: None, server: Server) -> None:
+    """What staging serves was promoted, if nothing was."""
+    if "pos-api" not in server.containers():
+        succeeds(server.deploy("pos-api", server.digest("pos-api-staging"), server.commit()))
+
+
+def succeeds(result: Result) -> None:
+    """What a test builds on."""
+    assert result.returncode == 0, result.stdout

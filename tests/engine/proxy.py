@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 
 from tests.engine.images import REGISTRY, Images
@@ -19,7 +18,7 @@ error_log {folder}/nginx.log;
 events {{}}
 http {{
   access_log off;
-  resolver 127.0.0.11 valid=10s ipv6=off;
+  resolver 127.0.0.11 valid={keeps}s ipv6=off;
   server {{
     listen 80;
     location / {{
@@ -70,10 +69,10 @@ class Proxy:
         self.address = server.docker("inspect", "-f", "{{.NetworkSettings.Networks.proxy.IPAddress}}", "proxy-manager")
 
     @contextlib.contextmanager
-    def before(self, service: str) -> Iterator[None]:
-        """Runs nginx before one service."""
+    def before(self, service: str, keeps: int = 10) -> Iterator[None]:
+        """Runs nginx before one service; it keeps a name's addresses for so many seconds."""
         folder = self.server.folder
-        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, service=service))
+        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, service=service, keeps=keeps))
         process = self.server.docker("inspect", "-f", "{{.State.Pid}}", "proxy-manager")
         command = ("nsenter", "-t", process, "-n", "nginx", "-c", f"{folder}/nginx.conf")
         with open(folder / "nginx.out", "w") as out:
@@ -90,21 +89,12 @@ class Proxy:
     def asked(self) -> Iterator[Answers]:
         """Asks every 50 ms while the block runs; the answers are complete when it ends."""
         answers = Answers()
-        command = self.server.inside(sys.executable, str(HERE / "asker.py"), f"http://{self.address}/")
-        client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert client.stdin and client.stdout
-        reader = threading.Thread(target=lambda: answers.extend(map(parse, client.stdout or ())))
-        reader.start()
-        try:
+        with self.server.beside(sys.executable, str(HERE / "asker.py"), "0.05", f"http://{self.address}/") as lines:
             yield answers
-        finally:
-            client.stdin.close()
-            client.wait(timeout=60)
-            reader.join()
-            client.stdout.close()
+        answers.extend(map(parse, lines))
 
 
 def parse(line: str) -> Answer:
     """Reads one line of the client."""
-    asked, waited, status, version = line.split()
+    asked, waited, status, version, _ = line.split()
     return Answer(float(asked), float(waited), int(status), version)

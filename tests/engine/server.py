@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,8 +43,9 @@ def eventually(true: Callable[[], bool], seconds: float, what: str) -> None:
 class Server:
     """The machine that `tests/engine/machine` makes, seen from outside of its namespaces."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tree: Path = GENERATED) -> None:
         self.folder = folder
+        self.tree = tree
         self.home = folder / "home"
         self.docker_folder = self.home / "docker"
         self.pid = 0
@@ -103,6 +105,22 @@ class Server:
             stderr=subprocess.STDOUT,
             timeout=400,
         )
+
+    @contextlib.contextmanager
+    def beside(self, *command: str) -> Iterator[list[str]]:
+        """Runs a program until the block ends, and with it its standard input; its lines are complete then."""
+        lines: list[str] = []
+        with subprocess.Popen(
+            self.inside(*command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as program:
+            reader = threading.Thread(target=lambda: lines.extend(program.stdout or ()))
+            reader.start()
+            try:
+                yield lines
+            finally:
+                assert program.stdin
+                program.stdin.close()
+                reader.join(60)
 
     # The deploy path
 
@@ -250,11 +268,16 @@ def stack_of(service: str) -> str:
 
 
 @contextlib.contextmanager
-def throw_away() -> Iterator[Server]:
-    """Starts a machine, and takes it down whatever happens: it also goes when this process is killed."""
+def throw_away(tree: Path = GENERATED, disk: str = "") -> Iterator[Server]:
+    """Starts a machine with a tree's deploy/, and takes it down whatever happens: also when this process is killed.
+
+    With a size for the engine's `disk` it has a second engine too, /run/runner.sock, for what is built.
+    """
     folder = Path(tempfile.mkdtemp(prefix="kiwari-engine-"))
-    server = Server(folder)
+    server = Server(folder, tree)
     prepare(server)
+    if disk:
+        (folder / "disk").write_text(disk)
     with open(folder / "machine.log", "w") as log:
         process = subprocess.Popen(
             [str(HERE / "machine"), str(folder)], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
@@ -292,10 +315,11 @@ def prepare(server: Server) -> None:
     )
     bin_folder = server.docker_folder / "bin"
     bin_folder.mkdir(parents=True)
-    shutil.copy(generated("deploy/bin/deploy"), bin_folder / "deploy")
+    if (script := server.tree / "deploy/bin/deploy").exists():
+        shutil.copy(script, bin_folder)
     for stack in KEY_STACKS:
         (server.docker_folder / stack).mkdir()
-        shutil.copy(generated(f"deploy/{stack}/docker-compose.yml"), server.docker_folder / stack)
+        shutil.copy(server.tree / f"deploy/{stack}/docker-compose.yml", server.docker_folder / stack)
         (server.docker_folder / stack / ".env").write_text("GREETING='costs $5'\n")
     ssh_folder = server.home / ".ssh"
     ssh_folder.mkdir()

@@ -1,5 +1,9 @@
 """What is refused: with which exit code, which words, and nothing changed."""
 
+import contextlib
+import subprocess
+from collections.abc import Iterator
+
 import pytest
 
 from tests.engine.images import Images
@@ -52,6 +56,20 @@ def test_words_that_are_not_the_words(server: Server, command: str) -> None:
     assert seen(server, API) == before
 
 
+def test_a_person_is_told_on_stderr(server: Server) -> None:
+    result = server.by_hand("docker/bin/deploy nonsense")
+
+    words = "deploy: words that the head of bin/deploy does not list\n"
+    assert (result.returncode, result.stdout, result.stderr) == (64, "", words)
+
+
+def test_a_stack_that_is_not_on_the_server(server: Server) -> None:
+    result = server.by_hand(f"docker/bin/deploy rollback pos-nowhere {API}")
+
+    assert (result.returncode, result.stdout) == (64, "")
+    assert "no stack 'pos-nowhere' here" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "says"),
     [
@@ -59,6 +77,8 @@ def test_words_that_are_not_the_words(server: Server, command: str) -> None:
         (f"deploy bin {API} {DIGEST} 9 {SHA} 1", "this key may not touch 'bin'"),
         (f"deploy pos-staging pos-cron-staging {DIGEST} 9 {SHA} 1", "no service 'pos-cron-staging' in pos-staging"),
         (f"deploy pos-staging pos-api {DIGEST} 9 {SHA} 1", "no service 'pos-api' in pos-staging"),
+        (f"deploy pos-staging pos.api-staging {DIGEST} 9 {SHA} 1", "in pos-staging, which has: pos-a"),
+        (f"deploy pos-staging pos.api-staging {DIGEST} 9 {SHA} 1", "-staging, pos-a"),
         ("status", "this key may not touch ''"),
     ],
 )
@@ -104,13 +124,20 @@ def test_no_token(server: Server) -> None:
     assert seen(server, API) == before
 
 
+def test_a_caller_who_says_nothing(server: Server) -> None:
+    command = server.near(*server.ssh(server.words(API, DIGEST, 99)))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as client:
+        assert client.wait(timeout=30) == 64
+
+
 def test_a_wrong_token(server: Server) -> None:
     before = seen(server, API)
 
     result = server.key(server.words(API, DIGEST, 99), token=TOKEN.upper())
 
     assert result.returncode == 77, result.stdout
-    assert "ghcr.io refused the token" in result.stdout
+    assert "ghcr.io refused the token: " in result.stdout
+    assert "401 Unauthorized" in result.stdout
     assert TOKEN.upper() not in result.stdout
     assert "FAILED. Serving now: sha256:" in result.stdout
     assert seen(server, API) == before
@@ -151,6 +178,9 @@ def test_a_compose_file_that_is_not_the_commits(server: Server) -> None:
         (None, "pos-staging/.env not found"),
         ("SECRET=change-me\n", "pos-staging's env file still has change-me: SECRET"),
         ("URL='postgres://pos_stg:change-me@postgres/pos'\n", "pos-staging's env file still has change-me: URL"),
+        ("SECRET=a$hidden\n", "pos-staging's env file: a value with a $ wants single quotes"),
+        ("SECRET='a hidden\n", "pos-staging: docker compose config says what is wrong"),
+        ("SECRET=it\n's hidden\n", "pos-staging: docker compose config says what is wrong"),
     ],
 )
 def test_an_env_file_that_is_not_ready(server: Server, text: str | None, says: str) -> None:
@@ -164,7 +194,7 @@ def test_an_env_file_that_is_not_ready(server: Server, text: str | None, says: s
 
     assert result.returncode == 69, result.stdout
     assert says in result.stdout
-    assert "postgres://" not in result.stdout
+    assert "postgres://" not in result.stdout and "hidden" not in result.stdout
     assert seen(server, API) == before
 
 
@@ -198,29 +228,67 @@ def test_an_override_file_of_somebody_elses(server: Server) -> None:
     assert seen(server, API) == before
 
 
-@pytest.mark.parametrize(
-    ("program", "stand_in", "says"),
-    [
-        ("/usr/bin/df", "echo Avail; echo 100", "docker has under 1500 MB"),
-        ("{plugin}", "echo 2.19.0", "docker compose 2.20 is needed"),
-    ],
-)
-def test_a_host_that_is_too_full_or_too_old(server: Server, program: str, stand_in: str, says: str) -> None:
-    """In place of a full disk or an old plugin: a program that says so."""
-    before, script = seen(server, API), server.folder / "stand-in"
-    plugin = server.docker(
-        "info", "-f", '{{range .ClientInfo.Plugins}}{{if eq .Name "compose"}}{{.Path}}{{end}}{{end}}'
-    )
-    program = program.format(plugin=plugin)
-    metadata = '[ "$1" != docker-cli-plugin-metadata ] || exec echo \'{"SchemaVersion":"0.1.0","Vendor":"test"}\''
-    script.write_text(f"#!/bin/sh\n{metadata}\n{stand_in}\n")
+@contextlib.contextmanager
+def stand_in(server: Server, program: str, body: str) -> Iterator[None]:
+    """In place of a program, one that says or does what that one would on another host."""
+    script = server.folder / "stand-in"
+    script.write_text(f"#!/bin/sh\n{body}\n")
     script.chmod(0o755)
     server.run("mount", "--bind", str(script), program)
     try:
-        result = server.deploy(API, DIGEST, 99)
+        yield
     finally:
         server.run("umount", program)
 
+
+def compose(server: Server) -> str:
+    """Where the compose plugin is."""
+    form = '{{range .ClientInfo.Plugins}}{{if eq .Name "compose"}}{{.Path}}{{end}}{{end}}'
+    return server.docker("info", "-f", form)
+
+
+def test_a_host_that_is_too_full(server: Server) -> None:
+    before, asked = seen(server, API), f"-m --output=avail {server.folder}/data"
+
+    with stand_in(server, "/usr/bin/df", f'[ "$*" = "{asked}" ] && echo Avail && echo 1499 || echo 9999'):
+        result = server.deploy(API, DIGEST, 99)
+
     assert result.returncode == 69, result.stdout
-    assert says in result.stdout
+    assert "docker has under 1500 MB" in result.stdout
     assert seen(server, API) == before
+
+
+def test_a_compose_that_is_too_old(server: Server) -> None:
+    before = seen(server, API)
+    metadata = """[ "$1" != docker-cli-plugin-metadata ] || exec echo '{"SchemaVersion":"0.1.0","Vendor":"test"}'"""
+    version = '[ "$*" = "compose version --short" ] && echo v2.9.0 || echo Docker Compose version v2.9.0'
+
+    with stand_in(server, compose(server), f"{metadata}\n{version}"):
+        result = server.deploy(API, DIGEST, 99)
+
+    assert result.returncode == 69, result.stdout
+    assert "docker compose 2.20 is needed" in result.stdout
+    assert seen(server, API) == before
+
+
+def test_a_lock_that_never_comes_free(server: Server) -> None:
+    """In place of ten minutes: a flock that is asked for them, and says no."""
+    before = seen(server, API)
+
+    with stand_in(server, "/usr/bin/flock", '[ "$*" != "-n 9" ] && [ "$*" != "-w 600 9" ]'):
+        result = server.deploy(API, DIGEST, 99)
+
+    assert result.returncode == 75, result.stdout
+    assert "ten minutes, and no end" in result.stdout
+    assert seen(server, API) == before
+
+
+def test_no_place_for_the_token(server: Server) -> None:
+    folder = f"/dev/shm/deploy{str(server.docker_folder).replace('/', '-')}"
+    server.run("mkdir", folder)
+    try:
+        result = server.deploy(API, DIGEST, 99)
+    finally:
+        server.run("rmdir", folder)
+
+    assert result.returncode == 77, result.stdout

@@ -1,12 +1,15 @@
 """Deploys that are cut, killed, doubled or late."""
 
 import re
+import shutil
 import signal
 
 import pytest
 
-from tests.engine.images import Images
+from tests.engine.images import REGISTRY, Images
+from tests.engine.proxy import Proxy
 from tests.engine.server import Server, eventually
+from tests.engine.test_2_refused import compose, stand_in
 
 API, ADMIN = "pos-api-staging", "pos-admin-staging"
 pytestmark = pytest.mark.usefixtures("api")
@@ -34,14 +37,15 @@ def test_a_dropped_connection_stops_nothing_and_another_deploy_waits(server: Ser
 
 
 def test_a_killed_deploy_is_cleared_by_the_next_even_of_the_same_commit(server: Server, images: Images) -> None:
-    before, number = server.image(API), int(server.record(API)[-1][1])
+    version, before, number = server.serves(API), server.image(API), int(server.record(API)[-1][1])
     client = server.start(server.words(API, images.api("killed"), number))
     eventually(lambda: server.serves(f"{API}-next") == "killed", 30, "the new one runs beside the old")
+    assert server.tokens() == [], "its login went with the pull"
     server.kill_deploy()
     said, _ = client.communicate(timeout=10)
     assert client.returncode != 0, "the client ends when the deploy does"
     assert "SERVING" not in said
-    assert server.serves(API) == "dropped"
+    assert server.serves(API) == version
     assert server.pinned(API) == before
     server.leave_token()
 
@@ -70,13 +74,32 @@ def test_what_a_killed_deploy_began_holds_the_lock_until_it_ends(server: Server,
     assert server.serves(API) == server.serves(f"{API}-next") == "half"
 
 
-def test_an_older_commit_that_arrives_late_changes_nothing(server: Server, images: Images) -> None:
-    """But it clears what the killed one has left."""
+@pytest.fixture
+def left_beside(server: Server, images: Images) -> None:
+    """What a killed deploy leaves, of a commit that is not the first: as the test above does, or made here."""
+    if f"{API}-next" not in server.containers():
+        assert server.deploy(API, images.api("second"), server.commit()).returncode == 0
+        client = server.start(server.words(API, images.api("beside"), server.commit()))
+        aliases = ("inspect", "-f", "{{.NetworkSettings.Networks.proxy.Aliases}}", f"{API}-next")
+        eventually(lambda: f"{API} " in server.docker(*aliases, check=False), 30, "it has the name, beside the old")
+        server.kill_deploy()
+        client.communicate(timeout=10)
+
+
+@pytest.mark.usefixtures("left_beside")
+def test_an_older_commit_that_arrives_late_changes_nothing(server: Server, images: Images, proxy: Proxy) -> None:
+    """But it clears what the killed one has left, and nobody who comes through the proxy sees that."""
     serving, record, container = server.digest(API), server.record(API), server.container_id(API)
+    late, file = images.api("late"), server.stack_file(API, f".deploys/{API}")
     server.leave_token()
+    lines = file.read_text()
+    file.write_text(f"{lines}# {REGISTRY}/kiwari-api@{late} 99 2026-01-01T00:00:00Z 1 was bad: a note by hand\n")
 
-    result = server.deploy(API, images.api("late"), int(record[-1][1]) - 1)
+    with proxy.before(API), proxy.asked() as answers:
+        result = server.deploy(API, late, int(record[-1][1]) - 1)
+    file.write_text(lines)
 
+    assert not answers.failed(), answers.failed()[:5]
     assert result.returncode == 0, result.stdout
     word, service, old, new, _, path = result.stdout.splitlines()[-1].split(" ")
     assert (word, service, old, new, path) == ("SUPERSEDED", API, serving, serving, "/health")
@@ -85,6 +108,7 @@ def test_an_older_commit_that_arrives_late_changes_nothing(server: Server, image
     assert server.tokens() == []
 
 
+@pytest.mark.usefixtures("admin")
 def test_an_older_commit_is_not_green_when_the_newer_one_does_not_answer(server: Server, images: Images) -> None:
     server.docker("stop", ADMIN)
     try:
@@ -96,6 +120,23 @@ def test_an_older_commit_is_not_green_when_the_newer_one_does_not_answer(server:
     assert "is pinned and does not answer" in result.stdout
     assert "SUPERSEDED" not in result.stdout
     assert "Serving now: nothing" in result.stdout
+
+
+@pytest.mark.parametrize(("ends", "code", "says"), [(0, 65, f"{API} does not run"), (18, 1, ""), (125, 1, "")])
+def test_a_compose_that_does_nothing_is_not_believed(
+    server: Server, images: Images, ends: int, code: int, says: str
+) -> None:
+    before, plugin = server.container_id(API), compose(server)
+    real = server.folder / "compose"
+    shutil.copy(plugin, real)
+
+    with stand_in(server, plugin, f'case " $* " in *" up "*) exit {ends} ;; esac\nexec {real} "$@"'):
+        result = server.deploy(API, images.api(f"nothing-{ends}"), server.commit())
+
+    assert result.returncode == code, result.stdout
+    assert says in result.stdout
+    assert "FAILED. Serving now: sha256:" in result.stdout
+    assert server.container_id(API) == before
 
 
 def test_the_one_that_serves_is_never_removed_whatever_fails(server: Server, images: Images) -> None:

@@ -1,12 +1,14 @@
 """Going back, by a person on the server and through the key."""
 
+import datetime
+
 import pytest
 
 from tests.engine.images import Images
 from tests.engine.server import Server, seen
 
 API = "pos-api-staging"
-pytestmark = pytest.mark.usefixtures("api")
+pytestmark = pytest.mark.usefixtures("versions")
 
 
 def digests(server: Server) -> list[str]:
@@ -15,11 +17,19 @@ def digests(server: Server) -> list[str]:
     return [line[0].partition("@")[2] for line in reversed(lines)]
 
 
+def utc() -> str:
+    """Now, as the host script says it."""
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def test_rollback_by_a_person_whose_terminal_closes_leaves_the_sequence(server: Server) -> None:
     newest, before, *_ = digests(server)
     sequence = server.record(API)[-1][1]
 
-    settings = "COMPOSE_FILE=/nowhere COMPOSE_PROJECT_NAME=elsewhere http_proxy=http://127.0.0.1:9"
+    settings = "COMPOSE_FILE=/nowhere COMPOSE_PROJECT_NAME=elsewhere http_proxy=http://127.0.0.1:9 TZ=XXX-7"
+    (server.home / ".curlrc").write_text("connect-to = ::127.0.0.1:9\n")
+
+    began = utc()
 
     with server.hung_up(f"{API}-next"):
         result = server.by_hand(f"{settings} docker/bin/deploy rollback pos-staging {API}")
@@ -29,7 +39,11 @@ def test_rollback_by_a_person_whose_terminal_closes_leaves_the_sequence(server: 
     assert server.image(API) == server.pinned(API)
     assert server.digest(API) == before
     assert server.record(API)[-1][1] == sequence
-    assert server.serves(API) == "following"
+    doing, _, since = (server.docker_folder / ".deploy.lock").read_text().rstrip().rpartition(" ")
+    log = max(path.name for path in server.stack_file(API, "log").iterdir())
+    assert doing == f"rollback pos-staging {API}, run by hand, since"
+    assert began <= log[:19] + "Z" <= since <= server.record(API)[-1][2] <= utc()
+    assert server.serves(API)
 
 
 def test_rollback_to_a_named_digest_when_the_service_is_broken(server: Server) -> None:
@@ -47,7 +61,7 @@ def test_rollback_to_a_named_digest_when_the_service_is_broken(server: Server) -
 
     assert result.returncode == 0, result.stdout
     assert server.digest(API) == oldest
-    assert server.serves(API) == "one"
+    assert server.serves(API)
 
 
 def test_rollback_to_what_never_served(server: Server, images: Images) -> None:

@@ -9,13 +9,19 @@ STAGING, PRODUCTION = "pos-api-staging", "pos-api"
 pytestmark = pytest.mark.usefixtures("api")
 
 
+def last_three(server: Server, service: str) -> list[str]:
+    """The images that the service had last, newest first."""
+    return list(dict.fromkeys(line[0] for line in reversed(server.record(service))))[:3]
+
+
 def test_production_refuses_what_staging_never_served(server: Server, images: Images) -> None:
+    containers, record = server.containers(), server.record(PRODUCTION)
+
     result = server.deploy(PRODUCTION, images.api("unseen"), 99)
 
     assert result.returncode == 65, result.stdout
     assert "pos-staging/pos-api-staging never served" in result.stdout
-    assert PRODUCTION not in server.containers()
-    assert server.record(PRODUCTION) == []
+    assert (server.containers(), server.record(PRODUCTION)) == (containers, record)
 
 
 def test_production_takes_what_staging_served(server: Server, images: Images) -> None:
@@ -30,6 +36,30 @@ def test_production_takes_what_staging_served(server: Server, images: Images) ->
     assert (after.container, after.record, after.pinned) == (before.container, before.record, before.pinned)
 
 
+@pytest.mark.usefixtures("admin")
+def test_a_container_that_the_stack_no_longer_has_is_named_after_the_deploy(server: Server) -> None:
+    """After a rename: the domain may still lead to it, and answer."""
+    file, old = server.stack_file(STAGING, "docker-compose.yml"), "pos-old-staging"
+    good, digest, number = file.read_text(), server.digest(STAGING), server.commit()
+    file.write_text(good.replace(STAGING, old))
+    server.by_hand(
+        f"cd docker/pos-staging && docker tag {server.image(STAGING)} {REGISTRY}/kiwari-api:staging", check=True
+    )
+    server.by_hand(f"cd docker/pos-staging && docker compose -f docker-compose.yml up -d {old}", check=True)
+    file.write_text(good)
+    try:
+        result = server.deploy(STAGING, digest, number)
+    finally:
+        server.docker("rm", "-f", old)
+
+    assert result.returncode == 69, result.stdout
+    assert f"{old} runs, and pos-staging has it no more" in result.stdout
+    assert f"FAILED. Serving now: {server.docker('inspect', '-f', '{{.Image}}', STAGING)} running" in result.stdout
+    assert server.record(STAGING)[-1][1] == str(number)
+    assert server.pinned(STAGING) == server.image(STAGING)
+    assert server.deploy(STAGING, digest, number).returncode == 0
+
+
 def test_compose_by_hand_keeps_containers_and_bytes(server: Server) -> None:
     names = (STAGING, "pos-admin-staging")
     before = [(server.container_id(name), server.image(name)) for name in names]
@@ -40,18 +70,29 @@ def test_compose_by_hand_keeps_containers_and_bytes(server: Server) -> None:
     assert [(server.container_id(name), server.image(name)) for name in names] == before
 
 
-def test_the_last_three_images_of_each_service_stay(server: Server) -> None:
-    kept = set()
-    for service in (STAGING, PRODUCTION):
-        images = [line[0] for line in reversed(server.record(service))]
-        kept |= set(list(dict.fromkeys(images))[:3])
+@pytest.mark.usefixtures("versions")
+def test_the_last_three_images_of_each_service_stay(server: Server, images: Images) -> None:
+    """And what is among the last three of another service, in any stack. What was said stays for a month."""
+    elsewhere, third = server.stack_file(PRODUCTION, ".deploys/elsewhere"), last_three(server, STAGING)[2]
+    logs = server.stack_file(STAGING, "log")
+    before = set(logs.iterdir())
+    server.run("touch", "-d", "40 days ago", *map(str, before), str(logs))
+    elsewhere.parent.mkdir(exist_ok=True)
+    elsewhere.write_text(f"{third} 1 2026-01-01T00:00:00Z 1\n")
+    try:
+        result = server.deploy(STAGING, images.api("fourth"), server.commit())
+    finally:
+        elsewhere.unlink()
     form = "{{.Repository}}@{{.Digest}}"
     here = server.docker("image", "ls", "--digests", "--format", form, f"{REGISTRY}/kiwari-api")
 
-    assert len(kept) >= 3
-    assert set(here.split()) == kept
+    assert result.returncode == 0, result.stdout
+    assert not set(logs.iterdir()) & before
+    assert third not in last_three(server, STAGING)
+    assert set(here.split()) == {*last_three(server, STAGING), *last_three(server, PRODUCTION), third}
 
 
+@pytest.mark.usefixtures("production")
 def test_status_says_what_is_pinned_and_what_runs(server: Server) -> None:
     everything = server.by_hand("docker/bin/deploy status")
     one = server.key("status pos-production", token=None)
@@ -61,3 +102,9 @@ def test_status_says_what_is_pinned_and_what_runs(server: Server) -> None:
     assert f"pinned: {' '.join(server.record(PRODUCTION)[-1])}" in one.stdout
     assert "pos-staging" not in one.stdout
     assert "DOES NOT ANSWER" not in everything.stdout
+    assert f"\npos-production/.deploys/{PRODUCTION}: sha256:" in f"\n{everything.stdout}"
+
+    server.docker("stop", PRODUCTION)
+    stopped = server.key("status pos-production", token=None).stdout
+    server.docker("start", PRODUCTION)
+    assert f"{PRODUCTION}: DOES NOT ANSWER: sha256:" in stopped

@@ -82,7 +82,7 @@ def test_env_files(person: Person) -> None:
     for file in ("postgres/.env", "pos-staging/.env", "pos-production/.env"):
         path: Path = person.server.docker_folder / file
         assert path.stat().st_mode & 0o777 == 0o600
-        person.server.run("sed", "-i", "s/change-me/filled$in/", str(path))
+        person.server.run("sed", "-i", "s/change-me/filled$in/; s/=''/='filled$in'/", str(path))
     again, shown = person.types(make), person.types(worked)
     assert (again.returncode, shown.returncode, shown.stdout) == (0, 0, "")
     assert "filled$in" in (person.server.docker_folder / "pos-staging/.env").read_text(), "never overwritten"

@@ -9,13 +9,17 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
 
 func main() {
 	version, behaviour := os.Getenv("VERSION"), os.Getenv("BEHAVIOUR")
-	fmt.Printf("version %s starts (%s)\n", version, behaviour)
+	for line := 0; line < 40; line++ {
+		fmt.Fprintln(os.Stderr, "loads part", line)
+	}
+	fmt.Fprintf(os.Stderr, "version %s starts (%s)\n", version, behaviour)
 	answer := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, version) }
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
@@ -35,9 +39,14 @@ func main() {
 			<-r.Context().Done()
 		}
 	case "restarts": // answers at first
-		time.AfterFunc(5*time.Second, func() { os.Exit(4) })
+		time.AfterFunc(2*time.Second, func() { os.Exit(4) })
 	case "boots-slowly":
 		time.Sleep(3 * time.Second)
+	case "boots-in-20s", "boots-in-70s":
+		seconds, _ := time.ParseDuration(strings.TrimPrefix(behaviour, "boots-in-"))
+		time.Sleep(seconds)
+	case "answers-400":
+		answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }
 	case "wants-to-be-alone": // ends when another one of it runs
 		if taken("pos-api-staging-next") {
 			os.Exit(5)

@@ -18,10 +18,12 @@ database() {    # NAME ROLE PASSWORD_VARIABLE CONNECTION_LIMIT
 SET log_statement = 'none'; SET log_min_error_statement = 'panic'; SET log_transaction_sample_rate = 0;
 SET log_min_duration_statement = -1; SET log_min_duration_sample = -1;
 \getenv password :variable
+\getenv own POSTGRES_PASSWORD
 
 SELECT format('CREATE ROLE %I', :'role') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 ALTER ROLE :"role" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT :limit;
 ALTER ROLE :"role" PASSWORD :'password';
+ALTER ROLE :"USER" PASSWORD :'own';
 
 SELECT format('CREATE DATABASE %I', :'name') WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
 ALTER DATABASE :"name" OWNER TO :"role";

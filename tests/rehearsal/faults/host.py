@@ -1,0 +1,100 @@
+"""Files on the server: env files, compose files, services that come and go."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.rehearsal.trial import Claim, fault
+from tests.rehearsal.verdict import GREEN_RIGHT, GREEN_WRONG, RED_RIGHT
+from tests.rehearsal.world import World, container
+
+API = ("staging", "api")
+COMPOSE = "deploy/pos-staging/docker-compose.yml"
+
+
+def on_the_server(world: World, name: str) -> Path:
+    """A file of staging's stack, where the server has it."""
+    return world.server.docker_folder / "pos-staging" / name
+
+
+@contextmanager
+def replaced(path: Path, text: str | None) -> Iterator[None]:
+    """While a file holds something else, or is away."""
+    good = path.read_text()
+    path.unlink() if text is None else path.write_text(text)
+    try:
+        yield
+    finally:
+        path.write_text(good)
+
+
+def with_env_file(world: World, text: str | None, setting: str = "", value: str = "") -> Claim:
+    """A push while the env file is so; a green run promises that the container has that value."""
+    world.commit("api")
+    with replaced(on_the_server(world, ".env"), text):
+        (run,) = world.push()
+        run.wait()
+        got = environment(world).get(setting, "")
+    wrong = f"the container has {setting}={got}, the file says {value}" if got != value else ""
+    return Claim([run], untrue=lambda: wrong)
+
+
+def environment(world: World) -> dict[str, str]:
+    """What the API's container has in its environment."""
+    form = '{{range .Config.Env}}{{.}}{{"\\n"}}{{end}}'
+    lines = world.server.docker("inspect", "-f", form, container(API), check=False).splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+@fault("the env file is missing", RED_RIGHT, RED_RIGHT, says="pos-staging/.env not found", quick=True)
+def env_missing(world: World) -> Claim:
+    return with_env_file(world, None)
+
+
+@fault(
+    "the env file still has its change-me", RED_RIGHT, GREEN_WRONG, says="still has change-me: JWT_SECRET", quick=True
+)
+def env_unfinished(world: World) -> Claim:
+    return with_env_file(world, "JWT_SECRET=change-me\n", "JWT_SECRET", "a secret")
+
+
+@fault("the env file has a password with an unquoted `$`", RED_RIGHT, GREEN_WRONG, says="$", quick=True)
+def env_dollar(world: World) -> Claim:
+    return with_env_file(world, "JWT_SECRET=$apr1$uZ5n$x\n", "JWT_SECRET", "$apr1$uZ5n$x")
+
+
+@fault("the env file has quotes, spaces, `$apr1$` and ü in single quotes", GREEN_RIGHT, GREEN_RIGHT)
+def env_quoted(world: World) -> Claim:
+    value = 'a "b" $apr1$c \\ `d` ü #e'
+    return with_env_file(world, f"JWT_SECRET='{value}'\n", "JWT_SECRET", value)
+
+
+@fault(
+    "the commit changes the compose file, and the server has the old one",
+    RED_RIGHT,
+    GREEN_WRONG,
+    says="scp deploy/pos-staging/docker-compose.yml",
+)
+def compose_in_the_commit(world: World) -> Claim:
+    good = (world.clone / COMPOSE).read_text()
+    world.write(COMPOSE, good.replace("env_file: .env\n", "env_file: .env\n    environment: {FEATURE: 'on'}\n"))
+    world.commit("api")
+    (run,) = world.push()
+    run.wait()
+    world.write(COMPOSE, good)
+    return Claim(
+        [run], untrue=lambda: "" if "FEATURE" in environment(world) else "the container lacks what the commit gives it"
+    )
+
+
+@fault(
+    "somebody has pinned an older image in the server's compose file", RED_RIGHT, GREEN_WRONG, says="not the commit's"
+)
+def compose_on_the_server(world: World) -> Claim:
+    file = on_the_server(world, "docker-compose.yml")
+    world.commit("api")
+    pinned = f"kiwari-api@{world.digest(API)}"
+    with replaced(file, file.read_text().replace("kiwari-api:staging", pinned)):
+        (run,) = world.push()
+        run.wait()
+    return Claim([run])

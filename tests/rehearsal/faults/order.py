@@ -1,0 +1,86 @@
+"""Runs that overlap, come late, or come again."""
+
+from tests.rehearsal.trial import Claim, fault
+from tests.rehearsal.verdict import GREEN_RIGHT, GREEN_WRONG, RED_RIGHT, RED_WRONG
+from tests.rehearsal.world import DOCKERFILE, PORTS, World
+
+API = ("staging", "api")
+EITHER = (GREEN_RIGHT, RED_RIGHT, RED_WRONG, GREEN_WRONG)
+
+
+@fault("two services at once", GREEN_RIGHT, EITHER, quick=True)
+def two_services(world: World) -> Claim:
+    world.commit("api", "admin")
+    return Claim(world.push())
+
+
+@fault("two pushes of one service at once", GREEN_RIGHT, EITHER)
+def same_service(world: World) -> Claim:
+    world.commit("api")
+    first = world.push()
+    world.commit("api")
+    return Claim([*first, *world.push()])
+
+
+@fault("the run of an older commit is slow, and comes last", GREEN_RIGHT, GREEN_WRONG, says="superseded by", quick=True)
+def older_run_late(world: World) -> Claim:
+    world.commit("api")
+    (late,) = world.push("before-build")
+    late.arrives("before-build")
+    world.commit("api")
+    (newest,) = world.push()
+    newest.wait()
+    late.release("before-build")
+    return Claim([newest, late], wanted={API: world.now["api"]})
+
+
+@fault("an old run is run again", GREEN_RIGHT, GREEN_WRONG, says="superseded by")
+def run_again(world: World) -> Claim:
+    world.commit("api")
+    (old,) = world.push()
+    old.wait()
+    world.commit("api")
+    (newest,) = world.push()
+    newest.wait()
+    return Claim([newest, world.github.again(old)], wanted={API: world.now["api"]})
+
+
+@fault("a run that was green is run again", GREEN_RIGHT, GREEN_RIGHT)
+def green_again(world: World) -> Claim:
+    world.commit("api")
+    (run,) = world.push()
+    run.wait()
+    return Claim([run, world.github.again(run)])
+
+
+@fault("a commit is reverted", GREEN_RIGHT, GREEN_RIGHT)
+def reverted(world: World) -> Claim:
+    version = world.now["api"]
+    text = (world.clone / "docker/Dockerfile.api").read_text()
+    world.commit("api")
+    (run,) = world.push()
+    run.wait()
+    world.write("docker/Dockerfile.api", text)
+    world.now["api"] = version
+    world.commit()
+    return Claim(world.push())
+
+
+@fault("301 changed files, then a tag", RED_RIGHT, GREEN_WRONG, says="built no image from this source", settled=True)
+def too_many_files(world: World) -> Claim:
+    """GitHub's path filters look at the first 300 files only: the push of the newest API starts nothing."""
+    for number in range(300):
+        world.write(f"aaa/{number}", str(world.count))
+    world.commit("api")
+    pushed = world.push()
+    claim = Claim([*pushed, *world.release()])
+    for run in claim.runs:
+        run.wait()
+    assert not pushed
+    world.write(
+        "docker/Dockerfile.api",
+        DOCKERFILE.format(
+            base="scratch", service="api", version=world.now["api"], behaviour="answers", port=PORTS["api"], more=""
+        ),
+    )
+    return claim

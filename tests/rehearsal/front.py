@@ -1,0 +1,79 @@
+"""The proxy in front, with the hosts of the runbook's table: real domains, TLS, Nginx Proxy Manager's directives."""
+
+import re
+import subprocess
+
+from tests.engine.images import REGISTRY, Images
+from tests.engine.server import Server, eventually, generated
+
+HTTP = """
+worker_processes 1;
+daemon off;
+pid {folder}/front.pid;
+error_log {folder}/front.log;
+events {{}}
+http {{
+  access_log off;
+  resolver 127.0.0.11 valid=10s ipv6=off;
+  ssl_certificate {folder}/tls.crt;
+  ssl_certificate_key {folder}/tls.key;
+  {hosts}
+}}
+"""
+HOST = """
+  server {{
+    listen 443 ssl;
+    server_name {domain};
+    location / {{
+      {before}
+      set $server {container};
+      proxy_pass {scheme}://$server:{port};
+    }}
+  }}
+"""
+ROW = re.compile(
+    r"^\| `(?P<domain>[^`]+)` \| `(?P<scheme>https?)` `(?P<container>[^`]+)` `(?P<port>\d+)` \|", re.MULTILINE
+)
+
+
+class Front:
+    """A container on the `proxy` network, in whose network namespace nginx runs."""
+
+    def __init__(self, server: Server, images: Images) -> None:
+        self.server = server
+        self.hosts = [row.groupdict() for row in ROW.finditer(generated("deploy/RUNBOOK.md").read_text())]
+        assert self.hosts
+        images.push("front", "front", port=9)
+        run = ("run", "-d", "--name", "front", "--restart", "always", "--network", "proxy", f"{REGISTRY}/front:staging")
+        server.docker("--config", images.login, *run)
+        self.start()
+
+    def start(self) -> None:
+        """Starts nginx, and tells the machine where the domains are."""
+        form = "{{.State.Pid}} {{.NetworkSettings.Networks.proxy.IPAddress}}"
+        process, address = self.server.docker("inspect", "-f", form, "front").split()
+        names = "".join(f"{address} {host['domain']}\n" for host in self.hosts)
+        file = self.server.folder / "etc/hosts"
+        file.write_text(file.read_text().split("\n", 1)[0] + "\n" + names)
+        self.configure({})
+        command = ("nsenter", "-t", process, "-n", "nginx", "-c", f"{self.server.folder}/front.conf")
+        with open(self.server.folder / "front.out", "a") as out:
+            self.nginx = subprocess.Popen(self.server.inside(*command), stdout=out, stderr=out)
+        answers = f"exec 3<>/dev/tcp/{address}/443"
+        eventually(lambda: self.server.run("bash", "-c", answers, check=False).returncode == 0, 10, "nginx listens")
+
+    def configure(self, before: dict[str, str]) -> None:
+        """Writes the hosts; `before` has what one answers before its service does: {domain: directive}."""
+        hosts = "".join(HOST.format(**host, before=before.get(host["domain"], "")) for host in self.hosts)
+        (self.server.folder / "front.conf").write_text(HTTP.format(folder=self.server.folder, hosts=hosts))
+
+    def answer(self, before: dict[str, str]) -> None:
+        """As `configure`, at once."""
+        self.configure(before)
+        self.server.run("kill", "-HUP", (self.server.folder / "front.pid").read_text().strip())
+
+    def restart(self) -> None:
+        """Starts nginx anew: its container has come back with another network namespace."""
+        self.server.run("kill", (self.server.folder / "front.pid").read_text().strip(), check=False)
+        self.nginx.wait(10)
+        self.start()

@@ -1,0 +1,145 @@
+"""One fault, one pipeline: what is done, what the colour claims, and whether that is so."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tests.engine.server import KEY_STACKS
+from tests.rehearsal.github import Run
+from tests.rehearsal.verdict import Verdict, judged
+from tests.rehearsal.world import EVERYWHERE, PORTS, Place, World, container
+
+
+def nothing() -> str:
+    """Nothing is untrue."""
+    return ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What runs say, and what would have to be so; a trial that runs no workflow says itself what it saw (`green`).
+
+    `wanted` are the versions that a green run promises, by default those of the last run's commit. A green run is
+    wrong if it never should have been (`never`), or while `untrue` finds something else that is not as it says.
+    """
+
+    runs: Sequence[Run] = ()
+    wanted: Mapping[Place, str] | None = None
+    never: str = ""
+    untrue: Callable[[], str] = nothing
+    green: bool | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A way to break a pipeline, and what each of the two answers; `says` is what ours has to tell."""
+
+    name: str
+    ours: tuple[str, ...]
+    literal: tuple[str, ...]
+    act: Callable[[World], Claim]
+    says: str = ""
+    settled: bool = False  # the newest commit has to serve everywhere before
+    outage: bool = False  # the fault itself stops what serves
+    leaves: bool = False  # something half done stays, until the next deploy
+    quick: bool = False
+
+    @property
+    def group(self) -> str:
+        """What it is about: the module that it stands in."""
+        return self.act.__module__.rpartition(".")[2]
+
+
+FAULTS: list[Fault] = []
+
+
+def fault(
+    name: str, ours: str, literal: str | tuple[str, ...], **more: object
+) -> Callable[[Callable[[World], Claim]], Callable[[World], Claim]]:
+    """Registers a trial under the words of its row in the table."""
+
+    def register(act: Callable[[World], Claim]) -> Callable[[World], Claim]:
+        words = (literal,) if isinstance(literal, str) else literal
+        FAULTS.append(Fault(name, (ours,), words, act, **more))  # type: ignore[arg-type]
+        return act
+
+    return register
+
+
+def place_of(run: Run) -> list[Place]:
+    """What a run puts into service."""
+    if run.workflow == "promote":
+        return [("production", service) for service in PORTS]
+    service = run.workflow.removesuffix("-ci")
+    return [("staging", service)] if service in PORTS else []
+
+
+def tried(world: World, fault: Fault) -> Verdict:
+    """Breaks the world, and looks at what came of it."""
+    if fault.settled or any(answer.startswith("status") for answer in world.state().values()):
+        world.settle()
+    before, containers = world.state(), others(world)
+    with world.asked() as lines:
+        claim = fault.act(world)
+        for run in claim.runs:
+            run.wait()
+        if world.ours:  # a deploy goes on when nobody watches
+            world.quiet()
+        after = world.state()
+    answers = [line.split() for line in lines]
+    failed = [answer for answer in answers if answer[2] != "200" and before[world.place(answer[4])] in world.made]
+    green = all(run.green for run in claim.runs) if claim.green is None else claim.green
+    wanted = dict(claim.wanted or {})
+    if claim.wanted is None and claim.runs:
+        places = [place for run in claim.runs for place in place_of(run)]
+        wanted = {place: world.versions[claim.runs[-1].sha][place[1]] for place in places}
+    if green:
+        wrong = claim.never or claim.untrue() or unlike(after, wanted)
+    else:
+        wrong = unlike({place: after[place] for place in after if after[place] != wanted.get(place)}, before)
+    seen = wrong or ("it serves" if green else "what served before, or the new one, serves")
+    verdict = Verdict(judged(green, not wrong), seen, len(answers), len(failed))
+    if world.ours:
+        hold_to(world, fault, claim, verdict)
+        moved = {place for place, each in others(world).items() if each != containers[place] and place not in wanted}
+        assert fault.outage or not moved, f"the containers of {moved} were replaced, and nobody had asked for it"
+    return verdict
+
+
+def others(world: World) -> dict[Place, str]:
+    """The container of each service: a deploy of one leaves the others' alone."""
+    return {
+        place: world.server.docker("inspect", "-f", "{{.Id}}", container(place), check=False) for place in EVERYWHERE
+    }
+
+
+def unlike(found: Mapping[Place, str], wanted: Mapping[Place, str]) -> str:
+    """Where something else serves than should, in words."""
+    wrong = [
+        f"{' '.join(place)}: {found[place]}, not {wanted[place]}"
+        for place in wanted
+        if place in found and found[place] != wanted[place]
+    ]
+    return "; ".join(wrong)
+
+
+def hold_to(world: World, fault: Fault, claim: Claim, verdict: Verdict) -> None:
+    """What must be so after every fault: the words, the pins, the lock, no secret, and no request that failed."""
+    log = "\n".join(run.log for run in claim.runs)
+    tails = "\n".join(run.tail for run in claim.runs)
+    assert fault.says in log, f"the log does not say {fault.says!r}:\n{tails}"
+    server = world.server
+    assert not server.locked(), "the lock is held"
+    assert server.tokens() == [], "a token lies in memory"
+    assert fault.outage or not verdict.failed, f"{verdict.failed} of {verdict.asked} requests failed"
+    left = {name for name in server.containers() if name.endswith("-next")}
+    assert fault.leaves or not left, f"{left} are left"
+    for place in EVERYWHERE:
+        name = container(place)
+        if record := server.record(name):
+            assert server.pinned(name) == server.image(name) == record[-1][0], f"{name}: pin, image and record differ"
+    for stack in KEY_STACKS:
+        folder = server.docker_folder / stack
+        assert fault.leaves or not list(folder.glob(".*.yml")), f"scratch files in {stack}"
+    for secret in world.secrets():
+        for run in claim.runs:
+            assert secret not in run.log, f"a secret in the log of {run.workflow}"

@@ -1,0 +1,101 @@
+"""The rehearsal's small GitHub and its judge: what starts, what waits, what is right. The rest needs an engine."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.server import Server
+from tests.rehearsal.github import GitHub, Group, NotModelled, Run, git, heard, starts
+from tests.rehearsal.trial import FAULTS, unlike
+from tests.rehearsal.verdict import GREEN_RIGHT, GREEN_WRONG, RED_RIGHT, RED_WRONG, judged
+
+MAIN = "refs/heads/main"
+VECTORS = json.loads((Path(__file__).parent / "data/glob-vectors.json").read_text())
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"{vector['patterns']} {vector['name']}")
+def test_filters_are_githubs(vector: Mapping[str, Any]) -> None:
+    patterns, name, included = vector["patterns"], vector["name"], vector["included"]
+    assert starts({"push": {"paths": patterns}}, MAIN, [name]) == included
+    assert starts({"push": {"tags": patterns}}, f"refs/tags/{name}", []) == included
+    assert starts({"push": {"branches": patterns}}, f"refs/heads/{name}", []) == included
+
+
+@pytest.mark.parametrize(
+    ("push", "ref", "files", "expected"),
+    [
+        ({"branches": ["main"], "paths": ["api/**"]}, MAIN, ["admin/x", "api/x"], True),
+        ({"branches": ["main"], "paths": ["api/**"]}, MAIN, ["admin/x"], False),
+        ({"branches": ["main"], "paths": ["api/**"]}, "refs/heads/other", ["api/x"], False),
+        ({"branches": ["main"], "paths": ["api/**"]}, "refs/tags/v1", ["api/x"], False),
+        ({"tags": ["v*"]}, "refs/heads/v1", [], False),
+        ({"tags": ["v*"], "paths": ["api/**"]}, "refs/tags/v1", [], True),  # not looked at for tags
+        ({"paths": ["api/**"]}, MAIN, [*(f"a/{n}" for n in range(299)), "api/x"], True),
+        ({"paths": ["api/**"]}, MAIN, [*(f"a/{n}" for n in range(300)), "api/x"], False),
+        (None, "refs/tags/v1", [], True),
+    ],
+)
+def test_what_a_push_starts(push: Mapping[str, Any] | None, ref: str, files: list[str], expected: bool) -> None:
+    assert starts({"push": push}, ref, files) is expected
+
+
+def test_another_event_is_no_push() -> None:
+    assert not starts({"pull_request": None}, MAIN, ["x"])
+
+
+def test_a_filter_that_is_not_known_is_no_guess() -> None:
+    with pytest.raises(NotModelled):
+        starts({"push": {"paths-ignore": ["x"]}}, MAIN, ["y"])
+
+
+def test_more_than_three_tags_at_once_start_nothing() -> None:
+    tags = [f"refs/tags/v{number}" for number in range(4)]
+    assert heard([MAIN, *tags[:3]]) == [MAIN, *tags[:3]]
+    assert heard([MAIN, *tags]) == [MAIN]
+
+
+class Still(GitHub):
+    """Starts runs, and does not run them."""
+
+    def start(self, run: Run, group: Group | None) -> None:
+        run.lines.append({"msg": "started"})
+
+
+def test_one_of_a_group_runs_one_waits_and_a_newer_one_takes_its_place(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/ci").touch()
+    (tmp_path / "known_hosts").touch()
+    github, clone = Still(server, "act"), tmp_path / "clone"
+    git("init", "-q", "-b", "main", str(clone))
+    (clone / ".github/workflows").mkdir(parents=True)
+    workflow = "on: {push: {branches: [main]}}\nconcurrency: {group: 'one-${{ github.ref }}'}\njobs: {}\n"
+    (clone / ".github/workflows/ci.yml").write_text(workflow)
+    git("-C", str(clone), "add", ".")
+    git("-C", str(clone), "-c", "user.name=x", "-c", "user.email=x@example.com", "commit", "-qmx")
+    git("-C", str(clone), "push", "-q", str(github.repository), "main")
+    sha = github.ask("rev-parse", "main")
+
+    first, second, third = [github.pushed({MAIN: ("", sha)})[0] for _ in range(3)]
+
+    assert [bool(run.lines) for run in (first, second, third)] == [True, False, False]
+    assert [run.cancelled for run in (first, second, third)] == [False, True, False]
+    assert github.groups == {f"one-{MAIN}": [first, third]}
+
+
+def test_judgement() -> None:
+    cases = [(True, True), (False, True), (True, False), (False, False)]
+    assert [judged(*case) for case in cases] == [GREEN_RIGHT, RED_RIGHT, GREEN_WRONG, RED_WRONG]
+    here, there = ("staging", "api"), ("staging", "admin")
+    assert unlike({here: "one", there: "two"}, {here: "one"}) == ""
+    assert unlike({here: "one"}, {here: "two"}) == "staging api: one, not two"
+
+
+def test_ours_is_never_expected_to_be_wrong() -> None:
+    import tests.rehearsal.faults  # noqa: F401 (registers them)
+
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS) > 40
+    assert {word for fault in FAULTS for word in fault.ours} == {GREEN_RIGHT, RED_RIGHT}
