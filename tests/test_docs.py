@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import pytest
 from pydantic import ValidationError
 
-from docs import examples, write
+from docs import examples, trial, write
 from docs.write import ROOT
 from kiwari_ci import source
 from kiwari_ci.problems import Faults
@@ -85,6 +85,11 @@ BAD: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("path", "text"), write.pages().items(), ids=list(write.pages()))
 def test_generated_page_is_current(path: str, text: str) -> None:
     assert (ROOT / path).read_text() == text, "run: make docs"
+
+
+def test_readme_has_the_trials_summary() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert trial.in_readme(text) == text
 
 
 def test_every_page_of_the_reference_is_generated() -> None:

@@ -212,3 +212,19 @@ def test_only_what_is_set_up_is_read() -> None:
     assert (
         set(re.findall(r"^\| `(\w+)` \| (?:secret|variable) \|", TREE["deploy/RUNBOOK.md"].text, re.MULTILINE)) == read
     )
+
+
+@pytest.mark.parametrize("name", ["VPS_HOST", "VPS_USER", "VPS_SSH_KEY", "GHCR_TOKEN", "VPS_KNOWN_HOSTS"])
+def test_a_secret_that_is_not_set_is_named(tmp_path: Path, name: str) -> None:
+    """And nobody is called: in place of ssh a program that would be green."""
+    step = next(step for step in steps(WORKFLOWS["api-ci"], "deploy-staging") if step.get("id") == "deploy")
+    (tmp_path / "ssh").write_text("#!/bin/sh\ncat >/dev/null; echo SERVING it was now 1 /\n")
+    (tmp_path / "ssh").chmod(0o755)
+    environment = {key: "x" for key in step["env"]} | {name: ""}
+    places = {"RUNNER_TEMP": str(tmp_path), "GITHUB_OUTPUT": "output", "GITHUB_STEP_SUMMARY": "summary"}
+    environment |= places | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "GITHUB_RUN_ID": "1", "GITHUB_SHA": "0"}
+    bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+    done = subprocess.run(bash, env=environment, capture_output=True, text=True)
+    assert done.returncode and f"{name}: parameter null or not set" in done.stderr
+    good = subprocess.run(bash, env=environment | {name: "x"}, capture_output=True, text=True)
+    assert good.returncode == 0, good.stderr

@@ -99,3 +99,6 @@ def test_ours_is_never_expected_to_be_wrong() -> None:
 
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) > 40
     assert {word for fault in FAULTS for word in fault.ours} == {GREEN_RIGHT, RED_RIGHT}
+    assert all(
+        fault.says for fault in FAULTS if fault.quick and fault.ours == (RED_RIGHT,) and fault.group != "outside"
+    )

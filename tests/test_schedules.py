@@ -70,6 +70,7 @@ MUTANTS = {
     "a filter that misses .dockerignore": (CI, "      - .dockerignore # shapes the image, too\n", "", IGNORED, {LOST}),
 }
 UNKNOWN = {
+    "a lock that is taken away first": (HOST, "exec </dev/null", 'rm -f "$root/.deploy.lock"\nexec </dev/null'),
     "a lock of another kind": (HOST, "flock -n 9 ||", "flock -s 9 ||"),
     "a rule of another kind": (HOST, "$sequence -lt", "$sequence -ne"),
     "a rollback that changes the sequence": (HOST, "sequence=$last run=rollback", "run=rollback"),

@@ -175,10 +175,11 @@ def test_a_compose_file_that_is_not_the_commits(server: Server) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (None, "pos-staging/.env not found"),
-        ("SECRET=change-me\n", "pos-staging's env file still has change-me: SECRET"),
-        ("URL='postgres://pos_stg:change-me@postgres/pos'\n", "pos-staging's env file still has change-me: URL"),
-        ("SECRET=a$hidden\n", "pos-staging's env file: a value with a $ wants single quotes"),
+        (None, "grep: .env: No such file or directory"),
+        ("A=1\nSECRET=change-me\n", "still has change-me, or a $ without single quotes: .env:2:SECRET"),
+        ("URL='postgres://pos_stg:change-me@postgres/pos'\n", "without single quotes: .env:1:URL"),
+        ("SECRET=hidden$HOME\n", "without single quotes: .env:1:SECRET"),
+        ('SECRET="${hidden:?hidden}"\n', "pos-staging: docker compose config says what is wrong"),
         ("SECRET='a hidden\n", "pos-staging: docker compose config says what is wrong"),
         ("SECRET=it\n's hidden\n", "pos-staging: docker compose config says what is wrong"),
     ],

@@ -53,7 +53,7 @@ def test_a_container_that_the_stack_no_longer_has_is_named_after_the_deploy(serv
         server.docker("rm", "-f", old)
 
     assert result.returncode == 69, result.stdout
-    assert f"{old} runs, and pos-staging has it no more" in result.stdout
+    assert f"{STAGING} serves, but {old} runs, which pos-staging has no more" in result.stdout
     assert f"FAILED. Serving now: {server.docker('inspect', '-f', '{{.Image}}', STAGING)} running" in result.stdout
     assert server.record(STAGING)[-1][1] == str(number)
     assert server.pinned(STAGING) == server.image(STAGING)

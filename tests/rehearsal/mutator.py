@@ -1,7 +1,7 @@
 """Changes a shell script in one place at a time, as its syntax tree shows the places (tree-sitter-bash)."""
 
+import collections
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -31,6 +31,7 @@ AWK = [
     (r"\+\+", ""),
     ("<=", "<"),
 ]
+CONTEXT = 24  # characters that name a place
 BOUNDS = {"-lt": "-le", "-ge": "-gt", "<": "<=", ">": ">="}
 
 
@@ -44,29 +45,38 @@ class Change(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
-    """A script that differs in one place: what happened there, its text, and the lines (1 ...) of that statement."""
+    """A script that differs in one place.
 
-    what: str
+    `id` says where, whatever the number of the line; `was` and `becomes` are whole lines; `lines` (1 ...) are those of
+    the statement in which the place is.
+    """
+
+    id: str
     text: str
-    was: tuple[str, ...]
-    becomes: tuple[str, ...]
+    was: str
+    becomes: str
     lines: range
 
-    @property
-    def id(self) -> str:
-        """What stood there and what stands there now, whatever the number of the line."""
-        return f"{self.what}: {' '.join(self.was).strip()} -> {' '.join(self.becomes).strip()}"
-
     def __str__(self) -> str:
-        lines = [f"  - {line}" for line in self.was] + [f"  + {line}" for line in self.becomes]
-        return "\n".join([f"  {self.what}, line {self.lines[0]}", *lines])
+        lines = [f"  - {line}" for line in self.was.splitlines()] + [
+            f"  + {line}" for line in self.becomes.splitlines()
+        ]
+        return "\n".join([f"  {self.id}", *lines])
 
 
 def mutants(script: str) -> list[Mutant]:
     """Every change of every place, each different script once."""
-    found = [mutant(script, node, what, change) for node in nodes(parsed(script)) for what, change in changes(node)]
-    found += [mutant(script, node, "inverted", change) for node, change in negations(script)]
-    return list({each.text: each for each in found if each.text != script}.values())
+    found = [mutant(script, node, change) for node in nodes(parsed(script)) for change in changes(node)]
+    found += [mutant(script, node, change) for node, change in negations(script)]
+    different = {each.text: each for each in found if each.text != script}.values()
+    met: collections.Counter[str] = collections.Counter()
+    return [numbered(each, met) for each in different]
+
+
+def numbered(mutant: Mutant, met: collections.Counter[str]) -> Mutant:
+    """A second place that looks like the first is named so."""
+    met[mutant.id] += 1
+    return mutant if met[mutant.id] == 1 else dataclasses.replace(mutant, id=f"{mutant.id} ({met[mutant.id]})")
 
 
 def parsed(script: str) -> Node:
@@ -104,17 +114,21 @@ def nodes(node: Node) -> Iterator[Node]:
         yield from nodes(child)
 
 
-def mutant(script: str, node: Node, what: str, change: Change) -> Mutant:
+def mutant(script: str, node: Node, change: Change) -> Mutant:
     """Makes the change."""
-    source = script.encode()
-    changed = (source[: change.start] + change.to.encode() + source[change.end :]).decode()
-    before, after = script.splitlines(), changed.splitlines()
-    blocks = [block for block in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()]
-    touched = [block for block in blocks if block[0] != "equal"] or [blocks[0]]
-    (_, start, _, new_start, _), (_, _, end, _, new_end) = touched[0], touched[-1]
+    source, to = script.encode(), change.to.encode()
+    start, end = source.rfind(b"\n", 0, change.start) + 1, source.find(b"\n", change.end)
+    before, gone, after = source[start : change.start], source[change.start : change.end], source[change.end : end]
     place = statement(node)
     lines = range(source.count(b"\n", 0, place.start_byte) + 1, source.count(b"\n", 0, place.end_byte) + 2)
-    return Mutant(what, changed, tuple(before[start:end]), tuple(after[new_start:new_end]), lines)
+    name = f"{before.decode()[-CONTEXT:]}[{shortened(gone.decode())} => {change.to}]{after.decode()[:CONTEXT]}"
+    text = (source[: change.start] + to + source[change.end :]).decode()
+    return Mutant(" ".join(name.split()), text, source[start:end].decode(), (before + to + after).decode(), lines)
+
+
+def shortened(text: str) -> str:
+    """A long text's beginning and end."""
+    return text if len(text) <= 2 * CONTEXT else f"{text[:CONTEXT]}...{text[-CONTEXT:]}"
 
 
 def statement(node: Node) -> Node:
@@ -124,7 +138,7 @@ def statement(node: Node) -> Node:
     return node
 
 
-def changes(node: Node) -> Iterator[tuple[str, Change]]:
+def changes(node: Node) -> Iterator[Change]:
     """All changes of one node, without those of the nodes below it."""
     kinds = {
         "file_redirect": redirection, "herestring_redirect": redirection, "variable_assignment": assignment,
@@ -142,7 +156,7 @@ def replaced(node: Node, to: str) -> Change:
     return Change(node.start_byte, node.end_byte, to)
 
 
-def stated(node: Node) -> Iterator[tuple[str, Change]]:
+def stated(node: Node) -> Iterator[Change]:
     """A statement is gone, which makes a condition true; a condition is false: the two are more than to invert it."""
     parent, kind = node.parent, node.type
     if parent is None or parent.type in ("redirected_statement", "variable_assignments", "declaration_command"):
@@ -151,11 +165,11 @@ def stated(node: Node) -> Iterator[tuple[str, Change]]:
         return
     stage = parent.type == "pipeline" and parent.named_children[0] != node
     if kind not in WHOLES and text(node) not in ("true", ":"):
-        yield "gone", replaced(node, "cat" if stage else ":")
+        yield replaced(node, "cat" if stage else ":")
     if kind == "negated_command":
-        yield "inverted", Change(node.start_byte, node.end_byte, text(node).removeprefix("! "))
+        yield Change(node.start_byte, node.end_byte, text(node).removeprefix("! "))
     if decides(node) and kind != "list":
-        yield "false", replaced(node, "false")
+        yield replaced(node, "false")
 
 
 def decides(node: Node) -> bool:
@@ -170,60 +184,60 @@ def decides(node: Node) -> bool:
     return parent.type == "negated_command"
 
 
-def redirection(node: Node) -> Iterator[tuple[str, Change]]:
+def redirection(node: Node) -> Iterator[Change]:
     """What went to a file, or came from one, does not."""
-    yield "not redirected", replaced(node, "")
+    yield replaced(node, "")
 
 
-def assignment(node: Node) -> Iterator[tuple[str, Change]]:
+def assignment(node: Node) -> Iterator[Change]:
     """A variable that holds nothing, or a command that does not get it."""
     value = node.child_by_field_name("value")
     if node.parent and node.parent.type == "command":
-        yield "not set", replaced(node, "")
+        yield replaced(node, "")
     elif value and text(value) not in ("''", '""'):
-        yield "empty", replaced(value, "''")
+        yield replaced(value, "''")
 
 
-def expansion(node: Node) -> Iterator[tuple[str, Change]]:
+def expansion(node: Node) -> Iterator[Change]:
     """A variable as it is, without what was made of it."""
     inside = re.match(r"\$\{(\w+|@)[^\w}]", text(node))
     if inside:
-        yield "plain", replaced(node, f"${{{inside[1]}}}")
+        yield replaced(node, f"${{{inside[1]}}}")
 
 
-def bound(node: Node) -> Iterator[tuple[str, Change]]:
+def bound(node: Node) -> Iterator[Change]:
     """The boundary belongs to the other side."""
     if text(node) in BOUNDS:
-        yield "bound", replaced(node, BOUNDS[text(node)])
+        yield replaced(node, BOUNDS[text(node)])
 
 
-def binary(node: Node) -> Iterator[tuple[str, Change]]:
+def binary(node: Node) -> Iterator[Change]:
     """One side of `&&` and `||` decides alone; a bound in arithmetic moves."""
     for sign in node.children:
         if text(sign) in ("&&", "||"):
             left, right = node.named_children[0], node.named_children[-1]
-            yield "left only", replaced(node, text(left))
-            yield "right only", replaced(node, text(right))
+            yield replaced(node, text(left))
+            yield replaced(node, text(right))
         elif text(sign) in BOUNDS and not sign.is_named:
-            yield "bound", replaced(sign, BOUNDS[text(sign)])
+            yield replaced(sign, BOUNDS[text(sign)])
 
 
-def number(node: Node) -> Iterator[tuple[str, Change]]:
+def number(node: Node) -> Iterator[Change]:
     """A number is nought."""
     if text(node) != "0" and node.parent and node.parent.type != "file_redirect":
-        yield "0", replaced(node, "0")
+        yield replaced(node, "0")
 
 
-def anchors(node: Node) -> Iterator[tuple[str, Change]]:
+def anchors(node: Node) -> Iterator[Change]:
     """A pattern that need not be at the start, or at the end."""
     pattern = text(node)
     if pattern.startswith("^"):
-        yield "start", replaced(node, pattern[1:])
+        yield replaced(node, pattern[1:])
     if pattern.endswith("$"):
-        yield "end", replaced(node, pattern[:-1])
+        yield replaced(node, pattern[:-1])
 
 
-def words(node: Node) -> Iterator[tuple[str, Change]]:
+def words(node: Node) -> Iterator[Change]:
     """A command without one of its options, or with another program for awk or sed."""
     name = node.child_by_field_name("name")
     arguments = node.children_by_field_name("argument")
@@ -234,22 +248,22 @@ def words(node: Node) -> Iterator[tuple[str, Change]]:
             yield from option(text(name), word, arguments[at + 1] if arguments[at + 1 :] else word)
 
 
-def option(command: str, word: Node, following: Node) -> Iterator[tuple[str, Change]]:
+def option(command: str, word: Node, following: Node) -> Iterator[Change]:
     """Without one letter of `-abc`, or without the whole option; its value goes with it."""
     said, single = text(word), text(word).startswith("--") or text(word) in LONG
     valued = said in LONG_VALUED if single else said[-1] in VALUED.get(command, "")
     whole = Change(word.start_byte, following.end_byte if valued else word.end_byte, "")
     if single or len(said) == 2:
-        yield "option", whole
+        yield whole
         return
     for at in range(1, len(said)):
         change = whole if valued and at == len(said) - 1 else replaced(word, "")
-        yield "option", change._replace(to=said[:at] + said[at + 1 :])
+        yield change._replace(to=said[:at] + said[at + 1 :])
 
 
-def program(word: Node) -> Iterator[tuple[str, Change]]:
+def program(word: Node) -> Iterator[Change]:
     """A part of a program for awk: an operator the other way, a number nought."""
     for pattern, to in AWK:
         for match in re.finditer(pattern if "\\" in pattern else re.escape(pattern), text(word)):
             if match[0] != to:
-                yield "program", Change(word.start_byte + match.start(), word.start_byte + match.end(), to)
+                yield Change(word.start_byte + match.start(), word.start_byte + match.end(), to)

@@ -8,13 +8,14 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import tests.rehearsal.faults  # noqa: F401 (registers them)
 from tests.rehearsal.trial import FAULTS, Fault, tried
-from tests.rehearsal.verdict import Verdict
+from tests.rehearsal.verdict import WORDS, Verdict
 from tests.rehearsal.world import World, world
 
 BESIDE = str(Path(sys.executable).parent)  # where .ci/install-engine puts act
@@ -91,9 +92,18 @@ def try_next(place: World, todo: "queue.SimpleQueue[Fault]", session: Session) -
     return True
 
 
+def table(session: Session) -> None:
+    """How often each answer was given, beside the one that was drawn."""
+    for pipeline in PIPELINES:
+        counts = Counter(verdict.word for (name, _), verdict in session.verdicts.items() if name == pipeline)
+        if counts:
+            session.say(f"{pipeline:8}{', '.join(f'{counts[word]} {word}' for word in WORDS)}")
+
+
 def run(quick: bool, say: Say, only: str = "", pipelines: Sequence[str] = PIPELINES, worlds: int = 2) -> bool:
     """All faults, or the quick ones; true when each answer is the expected one."""
     session = Session(say)
+    assert [fault for fault in FAULTS if re.search(only, fault.name)], f"no fault is called {only}"
     workers = []
     for pipeline in pipelines:
         todo: queue.SimpleQueue[Fault] = queue.SimpleQueue()
@@ -106,6 +116,7 @@ def run(quick: bool, say: Say, only: str = "", pipelines: Sequence[str] = PIPELI
         worker.start()
     for worker in workers:
         worker.join()
+    table(session)
     for line in session.wrong:
         say(f"NOT AS EXPECTED: {line}")
     return not session.wrong

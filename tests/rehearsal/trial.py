@@ -1,5 +1,6 @@
 """One fault, one pipeline: what is done, what the colour claims, and whether that is so."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,24 +54,25 @@ FAULTS: list[Fault] = []
 
 
 def fault(
-    name: str, ours: str, literal: str | tuple[str, ...], **more: object
+    name: str, ours: str | tuple[str, ...], literal: str | tuple[str, ...], **more: object
 ) -> Callable[[Callable[[World], Claim]], Callable[[World], Claim]]:
     """Registers a trial under the words of its row in the table."""
 
     def register(act: Callable[[World], Claim]) -> Callable[[World], Claim]:
-        words = (literal,) if isinstance(literal, str) else literal
-        FAULTS.append(Fault(name, (ours,), words, act, **more))  # type: ignore[arg-type]
+        mine, theirs = ((each,) if isinstance(each, str) else each for each in (ours, literal))
+        FAULTS.append(Fault(name, mine, theirs, act, **more))  # type: ignore[arg-type]
         return act
 
     return register
 
 
-def place_of(run: Run) -> list[Place]:
-    """What a run puts into service."""
-    if run.workflow == "promote":
-        return [("production", service) for service in PORTS]
-    service = run.workflow.removesuffix("-ci")
-    return [("staging", service)] if service in PORTS else []
+def owed(world: World, runs: Sequence[Run]) -> dict[Place, str]:
+    """What has to serve if these runs are green, or none was started: what was tagged, what the commits changed."""
+    commits = [run.sha for run in runs if run.workflow != "promote"] if runs else [world.git("rev-parse", "HEAD")]
+    places = [("production", service) for service in PORTS if any(run.workflow == "promote" for run in runs)]
+    places += [("staging", service) for commit in commits for service in world.changed(commit)]
+    last = runs[-1].sha if runs else commits[-1]
+    return {place: world.versions[last][place[1]] for place in places}
 
 
 def tried(world: World, fault: Fault) -> Verdict:
@@ -78,20 +80,19 @@ def tried(world: World, fault: Fault) -> Verdict:
     if fault.settled or any(answer.startswith("status") for answer in world.state().values()):
         world.settle()
     before, containers = world.state(), others(world)
+    began = time.monotonic()
     with world.asked() as lines:
         claim = fault.act(world)
         for run in claim.runs:
             run.wait()
-        if world.ours:  # a deploy goes on when nobody watches
-            world.quiet()
+        world.quiet()  # a deploy may go on when nobody watches
         after = world.state()
     answers = [line.split() for line in lines]
+    assert len(answers) > time.monotonic() - began, "nobody asked"
     failed = [answer for answer in answers if answer[2] != "200" and before[world.place(answer[4])] in world.made]
     green = all(run.green for run in claim.runs) if claim.green is None else claim.green
-    wanted = dict(claim.wanted or {})
-    if claim.wanted is None and claim.runs:
-        places = [place for run in claim.runs for place in place_of(run)]
-        wanted = {place: world.versions[claim.runs[-1].sha][place[1]] for place in places}
+    wanted = owed(world, claim.runs) if claim.wanted is None else dict(claim.wanted)
+    assert wanted or claim.green is not None or claim.untrue is not nothing, "nothing would have to be so"
     if green:
         wrong = claim.never or claim.untrue() or unlike(after, wanted)
     else:
@@ -141,5 +142,5 @@ def hold_to(world: World, fault: Fault, claim: Claim, verdict: Verdict) -> None:
         folder = server.docker_folder / stack
         assert fault.leaves or not list(folder.glob(".*.yml")), f"scratch files in {stack}"
     for secret in world.secrets():
-        for run in claim.runs:
+        for run in world.github.runs:
             assert secret not in run.log, f"a secret in the log of {run.workflow}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-GREEN_RIGHT, RED_RIGHT, GREEN_WRONG, RED_WRONG = "green, right", "red, right", "green, WRONG", "red, WRONG"
+WORDS = GREEN_RIGHT, RED_RIGHT, GREEN_WRONG, RED_WRONG = "green, right", "red, right", "green, WRONG", "red, WRONG"
 
 
 @dataclass(frozen=True)

@@ -155,8 +155,14 @@ class World:
         assert wanted.items() <= self.state().items(), f"{self.name} is not in order: {self.state()}, not {wanted}"
 
     def quiet(self) -> None:
-        """Until no deploy goes on at the server."""
-        eventually(lambda: not self.server.locked(), 120, "the last deploy ends")
+        """Until nothing of a deploy runs on the server."""
+        busy = ("pgrep", "-u", "deployer", "-f", "docker")
+        eventually(lambda: self.server.run(*busy, check=False).returncode != 0, 120, "the last deploy ends")
+
+    def changed(self, commit: str) -> list[str]:
+        """The services of which a commit has another version than the one before it."""
+        before = self.versions.get(git("-C", str(self.clone), "rev-list", "--skip=1", "-n1", commit), {})
+        return [service for service, version in self.versions[commit].items() if version != before.get(service)]
 
     def place(self, url: str) -> Place:
         """The service that a domain's URL leads to."""

@@ -46,21 +46,30 @@ def environment(world: World) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
-@fault("the env file is missing", RED_RIGHT, RED_RIGHT, says="pos-staging/.env not found", quick=True)
+@fault("the env file is missing", RED_RIGHT, RED_RIGHT, says="grep: .env: No such file", quick=True)
 def env_missing(world: World) -> Claim:
     return with_env_file(world, None)
 
 
-@fault(
-    "the env file still has its change-me", RED_RIGHT, GREEN_WRONG, says="still has change-me: JWT_SECRET", quick=True
-)
+@fault("the env file still has its change-me", RED_RIGHT, GREEN_RIGHT, says="still has change-me", quick=True)
 def env_unfinished(world: World) -> Claim:
-    return with_env_file(world, "JWT_SECRET=change-me\n", "JWT_SECRET", "a secret")
+    return with_env_file(world, "JWT_SECRET=change-me\n", "JWT_SECRET", "change-me")
 
 
-@fault("the env file has a password with an unquoted `$`", RED_RIGHT, GREEN_WRONG, says="$", quick=True)
+@fault(
+    "the env file has a password with an unquoted `$`",
+    RED_RIGHT,
+    GREEN_WRONG,
+    says="a $ without single quotes: .env:1:JWT_SECRET",
+    quick=True,
+)
 def env_dollar(world: World) -> Claim:
     return with_env_file(world, "JWT_SECRET=$apr1$uZ5n$x\n", "JWT_SECRET", "$apr1$uZ5n$x")
+
+
+@fault("the env file has a password with `$HOME` in it", RED_RIGHT, GREEN_WRONG, says="a $ without single quotes")
+def env_home(world: World) -> Claim:
+    return with_env_file(world, "JWT_SECRET=ab$HOME\n", "JWT_SECRET", "ab$HOME")
 
 
 @fault("the env file has quotes, spaces, `$apr1$` and ü in single quotes", GREEN_RIGHT, GREEN_RIGHT)

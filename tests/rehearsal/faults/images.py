@@ -26,7 +26,7 @@ def restarting(world: World) -> str:
     return f"its container restarted {count} times" if count != "0" else ""
 
 
-@fault("the first push ever", GREEN_RIGHT, (GREEN_RIGHT, RED_RIGHT), outage=True)
+@fault("the first deploy on an empty server", GREEN_RIGHT, (GREEN_RIGHT, RED_RIGHT), outage=True)
 def first(world: World) -> Claim:
     for place in world.state():
         world.server.docker("rm", "-f", container(place), check=False)
@@ -38,7 +38,7 @@ def first(world: World) -> Claim:
     return Claim(world.push())
 
 
-@fault("the tests fail", RED_RIGHT, RED_RIGHT, says="FAIL", quick=True)
+@fault("the tests fail", RED_RIGHT, RED_RIGHT, says="--- FAIL: TestAPI", quick=True)
 def tests_fail(world: World) -> Claim:
     good = (world.clone / "api/api_test.go").read_text()
     world.write("api/api_test.go", good.replace("{}", '{ t.Fatal("no") }'))
@@ -52,7 +52,7 @@ def exits(world: World) -> Claim:
     return deployed(world, "exits")
 
 
-@fault("the new image answers, and dies after five seconds", RED_RIGHT, (GREEN_WRONG, RED_WRONG), says="exit code 4")
+@fault("the new image answers, and dies soon after", RED_RIGHT, (GREEN_WRONG, RED_WRONG), says="exit code 4")
 def dies_later(world: World) -> Claim:
     return Claim(deployed(world, "restarts").runs, untrue=lambda: restarting(world))
 
@@ -135,7 +135,7 @@ def heavy(world: World, megabytes: int) -> None:
     world.version("api", more="COPY api/data /data\n")
 
 
-@fault("the registry breaks off in the middle of a layer", RED_RIGHT, RED_RIGHT, says="could not pull")
+@fault("a layer arrives broken", RED_RIGHT, RED_RIGHT, says="could not pull")
 def registry_gone_halfway(world: World) -> Claim:
     heavy(world, 2)
     world.commit()
@@ -190,7 +190,7 @@ def disk_fills(world: World) -> Claim:
     return Claim([run])
 
 
-@fault("a Dockerfile that copies what its filter misses", RED_RIGHT, GREEN_WRONG, says="shared/words")
+@fault("a Dockerfile that copies what its filter misses", RED_RIGHT, GREEN_WRONG, says='"/shared/words": not found')
 def missed_by_the_filter(world: World) -> Claim:
     """First the Dockerfile copies it, then only the copied file changes: what should serve is the second version."""
     world.write("shared/words", "one")

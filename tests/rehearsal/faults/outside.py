@@ -46,7 +46,7 @@ def killed(world: World) -> Claim:
     return in_the_middle(world, lambda _: world.server.run("pkill", "-KILL", "-u", "deployer", "-f", words))
 
 
-@fault("the engine restarts in the middle", RED_RIGHT, RED_RIGHT, outage=True, leaves=True)
+@fault("the engine restarts in the middle", (RED_RIGHT, GREEN_RIGHT), RED_RIGHT, outage=True, leaves=True)
 def engine_restarts(world: World) -> Claim:
     return in_the_middle(world, lambda _: world.restart_engine())
 
@@ -98,7 +98,7 @@ def other_key(world: World) -> Claim:
     return Claim([run])
 
 
-@fault("a secret is not set", RED_RIGHT, RED_RIGHT, says="VPS_HOST: parameter null or not set")
+@fault("a secret is not set", RED_RIGHT, RED_RIGHT, says="Failure - Main Pull and restart on vps")
 def secret_not_set(world: World) -> Claim:
     host = world.github.secrets.pop("VPS_HOST")
     try:
@@ -112,14 +112,14 @@ def secret_not_set(world: World) -> Claim:
 
 @fault("somebody else has the deploy key", RED_RIGHT, GREEN_WRONG, quick=True)
 def stolen_key(world: World) -> Claim:
-    """Every way in that a key can have: a shell, a command of one's own, words that a shell would run, a file."""
+    """Every way in that a key can have: a shell, a command of one's own, words that a shell would run."""
     mark = f"{world.server.home}/stolen"
     deploy = f"deploy pos-staging pos-api-staging sha256:{64 * '0'} 9 {64 * '0'}"
     tries = [f"touch {mark}", f"{deploy} 1; touch {mark}", f"{deploy} $(touch {mark})", f"{deploy} 1\ntouch {mark}"]
     codes = [world.server.key(words).returncode for words in tries]
     world.server.run(*world.server.ssh(f"touch {mark}", key="ci")[:-1], check=False, stdin=f"touch {mark}\n")
     done = world.server.run("rm", mark, check=False).returncode == 0
-    return Claim(green=0 in codes, never="it opens the whole server" if done else "")
+    return Claim(green=done or 0 in codes, never="it opens the whole server")
 
 
 def in_front(world: World, directive: str, never: str = "") -> Claim:

@@ -114,4 +114,4 @@ def removed(world: World) -> Claim:
     copied(world)
     runs = [run.wait() for run in world.push()]
     undone(world)
-    return Claim(runs, never="the admin still runs, and nobody is told")
+    return Claim(runs, never="the admin still runs")

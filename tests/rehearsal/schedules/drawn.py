@@ -161,6 +161,8 @@ def _host(script: Path, labelled: bool) -> Host:
     _known(text, '"@$digest "', FROM)
     if not RECORD.search(text) or "sequence=$last run=rollback" not in text or "new=${image%:*}@$digest" not in text:
         raise Unreadable(f"{script}: no record of sequences that a rollback leaves, or no deploy by digest")
+    if re.search(r"\brm\b.*\.deploy\.lock|\bmv\b.*\.deploy\.lock", text):
+        raise Unreadable(f"{script}: whoever takes the lock's file away lets the next one in")
     lock, look = LOCK.search(text), text.find('"$(served "$record")')
     if lock and look < lock.end():
         raise Unreadable(f"{script}: the record is read before the lock is there")
