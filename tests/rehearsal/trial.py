@@ -80,7 +80,7 @@ def tried(world: World, fault: Fault) -> Verdict:
     if fault.settled or any(answer.startswith("status") for answer in world.state().values()):
         world.settle()
     before, containers = world.state(), others(world)
-    began = time.monotonic()
+    began, earlier = time.monotonic(), len(world.github.runs)
     with world.asked() as lines:
         claim = fault.act(world)
         for run in claim.runs:
@@ -101,7 +101,8 @@ def tried(world: World, fault: Fault) -> Verdict:
     verdict = Verdict(judged(green, not wrong), seen, len(answers), len(failed))
     if world.ours:
         hold_to(world, fault, claim, verdict)
-        moved = {place for place, each in others(world).items() if each != containers[place] and place not in wanted}
+        touched = {*wanted, *owed(world, world.github.runs[earlier:])}
+        moved = {place for place, each in others(world).items() if each != containers[place]} - touched
         assert fault.outage or not moved, f"the containers of {moved} were replaced, and nobody had asked for it"
     return verdict
 

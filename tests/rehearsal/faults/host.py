@@ -51,7 +51,7 @@ def env_missing(world: World) -> Claim:
     return with_env_file(world, None)
 
 
-@fault("the env file still has its change-me", RED_RIGHT, GREEN_RIGHT, says="still has change-me", quick=True)
+@fault("the env file still has its change-me", RED_RIGHT, GREEN_RIGHT, says="still has change-me")
 def env_unfinished(world: World) -> Claim:
     return with_env_file(world, "JWT_SECRET=change-me\n", "JWT_SECRET", "change-me")
 

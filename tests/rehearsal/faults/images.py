@@ -47,7 +47,7 @@ def tests_fail(world: World) -> Claim:
     return claim
 
 
-@fault("the new image exits at once", RED_RIGHT, RED_WRONG, says="exit code 3", quick=True)
+@fault("the new image exits at once", RED_RIGHT, RED_WRONG, says="exit code 3")
 def exits(world: World) -> Claim:
     return deployed(world, "exits")
 

@@ -19,7 +19,7 @@ def together(runs: Sequence[Run]) -> list[Run]:
     return list(runs)
 
 
-@fault("two services at once", GREEN_RIGHT, (GREEN_RIGHT, RED_RIGHT, RED_WRONG), says="waiting for: ", quick=True)
+@fault("two services at once", GREEN_RIGHT, (GREEN_RIGHT, RED_RIGHT, RED_WRONG), says="waiting for: ")
 def two_services(world: World) -> Claim:
     world.commit("api", "admin")
     return Claim(together(world.push("after-build")))

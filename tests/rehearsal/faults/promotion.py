@@ -6,7 +6,7 @@ from tests.rehearsal.verdict import GREEN_RIGHT, GREEN_WRONG, RED_RIGHT, RED_WRO
 from tests.rehearsal.world import PORTS, World
 
 
-@fault("a tag of what staging serves", GREEN_RIGHT, GREEN_RIGHT, settled=True, quick=True)
+@fault("a tag of what staging serves", GREEN_RIGHT, GREEN_RIGHT, settled=True)
 def tagged(world: World) -> Claim:
     world.commit("api", "admin")
     for run in world.push():
