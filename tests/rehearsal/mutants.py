@@ -147,12 +147,12 @@ class Court:
 
 def judge(court: Court, accused: Sequence[Mutant], say: Say) -> list[Mutant]:
     """Tries all mutants, on several machines side by side; those that stay green."""
-    left, survivors, done = list(reversed(accused)), list[Mutant](), itertools.count(1)
+    left, survivors, done = iter(accused), list[Mutant](), itertools.count(1)
 
     def work() -> None:
         with Machine(court.script) as machine:
-            while left:
-                mutant, began = left.pop(), time.monotonic()
+            for mutant in left:  # each worker takes the next one
+                began = time.monotonic()
                 killer = court.killer(machine, mutant)
                 fate = f"red: {killer.name}" if killer else "argued" if mutant.id in EXCEPTIONS else "STAYS GREEN"
                 took = time.monotonic() - began

@@ -93,16 +93,16 @@ def tried(world: World, fault: Fault) -> Verdict:
     green = all(run.green for run in claim.runs) if claim.green is None else claim.green
     wanted = owed(world, claim.runs) if claim.wanted is None else dict(claim.wanted)
     assert wanted or claim.green is not None or claim.untrue is not nothing, "nothing would have to be so"
+    brought = owed(world, world.github.runs[earlier:]) | wanted  # by runs of which nothing is claimed, too
     if green:
         wrong = claim.never or claim.untrue() or unlike(after, wanted)
     else:
-        wrong = unlike({place: after[place] for place in after if after[place] != wanted.get(place)}, before)
+        wrong = unlike({place: after[place] for place in after if after[place] != brought.get(place)}, before)
     seen = wrong or ("it serves" if green else "what served before, or the new one, serves")
     verdict = Verdict(judged(green, not wrong), seen, len(answers), len(failed))
     if world.ours:
         hold_to(world, fault, claim, verdict)
-        touched = {*wanted, *owed(world, world.github.runs[earlier:])}
-        moved = {place for place, each in others(world).items() if each != containers[place]} - touched
+        moved = {place for place, each in others(world).items() if each != containers[place]} - set(brought)
         assert fault.outage or not moved, f"the containers of {moved} were replaced, and nobody had asked for it"
     return verdict
 
