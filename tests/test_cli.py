@@ -112,13 +112,17 @@ def test_interrupted_by_a_signal() -> None:
     Path("out").mkdir()
     lock = os.open("out", os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    command = [sys.executable, "-m", "kiwari_ci", "generate", "--out", "out"]
+    listens = ["env", "--default-signal=INT"]  # a shell's background jobs are deaf to it, and so is what they start
+    command = [*listens, sys.executable, "-m", "kiwari_ci", "generate", "--out", "out"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         while not waits(process.pid):
             assert process.poll() is None, "it did not wait"
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
+        try:
+            _, said = process.communicate(timeout=20)
+        finally:
+            process.kill()
     os.close(lock)
     assert (process.returncode, said.strip()) == (130, "interrupted")
     assert list(Path("out").iterdir()) == []
