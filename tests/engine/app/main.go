@@ -26,7 +26,7 @@ func main() {
 
 	switch behaviour {
 	case "exits": // what a log holds is the image's choice: no line of it may speak to GitHub's runner
-		fmt.Print("::error::spoken by a container\nline\r::add-mask::o\n##[error]spoken by a container\n")
+		fmt.Fprint(os.Stderr, "::error::spoken by a container\nline\r::add-mask::o\n##[error]spoken by a container\n")
 		os.Exit(3)
 	case "hangs": // after one answer that is none
 		first := true
