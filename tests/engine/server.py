@@ -216,9 +216,9 @@ class Server:
         return self.image(service).partition("@")[2]
 
     def pinned(self, service: str) -> str | None:
-        """The image that the override file pins the service to."""
+        """The image that the override file pins the service to; none for a service that the stack no longer has."""
         lines = self.stack_file(service, "docker-compose.override.yml").read_text().splitlines()
-        (line,) = (line for line in lines if line.strip().startswith(f"{service}:"))
+        line = next((line for line in lines if line.strip().startswith(f"{service}:")), "")
         return line.split('"')[1] if '"' in line else None
 
     def tokens(self) -> list[str]:

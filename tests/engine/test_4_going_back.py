@@ -4,6 +4,7 @@ import datetime
 
 import pytest
 
+from tests.engine.conftest import succeeds
 from tests.engine.images import Images
 from tests.engine.server import Server, seen
 
@@ -62,6 +63,19 @@ def test_rollback_to_a_named_digest_when_the_service_is_broken(server: Server) -
     assert result.returncode == 0, result.stdout
     assert server.digest(API) == oldest
     assert server.serves(API)
+
+
+def test_a_second_rollback_leaves_out_what_was_gone_back_from(server: Server, images: Images) -> None:
+    """A good one, a bad one, back, the next one: before that the good one served."""
+    good, bad, following = images.api("good"), images.api("bad"), images.api("following")
+    for digest in (good, bad):
+        succeeds(server.deploy(API, digest, server.commit()))
+    succeeds(server.by_hand(f"docker/bin/deploy rollback pos-staging {API}"))
+    succeeds(server.deploy(API, following, server.commit()))
+
+    succeeds(server.by_hand(f"docker/bin/deploy rollback pos-staging {API}"))
+
+    assert server.digest(API) == good
 
 
 def test_rollback_to_what_never_served(server: Server, images: Images) -> None:

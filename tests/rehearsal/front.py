@@ -68,9 +68,16 @@ class Front:
         (self.server.folder / "front.conf").write_text(HTTP.format(folder=self.server.folder, hosts=hosts))
 
     def answer(self, before: dict[str, str]) -> None:
-        """As `configure`, at once."""
+        """As `configure`, for every request from now on: nginx' workers of before are gone."""
         self.configure(before)
-        self.server.run("kill", "-HUP", (self.server.folder / "front.pid").read_text().strip())
+        master = (self.server.folder / "front.pid").read_text().strip()
+        old = self.workers(master)
+        self.server.run("kill", "-HUP", master)
+        eventually(lambda: not self.workers(master) & old, 20, "nginx has read its configuration again")
+
+    def workers(self, master: str) -> set[str]:
+        """The processes that answer."""
+        return set(self.server.run("pgrep", "-P", master).stdout.split())
 
     def restart(self) -> None:
         """Starts nginx anew: its container has come back with another network namespace."""

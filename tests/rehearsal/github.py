@@ -92,7 +92,9 @@ class Run:
 
     def arrives(self, place: str) -> None:
         """Until it is at a place where it was told to wait."""
-        eventually((self.folder / f"at-{place}").exists, 120, f"{self.workflow} is {place}")
+        there = self.folder / f"at-{place}"
+        eventually(lambda: there.exists() or self.ended.is_set(), 300, f"{self.workflow} is {place}")
+        assert there.exists(), f"{self.workflow} ended before it was {place}:\n{self.tail}"
 
     def release(self, place: str) -> None:
         """It goes on."""

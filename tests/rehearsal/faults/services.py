@@ -14,6 +14,7 @@ SPEC, STACK = "specs/kiwari.yaml", "deploy/pos-staging/docker-compose.yml"
 JOBS = """  jobs:
     image: kiwari-jobs
     paths: [jobs/**]
+    port: 9
     build: {dockerfile: docker/Dockerfile.jobs}
 """
 LITERAL_JOBS = """  pos-jobs-staging:
@@ -68,7 +69,7 @@ def without_admin(text: str) -> str:
     return re.sub(r", admin: pos-admin(-staging)?|\n +admin: \S+\.com", "", text)
 
 
-@fault("a worker is added", RED_RIGHT, GREEN_WRONG, says="scp deploy/pos-staging/docker-compose.yml")
+@fault("a service is added", RED_RIGHT, GREEN_WRONG, says="scp deploy/pos-staging/docker-compose.yml")
 def added(world: World) -> Claim:
     """Nobody has copied the new compose file to the server yet."""
     if world.ours:
@@ -87,7 +88,7 @@ def added(world: World) -> Claim:
     assert [run.workflow for run in runs] == ["jobs-ci"]
     works = running(world, "pos-jobs-staging")
     undone(world)
-    return Claim(runs, untrue=lambda: "" if works else "the worker does not run")
+    return Claim(runs, untrue=lambda: "" if works else "it does not run")
 
 
 @fault(
