@@ -225,6 +225,8 @@ class GitHub:
             "GOPROXY": "off",
             "REHEARSAL_REPOSITORY": str(self.repository),
             "REHEARSAL_RUN": str(run.folder),
+            "SSH_ASKPASS": "/bin/false",  # act gives steps a terminal, at which ssh would ask; GitHub does not
+            "SSH_ASKPASS_REQUIRE": "force",
         }
         words = ["-C", str(work), "-W", f".github/workflows/{run.workflow}.yml", "-e", str(run.folder / "event.json")]
         words += ["--json", "--insecure-secrets", "--no-skip-checkout", "--no-cache-server", "--concurrent-jobs", "4"]

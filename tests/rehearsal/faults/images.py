@@ -190,7 +190,7 @@ def disk_fills(world: World) -> Claim:
     return Claim([run])
 
 
-@fault("a Dockerfile that copies what its filter misses", RED_RIGHT, GREEN_WRONG, says='/shared/words')
+@fault("a Dockerfile that copies what its filter misses", RED_RIGHT, GREEN_WRONG, says="/shared/words")
 def missed_by_the_filter(world: World) -> Claim:
     """First the Dockerfile copies it, then only the copied file changes: what should serve is the second version."""
     world.write("shared/words", "one")

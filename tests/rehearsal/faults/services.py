@@ -96,6 +96,7 @@ def added(world: World) -> Claim:
     RED_RIGHT,
     GREEN_WRONG,
     says="pos-api-staging runs",
+    leaves=True,
 )
 def renamed(world: World) -> Claim:
     changed(world, lambda text: text.replace("pos-api-staging", "pos-backend-staging"))
@@ -107,7 +108,7 @@ def renamed(world: World) -> Claim:
     return Claim([run])
 
 
-@fault("a service is removed, and runs on", RED_RIGHT, GREEN_WRONG, says="pos-admin-staging runs")
+@fault("a service is removed, and runs on", RED_RIGHT, GREEN_WRONG, says="pos-admin-staging runs", leaves=True)
 def removed(world: World) -> Claim:
     changed(world, without_admin)
     (world.clone / ".github/workflows/admin-ci.yml").unlink(missing_ok=True)
