@@ -174,11 +174,15 @@ def nothing_told(stack: Stack) -> Verdict:
     stack.ground.watch.leaks.clear()
     stack.ground.watch.saw_sample = False
     stack.serving(CMD_SHELL, LISTED)
-    if stack.ours:  # the design runs its script once
+    for _ in range(
+        10
+    ):  # the design's own script says at the second time that its roles are there: it runs all the same
         again = stack.on_server("docker exec postgres bash /docker-entrypoint-initdb.d/init-databases.sh")
-        assert again.returncode == 0, again.stdout
-    assert not any(each.returncode for each in migrate(stack))
+        assert not (stack.ours and again.returncode), again.stdout
+        if stack.ground.watch.saw_sample:
+            break
     assert stack.ground.watch.saw_sample, "the watch missed the psql of the init script"
+    assert not any(each.returncode for each in migrate(stack))
     where = stack.leaks()
     return verdict(True, not where, f"a password in {', '.join(where) or 'none of them'}")
 

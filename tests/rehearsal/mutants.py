@@ -153,7 +153,11 @@ def judge(court: Court, accused: Sequence[Mutant], say: Say) -> list[Mutant]:
         with Machine(court.script) as machine:
             for mutant in left:  # each worker takes the next one
                 began = time.monotonic()
-                killer = court.killer(machine, mutant)
+                try:
+                    killer = court.killer(machine, mutant)
+                except Broken as reason:  # a test that is red for another reason: once more, on the machine as it is
+                    say(f"once more: {reason}")
+                    killer = court.killer(machine, mutant)
                 fate = f"red: {killer.name}" if killer else "argued" if mutant.id in EXCEPTIONS else "STAYS GREEN"
                 took = time.monotonic() - began
                 say(f"{next(done)}/{len(accused)} {took:4.0f} s  {fate}  <- {mutant.id[:SHOWN]}")
@@ -196,6 +200,8 @@ def run(quick: bool, say: Say, only: str = "") -> bool:
     if quick:
         return sample(script, every, say)
     accused = [mutant for mutant in every if re.search(only, mutant.id)]
+    if not accused:
+        raise SystemExit(f"no change matches {only}")
     survivors = judge(Court(script, say), accused, say)
     unargued = [mutant for mutant in survivors if mutant.id not in EXCEPTIONS]
     argued = {mutant.id for mutant in survivors} & EXCEPTIONS.keys()

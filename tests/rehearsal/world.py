@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.engine.images import REGISTRY, Images
-from tests.engine.server import GENERATED, HERE, KEY_STACKS, TOKEN, USER, Server, eventually, throw_away
+from tests.engine.server import GENERATED, HERE, TOKEN, Server, eventually, throw_away
 from tests.rehearsal.front import Front
 from tests.rehearsal.github import GitHub, Run, git
 
@@ -245,6 +245,3 @@ def lay_out_literally(server: Server) -> None:
     (server.home / ".ssh/authorized_keys").write_text((server.folder / "keys/ci.pub").read_text())
     login = f"printf '%s' {shlex.quote(TOKEN)} | docker login ghcr.io -u x-access-token --password-stdin"
     server.by_hand(login, check=True)
-
-
-__all__ = ["KEY_STACKS", "USER", "World", "world"]

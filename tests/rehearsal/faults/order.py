@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tests.rehearsal.github import Run
 from tests.rehearsal.trial import Claim, fault
 from tests.rehearsal.verdict import GREEN_RIGHT, GREEN_WRONG, RED_RIGHT, RED_WRONG
-from tests.rehearsal.world import DOCKERFILE, PORTS, World
+from tests.rehearsal.world import World
 
 API = ("staging", "api")
 
@@ -88,10 +88,4 @@ def too_many_files(world: World) -> Claim:
     for run in claim.runs:
         run.wait()
     assert not pushed
-    world.write(
-        "docker/Dockerfile.api",
-        DOCKERFILE.format(
-            base="scratch", service="api", version=world.now["api"], behaviour="answers", port=PORTS["api"], more=""
-        ),
-    )
     return claim
