@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from kiwari_ci import pipeline
+from kiwari_ci.problems import Faults
 from kiwari_ci.tree import Tree
 from tests.command import kiwari_ci
 
@@ -66,6 +67,15 @@ def test_every_rule_has_a_case() -> None:
     shown = {rule for out in CASES.glob("*/*.out") for rule in re.findall(r" \[([a-z-]+)\]$", out.read_text(), re.M)}
     known = {rule for file in PACKAGE.glob("*.py") for rule in rules_in(ast.parse(file.read_text()))} - DRIFT
     assert shown == known - NOT_IN_A_FILE
+
+
+@pytest.mark.parametrize("spec", [*ERR, *ADVICE], ids=lambda spec: spec.stem)
+def test_every_problem_has_a_cure(spec: Path) -> None:
+    try:
+        found = pipeline.decide(spec).advice
+    except Faults as faults:
+        found = faults.problems
+    assert found and all(problem.hint for problem in found)
 
 
 def patterns(spec: Path) -> list[str]:

@@ -261,11 +261,15 @@ def test_a_spec_must_be_named_where_there_are_several(command: str) -> None:
         (
             b"\x7fELF\0\xff",
             "spec.yaml:1:6: not UTF-8 text: byte 0xff at offset 5 [not-text]\n"
-            "hint: a spec is text in UTF-8: save it as such\n",
+            "hint: save it as text in UTF-8\n",
         ),
-        (b"#" * 1_000_001, "spec.yaml: more than 1,000,000 bytes: this is no spec [too-large]\n"),
+        ("a: 1\n".encode("utf-16"), "spec.yaml:1:1: UTF-16, not UTF-8 [not-text]\nhint: save it as UTF-8\n"),
+        (
+            b"#" * 2_000_000,
+            "spec.yaml: more than 1,000,000 bytes [too-large]\nhint: name the spec: this file is none\n",
+        ),
     ],
-    ids=["missing", "folder", "empty", "binary", "huge"],
+    ids=["missing", "folder", "empty", "binary", "utf-16", "huge"],
 )
 def test_no_spec_at_all(command: str, content: bytes | str | None, words: str) -> None:
     if isinstance(content, bytes):
