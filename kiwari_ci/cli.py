@@ -17,10 +17,21 @@ from kiwari_ci import __version__, pipeline, problems, tree
 DRIFT, BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 1, 2, 70, 73, 130
 WORDS = {"missing": "missing", "changed": "stale or edited by hand", "orphaned": "no longer in the spec"}
 
-spec_argument = click.argument("spec", required=False, type=click.Path(path_type=Path))
+
+class Named(click.Path):
+    """A path that has a name: an empty one, of a variable that is not set, would be this folder."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """Refuse the empty name."""
+        if not str(value).strip():
+            self.fail("the name is empty: leave it out, or write . for this folder", parameter, context)
+        return super().convert(value, parameter, context)
+
+
+spec_argument = click.argument("spec", required=False, type=Named(path_type=Path))
 out_option = click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Named(path_type=Path, file_okay=False),
     help="Root of the output. Default: this folder where it holds a generated pipeline, else generated/.",
 )
 format_option = click.option(
@@ -42,7 +53,7 @@ def told(command: Callable[..., int]) -> Callable[..., None]:
             _print_problems(faults.problems, options.get("style"), err=True)
             sys.exit(BAD_SPEC)
         except tree.Refused as reason:
-            click.echo(f"nothing was changed:\n{reason}", err=True)
+            click.echo(f"{reason.title}\n{reason}", err=True)
             sys.exit(CANNOT_WRITE)
 
     return run
@@ -159,8 +170,10 @@ def _spec(given: Path | None) -> Path:
         return given
     found = sorted(Path("specs").glob("*.y*ml"))
     if len(found) != 1:
+        command = click.get_current_context().info_name
         names = ", ".join(map(str, found)) or "none"
-        raise click.UsageError(f"name the spec: specs/*.yaml has {names}")
+        cure = shlex.join(["kiwari-ci", str(command), str(found[0])]) if found else "or go to the folder above specs"
+        raise click.UsageError(f"name the spec: specs/*.yaml has {names}: {cure}")
     return found[0]
 
 

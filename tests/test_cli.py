@@ -260,8 +260,7 @@ def test_a_spec_must_be_named_where_there_are_several(command: str) -> None:
         (b"", "spec.yaml: nothing is in this file [empty]\nhint: a spec starts with `project:`\n"),
         (
             b"\x7fELF\0\xff",
-            "spec.yaml:1:6: not UTF-8 text: byte 0xff at offset 5 [not-text]\n"
-            "hint: save it as text in UTF-8\n",
+            "spec.yaml:1:6: not UTF-8 text: byte 0xff at offset 5 [not-text]\nhint: save it as text in UTF-8\n",
         ),
         ("a: 1\n".encode("utf-16"), "spec.yaml:1:1: UTF-16, not UTF-8 [not-text]\nhint: save it as UTF-8\n"),
         (

@@ -65,11 +65,12 @@ def fits(value: Any, form: dict[str, Any]) -> bool:
     kinds = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
     if type(value) is not kinds[form["type"]]:
         return False
+    pattern: str = form.get("pattern", "")
     if "const" in form or "enum" in form:
-        return value in form.get("enum", [form.get("const")])
+        return bool(value in form.get("enum", [form.get("const")]))
     if form["type"] == "string":
-        return re.search(form["pattern"].replace("$", r"\Z"), value) is not None
-    return form["type"] == "integer" and form["minimum"] <= value <= form["maximum"]
+        return re.search(pattern.replace("$", r"\Z"), value) is not None
+    return bool(form["type"] == "integer" and form["minimum"] <= value <= form["maximum"])
 
 
 def wrong(forms: list[dict[str, Any]]) -> Iterator[Any]:
