@@ -168,13 +168,13 @@ def main() -> NoReturn:
 def _spec(given: Path | None) -> Path:
     if given:
         return given
-    found = sorted(Path("specs").glob("*.y*ml"))
-    if len(found) != 1:
-        command = click.get_current_context().info_name
-        names = ", ".join(map(str, found)) or "none"
-        cure = shlex.join(["kiwari-ci", str(command), str(found[0])]) if found else "or go to the folder above specs"
-        raise click.UsageError(f"name the spec: specs/*.yaml has {names}: {cure}")
-    return found[0]
+    found = [str(path) for path in sorted(Path("specs").glob("*.y*ml"))]
+    if not found:
+        raise click.UsageError("name the spec: specs/*.yaml has none: go to the folder that holds specs/")
+    if len(found) > 1:
+        cure = shlex.join(["kiwari-ci", str(click.get_current_context().info_name), found[0]])
+        raise click.UsageError(f"name the spec: specs/*.yaml has {', '.join(found)}: {cure}")
+    return Path(found[0])
 
 
 def _out(given: Path | None) -> Path:
