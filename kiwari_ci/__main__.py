@@ -1,10 +1,12 @@
 """The way in, for `kiwari-ci` and `python -m kiwari_ci`: Ctrl-C is answered from the first import on."""
 
+import signal
 import sys
 
 
 def main() -> None:
-    """Import the commands and run one."""
+    """Import the commands and run one; SIGTERM is an exit like another, which tidies up."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         from kiwari_ci import cli
 

@@ -80,7 +80,9 @@ def generate(spec: Path | None, out: Path | None, style: str | None, force: bool
     spec, out = _spec(spec), _out(out)
     plan, files = pipeline.build(spec)
     written = tree.write(out, files, plan.project, force)
-    click.echo(_json(vars(written)) if style == "json" else _report(spec, out, written))
+    left = _left(spec, out, plan.project, files)
+    click.echo(_json(vars(written) | {"left": left}) if style == "json" else _report(spec, out, written))
+    _tell_left(out, left)
     return 0
 
 
@@ -102,6 +104,7 @@ def check(spec: Path | None, out: Path | None, style: str | None) -> int:
         click.echo(_annotations(out, differences, cure) if style == "github" else _drift(out, differences, cure))
     else:
         click.echo(f"{out}: {len(files)} files agree with {spec}")
+    _tell_left(out, _left(spec, out, plan.project, files))
     return DRIFT if differences else 0
 
 
@@ -202,6 +205,19 @@ def _report(spec: Path, out: Path, written: tree.Written) -> str:
     rows = [("new", written.new), ("changed", written.changed), ("removed", written.removed)]
     lines = [f"  {word:9}{path}" for word, paths in rows for path in paths]
     return "\n".join([f"{spec} -> {out}", *lines, f"  {len(written.same)} unchanged"])
+
+
+def _left(spec: Path, out: Path, project: str, files: tree.Tree) -> list[str]:
+    from kiwari_ci import leftovers
+
+    return leftovers.left(out, files, project, spec)
+
+
+def _tell_left(out: Path, left: list[str]) -> None:
+    """On standard error: it changes neither what a program reads nor the exit code."""
+    if left:
+        cure = shlex.join(["rm", *(str(out / path) for path in left)])
+        click.echo(f"left of an earlier name, for no spec makes it now: when nothing else does, {cure}", err=True)
 
 
 def _drift(out: Path, differences: list[tree.Difference], cure: str) -> str:

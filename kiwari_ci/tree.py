@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -204,8 +205,8 @@ def _refuse(root: Path, tree: Tree, project: str, force: bool) -> None:
                 f"{path}: {'a folder' if target.is_dir() else 'something that is no file'} is in the way: move it away"
             )
         elif not force and file.marked and _is_foreign(target, file, project):
-            owner = "another project's" if _is_marked(target, "") else "not ours (no marker)"
-            faults.append(f"{path}: {owner}: move it away, or overwrite it with --force")
+            whose = f"of the project {found}" if (found := owner(target)) else "not ours (no marker)"
+            faults.append(f"{path}: {whose}: move it away, or overwrite it with --force")
     if faults:
         raise Refused("\n".join(faults))
 
@@ -222,28 +223,30 @@ def _blocked(root: Path, path: str) -> str:
 
 
 def _is_foreign(target: Path, file: File, project: str) -> bool:
-    return target.is_file() and target.read_bytes() != file.text.encode() and not _is_marked(target, project)
+    return target.is_file() and target.read_bytes() != file.text.encode() and owner(target) != project
 
 
-def _is_marked(path: Path, project: str) -> bool:
-    """Whether the head carries the marker of a project, or of any when the name is empty."""
-    sought = marker(project) if project else marker("").partition(")")[0]
-    return any(sought.encode() in line for line in path.read_bytes()[:1000].splitlines()[:2])
+def owner(path: Path) -> str:
+    """The project whose marker the head of a file carries; empty when there is none."""
+    head = b"\n".join(path.read_bytes()[:1000].splitlines()[:2])
+    found = re.search(re.escape(marker("*")).replace(r"\*", "([a-z0-9-]+)").encode(), head)
+    return found[1].decode() if found else ""
 
 
-def _orphans(root: Path, tree: Tree, project: str) -> list[str]:
-    """Files in our folders that carry this project's marker, and that the tree does not have."""
-    found = []
+def marked(root: Path) -> Iterator[tuple[str, str]]:
+    """Each file in our folders that carries a marker, with its project; no link is followed."""
     for folder in FOLDERS:
         for parent, folders, names in os.walk(root / folder):
             folders.sort()
             for name in sorted(names):
-                path = (Path(parent) / name).relative_to(root).as_posix()
-                full = root / path
-                ours = path not in tree and full.is_file() and not full.is_symlink() and os.access(full, os.R_OK)
-                if ours and _is_marked(full, project):
-                    found.append(path)
-    return found
+                full = Path(parent) / name
+                if full.is_file() and not full.is_symlink() and os.access(full, os.R_OK) and (project := owner(full)):
+                    yield full.relative_to(root).as_posix(), project
+
+
+def _orphans(root: Path, tree: Tree, project: str) -> list[str]:
+    """Files in our folders that carry this project's marker, and that the tree does not have."""
+    return [path for path, found in marked(root) if found == project and path not in tree]
 
 
 def _difference(root: Path, path: str, file: File) -> Difference | None:

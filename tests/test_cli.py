@@ -73,7 +73,7 @@ def test_generate_says_what_it_did() -> None:
 
 def test_generate_in_json() -> None:
     said = json.loads(good(kiwari_ci("generate", "--format", "json")))
-    assert said.keys() == {"new", "changed", "same", "removed"}
+    assert said.keys() == {"new", "changed", "same", "removed", "left"}
     assert "deploy/bin/deploy" in said["new"]
 
 
@@ -85,6 +85,22 @@ def test_a_file_that_is_not_ours_stops_it() -> None:
         "deploy/bin/deploy: not ours (no marker): move it away, or overwrite it with --force",
     ]
     assert "  changed  deploy/bin/deploy" in good(kiwari_ci("generate", "--force"))
+
+
+def test_two_specs_may_share_an_output(here: Path) -> None:
+    text = Path("specs/shop.yaml").read_text()
+    other = text.replace("shop", "store").replace("web", "page")
+    Path("specs/store.yaml").write_text(other)
+    good(kiwari_ci("generate", "specs/shop.yaml"))
+    assert "pipeline-drift.yml: of the project shop: move it" in refused(kiwari_ci("generate", "specs/store.yaml"), 73)
+    good(kiwari_ci("generate", "specs/store.yaml", "--force"))
+    Path("specs/shop.yaml").unlink()
+    said = kiwari_ci("check", "specs/store.yaml")
+    assert said.code == 0 and said.err.endswith("deploy/shop-production/docker-compose.yml\n")
+    assert "rm generated/specs/shop.yaml generated/.github/workflows/web-ci.yml " in said.err
+    assert Path("generated/specs/shop.yaml").exists(), "what is left is never removed"
+    subprocess.run(["bash", "-c", said.err.rpartition(", ")[2]], check=True)
+    assert "left" not in good(kiwari_ci("check", "specs/store.yaml"))
 
 
 def test_a_folder_that_cannot_be_made() -> None:
@@ -107,25 +123,43 @@ def test_interrupted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused(kiwari_ci(command), code=130).strip() == "interrupted"
 
 
-def test_interrupted_by_a_signal() -> None:
-    """A run that waits for another's lock ends with 130 at Ctrl-C, and has written nothing."""
+@pytest.mark.parametrize(("number", "code", "words"), [("INT", 130, "interrupted"), ("TERM", 143, "")])
+def test_interrupted_by_a_signal(number: str, code: int, words: str) -> None:
+    """A run that waits for another's lock ends at Ctrl-C, and has written nothing."""
     Path("out").mkdir()
     lock = os.open("out", os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    listens = ["env", "--default-signal=INT"]  # a shell's background jobs are deaf to it, and so is what they start
+    listens = ["env", f"--default-signal={number}"]  # a shell's background jobs are deaf, and so is what they start
     command = [*listens, sys.executable, "-m", "kiwari_ci", "generate", "--out", "out"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         while not waits(process.pid):
             assert process.poll() is None, "it did not wait"
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(getattr(signal, f"SIG{number}"))
         try:
             _, said = process.communicate(timeout=20)
         finally:
             process.kill()
     os.close(lock)
-    assert (process.returncode, said.strip()) == (130, "interrupted")
+    assert (process.returncode, said.strip()) == (code, words)
     assert list(Path("out").iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["click", "pydantic", "kiwari_ci.tree"])
+def test_interrupted_during_the_imports(module: str) -> None:
+    """A finder in front of all others gets Ctrl-C when the module is asked for."""
+    code = f"""
+import sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Finder())
+from kiwari_ci.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 def waits(pid: int) -> bool:
@@ -248,7 +282,9 @@ def test_a_spec_must_be_named_where_there_is_none(command: str, no_spec: None) -
 @pytest.mark.parametrize("command", COMMANDS[:-1])
 def test_a_spec_must_be_named_where_there_are_several(command: str) -> None:
     shutil.copy(SMALL, "specs/other.yaml")
-    assert "name the spec: specs/*.yaml has specs/other.yaml, specs/shop.yaml" in refused(kiwari_ci(command))
+    words = f"specs/*.yaml has specs/other.yaml, specs/shop.yaml: kiwari-ci {command} specs/other.yaml"
+    assert f"name the spec: {words}" in refused(kiwari_ci(command))
+    assert "the name is empty" in refused(kiwari_ci(command, ""))
 
 
 @pytest.mark.parametrize("command", COMMANDS[:-1])
@@ -287,7 +323,11 @@ def test_no_spec_at_all(command: str, content: bytes | str | None, words: str) -
         ("validate --out x", "No such option"),
         ("validate --format xml", "'xml' is not one of 'text', 'github', 'json'"),
         ("generate a.yaml b.yaml", "Got unexpected extra argument"),
+        ("genrate", "Did you mean 'generate'?"),
+        ("generate --frce", "Did you mean '--force'?"),
         ("generate --out specs/shop.yaml", "is a file"),
+        ("generate --out=", "the name is empty"),
+        ("generate --out= ./a.yaml", "the name is empty"),
         ("schema x", "Got unexpected extra argument"),
     ],
 )
