@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from kiwari_ci import pipeline, texts
 from kiwari_ci.plan import Instance, Plan, Server, ServiceWorkflow, Stack
 from kiwari_ci.problems import Faults
 from kiwari_ci.tree import Tree
-from tests import checkers
+from tests import checkers, shell
 from tests.workflow import Workflow
 
 # Every place where a person writes text: its usual value, and the type whose pattern it must match.
@@ -170,6 +171,8 @@ def test_any_text_is_refused_or_kept(tmp_path: Path, fields: list[str], examples
         else:
             counts["kept"] += 1
             stands_as_planned(plan, tree)
+            built_alike(tree, usual(words["generator"].startswith("git")))
+            assert tree[plan.drift.spec_path].text == path.read_text()
 
     tried()
     assert min(counts.values()) > 30, counts
@@ -224,6 +227,66 @@ def read_by_compose(folder: Path) -> Any:
     return json.loads(checkers.findings(config, [])[0])
 
 
+# No text adds to what is built: the same nodes, the same commands, the same headings as with any other words.
+
+
+@cache
+def usual(from_git: bool) -> Tree:
+    words = {field: value for field, (value, _) in FIELDS.items()}
+    words |= {"generator": "git+https://github.com/example/kiwari-ci@" + 40 * "0"} if from_git else {}
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "shop.yaml")
+        path.write_text(written(data(words)))
+        return pipeline.build(path)[1]
+
+
+def built_alike(tree: Tree, other: Tree) -> None:
+    for (path, file), (there, twin) in zip(tree.items(), other.items(), strict=True):
+        if file.marked:
+            assert built(path, file.text) == built(there, twin.text), (path, there)
+
+
+@cache
+def built(path: str, text: str) -> Any:
+    """What a file is made of, whatever its names: nodes of YAML, commands of a script, blocks and rows of a page."""
+    if path.endswith(".yml"):
+        made = read(text)
+        runs = Workflow(text).runs if "jobs" in made else []
+        return shape(made), [commands(body) for _, step, body in runs if step.get("name") != "Run the tests"]
+    if path.endswith(".md"):
+        assert not shell.broken(script := "\n".join(re.findall(r"^```bash\n(.*?)^```$", text, re.M | re.S)))
+        rows = [len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")]
+        return commands(script), rows, re.findall(r"^(?:#+|```\w*)", text, re.M), text.count("`")
+    return text.count("\n") if path.endswith(".example") else commands(text)
+
+
+def shape(node: Any) -> Any:
+    """A node without its words; of the path filters, only that they are there."""
+    if isinstance(node, dict):
+        return sorted(("paths",) if key == "paths" else (str(type(value)), shape(value)) for key, value in node.items())
+    return [shape(item) for item in node] if isinstance(node, list) else type(node).__name__
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "more"),
+    [
+        ("a.yml", "a: b\n", "c: d\n"),
+        ("a.yml", "jobs: {a: {steps: [{run: echo x}]}}\n", "b: c\n"),
+        ("a.md", "# A\n\n| a |\n", "| b |\n"),
+        ("a.md", "# A\n\n", "## B\n"),
+        ("a.md", "```bash\necho a\n```\n", "```bash\ntouch x\n```\n"),
+        ("deploy", "echo a\n", "$(touch x)\n"),
+        ("a.env.example", "A='b'\n", "B='c'\n"),
+    ],
+)
+def test_what_is_added_is_seen(path: str, text: str, more: str) -> None:
+    assert built(path, text) != built(path, text + more)
+
+
+def commands(script: str) -> list[str]:
+    return sorted(shell.commands(script))
+
+
 # What stands in the output, read back.
 
 
@@ -246,6 +309,19 @@ def stands_as_planned(plan: Plan, tree: Tree) -> None:
         compose_file(stack, tree)
     for server in plan.servers:
         database_server(server, tree)
+    runbook(plan, tree["deploy/RUNBOOK.md"].text)
+
+
+def runbook(plan: Plan, text: str) -> None:
+    """The rows that a person copies from."""
+    for host in plan.hosts:
+        for setting in (host.address, host.user):
+            assert f"\n| `{setting.name}` | {setting.kind} | " in text
+        for instance in host.public:
+            row = f"| `{instance.domain}` | `http` `{instance.container}` `{instance.port}` | Force SSL, HTTP/2 |"
+            assert row in text and f"| `{instance.domain}` | A | address of {host.name} |" in text
+    for each in plan.served:
+        assert f"\n| {each.service} | {each.port} | `{each.health_path}` | {each.health_status} |\n" in text
 
 
 def service_workflow(workflow: ServiceWorkflow, tree: Tree) -> None:
