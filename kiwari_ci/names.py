@@ -60,8 +60,9 @@ def _one_of(source: Source, loc: Loc, name: str | None, table: str, known: list[
     """A name must be known; one that is left out must be the only one there is."""
     if name is None:
         if len(known) != 1:
+            cure = f"{loc[-1]}: {' or '.join(known)}" if known else f"{table}: {{NAME: {{}}}}"
             words = f"{dotted(loc[:-1])} must name `{loc[-1]}`: `{table}` has {len(known)}"
-            yield at_key(source, loc, "missing-key", words, f"{loc[-1]}: {' or '.join(known)}")
+            yield at_key(source, loc, "missing-key", words, cure)
     elif name not in known:
         place = at_key if loc in source.keys and loc[-1] == name else at_value
         yield place(source, loc, "unknown-name", f"{dotted(loc)}: no `{name}` in {table}", closest(name, known))

@@ -35,6 +35,7 @@ _SCALARS: list[tuple[re.Pattern[str], Callable[[str], Any]]] = [
     (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
     (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
 ]
+_KEY = re.compile(r"\s*[\w-]+")
 _MAYBE_NOT_TEXT = frozenset("~nNtTfF+-.0123456789")
 _CURES = {  # the first part that the parser's words have
     "mapping values are not allowed": "text with `: ` in it needs quotes",
@@ -284,6 +285,8 @@ class _Reader:
             mark = above or mark  # what began above has no end, and the end of the file tells nobody where
         here = self.span(mark.line, mark.column, mark.column + 1) if mark else None
         cure = next((cure for part, cure in _CURES.items() if part in f"{words} {context}"), LOOK)
+        if here and "mapping values" in words and _KEY.fullmatch(self.source.lines[here.line - 1][: here.column - 1]):
+            cure = "begin this line in the column of the keys that it belongs to"
         if here and self.source.at(here) == "\t":
             words, cure = "a tab where YAML wants blanks", "indent with blanks"
         elif context:

@@ -1,12 +1,15 @@
 """A write that is interrupted or impossible: all of it is there or nothing, and the next run mends what a kill left."""
 
 import errno
+import fcntl
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +21,8 @@ import pytest
 from kiwari_ci import tree
 from kiwari_ci.tree import File, Refused, Torn, write
 from tests.trees import CI, MARK, NOTES, SCRIPT, TREE, kinds, put, state, true
+
+SMALL = Path(__file__).parent / "cases/ok/minimal/spec.yaml"
 
 
 @pytest.fixture
@@ -284,3 +289,50 @@ def test_an_immutable_file_stops_all_of_it(root: Path) -> None:
 
 def contents(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+# The whole program.
+
+
+@pytest.mark.parametrize(("number", "code", "words"), [("INT", 130, "interrupted"), ("TERM", 143, "")])
+def test_interrupted_by_a_signal(number: str, code: int, words: str, tmp_path: Path) -> None:
+    """A run that waits for another's lock ends at Ctrl-C, and has written nothing."""
+    (out := tmp_path / "out").mkdir()
+    lock = os.open(out, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    listens = ["env", f"--default-signal={number}"]  # a shell's background jobs are deaf, and so is what they start
+    command = [*listens, sys.executable, "-m", "kiwari_ci", "generate", str(SMALL), "--out", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not waits(process.pid):
+            assert process.poll() is None, "it did not wait"
+            time.sleep(0.02)
+        process.send_signal(getattr(signal, f"SIG{number}"))
+        try:
+            _, said = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    os.close(lock)
+    assert (process.returncode, said.strip()) == (code, words)
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["click", "pydantic", "kiwari_ci.tree"])
+def test_interrupted_during_the_imports(module: str) -> None:
+    """A finder in front of all others gets Ctrl-C when the module is asked for."""
+    code = f"""
+import sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Finder())
+from kiwari_ci.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def waits(pid: int) -> bool:
+    locks = Path("/proc/locks").read_text()
+    return bool(re.search(rf"-> FLOCK .* {pid} ", locks))

@@ -1,15 +1,12 @@
 """The commands from outside: words, exit codes, formats; never a traceback for what a user did."""
 
-import fcntl
 import json
 import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +100,17 @@ def test_two_specs_may_share_an_output(here: Path) -> None:
     assert "left" not in good(kiwari_ci("check", "specs/store.yaml"))
 
 
+def test_a_files_name_reaches_no_terminal_as_it_is() -> None:
+    good(kiwari_ci("generate"))
+    text = Path("generated/deploy/RUNBOOK.md").read_bytes()
+    for name in (b"generated/deploy/\x1b[31mred", b"generated/deploy/\xff\n", b"generated/deploy/other"):
+        Path(os.fsdecode(name)).write_bytes(text.replace(b"(shop)", b"(store)") if b"other" in name else text)
+    said = kiwari_ci("check", "--format", "text")
+    assert "no longer in the spec: deploy/\ufffd[31mred\n" in said.out
+    said = kiwari_ci("generate")
+    assert said.code == 0 and said.out.count("  removed  deploy/\ufffd") == 2 and "\x1b" not in said.out + said.err
+
+
 def test_a_folder_that_cannot_be_made() -> None:
     Path("file").write_text("")
     assert "file/out: Not a directory" in refused(kiwari_ci("generate", "--out", "file/out"), code=73)
@@ -121,50 +129,6 @@ def test_interrupted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pipeline, "build", interrupt)
     assert refused(kiwari_ci(command), code=130).strip() == "interrupted"
-
-
-@pytest.mark.parametrize(("number", "code", "words"), [("INT", 130, "interrupted"), ("TERM", 143, "")])
-def test_interrupted_by_a_signal(number: str, code: int, words: str) -> None:
-    """A run that waits for another's lock ends at Ctrl-C, and has written nothing."""
-    Path("out").mkdir()
-    lock = os.open("out", os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    listens = ["env", f"--default-signal={number}"]  # a shell's background jobs are deaf, and so is what they start
-    command = [*listens, sys.executable, "-m", "kiwari_ci", "generate", "--out", "out"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        while not waits(process.pid):
-            assert process.poll() is None, "it did not wait"
-            time.sleep(0.02)
-        process.send_signal(getattr(signal, f"SIG{number}"))
-        try:
-            _, said = process.communicate(timeout=20)
-        finally:
-            process.kill()
-    os.close(lock)
-    assert (process.returncode, said.strip()) == (code, words)
-    assert list(Path("out").iterdir()) == []
-
-
-@pytest.mark.parametrize("module", ["click", "pydantic", "kiwari_ci.tree"])
-def test_interrupted_during_the_imports(module: str) -> None:
-    """A finder in front of all others gets Ctrl-C when the module is asked for."""
-    code = f"""
-import sys
-class Finder:
-    def find_spec(self, name, *_):
-        if name == {module!r}:
-            raise KeyboardInterrupt
-sys.meta_path.insert(0, Finder())
-from kiwari_ci.__main__ import main
-main()
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
-
-
-def waits(pid: int) -> bool:
-    locks = Path("/proc/locks").read_text()
-    return bool(re.search(rf"-> FLOCK .* {pid} ", locks))
 
 
 # check

@@ -1,6 +1,5 @@
 """Any text in any field of a spec is refused at its place, or stands in the output as the plan has it."""
 
-import io
 import json
 import re
 import shlex
@@ -11,17 +10,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from kiwari_ci import pipeline, texts
 from kiwari_ci.plan import Instance, Plan, Server, ServiceWorkflow, Stack
 from kiwari_ci.problems import Faults
 from kiwari_ci.tree import Tree
-from tests import checkers, shell
-from tests.workflow import Workflow
+from tests import checkers
+from tests.built import built, built_alike, read, syntax
 
 # Every place where a person writes text: its usual value, and the type whose pattern it must match.
 FIELDS: dict[str, tuple[str, Any]] = {
@@ -227,9 +224,6 @@ def read_by_compose(folder: Path) -> Any:
     return json.loads(checkers.findings(config, [])[0])
 
 
-# No text adds to what is built: the same nodes, the same commands, the same headings as with any other words.
-
-
 @cache
 def usual(from_git: bool) -> Tree:
     words = {field: value for field, (value, _) in FIELDS.items()}
@@ -238,33 +232,6 @@ def usual(from_git: bool) -> Tree:
         path = Path(folder, "shop.yaml")
         path.write_text(written(data(words)))
         return pipeline.build(path)[1]
-
-
-def built_alike(tree: Tree, other: Tree) -> None:
-    for (path, file), (there, twin) in zip(tree.items(), other.items(), strict=True):
-        if file.marked:
-            assert built(path, file.text) == built(there, twin.text), (path, there)
-
-
-@cache
-def built(path: str, text: str) -> Any:
-    """What a file is made of, whatever its names: nodes of YAML, commands of a script, blocks and rows of a page."""
-    if path.endswith(".yml"):
-        made = read(text)
-        runs = Workflow(text).runs if "jobs" in made else []
-        return shape(made), [commands(body) for _, step, body in runs if step.get("name") != "Run the tests"]
-    if path.endswith(".md"):
-        assert not shell.broken(script := "\n".join(re.findall(r"^```bash\n(.*?)^```$", text, re.M | re.S)))
-        rows = [len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")]
-        return commands(script), rows, re.findall(r"^(?:#+|```\w*)", text, re.M), text.count("`")
-    return text.count("\n") if path.endswith(".example") else commands(text)
-
-
-def shape(node: Any) -> Any:
-    """A node without its words; of the path filters, only that they are there."""
-    if isinstance(node, dict):
-        return sorted(("paths",) if key == "paths" else (str(type(value)), shape(value)) for key, value in node.items())
-    return [shape(item) for item in node] if isinstance(node, list) else type(node).__name__
 
 
 @pytest.mark.parametrize(
@@ -281,10 +248,6 @@ def shape(node: Any) -> Any:
 )
 def test_what_is_added_is_seen(path: str, text: str, more: str) -> None:
     assert built(path, text) != built(path, text + more)
-
-
-def commands(script: str) -> list[str]:
-    return sorted(shell.commands(script))
 
 
 # What stands in the output, read back.
@@ -392,25 +355,3 @@ def env_file(text: str) -> dict[str, str]:
 
 def jobs(text: str) -> Any:
     return read(text)["jobs"]
-
-
-@cache
-def read(text: str) -> Any:
-    """The document, on which a reader of YAML 1.1 and one of 1.2 agree; each `run` body is a script."""
-    modern = YAML(typ="safe", pure=True)
-    modern.version = (1, 2)
-    made = modern.load(io.StringIO(text))
-    old = yaml.safe_load(text)
-    assert {("on" if key is True else key): value for key, value in old.items()} == made
-    for where, step, body in Workflow(text).runs if "jobs" in made else ():
-        if step.get("name") != "Run the tests":
-            assert "${{" not in body, where
-            syntax(body)
-    return made
-
-
-@cache
-def syntax(body: str) -> None:
-    """`bash -n` has nothing to say."""
-    done = subprocess.run(["bash", "-n"], input=body.encode(), capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
