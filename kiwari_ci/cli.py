@@ -203,7 +203,7 @@ def _print_problems(found: Iterable[problems.Problem], style: str | None, err: b
 
 def _report(spec: Path, out: Path, written: tree.Written) -> str:
     rows = [("new", written.new), ("changed", written.changed), ("removed", written.removed)]
-    lines = [f"  {word:9}{_harmless(path)}" for word, paths in rows for path in paths]
+    lines = [f"  {word:9}{problems.harmless(path)}" for word, paths in rows for path in paths]
     return "\n".join([f"{spec} -> {out}", *lines, f"  {len(written.same)} unchanged"])
 
 
@@ -216,13 +216,13 @@ def _left(spec: Path, out: Path, project: str, files: tree.Tree) -> list[str]:
 def _tell_left(out: Path, left: list[str]) -> None:
     """On standard error: it changes neither what a program reads nor the exit code."""
     if left:
-        cure = _harmless(shlex.join(["rm", *(str(out / path) for path in left)]))
+        cure = problems.harmless(shlex.join(["rm", *(str(out / path) for path in left)]))
         click.echo(f"left of an earlier name, for no spec makes it now: when nothing else does, {cure}", err=True)
 
 
 def _drift(out: Path, differences: list[tree.Difference], cure: str) -> str:
     """All diffs first: the list and the cure are what a reader sees last."""
-    names = [f"  {WORDS[difference.kind]}: {_harmless(difference.path)}" for difference in differences]
+    names = [f"  {WORDS[difference.kind]}: {problems.harmless(difference.path)}" for difference in differences]
     count = "1 file does" if len(differences) == 1 else f"{len(differences)} files do"
     summary = f"{out}: {count} not agree with the spec"
     return "\n".join([*(difference.diff for difference in differences), summary, *names, f"cure: {cure}"])
@@ -234,11 +234,6 @@ def _annotations(out: Path, differences: list[tree.Difference], cure: str) -> st
         for difference in differences
     ]
     return _drift(out, differences, cure) + "\n" + problems.as_github(found)
-
-
-def _harmless(name: str) -> str:
-    """A file's name as a terminal may see it: who made the file chose it."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in name)
 
 
 def _lists(value: Any) -> Any:

@@ -121,7 +121,8 @@ def _content(path: Path) -> bytes:
     except PermissionError:
         _refuse(path, "no-file", "this file may not be read", hint=f"look at it with: ls -l {path.as_posix()}")
     except (OSError, ValueError) as error:
-        _refuse(path, "no-file", f"cannot be read: {getattr(error, 'strerror', None) or error}")
+        words = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        _refuse(path, "no-file", words, hint="name the spec, or go to the folder that it is in")
     if len(content) > LARGEST:
         _refuse(path, "too-large", f"more than {LARGEST:,} bytes", hint="name the spec: this file is none")
     return content

@@ -241,7 +241,7 @@ def test_a_signal_at_any_move_waits_for_the_last(root: Path, number: signal.Sign
     try:
         for steps in range(8):
             with pytest.MonkeyPatch.context() as patch:
-                after(patch, steps, lambda: os.kill(os.getpid(), number))
+                after(patch, steps, lambda: signal.pthread_kill(threading.get_ident(), number))
                 with pytest.raises(KeyboardInterrupt):
                     write(root, LATER, "shop")
                 assert contents(root).keys() == LATER.keys() and not kinds(root, LATER)
