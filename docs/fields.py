@@ -189,7 +189,7 @@ writes the pipeline that follows from it. This is the smallest that works; every
 ```yaml
 {smallest}```
 
-- `kiwari-ci validate` points at every fault at once, and gives advice; [messages](messages.md) has an example of each.
+- `kiwari-ci validate` points at every fault at once, and gives advice: [an example of each](../failures.md).
 - `kiwari-ci show` prints what follows from a spec: every name and default decided.
 - Editors complete and check a spec as it is typed when its first line names the schema:
   `# yaml-language-server: $schema=kiwari-ci.schema.json`, with what `kiwari-ci schema` prints beside it.

@@ -4,27 +4,18 @@
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from click.testing import CliRunner
 
-from docs import examples, fields, trial
+from docs import examples, failures, fields, trial
 from kiwari_ci import cli
 
 ROOT = Path(__file__).parents[1]
-PROBLEM = re.compile(r"^(?=\S+\.yaml:.* \[[a-z-]+\]$)", re.MULTILINE)
 
 COMMANDS = """# Commands
 
 What `--help` prints, and the exit codes of all commands.
-"""
-
-MESSAGES = """# Messages
-
-What is wrong with a spec comes out all at once: its place, what is wrong, the rule's name in brackets, the line, and a
-hint where there is one. Advice never fails anything. An example of each rule; beside them there are `no-file` (the spec
-cannot be read), `too-large` (it has more than a million bytes) and `drift` (a generated file is not what it should be).
 """
 
 
@@ -33,7 +24,7 @@ def pages() -> dict[str, str]:
     return {
         "docs/reference/spec.md": fields.page(ROOT),
         "docs/reference/commands.md": _commands(),
-        "docs/reference/messages.md": _messages(),
+        "docs/failures.md": failures.page(),
         "docs/trial.md": trial.page(ROOT),
         "specs/kiwari-ci.schema.json": _kiwari_ci("schema"),
     }
@@ -57,23 +48,6 @@ def _kiwari_ci(*words: str) -> str:
     given = list(filter(None, words))
     said = CliRunner().invoke(cli.commands, given, prog_name="kiwari-ci", terminal_width=80, catch_exceptions=False)
     return said.output
-
-
-def _messages() -> str:
-    """An example of each rule: the cases of tests hold the exact words of every message."""
-    examples_by_rule: dict[str, str] = {}
-    for _, rule, text in sorted(_problems()):
-        examples_by_rule.setdefault(rule, text)
-    parts = [f"## {rule}\n\n```text\n{text}```\n" for rule, text in sorted(examples_by_rule.items())]
-    return "\n".join([MESSAGES, *parts])
-
-
-def _problems() -> Iterator[tuple[bool, str, str]]:
-    """Each problem in the cases' order, with its rule; first those whose case has the rule's name."""
-    for file in sorted(ROOT.glob("tests/cases/*/*.out")):
-        for text in PROBLEM.split(file.read_text())[1:]:
-            rule = text.partition("\n")[0].rpartition("[")[2].rstrip("]")
-            yield not file.stem.startswith(rule), rule, text
 
 
 def main() -> None:

@@ -1,5 +1,20 @@
-"""Lets `python -m kiwari_ci` do what `kiwari-ci` does."""
+"""The way in, for `kiwari-ci` and `python -m kiwari_ci`: Ctrl-C is answered from the first import on."""
 
-from kiwari_ci.cli import main
+import signal
+import sys
 
-main()
+
+def main() -> None:
+    """Import the commands and run one; SIGTERM is an exit like another, which tidies up."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        from kiwari_ci import cli
+
+        cli.main()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

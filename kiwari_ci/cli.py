@@ -17,10 +17,21 @@ from kiwari_ci import __version__, pipeline, problems, tree
 DRIFT, BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 1, 2, 70, 73, 130
 WORDS = {"missing": "missing", "changed": "stale or edited by hand", "orphaned": "no longer in the spec"}
 
-spec_argument = click.argument("spec", required=False, type=click.Path(path_type=Path))
+
+class Named(click.Path):
+    """A path that has a name: an empty one, of a variable that is not set, would be this folder."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """Refuse the empty name."""
+        if not str(value).strip():
+            self.fail("the name is empty: leave it out, or write . for this folder", parameter, context)
+        return super().convert(value, parameter, context)
+
+
+spec_argument = click.argument("spec", required=False, type=Named(path_type=Path))
 out_option = click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Named(path_type=Path, file_okay=False),
     help="Root of the output. Default: this folder where it holds a generated pipeline, else generated/.",
 )
 format_option = click.option(
@@ -42,7 +53,7 @@ def told(command: Callable[..., int]) -> Callable[..., None]:
             _print_problems(faults.problems, options.get("style"), err=True)
             sys.exit(BAD_SPEC)
         except tree.Refused as reason:
-            click.echo(f"nothing was changed:\n{reason}", err=True)
+            click.echo(f"{reason.title}\n{reason}", err=True)
             sys.exit(CANNOT_WRITE)
 
     return run
@@ -69,7 +80,9 @@ def generate(spec: Path | None, out: Path | None, style: str | None, force: bool
     spec, out = _spec(spec), _out(out)
     plan, files = pipeline.build(spec)
     written = tree.write(out, files, plan.project, force)
-    click.echo(_json(vars(written)) if style == "json" else _report(spec, out, written))
+    left = _left(spec, out, plan.project, files)
+    click.echo(_json(vars(written) | {"left": left}) if style == "json" else _report(spec, out, written))
+    _tell_left(out, left)
     return 0
 
 
@@ -91,6 +104,7 @@ def check(spec: Path | None, out: Path | None, style: str | None) -> int:
         click.echo(_annotations(out, differences, cure) if style == "github" else _drift(out, differences, cure))
     else:
         click.echo(f"{out}: {len(files)} files agree with {spec}")
+    _tell_left(out, _left(spec, out, plan.project, files))
     return DRIFT if differences else 0
 
 
@@ -157,11 +171,13 @@ def main() -> NoReturn:
 def _spec(given: Path | None) -> Path:
     if given:
         return given
-    found = sorted(Path("specs").glob("*.y*ml"))
-    if len(found) != 1:
-        names = ", ".join(map(str, found)) or "none"
-        raise click.UsageError(f"name the spec: specs/*.yaml has {names}")
-    return found[0]
+    found = [str(path) for path in sorted(Path("specs").glob("*.y*ml"))]
+    if not found:
+        raise click.UsageError("name the spec: specs/*.yaml has none: go to the folder that holds specs/")
+    if len(found) > 1:
+        cure = shlex.join(["kiwari-ci", str(click.get_current_context().info_name), found[0]])
+        raise click.UsageError(f"name the spec: specs/*.yaml has {', '.join(found)}: {cure}")
+    return Path(found[0])
 
 
 def _out(given: Path | None) -> Path:
@@ -187,13 +203,26 @@ def _print_problems(found: Iterable[problems.Problem], style: str | None, err: b
 
 def _report(spec: Path, out: Path, written: tree.Written) -> str:
     rows = [("new", written.new), ("changed", written.changed), ("removed", written.removed)]
-    lines = [f"  {word:9}{path}" for word, paths in rows for path in paths]
+    lines = [f"  {word:9}{problems.harmless(path)}" for word, paths in rows for path in paths]
     return "\n".join([f"{spec} -> {out}", *lines, f"  {len(written.same)} unchanged"])
+
+
+def _left(spec: Path, out: Path, project: str, files: tree.Tree) -> list[str]:
+    from kiwari_ci import leftovers
+
+    return leftovers.left(out, files, project, spec)
+
+
+def _tell_left(out: Path, left: list[str]) -> None:
+    """On standard error: it changes neither what a program reads nor the exit code."""
+    if left:
+        cure = problems.harmless(shlex.join(["rm", *(str(out / path) for path in left)]))
+        click.echo(f"left of an earlier name, for no spec makes it now: when nothing else does, {cure}", err=True)
 
 
 def _drift(out: Path, differences: list[tree.Difference], cure: str) -> str:
     """All diffs first: the list and the cure are what a reader sees last."""
-    names = [f"  {WORDS[difference.kind]}: {difference.path}" for difference in differences]
+    names = [f"  {WORDS[difference.kind]}: {problems.harmless(difference.path)}" for difference in differences]
     count = "1 file does" if len(differences) == 1 else f"{len(differences)} files do"
     summary = f"{out}: {count} not agree with the spec"
     return "\n".join([*(difference.diff for difference in differences), summary, *names, f"cure: {cure}"])

@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator
 
 from kiwari_ci import derive
+from kiwari_ci.cures import closest
 from kiwari_ci.problems import Problem
 from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Spec
-from kiwari_ci.validation import at_key, at_value, closest, dotted
+from kiwari_ci.validation import at_key, at_value, dotted
 
 _STEP_VARIABLES = {"DIGEST", "SEQUENCE", "COMPOSE"}  # of a deploy step, beside its settings
 _RUNNER_VARIABLE = (  # bash's, or the runner's
@@ -22,7 +23,7 @@ Found = Iterator[Problem]
 
 def of_spec(source: Source, given: Spec) -> list[Problem]:
     """Faults in the names of a spec whose types are right."""
-    found = [check(source, given) for check in (_clashes, _reserved, _lengths, _settings)]
+    found = [check(source, given) for check in (_clashes, _twice, _reserved, _lengths, _settings)]
     return [problem for problems in found for problem in problems]
 
 
@@ -59,8 +60,9 @@ def _one_of(source: Source, loc: Loc, name: str | None, table: str, known: list[
     """A name must be known; one that is left out must be the only one there is."""
     if name is None:
         if len(known) != 1:
+            cure = f"{loc[-1]}: {' or '.join(known)}" if known else f"{table}: {{NAME: {{}}}}"
             words = f"{dotted(loc[:-1])} must name `{loc[-1]}`: `{table}` has {len(known)}"
-            yield at_key(source, loc, "missing-key", words, f"{loc[-1]}: {' or '.join(known)}")
+            yield at_key(source, loc, "missing-key", words, cure)
     elif name not in known:
         place = at_key if loc in source.keys and loc[-1] == name else at_value
         yield place(source, loc, "unknown-name", f"{dotted(loc)}: no `{name}` in {table}", closest(name, known))
@@ -109,6 +111,17 @@ def _clashes(source: Source, given: Spec) -> Found:
             yield from claim((*here, "database", "name"), owner, "database", server, database)
             yield from claim((*here, "database", "user"), owner, "role", server, role)
             yield from claim((*here, "database", "password"), owner, "password key", server, variable)
+
+
+def _twice(source: Source, given: Spec) -> Found:
+    """An environment holds a service once."""
+    for name, place in given.environments.items():
+        held = place.services or []
+        for index, service in enumerate(held):
+            if service in held[:index]:
+                loc: Loc = ("environments", name, "services", index)
+                message = f"{dotted(loc)}: `{service}` stands in this list twice"
+                yield at_value(source, loc, "duplicate", message, "leave out one of the two")
 
 
 def _reserved(source: Source, given: Spec) -> Found:

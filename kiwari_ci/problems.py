@@ -56,8 +56,13 @@ def as_json(problems: Iterable[Problem]) -> str:
     return json.dumps([asdict(problem) for problem in problems], indent=2, ensure_ascii=False)
 
 
+def harmless(name: str) -> str:
+    """A file's name as a terminal may see it: who made the file chose it."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in name)
+
+
 def _text(problem: Problem) -> str:
-    place = ":".join(str(part) for part in (problem.path, problem.line, problem.column) if part)
+    place = ":".join(str(part) for part in (harmless(problem.path), problem.line, problem.column) if part)
     word = "advice: " if problem.severity == "advice" else ""
     lines = [f"{place}: {word}{problem.message} [{problem.rule}]"]
     if problem.excerpt.strip():

@@ -221,7 +221,8 @@ def _filters(source: Source, given: Spec) -> Found:
         paths = derive.paths_of(given, service)
         faults = globs.faults(paths)
         for index, reason in faults or _swallowed(paths):
-            yield at_value(source, (*loc, index), "filter", f"{dotted((*loc, index))}: {reason}")
+            words, _, cure = reason.rpartition(": ")
+            yield at_value(source, (*loc, index), "filter", f"{dotted((*loc, index))}: {words}", cure)
         filters = list(derive.filters_of(given, service))
         for path in filters if not faults else ():
             if path not in paths and not globs.included(filters, path):
@@ -232,7 +233,7 @@ def _filters(source: Source, given: Spec) -> Found:
 def _swallowed(paths: list[str]) -> list[tuple[int, str]]:
     """Exclusions that leave nothing of an inclusion."""
     return [
-        (index, f"`{exclusion}` excludes all that `{path}` includes")
+        (index, f"`{exclusion}` excludes all that `{path}` includes: leave out one of the two")
         for index, exclusion in enumerate(paths)
         for path in paths
         if exclusion.endswith("**") and not path.startswith("!") and path.startswith(exclusion[1:].removesuffix("**"))

@@ -35,6 +35,7 @@ _SCALARS: list[tuple[re.Pattern[str], Callable[[str], Any]]] = [
     (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
     (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
 ]
+_KEY = re.compile(r"\s*[\w-]+")
 _MAYBE_NOT_TEXT = frozenset("~nNtTfF+-.0123456789")
 _CURES = {  # the first part that the parser's words have
     "mapping values are not allowed": "text with `: ` in it needs quotes",
@@ -42,8 +43,8 @@ _CURES = {  # the first part that the parser's words have
     "unexpected end of stream": "a quote is opened here or above, and never closed",
     "parsing a quoted scalar": "`\\` starts an escape in double quotes: single quotes have none",
     "expected ':'": "a key ends with `:` and a blank",
-    "expected": "look at the indentation, the quotes and the brackets from here upwards",
 }
+LOOK = "look at the indentation, the quotes and the brackets from here upwards"
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,11 @@ def _text(path: Path) -> str:
         text, offset = "", error.start
     if offset < 0:
         return _normal(text)
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        _refuse(path, "not-text", "UTF-16, not UTF-8", 1, 1, "save it as UTF-8")
     before = _normal(content[:offset].decode(errors="replace")).split("\n")
     words = f"not UTF-8 text: byte {content[offset]:#04x} at offset {offset}"
-    _refuse(path, "not-text", words, len(before), len(before[-1]) + 1, "a spec is text in UTF-8: save it as such")
+    _refuse(path, "not-text", words, len(before), len(before[-1]) + 1, "save it as text in UTF-8")
 
 
 def _normal(text: str) -> str:
@@ -118,9 +121,10 @@ def _content(path: Path) -> bytes:
     except PermissionError:
         _refuse(path, "no-file", "this file may not be read", hint=f"look at it with: ls -l {path.as_posix()}")
     except (OSError, ValueError) as error:
-        _refuse(path, "no-file", f"cannot be read: {getattr(error, 'strerror', None) or error}")
+        words = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        _refuse(path, "no-file", words, hint="name the spec, or go to the folder that it is in")
     if len(content) > LARGEST:
-        _refuse(path, "too-large", f"more than {LARGEST:,} bytes: this is no spec")
+        _refuse(path, "too-large", f"more than {LARGEST:,} bytes", hint="name the spec: this file is none")
     return content
 
 
@@ -148,10 +152,13 @@ class _Reader:
         return replace(self.source, data=data)
 
     def characters(self) -> None:
+        cure = "leave it out; between double quotes it may stand as an escape"
         for number, line in enumerate(self.source.lines, 1):
             for found in _CONTROL.finditer(line):
                 code = f"U+{ord(found[0]):04X}"
-                self.fault("control-character", f"{code} has no place in a spec", Place(number, found.start() + 1, 1))
+                self.fault(
+                    "control-character", f"{code} has no place in a spec", Place(number, found.start() + 1, 1), cure
+                )
         self.stop_at(0)
 
     def document(self) -> Any:
@@ -165,7 +172,10 @@ class _Reader:
             self.fault("directive", "a line that starts with `%` is not read", self.place(start), "leave it out")
         data = self.node(top, ())
         if not isinstance(top, yaml.MappingStartEvent):
-            self.fault("not-a-mapping", "a spec is a mapping of keys to values", self.source.values[()])
+            words = "a spec is a mapping of keys to values"
+            self.fault(
+                "not-a-mapping", words, self.source.values[()], "begin with `project:`, without a `-` or a quote"
+            )
         next(self.events)
         if isinstance(second := next(self.events), yaml.DocumentStartEvent):
             words = "a second document starts here, and a spec is one"
@@ -209,13 +219,15 @@ class _Reader:
         here = self.place(event)
         self.plain(event, here)
         if not isinstance(event, yaml.ScalarEvent):
-            self.fault("key-not-text", "a key is text, not a list, a mapping or an alias", here)
+            self.fault(
+                "key-not-text", "a key is text, not a list, a mapping or an alias", here, "write a name before the `:`"
+            )
             self.skip(event)
             return f"{here.line}:{here.column}"
         if event.value == "<<" and event.implicit[0]:
             self.fault("merge-key", "merge keys are not read", here, "write out what it would bring")
         elif not isinstance(value := self.scalar(event, here), str):
-            cure = "put quotes around it" if event.value else ""
+            cure = "put quotes around it" if event.value else "write a name before the `:`"
             self.fault("key-not-text", f"a key is text, and this is {_kind(value)}", here, cure)
         return str(event.value)
 
@@ -230,7 +242,9 @@ class _Reader:
 
     def depth(self, levels: int, here: Place) -> None:
         if levels > DEEPEST:
-            self.fault("too-deep", f"more than {DEEPEST} levels: this is no spec", here)
+            self.fault(
+                "too-deep", f"more than {DEEPEST} levels", here, "look for a bracket too many: no spec is that deep"
+            )
             self.stop_at(0)
 
     def scalar(self, event: Any, here: Place) -> Any:
@@ -271,7 +285,9 @@ class _Reader:
         if context.startswith("while scanning") or (mark and not self.source.text[mark.index :].strip()):
             mark = above or mark  # what began above has no end, and the end of the file tells nobody where
         here = self.span(mark.line, mark.column, mark.column + 1) if mark else None
-        cure = next((cure for part, cure in _CURES.items() if part in f"{words} {context}"), "")
+        cure = next((cure for part, cure in _CURES.items() if part in f"{words} {context}"), LOOK)
+        if here and "mapping values" in words and _KEY.fullmatch(self.source.lines[here.line - 1][: here.column - 1]):
+            cure = "begin this line in the column of the keys that it belongs to"
         if here and self.source.at(here) == "\t":
             words, cure = "a tab where YAML wants blanks", "indent with blanks"
         elif context:

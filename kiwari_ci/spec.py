@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kiwari_ci import __version__
@@ -210,12 +210,23 @@ class Health(Model):
     )
 
 
+def _true(value: object) -> object:
+    """Literal alone takes 1 for true."""
+    if value is True:
+        return value
+    raise PydanticCustomError("text", "expected {expected}", {"expected": "`true`", "pattern": "true"})
+
+
 class EnvValue(OneOf):
     """The value of an environment variable: plain text, a secret, or derived from the spec."""
 
     shorthand = "value"
-    value: Maybe[PlainText] = Field(None, description="Plain text, the same everywhere: `LOG_LEVEL: info`.")
-    secret: Maybe[Literal[True]] = Field(
+    value: Maybe[PlainText] = Field(
+        None,
+        description="Plain text, the same everywhere: `LOG_LEVEL: info`; "
+        "what needs a `'` is filled in on the host, as a secret is.",
+    )
+    secret: Maybe[Annotated[Literal[True], BeforeValidator(_true)]] = Field(
         None, description="`true`: filled in on the host; the example of the env file says `change-me`."
     )
     database: Maybe[Literal["url", "host", "port", "name", "user"]] = Field(
@@ -307,7 +318,10 @@ class Spec(Model):
     """A whole spec."""
 
     project: Project = Field(description="What the spec is about.")
-    generator: Generator = Field(f"kiwari-ci=={__version__}", description="How the drift check installs this tool.")
+    generator: Generator = Field(
+        f"kiwari-ci=={__version__}",
+        description="How the drift check installs this tool; default: this version, as a release.",
+    )
     registry: Registry = Field(Registry(), description="Where images are kept.")
     hosts: dict[Word, Host] = Field(min_length=1, description="Servers, by name.")
     databases: dict[Word, DatabaseServer] = Field({}, description="PostgreSQL servers, by name.")

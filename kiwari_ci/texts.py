@@ -27,7 +27,7 @@ class Text:
     def _checked(self, value: str) -> str:
         if re.fullmatch(self.pattern, value):
             return value
-        raise PydanticCustomError("text", "expected {expected}", {"expected": self.expected})
+        raise PydanticCustomError("text", "expected {expected}", {"expected": self.expected, "pattern": self.pattern})
 
 
 class Written:
@@ -45,7 +45,10 @@ Maybe = Annotated[T | None, Written()]
 
 Word = Annotated[
     str,
-    Text(r"(?=.{1,63}$)[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case letters, digits and single hyphens, a letter first"),
+    Text(
+        r"(?=.{1,63}$)[a-z][a-z0-9]*(-[a-z0-9]+)*",
+        "lower-case letters, digits and single hyphens, a letter first, at most 63",
+    ),
 ]
 Label = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a runner's label such as ubuntu-24.04")]
 Repository = Annotated[
@@ -66,7 +69,12 @@ ImageName = Annotated[
         "an image's name: lower-case letters, digits, and . _ - / between them",
     ),
 ]
-ImageTag = Annotated[str, Text(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", "an image's tag")]
+ImageTag = Annotated[
+    str,
+    Text(
+        r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", "an image's tag: letters, digits, and . _ - after the first, at most 128"
+    ),
+]
 ImageReference = Annotated[
     str,
     Text(

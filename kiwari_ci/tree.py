@@ -1,10 +1,13 @@
 """The generated files: written, and compared with what is there. The only module that touches the output folder."""
 
+import errno
 import fcntl
 import os
+import re
 import shutil
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from difflib import unified_diff
 from pathlib import Path
@@ -12,6 +15,16 @@ from typing import Literal
 
 STAGING = ".kiwari-ci-staging"
 FOLDERS = (".github/workflows", "deploy")
+CURES = {
+    errno.ENOSPC: "free some space, and run it again",
+    errno.EDQUOT: "free some space, and run it again",
+    errno.EROFS: "name a folder that can be written: --out",
+    errno.EACCES: "mend its owner or its mode, or name another folder: --out",
+    errno.EPERM: "mend its owner or its attributes (lsattr), or name another folder: --out",
+    errno.ENOTDIR: "name another folder: --out",
+    errno.EEXIST: "name another folder: --out",
+    errno.ENAMETOOLONG: "name another folder: --out",
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,14 @@ class Written:
 class Refused(Exception):  # noqa: N818 - a sentence for the user, not an error of ours
     """The output folder cannot be read or written, and why; nothing was changed."""
 
+    title = "nothing was changed:"
+
+
+class Torn(Refused):
+    """A write that the disk refused in its middle, and its undoing, too."""
+
+    title = "some files are new, and others are not:"
+
 
 def marker(project: str) -> str:
     """The sentence in the head of each generated file; it names neither path nor version, so no clone changes it."""
@@ -70,15 +91,20 @@ def compare(root: Path, tree: Tree, project: str) -> list[Difference]:
 
 
 def write(root: Path, tree: Tree, project: str, force: bool = False) -> Written:
-    """Make the tree true under `root`: all is staged first, then renamed; orphans that carry our marker go.
+    """Make the tree true under `root`, all of it or nothing; orphans that carry our marker go.
 
     Raises Refused when a file of somebody else is in the way (unless `force`) or the disk refuses.
     """
     with _told(root):
-        root.mkdir(parents=True, exist_ok=True)
-        with _locked(root):
-            _refuse(root, tree, project, force)
-            return _write(root, tree, project)
+        missing = [folder for folder in (root, *root.parents) if not folder.exists()]
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with _locked(root):
+                _refuse(root, tree, project, force)
+                return _write(root, tree, project)
+        except BaseException:
+            _remove_if_empty(missing)
+            raise
 
 
 def _write(root: Path, tree: Tree, project: str) -> Written:
@@ -86,25 +112,71 @@ def _write(root: Path, tree: Tree, project: str) -> Written:
     shutil.rmtree(staging, ignore_errors=True)  # what a killed run left
     if staging.is_symlink():
         staging.unlink()  # nothing is written through a link
-    staged: list[tuple[Path, str]] = []
+    changes: list[tuple[Path | None, Path]] = []
     try:
         for index, (path, file) in enumerate(tree.items()):
             if not _difference(root, path, file):
                 done.same.append(path)
                 continue
             (done.changed if (root / path).is_file() else done.new).append(path)
-            staged.append((_stage(staging / str(index), root / path, file), path))
-        for _, path in staged:
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-        for source, path in staged:
-            source.replace(root / path)
+            changes.append((_stage(staging / str(index), root / path, file), root / path))
+        done.removed += _orphans(root, tree, project)
+        changes += [(None, root / path) for path in done.removed]
+        with _unbroken():
+            _swap(staging, changes)
+            for path in done.removed:
+                _remove_empty_parents(root, path)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    for path in _orphans(root, tree, project):
-        (root / path).unlink()
-        _remove_empty_parents(root, path)
-        done.removed.append(path)
     return done
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """Ctrl-C and its like wait for the end of what is only renames."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _swap(staging: Path, changes: list[tuple[Path | None, Path]]) -> None:
+    """Put each staged file in its place, and take away what has none; on a refusal all is as it was."""
+    undo: list[tuple[Path | None, Path]] = []
+    made: list[Path] = []
+    try:
+        for index, (source, target) in enumerate(changes):
+            made += [folder for folder in target.parents if not folder.exists()]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            kept = _kept(target, staging / f"{index}.old") if os.path.lexists(target) else None
+            if source:
+                source.replace(target)
+            else:
+                target.unlink()
+            undo.append((kept, target))
+    except OSError as error:
+        with _told(target, Torn):
+            for kept, target in reversed(undo):
+                kept.replace(target) if kept else target.unlink()
+            _remove_if_empty(made)
+        raise error
+
+
+def _kept(target: Path, place: Path) -> Path:
+    """The file itself under a second name, where the file system has such names; else a copy."""
+    place.parent.mkdir(exist_ok=True)
+    try:
+        place.hardlink_to(target) if not target.is_symlink() else shutil.copy2(target, place, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(target, place, follow_symlinks=False)
+    return place
+
+
+def _remove_if_empty(folders: list[Path]) -> None:
+    for folder in sorted(set(folders), reverse=True):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _stage(place: Path, target: Path, file: File) -> Path:
@@ -129,10 +201,12 @@ def _refuse(root: Path, tree: Tree, project: str, force: bool) -> None:
         if reason := _blocked(root, path):
             faults.append(reason)
         elif target.exists() and not target.is_file():
-            faults.append(f"{path}: {'a folder' if target.is_dir() else 'something that is no file'} is in the way")
+            faults.append(
+                f"{path}: {'a folder' if target.is_dir() else 'something that is no file'} is in the way: move it away"
+            )
         elif not force and file.marked and _is_foreign(target, file, project):
-            owner = "another project's" if _is_marked(target, "") else "not ours (no marker)"
-            faults.append(f"{path}: {owner}: move it away, or overwrite it with --force")
+            whose = f"of the project {found}" if (found := owner(target)) else "not ours (no marker)"
+            faults.append(f"{path}: {whose}: move it away, or overwrite it with --force")
     if faults:
         raise Refused("\n".join(faults))
 
@@ -142,35 +216,37 @@ def _blocked(root: Path, path: str) -> str:
     for parent in list(Path(path).parents)[:-1]:
         place = root / parent
         if place.is_symlink() and not place.resolve().is_relative_to(root.resolve()):
-            return f"{path}: {parent} is a link that leads out of {root}"
+            return f"{path}: {parent} is a link that leads out of {root}: remove the link"
         if os.path.lexists(place) and not place.is_dir():
-            return f"{path}: {parent} is no folder"
+            return f"{path}: {parent} is no folder: move it away"
     return ""
 
 
 def _is_foreign(target: Path, file: File, project: str) -> bool:
-    return target.is_file() and target.read_bytes() != file.text.encode() and not _is_marked(target, project)
+    return target.is_file() and target.read_bytes() != file.text.encode() and owner(target) != project
 
 
-def _is_marked(path: Path, project: str) -> bool:
-    """Whether the head carries the marker of a project, or of any when the name is empty."""
-    sought = marker(project) if project else marker("").partition(")")[0]
-    return any(sought.encode() in line for line in path.read_bytes()[:1000].splitlines()[:2])
+def owner(path: Path) -> str:
+    """The project whose marker the head of a file carries; empty when there is none."""
+    head = b"\n".join(path.read_bytes()[:1000].splitlines()[:2])
+    found = re.search(re.escape(marker("*")).replace(r"\*", "([a-z0-9-]+)").encode(), head)
+    return found[1].decode() if found else ""
 
 
-def _orphans(root: Path, tree: Tree, project: str) -> list[str]:
-    """Files in our folders that carry this project's marker, and that the tree does not have."""
-    found = []
+def marked(root: Path) -> Iterator[tuple[str, str]]:
+    """Each file in our folders that carries a marker, with its project; no link is followed."""
     for folder in FOLDERS:
         for parent, folders, names in os.walk(root / folder):
             folders.sort()
             for name in sorted(names):
-                path = (Path(parent) / name).relative_to(root).as_posix()
-                full = root / path
-                ours = path not in tree and full.is_file() and not full.is_symlink() and os.access(full, os.R_OK)
-                if ours and _is_marked(full, project):
-                    found.append(path)
-    return found
+                full = Path(parent) / name
+                if full.is_file() and not full.is_symlink() and os.access(full, os.R_OK) and (project := owner(full)):
+                    yield full.relative_to(root).as_posix(), project
+
+
+def _orphans(root: Path, tree: Tree, project: str) -> list[str]:
+    """Files in our folders that carry this project's marker, and that the tree does not have."""
+    return [path for path, found in marked(root) if found == project and path not in tree]
 
 
 def _difference(root: Path, path: str, file: File) -> Difference | None:
@@ -210,12 +286,13 @@ def _remove_empty_parents(root: Path, path: str) -> None:
 
 
 @contextmanager
-def _told(root: Path) -> Iterator[None]:
+def _told(root: Path, kind: type[Refused] = Refused) -> Iterator[None]:
     """What the disk refuses, in words."""
     try:
         yield
     except OSError as error:
-        raise Refused(f"{error.filename or root}: {error.strerror or error}") from error
+        cure = CURES.get(error.errno or 0, "mend that, and run it again")
+        raise kind(f"{error.filename or root}: {error.strerror or error}: {cure}") from error
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """Plain data → Spec: pydantic's errors, told in our words and at their place."""
 
-import difflib
+import re
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from kiwari_ci import cures
 from kiwari_ci.problems import Problem
 from kiwari_ci.source import Loc, Place, Source
 from kiwari_ci.spec import Spec
@@ -23,6 +24,7 @@ EXPECTED = {
     "greater_than_equal": "{ge} or more",
     "less_than_equal": "{le} or less",
     "too_short": "at least one item",
+    "one_of": "exactly one of {names}",
 }
 LONGEST = 60  # characters of a value in a message
 
@@ -53,12 +55,6 @@ def dotted(loc: Loc) -> str:
     return words.removeprefix(".") or "the spec"
 
 
-def closest(word: str, known: list[str]) -> str:
-    """A hint: the known word that was probably meant, or all of them."""
-    found = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean `{found[0]}`?" if found else "known here: " + ", ".join(f"`{name}`" for name in known)
-
-
 def _at(source: Source, place: Any, rule: str, message: str, hint: str, **more: Any) -> Problem:
     if place is None:
         return Problem(rule, message, source.path, 1, 1, hint=hint, **more)
@@ -71,18 +67,18 @@ def _problem(source: Source, error: dict[str, Any]) -> Problem:
     written = _written(source, loc)
     where = dotted(written)
     if kind == "extra_forbidden":
-        hint = closest(str(loc[-1]), _fields(written[:-1]))
+        hint = cures.closest(str(loc[-1]), _fields(written[:-1]))
         return at_key(source, written, "unknown-key", f"unknown key `{loc[-1]}` in {dotted(written[:-1])}", hint)
     if kind == "missing":
         return at_key(source, written, "missing-key", f"{where} lacks `{loc[-1]}`", _description(written, str(loc[-1])))
-    if kind not in EXPECTED:
-        return at_value(source, written, "value", f"{where}: {error['msg']}")
     is_key = loc[-1:] == ("[key]",)
-    met = _met((source.keys if is_key else source.values)[written], source, error["input"])
-    words = f"{where}: expected {EXPECTED[kind].format(**error.get('ctx', {}))}, met {met}"
+    place = (source.keys if is_key else source.values)[written]
+    expected = EXPECTED[kind].format(**error.get("ctx", {})).replace("'", "`" if kind == "literal_error" else "'")
+    words = f"{where}: expected {expected}, met {_met(place, source, error['input'])}"
     point = at_key if is_key else at_value
     rule = "type" if kind.endswith("_type") else "value"
-    return point(source, written, rule, words, _cure(kind, error["input"], met))
+    hint = _cure(error, source.at(place)) or _about(written[:-1] if is_key else loc if kind == "text" else written)
+    return point(source, written, rule, words, hint)
 
 
 def _written(source: Source, loc: Loc) -> Loc:
@@ -123,6 +119,8 @@ def _met(place: Place, source: Source, value: Any) -> str:
     """A value in words: what was written, when that is short."""
     if value is None:
         return "nothing"
+    if isinstance(value, dict) and 1 < len(value) < 6:
+        return " and ".join(f"`{key}`" for key in value)
     if isinstance(value, dict | list):
         kind = "mapping" if isinstance(value, dict) else "list"
         return f"a {kind}" if value else f"an empty {kind}"
@@ -132,11 +130,20 @@ def _met(place: Place, source: Source, value: Any) -> str:
     return f"`{written[:LONGEST]}…`" if len(written) > LONGEST else f"`{written}`"
 
 
-def _cure(kind: str, value: Any, met: str) -> str:
-    if kind == "string_type" and isinstance(value, int | float):
-        return f'put it in quotes: "{met[1:-1]}"'
-    if kind == "int_type" and isinstance(value, str) and value.isdecimal():
-        return f"leave out the quotes: {value}"
-    if kind == "list_type" and isinstance(value, str):
-        return f"put it in brackets: [{met[1:-1]}]"
-    return ""
+def _cure(error: dict[str, Any], written: str) -> str:
+    """What was probably meant by a value."""
+    kind, value = error["type"], error["input"]
+    if kind == "literal_error" and isinstance(value, str):
+        return cures.closest(value, re.findall(r"'([^']*)'", error["ctx"]["expected"]))
+    if kind == "text" and isinstance(value, str):
+        return cures.of_text(value, error["ctx"]["pattern"])
+    return cures.of_type(kind, value, written)
+
+
+def _about(loc: Loc) -> str:
+    """What a field is, and what it takes, for whom nothing nearer can be said."""
+    named = [index for index, part in enumerate(loc) if _description(loc[:index], str(part))]
+    words = _description(loc[: named[-1]], str(loc[named[-1]])) if named else ""
+    model = _model_at(loc)
+    takes = ", ".join(f"`{name}`" for name in model.model_fields) if model else ""
+    return "; ".join(filter(None, (takes and f"{dotted(loc)} takes {takes}", words)))

@@ -35,6 +35,11 @@ def commands(body: str) -> set[str]:
     return {_name(command) for command in _all(_parse(body), "command")}
 
 
+def broken(body: str) -> bool:
+    """Is there a place that is no bash?"""
+    return _parse(body).has_error
+
+
 def text(node: Node) -> str:
     """The source of a node."""
     return (node.text or b"").decode()

@@ -2,10 +2,14 @@
 
 ok/NAME/spec.yaml -> ok/NAME/expected/: its first line says which behaviour, its second which files show it.
 err/NAME.yaml -> err/NAME.out: what `validate` prints of a spec with faults; advice/: of one that is sound.
+commands/NAME.sh -> commands/NAME.out: lines of a shell with what they print, beside a small spec.
 """
 
 import ast
 import re
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import Any
 import pytest
 
 from kiwari_ci import pipeline
+from kiwari_ci.problems import Faults
 from kiwari_ci.tree import Tree
 from tests.command import kiwari_ci
 
@@ -21,11 +26,11 @@ CASES = Path(__file__).parent / "cases"
 PACKAGE = Path(pipeline.__file__).parent
 OK = sorted(CASES.glob("ok/*/spec.yaml"))
 ERR = sorted(CASES.glob("err/*.yaml"))
+COMMANDS = sorted(CASES.glob("commands/*.sh"))
 ADVICE = sorted(CASES.glob("advice/*.yaml"))
 
 REPORTERS = {"fault", "_refuse", "at_key", "at_value", "place", "Problem"}
 RULE = re.compile(r"[a-z]+(-[a-z]+)+|[a-z]{3,}")
-NOT_IN_A_FILE = {"no-file", "too-large"}  # test_cli.py has them
 DRIFT = {"drift"}  # said of generated files
 
 
@@ -56,6 +61,34 @@ def test_advice(spec: Path, snapshot: Any, monkeypatch: pytest.MonkeyPatch) -> N
     snapshot.assert_match(said.out, f"{spec.stem}.out")
 
 
+@pytest.mark.parametrize("case", COMMANDS, ids=lambda case: case.stem)
+def test_commands(case: Path, snapshot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    (tmp_path / "specs").mkdir()
+    shutil.copy(CASES / "ok/minimal/spec.yaml", "specs/shop.yaml")
+    lines = case.read_text().splitlines()
+    snapshot.snapshot_dir = case.parent
+    snapshot.assert_match(
+        "".join(f"$ {line}\n{printed(line, last=line is lines[-1])}" for line in lines), f"{case.stem}.out"
+    )
+
+
+def printed(line: str, last: bool) -> str:
+    """What a line of a shell prints; of our own command only the last does, without a second Python."""
+    command, *rest = line.split(" | ")
+    if not command.startswith("kiwari-ci "):
+        return subprocess.run(["bash", "-c", line], check=True, capture_output=True, text=True).stdout
+    said = kiwari_ci(*(word.replace("$OUT", "") for word in shlex.split(command)[1:]))
+    if not last:
+        return ""
+    return tail(said.out + said.err, int(rest[0].removeprefix("tail -n ")) if rest else None)
+
+
+def tail(text: str, count: int | None) -> str:
+    return "".join(text.splitlines(keepends=True)[-count if count else None :])
+
+
 def test_no_expectation_without_a_spec() -> None:
     assert {out.stem for out in CASES.glob("err/*.out")} <= {spec.stem for spec in ERR}
     assert {out.parent.name for out in CASES.glob("ok/*/expected")} == {spec.parent.name for spec in OK}
@@ -65,7 +98,16 @@ def test_every_rule_has_a_case() -> None:
     """Each name in brackets that the code can print stands in an .out file, and the other way round."""
     shown = {rule for out in CASES.glob("*/*.out") for rule in re.findall(r" \[([a-z-]+)\]$", out.read_text(), re.M)}
     known = {rule for file in PACKAGE.glob("*.py") for rule in rules_in(ast.parse(file.read_text()))} - DRIFT
-    assert shown == known - NOT_IN_A_FILE
+    assert shown == known
+
+
+@pytest.mark.parametrize("spec", [*ERR, *ADVICE], ids=lambda spec: spec.stem)
+def test_every_problem_has_a_cure(spec: Path) -> None:
+    try:
+        found = pipeline.decide(spec).advice
+    except Faults as faults:
+        found = faults.problems
+    assert found and all(problem.hint for problem in found)
 
 
 def patterns(spec: Path) -> list[str]:

@@ -1,15 +1,12 @@
 """The commands from outside: words, exit codes, formats; never a traceback for what a user did."""
 
-import fcntl
 import json
 import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,7 +70,7 @@ def test_generate_says_what_it_did() -> None:
 
 def test_generate_in_json() -> None:
     said = json.loads(good(kiwari_ci("generate", "--format", "json")))
-    assert said.keys() == {"new", "changed", "same", "removed"}
+    assert said.keys() == {"new", "changed", "same", "removed", "left"}
     assert "deploy/bin/deploy" in said["new"]
 
 
@@ -85,6 +82,33 @@ def test_a_file_that_is_not_ours_stops_it() -> None:
         "deploy/bin/deploy: not ours (no marker): move it away, or overwrite it with --force",
     ]
     assert "  changed  deploy/bin/deploy" in good(kiwari_ci("generate", "--force"))
+
+
+def test_two_specs_may_share_an_output(here: Path) -> None:
+    text = Path("specs/shop.yaml").read_text()
+    other = text.replace("shop", "store").replace("web", "page")
+    Path("specs/store.yaml").write_text(other)
+    good(kiwari_ci("generate", "specs/shop.yaml"))
+    assert "pipeline-drift.yml: of the project shop: move it" in refused(kiwari_ci("generate", "specs/store.yaml"), 73)
+    good(kiwari_ci("generate", "specs/store.yaml", "--force"))
+    Path("specs/shop.yaml").unlink()
+    said = kiwari_ci("check", "specs/store.yaml")
+    assert said.code == 0 and said.err.endswith("deploy/shop-production/docker-compose.yml\n")
+    assert "rm generated/specs/shop.yaml generated/.github/workflows/web-ci.yml " in said.err
+    assert Path("generated/specs/shop.yaml").exists(), "what is left is never removed"
+    subprocess.run(["bash", "-c", said.err.rpartition(", ")[2]], check=True)
+    assert "left" not in good(kiwari_ci("check", "specs/store.yaml"))
+
+
+def test_a_files_name_reaches_no_terminal_as_it_is() -> None:
+    good(kiwari_ci("generate"))
+    text = Path("generated/deploy/RUNBOOK.md").read_bytes()
+    for name in (b"generated/deploy/\x1b[31mred", b"generated/deploy/\xff\n", b"generated/deploy/other"):
+        Path(os.fsdecode(name)).write_bytes(text.replace(b"(shop)", b"(store)") if b"other" in name else text)
+    said = kiwari_ci("check", "--format", "text")
+    assert "no longer in the spec: deploy/\ufffd[31mred\n" in said.out
+    said = kiwari_ci("generate")
+    assert said.code == 0 and said.out.count("  removed  deploy/\ufffd") == 2 and "\x1b" not in said.out + said.err
 
 
 def test_a_folder_that_cannot_be_made() -> None:
@@ -105,32 +129,6 @@ def test_interrupted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pipeline, "build", interrupt)
     assert refused(kiwari_ci(command), code=130).strip() == "interrupted"
-
-
-def test_interrupted_by_a_signal() -> None:
-    """A run that waits for another's lock ends with 130 at Ctrl-C, and has written nothing."""
-    Path("out").mkdir()
-    lock = os.open("out", os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    listens = ["env", "--default-signal=INT"]  # a shell's background jobs are deaf to it, and so is what they start
-    command = [*listens, sys.executable, "-m", "kiwari_ci", "generate", "--out", "out"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        while not waits(process.pid):
-            assert process.poll() is None, "it did not wait"
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        try:
-            _, said = process.communicate(timeout=20)
-        finally:
-            process.kill()
-    os.close(lock)
-    assert (process.returncode, said.strip()) == (130, "interrupted")
-    assert list(Path("out").iterdir()) == []
-
-
-def waits(pid: int) -> bool:
-    locks = Path("/proc/locks").read_text()
-    return bool(re.search(rf"-> FLOCK .* {pid} ", locks))
 
 
 # check
@@ -248,7 +246,9 @@ def test_a_spec_must_be_named_where_there_is_none(command: str, no_spec: None) -
 @pytest.mark.parametrize("command", COMMANDS[:-1])
 def test_a_spec_must_be_named_where_there_are_several(command: str) -> None:
     shutil.copy(SMALL, "specs/other.yaml")
-    assert "name the spec: specs/*.yaml has specs/other.yaml, specs/shop.yaml" in refused(kiwari_ci(command))
+    words = f"specs/*.yaml has specs/other.yaml, specs/shop.yaml: kiwari-ci {command} specs/other.yaml"
+    assert f"name the spec: {words}" in refused(kiwari_ci(command))
+    assert "the name is empty" in refused(kiwari_ci(command, ""))
 
 
 @pytest.mark.parametrize("command", COMMANDS[:-1])
@@ -260,12 +260,15 @@ def test_a_spec_must_be_named_where_there_are_several(command: str) -> None:
         (b"", "spec.yaml: nothing is in this file [empty]\nhint: a spec starts with `project:`\n"),
         (
             b"\x7fELF\0\xff",
-            "spec.yaml:1:6: not UTF-8 text: byte 0xff at offset 5 [not-text]\n"
-            "hint: a spec is text in UTF-8: save it as such\n",
+            "spec.yaml:1:6: not UTF-8 text: byte 0xff at offset 5 [not-text]\nhint: save it as text in UTF-8\n",
         ),
-        (b"#" * 1_000_001, "spec.yaml: more than 1,000,000 bytes: this is no spec [too-large]\n"),
+        ("a: 1\n".encode("utf-16"), "spec.yaml:1:1: UTF-16, not UTF-8 [not-text]\nhint: save it as UTF-8\n"),
+        (
+            b"#" * 2_000_000,
+            "spec.yaml: more than 1,000,000 bytes [too-large]\nhint: name the spec: this file is none\n",
+        ),
     ],
-    ids=["missing", "folder", "empty", "binary", "huge"],
+    ids=["missing", "folder", "empty", "binary", "utf-16", "huge"],
 )
 def test_no_spec_at_all(command: str, content: bytes | str | None, words: str) -> None:
     if isinstance(content, bytes):
@@ -284,7 +287,11 @@ def test_no_spec_at_all(command: str, content: bytes | str | None, words: str) -
         ("validate --out x", "No such option"),
         ("validate --format xml", "'xml' is not one of 'text', 'github', 'json'"),
         ("generate a.yaml b.yaml", "Got unexpected extra argument"),
+        ("genrate", "Did you mean 'generate'?"),
+        ("generate --frce", "Did you mean '--force'?"),
         ("generate --out specs/shop.yaml", "is a file"),
+        ("generate --out=", "the name is empty"),
+        ("generate --out= ./a.yaml", "the name is empty"),
         ("schema x", "Got unexpected extra argument"),
     ],
 )

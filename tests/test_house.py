@@ -21,13 +21,14 @@ FLOORS = [
     {"__main__"},
     {"cli"},
     {"pipeline"},
-    {"advice", "names", "render", "resolve", "rules", "source", "validation"},
+    {"advice", "leftovers", "names", "render", "resolve", "rules", "source", "validation"},
     {"derive"},
-    {"globs", "pins", "plan", "problems", "quoting", "spec", "texts", "tree"},
+    {"cures", "globs", "pins", "plan", "problems", "quoting", "spec", "texts", "tree"},
     {"__init__"},
 ]
 NEIGHBOURS = {
     "advice": {"source", "validation"},
+    "leftovers": {"source"},
     "names": {"source", "validation"},
     "rules": {"names", "source", "validation"},
     "spec": {"texts"},

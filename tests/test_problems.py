@@ -36,6 +36,13 @@ def test_text_of_a_whole_file_and_of_advice() -> None:
     assert as_text([]) == as_github([]) == ""
 
 
+def test_a_files_name_reaches_no_terminal_as_it_is() -> None:
+    assert (
+        as_text([Problem("file-name", "odd", "\x1b[31m\udcff\n.yaml")])
+        == "\ufffd[31m\ufffd\ufffd.yaml: odd [file-name]"
+    )
+
+
 def unescaped(annotation: str) -> tuple[str, dict[str, str], str]:
     """What GitHub's runner reads (actions/runner, ActionCommand.cs): command, properties, message."""
     found = re.fullmatch(r"::(\w+) (.*?)::(.*)", annotation)

@@ -1,26 +1,24 @@
 """Any text in any field of a spec is refused at its place, or stands in the output as the plan has it."""
 
-import io
 import json
 import re
 import shlex
 import subprocess
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from kiwari_ci import pipeline, texts
 from kiwari_ci.plan import Instance, Plan, Server, ServiceWorkflow, Stack
 from kiwari_ci.problems import Faults
 from kiwari_ci.tree import Tree
 from tests import checkers
-from tests.workflow import Workflow
+from tests.built import built, built_alike, read, syntax
 
 # Every place where a person writes text: its usual value, and the type whose pattern it must match.
 FIELDS: dict[str, tuple[str, Any]] = {
@@ -170,6 +168,8 @@ def test_any_text_is_refused_or_kept(tmp_path: Path, fields: list[str], examples
         else:
             counts["kept"] += 1
             stands_as_planned(plan, tree)
+            built_alike(tree, usual(words["generator"].startswith("git")))
+            assert tree[plan.drift.spec_path].text == path.read_text()
 
     tried()
     assert min(counts.values()) > 30, counts
@@ -224,6 +224,32 @@ def read_by_compose(folder: Path) -> Any:
     return json.loads(checkers.findings(config, [])[0])
 
 
+@cache
+def usual(from_git: bool) -> Tree:
+    words = {field: value for field, (value, _) in FIELDS.items()}
+    words |= {"generator": "git+https://github.com/example/kiwari-ci@" + 40 * "0"} if from_git else {}
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "shop.yaml")
+        path.write_text(written(data(words)))
+        return pipeline.build(path)[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "more"),
+    [
+        ("a.yml", "a: b\n", "c: d\n"),
+        ("a.yml", "jobs: {a: {steps: [{run: echo x}]}}\n", "b: c\n"),
+        ("a.md", "# A\n\n| a |\n", "| b |\n"),
+        ("a.md", "# A\n\n", "## B\n"),
+        ("a.md", "```bash\necho a\n```\n", "```bash\ntouch x\n```\n"),
+        ("deploy", "echo a\n", "$(touch x)\n"),
+        ("a.env.example", "A='b'\n", "B='c'\n"),
+    ],
+)
+def test_what_is_added_is_seen(path: str, text: str, more: str) -> None:
+    assert built(path, text) != built(path, text + more)
+
+
 # What stands in the output, read back.
 
 
@@ -246,6 +272,19 @@ def stands_as_planned(plan: Plan, tree: Tree) -> None:
         compose_file(stack, tree)
     for server in plan.servers:
         database_server(server, tree)
+    runbook(plan, tree["deploy/RUNBOOK.md"].text)
+
+
+def runbook(plan: Plan, text: str) -> None:
+    """The rows that a person copies from."""
+    for host in plan.hosts:
+        for setting in (host.address, host.user):
+            assert f"\n| `{setting.name}` | {setting.kind} | " in text
+        for instance in host.public:
+            row = f"| `{instance.domain}` | `http` `{instance.container}` `{instance.port}` | Force SSL, HTTP/2 |"
+            assert row in text and f"| `{instance.domain}` | A | address of {host.name} |" in text
+    for each in plan.served:
+        assert f"\n| {each.service} | {each.port} | `{each.health_path}` | {each.health_status} |\n" in text
 
 
 def service_workflow(workflow: ServiceWorkflow, tree: Tree) -> None:
@@ -316,25 +355,3 @@ def env_file(text: str) -> dict[str, str]:
 
 def jobs(text: str) -> Any:
     return read(text)["jobs"]
-
-
-@cache
-def read(text: str) -> Any:
-    """The document, on which a reader of YAML 1.1 and one of 1.2 agree; each `run` body is a script."""
-    modern = YAML(typ="safe", pure=True)
-    modern.version = (1, 2)
-    made = modern.load(io.StringIO(text))
-    old = yaml.safe_load(text)
-    assert {("on" if key is True else key): value for key, value in old.items()} == made
-    for where, step, body in Workflow(text).runs if "jobs" in made else ():
-        if step.get("name") != "Run the tests":
-            assert "${{" not in body, where
-            syntax(body)
-    return made
-
-
-@cache
-def syntax(body: str) -> None:
-    """`bash -n` has nothing to say."""
-    done = subprocess.run(["bash", "-n"], input=body.encode(), capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()

@@ -1,32 +1,14 @@
-"""Writing and comparing: what is ours is kept true, what is not ours stays, and a broken run breaks nothing."""
+"""Writing and comparing: what is ours is kept true, and what is not ours stays."""
 
-import errno
 import os
-import signal
 import stat
 import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kiwari_ci import tree
-from kiwari_ci.tree import File, Refused, Tree, compare, marker, write
-
-MARK = f"# {marker('shop')}\n"
-CI, SCRIPT, NOTES = ".github/workflows/web-ci.yml", "deploy/bin/deploy", "deploy/RUNBOOK.md"
-SPEC = "specs/shop.yaml"
-TREE: Tree = {
-    SPEC: File("project: shop\n", marked=False),
-    CI: File(f"{MARK}on: push\n"),
-    SCRIPT: File(f"#!/bin/sh\n{MARK}exit 0\n", executable=True),
-    NOTES: File(f"<!-- {marker('shop')} -->\n# Runbook\n"),
-}
+from kiwari_ci.tree import File, Refused, compare, marker, write
+from tests.trees import CI, MARK, NOTES, SCRIPT, SPEC, TREE, kinds, put, state, true
 
 
 @pytest.fixture
@@ -34,33 +16,6 @@ def root(tmp_path: Path) -> Path:
     """A root that holds the tree."""
     write(tmp_path / "out", TREE, "shop")
     return tmp_path / "out"
-
-
-def put(path: Path, content: str, mode: int = 0o644) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    path.chmod(mode)
-    return path
-
-
-def state(root: Path) -> dict[str, Any]:
-    """Everything there is: contents, modes, links, times."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        facts = path.lstat()
-        content = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None
-        found[str(path.relative_to(root))] = (stat.filemode(facts.st_mode), facts.st_mtime_ns, facts.st_ino, content)
-    return found
-
-
-def kinds(root: Path, wanted: Tree = TREE) -> dict[str, str]:
-    return {difference.path: difference.kind for difference in compare(root, wanted, "shop")}
-
-
-def true(root: Path) -> bool:
-    """The tree is there, to the byte and the mode, and nothing else."""
-    files = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
-    return not kinds(root) and files.keys() == TREE.keys()
 
 
 # What a write does.
@@ -159,7 +114,7 @@ def test_a_file_that_is_not_ours_is_overwritten_only_by_force(tmp_path: Path, co
     put(tmp_path / CI, content)
     put(tmp_path / NOTES, "mine, too\n")
     before = state(tmp_path)
-    owner = "another project's" if "other" in content else "not ours (no marker)"
+    owner = "of the project other" if "other" in content else "not ours (no marker)"
     with pytest.raises(Refused) as raised:
         write(tmp_path, TREE, "shop")
     assert str(raised.value).splitlines() == [
@@ -258,148 +213,6 @@ def test_a_root_that_is_a_file(tmp_path: Path) -> None:
     put(tmp_path / "out", "")
     with pytest.raises(Refused):
         write(tmp_path / "out", TREE, "shop")
-
-
-# What can break in the middle.
-
-
-@contextmanager
-def small_disk(place: Path, size: str, options: str = "") -> Iterator[None]:
-    """A file system of a few pages; it needs root, and is skipped loudly (in CI failed) where it cannot be mounted."""
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", str(place)]
-    done = subprocess.run(mount, capture_output=True, text=True)
-    if done.returncode:
-        words = f"NOT TESTED: a tmpfs cannot be mounted here: {done.stderr.strip()}"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(words)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
-def test_a_full_disk_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    with small_disk(disk, "64k"):
-        write(disk, TREE, "shop")
-        large = {path: replace(file, text=file.text + "#" * 30_000) for path, file in TREE.items()}
-        before = state(disk)
-        with pytest.raises(Refused, match="No space left on device"):
-            write(disk, large, "shop")
-        assert state(disk) == before
-        assert true(disk)
-
-
-def test_a_read_only_disk_is_told(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    with small_disk(disk, "64k"):
-        write(disk, TREE, "shop")
-        (disk / CI).write_text(f"{MARK}old\n")
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        with pytest.raises(Refused, match="Read-only file system"):
-            write(disk, TREE, "shop")
-        assert kinds(disk) == {CI: "changed"}
-
-
-def test_a_true_tree_needs_no_right_to_write(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    with small_disk(disk, "64k"):
-        write(disk, TREE, "shop")
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        assert write(disk, TREE, "shop").same == list(TREE)
-
-
-def test_what_the_system_refuses_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (root / CI).write_text(f"{MARK}old\n")
-
-    def refuse(self: Path, target: Path) -> None:
-        raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(target))
-
-    monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(Refused, match=r"web-ci\.yml: Operation not permitted"):
-        write(root, TREE, "shop")
-    assert not (root / tree.STAGING).exists()
-    monkeypatch.undo()
-    write(root, TREE, "shop")
-    assert true(root)
-
-
-KILLED = f"""
-import os, signal, sys
-from pathlib import Path
-from kiwari_ci import tree
-from kiwari_ci.tree import File
-TREE = {TREE!r}
-steps = int(sys.argv[2])
-def counted(function):
-    def run(*words, **more):
-        global steps
-        steps -= 1
-        if steps < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*words, **more)
-    return run
-Path.replace, Path.unlink, Path.chmod = map(counted, (Path.replace, Path.unlink, Path.chmod))
-tree.write(Path(sys.argv[1]), TREE, "shop")
-"""
-
-
-def test_what_a_kill_leaves_the_next_run_mends(root: Path) -> None:
-    """Killed before each step: every file is whole, old or new, and a second run ends well."""
-    killed = 0
-    for steps in range(12):
-        old = {path: f"{file.text}# old\n" for path, file in TREE.items()}
-        for path, text in old.items():
-            put(root / path, text)
-        put(root / "deploy/orphan.yml", MARK)
-        done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(steps)], cwd=Path(__file__).parents[1])
-        killed += done.returncode == -signal.SIGKILL
-        for path, text in old.items():
-            assert (root / path).read_text() in (text, TREE[path].text)
-        write(root, TREE, "shop")
-        assert true(root)
-    assert 0 < killed < 12, "it was killed too late, or always too early"
-
-
-def test_what_was_staged_before_is_not_used(root: Path) -> None:
-    put(root / tree.STAGING / "1", "half a fi", 0o600)
-    (root / CI).unlink()
-    write(root, TREE, "shop")
-    assert true(root) and stat.S_IMODE((root / CI).stat().st_mode) == 0o644
-
-
-def test_a_linked_staging_folder_is_not_followed(root: Path, tmp_path: Path) -> None:
-    outside = put(tmp_path / "outside/1", "mine\n")
-    (root / tree.STAGING).symlink_to(outside.parent)
-    (root / CI).unlink()
-    write(root, TREE, "shop")
-    assert true(root) and outside.read_text() == "mine\n"
-
-
-def test_two_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each sees a finished tree, so one of them writes and the other has nothing to do."""
-    inside: list[int] = []
-    most = [0]
-    plain: Callable[..., Any] = tree._write
-
-    def watched(*words: Any) -> Any:
-        inside.append(1)
-        most[0] = max(most[0], len(inside))
-        try:
-            return plain(*words)
-        finally:
-            inside.pop()
-
-    monkeypatch.setattr(tree, "_write", watched)
-    results: list[tree.Written] = []
-    threads = [threading.Thread(target=lambda: results.append(write(tmp_path, TREE, "shop"))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=20)
-    assert most == [1]
-    assert sorted(len(result.new) for result in results) == [0] * 7 + [len(TREE)]
-    assert true(tmp_path)
 
 
 # What a comparison says.

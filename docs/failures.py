@@ -1,0 +1,196 @@
+"""The page of failures: every message that a user can meet, as it is printed, its cause and its cure.
+
+The messages come from where they are said: the rules from the cases of tests, the commands' from the code, the host's
+and the workflows' from the templates. `failures.yaml` has an entry for each, by a short name: why it is said, and the
+cure where the message has none. A new kind of message: a section here, with the function that finds its texts.
+"""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from os import strerror
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kiwari_ci import cli, tree
+
+ROOT = Path(__file__).parents[1]
+TEMPLATES = ROOT / "kiwari_ci/templates"
+GAP = "…"  # stands for what differs from one time to the next
+PROBLEM = re.compile(r"^(?=\S+?(?::\d+)*: .* \[[a-z-]+\]$)", re.MULTILINE)
+_VALUE = re.compile(r"<%=.*?%>|\$\{[^{}]*\}|\$\([^()]*\)|\$\w+")
+_DIE = re.compile(r'\bdie (\d+) "((?:[^"\\]|\\.)*)"')
+_SAID = re.compile(r'(?:::error::|\bfail "|echo "(?=init-databases: [^$]))([^"]*)"')
+_ASKED = re.compile(r"\$\{[^}]*?:\?([^}]*)\}")
+
+INTRODUCTION = """# Failures
+
+Every message, why it is said, and what cures it. Search this page for a part of the log's line that is no name of
+yours. Where a message says its cure itself, it is not told again.
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A kind of messages: `texts` finds those that there are (for the spec: the names of its rules)."""
+
+    key: str
+    title: str
+    words: str
+    texts: Callable[[], set[str]]
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [INTRODUCTION]
+    for section in SECTIONS:
+        parts.append(f"## {section.title}\n\n{section.words}\n")
+        if section.key == "host":
+            parts.append(_codes())
+        parts += [_entry(name, entry) for name, entry in sorted(entries()[section.key].items())]
+    return "\n".join(parts)
+
+
+@cache
+def entries() -> dict[str, dict[str, dict[str, str]]]:
+    """What a person wrote about the messages: by section and name."""
+    found: dict[str, dict[str, dict[str, str]]] = yaml.safe_load((ROOT / "docs/failures.yaml").read_text())
+    return found
+
+
+def problems() -> Iterator[tuple[bool, str, str]]:
+    """Each problem in the cases' order, with its rule; first those whose case has the rule's name."""
+    for file in sorted(ROOT.glob("tests/cases/*/*.out")):
+        for text in PROBLEM.split(file.read_text())[1:]:
+            rule = text.partition("\n")[0].rpartition("[")[2].rstrip("]")
+            yield not file.stem.startswith(rule), rule, text
+
+
+@cache
+def examples() -> dict[str, str]:
+    """What is printed: an example of each rule, and what a case of a command's is named after."""
+    found = {file.stem: file.read_text() for file in sorted(ROOT.glob("tests/cases/commands/*.out"))}
+    for _, rule, text in sorted(problems()):
+        found.setdefault(rule, text)
+    return found
+
+
+def rules() -> set[str]:
+    """The names in brackets."""
+    return {rule for _, rule, _ in problems()}
+
+
+def command_texts() -> set[str]:
+    """What the commands refuse and find, the system's words included."""
+    system = {strerror(number) for number in tree.CURES}
+    code = {
+        text for name in ("cli", "tree") for text in _reported(ast.parse((ROOT / f"kiwari_ci/{name}.py").read_text()))
+    }
+    return code | system | set(cli.WORDS.values())
+
+
+def host_texts() -> set[str]:
+    """What the host's script ends with."""
+    return {plain(text) for _, text in _deaths()}
+
+
+def workflow_texts() -> set[str]:
+    """What a workflow's own steps end with, and the database's script."""
+    scripts = [*TEMPLATES.glob("github/*.j2"), TEMPLATES / "scripts/init-databases.sh.j2"]
+    sources = [file.read_text() for file in scripts]
+    said = {plain(text) for source in sources for text in _SAID.findall(source)}
+    asked = {f"{GAP}: {words or 'parameter null or not set'}" for source in sources for words in _ASKED.findall(source)}
+    return {text for text in said | asked if re.search(r"\w", text)}
+
+
+def plain(text: str) -> str:
+    """A text of a script or a template, a gap where it has a value."""
+    return _VALUE.sub(GAP, text).replace("\\$", "$")
+
+
+def fits(message: str, shown: str) -> bool:
+    """Whether something printed has a message in it."""
+    return re.search(".*".join(map(re.escape, message.split(GAP))), shown) is not None
+
+
+def _entry(name: str, entry: dict[str, str]) -> str:
+    shown = examples().get(name) or entry.get("shown") or entry["message"]
+    cure = f" {entry['cure'].rstrip()}" if "cure" in entry else ""
+    return f"### {name}\n\n```text\n{shown.rstrip()}\n```\n\n{entry['cause'].rstrip()}{cure}\n"
+
+
+def _codes() -> str:
+    """The host script's exit codes, as its head tells them, each with the messages that end with it."""
+    head = (TEMPLATES / "scripts/deploy.sh.j2").read_text().partition("Exit codes: ")[2].partition("\n")[0]
+    names = {entry["message"]: name for name, entry in entries()["host"].items()}
+    by_code: dict[str, list[str]] = {}
+    for code, text in _deaths():
+        by_code.setdefault(code, []).append(names[plain(text)])
+    rows = [
+        f"| {code} | {words} | {', '.join(f'[{name}](#{name})' for name in sorted(set(by_code.get(code, []))))} |"
+        for code, _, words in (part.partition(" ") for part in head.split("; "))
+    ]
+    return "\n".join(["| Exit code | Meaning | Messages |", "| --- | --- | --- |", *rows, ""])
+
+
+def _deaths() -> list[tuple[str, str]]:
+    return _DIE.findall((TEMPLATES / "scripts/deploy.sh.j2").read_text())
+
+
+def _reported(module: ast.Module) -> Iterator[str]:
+    """Texts that refuse: given to a refusal, collected as a fault, returned as what blocks, printed as an error."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and node.args and _refuses(node):
+            yield from _texts(node.args[0])
+        elif isinstance(node, ast.FunctionDef) and node.name == "_blocked":
+            yield from (text for part in ast.walk(node) if isinstance(part, ast.Return) for text in _texts(part.value))
+        elif isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["title"]:
+            yield from _texts(node.value)
+
+
+def _refuses(call: ast.Call) -> bool:
+    name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+    owner = getattr(getattr(call.func, "value", None), "id", "")
+    error = any(word.arg == "err" and getattr(word.value, "value", False) is True for word in call.keywords)
+    return name in ("UsageError", "fail") or (owner, name) == ("faults", "append") or (name == "echo" and error)
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        text = node.value
+    elif isinstance(node, ast.JoinedStr):
+        text = "".join(part.value if isinstance(part, ast.Constant) else GAP for part in node.values)  # type: ignore[misc]
+    else:
+        return
+    if re.search(r"\w", text):
+        yield text
+
+
+SECTIONS = [
+    Section(
+        "spec",
+        "The spec",
+        "What is wrong comes out all at once: its place, what is wrong, the rule's name in brackets, the line, and a\n"
+        "hint that is the cure. Advice never fails anything.",
+        rules,
+    ),
+    Section(
+        "commands",
+        "The commands",
+        "[What each exit code means](reference/commands.md#exit-codes).",
+        command_texts,
+    ),
+    Section(
+        "host",
+        "The host's script",
+        "In a deploy job's log, and in `log/` of the stack on the host, each after `deploy: `. `FAILED. Serving now:`\n"
+        "below it says what serves: what served before serves on. The runbook has your words for `STACK` and the like.",
+        host_texts,
+    ),
+    Section("workflows", "The workflows", "In the log of a job, and as its annotation.", workflow_texts),
+    Section("others", "What others say", "Of ssh, the registry, Docker and GitHub, in the log of a job.", set),
+]

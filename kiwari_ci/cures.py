@@ -1,0 +1,69 @@
+"""What a person probably meant: the hint for a value that is not what was expected; empty when nobody can tell."""
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+LONGEST = 100  # characters of what may be a slip
+_PLAIN = re.compile(r"[\w\s./:@~-]+", re.ASCII)  # an expression, a glob or a command is not guessed at
+_WRAPPED = re.compile(r"^(https?://(github\.com/)?|git@github\.com:|\./|/)")
+
+
+def closest(word: str, known: list[str]) -> str:
+    """The known word that was probably meant, or all of them."""
+    found = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean `{found[0]}`?" if found else "known here: " + ", ".join(f"`{name}`" for name in known)
+
+
+def of_type(kind: str, value: Any, written: str) -> str:
+    """For a value of another type; `kind` is pydantic's, `written` the value as it stands in the file."""
+    if kind == "string_type" and isinstance(value, int | float):
+        return f'put it in quotes: "{written}"'
+    if kind == "string_type" and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        return f"one value, without brackets: {value[0]}"
+    if kind == "int_type" and isinstance(value, str) and value.isdecimal():
+        return f"leave out the quotes: {value}"
+    if kind == "bool_type" and isinstance(value, str) and value.lower() in ("true", "false", "yes", "no", "on", "off"):
+        return f"without quotes: {str(value.lower() in ('true', 'yes', 'on')).lower()}"
+    if kind == "list_type" and isinstance(value, str) and written:
+        return f"put it in brackets: [{written}]"
+    return ""
+
+
+def of_text(value: str, pattern: str) -> str:
+    """For text that does not match: the character that cannot be seen, or the nearest text that does match."""
+    odd = next((index for index, character in enumerate(value) if _is_odd(character)), None)
+    if odd is not None:
+        return _named(value, odd)
+    if late := re.search(r"[ \t]+(\n|\Z)", value) if "\n" in value else None:
+        return f"line {value.count(chr(10), 0, late.start()) + 1} of it ends with a blank: leave that out"
+    if len(value) > LONGEST or not _PLAIN.fullmatch(value):
+        return ""
+    found = next((text for text in _nearby(value) if text != value and re.fullmatch(pattern, text)), None)
+    return f"did you mean `{found}`?" if found else ""
+
+
+def _is_odd(character: str) -> bool:
+    """Whether it looks like another character, or like none."""
+    return character != "\n" and (not character.isascii() or not character.isprintable())
+
+
+def _named(value: str, index: int) -> str:
+    character = value[index]
+    name = unicodedata.name(character, "a control character").lower()
+    return f"character {index + 1} of it is U+{ord(character):04X}, {name}: write it anew, in plain ASCII"
+
+
+def _nearby(value: str) -> Iterator[str]:
+    """The text without what is often copied with it, then in the other forms that names have."""
+    bare = value.strip()
+    while (shorter := _WRAPPED.sub("", bare).removesuffix("/").removesuffix(".git")) != bare:
+        bare = shorter
+    for text in (value.strip(), bare, bare.partition("/")[0]):
+        yield from (text, text.lower(), f"~/{text}", f"/{text}", f"{text}*")
+        yield text if "." in text else f"{text}.env"
+        for joint in "-_":
+            joined = re.sub(r"[\s._-]+", joint, text).strip(joint)
+            yield from (joined.lower(), joined.upper())

@@ -1,0 +1,25 @@
+"""What an earlier name of the project, or of the spec, has left in the output: told, never removed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from kiwari_ci import source, tree
+from kiwari_ci.problems import Faults
+
+
+def left(root: Path, made: tree.Tree, project: str, spec: Path) -> list[str]:
+    """Paths below `root` that no spec makes: old copies of a spec, and files of projects that no other spec names."""
+    others = {path: name for path, name in _specs(root) if path not in made}
+    stale = [path for path, name in others.items() if name == project or not (spec.parent / Path(path).name).exists()]
+    living = {project} | {name for path, name in others.items() if path not in stale}
+    return stale + [path for path, name in tree.marked(root) if name not in living and path not in made]
+
+
+def _specs(root: Path) -> Iterator[tuple[str, str]]:
+    """The specs in the output, each with the name of its project; what is no spec is not ours."""
+    for file in sorted(root.glob("specs/*.y*ml")):
+        try:
+            project = source.read(file).data["project"]["name"]
+        except (Faults, KeyError, TypeError):
+            continue
+        yield file.relative_to(root).as_posix(), str(project)

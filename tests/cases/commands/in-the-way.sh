@@ -1,0 +1,2 @@
+mkdir -p generated/deploy/RUNBOOK.md
+kiwari-ci generate

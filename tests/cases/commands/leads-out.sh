@@ -1,0 +1,3 @@
+mkdir generated
+ln -s /srv/deploy generated/deploy
+kiwari-ci generate

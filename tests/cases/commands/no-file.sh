@@ -1,0 +1,1 @@
+kiwari-ci validate specs/shpo.yaml

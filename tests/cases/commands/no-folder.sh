@@ -1,0 +1,3 @@
+mkdir generated
+touch generated/deploy
+kiwari-ci generate

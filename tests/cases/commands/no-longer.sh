@@ -1,0 +1,3 @@
+kiwari-ci generate
+sed -i s/production/live/ specs/shop.yaml
+kiwari-ci check | tail -n 9

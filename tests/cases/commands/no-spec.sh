@@ -1,0 +1,2 @@
+rm specs/shop.yaml
+kiwari-ci generate

@@ -1,0 +1,2 @@
+touch file
+kiwari-ci generate --out file/out

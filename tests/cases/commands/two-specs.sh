@@ -1,0 +1,2 @@
+cp specs/shop.yaml specs/other.yaml
+kiwari-ci generate

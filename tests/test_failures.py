@@ -1,0 +1,66 @@
+"""The page of failures holds every message that there is, and no other; each is found by what a log shows."""
+
+import ast
+import re
+
+import pytest
+
+from docs import failures
+from docs.failures import GAP, SECTIONS, Section, entries, examples, fits, page
+
+WRITTEN = [(section.key, name) for section in SECTIONS for name in entries()[section.key]]
+OURS = [section for section in SECTIONS if section.key not in ("spec", "others")]
+
+
+@pytest.mark.parametrize("section", OURS, ids=lambda section: section.key)
+def test_every_message_has_an_entry_and_every_entry_a_message(section: Section) -> None:
+    written = [entry["message"] for entry in entries()[section.key].values()]
+    assert sorted(written) == sorted(section.texts()), "docs/failures.yaml"
+
+
+def test_every_rule_has_an_entry_and_every_entry_a_rule() -> None:
+    assert entries()["spec"].keys() == failures.rules()
+
+
+def test_each_section_has_entries_and_each_name_is_one() -> None:
+    assert list(entries()) == [section.key for section in SECTIONS]
+    names = [name for _, name in WRITTEN]
+    assert len(names) == len(set(names)) and all(re.fullmatch(r"[a-z]+(-[a-z]+)*", name) for name in names)
+
+
+@pytest.mark.parametrize(("key", "name"), WRITTEN, ids=lambda word: word)
+def test_an_entry_shows_its_message_and_ends_in_a_cure(key: str, name: str) -> None:
+    entry = entries()[key][name]
+    shown = examples().get(name) or entry.get("shown") or entry["message"]
+    assert entry.keys() <= {"message", "cause", "cure", "shown"} and not (name in examples() and "shown" in entry)
+    assert key == "spec" or fits(entry["message"], shown)
+    assert entry["cause"].rstrip().endswith((".", "`"))
+    says_it = re.search(r"hint: |cure: |: [a-z][^:]*$|--", shown)
+    assert "cure" in entry or says_it, "neither the message nor the entry has a cure"
+
+
+def test_a_line_of_a_log_is_found() -> None:
+    """The longest part of a message that is always the same stands on the page, below its own heading."""
+    blocks = {block.partition("\n")[0]: block for block in re.split(r"^### ", page(), flags=re.M)[1:]}
+    for key, name in WRITTEN:
+        message = entries()[key][name].get("message", f"[{name}]")
+        assert max(message.split(GAP), key=len) in blocks[name], name
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("die 64 \"no stack '$stack' here\"", "no stack '…' here"),
+        ('die 69 "a \\$ in ${said-}, of $(cat x)"', "a $ in …, of …"),
+        ("<%= deploy.host | name %>: ${x//$'\\n'/, }", "…: …"),
+    ],
+)
+def test_a_text_without_its_values(script: str, found: str) -> None:
+    inner = re.search(r'"(.*)"', script)
+    assert failures.plain(inner[1] if inner else script) == found
+
+
+def test_a_new_message_is_missed() -> None:
+    """The test above can fail: a refusal that nobody has written about is seen, whatever the form."""
+    code = "raise click.UsageError(f'a {b} c')\nfaults.append('new')\nclick.echo('said', err=True)\nclick.echo('no')"
+    assert set(failures._reported(ast.parse(code))) == {"a … c", "new", "said"}

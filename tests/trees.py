@@ -1,0 +1,44 @@
+"""A small tree, written and looked at: for the tests of what writes it, and of what breaks while it does."""
+
+import stat
+from pathlib import Path
+from typing import Any
+
+from kiwari_ci.tree import File, Tree, compare, marker
+
+MARK = f"# {marker('shop')}\n"
+CI, SCRIPT, NOTES = ".github/workflows/web-ci.yml", "deploy/bin/deploy", "deploy/RUNBOOK.md"
+SPEC = "specs/shop.yaml"
+TREE: Tree = {
+    SPEC: File("project: shop\n", marked=False),
+    CI: File(f"{MARK}on: push\n"),
+    SCRIPT: File(f"#!/bin/sh\n{MARK}exit 0\n", executable=True),
+    NOTES: File(f"<!-- {marker('shop')} -->\n# Runbook\n"),
+}
+
+
+def put(path: Path, content: str, mode: int = 0o644) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    path.chmod(mode)
+    return path
+
+
+def state(root: Path) -> dict[str, Any]:
+    """Everything there is: contents, modes, links, times."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        facts = path.lstat()
+        content = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        found[str(path.relative_to(root))] = (stat.filemode(facts.st_mode), facts.st_mtime_ns, facts.st_ino, content)
+    return found
+
+
+def kinds(root: Path, wanted: Tree = TREE) -> dict[str, str]:
+    return {difference.path: difference.kind for difference in compare(root, wanted, "shop")}
+
+
+def true(root: Path) -> bool:
+    """The tree is there, to the byte and the mode, and nothing else."""
+    files = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
+    return not kinds(root) and files.keys() == TREE.keys()
