@@ -23,11 +23,12 @@ FLOORS = [
     {"pipeline"},
     {"advice", "names", "render", "resolve", "rules", "source", "validation"},
     {"derive"},
-    {"globs", "pins", "plan", "problems", "quoting", "spec", "texts", "tree"},
+    {"dockerfile", "globs", "instructions", "pins", "plan", "problems", "quoting", "spec", "texts", "tree"},
     {"__init__"},
 ]
 NEIGHBOURS = {
     "advice": {"source", "validation"},
+    "dockerfile": {"instructions"},
     "names": {"source", "validation"},
     "rules": {"names", "source", "validation"},
     "spec": {"texts"},
