@@ -20,10 +20,12 @@ LONGEST = 50  # lines of a function
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"pipeline"},
+    {"lint"},
+    {"images", "pipeline"},
+    {"context"},
     {"advice", "names", "render", "resolve", "rules", "source", "validation"},
-    {"derive"},
-    {"dockerfile", "globs", "instructions", "pins", "plan", "problems", "quoting", "spec", "texts", "tree"},
+    {"derive", "needs"},
+    {"checkout", "dockerfile", "globs", "instructions", "pins", "plan", "problems", "quoting", "spec", "texts", "tree"},
     {"__init__"},
 ]
 NEIGHBOURS = {
