@@ -199,17 +199,20 @@ class _Page:
             if other != here and (other in checkout.files or other in checkout.folders):
                 inside = other.removeprefix(image.folder + "/")
                 reach = other.startswith(image.folder + "/") or image.folder == "."
-                cure = f"COPY {inside}" if reach else f"a context that holds `{other}`: build: {{context: .}}"
-                return f"paths start at the context `{image.folder}`: {cure}"
+                cure = f": COPY {inside}" if reach else f"; for one that holds `{other}`, build: {{context: .}}"
+                return f"paths start at the context `{image.folder}`{cure}"
         same = [name for name in checkout.under(image.folder) if name.rpartition("/")[2] == path.rpartition("/")[2]]
         return f"there is `{shown(same[0])}`" if same else "git tracks no file or folder of that name"
 
     def missing(self, taken: Taken, files: list[str], left: list[str]) -> Found:
         """Files that the image is made of, and that are neither watched nor checked out."""
         count = f"{len(left)} of {len(files)} files: " if len(files) > 1 else ""
-        words = f"{taken.by} takes what no path of services.{self.image.service} matches: {count}{_first(left)}"
+        it = "them" if len(left) > 1 else "it"
+        words = (
+            f"no path of services.{self.image.service} matches what {taken.by} takes here, and the build lacks {it}: "
+        )
         name = posixpath.normpath(posixpath.join(self.image.folder, taken.path))
-        yield self.of(taken, "uncovered", words, self.cure(_pattern(name, left)))
+        yield self.of(taken, "uncovered", words + count + first(left), self.cure(_pattern(name, left)))
 
     def whole(self, taken: Taken, files: list[str], left: list[str]) -> Found:
         """`COPY . .` of the root means what is needed; what one other service alone has is not asked for."""
@@ -221,7 +224,7 @@ class _Page:
         if rest:
             tops = sorted({name.partition("/")[0] + ("/" if "/" in name else "") for name in rest}, key=_as_read)
             words = f"{taken.by} takes the whole repository, and the build sees {len(files) - len(left)} of"
-            words += f" {len(files)} files: those that paths match, and nothing of {_first(tops, 6)}"
+            words += f" {len(files)} files: those that paths match, and nothing of {first(tops, 6)}"
             hint = f"what the image needs of these goes into services.{service}.paths; the rest is left out rightly"
             yield self.of(taken, "whole-repository", words, hint, severity="advice")
 
@@ -260,7 +263,8 @@ def shown(name: str) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in name)
 
 
-def _first(names: list[str], count: int = FIRST) -> str:
+def first(names: list[str], count: int = FIRST) -> str:
+    """Some names for a message, and how many more there are."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(f"`{shown(name)}`" for name in names[:count]) + more
 
