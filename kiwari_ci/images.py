@@ -239,10 +239,9 @@ class _Page:
         rest = [name for name in left if ground.owners[name] != 1 and not _PROSE.fullmatch(name)]
         if rest:
             tops = Counter(name.partition("/")[0] + ("/" if "/" in name else "") for name in rest)
-            words = (
-                f"{taken.by} takes the whole repository, and the build sees {len(files) - len(left)} of {len(files)}"
-            )
-            words += f" files: the paths of services.{service} leave out {first(sorted(tops, key=_as_read), 6)}"
+            seen = f"{len(files) - len(left)} of {len(files)} files"
+            words = f"{taken.by} takes the whole repository, and the build sees {seen}"
+            words += f": the paths of services.{service} leave out {first(sorted(tops, key=_as_read), 6)}"
             hint = f"what the image needs of these goes into services.{service}.paths; the rest is left out rightly"
             yield self.of(taken, "whole-repository", words, hint, severity="advice")
 

@@ -12,7 +12,7 @@ import pytest
 from kiwari_ci import checkout
 from kiwari_ci.context import Context
 from kiwari_ci.dockerfile import Taken
-from tests.command import Said, kiwari_ci
+from tests.command import kiwari_ci
 
 CASES = sorted((Path(__file__).parent / "cases/lint").glob("*.txt"))
 SECTION = re.compile(r"^-- (.+) --\n", re.MULTILINE)
@@ -165,7 +165,8 @@ def test_links_submodules_and_large_files(here: Path) -> None:
     (here / "web/shared").symlink_to("../lib/shared")
     (here / "web/loop").symlink_to("loop")
     (here / "web/out").symlink_to("../../..")
-    text = "FROM a\nCOPY web/shared/x.js /\nCOPY web/module /\nCOPY web/logo.png /\nCOPY web/loop web/loop/a /\nCOPY web/out/etc /\n"
+    names = ["web/shared/x.js", "web/module", "web/logo.png", "web/loop/a", "web/out/etc"]
+    text = "FROM a\n" + "".join(f"COPY {name} /\n" for name in names)
     files = {
         "web/Dockerfile": text,
         "lib/shared/x.js": "",
