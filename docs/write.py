@@ -13,7 +13,7 @@ from docs import examples, fields, trial
 from kiwari_ci import cli
 
 ROOT = Path(__file__).parents[1]
-PROBLEM = re.compile(r"^(?=\S+:\d+:\d+: .* \[[a-z-]+\]$)", re.MULTILINE)
+PROBLEM = re.compile(r"^(?=\S+:\d+:\d+: .* \[[a-z-]+\]$|\S+\.yaml:.* \[[a-z-]+\]$)", re.MULTILINE)
 
 COMMANDS = """# Commands
 

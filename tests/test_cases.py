@@ -26,7 +26,7 @@ ADVICE = sorted(CASES.glob("advice/*.yaml"))
 
 REPORTERS = {"at", "fault", "of", "_refuse", "at_key", "at_value", "place", "Problem"}
 RULE = re.compile(r"[a-z]+(-[a-z]+)+|[a-z]{3,}")
-NOT_IN_A_FILE = {"no-file", "too-large", "no-files", "submodule", "large-files"}  # test_cli.py and test_lint.py have them
+NOT_IN_A_FILE = {"no-file", "too-large", "no-files", "submodule", "large-files"}  # test_cli.py, test_lint.py
 DRIFT = {"drift"}  # said of generated files
 
 
