@@ -82,7 +82,7 @@ def between(names: list[str], start: str) -> list[str]:
 def root_of(folder: Path) -> Path:
     """The root of the checkout that a folder is in; the folder itself when it is in none."""
     found = _above(folder)
-    return folder if found in (None, folder.resolve()) else Path(os.path.relpath(str(found)))
+    return folder if found is None or found == folder.resolve() else Path(os.path.relpath(str(found)))
 
 
 def read(folder: Path) -> Checkout:
@@ -108,7 +108,10 @@ def read(folder: Path) -> Checkout:
 
 
 def _above(folder: Path) -> Path | None:
-    here = folder.resolve()
+    try:
+        here = folder.resolve()
+    except OSError:
+        return None  # the folder that we are in is gone
     return next((each for each in [here, *here.parents] if (each / ".git").exists()), None)
 
 
@@ -121,8 +124,8 @@ def _listed(output: bytes) -> dict[str, str]:
 def _walked(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for place, folders, names in os.walk(folder):
-        inside = os.path.relpath(place, folder)
-        prefix = "" if inside == "." else inside.replace(os.sep, "/") + "/"
+        inside = Path(place).relative_to(folder).as_posix()
+        prefix = "" if inside == "." else inside + "/"
         folders[:] = [name for name in folders if name not in SKIPPED]
         for name in names + [name for name in folders if os.path.islink(os.path.join(place, name))]:
             found[prefix + name] = LINK if os.path.islink(os.path.join(place, name)) else "100644"

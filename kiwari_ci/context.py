@@ -79,14 +79,14 @@ class Context:
             parts = path.split("/")
             for length in range(1, len(parts) + 1):
                 here = "/".join(parts[:length])
-                if here not in links and (target := self.checkout.target(self.prefix + here)) is not None:
+                if (target := self.checkout.target(self.prefix + here)) is not None:
                     links.append(here)
                     start = "/" if target.startswith("/") else "/" + posixpath.dirname(here)
                     path = posixpath.normpath(posixpath.join(start, target.lstrip("/"), *parts[length:])).lstrip("/")
                     break
             else:
                 break
-        return path, links
+        return path, list(dict.fromkeys(links))
 
     def _from_root(self, names: Iterable[str]) -> list[str]:
         return [self.prefix + name for name in names]

@@ -164,8 +164,17 @@ def test_links_submodules_and_large_files(here: Path) -> None:
     (here / "web").mkdir()
     (here / "web/shared").symlink_to("../lib/shared")
     (here / "web/loop").symlink_to("loop")
+    (here / "web/here").symlink_to(".")
+    (here / "web/back").symlink_to("../web/here")
     (here / "web/out").symlink_to("../../..")
-    names = ["web/shared/x.js", "web/module", "web/logo.png", "web/loop/a", "web/out/etc"]
+    names = [
+        "web/back/here/back/here/Dockerfile",
+        "web/shared/x.js",
+        "web/module",
+        "web/logo.png",
+        "web/loop/a",
+        "web/out/etc",
+    ]
     text = "FROM a\n" + "".join(f"COPY {name} /\n" for name in names)
     files = {
         "web/Dockerfile": text,
@@ -178,7 +187,7 @@ def test_links_submodules_and_large_files(here: Path) -> None:
     git(here, "submodule", "add", "--quiet", "./other", "web/module")
     made(here, {"spec.yaml": spec(), **files})
     found = [(rule, line) for rule, path, line in rules("spec.yaml") if path == "web/Dockerfile"]
-    assert found == [("uncovered", 2), ("submodule", 3), ("large-files", 4), ("no-source", 5), ("no-source", 6)]
+    assert found == [("uncovered", 3), ("submodule", 4), ("large-files", 5), ("no-source", 6), ("no-source", 7)]
     assert "add `lib/shared/x.js` to services.web.paths" in kiwari_ci("lint", "spec.yaml").out
 
 
@@ -286,3 +295,11 @@ def test_parents_and_exclude() -> None:
     context = Context(checkout.Checkout(Path(), dict.fromkeys(names, "100644"), ""), ".", "")
     assert context.find(Taken("COPY", 1, 1, "", "**/*.js", parents=True)).files == names[:2]
     assert context.find(Taken("COPY", 1, 1, "", "a", ("**/*.md", "b.js"))).files == ["a/c/d.js"]
+
+
+def test_a_folder_that_is_gone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "spec.yaml").write_text(spec())
+    (here / "gone").mkdir()
+    monkeypatch.chdir("gone")
+    (here / "gone").rmdir()
+    assert " [no-files]" in kiwari_ci("lint", here / "spec.yaml").err
