@@ -14,7 +14,8 @@ import click
 
 from kiwari_ci import __version__, pipeline, problems, tree
 
-DRIFT, BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 1, 2, 70, 73, 130
+DRIFT = FINDINGS = 1
+BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 2, 70, 73, 130
 WORDS = {"missing": "missing", "changed": "stale or edited by hand", "orphaned": "no longer in the spec"}
 
 
@@ -64,7 +65,7 @@ def told(command: Callable[..., int]) -> Callable[..., None]:
 def commands() -> None:
     """Turn one spec into GitHub workflows, compose stacks, a host script and a runbook.
 
-    SPEC defaults to the only specs/*.yaml. Exit codes: 0 fine, 1 drift, 2 bad usage or bad spec,
+    SPEC defaults to the only specs/*.yaml. Exit codes: 0 fine, 1 drift or findings, 2 bad usage or bad spec,
     73 cannot write, 130 interrupted, 70 a bug of kiwari-ci.
     """
 
@@ -139,6 +140,28 @@ def show(spec: Path | None, style: str | None) -> int:
         _json(plan) if style == "json" else yaml.safe_dump(_lists(plan), sort_keys=False, width=120), nl=style == "json"
     )
     return 0
+
+
+@commands.command()
+@spec_argument
+@click.option(
+    "--repo",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The repository that the spec is for. Default: the checkout that this folder is in.",
+)
+@format_option
+@told
+def lint(spec: Path | None, repo: Path | None, style: str | None) -> int:
+    """Hold a spec against its repository, and list what to set; exit with 1 when a build would fail or go stale."""
+    from kiwari_ci import lint as linter
+
+    report = linter.lint(_spec(spec), repo)
+    if _style(style) == "json":
+        click.echo(report.as_json())
+    else:
+        _print_problems(report.problems, style)
+        click.echo(("\n" if report.problems else "") + report.as_text())
+    return 0 if report.is_clean else FINDINGS
 
 
 @commands.command()

@@ -13,8 +13,9 @@ from kiwari_ci.tree import Tree
 
 @dataclass(frozen=True)
 class Decided:
-    """A sound spec: what it says, what follows from it, and advice."""
+    """A sound spec: its text, what it says, what follows from it, and advice."""
 
+    source: source.Source
     spec: Spec
     plan: Plan
     advice: list[Problem]
@@ -27,7 +28,7 @@ def decide(path: Path) -> Decided:
     faults += rules.of_text(read) + (rules.of_spec(read, given) if given else [])
     if given is None or faults:
         raise Faults(faults)
-    return Decided(given, resolve.resolve(given, path.name, read.text), in_order(advice.of_spec(read, given)))
+    return Decided(read, given, resolve.resolve(given, path.name, read.text), in_order(advice.of_spec(read, given)))
 
 
 def build(path: Path) -> tuple[Plan, Tree]:

@@ -27,6 +27,16 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Need:
+    """A secret or variable that a person sets at GitHub: what it holds, and the environments whose deploys read it."""
+
+    name: str
+    kind: str
+    holds: str
+    environments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Filter:
     """A line of a path filter; `why` is there for those that the spec does not name."""
 
@@ -272,6 +282,7 @@ class Plan:
     servers: tuple[Server, ...]
     hosts: tuple[Host, ...]
     tokens: tuple[Setting, ...]
+    needs: tuple[Need, ...]
     tag_prefixes: tuple[str, ...]
     domains: tuple[str, ...]
     served: tuple[Instance, ...]

@@ -1,6 +1,6 @@
 """Spec → Plan: every name, default and expression is decided here, once."""
 
-from kiwari_ci import derive, globs, spec
+from kiwari_ci import derive, globs, needs, spec
 from kiwari_ci.pins import PINS
 from kiwari_ci.plan import (
     Action,
@@ -39,7 +39,9 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str) -> Plan:
     stacks = {name: _stack(given, name) for name in given.environments}
     servers = tuple(_server(given, name) for name in given.databases)
     instances = [instance for stack in stacks.values() for instance in stack.instances]
-    tokens = dict.fromkeys(derive.settings_of(given, name)["token"] for name in given.environments)
+    settings = dict.fromkeys(derive.settings_of(given, name)["token"] for name in given.environments)
+    tokens = tuple(token for token in settings if token.kind)
+    hosts = tuple(_host(given, name, stacks, servers) for name in given.hosts)
     workflows = tuple(_workflow(given, name, stacks) for name in given.services)
     promotions = tuple(
         _promotion(given, name, stacks) for name in given.environments if derive.is_promoted(given, name)
@@ -58,8 +60,9 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str) -> Plan:
         drift=_drift(given, spec_path),
         stacks=tuple(stacks.values()),
         servers=servers,
-        hosts=tuple(_host(given, name, stacks, servers) for name in given.hosts),
-        tokens=tuple(token for token in tokens if token.kind),
+        hosts=hosts,
+        tokens=tokens,
+        needs=needs.at_github(hosts, tokens),
         tag_prefixes=tuple(dict.fromkeys(promotion.prefix for promotion in promotions)),
         domains=tuple(instance.domain for instance in instances if instance.domain),
         served=tuple({instance.service: instance for instance in reversed(instances)}[name] for name in given.services),

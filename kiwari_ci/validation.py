@@ -41,25 +41,26 @@ def at_key(source: Source, loc: Loc, rule: str, message: str, hint: str = "", **
     """A problem that points at a key, or at the nearest thing above it that a person wrote."""
     while loc and loc not in source.keys and loc not in source.values:
         loc = loc[:-1]
-    return _at(source, source.keys.get(loc) or source.values.get(loc), rule, message, hint, **more)
+    return at_place(source, source.keys.get(loc) or source.values.get(loc), rule, message, hint, **more)
 
 
 def at_value(source: Source, loc: Loc, rule: str, message: str, hint: str = "", **more: Any) -> Problem:
     """A problem that points at a value, or at the nearest thing above it that is written down."""
-    return _at(source, source.values.get(_written(source, loc)), rule, message, hint, **more)
+    return at_place(source, source.values.get(_written(source, loc)), rule, message, hint, **more)
+
+
+def at_place(source: Source, place: Place | None, rule: str, message: str, hint: str = "", **more: Any) -> Problem:
+    """A problem that points at a place of a text, or, without one, at its start."""
+    if place is None:
+        return Problem(rule, message, source.path, 1, 1, hint=hint, **more)
+    excerpt = source.excerpt(place.line)
+    return Problem(rule, message, source.path, place.line, place.column, place.length, hint, excerpt=excerpt, **more)
 
 
 def dotted(loc: Loc) -> str:
     """A place in words: services.api.paths[0]."""
     words = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     return words.removeprefix(".") or "the spec"
-
-
-def _at(source: Source, place: Any, rule: str, message: str, hint: str, **more: Any) -> Problem:
-    if place is None:
-        return Problem(rule, message, source.path, 1, 1, hint=hint, **more)
-    excerpt = source.excerpt(place.line)
-    return Problem(rule, message, source.path, place.line, place.column, place.length, hint, excerpt=excerpt, **more)
 
 
 def _problem(source: Source, error: dict[str, Any]) -> Problem:

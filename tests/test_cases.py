@@ -3,6 +3,7 @@
 ok/NAME/spec.yaml -> ok/NAME/expected/: its first line says which behaviour, its second which files show it.
 err/NAME.yaml -> err/NAME.out: what `validate` prints of a spec with faults; advice/: of one that is sound.
 commands/NAME.sh -> commands/NAME.out: lines of a shell with what they print, beside a small spec.
+lint/: what `lint` prints of a small repository (test_lint.py).
 """
 
 import ast
@@ -29,7 +30,7 @@ ERR = sorted(CASES.glob("err/*.yaml"))
 COMMANDS = sorted(CASES.glob("commands/*.sh"))
 ADVICE = sorted(CASES.glob("advice/*.yaml"))
 
-REPORTERS = {"fault", "_refuse", "at_key", "at_value", "place", "Problem"}
+REPORTERS = {"at", "fault", "of", "_refuse", "at_key", "at_value", "place", "Problem"}
 RULE = re.compile(r"[a-z]+(-[a-z]+)+|[a-z]{3,}")
 DRIFT = {"drift"}  # said of generated files
 

@@ -1,0 +1,82 @@
+"""What a person must set before a deploy works: secrets and variables at GitHub, env files on the servers."""
+
+from dataclasses import dataclass
+
+from kiwari_ci.plan import EnvFile, Host, Need, Plan, Setting
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of an env file; `secret` when its value is one."""
+
+    name: str
+    secret: bool
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An env file that a host keeps, by its path there, and the keys that it must hold."""
+
+    host: str
+    path: str
+    keys: tuple[Key, ...]
+
+
+def at_github(hosts: tuple[Host, ...], tokens: tuple[Setting, ...]) -> tuple[Need, ...]:
+    """Every secret and variable, host by host as the runbook tells them; tokens last."""
+    everywhere = tuple(stack.environment for host in hosts for stack in host.stacks)
+    last = "token with `read:packages`: the host pulls with it, and never keeps it"
+    found = [need for host in hosts for need in _of_host(host)]
+    return (*found, *(Need(token.name, token.kind, last, everywhere) for token in tokens))
+
+
+def on_hosts(plan: Plan) -> tuple[Kept, ...]:
+    """Every env file, host by host."""
+    found = []
+    for host in plan.hosts:
+        found += [_kept(host, server.name, server.env_file) for server in host.servers]
+        found += [_kept(host, stack.name, file) for stack in host.stacks for file in stack.env_files]
+    return tuple(found)
+
+
+def as_text(plan: Plan) -> str:
+    """Both as tables for people."""
+    rows: list[tuple[str, ...]] = [
+        (need.name, need.kind, ", ".join(need.environments), need.holds) for need in plan.needs
+    ]
+    files: list[tuple[str, ...]] = [
+        (file.host, file.path, ", ".join(key.name + (" (secret)" if key.secret else "") for key in file.keys))
+        for file in on_hosts(plan)
+    ]
+    parts = [("GitHub keeps", rows), ("The servers keep", files)]
+    return "\n\n".join("\n".join([f"{title}:", *_table(each)]) for title, each in parts if each)
+
+
+def _of_host(host: Host) -> list[Need]:
+    here = tuple(stack.environment for stack in host.stacks)
+    keys = [
+        Need(
+            key.secret,
+            "secret",
+            f"private key that deploys {' '.join(key.stacks)}",
+            tuple(stack.environment for stack in host.stacks if stack.name in key.stacks),
+        )
+        for key in host.keys
+    ]
+    return [
+        Need(host.address.name, host.address.kind, f"address of {host.name}", here),
+        Need(host.user.name, host.user.kind, f"login on {host.name}", here),
+        *keys,
+        Need(host.known_hosts.name, host.known_hosts.kind, f"host key of {host.name}, a known_hosts line", here),
+    ]
+
+
+def _kept(host: Host, folder: str, file: EnvFile) -> Kept:
+    lines = [line for group in file.groups for line in group.lines]
+    keys = tuple(Key(line.key, line.note.startswith("secret")) for line in lines)
+    return Kept(host.name, f"{host.folder}/{folder}/{file.name}", keys)
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
