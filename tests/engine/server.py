@@ -32,6 +32,11 @@ def generated(path: str) -> Path:
     return GENERATED / path
 
 
+def version() -> str:
+    """What `status` says first: the beginning of the host script's checksum."""
+    return hashlib.sha256(generated("deploy/bin/deploy").read_bytes()).hexdigest()[:12]
+
+
 def eventually(true: Callable[[], bool], seconds: float, what: str) -> None:
     """Waits until that is true; a test's end state is never a guess about time."""
     end = time.monotonic() + seconds
