@@ -1,0 +1,104 @@
+"""What was found, how it is printed, and where the runbook has the words of a cure."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Literal
+
+State = Literal["ok", "wrong", "not asked"]
+LONGEST = 300  # characters of what somebody else has said
+STEP = re.compile(r"^### (?P<number>\d+)\. (?P<title>.+)$", re.MULTILINE)
+BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at (`subject`, in a `group` such as `host vps`), what was seen, expected, and what cures it."""
+
+    group: str
+    subject: str
+    state: State
+    saw: str
+    expected: str = ""
+    cure: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Makes the findings of one environment, host or service outside."""
+
+    name: str
+
+    def ok(self, subject: str, saw: str) -> Finding:
+        """As the spec has it."""
+        return Finding(self.name, subject, "ok", saw)
+
+    def wrong(self, subject: str, saw: str, expected: str, cure: str) -> Finding:
+        """Other than the spec has it."""
+        return Finding(self.name, subject, "wrong", saw, expected, cure)
+
+    def not_asked(self, subject: str, why: str) -> Finding:
+        """Nobody can say."""
+        return Finding(self.name, subject, "not asked", why)
+
+
+class Runbook:
+    """The generated runbook: each step and command that cures something stands there, and nowhere else."""
+
+    def __init__(self, text: str, destinations: Mapping[str, str]) -> None:
+        """`destinations`: where ssh reaches a host, by the variable that the runbook has for it."""
+        self._steps = {match["title"]: int(match["number"]) for match in STEP.finditer(text)}
+        lines = [line for block in BLOCK.findall(text) for line in block.splitlines()]
+        for variable, destination in destinations.items():
+            lines = [line.replace(f'"${variable}"', shlex.quote(destination)) for line in lines]
+        self._lines = lines
+
+    def step(self, title: str) -> str:
+        """The place of a step; a title may be left unfinished."""
+        found = next(number for name, number in self._steps.items() if name.startswith(title))
+        return f"runbook, step {found} ({title})"
+
+    def command(self, *parts: str) -> str:
+        """The first line of a command that has all of these parts."""
+        return next(line for line in self._lines if all(part in line for part in parts))
+
+
+def counted(findings: Iterable[Finding]) -> dict[State, int]:
+    """How many there are of each state."""
+    states = [finding.state for finding in findings]
+    return {"ok": states.count("ok"), "wrong": states.count("wrong"), "not asked": states.count("not asked")}
+
+
+def as_text(findings: Iterable[Finding]) -> str:
+    """For people: by group, a line for each finding, two more for what is wrong, and the count."""
+    findings = list(findings)
+    parts = ["\n".join([_plain(name), *map(_text, members)]) for name, members in groupby(findings, key=_group)]
+    summary = ", ".join(f"{count} {state}" for state, count in counted(findings).items())
+    return "\n\n".join([*parts, summary])
+
+
+def as_json(findings: Iterable[Finding]) -> str:
+    """For programs: the findings, and how many there are of each state."""
+    findings = list(findings)
+    found = [asdict(finding) for finding in findings]
+    return json.dumps({"findings": found, "count": counted(findings)}, indent=2, ensure_ascii=False)
+
+
+def _group(finding: Finding) -> str:
+    return finding.group
+
+
+def _text(finding: Finding) -> str:
+    lines = [f"  {finding.state:9}  {finding.subject}: {_plain(finding.saw)}"]
+    lines += [f"{'':13}expected: {_plain(finding.expected)}"] if finding.expected else []
+    lines += [f"{'':13}cure: {_plain(finding.cure)}"] if finding.cure else []
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """What others said cannot move a terminal's cursor, nor fill its screen."""
+    shown = "".join(character if character.isprintable() else "?" for character in text)
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"

@@ -1,0 +1,75 @@
+"""The registry: whether the token that the host pulls with may read each image.
+
+The way of asking: https://distribution.github.io/distribution/spec/auth/token/
+"""
+
+import base64
+import json
+import re
+from dataclasses import dataclass
+from urllib.parse import urlencode, urlsplit
+
+from kiwari_ci.doctor.ask import Page, fetch
+from kiwari_ci.doctor.findings import Finding, Group, Runbook
+
+CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+ACCEPT = (
+    "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, "
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What asking for a tag came to: an HTTP status (0: none, and `why`)."""
+
+    status: int = 0
+    why: str = ""
+
+
+def ask(base: str, repository: str, tag: str, token: str) -> Answer:
+    """Ask for one tag, with a token or as anybody; `repository` without the registry's host."""
+    url = f"{base}/v2/{repository}/manifests/{tag}"
+    first = fetch(url, {"Accept": ACCEPT})
+    if first.status != 401:
+        return Answer(first.status, "" if first.status else first.text)
+    bearer, why = _bearer(base, first, repository, token)
+    if not bearer:
+        return why
+    page = fetch(url, {"Accept": ACCEPT, "Authorization": f"Bearer {bearer}"})
+    return Answer(page.status, "" if page.status else page.text)
+
+
+def _bearer(base: str, first: Page, repository: str, token: str) -> tuple[str, Answer]:
+    """A token for one pull; ours is shown to the registry's own host only."""
+    said = dict(CHALLENGE.findall(first.headers.get("www-authenticate", "")))
+    realm = said.get("realm", "")
+    if urlsplit(realm)[:2] != urlsplit(base)[:2]:
+        return "", Answer(0, "the registry's way to log in is not known")
+    query = urlencode({"service": said.get("service", ""), "scope": f"repository:{repository}:pull"})
+    basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    page = fetch(f"{realm}?{query}", {"Authorization": f"Basic {basic}"} if token else None)
+    if page.status != 200:
+        return "", Answer(page.status, "" if page.status else page.text)
+    try:
+        given = json.loads(page.text)
+        bearer = given.get("token") or given.get("access_token")
+        return (str(bearer), Answer()) if bearer else ("", Answer(0, "the registry gives no token"))
+    except (ValueError, AttributeError, RecursionError):
+        return "", Answer(0, "the registry's token is no JSON")
+
+
+def judge(group: Group, repository: str, answer: Answer, name: str, has_token: bool, book: Runbook) -> Finding:
+    """One image; `name` is the secret that holds the token, empty for the job's own."""
+    if answer.why or answer.status >= 500 or answer.status == 429:
+        return group.not_asked(repository, answer.why or f"status {answer.status}")
+    by = f"{name} may read it" if has_token else "public: anybody may read it"
+    if answer.status == 200:
+        return group.ok(repository, by)
+    if answer.status == 404 and has_token:
+        return group.not_asked(repository, f"nothing was pushed under its tag yet; {book.step('First push')}")
+    if not has_token:
+        how = f"{name} in the environment is asked, too" if name else "only a job has the token that may"
+        return group.not_asked(repository, f"private, or not pushed yet: {how}")
+    cure = book.command(f"gh secret set {name}")
+    return group.wrong(repository, f"{name} is refused: {answer.status}", "a token with `read:packages`", cure)
