@@ -51,7 +51,7 @@ class Runbook:
     def __init__(self, text: str, destinations: Mapping[str, str]) -> None:
         """`destinations`: where ssh reaches a host, by the variable that the runbook has for it."""
         self._steps = {match["title"]: int(match["number"]) for match in STEP.finditer(text)}
-        lines = [line for block in BLOCK.findall(text) for line in block.splitlines()]
+        lines: list[str] = [line for block in BLOCK.findall(text) for line in block.splitlines()]
         for variable, destination in destinations.items():
             lines = [line.replace(f'"${variable}"', shlex.quote(destination)) for line in lines]
         self._lines = lines

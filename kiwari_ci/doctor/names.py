@@ -17,6 +17,7 @@ DAYS = 21  # Let's Encrypt's certificates are renewed with 30 days left
 UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 NOT_THERE = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 CDNS = ("cloudflare", "cloudfront", "akamaighost", "bunnycdn", "netlify", "vercel", "fastly")
+SURE = "github.com"  # has an address wherever names are known
 SILENT = (502, 503, 504)
 
 
@@ -72,11 +73,22 @@ def look(domain: str, path: str, net: Net) -> Seen:
     try:
         addresses = net.resolve(domain)
     except socket.gaierror as error:
-        return Seen() if error.errno in NOT_THERE else Seen(unknown=words(error))
+        return Seen(unknown=_no_names(error, net))
     except (OSError, UnicodeError) as error:
         return Seen(unknown=words(error))
     families = {":" in address: address for address in reversed(addresses)}
     return Seen(tuple(addresses), tuple(_answer(address, domain, path, net) for address in families.values()))
+
+
+def _no_names(error: socket.gaierror, net: Net) -> str:
+    """Why the lack of a name says nothing: a machine without a network may know of none. Empty: it says a lot."""
+    if error.errno not in NOT_THERE:
+        return words(error)
+    try:
+        net.resolve(SURE)
+    except OSError:
+        return f"no names are known here, not {SURE}'s either"
+    return ""
 
 
 def _answer(address: str, domain: str, path: str, net: Net) -> Answer:
@@ -115,11 +127,12 @@ def judge(
 ) -> Iterator[Finding]:
     """Hold a domain against the plan; `deployed`: False when it is known that nothing serves yet."""
     domain = instance.domain
+    if seen.unknown:
+        yield group.not_asked(f"{domain} DNS, TLS, {instance.health_path}", seen.unknown)
+        return
     yield _dns(group, domain, seen, place, book)
     if not seen.answers:
-        why = "its name leads nowhere" if not seen.unknown else f"its address is not known: {seen.unknown}"
-        yield group.not_asked(f"{domain} TLS", why)
-        yield group.not_asked(f"{domain}{instance.health_path}", why)
+        yield group.not_asked(f"{domain} TLS, {instance.health_path}", "its name leads nowhere")
     for answer in seen.answers:
         by = f" over {'IPv6' if ':' in answer.address else 'IPv4'}" if len(seen.answers) > 1 else ""
         yield _tls(group, f"{domain} TLS{by}", answer, book, now)
@@ -128,8 +141,6 @@ def judge(
 
 def _dns(group: Group, domain: str, seen: Seen, place: Place, book: Runbook) -> Finding:
     subject, shown = f"{domain} DNS", ", ".join(seen.addresses)
-    if seen.unknown:
-        return group.not_asked(subject, seen.unknown)
     if not seen.addresses:
         return group.wrong(subject, "no such name", _where(place), book.step("DNS"))
     if cdn := next(filter(None, map(_cdn, seen.answers)), ""):

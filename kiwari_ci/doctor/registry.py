@@ -33,28 +33,30 @@ def ask(base: str, repository: str, tag: str, token: str) -> Answer:
     first = fetch(url, {"Accept": ACCEPT})
     if first.status != 401:
         return Answer(first.status, "" if first.status else first.text)
-    bearer, why = _bearer(base, first, repository, token)
-    if not bearer:
-        return why
-    page = fetch(url, {"Accept": ACCEPT, "Authorization": f"Bearer {bearer}"})
+    authorization, refused = _login(base, first, repository, token)
+    if not authorization:
+        return refused
+    page = fetch(url, {"Accept": ACCEPT, "Authorization": authorization})
     return Answer(page.status, "" if page.status else page.text)
 
 
-def _bearer(base: str, first: Page, repository: str, token: str) -> tuple[str, Answer]:
-    """A token for one pull; ours is shown to the registry's own host only."""
+def _login(base: str, first: Page, repository: str, token: str) -> tuple[str, Answer]:
+    """What the registry wants to see, mostly a token for one pull; ours is shown to its own host only."""
+    basic = f"Basic {base64.b64encode(f'x-access-token:{token}'.encode()).decode()}" if token else ""
+    if first.headers.get("www-authenticate", "").lower().startswith("basic"):
+        return basic, Answer(first.status)
     said = dict(CHALLENGE.findall(first.headers.get("www-authenticate", "")))
     realm = said.get("realm", "")
     if urlsplit(realm)[:2] != urlsplit(base)[:2]:
         return "", Answer(0, "the registry's way to log in is not known")
     query = urlencode({"service": said.get("service", ""), "scope": f"repository:{repository}:pull"})
-    basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
-    page = fetch(f"{realm}?{query}", {"Authorization": f"Basic {basic}"} if token else None)
+    page = fetch(f"{realm}?{query}", {"Authorization": basic} if basic else None)
     if page.status != 200:
         return "", Answer(page.status, "" if page.status else page.text)
     try:
         given = json.loads(page.text)
         bearer = given.get("token") or given.get("access_token")
-        return (str(bearer), Answer()) if bearer else ("", Answer(0, "the registry gives no token"))
+        return (f"Bearer {bearer}", Answer()) if bearer else ("", Answer(0, "the registry gives no token"))
     except (ValueError, AttributeError, RecursionError):
         return "", Answer(0, "the registry's token is no JSON")
 
