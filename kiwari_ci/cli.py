@@ -134,7 +134,7 @@ def show(spec: Path | None, style: str | None) -> int:
     "--ssh",
     multiple=True,
     metavar="HOST=DESTINATION",
-    help="Where ssh finds a host of the spec, such as vps=deploy@192.0.2.10. Default: its name, as in ~/.ssh/config.",
+    help="Where ssh finds a host: server=deploy@192.0.2.10. Default: its name in the spec, as in ~/.ssh/config.",
 )
 @click.option(
     "--known-hosts",

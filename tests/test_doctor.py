@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -91,7 +91,9 @@ def container(name: str, image: str, health: str = "", project: str = "", ports:
     return ("container", name, image, "running", started, "0", "0", "false", health, project, "proxy", ports, "")
 
 
-def examined(lines: list[tuple[str, ...]], plan: Plan = PLAN, tree: Tree = TREE, **world: Any) -> list[Finding]:
+def examined(
+    lines: list[tuple[str, ...]], plan: Plan = PLAN, tree: Tree = TREE, only: Sequence[str] = (), **world: Any
+) -> list[Finding]:
     """Every finding of a world in which these are the facts of the host, and all else is as it should be."""
     answer = names.Answer(ADDRESS, expires=NOW + 60 * 86400, status=200)
     there: dict[str, Any] = {
@@ -106,7 +108,7 @@ def examined(lines: list[tuple[str, ...]], plan: Plan = PLAN, tree: Tree = TREE,
     whole = examine.World(**(there | world))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(examine, "_ask", lambda *_: whole)
-        return examine.examine(plan, tree, [], means)
+        return examine.examine(plan, tree, only, means)
 
 
 def seen_on_github(**changes: Any) -> github.Seen:
@@ -661,6 +663,18 @@ def test_the_host_key(known: machine.Known, state: str, saw: str) -> None:
 
 
 # The command
+
+
+def test_the_pages_example() -> None:
+    """What docs/doctor.md shows is what is printed."""
+    lines = instead(("file", "bin/deploy"), "4f2a9c1be07d" + "0" * 52, "755")(well())
+    lines = without("key", "pos-staging/.env", "JWT_SECRET")(lines)
+    soon = names.Answer(ADDRESS, expires=NOW + 12 * 86400, status=200)
+    fine = replace(soon, expires=NOW + 75 * 86400)
+    seen = {domain: names.Seen((ADDRESS,), (soon if domain == API.domain else fine,)) for domain in PLAN.domains}
+    nobody = github.Seen(why="gh is not logged in: gh auth login")
+    text = findings.as_text(examined(lines, only=["staging"], seen=seen, github=nobody))
+    assert f"```text\n{text}\n```" in (ROOT / "docs/doctor.md").read_text(), text
 
 
 def test_how_it_is_printed() -> None:

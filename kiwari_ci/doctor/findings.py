@@ -16,7 +16,7 @@ BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at (`subject`, in a `group` such as `host vps`), what was seen, expected, and what cures it."""
+    """What was looked at (`subject`, in a `group`: a host, an environment), what was seen, expected, and the cure."""
 
     group: str
     subject: str

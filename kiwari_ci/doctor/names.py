@@ -156,9 +156,14 @@ def _dns(group: Group, domain: str, seen: Seen, place: Place, book: Runbook) -> 
 
 def _comparable(address: str, place: Place) -> bool:
     """Whether the host would have told of this address, were it its own: behind NAT it does not know the outer one."""
-    mine, known = ipaddress.ip_address(address), [ipaddress.ip_address(each) for each in place.addresses]
-    same = [each for each in known if each.version == mine.version and each.is_global == mine.is_global]
-    return bool(same) or (mine.version == 6 and place.complete)
+    kinds = {_kind(each) for each in place.addresses}
+    return _kind(address) in kinds or (":" in address and place.complete)
+
+
+def _kind(address: str) -> tuple[int, bool, bool]:
+    """A private address says nothing of a public one, nor that of a tunnel's end of either."""
+    found = ipaddress.ip_address(address)
+    return found.version, found.is_global, found.is_loopback
 
 
 def _where(place: Place) -> str:
@@ -187,12 +192,13 @@ def _health(group: Group, subject: str, instance: Instance, answer: Answer, depl
     if why := answer.unreachable or answer.closed or answer.refused:
         return group.not_asked(subject, why)
     expected = f"status {instance.health_status}"
-    if answer.silent:
-        return group.wrong(subject, answer.silent, expected, book.step("Health endpoints"))
     if answer.status == instance.health_status:
         return group.ok(subject, str(answer.status))
-    if answer.status in SILENT and not deployed:
-        return group.not_asked(subject, f"{answer.status}: nothing was deployed yet; {book.step('First push')}")
+    if (answer.silent or answer.status in SILENT) and not deployed:
+        said = answer.silent or answer.status
+        return group.not_asked(subject, f"{said}: nothing was deployed yet; {book.step('First push')}")
+    if answer.silent:
+        return group.wrong(subject, answer.silent, expected, book.step("Health endpoints"))
     return group.wrong(subject, *_unhealthy(answer, expected, book))
 
 
