@@ -246,7 +246,12 @@ def test_all_case_specs_have_their_cures() -> None:
         world: dict[str, Any] = {"facts": here, "reached": there, "github": github.Seen(why="no gh")}
         world["seen"] = {domain: names.Seen() for domain in plan.domains}
         world["images"] = {each.repository: registry.Answer(403) for s in plan.stacks for each in s.instances}
-        assert of_state(examined([], plan, tree, **world), "wrong"), path
+        found = examined([], plan, tree, **world)
+        assert of_state(found, "wrong"), path
+        for each in plan.hosts:
+            cures = [finding.cure for finding in found if finding.group == f"host {each.name}"]
+            others = {f"ssh {other.name} " for other in plan.hosts if other != each}
+            assert not [cure for cure in cures if any(words in cure for words in others)], path
 
 
 # What others answer
@@ -420,8 +425,10 @@ def test_the_registry() -> None:
         ]
         for image, token, state, saw in cases:
             answer = asked(f"acme/{image}", "staging", token)
-            finding = registry.judge(GROUP, image, answer, "GHCR_TOKEN", bool(token), BOOK)
+            finding = registry.judge(GROUP, image, answer, registry.Token("GHCR_TOKEN", bool(token)), True, BOOK)
             assert (finding.state, finding.saw) == (state, saw)
+    early = registry.judge(GROUP, "x", registry.Answer(403), registry.Token("GHCR_TOKEN", True), False, BOOK)
+    assert early.state == "not asked" and early.saw == "GHCR_TOKEN may not read it, or nothing was pushed yet: 403"
     assert "Connection refused" in asked("acme/open", "staging", "").why
 
 
@@ -678,7 +685,11 @@ def test_the_pages_example() -> None:
 
 
 def test_how_it_is_printed() -> None:
-    found = [GROUP.ok("a", "fine"), GROUP.wrong("b", "x\x1b[2J" + "y" * 999, "z", "do"), GROUP.not_asked("c", "away")]
+    found = [
+        GROUP.ok("a", "fine"),
+        GROUP.wrong("b\x1b[0m", "x\x1b[2J" + "y" * 999, "z", "do"),
+        GROUP.not_asked("c", "away"),
+    ]
     text = findings.as_text(found)
     assert text.splitlines()[:2] == ["here", "  ok         a: fine"]
     assert "\x1b" not in text and max(map(len, text.splitlines())) < 330

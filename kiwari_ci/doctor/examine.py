@@ -60,13 +60,14 @@ def examine(plan: Plan, tree: Tree, environments: Sequence[str], means: Means) -
     chosen = [stack for stack in plan.stacks if not environments or stack.environment in environments]
     hosts = [each for each in plan.hosts if set(each.stacks) & set(chosen)]
     ways = {each.variable: means.destination(each.name) for each in plan.hosts}
-    book = Runbook(tree["deploy/RUNBOOK.md"].text, ways)
+    text = tree["deploy/RUNBOOK.md"].text
+    book, books = Runbook(text, ways), {each.name: Runbook(text, ways, each.variable) for each in hosts}
     world = _ask(plan, hosts, chosen, means)
-    found = [finding for each in hosts for finding in _host(plan, each, tree, world, means, book)]
+    found = [finding for each in hosts for finding in _host(plan, each, tree, world, means, books[each.name])]
     for each in hosts:
         for stack in each.stacks:
             if stack in chosen:
-                found += _environment(plan, each, stack, tree, world, means, book)
+                found += _environment(plan, each, stack, tree, world, means, books[each.name])
     found += github.judge(Group(f"GitHub {plan.repository}"), plan, world.github, book)
     return found + list(_registry(plan, chosen, world, means, book))
 
@@ -186,5 +187,13 @@ def _domain(
 def _registry(plan: Plan, chosen: list[Stack], world: World, means: Means, book: Runbook) -> Iterator[Finding]:
     name, token = _token(plan, means)
     group = Group(f"registry {plan.registry}")
+    served = {
+        each.repository
+        for on in plan.hosts
+        for stack in on.stacks
+        for each in stack.instances
+        if on.name in world.facts and world.facts[on.name].first("record", stack.name, each.container)
+    }
     for repository, _ in _images(chosen):
-        yield registry.judge(group, repository, world.images[repository], name, bool(token), book)
+        answer, pushed = world.images[repository], repository in served
+        yield registry.judge(group, repository, answer, registry.Token(name, bool(token)), pushed, book)

@@ -48,11 +48,13 @@ class Group:
 class Runbook:
     """The generated runbook: each step and command that cures something stands there, and nowhere else."""
 
-    def __init__(self, text: str, destinations: Mapping[str, str]) -> None:
-        """`destinations`: where ssh reaches a host, by the variable that the runbook has for it."""
+    def __init__(self, text: str, destinations: Mapping[str, str], here: str = "") -> None:
+        """`destinations`: where ssh reaches a host, by the runbook's variable; commands `here` are for no other."""
         self._steps = {match["title"]: int(match["number"]) for match in STEP.finditer(text)}
         lines: list[str] = [line for block in BLOCK.findall(text) for line in block.splitlines()]
         for variable, destination in destinations.items():
+            if here and variable != here:
+                lines = [line for line in lines if f'"${variable}"' not in line]
             lines = [line.replace(f'"${variable}"', shlex.quote(destination)) for line in lines]
         self._lines = lines
 
@@ -92,13 +94,16 @@ def _group(finding: Finding) -> str:
 
 
 def _text(finding: Finding) -> str:
-    lines = [f"  {finding.state:9}  {finding.subject}: {_plain(finding.saw)}"]
+    lines = [f"  {finding.state:9}  {_plain(finding.subject)}: {_cut(_plain(finding.saw))}"]
     lines += [f"{'':13}expected: {_plain(finding.expected)}"] if finding.expected else []
     lines += [f"{'':13}cure: {_plain(finding.cure)}"] if finding.cure else []
     return "\n".join(lines)
 
 
 def _plain(text: str) -> str:
-    """What others said cannot move a terminal's cursor, nor fill its screen."""
-    shown = "".join(character if character.isprintable() else "?" for character in text)
-    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
+    """What others said cannot move a terminal's cursor."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

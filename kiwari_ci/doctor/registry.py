@@ -61,17 +61,27 @@ def _login(base: str, first: Page, repository: str, token: str) -> tuple[str, An
         return "", Answer(0, "the registry's token is no JSON")
 
 
-def judge(group: Group, repository: str, answer: Answer, name: str, has_token: bool, book: Runbook) -> Finding:
-    """One image; `name` is the secret that holds the token, empty for the job's own."""
+@dataclass(frozen=True)
+class Token:
+    """The secret that holds the pull token (no name: the job's own), and whether we have its value."""
+
+    name: str
+    given: bool
+
+
+def judge(group: Group, repository: str, answer: Answer, token: Token, pushed: bool, book: Runbook) -> Finding:
+    """One image; `pushed`: some host is known to have pulled it."""
     if answer.why or answer.status >= 500 or answer.status == 429:
         return group.not_asked(repository, answer.why or f"status {answer.status}")
-    by = f"{name} may read it" if has_token else "public: anybody may read it"
+    by = f"{token.name} may read it" if token.given else "public: anybody may read it"
     if answer.status == 200:
         return group.ok(repository, by)
-    if answer.status == 404 and has_token:
+    if answer.status == 404 and token.given:
         return group.not_asked(repository, f"nothing was pushed under its tag yet; {book.step('First push')}")
-    if not has_token:
-        how = f"{name} in the environment is asked, too" if name else "only a job has the token that may"
+    if not token.given:
+        how = f"{token.name} in the environment is asked, too" if token.name else "only a job has the token that may"
         return group.not_asked(repository, f"private, or not pushed yet: {how}")
-    cure = book.command(f"gh secret set {name}")
-    return group.wrong(repository, f"{name} is refused: {answer.status}", "a token with `read:packages`", cure)
+    if answer.status == 403 and not pushed:
+        return group.not_asked(repository, f"{token.name} may not read it, or nothing was pushed yet: {answer.status}")
+    cure = book.command(f"gh secret set {token.name}")
+    return group.wrong(repository, f"{token.name} is refused: {answer.status}", "a token with `read:packages`", cure)
