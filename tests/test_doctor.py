@@ -302,6 +302,7 @@ def test_gh_in_every_mood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ([403, "API rate limit exceeded for user ID 1."], "API rate limit exceeded"),
         ([401, "Bad credentials"], "Bad credentials"),
         ("<html>garbage", "is not what GitHub's API says"),
+        ('{"a":' * 9999, "is not what GitHub's API says"),
     ]
     for page, says in moods:
         outside.gh(tmp_path, {"*": page})
@@ -682,6 +683,15 @@ def test_the_pages_example() -> None:
     nobody = github.Seen(why="gh is not logged in: gh auth login")
     text = findings.as_text(examined(lines, only=["staging"], seen=seen, github=nobody))
     assert f"```text\n{text}\n```" in (ROOT / "docs/doctor.md").read_text(), text
+
+
+def test_a_command_can_be_typed_as_it_is() -> None:
+    text = TREE["deploy/RUNBOOK.md"].text
+    for destination, given in (("me@192.0.2.10", "me@192.0.2.10"), ("an alias", "USER@ADDRESS")):
+        book = Runbook(text, {"VPS": destination})
+        expected = f'VPS={given}; printf %s "${{VPS#*@}}" | gh secret set VPS_HOST'
+        assert book.command("gh secret set VPS_HOST") == expected
+        assert shlex.quote(destination) in book.command("git archive HEAD", "deploy/bin |")
 
 
 def test_how_it_is_printed() -> None:

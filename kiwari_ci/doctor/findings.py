@@ -55,7 +55,7 @@ class Runbook:
         for variable, destination in destinations.items():
             if here and variable != here:
                 lines = [line for line in lines if f'"${variable}"' not in line]
-            lines = [line.replace(f'"${variable}"', shlex.quote(destination)) for line in lines]
+            lines = [_filled_in(line, variable, destination) for line in lines]
         self._lines = lines
 
     def step(self, title: str) -> str:
@@ -66,6 +66,14 @@ class Runbook:
     def command(self, *parts: str) -> str:
         """The first line of a command that has all of these parts."""
         return next(line for line in self._lines if all(part in line for part in parts))
+
+
+def _filled_in(line: str, variable: str, destination: str) -> str:
+    """A command that can be typed as it is; an alias of ssh's has no login and address that a secret could hold."""
+    line = line.replace(f'"${variable}"', shlex.quote(destination))
+    if f"${{{variable}" not in line:
+        return line
+    return f"{variable}={shlex.quote(destination if '@' in destination else 'USER@ADDRESS')}; {line}"
 
 
 def counted(findings: Iterable[Finding]) -> dict[State, int]:

@@ -77,7 +77,7 @@ def read(ran: Ran) -> Page:
         return Page(status=int(found[1]) if found else 0, why=f"gh: {last_line(ran.err).removeprefix('gh: ')}")
     try:
         return Page(tuple(_documents(ran.out)))
-    except ValueError:
+    except (ValueError, RecursionError):
         return Page(why="gh: its answer is not what GitHub's API says")
 
 

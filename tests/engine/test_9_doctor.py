@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -138,18 +139,19 @@ def everything(server: Server) -> str:
     engine = [
         server.docker("ps", "-a", "--format", form),
         server.docker("network", "ls", "-q"),
-        server.docker("images", "-q"),
+        *sorted(server.docker("images", "-q").split()),
     ]
     return "\n".join([files, *engine])
 
 
 def test_all_is_well_and_nothing_is_touched(world: World) -> None:
-    before = everything(world.server)
+    before, began = everything(world.server), time.monotonic()
     done = world.asks()
+    assert time.monotonic() - began < 10, "some seconds"
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith(" ok, 0 wrong, 0 not asked\n"), done.stdout
     assert everything(world.server) == before
-    print(done.stdout)
+    print(done.stdout, f"{time.monotonic() - began:.1f} s")
 
 
 def test_before_the_first_deploy(world: World) -> None:
