@@ -14,7 +14,7 @@ import click
 
 from kiwari_ci import __version__, pipeline, problems, tree
 
-DRIFT = FINDINGS = 1
+DRIFT = FOUND = 1
 BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 2, 70, 73, 130
 WORDS = {"missing": "missing", "changed": "stale or edited by hand", "orphaned": "no longer in the spec"}
 
@@ -65,7 +65,7 @@ def told(command: Callable[..., int]) -> Callable[..., None]:
 def commands() -> None:
     """Turn one spec into GitHub workflows, compose stacks, a host script and a runbook.
 
-    SPEC defaults to the only specs/*.yaml. Exit codes: 0 fine, 1 drift or findings, 2 bad usage or bad spec,
+    SPEC defaults to the only specs/*.yaml. Exit codes: 0 fine, 1 drift or something wrong, 2 bad usage or bad spec,
     73 cannot write, 130 interrupted, 70 a bug of kiwari-ci.
     """
 
@@ -161,7 +161,51 @@ def lint(spec: Path | None, repo: Path | None, style: str | None) -> int:
     else:
         _print_problems(report.problems, style)
         click.echo(("\n" if report.problems else "") + report.as_text())
-    return 0 if report.is_clean else FINDINGS
+    return 0 if report.is_clean else FOUND
+
+
+@commands.command()
+@spec_argument
+@click.option("--env", "environments", multiple=True, metavar="ENV", help="An environment. Default: all.")
+@click.option(
+    "--ssh",
+    multiple=True,
+    metavar="HOST=DESTINATION",
+    help="Where ssh finds a host: server=deploy@192.0.2.10. Default: its name in the spec, as in ~/.ssh/config.",
+)
+@click.option(
+    "--known-hosts",
+    multiple=True,
+    metavar="HOST=FILE",
+    help="A file with the line by which jobs know a host. Default: the variable, which gh reads.",
+)
+@click.option("--npm", metavar="URL", default="", help="Nginx Proxy Manager; NPM_TOKEN holds a token of its API.")
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
+@told
+def doctor(
+    spec: Path | None,
+    environments: tuple[str, ...],
+    ssh: tuple[str, ...],
+    known_hosts: tuple[str, ...],
+    npm: str,
+    style: str,
+) -> int:
+    """Hold the spec against the world, and exit with 1 when something is wrong; nothing is changed anywhere.
+
+    What cannot be reached is said as not asked, and fails nothing. The pull token is asked about when the
+    environment has it under its secret's name.
+    """
+    from kiwari_ci.doctor import examine, findings
+
+    plan, files = pipeline.build(_spec(spec))
+    paths = {host: Path(file) for host, file in _pairs(known_hosts).items()}
+    tokens = {setting.name: os.environ.get(setting.name, "") for setting in plan.tokens}
+    means = examine.Means(_pairs(ssh), paths, npm, os.environ.get("NPM_TOKEN", ""), tokens)
+    if wrong := examine.unknown(plan, environments, means):
+        raise click.UsageError(wrong)
+    found = examine.examine(plan, files, environments, means)
+    click.echo(findings.as_json(found) if style == "json" else findings.as_text(found))
+    return FOUND if findings.counted(found)["wrong"] else 0
 
 
 @commands.command()
@@ -206,6 +250,14 @@ def _spec(given: Path | None) -> Path:
 def _out(given: Path | None) -> Path:
     """A checkout that was generated into is known by its drift workflow."""
     return given or Path("." if Path(".github/workflows/pipeline-drift.yml").exists() else "generated")
+
+
+def _pairs(given: Iterable[str]) -> dict[str, str]:
+    """What is given as NAME=VALUE."""
+    pairs = dict(word.partition("=")[::2] for word in given)
+    if not all(name and value for name, value in pairs.items()):
+        raise click.UsageError(f"expected HOST=…, met {' '.join(given)}")
+    return pairs
 
 
 def _style(given: str | None) -> str:

@@ -12,7 +12,7 @@ from kiwari_ci.render import TEMPLATES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kiwari_ci"
-MODULES = sorted(PACKAGE.glob("*.py"))
+MODULES = sorted(PACKAGE.rglob("*.py"))
 LARGEST = 350  # lines of a module
 LONGEST = 50  # lines of a function
 
@@ -20,7 +20,7 @@ LONGEST = 50  # lines of a function
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"lint"},
+    {"doctor", "lint"},
     {"images", "pipeline"},
     {"context"},
     {"advice", "leftovers", "names", "render", "resolve", "rules", "source", "validation"},
@@ -57,16 +57,30 @@ MACHINE = re.compile(
 
 
 def imports(module: Path) -> set[str]:
-    """The modules of this package that one imports, also inside functions; and `click`, `yaml`... from outside."""
+    """The modules of this package that one imports, also inside functions; and `click`, `yaml`... from outside.
+
+    Those of a folder have its name before theirs: `doctor.ask`.
+    """
     found = set()
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.ImportFrom):
             package = ("kiwari_ci." if node.level else "") + (node.module or "")
-            names = [alias.name for alias in node.names] if package.strip(".") == "kiwari_ci" else [package]
+            is_folder = (PACKAGE.parent / package.strip(".").replace(".", "/")).is_dir()
+            names = [f"{package.strip('.')}.{alias.name}" for alias in node.names] if is_folder else [package]
             found |= {name.removeprefix("kiwari_ci.") for name in names}
         elif isinstance(node, ast.Import):
             found |= {alias.name.removeprefix("kiwari_ci.") for alias in node.names}
-    return {"__init__" if name == "__version__" else name.split(".")[0] for name in found}
+    return {"__init__" if name == "__version__" else name for name in found}
+
+
+def name_of(module: Path) -> str:
+    """As others import it."""
+    return ".".join(module.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def room(name: str) -> str:
+    """The folder of a module, or the module itself."""
+    return name.split(".")[0]
 
 
 def tracked() -> list[Path]:
@@ -77,20 +91,22 @@ def tracked() -> list[Path]:
 
 
 def test_each_module_has_a_floor() -> None:
-    assert {module.stem for module in MODULES} == set.union(*FLOORS)
+    assert {room(name_of(module)) for module in MODULES} == set.union(*FLOORS)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
 def test_imports_run_one_way(module: Path) -> None:
-    own = {other.stem for other in MODULES}
-    floor = next(index for index, names in enumerate(FLOORS) if module.stem in names)
+    here = room(name_of(module))
+    own = {room(name_of(other)) for other in MODULES}
+    floor = next(index for index, names in enumerate(FLOORS) if here in names)
     below = set.union(set(), *FLOORS[floor + 1 :])
-    allowed = below | NEIGHBOURS.get(module.stem, set())
-    assert imports(module) & own <= allowed - NEVER.get(module.stem, set()) - {module.stem}
+    allowed = below | NEIGHBOURS.get(here, set())
+    beside = {here} if module.parent != PACKAGE else set()
+    assert {room(name) for name in imports(module)} & own <= allowed - NEVER.get(here, set()) - {here} | beside
 
 
 def test_there_is_no_circle() -> None:
-    left = {module.stem: imports(module) & {other.stem for other in MODULES} for module in MODULES}
+    left = {name_of(module): imports(module) & {name_of(other) for other in MODULES} for module in MODULES}
     while free := {name for name, needs in left.items() if not needs}:
         left = {name: needs - free for name, needs in left.items() if name not in free}
     assert left == {}
@@ -116,7 +132,7 @@ def test_output_depends_on_nothing_around() -> None:
         }
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
 def test_rooms_are_small(module: Path) -> None:
     text = module.read_text()
     assert len(text.splitlines()) <= LARGEST

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.engine.images import REGISTRY, Images
-from tests.engine.server import Server, seen
+from tests.engine.server import Server, seen, version
 
 STAGING, PRODUCTION = "pos-api-staging", "pos-api"
 pytestmark = pytest.mark.usefixtures("api")
@@ -101,6 +101,7 @@ def test_status_says_what_is_pinned_and_what_runs(server: Server) -> None:
     assert f"pinned: {' '.join(server.record(STAGING)[-1])}" in everything.stdout
     assert f"pinned: {' '.join(server.record(PRODUCTION)[-1])}" in one.stdout
     assert "pos-staging" not in one.stdout
+    assert everything.stdout.splitlines()[0] == one.stdout.splitlines()[0] == f"bin/deploy {version()}"
     assert "DOES NOT ANSWER" not in everything.stdout
     assert f"\npos-production/.deploys/{PRODUCTION}: sha256:" in f"\n{everything.stdout}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.images import Images
-from tests.engine.server import GENERATED, USER, Result, Server, generated, throw_away
+from tests.engine.server import GENERATED, USER, Result, Server, generated, throw_away, version
 
 STEP = re.compile(r"^### (\d+)\. .*?\n(.*?)(?=^##)", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
@@ -71,6 +71,7 @@ def test_files_on_the_server(person: Person) -> None:
     assert (person.server.docker_folder / "bin/deploy").read_bytes() == generated("deploy/bin/deploy").read_bytes()
     shown = person.types(worked)
     assert shown.returncode == 0 and "Docker Compose version" in shown.stdout, shown.stderr
+    assert shown.stdout.endswith(f"bin/deploy {version()}\n")
 
 
 def test_env_files(person: Person) -> None:
@@ -93,7 +94,7 @@ def test_deploy_key_and_host_key(person: Person) -> None:
     done = person.types(commands)
     assert done.returncode == 0, done.stderr
     shown = person.types(worked)
-    assert (shown.returncode, shown.stdout) == (0, ""), shown.stderr
+    assert (shown.returncode, shown.stdout) == (0, f"bin/deploy {version()}\n"), shown.stderr
     assert person.types(worked.replace(" status pos-staging", " id")).returncode == 64
 
     commands, worked = step(4)

@@ -39,14 +39,20 @@ ROW = re.compile(
 class Front:
     """A container on the `proxy` network, in whose network namespace nginx runs."""
 
-    def __init__(self, server: Server, images: Images) -> None:
+    def __init__(self, server: Server, images: Images, *flags: str) -> None:
         self.server = server
-        self.hosts = [row.groupdict() for row in ROW.finditer(generated("deploy/RUNBOOK.md").read_text())]
+        self.hosts = self.rows()
         assert self.hosts
         images.push("front", "front", port=9)
-        run = ("run", "-d", "--name", "front", "--restart", "always", "--network", "proxy", f"{REGISTRY}/front:staging")
+        run = ("run", "-d", "--name", "front", "--restart", "always", "--network", "proxy", *flags)
+        run += (f"{REGISTRY}/front:staging",)
         server.docker("--config", images.login, *run)
         self.start()
+
+    @staticmethod
+    def rows() -> list[dict[str, str]]:
+        """The runbook's table."""
+        return [row.groupdict() for row in ROW.finditer(generated("deploy/RUNBOOK.md").read_text())]
 
     def start(self) -> None:
         """Starts nginx, and tells the machine where the domains are."""

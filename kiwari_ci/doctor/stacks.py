@@ -1,0 +1,129 @@
+"""A stack held against the plan: its env files, by the names of their keys, and its containers, by their pins."""
+
+import datetime
+from collections.abc import Iterator
+
+from kiwari_ci.doctor.findings import Finding, Group, Runbook
+from kiwari_ci.doctor.host import Container, Facts, keys
+from kiwari_ci.plan import EnvFile, Host, Instance, Stack
+
+CRASHING = 600  # seconds: one that came back by itself so lately will go again
+
+
+def env_file(group: Group, folder: str, file: EnvFile, facts: Facts, book: Runbook) -> Finding:
+    """An env file: there, for its owner's eyes, with every key filled in. Values never left the host."""
+    path = f"{folder}/{file.name}"
+    state = facts.word("env", path) or "missing"
+    cure = book.command("editor", path)
+    if state == "missing":
+        return group.wrong(path, "is not there", f"made of {path}.example", book.command("install -m 600", path))
+    if state == "unreadable":
+        return group.wrong(path, "this login may not read it", "a file of the login's", f"chown it; {cure}")
+    there = {name: flags.split() for name, flags in facts.all("key", path)}
+    if faults := list(_faults(file, there)):
+        return group.wrong(path, "; ".join(faults), ", ".join(keys(file)), cure)
+    if int(state, 8) & 0o077:
+        return group.wrong(path, f"mode {state}: others may read it", "mode 600", f"chmod 600 {path}")
+    return group.ok(path, f"{len(keys(file))} keys filled in{_extra(path, file, there, facts)}")
+
+
+def _faults(file: EnvFile, there: dict[str, list[str]]) -> Iterator[str]:
+    lines = [line for each in file.groups for line in each.lines]
+    filled = {line.key for line in lines if line.value or line.note}
+    if missing := [line.key for line in lines if line.key not in there]:
+        yield f"missing: {', '.join(missing)}"
+    if empty := [key for key, flags in there.items() if "empty" in flags and key in filled]:
+        yield f"empty: {', '.join(empty)}"
+    if left := [key for key, flags in there.items() if "change-me" in flags]:
+        yield f"still change-me: {', '.join(left)}"
+    if loose := [key for key, flags in there.items() if "dollar" in flags]:
+        yield f"a $ without single quotes: {', '.join(loose)}"
+
+
+def _extra(path: str, file: EnvFile, there: dict[str, list[str]], facts: Facts) -> str:
+    """What the spec does not have is the owner's own business, or a slip: it is named where a name it must be."""
+    named = [key for key in there if key not in keys(file)]
+    others = facts.word("others", path)
+    parts = [*named, *([f"{others} lines more"] if others else [])]
+    return f"; not in the spec: {', '.join(parts)}" if parts else ""
+
+
+def is_deployed(stack: Stack, instance: Instance, facts: Facts) -> bool:
+    """Whether something was ever put into service, as far as is known."""
+    known = facts.first("record", stack.name, instance.container) or instance.container in facts.containers()
+    return bool(facts.why or not facts.word("engine") or known)
+
+
+def containers(
+    group: Group, host: Host, stack: Stack, facts: Facts, destination: str, book: Runbook, now: float
+) -> Iterator[Finding]:
+    """Every container of a stack: what runs against what is pinned, and whether it answers from the host."""
+    for instance in stack.instances:
+        yield _container(group, host, stack, instance, facts, destination, book, now)
+    for (path,) in facts.all("foreign"):
+        if path.startswith(f"{stack.name}/"):
+            yield group.wrong(path, "was not written by bin/deploy", "none but its own", "move it away")
+    names = {name for instance in stack.instances for name in (instance.container, f"{instance.container}-next")}
+    for name, there in facts.containers().items():
+        if there.project == stack.name and name not in names:
+            cure = f"lead its domain elsewhere, then on the server: docker rm -f {name}"
+            yield group.wrong(name, f"runs, which {stack.name} has no more", "no such container", cure)
+
+
+def _container(
+    group: Group,
+    host: Host,
+    stack: Stack,
+    instance: Instance,
+    facts: Facts,
+    destination: str,
+    book: Runbook,
+    now: float,
+) -> Finding:
+    name = instance.container
+    there, pinned = facts.containers().get(name), _pinned(stack, name, facts)
+    if not there and not pinned:
+        return group.not_asked(name, f"nothing was deployed yet; {book.step('First push')}")
+    again = f"ssh {destination} 'cd {host.folder}/{stack.name} && docker compose up -d --no-deps {name}'"
+    anew = f"deploy it: {book.step('First push')}"
+    expected = pinned or "an image that bin/deploy has put into service"
+    if not there:
+        return group.wrong(name, "no container", expected, again)
+    if there.image != pinned:
+        return group.wrong(name, f"runs {there.image}", expected, again if pinned else anew)
+    override = facts.word("pin", stack.name, name)
+    if override != pinned:
+        saw = f"the override file pins {override or 'nothing'}"
+        return group.wrong(name, saw, expected, anew)
+    if fault := _fault(instance, there, facts, now):
+        back = book.command("/bin/deploy rollback", f"{stack.name} {name} ")
+        return group.wrong(name, fault, f"running, and answering {instance.health}", f"docker logs {name}; {back}")
+    restarts = f", {there.restarts} restarts" if there.restarts != "0" else ""
+    return group.ok(name, f"serves {pinned.partition('@')[2][:19]}, as pinned{restarts}")
+
+
+def _pinned(stack: Stack, name: str, facts: Facts) -> str:
+    return facts.word("record", stack.name, name).partition(" ")[0]
+
+
+def _fault(instance: Instance, there: Container, facts: Facts, now: float) -> str:
+    """What is wrong with a container of the right image, or nothing."""
+    if there.status != "running":
+        return f"{there.status}, exit code {there.code}{', out of memory' if there.oom == 'true' else ''}"
+    if lacking := [name for name in instance.networks if name not in there.networks.split()]:
+        return f"is not on the network {', '.join(lacking)}"
+    if there.health == "unhealthy":
+        return "unhealthy"
+    answer = facts.word("answer", instance.container)
+    if answer != str(instance.health_status):
+        return f"answers {instance.health} with {answer or 'nothing'}"
+    if there.restarts != "0" and now - _seconds(there.started) < CRASHING:
+        return f"{there.restarts} restarts, the last a moment ago"
+    return ""
+
+
+def _seconds(time: str) -> float:
+    try:
+        return datetime.datetime.fromisoformat(time).timestamp()
+    except ValueError:
+        return 0

@@ -1,0 +1,353 @@
+"""The doctor, before a world that is as the spec has it; then one thing after the other is broken, and mended again.
+
+sshd, dockerd, the registry, nginx and PostgreSQL are real; gh is a stand-in.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests import outside
+from tests.engine.images import Images
+from tests.engine.server import TOKEN, UID, USER, Result, Server, eventually, generated, throw_away
+from tests.engine.test_8_runbook import Person
+from tests.rehearsal import stand_ins
+from tests.rehearsal.front import Front
+
+ADDRESS = "192.0.2.10"
+MARK = "never-to-be-seen"
+ENV = {
+    "pos-staging/.env": ("DATABASE_URL", "JWT_SECRET", "API_URL", "ORIGIN"),
+    "pos-production/.env": ("DATABASE_URL", "JWT_SECRET", "API_URL", "ORIGIN"),
+    "postgres/.env": ("POSTGRES_USER", "POSTGRES_PASSWORD", "POS_STG_PASSWORD", "POS_PROD_PASSWORD"),
+}
+DOMAINS = [row["domain"] for row in Front.rows()]
+API = "stg-api.nasibakarkiwari.com"
+
+
+@dataclass
+class World:
+    """A server on which everything is as it should be, and a person with a clone, ssh and gh."""
+
+    server: Server
+    person: Person
+    front: Front
+
+    def asks(self, *words: str, ssh: str = f"{USER}@127.0.0.1", token: str = TOKEN) -> Result:
+        """What the person sees."""
+        home, server = self.person.home, self.server
+        environment = {
+            "HOME": str(home),
+            "PATH": f"{home}/bin:/usr/bin:/bin",
+            "SSL_CERT_FILE": f"{server.folder}/tls.crt",
+            "GHCR_TOKEN": token,
+        }
+        command = [sys.executable, "-m", "kiwari_ci", "doctor", "specs/kiwari.yaml", "--ssh", f"vps={ssh}", *words]
+        program = server.near("env", "-C", str(self.person.clone))
+        done = subprocess.run([*program, *command], capture_output=True, text=True, timeout=60, env=environment)
+        assert MARK not in done.stdout + done.stderr and TOKEN not in done.stdout + done.stderr
+        return done
+
+    def found(self, *words: str, **ways: str) -> dict[str, dict[str, str]]:
+        """What is not ok: group and subject → the finding."""
+        done = self.asks("--format", "json", *words, **ways)
+        assert done.returncode in (0, 1), done.stderr
+        said: dict[str, Any] = json.loads(done.stdout)
+        assert done.returncode == bool(said["count"]["wrong"])
+        return {f"{each['group']}: {each['subject']}": each for each in said["findings"] if each["state"] != "ok"}
+
+    def wrong(self, *words: str, **ways: str) -> dict[str, str]:
+        """What is wrong, and what was seen."""
+        found = self.found(*words, **ways)
+        return {name: each["saw"] for name, each in found.items() if each["state"] == "wrong"}
+
+    def github(self, **changes: Any) -> None:
+        """What gh says from now on; without changes, that all is well."""
+        known = f"127.0.0.1 {(self.server.folder / 'keys/host.pub').read_text()}"
+        pages = {f"repos/{outside.REPOSITORY}/{path}": page for path, page in changes.items()}
+        outside.gh(self.person.home / "bin", outside.github(known) | pages)
+
+    def sql(self, statement: str) -> None:
+        """The superuser's words."""
+        self.server.docker("exec", "postgres", "psql", "-qU", "postgres", "-c", statement)
+
+    @contextlib.contextmanager
+    def changed(self, path: str, old: str, new: str) -> Iterator[None]:
+        """While a file of the server's is another one; it stays the same inode."""
+        file = self.server.folder / path
+        text, mode = file.read_text(), file.stat().st_mode
+        assert old in text
+        file.write_text(text.replace(old, new))
+        try:
+            yield
+        finally:
+            file.write_text(text)
+            file.chmod(mode)
+
+
+@pytest.fixture(scope="module")
+def world(images: Images) -> Iterator[World]:
+    """Everything is done that the runbook says; `images` says whether an engine can run."""
+    with throw_away() as server:
+        key = server.folder / "keys/person"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        with (server.home / ".ssh/authorized_keys").open("a") as keys:
+            keys.write((server.folder / "keys/person.pub").read_text())
+        stand_ins.postgres(server)
+        place(server)
+        server.by_hand("cd docker/postgres && docker compose up -d --wait", check=True)
+        own = Images(server)
+        for service, digest in (("pos-api", own.api("one")), ("pos-admin", own.admin("one"))):
+            for name in (f"{service}-staging", service):
+                assert server.deploy(name, digest, server.commit()).returncode == 0
+        server.run("ip", "address", "add", f"{ADDRESS}/32", "dev", "lo")
+        front = Front(server, own, "-p", f"{ADDRESS}:443:443")
+        hosts = server.folder / "etc/hosts"
+        lines = [f"127.0.0.1 localhost ghcr.io {os.uname().nodename}", *(f"{ADDRESS} {name}" for name in DOMAINS)]
+        hosts.write_text("\n".join(lines) + "\n")
+        world = World(server, Person(server), front)
+        world.github()
+        answers = f"curl -sf --cacert {server.folder}/tls.crt https://{API}/health"
+        eventually(lambda: server.run("bash", "-c", answers, check=False).returncode == 0, 30, "the front answers")
+        yield world
+    front.nginx.wait(timeout=10)
+
+
+def place(server: Server) -> None:
+    """The stack of the database, and every env file filled in."""
+    shutil.copytree(generated("deploy/postgres"), server.docker_folder / "postgres")
+    for path, keys in ENV.items():
+        file = server.docker_folder / path
+        file.write_text("".join(f"{key}='{MARK}$x'\n" for key in keys).replace(f"USER='{MARK}$x'", "USER='postgres'"))
+        file.chmod(0o600)
+    server.run("chown", "-R", f"{UID}:{UID}", str(server.docker_folder))
+
+
+def everything(server: Server) -> str:
+    """All that a doctor could have touched."""
+    files = server.run("find", str(server.home), "-printf", "%p %m %s %T@ %C@\n").stdout
+    form = "{{.ID}} {{.Names}} {{.State}} {{.Networks}}"
+    engine = [
+        server.docker("ps", "-a", "--format", form),
+        server.docker("network", "ls", "-q"),
+        *sorted(server.docker("images", "-q").split()),
+    ]
+    return "\n".join([files, *engine])
+
+
+def test_all_is_well_and_nothing_is_touched(world: World) -> None:
+    before, began = everything(world.server), time.monotonic()
+    done = world.asks()
+    assert time.monotonic() - began < 10, "some seconds"
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith(" ok, 0 wrong, 0 not asked\n"), done.stdout
+    assert everything(world.server) == before
+    print(done.stdout, f"{time.monotonic() - began:.1f} s")
+
+
+def test_before_the_first_deploy(world: World) -> None:
+    """Ready to push: what nobody deployed yet is no fault."""
+    server = world.server
+    record, aside = server.stack_file("pos-api", ".deploys"), server.folder / "aside"
+    record.rename(aside)
+    for name in ("pos-api", "pos-admin"):
+        server.docker("rename", name, f"{name}-aside")
+        server.docker("network", "disconnect", "proxy", f"{name}-aside")
+    try:
+        found = world.found()
+    finally:
+        aside.rename(record)
+        for name in ("pos-api", "pos-admin"):
+            server.docker("rename", f"{name}-aside", name)
+            server.docker("network", "connect", "--alias", name, "proxy", name)
+    strangers = [f"environment production: {name}-aside" for name in ("pos-api", "pos-admin")]
+    assert {name for name, each in found.items() if each["state"] == "wrong"} == set(strangers)
+    assert "nothing was deployed yet" in found["environment production: pos-api"]["saw"]
+    assert "nothing was deployed yet" in found["environment production: api.nasibakarkiwari.com/health"]["saw"]
+    world.server.docker("restart", "pos-api", "pos-admin")
+    eventually(lambda: not world.wrong(), 30, "all is well again")
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "line", "saw"),
+    [
+        ("bin/deploy", "set -euo", "set -eu -o", "host vps: bin/deploy", "another one: version"),
+        ("pos-staging/docker-compose.yml", "init: true", "init: yes", "pos-staging/docker-compose.yml", "another one"),
+        ("postgres/init/init-databases.sh", "set -e ", "set +e ", "host vps: postgres/init/init-databases.sh", "other"),
+        ("pos-staging/.env", "JWT_SECRET=", "JWT_SECRETS=", "pos-staging/.env", "missing: JWT_SECRET"),
+        ("pos-staging/.env", "JWT_SECRET='never", "JWT_SECRET='change-me'#", "pos-staging/.env", "still change-me"),
+        ("pos-staging/.env", f"ORIGIN='{MARK}$x'", f"ORIGIN={MARK}$x", "pos-staging/.env", "a $ without"),
+        ("postgres/.env", f"POS_STG_PASSWORD='{MARK}$x'", "POS_STG_PASSWORD=''", "host vps: postgres/.env", "empty"),
+        ("../.ssh/authorized_keys", "restrict,", "", "host vps: deploy key VPS_SSH_KEY", "forwards ports"),
+        ("../.ssh/authorized_keys", " pos-production", "", "host vps: deploy key VPS_SSH_KEY", "may not touch"),
+        ("pos-staging/.deploys/pos-api-staging", "@sha256:", "@sha256:0", "pos-api-staging", "runs ghcr.io/"),
+    ],
+)  # fmt: skip
+def test_a_file_is_another(world: World, path: str, old: str, new: str, line: str, saw: str) -> None:
+    with world.changed(f"home/docker/{path}", old, new):
+        wrong = world.wrong()
+    line = line if ": " in line else f"environment staging: {line}"
+    assert list(wrong) == [line] and saw in wrong[line], wrong
+
+
+def test_modes(world: World) -> None:
+    env, script = (world.server.docker_folder / path for path in ("pos-staging/.env", "bin/deploy"))
+    env.chmod(0o644)
+    script.chmod(0o644)
+    wrong = world.wrong()
+    env.chmod(0o600)
+    script.chmod(0o755)
+    assert {name: saw.split(":")[0] for name, saw in wrong.items()} == {
+        "host vps: bin/deploy": "mode 644",
+        "environment staging: pos-staging/.env": "mode 644",
+    }
+
+
+def test_the_deploy_key_has_a_full_login_too(world: World) -> None:
+    public = (world.server.folder / "keys/ci.pub").read_text()
+    with world.changed("home/.ssh/authorized_keys", "restrict", f"{public}restrict"):
+        wrong = world.wrong()
+    assert list(wrong) == ["host vps: deploy key VPS_SSH_KEY"]
+    assert "another line gives the same key a full login" in wrong["host vps: deploy key VPS_SSH_KEY"]
+
+
+def test_a_container_is_down(world: World) -> None:
+    world.server.docker("stop", "-t", "1", "pos-api-staging")
+    try:
+        wrong = world.wrong()
+    finally:
+        world.server.docker("start", "pos-api-staging")
+        eventually(lambda: not world.wrong(), 30, "it serves again")
+    assert set(wrong) == {f"environment staging: {name}" for name in ("pos-api-staging", f"{API}/health")}
+    assert "exited, exit code" in wrong["environment staging: pos-api-staging"]
+    saw = wrong[f"environment staging: {API}/health"]
+    assert saw.startswith(("502", "504", "no answer within 5 s")), saw
+
+
+def test_the_database(world: World) -> None:
+    name = "host vps: postgres database"
+    for statement, mended, expected in [
+        ("GRANT ALL ON DATABASE pos_production TO pos_stg", "REVOKE ALL ON DATABASE pos_production FROM pos_stg",
+         {f"{name} pos_production": "pos_stg reaches it, too"}),
+        ("ALTER ROLE pos_stg NOLOGIN", "ALTER ROLE pos_stg LOGIN", {f"{name} pos_staging": "pos_stg may not log in"}),
+        ("ALTER DATABASE pos_staging OWNER TO postgres", "ALTER DATABASE pos_staging OWNER TO pos_stg",
+         {f"{name} pos_staging": "belongs to postgres"}),
+        ("ALTER DATABASE pos_staging RENAME TO other", "ALTER DATABASE other RENAME TO pos_staging",
+         {f"{name} pos_staging": "does not exist"}),
+    ]:  # fmt: skip
+        world.sql(statement)
+        wrong = world.wrong()
+        world.sql(mended)
+        assert wrong == expected
+
+
+def test_names(world: World) -> None:
+    with world.changed("etc/hosts", f"{ADDRESS} {API}", f"192.0.2.99 {API}"):
+        found = world.found()
+    assert {each["subject"]: each["state"] for each in found.values()} == {
+        f"{API} DNS": "wrong", f"{API} TLS": "not asked", f"{API}/health": "not asked",
+    }  # fmt: skip
+    with world.changed("etc/hosts", f"{ADDRESS} {API}", ""):
+        found = world.found()
+    assert "name resolution" in found[f"environment staging: {API} DNS, TLS, /health"]["saw"], "no resolver is here"
+
+
+@pytest.mark.parametrize(
+    ("directive", "saw"),
+    [
+        ("return 301 https://$host/elsewhere;", "a redirect to https://"),
+        ("add_header cf-ray 1 always; return 403;", "403 from cloudflare: its challenge"),
+        ("return 500;", "status 500"),
+        ("return 444;", "Remote end closed connection"),
+    ],
+)
+def test_the_proxy_answers_otherwise(world: World, directive: str, saw: str) -> None:
+    name = f"environment staging: {API}/health"
+    world.front.answer({API: directive})
+    eventually(lambda: name in world.wrong(), 10, "nginx has read it")
+    wrong = world.wrong()
+    world.front.answer({})
+    eventually(lambda: not world.wrong(), 10, "nginx has read it again")
+    assert list(wrong) == [name] and saw in wrong[name], wrong
+
+
+def test_github_and_host_key(world: World) -> None:
+    nothing: dict[str, Any] = {"secrets": [], "variables": []}
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        ({"actions/secrets": {"secrets": [{"name": name} for name in outside.SECRETS if name != "VPS_USER"]}},
+         ["environment staging: secret VPS_USER", "environment production: secret VPS_USER"]),
+        ({"actions/variables": {"variables": [{"name": "VPS_KNOWN_HOSTS", "value": "127.0.0.1 ssh-ed25519 AAAA"}]}},
+         ["host vps: host key"]),
+        ({"actions/secrets": nothing,
+          "environments/staging/secrets": {"secrets": [{"name": name} for name in outside.SECRETS]}},
+         [f"environment production: secret {name}" for name in outside.SECRETS]),
+    ]  # fmt: skip
+    for change, expected in cases:
+        world.github(**change)
+        wrong = world.wrong()
+        world.github()
+        assert sorted(wrong) == sorted(expected)
+
+
+def test_the_registry_refuses_the_token(world: World) -> None:
+    wrong = world.wrong(token="another")
+    images = ("kiwari-api", "kiwari-admin")
+    assert list(wrong) == [f"registry ghcr.io: ghcr.io/iqbalmuhyiddin/{name}" for name in images]
+    assert all(each["state"] == "not asked" for each in world.found(token="").values())
+
+
+def test_no_way_to_the_host(world: World) -> None:
+    """Not asked fails nothing, and all the rest is asked."""
+    for way, why in ((f"{USER}@127.0.0.3", "refused"), ("nobody@127.0.0.1", "Permission denied")):
+        found = world.found(ssh=way)
+        assert {each["state"] for each in found.values()} <= {"not asked"}, found
+        assert why in found["host vps: everything on it"]["saw"]
+    key = world.changed("person/.ssh/config", "keys/person", "keys/ci")
+    with key:
+        found = world.found()
+    assert "ssh used the deploy key" in found["host vps: everything on it"]["saw"]
+
+
+def test_docker_is_down_or_out_of_reach(world: World) -> None:
+    world.server.run("mv", "/run/docker.sock", "/run/docker.hidden")
+    down = world.found()
+    world.server.run("mv", "/run/docker.hidden", "/run/docker.sock")
+    with world.changed("etc/group", f":{USER}\n", ":\n"):
+        outside_of_group = world.found()
+    for found, says in ((down, "daemon"), (outside_of_group, "usermod -aG docker")):
+        wrong = [name for name, each in found.items() if each["state"] == "wrong"]
+        assert wrong == ["host vps: docker", "host vps: postgres"], found
+        assert says in str(found["host vps: docker"])
+
+
+def test_the_certificate(world: World) -> None:
+    certificate = world.server.folder / "tls.crt"
+    text, key = certificate.read_text(), (world.server.folder / "tls.key").read_text()
+    for names, days, says in ((f"DNS:{API[4:]}", "60", "not valid for"), (f"DNS:{API}", "5", "expires in 4 days")):
+        words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        words += ["-days", days, "-subj", "/CN=test", "-addext", f"subjectAltName={names}"]
+        files = ["-keyout", str(world.server.folder / "tls.key"), "-out", str(certificate)]
+        subprocess.run([*words, *files], check=True, capture_output=True)
+        world.front.answer({})
+        eventually(lambda says=says: says in str(world.found()), 15, "nginx shows the other certificate")  # type: ignore[misc]
+    certificate.write_text(text)
+    (world.server.folder / "tls.key").write_text(key)
+    world.front.answer({})
+    eventually(lambda: not world.wrong(), 15, "nginx shows the first certificate")
+
+
+def test_the_proxy_leaves_its_network(world: World) -> None:
+    world.server.docker("network", "create", "elsewhere")
+    world.server.docker("network", "connect", "elsewhere", "front")
+    world.server.docker("network", "disconnect", "proxy", "front")
+    wrong = world.wrong()
+    assert wrong["host vps: proxy"] == "front is on elsewhere"

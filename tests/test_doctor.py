@@ -1,0 +1,768 @@
+"""The doctor without an engine: loopback servers and stand-ins answer, each as well or as badly as it is told."""
+
+import base64
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiwari_ci import pipeline
+from kiwari_ci.doctor import ask, examine, findings, github, host, machine, names, proxy, registry
+from kiwari_ci.doctor.findings import Finding, Group, Runbook
+from kiwari_ci.plan import Plan
+from kiwari_ci.tree import Tree
+from tests import outside
+from tests.checkers import findings as said_by
+from tests.checkers import shellcheck
+from tests.command import kiwari_ci
+
+ROOT = Path(__file__).parents[1]
+SPEC = ROOT / "specs/kiwari.yaml"
+PLAN, TREE = pipeline.build(SPEC)
+BOOK = Runbook(TREE["deploy/RUNBOOK.md"].text, {"VPS": "vps"})
+GROUP = Group("here")
+ADDRESS = "192.0.2.10"
+KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIExample"
+KNOWN = f"{ADDRESS} ssh-ed25519 {KEY}"
+NOW = 1_800_000_000.0
+API = PLAN.hosts[0].public[0]
+SECRET = "never-to-be-seen"
+
+
+def of_state(found: list[Finding], *states: str) -> dict[str, str]:
+    """Subject → what was seen."""
+    return {finding.subject: finding.saw for finding in found if finding.state in states}
+
+
+# A world in facts: what the script prints on a server on which the runbook was followed
+
+
+def well() -> list[tuple[str, ...]]:
+    """The facts of such a server."""
+    digest = "sha256:" + "0" * 64
+    lines: list[tuple[str, ...]] = [
+        ("login", "deploy", "deploy docker"), ("curl", "/usr/bin/curl"), ("addresses", ADDRESS),
+        ("memory", "MemTotal:1963 MemAvailable:1200 SwapTotal:0 SwapFree:0"), ("hostkey", "ssh-ed25519", KEY),
+        ("authorized", 'restrict,command="docker/bin/deploy pos-staging pos-production" ssh-rsa AAAAkey VPS_SSH_KEY'),
+        ("engine", "27.3.1"), ("compose", "2.29.7"), ("disk", "/var/lib/docker", "14000"), ("network", "proxy"),
+        container("npm", "jc21/nginx-proxy-manager:2", ports="80 443"),
+        container("postgres", "postgres:16", health="healthy"),
+    ]  # fmt: skip
+    for path in [*host.files(PLAN.hosts[0])]:
+        mode = "755" if path == "bin/deploy" else "644"
+        lines.append(("file", path, sha256(TREE[f"deploy/{path}"].text.encode()).hexdigest(), mode))
+    for path, file in [(f"{s.name}/{f.name}", f) for s in PLAN.stacks for f in s.env_files] + [
+        (f"{server.name}/.env", server.env_file) for server in PLAN.servers
+    ]:
+        lines += [("env", path, "600"), *(("key", path, key, "") for key in host.keys(file))]
+    for stack in PLAN.stacks:
+        for each in stack.instances:
+            image = f"{each.repository}@{digest}"
+            lines.append(("record", stack.name, each.container, f"{image} 7 2026-01-01T00:00:00Z 12"))
+            lines.append(("pin", stack.name, each.container, image))
+            lines.append(container(each.container, image, project=stack.name))
+            lines.append(("answer", each.container, "200", "200"))
+    for role in PLAN.servers[0].databases:
+        lines += [("owner", "postgres", role.name, role.user), ("role", "postgres", role.user, "login")]
+        lines += [("reach", "postgres", role.user, role.name), ("reach", "postgres", "postgres", role.name)]
+    return lines
+
+
+def container(name: str, image: str, health: str = "", project: str = "", ports: str = "") -> tuple[str, ...]:
+    """A line of a container on the proxy's network."""
+    started = "2026-01-01T00:00:00.123456789Z"
+    return ("container", name, image, "running", started, "0", "0", "false", health, project, "proxy", ports, "")
+
+
+def examined(
+    lines: list[tuple[str, ...]], plan: Plan = PLAN, tree: Tree = TREE, only: Sequence[str] = (), **world: Any
+) -> list[Finding]:
+    """Every finding of a world in which these are the facts of the host, and all else is as it should be."""
+    answer = names.Answer(ADDRESS, expires=NOW + 60 * 86400, status=200)
+    there: dict[str, Any] = {
+        "facts": {"vps": host.Facts(tuple(lines))},
+        "reached": {"vps": host.Reached(ADDRESS, (ADDRESS,), frozenset({("ssh-ed25519", KEY)}))},
+        "seen": {domain: names.Seen((ADDRESS,), (answer,)) for domain in plan.domains},
+        "github": seen_on_github(),
+        "proxy": ({each.domain: npm_host(each.domain) for each in PLAN.hosts[0].public}, ""),
+        "images": {each.repository: registry.Answer(200) for each in plan.served},
+    }
+    means = examine.Means(npm="https://npm.example.com", tokens={"GHCR_TOKEN": SECRET}, net=names.Net(now=lambda: NOW))
+    whole = examine.World(**(there | world))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(examine, "_ask", lambda *_: whole)
+        return examine.examine(plan, tree, only, means)
+
+
+def seen_on_github(**changes: Any) -> github.Seen:
+    """Pages as the stand-in for gh has them."""
+    base = f"repos/{outside.REPOSITORY}"
+    pages = outside.github(KNOWN) | {f"{base}/{path}": page for path, page in changes.items()}
+    ran = {path: read_page(page) for path, page in pages.items()}
+    wanted = ["", *github._paths(PLAN, ["staging", "production"])]
+    return github.Seen({path: ran[f"{base}/{path.partition('?')[0]}".rstrip("/")] for path in wanted})
+
+
+def read_page(page: Any) -> github.Page:
+    if isinstance(page, list) and page and isinstance(page[0], int):
+        return github.read(ask.Ran(1, "", f"gh: {page[1]} (HTTP {page[0]})"))
+    return github.read(ask.Ran(0, json.dumps(page), ""))
+
+
+def npm_host(domain: str, **changes: Any) -> dict[str, Any]:
+    """A proxy host as the runbook's table has it."""
+    (instance,) = (each for each in PLAN.hosts[0].public if each.domain == domain)
+    return {
+        "domain_names": [domain], "forward_scheme": "http", "forward_host": instance.container,
+        "forward_port": instance.port, "certificate_id": 3, "ssl_forced": True, "http2_support": 1,
+        "allow_websocket_upgrade": instance.websocket == "yes", "enabled": 1, "locations": [], "advanced_config": "",
+        "access_list_id": 0, "meta": {"nginx_online": True, "nginx_err": None},
+    } | changes  # fmt: skip
+
+
+def test_a_world_as_the_spec_has_it() -> None:
+    found = examined(well())
+    assert of_state(found, "wrong", "not asked") == {}
+    assert len(found) > 40
+
+
+Change = Callable[[list[tuple[str, ...]]], list[tuple[str, ...]]]
+
+
+def without(*start: str) -> Change:
+    return lambda lines: [line for line in lines if line[: len(start)] != start]
+
+
+def instead(start: tuple[str, ...], *after: str) -> Change:
+    return lambda lines: [(*start, *after) if line[: len(start)] == start else line for line in lines]
+
+
+def of_container(name: str, field: str, value: str) -> Change:
+    at = host.Container._fields.index(field) + 1
+    return lambda lines: [
+        (*line[:at], value, *line[at + 1 :]) if line[:2] == ("container", name) else line for line in lines
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "subject", "saw"),
+    [
+        (instead(("curl",), ""), "curl", "none"),
+        (instead(("compose",), "2.19.9"), "docker", "compose 2.19.9"),
+        (instead(("compose",), ""), "docker", "compose none"),
+        (instead(("disk",), "/var/lib/docker", "1499"), "disk", "1499 MB free"),
+        (instead(("memory",), "MemTotal:900 MemAvailable:100 SwapTotal:200 SwapFree:100"), "memory", "100 MB of 900"),
+        (without("network"), "network proxy", "none"),
+        (without("container", "npm"), "proxy", "no container of its image"),
+        (of_container("npm", "networks", "bridge"), "proxy", "npm is on bridge"),
+        (of_container("npm", "status", "exited"), "proxy", "npm is exited"),
+        (without("file", "bin/deploy"), "bin/deploy", "is not there"),
+        (instead(("file", "bin/deploy"), "", ""), "bin/deploy", "is not there"),
+        (instead(("file", "bin/deploy"), "f" * 64, "755"), "bin/deploy", "version ffffffffffff"),
+        (without("authorized"), "deploy key VPS_SSH_KEY", "no line of that key"),
+        (instead(("authorized",), "ssh-ed25519 AAAAkey VPS_SSH_KEY"), "deploy key VPS_SSH_KEY", "a full login"),
+        (instead(("env", "pos-staging/.env"), "missing"), "pos-staging/.env", "is not there"),
+        (instead(("env", "pos-staging/.env"), "unreadable"), "pos-staging/.env", "may not read"),
+        (instead(("env", "pos-staging/.env"), "640"), "pos-staging/.env", "mode 640"),
+        (without("key", "pos-staging/.env", "ORIGIN"), "pos-staging/.env", "missing: ORIGIN"),
+        (instead(("key", "postgres/.env", "POSTGRES_PASSWORD"), "empty"), "postgres/.env", "empty: POSTGRES_P"),
+        (without("container", "pos-api"), "pos-api", "no container"),
+        (of_container("pos-api", "image", "ghcr.io/other:latest"), "pos-api", "runs ghcr.io/other:latest"),
+        (of_container("pos-api", "networks", "bridge"), "pos-api", "is not on the network proxy"),
+        (of_container("pos-api", "oom", "true"), "pos-api", ""),
+        (instead(("answer", "pos-api"), "500", "200"), "pos-api", "answers :8081/health with 500"),
+        (instead(("pin", "pos-production", "pos-api"), "other"), "pos-api", "the override file pins other"),
+        (lambda lines: [*lines, container("pos-old", "x", project="pos-production")], "pos-old", "has no more"),
+        (lambda lines: [*lines, ("foreign", "pos-staging/docker-compose.override.yml")],
+         "pos-staging/docker-compose.override.yml", "was not written by bin/deploy"),
+        (of_container("postgres", "health", "unhealthy"), "postgres", "unhealthy"),
+        (without("container", "postgres"), "postgres", "no container"),
+        (instead(("role", "postgres", "pos_stg"), ""), "postgres database pos_staging", "may not log in"),
+        (without("owner", "postgres", "pos_staging"), "postgres database pos_staging", "does not exist"),
+        (lambda lines: [*lines, ("reach", "postgres", "pos_stg", "pos_production")],
+         "postgres database pos_production", "pos_stg reaches it, too"),
+    ],
+)  # fmt: skip
+def test_one_fact_is_another(change: Change, subject: str, saw: str) -> None:
+    found = examined(change(well()))
+    if saw:
+        assert {name: saw in words for name, words in of_state(found, "wrong").items()} == {subject: True}
+        assert all(finding.expected and finding.cure for finding in found if finding.state == "wrong")
+    else:
+        assert of_state(found, "wrong") == {}
+
+
+def test_a_container_that_crashes_again_and_again() -> None:
+    lines = of_container("pos-api", "restarts", "9")(well())
+    assert of_state(examined(lines), "wrong") == {}
+    lines = of_container("pos-api", "started", "2027-01-15T07:59:00.5Z")(lines)  # a minute before now
+    assert of_state(examined(lines), "wrong") == {"pos-api": "9 restarts, the last a moment ago"}
+
+
+def test_nothing_is_deployed_yet() -> None:
+    lines = [line for line in well() if line[0] not in ("record", "pin", "answer") and line[1][:4] != "pos-"]
+    silent = names.Answer(ADDRESS, expires=NOW + 60 * 86400, status=502)
+    seen = {domain: names.Seen((ADDRESS,), (silent,)) for domain in PLAN.domains}
+    found = examined([*lines, *[line for line in well() if line[0] in ("env", "key", "file")]], seen=seen)
+    assert of_state(found, "wrong") == {}
+    assert len(of_state(found, "not asked")) == 8
+    assert len(of_state(examined(well(), seen=seen), "wrong")) == 4, "the same, with something deployed"
+
+
+def test_a_host_without_docker_or_without_a_way_to_it() -> None:
+    found = examined(instead(("engine",), "", "permission denied while trying to connect")(well()))
+    assert "usermod" in next(each.cure for each in found if each.subject == "docker")
+    away = examined([], facts={"vps": host.Facts(why="ssh: refused")})
+    assert of_state(away, "wrong") == {}
+    assert of_state(away, "not asked") == {
+        "everything on it": "ssh: refused (ssh vps); --ssh vps=USER@ADDRESS says where it is",
+        "stack pos-staging": "vps was not asked", "stack pos-production": "vps was not asked",
+    }  # fmt: skip
+
+
+def test_all_case_specs_have_their_cures() -> None:
+    """Whatever is wrong with any of them, the runbook has the words."""
+    for path in sorted(ROOT.glob("tests/cases/ok/*/spec.yaml")):
+        plan, tree = pipeline.build(path)
+        here = {each.name: host.Facts((("engine", "27"), ("compose", "1"))) for each in plan.hosts}
+        there = {each.name: host.Reached() for each in plan.hosts}
+        world: dict[str, Any] = {"facts": here, "reached": there, "github": github.Seen(why="no gh")}
+        world["seen"] = {domain: names.Seen() for domain in plan.domains}
+        world["images"] = {each.repository: registry.Answer(403) for s in plan.stacks for each in s.instances}
+        found = examined([], plan, tree, **world)
+        assert of_state(found, "wrong"), path
+        for each in plan.hosts:
+            cures = [finding.cure for finding in found if finding.group == f"host {each.name}"]
+            others = {f"ssh {other.name} " for other in plan.hosts if other != each}
+            assert not [cure for cure in cures if any(words in cure for words in others)], path
+
+
+# What others answer
+
+
+def test_github() -> None:
+    nothing: dict[str, Any] = {"secrets": [], "variables": []}
+    both = [f"secret {name}" for name in outside.SECRETS]
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        ({"environments": {"environments": [{"name": "staging"}]}}, ["GitHub environment"]),
+        ({"actions/secrets": nothing}, both),
+        ({"actions/secrets": nothing,
+          "actions/organization-secrets": {"secrets": [{"name": name} for name in outside.SECRETS]}}, []),
+        ({"actions/variables": {"variables": [{"name": "VPS_KNOWN_HOSTS", "value": "hello"}]}}, ["host key"]),
+        ({"actions/variables": {"variables": [{"name": "VPS_HOST", "value": "x"}]}, "actions/secrets": nothing},
+         [*both, "variable VPS_KNOWN_HOSTS"]),
+        ({"branches/main/protection/required_status_checks": [404, "Branch not protected"]}, ["protection of main"]),
+        ({"branches/main/protection/required_status_checks": {"contexts": ["drift", "test"]}}, ["protection of main"]),
+        ({"branches/main/protection/required_status_checks": [403, "Upgrade to GitHub Pro"]}, []),
+        ({"branches/main/protection/required_status_checks": [404, "no"], "rules/branches/main": [
+            {"type": "required_status_checks", "parameters": {"required_status_checks": [{"context": "drift"}]}}]}, []),
+        ({"actions/permissions": {"enabled": False}}, ["Actions"]),
+        ({"actions/permissions": {"enabled": True, "allowed_actions": "local_only"}}, ["Actions"]),
+        ({"actions/permissions": [403, "Must have admin rights"]}, []),
+        ({"": {"default_branch": "master"}}, ["default branch"]),
+        ({"actions/workflows/api-ci.yml/runs": {"workflow_runs": [{"conclusion": "failure"}]}}, ["last run of api-ci"]),
+        ({"actions/workflows/api-ci.yml/runs": {"workflow_runs": [{"conclusion": None, "status": "queued"}]}}, []),
+        ({"actions/workflows/api-ci.yml/runs": [404, "Not Found"]}, []),
+    ]  # fmt: skip
+    for changes, expected in cases:
+        changes = {path.rstrip("/"): page for path, page in changes.items()}
+        if "" in changes:
+            seen = seen_on_github()
+            seen = replace(seen, pages={**seen.pages, "": read_page(changes[""])})
+        else:
+            seen = seen_on_github(**changes)
+        assert sorted(set(of_state(examined(well(), github=seen), "wrong"))) == sorted(expected), changes
+
+
+def test_gh_in_every_mood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "gh is not installed" in github.ask(PLAN, ["staging"]).why
+    outside.gh(tmp_path, outside.github(KNOWN))
+    seen = github.ask(PLAN, ["staging", "production"])
+    assert of_state(examined(well(), github=seen), "wrong", "not asked") == {}
+    moods: list[tuple[Any, str]] = [
+        ([0, "To get started with GitHub CLI, please run:  gh auth login"], "gh is not logged in"),
+        ([403, "API rate limit exceeded for user ID 1."], "API rate limit exceeded"),
+        ([401, "Bad credentials"], "Bad credentials"),
+        ("<html>garbage", "is not what GitHub's API says"),
+        ('{"a":' * 9999, "is not what GitHub's API says"),
+    ]
+    for page, says in moods:
+        outside.gh(tmp_path, {"*": page})
+        seen = github.ask(PLAN, ["staging"])
+        assert says in seen.why
+        found = examined(well(), github=seen)
+        assert of_state(found, "wrong") == {}
+        assert set(of_state(found, "not asked")) == {
+            "GitHub environment, secrets, variables", outside.REPOSITORY, "host key",
+        }  # fmt: skip
+    for odd in ("", "[]", "null", '{"environments": 7, "secrets": [7], "contexts": {}}', '{"a": 1}{"b": 2}'):
+        outside.gh(tmp_path, {"*": odd})
+        assert examined(well(), github=github.ask(PLAN, []))
+    outside.gh(tmp_path, {"*": [404, "Not Found"]})
+    assert of_state(examined(well(), github=github.ask(PLAN, [])), "wrong") == {outside.REPOSITORY: "not found"}
+
+
+class Answering(BaseHTTPRequestHandler):
+    """A stand-in for a service; `says` has its answers: path and authorization → status, body, headers."""
+
+    says: Callable[[str, str], tuple[int, str, dict[str, str]]]
+
+    def do_GET(self) -> None:  # noqa: N802 - http.server's word
+        status, body, headers = type(self).says(self.path, self.headers.get("Authorization", ""))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Quiet(ThreadingHTTPServer):
+    """A client that hangs up is part of the test."""
+
+    def handle_error(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def service(says: Callable[[str, str], tuple[int, str, dict[str, str]]], tls: Path | None = None) -> Iterator[int]:
+    """Runs a stand-in on a port of the loopback, with TLS when there is a certificate."""
+    server = Quiet(("127.0.0.1", 0), type("Stand-in", (Answering,), {"says": staticmethod(says)}))
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=partial(server.serve_forever, 0.01))
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_nginx_proxy_manager() -> None:
+    hosts = [npm_host(domain) for domain in PLAN.domains]
+    right = "Bearer right"
+
+    def says(path: str, authorization: str) -> tuple[int, str, dict[str, str]]:
+        if authorization != right:
+            return 401, '{"error": "a stand-in for Nginx Proxy Manager"}', {}
+        return 200, json.dumps(hosts) if path.startswith("/api/nginx/proxy-hosts") else "[]", {}
+
+    with service(says) as port:
+        url = f"http://127.0.0.1:{port}/"
+        assert of_state(examined(well(), proxy=proxy.ask(url, "right")), "wrong", "not asked") == {}
+        assert "refuses the token" in proxy.ask(url, "wrong")[1]
+    assert "Connection refused" in proxy.ask(url, "right")[1]
+    assert "no token in NPM_TOKEN" in proxy.ask(url, "")[1]
+    assert "unencrypted" in proxy.ask("http://192.0.2.1:81", "right")[1]
+    for status, text in ((200, "<html>"), (200, "[7]"), (200, '{"a": 1}'), (200, "[" * 100000), (500, ""), (302, "")):
+        assert proxy.read(ask.Page(status, text, {}))[1].startswith("Nginx Proxy Manager")
+
+
+@pytest.mark.parametrize(
+    ("changes", "saw"),
+    [
+        ({"forward_host": "other"}, "forwards to http other 8081"),
+        ({"forward_port": 80, "enabled": 0}, "forwards to http pos-api-staging 80; disabled"),
+        ({"certificate_id": 0, "ssl_forced": 0}, "no certificate; SSL is not forced"),
+        ({"http2_support": False}, "no HTTP/2"),
+        ({"allow_websocket_upgrade": False}, "no WebSockets"),
+        ({"locations": [{"path": "/ws"}]}, "has custom locations, which keep a dead address"),
+        ({"advanced_config": "proxy_read_timeout 1;"}, "has an Advanced snippet"),
+        ({"access_list_id": 4}, "an access list stands before the health check"),
+        ({"meta": {"nginx_online": False, "nginx_err": "bad"}}, "nginx refused it: bad"),
+    ],
+)
+def test_a_proxy_host_is_another(changes: dict[str, Any], saw: str) -> None:
+    finding = proxy.judge(GROUP, API, ({API.domain: npm_host(API.domain, **changes)}, ""), BOOK)
+    assert (finding.state, finding.saw) == ("wrong", saw)
+    assert proxy.judge(GROUP, API, ({}, ""), BOOK).saw == "none for this domain"
+
+
+def test_the_registry() -> None:
+    def says(path: str, authorization: str) -> tuple[int, str, dict[str, str]]:
+        """A stand-in for ghcr.io: `open` is public, `closed` needs a token, `new` has no tag yet."""
+        if path.startswith("/token"):
+            login = base64.b64decode(authorization.removeprefix("Basic ")).decode() if authorization else ""
+            may = login == f"x-access-token:{SECRET}" or ("open" in path and not login)
+            return (200, '{"token": "for-a-moment"}', {}) if may else (403, '{"errors": []}', {})
+        if authorization != "Bearer for-a-moment":
+            realm = "http://192.0.2.1/token" if "evil" in path else f"http://127.0.0.1:{port}/token"
+            return 401, "", {"WWW-Authenticate": f'Bearer realm="{realm}",service="x",scope="repository:a:pull"'}
+        return (404 if "new" in path else 200), "", {}
+
+    with service(says) as port:
+        asked = partial(registry.ask, f"http://127.0.0.1:{port}")
+        cases = [
+            ("closed", SECRET, "ok", "GHCR_TOKEN may read it"),
+            ("closed", "wrong", "wrong", "GHCR_TOKEN is refused: 403"),
+            ("new", SECRET, "not asked", "nothing was pushed under its tag yet; runbook, step 10 (First push)"),
+            ("open", "", "ok", "public: anybody may read it"),
+            ("closed", "", "not asked", "private, or not pushed yet: GHCR_TOKEN in the environment is asked, too"),
+            ("evil", SECRET, "not asked", "the registry's way to log in is not known"),
+        ]
+        for image, token, state, saw in cases:
+            answer = asked(f"acme/{image}", "staging", token)
+            finding = registry.judge(GROUP, image, answer, registry.Token("GHCR_TOKEN", bool(token)), True, BOOK)
+            assert (finding.state, finding.saw) == (state, saw)
+    early = registry.judge(GROUP, "x", registry.Answer(403), registry.Token("GHCR_TOKEN", True), False, BOOK)
+    assert early.state == "not asked" and early.saw == "GHCR_TOKEN may not read it, or nothing was pushed yet: 403"
+    assert "Connection refused" in asked("acme/open", "staging", "").why
+
+
+# Names
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
+    """Makes certificates of a throw-away authority: its own is `ca.pem`, in the same folder."""
+    folder = tmp_path_factory.mktemp("ca")
+    if not shutil.which("openssl"):
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("NOT TESTED: needs openssl")
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+
+    def make(name: str, days: int) -> Path:
+        file = folder / f"{name}-{days}.pem"
+        signed = ["-CA", str(folder / "ca.pem"), "-CAkey", str(folder / "ca.pem")] if name != "ca" else []
+        usual = ["-subj", f"/CN={name}", "-days", str(days), "-keyout", str(file), "-out", str(folder / "crt")]
+        more = ["-addext", f"subjectAltName=DNS:{name}"] if signed else []
+        subprocess.run([*new, *usual, *signed, *more], check=True, capture_output=True)
+        with file.open("a") as end:
+            end.write((folder / "crt").read_text())
+        return file
+
+    make("ca", 90).rename(folder / "ca.pem")
+    return make
+
+
+def net(port: int, authority: Callable[[str, int], Path], *addresses: str) -> names.Net:
+    """The net in which the domain leads to these addresses, and the throw-away authority is trusted."""
+    ca = authority("any", 1).parent / "ca.pem"
+    return names.Net(lambda _: list(addresses), partial(ssl.create_default_context, cafile=str(ca)), port)
+
+
+def judged(net: names.Net, deployed: bool = True, known: str = "127.0.0.1") -> dict[str, tuple[str, str]]:
+    """What is said of the API's domain."""
+    seen = names.look(API.domain, API.health_path, net)
+    place = names.Place(frozenset({known}))
+    found = names.judge(GROUP, API, seen, place, deployed, BOOK, net.now())
+    return {finding.subject.removeprefix(API.domain).strip(): (finding.state, finding.saw) for finding in found}
+
+
+def test_a_domain_over_tls(authority: Callable[[str, int], Path]) -> None:
+    cases: list[tuple[tuple[int, str, dict[str, str]], str, str]] = [
+        ((200, "", {}), "ok", "200"),
+        ((404, "", {}), "wrong", "status 404"),
+        ((502, "", {}), "wrong", "502: the proxy answers, the service does not"),
+        ((301, "", {"Location": "https://www.example.com/\x1b[2J"}), "wrong", "301, a redirect to https://www.exam"),
+        ((403, "", {"Server": "cloudflare"}), "wrong", "403 from cloudflare: its challenge"),
+        ((403, "", {}), "wrong", "status 403"),
+    ]
+    answers = [answer for answer, _, _ in cases]
+    with service(lambda *_: answers.pop(0), authority(API.domain, 60)) as port:
+        for (_, _, headers), state, saw in cases:
+            said = judged(net(port, authority, "127.0.0.1"))
+            assert said["/health"][0] == state and said["/health"][1].startswith(saw), said
+            assert said["TLS"][0] == "ok" and re.fullmatch(r"valid for (59|60) days", said["TLS"][1])
+            assert said["DNS"] == (("ok", "127.0.0.1, of cloudflare: what it asks cannot be seen from here")
+                                   if "Server" in headers else ("ok", "127.0.0.1"))  # fmt: skip
+
+
+def test_certificates(authority: Callable[[str, int], Path]) -> None:
+    fine = (200, "", dict[str, str]())
+    for name, days, trusted, saw in [
+        (API.domain, 5, True, "expires in 4 days"),
+        ("other.example.com", 60, True, "Hostname mismatch"),
+        (API.domain, 60, False, "unable to get local issuer"),
+    ]:
+        with service(lambda *_: fine, authority(name, days)) as port:
+            where = net(port, authority, "127.0.0.1")
+            said = judged(where if trusted else replace(where, context=ssl.create_default_context))
+            assert said["TLS"][0] == "wrong" and saw in said["TLS"][1], said
+            assert said["/health"][0] == ("ok" if days == 5 else "not asked")
+    with service(lambda *_: fine) as port:  # no TLS at all
+        assert judged(net(port, authority, "127.0.0.1"))["TLS"][1].startswith("no TLS: ")
+    closed = judged(net(port, authority, "127.0.0.1"))
+    assert closed["TLS"] == ("wrong", f"Connection refused (127.0.0.1:{port})")
+
+
+def test_where_a_domain_leads(authority: Callable[[str, int], Path]) -> None:
+    def fails(error: int) -> names.Net:
+        def resolve(name: str) -> list[str]:
+            if name != names.SURE or error == socket.EAI_SERVICE:
+                raise socket.gaierror(socket.EAI_NONAME if error == socket.EAI_SERVICE else error, "words")
+            return ["192.0.2.1"]
+
+        return names.Net(resolve)
+
+    everything = "DNS, TLS, /health"
+    assert judged(fails(socket.EAI_NONAME))["DNS"] == ("wrong", "no such name")
+    assert judged(fails(socket.EAI_AGAIN)) == {everything: ("not asked", "words")}
+    assert "no names are known here" in judged(fails(socket.EAI_SERVICE))[everything][1], "a machine without a network"
+    with service(lambda *_: (200, "", {}), authority(API.domain, 60)) as port:
+        where = net(port, authority, "127.0.0.1")
+        assert judged(where, known="127.0.0.2")["DNS"] == ("wrong", "A 127.0.0.1")
+        assert judged(where, known="8.8.8.8")["DNS"][0] == "not asked", "a private address says nothing of a public one"
+        both = judged(net(port, authority, "127.0.0.1", "::1"))
+        assert both["DNS"] == ("not asked", "127.0.0.1, ::1: whether that is the host's is not known from here")
+        assert both["/health over IPv4"][0] == "ok" and both["TLS over IPv6"][0] in ("wrong", "not asked")
+    place = names.Place(frozenset({ADDRESS}), complete=True)
+    two = names.Seen((ADDRESS, "2001:db8::1"))
+    assert names._dns(GROUP, API.domain, two, place, BOOK).saw == "AAAA 2001:db8::1", "the host has no such address"
+
+
+def test_a_name_that_takes_for_ever() -> None:
+    began = time.monotonic()
+    asked = ask.Asked(threading.Event().wait)
+    assert asked.answer(began + 0.05, True) and time.monotonic() - began < 1
+    with pytest.raises(ZeroDivisionError):
+        ask.Asked(lambda: 1 / 0).answer(began + 5, 0.0)
+
+
+# The host's script, and what is made of its words
+
+
+def script(home: Path, *words: str) -> host.Facts:
+    """Runs it here, as `bash -s` would there, in a home of its own."""
+    text = f"echo hello from .bashrc\nset -- {shlex.join(words)}\n{host.SCRIPT.read_text()}"
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "DOCKER_HOST": "unix:///nowhere"}
+    done = subprocess.run(["bash", "-s"], input=text, capture_output=True, text=True, env=environment, timeout=30)
+    assert SECRET not in done.stdout + done.stderr
+    return host.facts(ask.Ran(done.returncode, done.stdout, done.stderr))
+
+
+def test_the_script_is_clean() -> None:
+    assert said_by(shellcheck, [host.SCRIPT]) == []
+    written = re.findall(r"(?<![0-9&<])>(?!&|/dev/null|=)[^ ]*", re.sub(r"#.*|'[^']*'", "", host.SCRIPT.read_text()))
+    assert written == [], "it writes nowhere"
+
+
+def test_only_names_of_keys_leave_the_host(tmp_path: Path) -> None:
+    folder = tmp_path / "docker"
+    folder.mkdir()
+    (folder / ".env").write_bytes(
+        b"\xef\xbb\xbfFIRST='x'\r\n# COMMENT=change-me\n\nexport EXPORTED = 1\nEMPTY=\nQUOTED=''\nLOOSE=a$b\n"
+        b"FINE='a$b' # $c\nLEFT='postgres://u:change-me@h/d'\nNOTED=x # change-me\nlower='x'\nBARE\n"
+        + f"PEM='-----BEGIN KEY\n{SECRET}=\nABCDEFGH=\n{SECRET}\n-----END'\nDOUBLE=\"{SECRET}\n{SECRET}=x\"\n".encode()
+        + f"{SECRET}\n{SECRET}=\n{SECRET}=1\nJBSWY3DPEHPK3PXP====\nLAST={SECRET}".encode()
+    )
+    seen = script(
+        tmp_path, "docker", "env:.env:lower,FIRST,BARE,EMPTY", "env:none.env:A", "file:.env", "file:none", "stack:none"
+    )
+    assert seen.first("env", ".env") == (f"{(folder / '.env').stat().st_mode & 0o777:o}",)
+    assert {name: flags for name, flags in seen.all("key", ".env")} == {
+        "FIRST": "", "EXPORTED": "", "EMPTY": "empty", "QUOTED": "empty", "LOOSE": "dollar", "FINE": "",
+        "LEFT": "change-me", "NOTED": "", "lower": "", "BARE": "empty", "PEM": "", "DOUBLE": "", "LAST": "",
+    }  # fmt: skip
+    assert seen.word("others", ".env") == "4"
+    assert seen.first("env", "none.env") == ("missing",) and seen.first("file", "none") == ("", "")
+    assert seen.word("file", ".env") == sha256((folder / ".env").read_bytes()).hexdigest()
+    assert seen.first("engine")[0] == "" and "nowhere" in seen.first("engine")[1]
+
+
+def test_a_home_with_nothing_in_it(tmp_path: Path) -> None:
+    seen = script(tmp_path, *host._words(PLAN.hosts[0]))
+    assert seen.first("nofolder") == ("docker",)
+    assert {"bin/deploy", "pos-staging/.env"} <= set(of_state(examined(list(seen.lines)), "wrong"))
+
+
+def test_records_pins_and_keys(tmp_path: Path) -> None:
+    stack = tmp_path / "docker/web"
+    (stack / ".deploys").mkdir(parents=True)
+    image = f"ghcr.io/acme/web@sha256:{'a' * 64}"
+    (stack / ".deploys/web").write_text(f"{image} 1 2026-01-01T00:00:00Z 5\n{image} 2 2026-01-02T00:00:00Z 6\ncut o")
+    (stack / "docker-compose.override.yml").write_text(f'services:\n  web: {{image: "{image}"}}\n  other: {{}}\n')
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/authorized_keys").write_text("ssh-ed25519 AAAA one\n\nssh-ed25519 BBBB\ttwo")
+    seen = script(tmp_path, "docker", "stack:web")
+    assert seen.word("record", "web", "web").split()[:2] == [image, "2"]
+    assert seen.all("pin") == [("web", "web", image)] and seen.word("foreign") == "web/docker-compose.override.yml"
+    assert seen.all("authorized") == [("ssh-ed25519 AAAA one",), ("",), ("ssh-ed25519 BBBB two",)]
+
+
+@pytest.mark.parametrize(
+    ("ran", "why"),
+    [
+        (ask.Ran(255, "", "Warning: x\nssh: connect to host 192.0.2.1: Connection refused\n"), "Connection refused"),
+        (ask.Ran(64, "", "deploy: words that the head of bin/deploy does not list"), "log in with one of your own"),
+        (ask.Ran(255, "motd\nbegin\nlogin\tx\ty", "Connection closed"), "its answer broke off"),
+        (ask.Ran(-2, "", "no answer within 18 s"), "no answer within 18 s"),
+        (ask.Ran(0, "", ""), "no words"),
+        (ask.Ran(127, "", "bash: not found"), "bash: not found"),
+    ],
+)  # fmt: skip
+def test_ssh_does_not_get_through(ran: ask.Ran, why: str) -> None:
+    assert why in host.facts(ran).why
+
+
+def test_lines_that_no_script_of_ours_prints() -> None:
+    odd = ["begin", "", "\t\t", "container\tx", "engine", "reach\tpostgres\tx", "disk", "file\tbin/deploy\tx\t", "end"]
+    facts = host.facts(ask.Ran(0, "\n".join(odd), ""))
+    assert examined([*facts.lines, ("engine", "27"), ("container", "a\x1b[2J")])
+
+
+KEYS = ['restrict,command="docker/bin/deploy pos-staging pos-production" ssh-ed25519 AAAAa any comment']
+
+
+@pytest.mark.parametrize(
+    ("lines", "saw"),
+    [
+        (KEYS, ""),
+        (['command="docker/bin/deploy pos-staging pos-production",restrict ssh-ed25519 AAAAa VPS_SSH_KEY'], ""),
+        (['restrict,command="docker/bin/deploy pos-staging" ssh-rsa AAAAa x'], "it may not touch pos-production"),
+        ([KEYS[0].replace("restrict", "no-pty")], "without `restrict` it also forwards ports"),
+        ([KEYS[0].replace("pos-staging", "pos-staging other")], "it may touch other, too"),
+        ([KEYS[0], "ssh-ed25519 AAAAa"], "another line gives the same key a full login"),
+        (['restrict,command="/bin/sh" ssh-ed25519 AAAAa VPS_SSH_KEY'], "a full login: /bin/sh"),
+        (["# ssh-ed25519 AAAA", "garbage", ""], "no line of that key"),
+    ],
+)
+def test_the_deploy_keys_line(lines: list[str], saw: str) -> None:
+    facts = host.Facts(tuple(("authorized", line) for line in lines))
+    finding = machine.deploy_key(GROUP, PLAN.hosts[0], PLAN.hosts[0].keys[0], facts, BOOK)
+    assert (finding.state, finding.saw if saw else "") == ("wrong" if saw else "ok", saw)
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "saw"),
+    [
+        (machine.Known(KNOWN), "ok", ""),
+        (machine.Known(f"# x\n\n{KNOWN} comment\n", address=ADDRESS), "ok", ""),
+        (machine.Known(KNOWN, address="192.0.2.11"), "wrong", "is for 192.0.2.10"),
+        (machine.Known(f"ssh-ed25519 {KEY}"), "wrong", "is no known_hosts line"),
+        (machine.Known(""), "wrong", "is no known_hosts line"),
+        (machine.Known(f"{ADDRESS} ssh-ed25519 AAAAother"), "wrong", "presents others"),
+        (machine.Known(why="nobody knows"), "not asked", "nobody knows"),
+    ],
+)
+def test_the_host_key(known: machine.Known, state: str, saw: str) -> None:
+    reached = host.Reached(ADDRESS, (ADDRESS,), frozenset({("ssh-ed25519", KEY)}))
+    for by in (reached, host.Reached(ADDRESS)):
+        facts = host.Facts((("hostkey", "ssh-ed25519", KEY),))
+        finding = machine.host_key(GROUP, PLAN.hosts[0], known, by, facts, BOOK)
+        assert finding.state == state and saw in finding.saw
+    assert (
+        machine.host_key(GROUP, PLAN.hosts[0], machine.Known(KNOWN), host.Reached(), host.Facts(), BOOK).state
+        == "not asked"
+    )
+
+
+# The command
+
+
+def test_the_pages_example() -> None:
+    """What docs/doctor.md shows is what is printed."""
+    lines = instead(("file", "bin/deploy"), "4f2a9c1be07d" + "0" * 52, "755")(well())
+    lines = without("key", "pos-staging/.env", "JWT_SECRET")(lines)
+    soon = names.Answer(ADDRESS, expires=NOW + 12 * 86400, status=200)
+    fine = replace(soon, expires=NOW + 75 * 86400)
+    seen = {domain: names.Seen((ADDRESS,), (soon if domain == API.domain else fine,)) for domain in PLAN.domains}
+    nobody = github.Seen(why="gh is not logged in: gh auth login")
+    text = findings.as_text(examined(lines, only=["staging"], seen=seen, github=nobody))
+    assert f"```text\n{text}\n```" in (ROOT / "docs/doctor.md").read_text(), text
+
+
+def test_a_command_can_be_typed_as_it_is() -> None:
+    text = TREE["deploy/RUNBOOK.md"].text
+    for destination, given in (("me@192.0.2.10", "me@192.0.2.10"), ("an alias", "USER@ADDRESS")):
+        book = Runbook(text, {"VPS": destination})
+        expected = f'VPS={given}; printf %s "${{VPS#*@}}" | gh secret set VPS_HOST'
+        assert book.command("gh secret set VPS_HOST") == expected
+        assert shlex.quote(destination) in book.command("git archive HEAD", "deploy/bin |")
+
+
+def test_how_it_is_printed() -> None:
+    found = [
+        GROUP.ok("a", "fine"),
+        GROUP.wrong("b\x1b[0m", "x\x1b[2J" + "y" * 999, "z", "do"),
+        GROUP.not_asked("c", "away"),
+    ]
+    text = findings.as_text(found)
+    assert text.splitlines()[:2] == ["here", "  ok         a: fine"]
+    assert "\x1b" not in text and max(map(len, text.splitlines())) < 330
+    assert text.splitlines()[3:] == [
+        "             expected: z", "             cure: do", "  not asked  c: away", "",
+        "1 ok, 1 wrong, 1 not asked",
+    ]  # fmt: skip
+    assert json.loads(findings.as_json(found))["count"] == {"ok": 1, "wrong": 1, "not asked": 1}
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine on which no service outside is found: programs are stand-ins, names are not resolved."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("NPM_TOKEN", SECRET)
+    monkeypatch.setenv("GHCR_TOKEN", SECRET)
+
+    def nowhere(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+    return tmp_path
+
+
+def test_nothing_can_be_asked(alone: Path) -> None:
+    done = kiwari_ci("doctor", SPEC, "--npm", "https://npm.example.com", "--format", "json")
+    said = json.loads(done.out)
+    assert done.code == 0 and said["count"]["wrong"] == said["count"]["ok"] == 0 < said["count"]["not asked"]
+    assert SECRET not in done.out + done.err
+    text = kiwari_ci("doctor", SPEC, "--env", "staging")
+    assert text.code == 0 and "environment production" not in text.out and text.out.startswith("host vps\n")
+
+
+def test_a_person_with_ssh(alone: Path) -> None:
+    """ssh is a stand-in that prints facts of a server, and notes what it was told."""
+    answer = "\n".join(["hello", "begin", *("\t".join(line) for line in well()), "end", ""])
+    (alone / "facts").write_text(answer)
+    note = f"with open({str(alone / 'told')!r}, 'a') as note: note.write(repr(sys.argv) + chr(10) + sys.stdin.read())"
+    body = f"if '-G' in sys.argv: print('hostname {ADDRESS}')\nelse: print(open({str(alone / 'facts')!r}).read())"
+    (alone / "ssh").write_text(f"#!{sys.executable}\n# A stand-in for ssh.\nimport sys\n{note}\n{body}\n")
+    (alone / "ssh").chmod(0o755)
+    known = alone / "known"
+    known.write_text(KNOWN)
+    done = kiwari_ci("doctor", SPEC, "--ssh", "vps=deploy@192.0.2.10", "--known-hosts", f"vps={known}")
+    assert done.code == 0, done.out + done.err
+    assert (
+        "  ok         host key: is that of VPS_KNOWN_HOSTS" in done.out and "  ok         pos-api: serves" in done.out
+    )
+    told = (alone / "told").read_text()
+    assert "'BatchMode=yes'" in told and "'--', 'deploy@192.0.2.10', 'bash', '-s']" in told and SECRET not in told
+    (alone / "facts").write_text(answer.replace("14000", "14"))
+    done = kiwari_ci("doctor", SPEC, "--ssh", "vps=deploy@192.0.2.10")
+    assert done.code == 1 and "  wrong      disk: 14 MB free in /var/lib/docker\n" in done.out
+
+
+def test_words_that_it_does_not_know(alone: Path) -> None:
+    for words, says in [
+        (["--env", "live"], "no environment live: the spec has production, staging"),
+        (["--ssh", "server=x"], "no host server: the spec has vps"),
+        (["--ssh", "x"], "expected HOST=…, met x"),
+        (["--known-hosts", "vps="], "expected HOST=…, met vps="),
+    ]:
+        done = kiwari_ci("doctor", SPEC, *words)
+        assert done.code == 2 and says in done.err
+    missing = kiwari_ci("doctor", SPEC, "--known-hosts", f"vps={alone}/none")
+    assert missing.code == 0 and "none: No such file" in missing.out
