@@ -1,4 +1,4 @@
-"""Every generated and golden file, and our own workflow, action and scripts, pass every outside checker and the policy."""
+"""Generated and golden files, and our own workflow, action and scripts, pass every outside checker and the policy."""
 
 import re
 from pathlib import Path
