@@ -57,11 +57,12 @@ wheel: $(VENV)/runtime ## build the wheel into dist/, and print its hash
 	@SOURCE_DATE_EPOCH=315532800 $(BIN)/pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir dist .
 	@cd dist && sha256sum kiwari_ci-*.whl
 
-wheelhouse: wheel ## fill dist/ for a machine without a network (FOR='--python-version 3.12 --platform manylinux_2_28_x86_64')
+wheelhouse: wheel ## fill dist/ for a machine without a network (FOR='--python-version 3.12 --platform manylinux2014_x86_64')
 	@$(download) --requirement kiwari_ci/requirements.txt --dest dist $(FOR)
 	@ls dist
 
-release-notes: wheel ## print what a release changes, also in the example trees (FROM=v0.1.0, the last one's tag)
+release-notes: $(VENV)/runtime ## print what a release changes, also in the example trees (FROM=v0.1.0, the last one's tag)
+	@$(MAKE) --silent wheel >/dev/null
 	@$(BIN)/python -m docs.release $(FROM)
 
 lock: ## remake the locks of pyproject.toml and the npm checkers (UPGRADE=--upgrade)
