@@ -1,6 +1,7 @@
 # Everything a developer or CI runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help generate test check types lint drift engine-test rehearse bench snapshots docs lock clean
+.PHONY: help generate test check types lint drift install-test engine-test rehearse bench snapshots docs lock wheel wheelhouse
+.PHONY: release-notes clean
 
 PYTHON ?= python3
 OUT    ?= generated
@@ -29,6 +30,9 @@ drift: $(VENV)/runtime
 
 check: lint types drift test ## what CI runs: lint, types, drift, tests
 
+install-test: $(VENV)/dev $(VENV)/wheels ## install it in every way, from a commit, an index on loopback, a folder
+	$(BIN)/pytest tests/install
+
 engine-test: $(VENV)/dev ## deploy for real: own dockerd, registry and sshd in a network namespace (root)
 	$(BIN)/pytest tests/engine
 
@@ -48,11 +52,26 @@ snapshots: $(VENV)/dev ## rewrite what tests/cases expect, and show what changed
 docs: $(VENV)/runtime ## rewrite what is generated of docs/ and README.md, and the JSON Schema
 	$(BIN)/python -m docs.write
 
+# The date is the first that a zip file can have: the same sources make the same bytes.
+wheel: $(VENV)/runtime ## build the wheel into dist/, and print its hash
+	@SOURCE_DATE_EPOCH=315532800 $(BIN)/pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir dist .
+	@cd dist && sha256sum kiwari_ci-*.whl
+
+wheelhouse: wheel ## fill dist/ for a machine without a network (FOR='--python-version 3.12 --platform manylinux2014_x86_64')
+	@$(download) --requirement kiwari_ci/requirements.txt --dest dist $(FOR)
+	@ls dist
+
+release-notes: $(VENV)/runtime ## print what a release changes, also in the example trees (FROM=v0.1.0, the last one's tag)
+	@$(MAKE) --silent wheel >/dev/null
+	@$(BIN)/python -m docs.release $(FROM)
+
 lock: ## remake the locks of pyproject.toml and the npm checkers (UPGRADE=--upgrade)
 	$(PYTHON) -m venv $(VENV)/lock
 	$(VENV)/lock/bin/pip install --quiet --disable-pip-version-check $(UV)
 	$(call compile,pyproject.toml --group build,requirements.txt)
+	$(call compile,pyproject.toml --constraints requirements.txt --no-annotate,kiwari_ci/requirements.txt)
 	$(call compile,pyproject.toml --group build --group dev --constraints requirements.txt,requirements-dev.txt)
+	$(call compile,--group install,tests/install/requirements.txt)
 	$(call compile,--group ci,.ci/requirements.txt)
 	cd tests/checkers && npm install --package-lock-only
 
@@ -78,6 +97,11 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/runtime
 	$(call install,requirements-dev.txt)
 	@touch $@
 
+$(VENV)/wheels: requirements.txt tests/install/requirements.txt | $(VENV)/runtime
+	$(download) --requirement requirements.txt --requirement tests/install/requirements.txt --dest $@
+	@touch $@
+
+download = $(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 install = $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement $(1)
 
 # `make .venv` makes it with everything in it.

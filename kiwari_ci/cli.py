@@ -8,15 +8,24 @@ import traceback
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from kiwari_ci import __version__, pipeline, problems, tree
 
+if TYPE_CHECKING:
+    from kiwari_ci.eject import Ejected
+
 DRIFT = FOUND = 1
 BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 2, 70, 73, 130
-WORDS = {"missing": "missing", "changed": "stale or edited by hand", "orphaned": "no longer in the spec"}
+FORCED = " --force # it overwrites what is not ours, too"
+WORDS = {
+    "missing": "missing",
+    "changed": "stale or edited by hand",
+    "foreign": "not ours (no marker)",
+    "orphaned": "no longer in the spec",
+}
 
 
 class Named(click.Path):
@@ -98,6 +107,7 @@ def check(spec: Path | None, out: Path | None, style: str | None) -> int:
     spec, out = _spec(spec), _out(out)
     plan, files = pipeline.build(spec)
     differences = tree.compare(out, files, plan.project)
+    cure += FORCED if any(difference.kind == "foreign" for difference in differences) else ""
     style = _style(style)
     if style == "json":
         click.echo(_json([vars(difference) for difference in differences]))
@@ -107,6 +117,21 @@ def check(spec: Path | None, out: Path | None, style: str | None) -> int:
         click.echo(f"{out}: {len(files)} files agree with {spec}")
     _tell_left(out, _left(spec, out, plan.project, files))
     return DRIFT if differences else 0
+
+
+@commands.command()
+@spec_argument
+@out_option
+@format_option
+@told
+def eject(spec: Path | None, out: Path | None, style: str | None) -> int:
+    """Make the generated files your own: no marker, no drift workflow; what they do stays as it is."""
+    from kiwari_ci import eject as leaving
+
+    spec, out = _spec(spec), _out(out)
+    ejected = leaving.eject(out, spec, *pipeline.build(spec))
+    click.echo(_json(vars(ejected)) if style == "json" else _farewell(out, ejected))
+    return 0
 
 
 @commands.command()
@@ -293,6 +318,22 @@ def _tell_left(out: Path, left: list[str]) -> None:
     if left:
         cure = problems.harmless(shlex.join(["rm", *(str(out / path) for path in left)]))
         click.echo(f"left of an earlier name, for no spec makes it now: when nothing else does, {cure}", err=True)
+
+
+def _farewell(out: Path, ejected: "Ejected") -> str:
+    """What was done, and what a person must do before the pipeline can go on."""
+    rows = [("freed", ejected.freed), ("removed", ejected.removed)]
+    edited = {path: " (edited by hand: kept so)" for path in ejected.edited}
+    lines = [f"  {word:9}{path}{edited.get(path, '')}" for word, paths in rows for path in paths]
+    steps = [
+        "Settings, Branches: no longer require the check `drift`, or every pull request waits for it",
+        *([f"git rm {ejected.spec} # yours: nothing reads it any more"] if ejected.spec else []),
+        "commit; then, before you push, for the checksums of the compose files have changed:",
+        *(f"  {name}=USER@ADDRESS; {command}" for name, command in ejected.hosts.items()),
+    ]
+    return "\n".join(
+        [f"{out} is yours: nothing in it needs kiwari-ci", *lines, "next:", *(f"  {step}" for step in steps)]
+    )
 
 
 def _drift(out: Path, differences: list[tree.Difference], cure: str) -> str:

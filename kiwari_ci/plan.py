@@ -265,7 +265,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything."""
+    """Everything. `ejected`: the files are a person's from now on, and speak of no spec."""
 
     project: str
     repository: str
@@ -289,3 +289,4 @@ class Plan:
     start_title: str
     migrated: bool
     spec_text: str
+    ejected: bool = False

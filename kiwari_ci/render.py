@@ -15,6 +15,7 @@ from kiwari_ci.plan import Plan
 from kiwari_ci.tree import File, Tree, marker
 
 TEMPLATES = Path(__file__).parent / "templates"
+DRIFT_WORKFLOW = ".github/workflows/pipeline-drift.yml"
 
 
 class TemplateFault(Exception):  # noqa: N818 - always a bug of ours
@@ -35,7 +36,7 @@ def _files(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield f".github/workflows/{workflow.source.workflow}.yml", "github/service-ci.yml.j2", {"workflow": workflow}
     for promotion in plan.promotions:
         yield f".github/workflows/{promotion.name}.yml", "github/promote.yml.j2", {"promotion": promotion}
-    yield ".github/workflows/pipeline-drift.yml", "github/pipeline-drift.yml.j2", {}
+    yield DRIFT_WORKFLOW, "github/pipeline-drift.yml.j2", {}
     yield ".github/workflows/.gitattributes", "gitattributes.j2", {}
     yield "deploy/.gitattributes", "gitattributes.j2", {}
     yield "deploy/bin/deploy", "scripts/deploy.sh.j2", {}

@@ -116,8 +116,10 @@ Version = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9.*_-]*", "a version such as
 Generator = Annotated[
     str,
     Text(
-        r"kiwari-ci==[0-9]+\.[0-9]+\.[0-9]+|git\+https://github\.com/[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*@[0-9a-f]{40}",
-        "kiwari-ci==X.Y.Z, or git+https://github.com/OWNER/NAME@ and the 40 digits of a commit",
+        r"kiwari-ci==[0-9]+\.[0-9]+\.[0-9]+( --hash=sha256:[0-9a-f]{64})?"
+        r"|git\+https://github\.com/[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*@[0-9a-f]{40}",
+        "kiwari-ci==X.Y.Z, alone or with --hash=sha256:… of its wheel, "
+        "or git+https://github.com/OWNER/NAME@ and the 40 digits of a commit",
     ),
 ]
 # Between the single quotes of an env file a backslash at the end would hide the quote from Compose.

@@ -37,12 +37,15 @@ class File:
 
 
 Tree = dict[str, File]
-Kind = Literal["missing", "changed", "orphaned"]
+Kind = Literal["missing", "changed", "foreign", "orphaned"]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A path whose file is not what the tree says, and a unified diff that would make it so."""
+    """A path whose file is not what the tree says, and a unified diff that would make it so.
+
+    Foreign is a file that no generator may overwrite: its head has no marker, or another project's.
+    """
 
     path: str
     kind: Kind
@@ -79,7 +82,7 @@ def marker(project: str) -> str:
 def compare(root: Path, tree: Tree, project: str) -> list[Difference]:
     """Every path that `write` would change, in order; raises Refused when the disk does."""
     with _told(root):
-        found = [_blocked(root, path) or _difference(root, path, file) for path, file in tree.items()]
+        found = [_blocked(root, path) or _difference(root, path, file, project) for path, file in tree.items()]
         if blocked := [difference for difference in found if isinstance(difference, str)]:
             raise Refused("\n".join(dict.fromkeys(blocked)))
         differences = [difference for difference in found if isinstance(difference, Difference)]
@@ -105,6 +108,48 @@ def write(root: Path, tree: Tree, project: str, force: bool = False) -> Written:
         except BaseException:
             _remove_if_empty(missing)
             raise
+
+
+def marked(root: Path, tree: Tree, project: str) -> Tree:
+    """What is on the disk of a tree's files, hand edits included, where the head still carries our marker.
+
+    Raises Refused when some carry it, and another is not there or is no text.
+    """
+    with _told(root):
+        paths = [path for path, file in tree.items() if file.marked]
+        if faults := [reason for path in paths if (reason := _blocked(root, path))]:
+            raise Refused("\n".join(dict.fromkeys(faults)))
+        there = [path for path in paths if (root / path).is_file() and _is_marked(root / path, project)]
+        if there and (faults := [reason for path in paths if (reason := _no_text(root, path, project))]):
+            raise Refused("\n".join(faults))
+        return {path: File((root / path).read_bytes().decode(), os.access(root / path, os.X_OK)) for path in there}
+
+
+def without_marker(text: str, project: str) -> str:
+    """A file's text without the line that says who wrote it."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for index, line in enumerate(lines) if index > 1 or marker(project) not in line)
+
+
+def remove(root: Path, path: str, text: str) -> bool:
+    """Take away an unmarked file, if it still is that text, by whatever line ends; says whether it did."""
+    with _told(root):
+        if _difference(root, path, File(text, marked=False)) or _blocked(root, path):
+            return False
+        (root / path).unlink()
+        _remove_empty_parents(root, path)
+        return True
+
+
+def _no_text(root: Path, path: str, project: str) -> str:
+    if not os.path.lexists(root / path):
+        return f"{path}: not there; kiwari-ci generate writes it"
+    try:
+        if (root / path).is_file() and _is_marked(root / path, project):
+            (root / path).read_bytes().decode()
+    except UnicodeDecodeError as error:
+        return f"{path}: not UTF-8 text: byte {error.start + 1}"
+    return ""
 
 
 def _write(root: Path, tree: Tree, project: str) -> Written:
@@ -249,7 +294,7 @@ def _orphans(root: Path, tree: Tree, project: str) -> list[str]:
     return [path for path, found in marked(root) if found == project and path not in tree]
 
 
-def _difference(root: Path, path: str, file: File) -> Difference | None:
+def _difference(root: Path, path: str, file: File, project: str = "") -> Difference | None:
     there = _read(root / path)
     if there is not None and not file.marked:
         there = there.replace(b"\r\n", b"\n")  # a spec is a person's file: it may have the ends that they like
@@ -259,7 +304,8 @@ def _difference(root: Path, path: str, file: File) -> Difference | None:
     mode = "" if executable == file.executable else _mode_change(executable)
     if there == file.text.encode() and not mode and not (root / path).is_symlink():
         return None
-    return Difference(path, "changed", mode + _diff(path, there, file.text.encode()))
+    kind: Kind = "foreign" if project and file.marked and _is_foreign(root / path, file, project) else "changed"
+    return Difference(path, kind, mode + _diff(path, there, file.text.encode()))
 
 
 def _mode_change(executable: bool) -> str:

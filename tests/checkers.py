@@ -43,6 +43,11 @@ def workflow_schema(workflows: Sequence[Path]) -> list[str]:
     return _said([_tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows"], workflows)
 
 
+def action_schema(actions: Sequence[Path]) -> list[str]:
+    """The JSON Schema of an action's action.yml."""
+    return _said([_tool("check-jsonschema"), "--builtin-schema", "vendor.github-actions"], actions)
+
+
 def compose_schema(stacks: Sequence[Path]) -> list[str]:
     """The JSON Schema of Compose files."""
     return _said([_tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec"], stacks)
@@ -109,6 +114,7 @@ WORKFLOWS: list[Checker] = [
     shellcheck,
     shell_syntax,
 ]
+ACTIONS: list[Checker] = [zizmor, action_schema, yamllint, shellcheck, shell_syntax]
 STACKS: list[Checker] = [compose_schema, compose_config, yamllint]
 SCRIPTS: list[Checker] = [shellcheck, shell_syntax]
 
@@ -127,14 +133,14 @@ class Script:
 
 
 def scripts_of(file: Path) -> Iterator[Script]:
-    """The file itself, or each `run` body of a workflow whose shell is bash or sh."""
+    """The file itself, or each `run` body of a workflow or an action whose shell is bash or sh."""
     name = str(file.relative_to(ROOT) if file.is_relative_to(ROOT) else file).lstrip("/")
     text = file.read_text()
     if file.suffix not in (".yml", ".yaml"):
         yield Script(name, text, "bash" if "bash" in text.partition("\n")[0] else "sh")
         return
     workflow = yaml.safe_load(text)
-    for job_id, job in workflow["jobs"].items():
+    for job_id, job in (workflow.get("jobs") or {"runs": workflow["runs"]}).items():
         for index, step in enumerate(job.get("steps", [])):
             shell = step.get("shell") or _default_shell(job) or _default_shell(workflow)
             if "run" in step and shell in OPTIONS:

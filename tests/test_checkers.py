@@ -18,6 +18,20 @@ services:
     environment:
       PASSWORD: ${PASSWORD:?}
 """
+ACTION = """\
+name: shop
+description: says hello
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      env:
+        NAME: ${{ inputs.name }}
+      run: echo "$NAME"
+inputs:
+  name:
+    description: whom
+"""
 SCRIPT = '#!/usr/bin/env bash\necho "$1"\n'
 
 # The checker, the text that is taken out, what comes instead, and a word of what it must say.
@@ -44,6 +58,11 @@ STACK_FAULTS = [
     (checkers.compose_config, "${PASSWORD:?}", "${PASWORD}", "PASWORD"),
     (checkers.yamllint, "init: true", "init: yes", "truthy"),
 ]
+ACTION_FAULTS = [
+    (checkers.zizmor, 'echo "$NAME"', 'echo "${{ inputs.name }}"', "template-injection"),
+    (checkers.action_schema, "    - shell: bash\n      env", "    - env", "steps"),
+    (checkers.shellcheck, '"$NAME"', "$NAME", "action.yml:runs.0:"),
+]
 SCRIPT_FAULTS = [
     (checkers.shellcheck, '"$1"', "$1", "SC2086"),
     (checkers.shell_syntax, '"$1"', '"$1', "unexpected EOF"),
@@ -51,6 +70,7 @@ SCRIPT_FAULTS = [
 FAULTS = [
     *((*fault, GOOD, "good.yml") for fault in WORKFLOW_FAULTS),
     *((*fault, STACK, "docker-compose.yml") for fault in STACK_FAULTS),
+    *((*fault, ACTION, "action.yml") for fault in ACTION_FAULTS),
     *((*fault, SCRIPT, "script") for fault in SCRIPT_FAULTS),
 ]
 
@@ -80,6 +100,7 @@ def test_checker_finds_what_is_planted(
     [
         *((checker, GOOD, "good.yml") for checker in checkers.WORKFLOWS),
         *((checker, STACK, "docker-compose.yml") for checker in checkers.STACKS),
+        *((checker, ACTION, "action.yml") for checker in checkers.ACTIONS),
         *((checker, SCRIPT, "script") for checker in checkers.SCRIPTS),
     ],
 )
@@ -88,7 +109,7 @@ def test_checker_is_silent_on_good_files(tmp_path: Path, checker: Checker, text:
 
 
 def test_every_checker_has_a_fault() -> None:
-    every = {*checkers.WORKFLOWS, *checkers.STACKS, *checkers.SCRIPTS}
+    every = {*checkers.WORKFLOWS, *checkers.ACTIONS, *checkers.STACKS, *checkers.SCRIPTS}
     assert every == {checker for checker, *_ in FAULTS}
 
 

@@ -21,7 +21,7 @@ FLOORS = [
     {"__main__"},
     {"cli"},
     {"doctor", "lint"},
-    {"images", "pipeline"},
+    {"eject", "images", "pipeline"},
     {"context"},
     {"advice", "leftovers", "names", "render", "resolve", "rules", "source", "validation"},
     {"derive", "needs"},

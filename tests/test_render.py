@@ -133,8 +133,8 @@ def test_every_branch_is_rendered_by_a_case(monkeypatch: pytest.MonkeyPatch) -> 
     compared = {spec: {*shown(spec), "deploy/RUNBOOK.md"} for spec in OK}  # Markdown has no checker here
     watched = watching(seen, parts)
     monkeypatch.setattr(render, "_environment", lambda: watched)
-    for spec in [KIWARI, *OK]:
-        decided = pipeline.decide(spec).plan
+    plans = [(spec, pipeline.decide(spec).plan) for spec in [KIWARI, *OK]]
+    for spec, decided in [*plans, (KIWARI, replace(plans[0][1], ejected=True))]:
         for path, template, context in render._files(decided):
             if spec == KIWARI or path in compared[spec]:
                 render._render(template, decided, context)

@@ -1,8 +1,10 @@
-"""Every generated and golden file, and our own workflow and scripts, pass every outside checker and the policy."""
+"""Generated and golden files, and our own workflow, action and scripts, pass every outside checker and the policy."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests import checkers, policy
 from tests.checkers import ROOT, Checker
@@ -17,10 +19,12 @@ OTHER_YAML = [file for file in FILES if file.suffix in (".yml", ".yaml") and fil
 
 OWN_WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))
 OWN_SCRIPTS = [file for file in sorted((ROOT / ".ci").iterdir()) if file.read_bytes().startswith(b"#!")]
-OWN_YAML = sorted(ROOT.glob("specs/*.yaml"))
+OWN_ACTIONS = [ROOT / "action.yml"]
+OWN_YAML = [*sorted(ROOT.glob("specs/*.yaml")), ROOT / ".pre-commit-hooks.yaml"]
 
 CHECKS: list[tuple[Checker, list[Path]]] = [
     *((checker, WORKFLOWS + OWN_WORKFLOWS) for checker in checkers.WORKFLOWS),
+    *((checker, OWN_ACTIONS) for checker in checkers.ACTIONS),
     *((checker, STACKS) for checker in checkers.STACKS),
     *((checker, SCRIPTS + OWN_SCRIPTS) for checker in checkers.SCRIPTS),
     (checkers.yamllint, OTHER_YAML + OWN_YAML),
@@ -41,6 +45,14 @@ def test_outside_checker_is_silent(checker: Checker, files: list[Path]) -> None:
 @pytest.mark.parametrize("workflow", WORKFLOWS + OWN_WORKFLOWS, ids=lambda file: str(file.relative_to(ROOT)))
 def test_workflow_follows_the_policy(workflow: Path) -> None:
     assert policy.check(workflow) == []
+
+
+def test_the_action_does_as_workflows_must() -> None:
+    """What it uses is pinned, and no input becomes part of a script."""
+    for action in OWN_ACTIONS:
+        for step in yaml.safe_load(action.read_text())["runs"]["steps"]:
+            assert re.search(r"@[0-9a-f]{40}$", step.get("uses", "@" + "0" * 40))
+            assert "${{" not in step.get("run", "") and step.get("shell", "bash") == "bash"
 
 
 def test_there_is_something_to_check() -> None:
