@@ -128,6 +128,41 @@ def show(spec: Path | None, style: str | None) -> int:
 
 
 @commands.command()
+@spec_argument
+@out_option
+@click.option(
+    "--against",
+    metavar="DIR|REF",
+    help="What to compare with: a folder, or a commit as git has it (origin/main). Default: the root of the output.",
+)
+@click.option(
+    "--format", "style", type=click.Choice(["text", "markdown", "json"]), help="Default: text; markdown for a summary."
+)
+@told
+def diff(spec: Path | None, out: Path | None, against: str | None, style: str | None) -> int:
+    """Say what would change, in words: who builds and deploys what, when, with which rights, names and data.
+
+    The files may be hand-written: they are matched by what they build and deploy. What asks for care or for work by
+    hand comes first and is marked `!`. The exit code is 0 with changes and without: a change is no failure
+    (`check` is what fails).
+    """
+    from kiwari_ci.meaning import compare, files, telling
+
+    spec, root = _spec(spec), _checkout(out)
+    plan, tree_ = pipeline.build(spec)
+    try:
+        before, is_ref = files.of(against or str(root), root)
+    except files.NoSide as reason:
+        raise click.BadParameter(str(reason), param_hint="--against") from reason
+    stays = files.of_folder(root) if is_ref else before
+    after = {path: file.text for path, file in tree_.items()}
+    compared = compare.compare(before, after, stays, plan.repository, compare.copies(plan.hosts))
+    tellers = {"json": lambda told, _: _json(telling.as_data(told)), "markdown": telling.as_markdown}
+    click.echo(tellers.get(style or "", telling.as_text)(compared, spec.as_posix()))
+    return 0
+
+
+@commands.command()
 @told
 def schema() -> int:
     """Print the JSON Schema of a spec, for editors."""
@@ -169,6 +204,12 @@ def _out(given: Path | None) -> Path:
     return given or Path("." if Path(".github/workflows/pipeline-drift.yml").exists() else "generated")
 
 
+def _checkout(given: Path | None) -> Path:
+    """Where files to compare with are before anything was generated: here."""
+    root = _out(given)
+    return root if given or root.is_dir() else Path(".")
+
+
 def _style(given: str | None) -> str:
     return given or ("github" if os.environ.get("GITHUB_ACTIONS") == "true" else "text")
 
@@ -180,9 +221,9 @@ def _cure(spec: Path | None, out: Path | None) -> str:
 
 def _print_problems(found: Iterable[problems.Problem], style: str | None, err: bool = False) -> None:
     printers = {"text": problems.as_text, "github": problems.as_github, "json": problems.as_json}
-    text = printers[_style(style)](found)
+    text = printers.get(_style(style), problems.as_text)(found)
     if text:
-        click.echo(text, err=err and _style(style) == "text")
+        click.echo(text, err=err and _style(style) in ("text", "markdown"))
 
 
 def _report(spec: Path, out: Path, written: tree.Written) -> str:

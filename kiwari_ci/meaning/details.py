@@ -1,0 +1,164 @@
+"""Two versions of one generated workflow, leaf by leaf: what no other words explain gets words of its own.
+
+So nothing that differs is ever silent, be it in a place that nobody thought of.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .change import Change, enumerated, harmless
+from .reading import Document, mapped, shown
+
+Key = tuple[str, ...]
+_SETS = {"branches", "tags", "paths", "needs", "types", "branches-ignore", "tags-ignore", "paths-ignore", "runs-on"}
+_LINE_MARKS = re.compile(r"[\s/!*|'\"\\,:+-]+")
+
+
+def changes(before: Document, after: Document, explained: Iterable[tuple[str, str]]) -> Iterator[Change]:
+    """What differs beyond the texts that are explained: a line for each step, job or section."""
+    old, new = dict(_leaves(before.data)), dict(_leaves(after.data))
+    pairs = sorted(set(explained), key=lambda pair: -len(pair[0] + pair[1]))
+    found: dict[Key, list[str]] = {}
+    for key in dict.fromkeys([*old, *new]):
+        given, made = old.get(key), new.get(key)
+        if given != made and not _explained(given, made, pairs):
+            place, words = _told(key, given, made)
+            found.setdefault(place, []).append(words)
+    name = after.path.rpartition("/")[2].rpartition(".")[0]
+    for place, each in found.items():
+        start = " ".join(place)
+        yield Change(
+            name,
+            f"{start}: {'; '.join(dict.fromkeys(each))}" if start else "; ".join(each),
+            _risky(place, each),
+            _where(after, place),
+        )
+
+
+def _leaves(data: Any, key: Key = ()) -> Iterator[tuple[Key, str]]:
+    """Every value with its path; a step goes by its id or name, an item of a set by itself."""
+    if isinstance(data, dict) and data:
+        for name, value in data.items():
+            yield from _leaves(value, (*key, str(name)))
+    elif isinstance(data, list) and key and key[-1] == "steps":
+        names = list(_step_names(data))
+        yield (*key, "order"), "\n".join(names)
+        for name, step in zip(names, data, strict=True):
+            yield from _leaves(step, (*key[:-1], f"step {shown(name)}"))
+    elif isinstance(data, list) and key and key[-1] in _SETS and not any(str(each).startswith("!") for each in data):
+        yield from (((*key, shown(each)), _text(each)) for each in data)
+        yield (*key, "count"), str(len(data) > 0)
+    elif isinstance(data, list) and data:
+        for index, value in enumerate(data):
+            yield from _leaves(value, (*key, str(index + 1)))
+    else:
+        yield key, _text(data)
+
+
+def _text(value: Any) -> str:
+    """A text as it is; what is none in a way that tells `true` from "true"."""
+    return (
+        value
+        if isinstance(value, str) and not re.fullmatch(r"true|false|null|[-+.\\de]+", value)
+        else json.dumps(value, default=str)
+    )
+
+
+def _step_names(steps: list[Any]) -> Iterator[str]:
+    seen: dict[str, int] = {}
+    for step in steps:
+        given = mapped(step)
+        name = str(given.get("name") or given.get("id") or given.get("uses") or given.get("run") or "").partition("@")[
+            0
+        ]
+        seen[name] = seen.get(name, 0) + 1
+        yield name if seen[name] == 1 else f"{name} ({seen[name]})"
+
+
+def _explained(before: str | None, after: str | None, pairs: list[tuple[str, str]]) -> bool:
+    """Whether nothing differs once the texts that have words are put in each other's place."""
+    if before is None or after is None:
+        whole = before if after is None else after
+        return any(whole in (pair if after is None else pair[::-1])[:1] for pair in pairs)
+    gone, came = before.splitlines(), after.splitlines()
+    left = [line for line in map(lambda line: _replaced(line, pairs, 0), gone)]
+    right = [line for line in map(lambda line: _replaced(line, pairs, 1), came)]
+    return [line for line in left if line] == [line for line in right if line]
+
+
+def _replaced(line: str, pairs: list[tuple[str, str]], side: int) -> str:
+    """A line in which each explained text is the same mark on both sides, and one that only one side has is gone."""
+    for number, pair in enumerate(pairs):
+        text, other = pair[side], pair[1 - side]
+        if text and not other:
+            line = re.sub(rf"(?<![\w.-]){re.escape(text)}(?![\w-])", "", line)
+        elif text:
+            line = re.sub(rf"(?<![\w-]){re.escape(text)}(?![\w-])", f"\0{number}\0", line)
+    return "" if not _LINE_MARKS.sub("", line) else " ".join(line.split())
+
+
+def _told(key: Key, before: str | None, after: str | None) -> tuple[Key, str]:
+    """Where it is, as a reader calls it, and what is different there."""
+    place: Key = ()
+    if key[:1] == ("jobs",) and len(key) > 1:
+        place = (f"job {shown(key[1])}",)
+        if len(key) > 3 and key[2].startswith("step "):
+            place = (*place, key[2])
+    rest = key[2 + (len(place) == 2) :] if place else key
+    what = ".".join(rest)
+    if what == "run" or "\n" in (before or "") + (after or ""):
+        return place, f"{'script' if what == 'run' else shown(what)} changed{_lines(before, after)}"
+    if what == "steps.order":
+        return place, _order(before or "", after or "")
+    if before is None:
+        return place, f"new: {shown(what)} {_short(after)}"
+    if after is None:
+        return place, f"gone: {shown(what)} {_short(before)}"
+    return place, f"{shown(what)} {_short(before)} → {_short(after)}"
+
+
+def _short(text: str | None) -> str:
+    return shown(harmless(text or ""))
+
+
+def _lines(before: str | None, after: str | None) -> str:
+    """The first lines that differ, of not many."""
+    old, new = (before or "").splitlines(), (after or "").splitlines()
+    gone, came = [line for line in old if line not in new], [line for line in new if line not in old]
+    if len(gone) == len(came) == 1:
+        start = next((at for at, pair in enumerate(zip(gone[0], came[0], strict=False)) if pair[0] != pair[1]), 0)
+        cut = max(0, start - 25)
+        return f": {_short(gone[0][cut:])} → {_short(came[0][cut:])}"
+    return f" in {max(len(gone), len(came))} lines" if gone or came else ""
+
+
+def _order(before: str, after: str) -> str:
+    old, new = before.split("\n"), after.split("\n")
+    if sorted(old) == sorted(new):
+        return "steps are in another order"
+    words = [f"new step {shown(each)}" for each in new if each not in old]
+    words += [f"step {shown(each)} is gone" for each in old if each not in new]
+    return enumerated(words)
+
+
+def _risky(place: Key, words: list[str]) -> bool:
+    """A part that is gone, a condition, a permission, what a job waits for."""
+    told = "; ".join(words)
+    return bool(
+        re.search(
+            r"\bgone\b|`if`|`needs|permissions|`on\.|environment|continue-on-error|persist-credentials|another order",
+            told,
+        )
+    )
+
+
+def _where(document: Document, place: Key) -> str:
+    job = place[0].removeprefix("job ").strip("`") if place else ""
+    steps = mapped(mapped(document.data.get("jobs")).get(job)).get("steps")
+    if len(place) > 1 and isinstance(steps, list):
+        names = [f"step {shown(name)}" for name in _step_names(steps)]
+        if place[1] in names:
+            return document.where("jobs", job, "steps", names.index(place[1]))
+    return document.where("jobs", job) if job else document.path
