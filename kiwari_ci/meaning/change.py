@@ -13,7 +13,8 @@ _SECRET = re.compile(
 class Change:
     """What is another way now: of whom, in words, and where it stands; `risky` asks for care or for work by hand.
 
-    `part` is the part of the subject that it is about; `pairs` are the texts that it explains, before and after: what differs by no more needs no words of its own.
+    `part` is the part of the subject that it is about; `pairs` are the texts that it explains, before and after: what
+    differs by no more needs no words of its own.
     """
 
     subject: str
@@ -53,3 +54,8 @@ def printable(text: str) -> str:
     """A text in which nothing moves a cursor, turns the direction of writing, or starts a runner's command."""
     plain = "".join(character if character.isprintable() else "\ufffd" for character in text)
     return f"· {plain}" if plain.lstrip().startswith(("::", "##[")) else plain
+
+
+def swapped(before: Iterable[str], after: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Texts that stand in each other's place."""
+    return tuple(zip(before, after, strict=False))

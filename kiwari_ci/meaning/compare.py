@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from kiwari_ci.plan import Host
 
-from . import containers, details, facts, leftovers, pipeline, roles
+from . import containers, details, envfiles, facts, kept, leftovers, pipeline, roles
 from .change import Change, printable
 from .containers import Pair
 from .facts import Facts
@@ -58,7 +58,7 @@ def _changes(old: Facts, new: Facts, left: Facts) -> Iterator[Change]:
     ours = roles.named(new)
     names = roles.matched(old, new, ours)
     was, now = roles.of(old, names, ours), roles.of(new, ours, ours)
-    found = list(pipeline.changes(old, new, was, now, ours))
+    found = [*pipeline.changes(old, new, was, now), *kept.changes(old, new, was.involved())]
     found += [change for pair in _pairs(old, new, names, ours) for change in containers.changes(pair, names, ours)]
     found += _stacks(old, new, names, ours)
     found += _env_files(old, new, names, ours)
@@ -103,9 +103,8 @@ def _stacks(old: Facts, new: Facts, names: Names, ours: Names) -> Iterator[Chang
     for path, stack in new.stacks.items():
         if path not in paired:
             there = ", ".join(shown(each.container or each.key) for each in stack.services.values())
-            words = (
-                f"new stack {shown(stack.name)} with {there}: its folder must be on the server before the first deploy"
-            )
+            key = ", and the deploy key must name it" if stack.name in ours.stacks else ""
+            words = f"new stack {shown(stack.name)} with {there}: its folder must be on the server{key}"
             yield Change(ours.environment(stack.name), words, True, path, (("", stack.name),))
     for path, stack in old.stacks.items():
         if stack.generated and path not in paired.values():
@@ -124,7 +123,7 @@ def _env_files(old: Facts, new: Facts, names: Names, ours: Names) -> Iterator[Ch
         if not before and after.folder in pairs:
             before = _example_of(old, pairs[after.folder].before)
         seen.add(before.path if before else "")
-        yield from containers.examples(subject, before, after)
+        yield from envfiles.changes(subject, before, after)
     for path, before in old.examples.items():
         if before.generated and path not in seen and any(each.folder == before.folder for each in new.stacks.values()):
             subject = next(ours.environment(each.name) for each in new.stacks.values() if each.folder == before.folder)
@@ -136,9 +135,9 @@ def _example_of(old: Facts, stack: Stack) -> EnvExample | None:
 
 
 def _workflows(old: Facts, new: Facts, told: set[str]) -> Iterator[Change]:
-    """Generated workflows that only one side has, and that neither build nor deploy."""
+    """Generated workflows that only one side has; those that build or deploy have words already."""
     for path, work in new.works.items():
-        if path not in old.works:
+        if path not in old.works and path not in told:
             yield Change(work.workflow.name, f"new workflow: runs {pipeline.triggers(work.workflow)}", False, path)
     for path, work in old.works.items():
         if work.generated and path not in new.works:
@@ -167,7 +166,7 @@ def _by_hand(before: Side, after: dict[str, str], new: Facts, copies: list[Copy]
         elif path.endswith(".sh") and path in before.files:
             yield Change(
                 folder,
-                f"{shown(path.rpartition('/')[2])} changed: a database that is there already does not run it again by itself (runbook)",
+                f"{shown(path.rpartition('/')[2])} changed: a database that is there runs it only by hand (runbook)",
                 True,
                 path,
             )

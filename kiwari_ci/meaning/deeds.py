@@ -8,11 +8,17 @@ from .reading import shown
 from .shell import commands
 from .workflows import Job, Step, Workflow
 
-KINDS = ("build", "push", "take", "deploy", "container", "check", "migrate", "other")
 _HOUSEKEEPING = re.compile(
     r"(mkdir|echo|printf|chmod|chown|sleep|set|cd|umask|ssh-keyscan|cat|ssh-agent|ssh-add|rm|trap|test|\[|\[\[|true|exit|"
     r"touch|cp|mv|ls|pwd|done|fi|else|read|tee|grep|for|while|export|unset|source|\.|env|which|install|sed|awk|tr|cut|"
     r"head|tail|case|esac|break|continue|continue|until|jq|tar|local|return|shift|date|id|whoami|hostname|}|;;|nc)"
+)
+_PREPARING = re.compile(
+    r"npm (ci|i|install)\b|yarn( install.*)?$|pnpm (i|install|fetch)\b|bun install|pip3? install"
+    r"|python3? -m (pip|venv)|apt(-get)? |apk "
+    r"|git (config|fetch|checkout|rev-parse|log|diff|describe|clone|status)|go mod|docker (login|logout)"
+    r"|(nslookup|ping|journalctl|xargs|timeout|wait|kill|ss|df|free|du|dig) |systemctl status|npx prisma generate"
+    r"|poetry install|uv sync|bundle install|composer install|corepack "
 )
 _SETUP = re.compile(
     r"(actions/(checkout|setup-|cache|upload-artifact|download-artifact|configure-pages)|docker/(login|setup-|metadata)"
@@ -65,7 +71,7 @@ def _of_step(job: Job, step: Step) -> Iterator[Deed]:
         yield Deed("other", "docker/bake-action", step.where, f"{shown(step.title)} (docker/bake-action)")
     elif action and not _SETUP.match(action) and not action.startswith("./"):
         copies = re.search(r"scp|rsync", action)
-        what = f"files are copied to the server: {shown(step.given.get('source', step.title))}" if copies else ""
+        what = f"{shown(step.given.get('source', step.title))} is copied to the server" if copies else ""
         yield Deed("other", action, step.where, what or f"{shown(step.title)} ({shown(action)})")
 
 
@@ -92,13 +98,14 @@ def dockerfile(context: str, file: str) -> str:
 def repository(image: str) -> str:
     """An image's name without its tag and digest."""
     name, _, _ = image.partition("@")
+    name = name.lower() if name.startswith("ghcr.io/") else name  # `github.repository` may have capitals
     head, colon, tail = name.rpartition(":")
     return head if colon and "/" not in tail else name
 
 
 def tag(image: str) -> str:
     """An image's tag; Docker's own default where it has none."""
-    return image.removeprefix(repository(image)).lstrip(":") or "latest"
+    return image[len(repository(image)) :].partition("@")[0].lstrip(":") or "latest"
 
 
 def _script(script: str, step: Step, place: _Place) -> Iterator[Deed]:
@@ -134,14 +141,20 @@ def _command(words: list[str], place: _Place, step: Step) -> Iterator[Deed]:
     elif name == "deploy" and len(words) == 4 and words[3].startswith(("$", "<")):
         yield Deed("names", words[1], "", words[2])
     elif name in ("scp", "rsync"):
-        yield Deed("copy", line, "", f"files are copied to the server: {shown(line)}")
+        yield Deed("other", line, "", f"files are copied to the server by {shown(line)}")
     elif name in ("curl", "wget"):
         yield from _asked(words, step)
-    elif _MIGRATES.search(line) and name not in ("echo", "printf", "cd"):
-        yield Deed("migrate", line, "", f"migrations: {shown(line)}")
-    elif not _HOUSEKEEPING.fullmatch(name) and not name.startswith(("$", "-", "<")) and not line.endswith(("]", "{")):
+    elif _MIGRATES.search(line) and name not in ("echo", "printf"):
+        real = place.remote or any("<secrets." in value for value in step.env.values()) or "<secrets." in line
+        yield Deed("migrate" if real else "other", line, "", shown(line))
+    elif (
+        not _PREPARING.match(line)
+        and not _HOUSEKEEPING.fullmatch(name)
+        and not name.startswith(("$", "-", "<"))
+        and not line.endswith(("]", "{"))
+    ):
         kind = "remote" if place.remote else "other"
-        yield Deed(kind, line, "", f"{'on the server: ' if place.remote else ''}{shown(line)}")
+        yield Deed(kind, line, "", shown(line))
 
 
 def _ssh(words: list[str], step: Step) -> Iterator[Deed]:
@@ -180,9 +193,9 @@ def _docker(words: list[str], place: _Place) -> Iterator[Deed]:
     elif verb == "run" and place.remote:
         yield from _docker_run(rest, line)
     elif _MIGRATES.search(line):
-        yield Deed("migrate", line, "", f"migrations: {shown(line)}")
+        yield Deed("migrate", line, "", shown(line))
     elif verb in ("exec",) and place.remote:
-        yield Deed("remote", line, "", f"on the server: {shown(line)}")
+        yield Deed("remote", line, "", shown(line))
 
 
 def _docker_build(rest: list[str]) -> Iterator[Deed]:
@@ -197,7 +210,7 @@ def _docker_build(rest: list[str]) -> Iterator[Deed]:
 def _docker_run(rest: list[str], line: str) -> Iterator[Deed]:
     names = _options(rest, "--name")
     if _MIGRATES.search(line):
-        yield Deed("migrate", line, "", f"migrations: {shown(line)}")
+        yield Deed("migrate", line, "", shown(line))
     elif names and "--rm" not in rest:
         yield Deed("container", names[0], "", shown(line, 160))
 
@@ -208,7 +221,7 @@ def _compose(rest: list[str], line: str, place: _Place) -> Iterator[Deed]:
         (word for word in rest if word in ("up", "pull", "down", "build", "push", "restart", "run", "exec", "stop")), ""
     )
     if _MIGRATES.search(line):
-        yield Deed("migrate", line, "", f"migrations: {shown(line)}")
+        yield Deed("migrate", line, "", shown(line))
     elif not place.remote and verb in ("build", "push"):
         yield Deed("other", line, "", shown(line))
     elif place.remote and verb:
@@ -227,9 +240,15 @@ def _options(rest: list[str], *names: str) -> list[str]:
 
 
 def _asked(words: list[str], step: Step) -> Iterator[Deed]:
-    url = next((word for word in words[1:] if re.match(r"https?://", word)), "")
+    url = next((word for word in words[1:] if re.match(r"https?://|<(secrets|vars|env)\.", word)), "")
     posts = any(word in ("-X", "-d", "--data", "--request", "-F") or word.startswith("-d{") for word in words)
     if posts or "hooks" in url or "api.telegram" in url:
         yield Deed("other", url or step.title, "", f"{shown(step.title)} (a call of {shown(url or 'some address')})")
-    elif url and "$path" not in url and not re.search(r"\.(sh|gz|zip|tgz)$|githubusercontent|github\.com", url):
+    elif (
+        url
+        and "$path" not in url
+        and not re.search(
+            r"\.(sh|gz|zip|tgz)$|githubusercontent|github\.com|//(ghcr|docker|quay)\.io|get\.|install", url
+        )
+    ):
         yield Deed("check", url, "")

@@ -3,34 +3,24 @@
 import re
 from collections.abc import Iterator
 
-from .change import Change, added, enumerated, harmless, ways
+from .change import Change, enumerated, harmless, swapped, ways
 from .deeds import repository, tag
 from .facts import Facts, Work
 from .reading import shown
-from .roles import Names, Role, Roles
+from .roles import Role, Roles
 from .workflows import Workflow
 
-_PINNED = re.compile(r"[0-9a-f]{40}")
 _WORSE = {"read": 1, "write": 2}
 
 
-def changes(before: Facts, after: Facts, was: Roles, now: Roles, names: Names) -> Iterator[Change]:
+def changes(before: Facts, after: Facts, was: Roles, now: Roles) -> Iterator[Change]:
     """All that the roles of two sides say."""
     for service in dict.fromkeys([*now.builds, *was.builds]):
         yield from _of_build(service, was.builds.get(service, []), now.builds.get(service, []))
     for environment in dict.fromkeys([*now.deploys, *was.deploys]):
         yield from _of_deploy(
-            environment, was.deploys.get(environment, []), now.deploys.get(environment, []), after, names
+            environment, was.deploys.get(environment, []), now.deploys.get(environment, []), before, after
         )
-    old = [work for path, work in before.works.items() if work.generated or path in was.involved()]
-    new = [work for work in after.works.values() if work.generated]
-    yield from _kept(old, new)
-    endless = [job.where for work in old for job in work.workflow.jobs if not job.timeout]
-    if endless and all(job.timeout for work in new for job in work.workflow.jobs):
-        yield Change(
-            "GitHub", f"every job ends in time; before, {len(endless)} could run for six hours", False, endless[0]
-        )
-    yield from _pins(old, new)
 
 
 def _of_build(service: str, was: list[Role], now: list[Role]) -> Iterator[Change]:
@@ -38,18 +28,29 @@ def _of_build(service: str, was: list[Role], now: list[Role]) -> Iterator[Change
         work, _, deed = (now or was)[0]
         image = shown(repository(deed.what))
         words = f"now built by {_file(work)}: {image}" if now else f"no longer built: {image}; it was by {_file(work)}"
-        yield Change(service, words, not now, deed.where)
+        pair = ("", service) if now else (service, "")
+        yield Change(service, words, not now, deed.where, (pair,))
         return
     where = now[0][2].where
     yield from _images(service, was, now)
-    for recipe, new in ways(_recipes(was), _recipes(now)):
-        if new:
+    for recipe, is_new in ways(_recipes(was), _recipes(now)):
+        if is_new:
             yield Change(
-                service, f"its image is built from {shown(recipe)}", False, where, _swap(_recipes(was), _recipes(now))
+                service, f"its image is built from {shown(recipe)}", False, where, swapped(_recipes(was), _recipes(now))
             )
-    yield from _when(service, "build", was, now)
-    yield from _filters(service, was, now)
+    makers, made_by = _makers(was), _makers(now)
+    old, new = ({work.path for work, _, _ in roles} for roles in (makers, made_by))
+    if not old & new:
+        words = f"built by {enumerated(map(shown, sorted(new)))}; before: {enumerated(map(shown, sorted(old)))}"
+        yield Change(service, words, False, where)
+    yield from _when(service, "build", makers, made_by)
+    yield from _filters(service, makers, made_by)
     yield from _rights(service, "the job that builds it", was, now)
+
+
+def _makers(roles: list[Role]) -> list[Role]:
+    """Those that build: a promotion only tags."""
+    return [role for role in roles if role[2].kind == "build"] or roles
 
 
 def _images(service: str, was: list[Role], now: list[Role]) -> Iterator[Change]:
@@ -58,7 +59,7 @@ def _images(service: str, was: list[Role], now: list[Role]) -> Iterator[Change]:
     where = now[0][2].where
     if new and old and not names & renamed:
         words = f"image {enumerated(map(shown, sorted(names)))} → {enumerated(map(shown, sorted(renamed)))}"
-        yield Change(service, words, True, where, _swap(sorted(names), sorted(renamed)))
+        yield Change(service, words, True, where, swapped(sorted(names), sorted(renamed)))
     if not old and new:
         yield Change(service, f"its image is pushed: {enumerated(map(shown, sorted(new)))}", False, where)
     for each, is_new in ways(map(tag, old), map(tag, new)) if old and new else ():
@@ -152,7 +153,9 @@ def _rights(subject: str, job_words: str, was: list[Role], now: list[Role]) -> I
         )
     elif new is None and old is not None:
         yield Change(subject, f"{job_words}: permissions are whatever the repository's default is", True, where)
-    for scope in sorted({*(old or {}), *(new or {})}) if old is not None and new is not None else ():
+    if old is None or new is None:
+        return
+    for scope in sorted({*old, *new}):
         before, after = old.get(scope, "none"), new.get(scope, "none")
         if before != after:
             wider = _WORSE.get(after, 0) > _WORSE.get(before, 0)
@@ -170,7 +173,7 @@ def _widest(roles: list[Role]) -> dict[str, str] | None:
     return found
 
 
-def _of_deploy(environment: str, was: list[Role], now: list[Role], after: Facts, names: Names) -> Iterator[Change]:
+def _of_deploy(environment: str, was: list[Role], now: list[Role], before: Facts, after: Facts) -> Iterator[Change]:
     if not was or not now:
         work, _, deed = (now or was)[0]
         words = f"now deployed by {_file(work)}" if now else f"no longer deployed; it was by {_file(work)}"
@@ -183,7 +186,7 @@ def _of_deploy(environment: str, was: list[Role], now: list[Role], after: Facts,
     yield from _when(environment, "deploy", was, now)
     yield from _logins(environment, was, now, where)
     yield from _sources(environment, was, now)
-    yield from _checks(environment, was, now, after)
+    yield from _checks(environment, _asked(was, before), _asked(now, after), where)
     yield from _rights(environment, "the job that deploys it", was, now)
     yield from _queues(environment, was, now)
 
@@ -207,11 +210,14 @@ def _logins(environment: str, was: list[Role], now: list[Role], where: str) -> I
 
 def _queues(environment: str, was: list[Role], now: list[Role]) -> Iterator[Change]:
     """How runs that come at once are held apart."""
-    old, new = (sorted({work.workflow.concurrency for work in _works(roles)} - {""}) for roles in (was, now))
-    if old != new:
+    old, new = ({work.workflow.concurrency for work in _works(roles)} - {""} for roles in (was, now))
+    gone, came = sorted(old - new), sorted(new - old)
+    if (gone and came) or not old or not new:
+        words = f"runs that come at once: {enumerated(came, 2) or 'not held apart'}"
+        words += f"; before: {enumerated(gone, 2)}" if gone else "; before, they were not held apart" if not old else ""
         where = now[0][0].workflow.document.where("concurrency")
-        words = f"runs that come at once: {enumerated(new) or 'not held apart'}; before: {enumerated(old) or 'not held apart'}"
-        yield Change(environment, words, not new or any("cancelled" in each for each in set(new) - set(old)), where)
+        pairs = swapped(*([text for each in side for text in re.findall(r"`([^`]+)`", each)] for side in (gone, came)))
+        yield Change(environment, words, not new or any("cancelled" in each for each in came), where, pairs)
 
 
 def _works(roles: list[Role]) -> list[Work]:
@@ -237,12 +243,10 @@ def _source(name: str) -> str:
     return "the image that was built from the tagged source" if name == "src-<key>" else f"whatever {shown(name)} is"
 
 
-def _checks(environment: str, was: list[Role], now: list[Role], after: Facts) -> Iterator[Change]:
-    old, new = _asked(was, after), _asked(now, after)
-    where = now[0][2].where
+def _checks(environment: str, old: dict[str, str], new: dict[str, str], where: str) -> Iterator[Change]:
     for domain in dict.fromkeys([*old, *new]):
         before, path = old.get(domain), new.get(domain)
-        if before is not None and path is not None and before != path and path:
+        if before and path and before != path:
             words = f"health of {shown(domain)} is asked at {shown(path)}, not {shown(before)}"
             yield Change(environment, words, True, where, ((before, path),))
         elif before is None:
@@ -255,7 +259,7 @@ def _checks(environment: str, was: list[Role], now: list[Role], after: Facts) ->
             )
         elif path is None:
             yield Change(
-                environment, f"health of {shown(domain + before)} is no longer checked", True, where, ((domain, ""),)
+                environment, f"health of {shown(domain + before)} is no longer checked", not new, where, ((domain, ""),)
             )
 
 
@@ -267,7 +271,7 @@ def _asked(roles: list[Role], facts: Facts) -> dict[str, str]:
         for job, deed in work.deeds:
             if len(jobs) > 1 and job.environment and (work.path, job.environment) not in jobs:
                 continue
-            if deed.kind == "check" and (url := re.match(r"https?://([^/\s]+)([^\s?]*)", deed.what)):
+            if deed.kind == "check" and (url := re.match(r"(?:https?://)?([^/\s]+)([^\s?]*)", deed.what)):
                 found[url[1]] = url[2] or "/"
             elif deed.kind == "answers":
                 found[deed.note.partition("://")[2]] = _label(deed.what, facts) if work.generated else ""
@@ -282,90 +286,8 @@ def _label(container: str, facts: Facts) -> str:
     return ""
 
 
-def _kept(was: list[Work], now: list[Work]) -> Iterator[Change]:
-    """Secrets and variables that GitHub must have, or need no longer be there."""
-    for kind, command in (("secrets", "secret"), ("variables", "variable")):
-        old, new = _users(was, kind), _users(now, kind)
-        for name in new:
-            users = [path for path in new[name] if path not in old.get(name, {})]
-            by = enumerated(_short(path) for path in users)
-            if name not in old:
-                words = f"needs the {command} {shown(name)}, for {by}: gh {command} set {name}"
-                yield Change("GitHub", words, True, new[name][users[0]], (("", name),))
-            elif users and any(work.path == users[0] for work in was):
-                yield Change(
-                    "GitHub",
-                    f"{by} now also reads the {command} {shown(name)}",
-                    True,
-                    new[name][users[0]],
-                    (("", name),),
-                )
-        for name in added(new, old):
-            where = next(iter(old[name].values()))
-            yield Change(
-                "GitHub",
-                f"the {command} {shown(name)} is no longer read by what builds and deploys",
-                False,
-                where,
-                ((name, ""),),
-            )
-
-
-def _users(works: list[Work], kind: str) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
-    for work in works:
-        kept: dict[str, str] = getattr(work.workflow, kind)
-        for name, where in kept.items():
-            found.setdefault(name, {})[work.path] = where
-    return found
-
-
-def _pins(was: list[Work], now: list[Work]) -> Iterator[Change]:
-    old, new = _refs(was), _refs(now)
-    loose = [
-        f"{name}@{ref}" for name, refs in old.items() for ref in refs if not _PINNED.fullmatch(ref) and name in new
-    ]
-    if loose:
-        yield Change(
-            "GitHub", f"actions are pinned to commits; before, by a name that moves: {enumerated(map(shown, loose))}"
-        )
-    for name in (each for each in new if each in old):
-        gone, came = sorted(set(old[name]) - set(new[name])), sorted(set(new[name]) - set(old[name]))
-        if not came or any(f"{name}@{ref}" in loose for ref in gone):
-            continue
-        where = new[name][came[0]]
-        risky = any(not _PINNED.fullmatch(ref) for ref in came)
-        words = f"action {shown(name)} {enumerated(gone or ['also'])} → {enumerated(came)}"
-        yield Change(
-            "GitHub", words + (", which is no commit: it can move" if risky else ""), risky, where, _swap(gone, came)
-        )
-    for name in added(old, new):
-        yield Change(
-            "GitHub",
-            f"uses the action {shown(name)}",
-            not all(_PINNED.fullmatch(ref) for ref in new[name]),
-            next(iter(new[name].values())),
-        )
-
-
-def _refs(works: list[Work]) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
-    for work in works:
-        for name, refs in work.workflow.actions.items():
-            found.setdefault(name, {}).update(refs)
-    return found
-
-
-def _swap(before: list[str], after: list[str]) -> tuple[tuple[str, str], ...]:
-    return tuple(zip(before, after, strict=False))
-
-
 def _file(work: Work) -> str:
     return shown(work.path)
-
-
-def _short(path: str) -> str:
-    return path.rpartition("/")[2].rpartition(".")[0]
 
 
 def triggers(workflow: Workflow) -> str:

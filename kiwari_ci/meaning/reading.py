@@ -27,7 +27,7 @@ class Unreadable(Exception):  # noqa: N818 - a sentence for the user
 
 @dataclass(frozen=True)
 class Document:
-    """A file that was read: `lines` has the line of each value by its path; `generated`: its head carries our marker."""
+    """A file that was read: `lines` has the line of each value by its path; `generated`: our marker is in its head."""
 
     path: str
     data: Any
@@ -70,24 +70,28 @@ class _Reader:
         self.lines: dict[Loc, int] = {}
         self.anchors: dict[str, tuple[Any, int]] = {}
 
+    def next(self) -> Any:
+        return next(self.events)
+
     def document(self) -> Any:
-        next(self.events)
-        if not isinstance(next(self.events), yaml.DocumentStartEvent):
+        self.next()
+        if not isinstance(self.next(), yaml.DocumentStartEvent):
             raise Unreadable("nothing is in it")
-        data, _ = self.value(next(self.events), ())
-        next(self.events)
-        if not isinstance(next(self.events), yaml.StreamEndEvent):
+        data, _ = self.value(self.next(), ())
+        self.next()
+        if not isinstance(self.next(), yaml.StreamEndEvent):
             raise Unreadable("more than one document is in it")
         return data
 
     def value(self, event: Any, loc: Loc) -> tuple[Any, int]:
-        self.lines[loc] = event.start_mark.line + 1
+        line = self.lines[loc] = event.start_mark.line + 1
         if len(loc) > DEEPEST:
             raise Unreadable(f"more than {DEEPEST} levels deep")
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self.anchors:
-                raise Unreadable(f"line {event.start_mark.line + 1}: an alias of nothing that stands above it")
+                raise Unreadable(f"line {line}: an alias of nothing that stands above it")
             return self.anchors[event.anchor]
+        data: Any
         if isinstance(event, yaml.MappingStartEvent):
             data, size = self.mapping(loc)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -103,7 +107,7 @@ class _Reader:
     def sequence(self, loc: Loc) -> tuple[list[Any], int]:
         data: list[Any] = []
         total = 1
-        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+        while not isinstance(event := self.next(), yaml.SequenceEndEvent):
             value, size = self.value(event, (*loc, len(data)))
             data.append(value)
             if (total := total + size) > MOST:
@@ -114,19 +118,20 @@ class _Reader:
         data: dict[str, Any] = {}
         merged: list[Any] = []
         total = 1
-        while not isinstance(event := next(self.events), yaml.MappingEndEvent) and total <= MOST:
+        while total <= MOST and not isinstance(event := self.next(), yaml.MappingEndEvent):
+            line = event.start_mark.line + 1
             if not isinstance(event, yaml.ScalarEvent):
-                raise Unreadable(f"line {event.start_mark.line + 1}: a key that is no text")
+                raise Unreadable(f"line {line}: a key that is no text")
             key = event.value
             if key in data:
-                raise Unreadable(f"line {event.start_mark.line + 1}: {shown(key)} stands there twice")
-            value, size = self.value(next(self.events), (*loc, key))
+                raise Unreadable(f"line {line}: {shown(key)} stands there twice")
+            value, size = self.value(self.next(), (*loc, key))
             total += size
             if key == "<<" and event.implicit[0]:
                 merged += value if isinstance(value, list) else [value]
             else:
                 data[key] = value
-                self.lines[(*loc, key)] = event.start_mark.line + 1
+                self.lines[(*loc, key)] = line
         for below in merged:
             data = {**below, **data} if isinstance(below, dict) else data
         return data, total

@@ -13,7 +13,8 @@ from .facts import Facts, Work
 from .stacks import Service, Stack
 from .workflows import Job
 
-_KINDS = {"production": r"prod|prd|live", "staging": r"stag|stg|preprod", "development": r"dev|local|test|ci\b"}
+_KINDS = {"production": r"prod|prd|live", "staging": r"sta?g|preprod", "development": r"dev|local|test|ci\b"}
+_DEFAULTS = ("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml")
 Role = tuple[Work, Job, Deed]
 
 
@@ -68,66 +69,94 @@ def named(facts: Facts) -> Names:
 def matched(before: Facts, after: Facts, ours: Names) -> Names:
     """Names for the first side: those that it says itself, and for the rest the likeliest of the second's."""
     names = named(before)
-    for image in _images(before):
-        if image not in names.images and (service := _service_of(image, ours)):
-            names.images[image] = service
+    for rule in (_same_image, _like_image):
+        claimed = set(names.images.values()) if rule is _like_image else set()
+        for image in _images(before):
+            if image not in names.images and (service := rule(image, ours)) and service not in claimed:
+                names.images[image] = service
     for stack in before.stacks.values():
-        for service in stack.services.values():
-            _match_container(service, names, ours)
-    for stack in _unmatched(before, names):
-        if environment := _environment_of(stack, after, names, ours):
-            names.stacks[stack.name] = names.stacks[stack.path] = environment
+        for each in stack.services.values():
+            _match_container(each, names, ours)
+    _match_stacks(before, after, names, ours)
     return names
 
 
 def _images(facts: Facts) -> list[str]:
-    pushed = [
-        deed.what for work in facts.works.values() for _, deed in work.deeds if deed.kind in ("push", "build", "take")
-    ]
+    kinds = ("push", "build", "take")
+    pushed = [deed.what for work in facts.works.values() for _, deed in work.deeds if deed.kind in kinds]
     run = [each.image for stack in facts.stacks.values() for each in stack.services.values() if each.image]
     return list(dict.fromkeys(repository(image) for image in pushed + run))
 
 
-def _service_of(image: str, ours: Names) -> str:
-    """The service whose image has the same name, or whose name that image has, be its registry another."""
+def _same_image(image: str, ours: Names) -> str:
+    """The service whose image has this name, be its registry another, or that is called so itself."""
     if image in ours.images:
         return ours.images[image]
     base = image.rpartition("/")[2]
     found = {service for other, service in ours.images.items() if base in (other.rpartition("/")[2], service)}
-    found = found or {
-        service for service in ours.images.values() if re.search(rf"(^|[-_.]){re.escape(service)}$", base)
-    }
-    if not found and len(set(ours.images.values())) == 1 and "/" in image:
-        only, service = next(iter(ours.images.items()))
-        found = {service} if only.split("/")[:-1] == image.split("/")[:-1] else set()
+    return found.pop() if len(found) == 1 else ""
+
+
+def _like_image(image: str, ours: Names) -> str:
+    """The service whose name an image's ends with."""
+    base = image.rpartition("/")[2]
+    found = {service for service in ours.images.values() if re.search(rf"[-_.]{re.escape(service)}$", base)}
     return found.pop() if len(found) == 1 else ""
 
 
 def _match_container(service: Service, names: Names, ours: Names) -> None:
     key = service.container or service.key
     by_image = names.images.get(repository(service.image)) if service.image else ""
-    services = set(ours.images.values())
-    found = ours.containers.get(key) or by_image or (service.key if service.key in services else "")
+    found = ours.containers.get(key) or by_image or (service.key if service.key in ours.images.values() else "")
     if found and key not in names.containers:
         names.containers[key] = found
 
 
-def _unmatched(facts: Facts, names: Names) -> list[Stack]:
-    return [stack for stack in facts.stacks.values() if not stack.generated and stack.name not in names.stacks]
+def _match_stacks(before: Facts, after: Facts, names: Names, ours: Names) -> None:
+    """Each environment's likeliest compose file: one by its name or containers, else the one that a deploy names."""
+    likely: dict[str, list[tuple[tuple[bool, bool, int], Stack]]] = {}
+    for stack in before.stacks.values():
+        if not stack.generated and stack.name not in names.stacks:
+            surely = _surely(stack, after, ours)
+            environment = surely or _maybe(stack, before, names, ours)
+            if environment:
+                known = [names.service(stack, each) in ours.images.values() for each in stack.services.values()]
+                rank = (bool(surely), _is_read(stack, before), sum(known))
+                likely.setdefault(environment, []).append((rank, stack))
+    for environment, found in likely.items():
+        stack = max(found, key=lambda each: each[0])[1]
+        names.stacks[stack.path] = environment
+        if stack.folder:
+            names.stacks[stack.name] = environment
 
 
-def _environment_of(stack: Stack, after: Facts, names: Names, ours: Names) -> str:
-    """The environment whose stack has this name or these containers; else the only one of this kind."""
+def _surely(stack: Stack, after: Facts, ours: Names) -> str:
+    """The environment whose stack has this path, name or these containers."""
     there = list(after.stacks.values())
     if same := [each for each in there if each.path == stack.path or (stack.folder and each.name == stack.name)]:
         return ours.environment(same[0].name)
     containers = _containers([stack])
     shared = [each for each in there if containers & _containers([each])]
-    if len(shared) == 1:
-        return ours.environment(shared[0].name)
-    if not {names.service(stack, each) for each in stack.services.values()} & set(ours.images.values()):
+    return ours.environment(shared[0].name) if len(shared) == 1 else ""
+
+
+def _maybe(stack: Stack, before: Facts, names: Names, ours: Names) -> str:
+    """What its file's name tells, when services of ours are in it and it tells anything, or a deploy reads it."""
+    services = {names.service(stack, each) for each in stack.services.values()}
+    if not services & set(ours.images.values()):
         return ""
-    return by_words(stack.path, ours)
+    return by_words(stack.path, ours) if kind(stack.path) or _is_read(stack, before) else ""
+
+
+def _is_read(stack: Stack, facts: Facts) -> bool:
+    name = stack.path.rpartition("/")[2]
+    for work in facts.works.values():
+        for _, deed in work.deeds:
+            if deed.kind == "deploy":
+                files = [each.rpartition("/")[2] for each in deed.what.split("\n")[1:]]
+                if name in (files or _DEFAULTS):
+                    return True
+    return False
 
 
 def by_words(text: str, ours: Names, when: Iterable[str] = ()) -> str:
@@ -138,7 +167,8 @@ def by_words(text: str, ours: Names, when: Iterable[str] = ()) -> str:
     same = exact or [each for each in environments if told and kind(each) == told]
     if len(same) == 1:
         return same[0]
-    return environments[0] if len(environments) == 1 and told != "development" else ""
+    fits = len(environments) == 1 and told != "development" and (not told or kind(environments[0]) in ("", told))
+    return environments[0] if fits else ""
 
 
 def kind(text: str) -> str:
@@ -154,11 +184,13 @@ def of(facts: Facts, names: Names, ours: Names) -> Roles:
     """Who does what on one side; where a generated workflow has a role, those of other hands are left out."""
     roles = Roles()
     for work in facts.works.values():
+        pushed = {names.images.get(repository(deed.what)) for _, deed in work.deeds if deed.kind == "push"} - {None}
         for job, deed in work.deeds:
-            if deed.kind in ("push", "build") and (service := names.images.get(repository(deed.what))):
+            service = names.images.get(repository(deed.what)) if deed.kind in ("push", "build") else None
+            if service in pushed and service:
                 roles.builds.setdefault(service, []).append((work, job, deed))
             elif deed.kind in ("deploy", "container"):
-                environment = _deployed(facts, work, job, deed, names, ours)
+                environment = _deployed(facts, work, job, deed, names, ours, bool(pushed))
                 (roles.deploys.setdefault(environment, []) if environment else roles.unknown).append((work, job, deed))
     for kept in (roles.builds, roles.deploys):
         for key, found in kept.items():
@@ -166,16 +198,21 @@ def of(facts: Facts, names: Names, ours: Names) -> Roles:
     return roles
 
 
-def _deployed(facts: Facts, work: Work, job: Job, deed: Deed, names: Names, ours: Names) -> str:
+def _deployed(facts: Facts, work: Work, job: Job, deed: Deed, names: Names, ours: Names, ours_too: bool) -> str:
+    """The environment that a deploy is of; `ours_too`: its workflow pushes images that we know."""
     stack, *files = deed.what.split("\n")
     if stack in names.stacks:
         return names.stacks[stack]
-    if deed.kind == "container" and (service := ours.containers.get(stack)):
-        found = {each for each in ours.stacks.values() if kind(each) == kind(job.environment or job.id)}
-        return found.pop() if len(found) == 1 else by_words(f"{job.id} {service}", ours)
-    for file in files:
-        known = [path for path in facts.stacks if path.rpartition("/")[2] == file.rpartition("/")[2]]
-        if known and known[0] in names.stacks:
-            return names.stacks[known[0]]
-    told = " ".join([stack, *files, job.environment, job.id, work.workflow.name, *job.when, deed.note])
-    return by_words(told, ours)
+    if deed.kind == "container" and stack not in names.containers and stack not in ours.containers and not ours_too:
+        return ""
+    known = [path for path in facts.stacks for file in files if path.rpartition("/")[2] == file.rpartition("/")[2]]
+    if known:
+        return next((names.stacks[path] for path in known if path in names.stacks), "")
+    told = " ".join([stack, *files, job.environment, job.id, work.workflow.name])
+    return by_words(told, ours) if ours_too or _speaks_of_ours(stack, ours) else ""
+
+
+def _speaks_of_ours(stack: str, ours: Names) -> bool:
+    """Whether a folder or container is called after a stack, an environment or a service of ours."""
+    known = {*ours.stacks, *ours.stacks.values(), *ours.images.values(), *ours.containers}
+    return any(re.search(rf"(^|[-_.]){re.escape(each)}([-_.]|$)", stack) for each in known)

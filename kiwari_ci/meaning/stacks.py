@@ -53,7 +53,7 @@ def read(document: Document) -> Stack | None:
     if not isinstance(given, dict):
         return None
     folder = document.path.rpartition("/")[0]
-    services = {key: _service(document, key, each) for key, each in given.items() if isinstance(each, dict)}
+    services = {key: _service(document, key, each) for key, each in given.items()}
     rest = {
         key: value
         for key, value in document.data.items()
@@ -64,7 +64,8 @@ def read(document: Document) -> Stack | None:
     return Stack(document.path, named, folder, document.generated, services, rest, document)
 
 
-def _service(document: Document, key: str, given: dict[str, Any]) -> Service:
+def _service(document: Document, key: str, written: Any) -> Service:
+    given = mapped(written) if isinstance(written, dict | None) else {"": written}  # Compose refuses that
     attributes = {name: _shaped(name, value) for name, value in given.items()}
     build = given.get("build")
     image = str(given.get("image", ""))

@@ -333,5 +333,8 @@ def _concurrency(data: dict[str, Any]) -> str:
     given = data.get("concurrency")
     if not given:
         return ""
-    group, cancels = mapped(given).get("group", given), mapped(given).get("cancel-in-progress")
+    group, cancels = (
+        (given.get("group", "") if isinstance(given, dict) else given),
+        mapped(given).get("cancel-in-progress"),
+    )
     return f"group {shown(group)}" + (", a running one is cancelled" if cancels is True else "")
