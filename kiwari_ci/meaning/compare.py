@@ -1,6 +1,5 @@
 """Two sides → every change, in the order in which a reader wants them."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -172,9 +171,10 @@ def _by_hand(before: Side, after: dict[str, str], new: Facts, copies: list[Copy]
             )
 
 
-def _code(text: str) -> str:
-    """A file without what only people read."""
-    return re.sub(r"(?m)^\s*#(?!!).*\n|\s+#\s.*$", "", text)
+def _code(text: str) -> list[str]:
+    """A file's lines without what only people read."""
+    lines = (line.partition(" # ")[0].rstrip() for line in text.splitlines())
+    return [line for line in lines if line and (line.startswith("#!") or not line.lstrip().startswith("#"))]
 
 
 def _ordered(found: list[Change]) -> Iterator[Change]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 LARGEST = 1_000_000  # bytes of a file
 MOST = 500  # files
+TOTAL = 20_000_000  # bytes of all
 FOLDERS = 5_000  # that are looked into
 DEEPEST = 6  # folders below the root
 SECONDS = 60  # for git
@@ -79,8 +80,8 @@ def _take(side: Side, root: Path, path: str) -> None:
 
 
 def _keep(side: Side, path: str, content: bytes) -> None:
-    if len(side.files) >= MOST:
-        side.skipped["..."] = f"more than {MOST} files: the rest was not read"
+    if len(side.files) >= MOST or sum(map(len, side.files.values())) > TOTAL:
+        side.skipped["..."] = f"more than {MOST} files, or {TOTAL:,} bytes: the rest was not read"
         return
     try:
         side.files[path] = content.decode().removeprefix("\ufeff").replace("\r\n", "\n")

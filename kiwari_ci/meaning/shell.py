@@ -77,7 +77,7 @@ def _pieces(script: str) -> Iterator[str]:
     pending = ""
     for line in lines:
         text = f"{pending}\n{line}" if pending else line
-        if _open(text) and len(text) < 20_000:
+        if _open(text) and len(text) < 20_000 and text.count("\n") < 300:
             pending = text
             continue
         pending = ""

@@ -3,16 +3,18 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 from .reading import Document, Loc, listed, mapped, shown, texts
 
-EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+EXPRESSION = re.compile(r"\$\{\{((?:(?!\$\{\{).){0,500}?)\}\}", re.DOTALL)
 _KEPT = re.compile(r"\b(secrets|vars)(?:\.([A-Za-z_]\w*)|\[\s*'([^']+)'\s*\])")
 _EVENTS = {"workflow_dispatch": "by hand", "workflow_call": "when another workflow calls it"}
 _OUR_KEY = {"steps.source.outputs.key": "src-<key>"}
 _COMBINATIONS = 40  # of a matrix
+_STEPS = 300  # of a job, with those that it calls and all combinations
+_JOBS = 200
 
 Values = Mapping[str, str]
 
@@ -91,7 +93,7 @@ def read(document: Document, around: Around) -> Workflow:
         document=document,
         triggers=triggers,
         filters=filters,
-        jobs=tuple(_jobs(document, around, tuple(triggers))),
+        jobs=tuple(islice(_jobs(document, around, tuple(triggers)), _JOBS)),
         secrets=_kept(document, "secrets"),
         variables=_kept(document, "vars"),
         actions=_actions(document, around),
@@ -146,13 +148,14 @@ def _jobs(document: Document, around: Around, when: tuple[str, ...]) -> Iterator
         if not isinstance(job, dict):
             continue
         env = {**_filled_env(data.get("env"), around, {}), **mapped(job.get("env"))}
-        steps = [step for values in _matrix(job) for step in _steps(document, ("jobs", name), job, env, values, around)]
+        made = (step for values in _matrix(job) for step in _steps(document, ("jobs", name), job, env, values, around))
+        steps = list(islice(made, _STEPS))
         called = (
             around.called(job["uses"]) if isinstance(job.get("uses"), str) and job["uses"].startswith("./") else None
         )
         given = job.get("permissions", data.get("permissions"))
         if called:
-            below = _jobs(called, around.deeper(), when)
+            below = islice(_jobs(called, around.deeper(), when), _JOBS)
             steps += [step for each in below for step in each.steps]
         yield Job(
             id=name,
