@@ -72,7 +72,8 @@ def _of_step(job: Job, step: Step) -> Iterator[Deed]:
     elif action and not _SETUP.match(action) and not action.startswith("./"):
         copies = re.search(r"scp|rsync", action)
         what = f"{shown(step.given.get('source', step.title))} is copied to the server" if copies else ""
-        yield Deed("other", action, step.where, what or f"{shown(step.title)} ({shown(action)})")
+        told = shown(action) if step.title.lower() == action else f"{shown(step.title)} ({shown(action)})"
+        yield Deed("other", action, step.where, what or told)
 
 
 def _key_check(step: Step) -> str:

@@ -98,6 +98,7 @@ def _step_names(steps: list[Any]) -> Iterator[str]:
         name = str(given.get("name") or given.get("id") or given.get("uses") or given.get("run") or "").partition("@")[
             0
         ]
+        name = name or "(no name)"
         seen[name] = seen.get(name, 0) + 1
         yield name if seen[name] == 1 else f"{name} ({seen[name]})"
 

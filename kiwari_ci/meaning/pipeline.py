@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from enum import Enum
 
 from .change import Change, enumerated, harmless, swapped, ways
-from .deeds import repository, tag
+from .deeds import Deed, repository, tag
 from .facts import Facts, Work
 from .reading import shown
 from .roles import Role, Roles
-from .workflows import Workflow
+from .workflows import Job, Workflow
 
 _WORSE = {"read": 1, "write": 2}
 
@@ -104,29 +105,23 @@ def _texts(before: str, after: str) -> tuple[tuple[str, str], ...]:
 def _filters(service: str, was: list[Role], now: list[Role]) -> Iterator[Change]:
     old, new = _patterns(was), _patterns(now)
     where = now[0][0].workflow.document.where("on", "push", "paths")
-    if not old and new:
-        yield Change(service, f"only runs when one of these changes: {enumerated(map(shown, new))}", True, where)
-    elif old and not new:
-        yield Change(
-            service,
-            f"has no path filter any more: every push runs it (it had {enumerated(map(shown, old))})",
-            False,
-            where,
-        )
-    else:
-        for pattern, is_new in ways(old, new):
-            excludes = pattern.startswith("!")
-            matches = f"filter {'now also ' if is_new else 'no longer '}{'leaves out' if excludes else 'matches'} "
-            words = f"{matches}{shown(pattern.removeprefix('!'))}"
-            yield Change(
-                service,
-                words,
-                is_new == excludes,
-                where,
-                _pathspecs("" if is_new else pattern, pattern if is_new else ""),
-            )
-        if old != new and sorted(old) == sorted(new) and any(each.startswith("!") for each in old):
-            yield Change(service, f"filter in another order: {enumerated(map(shown, new))}", True, where)
+    narrow, was_narrow = (any(not each.startswith("!") for each in patterns) for patterns in (new, old))
+    if narrow and not was_narrow:
+        before = f"; before: all but {enumerated(shown(each[1:]) for each in old)}" if old else ""
+        words = f"only runs when one of these changes: {enumerated(map(shown, new))}{before}"
+        yield Change(service, words, True, where)
+        return
+    if was_narrow and not narrow:
+        words = f"no longer only runs when one of these changes: {enumerated(map(shown, old))}"
+        yield Change(service, words, False, where)
+        return
+    for pattern, is_new in ways(old, new):
+        excludes = pattern.startswith("!")
+        verb = f"filter {'now also ' if is_new else 'no longer '}{'leaves out' if excludes else 'matches'}"
+        pairs = _pathspecs("" if is_new else pattern, pattern if is_new else "")
+        yield Change(service, f"{verb} {shown(pattern.removeprefix('!'))}", is_new == excludes, where, pairs)
+    if old != new and sorted(old) == sorted(new) and any(each.startswith("!") for each in old):
+        yield Change(service, f"filter in another order: {enumerated(map(shown, new))}", True, where)
 
 
 def _pathspecs(before: str, after: str) -> tuple[tuple[str, str], ...]:
@@ -146,20 +141,22 @@ def _rights(subject: str, job_words: str, was: list[Role], now: list[Role]) -> I
     """Permissions of the jobs that have a role, the widest of them; what is not said is the repository's setting."""
     old, new = _widest(was), _widest(now)
     where = now[0][1].where
-    if old is None and new is not None:
-        words = enumerated(f"{scope} {level}" for scope, level in sorted(new.items())) or "none"
-        yield Change(
-            subject, f"{job_words}: permissions are said now, not the repository's default: {words}", False, where
-        )
-    elif new is None and old is not None:
-        yield Change(subject, f"{job_words}: permissions are whatever the repository's default is", True, where)
-    if old is None or new is None:
+    if old is None or new is None or "everything" in {**old, **new}:
+        if old != new:
+            words = f"{job_words}: permissions {_told(old)} → {_told(new)}"
+            yield Change(subject, words, new is None or "everything" in new, where)
         return
     for scope in sorted({*old, *new}):
         before, after = old.get(scope, "none"), new.get(scope, "none")
         if before != after:
             wider = _WORSE.get(after, 0) > _WORSE.get(before, 0)
             yield Change(subject, f"{job_words}: permission {scope} {before} → {after}", wider, where)
+
+
+def _told(permissions: dict[str, str] | None) -> str:
+    if permissions is None:
+        return "of the repository's default"
+    return enumerated(f"{scope} {level}" for scope, level in sorted(permissions.items())) or "none"
 
 
 def _widest(roles: list[Role]) -> dict[str, str] | None:
@@ -180,6 +177,11 @@ def _of_deploy(environment: str, was: list[Role], now: list[Role], before: Facts
         yield Change(environment, f"{words} ({_how(now or was)})", not now, deed.where)
         return
     where = now[0][2].where
+    for each in sorted({deed.what for _, _, deed in was if deed.kind == "container"}):
+        words = (
+            f"container {shown(each)} was started by `docker run`: it must be removed by hand, for its name is taken"
+        )
+        yield Change(environment, words, True, where)
     if _how(was) != _how(now):
         words = f"deployed by {_how(now)}; before: {_how(was)}"
         yield Change(environment, words, True, where)
@@ -191,21 +193,44 @@ def _of_deploy(environment: str, was: list[Role], now: list[Role], before: Facts
     yield from _queues(environment, was, now)
 
 
+def _one_way(deed: Deed) -> str:
+    """How one deploy is done, and where."""
+    place = shown(deed.what.partition("\n")[0] or ".")
+    return deed.note if deed.kind == "container" else f"{deed.note} in {place}"
+
+
 def _how(roles: list[Role]) -> str:
-    ways_there = dict.fromkeys(f"{deed.note} in {shown(deed.what.split(chr(10))[0] or '.')}" for _, _, deed in roles)
+    ways_there = dict.fromkeys(_one_way(deed) for _, _, deed in roles)
     if any("the host script" in way for way in ways_there):
         return enumerated(way.replace(" in ", ", stack ") for way in ways_there)
     return harmless(enumerated(ways_there, 4))
 
 
 def _logins(environment: str, was: list[Role], now: list[Role], where: str) -> Iterator[Change]:
-    old, new = (
-        {deed.what for work in _works(roles) for _, deed in work.deeds if deed.kind == "login"} for roles in (was, now)
-    )
+    old, new = ({deed.what for _, deed in _beside(roles, _Way.SAME) if deed.kind == "login"} for roles in (was, now))
     for each in sorted(old - new - {""}):
         yield Change(environment, f"the host's key is compared with a known one; before, {each}", False, where)
     for each in sorted(new - old - {""}):
         yield Change(environment, f"the host's key is no longer compared: {each}", True, where)
+
+
+class _Way(Enum):
+    """Which jobs beside those that deploy: none, those that they wait for, those that wait for them."""
+
+    SAME, BEFORE, AFTER = range(3)
+
+
+def _beside(roles: list[Role], way: _Way) -> Iterator[tuple[Job, Deed]]:
+    """The deeds of the jobs that deploy, and of those before or after them."""
+    for work in _works(roles):
+        jobs = {job.id: job for job in work.workflow.jobs}
+        found = {job.id for other, job, _ in roles if other.path == work.path}
+        for _ in jobs:
+            if way is _Way.BEFORE:
+                found |= {need for name in found for need in jobs[name].needs if need in jobs}
+            elif way is _Way.AFTER:
+                found |= {name for name, job in jobs.items() if found & set(job.needs)}
+        yield from ((job, deed) for job, deed in work.deeds if job.id in found)
 
 
 def _queues(environment: str, was: list[Role], now: list[Role]) -> Iterator[Change]:
@@ -227,7 +252,7 @@ def _works(roles: list[Role]) -> list[Work]:
 def _sources(environment: str, was: list[Role], now: list[Role]) -> Iterator[Change]:
     """Of which tag a promotion takes an image."""
     old, new = (
-        list(dict.fromkeys(tag(deed.what) for work in _works(roles) for _, deed in work.deeds if deed.kind == "take"))
+        list(dict.fromkeys(tag(deed.what) for _, deed in _beside(roles, _Way.BEFORE) if deed.kind == "take"))
         for roles in (was, now)
     )
     where = now[0][2].where
@@ -244,37 +269,30 @@ def _source(name: str) -> str:
 
 
 def _checks(environment: str, old: dict[str, str], new: dict[str, str], where: str) -> Iterator[Change]:
-    for domain in dict.fromkeys([*old, *new]):
-        before, path = old.get(domain), new.get(domain)
-        if before and path and before != path:
-            words = f"health of {shown(domain)} is asked at {shown(path)}, not {shown(before)}"
-            yield Change(environment, words, True, where, ((before, path),))
-        elif before is None:
-            yield Change(
-                environment,
-                f"health of {shown(domain)} is checked{' at ' + shown(path) if path else ''}",
-                False,
-                where,
-                (("", domain),),
-            )
-        elif path is None:
-            yield Change(
-                environment, f"health of {shown(domain + before)} is no longer checked", not new, where, ((domain, ""),)
-            )
+    gone, came = [name for name in old if name not in new], [name for name in new if name not in old]
+    if len(gone) == len(came) == 1:
+        words = f"health is asked of {shown(came[0])}, not {shown(gone[0])}: DNS and the proxy must lead there"
+        yield Change(environment, words, True, where, ((gone[0], came[0]),))
+        gone, came = [], []
+    for domain in gone:
+        words = f"health of {shown(domain + old[domain])} is no longer checked"
+        yield Change(environment, words, not new, where, ((domain, ""),))
+    for domain in came:
+        at = f" at {shown(new[domain])}" if new[domain] else ""
+        yield Change(environment, f"health of {shown(domain)} is checked{at}", False, where, (("", domain),))
+    for domain in (name for name in old if old[name] and new.get(name) and old[name] != new[name]):
+        words = f"health of {shown(domain)} is asked at {shown(new[domain])}, not {shown(old[domain])}"
+        yield Change(environment, words, True, where, ((old[domain], new[domain]),))
 
 
 def _asked(roles: list[Role], facts: Facts) -> dict[str, str]:
-    """Domain → path that the workflows of these roles ask; our own leave the path to the stack's label."""
+    """Domain → path that is asked after these roles deploy; our own leave the path to the stack's label."""
     found: dict[str, str] = {}
-    jobs = {(work.path, job.environment) for work, job, _ in roles}
-    for work in _works(roles):
-        for job, deed in work.deeds:
-            if len(jobs) > 1 and job.environment and (work.path, job.environment) not in jobs:
-                continue
-            if deed.kind == "check" and (url := re.match(r"(?:https?://)?([^/\s]+)([^\s?]*)", deed.what)):
-                found[url[1]] = url[2] or "/"
-            elif deed.kind == "answers":
-                found[deed.note.partition("://")[2]] = _label(deed.what, facts) if work.generated else ""
+    for _, deed in _beside(roles, _Way.AFTER):
+        if deed.kind == "check" and (url := re.match(r"(?:https?://)?([^/\s]+)([^\s?]*)", deed.what)):
+            found[url[1]] = url[2] or "/"
+        elif deed.kind == "answers":
+            found[deed.note.partition("://")[2]] = _label(deed.what, facts)
     return found
 
 

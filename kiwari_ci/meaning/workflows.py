@@ -41,6 +41,7 @@ class Job:
     steps: tuple[Step, ...]
     permissions: dict[str, str] | None
     environment: str
+    needs: tuple[str, ...]
     own_machine: bool
     timeout: bool
     where: str
@@ -163,6 +164,7 @@ def _jobs(document: Document, around: Around, when: tuple[str, ...]) -> Iterator
             steps=tuple(steps),
             permissions=_permissions(given),
             environment=str(mapped(job.get("environment")).get("name", "") or _text(job.get("environment"))),
+            needs=tuple(str(each) for each in listed(job.get("needs"))),
             own_machine="self-hosted" in str(job.get("runs-on")),
             timeout="timeout-minutes" in job or "uses" in job,
             where=document.where("jobs", name),
