@@ -8,6 +8,7 @@ from .reading import shown
 from .shell import commands
 from .workflows import Job, Step, Workflow
 
+SCRIPTS = 1_000_000  # characters of one workflow, each combination of a matrix counted
 _HOUSEKEEPING = re.compile(
     r"(mkdir|echo|printf|chmod|chown|sleep|set|cd|umask|ssh-keyscan|cat|ssh-agent|ssh-add|rm|trap|test|\[|\[\[|true|exit|"
     r"touch|cp|mv|ls|pwd|done|fi|else|read|tee|grep|for|while|export|unset|source|\.|env|which|install|sed|awk|tr|cut|"
@@ -51,10 +52,15 @@ class _Place:
 
 
 def of_workflow(workflow: Workflow) -> Iterator[tuple[Job, Deed]]:
-    """Every deed of a workflow, each once for a job, in order."""
+    """Every deed of a workflow, each once for a job, in order; of the first SCRIPTS characters of its scripts."""
+    left = SCRIPTS
     for job in workflow.jobs:
-        for deed in dict.fromkeys(deed for step in job.steps for deed in _of_step(job, step)):
-            yield job, deed
+        found: dict[Deed, None] = {}
+        for step in job.steps:
+            left -= len(step.run)
+            if left > 0:
+                found |= dict.fromkeys(_of_step(job, step))
+        yield from ((job, deed) for deed in found)
 
 
 def _of_step(job: Job, step: Step) -> Iterator[Deed]:

@@ -39,7 +39,8 @@ def changes(before: Document, after: Document, explained: Iterable[tuple[str, st
     name = after.path.rpartition("/")[2].rpartition(".")[0]
     for place, each in found.items():
         start = f"{' '.join(place)}: " if place else ""
-        words = start + "; ".join(dict.fromkeys(each))
+        told = list(dict.fromkeys(each))
+        words = start + "; ".join(told[:8]) + (f"; and {len(told) - 8} more" if len(told) > 8 else "")
         yield Change(name, words, bool(_RISKY.search("; ".join(each))), _where(after, place))
 
 

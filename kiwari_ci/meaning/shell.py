@@ -9,6 +9,7 @@ from itertools import product
 
 MOST = 2_000  # commands of a script
 LONGEST = 100_000  # characters of a script
+LONGEST_VALUE = 1_000  # characters of a variable: one made of others grows no further
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?[-?][^}]*)?\}|(\w+))")
 _ASSIGNMENT = re.compile(r"(?:export\s+|local\s+|readonly\s+)?([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _COMPUTED = re.compile(r"(?:export\s+|local\s+|readonly\s+)?\w+=\"?\$\(")
@@ -33,7 +34,7 @@ def commands(script: str, given: Variables | None = None) -> list[list[str]]:
             known[words[1]] = tuple(plain for word in words[3:] for plain in _values(word, known))[:20]
             continue
         while words and (set_here := _ASSIGNMENT.fullmatch(words[0])):
-            known[set_here[1]] = tuple(_values(set_here[2], known))
+            known[set_here[1]] = tuple(value[:LONGEST_VALUE] for value in _values(set_here[2][:LONGEST_VALUE], known))
             words = words[1:]
         if words:
             used = {name for word in words for name in _names(word)} & known.keys()

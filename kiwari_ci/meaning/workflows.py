@@ -15,6 +15,8 @@ _OUR_KEY = {"steps.source.outputs.key": "src-<key>"}
 _COMBINATIONS = 40  # of a matrix
 _STEPS = 300  # of a job, with those that it calls and all combinations
 _JOBS = 200
+_LONGEST = 100_000  # characters of a text in which expressions are filled in
+_LONGEST_VALUE = 5_000
 
 Values = Mapping[str, str]
 
@@ -298,7 +300,10 @@ def _metadata_tag(line: str) -> str:
 
 def filled(text: str, known: Values) -> str:
     """A text with each expression replaced by its value, or by its name where that is not known."""
-    return EXPRESSION.sub(lambda found: known.get(found[1].strip(), _name(found[1])), text) if "${{" in text else text
+    if "${{" not in text:
+        return text
+    kept = EXPRESSION.sub(lambda found: known.get(found[1].strip(), _name(found[1]))[:_LONGEST_VALUE], text[:_LONGEST])
+    return kept[:_LONGEST]
 
 
 def _name(expression: str) -> str:
