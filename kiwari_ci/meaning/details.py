@@ -130,7 +130,9 @@ def _replaced(line: str, pairs: list[tuple[str, str]], side: int) -> str:
     for number, pair in enumerate(pairs):
         text, other = pair[side], pair[1 - side]
         if text and not other:
-            if re.search(rf"(deploy|find_image|url=\S+) .*(?<![\w.-]){re.escape(text)}(?![\w-])", line):
+            if "/" not in text and re.search(
+                rf"(deploy|find_image|url=\S+) .*(?<![\w.-]){re.escape(text)}(?![\w-])", line
+            ):
                 return ""
             line = re.sub(rf"(?<![\w.-]){re.escape(text)}(?![\w-])", "", line)
         elif text:
