@@ -281,6 +281,11 @@ def test_a_shallow_clone_is_told_what_it_lacks(checkout: Path, tmp_path: Path, m
     assert "this clone is shallow: with actions/checkout, fetch-depth: 0" in refused("--against", "HEAD~1")
 
 
+def test_a_checkout_that_git_refuses(checkout: Path) -> None:
+    (checkout / ".git/HEAD").write_text("broken")
+    assert "git refuses to read this checkout, and says why to: git -C" in refused("--against", "HEAD")
+
+
 def test_no_git_and_no_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))

@@ -96,6 +96,8 @@ def of_ref(ref: str, root: Path) -> Side:
     start = next(folder for folder in (root.resolve(), *root.resolve().parents) if folder.is_dir())
     top = _git(start, "rev-parse", "--show-toplevel")
     if top is None:
+        if any((folder / ".git").exists() for folder in (start, *start.parents)):
+            raise NoSide(f"git refuses to read this checkout, and says why to: git -C {start} status")
         raise NoSide(f"{ref} is no folder, and {start} is in no git checkout: name a folder, or run it in the checkout")
     commit = _git(start, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
     if commit is None:
