@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterator
 
 from .change import Change, enumerated, harmless
+from .deeds import repository
 from .facts import Facts, Work
 from .reading import shown
 from .roles import Names, Roles
 
 _LOST = {
     "migrate": "migrations are no longer run: {}; run them by hand before the deploy (runbook)",
+    "push": "no service of the spec builds {}",
     "remote": "no longer done on the server: {}",
     "other": "no longer done: {}",
 }
@@ -35,7 +37,7 @@ def changes(before: Facts, after: Facts, stays: Facts, was: Roles, still: Roles,
     for path, work in before.works.items():
         if not work.generated and path in was.involved():
             jobs = _jobs(path, was) if not _deploys(path, was) and path not in after.works else set()
-            yield from _lost(work, done, jobs)
+            yield from _lost(work, done, jobs, names)
     if first:
         yield from _compose(before, after, names)
 
@@ -75,14 +77,16 @@ def _when(work: Work) -> str:
     return enumerated(work.workflow.triggers, 4) or "when called"
 
 
-def _lost(work: Work, done: set[str], jobs: set[str]) -> Iterator[Change]:
+def _lost(work: Work, done: set[str], jobs: set[str], names: Names) -> Iterator[Change]:
     """What is done by nothing any more, by step; of these jobs, or of all when none is named."""
     lost: dict[tuple[str, str], list[str]] = {}
     for job, deed in work.deeds:
         if jobs and job.id not in jobs:
             continue
-        if deed.kind in _LOST and deed.what not in done:
+        if deed.kind in _LOST and deed.kind != "push" and deed.what not in done:
             lost.setdefault((deed.kind, deed.where), []).append(harmless(deed.note))
+        elif deed.kind == "push" and repository(deed.what) not in names.images:
+            lost.setdefault((deed.kind, deed.where), []).append(shown(repository(deed.what)))
         elif deed.kind == "deploy" and re.search(r"--build|down", deed.note):
             words = (
                 "before, everything stopped during a deploy"
