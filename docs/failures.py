@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from kiwari_ci import cli, tree
+from kiwari_ci import said, tree
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "kiwari_ci/templates"
@@ -87,10 +87,9 @@ def rules() -> set[str]:
 def command_texts() -> set[str]:
     """What the commands refuse and find, the system's words included."""
     system = {strerror(number) for number in tree.CURES}
-    code = {
-        text for name in ("cli", "tree") for text in _reported(ast.parse((ROOT / f"kiwari_ci/{name}.py").read_text()))
-    }
-    return code | system | set(cli.WORDS.values())
+    rooms = [ast.parse((ROOT / f"kiwari_ci/{name}.py").read_text()) for name in ("cli", "options", "said", "tree")]
+    code = {text for room in rooms for text in _reported(room)}
+    return code | system | set(said.WORDS.values())
 
 
 def host_texts() -> set[str]:

@@ -109,7 +109,7 @@ FAILURES = {
     "a rollback restores the image and not the compose file": (
         "no: a person places the compose file, and a rollback leaves it as it is"
     ),
-    "a new worker, not named in the deploy line, never runs": "a worker is added",
+    "a new worker, not named in the deploy line, never runs": "a service is added",
     "a probe wants 200 and gets 301 for ever": "the domain answers with a redirect",
     "a healthcheck with curl in an image that has none": (
         "tests/engine/test_1_serving.py::test_the_first_deploy_brings_the_image_into_service"

@@ -1,6 +1,5 @@
 """The commands: the only module that prints, colours and exits."""
 
-import json
 import os
 import shlex
 import sys
@@ -8,48 +7,16 @@ import traceback
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
-from kiwari_ci import __version__, pipeline, problems, tree
-
-if TYPE_CHECKING:
-    from kiwari_ci.eject import Ejected
+from kiwari_ci import __version__, pipeline, problems, said, tree
+from kiwari_ci.options import format_option, out_option, spec_argument
 
 DRIFT = FOUND = 1
 BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 2, 70, 73, 130
 FORCED = " --force # it overwrites what is not ours, too"
-WORDS = {
-    "missing": "missing",
-    "changed": "stale or edited by hand",
-    "foreign": "not ours (no marker)",
-    "orphaned": "no longer in the spec",
-}
-
-
-class Named(click.Path):
-    """A path that has a name: an empty one, of a variable that is not set, would be this folder."""
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        """Refuse the empty name."""
-        if not str(value).strip():
-            self.fail("the name is empty: leave it out, or write . for this folder", parameter, context)
-        return super().convert(value, parameter, context)
-
-
-spec_argument = click.argument("spec", required=False, type=Named(path_type=Path))
-out_option = click.option(
-    "--out",
-    type=Named(path_type=Path, file_okay=False),
-    help="Root of the output. Default: this folder where it holds a generated pipeline, else generated/.",
-)
-format_option = click.option(
-    "--format",
-    "style",
-    type=click.Choice(["text", "github", "json"]),
-    help="Default: github in GitHub Actions, else text.",
-)
 
 
 def told(command: Callable[..., int]) -> Callable[..., None]:
@@ -91,7 +58,7 @@ def generate(spec: Path | None, out: Path | None, style: str | None, force: bool
     plan, files = pipeline.build(spec)
     written = tree.write(out, files, plan.project, force)
     left = _left(spec, out, plan.project, files)
-    click.echo(_json(vars(written) | {"left": left}) if style == "json" else _report(spec, out, written))
+    click.echo(said.as_json(vars(written) | {"left": left}) if style == "json" else said.report(spec, out, written))
     _tell_left(out, left)
     return 0
 
@@ -110,9 +77,11 @@ def check(spec: Path | None, out: Path | None, style: str | None) -> int:
     cure += FORCED if any(difference.kind == "foreign" for difference in differences) else ""
     style = _style(style)
     if style == "json":
-        click.echo(_json([vars(difference) for difference in differences]))
+        click.echo(said.as_json([vars(difference) for difference in differences]))
     elif differences:
-        click.echo(_annotations(out, differences, cure) if style == "github" else _drift(out, differences, cure))
+        click.echo(
+            said.annotations(out, differences, cure) if style == "github" else said.drift(out, differences, cure)
+        )
     else:
         click.echo(f"{out}: {len(files)} files agree with {spec}")
     _tell_left(out, _left(spec, out, plan.project, files))
@@ -130,7 +99,7 @@ def eject(spec: Path | None, out: Path | None, style: str | None) -> int:
 
     spec, out = _spec(spec), _out(out)
     ejected = leaving.eject(out, spec, *pipeline.build(spec))
-    click.echo(_json(vars(ejected)) if style == "json" else _farewell(out, ejected))
+    click.echo(said.as_json(vars(ejected)) if style == "json" else said.farewell(out, ejected))
     return 0
 
 
@@ -162,7 +131,8 @@ def show(spec: Path | None, style: str | None) -> int:
     plan = asdict(pipeline.decide(_spec(spec)).plan)
     del plan["spec_text"]
     click.echo(
-        _json(plan) if style == "json" else yaml.safe_dump(_lists(plan), sort_keys=False, width=120), nl=style == "json"
+        said.as_json(plan) if style == "json" else yaml.safe_dump(said.lists(plan), sort_keys=False, width=120),
+        nl=style == "json",
     )
     return 0
 
@@ -234,12 +204,47 @@ def doctor(
 
 
 @commands.command()
+@spec_argument
+@out_option
+@click.option(
+    "--against",
+    metavar="DIR|REF",
+    help="What to compare with: a folder, or a commit as git has it (origin/main). Default: the root of the output.",
+)
+@click.option(
+    "--format", "style", type=click.Choice(["text", "markdown", "json"]), help="Default: text; markdown for a summary."
+)
+@told
+def diff(spec: Path | None, out: Path | None, against: str | None, style: str | None) -> int:
+    """Say what would change, in words: who builds and deploys what, when, with which rights, names and data.
+
+    The files may be hand-written: they are matched by what they build and deploy. What asks for care or for work by
+    hand comes first and is marked `!`. The exit code is 0 with changes and without: a change is no failure
+    (`check` is what fails).
+    """
+    from kiwari_ci.meaning import compare, files, telling
+
+    spec, root = _spec(spec), _checkout(out)
+    plan, tree_ = pipeline.build(spec)
+    try:
+        before, is_ref = files.of(against or str(root), root)
+    except files.NoSide as reason:
+        raise click.BadParameter(str(reason), param_hint="--against") from reason
+    stays = files.of_folder(root) if is_ref else before
+    after = {path: file.text for path, file in tree_.items()}
+    compared = compare.compare(before, after, stays, plan.repository, compare.copies(plan.hosts))
+    tellers = {"json": lambda told, _: said.as_json(telling.as_data(told)), "markdown": telling.as_markdown}
+    click.echo(tellers.get(style or "", telling.as_text)(compared, spec.as_posix()))
+    return 0
+
+
+@commands.command()
 @told
 def schema() -> int:
     """Print the JSON Schema of a spec, for editors."""
     from kiwari_ci.spec import Spec
 
-    click.echo(_json(Spec.model_json_schema()))
+    click.echo(said.as_json(Spec.model_json_schema()))
     return 0
 
 
@@ -285,6 +290,12 @@ def _pairs(given: Iterable[str]) -> dict[str, str]:
     return pairs
 
 
+def _checkout(given: Path | None) -> Path:
+    """Where files to compare with are before anything was generated: here."""
+    root = _out(given)
+    return root if given or root.is_dir() else Path(".")
+
+
 def _style(given: str | None) -> str:
     return given or ("github" if os.environ.get("GITHUB_ACTIONS") == "true" else "text")
 
@@ -296,15 +307,9 @@ def _cure(spec: Path | None, out: Path | None) -> str:
 
 def _print_problems(found: Iterable[problems.Problem], style: str | None, err: bool = False) -> None:
     printers = {"text": problems.as_text, "github": problems.as_github, "json": problems.as_json}
-    text = printers[_style(style)](found)
+    text = printers.get(_style(style), problems.as_text)(found)
     if text:
-        click.echo(text, err=err and _style(style) == "text")
-
-
-def _report(spec: Path, out: Path, written: tree.Written) -> str:
-    rows = [("new", written.new), ("changed", written.changed), ("removed", written.removed)]
-    lines = [f"  {word:9}{problems.harmless(path)}" for word, paths in rows for path in paths]
-    return "\n".join([f"{spec} -> {out}", *lines, f"  {len(written.same)} unchanged"])
+        click.echo(text, err=err and _style(style) in ("text", "markdown"))
 
 
 def _left(spec: Path, out: Path, project: str, files: tree.Tree) -> list[str]:
@@ -318,45 +323,3 @@ def _tell_left(out: Path, left: list[str]) -> None:
     if left:
         cure = problems.harmless(shlex.join(["rm", *(str(out / path) for path in left)]))
         click.echo(f"left of an earlier name, for no spec makes it now: when nothing else does, {cure}", err=True)
-
-
-def _farewell(out: Path, ejected: "Ejected") -> str:
-    """What was done, and what a person must do before the pipeline can go on."""
-    rows = [("freed", ejected.freed), ("removed", ejected.removed)]
-    edited = {path: " (edited by hand: kept so)" for path in ejected.edited}
-    lines = [f"  {word:9}{path}{edited.get(path, '')}" for word, paths in rows for path in paths]
-    steps = [
-        "Settings, Branches: no longer require the check `drift`, or every pull request waits for it",
-        *([f"git rm {ejected.spec} # yours: nothing reads it any more"] if ejected.spec else []),
-        "commit; then, before you push, for the checksums of the compose files have changed:",
-        *(f"  {name}=USER@ADDRESS; {command}" for name, command in ejected.hosts.items()),
-    ]
-    return "\n".join(
-        [f"{out} is yours: nothing in it needs kiwari-ci", *lines, "next:", *(f"  {step}" for step in steps)]
-    )
-
-
-def _drift(out: Path, differences: list[tree.Difference], cure: str) -> str:
-    """All diffs first: the list and the cure are what a reader sees last."""
-    names = [f"  {WORDS[difference.kind]}: {problems.harmless(difference.path)}" for difference in differences]
-    count = "1 file does" if len(differences) == 1 else f"{len(differences)} files do"
-    summary = f"{out}: {count} not agree with the spec"
-    return "\n".join([*(difference.diff for difference in differences), summary, *names, f"cure: {cure}"])
-
-
-def _annotations(out: Path, differences: list[tree.Difference], cure: str) -> str:
-    found = [
-        problems.Problem("drift", f"{WORDS[difference.kind]}; run: {cure}", (out / difference.path).as_posix(), 1)
-        for difference in differences
-    ]
-    return _drift(out, differences, cure) + "\n" + problems.as_github(found)
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return [_lists(item) for item in value] if isinstance(value, tuple | list) else value
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)

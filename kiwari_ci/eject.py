@@ -29,7 +29,7 @@ def eject(root: Path, spec: Path, plan: Plan, files: tree.Tree) -> Ejected:
     A file that was edited by hand stays as it is, but for its marker. Raises Refused, and changes nothing, when the
     files are not there or the disk refuses.
     """
-    there = tree.marked(root, files, plan.project)
+    there = tree.on_disk(root, files, plan.project)
     if not there:
         raise tree.Refused(f"{root}: no generated file of {plan.project} is here, or it is ejected already")
     plain = render(replace(plan, ejected=True))

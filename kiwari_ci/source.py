@@ -22,6 +22,7 @@ LARGEST = 1_000_000  # bytes
 DEEPEST = 50  # levels
 MOST = 100  # faults in one go
 LONGEST = 300  # characters of a line that is shown
+LONGEST_NUMBER = 100  # characters
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Outside YAML's character set, or a line break for some readers and not for others.
@@ -88,6 +89,18 @@ def read(path: Path) -> Source:
     """Read a spec; raises Faults with all that can be found in one pass."""
     source = Source(path.as_posix(), _text(path), None, {}, {})
     return _Reader(source).read()
+
+
+def resolved(text: str) -> Any:
+    """What YAML 1.2 makes of plain text: nothing, true, false, a number that is not too long, or the same text."""
+    make = _maker(text)
+    return make(text) if make and len(text) <= LONGEST_NUMBER else text
+
+
+def _maker(text: str) -> Callable[[str], Any] | None:
+    if text and text[0] not in _MAYBE_NOT_TEXT:
+        return None
+    return next((make for pattern, make in _SCALARS if pattern.fullmatch(text)), None)
 
 
 def _text(path: Path) -> str:
@@ -249,13 +262,10 @@ class _Reader:
 
     def scalar(self, event: Any, here: Place) -> Any:
         text: str = event.value
-        if not event.implicit[0] or (text and text[0] not in _MAYBE_NOT_TEXT):
-            return text
-        make = next((make for pattern, make in _SCALARS if pattern.fullmatch(text)), str)
-        if make is not str and len(text) > 100:
+        value = resolved(text) if event.implicit[0] else text
+        if value is text and event.implicit[0] and len(text) > LONGEST_NUMBER and _maker(text):
             self.fault("long-number", f"a number of {len(text):,} characters", here, "put quotes around it")
-            return text
-        return make(text)
+        return value
 
     def plain(self, event: Any, here: Place) -> None:
         """Refuse what stands before a value and changes what it means."""

@@ -110,7 +110,7 @@ def write(root: Path, tree: Tree, project: str, force: bool = False) -> Written:
             raise
 
 
-def marked(root: Path, tree: Tree, project: str) -> Tree:
+def on_disk(root: Path, tree: Tree, project: str) -> Tree:
     """What is on the disk of a tree's files, hand edits included, where the head still carries our marker.
 
     Raises Refused when some carry it, and another is not there or is no text.
@@ -119,7 +119,7 @@ def marked(root: Path, tree: Tree, project: str) -> Tree:
         paths = [path for path, file in tree.items() if file.marked]
         if faults := [reason for path in paths if (reason := _blocked(root, path))]:
             raise Refused("\n".join(dict.fromkeys(faults)))
-        there = [path for path in paths if (root / path).is_file() and _is_marked(root / path, project)]
+        there = [path for path in paths if (root / path).is_file() and owner(root / path) == project]
         if there and (faults := [reason for path in paths if (reason := _no_text(root, path, project))]):
             raise Refused("\n".join(faults))
         return {path: File((root / path).read_bytes().decode(), os.access(root / path, os.X_OK)) for path in there}
@@ -145,7 +145,7 @@ def _no_text(root: Path, path: str, project: str) -> str:
     if not os.path.lexists(root / path):
         return f"{path}: not there; kiwari-ci generate writes it"
     try:
-        if (root / path).is_file() and _is_marked(root / path, project):
+        if (root / path).is_file() and owner(root / path) == project:
             (root / path).read_bytes().decode()
     except UnicodeDecodeError as error:
         return f"{path}: not UTF-8 text: byte {error.start + 1}"
@@ -230,9 +230,8 @@ def _stage(place: Path, target: Path, file: File) -> Path:
         stream.write(file.text.encode())
         stream.flush()
         os.fsync(stream.fileno())
-    known = (
-        target.stat().st_mode & 0o777 if target.is_file() and not target.is_symlink() else place.stat().st_mode & 0o777
-    )
+    is_there = target.is_file() and not target.is_symlink()
+    known = (target if is_there else place).stat().st_mode & 0o777
     readers = known & 0o444
     place.chmod(known | readers >> 2 if file.executable else known & ~0o111)
     return place
@@ -246,9 +245,8 @@ def _refuse(root: Path, tree: Tree, project: str, force: bool) -> None:
         if reason := _blocked(root, path):
             faults.append(reason)
         elif target.exists() and not target.is_file():
-            faults.append(
-                f"{path}: {'a folder' if target.is_dir() else 'something that is no file'} is in the way: move it away"
-            )
+            what = "a folder" if target.is_dir() else "something that is no file"
+            faults.append(f"{path}: {what} is in the way: move it away")
         elif not force and file.marked and _is_foreign(target, file, project):
             whose = f"of the project {found}" if (found := owner(target)) else "not ours (no marker)"
             faults.append(f"{path}: {whose}: move it away, or overwrite it with --force")

@@ -225,6 +225,6 @@ def test_a_secret_that_is_not_set_is_named(tmp_path: Path, name: str) -> None:
     environment |= places | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "GITHUB_RUN_ID": "1", "GITHUB_SHA": "0"}
     bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
     done = subprocess.run(bash, env=environment, capture_output=True, text=True)
-    assert done.returncode and f"{name}: parameter null or not set" in done.stderr
+    assert done.returncode and f"{name}: not set: runbook, step 5" in done.stderr
     good = subprocess.run(bash, env=environment | {name: "x"}, capture_output=True, text=True)
     assert good.returncode == 0, good.stderr

@@ -75,8 +75,8 @@ def test_a_stack_that_is_not_on_the_server(server: Server) -> None:
     [
         (f"deploy pos-nowhere {API} {DIGEST} 9 {SHA} 1", "this key may not touch 'pos-nowhere'"),
         (f"deploy bin {API} {DIGEST} 9 {SHA} 1", "this key may not touch 'bin'"),
-        (f"deploy pos-staging pos-cron-staging {DIGEST} 9 {SHA} 1", "no service 'pos-cron-staging' in pos-staging"),
-        (f"deploy pos-staging pos-api {DIGEST} 9 {SHA} 1", "no service 'pos-api' in pos-staging"),
+        (f"deploy pos-staging pos-cron-staging {DIGEST} 9 {SHA} 1", "no service 'pos-cron-staging' in: "),
+        (f"deploy pos-staging pos-api {DIGEST} 9 {SHA} 1", "no service 'pos-api' in: "),
         (f"deploy pos-staging pos.api-staging {DIGEST} 9 {SHA} 1", "in: pos-a"),
         (f"deploy pos-staging pos.api-staging {DIGEST} 9 {SHA} 1", "-staging, pos-a"),
         ("status", "this key may not touch ''"),

@@ -1,0 +1,67 @@
+"""What the commands print of what they did and found, as text."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kiwari_ci import problems, tree
+from kiwari_ci.eject import Ejected
+
+WORDS = {
+    "missing": "missing",
+    "changed": "stale or edited by hand",
+    "foreign": "not ours (no marker)",
+    "orphaned": "no longer in the spec",
+}
+
+
+def report(spec: Path, out: Path, written: tree.Written) -> str:
+    """What a write did, a line a file but for those that stayed the same."""
+    rows = [("new", written.new), ("changed", written.changed), ("removed", written.removed)]
+    lines = [f"  {word:9}{problems.harmless(path)}" for word, paths in rows for path in paths]
+    return "\n".join([f"{spec} -> {out}", *lines, f"  {len(written.same)} unchanged"])
+
+
+def farewell(out: Path, ejected: Ejected) -> str:
+    """What was done, and what a person must do before the pipeline can go on."""
+    rows = [("freed", ejected.freed), ("removed", ejected.removed)]
+    edited = {path: " (edited by hand: kept so)" for path in ejected.edited}
+    lines = [f"  {word:9}{path}{edited.get(path, '')}" for word, paths in rows for path in paths]
+    steps = [
+        "Settings, Branches: no longer require the check `drift`, or every pull request waits for it",
+        *([f"git rm {ejected.spec} # yours: nothing reads it any more"] if ejected.spec else []),
+        "commit; then, before you push, for the checksums of the compose files have changed:",
+        *(f"  {name}=USER@ADDRESS; {command}" for name, command in ejected.hosts.items()),
+    ]
+    return "\n".join(
+        [f"{out} is yours: nothing in it needs kiwari-ci", *lines, "next:", *(f"  {step}" for step in steps)]
+    )
+
+
+def drift(out: Path, differences: list[tree.Difference], cure: str) -> str:
+    """All diffs first: the list and the cure are what a reader sees last."""
+    names = [f"  {WORDS[difference.kind]}: {problems.harmless(difference.path)}" for difference in differences]
+    count = "1 file does" if len(differences) == 1 else f"{len(differences)} files do"
+    summary = f"{out}: {count} not agree with the spec"
+    return "\n".join([*(difference.diff for difference in differences), summary, *names, f"cure: {cure}"])
+
+
+def annotations(out: Path, differences: list[tree.Difference], cure: str) -> str:
+    """As `drift`, and an annotation for each file."""
+    found = [
+        problems.Problem("drift", f"{WORDS[difference.kind]}; run: {cure}", (out / difference.path).as_posix(), 1)
+        for difference in differences
+    ]
+    return drift(out, differences, cure) + "\n" + problems.as_github(found)
+
+
+def lists(value: Any) -> Any:
+    """Plain data with lists for its tuples, as YAML has them."""
+    if isinstance(value, dict):
+        return {key: lists(item) for key, item in value.items()}
+    return [lists(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def as_json(value: Any) -> str:
+    """For programs."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
