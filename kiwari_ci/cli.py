@@ -160,6 +160,22 @@ def schema() -> int:
     return 0
 
 
+@commands.command()
+@click.argument("folder", default=".", type=click.Path(path_type=Path))
+@click.option("--repository", metavar="OWNER/NAME", help="The repository on GitHub, where no git remote says it.")
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="Default: text.")
+@told
+def init(folder: Path, repository: str | None, style: str) -> int:
+    """Write a first spec from what the repository in FOLDER holds, or add what is new to the one that is there."""
+    from kiwari_ci import adopt
+
+    first = adopt.first_spec(folder, repository)
+    if first.new or first.services:
+        tree.put(folder.resolve(), first.path, first.text, first.was)
+    click.echo(_json(vars(first)) if style == "json" else adopt.report(first, folder))
+    return 0
+
+
 def main() -> NoReturn:
     """Run a command; every exit code that a command does not decide is decided here."""
     try:

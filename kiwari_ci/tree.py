@@ -81,6 +81,22 @@ def write(root: Path, tree: Tree, project: str, force: bool = False) -> Written:
             return _write(root, tree, project)
 
 
+def put(root: Path, path: str, text: str, was: str | None) -> None:
+    """Write one file of a person's, staged first; raises Refused when it is not what it was read as (None: not there)."""
+    with _told(root), _locked(root):
+        target, known = root / path, None if was is None else was.encode()
+        if reason := _blocked(root, path):
+            raise Refused(reason)
+        if target.is_symlink() or (_read(target) != known if target.is_file() else os.path.lexists(target) or was):
+            raise Refused(f"{path}: there is something else than what was read")
+        try:
+            staged = _stage(root / STAGING / "0", target, File(text, marked=False))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staged.replace(target)
+        finally:
+            shutil.rmtree(root / STAGING, ignore_errors=True)
+
+
 def _write(root: Path, tree: Tree, project: str) -> Written:
     done, staging = Written(), root / STAGING
     shutil.rmtree(staging, ignore_errors=True)  # what a killed run left
