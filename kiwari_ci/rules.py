@@ -235,5 +235,8 @@ def _swallowed(paths: list[str]) -> list[tuple[int, str]]:
         (index, f"`{exclusion}` excludes all that `{path}` includes")
         for index, exclusion in enumerate(paths)
         for path in paths
-        if exclusion.endswith("**") and not path.startswith("!") and path.startswith(exclusion[1:].removesuffix("**"))
+        if exclusion.startswith("!")
+        and exclusion.endswith("**")
+        and not path.startswith("!")
+        and path.startswith(exclusion[1:].removesuffix("**"))
     ]

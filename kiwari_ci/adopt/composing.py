@@ -202,8 +202,16 @@ def _paths(made: Composed, here: Loc, table: Table, found: Found) -> None:
     patterns = [fact for fact in found.image.sources if _IS_PATTERN(fact.value)] or [
         Fact("**", found.image.dockerfile, guess=True)
     ]
-    table.put("paths", [fact.value for fact in patterns], ", ".join(dict.fromkeys(fact.where for fact in patterns)))
-    if patterns[0].value == "**":
+    unknown = patterns[0].guess and patterns[0].value == "**"
+    note = (
+        f"could not tell what {found.image.dockerfile} copies"
+        if unknown
+        else _places([fact.where for fact in patterns])
+    )
+    table.put("paths", [fact.value for fact in patterns], note)
+    if unknown:
+        made.decide((*here, "paths"), f"every change builds {found.name}: {note}; name its folders where you can")
+    elif patterns[0].value == "**":
         made.decide(
             (*here, "paths"),
             f"every change builds {found.name}: {patterns[0].where} copies the whole repository; narrow it where you can",
@@ -234,7 +242,8 @@ def _test(made: Composed, here: Loc, table: Table, found: Found) -> None:
     script = "\n".join(line.rstrip() for line in lines).strip()
     script += "\n" if "\n" in script else ""
     if not script or not _IS_SCRIPT(script) or "${{" in script:
-        table.above.append(f"could not tell how to test it; write: test: {{working_directory: {known.home}, run: …}}")
+        inside = f"working_directory: {known.home}, " if known.home != "." else ""
+        table.above.append(f"could not tell how to test it; write: test: {{{inside}run: …}}")
         made.decide(here, f"{found.name} is built without a test")
         return
     table["test"] = made_test = Table(note="" if test else f"a guess from {where}")
@@ -344,6 +353,17 @@ def _by_service(facts: Facts, place: Place, table: Table) -> None:
             table[key] = part
     if not domains:
         table.above.append(f"could not tell the domains; write: domains: {{{facts.services[0].name}: …}}")
+
+
+def _places(places: list[str]) -> str:
+    """Several places, each file named once: Dockerfile:3, 7."""
+    found: dict[str, list[str]] = {}
+    for place in places:
+        file, _, line = place.rpartition(":") if place.rpartition(":")[2].isdecimal() else (place, "", "")
+        found.setdefault(file, []).append(line)
+    return ", ".join(
+        ":".join(filter(None, (file, ", ".join(dict.fromkeys(filter(None, lines_)))))) for file, lines_ in found.items()
+    )
 
 
 def _note(fact: Fact) -> str:

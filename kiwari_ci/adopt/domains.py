@@ -14,6 +14,13 @@ _OTHERS = re.compile(
 )
 
 
+_ALIKE = (
+    {"api", "backend", "server"},
+    {"web", "www", "frontend", "client", "app", "ui"},
+    {"admin", "dashboard", "backoffice"},
+)
+
+
 def domains(
     found: list[Found], places: list[Place], routes: list[Route]
 ) -> tuple[dict[tuple[str, str], Fact], list[str]]:

@@ -8,7 +8,8 @@ from kiwari_ci import pipeline, quoting
 from kiwari_ci.problems import Faults, Problem
 from kiwari_ci.source import Loc, Source, parse
 
-LONGEST = 160  # characters of a comment's line
+LONGEST = 160  # characters of a comment
+WIDEST = 80  # characters of a list on one line
 
 
 def plain(text: str) -> str:
@@ -65,7 +66,10 @@ def text(table: Table, indent: int = 0) -> str:
     for key, item in table.items():
         lines += [f"{blank}# {plain(each)}" for each in item.above]
         note = f" # {plain(item.note)}" if item.note else ""
-        if isinstance(item, Leaf):
+        if isinstance(item, Leaf) and isinstance(item.value, list) and len(flow(item.value)) > WIDEST:
+            lines.append(f"{blank}{quoting.yaml(key)}:{note}")
+            lines += [f"{blank}  - {flow(each)}" for each in item.value]
+        elif isinstance(item, Leaf):
             head, *rest = _value(item.value, 2 * indent + 2).split("\n")
             lines += [f"{blank}{quoting.yaml(key)}: {head}{note}", *rest]
         elif item:

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass, field
 
 from kiwari_ci.adopt import words
+from kiwari_ci.adopt.jobs import DeployJob, Workflows
 from kiwari_ci.adopt.stacks import Stack
 from kiwari_ci.adopt.words import PRODUCTION, STAGING, Fact
-from kiwari_ci.adopt.workflows import DeployJob, Workflows
 from kiwari_ci.names import RUNNER_VARIABLE
 from kiwari_ci.texts import Branch, HostFolder, SecretName, TagPattern, Word
 
@@ -168,7 +168,8 @@ def folders(found: list[Place], hosts: dict[str, Machine], known: dict[str, Fact
     stacks: dict[str, Fact] = {}
     parents: dict[str, set[str]] = {}
     for place in found:
-        for fact in place.folders[:1]:
+        same = {fact.value for fact in place.folders}
+        for fact in place.folders[:1] if len(same) == 1 else ():
             above, _, name = fact.value.rpartition("/")
             parents.setdefault(hosts[place.name].name, set()).add(above)
             if _IS_WORD(name):

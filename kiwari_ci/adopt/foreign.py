@@ -136,7 +136,7 @@ class _Reader:
         if depth > DEEPEST or self.count > MOST:
             raise Unreadable(f"{self.path}:{event.start_mark.line + 1}: too deep or too large")
         if isinstance(event, yaml.AliasEvent):
-            return self.anchors.get(event.anchor)
+            return self.anchors.get(str(event.anchor))
         made = self.made(event, depth)
         if event.anchor:
             self.anchors[event.anchor] = made

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from kiwari_ci import dockerfile
 from kiwari_ci.adopt import words
+from kiwari_ci.adopt.jobs import Workflows
 from kiwari_ci.adopt.repository import Repository, join, parent
 from kiwari_ci.adopt.stacks import Stack
 from kiwari_ci.adopt.words import Fact
-from kiwari_ci.adopt.workflows import Workflows
 from kiwari_ci.globs import faults
 
 _NAMES = r"(?:.*/)?(?:(?:Dockerfile|Containerfile)(?:[._-][\w.-]+)?|[\w.-]+\.[Dd]ockerfile)"
@@ -27,6 +27,9 @@ _TOO_FAR = {
     "hack",
     "third_party",
 }
+_VARIANT = re.compile(
+    r"[._-](bun|pnpm|npm|yarn|alpine|debian|ubuntu|slim|arm\w*|amd64|x86\w*|gpu|cuda|windows|chromium)$", re.IGNORECASE
+)
 _LISTENS = re.compile(
     r"(?:--(?:server\.)?port[=\s\",]+|--bind[=\s\",]+[\w.\[\]:]*?:|-b[\s\",]+[\w.]*:|(?:^|\s)-p[\s\",]+|\bPORT=|--listen[=\s\",]+[\w.]*:)(\d{2,5})\b"
 )
@@ -68,8 +71,14 @@ def images(repository: Repository, found: list[Stack], workflows: Workflows) -> 
         if name.value:
             image.names.append(name)
     left = []
+    in_use = {step.dockerfile for step in workflows.builds}
+    away = {each.dockerfile: each.where for stack in found if stack.kind == words.AWAY for each in stack.containers}
     for file in known:
-        if file not in made and (why := _apart(repository, file, made)):
+        why = (
+            f"only {away[file]} builds it, for development" if made and file in away else _apart(repository, file, made)
+        )
+        why = why or ("nothing builds it" if in_use or _VARIANT.search(file) else "")
+        if file not in made and why:
             left.append((file, why))
         elif file not in made:
             made[file] = Image(file, _context(repository, file), "")
@@ -191,7 +200,9 @@ def _sources(repository: Repository, image: Image, taken: list[dockerfile.Taken]
                 re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]*"), folder) for folder in repository.folders
             )
             pattern += "/**" if beneath else ""
-        if not faults([pattern]):
+        if not _is_there(repository, path):
+            repository.troubles.append(f"{where}: copies {path}, which is not there")
+        elif not faults([pattern]):
             found.setdefault(pattern, Fact(pattern, where))
     covered = [pattern.removesuffix("**") for pattern in found if pattern.endswith("/**") and "*" not in pattern[:-2]]
     if "**" in found:

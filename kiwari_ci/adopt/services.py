@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 from kiwari_ci.adopt import words
 from kiwari_ci.adopt.addresses import Route
+from kiwari_ci.adopt.commands import UNKNOWN
 from kiwari_ci.adopt.images import Image
+from kiwari_ci.adopt.jobs import TestSteps, Workflows
 from kiwari_ci.adopt.languages import Language, home_of, language
 from kiwari_ci.adopt.repository import Repository, within
 from kiwari_ci.adopt.stacks import Container, Stack
 from kiwari_ci.adopt.words import Fact
-from kiwari_ci.adopt.workflows import UNKNOWN, TestSteps, Workflows
 
 _NOT_A_NAME = {
     "docker",
@@ -41,6 +42,7 @@ class Found:
     test: TestSteps | None = None
     ports: list[Fact] = field(default_factory=list)
     beyond: list[str] = field(default_factory=list)
+    further: list[Container] = field(default_factory=list)  # of the same image, beside the one that serves
 
     @property
     def port(self) -> Fact | None:
@@ -50,8 +52,11 @@ class Found:
     @property
     def health(self) -> Fact | None:
         """What is asked, by those that ask today, or a guess from the source."""
-        asked = (container.health for _, container in self.containers)
-        return next(filter(None, asked), None) or self.image.health or self.language.health
+        near, away = (
+            [each.health for stack, each in self.containers if (stack.kind == words.AWAY) is far]
+            for far in (False, True)
+        )
+        return next(filter(None, [*near, self.image.health, *away]), None) or self.language.health
 
 
 @dataclass
@@ -73,8 +78,18 @@ def services(
         taken.add(found.name)
         upstream = {container.name for _, container in found.containers} | {found.name}
         routed = [Fact(route.port, route.where) for route in routes if route.container in upstream and route.port]
-        said = [fact for _, container in found.containers for fact in [*container.ports, *_port_of_env(container)]]
-        found.ports = _in_order([*said, *routed, *image.ports, *([found.language.port] if found.language.port else [])])
+        said, away = (
+            [
+                fact
+                for stack, each in found.containers
+                if (stack.kind == words.AWAY) is far
+                for fact in [*each.ports, *_port_of_env(each)]
+            ]
+            for far in (False, True)
+        )
+        found.ports = _in_order(
+            [*said, *routed, *image.ports, *away, *([found.language.port] if found.language.port else [])]
+        )
         if why := _not_a_server(found):
             made.left.append(f"{found.name} ({image.dockerfile}): {why}")
             continue
@@ -94,7 +109,9 @@ def _found(
         if each.builds and each.dockerfile == image.dockerfile
     ]
     names = [Fact(step.image, step.where) for step in steps if step.image]
-    names += [Fact(reference(each.image), each.where) for _, each in built if each.image and reference(each.image)]
+    names += [
+        Fact(reference(each.image), each.where) for _, each in built if "/" in each.image and reference(each.image)
+    ]
     known = {str(fact.value).rpartition("/")[2] for fact in names}
     pulled = [
         (stack, each) for stack in stacks for each in stack.containers
@@ -108,9 +125,10 @@ def _found(
     found = Found(name, image, language(repository, home), mine, names[0] if names else None)
     found.beyond = [f"{beyond} ({step.where})" for step in steps for beyond in step.beyond]
     for stack in stacks:  # several containers of one file run one image: only the first is the service
-        same = [each for holder, each in mine if holder is stack]
-        for other in same[1:]:
-            found.beyond.append(f"a further container of this image, {other.name} ({other.where})")
+        for _, other in [pair for pair in mine if pair[0] is stack][1:]:
+            more = "".join(f"; {each}" for each in other.beyond)
+            found.beyond.append(f"a further container of this image, {other.name} ({other.where}){more}")
+            found.further.append(other)
             found.containers.remove((stack, other))
     return found
 

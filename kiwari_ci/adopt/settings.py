@@ -21,6 +21,7 @@ _PARTS = {
     "name": re.compile(r"(DB|DATABASE|POSTGRES|PG)(_?(NAME|DATABASE)|_DB)$"),
     "user": re.compile(r"(DB|DATABASE|POSTGRES|PG)_?(USER|USERNAME)$"),
 }
+_AWAY = "localhost"  # stands for a value that only development has
 _URL = re.compile(r"https?://([\w.-]+)(?::(\d+))?/?")
 
 
@@ -48,8 +49,10 @@ def _read(repository: Repository, found: Found, count: int) -> list[tuple[str, s
     read: list[tuple[str, str | None, str]] = []
     folders = [found.language.home] if found.language.home != "." or count == 1 else []
     files: list[str] = []
-    for _, container in found.containers:
-        read += container.env
+    for stack, container in found.containers:
+        read += [
+            (key, _AWAY if value and stack.kind == words.AWAY else value, where) for key, value, where in container.env
+        ]
         for fact in container.env_files:
             files += [f"{fact.value}{ending}" for ending in (".example", ".sample", ".template", ".dist")]
             files += (
@@ -82,14 +85,16 @@ def _variable(
         r"(?i)<.*>|.*(change.?me|your[-_ ]).*|x{3,}|\.\.\.|todo", value
     ):
         return Variable({"secret": True}, f"{where}, whose value is for development")
-    return Variable(value if _IS_TEXT(value) else {"secret": True}, where)
+    if not _IS_TEXT(value):
+        return Variable({"secret": True}, f"{where}, whose value no env file can hold")
+    return Variable(value, where)
 
 
 def _of_database(key: str, value: str, server: Server) -> str:
     """Which part of the database a variable is; empty for none."""
     if re.match(r"postgres(ql)?(\+\w+)?://", value) or (key in ("DATABASE_URL", "POSTGRES_URL") and not value):
         return "url" if re.match(r"postgres(ql)?://|$", value) else ""
-    if value in server.containers and not _PARTS["name"].search(key) and not _PARTS["user"].search(key):
+    if value in server.containers and re.search(r"(HOST|HOSTNAME|SERVER|ADDR|ADDRESS)$", key):
         return "host"
     return next((part for part, known in _PARTS.items() if known.search(key)), "")
 

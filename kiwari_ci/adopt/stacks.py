@@ -37,6 +37,7 @@ class Container:
     container_name: Fact | None = None
     domains: list[Fact] = field(default_factory=list)
     networks: list[Fact] = field(default_factory=list)  # those that others made
+    proxy: Fact | None = None  # that its labels speak to
     beyond: list[str] = field(default_factory=list)  # what the spec cannot say
 
     @property
@@ -139,6 +140,10 @@ def _container(made: Container, table: Mapping, known: dict[str, str], external:
     for name in networks if isinstance(networks, Mapping | Items) else ():
         if as_text(name) in external:
             made.networks.append(Fact(as_text(name), table.where("networks")))
+        elif as_text(name) != "default":
+            made.beyond.append(f"network {as_text(name)}")
+    waits = [f"{name} {each.text('condition')}" for name, each in table.table("depends_on").tables()]
+    made.beyond += [f"depends_on {', '.join(waits)}"] if waits else []
     made.beyond += [f"{key} ({_brief(table[key])})" for key in table if key not in _SAID and not key.startswith("x-")]
     published = [as_text(item) for item, _ in table.items_of("ports") if ":" in as_text(item)]
     made.beyond += [f"ports {', '.join(published)}"] if published else []
@@ -187,6 +192,8 @@ def _labels(made: Container, table: Mapping, known: dict[str, str]) -> None:
         *table.pairs("environment"),
     ]:
         text = words.filled(value, known) or ""
+        if name := re.match(r"traefik(?=\.)|caddy", key):
+            made.proxy = made.proxy or Fact(name[0], place)
         if re.fullmatch(r"traefik\.http\.services\.[^.]+\.loadbalancer\.server\.port|VIRTUAL_PORT", key):
             made.ports[:0] = [Fact(int(text), place)] if text.isdecimal() else []
         elif re.fullmatch(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path", key) and not made.health:
@@ -194,6 +201,7 @@ def _labels(made: Container, table: Mapping, known: dict[str, str]) -> None:
         elif re.fullmatch(r"traefik\.http\.routers\.[^.]+\.rule", key):
             hosts = " ".join(re.findall(r"Host\(([^)]*)\)", text))
             made.domains += [Fact(domain, place) for domain in words.domains(hosts)]
+            made.beyond += [] if text else [f"the domain of its rule, {value.partition('Host(')[2].partition(')')[0]}"]
         elif key in ("caddy", "VIRTUAL_HOST"):
             made.domains += [Fact(domain, place) for domain in words.domains(text)]
 
@@ -202,4 +210,6 @@ def _brief(value: Any) -> str:
     """A value in a few words; what could be a secret is not among the keys that are told."""
     texts = [text for text, _ in strings(value)] or [as_text(value)]
     told = ", ".join(" ".join(text.split()) for text in texts if text)
+    if re.search(r"pass|secret|token|key", told, re.IGNORECASE):
+        return "…"
     return told if len(told) <= 80 else told[:79] + "…"

@@ -18,10 +18,10 @@ _KINDS = {
 }  # fmt: skip
 _SECRET_KEY = re.compile(
     r"(?<!PUBLIC)_?(PASS(WORD|WD|PHRASE)?|PWD|SECRETS?|TOKEN|CREDENTIALS?|DSN|SALT|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY"
-    r"|ENCRYPTION_?KEY|SIGNING_?KEY|JWT_?KEY|APP_?KEY|SECRET_?KEY(_BASE)?)(_ID|_BASE)?$",
+    r"|SECRET_?KEY_BASE|_KEY)$",
     re.IGNORECASE,
 )
-_BROWSER = re.compile(r"(NEXT_PUBLIC|VITE|REACT_APP|NUXT_PUBLIC|PUBLIC)_")
+_BROWSER = re.compile(r"(NEXT_PUBLIC|VITE|REACT_APP|NUXT_PUBLIC|PUBLIC)_|.*PUBLI(C|SHABLE)_KEY")
 _LOCAL = r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\])"
 _PROBE = re.compile(rf"(?:https?://)?{_LOCAL}(?::(?P<port>\d{{2,5}}))?(?P<path>/[A-Za-z0-9._~/?=&%-]*)?")
 _DOMAIN = re.compile(

@@ -1,0 +1,64 @@
+"""The shell in other people's workflows: which images it builds, whether it tests."""
+
+import itertools
+import re
+import shlex
+from collections.abc import Iterator
+
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # stands for what only a run knows
+TESTS = re.compile(
+    r"\b(go test|gotestsum|(npm|pnpm|yarn|bun)\b[^\n]*\btest\b|vitest|jest|pytest|tox\b|manage\.py test|cargo (nextest|test)"
+    r"|(mvn|mvnw)\b[^\n]*\b(test|verify)\b|gradlew?\b[^\n]*\b(test|check|build)\b|composer\b[^\n]*\btest\b|phpunit|pest\b"
+    r"|artisan test|dotnet test|make [\w-]*test|just [\w-]*test|turbo\b[^\n]*\btest\b|rspec|rails test|mix test)"
+)
+
+
+def image_name(reference: str) -> str:
+    """An image without its tag; empty when a part of the name is not known."""
+    name = re.sub(r"(:[^/]*)?(@.*)?$", "", reference.strip().strip("\"'"))
+    known = name and UNKNOWN not in name and "$" not in name and re.fullmatch(r"[\w./:-]+", name)
+    return name.lower() if known else ""
+
+
+def docker_commands(script: str) -> Iterator[list[str]]:
+    """The commands of a script that shlex can read, without redirections' meaning: enough to find an option."""
+    for line in re.sub(r"\\\n", " ", script).split("\n"):
+        for part in re.split(r"&&|\|\||;|\|", line):
+            if "docker" in part and len(part) < 5000:
+                try:
+                    yield list(itertools.dropwhile(re.compile(r"\w+=.*|sudo|time").fullmatch, shlex.split(part)))
+                except ValueError:
+                    continue
+
+
+def build_options(given: list[str]) -> dict[str, str]:
+    """What a `docker build` says: context, file, tag, arg."""
+    found = {"context": ".", "file": "", "tag": "", "arg": ""}
+    long = {"-t": "tag", "--tag": "tag", "-f": "file", "--file": "file", "--build-arg": "arg"}
+    rest = iter(given)
+    for part in rest:
+        name, _, value = part.partition("=")
+        if part.startswith("-"):
+            takes = name in long or name in (
+                "--target",
+                "--platform",
+                "--cache-from",
+                "--cache-to",
+                "--label",
+                "--secret",
+                "--output",
+                "-o",
+                "--progress",
+            )
+            value = value or (next(rest, "") if takes else "")
+            if name in long and not found[long[name]]:
+                found[long[name]] = value
+        else:
+            found["context"] = part
+    return found
+
+
+def is_for_tests(script: str) -> bool:
+    """Whether a step before the tests is one that they need: it installs something, or it is the tests."""
+    install = r"\b(npm ci|(npm|pnpm|yarn|bun|poetry|composer|bundle|pip\d?|pipx) (install|sync|i)\b|yarn$|uv (sync|pip|venv)|corepack|go mod download|cargo install|pip install)"
+    return TESTS.search(script) is not None or re.search(install, script, re.MULTILINE) is not None
