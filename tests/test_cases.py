@@ -1,11 +1,14 @@
 """tests/cases: small specs and what comes of them, word for word.
 
 ok/NAME/spec.yaml -> ok/NAME/expected/: its first line says which behaviour, its second which files show it.
+init/NAME/repository/ -> init/NAME/expected/: the spec that init writes there, and what it says.
 err/NAME.yaml -> err/NAME.out: what `validate` prints of a spec with faults; advice/: of one that is sound.
 """
 
 import ast
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -22,6 +25,7 @@ PACKAGE = Path(pipeline.__file__).parent
 OK = sorted(CASES.glob("ok/*/spec.yaml"))
 ERR = sorted(CASES.glob("err/*.yaml"))
 ADVICE = sorted(CASES.glob("advice/*.yaml"))
+INIT = sorted(CASES.glob("init/*/repository"))
 
 REPORTERS = {"fault", "_refuse", "at_key", "at_value", "place", "Problem"}
 RULE = re.compile(r"[a-z]+(-[a-z]+)+|[a-z]{3,}")
@@ -56,6 +60,19 @@ def test_advice(spec: Path, snapshot: Any, monkeypatch: pytest.MonkeyPatch) -> N
     snapshot.assert_match(said.out, f"{spec.stem}.out")
 
 
+@pytest.mark.parametrize("repository", INIT, ids=lambda repository: repository.parent.name)
+def test_init(repository: Path, snapshot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkout(repository, tmp_path, repository.parent.name))
+    said = kiwari_ci("init")
+    specs = {path.as_posix(): path.read_text() for path in Path().glob("specs/*")}
+    assert (said.code, bool(specs)) in ((0, True), (2, False))
+    for path in specs:
+        assert kiwari_ci("validate", path, "--format", "text").code == 0
+        assert "nothing was changed" in kiwari_ci("init").out
+    snapshot.snapshot_dir = repository.parent
+    snapshot.assert_match_dir(nested({"said.txt": said.out + said.err, **specs}), "expected")
+
+
 def test_no_expectation_without_a_spec() -> None:
     assert {out.stem for out in CASES.glob("err/*.out")} <= {spec.stem for spec in ERR}
     assert {out.parent.name for out in CASES.glob("ok/*/expected")} == {spec.parent.name for spec in OK}
@@ -66,6 +83,15 @@ def test_every_rule_has_a_case() -> None:
     shown = {rule for out in CASES.glob("*/*.out") for rule in re.findall(r" \[([a-z-]+)\]$", out.read_text(), re.M)}
     known = {rule for file in PACKAGE.glob("*.py") for rule in rules_in(ast.parse(file.read_text()))} - DRIFT
     assert shown == known - NOT_IN_A_FILE
+
+
+def checkout(repository: Path, folder: Path, name: str) -> Path:
+    """A copy of a case's repository as a checkout, with a remote on GitHub."""
+    shutil.copytree(repository, folder, dirs_exist_ok=True)
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main"], cwd=folder, check=True)
+    remote = ["git", "remote", "add", "origin", f"git@github.com:Example/{name}.git"]
+    subprocess.run(remote, cwd=folder, check=True)
+    return folder
 
 
 def patterns(spec: Path) -> list[str]:
