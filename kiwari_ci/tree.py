@@ -82,7 +82,7 @@ def write(root: Path, tree: Tree, project: str, force: bool = False) -> Written:
 
 
 def put(root: Path, path: str, text: str, was: str | None) -> None:
-    """Write one file of a person's, staged first; raises Refused when it is not what it was read as (None: not there)."""
+    """Write one file of a person's, staged first; raises Refused when it is not what it `was` (None: not there)."""
     with _told(root), _locked(root):
         target, known = root / path, None if was is None else was.encode()
         if reason := _blocked(root, path):

@@ -1,4 +1,4 @@
-"""`kiwari-ci init`: what a repository may hold, and what is put into a spec that is there. tests/cases/init has whole ones."""
+"""`kiwari-ci init`: what a repository may hold, and what is put into a spec; tests/cases/init has whole ones."""
 
 import json
 import os
@@ -217,7 +217,13 @@ def test_aliases_do_not_grow(tmp_path: Path) -> None:
 
 
 def test_paths_stay_inside() -> None:
-    assert [join("a/b", path) for path in ("../c", "../..", "../../..", "/x", "./")] == ["a/c", ".", None, "a/b/x", "a/b"]
+    assert [join("a/b", path) for path in ("../c", "../..", "../../..", "/x", "./")] == [
+        "a/c",
+        ".",
+        None,
+        "a/b/x",
+        "a/b",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -324,7 +330,10 @@ def test_what_is_new_is_added_and_nothing_else_changes(tmp_path: Path) -> None:
         ("services: {web: {port: 8080}}\n", "services: {web: {port: 8080}, api: {"),
         ("services: {\n  web: {port: 8080}, # one\n}\n", "  web: {port: 8080}, api: {"),
         ("services:\n    web:\n        port: 8080\n", "        port: 8080\n    # could not tell how to test it"),
-        ("services:\n  web:\n    port: 8080\n    test:\n      run: |\n        # a\n        true\n\n", "        true\n  # could"),
+        (
+            "services:\n  web:\n    port: 8080\n    test:\n      run: |\n        # a\n        true\n\n",
+            "        true\n  # could",
+        ),
         ("services: # all\n  web: {port: 8080} # one", "  web: {port: 8080} # one\n  # could"),
     ],
 )
@@ -369,7 +378,7 @@ def compose(draw: Any) -> str:
 
     table = {
         nasty() or "web": {
-            "build": draw(st.sampled_from([".", "web", {"context": ".", "dockerfile": "Dockerfile"}, nasty(), None, 7])),
+            "build": draw(st.sampled_from([".", "web", {"context": ".", "dockerfile": "Dockerfile"}, nasty(), 7])),
             "image": nasty(), "container_name": nasty(), "ports": [nasty(), 80], "expose": [draw(st.integers())],
             "environment": draw(st.sampled_from([{nasty(): nasty(), "A": nasty()}, [nasty()], nasty(), 3])),
             "env_file": nasty(), "labels": {"traefik.http.routers.a.rule": nasty(), "caddy": nasty(), nasty(): nasty()},
@@ -384,21 +393,26 @@ def workflow(draw: Any) -> str:
     def nasty() -> str:
         return str(draw(NASTY))
 
+    secret = draw(st.sampled_from(["PATH", "DOCKER_HOST", "A_HOST", "ci_HOST"]))
     steps = [
         {"uses": "docker/build-push-action@v6", "with": {"context": nasty(), "file": nasty(), "tags": nasty()}},
         {"uses": "docker/build-push-action@v6", "with": {"context": ".", "file": "Dockerfile", "tags": nasty()}},
         {"run": f"docker build -t {nasty()} ."}, {"run": f"pytest {nasty()}", "working-directory": nasty()},
         {"uses": "a/ssh-action@v1", "with": {"host": nasty(), "script": f"cd /{nasty()}"}},
-        {"run": f"ssh ${{{{ secrets.{draw(st.sampled_from(['PATH', 'DOCKER_HOST', 'A_HOST', 'ci_HOST']))} }}}} curl {nasty()}"},
+        {"run": f"ssh ${{{{ secrets.{secret} }}}} curl {nasty()}"},
     ]  # fmt: skip
     on = {"push": {"branches": [nasty()], "tags": [nasty()]}} if draw(st.booleans()) else nasty()
-    job = {"environment": nasty(), "steps": steps, "runs-on": nasty(), "if": nasty(), "strategy": {"matrix": {"a": [nasty()]}}}
+    job = {
+        "environment": nasty(),
+        "steps": steps,
+        "runs-on": nasty(),
+        "if": nasty(),
+        "strategy": {"matrix": {"a": [nasty()]}},
+    }
     return json.dumps({"name": nasty(), "on": on, "env": {"X": nasty()}, "jobs": {nasty(): job}})
 
 
-@settings(
-    max_examples=80, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(max_examples=80, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(draw=st.data())
 def tried(folder: Path, counts: dict[str, int], draw: st.DataObject) -> None:
     files = {
@@ -442,7 +456,9 @@ def test_a_comment_is_one_line(text: str) -> None:
 def test_files_of_every_kind(tmp_path: Path) -> None:
     """Empty, binary, huge, a folder, a device and a name with an escape: said or passed over, never followed."""
     files = dict.fromkeys(["compose.yml", "package.json", ".github/workflows/a.yml", "go.mod", "Caddyfile"], "")
-    repository(tmp_path, {"Dockerfile": DOCKERFILE, "requirements.txt": "a\0b", "compose.prod.yml": "a" * 600_000, **files})
+    repository(
+        tmp_path, {"Dockerfile": DOCKERFILE, "requirements.txt": "a\0b", "compose.prod.yml": "a" * 600_000, **files}
+    )
     (tmp_path / "docker-compose.yml").mkdir()
     os.mkfifo(tmp_path / "pyproject.toml")
     (tmp_path / "\x1b[31m.Dockerfile").write_text(DOCKERFILE)

@@ -8,17 +8,18 @@ import shlex
 from pathlib import Path
 
 from kiwari_ci import source
-from kiwari_ci.adopt import addition, composing, draft, words
-from kiwari_ci.adopt.composing import Facts
-from kiwari_ci.adopt.deciding import decided, remains
-from kiwari_ci.adopt.draft import First, Table
-from kiwari_ci.adopt.images import images
-from kiwari_ci.adopt.repository import Repository
-from kiwari_ci.adopt.stacks import stacks
-from kiwari_ci.adopt.words import Fact
-from kiwari_ci.adopt.workflows import workflows
 from kiwari_ci.problems import Faults, Problem
 from kiwari_ci.texts import Repository as Slug
+
+from . import addition, composing, draft, words
+from .deciding import decided, remains
+from .draft import First, Table
+from .facts import Facts
+from .images import images
+from .repository import Repository
+from .stacks import stacks
+from .words import Fact
+from .workflows import workflows
 
 HEAD = """\
 # A first spec, from what the repository holds. Behind a value: the place it was read at, or what it was guessed from.

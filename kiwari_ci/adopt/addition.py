@@ -9,11 +9,12 @@ from typing import Any
 import yaml
 
 from kiwari_ci import derive, pipeline, source
-from kiwari_ci.adopt import composing, draft
-from kiwari_ci.adopt.composing import Composed, Facts
-from kiwari_ci.adopt.draft import First, Table
 from kiwari_ci.problems import Faults, Problem
 from kiwari_ci.spec import Spec
+
+from . import composing, draft, entry
+from .draft import First, Table
+from .facts import Composed, Facts
 
 
 def of(existing: list[str], facts: Facts, left: list[str], read: dict[str, int]) -> First:
@@ -39,7 +40,7 @@ def _added(path: str, raw: str, spec: Spec, facts: Facts, left: list[str], read:
     new = table["services"] = Table()
     for found in facts.services:
         found.name = _free(found.name, spec)
-        new[found.name] = composing.service(made, facts, found, "")
+        new[found.name] = entry.service(made, facts, found, "")
     lists = [name for name, place in spec.environments.items() if place.services is not None]
     everywhere = len(lists) < len(spec.environments)
 

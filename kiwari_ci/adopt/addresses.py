@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from kiwari_ci.adopt import words
-from kiwari_ci.adopt.repository import Repository
+from . import words
+from .repository import Repository
 
 _CADDY = re.compile(r"(?:^|\n)[ \t]*([^\s{}#(][^{}\n#]*?)[ \t]*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _SERVER = re.compile(r"\bserver\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")

@@ -6,8 +6,14 @@ import shlex
 from collections.abc import Iterator
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # stands for what only a run knows
+_INSTALLS = re.compile(
+    r"\b(npm ci|(npm|pnpm|yarn|bun|poetry|composer|bundle|pip\d?|pipx) (install|sync|i)\b|yarn$|uv (sync|pip|venv)"
+    r"|corepack|go mod download|cargo install)",
+    re.MULTILINE,
+)
 TESTS = re.compile(
-    r"\b(go test|gotestsum|(npm|pnpm|yarn|bun)\b[^\n]*\btest\b|vitest|jest|pytest|tox\b|manage\.py test|cargo (nextest|test)"
+    r"\b(go test|gotestsum|(npm|pnpm|yarn|bun)\b[^\n]*\btest\b|vitest|jest|pytest|tox\b|manage\.py test"
+    r"|cargo (nextest|test)"
     r"|(mvn|mvnw)\b[^\n]*\b(test|verify)\b|gradlew?\b[^\n]*\b(test|check|build)\b|composer\b[^\n]*\btest\b|phpunit|pest\b"
     r"|artisan test|dotnet test|make [\w-]*test|just [\w-]*test|turbo\b[^\n]*\btest\b|rspec|rails test|mix test)"
 )
@@ -60,5 +66,4 @@ def build_options(given: list[str]) -> dict[str, str]:
 
 def is_for_tests(script: str) -> bool:
     """Whether a step before the tests is one that they need: it installs something, or it is the tests."""
-    install = r"\b(npm ci|(npm|pnpm|yarn|bun|poetry|composer|bundle|pip\d?|pipx) (install|sync|i)\b|yarn$|uv (sync|pip|venv)|corepack|go mod download|cargo install|pip install)"
-    return TESTS.search(script) is not None or re.search(install, script, re.MULTILINE) is not None
+    return TESTS.search(script) is not None or _INSTALLS.search(script) is not None

@@ -3,14 +3,15 @@
 import re
 from dataclasses import dataclass, field
 
-from kiwari_ci.adopt import words
-from kiwari_ci.adopt.environments import Place
-from kiwari_ci.adopt.repository import Repository, parent, within
-from kiwari_ci.adopt.stacks import Container, Stack, is_postgres
-from kiwari_ci.adopt.words import Fact
 from kiwari_ci.derive import postgres_major
 from kiwari_ci.names import RUNNER_VARIABLE
 from kiwari_ci.texts import ImageReference, PgName
+
+from . import words
+from .environments import Place
+from .repository import Repository, parent, within
+from .stacks import Container, Stack, is_postgres
+from .words import Fact
 
 _IS_IMAGE, _IS_PG = words.fits(ImageReference), words.fits(PgName)
 _CREATED = re.compile(r"CREATE\s+DATABASE\s+\"?(\w+)\"?(?:\s+(?:WITH\s+)?OWNER\s*=?\s*\"?(\w+)\"?)?", re.IGNORECASE)

@@ -1,16 +1,17 @@
 """What others wrote → what the spec calls it: services, environments, hosts, databases, domains; and what is left."""
 
 from kiwari_ci import derive
-from kiwari_ci.adopt import composing, databases, environments, words
-from kiwari_ci.adopt.addresses import Route, routes
-from kiwari_ci.adopt.composing import Facts
-from kiwari_ci.adopt.domains import domains
-from kiwari_ci.adopt.images import Images
-from kiwari_ci.adopt.jobs import Workflows
-from kiwari_ci.adopt.repository import Repository
-from kiwari_ci.adopt.services import services
-from kiwari_ci.adopt.stacks import Stack, is_postgres, proxy_of
-from kiwari_ci.adopt.words import Fact
+
+from . import composing, databases, environments, words
+from .addresses import Route, routes
+from .domains import domains
+from .facts import Facts
+from .images import Images
+from .jobs import Workflows
+from .repository import Repository
+from .services import services
+from .stacks import Stack, is_postgres, proxy_of
+from .words import Fact
 
 
 def decided(

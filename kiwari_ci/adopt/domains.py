@@ -2,11 +2,11 @@
 
 import re
 
-from kiwari_ci.adopt import words
-from kiwari_ci.adopt.addresses import Route
-from kiwari_ci.adopt.environments import Place
-from kiwari_ci.adopt.services import Found
-from kiwari_ci.adopt.words import Fact
+from . import words
+from .addresses import Route
+from .environments import Place
+from .services import Found
+from .words import Fact
 
 _OTHERS = re.compile(
     r"(^|\.)(github|githubusercontent|docker|ghcr|slack|discord|discordapp|telegram|googleapis|google|amazonaws|sentry"
@@ -17,7 +17,7 @@ _OTHERS = re.compile(
 _ALIKE = (
     {"api", "backend", "server"},
     {"web", "www", "frontend", "client", "app", "ui"},
-    {"admin", "dashboard", "backoffice"},
+    {"dashboard", "backoffice", "console"},
 )
 
 
@@ -99,6 +99,6 @@ def _owner(domain: str, found: list[Found]) -> str:
     named = [service.name for service in found if set(words.tokens(service.name)) & said]
     if len(named) == 1 or len(found) == 1:
         return named[0] if named else found[0].name
-    bare = domain.count(".") == 1 or said <= {"www", "app", "stg", "staging", "dev"}
+    bare = domain.count(".") == 1 or all(each in ("www", "app") or words.kind_of(each) for each in said)
     pages = [service.name for service in found if service.health and service.health.value == "/"]
     return pages[0] if bare and len(pages) == 1 else ""

@@ -3,12 +3,13 @@
 import re
 from dataclasses import dataclass, field
 
-from kiwari_ci.adopt import words
-from kiwari_ci.adopt.jobs import DeployJob, Workflows
-from kiwari_ci.adopt.stacks import Stack
-from kiwari_ci.adopt.words import PRODUCTION, STAGING, Fact
 from kiwari_ci.names import RUNNER_VARIABLE
 from kiwari_ci.texts import Branch, HostFolder, SecretName, TagPattern, Word
+
+from . import words
+from .jobs import DeployJob, Workflows
+from .stacks import Stack
+from .words import PRODUCTION, STAGING, Fact
 
 _IS_BRANCH, _IS_TAG = words.fits(Branch), words.fits(TagPattern)
 _IS_WORD, _IS_FOLDER, _IS_SECRET = words.fits(Word), words.fits(HostFolder), words.fits(SecretName)

@@ -4,12 +4,13 @@ import re
 from dataclasses import dataclass, field
 
 from kiwari_ci import dockerfile
-from kiwari_ci.adopt import words
-from kiwari_ci.adopt.jobs import Workflows
-from kiwari_ci.adopt.repository import Repository, join, parent
-from kiwari_ci.adopt.stacks import Stack
-from kiwari_ci.adopt.words import Fact
 from kiwari_ci.globs import faults
+
+from . import words
+from .jobs import Workflows
+from .repository import Repository, join, parent
+from .stacks import Stack
+from .words import Fact
 
 _NAMES = r"(?:.*/)?(?:(?:Dockerfile|Containerfile)(?:[._-][\w.-]+)?|[\w.-]+\.[Dd]ockerfile)"
 _NO_DOCKERFILE = re.compile(r"\.(dockerignore|j2|tmpl|tpl|template|md|bak|orig|example|sample|erb)$")

@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from kiwari_ci.adopt.commands import TESTS, UNKNOWN, build_options, docker_commands, image_name, is_for_tests
-from kiwari_ci.adopt.foreign import Mapping, as_text, strings
-from kiwari_ci.adopt.repository import Repository, join
-from kiwari_ci.adopt.words import Fact
+from .commands import TESTS, UNKNOWN, build_options, docker_commands, image_name, is_for_tests
+from .foreign import Mapping, as_text, strings
+from .repository import Repository, join
+from .words import Fact
 
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _OVER_SSH = re.compile(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s")
@@ -91,7 +91,20 @@ class Workflows:
     beyond: list[str] = field(default_factory=list)
 
 
-class Job:
+def take(
+    repository: Repository,
+    made: Workflows,
+    path: str,
+    document: Mapping,
+    key: str,
+    trigger: Trigger,
+    matrix: dict[str, Any],
+) -> None:
+    """Put into `made` what a job of a workflow says, with one combination of its matrix."""
+    _Job(repository, made, path, document, key, document.table("jobs").table(key), trigger, matrix).read()
+
+
+class _Job:
     """One job, with one combination of its matrix."""
 
     def __init__(

@@ -6,8 +6,8 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import Any
 
-from kiwari_ci.adopt.repository import Repository, join, parent, within
-from kiwari_ci.adopt.words import Fact
+from .repository import Repository, join, parent, within
+from .words import Fact
 
 MANIFESTS = ("go.mod", "package.json", "pyproject.toml", "requirements.txt", "Cargo.toml", "pom.xml", "build.gradle",
              "build.gradle.kts", "composer.json", "manage.py", "Pipfile")  # fmt: skip
@@ -16,13 +16,15 @@ _TEST_FILE = re.compile(
     r"(^|/)(tests?|__tests__|spec)/|(_test|\.test|\.spec|Test|Tests|_spec)\.\w+$|(^|/)test_[^/]*\.py$"
 )
 _ROUTE = re.compile(
-    r"""["'`](?:(?:GET|HEAD) )?(/(?:[\w.-]+/)*(?:health|healthz|health-check|healthcheck|_health|livez|readyz|status|ping|up))/?["'`]"""
+    r"""["'`](?:(?:GET|HEAD) )?(/(?:[\w.-]+/)*"""
+    r"""(?:health|healthz|health-check|healthcheck|_health|livez|readyz|status|ping|up))/?["'`]"""
 )
 _PORT = re.compile(
     r"""(?:PORT["'\])]*\s*(?:\|\||\?\?|,|:-)\s*["']?|(?:ListenAndServe|Listen|listen|Run|bind|run)\(\s*["'`]?[\w.]*:?|[pP]ort\s*[:=]\s*["']?|0\.0\.0\.0:)(\d{4,5})\b"""
 )
 _FILE_ROUTE = re.compile(
-    r"src/routes/((?:[\w-]+/)*health\w*)/\+server\.\w+$|(?:^|/)app/((?:[\w-]+/)*health\w*)/route\.\w+$|(?:^|/)pages/(api/health\w*)\.\w+$"
+    r"""["'`](?:(?:GET|HEAD) )?(/(?:[\w.-]+/)*"""
+    r"""(?:health|healthz|health-check|healthcheck|_health|livez|readyz|status|ping|up))/?["'`]"""
 )
 _SOCKETS = re.compile(
     r"gorilla/websocket|nhooyr\.io/websocket|coder/websocket|socket\.io|tokio-tungstenite|django-channels|\bchannels\b"
@@ -68,11 +70,11 @@ def language(repository: Repository, home: str) -> Language:
     """Read the manifest in a folder; its first kind that is known decides."""
     made = Language(home, folder=home)
     readers = {
-        "go.mod": _go, "package.json": _node, "pyproject.toml": _python, "requirements.txt": _python, "Pipfile": _python,
-        "Cargo.toml": _rust, "pom.xml": _maven, "build.gradle": _gradle, "build.gradle.kts": _gradle, "composer.json": _php,
+        "composer.json": _php, "pom.xml": _maven, "go.mod": _go, "package.json": _node, "pyproject.toml": _python,
+        "requirements.txt": _python, "Pipfile": _python, "Cargo.toml": _rust, "build.gradle": _gradle,
+        "build.gradle.kts": _gradle,
     }  # fmt: skip
-    order = ["composer.json", "pom.xml"] + [name for name in readers if name not in ("composer.json", "pom.xml")]
-    name = next((name for name in order if repository.has(join(home, name))), "")
+    name = next((name for name in readers if repository.has(join(home, name))), "")
     if name:
         made.manifest = join(home, name) or ""
         made.where = made.manifest
@@ -100,9 +102,10 @@ def _version(repository: Repository, made: Language, tool: str, name: str, *file
     found = _file(repository, made.home, *files)
     if found:
         made.setup = (tool, "version_file", found)
-    elif tools := _file(repository, made.home, ".tool-versions"):
-        if each := re.search(rf"^{name}\s+(\d[\w.]*)", repository.read(tools), re.MULTILINE):
-            made.setup = (tool, "version", each[1])
+        return
+    tools = _file(repository, made.home, ".tool-versions")
+    if tools and (each := re.search(rf"^{name}\s+(\d[\w.]*)", repository.read(tools), re.MULTILINE)):
+        made.setup = (tool, "version", each[1])
 
 
 def _go(repository: Repository, made: Language) -> None:
@@ -178,9 +181,10 @@ def _node_test(made: Language, lock: str, root: str, manager: str) -> list[str]:
         made.folder = root
         return ["npm ci", f"npm test --workspace {made.home if root == '.' else made.home.removeprefix(root + '/')}"]
     pinned = ["corepack enable"]
+    frozen = "immutable" if re.match(r"yarn@[2-9]", manager) else "frozen-lockfile"
     return {
         "pnpm-lock.yaml": [*pinned, "pnpm install --frozen-lockfile", "pnpm test"],
-        "yarn.lock": [*pinned, "yarn install --frozen-lockfile" if not re.match(r"yarn@[2-9]", manager) else "yarn install --immutable", "yarn test"],
+        "yarn.lock": [*pinned, f"yarn install --{frozen}", "yarn test"],
         "bun.lock": ["npm install --global bun", "bun install --frozen-lockfile", "bun run test"],
         "bun.lockb": ["npm install --global bun", "bun install --frozen-lockfile", "bun run test"],
         "package-lock.json": ["npm ci", "npm test"],

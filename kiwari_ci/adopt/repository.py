@@ -1,6 +1,5 @@
 """A repository as init sees it: which files there are, what they say, where it lives. Nothing is run but git."""
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ NOT_SOURCE = NEVER | {"__pycache__", ".venv", "venv", ".next", ".svelte-kit", "d
 _REMOTE = re.compile(
     r"(?:^|[/@])github\.com[:/]+(?:\d+/)?([A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*?)(?:\.git)?/?$"
 )
-_GIT = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+_GIT = ["-c", "core.fsmonitor=false", "--no-optional-locks"]  # no program that its settings name is started
 
 
 def join(folder: str, path: str) -> str | None:
@@ -99,8 +98,8 @@ class Repository:
     @cached_property
     def top(self) -> Path | None:
         """The root of the checkout that the folder is in, be it the folder itself."""
-        said = (self._git("rev-parse", "--show-toplevel") or "").rstrip("\n")
-        return Path(said).resolve() if said else None
+        top = (self.root / checkout.root_of(self.root)).resolve()
+        return top if (top / ".git").exists() else None
 
     @cached_property
     def slug(self) -> tuple[str, str] | None:
@@ -127,9 +126,12 @@ class Repository:
         return None
 
     def _git(self, *words: str) -> str | None:
-        command = ["git", "-c", "core.fsmonitor=false", "-C", str(self.root), *words]
+        """What git says; None when it says nothing. The checkout is named: a GIT_DIR around us means nothing."""
+        if not self.top:
+            return None
+        command = ["git", *_GIT, f"--git-dir={self.top / '.git'}", f"--work-tree={self.top}", *words]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=30, env=_GIT | _around())
+            done = subprocess.run(command, cwd=self.root, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.decode(errors="replace") if done.returncode == 0 else None
@@ -154,8 +156,3 @@ class Repository:
             return None
         text = content.decode(errors="replace").removeprefix("\ufeff")
         return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _around() -> dict[str, str]:
-    """What git needs of the environment to be found, and to know whose files it may read."""
-    return {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "SYSTEMROOT")}

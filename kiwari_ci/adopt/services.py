@@ -3,15 +3,15 @@
 import re
 from dataclasses import dataclass, field
 
-from kiwari_ci.adopt import words
-from kiwari_ci.adopt.addresses import Route
-from kiwari_ci.adopt.commands import UNKNOWN
-from kiwari_ci.adopt.images import Image
-from kiwari_ci.adopt.jobs import TestSteps, Workflows
-from kiwari_ci.adopt.languages import Language, home_of, language
-from kiwari_ci.adopt.repository import Repository, within
-from kiwari_ci.adopt.stacks import Container, Stack
-from kiwari_ci.adopt.words import Fact
+from . import words
+from .addresses import Route
+from .commands import UNKNOWN
+from .images import Image
+from .jobs import TestSteps, Workflows
+from .languages import Language, home_of, language
+from .repository import Repository, within
+from .stacks import Container, Stack
+from .words import Fact
 
 _NOT_A_NAME = {
     "docker",
@@ -26,8 +26,8 @@ _NOT_A_NAME = {
     "ops",
     "src",
 }
-_RUNS_ONLY = {"worker", "workers", "cron", "scheduler", "queue", "consumer", "migrate", "migration", "migrations", "migrator",
-              "beat", "bot", "seed", "job", "jobs", "backup", "cli"}  # fmt: skip
+_RUNS_ONLY = {"worker", "workers", "cron", "scheduler", "queue", "consumer", "migrate", "migration", "migrations",
+              "migrator", "beat", "bot", "seed", "job", "jobs", "backup", "cli"}  # fmt: skip
 
 
 @dataclass

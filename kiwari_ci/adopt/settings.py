@@ -4,12 +4,13 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from kiwari_ci.adopt import words
-from kiwari_ci.adopt.databases import Server
-from kiwari_ci.adopt.repository import Repository, join, parent
-from kiwari_ci.adopt.services import Found
-from kiwari_ci.adopt.stacks import env_example
 from kiwari_ci.texts import EnvKey, PlainText
+
+from . import words
+from .databases import Server
+from .repository import Repository, join, parent
+from .services import Found
+from .stacks import env_example
 
 MOST = 80  # variables of a service
 _IS_KEY, _IS_TEXT = words.fits(EnvKey), words.fits(PlainText)

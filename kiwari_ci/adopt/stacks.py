@@ -4,15 +4,16 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from kiwari_ci.adopt import words
-from kiwari_ci.adopt.foreign import Items, Mapping, Unreadable, as_text, read, strings
-from kiwari_ci.adopt.repository import Repository, join, parent
-from kiwari_ci.adopt.words import Fact
+from . import words
+from .foreign import Items, Mapping, Unreadable, as_text, read, strings
+from .repository import Repository, join, parent
+from .words import Fact
 
 _FILES = r"(?:.*/)?(?:docker-)?compose[\w.-]*\.ya?ml|(?:.*/)?docker-stack[\w.-]*\.ya?ml|(?:.*/)?stack\.ya?ml"
 _SAID = {  # keys of a service that the spec says, or that the generated stack decides itself
     "image", "build", "container_name", "environment", "env_file", "healthcheck", "restart", "depends_on", "expose",
-    "ports", "labels", "networks", "pull_policy", "hostname", "logging", "init", "extends", "platform", "stdin_open", "tty",
+    "ports", "labels", "networks", "pull_policy", "hostname", "logging", "init", "extends", "platform", "stdin_open",
+    "tty",
 }  # fmt: skip
 _PROXIES = ("traefik", "caddy", "nginx-proxy-manager", "nginxproxy", "jwilder", "haproxy", "nginx")
 POSTGRES = re.compile(r"(?:docker\.io/)?(?:library/)?postgres(?::|@|$)")

@@ -11,11 +11,13 @@ from kiwari_ci.rules import SECRET_VALUE
 
 PRODUCTION, STAGING, AWAY = "production", "staging", "development"
 _KINDS = {
-    PRODUCTION: {"production", "prod", "prd", "live"},
-    STAGING: {"staging", "stg", "stage", "uat", "preprod", "preview", "qa"},
-    AWAY: {"development", "dev", "develop", "local", "test", "tests", "testing", "ci", "e2e", "override", "debug",
-           "example", "examples", "devcontainer", "sandbox", "demo", "bench", "benchmark"},
-}  # fmt: skip
+    STAGING: re.compile(r"st(a?g|age|aging)|uat|preprod|preview|qa"),
+    PRODUCTION: re.compile(r"prod|production|prd|live"),
+    AWAY: re.compile(
+        r"dev|develop|development|local|tests?|testing|ci|e2e|override|debug|examples?|devcontainer|sandbox|demo|bench"
+        r"|benchmark"
+    ),
+}
 _SECRET_KEY = re.compile(
     r"(?<!PUBLIC)_?(PASS(WORD|WD|PHRASE)?|PWD|SECRETS?|TOKEN|CREDENTIALS?|DSN|SALT|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY"
     r"|SECRET_?KEY_BASE|_KEY)$",
@@ -65,14 +67,12 @@ def tokens(text: str) -> list[str]:
 
 def kind_of(text: str) -> str:
     """Which kind of environment a name or path speaks of: production, staging, development, or none (empty)."""
-    said = tokens(text)
-    return next((kind for kind in (STAGING, PRODUCTION, AWAY) if _KINDS[kind] & set(said)), "")
+    return next((kind for kind, known in _KINDS.items() if any(map(known.fullmatch, tokens(text)))), "")
 
 
 def bare_name(text: str) -> str:
-    """A name without the words of an environment: pos-api-staging is pos-api."""
-    kinds = _KINDS[PRODUCTION] | _KINDS[STAGING]
-    return "-".join(word for word in tokens(text) if word not in kinds)
+    """A name without the words of an environment: shop-api-staging is shop-api."""
+    return "-".join(word for word in tokens(text) if kind_of(word) not in (PRODUCTION, STAGING))
 
 
 def word(text: str) -> str:

@@ -3,9 +3,9 @@
 import itertools
 from typing import Any
 
-from kiwari_ci.adopt.foreign import Items, Mapping, Unreadable, as_text, read
-from kiwari_ci.adopt.jobs import Job, Trigger, Workflows
-from kiwari_ci.adopt.repository import Repository
+from .foreign import Items, Mapping, Unreadable, as_text, read
+from .jobs import Trigger, Workflows, take
+from .repository import Repository
 
 
 def workflows(repository: Repository) -> Workflows:
@@ -25,7 +25,7 @@ def workflows(repository: Repository) -> Workflows:
         trigger = _trigger(document, by_name, documents, path)
         for key, job in document.table("jobs").tables():
             for matrix in _matrices(job):
-                Job(repository, made, path, document, key, job, trigger, matrix).read()
+                take(repository, made, path, document, key, trigger, matrix)
     return made
 
 
