@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -434,7 +435,7 @@ def tried(folder: Path, counts: dict[str, int], draw: st.DataObject) -> None:
         counts["refused"] += 1
     else:
         assert set(pipeline.judge(parse(first.path, first.text)).spec.services)
-        assert all(character.isprintable() or character == "\n" for character in first.text.replace("\ufeff", ""))
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]", first.text)
         counts["made"] += 1
 
 

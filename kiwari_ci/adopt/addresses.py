@@ -42,7 +42,7 @@ def _of(repository: Repository, path: str, blocks: re.Pattern[str]) -> list[Rout
             for line in repository.read(path).split("\n")
         ),
     )
-    upstreams = dict(re.findall(r"upstream\s+([\w-]+)\s*\{[^}]*?server\s+([\w.-]+(?::\d+)?)", text))
+    upstreams = dict(re.findall(r"upstream\s+([\w-]+)\s*\{[^}]{0,500}?server\s+([\w.-]+(?::\d+)?)", text))
     for block in blocks.finditer(text[:200_000]):
         heads = block[1] if blocks is _CADDY else " ".join(_OURS.findall(block[1]))
         target = _TO.search(block[block.lastindex or 1])

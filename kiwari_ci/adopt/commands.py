@@ -11,11 +11,13 @@ _INSTALLS = re.compile(
     r"|corepack|go mod download|cargo install)",
     re.MULTILINE,
 )
+# Bounded: a line of somebody else's may be as long as it likes.
 TESTS = re.compile(
-    r"\b(go test|gotestsum|(npm|pnpm|yarn|bun)\b[^\n]*\btest\b|vitest|jest|pytest|tox\b|manage\.py test"
+    r"\b(go test|gotestsum|(npm|pnpm|yarn|bun)\b[^\n]{0,200}\btest\b|vitest|jest|pytest|tox\b|manage\.py test"
     r"|cargo (nextest|test)"
-    r"|(mvn|mvnw)\b[^\n]*\b(test|verify)\b|gradlew?\b[^\n]*\b(test|check|build)\b|composer\b[^\n]*\btest\b|phpunit|pest\b"
-    r"|artisan test|dotnet test|make [\w-]*test|just [\w-]*test|turbo\b[^\n]*\btest\b|rspec|rails test|mix test)"
+    r"|(mvn|mvnw)\b[^\n]{0,200}\b(test|verify)\b|gradlew?\b[^\n]{0,200}\b(test|check|build)\b"
+    r"|composer\b[^\n]{0,200}\btest\b|phpunit|pest\b"
+    r"|artisan test|dotnet test|make [\w-]*test|just [\w-]*test|turbo\b[^\n]{0,200}\btest\b|rspec|rails test|mix test)"
 )
 
 

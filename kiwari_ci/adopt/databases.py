@@ -15,7 +15,7 @@ from .words import Fact
 
 _IS_IMAGE, _IS_PG = words.fits(ImageReference), words.fits(PgName)
 _CREATED = re.compile(r"CREATE\s+DATABASE\s+\"?(\w+)\"?(?:\s+(?:WITH\s+)?OWNER\s*=?\s*\"?(\w+)\"?)?", re.IGNORECASE)
-_ROLE = re.compile(r"CREATE\s+(?:USER|ROLE)\s+\"?(\w+)\"?[^;]*?PASSWORD\s+'\$\{?(\w+)\}?'", re.IGNORECASE)
+_ROLE = re.compile(r"CREATE\s+(?:USER|ROLE)\s+\"?(\w+)\"?[^;]{0,200}?PASSWORD\s+'\$\{?(\w+)\}?'", re.IGNORECASE)
 _TAKEN = re.compile(r"postgres|template[01]|public|none|pg_.*")
 
 

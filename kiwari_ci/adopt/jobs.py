@@ -9,9 +9,9 @@ from .foreign import Mapping, as_text, strings
 from .repository import Repository, join
 from .words import Fact
 
-_EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_EXPRESSION = re.compile(r"\$\{\{(.{0,500}?)\}\}", re.DOTALL)
 _OVER_SSH = re.compile(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s")
-_UP = re.compile(r"docker[ -]compose\b[^\n]*\bup\b|docker stack deploy")
+_UP = re.compile(r"docker[ -]compose\b[^\n]{0,200}\bup\b|docker stack deploy")
 _REMOTE_ACTION = re.compile(r"ssh|scp|rsync", re.IGNORECASE)
 _NOT_A_SERVER = {"github-pages", "pypi", "testpypi", "npm", "docs", "copilot"}
 _SETUPS = {"actions/setup-go": "go", "actions/setup-node": "node", "actions/setup-python": "python"}

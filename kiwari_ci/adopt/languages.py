@@ -20,11 +20,13 @@ _ROUTE = re.compile(
     r"""(?:health|healthz|health-check|healthcheck|_health|livez|readyz|status|ping|up))/?["'`]"""
 )
 _PORT = re.compile(
-    r"""(?:PORT["'\])]*\s*(?:\|\||\?\?|,|:-)\s*["']?|(?:ListenAndServe|Listen|listen|Run|bind|run)\(\s*["'`]?[\w.]*:?|[pP]ort\s*[:=]\s*["']?|0\.0\.0\.0:)(\d{4,5})\b"""
+    r"""(?:PORT["'\])]*\s*(?:\|\||\?\?|,|:-)\s*["']?"""
+    r"""|(?:ListenAndServe|Listen|listen|Run|bind|run)\(\s*["'`]?[\w.]*:?"""
+    r"""|[pP]ort\s*[:=]\s*["']?|0\.0\.0\.0:)(\d{4,5})\b"""
 )
 _FILE_ROUTE = re.compile(
-    r"""["'`](?:(?:GET|HEAD) )?(/(?:[\w.-]+/)*"""
-    r"""(?:health|healthz|health-check|healthcheck|_health|livez|readyz|status|ping|up))/?["'`]"""
+    r"(?:src/routes/((?:[\w-]+/)*health\w*)/\+server|(?:^|/)app/((?:[\w-]+/)*health\w*)/route"
+    r"|(?:^|/)pages/(api/health\w*))\.\w+$"
 )
 _SOCKETS = re.compile(
     r"gorilla/websocket|nhooyr\.io/websocket|coder/websocket|socket\.io|tokio-tungstenite|django-channels|\bchannels\b"
