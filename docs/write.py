@@ -13,7 +13,7 @@ from docs import examples, fields, trial
 from kiwari_ci import cli
 
 ROOT = Path(__file__).parents[1]
-PROBLEM = re.compile(r"^(?=\S+\.yaml:.* \[[a-z-]+\]$)", re.MULTILINE)
+PROBLEM = re.compile(r"^(?=\S+:\d+:\d+: .* \[[a-z-]+\]$|\S+\.yaml:.* \[[a-z-]+\]$)", re.MULTILINE)
 
 COMMANDS = """# Commands
 
@@ -24,7 +24,9 @@ MESSAGES = """# Messages
 
 What is wrong with a spec comes out all at once: its place, what is wrong, the rule's name in brackets, the line, and a
 hint where there is one. Advice never fails anything. An example of each rule; beside them there are `no-file` (the spec
-cannot be read), `too-large` (it has more than a million bytes) and `drift` (a generated file is not what it should be).
+cannot be read), `too-large` (it has more than a million bytes) and `drift` (a generated file is not what it should be);
+of a repository `no-files` (git tracks none), `submodule` and `large-files` (the pipeline's checkout fetches neither a
+submodule nor what Git LFS keeps, and a Dockerfile takes it).
 """
 
 

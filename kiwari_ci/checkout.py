@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from bisect import bisect_left
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
@@ -54,6 +55,16 @@ class Checkout:
             return None
         return content.decode(errors="replace") if len(content) <= LARGEST else None
 
+    def is_large(self, name: str) -> bool:
+        """Whether the root's .gitattributes gives a file to Git LFS."""
+        return any(fnmatchcase(name, pattern) for pattern in self._large)
+
+    @cached_property
+    def _large(self) -> list[str]:
+        rows = (line.split() for line in (self.text(".gitattributes") or "").splitlines())
+        found = [row[0] for row in rows if "filter=lfs" in row[1:]]
+        return [each.lstrip("/") for each in found] + [f"*/{each}" for each in found if "/" not in each]
+
     def target(self, name: str) -> str | None:
         """Where a symbolic link leads, as it is written; None for what is none."""
         try:
@@ -70,15 +81,14 @@ def between(names: list[str], start: str) -> list[str]:
 
 def root_of(folder: Path) -> Path:
     """The root of the checkout that a folder is in; the folder itself when it is in none."""
-    above = [folder.resolve(), *folder.resolve().parents]
-    found = next((each for each in above if (each / ".git").exists()), None)
-    return folder if found in (None, folder.resolve()) else Path(os.path.relpath(str(found), folder))
+    found = _above(folder)
+    return folder if found is None or found == folder.resolve() else Path(os.path.relpath(str(found)))
 
 
 def read(folder: Path) -> Checkout:
     """List a repository's files: with one call of git in a checkout, else by walking through it."""
-    root = (folder / root_of(folder)).resolve()
-    if not (root / ".git").exists():
+    root = _above(folder)
+    if root is None:
         return Checkout(folder, _walked(folder), "no git checkout")
     program = shutil.which("git")
     if not program:
@@ -97,6 +107,14 @@ def read(folder: Path) -> Checkout:
     return Checkout(folder, _listed(done.stdout), "")
 
 
+def _above(folder: Path) -> Path | None:
+    try:
+        here = folder.resolve()
+    except OSError:
+        return None  # the folder that we are in is gone
+    return next((each for each in [here, *here.parents] if (each / ".git").exists()), None)
+
+
 def _listed(output: bytes) -> dict[str, str]:
     """`MODE HASH STAGE<tab>PATH` for each file, ended by a zero byte."""
     rows = (row.partition("\t") for row in os.fsdecode(output).split("\0") if row)
@@ -106,8 +124,8 @@ def _listed(output: bytes) -> dict[str, str]:
 def _walked(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for place, folders, names in os.walk(folder):
-        inside = os.path.relpath(place, folder)
-        prefix = "" if inside == "." else inside.replace(os.sep, "/") + "/"
+        inside = Path(place).relative_to(folder).as_posix()
+        prefix = "" if inside == "." else inside + "/"
         folders[:] = [name for name in folders if name not in SKIPPED]
         for name in names + [name for name in folders if os.path.islink(os.path.join(place, name))]:
             found[prefix + name] = LINK if os.path.islink(os.path.join(place, name)) else "100644"

@@ -37,17 +37,23 @@ class Context:
         """All files of the folder, from the folder; sorted."""
         return [name[len(self.prefix) :] for name in self.checkout.under(self.prefix[:-1])]
 
+    @cached_property
+    def sent(self) -> frozenset[str]:
+        """Those of them that .dockerignore leaves in the build."""
+        return frozenset(name for name in self.names if not self.is_ignored(name))
+
     def find(self, taken: Taken) -> Found:
         """What a source of a Dockerfile takes; raises nothing: a source that leads out of the context finds nothing."""
         path, links = self._followed(taken.path)
         pattern = _regex(path, taken.parents) if taken.is_pattern else None
         plain = re.split(r"[*?[\\]", path)[0] if pattern else path
-        names = [name for name in between(self.names, plain) if self._is_taken(name, path, pattern)]
+        names = between(self.names, plain) if path else self.names
+        if path:
+            names = [name for name in names if self._is_taken(name, path, pattern)]
         if taken.left_out:
             names = [name for name in names if not self._is_left_out(name, path, taken.left_out)]
-        files = [name for name in [*links, *names] if not self.is_ignored(name)]
-        kept = set(files)
-        return Found(self._from_root(files), self._from_root(name for name in names if name not in kept))
+        files = [name for name in (links + names if names else []) if name in self.sent]
+        return Found(self._from_root(files), self._from_root(name for name in names if name not in self.sent))
 
     def is_ignored(self, name: str) -> bool:
         """Whether .dockerignore keeps a file, named from the context, out of the build: its last line that matches."""
@@ -58,9 +64,7 @@ class Context:
         return ignored
 
     def _is_taken(self, name: str, path: str, pattern: re.Pattern[str] | None) -> bool:
-        if pattern:
-            return pattern.match(name) is not None
-        return not path or name == path or name.startswith(path + "/")
+        return pattern.match(name) is not None if pattern else name == path or name.startswith(path + "/")
 
     def _is_left_out(self, name: str, path: str, left_out: Iterable[str]) -> bool:
         """`--exclude` starts at the source; at the context's root, too, so that no doubt raises an alarm."""
@@ -75,14 +79,14 @@ class Context:
             parts = path.split("/")
             for length in range(1, len(parts) + 1):
                 here = "/".join(parts[:length])
-                if here not in links and (target := self.checkout.target(self.prefix + here)) is not None:
+                if (target := self.checkout.target(self.prefix + here)) is not None:
                     links.append(here)
                     start = "/" if target.startswith("/") else "/" + posixpath.dirname(here)
                     path = posixpath.normpath(posixpath.join(start, target.lstrip("/"), *parts[length:])).lstrip("/")
                     break
             else:
                 break
-        return path, links
+        return path, list(dict.fromkeys(links))
 
     def _from_root(self, names: Iterable[str]) -> list[str]:
         return [self.prefix + name for name in names]

@@ -2,6 +2,7 @@
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +24,11 @@ _OURS = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?::.*)?")
 _LITERAL = re.compile(r"[^*?+\[\]\\]*")
 # At the root of a repository, and in no image by themselves.
 _PROSE = re.compile(
-    r"\.[^/]+(?:/.*)?|(?:deploy|docs|specs)/.*|[^/]*\.md|(?:LICEN[CS]E|NOTICE|Makefile|CODEOWNERS)[^/]*"
+    r"\.[^/]+(?:/.*)?|(?:deploy|docs|specs)/.*|[^/]*\.md|(?:LICEN[CS]E|NOTICE|Makefile|CODEOWNERS|COPYRIGHT)[^/]*"
+    r"|(?:docker-)?compose[^/]*\.ya?ml"
+)
+_MANIFEST = re.compile(
+    r"package\.json|[^/]*[-.]lock[^/]*|go\.\w+|[^/]*(?:workspace|project|tsconfig|turbo|nx|Cargo)[^/]*"
 )
 
 
@@ -36,11 +41,17 @@ class Ground:
     checkout: Checkout
     folder: str
     contexts: dict[tuple[str, str], Context] = field(default_factory=dict)
+    matched: dict[str, list[str]] = field(default_factory=dict)
     covered: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
 
     def matching(self, pattern: str) -> list[str]:
         """The files that one pattern of a filter matches; its `!` is not looked at."""
         body = pattern.removeprefix("!")
+        if body not in self.matched:
+            self.matched[body] = self._matching(body)
+        return self.matched[body]
+
+    def _matching(self, body: str) -> list[str]:
         near = between(self.checkout.names, (_LITERAL.match(body) or [""])[0])
         return near if body.endswith("/**") and near and _is_plain(body[:-3]) else _matches(body, near)
 
@@ -58,6 +69,11 @@ class Ground:
                     out -= set(names)
             self.covered[service] = frozenset(kept), frozenset(out)
         return self.covered[service]
+
+    @cached_property
+    def owners(self) -> Counter[str]:
+        """How many services cover each file."""
+        return Counter(name for service in self.given.services for name in self.coverage(service)[0])
 
     def context(self, folder: str, ignore_file: str) -> Context:
         """A build context; services share what is known of it."""
@@ -166,6 +182,9 @@ class _Page:
         if modules := [name for name in found.files if files[name] == SUBMODULE]:
             words = f"{taken.by} takes the submodule `{modules[0]}`, and the pipeline's checkout fetches none"
             yield self.of(taken, "submodule", words, "keep its files in this repository, or ADD its address")
+        elif large := [name for name in found.files if self.image.ground.checkout.is_large(name)]:
+            words = f"{taken.by} takes what Git LFS keeps, and the pipeline's checkout has its pointers: {first(large)}"
+            yield self.of(taken, "large-files", words, "keep these files in git itself, or fetch them within the build")
         elif not found.files:
             yield from self.nothing(taken, found.ignored, alone)
         elif not taken.path and self.image.folder == ".":
@@ -199,29 +218,30 @@ class _Page:
             if other != here and (other in checkout.files or other in checkout.folders):
                 inside = other.removeprefix(image.folder + "/")
                 reach = other.startswith(image.folder + "/") or image.folder == "."
-                cure = f"COPY {inside}" if reach else f"a context that holds `{other}`: build: {{context: .}}"
-                return f"paths start at the context `{image.folder}`: {cure}"
+                cure = f": COPY {inside}" if reach else f"; for one that holds `{other}`, build: {{context: .}}"
+                return f"paths start at the context `{image.folder}`{cure}"
         same = [name for name in checkout.under(image.folder) if name.rpartition("/")[2] == path.rpartition("/")[2]]
         return f"there is `{shown(same[0])}`" if same else "git tracks no file or folder of that name"
 
     def missing(self, taken: Taken, files: list[str], left: list[str]) -> Found:
         """Files that the image is made of, and that are neither watched nor checked out."""
         count = f"{len(left)} of {len(files)} files: " if len(files) > 1 else ""
-        words = f"{taken.by} takes what no path of services.{self.image.service} matches: {count}{_first(left)}"
+        it = "them" if len(left) > 1 else "it"
+        words = (
+            f"no path of services.{self.image.service} matches what {taken.by} takes here, and the build lacks {it}: "
+        )
         name = posixpath.normpath(posixpath.join(self.image.folder, taken.path))
-        yield self.of(taken, "uncovered", words, self.cure(_pattern(name, left)))
+        yield self.of(taken, "uncovered", words + count + first(left), self.cure(_pattern(name, left)))
 
     def whole(self, taken: Taken, files: list[str], left: list[str]) -> Found:
         """`COPY . .` of the root means what is needed; what one other service alone has is not asked for."""
         ground, service = self.image.ground, self.image.service
-        others = [ground.coverage(name)[0] for name in ground.given.services if name != service]
-        owned = [name for name in left if sum(name in other for other in others) == 1]
-        rest = sorted(set(left).difference(owned))
-        rest = [name for name in rest if not _PROSE.fullmatch(name) and name != self.image.name]
+        rest = [name for name in left if ground.owners[name] != 1 and not _PROSE.fullmatch(name)]
         if rest:
-            tops = sorted({name.partition("/")[0] + ("/" if "/" in name else "") for name in rest}, key=_as_read)
-            words = f"{taken.by} takes the whole repository, and the build sees {len(files) - len(left)} of"
-            words += f" {len(files)} files: those that paths match, and nothing of {_first(tops, 6)}"
+            tops = Counter(name.partition("/")[0] + ("/" if "/" in name else "") for name in rest)
+            seen = f"{len(files) - len(left)} of {len(files)} files"
+            words = f"{taken.by} takes the whole repository, and the build sees {seen}"
+            words += f": the paths of services.{service} leave out {first(sorted(tops, key=_as_read), 6)}"
             hint = f"what the image needs of these goes into services.{service}.paths; the rest is left out rightly"
             yield self.of(taken, "whole-repository", words, hint, severity="advice")
 
@@ -260,7 +280,8 @@ def shown(name: str) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in name)
 
 
-def _first(names: list[str], count: int = FIRST) -> str:
+def first(names: list[str], count: int = FIRST) -> str:
+    """Some names for a message, and how many more there are."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(f"`{shown(name)}`" for name in names[:count]) + more
 
@@ -273,9 +294,9 @@ def _pattern(name: str, left: list[str]) -> str:
     return next(fits, left[0] if len(left) == 1 else f"{posixpath.commonpath(left)}/**".lstrip("/"))
 
 
-def _as_read(name: str) -> tuple[bool, str]:
-    """Files first: at the root, they are what builds are told by."""
-    return name.endswith("/"), name
+def _as_read(name: str) -> tuple[int, str]:
+    """What builds are told by first, then folders."""
+    return 0 if _MANIFEST.fullmatch(name) else 1 if name.endswith("/") else 2, name
 
 
 def _is_plain(text: str) -> bool:

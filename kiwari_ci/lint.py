@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kiwari_ci import checkout, derive, images, needs, pipeline
-from kiwari_ci.images import Ground, shown
+from kiwari_ci.images import Ground, first, shown
 from kiwari_ci.plan import Plan
 from kiwari_ci.problems import Faults, Problem, in_order
 from kiwari_ci.source import Loc
@@ -107,7 +107,8 @@ def _dockerfile(ground: Ground, service: str) -> Found:
     known = [each for each in ground.checkout.names if _is_dockerfile(each)]
     hint = _nearest(name, known)
     if not hint and known:
-        hint = "there are " + ", ".join(f"`{shown(each)}`" for each in known[:5])
+        near = sorted(known, key=lambda each: service not in each)
+        hint = f"there {'is' if len(known) == 1 else 'are'} {first(near)}"
     hint = hint or "write one: `build: {dockerfile: …}` says where it is"
     yield _missing(ground, loc, name, f"services.{service} is built from `{name}`", hint)
 
@@ -154,8 +155,7 @@ def _strangers(ground: Ground) -> Found:
     built = {derive.dockerfile_of(ground.given, service) for service in ground.given.services}
     names = [name for name in ground.checkout.names if _is_dockerfile(name) and name not in built]
     if names := [name for name in names if not _NO_SERVICE.fullmatch(name)]:
-        first = ", ".join(f"`{shown(name)}`" for name in names[:5]) + (" …" if len(names) > 5 else "")
-        words = f"{first}: no service is built from {'it' if len(names) == 1 else f'these {len(names)}'}"
+        words = f"no service is built from {first(names, 5)}"
         hint = f"a service of its own: `build: {{dockerfile: {shown(names[0])}}}`, or nothing when it is none"
         yield at_key(ground.source, ("services",), "not-in-spec", words, hint, severity="advice")
 
@@ -197,7 +197,7 @@ def _near(name: str, known: list[str]) -> str:
     tail = [each for each in known if small.endswith("/" + each.lower())]
     if found := same or sorted(ends, key=len) or sorted(tail, key=len, reverse=True):
         return found[0]
-    close = difflib.get_close_matches(name, [each for each in known if not _hidden(each)][:MOST], n=1, cutoff=0.75)
+    close = difflib.get_close_matches(name, [each for each in known if not _hidden(each)][:MOST], n=1, cutoff=0.8)
     return close[0] if close else ""
 
 

@@ -30,6 +30,7 @@ NEVER = {
     "plan.workflows": {"none"},
     "plan.stacks": {"none"},
     "plan.hosts": {"none"},
+    "plan.needs": {"none", "one"},
     "plan.served": {"none"},
     "plan.servers": {"none"},  # asked where some have migrations, or where there are some
     "host.stacks": {"none"},
