@@ -69,6 +69,7 @@ def test_init(repository: Path, snapshot: Any, tmp_path: Path, monkeypatch: pyte
     assert (said.code, bool(specs)) in ((0, True), (2, False))
     for path in specs:
         assert kiwari_ci("validate", path, "--format", "text").code == 0
+        assert kiwari_ci("lint", path, "--repo", ".", "--format", "text").code == 0
         assert "nothing was changed" in kiwari_ci("init").out
     snapshot.snapshot_dir = repository.parent
     snapshot.assert_match_dir(nested({"said.txt": said.out + said.err, **specs}), "expected")
@@ -92,6 +93,7 @@ def checkout(repository: Path, folder: Path, name: str) -> Path:
     subprocess.run(["git", "init", "--quiet", "--initial-branch=main"], cwd=folder, check=True)
     remote = ["git", "remote", "add", "origin", f"git@github.com:Example/{name}.git"]
     subprocess.run(remote, cwd=folder, check=True)
+    subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
     return folder
 
 

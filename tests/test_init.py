@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kiwari_ci import pipeline, tree
+from kiwari_ci import adopt, pipeline, tree
 from kiwari_ci.adopt import first_spec, foreign, words
 from kiwari_ci.adopt.draft import plain
 from kiwari_ci.adopt.repository import Repository, join
@@ -259,6 +259,13 @@ def test_it_says_what_it_needs_and_writes_nothing(tmp_path: Path, files: dict[st
     done = kiwari_ci("init", tmp_path, "--repository", "example/shop")
     assert (done.code, done.out) == (2, "") and f"[{said}]" in done.err and "hint: " in done.err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_page_has_every_message_that_stops_it() -> None:
+    code = "".join(module.read_text() for module in Path(adopt.__file__).parent.glob("*.py"))
+    stops = set(re.findall(r"(?:_fault|Problem)\(\s*\"([a-z-]+)\"", code))
+    page = Path(__file__).parents[1] / "docs/init.md"
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", page.read_text(), re.MULTILINE)) == stops and len(stops) > 4
 
 
 def test_it_needs_to_know_the_repository(tmp_path: Path) -> None:

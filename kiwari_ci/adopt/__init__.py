@@ -7,7 +7,7 @@ files → images, stacks, workflows, routes (what others wrote) → deciding: se
 import shlex
 from pathlib import Path
 
-from kiwari_ci import source
+from kiwari_ci import pipeline, source
 from kiwari_ci.problems import Faults, Problem
 from kiwari_ci.texts import Repository as Slug
 
@@ -15,7 +15,7 @@ from . import addition, composing, draft, words
 from .deciding import decided, remains
 from .draft import First, Table
 from .facts import Facts
-from .images import images
+from .images import Images, images
 from .repository import Repository
 from .stacks import stacks
 from .words import Fact
@@ -32,32 +32,39 @@ def first_spec(folder: Path, slug: str | None = None) -> First:
     """Read a repository and write nothing; raises Faults for one that no spec can be made of."""
     repository = Repository(folder)
     identity = _identity(folder, repository, slug)
+    existing = [path for path in repository.matching(r"specs/[^/]+\.ya?ml") if _is_spec(repository.root / path)]
+    if existing and not identity:
+        own = pipeline.decide(repository.root / existing[0]).spec.project.repository
+        identity = _identity(folder, repository, own)
     found, flows = stacks(repository), workflows(repository)
-    built = images(repository, found, flows)
+    built = images(repository, found, flows, has_spec=bool(existing))
     if not built.built:
-        passed = "".join(f"; {path}: {why}" for path, why in built.left[:3])
-        hint = "write a Dockerfile for each thing that runs (docker build . must work), and run init again"
-        raise _fault(
-            "no-dockerfile", f"nothing to go by: no Dockerfile that is built for production{passed}", folder, hint
-        )
+        raise _nothing(folder, built)
     if not identity:
         hint = "kiwari-ci init --repository OWNER/NAME, or: git remote add origin git@github.com:OWNER/NAME.git"
-        raise _fault(
-            "no-repository", "could not tell which repository on GitHub it is: no git remote leads there", folder, hint
-        )
+        said = "could not tell which repository on GitHub it is: no git remote leads there"
+        raise _fault("no-repository", said, folder, hint)
     facts, left = decided(repository, identity, found, flows, built)
     read = {
         "Dockerfiles": len(built.built) + len(built.left),
         "compose files": len(found),
         "workflows": len(flows.files),
     }
-    if existing := [path for path in repository.matching(r"specs/[^/]+\.ya?ml") if _is_spec(repository.root / path)]:
-        return addition.of(existing, facts, list(dict.fromkeys(left)), read)
+    if existing:
+        return addition.of(existing, facts, read)
     if not facts.services:
         raise _fault(
             "no-service", f"no service: {'; '.join(left[:5])}", folder, "give one a port: EXPOSE 8080 in its Dockerfile"
         )
     return _new(facts, list(dict.fromkeys(left + remains(flows, facts))), read)
+
+
+def _nothing(folder: Path, built: Images) -> Faults:
+    passed = "".join(f"; {path}: {why}" for path, why in built.left[:3])
+    hint = "write a Dockerfile for each thing that runs (docker build . must work), and run init again"
+    return _fault(
+        "no-dockerfile", f"nothing to go by: no Dockerfile that is built for production{passed}", folder, hint
+    )
 
 
 def report(first: First, folder: Path) -> str:

@@ -17,7 +17,7 @@ from .draft import First, Table
 from .facts import Composed, Facts
 
 
-def of(existing: list[str], facts: Facts, left: list[str], read: dict[str, int]) -> First:
+def of(existing: list[str], facts: Facts, read: dict[str, int]) -> First:
     """The spec with a service for each Dockerfile that none builds; raises Faults when it is not sound, or not one."""
     root = facts.repository.root
     known = {path: pipeline.decide(root / path).spec for path in existing}
@@ -26,15 +26,15 @@ def of(existing: list[str], facts: Facts, left: list[str], read: dict[str, int])
     path = existing[0]
     raw = (root / path).read_bytes().decode()
     if not facts.services:
-        return First(path, raw, raw, {}, read, troubles=facts.repository.troubles)
+        return First(path, raw, raw, {}, read, seen=facts.aside)
     if len(existing) > 1:
         names = ", ".join(found.image.dockerfile for found in facts.services)
         words = f"no service builds {names}, and there are several specs: {', '.join(existing)}"
         raise Faults([Problem("several-specs", words, path, hint="write its service into the one that it belongs to")])
-    return _added(path, raw, known[path], facts, left, read)
+    return _added(path, raw, known[path], facts, read)
 
 
-def _added(path: str, raw: str, spec: Spec, facts: Facts, left: list[str], read: dict[str, int]) -> First:
+def _added(path: str, raw: str, spec: Spec, facts: Facts, read: dict[str, int]) -> First:
     text = raw.removeprefix("\ufeff").replace("\r\n", "\n")
     made, table = Composed(), Table()
     new = table["services"] = Table()
@@ -54,7 +54,13 @@ def _added(path: str, raw: str, spec: Spec, facts: Facts, left: list[str], read:
 
     settled, dropped = draft.settled(table, path, whole)
     first = First(
-        path, _as_it_was(settled, raw), raw, {}, read, seen=left + dropped, troubles=facts.repository.troubles
+        path,
+        _as_it_was(settled, raw),
+        raw,
+        {},
+        read,
+        seen=facts.aside + composing.seen(facts.services) + dropped,
+        troubles=facts.repository.troubles,
     )
     kept = new if "services" in table else Table()
     facts.services = [found for found in facts.services if found.name in kept]

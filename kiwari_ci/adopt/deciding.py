@@ -31,8 +31,11 @@ def decided(
     by_name, unknown = domains(made.kept, places, leads)
     name, _, _ = composing.names(made.kept, str(slug.value))
     proxies = _proxies(found, leads)
-    facts = Facts(repository, name, slug, branch, made.kept, places, hosts, stacks, by_name, server, proxies, network)
-    left = [*made.left, *(f"{path}: {why}" for path, why in built.left), *others, *unknown]
+    aside = [*made.left, *(f"{path}: {why}" for path, why in built.left)]
+    facts = Facts(
+        repository, name, slug, branch, made.kept, places, hosts, stacks, by_name, server, proxies, network, aside
+    )
+    left = [*aside, *others, *unknown]
     return facts, left + _third_parties(found, facts) + composing.seen(facts.services)
 
 

@@ -28,6 +28,7 @@ class Facts:
     server: Server | None
     proxies: list[Fact]
     network: Fact | None
+    aside: list[str]  # Dockerfiles that no service is made of, and why
 
 
 @dataclass

@@ -60,8 +60,11 @@ class Images:
     left: list[tuple[str, str]]
 
 
-def images(repository: Repository, found: list[Stack], workflows: Workflows) -> Images:
-    """One image for each Dockerfile that something builds, or that stands where it is meant to be built."""
+def images(repository: Repository, found: list[Stack], workflows: Workflows, has_spec: bool = False) -> Images:
+    """One image for each Dockerfile that something builds, or that stands where it is meant to be built.
+
+    Beside a spec, workflows that do not build one say nothing: it may be new.
+    """
     known = {path: True for path in repository.matching(_NAMES) if not _NO_DOCKERFILE.search(path)}
     made: dict[str, Image] = {}
     for file, context, where, name in _built(found, workflows):
@@ -72,7 +75,7 @@ def images(repository: Repository, found: list[Stack], workflows: Workflows) -> 
         if name.value:
             image.names.append(name)
     left = []
-    in_use = {step.dockerfile for step in workflows.builds}
+    in_use = not has_spec and bool(workflows.builds)
     away = {each.dockerfile: each.where for stack in found if stack.kind == words.AWAY for each in stack.containers}
     for file in known:
         why = (

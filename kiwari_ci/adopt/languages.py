@@ -49,23 +49,16 @@ class Language:
 
 
 def home_of(repository: Repository, dockerfile: str, context: str, sources: list[Fact]) -> str:
-    """The folder with the manifest of what an image is made of."""
+    """The folder with the manifest of what an image is made of; without one, the folder that it takes."""
     copied = [str(fact.value).removesuffix("/**") for fact in sources if str(fact.value).endswith("/**")]
     for folder in [context if context != "." else "", parent(dockerfile), *copied]:
         if folder and any(repository.has(join(folder, name)) for name in MANIFESTS):
             return folder
-        inner = (
-            [
-                parent(path)
-                for path in repository.named(*MANIFESTS, under=folder)
-                if path.count("/") == folder.count("/") + 2
-            ]
-            if folder and folder != "."
-            else []
-        )
-        if len(set(inner)) == 1 and folder in copied:
-            return inner[0]
-    return context
+        below = {parent(path) for path in repository.named(*MANIFESTS, under=folder)} if folder in copied else set()
+        if len(below) == 1 and (inner := below.pop()).count("/") == folder.count("/") + 1:
+            return inner
+    own = parent(dockerfile)
+    return own if own in copied else copied[0] if context == "." and len(copied) == 1 else context
 
 
 def language(repository: Repository, home: str) -> Language:

@@ -49,6 +49,7 @@ class Repository:
         self.root = root.resolve()
         self.troubles: list[str] = []
         self._texts: dict[str, str | None] = {}
+        self._matching: dict[str, list[str]] = {}
 
     @cached_property
     def files(self) -> list[str]:
@@ -81,8 +82,10 @@ class Repository:
 
     def matching(self, pattern: str) -> list[str]:
         """The files whose whole path matches a regular expression, sorted."""
-        known = re.compile(pattern)
-        return [path for path in self.files if known.fullmatch(path)]
+        if pattern not in self._matching:
+            known = re.compile(pattern)
+            self._matching[pattern] = [path for path in self.files if known.fullmatch(path)]
+        return self._matching[pattern]
 
     def read(self, path: str) -> str:
         """A file's text with LF at its lines' ends; empty, and a trouble, for what is no text that can be read."""
@@ -98,7 +101,7 @@ class Repository:
     @cached_property
     def top(self) -> Path | None:
         """The root of the checkout that the folder is in, be it the folder itself."""
-        top = (self.root / checkout.root_of(self.root)).resolve()
+        top = checkout.root_of(self.root).resolve()
         return top if (top / ".git").exists() else None
 
     @cached_property
