@@ -195,6 +195,64 @@ def test_what_deploys(tmp_path: Path, on: str, reached: dict[str, Any]) -> None:
     assert {name: place["deploy_on"] for name, place in data["environments"].items()} == reached
 
 
+def test_what_is_by_hand_is_never_two_promotions(tmp_path: Path) -> None:
+    """Staging builds what production promotes, when neither is reached by a push."""
+    files = {
+        f".github/workflows/{name}.yml": "on: workflow_dispatch\n"
+        f"jobs: {{d: {{environment: {name}, steps: [{{run: ssh a}}]}}}}"
+        for name in ("staging", "production")
+    }
+    places = made(tmp_path, {"Dockerfile": DOCKERFILE, **files})["environments"]
+    assert places == {
+        "staging": {"deploy_on": {"push": "main"}},
+        "production": {"deploy_on": {"tag": "v*"}, "promote": "staging"},
+    }
+
+
+def test_domains_lead_to_services(tmp_path: Path) -> None:
+    """A proxy's file leads to a container, or to a port of the machine that a compose file publishes."""
+    services = (
+        "services: {{api: {{build: api, ports: ['127.0.0.1:{0}1:3000']}}, web: {{build: web, ports: ['{0}2:80']}}}}"
+    )
+    files = {
+        "api/Dockerfile": DOCKERFILE, "web/Dockerfile": DOCKERFILE,
+        "compose.prod.yml": services.format("300"), "compose.staging.yml": services.format("400"),
+        "nginx/a.conf": "server { server_name shop.example.org; location /api/ { proxy_pass http://127.0.0.1:3001; }\n"
+        "location / { proxy_pass http://127.0.0.1:3002; } }",
+        "nginx/b.conf": "server {\n server_name t.example.org;\n location / { proxy_pass http://localhost:4002;\n } }",
+        "Caddyfile": "(log) {\n output file /var/log/access.log {\n }\n}\n"
+        "rest.example.org {\n reverse_proxy api:3000\n}\n",
+    }  # fmt: skip
+    places = made(tmp_path, files)["environments"]
+    assert {name: place.get("domains") for name, place in places.items()} == {
+        "staging": {"web": "t.example.org"},
+        "production": {"web": "shop.example.org", "api": "rest.example.org"},
+    }
+
+
+def test_steps_of_a_job_become_one_script(tmp_path: Path) -> None:
+    """Each begins at the root again; what an action installs, a command does."""
+    steps = (
+        "[{uses: pnpm/action-setup@v4}, {run: pnpm install}, {run: 'cd web && pnpm lint'}, "
+        "{run: pnpm test, working-directory: web}]"
+    )
+    workflow = f"on: push\njobs: {{test: {{steps: {steps}}}}}"
+    files = {"web/Dockerfile": DOCKERFILE, ".github/workflows/a.yml": workflow, "web/package.json": "{}"}
+    test = made(tmp_path, files)["services"]["web"]["test"]
+    assert test == {"run": "corepack enable\npnpm install\n(\n  cd web\n  pnpm test\n)\n"}
+
+
+def test_an_image_is_known_by_its_last_word(tmp_path: Path) -> None:
+    """What a secret stands for in a workflow, a compose file has as a name."""
+    step = "{uses: docker/build-push-action@v6, with: {context: api, tags: '${{ secrets.NAME }}/shop_back:latest'}}"
+    files = {
+        "api/Dockerfile": "FROM a\n",
+        ".github/workflows/a.yml": f"on: push\njobs: {{b: {{steps: [{step}]}}}}",
+        "compose.prod.yml": "services: {back: {image: 'example/shop_back:latest', expose: [9123]}}",
+    }
+    assert made(tmp_path, files)["services"]["api"]["port"] == 9123
+
+
 def test_other_peoples_yaml() -> None:
     text = "a: &x {on: yes, b: [1, 010]}\nc: {<<: *x, on: no}\nd: *x\ne: !reset null\na2: 22:22\n"
     read = foreign.read("file.yml", text)

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from . import words
 from .repository import Repository
 
-_CADDY = re.compile(r"(?:^|\n)[ \t]*([^\s{}#(][^{}\n#]*?)[ \t]*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_CADDY = re.compile(r"(?:^|\n)([^\s{}#(][^{}\n#]*?)[ \t]*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _SERVER = re.compile(r"\bserver\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
-_TO = re.compile(r"(?:reverse_proxy|proxy_pass)\s+(?:/?\S*\*?\s+)?(?:https?://)?([A-Za-z][\w.-]*)(?::(\d{2,5}))?")
+_TO = re.compile(
+    r"(?:reverse_proxy|proxy_pass)[ \t]+(?:[/*@]\S*[ \t]+)?(?:https?://)?([A-Za-z0-9][\w.-]*)(?::(\d{2,5}))?"
+)
+_ALL = re.compile(r"location\s+/\s*\{([^{}]*)\}|\n\s*reverse_proxy[ \t]+([A-Za-z0-9*][^\n]*)")
 _OURS = re.compile(r"server_name\s+([^;]*);")
 
 
@@ -45,7 +48,9 @@ def _of(repository: Repository, path: str, blocks: re.Pattern[str]) -> list[Rout
     upstreams = dict(re.findall(r"upstream\s+([\w-]+)\s*\{[^}]{0,500}?server\s+([\w.-]+(?::\d+)?)", text))
     for block in blocks.finditer(text[:200_000]):
         heads = block[1] if blocks is _CADDY else " ".join(_OURS.findall(block[1]))
-        target = _TO.search(block[block.lastindex or 1])
+        body = block[block.lastindex or 1]
+        whole = _ALL.search(body)  # what is not for a path of its own
+        target = (whole and _TO.search(whole[0])) or _TO.search(body)
         name, port = (target[1], target[2]) if target else ("", "")
         if name in upstreams:
             name, _, port = upstreams[name].partition(":")

@@ -22,10 +22,12 @@ TESTS = re.compile(
 
 
 def image_name(reference: str) -> str:
-    """An image without its tag; empty when a part of the name is not known."""
+    """An image without its tag; empty when its last word is not known, UNKNOWN for what is not known before that."""
     name = re.sub(r"(:[^/]*)?(@.*)?$", "", reference.strip().strip("\"'"))
-    known = name and UNKNOWN not in name and "$" not in name and re.fullmatch(r"[\w./:-]+", name)
-    return name.lower() if known else ""
+    before, slash, word = name.rpartition("/")
+    if not re.fullmatch(r"[\w.-]+", word):
+        return ""
+    return (before if re.fullmatch(r"[\w./:-]*", before) else UNKNOWN).lower() + slash + word.lower()
 
 
 def docker_commands(script: str) -> Iterator[list[str]]:

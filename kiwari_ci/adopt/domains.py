@@ -14,6 +14,7 @@ _OTHERS = re.compile(
 )
 
 
+_LOOPBACK = re.compile(r"127\.0\.0\.1|localhost|0\.0\.0\.0")
 _ALIKE = (
     {"api", "backend", "server"},
     {"web", "www", "frontend", "client", "app", "ui"},
@@ -27,32 +28,36 @@ def domains(
     """By environment and service; and those domains that could not be told, with their place."""
     made: dict[tuple[str, str], Fact] = {}
     left: list[str] = []
-    for domain, service, kind, where in _seen(found, places, routes):
+    ranked = [(*_owner(each[0], each[1], found), each) for each in _seen(found, places, routes)]
+    for _, owner, (domain, service, kind, where) in sorted(ranked, key=lambda each: each[0]):
         place = _place(domain, kind, places)
-        owner = service or _owner(domain, found)
         if _OTHERS.search(domain) or any(fact.value == domain for fact in made.values()):
             continue
         if not owner or not place or (place.name, owner) in made:
             left.append(f"the domain {domain} ({where})")
         else:
             made[place.name, owner] = Fact(domain, where, guess=not service)
-    return made, list(dict.fromkeys(left))
+    known = {str(fact.value) for fact in made.values()}
+    return made, [each for each in dict.fromkeys(left) if each.split()[2] not in known]
 
 
 def _seen(found: list[Found], places: list[Place], routes: list[Route]) -> list[tuple[str, str, str, str]]:
     """Domain, service and kind of environment (empty where it does not say), place."""
     seen: list[tuple[str, str, str, str]] = []
-    names = {}
+    names: dict[str, str] = {}
+    published: dict[int, tuple[str, str]] = {}  # on the host: the service, and the kind of environment
     for service in found:
         names[service.name] = service.name
         for stack, container in service.containers:
             names[container.name] = service.name
             if container.container_name:
                 names[str(container.container_name.value)] = service.name
+            published |= {port: (service.name, stack.kind) for port in container.published}
             seen += [(str(fact.value), service.name, stack.kind, fact.where) for fact in container.domains]
-    seen += [
-        (route.domain, names.get(route.container, ""), words.kind_of(route.where), route.where) for route in routes
-    ]
+    for route in routes:
+        local = published.get(route.port) if _LOOPBACK.fullmatch(route.container) else None
+        service_name, kind = local or (names.get(route.container, ""), words.kind_of(route.where))
+        seen.append((route.domain, service_name, kind, route.where))
     for place in places:
         seen += [
             (domain, "", place.kind, fact.where)
@@ -62,7 +67,7 @@ def _seen(found: list[Found], places: list[Place], routes: list[Route]) -> list[
     for service in found:
         for _, container in service.containers:
             seen += _of_env(service, container.env)
-    return sorted(seen, key=lambda each: not each[1])
+    return seen
 
 
 def _of_env(service: Found, env: list[tuple[str, str | None, str]]) -> list[tuple[str, str, str, str]]:
@@ -93,12 +98,16 @@ def _place(domain: str, kind: str, places: list[Place]) -> Place | None:
     )
 
 
-def _owner(domain: str, found: list[Found]) -> str:
-    """The service whose name a domain has; the only one; or, for a bare domain, the one that shows pages."""
-    said = set(words.tokens(domain.partition(".")[0]))
-    named = [service.name for service in found if set(words.tokens(service.name)) & said]
-    if len(named) == 1 or len(found) == 1:
-        return named[0] if named else found[0].name
-    bare = domain.count(".") == 1 or all(each in ("www", "app") or words.kind_of(each) for each in said)
-    pages = [service.name for service in found if service.health and service.health.value == "/"]
-    return pages[0] if bare and len(pages) == 1 else ""
+def _owner(domain: str, service: str, found: list[Found]) -> tuple[int, str]:
+    """How sure it is (0: it is said), and the service: by its name, its kind, as the pages, as the only one."""
+    if service:
+        return 0, service
+    said = set(words.tokens(" ".join(domain.split(".")[:-2])))
+    named = [each.name for each in found if set(words.tokens(each.name)) & said]
+    alike = [each.name for each in found for same in _ALIKE if said & same and set(words.tokens(each.name)) & same]
+    pages = [each.name for each in found if each.health and each.health.value == "/"]
+    bare = all(each in ("www", "app") or words.kind_of(each) for each in said)
+    for rank, chosen in enumerate((named, alike, pages if bare else [], [each.name for each in found]), 1):
+        if len(chosen) == 1:
+            return rank, chosen[0]
+    return 9, ""

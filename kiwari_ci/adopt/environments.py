@@ -89,7 +89,12 @@ def _reachable(found: list[Place], branch: str) -> list[Place]:
     pushed = sorted(
         (place for place in found if place.push), key=lambda place: (place.kind == PRODUCTION, place.push != branch)
     )
-    if not pushed:
+    early = next((place for place in found if place.kind == STAGING), None)
+    if not pushed and early:
+        early.push, early.tag = branch, ""
+        early.notes.append("it is not deployed by a push today; something must build the images that a tag promotes")
+        pushed = [early]
+    elif not pushed:
         first = Place(
             STAGING if all(place.name != STAGING for place in found) else "build",
             STAGING,

@@ -1,6 +1,7 @@
 """One job of a workflow that is there already: what it builds, tests and deploys."""
 
 import re
+import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,10 @@ _UP = re.compile(r"docker[ -]compose\b[^\n]{0,200}\bup\b|docker stack deploy")
 _REMOTE_ACTION = re.compile(r"ssh|scp|rsync", re.IGNORECASE)
 _NOT_A_SERVER = {"github-pages", "pypi", "testpypi", "npm", "docs", "copilot"}
 _SETUPS = {"actions/setup-go": "go", "actions/setup-node": "node", "actions/setup-python": "python"}
+_TOOLS = {  # what an action puts there, and a command that does it, too
+    "pnpm/action-setup": "corepack enable", "astral-sh/setup-uv": "pip install uv",
+    "snok/install-poetry": "pip install poetry", "oven-sh/setup-bun": "npm install --global bun",
+}  # fmt: skip
 _ROLES = {
     "address": re.compile(r"(^|_)(HOST|HOSTNAME|IP|ADDRESS|SERVER)$"),
     "user": re.compile(r"(^|_)(USER|USERNAME|LOGIN)$"),
@@ -178,14 +183,8 @@ class _Job:
         return next((name for line in lines if (name := image_name(line))), "")
 
     def build_command(self, step: Mapping, command: list[str]) -> None:
-        at = next((index for index, part in enumerate(command) if part == "build"), -1)
-        if (
-            command[:1] != ["docker"]
-            or at not in (1, 2)
-            or command[1] in ("compose", "image")
-            and at != 2
-            or "compose" in command[:2]
-        ):
+        at = command.index("build") if "build" in command[:3] else 0
+        if command[:1] != ["docker"] or at not in (1, 2) or command[1] == "compose":
             return
         given = build_options(command[at + 1 :])
         folder = join(self.folder, self.text(step.text("working-directory") or ".")) or "."
@@ -211,13 +210,15 @@ class _Job:
         tested = [index for index, (step, _) in enumerate(runs) if TESTS.search(step.text("run"))]
         if not tested or _OVER_SSH.search("\n".join(step.text("run") for step, _ in runs)):
             return
-        step, folder = runs[tested[0]]
-        before = [each for each, place in runs[: tested[-1] + 1] if place == folder and is_for_tests(each.text("run"))]
-        lines = [line for each in before for line in self.text(each.text("run")).rstrip().split("\n")]
+        needed = [run for run in runs[: tested[-1] + 1] if is_for_tests(run[0].text("run"))]
+        folders = {place for _, place in needed}
+        folder = folders.pop() if len(folders) == 1 else "."
+        lines = [tool for action, tool in _TOOLS.items() if any(action in step.text("uses") for step in self.steps)]
+        for step, place in needed:
+            lines += _as_a_step(self.text(step.text("run")).rstrip(), place if place != folder else "", len(needed))
         needs = [name for name, _ in self.job.table("services").tables()]
-        self.made.tests.append(
-            TestSteps(step.where("run"), self.path, folder, lines, self.setup(), needs, self.trigger.paths)
-        )
+        where = runs[tested[0]][0].where("run")
+        self.made.tests.append(TestSteps(where, self.path, folder, lines, self.setup(), needs, self.trigger.paths))
 
     def setup(self) -> tuple[str, str, str] | None:
         for step in self.steps:
@@ -259,6 +260,15 @@ class _Job:
                 around = [text for text, _ in strings(self.job.get("env"))] if by_hand else []
                 _settings(made.settings, step, "\n".join([*around, *(text for text, _ in strings(step))]))
         made.folders = [Fact(folder.rstrip("/"), self.where) for folder in _FOLDER.findall(self.shell(scripts))]
+
+
+def _as_a_step(script: str, folder: str, count: int) -> list[str]:
+    """A step's lines within one script: what it changes of its folder ends with it."""
+    moved = [f"cd {shlex.quote(folder)}"] if folder else []
+    lines = [*moved, *script.split("\n")]
+    return (
+        ["(", *(f"  {line}" for line in lines), ")"] if moved or (count > 1 and re.search(r"\bcd\s", script)) else lines
+    )
 
 
 def _settings(known: dict[str, tuple[str, str]], step: Mapping, text: str) -> None:

@@ -58,7 +58,8 @@ def home_of(repository: Repository, dockerfile: str, context: str, sources: list
         if len(below) == 1 and (inner := below.pop()).count("/") == folder.count("/") + 1:
             return inner
     own = parent(dockerfile)
-    return own if own in copied else copied[0] if context == "." and len(copied) == 1 else context
+    taken = own != "." and any(within(str(fact.value), own) for fact in sources)
+    return own if taken else copied[0] if context == "." and len(copied) == 1 else context
 
 
 def language(repository: Repository, home: str) -> Language:

@@ -108,11 +108,13 @@ def _found(
         for each in stack.containers
         if each.builds and each.dockerfile == image.dockerfile
     ]
-    names = [Fact(step.image, step.where) for step in steps if step.image]
+    names = [Fact(step.image, step.where) for step in steps if step.image and UNKNOWN not in step.image]
     names += [
         Fact(reference(each.image), each.where) for _, each in built if "/" in each.image and reference(each.image)
     ]
-    known = {str(fact.value).rpartition("/")[2] for fact in names}
+    known = {
+        name.rpartition("/")[2] for name in [*(step.image for step in steps), *(str(fact.value) for fact in names)]
+    }
     pulled = [
         (stack, each) for stack in stacks for each in stack.containers
         if not each.builds and each.image and _base(each.image) in known
@@ -151,7 +153,7 @@ def _name(image: Image, built: list[Container], home: str, names: list[Fact], co
     ending = "" if words.kind_of(ending) else ending
     folders = [home if home != "." else "", image.dockerfile.rpartition("/")[0], str(image.context.value)]
     called = {words.word(words.bare_name(each.name)) for each in built}
-    folder_names = [folder.rpartition("/")[2] for folder in folders]
+    folder_names = [part for folder in folders for part in reversed(folder.split("/"))]
     wanted = [
         *(called if len(called) == 1 else ()),
         ending,

@@ -32,6 +32,7 @@ class Container:
     context: str | None = None
     dockerfile: str = ""
     ports: list[Fact] = field(default_factory=list)  # that it listens on
+    published: list[int] = field(default_factory=list)  # ports of the machine that lead to it
     health: Fact | None = None
     env: list[tuple[str, str | None, str]] = field(default_factory=list)  # key, value (None: not known here), place
     env_files: list[Fact] = field(default_factory=list)
@@ -100,8 +101,8 @@ def _stack(repository: Repository, path: str, document: Mapping) -> Stack:
 
 
 def variables(repository: Repository, folder: str) -> dict[str, str]:
-    """What an example of the env file beside a compose file says."""
-    for name in (".env.example", ".env.sample", ".env.template", "env.example", ".env.dist"):
+    """What an example of the env file beside a compose file says, or the file itself: Compose fills in from it."""
+    for name in (".env.example", ".env.sample", ".env.template", "env.example", ".env.dist", ".env"):
         path = join(folder, name)
         if path and repository.has(path):
             return {key: value for key, value, _ in env_example(repository, path)}
@@ -148,6 +149,7 @@ def _container(made: Container, table: Mapping, known: dict[str, str], external:
     made.beyond += [f"{key} ({_brief(table[key])})" for key in table if key not in _SAID and not key.startswith("x-")]
     published = [as_text(item) for item, _ in table.items_of("ports") if ":" in as_text(item)]
     made.beyond += [f"ports {', '.join(published)}"] if published else []
+    made.published = [int(each[-2]) for port in published if (each := port.split(":"))[-2].isdecimal()]
     return made
 
 

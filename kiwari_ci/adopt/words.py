@@ -34,6 +34,9 @@ _VARIABLE = re.compile(
     r"\$\$|\$\{(?P<name>\w+)(?:(?P<sign>:?[-?+])(?P<word>(?:[^{}]|\{[^{}]*\})*))?\}|\$(?P<bare>[A-Za-z_]\w*)"
 )
 _LANGUAGE_FILES = {
+    "log",
+    "txt",
+    "pid",
     "js",
     "ts",
     "py",
