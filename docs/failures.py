@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from kiwari_ci import said, tree
+from kiwari_ci import disk, said
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "kiwari_ci/templates"
@@ -86,8 +86,10 @@ def rules() -> set[str]:
 
 def command_texts() -> set[str]:
     """What the commands refuse and find, the system's words included."""
-    system = {strerror(number) for number in tree.CURES}
-    rooms = [ast.parse((ROOT / f"kiwari_ci/{name}.py").read_text()) for name in ("cli", "options", "said", "tree")]
+    system = {strerror(number) for number in disk.CURES}
+    rooms = [
+        ast.parse((ROOT / f"kiwari_ci/{name}.py").read_text()) for name in ("cli", "disk", "options", "said", "tree")
+    ]
     code = {text for room in rooms for text in _reported(room)}
     return code | system | set(said.WORDS.values())
 

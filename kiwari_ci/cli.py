@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from kiwari_ci import __version__, pipeline, problems, said, tree
+from kiwari_ci import __version__, disk, pipeline, problems, said, tree
 from kiwari_ci.options import format_option, out_option, spec_argument
 
 DRIFT = FOUND = 1
@@ -29,7 +29,7 @@ def told(command: Callable[..., int]) -> Callable[..., None]:
         except problems.Faults as faults:
             _print_problems(faults.problems, options.get("style"), err=True)
             sys.exit(BAD_SPEC)
-        except tree.Refused as reason:
+        except disk.Refused as reason:
             click.echo(f"{reason.title}\n{reason}", err=True)
             sys.exit(CANNOT_WRITE)
 
@@ -245,6 +245,22 @@ def schema() -> int:
     from kiwari_ci.spec import Spec
 
     click.echo(said.as_json(Spec.model_json_schema()))
+    return 0
+
+
+@commands.command()
+@click.argument("folder", default=".", type=click.Path(path_type=Path))
+@click.option("--repository", metavar="OWNER/NAME", help="The repository on GitHub, where no git remote says it.")
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="Default: text.")
+@told
+def init(folder: Path, repository: str | None, style: str) -> int:
+    """Write a first spec from what the repository in FOLDER holds, or add what is new to the one that is there."""
+    from kiwari_ci import adopt
+
+    first = adopt.first_spec(folder, repository)
+    if first.new or first.services:
+        tree.put(folder.resolve(), first.path, first.text, first.was)
+    click.echo(said.as_json(vars(first)) if style == "json" else adopt.report(first, folder))
     return 0
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kiwari_ci import tree
+from kiwari_ci import disk, tree
 from kiwari_ci.plan import Plan
 from kiwari_ci.render import DRIFT_WORKFLOW, render
 
@@ -31,7 +31,7 @@ def eject(root: Path, spec: Path, plan: Plan, files: tree.Tree) -> Ejected:
     """
     there = tree.on_disk(root, files, plan.project)
     if not there:
-        raise tree.Refused(f"{root}: no generated file of {plan.project} is here, or it is ejected already")
+        raise disk.Refused(f"{root}: no generated file of {plan.project} is here, or it is ejected already")
     plain = render(replace(plan, ejected=True))
     edited = [path for path, file in there.items() if file != files[path] and path != DRIFT_WORKFLOW]
     own = {

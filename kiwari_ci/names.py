@@ -11,7 +11,7 @@ from kiwari_ci.spec import Spec
 from kiwari_ci.validation import at_key, at_value, dotted
 
 _STEP_VARIABLES = {"DIGEST", "SEQUENCE", "COMPOSE"}  # of a deploy step, beside its settings
-_RUNNER_VARIABLE = (  # bash's, or the runner's
+RUNNER_VARIABLE = (  # bash's, or the runner's
     r"PATH|HOME|CI|IFS|(E?U|PP)ID|SECONDS|S?RANDOM|GROUPS|SHELLOPTS|LINENO|DIRSTACK|PIPESTATUS|REPLY|OPT(IND|ARG|ERR)"
     r"|PS[0-4]|PWD|OLDPWD|HOSTNAME|BASH.*|(GITHUB|RUNNER|ACTIONS|LD|DOCKER|COMPOSE)_.*"
 )
@@ -136,7 +136,7 @@ def _reserved(source: Source, given: Spec) -> Found:
 def _taken(given: Spec) -> Iterator[tuple[Loc, str, str]]:
     """Where a name stands, the name, and the pattern of those that are taken."""
     for name, host in given.hosts.items():
-        yield ("hosts", name), derive.variable(name), _RUNNER_VARIABLE
+        yield ("hosts", name), derive.variable(name), RUNNER_VARIABLE
         yield ("hosts", name, "proxy", "network"), host.proxy.network, _NETWORK
     for name in given.databases:
         yield ("databases", name), name, rf"bin|.|{_CONTAINER}"
@@ -151,7 +151,7 @@ def _taken(given: Spec) -> Iterator[tuple[Loc, str, str]]:
         for held in derive.services_of(given, name):
             yield (*here, "containers", held), derive.container_name(given, name, held), _CONTAINER
         for setting in derive.settings_of(given, name).values():
-            yield ("hosts", derive.host_of(given, name)), setting.name, _RUNNER_VARIABLE
+            yield ("hosts", derive.host_of(given, name)), setting.name, RUNNER_VARIABLE
         if place.database:
             at: Loc = (*here, "database")
             yield (*at, "name"), derive.database_name(given, name, place.database), r"postgres|template[01]"
@@ -159,7 +159,7 @@ def _taken(given: Spec) -> Iterator[tuple[Loc, str, str]]:
             yield (
                 (*at, "password"),
                 derive.password_variable(given, name, place.database),
-                rf"POSTGRES_.*|PG.*|{_RUNNER_VARIABLE}",
+                rf"POSTGRES_.*|PG.*|{RUNNER_VARIABLE}",
             )
 
 

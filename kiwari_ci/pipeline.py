@@ -1,7 +1,7 @@
 """The one way down: read → validate → rules → resolve → render."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from kiwari_ci import advice, resolve, rules, source, validation
 from kiwari_ci.plan import Plan
@@ -23,12 +23,17 @@ class Decided:
 
 def decide(path: Path) -> Decided:
     """Read a spec and decide everything; raises Faults."""
-    read = source.read(path)
+    return judge(source.read(path))
+
+
+def judge(read: source.Source) -> Decided:
+    """Decide everything about a spec that was read; raises Faults."""
     given, faults = validation.validate(read)
     faults += rules.of_text(read) + (rules.of_spec(read, given) if given else [])
     if given is None or faults:
         raise Faults(faults)
-    return Decided(read, given, resolve.resolve(given, path.name, read.text), in_order(advice.of_spec(read, given)))
+    name = PurePath(read.path).name
+    return Decided(read, given, resolve.resolve(given, name, read.text), in_order(advice.of_spec(read, given)))
 
 
 def build(path: Path) -> tuple[Plan, Tree]:

@@ -11,7 +11,7 @@ from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Spec
 from kiwari_ci.validation import at_key, at_value, dotted
 
-_SECRET_VALUE = re.compile(
+SECRET_VALUE = re.compile(
     r"gh[pousr]_\w{20,}|github_pat_\w{20,}|-----BEGIN|AKIA[0-9A-Z]{16}|xox[abprs]-\w|sk_live_\w"
     r"|eyJ\w{10,}\.eyJ|://[^/\s:@]*:[^/\s@]+@"
 )
@@ -33,7 +33,7 @@ def of_text(source: Source) -> list[Problem]:
         if "${{" in value:
             message = f"{dotted(loc)}: an expression `${{{{` cannot stand in a spec"
             found.append(at_value(source, loc, "expression", message, "name the secret or the variable instead"))
-        if _SECRET_VALUE.search(value):
+        if SECRET_VALUE.search(value):
             message = f"{dotted(loc)}: this looks like a secret's value"
             found.append(
                 at_value(
@@ -236,5 +236,8 @@ def _swallowed(paths: list[str]) -> list[tuple[int, str]]:
         (index, f"`{exclusion}` excludes all that `{path}` includes: leave out one of the two")
         for index, exclusion in enumerate(paths)
         for path in paths
-        if exclusion.endswith("**") and not path.startswith("!") and path.startswith(exclusion[1:].removesuffix("**"))
+        if exclusion.startswith("!")
+        and exclusion.endswith("**")
+        and not path.startswith("!")
+        and path.startswith(exclusion[1:].removesuffix("**"))
     ]

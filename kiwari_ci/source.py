@@ -87,8 +87,12 @@ class Source:
 
 def read(path: Path) -> Source:
     """Read a spec; raises Faults with all that can be found in one pass."""
-    source = Source(path.as_posix(), _text(path), None, {}, {})
-    return _Reader(source).read()
+    return parse(path.as_posix(), _text(path))
+
+
+def parse(path: str, text: str) -> Source:
+    """Read a spec's text, its lines ending in LF; `path` is what messages call it; raises Faults."""
+    return _Reader(Source(path, text, None, {}, {})).read()
 
 
 def resolved(text: str) -> Any:

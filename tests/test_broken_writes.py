@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from kiwari_ci import tree
-from kiwari_ci.tree import File, Refused, Torn, write
+from kiwari_ci.disk import Refused, Torn
+from kiwari_ci.tree import File, write
 from tests.trees import CI, MARK, NOTES, SCRIPT, TREE, kinds, put, state, true
 
 SMALL = Path(__file__).parent / "cases/ok/minimal/spec.yaml"
@@ -265,7 +266,7 @@ def test_ctrl_c_while_all_is_prepared_changes_nothing(root: Path, monkeypatch: p
 
 @pytest.mark.parametrize("reason", ["the disk", "a file in the way"])
 def test_a_folder_that_was_made_for_nothing_goes(tmp_path: Path, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree, "_stage", lambda *_: stop())
+    monkeypatch.setattr(tree, "stage", lambda *_: stop())
     with pytest.raises(Refused):
         write(tmp_path / "a/b", TREE, "shop")
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """tests/cases: small specs and what comes of them, word for word.
 
 ok/NAME/spec.yaml -> ok/NAME/expected/: its first line says which behaviour, its second which files show it.
+init/NAME/repository/ -> init/NAME/expected/: the spec that init writes there, and what it says.
 err/NAME.yaml -> err/NAME.out: what `validate` prints of a spec with faults; advice/: of one that is sound.
 commands/NAME.sh -> commands/NAME.out: lines of a shell with what they print, beside a small spec.
 lint/: what `lint` prints of a small repository (test_lint.py).
@@ -29,6 +30,7 @@ OK = sorted(CASES.glob("ok/*/spec.yaml"))
 ERR = sorted(CASES.glob("err/*.yaml"))
 COMMANDS = sorted(CASES.glob("commands/*.sh"))
 ADVICE = sorted(CASES.glob("advice/*.yaml"))
+INIT = sorted(CASES.glob("init/*/repository"))
 
 REPORTERS = {"at", "fault", "of", "_refuse", "at_key", "at_value", "place", "Problem"}
 RULE = re.compile(r"[a-z]+(-[a-z]+)+|[a-z]{3,}")
@@ -91,6 +93,20 @@ def tail(text: str, count: int | None) -> str:
     return "".join(text.splitlines(keepends=True)[-count if count else None :])
 
 
+@pytest.mark.parametrize("repository", INIT, ids=lambda repository: repository.parent.name)
+def test_init(repository: Path, snapshot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkout(repository, tmp_path, repository.parent.name))
+    said = kiwari_ci("init")
+    specs = {path.as_posix(): path.read_text() for path in Path().glob("specs/*")}
+    assert (said.code, bool(specs)) in ((0, True), (2, False))
+    for path in specs:
+        assert kiwari_ci("validate", path, "--format", "text").code == 0
+        assert kiwari_ci("lint", path, "--repo", ".", "--format", "text").code == 0
+        assert "nothing was changed" in kiwari_ci("init").out
+    snapshot.snapshot_dir = repository.parent
+    snapshot.assert_match_dir(nested({"said.txt": said.out + said.err, **specs}), "expected")
+
+
 def test_no_expectation_without_a_spec() -> None:
     assert {out.stem for out in CASES.glob("err/*.out")} <= {spec.stem for spec in ERR}
     assert {out.parent.name for out in CASES.glob("ok/*/expected")} == {spec.parent.name for spec in OK}
@@ -110,6 +126,16 @@ def test_every_problem_has_a_cure(spec: Path) -> None:
     except Faults as faults:
         found = faults.problems
     assert found and all(problem.hint for problem in found)
+
+
+def checkout(repository: Path, folder: Path, name: str) -> Path:
+    """A copy of a case's repository as a checkout, with a remote on GitHub."""
+    shutil.copytree(repository, folder, dirs_exist_ok=True)
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main"], cwd=folder, check=True)
+    remote = ["git", "remote", "add", "origin", f"git@github.com:Example/{name}.git"]
+    subprocess.run(remote, cwd=folder, check=True)
+    subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
+    return folder
 
 
 def patterns(spec: Path) -> list[str]:

@@ -21,11 +21,12 @@ FLOORS = [
     {"__main__"},
     {"cli"},
     {"said"},
-    {"doctor", "lint"},
+    {"adopt", "doctor", "lint"},
     {"eject", "images", "meaning", "pipeline"},
     {"context"},
     {"advice", "leftovers", "names", "render", "resolve", "rules", "source", "validation"},
     {"derive", "needs"},
+    {"tree"},
     {
         "checkout",
         "cures",
@@ -39,7 +40,7 @@ FLOORS = [
         "quoting",
         "spec",
         "texts",
-        "tree",
+        "disk",
     },
     {"__init__"},
 ]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.tree import File, Refused, compare, marker, write
+from kiwari_ci.disk import Refused
+from kiwari_ci.tree import File, compare, marker, write
 from tests.trees import CI, MARK, NOTES, SCRIPT, SPEC, TREE, kinds, put, state, true
 
 

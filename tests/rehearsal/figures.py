@@ -45,9 +45,11 @@ def seconds(run: Run, step: str) -> float:
 
 
 def moved(world: World, before: int) -> int:
-    """How many times a layer or a config went to or from the registry since its log was so long."""
+    """How many times a layer went to or from the registry since its log was so long; a config, JSON, is only read."""
     log = (world.server.folder / "registry.log").read_text()[before:]
-    return len([path for _, path in BLOB.findall(log) if "mount=" not in path])
+    blobs = {path.parent.name: path for path in (world.server.folder / "registry").rglob("blobs/sha256/*/*/data")}
+    digests = [path.rpartition(":")[2] for method, path in BLOB.findall(log) if "mount=" not in path]
+    return len([digest for digest in digests if digest not in blobs or blobs[digest].read_bytes()[:1] != b"{"])
 
 
 def measured(world: World) -> Figures:
@@ -98,7 +100,7 @@ def run(quick: bool, say: Callable[[str], None]) -> bool:
         "the slowest takes 3 s at most": ours.worst <= 3,
         "a deploy takes 5 s at most, beyond the boots and the waits for names": ours.deploy - WAITS - 2 * 3 <= 5,
         "a promotion takes 20 s at most": ours.promotion <= 20,
-        "no layer moves": ours.layers == 0,
+        "no layer moves": ours.layers == 0 and (quick or figures["literal"].layers > 0),
     }
     for limit in (limit for limit, held in limits.items() if not held):
         say(f"NOT HELD: {limit}")

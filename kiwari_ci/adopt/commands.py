@@ -1,0 +1,73 @@
+"""The shell in other people's workflows: which images it builds, whether it tests."""
+
+import itertools
+import re
+import shlex
+from collections.abc import Iterator
+
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # stands for what only a run knows
+_INSTALLS = re.compile(
+    r"\b(npm ci|(npm|pnpm|yarn|bun|poetry|composer|bundle|pip\d?|pipx) (install|sync|i)\b|yarn$|uv (sync|pip|venv)"
+    r"|corepack|go mod download|cargo install)",
+    re.MULTILINE,
+)
+# Bounded: a line of somebody else's may be as long as it likes.
+TESTS = re.compile(
+    r"\b(go test|gotestsum|(npm|pnpm|yarn|bun)\b[^\n]{0,200}\btest\b|vitest|jest|pytest|tox\b|manage\.py test"
+    r"|cargo (nextest|test)"
+    r"|(mvn|mvnw)\b[^\n]{0,200}\b(test|verify)\b|gradlew?\b[^\n]{0,200}\b(test|check|build)\b"
+    r"|composer\b[^\n]{0,200}\btest\b|phpunit|pest\b"
+    r"|artisan test|dotnet test|make [\w-]*test|just [\w-]*test|turbo\b[^\n]{0,200}\btest\b|rspec|rails test|mix test)"
+)
+
+
+def image_name(reference: str) -> str:
+    """An image without its tag; empty when its last word is not known, UNKNOWN for what is not known before that."""
+    name = re.sub(r"(:[^/]*)?(@.*)?$", "", reference.strip().strip("\"'"))
+    before, slash, word = name.rpartition("/")
+    if not re.fullmatch(r"[\w.-]+", word):
+        return ""
+    return (before if re.fullmatch(r"[\w./:-]*", before) else UNKNOWN).lower() + slash + word.lower()
+
+
+def docker_commands(script: str) -> Iterator[list[str]]:
+    """The commands of a script that shlex can read, without redirections' meaning: enough to find an option."""
+    for line in re.sub(r"\\\n", " ", script).split("\n"):
+        for part in re.split(r"&&|\|\||;|\|", line):
+            if "docker" in part and len(part) < 5000:
+                try:
+                    yield list(itertools.dropwhile(re.compile(r"\w+=.*|sudo|time").fullmatch, shlex.split(part)))
+                except ValueError:
+                    continue
+
+
+def build_options(given: list[str]) -> dict[str, str]:
+    """What a `docker build` says: context, file, tag, arg."""
+    found = {"context": ".", "file": "", "tag": "", "arg": ""}
+    long = {"-t": "tag", "--tag": "tag", "-f": "file", "--file": "file", "--build-arg": "arg"}
+    rest = iter(given)
+    for part in rest:
+        name, _, value = part.partition("=")
+        if part.startswith("-"):
+            takes = name in long or name in (
+                "--target",
+                "--platform",
+                "--cache-from",
+                "--cache-to",
+                "--label",
+                "--secret",
+                "--output",
+                "-o",
+                "--progress",
+            )
+            value = value or (next(rest, "") if takes else "")
+            if name in long and not found[long[name]]:
+                found[long[name]] = value
+        else:
+            found["context"] = part
+    return found
+
+
+def is_for_tests(script: str) -> bool:
+    """Whether a step before the tests is one that they need: it installs something, or it is the tests."""
+    return TESTS.search(script) is not None or _INSTALLS.search(script) is not None

@@ -1,0 +1,222 @@
+"""All that was found → a first spec in the making, and what a person must decide."""
+
+import re
+
+from kiwari_ci.adopt import entry, words
+from kiwari_ci.adopt.databases import Server
+from kiwari_ci.adopt.draft import Table
+from kiwari_ci.adopt.entry import note_of
+from kiwari_ci.adopt.environments import Place
+from kiwari_ci.adopt.facts import Composed, Facts
+from kiwari_ci.adopt.services import Found
+from kiwari_ci.adopt.words import Fact
+from kiwari_ci.source import Loc
+from kiwari_ci.texts import Container, File, ImageName, Word
+
+_IS_FILE, _IS_IMAGE = words.fits(File), words.fits(ImageName)
+_IS_CONTAINER, _IS_WORD = words.fits(Container), words.fits(Word)
+
+
+def names(found: list[Found], slug: str) -> tuple[str, str, dict[str, str]]:
+    """The project's name, the registry's namespace, and each service's image, as far as image names say them."""
+    known = {each.name: str(each.reference.value) for each in found if each.reference}
+    ours = {name: image.removeprefix("ghcr.io/") for name, image in known.items() if image.startswith("ghcr.io/")}
+    spaces = {image.partition("/")[0] for image in ours.values() if "/" in image}
+    namespace = spaces.pop() if len(spaces) == 1 else slug.partition("/")[0].lower()
+    inner = {name: image.rpartition("/")[2] for name, image in known.items()}
+    inner |= {name: image.removeprefix(f"{namespace}/") for name, image in ours.items()}
+    prefixes = {image.removesuffix(f"-{name}") for name, image in inner.items() if image.endswith(f"-{name}")}
+    usual = re.sub(r"[-_.](mono-?repo|mono)$", "", slug.rpartition("/")[2], flags=re.IGNORECASE)
+    only = next(iter(prefixes)) if len(prefixes) == 1 and len(inner) > 1 else ""
+    name = words.word(only) or words.word(usual) or "project"
+    given = {each: image for each, image in inner.items() if image != f"{name}-{each}" and _IS_IMAGE(image)}
+    return name, namespace, given
+
+
+def composed(facts: Facts) -> Composed:
+    """The whole first spec."""
+    made = Composed()
+    _, namespace, images = names(facts.services, str(facts.slug.value))
+    project = made.table["project"] = Table()
+    project.put("name", facts.name)
+    project.put("repository", facts.slug.value, facts.slug.where)
+    project.put("default_branch", facts.branch.value, facts.branch.where)
+    if facts.branch.guess:
+        made.decide(("project", "default_branch"), "no checkout says which branch is the default one")
+    _registry(made, facts, namespace)
+    _hosts(made, facts)
+    if facts.server:
+        _server(made, facts.server)
+    services = made.table["services"] = Table()
+    for found in facts.services:
+        services[found.name] = entry.service(made, facts, found, images.get(found.name, ""))
+    environments = made.table["environments"] = Table()
+    for place in facts.places:
+        environments[place.name] = _environment(made, facts, place)
+    return made
+
+
+def _registry(made: Composed, facts: Facts, namespace: str) -> None:
+    table = Table()
+    owner = str(facts.slug.value).partition("/")[0].lower()
+    image = next((found.reference for found in facts.services if found.reference), None)
+    if namespace != owner and _IS_IMAGE(namespace):
+        table.put("namespace", namespace, image.where if image else "")
+    elsewhere = next(
+        (
+            each
+            for found in facts.services
+            if (each := found.reference) and re.match(r"(?!ghcr\.io/)[\w-]+\.[\w.-]+/", str(each.value))
+        ),
+        None,
+    )
+    if elsewhere:
+        host = str(elsewhere.value).partition("/")[0]
+        made.decide(
+            ("registry",) if table else ("project",),
+            f"images go to {host} today ({elsewhere.where}); the spec knows ghcr.io",
+        )
+    token = next((machine for machine in facts.machines.values() if "token" in machine.settings), None)
+    if token and token.settings["token"][0] == "secret":
+        table.put("pull_token", {"secret": token.settings["token"][1]}, f"{token.where}; a token with read:packages")
+    if table:
+        made.table["registry"] = table
+
+
+def _hosts(made: Composed, facts: Facts) -> None:
+    hosts = made.table["hosts"] = Table()
+    for machine in facts.machines.values():
+        if machine.name in hosts:
+            continue
+        table = hosts[machine.name] = Table()
+        for role in ("address", "user", "key", "known_hosts"):
+            kind, name = machine.settings.get(role, ("", ""))
+            if name and (role != "key" or kind == "secret"):
+                table.put(role, {kind: name}, machine.where)
+        if machine.directory:
+            table.put("directory", machine.directory.value, machine.directory.where)
+        if facts.network and _IS_WORD(facts.network.value):
+            table.put("proxy", {"network": facts.network.value}, facts.network.where)
+        if not machine.settings.get("address"):
+            upper = machine.name.upper().replace("-", "_")
+            table.above = [
+                f"could not tell which server: GitHub's secrets {upper}_HOST, {upper}_USER and {upper}_SSH_KEY say it"
+            ]
+            made.decide(("hosts", machine.name), "the server: its name here, and the secrets that reach it")
+    others = [fact for fact in facts.proxies if fact.value != "nginx-proxy-manager"]
+    if others:
+        words_ = (
+            f"{others[0].value} stands in front today ({others[0].where}); the spec knows nginx-proxy-manager and none"
+        )
+        made.decide(("hosts", next(iter(hosts))), words_)
+
+
+def _server(made: Composed, server: Server) -> None:
+    table = Table("a server in a stack of its own, beside the one that it is in today: move the data, or take this out")
+    table.put("image", server.image, server.where)
+    if server.network:
+        table.put("network", server.network.value, server.network.where)
+    if server.migrations:
+        folder, image, where = server.migrations
+        if _IS_FILE(folder):
+            table.put(
+                "migrations",
+                {"directory": folder, "image": image},
+                where or "golang-migrate, by the files' names; its version is a guess",
+            )
+    made.table["databases"] = Table()
+    made.table["databases"][server.name] = table  # type: ignore[index]
+    made.decide(
+        ("databases", server.name),
+        f"PostgreSQL of {server.where} gets a stack of its own: move its data, or leave `databases` out",
+    )
+
+
+def _environment(made: Composed, facts: Facts, place: Place) -> Table:
+    here: Loc = ("environments", place.name)
+    table = Table(*place.notes)
+    said = place.where or "could not tell: nothing here deploys"
+    said += ", which does not say when" if place.guess and place.where else ""
+    table.put("deploy_on", {"tag": place.tag} if place.promote else {"push": place.push}, said)
+    if place.promote:
+        table.put("promote", place.promote, "re-tagged, never rebuilt")
+    if place.guess or place.notes:
+        made.decide((*here, "deploy_on"), f"what deploys {place.name}" + "".join(f"; {note}" for note in place.notes))
+    if len({machine.name for machine in facts.machines.values()}) > 1:
+        table.put("host", facts.machines[place.name].name)
+    if stack := facts.stacks.get(place.name):
+        table.put("stack", stack.value, stack.where)
+    if tag := _moving_tag(facts, place):
+        table.put("tag", tag.value, tag.where)
+    shared = _env_file(facts, place)
+    if shared:
+        table.put("env_file", ".env", f"{shared}, for the whole stack")
+    _by_service(facts, place, table)
+    if facts.server:
+        database = facts.server.databases[place.name]
+        given = {"name": database.name, "user": database.user}
+        inner = {key: fact.value for key, fact in given.items() if fact}
+        inner |= {"password": {"env": database.password.value}} if database.password else {}
+        where = database.name or database.user
+        table.put("database", inner, where.where if where else "")
+    return table
+
+
+def _moving_tag(facts: Facts, place: Place) -> Fact | None:
+    """The one tag that an environment's own compose file pulls, when it is a name and no version."""
+    pulled = [
+        Fact(found[1], container.where)
+        for service in facts.services
+        for stack, container in service.containers
+        if stack.kind == place.kind and (found := re.search(r":([A-Za-z][\w-]{0,40})$", container.image))
+    ]
+    same = {str(fact.value) for fact in pulled}
+    others = [other.name for other in facts.places if other is not place]
+    return pulled[0] if len(same) == 1 and same != {place.name} and not same & set(others) else None
+
+
+def _env_file(facts: Facts, place: Place) -> str:
+    """Where a compose file that is this environment's gives all its services one `.env`."""
+    files = [
+        [fact for fact in container.env_files if str(fact.value).rpartition("/")[2] == ".env"]
+        for found in facts.services
+        for stack, container in found.containers
+        if stack.kind == place.kind
+    ]
+    same = {str(fact.value) for each in files for fact in each}
+    return files[0][0].where if files and all(files) and len(same) == 1 and len(files) == len(facts.services) else ""
+
+
+def _by_service(facts: Facts, place: Place, table: Table) -> None:
+    containers, domains = Table(), Table()
+    for found in facts.services:
+        for stack, container in found.containers:
+            name = container.container_name
+            mine = stack.kind == place.kind or (not stack.kind and len(facts.places) == 1)
+            if mine and name and _IS_CONTAINER(name.value):
+                containers.put(found.name, name.value, name.where)
+        if domain := facts.domains.get((place.name, found.name)):
+            domains.put(found.name, domain.value, note_of(domain))
+    for key, part in (("containers", containers), ("domains", domains)):
+        if part:
+            table[key] = part
+    if not domains:
+        table.above.append(f"could not tell the domains; write: domains: {{{facts.services[0].name}: …}}")
+
+
+def lines(facts: Facts) -> dict[str, str]:
+    """Each service in a line: what it is built from, and where it listens."""
+    return {
+        found.name: f"{found.image.dockerfile}, port {found.port.value if found.port else 'not told'}"
+        for found in facts.services
+    }
+
+
+def seen(found: list[Found]) -> list[str]:
+    """What the containers of a service have that the spec cannot say."""
+    lines = []
+    for service in found:
+        lines += [f"{service.name}: {beyond}" for beyond in service.beyond]
+        for _, container in service.containers:
+            lines += [f"{service.name} ({container.where}): {'; '.join(container.beyond)}"] if container.beyond else []
+    return lines

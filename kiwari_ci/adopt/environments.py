@@ -1,0 +1,190 @@
+"""Which environments there are: what deploys today, and how this spec reaches them."""
+
+import re
+from dataclasses import dataclass, field
+
+from kiwari_ci.adopt import words
+from kiwari_ci.adopt.jobs import DeployJob, Workflows
+from kiwari_ci.adopt.stacks import Stack
+from kiwari_ci.adopt.words import PRODUCTION, STAGING, Fact
+from kiwari_ci.names import RUNNER_VARIABLE
+from kiwari_ci.texts import Branch, HostFolder, SecretName, TagPattern, Word
+
+_IS_BRANCH, _IS_TAG = words.fits(Branch), words.fits(TagPattern)
+_IS_WORD, _IS_FOLDER, _IS_SECRET = words.fits(Word), words.fits(HostFolder), words.fits(SecretName)
+_NAMES = {PRODUCTION: PRODUCTION, STAGING: STAGING}
+
+
+@dataclass
+class Place:
+    """An environment."""
+
+    name: str
+    kind: str
+    where: str
+    push: str = ""
+    tag: str = ""
+    promote: str = ""
+    notes: list[str] = field(default_factory=list)  # what differs from today
+    urls: list[Fact] = field(default_factory=list)
+    settings: dict[str, tuple[str, str]] = field(default_factory=dict)
+    folders: list[Fact] = field(default_factory=list)
+    guess: bool = False
+    by_hand: bool = False
+
+
+@dataclass
+class Machine:
+    """A host: its settings by role, and its folder of stacks."""
+
+    name: str
+    settings: dict[str, tuple[str, str]]
+    where: str
+    directory: Fact | None = None
+
+
+def places(flows: Workflows, stacks: list[Stack], branch: str) -> list[Place]:
+    """The environments, those that build first; made up from the compose files where no workflow deploys."""
+    found: dict[str, Place] = {}
+    for job in flows.deploys:
+        kind = words.kind_of(job.name) or words.kind_of(job.words)
+        if kind == words.AWAY and not job.name:
+            continue
+        name = words.word(job.name) or _NAMES.get(kind, PRODUCTION)
+        place = found.setdefault(name, Place(name, kind or PRODUCTION, job.where))
+        _add(place, job, branch)
+    if not found:
+        return _from_stacks(stacks, branch)
+    return _reachable(list(found.values()), branch)
+
+
+def _add(place: Place, job: DeployJob, branch: str) -> None:
+    pushes = [name for name in job.trigger.branches if _IS_BRANCH(name)]
+    wild = [name for name in job.trigger.branches if not _IS_BRANCH(name)]
+    if not place.push and (pushes or wild):
+        place.push = branch if branch in pushes or not pushes else pushes[0]
+        if wild or len(pushes) > 1:
+            place.notes.append(f"{job.where} runs on {', '.join(job.trigger.branches)}: here it is one branch")
+    if not place.tag and job.trigger.tags:
+        place.tag = _pattern(job.trigger.tags[0])
+        if place.tag != job.trigger.tags[0]:
+            place.notes.append(f"{job.where} runs on tags {', '.join(job.trigger.tags)}")
+    place.by_hand |= job.trigger.by_hand
+    place.urls += job.urls
+    place.folders += job.folders
+    for role, setting in job.settings.items():
+        place.settings.setdefault(role, setting)
+
+
+def _pattern(tag: str) -> str:
+    """A tag filter as prefix and star."""
+    prefix = re.match(r"(?:[A-Za-z][A-Za-z_-]*(?:[./][A-Za-z_-]+)*)?", tag)
+    made = f"{prefix[0] if prefix else ''}*"
+    return made if _IS_TAG(made) else "v*"
+
+
+def _reachable(found: list[Place], branch: str) -> list[Place]:
+    """As the spec has it: images are built on one branch, a tag promotes what was built, nothing is by hand only."""
+    pushed = sorted(
+        (place for place in found if place.push), key=lambda place: (place.kind == PRODUCTION, place.push != branch)
+    )
+    early = next((place for place in found if place.kind == STAGING), None)
+    if not pushed and early:
+        early.push, early.tag = branch, ""
+        early.notes.append("it is not deployed by a push today; something must build the images that a tag promotes")
+        pushed = [early]
+    elif not pushed:
+        first = Place(
+            STAGING if all(place.name != STAGING for place in found) else "build",
+            STAGING,
+            found[0].where,
+            branch,
+            guess=True,
+        )
+        first.notes.append(
+            f"images are built by a push and a tag promotes them: today {found[0].name} is reached otherwise"
+        )
+        found, pushed = [first, *found], [first]
+    built = pushed[0]
+    for place in found:
+        if place.push and place.push == built.push:
+            if place.tag:
+                place.notes.append(f"tags ({place.tag}) deploy it, too, today")
+            place.tag = ""
+        elif place is not built:
+            if place.push:
+                place.notes.append(
+                    f"a push to {place.push} deploys it today; images are built on one branch, {built.push}"
+                )
+            elif not place.tag:
+                place.notes.append("it is deployed by hand today; here a tag deploys it")
+            place.push, place.tag, place.promote = "", place.tag or "v*", built.name
+    return sorted(found, key=lambda place: (place is not built, bool(place.promote), place.kind == PRODUCTION))
+
+
+def _from_stacks(stacks: list[Stack], branch: str) -> list[Place]:
+    of_kind = {kind: next((stack.path for stack in stacks if stack.kind == kind), "") for kind in (PRODUCTION, STAGING)}
+    if of_kind[STAGING]:
+        first = Place(STAGING, STAGING, of_kind[STAGING], branch, guess=True)
+        second = Place(
+            PRODUCTION, PRODUCTION, of_kind[PRODUCTION] or of_kind[STAGING], tag="v*", promote=STAGING, guess=True
+        )
+        return [first, second]
+    return [Place(PRODUCTION, PRODUCTION, of_kind[PRODUCTION], branch, guess=True)]
+
+
+def machines(found: list[Place]) -> dict[str, Machine]:
+    """The host of each environment: one for each address that the workflows use, one in all when they name none."""
+    made: dict[str, Machine] = {}
+    known = next((place for place in found if "address" in place.settings), None)
+    for place in found:
+        if not (place.settings.get("address") or not known):
+            place = Place(place.name, place.kind, known.where, settings=known.settings)
+        address = place.settings.get("address", ("", ""))[1]
+        usual = re.sub(r"_?(SSH_)?(HOST|HOSTNAME|IP|ADDRESS|SERVER)$", "", address).lower()
+        name = words.word(usual) or "server"
+        name = (
+            name if _IS_WORD(name) and not re.fullmatch(RUNNER_VARIABLE, name.upper().replace("-", "_")) else "server"
+        )
+        made[place.name] = Machine(name, dict(place.settings), place.where)
+    _apart(made)
+    return made
+
+
+def _apart(made: dict[str, Machine]) -> None:
+    """Hosts by name; two of them share no setting, and none has one name for two things."""
+    first: dict[str, Machine] = {}
+    used: dict[str, str] = {}
+    for environment, machine in made.items():
+        machine = made[environment] = first.setdefault(machine.name, machine)
+        for role, (_, setting) in list(machine.settings.items()):
+            owner = f"{machine.name} {role}"
+            fine = (
+                _IS_SECRET(setting)
+                and not re.fullmatch(RUNNER_VARIABLE, setting)
+                and used.setdefault(setting, owner) == owner
+            )
+            if role != "token" and not fine:
+                del machine.settings[role]
+
+
+def folders(found: list[Place], hosts: dict[str, Machine], known: dict[str, Fact]) -> dict[str, Fact]:
+    """The stack of each environment, and into `hosts` the folder of stacks, when the deploys of a host agree on it."""
+    stacks: dict[str, Fact] = {}
+    parents: dict[str, set[str]] = {}
+    for place in found:
+        same = {fact.value for fact in place.folders}
+        for fact in place.folders[:1] if len(same) == 1 else ():
+            above, _, name = fact.value.rpartition("/")
+            parents.setdefault(hosts[place.name].name, set()).add(above)
+            if _IS_WORD(name):
+                stacks[place.name] = Fact(name, fact.where)
+    for place in found:
+        host = hosts[place.name]
+        above = parents.get(host.name, set())
+        if len(above) == 1 and _IS_FOLDER(only := next(iter(above))):
+            host.directory = Fact(only, place.folders[0].where if place.folders else host.where)
+        if place.name in known:
+            stacks.setdefault(place.name, known[place.name])
+    names = [fact.value for fact in stacks.values()]
+    return {name: fact for name, fact in stacks.items() if names.count(fact.value) == 1}

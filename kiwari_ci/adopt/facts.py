@@ -1,0 +1,42 @@
+"""What was found of a repository, in the words of the spec; and the spec in the making."""
+
+from dataclasses import dataclass, field
+
+from kiwari_ci.adopt.databases import Server
+from kiwari_ci.adopt.draft import Table
+from kiwari_ci.adopt.environments import Machine, Place
+from kiwari_ci.adopt.repository import Repository
+from kiwari_ci.adopt.services import Found
+from kiwari_ci.adopt.words import Fact
+from kiwari_ci.source import Loc
+
+
+@dataclass
+class Facts:
+    """All that was found, in the words of the spec."""
+
+    repository: Repository
+    name: str
+    slug: Fact
+    branch: Fact
+    services: list[Found]
+    places: list[Place]
+    machines: dict[str, Machine]
+    stacks: dict[str, Fact]
+    domains: dict[tuple[str, str], Fact]
+    server: Server | None
+    proxies: list[Fact]
+    network: Fact | None
+    aside: list[str]  # Dockerfiles that no service is made of, and why
+
+
+@dataclass
+class Composed:
+    """The spec in the making; what to decide, each with the place in the spec."""
+
+    table: Table = field(default_factory=Table)
+    decisions: list[tuple[Loc, str]] = field(default_factory=list)
+
+    def decide(self, loc: Loc, text: str) -> None:
+        """A question for a person."""
+        self.decisions.append((loc, text))

@@ -1,0 +1,225 @@
+"""Which services there are: one for each image, and what the repository says about each."""
+
+import re
+from dataclasses import dataclass, field
+
+from kiwari_ci.adopt import words
+from kiwari_ci.adopt.addresses import Route
+from kiwari_ci.adopt.commands import UNKNOWN
+from kiwari_ci.adopt.images import Image
+from kiwari_ci.adopt.jobs import TestSteps, Workflows
+from kiwari_ci.adopt.languages import Language, home_of, language
+from kiwari_ci.adopt.repository import Repository, within
+from kiwari_ci.adopt.stacks import Container, Stack
+from kiwari_ci.adopt.words import Fact
+
+_NOT_A_NAME = {
+    "docker",
+    "build",
+    "deploy",
+    "deployment",
+    "deployments",
+    "container",
+    "containers",
+    "infra",
+    "dockerfiles",
+    "ops",
+    "src",
+}
+_RUNS_ONLY = {"worker", "workers", "cron", "scheduler", "queue", "consumer", "migrate", "migration", "migrations",
+              "migrator", "beat", "bot", "seed", "job", "jobs", "backup", "cli"}  # fmt: skip
+
+
+@dataclass
+class Found:
+    """A service, and all that was found about it."""
+
+    name: str
+    image: Image
+    language: Language
+    containers: list[tuple[Stack, Container]]
+    reference: Fact | None  # the image's whole name, as compose or a workflow has it
+    test: TestSteps | None = None
+    ports: list[Fact] = field(default_factory=list)
+    beyond: list[str] = field(default_factory=list)
+    further: list[Container] = field(default_factory=list)  # of the same image, beside the one that serves
+
+    @property
+    def port(self) -> Fact | None:
+        """Where it listens: the first that says so."""
+        return self.ports[0] if self.ports else None
+
+    @property
+    def health(self) -> Fact | None:
+        """What is asked, by those that ask today, or a guess from the source."""
+        near, away = (
+            [each.health for stack, each in self.containers if (stack.kind == words.AWAY) is far]
+            for far in (False, True)
+        )
+        return next(filter(None, [*near, self.image.health, *away]), None) or self.language.health
+
+
+@dataclass
+class Services:
+    """The services of the spec, and those images that none is made of: their name and why."""
+
+    kept: list[Found]
+    left: list[str]
+
+
+def services(
+    repository: Repository, images: list[Image], stacks: list[Stack], flows: Workflows, routes: list[Route]
+) -> Services:
+    """Put together what compose files, workflows, Dockerfiles and manifests say of each image."""
+    made = Services([], [])
+    taken: set[str] = set()
+    for image in images:
+        found = _found(repository, image, stacks, flows, len(images), taken)
+        taken.add(found.name)
+        upstream = {container.name for _, container in found.containers} | {found.name}
+        routed = [Fact(route.port, route.where) for route in routes if route.container in upstream and route.port]
+        said, away = (
+            [
+                fact
+                for stack, each in found.containers
+                if (stack.kind == words.AWAY) is far
+                for fact in [*each.ports, *_port_of_env(each)]
+            ]
+            for far in (False, True)
+        )
+        found.ports = _in_order(
+            [*said, *routed, *image.ports, *away, *([found.language.port] if found.language.port else [])]
+        )
+        if why := _not_a_server(found):
+            made.left.append(f"{found.name} ({image.dockerfile}): {why}")
+            continue
+        found.test = _test(found, flows, len(images))
+        made.kept.append(found)
+    return made
+
+
+def _found(
+    repository: Repository, image: Image, stacks: list[Stack], flows: Workflows, count: int, taken: set[str]
+) -> Found:
+    steps = [step for step in flows.builds if step.dockerfile == image.dockerfile]
+    built = [
+        (stack, each)
+        for stack in stacks
+        for each in stack.containers
+        if each.builds and each.dockerfile == image.dockerfile
+    ]
+    names = [Fact(step.image, step.where) for step in steps if step.image and UNKNOWN not in step.image]
+    names += [
+        Fact(reference(each.image), each.where) for _, each in built if "/" in each.image and reference(each.image)
+    ]
+    known = {
+        name.rpartition("/")[2] for name in [*(step.image for step in steps), *(str(fact.value) for fact in names)]
+    }
+    pulled = [
+        (stack, each) for stack in stacks for each in stack.containers
+        if not each.builds and each.image and _base(each.image) in known
+    ]  # fmt: skip
+    home = home_of(repository, image.dockerfile, str(image.context.value), image.sources)
+    name = _name(image, [each for stack, each in built if stack.kind != words.AWAY], home, names, count)
+    while name in taken:
+        name = _another(name, image, taken)
+    mine = [pair for pair in [*built, *pulled] if pair[0].kind != words.AWAY] or built
+    found = Found(name, image, language(repository, home), mine, names[0] if names else None)
+    found.beyond = [f"{beyond} ({step.where})" for step in steps for beyond in step.beyond]
+    for stack in stacks:  # several containers of one file run one image: only the first is the service
+        for _, other in [pair for pair in mine if pair[0] is stack][1:]:
+            more = "".join(f"; {each}" for each in other.beyond)
+            found.beyond.append(f"a further container of this image, {other.name} ({other.where}){more}")
+            found.further.append(other)
+            found.containers.remove((stack, other))
+    return found
+
+
+def reference(image: str) -> str:
+    """An image without its tag, in lower case; empty when a part of it is a variable."""
+    name = re.sub(r"(:[^/]*)?(@.*)?$", "", re.sub(r":\$\{?.*$", "", image)).lower()
+    return name if re.fullmatch(r"[a-z0-9][\w./:-]*", name) else ""
+
+
+def _base(image: str) -> str:
+    """The last word of an image's name; what a variable or a placeholder stands for comes before it."""
+    return re.sub(r"(:[^/]*)?(@.*)?$", "", image).rpartition("/")[2].lower()
+
+
+def _name(image: Image, built: list[Container], home: str, names: list[Fact], count: int) -> str:
+    """What compose calls it, the Dockerfile's suffix, its folder, the image: the first that is a name."""
+    file = image.dockerfile.rpartition("/")[2]
+    ending = re.sub(r"(?i)^(dockerfile|containerfile)[._-]?|[._-]?(dockerfile|containerfile)$", "", file)
+    ending = "" if words.kind_of(ending) else ending
+    folders = [home if home != "." else "", image.dockerfile.rpartition("/")[0], str(image.context.value)]
+    called = {words.word(words.bare_name(each.name)) for each in built}
+    folder_names = [part for folder in folders for part in reversed(folder.split("/"))]
+    wanted = [
+        *(called if len(called) == 1 else ()),
+        ending,
+        *(name for name in folder_names if name not in _NOT_A_NAME),
+        *(words.bare_name(each.name) for each in built[:1]),
+        *(str(fact.value).rpartition("/")[2] for fact in names if count > 1),
+        "app",
+    ]
+    return next(filter(None, map(words.word, wanted)))
+
+
+def _another(name: str, image: Image, taken: set[str]) -> str:
+    """A name that is free: with the folder, the Dockerfile's ending, or a number."""
+    folder, _, file = image.dockerfile.rpartition("/")
+    for more in (f"{folder.rpartition('/')[2]}-{name}", f"{name}-{file.partition('.')[2]}", folder, image.dockerfile):
+        if (made := words.word(more)) and made not in taken:
+            return made
+    return f"{name}-{len(taken) + 1}"
+
+
+def _port_of_env(container: Container) -> list[Fact]:
+    return [
+        Fact(int(value), place) for key, value, place in container.env if key == "PORT" and value and value.isdecimal()
+    ]
+
+
+def _in_order(ports: list[Fact]) -> list[Fact]:
+    """Those that say it before those that guess; each port once."""
+    found: dict[int, Fact] = {}
+    for fact in sorted(ports, key=lambda fact: fact.guess):
+        if 0 < fact.value < 65536:
+            found.setdefault(fact.value, fact)
+    return list(found.values())
+
+
+def _not_a_server(found: Found) -> str:
+    """Why an image is no service of this spec: it does not listen, or not to HTTP."""
+    certain = [fact for fact in found.ports if not fact.guess]
+    if not certain and _RUNS_ONLY & set(words.tokens(found.name)):
+        return "by its name it listens on no port, and a service of the spec does"
+    if re.search(r"(^|/)php:[\w.-]*fpm|php-fpm", found.image.base) and {fact.value for fact in certain} <= {9000}:
+        return "php-fpm speaks FastCGI, and a service of the spec answers HTTP"
+    return ""
+
+
+def _test(found: Found, flows: Workflows, count: int) -> TestSteps | None:
+    """The job of a workflow that tests this service: by its folder, its path filter or the words of its commands."""
+    home = found.language.home
+    built = {step.workflow for step in flows.builds if step.dockerfile == found.image.dockerfile}
+
+    def speaks(test: TestSteps) -> int:
+        if any(UNKNOWN in line or "${{" in line for line in test.lines):
+            return 0
+        if test.folder != ".":
+            return 4 if within(test.folder, home) or within(home, test.folder) and home != "." else 0
+        filtered = home != "." and any(within(path.removesuffix("/**"), home) for path in test.paths)
+        named = home != "." and any(re.search(rf"(?<![\w-]){re.escape(home)}(?![\w-])", line) for line in test.lines)
+        return (
+            3
+            if filtered or named
+            else 2
+            if count == 1
+            else 1
+            if test.workflow in built and len(built) == 1 and home == "."
+            else 0
+        )
+
+    best = max(flows.tests, key=speaks, default=None)
+    return best if best and speaks(best) else None

@@ -1,0 +1,218 @@
+"""Compose files: the containers that a repository runs, and what each of them says about itself."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from kiwari_ci.adopt import words
+from kiwari_ci.adopt.foreign import Items, Mapping, Unreadable, as_text, read, strings
+from kiwari_ci.adopt.repository import Repository, join, parent
+from kiwari_ci.adopt.words import Fact
+
+_FILES = r"(?:.*/)?(?:docker-)?compose[\w.-]*\.ya?ml|(?:.*/)?docker-stack[\w.-]*\.ya?ml|(?:.*/)?stack\.ya?ml"
+_SAID = {  # keys of a service that the spec says, or that the generated stack decides itself
+    "image", "build", "container_name", "environment", "env_file", "healthcheck", "restart", "depends_on", "expose",
+    "ports", "labels", "networks", "pull_policy", "hostname", "logging", "init", "extends", "platform", "stdin_open",
+    "tty",
+}  # fmt: skip
+_PROXIES = ("traefik", "caddy", "nginx-proxy-manager", "nginxproxy", "jwilder", "haproxy", "nginx")
+POSTGRES = re.compile(r"(?:docker\.io/)?(?:library/)?postgres(?::|@|$)")
+_LIKE_POSTGRES = re.compile(r"postg|timescale|pgvector|supabase/postgres")
+
+
+@dataclass
+class Container:
+    """One service of one compose file."""
+
+    file: str
+    name: str
+    where: str
+    kind: str  # of environment, by the file's name: empty for a file that is for all
+    image: str = ""
+    context: str | None = None
+    dockerfile: str = ""
+    ports: list[Fact] = field(default_factory=list)  # that it listens on
+    published: list[int] = field(default_factory=list)  # ports of the machine that lead to it
+    health: Fact | None = None
+    env: list[tuple[str, str | None, str]] = field(default_factory=list)  # key, value (None: not known here), place
+    env_files: list[Fact] = field(default_factory=list)
+    container_name: Fact | None = None
+    domains: list[Fact] = field(default_factory=list)
+    networks: list[Fact] = field(default_factory=list)  # those that others made
+    proxy: Fact | None = None  # that its labels speak to
+    beyond: list[str] = field(default_factory=list)  # what the spec cannot say
+
+    @property
+    def builds(self) -> bool:
+        """Whether its image is built here."""
+        return self.context is not None
+
+
+@dataclass
+class Stack:
+    """A compose file."""
+
+    path: str
+    kind: str
+    name: Fact | None
+    containers: list[Container]
+
+
+def proxy_of(image: str) -> str:
+    """Which proxy an image is; empty for none."""
+    base = image.partition("@")[0].rpartition(":")[0] or image
+    return next((name for name in _PROXIES if name in base), "")
+
+
+def is_postgres(image: str) -> bool:
+    """Whether an image is PostgreSQL, or made of it."""
+    return _LIKE_POSTGRES.search(image) is not None
+
+
+def stacks(repository: Repository) -> list[Stack]:
+    """Every compose file that can be read; those for production first, those for development last."""
+    found = []
+    for path in repository.matching(_FILES):
+        try:
+            document = read(path, repository.read(path))
+        except Unreadable as why:
+            repository.troubles.append(f"{why}: not read" if repository.read(path).strip() else f"{path}: empty")
+            continue
+        found.append(_stack(repository, path, document))
+    order = [words.PRODUCTION, words.STAGING, "", words.AWAY]
+    return sorted(found, key=lambda stack: (order.index(stack.kind), stack.path.count("/"), stack.path))
+
+
+def _stack(repository: Repository, path: str, document: Mapping) -> Stack:
+    known = variables(repository, parent(path))
+    name = words.filled(document.text("name"), known)
+    kind = words.kind_of(path)
+    external = {
+        words.filled(table.text("name") or key, known) or key: table.where()
+        for key, table in document.table("networks").tables()
+        if table.get("external")
+    }
+    containers = [
+        _container(Container(path, key, services.where(key), kind), table, known, external)
+        for services in [document.table("services")]
+        for key, table in services.tables()
+    ]
+    return Stack(path, kind, Fact(name, document.where("name")) if name else None, containers)
+
+
+def variables(repository: Repository, folder: str) -> dict[str, str]:
+    """What an example of the env file beside a compose file says, or the file itself: Compose fills in from it."""
+    for name in (".env.example", ".env.sample", ".env.template", "env.example", ".env.dist", ".env"):
+        path = join(folder, name)
+        if path and repository.has(path):
+            return {key: value for key, value, _ in env_example(repository, path)}
+    return {}
+
+
+def env_example(repository: Repository, path: str) -> list[tuple[str, str, str]]:
+    """Key, value and place of each line of an env file."""
+    found = []
+    for place, line in repository.lines(path):
+        if each := re.fullmatch(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*", line):
+            value = each[2]
+            if value[:1] in ("'", '"') and value[:1] in value[1:]:
+                value = value[1 : value.index(value[0], 1)]
+            else:
+                value = re.sub(r"(^|\s)#.*", "", value).strip()
+            found.append((each[1], value, place))
+    return found
+
+
+def _container(made: Container, table: Mapping, known: dict[str, str], external: dict[str, str]) -> Container:
+    made.image = words.filled(table.text("image"), known) or table.text("image")
+    _build(made, table, known)
+    for item, place in [*table.items_of("ports"), *table.items_of("expose")]:
+        if port := _target(item, known):
+            made.ports.append(Fact(port, place))
+    _health(made, table, known)
+    made.env = [(key, _value(value, known), place) for key, value, place in table.pairs("environment") if key]
+    for item, place in table.items_of("env_file"):
+        file = item.text("path") if isinstance(item, Mapping) else as_text(item)
+        if path := join(parent(made.file), file):
+            made.env_files.append(Fact(path, place))
+    if name := words.filled(table.text("container_name"), known):
+        made.container_name = Fact(name, table.where("container_name"))
+    _labels(made, table, known)
+    networks = table.get("networks")
+    for name in networks if isinstance(networks, Mapping | Items) else ():
+        if as_text(name) in external:
+            made.networks.append(Fact(as_text(name), table.where("networks")))
+        elif as_text(name) != "default":
+            made.beyond.append(f"network {as_text(name)}")
+    waits = [f"{name} {each.text('condition')}" for name, each in table.table("depends_on").tables()]
+    made.beyond += [f"depends_on {', '.join(waits)}"] if waits else []
+    made.beyond += [f"{key} ({_brief(table[key])})" for key in table if key not in _SAID and not key.startswith("x-")]
+    published = [as_text(item) for item, _ in table.items_of("ports") if ":" in as_text(item)]
+    made.beyond += [f"ports {', '.join(published)}"] if published else []
+    made.published = [int(each[-2]) for port in published if (each := port.split(":"))[-2].isdecimal()]
+    return made
+
+
+def _build(made: Container, table: Mapping, known: dict[str, str]) -> None:
+    if "build" not in table:
+        return
+    build = table.table("build")
+    context = words.filled(build.text("context") or table.text("build") or ".", known)
+    folder = join(parent(made.file), context) if context and "://" not in context else None
+    if folder is None:
+        made.beyond.append("a build context outside of the repository")
+        return
+    made.context = folder
+    made.dockerfile = join(folder, words.filled(build.text("dockerfile"), known) or "Dockerfile") or ""
+    made.beyond += [f"build {key}" for key in build if key not in ("context", "dockerfile", "cache_from", "tags")]
+
+
+def _value(text: str, known: dict[str, str]) -> str | None:
+    """A value as the file gives it: what only an example of an env file knows is not known."""
+    made = words.filled(text, {})
+    return made if made or not text else None
+
+
+def _target(item: Any, known: dict[str, str]) -> int | None:
+    text = as_text(item.get("target")) if isinstance(item, Mapping) else as_text(item)
+    last = (words.filled(text, known) or "").partition("/")[0].rpartition(":")[2]
+    return int(last) if last.isdecimal() and 0 < int(last[:6]) < 65536 else None
+
+
+def _health(made: Container, table: Mapping, known: dict[str, str]) -> None:
+    check = table.table("healthcheck")
+    text = " ".join(each for each, _ in strings(check.get("test")))
+    port, path = words.probe(words.filled(text, known) or text)
+    if path:
+        made.health = Fact(path, check.where("test"))
+        made.ports[:0] = [Fact(port, check.where("test"))] if port else []
+
+
+def _labels(made: Container, table: Mapping, known: dict[str, str]) -> None:
+    for key, value, place in [
+        *table.pairs("labels"),
+        *table.table("deploy").pairs("labels"),
+        *table.pairs("environment"),
+    ]:
+        text = words.filled(value, known) or ""
+        if name := re.match(r"traefik(?=\.)|caddy", key):
+            made.proxy = made.proxy or Fact(name[0], place)
+        if re.fullmatch(r"traefik\.http\.services\.[^.]+\.loadbalancer\.server\.port|VIRTUAL_PORT", key):
+            made.ports[:0] = [Fact(int(text), place)] if text.isdecimal() else []
+        elif re.fullmatch(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path", key) and not made.health:
+            made.health = Fact(text, place)
+        elif re.fullmatch(r"traefik\.http\.routers\.[^.]+\.rule", key):
+            hosts = " ".join(re.findall(r"Host\(([^)]*)\)", text))
+            made.domains += [Fact(domain, place) for domain in words.domains(hosts)]
+            made.beyond += [] if text else [f"the domain of its rule, {value.partition('Host(')[2].partition(')')[0]}"]
+        elif key in ("caddy", "VIRTUAL_HOST"):
+            made.domains += [Fact(domain, place) for domain in words.domains(text)]
+
+
+def _brief(value: Any) -> str:
+    """A value in a few words; what could be a secret is not among the keys that are told."""
+    texts = [text for text, _ in strings(value)] or [as_text(value)]
+    told = ", ".join(" ".join(text.split()) for text in texts if text)
+    if re.search(r"pass|secret|token|key", told, re.IGNORECASE):
+        return "…"
+    return told if len(told) <= 80 else told[:79] + "…"

@@ -1,0 +1,117 @@
+"""Files in their places, all of them or none; and what the disk refuses, in words."""
+
+import errno
+import fcntl
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+CURES = {
+    errno.ENOSPC: "free some space, and run it again",
+    errno.EDQUOT: "free some space, and run it again",
+    errno.EROFS: "name a folder that can be written: --out",
+    errno.EACCES: "mend its owner or its mode, or name another folder: --out",
+    errno.EPERM: "mend its owner or its attributes (lsattr), or name another folder: --out",
+    errno.ENOTDIR: "name another folder: --out",
+    errno.EEXIST: "name another folder: --out",
+    errno.ENAMETOOLONG: "name another folder: --out",
+}
+
+
+class Refused(Exception):  # noqa: N818 - a sentence for the user, not an error of ours
+    """The output folder cannot be read or written, and why; nothing was changed."""
+
+    title = "nothing was changed:"
+
+
+class Torn(Refused):
+    """A write that the disk refused in its middle, and its undoing, too."""
+
+    title = "some files are new, and others are not:"
+
+
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """Ctrl-C and its like wait for the end of what is only renames."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def swap(staging: Path, changes: list[tuple[Path | None, Path]]) -> None:
+    """Put each staged file in its place, and take away what has none; on a refusal all is as it was."""
+    undo: list[tuple[Path | None, Path]] = []
+    made: list[Path] = []
+    try:
+        for index, (source, target) in enumerate(changes):
+            made += [folder for folder in target.parents if not folder.exists()]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            kept = _kept(target, staging / f"{index}.old") if os.path.lexists(target) else None
+            if source:
+                source.replace(target)
+            else:
+                target.unlink()
+            undo.append((kept, target))
+    except OSError as error:
+        with told(target, Torn):
+            for kept, target in reversed(undo):
+                kept.replace(target) if kept else target.unlink()
+            remove_if_empty(made)
+        raise error
+
+
+def _kept(target: Path, place: Path) -> Path:
+    """The file itself under a second name, where the file system has such names; else a copy."""
+    place.parent.mkdir(exist_ok=True)
+    try:
+        place.hardlink_to(target) if not target.is_symlink() else shutil.copy2(target, place, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(target, place, follow_symlinks=False)
+    return place
+
+
+def remove_if_empty(folders: list[Path]) -> None:
+    """Take away the folders that hold nothing."""
+    for folder in sorted(set(folders), reverse=True):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def stage(place: Path, target: Path, text: str, executable: bool) -> Path:
+    """Write a file beside its place, with the mode of the one that is there."""
+    place.parent.mkdir(exist_ok=True)
+    with place.open("wb") as stream:
+        stream.write(text.encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+    is_there = target.is_file() and not target.is_symlink()
+    known = (target if is_there else place).stat().st_mode & 0o777
+    readers = known & 0o444
+    place.chmod(known | readers >> 2 if executable else known & ~0o111)
+    return place
+
+
+@contextmanager
+def told(root: Path, kind: type[Refused] = Refused) -> Iterator[None]:
+    """What the disk refuses, in words."""
+    try:
+        yield
+    except OSError as error:
+        cure = CURES.get(error.errno or 0, "mend that, and run it again")
+        raise kind(f"{error.filename or root}: {error.strerror or error}: {cure}") from error
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """One writer at a time; the kernel lets go of the lock, whatever happens to us."""
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

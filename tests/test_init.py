@@ -1,0 +1,532 @@
+"""`kiwari-ci init`: what a repository may hold, and what is put into a spec; tests/cases/init has whole ones."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kiwari_ci import adopt, disk, pipeline, tree
+from kiwari_ci.adopt import first_spec, foreign, words
+from kiwari_ci.adopt.draft import plain
+from kiwari_ci.adopt.repository import Repository, join
+from kiwari_ci.problems import Faults
+from kiwari_ci.source import parse
+from tests.command import kiwari_ci
+
+DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"
+SPEC = """\
+# ours
+project: {name: shop, repository: 'example/shop'}   # a comment
+hosts: {vps: {}}
+services:
+
+  web:   # the shop
+    port: 8080
+    build: { context: web }
+    # nothing else
+
+  # admin: later
+
+# where it runs
+environments: {live: {deploy_on: {push: "main"}}}
+"""
+
+
+def repository(folder: Path, files: dict[str, str]) -> Path:
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(text.encode())
+    return folder
+
+
+def made(folder: Path, files: dict[str, str]) -> dict[str, Any]:
+    """What the spec says that init makes of some files."""
+    first = first_spec(repository(folder, files), "example/shop")
+    data: dict[str, Any] = parse(first.path, first.text).data
+    return data
+
+
+def service(folder: Path, files: dict[str, str]) -> dict[str, Any]:
+    """The only service of a repository with one Dockerfile."""
+    services = made(folder, {"Dockerfile": DOCKERFILE, **files})["services"]
+    assert len(services) == 1
+    found: dict[str, Any] = next(iter(services.values()))
+    return found
+
+
+# What is read where.
+
+
+@pytest.mark.parametrize(
+    ("address", "slug"),
+    [
+        ("git@github.com:Example/shop.git", "Example/shop"),
+        ("https://github.com/Example/shop", "Example/shop"),
+        ("https://user:token@github.com/Example/shop.git", "Example/shop"),
+        ("ssh://git@github.com:22/Example/shop.js.git", "Example/shop.js"),
+        ("git@gitlab.com:example/shop.git", None),
+        ("https://github.com.example.com/evil/shop", None),
+    ],
+)
+def test_the_remote_names_the_repository(tmp_path: Path, address: str, slug: str | None) -> None:
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", address], check=True)
+    assert (Repository(tmp_path).slug or (None,))[0] == slug
+
+
+@pytest.mark.parametrize(
+    ("files", "port"),
+    [
+        ({}, 8080),
+        ({"compose.yml": "services: {a: {build: ., ports: ['127.0.0.1:80:9000/tcp']}}"}, 9000),
+        ({"compose.yml": "services: {a: {build: ., ports: [{target: 9001, published: 80}]}}"}, 9001),
+        ({"compose.yml": "services: {a: {build: ., expose: [9002]}}"}, 9002),
+        ({"compose.yml": "services: {a: {build: ., healthcheck: {test: 'wget -q localhost:9003/up'}}}"}, 9003),
+        ({"compose.yml": "services: {a: {build: ., environment: [PORT=9004]}}"}, 9004),
+        ({"compose.yml": "services: {a: {build: ., ports: ['22:22']}}"}, 22),
+        ({"compose.yml": "services: {a: {build: ., ports: ['80:${PORT:-9005}']}}"}, 9005),
+        ({"Dockerfile": "FROM a\nHEALTHCHECK CMD curl http://127.0.0.1:9006/h\n"}, 9006),
+        ({"Dockerfile": 'FROM a\nCMD ["uvicorn", "a:b", "--port", "9007"]\n'}, 9007),
+        ({"Dockerfile": "FROM a\nCMD gunicorn -b 0.0.0.0:9008 a:b\n"}, 9008),
+        ({"Dockerfile": "FROM a\nENV PORT 9009\n"}, 9009),
+        ({"Dockerfile": "FROM a AS b\nEXPOSE 1\nFROM c\nEXPOSE 9010\n"}, 9010),
+        ({"Dockerfile": "FROM nginx:1\n"}, 80),
+        ({"Dockerfile": "FROM a\n", "main.go": 'http.ListenAndServe(":9011", nil)'}, 9011),
+    ],
+)
+def test_port(tmp_path: Path, files: dict[str, str], port: int) -> None:
+    assert service(tmp_path, files)["port"] == port
+
+
+@pytest.mark.parametrize(
+    ("files", "run"),
+    [
+        ({"go.mod": "module a", "a_test.go": ""}, "go test ./..."),
+        ({"go.mod": "module a"}, None),
+        ({"package.json": '{"scripts": {"test": "x"}}', "package-lock.json": "{}"}, "npm ci\nnpm test\n"),
+        ({"package.json": '{"scripts": {"test": "echo \\"Error: no test specified\\""}}'}, None),
+        ({"package.json": '{"scripts": 7}'}, None),
+        ({"package.json": "{"}, None),
+        (
+            {"package.json": '{"scripts": {"test": "x"}, "packageManager": "yarn@4.1.0"}', "yarn.lock": ""},
+            "corepack enable\nyarn install --immutable\nyarn test\n",
+        ),
+        (
+            {"requirements.txt": "pytest\n", "requirements-dev.txt": "", "tests/test_a.py": ""},
+            "pip install -r requirements-dev.txt -r requirements.txt\npytest\n",
+        ),
+        ({"manage.py": "", "requirements.txt": "django", "a/tests/test_a.py": ""}, None),
+        ({"pyproject.toml": "=", "test_a.py": ""}, "pip install .\npip install pytest\npytest\n"),
+        ({"Cargo.toml": "", "src/a.rs": "#[test]"}, "cargo test"),
+        ({"composer.json": '{"scripts": {"test": "x"}}'}, "composer install --no-interaction\ncomposer test\n"),
+        ({"A.csproj": "Microsoft.NET.Test.Sdk"}, "dotnet test"),
+        ({"build.gradle.kts": "jvmToolchain(21)", "gradlew": "", "src/test/java/A.java": ""},
+         'export JAVA_HOME="$JAVA_HOME_21_X64"\n./gradlew test\n'),
+    ],
+)  # fmt: skip
+def test_tests(tmp_path: Path, files: dict[str, str], run: str | None) -> None:
+    if "manage.py" in files:
+        run = "pip install -r requirements.txt\npython manage.py test\n"
+    assert service(tmp_path, files).get("test", {}).get("run") == run
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "written"),
+    [
+        ("LOG_LEVEL", "info", "info"),
+        ("DEBUG", "true", "true"),
+        ("API_KEY", "abc", {"secret": True}),
+        ("NEXT_PUBLIC_SITE_KEY", "abc", "abc"),
+        ("UPSTREAM", "https://user:hunter2@example.org", {"secret": True}),
+        ("TOKENS_PER_MINUTE", "5", "5"),
+        ("DATABASE_URL", "mysql://root:x@db/a", {"secret": True}),
+        ("FROM", "$OTHER", {"secret": True}),
+        ("FALLBACK", "${OTHER:-blue}", "blue"),
+        ("QUOTED", "it's", {"secret": True}),
+        ("CALLBACK", "http://localhost:1234/back", {"secret": True}),
+    ],
+)
+def test_environment_variables(tmp_path: Path, key: str, value: str, written: Any) -> None:
+    compose = json.dumps({"services": {"web": {"build": ".", "environment": {key: value}}}})
+    assert service(tmp_path, {"compose.yml": compose})["env"] == {key: written}
+
+
+def test_a_value_that_is_a_secret_is_never_copied(tmp_path: Path) -> None:
+    compose = (
+        "services: {web: {build: ., command: run --password=hunter2-a, environment: "
+        "{JWT_SECRET: hunter2-b, DSN: 'postgres://u:hunter2-c@elsewhere/d', PLAIN: ghp_hunter2hunter2hunter2d}}}"
+    )
+    first = first_spec(repository(tmp_path, {"Dockerfile": DOCKERFILE, "compose.yml": compose}), "example/shop")
+    assert "hunter2" not in first.text + json.dumps([first.seen, first.decisions, first.troubles])
+
+
+def test_what_is_of_development_serves_nobody(tmp_path: Path) -> None:
+    """A Dockerfile and a value that only a development file has."""
+    files = {
+        "Dockerfile.dev": DOCKERFILE, "web/Dockerfile": DOCKERFILE, "mock/Dockerfile": DOCKERFILE,
+        "compose.dev.yml": "services: {mock: {build: mock}, web: {build: web, environment: {LEVEL: debug}}}",
+        "compose.prod.yml": "services: {web: {build: web, environment: {LEVEL: warn}}}",
+    }  # fmt: skip
+    services = made(tmp_path, files)["services"]
+    assert {name: each["env"]["LEVEL"] for name, each in services.items()} == {"web": "warn"}
+
+
+@pytest.mark.parametrize(
+    ("on", "reached"),
+    [
+        ("push: {branches: [main]}", {"production": {"push": "main"}}),
+        ("push: {branches: [trunk, main]}", {"production": {"push": "main"}}),
+        ("push: {tags: ['v*.*.*']}", {"staging": {"push": "main"}, "production": {"tag": "v*"}}),
+        ("push: {tags: ['api-v[0-9]+']}", {"staging": {"push": "main"}, "production": {"tag": "api-v*"}}),
+        ("workflow_dispatch: {}", {"staging": {"push": "main"}, "production": {"tag": "v*"}}),
+        ("release: {types: [published]}", {"staging": {"push": "main"}, "production": {"tag": "v*"}}),
+        ("pull_request: {}", {"production": {"push": "main"}}),
+    ],
+)
+def test_what_deploys(tmp_path: Path, on: str, reached: dict[str, Any]) -> None:
+    workflow = f"on: {{{on}}}\njobs: {{deploy: {{steps: [{{run: 'ssh host docker compose up -d'}}]}}}}"
+    data = made(tmp_path, {"Dockerfile": DOCKERFILE, ".github/workflows/deploy.yml": workflow})
+    assert {name: place["deploy_on"] for name, place in data["environments"].items()} == reached
+
+
+def test_what_is_by_hand_is_never_two_promotions(tmp_path: Path) -> None:
+    """Staging builds what production promotes, when neither is reached by a push."""
+    files = {
+        f".github/workflows/{name}.yml": "on: workflow_dispatch\n"
+        f"jobs: {{d: {{environment: {name}, steps: [{{run: ssh a}}]}}}}"
+        for name in ("staging", "production")
+    }
+    places = made(tmp_path, {"Dockerfile": DOCKERFILE, **files})["environments"]
+    assert places == {
+        "staging": {"deploy_on": {"push": "main"}},
+        "production": {"deploy_on": {"tag": "v*"}, "promote": "staging"},
+    }
+
+
+def test_domains_lead_to_services(tmp_path: Path) -> None:
+    """A proxy's file leads to a container, or to a port of the machine that a compose file publishes."""
+    services = (
+        "services: {{api: {{build: api, ports: ['127.0.0.1:{0}1:3000']}}, web: {{build: web, ports: ['{0}2:80']}}}}"
+    )
+    files = {
+        "api/Dockerfile": DOCKERFILE, "web/Dockerfile": DOCKERFILE,
+        "compose.prod.yml": services.format("300"), "compose.staging.yml": services.format("400"),
+        "nginx/a.conf": "server { server_name shop.example.org; location /api/ { proxy_pass http://127.0.0.1:3001; }\n"
+        "location / { proxy_pass http://127.0.0.1:3002; } }",
+        "nginx/b.conf": "server {\n server_name t.example.org;\n location / { proxy_pass http://localhost:4002;\n } }",
+        "Caddyfile": "(log) {\n output file /var/log/access.log {\n }\n}\n"
+        "rest.example.org {\n reverse_proxy api:3000\n}\n",
+    }  # fmt: skip
+    places = made(tmp_path, files)["environments"]
+    assert {name: place.get("domains") for name, place in places.items()} == {
+        "staging": {"web": "t.example.org"},
+        "production": {"web": "shop.example.org", "api": "rest.example.org"},
+    }
+
+
+def test_steps_of_a_job_become_one_script(tmp_path: Path) -> None:
+    """Each begins at the root again; what an action installs, a command does."""
+    steps = (
+        "[{uses: pnpm/action-setup@v4}, {run: pnpm install}, {run: 'cd web && pnpm lint'}, "
+        "{run: pnpm test, working-directory: web}]"
+    )
+    workflow = f"on: push\njobs: {{test: {{steps: {steps}}}}}"
+    files = {"web/Dockerfile": DOCKERFILE, ".github/workflows/a.yml": workflow, "web/package.json": "{}"}
+    test = made(tmp_path, files)["services"]["web"]["test"]
+    assert test == {"run": "corepack enable\npnpm install\n(\n  cd web\n  pnpm test\n)\n"}
+
+
+def test_an_image_is_known_by_its_last_word(tmp_path: Path) -> None:
+    """What a secret stands for in a workflow, a compose file has as a name."""
+    step = "{uses: docker/build-push-action@v6, with: {context: api, tags: '${{ secrets.NAME }}/shop_back:latest'}}"
+    files = {
+        "api/Dockerfile": "FROM a\n",
+        ".github/workflows/a.yml": f"on: push\njobs: {{b: {{steps: [{step}]}}}}",
+        "compose.prod.yml": "services: {back: {image: 'example/shop_back:latest', expose: [9123]}}",
+    }
+    assert made(tmp_path, files)["services"]["api"]["port"] == 9123
+
+
+def test_other_peoples_yaml() -> None:
+    text = "a: &x {on: yes, b: [1, 010]}\nc: {<<: *x, on: no}\nd: *x\ne: !reset null\na2: 22:22\n"
+    read = foreign.read("file.yml", text)
+    assert read == {
+        "a": {"on": "yes", "b": [1, 10]}, "c": {"b": [1, 10], "on": "no"}, "d": {"on": "yes", "b": [1, 10]},
+        "e": "null", "a2": "22:22",
+    }  # fmt: skip
+    assert read.where("c") == "file.yml:2" and read.table("c").where("b") == "file.yml:1"
+
+
+@pytest.mark.parametrize("text", ["", "- a", "a: [", "a: *b\n: :", "\t", "{" * 5000, "a: " + "[" * 1000])
+def test_yaml_that_is_none(text: str) -> None:
+    with pytest.raises(foreign.Unreadable):
+        foreign.read("file.yml", text)
+
+
+def test_aliases_do_not_grow(tmp_path: Path) -> None:
+    lines = ["x0: &x0 [a, b]"] + [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]" for n in range(1, 30)]
+    bomb = "\n".join(lines) + "\nservices: {web: {build: ., command: *x29, environment: *x29, volumes: *x29}}\n"
+    assert service(tmp_path, {"compose.yml": bomb})["port"] == 8080
+
+
+def test_paths_stay_inside() -> None:
+    assert [join("a/b", path) for path in ("../c", "../..", "../../..", "/x", "./")] == [
+        "a/c",
+        ".",
+        None,
+        "a/b/x",
+        "a/b",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("curl -f http://localhost:8081/health || exit 1", (8081, "/health")),
+        ("wget -q --spider 127.0.0.1:80", (80, "/")),
+        ("node -e \"require('http').get('http://[::1]:3000/a/b', r => 0)\"", (3000, "/a/b")),
+        ("pg_isready -h localhost", (None, "")),
+        ("curl https://example.com/health", (None, "")),
+    ],
+)
+def test_probe(text: str, found: tuple[int | None, str]) -> None:
+    assert words.probe(text) == found
+
+
+# What is nothing to go by.
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "no-dockerfile"),
+        ({"README.md": "# A book"}, "no-dockerfile"),
+        ({"node_modules/a/Dockerfile": DOCKERFILE, "Dockerfile.dev": DOCKERFILE}, "no-dockerfile"),
+        ({"worker/Dockerfile": "FROM a\n"}, "no-service"),
+        ({"Dockerfile": DOCKERFILE, "specs/shop.yaml": "project: {"}, "yaml-syntax"),
+    ],
+)
+def test_it_says_what_it_needs_and_writes_nothing(tmp_path: Path, files: dict[str, str], said: str) -> None:
+    before = sorted(repository(tmp_path, files).rglob("*"))
+    done = kiwari_ci("init", tmp_path, "--repository", "example/shop")
+    assert (done.code, done.out) == (2, "") and f"[{said}]" in done.err and "hint: " in done.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_page_has_every_message_that_stops_it() -> None:
+    code = "".join(module.read_text() for module in Path(adopt.__file__).parent.glob("*.py"))
+    stops = set(re.findall(r"(?:_fault|Problem)\(\s*\"([a-z-]+)\"", code))
+    page = Path(__file__).parents[1] / "docs/init.md"
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", page.read_text(), re.MULTILINE)) == stops and len(stops) > 4
+
+
+def test_it_needs_to_know_the_repository(tmp_path: Path) -> None:
+    repository(tmp_path, {"Dockerfile": DOCKERFILE})
+    assert "[no-repository]" in kiwari_ci("init", tmp_path).err
+    assert "[no-repository]" in kiwari_ci("init", tmp_path, "--repository", "not one").err
+    assert "[no-folder]" in kiwari_ci("init", tmp_path / "none").err
+
+
+def test_a_part_of_a_checkout_is_refused(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    repository(tmp_path, {"web/Dockerfile": DOCKERFILE})
+    done = kiwari_ci("init", tmp_path / "web", "--repository", "example/shop")
+    assert done.code == 2 and f"hint: kiwari-ci init {tmp_path}" in done.err
+
+
+def test_it_works_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert made(tmp_path, {"Dockerfile": DOCKERFILE})["services"] != {}
+
+
+def test_links_are_not_followed_out(tmp_path: Path) -> None:
+    inside = repository(tmp_path / "in", {"Dockerfile": DOCKERFILE})
+    repository(tmp_path / "out", {"compose.yml": "services: {web: {build: ., ports: ['1:9999']}}"})
+    (inside / "compose.yml").symlink_to("../out/compose.yml")
+    (inside / "away").symlink_to("../out")
+    (inside / "loop").symlink_to(".")
+    first = first_spec(inside, "example/shop")
+    assert "9999" not in first.text and any("compose.yml" in trouble for trouble in first.troubles)
+
+
+def test_it_is_not_written_through_a_link(tmp_path: Path) -> None:
+    inside = repository(tmp_path / "in", {"Dockerfile": DOCKERFILE})
+    (tmp_path / "out").mkdir()
+    (inside / "specs").symlink_to("../out")
+    done = kiwari_ci("init", inside, "--repository", "example/shop")
+    assert done.code == 73 and not list((tmp_path / "out").iterdir())
+
+
+def test_a_file_in_the_way_stays(tmp_path: Path) -> None:
+    repository(tmp_path, {"Dockerfile": DOCKERFILE, "specs/shop.yaml": "openapi: 3.1.0\n"})
+    done = kiwari_ci("init", tmp_path, "--repository", "example/shop")
+    assert done.code == 73 and (tmp_path / "specs/shop.yaml").read_text() == "openapi: 3.1.0\n"
+
+
+def test_what_changed_meanwhile_stays(tmp_path: Path) -> None:
+    repository(tmp_path, {"specs/shop.yaml": "new"})
+    with pytest.raises(disk.Refused):
+        tree.put(tmp_path, "specs/shop.yaml", "mine", "old")
+    assert (tmp_path / "specs/shop.yaml").read_text() == "new" and not (tmp_path / tree.STAGING).exists()
+
+
+# A spec that is there.
+
+
+def test_what_is_new_is_added_and_nothing_else_changes(tmp_path: Path) -> None:
+    files = {"specs/shop.yaml": SPEC, "web/Dockerfile": DOCKERFILE, "api/Dockerfile": "FROM a\nEXPOSE 9000\n"}
+    done = kiwari_ci("init", repository(tmp_path, files), "--repository", "example/shop")
+    after = (tmp_path / "specs/shop.yaml").read_text()
+    head, tail = SPEC.split("    # nothing else\n")
+    added = after.removeprefix(f"{head}    # nothing else\n").removesuffix(tail)
+    assert done.code == 0 and after == f"{head}    # nothing else\n{added}{tail}"
+    assert added.startswith("  # ") and "\n  api:\n" in added and "    port: 9000 # api/Dockerfile:2\n" in added
+    assert set(pipeline.decide(tmp_path / "specs/shop.yaml").spec.services) == {"web", "api"}
+
+
+@pytest.mark.parametrize(
+    ("services", "expected"),
+    [
+        ("services: {web: {port: 8080}}\n", "services: {web: {port: 8080}, api: {"),
+        ("services: {\n  web: {port: 8080}, # one\n}\n", "  web: {port: 8080}, api: {"),
+        ("services:\n    web:\n        port: 8080\n", "        port: 8080\n    # could not tell how to test it"),
+        (
+            "services:\n  web:\n    port: 8080\n    test:\n      run: |\n        # a\n        true\n\n",
+            "        true\n  # could",
+        ),
+        ("services: # all\n  web: {port: 8080} # one", "  web: {port: 8080} # one\n  # could"),
+    ],
+)
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_any_style_of_a_spec_is_kept(tmp_path: Path, services: str, expected: str, ends: str, mark: str) -> None:
+    head = "project: {name: shop, repository: example/shop}\nhosts: {vps: {}}\n"
+    text = head + "environments: {live: {deploy_on: {push: main}, services: [web]}}\n" + services
+    before = mark + text.replace("\n", ends)
+    repository(tmp_path, {"specs/shop.yml": before, "web/Dockerfile": DOCKERFILE, "api/Dockerfile": DOCKERFILE})
+    assert kiwari_ci("init", tmp_path, "--repository", "example/shop").code == 0
+    after = (tmp_path / "specs/shop.yml").read_bytes().decode()
+    assert after.startswith(mark) and expected.replace("\n", ends) in after and "services: [web, api]" in after
+    assert after.count("\n") == after.count(ends)
+    rest = iter(after)
+    assert all(character in rest for character in before), "something that was there is gone"
+    pipeline.decide(tmp_path / "specs/shop.yml")
+
+
+def test_two_specs_and_a_new_service(tmp_path: Path) -> None:
+    other = SPEC.replace("web", "other").replace("shop", "store")
+    files = {"specs/a.yaml": SPEC, "specs/b.yaml": other, "api/Dockerfile": DOCKERFILE, "web/Dockerfile": DOCKERFILE}
+    done = kiwari_ci("init", repository(tmp_path, files), "--repository", "example/shop")
+    assert done.code == 2 and "[several-specs]" in done.err and (tmp_path / "specs/a.yaml").read_text() == SPEC
+
+
+# Whatever it holds.
+
+NASTY = st.one_of(
+    st.text(max_size=30),
+    st.sampled_from([
+        "", " ", "\n", "'", '"', "a: b", "# x", "${{ secrets.X }}", "$(id)", "`id`", "on", "1.10", "!!python/object:a",
+        "\u2028", "\x00", "\x1b[31m", "é", "x" * 300, "api\nservices: {}", "../..", "*", "&a", "{", "]", "-", "|", "%",
+        "postgres:16", "postgres", "ghcr.io/A/B:c", "http://localhost:80/x", "Host(`a.example.org`)", "production",
+    ]),
+)  # fmt: skip
+
+
+def compose(draw: Any) -> str:
+    def nasty() -> str:
+        return str(draw(NASTY))
+
+    table = {
+        nasty() or "web": {
+            "build": draw(st.sampled_from([".", "web", {"context": ".", "dockerfile": "Dockerfile"}, nasty(), 7])),
+            "image": nasty(), "container_name": nasty(), "ports": [nasty(), 80], "expose": [draw(st.integers())],
+            "environment": draw(st.sampled_from([{nasty(): nasty(), "A": nasty()}, [nasty()], nasty(), 3])),
+            "env_file": nasty(), "labels": {"traefik.http.routers.a.rule": nasty(), "caddy": nasty(), nasty(): nasty()},
+            "healthcheck": {"test": nasty()}, "networks": [nasty()], nasty(): nasty(),
+        },
+        "db": {"image": draw(st.sampled_from(["postgres:16", nasty()])), "environment": {"POSTGRES_DB": nasty()}},
+    }  # fmt: skip
+    return json.dumps({"name": nasty(), "services": table, "networks": {nasty(): {"external": True}}})
+
+
+def workflow(draw: Any) -> str:
+    def nasty() -> str:
+        return str(draw(NASTY))
+
+    secret = draw(st.sampled_from(["PATH", "DOCKER_HOST", "A_HOST", "ci_HOST"]))
+    steps = [
+        {"uses": "docker/build-push-action@v6", "with": {"context": nasty(), "file": nasty(), "tags": nasty()}},
+        {"uses": "docker/build-push-action@v6", "with": {"context": ".", "file": "Dockerfile", "tags": nasty()}},
+        {"run": f"docker build -t {nasty()} ."}, {"run": f"pytest {nasty()}", "working-directory": nasty()},
+        {"uses": "a/ssh-action@v1", "with": {"host": nasty(), "script": f"cd /{nasty()}"}},
+        {"run": f"ssh ${{{{ secrets.{secret} }}}} curl {nasty()}"},
+    ]  # fmt: skip
+    on = {"push": {"branches": [nasty()], "tags": [nasty()]}} if draw(st.booleans()) else nasty()
+    job = {
+        "environment": nasty(),
+        "steps": steps,
+        "runs-on": nasty(),
+        "if": nasty(),
+        "strategy": {"matrix": {"a": [nasty()]}},
+    }
+    return json.dumps({"name": nasty(), "on": on, "env": {"X": nasty()}, "jobs": {nasty(): job}})
+
+
+@settings(max_examples=80, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@given(draw=st.data())
+def tried(folder: Path, counts: dict[str, int], draw: st.DataObject) -> None:
+    files = {
+        "Dockerfile": f"FROM {draw.draw(NASTY)}\nCOPY {draw.draw(NASTY)} .\nEXPOSE 8080\n",
+        "web/Dockerfile": DOCKERFILE,
+        "compose.yml": compose(draw.draw),
+        "compose.prod.yml": compose(draw.draw),
+        ".github/workflows/a.yml": workflow(draw.draw),
+        "web/package.json": json.dumps({"scripts": {"test": draw.draw(NASTY)}, "engines": draw.draw(NASTY)}),
+        "web/.env.example": f"A={draw.draw(NASTY)}\n{draw.draw(NASTY)}=1\n",
+        "Caddyfile": f"{draw.draw(NASTY)} {{\n reverse_proxy {draw.draw(NASTY)}\n}}\n",
+    }
+    for path, text in files.items():
+        (folder / path).write_bytes(text.encode(errors="replace"))
+    try:
+        first = first_spec(folder, "example/shop")
+    except Faults as faults:
+        assert all(problem.hint for problem in faults.problems), faults
+        counts["refused"] += 1
+    else:
+        assert set(pipeline.judge(parse(first.path, first.text)).spec.services)
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]", first.text)
+        counts["made"] += 1
+
+
+def test_whatever_a_repository_holds(tmp_path: Path) -> None:
+    """What init makes is sound, or it says in words what it needs."""
+    for folder in ("web", ".github/workflows"):
+        (tmp_path / folder).mkdir(parents=True)
+    counts = {"refused": 0, "made": 0}
+    tried(tmp_path, counts)
+    assert counts["made"] > 60, counts
+
+
+@given(text=st.text())
+@settings(max_examples=100, derandomize=True, deadline=None, database=None)
+def test_a_comment_is_one_line(text: str) -> None:
+    assert plain(text).isprintable() and len(plain(text)) <= 160
+
+
+def test_files_of_every_kind(tmp_path: Path) -> None:
+    """Empty, binary, huge, a folder, a device and a name with an escape: said or passed over, never followed."""
+    files = dict.fromkeys(["compose.yml", "package.json", ".github/workflows/a.yml", "go.mod", "Caddyfile"], "")
+    repository(
+        tmp_path, {"Dockerfile": DOCKERFILE, "requirements.txt": "a\0b", "compose.prod.yml": "a" * 600_000, **files}
+    )
+    (tmp_path / "docker-compose.yml").mkdir()
+    os.mkfifo(tmp_path / "pyproject.toml")
+    (tmp_path / "\x1b[31m.Dockerfile").write_text(DOCKERFILE)
+    first = first_spec(tmp_path, "example/shop")
+    assert "\x1b" not in first.text and any("compose.prod.yml" in trouble for trouble in first.troubles)
