@@ -256,7 +256,7 @@ TRIALS: tuple[Trial, ...] = (
 @contextlib.contextmanager
 def ground() -> Iterator[Ground]:
     """A server with the stand-ins on its engine, and a person with a clone who may log in to it."""
-    with throw_away() as server, Watch(MARK, sample="variable=POS_STG").watching() as watch:
+    with throw_away() as server, Watch(MARK, sample="ON_ERROR_STOP=1").watching() as watch:
         server.docker("network", "rm", "proxy")  # the runbook makes it
         key = server.folder / "keys/person"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
