@@ -90,7 +90,7 @@ def test_a_bad_version_never_stops_the_good_one(
     assert f"{API}-next" not in said(result)
     assert not server.stack_file(API, ".try.yml").exists()
     assert "FAILED. Serving now: sha256:" in result.stdout
-    assert f"To go back: {server.docker_folder}/bin/deploy rollback pos-staging {API}" in result.stdout
+    assert "Serving now: " in result.stdout and "To go back" not in result.stdout  # there is nothing to undo
     assert seen(server, API) == before
     assert not answers.failed(), answers.failed()[:5]
     assert max(answer.waited for answer in answers) < 1
