@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from tests.engine.conftest import succeeds
 from tests.engine.images import REGISTRY, Images
 from tests.engine.proxy import Proxy
 from tests.engine.server import Server, eventually
@@ -161,3 +162,14 @@ def test_the_one_that_serves_is_never_removed_whatever_fails(server: Server, ima
     assert server.serves(API) == "whole"
     assert server.pinned(API) == server.image(API) != pinned
     assert f"{API}-next" not in server.containers()
+
+
+def test_a_compose_that_was_killed_before_it_gave_the_new_container_its_name(server: Server, images: Images) -> None:
+    digest, sequence = images.api("renamed"), server.commit()
+    succeeds(server.deploy(API, digest, sequence))
+    server.docker("rename", API, f"0123456789ab_{API}")
+
+    succeeds(server.deploy(API, digest, sequence))
+
+    assert server.serves(API) == "renamed"
+    assert f"0123456789ab_{API}" not in server.containers()
