@@ -24,7 +24,7 @@ from tests.rehearsal.on_trial import act
 
 README = Path(__file__).parents[2] / "README.md"
 SERVICE, STACK, KEY = "shop-web-live", "shop-live", ".ssh/shop-VPS_SSH_KEY"
-DOCKERFILE = 'FROM scratch\nCOPY app /app\nENV VERSION={version} PORT=8080\nEXPOSE 8080\nENTRYPOINT ["/app"]\n'
+DOCKERFILE = 'FROM scratch\nCOPY web/app /app\nENV VERSION={version} PORT=8080\nEXPOSE 8080\nENTRYPOINT ["/app"]\n'
 GH = """#!/bin/sh
 # A stand-in for gh: it keeps what `gh secret set` and `gh variable set` are given, and lists it.
 mkdir -p ~/github/secret ~/github/variable
