@@ -1,6 +1,7 @@
-"""The demo runs, shows what it says it shows, stops where that is not so, and leaves nothing."""
+"""The demo runs, shows what it says, stops where that is not so, leaves nothing; the first hour is short."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -84,3 +85,14 @@ def test_leaves_nothing_when_it_is_interrupted(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
     assert process.returncode == 130
     assert list((tmp_path / "a place").iterdir()) == []
+
+
+def test_the_first_hour_is_short() -> None:
+    """Twelve steps by hand, numbered in their order, with every step of the longest runbook in them."""
+    page = (DEMO.parent / "first-hour.md").read_text()
+    steps = [int(number) for number in re.findall(r"^(\d+)\. ", page, re.MULTILINE)]
+    assert steps == list(range(1, len(steps) + 1)) and len(steps) <= 12
+    named = [re.findall(r"\d+", words) for words in re.findall(r"Runbook, steps? ([\d a-z]+)\*\*", page)]
+    followed = {number for first, *last in named for number in range(int(first), int((last or [first])[0]) + 1)}
+    runbook = (DEMO.parents[1] / "generated/deploy/RUNBOOK.md").read_text()
+    assert followed == {int(number) for number in re.findall(r"^### (\d+)\.", runbook, re.MULTILINE)}

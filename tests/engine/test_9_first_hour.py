@@ -1,7 +1,8 @@
 """The first hour of somebody else's project: README's smallest spec, an empty server, the runbook, the first green run.
 
 A person follows the generated runbook, with a stand-in for `gh` that keeps what it is given; GitHub is the rehearsal's,
-which has the same from then on, and runs the generated workflow by act. Not followed: DNS and proxy hosts.
+which has the same from then on, and runs the generated workflow by act. DNS and Nginx Proxy Manager, steps 7 and 8,
+have the rehearsal's stand-ins.
 """
 
 import os
@@ -19,6 +20,7 @@ from tests.engine.conftest import missing
 from tests.engine.images import Images
 from tests.engine.server import TOKEN, USER
 from tests.engine.test_8_runbook import Person, empty_server, step
+from tests.rehearsal.front import Front
 from tests.rehearsal.github import GitHub, git
 from tests.rehearsal.on_trial import act
 
@@ -103,9 +105,12 @@ def test_the_first_hour(person: Person) -> None:
     known = f"--known-hosts vps=$HOME/{KEY.replace('SSH_KEY', 'KNOWN_HOSTS')}"
     asked = person.types(f"{sys.executable} -m kiwari_ci doctor --ssh vps=$VPS {known}").stdout
     assert "deploy key VPS_SSH_KEY: restricted to shop-live" in asked
-    assert re.findall(r"^  wrong +(.*?):", asked, re.MULTILINE) == ["proxy"], "all that was not followed"
+    assert re.findall(r"^  wrong +(.*?):", asked, re.MULTILINE) == ["proxy"], "the one that is still to do, step 8"
 
-    shutil.copy(Images(server).context / "app", person.clone / "web")
+    images = Images(server)
+    front = Front(server, images, tree=person.clone)
+    assert person.types(step(8, person.clone)[1]).stdout.startswith("502 "), "nothing serves yet"
+    shutil.copy(images.context / "app", person.clone / "web")
     there, sha = github(person), commit(person, "the service")
     pushed = time.monotonic()
     assert person.types(step(10, person.clone)[0]).returncode == 0
@@ -122,4 +127,6 @@ def test_the_first_hour(person: Person) -> None:
     assert run.wait(100).green, run.tail
     assert server.serves(SERVICE) == "second"
     seconds = (ready - began, green - pushed, time.monotonic() - green)
+    server.run("kill", (server.folder / "front.pid").read_text().strip())
+    front.nginx.wait(10)
     print("seconds: the runbook {:.1f}, push to green {:.1f}, the next one {:.1f}".format(*seconds))
