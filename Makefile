@@ -1,7 +1,7 @@
 # Everything a developer or CI runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help generate test check types lint drift install-test engine-test rehearse bench snapshots docs lock wheel wheelhouse
-.PHONY: release-notes clean
+.PHONY: help demo generate test check types lint drift install-test engine-test rehearse bench snapshots docs lock
+.PHONY: wheel wheelhouse release-notes clean
 
 PYTHON ?= python3
 OUT    ?= generated
@@ -15,6 +15,9 @@ help: ## list the targets
 
 generate: $(VENV)/runtime ## write the pipeline of specs/kiwari.yaml (SPEC=) into generated/ (OUT=)
 	@$(BIN)/python -m kiwari_ci generate $(SPEC) --out $(OUT)
+
+demo: $(VENV)/runtime ## two minutes with every command, in a scratch folder (DEMO_PAUSE=0: no pauses)
+	@PATH=$(abspath $(BIN)):$$PATH docs/demo
 
 test: $(VENV)/dev ## run the tests, without the engine's
 	$(BIN)/pytest -n auto --dist worksteal

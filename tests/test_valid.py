@@ -18,7 +18,8 @@ SCRIPTS = [file for file in FILES if file.read_bytes().startswith(b"#!")]
 OTHER_YAML = [file for file in FILES if file.suffix in (".yml", ".yaml") and file not in WORKFLOWS + STACKS]
 
 OWN_WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))
-OWN_SCRIPTS = [file for file in sorted((ROOT / ".ci").iterdir()) if file.read_bytes().startswith(b"#!")]
+IN_PLACES = [*sorted((ROOT / ".ci").iterdir()), ROOT / "docs/demo"]
+OWN_SCRIPTS = [file for file in IN_PLACES if file.read_bytes().startswith(b"#!")]
 OWN_ACTIONS = [ROOT / "action.yml"]
 OWN_YAML = [*sorted(ROOT.glob("specs/*.yaml")), ROOT / ".pre-commit-hooks.yaml"]
 

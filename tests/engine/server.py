@@ -367,6 +367,6 @@ def certificate(folder: Path) -> None:
     """A throw-away certificate for the registry and for the domains, which the whole machine trusts."""
     words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     words += ["-days", "60", "-subj", "/CN=test"]
-    names = "subjectAltName=DNS:ghcr.io,DNS:*.nasibakarkiwari.com"
+    names = "subjectAltName=DNS:ghcr.io,DNS:*.nasibakarkiwari.com,DNS:*.example.com"
     files = ["-keyout", f"{folder}/tls.key", "-out", f"{folder}/tls.crt"]
     subprocess.run([*words, "-addext", names, *files], check=True, capture_output=True)

@@ -1,5 +1,6 @@
 """The runbook's first steps, typed as they stand: an empty server is ready for its first deploy."""
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ WORKED = re.compile(r"^It worked: `([^`]+)`", re.MULTILINE)
 class Person:
     """Somebody with a clone of the repository, whose own key logs in to the server."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, tree: Path = GENERATED) -> None:
         self.server = server
         self.home = server.folder / "person"
         (self.home / ".ssh").mkdir(parents=True)
@@ -31,9 +32,9 @@ class Person:
         )  # ssh asks passwd for ~
         (self.home / "bin/ssh").chmod(0o755)
         self.clone = self.home / "clone"
-        shutil.copytree(GENERATED, self.clone)
+        shutil.copytree(tree, self.clone)
         for words in (
-            ("init", "-q"),
+            ("init", "-q", "-b", "main"),
             ("add", "."),
             ("-c", "user.name=x", "-c", "user.email=x@example.com", "commit", "-qmx"),
         ):
@@ -46,21 +47,28 @@ class Person:
         return self.server.run("bash", "-c", body, check=False, env=environment)
 
 
-@pytest.fixture(scope="module")
-def person(images: Images) -> Iterator[Person]:
-    """An empty server of its own, and a person whose key it knows; `images` says whether an engine can run."""
-    with throw_away() as server:
+@contextlib.contextmanager
+def empty_server(tree: Path = GENERATED, disk: str = "") -> Iterator[Person]:
+    """A server that has nothing but an engine, and a person whose key it knows, with a clone of that tree."""
+    with throw_away(disk=disk) as server:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", server.folder / "keys/person"], check=True)
         shutil.rmtree(server.docker_folder)
         public = (server.folder / "keys/person.pub").read_text()
         (server.home / ".ssh/authorized_keys").write_text(public)
         server.run("mount", "--bind", str(server.folder / "keys/host.pub"), "/etc/ssh/ssh_host_ed25519_key.pub")
-        yield Person(server)
+        yield Person(server, tree)
 
 
-def step(number: int) -> tuple[str, str]:
-    """The commands of a step, and the one that shows it worked."""
-    text = dict(STEP.findall(generated("deploy/RUNBOOK.md").read_text()))[str(number)]
+@pytest.fixture(scope="module")
+def person(images: Images) -> Iterator[Person]:
+    """An empty server of its own; `images` says whether an engine can run."""
+    with empty_server() as person:
+        yield person
+
+
+def step(number: int, tree: Path = GENERATED) -> tuple[str, str]:
+    """The commands of a step of a tree's runbook, and the one that shows it worked."""
+    text = dict(STEP.findall((tree / "deploy/RUNBOOK.md").read_text()))[str(number)]
     return "".join(BLOCK.findall(text)), WORKED.findall(text)[0]
 
 

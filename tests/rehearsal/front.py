@@ -2,9 +2,10 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 from tests.engine.images import REGISTRY, Images
-from tests.engine.server import Server, eventually, generated
+from tests.engine.server import GENERATED, Server, eventually
 
 HTTP = """
 worker_processes 1;
@@ -39,9 +40,9 @@ ROW = re.compile(
 class Front:
     """A container on the `proxy` network, in whose network namespace nginx runs."""
 
-    def __init__(self, server: Server, images: Images, *flags: str) -> None:
+    def __init__(self, server: Server, images: Images, *flags: str, tree: Path = GENERATED) -> None:
         self.server = server
-        self.hosts = self.rows()
+        self.hosts = self.rows(tree)
         assert self.hosts
         images.push("front", "front", port=9)
         run = ("run", "-d", "--name", "front", "--restart", "always", "--network", "proxy", *flags)
@@ -50,9 +51,9 @@ class Front:
         self.start()
 
     @staticmethod
-    def rows() -> list[dict[str, str]]:
-        """The runbook's table."""
-        return [row.groupdict() for row in ROW.finditer(generated("deploy/RUNBOOK.md").read_text())]
+    def rows(tree: Path = GENERATED) -> list[dict[str, str]]:
+        """The table of a tree's runbook."""
+        return [row.groupdict() for row in ROW.finditer((tree / "deploy/RUNBOOK.md").read_text())]
 
     def start(self) -> None:
         """Starts nginx, and tells the machine where the domains are."""

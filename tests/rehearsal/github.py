@@ -107,9 +107,10 @@ Group = list[Run]  # the one that runs, and the one that waits for it
 class GitHub:
     """The repository, its settings, and its runs."""
 
-    def __init__(self, server: Server, act: str) -> None:
+    def __init__(self, server: Server, act: str, name: str = REPOSITORY) -> None:
         self.server = server
         self.act = act
+        self.name = name
         self.repository = server.folder / "monorepo.git"
         self.runs: list[Run] = []
         self.groups: dict[str, Group] = {}
@@ -214,7 +215,7 @@ class GitHub:
         home.mkdir()
         git("clone", "-q", "--no-checkout", f"file://{self.repository}", str(work))
         git("-C", str(work), "-c", "advice.detachedHead=false", "checkout", "-q", run.sha)
-        git("-C", str(work), "remote", "set-url", "origin", f"https://github.com/{REPOSITORY}")
+        git("-C", str(work), "remote", "set-url", "origin", f"https://github.com/{self.name}")
         (run.folder / "secrets.yml").write_text(json.dumps(self.secrets))
         (run.folder / "vars.yml").write_text(json.dumps(self.variables))
         environment = {
