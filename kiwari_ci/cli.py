@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from kiwari_ci import __version__, disk, pipeline, problems, said, tree
-from kiwari_ci.options import format_option, out_option, spec_argument
+from kiwari_ci.options import Named, format_option, out_option, spec_argument
 
 DRIFT = FOUND = 1
 BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 2, 70, 73, 130
@@ -208,6 +208,7 @@ def doctor(
 @out_option
 @click.option(
     "--against",
+    type=Named(),
     metavar="DIR|REF",
     help="What to compare with: a folder, or a commit as git has it (origin/main). Default: the root of the output.",
 )
@@ -227,7 +228,7 @@ def diff(spec: Path | None, out: Path | None, against: str | None, style: str | 
     spec, root = _spec(spec), _checkout(out)
     plan, tree_ = pipeline.build(spec)
     try:
-        before, is_ref = files.of(against or str(root), root)
+        before, is_ref = files.of(against, root) if against else (files.of_folder(root), False)
     except files.NoSide as reason:
         raise click.BadParameter(str(reason), param_hint="--against") from reason
     stays = files.of_folder(root) if is_ref else before
@@ -249,7 +250,7 @@ def schema() -> int:
 
 
 @commands.command()
-@click.argument("folder", default=".", type=click.Path(path_type=Path))
+@click.argument("folder", default=".", type=Named(path_type=Path))
 @click.option("--repository", metavar="OWNER/NAME", help="The repository on GitHub, where no git remote says it.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="Default: text.")
 @told
@@ -286,7 +287,8 @@ def _spec(given: Path | None) -> Path:
         return given
     found = [str(path) for path in sorted(Path("specs").glob("*.y*ml"))]
     if not found:
-        raise click.UsageError("name the spec: specs/*.yaml has none: go to the folder that holds specs/")
+        cure = "go to the folder that holds specs/, or write a first one: kiwari-ci init"
+        raise click.UsageError(f"name the spec: specs/*.yaml has none: {cure}")
     if len(found) > 1:
         cure = shlex.join(["kiwari-ci", str(click.get_current_context().info_name), found[0]])
         raise click.UsageError(f"name the spec: specs/*.yaml has {', '.join(found)}: {cure}")

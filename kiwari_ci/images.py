@@ -12,7 +12,7 @@ from kiwari_ci.checkout import SUBMODULE, Checkout, between
 from kiwari_ci.context import Context
 from kiwari_ci.dockerfile import Dockerfile, Taken
 from kiwari_ci.dockerfile import read as read_dockerfile
-from kiwari_ci.problems import Problem
+from kiwari_ci.problems import Problem, harmless
 from kiwari_ci.source import Loc, Place, Source
 from kiwari_ci.spec import Spec
 from kiwari_ci.validation import at_key, at_place, dotted
@@ -85,7 +85,7 @@ class Ground:
 
     def path(self, name: str) -> str:
         """A file of the repository as the person would open it, harmless to a terminal."""
-        return shown(posixpath.normpath(posixpath.join(self.folder, name)))
+        return harmless(posixpath.normpath(posixpath.join(self.folder, name)))
 
 
 def of_service(ground: Ground, service: str) -> Found:
@@ -199,12 +199,12 @@ class _Page:
         """Docker lets a pattern match nothing: `yarn.lock*` is how a file is said to be optional."""
         severity = "advice" if taken.is_pattern else "error"
         if ignored and (alone or not taken.is_pattern):
-            words = f"{taken.by} takes `{shown(taken.written)}`, and {self.image.ignore_file} leaves out all of it"
+            words = f"{taken.by} takes `{harmless(taken.written)}`, and {self.image.ignore_file} leaves out all of it"
             hint = f"at the end of {self.image.ignore_file}: !{taken.path}"
             yield self.of(taken, "ignored", words, hint, severity=severity)
         elif not ignored and (alone or not taken.is_pattern) and taken.path:
             context = "the repository" if self.image.folder == "." else f"the context `{self.image.folder}`"
-            words = f"{taken.by} takes `{shown(taken.written)}`, and {context} has no such file"
+            words = f"{taken.by} takes `{harmless(taken.written)}`, and {context} has no such file"
             yield self.of(taken, "no-source", words, self.where(taken.path), severity=severity)
 
     def where(self, path: str) -> str:
@@ -221,7 +221,7 @@ class _Page:
                 cure = f": COPY {inside}" if reach else f"; for one that holds `{other}`, build: {{context: .}}"
                 return f"paths start at the context `{image.folder}`{cure}"
         same = [name for name in checkout.under(image.folder) if name.rpartition("/")[2] == path.rpartition("/")[2]]
-        return f"there is `{shown(same[0])}`" if same else "git tracks no file or folder of that name"
+        return f"there is `{harmless(same[0])}`" if same else "git tracks no file or folder of that name"
 
     def missing(self, taken: Taken, files: list[str], left: list[str]) -> Found:
         """Files that the image is made of, and that are neither watched nor checked out."""
@@ -275,15 +275,10 @@ class _Page:
             yield self.at(exposed[-1].line, "port", words, hint)
 
 
-def shown(name: str) -> str:
-    """A name from the repository as a message may hold it."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in name)
-
-
 def first(names: list[str], count: int = FIRST) -> str:
     """Some names for a message, and how many more there are."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(f"`{shown(name)}`" for name in names[:count]) + more
+    return ", ".join(f"`{harmless(name)}`" for name in names[:count]) + more
 
 
 def _pattern(name: str, left: list[str]) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kiwari_ci import checkout, derive, images, needs, pipeline
-from kiwari_ci.images import Ground, first, shown
+from kiwari_ci.images import Ground, first
 from kiwari_ci.plan import Plan
-from kiwari_ci.problems import Faults, Problem, in_order
+from kiwari_ci.problems import Faults, Problem, harmless, in_order
 from kiwari_ci.source import Loc
 from kiwari_ci.validation import at_key, at_value, dotted
 
@@ -156,7 +156,7 @@ def _strangers(ground: Ground) -> Found:
     names = [name for name in ground.checkout.names if _is_dockerfile(name) and name not in built]
     if names := [name for name in names if not _NO_SERVICE.fullmatch(name)]:
         words = f"no service is built from {first(names, 5)}"
-        hint = f"a service of its own: `build: {{dockerfile: {shown(names[0])}}}`, or nothing when it is none"
+        hint = f"a service of its own: `build: {{dockerfile: {harmless(names[0])}}}`, or nothing when it is none"
         yield at_key(ground.source, ("services",), "not-in-spec", words, hint, severity="advice")
 
 
@@ -179,14 +179,14 @@ def _nearest_pattern(ground: Ground, pattern: str, sign: str) -> str:
         return f"a filter matches files, never a folder: {sign}{base}/**"
     if star and base.endswith("/"):
         folder = _near(base[:-1], sorted(ground.checkout.folders))
-        return f"did you mean `{sign}{shown(folder)}/{star}{tail}`?" if folder else ""
+        return f"did you mean `{sign}{harmless(folder)}/{star}{tail}`?" if folder else ""
     name = _near(base, ground.checkout.names) if not star else ""
-    return f"did you mean `{sign}{shown(name)}`?" if name else ""
+    return f"did you mean `{sign}{harmless(name)}`?" if name else ""
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     found = _near(name, list(known))
-    return f"did you mean `{shown(found)}`?" if found else ""
+    return f"did you mean `{harmless(found)}`?" if found else ""
 
 
 def _near(name: str, known: list[str]) -> str:

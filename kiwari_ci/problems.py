@@ -56,9 +56,9 @@ def as_json(problems: Iterable[Problem]) -> str:
     return json.dumps([asdict(problem) for problem in problems], indent=2, ensure_ascii=False)
 
 
-def harmless(name: str) -> str:
-    """A file's name as a terminal may see it: who made the file chose it."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in name)
+def harmless(text: str) -> str:
+    """A name or text of somebody else's, as a terminal may see it: nothing in it moves the cursor."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _text(problem: Problem) -> str:

@@ -1,6 +1,7 @@
 """What the commands print of what they did and found, as text."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def farewell(out: Path, ejected: Ejected) -> str:
     lines = [f"  {word:9}{path}{edited.get(path, '')}" for word, paths in rows for path in paths]
     steps = [
         "Settings, Branches: no longer require the check `drift`, or every pull request waits for it",
-        *([f"git rm {ejected.spec} # yours: nothing reads it any more"] if ejected.spec else []),
+        *([f"git rm {shlex.quote(ejected.spec)} # yours: nothing reads it any more"] if ejected.spec else []),
         "commit; then, before you push, for the checksums of the compose files have changed:",
         *(f"  {name}=USER@ADDRESS; {command}" for name, command in ejected.hosts.items()),
     ]

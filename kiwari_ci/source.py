@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from .problems import Faults, Problem
+from .problems import Faults, Problem, harmless
 
 Loc = tuple[str | int, ...]
 
@@ -326,7 +326,7 @@ def _is_nothing(event: Any) -> bool:
 
 def _short(text: str) -> str:
     """Text from the file as a message may hold it."""
-    plain = "".join(character if character.isprintable() else "\ufffd" for character in text[:60])
+    plain = harmless(text[:60])
     return f"`{plain}…`" if len(text) > 60 else f"`{plain}`"
 
 

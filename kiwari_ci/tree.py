@@ -135,7 +135,7 @@ def put(root: Path, path: str, text: str, was: str | None) -> None:
         if reason := _blocked(root, path):
             raise Refused(reason)
         if target.is_symlink() or (_read(target) != known if target.is_file() else os.path.lexists(target) or was):
-            raise Refused(f"{path}: there is something else than what was read")
+            raise Refused(f"{path}: there is something else than what was read: move it away, or run it again")
         try:
             staged = stage(root / STAGING / "0", target, text, executable=False)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -264,6 +264,10 @@ def refused(*words: object) -> str:
     return " ".join(answer.err.split())
 
 
+def test_an_output_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    assert "new stack" in said(KIWARI, "--out", tmp_path / "none")
+
+
 def test_a_ref_that_is_not_there(checkout: Path) -> None:
     assert (
         "origin/main is neither a folder nor a commit that this checkout has; fetch it: git fetch origin main"
@@ -271,6 +275,7 @@ def test_a_ref_that_is_not_there(checkout: Path) -> None:
     )
     assert "is neither a folder nor a git ref" in refused("--against", "--output=x")
     assert "is a file: name a folder, or a git ref" in refused("--against", "specs/kiwari.yaml")
+    assert "the name is empty" in refused("--against", "")
     assert "has no folder elsewhere" in refused("--against", "HEAD", "--out", "elsewhere")
 
 

@@ -328,7 +328,7 @@ def test_the_page_has_every_message_that_stops_it() -> None:
 
 def test_it_needs_to_know_the_repository(tmp_path: Path) -> None:
     repository(tmp_path, {"Dockerfile": DOCKERFILE})
-    assert "[no-repository]" in kiwari_ci("init", tmp_path).err
+    assert f"hint: kiwari-ci init {tmp_path} --repository OWNER/NAME" in kiwari_ci("init", tmp_path).err
     assert "[no-repository]" in kiwari_ci("init", tmp_path, "--repository", "not one").err
     assert "[no-folder]" in kiwari_ci("init", tmp_path / "none").err
 
@@ -367,6 +367,14 @@ def test_a_file_in_the_way_stays(tmp_path: Path) -> None:
     repository(tmp_path, {"Dockerfile": DOCKERFILE, "specs/shop.yaml": "openapi: 3.1.0\n"})
     done = kiwari_ci("init", tmp_path, "--repository", "example/shop")
     assert done.code == 73 and (tmp_path / "specs/shop.yaml").read_text() == "openapi: 3.1.0\n"
+    assert "specs/shop.yaml: there is something else than what was read: move it away" in done.err
+
+
+def test_the_next_commands_name_the_spec_when_specs_has_another_file(tmp_path: Path) -> None:
+    repository(tmp_path, {"Dockerfile": DOCKERFILE, "specs/openapi.yaml": "openapi: 3.1.0\n"})
+    said = kiwari_ci("init", tmp_path, "--repository", "example/shop").out
+    assert "  kiwari-ci validate specs/shop.yaml\n" in said
+    assert "  kiwari-ci generate specs/shop.yaml --out .\n" in said
 
 
 def test_what_changed_meanwhile_stays(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ HEAD = """\
 # A first spec, from what the repository holds. Behind a value: the place it was read at, or what it was guessed from.
 # Where init could not tell, the comment has the line to write. Next: kiwari-ci validate
 """
+NEXT = {"validate": "", "lint": "", "diff": " --against .", "generate": " --out ."}
 _IS_SLUG = words.fits(Slug)
 
 
@@ -40,7 +41,8 @@ def first_spec(folder: Path, slug: str | None = None) -> First:
     if not built.built:
         raise _nothing(folder, built)
     if not identity:
-        hint = "kiwari-ci init --repository OWNER/NAME, or: git remote add origin git@github.com:OWNER/NAME.git"
+        command = shlex.join(["kiwari-ci", "init", *_named(folder), "--repository"])
+        hint = f"{command} OWNER/NAME, or: git remote add origin git@github.com:OWNER/NAME.git"
         said = "could not tell which repository on GitHub it is: no git remote leads there"
         raise _fault("no-repository", said, folder, hint)
     facts, left = decided(repository, identity, found, flows, built)
@@ -83,10 +85,17 @@ def report(first: First, folder: Path) -> str:
     for title, lines in (("look at:", first.troubles), ("seen, and not in this spec:", first.seen)):
         said += [title, *(f"  {draft.plain(each)}" for each in lines)] if lines else []
     if first.new or first.services:
-        there = [] if folder.resolve() == Path.cwd() else [f"cd {shlex.quote(folder.as_posix())}"]
-        steps = [f"kiwari-ci {verb}" for verb in ("validate", "lint", "diff --against .", "generate --out .")]
+        there = [f"cd {shlex.quote(name)}" for name in _named(folder)]
+        one = len([*(folder / "specs").glob("*.y*ml")]) == 1  # what the commands find by themselves
+        name = "" if one else f" {shlex.quote(spec)}"
+        steps = [f"kiwari-ci {verb}{name}{rest}" for verb, rest in NEXT.items()]
         said += ["next:", *(f"  {step}" for step in there + steps)]
     return "\n".join(said)
+
+
+def _named(folder: Path) -> list[str]:
+    """The folder as a command here must name it: not at all, when it is this one."""
+    return [] if folder.resolve() == Path.cwd() else [folder.as_posix()]
 
 
 def _new(facts: Facts, left: list[str], read: dict[str, int]) -> First:

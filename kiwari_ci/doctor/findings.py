@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Literal
 
+from kiwari_ci.problems import harmless
+
 State = Literal["ok", "wrong", "not asked"]
 LONGEST = 300  # characters of what somebody else has said
 STEP = re.compile(r"^### (?P<number>\d+)\. (?P<title>.+)$", re.MULTILINE)
@@ -85,7 +87,7 @@ def counted(findings: Iterable[Finding]) -> dict[State, int]:
 def as_text(findings: Iterable[Finding]) -> str:
     """For people: by group, a line for each finding, two more for what is wrong, and the count."""
     findings = list(findings)
-    parts = ["\n".join([_plain(name), *map(_text, members)]) for name, members in groupby(findings, key=_group)]
+    parts = ["\n".join([harmless(name), *map(_text, members)]) for name, members in groupby(findings, key=_group)]
     summary = ", ".join(f"{count} {state}" for state, count in counted(findings).items())
     return "\n\n".join([*parts, summary])
 
@@ -102,15 +104,10 @@ def _group(finding: Finding) -> str:
 
 
 def _text(finding: Finding) -> str:
-    lines = [f"  {finding.state:9}  {_plain(finding.subject)}: {_cut(_plain(finding.saw))}"]
-    lines += [f"{'':13}expected: {_plain(finding.expected)}"] if finding.expected else []
-    lines += [f"{'':13}cure: {_plain(finding.cure)}"] if finding.cure else []
+    lines = [f"  {finding.state:9}  {harmless(finding.subject)}: {_cut(harmless(finding.saw))}"]
+    lines += [f"{'':13}expected: {harmless(finding.expected)}"] if finding.expected else []
+    lines += [f"{'':13}cure: {harmless(finding.cure)}"] if finding.cure else []
     return "\n".join(lines)
-
-
-def _plain(text: str) -> str:
-    """What others said cannot move a terminal's cursor."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _cut(text: str) -> str:

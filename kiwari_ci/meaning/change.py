@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from kiwari_ci.problems import harmless
+
 _SECRET = re.compile(
     r"(?i)((?:password|passwd|token|secret|api_?key|bearer|authorization:?)[=:\s]+['\"]?)(?![<$])[^\s'\"`]{6,}|(://[^/\s:@]+:)[^@\s<$]+@"
 )
@@ -38,7 +40,7 @@ def ways(before: Iterable[str], after: Iterable[str]) -> Iterator[tuple[str, boo
     yield from ((each, True) for each in added(before, after))
 
 
-def harmless(text: str) -> str:
+def without_secrets(text: str) -> str:
     """A command without what looks like a password or a token."""
     return _SECRET.sub(lambda found: f"{found[1] or found[2]}…" + ("@" if found[2] else ""), text)
 
@@ -52,7 +54,7 @@ def enumerated(items: Iterable[str], most: int = 8) -> str:
 
 def printable(text: str) -> str:
     """A text in which nothing moves a cursor, turns the direction of writing, or starts a runner's command."""
-    plain = "".join(character if character.isprintable() else "\ufffd" for character in text)
+    plain = harmless(text)
     return f"· {plain}" if plain.lstrip().startswith(("::", "##[")) else plain
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kiwari_ci.meaning.change import Change, enumerated, harmless
+from kiwari_ci.meaning.change import Change, enumerated, without_secrets
 from kiwari_ci.meaning.reading import Document, mapped, shown
 
 Key = tuple[str, ...]
@@ -161,7 +161,7 @@ def _told(key: Key, before: str | None, after: str | None) -> tuple[Key, str]:
 
 
 def _short(text: str | None) -> str:
-    return shown(harmless(text or ""))
+    return shown(without_secrets(text or ""))
 
 
 def _lines(before: str | None, after: str | None) -> str:

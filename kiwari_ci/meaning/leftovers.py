@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.meaning.change import Change, enumerated, harmless
+from kiwari_ci.meaning.change import Change, enumerated, without_secrets
 from kiwari_ci.meaning.deeds import repository
 from kiwari_ci.meaning.facts import Facts, Work
 from kiwari_ci.meaning.reading import shown
@@ -84,7 +84,7 @@ def _lost(work: Work, done: set[str], jobs: set[str], names: Names) -> Iterator[
         if jobs and job.id not in jobs:
             continue
         if deed.kind in _LOST and deed.kind != "push" and deed.what not in done:
-            lost.setdefault((deed.kind, deed.where), []).append(harmless(deed.note))
+            lost.setdefault((deed.kind, deed.where), []).append(without_secrets(deed.note))
         elif deed.kind == "push" and repository(deed.what) not in names.images:
             lost.setdefault((deed.kind, deed.where), []).append(shown(repository(deed.what)))
         elif deed.kind == "deploy" and re.search(r"--build|down", deed.note):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from enum import Enum
 
-from kiwari_ci.meaning.change import Change, enumerated, harmless, swapped, ways
+from kiwari_ci.meaning.change import Change, enumerated, swapped, ways, without_secrets
 from kiwari_ci.meaning.deeds import Deed, repository, tag
 from kiwari_ci.meaning.facts import Facts, Work
 from kiwari_ci.meaning.reading import shown
@@ -203,7 +203,7 @@ def _how(roles: list[Role]) -> str:
     ways_there = dict.fromkeys(_one_way(deed) for _, _, deed in roles)
     if any("the host script" in way for way in ways_there):
         return enumerated(way.replace(" in ", ", stack ") for way in ways_there)
-    return harmless(enumerated(ways_there, 4))
+    return without_secrets(enumerated(ways_there, 4))
 
 
 def _logins(environment: str, was: list[Role], now: list[Role], where: str) -> Iterator[Change]:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from kiwari_ci import source, tree
+from kiwari_ci.problems import harmless
 
 Loc = tuple[str | int, ...]
 
@@ -140,7 +141,7 @@ class _Reader:
 def shown(text: object, longest: int = 80) -> str:
     """Text from a file as a line may hold it: one line, nothing that moves a terminal's cursor, not too long."""
     flat = " ".join(str(text).replace("`", "'").split())
-    plain = "".join(character if character.isprintable() else "\ufffd" for character in flat[: longest + 1])
+    plain = harmless(flat[: longest + 1])
     return f"`{plain[: longest - 1]}…`" if len(plain) > longest else f"`{plain}`"
 
 
