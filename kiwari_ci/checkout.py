@@ -14,7 +14,7 @@ SKIPPED = frozenset({".git", "node_modules", ".venv", "__pycache__"})  # of a wa
 LINK, SUBMODULE = "120000", "160000"  # git's modes
 
 # Read-only, and no program that the repository's own settings name is started.
-_GIT = ["-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "--no-optional-locks"]
+GIT = ["-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "--no-optional-locks"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def read(folder: Path) -> Checkout:
     # Named, so that a GIT_DIR around us means nothing.
     places = [f"--git-dir={root / '.git'}", f"--work-tree={root}"]
     done = subprocess.run(
-        [program, *_GIT, *places, "ls-files", "-z", "--stage"],
+        [program, *GIT, *places, "ls-files", "-z", "--stage"],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,

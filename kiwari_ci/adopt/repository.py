@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from kiwari_ci import checkout
+from kiwari_ci.checkout import GIT
 
 LARGEST = 500_000  # bytes of a file that is read
 MOST = 50_000  # files that are looked at
@@ -15,7 +16,6 @@ NOT_SOURCE = NEVER | {"__pycache__", ".venv", "venv", ".next", ".svelte-kit", "d
 _REMOTE = re.compile(
     r"(?:^|[/@])github\.com[:/]+(?:\d+/)?([A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*?)(?:\.git)?/?$"
 )
-_GIT = ["-c", "core.fsmonitor=false", "--no-optional-locks"]  # no program that its settings name is started
 
 
 def join(folder: str, path: str) -> str | None:
@@ -132,7 +132,7 @@ class Repository:
         """What git says; None when it says nothing. The checkout is named: a GIT_DIR around us means nothing."""
         if not self.top:
             return None
-        command = ["git", *_GIT, f"--git-dir={self.top / '.git'}", f"--work-tree={self.top}", *words]
+        command = ["git", *GIT, f"--git-dir={self.top / '.git'}", f"--work-tree={self.top}", *words]
         try:
             done = subprocess.run(command, cwd=self.root, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
         except (OSError, subprocess.TimeoutExpired):

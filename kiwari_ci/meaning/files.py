@@ -6,6 +6,8 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kiwari_ci.checkout import GIT
+
 LARGEST = 1_000_000  # bytes of a file
 MOST = 500  # files
 TOTAL = 20_000_000  # bytes of all
@@ -146,7 +148,7 @@ def _git(folder: Path, *words: str) -> bytes | None:
     """What git prints; None when it refuses. Raises NoSide when there is no git, or no end."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, stdin=subprocess.DEVNULL, timeout=SECONDS
+            ["git", *GIT, "-C", str(folder), *words], capture_output=True, stdin=subprocess.DEVNULL, timeout=SECONDS
         )
     except FileNotFoundError as error:
         raise NoSide(

@@ -13,9 +13,9 @@ pytestmark = pytest.mark.usefixtures("versions")
 
 
 def digests(server: Server) -> list[str]:
-    """What the record says was deployed (not gone back to), newest first."""
+    """What the record says was deployed (not gone back to), newest first, each once."""
     lines = [line for line in server.record(API) if line[3] != "rollback"]
-    return [line[0].partition("@")[2] for line in reversed(lines)]
+    return list(dict.fromkeys(line[0].partition("@")[2] for line in reversed(lines)))
 
 
 def utc() -> str:

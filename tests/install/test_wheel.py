@@ -12,7 +12,7 @@ import pytest
 from kiwari_ci import __version__
 from tests.install.conftest import ROOT, build, succeeds
 
-LARGEST = 100_000  # bytes
+LARGEST = 300_000  # bytes
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_the_package_and_nothing_else(names: list[str]) -> None:
     tracked = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     info = {f"kiwari_ci-{__version__}.dist-info/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt")}
     assert set(names) == {name for name in tracked if name and (ROOT / name).exists()} | info
-    assert all(re.search(r"\.(py|j2)$|/requirements\.txt$", name) for name in set(names) - info)
+    assert all(re.search(r"\.(py|j2)$|/doctor/host\.sh$|/requirements\.txt$", name) for name in set(names) - info)
 
 
 def test_metadata(wheel: Path) -> None:
@@ -47,7 +47,7 @@ def test_metadata(wheel: Path) -> None:
     needed = {re.split(r"[>=]", line)[0] for line in said.get_all("Requires-Dist", [])}
     assert needed == {"click", "jinja2", "pydantic", "pyyaml", "ruamel.yaml"}
     assert str(said.get_payload()).strip() == (ROOT / "README.md").read_text().strip()
-    assert metadata(wheel, "entry_points.txt").split() == ["[console_scripts]", "kiwari-ci=kiwari_ci.cli:main"]
+    assert metadata(wheel, "entry_points.txt").split() == ["[console_scripts]", "kiwari-ci=kiwari_ci.__main__:main"]
 
 
 def test_the_same_bytes_from_another_folder_at_another_time(wheel: Path, tmp_path: Path) -> None:
