@@ -331,7 +331,7 @@ def test_files_that_cannot_be_read_are_named_and_left_out(tmp_path: Path) -> Non
     told = said(KIWARI, "--against", tmp_path / "out")
     for name, (_, reason) in HOSTILE.items():
         assert re.search(rf"not read: \.github/workflows/{name}\.yml: (line \d+: )?{re.escape(reason)}", told), name
-    assert told.splitlines()[-1] == "nothing changes in what the pipeline does"
+    assert told.splitlines()[-1] == "nothing changes in what could be read; not read: 12"
 
 
 ODD = [
@@ -483,3 +483,8 @@ def test_a_script_of_any_size_ends(script: str) -> None:
     there = files.of_folder(GENERATED).files
     workflow = yaml.safe_dump({"on": "push", "jobs": {"a": {"steps": [{"run": script}]}}})
     between(Side("before", {".github/workflows/a.yml": workflow}), there)
+
+
+def test_what_was_not_read_is_not_called_unchanged() -> None:
+    compared = compare.Compared("before", (), (("deploy.yml", "broken"),))
+    assert telling.count(compared) == "nothing changes in what could be read; not read: 1"

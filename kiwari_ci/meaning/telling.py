@@ -29,13 +29,11 @@ def as_text(compared: Compared, spec: str) -> str:
 def count(compared: Compared) -> str:
     """How many changes, and how many of them ask for care."""
     total, risky = len(compared.changes), sum(change.risky for change in compared.changes)
+    unread = f"; not read: {len(compared.skipped)}" if compared.skipped else ""
     if not total:
-        return "nothing changes in what the pipeline does"
-    return (
-        f"{total} {'change' if total == 1 else 'changes'}, {risky} to look at first (!)"
-        if risky
-        else (f"{total} {'change' if total == 1 else 'changes'}, none of them risky")
-    )
+        return "nothing changes in what " + (f"could be read{unread}" if unread else "the pipeline does")
+    care = f"{risky} to look at first (!)" if risky else "none of them risky"
+    return f"{total} {'change' if total == 1 else 'changes'}, {care}{unread}"
 
 
 def as_markdown(compared: Compared, spec: str) -> str:
