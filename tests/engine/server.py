@@ -32,9 +32,9 @@ def generated(path: str) -> Path:
     return GENERATED / path
 
 
-def version() -> str:
-    """What `status` says first: the beginning of the host script's checksum."""
-    return hashlib.sha256(generated("deploy/bin/deploy").read_bytes()).hexdigest()[:12]
+def version(script: Path) -> str:
+    """What `status` says first: the beginning of a host script's checksum."""
+    return hashlib.sha256(script.read_bytes()).hexdigest()[:12]
 
 
 def eventually(true: Callable[[], bool], seconds: float, what: str) -> None:

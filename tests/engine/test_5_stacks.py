@@ -101,7 +101,11 @@ def test_status_says_what_is_pinned_and_what_runs(server: Server) -> None:
     assert f"pinned: {' '.join(server.record(STAGING)[-1])}" in everything.stdout
     assert f"pinned: {' '.join(server.record(PRODUCTION)[-1])}" in one.stdout
     assert "pos-staging" not in one.stdout
-    assert everything.stdout.splitlines()[0] == one.stdout.splitlines()[0] == f"bin/deploy {version()}"
+    assert (
+        everything.stdout.splitlines()[0]
+        == one.stdout.splitlines()[0]
+        == f"bin/deploy {version(server.docker_folder / 'bin/deploy')}"
+    )
     assert "DOES NOT ANSWER" not in everything.stdout
     assert f"\npos-production/.deploys/{PRODUCTION}: sha256:" in f"\n{everything.stdout}"
 

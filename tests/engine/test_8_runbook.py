@@ -79,7 +79,7 @@ def test_files_on_the_server(person: Person) -> None:
     assert (person.server.docker_folder / "bin/deploy").read_bytes() == generated("deploy/bin/deploy").read_bytes()
     shown = person.types(worked)
     assert shown.returncode == 0 and "Docker Compose version" in shown.stdout, shown.stderr
-    assert shown.stdout.endswith(f"bin/deploy {version()}\n")
+    assert shown.stdout.endswith(f"bin/deploy {version(generated('deploy/bin/deploy'))}\n")
 
 
 def test_env_files(person: Person) -> None:
@@ -102,7 +102,9 @@ def test_deploy_key_and_host_key(person: Person) -> None:
     done = person.types(commands)
     assert done.returncode == 0, done.stderr
     shown = person.types(worked)
-    assert (shown.returncode, shown.stdout) == (0, f"bin/deploy {version()}\n"), shown.stderr
+    assert (shown.returncode, shown.stdout) == (0, f"bin/deploy {version(generated('deploy/bin/deploy'))}\n"), (
+        shown.stderr
+    )
     assert person.types(worked.replace(" status pos-staging", " id")).returncode == 64
 
     commands, worked = step(4)
