@@ -1,4 +1,4 @@
-"""The page about the spec: each model of kiwari_ci/spec.py as a section with an example and a table of its keys."""
+"""The page about the spec: each model of kiwari_ci/spec/ as a section with an example and a table of its keys."""
 
 import re
 import textwrap

@@ -1,0 +1,52 @@
+"""Spec → Plan: every name, default and expression is decided here, once."""
+
+from kiwari_ci import derive, needs, spec
+from kiwari_ci.pins import PINS
+from kiwari_ci.plan import Drift, Plan
+from kiwari_ci.resolve.hosts import host, server
+from kiwari_ci.resolve.stacks import stack
+from kiwari_ci.resolve.workflows import action, promotion, workflow
+
+
+def resolve(given: spec.Spec, spec_name: str, spec_text: str) -> Plan:
+    """Decide everything about a spec that the rules found sound; `spec_name` is its file's name."""
+    spec_path = f"specs/{spec_name}"
+    stacks = {name: stack(given, name) for name in given.environments}
+    servers = tuple(server(given, name) for name in given.databases)
+    instances = [instance for stack in stacks.values() for instance in stack.instances]
+    settings = dict.fromkeys(derive.settings_of(given, name)["token"] for name in given.environments)
+    tokens = tuple(token for token in settings if token.kind)
+    hosts = tuple(host(given, name, stacks, servers) for name in given.hosts)
+    workflows = tuple(workflow(given, name, stacks) for name in given.services)
+    promotions = tuple(promotion(given, name, stacks) for name in given.environments if derive.is_promoted(given, name))
+    return Plan(
+        project=given.project.name,
+        repository=given.project.repository,
+        default_branch=given.project.default_branch,
+        default_branch_in_url=given.project.default_branch.replace("/", "%2F"),
+        build_branch=workflows[0].branch,
+        runner=given.project.runner,
+        registry=given.registry.host,
+        actions={pin.action.split("/")[1].replace("-", "_"): action(pin.action) for pin in PINS.values()},
+        workflows=workflows,
+        promotions=promotions,
+        drift=_drift(given, spec_path),
+        stacks=tuple(stacks.values()),
+        servers=servers,
+        hosts=hosts,
+        tokens=tokens,
+        needs=needs.at_github(hosts, tokens),
+        tag_prefixes=tuple(dict.fromkeys(promotion.prefix for promotion in promotions)),
+        domains=tuple(instance.domain for instance in instances if instance.domain),
+        served=tuple({instance.service: instance for instance in reversed(instances)}[name] for name in given.services),
+        migrated=any(server.migrations_image for server in servers),
+        start_title="Network and PostgreSQL" if servers else "Network",
+        spec_text=spec_text,
+    )
+
+
+def _drift(given: spec.Spec, spec_path: str) -> Drift:
+    if given.generator.startswith("kiwari-ci=="):
+        return Drift(given.generator, "", "", spec_path)
+    repository, commit = given.generator.removeprefix("git+https://github.com/").split("@")
+    return Drift("", repository.removesuffix(".git"), commit, spec_path)

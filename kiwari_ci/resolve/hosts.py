@@ -1,0 +1,88 @@
+"""Hosts, and the database servers on them."""
+
+from kiwari_ci import derive, spec
+from kiwari_ci.plan import DeployKey, EnvFile, EnvGroup, EnvLine, Host, Role, Server, Stack
+
+
+def host(given: spec.Spec, name: str, stacks: dict[str, Stack], servers: tuple[Server, ...]) -> Host:
+    """A host: its settings, its keys, and what is placed on it."""
+    here = [environment for environment in stacks if derive.host_of(given, environment) == name]
+    keys: dict[str, list[str]] = {}
+    for environment in here:
+        keys.setdefault(derive.settings_of(given, environment)["key"].name, []).append(stacks[environment].name)
+    settings = derive.settings_of(given, here[0])
+    held = [stacks[environment] for environment in here]
+    placed = tuple(server for server in servers if server.host == name)
+    names = [server.name for server in placed] + [stack.name for stack in held]
+    folder = given.hosts[name].directory.removeprefix("~/")
+    files = [f"{server.name}/.env" for server in placed]
+    return Host(
+        name=name,
+        variable=derive.variable(name),
+        folder=folder,
+        address=settings["address"],
+        user=settings["user"],
+        known_hosts=settings["known_hosts"],
+        keys=tuple(DeployKey(secret, tuple(names), names[0]) for secret, names in keys.items()),
+        network=given.hosts[name].proxy.network,
+        stacks=tuple(held),
+        servers=placed,
+        sources=tuple(f"deploy/{each}" for each in ["bin", *names]),
+        env_files=tuple(files + [f"{stack.name}/{file.name}" for stack in held for file in stack.env_files]),
+        public=tuple(instance for stack in held for instance in stack.instances if instance.domain),
+    )
+
+
+def server(given: spec.Spec, name: str) -> Server:
+    """A PostgreSQL server, the databases on it, and its env file."""
+    server = given.databases[name]
+    directory = given.hosts[derive.server_host(given, name)].directory
+    roles = tuple(
+        _role(given, environment, place.database)
+        for environment, place in given.environments.items()
+        if place.database and derive.server_of(given, place.database) == name
+    )
+    keys = ["POSTGRES_USER", "POSTGRES_PASSWORD", *(role.password_variable for role in roles)]
+    lines = (EnvLine(keys[0], "postgres", ""), *(EnvLine(key, "", "secret") for key in keys[1:]))
+    return Server(
+        name=name,
+        host=derive.server_host(given, name),
+        host_variable=derive.variable(derive.server_host(given, name)),
+        folder=f"{directory}/{name}",
+        image=server.image,
+        volume=f"pgdata:{_data_folder(server.image)}",
+        health_test=_health_test([role.name for role in roles]),
+        network=derive.server_network(given, name),
+        owns_network=derive.owns_network(given, name),
+        databases=roles,
+        keys=tuple(keys),
+        env_file=EnvFile(
+            ".env", "fill in what is empty: with one left, Compose starts nothing", (EnvGroup(name, lines),)
+        ),
+        host_folder=directory.removeprefix("~/"),
+        migrations_mount=f"{directory}/.migrations",
+        migrations_directory=server.migrations.directory if server.migrations else "",
+        migrations_image=server.migrations.image if server.migrations else "",
+    )
+
+
+def _role(given: spec.Spec, environment: str, database: spec.Database) -> Role:
+    return Role(
+        environment=environment,
+        name=derive.database_name(given, environment, database),
+        user=derive.database_user(given, environment, database),
+        password_variable=derive.password_variable(given, environment, database),
+        connection_limit=database.connection_limit,
+        stack=derive.stack_name(given, environment),
+    )
+
+
+def _data_folder(image: str) -> str:
+    """Where the image keeps its data: since 18 a level higher (https://hub.docker.com/_/postgres, PGDATA)."""
+    return "/var/lib/postgresql" if derive.postgres_major(image) >= 18 else "/var/lib/postgresql/data"
+
+
+def _health_test(databases: list[str]) -> str:
+    """Over TCP, for the server of the first start listens on its socket only; `$$` is Compose's `$`."""
+    asked = f" && for d in {' '.join(databases)}; do psql -h 127.0.0.1 -U $$POSTGRES_USER -d $$d -c '' || exit 1; done"
+    return "pg_isready -h 127.0.0.1 -U $$POSTGRES_USER" + (asked if databases else "")

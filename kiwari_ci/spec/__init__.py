@@ -1,0 +1,42 @@
+"""What a person may write: the models of a spec, each field with its words."""
+
+from pydantic import Field
+
+from kiwari_ci import __version__
+from kiwari_ci.spec.base import Model, OneOf, Reference, Secret
+from kiwari_ci.spec.images import Build, PullToken, Registry, Setup, Test, Tool
+from kiwari_ci.spec.places import Database, DatabaseServer, DeployOn, Environment, Host, Migrations, Password, Proxy
+from kiwari_ci.spec.services import EnvValue, Health, Service
+from kiwari_ci.texts import Branch, Generator, Label, Repository, Word
+
+__all__ = [
+    "Build", "Database", "DatabaseServer", "DeployOn", "EnvValue", "Environment", "Health", "Host",
+    "Migrations", "Model", "OneOf", "Password", "Project", "Proxy", "PullToken", "Reference", "Registry",
+    "Secret", "Service", "Setup", "Spec", "Test", "Tool",
+]  # fmt: skip
+
+
+class Project(Model):
+    """What the whole spec is about."""
+
+    name: Word = Field(
+        description="Short name; derived names begin with it, and the head of every generated file has it."
+    )
+    repository: Repository = Field(description="OWNER/NAME of the monorepo on GitHub.")
+    default_branch: Branch = Field("main", description="The branch that a release must be on.")
+    runner: Label = Field("ubuntu-24.04", description="The label of the GitHub runner that jobs run on.")
+
+
+class Spec(Model):
+    """A whole spec."""
+
+    project: Project = Field(description="What the spec is about.")
+    generator: Generator = Field(
+        f"kiwari-ci=={__version__}",
+        description="How the drift check installs this tool; default: this version, as a release.",
+    )
+    registry: Registry = Field(Registry(), description="Where images are kept.")
+    hosts: dict[Word, Host] = Field(min_length=1, description="Servers, by name.")
+    databases: dict[Word, DatabaseServer] = Field({}, description="PostgreSQL servers, by name.")
+    services: dict[Word, Service] = Field(min_length=1, description="Services, by name.")
+    environments: dict[Word, Environment] = Field(min_length=1, description="Environments, by name.")

@@ -1,0 +1,115 @@
+"""Where services run: hosts, databases, environments."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kiwari_ci.spec.base import Model, OneOf, Reference, Secret
+from kiwari_ci.texts import (
+    Branch,
+    Container,
+    DomainName,
+    EnvFile,
+    EnvKey,
+    File,
+    HostFolder,
+    ImageReference,
+    ImageTag,
+    Maybe,
+    PgName,
+    TagPattern,
+    Word,
+)
+
+
+class Proxy(Model):
+    """What stands in front of the services on a host."""
+
+    kind: Literal["nginx-proxy-manager", "none"] = Field(
+        "nginx-proxy-manager", description="The proxy that the runbook sets up; with `none`, no service has a domain."
+    )
+    network: Word = Field("proxy", description="The Docker network that the proxy and the services share.")
+
+
+class Host(Model):
+    """A server that is reached over SSH."""
+
+    address: Maybe[Reference] = Field(None, description="Its address; default: `{secret: <HOST>_HOST}`.")
+    user: Maybe[Reference] = Field(None, description="The login; default: `{secret: <HOST>_USER}`.")
+    key: Maybe[Secret] = Field(None, description="The private deploy key; default: `{secret: <HOST>_SSH_KEY}`.")
+    known_hosts: Maybe[Reference] = Field(
+        None, description="Its host key as a line of `known_hosts`; default: `{variable: <HOST>_KNOWN_HOSTS}`."
+    )
+    directory: HostFolder = Field("~/docker", description="The folder that holds a folder for each stack.")
+    proxy: Proxy = Field(Proxy(), description="What stands in front of the services.")
+
+
+class Migrations(Model):
+    """Database migrations that a person runs before the deploy."""
+
+    directory: File = Field(description="Folder of the migration files in the repository.")
+    image: ImageReference = Field(description="The image of golang-migrate that runs them.")
+
+
+class DatabaseServer(Model):
+    """A PostgreSQL server in a stack of its own; app deploys never touch it."""
+
+    host: Maybe[Word] = Field(None, description="One of `hosts`: where it runs; default: the only one.")
+    image: ImageReference = Field("postgres:17-alpine", description="The image, PostgreSQL 15 or newer.")
+    network: Maybe[Word] = Field(
+        None, description="The Docker network that reaches it; default: one of its own, with its name."
+    )
+    migrations: Maybe[Migrations] = Field(None, description="The migrations that the runbook tells how to run.")
+
+
+class DeployOn(OneOf):
+    """What starts a deploy."""
+
+    push: Maybe[Branch] = Field(None, description="A push to this branch; images are built there.")
+    tag: Maybe[TagPattern] = Field(None, description="A tag such as `v1.2.0` for the pattern `v*`.")
+
+
+class Password(Model):
+    """Where the database's own stack finds a role's password."""
+
+    env: EnvKey = Field(description="The key of the password in the server's `.env`.")
+
+
+class Database(Model):
+    """The database and the role of one environment."""
+
+    server: Maybe[Word] = Field(None, description="One of `databases`; default: the only one.")
+    name: Maybe[PgName] = Field(None, description="The database; default: `<project>_<environment>`.")
+    user: Maybe[PgName] = Field(None, description="The role that owns it; default: the database's name.")
+    password: Maybe[Password] = Field(
+        None, description="Where the role's password is; default: `{env: <USER>_PASSWORD}`."
+    )
+    connection_limit: Annotated[int, Field(ge=1, le=10000)] = Field(
+        20, description="Connections that the role may have at once."
+    )
+
+
+class Environment(Model):
+    """One place where the services run: a stack on a host."""
+
+    deploy_on: DeployOn = Field(description="What starts a deploy.")
+    promote: Maybe[Word] = Field(
+        None, description="The environment whose images are taken, re-tagged and never rebuilt."
+    )
+    tag: Maybe[ImageTag] = Field(None, description="The moving tag of its images; default: the environment's name.")
+    env_file: Maybe[EnvFile] = Field(
+        None, description="One env file for the whole stack; default: one for each service that has `env`."
+    )
+    host: Maybe[Word] = Field(None, description="One of `hosts`; default: the only one.")
+    key: Maybe[Secret] = Field(None, description="A deploy key of its own; default: the host's.")
+    stack: Maybe[Word] = Field(
+        None, description="Its folder on the host and Compose project; default: `<project>-<environment>`."
+    )
+    services: Maybe[list[Word]] = Field(None, min_length=1, description="The services that it holds; default: all.")
+    containers: dict[Word, Container] = Field(
+        {}, description="Container names, by service; default: `<project>-<service>-<environment>`."
+    )
+    domains: dict[Word, DomainName] = Field(
+        {}, description="Public domains, by service; a service without one is not public."
+    )
+    database: Maybe[Database] = Field(None, description="Its database.")
