@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from kiwari_ci import __version__, disk, pipeline, problems, said, tree
-from kiwari_ci.options import Named, format_option, out_option, spec_argument
+from kiwari_ci.options import Named, format_option, out_option, output, spec_argument
 
 DRIFT = FOUND = 1
 BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 2, 70, 73, 130
@@ -54,7 +54,7 @@ def commands() -> None:
 @told
 def generate(spec: Path | None, out: Path | None, style: str | None, force: bool) -> int:
     """Write the generated files, and say what was written, changed, left and removed."""
-    spec, out = _spec(spec), _out(out)
+    spec, out = _spec(spec), output(out)
     plan, files = pipeline.build(spec)
     written = tree.write(out, files, plan.project, force)
     left = _left(spec, out, plan.project, files)
@@ -71,7 +71,7 @@ def generate(spec: Path | None, out: Path | None, style: str | None, force: bool
 def check(spec: Path | None, out: Path | None, style: str | None) -> int:
     """Compare the generated files with the spec; print every difference, and exit with 1 when there is one."""
     cure = _cure(spec, out)
-    spec, out = _spec(spec), _out(out)
+    spec, out = _spec(spec), output(out)
     plan, files = pipeline.build(spec)
     differences = tree.compare(out, files, plan.project)
     cure += FORCED if any(difference.kind == "foreign" for difference in differences) else ""
@@ -97,7 +97,7 @@ def eject(spec: Path | None, out: Path | None, style: str | None) -> int:
     """Make the generated files your own: no marker, no drift workflow; what they do stays as it is."""
     from kiwari_ci import eject as leaving
 
-    spec, out = _spec(spec), _out(out)
+    spec, out = _spec(spec), output(out)
     ejected = leaving.eject(out, spec, *pipeline.build(spec))
     click.echo(said.as_json(vars(ejected)) if style == "json" else said.farewell(out, ejected))
     return 0
@@ -225,7 +225,7 @@ def diff(spec: Path | None, out: Path | None, against: str | None, style: str | 
     """
     from kiwari_ci.meaning import compare, files, telling
 
-    spec, root = _spec(spec), _checkout(out)
+    spec, root = _spec(spec), output(out)
     plan, tree_ = pipeline.build(spec)
     try:
         before, is_ref = files.of(against, root) if against else (files.of_folder(root), False)
@@ -295,23 +295,12 @@ def _spec(given: Path | None) -> Path:
     return Path(found[0])
 
 
-def _out(given: Path | None) -> Path:
-    """A checkout that was generated into is known by its drift workflow."""
-    return given or Path("." if Path(".github/workflows/pipeline-drift.yml").exists() else "generated")
-
-
 def _pairs(given: Iterable[str]) -> dict[str, str]:
     """What is given as NAME=VALUE."""
     pairs = dict(word.partition("=")[::2] for word in given)
     if not all(name and value for name, value in pairs.items()):
         raise click.UsageError(f"expected HOST=…, met {' '.join(given)}")
     return pairs
-
-
-def _checkout(given: Path | None) -> Path:
-    """Where files to compare with are before anything was generated: here."""
-    root = _out(given)
-    return root if given or root.is_dir() else Path(".")
 
 
 def _style(given: str | None) -> str:

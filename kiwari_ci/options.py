@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from kiwari_ci import tree
+
 
 class Named(click.Path):
     """A path that has a name: an empty one, of a variable that is not set, would be this folder."""
@@ -20,7 +22,7 @@ spec_argument = click.argument("spec", required=False, type=Named(path_type=Path
 out_option = click.option(
     "--out",
     type=Named(path_type=Path, file_okay=False),
-    help="Root of the output. Default: this folder where it holds a generated pipeline, else generated/.",
+    help="Root of the output. Default: generated/ where it holds files of ours, else this folder.",
 )
 format_option = click.option(
     "--format",
@@ -28,3 +30,8 @@ format_option = click.option(
     type=click.Choice(["text", "github", "json"]),
     help="Default: github in GitHub Actions, else text.",
 )
+
+
+def output(given: Path | None) -> Path:
+    """The root of the output, by one rule for every command: `generated/` where files of ours are in it, else here."""
+    return given or Path("generated" if any(tree.marked(Path("generated"))) else ".")

@@ -3,10 +3,12 @@
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kiwari_ci import problems, tree
-from kiwari_ci.eject import Ejected
+
+if TYPE_CHECKING:  # its module is eject's alone: the other commands start without it
+    from kiwari_ci.eject import Ejected
 
 WORDS = {
     "missing": "missing",
@@ -20,10 +22,16 @@ def report(spec: Path, out: Path, written: tree.Written) -> str:
     """What a write did, a line a file but for those that stayed the same."""
     rows = [("new", written.new), ("changed", written.changed), ("removed", written.removed)]
     lines = [f"  {word:9}{problems.harmless(path)}" for word, paths in rows for path in paths]
-    return "\n".join([f"{spec} -> {out}", *lines, f"  {len(written.same)} unchanged"])
+    return "\n".join([f"{spec} -> {_place(spec, out)}", *lines, f"  {len(written.same)} unchanged"])
 
 
-def farewell(out: Path, ejected: Ejected) -> str:
+def _place(spec: Path, out: Path) -> str:
+    """Where files were written; in full where that is not the folder that the spec's own is in, or one below it."""
+    full, home = out.resolve(), spec.resolve().parent.parent
+    return str(out) if full.is_relative_to(home) else f"{out}: {problems.harmless(str(full))}"
+
+
+def farewell(out: Path, ejected: "Ejected") -> str:
     """What was done, and what a person must do before the pipeline can go on."""
     rows = [("freed", ejected.freed), ("removed", ejected.removed)]
     edited = {path: " (edited by hand: kept so)" for path in ejected.edited}

@@ -53,17 +53,16 @@ def state(root: Path) -> dict[str, tuple[int, int, int]]:
 
 def test_generate_says_what_it_did() -> None:
     lines = good(kiwari_ci("generate")).splitlines()
-    assert lines[0] == "specs/shop.yaml -> generated"
+    assert lines[0] == "specs/shop.yaml -> ."
     assert "  new      .github/workflows/web-ci.yml" in lines
-    assert lines[-1] == "  0 unchanged"
-    count = len(lines) - 2
-    Path("generated/deploy/bin/deploy").unlink()
-    Path("generated/specs/shop.yaml").write_text("")
+    assert lines[-1] == "  1 unchanged", "the spec"
+    count = len(lines) - 1
+    Path("deploy/bin/deploy").unlink()
     text = Path("specs/shop.yaml").read_text().replace("production", "live")
     Path("specs/shop.yaml").write_text(text)
     lines = good(kiwari_ci("generate")).splitlines()
     assert "  new      deploy/bin/deploy" in lines
-    assert "  changed  specs/shop.yaml" in lines
+    assert "  changed  deploy/RUNBOOK.md" in lines
     assert "  removed  deploy/shop-production/docker-compose.yml" in lines
     assert good(kiwari_ci("generate")).splitlines()[1:] == [f"  {count} unchanged"]
 
@@ -75,8 +74,8 @@ def test_generate_in_json() -> None:
 
 
 def test_a_file_that_is_not_ours_stops_it() -> None:
-    Path("generated/deploy/bin").mkdir(parents=True)
-    Path("generated/deploy/bin/deploy").write_text("mine\n")
+    Path("deploy/bin").mkdir(parents=True)
+    Path("deploy/bin/deploy").write_text("mine\n")
     assert refused(kiwari_ci("generate"), code=73).splitlines() == [
         "nothing was changed:",
         "deploy/bin/deploy: not ours (no marker): move it away, or overwrite it with --force",
@@ -94,16 +93,16 @@ def test_two_specs_may_share_an_output(here: Path) -> None:
     Path("specs/shop.yaml").unlink()
     said = kiwari_ci("check", "specs/store.yaml")
     assert said.code == 0 and said.err.endswith("deploy/shop-production/docker-compose.yml\n")
-    assert "rm generated/specs/shop.yaml generated/.github/workflows/web-ci.yml " in said.err
-    assert Path("generated/specs/shop.yaml").exists(), "what is left is never removed"
+    assert "rm .github/workflows/web-ci.yml " in said.err
+    assert Path(".github/workflows/web-ci.yml").exists(), "what is left is never removed"
     subprocess.run(["bash", "-c", said.err.rpartition(", ")[2]], check=True)
     assert "left" not in good(kiwari_ci("check", "specs/store.yaml"))
 
 
 def test_a_files_name_reaches_no_terminal_as_it_is() -> None:
     good(kiwari_ci("generate"))
-    text = Path("generated/deploy/RUNBOOK.md").read_bytes()
-    for name in (b"generated/deploy/\x1b[31mred", b"generated/deploy/\xff\n", b"generated/deploy/other"):
+    text = Path("deploy/RUNBOOK.md").read_bytes()
+    for name in (b"deploy/\x1b[31mred", b"deploy/\xff\n", b"deploy/other"):
         Path(os.fsdecode(name)).write_bytes(text.replace(b"(shop)", b"(store)") if b"other" in name else text)
     said = kiwari_ci("check", "--format", "text")
     assert "no longer in the spec: deploy/\ufffd[31mred\n" in said.out
@@ -116,10 +115,33 @@ def test_a_folder_that_cannot_be_made() -> None:
     assert "file/out: Not a directory" in refused(kiwari_ci("generate", "--out", "file/out"), code=73)
 
 
-def test_a_checkout_that_holds_a_pipeline_is_the_default_output() -> None:
-    good(kiwari_ci("generate", "--out", "."))
-    assert good(kiwari_ci("check")).startswith(".: ")
-    assert not Path("generated").exists()
+def test_one_rule_says_where_the_output_is(here: Path) -> None:
+    """Here, unless `generated/` holds files of ours; a folder of that name that somebody else made is none of ours."""
+    Path("generated").mkdir()
+    Path("generated/api.ts").write_text("mine\n")
+    for _ in range(2):  # before the first generation and after it
+        for command in ("generate", "check", "diff"):
+            assert "generated" not in kiwari_ci(command).out
+    good(kiwari_ci("eject"))
+    assert "\n.: " in kiwari_ci("check").out
+    for name in (".github", "deploy"):
+        shutil.rmtree(name)
+    good(kiwari_ci("generate", "--out", "generated"))
+    assert good(kiwari_ci("generate")).startswith("specs/shop.yaml -> generated\n")
+    assert good(kiwari_ci("check")).startswith("generated: ")
+    assert good(kiwari_ci("diff")).startswith("generated → ")
+    assert good(kiwari_ci("eject")).startswith("generated is yours")
+
+
+def test_a_folder_that_is_not_the_specs_is_named_in_full(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere := here / "elsewhere").mkdir()
+    monkeypatch.chdir(elsewhere)
+    shutil.move(here / "specs", here / "shop/specs")
+    said = good(kiwari_ci("generate", "../shop/specs/shop.yaml"))
+    assert said.startswith(f"../shop/specs/shop.yaml -> .: {elsewhere}\n")
+    assert good(kiwari_ci("generate", "../shop/specs/shop.yaml", "--out", "../shop")).startswith(
+        "../shop/specs/shop.yaml -> ../shop\n"
+    )
 
 
 @pytest.mark.parametrize("command", ["generate", "check"])
@@ -136,7 +158,7 @@ def test_interrupted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_check_names_all_that_is_wrong_and_the_cure_cures(here: Path) -> None:
     good(kiwari_ci("generate"))
-    root = Path("generated")
+    root = Path(".")
     (root / "deploy/bin/deploy").chmod(0o644)
     (root / "deploy/RUNBOOK.md").unlink()
     workflow = root / ".github/workflows/web-ci.yml"
@@ -148,7 +170,7 @@ def test_check_names_all_that_is_wrong_and_the_cure_cures(here: Path) -> None:
     assert state(here) == before, "check wrote something"
     lines = said.out.splitlines()
     assert lines[-6:] == [
-        "generated: 4 files do not agree with the spec",
+        ".: 4 files do not agree with the spec",
         "  stale or edited by hand: .github/workflows/web-ci.yml",
         "  missing: deploy/RUNBOOK.md",
         "  stale or edited by hand: deploy/bin/deploy",
@@ -157,7 +179,7 @@ def test_check_names_all_that_is_wrong_and_the_cure_cures(here: Path) -> None:
     ]
     assert {"-name: by-hand", "+name: web-ci", "+++ b/deploy/RUNBOOK.md", "old mode 100644"} <= set(lines)
     good(kiwari_ci(*shlex.split(lines[-1].removeprefix("cure: "))[1:]))
-    assert re.fullmatch(r"generated: \d+ files agree with specs/shop\.yaml\n", good(kiwari_ci("check")))
+    assert re.fullmatch(r"\.: \d+ files agree with specs/shop\.yaml\n", good(kiwari_ci("check")))
 
 
 def test_the_cure_has_the_words_of_the_call(here: Path) -> None:
@@ -182,12 +204,12 @@ def test_check_in_json() -> None:
 def test_check_in_github_actions(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runner turns the last lines into annotations; the diff stands above them."""
     good(kiwari_ci("generate"))
-    Path("generated/deploy/bin/deploy").unlink()
+    Path("deploy/bin/deploy").unlink()
     plain = kiwari_ci("check", "--format", "github").out
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert kiwari_ci("check").out == plain
     words = "missing; run: kiwari-ci generate"
-    assert plain.splitlines()[-1] == f"::error file=generated/deploy/bin/deploy,line=1,title=drift::{words}"
+    assert plain.splitlines()[-1] == f"::error file=deploy/bin/deploy,line=1,title=drift::{words}"
     assert "+++ b/deploy/bin/deploy" in plain.splitlines()
     monkeypatch.setenv("GITHUB_ACTIONS", "false")
     assert "::error" not in kiwari_ci("check").out

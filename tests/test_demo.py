@@ -20,7 +20,7 @@ SHOWN = (
     "  new      deploy/bin/deploy\n",
     ".: 8 files agree with specs/shop.yaml\n",
     "-# quick fix\n",
-    "cure: kiwari-ci generate --out .\n$ kiwari-ci generate --out .\n",
+    "cure: kiwari-ci generate\n$ kiwari-ci generate\n",
     "  changed  deploy/bin/deploy\n",
     "hint: did you mean `paths`?\n",
     "### 10. First push\n",

@@ -374,7 +374,7 @@ def test_the_next_commands_name_the_spec_when_specs_has_another_file(tmp_path: P
     repository(tmp_path, {"Dockerfile": DOCKERFILE, "specs/openapi.yaml": "openapi: 3.1.0\n"})
     said = kiwari_ci("init", tmp_path, "--repository", "example/shop").out
     assert "  kiwari-ci validate specs/shop.yaml\n" in said
-    assert "  kiwari-ci generate specs/shop.yaml --out .\n" in said
+    assert "  kiwari-ci generate specs/shop.yaml\n" in said
 
 
 def test_what_changed_meanwhile_stays(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ HEAD = """\
 # A first spec, from what the repository holds. Behind a value: the place it was read at, or what it was guessed from.
 # Where init could not tell, the comment has the line to write. Next: kiwari-ci validate
 """
-NEXT = {"validate": "", "lint": "", "diff": " --against .", "generate": " --out ."}
+NEXT = ("validate", "lint", "diff", "generate")
 _IS_SLUG = words.fits(Slug)
 
 
@@ -88,7 +88,7 @@ def report(first: First, folder: Path) -> str:
         there = [f"cd {shlex.quote(name)}" for name in _named(folder)]
         one = len([*(folder / "specs").glob("*.y*ml")]) == 1  # what the commands find by themselves
         name = "" if one else f" {shlex.quote(spec)}"
-        steps = [f"kiwari-ci {verb}{name}{rest}" for verb, rest in NEXT.items()]
+        steps = [f"kiwari-ci {verb}{name}" for verb in NEXT]
         said += ["next:", *(f"  {step}" for step in there + steps)]
     return "\n".join(said)
 

@@ -1,2 +1,2 @@
-mkdir -p generated/deploy/RUNBOOK.md
+mkdir -p deploy/RUNBOOK.md
 kiwari-ci generate

@@ -1,3 +1,2 @@
-mkdir generated
-ln -s /srv/deploy generated/deploy
+ln -s /srv/deploy deploy
 kiwari-ci generate

@@ -1,3 +1,3 @@
 kiwari-ci generate
-rm generated/deploy/RUNBOOK.md generated/.github/workflows/.gitattributes
+rm deploy/RUNBOOK.md .github/workflows/.gitattributes
 kiwari-ci check | tail -n 4

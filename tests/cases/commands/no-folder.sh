@@ -1,3 +1,2 @@
-mkdir generated
-touch generated/deploy
+touch deploy
 kiwari-ci generate

@@ -1,3 +1,3 @@
-mkdir -p generated/.github/workflows
-echo "on: push" >generated/.github/workflows/web-ci.yml
+mkdir -p .github/workflows
+echo "on: push" >.github/workflows/web-ci.yml
 kiwari-ci generate

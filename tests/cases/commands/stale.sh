@@ -1,3 +1,3 @@
 kiwari-ci generate
-sed -i s/timeout-minutes/timeout/ generated/.github/workflows/pipeline-drift.yml
+sed -i s/timeout-minutes/timeout/ .github/workflows/pipeline-drift.yml
 kiwari-ci check
