@@ -5,8 +5,6 @@ from typing import Any
 
 import click
 
-from kiwari_ci import tree
-
 
 class Named(click.Path):
     """A path that has a name: an empty one, of a variable that is not set, would be this folder."""
@@ -22,7 +20,7 @@ spec_argument = click.argument("spec", required=False, type=Named(path_type=Path
 out_option = click.option(
     "--out",
     type=Named(path_type=Path, file_okay=False),
-    help="Root of the output. Default: generated/ where it holds files of ours, else this folder.",
+    help="Root of the output. Default: generated/ where a pipeline is in it, else this folder.",
 )
 format_option = click.option(
     "--format",
@@ -33,5 +31,8 @@ format_option = click.option(
 
 
 def output(given: Path | None) -> Path:
-    """The root of the output, by one rule for every command: `generated/` where files of ours are in it, else here."""
-    return given or Path("generated" if any(tree.marked(Path("generated"))) else ".")
+    """The root of the output, by one rule for every command: `generated/` where a pipeline is in it, else this folder.
+
+    The rule looks at no marker: an ejected pipeline is still there.
+    """
+    return given or Path("generated" if Path("generated/.github/workflows").is_dir() else ".")

@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_made() -> None:
 
 
 def test_one_rule_says_where_the_output_is(here: Path) -> None:
-    """Here, unless `generated/` holds files of ours; a folder of that name that somebody else made is none of ours."""
+    """Here, unless a pipeline is in `generated/`; leaving changes nothing about that."""
     Path("generated").mkdir()
     Path("generated/api.ts").write_text("mine\n")
     for _ in range(2):  # before the first generation and after it
@@ -131,6 +131,7 @@ def test_one_rule_says_where_the_output_is(here: Path) -> None:
     assert good(kiwari_ci("check")).startswith("generated: ")
     assert good(kiwari_ci("diff")).startswith("generated → ")
     assert good(kiwari_ci("eject")).startswith("generated is yours")
+    assert kiwari_ci("generate").code == 73 and not Path("deploy").exists()
 
 
 def test_a_folder_that_is_not_the_specs_is_named_in_full(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -538,3 +538,84 @@ def test_files_of_every_kind(tmp_path: Path) -> None:
     (tmp_path / "\x1b[31m.Dockerfile").write_text(DOCKERFILE)
     first = first_spec(tmp_path, "example/shop")
     assert "\x1b" not in first.text and any("compose.prod.yml" in trouble for trouble in first.troubles)
+
+
+# What a first user met
+
+
+@pytest.mark.parametrize("right", ["compose", "workflow"])
+def test_the_build_context_is_the_one_that_holds_what_is_copied(tmp_path: Path, right: str) -> None:
+    build = "{context: ., dockerfile: api/Dockerfile}" if right == "compose" else "./api"
+    command = "docker build -f api/Dockerfile ." if right == "workflow" else "docker build api"
+    files = {
+        "api/Dockerfile": "FROM scratch\nCOPY api/go.mod ./\nCOPY shared shared\nEXPOSE 8080\n",
+        "api/go.mod": "",
+        "shared/x": "",
+        "compose.yml": f"services:\n  api:\n    build: {build}\n",
+        ".github/workflows/ci.yml": f"on: push\njobs:\n  b:\n    steps:\n    - run: {command}\n",
+    }
+    assert "build" not in made(tmp_path, files)["services"]["api"], "the root, and api/Dockerfile"
+    wrong, good = "compose.yml:2", ".github/workflows/ci.yml:5"
+    wrong, good = (good, wrong) if right == "compose" else (wrong, good)
+    words_ = f"builds in api, where 0 of the 2 paths that api/Dockerfile copies are; in . ({good}), 2"
+    assert first_spec(tmp_path, "example/shop").troubles == [f"{wrong}: {words_}"]
+
+
+def test_a_dockerfile_of_production_comes_before_its_twin(tmp_path: Path) -> None:
+    twins = {"api/Dockerfile": DOCKERFILE, "api/Dockerfile.prod": DOCKERFILE.replace("8080", "9090"), "api/x": ""}
+    found = made(tmp_path / "alone", twins)["services"]["api"]
+    assert (found["build"]["dockerfile"], found["port"]) == ("api/Dockerfile.prod", 9090)
+    compose = "services:\n  shop:\n    build: api\n    environment: {PORT: 7070}\n"
+    found = made(tmp_path / "dev", {**twins, "compose.yml": compose})["services"]["shop"]
+    assert (found["build"]["dockerfile"], found["port"]) == ("api/Dockerfile.prod", 7070)
+    said = kiwari_ci("init", tmp_path / "dev", "--repository", "example/shop").out
+    assert "compose.yml:2: builds api/Dockerfile; api/Dockerfile.prod is for production, by its name: taken" in said
+    found = made(tmp_path / "prod", {**twins, "compose.prod.yml": compose})["services"]["shop"]
+    assert found["build"] == {"context": "api", "dockerfile": "api/Dockerfile"}
+    spec = {**twins, "specs/shop.yaml": SPEC.replace("web", "api")}
+    assert first_spec(repository(tmp_path / "spec", spec), None).services == {}
+
+
+def test_a_path_that_a_spec_cannot_write_is_told(tmp_path: Path) -> None:
+    files = {"my api/Dockerfile": DOCKERFILE, "my api/x": "", "web/Dockerfile": DOCKERFILE, "web/x": ""}
+    assert set(made(tmp_path, files)["services"]) == {"web"}
+    told = [line for line in first_spec(tmp_path, "example/shop").seen if "my api" in line]
+    assert told == [
+        "my api/Dockerfile: a spec cannot write this path "
+        "(letters, digits, . _ - and / can be): rename it, and run init again"
+    ]
+    compose = "services:\n  api:\n    build: {context: 'my api', dockerfile: ../web/Dockerfile}\n"
+    repository(tmp_path / "only", {"web/Dockerfile": DOCKERFILE, "my api/x": "", "compose.yml": compose})
+    with pytest.raises(Faults) as refused:
+        first_spec(tmp_path / "only", "example/shop")
+    assert "cannot write its build context, my api (compose.yml:2)" in refused.value.problems[0].message
+
+
+def test_what_is_generated_is_not_what_was_read(tmp_path: Path) -> None:
+    repository(tmp_path, {"web/Dockerfile": DOCKERFILE, "web/x": ""})
+    kiwari_ci("init", tmp_path, "--repository", "example/shop")
+    assert kiwari_ci("generate", tmp_path / "specs/shop.yaml", "--out", tmp_path).code == 0
+    assert "read: Dockerfiles 1, compose files 0, workflows 0\n" in kiwari_ci("init", tmp_path).out
+
+
+def test_a_link_to_nowhere_in_specs_stops_nothing(tmp_path: Path) -> None:
+    repository(tmp_path, {"web/Dockerfile": DOCKERFILE, "web/x": ""})
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs/old.yaml").symlink_to("nowhere")
+    said = kiwari_ci("init", tmp_path, "--repository", "example/shop")
+    assert said.code == 0 and said.out.startswith("wrote specs/shop.yaml")
+    assert "look at:\n  specs/old.yaml: a link to nowhere\n" in said.out
+
+
+def test_the_next_steps_name_the_workflows_that_must_go(tmp_path: Path) -> None:
+    flow = "on: push\njobs:\n  b:\n    runs-on: ubuntu-latest\n    steps:\n    - run: docker build -t shop web\n"
+    files = {"web/Dockerfile": DOCKERFILE, "web/x": "", ".github/workflows/my deploy.yml": flow}
+    repository(tmp_path, {**files, ".github/workflows/docs.yml": flow.replace("docker build -t shop web", "make docs")})
+    steps = kiwari_ci("init", tmp_path, "--repository", "example/shop").out.splitlines()[-3:]
+    assert steps == [
+        "  kiwari-ci diff",
+        "  rm '.github/workflows/my deploy.yml' # builds or deploys today, and would go on beside the new ones",
+        "  kiwari-ci generate",
+    ]
+    repository(tmp_path, {"api/Dockerfile": DOCKERFILE, "api/x": ""})
+    assert "\n  rm '.github/workflows/my deploy.yml' #" in kiwari_ci("init", tmp_path).out, "still there"

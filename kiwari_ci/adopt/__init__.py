@@ -5,6 +5,7 @@ files → images, stacks, workflows, routes (what others wrote) → deciding: se
 """
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from kiwari_ci import pipeline, source
@@ -24,7 +25,7 @@ HEAD = """\
 # A first spec, from what the repository holds. Behind a value: the place it was read at, or what it was guessed from.
 # Where init could not tell, the comment has the line to write. Next: kiwari-ci validate
 """
-NEXT = ("validate", "lint", "diff", "generate")
+NEXT = ("validate", "lint", "diff")
 _IS_SLUG = words.fits(Slug)
 
 
@@ -32,7 +33,7 @@ def first_spec(folder: Path, slug: str | None = None) -> First:
     """Read a repository and write nothing; raises Faults for one that no spec can be made of."""
     repository = Repository(folder)
     identity = _identity(folder, repository, slug)
-    existing = [path for path in repository.matching(r"specs/[^/]+\.ya?ml") if _is_spec(repository.root / path)]
+    existing = [path for path in repository.matching(r"specs/[^/]+\.ya?ml") if _is_spec(repository, path)]
     if existing and not identity:
         own = pipeline.decide(repository.root / existing[0]).spec.project.repository
         identity = _identity(folder, repository, own)
@@ -52,12 +53,13 @@ def first_spec(folder: Path, slug: str | None = None) -> First:
         "workflows": len(flows.files),
     }
     if existing:
-        return addition.of(existing, facts, read)
+        return replace(addition.of(existing, facts, read), replaces=remains(flows))
     if not facts.services:
         raise _fault(
             "no-service", f"no service: {'; '.join(left[:5])}", folder, "give one a port: EXPOSE 8080 in its Dockerfile"
         )
-    return _new(facts, list(dict.fromkeys(left + remains(flows, facts))), read)
+    left += [f"{path}: builds or deploys today; remove it with the first generated pipeline" for path in remains(flows)]
+    return replace(_new(facts, list(dict.fromkeys(left)), read), replaces=remains(flows))
 
 
 def _nothing(folder: Path, built: Images) -> Faults:
@@ -89,6 +91,10 @@ def report(first: First, folder: Path) -> str:
         one = len([*(folder / "specs").glob("*.y*ml")]) == 1  # what the commands find by themselves
         name = "" if one else f" {shlex.quote(spec)}"
         steps = [f"kiwari-ci {verb}{name}" for verb in NEXT]
+        if first.replaces:
+            old = shlex.join(map(draft.plain, first.replaces))
+            steps.append(f"rm {old} # builds or deploys today, and would go on beside the new ones")
+        steps.append(f"kiwari-ci generate{name}")
         said += ["next:", *(f"  {step}" for step in there + steps)]
     return "\n".join(said)
 
@@ -114,10 +120,13 @@ def _new(facts: Facts, left: list[str], read: dict[str, int]) -> First:
     return first
 
 
-def _is_spec(path: Path) -> bool:
+def _is_spec(repository: Repository, path: str) -> bool:
     """Whether a file in specs/ is one of ours: other tools keep theirs in a folder of that name, too."""
+    if not (repository.root / path).exists():
+        repository.troubles.append(f"{path}: a link to nowhere")
+        return False
     try:
-        data = source.read(path).data
+        data = source.read(repository.root / path).data
     except Faults:
         return True  # whoever wrote it will be told where
     return isinstance(data, dict) and {"services", "environments"} <= set(data)

@@ -1,6 +1,5 @@
 """What others wrote → what the spec calls it: services, environments, hosts, databases, domains; and what is left."""
 
-from kiwari_ci import derive
 from kiwari_ci.adopt import composing, databases, environments, words
 from kiwari_ci.adopt.addresses import Route, routes
 from kiwari_ci.adopt.domains import domains
@@ -38,13 +37,9 @@ def decided(
     return facts, left + _third_parties(found, facts) + composing.seen(facts.services)
 
 
-def remains(flows: Workflows, facts: Facts) -> list[str]:
-    """Workflows that build or deploy today; `generate` writes over none of them unasked."""
-    own = {step.workflow for step in flows.builds} | {job.workflow for job in flows.deploys}
-    ours = {f".github/workflows/{derive.workflow_name(found.name)}.yml" for found in facts.services}
-    ours.add(".github/workflows/promote.yml")
-    again = {True: "generate --force writes its own in its place", False: "remove it with the first generated pipeline"}
-    return [f"{path}: builds or deploys today; {again[path in ours]}" for path in sorted(own)]
+def remains(flows: Workflows) -> list[str]:
+    """Workflows of a person that build or deploy today: beside the new ones they would go on."""
+    return sorted({step.workflow for step in flows.builds} | {job.workflow for job in flows.deploys})
 
 
 def _proxies(found: list[Stack], leads: list[Route]) -> list[Fact]:

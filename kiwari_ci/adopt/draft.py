@@ -30,6 +30,7 @@ class First:
     decisions: list[tuple[int, str]] = field(default_factory=list)  # line, question
     seen: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
+    replaces: list[str] = field(default_factory=list)  # workflows that build or deploy today
 
     @property
     def new(self) -> bool:

@@ -10,8 +10,10 @@ from kiwari_ci.adopt.repository import Repository, join, parent
 from kiwari_ci.adopt.stacks import Stack
 from kiwari_ci.adopt.words import Fact
 from kiwari_ci.globs import faults
+from kiwari_ci.texts import File, Folder
 
 _NAMES = r"(?:.*/)?(?:(?:Dockerfile|Containerfile)(?:[._-][\w.-]+)?|[\w.-]+\.[Dd]ockerfile)"
+_IS_FILE, _IS_FOLDER = words.fits(File), words.fits(Folder)
 _NO_DOCKERFILE = re.compile(r"\.(dockerignore|j2|tmpl|tpl|template|md|bak|orig|example|sample|erb)$")
 _TOO_FAR = {
     "tests",
@@ -33,6 +35,7 @@ _VARIANT = re.compile(
 _LISTENS = re.compile(
     r"(?:--(?:server\.)?port[=\s\",]+|--bind[=\s\",]+[\w.\[\]:]*?:|-b[\s\",]+[\w.]*:|(?:^|\s)-p[\s\",]+|\bPORT=|--listen[=\s\",]+[\w.]*:)(\d{2,5})\b"
 )
+_SERVES = (words.PRODUCTION, words.STAGING)
 _BASE_PORTS = ((r"(^|/)(nginx|httpd|caddy)(:|@|-|$)", 80), (r"nginx-unprivileged|openresty", 8080))
 
 
@@ -65,29 +68,98 @@ def images(repository: Repository, found: list[Stack], workflows: Workflows, has
     Beside a spec, workflows that do not build one say nothing: it may be new.
     """
     known = {path: True for path in repository.matching(_NAMES) if not _NO_DOCKERFILE.search(path)}
+    if not has_spec:
+        _for_production(repository, found, workflows, list(known))
     made: dict[str, Image] = {}
+    claims: dict[str, list[Fact]] = {}
     for file, context, where, name in _built(found, workflows):
         if file not in known and not repository.has(file):
             repository.troubles.append(f"{where}: builds {file}, which is not there")
             continue
+        claims.setdefault(file, []).append(Fact(context, where))
         image = made.setdefault(file, Image(file, Fact(context, where), where))
         if name.value:
             image.names.append(name)
+    for file, contexts in claims.items():
+        made[file].context = _holding(repository, file, contexts)
+        made[file].by = made[file].context.where
     left = []
     in_use = not has_spec and bool(workflows.builds)
     away = {each.dockerfile: each.where for stack in found if stack.kind == words.AWAY for each in stack.containers}
     for file in known:
         why = (
-            f"only {away[file]} builds it, for development" if made and file in away else _apart(repository, file, made)
+            f"only {away[file]} builds it, for development"
+            if made and file in away
+            else _apart(repository, file, made, has_spec)
         )
         why = why or ("nothing builds it" if in_use or _VARIANT.search(file) else "")
         if file not in made and why:
             left.append((file, why))
         elif file not in made:
             made[file] = Image(file, _context(repository, file), "")
-    for image in made.values():
+    unsaid = {file: why for file in made if (why := _unsaid(made[file]))}
+    kept = [made[file] for file in sorted(made) if file not in unsaid]
+    for image in kept:
         _look(repository, image)
-    return Images([made[file] for file in sorted(made)], left)
+    return Images(kept, left + sorted(unsaid.items()))
+
+
+def _unsaid(image: Image) -> str:
+    """Why a spec cannot name what an image is built from; empty when it can."""
+    if not _IS_FILE(image.dockerfile):
+        return "a spec cannot write this path (letters, digits, . _ - and / can be): rename it, and run init again"
+    folder = str(image.context.value)
+    if folder != "." and not _IS_FOLDER(folder):
+        return f"a spec cannot write its build context, {folder} ({image.context.where}): rename it, and run init again"
+    return ""
+
+
+def _for_production(repository: Repository, found: list[Stack], workflows: Workflows, known: list[str]) -> None:
+    """A Dockerfile with a twin that is production's by its name: compose files that name no environment get the twin.
+
+    What a workflow builds, or a compose file of production or staging, is what it is.
+    """
+    certain = {step.dockerfile for step in workflows.builds}
+    certain |= {each.dockerfile for stack in found if stack.kind in _SERVES for each in stack.containers}
+    for file in known:
+        twin = f"{parent(file)}/Dockerfile".removeprefix("./")
+        twins = [other for other in known if parent(other) == parent(file) and _is_for_production(other)]
+        if twins != [file] or twin not in known or twin in certain:
+            continue
+        for each in (each for stack in found for each in stack.containers if each.dockerfile == twin):
+            repository.troubles.append(f"{each.where}: builds {twin}; {file} is for production, by its name: taken")
+            each.dockerfile = file
+
+
+def _name_of(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _is_for_production(path: str) -> bool:
+    return words.kind_of(_name_of(path)) == words.PRODUCTION
+
+
+def _holding(repository: Repository, file: str, contexts: list[Fact]) -> Fact:
+    """Of the folders in which a Dockerfile is built, that which holds most of what it copies; the first of equals."""
+    taken = _taken(repository, file)
+    best = max(contexts, key=lambda fact: _reached(repository, str(fact.value), taken))
+    most = _reached(repository, str(best.value), taken)
+    for fact in contexts:
+        if (there := _reached(repository, str(fact.value), taken)) < most:
+            words_ = f"{there} of the {len(taken)} paths that {file} copies are; in {best.value} ({best.where}), {most}"
+            repository.troubles.append(f"{fact.where}: builds in {fact.value}, where {words_}")
+    return best
+
+
+def _taken(repository: Repository, file: str) -> list[str]:
+    """What a Dockerfile takes of its build context, as far as that can be told."""
+    stages = dockerfile.read(repository.read(file)).stages
+    return [each.path for stage in stages for each in stage.taken if each.path and not each.unknown]
+
+
+def _reached(repository: Repository, folder: str, taken: list[str]) -> int:
+    """How many of some paths are in a folder."""
+    return sum(_is_there(repository, join(folder, path.rstrip("/")) or "") for path in taken)
 
 
 def _built(found: list[Stack], workflows: Workflows) -> list[tuple[str, str, str, Fact]]:
@@ -104,39 +176,33 @@ def _built(found: list[Stack], workflows: Workflows) -> list[tuple[str, str, str
     return built + made
 
 
-def _apart(repository: Repository, file: str, made: dict[str, Image]) -> str:
+def _apart(repository: Repository, file: str, made: dict[str, Image], has_spec: bool) -> str:
     """Why a Dockerfile that nothing builds is none of the pipeline's; empty when it may be."""
     folder, _, name = file.rpartition("/")
     if words.kind_of(name) == words.AWAY or _TOO_FAR & set(folder.lower().split("/")):
         return "for development, tests or examples, by its name"
     if {"base", "builder", "build"} & set(words.tokens(name)):
         return "a base for others, by its name"
-    if words.kind_of(name) and any(
-        parent(other) == (folder or ".") for other in [*made, *repository.named("Dockerfile")] if other != file
-    ):
+    beside = [other for other in repository.matching(_NAMES) if parent(other) == (folder or ".") and other != file]
+    plain = any(_name_of(other) == "Dockerfile" for other in beside)
+    kind = words.kind_of(name)
+    if kind and (set(beside) & set(made) or plain and (has_spec or kind != words.PRODUCTION)):
         return "another Dockerfile beside it has no environment in its name"
+    if name == "Dockerfile" and not has_spec and any(map(_is_for_production, beside)):
+        return "another Dockerfile beside it is for production, by its name"
     return ""
 
 
 def _context(repository: Repository, file: str) -> Fact:
     """The folder from which most of what a Dockerfile copies can be reached: its own, or the root."""
     own = parent(file)
-    taken = [
-        each.path
-        for stage in dockerfile.read(repository.read(file)).stages
-        for each in stage.taken
-        if each.path and not each.unknown
-    ]
+    taken = _taken(repository, file)
     above = (
         [own, *(parent("/".join(own.split("/")[:count])) for count in range(len(own.split("/")), 0, -1))]
         if own != "."
         else ["."]
     )
-
-    def reached(folder: str) -> int:
-        return sum(_is_there(repository, join(folder, path.rstrip("/")) or "") for path in taken)
-
-    best = max(above, key=lambda folder: (reached(folder), -above.index(folder)))
+    best = max(above, key=lambda folder: (_reached(repository, folder, taken), -above.index(folder)))
     empty = not any(path for path in repository.files if parent(path) == own and path != file and "ocker" not in path)
     if not taken and own != "." and empty:
         best = "."

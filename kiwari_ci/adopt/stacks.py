@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.adopt import words
-from kiwari_ci.adopt.foreign import Items, Mapping, Unreadable, as_text, read, strings
+from kiwari_ci.adopt.foreign import Items, Mapping, Unreadable, as_text, is_ours, read, strings
 from kiwari_ci.adopt.repository import Repository, join, parent
 from kiwari_ci.adopt.words import Fact
 
@@ -70,9 +70,11 @@ def is_postgres(image: str) -> bool:
 
 
 def stacks(repository: Repository) -> list[Stack]:
-    """Every compose file that can be read; those for production first, those for development last."""
+    """Every compose file of a person that can be read; those for production first, those for development last."""
     found = []
     for path in repository.matching(_FILES):
+        if is_ours(repository.read(path)):
+            continue
         try:
             document = read(path, repository.read(path))
         except Unreadable as why:
