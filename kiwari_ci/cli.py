@@ -79,9 +79,8 @@ def check(spec: Path | None, out: Path | None, style: str | None) -> int:
     if style == "json":
         click.echo(said.as_json([vars(difference) for difference in differences]))
     elif differences:
-        click.echo(
-            said.annotations(out, differences, cure) if style == "github" else said.drift(out, differences, cure)
-        )
+        tell = said.annotations if style == "github" else said.drift
+        click.echo(tell(out, differences, files, cure))
     else:
         click.echo(f"{out}: {len(files)} files agree with {spec}")
     _tell_left(out, _left(spec, out, plan.project, files))
@@ -140,9 +139,12 @@ def show(spec: Path | None, style: str | None) -> int:
 @commands.command()
 @spec_argument
 @click.option(
+    "--checkout",
     "--repo",
+    "repo",
+    metavar="DIR",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The repository that the spec is for. Default: the checkout that this folder is in.",
+    help="The checkout of the repository that the spec is for. Default: the one that this folder is in.",
 )
 @format_option
 @told
@@ -175,7 +177,7 @@ def lint(spec: Path | None, repo: Path | None, style: str | None) -> int:
     help="A file with the line by which jobs know a host. Default: the variable, which gh reads.",
 )
 @click.option("--npm", metavar="URL", default="", help="Nginx Proxy Manager; NPM_TOKEN holds a token of its API.")
-@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
+@format_option
 @told
 def doctor(
     spec: Path | None,
@@ -183,7 +185,7 @@ def doctor(
     ssh: tuple[str, ...],
     known_hosts: tuple[str, ...],
     npm: str,
-    style: str,
+    style: str | None,
 ) -> int:
     """Hold the spec against the world, and exit with 1 when something is wrong; nothing is changed anywhere.
 
@@ -199,7 +201,8 @@ def doctor(
     if wrong := examine.unknown(plan, environments, means):
         raise click.UsageError(wrong)
     found = examine.examine(plan, files, environments, means)
-    click.echo(findings.as_json(found) if style == "json" else findings.as_text(found))
+    tellers = {"json": findings.as_json, "github": findings.as_github}
+    click.echo(tellers.get(_style(style), findings.as_text)(found))
     return FOUND if findings.counted(found)["wrong"] else 0
 
 

@@ -101,7 +101,7 @@ def test_init(repository: Path, snapshot: Any, tmp_path: Path, monkeypatch: pyte
     assert (said.code, bool(specs)) in ((0, True), (2, False))
     for path in specs:
         assert kiwari_ci("validate", path, "--format", "text").code == 0
-        assert kiwari_ci("lint", path, "--repo", ".", "--format", "text").code == 0
+        assert kiwari_ci("lint", path, "--checkout", ".", "--format", "text").code == 0
         assert "nothing was changed" in kiwari_ci("init").out
     snapshot.snapshot_dir = repository.parent
     snapshot.assert_match_dir(nested({"said.txt": said.out + said.err, **specs}), "expected")

@@ -192,6 +192,22 @@ def test_the_cure_has_the_words_of_the_call(here: Path) -> None:
     good(kiwari_ci("check", *words))
 
 
+@pytest.mark.parametrize("style", ["text", "github"])
+def test_before_the_first_generation_check_says_it_in_a_line(style: str) -> None:
+    said = kiwari_ci("check", "--format", style)
+    words = ".: nothing was generated yet", "cure: kiwari-ci generate"
+    text = "\n".join(words) if style == "text" else f"::error title=drift::{'%0A'.join(words)}"
+    assert (said.code, said.out, said.err) == (1, f"{text}\n", "")
+    good(kiwari_ci("generate"))
+    Path("deploy/RUNBOOK.md").unlink()
+    assert "missing: deploy/RUNBOOK.md" in kiwari_ci("check", "--format", style).out
+    for name in ("deploy", ".github"):
+        shutil.rmtree(name)
+    Path("deploy").mkdir()
+    Path("deploy/RUNBOOK.md").write_text("mine\n")
+    assert "not ours (no marker): deploy/RUNBOOK.md" in kiwari_ci("check", "--format", style).out
+
+
 def test_check_in_json() -> None:
     said = kiwari_ci("check", "--format", "json")
     assert said.code == 1

@@ -761,10 +761,22 @@ def test_words_that_it_does_not_know(alone: Path) -> None:
     for words, says in [
         (["--env", "live"], "no environment live: the spec has production, staging"),
         (["--ssh", "server=x"], "no host server: the spec has vps"),
+        (["--known-hosts", "vps=gone"], "--known-hosts vps=gone: no file that can be read: ssh-keyscan HOST makes"),
+        (["--known-hosts", "vps=/"], "--known-hosts vps=/: no file that can be read"),
         (["--ssh", "x"], "expected HOST=…, met x"),
         (["--known-hosts", "vps="], "expected HOST=…, met vps="),
     ]:
         done = kiwari_ci("doctor", SPEC, *words)
         assert done.code == 2 and says in done.err
-    missing = kiwari_ci("doctor", SPEC, "--known-hosts", f"vps={alone}/none")
-    assert missing.code == 0 and "none: No such file" in missing.out
+
+
+def test_in_github_actions_what_is_wrong_is_annotated() -> None:
+    found = [
+        GROUP.ok("disk", "9 GB"),
+        GROUP.wrong("health: /", "502\x1b", "200", "say 100%"),
+        GROUP.not_asked("dns", "-"),
+    ]
+    text = findings.as_github(found)
+    assert text.startswith(findings.as_text(found))
+    assert text.splitlines()[-1] == "::error title=here%3A health%3A /::502\ufffd%0Aexpected: 200%0Acure: say 100%25"
+    assert "::" not in findings.as_github(found[:1])

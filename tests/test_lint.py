@@ -91,7 +91,7 @@ def test_the_formats(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
 def test_what_the_servers_keep(here: Path) -> None:
     made(here, {"a": ""})
     kiwari = Path(__file__).parents[1] / "specs/kiwari.yaml"
-    files = json.loads(kiwari_ci("lint", kiwari, "--repo", ".", "--format", "json").out)["env_files"]
+    files = json.loads(kiwari_ci("lint", kiwari, "--checkout", ".", "--format", "json").out)["env_files"]
     assert [file["path"] for file in files] == [
         f"docker/{name}/.env" for name in ("postgres", "pos-staging", "pos-production")
     ]
@@ -129,9 +129,9 @@ def test_git_that_is_missing_or_fails(here: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--repo", "gone"], "Directory 'gone' does not exist."),
+        (["--checkout", "gone"], "Directory 'gone' does not exist."),
         (["--repo", "spec.yaml"], "Directory 'spec.yaml' is a file."),
-        (["--repo", "empty"], "spec.yaml: empty: 0 files that git tracks [no-files]"),
+        (["--checkout", "empty"], "spec.yaml: empty: 0 files that git tracks [no-files]"),
         (["none.yaml"], "none.yaml: no such file [no-file]"),
     ],
 )
@@ -141,7 +141,7 @@ def test_what_is_no_repository(words: list[str], said: str, here: Path) -> None:
     (here / "spec.yaml").write_text(spec())
     (here / "empty").mkdir()
     git(here / "empty", "init", "-q")
-    found = kiwari_ci("lint", *([] if words[0] != "--repo" else ["spec.yaml"]), *words)
+    found = kiwari_ci("lint", *([] if words[0] not in ("--repo", "--checkout") else ["spec.yaml"]), *words)
     assert (found.code, found.out) == (2, "")
     assert said in found.err
 

@@ -1,5 +1,6 @@
 """Asks everything side by side, then holds each answer against the plan."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -52,7 +53,14 @@ def unknown(plan: Plan, environments: Sequence[str], means: Means) -> str:
         return f"no environment {', '.join(left)}: the spec has {', '.join(sorted(there))}"
     if left := sorted((set(means.destinations) | set(means.known_hosts)) - hosts):
         return f"no host {', '.join(left)}: the spec has {', '.join(sorted(hosts))}"
+    if unread := [f"{host}={file}" for host, file in means.known_hosts.items() if not _can_be_read(file)]:
+        return f"--known-hosts {' '.join(unread)}: no file that can be read: ssh-keyscan HOST makes such lines"
     return ""
+
+
+def _can_be_read(file: Path) -> bool:
+    """A pipe can be: `<(ssh-keyscan …)`."""
+    return os.access(file, os.R_OK) and not file.is_dir()
 
 
 def examine(plan: Plan, tree: Tree, environments: Sequence[str], means: Means) -> list[Finding]:

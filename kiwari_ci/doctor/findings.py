@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Literal
 
-from kiwari_ci.problems import harmless
+from kiwari_ci.problems import Problem, harmless
+from kiwari_ci.problems import as_github as annotations
 
 State = Literal["ok", "wrong", "not asked"]
 LONGEST = 300  # characters of what somebody else has said
@@ -92,6 +93,14 @@ def as_text(findings: Iterable[Finding]) -> str:
     return "\n\n".join([*parts, summary])
 
 
+def as_github(findings: Iterable[Finding]) -> str:
+    """For a workflow's log: the text, and an annotation for each that is wrong."""
+    findings = list(findings)
+    wrong = [each for each in findings if each.state == "wrong"]
+    made = [Problem(f"{each.group}: {each.subject}", _words(each), "") for each in wrong]
+    return "\n".join(filter(None, [as_text(findings), annotations(made)]))
+
+
 def as_json(findings: Iterable[Finding]) -> str:
     """For programs: the findings, and how many there are of each state."""
     findings = list(findings)
@@ -108,6 +117,12 @@ def _text(finding: Finding) -> str:
     lines += [f"{'':13}expected: {harmless(finding.expected)}"] if finding.expected else []
     lines += [f"{'':13}cure: {harmless(finding.cure)}"] if finding.cure else []
     return "\n".join(lines)
+
+
+def _words(finding: Finding) -> str:
+    rest = {"expected": finding.expected, "cure": finding.cure}
+    lines = [f"{name}: {harmless(text)}" for name, text in rest.items() if text]
+    return "\n".join([_cut(harmless(finding.saw)), *lines])
 
 
 def _cut(text: str) -> str:

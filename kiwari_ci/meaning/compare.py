@@ -29,7 +29,7 @@ def copies(hosts: Iterable[Host]) -> list[Copy]:
     for host in hosts:
         for name in ("bin", *(stack.name for stack in host.stacks), *(server.name for server in host.servers)):
             to = f'ssh "${host.variable}" tar -x --strip-components=1 -C {host.folder or "."}'
-            found.setdefault(name, []).append(f"git archive HEAD deploy/{name} | {to}")
+            found.setdefault(name, []).append(f"{host.variable}=USER@ADDRESS; git archive HEAD deploy/{name} | {to}")
     return [Copy(folder, " and ".join(commands)) for folder, commands in found.items()]
 
 

@@ -1,0 +1,1 @@
+kiwari-ci check
