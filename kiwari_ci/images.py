@@ -12,7 +12,7 @@ from kiwari_ci.checkout import SUBMODULE, Checkout, between
 from kiwari_ci.context import Context
 from kiwari_ci.dockerfile import Dockerfile, Taken
 from kiwari_ci.dockerfile import read as read_dockerfile
-from kiwari_ci.problems import Problem, harmless
+from kiwari_ci.problems import Problem, enumerated, harmless
 from kiwari_ci.source import Loc, Place, Source
 from kiwari_ci.spec import Spec
 from kiwari_ci.validation import at_key, at_place, dotted
@@ -277,8 +277,7 @@ class _Page:
 
 def first(names: list[str], count: int = FIRST) -> str:
     """Some names for a message, and how many more there are."""
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(f"`{harmless(name)}`" for name in names[:count]) + more
+    return enumerated((f"`{harmless(name)}`" for name in names), count)
 
 
 def _pattern(name: str, left: list[str]) -> str:

@@ -64,7 +64,9 @@ def lint(path: Path, folder: Path | None) -> Report:
     how = f"files there (all of them: {files.no_git})" if files.no_git else "files that git tracks"
     where = f"{root.as_posix()}: {len(files.files)} {how}"
     if not files.files:
-        raise Faults([Problem("no-files", where, path.as_posix(), hint="git add them, or name the folder: --checkout DIR")])
+        raise Faults(
+            [Problem("no-files", where, path.as_posix(), hint="git add them, or name the folder: --checkout DIR")]
+        )
     found = in_order(_found(ground))
     errors = sum(problem.severity == "error" for problem in found)
     counts = f"services {len(decided.spec.services)}, errors {errors}, advice {len(found) - errors}"

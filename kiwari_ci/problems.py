@@ -61,6 +61,13 @@ def harmless(text: str) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
+def enumerated(items: Iterable[str], most: int = 8) -> str:
+    """`a, b, c`, and how many more there are."""
+    found = list(items)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more
+
+
 def _text(problem: Problem) -> str:
     place = ":".join(str(part) for part in (harmless(problem.path), problem.line, problem.column) if part)
     word = "advice: " if problem.severity == "advice" else ""

@@ -178,13 +178,18 @@ def _needs(source: Source, given: Spec) -> Found:
                 loc: Loc = ("services", service, "env", key)
                 if value.database and not place.database:
                     message = f"{dotted(loc)}: environments.{name} has no `database`"
-                    yield at_key(source, loc, "missing-key", message, f"environments: {{{name}: {{database: {{}}}}}}")
+                    yield at_key(source, loc, "missing-key", message, _database_of(given, name))
                 if value.domain and service not in place.domains:
                     message = f"{dotted(loc)}: environments.{name} has no domain for {service}"
                     yield at_key(source, loc, "missing-key", message, f"add it to environments.{name}.domains")
                 if value.service and value.service not in derive.services_of(given, name):
                     message = f"{dotted(loc)}: environments.{name} does not hold `{value.service}`"
                     yield at_key(source, loc, "unknown-name", message, f"add it to environments.{name}.services")
+
+
+def _database_of(given: Spec, environment: str) -> str:
+    server = "" if given.databases else ", and at the top level: databases: {postgres: {}}"
+    return f"add to environments.{environment}: database: {{}}{server}"
 
 
 def _servers(source: Source, given: Spec) -> Found:

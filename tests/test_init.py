@@ -591,6 +591,12 @@ def test_a_path_that_a_spec_cannot_write_is_told(tmp_path: Path) -> None:
     assert "cannot write its build context, my api (compose.yml:2)" in refused.value.problems[0].message
 
 
+def test_a_name_that_cannot_be_printed_is_told(tmp_path: Path) -> None:
+    files = {"web/Dockerfile": DOCKERFILE, "web/x": "", "a\x1bb/Dockerfile": DOCKERFILE}
+    troubles = first_spec(repository(tmp_path, files), "example/shop").troubles
+    assert [line for line in troubles if line.startswith("1 not looked at, a\ufffdb/Dockerfile first: ")]
+
+
 def test_what_is_generated_is_not_what_was_read(tmp_path: Path) -> None:
     repository(tmp_path, {"web/Dockerfile": DOCKERFILE, "web/x": ""})
     kiwari_ci("init", tmp_path, "--repository", "example/shop")

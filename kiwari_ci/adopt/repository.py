@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from kiwari_ci import checkout
 from kiwari_ci.checkout import GIT
+from kiwari_ci.problems import harmless
 
 LARGEST = 500_000  # bytes of a file that is read
 MOST = 50_000  # files that are looked at
@@ -60,6 +61,10 @@ class Repository:
         kept = sorted({path for path in found if path and not never & set(path.split("/")[:-1])})
         if len(kept) > MOST:
             self.troubles.append(f"more than {MOST:,} files: only the first of them were looked at")
+        odd = [path for path in kept[:MOST] if not path.isprintable()]
+        if odd:
+            words = "their names have characters that cannot be printed: rename them, and run init again"
+            self.troubles.append(f"{len(odd)} not looked at, {harmless(odd[0])} first: {words}")
         return [path for path in kept[:MOST] if path.isprintable()]
 
     @cached_property

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.adopt import words
-from kiwari_ci.adopt.foreign import Items, Mapping, Unreadable, as_text, is_ours, read, strings
+from kiwari_ci.adopt.foreign import Items, Mapping, Unreadable, as_text, read, strings
 from kiwari_ci.adopt.repository import Repository, join, parent
 from kiwari_ci.adopt.words import Fact
+from kiwari_ci.tree import is_marked
 
 _FILES = r"(?:.*/)?(?:docker-)?compose[\w.-]*\.ya?ml|(?:.*/)?docker-stack[\w.-]*\.ya?ml|(?:.*/)?stack\.ya?ml"
 _SAID = {  # keys of a service that the spec says, or that the generated stack decides itself
@@ -73,7 +74,7 @@ def stacks(repository: Repository) -> list[Stack]:
     """Every compose file of a person that can be read; those for production first, those for development last."""
     found = []
     for path in repository.matching(_FILES):
-        if is_ours(repository.read(path)):
+        if is_marked(repository.read(path)):
             continue
         try:
             document = read(path, repository.read(path))

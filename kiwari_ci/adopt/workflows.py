@@ -3,9 +3,10 @@
 import itertools
 from typing import Any
 
-from kiwari_ci.adopt.foreign import Items, Mapping, Unreadable, as_text, is_ours, read
+from kiwari_ci.adopt.foreign import Items, Mapping, Unreadable, as_text, read
 from kiwari_ci.adopt.jobs import Trigger, Workflows, take
 from kiwari_ci.adopt.repository import Repository
+from kiwari_ci.tree import is_marked
 
 
 def workflows(repository: Repository) -> Workflows:
@@ -13,7 +14,7 @@ def workflows(repository: Repository) -> Workflows:
     made, documents = Workflows(), {}
     for path in repository.matching(r"\.github/workflows/[^/]+\.ya?ml"):
         text = repository.read(path)
-        if is_ours(text):
+        if is_marked(text):
             continue
         try:
             documents[path] = read(path, text)

@@ -45,13 +45,6 @@ def without_secrets(text: str) -> str:
     return _SECRET.sub(lambda found: f"{found[1] or found[2]}…" + ("@" if found[2] else ""), text)
 
 
-def enumerated(items: Iterable[str], most: int = 8) -> str:
-    """`a, b, c`, and how many more there are."""
-    found = list(items)
-    more = f" and {len(found) - most} more" if len(found) > most else ""
-    return ", ".join(found[:most]) + more
-
-
 def printable(text: str) -> str:
     """A text in which nothing moves a cursor, turns the direction of writing, or starts a runner's command."""
     plain = harmless(text)

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kiwari_ci.meaning.change import Change, enumerated
+from kiwari_ci.meaning.change import Change
 from kiwari_ci.meaning.deeds import repository
 from kiwari_ci.meaning.reading import mapped, shown
 from kiwari_ci.meaning.roles import Names
 from kiwari_ci.meaning.service import DATABASES, Compared, same, swapped
 from kiwari_ci.meaning.stacks import Service, Stack
+from kiwari_ci.problems import enumerated
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kiwari_ci.meaning.change import Change, enumerated, without_secrets
+from kiwari_ci.meaning.change import Change, without_secrets
 from kiwari_ci.meaning.reading import Document, mapped, shown
+from kiwari_ci.problems import enumerated
 
 Key = tuple[str, ...]
 _SETS = {"branches", "tags", "paths", "needs", "types", "branches-ignore", "tags-ignore", "paths-ignore", "runs-on"}

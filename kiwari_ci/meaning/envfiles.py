@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from kiwari_ci.meaning.change import Change, enumerated
+from kiwari_ci.meaning.change import Change
 from kiwari_ci.meaning.reading import shown
 from kiwari_ci.meaning.stacks import EnvExample
+from kiwari_ci.problems import enumerated
 
 
 def changes(subject: str, before: EnvExample | None, after: EnvExample) -> Iterator[Change]:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
+from kiwari_ci import tree
 from kiwari_ci.meaning import reading, stacks, workflows
 from kiwari_ci.meaning.deeds import Deed, of_workflow
 from kiwari_ci.meaning.files import Side
@@ -67,8 +68,8 @@ def of(side: Side, repository: str) -> Facts:
 def _document(facts: Facts, path: str, text: str) -> reading.Document | None:
     if not path.endswith((".yml", ".yaml")):
         if re.search(r"env\.[a-z]+$", path):
-            facts.examples[path] = stacks.env_example(path, text, reading.is_generated(text))
-        elif reading.is_generated(text):
+            facts.examples[path] = stacks.env_example(path, text, tree.is_marked(text))
+        elif tree.is_marked(text):
             facts.others[path] = text
         return None
     try:

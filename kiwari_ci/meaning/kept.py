@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.meaning.change import Change, added, enumerated, swapped
+from kiwari_ci.meaning.change import Change, added, swapped
 from kiwari_ci.meaning.facts import Facts, Work
 from kiwari_ci.meaning.reading import shown
+from kiwari_ci.problems import enumerated
 
 _PINNED = re.compile(r"[0-9a-f]{40}")
 

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.meaning.change import Change, enumerated, without_secrets
+from kiwari_ci.meaning.change import Change, without_secrets
 from kiwari_ci.meaning.deeds import repository
 from kiwari_ci.meaning.facts import Facts, Work
 from kiwari_ci.meaning.reading import shown
 from kiwari_ci.meaning.roles import Names, Roles
+from kiwari_ci.problems import enumerated
 
 _LOST = {
     "migrate": "migrations are no longer run: {}; run them by hand before the deploy (runbook)",

@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterator
 from enum import Enum
 
-from kiwari_ci.meaning.change import Change, enumerated, swapped, ways, without_secrets
+from kiwari_ci.meaning.change import Change, swapped, ways, without_secrets
 from kiwari_ci.meaning.deeds import Deed, repository, tag
 from kiwari_ci.meaning.facts import Facts, Work
 from kiwari_ci.meaning.reading import shown
 from kiwari_ci.meaning.roles import Role, Roles
 from kiwari_ci.meaning.workflows import Job, Workflow
+from kiwari_ci.problems import enumerated
 
 _WORSE = {"read": 1, "write": 2}
 

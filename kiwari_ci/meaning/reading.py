@@ -19,7 +19,6 @@ DEEPEST = 60  # levels
 MOST = 30_000  # values, an alias counted with all that it stands for
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_MARK = tree.marker("").partition("(")[0]
 
 
 class Unreadable(Exception):  # noqa: N818 - a sentence for the user
@@ -42,11 +41,6 @@ class Document:
         return f"{self.path}:{self.lines[loc]}" if loc else self.path
 
 
-def is_generated(text: str) -> bool:
-    """Whether the head of a file carries our marker, of any project."""
-    return any(_MARK in line for line in text[:1000].splitlines()[:2])
-
-
 def read(path: str, text: str) -> Document:
     """Read one document that is a mapping; raises Unreadable."""
     reader = _Reader(text)
@@ -60,7 +54,7 @@ def read(path: str, text: str) -> Document:
         ) from error
     if not isinstance(data, dict):
         raise Unreadable("no mapping of keys to values")
-    return Document(path, data, reader.lines, is_generated(text))
+    return Document(path, data, reader.lines, tree.is_marked(text))
 
 
 class _Reader:

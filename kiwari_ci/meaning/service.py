@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kiwari_ci.meaning import stacks
-from kiwari_ci.meaning.change import Change, enumerated, ways
+from kiwari_ci.meaning.change import Change, ways
 from kiwari_ci.meaning.deeds import dockerfile, repository, tag
 from kiwari_ci.meaning.reading import Document, mapped, shown
 from kiwari_ci.meaning.stacks import Service
+from kiwari_ci.problems import enumerated
 
 _OPENS = {
     "privileged",

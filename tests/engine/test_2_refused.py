@@ -136,7 +136,7 @@ def test_a_wrong_token(server: Server) -> None:
     result = server.key(server.words(API, DIGEST, 99), token=TOKEN.upper())
 
     assert result.returncode == 77, result.stdout
-    assert "ghcr.io refused the token: " in result.stdout
+    assert "ghcr.io refused the token: gh secret set GHCR_TOKEN, a new one " in result.stdout
     assert "401 Unauthorized" in result.stdout
     assert TOKEN.upper() not in result.stdout
     assert "FAILED. Serving now: sha256:" in result.stdout
@@ -176,8 +176,8 @@ def test_a_compose_file_that_is_not_the_commits(server: Server) -> None:
     ("text", "says"),
     [
         (None, "grep: .env: No such file or directory"),
-        ("A=1\nSECRET=change-me\n", "still has change-me, or a $ without single quotes: .env:2:SECRET"),
-        ("URL='postgres://pos_stg:change-me@postgres/pos'\n", "without single quotes: .env:1:URL"),
+        ("A=1\nSECRET=change-me\n", "single quotes; mend it on the host, run the job again: .env:2:SECRET"),
+        ("URL='postgres://pos_stg:change-me@postgres/pos'\n", "run the job again: .env:1:URL"),
         ("SECRET=hidden$HOME\n", "without single quotes: .env:1:SECRET"),
         ('SECRET="${hidden:?hidden}"\n', "pos-staging: docker compose config says what is wrong"),
         ("SECRET='a hidden\n", "pos-staging: docker compose config says what is wrong"),
@@ -210,7 +210,7 @@ def test_a_network_that_is_not_there(server: Server) -> None:
         file.write_text(good)
 
     assert result.returncode == 69, result.stdout
-    assert "docker network create" in result.stdout
+    assert "then run the job again: docker network create elsewhere\n" in result.stdout
     assert seen(server, API) == before
 
 
