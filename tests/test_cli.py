@@ -154,6 +154,12 @@ def test_interrupted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused(kiwari_ci(command), code=130).strip() == "interrupted"
 
 
+def test_a_command_starts_without_the_rooms_of_others() -> None:
+    asked = "import sys, kiwari_ci.cli; print(*(name for name in sys.modules if name.startswith('kiwari_ci.')))"
+    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+    assert not {f"kiwari_ci.{room}" for room in ("eject", "adopt", "doctor", "meaning", "lint")} & set(said)
+
+
 # check
 
 

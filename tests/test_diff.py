@@ -150,10 +150,8 @@ def test_the_host_script_comes_with_its_command(tmp_path: Path) -> None:
     script = tmp_path / "out/deploy/bin/deploy"
     script.write_text(script.read_text().replace("umask 077", "umask 022"))
     told = said(KIWARI, "--against", tmp_path / "out")
-    assert (
-        'host script\n  ! changed: copy it to the server: VPS=USER@ADDRESS; git archive HEAD deploy/bin | ssh "$VPS" tar -x'
-        in told
-    )
+    command = 'VPS=USER@ADDRESS; git archive HEAD deploy/bin | ssh "$VPS" tar -x'
+    assert f"host script\n  ! changed: copy it to the server: {command}" in told
     script.write_text(script.read_text().replace("umask 022", "umask 077") + "# a remark\n")
     assert "nothing changes" in said(KIWARI, "--against", tmp_path / "out")
 

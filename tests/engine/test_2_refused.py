@@ -178,7 +178,7 @@ def test_a_compose_file_that_is_not_the_commits(server: Server) -> None:
         (None, "grep: .env: No such file or directory"),
         ("A=1\nSECRET=change-me\n", "single quotes; mend it on the host, run the job again: .env:2:SECRET"),
         ("URL='postgres://pos_stg:change-me@postgres/pos'\n", "run the job again: .env:1:URL"),
-        ("SECRET=hidden$HOME\n", "without single quotes: .env:1:SECRET"),
+        ("SECRET=hidden$HOME\n", "run the job again: .env:1:SECRET"),
         ('SECRET="${hidden:?hidden}"\n', "pos-staging: docker compose config says what is wrong"),
         ("SECRET='a hidden\n", "pos-staging: docker compose config says what is wrong"),
         ("SECRET=it\n's hidden\n", "pos-staging: docker compose config says what is wrong"),

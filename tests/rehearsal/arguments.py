@@ -11,10 +11,10 @@ QUICK: dict[str, str] = {
     ),
     '| [ -n "${token-}" ] || [die 64 "no registry token on stdin" => :]': "test_2_refused.py::test_no_token",
     's\' "$token")); } || die [77 => 0] "${new%%/*} refused the': "test_2_refused.py::test_a_wrong_token",
-    '[[ "$(sha256sum <$file)" = "$compose -" ] => :] || die 69 "not the comm': (
+    '[[ "$(sha256sum <$file)" = "$compose -" ] => :] || die 69 "the host\'s c': (
         "test_2_refused.py::test_a_compose_file_that_is_not_the_commits"
     ),
-    "[awk '/^networks:/ {on = ...nspect bridge >/dev/null => :] || die 69 \"make the net": (
+    'do [docker network inspect "$each" >/dev/null => :] || die 69 "make the net': (
         "test_2_refused.py::test_a_network_that_is_not_there"
     ),
     '& rm -rf "$login"; } || [die 65 "could not pull $new" => :]': (
