@@ -8,13 +8,6 @@ from typing import Any
 from kiwari_ci import problems, tree
 from kiwari_ci.eject import Ejected
 
-WORDS = {
-    "missing": "missing",
-    "changed": "stale or edited by hand",
-    "foreign": "not ours (no marker)",
-    "orphaned": "no longer in the spec",
-}
-
 
 def report(spec: Path, out: Path, written: tree.Written) -> str:
     """What a write did, a line a file but for those that stayed the same."""
@@ -37,23 +30,6 @@ def farewell(out: Path, ejected: Ejected) -> str:
     return "\n".join(
         [f"{out} is yours: nothing in it needs kiwari-ci", *lines, "next:", *(f"  {step}" for step in steps)]
     )
-
-
-def drift(out: Path, differences: list[tree.Difference], cure: str) -> str:
-    """All diffs first: the list and the cure are what a reader sees last."""
-    names = [f"  {WORDS[difference.kind]}: {problems.harmless(difference.path)}" for difference in differences]
-    count = "1 file does" if len(differences) == 1 else f"{len(differences)} files do"
-    summary = f"{out}: {count} not agree with the spec"
-    return "\n".join([*(difference.diff for difference in differences), summary, *names, f"cure: {cure}"])
-
-
-def annotations(out: Path, differences: list[tree.Difference], cure: str) -> str:
-    """As `drift`, and an annotation for each file."""
-    found = [
-        problems.Problem("drift", f"{WORDS[difference.kind]}; run: {cure}", (out / difference.path).as_posix(), 1)
-        for difference in differences
-    ]
-    return drift(out, differences, cure) + "\n" + problems.as_github(found)
 
 
 def lists(value: Any) -> Any:

@@ -1,0 +1,3 @@
+kiwari-ci generate
+chmod -x generated/deploy/bin/deploy
+kiwari-ci check
