@@ -37,7 +37,10 @@ Pins = dict[str, tuple[str, str]]
 
 @dataclass(frozen=True)
 class Finding:
-    """A file that is not what it should be: why, its first line that differs, and the key and line of the spec."""
+    """A file that is not what it should be: why, and the key and line of the spec that it comes from.
+
+    `line` is the first that differs, from 1, as the file is there; 0 when nothing is.
+    """
 
     path: str
     why: Why
@@ -90,10 +93,10 @@ class _Case:
         if why == "edited":
             want = min([want, *self._older(difference.path)], key=lambda text: _distance(there, text))
         number = _first_difference(there, want) if there and want else 1
-        line = want.split("\n")[number - 1 : number]
-        key, spec_line = self._governing(difference.path, why, line[0] if line else "")
+        line = want.split("\n")[number - 1] if there and want else ""
+        key, spec_line = self._governing(difference.path, why, line)
         last = there.count("\n") + (not there.endswith("\n"))
-        return Finding(difference.path, why, max(1, min(number, last)), key, spec_line, difference.diff)
+        return Finding(difference.path, why, min(number, last) if there else 0, key, spec_line, difference.diff)
 
     def _why(self, difference: Difference, there: str, want: str) -> Why:
         path, kind = difference.path, difference.kind

@@ -125,7 +125,9 @@ def _headline(out: object, count: int, spec: str) -> str:
 
 
 def _place(finding: Finding) -> str:
-    return harmless(finding.path) + (f":{finding.line}" if finding.why not in ("missing", "orphaned", "mode") else "")
+    return harmless(finding.path) + (
+        "" if finding.why in ("missing", "orphaned", "mode") or not finding.line else f":{finding.line}"
+    )
 
 
 def _origin(finding: Finding, spec: Path) -> str:

@@ -189,7 +189,7 @@ def test_check_in_github_actions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert kiwari_ci("check").out == plain
     assert plain.splitlines()[-2:] == [
-        "::error file=generated/deploy/bin/deploy,line=1,title=drift::missing; run: kiwari-ci generate",
+        "::error file=generated/deploy/bin/deploy,title=drift::missing; run: kiwari-ci generate",
         "::notice file=specs/shop.yaml,line=3,title=drift::project: from here comes what differs in deploy/bin/deploy",
     ]
     assert "+++ b/deploy/bin/deploy" in plain.splitlines()
