@@ -100,10 +100,9 @@ def _blobs(output: bytes) -> list[str]:
 def _git(folder: Path, *words: str, given: bytes = b"") -> bytes:
     """What git prints; raises CalledProcessError when it refuses. It asks no server for what a partial clone lacks."""
     return subprocess.run(
-        ["git", *GIT, "--literal-pathspecs", "-C", str(folder), *words],
+        ["git", *GIT, "-c", "protocol.allow=never", "--literal-pathspecs", "-C", str(folder), *words],
         input=given,
         capture_output=True,
         timeout=SECONDS,
         check=True,
-        env=os.environ | {"GIT_NO_LAZY_FETCH": "1"},
     ).stdout
