@@ -73,12 +73,19 @@ def cure(findings: Iterable[Finding], plan: Plan, called: list[str]) -> str:
     if not whys:
         return ""
     generate, pull = (shlex.join(["kiwari-ci", *words, *called]) for words in (["generate"], ["pins", "pull"]))
-    wanted = plan.drift.requirement.partition(" ")[0]
-    if "version" in whys and wanted not in ("", f"kiwari-ci=={__version__}"):
-        return shlex.join(["pip", "install", wanted]) + f" # the spec's generator; this is {__version__}"
     if "foreign" in whys:
         generate += " --force # it overwrites what is not ours, too"
-    return generate if "pins" not in whys else pull if whys == {"pins"} else f"{pull} && {generate}"
+    line = generate if "pins" not in whys else pull if whys == {"pins"} else f"{pull} && {generate}"
+    return f"{shlex.join(['pip', 'install', wanted])} && {line}" if (wanted := _wanted(plan)) else line
+
+
+def _wanted(plan: Plan) -> str:
+    """The tool that the spec names, as pip takes it; empty when it is the one that runs, or when nobody knows."""
+    if plan.drift.commit:
+        url = f"git+https://github.com/{plan.drift.repository}@{plan.drift.commit}"
+        return "" if _own_commit() in ("", plan.drift.commit) else url
+    wanted = plan.drift.requirement.partition(" ")[0]
+    return "" if wanted == f"kiwari-ci=={__version__}" else wanted
 
 
 class _Case:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     put(SPEC, SMALL)
-    assert kiwari_ci("generate").code == 0
+    for path, file in made().items():
+        put(f"generated/{path}", file.text)
+        Path(f"generated/{path}").chmod(0o755 if file.executable else 0o644)
     return tmp_path
+
+
+@cache
+def made() -> tree.Tree:
+    return pipeline.build(Path(SPEC))[1]
 
 
 def put(path: str, text: str) -> None:
@@ -280,18 +288,30 @@ def test_another_version_of_the_tool() -> None:
 
 
 def test_another_version_than_the_specs() -> None:
-    put(SPEC, SMALL + "generator: kiwari-ci==0.0.9\n")
+    """To generate with this one would make the drift job red, which installs the other."""
+    put(SPEC, SMALL + "generator: kiwari-ci==0.0.9 --hash=sha256:" + "0" * 64 + "\n")
     assert kiwari_ci("generate").code == 0
     edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
     assert whys() == {COMPOSE: "version"}
-    assert cure() == f"pip install kiwari-ci==0.0.9 # the spec's generator; this is {__version__}"
+    assert cure() == "pip install kiwari-ci==0.0.9 && kiwari-ci generate"
 
 
-def test_another_commit_of_the_tool() -> None:
+def test_a_spec_that_goes_to_another_version() -> None:
+    put(SPEC, SMALL + "generator: kiwari-ci==99.0.0\n")
+    assert whys() == {DRIFT_WORKFLOW: "spec", SPEC: "spec"}
+    assert cure() == "pip install kiwari-ci==99.0.0 && kiwari-ci generate"
+
+
+def test_another_commit_of_the_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     put(SPEC, SMALL + f"generator: git+https://github.com/example/kiwari-ci@{SHA}\n")
     assert kiwari_ci("generate").code == 0
     edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
     assert whys() == {COMPOSE: "edited"}
+    assert cure() == "kiwari-ci generate", "nobody knows which commit this is"
+    monkeypatch.setattr(drift, "_own_commit", lambda: SHA[::-1])
+    assert whys() == {COMPOSE: "version"}
+    assert cure() == f"pip install git+https://github.com/example/kiwari-ci@{SHA} && kiwari-ci generate"
+    monkeypatch.setattr(drift, "_own_commit", str)
     edit(f"generated/{DRIFT_WORKFLOW}", SHA, SHA[::-1])
     assert whys() == {COMPOSE: "version", DRIFT_WORKFLOW: "version"}
 
