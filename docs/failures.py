@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from kiwari_ci import disk, said
+from kiwari_ci import disk, drift
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "kiwari_ci/templates"
@@ -91,7 +91,7 @@ def command_texts() -> set[str]:
         ast.parse((ROOT / f"kiwari_ci/{name}.py").read_text()) for name in ("cli", "disk", "options", "said", "tree")
     ]
     code = {text for room in rooms for text in _reported(room)}
-    return code | system | set(said.WORDS.values())
+    return code | system | set(drift.WORDS.values())
 
 
 def host_texts() -> set[str]:

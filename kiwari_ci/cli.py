@@ -16,7 +16,6 @@ from kiwari_ci.options import Named, format_option, out_option, output, spec_arg
 
 DRIFT = FOUND = 1
 BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 2, 70, 73, 130
-FORCED = " --force # it overwrites what is not ours, too"
 
 
 def told(command: Callable[..., int]) -> Callable[..., None]:
@@ -69,18 +68,21 @@ def generate(spec: Path | None, out: Path | None, style: str | None, force: bool
 @format_option
 @told
 def check(spec: Path | None, out: Path | None, style: str | None) -> int:
-    """Compare the generated files with the spec; print every difference, and exit with 1 when there is one."""
-    cure = _cure(spec, out)
+    """Compare the generated files with the spec; say why each differs, and exit with 1 when one does.
+
+    In GitHub Actions it annotates the files and the spec's lines, and writes the job's summary.
+    """
+    called, style = _called(spec, out), _style(style)
     spec, out = _spec(spec), output(out)
     plan, files = pipeline.build(spec)
     differences = tree.compare(out, files, plan.project)
-    cure += FORCED if any(difference.kind == "foreign" for difference in differences) else ""
-    style = _style(style)
-    if style == "json":
-        click.echo(said.as_json([vars(difference) for difference in differences]))
-    elif differences:
-        tell = said.annotations if style == "github" else said.drift
-        click.echo(tell(out, differences, files, cure))
+    if differences or style == "json":
+        from kiwari_ci import drift, red
+
+        explained = drift.explain(out, spec, plan, files, differences, called)
+        click.echo(red.told(style, out, spec, explained, os.environ))
+        if style == "github" and (reason := red.summarise(out, spec, explained, os.environ)):
+            click.echo(f"no summary: {reason}", err=True)
     else:
         click.echo(f"{out}: {len(files)} files agree with {spec}")
     _tell_left(out, _left(spec, out, plan.project, files))
@@ -310,9 +312,9 @@ def _style(given: str | None) -> str:
     return given or ("github" if os.environ.get("GITHUB_ACTIONS") == "true" else "text")
 
 
-def _cure(spec: Path | None, out: Path | None) -> str:
-    words = ["kiwari-ci", "generate", *([str(spec)] if spec else []), *(["--out", str(out)] if out else [])]
-    return shlex.join(words)
+def _called(spec: Path | None, out: Path | None) -> list[str]:
+    """The words that named spec and output, for the next command."""
+    return [*([str(spec)] if spec else []), *(["--out", str(out)] if out else [])]
 
 
 def _print_problems(found: Iterable[problems.Problem], style: str | None, err: bool = False) -> None:

@@ -10,14 +10,6 @@ from kiwari_ci import problems, tree
 if TYPE_CHECKING:  # its module is eject's alone: the other commands start without it
     from kiwari_ci.eject import Ejected
 
-WORDS = {
-    "missing": "missing",
-    "changed": "stale or edited by hand",
-    "foreign": "not ours (no marker)",
-    "orphaned": "no longer in the spec",
-    "never": "nothing was generated yet",
-}
-
 
 def report(spec: Path, out: Path, written: tree.Written) -> str:
     """What a write did, a line a file but for those that stayed the same."""
@@ -46,33 +38,6 @@ def farewell(out: Path, ejected: "Ejected") -> str:
     return "\n".join(
         [f"{out} is yours: nothing in it needs kiwari-ci", *lines, "next:", *(f"  {step}" for step in steps)]
     )
-
-
-def drift(out: Path, differences: list[tree.Difference], made: tree.Tree, cure: str) -> str:
-    """All diffs first: the list and the cure are what a reader sees last; in a line where nothing was generated yet."""
-    if _never(differences, made):
-        return f"{out}: {WORDS['never']}\ncure: {cure}"
-    names = [f"  {WORDS[difference.kind]}: {problems.harmless(difference.path)}" for difference in differences]
-    count = "1 file does" if len(differences) == 1 else f"{len(differences)} files do"
-    summary = f"{out}: {count} not agree with the spec"
-    return "\n".join([*(difference.diff for difference in differences), summary, *names, f"cure: {cure}"])
-
-
-def _never(differences: list[tree.Difference], made: tree.Tree) -> bool:
-    """Whether none of the files is there; the spec, which nobody marks, is a person's."""
-    kinds = {difference.path: difference.kind for difference in differences}
-    return "missing" in kinds.values() and all(kinds.get(path) == "missing" for path in made if made[path].marked)
-
-
-def annotations(out: Path, differences: list[tree.Difference], made: tree.Tree, cure: str) -> str:
-    """As `drift`, and an annotation for each file; one where nothing was generated yet."""
-    if _never(differences, made):
-        return problems.as_github([problems.Problem("drift", drift(out, differences, made, cure), "")])
-    found = [
-        problems.Problem("drift", f"{WORDS[difference.kind]}; run: {cure}", (out / difference.path).as_posix(), 1)
-        for difference in differences
-    ]
-    return drift(out, differences, made, cure) + "\n" + problems.as_github(found)
 
 
 def lists(value: Any) -> Any:

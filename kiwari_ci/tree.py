@@ -6,11 +6,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import unified_diff
+from io import StringIO
 from pathlib import Path
 from typing import Literal
 
 from kiwari_ci.disk import Refused, locked, remove_if_empty, stage, swap, told, unbroken
 
+LARGEST = 1_000_000  # bytes of a file whose difference is shown
 STAGING = ".kiwari-ci-staging"
 FOLDERS = (".github/workflows", "deploy")
 
@@ -252,7 +254,9 @@ def _read(path: Path) -> bytes | None:
 
 
 def _diff(path: str, old: bytes, new: bytes) -> str:
-    before, after = (text.decode(errors="backslashreplace").splitlines(keepends=True) for text in (old, new))
+    if len(old) > LARGEST:
+        return f"--- a/{path}\n+++ b/{path}\n@@ {len(old):,} bytes: too large to show @@\n"
+    before, after = (StringIO(text.decode(errors="backslashreplace"), "\n").readlines() for text in (old, new))
     names = (f"a/{path}" if old else "/dev/null", f"b/{path}" if new else "/dev/null")
     lines = unified_diff(before, after, *names)
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)

@@ -105,7 +105,7 @@ def test_a_files_name_reaches_no_terminal_as_it_is() -> None:
     for name in (b"deploy/\x1b[31mred", b"deploy/\xff\n", b"deploy/other"):
         Path(os.fsdecode(name)).write_bytes(text.replace(b"(shop)", b"(store)") if b"other" in name else text)
     said = kiwari_ci("check", "--format", "text")
-    assert "no longer in the spec: deploy/\ufffd[31mred\n" in said.out
+    assert "no longer in the spec: deploy/\ufffd[31mred\n" in said.out and "\x1b" not in said.out
     said = kiwari_ci("generate")
     assert said.code == 0 and said.out.count("  removed  deploy/\ufffd") == 2 and "\x1b" not in said.out + said.err
 
@@ -177,10 +177,10 @@ def test_check_names_all_that_is_wrong_and_the_cure_cures(here: Path) -> None:
     assert state(here) == before, "check wrote something"
     lines = said.out.splitlines()
     assert lines[-6:] == [
-        ".: 4 files do not agree with the spec",
-        "  stale or edited by hand: .github/workflows/web-ci.yml",
-        "  missing: deploy/RUNBOOK.md",
-        "  stale or edited by hand: deploy/bin/deploy",
+        ".: 4 files do not agree with specs/shop.yaml",
+        "  edited by hand, or spec changed and not regenerated: .github/workflows/web-ci.yml:2 (specs/shop.yaml:5, services.web)",
+        "  missing: deploy/RUNBOOK.md (specs/shop.yaml:3, project)",
+        "  executable bit only: deploy/bin/deploy",
         "  no longer in the spec: deploy/old.yml",
         "cure: kiwari-ci generate",
     ]
@@ -217,11 +217,13 @@ def test_before_the_first_generation_check_says_it_in_a_line(style: str) -> None
 def test_check_in_json() -> None:
     said = kiwari_ci("check", "--format", "json")
     assert said.code == 1
-    found = json.loads(said.out)
-    assert {each["kind"] for each in found} == {"missing"}
-    assert {"path", "kind", "diff"} == found[0].keys()
+    told = json.loads(said.out)
+    assert (told["out"], told["spec"], told["cure"]) == (".", "specs/shop.yaml", "kiwari-ci generate")
+    assert {each["why"] for each in told["differences"]} == {"missing"}
+    assert told["differences"][0].keys() == {"path", "why", "line", "key", "spec_line", "diff"}
     good(kiwari_ci("generate"))
-    assert json.loads(good(kiwari_ci("check", "--format", "json"))) == []
+    told = json.loads(good(kiwari_ci("check", "--format", "json")))
+    assert (told["cure"], told["differences"]) == ("", [])
 
 
 def test_check_in_github_actions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,8 +233,10 @@ def test_check_in_github_actions(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = kiwari_ci("check", "--format", "github").out
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert kiwari_ci("check").out == plain
-    words = "missing; run: kiwari-ci generate"
-    assert plain.splitlines()[-1] == f"::error file=deploy/bin/deploy,line=1,title=drift::{words}"
+    assert plain.splitlines()[-2:] == [
+        "::error file=deploy/bin/deploy,title=drift::missing; run: kiwari-ci generate",
+        "::notice file=specs/shop.yaml,line=3,title=drift::project: from here comes what differs in deploy/bin/deploy",
+    ]
     assert "+++ b/deploy/bin/deploy" in plain.splitlines()
     monkeypatch.setenv("GITHUB_ACTIONS", "false")
     assert "::error" not in kiwari_ci("check").out

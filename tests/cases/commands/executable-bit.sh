@@ -1,0 +1,3 @@
+kiwari-ci generate
+chmod -x deploy/bin/deploy
+kiwari-ci check

@@ -1,0 +1,3 @@
+kiwari-ci generate
+sed -i 's/$/\r/' deploy/RUNBOOK.md
+kiwari-ci check

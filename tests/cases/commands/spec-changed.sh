@@ -1,0 +1,3 @@
+kiwari-ci generate
+sed -i s/8080/8081/ specs/shop.yaml
+kiwari-ci check | tail -n 8
