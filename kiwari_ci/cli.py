@@ -109,6 +109,33 @@ def eject(spec: Path | None, out: Path | None, style: str | None) -> int:
 
 
 @commands.command()
+@click.argument("what", type=click.Choice(["list", "pull"]), default="list", metavar="[list|pull]")
+@spec_argument
+@out_option
+@format_option
+@told
+def pins(what: str, spec: Path | None, out: Path | None, style: str | None) -> int:
+    """The actions that the workflows use, each at a commit: list them, or pull a bot's bumps.
+
+    They are kiwari-ci's own, until there is a file pins/action.yml beside the spec: then those in it. `pull` takes
+    the bumps out of the generated workflows into that file, and generates. It is refused, and changes nothing, where
+    two files disagree, or a pin has no full commit and version, is of another action, goes back, or has a version
+    that is known at another commit. What is frozen stays.
+    """
+    from kiwari_ci import bumps, pins
+
+    spec = _spec(spec)
+    if what == "list":
+        own = pins.own(spec)
+        click.echo(said.as_json(pins.as_data(own)) if style == "json" else said.pins(own, pins.beside(spec)))
+        return 0
+    out = _out(out)
+    done = bumps.pull(spec, out)
+    click.echo(said.as_json(bumps.as_data(done)) if style == "json" else said.pulled(out, spec, done))
+    return 0
+
+
+@commands.command()
 @spec_argument
 @format_option
 @told

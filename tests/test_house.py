@@ -21,10 +21,10 @@ FLOORS = [
     {"__main__"},
     {"cli"},
     {"said"},
-    {"adopt", "doctor", "lint"},
+    {"adopt", "bumps", "doctor", "lint"},
     {"eject", "images", "meaning", "pipeline"},
     {"context"},
-    {"advice", "leftovers", "names", "render", "resolve", "rules", "source", "validation"},
+    {"advice", "leftovers", "names", "pins", "render", "resolve", "rules", "source", "validation"},
     {"derive", "needs"},
     {"tree"},
     {
@@ -34,7 +34,6 @@ FLOORS = [
         "globs",
         "instructions",
         "options",
-        "pins",
         "plan",
         "problems",
         "quoting",
@@ -46,9 +45,11 @@ FLOORS = [
 ]
 NEIGHBOURS = {
     "advice": {"source", "validation"},
-    "leftovers": {"source"},
+    "leftovers": {"pins", "source"},
     "dockerfile": {"instructions"},
     "names": {"source", "validation"},
+    "pins": {"source", "validation"},
+    "resolve": {"pins"},
     "rules": {"names", "source", "validation"},
     "spec": {"texts"},
     "validation": {"source"},
