@@ -94,7 +94,7 @@ def as_data(done: Pulled) -> dict[str, Any]:
 def edited(path: Path, text: str, wanted: Mapping[str, Pin]) -> str:
     """A file's text with these pins, all else as it was; a new file where there is none; raises Refused."""
     if not text:
-        return HEAD + "".join(f"    - uses: {pin.line}\n" for pin in wanted.values())
+        return HEAD + "".join(f"{line}\n" for pin in wanted.values() for line in _step(pin, "    "))
     read = source.parse(path.as_posix(), text)
     seen, _ = pins.read(read, pins.PINS)
     lines = list(read.lines)
@@ -116,7 +116,13 @@ def _add(read: Source, lines: list[str], new: list[Pin]) -> None:
     last = max(place.line for loc, place in read.values.items() if loc[:2] == ("runs", "steps") and len(loc) > 2)
     first = read.lines[read.values["runs", "steps", 0].line - 1]
     indent = first[: len(first) - len(first.lstrip())]
-    lines[last:last] = [f"{indent}- uses: {pin.line}" for pin in new]
+    lines[last:last] = [line for pin in new for line in _step(pin, indent)]
+
+
+def _step(pin: Pin, indent: str) -> list[str]:
+    """Nothing runs it; but who audits actions wants no checkout without its input."""
+    inputs = [f"{indent}  with: {{persist-credentials: false}}"] if pin.action == "actions/checkout" else []
+    return [f"{indent}- uses: {pin.line}", *inputs]
 
 
 def _says(path: Path, text: str, wanted: Mapping[str, Pin]) -> bool:
@@ -179,19 +185,19 @@ def _disagreeing(here: list[Found], newest: Found) -> Iterator[Problem]:
     place = f"{newest.file.path}:{newest.seen.place.line}"
     for each in here:
         if each.pin != newest.pin:
-            words = f"{_short(each.pin)} here, and {_short(newest.pin)} in {place}"
+            words = f"{newest.pin.action} is {_short(each.pin)} here, and {_short(newest.pin)} in {place}"
             yield each.fault("pin-disagrees", words, f"write it here, too, and pull again: {newest.pin.line}")
 
 
 def _suspicious(newest: Found, now: Pin, spec: Path) -> Iterator[Problem]:
     pin = newest.pin
     if wrong := pins.contradiction(pin, now):
-        yield newest.fault("pin-tag", wrong, f"a tag that moves is an attack until it is explained: {pin.action}")
+        yield newest.fault("pin-tag", wrong, pins.look_up(pin.action, pin.version))
     elif pin.order < now.order:
-        words = f"{_short(pin)} here, and {now.version} is in use: a pull does not go back"
+        words = f"{pin.action} is {_short(pin)} here, and {now.version} is in use: a pull does not go back"
         hint = f"kiwari-ci generate writes {now.version}; if it must be the older one, freeze it in {pins.beside(spec)}"
         yield newest.fault("pin-older", words, hint)
 
 
 def _short(pin: Pin) -> str:
-    return f"{pin.action} is {pin.version} ({pin.sha[:7]})"
+    return f"{pin.version} ({pin.sha[:7]})"

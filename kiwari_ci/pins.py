@@ -148,10 +148,10 @@ def _pin(text: Source, loc: Loc, place: Place, known: Mapping[str, Pin]) -> Pin 
         return at_value(text, loc, "pin", words, f"{_FORM}; kiwari-ci has {ours.line}")
     if not version:
         words = f"{found[1]}: expected its version behind the commit, as in `# v1.2.3`"
-        return at_value(text, loc, "pin", words, _version_of(found[1], found[2]))
+        return at_value(text, loc, "pin", words, look_up(found[1], found[2]))
     pin = Pin(found[1], found[2], version[1])
     if wrong := contradiction(pin, ours):
-        return at_value(text, loc, "pin-tag", wrong, _version_of(pin.action, pin.version))
+        return at_value(text, loc, "pin-tag", wrong, look_up(pin.action, pin.version))
     return _with_reason(text, loc, pin)
 
 
@@ -186,7 +186,8 @@ def _value(text: Source, loc: Loc) -> str:
     return harmless(data) if isinstance(data, str) else ""
 
 
-def _version_of(action: str, wanted: str) -> str:
+def look_up(action: str, wanted: str) -> str:
+    """The cure that only the network has."""
     return f"look it up: git ls-remote --tags https://github.com/{action} | grep {wanted}"
 
 

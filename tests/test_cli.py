@@ -19,7 +19,7 @@ from tests.command import Said, kiwari_ci
 ROOT = Path(__file__).parents[1]
 KIWARI = ROOT / "specs/kiwari.yaml"
 SMALL = ROOT / "tests/cases/ok/minimal/spec.yaml"
-COMMANDS = ["generate", "check", "validate", "show", "schema"]
+COMMANDS = ["generate", "check", "pins", "validate", "show", "schema"]
 
 
 @pytest.fixture(autouse=True)

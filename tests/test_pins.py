@@ -2,8 +2,8 @@
 
 import json
 import re
-import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import yaml
 
 from kiwari_ci import pins, pipeline, source
 from kiwari_ci.pins import PINS
+from tests import checkers
 from tests.command import Said, kiwari_ci
 
 ROOT = Path(__file__).parents[1]
@@ -60,9 +61,7 @@ def bump(line: str, *files: Path) -> None:
 
 
 def state() -> dict[str, bytes]:
-    return {
-        path.as_posix(): path.read_bytes() for path in Path().rglob("*") if path.is_file() and ".git/" not in f"{path}"
-    }
+    return {path.as_posix(): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
 
 
 def test_a_pull_request_of_dependabot() -> None:
@@ -112,7 +111,7 @@ def test_line_ends_of_windows() -> None:
     assert BUILD in FILE.read_text() and b"\r" not in workflows()[0].read_bytes()
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Callable[[], object], str, str]] = {
     "half": (lambda: bump(BUILD, workflows()[0]), "[pin-disagrees]", "write it here, too, and pull again: " + BUILD),
     "a tag": (lambda: bump("actions/checkout@v8"), "met `v8` [pin]", "owner/name@<40 hex digits> # v1.2.3"),
     "short": (lambda: bump("actions/checkout@3d3c42e # v8.0.0"), "met `3d3c42e` [pin]", "40 hex digits"),
@@ -178,10 +177,8 @@ def test_comments_and_line_ends_are_kept(end: str) -> None:
     FILE.parent.mkdir()
     head = "# Who asks: team@example.com\nname: ours\n\nruns: # nothing\n    steps:\n"
     tail = "        # the last word\n\n# and the end\n"
-    steps = (
-        f"        -   uses: '{PINS['docker/build-push-action'].line.replace(' #', chr(39) + '   # tag=')}  keep me\n"
-    )
-    FILE.write_bytes((head + steps.replace("tag= ", "tag=") + tail).replace("\n", end).encode())
+    quoted = PINS["docker/build-push-action"].line.replace(" # ", "'   # tag=")
+    FILE.write_bytes(f"{head}        -   uses: '{quoted}  keep me\n{tail}".replace("\n", end).encode())
     said("generate", "--out", ".")
     bump(BUILD)
     said("pins", "pull")
@@ -193,9 +190,18 @@ def test_comments_and_line_ends_are_kept(end: str) -> None:
     assert text.endswith(tail) and f"        - uses: {PINS['actions/checkout'].line}\n" in text
 
 
+def test_what_is_made_passes_the_checkers() -> None:
+    bump(BUILD)
+    said("pins", "pull")
+    for checker in (checkers.zizmor, checkers.action_schema, checkers.yamllint):
+        assert not checkers.findings(checker, [FILE.absolute()])
+    for checker in checkers.DEPENDABOT:
+        assert not checkers.findings(checker, [Path(".github/dependabot.yml").absolute()])
+
+
 def test_a_form_that_cannot_be_edited_says_what_to_write() -> None:
     FILE.parent.mkdir()
-    FILE.write_text("runs: {steps: [{uses: %s\n}]}\n" % PINS["docker/build-push-action"].line)
+    FILE.write_text(f"runs: {{steps: [{{uses: {PINS['docker/build-push-action'].line}\n}}]}}\n")
     said("generate", "--out", ".")
     bump(BUILDX)
     before = state()
@@ -304,7 +310,7 @@ def test_the_tools_pins_are_read_as_a_repositorys_are() -> None:
 
 
 def test_both_bots_read_the_form() -> None:
-    """Dependabot: every `uses` below `runs`; Renovate: files called action.yml, lines that begin with blanks and `- `."""
+    """Dependabot: every `uses` below `runs`; Renovate: files called action.yml, a line each."""
     bump(BUILD)
     said("pins", "pull")
     for file in (FILE, ROOT / "kiwari_ci/action.yml"):
@@ -313,4 +319,3 @@ def test_both_bots_read_the_form() -> None:
         steps: list[Any] = yaml.safe_load(text)["runs"]["steps"]
         lines = re.findall(r"^\s+(?:-\s+)?uses\s*:\s*(\S+) # v\d+\.\d+\.\d+$", text, re.MULTILINE)
         assert [step["uses"] for step in steps] == lines and lines
-    shutil.rmtree("specs/pins")
