@@ -161,7 +161,7 @@ def show(spec: Path | None, style: str | None) -> int:
     import yaml
 
     plan = asdict(pipeline.decide(_spec(spec)).plan)
-    del plan["spec_text"]
+    del plan["spec_text"], plan["pins"]["text"]
     click.echo(
         said.as_json(plan) if style == "json" else yaml.safe_dump(said.lists(plan), sort_keys=False, width=120),
         nl=style == "json",

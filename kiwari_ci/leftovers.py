@@ -15,7 +15,8 @@ def left(root: Path, made: tree.Tree, project: str, spec: Path) -> list[str]:
     others = {path: name for path, name in _specs(root) if path not in made}
     stale = [path for path, name in others.items() if name == project or not (spec.parent / Path(path).name).exists()]
     living = {project} | {name for path, name in others.items() if path not in stale}
-    pins = [path for path in (PINS,) if path not in made and (root / path).is_file()]
+    is_old = PINS not in made and (root / PINS).is_file() and len(stale) == len(others)
+    pins = [PINS] if is_old else []
     return stale + pins + [path for path, name in tree.marked(root) if name not in living and path not in made]
 
 

@@ -18,7 +18,9 @@ from kiwari_ci.validation import at_key, at_place, at_value
 OWN = "pins/action.yml"  # beside a spec
 _USES = re.compile(r"([\w.-]+/[\w.-]+)(?:@([0-9a-f]{40}))?(@.*)?", re.ASCII)
 # As Dependabot and Renovate keep it. Renovate's other forms: lib/modules/manager/github-actions/parse.ts there.
-VERSION = re.compile(r"[ \t]+#\s*(?:renovate\s*:\s*)?(?:pin\s+|tag\s*=\s*)?@?(v\d+\.\d+\.\d+)(?![\w.-])", re.ASCII)
+VERSION = re.compile(
+    r"[ \t]+#\s*(?:renovate\s*:\s*)?(?:pin\s+|tag\s*=\s*)?@?(v\d{1,9}\.\d{1,9}\.\d{1,9})(?![\w.-])", re.ASCII
+)
 _FROZEN = re.compile(r"frozen at (v\d+\.\d+\.\d+) because (\S.*)")
 _FORM = "owner/name@<40 hex digits> # v1.2.3"
 
@@ -79,9 +81,11 @@ def beside(spec: Path) -> Path:
 def own(spec: Path) -> Own:
     """The pins in use with a spec: its repository's, and for other actions the tool's; raises Faults."""
     path = beside(spec)
-    if not path.exists():
-        return NONE
-    return of(source.read(path))
+    try:
+        is_there = path.is_symlink() or path.exists()
+    except OSError:
+        is_there = True  # reading it says why not
+    return of(source.read(path)) if is_there else NONE
 
 
 def of(text: Source) -> Own:

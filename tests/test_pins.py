@@ -119,6 +119,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str, str]] = {
     "no comment": (lambda: bump(STRANGE.partition(" #")[0]), "expected its version", "git ls-remote --tags"),
     "a branch": (lambda: bump(STRANGE.replace("v7.0.2", "main")), "expected its version", "git ls-remote --tags"),
     "two digits": (lambda: bump(STRANGE.replace("v7.0.2", "v7.1")), "expected its version", "# v1.2.3"),
+    "no number": (lambda: bump(STRANGE + "0" * 5000), "expected its version", "# v1.2.3"),
     "more behind": (lambda: bump(STRANGE + "-rc.1"), "expected its version", "# v1.2.3"),
     "moved tag": (lambda: bump(STRANGE.replace("v7.0.2", "v7.0.1")), "[pin-tag]", "3d3c42e5aac5…, not 111111111111…"),
     "other words": (lambda: bump(PINS["actions/checkout"].line.replace("7.0.1", "8.0.0")), "[pin-tag]", "is v7.0.1"),
@@ -193,7 +194,7 @@ def test_comments_and_line_ends_are_kept(end: str) -> None:
 def test_what_is_made_passes_the_checkers() -> None:
     bump(BUILD)
     said("pins", "pull")
-    for checker in (checkers.zizmor, checkers.action_schema, checkers.yamllint):
+    for checker in checkers.ACTIONS:
         assert not checkers.findings(checker, [FILE.absolute()])
     for checker in checkers.DEPENDABOT:
         assert not checkers.findings(checker, [Path(".github/dependabot.yml").absolute()])
@@ -294,6 +295,15 @@ def test_a_step_is_where_a_step_is() -> None:
     text += "      env:\n        uses: y\n"
     _, faults = pins.read(source.parse("x.yml", text), PINS)
     assert [fault.line for fault in faults] == [3]
+
+
+def test_a_file_of_pins_that_cannot_be_read_is_no_missing_one() -> None:
+    FILE.parent.mkdir()
+    FILE.symlink_to("nowhere")
+    assert "specs/pins/action.yml: no such file [no-file]" in said("check", code=2)
+    FILE.unlink()
+    FILE.mkdir()
+    assert "a folder, not a file" in said("pins", "pull", code=2)
 
 
 # The tool's own.
