@@ -109,7 +109,7 @@ def eject(spec: Path | None, out: Path | None, style: str | None) -> int:
 
 
 @commands.command()
-@click.argument("what", type=click.Choice(["list", "pull"]), default="list", metavar="[list|pull]")
+@click.argument("what", default="list", type=Named(), metavar="[list|pull]")
 @spec_argument
 @out_option
 @format_option
@@ -124,7 +124,12 @@ def pins(what: str, spec: Path | None, out: Path | None, style: str | None) -> i
     """
     from kiwari_ci import bumps, pins
 
-    spec = _spec(spec)
+    if what not in ("list", "pull"):
+        if spec or not what.endswith((".yaml", ".yml")):
+            raise click.UsageError(f"expected list or pull, met {what}: kiwari-ci pins --help")
+        what, spec = "list", Path(what)
+    spec = _spec(spec, "pins pull" if what == "pull" else "pins")
+    pipeline.decide(spec)
     if what == "list":
         own = pins.own(spec)
         click.echo(said.as_json(pins.as_data(own)) if style == "json" else said.pins(own, pins.beside(spec)))

@@ -33,8 +33,8 @@ format_option = click.option(
 )
 
 
-def spec_of(given: Path | None) -> Path:
-    """The spec that was named, or the only one; raises UsageError."""
+def spec_of(given: Path | None, command: str = "") -> Path:
+    """The spec that was named, or the only one; raises UsageError with the command as it should be."""
     if given:
         return given
     found = [str(path) for path in sorted(Path("specs").glob("*.y*ml"))]
@@ -42,7 +42,8 @@ def spec_of(given: Path | None) -> Path:
         cure = "go to the folder that holds specs/, or write a first one: kiwari-ci init"
         raise click.UsageError(f"name the spec: specs/*.yaml has none: {cure}")
     if len(found) > 1:
-        cure = shlex.join(["kiwari-ci", str(click.get_current_context().info_name), found[0]])
+        command = command or str(click.get_current_context().info_name)
+        cure = shlex.join(["kiwari-ci", *command.split(), found[0]])
         raise click.UsageError(f"name the spec: specs/*.yaml has {', '.join(found)}: {cure}")
     return Path(found[0])
 

@@ -306,6 +306,14 @@ def test_a_file_of_pins_that_cannot_be_read_is_no_missing_one() -> None:
     assert "a folder, not a file" in said("pins", "pull", code=2)
 
 
+def test_the_words_of_the_command() -> None:
+    for words in (["list"], ["specs/kiwari.yaml"], ["list", "specs/kiwari.yaml"]):
+        assert said("pins", *words) == said("pins")
+    assert "expected list or pull, met pul" in said("pins", "pul", code=2)
+    Path("specs/other.yaml").write_text("")
+    assert "kiwari-ci pins pull specs/kiwari.yaml" in said("pins", "pull", code=2)
+
+
 # The tool's own.
 
 
