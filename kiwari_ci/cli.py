@@ -13,6 +13,9 @@ import click
 
 from kiwari_ci import __version__, disk, pipeline, problems, said, tree
 from kiwari_ci.options import Named, format_option, out_option, output, spec_argument
+from kiwari_ci.options import pairs_of as _pairs
+from kiwari_ci.options import spec_of as _spec
+from kiwari_ci.options import style_of as _style
 
 DRIFT = FOUND = 1
 BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 2, 70, 73, 130
@@ -105,6 +108,38 @@ def eject(spec: Path | None, out: Path | None, style: str | None) -> int:
 
 
 @commands.command()
+@click.argument("what", default="list", type=Named(), metavar="[list|pull]")
+@spec_argument
+@out_option
+@format_option
+@told
+def pins(what: str, spec: Path | None, out: Path | None, style: str | None) -> int:
+    """The actions that the workflows use, each at a commit: list them, or pull a bot's bumps.
+
+    They are kiwari-ci's own, until there is a file pins/action.yml beside the spec: then those in it. `pull` takes
+    the bumps out of the generated workflows into that file, and generates. It is refused, and changes nothing, where
+    two files disagree, or a pin has no full commit and version, is of another action, goes back, or has a version
+    that is known at another commit. What is frozen stays.
+    """
+    from kiwari_ci import bumps, pins
+
+    if what not in ("list", "pull"):
+        if spec or not what.endswith((".yaml", ".yml")):
+            raise click.UsageError(f"expected list or pull, met {what}: kiwari-ci pins --help")
+        what, spec = "list", Path(what)
+    spec = _spec(spec, "pins pull" if what == "pull" else "pins")
+    pipeline.decide(spec)
+    if what == "list":
+        own = pins.own(spec)
+        click.echo(said.as_json(pins.as_data(own)) if style == "json" else said.pins(own, pins.beside(spec)))
+        return 0
+    out = output(out)
+    done = bumps.pull(spec, out)
+    click.echo(said.as_json(bumps.as_data(done)) if style == "json" else said.pulled(out, spec, done))
+    return 0
+
+
+@commands.command()
 @spec_argument
 @format_option
 @told
@@ -130,7 +165,7 @@ def show(spec: Path | None, style: str | None) -> int:
     import yaml
 
     plan = asdict(pipeline.decide(_spec(spec)).plan)
-    del plan["spec_text"]
+    del plan["spec_text"], plan["pins"]["text"]
     click.echo(
         said.as_json(plan) if style == "json" else yaml.safe_dump(said.lists(plan), sort_keys=False, width=120),
         nl=style == "json",
@@ -285,31 +320,6 @@ def main() -> NoReturn:
         traceback.print_exc()
         click.echo(f"kiwari-ci: this is a bug of kiwari-ci, not of your spec: {error}", err=True)
         sys.exit(BUG)
-
-
-def _spec(given: Path | None) -> Path:
-    if given:
-        return given
-    found = [str(path) for path in sorted(Path("specs").glob("*.y*ml"))]
-    if not found:
-        cure = "go to the folder that holds specs/, or write a first one: kiwari-ci init"
-        raise click.UsageError(f"name the spec: specs/*.yaml has none: {cure}")
-    if len(found) > 1:
-        cure = shlex.join(["kiwari-ci", str(click.get_current_context().info_name), found[0]])
-        raise click.UsageError(f"name the spec: specs/*.yaml has {', '.join(found)}: {cure}")
-    return Path(found[0])
-
-
-def _pairs(given: Iterable[str]) -> dict[str, str]:
-    """What is given as NAME=VALUE."""
-    pairs = dict(word.partition("=")[::2] for word in given)
-    if not all(name and value for name, value in pairs.items()):
-        raise click.UsageError(f"expected HOST=…, met {' '.join(given)}")
-    return pairs
-
-
-def _style(given: str | None) -> str:
-    return given or ("github" if os.environ.get("GITHUB_ACTIONS") == "true" else "text")
 
 
 def _called(spec: Path | None, out: Path | None) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kiwari_ci import disk, tree
+from kiwari_ci.pins import beside
 from kiwari_ci.plan import Plan
 from kiwari_ci.render import DRIFT_WORKFLOW, render
 
@@ -12,7 +13,7 @@ from kiwari_ci.render import DRIFT_WORKFLOW, render
 class Ejected:
     """What happened: files that lost their marker, of these the hand-edited ones, files that went.
 
-    `spec` is the spec that nothing reads any more, where a person's own lies among the files; `hosts` has, by the
+    `spec` and `pins` are what nothing reads any more, where a person's own lie among the files; `hosts` has, by the
     variable of each server's address, the command that brings it the files whose checksums have changed.
     """
 
@@ -20,6 +21,7 @@ class Ejected:
     edited: list[str]
     removed: list[str]
     spec: str
+    pins: str
     hosts: dict[str, str]
 
 
@@ -32,7 +34,8 @@ def eject(root: Path, spec: Path, plan: Plan, files: tree.Tree) -> Ejected:
     there = tree.on_disk(root, files, plan.project)
     if not there:
         raise disk.Refused(f"{root}: no generated file of {plan.project} is here, or it is ejected already")
-    plain = render(replace(plan, ejected=True))
+    bots = tuple(replace(bot, folders=("/",)) for bot in plan.dependabot)
+    plain = render(replace(plan, ejected=True, dependabot=bots))
     edited = [path for path, file in there.items() if file != files[path] and path != DRIFT_WORKFLOW]
     own = {
         path: _freed(plan.project, there[path] if path in edited else plain[path])
@@ -43,8 +46,11 @@ def eject(root: Path, spec: Path, plan: Plan, files: tree.Tree) -> Ejected:
     return Ejected(
         freed=written.changed,
         edited=edited,
-        removed=written.removed + _spec_copy(root, spec, plan),
+        removed=written.removed
+        + _copy(root, plan.drift.spec_path, plan.spec_text, spec)
+        + _copy(root, plan.pins.path, plan.pins.text, beside(spec)),
         spec=plan.drift.spec_path if (root / plan.drift.spec_path).exists() else "",
+        pins=plan.pins.path if (root / plan.pins.path).exists() else "",
         hosts={
             host.variable: f"git archive HEAD {' '.join(host.sources)} | "
             f'ssh "${host.variable}" tar -x --strip-components=1 -C {host.folder}'
@@ -57,10 +63,9 @@ def _freed(project: str, file: tree.File) -> tree.File:
     return tree.File(tree.without_marker(file.text, project), file.executable, marked=False)
 
 
-def _spec_copy(root: Path, spec: Path, plan: Plan) -> list[str]:
-    """The spec's copy among the files goes; the spec itself is a person's, and stays."""
-    path = plan.drift.spec_path
+def _copy(root: Path, path: str, text: str, own: Path) -> list[str]:
+    """A copy among the files goes, of the spec or of the pins; the file itself is a person's, and stays."""
     copy = root / path
-    if not copy.is_file() or copy.samefile(spec) or not tree.remove(root, path, plan.spec_text):
+    if not copy.is_file() or (own.exists() and copy.samefile(own)) or not tree.remove(root, path, text):
         return []
     return [path]

@@ -4,15 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kiwari_ci import source, tree
+from kiwari_ci.pins import OWN
 from kiwari_ci.problems import Faults
+
+PINS = f"specs/{OWN}"
 
 
 def left(root: Path, made: tree.Tree, project: str, spec: Path) -> list[str]:
-    """Paths below `root` that no spec makes: old copies of a spec, and files of projects that no other spec names."""
+    """Paths below `root` that no spec makes: old copies of a spec or pins, files of projects that no spec names."""
     others = {path: name for path, name in _specs(root) if path not in made}
     stale = [path for path, name in others.items() if name == project or not (spec.parent / Path(path).name).exists()]
     living = {project} | {name for path, name in others.items() if path not in stale}
-    return stale + [path for path, name in tree.marked(root) if name not in living and path not in made]
+    is_old = PINS not in made and (root / PINS).is_file() and len(stale) == len(others)
+    pins = [PINS] if is_old else []
+    return stale + pins + [path for path, name in tree.marked(root) if name not in living and path not in made]
 
 
 def _specs(root: Path) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,8 @@
-"""What several commands are given."""
+"""What several commands are given, and what stands for it when it is not."""
 
+import os
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +39,31 @@ def output(given: Path | None) -> Path:
     The rule looks at no marker: an ejected pipeline is still there.
     """
     return given or Path("generated" if Path("generated/.github/workflows").is_dir() else ".")
+
+
+def spec_of(given: Path | None, command: str = "") -> Path:
+    """The spec that was named, or the only one; raises UsageError with the command as it should be."""
+    if given:
+        return given
+    found = [str(path) for path in sorted(Path("specs").glob("*.y*ml"))]
+    if not found:
+        cure = "go to the folder that holds specs/, or write a first one: kiwari-ci init"
+        raise click.UsageError(f"name the spec: specs/*.yaml has none: {cure}")
+    if len(found) > 1:
+        command = command or str(click.get_current_context().info_name)
+        cure = shlex.join(["kiwari-ci", *command.split(), found[0]])
+        raise click.UsageError(f"name the spec: specs/*.yaml has {', '.join(found)}: {cure}")
+    return Path(found[0])
+
+
+def pairs_of(given: Iterable[str]) -> dict[str, str]:
+    """What is given as NAME=VALUE."""
+    pairs = dict(word.partition("=")[::2] for word in given)
+    if not all(name and value for name, value in pairs.items()):
+        raise click.UsageError(f"expected HOST=…, met {' '.join(given)}")
+    return pairs
+
+
+def style_of(given: str | None) -> str:
+    """The format that was asked for, or the one of where we are."""
+    return given or ("github" if os.environ.get("GITHUB_ACTIONS") == "true" else "text")

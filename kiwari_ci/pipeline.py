@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from kiwari_ci import advice, resolve, rules, source, validation
+from kiwari_ci import advice, pins, resolve, rules, source, validation
 from kiwari_ci.plan import Plan
 from kiwari_ci.problems import Faults, Problem, in_order
 from kiwari_ci.render import render
@@ -22,18 +22,19 @@ class Decided:
 
 
 def decide(path: Path) -> Decided:
-    """Read a spec and decide everything; raises Faults."""
-    return judge(source.read(path))
+    """Read a spec, and the pins beside it, and decide everything; raises Faults."""
+    return judge(source.read(path), pins.own(path))
 
 
-def judge(read: source.Source) -> Decided:
-    """Decide everything about a spec that was read; raises Faults."""
+def judge(read: source.Source, own: pins.Own = pins.NONE) -> Decided:
+    """Decide everything about a spec that was read, with the pins of its repository; raises Faults."""
     given, faults = validation.validate(read)
     faults += rules.of_text(read) + (rules.of_spec(read, given) if given else [])
     if given is None or faults:
         raise Faults(faults)
     name = PurePath(read.path).name
-    return Decided(read, given, resolve.resolve(given, name, read.text), in_order(advice.of_spec(read, given)))
+    plan = resolve.resolve(given, name, read.text, own)
+    return Decided(read, given, plan, in_order(advice.of_spec(read, given)))
 
 
 def build(path: Path) -> tuple[Plan, Tree]:

@@ -15,6 +15,30 @@ class Action:
 
 
 @dataclass(frozen=True)
+class PinFile:
+    """The repository's own pins: where their file is, and its text, empty when there is none."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """An action that stays at its version."""
+
+    action: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Bot:
+    """Dependabot: the folders that it looks into, and the actions that it leaves alone."""
+
+    folders: tuple[str, ...]
+    frozen: tuple[Frozen, ...]
+
+
+@dataclass(frozen=True)
 class Setting:
     """A value that GitHub keeps: its variable in a step's env, the expression that reads it, and its kind for `gh`.
 
@@ -289,4 +313,6 @@ class Plan:
     start_title: str
     migrated: bool
     spec_text: str
+    pins: PinFile
+    dependabot: tuple[Bot, ...]
     ejected: bool = False

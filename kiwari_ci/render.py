@@ -12,7 +12,7 @@ from jinja2.bccache import Bucket
 
 from kiwari_ci import quoting
 from kiwari_ci.plan import Plan
-from kiwari_ci.tree import File, Tree, marker
+from kiwari_ci.tree import DEPENDABOT, File, Tree, marker
 
 TEMPLATES = Path(__file__).parent / "templates"
 DRIFT_WORKFLOW = ".github/workflows/pipeline-drift.yml"
@@ -25,6 +25,8 @@ class TemplateFault(Exception):  # noqa: N818 - always a bug of ours
 def render(plan: Plan) -> Tree:
     """Print a plan: path → file, in the order in which a reader would open them."""
     tree: Tree = {plan.drift.spec_path: File(plan.spec_text, marked=False)}
+    if plan.pins.text:
+        tree[plan.pins.path] = File(plan.pins.text, marked=False)
     for path, template, context in _files(plan):
         text = _render(template, plan, context)
         tree[path] = File(text, executable=text.startswith("#!"))
@@ -37,6 +39,8 @@ def _files(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for promotion in plan.promotions:
         yield f".github/workflows/{promotion.name}.yml", "github/promote.yml.j2", {"promotion": promotion}
     yield DRIFT_WORKFLOW, "github/pipeline-drift.yml.j2", {}
+    for bot in plan.dependabot:
+        yield DEPENDABOT, "github/dependabot.yml.j2", {"bot": bot}
     yield ".github/workflows/.gitattributes", "gitattributes.j2", {}
     yield "deploy/.gitattributes", "gitattributes.j2", {}
     yield "deploy/bin/deploy", "scripts/deploy.sh.j2", {}

@@ -14,6 +14,7 @@ from kiwari_ci.disk import Refused, locked, remove_if_empty, stage, swap, told, 
 
 LARGEST = 1_000_000  # bytes of a file whose difference is shown
 STAGING = ".kiwari-ci-staging"
+DEPENDABOT = ".github/dependabot.yml"
 FOLDERS = (".github/workflows", "deploy")
 
 
@@ -216,8 +217,9 @@ def owner(path: Path) -> str:
 
 def marked(root: Path) -> Iterator[tuple[str, str]]:
     """Each file in our folders that carries a marker, with its project; no link is followed."""
-    for folder in FOLDERS:
-        for parent, folders, names in os.walk(root / folder):
+    walks = [os.walk(root / folder) for folder in FOLDERS]
+    for walk in [[(str(root / ".github"), [], ["dependabot.yml"])], *walks]:
+        for parent, folders, names in walk:
             folders.sort()
             for name in sorted(names):
                 full = Path(parent) / name

@@ -48,6 +48,11 @@ def action_schema(actions: Sequence[Path]) -> list[str]:
     return _said([_tool("check-jsonschema"), "--builtin-schema", "vendor.github-actions"], actions)
 
 
+def dependabot_schema(files: Sequence[Path]) -> list[str]:
+    """The JSON Schema of dependabot.yml."""
+    return _said([_tool("check-jsonschema"), "--builtin-schema", "vendor.dependabot"], files)
+
+
 def compose_schema(stacks: Sequence[Path]) -> list[str]:
     """The JSON Schema of Compose files."""
     return _said([_tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec"], stacks)
@@ -115,6 +120,7 @@ WORKFLOWS: list[Checker] = [
     shell_syntax,
 ]
 ACTIONS: list[Checker] = [zizmor, action_schema, yamllint, shellcheck, shell_syntax]
+DEPENDABOT: list[Checker] = [zizmor, dependabot_schema, yamllint]
 STACKS: list[Checker] = [compose_schema, compose_config, yamllint]
 SCRIPTS: list[Checker] = [shellcheck, shell_syntax]
 

@@ -181,7 +181,7 @@ def pinned_actions(workflow: Workflow) -> Iterator[Finding]:
             yield (*where, "uses"), "not `owner/name@<40 hex> # vX.Y.Z`"
         pin = PINS.get(str(node.get("uses")).partition("@")[0])
         if pin and f"{pin.action}@{pin.sha} # {pin.version}" not in workflow.line((*where, "uses")):
-            yield (*where, "uses"), f"not the commit of kiwari_ci/pins.py, {pin.version}"
+            yield (*where, "uses"), f"not the commit of kiwari_ci/action.yml, {pin.version}"
 
 
 @rule

@@ -19,7 +19,7 @@ from tests.command import Said, kiwari_ci
 ROOT = Path(__file__).parents[1]
 KIWARI = ROOT / "specs/kiwari.yaml"
 SMALL = ROOT / "tests/cases/ok/minimal/spec.yaml"
-COMMANDS = ["generate", "check", "validate", "show", "schema"]
+COMMANDS = ["generate", "check", "pins", "validate", "show", "schema"]
 
 
 @pytest.fixture(autouse=True)
@@ -178,7 +178,8 @@ def test_check_names_all_that_is_wrong_and_the_cure_cures(here: Path) -> None:
     lines = said.out.splitlines()
     assert lines[-6:] == [
         ".: 4 files do not agree with specs/shop.yaml",
-        "  edited by hand, or spec changed and not regenerated: .github/workflows/web-ci.yml:2 (specs/shop.yaml:5, services.web)",
+        "  edited by hand, or spec changed and not regenerated: .github/workflows/web-ci.yml:2"
+        " (specs/shop.yaml:5, services.web)",
         "  missing: deploy/RUNBOOK.md (specs/shop.yaml:3, project)",
         "  executable bit only: deploy/bin/deploy",
         "  no longer in the spec: deploy/old.yml",

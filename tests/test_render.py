@@ -49,6 +49,7 @@ NEVER = {
     "workflow.targets": {"none"},
     "workflow.tests": {"many"},
     "workflow.source.filters": {"none", "one"},
+    "bot.folders": {"none"},
     "test.setups": {"many"},
     "server.keys": {"none", "one"},
     "server.databases": {"none"},

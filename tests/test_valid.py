@@ -13,6 +13,7 @@ TREES = [ROOT / "generated", *sorted(ROOT.glob("tests/cases/ok/*/expected"))]
 FILES = sorted(file for tree in TREES for file in tree.rglob("*") if file.is_file())
 
 WORKFLOWS = [file for file in FILES if file.match(".github/workflows/*.yml")]
+DEPENDABOT = [file for file in FILES if file.name == "dependabot.yml"]
 STACKS = [file for file in FILES if file.name == "docker-compose.yml"]
 SCRIPTS = [file for file in FILES if file.read_bytes().startswith(b"#!")]
 OTHER_YAML = [file for file in FILES if file.suffix in (".yml", ".yaml") and file not in WORKFLOWS + STACKS]
@@ -20,12 +21,13 @@ OTHER_YAML = [file for file in FILES if file.suffix in (".yml", ".yaml") and fil
 OWN_WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))
 IN_PLACES = [*sorted((ROOT / ".ci").iterdir()), ROOT / "docs/demo"]
 OWN_SCRIPTS = [file for file in IN_PLACES if file.read_bytes().startswith(b"#!")]
-OWN_ACTIONS = [ROOT / "action.yml"]
+OWN_ACTIONS = [ROOT / "action.yml", ROOT / "kiwari_ci/action.yml"]
 OWN_YAML = [*sorted(ROOT.glob("specs/*.yaml")), ROOT / ".pre-commit-hooks.yaml"]
 
 CHECKS: list[tuple[Checker, list[Path]]] = [
     *((checker, WORKFLOWS + OWN_WORKFLOWS) for checker in checkers.WORKFLOWS),
     *((checker, OWN_ACTIONS) for checker in checkers.ACTIONS),
+    *((checker, DEPENDABOT) for checker in checkers.DEPENDABOT),
     *((checker, STACKS) for checker in checkers.STACKS),
     *((checker, SCRIPTS + OWN_SCRIPTS) for checker in checkers.SCRIPTS),
     (checkers.yamllint, OTHER_YAML + OWN_YAML),

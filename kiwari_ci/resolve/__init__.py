@@ -1,15 +1,14 @@
 """Spec → Plan: every name, default and expression is decided here, once."""
 
-from kiwari_ci import derive, needs, spec
-from kiwari_ci.pins import PINS
+from kiwari_ci import derive, needs, pins, spec
 from kiwari_ci.plan import Drift, Plan
 from kiwari_ci.resolve.hosts import host, server
 from kiwari_ci.resolve.stacks import stack
-from kiwari_ci.resolve.workflows import action, promotion, workflow
+from kiwari_ci.resolve.workflows import promotion, workflow
 
 
-def resolve(given: spec.Spec, spec_name: str, spec_text: str) -> Plan:
-    """Decide everything about a spec that the rules found sound; `spec_name` is its file's name."""
+def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pins.NONE) -> Plan:
+    """Decide everything about a spec that the rules found sound; `spec_name` is its file's name, `own` has its pins."""
     spec_path = f"specs/{spec_name}"
     stacks = {name: stack(given, name) for name in given.environments}
     servers = tuple(server(given, name) for name in given.databases)
@@ -17,7 +16,7 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str) -> Plan:
     settings = dict.fromkeys(derive.settings_of(given, name)["token"] for name in given.environments)
     tokens = tuple(token for token in settings if token.kind)
     hosts = tuple(host(given, name, stacks, servers) for name in given.hosts)
-    workflows = tuple(workflow(given, name, stacks) for name in given.services)
+    workflows = tuple(workflow(given, name, stacks, own.pins) for name in given.services)
     promotions = tuple(promotion(given, name, stacks) for name in given.environments if derive.is_promoted(given, name))
     return Plan(
         project=given.project.name,
@@ -27,7 +26,7 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str) -> Plan:
         build_branch=workflows[0].branch,
         runner=given.project.runner,
         registry=given.registry.host,
-        actions={pin.action.split("/")[1].replace("-", "_"): action(pin.action) for pin in PINS.values()},
+        actions={pin.action.split("/")[1].replace("-", "_"): pins.action(pin) for pin in own.pins.values()},
         workflows=workflows,
         promotions=promotions,
         drift=_drift(given, spec_path),
@@ -42,6 +41,8 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str) -> Plan:
         migrated=any(server.migrations_image for server in servers),
         start_title="Network and PostgreSQL" if servers else "Network",
         spec_text=spec_text,
+        pins=pins.file_of(own),
+        dependabot=(pins.bot_of(own),) if given.project.dependabot else (),
     )
 
 

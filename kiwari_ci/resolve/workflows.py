@@ -1,10 +1,11 @@
 """Workflows: test, build, deploy, promote."""
 
 from kiwari_ci import derive, globs, spec
-from kiwari_ci.pins import PINS
-from kiwari_ci.plan import Action, Deploy, Filter, Promotion, ServiceWorkflow, Setup, Source, Stack, Target, Test
+from kiwari_ci.pins import Pin, action
+from kiwari_ci.plan import Deploy, Filter, Promotion, ServiceWorkflow, Setup, Source, Stack, Target, Test
 from kiwari_ci.resolve.stacks import repository
 
+Actions = dict[str, Pin]
 SETUPS = {
     "go": ("Set up Go", "actions/setup-go", "go-version", "cache"),
     "node": ("Set up Node.js", "actions/setup-node", "node-version", "package-manager-cache"),
@@ -12,7 +13,7 @@ SETUPS = {
 }
 
 
-def workflow(given: spec.Spec, service: str, stacks: dict[str, Stack]) -> ServiceWorkflow:
+def workflow(given: spec.Spec, service: str, stacks: dict[str, Stack], actions: Actions) -> ServiceWorkflow:
     """The workflow of one service."""
     model = given.services[service]
     targets = [
@@ -24,7 +25,7 @@ def workflow(given: spec.Spec, service: str, stacks: dict[str, Stack]) -> Servic
         source=source,
         branch=str(given.environments[targets[0]].deploy_on.push),
         sparse="\n".join(globs.sparse([filter.pattern for filter in source.filters]) + compose_files),
-        tests=(_test(model.test),) if model.test else (),
+        tests=(_test(model.test, actions),) if model.test else (),
         context=model.build.context,
         dockerfile=derive.dockerfile_of(given, service),
         targets=tuple(_target(given, service, name, stacks[name]) for name in targets),
@@ -88,17 +89,12 @@ def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "", m
     )
 
 
-def _test(test: spec.Test) -> Test:
-    setups = tuple(_setup(kind, tool) for kind, tool in test.setup or () if tool) if test.setup else ()
+def _test(test: spec.Test, actions: Actions) -> Test:
+    setups = tuple(_setup(kind, tool, actions) for kind, tool in test.setup or () if tool) if test.setup else ()
     return Test(setups, test.working_directory or "", test.run.rstrip("\n") + "\n")
 
 
-def _setup(kind: str, tool: spec.Tool) -> Setup:
+def _setup(kind: str, tool: spec.Tool, actions: Actions) -> Setup:
     title, name, option, no_cache = SETUPS[kind]
     suffix = "-file" if tool.version_file else ""
-    return Setup(title, action(name), option + suffix, tool.version_file or str(tool.version), no_cache)
-
-
-def action(name: str) -> Action:
-    """An action at the commit that it is pinned to."""
-    return Action(f"{name}@{PINS[name].sha}", PINS[name].version)
+    return Setup(title, action(actions[name]), option + suffix, tool.version_file or str(tool.version), no_cache)

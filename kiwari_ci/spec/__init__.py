@@ -24,6 +24,9 @@ class Project(Model):
     )
     repository: Repository = Field(description="OWNER/NAME of the monorepo on GitHub.")
     default_branch: Branch = Field("main", description="The branch that a release must be on.")
+    dependabot: bool = Field(
+        False, description="Whether `.github/dependabot.yml` is generated: it bumps the actions, a pull request a week."
+    )
     runner: Label = Field("ubuntu-24.04", description="The label of the GitHub runner that jobs run on.")
 
 

@@ -1,0 +1,203 @@
+"""A bot's bumps, read back from the generated workflows into the file of pins."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kiwari_ci import disk, pins, pipeline, source, tree
+from kiwari_ci.pins import Pin, Seen
+from kiwari_ci.problems import Faults, Problem
+from kiwari_ci.source import Source
+from kiwari_ci.validation import at_value
+
+HEAD = """\
+# The actions of the generated workflows. `kiwari-ci pins pull` keeps it, and bots may bump it: that is why it has the
+# form of an action, which nothing runs. Without this file, kiwari-ci's own pins are used.
+# A pin that must stay: above its `uses`, `name: frozen at v1.2.3 because REASON`.
+name: pins
+description: The actions of the generated workflows.
+runs:
+  using: composite
+  steps:
+"""
+
+
+@dataclass(frozen=True)
+class Bump:
+    """An action that moves from one pin to another; `frozen`: why it stays where it was."""
+
+    was: Pin
+    now: Pin
+    frozen: str = ""
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull found, the file of pins, and what was then generated; nothing is written without a bump."""
+
+    path: Path
+    bumps: list[Bump]
+    written: tree.Written | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A pin as a generated file has it."""
+
+    file: Source
+    seen: Seen
+
+    @property
+    def pin(self) -> Pin:
+        """The pin alone."""
+        return self.seen.pin
+
+    def fault(self, rule: str, words: str, hint: str) -> Problem:
+        """A problem at its place."""
+        return at_value(self.file, self.seen.loc, rule, words, hint)
+
+
+def pull(spec: Path, out: Path) -> Pulled:
+    """Take the pins of the generated workflows into the spec's file of pins, and generate; raises Faults, Refused."""
+    own, (plan, files) = pins.own(spec), pipeline.build(spec)
+    found = _found(out, files, plan.project)
+    bumps = _bumps(found, own.pins, spec)
+    moved = {bump.now.action: bump.now for bump in bumps if not bump.frozen}
+    path = pins.beside(spec)
+    if not bumps:
+        return Pulled(path, [])
+    if not moved:
+        return Pulled(path, bumps, tree.write(out, files, plan.project))
+    was = path.read_bytes().decode() if own.text else None
+    text = edited(path, own.text, {action: moved.get(action, own.pins[action]) for action in found})
+    ends = "\r\n" if was and "\r\n" in was else "\n"
+    tree.put(spec.parent, pins.OWN, text.replace("\n", ends), was)
+    try:
+        plan, files = pipeline.build(spec)
+        return Pulled(path, bumps, tree.write(out, files, plan.project))
+    except BaseException:
+        _put_back(spec.parent, text, ends, was)
+        raise
+
+
+def as_data(done: Pulled) -> dict[str, Any]:
+    """For programs."""
+    return {
+        "path": done.path.as_posix(),
+        "bumps": [asdict(bump) for bump in done.bumps],
+        "written": vars(done.written or tree.Written()),
+    }
+
+
+def edited(path: Path, text: str, wanted: Mapping[str, Pin]) -> str:
+    """A file's text with these pins, all else as it was; a new file where there is none; raises Refused."""
+    if not text:
+        return HEAD + "".join(f"{line}\n" for pin in wanted.values() for line in _step(pin, "    "))
+    read = source.parse(path.as_posix(), text)
+    seen, _ = pins.read(read, pins.PINS)
+    lines = list(read.lines)
+    for each in seen:
+        pin, row = wanted.get(each.pin.action, each.pin), each.place.line - 1
+        if pin.sha != each.pin.sha:
+            before, behind = lines[row][: each.place.column - 1], pins.behind(read, each.place)
+            lines[row] = f"{before}{pin.action}@{pin.sha}" + behind.replace(each.pin.version, pin.version, 1)
+    _add(read, lines, [pin for action, pin in wanted.items() if action not in {each.pin.action for each in seen}])
+    made = "\n".join(lines)
+    if not _says(path, made, wanted):
+        rows = "\n".join(f"  - uses: {pin.line}" for pin in wanted.values())
+        raise disk.Refused(f"{path}: cannot be edited as it is written; below `steps`, write a line each:\n{rows}")
+    return made
+
+
+def _add(read: Source, lines: list[str], new: list[Pin]) -> None:
+    """Behind the last step, in the column of the first."""
+    last = max(place.line for loc, place in read.values.items() if loc[:2] == ("runs", "steps") and len(loc) > 2)
+    first = read.lines[read.values["runs", "steps", 0].line - 1]
+    indent = first[: len(first) - len(first.lstrip())]
+    lines[last:last] = [line for pin in new for line in _step(pin, indent)]
+
+
+def _step(pin: Pin, indent: str) -> list[str]:
+    """Nothing runs it; but who audits actions wants no checkout without its input."""
+    inputs = [f"{indent}  with: {{persist-credentials: false}}"] if pin.action == "actions/checkout" else []
+    return [f"{indent}- uses: {pin.line}", *inputs]
+
+
+def _says(path: Path, text: str, wanted: Mapping[str, Pin]) -> bool:
+    """Our own output, read again."""
+    try:
+        made = pins.of(source.parse(path.as_posix(), text)).pins
+    except Faults:
+        return False
+    return all(replace(made[action], frozen="") == replace(pin, frozen="") for action, pin in wanted.items())
+
+
+def _put_back(folder: Path, text: str, ends: str, was: str | None) -> None:
+    if was is None:
+        tree.remove(folder, pins.OWN, text)
+    else:
+        tree.put(folder, pins.OWN, was, text.replace("\n", ends))
+
+
+def _found(out: Path, files: tree.Tree, project: str) -> dict[str, list[Found]]:
+    """By action, each pin of the workflows that are there; raises Faults, Refused."""
+    found, faults, count = defaultdict[str, list[Found]](list), list[Problem](), 0
+    for path in files:
+        full = out / path
+        if not (path.startswith(".github/workflows/") and path.endswith(".yml") and full.is_file()):
+            continue
+        with disk.told(out):
+            is_ours = tree.owner(full) == project
+        if is_ours:
+            count += 1
+            file = source.read(full)
+            seen, wrong = pins.read(file, pins.PINS)
+            faults += wrong
+            for each in seen:
+                found[each.pin.action].append(Found(file, each))
+    if not count:
+        raise disk.Refused(f"{out}: no generated workflow of {project} is here: name the folder with --out")
+    if faults:
+        raise Faults(faults)
+    return found
+
+
+def _bumps(found: Mapping[str, list[Found]], current: Mapping[str, Pin], spec: Path) -> list[Bump]:
+    """What has moved; raises Faults where files disagree, or a pin would go back."""
+    bumps, faults = list[Bump](), list[Problem]()
+    for action in [action for action in current if action in found]:
+        here, now = found[action], current[action]
+        newest = max(here, key=lambda each: each.pin.order)
+        if newest.pin != replace(now, frozen="") and now.frozen:
+            bumps.append(Bump(now, newest.pin, now.frozen))
+        elif wrong := [*_disagreeing(here, newest), *_suspicious(newest, now, spec)]:
+            faults += wrong
+        elif newest.pin != now:
+            bumps.append(Bump(now, newest.pin))
+    if faults:
+        raise Faults(faults)
+    return bumps
+
+
+def _disagreeing(here: list[Found], newest: Found) -> Iterator[Problem]:
+    place = f"{newest.file.path}:{newest.seen.place.line}"
+    for each in here:
+        if each.pin != newest.pin:
+            words = f"{newest.pin.action} is {_short(each.pin)} here, and {_short(newest.pin)} in {place}"
+            yield each.fault("pin-disagrees", words, f"write it here, too, and pull again: {newest.pin.line}")
+
+
+def _suspicious(newest: Found, now: Pin, spec: Path) -> Iterator[Problem]:
+    pin = newest.pin
+    if wrong := pins.contradiction(pin, now):
+        yield newest.fault("pin-tag", wrong, pins.look_up(pin.action, pin.version))
+    elif pin.order < now.order:
+        words = f"{pin.action} is {_short(pin)} here, and {now.version} is in use: a pull does not go back"
+        hint = f"kiwari-ci generate writes {now.version}; if it must be the older one, freeze it in {pins.beside(spec)}"
+        yield newest.fault("pin-older", words, hint)
+
+
+def _short(pin: Pin) -> str:
+    return f"{pin.version} ({pin.sha[:7]})"
