@@ -288,7 +288,7 @@ def main() -> NoReturn:
 def _spec(given: Path | None) -> Path:
     if given:
         return given
-    found = [str(path) for path in sorted(Path("specs").glob("*.y*ml"))]
+    found = [str(path) for path in sorted(Path("specs").glob("*.y*ml")) if path.exists()]
     if not found:
         cure = "go to the folder that holds specs/, or write a first one: kiwari-ci init"
         raise click.UsageError(f"name the spec: specs/*.yaml has none: {cure}")

@@ -1,5 +1,6 @@
 """What several commands are given."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,4 +36,4 @@ def output(given: Path | None) -> Path:
 
     The rule looks at no marker: an ejected pipeline is still there.
     """
-    return given or Path("generated" if Path("generated/.github/workflows").is_dir() else ".")
+    return given or Path("generated" if os.path.isdir("generated/.github/workflows") else ".")
