@@ -38,14 +38,14 @@ def output(given: Path | None) -> Path:
 
     The rule looks at no marker: an ejected pipeline is still there.
     """
-    return given or Path("generated" if Path("generated/.github/workflows").is_dir() else ".")
+    return given or Path("generated" if os.path.isdir("generated/.github/workflows") else ".")
 
 
 def spec_of(given: Path | None, command: str = "") -> Path:
     """The spec that was named, or the only one; raises UsageError with the command as it should be."""
     if given:
         return given
-    found = [str(path) for path in sorted(Path("specs").glob("*.y*ml"))]
+    found = [str(path) for path in sorted(Path("specs").glob("*.y*ml")) if path.exists()]
     if not found:
         cure = "go to the folder that holds specs/, or write a first one: kiwari-ci init"
         raise click.UsageError(f"name the spec: specs/*.yaml has none: {cure}")

@@ -604,13 +604,16 @@ def test_what_is_generated_is_not_what_was_read(tmp_path: Path) -> None:
     assert "read: Dockerfiles 1, compose files 0, workflows 0\n" in kiwari_ci("init", tmp_path).out
 
 
-def test_a_link_to_nowhere_in_specs_stops_nothing(tmp_path: Path) -> None:
+def test_a_link_to_nowhere_in_specs_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository(tmp_path, {"web/Dockerfile": DOCKERFILE, "web/x": ""})
     (tmp_path / "specs").mkdir()
     (tmp_path / "specs/old.yaml").symlink_to("nowhere")
     said = kiwari_ci("init", tmp_path, "--repository", "example/shop")
     assert said.code == 0 and said.out.startswith("wrote specs/shop.yaml")
     assert "look at:\n  specs/old.yaml: a link to nowhere\n" in said.out
+    assert said.out.endswith("\n  kiwari-ci generate\n"), "the commands see one spec"
+    monkeypatch.chdir(tmp_path)
+    assert kiwari_ci("validate").code == 0
 
 
 def test_the_next_steps_name_the_workflows_that_must_go(tmp_path: Path) -> None:

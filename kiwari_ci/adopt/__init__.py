@@ -88,7 +88,9 @@ def report(first: First, folder: Path) -> str:
         said += [title, *(f"  {draft.plain(each)}" for each in lines)] if lines else []
     if first.new or first.services:
         there = [f"cd {shlex.quote(name)}" for name in _named(folder)]
-        one = len([*(folder / "specs").glob("*.y*ml")]) == 1  # what the commands find by themselves
+        one = (
+            sum(path.exists() for path in (folder / "specs").glob("*.y*ml")) == 1
+        )  # what the commands find by themselves
         name = "" if one else f" {shlex.quote(spec)}"
         steps = [f"kiwari-ci {verb}{name}" for verb in NEXT]
         if first.replaces:
