@@ -13,6 +13,11 @@ import click
 
 from kiwari_ci import __version__, disk, pipeline, problems, said, tree
 from kiwari_ci.options import Named, format_option, out_option, spec_argument
+from kiwari_ci.options import checkout_of as _checkout
+from kiwari_ci.options import out_of as _out
+from kiwari_ci.options import pairs_of as _pairs
+from kiwari_ci.options import spec_of as _spec
+from kiwari_ci.options import style_of as _style
 
 DRIFT = FOUND = 1
 BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 2, 70, 73, 130
@@ -280,42 +285,6 @@ def main() -> NoReturn:
         traceback.print_exc()
         click.echo(f"kiwari-ci: this is a bug of kiwari-ci, not of your spec: {error}", err=True)
         sys.exit(BUG)
-
-
-def _spec(given: Path | None) -> Path:
-    if given:
-        return given
-    found = [str(path) for path in sorted(Path("specs").glob("*.y*ml"))]
-    if not found:
-        cure = "go to the folder that holds specs/, or write a first one: kiwari-ci init"
-        raise click.UsageError(f"name the spec: specs/*.yaml has none: {cure}")
-    if len(found) > 1:
-        cure = shlex.join(["kiwari-ci", str(click.get_current_context().info_name), found[0]])
-        raise click.UsageError(f"name the spec: specs/*.yaml has {', '.join(found)}: {cure}")
-    return Path(found[0])
-
-
-def _out(given: Path | None) -> Path:
-    """A checkout that was generated into is known by its drift workflow."""
-    return given or Path("." if Path(".github/workflows/pipeline-drift.yml").exists() else "generated")
-
-
-def _pairs(given: Iterable[str]) -> dict[str, str]:
-    """What is given as NAME=VALUE."""
-    pairs = dict(word.partition("=")[::2] for word in given)
-    if not all(name and value for name, value in pairs.items()):
-        raise click.UsageError(f"expected HOST=…, met {' '.join(given)}")
-    return pairs
-
-
-def _checkout(given: Path | None) -> Path:
-    """Where files to compare with are before anything was generated: here."""
-    root = _out(given)
-    return root if given or root.is_dir() else Path(".")
-
-
-def _style(given: str | None) -> str:
-    return given or ("github" if os.environ.get("GITHUB_ACTIONS") == "true" else "text")
 
 
 def _cure(spec: Path | None, out: Path | None) -> str:
