@@ -1,0 +1,104 @@
+"""The commands that ask and change nothing; `cli` has them among its own."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kiwari_ci import pipeline, said
+from kiwari_ci.options import Named, spec_argument, spec_of
+
+repo_option = click.option(
+    "--repo",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=".",
+    help="The repository that the spec is for. Default: the checkout that this folder is in.",
+)
+answer_option = click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "markdown", "json"]),
+    default="text",
+    help="Default: text; markdown for a summary.",
+)
+
+
+class TakesMany(click.Command):
+    """A command whose `--files` takes all words up to the next option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write the option before each of them."""
+        given: list[str] = []
+        taking, named = False, "--files" not in args
+        for word in args:
+            taking = word == "--files" or (taking and (word == "-" or not word.startswith("-")))
+            if taking and word != "--files":
+                given, named = [*given, "--files", word], True
+            elif not taking:
+                given.append(word)
+        if not named:
+            raise click.UsageError("--files names no file: write their paths, or - for a list on standard input", ctx)
+        return super().parse_args(ctx, given)
+
+
+@click.command(cls=TakesMany)
+@spec_argument
+@click.option("--files", multiple=True, metavar="PATH...", help="Changed files, from the root; - reads a line each.")
+@click.option("--base", type=Named(), metavar="REF", help="Changed files, as git has them; 000... for a new branch.")
+@click.option("--head", metavar="REF", help="The newer side of --base. Default: HEAD.")
+@click.option(
+    "--event",
+    type=click.Choice(["pull_request", "push"]),
+    help="What brings the files; --base compares three-dot for one, two-dot for the other. Default: pull_request.",
+)
+@click.option("--branch", metavar="NAME", help="The branch pushed to, or merged into. Default: the one that is built.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag to push; more than once: in one push.")
+@repo_option
+@answer_option
+def affected(
+    spec: Path | None,
+    files: tuple[str, ...],
+    base: str | None,
+    head: str | None,
+    event: str | None,
+    branch: str | None,
+    tags: tuple[str, ...],
+    repo: Path,
+    style: str,
+) -> int:
+    """Say which workflows, jobs, images, containers and domains changed files or a tag would touch, and which not.
+
+    By GitHub's rules: its filters, 300 files of a diff, 1,000 commits and three tags of a push. Exit code 0 always.
+    """
+    from kiwari_ci.asking import affected as rules
+    from kiwari_ci.asking import history, telling
+
+    if sum(map(bool, (files, base, tags))) != 1:
+        raise click.UsageError("name what changes, in one way: --files PATH..., --base REF or --tag TAG")
+    plan = pipeline.decide(spec_of(spec)).plan
+    pushed = event == "push"
+    try:
+        if tags:
+            answer = rules.by_tags(plan, tags)
+        else:
+            git = history.Git(repo, os.environ)
+            change = history.change(git, base, head or "HEAD", pushed) if base else history.Change(_listed(files))
+            answer = rules.by_change(plan, change, pushed, branch or "")
+    except history.Unanswered as reason:
+        raise click.UsageError(str(reason)) from reason
+    printers: dict[str, Any] = {"json": lambda told: said.as_json(telling.as_data(told)), "text": telling.as_text}
+    click.echo(printers.get(style, telling.as_markdown)(answer))
+    return 0
+
+
+def _listed(given: tuple[str, ...]) -> tuple[str, ...]:
+    """The paths, in git's order and words; `-` stands for those on standard input."""
+    lines = sys.stdin.buffer.read().decode(errors="replace").splitlines() if "-" in given else []
+    paths = [path for path in (*given, *lines) if path and path != "-"]
+    return tuple(sorted({path.replace("\\", "/").removeprefix("./") for path in paths}))
+
+
+COMMANDS: dict[click.Command, Callable[..., int]] = {each: each.callback for each in (affected,) if each.callback}
