@@ -94,6 +94,30 @@ def affected(
     return 0
 
 
+@click.command()
+@spec_argument
+@click.option(
+    "--html", type=Named(path_type=Path), metavar="FILE", help="Write a page to look at; it needs no network."
+)
+def graph(spec: Path | None, html: Path | None) -> int:
+    """Draw the pipeline: from push and tag over jobs, images and containers to domains, as Mermaid or as a page."""
+    from kiwari_ci.asking import graph as drawing
+    from kiwari_ci.asking import page
+
+    drawn = drawing.graph(pipeline.decide(spec_of(spec)).plan)
+    if html is None:
+        click.echo(drawing.as_mermaid(drawn))
+        return 0
+    try:
+        html.write_text(page.as_html(drawn), encoding="utf-8")
+    except OSError as error:
+        raise click.BadParameter(
+            f"{html}: {error.strerror}: name a file in a folder that is there", param_hint="--html"
+        ) from error
+    click.echo(f"{html} is written")
+    return 0
+
+
 def _listed(given: tuple[str, ...]) -> tuple[str, ...]:
     """The paths, in git's order and words; `-` stands for those on standard input."""
     lines = sys.stdin.buffer.read().decode(errors="replace").splitlines() if "-" in given else []
@@ -101,4 +125,4 @@ def _listed(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted({path.replace("\\", "/").removeprefix("./") for path in paths}))
 
 
-COMMANDS: dict[click.Command, Callable[..., int]] = {each: each.callback for each in (affected,) if each.callback}
+COMMANDS: dict[click.Command, Callable[..., int]] = {each: each.callback for each in (affected, graph) if each.callback}

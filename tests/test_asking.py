@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 
 from kiwari_ci import pipeline
 from kiwari_ci.asking import affected as rules
+from kiwari_ci.asking import graph, page
 from kiwari_ci.asking import history, telling
 from kiwari_ci.asking.history import Change, Git
 from tests.command import kiwari_ci
@@ -244,3 +246,40 @@ def test_no_checkout_and_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert said.code == 2 and "not a git repository" in said.err
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "git is not installed" in kiwari_ci("affected", SPEC, "--base", "main", "--repo", tmp_path).err
+
+
+def test_the_page_and_the_flowchart_show_all_of_the_plan() -> None:
+    drawn = graph.graph(PLAN)
+    flowchart, html = graph.as_mermaid(drawn), page.as_html(drawn)
+    for stack in PLAN.stacks:
+        for each in stack.instances:
+            assert f'"{each.container}"' in flowchart and f">{each.container}<" in html
+            assert each.domain in flowchart and f'href="https://{each.domain}"' in html
+    assert flowchart.count("promote-images") == html.count("promote-images") == 1
+    assert "staging" in drawn.lanes[1].source and drawn.lanes[0].source == ""
+
+
+def test_the_page_loads_nothing_and_runs_nothing() -> None:
+    html = page.as_html(graph.graph(PLAN))
+    assert not re.search(r"<script|<img|<link|url\(|@import|\bsrc=|\bon\w+=", html)
+    assert "default-src 'none'" in html
+
+
+def test_hostile_texts_are_escaped() -> None:
+    drawn = graph.graph(PLAN)
+    bad = '"]<script>alert(1)</script>\n&'
+    rows = tuple(replace(row, container=bad, domain=bad, image=bad) for row in drawn.lanes[0].rows)
+    drawn = replace(drawn, project=bad, lanes=(replace(drawn.lanes[0], rows=rows, host=bad),))
+    assert "<script" not in page.as_html(drawn)
+    flowchart = graph.as_mermaid(drawn)
+    assert "script>" not in flowchart and flowchart.count("\n") == graph.as_mermaid(graph.graph(PLAN)).partition("e1[")[
+        0
+    ].count("\n")
+
+
+def test_graph_writes_a_file_and_says_why_not(tmp_path: Path) -> None:
+    assert kiwari_ci("graph", SPEC).out.startswith("flowchart LR\n")
+    assert kiwari_ci("graph", SPEC, "--html", tmp_path / "p.html").code == 0
+    assert (tmp_path / "p.html").read_text().startswith("<!doctype html>")
+    said = kiwari_ci("graph", SPEC, "--html", tmp_path / "none/p.html")
+    assert said.code == 2 and "name a file in a folder that is there" in said.err

@@ -43,7 +43,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Git:
-    """A checkout, read and never written, raises Unanswered; of the caller's environment git's own words are left out."""
+    """A checkout, read and never written; raises Unanswered. What the environment tells git is left out."""
 
     folder: Path
     environment: Mapping[str, str]
