@@ -4,12 +4,17 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kiwari_ci import pipeline, said
-from kiwari_ci.options import Named, spec_argument, spec_of
+from kiwari_ci.options import Named, pairs_of, spec_argument, spec_of
+
+if TYPE_CHECKING:
+    from kiwari_ci.asking.history import Git
+    from kiwari_ci.asking.tag import Means
+    from kiwari_ci.plan import Plan
 
 repo_option = click.option(
     "--repo",
@@ -23,6 +28,15 @@ answer_option = click.option(
     type=click.Choice(["text", "markdown", "json"]),
     default="text",
     help="Default: text; markdown for a summary.",
+)
+
+
+report_option = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
+ssh_option = click.option(
+    "--ssh",
+    multiple=True,
+    metavar="HOST=DESTINATION",
+    help="Where ssh finds a host: server=deploy@192.0.2.10. Default: its name in the spec, as in ~/.ssh/config.",
 )
 
 
@@ -118,6 +132,71 @@ def graph(spec: Path | None, html: Path | None) -> int:
     return 0
 
 
+@click.command()
+@click.argument("tag")
+@spec_argument
+@ssh_option
+@repo_option
+@report_option
+def plan(tag: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, style: str) -> int:
+    """Say what a version's TAG would do: commits, images, what staging proved, migrations, env keys.
+
+    Each part is told as far as it can be asked: git here, the registry by docker, the hosts by ssh. Exit code 1 when
+    something would stop it.
+    """
+    from kiwari_ci.asking import report
+    from kiwari_ci.asking import tag as asking
+
+    decided, means, git = _means(spec, ssh, repo)
+    promotion = asking.promotion_of(decided, tag)
+    if promotion is None:
+        patterns = ", ".join(each.pattern for each in decided.promotions) or "nothing"
+        raise click.UsageError(f"no workflow runs on the tag {tag}: the spec promotes on {patterns}")
+    sections = asking.plan_of(decided, promotion, tag, git, means)
+    about = f"{tag}: {promotion.from_environment} → {promotion.deploy.environment}"
+    click.echo(said.as_json(report.as_data(about, sections)) if style == "json" else report.as_text(about, sections))
+    return int(report.is_stopped(sections))
+
+
+@click.command()
+@click.argument("address")
+@spec_argument
+@ssh_option
+@repo_option
+@report_option
+def trace(address: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, style: str) -> int:
+    """Say what serves at ADDRESS (an URL, a domain, a container), of which commits it is, and which run brought it."""
+    from kiwari_ci.asking import report
+    from kiwari_ci.asking import trace as asking
+
+    decided, means, git = _means(spec, ssh, repo)
+    place = asking.find(decided, address)
+    if place is None:
+        domains = ", ".join(decided.domains) or "no domain"
+        raise click.UsageError(f"nothing of the spec answers at {address}: it has {domains}")
+    sections = asking.trace(decided, place, git, means)
+    click.echo(
+        said.as_json(report.as_data(address, sections)) if style == "json" else report.as_text(address, sections)
+    )
+    return 0
+
+
+def _means(spec: Path | None, ssh: tuple[str, ...], repo: Path) -> "tuple[Plan, Means, Git]":
+    """The plan, and how the world is asked: all hosts are, at once."""
+    from kiwari_ci.asking import history, served, tag
+    from kiwari_ci.doctor.findings import Runbook
+
+    decided, files = pipeline.build(spec_of(spec))
+    ways = pairs_of(ssh)
+    if unknown := sorted(set(ways) - {host.name for host in decided.hosts}):
+        raise click.UsageError(f"no host {', '.join(unknown)}: the spec has {', '.join(h.name for h in decided.hosts)}")
+    book = Runbook(
+        files["deploy/RUNBOOK.md"].text, {each.variable: ways.get(each.name, each.name) for each in decided.hosts}
+    )
+    means = tag.Means(served.ask_registry, served.ask_hosts(decided.hosts, ways), book)
+    return decided, means, history.Git(repo, os.environ)
+
+
 def _listed(given: tuple[str, ...]) -> tuple[str, ...]:
     """The paths, in git's order and words; `-` stands for those on standard input."""
     lines = sys.stdin.buffer.read().decode(errors="replace").splitlines() if "-" in given else []
@@ -125,4 +204,6 @@ def _listed(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted({path.replace("\\", "/").removeprefix("./") for path in paths}))
 
 
-COMMANDS: dict[click.Command, Callable[..., int]] = {each: each.callback for each in (affected, graph) if each.callback}
+COMMANDS: dict[click.Command, Callable[..., int]] = {
+    each: each.callback for each in (affected, graph, plan, trace) if each.callback
+}

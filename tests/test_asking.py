@@ -13,8 +13,7 @@ import yaml
 
 from kiwari_ci import pipeline
 from kiwari_ci.asking import affected as rules
-from kiwari_ci.asking import graph, page
-from kiwari_ci.asking import history, telling
+from kiwari_ci.asking import graph, history, page, telling
 from kiwari_ci.asking.history import Change, Git
 from tests.command import kiwari_ci
 

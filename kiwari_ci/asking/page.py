@@ -70,7 +70,7 @@ def _row(drawn: Graph, lane: Lane, index: int, row: Row) -> Iterator[str]:
 
 
 def _workflow(drawn: Graph, lane: Lane, index: int, row: Row) -> Iterator[str]:
-    """Its card, and the wires around it; of a workflow that all rows share, only a wire from it for all but the first."""
+    """Its card, and the wires around it; one that all rows share has its card in the first of them."""
     line, count = 2 + index, len(lane.rows)
     if not lane.source or not index:
         jobs = "".join(f"<li>{escape(job)}</li>" for job in row.jobs)
