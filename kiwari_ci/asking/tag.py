@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 
 from kiwari_ci import globs
 from kiwari_ci.asking.affected import is_version
@@ -13,6 +14,7 @@ from kiwari_ci.doctor.findings import Group, Runbook
 from kiwari_ci.doctor.host import Facts
 from kiwari_ci.plan import Instance, Plan, Promotion, Source, Stack
 
+NO_FILES = f"src-{sha256(b'').hexdigest()[:12]}"
 MOST = 20  # commits that are listed
 
 
@@ -108,7 +110,9 @@ def _commits(tagged: Tagged, git: Git) -> Iterator[Line]:
 
 def _source(source: Source, tagged: Tagged, git: Git, key: str) -> Iterator[Line]:
     before = tagged.before and git.key(tagged.before, source.pathspecs)
-    if before == key:
+    if key == NO_FILES:
+        yield stops("its paths match no file of this commit: is this the repository of the spec?")
+    elif before == key:
         yield Line(f"source {key}, as in {tagged.before}: the same image")
     elif before:
         found = git.commits(tagged.commit, f"^{tagged.before}", paths=source.pathspecs)

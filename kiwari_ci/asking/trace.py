@@ -72,7 +72,9 @@ def _source(plan: Plan, source: Source, found: list[Deployed], git: Git, means: 
         return
     yield from _commit(source, commit, first, git, means)
     newer = git.commits(head, f"^{commit}", paths=source.pathspecs)
-    yield Line(f"{len(newer)} commits of its source are on {head.removeprefix('refs/remotes/')} and not in it")
+    yield Line(
+        f"commits of its source that {head.removeprefix('refs/remotes/')} has and that are not in it: {len(newer)}"
+    )
     yield from (Line(f"  {each.name} {each.date} {each.title}") for each in newer[:MOST])
 
 
