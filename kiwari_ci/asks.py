@@ -12,9 +12,9 @@ from kiwari_ci import pipeline, said
 from kiwari_ci.options import Named, pairs_of, spec_argument, spec_of
 
 if TYPE_CHECKING:
-    from kiwari_ci.asking.history import Git
     from kiwari_ci.asking.tag import Means
-    from kiwari_ci.plan import Plan
+    from kiwari_ci.plan import Host, Plan
+    from kiwari_ci.tree import Tree
 
 repo_option = click.option(
     "--repo",
@@ -125,9 +125,7 @@ def graph(spec: Path | None, html: Path | None) -> int:
     try:
         html.write_text(page.as_html(drawn), encoding="utf-8")
     except OSError as error:
-        raise click.BadParameter(
-            f"{html}: {error.strerror}: name a file in a folder that is there", param_hint="--html"
-        ) from error
+        raise click.UsageError(f"{html}: {error.strerror}: name a file in a folder that is there") from error
     click.echo(f"{html} is written")
     return 0
 
@@ -146,13 +144,17 @@ def plan(tag: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, style: s
     """
     from kiwari_ci.asking import report
     from kiwari_ci.asking import tag as asking
+    from kiwari_ci.asking.history import Git
 
-    decided, means, git = _means(spec, ssh, repo)
+    decided, files = pipeline.build(spec_of(spec))
     promotion = asking.promotion_of(decided, tag)
     if promotion is None:
         patterns = ", ".join(each.pattern for each in decided.promotions) or "nothing"
         raise click.UsageError(f"no workflow runs on the tag {tag}: the spec promotes on {patterns}")
-    sections = asking.plan_of(decided, promotion, tag, git, means)
+    environments = (promotion.from_environment, promotion.deploy.environment)
+    hosts = [host for host in decided.hosts if any(stack.environment in environments for stack in host.stacks)]
+    means = _means(decided, files, hosts, ssh)
+    sections = asking.plan_of(decided, promotion, tag, Git(repo, os.environ), means)
     about = f"{tag}: {promotion.from_environment} → {promotion.deploy.environment}"
     click.echo(said.as_json(report.as_data(about, sections)) if style == "json" else report.as_text(about, sections))
     return int(report.is_stopped(sections))
@@ -168,33 +170,31 @@ def trace(address: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, sty
     """Say what serves at ADDRESS (an URL, a domain, a container), of which commits it is, and which run brought it."""
     from kiwari_ci.asking import report
     from kiwari_ci.asking import trace as asking
+    from kiwari_ci.asking.history import Git
 
-    decided, means, git = _means(spec, ssh, repo)
+    decided, files = pipeline.build(spec_of(spec))
     place = asking.find(decided, address)
     if place is None:
         domains = ", ".join(decided.domains) or "no domain"
         raise click.UsageError(f"nothing of the spec answers at {address}: it has {domains}")
-    sections = asking.trace(decided, place, git, means)
+    sections = asking.trace(decided, place, Git(repo, os.environ), _means(decided, files, [place[0]], ssh))
     click.echo(
         said.as_json(report.as_data(address, sections)) if style == "json" else report.as_text(address, sections)
     )
     return 0
 
 
-def _means(spec: Path | None, ssh: tuple[str, ...], repo: Path) -> "tuple[Plan, Means, Git]":
-    """The plan, and how the world is asked: all hosts are, at once."""
-    from kiwari_ci.asking import history, served, tag
+def _means(decided: "Plan", files: "Tree", hosts: "list[Host]", ssh: tuple[str, ...]) -> "Means":
+    """How the world is asked; the hosts are, at once."""
+    from kiwari_ci.asking import served, tag
     from kiwari_ci.doctor.findings import Runbook
 
-    decided, files = pipeline.build(spec_of(spec))
     ways = pairs_of(ssh)
     if unknown := sorted(set(ways) - {host.name for host in decided.hosts}):
         raise click.UsageError(f"no host {', '.join(unknown)}: the spec has {', '.join(h.name for h in decided.hosts)}")
-    book = Runbook(
-        files["deploy/RUNBOOK.md"].text, {each.variable: ways.get(each.name, each.name) for each in decided.hosts}
-    )
-    means = tag.Means(served.ask_registry, served.ask_hosts(decided.hosts, ways), book)
-    return decided, means, history.Git(repo, os.environ)
+    destinations = {each.variable: ways.get(each.name, each.name) for each in decided.hosts}
+    book = Runbook(files["deploy/RUNBOOK.md"].text, destinations)
+    return tag.Means(served.ask_registry, served.ask_hosts(hosts, ways), book)
 
 
 def _listed(given: tuple[str, ...]) -> tuple[str, ...]:
