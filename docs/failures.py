@@ -88,7 +88,8 @@ def command_texts() -> set[str]:
     """What the commands refuse and find, the system's words included."""
     system = {strerror(number) for number in disk.CURES}
     rooms = [
-        ast.parse((ROOT / f"kiwari_ci/{name}.py").read_text()) for name in ("cli", "disk", "options", "said", "tree")
+        ast.parse((ROOT / f"kiwari_ci/{name}.py").read_text())
+        for name in ("asks", "cli", "disk", "options", "said", "tree")
     ]
     code = {text for room in rooms for text in _reported(room)}
     return code | system | set(drift.WORDS.values())

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from kiwari_ci import __version__, disk, pipeline, problems, said, tree
+from kiwari_ci import __version__, asks, disk, pipeline, problems, said, tree
 from kiwari_ci.options import Named, format_option, out_option, output, spec_argument
 from kiwari_ci.options import pairs_of as _pairs
 from kiwari_ci.options import spec_of as _spec
@@ -303,6 +303,11 @@ def init(folder: Path, repository: str | None, style: str) -> int:
         tree.put(folder.resolve(), first.path, first.text, first.was)
     click.echo(said.as_json(vars(first)) if style == "json" else adopt.report(first, folder))
     return 0
+
+
+for asking, answer in asks.COMMANDS.items():
+    asking.callback = told(answer)
+    commands.add_command(asking)
 
 
 def main() -> NoReturn:

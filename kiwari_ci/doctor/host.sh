@@ -83,10 +83,11 @@ env_file() { # PATH KEYS
 }
 
 stack() { # NAME: what bin/deploy has written there
-  local file service image
+  local file line service image
   for file in "$1"/.deploys/*; do
     [ ! -f "$file" ] || fact record "$1" "${file##*/}" \
       "$(grep -xE '[^ ]+@sha256:[0-9a-f]{64} [0-9]+ [^ ]+ [^ ]+' "$file" | tail -n 1)"
+    [ ! -f "$file" ] || tail -n 50 "$file" | while read -r line; do fact served "$1" "${file##*/}" "$line"; done
   done
   file=$1/docker-compose.override.yml
   [ -f "$file" ] || return

@@ -38,11 +38,11 @@ def count(compared: Compared) -> str:
 
 def as_markdown(compared: Compared, spec: str) -> str:
     """For a pull request: no more than LONGEST characters; what comes from files cannot become markup."""
-    head = [f"### What changes: {_plain(compared.before)} → {_plain(spec)}", "", f"**{_plain(count(compared))}**", ""]
+    head = [f"### What changes: {plain(compared.before)} → {plain(spec)}", "", f"**{plain(count(compared))}**", ""]
     lines, length = head, sum(map(len, head))
     body = [
         *_sections(compared),
-        *(f"- not read: {_plain(path)}: {_plain(reason)}" for path, reason in compared.skipped),
+        *(f"- not read: {plain(path)}: {plain(reason)}" for path, reason in compared.skipped),
     ]
     for index, line in enumerate(body):
         if length + len(line) > LONGEST - 200:
@@ -55,15 +55,15 @@ def as_markdown(compared: Compared, spec: str) -> str:
 
 def _sections(compared: Compared) -> Iterator[str]:
     for subject, found in groupby(compared.changes, key=lambda change: change.subject):
-        yield f"#### {_plain(subject)}\n"
+        yield f"#### {plain(subject)}\n"
         for change in found:
-            place = f" ({_plain(change.where)})" if change.where and change.where != subject else ""
-            part = f"**{_plain(change.part)}**: " if change.part else ""
-            yield f"- {'⚠️ ' if change.risky else ''}{part}{_plain(change.words)}{place}"
+            place = f" ({plain(change.where)})" if change.where and change.where != subject else ""
+            part = f"**{plain(change.part)}**: " if change.part else ""
+            yield f"- {'⚠️ ' if change.risky else ''}{part}{plain(change.words)}{place}"
         yield ""
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown shows as it is; what stands in backticks becomes code that cannot be left."""
     parts = re.split(r"(`[^`]*`)", text.replace("\n", " "))
     return "".join(part if index % 2 else _escaped(part) for index, part in enumerate(parts))

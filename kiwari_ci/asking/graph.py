@@ -1,0 +1,128 @@
+"""The pipeline as lanes, one for each environment: what starts it, its jobs, images, containers and domains.
+
+Drawn as Mermaid here, and as a page by `page`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kiwari_ci.asking.affected import jobs_of, jobs_of_promotion
+from kiwari_ci.plan import Plan, Stack
+
+
+@dataclass(frozen=True)
+class Row:
+    """A service on its way into one environment; `image` is without the registry, `tag` what the environment gets."""
+
+    service: str
+    workflow: str
+    jobs: tuple[str, ...]
+    image: str
+    tag: str
+    container: str
+    health: str
+    domain: str
+
+
+@dataclass(frozen=True)
+class Lane:
+    """An environment: `trigger` is a push or a tag, `source` the environment whose images it takes (or empty).
+
+    With `source`, all rows share one workflow and its jobs.
+    """
+
+    environment: str
+    trigger: str
+    source: str
+    host: str
+    stack: str
+    database: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All lanes, in the spec's order."""
+
+    project: str
+    repository: str
+    registry: str
+    lanes: tuple[Lane, ...]
+
+
+def graph(plan: Plan) -> Graph:
+    """What a plan draws."""
+    lanes = tuple(_lane(plan, host.name, stack) for host in plan.hosts for stack in host.stacks)
+    order = [stack.environment for stack in plan.stacks]
+    return Graph(
+        plan.project,
+        plan.repository,
+        plan.registry,
+        tuple(sorted(lanes, key=lambda lane: order.index(lane.environment))),
+    )
+
+
+def _lane(plan: Plan, host: str, stack: Stack) -> Lane:
+    promotion = next((each for each in plan.promotions if each.deploy.environment == stack.environment), None)
+    roles = {role.environment: (server, role) for server in plan.servers for role in server.databases}
+    server, role = roles.get(stack.environment, (None, None))
+    return Lane(
+        environment=stack.environment,
+        trigger=f"tag {promotion.pattern}" if promotion else f"push to {plan.build_branch}",
+        source=promotion.from_environment if promotion else "",
+        host=host,
+        stack=stack.name,
+        database=f"{server.name}: {role.name}" if server and role else "",
+        rows=tuple(_rows(plan, stack)),
+    )
+
+
+def _rows(plan: Plan, stack: Stack) -> Iterator[Row]:
+    workflows = {each.source.service: each for each in plan.workflows}
+    promotion = next((each for each in plan.promotions if each.deploy.environment == stack.environment), None)
+    for instance in stack.instances:
+        workflow = workflows[instance.service]
+        jobs = [job for job in jobs_of(workflow) if not job.startswith("deploy-")] + [f"deploy-{stack.environment}"]
+        yield Row(
+            service=instance.service,
+            workflow=promotion.name if promotion else workflow.source.workflow,
+            jobs=jobs_of_promotion(promotion) if promotion else tuple(jobs),
+            image=instance.repository.partition("/")[2],
+            tag=instance.tag,
+            container=instance.container,
+            health=f"{instance.health_path} → {instance.health_status}",
+            domain=instance.domain,
+        )
+
+
+def as_mermaid(drawn: Graph) -> str:
+    """A flowchart, a subgraph for each environment; every text is in quotes, and every node has a number for a name."""
+    lines = ["flowchart LR"]
+    for number, lane in enumerate(drawn.lanes):
+        lines.append(f'  subgraph e{number}["{_text(f"{lane.environment} on {lane.host}")}"]')
+        lines.append(f'    t{number}(["{_text(lane.trigger)}"])')
+        lines += [f"    {line}" for line in _mermaid_rows(number, lane)]
+        lines += [f'    b{number}[("{_text(lane.database)}")]'] if lane.database else []
+        lines.append("  end")
+    numbers = {lane.environment: number for number, lane in enumerate(drawn.lanes)}
+    for number, lane in enumerate(drawn.lanes):
+        if lane.source:
+            lines.append(f"  e{numbers[lane.source]} -. the same images .-> e{number}")
+    return "\n".join(lines)
+
+
+def _mermaid_rows(number: int, lane: Lane) -> Iterator[str]:
+    for index, row in enumerate(lane.rows):
+        name = f"{number}_{0 if lane.source else index}"
+        if not lane.source or index == 0:
+            yield f't{number} --> w{name}["{_text(row.workflow)}<br>{_text(" → ".join(row.jobs))}"]'
+        here = f"{number}_{index}"
+        image, container = _text(f"{row.image}:{row.tag}"), _text(row.container)
+        yield f'w{name} --> i{here}[["{image}"]] --> c{here}["{container}"]'
+        if row.domain:
+            yield f'c{here} --> d{here}(["{_text(row.domain)}"])'
+
+
+def _text(text: str) -> str:
+    """A text between the quotes of a node: nothing in it ends them or is markup."""
+    return "".join(each if each.isalnum() or each in " .,:/→_-*" else f"#{ord(each)};" for each in text)
