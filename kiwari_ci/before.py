@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from kiwari_ci import pipeline, source
+from kiwari_ci import pins, pipeline, source
 from kiwari_ci.checkout import GIT
 from kiwari_ci.problems import Faults
 from kiwari_ci.render import render
@@ -17,7 +17,7 @@ SECONDS = 20  # for git
 
 @dataclass(frozen=True)
 class Made:
-    """An older spec, and what it makes by the templates of today."""
+    """An older spec, and what it makes by the templates and pins of today."""
 
     spec: source.Source
     tree: Tree
@@ -36,7 +36,7 @@ def of(root: Path, path: str, spec: Path, text: str) -> Before:
     there, is_copy = _copy(root / path), not _is_same(root / path, spec)
     older, is_told = _of_git((root / path).parent, Path(path).name)
     texts = dict.fromkeys(each for each in [there, *older] if each is not None and each != text)
-    made = [found for each in texts if (found := _made(path, each))]
+    made = [found for each in texts if (found := _made(path, each, pins.own(spec)))]
     return Before(made, is_told or (is_copy and there is not None))
 
 
@@ -59,10 +59,10 @@ def _text(content: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _made(path: str, text: str) -> Made | None:
+def _made(path: str, text: str, own: pins.Own) -> Made | None:
     """None for what is no spec, or none of this version's: nothing can be told from it."""
     try:
-        decided = pipeline.judge(source.parse(path, text))
+        decided = pipeline.judge(source.parse(path, text), own)
     except Faults:
         return None
     return Made(decided.source, render(decided.plan))

@@ -12,10 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from kiwari_ci import __version__, asks, disk, pipeline, problems, said, tree
-from kiwari_ci.options import Named, format_option, out_option, output, spec_argument
-from kiwari_ci.options import pairs_of as _pairs
-from kiwari_ci.options import spec_of as _spec
-from kiwari_ci.options import style_of as _style
+from kiwari_ci.options import Named, format_option, out_option, output, pairs_of, spec_argument, spec_of, style_of
 
 DRIFT = FOUND = 1
 BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 2, 70, 73, 130
@@ -56,7 +53,7 @@ def commands() -> None:
 @told
 def generate(spec: Path | None, out: Path | None, style: str | None, force: bool) -> int:
     """Write the generated files, and say what was written, changed, left and removed."""
-    spec, out = _spec(spec), output(out)
+    spec, out = spec_of(spec), output(out)
     plan, files = pipeline.build(spec)
     written = tree.write(out, files, plan.project, force)
     left = _left(spec, out, plan.project, files)
@@ -75,8 +72,8 @@ def check(spec: Path | None, out: Path | None, style: str | None) -> int:
 
     In GitHub Actions it annotates the files and the spec's lines, and writes the job's summary.
     """
-    called, style = _called(spec, out), _style(style)
-    spec, out = _spec(spec), output(out)
+    called, style = _called(spec, out), style_of(style)
+    spec, out = spec_of(spec), output(out)
     plan, files = pipeline.build(spec)
     differences = tree.compare(out, files, plan.project)
     if differences or style == "json":
@@ -101,7 +98,7 @@ def eject(spec: Path | None, out: Path | None, style: str | None) -> int:
     """Make the generated files your own: no marker, no drift workflow; what they do stays as it is."""
     from kiwari_ci import eject as leaving
 
-    spec, out = _spec(spec), output(out)
+    spec, out = spec_of(spec), output(out)
     ejected = leaving.eject(out, spec, *pipeline.build(spec))
     click.echo(said.as_json(vars(ejected)) if style == "json" else said.farewell(out, ejected))
     return 0
@@ -127,7 +124,7 @@ def pins(what: str, spec: Path | None, out: Path | None, style: str | None) -> i
         if spec or not what.endswith((".yaml", ".yml")):
             raise click.UsageError(f"expected list or pull, met {what}: kiwari-ci pins --help")
         what, spec = "list", Path(what)
-    spec = _spec(spec, "pins pull" if what == "pull" else "pins")
+    spec = spec_of(spec, "pins pull" if what == "pull" else "pins")
     pipeline.decide(spec)
     if what == "list":
         own = pins.own(spec)
@@ -145,10 +142,10 @@ def pins(what: str, spec: Path | None, out: Path | None, style: str | None) -> i
 @told
 def validate(spec: Path | None, style: str | None) -> int:
     """Point at every fault of a spec, and give advice."""
-    spec = _spec(spec)
+    spec = spec_of(spec)
     decided = pipeline.decide(spec)
     _print_problems(decided.advice, style)
-    if _style(style) != "json":
+    if style_of(style) != "json":
         services, environments = len(decided.spec.services), len(decided.spec.environments)
         click.echo(f"{spec} is sound: services {services}, environments {environments}, advice {len(decided.advice)}")
     return 0
@@ -164,7 +161,7 @@ def show(spec: Path | None, style: str | None) -> int:
 
     import yaml
 
-    plan = asdict(pipeline.decide(_spec(spec)).plan)
+    plan = asdict(pipeline.decide(spec_of(spec)).plan)
     del plan["spec_text"], plan["pins"]["text"]
     click.echo(
         said.as_json(plan) if style == "json" else yaml.safe_dump(said.lists(plan), sort_keys=False, width=120),
@@ -189,8 +186,8 @@ def lint(spec: Path | None, repo: Path | None, style: str | None) -> int:
     """Hold a spec against its repository, and list what to set; exit with 1 when a build would fail or go stale."""
     from kiwari_ci import lint as linter
 
-    report = linter.lint(_spec(spec), repo)
-    if _style(style) == "json":
+    report = linter.lint(spec_of(spec), repo)
+    if style_of(style) == "json":
         click.echo(report.as_json())
     else:
         _print_problems(report.problems, style)
@@ -231,15 +228,15 @@ def doctor(
     """
     from kiwari_ci.doctor import examine, findings
 
-    plan, files = pipeline.build(_spec(spec))
-    paths = {host: Path(file) for host, file in _pairs(known_hosts).items()}
+    plan, files = pipeline.build(spec_of(spec))
+    paths = {host: Path(file) for host, file in pairs_of(known_hosts).items()}
     tokens = {setting.name: os.environ.get(setting.name, "") for setting in plan.tokens}
-    means = examine.Means(_pairs(ssh), paths, npm, os.environ.get("NPM_TOKEN", ""), tokens)
+    means = examine.Means(pairs_of(ssh), paths, npm, os.environ.get("NPM_TOKEN", ""), tokens)
     if wrong := examine.unknown(plan, environments, means):
         raise click.UsageError(wrong)
     found = examine.examine(plan, files, environments, means)
     tellers = {"json": findings.as_json, "github": findings.as_github}
-    click.echo(tellers.get(_style(style), findings.as_text)(found))
+    click.echo(tellers.get(style_of(style), findings.as_text)(found))
     return FOUND if findings.counted(found)["wrong"] else 0
 
 
@@ -265,7 +262,7 @@ def diff(spec: Path | None, out: Path | None, against: str | None, style: str | 
     """
     from kiwari_ci.meaning import compare, files, telling
 
-    spec, root = _spec(spec), output(out)
+    spec, root = spec_of(spec), output(out)
     plan, tree_ = pipeline.build(spec)
     try:
         before, is_ref = files.of(against, root) if against else (files.of_folder(root), False)
@@ -334,9 +331,9 @@ def _called(spec: Path | None, out: Path | None) -> list[str]:
 
 def _print_problems(found: Iterable[problems.Problem], style: str | None, err: bool = False) -> None:
     printers = {"text": problems.as_text, "github": problems.as_github, "json": problems.as_json}
-    text = printers.get(_style(style), problems.as_text)(found)
+    text = printers.get(style_of(style), problems.as_text)(found)
     if text:
-        click.echo(text, err=err and _style(style) in ("text", "markdown"))
+        click.echo(text, err=err and style_of(style) in ("text", "markdown"))
 
 
 def _left(spec: Path, out: Path, project: str, files: tree.Tree) -> list[str]:

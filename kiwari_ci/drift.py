@@ -31,6 +31,7 @@ WORDS: dict[Why, str] = {
     "edited": "edited by hand",
     "unknown": "edited by hand, or spec changed and not regenerated",
 }
+NEVER = "nothing was generated yet"
 _PIN = re.compile(r"(?<=uses: )([\w.-]+/[\w./-]+)@([0-9a-f]{40}) # v(\d+\.\d+\.\d+)(?=\r?$)", re.ASCII | re.MULTILINE)
 Pins = dict[str, tuple[str, str]]
 

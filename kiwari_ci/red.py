@@ -12,13 +12,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.drift import WORDS, Explained, Finding
+from kiwari_ci.drift import NEVER, WORDS, Explained, Finding
 from kiwari_ci.problems import Problem, as_github, harmless
 from kiwari_ci.said import as_json
 
 ANNOTATIONS = 10  # of a kind in one step
 SUMMARY = 1_048_576  # bytes of a step
 ROWS = 200  # of the summary's table
+WHOLE = ("missing", "orphaned", "foreign", "mode")  # no line of the file is to be named
+NOT_OF_THE_SPEC = ("orphaned", "foreign", "mode", "line-ends")
 NAMES = 5  # of files that one line of the spec governs
 
 
@@ -46,7 +48,7 @@ def summarise(out: Path, spec: Path, explained: Explained, environ: Mapping[str,
 def as_text(out: Path, spec: Path, explained: Explained) -> str:
     """All diffs first: the list and the cure are what a reader sees last; before the first time, only the cure."""
     if explained.never:
-        return f"{out}: nothing was generated yet\ncure: {explained.cure}"
+        return f"{out}: {NEVER}\ncure: {explained.cure}"
     diffs = [harmless_lines(finding.diff) for finding in explained.findings if finding.why != "line-ends"]
     lines = [f"  {WORDS[each.why]}: {_place(each)}{_origin(each, spec)}" for each in explained.findings]
     return "\n".join([*diffs, _headline(out, len(lines), f"{spec}"), *lines, f"cure: {explained.cure}"])
@@ -71,8 +73,7 @@ def as_data(out: Path, spec: Path, explained: Explained) -> dict[str, Any]:
 def summary(out: Path, spec: Path, explained: Explained, room: int = SUMMARY) -> str:
     """A table and the patch as Markdown, of at most `room` bytes in UTF-8; what is cut off is said."""
     rows = [
-        f"| {_code(_place(each))} | {WORDS[each.why]} | {_code(f'{spec.as_posix()}:{each.spec_line}')} {each.key} |"
-        for each in explained.findings[:ROWS]
+        f"| {_code(_place(each))} | {WORDS[each.why]} | {_cell(each, spec)} |" for each in explained.findings[:ROWS]
     ]
     rest = len(explained.findings) - len(rows)
     head = [
@@ -115,7 +116,8 @@ def _errors(out: Path, explained: Explained, workspace: str) -> Iterator[Problem
 
 
 def _notices(spec: Path, explained: Explained, workspace: str) -> Iterator[Problem]:
-    found = sorted((each.spec_line, each.key, each.path) for each in explained.findings if each.why != "orphaned")
+    shown = [each for each in explained.findings if each.why not in NOT_OF_THE_SPEC]
+    found = sorted((each.spec_line, each.key, each.path) for each in shown)
     groups = [(place, [path for *_, path in rows]) for place, rows in groupby(found, key=lambda row: row[:2])]
     for (line, key), paths in groups[:ANNOTATIONS]:
         names = ", ".join(paths[:NAMES]) + (f" and {len(paths) - NAMES} more" if len(paths) > NAMES else "")
@@ -129,15 +131,20 @@ def _headline(out: object, count: int, spec: str) -> str:
 
 
 def _place(finding: Finding) -> str:
-    return harmless(finding.path) + (
-        "" if finding.why in ("missing", "orphaned", "mode") or not finding.line else f":{finding.line}"
-    )
+    has_line = finding.line and finding.why not in WHOLE
+    return harmless(finding.path) + (f":{finding.line}" if has_line else "")
 
 
 def _origin(finding: Finding, spec: Path) -> str:
-    if finding.why in ("orphaned", "mode", "line-ends"):
+    if finding.why in NOT_OF_THE_SPEC:
         return ""
     return f" ({harmless(str(spec))}:{finding.spec_line}{', ' if finding.key else ''}{finding.key})"
+
+
+def _cell(finding: Finding, spec: Path) -> str:
+    if finding.why in NOT_OF_THE_SPEC:
+        return ""
+    return f"{_code(f'{spec.as_posix()}:{finding.spec_line}')} {finding.key}".rstrip()
 
 
 def _from(workspace: str, path: Path) -> str:

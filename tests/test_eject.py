@@ -93,7 +93,7 @@ def test_check_and_generate_know_an_ejected_tree(root: Path) -> None:
     before = files(root)
     said = kiwari_ci("check", "--out", ".")
     assert said.code == 1
-    assert "  not ours (no marker): deploy/bin/deploy" in said.out.splitlines()
+    assert "\n  not ours (no marker): deploy/bin/deploy\n" in said.out
     assert said.out.endswith("cure: kiwari-ci generate --out . --force # it overwrites what is not ours, too\n")
     assert kiwari_ci("generate", "--out", ".").code == 73
     assert files(root) == before

@@ -124,7 +124,7 @@ def test_the_drift_step(
     shutil.rmtree(tmp_path / "runner")
     red = run(script, monorepo, runner)
     assert red.returncode == 1 and "::error file=deploy/RUNBOOK.md" in red.stdout
-    assert "| `deploy/RUNBOOK.md:1` | not ours (no marker) |" in (tmp_path / "summary.md").read_text()
+    assert "| `deploy/RUNBOOK.md` | not ours (no marker) |" in (tmp_path / "summary.md").read_text()
 
 
 def test_the_drift_step_refuses_another_wheel(
