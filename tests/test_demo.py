@@ -77,7 +77,12 @@ def test_says_what_it_needs(tmp_path: Path) -> None:
 
 def test_leaves_nothing_when_it_is_interrupted(tmp_path: Path) -> None:
     place = environment(tmp_path, DEMO_PAUSE="60")
-    with subprocess.Popen([DEMO], env=place, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+    heard = [
+        "env",
+        "--default-signal=INT",
+        str(DEMO),
+    ]  # who runs the tests in the background ignores it, and so would this
+    with subprocess.Popen(heard, env=place, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         end = time.monotonic() + 30
         while not list((tmp_path / "a place").glob("*/shop/.git")):
             assert time.monotonic() < end
