@@ -266,6 +266,8 @@ class _Page:
         service = self.image.ground.given.services[self.image.service]
         exposed = [ports for ports in read.exposed if ports.protocol == "tcp"]
         told = any(value.value == str(service.port) for value in service.env.values())
+        if service.port is None:
+            return
         if exposed and not told and not any(ports.low <= service.port <= ports.high for ports in exposed):
             numbers = ", ".join(
                 str(each.low) if each.low == each.high else f"{each.low}-{each.high}" for each in exposed

@@ -89,8 +89,19 @@ class Test:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """A key of a mapping, and its value."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
 class Instance:
-    """A service as it runs in one environment: one container."""
+    """A service as it runs in one environment: one container; without a port (0) it is a worker, and has no health.
+
+    `limits` are keys of Compose and their values.
+    """
 
     service: str
     container: str
@@ -100,13 +111,16 @@ class Instance:
     health: str
     health_path: str
     health_status: int
-    promoted_from: str
-    recreated: bool
     domain: str
     websocket: str
     networks: tuple[str, ...]
     env_file: str
     variable: str
+    command: tuple[str, ...]
+    volumes: tuple[str, ...]
+    ports: tuple[str, ...]
+    labels: tuple[Pair, ...]
+    limits: tuple[Pair, ...]
 
 
 @dataclass(frozen=True)
@@ -144,6 +158,7 @@ class Stack:
     instances: tuple[Instance, ...]
     networks: tuple[str, ...]
     env_files: tuple[EnvFile, ...]
+    volumes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -309,7 +324,7 @@ class Plan:
     needs: tuple[Need, ...]
     tag_prefixes: tuple[str, ...]
     domains: tuple[str, ...]
-    served: tuple[Instance, ...]
+    answering: tuple[Instance, ...]
     start_title: str
     migrated: bool
     spec_text: str

@@ -49,7 +49,7 @@ def of_spec(source: Source, given: Spec) -> list[Problem]:
     if unknown:
         return unknown
     checks: tuple[Callable[[Source, Spec], Found], ...] = (
-        _deploys, _tags, _unused, _shared_keys, _needs, _servers, _plain_secrets, _filters,
+        _deploys, _tags, _unused, _shared_keys, _needs, _servers, _plain_secrets, _filters, _workers, _published,
     )  # fmt: skip
     return names.of_spec(source, given) + [problem for check in checks for problem in check(source, given)]
 
@@ -190,6 +190,41 @@ def _needs(source: Source, given: Spec) -> Found:
 def _database_of(given: Spec, environment: str) -> str:
     server = "" if given.databases else ", and at the top level: databases: {postgres: {}}"
     return f"add to environments.{environment}: database: {{}}{server}"
+
+
+def _workers(source: Source, given: Spec) -> Found:
+    """What has no port is asked nothing, by nobody."""
+    workers = [name for name, service in given.services.items() if service.port is None]
+    for name in workers:
+        for key in sorted(given.services[name].model_fields_set & {"health", "websocket"}):
+            message = f"services.{name}.{key}: the service has no `port`"
+            yield at_key(source, ("services", name, key), "worker", message, "port: the one that it listens on")
+    for name, place in given.environments.items():
+        for service in filter(place.domains.__contains__, workers):
+            message = f"environments.{name} has a domain for {service}, which has no `port`"
+            hint = f"services: {{{service}: {{port: the one that it listens on}}}}"
+            yield at_key(source, ("environments", name, "domains", service), "worker", message, hint)
+    for name, model in given.services.items():
+        for key, value in model.env.items():
+            if value.service in workers:
+                loc: Loc = ("services", name, "env", key)
+                message = f"{dotted(loc)}: `{value.service}` has no `port`, and so no URL"
+                yield at_key(source, loc, "worker", message, f"services: {{{value.service}: {{port: its port}}}}")
+
+
+def _published(source: Source, given: Spec) -> Found:
+    """A port of a host is one container's."""
+    taken: dict[tuple[str, str], str] = {}
+    for environment in given.environments:
+        for service in derive.services_of(given, environment):
+            for index, port in enumerate(given.services[service].ports or ()):
+                number = port.rsplit(":", 2)[-2] + ("/udp" if port.endswith("/udp") else "")
+                host, user = derive.host_of(given, environment), f"{service} in {environment}"
+                other = taken.setdefault((host, number), user)
+                if other != user:
+                    loc: Loc = ("services", service, "ports", index)
+                    message = f"{dotted(loc)}: {user} and {other} would both publish {number} on {host}"
+                    yield at_value(source, loc, "clash", message, "give each a port of its own, or a domain")
 
 
 def _servers(source: Source, given: Spec) -> Found:

@@ -112,6 +112,33 @@ Container = Annotated[
 PgName = Annotated[
     str, Text(r"[a-z_][a-z0-9_]{0,62}", "a PostgreSQL name: lower-case letters, digits and _, at most 63")
 ]
+_LINE = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]"
+Argument = Annotated[str, Text(f"{_LINE}+", "one line of text")]
+Duration = Annotated[str, Text(r"[1-9][0-9]{0,4}[sm]", "a duration such as 30s or 5m")]
+Memory = Annotated[str, Text(r"[1-9][0-9]{0,8}[kmg]", "an amount of memory such as 256m or 1g")]
+LabelKey = Annotated[
+    str,
+    Text(
+        r"(?!deploy\.|com\.docker\.)[A-Za-z0-9]([A-Za-z0-9./_-]*[A-Za-z0-9])?",
+        "a label's key: letters, digits and . / _ - between them, not beginning with deploy. or com.docker.",
+    ),
+]
+_MOUNT = r"(/[A-Za-z0-9_.-]+)+"
+Volume = Annotated[
+    str,
+    Text(
+        rf"(?!.*/\.\.?(/|:|$))([a-z][a-z0-9_-]*|\.?{_MOUNT}):{_MOUNT}(:ro)?",
+        "a volume as Compose writes it: data:/var/lib/data, ./nginx.conf:/etc/nginx/nginx.conf:ro, /srv/files:/files",
+    ),
+]
+_PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+PublishedPort = Annotated[
+    str,
+    Text(
+        rf"((127\.0\.0\.1|0\.0\.0\.0):)?{_PORT}:{_PORT}(/udp)?",
+        "a published port as Compose writes it, in quotes: '127.0.0.1:8080:80'",
+    ),
+]
 Version = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9.*_-]*", "a version such as '1.24'")]
 Generator = Annotated[
     str,

@@ -102,7 +102,7 @@ def examined(
         "seen": {domain: names.Seen((ADDRESS,), (answer,)) for domain in plan.domains},
         "github": seen_on_github(),
         "proxy": ({each.domain: npm_host(each.domain) for each in PLAN.hosts[0].public}, ""),
-        "images": {each.repository: registry.Answer(200) for each in plan.served},
+        "images": {each.repository: registry.Answer(200) for each in plan.answering},
     }
     means = examine.Means(npm="https://npm.example.com", tokens={"GHCR_TOKEN": SECRET}, net=names.Net(now=lambda: NOW))
     whole = examine.World(**(there | world))

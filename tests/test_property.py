@@ -283,7 +283,7 @@ def runbook(plan: Plan, text: str) -> None:
         for instance in host.public:
             row = f"| `{instance.domain}` | `http` `{instance.container}` `{instance.port}` | Force SSL, HTTP/2 |"
             assert row in text and f"| `{instance.domain}` | A | address of {host.name} |" in text
-    for each in plan.served:
+    for each in plan.answering:
         assert f"\n| {each.service} | {each.port} | `{each.health_path}` | {each.health_status} |\n" in text
 
 

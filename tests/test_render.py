@@ -31,7 +31,7 @@ NEVER = {
     "plan.stacks": {"none"},
     "plan.hosts": {"none"},
     "plan.needs": {"none", "one"},
-    "plan.served": {"none"},
+    "plan.answering": {"none"},
     "plan.servers": {"none"},  # asked where some have migrations, or where there are some
     "host.stacks": {"none"},
     "host.keys": {"none"},

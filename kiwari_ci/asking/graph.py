@@ -90,7 +90,7 @@ def _rows(plan: Plan, stack: Stack) -> Iterator[Row]:
             image=instance.repository.partition("/")[2],
             tag=instance.tag,
             container=instance.container,
-            health=f"{instance.health_path} → {instance.health_status}",
+            health=f"{instance.health_path} → {instance.health_status}" if instance.health else "a worker",
             domain=instance.domain,
         )
 

@@ -97,7 +97,12 @@ def _container(
         return group.wrong(name, saw, expected, anew)
     if fault := _fault(instance, there, facts, now):
         back = book.command("/bin/deploy rollback", f"{stack.name} {name} ")
-        return group.wrong(name, fault, f"running, and answering {instance.health}", f"docker logs {name}; {back}")
+        return group.wrong(
+            name,
+            fault,
+            f"running{instance.health and f', and answering {instance.health}'}",
+            f"docker logs {name}; {back}",
+        )
     restarts = f", {there.restarts} restarts" if there.restarts != "0" else ""
     return group.ok(name, f"serves {pinned.partition('@')[2][:19]}, as pinned{restarts}")
 
@@ -115,7 +120,7 @@ def _fault(instance: Instance, there: Container, facts: Facts, now: float) -> st
     if there.health == "unhealthy":
         return "unhealthy"
     answer = facts.word("answer", instance.container)
-    if answer != str(instance.health_status):
+    if instance.health and answer != str(instance.health_status):
         return f"answers {instance.health} with {answer or 'nothing'}"
     if there.restarts != "0" and now - _seconds(there.started) < CRASHING:
         return f"{there.restarts} restarts, the last a moment ago"

@@ -37,7 +37,11 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
         needs=needs.at_github(hosts, tokens),
         tag_prefixes=tuple(dict.fromkeys(promotion.prefix for promotion in promotions)),
         domains=tuple(instance.domain for instance in instances if instance.domain),
-        served=tuple({instance.service: instance for instance in reversed(instances)}[name] for name in given.services),
+        answering=tuple(
+            {instance.service: instance for instance in reversed(instances)}[name]
+            for name, service in given.services.items()
+            if service.port
+        ),
         migrated=any(server.migrations_image for server in servers),
         start_title="Network and PostgreSQL" if servers else "Network",
         spec_text=spec_text,

@@ -1,7 +1,7 @@
 """Stacks: the containers of an environment, and their env files."""
 
 from kiwari_ci import derive, spec
-from kiwari_ci.plan import EnvFile, EnvGroup, EnvLine, Instance, Stack
+from kiwari_ci.plan import EnvFile, EnvGroup, EnvLine, Instance, Pair, Stack
 
 _TASK = f"replace each {derive.CHANGE_ME}: with one left, nothing is deployed"
 
@@ -20,29 +20,66 @@ def stack(given: spec.Spec, environment: str) -> Stack:
         instances=instances,
         networks=tuple(dict.fromkeys(network for instance in instances for network in instance.networks)),
         env_files=tuple(EnvFile(name, _TASK, _without_repeats(found)) for name, found in groups.items()),
+        volumes=_named_volumes(instances),
     )
 
 
 def _instance(given: spec.Spec, environment: str, service: str) -> Instance:
     model, place = given.services[service], given.environments[environment]
-    status = "" if model.health.status == 200 else f" {model.health.status}"
     return Instance(
         service=service,
         container=derive.container_name(given, environment, service),
         repository=repository(given, service),
         tag=derive.image_tag(given, environment),
-        port=model.port,
-        health=f":{model.port}{model.health.path}{status}",
+        port=model.port or 0,
+        health=_health(model),
         health_path=model.health.path,
         health_status=model.health.status,
-        promoted_from=_promoted_from(given, environment, service),
-        recreated=model.rollout == "recreate",
         domain=place.domains.get(service, ""),
         websocket="yes" if model.websocket else "no",
         networks=_networks(given, environment, service),
         env_file=derive.env_file(given, environment, service),
         variable=derive.variable(service),
+        command=tuple(_literal(word) for word in model.command or ()),
+        volumes=tuple(model.volumes or ()),
+        ports=tuple(model.ports or ()),
+        labels=_labels(given, environment, service),
+        limits=_limits(model),
     )
+
+
+def _labels(given: spec.Spec, environment: str, service: str) -> tuple[Pair, ...]:
+    """What the host script reads, then the spec's own."""
+    model = given.services[service]
+    own = {
+        "deploy.health": _health(model),
+        "deploy.from": _promoted_from(given, environment, service),
+        "deploy.rollout": "recreate" if model.rollout == "recreate" else "",
+    }
+    found = [(key, value) for key, value in own.items() if value] + [*model.labels.items()]
+    return tuple(Pair(key, _literal(value)) for key, value in found)
+
+
+def _health(model: spec.Service) -> str:
+    """Where and with which status a service answers; a worker does not."""
+    status = "" if model.health.status == 200 else f" {model.health.status}"
+    return f":{model.port}{model.health.path}{status}" if model.port else ""
+
+
+def _literal(text: str) -> str:
+    """As Compose takes it without looking for variables in it."""
+    return text.replace("$", "$$")
+
+
+def _limits(model: spec.Service) -> tuple[Pair, ...]:
+    limits = {"mem_limit": model.mem_limit, "stop_grace_period": model.stop_grace_period}
+    return tuple(Pair(key, value) for key, value in limits.items() if value)
+
+
+def _named_volumes(instances: tuple[Instance, ...]) -> tuple[str, ...]:
+    """Those that Compose makes for the stack; a path is the host's."""
+    sources = [volume.partition(":")[0] for instance in instances for volume in instance.volumes]
+    return tuple(dict.fromkeys(name for name in sources if name[0] not in "./"))
 
 
 def _promoted_from(given: spec.Spec, environment: str, service: str) -> str:

@@ -7,7 +7,22 @@ from pydantic_core import PydanticCustomError
 
 from kiwari_ci.spec.base import Model, OneOf
 from kiwari_ci.spec.images import Build, Test
-from kiwari_ci.texts import EnvKey, ImageName, Maybe, Pattern, PlainText, Port, UrlPath, Word
+from kiwari_ci.texts import (
+    Argument,
+    Duration,
+    EnvKey,
+    ImageName,
+    LabelKey,
+    Maybe,
+    Memory,
+    Pattern,
+    PlainText,
+    Port,
+    PublishedPort,
+    UrlPath,
+    Volume,
+    Word,
+)
 
 
 class Health(Model):
@@ -59,12 +74,37 @@ class Service(Model):
     )
     build: Build = Field(Build(), description="How the image is built.")
     test: Maybe[Test] = Field(None, description="What must pass before the image is built.")
-    port: Port = Field(description="The port that it listens on in its container.")
+    port: Maybe[Port] = Field(
+        None,
+        description="The port that it listens on in its container; without one it is a worker: well while it runs.",
+    )
     health: Health = Field(Health(), description="How it says that it is well.")
     rollout: Literal["start-first", "recreate"] = Field(
         "start-first",
         description="`start-first`: the new one answers before the old one goes, which takes memory for two; "
         "`recreate`: for what cannot run twice, with a gap.",
+    )
+    command: Maybe[list[Argument]] = Field(
+        None,
+        min_length=1,
+        description="What it runs in place of the image's own command: `[celery, -A, shop, worker]`.",
+    )
+    volumes: Maybe[list[Volume]] = Field(
+        None,
+        min_length=1,
+        description="What stays when the container goes, or is the host's: `data:/data`, "
+        "`./nginx.conf:/etc/nginx.conf:ro`; a file beside the compose file is put there by hand.",
+    )
+    ports: Maybe[list[PublishedPort]] = Field(
+        None,
+        min_length=1,
+        description="Ports that the host publishes: `'127.0.0.1:9090:9090'`; closed while a deploy changes containers, "
+        "for two cannot have one. A proxy on the shared network needs none.",
+    )
+    labels: dict[LabelKey, Argument] = Field({}, description="Docker labels, the same in each environment.")
+    mem_limit: Maybe[Memory] = Field(None, description="The most memory that it may use; more, and it is killed.")
+    stop_grace_period: Maybe[Duration] = Field(
+        None, description="How long it may take to stop before it is killed; default: Docker's 10 seconds."
     )
     websocket: bool = Field(False, description="Whether the proxy passes WebSockets on.")
     env: dict[EnvKey, EnvValue] = Field({}, description="Its environment variables, by key.")
