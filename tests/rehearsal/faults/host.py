@@ -60,7 +60,7 @@ def env_unfinished(world: World) -> Claim:
     "the env file has a password with an unquoted `$`",
     RED_RIGHT,
     GREEN_WRONG,
-    says="a $ without single quotes: .env:1:JWT_SECRET",
+    says="run the job again: .env:1:JWT_SECRET",
     quick=True,
 )
 def env_dollar(world: World) -> Claim:
