@@ -5,59 +5,10 @@ Nothing here is optional: what does not apply is an empty string or an empty tup
 
 from dataclasses import dataclass
 
+from kiwari_ci.plan.base import Action, Bot, Frozen, Need, Pair, PinFile, Setting
+from kiwari_ci.plan.hosts import DeployKey, Role
 
-@dataclass(frozen=True)
-class Action:
-    """A pinned action: `uses` is owner/name@commit, `version` the tag of that commit."""
-
-    uses: str
-    version: str
-
-
-@dataclass(frozen=True)
-class PinFile:
-    """The repository's own pins: where their file is, and its text, empty when there is none."""
-
-    path: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """An action that stays at its version."""
-
-    action: str
-    version: str
-
-
-@dataclass(frozen=True)
-class Bot:
-    """Dependabot: the folders that it looks into, and the actions that it leaves alone."""
-
-    folders: tuple[str, ...]
-    frozen: tuple[Frozen, ...]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A value that GitHub keeps: its variable in a step's env, the expression that reads it, and its kind for `gh`.
-
-    The job's own token is kept nowhere: its kind is empty.
-    """
-
-    name: str
-    expression: str
-    kind: str
-
-
-@dataclass(frozen=True)
-class Need:
-    """A secret or variable that a person sets at GitHub: what it holds, and the environments whose deploys read it."""
-
-    name: str
-    kind: str
-    holds: str
-    environments: tuple[str, ...]
+__all__ = ["Action", "Bot", "DeployKey", "Frozen", "Need", "Pair", "PinFile", "Role", "Setting"]  # from its parts
 
 
 @dataclass(frozen=True)
@@ -86,14 +37,6 @@ class Test:
     setups: tuple[Setup, ...]
     working_directory: str
     run: str
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A key of a mapping, and its value."""
-
-    key: str
-    value: str
 
 
 @dataclass(frozen=True)
@@ -231,18 +174,6 @@ class Promotion:
 
 
 @dataclass(frozen=True)
-class Role:
-    """A database and the role that owns it."""
-
-    environment: str
-    name: str
-    user: str
-    password_variable: str
-    connection_limit: int
-    stack: str
-
-
-@dataclass(frozen=True)
 class Server:
     """A PostgreSQL server with a stack of its own."""
 
@@ -262,15 +193,6 @@ class Server:
     migrations_mount: str
     migrations_directory: str
     migrations_image: str
-
-
-@dataclass(frozen=True)
-class DeployKey:
-    """A private key, by its secret's name, and the stacks that it may touch."""
-
-    secret: str
-    stacks: tuple[str, ...]
-    first_stack: str
 
 
 @dataclass(frozen=True)

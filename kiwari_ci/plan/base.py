@@ -1,0 +1,65 @@
+"""What the other parts of a plan are made of: actions and their pins, settings, pairs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Action:
+    """A pinned action: `uses` is owner/name@commit, `version` the tag of that commit."""
+
+    uses: str
+    version: str
+
+
+@dataclass(frozen=True)
+class PinFile:
+    """The repository's own pins: where their file is, and its text, empty when there is none."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """An action that stays at its version."""
+
+    action: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Bot:
+    """Dependabot: the folders that it looks into, and the actions that it leaves alone."""
+
+    folders: tuple[str, ...]
+    frozen: tuple[Frozen, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value that GitHub keeps: its variable in a step's env, the expression that reads it, and its kind for `gh`.
+
+    The job's own token is kept nowhere: its kind is empty.
+    """
+
+    name: str
+    expression: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Need:
+    """A secret or variable that a person sets at GitHub: what it holds, and the environments whose deploys read it."""
+
+    name: str
+    kind: str
+    holds: str
+    environments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A key of a mapping, and its value."""
+
+    key: str
+    value: str
