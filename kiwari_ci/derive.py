@@ -1,11 +1,13 @@
 """Names and values that a spec may leave out: resolve and the rules ask here, and nobody else derives one."""
 
 import re
+from collections.abc import Iterable
 
 from kiwari_ci import spec
 from kiwari_ci.plan import Setting
 
 CHANGE_ME = "change-me"
+FRONT_FILES = {"caddy": ("conf/Caddyfile",), "nginx": ("conf/default.conf",), "traefik": ()}
 
 
 def services_of(given: spec.Spec, environment: str) -> list[str]:
@@ -32,6 +34,17 @@ def server_network(given: spec.Spec, server: str) -> str:
 def owns_network(given: spec.Spec, server: str) -> bool:
     """Whether the server's stack makes that network; the proxy's is there already."""
     return server_network(given, server) != given.hosts[server_host(given, server)].proxy.network
+
+
+def front_of(given: spec.Spec, host: str) -> str:
+    """The stack of a host's proxy that is generated; none for a proxy that is there already."""
+    proxy = given.hosts[host].proxy
+    return proxy.stack or (proxy.kind if proxy.kind in ("caddy", "nginx") else "")
+
+
+def host_port(ports: Iterable[str], port: int) -> str:
+    """Where the host publishes a container's port; empty when it does not."""
+    return next((each.split(":")[-2] for each in ports if each.split(":")[-1] == str(port)), "")
 
 
 def postgres_major(image: str) -> int:

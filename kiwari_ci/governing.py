@@ -17,6 +17,7 @@ def key_of(path: str, plan: Plan) -> Loc:
     workflows |= {each.name: ("environments", each.deploy.environment) for each in plan.promotions}
     folders = {server.name: ("databases", server.name) for server in plan.servers}
     folders |= {stack.name: ("environments", stack.environment) for stack in plan.stacks}
+    folders |= {front.name: ("hosts", front.host) for host in plan.hosts for front in host.fronts}
     keys: dict[str, Loc] = {f".github/workflows/{name}.yml": key for name, key in workflows.items()}
     if path == DRIFT_WORKFLOW:
         return ("generator",)

@@ -87,6 +87,10 @@ def _clashes(source: Source, given: Spec) -> Found:
             yield from claim(
                 (*loc, "network"), f"databases.{name}", "network", derive.server_host(given, name), network
             )
+    for name in filter(lambda host: derive.front_of(given, host), given.hosts):
+        loc, front = ("hosts", name, "proxy", "stack"), derive.front_of(given, name)
+        yield from claim(loc, f"hosts.{name}.proxy", "stack", front)
+        yield from claim(loc, f"hosts.{name}.proxy", "container", name, front)
     for service in given.services:
         here: Loc = ("services", service)
         yield from claim((*here, "image"), f"services.{service}", "image", derive.image_name(given, service))
@@ -138,6 +142,11 @@ def _taken(given: Spec) -> Iterator[tuple[Loc, str, str]]:
     for name, host in given.hosts.items():
         yield ("hosts", name), derive.variable(name), RUNNER_VARIABLE
         yield ("hosts", name, "proxy", "network"), host.proxy.network, _NETWORK
+        yield (
+            ("hosts", name, "proxy", "stack"),
+            derive.front_of(given, name),
+            rf"bin|deploy|rollback|status|{_CONTAINER}",
+        )
     for name in given.databases:
         yield ("databases", name), name, rf"bin|.|{_CONTAINER}"
         yield ("databases", name, "network"), derive.server_network(given, name), _NETWORK

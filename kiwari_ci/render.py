@@ -53,6 +53,10 @@ def _files(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield f"deploy/{stack.name}/docker-compose.yml", "compose/stack.yml.j2", {"stack": stack}
         for env_file in stack.env_files:
             yield f"deploy/{stack.name}/{env_file.name}.example", "compose/env.example.j2", {"env_file": env_file}
+    for front in [front for host in plan.hosts for front in host.fronts]:
+        yield f"deploy/{front.name}/docker-compose.yml", "compose/proxy.yml.j2", {"front": front}
+        for name in front.files:
+            yield f"deploy/{front.name}/{name}", f"proxy/{front.kind}.j2", {"front": front}
     yield "deploy/RUNBOOK.md", "docs/runbook.md.j2", {}
 
 

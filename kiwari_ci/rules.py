@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any
 
-from kiwari_ci import derive, globs, names
+from kiwari_ci import derive, fronts, globs, names
 from kiwari_ci.problems import Problem
 from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Spec
@@ -50,6 +50,7 @@ def of_spec(source: Source, given: Spec) -> list[Problem]:
         return unknown
     checks: tuple[Callable[[Source, Spec], Found], ...] = (
         _deploys, _tags, _unused, _shared_keys, _needs, _servers, _plain_secrets, _filters, _workers, _published,
+        fronts.of_spec,
     )  # fmt: skip
     return names.of_spec(source, given) + [problem for check in checks for problem in check(source, given)]
 
@@ -161,11 +162,6 @@ def _shared_keys(source: Source, given: Spec) -> Found:
 def _needs(source: Source, given: Spec) -> Found:
     """What a service asks of each environment that holds it must be there."""
     for name, place in given.environments.items():
-        host = given.hosts[derive.host_of(given, name)]
-        if place.domains and host.proxy.kind == "none":
-            message = f"environments.{name} has domains, and its host has no proxy"
-            hint = "leave out the domains, or the host's `kind: none`"
-            yield at_key(source, ("environments", name, "domains"), "proxy", message, hint)
         if place.database:
             server = derive.server_of(given, place.database)
             if derive.server_host(given, server) != derive.host_of(given, name):

@@ -139,6 +139,16 @@ PublishedPort = Annotated[
         "a published port as Compose writes it, in quotes: '127.0.0.1:8080:80'",
     ),
 ]
+LocalAddress = Annotated[str, Text(rf"127\.0\.0\.1:{_PORT}", "an address of the host alone: 127.0.0.1:8080")]
+Email = Annotated[
+    str, Text(r"[A-Za-z0-9_][A-Za-z0-9._+-]*@[a-z0-9-]+(\.[a-z0-9-]+)+", "an e-mail address such as ops@example.com")
+]
+TraefikName = Annotated[
+    str, Text(r"[A-Za-z][A-Za-z0-9_-]*", "a name of Traefik's own settings: letters, digits, _ and -, a letter first")
+]
+Middleware = Annotated[
+    str, Text(r"[A-Za-z][A-Za-z0-9_-]*@[a-z]+", "a middleware with the provider that defines it: compress@file")
+]
 Version = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9.*_-]*", "a version such as '1.24'")]
 Generator = Annotated[
     str,

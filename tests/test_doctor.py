@@ -362,6 +362,30 @@ def service(says: Callable[[str, str], tuple[int, str, dict[str, str]]], tls: Pa
         server.server_close()
 
 
+@pytest.mark.parametrize(
+    ("case", "lines", "saw"),
+    [
+        ("caddy", [container("caddy", "caddy:2.11.9-alpine")], ""),
+        ("caddy", [container("other", "caddy:2.11.9-alpine", ports="443")], "no container `caddy`"),
+        ("nginx", [container("api", "nginx:1.28-alpine"), container("nginx", "nginx:1.28-alpine")], ""),
+        ("traefik", [container("edge", "traefik:v3.6")], "edge is on proxy"),
+        ("traefik-stack", [container("traefik", "traefik:v3.7.13")], ""),
+        ("traefik-stack", [container("traefik", "traefik:v3.5.0")], "traefik is traefik:v3.5.0"),
+        ("published", [], "none"),
+    ],
+)
+def test_each_kind_of_proxy_is_known(case: str, lines: list[tuple[str, ...]], saw: str) -> None:
+    plan, tree = pipeline.build(ROOT / f"tests/cases/ok/proxy-{case}/spec.yaml")
+    book, there = Runbook(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}), plan.hosts[0]
+    facts = host.Facts((("engine", "27.3.1"), ("compose", "2.29.7"), *lines))
+    found = [each for each in machine.judge(GROUP, there, facts, book) if each.subject == "proxy"]
+    assert [each.saw.partition(",")[0] for each in found if each.state == "wrong"] == (
+        [saw] if saw not in ("", "none") else []
+    )
+    assert bool(found) == (saw != "none")
+    assert [path for path in host.files(there) if f"deploy/{path}" not in tree] == []
+
+
 def test_nginx_proxy_manager() -> None:
     hosts = [npm_host(domain) for domain in PLAN.domains]
     right = "Bearer right"

@@ -26,7 +26,7 @@ FLOORS = [
     {"adopt", "bumps", "doctor", "drift", "lint"},
     {"before", "eject", "governing", "images", "meaning", "pipeline"},
     {"context"},
-    {"advice", "leftovers", "names", "pins", "render", "resolve", "rules", "source", "validation"},
+    {"advice", "fronts", "leftovers", "names", "pins", "render", "resolve", "rules", "source", "validation"},
     {"derive", "needs"},
     {"tree"},
     {
@@ -50,11 +50,12 @@ NEIGHBOURS = {
     "before": {"pipeline"},
     "red": {"said"},
     "leftovers": {"pins", "source"},
+    "fronts": {"source", "validation"},
     "dockerfile": {"instructions"},
     "names": {"source", "validation"},
     "pins": {"source", "validation"},
     "resolve": {"pins"},
-    "rules": {"names", "source", "validation"},
+    "rules": {"fronts", "names", "source", "validation"},
     "spec": {"texts"},
     "validation": {"source"},
 }

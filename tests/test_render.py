@@ -54,6 +54,10 @@ NEVER = {
     "server.keys": {"none", "one"},
     "server.databases": {"none"},
     "group.lines": {"none"},
+    "front.ports": {"none"},
+    "front.volumes": {"none"},
+    "front.command": {"one"},
+    "host.fronts": {"many"},
 }
 OUTCOMES: dict[type[nodes.Node], tuple[object, ...]] = {nodes.If: (True, False), nodes.For: ("none", "one", "many")}
 

@@ -216,6 +216,10 @@ def _by_hand(plan: Plan, files: Sequence[str]) -> Iterator[str]:
     copied = {f"deploy/{each.name}/docker-compose.yml": host.name for host in plan.hosts for each in host.stacks}
     copied |= {f"deploy/{each.name}/docker-compose.yml": each.host for each in plan.servers}
     copied["deploy/bin/deploy"] = ", ".join(host.name for host in plan.hosts)
+    for host in plan.hosts:
+        for path in [f"deploy/{path}" for front in host.fronts for path in front.paths()]:
+            if path in files:
+                yield f"{path}: copy it to {host.name} and have the proxy read it again (runbook)"
     for path, name in copied.items():
         if path in files:
             yield f"{path}: copy it to {name} before the next deploy, which may refuse another (runbook)"

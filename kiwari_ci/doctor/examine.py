@@ -188,7 +188,7 @@ def _domain(
     facts, seen = world.facts[each.name], world.seen[instance.domain]
     where, deployed = host.place(world.reached[each.name], facts), stacks.is_deployed(stack, instance, facts)
     yield from names.judge(group, instance, seen, where, deployed, book, means.net.now())
-    if means.npm:
+    if means.npm and each.managed:
         yield proxy.judge(group, instance, world.proxy, book)
 
 

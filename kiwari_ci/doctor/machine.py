@@ -11,6 +11,7 @@ from kiwari_ci.plan import DeployKey, Host
 from kiwari_ci.tree import Tree
 
 COMPOSE = (2, 20)  # what bin/deploy asks for, as the free space
+TRAEFIK = (3, 6)  # allownonrunning; server.url came with 3.4
 FREE = 1500  # MB
 MEMORY = 256  # MB: a new container starts beside the old one
 KEY_LINE = re.compile(r"(?:^|\s)(?P<kind>ssh-\S+|ecdsa-\S+|sk-\S+) (?P<blob>AAAA\S+)(?: (?P<comment>.*))?$")
@@ -44,7 +45,7 @@ def judge(group: Group, host: Host, facts: Facts, book: Runbook) -> Iterator[Fin
             yield group.ok(f"network {network}", "exists")
         else:
             yield group.wrong(f"network {network}", "none", "a Docker network of that name", cure)
-    if host.public:
+    if host.public and not host.published:
         yield _proxy(group, host, facts, book)
 
 
@@ -100,19 +101,26 @@ def _networks(host: Host, book: Runbook) -> dict[str, str]:
 
 
 def _proxy(group: Group, host: Host, facts: Facts, book: Runbook) -> Finding:
-    """The proxy is known by its image, or by the port that it holds."""
-    there = facts.containers().values()
-    found = [each for each in there if "nginx-proxy-manager" in each.image or "443" in each.ports.split()]
-    cure = book.step("Proxy hosts")
+    """The proxy is known by its name where its stack is generated, else by its image, or by the port that it holds."""
+    there, cure = list(facts.containers().values()), book.step("Proxy hosts")
+    for front in host.fronts:
+        there = [each for each in there if each.name == front.name]
+        if not there:
+            start = book.command(f"/{front.name} && docker compose up")
+            return group.wrong("proxy", f"no container `{front.name}`", f"one on {host.network}", start)
+    found = [each for each in there if host.fronts or host.proxy in each.image or "443" in each.ports.split()]
     if not found:
         return group.wrong("proxy", "no container of its image, none on port 443", f"one on {host.network}", cure)
     name, networks = found[0].name, found[0].networks.split()
     if found[0].status != "running":
         return group.wrong("proxy", f"{name} is {found[0].status}", "running", f"on the server: docker start {name}")
-    if host.network in networks:
-        return group.ok("proxy", f"{name} is on {host.network}")
-    cure = f"docker network connect {host.network} {name}; {cure}"
-    return group.wrong("proxy", f"{name} is on {', '.join(networks)}", f"on {host.network}", cure)
+    if host.network not in networks:
+        cure = f"docker network connect {host.network} {name}; {cure}"
+        return group.wrong("proxy", f"{name} is on {', '.join(networks)}", f"on {host.network}", cure)
+    version = re.search(r"traefik:v?(\d+)\.(\d+)", found[0].image) if host.proxy == "traefik" else None
+    if version and (int(version[1]), int(version[2])) < TRAEFIK:
+        return group.wrong("proxy", f"{name} is {found[0].image}", "Traefik 3.6 or newer, which knows the labels", cure)
+    return group.ok("proxy", f"{name} is on {host.network}")
 
 
 def placed(group: Group, path: str, host: Host, tree: Tree, facts: Facts, book: Runbook) -> Finding:

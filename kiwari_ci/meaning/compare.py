@@ -27,7 +27,8 @@ def copies(hosts: Iterable[Host]) -> list[Copy]:
     """The runbook's command for each folder of deploy/; several hosts have one script each."""
     found: dict[str, list[str]] = {}
     for host in hosts:
-        for name in ("bin", *(stack.name for stack in host.stacks), *(server.name for server in host.servers)):
+        names = [stack.name for stack in host.stacks] + [server.name for server in host.servers]
+        for name in ("bin", *names, *(front.name for front in host.fronts)):
             to = f'ssh "${host.variable}" tar -x --strip-components=1 -C {host.folder or "."}'
             found.setdefault(name, []).append(f"{host.variable}=USER@ADDRESS; git archive HEAD deploy/{name} | {to}")
     return [Copy(folder, " and ".join(commands)) for folder, commands in found.items()]

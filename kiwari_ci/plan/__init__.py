@@ -6,9 +6,22 @@ Nothing here is optional: what does not apply is an empty string or an empty tup
 from dataclasses import dataclass
 
 from kiwari_ci.plan.base import Action, Bot, Frozen, Need, Pair, PinFile, Setting
-from kiwari_ci.plan.hosts import DeployKey, Role
+from kiwari_ci.plan.hosts import DeployKey, Front, Published, Role, Site
 
-__all__ = ["Action", "Bot", "DeployKey", "Frozen", "Need", "Pair", "PinFile", "Role", "Setting"]  # from its parts
+__all__ = [
+    "Action",
+    "Bot",
+    "DeployKey",
+    "Front",
+    "Frozen",
+    "Need",
+    "Pair",
+    "PinFile",
+    "Published",
+    "Role",
+    "Setting",
+    "Site",
+]  # from its parts
 
 
 @dataclass(frozen=True)
@@ -212,6 +225,11 @@ class Host:
     sources: tuple[str, ...]
     env_files: tuple[str, ...]
     public: tuple[Instance, ...]
+    proxy: str
+    managed: tuple[Instance, ...]
+    labelled: tuple[Site, ...]
+    published: tuple[Published, ...]
+    fronts: tuple[Front, ...]
 
 
 @dataclass(frozen=True)
@@ -246,6 +264,7 @@ class Plan:
     needs: tuple[Need, ...]
     tag_prefixes: tuple[str, ...]
     domains: tuple[str, ...]
+    managed: tuple[str, ...]
     answering: tuple[Instance, ...]
     start_title: str
     migrated: bool

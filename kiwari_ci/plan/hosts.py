@@ -22,3 +22,52 @@ class DeployKey:
     secret: str
     stacks: tuple[str, ...]
     first_stack: str
+
+
+@dataclass(frozen=True)
+class Site:
+    """A domain, and where it leads to; `address` is what Caddy calls it."""
+
+    domain: str
+    address: str
+    container: str
+    port: int
+    websocket: bool
+
+
+@dataclass(frozen=True)
+class Front:
+    """A proxy with a stack that is generated; with `listen` it speaks plain HTTP there, to the host alone.
+
+    `files` are its own, from the stack's folder; `reload` is the command that reads them again, without a gap.
+    """
+
+    kind: str
+    name: str
+    host: str
+    host_variable: str
+    folder: str
+    image: str
+    network: str
+    listen: str
+    email: str
+    certificates: str
+    ports: tuple[str, ...]
+    command: tuple[str, ...]
+    volumes: tuple[str, ...]
+    named_volumes: tuple[str, ...]
+    files: tuple[str, ...]
+    reload: str
+    sites: tuple[Site, ...]
+
+    def paths(self) -> list[str]:
+        """Its generated files, below the host's folder and below deploy/."""
+        return [f"{self.name}/{file}" for file in ("docker-compose.yml", *self.files)]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A domain that somebody else's proxy leads to a port of the host."""
+
+    domain: str
+    address: str

@@ -37,6 +37,7 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
         needs=needs.at_github(hosts, tokens),
         tag_prefixes=tuple(dict.fromkeys(promotion.prefix for promotion in promotions)),
         domains=tuple(instance.domain for instance in instances if instance.domain),
+        managed=tuple(each.domain for host in hosts for each in host.managed),
         answering=tuple(
             {instance.service: instance for instance in reversed(instances)}[name]
             for name, service in given.services.items()

@@ -2,6 +2,7 @@
 
 from kiwari_ci import derive, spec
 from kiwari_ci.plan import DeployKey, EnvFile, EnvGroup, EnvLine, Host, Role, Server, Stack
+from kiwari_ci.resolve import fronts
 
 
 def host(given: spec.Spec, name: str, stacks: dict[str, Stack], servers: tuple[Server, ...]) -> Host:
@@ -13,7 +14,11 @@ def host(given: spec.Spec, name: str, stacks: dict[str, Stack], servers: tuple[S
     settings = derive.settings_of(given, here[0])
     held = [stacks[environment] for environment in here]
     placed = tuple(server for server in servers if server.host == name)
-    names = [server.name for server in placed] + [stack.name for stack in held]
+    instances = [instance for stack in held for instance in stack.instances]
+    public, kind = tuple(each for each in instances if each.domain), given.hosts[name].proxy.kind
+    sites = fronts.sites(given, name, public)
+    front = fronts.front(given, name, sites)
+    names = [server.name for server in placed] + [stack.name for stack in held] + [each.name for each in front]
     folder = given.hosts[name].directory.removeprefix("~/")
     files = [f"{server.name}/.env" for server in placed]
     return Host(
@@ -29,7 +34,12 @@ def host(given: spec.Spec, name: str, stacks: dict[str, Stack], servers: tuple[S
         servers=placed,
         sources=tuple(f"deploy/{each}" for each in ["bin", *names]),
         env_files=tuple(files + [f"{stack.name}/{file.name}" for stack in held for file in stack.env_files]),
-        public=tuple(instance for stack in held for instance in stack.instances if instance.domain),
+        public=public,
+        proxy=kind,
+        managed=public if kind == "nginx-proxy-manager" else (),
+        labelled=sites if kind == "traefik" else (),
+        published=fronts.published(public) if kind == "none" else (),
+        fronts=front,
     )
 
 

@@ -2,6 +2,7 @@
 
 from kiwari_ci import derive, spec
 from kiwari_ci.plan import EnvFile, EnvGroup, EnvLine, Instance, Pair, Stack
+from kiwari_ci.resolve import fronts
 
 _TASK = f"replace each {derive.CHANGE_ME}: with one left, nothing is deployed"
 
@@ -49,15 +50,18 @@ def _instance(given: spec.Spec, environment: str, service: str) -> Instance:
 
 
 def _labels(given: spec.Spec, environment: str, service: str) -> tuple[Pair, ...]:
-    """What the host script reads, then the spec's own."""
-    model = given.services[service]
+    """What the host script reads, then what Traefik does, then the spec's own, which win."""
+    model, host = given.services[service], derive.host_of(given, environment)
+    domain = given.environments[environment].domains.get(service, "")
     own = {
         "deploy.health": _health(model),
         "deploy.from": _promoted_from(given, environment, service),
         "deploy.rollout": "recreate" if model.rollout == "recreate" else "",
     }
-    found = [(key, value) for key, value in own.items() if value] + [*model.labels.items()]
-    return tuple(Pair(key, _literal(value)) for key, value in found)
+    container = derive.container_name(given, environment, service)
+    read = {key: value for key, value in own.items() if value}
+    found = read | fronts.labels(given, host, domain, container, model.port) | model.labels
+    return tuple(Pair(key, _literal(value)) for key, value in found.items())
 
 
 def _health(model: spec.Service) -> str:

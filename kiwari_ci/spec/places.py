@@ -9,15 +9,19 @@ from kiwari_ci.texts import (
     Branch,
     Container,
     DomainName,
+    Email,
     EnvFile,
     EnvKey,
     File,
     HostFolder,
     ImageReference,
     ImageTag,
+    LocalAddress,
     Maybe,
+    Middleware,
     PgName,
     TagPattern,
+    TraefikName,
     Word,
 )
 
@@ -25,10 +29,40 @@ from kiwari_ci.texts import (
 class Proxy(Model):
     """What stands in front of the services on a host."""
 
-    kind: Literal["nginx-proxy-manager", "none"] = Field(
-        "nginx-proxy-manager", description="The proxy that the runbook sets up; with `none`, no service has a domain."
+    kind: Literal["nginx-proxy-manager", "traefik", "caddy", "nginx", "none"] = Field(
+        "nginx-proxy-manager",
+        description="`nginx-proxy-manager`: the runbook says what to click; `traefik`: labels; `caddy` and `nginx`: "
+        "a stack with its configuration; `none`: somebody else's, which leads to published `ports`.",
     )
     network: Word = Field("proxy", description="The Docker network that the proxy and the services share.")
+    stack: Maybe[Word] = Field(
+        None,
+        description="Its folder on the host and Compose project, generated; default: `caddy` or `nginx`; "
+        "a Traefik is there already unless this is written.",
+    )
+    image: Maybe[ImageReference] = Field(None, description="The image of that stack; default: the one that was tried.")
+    listen: Maybe[LocalAddress] = Field(
+        None,
+        description="`127.0.0.1:8080`: plain HTTP there, for what the host has in front already (its own nginx, "
+        "cloudflared); default: ports 80 and 443, with certificates.",
+    )
+    email: Maybe[Email] = Field(None, description="Where Let's Encrypt writes to, for certificates that it gets.")
+    certificates: Maybe[HostFolder] = Field(
+        None,
+        description="For `nginx`, the host's folder with `live/DOMAIN/fullchain.pem` and `privkey.pem`; "
+        "default: `/etc/letsencrypt`.",
+    )
+    entrypoint: Maybe[TraefikName] = Field(
+        None, description="Traefik's entrypoint; default: `websecure`, or `web` with `listen`."
+    )
+    certresolver: Maybe[TraefikName] = Field(
+        None,
+        description="Traefik's certificate resolver; default: `letsencrypt` of the generated stack, "
+        "else the certificates that Traefik has.",
+    )
+    middlewares: Maybe[list[Middleware]] = Field(
+        None, min_length=1, description="Traefik's middlewares before every service: `[compress@file]`."
+    )
 
 
 class Host(Model):
