@@ -112,7 +112,7 @@ def test_it_is_called_our_bug(broken: Path, tmp_path: Path) -> None:
 
 
 def test_a_value_that_a_filter_refuses_is_our_bug_too() -> None:
-    with pytest.raises(TemplateFault, match=r"^templates/github/service-ci\.yml\.j2:\d+: .* is not a name"):
+    with pytest.raises(TemplateFault, match=r"^templates/github/build-job\.yml\.j2:\d+: .* is not a name"):
         render.render(replace(plan(), registry="two words"))
 
 

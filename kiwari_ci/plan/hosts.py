@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from kiwari_ci.plan.base import Setting
+from kiwari_ci.plan.stacks import EnvFile, Instance, Stack
+
 
 @dataclass(frozen=True)
 class Role:
@@ -71,3 +74,49 @@ class Published:
 
     domain: str
     address: str
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server with a stack of its own."""
+
+    name: str
+    host: str
+    host_variable: str
+    folder: str
+    image: str
+    volume: str
+    health_test: str
+    network: str
+    owns_network: bool
+    databases: tuple[Role, ...]
+    keys: tuple[str, ...]
+    env_file: EnvFile
+    host_folder: str
+    migrations_mount: str
+    migrations_directory: str
+    migrations_image: str
+
+
+@dataclass(frozen=True)
+class Host:
+    """A server and what is placed on it; `folder` is its directory as the login's home sees it."""
+
+    name: str
+    variable: str
+    folder: str
+    address: Setting
+    user: Setting
+    known_hosts: Setting
+    keys: tuple[DeployKey, ...]
+    network: str
+    stacks: tuple[Stack, ...]
+    servers: tuple[Server, ...]
+    sources: tuple[str, ...]
+    env_files: tuple[str, ...]
+    public: tuple[Instance, ...]
+    proxy: str
+    managed: tuple[Instance, ...]
+    labelled: tuple[Site, ...]
+    published: tuple[Published, ...]
+    fronts: tuple[Front, ...]

@@ -1,0 +1,106 @@
+"""What one model cannot see alone: promises between services, environments and hosts."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import PurePath
+from typing import Any
+
+from kiwari_ci import derive, fronts, names
+from kiwari_ci.problems import Problem
+from kiwari_ci.rules import deploys, images, stacks
+from kiwari_ci.source import Loc, Source
+from kiwari_ci.spec import Spec
+from kiwari_ci.validation import at_key, at_value, dotted
+
+SECRET_VALUE = re.compile(
+    r"gh[pousr]_\w{20,}|github_pat_\w{20,}|-----BEGIN|AKIA[0-9A-Z]{16}|xox[abprs]-\w|sk_live_\w"
+    r"|eyJ\w{10,}\.eyJ|://[^/\s:@]*:[^/\s@]+@"
+)
+_SECRET_KEY = re.compile(r"(?<!PUBLIC)_?(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)$", re.IGNORECASE)
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
+_USE = {"services": "that builds images holds", "hosts": "is on", "databases": "keeps its database on"}
+
+Found = Iterator[Problem]
+
+
+def of_text(source: Source) -> list[Problem]:
+    """Faults that are seen whatever the types are: the file's name, expressions, values of secrets."""
+    found: list[Problem] = []
+    if not _FILE_NAME.fullmatch(PurePath(source.path).name):
+        message = "the file's name has other characters than letters, digits, blanks and . _ -"
+        found.append(Problem("file-name", message, source.path, hint="rename it: specs/shop.yaml"))
+    for loc, value in _strings(source.data):
+        if "${{" in value:
+            message = f"{dotted(loc)}: an expression `${{{{` cannot stand in a spec"
+            found.append(at_value(source, loc, "expression", message, "name the secret or the variable instead"))
+        if SECRET_VALUE.search(value):
+            message = f"{dotted(loc)}: this looks like a secret's value"
+            found.append(
+                at_value(
+                    source, loc, "secret-value", message, "a spec names secrets: `{secret: NAME}`; revoke this one"
+                )
+            )
+    return found
+
+
+def of_spec(source: Source, given: Spec) -> list[Problem]:
+    """Faults of a spec whose types are right."""
+    unknown = list(names.unknown(source, given))
+    if unknown:
+        return unknown
+    checks: tuple[Callable[[Source, Spec], Found], ...] = (
+        deploys.of_spec, _unused, stacks.of_spec, _servers, _plain_secrets, images.of_spec, fronts.of_spec,
+    )  # fmt: skip
+    return names.of_spec(source, given) + [problem for check in checks for problem in check(source, given)]
+
+
+def _strings(data: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
+    if isinstance(data, str):
+        yield loc, data
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data if isinstance(data, list) else ()):
+        yield from _strings(value, (*loc, key))
+
+
+def _unused(source: Source, given: Spec) -> Found:
+    """What nothing uses would be set up, or built, for nothing."""
+    built = [name for name in given.environments if not derive.is_promoted(given, name)]
+    used = {
+        "services": {service for name in built for service in derive.services_of(given, name)},
+        "hosts": {derive.host_of(given, name) for name in given.environments},
+        "databases": {
+            derive.server_of(given, place.database) for place in given.environments.values() if place.database
+        },
+    }
+    for table, written in (("services", given.services), ("hosts", given.hosts), ("databases", given.databases)):
+        for name in written:
+            if name not in used[table]:
+                message = f"{table}.{name}: no environment {_USE[table]} it"
+                yield at_key(source, (table, name), "unused", message, "leave it out, or name it in an environment")
+
+
+def _servers(source: Source, given: Spec) -> Found:
+    """The major version decides where the data is kept; the init script needs a command that came with 15: getenv."""
+    for name, server in given.databases.items():
+        loc: Loc = ("databases", name, "image")
+        major = derive.postgres_major(server.image)
+        if not major:
+            message = f"{dotted(loc)}: the tag of `{server.image}` does not begin with a version of PostgreSQL"
+            yield at_value(source, loc, "server-version", message, "image: postgres:17-alpine")
+        elif major < 15:
+            message = f"{dotted(loc)}: PostgreSQL {major} is too old for the init script"
+            yield at_value(source, loc, "server-version", message, "15 or newer: postgres:17-alpine")
+
+
+def _plain_secrets(source: Source, given: Spec) -> Found:
+    for service, model in given.services.items():
+        for key, value in model.env.items():
+            if value.value and _SECRET_KEY.search(key):
+                loc: Loc = ("services", service, "env", key)
+                yield at_value(
+                    source,
+                    loc,
+                    "secret-value",
+                    f"{dotted(loc)}: a value for what is named like a secret",
+                    f"{key}: {{secret: true}}",
+                )
