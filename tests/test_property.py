@@ -301,7 +301,7 @@ def service_workflow(workflow: ServiceWorkflow, tree: Tree) -> None:
     build = next(step for step in jobs(text)["build-and-push"]["steps"] if step.get("id") == "build")["with"]
     assert (build["context"], build["file"]) == (workflow.context, workflow.dockerfile)
     for target in workflow.targets:
-        assert f"{workflow.source.repository}:{target.instance.tag}" in build["tags"].splitlines()
+        assert f"{workflow.source.repository}:{target.tag}" in build["tags"].splitlines()
         job = jobs(text)[f"deploy-{target.deploy.environment}"]
         assert job["environment"]["name"] == target.deploy.environment
         step = next(step for step in job["steps"] if step.get("id") == "deploy")

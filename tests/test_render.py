@@ -58,6 +58,8 @@ NEVER = {
     "front.volumes": {"none"},
     "front.command": {"one"},
     "host.fronts": {"many"},
+    "target.instances": {"none", "many"},
+    "target.public": {"many"},
 }
 OUTCOMES: dict[type[nodes.Node], tuple[object, ...]] = {nodes.If: (True, False), nodes.For: ("none", "one", "many")}
 

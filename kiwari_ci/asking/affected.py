@@ -175,9 +175,9 @@ def _why_not(patterns: Sequence[str], files: Sequence[str]) -> str:
 
 
 def _service(workflow: ServiceWorkflow, on: str, why: str) -> Touched:
-    tags = [target.instance.tag for target in workflow.targets]
+    tags = [target.tag for target in workflow.targets]
     images = tuple(f"{workflow.source.repository}:{tag}" for tag in [*tags, "src-…"])
-    places = tuple(_place(target.deploy, target.instance) for target in workflow.targets)
+    places = tuple(_place(target.deploy, each) for target in workflow.targets for each in target.instances)
     return Touched(workflow.source.workflow, on, why, jobs_of(workflow), images, places)
 
 

@@ -69,10 +69,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Target:
-    """One environment that a service's workflow deploys to."""
+    """One environment that a service's workflow deploys to: containers of one image, the service's own first."""
 
     deploy: Deploy
-    instance: Instance
+    tag: str
+    instances: tuple[Instance, ...]
+    public: tuple[Instance, ...]
     compose_output: str
 
 

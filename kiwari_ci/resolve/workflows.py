@@ -62,8 +62,14 @@ def _source(given: spec.Spec, service: str) -> Source:
 
 
 def _target(given: spec.Spec, service: str, environment: str, stack: Stack) -> Target:
-    instance = next(found for found in stack.instances if found.service == service)
-    return Target(_deploy(given, environment, stack, service), instance, f"compose-{environment}")
+    instances = tuple(found for found in stack.instances if found.service == service)
+    return Target(
+        deploy=_deploy(given, environment, stack, service),
+        tag=derive.image_tag(given, environment),
+        instances=instances,
+        public=tuple(instance for instance in instances if instance.domain),
+        compose_output=f"compose-{environment}",
+    )
 
 
 def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "", minutes: int = 20) -> Deploy:
