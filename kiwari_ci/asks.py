@@ -115,7 +115,7 @@ def affected(
 )
 def graph(spec: Path | None, html: Path | None) -> int:
     """Draw the pipeline: from push and tag over jobs, images and containers to domains, as Mermaid or as a page."""
-    from kiwari_ci.asking import graph as drawing
+    from kiwari_ci import graph as drawing
     from kiwari_ci.asking import page
 
     drawn = drawing.graph(pipeline.decide(spec_of(spec)).plan)

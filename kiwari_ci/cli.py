@@ -272,7 +272,8 @@ def diff(spec: Path | None, out: Path | None, against: str | None, style: str | 
     after = {path: file.text for path, file in tree_.items()}
     compared = compare.compare(before, after, stays, plan.repository, compare.copies(plan.hosts))
     tellers = {"json": lambda told, _: said.as_json(telling.as_data(told)), "markdown": telling.as_markdown}
-    click.echo(tellers.get(style or "", telling.as_text)(compared, spec.as_posix()))
+    told = tellers.get(style or "", telling.as_text)(compared, spec.as_posix())
+    click.echo(told, nl=bool(told))
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined, TemplateError
 from jinja2.bccache import Bucket
 
-from kiwari_ci import quoting
+from kiwari_ci import graph, quoting
 from kiwari_ci.plan import Plan
 from kiwari_ci.tree import DEPENDABOT, File, Tree, marker
 
@@ -57,7 +57,8 @@ def _files(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield f"deploy/{front.name}/docker-compose.yml", "compose/proxy.yml.j2", {"front": front}
         for name in front.files:
             yield f"deploy/{front.name}/{name}", f"proxy/{front.kind}.j2", {"front": front}
-    yield "deploy/RUNBOOK.md", "docs/runbook.md.j2", {}
+    drawn = quoting.Quoted(graph.as_mermaid(graph.graph(plan)))
+    yield "deploy/RUNBOOK.md", "docs/runbook.md.j2", {"graph": drawn}
 
 
 class _Compiled(FileSystemBytecodeCache):

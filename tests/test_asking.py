@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from kiwari_ci import pipeline
+from kiwari_ci import graph, pipeline
 from kiwari_ci.asking import affected as rules
-from kiwari_ci.asking import graph, history, page, telling
+from kiwari_ci.asking import history, page, telling
 from kiwari_ci.asking.history import Change
 from tests.command import kiwari_ci
 from tests.repository import Repository
@@ -55,8 +55,8 @@ def asked(*words: object) -> dict[str, Any]:
 
 
 def test_the_jobs_and_triggers_are_those_of_the_workflows() -> None:
-    services = {each.source.workflow: rules.jobs_of(each) for each in PLAN.workflows}
-    promotions = {each.name: rules.jobs_of_promotion(each) for each in PLAN.promotions}
+    services = {each.source.workflow: each.jobs() for each in PLAN.workflows}
+    promotions = {each.name: each.jobs() for each in PLAN.promotions}
     for name, jobs in {**services, **promotions, "pipeline-drift": ("drift",)}.items():
         written = yaml.safe_load(TREE[f".github/workflows/{name}.yml"].text)
         assert tuple(written["jobs"]) == jobs

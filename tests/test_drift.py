@@ -212,6 +212,29 @@ def test_a_pull_request_as_the_runner_checks_it_out(depth: int, why: str, tmp_pa
     assert found[COMPOSE]["key"] == ("services.web.port" if why == "spec" else "environments.production")
 
 
+@pytest.mark.parametrize("changed", [True, False])
+def test_the_drift_workflow_says_what_a_pull_request_changes(changed: bool, tmp_path: Path) -> None:
+    """Its second step, on the merge as the runner checks it out: words when something changes, nothing else."""
+    checkout_with_a_pipeline()
+    git("init", "-q", "-b", "main")
+    commit()
+    git("checkout", "-qb", "change")
+    put("README.md" if not changed else SPEC, MOVED)
+    assert kiwari_ci("generate", "--out", ".").code == 0
+    commit()
+    git("checkout", "-q", "main")
+    git("merge", "-q", "--no-ff", "-m", "merge", "change")
+    git("clone", "-q", "--depth", "2", f"file://{tmp_path}", "clone")
+    step = yaml.safe_load(Path(f"clone/{DRIFT_WORKFLOW}").read_text())["jobs"]["drift"]["steps"][-1]
+    assert step["if"] == "github.event_name == 'pull_request' && !cancelled()"
+    Path("venv/bin").mkdir(parents=True)
+    Path("venv/bin/kiwari-ci").symlink_to(Path(sys.executable).with_name("kiwari-ci"))
+    runner = os.environ | {"RUNNER_TEMP": str(tmp_path), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    subprocess.run(["bash", "-eo", "pipefail", "-c", step["run"]], cwd="clone", env=runner, check=True)
+    summary = Path("summary.md").read_text()
+    assert ("port" in summary and "⚠️" in summary) if changed else summary == ""
+
+
 def test_the_drift_workflow_fetches_that_much() -> None:
     steps = yaml.safe_load(Path(f"generated/{DRIFT_WORKFLOW}").read_text())["jobs"]["drift"]["steps"]
     assert steps[0]["with"]["fetch-depth"] == 2

@@ -27,7 +27,7 @@ FLOORS = [
     {"before", "eject", "governing", "images", "meaning", "pipeline"},
     {"context"},
     {"advice", "fronts", "leftovers", "names", "pins", "render", "resolve", "rules", "source", "validation"},
-    {"derive", "needs"},
+    {"derive", "graph", "needs"},
     {"tree"},
     {
         "checkout",

@@ -45,7 +45,6 @@ NEVER = {
     "plan.tag_prefixes": {"none"},  # asked where there are promotions
     "host.sources": {"none", "one"},  # bin, and a stack
     "promotion.sources": {"none"},
-    "promotion.deploy.stack.instances": {"none"},
     "workflow.targets": {"none"},
     "workflow.tests": {"many"},
     "workflow.source.filters": {"none", "one"},

@@ -97,18 +97,6 @@ def by_tags(plan: Plan, tags: Sequence[str]) -> Answer:
     return Answer(about, tuple(touched), (*spared, *_kept(plan, touched)))
 
 
-def jobs_of(workflow: ServiceWorkflow) -> tuple[str, ...]:
-    """The jobs of a service's workflow, in their order."""
-    deploys = [f"deploy-{target.deploy.environment}" for target in workflow.targets]
-    return (*(["test"] if workflow.tests else []), "build-and-push", *deploys)
-
-
-def jobs_of_promotion(promotion: Promotion) -> tuple[str, ...]:
-    """The jobs of a promotion, in their order."""
-    check = ["health-check"] if promotion.deploy.url else []
-    return ("promote-images", f"deploy-{promotion.deploy.environment}", *check)
-
-
 def is_version(promotion: Promotion, tag: str) -> bool:
     """Whether a tag is one that the promotion takes; another one that its filter matches fails in its first step."""
     number = r"(?:0|[1-9][0-9]*)"
@@ -178,7 +166,7 @@ def _service(workflow: ServiceWorkflow, on: str, why: str) -> Touched:
     tags = [target.tag for target in workflow.targets]
     images = tuple(f"{workflow.source.repository}:{tag}" for tag in [*tags, "src-…"])
     places = tuple(_place(target.deploy, each) for target in workflow.targets for each in target.instances)
-    return Touched(workflow.source.workflow, on, why, jobs_of(workflow), images, places)
+    return Touched(workflow.source.workflow, on, why, workflow.jobs(), images, places)
 
 
 def _promoted(promotion: Promotion, tag: str) -> Touched:
@@ -188,7 +176,7 @@ def _promoted(promotion: Promotion, tag: str) -> Touched:
         return Touched(promotion.name, on, why, ("promote-images",))
     images = tuple(f"{source.repository}:{each}" for source in promotion.sources for each in (tag, promotion.tag))
     places = tuple(_place(promotion.deploy, each) for each in promotion.deploy.stack.instances)
-    return Touched(promotion.name, on, f"{promotion.pattern} matches", jobs_of_promotion(promotion), images, places)
+    return Touched(promotion.name, on, f"{promotion.pattern} matches", promotion.jobs(), images, places)
 
 
 def _place(deploy: Deploy, instance: Instance) -> Place:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from kiwari_ci.asking.graph import Graph, Lane, Row
+from kiwari_ci.graph import Graph, Lane, Row
 
 STYLE = Path(__file__).with_name("page.css")
 HEADS = ("starts it", "", "workflow and jobs", "", "image", "", "container", "", "answers at")

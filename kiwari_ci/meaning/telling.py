@@ -37,7 +37,12 @@ def count(compared: Compared) -> str:
 
 
 def as_markdown(compared: Compared, spec: str) -> str:
-    """For a pull request: no more than LONGEST characters; what comes from files cannot become markup."""
+    """For a pull request: no more than LONGEST characters; what comes from files cannot become markup.
+
+    Nothing at all when nothing changes: most pull requests touch no pipeline.
+    """
+    if not compared.changes and not compared.skipped:
+        return ""
     head = [f"### What changes: {plain(compared.before)} → {plain(spec)}", "", f"**{plain(count(compared))}**", ""]
     lines, length = head, sum(map(len, head))
     body = [

@@ -90,6 +90,11 @@ class ServiceWorkflow:
     dockerfile: str
     targets: tuple[Target, ...]
 
+    def jobs(self) -> tuple[str, ...]:
+        """Its jobs, in their order."""
+        deploys = [f"deploy-{target.deploy.environment}" for target in self.targets]
+        return (*(["test"] if self.tests else []), "build-and-push", *deploys)
+
 
 @dataclass(frozen=True)
 class Promotion:
@@ -103,6 +108,11 @@ class Promotion:
     from_environment: str
     sources: tuple[Source, ...]
     deploy: Deploy
+
+    def jobs(self) -> tuple[str, ...]:
+        """Its jobs, in their order."""
+        check = ["health-check"] if self.deploy.url else []
+        return ("promote-images", f"deploy-{self.deploy.environment}", *check)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kiwari_ci import pipeline
-from kiwari_ci.asking import graph, page
+from kiwari_ci import graph, pipeline
+from kiwari_ci.asking import page
 from kiwari_ci.plan import Plan
 
 NAMES = (

@@ -96,7 +96,7 @@ def drift(monorepo: Path, generator: str, repository: Repository) -> str:
         assert checkout["ref"] == repository[1]
         subprocess.run(["git", "clone", "-q", repository[0], monorepo / checkout["path"]], check=True)
         subprocess.run(["git", "checkout", "-q", checkout["ref"]], cwd=monorepo / checkout["path"], check=True)
-    [script] = [step["run"] for step in steps if "run" in step]
+    script, _ = [step["run"] for step in steps if "run" in step]
     return str(script)
 
 

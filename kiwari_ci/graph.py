@@ -1,12 +1,11 @@
 """The pipeline as lanes, one for each environment: what starts it, its jobs, images, containers and domains.
 
-Drawn as Mermaid here, and as a page by `page`.
+Drawn as Mermaid here, for the runbook too, and as a page by `asking.page`.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kiwari_ci.asking.affected import jobs_of, jobs_of_promotion
 from kiwari_ci.plan import Plan, Stack
 
 
@@ -82,11 +81,11 @@ def _rows(plan: Plan, stack: Stack) -> Iterator[Row]:
     promotion = next((each for each in plan.promotions if each.deploy.environment == stack.environment), None)
     for instance in stack.instances:
         workflow = workflows[instance.service]
-        jobs = [job for job in jobs_of(workflow) if not job.startswith("deploy-")] + [f"deploy-{stack.environment}"]
+        jobs = [job for job in workflow.jobs() if not job.startswith("deploy-")] + [f"deploy-{stack.environment}"]
         yield Row(
             service=instance.service,
             workflow=promotion.name if promotion else workflow.source.workflow,
-            jobs=jobs_of_promotion(promotion) if promotion else tuple(jobs),
+            jobs=promotion.jobs() if promotion else tuple(jobs),
             image=instance.repository.partition("/")[2],
             tag=instance.tag,
             container=instance.container,
