@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
+from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
 from kiwari_ci import source
@@ -15,7 +16,9 @@ from kiwari_ci.spec import Model, OneOf, Spec
 from kiwari_ci.texts import Text, Word
 
 NAME: Text = get_args(Word)[1]
+WILDCARDS = {"env": "KEY", "environment": "KEY", "accessories": "accessory", "overrides": "service"}
 Key = tuple[str, ...]  # the way to a field; `<service>` stands for any key of a table
+Told = dict[type[Model], Key]  # which models have a section, and for which key
 
 
 def page(root: Path) -> str:
@@ -27,12 +30,13 @@ def page(root: Path) -> str:
     )
     read = source.read(root / "specs/kiwari.yaml")
     parts = [INTRODUCTION.format(smallest=smallest, name=NAME.expected)]
+    told: Told = {}
     for name in Spec.model_fields:
-        parts += _sections(Spec, [name], (), read)
+        parts += _sections(Spec, [name], (), read, told)
     return "\n".join(parts)
 
 
-def _sections(parent: type[Model], names: list[str], above: Key, read: Source) -> Iterator[str]:
+def _sections(parent: type[Model], names: list[str], above: Key, read: Source, told: Told) -> Iterator[str]:
     """A section for fields of one model, and for what is below it."""
     field = parent.model_fields[names[0]]
     keys = [(*above, name, *_wildcard(name, field)) for name in names]
@@ -42,29 +46,39 @@ def _sections(parent: type[Model], names: list[str], above: Key, read: Source) -
     if shown := [text for name in names if (text := _example(read, (*above, name)))]:
         yield "```yaml\n" + "\n".join(shown) + "\n```\n"
     if model is None:
-        yield _table(parent, names)
+        yield _table(parent, names, told)
         return
-    yield _forms(model) if issubclass(model, OneOf) else _table(model, list(model.model_fields))
-    for below in _groups(model):
-        yield from _sections(model, below, keys[0], read)
+    if like := _like(model, told):
+        shown = ", ".join(f"`{name}`" for name in model.model_fields)
+        yield f"These keys, each as in {_dotted(told[like])}: {shown}.\n"
+    else:
+        yield _forms(model) if issubclass(model, OneOf) else _table(model, list(model.model_fields), told)
+    told[model] = keys[0]
+    for below in _groups(model, told):
+        yield from _sections(model, below, keys[0], read, told)
 
 
-def _groups(model: type[Model]) -> list[list[str]]:
-    """Fields that get a section below: those of the same model share one."""
+def _like(model: type[Model], told: Told) -> type[Model] | None:
+    """A model that has all of this one's keys, and a section already."""
+    return next((each for each in told if model.model_fields.keys() < each.model_fields.keys()), None)
+
+
+def _groups(model: type[Model], told: Told) -> list[list[str]]:
+    """Fields that get a section below: those of the same model share one, and one model has no second."""
     groups: dict[type[Model], list[str]] = {}
     for name, field in model.model_fields.items():
         found = _model(field)
-        if found and not _is_single(found):
+        if found and not _is_single(found) and found not in told:
             groups.setdefault(found, []).append(name)
     return list(groups.values())
 
 
-def _table(model: type[Model], names: list[str]) -> str:
+def _table(model: type[Model], names: list[str], told: Told) -> str:
     rows = ["| Key | What it is | Value | Default |", "| --- | --- | --- | --- |"]
     for name in names:
         field = model.model_fields[name]
         what, derived = _description(field)
-        rows.append(f"| `{name}` | {what} | {_cell(_value(field))} | {derived or _default(field)} |")
+        rows.append(f"| `{name}` | {what} | {_cell(_value(field, told))} | {derived or _default(field)} |")
     return "\n".join(rows) + "\n"
 
 
@@ -73,7 +87,7 @@ def _forms(model: type[OneOf]) -> str:
     short = f" A bare value is short for `{{{model.shorthand}: …}}`." if model.shorthand else ""
     rows = [f"Exactly one of these.{short}\n", "| Write | What it is | Value |", "| --- | --- | --- |"]
     for name, field in model.model_fields.items():
-        rows.append(f"| `{{{name}: …}}` | {_description(field)[0]} | {_cell(_value(field))} |")
+        rows.append(f"| `{{{name}: …}}` | {_description(field)[0]} | {_cell(_value(field, {}))} |")
     return "\n".join(rows) + "\n"
 
 
@@ -92,8 +106,12 @@ def _default(field: FieldInfo) -> str:
     return f"`{default}`" if isinstance(default, str | int) else "none" if not default else "see below"
 
 
-def _value(field: FieldInfo) -> str:
-    return _words(field.annotation, field.metadata)
+def _value(field: FieldInfo, told: Told) -> str:
+    """A type in words; a model that has a section already is found there."""
+    words, model = _words(field.annotation, field.metadata), _model(field)
+    if model in told and words.endswith(" below"):
+        return f"{words.removesuffix(' below').removesuffix(',')} of {_dotted(told[model])}"
+    return words
 
 
 def _words(annotation: Any, metadata: list[Any]) -> str:
@@ -112,28 +130,30 @@ def _words(annotation: Any, metadata: list[Any]) -> str:
         return f"a mapping to {_words(get_args(annotation)[1], [])}"
     if isinstance(annotation, type) and issubclass(annotation, Model):
         return _mapping(annotation)
-    return "`true` or `false`" if annotation is bool else _number(metadata)
+    if annotation is JsonValue:
+        return "anything"
+    return "`true` or `false`" if annotation is bool else _number(annotation, metadata)
 
 
 def _mapping(model: type[Model]) -> str:
     if not _is_single(model):
         return "one of the forms below" if issubclass(model, OneOf) else "a mapping, below"
     [(name, field)] = model.model_fields.items()
-    return f"`{{{name}: …}}`, {_value(field)}"
+    return f"`{{{name}: …}}`, {_value(field, {})}"
 
 
-def _number(metadata: list[Any]) -> str:
+def _number(annotation: Any, metadata: list[Any]) -> str:
     bounds = [bound for each in metadata for bound in getattr(each, "metadata", [each])]
     low = next(bound.ge for bound in bounds if isinstance(bound, Ge))
     high = next(bound.le for bound in bounds if isinstance(bound, Le))
-    return f"a whole number from {low} to {high}"
+    return f"a {'whole ' if annotation is int else ''}number from {low} to {high}"
 
 
 def _model(field: FieldInfo) -> type[Model] | None:
     """The model of a field, or of the values of its table."""
     annotation = _without_none(field.annotation)
-    if get_origin(annotation) is dict:
-        annotation = get_args(annotation)[1]
+    if get_origin(annotation) in (dict, list):
+        annotation = get_args(annotation)[-1]
     return annotation if isinstance(annotation, type) and issubclass(annotation, Model) else None
 
 
@@ -148,7 +168,7 @@ def _is_single(model: type[Model]) -> bool:
 
 def _wildcard(name: str, field: FieldInfo) -> Key:
     is_table = get_origin(field.annotation) is dict and _model(field)
-    return (f"<{'KEY' if name == 'env' else name.removesuffix('s')}>",) if is_table else ()
+    return (f"<{WILDCARDS.get(name) or name.removesuffix('s')}>",) if is_table else ()
 
 
 def _dotted(key: Key) -> str:

@@ -1,5 +1,6 @@
 """What works but could be safer or simpler, each with the one line of the spec that changes it."""
 
+import re
 from collections.abc import Iterator
 
 from kiwari_ci import derive
@@ -13,7 +14,14 @@ Advice = Iterator[tuple[Loc, str, str, str]]
 
 def of_spec(source: Source, given: Spec) -> list[Problem]:
     """Advice for a sound spec; it never fails anything."""
-    found = [*_moving(given), *_databases(given), *_env_files(given), *_keys(given)]
+    found = [
+        *_moving(given),
+        *_databases(given),
+        *_env_files(given),
+        *_keys(given),
+        *_health_checks(given),
+        *_open_ports(given),
+    ]
     return [at_key(source, loc, rule, words, hint, severity="advice") for loc, rule, words, hint in found]
 
 
@@ -48,3 +56,23 @@ def _keys(given: Spec) -> Advice:
         if other != name:
             words = f"the key `{key}` of {other} deploys {name}, too"
             yield ("environments", name), "shared-key", words, f"key: {{secret: {derive.variable(name)}_SSH_KEY}}"
+
+
+def _health_checks(given: Spec) -> Advice:
+    """A service is asked from outside of it: within, its image must have the tool."""
+    for name, model in given.services.items():
+        words = model.healthcheck.test if model.healthcheck else []
+        if tool := next((each for each in ("curl", "wget") if re.search(rf"\b{each}\b", " ".join(words))), ""):
+            message = f"the image must have `{tool}`, or Docker calls {name} unhealthy for ever"
+            hint = "leave it out where nothing waits for it: a deploy asks `health` from the host"
+            yield ("services", name, "healthcheck"), "healthcheck-tool", message, hint
+
+
+def _open_ports(given: Spec) -> Advice:
+    """Docker's rules come before those of a firewall such as ufw."""
+    for name, model in given.accessories.items():
+        for port in model.ports or ():
+            if not port.startswith("127.0.0.1:"):
+                words = f"`{port}` of {name} is open to the world, past the host's firewall"
+                hint = f"'127.0.0.1:{port.removeprefix('0.0.0.0:')}', for the host alone; services need none"
+                yield ("accessories", name, "ports"), "open-port", words, hint

@@ -6,15 +6,18 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
+MOST = 16  # names in a hint
 LONGEST = 100  # characters of what may be a slip
 _PLAIN = re.compile(r"[\w\s./:@~-]+", re.ASCII)  # an expression, a glob or a command is not guessed at
 _WRAPPED = re.compile(r"^(https?://(github\.com/)?|git@github\.com:|\./|/)")
 
 
 def closest(word: str, known: list[str]) -> str:
-    """The known word that was probably meant, or all of them."""
-    found = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean `{found[0]}`?" if found else "known here: " + ", ".join(f"`{name}`" for name in known)
+    """The known word that was probably meant, or some of them."""
+    if found := difflib.get_close_matches(word, known, n=1):
+        return f"did you mean `{found[0]}`?"
+    more = f" and {len(known) - MOST} more" if len(known) > MOST else ""
+    return "known here: " + ", ".join(f"`{name}`" for name in known[:MOST]) + more
 
 
 def of_type(kind: str, value: Any, written: str) -> str:

@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from kiwari_ci import spec
 from kiwari_ci.plan import Setting
+
+Loc = tuple[str | int, ...]
 
 CHANGE_ME = "change-me"
 FRONT_FILES = {"caddy": ("conf/Caddyfile",), "nginx": ("conf/default.conf",), "traefik": ()}
@@ -14,6 +17,53 @@ def services_of(given: spec.Spec, environment: str) -> list[str]:
     """Services that an environment holds, in the spec's order."""
     chosen = given.environments[environment].services
     return [name for name in given.services if chosen is None or name in chosen]
+
+
+def accessories_of(given: spec.Spec, environment: str) -> list[str]:
+    """Accessories that an environment holds, in the spec's order."""
+    chosen = given.environments[environment].accessories
+    return [name for name in given.accessories if chosen is None or name in chosen]
+
+
+def held_by(given: spec.Spec, environment: str) -> list[str]:
+    """All that an environment holds: services, then accessories."""
+    return [*services_of(given, environment), *accessories_of(given, environment)]
+
+
+def service_of(given: spec.Spec, environment: str, name: str) -> spec.Service:
+    """A service as it is in one environment, whose overrides win."""
+    return _overridden(given, environment, name, given.services[name])
+
+
+def accessory_of(given: spec.Spec, environment: str, name: str) -> spec.Accessory:
+    """An accessory as it is in one environment, whose overrides win."""
+    return _overridden(given, environment, name, given.accessories[name])
+
+
+def running_of(given: spec.Spec, environment: str, name: str) -> spec.Service | spec.Accessory:
+    """Either of the two, as it is in one environment."""
+    find = service_of if name in given.services else accessory_of
+    return find(given, environment, name)
+
+
+def loc_of(given: spec.Spec, environment: str, name: str, field: str, *rest: str | int) -> Loc:
+    """Where the spec says something of a service or an accessory that counts in one environment."""
+    override = given.environments[environment].overrides.get(name)
+    if override and field in override.model_fields_set:
+        value = getattr(override, field)
+        if not (rest and isinstance(value, dict)) or rest[0] in value:
+            return ("environments", environment, "overrides", name, field, *rest)
+    return ("services" if name in given.services else "accessories", name, field, *rest)
+
+
+def built_services(given: spec.Spec) -> list[str]:
+    """Services with an image of their own, and so with a workflow."""
+    return [name for name, service in given.services.items() if service.image_of is None]
+
+
+def source_of(given: spec.Spec, service: str) -> str:
+    """The service whose image a service runs: its own, or another's."""
+    return given.services[service].image_of or service
 
 
 def host_of(given: spec.Spec, environment: str) -> str:
@@ -69,9 +119,17 @@ def container_name(given: spec.Spec, environment: str, service: str) -> str:
     return given.environments[environment].containers.get(service) or f"{given.project.name}-{service}-{environment}"
 
 
+def container_names(given: spec.Spec, environment: str, name: str) -> list[str]:
+    """The containers of a service or an accessory: NAME, and NAME-2, NAME-3 where it has replicas."""
+    first, running = container_name(given, environment, name), running_of(given, environment, name)
+    replicas = running.replicas if isinstance(running, spec.Service) else 1
+    return [first, *(f"{first}-{number}" for number in range(2, replicas + 1))]
+
+
 def image_name(given: spec.Spec, service: str) -> str:
-    """An image's name inside the registry's namespace."""
-    return given.services[service].image or f"{given.project.name}-{service}"
+    """The name inside the registry's namespace of the image that a service runs."""
+    source = source_of(given, service)
+    return given.services[source].image or f"{given.project.name}-{source}"
 
 
 def image_tag(given: spec.Spec, environment: str) -> str:
@@ -100,8 +158,10 @@ def password_variable(given: spec.Spec, environment: str, database: spec.Databas
 
 def env_file(given: spec.Spec, environment: str, service: str) -> str:
     """The env file of a service: the stack's, its own, or none when nothing would stand in it."""
-    own = f"{container_name(given, environment, service)}.env" if given.services[service].env else ""
-    return given.environments[environment].env_file or own
+    has_env = bool(running_of(given, environment, service).env)
+    own = f"{container_name(given, environment, service)}.env" if has_env else ""
+    shared = given.environments[environment].env_file if has_env or service in given.services else None
+    return shared or own
 
 
 def env_value(given: spec.Spec, environment: str, service: str, value: spec.EnvValue) -> str:
@@ -110,7 +170,10 @@ def env_value(given: spec.Spec, environment: str, service: str, value: spec.EnvV
     if value.secret:
         return CHANGE_ME
     if value.service:
-        return f"http://{container_name(given, environment, value.service)}:{given.services[value.service].port}"
+        port = service_of(given, environment, value.service).port
+        return f"http://{container_name(given, environment, value.service)}:{port}"
+    if value.accessory:
+        return container_name(given, environment, value.accessory)
     if value.domain:
         domain = place.domains.get(service, "")
         return domain if value.domain == "name" else f"https://{domain}"
@@ -173,6 +236,26 @@ def settings_of(given: spec.Spec, environment: str) -> dict[str, Setting]:
 def variable(name: str) -> str:
     """A name as an environment variable is written: in capitals, with _ for -."""
     return name.upper().replace("-", "_")
+
+
+R = TypeVar("R", spec.Service, spec.Accessory)
+
+
+def _overridden(given: spec.Spec, environment: str, name: str, model: R) -> R:
+    override = given.environments[environment].overrides.get(name)
+    if override is None:
+        return model
+    changes = {key: _merged(getattr(model, key), getattr(override, key)) for key in override.model_fields_set}
+    return model.model_copy(update=changes)
+
+
+def _merged(usual: Any, here: Any) -> Any:
+    """Mappings and models key by key, so that an override says only what is different."""
+    if isinstance(usual, dict):
+        return usual | here
+    if isinstance(usual, spec.Model) and not isinstance(usual, spec.OneOf) and type(usual) is type(here):
+        return usual.model_copy(update={key: getattr(here, key) for key in here.model_fields_set})
+    return here
 
 
 def _secret(name: str) -> Setting:

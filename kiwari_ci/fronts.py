@@ -50,10 +50,11 @@ def _unreachable(source: Source, given: Spec) -> Found:
     for name, place in given.environments.items():
         proxy = given.hosts[derive.host_of(given, name)].proxy
         for service in place.domains if proxy.kind == "none" else ():
-            model = given.services[service]
+            model = derive.running_of(given, name, service)
             if model.port and not derive.host_port(model.ports or (), model.port):
                 message = f"environments.{name} has a domain for {service}, and its host has no proxy"
-                cure = f"services.{service}.ports: ['127.0.0.1:{model.port}:{model.port}'], where another proxy leads"
+                table = "services" if service in given.services else "accessories"
+                cure = f"{table}.{service}.ports: ['127.0.0.1:{model.port}:{model.port}'], where another proxy leads"
                 hint = f"{cure}; or `kind: caddy` for the host; or leave out the domain"
                 yield at_key(source, ("environments", name, "domains", service), "proxy", message, hint)
 
@@ -64,9 +65,9 @@ def _taken(source: Source, given: Spec) -> Found:
         host = derive.host_of(given, name)
         proxy = given.hosts[host].proxy
         own = {proxy.listen.partition(":")[2]} if proxy.listen else {"80", "443"}
-        for service in derive.services_of(given, name) if derive.front_of(given, host) else ():
-            for index, port in enumerate(given.services[service].ports or ()):
+        for each in derive.held_by(given, name) if derive.front_of(given, host) else ():
+            for index, port in enumerate(derive.running_of(given, name, each).ports or ()):
                 if port.split(":")[-2] in own:
-                    loc: Loc = ("services", service, "ports", index)
+                    loc = (*derive.loc_of(given, name, each, "ports"), index)
                     message = f"{dotted(loc)}: {derive.front_of(given, host)}, the proxy on {host}, publishes that one"
                     yield at_value(source, loc, "clash", message, "give each a port of its own, or a domain")

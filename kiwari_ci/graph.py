@@ -36,6 +36,7 @@ class Lane:
     host: str
     stack: str
     database: str
+    accessories: tuple[str, ...]
     rows: tuple[Row, ...]
 
 
@@ -72,6 +73,7 @@ def _lane(plan: Plan, host: str, stack: Stack) -> Lane:
         host=host,
         stack=stack.name,
         database=f"{server.name}: {role.name}" if server and role else "",
+        accessories=tuple(f"{each.container}: {each.image}" for each in stack.accessories),
         rows=tuple(_rows(plan, stack)),
     )
 
@@ -80,7 +82,7 @@ def _rows(plan: Plan, stack: Stack) -> Iterator[Row]:
     workflows = {each.source.service: each for each in plan.workflows}
     promotion = next((each for each in plan.promotions if each.deploy.environment == stack.environment), None)
     for instance in stack.instances:
-        workflow = workflows[instance.service]
+        workflow = workflows[instance.source]
         jobs = [job for job in workflow.jobs() if not job.startswith("deploy-")] + [f"deploy-{stack.environment}"]
         yield Row(
             service=instance.service,
@@ -102,6 +104,7 @@ def as_mermaid(drawn: Graph) -> str:
         lines.append(f'    t{number}(["{_text(lane.trigger)}"])')
         lines += [f"    {line}" for line in _mermaid_rows(number, lane)]
         lines += [f'    b{number}[("{_text(lane.database)}")]'] if lane.database else []
+        lines += [f'    a{number}_{index}(["{_text(each)}"])' for index, each in enumerate(lane.accessories)]
         lines.append("  end")
     numbers = {lane.environment: number for number, lane in enumerate(drawn.lanes)}
     for number, lane in enumerate(drawn.lanes):
@@ -111,9 +114,11 @@ def as_mermaid(drawn: Graph) -> str:
 
 
 def _mermaid_rows(number: int, lane: Lane) -> Iterator[str]:
+    workflows = [row.workflow for row in lane.rows]
     for index, row in enumerate(lane.rows):
-        name = f"{number}_{0 if lane.source else index}"
-        if not lane.source or index == 0:
+        first = workflows.index(row.workflow)  # one that deploys several is drawn once
+        name = f"{number}_{first}"
+        if index == first:
             yield f't{number} --> w{name}["{_text(row.workflow)}<br>{_text(" → ".join(row.jobs))}"]'
         here = f"{number}_{index}"
         image, container = _text(f"{row.image}:{row.tag}"), _text(row.container)

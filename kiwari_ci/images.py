@@ -73,7 +73,7 @@ class Ground:
     @cached_property
     def owners(self) -> Counter[str]:
         """How many services cover each file."""
-        return Counter(name for service in self.given.services for name in self.coverage(service)[0])
+        return Counter(name for service in derive.built_services(self.given) for name in self.coverage(service)[0])
 
     def context(self, folder: str, ignore_file: str) -> Context:
         """A build context; services share what is known of it."""
@@ -265,7 +265,7 @@ class _Page:
         """A service that gets its port by its environment may well be built to expose another."""
         service = self.image.ground.given.services[self.image.service]
         exposed = [ports for ports in read.exposed if ports.protocol == "tcp"]
-        told = any(value.value == str(service.port) for value in service.env.values())
+        told = any(value.value == str(service.port) for value in (*service.env.values(), *service.environment.values()))
         if service.port is None:
             return
         if exposed and not told and not any(ports.low <= service.port <= ports.high for ports in exposed):

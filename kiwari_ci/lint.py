@@ -76,21 +76,21 @@ def lint(path: Path, folder: Path | None) -> Report:
 def _found(ground: Ground) -> Found:
     for check in (_filters, _folders, _versions, _migrations, _strangers):
         yield from check(ground)
-    for service in ground.given.services:
+    for service in derive.built_services(ground.given):
         missing = list(_dockerfile(ground, service)) + list(_context(ground, service))
         yield from missing or images.of_service(ground, service)
 
 
 def _filters(ground: Ground) -> Found:
     """Each pattern that a person wrote, or that stands for none written."""
-    for service, model in ground.given.services.items():
+    for service in derive.built_services(ground.given):
         for index, pattern in enumerate(derive.paths_of(ground.given, service)):
             if ground.matching(pattern):
                 continue
             loc: Loc = ("services", service, "paths", index)
             sign = "!" if pattern.startswith("!") else ""
             hint = _nearest_pattern(ground, pattern.removeprefix("!"), sign)
-            if not model.paths:
+            if not ground.given.services[service].paths:
                 words = f"services.{service} has no `paths`, and nothing is in `{service}/`, where it would be"
                 yield at_key(ground.source, loc[:2], "no-match", words, hint or "paths: [the folders of its source]")
             elif sign:
@@ -154,7 +154,7 @@ def _migrations(ground: Ground) -> Found:
 
 def _strangers(ground: Ground) -> Found:
     """Dockerfiles that look like a service, and that nobody builds."""
-    built = {derive.dockerfile_of(ground.given, service) for service in ground.given.services}
+    built = {derive.dockerfile_of(ground.given, service) for service in derive.built_services(ground.given)}
     names = [name for name in ground.checkout.names if _is_dockerfile(name) and name not in built]
     if names := [name for name in names if not _NO_SERVICE.fullmatch(name)]:
         words = f"no service is built from {first(names, 5)}"

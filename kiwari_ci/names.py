@@ -7,7 +7,7 @@ from kiwari_ci import derive
 from kiwari_ci.cures import closest
 from kiwari_ci.problems import Problem
 from kiwari_ci.source import Loc, Source
-from kiwari_ci.spec import Spec
+from kiwari_ci.spec import Override, Running, Spec
 from kiwari_ci.validation import at_key, at_value, dotted
 
 _STEP_VARIABLES = {"DIGEST", "SEQUENCE", "COMPOSE"}  # of a deploy step, beside its settings
@@ -44,16 +44,60 @@ def unknown(source: Source, given: Spec) -> Found:
             )
         for index, service in enumerate(place.services or ()):
             yield from _one_of(source, (*here, "services", index), service, "services", services)
-        for field, mapping in (("containers", place.containers), ("domains", place.domains)):
-            for service in mapping:
-                held = derive.services_of(given, name)
-                yield from _one_of(source, (*here, field, service), service, f"services of {name}", held)
-    for name, model in given.services.items():
-        for key, value in model.env.items():
-            if value.service:
-                yield from _one_of(
-                    source, ("services", name, "env", key, "service"), value.service, "services", services
+        for index, accessory in enumerate(place.accessories or ()):
+            yield from _one_of(source, (*here, "accessories", index), accessory, "accessories", list(given.accessories))
+        for field in ("containers", "domains", "overrides"):
+            for each in getattr(place, field):
+                held, table = (
+                    derive.held_by(given, name),
+                    "services and accessories" if given.accessories else "services",
                 )
+                yield from _one_of(source, (*here, field, each), each, f"{table} of {name}", held)
+    yield from _unknown_peers(source, given)
+
+
+def running(given: Spec) -> Iterator[tuple[Loc, Running]]:
+    """Everything that says how a container runs, and where it stands."""
+    for name, service in given.services.items():
+        yield ("services", name), service
+    for name, accessory in given.accessories.items():
+        yield ("accessories", name), accessory
+    for environment, place in given.environments.items():
+        for name, override in place.overrides.items():
+            yield ("environments", environment, "overrides", name), override
+
+
+def _unknown_peers(source: Source, given: Spec) -> Found:
+    """Services and accessories that others name."""
+    services, accessories = list(given.services), list(given.accessories)
+    for name, service in given.services.items():
+        if service.image_of:
+            loc: Loc = ("services", name, "image_of")
+            built = [each for each in derive.built_services(given) if each != name]
+            if built:
+                yield from _one_of(source, loc, service.image_of, "services with an image of their own", built)
+            else:
+                message = f"{dotted(loc)}: no service has an image of its own"
+                yield at_value(source, loc, "unknown-name", message, f"leave out `{loc[-1]}` where the image is built")
+    for name in filter(given.services.__contains__, accessories):
+        message = f"services.{name} and accessories.{name} share the name `{name}`"
+        yield at_key(source, ("accessories", name), "clash", message, "give each a name of its own")
+    for here, model in running(given):
+        for field, values in (("env", model.env), ("environment", model.environment)):
+            for key, value in values.items():
+                for kind, table, known in (
+                    ("service", "services", services),
+                    ("accessory", "accessories", accessories),
+                ):
+                    if other := getattr(value, kind):
+                        yield from _one_of(source, (*here, field, key, kind), other, table, known)
+        for other in model.depends_on:
+            known = [each for each in (*services, *accessories) if each != here[-1]]
+            yield from _one_of(source, (*here, "depends_on", other), other, "services and accessories", known)
+        if isinstance(model, Override) and here[-1] in accessories:
+            for key in sorted(model.model_fields_set - set(type(given.accessories[str(here[-1])]).model_fields)):
+                message = f"{dotted((*here, key))}: is for services, and {here[-1]} is an accessory"
+                yield at_key(source, (*here, key), "unknown-key", message, f"leave out `{key}`")
 
 
 def _one_of(source: Source, loc: Loc, name: str | None, table: str, known: list[str]) -> Found:
@@ -91,7 +135,7 @@ def _clashes(source: Source, given: Spec) -> Found:
         loc, front = ("hosts", name, "proxy", "stack"), derive.front_of(given, name)
         yield from claim(loc, f"hosts.{name}.proxy", "stack", front)
         yield from claim(loc, f"hosts.{name}.proxy", "container", name, front)
-    for service in given.services:
+    for service in derive.built_services(given):
         here: Loc = ("services", service)
         yield from claim((*here, "image"), f"services.{service}", "image", derive.image_name(given, service))
         yield from claim(here, f"services.{service}", "workflow", derive.workflow_name(service))
@@ -102,11 +146,11 @@ def _clashes(source: Source, given: Spec) -> Found:
             yield from claim(here, owner, "workflow", derive.promotion_name(given, name))
         yield from claim((*here, "stack"), owner, "stack", derive.stack_name(given, name))
         yield from claim((*here, "tag"), owner, "image tag", derive.image_tag(given, name))
-        for service in derive.services_of(given, name):
-            container = derive.container_name(given, name, service)
-            yield from claim((*here, "containers", service), f"{owner}.{service}", "container", host, container)
-            if service in place.domains:
-                yield from claim((*here, "domains", service), f"{owner}.{service}", "domain", place.domains[service])
+        for each in derive.held_by(given, name):
+            for container in derive.container_names(given, name, each):
+                yield from claim((*here, "containers", each), f"{owner}.{each}", "container", host, container)
+            if each in place.domains:
+                yield from claim((*here, "domains", each), f"{owner}.{each}", "domain", place.domains[each])
         if place.database:
             server = derive.server_of(given, place.database)
             database = derive.database_name(given, name, place.database)
@@ -120,12 +164,13 @@ def _clashes(source: Source, given: Spec) -> Found:
 def _twice(source: Source, given: Spec) -> Found:
     """An environment holds a service once."""
     for name, place in given.environments.items():
-        held = place.services or []
-        for index, service in enumerate(held):
-            if service in held[:index]:
-                loc: Loc = ("environments", name, "services", index)
-                message = f"{dotted(loc)}: `{service}` stands in this list twice"
-                yield at_value(source, loc, "duplicate", message, "leave out one of the two")
+        for table in ("services", "accessories"):
+            held = getattr(place, table) or []
+            for index, each in enumerate(held):
+                if each in held[:index]:
+                    loc: Loc = ("environments", name, table, index)
+                    message = f"{dotted(loc)}: `{each}` stands in this list twice"
+                    yield at_value(source, loc, "duplicate", message, "leave out one of the two")
 
 
 def _reserved(source: Source, given: Spec) -> Found:
@@ -150,14 +195,17 @@ def _taken(given: Spec) -> Iterator[tuple[Loc, str, str]]:
     for name in given.databases:
         yield ("databases", name), name, rf"bin|.|{_CONTAINER}"
         yield ("databases", name, "network"), derive.server_network(given, name), _NETWORK
-    for name, service in given.services.items():
-        for key in service.env:
-            yield ("services", name, "env", key), key, r"COMPOSE_.*|DOCKER_.*"
+    for where, model in running(given):
+        for key in model.env:
+            yield (*where, "env", key), key, r"COMPOSE_.*|DOCKER_.*"
+        for index, network in enumerate(model.networks or ()):
+            yield (*where, "networks", index), network.name or network.internal or "", _NETWORK
+            yield (*where, "networks", index), network.external or "", r"host|none|bridge"
     for name, place in given.environments.items():
         here: Loc = ("environments", name)
         yield (*here, "stack"), derive.stack_name(given, name), r"bin|deploy|rollback|status"
         yield (*here, "tag"), derive.image_tag(given, name), r"src-.*|.*[0-9]+\.[0-9]+\.[0-9]+"
-        for held in derive.services_of(given, name):
+        for held in derive.held_by(given, name):
             yield (*here, "containers", held), derive.container_name(given, name, held), _CONTAINER
         for setting in derive.settings_of(given, name).values():
             yield ("hosts", derive.host_of(given, name)), setting.name, RUNNER_VARIABLE
@@ -176,9 +224,9 @@ def _lengths(source: Source, given: Spec) -> Found:
     """A derived name is no longer than a given one may be: a container is a host name, too."""
     for name, place in given.environments.items():
         here: Loc = ("environments", name)
-        held = derive.services_of(given, name)
         names: dict[Loc, str] = {
-            (*here, "containers", service): derive.container_name(given, name, service) for service in held
+            (*here, "containers", each): derive.container_names(given, name, each)[-1]
+            for each in derive.held_by(given, name)
         }
         if place.database:
             names[*here, "database", "name"] = derive.database_name(given, name, place.database)

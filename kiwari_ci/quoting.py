@@ -16,10 +16,25 @@ class Quoted(str):
     """Text that one of the filters below made: all that a template may print."""
 
 
-def yaml(value: str | int) -> Quoted:
-    """A YAML scalar: plain where every reader agrees that it is this string, in double quotes otherwise."""
-    text = str(value)
-    if isinstance(value, int) or _is_plain(text):
+class Items(tuple[tuple[str, object], ...]):
+    """A mapping as a plan has it, which cannot change: its keys and values."""
+
+    __slots__ = ()
+
+
+def yaml(value: object) -> Quoted:
+    """A YAML value: text plain where every reader agrees that it is this string, in double quotes otherwise.
+
+    A tuple is a list; it and a mapping stand in brackets, on the same line.
+    """
+    if isinstance(value, Items):
+        return Quoted("{" + ", ".join(f"{yaml(key)}: {yaml(each)}" for key, each in value) + "}")
+    if isinstance(value, tuple):
+        return Quoted("[" + ", ".join(map(yaml, value)) + "]")
+    if value is None or isinstance(value, bool):
+        return Quoted({None: "null", True: "true", False: "false"}[value])
+    text = str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    if isinstance(value, int | float) or _is_plain(text):
         return Quoted(text)
     return Quoted('"' + "".join(_escaped(character) for character in text) + '"')
 

@@ -123,6 +123,10 @@ LabelKey = Annotated[
         "a label's key: letters, digits and . / _ - between them, not beginning with deploy. or com.docker.",
     ),
 ]
+ComposeKey = Annotated[str, Text(r"[a-z][a-z0-9_]*", "a key of a Compose service such as extra_hosts")]
+NetworkName = Annotated[
+    str, Text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a Docker network's name: letters, digits and _ . - after the first")
+]
 _MOUNT = r"(/[A-Za-z0-9_.-]+)+"
 Volume = Annotated[
     str,

@@ -6,7 +6,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from kiwari_ci import cures
-from kiwari_ci.problems import Problem
+from kiwari_ci.problems import Problem, enumerated
 from kiwari_ci.source import Loc, Place, Source
 from kiwari_ci.spec import Spec
 
@@ -15,6 +15,7 @@ EXPECTED = {
     "string_type": "a string",
     "int_type": "a whole number",
     "bool_type": "true or false",
+    "float_type": "a number",
     "list_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping",
@@ -146,5 +147,5 @@ def _about(loc: Loc) -> str:
     named = [index for index, part in enumerate(loc) if _description(loc[:index], str(part))]
     words = _description(loc[: named[-1]], str(loc[named[-1]])) if named else ""
     model = _model_at(loc)
-    takes = ", ".join(f"`{name}`" for name in model.model_fields) if model else ""
+    takes = enumerated((f"`{name}`" for name in model.model_fields), 12) if model else ""
     return "; ".join(filter(None, (takes and f"{dotted(loc)} takes {takes}", words)))

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kiwari_ci import pipeline, texts
-from kiwari_ci.plan import Instance, Plan, Server, ServiceWorkflow, Stack
+from kiwari_ci.plan import Container, Plan, Server, ServiceWorkflow, Stack
 from kiwari_ci.problems import Faults
+from kiwari_ci.quoting import Items
 from kiwari_ci.tree import Tree
 from tests import checkers
 from tests.built import built, built_alike, read, syntax
@@ -62,6 +63,17 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "database": ("shop", texts.PgName),
     "role": ("shop_app", texts.PgName),
     "password": ("SHOP_PASSWORD", texts.EnvKey),
+    "accessory": ("cache", texts.Word),
+    "accessory image": ("redis:7", texts.ImageReference),
+    "argument": ("--verbose", texts.Argument),
+    "label": ("com.example.team", texts.LabelKey),
+    "label value": ("web", texts.Argument),
+    "own network": ("backend", texts.Word),
+    "other network": ("monitoring_default", texts.NetworkName),
+    "variable": ("TZ", texts.EnvKey),
+    "variable value": ("UTC", texts.PlainText),
+    "volume": ("data:/data", texts.Volume),
+    "extra": ("an extra", texts.Argument),
 }
 PIECES = st.sampled_from(
     [*"'\"\\$`#:-?!&*%@|>{}[],~=; \t\n\x07\x85\u2028\ufeff\uffffaé😀", "${{ a }}", "$(touch x)", ": ", " #", "\n  "]
@@ -122,7 +134,27 @@ def data(words: dict[str, str]) -> dict[str, Any]:
                     "PEER": {"service": "other"},
                 },
             },
-            "other": {"port": 3000},
+            "other": {
+                "port": 3000,
+                "environment": {words["variable"]: words["variable value"], "HOST_": {"accessory": words["accessory"]}},
+                "depends_on": {words["accessory"]: "healthy"},
+                "networks": [words["own network"], {"external": words["other network"]}],
+                "compose": {
+                    "hostname": words["extra"],
+                    "annotations": {words["extra"]: words["extra"]},
+                    "tmpfs": [words["extra"]],
+                },
+            },
+            "worker": {"image_of": "other", "entrypoint": [words["argument"]], "command": [words["argument"]]},
+        },
+        "accessories": {
+            words["accessory"]: {
+                "image": words["accessory image"],
+                "healthcheck": {"test": ["CMD", words["argument"]], "interval": "5s"},
+                "volumes": [words["volume"]],
+                "labels": {words["label"]: words["label value"]},
+                "env": {"KEY_": {"secret": True}},
+            }
         },
         "environments": {
             words["staging"]: {"deploy_on": {"push": words["branch"]}, "database": {}},
@@ -135,6 +167,7 @@ def data(words: dict[str, str]) -> dict[str, Any]:
                 "containers": {service: words["container"]},
                 "domains": {service: words["domain"]},
                 "database": database,
+                "overrides": {"other": {"replicas": 2, "labels": {words["label"]: words["label value"]}}},
             },
         },
     }
@@ -146,7 +179,7 @@ def written(value: Any) -> str:
     return re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-FREE = ["env value", "script"]  # nearly every text is allowed
+FREE = ["env value", "script", "variable value", "extra", "argument", "label value"]  # nearly every text is allowed
 
 
 @pytest.mark.parametrize(("fields", "examples"), [(sorted(FIELDS), 200), (FREE, 200)], ids=["all", "free"])
@@ -183,6 +216,7 @@ def test_every_field_reaches_the_output(field: str, tmp_path: Path) -> None:
         "repository": "example/other", "generator": "kiwari-ci==9.9.9", "directory": "/srv/other", "path": "other/**",
         "server image": "postgres:18", "migrate": "other/migrate:v1", "version": "9.9", "health": "/other",
         "token": "OTHER", "address": "OTHER", "user": "OTHER", "key": "OTHER", "known": "OTHER", "env key": "OTHER",
+        "accessory image": "other:1", "volume": "other:/data",
         "password": "OTHER", "pattern": "other-*", "env file": "other.env", "domain": "other.example.com",
     }.get(field, "another")  # fmt: skip
     made = []
@@ -312,23 +346,40 @@ def service_workflow(workflow: ServiceWorkflow, tree: Tree) -> None:
 def compose_file(stack: Stack, tree: Tree) -> None:
     made = read(tree[f"deploy/{stack.name}/docker-compose.yml"].text)
     assert made["name"] == stack.name
-    assert made["services"].keys() == {instance.container for instance in stack.instances}
+    assert made["services"].keys() == {each.container for each in stack.containers}
+    for each in stack.containers:
+        service = made["services"][each.container]
+        assert {key: service.get(key) for key in facts(each)} == facts(each)
     for instance in stack.instances:
-        service = made["services"][instance.container]
-        assert {key: service.get(key) for key in facts(instance)} == facts(instance)
-        assert service["labels"]["deploy.health"] == instance.health
+        assert made["services"][instance.container].get("labels", {}).get("deploy.health", "") == instance.health
     for file in stack.env_files:
         wanted = {line.key: line.value for group in file.groups for line in group.lines}
         assert env_file(tree[f"deploy/{stack.name}/{file.name}.example"].text) == wanted
 
 
-def facts(instance: Instance) -> dict[str, object]:
+def facts(each: Container) -> dict[str, object]:
+    aliased = {joined.name: {"aliases": [joined.alias]} if joined.alias else {} for joined in each.aliased}
     return {
-        "image": f"{instance.repository}:{instance.tag}",
-        "container_name": instance.container,
-        "networks": list(instance.networks),
-        "env_file": instance.env_file or None,
+        "image": each.image,
+        "container_name": each.container,
+        "networks": aliased or list(each.networks),
+        "env_file": each.env_file or None,
+        "entrypoint": list(each.entrypoint) or None,
+        "command": list(each.command) or None,
+        "environment": {pair.key: pair.value for pair in each.environment} or None,
+        "depends_on": {pair.key: {"condition": pair.value} for pair in each.depends_on} or None,
+        "volumes": list(each.volumes) or None,
+        "healthcheck": {key.key: plain(key.value) for key in each.healthcheck} or None,
+        "labels": {pair.key: pair.value for pair in each.labels} or None,
+        **{key.key: plain(key.value) for key in each.more},
     }
+
+
+def plain(value: object) -> object:
+    """A value of a plan as YAML is read."""
+    if isinstance(value, Items):
+        return {key: plain(each) for key, each in value}
+    return [plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def database_server(server: Server, tree: Tree) -> None:

@@ -37,7 +37,8 @@ NEVER = {
     "host.keys": {"none"},
     "stack.instances": {"none"},
     "stack.networks": {"none"},
-    "instance.networks": {"none"},
+    "stack.containers": {"none"},
+    "plan.standing": {"none"},  # asked before
     "deploy.stack.instances": {"none"},
     "deploy.public": {"none"},
     "deploy.settings": {"none", "one"},
@@ -57,8 +58,7 @@ NEVER = {
     "front.volumes": {"none"},
     "front.command": {"one"},
     "host.fronts": {"many"},
-    "target.instances": {"none", "many"},
-    "target.public": {"many"},
+    "target.instances": {"none"},
 }
 OUTCOMES: dict[type[nodes.Node], tuple[object, ...]] = {nodes.If: (True, False), nodes.For: ("none", "one", "many")}
 

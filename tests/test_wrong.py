@@ -15,7 +15,7 @@ from kiwari_ci.source import Loc
 from kiwari_ci.spec import Spec
 
 ROOT = Spec.model_json_schema()
-NAMES = {"hosts": "vps", "databases": "data", "services": "web", "environments": "live"}
+NAMES = {"hosts": "vps", "databases": "data", "services": "web", "environments": "live", "accessories": "cache"}
 FOREIGN = re.compile(
     r"[Ii]nput should|[Vv]alid |Value error|String should|type=|pydantic|\b(str|dict|int|None|True|False)\b|Traceback"
 )
@@ -28,6 +28,7 @@ TEXTS = [
 OTHERS: dict[str, list[Any]] = {
     "string": [7, -1, 1.5, True, None, [], ["a"], {}, {"a": "b"}, 10**40],
     "integer": ["8080", "", "x", 1.5, True, None, [], [1], {}, {"a": 1}, -1, 0, 10**40, float("inf"), float("nan")],
+    "number": ["0.5", "", "x", True, None, [], [1], {}, {"a": 1}, -1, 0, 10**40, float("inf"), float("nan")],
     "boolean": ["yes", "true", "", 1, 0, None, [], {}, {"a": True}],
     "array": ["a", "", 7, True, None, [], {}, {"a": "b"}, [None], [[]], [{}], [7], ["a\nb"]],
     "object": ["a", "", 7, True, None, ["a"], [], [{}], {"unheard": 1}],
@@ -41,17 +42,21 @@ def fields() -> dict[Loc, list[dict[str, Any]]]:
 
 
 def _fields(schema: dict[str, Any], loc: Loc) -> Iterator[tuple[Loc, list[dict[str, Any]]]]:
-    forms = [_resolved(form) for form in _resolved(schema).get("anyOf", [_resolved(schema)])]
-    if loc:
+    forms = _forms(schema)
+    if loc and all("type" in form for form in forms):  # what has none takes anything
         yield loc, forms
     for form in forms:
         for name, inner in form.get("properties", {}).items():
             yield from _fields(inner, (*loc, name))
         for inner in form.get("patternProperties", {}).values():
-            key = NAMES.get(str(loc[-1]), "LEVEL" if loc[-1] == "env" else "web")
+            key = NAMES.get(str(loc[-1]), "LEVEL" if loc[-1] in ("env", "environment") else "web")
             yield from _fields(inner, (*loc, key))
         if "items" in form:
             yield from _fields(form["items"], (*loc, 0))
+
+
+def _forms(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [_resolved(form) for form in _resolved(schema).get("anyOf", [_resolved(schema)])]
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
@@ -62,15 +67,20 @@ def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def fits(value: Any, form: dict[str, Any]) -> bool:
-    kinds = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
+    kinds: dict[str, type] = {"string": str, "integer": int, "number": float, "boolean": bool, "array": list}
+    kinds["object"] = dict
     if type(value) is not kinds[form["type"]]:
         return False
+    if isinstance(value, list):
+        return len(value) >= form.get("minItems", 0) and all(
+            any(fits(each, one) for one in _forms(form["items"])) for each in value
+        )
     pattern: str = form.get("pattern", "")
     if "const" in form or "enum" in form:
         return bool(value in form.get("enum", [form.get("const")]))
     if form["type"] == "string":
         return re.search(pattern.replace("$", r"\Z"), str(value)) is not None
-    return bool(form["type"] == "integer" and form["minimum"] <= value <= form["maximum"])
+    return bool(form["type"] in ("integer", "number") and form["minimum"] <= value <= form["maximum"])
 
 
 def wrong(forms: list[dict[str, Any]]) -> Iterator[Any]:
@@ -89,9 +99,14 @@ def spec(loc: Loc, value: Any) -> str:
         "services": {"web": {"port": 8080}},
         "environments": {"live": {"deploy_on": {"push": "main"}}},
     }
+    if loc[0] == "accessories" and loc[1:]:
+        data["accessories"] = {"cache": {"image": "redis:7"}}
     inner = data
     for key, below in zip(loc, loc[1:], strict=False):
-        inner = inner.setdefault(key, [] if below == 0 else {})
+        empty: Any = [] if below == 0 else {}
+        if key == 0:
+            inner.append(empty)
+        inner = inner[0] if key == 0 else inner.setdefault(key, empty)
     if loc[-1] == 0:
         inner.append(value)
     else:

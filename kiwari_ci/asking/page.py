@@ -37,7 +37,13 @@ def _counted(number: int, word: str) -> str:
 
 
 def _lane(drawn: Graph, lane: Lane) -> str:
-    facts = [("on", lane.host), ("stack", lane.stack), ("database", lane.database), ("images of", lane.source)]
+    facts = [
+        ("on", lane.host),
+        ("stack", lane.stack),
+        ("database", lane.database),
+        ("accessories", ", ".join(lane.accessories)),
+        ("images of", lane.source),
+    ]
     said = "".join(f"<span>{word} <b>{escape(value)}</b></span>" for word, value in facts if value)
     kind = "tag" if lane.source else "push"
     return "\n".join(

@@ -10,7 +10,7 @@ from time import monotonic
 from kiwari_ci.doctor import databases, github, host, machine, names, proxy, registry, stacks
 from kiwari_ci.doctor.ask import LIMIT, Asked
 from kiwari_ci.doctor.findings import Finding, Group, Runbook
-from kiwari_ci.plan import Host, Instance, Plan, Stack
+from kiwari_ci.plan import Container, Host, Plan, Stack
 from kiwari_ci.tree import Tree
 
 LATE = f"no answer within {LIMIT} s"
@@ -82,7 +82,7 @@ def examine(plan: Plan, tree: Tree, environments: Sequence[str], means: Means) -
 
 def _ask(plan: Plan, hosts: list[Host], chosen: list[Stack], means: Means) -> World:
     until = monotonic() + LIMIT
-    public = [instance for stack in chosen for instance in stack.instances if instance.domain]
+    public = [each for stack in chosen for each in stack.containers if each.domain]
     facts = {each.name: Asked(partial(host.ask, each, means.destination(each.name))) for each in hosts}
     reached = {each.name: Asked(partial(host.reach, means.destination(each.name), means.net)) for each in hosts}
     seen = {each.domain: Asked(partial(names.look, each.domain, each.health_path, means.net)) for each in public}
@@ -166,9 +166,9 @@ def _environment(
         yield machine.placed(group, f"{stack.name}/docker-compose.yml", each, tree, facts, book)
         yield from (stacks.env_file(group, stack.name, file, facts, book) for file in stack.env_files)
         yield from _containers(group, each, stack, facts, means, book)
-    for instance in stack.instances:
-        if instance.domain:
-            yield from _domain(group, each, stack, instance, world, means, book)
+    for container in stack.containers:
+        if container.domain:
+            yield from _domain(group, each, stack, container, world, means, book)
     yield from github.environment(group, plan, stack.environment, world.github, book)
 
 
@@ -183,13 +183,13 @@ def _containers(
 
 
 def _domain(
-    group: Group, each: Host, stack: Stack, instance: Instance, world: World, means: Means, book: Runbook
+    group: Group, each: Host, stack: Stack, container: Container, world: World, means: Means, book: Runbook
 ) -> Iterator[Finding]:
-    facts, seen = world.facts[each.name], world.seen[instance.domain]
-    where, deployed = host.place(world.reached[each.name], facts), stacks.is_deployed(stack, instance, facts)
-    yield from names.judge(group, instance, seen, where, deployed, book, means.net.now())
+    facts, seen = world.facts[each.name], world.seen[container.domain]
+    where, deployed = host.place(world.reached[each.name], facts), stacks.is_deployed(stack, container, facts)
+    yield from names.judge(group, container, seen, where, deployed, book, means.net.now())
     if means.npm and each.managed:
-        yield proxy.judge(group, instance, world.proxy, book)
+        yield proxy.judge(group, container, world.proxy, book)
 
 
 def _registry(plan: Plan, chosen: list[Stack], world: World, means: Means, book: Runbook) -> Iterator[Finding]:

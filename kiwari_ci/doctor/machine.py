@@ -95,9 +95,8 @@ def _networks(host: Host, book: Runbook) -> dict[str, str]:
     """The networks that must be there, with the command that makes each."""
     made = {server.network: book.command(f"/{server.name} && docker compose up") for server in host.servers}
     wanted = [host.network, *(name for stack in host.stacks for name in stack.networks), *made]
-    return {name: made.get(name) or book.command("docker network create", host.network) for name in wanted} | {
-        host.network: book.command("docker network create", host.network)
-    }
+    cures = {name: made.get(name) or f"start what has it, or: docker network create {name}" for name in wanted}
+    return cures | {host.network: book.command("docker network create", host.network)}
 
 
 def _proxy(group: Group, host: Host, facts: Facts, book: Runbook) -> Finding:

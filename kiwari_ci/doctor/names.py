@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from kiwari_ci.doctor.ask import PATIENCE, words
 from kiwari_ci.doctor.findings import Finding, Group, Runbook
-from kiwari_ci.plan import Instance
+from kiwari_ci.plan import Container
 
 DAYS = 21  # Let's Encrypt's certificates are renewed with 30 days left
 UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -123,20 +123,20 @@ def _ask(address: str, secure: ssl.SSLSocket, domain: str, path: str) -> Answer:
 
 
 def judge(
-    group: Group, instance: Instance, seen: Seen, place: Place, deployed: bool, book: Runbook, now: float
+    group: Group, container: Container, seen: Seen, place: Place, deployed: bool, book: Runbook, now: float
 ) -> Iterator[Finding]:
     """Hold a domain against the plan; `deployed`: False when it is known that nothing serves yet."""
-    domain = instance.domain
+    domain = container.domain
     if seen.unknown:
-        yield group.not_asked(f"{domain} DNS, TLS, {instance.health_path}", seen.unknown)
+        yield group.not_asked(f"{domain} DNS, TLS, {container.health_path}", seen.unknown)
         return
     yield _dns(group, domain, seen, place, book)
     if not seen.answers:
-        yield group.not_asked(f"{domain} TLS, {instance.health_path}", "its name leads nowhere")
+        yield group.not_asked(f"{domain} TLS, {container.health_path}", "its name leads nowhere")
     for answer in seen.answers:
         by = f" over {'IPv6' if ':' in answer.address else 'IPv4'}" if len(seen.answers) > 1 else ""
         yield _tls(group, f"{domain} TLS{by}", answer, book, now)
-        yield _health(group, f"{domain}{instance.health_path}{by}", instance, answer, deployed, book)
+        yield _health(group, f"{domain}{container.health_path}{by}", container, answer, deployed, book)
 
 
 def _dns(group: Group, domain: str, seen: Seen, place: Place, book: Runbook) -> Finding:
@@ -188,11 +188,12 @@ def _tls(group: Group, subject: str, answer: Answer, book: Runbook, now: float) 
     return group.ok(subject, f"valid for {days} days")
 
 
-def _health(group: Group, subject: str, instance: Instance, answer: Answer, deployed: bool, book: Runbook) -> Finding:
+def _health(group: Group, subject: str, container: Container, answer: Answer, deployed: bool, book: Runbook) -> Finding:
     if why := answer.unreachable or answer.closed or answer.refused:
         return group.not_asked(subject, why)
-    expected = f"status {instance.health_status}"
-    if answer.status == instance.health_status:
+    expected = f"status {container.health_status}" if container.health_status else "an answer of its own"
+    any_answer = not container.health_status and answer.status and answer.status not in SILENT
+    if any_answer or answer.status == container.health_status and not answer.silent:
         return group.ok(subject, str(answer.status))
     if (answer.silent or answer.status in SILENT) and not deployed:
         said = answer.silent or answer.status

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from kiwari_ci.doctor.ask import Page, fetch, is_loopback
 from kiwari_ci.doctor.findings import Finding, Group, Runbook
-from kiwari_ci.plan import Instance
+from kiwari_ci.plan import Container
 
 Hosts = dict[str, dict[str, Any]]
 
@@ -40,22 +40,22 @@ def read(page: Page) -> tuple[Hosts, str]:
         return {}, "Nginx Proxy Manager: its answer is no list of proxy hosts"
 
 
-def judge(group: Group, instance: Instance, asked: tuple[Hosts, str], book: Runbook) -> Finding:
+def judge(group: Group, container: Container, asked: tuple[Hosts, str], book: Runbook) -> Finding:
     """One proxy host: everything that is not as the runbook's table has it."""
     hosts, why = asked
-    subject, cure = f"{instance.domain} proxy host", book.step("Proxy hosts")
+    subject, cure = f"{container.domain} proxy host", book.step("Proxy hosts")
     if why:
         return group.not_asked(subject, why)
-    to = f"http {instance.container} {instance.port}"
-    if instance.domain not in hosts:
+    to = f"http {container.container} {container.port}"
+    if container.domain not in hosts:
         return group.wrong(subject, "none for this domain", to, cure)
-    faults = list(_faults(instance, hosts[instance.domain], to))
+    faults = list(_faults(container, hosts[container.domain], to))
     if faults:
         return group.wrong(subject, "; ".join(faults), f"{to}, Force SSL, HTTP/2, as the runbook's table has it", cure)
     return group.ok(subject, f"forwards to {to}")
 
 
-def _faults(instance: Instance, host: dict[str, Any], to: str) -> Iterator[str]:
+def _faults(container: Container, host: dict[str, Any], to: str) -> Iterator[str]:
     there = " ".join(str(host.get(key)) for key in ("forward_scheme", "forward_host", "forward_port"))
     if there != to:
         yield f"forwards to {there}"
@@ -67,7 +67,7 @@ def _faults(instance: Instance, host: dict[str, Any], to: str) -> Iterator[str]:
         yield "SSL is not forced"
     if not host.get("http2_support"):
         yield "no HTTP/2"
-    if instance.websocket == "yes" and not host.get("allow_websocket_upgrade"):
+    if container.websocket == "yes" and not host.get("allow_websocket_upgrade"):
         yield "no WebSockets"
     if host.get("locations"):
         yield "has custom locations, which keep a dead address"

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from kiwari_ci.doctor.findings import Finding, Group, Runbook
 from kiwari_ci.doctor.host import Container, Facts, keys
-from kiwari_ci.plan import EnvFile, Host, Instance, Stack
+from kiwari_ci.plan import Accessory, EnvFile, Host, Instance, Stack
+from kiwari_ci.plan import Container as Planned
 
 CRASHING = 600  # seconds: one that came back by itself so lately will go again
 
@@ -48,9 +49,9 @@ def _extra(path: str, file: EnvFile, there: dict[str, list[str]], facts: Facts) 
     return f"; not in the spec: {', '.join(parts)}" if parts else ""
 
 
-def is_deployed(stack: Stack, instance: Instance, facts: Facts) -> bool:
+def is_deployed(stack: Stack, container: Planned, facts: Facts) -> bool:
     """Whether something was ever put into service, as far as is known."""
-    known = facts.first("record", stack.name, instance.container) or instance.container in facts.containers()
+    known = facts.first("record", stack.name, container.container) or container.container in facts.containers()
     return bool(facts.why or not facts.word("engine") or known)
 
 
@@ -60,10 +61,12 @@ def containers(
     """Every container of a stack: what runs against what is pinned, and whether it answers from the host."""
     for instance in stack.instances:
         yield _container(group, host, stack, instance, facts, destination, book, now)
+    for accessory in stack.accessories:
+        yield _accessory(group, host, stack, accessory, facts, destination, book)
     for (path,) in facts.all("foreign"):
         if path.startswith(f"{stack.name}/"):
             yield group.wrong(path, "was not written by bin/deploy", "none but its own", "move it away")
-    names = {name for instance in stack.instances for name in (instance.container, f"{instance.container}-next")}
+    names = {name for each in stack.containers for name in (each.container, f"{each.container}-next")}
     for name, there in facts.containers().items():
         if there.project == stack.name and name not in names:
             cure = f"lead its domain elsewhere, then on the server: docker rm -f {name}"
@@ -107,23 +110,50 @@ def _container(
     return group.ok(name, f"serves {pinned.partition('@')[2][:19]}, as pinned{restarts}")
 
 
+def _accessory(
+    group: Group, host: Host, stack: Stack, accessory: Accessory, facts: Facts, destination: str, book: Runbook
+) -> Finding:
+    """Somebody else's image: as the compose file has it, and running, or ended well when it runs `once`."""
+    name = accessory.container
+    there = facts.containers().get(name)
+    if not there and not any(facts.first("record", stack.name, each.container) for each in stack.instances):
+        return group.not_asked(name, f"nothing was deployed yet; {book.step('First push')}")
+    up = f"ssh {destination} 'cd {host.folder}/{stack.name} && docker compose up -d --no-deps {name}'"
+    if not there:
+        return group.wrong(name, "no container", accessory.image, up)
+    if there.image != accessory.image:
+        return group.wrong(name, f"runs {there.image}", accessory.image, up)
+    if accessory.once and there.status == "exited" and there.code == "0":
+        return group.ok(name, "has run to its end")
+    if fault := _down(accessory, there):
+        return group.wrong(name, fault, "running, on its networks", f"docker logs {name}; {up}")
+    return group.ok(name, f"runs {there.image}")
+
+
 def _pinned(stack: Stack, name: str, facts: Facts) -> str:
     return facts.word("record", stack.name, name).partition(" ")[0]
 
 
 def _fault(instance: Instance, there: Container, facts: Facts, now: float) -> str:
-    """What is wrong with a container of the right image, or nothing."""
-    if there.status != "running":
-        return f"{there.status}, exit code {there.code}{', out of memory' if there.oom == 'true' else ''}"
-    if lacking := [name for name in instance.networks if name not in there.networks.split()]:
-        return f"is not on the network {', '.join(lacking)}"
-    if there.health == "unhealthy":
-        return "unhealthy"
+    """What is wrong with a service's container of the right image, or nothing."""
+    if fault := _down(instance, there):
+        return fault
     answer = facts.word("answer", instance.container)
     if instance.health and answer != str(instance.health_status):
         return f"answers {instance.health} with {answer or 'nothing'}"
     if there.restarts != "0" and now - _seconds(there.started) < CRASHING:
         return f"{there.restarts} restarts, the last a moment ago"
+    return ""
+
+
+def _down(planned: Planned, there: Container) -> str:
+    """What is wrong with any container of the right image, as Docker tells it, or nothing."""
+    if there.status != "running":
+        return f"{there.status}, exit code {there.code}{', out of memory' if there.oom == 'true' else ''}"
+    if lacking := [name for name in planned.docker_networks if name not in there.networks.split()]:
+        return f"is not on the network {', '.join(lacking)}"
+    if there.health == "unhealthy":
+        return "unhealthy"
     return ""
 
 

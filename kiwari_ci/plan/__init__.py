@@ -6,8 +6,19 @@ Nothing here is optional: what does not apply is an empty string or an empty tup
 from dataclasses import dataclass
 
 from kiwari_ci.plan.base import Action, Bot, Frozen, Need, Pair, PinFile, Setting
-from kiwari_ci.plan.hosts import DeployKey, Front, Host, Published, Role, Server, Site
-from kiwari_ci.plan.stacks import EnvFile, EnvGroup, EnvLine, Instance, Stack
+from kiwari_ci.plan.hosts import DeployKey, Front, Host, Published, Role, Server, Site, Standing
+from kiwari_ci.plan.stacks import (
+    Accessory,
+    Container,
+    EnvFile,
+    EnvGroup,
+    EnvLine,
+    Instance,
+    Joined,
+    Key,
+    Network,
+    Stack,
+)
 from kiwari_ci.plan.workflows import (
     Deploy,
     Drift,
@@ -21,8 +32,10 @@ from kiwari_ci.plan.workflows import (
 )
 
 __all__ = [
+    "Accessory",
     "Action",
     "Bot",
+    "Container",
     "Deploy",
     "DeployKey",
     "Drift",
@@ -34,7 +47,10 @@ __all__ = [
     "Frozen",
     "Host",
     "Instance",
+    "Joined",
+    "Key",
     "Need",
+    "Network",
     "Pair",
     "PinFile",
     "Plan",
@@ -48,6 +64,7 @@ __all__ = [
     "Site",
     "Source",
     "Stack",
+    "Standing",
     "Target",
     "Test",
 ]
@@ -79,6 +96,7 @@ class Plan:
     answering: tuple[Instance, ...]
     start_title: str
     migrated: bool
+    standing: tuple[Standing, ...]
     spec_text: str
     pins: PinFile
     dependabot: tuple[Bot, ...]

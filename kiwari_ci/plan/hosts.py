@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kiwari_ci.plan.base import Setting
-from kiwari_ci.plan.stacks import EnvFile, Instance, Stack
+from kiwari_ci.plan.stacks import Container, EnvFile, Stack
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,15 @@ class Front:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """A stack, by its folder on a host, and those of its accessories that do not run to their end."""
+
+    host_variable: str
+    folder: str
+    accessories: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Published:
     """A domain that somebody else's proxy leads to a port of the host."""
 
@@ -114,9 +123,9 @@ class Host:
     servers: tuple[Server, ...]
     sources: tuple[str, ...]
     env_files: tuple[str, ...]
-    public: tuple[Instance, ...]
+    public: tuple[Container, ...]
     proxy: str
-    managed: tuple[Instance, ...]
+    managed: tuple[Container, ...]
     labelled: tuple[Site, ...]
     published: tuple[Published, ...]
     fronts: tuple[Front, ...]

@@ -6,30 +6,77 @@ from kiwari_ci.plan.base import Pair
 
 
 @dataclass(frozen=True)
-class Instance:
-    """A service as it runs in one environment: one container; without a port (0) it is a worker, and has no health.
+class Joined:
+    """A network that a container is on: `name` is the compose file's for it, `alias` another name for the container."""
 
-    `limits` are keys of Compose and their values.
+    name: str
+    alias: str
+    docker_name: str
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of Compose, and a value of any form: a text, a number, a tuple, `quoting.Items`."""
+
+    key: str
+    value: object
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of a stack as Compose runs it; without a port (0) nothing is asked of it, and status 0 is any answer.
+
+    `networks` are there when none of them has an alias, `aliased` when one has; `limits`, `more`: keys of Compose.
+    """
+
+    container: str
+    image: str
+    domain: str
+    port: int
+    health_path: str
+    health_status: int
+    websocket: str
+    restart: str
+    init: bool
+    is_bounded: bool
+    env_file: str
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    environment: tuple[Pair, ...]
+    depends_on: tuple[Pair, ...]
+    ports: tuple[str, ...]
+    volumes: tuple[str, ...]
+    healthcheck: tuple[Key, ...]
+    limits: tuple[Key, ...]
+    labels: tuple[Pair, ...]
+    more: tuple[Key, ...]
+    networks: tuple[str, ...]
+    aliased: tuple[Joined, ...]
+    docker_networks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Instance(Container):
+    """A service as it runs in one environment, or one of its replicas; without a port it is a worker, without health.
+
+    `source` is the service whose image it runs, and `digest` the variable that has the image's digest in a promotion.
     """
 
     service: str
-    container: str
+    source: str
     repository: str
     tag: str
-    port: int
     health: str
-    health_path: str
-    health_status: int
-    domain: str
-    websocket: str
-    networks: tuple[str, ...]
-    env_file: str
     variable: str
-    command: tuple[str, ...]
-    volumes: tuple[str, ...]
-    ports: tuple[str, ...]
-    labels: tuple[Pair, ...]
-    limits: tuple[Pair, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Accessory(Container):
+    """Somebody else's image as it runs in one environment; `once` it runs to its end, before each deploy."""
+
+    name: str
+    once: bool
 
 
 @dataclass(frozen=True)
@@ -59,12 +106,23 @@ class EnvFile:
 
 
 @dataclass(frozen=True)
+class Network:
+    """A network that a stack makes."""
+
+    name: str
+    is_internal: bool
+
+
+@dataclass(frozen=True)
 class Stack:
-    """A Compose project: the instances of one environment."""
+    """A Compose project: the containers of one environment; `networks` are others', `own_networks` its own."""
 
     name: str
     environment: str
     instances: tuple[Instance, ...]
+    accessories: tuple[Accessory, ...]
+    containers: tuple[Container, ...]
     networks: tuple[str, ...]
+    own_networks: tuple[Network, ...]
     env_files: tuple[EnvFile, ...]
     volumes: tuple[str, ...]

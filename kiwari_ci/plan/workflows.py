@@ -65,6 +65,7 @@ class Source:
     own_pathspecs: tuple[str, ...]
     workflow: str
     digest_output: str
+    digest_variable: str
 
 
 @dataclass(frozen=True)

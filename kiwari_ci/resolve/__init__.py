@@ -2,7 +2,7 @@
 
 from kiwari_ci import derive, needs, pins, spec
 from kiwari_ci.plan import Drift, Plan
-from kiwari_ci.resolve.hosts import host, server
+from kiwari_ci.resolve.hosts import host, server, standing
 from kiwari_ci.resolve.stacks import stack
 from kiwari_ci.resolve.workflows import promotion, workflow
 
@@ -16,7 +16,7 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
     settings = dict.fromkeys(derive.settings_of(given, name)["token"] for name in given.environments)
     tokens = tuple(token for token in settings if token.kind)
     hosts = tuple(host(given, name, stacks, servers) for name in given.hosts)
-    workflows = tuple(workflow(given, name, stacks, own.pins) for name in given.services)
+    workflows = tuple(workflow(given, name, stacks, own.pins) for name in derive.built_services(given))
     promotions = tuple(promotion(given, name, stacks) for name in given.environments if derive.is_promoted(given, name))
     return Plan(
         project=given.project.name,
@@ -36,13 +36,14 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
         tokens=tokens,
         needs=needs.at_github(hosts, tokens),
         tag_prefixes=tuple(dict.fromkeys(promotion.prefix for promotion in promotions)),
-        domains=tuple(instance.domain for instance in instances if instance.domain),
+        domains=tuple(each.domain for stack in stacks.values() for each in stack.containers if each.domain),
         managed=tuple(each.domain for host in hosts for each in host.managed),
         answering=tuple(
             {instance.service: instance for instance in reversed(instances)}[name]
             for name, service in given.services.items()
             if service.port
         ),
+        standing=tuple(each for host in hosts for each in standing(host)),
         migrated=any(server.migrations_image for server in servers),
         start_title="Network and PostgreSQL" if servers else "Network",
         spec_text=spec_text,

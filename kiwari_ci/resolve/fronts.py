@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from kiwari_ci import derive, spec
-from kiwari_ci.plan import Front, Instance, Published, Site
+from kiwari_ci.plan import Container, Front, Published, Site
 
 # What was tried on an engine: docs/proxies.md.
 _IMAGES = {"caddy": "caddy:2.11.9-alpine", "nginx": "nginx:1.28.0-alpine", "traefik": "traefik:v3.7.13"}
 _PRIVATE = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 
 
-def sites(given: spec.Spec, host: str, instances: Sequence[Instance]) -> tuple[Site, ...]:
+def sites(given: spec.Spec, host: str, instances: Sequence[Container]) -> tuple[Site, ...]:
     """The domains of a host, and where they lead to."""
     scheme = "http://" if given.hosts[host].proxy.listen else ""
     return tuple(
@@ -20,7 +20,7 @@ def sites(given: spec.Spec, host: str, instances: Sequence[Instance]) -> tuple[S
     )
 
 
-def published(instances: Sequence[Instance]) -> tuple[Published, ...]:
+def published(instances: Sequence[Container]) -> tuple[Published, ...]:
     """The domains of a host without a proxy of ours, and the port of the host that each leads to."""
     return tuple(
         Published(each.domain, f"http://127.0.0.1:{derive.host_port(each.ports, each.port)}")

@@ -1,7 +1,7 @@
 """Hosts, and the database servers on them."""
 
 from kiwari_ci import derive, spec
-from kiwari_ci.plan import DeployKey, EnvFile, EnvGroup, EnvLine, Host, Role, Server, Stack
+from kiwari_ci.plan import DeployKey, EnvFile, EnvGroup, EnvLine, Host, Role, Server, Stack, Standing
 from kiwari_ci.resolve import fronts
 
 
@@ -14,8 +14,8 @@ def host(given: spec.Spec, name: str, stacks: dict[str, Stack], servers: tuple[S
     settings = derive.settings_of(given, here[0])
     held = [stacks[environment] for environment in here]
     placed = tuple(server for server in servers if server.host == name)
-    instances = [instance for stack in held for instance in stack.instances]
-    public, kind = tuple(each for each in instances if each.domain), given.hosts[name].proxy.kind
+    public = tuple(each for stack in held for each in stack.containers if each.domain)
+    kind = given.hosts[name].proxy.kind
     sites = fronts.sites(given, name, public)
     front = fronts.front(given, name, sites)
     names = [server.name for server in placed] + [stack.name for stack in held] + [each.name for each in front]
@@ -74,6 +74,12 @@ def server(given: spec.Spec, name: str) -> Server:
         migrations_directory=server.migrations.directory if server.migrations else "",
         migrations_image=server.migrations.image if server.migrations else "",
     )
+
+
+def standing(host: Host) -> tuple[Standing, ...]:
+    """The stacks of a host whose accessories stay, for the commands that renew them."""
+    found = {stack.name: tuple(each.container for each in stack.accessories if not each.once) for stack in host.stacks}
+    return tuple(Standing(host.variable, f"{host.folder}/{name}", names) for name, names in found.items() if names)
 
 
 def _role(given: spec.Spec, environment: str, database: spec.Database) -> Role:

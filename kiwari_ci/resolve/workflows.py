@@ -3,7 +3,7 @@
 from kiwari_ci import derive, globs, spec
 from kiwari_ci.pins import Pin, action
 from kiwari_ci.plan import Deploy, Filter, Promotion, ServiceWorkflow, Setup, Source, Stack, Target, Test
-from kiwari_ci.resolve.stacks import repository
+from kiwari_ci.resolve.containers import repository
 
 Actions = dict[str, Pin]
 SETUPS = {
@@ -43,7 +43,11 @@ def promotion(given: spec.Spec, environment: str, stacks: dict[str, Stack]) -> P
         prefix_regex=pattern.removesuffix("*").replace(".", "\\."),
         tag=derive.image_tag(given, environment),
         from_environment=str(place.promote),
-        sources=tuple(_source(given, service) for service in derive.services_of(given, environment)),
+        sources=tuple(
+            _source(given, service)
+            for service in derive.services_of(given, environment)
+            if derive.source_of(given, service) == service
+        ),
         deploy=_deploy(given, environment, stacks[environment], minutes=10 + 10 * len(stacks[environment].instances)),
     )
 
@@ -58,13 +62,15 @@ def _source(given: spec.Spec, service: str) -> Source:
         own_pathspecs=tuple(globs.pathspecs(derive.paths_of(given, service))),
         workflow=derive.workflow_name(service),
         digest_output=f"digest-{service}",
+        digest_variable=f"DIGEST_{derive.variable(service)}",
     )
 
 
 def _target(given: spec.Spec, service: str, environment: str, stack: Stack) -> Target:
-    instances = tuple(found for found in stack.instances if found.service == service)
+    of_image = [found for found in stack.instances if found.source == service]
+    instances = tuple(sorted(of_image, key=lambda found: found.service != service))  # the service itself first
     return Target(
-        deploy=_deploy(given, environment, stack, service),
+        deploy=_deploy(given, environment, stack, service, minutes=10 + 10 * len(instances)),
         tag=derive.image_tag(given, environment),
         instances=instances,
         public=tuple(instance for instance in instances if instance.domain),
@@ -72,7 +78,7 @@ def _target(given: spec.Spec, service: str, environment: str, stack: Stack) -> T
     )
 
 
-def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "", minutes: int = 20) -> Deploy:
+def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "", *, minutes: int) -> Deploy:
     settings = derive.settings_of(given, environment)
     domains = [given.environments[environment].domains.get(first, "")]
     domains += [instance.domain for instance in stack.instances]

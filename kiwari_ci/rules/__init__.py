@@ -7,7 +7,7 @@ from typing import Any
 
 from kiwari_ci import derive, fronts, names
 from kiwari_ci.problems import Problem
-from kiwari_ci.rules import deploys, images, stacks
+from kiwari_ci.rules import containers, deploys, images, stacks
 from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Spec
 from kiwari_ci.validation import at_key, at_value, dotted
@@ -19,7 +19,12 @@ SECRET_VALUE = re.compile(
 _SECRET_KEY = re.compile(r"(?<!PUBLIC)_?(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)$", re.IGNORECASE)
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
-_USE = {"services": "that builds images holds", "hosts": "is on", "databases": "keeps its database on"}
+_USE = {
+    "services": "that builds images holds",
+    "accessories": "holds",
+    "hosts": "is on",
+    "databases": "keeps its database on",
+}
 
 Found = Iterator[Problem]
 
@@ -50,7 +55,8 @@ def of_spec(source: Source, given: Spec) -> list[Problem]:
     if unknown:
         return unknown
     checks: tuple[Callable[[Source, Spec], Found], ...] = (
-        deploys.of_spec, _unused, stacks.of_spec, _servers, _plain_secrets, images.of_spec, fronts.of_spec,
+        deploys.of_spec, _unused, stacks.of_spec, containers.of_spec, _servers, _plain_secrets, images.of_spec,
+        fronts.of_spec,
     )  # fmt: skip
     return names.of_spec(source, given) + [problem for check in checks for problem in check(source, given)]
 
@@ -67,13 +73,14 @@ def _unused(source: Source, given: Spec) -> Found:
     built = [name for name in given.environments if not derive.is_promoted(given, name)]
     used = {
         "services": {service for name in built for service in derive.services_of(given, name)},
+        "accessories": {each for name in given.environments for each in derive.accessories_of(given, name)},
         "hosts": {derive.host_of(given, name) for name in given.environments},
         "databases": {
             derive.server_of(given, place.database) for place in given.environments.values() if place.database
         },
     }
-    for table, written in (("services", given.services), ("hosts", given.hosts), ("databases", given.databases)):
-        for name in written:
+    for table in used:
+        for name in getattr(given, table):
             if name not in used[table]:
                 message = f"{table}.{name}: no environment {_USE[table]} it"
                 yield at_key(source, (table, name), "unused", message, "leave it out, or name it in an environment")
@@ -93,14 +100,11 @@ def _servers(source: Source, given: Spec) -> Found:
 
 
 def _plain_secrets(source: Source, given: Spec) -> Found:
-    for service, model in given.services.items():
-        for key, value in model.env.items():
-            if value.value and _SECRET_KEY.search(key):
-                loc: Loc = ("services", service, "env", key)
-                yield at_value(
-                    source,
-                    loc,
-                    "secret-value",
-                    f"{dotted(loc)}: a value for what is named like a secret",
-                    f"{key}: {{secret: true}}",
-                )
+    for here, model in names.running(given):
+        for field, values in (("env", model.env), ("environment", model.environment)):
+            for key, value in values.items():
+                if value.value and _SECRET_KEY.search(key):
+                    loc: Loc = (*here, field, key)
+                    message = f"{dotted(loc)}: a value for what is named like a secret"
+                    hint = f"{key}: {{secret: true}}" + (", in `env`" if field == "environment" else "")
+                    yield at_value(source, loc, "secret-value", message, hint)

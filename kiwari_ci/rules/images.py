@@ -18,7 +18,7 @@ def of_spec(source: Source, given: Spec) -> Found:
 
 def _filters(source: Source, given: Spec) -> Found:
     """A filter must match something, and GitHub and git must read it alike: it also names what an image is made of."""
-    for service in given.services:
+    for service in derive.built_services(given):
         loc: Loc = ("services", service, "paths")
         paths = derive.paths_of(given, service)
         faults = globs.faults(paths)

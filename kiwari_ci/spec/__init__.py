@@ -4,15 +4,16 @@ from pydantic import Field
 
 from kiwari_ci import __version__
 from kiwari_ci.spec.base import Model, OneOf, Reference, Secret
+from kiwari_ci.spec.containers import EnvValue, Healthcheck, Network, Running
 from kiwari_ci.spec.images import Build, PullToken, Registry, Setup, Test, Tool
 from kiwari_ci.spec.places import Database, DatabaseServer, DeployOn, Environment, Host, Migrations, Password, Proxy
-from kiwari_ci.spec.services import EnvValue, Health, Service
+from kiwari_ci.spec.services import Accessory, Health, Override, Service
 from kiwari_ci.texts import Branch, Generator, Label, Repository, Word
 
 __all__ = [
-    "Build", "Database", "DatabaseServer", "DeployOn", "EnvValue", "Environment", "Health", "Host",
-    "Migrations", "Model", "OneOf", "Password", "Project", "Proxy", "PullToken", "Reference", "Registry",
-    "Secret", "Service", "Setup", "Spec", "Test", "Tool",
+    "Accessory", "Build", "Database", "DatabaseServer", "DeployOn", "EnvValue", "Environment", "Health",
+    "Healthcheck", "Host", "Migrations", "Model", "Network", "OneOf", "Override", "Password", "Project", "Proxy",
+    "PullToken", "Reference", "Registry", "Running", "Secret", "Service", "Setup", "Spec", "Test", "Tool",
 ]  # fmt: skip
 
 
@@ -42,4 +43,5 @@ class Spec(Model):
     hosts: dict[Word, Host] = Field(min_length=1, description="Servers, by name.")
     databases: dict[Word, DatabaseServer] = Field({}, description="PostgreSQL servers, by name.")
     services: dict[Word, Service] = Field(min_length=1, description="Services, by name.")
+    accessories: dict[Word, Accessory] = Field({}, description="Others' images in the stacks, by name.")
     environments: dict[Word, Environment] = Field(min_length=1, description="Environments, by name.")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kiwari_ci.spec.base import Model, OneOf, Reference, Secret
+from kiwari_ci.spec.services import Override
 from kiwari_ci.texts import (
     Branch,
     Container,
@@ -140,10 +141,14 @@ class Environment(Model):
         None, description="Its folder on the host and Compose project; default: `<project>-<environment>`."
     )
     services: Maybe[list[Word]] = Field(None, min_length=1, description="The services that it holds; default: all.")
+    accessories: Maybe[list[Word]] = Field(None, description="The accessories that it holds; default: all.")
     containers: dict[Word, Container] = Field(
-        {}, description="Container names, by service; default: `<project>-<service>-<environment>`."
+        {}, description="Container names, by service or accessory; default: `<project>-<service>-<environment>`."
     )
     domains: dict[Word, DomainName] = Field(
-        {}, description="Public domains, by service; a service without one is not public."
+        {}, description="Public domains, by service or accessory; one without is not public."
     )
     database: Maybe[Database] = Field(None, description="Its database.")
+    overrides: dict[Word, Override] = Field(
+        {}, description="What is different here, by service or accessory: `{api: {replicas: 2}}`."
+    )

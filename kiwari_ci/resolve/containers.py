@@ -1,0 +1,190 @@
+"""Containers: what Compose is told of a service, and of an accessory."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from kiwari_ci import derive, spec
+from kiwari_ci.plan import Accessory, Container, Instance, Joined, Key, Pair
+from kiwari_ci.quoting import Items
+from kiwari_ci.resolve import fronts
+
+DEFAULT = "default"  # the network that Compose makes for each stack
+_CONDITIONS = {"started": "started", "healthy": "healthy", "completed": "completed_successfully"}
+
+
+def instances(given: spec.Spec, environment: str, service: str) -> tuple[Instance, ...]:
+    """A service in one environment: a container for each replica, of which the first has the domain."""
+    names = derive.container_names(given, environment, service)
+    return tuple(_instance(given, environment, service, name) for name in names)
+
+
+def accessory(given: spec.Spec, environment: str, name: str) -> Accessory:
+    """An accessory in one environment."""
+    model = derive.accessory_of(given, environment, name)
+    kind = {"deploy.accessory": "once" if model.once else "yes"}
+    found = _container(given, environment, name, model, model.image, kind)
+    return Accessory(**vars(found), name=name, once=model.once)
+
+
+def _instance(given: spec.Spec, environment: str, service: str, container: str) -> Instance:
+    model = derive.service_of(given, environment, service)
+    tag, source = derive.image_tag(given, environment), derive.source_of(given, service)
+    kept, health = repository(given, service), _health(model)
+    read = {
+        "deploy.health": health,
+        "deploy.from": _promoted_from(given, environment, service),
+        "deploy.rollout": "recreate" if model.rollout == "recreate" else "",
+    }
+    found = _container(given, environment, service, model, f"{kept}:{tag}", read, container)
+    return Instance(
+        **vars(found),
+        service=service,
+        source=source,
+        repository=kept,
+        tag=tag,
+        health=health,
+        variable=derive.variable(service),
+        digest=f"DIGEST_{derive.variable(source)}",
+    )
+
+
+def _container(
+    given: spec.Spec,
+    environment: str,
+    name: str,
+    model: spec.Service | spec.Accessory,
+    image: str,
+    read: dict[str, str],
+    replica: str = "",
+) -> Container:
+    """What both have; `read` are the labels that the host script reads."""
+    first = derive.container_name(given, environment, name)
+    domain = given.environments[environment].domains.get(name, "") if replica in ("", first) else ""
+    joined = _joined(given, environment, name, model, first if replica not in ("", first) else "")
+    has_aliases = any(each.alias for each in joined)
+    is_service = isinstance(model, spec.Service)
+    return Container(
+        container=replica or first,
+        image=image,
+        domain=domain,
+        port=model.port or 0,
+        health_path=model.health.path if isinstance(model, spec.Service) else "/",
+        health_status=model.health.status if isinstance(model, spec.Service) else 0,
+        websocket="yes" if model.websocket else "no",
+        restart=_restart(model),
+        init=is_service and "init" not in model.compose,
+        is_bounded="logging" not in model.compose,
+        env_file=derive.env_file(given, environment, name),
+        entrypoint=tuple(map(_literal, model.entrypoint or ())),
+        command=tuple(map(_literal, model.command or ())),
+        environment=_environment(given, environment, name, model),
+        depends_on=_depends_on(given, environment, model),
+        ports=tuple(model.ports or ()),
+        volumes=tuple(model.volumes or ()),
+        healthcheck=_keys(model.healthcheck, ("test", "interval", "timeout", "retries", "start_period")),
+        limits=_keys(model, ("mem_limit", "cpus", "stop_grace_period")),
+        labels=_labels(given, environment, name, model, domain, read),
+        more=tuple(Key(key, _literal(value)) for key, value in model.compose.items()),
+        networks=() if has_aliases else tuple(each.name for each in joined),
+        aliased=joined if has_aliases else (),
+        docker_networks=tuple(each.docker_name for each in joined),
+    )
+
+
+def _keys(model: spec.Model | None, names: Iterable[str]) -> tuple[Key, ...]:
+    """Those fields of a model that say something, as keys of Compose."""
+    found = {name: getattr(model, name, None) for name in names}
+    return tuple(Key(name, _literal(value)) for name, value in found.items() if value is not None)
+
+
+def _restart(model: spec.Service | spec.Accessory) -> str:
+    if "restart" in model.compose:
+        return ""
+    return "no" if isinstance(model, spec.Accessory) and model.once else "unless-stopped"
+
+
+def _environment(
+    given: spec.Spec, environment: str, name: str, model: spec.Service | spec.Accessory
+) -> tuple[Pair, ...]:
+    values = {key: derive.env_value(given, environment, name, value) for key, value in model.environment.items()}
+    return tuple(Pair(key, _literal(value)) for key, value in values.items())
+
+
+def _depends_on(given: spec.Spec, environment: str, model: spec.Running) -> tuple[Pair, ...]:
+    return tuple(
+        Pair(derive.container_name(given, environment, name), f"service_{_CONDITIONS[condition]}")
+        for name, condition in model.depends_on.items()
+    )
+
+
+def _labels(
+    given: spec.Spec,
+    environment: str,
+    name: str,
+    model: spec.Service | spec.Accessory,
+    domain: str,
+    read: dict[str, str],
+) -> tuple[Pair, ...]:
+    """What the host script reads, then what Traefik does, then the spec's own, which win."""
+    container = derive.container_name(given, environment, name)
+    routed = fronts.labels(given, derive.host_of(given, environment), domain, container, model.port)
+    found = {key: value for key, value in read.items() if value} | routed | model.labels
+    return tuple(Pair(key, _literal(value)) for key, value in found.items())
+
+
+def _health(model: spec.Service) -> str:
+    """Where and with which status a service answers; a worker does not."""
+    status = "" if model.health.status == 200 else f" {model.health.status}"
+    return f":{model.port}{model.health.path}{status}" if model.port else ""
+
+
+def _literal(value: Any) -> Any:
+    """As Compose takes it without looking for variables in it."""
+    if isinstance(value, dict):
+        return Items((_literal(key), _literal(each)) for key, each in value.items())
+    if isinstance(value, list):
+        return tuple(_literal(each) for each in value)
+    return value.replace("$", "$$") if isinstance(value, str) else value
+
+
+def _promoted_from(given: spec.Spec, environment: str, service: str) -> str:
+    """Stack and container whose state file must know a digest before this environment takes it; they share the host."""
+    source = given.environments[environment].promote
+    if source is None or derive.host_of(given, source) != derive.host_of(given, environment):
+        return ""
+    return f"{derive.stack_name(given, source)}/{derive.container_name(given, source, service)}"
+
+
+def _joined(
+    given: spec.Spec, environment: str, name: str, model: spec.Service | spec.Accessory, alias: str
+) -> tuple[Joined, ...]:
+    """The proxy's network, the database's, the stack's own where it has accessories, and those that the spec names.
+
+    An accessory that has no domain is not on the proxy's, and by its short name it is known on the stack's own alone.
+    """
+    place, stack = given.environments[environment], derive.stack_name(given, environment)
+    is_service = isinstance(model, spec.Service)
+    is_known = isinstance(model, spec.Accessory) and not model.once
+    found = [DEFAULT] if not is_service else []
+    if is_service or name in place.domains:
+        found.append(given.hosts[derive.host_of(given, environment)].proxy.network)
+    if place.database and any(value.database for value in (*model.env.values(), *model.environment.values())):
+        found.append(derive.server_network(given, derive.server_of(given, place.database)))
+    if derive.accessories_of(given, environment):
+        found.append(DEFAULT)
+    own = {DEFAULT, *(str(each.name or each.internal) for each in model.networks or () if not each.external)}
+    found += [str(each.external or each.name or each.internal) for each in model.networks or ()]
+    return tuple(
+        Joined(
+            name=each,
+            alias=alias or (name if each == DEFAULT and is_known else ""),
+            docker_name=f"{stack}_{each}" if each in own else each,
+        )
+        for each in dict.fromkeys(found)
+    )
+
+
+def repository(given: spec.Spec, service: str) -> str:
+    """Where the images of a service are kept."""
+    namespace = given.registry.namespace or given.project.repository.split("/")[0].lower()
+    return f"{given.registry.host}/{namespace}/{derive.image_name(given, service)}"
