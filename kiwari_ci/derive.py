@@ -1,7 +1,7 @@
 """Names and values that a spec may leave out: resolve and the rules ask here, and nobody else derives one."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from kiwari_ci import spec
@@ -10,6 +10,7 @@ from kiwari_ci.plan import Setting
 Loc = tuple[str | int, ...]
 
 CHANGE_ME = "change-me"
+CACHE_TAG = "buildcache"
 FRONT_FILES = {"caddy": ("conf/Caddyfile",), "nginx": ("conf/default.conf",), "traefik": ()}
 
 
@@ -187,6 +188,19 @@ def paths_of(given: spec.Spec, service: str) -> list[str]:
     return given.services[service].paths or [f"{service}/**"]
 
 
+def platform_of(given: spec.Spec) -> str:
+    """What the runner is, by GitHub's names of its own."""
+    return "linux/arm64" if given.project.runner.endswith("-arm") else "linux/amd64"
+
+
+def all_tests(service: str, model: spec.Service) -> Iterator[tuple[tuple[str, ...], spec.Test]]:
+    """The tests of a service, each with its place in the spec."""
+    if model.test:
+        yield ("services", service, "test"), model.test
+    for name, test in model.tests.items():
+        yield ("services", service, "tests", name), test
+
+
 def dockerfile_of(given: spec.Spec, service: str) -> str:
     """The Dockerfile of a service, from the repository's root."""
     return given.services[service].build.dockerfile or f"{service}/Dockerfile"
@@ -199,7 +213,17 @@ def filters_of(given: spec.Spec, service: str) -> dict[str, str]:
     filters.setdefault(dockerfile_of(given, service), "")
     filters.setdefault(".dockerignore" if context == "." else f"{context}/.dockerignore", "shapes the image, too")
     filters.setdefault(f".github/workflows/{workflow_name(service)}.yml", "holds the build settings")
+    for base in dict.fromkeys(given.services[service].build.base.values()):
+        for pattern in filters_of(given, base):
+            if not pattern.startswith("!"):  # what is left out of the base may be the service's own
+                filters.setdefault(pattern, f"shapes {base}, which it is built from")
     return dict(sorted(filters.items(), key=lambda item: item[0].startswith("!")))
+
+
+def branch_of(given: spec.Spec, environments: list[str]) -> str:
+    """The branch that builds a service; the default one for an image that only others are built from."""
+    pushes = [given.environments[name].deploy_on.push for name in environments]
+    return pushes[0] or given.project.default_branch if pushes else given.project.default_branch
 
 
 def is_promoted(given: spec.Spec, environment: str) -> bool:

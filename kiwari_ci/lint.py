@@ -126,19 +126,21 @@ def _context(ground: Ground, service: str) -> Found:
 def _folders(ground: Ground) -> Found:
     """Tests check out all of the repository."""
     for service, model in ground.given.services.items():
-        folder = model.test.working_directory if model.test else None
-        if folder and folder not in ground.checkout.folders:
-            loc: Loc = ("services", service, "test", "working_directory")
-            hint = _nearest(folder, sorted(ground.checkout.folders)) or "leave it out for the root"
-            yield _missing(ground, loc, folder, f"{dotted(loc)} is `{folder}`", hint)
+        for here, test in derive.all_tests(service, model):
+            folder = test.working_directory
+            if folder and folder not in ground.checkout.folders:
+                loc: Loc = (*here, "working_directory")
+                hint = _nearest(folder, sorted(ground.checkout.folders)) or "leave it out for the root"
+                yield _missing(ground, loc, folder, f"{dotted(loc)} is `{folder}`", hint)
 
 
 def _versions(ground: Ground) -> Found:
     for service, model in ground.given.services.items():
-        for kind, tool in model.test.setup or () if model.test else ():
+        tools = [(here, *each) for here, test in derive.all_tests(service, model) for each in test.setup or ()]
+        for here, kind, tool in tools:
             name = tool.version_file if tool else None
             if name and name not in ground.checkout.files:
-                loc: Loc = ("services", service, "test", "setup", kind, "version_file")
+                loc: Loc = (*here, "setup", kind, "version_file")
                 hint = _nearest(name, ground.checkout.names) or 'version: "…" in its place'
                 yield _missing(ground, loc, name, f"{dotted(loc)} is `{name}`", hint)
 

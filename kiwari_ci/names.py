@@ -54,6 +54,7 @@ def unknown(source: Source, given: Spec) -> Found:
                 )
                 yield from _one_of(source, (*here, field, each), each, f"{table} of {name}", held)
     yield from _unknown_peers(source, given)
+    yield from _bases(source, given)
 
 
 def running(given: Spec) -> Iterator[tuple[Loc, Running]]:
@@ -98,6 +99,24 @@ def _unknown_peers(source: Source, given: Spec) -> Found:
             for key in sorted(model.model_fields_set - set(type(given.accessories[str(here[-1])]).model_fields)):
                 message = f"{dotted((*here, key))}: is for services, and {here[-1]} is an accessory"
                 yield at_key(source, (*here, key), "unknown-key", message, f"leave out `{key}`")
+
+
+def _bases(source: Source, given: Spec) -> Found:
+    """Images that others are built from: known ones, and none from itself."""
+    for name, model in given.services.items():
+        for key, base in model.build.base.items():
+            loc: Loc = ("services", name, "build", "base", key)
+            yield from _one_of(source, loc, base, "services with an image of their own", derive.built_services(given))
+            if name in _below(given, base, ()):
+                message = f"{dotted(loc)}: {name} would be built from itself"
+                yield at_value(source, loc, "base", message, "leave out one of them")
+
+
+def _below(given: Spec, service: str, above: tuple[str, ...]) -> set[str]:
+    """A service, what it is built from, and what that is built from."""
+    bases = given.services[service].build.base.values() if service in given.services else ()
+    left = [base for base in bases if base not in above]
+    return {service, *bases}.union(*(_below(given, base, (*above, service)) for base in left))
 
 
 def _one_of(source: Source, loc: Loc, name: str | None, table: str, known: list[str]) -> Found:
@@ -201,10 +220,13 @@ def _taken(given: Spec) -> Iterator[tuple[Loc, str, str]]:
         for index, network in enumerate(model.networks or ()):
             yield (*where, "networks", index), network.name or network.internal or "", _NETWORK
             yield (*where, "networks", index), network.external or "", r"host|none|bridge"
+    for name, service in given.services.items():
+        for key, secret in service.build.secrets.items():
+            yield ("services", name, "build", "secrets", key), secret, RUNNER_VARIABLE
     for name, place in given.environments.items():
         here: Loc = ("environments", name)
         yield (*here, "stack"), derive.stack_name(given, name), r"bin|deploy|rollback|status"
-        yield (*here, "tag"), derive.image_tag(given, name), r"src-.*|.*[0-9]+\.[0-9]+\.[0-9]+"
+        yield (*here, "tag"), derive.image_tag(given, name), rf"src-.*|.*[0-9]+\.[0-9]+\.[0-9]+|{derive.CACHE_TAG}"
         for held in derive.held_by(given, name):
             yield (*here, "containers", held), derive.container_name(given, name, held), _CONTAINER
         for setting in derive.settings_of(given, name).values():

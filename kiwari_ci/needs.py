@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from kiwari_ci.plan import EnvFile, Host, Need, Plan, Setting
+from kiwari_ci.plan import EnvFile, Host, Need, Plan, ServiceWorkflow, Setting
+
+BUILD_ENVIRONMENT = "build"  # GitHub's environment that a build with secrets runs in
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,15 @@ class Kept:
     keys: tuple[Key, ...]
 
 
-def at_github(hosts: tuple[Host, ...], tokens: tuple[Setting, ...]) -> tuple[Need, ...]:
-    """Every secret and variable, host by host as the runbook tells them; tokens last."""
+def at_github(
+    hosts: tuple[Host, ...], tokens: tuple[Setting, ...], workflows: tuple[ServiceWorkflow, ...]
+) -> tuple[Need, ...]:
+    """Every secret and variable, host by host as the runbook tells them; then tokens, then what builds take."""
     everywhere = tuple(stack.environment for host in hosts for stack in host.stacks)
     last = "token with `read:packages`: the host pulls with it, and never keeps it"
     found = [need for host in hosts for need in _of_host(host)]
-    return (*found, *(Need(token.name, token.kind, last, everywhere) for token in tokens))
+    found += [Need(token.name, token.kind, last, everywhere) for token in tokens]
+    return (*found, *_of_builds(workflows))
 
 
 def on_hosts(plan: Plan) -> tuple[Kept, ...]:
@@ -68,6 +73,19 @@ def _of_host(host: Host) -> list[Need]:
         Need(host.user.name, host.user.kind, f"login on {host.name}", here),
         *keys,
         Need(host.known_hosts.name, host.known_hosts.kind, f"host key of {host.name}, a known_hosts line", here),
+    ]
+
+
+def _of_builds(workflows: tuple[ServiceWorkflow, ...]) -> list[Need]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for workflow in workflows:
+        for name in workflow.build.variables:
+            found.setdefault((name, "variable"), []).append(workflow.source.service)
+        for secret in workflow.build.secrets:
+            found.setdefault((secret.value, "secret"), []).append(workflow.source.service)
+    return [
+        Need(name, kind, f"for the build of {', '.join(services)}", (BUILD_ENVIRONMENT,) if kind == "secret" else ())
+        for (name, kind), services in found.items()
     ]
 
 

@@ -40,6 +40,11 @@ class Written:
         return inner
 
 
+# A name whose value is a secret; what is built into a browser's code is none, whatever it is called.
+SECRET_KEY = re.compile(
+    r"(?!(VITE|REACT_APP|(\w+_)?PUBLIC)_)\w*(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)", re.IGNORECASE
+)
+
 T = TypeVar("T")
 Maybe = Annotated[T | None, Written()]
 
@@ -85,6 +90,14 @@ ImageReference = Annotated[
 SecretName = Annotated[
     str, Text(r"(?!GITHUB_)[A-Z_][A-Z0-9_]*", "a name in capitals, digits and _, not beginning with GITHUB_")
 ]
+Platform = Annotated[
+    str,
+    Text(r"linux/(amd64|arm64|arm/v[67]|386|ppc64le|s390x|riscv64)", "a platform such as linux/amd64 or linux/arm64"),
+]
+StageName = Annotated[str, Text(r"[a-z0-9][a-z0-9_.-]*", "the name of a stage, as `FROM … AS name` gives it")]
+BuildSecretId = Annotated[
+    str, Text(r"[A-Za-z_][A-Za-z0-9_-]*", "the id of a secret, as `--mount=type=secret,id=…` names it")
+]
 EnvKey = Annotated[str, Text(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
 Pattern = Annotated[
     str, Text(r"!?[A-Za-z0-9_.,@/*?+\[\]{}\\-]+", "a path filter without blanks, quotes or other special characters")
@@ -114,6 +127,7 @@ PgName = Annotated[
 ]
 _LINE = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]"
 Argument = Annotated[str, Text(f"{_LINE}+", "one line of text")]
+Line = Annotated[str, Text(rf"(?![ ])({_LINE}*[^ ])?(?<! )", "one line of text without blanks at its ends")]
 Duration = Annotated[str, Text(r"[1-9][0-9]{0,4}[sm]", "a duration such as 30s or 5m")]
 Memory = Annotated[str, Text(r"[1-9][0-9]{0,8}[kmg]", "an amount of memory such as 256m or 1g")]
 LabelKey = Annotated[

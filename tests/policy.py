@@ -110,12 +110,18 @@ def bash_by_default(workflow: Workflow) -> Iterator[Finding]:
             yield where, "another shell"
 
 
+NEVER = (False, "${{ github.event_name == 'pull_request' }}")
+
+
 @rule
 def one_deploy_after_another(workflow: Workflow) -> Iterator[Finding]:
-    """A workflow that deploys has a group and is never cancelled; its deploy jobs have none: the host's lock orders."""
+    """A workflow that deploys has a group and is never cancelled; its deploy jobs have none: the host's lock orders.
+
+    A pull request deploys nothing: an older run of it may be cancelled.
+    """
     deploys = [where for where, job in workflow.jobs if "environment" in job]
     concurrency = workflow.data.get("concurrency", {})
-    if deploys and ("group" not in concurrency or concurrency.get("cancel-in-progress") is not False):
+    if deploys and ("group" not in concurrency or concurrency.get("cancel-in-progress") not in NEVER):
         yield ("concurrency",), "no group, or a deploy that can be cancelled"
     for where in deploys:
         if (*where, "concurrency") in workflow.lines:

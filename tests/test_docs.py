@@ -76,7 +76,7 @@ BAD: list[tuple[str, Any]] = [
     ("services.web.env.KEY", {"secret": True, "value": "info"}),
     ("services.web.test", {"setup": {"go": "1.24"}}),
     ("services.web.test", {"run": "make test", "setup": {"go": 1.24}}),
-    ("services.web.test", {"run": "make test", "setup": {"go": "1.24", "node": "22"}}),
+    ("services.web.test", {"run": "make test", "setup": {}}),
     ("environments.live.deploy_on", "main"),
     ("environments.live.domains.web", "https://shop.example.com"),
 ]

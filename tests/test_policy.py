@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kiwari_ci.pins import PINS
 from tests import policy, shell
 from tests.checkers import HERE
 
@@ -60,7 +61,7 @@ FAULTS = [
     ("plain_ssh", "docker/login-action@", "appleboy/ssh-action@"),
     ("publishes_from_clean", "          cache: false\n", ""),
     ("publishes_from_clean", "actions/setup-go@", "actions/cache@"),
-    ("publishes_from_clean", "actions/setup-go@", "astral-sh/setup-uv@"),
+    ("publishes_from_clean", PINS["actions/setup-go"].line, PINS["astral-sh/setup-uv"].line),
     ("publishes_from_clean", "          cache: false", "          cache: true"),
     ("no_expression_in_run", '"$TITLE"', '"${{ github.ref_name }}"'),
     ("no_expression_in_run", "          printf 'building", f"          {LONG}printf 'building"),

@@ -333,7 +333,7 @@ def service_workflow(workflow: ServiceWorkflow, tree: Tree) -> None:
         assert (step["run"], step["working-directory"]) == (test.run, test.working_directory)
         assert setup["with"][test.setups[0].option] == test.setups[0].value
     build = next(step for step in jobs(text)["build-and-push"]["steps"] if step.get("id") == "build")["with"]
-    assert (build["context"], build["file"]) == (workflow.context, workflow.dockerfile)
+    assert (build["context"], build["file"]) == (workflow.build.context, workflow.build.dockerfile)
     for target in workflow.targets:
         assert f"{workflow.source.repository}:{target.tag}" in build["tags"].splitlines()
         job = jobs(text)[f"deploy-{target.deploy.environment}"]

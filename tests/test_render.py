@@ -47,7 +47,8 @@ NEVER = {
     "host.sources": {"none", "one"},  # bin, and a stack
     "promotion.sources": {"none"},
     "workflow.targets": {"none"},
-    "workflow.tests": {"many"},
+    "workflow.gates": {"one"},
+    "axis.values": {"none"},
     "workflow.source.filters": {"none", "one"},
     "bot.folders": {"none"},
     "test.setups": {"many"},

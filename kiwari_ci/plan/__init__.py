@@ -20,6 +20,9 @@ from kiwari_ci.plan.stacks import (
     Stack,
 )
 from kiwari_ci.plan.workflows import (
+    Axis,
+    Base,
+    Build,
     Deploy,
     Drift,
     Filter,
@@ -29,12 +32,16 @@ from kiwari_ci.plan.workflows import (
     Source,
     Target,
     Test,
+    TestService,
 )
 
 __all__ = [
     "Accessory",
     "Action",
+    "Axis",
+    "Base",
     "Bot",
+    "Build",
     "Container",
     "Deploy",
     "DeployKey",
@@ -67,6 +74,7 @@ __all__ = [
     "Standing",
     "Target",
     "Test",
+    "TestService",
 ]
 
 
@@ -80,6 +88,7 @@ class Plan:
     default_branch_in_url: str
     build_branch: str
     runner: str
+    pull_requests: bool
     registry: str
     actions: dict[str, Action]
     workflows: tuple[ServiceWorkflow, ...]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kiwari_ci.plan.base import Action, Setting
+from kiwari_ci.plan.base import Action, Pair, Setting
 from kiwari_ci.plan.stacks import Instance, Stack
 
 
@@ -18,18 +18,41 @@ class Filter:
 class Setup:
     """A step that installs a language; `no_cache` is the input that turns its cache off."""
 
-    title: str
     action: Action
     option: str
     value: str
     no_cache: str
+    distribution: str
+
+
+@dataclass(frozen=True)
+class TestService:
+    """A container beside the tests: its `docker run`, line by line; `is_waited_for`: it says when it is ready."""
+
+    name: str
+    words: tuple[str, ...]
+    is_waited_for: bool
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A variable of a matrix, and its values."""
+
+    key: str
+    values: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Test:
-    """The tests of a service; the script ends in a newline."""
+    """The tests of a service, a job; the script ends in a newline."""
 
+    job: str
+    minutes: int
+    axes: tuple[Axis, ...]
     setups: tuple[Setup, ...]
+    services: tuple[TestService, ...]
+    waited_for: tuple[str, ...]
+    env: tuple[Pair, ...]
     working_directory: str
     run: str
 
@@ -69,6 +92,36 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Base:
+    """An image of ours that another is built from: the argument that names it, the output and variable of its key."""
+
+    argument: str
+    source: Source
+    output: str
+    variable: str
+
+
+@dataclass(frozen=True)
+class Build:
+    """How an image is built; `secrets` are ids and names, `cache` is an image.
+
+    `arguments` has a line for each: plain text, or an expression of one of `variables`; `platforms` is as the action
+    takes it; `emulated`: one of them is not the runner's.
+    """
+
+    context: str
+    dockerfile: str
+    target: str
+    arguments: str
+    variables: tuple[str, ...]
+    secrets: tuple[Pair, ...]
+    platforms: str
+    emulated: bool
+    cache: str
+    bases: tuple[Base, ...]
+
+
+@dataclass(frozen=True)
 class Target:
     """One environment that a service's workflow deploys to: containers of one image, the service's own first."""
 
@@ -81,20 +134,28 @@ class Target:
 
 @dataclass(frozen=True)
 class ServiceWorkflow:
-    """Test, build and deploy one service."""
+    """Test, build and deploy one service; the build waits for one test job, the gate, or for several.
+
+    `seen` is what the build sees of the repository, `sparse` what its job checks out; `is_tried`: in pull requests.
+    """
 
     source: Source
     branch: str
+    seen: str
     sparse: str
+    is_tried: bool
     tests: tuple[Test, ...]
-    context: str
-    dockerfile: str
+    gate: str
+    gates: tuple[str, ...]
+    build: Build
+    build_minutes: int
     targets: tuple[Target, ...]
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
         deploys = [f"deploy-{target.deploy.environment}" for target in self.targets]
-        return (*(["test"] if self.tests else []), "build-and-push", *deploys)
+        tried = ["build"] if self.is_tried else []
+        return (*(test.job for test in self.tests), *tried, "build-and-push", *deploys)
 
 
 @dataclass(frozen=True)

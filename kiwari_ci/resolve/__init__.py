@@ -25,6 +25,7 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
         default_branch_in_url=given.project.default_branch.replace("/", "%2F"),
         build_branch=workflows[0].branch,
         runner=given.project.runner,
+        pull_requests=given.project.pull_requests,
         registry=given.registry.host,
         actions={pin.action.split("/")[1].replace("-", "_"): pins.action(pin) for pin in own.pins.values()},
         workflows=workflows,
@@ -34,14 +35,14 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
         servers=servers,
         hosts=hosts,
         tokens=tokens,
-        needs=needs.at_github(hosts, tokens),
+        needs=needs.at_github(hosts, tokens, workflows),
         tag_prefixes=tuple(dict.fromkeys(promotion.prefix for promotion in promotions)),
         domains=tuple(each.domain for stack in stacks.values() for each in stack.containers if each.domain),
         managed=tuple(each.domain for host in hosts for each in host.managed),
         answering=tuple(
             {instance.service: instance for instance in reversed(instances)}[name]
             for name, service in given.services.items()
-            if service.port
+            if service.port and any(instance.service == name for instance in instances)
         ),
         standing=tuple(each for host in hosts for each in standing(host)),
         migrated=any(server.migrations_image for server in servers),

@@ -1,33 +1,31 @@
 """Workflows: test, build, deploy, promote."""
 
 from kiwari_ci import derive, globs, spec
-from kiwari_ci.pins import Pin, action
-from kiwari_ci.plan import Deploy, Filter, Promotion, ServiceWorkflow, Setup, Source, Stack, Target, Test
-from kiwari_ci.resolve.containers import repository
-
-Actions = dict[str, Pin]
-SETUPS = {
-    "go": ("Set up Go", "actions/setup-go", "go-version", "cache"),
-    "node": ("Set up Node.js", "actions/setup-node", "node-version", "package-manager-cache"),
-    "python": ("Set up Python", "actions/setup-python", "python-version", ""),
-}
+from kiwari_ci.plan import Deploy, Promotion, ServiceWorkflow, Stack, Target
+from kiwari_ci.resolve import builds, testing
 
 
-def workflow(given: spec.Spec, service: str, stacks: dict[str, Stack], actions: Actions) -> ServiceWorkflow:
+def workflow(given: spec.Spec, service: str, stacks: dict[str, Stack], actions: testing.Actions) -> ServiceWorkflow:
     """The workflow of one service."""
     model = given.services[service]
     targets = [
         name for name in stacks if service in derive.services_of(given, name) and not derive.is_promoted(given, name)
     ]
-    source = _source(given, service)
+    source, tests = builds.source(given, service), testing.tests(model, actions)
+    seen = globs.sparse([filter.pattern for filter in source.filters])
+    jobs = tuple(test.job for test in tests)
     compose_files = [f"/deploy/{stacks[name].name}/docker-compose.yml" for name in targets]
     return ServiceWorkflow(
         source=source,
-        branch=str(given.environments[targets[0]].deploy_on.push),
-        sparse="\n".join(globs.sparse([filter.pattern for filter in source.filters]) + compose_files),
-        tests=(_test(model.test, actions),) if model.test else (),
-        context=model.build.context,
-        dockerfile=derive.dockerfile_of(given, service),
+        branch=derive.branch_of(given, targets),
+        seen="\n".join(seen),
+        sparse="\n".join([*seen, *compose_files]),
+        is_tried=given.project.pull_requests and not model.build.secrets and not model.build.base,
+        tests=tests,
+        gate=jobs[0] if len(jobs) == 1 else "",
+        gates=jobs if len(jobs) > 1 else (),
+        build=builds.build(given, service),
+        build_minutes=builds.minutes(given, service),
         targets=tuple(_target(given, service, name, stacks[name]) for name in targets),
     )
 
@@ -44,25 +42,11 @@ def promotion(given: spec.Spec, environment: str, stacks: dict[str, Stack]) -> P
         tag=derive.image_tag(given, environment),
         from_environment=str(place.promote),
         sources=tuple(
-            _source(given, service)
+            builds.source(given, service)
             for service in derive.services_of(given, environment)
             if derive.source_of(given, service) == service
         ),
         deploy=_deploy(given, environment, stacks[environment], minutes=10 + 10 * len(stacks[environment].instances)),
-    )
-
-
-def _source(given: spec.Spec, service: str) -> Source:
-    filters = derive.filters_of(given, service)
-    return Source(
-        service=service,
-        repository=repository(given, service),
-        filters=tuple(Filter(pattern, why) for pattern, why in filters.items()),
-        pathspecs=tuple(globs.pathspecs(list(filters))),
-        own_pathspecs=tuple(globs.pathspecs(derive.paths_of(given, service))),
-        workflow=derive.workflow_name(service),
-        digest_output=f"digest-{service}",
-        digest_variable=f"DIGEST_{derive.variable(service)}",
     )
 
 
@@ -99,14 +83,3 @@ def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "", *
         public=tuple(instance for instance in stack.instances if instance.domain),
         minutes=minutes,
     )
-
-
-def _test(test: spec.Test, actions: Actions) -> Test:
-    setups = tuple(_setup(kind, tool, actions) for kind, tool in test.setup or () if tool) if test.setup else ()
-    return Test(setups, test.working_directory or "", test.run.rstrip("\n") + "\n")
-
-
-def _setup(kind: str, tool: spec.Tool, actions: Actions) -> Setup:
-    title, name, option, no_cache = SETUPS[kind]
-    suffix = "-file" if tool.version_file else ""
-    return Setup(title, action(actions[name]), option + suffix, tool.version_file or str(tool.version), no_cache)

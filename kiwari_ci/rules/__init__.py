@@ -10,13 +10,13 @@ from kiwari_ci.problems import Problem
 from kiwari_ci.rules import containers, deploys, images, stacks
 from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Spec
+from kiwari_ci.texts import SECRET_KEY
 from kiwari_ci.validation import at_key, at_value, dotted
 
 SECRET_VALUE = re.compile(
     r"gh[pousr]_\w{20,}|github_pat_\w{20,}|-----BEGIN|AKIA[0-9A-Z]{16}|xox[abprs]-\w|sk_live_\w"
-    r"|eyJ\w{10,}\.eyJ|://[^/\s:@]*:[^/\s@]+@"
+    r"|eyJ\w{10,}\.eyJ|://[^/\s:@]*:[^/\s@]+@(?!localhost|127\.0\.0\.1)"
 )
-_SECRET_KEY = re.compile(r"(?<!PUBLIC)_?(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)$", re.IGNORECASE)
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
 _USE = {
@@ -72,7 +72,8 @@ def _unused(source: Source, given: Spec) -> Found:
     """What nothing uses would be set up, or built, for nothing."""
     built = [name for name in given.environments if not derive.is_promoted(given, name)]
     used = {
-        "services": {service for name in built for service in derive.services_of(given, name)},
+        "services": {service for name in built for service in derive.services_of(given, name)}
+        | {base for model in given.services.values() for base in model.build.base.values()},
         "accessories": {each for name in given.environments for each in derive.accessories_of(given, name)},
         "hosts": {derive.host_of(given, name) for name in given.environments},
         "databases": {
@@ -103,7 +104,7 @@ def _plain_secrets(source: Source, given: Spec) -> Found:
     for here, model in names.running(given):
         for field, values in (("env", model.env), ("environment", model.environment)):
             for key, value in values.items():
-                if value.value and _SECRET_KEY.search(key):
+                if value.value and SECRET_KEY.fullmatch(key):
                     loc: Loc = (*here, field, key)
                     message = f"{dotted(loc)}: a value for what is named like a secret"
                     hint = f"{key}: {{secret: true}}" + (", in `env`" if field == "environment" else "")

@@ -5,15 +5,18 @@ from collections.abc import Iterator
 from kiwari_ci import derive, globs
 from kiwari_ci.problems import Problem
 from kiwari_ci.source import Loc, Source
-from kiwari_ci.spec import Spec
-from kiwari_ci.validation import at_value, dotted
+from kiwari_ci.spec import Spec, Test
+from kiwari_ci.texts import SECRET_KEY
+from kiwari_ci.validation import at_key, at_value, dotted
 
 Found = Iterator[Problem]
 
 
 def of_spec(source: Source, given: Spec) -> Found:
-    """A filter must match something, and GitHub and git must read it alike."""
+    """Filters that match nothing, or that GitHub and git read otherwise; builds that cannot work or tell a secret."""
     yield from _filters(source, given)
+    yield from _builds(source, given)
+    yield from _tests(source, given)
 
 
 def _filters(source: Source, given: Spec) -> Found:
@@ -43,3 +46,39 @@ def _swallowed(paths: list[str]) -> list[tuple[int, str]]:
         and not path.startswith("!")
         and path.startswith(exclusion[1:].removesuffix("**"))
     ]
+
+
+def _builds(source: Source, given: Spec) -> Found:
+    for service, model in given.services.items():
+        here: Loc = ("services", service, "build")
+        for key in model.build.args:
+            loc = (*here, "args", key)
+            if SECRET_KEY.fullmatch(key):
+                message = f"{dotted(loc)}: named like a secret, and who has the image can read its build arguments"
+                hint = f"secrets: {{{key.lower()}: {key.upper()}}}, for RUN --mount=type=secret,id={key.lower()}"
+                yield at_key(source, loc, "secret-value", message, hint)
+            if key in model.build.base:
+                message = f"{dotted(loc)}: `base` says its value, too"
+                yield at_key(source, loc, "clash", message, "leave out one of the two")
+
+
+def _tests(source: Source, given: Spec) -> Found:
+    for service, model in given.services.items():
+        if model.test and model.tests:
+            message = f"services.{service} has `test` and `tests`"
+            yield at_key(source, ("services", service, "test"), "clash", message, "give it a name among `tests`")
+        for loc, test in derive.all_tests(service, model):
+            yield from _matrix(source, loc, test)
+
+
+def _matrix(source: Source, here: Loc, test: Test) -> Found:
+    """A version of a matrix is one of its keys, and no key is said twice."""
+    for kind, tool in test.setup or ():
+        if tool and tool.matrix and tool.matrix not in test.matrix:
+            loc: Loc = (*here, "setup", kind, "matrix")
+            message = f"{dotted(loc)}: no `{tool.matrix}` in `matrix`"
+            yield at_value(source, loc, "unknown-name", message, f"matrix: {{{tool.matrix}: ['1.2', '1.3']}}")
+    for key in test.env:
+        if key in test.matrix:
+            message = f"{dotted((*here, 'env', key))}: `matrix` says its value, too"
+            yield at_key(source, (*here, "env", key), "clash", message, "leave out one of the two")

@@ -5,15 +5,17 @@ from pydantic import Field
 from kiwari_ci import __version__
 from kiwari_ci.spec.base import Model, OneOf, Reference, Secret
 from kiwari_ci.spec.containers import EnvValue, Healthcheck, Network, Running
-from kiwari_ci.spec.images import Build, PullToken, Registry, Setup, Test, Tool
+from kiwari_ci.spec.images import Build, BuildArg, PullToken, Registry
 from kiwari_ci.spec.places import Database, DatabaseServer, DeployOn, Environment, Host, Migrations, Password, Proxy
 from kiwari_ci.spec.services import Accessory, Health, Override, Service
+from kiwari_ci.spec.tests import Setup, Test, TestService, Tool
 from kiwari_ci.texts import Branch, Generator, Label, Repository, Word
 
 __all__ = [
-    "Accessory", "Build", "Database", "DatabaseServer", "DeployOn", "EnvValue", "Environment", "Health",
+    "Accessory", "Build", "BuildArg", "Database", "DatabaseServer", "DeployOn", "EnvValue", "Environment", "Health",
     "Healthcheck", "Host", "Migrations", "Model", "Network", "OneOf", "Override", "Password", "Project", "Proxy",
-    "PullToken", "Reference", "Registry", "Running", "Secret", "Service", "Setup", "Spec", "Test", "Tool",
+    "PullToken", "Reference", "Registry", "Running", "Secret", "Service", "Setup", "Spec", "Test",
+    "TestService", "Tool",
 ]  # fmt: skip
 
 
@@ -27,6 +29,9 @@ class Project(Model):
     default_branch: Branch = Field("main", description="The branch that a release must be on.")
     dependabot: bool = Field(
         False, description="Whether `.github/dependabot.yml` is generated: it bumps the actions, a pull request a week."
+    )
+    pull_requests: bool = Field(
+        False, description="Whether pull requests are tested, and built but not pushed, for each service they touch."
     )
     runner: Label = Field("ubuntu-24.04", description="The label of the GitHub runner that jobs run on.")
 

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from kiwari_ci.texts import Maybe, SecretName
 
 
-def _tidy(schema: dict[str, Any]) -> None:
+def tidy(schema: dict[str, Any]) -> None:
     """A JSON Schema without what pydantic adds and no editor needs; only keys of the right form in its tables."""
     schema.pop("title", None)
     for field in schema["properties"].values():
@@ -22,7 +22,7 @@ def _tidy(schema: dict[str, Any]) -> None:
 class Model(BaseModel):
     """The base of all: unknown keys are faults, types are taken literally, nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, json_schema_extra=_tidy)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, json_schema_extra=tidy)
 
 
 class OneOf(Model):

@@ -1,11 +1,23 @@
-"""Images: where they are kept, what gates them, how they are built."""
+"""Images: where they are kept, how they are built."""
 
 from typing import Literal
 
 from pydantic import Field
 
 from kiwari_ci.spec.base import Model, OneOf
-from kiwari_ci.texts import File, Folder, ImageName, Maybe, Script, SecretName, Version
+from kiwari_ci.texts import (
+    BuildSecretId,
+    EnvKey,
+    File,
+    Folder,
+    ImageName,
+    Line,
+    Maybe,
+    Platform,
+    SecretName,
+    StageName,
+    Word,
+)
 
 
 class PullToken(OneOf):
@@ -30,30 +42,12 @@ class Registry(Model):
     )
 
 
-class Tool(OneOf):
-    """The version of a language, written down or read from a file."""
+class BuildArg(OneOf):
+    """A build argument's value: plain text, or a variable that GitHub keeps. It is no place for a secret."""
 
-    shorthand = "version"
-    version: Maybe[Version] = Field(None, description="The version, in quotes: '1.24'.")
-    version_file: Maybe[File] = Field(None, description="The file in the repository that names the version.")
-
-
-class Setup(OneOf):
-    """The language that the tests need."""
-
-    go: Maybe[Tool] = Field(None, description="Go, by actions/setup-go.")
-    node: Maybe[Tool] = Field(None, description="Node.js, by actions/setup-node.")
-    python: Maybe[Tool] = Field(None, description="Python, by actions/setup-python.")
-
-
-class Test(Model):
-    """The tests that gate a build."""
-
-    setup: Maybe[Setup] = Field(None, description="The language to install first.")
-    working_directory: Maybe[Folder] = Field(
-        None, description="The folder that the command runs in; default: the repository's root."
-    )
-    run: Script = Field(description="The command, in bash.")
+    shorthand = "value"
+    value: Maybe[Line] = Field(None, description="Plain text: `NODE_ENV: production`.")
+    variable: Maybe[SecretName] = Field(None, description="Name of a variable of the repository.")
 
 
 class Build(Model):
@@ -62,4 +56,29 @@ class Build(Model):
     context: Folder = Field(".", description="The build context, a folder of the repository.")
     dockerfile: Maybe[File] = Field(
         None, description="The Dockerfile, from the repository's root; default: `<service>/Dockerfile`."
+    )
+    target: Maybe[StageName] = Field(None, description="The stage to build; default: the last one.")
+    args: dict[EnvKey, BuildArg] = Field(
+        {}, description="Build arguments (`ARG`), by name; who has the image can read them."
+    )
+    secrets: dict[BuildSecretId, SecretName] = Field(
+        {},
+        description="Secrets of the build, by the id of the secret mount in its `RUN` line: "
+        "`{npm_token: NPM_TOKEN}`; they are in no layer.",
+    )
+    platforms: Maybe[list[Platform]] = Field(
+        None,
+        min_length=1,
+        description="What the image is for, `[linux/arm64]` for such a server; "
+        "what the runner is not is emulated, which is slow; default: the runner's.",
+    )
+    cache: bool = Field(
+        False,
+        description="Whether layers are kept in the registry, as `:buildcache`, for the next build. "
+        "It saves minutes where dependencies are installed, and costs the upload of every layer.",
+    )
+    base: dict[EnvKey, Word] = Field(
+        {},
+        description="Images of other services that it is built from, by build argument: `{BASE: php-base}` for "
+        "`ARG BASE` and `FROM $BASE`; a change of theirs builds it anew.",
     )

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from kiwari_ci.spec.base import Model
 from kiwari_ci.spec.containers import Running
-from kiwari_ci.spec.images import Build, Test
+from kiwari_ci.spec.images import Build
+from kiwari_ci.spec.tests import Test
 from kiwari_ci.texts import ImageName, ImageReference, Maybe, Pattern, Port, UrlPath, Word
 
 Replicas = Annotated[int, Field(ge=1, le=20)]
@@ -38,6 +39,9 @@ class _Serving(Model):
     )
     build: Build = Field(Build(), description="How the image is built.")
     test: Maybe[Test] = Field(None, description="What must pass before the image is built.")
+    tests: dict[Word, Test] = Field(
+        {}, description="Several such, by name, each a job of its own: `{unit: {run: …}, browser: {run: …}}`."
+    )
     port: Maybe[Port] = Field(
         None,
         description="The port that it listens on in its container; without one it is a worker: well while it runs.",

@@ -1,0 +1,59 @@
+"""Builds: what an image is made of, and how."""
+
+from kiwari_ci import derive, globs, spec
+from kiwari_ci.plan import Base, Build, Filter, Pair, Source
+from kiwari_ci.resolve.containers import repository
+
+
+def source(given: spec.Spec, service: str) -> Source:
+    """What an image is made of, and where it is kept."""
+    filters = derive.filters_of(given, service)
+    return Source(
+        service=service,
+        repository=repository(given, service),
+        filters=tuple(Filter(pattern, why) for pattern, why in filters.items()),
+        pathspecs=tuple(globs.pathspecs(list(filters))),
+        own_pathspecs=tuple(globs.pathspecs(derive.paths_of(given, service))),
+        workflow=derive.workflow_name(service),
+        digest_output=f"digest-{service}",
+        digest_variable=f"DIGEST_{derive.variable(service)}",
+    )
+
+
+def build(given: spec.Spec, service: str) -> Build:
+    """How an image is built."""
+    model = given.services[service].build
+    bases = tuple(
+        Base(key, source(given, base), f"base-{base}", f"KEY_{derive.variable(base)}")
+        for key, base in model.base.items()
+    )
+    return Build(
+        context=model.context,
+        dockerfile=derive.dockerfile_of(given, service),
+        target=model.target or "",
+        arguments="\n".join([*_arguments(model), *(_digest_of(base) for base in bases)]),
+        variables=tuple(value.variable for value in model.args.values() if value.variable),
+        secrets=tuple(Pair(key, name) for key, name in model.secrets.items()),
+        platforms=",".join(model.platforms or ()),
+        emulated=any(platform != derive.platform_of(given) for platform in model.platforms or ()),
+        cache=f"{repository(given, service)}:{derive.CACHE_TAG}" if model.cache else "",
+        bases=bases,
+    )
+
+
+def minutes(given: spec.Spec, service: str) -> int:
+    """How long a build may take: more when it waits for another, or is emulated."""
+    model = build(given, service)
+    return 20 + (20 if model.bases else 0) + (40 if model.emulated else 0)
+
+
+def _arguments(model: spec.Build) -> list[str]:
+    return [f"{key}={_expression(each.variable) if each.variable else each.value}" for key, each in model.args.items()]
+
+
+def _expression(variable: str) -> str:
+    return f"${{{{ vars.{variable} }}}}"
+
+
+def _digest_of(base: Base) -> str:
+    return f"{base.argument}={base.source.repository}@${{{{ steps.bases.outputs.{base.output} }}}}"
