@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kiwari_ci import pipeline
 from kiwari_ci.meaning import compare, files, reading, shell, telling
 from kiwari_ci.meaning.files import Side
 from tests.command import kiwari_ci
@@ -76,6 +77,37 @@ def test_an_empty_folder_gets_all_of_it(tmp_path: Path) -> None:
 
 
 # Later pull requests
+
+
+def built(tmp_path: Path, text: str) -> dict[str, str]:
+    """The files of a small spec."""
+    path = tmp_path / "shop.yaml"
+    path.write_text(
+        "project: {name: shop, repository: example/shop}\nhosts: {vps: {}}\n"
+        f"environments: {{live: {{deploy_on: {{push: main}}}}}}\n{text}"
+    )
+    return {path: file.text for path, file in pipeline.build(path)[1].items() if path.endswith(".yml")}
+
+
+def test_an_accessory_is_changed_by_hand(tmp_path: Path) -> None:
+    small = "services: {web: {depends_on: {cache: %s}}}\n"
+    small += "accessories: {cache: {image: 'redis:%s', healthcheck: {test: [CMD, a]}}}"
+    told = words(built(tmp_path, small % ("healthy", 7)), built(tmp_path, small % ("started", 8)))
+    assert told[:3] == [
+        "live: depends_on `shop-cache-live`: `service_healthy` → `service_started`",
+        "live: image 7 → 8: data must be dumped and restored",
+        "live: it is an accessory, which no deploy changes while it runs: on the server, in its folder, "
+        "docker compose up -d --no-deps shop-cache-live",
+    ]
+
+
+def test_another_process_is_no_other_image(tmp_path: Path) -> None:
+    both = "services: {worker: {image_of: web, command: [./worker]}, web: {port: 80, replicas: 2}}"
+    told = words(built(tmp_path, "services: {web: {port: 80}}"), built(tmp_path, both))
+    assert not [line for line in told if "built" in line]
+    assert "live: new container `shop-worker-live` (`ghcr.io/example/shop-web:live`)" in told
+    assert "live: new container `shop-web-live-2` (`ghcr.io/example/shop-web:live`)" in told
+
 
 EDITS = {
     r"path: /health\b": ("path: /healthz", "! api: health path /health → /healthz"),

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from kiwari_ci import pipeline
-from kiwari_ci.doctor import ask, examine, findings, github, host, machine, names, proxy, registry
+from kiwari_ci.doctor import ask, examine, findings, github, host, machine, names, proxy, registry, stacks
 from kiwari_ci.doctor.findings import Finding, Group, Runbook
 from kiwari_ci.plan import Plan
 from kiwari_ci.tree import Tree
@@ -252,6 +252,56 @@ def test_all_case_specs_have_their_cures() -> None:
             cures = [finding.cure for finding in found if finding.group == f"host {each.name}"]
             others = {f"ssh {other.name} " for other in plan.hosts if other != each}
             assert not [cure for cure in cures if any(words in cure for words in others)], path
+
+
+ACCESSORIES = pipeline.build(ROOT / "tests/cases/ok/accessories/spec.yaml")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "state", "saw"),
+    [
+        ("redis", {}, "ok", "runs redis:7-alpine"),
+        ("redis", {"image": "redis:6"}, "wrong", "runs redis:6"),
+        ("redis", {"status": "exited", "code": "137", "oom": "true"}, "wrong", "exited, exit code 137, out of memory"),
+        ("redis", {"health": "unhealthy"}, "wrong", "unhealthy"),
+        ("redis", {"networks": "proxy"}, "wrong", "is not on the network shop-production_default"),
+        ("buckets", {"status": "exited"}, "ok", "has run to its end"),
+        ("buckets", {"status": "exited", "code": "1"}, "wrong", "exited, exit code 1"),
+        ("redis", None, "wrong", "no container"),
+    ],
+)
+def test_an_accessory(name: str, facts: dict[str, str] | None, state: str, saw: str) -> None:
+    """It runs as the compose file has it, whatever its record says: it has none."""
+    (stack,) = ACCESSORIES.stacks
+    accessory = next(each for each in stack.accessories if each.name == name)
+    line = container(accessory.container, accessory.image, project=stack.name)
+    there = host.Container(*line[1:])._replace(networks=" ".join(accessory.docker_networks))
+    lines: list[tuple[str, ...]] = [("record", stack.name, stack.instances[0].container, "image 1")]
+    lines += [] if facts is None else [("container", *there._replace(**facts))]
+    seen = host.Facts(tuple(lines))
+    found = stacks._accessory(GROUP, ACCESSORIES.hosts[0], stack, accessory, seen, "vps", Runbook("", {}))
+    assert (found.state, found.saw) == (state, saw)
+    if state == "wrong":
+        assert f"docker compose up -d --no-deps {accessory.container}" in found.cure
+
+
+def test_an_accessory_that_nobody_needs_yet() -> None:
+    (stack,) = ACCESSORIES.stacks
+    group, book = GROUP, Runbook("### 10. First push\n", {})
+    found = [
+        stacks._accessory(group, ACCESSORIES.hosts[0], stack, each, host.Facts(), "vps", book)
+        for each in stack.accessories
+    ]
+    assert {each.state for each in found} == {"not asked"}
+
+
+def test_any_answer_of_an_accessory_will_do() -> None:
+    store = next(each for each in ACCESSORIES.stacks[0].accessories if each.domain)
+    place, book = names.Place(frozenset({ADDRESS})), Runbook("### 8. Proxy hosts\n### 9. Health endpoints\n", {})
+    for status, state in ((403, "ok"), (200, "ok"), (502, "wrong")):
+        answer = names.Answer(ADDRESS, expires=NOW + 60 * 86400, status=status)
+        found = list(names.judge(GROUP, store, names.Seen((ADDRESS,), (answer,)), place, True, book, NOW))
+        assert [each.state for each in found] == ["ok", "ok", state]
 
 
 # What others answer

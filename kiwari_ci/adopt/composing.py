@@ -213,7 +213,7 @@ def lines(facts: Facts) -> dict[str, str]:
 
 
 def seen(found: list[Found]) -> list[str]:
-    """What the containers of a service have that the spec cannot say."""
+    """What the containers of a service have, and `init` does not write."""
     lines = []
     for service in found:
         lines += [f"{service.name}: {beyond}" for beyond in service.beyond]

@@ -15,7 +15,7 @@ from kiwari_ci.adopt.words import Fact
 def decided(
     repository: Repository, identity: tuple[Fact, Fact], found: list[Stack], flows: Workflows, built: Images
 ) -> tuple[Facts, list[str]]:
-    """The facts of the first spec, and in words what the spec cannot say or nobody could tell."""
+    """The facts of the first spec, and in words what `init` does not write or nobody could tell."""
     slug, branch = identity
     leads = routes(repository)
     made = services(repository, built.built, found, flows, leads)

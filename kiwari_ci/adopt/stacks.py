@@ -41,7 +41,7 @@ class Container:
     domains: list[Fact] = field(default_factory=list)
     networks: list[Fact] = field(default_factory=list)  # those that others made
     proxy: Fact | None = None  # that its labels speak to
-    beyond: list[str] = field(default_factory=list)  # what the spec cannot say
+    beyond: list[str] = field(default_factory=list)  # what `init` does not write
 
     @property
     def builds(self) -> bool:

@@ -32,7 +32,8 @@ def changes(pair: Pair, was: Names, now: Names) -> Iterator[Change]:
         before, after = pair.before.services[old], pair.after.services[new]
         name = now.service(pair.after, after)
         part = name if several or name != pair.subject else ""
-        for change in Compared(before, after, pair.after.document, pair.keys).changes():
+        changed = list(Compared(before, after, pair.after.document, pair.keys).changes())
+        for change in [*changed, *_stays(after, changed)]:
             yield replace(change, subject=pair.subject, where=change.where or after.where, part=part)
     for key, service in pair.before.services.items():
         if key not in matched:
@@ -56,6 +57,14 @@ def changes(pair: Pair, was: Names, now: Names) -> Iterator[Change]:
             words = f"new container {shown(service.container or key)} ({shown(service.image)})"
             yield Change(pair.subject, words, False, service.where, (("", service.container or key),))
     yield from _rest(pair)
+
+
+def _stays(accessory: Service, changed: list[Change]) -> Iterator[Change]:
+    """A deploy leaves an accessory that runs as it is."""
+    if changed and str(mapped(accessory.attributes.get("labels")).get("deploy.accessory")) == "yes":
+        again = f"docker compose up -d --no-deps {accessory.container or accessory.key}"
+        words = f"it is an accessory, which no deploy changes while it runs: on the server, in its folder, {again}"
+        yield Change("", words, True)
 
 
 def _head(pair: Pair) -> Iterator[Change]:

@@ -59,11 +59,19 @@ def named(facts: Facts) -> Names:
                 names.containers[deed.note] = deed.what
             elif deed.kind == "deploy" and job.environment:
                 names.stacks[deed.what] = job.environment
+        _name_pushed(names, work)
     for stack in facts.stacks.values():
         for service in stack.services.values():
             if service.container in names.containers:
-                names.images[repository(service.image)] = names.containers[service.container]
+                names.images.setdefault(repository(service.image), names.containers[service.container])
     return names
+
+
+def _name_pushed(names: Names, work: Work) -> None:
+    """Of the processes of an image that a generated workflow builds, the service itself is deployed first."""
+    first = next((deed.what for _, deed in work.deeds if deed.kind == "names"), "") if work.generated else ""
+    for image in [repository(deed.what) for _, deed in work.deeds if deed.kind == "push"] if first else ():
+        names.images.setdefault(image, first)
 
 
 def matched(before: Facts, after: Facts, ours: Names) -> Names:

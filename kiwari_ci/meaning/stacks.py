@@ -81,6 +81,8 @@ def _shaped(name: str, value: Any) -> Any:
     """Lists where order says nothing become mappings: two ways to write one thing are one."""
     if name in ("environment", "labels", "annotations", "extra_hosts", "sysctls"):
         return dict(_pairs(value))
+    if name in ("networks", "depends_on") and isinstance(value, dict):
+        return {key: _only(each) for key, each in value.items()}
     if name in ("networks", "depends_on", "configs", "secrets"):
         return value if isinstance(value, dict) else {str(_keyed(each)): None for each in listed(value)}
     if name in ("ports", "expose", "cap_add", "cap_drop", "devices", "security_opt", "dns", "tmpfs", "profiles"):
@@ -90,6 +92,14 @@ def _shaped(name: str, value: Any) -> Any:
     if name == "env_file":
         return {str(mapped(each).get("path", each)): None for each in listed(value)}
     return value
+
+
+def _only(value: Any) -> Any:
+    """What a mapping of one key says, when that is all: `service_healthy` of {condition: service_healthy}."""
+    if not isinstance(value, dict) or len(value) > 1:
+        return value
+    (inner,) = value.values() or (None,)
+    return ", ".join(inner) if isinstance(inner, list) and all(isinstance(each, str) for each in inner) else inner
 
 
 def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
