@@ -161,10 +161,10 @@ def show(spec: Path | None, style: str | None) -> int:
 
     import yaml
 
-    plan = asdict(pipeline.decide(spec_of(spec)).plan)
+    plan = said.lists(asdict(pipeline.decide(spec_of(spec)).plan))
     del plan["spec_text"], plan["pins"]["text"]
     click.echo(
-        said.as_json(plan) if style == "json" else yaml.safe_dump(said.lists(plan), sort_keys=False, width=120),
+        said.as_json(plan) if style == "json" else yaml.safe_dump(plan, sort_keys=False, width=120),
         nl=style == "json",
     )
     return 0

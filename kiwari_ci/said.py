@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kiwari_ci import problems, tree
 from kiwari_ci.pins import PINS, Own
+from kiwari_ci.quoting import Items
 
 if TYPE_CHECKING:  # each is one command's alone: the others start without it
     from kiwari_ci.bumps import Pulled
@@ -70,8 +71,8 @@ def pins(own: Own, path: Path) -> str:
 
 def lists(value: Any) -> Any:
     """Plain data with lists for its tuples, as YAML has them."""
-    if isinstance(value, dict):
-        return {key: lists(item) for key, item in value.items()}
+    if isinstance(value, dict | Items):
+        return {key: lists(item) for key, item in dict(value).items()}
     return [lists(item) for item in value] if isinstance(value, tuple | list) else value
 
 

@@ -5,7 +5,7 @@ Nothing here is optional: what does not apply is an empty string or an empty tup
 
 from dataclasses import dataclass
 
-from kiwari_ci.plan.base import Action, Bot, Frozen, Need, Pair, PinFile, Setting
+from kiwari_ci.plan.base import Action, Bot, Frozen, Hatch, Need, Pair, PinFile, Setting
 from kiwari_ci.plan.hosts import DeployKey, Front, Host, Published, Role, Server, Site, Standing
 from kiwari_ci.plan.stacks import (
     Accessory,
@@ -52,6 +52,7 @@ __all__ = [
     "Filter",
     "Front",
     "Frozen",
+    "Hatch",
     "Host",
     "Instance",
     "Joined",
@@ -106,6 +107,7 @@ class Plan:
     start_title: str
     migrated: bool
     standing: tuple[Standing, ...]
+    hatches: tuple[Hatch, ...]
     spec_text: str
     pins: PinFile
     dependabot: tuple[Bot, ...]

@@ -58,6 +58,14 @@ class Need:
 
 
 @dataclass(frozen=True)
+class Hatch:
+    """A place of the spec where a person adds what has no field, and what is added there."""
+
+    where: str
+    adds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Pair:
     """A key of a mapping, and its value."""
 

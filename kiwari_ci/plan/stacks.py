@@ -121,8 +121,12 @@ class Stack:
     environment: str
     instances: tuple[Instance, ...]
     accessories: tuple[Accessory, ...]
-    containers: tuple[Container, ...]
     networks: tuple[str, ...]
     own_networks: tuple[Network, ...]
     env_files: tuple[EnvFile, ...]
     volumes: tuple[str, ...]
+
+    @property
+    def containers(self) -> tuple[Container, ...]:
+        """All that runs in it, as the compose file has it: services first."""
+        return (*self.instances, *self.accessories)

@@ -2,6 +2,7 @@
 
 from kiwari_ci import derive, needs, pins, spec
 from kiwari_ci.plan import Drift, Plan
+from kiwari_ci.resolve.hatches import hatches
 from kiwari_ci.resolve.hosts import host, server, standing
 from kiwari_ci.resolve.stacks import stack
 from kiwari_ci.resolve.workflows import promotion, workflow
@@ -47,6 +48,7 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
         standing=tuple(each for host in hosts for each in standing(host)),
         migrated=any(server.migrations_image for server in servers),
         start_title="Network and PostgreSQL" if servers else "Network",
+        hatches=hatches(given),
         spec_text=spec_text,
         pins=pins.file_of(own),
         dependabot=(pins.bot_of(own),) if given.project.dependabot else (),

@@ -28,7 +28,6 @@ def stack(given: spec.Spec, environment: str) -> Stack:
         environment=environment,
         instances=instances,
         accessories=accessories,
-        containers=found,
         networks=tuple(name for name in joined if name not in made),
         own_networks=own,
         env_files=_env_files(given, environment),
