@@ -4,7 +4,8 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Le
 from pydantic import JsonValue
@@ -124,6 +125,8 @@ def _words(annotation: Any, metadata: list[Any]) -> str:
             return "a name" if each == NAME else each.expected
     if get_origin(annotation) is Literal:
         return " or ".join(f"`{str(word).lower()}`" for word in get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(_words(option, []) for option in get_args(annotation))
     if get_origin(annotation) is list:
         return f"a list, each {_words(get_args(annotation)[0], [])}"
     if get_origin(annotation) is dict:

@@ -19,6 +19,7 @@ def of_spec(source: Source, given: Spec) -> list[Problem]:
         *_databases(given),
         *_env_files(given),
         *_keys(given),
+        *_sync(given),
         *_health_checks(given),
         *_open_ports(given),
     ]
@@ -46,6 +47,15 @@ def _env_files(given: Spec) -> Advice:
             words = f"every service of {name} reads every secret in `{place.env_file}`"
             hint = "leave out `env_file`: each service gets its own"
             yield ("environments", name, "env_file"), "shared-env-file", words, hint
+
+
+def _sync(given: Spec) -> Advice:
+    for name, place in given.environments.items():
+        if place.sync:
+            key, host = derive.settings_of(given, name)["key"].name, derive.host_of(given, name)
+            words = f"whoever has the key `{key}`, or may push what is deployed, owns {host}: a compose file is sent"
+            hint = "leave out `sync`: a person copies the files, with the command that a refused deploy prints"
+            yield ("environments", name, "sync"), "pushed-files", words, hint
 
 
 def _keys(given: Spec) -> Advice:

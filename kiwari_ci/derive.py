@@ -67,9 +67,14 @@ def source_of(given: spec.Spec, service: str) -> str:
     return given.services[service].image_of or service
 
 
+def hosts_of(given: spec.Spec, environment: str) -> list[str]:
+    """The hosts of an environment, in the order of its deploys: named, or the only one."""
+    return given.environments[environment].host or list(given.hosts)[:1]
+
+
 def host_of(given: spec.Spec, environment: str) -> str:
-    """The host of an environment: named, or the only one."""
-    return given.environments[environment].host or next(iter(given.hosts))
+    """The first host of an environment; the others are like it."""
+    return hosts_of(given, environment)[0]
 
 
 def server_host(given: spec.Spec, server: str) -> str:
@@ -168,7 +173,7 @@ def env_file(given: spec.Spec, environment: str, service: str) -> str:
 def env_value(given: spec.Spec, environment: str, service: str, value: spec.EnvValue) -> str:
     """A value as the env file's example shows it; empty for what the environment does not have."""
     place = given.environments[environment]
-    if value.secret:
+    if value.secret or value.variable:
         return CHANGE_ME
     if value.service:
         port = service_of(given, environment, value.service).port
@@ -242,19 +247,48 @@ def promotion_name(given: spec.Spec, environment: str) -> str:
     return "promote" if len(promoted) == 1 else f"promote-{environment}"
 
 
-def settings_of(given: spec.Spec, environment: str) -> dict[str, Setting]:
-    """What a deploy reads from GitHub: address, user, key, known_hosts and token, in the order of a step's env."""
-    name = host_of(given, environment)
+def settings_of(given: spec.Spec, environment: str, on: str = "") -> dict[str, Setting]:
+    """What a deploy reads from GitHub, in the order of a step's env: to reach the host, a jump before it, the token."""
+    name = on or host_of(given, environment)
     host, prefix = given.hosts[name], variable(name)
     key = given.environments[environment].key or host.key
     token = given.registry.pull_token.secret
-    return {
+    found = {
         "address": _setting(host.address) or _secret(f"{prefix}_HOST"),
         "user": _setting(host.user) or _secret(f"{prefix}_USER"),
         "key": _secret(key.secret if key else f"{prefix}_SSH_KEY"),
         "known_hosts": _setting(host.known_hosts) or _github_variable(f"{prefix}_KNOWN_HOSTS"),
+    }
+    if host.jump:
+        found |= {
+            "jump_address": _setting(host.jump.address) or _secret(f"{prefix}_JUMP_HOST"),
+            "jump_user": _setting(host.jump.user) or _secret(f"{prefix}_JUMP_USER"),
+            "jump_key": _secret(host.jump.key.secret if host.jump.key else f"{prefix}_JUMP_SSH_KEY"),
+            "jump_known_hosts": _setting(host.jump.known_hosts) or _github_variable(f"{prefix}_JUMP_KNOWN_HOSTS"),
+        }
+    return found | {
         "token": _secret(token) if token else Setting("REGISTRY_TOKEN", "github.token", ""),
     }
+
+
+def env_setting(key: str, value: spec.EnvValue) -> Setting | None:
+    """Where GitHub keeps the value of a key, for an env file that a deploy renders; a database's URL is a secret."""
+    if value.variable:
+        return Setting(f"VARIABLE_{value.variable}", f"vars.{value.variable}", "variable")
+    if value.secret or value.database == "url":
+        name = value.secret if isinstance(value.secret, str) else key.upper()
+        return Setting(f"SECRET_{name}", f"secrets.{name}", "secret")
+    return None
+
+
+def env_settings(given: spec.Spec, environment: str) -> dict[Setting, str]:
+    """All that the env files of an environment are rendered from, each with the first key that it is for."""
+    found: dict[Setting, str] = {}
+    for name in held_by(given, environment) if given.environments[environment].env_from else ():
+        for key, value in running_of(given, environment, name).env.items():
+            if setting := env_setting(key, value):
+                found.setdefault(setting, key)
+    return found
 
 
 def variable(name: str) -> str:

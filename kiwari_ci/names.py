@@ -16,7 +16,7 @@ RUNNER_VARIABLE = (  # bash's, or the runner's
     r"|PS[0-4]|PWD|OLDPWD|HOSTNAME|BASH.*|(GITHUB|RUNNER|ACTIONS|LD|DOCKER|COMPOSE)_.*"
 )
 _NETWORK = r"host|none|bridge|default"
-_CONTAINER = r".*-next|localhost"
+_CONTAINER = r".*-next(-migrate)?|localhost"
 
 Found = Iterator[Problem]
 
@@ -35,7 +35,9 @@ def unknown(source: Source, given: Spec) -> Found:
         yield from _one_of(source, ("databases", name, "host"), server.host, "hosts", tables["hosts"])
     for name, place in given.environments.items():
         here: Loc = ("environments", name)
-        yield from _one_of(source, (*here, "host"), place.host, "hosts", tables["hosts"])
+        for index, host in enumerate(place.host or [None]):
+            loc = (*here, "host", index) if (*here, "host", index) in source.values else (*here, "host")
+            yield from _one_of(source, loc, host, "hosts", tables["hosts"])
         if place.promote:
             yield from _one_of(source, (*here, "promote"), place.promote, "environments", environments)
         if place.database:
@@ -160,14 +162,15 @@ def _clashes(source: Source, given: Spec) -> Found:
         yield from claim(here, f"services.{service}", "workflow", derive.workflow_name(service))
     for name, place in given.environments.items():
         here = ("environments", name)
-        owner, host = f"environments.{name}", derive.host_of(given, name)
+        owner = f"environments.{name}"
         if derive.is_promoted(given, name):
             yield from claim(here, owner, "workflow", derive.promotion_name(given, name))
         yield from claim((*here, "stack"), owner, "stack", derive.stack_name(given, name))
         yield from claim((*here, "tag"), owner, "image tag", derive.image_tag(given, name))
         for each in derive.held_by(given, name):
             for container in derive.container_names(given, name, each):
-                yield from claim((*here, "containers", each), f"{owner}.{each}", "container", host, container)
+                for host in derive.hosts_of(given, name):
+                    yield from claim((*here, "containers", each), f"{owner}.{each}", "container", host, container)
             if each in place.domains:
                 yield from claim((*here, "domains", each), f"{owner}.{each}", "domain", place.domains[each])
         if place.database:
@@ -181,12 +184,12 @@ def _clashes(source: Source, given: Spec) -> Found:
 
 
 def _twice(source: Source, given: Spec) -> Found:
-    """An environment holds a service once."""
+    """An environment holds a service once, is on a host once, and has a file once."""
     for name, place in given.environments.items():
-        for table in ("services", "accessories"):
-            held = getattr(place, table) or []
-            for index, each in enumerate(held):
-                if each in held[:index]:
+        lists = {"services": place.services, "accessories": place.accessories, "files": place.files}
+        for table, held in {**lists, "host": derive.hosts_of(given, name)}.items():
+            for index, each in enumerate(held or ()):
+                if each in (held or ())[:index]:
                     loc: Loc = ("environments", name, table, index)
                     message = f"{dotted(loc)}: `{each}` stands in this list twice"
                     yield at_value(source, loc, "duplicate", message, "leave out one of the two")
@@ -229,8 +232,9 @@ def _taken(given: Spec) -> Iterator[tuple[Loc, str, str]]:
         yield (*here, "tag"), derive.image_tag(given, name), rf"src-.*|.*[0-9]+\.[0-9]+\.[0-9]+|{derive.CACHE_TAG}"
         for held in derive.held_by(given, name):
             yield (*here, "containers", held), derive.container_name(given, name, held), _CONTAINER
-        for setting in derive.settings_of(given, name).values():
-            yield ("hosts", derive.host_of(given, name)), setting.name, RUNNER_VARIABLE
+        for on in derive.hosts_of(given, name):
+            for setting in derive.settings_of(given, name, on).values():
+                yield ("hosts", on), setting.name, RUNNER_VARIABLE
         if place.database:
             at: Loc = (*here, "database")
             yield (*at, "name"), derive.database_name(given, name, place.database), r"postgres|template[01]"
@@ -259,20 +263,29 @@ def _lengths(source: Source, given: Spec) -> Found:
 
 
 def _settings(source: Source, given: Spec) -> Found:
-    """A step's env has each name once."""
-    for name in given.environments:
+    """A step's env has each name once; what several hosts share is the environment's key, or the token."""
+    for name, place in given.environments.items():
         seen = {f"DIGEST_{derive.variable(service)}" for service in given.services} | _STEP_VARIABLES
-        for what, setting in derive.settings_of(given, name).items():
-            if setting.name in seen:
-                loc: Loc = ("hosts", derive.host_of(given, name))
-                message = f"{dotted(loc)}: `{setting.name}` is used twice, here for {what}"
-                yield at_key(source, loc, "clash", message, "give each setting a name of its own")
-            seen.add(setting.name)
-    owners: dict[str, str] = {}
+        kept = {f"env.{key}": setting for setting, key in derive.env_settings(given, name).items()}
+        shared = {"token"} | ({"key"} if place.key else set())
+        for number, host in enumerate(derive.hosts_of(given, name)):
+            settings = derive.settings_of(given, name, host) | ({} if number else kept)
+            for what, setting in settings.items():
+                if setting.name in seen and not (number and what in shared):
+                    loc: Loc = ("hosts", host)
+                    message = f"{dotted(loc)}: `{setting.name}` is used twice, here for {what}"
+                    yield at_key(source, loc, "clash", message, "give each setting a name of its own")
+                seen.add(setting.name)
+    yield from _owners(source, given)
+
+
+def _owners(source: Source, given: Spec) -> Found:
+    """What one environment reads for one host, no other reads for another."""
+    owners: dict[str, tuple[str, str]] = {}
     for name in given.environments:
-        host = derive.host_of(given, name)
-        for setting in list(derive.settings_of(given, name).values())[:4]:  # the token is the registry's
-            other = owners.setdefault(setting.name, host)
-            if other != host:
-                message = f"hosts.{host} and hosts.{other} share the {setting.kind} `{setting.name}`"
-                yield at_key(source, ("hosts", host), "clash", message, "give each host settings of its own")
+        for host in derive.hosts_of(given, name):
+            for what, setting in derive.settings_of(given, name, host).items():
+                other, first = owners.setdefault(setting.name, (host, name))
+                if other != host and first != name and what != "token":  # the registry's
+                    message = f"hosts.{host} and hosts.{other} share the {setting.kind} `{setting.name}`"
+                    yield at_key(source, ("hosts", host), "clash", message, "give each host settings of its own")

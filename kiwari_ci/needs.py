@@ -31,6 +31,14 @@ def at_github(
     everywhere = tuple(stack.environment for host in hosts for stack in host.stacks)
     last = "token with `read:packages`: the host pulls with it, and never keeps it"
     found = [need for host in hosts for need in _of_host(host)]
+    kept: dict[Setting, list[str]] = {}
+    for stack in (stack for host in hosts for stack in host.stacks):
+        for setting in stack.kept:
+            kept.setdefault(setting, []).append(stack.environment)
+    found += [
+        Need(setting.name, setting.kind, f"what the env files of {', '.join(places)} are rendered from", tuple(places))
+        for setting, places in kept.items()
+    ]
     found += [Need(token.name, token.kind, last, everywhere) for token in tokens]
     return (*found, *_of_builds(workflows))
 
@@ -68,11 +76,22 @@ def _of_host(host: Host) -> list[Need]:
         )
         for key in host.keys
     ]
+    jumps = [
+        need
+        for jump in host.jumps
+        for need in (
+            Need(jump.address.name, jump.address.kind, f"address of the machine that leads to {host.name}", here),
+            Need(jump.user.name, jump.user.kind, "login on that machine", here),
+            Need(jump.key.name, jump.key.kind, "private key that leads on from there, and does no more", here),
+            Need(jump.known_hosts.name, jump.known_hosts.kind, "host key of that machine, a known_hosts line", here),
+        )
+    ]
     return [
         Need(host.address.name, host.address.kind, f"address of {host.name}", here),
         Need(host.user.name, host.user.kind, f"login on {host.name}", here),
         *keys,
         Need(host.known_hosts.name, host.known_hosts.kind, f"host key of {host.name}, a known_hosts line", here),
+        *jumps,
     ]
 
 

@@ -56,6 +56,13 @@ def block(value: str, indent: int) -> Quoted:
     return Quoted(("|" if value.endswith("\n") else "|-") + "\n" + "\n".join(lines))
 
 
+def script(value: str) -> Quoted:
+    """Whole lines of a file, as they are; raises ValueError for control characters, and without a last newline."""
+    if _CONTROL.search(value) or not value.endswith("\n"):
+        raise ValueError(f"{value!r} is no script")
+    return Quoted(value)
+
+
 def text(value: str) -> Quoted:
     """A line of prose, or what stands between single quotes; raises ValueError for what could end either."""
     if _CONTROL.search(value) or "\n" in value or "'" in value or "${{" in value:

@@ -51,6 +51,8 @@ def _files(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield init, "scripts/init-databases.sh.j2", {"server": server}
     for stack in plan.stacks:
         yield f"deploy/{stack.name}/docker-compose.yml", "compose/stack.yml.j2", {"stack": stack}
+        for hook in stack.hooks:
+            yield f"deploy/{stack.name}/hooks/{hook.name}", "scripts/hook.sh.j2", {"stack": stack, "hook": hook}
         for env_file in stack.env_files:
             yield f"deploy/{stack.name}/{env_file.name}.example", "compose/env.example.j2", {"env_file": env_file}
     for front in [front for host in plan.hosts for front in host.fronts]:
@@ -94,7 +96,7 @@ def _environment() -> Environment:
         comment_start_string="<%#",
         comment_end_string="%>",
     )
-    filters = (quoting.yaml, quoting.sh, quoting.block, quoting.name, quoting.text)
+    filters = (quoting.yaml, quoting.sh, quoting.block, quoting.name, quoting.text, quoting.script)
     environment.filters = {filter.__name__: filter for filter in filters}
     return environment
 

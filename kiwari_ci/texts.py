@@ -18,13 +18,14 @@ class Text:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check after pydantic has seen that it is a string."""
-        return no_info_after_validator_function(self._checked, handler(source))
+        return no_info_after_validator_function(self.checked, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Tell editors about the pattern, too."""
         return handler(schema) | {"pattern": f"^(?:{self.pattern})$"}
 
-    def _checked(self, value: str) -> str:
+    def checked(self, value: str) -> str:
+        """The text, when it is one of these."""
         if re.fullmatch(self.pattern, value):
             return value
         raise PydanticCustomError("text", "expected {expected}", {"expected": self.expected, "pattern": self.pattern})

@@ -18,6 +18,7 @@ Rule = Callable[[Workflow], Iterator[Finding]]
 RULES: list[Rule] = []
 EVENTS = {"push", "pull_request", "workflow_dispatch", "merge_group", "schedule"}
 FILTERS = [kind + suffix for kind in ("branches", "tags", "paths") for suffix in ("", "-ignore")]
+READABLE = {("contents", "read"), ("packages", "read")}
 LONGEST_RUN = 20_000  # GitHub refuses the whole file from 21,000 on
 PINNED = re.compile(r"\s*(- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
 OWN_TOKEN = re.compile(r"\bsecrets\.GITHUB_TOKEN\b|\bgithub\.token\b")
@@ -292,11 +293,12 @@ def known_hosts_only(workflow: Workflow) -> Iterator[Finding]:
 
 @rule
 def keys_without_scopes(workflow: Workflow) -> Iterator[Finding]:
-    """A job that holds a key may do nothing to the repository; it may read packages."""
+    """A job that holds a key may do nothing to the repository; it may read it, and packages."""
     for where, job, step in workflow.steps:
         secrets = SECRET.findall(str(step.get("env", {})))
         holds_key = any(KEY.search(secret) for secret in secrets) or SSH & commands(step.get("run", ""))
-        if holds_key and job.get("permissions") not in ({}, {"packages": "read"}):
+        permissions = job.get("permissions")
+        if holds_key and not (isinstance(permissions, dict) and {*permissions.items()} <= READABLE):
             yield (*where[:2], "permissions"), "a job that holds a key has permissions"
 
 

@@ -6,17 +6,17 @@ import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
 
 # These run inside the shell: their arguments are no process's argv.
-BUILTINS = {"printf", "echo", ":", "[", "test", "read"}
+BUILTINS = {"printf", "echo", ":", "[", "test", "read", "exit"}
 
 
 def secrets_in_argv(body: str, secrets: set[str]) -> list[tuple[int, str]]:
     """Line and command of each argument that holds one of the variables, or what was made from one."""
     tree = _parse(body)
-    secrets = _spread(tree, secrets)
+    secrets, inside = _spread(tree, secrets), BUILTINS | _functions(tree)
     return [
         (command.start_point.row + 1, _name(command))
         for command in _all(tree, "command")
-        if _name(command) not in BUILTINS and any(_mentions(argument, secrets) for argument in _arguments(command))
+        if _name(command) not in inside and any(_mentions(argument, secrets) for argument in _arguments(command))
     ]
 
 
@@ -60,6 +60,16 @@ def _all(node: Node, kind: str) -> Iterator[Node]:
 def _name(command: Node) -> str:
     name = command.child_by_field_name("name")
     return text(name) if name else ""
+
+
+def _functions(tree: Node) -> set[str]:
+    """Those of the text's own functions that call nothing but builtins: what they are given stays in the shell."""
+    return {
+        text(name)
+        for function in _all(tree, "function_definition")
+        if (name := function.child_by_field_name("name"))
+        and {_name(command) for command in _all(function, "command")} <= BUILTINS
+    }
 
 
 def _arguments(command: Node) -> Iterator[Node]:

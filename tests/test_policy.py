@@ -82,7 +82,7 @@ FAULTS = [
     ("known_hosts_only", "            BatchMode yes\n", ""),
     ("known_hosts_only", "            UserKnownHostsFile known_hosts\n", ""),
     ("known_hosts_only", "          umask 077\n", "          umask 077\n          ssh-keyscan vps >known_hosts\n"),
-    ("keys_without_scopes", PERMISSIONS, "    permissions:\n      contents: read\n    environment"),
+    ("keys_without_scopes", PERMISSIONS, "    permissions:\n      contents: write # why\n    environment"),
     ("keys_without_scopes", PERMISSIONS, "    permissions:\n      packages: write # why\n    environment"),
 ]
 

@@ -19,7 +19,7 @@ from tests.test_cases import OK, shown
 ROOT = Path(__file__).parents[1]
 KIWARI = ROOT / "specs/kiwari.yaml"
 SOURCES = sorted(TEMPLATES.rglob("*.j2"))
-FILTERS = {"yaml", "sh", "block", "name", "text"}
+FILTERS = {"yaml", "sh", "block", "name", "text", "script"}
 ALLOWED = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.For, nodes.Include, nodes.Assign,
     nodes.Filter, nodes.Getattr, nodes.Name, nodes.Const, nodes.Not,
@@ -60,6 +60,11 @@ NEVER = {
     "front.command": {"one"},
     "host.fronts": {"many"},
     "target.instances": {"none"},
+    "target.public": {"many"},
+    "file.groups": {"none", "many"},
+    "host.jumps": {"many"},
+    "way.jumps": {"many"},
+    "deploy.ways": {"none"},
 }
 OUTCOMES: dict[type[nodes.Node], tuple[object, ...]] = {nodes.If: (True, False), nodes.For: ("none", "one", "many")}
 

@@ -165,7 +165,7 @@ def told(problems: list[Problem], read: source.Source, loc: Loc, value: Any) -> 
         ("environments.live.deploy_on", {"tag": "v"}, "did you mean `v*`?"),
         ("environments.live.domains.web", "https://shop.example.com/", "did you mean `shop.example.com`?"),
         ("environments.live.database.name", "my-shop", "did you mean `my_shop`?"),
-        ("environments.live.host", ["vps"], "one value, without brackets: vps"),
+        ("environments.live.stack", ["vps"], "one value, without brackets: vps"),
     ],
 )
 def test_what_was_probably_meant(loc: str, value: Any, hint: str, tmp_path: Path) -> None:

@@ -134,7 +134,11 @@ def _words(host: Host) -> list[str]:
 def files(host: Host) -> list[str]:
     """The generated files that a person has placed, below the host's folder."""
     placed = [f"{server.name}/{file}" for server in host.servers for file in ("docker-compose.yml", INIT)]
-    placed += [f"{stack.name}/docker-compose.yml" for stack in host.stacks]
+    placed += [
+        f"{stack.name}/{file}"
+        for stack in host.stacks
+        for file in ("docker-compose.yml", *(f"hooks/{hook.name}" for hook in stack.hooks))
+    ]
     return ["bin/deploy", *placed, *(file for front in host.fronts for file in front.paths())]
 
 

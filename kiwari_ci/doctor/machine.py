@@ -142,7 +142,7 @@ def placed(group: Group, path: str, host: Host, tree: Tree, facts: Facts, book: 
 def deploy_key(group: Group, host: Host, key: DeployKey, facts: Facts, book: Runbook) -> Finding:
     """The line of a deploy key: it may deploy these stacks, and nothing else."""
     subject, cure = f"deploy key {key.secret}", f"~/.ssh/authorized_keys: {book.step('Deploy key')}"
-    wanted = f'restrict,command="{host.folder}/bin/deploy {" ".join(key.stacks)}"'
+    wanted = f'restrict,command="{host.folder}/bin/deploy {" ".join(key.words)}"'
     lines = [match for (line,) in facts.all("authorized") if (match := KEY_LINE.search(line))]
     mine = _lines_of(host, key, lines)
     if not mine:
@@ -150,14 +150,14 @@ def deploy_key(group: Group, host: Host, key: DeployKey, facts: Facts, book: Run
     faults = [fault for line in mine for fault in _faults(line, key, lines)]
     if faults:
         return group.wrong(subject, "; ".join(dict.fromkeys(faults)), wanted, cure)
-    return group.ok(subject, f"restricted to {' '.join(key.stacks)}")
+    return group.ok(subject, f"restricted to {' '.join(key.words)}")
 
 
 def _lines_of(host: Host, key: DeployKey, lines: list[re.Match[str]]) -> list[re.Match[str]]:
     """Those with its name for a comment, as the runbook makes them; or for its stacks; or all, with one key only."""
     named = [line for line in lines if line["comment"] == key.secret]
     deploying = [line for line in lines if _command(line)[:1] == [f"{host.folder}/bin/deploy"]]
-    same = [line for line in deploying if set(_command(line)[1:]) == set(key.stacks)]
+    same = [line for line in deploying if set(_command(line)[1:]) == set(key.words)]
     return named or same or (deploying if len(host.keys) == 1 else [])
 
 
@@ -177,9 +177,9 @@ def _faults(line: re.Match[str], key: DeployKey, lines: list[re.Match[str]]) -> 
         return
     if "restrict" not in COMMAND.sub("", _options(line)).split(","):
         yield "without `restrict` it also forwards ports"
-    if more := sorted(set(stacks) - set(key.stacks)):
+    if more := sorted(set(stacks) - set(key.words)):
         yield f"it may touch {' '.join(more)}, too"
-    if less := sorted(set(key.stacks) - set(stacks)):
+    if less := sorted(set(key.words) - set(stacks)):
         yield f"it may not touch {' '.join(less)}"
     if any(other["blob"] == line["blob"] and not COMMAND.search(_options(other)) for other in lines):
         yield "another line gives the same key a full login"

@@ -6,13 +6,14 @@ Nothing here is optional: what does not apply is an empty string or an empty tup
 from dataclasses import dataclass
 
 from kiwari_ci.plan.base import Action, Bot, Frozen, Hatch, Need, Pair, PinFile, Setting
-from kiwari_ci.plan.hosts import DeployKey, Front, Host, Published, Role, Server, Site, Standing
+from kiwari_ci.plan.hosts import DeployKey, Front, Host, Jump, Published, Role, Server, Site, Standing
 from kiwari_ci.plan.stacks import (
     Accessory,
     Container,
     EnvFile,
     EnvGroup,
     EnvLine,
+    Hook,
     Instance,
     Joined,
     Key,
@@ -33,6 +34,7 @@ from kiwari_ci.plan.workflows import (
     Target,
     Test,
     TestService,
+    Way,
 )
 
 __all__ = [
@@ -51,11 +53,13 @@ __all__ = [
     "EnvLine",
     "Filter",
     "Front",
+    "Hook",
     "Frozen",
     "Hatch",
     "Host",
     "Instance",
     "Joined",
+    "Jump",
     "Key",
     "Need",
     "Network",
@@ -76,6 +80,7 @@ __all__ = [
     "Target",
     "Test",
     "TestService",
+    "Way",
 ]
 
 
@@ -108,6 +113,8 @@ class Plan:
     migrated: bool
     standing: tuple[Standing, ...]
     hatches: tuple[Hatch, ...]
+    migrating: str
+    rendered: str
     spec_text: str
     pins: PinFile
     dependabot: tuple[Bot, ...]

@@ -19,11 +19,34 @@ class Role:
 
 
 @dataclass(frozen=True)
+class Jump:
+    """The machine through which a host is reached: what ssh is told of it, and its settings at GitHub.
+
+    `variable` holds USER@ADDRESS in the runbook.
+    """
+
+    ssh_config: str
+    key_file: str
+    variable: str
+    address: Setting
+    user: Setting
+    key: Setting
+    known_hosts: Setting
+    port: str
+    ssh_port: str
+
+
+@dataclass(frozen=True)
 class DeployKey:
-    """A private key, by its secret's name, and the stacks that it may touch."""
+    """A private key, by its secret's name, and the stacks that it may touch.
+
+    `words` stand in its line on the host: the stacks, and what it may send; `pushes`: compose files, too.
+    """
 
     secret: str
     stacks: tuple[str, ...]
+    words: tuple[str, ...]
+    pushes: bool
     first_stack: str
 
 
@@ -109,7 +132,11 @@ class Server:
 
 @dataclass(frozen=True)
 class Host:
-    """A server and what is placed on it; `folder` is its directory as the login's home sees it."""
+    """A server and what is placed on it; `folder` is its directory as the login's home sees it.
+
+    `port` is that of its SSH server, empty where it is 22, which `ssh_port` is not; `way` is what else a person's
+    own ssh must be told of it, as words of a shell.
+    """
 
     name: str
     variable: str
@@ -117,6 +144,10 @@ class Host:
     address: Setting
     user: Setting
     known_hosts: Setting
+    port: str
+    ssh_port: str
+    way: str
+    jumps: tuple[Jump, ...]
     keys: tuple[DeployKey, ...]
     network: str
     stacks: tuple[Stack, ...]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kiwari_ci.plan.base import Pair
+from kiwari_ci.plan.base import Pair, Setting
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,12 @@ class Accessory(Container):
 
 @dataclass(frozen=True)
 class EnvLine:
-    """A line of an env file: the value is what the example shows."""
+    """A line of an env file: the value is what the example shows, or what a deploy's step has in `variable`."""
 
     key: str
     value: str
     note: str
+    variable: str
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,20 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Hook:
+    """A script that the host runs before or after a deploy: `name` says which; it ends in a newline."""
+
+    name: str
+    script: str
+
+
+@dataclass(frozen=True)
 class Stack:
-    """A Compose project: the containers of one environment; `networks` are others', `own_networks` its own."""
+    """A Compose project: the containers of one environment; `networks` are others', `own_networks` its own.
+
+    `beside` are the files that a deploy compares, too; `files` the compose file and these, from the repository's root.
+    With `pushed` a deploy sends them, as it does `sent`, which it renders from what GitHub has `kept`.
+    """
 
     name: str
     environment: str
@@ -125,6 +138,13 @@ class Stack:
     own_networks: tuple[Network, ...]
     env_files: tuple[EnvFile, ...]
     volumes: tuple[str, ...]
+    hooks: tuple[Hook, ...]
+    hook_names: str
+    sent: tuple[EnvFile, ...]
+    kept: tuple[Setting, ...]
+    pushed: bool
+    beside: tuple[str, ...]
+    files: tuple[str, ...]
 
     @property
     def containers(self) -> tuple[Container, ...]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kiwari_ci.plan.base import Action, Pair, Setting
+from kiwari_ci.plan.hosts import Jump
 from kiwari_ci.plan.stacks import Instance, Stack
 
 
@@ -58,16 +59,40 @@ class Test:
 
 
 @dataclass(frozen=True)
+class Way:
+    """How a deploy reaches one host: variables of its step, and the file for the key.
+
+    `ssh_config` is printf's form of ssh's configuration, with a `%s` each for address and user; `to` begins the files
+    that all ways share, or adds to them.
+    """
+
+    address: str
+    user: str
+    key: str
+    key_file: str
+    known_hosts: str
+    ssh_config: str
+    to: str
+    jumps: tuple[Jump, ...]
+
+
+@dataclass(frozen=True)
 class Deploy:
-    """A deploy of one environment over SSH; `settings` are all that the step reads from GitHub."""
+    """A deploy of one environment over SSH; `settings` are all that the step reads from GitHub.
+
+    `host` names its hosts for people; of `several` the step's shell goes through each, `destination` and `identity`
+    being its own. `clean` takes away what must not stay. `sends`: what tar takes for the stack's folder on the host,
+    empty when nothing is sent.
+    """
 
     environment: str
     url: str
     host: str
-    address: str
-    user: str
-    key: str
-    known_hosts: str
+    several: tuple[str, ...]
+    ways: tuple[Way, ...]
+    destination: str
+    identity: str
+    clean: str
     token: str
     token_is_of_job: bool
     settings: tuple[Setting, ...]
@@ -75,6 +100,7 @@ class Deploy:
     stack: Stack
     public: tuple[Instance, ...]
     minutes: int
+    sends: str
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
             if service.port and any(instance.service == name for instance in instances)
         ),
         standing=tuple(each for host in hosts for each in standing(host)),
+        rendered=", ".join(stack.environment for stack in stacks.values() if stack.sent),
+        migrating=", ".join(f"`{name}`" for name, service in given.services.items() if service.migrate),
         migrated=any(server.migrations_image for server in servers),
         start_title="Network and PostgreSQL" if servers else "Network",
         hatches=hatches(given),

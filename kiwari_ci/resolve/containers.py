@@ -1,9 +1,10 @@
 """Containers: what Compose is told of a service, and of an accessory."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kiwari_ci import derive, spec
+from kiwari_ci import derive, quoting, spec
 from kiwari_ci.plan import Accessory, Container, Instance, Joined, Key, Pair
 from kiwari_ci.quoting import Items
 from kiwari_ci.resolve import fronts
@@ -30,10 +31,12 @@ def _instance(given: spec.Spec, environment: str, service: str, container: str) 
     model = derive.service_of(given, environment, service)
     tag, source = derive.image_tag(given, environment), derive.source_of(given, service)
     kept, health = repository(given, service), _health(model)
+    first = derive.container_name(given, environment, service)
     read = {
         "deploy.health": health,
         "deploy.from": _promoted_from(given, environment, service),
         "deploy.rollout": "recreate" if model.rollout == "recreate" else "",
+        "deploy.migrate": _escaped(model.migrate or ()) if container == first else "",
     }
     found = _container(given, environment, service, model, f"{kept}:{tag}", read, container)
     return Instance(
@@ -138,6 +141,17 @@ def _health(model: spec.Service) -> str:
     return f":{model.port}{model.health.path}{status}" if model.port else ""
 
 
+def _escaped(words: Sequence[str]) -> str:
+    """Words as bash's `printf %b` reads them: in a text that Compose prints without quotes, and no shell expands."""
+    text = " ".join(re.sub(rb"[^A-Za-z0-9_./:=+-]|:$", _byte, word.encode()).decode() for word in words)
+    plain = text.replace("\\", "_")
+    return text if not text or quoting.yaml(plain) == plain else f"\\x{ord(text[0]):02x}{text[1:]}"
+
+
+def _byte(met: re.Match[bytes]) -> bytes:
+    return b"\\x%02x" % met[0][0]
+
+
 def _literal(value: Any) -> Any:
     """As Compose takes it without looking for variables in it."""
     if isinstance(value, dict):
@@ -150,7 +164,7 @@ def _literal(value: Any) -> Any:
 def _promoted_from(given: spec.Spec, environment: str, service: str) -> str:
     """Stack and container whose state file must know a digest before this environment takes it; they share the host."""
     source = given.environments[environment].promote
-    if source is None or derive.host_of(given, source) != derive.host_of(given, environment):
+    if source is None or not {*derive.hosts_of(given, environment)} <= {*derive.hosts_of(given, source)}:
         return ""
     return f"{derive.stack_name(given, source)}/{derive.container_name(given, source, service)}"
 

@@ -1,17 +1,17 @@
 """Hosts, and the database servers on them."""
 
 from kiwari_ci import derive, spec
-from kiwari_ci.plan import DeployKey, EnvFile, EnvGroup, EnvLine, Host, Role, Server, Stack, Standing
+from kiwari_ci.plan import DeployKey, EnvFile, EnvGroup, EnvLine, Host, Jump, Role, Server, Setting, Stack, Standing
 from kiwari_ci.resolve import fronts
 
 
 def host(given: spec.Spec, name: str, stacks: dict[str, Stack], servers: tuple[Server, ...]) -> Host:
     """A host: its settings, its keys, and what is placed on it."""
-    here = [environment for environment in stacks if derive.host_of(given, environment) == name]
+    here = [environment for environment in stacks if name in derive.hosts_of(given, environment)]
     keys: dict[str, list[str]] = {}
     for environment in here:
-        keys.setdefault(derive.settings_of(given, environment)["key"].name, []).append(stacks[environment].name)
-    settings = derive.settings_of(given, here[0])
+        keys.setdefault(derive.settings_of(given, environment, name)["key"].name, []).append(environment)
+    settings = derive.settings_of(given, here[0], name)
     held = [stacks[environment] for environment in here]
     placed = tuple(server for server in servers if server.host == name)
     public = tuple(each for stack in held for each in stack.containers if each.domain)
@@ -28,7 +28,11 @@ def host(given: spec.Spec, name: str, stacks: dict[str, Stack], servers: tuple[S
         address=settings["address"],
         user=settings["user"],
         known_hosts=settings["known_hosts"],
-        keys=tuple(DeployKey(secret, tuple(names), names[0]) for secret, names in keys.items()),
+        port=_port(given.hosts[name].port),
+        ssh_port=str(given.hosts[name].port),
+        way=_way(given.hosts[name], derive.variable(name)),
+        jumps=jumps(given, name, settings),
+        keys=tuple(_key(secret, [stacks[place] for place in places]) for secret, places in keys.items()),
         network=given.hosts[name].proxy.network,
         stacks=tuple(held),
         servers=placed,
@@ -43,6 +47,60 @@ def host(given: spec.Spec, name: str, stacks: dict[str, Stack], servers: tuple[S
     )
 
 
+def _key(secret: str, stacks: list[Stack]) -> DeployKey:
+    words = [
+        word
+        for stack in stacks
+        for word, said in ((stack.name, True), (f"{stack.name}:push", stack.pushed), (f"{stack.name}:env", stack.sent))
+        if said
+    ]
+    names = tuple(stack.name for stack in stacks)
+    return DeployKey(secret, names, tuple(words), any(stack.pushed for stack in stacks), names[0])
+
+
+def jumps(given: spec.Spec, name: str, settings: dict[str, Setting], suffix: str = "") -> tuple[Jump, ...]:
+    """The machine through which a host is reached, if there is one."""
+    jump = given.hosts[name].jump
+    if jump is None:
+        return ()
+    kept = {field: settings[f"jump_{field}"] for field in ("address", "user", "key", "known_hosts")}
+    lines = [f"Host {name}-jump", "HostName %s", "User %s"] + ([f"Port {jump.port}"] if _port(jump.port) else [])
+    return (
+        Jump(
+            ssh_config=_printed(lines),
+            key_file=f"jump-key{suffix}",
+            variable=f"{derive.variable(name)}_JUMP",
+            port=_port(jump.port),
+            ssh_port=str(jump.port),
+            **kept,
+        ),
+    )
+
+
+def _port(number: int) -> str:
+    return "" if number == 22 else str(number)
+
+
+def _way(host: spec.Host, variable: str) -> str:
+    """Lines of a person's own ~/.ssh/config, in double quotes."""
+    lines = [f"Port {host.port}"] if _port(host.port) else []
+    lines += [f"ProxyJump ${variable}_JUMP:{host.jump.port}"] if host.jump else []
+    return " ".join(f'"{line}"' for line in lines)
+
+
+def ssh_config(given: spec.Spec, name: str, several: bool) -> str:
+    """What ssh is told of a host, by printf: address and user are secrets, and an argv is public on a machine."""
+    host = given.hosts[name]
+    lines = ["HostName %s", "User %s"] + ([f"Port {host.port}"] if _port(host.port) else [])
+    lines = [f"Host {name}", *lines] if host.jump or several else lines
+    lines += [f"ProxyJump {name}-jump"] if host.jump else []
+    return _printed(lines)
+
+
+def _printed(lines: list[str]) -> str:
+    return "".join(f"{line}\\n" for line in lines)
+
+
 def server(given: spec.Spec, name: str) -> Server:
     """A PostgreSQL server, the databases on it, and its env file."""
     server = given.databases[name]
@@ -53,7 +111,7 @@ def server(given: spec.Spec, name: str) -> Server:
         if place.database and derive.server_of(given, place.database) == name
     )
     keys = ["POSTGRES_USER", "POSTGRES_PASSWORD", *(role.password_variable for role in roles)]
-    lines = (EnvLine(keys[0], "postgres", ""), *(EnvLine(key, "", "secret") for key in keys[1:]))
+    lines = (EnvLine(keys[0], "postgres", "", ""), *(EnvLine(key, "", "secret", "") for key in keys[1:]))
     return Server(
         name=name,
         host=derive.server_host(given, name),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kiwari_ci import derive, spec
 from kiwari_ci.plan import Container, EnvFile, EnvGroup, EnvLine, Network, Stack
-from kiwari_ci.resolve import containers
+from kiwari_ci.resolve import beside, containers
 
 _TASK = f"replace each {derive.CHANGE_ME}: with one left, nothing is deployed"
 
@@ -23,15 +23,25 @@ def stack(given: spec.Spec, environment: str) -> Stack:
     own = _own_networks(given, environment)
     joined = dict.fromkeys(name for each in found for name in (*each.networks, *(one.name for one in each.aliased)))
     made = {containers.DEFAULT, *(network.name for network in own)}
+    env_files, rendered = _env_files(given, environment), given.environments[environment].env_from is not None
+    hooks, files = beside.hooks(given, environment), beside.files(given, environment)
+    name = derive.stack_name(given, environment)
     return Stack(
-        name=derive.stack_name(given, environment),
+        name=name,
         environment=environment,
         instances=instances,
         accessories=accessories,
         networks=tuple(name for name in joined if name not in made),
         own_networks=own,
-        env_files=_env_files(given, environment),
+        env_files=() if rendered else env_files,
         volumes=_named_volumes(found),
+        hooks=hooks,
+        hook_names=" and ".join(f"`hooks/{hook.name}`" for hook in hooks),
+        sent=env_files if rendered else (),
+        kept=beside.kept(given, environment),
+        pushed=given.environments[environment].sync is not None,
+        beside=files,
+        files=tuple(f"deploy/{name}/{file}" for file in ("docker-compose.yml", *files)),
     )
 
 
@@ -70,7 +80,8 @@ def _env_line(given: spec.Spec, environment: str, name: str, key: str, value: sp
         password = derive.password_variable(given, environment, database)
         place = f"{password} in {derive.server_of(given, database)}/.env"
         note = f"secret: the password is {place}; percent-encode what is not a letter or digit"
-    return EnvLine(key, derive.env_value(given, environment, name, value), note)
+    setting = derive.env_setting(key, value)
+    return EnvLine(key, derive.env_value(given, environment, name, value), note, setting.name if setting else "")
 
 
 def _without_repeats(groups: list[EnvGroup]) -> tuple[EnvGroup, ...]:

@@ -1,8 +1,9 @@
 """Workflows: test, build, deploy, promote."""
 
 from kiwari_ci import derive, globs, spec
-from kiwari_ci.plan import Deploy, Promotion, ServiceWorkflow, Stack, Target
+from kiwari_ci.plan import Deploy, Promotion, ServiceWorkflow, Stack, Target, Way
 from kiwari_ci.resolve import builds, testing
+from kiwari_ci.resolve.hosts import jumps, ssh_config
 
 
 def workflow(given: spec.Spec, service: str, stacks: dict[str, Stack], actions: testing.Actions) -> ServiceWorkflow:
@@ -14,7 +15,7 @@ def workflow(given: spec.Spec, service: str, stacks: dict[str, Stack], actions: 
     source, tests = builds.source(given, service), testing.tests(model, actions)
     seen = globs.sparse([filter.pattern for filter in source.filters])
     jobs = tuple(test.job for test in tests)
-    compose_files = [f"/deploy/{stacks[name].name}/docker-compose.yml" for name in targets]
+    compose_files = [f"/{file}" for name in targets for file in stacks[name].files]
     return ServiceWorkflow(
         source=source,
         branch=derive.branch_of(given, targets),
@@ -63,23 +64,51 @@ def _target(given: spec.Spec, service: str, environment: str, stack: Stack) -> T
 
 
 def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "", *, minutes: int) -> Deploy:
-    settings = derive.settings_of(given, environment)
+    hosts = derive.hosts_of(given, environment)
+    several = tuple(hosts) if len(hosts) > 1 else ()
+    settings = dict.fromkeys(
+        setting for name in hosts for setting in derive.settings_of(given, environment, name).values()
+    )
     domains = [given.environments[environment].domains.get(first, "")]
     domains += [instance.domain for instance in stack.instances]
     domain = next(filter(None, domains), "")
     return Deploy(
         environment=environment,
         url=f"https://{domain}" if domain else "",
-        host=derive.host_of(given, environment),
+        host=" and ".join(hosts),
+        several=several,
+        ways=tuple(_way(given, environment, name, several) for name in hosts),
+        destination='"$host"' if several else hosts[0],
+        identity='"key-$host"' if several else "key",
+        clean="rm -rf key* jump-key* files" if several or given.hosts[hosts[0]].jump or _sends(stack) else "rm -f key",
+        token=derive.settings_of(given, environment)["token"].name,
+        token_is_of_job=given.registry.pull_token.secret is None,
+        settings=(*settings, *derive.env_settings(given, environment)),
+        directory=given.hosts[hosts[0]].directory,
+        stack=stack,
+        public=tuple(instance for instance in stack.instances if instance.domain),
+        minutes=minutes * len(hosts),
+        sends=_sends(stack),
+    )
+
+
+def _way(given: spec.Spec, environment: str, host: str, several: tuple[str, ...]) -> Way:
+    settings, suffix = derive.settings_of(given, environment, host), f"-{host}" if several else ""
+    return Way(
         address=settings["address"].name,
         user=settings["user"].name,
         key=settings["key"].name,
+        key_file=f"key{suffix}",
         known_hosts=settings["known_hosts"].name,
-        token=settings["token"].name,
-        token_is_of_job=given.registry.pull_token.secret is None,
-        settings=tuple(settings.values()),
-        directory=given.hosts[derive.host_of(given, environment)].directory,
-        stack=stack,
-        public=tuple(instance for instance in stack.instances if instance.domain),
-        minutes=minutes,
+        ssh_config=ssh_config(given, host, bool(several)),
+        to=">" if not several or host == several[0] else ">>",
+        jumps=jumps(given, host, settings, suffix),
     )
+
+
+def _sends(stack: Stack) -> str:
+    """Words of tar; none of these names has a character that means something to a shell."""
+    files = [file.removeprefix(f"deploy/{stack.name}/") for file in stack.files] if stack.pushed else []
+    rendered = [file.name for file in stack.sent]
+    pushed = [f'-C "$GITHUB_WORKSPACE/deploy/{stack.name}"', *files] if files else []
+    return " ".join([*pushed, *(['-C "$RUNNER_TEMP/files"', *rendered] if rendered else [])])

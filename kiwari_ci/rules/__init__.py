@@ -7,7 +7,7 @@ from typing import Any
 
 from kiwari_ci import derive, fronts, names
 from kiwari_ci.problems import Problem
-from kiwari_ci.rules import containers, deploys, images, stacks
+from kiwari_ci.rules import beside, containers, deploys, images, stacks
 from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Spec
 from kiwari_ci.texts import SECRET_KEY
@@ -56,7 +56,7 @@ def of_spec(source: Source, given: Spec) -> list[Problem]:
         return unknown
     checks: tuple[Callable[[Source, Spec], Found], ...] = (
         deploys.of_spec, _unused, stacks.of_spec, containers.of_spec, _servers, _plain_secrets, images.of_spec,
-        fronts.of_spec,
+        fronts.of_spec, beside.of_spec,
     )  # fmt: skip
     return names.of_spec(source, given) + [problem for check in checks for problem in check(source, given)]
 
@@ -75,7 +75,7 @@ def _unused(source: Source, given: Spec) -> Found:
         "services": {service for name in built for service in derive.services_of(given, name)}
         | {base for model in given.services.values() for base in model.build.base.values()},
         "accessories": {each for name in given.environments for each in derive.accessories_of(given, name)},
-        "hosts": {derive.host_of(given, name) for name in given.environments},
+        "hosts": {host for name in given.environments for host in derive.hosts_of(given, name)},
         "databases": {
             derive.server_of(given, place.database) for place in given.environments.values() if place.database
         },

@@ -24,6 +24,8 @@ def _shared_keys(source: Source, given: Spec) -> Found:
         for each in derive.held_by(given, name):
             for key, value in derive.running_of(given, name, each).env.items():
                 line = derive.env_value(given, name, each, value)
+                if given.environments[name].env_from and (setting := derive.env_setting(key, value)):
+                    line = setting.expression
                 file = derive.env_file(given, name, each)
                 other, known = seen.setdefault((file, key), (each, line))
                 if known != line:
@@ -81,10 +83,12 @@ def _in_compose(source: Source, given: Spec) -> Found:
         if field == "env":
             continue
         loc = derive.loc_of(given, name, each, field, key)
-        if value.secret or value.database == "url":
-            what = "a secret" if value.secret else "the database's password, which a URL has in it,"
+        if value.secret or value.variable or value.database == "url":
+            secret, url = "a secret", "the database's password, which a URL has in it,"
+            what = "what GitHub keeps" if value.variable else secret if value.secret else url
             message = f"{dotted(loc)}: {what} cannot stand in a compose file"
-            written = "{secret: true}" if value.secret else "{database: url}"
+            (form,) = value.model_fields_set
+            written = f"{{{form}: {'true' if value.secret is True else getattr(value, form)}}}"
             yield at_value(source, loc, "secret-value", message, f"in `env`: {key}: {written}")
         elif key in derive.running_of(given, name, each).env:
             message = f"{dotted(loc)}: `{key}` stands in `env`, too, and the compose file wins"
@@ -132,12 +136,11 @@ def _published(source: Source, given: Spec) -> Found:
                 yield at_key(source, loc, "clash", message, hint)
             for index, port in enumerate(ports):
                 number = port.rsplit(":", 2)[-2] + ("/udp" if port.endswith("/udp") else "")
-                host, user = derive.host_of(given, environment), f"{each} in {environment}"
-                other = taken.setdefault((host, number), user)
-                if other != user:
-                    message = f"{dotted((*loc, index))}: {user} and {other} would both publish {number} on {host}"
-                    hint = "give each a port of its own, or a domain"
-                    yield at_value(source, (*loc, index), "clash", message, hint)
+                user, hint = f"{each} in {environment}", "give each a port of its own, or a domain"
+                for host in derive.hosts_of(given, environment):
+                    if (other := taken.setdefault((host, number), user)) != user:
+                        message = f"{dotted((*loc, index))}: {user} and {other} would both publish {number} on {host}"
+                        yield at_value(source, (*loc, index), "clash", message, hint)
 
 
 def _networks(source: Source, given: Spec) -> Found:

@@ -6,15 +6,26 @@ from kiwari_ci import __version__
 from kiwari_ci.spec.base import Model, OneOf, Reference, Secret
 from kiwari_ci.spec.containers import EnvValue, Healthcheck, Network, Running
 from kiwari_ci.spec.images import Build, BuildArg, PullToken, Registry
-from kiwari_ci.spec.places import Database, DatabaseServer, DeployOn, Environment, Host, Migrations, Password, Proxy
+from kiwari_ci.spec.places import (
+    Database,
+    DatabaseServer,
+    DeployOn,
+    Environment,
+    Hooks,
+    Host,
+    Jump,
+    Migrations,
+    Password,
+    Proxy,
+)
 from kiwari_ci.spec.services import Accessory, Health, Override, Service
 from kiwari_ci.spec.tests import Setup, Test, TestService, Tool
 from kiwari_ci.texts import Branch, Generator, Label, Repository, Word
 
 __all__ = [
     "Accessory", "Build", "BuildArg", "Database", "DatabaseServer", "DeployOn", "EnvValue", "Environment", "Health",
-    "Healthcheck", "Host", "Migrations", "Model", "Network", "OneOf", "Override", "Password", "Project", "Proxy",
-    "PullToken", "Reference", "Registry", "Running", "Secret", "Service", "Setup", "Spec", "Test",
+    "Healthcheck", "Hooks", "Host", "Jump", "Migrations", "Model", "Network", "OneOf", "Override", "Password",
+    "Project", "Proxy", "PullToken", "Reference", "Registry", "Running", "Secret", "Service", "Setup", "Spec", "Test",
     "TestService", "Tool",
 ]  # fmt: skip
 

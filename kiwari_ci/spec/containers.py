@@ -1,5 +1,6 @@
 """Containers: how one runs, whether it is a service of the monorepo or somebody else's image."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, JsonValue
@@ -17,16 +18,20 @@ from kiwari_ci.texts import (
     NetworkName,
     PlainText,
     PublishedPort,
+    SecretName,
     Volume,
     Word,
 )
 
+_NAME = "(?!GITHUB_)[A-Z_][A-Z0-9_]*"
 
-def _true(value: object) -> object:
-    """Literal alone takes 1 for true."""
-    if value is True:
+
+def _secret(value: object) -> object:
+    """A union would say two things about one value, and take 1 for true."""
+    if value is True or (isinstance(value, str) and re.fullmatch(_NAME, value)):
         return value
-    raise PydanticCustomError("text", "expected {expected}", {"expected": "`true`", "pattern": "true"})
+    expected = "`true`, or the name of a secret of GitHub in capitals"
+    raise PydanticCustomError("text", "expected {expected}", {"expected": expected, "pattern": "true"})
 
 
 class EnvValue(OneOf):
@@ -38,8 +43,13 @@ class EnvValue(OneOf):
         description="Plain text, the same everywhere: `LOG_LEVEL: info`; "
         "what needs a `'` is filled in on the host, as a secret is.",
     )
-    secret: Maybe[Annotated[Literal[True], BeforeValidator(_true)]] = Field(
-        None, description="`true`: filled in on the host; the example of the env file says `change-me`."
+    secret: Maybe[Annotated[Literal[True] | SecretName, BeforeValidator(_secret)]] = Field(
+        None,
+        description="`true`: filled in on the host; the example of the env file says `change-me`. "
+        "With `env_from: github` it is the secret of the key's name there, or the one that is named here.",
+    )
+    variable: Maybe[SecretName] = Field(
+        None, description="With `env_from: github`, the name of a variable there; else filled in on the host."
     )
     database: Maybe[Literal["url", "host", "port", "name", "user"]] = Field(
         None, description="Something of the environment's database; a `url` has the password in it."

@@ -1,8 +1,9 @@
 """Where services run: hosts, databases, environments."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from kiwari_ci.spec.base import Model, OneOf, Reference, Secret
 from kiwari_ci.spec.services import Override
@@ -21,6 +22,8 @@ from kiwari_ci.texts import (
     Maybe,
     Middleware,
     PgName,
+    Port,
+    Script,
     TagPattern,
     TraefikName,
     Word,
@@ -66,15 +69,47 @@ class Proxy(Model):
     )
 
 
+class _OneForm:
+    """A list of names for which a person may write one, without brackets."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """One name becomes the list of it."""
+        _, text = get_args(Word)
+
+        def spread(value: Any) -> Any:
+            return [text.checked(value)] if isinstance(value, str) else value
+
+        return core_schema.no_info_before_validator_function(spread, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Tell editors about both forms."""
+        several: dict[str, Any] = handler(core)
+        return {"anyOf": [several["items"], several]}
+
+
+class Jump(Model):
+    """The machine through which a host is reached: ssh goes there first, and on from there."""
+
+    address: Maybe[Reference] = Field(None, description="Its address; default: `{secret: <HOST>_JUMP_HOST}`.")
+    user: Maybe[Reference] = Field(None, description="The login there; default: `{secret: <HOST>_JUMP_USER}`.")
+    port: Port = Field(22, description="The port that its SSH server listens on.")
+    key: Maybe[Secret] = Field(None, description="The private key for it; default: `{secret: <HOST>_JUMP_SSH_KEY}`.")
+    known_hosts: Maybe[Reference] = Field(
+        None, description="Its host key as a line of `known_hosts`; default: `{variable: <HOST>_JUMP_KNOWN_HOSTS}`."
+    )
+
+
 class Host(Model):
     """A server that is reached over SSH."""
 
     address: Maybe[Reference] = Field(None, description="Its address; default: `{secret: <HOST>_HOST}`.")
     user: Maybe[Reference] = Field(None, description="The login; default: `{secret: <HOST>_USER}`.")
+    port: Port = Field(22, description="The port that its SSH server listens on.")
     key: Maybe[Secret] = Field(None, description="The private deploy key; default: `{secret: <HOST>_SSH_KEY}`.")
     known_hosts: Maybe[Reference] = Field(
         None, description="Its host key as a line of `known_hosts`; default: `{variable: <HOST>_KNOWN_HOSTS}`."
     )
+    jump: Maybe[Jump] = Field(None, description="The machine through which it is reached; `{}` takes its defaults.")
     directory: HostFolder = Field("~/docker", description="The folder that holds a folder for each stack.")
     proxy: Proxy = Field(Proxy(), description="What stands in front of the services.")
 
@@ -124,6 +159,21 @@ class Database(Model):
     )
 
 
+class Hooks(Model):
+    """Scripts in bash that the host runs around each deploy of a service, in the stack's folder.
+
+    They find `VERB` (deploy or rollback), `SERVICE` and `IMAGE` in their environment, and `after` finds `EXIT_CODE`.
+    """
+
+    before: Maybe[Script] = Field(
+        None, description="Run before anything is changed; when it fails, so does the deploy."
+    )
+    after: Maybe[Script] = Field(
+        None,
+        description="Run when the deploy has ended, also when it has failed or was killed; `EXIT_CODE` 0: it serves.",
+    )
+
+
 class Environment(Model):
     """One place where the services run: a stack on a host."""
 
@@ -135,7 +185,28 @@ class Environment(Model):
     env_file: Maybe[EnvFile] = Field(
         None, description="One env file for the whole stack; default: one for each service that has `env`."
     )
-    host: Maybe[Word] = Field(None, description="One of `hosts`; default: the only one.")
+    env_from: Maybe[Literal["github"]] = Field(
+        None,
+        description="`github`: each deploy renders the env files from secrets and variables there, and sends them; "
+        "what was edited on the host is overwritten. Default: the host keeps them, and nothing sends them.",
+    )
+    sync: Maybe[Literal["push"]] = Field(
+        None,
+        description="`push`: each deploy sends the compose file, the hooks and `files`; whoever has its key then "
+        "owns the host. Default: a person copies them, and a deploy of a commit with others is refused.",
+    )
+    files: Maybe[list[File]] = Field(
+        None,
+        min_length=1,
+        description="Files of the repository's `deploy/<stack>/` that the stack needs beside the compose file: "
+        "`[Caddyfile, conf/site.conf]`; a deploy compares them as it does the compose file.",
+    )
+    host: Maybe[Annotated[list[Word], _OneForm()]] = Field(
+        None,
+        min_length=1,
+        description="One of `hosts`, or several: `[one, two]`, each served before the next is touched; "
+        "default: the only one.",
+    )
     key: Maybe[Secret] = Field(None, description="A deploy key of its own; default: the host's.")
     stack: Maybe[Word] = Field(
         None, description="Its folder on the host and Compose project; default: `<project>-<environment>`."
@@ -152,3 +223,4 @@ class Environment(Model):
     overrides: dict[Word, Override] = Field(
         {}, description="What is different here, by service or accessory: `{api: {replicas: 2}}`."
     )
+    hooks: Maybe[Hooks] = Field(None, description="Scripts that the host runs before and after each deploy.")

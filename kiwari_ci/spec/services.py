@@ -8,7 +8,7 @@ from kiwari_ci.spec.base import Model
 from kiwari_ci.spec.containers import Running
 from kiwari_ci.spec.images import Build
 from kiwari_ci.spec.tests import Test
-from kiwari_ci.texts import ImageName, ImageReference, Maybe, Pattern, Port, UrlPath, Word
+from kiwari_ci.texts import Argument, ImageName, ImageReference, Maybe, Pattern, Port, UrlPath, Word
 
 Replicas = Annotated[int, Field(ge=1, le=20)]
 
@@ -51,6 +51,12 @@ class _Serving(Model):
         "start-first",
         description="`start-first`: the new one answers before the old one goes, which takes memory for two; "
         "`recreate`: for what cannot run twice, with a gap.",
+    )
+    migrate: Maybe[list[Argument]] = Field(
+        None,
+        min_length=1,
+        description="What a deploy runs with the new image before it replaces a container: `[./api, migrate]`; when it "
+        "fails, so does the deploy, and the old version serves on. A deploy that is run again runs it again.",
     )
     replicas: Replicas = Field(
         1, description="How many of it run: `NAME`, `NAME-2`, … behind one name; deployed one after the other."

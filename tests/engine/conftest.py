@@ -10,6 +10,7 @@ import pytest
 from tests.engine.images import Images
 from tests.engine.proxy import Proxy
 from tests.engine.server import Result, Server, throw_away
+from tests.engine.shop import shop  # noqa: F401 - a fixture for all
 
 PARTS = ("dockerd", "docker-registry", "sshd", "nginx", "ip", "nsenter", "unshare", "curl", "go", "ssh-keygen")
 

@@ -168,7 +168,8 @@ def test_a_compose_file_that_is_not_the_commits(server: Server) -> None:
     result = server.key(server.words(API, DIGEST, 99, compose=64 * "e"))
 
     assert result.returncode == 69, result.stdout
-    assert f"scp deploy/pos-staging/docker-compose.yml HOST:{server.docker_folder}/pos-staging/" in result.stdout
+    copy = f"git archive HEAD deploy/pos-staging | ssh HOST tar -x --strip-components=1 -C {server.docker_folder}\n"
+    assert copy in result.stdout
     assert seen(server, API) == before
 
 

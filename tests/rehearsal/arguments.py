@@ -3,7 +3,7 @@
 EXCEPTIONS: dict[str, str] = {}
 # A change, and the test that it makes red.
 QUICK: dict[str, str] = {
-    '[[[ -z $key || (-n $stack...$* " == *" $stack "*) ]] => :] || die 64 "this key may': (
+    '[[[ -z $key || (-n $stack...$may == *" $stack "*) ]] => :] || die 64 "this key may': (
         "test_2_refused.py::test_a_stack_that_this_key_may_not_touch"
     ),
     '[cd "$root/$stack" 2>/dev/null => :] || die 64 "no stack \'$s': (
@@ -11,7 +11,7 @@ QUICK: dict[str, str] = {
     ),
     '| [ -n "${token-}" ] || [die 64 "no registry token on stdin" => :]': "test_2_refused.py::test_no_token",
     's\' "$token")); } || die [77 => 0] "${new%%/*} refused the': "test_2_refused.py::test_a_wrong_token",
-    '[[ "$(sha256sum <$file)" = "$compose -" ] => :] || die 69 "the host\'s c': (
+    '[[[ $late == 1 || $(cat $...sum) == "$compose -" ]] => :] ||': (
         "test_2_refused.py::test_a_compose_file_that_is_not_the_commits"
     ),
     'do [docker network inspect "$each" >/dev/null => :] || die 69 "make the net': (

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +17,9 @@ import (
 
 func main() {
 	version, behaviour := os.Getenv("VERSION"), os.Getenv("BEHAVIOUR")
+	if len(os.Args) > 2 && os.Args[1] == "ends" {
+		ends(os.Args[2], os.Args[3:])
+	}
 	for line := 0; line < 40; line++ {
 		fmt.Fprintln(os.Stderr, "loads part", line)
 	}
@@ -64,6 +68,17 @@ func main() {
 	}()
 	fmt.Println(server.ListenAndServe())
 	select {}
+}
+
+// ends is what runs once: says its version and its words, for as long as they are seconds, and ends with that code.
+func ends(code string, words []string) {
+	fmt.Printf("version %s runs once: %q\n##[error]spoken by what runs once\n", os.Getenv("VERSION"), words)
+	for _, word := range words {
+		seconds, _ := time.ParseDuration(word)
+		time.Sleep(seconds)
+	}
+	number, _ := strconv.Atoi(code)
+	os.Exit(number)
 }
 
 // taken tells whether a name leads to somebody else.

@@ -82,7 +82,7 @@ def env_quoted(world: World) -> Claim:
     "the commit changes the compose file, and the server has the old one",
     RED_RIGHT,
     GREEN_WRONG,
-    says="scp deploy/pos-staging/docker-compose.yml",
+    says="git archive HEAD deploy/pos-staging |",
 )
 def compose_in_the_commit(world: World) -> Claim:
     good = (world.clone / COMPOSE).read_text()
