@@ -149,13 +149,13 @@ def plan(tag: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, style: s
     decided, files = pipeline.build(spec_of(spec))
     promotion = asking.promotion_of(decided, tag)
     if promotion is None:
-        patterns = ", ".join(each.pattern for each in decided.promotions) or "nothing"
+        patterns = ", ".join(each.pattern for each in decided.promotions if each.pattern) or "nothing"
         raise click.UsageError(f"no workflow runs on the tag {tag}: the spec promotes on {patterns}")
     environments = (promotion.from_environment, promotion.deploy.environment)
     hosts = [host for host in decided.hosts if any(stack.environment in environments for stack in host.stacks)]
     means = _means(decided, files, hosts, ssh)
     sections = asking.plan_of(decided, promotion, tag, Git(repo, os.environ), means)
-    about = f"{tag}: {promotion.from_environment} → {promotion.deploy.environment}"
+    about = f"{tag}: {asking.about(promotion)}"
     click.echo(said.as_json(report.as_data(about, sections)) if style == "json" else report.as_text(about, sections))
     return int(report.is_stopped(sections))
 

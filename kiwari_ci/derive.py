@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from kiwari_ci import spec
+from kiwari_ci import reach, spec
 from kiwari_ci.plan import Setting
 
 Loc = tuple[str | int, ...]
@@ -217,7 +217,8 @@ def filters_of(given: spec.Spec, service: str) -> dict[str, str]:
     filters = dict.fromkeys(paths_of(given, service), "")
     filters.setdefault(dockerfile_of(given, service), "")
     filters.setdefault(".dockerignore" if context == "." else f"{context}/.dockerignore", "shapes the image, too")
-    filters.setdefault(f".github/workflows/{workflow_name(service)}.yml", "holds the build settings")
+    for name in builders_of(given, service):
+        filters.setdefault(f".github/workflows/{name}.yml", "holds the build settings")
     for base in dict.fromkeys(given.services[service].build.base.values()):
         for pattern in filters_of(given, base):
             if not pattern.startswith("!"):  # what is left out of the base may be the service's own
@@ -225,26 +226,27 @@ def filters_of(given: spec.Spec, service: str) -> dict[str, str]:
     return dict(sorted(filters.items(), key=lambda item: item[0].startswith("!")))
 
 
-def branch_of(given: spec.Spec, environments: list[str]) -> str:
-    """The branch that builds a service; the default one for an image that only others are built from."""
-    pushes = [given.environments[name].deploy_on.push for name in environments]
-    return pushes[0] or given.project.default_branch if pushes else given.project.default_branch
+def branches_of(given: spec.Spec, service: str) -> list[str]:
+    """The branches whose pushes build a service; one that only others are built from, where these are."""
+    held = [name for name in given.environments if service in services_of(given, name)]
+    pushed = [reach.branch(given, name) for name in held if reach.is_pushed(given, name)]
+    if not held:
+        users = [name for name, model in given.services.items() if service in model.build.base.values()]
+        pushed = [branch for name in users for branch in branches_of(given, name)] or [given.project.default_branch]
+    return list(dict.fromkeys(pushed))
 
 
-def is_promoted(given: spec.Spec, environment: str) -> bool:
-    """Whether an environment re-tags what another one built."""
-    return given.environments[environment].promote is not None
+def builders_of(given: spec.Spec, service: str) -> list[str]:
+    """The workflows that hold a service's build settings: its own, or those of environments that no push reaches."""
+    if branches_of(given, service):
+        return [workflow_name(service)]
+    held = [name for name in given.environments if service in services_of(given, name)]
+    return [reach.workflow_name(given, name) for name in held if reach.is_built(given, name)]
 
 
 def workflow_name(service: str) -> str:
     """The workflow that tests, builds and deploys a service."""
     return f"{service}-ci"
-
-
-def promotion_name(given: spec.Spec, environment: str) -> str:
-    """The workflow that promotes into an environment; the only one needs no more than `promote`."""
-    promoted = [name for name in given.environments if is_promoted(given, name)]
-    return "promote" if len(promoted) == 1 else f"promote-{environment}"
 
 
 def settings_of(given: spec.Spec, environment: str, on: str = "") -> dict[str, Setting]:

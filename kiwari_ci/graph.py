@@ -6,7 +6,7 @@ Drawn as Mermaid here, for the runbook too, and as a page by `asking.page`.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kiwari_ci.plan import Plan, Stack
+from kiwari_ci.plan import Plan, Promotion, ServiceWorkflow, Stack
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Lane:
-    """An environment: `trigger` is a push or a tag, `source` the environment whose images it takes (or empty).
+    """An environment: `trigger` starts it, `source` is the environment whose images it takes (or empty).
 
-    With `source`, all rows share one workflow and its jobs.
+    With `shared`, all rows share one workflow and its jobs.
     """
 
     environment: str
     trigger: str
     source: str
+    shared: bool
     host: str
     stack: str
     database: str
@@ -63,13 +64,17 @@ def graph(plan: Plan) -> Graph:
 
 
 def _lane(plan: Plan, host: str, stack: Stack) -> Lane:
-    promotion = next((each for each in plan.promotions if each.deploy.environment == stack.environment), None)
+    promotion = _own(plan, stack)
+    branch = next(iter(_branches(plan, stack)), "")
     roles = {role.environment: (server, role) for server in plan.servers for role in server.databases}
     server, role = roles.get(stack.environment, (None, None))
     return Lane(
         environment=stack.environment,
-        trigger=f"tag {promotion.pattern}" if promotion else f"push to {plan.build_branch}",
-        source=promotion.from_environment if promotion else "",
+        trigger=" or ".join(
+            ([f"push to {branch}"] if branch else []) + ([promotion.started_by()] if promotion else [])
+        ),
+        source=promotion.from_environment if promotion and not promotion.builds and not branch else "",
+        shared=not branch,
         host=host,
         stack=stack.name,
         database=f"{server.name}: {role.name}" if server and role else "",
@@ -78,22 +83,37 @@ def _lane(plan: Plan, host: str, stack: Stack) -> Lane:
     )
 
 
+def _own(plan: Plan, stack: Stack) -> Promotion | None:
+    return next((each for each in plan.promotions if each.deploy.environment == stack.environment), None)
+
+
+def _branches(plan: Plan, stack: Stack) -> list[str]:
+    """The branch whose pushes reach an environment, once for each service; none for a tag's or a person's."""
+    targets = [target for each in plan.workflows for target in each.targets]
+    return [each.branch for each in targets if each.deploy.environment == stack.environment]
+
+
 def _rows(plan: Plan, stack: Stack) -> Iterator[Row]:
     workflows = {each.source.service: each for each in plan.workflows}
-    promotion = next((each for each in plan.promotions if each.deploy.environment == stack.environment), None)
+    promotion = None if _branches(plan, stack) else _own(plan, stack)
     for instance in stack.instances:
-        workflow = workflows[instance.source]
-        jobs = [job for job in workflow.jobs() if not job.startswith("deploy-")] + [f"deploy-{stack.environment}"]
+        name, jobs = (promotion.name, promotion.jobs()) if promotion else _pushed(workflows[instance.source], stack)
         yield Row(
             service=instance.service,
-            workflow=promotion.name if promotion else workflow.source.workflow,
-            jobs=promotion.jobs() if promotion else tuple(jobs),
+            workflow=name,
+            jobs=jobs,
             image=instance.repository.partition("/")[2],
             tag=instance.tag,
             container=instance.container,
             health=f"{instance.health_path} → {instance.health_status}" if instance.health else "a worker",
             domain=instance.domain,
         )
+
+
+def _pushed(workflow: ServiceWorkflow, stack: Stack) -> tuple[str, tuple[str, ...]]:
+    """A service's own workflow, and its jobs on the way into one environment."""
+    jobs = [job for job in workflow.jobs() if not job.startswith("deploy-")]
+    return workflow.source.workflow, (*jobs, f"deploy-{stack.environment}")
 
 
 def as_mermaid(drawn: Graph) -> str:

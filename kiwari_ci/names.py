@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci import derive
+from kiwari_ci import derive, reach
 from kiwari_ci.cures import closest
 from kiwari_ci.problems import Problem
 from kiwari_ci.source import Loc, Source
@@ -163,8 +163,8 @@ def _clashes(source: Source, given: Spec) -> Found:
     for name, place in given.environments.items():
         here = ("environments", name)
         owner = f"environments.{name}"
-        if derive.is_promoted(given, name):
-            yield from claim(here, owner, "workflow", derive.promotion_name(given, name))
+        if reach.has_workflow(given, name):
+            yield from claim(here, owner, "workflow", reach.workflow_name(given, name))
         yield from claim((*here, "stack"), owner, "stack", derive.stack_name(given, name))
         yield from claim((*here, "tag"), owner, "image tag", derive.image_tag(given, name))
         for each in derive.held_by(given, name):
@@ -229,7 +229,8 @@ def _taken(given: Spec) -> Iterator[tuple[Loc, str, str]]:
     for name, place in given.environments.items():
         here: Loc = ("environments", name)
         yield (*here, "stack"), derive.stack_name(given, name), r"bin|deploy|rollback|status"
-        yield (*here, "tag"), derive.image_tag(given, name), rf"src-.*|.*[0-9]+\.[0-9]+\.[0-9]+|{derive.CACHE_TAG}"
+        versions = rf"(.*-)?src-.*|.*[0-9]+\.[0-9]+\.[0-9]+(-.*)?|{derive.CACHE_TAG}"
+        yield (*here, "tag"), derive.image_tag(given, name), versions
         for held in derive.held_by(given, name):
             yield (*here, "containers", held), derive.container_name(given, name, held), _CONTAINER
         for on in derive.hosts_of(given, name):

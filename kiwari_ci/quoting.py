@@ -5,7 +5,10 @@ import shlex
 from collections.abc import Sequence
 
 # Plain for readers of YAML 1.1 and 1.2 alike, also inside [a, b]; a `*` only as a path's last word (`api/**`).
-_PLAIN = re.compile(r"[A-Za-z0-9_./~$(](?:[A-Za-z0-9_./~@+=()'$-]|:(?=[^ ])| (?=[^ #])|(?<=/)\*\*?(?=/|$))*")
+_OPERATOR = r"(?<= )(?:(?:&&|\|\|)(?= )|!(?=[a-z]))"  # of an expression
+_PLAIN = re.compile(
+    rf"[A-Za-z0-9_./~$(](?:[A-Za-z0-9_./~@+=()'$-]|:(?=[^ ])| (?=[^ #])|{_OPERATOR}|(?<=/)\*\*?(?=/|$))*"
+)
 _NUMBER_LIKE = re.compile(r"[-+.0-9][-+.,_:0-9a-fA-FxXoOeE]*|[-+]?\.(inf|nan)", re.IGNORECASE)
 _WORDS = {"", "~", "y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 _NAME = re.compile(r"[A-Za-z0-9_./~@][A-Za-z0-9_./~@:+-]*")

@@ -64,8 +64,8 @@ Branch = Annotated[str, Text(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0
 TagPattern = Annotated[
     str,
     Text(
-        r"([A-Za-z][A-Za-z0-9._-]*)?\*",
-        "a prefix and a star such as v*: what the star stands for must be MAJOR.MINOR.PATCH",
+        r"([A-Za-z][A-Za-z0-9._-]*)?\*(-[A-Za-z][A-Za-z0-9]*\.?\*)?",
+        "a prefix and a star such as v*, or v*-rc.*: the stars stand for MAJOR.MINOR.PATCH, and a number",
     ),
 ]
 ImageName = Annotated[

@@ -26,6 +26,7 @@ EXPECTED = {
     "less_than_equal": "{le} or less",
     "too_short": "at least one item",
     "one_of": "exactly one of {names}",
+    "some_of": "at least one of {names}",
 }
 LONGEST = 60  # characters of a value in a message
 

@@ -28,7 +28,7 @@ FLOORS = [
     {"context"},
     {"advice", "fronts", "leftovers", "names", "pins", "render", "resolve", "rules", "source", "validation"},
     {"derive", "graph", "needs"},
-    {"tree"},
+    {"reach", "tree"},
     {
         "checkout",
         "cures",

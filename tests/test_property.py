@@ -297,8 +297,8 @@ def stands_as_planned(plan: Plan, tree: Tree) -> None:
         service_workflow(workflow, tree)
     for promotion in plan.promotions:
         text = tree[f".github/workflows/{promotion.name}.yml"].text
-        assert read(text)["on"] == {"push": {"tags": [promotion.pattern]}}
-        run = next(step["run"] for step in jobs(text)["promote-images"]["steps"] if step.get("id") == "find")
+        assert read(text)["on"] == {"push": {"tags": list(promotion.tags)}}
+        run = next(step["run"] for step in jobs(text)[promotion.job]["steps"] if step.get("id") == "find")
         for source in promotion.sources:
             words = [source.digest_output, source.workflow, source.repository, *source.pathspecs]
             assert words in [shlex.split(line)[1:] for line in run.splitlines() if line.startswith("find_image ")]
@@ -325,7 +325,7 @@ def service_workflow(workflow: ServiceWorkflow, tree: Tree) -> None:
     text = tree[f".github/workflows/{workflow.source.workflow}.yml"].text
     made = read(text)
     assert made["on"]["push"] == {
-        "branches": [workflow.branch],
+        "branches": list(workflow.branches),
         "paths": [each.pattern for each in workflow.source.filters],
     }
     for test in workflow.tests:

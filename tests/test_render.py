@@ -27,7 +27,6 @@ ALLOWED = (
 
 # Lists that are never empty, or never longer than one: what the plan promises, and the only gaps allowed.
 NEVER = {
-    "plan.workflows": {"none"},
     "plan.stacks": {"none"},
     "plan.hosts": {"none"},
     "plan.needs": {"none", "one"},
@@ -43,7 +42,12 @@ NEVER = {
     "deploy.public": {"none"},
     "deploy.settings": {"none", "one"},
     "plan.tokens": {"many"},
-    "plan.tag_prefixes": {"none"},  # asked where there are promotions
+    "plan.first_tags": {"none"},  # asked where there are some
+    "plan.by_hand": {"none"},
+    "plan.pushed": {"none"},
+    "pushed.workflows": {"none"},
+    "each.commands": {"none"},
+    "promotion.builds": {"none"},
     "host.sources": {"none", "one"},  # bin, and a stack
     "promotion.sources": {"none"},
     "workflow.targets": {"none"},

@@ -65,11 +65,11 @@ def by_change(plan: Plan, change: Change, pushed: bool, branch: str = "") -> Ans
     touched, spared, notes = list(_drift(plan, merged, branch, pushed)), [], list(_limits(change, pushed))
     for workflow in plan.workflows:
         is_run, why = _runs(workflow, change, branch)
-        touched += [_service(workflow, merged, why)] if is_run else []
+        touched += [_service(workflow, merged, why, branch)] if is_run else []
         spared += [] if is_run else [Spared(workflow.source.workflow, why)]
     if branch != plan.default_branch and pushed:
         spared.append(Spared("pipeline-drift", f"runs on pull requests and on pushes to {plan.default_branch}"))
-    spared += [Spared(each.name, f"runs on a tag {each.pattern}, whatever files changed") for each in plan.promotions]
+    spared += [Spared(each.name, _own(each)) for each in plan.promotions]
     if pushed and change.skip:
         spared = [Spared(each.workflow, f"the newest commit says {change.skip}") for each in touched] + spared
         touched = []
@@ -81,8 +81,7 @@ def by_change(plan: Plan, change: Change, pushed: bool, branch: str = "") -> Ans
 def by_tags(plan: Plan, tags: Sequence[str]) -> Answer:
     """What pushing tags reaches, all in one push: a path filter is not asked."""
     about = f"push of the tag{'s' * (len(tags) > 1)} {', '.join(tags)}"
-    why = f"runs on pushes to {plan.build_branch}: a filter of branches alone takes no tag, whatever files changed"
-    spared = [Spared(each.source.workflow, why) for each in plan.workflows]
+    spared = [Spared(each.source.workflow, _no_tag(each)) for each in plan.workflows]
     spared.append(Spared("pipeline-drift", "runs on pull requests and on pushes to a branch"))
     if len(tags) > TAGS:
         note = f"{len(tags)} tags in one push: from {TAGS + 1} on GitHub makes no event for any: push them one by one"
@@ -90,17 +89,35 @@ def by_tags(plan: Plan, tags: Sequence[str]) -> Answer:
         return Answer(about, (), tuple(spared), notes=(note,))
     touched = []
     for promotion in plan.promotions:
-        matching = [tag for tag in tags if globs.included([promotion.pattern], tag)]
+        matching = [tag for tag in tags if globs.included(promotion.tags, tag)]
         touched += [_promoted(promotion, tag) for tag in matching]
         if not matching:
-            spared.append(Spared(promotion.name, f"{promotion.pattern} does not match {', '.join(tags)}"))
+            spared.append(Spared(promotion.name, _no_match(promotion, tags)))
     return Answer(about, tuple(touched), (*spared, *_kept(plan, touched)))
 
 
 def is_version(promotion: Promotion, tag: str) -> bool:
     """Whether a tag is one that the promotion takes; another one that its filter matches fails in its first step."""
-    number = r"(?:0|[1-9][0-9]*)"
-    return re.fullmatch(rf"{re.escape(promotion.prefix)}{number}\.{number}\.{number}", tag) is not None
+    return re.fullmatch(promotion.regex, tag) is not None
+
+
+def _own(promotion: Promotion) -> str:
+    """When an environment's own workflow runs."""
+    if not promotion.pattern:
+        return f"runs by hand: gh workflow run {promotion.name}.yml"
+    return f"runs on a tag {promotion.pattern}, whatever files changed"
+
+
+def _no_match(promotion: Promotion, tags: Sequence[str]) -> str:
+    if not promotion.pattern:
+        return _own(promotion)
+    return f"{', '.join(promotion.tags)} does not match {', '.join(tags)}"
+
+
+def _no_tag(workflow: ServiceWorkflow) -> str:
+    """Why a tag alone does not start a service's workflow."""
+    branches = " and ".join(workflow.branches)
+    return f"runs on pushes to {branches}: a filter of branches alone takes no tag, whatever files changed"
 
 
 def _about(change: Change, event: str) -> str:
@@ -131,8 +148,8 @@ def _limits(change: Change, pushed: bool) -> Iterator[str]:
 def _runs(workflow: ServiceWorkflow, change: Change, branch: str) -> tuple[bool, str]:
     """Whether a service's workflow runs for a push to a branch, and why or why not."""
     patterns = [each.pattern for each in workflow.source.filters]
-    if branch != workflow.branch:
-        return False, f"runs on pushes to {workflow.branch} only"
+    if branch not in workflow.branches:
+        return False, f"runs on pushes to {' and '.join(workflow.branches)} only"
     if change.commits > PUSHED:
         return True, f"more than {PUSHED} commits: its paths are not asked"
     matching = [(index, path) for index, path in enumerate(change.files) if globs.included(patterns, path)]
@@ -162,18 +179,21 @@ def _why_not(patterns: Sequence[str], files: Sequence[str]) -> str:
     return f"{which} {'none of its paths: ' if len(files) == 1 else ''}{', '.join(patterns)}"
 
 
-def _service(workflow: ServiceWorkflow, on: str, why: str) -> Touched:
-    tags = [target.tag for target in workflow.targets]
+def _service(workflow: ServiceWorkflow, on: str, why: str, branch: str) -> Touched:
+    targets = [target for target in workflow.targets if target.branch == branch]
+    tags = [target.tag for target in targets]
     images = tuple(f"{workflow.source.repository}:{tag}" for tag in [*tags, "src-…"])
-    places = tuple(_place(target.deploy, each) for target in workflow.targets for each in target.instances)
-    return Touched(workflow.source.workflow, on, why, workflow.jobs(), images, places)
+    places = tuple(_place(target.deploy, each) for target in targets for each in target.instances)
+    spared = {f"deploy-{each.deploy.environment}" for each in workflow.targets if each not in targets}
+    jobs = tuple(job for job in workflow.jobs() if job not in spared)
+    return Touched(workflow.source.workflow, on, why, jobs, images, places)
 
 
 def _promoted(promotion: Promotion, tag: str) -> Touched:
     on = f"tag {tag}"
     if not is_version(promotion, tag):
-        why = f"{promotion.pattern} matches, and its first job fails: no {promotion.prefix}MAJOR.MINOR.PATCH"
-        return Touched(promotion.name, on, why, ("promote-images",))
+        why = f"{promotion.pattern} matches, and its first job fails: no {promotion.words}"
+        return Touched(promotion.name, on, why, promotion.jobs()[:1])
     images = tuple(f"{source.repository}:{each}" for source in promotion.sources for each in (tag, promotion.tag))
     places = tuple(_place(promotion.deploy, each) for each in promotion.deploy.stack.instances)
     return Touched(promotion.name, on, f"{promotion.pattern} matches", promotion.jobs(), images, places)
@@ -186,13 +206,17 @@ def _place(deploy: Deploy, instance: Instance) -> Place:
 def _kept(plan: Plan, touched: Sequence[Touched]) -> Iterator[Spared]:
     """The environments in which a container stays as it is."""
     reached = {place.container for each in touched for place in each.places}
-    tags = {each.deploy.environment: each.pattern for each in plan.promotions}
+    own = {each.deploy.environment: each for each in plan.promotions}
     for stack in plan.stacks:
         names = [each.container for each in stack.instances if each.container not in reached]
-        until = f" until a tag {tags[stack.environment]}" if stack.environment in tags else ""
+        until = _until(own[stack.environment]) if stack.environment in own else ""
         stay = "stays as it is" if len(names) == 1 else "stay as they are"
         if names:
             yield Spared(stack.environment, f"{', '.join(names)} {stay}{until}")
+
+
+def _until(promotion: Promotion) -> str:
+    return f" until a tag {promotion.pattern}" if promotion.pattern else f" until somebody runs {promotion.name}"
 
 
 def _by_hand(plan: Plan, files: Sequence[str]) -> Iterator[str]:

@@ -45,7 +45,7 @@ def _lane(drawn: Graph, lane: Lane) -> str:
         ("images of", lane.source),
     ]
     said = "".join(f"<span>{word} <b>{escape(value)}</b></span>" for word, value in facts if value)
-    kind = "tag" if lane.source else "push"
+    kind = "tag" if lane.shared else "push"
     return "\n".join(
         [
             f'<section class="{kind}">',
@@ -53,7 +53,7 @@ def _lane(drawn: Graph, lane: Lane) -> str:
             '<div class="lane">',
             *(_at(1, column, "head", head) for column, head in enumerate(HEADS, 1)),
             _at(2, 1, "card start", escape(lane.trigger), len(lane.rows)),
-            _at(2, 4 if lane.source else 2, "wire", '<i class="in"></i>', len(lane.rows)),
+            _at(2, 4 if lane.shared else 2, "wire", '<i class="in"></i>', len(lane.rows)),
             *(part for index, row in enumerate(lane.rows) for part in _row(drawn, lane, index, row)),
             "</div>\n</section>",
         ]
@@ -78,14 +78,14 @@ def _row(drawn: Graph, lane: Lane, index: int, row: Row) -> Iterator[str]:
 def _workflow(drawn: Graph, lane: Lane, index: int, row: Row) -> Iterator[str]:
     """Its card, and the wires around it; one that all rows share has its card in the first of them."""
     line, count = 2 + index, len(lane.rows)
-    if not lane.source or not index:
+    if not lane.shared or not index:
         jobs = "".join(f"<li>{escape(job)}</li>" for job in row.jobs)
         link = escape(f"https://github.com/{drawn.repository}/actions/workflows/{row.workflow}.yml")
         card = f'<strong><a href="{link}">{escape(row.workflow)}</a></strong><ul class="jobs">{jobs}</ul>'
-        rows = count if lane.source else 1
-        yield _at(line, 2, "wire", _straight() if lane.source else _branch(index, count), rows)
+        rows = count if lane.shared else 1
+        yield _at(line, 2, "wire", _straight() if lane.shared else _branch(index, count), rows)
         yield _at(line, 3, "card row1", card, rows)
-    yield _at(line, 4, "wire", _branch(index, count) if lane.source else _straight())
+    yield _at(line, 4, "wire", _branch(index, count) if lane.shared else _straight())
 
 
 def _straight() -> str:

@@ -1,5 +1,6 @@
 """What a version's tag would do: its commits, images, proofs, migrations and env keys, each as far as can be asked."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -40,7 +41,7 @@ class Tagged:
 
 def promotion_of(plan: Plan, tag: str) -> Promotion | None:
     """The promotion that a tag starts."""
-    return next((each for each in plan.promotions if globs.included([each.pattern], tag)), None)
+    return next((each for each in plan.promotions if globs.included(each.tags, tag)), None)
 
 
 def plan_of(plan: Plan, promotion: Promotion, tag: str, git: Git, means: Means) -> list[Section]:
@@ -56,18 +57,30 @@ def plan_of(plan: Plan, promotion: Promotion, tag: str, git: Git, means: Means) 
     ]
     digests = means.registry(wanted)
     for source in promotion.sources:
-        lines = list(_image(source, keys.get(source.service, ""), tag, digests))
+        lines = list(_image(source, keys.get(source.service, ""), tag, digests, promotion))
         lines = (list(_source(source, tagged, git, keys[source.service])) if tagged else []) + lines
         digest = digests.get(f"{source.repository}:{keys.get(source.service)}", Digest(why="no key")).digest
         head.append(Section(source.service, (*lines, *_world(plan, promotion, source, digest, means))))
     return [*head, *_hosts(plan, promotion, tagged, git, means)]
 
 
+def about(promotion: Promotion) -> str:
+    """What a promotion or release does."""
+    way = "built" if promotion.builds else promotion.from_environment
+    return f"{way} → {promotion.deploy.environment}"
+
+
 def previous(git: Git, promotion: Promotion, commit: str, tag: str) -> str:
     """The newest version before a commit, by its numbers; empty when there is none."""
     said = git.ask("tag", "--list", promotion.pattern, "--merged", commit).split()
     versions = [each for each in said if each != tag and is_version(promotion, each)]
-    return max(versions, default="", key=lambda each: [*map(int, each.removeprefix(promotion.prefix).split("."))])
+    return max(versions, default="", key=lambda each: [int(number) for number in _numbers(promotion, each)])
+
+
+def _numbers(promotion: Promotion, tag: str) -> tuple[str, ...]:
+    """The numbers of a version, as the pattern's groups have them."""
+    found = re.fullmatch(promotion.regex, tag)
+    return found.groups() if found else ()
 
 
 def trunk(plan: Plan, git: Git) -> str:
@@ -87,11 +100,11 @@ def _tag(plan: Plan, tagged: Tagged, git: Git) -> Iterator[Line]:
     where = "is there" if tagged.is_there else "is not there yet: judged as if it were put on HEAD"
     yield Line(f"{where}, {commit.name} {commit.date} {commit.title}")
     if not is_version(promotion, tagged.name):
-        yield stops(f"{tagged.name} is not {promotion.prefix}MAJOR.MINOR.PATCH")
+        yield stops(f"{tagged.name} is not {promotion.words}")
     branch = trunk(plan, git)
     if git.count(tagged.commit, f"^{branch}"):
         yield stops(f"it is not on {branch.removeprefix('refs/remotes/')}: merge it first")
-    yield Line(f"runs {promotion.name}: {promotion.from_environment} → {promotion.deploy.environment}")
+    yield Line(f"runs {promotion.name}: {about(promotion)}")
     if git.is_shallow:
         yield not_asked("this clone is shallow, so commits cannot be counted: git fetch --unshallow")
 
@@ -121,7 +134,7 @@ def _source(source: Source, tagged: Tagged, git: Git, key: str) -> Iterator[Line
         yield Line(f"source {key}")
 
 
-def _image(source: Source, key: str, tag: str, digests: dict[str, Digest]) -> Iterator[Line]:
+def _image(source: Source, key: str, tag: str, digests: dict[str, Digest], promotion: Promotion) -> Iterator[Line]:
     if not key:
         return
     found, taken = digests[f"{source.repository}:{key}"], digests[f"{source.repository}:{tag}"]
@@ -129,15 +142,18 @@ def _image(source: Source, key: str, tag: str, digests: dict[str, Digest]) -> It
         yield not_asked(f"image: the registry: {found.why}")
     elif found.digest:
         yield Line(f"image {found.digest}")
+    elif promotion.builds:
+        yield Line(f"no image of this source yet: {promotion.name} tests and builds it first")
     else:
-        yield stops(f"{source.workflow} built no image from this source, {source.repository}:{key} is not there")
+        yield stops(f"{source.builder} built no image from this source, {source.repository}:{key} is not there")
     if taken.digest and found.digest and taken.digest != found.digest:
         yield stops(f"{source.repository}:{tag} is there already with other bytes, {taken.digest}: tag a new version")
 
 
 def _world(plan: Plan, promotion: Promotion, source: Source, digest: str, means: Means) -> Iterator[Line]:
     """What the environments before and after know of this image."""
-    for environment, word in ((promotion.from_environment, "proved"), (promotion.deploy.environment, "runs")):
+    before = [] if promotion.builds else [(promotion.from_environment, "proved")]
+    for environment, word in (*before, (promotion.deploy.environment, "runs")):
         stack, name = _place(plan, environment)
         instance = _instance(stack, source.service)
         facts = means.facts.get(name, Facts(why="was not asked"))

@@ -28,6 +28,7 @@ from kiwari_ci.plan.workflows import (
     Drift,
     Filter,
     Promotion,
+    Pushed,
     ServiceWorkflow,
     Setup,
     Source,
@@ -68,6 +69,7 @@ __all__ = [
     "Plan",
     "Promotion",
     "Published",
+    "Pushed",
     "Role",
     "Server",
     "ServiceWorkflow",
@@ -93,6 +95,7 @@ class Plan:
     default_branch: str
     default_branch_in_url: str
     build_branch: str
+    pushed: tuple[Pushed, ...]
     runner: str
     pull_requests: bool
     registry: str
@@ -105,7 +108,9 @@ class Plan:
     hosts: tuple[Host, ...]
     tokens: tuple[Setting, ...]
     needs: tuple[Need, ...]
-    tag_prefixes: tuple[str, ...]
+    first_tags: tuple[str, ...]
+    by_hand: tuple[Promotion, ...]
+    released: bool
     domains: tuple[str, ...]
     managed: tuple[str, ...]
     answering: tuple[Instance, ...]

@@ -82,7 +82,7 @@ class Deploy:
 
     `host` names its hosts for people; of `several` the step's shell goes through each, `destination` and `identity`
     being its own. `clean` takes away what must not stay. `sends`: what tar takes for the stack's folder on the host,
-    empty when nothing is sent.
+    empty when nothing is sent. `goes_back`: an older commit that a person chose is put back.
     """
 
     environment: str
@@ -101,11 +101,15 @@ class Deploy:
     public: tuple[Instance, ...]
     minutes: int
     sends: str
+    goes_back: bool
 
 
 @dataclass(frozen=True)
 class Source:
-    """A service's source: where its image is kept, and what the image is made of; `own_*` is the spec's part alone."""
+    """A service's source: where its image is kept, and what the image is made of; `own_*` is the spec's part alone.
+
+    `workflow` is the service's own, `builder` one that builds it.
+    """
 
     service: str
     repository: str
@@ -113,6 +117,7 @@ class Source:
     pathspecs: tuple[str, ...]
     own_pathspecs: tuple[str, ...]
     workflow: str
+    builder: str
     digest_output: str
     digest_variable: str
 
@@ -149,9 +154,14 @@ class Build:
 
 @dataclass(frozen=True)
 class Target:
-    """One environment that a service's workflow deploys to: containers of one image, the service's own first."""
+    """One environment that a service's workflow deploys to: containers of one image, the service's own first.
+
+    `condition`: on which runs, where not all of those that build are its.
+    """
 
     deploy: Deploy
+    branch: str
+    condition: str
     tag: str
     instances: tuple[Instance, ...]
     public: tuple[Instance, ...]
@@ -160,13 +170,22 @@ class Target:
 
 @dataclass(frozen=True)
 class ServiceWorkflow:
-    """Test, build and deploy one service; the build waits for one test job, the gate, or for several.
+    """Test, build and deploy one service.
 
-    `seen` is what the build sees of the repository, `sparse` what its job checks out; `is_tried`: in pull requests.
+    `branches`: those whose pushes it runs on; `after`: what tests wait for; `gate` or `gates`: what the build does;
+    `build_job`: empty where no push builds; `condition`: which runs do; `reuses`: an image of the same source is taken
+    as it is; `tags`: what an image gets, a line each; `moving`: those of them that move. `seen` is what the build sees
+    of the repository, `sparse` what its job checks out; `is_tried`: in pull requests.
     """
 
     source: Source
-    branch: str
+    branches: tuple[str, ...]
+    after: str
+    build_job: str
+    condition: str
+    reuses: bool
+    tags: str
+    moving: str
     seen: str
     sparse: str
     is_tried: bool
@@ -181,26 +200,62 @@ class ServiceWorkflow:
         """Its jobs, in their order."""
         deploys = [f"deploy-{target.deploy.environment}" for target in self.targets]
         tried = ["build"] if self.is_tried else []
-        return (*(test.job for test in self.tests), *tried, "build-and-push", *deploys)
+        built = [self.build_job] if self.build_job else []
+        return (*(test.job for test in self.tests), *tried, *built, *deploys)
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A branch whose pushes are built, and the workflows that run there."""
+
+    branch: str
+    workflows: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """A tag that puts into one environment what another one serves."""
+    """An environment's own workflow: a tag, or a person, puts images into it that are there, or builds them.
+
+    Without a tag (`pattern`, `tags` and what else is of one are empty) commits of `branch` are deployed. `by_ref` or
+    `by_commit`: what a person chooses, as `commands` show. `job` finds the images, after `builds`; `missing` is the
+    cure for one that is not there; `moves`: the environment's tag is moved here, whatever the commit.
+    """
 
     name: str
+    tags: tuple[str, ...]
     pattern: str
-    prefix: str
-    prefix_regex: str
+    regex: str
+    words: str
+    example: str
+    left_alone: tuple[str, ...]
+    by_hand: bool
+    by_ref: str
+    by_commit: bool
+    commands: tuple[str, ...]
+    branch: str
     tag: str
+    moves: bool
     from_environment: str
+    job: str
+    packages: str
+    packages_for: str
+    title: str
+    missing: str
+    builds: tuple[ServiceWorkflow, ...]
     sources: tuple[Source, ...]
     deploy: Deploy
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
+        builds = [job for each in self.builds for job in each.jobs()]
+        builds = ["check-commit", *builds] if builds else []
         check = ["health-check"] if self.deploy.url else []
-        return ("promote-images", f"deploy-{self.deploy.environment}", *check)
+        return (*builds, self.job, f"deploy-{self.deploy.environment}", *check)
+
+    def started_by(self) -> str:
+        """What starts it, in words."""
+        ways = [f"tag {self.pattern}" if self.pattern else "", "by hand" if self.by_hand else ""]
+        return " or ".join(filter(None, ways))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Spec → Plan: every name, default and expression is decided here, once."""
 
-from kiwari_ci import derive, needs, pins, spec
-from kiwari_ci.plan import Drift, Plan
+from kiwari_ci import derive, needs, pins, reach, spec
+from kiwari_ci.plan import Drift, Plan, Pushed, ServiceWorkflow
 from kiwari_ci.resolve.hatches import hatches
 from kiwari_ci.resolve.hosts import host, server, standing
 from kiwari_ci.resolve.stacks import stack
@@ -18,18 +18,22 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
     tokens = tuple(token for token in settings if token.kind)
     hosts = tuple(host(given, name, stacks, servers) for name in given.hosts)
     workflows = tuple(workflow(given, name, stacks, own.pins) for name in derive.built_services(given))
-    promotions = tuple(promotion(given, name, stacks) for name in given.environments if derive.is_promoted(given, name))
+    promotions = tuple(
+        promotion(given, name, stacks, workflows) for name in given.environments if reach.has_workflow(given, name)
+    )
+    pushed = _pushed(workflows)
     return Plan(
         project=given.project.name,
         repository=given.project.repository,
         default_branch=given.project.default_branch,
         default_branch_in_url=given.project.default_branch.replace("/", "%2F"),
-        build_branch=workflows[0].branch,
+        build_branch=pushed[0].branch if pushed else given.project.default_branch,
+        pushed=pushed,
         runner=given.project.runner,
         pull_requests=given.project.pull_requests,
         registry=given.registry.host,
         actions={pin.action.split("/")[1].replace("-", "_"): pins.action(pin) for pin in own.pins.values()},
-        workflows=workflows,
+        workflows=tuple(each for each in workflows if each.branches or (given.project.pull_requests and each.jobs())),
         promotions=promotions,
         drift=_drift(given, spec_path),
         stacks=tuple(stacks.values()),
@@ -37,7 +41,9 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
         hosts=hosts,
         tokens=tokens,
         needs=needs.at_github(hosts, tokens, workflows),
-        tag_prefixes=tuple(dict.fromkeys(promotion.prefix for promotion in promotions)),
+        first_tags=tuple(dict.fromkeys(each.example for each in promotions if each.example)),
+        released=any(each.builds and each.pattern for each in promotions),
+        by_hand=tuple(each for each in promotions if each.by_hand),
         domains=tuple(each.domain for stack in stacks.values() for each in stack.containers if each.domain),
         managed=tuple(each.domain for host in hosts for each in host.managed),
         answering=tuple(
@@ -54,6 +60,15 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
         spec_text=spec_text,
         pins=pins.file_of(own),
         dependabot=(pins.bot_of(own),) if given.project.dependabot else (),
+    )
+
+
+def _pushed(workflows: tuple[ServiceWorkflow, ...]) -> tuple[Pushed, ...]:
+    """The branches that are built, each with the workflows that do so."""
+    branches = dict.fromkeys(branch for each in workflows for branch in each.branches)
+    return tuple(
+        Pushed(branch, tuple(each.source.workflow for each in workflows if branch in each.branches))
+        for branch in branches
     )
 
 

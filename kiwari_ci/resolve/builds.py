@@ -15,6 +15,7 @@ def source(given: spec.Spec, service: str) -> Source:
         pathspecs=tuple(globs.pathspecs(list(filters))),
         own_pathspecs=tuple(globs.pathspecs(derive.paths_of(given, service))),
         workflow=derive.workflow_name(service),
+        builder=derive.builders_of(given, service)[0],
         digest_output=f"digest-{service}",
         digest_variable=f"DIGEST_{derive.variable(service)}",
     )

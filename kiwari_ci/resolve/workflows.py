@@ -1,7 +1,9 @@
 """Workflows: test, build, deploy, promote."""
 
-from kiwari_ci import derive, globs, spec
-from kiwari_ci.plan import Deploy, Promotion, ServiceWorkflow, Stack, Target, Way
+from dataclasses import replace
+
+from kiwari_ci import derive, globs, reach, spec
+from kiwari_ci.plan import Deploy, Promotion, ServiceWorkflow, Source, Stack, Target, Test, Way
 from kiwari_ci.resolve import builds, testing
 from kiwari_ci.resolve.hosts import jumps, ssh_config
 
@@ -9,53 +11,154 @@ from kiwari_ci.resolve.hosts import jumps, ssh_config
 def workflow(given: spec.Spec, service: str, stacks: dict[str, Stack], actions: testing.Actions) -> ServiceWorkflow:
     """The workflow of one service."""
     model = given.services[service]
-    targets = [
-        name for name in stacks if service in derive.services_of(given, name) and not derive.is_promoted(given, name)
-    ]
+    held = [name for name in stacks if service in derive.services_of(given, name)]
+    branches = derive.branches_of(given, service)
+    targets = tuple(
+        _target(given, service, name, stacks[name], len(branches) > 1) for name in held if reach.is_pushed(given, name)
+    )
     source, tests = builds.source(given, service), testing.tests(model, actions)
     seen = globs.sparse([filter.pattern for filter in source.filters])
-    jobs = tuple(test.job for test in tests)
-    compose_files = [f"/{file}" for name in targets for file in stacks[name].files]
+    compose_files = [f"/{file}" for target in targets for file in target.deploy.stack.files]
+    gate, gates = _gates([test.job for test in tests])
     return ServiceWorkflow(
         source=source,
-        branch=derive.branch_of(given, targets),
+        branches=tuple(branches),
+        after="",
+        build_job="build-and-push" if branches else "",
+        condition=" || ".join(_on(branch) for branch in branches),
+        reuses=len(branches) > 1 or any(reach.is_built(given, name) for name in held),
+        tags="\n".join([*_moving(source, targets), f"{source.repository}:${{{{ steps.source.outputs.key }}}}"]),
+        moving="\n".join(_moving(source, targets)),
         seen="\n".join(seen),
         sparse="\n".join([*seen, *compose_files]),
         is_tried=given.project.pull_requests and not model.build.secrets and not model.build.base,
         tests=tests,
-        gate=jobs[0] if len(jobs) == 1 else "",
-        gates=jobs if len(jobs) > 1 else (),
+        gate=gate,
+        gates=gates,
         build=builds.build(given, service),
         build_minutes=builds.minutes(given, service),
-        targets=tuple(_target(given, service, name, stacks[name]) for name in targets),
+        targets=targets,
     )
 
 
-def promotion(given: spec.Spec, environment: str, stacks: dict[str, Stack]) -> Promotion:
-    """The workflow that promotes into one environment."""
-    place = given.environments[environment]
-    pattern = str(place.deploy_on.tag)
+def _on(branch: str) -> str:
+    return f"github.ref == 'refs/heads/{branch}'"
+
+
+def _moving(source: Source, targets: tuple[Target, ...]) -> list[str]:
+    """The tags of the environments, each on the runs that are its."""
+    images = [(target.condition, f"{source.repository}:{target.tag}") for target in targets]
+    return [f"${{{{ {condition} && '{image}' || '' }}}}" if condition else image for condition, image in images]
+
+
+def _gates(jobs: list[str]) -> tuple[str, tuple[str, ...]]:
+    """What a build waits for: one job, or several."""
+    return ("", tuple(jobs)) if len(jobs) > 1 else ("".join(jobs), ())
+
+
+def _inside(workflow: ServiceWorkflow) -> ServiceWorkflow:
+    """Tests and build of a service in an environment's own workflow, which deploys by itself."""
+    service, first = workflow.source.service, "check-commit"
+    tests = tuple(_named(test, service) for test in workflow.tests)
+    gate, gates = _gates([test.job for test in tests] or [first])
+    return replace(
+        workflow,
+        after=first,
+        gate=gate,
+        gates=gates,
+        build_job=f"build-{service}",
+        condition="",
+        reuses=True,
+        tags=workflow.tags.rpartition("\n")[2],
+        moving="",
+        sparse=workflow.seen,
+        is_tried=False,
+        tests=tests,
+        targets=(),
+    )
+
+
+def _named(test: Test, service: str) -> Test:
+    """A test among those of other services: `test-api`, `test-api_unit`; no name of a spec has a `_`."""
+    return replace(test, job=f"test-{service}{test.job.removeprefix('test').replace('-', '_', 1)}")
+
+
+def promotion(
+    given: spec.Spec, environment: str, stacks: dict[str, Stack], workflows: tuple[ServiceWorkflow, ...]
+) -> Promotion:
+    """The workflow of one environment alone."""
+    place, pattern = given.environments[environment], reach.pattern(given, environment)
+    built, branch = reach.is_built(given, environment), reach.branch(given, environment)
+    held = [each for each in workflows if each.source.service in derive.services_of(given, environment)]
+    others = reach.left_alone(given, pattern) if pattern else []
+    moves = not pattern and not place.deploy_on.push
     return Promotion(
-        name=derive.promotion_name(given, environment),
-        pattern=pattern,
-        prefix=pattern.removesuffix("*"),
-        prefix_regex=pattern.removesuffix("*").replace(".", "\\."),
+        name=reach.workflow_name(given, environment),
+        tags=tuple(reach.tag_filter(given, pattern)) if pattern else (),
+        pattern=pattern.text if pattern else "",
+        regex=pattern.regex if pattern else "",
+        words=pattern.words if pattern else "",
+        example=pattern.example("0.1.0") if pattern else "",
+        left_alone=tuple(word for each in others for word in ("-e", each.suffix.removesuffix("*"))),
+        by_hand=bool(place.deploy_on.dispatch),
+        by_ref=_by_ref(given, environment) if place.deploy_on.dispatch and (pattern or built) else "",
+        by_commit=not pattern and not built,
+        commands=_commands(given, environment) if place.deploy_on.dispatch else (),
+        branch=branch,
         tag=derive.image_tag(given, environment),
-        from_environment=str(place.promote),
-        sources=tuple(
-            builds.source(given, service)
-            for service in derive.services_of(given, environment)
-            if derive.source_of(given, service) == service
-        ),
+        moves=moves,
+        from_environment=str(place.promote or environment),
+        job="promote-images" if place.promote else "tag-images" if pattern else "find-images",
+        packages="write" if pattern or moves else "read",
+        packages_for="add tags to images" if pattern else "move a tag" if moves else "find images",
+        title=_title(place),
+        missing=_missing(given, place.promote or environment),
+        builds=tuple(map(_inside, held)) if built else (),
+        sources=tuple(each.source for each in held),
         deploy=_deploy(given, environment, stacks[environment], minutes=10 + 10 * len(stacks[environment].instances)),
-    )
+    )  # fmt: skip
 
 
-def _target(given: spec.Spec, service: str, environment: str, stack: Stack) -> Target:
+def _title(place: spec.Environment) -> str:
+    """What the step does that finds the images."""
+    if place.promote:
+        return f"Find what {place.promote} built from this source{', and tag it' if place.deploy_on.tag else ''}"
+    return f"Find the images of this source{', and tag them' if place.deploy_on.tag else ''}"
+
+
+def _by_ref(given: spec.Spec, environment: str) -> str:
+    """What a person chooses where it is no commit."""
+    tags = reach.pattern(given, environment)
+    return f"a tag {tags.text}" if tags else f"{reach.branch(given, environment)}, or a tag of a commit of it,"
+
+
+def _commands(given: spec.Spec, environment: str) -> tuple[str, ...]:
+    """How a person starts it: with the newest, and with an older one."""
+    tags, branch = reach.pattern(given, environment), reach.branch(given, environment)
+    run = f"gh workflow run {reach.workflow_name(given, environment)}.yml --ref"
+    if tags:
+        return (f"{run} {tags.example('0.1.0')}",)
+    if reach.is_built(given, environment):
+        return (f"{run} {branch}", f"{run} TAG # of an older commit")
+    return (f"{run} {branch}", f"{run} {branch} -f commit=COMMIT # all 40 digits")
+
+
+def _missing(given: spec.Spec, environment: str) -> str:
+    """What to do for an image that is not there: what builds it."""
+    on = given.environments[environment].deploy_on
+    if on.push:
+        return f"wait for it, or run it on {on.push}; then run this job again"
+    name, tag = reach.workflow_name(given, environment), reach.pattern(given, environment)
+    return f"{name} has it built, by {f'a tag {tag.text}' if tag else 'hand'}; then run this job again"
+
+
+def _target(given: spec.Spec, service: str, environment: str, stack: Stack, is_one_of_several: bool) -> Target:
     of_image = [found for found in stack.instances if found.source == service]
     instances = tuple(sorted(of_image, key=lambda found: found.service != service))  # the service itself first
     return Target(
         deploy=_deploy(given, environment, stack, service, minutes=10 + 10 * len(instances)),
+        branch=reach.branch(given, environment),
+        condition=_on(reach.branch(given, environment)) if is_one_of_several else "",
         tag=derive.image_tag(given, environment),
         instances=instances,
         public=tuple(instance for instance in instances if instance.domain),
@@ -89,6 +192,7 @@ def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "", *
         public=tuple(instance for instance in stack.instances if instance.domain),
         minutes=minutes * len(hosts),
         sends=_sends(stack),
+        goes_back=not first and bool(given.environments[environment].deploy_on.dispatch),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any
 
-from kiwari_ci import derive, fronts, names
+from kiwari_ci import derive, fronts, names, reach
 from kiwari_ci.problems import Problem
 from kiwari_ci.rules import beside, containers, deploys, images, stacks
 from kiwari_ci.source import Loc, Source
@@ -70,7 +70,7 @@ def _strings(data: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
 
 def _unused(source: Source, given: Spec) -> Found:
     """What nothing uses would be set up, or built, for nothing."""
-    built = [name for name in given.environments if not derive.is_promoted(given, name)]
+    built = [name for name in given.environments if not reach.is_promoted(given, name)]
     used = {
         "services": {service for name in built for service in derive.services_of(given, name)}
         | {base for model in given.services.values() for base in model.build.base.values()},

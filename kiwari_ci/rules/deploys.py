@@ -1,8 +1,9 @@
 """What starts a deploy, and what is promoted."""
 
 from collections.abc import Iterator
+from itertools import combinations
 
-from kiwari_ci import derive
+from kiwari_ci import derive, reach
 from kiwari_ci.problems import Problem
 from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Spec
@@ -13,43 +14,37 @@ Found = Iterator[Problem]
 
 def of_spec(source: Source, given: Spec) -> Found:
     """Faults in how environments are reached."""
-    yield from _deploys(source, given)
-    yield from _tags(source, given)
-
-
-def _deploys(source: Source, given: Spec) -> Found:
-    branches: dict[str, str] = {}
     for name, place in given.environments.items():
-        here: Loc = ("environments", name)
         if place.promote:
             yield from _promotion(source, given, name, place.promote)
-        elif place.deploy_on.tag:
-            words = f"{dotted(here)} is reached by a tag and must say what it promotes"
-            yield at_value(
-                source, (*here, "deploy_on"), "promotion", words, "promote: the environment that builds the images"
-            )
         else:
-            branches.setdefault(str(place.deploy_on.push), name)
-    if len(branches) > 1:
-        words = " and ".join(f"`{branch}` ({name})" for branch, name in branches.items())
-        loc: Loc = ("environments", list(branches.values())[1], "deploy_on")
-        yield at_value(
-            source, loc, "branches", f"images are built on one branch, met {words}", "promote one from the other"
-        )
+            yield from _orders(source, given, name)
+    yield from _tags(source, given)
+    yield from _built_twice(source, given)
+    yield from _bases(source, given)
+
+
+def _orders(source: Source, given: Spec, name: str) -> Found:
+    """Commits are counted along one branch, so that an older one never takes the place of a newer."""
+    on, default = given.environments[name].deploy_on, given.project.default_branch
+    if on.push and on.tag and on.push != default:
+        loc: Loc = ("environments", name, "deploy_on")
+        words = f"{dotted(loc)}: pushes to `{on.push}` and tags of `{default}` have two orders: neither is the newer"
+        yield at_value(source, loc, "branches", words, f"push: {default}, or an environment for each")
 
 
 def _promotion(source: Source, given: Spec, name: str, origin: str) -> Found:
     here: Loc = ("environments", name, "promote")
     if given.environments[name].deploy_on.push:
-        words = f"environments.{name} promotes, and so must be reached by a tag"
+        words = f"environments.{name} promotes, and so must be reached by a tag or by hand"
         yield at_value(source, (*here[:2], "deploy_on"), "promotion", words, 'deploy_on: {tag: "v*"}')
-    if origin == name or derive.is_promoted(given, origin):
+    if origin == name or reach.is_promoted(given, origin):
         yield at_value(
             source,
             here,
             "promotion",
             f"{dotted(here)}: `{origin}` builds nothing",
-            "promote an environment that a push reaches",
+            "promote an environment that is built",
         )
     for service in derive.services_of(given, name):
         if service not in derive.services_of(given, origin):
@@ -59,17 +54,57 @@ def _promotion(source: Source, given: Spec, name: str, origin: str) -> Found:
 
 
 def _tags(source: Source, given: Spec) -> Found:
-    """A tag starts the promotions whose pattern it matches: either the same for several, or for one alone."""
-    prefixes = {
-        name: str(place.deploy_on.tag).removesuffix("*")
-        for name, place in given.environments.items()
-        if place.deploy_on.tag
-    }
-    for name, prefix in prefixes.items():
-        for other, longer in prefixes.items():
-            if longer != prefix and longer.startswith(prefix):
-                loc: Loc = ("environments", other, "deploy_on", "tag")
-                message = (
-                    f"tags like `{longer}1.2.0` start environments.{other} and, by `{prefix}*`, environments.{name}"
-                )
-                yield at_value(source, loc, "clash", message, "give each a prefix that is not the other's beginning")
+    """A tag starts the workflows whose pattern it matches: either the same for several, or for one alone."""
+    for (name, mine), (other, its) in combinations(reach.patterns(given).items(), 2):
+        examples = [each.example(suffix=end.suffix) for each in (mine, its) for end in (mine, its)]
+        both = [tag for tag in examples if reach.takes(given, mine, tag) and reach.takes(given, its, tag)]
+        if mine != its and both:
+            loc: Loc = ("environments", other, "deploy_on", "tag")
+            words = f"a tag `{both[0]}` starts environments.{other} by `{its.text}`, and environments.{name} by"
+            cure = "give each a prefix that is not the other's beginning; candidates: `v*-rc.*` beside `v*`"
+            yield at_value(source, loc, "clash", f"{words} `{mine.text}`", cure)
+
+
+def _built_twice(source: Source, given: Spec) -> Found:
+    """Two workflows that one tag starts would build the same source at the same time."""
+    tags = reach.patterns(given)
+    built = [name for name in tags if reach.is_built(given, name)]
+    for other, name in combinations(built, 2):
+        if tags[other] == tags[name]:
+            words = (
+                f"a tag `{tags[name].example()}` would build for environments.{other} and environments.{name} at once"
+            )
+            cure = "one that is built, and another that promotes it, on a tag of its own"
+            yield at_value(source, ("environments", name, "deploy_on", "tag"), "clash", words, cure)
+
+
+def _bases(source: Source, given: Spec) -> Found:
+    """What a base is not built for keeps whoever is built from it waiting, until the job gives up."""
+    for service, model in given.services.items():
+        for key, base in model.build.base.items():
+            loc: Loc = ("services", service, "build", "base", key)
+            missing = [f"`{each}`" for each in derive.branches_of(given, service) if _lacks(given, base, each)]
+            missing += [
+                f"environments.{name}" for name in _releases(given, service) if not _is_there(given, base, name)
+            ]
+            if missing:
+                words = f"{dotted(loc)}: {service} is built for {' and '.join(missing)}, and `{base}` is not"
+                yield at_value(source, loc, "branches", words, "hold both in the same environments")
+
+
+def _lacks(given: Spec, base: str, branch: str) -> bool:
+    return branch not in derive.branches_of(given, base)
+
+
+def _releases(given: Spec, service: str) -> list[str]:
+    """The environments whose own workflow builds a service."""
+    return [
+        name
+        for name in given.environments
+        if service in derive.services_of(given, name) and reach.is_built(given, name)
+    ]
+
+
+def _is_there(given: Spec, base: str, environment: str) -> bool:
+    """Whether a release finds a base: it builds that itself, or the default branch has."""
+    return environment in _releases(given, base) or not _lacks(given, base, given.project.default_branch)

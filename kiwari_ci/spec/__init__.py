@@ -58,6 +58,8 @@ class Spec(Model):
     registry: Registry = Field(Registry(), description="Where images are kept.")
     hosts: dict[Word, Host] = Field(min_length=1, description="Servers, by name.")
     databases: dict[Word, DatabaseServer] = Field({}, description="PostgreSQL servers, by name.")
-    services: dict[Word, Service] = Field(min_length=1, description="Services, by name.")
+    services: dict[Word, Service] = Field(
+        min_length=1, description="Services, by name; one deploy of several takes them in this order."
+    )
     accessories: dict[Word, Accessory] = Field({}, description="Others' images in the stacks, by name.")
     environments: dict[Word, Environment] = Field(min_length=1, description="Environments, by name.")

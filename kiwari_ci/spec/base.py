@@ -53,6 +53,30 @@ class OneOf(Model):
         return {"description": description, "anyOf": [schema, schema["properties"][cls.shorthand]]}
 
 
+class SomeOf(Model):
+    """A mapping of which at least one key is written."""
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> "SomeOf":
+        if not self.model_fields_set:
+            names = " or ".join(f"`{field}`" for field in type(self).model_fields)
+            raise PydanticCustomError("some_of", "expected at least one of {names}", {"names": names})
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """Tell editors, too."""
+        schema: dict[str, Any] = handler.resolve_ref_schema(handler(core_schema))
+        return schema | {"minProperties": 1}
+
+
+def true(value: object) -> object:
+    """Literal alone takes 1 for true."""
+    if value is True:
+        return value
+    raise PydanticCustomError("text", "expected {expected}", {"expected": "`true`", "pattern": "true"})
+
+
 class Secret(Model):
     """A secret of the repository or of a GitHub environment, by name."""
 

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from kiwari_ci.spec.base import Model, OneOf, Reference, Secret
+from kiwari_ci.spec.base import Model, Reference, Secret, SomeOf, true
 from kiwari_ci.spec.services import Override
 from kiwari_ci.texts import (
     Branch,
@@ -132,11 +132,20 @@ class DatabaseServer(Model):
     migrations: Maybe[Migrations] = Field(None, description="The migrations that the runbook tells how to run.")
 
 
-class DeployOn(OneOf):
-    """What starts a deploy."""
+class DeployOn(SomeOf):
+    """What starts a deploy: one way, or several."""
 
     push: Maybe[Branch] = Field(None, description="A push to this branch; images are built there.")
-    tag: Maybe[TagPattern] = Field(None, description="A tag such as `v1.2.0` for the pattern `v*`.")
+    tag: Maybe[TagPattern] = Field(
+        None,
+        description="A tag of a commit of the default branch: `v1.2.0` for `v*`, `v1.2.0-rc.1` for `v*-rc.*`, which "
+        "`v*` then leaves alone. Without `promote` its own workflow tests and builds what has no image yet.",
+    )
+    dispatch: Maybe[Annotated[Literal[True], BeforeValidator(true)]] = Field(
+        None,
+        description="`true`: a person, by `gh workflow run`, also to go back: to a tag that is chosen as the ref, or "
+        "to a commit of the pushed branch. Alone, it deploys the default branch, built or promoted.",
+    )
 
 
 class Password(Model):
@@ -211,7 +220,9 @@ class Environment(Model):
     stack: Maybe[Word] = Field(
         None, description="Its folder on the host and Compose project; default: `<project>-<environment>`."
     )
-    services: Maybe[list[Word]] = Field(None, min_length=1, description="The services that it holds; default: all.")
+    services: Maybe[list[Word]] = Field(
+        None, min_length=1, description="The services that it holds, deployed in the order of `services`; default: all."
+    )
     accessories: Maybe[list[Word]] = Field(None, description="The accessories that it holds; default: all.")
     containers: dict[Word, Container] = Field(
         {}, description="Container names, by service or accessory; default: `<project>-<service>-<environment>`."
