@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tests.engine.conftest import missing
-from tests.rehearsal import database, figures, kills, leaks, mutants, on_trial, schedules
+from tests.rehearsal import database, figures, kills, leaks, mutants, on_trial, reached, schedules
 
 Part = Callable[[bool, Callable[[str], None]], bool]
 PARTS: dict[str, tuple[str, Part]] = {
@@ -17,9 +17,10 @@ PARTS: dict[str, tuple[str, Part]] = {
     "leaks": ("where secrets get to", leaks.run),
     "kills": ("kill -9 at every command of the host script", kills.run),
     "mutants": ("the host script without each of its guards", mutants.run),
+    "reached": ("tags that build, candidates, and a person who goes back", reached.run),
     "figures": ("requests, seconds, layers, memory", figures.run),
 }
-ON_DEMAND = {"figures", "leaks"}  # not in the quick run
+ON_DEMAND = {"figures", "leaks", "reached"}  # not in the quick run
 
 
 def say(part: str, began: float, line: str) -> None:

@@ -62,6 +62,8 @@ class Run:
     sha: str
     folder: Path
     number: int
+    event: str = "push"
+    attempt: int = 1
     lines: list[dict[str, Any]] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
     green: bool = False
@@ -147,7 +149,7 @@ class GitHub:
 
     def again(self, run: Run) -> Run:
         """A re-run of all jobs: the same commit, the same number."""
-        return self.begin(run.workflow, run.ref, run.sha, number=run.number)
+        return self.begin(run.workflow, run.ref, run.sha, number=run.number, event=run.event, attempt=run.attempt + 1)
 
     def workflows(self, sha: str) -> dict[str, Workflow]:
         """The workflows of a commit, by name."""
@@ -157,17 +159,23 @@ class GitHub:
         return {name.removesuffix(".yml"): Workflow(self.ask("show", f"{folder}/{name}")) for name in wanted}
 
     def begin(
-        self, workflow: str, ref: str, sha: str, holds: Sequence[str] = (), number: int = 0, event: str = "push"
+        self,
+        workflow: str,
+        ref: str,
+        sha: str,
+        holds: Sequence[str] = (),
+        number: int = 0,
+        event: str = "push",
+        attempt: int = 1,
     ) -> Run:
         """Queues a run as its concurrency says: one of a group runs, one waits, and a newer one takes its place."""
         folder = self.server.folder / f"runs/{len(self.runs)}"
         folder.mkdir(parents=True)
-        run = Run(workflow, ref, sha, folder, number or 1000 + len(self.runs))
+        run = Run(workflow, ref, sha, folder, number or 1000 + len(self.runs), event, attempt)
         self.runs.append(run)
         for place in holds:
             run.hold(place)
         (folder / "event.json").write_text(json.dumps({"ref": ref, "after": sha, "deleted": False}))
-        (folder / "event").write_text(event)
         data = self.workflows(sha)[workflow].data
         if any("concurrency" in job for job in data["jobs"].values()):
             raise NotModelled("concurrency of a job")
@@ -232,6 +240,7 @@ class GitHub:
         words = ["-C", str(work), "-W", f".github/workflows/{run.workflow}.yml", "-e", str(run.folder / "event.json")]
         words += ["--json", "--insecure-secrets", "--no-skip-checkout", "--no-cache-server", "--concurrent-jobs", "4"]
         words += ["--actor", "x-access-token", "--env", f"GITHUB_RUN_ID={run.number}"]
+        words += ["--env", f"GITHUB_RUN_ATTEMPT={run.attempt}"]
         words += ["--secret-file", str(run.folder / "secrets.yml"), "--var-file", str(run.folder / "vars.yml")]
         words += ["--action-cache-path", str(run.folder / "cache")]
         text = (work / f".github/workflows/{run.workflow}.yml").read_text()
@@ -239,13 +248,12 @@ class GitHub:
             words += ["-P", f"{label}=-self-hosted"]
         for name, _, action in set(USES.findall(text)):
             words += ["--local-repository", f"{name}={HERE / 'actions' / action}"]
-        event = (run.folder / "event").read_text()
         settings = [f"{name}={value}" for name, value in environment.items()]
         own_home = (self.server.folder / "etc/passwd").read_text().replace("/root", str(home))
         (run.folder / "passwd").write_text(own_home)  # ssh asks it, not $HOME; and each run has a machine of its own
         body = 'mount --bind "$0" /etc/passwd && exec env -i "$@"'
         ours = ("unshare", "--mount", "bash", "-c", body, str(run.folder / "passwd"), *settings)
-        return self.server.inside(*ours, self.act, event, *words)
+        return self.server.inside(*ours, self.act, run.event, *words)
 
     def lose_runner(self, run: Run) -> None:
         """The machine on which it runs is gone: everything that it started there is killed at once."""
