@@ -28,7 +28,7 @@ def render(plan: Plan) -> Tree:
     if plan.pins.text:
         tree[plan.pins.path] = File(plan.pins.text, marked=False)
     for path, template, context in _files(plan):
-        text = _render(template, plan, context)
+        text = _render(template, plan, context).rstrip("\n") + "\n"  # the blank line behind a part, when it is the last
         tree[path] = File(text, executable=text.startswith("#!"))
     return tree
 

@@ -1,7 +1,7 @@
 """Spec → Plan: every name, default and expression is decided here, once."""
 
 from kiwari_ci import derive, needs, pins, reach, spec
-from kiwari_ci.plan import Drift, Plan, Pushed, ServiceWorkflow
+from kiwari_ci.plan import Drift, Instance, Plan, Pushed, ServiceWorkflow
 from kiwari_ci.resolve.hatches import hatches
 from kiwari_ci.resolve.hosts import host, server, standing
 from kiwari_ci.resolve.stacks import stack
@@ -18,9 +18,8 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
     tokens = tuple(token for token in settings if token.kind)
     hosts = tuple(host(given, name, stacks, servers) for name in given.hosts)
     workflows = tuple(workflow(given, name, stacks, own.pins) for name in derive.built_services(given))
-    promotions = tuple(
-        promotion(given, name, stacks, workflows) for name in given.environments if reach.has_workflow(given, name)
-    )
+    own_workflow = [name for name in given.environments if reach.has_workflow(given, name)]
+    promotions = tuple(promotion(given, name, stacks, workflows) for name in own_workflow)
     pushed = _pushed(workflows)
     return Plan(
         project=given.project.name,
@@ -46,11 +45,7 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
         by_hand=tuple(each for each in promotions if each.by_hand),
         domains=tuple(each.domain for stack in stacks.values() for each in stack.containers if each.domain),
         managed=tuple(each.domain for host in hosts for each in host.managed),
-        answering=tuple(
-            {instance.service: instance for instance in reversed(instances)}[name]
-            for name, service in given.services.items()
-            if service.port and any(instance.service == name for instance in instances)
-        ),
+        answering=_answering(given, instances),
         standing=tuple(each for host in hosts for each in standing(host)),
         rendered=", ".join(stack.environment for stack in stacks.values() if stack.sent),
         migrating=", ".join(f"`{name}`" for name, service in given.services.items() if service.migrate),
@@ -61,6 +56,12 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
         pins=pins.file_of(own),
         dependabot=(pins.bot_of(own),) if given.project.dependabot else (),
     )
+
+
+def _answering(given: spec.Spec, instances: list[Instance]) -> tuple[Instance, ...]:
+    """Of each service that has a port the first instance, in the spec's order."""
+    first = {instance.service: instance for instance in reversed(instances)}
+    return tuple(first[name] for name, service in given.services.items() if service.port and name in first)
 
 
 def _pushed(workflows: tuple[ServiceWorkflow, ...]) -> tuple[Pushed, ...]:
