@@ -159,6 +159,15 @@ def test_what_a_person_does() -> None:
     ]
 
 
+def test_what_a_deploy_sends_no_person_copies() -> None:
+    plan = pipeline.decide(ROOT / "tests/cases/ok/sync/spec.yaml").plan
+    files = [
+        f"deploy/shop-{stack}/{file}" for stack in ("staging", "demo") for file in ("docker-compose.yml", "Caddyfile")
+    ]
+    told = [*rules._by_hand(plan, files)]
+    assert [each.partition(":")[0] for each in told] == files[2:]
+
+
 def test_three_dots_for_a_pull_request_two_for_a_push(repository: Repository) -> None:
     repository.git("checkout", "-q", "-b", "topic")
     repository.commit("mine", api__main="2")

@@ -188,6 +188,26 @@ def test_the_host_script_comes_with_its_command(tmp_path: Path) -> None:
     assert "nothing changes" in said(KIWARI, "--against", tmp_path / "out")
 
 
+def test_what_a_deploy_sends_need_not_be_copied(tmp_path: Path) -> None:
+    """A stack's own files, hooks too, come by a person or with the deploy."""
+    spec = tmp_path / "shop.yaml"
+    spec.write_text(
+        (ROOT / "tests/cases/ok/sync/spec.yaml")
+        .read_text()
+        .replace("deploy_on: {push: main}\n    files", "deploy_on: {push: main}\n    hooks: {after: date}\n    files")
+    )
+    assert kiwari_ci("generate", spec, "--out", tmp_path / "out").code == 0
+    for path in (tmp_path / "out/deploy").glob("shop-*/*"):
+        if path.name in ("docker-compose.yml", "hooks"):
+            file = path / "after" if path.is_dir() else path
+            file.write_text(file.read_text() + "# a remark\n")
+    told = said(spec, "--against", tmp_path / "out")
+    assert told.count("`hooks/after` is another: the next deploy sends it") == 1
+    assert told.count("`docker-compose.yml` is another: the next deploy sends it") == 1
+    assert told.count("`hooks/after` must be copied to the server, or its deploys are refused") == 1
+    assert told.count("its compose file must be copied to the server, or its deploys are refused") == 1
+
+
 def test_a_workflow_that_stays_and_deploys_the_same_is_told_again_and_again(tmp_path: Path) -> None:
     shutil.copytree(GENERATED, tmp_path / "out")
     mine = tmp_path / "out/.github/workflows/mine.yml"

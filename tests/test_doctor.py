@@ -725,6 +725,7 @@ def test_the_deploy_keys_line(lines: list[str], saw: str) -> None:
     [
         (machine.Known(KNOWN), "ok", ""),
         (machine.Known(f"# x\n\n{KNOWN} comment\n", address=ADDRESS), "ok", ""),
+        (machine.Known(f"[{ADDRESS}]:2222 ssh-ed25519 {KEY}", address=f"[{ADDRESS}]:2222"), "ok", ""),
         (machine.Known(KNOWN, address="192.0.2.11"), "wrong", "is for 192.0.2.10"),
         (machine.Known(f"ssh-ed25519 {KEY}"), "wrong", "is no known_hosts line"),
         (machine.Known(""), "wrong", "is no known_hosts line"),

@@ -225,7 +225,10 @@ def _by_hand(plan: Plan, files: Sequence[str]) -> Iterator[str]:
         folder = f"{server.migrations_directory.rstrip('/')}/"
         if server.migrations_directory and (found := [path for path in files if path.startswith(folder)]):
             yield f"{found[0]}: no workflow runs a migration: by hand, before the deploy that needs it (runbook)"
-    copied = {f"deploy/{each.name}/docker-compose.yml": host.name for host in plan.hosts for each in host.stacks}
+    copied: dict[str, str] = {}
+    for host in plan.hosts:
+        for path in (path for stack in host.stacks if not stack.pushed for path in stack.files):
+            copied[path] = f"{copied[path]}, {host.name}" if path in copied else host.name
     copied |= {f"deploy/{each.name}/docker-compose.yml": each.host for each in plan.servers}
     copied["deploy/bin/deploy"] = ", ".join(host.name for host in plan.hosts)
     for host in plan.hosts:

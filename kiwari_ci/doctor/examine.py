@@ -140,6 +140,7 @@ def _known(plan: Plan, each: Host, world: World, means: Means) -> machine.Known:
     name, by_file = each.known_hosts.name, f"--known-hosts {each.name}=FILE compares"
     there = github.settings(world.github, each.stacks[0].environment)
     address = there.get(("variable", each.address.name), "") if each.address.kind == "variable" else ""
+    address = f"[{address}]:{each.port}" if address and each.port else address
     if each.name in means.known_hosts:
         try:
             return machine.Known(means.known_hosts[each.name].read_text(errors="replace"), address=address)

@@ -17,7 +17,7 @@ from kiwari_ci.plan import Host
 
 @dataclass(frozen=True)
 class Copy:
-    """How a stack's files, or the host script (`bin`), get to the server."""
+    """How a stack's files, or the host script (`bin`), get to the server; without a command, by a deploy."""
 
     folder: str
     command: str
@@ -27,10 +27,12 @@ def copies(hosts: Iterable[Host]) -> list[Copy]:
     """The runbook's command for each folder of deploy/; several hosts have one script each."""
     found: dict[str, list[str]] = {}
     for host in hosts:
+        pushed = [stack.name for stack in host.stacks if stack.pushed]
         names = [stack.name for stack in host.stacks] + [server.name for server in host.servers]
         for name in ("bin", *names, *(front.name for front in host.fronts)):
             to = f'ssh "${host.variable}" tar -x --strip-components=1 -C {host.folder or "."}'
-            found.setdefault(name, []).append(f"{host.variable}=USER@ADDRESS; git archive HEAD deploy/{name} | {to}")
+            command = f"{host.variable}=USER@ADDRESS; git archive HEAD deploy/{name} | {to}"
+            found.setdefault(name, []).extend([] if name in pushed else [command])
     return [Copy(folder, " and ".join(commands)) for folder, commands in found.items()]
 
 
@@ -152,12 +154,18 @@ def _by_hand(before: Side, after: dict[str, str], new: Facts, copies: list[Copy]
         folder = path.partition("deploy/")[2].partition("/")[0]
         command = commands.get(folder, "see the runbook")
         there = before.files.get(path, "")
-        differs = there != text if path in new.stacks else _code(there) != _code(text)  # the host hashes a stack's file
+        file, is_hashed = path.partition(f"{folder}/")[2], path in new.stacks or "/hooks/" in path
+        differs = there != text if is_hashed else _code(there) != _code(text)  # the host hashes a stack's files
         if not differs or not path.startswith("deploy/"):
             continue
         if folder == "bin":
             state = "changed" if path in before.files else "new"
             yield Change("host script", f"{state}: copy it to the server: {command}", True, path)
+        elif is_hashed and not command:
+            yield Change(folder, f"{shown(file)} is another: the next deploy sends it", False, path)
+        elif "/hooks/" in path:
+            words = f"{shown(file)} must be copied to the server, or its deploys are refused: {command}"
+            yield Change(folder, words, True, path)
         elif path in new.stacks and path in before.files:
             name = new.stacks[path].name
             why = "or its deploys are refused" if name in ours.stacks else "then docker compose up -d in its folder"
