@@ -15,7 +15,7 @@ Advice = Iterator[tuple[Loc, str, str, str]]
 def of_spec(source: Source, given: Spec) -> list[Problem]:
     """Advice for a sound spec; it never fails anything."""
     found = [
-        *_moving(given),
+        *_moving(given), *_kept_runners(given),
         *_databases(given),
         *_env_files(given),
         *_keys(given),
@@ -27,9 +27,16 @@ def of_spec(source: Source, given: Spec) -> list[Problem]:
 
 
 def _moving(given: Spec) -> Advice:
-    if given.project.runner.endswith("-latest"):
-        words = f"`{given.project.runner}` moves to another system some day"
+    for label in (each for each in given.project.runner if each.endswith("-latest")):
+        words = f"`{label}` moves to another system some day"
         yield ("project", "runner"), "moving-runner", words, "runner: ubuntu-24.04"
+
+
+def _kept_runners(given: Spec) -> Advice:
+    if "self-hosted" in given.project.runner:
+        words = "what a job leaves on a runner of your own, the next job finds"
+        hint = "runner: ubuntu-24.04; or keep it to a private repository, and make it anew for each job"
+        yield ("project", "runner"), "kept-runner", words, hint
 
 
 def _databases(given: Spec) -> Advice:

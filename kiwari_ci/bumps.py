@@ -62,7 +62,7 @@ class Found:
 def pull(spec: Path, out: Path) -> Pulled:
     """Take the pins of the generated workflows into the spec's file of pins, and generate; raises Faults, Refused."""
     own, (plan, files) = pins.own(spec), pipeline.build(spec)
-    found = _found(out, files, plan.project)
+    found = _found(out, files, plan.project, own.pins)
     bumps = _bumps(found, own.pins, spec)
     moved = {bump.now.action: bump.now for bump in bumps if not bump.frozen}
     path = pins.beside(spec)
@@ -96,7 +96,7 @@ def edited(path: Path, text: str, wanted: Mapping[str, Pin]) -> str:
     if not text:
         return HEAD + "".join(f"{line}\n" for pin in wanted.values() for line in _step(pin, "    "))
     read = source.parse(path.as_posix(), text)
-    seen, _ = pins.read(read, pins.PINS)
+    seen, _ = pins.read(read, {**pins.PINS, **wanted})
     lines = list(read.lines)
     for each in seen:
         pin, row = wanted.get(each.pin.action, each.pin), each.place.line - 1
@@ -128,7 +128,7 @@ def _step(pin: Pin, indent: str) -> list[str]:
 def _says(path: Path, text: str, wanted: Mapping[str, Pin]) -> bool:
     """Our own output, read again."""
     try:
-        made = pins.of(source.parse(path.as_posix(), text)).pins
+        made = pins.of(source.parse(path.as_posix(), text), wanted).pins
     except Faults:
         return False
     return all(replace(made[action], frozen="") == replace(pin, frozen="") for action, pin in wanted.items())
@@ -141,7 +141,7 @@ def _put_back(folder: Path, text: str, ends: str, was: str | None) -> None:
         tree.put(folder, pins.OWN, was, text.replace("\n", ends))
 
 
-def _found(out: Path, files: tree.Tree, project: str) -> dict[str, list[Found]]:
+def _found(out: Path, files: tree.Tree, project: str, known: Mapping[str, Pin]) -> dict[str, list[Found]]:
     """By action, each pin of the workflows that are there; raises Faults, Refused."""
     found, faults, count = defaultdict[str, list[Found]](list), list[Problem](), 0
     for path in files:
@@ -153,7 +153,7 @@ def _found(out: Path, files: tree.Tree, project: str) -> dict[str, list[Found]]:
         if is_ours:
             count += 1
             file = source.read(full)
-            seen, wrong = pins.read(file, pins.PINS)
+            seen, wrong = pins.read(file, known)
             faults += wrong
             for each in seen:
                 found[each.pin.action].append(Found(file, each))

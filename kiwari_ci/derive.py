@@ -195,7 +195,8 @@ def paths_of(given: spec.Spec, service: str) -> list[str]:
 
 def platform_of(given: spec.Spec) -> str:
     """What the runner is, by GitHub's names of its own."""
-    return "linux/arm64" if given.project.runner.endswith("-arm") else "linux/amd64"
+    is_arm = any(re.search(r"arm(64)?$", label, re.IGNORECASE) for label in given.project.runner)
+    return "linux/arm64" if is_arm else "linux/amd64"
 
 
 def all_tests(service: str, model: spec.Service) -> Iterator[tuple[tuple[str, ...], spec.Test]]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kiwari_ci.plan import EnvFile, Host, Need, Plan, ServiceWorkflow, Setting
+from kiwari_ci.plan import EnvFile, Host, Login, Need, Plan, ServiceWorkflow, Setting
 
 BUILD_ENVIRONMENT = "build"  # GitHub's environment that a build with secrets runs in
 
@@ -25,7 +25,7 @@ class Kept:
 
 
 def at_github(
-    hosts: tuple[Host, ...], tokens: tuple[Setting, ...], workflows: tuple[ServiceWorkflow, ...]
+    hosts: tuple[Host, ...], tokens: tuple[Setting, ...], workflows: tuple[ServiceWorkflow, ...], login: Login
 ) -> tuple[Need, ...]:
     """Every secret and variable, host by host as the runbook tells them; then tokens, then what builds take."""
     everywhere = tuple(stack.environment for host in hosts for stack in host.stacks)
@@ -40,6 +40,8 @@ def at_github(
         for setting, places in kept.items()
     ]
     found += [Need(token.name, token.kind, last, everywhere) for token in tokens]
+    if login.secret:
+        found.append(Need(login.secret, "secret", f"token that may push to {login.registry}", (BUILD_ENVIRONMENT,)))
     return (*found, *_of_builds(workflows))
 
 

@@ -4,7 +4,7 @@ A file of pins has the form of an action's action.yml, for that is what Dependab
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from kiwari_ci.source import Loc, Place, Source
 from kiwari_ci.validation import at_key, at_place, at_value
 
 OWN = "pins/action.yml"  # beside a spec
-_USES = re.compile(r"([\w.-]+/[\w.-]+)(?:@([0-9a-f]{40}))?(@.*)?", re.ASCII)
+_USES = re.compile(r"([\w.-]+(?:/[\w.-]+)+)(?:@([0-9a-f]{40}))?(@.*)?", re.ASCII)
 # As Dependabot and Renovate keep it. Renovate's other forms: lib/modules/manager/github-actions/parse.ts there.
 VERSION = re.compile(
     r"[ \t]+#\s*(?:renovate\s*:\s*)?(?:pin\s+|tag\s*=\s*)?@?(v\d{1,9}\.\d{1,9}\.\d{1,9})(?![\w.-])", re.ASCII
@@ -45,6 +45,10 @@ class Pin:
         return tuple(int(part) for part in self.version[1:].split("."))
 
 
+# The actions that may be used, with our pin of each where we have one.
+Known = Mapping[str, Pin] | Mapping[str, Pin | None]
+
+
 @dataclass(frozen=True)
 class Seen:
     """A pin and where it stands: its path in the document, the place of its value."""
@@ -62,7 +66,7 @@ class Own:
     pins: dict[str, Pin]
 
 
-def read(text: Source, known: Mapping[str, Pin]) -> tuple[list[Seen], list[Problem]]:
+def read(text: Source, known: Known) -> tuple[list[Seen], list[Problem]]:
     """Every pin of a workflow or a file of pins, and what is wrong with any: each must be one of the known actions."""
     seen, faults = list[Seen](), list[Problem]()
     for loc, place in text.values.items():
@@ -78,19 +82,27 @@ def beside(spec: Path) -> Path:
     return spec.parent / OWN
 
 
-def own(spec: Path) -> Own:
-    """The pins in use with a spec: its repository's, and for other actions the tool's; raises Faults."""
+def own(spec: Path, read: Source | None = None) -> Own:
+    """The pins in use with a spec: its repository's, and for other actions the tool's; raises Faults.
+
+    `read`: the spec, where that was done already; the steps of its own use more actions.
+    """
     path = beside(spec)
     try:
         is_there = path.is_symlink() or path.exists()
     except OSError:
         is_there = True  # reading it says why not
-    return of(source.read(path)) if is_there else NONE
+    return of(source.read(path), asked(read or source.read(spec))) if is_there else NONE
 
 
-def of(text: Source) -> Own:
+def asked(read: Source) -> set[str]:
+    """The actions that a spec's own steps use, as far as it can be read."""
+    return {_value(read, loc) for loc in read.values if loc[:1] == ("services",) and loc[-1:] == ("uses",)}
+
+
+def of(text: Source, asked: Collection[str] = ()) -> Own:
     """The pins that a file of a repository makes; raises Faults."""
-    seen, faults = read(text, PINS)
+    seen, faults = read(text, dict.fromkeys(asked) | PINS)
     firsts: dict[str, Seen] = {}
     for each in seen:
         first = firsts.setdefault(each.pin.action, each)
@@ -139,7 +151,7 @@ def _is_step(loc: Loc) -> bool:
     )
 
 
-def _pin(text: Source, loc: Loc, place: Place, known: Mapping[str, Pin]) -> Pin | Problem:
+def _pin(text: Source, loc: Loc, place: Place, known: Known) -> Pin | Problem:
     value, version = _value(text, loc), VERSION.match(behind(text, place))
     found = _USES.fullmatch(value)
     if not found or found[1] not in known:
@@ -149,12 +161,12 @@ def _pin(text: Source, loc: Loc, place: Place, known: Mapping[str, Pin]) -> Pin 
     if not found[2] or found[3]:
         met = value.partition("@")[2] or "nothing"
         words = f"{found[1]}: expected a commit of 40 hex digits behind `@`, met `{met[:60]}`"
-        return at_value(text, loc, "pin", words, f"{_FORM}; kiwari-ci has {ours.line}")
+        return at_value(text, loc, "pin", words, f"{_FORM}; kiwari-ci has {ours.line}" if ours else _FORM)
     if not version:
         words = f"{found[1]}: expected its version behind the commit, as in `# v1.2.3`"
         return at_value(text, loc, "pin", words, look_up(found[1], found[2]))
     pin = Pin(found[1], found[2], version[1])
-    if wrong := contradiction(pin, ours):
+    if ours and (wrong := contradiction(pin, ours)):
         return at_value(text, loc, "pin-tag", wrong, look_up(pin.action, pin.version))
     return _with_reason(text, loc, pin)
 

@@ -23,13 +23,14 @@ class Decided:
 
 def decide(path: Path) -> Decided:
     """Read a spec, and the pins beside it, and decide everything; raises Faults."""
-    return judge(source.read(path), pins.own(path))
+    read = source.read(path)
+    return judge(read, pins.own(path, read))
 
 
 def judge(read: source.Source, own: pins.Own = pins.NONE) -> Decided:
     """Decide everything about a spec that was read, with the pins of its repository; raises Faults."""
     given, faults = validation.validate(read)
-    faults += rules.of_text(read) + (rules.of_spec(read, given) if given else [])
+    faults += rules.of_text(read) + (rules.of_spec(read, given, own.pins) if given else [])
     if given is None or faults:
         raise Faults(faults)
     name = PurePath(read.path).name

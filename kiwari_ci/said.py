@@ -60,9 +60,9 @@ def pins(own: Own, path: Path) -> str:
     """A line an action: version, commit, where the pin is from, why it stays."""
     rows = []
     for action, pin in own.pins.items():
-        ours = PINS[action]
+        ours = PINS.get(action)
         note = f"frozen because {pin.frozen}" if pin.frozen else ""
-        newer = f"kiwari-ci has {ours.version}" if ours.order > pin.order else ""
+        newer = f"kiwari-ci has {ours.version}" if ours and ours.order > pin.order else ""
         rows.append((action, pin.version, pin.sha, ", ".join(filter(None, [newer, note]))))
     wide, long = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
     lines = [f"{action:{wide}}  {version:{long}}  {sha}  {note}".rstrip() for action, version, sha, note in rows]

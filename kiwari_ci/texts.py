@@ -88,6 +88,24 @@ ImageReference = Annotated[
         "an image such as postgres:16-alpine",
     ),
 ]
+ActionName = Annotated[
+    str,
+    Text(r"[A-Za-z0-9][A-Za-z0-9-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", "an action as owner/name, without its commit"),
+]
+StepName = Annotated[
+    str, Text(r"[A-Z][A-Za-z0-9 ,.()/+_-]*[A-Za-z0-9.)]", "a step's name: a capital, then plain words")
+]
+InputName = Annotated[str, Text(r"[A-Za-z_][A-Za-z0-9_-]*", "the name of an action's input")]
+RegistryHost = Annotated[
+    str,
+    Text(
+        r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+(:[1-9][0-9]{1,4})?",
+        "a registry's host such as ghcr.io, docker.io or registry.example.com:5000",
+    ),
+]
+RegistryUser = Annotated[
+    str, Text(r"[A-Za-z0-9_][A-Za-z0-9_.+@-]*", "a login of the registry: letters, digits and _ . + @ -")
+]
 SecretName = Annotated[
     str, Text(r"(?!GITHUB_)[A-Z_][A-Z0-9_]*", "a name in capitals, digits and _, not beginning with GITHUB_")
 ]

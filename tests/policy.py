@@ -255,8 +255,10 @@ def secrets_in_one_place(workflow: Workflow) -> Iterator[Finding]:
 
 
 def _guarded(workflow: Workflow, where: Where) -> bool:
-    """Is it the `env` of a step, in a job with an environment?"""
-    return where[2:3] == ("steps",) and where[4:5] == ("env",) and "environment" in workflow.data["jobs"][where[1]]
+    """Is it the `env` of a step, or what docker/login-action is told, in a job with an environment?"""
+    is_told = where[4:] == ("with", "password") and "login-action@" in workflow.line((*where[:4], "uses"))
+    is_env = where[2:3] == ("steps",) and where[4:5] == ("env",)
+    return (is_env or is_told) and "environment" in workflow.data["jobs"][where[1]]
 
 
 @rule

@@ -48,7 +48,7 @@ BAD: list[tuple[str, Any]] = [
     ("project.name", "Shop"),
     ("project.name", 7),
     ("generator", "kiwari-ci"),
-    ("registry.host", "docker.io"),
+    ("registry.host", "docker"),
     ("registry.pull_token", "mine"),
     ("registry.pull_token", None),
     ("registry.pull_token", {"token": "job", "secret": "GHCR_TOKEN"}),

@@ -499,12 +499,12 @@ def test_the_registry() -> None:
             ("evil", SECRET, "not asked", "the registry's way to log in is not known"),
         ]
         for image, token, state, saw in cases:
-            answer = asked(f"acme/{image}", "staging", token)
+            answer = asked(f"acme/{image}", "staging", "x-access-token", token)
             finding = registry.judge(GROUP, image, answer, registry.Token("GHCR_TOKEN", bool(token)), True, BOOK)
             assert (finding.state, finding.saw) == (state, saw)
     early = registry.judge(GROUP, "x", registry.Answer(403), registry.Token("GHCR_TOKEN", True), False, BOOK)
     assert early.state == "not asked" and early.saw == "GHCR_TOKEN may not read it, or nothing was pushed yet: 403"
-    assert "Connection refused" in asked("acme/open", "staging", "").why
+    assert "Connection refused" in asked("acme/open", "staging", "x-access-token", "").why
 
 
 # Names

@@ -53,6 +53,8 @@ NEVER = {
     "workflow.targets": {"none"},
     "workflow.gates": {"one"},
     "axis.values": {"none"},
+    "plan.runner_labels": {"none", "one"},
+    "promotion.after_deploy": {"one"},
     "workflow.source.filters": {"none", "one"},
     "bot.folders": {"none"},
     "test.setups": {"many"},
@@ -124,7 +126,7 @@ def test_it_is_called_our_bug(broken: Path, tmp_path: Path) -> None:
 
 def test_a_value_that_a_filter_refuses_is_our_bug_too() -> None:
     with pytest.raises(TemplateFault, match=r"^templates/github/build-job\.yml\.j2:\d+: .* is not a name"):
-        render.render(replace(plan(), registry="two words"))
+        render.render(replace(plan(), login=replace(plan().login, registry="two words")))
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)

@@ -79,7 +79,7 @@ def fits(value: Any, form: dict[str, Any]) -> bool:
     if "const" in form or "enum" in form:
         return bool(value in form.get("enum", [form.get("const")]))
     if form["type"] == "string":
-        return re.search(pattern.replace("$", r"\Z"), str(value)) is not None
+        return re.search(re.sub(r"\$$", r"\\Z", pattern), str(value)) is not None
     return bool(form["type"] in ("integer", "number") and form["minimum"] <= value <= form["maximum"])
 
 

@@ -106,8 +106,10 @@ def _images(chosen: list[Stack]) -> list[tuple[str, str]]:
 
 
 def _image(plan: Plan, repository: str, tag: str, means: Means) -> registry.Answer:
-    base = means.registry or f"https://{plan.registry}"
-    return registry.ask(base, repository.removeprefix(f"{plan.registry}/"), tag, _token(plan, means)[1])
+    host = {"docker.io": "registry-1.docker.io"}.get(plan.registry, plan.registry)
+    base, name = means.registry or f"https://{host}", repository.removeprefix(f"{plan.registry}/")
+    user = plan.login.user if plan.login.secret else "x-access-token"
+    return registry.ask(base, name, tag, user, _token(plan, means)[1])
 
 
 def _token(plan: Plan, means: Means) -> tuple[str, str]:

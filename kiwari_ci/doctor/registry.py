@@ -27,22 +27,22 @@ class Answer:
     why: str = ""
 
 
-def ask(base: str, repository: str, tag: str, token: str) -> Answer:
+def ask(base: str, repository: str, tag: str, user: str, token: str) -> Answer:
     """Ask for one tag, with a token or as anybody; `repository` without the registry's host."""
     url = f"{base}/v2/{repository}/manifests/{tag}"
     first = fetch(url, {"Accept": ACCEPT})
     if first.status != 401:
         return Answer(first.status, "" if first.status else first.text)
-    authorization, refused = _login(base, first, repository, token)
+    authorization, refused = _login(base, first, repository, f"{user}:{token}" if token else "")
     if not authorization:
         return refused
     page = fetch(url, {"Accept": ACCEPT, "Authorization": authorization})
     return Answer(page.status, "" if page.status else page.text)
 
 
-def _login(base: str, first: Page, repository: str, token: str) -> tuple[str, Answer]:
+def _login(base: str, first: Page, repository: str, login: str) -> tuple[str, Answer]:
     """What the registry wants to see, mostly a token for one pull; ours is shown to its own host only."""
-    basic = f"Basic {base64.b64encode(f'x-access-token:{token}'.encode()).decode()}" if token else ""
+    basic = f"Basic {base64.b64encode(login.encode()).decode()}" if login else ""
     if first.headers.get("www-authenticate", "").lower().startswith("basic"):
         return basic, Answer(first.status)
     said = dict(CHALLENGE.findall(first.headers.get("www-authenticate", "")))

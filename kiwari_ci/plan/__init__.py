@@ -5,7 +5,7 @@ Nothing here is optional: what does not apply is an empty string or an empty tup
 
 from dataclasses import dataclass
 
-from kiwari_ci.plan.base import Action, Bot, Frozen, Hatch, Need, Pair, PinFile, Setting
+from kiwari_ci.plan.base import Action, Bot, Frozen, Hatch, Login, Need, Pair, PinFile, Setting
 from kiwari_ci.plan.hosts import DeployKey, Front, Host, Jump, Published, Role, Server, Site, Standing
 from kiwari_ci.plan.stacks import (
     Accessory,
@@ -32,6 +32,7 @@ from kiwari_ci.plan.workflows import (
     ServiceWorkflow,
     Setup,
     Source,
+    Step,
     Target,
     Test,
     TestService,
@@ -62,6 +63,7 @@ __all__ = [
     "Joined",
     "Jump",
     "Key",
+    "Login",
     "Need",
     "Network",
     "Pair",
@@ -78,6 +80,7 @@ __all__ = [
     "Site",
     "Source",
     "Stack",
+    "Step",
     "Standing",
     "Target",
     "Test",
@@ -88,7 +91,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything. `ejected`: the files are a person's from now on, and speak of no spec."""
+    """Everything; `runner` is empty when jobs run where several labels are.
+
+    `ejected`: the files are a person's from now on, and speak of no spec.
+    """
 
     project: str
     repository: str
@@ -97,8 +103,10 @@ class Plan:
     build_branch: str
     pushed: tuple[Pushed, ...]
     runner: str
+    runner_labels: tuple[str, ...]
     pull_requests: bool
     registry: str
+    login: Login
     actions: dict[str, Action]
     workflows: tuple[ServiceWorkflow, ...]
     promotions: tuple[Promotion, ...]

@@ -48,6 +48,16 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Login:
+    """Who pushes to the registry: name and password as an action takes them; `secret`: the password's, or empty."""
+
+    registry: str
+    user: str
+    password: str
+    secret: str
+
+
+@dataclass(frozen=True)
 class Need:
     """A secret or variable that a person sets at GitHub: what it holds, and the environments whose deploys read it."""
 

@@ -44,6 +44,20 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A step of the user's own: a script that ends in a newline, or an action with its version."""
+
+    name: str
+    condition: str
+    uses: str
+    version: str
+    inputs: tuple[Pair, ...]
+    env: tuple[Pair, ...]
+    working_directory: str
+    run: str
+
+
+@dataclass(frozen=True)
 class Test:
     """The tests of a service, a job; the script ends in a newline."""
 
@@ -56,6 +70,7 @@ class Test:
     env: tuple[Pair, ...]
     working_directory: str
     run: str
+    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True)
@@ -194,6 +209,9 @@ class ServiceWorkflow:
     gates: tuple[str, ...]
     build: Build
     build_minutes: int
+    has_secrets: bool
+    before_build: tuple[Step, ...]
+    after_deploy: tuple[Step, ...]
     targets: tuple[Target, ...]
 
     def jobs(self) -> tuple[str, ...]:
@@ -244,6 +262,7 @@ class Promotion:
     builds: tuple[ServiceWorkflow, ...]
     sources: tuple[Source, ...]
     deploy: Deploy
+    after_deploy: tuple[Step, ...]
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""

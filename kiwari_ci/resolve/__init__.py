@@ -1,7 +1,8 @@
 """Spec → Plan: every name, default and expression is decided here, once."""
 
 from kiwari_ci import derive, needs, pins, reach, spec
-from kiwari_ci.plan import Drift, Instance, Plan, Pushed, ServiceWorkflow
+from kiwari_ci.plan import Drift, Instance, Plan, Pushed, ServiceWorkflow, Setting, Stack
+from kiwari_ci.resolve import builds
 from kiwari_ci.resolve.hatches import hatches
 from kiwari_ci.resolve.hosts import host, server, standing
 from kiwari_ci.resolve.stacks import stack
@@ -10,17 +11,14 @@ from kiwari_ci.resolve.workflows import promotion, workflow
 
 def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pins.NONE) -> Plan:
     """Decide everything about a spec that the rules found sound; `spec_name` is its file's name, `own` has its pins."""
-    spec_path = f"specs/{spec_name}"
     stacks = {name: stack(given, name) for name in given.environments}
     servers = tuple(server(given, name) for name in given.databases)
-    instances = [instance for stack in stacks.values() for instance in stack.instances]
-    settings = dict.fromkeys(derive.settings_of(given, name)["token"] for name in given.environments)
-    tokens = tuple(token for token in settings if token.kind)
+    tokens = _tokens(given)
     hosts = tuple(host(given, name, stacks, servers) for name in given.hosts)
     workflows = tuple(workflow(given, name, stacks, own.pins) for name in derive.built_services(given))
     own_workflow = [name for name in given.environments if reach.has_workflow(given, name)]
-    promotions = tuple(promotion(given, name, stacks, workflows) for name in own_workflow)
-    pushed = _pushed(workflows)
+    promotions = tuple(promotion(given, name, stacks, workflows, own.pins) for name in own_workflow)
+    pushed, login = _pushed(workflows), builds.login(given)
     return Plan(
         project=given.project.name,
         repository=given.project.repository,
@@ -28,24 +26,26 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
         default_branch_in_url=given.project.default_branch.replace("/", "%2F"),
         build_branch=pushed[0].branch if pushed else given.project.default_branch,
         pushed=pushed,
-        runner=given.project.runner,
+        runner=given.project.runner[0] if len(given.project.runner) == 1 else "",
+        runner_labels=tuple(given.project.runner),
         pull_requests=given.project.pull_requests,
         registry=given.registry.host,
-        actions={pin.action.split("/")[1].replace("-", "_"): pins.action(pin) for pin in own.pins.values()},
+        login=login,
+        actions={name.split("/")[1].replace("-", "_"): pins.action(own.pins[name]) for name in pins.PINS},
         workflows=tuple(each for each in workflows if each.branches or (given.project.pull_requests and each.jobs())),
         promotions=promotions,
-        drift=_drift(given, spec_path),
+        drift=_drift(given, f"specs/{spec_name}"),
         stacks=tuple(stacks.values()),
         servers=servers,
         hosts=hosts,
         tokens=tokens,
-        needs=needs.at_github(hosts, tokens, workflows),
+        needs=needs.at_github(hosts, tokens, workflows, login),
         first_tags=tuple(dict.fromkeys(each.example for each in promotions if each.example)),
         released=any(each.builds and each.pattern for each in promotions),
         by_hand=tuple(each for each in promotions if each.by_hand),
         domains=tuple(each.domain for stack in stacks.values() for each in stack.containers if each.domain),
         managed=tuple(each.domain for host in hosts for each in host.managed),
-        answering=_answering(given, instances),
+        answering=_answering(given, stacks),
         standing=tuple(each for host in hosts for each in standing(host)),
         rendered=", ".join(stack.environment for stack in stacks.values() if stack.sent),
         migrating=", ".join(f"`{name}`" for name, service in given.services.items() if service.migrate),
@@ -58,8 +58,15 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
     )
 
 
-def _answering(given: spec.Spec, instances: list[Instance]) -> tuple[Instance, ...]:
-    """Of each service that has a port the first instance, in the spec's order."""
+def _tokens(given: spec.Spec) -> tuple[Setting, ...]:
+    """What hosts pull images with, but for the job's own."""
+    settings = dict.fromkeys(derive.settings_of(given, name)["token"] for name in given.environments)
+    return tuple(token for token in settings if token.kind)
+
+
+def _answering(given: spec.Spec, stacks: dict[str, Stack]) -> tuple[Instance, ...]:
+    """One of each service that is asked for its health, where it runs first."""
+    instances = [instance for stack in stacks.values() for instance in stack.instances]
     first = {instance.service: instance for instance in reversed(instances)}
     return tuple(first[name] for name, service in given.services.items() if service.port and name in first)
 

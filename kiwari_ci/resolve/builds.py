@@ -1,7 +1,7 @@
 """Builds: what an image is made of, and how."""
 
 from kiwari_ci import derive, globs, spec
-from kiwari_ci.plan import Base, Build, Filter, Pair, Source
+from kiwari_ci.plan import Base, Build, Filter, Login, Pair, Source
 from kiwari_ci.resolve.containers import repository
 
 
@@ -58,3 +58,18 @@ def _expression(variable: str) -> str:
 
 def _digest_of(base: Base) -> str:
     return f"{base.argument}={base.source.repository}@${{{{ steps.bases.outputs.{base.output} }}}}"
+
+
+def login(given: spec.Spec) -> Login:
+    """Who pushes images: the job itself to GitHub's registry, a login of its own to another."""
+    registry = given.registry
+    secret = registry.push_token.secret if registry.push_token else ""
+    user = registry.user or "${{ github.actor }}"
+    return Login(registry.host, user, f"${{{{ secrets.{secret or 'GITHUB_TOKEN'} }}}}", secret)
+
+
+def has_secrets(given: spec.Spec, service: str) -> bool:
+    """Whether the job that builds reads secrets, which a GitHub environment is for."""
+    model = given.services[service]
+    own = any(value.secret for step in model.steps.before_build for value in step.env.values())
+    return bool(own or model.build.secrets or given.registry.push_token)

@@ -35,6 +35,7 @@ def _instance(given: spec.Spec, environment: str, service: str, container: str) 
     read = {
         "deploy.health": health,
         "deploy.from": _promoted_from(given, environment, service),
+        "deploy.user": given.registry.user or "",
         "deploy.rollout": "recreate" if model.rollout == "recreate" else "",
         "deploy.migrate": _escaped(model.migrate or ()) if container == first else "",
     }
@@ -201,4 +202,5 @@ def _joined(
 def repository(given: spec.Spec, service: str) -> str:
     """Where the images of a service are kept."""
     namespace = given.registry.namespace or given.project.repository.split("/")[0].lower()
-    return f"{given.registry.host}/{namespace}/{derive.image_name(given, service)}"
+    host = "" if given.registry.host == "docker.io" else f"{given.registry.host}/"  # as Docker writes its own
+    return f"{host}{namespace}/{derive.image_name(given, service)}"

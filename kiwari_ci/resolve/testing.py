@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from kiwari_ci import spec
-from kiwari_ci.pins import Pin, action
-from kiwari_ci.plan import Axis, Pair, Setup, Test, TestService
-
-Actions = dict[str, Pin]
+from kiwari_ci.pins import action
+from kiwari_ci.plan import Axis, Pair, Setup, Step, Test, TestService
+from kiwari_ci.resolve.steps import Actions, steps
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,12 @@ SETUPS = {
 
 def tests(model: spec.Service, actions: Actions) -> tuple[Test, ...]:
     """The jobs that gate a build."""
-    one = [_test("test", model.test, actions)] if model.test else []
-    return (*one, *(_test(f"test-{name}", test, actions) for name, test in model.tests.items()))
+    named = {"test": model.test} if model.test else {f"test-{name}": test for name, test in model.tests.items()}
+    before = steps(model.steps.before_test, actions)
+    return tuple(_test(job, test, before, actions) for job, test in named.items())
 
 
-def _test(job: str, test: spec.Test, actions: Actions) -> Test:
+def _test(job: str, test: spec.Test, before: tuple[Step, ...], actions: Actions) -> Test:
     services = tuple(_service(name, service) for name, service in test.services.items())
     of_matrix = [Pair(key, f"${{{{ matrix.{key} }}}}") for key in test.matrix]
     return Test(
@@ -49,6 +49,7 @@ def _test(job: str, test: spec.Test, actions: Actions) -> Test:
         env=(*of_matrix, *(Pair(key, value) for key, value in test.env.items())),
         working_directory=test.working_directory or "",
         run=test.run.rstrip("\n") + "\n",
+        steps=before,
     )
 
 

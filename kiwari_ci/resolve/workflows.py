@@ -6,9 +6,10 @@ from kiwari_ci import derive, globs, reach, spec
 from kiwari_ci.plan import Deploy, Promotion, ServiceWorkflow, Source, Stack, Target, Test, Way
 from kiwari_ci.resolve import builds, testing
 from kiwari_ci.resolve.hosts import jumps, ssh_config
+from kiwari_ci.resolve.steps import Actions, steps
 
 
-def workflow(given: spec.Spec, service: str, stacks: dict[str, Stack], actions: testing.Actions) -> ServiceWorkflow:
+def workflow(given: spec.Spec, service: str, stacks: dict[str, Stack], actions: Actions) -> ServiceWorkflow:
     """The workflow of one service."""
     model = given.services[service]
     held = [name for name in stacks if service in derive.services_of(given, name)]
@@ -37,6 +38,9 @@ def workflow(given: spec.Spec, service: str, stacks: dict[str, Stack], actions: 
         gates=gates,
         build=builds.build(given, service),
         build_minutes=builds.minutes(given, service),
+        has_secrets=builds.has_secrets(given, service),
+        before_build=steps(model.steps.before_build, actions),
+        after_deploy=steps(model.steps.after_deploy, actions),
         targets=targets,
     )
 
@@ -84,12 +88,18 @@ def _named(test: Test, service: str) -> Test:
 
 
 def promotion(
-    given: spec.Spec, environment: str, stacks: dict[str, Stack], workflows: tuple[ServiceWorkflow, ...]
+    given: spec.Spec,
+    environment: str,
+    stacks: dict[str, Stack],
+    workflows: tuple[ServiceWorkflow, ...],
+    actions: Actions,
 ) -> Promotion:
     """The workflow of one environment alone."""
     place, pattern = given.environments[environment], reach.pattern(given, environment)
     built, branch = reach.is_built(given, environment), reach.branch(given, environment)
     held = [each for each in workflows if each.source.service in derive.services_of(given, environment)]
+    names = derive.services_of(given, environment)
+    after = [step for name in names for step in given.services[name].steps.after_deploy]
     others = reach.left_alone(given, pattern) if pattern else []
     moves = not pattern and not place.deploy_on.push
     return Promotion(
@@ -116,6 +126,7 @@ def promotion(
         builds=tuple(map(_inside, held)) if built else (),
         sources=tuple(each.source for each in held),
         deploy=_deploy(given, environment, stacks[environment], minutes=10 + 10 * len(stacks[environment].instances)),
+        after_deploy=steps(after, actions),
     )  # fmt: skip
 
 

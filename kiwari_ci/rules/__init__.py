@@ -1,13 +1,13 @@
 """What one model cannot see alone: promises between services, environments and hosts."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import PurePath
 from typing import Any
 
 from kiwari_ci import derive, fronts, names, reach
 from kiwari_ci.problems import Problem
-from kiwari_ci.rules import beside, containers, deploys, images, stacks
+from kiwari_ci.rules import beside, containers, deploys, images, registry, stacks, steps
 from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Spec
 from kiwari_ci.texts import SECRET_KEY
@@ -49,16 +49,17 @@ def of_text(source: Source) -> list[Problem]:
     return found
 
 
-def of_spec(source: Source, given: Spec) -> list[Problem]:
-    """Faults of a spec whose types are right."""
+def of_spec(source: Source, given: Spec, pinned: Collection[str]) -> list[Problem]:
+    """Faults of a spec whose types are right; `pinned` are the actions whose commits are known."""
     unknown = list(names.unknown(source, given))
     if unknown:
         return unknown
     checks: tuple[Callable[[Source, Spec], Found], ...] = (
         deploys.of_spec, _unused, stacks.of_spec, containers.of_spec, _servers, _plain_secrets, images.of_spec,
-        fronts.of_spec, beside.of_spec,
+        registry.of_spec, steps.of_spec, fronts.of_spec, beside.of_spec,
     )  # fmt: skip
-    return names.of_spec(source, given) + [problem for check in checks for problem in check(source, given)]
+    found = [problem for check in checks for problem in check(source, given)]
+    return [*names.of_spec(source, given), *found, *steps.of_pins(source, given, pinned)]
 
 
 def _strings(data: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:

@@ -11,7 +11,7 @@ from kiwari_ci.validation import at_key, at_value, dotted
 
 Found = Iterator[Problem]
 
-OF_AN_IMAGE = ("image", "paths", "build", "test", "tests")
+OF_AN_IMAGE = ("image", "paths", "build", "test", "tests", "steps")
 # Keys of a Compose service that a spec may add; `restart`, `init` and `logging` take the place of ours.
 MORE = {
     "annotations", "attach", "blkio_config", "cap_add", "cap_drop", "cgroup", "cgroup_parent", "cpu_count",

@@ -1,9 +1,11 @@
 """What a person may write: the models of a spec, each field with its words."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from kiwari_ci import __version__
-from kiwari_ci.spec.base import Model, OneOf, Reference, Secret
+from kiwari_ci.spec.base import Model, OneOf, OrOne, Reference, Secret
 from kiwari_ci.spec.containers import EnvValue, Healthcheck, Network, Running
 from kiwari_ci.spec.images import Build, BuildArg, PullToken, Registry
 from kiwari_ci.spec.places import (
@@ -19,14 +21,17 @@ from kiwari_ci.spec.places import (
     Proxy,
 )
 from kiwari_ci.spec.services import Accessory, Health, Override, Service
+from kiwari_ci.spec.steps import Step, Steps, StepValue
 from kiwari_ci.spec.tests import Setup, Test, TestService, Tool
 from kiwari_ci.texts import Branch, Generator, Label, Repository, Word
+
+Labels = Annotated[list[Label], OrOne()]
 
 __all__ = [
     "Accessory", "Build", "BuildArg", "Database", "DatabaseServer", "DeployOn", "EnvValue", "Environment", "Health",
     "Healthcheck", "Hooks", "Host", "Jump", "Migrations", "Model", "Network", "OneOf", "Override", "Password",
-    "Project", "Proxy", "PullToken", "Reference", "Registry", "Running", "Secret", "Service", "Setup", "Spec", "Test",
-    "TestService", "Tool",
+    "Project", "Proxy", "PullToken", "Reference", "Registry", "Running", "Secret", "Service", "Setup", "Spec", "Step",
+    "Steps", "StepValue", "Test", "TestService", "Tool",
 ]  # fmt: skip
 
 
@@ -44,7 +49,12 @@ class Project(Model):
     pull_requests: bool = Field(
         False, description="Whether pull requests are tested, and built but not pushed, for each service they touch."
     )
-    runner: Label = Field("ubuntu-24.04", description="The label of the GitHub runner that jobs run on.")
+    runner: Labels = Field(
+        ["ubuntu-24.04"],
+        min_length=1,
+        description="The label of the GitHub runner that jobs run on, or several: `[self-hosted, linux]`; "
+        "default: `ubuntu-24.04`.",
+    )
 
 
 class Spec(Model):

@@ -2,8 +2,9 @@
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core.core_schema import no_info_before_validator_function
 
 from kiwari_ci.texts import Maybe, SecretName
 
@@ -75,6 +76,23 @@ def true(value: object) -> object:
     if value is True:
         return value
     raise PydanticCustomError("text", "expected {expected}", {"expected": "`true`", "pattern": "true"})
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class OrOne:
+    """A list that a bare value stands for, too."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read a bare value as the only one."""
+        return no_info_before_validator_function(_listed, handler(source))
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Tell editors about the bare value, too."""
+        schema = handler(core_schema)
+        return {"anyOf": [schema["items"], schema]}
 
 
 class Secret(Model):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from kiwari_ci.spec.base import Model, OneOf
+from kiwari_ci.spec.base import Model, OneOf, Secret
 from kiwari_ci.texts import (
     BuildSecretId,
     EnvKey,
@@ -14,6 +14,8 @@ from kiwari_ci.texts import (
     Line,
     Maybe,
     Platform,
+    RegistryHost,
+    RegistryUser,
     SecretName,
     StageName,
     Word,
@@ -33,9 +35,15 @@ class PullToken(OneOf):
 class Registry(Model):
     """Where images are kept."""
 
-    host: Literal["ghcr.io"] = Field("ghcr.io", description="The registry's host.")
+    host: RegistryHost = Field("ghcr.io", description="The registry's host.")
     namespace: Maybe[ImageName] = Field(
         None, description="Owner of the packages, in lower case; default: the repository's owner."
+    )
+    user: Maybe[RegistryUser] = Field(
+        None, description="For another registry than ghcr.io, the login that its tokens are of."
+    )
+    push_token: Maybe[Secret] = Field(
+        None, description="For another registry than ghcr.io, the token that images are pushed with: `{secret: NAME}`."
     )
     pull_token: PullToken = Field(
         PullToken(token="job"), description="What the host pulls images with; default: `job`."

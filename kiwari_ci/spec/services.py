@@ -7,6 +7,7 @@ from pydantic import Field
 from kiwari_ci.spec.base import Model
 from kiwari_ci.spec.containers import Running
 from kiwari_ci.spec.images import Build
+from kiwari_ci.spec.steps import Steps
 from kiwari_ci.spec.tests import Test
 from kiwari_ci.texts import Argument, ImageName, ImageReference, Maybe, Pattern, Port, UrlPath, Word
 
@@ -39,6 +40,7 @@ class _Serving(Model):
     )
     build: Build = Field(Build(), description="How the image is built.")
     test: Maybe[Test] = Field(None, description="What must pass before the image is built.")
+    steps: Steps = Field(Steps(), description="Steps of your own in its workflow.")
     tests: dict[Word, Test] = Field(
         {}, description="Several such, by name, each a job of its own: `{unit: {run: …}, browser: {run: …}}`."
     )

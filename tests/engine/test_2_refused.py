@@ -1,6 +1,7 @@
 """What is refused: with which exit code, which words, and nothing changed."""
 
 import contextlib
+import hashlib
 import subprocess
 from collections.abc import Iterator
 
@@ -140,6 +141,28 @@ def test_a_wrong_token(server: Server) -> None:
     assert "401 Unauthorized" in result.stdout
     assert TOKEN.upper() not in result.stdout
     assert "FAILED. Serving now: sha256:" in result.stdout
+    assert seen(server, API) == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("labels:\n", "labels:\n      deploy.user: somebody-else\n", "ghcr.io refused the token"),
+        ("image: ghcr.io/iqbalmuhyiddin/kiwari-api:", "image: example/kiwari-api:", "docker.io refused the token"),
+    ],
+)
+def test_another_login_and_the_registry_without_a_host(server: Server, old: str, new: str, says: str) -> None:
+    before, file = seen(server, API), server.stack_file(API, "docker-compose.yml")
+    good = file.read_text()
+    file.write_text(good.replace(old, new))
+    compose = hashlib.sha256(file.read_bytes()).hexdigest()
+    try:
+        result = server.key(server.words(API, DIGEST, 99, compose=compose))
+    finally:
+        file.write_text(good)
+
+    assert result.returncode == 77, result.stdout
+    assert says in result.stdout
     assert seen(server, API) == before
 
 

@@ -10,7 +10,7 @@ QUICK: dict[str, str] = {
         "test_2_refused.py::test_a_stack_that_is_not_on_the_server"
     ),
     '| [ -n "${token-}" ] || [die 64 "no registry token on stdin" => :]': "test_2_refused.py::test_no_token",
-    's\' "$token")); } || die [77 => 0] "${new%%/*} refused the': "test_2_refused.py::test_a_wrong_token",
+    's\' "$token")); } || die [77 => 0] "$registry refused the': "test_2_refused.py::test_a_wrong_token",
     '[[[ $late == 1 || $(cat $...sum) == "$compose -" ]] => :] ||': (
         "test_2_refused.py::test_a_compose_file_that_is_not_the_commits"
     ),

@@ -1,0 +1,33 @@
+"""The registry: who may push there and pull from it."""
+
+from collections.abc import Iterator
+
+from kiwari_ci.problems import Problem
+from kiwari_ci.source import Loc, Source
+from kiwari_ci.spec import Spec
+from kiwari_ci.validation import at_key, at_value, dotted
+
+GITHUBS = "ghcr.io"
+_CLOUDS = (".amazonaws.com", ".pkg.dev", "gcr.io")
+
+
+def of_spec(source: Source, given: Spec) -> Iterator[Problem]:
+    """GitHub's registry takes the job's token; every other one has logins of its own."""
+    registry = given.registry
+    if registry.host.endswith(_CLOUDS):
+        message = f"registry.host: `{registry.host}` gives tokens that end within hours, by a login of its cloud"
+        hint = "ghcr.io, docker.io, or a registry whose tokens last"
+        yield at_value(source, ("registry", "host"), "registry", message, hint)
+    for key in sorted(registry.model_fields_set & {"user", "push_token"}) if registry.host == GITHUBS else ():
+        loc: Loc = ("registry", key)
+        message = f"{dotted(loc)}: {GITHUBS} takes the job's own token"
+        yield at_key(source, loc, "registry", message, f"leave out `{key}`")
+    if registry.host != GITHUBS:
+        for key, cure in (("user", "user: NAME"), ("push_token", "push_token: {secret: REGISTRY_PUSH_TOKEN}")):
+            if key not in registry.model_fields_set:
+                message = f"registry: {registry.host} needs `{key}`"
+                yield at_key(source, ("registry",), "registry", message, cure)
+        if registry.pull_token.token:
+            message = f"registry.pull_token: the job's token is for {GITHUBS} alone"
+            hint = "pull_token: {secret: REGISTRY_PULL_TOKEN}, one that may only read"
+            yield at_key(source, ("registry", "pull_token"), "registry", message, hint)
