@@ -436,6 +436,27 @@ def test_each_kind_of_proxy_is_known(case: str, lines: list[tuple[str, ...]], sa
     assert [path for path in host.files(there) if f"deploy/{path}" not in tree] == []
 
 
+@pytest.mark.parametrize(("case", "file"), [("caddy", "caddy/conf/Caddyfile"), ("nginx", "nginx/conf/default.conf")])
+def test_a_proxy_that_was_told_something_else_is_told_and_reads_it(case: str, file: str) -> None:
+    plan, tree = pipeline.build(ROOT / f"tests/cases/ok/proxy-{case}/spec.yaml")
+    book, facts = Runbook(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}), host.Facts((("file", file, "old", "644"),))
+    found = machine.placed(GROUP, file, plan.hosts[0], tree, facts, book)
+    assert found.state == "wrong"
+    copied, read = found.cure.split("; then ")
+    assert copied.startswith("git archive HEAD") and f"deploy/{case}" in copied
+    assert read.startswith(f"ssh vps 'cd ~/docker/{case} && docker compose exec {case} ") and "reload" in read
+
+
+def test_traefik_has_no_route_to_what_was_never_deployed() -> None:
+    plan, tree = pipeline.build(ROOT / "tests/cases/ok/proxy-traefik/spec.yaml")
+    book, on = Runbook(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}), plan.hosts[0]
+    seen = names.Seen((ADDRESS,), (names.Answer(ADDRESS, expires=NOW + 60 * 86400, status=404),))
+    place = host.place(on, host.Reached(addresses=(ADDRESS,)), host.Facts())
+    for deployed, state in ((False, "not asked"), (True, "wrong")):
+        *_, health = names.judge(GROUP, on.public[0], seen, place, deployed, book, NOW)
+        assert health.state == state, health
+
+
 def test_nginx_proxy_manager() -> None:
     hosts = [npm_host(domain) for domain in PLAN.domains]
     right = "Bearer right"

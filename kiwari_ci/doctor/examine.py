@@ -189,7 +189,7 @@ def _domain(
     group: Group, each: Host, stack: Stack, container: Container, world: World, means: Means, book: Runbook
 ) -> Iterator[Finding]:
     facts, seen = world.facts[each.name], world.seen[container.domain]
-    where, deployed = host.place(world.reached[each.name], facts), stacks.is_deployed(stack, container, facts)
+    where, deployed = host.place(each, world.reached[each.name], facts), stacks.is_deployed(stack, container, facts)
     yield from names.judge(group, container, seen, where, deployed, book, means.net.now())
     if means.npm and each.managed:
         yield proxy.judge(group, container, world.proxy, book)

@@ -115,10 +115,11 @@ def reach(destination: str, net: Net) -> Reached:
     return Reached(name, addresses, frozenset((words[1], words[2]) for words in found if len(words) >= 3))
 
 
-def place(reached: Reached, seen: Facts) -> Place:
-    """All addresses by which a host is known: where ssh finds it, and those that it has."""
+def place(host: Host, reached: Reached, seen: Facts) -> Place:
+    """All addresses by which a host is known: where ssh finds it, and its own; Traefik has no route at first."""
     own = _only_addresses(seen.word("addresses"))
-    return Place(frozenset([*reached.addresses, *own]), complete=bool(own))
+    unrouted = (404,) if host.proxy == "traefik" else ()
+    return Place(frozenset([*reached.addresses, *own]), complete=bool(own), unrouted=unrouted)
 
 
 def _words(host: Host) -> list[str]:

@@ -128,6 +128,9 @@ def placed(group: Group, path: str, host: Host, tree: Tree, facts: Facts, book: 
     digest = hashlib.sha256(wanted.text.encode()).hexdigest()
     there, mode = facts.first("file", path) or ("", "")
     cure = book.command("git archive HEAD", f"deploy/{path.partition('/')[0]} |")
+    for front in host.fronts:
+        if path in front.paths() and front.reload:
+            cure = f"{cure}; then {book.command(f'/{front.name} && {front.reload}')}"
     name = "version" if path == "bin/deploy" else "sha256"
     if not there:
         return group.wrong(path, "is not there", f"in {host.folder}", cure)

@@ -62,10 +62,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a host is, as far as is known; `complete`: it has told all its own addresses itself."""
+    """Where a host is, as far as is known; `complete`: it has told all its own addresses itself.
+
+    `unrouted`: what its proxy says, beside SILENT, of a domain before its service is there.
+    """
 
     addresses: frozenset[str] = frozenset()
     complete: bool = False
+    unrouted: tuple[int, ...] = ()
 
 
 def look(domain: str, path: str, net: Net) -> Seen:
@@ -136,7 +140,12 @@ def judge(
     for answer in seen.answers:
         by = f" over {'IPv6' if ':' in answer.address else 'IPv4'}" if len(seen.answers) > 1 else ""
         yield _tls(group, f"{domain} TLS{by}", answer, book, now)
-        yield _health(group, f"{domain}{container.health_path}{by}", container, answer, deployed, book)
+        subject = f"{domain}{container.health_path}{by}"
+        if not deployed and (answer.silent or answer.status in (*SILENT, *place.unrouted)):
+            said = answer.silent or answer.status
+            yield group.not_asked(subject, f"{said}: nothing was deployed yet; {book.step('First push')}")
+        else:
+            yield _health(group, subject, container, answer, book)
 
 
 def _dns(group: Group, domain: str, seen: Seen, place: Place, book: Runbook) -> Finding:
@@ -188,16 +197,13 @@ def _tls(group: Group, subject: str, answer: Answer, book: Runbook, now: float) 
     return group.ok(subject, f"valid for {days} days")
 
 
-def _health(group: Group, subject: str, container: Container, answer: Answer, deployed: bool, book: Runbook) -> Finding:
+def _health(group: Group, subject: str, container: Container, answer: Answer, book: Runbook) -> Finding:
     if why := answer.unreachable or answer.closed or answer.refused:
         return group.not_asked(subject, why)
     expected = f"status {container.health_status}" if container.health_status else "an answer of its own"
     any_answer = not container.health_status and answer.status and answer.status not in SILENT
     if any_answer or answer.status == container.health_status and not answer.silent:
         return group.ok(subject, str(answer.status))
-    if (answer.silent or answer.status in SILENT) and not deployed:
-        said = answer.silent or answer.status
-        return group.not_asked(subject, f"{said}: nothing was deployed yet; {book.step('First push')}")
     if answer.silent:
         return group.wrong(subject, answer.silent, expected, book.step("Health endpoints"))
     return group.wrong(subject, *_unhealthy(answer, expected, book))

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from kiwari_ci import derive, spec
 from kiwari_ci.plan import Container, Front, Published, Site
 
-# What was tried on an engine: docs/proxies.md.
-_IMAGES = {"caddy": "caddy:2.11.9-alpine", "nginx": "nginx:1.28.0-alpine", "traefik": "traefik:v3.7.13"}
+# Of what was tried on an engine, with the patches that came since: docs/proxies.md.
+_IMAGES = {"caddy": "caddy:2.11-alpine", "nginx": "nginx:1.30-alpine", "traefik": "traefik:v3.6"}
 _PRIVATE = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 
 
@@ -32,8 +32,8 @@ def published(instances: Sequence[Container]) -> tuple[Published, ...]:
 def labels(given: spec.Spec, host: str, domain: str, container: str, port: int | None) -> dict[str, str]:
     """What tells Traefik of a service: it dials the name, as nginx does, and not the container that has the label.
 
-    The one beside has the same labels: they say the same, and keep the router while the service is being replaced.
-    `allownonrunning`: whatever its own health check says of a container, the router stays.
+    The one beside has none for Traefik (bin/deploy sees to it): two that say different things of a router lose it.
+    `allownonrunning`: the router stays while the service is being replaced, and whatever its own health check says.
     """
     proxy = given.hosts[host].proxy
     if proxy.kind != "traefik" or not domain:
@@ -69,7 +69,7 @@ def front(given: spec.Spec, host: str, found: tuple[Site, ...]) -> tuple[Front, 
     if not name:
         return ()
     certificates = (proxy.certificates or "/etc/letsencrypt") if proxy.kind == "nginx" and not proxy.listen else ""
-    volumes = _volumes(proxy.kind, certificates)
+    volumes = _volumes(proxy, certificates)
     return (
         Front(
             kind=proxy.kind,
@@ -106,14 +106,15 @@ def _ports(proxy: spec.Proxy) -> tuple[str, ...]:
     return ("80:80", "443:443", *(("443:443/udp",) if proxy.kind == "caddy" else ()))
 
 
-def _volumes(kind: str, certificates: str) -> tuple[str, ...]:
+def _volumes(proxy: spec.Proxy, certificates: str) -> tuple[str, ...]:
     """The configuration's folder, not its file: a file that is replaced stays the old one in a container."""
-    if kind == "caddy":
+    if proxy.kind == "caddy":
         return ("./conf:/etc/caddy:ro", "data:/data", "config:/config")
-    if kind == "nginx":
+    if proxy.kind == "nginx":
         own = (f"{certificates}:/etc/letsencrypt:ro", "./acme:/var/www/acme:ro") if certificates else ()
         return ("./conf:/etc/nginx/conf.d:ro", *own)
-    return ("/var/run/docker.sock:/var/run/docker.sock:ro", "certificates:/certificates")
+    socket = "/var/run/docker.sock:/var/run/docker.sock:ro"
+    return (socket,) if proxy.listen else (socket, "certificates:/certificates")
 
 
 def _command(proxy: spec.Proxy) -> tuple[str, ...]:

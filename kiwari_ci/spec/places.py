@@ -44,7 +44,11 @@ class Proxy(Model):
         description="Its folder on the host and Compose project, generated; default: `caddy` or `nginx`; "
         "a Traefik is there already unless this is written.",
     )
-    image: Maybe[ImageReference] = Field(None, description="The image of that stack; default: the one that was tried.")
+    image: Maybe[ImageReference] = Field(
+        None,
+        description="The image of that stack (Traefik 3.6, nginx 1.25.1, or newer); "
+        "default: the program's version that was tried.",
+    )
     listen: Maybe[LocalAddress] = Field(
         None,
         description="`127.0.0.1:8080`: plain HTTP there, for what the host has in front already (its own nginx, "

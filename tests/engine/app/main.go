@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"net/http"
@@ -60,7 +62,14 @@ func main() {
 		return
 	}
 
-	server := &http.Server{Addr: ":" + os.Getenv("PORT"), Handler: http.HandlerFunc(answer)}
+	either := func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "websocket" {
+			talk(w, r, version)
+		} else {
+			answer(w, r)
+		}
+	}
+	server := &http.Server{Addr: ":" + os.Getenv("PORT"), Handler: http.HandlerFunc(either)}
 	go func() {
 		<-stop
 		_ = server.Shutdown(context.Background()) // finishes what it has begun
@@ -79,6 +88,22 @@ func ends(code string, words []string) {
 	}
 	number, _ := strconv.Atoi(code)
 	os.Exit(number)
+}
+
+// talk is a WebSocket that answers whatever it hears with the version, in a frame of text.
+func talk(w http.ResponseWriter, r *http.Request, version string) {
+	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	accept := base64.StdEncoding.EncodeToString(sum[:])
+	connection, _, _ := w.(http.Hijacker).Hijack()
+	defer connection.Close()
+	fmt.Fprintf(connection, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Accept: %s\r\n\r\n", accept)
+	for heard := make([]byte, 64); ; {
+		if _, err := connection.Read(heard); err != nil {
+			return
+		}
+		fmt.Fprintf(connection, "\x81%c%s", len(version), version)
+	}
 }
 
 // taken tells whether a name leads to somebody else.
