@@ -63,6 +63,22 @@ def _sync(given: Spec) -> Advice:
             words = f"whoever has the key `{key}`, or may push what is deployed, owns {host}: a compose file is sent"
             hint = "leave out `sync`: a person copies the files, with the command that a refused deploy prints"
             yield ("environments", name, "sync"), "pushed-files", words, hint
+            yield from _mounted(given, name, place.files or [])
+
+
+def _mounted(given: Spec, environment: str, files: list[str]) -> Advice:
+    """What a container only reads beside the compose file is the repository's, and Docker makes a folder of a gap."""
+    for each in derive.held_by(given, environment):
+        for index, volume in enumerate(derive.running_of(given, environment, each).volumes or ()):
+            source, _, rest = volume.removeprefix("./").partition(":")
+            if volume.startswith("./") and rest.endswith(":ro") and not _within(source, files):
+                words = f"{environment} sends its files, and not `{source}`, which {each} mounts"
+                loc = (*derive.loc_of(given, environment, each, "volumes"), index)
+                yield loc, "unsent-file", words, f"environments.{environment}.files: [{source}]"
+
+
+def _within(source: str, files: list[str]) -> bool:
+    return any(file == source or file.startswith(f"{source}/") for file in files)
 
 
 def _keys(given: Spec) -> Advice:

@@ -128,6 +128,7 @@ class Plan:
     hatches: tuple[Hatch, ...]
     migrating: str
     rendered: str
+    pushing: str
     spec_text: str
     pins: PinFile
     dependabot: tuple[Bot, ...]

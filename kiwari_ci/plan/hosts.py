@@ -40,13 +40,15 @@ class Jump:
 class DeployKey:
     """A private key, by its secret's name, and the stacks that it may touch.
 
-    `words` stand in its line on the host: the stacks, and what it may send; `pushes`: compose files, too.
+    `words` stand in its line on the host: the stacks, and what it may send: with `renders` env files,
+    with `pushes` compose files.
     """
 
     secret: str
     stacks: tuple[str, ...]
     words: tuple[str, ...]
     pushes: bool
+    renders: bool
     first_stack: str
 
 

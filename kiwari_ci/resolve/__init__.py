@@ -47,6 +47,7 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
         managed=tuple(each.domain for host in hosts for each in host.managed),
         answering=_answering(given, stacks),
         standing=tuple(each for host in hosts for each in standing(host)),
+        pushing=", ".join(stack.environment for stack in stacks.values() if stack.pushed),
         rendered=", ".join(stack.environment for stack in stacks.values() if stack.sent),
         migrating=", ".join(f"`{name}`" for name, service in given.services.items() if service.migrate),
         migrated=any(server.migrations_image for server in servers),

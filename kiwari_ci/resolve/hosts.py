@@ -55,7 +55,8 @@ def _key(secret: str, stacks: list[Stack]) -> DeployKey:
         if said
     ]
     names = tuple(stack.name for stack in stacks)
-    return DeployKey(secret, names, tuple(words), any(stack.pushed for stack in stacks), names[0])
+    pushes, renders = any(stack.pushed for stack in stacks), any(stack.sent for stack in stacks)
+    return DeployKey(secret, names, tuple(words), pushes, renders, names[0])
 
 
 def jumps(given: spec.Spec, name: str, settings: dict[str, Setting], suffix: str = "") -> tuple[Jump, ...]:
