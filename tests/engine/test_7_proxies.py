@@ -7,6 +7,7 @@ Somebody else's proxy leads to a published port: that one is asked, too.
 import hashlib
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ def found(server: Server) -> Iterator[dict[str, Front]]:
     _, tree = fronts.built(server, "{kind: traefik, stack: traefik, listen: '127.0.0.1:8001'}", DOMAIN)
     fronts.place(server, tree, STACK)
     yield there
-    server.docker("rm", "-f", *there, *(f"{kind}-tls" for kind in there), API)
+    server.docker("rm", "-fv", *there, *(f"{kind}-tls" for kind in there), API)
+    shutil.rmtree(server.docker_folder / STACK)
 
 
 @pytest.fixture(scope="module")
