@@ -202,3 +202,5 @@ esac""")  # fmt: skip
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     seen = served.ask_hosts(PLAN.hosts, {})["vps"]
     assert [each.digest for each in served.records(seen, PLAN.stacks[1], "pos-api")] == [digest("a")]
+    told = planned(Repository(tmp_path / "empty"), "v1.0.0", means(seen))
+    assert "env files\n  ? vps: ssh used the deploy key, which may ask for the status only" in told

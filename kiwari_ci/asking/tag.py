@@ -17,6 +17,7 @@ from kiwari_ci.plan import Instance, Plan, Promotion, Source, Stack
 
 NO_FILES = f"src-{sha256(b'').hexdigest()[:12]}"
 MOST = 20  # commits that are listed
+STATUS_ONLY = "ssh used the deploy key, which may ask for the status only: name another login with --ssh"
 
 
 @dataclass(frozen=True)
@@ -193,13 +194,15 @@ def _hosts(plan: Plan, promotion: Promotion, tagged: Tagged | None, git: Git, me
     facts = means.facts.get(name, Facts(why="was not asked"))
     if tagged and (lines := list(_migrations(plan, tagged, stack, facts, git))):
         yield Section("migrations", tuple(lines))
-    if facts.why:
-        yield Section("env files", (not_asked(f"{name}: {facts.why}"),) if stack.env_files else ())
-    elif facts.all("env"):
-        group = Group(name)
-        found = [stacks.env_file(group, stack.name, file, facts, means.book) for file in stack.env_files]
-        lines = [Line(f"{each.subject}: {each.saw}", "stops" if each.state == "wrong" else "fact") for each in found]
-        yield Section("env files", tuple(lines))
+    if not stack.env_files:
+        return
+    if why := facts.why or ("" if facts.all("env") else STATUS_ONLY):
+        yield Section("env files", (not_asked(f"{name}: {why}"),))
+        return
+    group = Group(name)
+    found = [stacks.env_file(group, stack.name, file, facts, means.book) for file in stack.env_files]
+    lines = [Line(f"{each.subject}: {each.saw}", "stops" if each.state == "wrong" else "fact") for each in found]
+    yield Section("env files", tuple(lines))
 
 
 def _migrations(plan: Plan, tagged: Tagged, stack: Stack, facts: Facts, git: Git) -> Iterator[Line]:

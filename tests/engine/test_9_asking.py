@@ -1,0 +1,213 @@
+"""`plan` and `trace` before a server that really deployed: real commits, images by their source keys, host's record."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiwari_ci import pipeline
+from tests.engine.images import Images
+from tests.engine.server import TOKEN, UID, USER, Result, Server, generated, throw_away
+from tests.engine.test_8_runbook import Person
+from tests.repository import Repository
+
+SOURCES = {each.source.service: each.source for each in pipeline.decide(generated("specs/kiwari.yaml")).plan.workflows}
+KEYS = ("DATABASE_URL", "JWT_SECRET", "API_URL", "ORIGIN")
+API = "https://api.nasibakarkiwari.com"
+
+
+@dataclass
+class World:
+    """A server that serves, and a person with a clone, ssh, docker and its login."""
+
+    server: Server
+    images: Images
+    repository: Repository
+    home: Path
+    digests: dict[str, str]
+
+    def built(self, service: str, version: str) -> str:
+        """What the service's workflow pushes for the newest commit: an image under the key of its source."""
+        key = self.repository.read().key("HEAD", SOURCES[service].pathspecs)
+        port = 8081 if service == "api" else 3000
+        self.digests[version] = self.images.push(f"kiwari-{service}", version, port=port, tag=key)
+        return key
+
+    def deployed(self, container: str, version: str, run: int) -> None:
+        """A deploy of the newest commit, by a run of GitHub's."""
+        number = int(self.repository.git("rev-list", "--count", "HEAD"))
+        done = self.server.deploy(container, self.digests[version], number, run)
+        assert done.returncode == 0, done.stdout
+
+    def asks(self, *words: str, ssh: str = f"{USER}@127.0.0.1") -> Result:
+        """What the person sees."""
+        environment = {
+            "HOME": str(self.home),
+            "PATH": f"{self.home}/bin:/usr/bin:/bin",
+            "DOCKER_CONFIG": self.images.login,
+        }
+        command = [sys.executable, "-m", "kiwari_ci", *words, "--ssh", f"vps={ssh}"]
+        program = self.server.near("env", "-C", str(self.repository.folder), *command)
+        done = subprocess.run(program, capture_output=True, text=True, timeout=60, env=environment)
+        assert done.returncode in (0, 1) and not done.stderr, done
+        assert "never-to-be-seen" not in done.stdout and TOKEN not in done.stdout
+        return done
+
+    def lines(self, *words: str, **ways: str) -> dict[str, list[tuple[str, str]]]:
+        """Title → each line as state and text."""
+        said: dict[str, Any] = json.loads(self.asks(*words, "--format", "json", **ways).stdout)
+        return {each["title"]: [(row["state"], row["text"]) for row in each["lines"]] for each in said["sections"]}
+
+
+@pytest.fixture(scope="module")
+def world(images: Images) -> Iterator[World]:
+    """v1.0.0 is in production, the commit after it on staging; `images` says whether an engine can run."""
+    with throw_away() as server:
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", server.folder / "keys/person"], check=True)
+        with (server.home / ".ssh/authorized_keys").open("a") as keys:
+            keys.write((server.folder / "keys/person.pub").read_text())
+        for stack in ("pos-staging", "pos-production"):
+            file = server.docker_folder / stack / ".env"
+            file.write_text("".join(f"{key}='never-to-be-seen'\n" for key in KEYS))
+            file.chmod(0o600)
+        server.run("chown", "-R", f"{UID}:{UID}", str(server.docker_folder))
+        person = Person(server)
+        world = World(server, Images(server), Repository(person.clone), person.home, {})
+        world.repository.commit("feat: start", api__main="1", admin__page="1", api__migrations__1="a")
+        world.repository.git("tag", "v1.0.0")
+        for service in SOURCES:
+            world.built(service, f"{service}-one")
+            world.deployed(f"pos-{service}-staging", f"{service}-one", 11)
+            world.deployed(f"pos-{service}", f"{service}-one", 12)
+        world.repository.commit("docs: nothing that an image is made of", README="x")
+        world.repository.commit("feat: two", api__main="2", api__migrations__2="b")
+        world.built("api", "api-two")
+        world.deployed("pos-api-staging", "api-two", 13)
+        yield world
+
+
+def short(world: World, version: str) -> str:
+    return world.digests[version][:19]
+
+
+def test_a_tag_that_nothing_stops(world: World) -> None:
+    done = world.asks("plan", "v1.1.0")
+    print(done.stdout)
+    assert done.returncode == 0 and "!" not in done.stdout and "?" not in done.stdout
+    said = world.lines("plan", "v1.1.0")
+    assert [text for _, text in said["commits"]][0] == "2 since v1.0.0"
+    assert f"image {world.digests['api-two']}" in [text for _, text in said["api"]]
+    api, admin = ([text for _, text in said[service]] for service in ("api", "admin"))
+    proof = next(text for text in api if text.startswith("staging proved it: served since "))
+    assert proof.endswith(", run 13; serves it")
+    assert any(text.startswith(f"production runs {short(world, 'api-one')} since ") for text in api)
+    assert any("as in v1.0.0: the same image" in text for text in admin)
+    assert any(text.endswith("the same image") and text.startswith("production runs") for text in admin)
+    migrations = [text for _, text in said["migrations"]]
+    assert migrations[0].startswith("1 new since what production runs (") and migrations[1:] == ["api/migrations/2"]
+    assert [state for state, _ in said["env files"]] == ["fact"]
+
+
+def test_what_the_host_lacks_stops_it(world: World) -> None:
+    file = world.server.docker_folder / "pos-production/.env"
+    text = file.read_text()
+    file.write_text(text.replace("JWT_SECRET", "JWT"))
+    done = world.asks("plan", "v1.1.0")
+    file.write_text(text)
+    assert done.returncode == 1
+    assert "! pos-production/.env: missing: JWT_SECRET" in done.stdout and "1 would stop it (!)" in done.stdout
+
+
+def test_what_staging_never_proved_stops_it(world: World) -> None:
+    """Not built; then built, and not yet served."""
+    world.repository.commit("feat: three", api__main="3")
+    done = world.asks("plan", "v1.1.0")
+    assert done.returncode == 1 and "! api-ci built no image from this source, ghcr.io/" in done.stdout
+    world.built("api", "api-three")
+    done = world.asks("plan", "v1.1.0")
+    assert done.returncode == 1 and f"image {world.digests['api-three']}" in done.stdout
+    assert f"! staging never served {short(world, 'api-three')}" in done.stdout
+    assert f"it serves {short(world, 'api-two')} since" in done.stdout
+    refused = world.server.deploy("pos-api", world.digests["api-three"], 99)
+    assert refused.returncode, "the host says the same"
+    world.repository.git("reset", "-q", "--hard", "HEAD~1")
+
+
+def test_a_tag_that_is_taken_stops_it(world: World) -> None:
+    """Somebody else's bytes are under that version; what the promotion would refuse, too."""
+    world.images.push("kiwari-api", "another", tag="v1.1.0")
+    done = world.asks("plan", "v1.1.0")
+    assert done.returncode == 1 and "kiwari-api:v1.1.0 is there already with other bytes" in done.stdout
+    assert world.asks("plan", "v1.1.1").returncode == 0
+
+
+def test_where_what_serves_comes_from(world: World) -> None:
+    commit = world.repository.git("rev-parse", "--short", "v1.0.0")
+    key = world.repository.read().key("v1.0.0", SOURCES["api"].pathspecs)
+    done = world.asks("trace", f"{API}/health?x=1")
+    print(done.stdout)
+    said = {title: [text for _, text in rows] for title, rows in world.lines("trace", API).items()}
+    assert done.returncode == 0 and "!" not in done.stdout and "?" not in done.stdout.partition("\n")[2]
+    assert said["place"] == [f"{API}/health → pos-api, production on vps"]
+    assert said["image"][0] == f"ghcr.io/iqbalmuhyiddin/kiwari-api@{world.digests['api-one']}"
+    assert said["image"][1].endswith("run https://github.com/iqbalmuhyiddin/kiwari-monorepo/actions/runs/12")
+    number = world.repository.git("rev-list", "--count", "v1.0.0")
+    assert said["source"][0].startswith(f"commit number {number}: {commit} ") and "(v1.0.0)" in said["source"][0]
+    assert said["source"][1] == f"{key}, as the registry has it: built from exactly these files"
+    assert "that are not in it: 1" in "\n".join(said["source"]) and "feat: two" in said["source"][-1]
+    assert said["before it"] == ["nothing, as far as the record goes"]
+
+
+def test_after_a_release_and_its_rollback(world: World) -> None:
+    world.deployed("pos-api", "api-two", 14)
+    said = world.asks("trace", "pos-api").stdout
+    assert "actions/runs/14" in said and "not in it: 0" in said and f"{short(world, 'api-one')} " in said
+    assert world.server.as_person("docker/bin/deploy rollback pos-production pos-api").returncode == 0
+    said = world.asks("trace", API).stdout
+    assert "by hand, a rollback" in said and "(v1.0.0)" in said and "actions/runs" not in said.partition("source")[0]
+    assert "run 14" in said, "what was before it"
+
+
+def test_somebody_runs_another_image(world: World) -> None:
+    """What `trace` says of the record is not said of what runs."""
+    other = f"ghcr.io/iqbalmuhyiddin/kiwari-api@{world.digests['api-two']}"
+    server, running = world.server, world.server.image("pos-api")
+    server.docker("rename", "pos-api", "aside")
+    server.docker("create", "--name", "pos-api", other)
+    done = world.asks("trace", API)
+    server.docker("rm", "pos-api")
+    server.docker("rename", "aside", "pos-api")
+    assert server.image("pos-api") == running
+    assert f"! pos-api runs {other}, which is not what the record has" in done.stdout
+
+
+def test_with_the_deploy_key_alone(world: World) -> None:
+    """It may ask for the status only: what is pinned is known, the names of env keys are not."""
+    config = world.home / ".ssh/config"
+    text = config.read_text()
+    config.write_text(text.replace("keys/person", "keys/ci"))
+    tracing, rolled = world.asks("trace", API.replace("api.", "stg-api.", 1)), world.asks("trace", API)
+    planning = world.lines("plan", "v1.1.1")
+    config.write_text(text)
+    assert world.digests["api-two"] in tracing.stdout and "feat: two" in tracing.stdout, tracing.stdout
+    assert world.digests["api-one"] in rolled.stdout and "which does not say its commit" in rolled.stdout
+    assert any("staging proved it" in words for _, words in planning["api"]), planning
+    assert [state for state, _ in planning["env files"]] == ["not asked"], planning
+
+
+def test_nobody_can_be_asked(world: World) -> None:
+    """Each part says so, and the others answer."""
+    done = world.asks("plan", "v1.1.1", ssh=f"{USER}@127.0.0.3")
+    assert done.returncode == 0 and "2 since v1.0.0" in done.stdout and world.digests["api-two"] in done.stdout
+    assert "? staging: vps: " in done.stdout and "? vps: " in done.stdout
+    world.images.login, login = f"{world.home}/nobody", world.images.login
+    done = world.asks("plan", "v1.1.1")
+    world.images.login = login
+    assert "? image: the registry: " in done.stdout and "staging serves " in done.stdout, done.stdout
+    assert os.path.isdir(login)
