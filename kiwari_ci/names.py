@@ -11,6 +11,7 @@ from kiwari_ci.spec import Override, Running, Spec
 from kiwari_ci.validation import at_key, at_value, dotted
 
 _STEP_VARIABLES = {"DIGEST", "SEQUENCE", "COMPOSE"}  # of a deploy step, beside its settings
+_SHARED = {"token", "user", "jump_address", "jump_user", "jump_known_hosts"}  # one login, and one bastion, for many hosts
 RUNNER_VARIABLE = (  # bash's, or the runner's
     r"PATH|HOME|CI|IFS|(E?U|PP)ID|SECONDS|S?RANDOM|GROUPS|SHELLOPTS|LINENO|DIRSTACK|PIPESTATUS|REPLY|OPT(IND|ARG|ERR)"
     r"|PS[0-4]|PWD|OLDPWD|HOSTNAME|BASH.*|(GITHUB|RUNNER|ACTIONS|LD|DOCKER|COMPOSE)_.*"
@@ -264,19 +265,20 @@ def _lengths(source: Source, given: Spec) -> Found:
 
 
 def _settings(source: Source, given: Spec) -> Found:
-    """A step's env has each name once; what several hosts share is the environment's key, or the token."""
+    """A step's env has each name once; what several hosts share is the same thing for each of them."""
     for name, place in given.environments.items():
-        seen = {f"DIGEST_{derive.variable(service)}" for service in given.services} | _STEP_VARIABLES
+        taken = {f"DIGEST_{derive.variable(service)}" for service in given.services} | _STEP_VARIABLES
+        seen = dict.fromkeys(taken, ("a deploy", ""))
         kept = {f"env.{key}": setting for setting, key in derive.env_settings(given, name).items()}
-        shared = {"token"} | ({"key"} if place.key else set())
+        shared = _SHARED | ({"key"} if place.key else set())
         for number, host in enumerate(derive.hosts_of(given, name)):
             settings = derive.settings_of(given, name, host) | ({} if number else kept)
             for what, setting in settings.items():
-                if setting.name in seen and not (number and what in shared):
+                if setting.name in seen and not (what in shared and seen[setting.name] == (what, setting.kind)):
                     loc: Loc = ("hosts", host)
                     message = f"{dotted(loc)}: `{setting.name}` is used twice, here for {what}"
                     yield at_key(source, loc, "clash", message, "give each setting a name of its own")
-                seen.add(setting.name)
+                seen.setdefault(setting.name, (what, setting.kind))
     yield from _owners(source, given)
 
 
@@ -287,6 +289,6 @@ def _owners(source: Source, given: Spec) -> Found:
         for host in derive.hosts_of(given, name):
             for what, setting in derive.settings_of(given, name, host).items():
                 other, first = owners.setdefault(setting.name, (host, name))
-                if other != host and first != name and what != "token":  # the registry's
+                if other != host and first != name and what not in _SHARED:
                     message = f"hosts.{host} and hosts.{other} share the {setting.kind} `{setting.name}`"
                     yield at_key(source, ("hosts", host), "clash", message, "give each host settings of its own")

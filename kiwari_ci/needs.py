@@ -30,7 +30,7 @@ def at_github(
     """Every secret and variable, host by host as the runbook tells them; then tokens, then what builds take."""
     everywhere = tuple(stack.environment for host in hosts for stack in host.stacks)
     last = "token with `read:packages`: the host pulls with it, and never keeps it"
-    found = [need for host in hosts for need in _of_host(host)]
+    found = _together([need for host in hosts for need in _of_host(host)])
     kept: dict[Setting, list[str]] = {}
     for stack in (stack for host in hosts for stack in host.stacks):
         for setting in stack.kept:
@@ -94,6 +94,21 @@ def _of_host(host: Host) -> list[Need]:
         *keys,
         Need(host.known_hosts.name, host.known_hosts.kind, f"host key of {host.name}, a known_hosts line", here),
         *jumps,
+    ]
+
+
+def _together(needs: list[Need]) -> list[Need]:
+    """What several hosts share, once."""
+    found: dict[tuple[str, str], list[Need]] = {}
+    for need in needs:
+        found.setdefault((need.name, need.kind), []).append(need)
+    return [
+        Need(
+            *name_and_kind,
+            ", ".join(dict.fromkeys(need.holds for need in same)),
+            tuple(dict.fromkeys(environment for need in same for environment in need.environments)),
+        )
+        for name_and_kind, same in found.items()
     ]
 
 
