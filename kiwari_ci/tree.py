@@ -183,9 +183,6 @@ def _refuse(root: Path, tree: Tree, project: str, force: bool) -> None:
         target = root / path
         if reason := _blocked(root, path):
             faults.append(reason)
-        elif target.exists() and not target.is_file():
-            what = "a folder" if target.is_dir() else "something that is no file"
-            faults.append(f"{path}: {what} is in the way: move it away")
         elif not force and file.marked and _is_foreign(target, file, project):
             whose = f"of the project {found}" if (found := owner(target)) else "not ours (no marker)"
             faults.append(f"{path}: {whose}: move it away, or overwrite it with --force")
@@ -194,13 +191,16 @@ def _refuse(root: Path, tree: Tree, project: str, force: bool) -> None:
 
 
 def _blocked(root: Path, path: str) -> str:
-    """Why the folder of a path cannot be used: it would lead out of the root, or is no folder."""
+    """Why a path cannot be used: its folder would lead out of the root, or is none; or it is there, and no file."""
     for parent in list(Path(path).parents)[:-1]:
         place = root / parent
         if place.is_symlink() and not place.resolve().is_relative_to(root.resolve()):
             return f"{path}: {parent} is a link that leads out of {root}: remove the link"
         if os.path.lexists(place) and not place.is_dir():
             return f"{path}: {parent} is no folder: move it away"
+    target = root / path
+    if target.exists() and not target.is_file():
+        return f"{path}: {'a folder' if target.is_dir() else 'something that is no file'} is in the way: move it away"
     return ""
 
 
@@ -265,7 +265,4 @@ def _diff(path: str, old: bytes, new: bytes) -> str:
 
 
 def _remove_empty_parents(root: Path, path: str) -> None:
-    for parent in (root / path).parents:
-        if parent == root or any(parent.iterdir()):
-            return
-        parent.rmdir()
+    remove_if_empty([parent for parent in (root / path).parents if parent != root and parent.is_relative_to(root)])

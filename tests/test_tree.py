@@ -102,6 +102,15 @@ def test_orphans_go_only_with_our_marker_in_our_folders(root: Path) -> None:
     assert all(path.exists() for path in kept) and link.is_symlink()
 
 
+def test_all_orphans_of_a_folder_go_and_it_with_them(root: Path) -> None:
+    """As when an environment leaves the spec: its stack has two files."""
+    put(root / "deploy/old/docker-compose.yml", MARK)
+    put(root / "deploy/old/.env.example", MARK)
+    put(root / "deploy/old/init/init.sh", MARK)
+    assert len(write(root, TREE, "shop").removed) == 3
+    assert not (root / "deploy/old").exists() and true(root)
+
+
 def test_orphans_behind_a_linked_folder_stay(root: Path, tmp_path: Path) -> None:
     outside = put(tmp_path / "outside/old.yml", MARK)
     (root / "deploy/more").symlink_to(outside.parent)
@@ -206,8 +215,9 @@ def test_a_folder_where_a_file_must_be(root: Path, force: bool) -> None:
     before = state(root)
     with pytest.raises(Refused, match=r"web-ci\.yml: a folder is in the way"):
         write(root, TREE, "shop", force)
+    with pytest.raises(Refused, match="a folder is in the way"):
+        kinds(root)  # `generate` is no cure for it
     assert state(root) == before
-    assert kinds(root) == {CI: "missing"}
 
 
 def test_a_root_that_is_a_file(tmp_path: Path) -> None:
