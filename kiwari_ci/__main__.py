@@ -2,11 +2,15 @@
 
 import signal
 import sys
+from io import TextIOWrapper
 
 
 def main() -> None:
     """Import the commands and run one; SIGTERM is an exit like another, which tidies up."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # the name of a file may be no text
     try:
         from kiwari_ci import cli
 

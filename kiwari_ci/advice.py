@@ -15,7 +15,8 @@ Advice = Iterator[tuple[Loc, str, str, str]]
 def of_spec(source: Source, given: Spec) -> list[Problem]:
     """Advice for a sound spec; it never fails anything."""
     found = [
-        *_moving(given), *_kept_runners(given),
+        *_moving(given),
+        *_kept_runners(given),
         *_databases(given),
         *_env_files(given),
         *_keys(given),

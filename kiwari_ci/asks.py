@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kiwari_ci import pipeline, said
-from kiwari_ci.options import Named, pairs_of, spec_argument, spec_of
+from kiwari_ci.options import Named, Word, pairs_of, spec_argument, spec_of
 
 if TYPE_CHECKING:
     from kiwari_ci.asking.tag import Means
@@ -31,13 +31,14 @@ answer_option = click.option(
 )
 
 
-report_option = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
 ssh_option = click.option(
     "--ssh",
+    type=Word(),
     multiple=True,
     metavar="HOST=DESTINATION",
     help="Where ssh finds a host: server=deploy@192.0.2.10. Default: its name in the spec, as in ~/.ssh/config.",
 )
+report_option = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
 
 
 class TakesMany(click.Command):
@@ -60,16 +61,25 @@ class TakesMany(click.Command):
 
 @click.command(cls=TakesMany)
 @spec_argument
-@click.option("--files", multiple=True, metavar="PATH...", help="Changed files, from the root; - reads a line each.")
-@click.option("--base", type=Named(), metavar="REF", help="Changed files, as git has them; 000... for a new branch.")
-@click.option("--head", metavar="REF", help="The newer side of --base. Default: HEAD.")
+@click.option(
+    "--files", type=Word(), multiple=True, metavar="PATH...", help="Changed files, from the root; -: a line each."
+)
+@click.option("--base", type=Word(), metavar="REF", help="Changed files, as git has them; 000... for a new branch.")
+@click.option("--head", type=Word(), metavar="REF", help="The newer side of --base. Default: HEAD.")
 @click.option(
     "--event",
     type=click.Choice(["pull_request", "push"]),
     help="What brings the files; --base compares three-dot for one, two-dot for the other. Default: pull_request.",
 )
-@click.option("--branch", metavar="NAME", help="The branch pushed to, or merged into. Default: the one that is built.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag to push; more than once: in one push.")
+@click.option(
+    "--branch",
+    type=Word(),
+    metavar="NAME",
+    help="The branch pushed to, or merged into. Default: the one that is built.",
+)
+@click.option(
+    "--tag", "tags", type=Word(), multiple=True, metavar="TAG", help="A tag to push; more than once: in one push."
+)
 @repo_option
 @answer_option
 def affected(
@@ -92,6 +102,8 @@ def affected(
 
     if sum(map(bool, (files, base, tags))) != 1:
         raise click.UsageError("name what changes, in one way: --files PATH..., --base REF or --tag TAG")
+    if (head and not base) or (tags and (event or branch)):
+        raise click.UsageError("--head goes with --base; --event and --branch go with files, a tag has neither")
     plan = pipeline.decide(spec_of(spec)).plan
     pushed = event == "push"
     try:
@@ -131,7 +143,7 @@ def graph(spec: Path | None, html: Path | None) -> int:
 
 
 @click.command()
-@click.argument("tag")
+@click.argument("tag", type=Word())
 @spec_argument
 @ssh_option
 @repo_option
@@ -161,7 +173,7 @@ def plan(tag: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, style: s
 
 
 @click.command()
-@click.argument("address")
+@click.argument("address", type=Word())
 @spec_argument
 @ssh_option
 @repo_option

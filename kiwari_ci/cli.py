@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from kiwari_ci import __version__, asks, disk, pipeline, problems, said, tree
-from kiwari_ci.options import Named, format_option, out_option, output, pairs_of, spec_argument, spec_of, style_of
+from kiwari_ci.options import Named, Word, format_option, out_option, output, pairs_of, spec_argument, spec_of, style_of
 
 DRIFT = FOUND = 1
 BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 2, 70, 73, 130
@@ -197,20 +197,16 @@ def lint(spec: Path | None, repo: Path | None, style: str | None) -> int:
 
 @commands.command()
 @spec_argument
-@click.option("--env", "environments", multiple=True, metavar="ENV", help="An environment. Default: all.")
-@click.option(
-    "--ssh",
-    multiple=True,
-    metavar="HOST=DESTINATION",
-    help="Where ssh finds a host: server=deploy@192.0.2.10. Default: its name in the spec, as in ~/.ssh/config.",
-)
+@click.option("--env", "environments", type=Word(), multiple=True, metavar="ENV", help="An environment. Default: all.")
+@asks.ssh_option
 @click.option(
     "--known-hosts",
+    type=Word(),
     multiple=True,
     metavar="HOST=FILE",
     help="A file with the line by which jobs know a host. Default: the variable, which gh reads.",
 )
-@click.option("--npm", metavar="URL", default="", help="Nginx Proxy Manager; NPM_TOKEN holds a token of its API.")
+@click.option("--npm", type=Word(), metavar="URL", help="Nginx Proxy Manager; NPM_TOKEN holds a token of its API.")
 @format_option
 @told
 def doctor(
@@ -218,7 +214,7 @@ def doctor(
     environments: tuple[str, ...],
     ssh: tuple[str, ...],
     known_hosts: tuple[str, ...],
-    npm: str,
+    npm: str | None,
     style: str | None,
 ) -> int:
     """Hold the spec against the world, and exit with 1 when something is wrong; nothing is changed anywhere.
@@ -231,7 +227,7 @@ def doctor(
     plan, files = pipeline.build(spec_of(spec))
     paths = {host: Path(file) for host, file in pairs_of(known_hosts).items()}
     tokens = {setting.name: os.environ.get(setting.name, "") for setting in plan.tokens}
-    means = examine.Means(pairs_of(ssh), paths, npm, os.environ.get("NPM_TOKEN", ""), tokens)
+    means = examine.Means(pairs_of(ssh), paths, npm or "", os.environ.get("NPM_TOKEN", ""), tokens)
     if wrong := examine.unknown(plan, environments, means):
         raise click.UsageError(wrong)
     found = examine.examine(plan, files, environments, means)

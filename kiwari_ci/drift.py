@@ -8,19 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from kiwari_ci import __version__, before, governing, source
+from kiwari_ci import __version__, before, governing, leftovers, source
 from kiwari_ci.plan import Plan
 from kiwari_ci.render import DRIFT_WORKFLOW
-from kiwari_ci.tree import Difference, Tree
+from kiwari_ci.tree import Difference, Tree, owner
 
 Why = Literal[
-    "missing", "orphaned", "foreign", "line-ends", "mode", "pins", "pins-apart", "pins-old", "spec", "version",
-    "edited", "unknown",
+    "missing", "orphaned", "foreign", "foreign-project", "line-ends", "mode", "pins", "pins-apart", "pins-old", "spec",
+    "version", "edited", "unknown",
 ]  # fmt: skip
 WORDS: dict[Why, str] = {
     "missing": "missing",
     "orphaned": "no longer in the spec",
     "foreign": "not ours (no marker)",
+    "foreign-project": "foreign (another project's marker)",
     "line-ends": "line endings only",
     "mode": "executable bit only",
     "pins": "pins moved",
@@ -68,6 +69,9 @@ def explain(
     findings = [case.finding(difference) for difference in differences]
     missing = {finding.path for finding in findings if finding.why == "missing"}
     never = all(path in missing for path, file in tree.items() if file.marked)
+    others = {owner(root / each.path) for each in findings if each.why == "foreign-project"}
+    if others and (here := sorted(others & leftovers.neighbours(root, tree, plan.project, spec))):
+        return Explained(findings, _apart(plan, called, here))
     return Explained(findings, cure(findings, plan, called), never)
 
 
@@ -77,10 +81,17 @@ def cure(findings: Iterable[Finding], plan: Plan, called: list[str]) -> str:
     if not whys:
         return ""
     generate, pull = (shlex.join(["kiwari-ci", *words, *called]) for words in (["generate"], ["pins", "pull"]))
-    if "foreign" in whys:
+    if whys & {"foreign", "foreign-project"}:
         generate += " --force # it overwrites what is not ours, too"
     line = generate if "pins" not in whys else pull if whys == {"pins"} else f"{pull} && {generate}"
     return f"{shlex.join(['pip', 'install', wanted])} && {line}" if (wanted := _wanted(plan)) else line
+
+
+def _apart(plan: Plan, called: list[str], others: list[str]) -> str:
+    """Two projects of one folder would take each other's files away: a folder of its own."""
+    spec = called[: called.index("--out")] if "--out" in called else called
+    line = shlex.join(["kiwari-ci", "generate", *spec, "--out", f"generated-{plan.project}"])
+    return f"{line} # a folder of its own, for this one is of another project: {', '.join(others)}"
 
 
 def _wanted(plan: Plan) -> str:
@@ -114,8 +125,10 @@ class _Case:
         if kind == "missing":
             old = self.before.made
             return "spec" if old and not any(path in made.tree for made in old) else "missing"
-        if kind in ("orphaned", "foreign"):
-            return "orphaned" if kind == "orphaned" else "foreign"
+        if kind == "orphaned":
+            return "orphaned"
+        if kind == "foreign":
+            return "foreign-project" if owner(self.root / path) else "foreign"
         if there == want:
             return "mode" if difference.diff.startswith("old mode") else "edited"  # a link stands for the file
         if difference.diff.startswith("old mode"):
@@ -161,6 +174,8 @@ class _Case:
             there = _text(self.root / path)
             number = _first_difference(there, self.spec.text) if there else 1
             return "", max(1, min(number, self.spec.text.count("\n")))
+        if why == "foreign-project":
+            return "project.name", governing.at(self.spec, ("project", "name"))[1]
         base = governing.key_of(path, self.plan)
         if why == "spec" and (changed := self._changed(path)):
             below = (each for each in changed if each[: len(base)] == base)

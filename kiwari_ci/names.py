@@ -11,7 +11,13 @@ from kiwari_ci.spec import Override, Running, Spec
 from kiwari_ci.validation import at_key, at_value, dotted
 
 _STEP_VARIABLES = {"DIGEST", "SEQUENCE", "COMPOSE"}  # of a deploy step, beside its settings
-_SHARED = {"token", "user", "jump_address", "jump_user", "jump_known_hosts"}  # one login, and one bastion, for many hosts
+_SHARED = {
+    "token",
+    "user",
+    "jump_address",
+    "jump_user",
+    "jump_known_hosts",
+}  # one login, and one bastion, for many hosts
 RUNNER_VARIABLE = (  # bash's, or the runner's
     r"PATH|HOME|CI|IFS|(E?U|PP)ID|SECONDS|S?RANDOM|GROUPS|SHELLOPTS|LINENO|DIRSTACK|PIPESTATUS|REPLY|OPT(IND|ARG|ERR)"
     r"|PS[0-4]|PWD|OLDPWD|HOSTNAME|BASH.*|(GITHUB|RUNNER|ACTIONS|LD|DOCKER|COMPOSE)_.*"

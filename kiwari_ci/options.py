@@ -19,6 +19,16 @@ class Named(click.Path):
         return super().convert(value, parameter, context)
 
 
+class Word(click.types.StringParamType):
+    """A name or address; an empty one is a variable that is not set, and would pass for an answer."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """Refuse the empty one."""
+        if not str(value).strip():
+            self.fail("it is empty: the variable that should hold it is not set", parameter, context)
+        return super().convert(value, parameter, context)
+
+
 spec_argument = click.argument("spec", required=False, type=Named(path_type=Path))
 out_option = click.option(
     "--out",

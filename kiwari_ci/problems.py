@@ -1,6 +1,7 @@
 """What is wrong with a spec, and how it is told: as text, as GitHub annotations, as JSON."""
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -91,6 +92,7 @@ def _annotation(problem: Problem) -> str:
 
 
 def _escape(text: str, more: str = "") -> str:
+    text = re.sub(r"[^\r\n\t]+", lambda found: harmless(found[0]), text)
     for character in "%\r\n" + more:
         text = text.replace(character, f"%{ord(character):02X}")
     return text

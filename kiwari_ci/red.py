@@ -19,7 +19,7 @@ from kiwari_ci.said import as_json
 ANNOTATIONS = 10  # of a kind in one step
 SUMMARY = 1_048_576  # bytes of a step
 ROWS = 200  # of the summary's table
-WHOLE = ("missing", "orphaned", "foreign", "mode")  # no line of the file is to be named
+WHOLE = ("missing", "orphaned", "foreign", "foreign-project", "mode")  # no line of the file is to be named
 NOT_OF_THE_SPEC = ("orphaned", "foreign", "mode", "line-ends")
 NAMES = 5  # of files that one line of the spec governs
 

@@ -342,12 +342,27 @@ def test_no_spec_at_all(command: str, content: bytes | str | None, words: str) -
         ("generate --out specs/shop.yaml", "is a file"),
         ("generate --out=", "the name is empty"),
         ("generate --out= ./a.yaml", "the name is empty"),
+        ("affected --files a --head b", "--head goes with --base"),
+        ("affected --tag v1.0.0 --event push", "a tag has neither"),
+        ("affected --tag v1.0.0 --branch main", "a tag has neither"),
         ("schema x", "Got unexpected extra argument"),
     ],
 )
 def test_bad_usage(line: str, words: str) -> None:
     said = refused(kiwari_ci(*line.split()))
     assert words in said and "Usage: " in said
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\n"])
+@pytest.mark.parametrize(
+    "line",
+    ["affected --tag", "affected --files", "affected --base", "affected --base HEAD --head", "plan",
+     "affected --files a --branch", "plan v1.0.0 --ssh", "trace",
+     "trace web --ssh", "doctor --env", "doctor --ssh", "doctor --npm"],
+)  # fmt: skip
+def test_an_empty_word_is_no_answer(line: str, empty: str) -> None:
+    said = refused(kiwari_ci(*line.split(), empty))
+    assert "it is empty: the variable that should hold it is not set" in said and "Usage: " in said
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], *([command, "--help"] for command in COMMANDS)], ids=str)
@@ -365,6 +380,19 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     command = f"{shlex.quote(sys.executable)} -m kiwari_ci show {shlex.quote(str(KIWARI))} | head -c 1"
     done = subprocess.run(["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"], capture_output=True, text=True)
     assert (done.stdout[-2:], done.stderr) == ("0\n", "")
+
+
+def test_a_name_that_is_no_text_can_be_said() -> None:
+    """Whatever the terminal takes: a file in our folders may have any name."""
+    good(kiwari_ci("generate"))
+    with open(b"deploy/\xff\x1b[2J.md", "wb") as file:
+        file.write(Path("deploy/RUNBOOK.md").read_bytes())
+    for style in ("text", "json", "github"):
+        command = [sys.executable, "-m", "kiwari_ci", "check", "--format", style]
+        strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+        done = subprocess.run(command, capture_output=True, text=True, env=strict)
+        assert (done.returncode, done.stderr) == (1, "") and "\x1b" not in done.stdout
+        assert style != "json" or json.loads(done.stdout)["differences"][0]["why"] == "orphaned"
 
 
 def test_as_a_module_and_as_a_program() -> None:

@@ -158,6 +158,33 @@ def test_missing_orphaned_foreign_mode_line_ends() -> None:
     assert kiwari_ci("generate", "--force").code == 0 and kiwari_ci("check").code == 0
 
 
+def test_a_renamed_project() -> None:
+    put(SPEC, SMALL.replace("name: shop", "name: store"))
+    found = check()
+    assert found[CI]["why"] == found[SCRIPT]["why"] == "foreign-project" and found[SPEC]["why"] == "spec"
+    assert (found[CI]["key"], found[CI]["spec_line"]) == ("project.name", 3)
+    assert "foreign (another project's marker): deploy/bin/deploy (specs/shop.yaml:3" in kiwari_ci("check").out
+    ran = str(cure()).split("#")[0].split()
+    assert ran == ["kiwari-ci", "generate", "--force"] and kiwari_ci(*ran[1:]).code == 0
+    assert kiwari_ci("check").code == 0 and Path(f"generated/{COMPOSE}").exists(), "nothing of the earlier name goes"
+
+
+@pytest.mark.parametrize("out", ["generated", "elsewhere"])
+def test_two_projects_in_one_folder(out: str, tmp_path: Path) -> None:
+    """What cures the one breaks nothing of the other, whichever repository its spec is in."""
+    Path("generated").rename(tmp_path / out)
+    mine = "specs/store.yaml" if out == "generated" else "another/specs/store.yaml"
+    put(mine, SMALL.replace("name: shop", "name: store"))
+    root = [] if out == "generated" else ["--out", f"{tmp_path}/{out}"]
+    assert whys(mine, *root)[CI] == "foreign-project"
+    assert "left of" not in kiwari_ci("check", mine, *root).err
+    command, _, about = str(cure(mine, *root)).partition(" # ")
+    assert command == f"kiwari-ci generate {mine} --out generated-store" and about.endswith("another project: shop")
+    ran = command.split()[1:]
+    assert kiwari_ci(*ran).code == kiwari_ci("check", *ran[1:]).code == 0
+    assert kiwari_ci("check", SPEC, "--out", out).code == 0
+
+
 # Half a commit, and no copy: git knows
 
 
@@ -444,7 +471,7 @@ def flipped(path: Path, chance: random.Random) -> set[str]:
     text[chance.randrange(len(text))] ^= 1 << chance.randrange(8)
     path.write_bytes(text)
     # a head without its marker; a line's end; a digit of a pin; the version that the drift workflow installs
-    return {"edited", "foreign", "line-ends", "pins", "pins-old", "pins-apart", "version"}
+    return {"edited", "foreign", "foreign-project", "line-ends", "pins", "pins-old", "pins-apart", "version"}
 
 
 def with_crlf(path: Path, chance: random.Random) -> set[str]:
