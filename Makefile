@@ -47,8 +47,8 @@ bench: $(VENV)/dev ## how long generate and check take, against bare imports of 
 
 # pytest-snapshot fails an updating run on purpose; the second run proves that the new goldens hold.
 snapshots: $(VENV)/dev ## rewrite what tests/cases expect, and show what changed
-	-$(BIN)/pytest -n auto -q tests/test_cases.py tests/test_diff.py --snapshot-update --allow-snapshot-deletion
-	$(BIN)/pytest -n auto -q tests/test_cases.py tests/test_diff.py
+	-$(BIN)/pytest -n auto -q tests/test_cases.py tests/test_diff.py tests/test_lint.py --snapshot-update --allow-snapshot-deletion
+	$(BIN)/pytest -n auto -q tests/test_cases.py tests/test_diff.py tests/test_lint.py
 	@git --no-pager diff --stat --patch -- tests/cases
 	@git status --short -- tests/cases
 

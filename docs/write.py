@@ -8,7 +8,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from docs import examples, failures, fields, trial
+from docs import examples, failures, fields, shapes, trial
 from kiwari_ci import cli
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +26,7 @@ def pages() -> dict[str, str]:
         "docs/reference/commands.md": _commands(),
         "docs/failures.md": failures.page(),
         "docs/trial.md": trial.page(ROOT),
+        "specs/examples/README.md": shapes.page(ROOT),
         "specs/kiwari-ci.schema.json": _kiwari_ci("schema"),
     }
 

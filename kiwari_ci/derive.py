@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from kiwari_ci import reach, spec
+from kiwari_ci import spec
 from kiwari_ci.plan import Setting
 
 Loc = tuple[str | int, ...]
@@ -55,16 +55,6 @@ def loc_of(given: spec.Spec, environment: str, name: str, field: str, *rest: str
         if not (rest and isinstance(value, dict)) or rest[0] in value:
             return ("environments", environment, "overrides", name, field, *rest)
     return ("services" if name in given.services else "accessories", name, field, *rest)
-
-
-def built_services(given: spec.Spec) -> list[str]:
-    """Services with an image of their own, and so with a workflow."""
-    return [name for name, service in given.services.items() if service.image_of is None]
-
-
-def source_of(given: spec.Spec, service: str) -> str:
-    """The service whose image a service runs: its own, or another's."""
-    return given.services[service].image_of or service
 
 
 def hosts_of(given: spec.Spec, environment: str) -> list[str]:
@@ -132,12 +122,6 @@ def container_names(given: spec.Spec, environment: str, name: str) -> list[str]:
     return [first, *(f"{first}-{number}" for number in range(2, replicas + 1))]
 
 
-def image_name(given: spec.Spec, service: str) -> str:
-    """The name inside the registry's namespace of the image that a service runs."""
-    source = source_of(given, service)
-    return given.services[source].image or f"{given.project.name}-{source}"
-
-
 def image_tag(given: spec.Spec, environment: str) -> str:
     """The tag of an environment's images."""
     return given.environments[environment].tag or environment
@@ -188,11 +172,6 @@ def env_value(given: spec.Spec, environment: str, service: str, value: spec.EnvV
     return value.value or ""
 
 
-def paths_of(given: spec.Spec, service: str) -> list[str]:
-    """The path filters of a service's source."""
-    return given.services[service].paths or [f"{service}/**"]
-
-
 def platform_of(given: spec.Spec) -> str:
     """What the runner is, by GitHub's names of its own."""
     is_arm = any(re.search(r"arm(64)?$", label, re.IGNORECASE) for label in given.project.runner)
@@ -205,49 +184,6 @@ def all_tests(service: str, model: spec.Service) -> Iterator[tuple[tuple[str, ..
         yield ("services", service, "test"), model.test
     for name, test in model.tests.items():
         yield ("services", service, "tests", name), test
-
-
-def dockerfile_of(given: spec.Spec, service: str) -> str:
-    """The Dockerfile of a service, from the repository's root."""
-    return given.services[service].build.dockerfile or f"{service}/Dockerfile"
-
-
-def filters_of(given: spec.Spec, service: str) -> dict[str, str]:
-    """The spec's paths as written, then what else shapes the image, each with its reason; exclusions last."""
-    context = given.services[service].build.context
-    filters = dict.fromkeys(paths_of(given, service), "")
-    filters.setdefault(dockerfile_of(given, service), "")
-    filters.setdefault(".dockerignore" if context == "." else f"{context}/.dockerignore", "shapes the image, too")
-    for name in builders_of(given, service):
-        filters.setdefault(f".github/workflows/{name}.yml", "holds the build settings")
-    for base in dict.fromkeys(given.services[service].build.base.values()):
-        for pattern in filters_of(given, base):
-            if not pattern.startswith("!"):  # what is left out of the base may be the service's own
-                filters.setdefault(pattern, f"shapes {base}, which it is built from")
-    return dict(sorted(filters.items(), key=lambda item: item[0].startswith("!")))
-
-
-def branches_of(given: spec.Spec, service: str) -> list[str]:
-    """The branches whose pushes build a service; one that only others are built from, where these are."""
-    held = [name for name in given.environments if service in services_of(given, name)]
-    pushed = [reach.branch(given, name) for name in held if reach.is_pushed(given, name)]
-    if not held:
-        users = [name for name, model in given.services.items() if service in model.build.base.values()]
-        pushed = [branch for name in users for branch in branches_of(given, name)] or [given.project.default_branch]
-    return list(dict.fromkeys(pushed))
-
-
-def builders_of(given: spec.Spec, service: str) -> list[str]:
-    """The workflows that hold a service's build settings: its own, or those of environments that no push reaches."""
-    if branches_of(given, service):
-        return [workflow_name(service)]
-    held = [name for name in given.environments if service in services_of(given, name)]
-    return [reach.workflow_name(given, name) for name in held if reach.is_built(given, name)]
-
-
-def workflow_name(service: str) -> str:
-    """The workflow that tests, builds and deploys a service."""
-    return f"{service}-ci"
 
 
 def settings_of(given: spec.Spec, environment: str, on: str = "") -> dict[str, Setting]:
@@ -314,8 +250,9 @@ def _merged(usual: Any, here: Any) -> Any:
     """Mappings and models key by key, so that an override says only what is different."""
     if isinstance(usual, dict):
         return usual | here
-    if isinstance(usual, spec.Model) and not isinstance(usual, spec.OneOf) and type(usual) is type(here):
-        return usual.model_copy(update={key: getattr(here, key) for key in here.model_fields_set})
+    if isinstance(usual, spec.Model) and isinstance(here, spec.Model) and not isinstance(usual, spec.OneOf):
+        changes = {key: _merged(getattr(usual, key), getattr(here, key)) for key in here.model_fields_set}
+        return usual.model_copy(update=changes)
     return here
 
 

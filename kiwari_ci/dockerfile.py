@@ -2,14 +2,16 @@
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from kiwari_ci import instructions
 from kiwari_ci.instructions import HEREDOC, INSTRUCTIONS, Instruction, Words, list_of
 
 _REMOTE = re.compile(r"(?:https?|git|ssh)://|git@[^/]+:|github\.com/")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(\w+))?")
+_NOTHING: Mapping[str, str | None] = MappingProxyType({})
 _OF_THE_BUILD = re.compile(r"(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT)|TARGETSTAGE")
 
 
@@ -63,17 +65,27 @@ class Stage:
 
 @dataclass(frozen=True)
 class Dockerfile:
-    """All of it; `syntax` is the frontend that its first lines name, `faults` what no build gets past, by line."""
+    """All of it; `syntax` is the frontend that its first lines name, `faults` what no build gets past, by line.
+
+    `target` is the index of the stage that is built, None where there is none of that name; `arguments`: every ARG.
+    """
 
     stages: tuple[Stage, ...]
     syntax: str
     faults: tuple[tuple[int, str], ...]
+    target: int | None
+    arguments: frozenset[str]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the stages that have one."""
+        return [stage.name for stage in self.stages if stage.name]
 
     @property
     def built(self) -> tuple[Stage, ...]:
-        """The stages that a build runs: the last, and what it needs."""
+        """The stages that a build runs: the target, and what it needs."""
         wanted: set[int] = set()
-        waiting = [len(self.stages) - 1] if self.stages else []
+        waiting = [] if self.target is None else [self.target]
         while waiting:
             wanted.add(index := waiting.pop())
             waiting += self.stages[index].needs - wanted
@@ -81,25 +93,37 @@ class Dockerfile:
 
     @property
     def exposed(self) -> tuple[Ports, ...]:
-        """Ports of the image that is built, also those of the stages that its last one builds on."""
+        """Ports of the image that is built, also those of the stages that its own one builds on."""
         found: tuple[Ports, ...] = ()
-        index = len(self.stages) - 1 if self.stages else None
+        index = self.target
         while index is not None:
             found = self.stages[index].exposed + found
             index = self.stages[index].parent
         return found
 
 
-def read(text: str) -> Dockerfile:
-    """Read a Dockerfile's text; never raises: what is wrong with it is in `faults`."""
+def read(text: str, given: Mapping[str, str | None] = _NOTHING, target: str = "") -> Dockerfile:
+    """Read a Dockerfile's text; never raises: what is wrong with it is in `faults`.
+
+    `given` are the build arguments, None for a value that only the build knows; `target` is the stage, else the last.
+    """
     listing = instructions.read(text)
-    builder = _Builder(instructions.words_of(listing.directives))
+    builder = _Builder(instructions.words_of(listing.directives), given)
     for instruction in listing.instructions:
         builder.take(instruction)
     faults = list(listing.faults) + builder.faults
     if not builder.stages:
         faults.append((1, "no FROM: there is nothing to build"))
-    return Dockerfile(tuple(map(_frozen, builder.stages)), listing.directives.get("syntax", ""), tuple(sorted(faults)))
+    last = len(builder.stages) - 1 if builder.stages else None
+    return Dockerfile(
+        tuple(map(_frozen, builder.stages)),
+        listing.directives.get("syntax", ""),
+        tuple(sorted(faults)),
+        builder.named(target) if target else last,
+        frozenset(
+            key for each in listing.instructions if each.name == "ARG" for key, _ in builder.words.pairs(each.rest)
+        ),
+    )
 
 
 @dataclass
@@ -131,8 +155,9 @@ def _frozen(stage: _Stage) -> Stage:
 class _Builder:
     """Goes through the instructions as a build does."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: Words, given: Mapping[str, str | None]) -> None:
         self.words = words
+        self.given = given
         self.stages: list[_Stage] = []
         self.arguments: dict[str, str] = {}  # those before the first FROM
         self.faults: list[tuple[int, str]] = []
@@ -146,9 +171,10 @@ class _Builder:
             self.stages[-1].instructions.append(found)
             self.within(self.stages[-1], found)
         elif found.name == "ARG":
-            for key, value in self.words.pairs(found.rest):
+            for key, default in self.words.pairs(found.rest):
+                value = self.given.get(key, default)
                 if value is not None:
-                    self.arguments[key] = self.words.expand(value, self.arguments)[0]
+                    self.arguments[key] = value if key in self.given else self.words.expand(value, self.arguments)[0]
         else:
             self.faults.append((found.line, f"{found.name} before the first FROM"))
 
@@ -174,9 +200,12 @@ class _Builder:
             steps[found.name](stage, found)
 
     def argument(self, stage: _Stage, found: Instruction) -> None:
-        """One without a value is empty in a build that passes none; ENV wins over it."""
+        """What the build is given wins over a default, and ENV over both; one that has neither is empty."""
         for key, value in self.words.pairs(found.rest):
             if key in stage.environment:
+                continue
+            if key in self.given:
+                stage.set(key, self.given[key])
                 continue
             text = self.arguments.get(key) if value is None else self.value(stage, value)
             stage.set(key, text)

@@ -94,7 +94,7 @@ def _branches(plan: Plan, stack: Stack) -> list[str]:
 
 
 def _rows(plan: Plan, stack: Stack) -> Iterator[Row]:
-    workflows = {each.source.service: each for each in plan.workflows}
+    workflows = {each.source.image: each for each in plan.workflows}
     promotion = None if _branches(plan, stack) else _own(plan, stack)
     for instance in stack.instances:
         name, jobs = (promotion.name, promotion.jobs()) if promotion else _pushed(workflows[instance.source], stack)

@@ -7,20 +7,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from kiwari_ci import derive, globs
+from kiwari_ci import building, globs
 from kiwari_ci.checkout import SUBMODULE, Checkout, between
 from kiwari_ci.context import Context
+from kiwari_ci.cures import closest
 from kiwari_ci.dockerfile import Dockerfile, Taken
 from kiwari_ci.dockerfile import read as read_dockerfile
 from kiwari_ci.problems import Problem, enumerated, harmless
 from kiwari_ci.source import Loc, Place, Source
-from kiwari_ci.spec import Spec
-from kiwari_ci.validation import at_key, at_place, dotted
+from kiwari_ci.spec import Build, Spec
+from kiwari_ci.validation import at_key, at_place, at_value, dotted
 
 Found = Iterator[Problem]
 
 FIRST = 3  # names in a message
 _OURS = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?::.*)?")
+_KNOWN_TO_DOCKER = re.compile(r"(?i:https?_proxy|ftp_proxy|no_proxy|all_proxy)|BUILDKIT_\w+|SOURCE_DATE_EPOCH")
 _LITERAL = re.compile(r"[^*?+\[\]\\]*")
 # At the root of a repository, and in no image by themselves.
 _PROSE = re.compile(
@@ -59,7 +61,7 @@ class Ground:
         """The files that a service's filter matches, and those that its `!` lines leave out of these."""
         if service not in self.covered:
             kept, out = set[str](), set[str]()
-            for pattern in derive.filters_of(self.given, service):
+            for pattern in building.filters_of(self.given, building.images_of(self.given, service)[0]):
                 names = self.matching(pattern)
                 if pattern.startswith("!"):
                     out |= kept & set(names)
@@ -73,7 +75,7 @@ class Ground:
     @cached_property
     def owners(self) -> Counter[str]:
         """How many services cover each file."""
-        return Counter(name for service in derive.built_services(self.given) for name in self.coverage(service)[0])
+        return Counter(name for service in building.built_services(self.given) for name in self.coverage(service)[0])
 
     def context(self, folder: str, ignore_file: str) -> Context:
         """A build context; services share what is known of it."""
@@ -89,40 +91,69 @@ class Ground:
 
 
 def of_service(ground: Ground, service: str) -> Found:
-    """All that is wrong with what a service's image is made of; its Dockerfile is there."""
-    image = _Image(ground, service)
+    """All that is wrong with what a service's images are made of; their Dockerfile is there."""
+    images = building.images_of(ground.given, service)
+    yield from dict.fromkeys(found for image in images for found in _of_image(ground, image))
+
+
+def _of_image(ground: Ground, built: building.Image) -> Found:
+    image = _Image(ground, built)
     if (text := ground.checkout.text(image.name)) is None:
         words = f"{image.name} cannot be read: it is no file on disk, has more than a million bytes, or leads elsewhere"
         yield at_key(ground.source, image.loc, "dockerfile", words, f"look at it with: ls -l {image.name}")
         return
-    read = read_dockerfile(text)
+    read = read_dockerfile(text, image.arguments, image.build.target or "")
     if read.syntax and not _OURS.fullmatch(read.syntax.split("@")[0]):
         return  # another language
     page = _Page(image, Source(ground.path(image.name), text.replace("\r\n", "\n"), None, {}, {}))
     for line, words in read.faults:
         yield page.at(line, "dockerfile", f"no build gets past this: {words}")
+    if read.target is None and read.stages:
+        loc: Loc = ("services", image.service, "build", "target")
+        words = f"{dotted(loc)}: {image.name} has no stage `{image.build.target}`"
+        yield at_value(ground.source, loc, "dockerfile", words, closest(str(image.build.target), read.names))
+    yield from page.unread(read)
     yield from page.sources(read)
     yield from page.ports(read)
 
 
 @dataclass
 class _Image:
-    """A service's build, as the spec has it."""
+    """The build of one image, as the spec has it."""
 
     ground: Ground
-    service: str
+    built: building.Image
+
+    @property
+    def service(self) -> str:
+        return self.built.service
+
+    @cached_property
+    def build(self) -> Build:
+        return building.build_of(self.ground.given, self.built)
+
+    @property
+    def arguments(self) -> dict[str, str | None]:
+        """What the build is given; a variable of GitHub's and the digest of a base are not known here."""
+        return {key: arg.value for key, arg in self.build.args.items()} | dict.fromkeys(self.build.base)
 
     @cached_property
     def name(self) -> str:
-        return derive.dockerfile_of(self.ground.given, self.service)
+        return building.dockerfile_of(self.ground.given, self.service)
 
     @property
     def loc(self) -> Loc:
         return "services", self.service, "build", "dockerfile"
 
+    def loc_of(self, argument: str) -> Loc:
+        """Where the spec gives a build argument; the environment's own comes first."""
+        own: Loc = ("environments", self.built.environment, "overrides", self.service, "build", "args", argument)
+        field = "args" if argument in self.build.args else "base"
+        return own if own in self.ground.source.keys else ("services", self.service, "build", field, argument)
+
     @property
     def folder(self) -> str:
-        return self.ground.given.services[self.service].build.context
+        return self.build.context
 
     @cached_property
     def ignore_file(self) -> str:
@@ -159,6 +190,16 @@ class _Page:
     def of(self, taken: Taken, rule: str, message: str, hint: str = "", **more: str) -> Problem:
         return self.at_word(taken.line, taken.last, taken.written, rule, message, hint, **more)
 
+    def unread(self, read: Dockerfile) -> Found:
+        """A build argument without its ARG changes nothing, and Docker only warns."""
+        image = self.image
+        for key in image.arguments:
+            if key not in read.arguments and not _KNOWN_TO_DOCKER.fullmatch(key):
+                loc = image.loc_of(key)
+                words = f"{dotted(loc)}: {image.name} has no `ARG {key}`"
+                hint = closest(key, sorted(read.arguments)) if read.arguments else f"ARG {key}, or leave it out"
+                yield at_key(image.ground.source, loc, "build-argument", words, hint, severity="advice")
+
     def sources(self, read: Dockerfile) -> Found:
         ground, own = self.image.ground, self.image.ignore_file
         if own and own not in ground.coverage(self.image.service)[0]:
@@ -168,8 +209,9 @@ class _Page:
         for taken in everything:
             if taken.undefaulted:
                 name = taken.undefaulted[0]
-                words = f"`{name}` is empty here: it has no default, and the pipeline passes no build arguments"
-                yield self.of(taken, "build-argument", words, f"ARG {name}=… with the value that CI builds with")
+                words = f"`{name}` is empty here: it has no default, and `build.args` does not name it"
+                hint = f"services.{self.image.service}.build: {{args: {{{name}: …}}}}, or ARG {name}=… here"
+                yield self.of(taken, "build-argument", words, hint)
             elif not taken.unknown:
                 alone = [each.line for each in everything].count(taken.line) == 1
                 yield from self.taken(taken, alone)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kiwari_ci import checkout, derive, images, needs, pipeline
+from kiwari_ci import building, checkout, derive, images, needs, pipeline
 from kiwari_ci.images import Ground, first
 from kiwari_ci.plan import Plan
 from kiwari_ci.problems import Faults, Problem, harmless, in_order
@@ -76,15 +76,15 @@ def lint(path: Path, folder: Path | None) -> Report:
 def _found(ground: Ground) -> Found:
     for check in (_filters, _folders, _versions, _migrations, _strangers):
         yield from check(ground)
-    for service in derive.built_services(ground.given):
+    for service in building.built_services(ground.given):
         missing = list(_dockerfile(ground, service)) + list(_context(ground, service))
         yield from missing or images.of_service(ground, service)
 
 
 def _filters(ground: Ground) -> Found:
     """Each pattern that a person wrote, or that stands for none written."""
-    for service in derive.built_services(ground.given):
-        for index, pattern in enumerate(derive.paths_of(ground.given, service)):
+    for service in building.built_services(ground.given):
+        for index, pattern in enumerate(building.paths_of(ground.given, service)):
             if ground.matching(pattern):
                 continue
             loc: Loc = ("services", service, "paths", index)
@@ -102,7 +102,7 @@ def _filters(ground: Ground) -> Found:
 
 
 def _dockerfile(ground: Ground, service: str) -> Found:
-    name = derive.dockerfile_of(ground.given, service)
+    name = building.dockerfile_of(ground.given, service)
     if name in ground.checkout.files:
         return
     loc: Loc = ("services", service, "build", "dockerfile")
@@ -156,7 +156,7 @@ def _migrations(ground: Ground) -> Found:
 
 def _strangers(ground: Ground) -> Found:
     """Dockerfiles that look like a service, and that nobody builds."""
-    built = {derive.dockerfile_of(ground.given, service) for service in derive.built_services(ground.given)}
+    built = {building.dockerfile_of(ground.given, service) for service in building.built_services(ground.given)}
     names = [name for name in ground.checkout.names if _is_dockerfile(name) and name not in built]
     if names := [name for name in names if not _NO_SERVICE.fullmatch(name)]:
         words = f"no service is built from {first(names, 5)}"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci import derive, reach
+from kiwari_ci import building, derive, reach
 from kiwari_ci.cures import closest
 from kiwari_ci.problems import Problem
 from kiwari_ci.source import Loc, Source
@@ -11,13 +11,7 @@ from kiwari_ci.spec import Override, Running, Spec
 from kiwari_ci.validation import at_key, at_value, dotted
 
 _STEP_VARIABLES = {"DIGEST", "SEQUENCE", "COMPOSE"}  # of a deploy step, beside its settings
-_SHARED = {
-    "token",
-    "user",
-    "jump_address",
-    "jump_user",
-    "jump_known_hosts",
-}  # one login, and one bastion, for many hosts
+_SHARED = {"token", "user", "jump_address", "jump_user", "jump_known_hosts"}  # one login and one bastion for many
 RUNNER_VARIABLE = (  # bash's, or the runner's
     r"PATH|HOME|CI|IFS|(E?U|PP)ID|SECONDS|S?RANDOM|GROUPS|SHELLOPTS|LINENO|DIRSTACK|PIPESTATUS|REPLY|OPT(IND|ARG|ERR)"
     r"|PS[0-4]|PWD|OLDPWD|HOSTNAME|BASH.*|(GITHUB|RUNNER|ACTIONS|LD|DOCKER|COMPOSE)_.*"
@@ -83,7 +77,7 @@ def _unknown_peers(source: Source, given: Spec) -> Found:
     for name, service in given.services.items():
         if service.image_of:
             loc: Loc = ("services", name, "image_of")
-            built = [each for each in derive.built_services(given) if each != name]
+            built = [each for each in building.built_services(given) if each != name]
             if built:
                 yield from _one_of(source, loc, service.image_of, "services with an image of their own", built)
             else:
@@ -115,7 +109,7 @@ def _bases(source: Source, given: Spec) -> Found:
     for name, model in given.services.items():
         for key, base in model.build.base.items():
             loc: Loc = ("services", name, "build", "base", key)
-            yield from _one_of(source, loc, base, "services with an image of their own", derive.built_services(given))
+            yield from _one_of(source, loc, base, "services with an image of their own", building.built_services(given))
             if name in _below(given, base, ()):
                 message = f"{dotted(loc)}: {name} would be built from itself"
                 yield at_value(source, loc, "base", message, "leave out one of them")
@@ -163,10 +157,11 @@ def _clashes(source: Source, given: Spec) -> Found:
         loc, front = ("hosts", name, "proxy", "stack"), derive.front_of(given, name)
         yield from claim(loc, f"hosts.{name}.proxy", "stack", front)
         yield from claim(loc, f"hosts.{name}.proxy", "container", name, front)
-    for service in derive.built_services(given):
+    for service in building.built_services(given):
         here: Loc = ("services", service)
-        yield from claim((*here, "image"), f"services.{service}", "image", derive.image_name(given, service))
-        yield from claim(here, f"services.{service}", "workflow", derive.workflow_name(service))
+        for image in building.images_of(given, service):
+            yield from claim((*here, "image"), f"services.{service}", "image", building.image_name(given, image))
+            yield from claim(here, f"services.{service}", "workflow", building.workflow_name(image))
     for name, place in given.environments.items():
         here = ("environments", name)
         owner = f"environments.{name}"

@@ -25,12 +25,13 @@ class Kept:
 
 
 def at_github(
-    hosts: tuple[Host, ...], tokens: tuple[Setting, ...], workflows: tuple[ServiceWorkflow, ...], login: Login
+    hosts: tuple[Host, ...], tokens: tuple[Setting, ...], builds: tuple[Need, ...], registry: str
 ) -> tuple[Need, ...]:
     """Every secret and variable, host by host as the runbook tells them; then tokens, then what builds take."""
     everywhere = tuple(stack.environment for host in hosts for stack in host.stacks)
-    last = "token with `read:packages`: the host pulls with it, and never keeps it"
-    found = _together([need for host in hosts for need in _of_host(host)])
+    may = "with `read:packages`" if registry == "ghcr.io" else f"that may pull from {registry}"
+    last = f"token {may}: the host pulls with it, and never keeps it"
+    found = [need for host in hosts for need in _of_host(host)]
     kept: dict[Setting, list[str]] = {}
     for stack in (stack for host in hosts for stack in host.stacks):
         for setting in stack.kept:
@@ -40,9 +41,13 @@ def at_github(
         for setting, places in kept.items()
     ]
     found += [Need(token.name, token.kind, last, everywhere) for token in tokens]
-    if login.secret:
-        found.append(Need(login.secret, "secret", f"token that may push to {login.registry}", (BUILD_ENVIRONMENT,)))
-    return (*found, *_of_builds(workflows))
+    return _together([*found, *builds])
+
+
+def of_builds(workflows: tuple[ServiceWorkflow, ...], login: Login) -> tuple[Need, ...]:
+    """What the jobs that build read: the token that pushes, then secrets and variables of images."""
+    push = Need(login.secret, "secret", f"token that may push to {login.registry}", (BUILD_ENVIRONMENT,))
+    return (*([push] if login.secret else []), *_of_images(workflows))
 
 
 def on_hosts(plan: Plan) -> tuple[Kept, ...]:
@@ -97,28 +102,28 @@ def _of_host(host: Host) -> list[Need]:
     ]
 
 
-def _together(needs: list[Need]) -> list[Need]:
-    """What several hosts share, once."""
+def _together(needs: list[Need]) -> tuple[Need, ...]:
+    """What several hosts share, or several jobs, once."""
     found: dict[tuple[str, str], list[Need]] = {}
     for need in needs:
         found.setdefault((need.name, need.kind), []).append(need)
-    return [
+    return tuple(
         Need(
             *name_and_kind,
             ", ".join(dict.fromkeys(need.holds for need in same)),
             tuple(dict.fromkeys(environment for need in same for environment in need.environments)),
         )
         for name_and_kind, same in found.items()
-    ]
+    )
 
 
-def _of_builds(workflows: tuple[ServiceWorkflow, ...]) -> list[Need]:
+def _of_images(workflows: tuple[ServiceWorkflow, ...]) -> list[Need]:
     found: dict[tuple[str, str], list[str]] = {}
     for workflow in workflows:
         for name in workflow.build.variables:
-            found.setdefault((name, "variable"), []).append(workflow.source.service)
+            found.setdefault((name, "variable"), []).append(workflow.source.image)
         for secret in workflow.build.secrets:
-            found.setdefault((secret.value, "secret"), []).append(workflow.source.service)
+            found.setdefault((secret.value, "secret"), []).append(workflow.source.image)
     return [
         Need(name, kind, f"for the build of {', '.join(services)}", (BUILD_ENVIRONMENT,) if kind == "secret" else ())
         for (name, kind), services in found.items()

@@ -193,3 +193,16 @@ def test_no_text_takes_long(piece: str) -> None:
     """A pattern that goes back on what it has read would never end here."""
     read("FROM a\nRUN " + piece * 20_000)
     read("FROM a\nCOPY " + piece * 20_000 + " /x")
+
+
+def test_what_a_build_is_given() -> None:
+    text = "ARG V=1\nARG W=$V\nFROM x:$W AS a\nARG V\nARG N=n\nARG D=d\nENV D=e\nCOPY $V-$N-$D /x\n"
+    text += "FROM y AS b\nCOPY c /x\n"
+    read_so = read(text, {"V": "2", "N": None, "D": "f"}, "A")
+    assert [stage.name for stage in read_so.built] == ["a"]
+    assert read_so.stages[0].image == "x:2"
+    (taken,) = read_so.built[0].taken
+    assert (taken.unknown, taken.undefaulted) == (("N",), ())
+    assert read("FROM x\nARG V=1\nCOPY $V /x\n", {"V": "2"}).built[0].taken[0].path == "2"
+    assert read(text, {}, "c").target is None and read(text, {}, "c").built == ()
+    assert read_so.arguments == {"V", "W", "N", "D"}

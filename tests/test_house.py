@@ -27,7 +27,7 @@ FLOORS = [
     {"before", "eject", "governing", "images", "meaning", "pipeline"},
     {"context"},
     {"advice", "fronts", "leftovers", "names", "pins", "render", "resolve", "rules", "source", "validation"},
-    {"derive", "graph", "needs"},
+    {"building", "derive", "graph", "needs"},
     {"reach", "tree"},
     {
         "checkout",
@@ -48,6 +48,7 @@ FLOORS = [
 NEIGHBOURS = {
     "advice": {"source", "validation"},
     "before": {"pipeline"},
+    "building": {"derive"},
     "red": {"said"},
     "leftovers": {"pins", "source"},
     "fronts": {"source", "validation"},

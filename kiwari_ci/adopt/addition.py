@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from kiwari_ci import derive, pipeline, source
+from kiwari_ci import building, pipeline, source
 from kiwari_ci.adopt import composing, draft, entry
 from kiwari_ci.adopt.draft import First, Table
 from kiwari_ci.adopt.facts import Composed, Facts
@@ -20,7 +20,7 @@ def of(existing: list[str], facts: Facts, read: dict[str, int]) -> First:
     """The spec with a service for each Dockerfile that none builds; raises Faults when it is not sound, or not one."""
     root = facts.repository.root
     known = {path: pipeline.decide(root / path).spec for path in existing}
-    built = {derive.dockerfile_of(spec, name) for spec in known.values() for name in spec.services}
+    built = {building.dockerfile_of(spec, name) for spec in known.values() for name in spec.services}
     facts.services = [found for found in facts.services if found.image.dockerfile not in built]
     path = existing[0]
     raw = (root / path).read_bytes().decode()

@@ -33,7 +33,8 @@ def trace(plan: Plan, place: tuple[Host, Stack, Instance], git: Git, means: Mean
         return [*sections, Section("image", (Line("nothing was deployed yet, by the host's record"),))]
     last = found[-1]
     sections.append(Section("image", tuple(_image(plan, instance, last, facts.containers().get(instance.container)))))
-    source = next(each.source for each in plan.workflows if each.source.service == instance.source)
+    known = [each.source for each in plan.workflows] + [each for own in plan.promotions for each in own.sources]
+    source = next(each for each in known if each.image == instance.source)
     try:
         lines = tuple(_source(plan, source, found, git, means))
     except Unanswered as reason:

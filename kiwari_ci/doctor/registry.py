@@ -84,4 +84,5 @@ def judge(group: Group, repository: str, answer: Answer, token: Token, pushed: b
     if answer.status == 403 and not pushed:
         return group.not_asked(repository, f"{token.name} may not read it, or nothing was pushed yet: {answer.status}")
     cure = book.command(f"gh secret set {token.name}")
-    return group.wrong(repository, f"{token.name} is refused: {answer.status}", "a token with `read:packages`", cure)
+    wanted = "a token that may read it; on ghcr.io, with `read:packages`"
+    return group.wrong(repository, f"{token.name} is refused: {answer.status}", wanted, cure)

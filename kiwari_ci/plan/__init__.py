@@ -115,6 +115,7 @@ class Plan:
     servers: tuple[Server, ...]
     hosts: tuple[Host, ...]
     tokens: tuple[Setting, ...]
+    build_needs: tuple[Need, ...]
     needs: tuple[Need, ...]
     first_tags: tuple[str, ...]
     by_hand: tuple[Promotion, ...]

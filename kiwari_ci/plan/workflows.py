@@ -123,10 +123,13 @@ class Deploy:
 class Source:
     """A service's source: where its image is kept, and what the image is made of; `own_*` is the spec's part alone.
 
-    `workflow` is the service's own, `builder` one that builds it.
+    `environment`: the only one that runs the image, where the build differs by environment. `workflow` is the image's
+    own, `builder` one that builds it.
     """
 
+    image: str
     service: str
+    environment: str
     repository: str
     filters: tuple[Filter, ...]
     pathspecs: tuple[str, ...]
@@ -185,12 +188,13 @@ class Target:
 
 @dataclass(frozen=True)
 class ServiceWorkflow:
-    """Test, build and deploy one service.
+    """Test, build and deploy one image.
 
-    `branches`: those whose pushes it runs on; `after`: what tests wait for; `gate` or `gates`: what the build does;
-    `build_job`: empty where no push builds; `condition`: which runs do; `reuses`: an image of the same source is taken
-    as it is; `tags`: what an image gets, a line each; `moving`: those of them that move. `seen` is what the build sees
-    of the repository, `sparse` what its job checks out; `is_tried`: in pull requests.
+    `branches`: those whose pushes it runs on; `is_asked`: pull requests start it, too; `after`: what tests wait for;
+    `gate` or `gates`: what the build does; `build_job`: empty where no push builds; `condition`: which runs do;
+    `reuses`: an image of the same source is taken as it is; `tags`: what an image gets, a line each; `moving`: those of
+    them that move. `seen` is what the build sees of the repository, `sparse` what its job checks out; `is_tried`: in
+    pull requests, the image is built and pushed nowhere.
     """
 
     source: Source
@@ -203,6 +207,7 @@ class ServiceWorkflow:
     moving: str
     seen: str
     sparse: str
+    is_asked: bool
     is_tried: bool
     tests: tuple[Test, ...]
     gate: str

@@ -1,6 +1,6 @@
 """Spec → Plan: every name, default and expression is decided here, once."""
 
-from kiwari_ci import derive, needs, pins, reach, spec
+from kiwari_ci import building, derive, needs, pins, reach, spec
 from kiwari_ci.plan import Drift, Instance, Plan, Pushed, ServiceWorkflow, Setting, Stack
 from kiwari_ci.resolve import builds
 from kiwari_ci.resolve.hatches import hatches
@@ -15,10 +15,11 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
     servers = tuple(server(given, name) for name in given.databases)
     tokens = _tokens(given)
     hosts = tuple(host(given, name, stacks, servers) for name in given.hosts)
-    workflows = tuple(workflow(given, name, stacks, own.pins) for name in derive.built_services(given))
+    workflows = tuple(workflow(given, image, stacks, own.pins) for image in building.images(given))
     own_workflow = [name for name in given.environments if reach.has_workflow(given, name)]
     promotions = tuple(promotion(given, name, stacks, workflows, own.pins) for name in own_workflow)
     pushed, login = _pushed(workflows), builds.login(given)
+    of_builds = needs.of_builds(workflows, login)
     return Plan(
         project=given.project.name,
         repository=given.project.repository,
@@ -32,14 +33,15 @@ def resolve(given: spec.Spec, spec_name: str, spec_text: str, own: pins.Own = pi
         registry=given.registry.host,
         login=login,
         actions={name.split("/")[1].replace("-", "_"): pins.action(own.pins[name]) for name in pins.PINS},
-        workflows=tuple(each for each in workflows if each.branches or (given.project.pull_requests and each.jobs())),
+        workflows=tuple(each for each in workflows if each.branches or (each.is_asked and each.jobs())),
         promotions=promotions,
         drift=_drift(given, f"specs/{spec_name}"),
         stacks=tuple(stacks.values()),
         servers=servers,
         hosts=hosts,
         tokens=tokens,
-        needs=needs.at_github(hosts, tokens, workflows, login),
+        needs=needs.at_github(hosts, tokens, of_builds, given.registry.host),
+        build_needs=tuple(need for need in of_builds if need.name not in {token.name for token in tokens}),
         first_tags=tuple(dict.fromkeys(each.example for each in promotions if each.example)),
         released=any(each.builds and each.pattern for each in promotions),
         by_hand=tuple(each for each in promotions if each.by_hand),

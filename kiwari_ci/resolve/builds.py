@@ -1,50 +1,52 @@
 """Builds: what an image is made of, and how."""
 
-from kiwari_ci import derive, globs, spec
+from kiwari_ci import building, derive, globs, spec
+from kiwari_ci.building import Image
 from kiwari_ci.plan import Base, Build, Filter, Login, Pair, Source
 from kiwari_ci.resolve.containers import repository
 
 
-def source(given: spec.Spec, service: str) -> Source:
+def source(given: spec.Spec, image: Image) -> Source:
     """What an image is made of, and where it is kept."""
-    filters = derive.filters_of(given, service)
+    filters = building.filters_of(given, image)
     return Source(
-        service=service,
-        repository=repository(given, service),
+        image=image.name,
+        service=image.service,
+        environment=image.environment,
+        repository=repository(given, image),
         filters=tuple(Filter(pattern, why) for pattern, why in filters.items()),
         pathspecs=tuple(globs.pathspecs(list(filters))),
-        own_pathspecs=tuple(globs.pathspecs(derive.paths_of(given, service))),
-        workflow=derive.workflow_name(service),
-        builder=derive.builders_of(given, service)[0],
-        digest_output=f"digest-{service}",
-        digest_variable=f"DIGEST_{derive.variable(service)}",
+        own_pathspecs=tuple(globs.pathspecs(building.paths_of(given, image.service))),
+        workflow=building.workflow_name(image),
+        builder=building.builders_of(given, image)[0],
+        digest_output=f"digest-{image.service}",
+        digest_variable=f"DIGEST_{derive.variable(image.service)}",
     )
 
 
-def build(given: spec.Spec, service: str) -> Build:
+def build(given: spec.Spec, image: Image) -> Build:
     """How an image is built."""
-    model = given.services[service].build
+    model = building.build_of(given, image)
     bases = tuple(
-        Base(key, source(given, base), f"base-{base}", f"KEY_{derive.variable(base)}")
+        Base(key, source(given, Image(base)), f"base-{base}", f"KEY_{derive.variable(base)}")
         for key, base in model.base.items()
     )
     return Build(
         context=model.context,
-        dockerfile=derive.dockerfile_of(given, service),
+        dockerfile=building.dockerfile_of(given, image.service),
         target=model.target or "",
         arguments="\n".join([*_arguments(model), *(_digest_of(base) for base in bases)]),
         variables=tuple(value.variable for value in model.args.values() if value.variable),
         secrets=tuple(Pair(key, name) for key, name in model.secrets.items()),
         platforms=",".join(model.platforms or ()),
         emulated=any(platform != derive.platform_of(given) for platform in model.platforms or ()),
-        cache=f"{repository(given, service)}:{derive.CACHE_TAG}" if model.cache else "",
+        cache=f"{repository(given, image)}:{derive.CACHE_TAG}" if model.cache else "",
         bases=bases,
     )
 
 
-def minutes(given: spec.Spec, service: str) -> int:
+def minutes(model: Build) -> int:
     """How long a build may take: more when it waits for another, or is emulated."""
-    model = build(given, service)
     return 20 + (20 if model.bases else 0) + (40 if model.emulated else 0)
 
 

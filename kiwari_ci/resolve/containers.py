@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kiwari_ci import derive, quoting, spec
+from kiwari_ci import building, derive, quoting, spec
 from kiwari_ci.plan import Accessory, Container, Instance, Joined, Key, Pair
 from kiwari_ci.quoting import Items
 from kiwari_ci.resolve import fronts
@@ -29,8 +29,8 @@ def accessory(given: spec.Spec, environment: str, name: str) -> Accessory:
 
 def _instance(given: spec.Spec, environment: str, service: str, container: str) -> Instance:
     model = derive.service_of(given, environment, service)
-    tag, source = derive.image_tag(given, environment), derive.source_of(given, service)
-    kept, health = repository(given, service), _health(model)
+    tag, image = derive.image_tag(given, environment), building.image_of(given, environment, service)
+    kept, health = repository(given, image), _health(model)
     first = derive.container_name(given, environment, service)
     read = {
         "deploy.health": health,
@@ -43,12 +43,12 @@ def _instance(given: spec.Spec, environment: str, service: str, container: str) 
     return Instance(
         **vars(found),
         service=service,
-        source=source,
+        source=image.name,
         repository=kept,
         tag=tag,
         health=health,
         variable=derive.variable(service),
-        digest=f"DIGEST_{derive.variable(source)}",
+        digest=f"DIGEST_{derive.variable(image.service)}",
     )
 
 
@@ -199,8 +199,8 @@ def _joined(
     )
 
 
-def repository(given: spec.Spec, service: str) -> str:
-    """Where the images of a service are kept."""
+def repository(given: spec.Spec, image: building.Image) -> str:
+    """Where an image is kept."""
     namespace = given.registry.namespace or given.project.repository.split("/")[0].lower()
     host = "" if given.registry.host == "docker.io" else f"{given.registry.host}/"  # as Docker writes its own
-    return f"{host}{namespace}/{derive.image_name(given, service)}"
+    return f"{host}{namespace}/{building.image_name(given, image)}"

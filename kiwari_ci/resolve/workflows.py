@@ -2,25 +2,25 @@
 
 from dataclasses import replace
 
-from kiwari_ci import derive, globs, reach, spec
+from kiwari_ci import building, derive, globs, reach, spec
 from kiwari_ci.plan import Deploy, Promotion, ServiceWorkflow, Source, Stack, Target, Test, Way
 from kiwari_ci.resolve import builds, testing
 from kiwari_ci.resolve.hosts import jumps, ssh_config
 from kiwari_ci.resolve.steps import Actions, steps
 
 
-def workflow(given: spec.Spec, service: str, stacks: dict[str, Stack], actions: Actions) -> ServiceWorkflow:
-    """The workflow of one service."""
-    model = given.services[service]
-    held = [name for name in stacks if service in derive.services_of(given, name)]
-    branches = derive.branches_of(given, service)
+def workflow(given: spec.Spec, image: building.Image, stacks: dict[str, Stack], actions: Actions) -> ServiceWorkflow:
+    """The workflow of one image."""
+    model, held = given.services[image.service], building.holders_of(given, image)
+    branches = building.branches_of(given, image)
     targets = tuple(
-        _target(given, service, name, stacks[name], len(branches) > 1) for name in held if reach.is_pushed(given, name)
+        _target(given, image, name, stacks[name], len(branches) > 1) for name in held if reach.is_pushed(given, name)
     )
-    source, tests = builds.source(given, service), testing.tests(model, actions)
+    source, tests, build = builds.source(given, image), testing.tests(model, actions), builds.build(given, image)
     seen = globs.sparse([filter.pattern for filter in source.filters])
     compose_files = [f"/{file}" for target in targets for file in target.deploy.stack.files]
     gate, gates = _gates([test.job for test in tests])
+    asked = given.project.pull_requests and image == building.images_of(given, image.service)[0]
     return ServiceWorkflow(
         source=source,
         branches=tuple(branches),
@@ -32,13 +32,14 @@ def workflow(given: spec.Spec, service: str, stacks: dict[str, Stack], actions: 
         moving="\n".join(_moving(source, targets)),
         seen="\n".join(seen),
         sparse="\n".join([*seen, *compose_files]),
-        is_tried=given.project.pull_requests and not model.build.secrets and not model.build.base,
+        is_asked=asked,
+        is_tried=asked and not model.build.secrets and not model.build.base,
         tests=tests,
         gate=gate,
         gates=gates,
-        build=builds.build(given, service),
-        build_minutes=builds.minutes(given, service),
-        has_secrets=builds.has_secrets(given, service),
+        build=build,
+        build_minutes=builds.minutes(build),
+        has_secrets=builds.has_secrets(given, image.service),
         before_build=steps(model.steps.before_build, actions),
         after_deploy=steps(model.steps.after_deploy, actions),
         targets=targets,
@@ -97,8 +98,8 @@ def promotion(
     """The workflow of one environment alone."""
     place, pattern = given.environments[environment], reach.pattern(given, environment)
     built, branch = reach.is_built(given, environment), reach.branch(given, environment)
-    held = [each for each in workflows if each.source.service in derive.services_of(given, environment)]
     names = derive.services_of(given, environment)
+    held = [each for each in workflows if each.source.service in names and each.source.environment in ("", environment)]
     after = [step for name in names for step in given.services[name].steps.after_deploy]
     others = reach.left_alone(given, pattern) if pattern else []
     moves = not pattern and not place.deploy_on.push
@@ -163,8 +164,9 @@ def _missing(given: spec.Spec, environment: str) -> str:
     return f"{name} has it built, by {f'a tag {tag.text}' if tag else 'hand'}; then run this job again"
 
 
-def _target(given: spec.Spec, service: str, environment: str, stack: Stack, is_one_of_several: bool) -> Target:
-    of_image = [found for found in stack.instances if found.source == service]
+def _target(given: spec.Spec, image: building.Image, environment: str, stack: Stack, is_one_of_several: bool) -> Target:
+    service = image.service
+    of_image = [found for found in stack.instances if found.source == image.name]
     instances = tuple(sorted(of_image, key=lambda found: found.service != service))  # the service itself first
     return Target(
         deploy=_deploy(given, environment, stack, service, minutes=10 + 10 * len(instances)),

@@ -56,7 +56,12 @@ def _processes(source: Source, given: Spec) -> Found:
                 message = f"services.{name}.{key}: it runs the image of {model.image_of}, which says that"
                 hint = f"leave out `{key}`, or `image_of` for an image of its own"
                 yield at_key(source, ("services", name, key), "image-of", message, hint)
-        for environment in given.environments:
+        for environment, place in given.environments.items():
+            override = place.overrides.get(name)
+            if override and "build" in override.model_fields_set:
+                loc: Loc = ("environments", environment, "overrides", name, "build")
+                message = f"{dotted(loc)}: it runs the image of {model.image_of}, which says that"
+                yield at_key(source, loc, "image-of", message, f"overrides: {{{model.image_of}: {{build: …}}}}")
             held = derive.services_of(given, environment)
             if name in held and model.image_of not in held:
                 message = f"environments.{environment} holds {name}, and not {model.image_of}, whose image it runs"

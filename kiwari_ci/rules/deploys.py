@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from kiwari_ci import derive, reach
+from kiwari_ci import building, derive, reach
 from kiwari_ci.problems import Problem
 from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Spec
@@ -47,6 +47,10 @@ def _promotion(source: Source, given: Spec, name: str, origin: str) -> Found:
             "promote an environment that is built",
         )
     for service in derive.services_of(given, name):
+        if building.differs(given, service):
+            message = f"{dotted(here)}: the build of `{service}` differs by environment, and a promoted image does not"
+            hint = "leave out `promote`, so that a tag builds; or leave out `build` in `overrides`"
+            yield at_value(source, here, "promotion", message, hint)
         if service not in derive.services_of(given, origin):
             message = f"{dotted(here)}: `{origin}` does not hold `{service}`"
             hint = f"environments.{name}.services: those that {origin} holds"
@@ -83,7 +87,11 @@ def _bases(source: Source, given: Spec) -> Found:
     for service, model in given.services.items():
         for key, base in model.build.base.items():
             loc: Loc = ("services", service, "build", "base", key)
-            missing = [f"`{each}`" for each in derive.branches_of(given, service) if _lacks(given, base, each)]
+            if building.differs(given, base):
+                words = f"{dotted(loc)}: the build of `{base}` differs by environment: there is no one image of it"
+                yield at_value(source, loc, "base", words, "leave out `build` in its `overrides`")
+                continue
+            missing = [f"`{each}`" for each in _branches(given, service) if each not in _branches(given, base)]
             missing += [
                 f"environments.{name}" for name in _releases(given, service) if not _is_there(given, base, name)
             ]
@@ -92,8 +100,10 @@ def _bases(source: Source, given: Spec) -> Found:
                 yield at_value(source, loc, "branches", words, "hold both in the same environments")
 
 
-def _lacks(given: Spec, base: str, branch: str) -> bool:
-    return branch not in derive.branches_of(given, base)
+def _branches(given: Spec, service: str) -> list[str]:
+    """The branches whose pushes build some image of a service."""
+    images = building.images_of(given, service)
+    return list(dict.fromkeys(branch for each in images for branch in building.branches_of(given, each)))
 
 
 def _releases(given: Spec, service: str) -> list[str]:
@@ -107,4 +117,4 @@ def _releases(given: Spec, service: str) -> list[str]:
 
 def _is_there(given: Spec, base: str, environment: str) -> bool:
     """Whether a release finds a base: it builds that itself, or the default branch has."""
-    return environment in _releases(given, base) or not _lacks(given, base, given.project.default_branch)
+    return environment in _releases(given, base) or given.project.default_branch in _branches(given, base)

@@ -1,8 +1,8 @@
 """Path filters: they name what an image is made of."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from kiwari_ci import derive, globs
+from kiwari_ci import building, derive, globs
 from kiwari_ci.problems import Problem
 from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Spec, Test
@@ -21,14 +21,14 @@ def of_spec(source: Source, given: Spec) -> Found:
 
 def _filters(source: Source, given: Spec) -> Found:
     """A filter must match something, and GitHub and git must read it alike: it also names what an image is made of."""
-    for service in derive.built_services(given):
+    for service in building.built_services(given):
         loc: Loc = ("services", service, "paths")
-        paths = derive.paths_of(given, service)
+        paths = building.paths_of(given, service)
         faults = globs.faults(paths)
         for index, reason in faults or _swallowed(paths):
             words, _, cure = reason.rpartition(": ")
             yield at_value(source, (*loc, index), "filter", f"{dotted((*loc, index))}: {words}", cure)
-        filters = list(derive.filters_of(given, service))
+        filters = list(building.filters_of(given, building.images_of(given, service)[0]))
         for path in filters if not faults else ():
             if path not in paths and not globs.included(filters, path):
                 message = f"{dotted(loc)}: `{path}` is excluded, and shapes the image"
@@ -49,17 +49,27 @@ def _swallowed(paths: list[str]) -> list[tuple[int, str]]:
 
 
 def _builds(source: Source, given: Spec) -> Found:
+    for loc, bases in _args(given):
+        key = str(loc[-1])
+        if SECRET_KEY.fullmatch(key):
+            message = f"{dotted(loc)}: named like a secret, and who has the image can read its build arguments"
+            hint = f"secrets: {{{key.lower()}: {key.upper()}}}, for RUN --mount=type=secret,id={key.lower()}"
+            yield at_key(source, loc, "secret-value", message, hint)
+        if key in bases:
+            message = f"{dotted(loc)}: `base` says its value, too"
+            yield at_key(source, loc, "clash", message, "leave out one of the two")
+
+
+def _args(given: Spec) -> Iterator[tuple[Loc, Collection[str]]]:
+    """Every build argument, and those that name images which the service is built from."""
     for service, model in given.services.items():
-        here: Loc = ("services", service, "build")
         for key in model.build.args:
-            loc = (*here, "args", key)
-            if SECRET_KEY.fullmatch(key):
-                message = f"{dotted(loc)}: named like a secret, and who has the image can read its build arguments"
-                hint = f"secrets: {{{key.lower()}: {key.upper()}}}, for RUN --mount=type=secret,id={key.lower()}"
-                yield at_key(source, loc, "secret-value", message, hint)
-            if key in model.build.base:
-                message = f"{dotted(loc)}: `base` says its value, too"
-                yield at_key(source, loc, "clash", message, "leave out one of the two")
+            yield ("services", service, "build", "args", key), model.build.base
+    for environment, place in given.environments.items():
+        for service, override in place.overrides.items():
+            for key in override.build.args if service in given.services else ():
+                loc = ("environments", environment, "overrides", service, "build", "args", key)
+                yield loc, given.services[service].build.base
 
 
 def _tests(source: Source, given: Spec) -> Found:

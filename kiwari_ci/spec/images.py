@@ -29,7 +29,9 @@ class PullToken(OneOf):
     token: Maybe[Literal["job"]] = Field(
         None, description="`job`: the token of the deploy job itself, which ends with the job."
     )
-    secret: Maybe[SecretName] = Field(None, description="Name of a secret that holds a token with `read:packages`.")
+    secret: Maybe[SecretName] = Field(
+        None, description="Name of a secret that holds a token that may pull; on ghcr.io, one with `read:packages`."
+    )
 
 
 class Registry(Model):
@@ -56,6 +58,14 @@ class BuildArg(OneOf):
     shorthand = "value"
     value: Maybe[Line] = Field(None, description="Plain text: `NODE_ENV: production`.")
     variable: Maybe[SecretName] = Field(None, description="Name of a variable of the repository.")
+
+
+class BuildOverride(Model):
+    """What one environment's own image is built with otherwise."""
+
+    args: dict[EnvKey, BuildArg] = Field(
+        {}, description="Build arguments, by name, beside those of `build` or in their place."
+    )
 
 
 class Build(Model):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from kiwari_ci.spec.base import Model
 from kiwari_ci.spec.containers import Running
-from kiwari_ci.spec.images import Build
+from kiwari_ci.spec.images import Build, BuildOverride
 from kiwari_ci.spec.steps import Steps
 from kiwari_ci.spec.tests import Test
 from kiwari_ci.texts import Argument, ImageName, ImageReference, Maybe, Pattern, Port, UrlPath, Word
@@ -88,6 +88,11 @@ class Accessory(Running, _Standing):
 class Override(Running):
     """What one environment changes of a service or an accessory: mappings by their keys, the rest as a whole."""
 
+    build: BuildOverride = Field(
+        BuildOverride(),
+        description="Build arguments that differ, `{args: {PUBLIC_URL: …}}`: each environment then has an image of its "
+        "own, `<image>-<environment>`, built by a workflow of its own, and none is promoted.",
+    )
     health: Health = Field(Health(), description="How it says that it is well.")
     rollout: Literal["start-first", "recreate"] = Field("start-first", description="How it is replaced.")
     replicas: Replicas = Field(1, description="How many of it run.")

@@ -137,7 +137,7 @@ def test_a_wrong_token(server: Server) -> None:
     result = server.key(server.words(API, DIGEST, 99), token=TOKEN.upper())
 
     assert result.returncode == 77, result.stdout
-    assert "ghcr.io refused the token: gh secret set GHCR_TOKEN, a new one " in result.stdout
+    assert "ghcr.io refused the token: set a new one (runbook, step 5), run the job again: " in result.stdout
     assert "401 Unauthorized" in result.stdout
     assert TOKEN.upper() not in result.stdout
     assert "FAILED. Serving now: sha256:" in result.stdout
