@@ -320,7 +320,7 @@ def test_the_words_of_the_command() -> None:
 def test_the_tools_pins_are_read_as_a_repositorys_are() -> None:
     read = source.read(ROOT / "kiwari_ci/action.yml")
     seen, faults = pins.read(read, PINS)
-    assert not faults and {each.pin.action: each.pin for each in seen} == PINS and len(PINS) == 11
+    assert not faults and {each.pin.action: each.pin for each in seen} == PINS and len(PINS) == 12
     used: set[str] = set()
     for spec in [KIWARI, *ROOT.glob("tests/cases/ok/*/spec.yaml")]:
         used |= {name for name in PINS if any(name in file.text for file in pipeline.build(spec)[1].values())}

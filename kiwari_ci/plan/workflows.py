@@ -155,7 +155,8 @@ class Build:
     """How an image is built; `secrets` are ids and names, `cache` is an image.
 
     `arguments` has a line for each: plain text, or an expression of one of `variables`; `platforms` is as the action
-    takes it; `emulated`: one of them is not the runner's.
+    takes it; `emulated`: one of them is not the runner's. `scan` are the words of a scanner's `docker run`, of the
+    image for `scanned`; `attested` is the image's name as GitHub signs it.
     """
 
     context: str
@@ -167,6 +168,9 @@ class Build:
     platforms: str
     emulated: bool
     cache: str
+    scan: tuple[str, ...]
+    scanned: str
+    attested: str
     bases: tuple[Base, ...]
 
 

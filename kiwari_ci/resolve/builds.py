@@ -41,13 +41,16 @@ def build(given: spec.Spec, image: Image) -> Build:
         platforms=",".join(model.platforms or ()),
         emulated=any(platform != derive.platform_of(given) for platform in model.platforms or ()),
         cache=f"{repository(given, image)}:{derive.CACHE_TAG}" if model.cache else "",
+        scan=(model.scan.image, *model.scan.command) if model.scan else (),
+        scanned=next(iter(model.platforms or ()), ""),
+        attested=_attested(given, image) if model.attest else "",
         bases=bases,
     )
 
 
 def minutes(model: Build) -> int:
     """How long a build may take: more when it waits for another, or is emulated."""
-    return 20 + (20 if model.bases else 0) + (40 if model.emulated else 0)
+    return 20 + (20 if model.bases else 0) + (10 if model.scan else 0) + (40 if model.emulated else 0)
 
 
 def _arguments(model: spec.Build) -> list[str]:
@@ -60,6 +63,12 @@ def _expression(variable: str) -> str:
 
 def _digest_of(base: Base) -> str:
     return f"{base.argument}={base.source.repository}@${{{{ steps.bases.outputs.{base.output} }}}}"
+
+
+def _attested(given: spec.Spec, image: Image) -> str:
+    """With the registry's host, also of Docker Hub: https://github.com/actions/attest#container-image."""
+    name = repository(given, image)
+    return f"docker.io/{name}" if given.registry.host == "docker.io" else name
 
 
 def login(given: spec.Spec) -> Login:

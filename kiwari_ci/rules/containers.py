@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from kiwari_ci import derive
 from kiwari_ci.cures import closest
 from kiwari_ci.problems import Problem
+from kiwari_ci.rules.images import moving_image
 from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Accessory, Service, Spec
 from kiwari_ci.validation import at_key, at_value, dotted
@@ -70,14 +71,8 @@ def _processes(source: Source, given: Spec) -> Found:
 
 
 def _images(source: Source, given: Spec) -> Found:
-    """An image of others has a version: `latest` is another one some day, on one host and not on the next."""
     for name, model in given.accessories.items():
-        path, at, _ = model.image.partition("@")
-        tag = path.rpartition("/")[2].partition(":")[2]
-        if not at and tag in ("", "latest"):
-            loc: Loc = ("accessories", name, "image")
-            message = f"{dotted(loc)}: `{model.image}` names no version"
-            yield at_value(source, loc, "moving-image", message, f"image: {path.removesuffix(f':{tag}')}:VERSION")
+        yield from moving_image(source, ("accessories", name, "image"), model.image)
 
 
 def _once(source: Source, given: Spec) -> Found:

@@ -58,6 +58,18 @@ def _builds(source: Source, given: Spec) -> Found:
         if key in bases:
             message = f"{dotted(loc)}: `base` says its value, too"
             yield at_key(source, loc, "clash", message, "leave out one of the two")
+    for service, model in given.services.items():
+        if model.build.scan:
+            yield from moving_image(source, ("services", service, "build", "scan", "image"), model.build.scan.image)
+
+
+def moving_image(source: Source, loc: Loc, image: str) -> Found:
+    """An image of others has a version: `latest` is another one some day, on one host and not on the next."""
+    path, at, _ = image.partition("@")
+    tag = path.rpartition("/")[2].partition(":")[2]
+    if not at and tag in ("", "latest"):
+        message = f"{dotted(loc)}: `{image}` names no version"
+        yield at_value(source, loc, "moving-image", message, f"image: {path.removesuffix(f':{tag}')}:VERSION")
 
 
 def _args(given: Spec) -> Iterator[tuple[Loc, Collection[str]]]:

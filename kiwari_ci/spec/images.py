@@ -6,11 +6,13 @@ from pydantic import Field
 
 from kiwari_ci.spec.base import Model, OneOf, Secret
 from kiwari_ci.texts import (
+    Argument,
     BuildSecretId,
     EnvKey,
     File,
     Folder,
     ImageName,
+    ImageReference,
     Line,
     Maybe,
     Platform,
@@ -68,6 +70,16 @@ class BuildOverride(Model):
     )
 
 
+class Scan(Model):
+    """A scanner that must be content with an image before it is deployed; it gets the image, and no token."""
+
+    image: ImageReference = Field(description="The scanner's image, with a version or a digest.")
+    command: list[Argument] = Field(
+        min_length=1,
+        description="Its words; the image is the file `/image.tar`: `[image, --input, /image.tar, --exit-code, '1']`.",
+    )
+
+
 class Build(Model):
     """How an image is built."""
 
@@ -94,6 +106,14 @@ class Build(Model):
         False,
         description="Whether layers are kept in the registry, as `:buildcache`, for the next build. "
         "It saves minutes where dependencies are installed, and costs the upload of every layer.",
+    )
+    scan: Maybe[Scan] = Field(
+        None, description="What scans the image when it was pushed; when that fails, the run deploys nothing."
+    )
+    attest: bool = Field(
+        False,
+        description="Whether GitHub signs where the image comes from (`gh attestation verify` checks it; a deploy does "
+        "not): for a public repository, or on GitHub Enterprise Cloud.",
     )
     base: dict[EnvKey, Word] = Field(
         {},
