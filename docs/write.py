@@ -8,7 +8,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from docs import examples, failures, fields, shapes, trial
+from docs import declined, examples, failures, fields, shapes, trial
 from kiwari_ci import cli
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +24,7 @@ def pages() -> dict[str, str]:
     return {
         "docs/reference/spec.md": fields.page(ROOT),
         "docs/reference/commands.md": _commands(),
+        "docs/reference/declined.md": declined.page(),
         "docs/failures.md": failures.page(),
         "docs/trial.md": trial.page(ROOT),
         "specs/examples/README.md": shapes.page(ROOT),

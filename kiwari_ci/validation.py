@@ -6,6 +6,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from kiwari_ci import cures
+from kiwari_ci.declined import declined
 from kiwari_ci.problems import Problem, enumerated
 from kiwari_ci.source import Loc, Place, Source
 from kiwari_ci.spec import Spec
@@ -69,6 +70,9 @@ def _problem(source: Source, error: dict[str, Any]) -> Problem:
     kind, loc = error["type"], tuple(error["loc"])
     written = _written(source, loc)
     where = dotted(written)
+    if kind == "extra_forbidden" and (found := declined(str(loc[-1]))):
+        words = f"no `{loc[-1]}` in {dotted(written[:-1])}, {found.what}: {found.why}"
+        return at_key(source, written, "declined", words, found.instead)
     if kind == "extra_forbidden":
         hint = cures.closest(str(loc[-1]), _fields(written[:-1]))
         return at_key(source, written, "unknown-key", f"unknown key `{loc[-1]}` in {dotted(written[:-1])}", hint)

@@ -32,6 +32,7 @@ FLOORS = [
     {
         "checkout",
         "cures",
+        "declined",
         "dockerfile",
         "globs",
         "instructions",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kiwari_ci import pipeline, source
+from kiwari_ci.declined import DECLINED, Declined, declined
 from kiwari_ci.problems import Faults, Problem
 from kiwari_ci.source import Loc
 from kiwari_ci.spec import Spec
@@ -181,3 +182,10 @@ def test_nothing_is_guessed_about_a_command(value: str, tmp_path: Path) -> None:
     with pytest.raises(Faults) as raised:
         pipeline.decide(tmp_path / "shop.yaml")
     assert not any("did you mean" in problem.hint for problem in raised.value.problems)
+
+
+@pytest.mark.parametrize("entry", DECLINED, ids=lambda entry: entry.what)
+def test_what_is_not_made_is_found_by_its_key(entry: Declined) -> None:
+    key = re.sub(r"[?|(].*", "", entry.keys.replace("s?", ""))
+    assert declined(key) is entry and declined(key.upper().replace("_", "-")) is entry
+    assert declined("web") is None
