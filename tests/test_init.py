@@ -308,7 +308,7 @@ def test_probe(text: str, found: tuple[int | None, str]) -> None:
         ({}, "no-dockerfile"),
         ({"README.md": "# A book"}, "no-dockerfile"),
         ({"node_modules/a/Dockerfile": DOCKERFILE, "Dockerfile.dev": DOCKERFILE}, "no-dockerfile"),
-        ({"worker/Dockerfile": "FROM a\n"}, "no-service"),
+        ({"php/Dockerfile": "FROM php:8.4-fpm\n"}, "no-service"),
         ({"Dockerfile": DOCKERFILE, "specs/shop.yaml": "project: {"}, "yaml-syntax"),
     ],
 )

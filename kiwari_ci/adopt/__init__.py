@@ -55,9 +55,8 @@ def first_spec(folder: Path, slug: str | None = None) -> First:
     if existing:
         return replace(addition.of(existing, facts, read), replaces=remains(flows))
     if not facts.services:
-        raise _fault(
-            "no-service", f"no service: {'; '.join(left[:5])}", folder, "give one a port: EXPOSE 8080 in its Dockerfile"
-        )
+        hint = "a web server in the image, or in one beside it: EXPOSE 8080"
+        raise _fault("no-service", f"no service: {'; '.join(left[:5])}", folder, hint)
     left += [f"{path}: builds or deploys today; remove it with the first generated pipeline" for path in remains(flows)]
     return replace(_new(facts, list(dict.fromkeys(left)), read), replaces=remains(flows))
 
@@ -108,6 +107,7 @@ def _named(folder: Path) -> list[str]:
 
 def _new(facts: Facts, left: list[str], read: dict[str, int]) -> First:
     made, path = composing.composed(facts), f"specs/{facts.name}.yaml"
+    left += made.seen
 
     def whole(table: Table, dropped: list[str]) -> str:
         foot = ["", "# Seen, and not in this spec:"] if left or dropped else []

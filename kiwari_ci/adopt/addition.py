@@ -58,7 +58,7 @@ def _added(path: str, raw: str, spec: Spec, facts: Facts, read: dict[str, int]) 
         raw,
         {},
         read,
-        seen=facts.aside + composing.seen(facts.services) + dropped,
+        seen=facts.aside + made.seen + dropped,
         troubles=facts.repository.troubles,
     )
     kept = new if "services" in table else Table()

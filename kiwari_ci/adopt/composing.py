@@ -1,8 +1,9 @@
 """All that was found → a first spec in the making, and what a person must decide."""
 
 import re
+from typing import Any
 
-from kiwari_ci.adopt import entry, words
+from kiwari_ci.adopt import entry, running, words
 from kiwari_ci.adopt.databases import Server
 from kiwari_ci.adopt.draft import Table
 from kiwari_ci.adopt.entry import note_of
@@ -11,10 +12,10 @@ from kiwari_ci.adopt.facts import Composed, Facts
 from kiwari_ci.adopt.services import Found
 from kiwari_ci.adopt.words import Fact
 from kiwari_ci.source import Loc
-from kiwari_ci.texts import Container, File, ImageName, Word
+from kiwari_ci.texts import Container, File, ImageName, TraefikName, Word
 
 _IS_FILE, _IS_IMAGE = words.fits(File), words.fits(ImageName)
-_IS_CONTAINER, _IS_WORD = words.fits(Container), words.fits(Word)
+_IS_CONTAINER, _IS_WORD, _IS_TRAEFIK = words.fits(Container), words.fits(Word), words.fits(TraefikName)
 
 
 def names(found: list[Found], slug: str) -> tuple[str, str, dict[str, str]]:
@@ -50,6 +51,8 @@ def composed(facts: Facts) -> Composed:
     services = made.table["services"] = Table()
     for found in facts.services:
         services[found.name] = entry.service(made, facts, found, images.get(found.name, ""))
+        services.update(entry.further(made, facts, found, {*services, *facts.accessories}))
+    _accessories(made, facts)
     environments = made.table["environments"] = Table()
     for place in facts.places:
         environments[place.name] = _environment(made, facts, place)
@@ -62,20 +65,17 @@ def _registry(made: Composed, facts: Facts, namespace: str) -> None:
     image = next((found.reference for found in facts.services if found.reference), None)
     if namespace != owner and _IS_IMAGE(namespace):
         table.put("namespace", namespace, image.where if image else "")
-    elsewhere = next(
-        (
-            each
-            for found in facts.services
-            if (each := found.reference) and re.match(r"(?!ghcr\.io/)[\w-]+\.[\w.-]+/", str(each.value))
-        ),
-        None,
-    )
-    if elsewhere:
-        host = str(elsewhere.value).partition("/")[0]
-        made.decide(
-            ("registry",) if table else ("project",),
-            f"images go to {host} today ({elsewhere.where}); the spec knows ghcr.io",
-        )
+    if elsewhere := _elsewhere(facts):
+        host, _, path = str(elsewhere.value).rpartition("/")[0].partition("/")
+        table = made.table["registry"] = Table()
+        table.put("host", host, elsewhere.where)
+        if path and _IS_IMAGE(path):
+            table.put("namespace", path, elsewhere.where)
+        table.put("user", owner, "could not tell: the login that the tokens are of")
+        table.put("push_token", {"secret": "REGISTRY_PUSH_TOKEN"}, "could not tell; one that may push")
+        table.put("pull_token", {"secret": "REGISTRY_PULL_TOKEN"}, "could not tell; one that may pull is enough")
+        made.decide(("registry",), f"the login of {host}, and the secrets that hold its tokens")
+        return
     token = next((machine for machine in facts.machines.values() if "token" in machine.settings), None)
     if token and token.settings["token"][0] == "secret":
         table.put("pull_token", {"secret": token.settings["token"][1]}, f"{token.where}; a token with read:packages")
@@ -83,8 +83,23 @@ def _registry(made: Composed, facts: Facts, namespace: str) -> None:
         made.table["registry"] = table
 
 
+def _elsewhere(facts: Facts) -> Fact | None:
+    """An image of ours in another registry than ghcr.io; on Docker Hub, one that a workflow pushes."""
+    known = [found.reference for found in facts.services if found.reference]
+    if any(str(each.value).startswith("ghcr.io/") for each in known):
+        return None
+    hub = re.compile(r"[a-z0-9-]+/[\w.-]+")
+    for each in known:
+        if hub.fullmatch(str(each.value)) and each.where.startswith(".github/"):
+            return Fact(f"docker.io/{each.value}", each.where)
+        if re.match(r"[\w-]+(\.[\w.-]+(:\d+)?|:\d+)/", str(each.value)):
+            return each
+    return None
+
+
 def _hosts(made: Composed, facts: Facts) -> None:
     hosts = made.table["hosts"] = Table()
+    proxy, note = _proxy(facts)
     for machine in facts.machines.values():
         if machine.name in hosts:
             continue
@@ -95,20 +110,66 @@ def _hosts(made: Composed, facts: Facts) -> None:
                 table.put(role, {kind: name}, machine.where)
         if machine.directory:
             table.put("directory", machine.directory.value, machine.directory.where)
-        if facts.network and _IS_WORD(facts.network.value):
-            table.put("proxy", {"network": facts.network.value}, facts.network.where)
+        if proxy:
+            is_one_of_several = len({each.name for each in facts.machines.values()}) > 1
+            own = is_one_of_several and proxy.get("kind") in ("caddy", "nginx")
+            table.put("proxy", proxy | ({"stack": f"{proxy['kind']}-{machine.name}"} if own else {}), note)
         if not machine.settings.get("address"):
             upper = machine.name.upper().replace("-", "_")
             table.above = [
                 f"could not tell which server: GitHub's secrets {upper}_HOST, {upper}_USER and {upper}_SSH_KEY say it"
             ]
             made.decide(("hosts", machine.name), "the server: its name here, and the secrets that reach it")
-    others = [fact for fact in facts.proxies if fact.value != "nginx-proxy-manager"]
-    if others:
-        words_ = (
-            f"{others[0].value} stands in front today ({others[0].where}); the spec knows nginx-proxy-manager and none"
-        )
-        made.decide(("hosts", next(iter(hosts))), words_)
+    if facts.proxies and "kind" in proxy:
+        made.decide(("hosts", next(iter(hosts)), "proxy"), _instead(facts.proxies[0], proxy))
+
+
+def _proxy(facts: Facts) -> tuple[dict[str, Any], str]:
+    """What stands in front today, and where that is said: one that the spec has, or somebody else's."""
+    given = {"network": facts.network.value} if facts.network and _IS_WORD(facts.network.value) else {}
+    if not facts.proxies or facts.proxies[0].value == "nginx-proxy-manager":
+        return given, facts.network.where if facts.network else ""
+    front = facts.proxies[0]
+    kind = front.value if front.value in ("traefik", "caddy", "nginx") else "none"
+    more = {key: fact.value for key, fact in _router(facts).items()} if kind == "traefik" else {}
+    is_ours = kind == "traefik" and any(fact.value == "traefik" and fact is front for fact in facts.fronts)
+    return {"kind": kind, **given, **({"stack": "traefik"} if is_ours else {}), **more}, front.where
+
+
+def _instead(front: Fact, proxy: dict[str, Any]) -> str:
+    """What the generated pipeline does in place of the proxy of today."""
+    today = f"{front.value} stands in front today ({front.where})"
+    if proxy["kind"] == "none":
+        return f"{today}: `kind: none` keeps it, and it must lead to published `ports`"
+    if proxy["kind"] == "traefik" and "stack" not in proxy:
+        return f"{today}: it reads the labels of the new stacks, too, when it is on the network"
+    return f"{today}: one with a generated configuration takes its place; `kind: none` keeps yours"
+
+
+def _router(facts: Facts) -> dict[str, Fact]:
+    """What the labels of today say of Traefik's routers."""
+    found: dict[str, Fact] = {}
+    for service in facts.services:
+        for _, container in service.containers:
+            found = {key: fact for key, fact in container.router.items() if _IS_TRAEFIK(fact.value)} | found
+    return found
+
+
+def _accessories(made: Composed, facts: Facts) -> None:
+    """Everybody else's images, with what Compose is told of them; those that others wait for run once."""
+    table, named = Table(), {container.name: name for name, container in facts.accessories.items()}
+    ended = {name for each in entry.containers(facts) for name, how in running.waited(each) if how == "completed"}
+    for name, container in facts.accessories.items():
+        network = str(facts.network.value) if facts.network else ""
+        table[name], left = running.accessory(container, named, network, container.name in ended)
+        made.leave(f"{name} ({container.where})", left)
+        if any(not each.startswith("/") for each in running.volumes(container)):
+            said = (
+                f"the data of {name}: Compose calls its volumes STACK_VOLUME; under another stack's name they are empty"
+            )
+            made.decide(("accessories", name, "volumes"), said)
+    if table:
+        made.table["accessories"] = table
 
 
 def _server(made: Composed, server: Server) -> None:
@@ -207,16 +268,10 @@ def _by_service(facts: Facts, place: Place, table: Table) -> None:
 def lines(facts: Facts) -> dict[str, str]:
     """Each service in a line: what it is built from, and where it listens."""
     return {
-        found.name: f"{found.image.dockerfile}, port {found.port.value if found.port else 'not told'}"
+        found.name: ", ".join([found.image.dockerfile, _listens(found), *(each.name for _, each in found.further)])
         for found in facts.services
     }
 
 
-def seen(found: list[Found]) -> list[str]:
-    """What the containers of a service have, and `init` does not write."""
-    lines = []
-    for service in found:
-        lines += [f"{service.name}: {beyond}" for beyond in service.beyond]
-        for _, container in service.containers:
-            lines += [f"{service.name} ({container.where}): {'; '.join(container.beyond)}"] if container.beyond else []
-    return lines
+def _listens(found: Found) -> str:
+    return "a worker" if found.is_worker else f"port {found.port.value if found.port else 'not told'}"

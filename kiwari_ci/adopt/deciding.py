@@ -2,13 +2,14 @@
 
 from kiwari_ci.adopt import composing, databases, environments, words
 from kiwari_ci.adopt.addresses import Route, routes
+from kiwari_ci.adopt.databases import Server
 from kiwari_ci.adopt.domains import domains
 from kiwari_ci.adopt.facts import Facts
 from kiwari_ci.adopt.images import Images
 from kiwari_ci.adopt.jobs import Workflows
 from kiwari_ci.adopt.repository import Repository
-from kiwari_ci.adopt.services import services
-from kiwari_ci.adopt.stacks import Stack, is_postgres, proxy_of
+from kiwari_ci.adopt.services import Found, services
+from kiwari_ci.adopt.stacks import Container, Stack, is_postgres, proxy_of
 from kiwari_ci.adopt.words import Fact
 
 
@@ -28,13 +29,27 @@ def decided(
     server, others = databases.server(repository, found, places, str(network.value) if network else "proxy")
     by_name, unknown = domains(made.kept, places, leads)
     name, _, _ = composing.names(made.kept, str(slug.value))
-    proxies = _proxies(found, leads)
+    fronts, labels = _proxies(found, leads)
     aside = [*made.left, *(f"{path}: {why}" for path, why in built.left)]
     facts = Facts(
-        repository, name, slug, branch, made.kept, places, hosts, stacks, by_name, server, proxies, network, aside
+        repository=repository,
+        name=name,
+        slug=slug,
+        branch=branch,
+        services=made.kept,
+        accessories=_accessories(found, made.kept, server),
+        places=places,
+        machines=hosts,
+        stacks=stacks,
+        domains=by_name,
+        server=server,
+        proxies=[*fronts, *labels],
+        fronts=fronts,
+        network=network,
+        aside=aside,
     )
-    left = [*aside, *others, *unknown]
-    return facts, left + _third_parties(found, facts) + composing.seen(facts.services)
+    known = {each.image for each in facts.accessories.values()}
+    return facts, [*aside, *(each for each in others if not any(image in each for image in known)), *unknown]
 
 
 def remains(flows: Workflows) -> list[str]:
@@ -42,21 +57,27 @@ def remains(flows: Workflows) -> list[str]:
     return sorted({step.workflow for step in flows.builds} | {job.workflow for job in flows.deploys})
 
 
-def _proxies(found: list[Stack], leads: list[Route]) -> list[Fact]:
-    """What stands in front of the containers: by its own image, by their labels, by its file."""
+def _proxies(found: list[Stack], leads: list[Route]) -> tuple[list[Fact], list[Fact]]:
+    """What stands in front of the containers: by its own image; by their labels, or by its file."""
     containers = [each for stack in found if stack.kind != words.AWAY for each in stack.containers]
     made = [Fact(name, each.where) for each in containers if not each.builds and (name := proxy_of(each.image))]
-    made += [each.proxy for each in containers if each.proxy]
-    return made + [Fact("caddy", route.where) for route in leads if "addyfile" in route.where]
+    said = [each.proxy for each in containers if each.proxy]
+    return made, said + [Fact("caddy", route.where) for route in leads if "addyfile" in route.where]
 
 
-def _third_parties(found: list[Stack], facts: Facts) -> list[str]:
-    """Containers of images that are not built here."""
-    ours = {id(container) for service in facts.services for _, container in service.containers}
-    ours |= {id(container) for service in facts.services for container in service.further}
-    known: dict[str, str] = {}
+def _accessories(found: list[Stack], services: list[Found], server: Server | None) -> dict[str, Container]:
+    """Containers of images that are not built here, by the names that the spec gives them; the proxy is the host's."""
+    ours = {id(container) for each in services for _, container in [*each.containers, *each.further]}
+    taken = {each.name for each in services}
+    kept = server.containers if server else set()
+    made: dict[str, Container] = {}
     for stack in found:
-        for each in stack.containers:
-            if id(each) not in ours and each.image and not each.builds and not is_postgres(each.image):
-                known.setdefault(f"{each.name}: {each.image}", each.where)
-    return [f"{what} ({where})" for what, where in known.items()]
+        for each in stack.containers if stack.kind != words.AWAY else ():
+            name = words.word(each.name)
+            if id(each) in ours or not each.image or each.builds or proxy_of(each.image):
+                continue
+            if is_postgres(each.image) and each.name in kept:
+                continue
+            if name and name not in taken:
+                made.setdefault(name, each)
+    return made

@@ -1,19 +1,24 @@
 """A service's entry in the spec: each value with its place, and what a person must decide about it."""
 
 import re
+from dataclasses import replace
+from typing import Any
 
-from kiwari_ci.adopt import words
-from kiwari_ci.adopt.draft import Table
+from kiwari_ci.adopt import running, words
+from kiwari_ci.adopt.draft import WIDEST, Leaf, Table, flow
 from kiwari_ci.adopt.facts import Composed, Facts
-from kiwari_ci.adopt.images import Image
+from kiwari_ci.adopt.foreign import Mapping, as_text
+from kiwari_ci.adopt.jobs import TestSteps
 from kiwari_ci.adopt.services import Found
 from kiwari_ci.adopt.settings import variables
+from kiwari_ci.adopt.stacks import Container
 from kiwari_ci.adopt.words import Fact
 from kiwari_ci.source import Loc
-from kiwari_ci.texts import File, Folder, Pattern, Script, UrlPath, Version
+from kiwari_ci.texts import EnvKey, File, Folder, Line, Pattern, PublishedPort, Script, UrlPath, Version
 
 _IS_FILE, _IS_FOLDER, _IS_PATTERN = words.fits(File), words.fits(Folder), words.fits(Pattern)
 _IS_PATH, _IS_SCRIPT, _IS_VERSION = words.fits(UrlPath), words.fits(Script), words.fits(Version)
+_IS_KEY, _IS_LINE, _IS_PUBLISHED = words.fits(EnvKey), words.fits(Line), words.fits(PublishedPort)
 
 
 def service(made: Composed, facts: Facts, found: Found, image: str) -> Table:
@@ -23,8 +28,91 @@ def service(made: Composed, facts: Facts, found: Found, image: str) -> Table:
     if image:
         table.put("image", image, found.reference.where if found.reference else "")
     _paths(made, here, table, found)
-    _build(table, found.name, found.image)
+    _build(table, found)
     _test(made, here, table, found)
+    if not found.is_worker:
+        _serving(made, facts, here, table, found)
+    _env(facts, table, found)
+    _running(made, facts, table, found)
+    return table
+
+
+def named(facts: Facts) -> dict[str, str]:
+    """The name in the spec of each container that it has."""
+    made = {container.name: name for name, container in facts.accessories.items()}
+    return made | {container.name: found.name for found in facts.services for _, container in found.containers}
+
+
+def containers(facts: Facts) -> list[Container]:
+    """All that are run."""
+    ours = [each for found in facts.services for _, each in [*found.containers, *found.further]]
+    return [*ours, *facts.accessories.values()]
+
+
+def _running(made: Composed, facts: Facts, table: Table, found: Found) -> None:
+    """How it runs, by the container that production has."""
+    ended = [name for _, each in found.containers for name, how in running.waited(each) if how == "completed"]
+    for _, other in found.further:
+        if other.name in ended and (words_ := running.command(other)):
+            table.put("migrate", words_, other.where)
+    network = str(facts.network.value) if facts.network else ""
+    for number, (stack, container) in enumerate(found.containers):
+        if stack.kind != words.AWAY:
+            more, left = running.service(container, named(facts) | {found.name: ""}, network)
+            if not number:
+                table.update(_told(facts, more))
+            made.leave(f"{found.name} ({container.where})", left)
+    made.seen += [f"{found.name}: {each}" for each in found.beyond]
+
+
+def _told(facts: Facts, table: Table) -> Table:
+    """Services of the spec have no check of Docker's: they are waited for until they are started."""
+    waits = table.get("depends_on")
+    if isinstance(waits, Leaf):
+        kept = {name: how if name in facts.accessories else "started" for name, how in waits.value.items() if name}
+        waits.value = list(kept) if set(kept.values()) == {"started"} else kept
+        if not kept:
+            del table["depends_on"]
+    return table
+
+
+def further(made: Composed, facts: Facts, found: Found, taken: set[str]) -> dict[str, Table]:
+    """The other processes of a service's image, but for those that migrate and end."""
+    entries: dict[str, Table] = {}
+    ended = {name for _, each in found.containers for name, how in running.waited(each) if how == "completed"}
+    network = str(facts.network.value) if facts.network else ""
+    for stack, container in found.further:
+        name = words.word(words.bare_name(container.name)) or ""
+        if not name or name in taken | entries.keys() or container.name in ended or stack.kind == words.AWAY:
+            continue
+        table = entries[name] = Table()
+        table.put("image_of", found.name, container.where)
+        more, left = running.service(container, named(facts), network)
+        _env(facts, table, replace(found, name=name, containers=[(stack, container)]))
+        if _shares_env_file(container, found):
+            _only_of_database(table)
+        table.update(_told(facts, more))
+        made.leave(f"{name} ({container.where})", left)
+    return entries
+
+
+def _shares_env_file(container: Container, found: Found) -> bool:
+    """Whether it reads the file of the service whose image it runs: the keys stand there already."""
+    its = [[fact.value for fact in each.env_files] for _, each in found.containers]
+    return bool(container.env_files) and [fact.value for fact in container.env_files] in its
+
+
+def _only_of_database(table: Table) -> None:
+    """What is left says that it reaches the database."""
+    env = table.pop("env", Table())
+    kept = {key: leaf for key, leaf in env.items() if "database" in leaf.value}  # type: ignore[union-attr]
+    if kept:
+        table["env"] = left = Table()
+        left.update(kept)
+
+
+def _serving(made: Composed, facts: Facts, here: Loc, table: Table, found: Found) -> None:
+    """Where it listens, and how it says that it is well."""
     port, health = found.port, _health(facts, found)
     if port:
         others = [f"{fact.value} in {fact.where}" for fact in found.ports[1:] if not fact.guess]
@@ -45,8 +133,6 @@ def service(made: Composed, facts: Facts, found: Found, image: str) -> Table:
         )
     if found.language.websocket:
         table.put("websocket", True, note_of(found.language.websocket))
-    _env(facts, table, found)
-    return table
 
 
 def _paths(made: Composed, here: Loc, table: Table, found: Found) -> None:
@@ -69,27 +155,25 @@ def _paths(made: Composed, here: Loc, table: Table, found: Found) -> None:
         )
 
 
-def _build(table: Table, name: str, image: Image) -> None:
+def _build(table: Table, found: Found) -> None:
+    image = found.image
     build = {"context": image.context.value} if image.context.value != "." else {}
-    if image.dockerfile != f"{name}/Dockerfile":
+    if image.dockerfile != f"{found.name}/Dockerfile":
         build["dockerfile"] = image.dockerfile
+    build |= found.settings.value.known
     note = image.by or f"{image.dockerfile}; the context is a guess from what it copies"
-    if build:
+    if len(flow(build)) > WIDEST:
+        table["build"] = made = Table(note=note)
+        made.update({key: Leaf(value) for key, value in build.items()})
+    elif build:
         table.put("build", build, note)
 
 
 def _test(made: Composed, here: Loc, table: Table, found: Found) -> None:
     test, known = found.test, found.language
     lines, folder, where, setup = known.test, known.folder, known.where, known.setup
-    if test and not test.needs:
+    if test:
         lines, folder, where, setup = test.lines, test.folder, test.where, test.setup or known.setup
-    if test and test.needs:
-        table.above.append(f"could not tell how to test it: {test.where} needs {', '.join(test.needs)} beside it")
-        made.decide(
-            here,
-            f"the tests of {found.name} need {', '.join(test.needs)} beside them ({test.where}); the spec has no such",
-        )
-        return
     script = "\n".join(line.rstrip() for line in lines).strip()
     script += "\n" if "\n" in script else ""
     if not script or not _IS_SCRIPT(script) or "${{" in script:
@@ -100,9 +184,45 @@ def _test(made: Composed, here: Loc, table: Table, found: Found) -> None:
     table["test"] = made_test = Table(note="" if test else f"a guess from {where}")
     if setup and (_IS_FILE(setup[2]) if setup[1] == "version_file" else _IS_VERSION(setup[2])):
         made_test.put("setup", {setup[0]: {setup[1]: setup[2]} if setup[1] == "version_file" else setup[2]})
+    if test:
+        _around(made, (*here, "test"), made_test, test)
     if folder != "." and _IS_FOLDER(folder):
         made_test.put("working_directory", folder)
     made_test.put("run", script, where if test else "")
+
+
+def _around(made: Composed, here: Loc, table: Table, test: TestSteps) -> None:
+    """Containers beside the tests, and their environment; what an expression says there, nobody knows here."""
+    if beside := {name: _beside(each) for key, each in test.needs.items() if (name := words.word(key))}:
+        table["services"] = services = Table()
+        services.update(beside)
+    known = {key: fact for key, fact in test.env.items() if _IS_KEY(key) and _is_plain(fact.value)}
+    if known:
+        table["env"] = env = Table()
+        env.update({key: Leaf(fact.value, fact.where) for key, fact in known.items()})
+    if left := [f"{key} ({fact.where})" for key, fact in test.env.items() if key not in known]:
+        made.decide(here, f"tests have no secrets here: a value for {', '.join(left)}")
+
+
+def _is_plain(value: Any) -> bool:
+    return bool(_IS_LINE(value)) and "${{" not in value
+
+
+def _beside(given: Mapping) -> Table:
+    """A container beside the tests."""
+    table = Table()
+    table.put("image", given.text("image"), given.where("image"))
+    if ports := [port for item, _ in given.items_of("ports") if _IS_PUBLISHED(port := _both_sides(as_text(item)))]:
+        table.put("ports", ports)
+    if env := {key: value for key, value, _ in given.pairs("env") if _IS_KEY(key) and _IS_LINE(value)}:
+        table.put("env", env)
+    if check := re.search(r"--health-cmd[= ](?:\"([^\"]*)\"|'([^']*)'|(\S+))", given.text("options")):
+        table.put("health", next(filter(None, check.groups()), ""))
+    return table
+
+
+def _both_sides(port: str) -> str:
+    return f"{port}:{port}" if port.isdecimal() else port
 
 
 def _health(facts: Facts, found: Found) -> Fact | None:

@@ -7,6 +7,7 @@ from kiwari_ci.adopt.draft import Table
 from kiwari_ci.adopt.environments import Machine, Place
 from kiwari_ci.adopt.repository import Repository
 from kiwari_ci.adopt.services import Found
+from kiwari_ci.adopt.stacks import Container
 from kiwari_ci.adopt.words import Fact
 from kiwari_ci.source import Loc
 
@@ -20,22 +21,30 @@ class Facts:
     slug: Fact
     branch: Fact
     services: list[Found]
+    accessories: dict[str, Container]
     places: list[Place]
     machines: dict[str, Machine]
     stacks: dict[str, Fact]
     domains: dict[tuple[str, str], Fact]
     server: Server | None
     proxies: list[Fact]
+    fronts: list[Fact]  # those of them that are containers of a compose file here
     network: Fact | None
     aside: list[str]  # Dockerfiles that no service is made of, and why
 
 
 @dataclass
 class Composed:
-    """The spec in the making; what to decide, each with the place in the spec."""
+    """The spec in the making; what to decide, each with the place in the spec; what is left of containers."""
 
     table: Table = field(default_factory=Table)
     decisions: list[tuple[Loc, str]] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+
+    def leave(self, name: str, what: list[str]) -> None:
+        """What of a container has no place in the spec."""
+        if what:
+            self.seen.append(f"{name}: {'; '.join(what)}")
 
     def decide(self, loc: Loc, text: str) -> None:
         """A question for a person."""

@@ -5,6 +5,8 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
+from kiwari_ci.adopt import builds
+from kiwari_ci.adopt.builds import Settings
 from kiwari_ci.adopt.commands import TESTS, UNKNOWN, build_options, docker_commands, image_name, is_for_tests
 from kiwari_ci.adopt.foreign import Mapping, as_text, strings
 from kiwari_ci.adopt.repository import Repository, join
@@ -55,6 +57,7 @@ class BuildStep:
     image: str
     context: str
     dockerfile: str
+    settings: Settings
     beyond: list[str]
 
 
@@ -67,7 +70,8 @@ class TestSteps:
     folder: str
     lines: list[str]
     setup: tuple[str, str, str] | None  # language, version or version_file, value
-    needs: list[str]  # containers that run beside it
+    needs: dict[str, Mapping]  # containers that run beside it, as the job has them
+    env: dict[str, Fact]
     paths: list[str]
 
 
@@ -170,8 +174,7 @@ class _Job:
         context = self.text(given.text("context") or ".")
         context = "." if "://" in context or context == UNKNOWN else context
         file = self.text(given.text("file")) or f"{context}/Dockerfile"
-        beyond = [f"build {key}" for key in ("build-args", "target", "platforms", "secrets") if given.text(key)]
-        self.built(given.where(), self.image(given), context, file, beyond)
+        self.built(given.where(), self.image(given), context, file, builds.of_action(given))
 
     def image(self, given: Mapping) -> str:
         """The name in a step's tags, or in those of the metadata step that they come from."""
@@ -190,16 +193,17 @@ class _Job:
         folder = join(self.folder, self.text(step.text("working-directory") or ".")) or "."
         context = join(folder, given["context"]) or "."
         file = join(folder, given["file"]) if given["file"] else f"{context}/Dockerfile"
-        self.built(
-            step.where("run"), image_name(given["tag"]), context, file or "", ["build args"] if given["arg"] else []
-        )
+        settings = Settings()
+        if given["arg"]:
+            settings.argument(*given["arg"].partition("=")[::2])
+        self.built(step.where("run"), image_name(given["tag"]), context, file or "", settings)
 
-    def built(self, where: str, image: str, context: str, file: str, beyond: list[str]) -> None:
+    def built(self, where: str, image: str, context: str, file: str, settings: Settings) -> None:
         folder, dockerfile = join(".", context), join(".", file)
         runner = self.text(self.job.get("runs-on"))
-        beyond = [*beyond, *([f"runs on {runner}"] if not runner.startswith("ubuntu") and runner else [])]
+        beyond = [f"runs on {runner}"] if not runner.startswith("ubuntu") and runner else []
         if folder and dockerfile and UNKNOWN not in folder + dockerfile:
-            self.made.builds.append(BuildStep(where, self.path, image, folder, dockerfile, beyond))
+            self.made.builds.append(BuildStep(where, self.path, image, folder, dockerfile, settings, beyond))
 
     def tests(self) -> None:
         runs = [
@@ -216,9 +220,11 @@ class _Job:
         lines = [tool for action, tool in _TOOLS.items() if any(action in step.text("uses") for step in self.steps)]
         for step, place in needed:
             lines += _as_a_step(self.text(step.text("run")).rstrip(), place if place != folder else "", len(needed))
-        needs = [name for name, _ in self.job.table("services").tables()]
+        needs = dict(self.job.table("services").tables())
+        tables = [self.job, *(step for step, _ in needed)]
+        env = {key: Fact(value, place) for each in tables for key, value, place in each.pairs("env")}
         where = runs[tested[0]][0].where("run")
-        self.made.tests.append(TestSteps(where, self.path, folder, lines, self.setup(), needs, self.trigger.paths))
+        self.made.tests.append(TestSteps(where, self.path, folder, lines, self.setup(), needs, env, self.trigger.paths))
 
     def setup(self) -> tuple[str, str, str] | None:
         for step in self.steps:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from kiwari_ci.adopt import words
 from kiwari_ci.adopt.addresses import Route
+from kiwari_ci.adopt.builds import Settings
 from kiwari_ci.adopt.commands import UNKNOWN
 from kiwari_ci.adopt.images import Image
 from kiwari_ci.adopt.jobs import TestSteps, Workflows
@@ -42,7 +43,9 @@ class Found:
     test: TestSteps | None = None
     ports: list[Fact] = field(default_factory=list)
     beyond: list[str] = field(default_factory=list)
-    further: list[Container] = field(default_factory=list)  # of the same image, beside the one that serves
+    further: list[tuple[Stack, Container]] = field(default_factory=list)  # of its image, beside the one that serves
+    settings: Fact = field(default_factory=lambda: Fact(Settings(), ""))  # of its build
+    is_worker: bool = False  # it listens on no port
 
     @property
     def port(self) -> Fact | None:
@@ -90,9 +93,10 @@ def services(
         found.ports = _in_order(
             [*said, *routed, *image.ports, *away, *([found.language.port] if found.language.port else [])]
         )
-        if why := _not_a_server(found):
+        if why := _speaks_otherwise(found):
             made.left.append(f"{found.name} ({image.dockerfile}): {why}")
             continue
+        found.is_worker = _only_runs(found.name) and all(fact.guess for fact in found.ports)
         found.test = _test(found, flows, len(images))
         made.kept.append(found)
     return made
@@ -126,11 +130,16 @@ def _found(
     mine = [pair for pair in [*built, *pulled] if pair[0].kind != words.AWAY] or built
     found = Found(name, image, language(repository, home), mine, names[0] if names else None)
     found.beyond = [f"{beyond} ({step.where})" for step in steps for beyond in step.beyond]
-    for stack in stacks:  # several containers of one file run one image: only the first is the service
-        for _, other in [pair for pair in mine if pair[0] is stack][1:]:
-            more = "".join(f"; {each}" for each in other.beyond)
-            found.beyond.append(f"a further container of this image, {other.name} ({other.where}){more}")
-            found.further.append(other)
+    said = [Fact(step.settings, step.where) for step in steps]
+    said += [Fact(each.settings, each.where) for stack, each in built if stack.kind != words.AWAY]
+    found.settings = said[0] if said else Fact(Settings(), "")
+    found.beyond += [f"{left} ({found.settings.where})" for left in found.settings.value.left]
+    if any(fact.value.known != found.settings.value.known for fact in said[1:]):
+        found.beyond.append(f"built otherwise, too: {', '.join(fact.where for fact in said[1:])}")
+    for stack in stacks:  # several containers of one file run one image: the first that is no worker is the service
+        same = sorted((pair for pair in mine if pair[0] is stack), key=lambda pair: _only_runs(pair[1].name))
+        for _, other in same[1:]:
+            found.further.append((stack, other))
             found.containers.remove((stack, other))
     return found
 
@@ -189,11 +198,14 @@ def _in_order(ports: list[Fact]) -> list[Fact]:
     return list(found.values())
 
 
-def _not_a_server(found: Found) -> str:
-    """Why an image is no service of this spec: it does not listen, or not to HTTP."""
+def _only_runs(name: str) -> bool:
+    """Whether a container is a worker, by its name."""
+    return bool(_RUNS_ONLY & set(words.tokens(name)))
+
+
+def _speaks_otherwise(found: Found) -> str:
+    """Why an image is no service of this spec: it does not speak HTTP."""
     certain = [fact for fact in found.ports if not fact.guess]
-    if not certain and _RUNS_ONLY & set(words.tokens(found.name)):
-        return "by its name it listens on no port, and a service of the spec does"
     if re.search(r"(^|/)php:[\w.-]*fpm|php-fpm", found.image.base) and {fact.value for fact in certain} <= {9000}:
         return "php-fpm speaks FastCGI, and a service of the spec answers HTTP"
     return ""

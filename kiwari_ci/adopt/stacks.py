@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.adopt import words
+from kiwari_ci.adopt.builds import Settings, of_compose
 from kiwari_ci.adopt.foreign import Items, Mapping, Unreadable, as_text, read, strings
 from kiwari_ci.adopt.repository import Repository, join, parent
 from kiwari_ci.adopt.words import Fact
 from kiwari_ci.tree import is_marked
 
 _FILES = r"(?:.*/)?(?:docker-)?compose[\w.-]*\.ya?ml|(?:.*/)?docker-stack[\w.-]*\.ya?ml|(?:.*/)?stack\.ya?ml"
-_SAID = {  # keys of a service that the spec says, or that the generated stack decides itself
-    "image", "build", "container_name", "environment", "env_file", "healthcheck", "restart", "depends_on", "expose",
-    "ports", "labels", "networks", "pull_policy", "hostname", "logging", "init", "extends", "platform", "stdin_open",
-    "tty",
+SAID = {  # keys of a service that the spec says, or that the generated stack decides itself
+    "image", "build", "container_name", "restart", "expose", "pull_policy", "hostname", "logging", "init", "extends",
+    "platform", "stdin_open", "tty",
 }  # fmt: skip
 _PROXIES = ("traefik", "caddy", "nginx-proxy-manager", "nginxproxy", "jwilder", "haproxy", "nginx")
 POSTGRES = re.compile(r"(?:docker\.io/)?(?:library/)?postgres(?::|@|$)")
@@ -32,6 +32,7 @@ class Container:
     image: str = ""
     context: str | None = None
     dockerfile: str = ""
+    settings: Settings = field(default_factory=Settings)  # of the build
     ports: list[Fact] = field(default_factory=list)  # that it listens on
     published: list[int] = field(default_factory=list)  # ports of the machine that lead to it
     health: Fact | None = None
@@ -41,7 +42,10 @@ class Container:
     domains: list[Fact] = field(default_factory=list)
     networks: list[Fact] = field(default_factory=list)  # those that others made
     proxy: Fact | None = None  # that its labels speak to
-    beyond: list[str] = field(default_factory=list)  # what `init` does not write
+    router: dict[str, Fact] = field(default_factory=dict)  # what Traefik's labels say of its router
+    table: Mapping = field(default_factory=lambda: Mapping("", 0), repr=False)  # all that Compose is told of it
+    known: dict[str, str] = field(default_factory=dict)  # variables, as the example beside the file has them
+    beyond: list[str] = field(default_factory=list)  # what `init` does not write, beside the keys of `table`
 
     @property
     def builds(self) -> bool:
@@ -91,7 +95,7 @@ def _stack(repository: Repository, path: str, document: Mapping) -> Stack:
     name = words.filled(document.text("name"), known)
     kind = words.kind_of(path)
     external = {
-        words.filled(table.text("name") or key, known) or key: table.where()
+        key: words.filled(table.text("name") or key, known) or key
         for key, table in document.table("networks").tables()
         if table.get("external")
     }
@@ -127,6 +131,7 @@ def env_example(repository: Repository, path: str) -> list[tuple[str, str, str]]
 
 
 def _container(made: Container, table: Mapping, known: dict[str, str], external: dict[str, str]) -> Container:
+    made.table, made.known = table, known
     made.image = words.filled(table.text("image"), known) or table.text("image")
     _build(made, table, known)
     for item, place in [*table.items_of("ports"), *table.items_of("expose")]:
@@ -144,14 +149,10 @@ def _container(made: Container, table: Mapping, known: dict[str, str], external:
     networks = table.get("networks")
     for name in networks if isinstance(networks, Mapping | Items) else ():
         if as_text(name) in external:
-            made.networks.append(Fact(as_text(name), table.where("networks")))
+            made.networks.append(Fact(external[as_text(name)], table.where("networks")))
         elif as_text(name) != "default":
             made.beyond.append(f"network {as_text(name)}")
-    waits = [f"{name} {each.text('condition')}" for name, each in table.table("depends_on").tables()]
-    made.beyond += [f"depends_on {', '.join(waits)}"] if waits else []
-    made.beyond += [f"{key} ({_brief(table[key])})" for key in table if key not in _SAID and not key.startswith("x-")]
     published = [as_text(item) for item, _ in table.items_of("ports") if ":" in as_text(item)]
-    made.beyond += [f"ports {', '.join(published)}"] if published else []
     made.published = [int(each[-2]) for port in published if (each := port.split(":"))[-2].isdecimal()]
     return made
 
@@ -167,7 +168,7 @@ def _build(made: Container, table: Mapping, known: dict[str, str]) -> None:
         return
     made.context = folder
     made.dockerfile = join(folder, words.filled(build.text("dockerfile"), known) or "Dockerfile") or ""
-    made.beyond += [f"build {key}" for key in build if key not in ("context", "dockerfile", "cache_from", "tags")]
+    made.settings = of_compose(build, known)
 
 
 def _value(text: str, known: dict[str, str]) -> str | None:
@@ -204,6 +205,8 @@ def _labels(made: Container, table: Mapping, known: dict[str, str]) -> None:
             made.ports[:0] = [Fact(int(text), place)] if text.isdecimal() else []
         elif re.fullmatch(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path", key) and not made.health:
             made.health = Fact(text, place)
+        elif option := re.fullmatch(r"traefik\.http\.routers\.[^.]+\.(entrypoints|tls\.certresolver)", key):
+            made.router.setdefault({"entrypoints": "entrypoint"}.get(option[1], "certresolver"), Fact(text, place))
         elif re.fullmatch(r"traefik\.http\.routers\.[^.]+\.rule", key):
             hosts = " ".join(re.findall(r"Host\(([^)]*)\)", text))
             made.domains += [Fact(domain, place) for domain in words.domains(hosts)]
@@ -212,10 +215,15 @@ def _labels(made: Container, table: Mapping, known: dict[str, str]) -> None:
             made.domains += [Fact(domain, place) for domain in words.domains(text)]
 
 
-def _brief(value: Any) -> str:
+def may_tell(text: str) -> bool:
+    """Whether a text could have a secret in it, beside the variables that it names."""
+    return re.search(r"pass|secret|token|key", re.sub(r"\$\$?\{?\w+\}?", "", text), re.IGNORECASE) is not None
+
+
+def brief(value: Any) -> str:
     """A value in a few words; what could be a secret is not among the keys that are told."""
     texts = [text for text, _ in strings(value)] or [as_text(value)]
     told = ", ".join(" ".join(text.split()) for text in texts if text)
-    if re.search(r"pass|secret|token|key", told, re.IGNORECASE):
+    if may_tell(told):
         return "…"
     return told if len(told) <= 80 else told[:79] + "…"

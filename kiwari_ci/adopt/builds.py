@@ -1,0 +1,75 @@
+"""How an image is built today, by a workflow's step or a compose file, in the words of the spec."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from kiwari_ci.adopt import words
+from kiwari_ci.adopt.foreign import Mapping
+from kiwari_ci.texts import SECRET_KEY, BuildSecretId, EnvKey, Line, Platform, SecretName, StageName
+
+_IS_KEY, _IS_LINE, _IS_STAGE, _IS_PLATFORM = map(words.fits, (EnvKey, Line, StageName, Platform))
+_IS_ID, _IS_SECRET = words.fits(BuildSecretId), words.fits(SecretName)
+_KEPT = re.compile(r"\$\{\{\s*(secrets|vars)\.(\w+)\s*\}\}")
+
+
+@dataclass
+class Settings:
+    """What the spec's `build` says beside context and Dockerfile; in words what it cannot."""
+
+    known: dict[str, Any] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
+
+    def argument(self, key: str, value: str) -> None:
+        """A build argument: plain, or a variable of GitHub's."""
+        kept = _KEPT.fullmatch(value)
+        if not _IS_KEY(key) or SECRET_KEY.fullmatch(key) or (kept and kept[1] == "secrets"):
+            self.left.append(f"build argument {key}, which who has the image can read: `build: {{secrets: …}}`")
+        elif kept and _IS_SECRET(kept[2]):
+            self.known.setdefault("args", {})[key] = {"variable": kept[2]}
+        elif value and "${" not in value and _IS_LINE(value):
+            self.known.setdefault("args", {})[key] = value
+        else:
+            self.left.append(f"build argument {key}")
+
+
+def of_action(given: Mapping) -> Settings:
+    """The inputs of docker/build-push-action."""
+    made = Settings()
+    for line in filter(None, map(str.strip, given.text("build-args").splitlines())):
+        key, _, value = line.partition("=")
+        made.argument(key, value)
+    if target := given.text("target"):
+        _put(made, "target", target, _IS_STAGE(target))
+    platforms = [each.strip() for each in given.text("platforms").split(",") if each.strip()]
+    if platforms not in ([], ["linux/amd64"]):
+        _put(made, "platforms", platforms, all(map(_IS_PLATFORM, platforms)))
+    for line in filter(None, map(str.strip, given.text("secrets").splitlines())):
+        key, _, value = line.partition("=")
+        kept = _KEPT.fullmatch(value)
+        if kept and kept[1] == "secrets" and _IS_ID(key) and _IS_SECRET(kept[2]):
+            made.known.setdefault("secrets", {})[key] = kept[2]
+        else:
+            made.left.append(f"build secret {key}")
+    if given.text("cache-to") or given.text("cache-from"):
+        made.known["cache"] = True
+    return made
+
+
+def of_compose(build: Mapping, known: dict[str, str]) -> Settings:
+    """The keys of a service's `build`."""
+    made = Settings()
+    for key, value, _ in build.pairs("args"):
+        made.argument(key, words.filled(value, known) or "")
+    if target := build.text("target"):
+        _put(made, "target", target, _IS_STAGE(target))
+    written = ("context", "dockerfile", "cache_from", "tags", "args", "target")
+    made.left += [f"build {key}" for key in build if key not in written]
+    return made
+
+
+def _put(made: Settings, key: str, value: Any, fits: bool) -> None:
+    if fits:
+        made.known[key] = value
+    else:
+        made.left.append(f"build {key}")

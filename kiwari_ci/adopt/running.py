@@ -1,0 +1,196 @@
+"""How a container runs: what Compose is told of it, in the words of the spec; and what has no field there."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kiwari_ci.adopt import words
+from kiwari_ci.adopt.draft import Table
+from kiwari_ci.adopt.foreign import Items, as_text
+from kiwari_ci.adopt.foreign import Mapping as Written
+from kiwari_ci.adopt.stacks import SAID, Container, brief, may_tell
+from kiwari_ci.rules.containers import MORE
+from kiwari_ci.texts import Argument, Duration, EnvKey, LabelKey, Memory, NetworkName, PlainText, PublishedPort, Volume
+
+_CONDITIONS = {"service_healthy": "healthy", "service_completed_successfully": "completed"}
+_OURS = {"restart", "init", "logging", "pull_policy", "platform"}  # the pipeline's, or the runner's
+_HERE = {
+    "command", "entrypoint", "volumes", "depends_on", "mem_limit", "cpus", "stop_grace_period", "deploy", "scale",
+    "healthcheck", "labels", "networks", "ports", "environment", "env_file",
+}  # fmt: skip
+_IS_KEY, _IS_TEXT, _IS_LABEL, _IS_ARGUMENT = map(words.fits, (EnvKey, PlainText, LabelKey, Argument))
+_IS_MEMORY, _IS_DURATION, _IS_VOLUME, _IS_PORT, _IS_NETWORK = map(
+    words.fits, (Memory, Duration, Volume, PublishedPort, NetworkName)
+)
+
+
+def service(container: Container, named: Mapping[str, str], network: str) -> tuple[Table, list[str]]:
+    """What a service's container adds to its entry, and what is left in words; `named`: containers the spec has."""
+    table, left = _both(container, named, network)
+    given = container.table
+    replicas = given.get("scale") or given.table("deploy").get("replicas")
+    if isinstance(replicas, int) and 1 < replicas <= 20:
+        table.put("replicas", replicas, given.where("deploy" if "deploy" in given else "scale"))
+    ports = [as_text(item) for item, _ in given.items_of("ports") if ":" in as_text(item)]
+    return table, [*left, *([f"ports {', '.join(ports)}"] if ports else [])]
+
+
+def accessory(container: Container, named: Mapping[str, str], network: str, once: bool) -> tuple[Table, list[str]]:
+    """The entry of somebody else's image, and what is left in words."""
+    table = Table()
+    table.put("image", container.image, container.table.where("image"))
+    if once:
+        table.put("once", True, "others wait until it has ended")
+    left = _environment(container, table)
+    more, others = _both(container, named, network)
+    table |= more
+    given = container.table
+    ports = [words.filled(as_text(item), container.known) or "" for item, _ in given.items_of("ports")]
+    if local := [port for port in ports if port.startswith("127.0.0.1:") and _IS_PORT(port)]:
+        table.put("ports", local, given.where("ports"))
+    if check := _healthcheck(container):
+        table.put("healthcheck", check, given.where("healthcheck"))
+    elif given.get("healthcheck"):
+        left.append("healthcheck")
+    open_ = [port for port in ports if port not in local and ":" in port]
+    left += [f"ports {', '.join(open_)}, open to others than this machine"] if open_ else []
+    left += [f"env_file {', '.join(str(file.value) for file in container.env_files)}"] if container.env_files else []
+    return table, [*left, *others]
+
+
+def _both(container: Container, named: Mapping[str, str], network: str) -> tuple[Table, list[str]]:
+    table, left, given = Table(), list[str](), container.table
+    for key in ("command", "entrypoint"):
+        if line := command(container, key):
+            table.put(key, line, given.where(key))
+        elif given.get(key):
+            left.append(f"{key} ({brief(given[key])})")
+    if kept := volumes(container):
+        table.put("volumes", kept, given.where("volumes"))
+    left += [f"volume {each}" for each in _volumes(container) if each not in kept]
+    if waits := {named[name]: how for name, how in waited(container) if name in named}:
+        table.put("depends_on", waits, given.where("depends_on"))
+    if labels := dict(_labels(container)):
+        table.put("labels", labels, given.where("labels"))
+    if others := [{"external": each.value} for each in container.networks if each.value != network]:
+        table.put("networks", [each for each in others if _IS_NETWORK(each["external"])], given.where("networks"))
+    left += _limits(container, table)
+    more = [(key, value) for key, value in given.items() if key in MORE - _OURS - SAID and brief(value) != "…"]
+    hatch = {key: _plain(value, container) for key, value in more}
+    if known := {key: value for key, value in hatch.items() if value is not None}:
+        table.put("compose", known, "as they are")
+    rest = [key for key in given if key not in SAID | _HERE | set(known) | _OURS and not key.startswith("x-")]
+    return table, [*left, *(f"{key} ({brief(given[key])})" for key in rest), *container.beyond]
+
+
+def command(container: Container, key: str = "command") -> list[str]:
+    """The words of a command, as Compose splits them; none when a variable in it is not known."""
+    value = container.table.get(key)
+    try:
+        texts = [as_text(each) for each in value] if isinstance(value, Items) else shlex.split(as_text(value))
+    except ValueError:
+        return []
+    made = [words.filled(each, container.known) for each in texts]
+    said = " ".join(filter(None, made))
+    return [str(each) for each in made] if all(map(_IS_ARGUMENT, made)) and not may_tell(said) else []
+
+
+def waited(container: Container) -> Iterator[tuple[str, str]]:
+    """What a container waits for, and until when."""
+    given = container.table.get("depends_on")
+    if isinstance(given, Items):
+        yield from ((as_text(each), "started") for each in given)
+    elif isinstance(given, Written):
+        yield from ((name, _CONDITIONS.get(each.text("condition"), "started")) for name, each in given.tables())
+
+
+def volumes(container: Container) -> list[str]:
+    """Those that are the stack's or the host's; those beside the compose file of today are left."""
+    return [each for each in _volumes(container) if _IS_VOLUME(each) and not each.startswith(".")]
+
+
+def _volumes(container: Container) -> Iterator[str]:
+    for item, _ in container.table.items_of("volumes"):
+        if isinstance(item, Written):
+            text = f"{item.text('source')}:{item.text('target')}" + (":ro" if item.get("read_only") is True else "")
+        else:
+            text = re.sub(r":rw$|:[zZ]$", "", as_text(item))
+        yield words.filled(text, container.known) or text
+
+
+def _labels(container: Container) -> Iterator[tuple[str, str]]:
+    for key, value, _ in container.table.pairs("labels"):
+        text = words.filled(value, container.known)
+        is_ours = _IS_LABEL(key) and not re.match(r"traefik\.|caddy", key)
+        if text and is_ours and _IS_ARGUMENT(text) and not may_tell(text):
+            yield key, text
+
+
+def _limits(container: Container, table: Table) -> list[str]:
+    """Memory, processors and the time to stop; in words what of `deploy` is left."""
+    given, left = container.table, list[str]()
+    deploy = given.table("deploy")
+    limits = deploy.table("resources").table("limits")
+    memory = (limits.text("memory") or given.text("mem_limit")).lower().removesuffix("b")
+    if _IS_MEMORY(memory):
+        table.put("mem_limit", memory, limits.where("memory") if limits else given.where("mem_limit"))
+    elif memory:
+        left.append(f"mem_limit ({memory})")
+    cpus = limits.text("cpus") or given.text("cpus")
+    if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,2})?", cpus) and float(cpus) >= 0.01:
+        number = float(cpus)
+        table.put("cpus", int(number) if number == int(number) else number, (limits or given).where("cpus"))
+    if grace := _seconds(given.text("stop_grace_period")):
+        table.put("stop_grace_period", grace, given.where("stop_grace_period"))
+    rest = set(deploy) - {"resources", "replicas", "restart_policy", "labels", "update_config"}
+    return [*left, *([f"deploy ({', '.join(sorted(rest))})"] if rest else [])]
+
+
+def _seconds(text: str) -> str:
+    """`1m30s` as `90s`; empty for what is no such time."""
+    if _IS_DURATION(text):
+        return text
+    parts = re.fullmatch(r"(?:(\d{1,3})h)?(?:(\d{1,4})m)?(?:(\d{1,5})s)?", text)
+    total = sum(int(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True)) if parts else 0
+    return f"{total}s" if 0 < total < 100_000 else ""
+
+
+def _healthcheck(container: Container) -> dict[str, Any]:
+    check = container.table.table("healthcheck")
+    test = check.get("test")
+    texts = list(map(as_text, test)) if isinstance(test, Items) else ["CMD-SHELL", as_text(test)]
+    made = [words.filled(each, container.known) for each in texts]
+    if not check.get("test") or not all(map(_IS_ARGUMENT, made)) or may_tell(" ".join(map(str, made))):
+        return {}
+    times = {key: _seconds(check.text(key)) for key in ("interval", "timeout", "start_period")}
+    retries = check.get("retries")
+    found = {"test": made} | {key: value for key, value in times.items() if value}
+    return found | ({"retries": retries} if isinstance(retries, int) else {})
+
+
+def _environment(container: Container, table: Table) -> list[str]:
+    """Plain values stand in the compose file; secrets, and what nobody knows, in an env file."""
+    env, environment = Table(), Table()
+    for key, value, where in container.env:
+        if not _IS_KEY(key):
+            return [f"environment {key}"]
+        if value is None or words.is_secret(key, value) or not _IS_TEXT(value):
+            env.put(key, {"secret": True}, where)
+        else:
+            environment.put(key, value, where)
+    for name, part in (("env", env), ("environment", environment)):
+        if part:
+            table[name] = part
+    return []
+
+
+def _plain(value: Any, container: Container) -> Any:
+    """A value of Compose as it is, its variables filled in; None for one that is not known."""
+    if isinstance(value, Written):
+        made = {key: _plain(each, container) for key, each in value.items()}
+        return None if None in made.values() else made
+    if isinstance(value, Items):
+        items = [_plain(each, container) for each in value]
+        return None if None in items else items
+    return words.filled(value, container.known) if isinstance(value, str) else value
