@@ -256,7 +256,7 @@ def diff(spec: Path | None, out: Path | None, against: str | None, style: str | 
     hand comes first and is marked `!`. The exit code is 0 with changes and without: a change is no failure
     (`check` is what fails).
     """
-    from kiwari_ci.meaning import compare, files, telling
+    from kiwari_ci.meaning import byhand, compare, files, telling
 
     spec, root = spec_of(spec), output(out)
     plan, tree_ = pipeline.build(spec)
@@ -266,7 +266,7 @@ def diff(spec: Path | None, out: Path | None, against: str | None, style: str | 
         raise click.BadParameter(str(reason), param_hint="--against") from reason
     stays = files.of_folder(root) if is_ref else before
     after = {path: file.text for path, file in tree_.items()}
-    compared = compare.compare(before, after, stays, plan.repository, compare.copies(plan.hosts))
+    compared = compare.compare(before, after, stays, plan.repository, byhand.copies(plan.hosts))
     tellers = {"json": lambda told, _: said.as_json(telling.as_data(told)), "markdown": telling.as_markdown}
     told = tellers.get(style or "", telling.as_text)(compared, spec.as_posix())
     click.echo(told, nl=bool(told))

@@ -4,36 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from kiwari_ci.meaning import containers, details, envfiles, facts, kept, leftovers, pipeline, roles
+from kiwari_ci.meaning import byhand, containers, details, envfiles, facts, kept, leftovers, pipeline, roles
+from kiwari_ci.meaning.byhand import Copy
 from kiwari_ci.meaning.change import Change, printable
 from kiwari_ci.meaning.containers import Pair
 from kiwari_ci.meaning.facts import Facts
 from kiwari_ci.meaning.files import Side
-from kiwari_ci.meaning.reading import shown
+from kiwari_ci.meaning.reading import mapped, shown
 from kiwari_ci.meaning.roles import Names
-from kiwari_ci.meaning.stacks import EnvExample, Stack
-from kiwari_ci.plan import Host
-
-
-@dataclass(frozen=True)
-class Copy:
-    """How a stack's files, or the host script (`bin`), get to the server; without a command, by a deploy."""
-
-    folder: str
-    command: str
-
-
-def copies(hosts: Iterable[Host]) -> list[Copy]:
-    """The runbook's command for each folder of deploy/; several hosts have one script each."""
-    found: dict[str, list[str]] = {}
-    for host in hosts:
-        pushed = [stack.name for stack in host.stacks if stack.pushed]
-        names = [stack.name for stack in host.stacks] + [server.name for server in host.servers]
-        for name in ("bin", *names, *(front.name for front in host.fronts)):
-            to = f'ssh "${host.variable}" tar -x --strip-components=1 -C {host.folder or "."}'
-            command = f"{host.variable}=USER@ADDRESS; git archive HEAD deploy/{name} | {to}"
-            found.setdefault(name, []).extend([] if name in pushed else [command])
-    return [Copy(folder, " and ".join(commands)) for folder, commands in found.items()]
+from kiwari_ci.meaning.stacks import EnvExample, Service, Stack
 
 
 @dataclass(frozen=True)
@@ -50,7 +29,7 @@ def compare(before: Side, after: dict[str, str], stays: Side, repository: str, c
     old, new = facts.of(before, repository), facts.of(Side("generated", dict(after)), repository)
     left = old if stays is before else facts.of(stays, repository)
     found = list(_changes(old, new, left))
-    found += _by_hand(before, after, new, list(copies))
+    found += byhand.changes(before, after, new, list(copies))
     skipped = sorted((printable(path), printable(why)) for path, why in {**left.skipped, **old.skipped}.items())
     return Compared(printable(before.name), tuple(_ordered(found)), tuple(skipped))
 
@@ -128,7 +107,14 @@ def _env_files(old: Facts, new: Facts, names: Names, ours: Names) -> Iterator[Ch
     for path, before in old.examples.items():
         if before.generated and path not in seen and any(each.folder == before.folder for each in new.stacks.values()):
             subject = next(ours.environment(each.name) for each in new.stacks.values() if each.folder == before.folder)
-            yield Change(subject, f"the env file that {shown(path)} shows is no longer read", False, path)
+            name = path.removesuffix(".example").rpartition("/")[2]
+            stays = any(name in mapped(each.attributes.get("env_file")) for each in _services(new, before.folder))
+            now = "written by each deploy, from GitHub" if stays else "no longer read"
+            yield Change(subject, f"the env file that {shown(path)} shows is {now}", False, path)
+
+
+def _services(facts: Facts, folder: str) -> Iterator[Service]:
+    yield from (each for stack in facts.stacks.values() if stack.folder == folder for each in stack.services.values())
 
 
 def _example_of(old: Facts, stack: Stack) -> EnvExample | None:
@@ -144,46 +130,6 @@ def _workflows(old: Facts, new: Facts, told: set[str]) -> Iterator[Change]:
         if work.generated and path not in new.works:
             words = f"workflow {shown(path)} is gone: nothing runs {pipeline.triggers(work.workflow)} by it"
             yield Change(work.workflow.name, words, True, path)
-
-
-def _by_hand(before: Side, after: dict[str, str], new: Facts, copies: list[Copy]) -> Iterator[Change]:
-    """Files that a person copies to the server: a deploy refuses what it does not know."""
-    ours = roles.named(new)
-    commands = {copy.folder: copy.command for copy in copies}
-    for path, text in after.items():
-        folder = path.partition("deploy/")[2].partition("/")[0]
-        command = commands.get(folder, "see the runbook")
-        there = before.files.get(path, "")
-        file, is_hashed = path.partition(f"{folder}/")[2], path in new.stacks or "/hooks/" in path
-        differs = there != text if is_hashed else _code(there) != _code(text)  # the host hashes a stack's files
-        if not differs or not path.startswith("deploy/"):
-            continue
-        if folder == "bin":
-            state = "changed" if path in before.files else "new"
-            yield Change("host script", f"{state}: copy it to the server: {command}", True, path)
-        elif is_hashed and not command:
-            yield Change(folder, f"{shown(file)} is another: the next deploy sends it", False, path)
-        elif "/hooks/" in path:
-            words = f"{shown(file)} must be copied to the server, or its deploys are refused: {command}"
-            yield Change(folder, words, True, path)
-        elif path in new.stacks and path in before.files:
-            name = new.stacks[path].name
-            why = "or its deploys are refused" if name in ours.stacks else "then docker compose up -d in its folder"
-            words = f"its compose file must be copied to the server, {why}: {command}"
-            yield Change(ours.environment(name), words, True, path)
-        elif path.endswith(".sh") and path in before.files:
-            yield Change(
-                folder,
-                f"{shown(path.rpartition('/')[2])} changed: a database that is there runs it only by hand (runbook)",
-                True,
-                path,
-            )
-
-
-def _code(text: str) -> list[str]:
-    """A file's lines without what only people read."""
-    lines = (line.partition(" # ")[0].rstrip() for line in text.splitlines())
-    return [line for line in lines if line and (line.startswith("#!") or not line.lstrip().startswith("#"))]
 
 
 def _ordered(found: list[Change]) -> Iterator[Change]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from enum import Enum
 
+from kiwari_ci.meaning import routes
 from kiwari_ci.meaning.change import Change, swapped, ways, without_secrets
 from kiwari_ci.meaning.deeds import Deed, repository, tag
 from kiwari_ci.meaning.facts import Facts, Work
@@ -46,6 +47,7 @@ def _of_build(service: str, was: list[Role], now: list[Role]) -> Iterator[Change
         words = f"built by {enumerated(map(shown, sorted(new)))}; before: {enumerated(map(shown, sorted(old)))}"
         yield Change(service, words, False, where)
     yield from _when(service, "build", makers, made_by)
+    yield from _started(service, makers, made_by)
     yield from _filters(service, makers, made_by)
     yield from _rights(service, "the job that builds it", was, now)
 
@@ -97,6 +99,15 @@ def _when(subject: str, verb: str, was: list[Role], now: list[Role]) -> Iterator
             yield Change(subject, f"no longer {verb}s {when}", True, where, _texts(when, ""))
 
 
+def _started(service: str, was: list[Role], now: list[Role]) -> Iterator[Change]:
+    """What starts the tests, and builds and deploys nothing."""
+    old, new = ({each for work in _works(roles) for each in work.workflow.triggers} for roles in (was, now))
+    built = {each for _, job, _ in (*was, *now) for each in job.when}
+    for each, is_new in ways(sorted(old - built), sorted(new - built)):
+        where = (now if is_new else was)[0][0].workflow.triggers.get(each, "")
+        yield Change(service, f"its tests {'now also' if is_new else 'no longer'} run {each}", not is_new, where)
+
+
 def _texts(before: str, after: str) -> tuple[tuple[str, str], ...]:
     """The texts in backticks of two triggers, as the file has them."""
     old, new = re.findall(r"`([^`]+)`", before) or [""], re.findall(r"`([^`]+)`", after) or [""]
@@ -133,7 +144,9 @@ def _pathspecs(before: str, after: str) -> tuple[tuple[str, str], ...]:
 def _patterns(roles: list[Role]) -> list[str]:
     found = [work.workflow.filters.get("push", ()) for work, job, deed in roles if deed.kind in ("build", "push")]
     lists = [
-        each for each, (_, job, _) in zip(found, roles, strict=False) if not all(" tag " in when for when in job.when)
+        each
+        for each, (_, job, _) in zip(found, roles, strict=False)
+        if not all(" tag " in when or when == "by hand" for when in job.when)
     ]
     return list(dict.fromkeys(pattern for each in lists for pattern in each)) if all(lists) else []
 
@@ -188,6 +201,7 @@ def _of_deploy(environment: str, was: list[Role], now: list[Role], before: Facts
         yield Change(environment, words, True, where)
     yield from _when(environment, "deploy", was, now)
     yield from _logins(environment, was, now, where)
+    yield from routes.changes(environment, was, now, where)
     yield from _sources(environment, was, now)
     yield from _checks(environment, _asked(was, before), _asked(now, after), where)
     yield from _rights(environment, "the job that deploys it", was, now)
@@ -260,7 +274,7 @@ def _sources(environment: str, was: list[Role], now: list[Role]) -> Iterator[Cha
     if old and new and old != new:
         words = f"promotes {enumerated(map(_source, new))}; before: {enumerated(map(_source, old))}"
         yield Change(environment, words, False, where)
-    elif new and not old:
+    elif new and not old and not any(deed.kind == "build" for _, deed in _beside(now, _Way.BEFORE)):
         words = f"nothing is built for it: it gets {enumerated(map(_source, new))}"
         yield Change(environment, words, True, where)
 

@@ -68,10 +68,11 @@ def named(facts: Facts) -> Names:
 
 
 def _name_pushed(names: Names, work: Work) -> None:
-    """Of the processes of an image that a generated workflow builds, the service itself is deployed first."""
+    """Of the processes of the one image that a generated workflow builds, the service itself is deployed first."""
     first = next((deed.what for _, deed in work.deeds if deed.kind == "names"), "") if work.generated else ""
-    for image in [repository(deed.what) for _, deed in work.deeds if deed.kind == "push"] if first else ():
-        names.images.setdefault(image, first)
+    images = {repository(deed.what) for _, deed in work.deeds if deed.kind == "push"}
+    if first and len(images) == 1:
+        names.images.setdefault(images.pop(), first)
 
 
 def matched(before: Facts, after: Facts, ours: Names) -> Names:

@@ -32,6 +32,21 @@ _LIST_WORDS = {
     "networks": ("network", "joined", "left: what it reaches there, and who reaches it, is cut off"),
     "depends_on": ("", "waited for at the start", "no longer waited for at the start"),
 }
+_DEPLOYS = {  # of a label of ours: what it says now, by value, and what it means that it is gone
+    "deploy.migrate": (
+        {"": "each deploy first runs %s with the new image, and fails when that does"},
+        {"": "no deploy runs %s any more"},
+    ),
+    "deploy.user": ({"": "the host logs into the registry as %s"}, {"": "the host logs into no registry as %s now"}),
+    "deploy.rollout": (
+        {"": "replaced with a gap: the old one stops before the new one starts"},
+        {"": "replaced without a gap: the new one answers before the old one goes, which takes memory for two"},
+    ),
+    "deploy.accessory": (
+        {"once": "runs to its end before each deploy", "": "an accessory: started when it is not there, and then left"},
+        {"": "no accessory any more"},
+    ),
+}
 DATABASES = re.compile(r"(^|/)(postgres|postgis|mysql|mariadb|mongo|timescaledb|redis|elasticsearch|clickhouse)[^/]*$")
 
 
@@ -118,9 +133,10 @@ class Compared:
             )
             yield Change("", words, not now, self.at("labels", "deploy.from"), ((was, now),))
         yield from self._domains()
+        yield from self._deploys(old, new)
         for key in dict.fromkeys([*old, *new]):
             if (
-                key in ("deploy.health", "deploy.from")
+                key in ("deploy.health", "deploy.from", *_DEPLOYS)
                 or same(old.get(key), new.get(key))
                 and (key in old) == (key in new)
             ):
@@ -134,6 +150,16 @@ class Compared:
                     key not in new,
                     self.at("labels", key),
                 )
+
+    def _deploys(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
+        """What the labels that the host script reads mean."""
+        for key, (words, gone) in _DEPLOYS.items():
+            was, now = (str(labels.get(key) or "") for labels in (old, new))
+            if was != now:
+                told = (words if now else gone).get(now or was) or (words if now else gone)[""]
+                before = f"; before: {shown(was)}" if was and now and "%s" in told else ""
+                made = told.replace("%s", shown((now or was).replace("$$", "$"))) + before
+                yield Change("", made, True, self.at("labels", key), ((was, now),))
 
     def _health(self, old: str, new: str) -> Iterator[Change]:
         """`:PORT/PATH STATUS`, which the host asks before a container gets its name."""

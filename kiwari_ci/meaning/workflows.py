@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, product
 from typing import Any
 
+from kiwari_ci.meaning import when
 from kiwari_ci.meaning.reading import Document, Loc, listed, mapped, shown, texts
 
 EXPRESSION = re.compile(r"\$\{\{((?:(?!\$\{\{).){0,500}?)\}\}", re.DOTALL)
 _KEPT = re.compile(r"\b(secrets|vars)(?:\.([A-Za-z_]\w*)|\[\s*'([^']+)'\s*\])")
-_EVENTS = {"workflow_dispatch": "by hand", "workflow_call": "when another workflow calls it"}
+_ON_BRANCH = re.compile(r"github\.ref == '[^']+' && '([^'<>]+)' \|\| ''")  # our own: a tag of one branch's image
 _OUR_KEY = {"steps.source.outputs.key": "src-<key>"}
 _COMBINATIONS = 40  # of a matrix
 _STEPS = 300  # of a job, with those that it calls and all combinations
@@ -89,14 +90,14 @@ class Around:
 def read(document: Document, around: Around) -> Workflow:
     """The facts of one workflow; whatever has an odd shape is left out of them."""
     data = document.data
-    triggers, filters = _triggers(document, data.get("on"))
+    triggers, filters = when.triggers(document, data.get("on"))
     return Workflow(
         path=document.path,
         name=document.path.rpartition("/")[2].rpartition(".")[0],
         document=document,
         triggers=triggers,
         filters=filters,
-        jobs=tuple(islice(_jobs(document, around, tuple(triggers)), _JOBS)),
+        jobs=_waiting(list(islice(_jobs(document, around, tuple(triggers)), _JOBS)), data),
         secrets=_kept(document, "secrets"),
         variables=_kept(document, "vars"),
         actions=_actions(document, around),
@@ -104,48 +105,7 @@ def read(document: Document, around: Around) -> Workflow:
     )
 
 
-def _triggers(document: Document, on: Any) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    triggers: dict[str, str] = {}
-    filters: dict[str, tuple[str, ...]] = {}
-    events = on if isinstance(on, dict) else {str(event): None for event in listed(on)}
-    for event, details in events.items():
-        for words in _event(event, details):
-            triggers[words] = document.where("on", event)
-        given = mapped(details)
-        patterns = [str(each) for each in listed(given.get("paths"))]
-        patterns += [f"!{each}" for each in listed(given.get("paths-ignore"))]
-        if patterns:
-            filters[event] = tuple(patterns)
-    return triggers, filters
-
-
-def _event(event: str, details: Any) -> Iterator[str]:
-    given = mapped(details)
-    if event == "schedule":
-        yield from (f"on the schedule {shown(mapped(each).get('cron'))}" for each in listed(details))
-    elif event == "workflow_run":
-        yield from (f"after {shown(name)}" for name in listed(given.get("workflows")))
-    elif event in ("push", "pull_request", "pull_request_target"):
-        yield from _refs(event.replace("_", " "), given)
-    elif event in _EVENTS:
-        yield _EVENTS[event]
-    else:
-        kinds = ", ".join(shown(each) for each in listed(given.get("types")))
-        yield f"on {shown(event)}" + (f" ({kinds})" if kinds else "")
-
-
-def _refs(event: str, given: dict[str, Any]) -> Iterator[str]:
-    branches, tags = listed(given.get("branches")), listed(given.get("tags"))
-    left_out = listed(given.get("branches-ignore"))
-    yield from (f"on {event} to {shown(branch)}" for branch in branches)
-    yield from (f"on a tag {shown(tag)}" for tag in tags)
-    if left_out:
-        yield f"on {event} to any branch but {', '.join(map(shown, left_out))}"
-    elif not branches and not tags:
-        yield f"on {event}" + (" to any branch" if event == "push" else "")
-
-
-def _jobs(document: Document, around: Around, when: tuple[str, ...]) -> Iterator[Job]:
+def _jobs(document: Document, around: Around, on: tuple[str, ...]) -> Iterator[Job]:
     data = document.data
     for name, job in mapped(data.get("jobs")).items():
         if not isinstance(job, dict):
@@ -158,11 +118,11 @@ def _jobs(document: Document, around: Around, when: tuple[str, ...]) -> Iterator
         )
         given = job.get("permissions", data.get("permissions"))
         if called:
-            below = islice(_jobs(called, around.deeper(), when), _JOBS)
+            below = islice(_jobs(called, around.deeper(), on), _JOBS)
             steps += [step for each in below for step in each.steps]
         yield Job(
             id=name,
-            when=_narrowed(when, str(job.get("if", ""))),
+            when=when.narrowed(on, str(job.get("if", ""))),
             steps=tuple(steps),
             permissions=_permissions(given),
             environment=str(mapped(job.get("environment")).get("name", "") or _text(job.get("environment"))),
@@ -173,22 +133,21 @@ def _jobs(document: Document, around: Around, when: tuple[str, ...]) -> Iterator
         )
 
 
+def _waiting(jobs: list[Job], data: dict[str, Any]) -> tuple[Job, ...]:
+    """A job is skipped where one that it waits for is, unless its `if` says otherwise."""
+    known = {job.id: job for job in jobs}
+    for _ in jobs:
+        for job in known.values():
+            needed = [known[name].when for name in job.needs if name in known]
+            condition = str(mapped(mapped(data.get("jobs")).get(job.id)).get("if", ""))
+            left = tuple(each for each in job.when if all(each in one for one in needed))
+            if left and left != job.when and not when.ALSO_THEN.search(condition):
+                known[job.id] = replace(job, when=left)
+    return tuple(known.values())
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _narrowed(when: tuple[str, ...], condition: str) -> tuple[str, ...]:
-    """The triggers that a job's `if` leaves, when it names a branch or tags plainly; all of them when it does not."""
-    if "refs/tags" in condition and "!" not in condition:
-        return tuple(each for each in when if " tag " in each) or when
-    branch = re.search(r"==\s*'refs/heads/([^']+)'|ref_name\s*==\s*'([^']+)'", condition)
-    if branch and "||" not in condition:
-        name = shown(branch[1] or branch[2])
-        left = [each for each in when if each.endswith(f" {name}") or each == "by hand"]
-        return tuple(left) or (f"on push to {name}",)
-    if "pull_request" in condition and "!=" in condition:
-        return tuple(each for each in when if "pull request" not in each) or when
-    return when
 
 
 def _permissions(given: Any) -> dict[str, str] | None:
@@ -309,6 +268,8 @@ def filled(text: str, known: Values) -> str:
 def _name(expression: str) -> str:
     """An unknown value as a word that no shell and no list cuts: `<secrets.KEY>`."""
     name = expression.strip()
+    if image := _ON_BRANCH.fullmatch(name):
+        return image[1]
     return _OUR_KEY.get(name, f"<{name}>") if re.fullmatch(r"[\w.*-]+", name) else "<expression>"
 
 

@@ -1,0 +1,133 @@
+"""Each field of a spec has words in `diff`: a new field needs a line in cases/fields/says.yml."""
+
+import copy
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from kiwari_ci import pipeline
+from kiwari_ci.meaning import byhand, compare, facts, files
+from kiwari_ci.meaning.change import Change
+from kiwari_ci.meaning.facts import Facts
+from kiwari_ci.plan import Plan
+from kiwari_ci.spec import Spec
+
+CASES = Path(__file__).parent / "cases/fields"
+SPEC: dict[str, Any] = yaml.safe_load((CASES / "spec.yaml").read_text())
+SAYS: dict[str, dict[str, Any]] = yaml.safe_load((CASES / "says.yml").read_text())
+
+
+def models(given: Any) -> Iterator[type[BaseModel]]:
+    """The models that a type has in it."""
+    if isinstance(given, type) and issubclass(given, BaseModel):
+        yield given
+    for each in get_args(given):
+        yield from models(each)
+
+
+def fields() -> set[str]:
+    """Every field that a person may write, by the model that brings it; a mapping of a whole spec is its parts."""
+    found, left, known = set[str](), list[type[BaseModel]]([Spec]), set[type]()
+    while left:
+        model = left.pop()
+        for base in (each for each in model.__mro__ if issubclass(each, BaseModel) and each not in known):
+            known.add(base)
+            own = {name for name in base.__annotations__ if name in model.model_fields}
+            left += [each for name in own for each in models(base.__annotations__[name]) if each not in known]
+            is_part = base is Spec
+            found |= {
+                f"{base.__name__}.{name}"
+                for name in own
+                if not (is_part and list(models(Spec.model_fields[name].annotation)))
+            }
+    return found
+
+
+def edited(edit: dict[str, Any]) -> dict[str, Any]:
+    """The spec with other values at these places."""
+    data = copy.deepcopy(SPEC)
+    for loc, value in edit.items():
+        *above, last = [int(part) if part.isdigit() else part for part in loc.split(".")]
+        inside: Any = data
+        for part in above:
+            inside = inside.setdefault(part, {}) if isinstance(inside, dict) else inside[part]
+        if value is None:
+            del inside[last]
+        else:
+            inside[last] = value
+    return data
+
+
+def made(folder: Path, data: dict[str, Any]) -> tuple[Plan, dict[str, str]]:
+    """What a spec generates."""
+    path = folder / "spec.yaml"
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    pins = folder / "pins/action.yml"
+    pins.parent.mkdir(exist_ok=True)
+    pins.write_text((CASES / "pins/action.yml").read_text())
+    plan, tree = pipeline.build(path)
+    return plan, {path: file.text for path, file in tree.items()}
+
+
+@cache
+def before(folder: Path) -> tuple[files.Side, Facts]:
+    """The folder that the spec generates, read once."""
+    for path, text in made(folder, SPEC)[1].items():
+        (folder / "out" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "out" / path).write_text(text)
+    side = files.of_folder(folder / "out")
+    return side, facts.of(side, SPEC["project"]["repository"])
+
+
+@pytest.fixture
+def side(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> files.Side:
+    found, known = before(tmp_path_factory.getbasetemp())
+    read = facts.of
+    monkeypatch.setattr(facts, "of", lambda each, repository: known if each is found else read(each, repository))
+    return found
+
+
+def told(change: Change) -> str:
+    return f"{'! ' if change.risky else ''}{change.subject}: {change.words}"
+
+
+def test_every_field_is_tried() -> None:
+    assert {name.partition(" ")[0] for name in SAYS} == fields()
+
+
+def changes(plan: Plan, side: files.Side, after: dict[str, str]) -> tuple[Change, ...]:
+    return compare.compare(side, after, side, plan.repository, byhand.copies(plan.hosts)).changes
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_a_field_that_changes_has_words(name: str, side: files.Side, tmp_path: Path) -> None:
+    plan, after = made(tmp_path, edited(SAYS[name]["edit"]))
+    found = changes(plan, side, after)
+    assert any(SAYS[name]["says"] in told(change) for change in found), "\n".join(map(told, found))
+
+
+def test_the_same_spec_says_nothing(side: files.Side, tmp_path: Path) -> None:
+    """With hooks, the proxy's files, a runbook, and services named before and after `promote`."""
+    plan, after = made(tmp_path, SPEC)
+    assert changes(plan, side, after) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "lie"),
+    [
+        ("Project.pull_requests", "deploys on pull request"),  # a job that waits for a skipped one is skipped
+        ("DeployOn.push", "no longer tagged"),  # each branch has its tags
+        ("DeployOn.push", "nothing is built for it"),  # what is there is looked for first
+        ("Environment.promote", "nothing is built for it"),
+        ("Environment.deploy_on", "no longer only runs"),  # the filter is that of pushes
+        ("Environment.env_from +", "shows is no longer read"),
+    ],
+)
+def test_what_is_not_so_is_not_told(name: str, lie: str, side: files.Side, tmp_path: Path) -> None:
+    plan, after = made(tmp_path, edited(SAYS[name]["edit"]))
+    assert not [change.words for change in changes(plan, side, after) if lie in change.words]
