@@ -135,6 +135,8 @@ def graph(spec: Path | None, html: Path | None) -> int:
         click.echo(drawing.as_mermaid(drawn))
         return 0
     try:
+        if html.is_file() and html.stat().st_size and not html.read_bytes().startswith(page.HEAD.encode()):
+            raise click.UsageError(f"{html} is there, and is no page: name another file")
         html.write_text(page.as_html(drawn), encoding="utf-8")
     except OSError as error:
         raise click.UsageError(f"{html}: {error.strerror}: name a file in a folder that is there") from error

@@ -2,11 +2,12 @@
 
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from kiwari_ci import pins, pipeline, source
-from kiwari_ci.checkout import GIT
+from kiwari_ci.checkout import GIT, quiet
 from kiwari_ci.problems import Faults
 from kiwari_ci.render import render
 from kiwari_ci.tree import Tree
@@ -31,10 +32,10 @@ class Before:
     is_told: bool
 
 
-def of(root: Path, path: str, spec: Path, text: str) -> Before:
+def of(root: Path, path: str, spec: Path, text: str, environ: Mapping[str, str]) -> Before:
     """Look for specs at `path` below `root` that are not this text; `spec` is the one in use."""
     there, is_copy = _copy(root / path), not _is_same(root / path, spec)
-    older, is_told = _of_git((root / path).parent, Path(path).name)
+    older, is_told = _of_git((root / path).parent, Path(path).name, environ)
     texts = dict.fromkeys(each for each in [there, *older] if each is not None and each != text)
     made = [found for each in texts if (found := _made(path, each, pins.own(spec)))]
     return Before(made, is_told or (is_copy and there is not None))
@@ -68,17 +69,17 @@ def _made(path: str, text: str, own: pins.Own) -> Made | None:
     return Made(decided.source, render(decided.plan))
 
 
-def _of_git(folder: Path, name: str) -> tuple[list[str], bool]:
+def _of_git(folder: Path, name: str, environ: Mapping[str, str]) -> tuple[list[str], bool]:
     """The texts that a file had in the last commits that changed it, and whether there is more than one to ask."""
     try:
         here = folder.resolve()
         if not any((each / ".git").exists() for each in (here, *here.parents)):
             return [], False
-        commits = _git(here, "rev-list", "--first-parent", f"--max-count={MOST}", "HEAD", "--", name).split()
+        commits = _git(here, environ, "rev-list", "--first-parent", f"--max-count={MOST}", "HEAD", "--", name).split()
         asked = b"".join(commit + b":./" + os.fsencode(name) + b"\n" for commit in commits)
-        texts = _blobs(_git(here, "cat-file", "--batch", given=asked)) if commits else []
-        is_whole = _git(here, "rev-parse", "--is-shallow-repository").strip() == b"false"
-        count = _git(here, "rev-list", "--first-parent", "--max-count=2", "HEAD").split()
+        texts = _blobs(_git(here, environ, "cat-file", "--batch", given=asked)) if commits else []
+        is_whole = _git(here, environ, "rev-parse", "--is-shallow-repository").strip() == b"false"
+        count = _git(here, environ, "rev-list", "--first-parent", "--max-count=2", "HEAD").split()
         return texts, bool(texts) and (is_whole or len(count) > 1)
     except (OSError, RuntimeError, subprocess.SubprocessError):
         return [], False
@@ -97,10 +98,11 @@ def _blobs(output: bytes) -> list[str]:
     return texts
 
 
-def _git(folder: Path, *words: str, given: bytes = b"") -> bytes:
+def _git(folder: Path, environ: Mapping[str, str], *words: str, given: bytes = b"") -> bytes:
     """What git prints; raises CalledProcessError when it refuses. It asks no server for what a partial clone lacks."""
     return subprocess.run(
         ["git", *GIT, "-c", "protocol.allow=never", "--literal-pathspecs", "-C", str(folder), *words],
+        env=quiet(environ),
         input=given,
         capture_output=True,
         timeout=SECONDS,

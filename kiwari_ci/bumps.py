@@ -73,12 +73,14 @@ def pull(spec: Path, out: Path) -> Pulled:
     was = path.read_bytes().decode() if own.text else None
     text = edited(path, own.text, {action: moved.get(action, own.pins[action]) for action in found})
     ends = "\r\n" if was and "\r\n" in was else "\n"
-    tree.put(spec.parent, pins.OWN, text.replace("\n", ends), was)
+    mark = "\ufeff" if was and was.startswith("\ufeff") else ""
+    made = mark + text.replace("\n", ends)
+    tree.put(spec.parent, pins.OWN, made, was)
     try:
         plan, files = pipeline.build(spec)
         return Pulled(path, bumps, tree.write(out, files, plan.project))
     except BaseException:
-        _put_back(spec.parent, text, ends, was)
+        _put_back(spec.parent, made, was)
         raise
 
 
@@ -134,11 +136,11 @@ def _says(path: Path, text: str, wanted: Mapping[str, Pin]) -> bool:
     return all(replace(made[action], frozen="") == replace(pin, frozen="") for action, pin in wanted.items())
 
 
-def _put_back(folder: Path, text: str, ends: str, was: str | None) -> None:
+def _put_back(folder: Path, made: str, was: str | None) -> None:
     if was is None:
-        tree.remove(folder, pins.OWN, text)
+        tree.remove(folder, pins.OWN, made)
     else:
-        tree.put(folder, pins.OWN, was, text.replace("\n", ends))
+        tree.put(folder, pins.OWN, was, made)
 
 
 def _found(out: Path, files: tree.Tree, project: str, known: Mapping[str, Pin]) -> dict[str, list[Found]]:

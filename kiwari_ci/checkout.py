@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -15,6 +16,12 @@ LINK, SUBMODULE = "120000", "160000"  # git's modes
 
 # Read-only, and no program that the repository's own settings name is started.
 GIT = ["-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "--no-optional-locks"]
+
+
+def quiet(given: Mapping[str, str]) -> dict[str, str]:
+    """An environment for git: what names another repository (a hook's GIT_DIR) is left out, and no server is asked."""
+    kept = {key: value for key, value in given.items() if not key.startswith("GIT_")}
+    return kept | {"LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
 
 
 @dataclass(frozen=True)

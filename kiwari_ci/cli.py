@@ -79,7 +79,7 @@ def check(spec: Path | None, out: Path | None, style: str | None) -> int:
     if differences or style == "json":
         from kiwari_ci import drift, red
 
-        explained = drift.explain(out, spec, plan, files, differences, called)
+        explained = drift.explain(out, spec, plan, files, differences, called, os.environ)
         click.echo(red.told(style, out, spec, explained, os.environ))
         if style == "github" and (reason := red.summarise(out, spec, explained, os.environ)):
             click.echo(f"no summary: {reason}", err=True)
@@ -261,7 +261,7 @@ def diff(spec: Path | None, out: Path | None, against: str | None, style: str | 
     spec, root = spec_of(spec), output(out)
     plan, tree_ = pipeline.build(spec)
     try:
-        before, is_ref = files.of(against, root) if against else (files.of_folder(root), False)
+        before, is_ref = files.of(against, root, os.environ) if against else (files.of_folder(root), False)
     except files.NoSide as reason:
         raise click.BadParameter(str(reason), param_hint="--against") from reason
     stays = files.of_folder(root) if is_ref else before

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,10 +62,16 @@ class Explained:
 
 
 def explain(
-    root: Path, spec: Path, plan: Plan, tree: Tree, differences: list[Difference], called: list[str]
+    root: Path,
+    spec: Path,
+    plan: Plan,
+    tree: Tree,
+    differences: list[Difference],
+    called: list[str],
+    environ: Mapping[str, str],
 ) -> Explained:
-    """Class every difference; `called` are the words that name spec and output to a command."""
-    case = _Case(root, spec, plan, tree)
+    """Class every difference; `called` are the words that name spec and output to a command; git gets `environ`."""
+    case = _Case(root, spec, plan, tree, environ)
     findings = [case.finding(difference) for difference in differences]
     missing = {finding.path for finding in findings if finding.why == "missing"}
     never = all(path in missing for path, file in tree.items() if file.marked)
@@ -106,8 +112,8 @@ def _wanted(plan: Plan) -> str:
 class _Case:
     """A red check: what is there, what should be, and what is asked only when a class depends on it."""
 
-    def __init__(self, root: Path, spec: Path, plan: Plan, tree: Tree) -> None:
-        self.root, self.path, self.plan, self.tree = root, spec, plan, tree
+    def __init__(self, root: Path, spec: Path, plan: Plan, tree: Tree, environ: Mapping[str, str]) -> None:
+        self.root, self.path, self.plan, self.tree, self.environ = root, spec, plan, tree, environ
 
     def finding(self, difference: Difference) -> Finding:
         there, want = _text(self.root / difference.path), self._want(difference.path)
@@ -203,7 +209,7 @@ class _Case:
 
     @cached_property
     def before(self) -> before.Before:
-        return before.of(self.root, self.plan.drift.spec_path, self.path, self.plan.spec_text)
+        return before.of(self.root, self.plan.drift.spec_path, self.path, self.plan.spec_text, self.environ)
 
     @cached_property
     def _pins_there(self) -> dict[str, set[tuple[str, str]]]:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import unified_diff
@@ -235,7 +236,8 @@ def _orphans(root: Path, tree: Tree, project: str) -> list[str]:
 def _difference(root: Path, path: str, file: File, project: str = "") -> Difference | None:
     there = _read(root / path)
     if there is not None and not file.marked:
-        there = there.replace(b"\r\n", b"\n")  # a spec is a person's file: it may have the ends that they like
+        # A spec is a person's file: it may have the ends that they like, and the mark that Windows' editors put first.
+        there = there.removeprefix(BOM_UTF8).replace(b"\r\n", b"\n")
     if there is None:
         return Difference(path, "missing", _diff(path, b"", file.text.encode()))
     executable = bool((root / path).stat().st_mode & 0o100)  # the bit that git keeps

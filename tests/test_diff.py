@@ -301,6 +301,17 @@ def test_against_a_ref_reads_what_was_committed(checkout: Path) -> None:
     assert said("--against", "HEAD~1").splitlines()[1:] == told.splitlines()[1:]
 
 
+def test_a_hook_names_no_other_repository(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    git(other, "init", "--quiet")
+    git(other, "commit", "--quiet", "--allow-empty", "--message", "other")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", "/nonexistent")
+    assert "nothing changes" in said("--against", "HEAD")
+
+
 def test_against_a_ref_sees_what_stays_in_the_checkout(checkout: Path) -> None:
     other = checkout / ".github/workflows/old.yml"
     other.write_text("on: push\njobs: {a: {steps: [{run: 'ssh h \"cd pos-staging && docker compose up -d\"'}]}}\n")

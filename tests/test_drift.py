@@ -449,7 +449,7 @@ def test_a_summary_fits_into_what_is_left(room: int) -> None:
     many(150)
     plan, files = pipeline.build(Path(SPEC))
     out = Path("generated")
-    told = drift.explain(out, Path(SPEC), plan, files, tree.compare(out, files, "shop"), [])
+    told = drift.explain(out, Path(SPEC), plan, files, tree.compare(out, files, "shop"), [], os.environ)
     text = red.summary(out, Path(SPEC), told, room)
     assert len(text.encode()) <= max(0, room)
     fences = re.findall(r"^`{3,}", text, re.MULTILINE)
@@ -531,7 +531,7 @@ def test_a_thousand_random_edits_are_all_caught() -> None:
         file, content = out / path, (out / path).read_bytes()
         mode = file.stat().st_mode
         allowed = change(file, chance)
-        told = drift.explain(out, spec, plan, files, tree.compare(out, files, plan.project), [])
+        told = drift.explain(out, spec, plan, files, tree.compare(out, files, plan.project), [], os.environ)
         seen = {each.path: each.why for each in told.findings}
         assert seen.pop(path) in (OF_A_COPY if path == SPEC and not allowed & {"missing", "mode"} else allowed), (
             change.__name__,
@@ -599,6 +599,8 @@ def test_no_false_alarm_in_any_checkout(tmp_path: Path) -> None:
     shutil.copytree("clones/4", "no git", ignore=shutil.ignore_patterns(".git"))
     agrees("no git")
     agrees("no git/deploy", "../specs/shop.yaml", "--out", "..")
+    Path("no git", SPEC).write_bytes(b"\xef\xbb\xbf" + Path("no git", SPEC).read_bytes())  # as Windows' editors save it
+    agrees("no git")
     agrees("/", str(tmp_path / "no git" / SPEC), "--out", str(tmp_path / "no git"))
 
 

@@ -173,13 +173,14 @@ def test_frozen_stays_and_the_rest_is_taken() -> None:
     assert "is frozen at v7.3.0, and here is v7.4.0 [pin-frozen]" in said("check", code=2)
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_comments_and_line_ends_are_kept(end: str) -> None:
+def test_comments_and_line_ends_are_kept(end: str, mark: str) -> None:
     FILE.parent.mkdir()
     head = "# Who asks: team@example.com\nname: ours\n\nruns: # nothing\n    steps:\n"
     tail = "        # the last word\n\n# and the end\n"
     quoted = PINS["docker/build-push-action"].line.replace(" # ", "'   # tag=")
-    FILE.write_bytes(f"{head}        -   uses: '{quoted}  keep me\n{tail}".replace("\n", end).encode())
+    FILE.write_bytes(f"{mark}{head}        -   uses: '{quoted}  keep me\n{tail}".replace("\n", end).encode())
     said("generate", "--out", ".")
     bump(BUILD)
     said("pins", "pull")
@@ -187,7 +188,7 @@ def test_comments_and_line_ends_are_kept(end: str) -> None:
     made = FILE.read_bytes().decode()
     assert made.count("\r\n") == (made.count("\n") if end == "\r\n" else 0)
     text = made.replace("\r\n", "\n")
-    assert text.startswith(head + f"        -   uses: {BUILD.replace('# ', '  # tag=')}  keep me\n")
+    assert text.startswith(mark + head + f"        -   uses: {BUILD.replace('# ', '  # tag=')}  keep me\n")
     assert text.endswith(tail) and f"        - uses: {PINS['actions/checkout'].line}\n" in text
 
 

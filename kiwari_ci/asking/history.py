@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kiwari_ci.checkout import GIT
+from kiwari_ci.checkout import GIT, quiet
 
 SECONDS = 60  # for one answer
 NOTHING = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's name for a tree without files
@@ -50,14 +50,12 @@ class Git:
 
     def ask(self, *words: str, index: Path | None = None) -> str:
         """What git prints for these words."""
-        mine = {key: value for key, value in self.environment.items() if not key.startswith("GIT_")}
-        mine |= {"LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
         command = ["git", *GIT, "-c", "core.quotePath=true", "-c", "log.showSignature=false", *words]
         try:
             done = subprocess.run(
                 command,
                 cwd=self.folder,
-                env=mine | ({"GIT_INDEX_FILE": str(index)} if index else {}),
+                env=quiet(self.environment) | ({"GIT_INDEX_FILE": str(index)} if index else {}),
                 capture_output=True,
                 stdin=subprocess.DEVNULL,
                 timeout=SECONDS,

@@ -7,6 +7,7 @@ from pathlib import Path
 from kiwari_ci.graph import Graph, Lane, Row
 
 STYLE = Path(__file__).with_name("page.css")
+HEAD = "<!doctype html>"
 HEADS = ("starts it", "", "workflow and jobs", "", "image", "", "container", "", "answers at")
 TIP = '<i class="tip"></i>'
 
@@ -18,7 +19,7 @@ def as_html(drawn: Graph) -> str:
     counts = [_counted(services, "service"), _counted(len(drawn.lanes), "environment"), _counted(hosts, "server")]
     return "\n".join(
         [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            f'{HEAD}\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
             f"<title>{escape(drawn.project)}: pipeline</title>",

@@ -3,10 +3,11 @@
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kiwari_ci.checkout import GIT
+from kiwari_ci.checkout import GIT, quiet
 
 LARGEST = 1_000_000  # bytes of a file
 MOST = 500  # files
@@ -36,14 +37,14 @@ class Side:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def of(against: str, root: Path) -> tuple[Side, bool]:
+def of(against: str, root: Path, environ: Mapping[str, str]) -> tuple[Side, bool]:
     """A folder's files, or those that git has at a ref for `root`; and whether it was a ref. Raises NoSide."""
     folder = Path(against)
     if folder.is_dir():
         return of_folder(folder), False
     if folder.exists():
         raise NoSide(f"{against} is a file: name a folder, or a git ref such as origin/main")
-    return of_ref(against, root), True
+    return of_ref(against, root, environ), True
 
 
 def of_folder(root: Path) -> Side:
@@ -92,33 +93,37 @@ def _keep(side: Side, path: str, content: bytes) -> None:
         side.skipped[path] = "not UTF-8 text"
 
 
-def of_ref(ref: str, root: Path) -> Side:
+def of_ref(ref: str, root: Path, environ: Mapping[str, str]) -> Side:
     """The files that git has at a ref, seen from `root`; raises NoSide."""
     if ref.startswith("-") or not ref.isprintable():
         raise NoSide(f"{ref!r} is neither a folder nor a git ref")
     start = next(folder for folder in (root.resolve(), *root.resolve().parents) if folder.is_dir())
-    top = _git(start, "rev-parse", "--show-toplevel")
+    top = _git(environ, start, "rev-parse", "--show-toplevel")
     if top is None:
         if any((folder / ".git").exists() for folder in (start, *start.parents)):
             raise NoSide(f"git refuses to read this checkout, and says why to: git -C {start} status")
         raise NoSide(f"{ref} is no folder, and {start} is in no git checkout: name a folder, or run it in the checkout")
-    commit = _git(start, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    commit = _git(environ, start, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
     if commit is None:
-        raise NoSide(_unknown(ref, start))
+        raise NoSide(_unknown(ref, start, environ))
     below = root.resolve().relative_to(Path(os.fsdecode(top.rstrip(b"\n"))).resolve()).as_posix()
-    return _archived(ref, Path(os.fsdecode(top.rstrip(b"\n"))), commit.decode().strip(), "" if below == "." else below)
+    return _archived(
+        environ, ref, Path(os.fsdecode(top.rstrip(b"\n"))), commit.decode().strip(), "" if below == "." else below
+    )
 
 
-def _unknown(ref: str, start: Path) -> str:
+def _unknown(ref: str, start: Path, environ: Mapping[str, str]) -> str:
     remote, slash, branch = ref.partition("/")
     cure = f"fetch it: git fetch {remote} {branch}" if slash else f"fetch it: git fetch origin {ref}"
-    if (_git(start, "rev-parse", "--is-shallow-repository") or b"").strip() == b"true":
+    if (_git(environ, start, "rev-parse", "--is-shallow-repository") or b"").strip() == b"true":
         cure += " (this clone is shallow: with actions/checkout, fetch-depth: 0 brings everything)"
     return f"{ref} is neither a folder nor a commit that this checkout has; {cure}"
 
 
-def _archived(ref: str, top: Path, commit: str, below: str) -> Side:
-    listed = _git(top, "ls-tree", "-r", "-z", "--long", "--full-tree", f"{commit}:{below}" if below else commit)
+def _archived(environ: Mapping[str, str], ref: str, top: Path, commit: str, below: str) -> Side:
+    listed = _git(
+        environ, top, "ls-tree", "-r", "-z", "--long", "--full-tree", f"{commit}:{below}" if below else commit
+    )
     if listed is None:
         raise NoSide(f"{ref} has no folder {below}: nothing was generated there, or --out is another folder")
     side = Side(ref)
@@ -133,7 +138,7 @@ def _archived(ref: str, top: Path, commit: str, below: str) -> Side:
         elif int(size) > LARGEST:
             side.skipped[path] = f"more than {LARGEST:,} bytes"
         else:
-            content = _git(top, "cat-file", "blob", blob)
+            content = _git(environ, top, "cat-file", "blob", blob)
             if content is None:
                 side.skipped[path] = "git does not have it here (a partial clone?)"
             else:
@@ -145,11 +150,15 @@ def _passes(part: str) -> bool:
     return part not in _PASSED and (not part.startswith(".") or part == ".github")
 
 
-def _git(folder: Path, *words: str) -> bytes | None:
+def _git(environ: Mapping[str, str], folder: Path, *words: str) -> bytes | None:
     """What git prints; None when it refuses. Raises NoSide when there is no git, or no end."""
     try:
         done = subprocess.run(
-            ["git", *GIT, "-C", str(folder), *words], capture_output=True, stdin=subprocess.DEVNULL, timeout=SECONDS
+            ["git", *GIT, "-c", "protocol.allow=never", "-C", str(folder), *words],
+            env=quiet(environ),
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=SECONDS,
         )
     except FileNotFoundError as error:
         raise NoSide(

@@ -123,6 +123,8 @@ def _filters(service: str, was: list[Role], now: list[Role]) -> Iterator[Change]
         words = f"only runs when one of these changes: {enumerated(map(shown, new))}{before}"
         yield Change(service, words, True, where)
         return
+    if was_narrow and not narrow and not any("on push" in when for _, job, _ in now for when in job.when):
+        return  # no push starts it now, which has words
     if was_narrow and not narrow:
         words = f"no longer only runs when one of these changes: {enumerated(map(shown, old))}"
         yield Change(service, words, False, where)
