@@ -182,10 +182,11 @@ def test_what_is_of_development_serves_nobody(tmp_path: Path) -> None:
     [
         ("push: {branches: [main]}", {"production": {"push": "main"}}),
         ("push: {branches: [trunk, main]}", {"production": {"push": "main"}}),
-        ("push: {tags: ['v*.*.*']}", {"staging": {"push": "main"}, "production": {"tag": "v*"}}),
-        ("push: {tags: ['api-v[0-9]+']}", {"staging": {"push": "main"}, "production": {"tag": "api-v*"}}),
-        ("workflow_dispatch: {}", {"staging": {"push": "main"}, "production": {"tag": "v*"}}),
-        ("release: {types: [published]}", {"staging": {"push": "main"}, "production": {"tag": "v*"}}),
+        ("push: {tags: ['v*.*.*']}", {"production": {"tag": "v*"}}),
+        ("push: {tags: ['v*']}, workflow_dispatch: {}", {"production": {"tag": "v*", "dispatch": True}}),
+        ("push: {tags: ['api-v[0-9]+']}", {"production": {"tag": "api-v*"}}),
+        ("workflow_dispatch: {}", {"production": {"dispatch": True}}),
+        ("release: {types: [published]}", {"production": {"tag": "v*"}}),
         ("pull_request: {}", {"production": {"push": "main"}}),
     ],
 )
@@ -195,8 +196,7 @@ def test_what_deploys(tmp_path: Path, on: str, reached: dict[str, Any]) -> None:
     assert {name: place["deploy_on"] for name, place in data["environments"].items()} == reached
 
 
-def test_what_is_by_hand_is_never_two_promotions(tmp_path: Path) -> None:
-    """Staging builds what production promotes, when neither is reached by a push."""
+def test_what_is_by_hand_stays_so(tmp_path: Path) -> None:
     files = {
         f".github/workflows/{name}.yml": "on: workflow_dispatch\n"
         f"jobs: {{d: {{environment: {name}, steps: [{{run: ssh a}}]}}}}"
@@ -204,8 +204,8 @@ def test_what_is_by_hand_is_never_two_promotions(tmp_path: Path) -> None:
     }
     places = made(tmp_path, {"Dockerfile": DOCKERFILE, **files})["environments"]
     assert places == {
-        "staging": {"deploy_on": {"push": "main"}},
-        "production": {"deploy_on": {"tag": "v*"}, "promote": "staging"},
+        "staging": {"deploy_on": {"dispatch": True}},
+        "production": {"deploy_on": {"dispatch": True}},
     }
 
 

@@ -198,7 +198,8 @@ def _environment(made: Composed, facts: Facts, place: Place) -> Table:
     table = Table(*place.notes)
     said = place.where or "could not tell: nothing here deploys"
     said += ", which does not say when" if place.guess and place.where else ""
-    table.put("deploy_on", {"tag": place.tag} if place.promote else {"push": place.push}, said)
+    ways = {"push": place.push, "tag": place.tag, "dispatch": place.by_hand and not place.push}
+    table.put("deploy_on", {way: value for way, value in ways.items() if value}, said)
     if place.promote:
         table.put("promote", place.promote, "re-tagged, never rebuilt")
     if place.guess or place.notes:

@@ -84,42 +84,19 @@ def _pattern(tag: str) -> str:
 
 
 def _reachable(found: list[Place], branch: str) -> list[Place]:
-    """As the spec has it: images are built on one branch, a tag promotes what was built, nothing is by hand only."""
-    pushed = sorted(
-        (place for place in found if place.push), key=lambda place: (place.kind == PRODUCTION, place.push != branch)
-    )
-    early = next((place for place in found if place.kind == STAGING), None)
-    if not pushed and early:
-        early.push, early.tag = branch, ""
-        early.notes.append("it is not deployed by a push today; something must build the images that a tag promotes")
-        pushed = [early]
-    elif not pushed:
-        first = Place(
-            STAGING if all(place.name != STAGING for place in found) else "build",
-            STAGING,
-            found[0].where,
-            branch,
-            guess=True,
-        )
-        first.notes.append(
-            f"images are built by a push and a tag promotes them: today {found[0].name} is reached otherwise"
-        )
-        found, pushed = [first, *found], [first]
-    built = pushed[0]
+    """As today; what a tag or a person starts takes the images that another environment has from the same branch."""
     for place in found:
-        if place.push and place.push == built.push:
-            if place.tag:
-                place.notes.append(f"tags ({place.tag}) deploy it, too, today")
+        if not (place.push or place.tag or place.by_hand):
+            place.by_hand = place.guess = True
+            place.notes.append("could not tell what starts it today: here a person does")
+        if place.push and place.tag and place.push != branch:
+            place.notes.append(f"tags ({place.tag}) deploy it, too, today; they have another order than {place.push}")
             place.tag = ""
-        elif place is not built:
-            if place.push:
-                place.notes.append(
-                    f"a push to {place.push} deploys it today; images are built on one branch, {built.push}"
-                )
-            elif not place.tag:
-                place.notes.append("it is deployed by hand today; here a tag deploys it")
-            place.push, place.tag, place.promote = "", place.tag or "v*", built.name
-    return sorted(found, key=lambda place: (place is not built, bool(place.promote), place.kind == PRODUCTION))
+    early = next((place for place in found if place.push == branch and place.kind != PRODUCTION), None)
+    for place in found:
+        if early and not place.push:
+            place.promote = early.name
+    return sorted(found, key=lambda place: (not place.push, bool(place.promote), place.kind == PRODUCTION))
 
 
 def _from_stacks(stacks: list[Stack], branch: str) -> list[Place]:
