@@ -41,7 +41,7 @@ class DeployKey:
     """A private key, by its secret's name, and the stacks that it may touch.
 
     `words` stand in its line on the host: the stacks, and what it may send: with `renders` env files,
-    with `pushes` compose files.
+    with `pushes` compose files. `is_there`: a host before this one has it, too, so that it is made already.
     """
 
     secret: str
@@ -50,6 +50,7 @@ class DeployKey:
     pushes: bool
     renders: bool
     first_stack: str
+    is_there: bool
 
 
 @dataclass(frozen=True)

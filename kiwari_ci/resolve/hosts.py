@@ -32,7 +32,7 @@ def host(given: spec.Spec, name: str, stacks: dict[str, Stack], servers: tuple[S
         ssh_port=str(given.hosts[name].port),
         way=_way(given.hosts[name], derive.variable(name)),
         jumps=jumps(given, name, settings),
-        keys=tuple(_key(secret, [stacks[place] for place in places]) for secret, places in keys.items()),
+        keys=tuple(_key(given, name, secret, [stacks[place] for place in places]) for secret, places in keys.items()),
         network=given.hosts[name].proxy.network,
         stacks=tuple(held),
         servers=placed,
@@ -47,7 +47,7 @@ def host(given: spec.Spec, name: str, stacks: dict[str, Stack], servers: tuple[S
     )
 
 
-def _key(secret: str, stacks: list[Stack]) -> DeployKey:
+def _key(given: spec.Spec, host: str, secret: str, stacks: list[Stack]) -> DeployKey:
     words = [
         word
         for stack in stacks
@@ -56,7 +56,10 @@ def _key(secret: str, stacks: list[Stack]) -> DeployKey:
     ]
     names = tuple(stack.name for stack in stacks)
     pushes, renders = any(stack.pushed for stack in stacks), any(stack.sent for stack in stacks)
-    return DeployKey(secret, names, tuple(words), pushes, renders, names[0])
+    before = list(given.hosts)[: list(given.hosts).index(host)]
+    ways = [(other, name) for name in given.environments for other in derive.hosts_of(given, name) if other in before]
+    is_there = any(derive.settings_of(given, name, other)["key"].name == secret for other, name in ways)
+    return DeployKey(secret, names, tuple(words), pushes, renders, names[0], is_there)
 
 
 def jumps(given: spec.Spec, name: str, settings: dict[str, Setting], suffix: str = "") -> tuple[Jump, ...]:
