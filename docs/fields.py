@@ -50,8 +50,8 @@ def _sections(parent: type[Model], names: list[str], above: Key, read: Source, t
         yield _table(parent, names, told)
         return
     if like := _like(model, told):
-        shown = ", ".join(f"`{name}`" for name in model.model_fields)
-        yield f"These keys, each as in {_dotted(told[like])}: {shown}.\n"
+        alike = ", ".join(f"`{name}`" for name in model.model_fields)
+        yield f"These keys, each as in {_dotted(told[like])}: {alike}.\n"
     else:
         yield _forms(model) if issubclass(model, OneOf) else _table(model, list(model.model_fields), told)
     told[model] = keys[0]

@@ -5,10 +5,11 @@ import datetime
 import pytest
 
 from tests.engine.conftest import succeeds
-from tests.engine.images import Images
+from tests.engine.images import REGISTRY, Images
 from tests.engine.server import Server, seen
+from tests.engine.test_1_serving import said
 
-API = "pos-api-staging"
+API, ADMIN = "pos-api-staging", "pos-admin-staging"
 pytestmark = pytest.mark.usefixtures("versions")
 
 
@@ -36,7 +37,8 @@ def test_rollback_by_a_person_whose_terminal_closes_leaves_the_sequence(server: 
         result = server.by_hand(f"{settings} docker/bin/deploy rollback pos-staging {API}")
 
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.splitlines()[-1].split()[:4] == ["SERVING", API, newest, before]
+    beside, serving = said(result)
+    assert len(beside) == 64 and serving.split()[:4] == ["SERVING", API, newest, before]
     assert server.image(API) == server.pinned(API)
     assert server.digest(API) == before
     assert server.record(API)[-1][1] == sequence
@@ -62,28 +64,76 @@ def test_rollback_to_a_named_digest_when_the_service_is_broken(server: Server) -
         result = server.by_hand(f"docker/bin/deploy rollback pos-staging {API} {oldest}")
 
     assert result.returncode == 0, result.stdout
+    pulled, serving = said(result)
+    assert pulled.endswith(oldest) and serving.startswith("SERVING")
     assert server.digest(API) == oldest
     assert server.serves(API)
 
 
+def back(server: Server, *digest: str) -> str:
+    """Goes back, and says to what."""
+    succeeds(server.by_hand(f"docker/bin/deploy rollback pos-staging {API} {' '.join(digest)}"))
+    return server.digest(API)
+
+
 def test_a_second_rollback_leaves_out_what_was_gone_back_from(server: Server, images: Images) -> None:
-    """A good one, a bad one, back, the next one: before that the good one served."""
-    good, bad, following = images.api("good"), images.api("bad"), images.api("following")
+    """A good one, a bad one, back, the next one, twice: before that the good one served, and before that another."""
+    first, good, bad, following = server.digest(API), images.api("good"), images.api("bad"), images.api("following")
     for digest in (good, bad):
         succeeds(server.deploy(API, digest, server.commit()))
-    succeeds(server.by_hand(f"docker/bin/deploy rollback pos-staging {API}"))
-    succeeds(server.deploy(API, following, server.commit()))
+    assert back(server) == good
+    for _ in "twice":
+        succeeds(server.deploy(API, following, server.commit()))
 
-    succeeds(server.by_hand(f"docker/bin/deploy rollback pos-staging {API}"))
+    assert back(server) == good
+    with server.logged_in():  # three others have served since
+        assert back(server) == first
 
-    assert server.digest(API) == good
+
+def test_one_that_was_gone_back_from_comes_again(server: Server) -> None:
+    """By its digest; before it serves what served before, as ever, and not what a person has noted in the record."""
+    newest, before = server.digest(API), back(server)
+    record, note = server.stack_file(API, f".deploys/{API}"), f"\n# @{newest} was no better\n"
+
+    assert back(server, newest) == newest
+    record.write_text(record.read_text() + note)
+    assert back(server) == before
+    record.write_text(record.read_text().replace(note, ""))
+
+
+def test_what_is_kept_needs_no_registry_to_go_back_to(server: Server) -> None:
+    hosts = server.folder / "etc/hosts"
+    names = hosts.read_text()
+    hosts.write_text(names.replace("ghcr.io", ""))
+    try:
+        assert back(server)
+    finally:
+        hosts.write_text(names)
+    assert server.serves(API)
 
 
 def test_rollback_to_what_never_served(server: Server, images: Images) -> None:
+    digest, record = images.api("never"), server.stack_file(API, f".deploys/{API}")
+    lines = record.read_text()
+    record.write_text(f"{lines}# {REGISTRY}/kiwari-api@{digest} 99 2026-01-01T00:00:00Z 1 never came: a note by hand\n")
     before = seen(server, API)
 
-    result = server.key(f"rollback pos-staging {API} {images.api('never')}", token=None)
+    result = server.key(f"rollback pos-staging {API} {digest}", token=None)
 
     assert result.returncode == 65, result.stdout
     assert "served no such image before" in result.stdout
     assert seen(server, API) == before
+    record.write_text(lines)
+
+
+@pytest.mark.usefixtures("admin")
+def test_rollback_of_what_has_no_record(server: Server) -> None:
+    record = server.stack_file(ADMIN, f".deploys/{ADMIN}")
+    record.rename(server.folder / "record")
+    try:
+        result = server.key(f"rollback pos-staging {ADMIN}", token=None)
+    finally:
+        (server.folder / "record").rename(record)
+
+    assert result.returncode == 65, result.stdout
+    assert said(result)[0] == f"deploy: {ADMIN} served no such image before: see pos-staging/.deploys/{ADMIN}"
