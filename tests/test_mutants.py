@@ -1,10 +1,15 @@
 """The changes that the host script is tried with (tests/rehearsal/mutants.py) are what they claim to be."""
 
+import dataclasses
 import re
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 from tests.engine.server import generated
 from tests.rehearsal.arguments import EXCEPTIONS, QUICK
+from tests.rehearsal.kept import Kept, Result, files
+from tests.rehearsal.mutants import Broken, Court, Machine, judge, summed_up
 from tests.rehearsal.mutator import Mutant, mutants
 
 SCRIPT = generated("deploy/bin/deploy").read_text()
@@ -69,3 +74,61 @@ def test_options_redirections_stages_and_programs() -> None:
 
 def test_what_is_argued_or_sampled_is_there() -> None:
     assert QUICK and EXCEPTIONS.keys() | QUICK.keys() <= {mutant.id for mutant in EVERY}
+
+
+def test_what_was_found_out_is_void_when_what_it_hangs_on_has_changed(tmp_path: Path) -> None:
+    path, (first, second, *_) = tmp_path / "kept.jsonl", files()
+    kept = Kept(SCRIPT, path)
+    killer = Result(f"{first}::test_a", False, 1.5, frozenset({3, 1}))
+    kept.tests(first, [dataclasses.replace(killer, green=True)])
+    kept.fate("killed", killer)
+    kept.fate("survives", None)
+
+    again = Kept(SCRIPT, path)
+    assert again.results() == [dataclasses.replace(killer, green=True)]
+    assert again.fates() == {"killed": killer.test, "survives": ""}
+
+    again.texts[second] += b"# another test"
+    assert again.results() and again.fates() == {"killed": killer.test}, "a new test may kill what survived"
+    again.texts[first] += b"# another test"
+    assert not again.results() and not again.fates()
+    other = Kept(f"{SCRIPT}# changed", path)
+    assert not other.results() and not other.fates()
+
+
+class Bench(Court):
+    """A court without an engine: what becomes of a mutant is told beforehand."""
+
+    def __init__(self, kept: Kept, tells: Callable[[Mutant], Result | None]) -> None:
+        self.script, self.kept, self.tells, self.tests = SCRIPT, kept, tells, []
+
+    def killer(self, machine: Machine, mutant: Mutant) -> Result | None:
+        return self.tells(mutant)
+
+
+def test_a_trial_that_cannot_tell_is_no_pass_and_stops_no_other(tmp_path: Path) -> None:
+    killed, unclear, survivor = EVERY[:3]
+    killer, said = Result(f"{files()[0]}::test_a", False, 1.5, frozenset()), list[str]()
+
+    def tells(mutant: Mutant) -> Result | None:
+        if mutant == unclear:
+            raise Broken("the machine has gone")
+        return killer if mutant == killed else None
+
+    bench = Bench(Kept(SCRIPT, tmp_path / "kept.jsonl"), tells)
+    fates = judge(bench, EVERY[:3], 1, said.append)
+
+    assert fates == {killed.id: "red", unclear.id: "CANNOT TELL", survivor.id: "STAYS GREEN"}
+    assert "CANNOT TELL: the machine has gone" in "".join(said)
+    assert bench.kept.fates() == {killed.id: killer.test, survivor.id: ""}, "what nobody could tell is tried again"
+    assert not summed_up(EVERY[:2], fates, set(), said.append)
+    assert not summed_up(EVERY[2:3], fates, set(), said.append)
+    assert not summed_up([killed, EVERY[3]], {killed.id: "red"}, set(), said.append), "one was not tried"
+    assert not summed_up([killed], {killed.id: "red"}, {killed.id}, said.append), "an argument for what is red"
+    assert summed_up([killed], {killed.id: "red"}, set(), said.append)
+
+
+def test_no_mutant_is_taken_up_when_time_is_over(tmp_path: Path) -> None:
+    bench = Bench(Kept(SCRIPT, tmp_path / "kept.jsonl"), lambda _: None)
+
+    assert judge(bench, EVERY[:3], 0, print) == {}

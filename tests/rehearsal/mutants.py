@@ -1,28 +1,33 @@
 """Every part of the host script earns its place: changed in one place at a time, it makes a test of tests/engine red.
 
-`python -m tests.rehearsal.mutants [--quick] [--only REGEX]`; a part whose change stays green is needless, or is argued.
+`python -m tests.rehearsal.mutants [--quick] [--only REGEX] [--minutes N]`; a part whose change stays green is needless,
+or is argued. What is found out is kept in build/mutants.jsonl: the next run goes on where this one was cut short.
 """
 
 import argparse
-import dataclasses
+import contextlib
 import itertools
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import TypeVar
 
 from tests.engine.conftest import missing
 from tests.engine.server import generated
 from tests.rehearsal.arguments import EXCEPTIONS, QUICK
+from tests.rehearsal.kept import ROOT, Kept, Result, files, result
 from tests.rehearsal.mutator import Mutant, mutants
 
-ROOT = Path(__file__).parents[2]
 MACHINES = 3
+KEPT = ROOT / "build/mutants.jsonl"
+RED, ARGUED, GREEN, UNKNOWN = "red", "argued", "STAYS GREEN", "CANNOT TELL"
 SHOWN, SAMPLE_PATIENCE = 150, 15  # characters of a line; seconds that a test of the sample may well take
 FIRST = "test_the_first_deploy"  # it needs an empty server
 # In place of the script's second line, a comment: each line that runs leaves its number.
@@ -31,23 +36,11 @@ TRACER = """exec 7>>"${0%docker/bin/deploy}.trace"; BASH_XTRACEFD=7 PS4='@$LINEN
 Say = Callable[[str], None]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """One test of a trial: its node id, its end, how long it took, the lines of the script that it ran."""
-
-    test: str
-    green: bool
-    seconds: float
-    lines: frozenset[int]
-
-    @property
-    def name(self) -> str:
-        """The test without its folder."""
-        return self.test.removeprefix("tests/engine/")
+T = TypeVar("T")
 
 
 class Broken(Exception):
-    """The harness cannot tell: a test is red with the script as it is."""
+    """The harness cannot tell: a test is red with the script as it is, or the machine has gone."""
 
 
 def traced(script: str) -> str:
@@ -67,8 +60,13 @@ class Machine:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Takes the machine down; the next trial makes another."""
         if self.process:
-            self.asks.close()
+            with contextlib.suppress(OSError):  # it has gone by itself
+                self.asks.close()
             self.process.wait()
             self.answers.close()
         self.process = None
@@ -78,9 +76,8 @@ class Machine:
         asked, asks = os.pipe()
         answers, answered = os.pipe()
         self.asks, self.answers = os.fdopen(asks, "w"), os.fdopen(answers)
-        files = [str(file) for file in sorted((ROOT / "tests/engine").glob("test_[1-6]_*.py"))]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-q", "-p", "tests.rehearsal.swap", "-p", "no:cacheprovider", *files],
+            [sys.executable, "-m", "pytest", "-q", "-p", "tests.rehearsal.swap", "-p", "no:cacheprovider", *files()],
             cwd=ROOT,
             env={**os.environ, "KIWARI_TRIAL": f"{asked} {answered}"},
             pass_fds=(asked, answered),
@@ -91,32 +88,58 @@ class Machine:
         os.close(asked)
         os.close(answered)
 
-    def trial(self, script: str, tests: Sequence[Result] = (), stop: bool = True) -> list[Result]:
-        """Runs tests in that order (all, when none is named) with that script on an empty server, to the first red."""
+    def trial(self, script: str, tests: Sequence[Result]) -> list[Result]:
+        """Runs tests in that order with that script on an empty server, to the first red."""
+        return self.ask(script, {each.test: int(15 + 3 * each.seconds) for each in tests}, stop=True)
+
+    def ask(self, script: str, tests: dict[str, int], stop: bool) -> list[Result]:
+        """Runs tests, or files of them, none longer than so many seconds, with that script on an empty server."""
         if not self.process:
             self.start()
-        limits = {each.test: int(15 + 3 * each.seconds) for each in tests}
-        self.asks.write(json.dumps({"right": self.script, "tried": script, "tests": limits, "stop": stop}) + "\n")
-        self.asks.flush()
-        answer = self.answers.readline()
+        try:
+            self.asks.write(json.dumps({"right": self.script, "tried": script, "tests": tests, "stop": stop}) + "\n")
+            self.asks.flush()
+            answer = self.answers.readline()
+        except OSError:
+            answer = ""
         if not answer:
-            self.__exit__()
+            self.stop()
             raise Broken("the machine has gone: see what make engine-test says")
-        return [Result(**{**each, "lines": frozenset(each["lines"])}) for each in json.loads(answer)]
+        return [result(each) for each in json.loads(answer)]
+
+
+def side_by_side(script: str, todo: Iterable[T], work: Callable[[Machine, T], None]) -> None:
+    """Works through all, on several machines, of which each takes the next one."""
+    left = iter(todo)
+
+    def take() -> None:
+        with Machine(script) as machine:
+            for each in left:
+                work(machine, each)
+
+    with ThreadPoolExecutor(MACHINES) as pool:
+        for worker in [pool.submit(take) for _ in range(MACHINES)]:
+            worker.result()
 
 
 class Court:
     """The script, and what each test does with it; knows which runs of tests are green with it."""
 
-    def __init__(self, script: str, say: Say) -> None:
+    def __init__(self, script: str, kept: Kept, say: Say) -> None:
         self.script = script
-        with Machine(script) as machine:
-            self.tests = machine.trial(traced(script), stop=False)
-        red = [each.name for each in self.tests if not each.green]
-        if red:
-            raise Broken(f"red with the script as it is: {', '.join(red)}")
-        self.green: set[tuple[str, ...]] = set()
+        self.kept = kept
+        found = kept.results()
+        side_by_side(script, [file for file in files() if file not in {each.file for each in found}], self.trace)
+        self.tests = kept.results()
         say(f"{len(self.tests)} tests, {sum(each.seconds for each in self.tests):.0f} s")
+        self.green: set[tuple[str, ...]] = set()
+
+    def trace(self, machine: Machine, file: str) -> None:
+        """Runs the tests of one file with the script as it is."""
+        results = machine.ask(traced(self.script), {file: 0}, stop=False)
+        if red := [each.name for each in results if not each.green]:
+            raise Broken(f"red with the script as it is: {', '.join(red)}")
+        self.kept.tests(file, results)
 
     def tests_of(self, mutant: Mutant) -> list[Result]:
         """The tests that run the mutant's lines: the one for an empty server, then the quick ones."""
@@ -145,29 +168,42 @@ class Court:
             self.green.add(names)
 
 
-def judge(court: Court, accused: Sequence[Mutant], say: Say) -> list[Mutant]:
-    """Tries all mutants, on several machines side by side; those that stay green."""
-    left, survivors, done = iter(accused), list[Mutant](), itertools.count(1)
+def judge(court: Court, accused: Sequence[Mutant], minutes: float, say: Say) -> dict[str, str]:
+    """What becomes of each mutant, by its id, unless time runs out: those first that few tests meet."""
+    known, fates, end = court.kept.fates(), dict[str, str](), time.monotonic() + 60 * minutes
+    left = sorted((each for each in accused if each.id not in known), key=lambda each: len(court.tests_of(each)))
+    done = itertools.count(len(accused) - len(left) + 1)
 
-    def work() -> None:
-        with Machine(court.script) as machine:
-            for mutant in left:  # each worker takes the next one
-                began = time.monotonic()
-                try:
-                    killer = court.killer(machine, mutant)
-                except Broken as reason:  # a test that is red for another reason: once more, on the machine as it is
-                    say(f"once more: {reason}")
-                    killer = court.killer(machine, mutant)
-                fate = f"red: {killer.name}" if killer else "argued" if mutant.id in EXCEPTIONS else "STAYS GREEN"
-                took = time.monotonic() - began
-                say(f"{next(done)}/{len(accused)} {took:4.0f} s  {fate}  <- {mutant.id[:SHOWN]}")
-                if not killer:
-                    survivors.append(mutant)
+    def settle(mutant: Mutant, killer: str) -> str:
+        fates[mutant.id] = RED if killer else ARGUED if mutant.id in EXCEPTIONS else GREEN
+        return f"{fates[mutant.id]}: {killer.removeprefix('tests/engine/')}" if killer else fates[mutant.id]
 
-    with ThreadPoolExecutor(MACHINES) as pool:
-        for worker in [pool.submit(work) for _ in range(MACHINES)]:
-            worker.result()
-    return survivors
+    def work(machine: Machine, mutant: Mutant) -> None:
+        began = time.monotonic()
+        if began > end:
+            return
+        try:
+            killer = twice(court, machine, mutant)
+            court.kept.fate(mutant.id, killer)
+            words = settle(mutant, killer.test if killer else "")
+        except Broken as reason:
+            fates[mutant.id] = UNKNOWN
+            words = f"{UNKNOWN}: {reason}"
+        say(f"{next(done)}/{len(accused)} {time.monotonic() - began:4.0f} s  {words}  <- {mutant.id[:SHOWN]}")
+
+    for mutant in accused:
+        if mutant.id in known:
+            settle(mutant, known[mutant.id])
+    side_by_side(court.script, left, work)
+    return fates
+
+
+def twice(court: Court, machine: Machine, mutant: Mutant) -> Result | None:
+    """Its killer; where a test is red for another reason: once more, on the machine as it is."""
+    try:
+        return court.killer(machine, mutant)
+    except Broken:
+        return court.killer(machine, mutant)
 
 
 def sample(script: str, every: Sequence[Mutant], say: Say) -> bool:
@@ -187,7 +223,7 @@ def sample(script: str, every: Sequence[Mutant], say: Say) -> bool:
     return survivors == 0
 
 
-def run(quick: bool, say: Say, only: str = "") -> bool:
+def run(quick: bool, say: Say, only: str = "", minutes: float = math.inf) -> bool:
     """Tries the script's mutants, or a few; true when each is red or argued, and no argument is idle.
 
     What this machine lacks is said, and is false.
@@ -202,17 +238,26 @@ def run(quick: bool, say: Say, only: str = "") -> bool:
     accused = [mutant for mutant in every if re.search(only, mutant.id)]
     if not accused:
         raise SystemExit(f"no change matches {only}")
-    survivors = judge(Court(script, say), accused, say)
-    unargued = [mutant for mutant in survivors if mutant.id not in EXCEPTIONS]
-    argued = {mutant.id for mutant in survivors} & EXCEPTIONS.keys()
-    stale = {name for name in EXCEPTIONS if re.search(only, name)} - argued
-    for mutant in unargued:
-        say(f"STAYS GREEN\n{mutant}")
-    for name in stale:
+    try:
+        fates = judge(Court(script, Kept(script, KEPT), say), accused, minutes, say)
+    except Broken as reason:
+        say(f"{UNKNOWN} anything: {reason}")
+        return False
+    return summed_up(accused, fates, {name for name in EXCEPTIONS if re.search(only, name)}, say)
+
+
+def summed_up(accused: Sequence[Mutant], fates: Mapping[str, str], argued: set[str], say: Say) -> bool:
+    """Says which mutants are neither red nor argued, and how many of each there are; true when there is no such one."""
+    for mutant in accused:
+        if fates.get(mutant.id) in (GREEN, UNKNOWN):
+            say(f"{fates[mutant.id]}\n{mutant}")
+    idle = argued - {mutant.id for mutant in accused if fates.get(mutant.id) != RED}
+    for name in idle:
         say(f"ARGUED FOR NOTHING: no such change, or it is red: {name}")
-    killed = len(accused) - len(survivors)
-    say(f"{len(accused)} mutants: {killed} killed, {len(argued)} argued, {len(unargued)} survive")
-    return not unargued and not stale
+    counts, left = Counter(fates.values()), len(accused) - len(fates)
+    words = ", ".join(f"{counts[fate]} {fate}" for fate in (RED, ARGUED, GREEN, UNKNOWN))
+    say(f"{len(accused)} mutants: {words}{f', {left} not tried: run it again' if left else ''}")
+    return not (counts[GREEN] or counts[UNKNOWN] or left or idle)
 
 
 def main() -> int:
@@ -220,8 +265,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few mutants, about a minute and a half")
     parser.add_argument("--only", default="", metavar="REGEX", help="mutants whose words match")
+    parser.add_argument("--minutes", type=float, default=math.inf, metavar="N", help="takes up no other one after that")
     options = parser.parse_args()
-    return 0 if run(options.quick, lambda line: print(line, flush=True), options.only) else 1
+    return 0 if run(options.quick, lambda line: print(line, flush=True), options.only, options.minutes) else 1
 
 
 if __name__ == "__main__":

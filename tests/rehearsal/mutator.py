@@ -20,8 +20,21 @@ BLOCKS = {"program", "compound_statement", "do_group", "if_statement", "else_cla
 WHOLES = {"list", "compound_statement"}
 # Letters of options whose value is the word that follows; and options that are a word of their own.
 VALUED = {"awk": "v", "curl": "omw", "docker": "fu", "flock": "w", "mkdir": "m", "read": "t", "set": "o", "tail": "ns"}
-LONG = {"-type", "-mtime", "-delete", "-d:", "-f1"}
-LONG_VALUED = {"-type", "-mtime", "--alias", "--config", "--format", "--name", "--noproxy", "--pull", "--tail"}
+LONG = {"-type", "-mtime", "-delete", "-printf", "-regex", "-links", "-d:", "-f1"}
+LONG_VALUED = {
+    "-type",
+    "-mtime",
+    "-printf",
+    "-regex",
+    "-links",
+    "--alias",
+    "--config",
+    "--format",
+    "--name",
+    "--noproxy",
+    "--pull",
+    "--tail",
+}
 AWK = [
     ("&&", "||"),
     ("||", "&&"),

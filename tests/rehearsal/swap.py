@@ -1,7 +1,7 @@
 """A plugin for pytest: one machine, on which tests of tests/engine run again and again, each time with another script.
 
 Asked on the first descriptor of KIWARI_TRIAL, answers on the second, a line of JSON a time: which script (`right` is
-the one that sets up what a test builds on), which tests in which order, and how long each may take.
+the one that sets up what a test builds on), which tests, or files of them, in which order, and how long each may take.
 """
 
 import json
@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterator
 
 import pytest
@@ -49,14 +50,17 @@ class Trials:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Runs what is asked for, as often as something is."""
-        items = {item.nodeid: item for item in session.items}
+        items = defaultdict(list)  # by their own name, and by their file's
+        for item in session.items:
+            items[item.nodeid].append(item)
+            items[item.nodeid.partition("::")[0]].append(item)
         for line in self.asked:
             asked = json.loads(line)
             self.right, self.tried, self.limits = asked["right"], asked["tried"], asked["tests"]
             self.results = []
             if self.server:
                 empty(self.server)
-            for item in [items[name] for name in self.limits] or session.items:
+            for item in [item for name in self.limits for item in items[name]]:
                 # with something left of the session, its machine stays
                 session.config.hook.pytest_runtest_protocol(item=item, nextitem=session)
                 if asked["stop"] and not self.results[-1]["green"]:

@@ -1,0 +1,96 @@
+"""What was found out about the host script's mutants, written down as it goes: a run that was cut short goes on."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+ENGINE = ROOT / "tests/engine"
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One test of a trial: its node id, its end, how long it took, the lines of the script that it ran."""
+
+    test: str
+    green: bool
+    seconds: float
+    lines: frozenset[int]
+
+    @property
+    def name(self) -> str:
+        """The test without its folder."""
+        return self.test.removeprefix("tests/engine/")
+
+    @property
+    def file(self) -> str:
+        """Where the test stands."""
+        return self.test.partition("::")[0]
+
+
+def result(said: dict[str, Any]) -> Result:
+    """One that was written as JSON."""
+    return Result(**{**said, "lines": frozenset(said["lines"])})
+
+
+def files() -> list[str]:
+    """Where the tests stand that a mutant can make red."""
+    return [str(path.relative_to(ROOT)) for path in sorted(ENGINE.glob("test_[1-6]_*.py"))]
+
+
+class Kept:
+    """A file with a line of JSON for each thing found out, and what it was found out with: else it is void.
+
+    What a test does, and which mutant it makes red, hangs on the script, on the test's file and on what all tests
+    share; that a mutant stays green hangs on all tests.
+    """
+
+    def __init__(self, script: str, path: Path) -> None:
+        self.path = path
+        paths = [path for path in ENGINE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+        shared = [path for path in paths if not path.name.startswith("test_")] + [Path(__file__).with_name("swap.py")]
+        self.texts = {file: (ROOT / file).read_bytes() for file in files()}  # as they are run
+        self.shared = checksum(script.encode(), *(path.read_bytes() for path in sorted(shared)))
+        self.lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def results(self) -> list[Result]:
+        """What each test did with the script as it is: of those files whose tests were all run."""
+        found = {line["file"]: line["results"] for line in self.lines if "file" in line and self.holds(line)}
+        return [result(each) for file in files() for each in found.get(file, [])]
+
+    def fates(self) -> dict[str, str]:
+        """The test that makes a mutant red, or nothing for one that stays green, by the mutant's id."""
+        return {line["mutant"]: line["red"] for line in self.lines if "mutant" in line and self.holds(line)}
+
+    def tests(self, file: str, results: Iterable[Result]) -> None:
+        """Writes down what the tests of one file did."""
+        made = [{**dataclasses.asdict(each), "lines": sorted(each.lines)} for each in results]
+        self.write({"file": file, "results": made}, [file])
+
+    def fate(self, mutant: str, killer: Result | None) -> None:
+        """Writes down what became of a mutant."""
+        self.write({"mutant": mutant, "red": killer.test if killer else ""}, [killer.file] if killer else files())
+
+    def write(self, line: dict[str, object], hangs_on: list[str]) -> None:
+        """Adds a line to the file."""
+        line = {**line, "hangs_on": hangs_on, "with": self.stamp(hangs_on)}
+        self.lines.append(line)
+        self.path.parent.mkdir(exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def holds(self, line: dict[str, Any]) -> bool:
+        """Nothing that it hangs on has changed since."""
+        return set(line["hangs_on"]) <= self.texts.keys() and line["with"] == self.stamp(line["hangs_on"])
+
+    def stamp(self, hangs_on: list[str]) -> str:
+        """Tells the script and the tests from those of another time."""
+        return checksum(self.shared.encode(), *(self.texts[file] for file in sorted(hangs_on)))
+
+
+def checksum(*parts: bytes) -> str:
+    """Of all parts, one after the other."""
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
