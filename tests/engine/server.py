@@ -21,8 +21,8 @@ USER, UID, DOCKER_GROUP = "deployer", 4321, 4322
 KEY_STACKS = ("pos-staging", "pos-production")
 
 # What the registry knows of: a token with everything in it that a shell or a format string would trip over.
-TOKEN = """s$cret'to"ken `x` %s"""
-TOKEN_BCRYPT = "$2b$04$8oMvc9wWOFM1tmfNMw1aKOy7qtY1xDpS65O1L6c/heI9l1p7dp5NO"
+TOKEN = r"""s$cret'to"ken \t `x` %s"""
+TOKEN_BCRYPT = "$2b$04$6tnO91r/zaM8oKCw1o55n.gRhbJPekmd4iKK/VMwaJf8OaRghRKkW"
 
 Result = subprocess.CompletedProcess[str]
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import shlex
 import subprocess
 from collections.abc import Iterator
 
@@ -129,6 +130,26 @@ def test_a_caller_who_says_nothing(server: Server) -> None:
     command = server.near(*server.ssh(server.words(API, DIGEST, 99)))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as client:
         assert client.wait(timeout=30) == 64
+
+
+def test_a_caller_who_says_the_token_and_no_more_is_not_waited_for(server: Server) -> None:
+    command = server.near(*server.ssh(server.words(API, DIGEST, 99)))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as client:
+        assert client.stdin
+        client.stdin.write(f"{TOKEN}\n")
+        client.stdin.flush()
+        assert client.wait(timeout=40) == 65
+
+
+def test_a_token_that_a_person_types_is_not_shown(server: Server) -> None:
+    typed = f"(sleep 2; printf '%s\\n' {shlex.quote(TOKEN)}; sleep 2)"
+    words = f"docker/bin/deploy {server.words(API, DIGEST, 99)}"
+
+    result = server.by_hand(f"{typed} | script -qec {shlex.quote(words)} /dev/null")
+
+    assert result.returncode == 65, result.stdout
+    assert "could not pull" in result.stdout
+    assert TOKEN not in result.stdout
 
 
 def test_a_wrong_token(server: Server) -> None:

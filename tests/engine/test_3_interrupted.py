@@ -3,6 +3,7 @@
 import re
 import shutil
 import signal
+import time
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.engine.conftest import succeeds
 from tests.engine.images import REGISTRY, Images
 from tests.engine.proxy import Proxy
 from tests.engine.server import Server, eventually
+from tests.engine.shop import Shop
 from tests.engine.test_2_refused import compose, stand_in
 
 API, ADMIN = "pos-api-staging", "pos-admin-staging"
@@ -138,6 +140,23 @@ def test_a_compose_that_does_nothing_is_not_believed(
     assert says in result.stdout
     assert "FAILED. Serving now: sha256:" in result.stdout
     assert server.container_id(API) == before
+
+
+def test_what_had_ended_when_it_was_first_looked_at_is_not_waited_for(
+    shop: Shop, server: Server, images: Images
+) -> None:
+    """It ends at once, and is not started again: nothing about it changes any more."""
+    file, plugin, real = shop.folder / "docker-compose.yml", compose(server), server.folder / "compose"
+    shop.put(file.name, file.read_text().replace("unless-stopped", "'no'"))
+    shutil.copy(plugin, real)
+    began = time.monotonic()
+
+    with stand_in(server, plugin, f'{real} "$@"; code=$?; case " $* " in *" up "*) sleep 2 ;; esac; exit $code'):
+        result = shop.deploy(images.api("exits", "exits"))
+
+    assert result.returncode == 1, result.stdout
+    assert "exited since" in result.stdout and "0 restarts, exit code 3" in result.stdout
+    assert time.monotonic() - began < 40
 
 
 def test_the_one_that_serves_is_never_removed_whatever_fails(server: Server, images: Images) -> None:

@@ -10,6 +10,7 @@ from tests.engine.images import Images
 from tests.engine.server import Server
 from tests.engine.shop import WEB, Shop, allow, tar
 
+ODD = r"conf__a\tb"  # a name that a shell may read as another
 ALL, ENV, NONE = "shop shop:push shop:env", "shop shop:env other:push", "shop"
 
 
@@ -19,18 +20,22 @@ def modes(shop: Shop, *names: str) -> list[str]:
 
 def test_all_files_of_a_stack_come_with_the_deploy(shop: Shop, server: Server, images: Images) -> None:
     allow(server, "sender", ALL)
-    shop.write("    env_file: web.env\n", conf__site="new\n", hooks__after='echo "$EXIT_CODE" >>ran\n')
-    names = ["docker-compose.yml", "conf/site", "hooks/after"]
+    shop.write(
+        "    env_file: web.env\n", conf__site="new\n", **{ODD: "odd\n"}, hooks__after='echo "$EXIT_CODE" >>ran\n'
+    )
+    names = ["docker-compose.yml", "conf/site", ODD.replace("__", "/"), "hooks/after"]
     words, new = shop.words(images.api("uno")), [(shop.folder / name).read_text() for name in names]
     server.run("rm", "-rf", *(str(shop.folder / name) for name in ("docker-compose.yml", "conf", "hooks")))
     shop.put("conf/site", "old\n")
-    sent = tar(**dict(zip(["docker-compose.yml", "conf__site", "hooks__after"], new, strict=True)), webENV="A='$5'\n")
+    sent = tar(
+        **dict(zip(["docker-compose.yml", "conf__site", ODD, "hooks__after"], new, strict=True)), webENV="A='$5'\n"
+    )
 
     result = shop.by_key(words, sent)
 
     assert result.returncode == 0, result.stdout
     assert [(shop.folder / name).read_text() for name in names] == new
-    assert modes(shop, *names, "hooks", "web.env") == ["0o644", "0o644", "0o644", "0o755", "0o600"]
+    assert modes(shop, *names, "hooks", "web.env") == ["0o644"] * 4 + ["0o755", "0o600"]
     assert server.docker("inspect", "-f", "{{index .Config.Env 0}}", WEB) == "A=$5"
     assert (shop.folder / "ran").read_text() == "0\n"
     assert not (shop.folder / ".sent").exists()
