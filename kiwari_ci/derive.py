@@ -146,11 +146,18 @@ def password_variable(given: spec.Spec, environment: str, database: spec.Databas
     )
 
 
-def env_file(given: spec.Spec, environment: str, service: str) -> str:
+def env_holder(given: spec.Spec, environment: str, name: str) -> str:
+    """Whose `env` a container reads: its own, or, as another process without one, that of its image's service."""
+    source = given.services[name].image_of if name in given.services else None
+    return source if source and not running_of(given, environment, name).env else name
+
+
+def env_file(given: spec.Spec, environment: str, name: str) -> str:
     """The env file of a service: the stack's, its own, or none when nothing would stand in it."""
-    has_env = bool(running_of(given, environment, service).env)
-    own = f"{container_name(given, environment, service)}.env" if has_env else ""
-    shared = given.environments[environment].env_file if has_env or service in given.services else None
+    holder = env_holder(given, environment, name)
+    has_env = bool(running_of(given, environment, holder).env)
+    own = f"{container_name(given, environment, holder)}.env" if has_env else ""
+    shared = given.environments[environment].env_file if has_env or name in given.services else None
     return shared or own
 
 

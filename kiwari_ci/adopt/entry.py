@@ -88,9 +88,8 @@ def further(made: Composed, facts: Facts, found: Found, taken: set[str]) -> dict
         table = entries[name] = Table()
         table.put("image_of", found.name, container.where)
         more, left = running.service(container, named(facts), network)
-        _env(facts, table, replace(found, name=name, containers=[(stack, container)]))
-        if _shares_env_file(container, found):
-            _only_of_database(table)
+        if not _shares_env_file(container, found):
+            _env(facts, table, replace(found, name=name, containers=[(stack, container)]))
         table.update(_told(facts, more))
         made.leave(f"{name} ({container.where})", left)
     return entries
@@ -100,15 +99,6 @@ def _shares_env_file(container: Container, found: Found) -> bool:
     """Whether it reads the file of the service whose image it runs: the keys stand there already."""
     its = [[fact.value for fact in each.env_files] for _, each in found.containers]
     return bool(container.env_files) and [fact.value for fact in container.env_files] in its
-
-
-def _only_of_database(table: Table) -> None:
-    """What is left says that it reaches the database."""
-    env = table.pop("env", Table())
-    kept = {key: leaf for key, leaf in env.items() if "database" in leaf.value}  # type: ignore[union-attr]
-    if kept:
-        table["env"] = left = Table()
-        left.update(kept)
 
 
 def _serving(made: Composed, facts: Facts, here: Loc, table: Table, found: Found) -> None:

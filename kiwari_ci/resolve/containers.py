@@ -183,7 +183,8 @@ def _joined(
     found = [DEFAULT] if not is_service else []
     if is_service or name in place.domains:
         found.append(given.hosts[derive.host_of(given, environment)].proxy.network)
-    if place.database and any(value.database for value in (*model.env.values(), *model.environment.values())):
+    env = derive.running_of(given, environment, derive.env_holder(given, environment, name)).env
+    if place.database and any(value.database for value in (*env.values(), *model.environment.values())):
         found.append(derive.server_network(given, derive.server_of(given, place.database)))
     if derive.accessories_of(given, environment):
         found.append(DEFAULT)

@@ -30,7 +30,7 @@ class _Serving(Model):
     image_of: Maybe[Word] = Field(
         None,
         description="The service whose image it runs, as another process: `{image_of: api, command: [./worker]}`; "
-        "deployed after it, with the same bytes.",
+        "deployed after it, with the same bytes, and with its env file where it has no `env` of its own.",
     )
     paths: Maybe[list[Pattern]] = Field(
         None,
