@@ -131,8 +131,8 @@ def _proxy(facts: Facts) -> tuple[dict[str, Any], str]:
         return given, facts.network.where if facts.network else ""
     front = facts.proxies[0]
     kind = front.value if front.value in ("traefik", "caddy", "nginx") else "none"
-    more = {key: fact.value for key, fact in _router(facts).items()} if kind == "traefik" else {}
-    is_ours = kind == "traefik" and any(fact.value == "traefik" and fact is front for fact in facts.fronts)
+    is_ours = kind == "traefik" and any(fact is front for fact in facts.fronts)
+    more = {key: fact.value for key, fact in _router(facts).items()} if kind == "traefik" and not is_ours else {}
     return {"kind": kind, **given, **({"stack": "traefik"} if is_ours else {}), **more}, front.where
 
 
@@ -147,12 +147,10 @@ def _instead(front: Fact, proxy: dict[str, Any]) -> str:
 
 
 def _router(facts: Facts) -> dict[str, Fact]:
-    """What the labels of today say of Traefik's routers."""
-    found: dict[str, Fact] = {}
-    for service in facts.services:
-        for _, container in service.containers:
-            found = {key: fact for key, fact in container.router.items() if _IS_TRAEFIK(fact.value)} | found
-    return found
+    """What the labels of today say of a router with a certificate, else of any."""
+    found = [each for container in facts.containers for each in container.routers.values()]
+    best = next((each for each in found if "certresolver" in each), next(iter(found), {}))
+    return {key: fact for key, fact in best.items() if _IS_TRAEFIK(fact.value)}
 
 
 def _accessories(made: Composed, facts: Facts) -> None:

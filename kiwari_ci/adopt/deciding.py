@@ -1,5 +1,7 @@
 """What others wrote → what the spec calls it: services, environments, hosts, databases, domains; and what is left."""
 
+import re
+
 from kiwari_ci.adopt import composing, databases, environments, words
 from kiwari_ci.adopt.addresses import Route, routes
 from kiwari_ci.adopt.databases import Server
@@ -31,13 +33,15 @@ def decided(
     name, _, _ = composing.names(made.kept, str(slug.value))
     fronts, labels = _proxies(found, leads)
     aside = [*made.left, *(f"{path}: {why}" for path, why in built.left)]
+    accessories, left = _accessories(found, made.kept, server, str(slug.value))
     facts = Facts(
         repository=repository,
         name=name,
         slug=slug,
         branch=branch,
         services=made.kept,
-        accessories=_accessories(found, made.kept, server),
+        accessories=accessories,
+        containers=[each for stack in found if stack.kind != words.AWAY for each in stack.containers],
         places=places,
         machines=hosts,
         stacks=stacks,
@@ -49,7 +53,7 @@ def decided(
         aside=aside,
     )
     known = {each.image for each in facts.accessories.values()}
-    return facts, [*aside, *(each for each in others if not any(image in each for image in known)), *unknown]
+    return facts, [*aside, *(each for each in others if not any(image in each for image in known)), *unknown, *left]
 
 
 def remains(flows: Workflows) -> list[str]:
@@ -65,19 +69,34 @@ def _proxies(found: list[Stack], leads: list[Route]) -> tuple[list[Fact], list[F
     return made, said + [Fact("caddy", route.where) for route in leads if "addyfile" in route.where]
 
 
-def _accessories(found: list[Stack], services: list[Found], server: Server | None) -> dict[str, Container]:
-    """Containers of images that are not built here, by the names that the spec gives them; the proxy is the host's."""
+def _accessories(
+    found: list[Stack], services: list[Found], server: Server | None, slug: str
+) -> tuple[dict[str, Container], list[str]]:
+    """Containers of others' images, by the names that the spec gives them, and those of none, in words."""
     ours = {id(container) for each in services for _, container in [*each.containers, *each.further]}
-    taken = {each.name for each in services}
     kept = server.containers if server else set()
     made: dict[str, Container] = {}
-    for stack in found:
-        for each in stack.containers if stack.kind != words.AWAY else ():
-            name = words.word(each.name)
-            if id(each) in ours or not each.image or each.builds or proxy_of(each.image):
-                continue
-            if is_postgres(each.image) and each.name in kept:
-                continue
-            if name and name not in taken:
-                made.setdefault(name, each)
-    return made
+    left: dict[str, str] = {}
+    for each in [each for stack in found if stack.kind != words.AWAY for each in stack.containers]:
+        name = words.word(each.name)
+        if id(each) in ours or not each.image or each.builds or proxy_of(each.image):
+            continue
+        if is_postgres(each.image) and each.name in kept or any(name == service.name for service in services):
+            continue
+        why = _no_accessory(each.image, slug.partition("/")[0].lower())
+        if name and not why:
+            made.setdefault(name, each)
+        else:
+            left.setdefault(each.name, f"{each.name} ({each.where}): {each.image}, {why}")
+    return made, [words_ for name, words_ in left.items() if words.word(name) not in made]
+
+
+def _no_accessory(image: str, owner: str) -> str:
+    """Why an image stands in no spec; empty for one that does."""
+    path, at, _ = image.partition("@")
+    tag = path.rpartition("/")[2].partition(":")[2]
+    if re.match(rf"(ghcr\.io/)?{re.escape(owner)}/", image.lower()):
+        return "an image of yours that no Dockerfile here was found for"
+    if "$" in image:
+        return "whose version only a variable has"
+    return "" if at or tag not in ("", "latest") else "which names no version: `accessories` wants one"

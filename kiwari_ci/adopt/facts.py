@@ -22,6 +22,7 @@ class Facts:
     branch: Fact
     services: list[Found]
     accessories: dict[str, Container]
+    containers: list[Container]  # all that are not for development
     places: list[Place]
     machines: dict[str, Machine]
     stacks: dict[str, Fact]

@@ -42,7 +42,7 @@ class Container:
     domains: list[Fact] = field(default_factory=list)
     networks: list[Fact] = field(default_factory=list)  # those that others made
     proxy: Fact | None = None  # that its labels speak to
-    router: dict[str, Fact] = field(default_factory=dict)  # what Traefik's labels say of its router
+    routers: dict[str, dict[str, Fact]] = field(default_factory=dict)  # what Traefik's labels say of each
     table: Mapping = field(default_factory=lambda: Mapping("", 0), repr=False)  # all that Compose is told of it
     known: dict[str, str] = field(default_factory=dict)  # variables, as the example beside the file has them
     beyond: list[str] = field(default_factory=list)  # what `init` does not write, beside the keys of `table`
@@ -205,8 +205,9 @@ def _labels(made: Container, table: Mapping, known: dict[str, str]) -> None:
             made.ports[:0] = [Fact(int(text), place)] if text.isdecimal() else []
         elif re.fullmatch(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path", key) and not made.health:
             made.health = Fact(text, place)
-        elif option := re.fullmatch(r"traefik\.http\.routers\.[^.]+\.(entrypoints|tls\.certresolver)", key):
-            made.router.setdefault({"entrypoints": "entrypoint"}.get(option[1], "certresolver"), Fact(text, place))
+        elif option := re.fullmatch(r"traefik\.http\.routers\.([^.]+)\.(entrypoints|tls\.certresolver)", key):
+            role = "entrypoint" if option[2] == "entrypoints" else "certresolver"
+            made.routers.setdefault(option[1], {})[role] = Fact(text, place)
         elif re.fullmatch(r"traefik\.http\.routers\.[^.]+\.rule", key):
             hosts = " ".join(re.findall(r"Host\(([^)]*)\)", text))
             made.domains += [Fact(domain, place) for domain in words.domains(hosts)]
