@@ -628,3 +628,19 @@ def test_the_next_steps_name_the_workflows_that_must_go(tmp_path: Path) -> None:
     ]
     repository(tmp_path, {"api/Dockerfile": DOCKERFILE, "api/x": ""})
     assert "\n  rm '.github/workflows/my deploy.yml' #" in kiwari_ci("init", tmp_path).out, "still there"
+
+
+def test_each_environment_has_the_accessories_of_its_files(tmp_path: Path) -> None:
+    """`cache` and `cache-staging` are one; what one file alone has is in that environment alone."""
+    files = {
+        "Dockerfile": DOCKERFILE,
+        "compose.prod.yml": "services: {web: {build: ., depends_on: [cache]}, cache: {image: 'redis:8'}, "
+        "search: {image: 'elastic:9'}}",
+        "compose.staging.yml": "services: {web: {build: ., depends_on: [cache-staging]}, "
+        "cache-staging: {image: 'redis:8'}}",
+    }
+    spec = made(tmp_path, files)
+    assert list(spec["accessories"]) == ["cache", "search"]
+    assert spec["services"]["web"]["depends_on"] == ["cache"]
+    held = {name: place.get("accessories") for name, place in spec["environments"].items()}
+    assert held == {"staging": ["cache"], "production": None}

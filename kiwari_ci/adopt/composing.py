@@ -155,7 +155,7 @@ def _router(facts: Facts) -> dict[str, Fact]:
 
 def _accessories(made: Composed, facts: Facts) -> None:
     """Everybody else's images, with what Compose is told of them; those that others wait for run once."""
-    table, named = Table(), {container.name: name for name, container in facts.accessories.items()}
+    table, named = Table(), entry.accessories(facts)
     ended = {name for each in entry.containers(facts) for name, how in running.waited(each) if how == "completed"}
     for name, container in facts.accessories.items():
         network = str(facts.network.value) if facts.network else ""
@@ -211,6 +211,9 @@ def _environment(made: Composed, facts: Facts, place: Place) -> Table:
     shared = _env_file(facts, place)
     if shared:
         table.put("env_file", ".env", f"{shared}, for the whole stack")
+    held = [name for name in facts.accessories if _has(facts, place, name)]
+    if len(held) < len(facts.accessories):
+        table.put("accessories", held, "by the compose files")
     _by_service(facts, place, table)
     if facts.server:
         database = facts.server.databases[place.name]
@@ -220,6 +223,13 @@ def _environment(made: Composed, facts: Facts, place: Place) -> Table:
         where = database.name or database.user
         table.put("database", inner, where.where if where else "")
     return table
+
+
+def _has(facts: Facts, place: Place, accessory: str) -> bool:
+    """Whether a compose file of an environment has an accessory; one without files of its own has all."""
+    known = entry.accessories(facts)
+    kinds = {each.kind for each in facts.containers if known.get(each.name) == accessory}
+    return bool(kinds & {"", place.kind}) or all(each.kind != place.kind for each in facts.containers)
 
 
 def _moving_tag(facts: Facts, place: Place) -> Fact | None:

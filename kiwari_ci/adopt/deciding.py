@@ -78,7 +78,7 @@ def _accessories(
     made: dict[str, Container] = {}
     left: dict[str, str] = {}
     for each in [each for stack in found if stack.kind != words.AWAY for each in stack.containers]:
-        name = words.word(each.name)
+        name = words.word(words.bare_name(each.name))
         if id(each) in ours or not each.image or each.builds or proxy_of(each.image):
             continue
         if is_postgres(each.image) and each.name in kept or any(name == service.name for service in services):
@@ -88,7 +88,7 @@ def _accessories(
             made.setdefault(name, each)
         else:
             left.setdefault(each.name, f"{each.name} ({each.where}): {each.image}, {why}")
-    return made, [words_ for name, words_ in left.items() if words.word(name) not in made]
+    return made, [words_ for name, words_ in left.items() if words.word(words.bare_name(name)) not in made]
 
 
 def _no_accessory(image: str, owner: str) -> str:

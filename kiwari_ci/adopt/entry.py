@@ -37,9 +37,15 @@ def service(made: Composed, facts: Facts, found: Found, image: str) -> Table:
     return table
 
 
+def accessories(facts: Facts) -> dict[str, str]:
+    """The name in the spec of each container of others: those of several environments may differ by its word."""
+    names = {container.name: words.word(words.bare_name(container.name)) for container in facts.containers}
+    return {name: known for name, known in names.items() if known in facts.accessories}
+
+
 def named(facts: Facts) -> dict[str, str]:
     """The name in the spec of each container that it has."""
-    made = {container.name: name for name, container in facts.accessories.items()}
+    made = accessories(facts)
     return made | {container.name: found.name for found in facts.services for _, container in found.containers}
 
 
