@@ -1,6 +1,7 @@
 """A migration before the swap, and the stack's own scripts before and after a deploy."""
 
 import hashlib
+import re
 import time
 
 import pytest
@@ -20,13 +21,15 @@ def migrate(words: str) -> str:
 
 
 def test_a_migration_runs_with_the_new_image_before_the_swap(shop: Shop, server: Server, images: Images) -> None:
-    shop.write(labels=migrate(r"ends 0 it\\x27s\\x20a\\x2a 1s").replace("\\\\", "\\"))
+    needs = "    depends_on: [shop-elsewhere]\n  shop-elsewhere: {image: never-pushed}\n"
+    shop.write(needs, labels=migrate(r"ends 0 it\\x27s\\x20a\\x2a 1s").replace("\\\\", "\\"))
 
     first = shop.deploy(images.api("uno"))
 
     assert first.returncode == 0, first.stdout
     assert r"""| version uno runs once: ["it's a*" "1s"]""" in first.stdout
     assert "\n##[" not in first.stdout and "| ## [error]spoken by what runs once" in first.stdout
+    assert "No such container" not in first.stdout
     assert f"{WEB}-next-migrate" not in server.containers()
 
     shop.write(labels=migrate("ends 7"))
@@ -66,6 +69,9 @@ def test_a_killed_deploys_migration_comes_to_its_end_before_the_next(
 
     server.as_person(f"{command} >/dev/null 2>&1 & true")
     eventually(lambda: name in server.docker("ps", "--format", "{{.Names}}").split(), 30, "the migration runs")
+    assert server.docker("inspect", "-f", '{{index .Config.Labels "deploy.health"}}', name) == ":8081/", (
+        "as the service"
+    )
     server.run("pkill", "-KILL", "-f", "bin/deploy deploy shop|compose .*run --rm")
     assert name in server.containers()
     shop.write(labels=migrate("ends 0 7s"))
@@ -74,8 +80,25 @@ def test_a_killed_deploys_migration_comes_to_its_end_before_the_next(
 
     assert result.returncode == 0, result.stdout
     made = server.docker("events", "--since", f"{began:.3f}", "--until", "0s", *ran).split()
+    assert not re.search(r"^[0-9a-f]{12}$", result.stdout, re.M), "of that one nothing is said"
     assert [word for word in made if word in ("start", "die")] == ["start", "die", "start", "die"]
     assert "kill" not in made
+
+
+def test_what_a_killed_deploy_made_for_a_migration_and_never_started_goes(
+    shop: Shop, server: Server, images: Images
+) -> None:
+    shop.write(labels=migrate("ends 0"))
+    server.docker("build", "-q", "-t", "left:1", str(images.context))
+    volumes = server.docker("volume", "ls", "-q")
+    server.docker("create", "--name", f"{WEB}-next-migrate", "--volume", "/data", "left:1")
+
+    result = shop.deploy(images.api("uno"))
+
+    assert result.returncode == 0, result.stdout
+    assert "version uno runs once: []" in result.stdout
+    assert f"{WEB}-next-migrate\n" not in result.stdout
+    assert server.docker("volume", "ls", "-q") == volumes, "its own went with it"
 
 
 def hooks(shop: Shop, before: str = "true", after: str = "true") -> None:

@@ -20,6 +20,11 @@ EXCEPTIONS: dict[str, str] = {
     '" | grep -q .; do sleep [1 => 0]; done # a killed deploy': SOONER,
     'running "* && $SECONDS [-lt => -le] $until ]] || die 1 "$1': LATER,
     "*unhealthy && $SECONDS [-lt => -le] $until ]] || { watched=": LATER,
+    "e failed with exit code [${PIPESTATUS[0]} => ${PIPESTATUS}]: no container was chang": (
+        "bash takes the first by itself"
+    ),
+    'docker rm [-fv => -v] "$next-migrate" >/dev/n': "what runs was waited for; it can only be there and not run",
+    '")" = "$(docker compose [-f $file => ] config --hash "$each")"': "no record pins an accessory to an image",
     '[[ [$life == "$first" && $life == *" running "* => $life == *" running "*] && $SECONDS -lt $until': (
         "what was started again is red anyhow, as what did not stay up: only later"
     ),
