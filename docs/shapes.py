@@ -5,7 +5,8 @@ from pathlib import Path
 HEAD = """# Examples
 
 Teams of other shapes than Kiwari's, each a spec to begin with; the tests generate every one in full, and every outside
-checker is silent about what comes out. `kiwari-ci generate specs/examples/site.yaml --out /tmp/site` writes one.
+checker is silent about what comes out. Three of them, bookings, clinic and ledger, deploy on a real engine, by their
+workflows' own steps (`make engine-test`). `kiwari-ci generate specs/examples/site.yaml --out /tmp/site` writes one.
 
 | Spec | What it is |
 | --- | --- |

@@ -12,6 +12,8 @@ REGISTRY = "ghcr.io/iqbalmuhyiddin"
 class Images:
     """Builds, pushes and forgets: what a deploy wants, it must pull."""
 
+    registry = REGISTRY
+
     def __init__(self, server: Server) -> None:
         self.server = server
         self.context = server.folder / "app"
@@ -24,13 +26,18 @@ class Images:
 
     def push(self, name: str, version: str, behaviour: str = "answers", port: int = 8081, tag: str = "staging") -> str:
         """Builds one version, pushes it and returns its digest; no copy stays with the engine."""
-        docker, image = self.server.docker, f"{REGISTRY}/{name}:{tag}"
-        arguments = (f"VERSION={version}", f"BEHAVIOUR={behaviour}", f"PORT={port}")
-        docker("build", "-q", "-t", image, *(f"--build-arg={argument}" for argument in arguments), str(self.context))
+        docker, image = self.server.docker, f"{self.registry}/{name}:{tag}"
+        self.build(image, version, behaviour, port)
         docker("--config", self.login, "push", "-q", image)
         digest = docker("inspect", "-f", "{{index .RepoDigests 0}}", image).partition("@")[2]
         docker("rmi", image)
         return digest
+
+    def build(self, image: str, version: str, behaviour: str, port: int) -> None:
+        """Builds one version, for the engine alone."""
+        arguments = (f"VERSION={version}", f"BEHAVIOUR={behaviour}", f"PORT={port}")
+        words = ("build", "-q", "-t", image, *(f"--build-arg={argument}" for argument in arguments))
+        self.server.docker(*words, str(self.context))
 
     def api(self, version: str, behaviour: str = "answers") -> str:
         """One version of the API's image."""

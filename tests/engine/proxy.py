@@ -24,7 +24,7 @@ http {{
     location / {{
       set $server {service};
       proxy_http_version 1.1;
-      proxy_pass http://$server:8081;
+      proxy_pass http://$server:{port};
     }}
   }}
 }}
@@ -69,10 +69,10 @@ class Proxy:
         self.address = server.docker("inspect", "-f", "{{.NetworkSettings.Networks.proxy.IPAddress}}", "proxy-manager")
 
     @contextlib.contextmanager
-    def before(self, service: str, keeps: int = 10) -> Iterator[None]:
+    def before(self, service: str, keeps: int = 10, port: int = 8081) -> Iterator[None]:
         """Runs nginx before one service; it keeps a name's addresses for so many seconds."""
         folder = self.server.folder
-        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, service=service, keeps=keeps))
+        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, service=service, keeps=keeps, port=port))
         process = self.server.docker("inspect", "-f", "{{.State.Pid}}", "proxy-manager")
         command = ("nsenter", "-t", process, "-n", "nginx", "-c", f"{folder}/nginx.conf")
         with open(folder / "nginx.out", "w") as out:

@@ -26,7 +26,7 @@ def postgres(server: Server, image: str = "postgres:16-alpine") -> None:
     (root / "tmp").chmod(0o1777)
     (root / "etc/passwd").write_text("root:x:0:0::/:/bin/bash\npostgres:x:70:70::/var/lib/postgresql:/bin/bash\n")
     (root / "etc/group").write_text("root:x:0:\npostgres:x:70:\n")
-    files = [programs / name for name in ("postgres", "initdb", "pg_ctl", "psql", "pg_isready", "createdb")]
+    files = [programs / name for name in ("postgres", "initdb", "pg_ctl", "psql", "pg_isready", "createdb", "pg_dump")]
     files += [Path(f"/usr/bin/{name}") for name in TOOLS] + [Path("/bin/bash"), Path("/bin/sh")]
     files += libraries(files)
     files += sorted((programs.parent / "lib").glob("*.so")) + [Path("/usr/lib/locale/C.utf8")]

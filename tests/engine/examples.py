@@ -1,0 +1,308 @@
+"""An example spec on trial: all that it generates, in a checkout and on a server, and what deploys of it come to."""
+
+import contextlib
+import hashlib
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from kiwari_ci import pipeline
+from kiwari_ci.plan import Instance, Stack
+from kiwari_ci.tree import write
+from tests.engine.fronts import PROGRAMS
+from tests.engine.images import Images
+from tests.engine.proxy import Answers, Proxy
+from tests.engine.server import HERE, TOKEN, UID, USER, Result, Server, eventually
+from tests.engine.shop import allow
+from tests.rehearsal import stand_ins
+
+SPECS = HERE.parents[1] / "specs/examples"
+FILLED = "filled-in"
+FILES = 65536  # that a container of an example may open: as many as this machine lets its own, if these are fewer
+
+# What a company's own registry knows: another login than ghcr.io's, by the name that the spec gives.
+PULL_TOKEN, PULL_BCRYPT = "pull'$token", "$2b$04$8oMvc9wWOFM1tmfNMw1aKOdcGwNzqNzn/fHu/KHbsGk21WTM2U2zK"
+
+SETTINGS = {
+    "github.token": TOKEN,
+    "secrets.REGISTRY_PULL_TOKEN": PULL_TOKEN,
+    "secrets.APP_KEY": "base64:+/q$x=",
+    "secrets.DB_PASSWORD": "it's #1",
+    "secrets.MAIL_PASSWORD": 'a "quoted" \\ word',
+    "vars.MAIL_HOST": "mail.example.com",
+}
+
+# Each program of the applications: it says what it was told, and goes on where the real one would.
+NAMES = ("python", "php", "celery", "redis-server", "redis-cli", "mysqladmin")
+PROGRAM = """\
+#!/bin/sh
+case " $*" in
+  *" worker"*|*" beat"*|*" queue:work"*|*" schedule:work"*|*--appendonly*) BEHAVIOUR=works exec serve ;;
+esac
+echo "version $VERSION: ${0##*/} $*"
+"""
+DOCKERFILE = """\
+FROM scratch
+ARG VERSION BEHAVIOUR PORT
+ENV VERSION=$VERSION BEHAVIOUR=$BEHAVIOUR PORT=$PORT
+COPY root /
+CMD ["serve"]
+"""
+
+
+class StandIns(Images):
+    """Images in the place of the applications': a shell, the small service, and scripts for what they call."""
+
+    def __init__(self, images: Images, registry: str) -> None:
+        self.server, self.login, self.registry = images.server, images.login, registry
+        self.context = self.server.folder / "stand-in"
+        if not self.context.exists():
+            self._fill(images.context / "app")
+
+    def _fill(self, app: Path) -> None:
+        programs = self.context / "root/usr/bin"
+        programs.mkdir(parents=True)
+        (self.context / "Dockerfile").write_text(DOCKERFILE)
+        for name in ("bin", "lib", "lib64"):
+            (self.context / "root" / name).symlink_to(f"usr/{name}")
+        libraries = "usr/lib64 usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 usr/lib/x86_64-linux-gnu/libc.so.6"
+        fill = f"tar -C {PROGRAMS} -c {libraries} usr/bin/sh usr/bin/dash | tar -x -C {self.context}/root"
+        subprocess.run(["bash", "-euo", "pipefail", "-c", fill], check=True)
+        shutil.copy(app, programs / "serve")
+        for name in NAMES:
+            (programs / name).write_text(PROGRAM)
+            (programs / name).chmod(0o755)
+
+
+class Example:
+    """A spec's files, as a checkout has them, and on a server that is as the runbook leaves it."""
+
+    def __init__(self, server: Server, name: str) -> None:
+        self.server, self.name = server, name
+        spec = server.folder / f"{name}.yaml"
+        most = min(FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        spec.write_text((SPECS / spec.name).read_text().replace(f"nofile: {FILES}", f"nofile: {most}"))
+        self.plan, tree = pipeline.build(spec)
+        (self.host,) = self.plan.hosts
+        self.staging, self.production = self.plan.stacks
+        self.folder = server.folder / "example"
+        self.checkout = self.folder / "checkout"
+        self.checkout.mkdir(parents=True)
+        write(self.checkout, tree, self.plan.project)
+        for stack in self.plan.stacks:
+            for path in stack.files:
+                if not (self.checkout / path).exists():
+                    (self.checkout / path).write_text(f"; a file of one's own, for {stack.name}\n")
+        self.settings = {**SETTINGS, **self._access()}
+        self.sequence = 0
+        self._place()
+
+    def _access(self) -> dict[str, str]:
+        """Steps 3 to 5 of the runbook: what GitHub is told about the server, and its keys."""
+        settings = {}
+        for key in self.host.keys:
+            allow(self.server, key.secret, " ".join(key.words))
+            settings[f"secrets.{key.secret}"] = (self.server.folder / "keys" / key.secret).read_text()
+        address = f"[127.0.0.1]:{self.host.port}" if self.host.port else "127.0.0.1"
+        settings[self.host.address.expression] = "127.0.0.1"
+        settings[self.host.user.expression] = USER
+        settings[self.host.known_hosts.expression] = f"{address} {(self.server.folder / 'keys/host.pub').read_text()}"
+        return settings
+
+    def _place(self) -> None:
+        """Steps 1 and 2 of the runbook: files, and env files as the examples have them."""
+        shutil.copytree(self.checkout / "deploy", self.server.docker_folder, dirs_exist_ok=True)
+        for example in self.server.docker_folder.glob("*/*.env.example"):
+            shutil.copy(example, example.with_suffix(""))
+        subprocess.run(["chown", "-R", f"{UID}:{UID}", self.server.docker_folder], check=True)
+
+    def fill(self) -> None:
+        """What a person puts where an example says change-me, or nothing."""
+        for path in self.server.docker_folder.glob("*/*.env"):
+            path.write_text(path.read_text().replace("change-me", FILLED).replace("=''", f"='{FILLED}'"))
+
+    def deploy(self, stack: Stack, digests: Mapping[str, str]) -> Result:
+        """Runs the step of every workflow that deploys this stack, until one is red; digests: of each service built."""
+        self.sequence += 1
+        pattern = "*-ci.yml" if stack == self.staging else "promote.yml"
+        said = ""
+        for path in sorted((self.checkout / ".github/workflows").glob(pattern)):
+            job = yaml.safe_load(path.read_text())["jobs"][f"deploy-{stack.environment}"]
+            (step,) = [each for each in job["steps"] if each.get("id") == "deploy"]
+            own = digests.get(path.name.removesuffix("-ci.yml"), "")  # a promotion has none
+            env = {name: self._value(text, stack, {**digests, "": own}) for name, text in step["env"].items()}
+            result = self._run(step["run"], env)
+            said += result.stdout
+            if result.returncode:
+                break
+        return Result(result.args, result.returncode, said)
+
+    def checksum(self, stack: Stack) -> str:
+        """Of the compose file and what is beside it, as a workflow says it."""
+        return hashlib.sha256(b"".join((self.checkout / path).read_bytes() for path in stack.files)).hexdigest()
+
+    def _value(self, text: str, stack: Stack, digests: Mapping[str, str]) -> str:
+        """What GitHub puts in an expression's place."""
+        expression = text.removeprefix("${{ ").removesuffix(" }}")
+        name, _, service = expression.rpartition(".outputs.")[2].partition("-")
+        if name == "digest":
+            return digests[service]
+        if name == "sequence":
+            return str(self.sequence)
+        if name == "compose":
+            return self.checksum(stack)
+        return self.settings.get(expression, "")
+
+    def _run(self, script: str, env: Mapping[str, str]) -> Result:
+        """Runs a step as a runner does, in a folder of its own."""
+        folder = self.folder / f"runner-{len(list(self.folder.glob('runner-*')))}"
+        folder.mkdir()
+        runner = {
+            "GITHUB_RUN_ID": "7",
+            "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_EVENT_NAME": "push",
+            "GITHUB_SHA": "0",
+            "GITHUB_WORKSPACE": str(self.checkout),
+            "GITHUB_OUTPUT": str(folder / "output"),
+            "GITHUB_STEP_SUMMARY": str(folder / "summary"),
+            "RUNNER_TEMP": str(folder),
+        }
+        return subprocess.run(
+            self.server.near("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script),
+            env={**os.environ, **runner, **env},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=400,
+        )
+
+    def running(self, stack: Stack) -> dict[str, str]:
+        """The digest that each process of ours in a stack was made from, by its container."""
+        there = set(self.server.docker("ps", "--format", "{{.Names}}").split())
+        names = [each.container for each in stack.instances if each.container in there]
+        return {name: self.server.digest(name) for name in names}
+
+    def answer(self, instance: Instance) -> str:
+        """The version that a container answers with."""
+        form = f'{{{{(index .NetworkSettings.Networks "{self.host.network}").IPAddress}}}}:{instance.port}'
+        url = f"http://{self.server.docker('inspect', '-f', form, instance.container)}{instance.health_path}"
+        return self.server.run("curl", "-sf", "-m", "3", url, check=False).stdout
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a deploy said, what runs after it, and what the service that is asked answers."""
+
+    returncode: int
+    said: str
+    runs: dict[str, str]
+    answers: str
+
+
+@dataclass
+class Trial:
+    """Everything that was done with one example, in this order; `digests`: version → service → digest."""
+
+    example: Example
+    digests: dict[str, dict[str, str]] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
+    asked: Answers = field(default_factory=Answers)
+
+    @property
+    def web(self) -> Instance:
+        """The service that is asked."""
+        return self.example.staging.instances[0]
+
+    def expected(self, stack: Stack, version: str) -> dict[str, str]:
+        """What runs when all of a stack's processes are of one version."""
+        return {each.container: self.digests[version][each.source] for each in stack.instances}
+
+    def see(self, name: str, stack: Stack, do: Callable[[], Result]) -> None:
+        """Does something, and looks at the stack afterwards."""
+        result = do()
+        first = stack.instances[0]
+        runs = self.example.running(stack)
+        answer = self.example.answer(first) if first.container in runs else ""
+        self.seen[name] = Seen(result.returncode, result.stdout, runs, answer)
+
+    def build(self, images: Images) -> None:
+        """Two good versions, and one that exits."""
+        for version in ("one", "two", "bad"):
+            self.digests[version] = {}
+            for instance in self.example.staging.instances:
+                if instance.service == instance.source:
+                    name, behaviour = instance.repository.rpartition("/")[2], "exits" if version == "bad" else "answers"
+                    digest = images.push(name, f"{name}-{version}", behaviour, instance.port)
+                    self.digests[version][instance.source] = digest
+
+    def run(self, images: Images, proxy: Proxy) -> "Trial":
+        """The whole life of an example, from what a person forgot to the way back."""
+        self.build(images)
+        example = self.example
+        staging, production = example.staging, example.production
+        forgotten = example.settings.pop("secrets.DB_PASSWORD")
+        self.see("forgotten", staging, lambda: example.deploy(staging, self.digests["one"]))
+        example.settings["secrets.DB_PASSWORD"] = forgotten
+        example.fill()
+        prepare(example)
+        self.see("first", staging, lambda: example.deploy(staging, self.digests["one"]))
+        assert self.seen["first"].returncode == 0, self.seen["first"].said
+        with proxy.before(self.web.container, port=self.web.port), proxy.asked() as self.asked:
+            self.see("second", staging, lambda: example.deploy(staging, self.digests["two"]))
+            self.see("bad", staging, lambda: example.deploy(staging, self.digests["bad"]))
+        self.see("strange", production, lambda: example.deploy(production, self.digests["bad"]))
+        self.see("promoted", production, lambda: example.deploy(production, self.digests["two"]))
+        back = f"docker/bin/deploy rollback {staging.name} {staging.instances[-1].container}"
+        self.see("back", staging, lambda: example.server.as_person(back))
+        if any(hook.name == "after" for hook in production.hooks):
+            self.see("by hand", production, lambda: self._by_hand(production))
+        return self
+
+    def _by_hand(self, stack: Stack) -> Result:
+        """A person deploys what staging served before."""
+        example, instance = self.example, stack.instances[0]
+        words = (
+            f"{stack.name} {instance.container} {self.digests['one'][instance.source]} 9 {example.checksum(stack)} 1"
+        )
+        return example.server.as_person(f"docker/bin/deploy deploy {words}")
+
+
+def prepare(example: Example) -> None:
+    """Step 6 of the runbook: the networks, and PostgreSQL in a stack of its own."""
+    names = {name for stack in example.plan.stacks for name in stack.networks}
+    owned = {server.network for server in example.plan.servers if server.owns_network}
+    there = set(example.server.docker("network", "ls", "--format", "{{.Name}}").split())
+    for name in names - owned - there:
+        example.server.docker("network", "create", name)
+    for server in example.plan.servers:
+        stand_ins.postgres(example.server, server.image)
+        example.server.by_hand(f"cd docker/{server.name} && docker compose up -d --wait", check=True)
+
+
+@contextlib.contextmanager
+def answering(server: Server, port: int) -> Iterator[None]:
+    """While sshd answers on another port, too."""
+    words = f"/usr/sbin/sshd -D -e -f {server.folder}/sshd_config -o ListenAddress=127.0.0.1:{port}"
+    with server.beside("bash", "-c", f"{words} & cat; kill $!"):
+        probe = ("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}")
+        eventually(lambda: server.run(*probe, check=False).returncode == 0, 10, "the other port answers")
+        yield
+
+
+def know(images: Images, host: str, user: str) -> None:
+    """Lets the registry answer by another name, to another login."""
+    server = images.server
+    hosts = server.folder / "etc/hosts"
+    hosts.write_text(hosts.read_text().replace(" ghcr.io ", f" ghcr.io {host} "))
+    with (server.folder / "htpasswd").open("a") as logins:
+        logins.write(f"{user}:{PULL_BCRYPT}\n")
+    words = ("docker", "--config", images.login, "login", host, "-u", user, "--password-stdin")
+    eventually(
+        lambda: server.run(*words, check=False, stdin=PULL_TOKEN).returncode == 0, 10, "dockerd reads /etc/hosts"
+    )
