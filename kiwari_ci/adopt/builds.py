@@ -1,10 +1,12 @@
 """How an image is built today, by a workflow's step or a compose file, in the words of the spec."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.adopt import words
+from kiwari_ci.adopt.commands import UNKNOWN
 from kiwari_ci.adopt.foreign import Mapping
 from kiwari_ci.texts import SECRET_KEY, BuildSecretId, EnvKey, Line, Platform, SecretName, StageName
 
@@ -27,23 +29,34 @@ class Settings:
             self.left.append(f"build argument {key}, which who has the image can read: `build: {{secrets: …}}`")
         elif kept and _IS_SECRET(kept[2]):
             self.known.setdefault("args", {})[key] = {"variable": kept[2]}
-        elif value and "${" not in value and _IS_LINE(value):
+        elif value and "$" not in value and UNKNOWN not in value and _IS_LINE(value) and not words.is_secret("", value):
             self.known.setdefault("args", {})[key] = value
         else:
             self.left.append(f"build argument {key}")
 
+    def stage(self, target: str, platforms: str) -> None:
+        """The stage that is built, and for which platforms."""
+        if target:
+            self.put("target", target, _IS_STAGE(target))
+        several = [each.strip() for each in platforms.split(",") if each.strip()]
+        if several not in ([], ["linux/amd64"]):
+            self.put("platforms", several, all(map(_IS_PLATFORM, several)))
 
-def of_action(given: Mapping) -> Settings:
-    """The inputs of docker/build-push-action."""
+    def put(self, key: str, value: Any, fits: bool) -> None:
+        """A key of `build`, if its value can stand there."""
+        if fits:
+            self.known[key] = value
+        else:
+            self.left.append(f"build {key}")
+
+
+def of_action(given: Mapping, filled: Callable[[str], str]) -> Settings:
+    """The inputs of docker/build-push-action; `filled` puts in what is known of their expressions."""
     made = Settings()
-    for line in filter(None, map(str.strip, given.text("build-args").splitlines())):
+    for line in filter(None, map(str.strip, filled(given.text("build-args")).splitlines())):
         key, _, value = line.partition("=")
         made.argument(key, value)
-    if target := given.text("target"):
-        _put(made, "target", target, _IS_STAGE(target))
-    platforms = [each.strip() for each in given.text("platforms").split(",") if each.strip()]
-    if platforms not in ([], ["linux/amd64"]):
-        _put(made, "platforms", platforms, all(map(_IS_PLATFORM, platforms)))
+    made.stage(filled(given.text("target")), filled(given.text("platforms")))
     for line in filter(None, map(str.strip, given.text("secrets").splitlines())):
         key, _, value = line.partition("=")
         kept = _KEPT.fullmatch(value)
@@ -56,20 +69,22 @@ def of_action(given: Mapping) -> Settings:
     return made
 
 
-def of_compose(build: Mapping, known: dict[str, str]) -> Settings:
-    """The keys of a service's `build`."""
+def of_options(given: dict[str, list[str]]) -> Settings:
+    """The options of `docker build`."""
     made = Settings()
-    for key, value, _ in build.pairs("args"):
-        made.argument(key, words.filled(value, known) or "")
-    if target := build.text("target"):
-        _put(made, "target", target, _IS_STAGE(target))
-    written = ("context", "dockerfile", "cache_from", "tags", "args", "target")
-    made.left += [f"build {key}" for key in build if key not in written]
+    for each in given["arg"]:
+        made.argument(*each.partition("=")[::2])
+    made.stage("".join(given["target"][-1:]), "".join(given["platform"][-1:]))
+    made.left += [f"build secret {each}" for each in given["secret"]]
     return made
 
 
-def _put(made: Settings, key: str, value: Any, fits: bool) -> None:
-    if fits:
-        made.known[key] = value
-    else:
-        made.left.append(f"build {key}")
+def of_compose(build: Mapping) -> Settings:
+    """The keys of a service's `build`; what only an example of an env file knows is not known."""
+    made = Settings()
+    for key, value, _ in build.pairs("args"):
+        made.argument(key, words.filled(value, {}) or "")
+    made.stage(build.text("target"), "")
+    written = ("context", "dockerfile", "cache_from", "tags", "args", "target")
+    made.left += [f"build {key}" for key in build if key not in written]
+    return made

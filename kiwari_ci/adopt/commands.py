@@ -41,30 +41,28 @@ def docker_commands(script: str) -> Iterator[list[str]]:
                     continue
 
 
-def build_options(given: list[str]) -> dict[str, str]:
-    """What a `docker build` says: context, file, tag, arg."""
-    found = {"context": ".", "file": "", "tag": "", "arg": ""}
+def build_options(given: list[str]) -> dict[str, list[str]]:
+    """What a `docker build` says: context, file, tag, arg, target, platform and secret, as often as each is there."""
     long = {"-t": "tag", "--tag": "tag", "-f": "file", "--file": "file", "--build-arg": "arg"}
+    long |= {f"--{name}": name for name in ("target", "platform", "secret")}
+    found: dict[str, list[str]] = {name: [] for name in ("context", *long.values())}
     rest = iter(given)
     for part in rest:
         name, _, value = part.partition("=")
         if part.startswith("-"):
             takes = name in long or name in (
-                "--target",
-                "--platform",
                 "--cache-from",
                 "--cache-to",
                 "--label",
-                "--secret",
                 "--output",
                 "-o",
                 "--progress",
             )
             value = value or (next(rest, "") if takes else "")
-            if name in long and not found[long[name]]:
-                found[long[name]] = value
+            if name in long:
+                found[long[name]].append(value)
         else:
-            found["context"] = part
+            found["context"].append(part)
     return found
 
 

@@ -10,6 +10,7 @@ from kiwari_ci.adopt.entry import note_of
 from kiwari_ci.adopt.environments import Place
 from kiwari_ci.adopt.facts import Composed, Facts
 from kiwari_ci.adopt.services import Found
+from kiwari_ci.adopt.stacks import waited
 from kiwari_ci.adopt.words import Fact
 from kiwari_ci.source import Loc
 from kiwari_ci.texts import Container, File, ImageName, TraefikName, Word
@@ -156,16 +157,12 @@ def _router(facts: Facts) -> dict[str, Fact]:
 def _accessories(made: Composed, facts: Facts) -> None:
     """Everybody else's images, with what Compose is told of them; those that others wait for run once."""
     table, named = Table(), entry.accessories(facts)
-    ended = {name for each in entry.containers(facts) for name, how in running.waited(each) if how == "completed"}
+    ended = {name for each in entry.containers(facts) for name, how in waited(each) if how == "completed"}
     for name, container in facts.accessories.items():
         network = str(facts.network.value) if facts.network else ""
         table[name], left = running.accessory(container, named, network, container.name in ended)
         made.leave(f"{name} ({container.where})", left)
-        if any(not each.startswith("/") for each in running.volumes(container)):
-            said = (
-                f"the data of {name}: Compose calls its volumes STACK_VOLUME; under another stack's name they are empty"
-            )
-            made.decide(("accessories", name, "volumes"), said)
+        running.moves(made, ("accessories", name), container)
     if table:
         made.table["accessories"] = table
 

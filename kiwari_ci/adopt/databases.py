@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from kiwari_ci.adopt import words
 from kiwari_ci.adopt.environments import Place
 from kiwari_ci.adopt.repository import Repository, parent, within
-from kiwari_ci.adopt.stacks import Container, Stack, is_postgres
+from kiwari_ci.adopt.stacks import SAID, Container, Stack, is_postgres, mounts
 from kiwari_ci.adopt.words import Fact
 from kiwari_ci.derive import postgres_major
 from kiwari_ci.names import RUNNER_VARIABLE
@@ -55,6 +55,12 @@ def server(
         for _, each in fitting
         if _name(each) != _name(first)
     ]
+    left += [
+        f"{first.name} ({first.where}): {key}"
+        for key in first.table
+        if key not in SAID | {"environment", "volumes", "networks", "healthcheck", "depends_on"}
+    ]
+    left += [f"{first.name} ({first.where}): volume {each}" for name, each in mounts(first) if name[:1] in (".", "/")]
     made = Server(_name(first), first.image, first.where, {each.name for _, each in fitting} | {"postgres", "db"})
     made.network = next((fact for fact in first.networks if fact.value == network), None)
     made.migrations = _migrations(repository)

@@ -84,6 +84,7 @@ def _accessories(
         if is_postgres(each.image) and each.name in kept or any(name == service.name for service in services):
             continue
         why = _no_accessory(each.image, slug.partition("/")[0].lower())
+        why = f"which runs only with the profile {each.profiles}" if each.profiles else why
         if name and not why:
             made.setdefault(name, each)
         else:

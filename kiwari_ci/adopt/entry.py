@@ -10,8 +10,8 @@ from kiwari_ci.adopt.facts import Composed, Facts
 from kiwari_ci.adopt.foreign import Mapping, as_text
 from kiwari_ci.adopt.jobs import TestSteps
 from kiwari_ci.adopt.services import Found
-from kiwari_ci.adopt.settings import variables
-from kiwari_ci.adopt.stacks import Container
+from kiwari_ci.adopt.settings import untold, variables
+from kiwari_ci.adopt.stacks import Container, waited
 from kiwari_ci.adopt.words import Fact
 from kiwari_ci.source import Loc
 from kiwari_ci.texts import EnvKey, File, Folder, Line, Pattern, PublishedPort, Script, UrlPath, Version
@@ -57,7 +57,7 @@ def containers(facts: Facts) -> list[Container]:
 
 def _running(made: Composed, facts: Facts, table: Table, found: Found) -> None:
     """How it runs, by the container that production has."""
-    ended = [name for _, each in found.containers for name, how in running.waited(each) if how == "completed"]
+    ended = [name for _, each in found.containers for name, how in waited(each) if how == "completed"]
     for _, other in found.further:
         if other.name in ended and (words_ := running.command(other)):
             table.put("migrate", words_, other.where)
@@ -67,6 +67,11 @@ def _running(made: Composed, facts: Facts, table: Table, found: Found) -> None:
             more, left = running.service(container, named(facts) | {found.name: ""}, network)
             if not number:
                 table.update(_told(facts, more))
+                running.moves(made, ("services", found.name), container)
+            left += [
+                f"env_file {path}, of whose keys there is no example"
+                for path in untold(facts.repository, found, container)
+            ]
             made.leave(f"{found.name} ({container.where})", left)
     made.seen += [f"{found.name}: {each}" for each in found.beyond]
 
@@ -85,11 +90,15 @@ def _told(facts: Facts, table: Table) -> Table:
 def further(made: Composed, facts: Facts, found: Found, taken: set[str]) -> dict[str, Table]:
     """The other processes of a service's image, but for those that migrate and end."""
     entries: dict[str, Table] = {}
-    ended = {name for _, each in found.containers for name, how in running.waited(each) if how == "completed"}
+    ended = {name for _, each in found.containers for name, how in waited(each) if how == "completed"}
     network = str(facts.network.value) if facts.network else ""
     for stack, container in found.further:
         name = words.word(words.bare_name(container.name)) or ""
-        if not name or name in taken | entries.keys() or container.name in ended or stack.kind == words.AWAY:
+        if container.name in ended or stack.kind == words.AWAY or name in entries:
+            continue
+        if not name or name in taken or container.profiles:
+            why = f"runs only with the profile {container.profiles}" if container.profiles else "its name is another's"
+            made.leave(f"{container.name} ({container.where})", [f"an image of {found.name}, {why}"])
             continue
         table = entries[name] = Table()
         table.put("image_of", found.name, container.where)

@@ -67,8 +67,9 @@ def _add(place: Place, job: DeployJob, branch: str) -> None:
             place.notes.append(f"{job.where} runs on {', '.join(job.trigger.branches)}: here it is one branch")
     if not place.tag and job.trigger.tags:
         place.tag = _pattern(job.trigger.tags[0])
-        if place.tag != job.trigger.tags[0]:
+        if place.tag != job.trigger.tags[0] or "-" in place.tag:
             place.notes.append(f"{job.where} runs on tags {', '.join(job.trigger.tags)}")
+    place.notes += job.notes
     place.by_hand |= job.trigger.by_hand
     place.urls += job.urls
     place.folders += job.folders
@@ -77,9 +78,10 @@ def _add(place: Place, job: DeployJob, branch: str) -> None:
 
 
 def _pattern(tag: str) -> str:
-    """A tag filter as prefix and star."""
+    """A tag filter as prefix and star, and what a candidate has behind it."""
     prefix = re.match(r"(?:[A-Za-z][A-Za-z_-]*(?:[./][A-Za-z_-]+)*)?", tag)
-    made = f"{prefix[0] if prefix else ''}*"
+    candidate = re.search(r"-[A-Za-z][A-Za-z0-9]*\.?(?=\*|\[|$)", tag[len(prefix[0]) if prefix else 0 :])
+    made = f"{prefix[0] if prefix else ''}*" + (f"{candidate[0]}*" if candidate else "")
     return made if _IS_TAG(made) else "v*"
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from kiwari_ci.adopt.databases import Server
-from kiwari_ci.adopt.draft import Table
+from kiwari_ci.adopt.draft import LONGEST, Table
 from kiwari_ci.adopt.environments import Machine, Place
 from kiwari_ci.adopt.repository import Repository
 from kiwari_ci.adopt.services import Found
@@ -44,8 +44,12 @@ class Composed:
 
     def leave(self, name: str, what: list[str]) -> None:
         """What of a container has no place in the spec."""
-        if what:
-            self.seen.append(f"{name}: {'; '.join(what)}")
+        for each in dict.fromkeys(what):
+            last = self.seen[-1] if self.seen else ""
+            if last.startswith(f"{name}: ") and len(last) + len(each) < LONGEST:
+                self.seen[-1] += f"; {each}"
+            else:
+                self.seen.append(f"{name}: {each}")
 
     def decide(self, loc: Loc, text: str) -> None:
         """A question for a person."""

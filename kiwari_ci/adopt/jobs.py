@@ -87,6 +87,7 @@ class DeployJob:
     urls: list[Fact] = field(default_factory=list)
     settings: dict[str, tuple[str, str]] = field(default_factory=dict)  # role: secret or variable, its name
     folders: list[Fact] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what a person should know of it
 
 
 @dataclass
@@ -149,6 +150,11 @@ class _Job:
         """A text with what is known of its expressions put in."""
         return _EXPRESSION.sub(lambda found: self.expression(found[1].strip()), as_text(value))
 
+    def known_text(self, value: str) -> str:
+        """A text with what is known of its expressions put in, and the others as they are."""
+        made = {found[0]: self.expression(found[1].strip()) for found in _EXPRESSION.finditer(value)}
+        return _EXPRESSION.sub(lambda found: found[0] if UNKNOWN in made[found[0]] else made[found[0]], value)
+
     def expression(self, body: str) -> str:
         name, *fields = re.split(r"(?<=^matrix)\.", body)
         value = self.known.get(body)
@@ -174,7 +180,7 @@ class _Job:
         context = self.text(given.text("context") or ".")
         context = "." if "://" in context or context == UNKNOWN else context
         file = self.text(given.text("file")) or f"{context}/Dockerfile"
-        self.built(given.where(), self.image(given), context, file, builds.of_action(given))
+        self.built(given.where(), self.image(given), context, file, builds.of_action(given, self.known_text))
 
     def image(self, given: Mapping) -> str:
         """The name in a step's tags, or in those of the metadata step that they come from."""
@@ -191,12 +197,10 @@ class _Job:
             return
         given = build_options(command[at + 1 :])
         folder = join(self.folder, self.text(step.text("working-directory") or ".")) or "."
-        context = join(folder, given["context"]) or "."
-        file = join(folder, given["file"]) if given["file"] else f"{context}/Dockerfile"
-        settings = Settings()
-        if given["arg"]:
-            settings.argument(*given["arg"].partition("=")[::2])
-        self.built(step.where("run"), image_name(given["tag"]), context, file or "", settings)
+        context = join(folder, "".join(given["context"][-1:])) or "."
+        file = join(folder, given["file"][0]) if given["file"] else f"{context}/Dockerfile"
+        image = image_name("".join(given["tag"][:1]))
+        self.built(step.where("run"), image, context, file or "", builds.of_options(given))
 
     def built(self, where: str, image: str, context: str, file: str, settings: Settings) -> None:
         folder, dockerfile = join(".", context), join(".", file)
@@ -251,6 +255,10 @@ class _Job:
             return
         title = f"{name} {self.key} {self.job.text('name')} {self.path.rpartition('/')[2]}"
         made = DeployJob(self.where, self.path, "" if UNKNOWN in name else name, title, trigger)
+        if "inputs." in given:
+            made.notes.append(
+                f"{self.where}: who starts it names the environment; here each one has an entry of its own"
+            )
         self.facts(made, environment, scripts)
         self.made.deploys.append(made)
 
@@ -264,6 +272,8 @@ class _Job:
             action, by_hand = step.text("uses").partition("@")[0], _OVER_SSH.search(step.text("run"))
             if by_hand or _REMOTE_ACTION.search(action):
                 around = [text for text, _ in strings(self.job.get("env"))] if by_hand else []
+                if ways := _ways(step):
+                    made.notes.append(f"{self.where} logs in {', '.join(ways)}: `hosts` has `user`, `port` and `jump`")
                 _settings(made.settings, step, "\n".join([*around, *(text for text, _ in strings(step))]))
         made.folders = [Fact(folder.rstrip("/"), self.where) for folder in _FOLDER.findall(self.shell(scripts))]
 
@@ -275,6 +285,17 @@ def _as_a_step(script: str, folder: str, count: int) -> list[str]:
     return (
         ["(", *(f"  {line}" for line in lines), ")"] if moved or (count > 1 and re.search(r"\bcd\s", script)) else lines
     )
+
+
+def _ways(step: Mapping) -> list[str]:
+    """What a step says of the login that is no secret's or variable's name."""
+    given, script = step.table("with"), step.text("run")
+    user, port, jump = given.text("username"), given.text("port"), given.text("proxy_host")
+    ports = [port, *re.findall(r"\b(?:ssh|scp)\s[^\n]{0,200}?-[pP]\s*(\d+)", script)]
+    jumps = [jump, *re.findall(r"\bssh\s[^\n]{0,200}?-J\s*(\S+)", script)]
+    said = [f"as {user}"] if user and "${{" not in user else []
+    said += [f"by port {each}" for each in ports if each.isdecimal() and each != "22"]
+    return said + ["through another machine"] if any(jumps) else said
 
 
 def _settings(known: dict[str, tuple[str, str]], step: Mapping, text: str) -> None:
@@ -290,6 +311,10 @@ def _settings(known: dict[str, tuple[str, str]], step: Mapping, text: str) -> No
 
 def _narrowed(trigger: Trigger, condition: str) -> Trigger:
     """What is left of a trigger under a job's `if`."""
+    if word := re.search(r"(!\s*)?contains\(\s*github\.ref(?:_name)?\s*,\s*'(-[\w.]+)'\s*\)", condition):
+        tags = [tag for tag in trigger.tags if ("-" in tag) is not bool(word[1])]
+        made = tags or ["v*" if word[1] else f"v*{word[2].rstrip('.')}*"]
+        return Trigger([], made, trigger.paths, False, trigger.where)
     branches = re.findall(r"refs/heads/([\w./-]+)", condition) + re.findall(r"ref_name\s*==\s*'([\w./-]+)'", condition)
     tagged = re.search(r"refs/tags/|ref_type\s*==\s*'tag'|event_name\s*==\s*'release'", condition) is not None
     by_hand = re.search(r"event_name\s*==\s*'workflow_dispatch'", condition) is not None

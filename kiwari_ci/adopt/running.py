@@ -2,22 +2,23 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from kiwari_ci.adopt import words
 from kiwari_ci.adopt.draft import Table
+from kiwari_ci.adopt.facts import Composed
 from kiwari_ci.adopt.foreign import Items, as_text
 from kiwari_ci.adopt.foreign import Mapping as Written
-from kiwari_ci.adopt.stacks import SAID, Container, brief, may_tell
+from kiwari_ci.adopt.stacks import SAID, Container, brief, may_tell, mounts, published, waited
 from kiwari_ci.rules.containers import MORE
+from kiwari_ci.source import Loc
 from kiwari_ci.texts import Argument, Duration, EnvKey, LabelKey, Memory, NetworkName, PlainText, PublishedPort, Volume
 
-_CONDITIONS = {"service_healthy": "healthy", "service_completed_successfully": "completed"}
-_OURS = {"restart", "init", "logging", "pull_policy", "platform"}  # the pipeline's, or the runner's
+_OURS = {"restart", "init", "pull_policy", "platform"}  # the pipeline's, or the runner's
 _HERE = {
     "command", "entrypoint", "volumes", "depends_on", "mem_limit", "cpus", "stop_grace_period", "deploy", "scale",
-    "healthcheck", "labels", "networks", "ports", "environment", "env_file",
+    "healthcheck", "labels", "networks", "ports", "environment", "env_file", "profiles",
 }  # fmt: skip
 _IS_KEY, _IS_TEXT, _IS_LABEL, _IS_ARGUMENT = map(words.fits, (EnvKey, PlainText, LabelKey, Argument))
 _IS_MEMORY, _IS_DURATION, _IS_VOLUME, _IS_PORT, _IS_NETWORK = map(
@@ -32,7 +33,11 @@ def service(container: Container, named: Mapping[str, str], network: str) -> tup
     replicas = given.get("scale") or given.table("deploy").get("replicas")
     if isinstance(replicas, int) and 1 < replicas <= 20:
         table.put("replicas", replicas, given.where("deploy" if "deploy" in given else "scale"))
-    ports = [as_text(item) for item, _ in given.items_of("ports") if ":" in as_text(item)]
+    elif replicas not in (None, 1):
+        left.append(f"replicas {as_text(replicas)}")
+    if (check := given.get("healthcheck")) and not container.health:
+        left.append(f"healthcheck ({told})" if (told := brief(check)) else "healthcheck")
+    ports = published(given)
     return table, [*left, *([f"ports {', '.join(ports)}"] if ports else [])]
 
 
@@ -46,14 +51,15 @@ def accessory(container: Container, named: Mapping[str, str], network: str, once
     more, others = _both(container, named, network)
     table |= more
     given = container.table
-    ports = [words.filled(as_text(item), container.known) or "" for item, _ in given.items_of("ports")]
+    ports = [words.filled(port, container.known) or port for port in published(given)]
     if local := [port for port in ports if port.startswith("127.0.0.1:") and _IS_PORT(port)]:
         table.put("ports", local, given.where("ports"))
     if check := _healthcheck(container):
         table.put("healthcheck", check, given.where("healthcheck"))
     elif given.get("healthcheck"):
         left.append("healthcheck")
-    open_ = [port for port in ports if port not in local and ":" in port]
+    open_ = [port for port in ports if port not in local]
+    left += [f"the domain {fact.value}" for fact in container.domains]
     left += [f"ports {', '.join(open_)}, open to others than this machine"] if open_ else []
     left += [f"env_file {', '.join(str(file.value) for file in container.env_files)}"] if container.env_files else []
     return table, [*left, *others]
@@ -68,19 +74,23 @@ def _both(container: Container, named: Mapping[str, str], network: str) -> tuple
             left.append(f"{key} ({brief(given[key])})")
     if kept := volumes(container):
         table.put("volumes", kept, given.where("volumes"))
-    left += [f"volume {each}" for each in _volumes(container) if each not in kept]
+    left += [f"volume {each}" for _, each in mounts(container) if each not in kept]
     if waits := {named[name]: how for name, how in waited(container) if name in named}:
         table.put("depends_on", waits, given.where("depends_on"))
-    if labels := dict(_labels(container)):
+    labels, untold = _labels(container)
+    if labels:
         table.put("labels", labels, given.where("labels"))
+    left += [f"label {key}" for key in untold]
     if others := [{"external": each.value} for each in container.networks if each.value != network]:
         table.put("networks", [each for each in others if _IS_NETWORK(each["external"])], given.where("networks"))
     left += _limits(container, table)
-    more = [(key, value) for key, value in given.items() if key in MORE - _OURS - SAID and brief(value) != "…"]
+    left += [f"restart: {given.text('restart')}"] if given.text("restart").startswith(("no", "on-failure:")) else []
+    ours = _OURS | ({"logging"} if given.table("logging").text("driver") in ("", "json-file", "local") else set())
+    more = [(key, value) for key, value in given.items() if key in MORE - ours - SAID and brief(value) != "…"]
     hatch = {key: _plain(value, container) for key, value in more}
     if known := {key: value for key, value in hatch.items() if value is not None}:
         table.put("compose", known, "as they are")
-    rest = [key for key in given if key not in SAID | _HERE | set(known) | _OURS and not key.startswith("x-")]
+    rest = [key for key in given if key not in SAID | _HERE | set(known) | ours and not key.startswith("x-")]
     return table, [*left, *(f"{key} ({brief(given[key])})" for key in rest), *container.beyond]
 
 
@@ -96,35 +106,32 @@ def command(container: Container, key: str = "command") -> list[str]:
     return [str(each) for each in made] if all(map(_IS_ARGUMENT, made)) and not may_tell(said) else []
 
 
-def waited(container: Container) -> Iterator[tuple[str, str]]:
-    """What a container waits for, and until when."""
-    given = container.table.get("depends_on")
-    if isinstance(given, Items):
-        yield from ((as_text(each), "started") for each in given)
-    elif isinstance(given, Written):
-        yield from ((name, _CONDITIONS.get(each.text("condition"), "started")) for name, each in given.tables())
-
-
 def volumes(container: Container) -> list[str]:
     """Those that are the stack's or the host's; those beside the compose file of today are left."""
-    return [each for each in _volumes(container) if _IS_VOLUME(each) and not each.startswith(".")]
+    return [each for name, each in mounts(container) if _IS_VOLUME(each) and name[:1] != "." and name != "tmpfs"]
 
 
-def _volumes(container: Container) -> Iterator[str]:
-    for item, _ in container.table.items_of("volumes"):
-        if isinstance(item, Written):
-            text = f"{item.text('source')}:{item.text('target')}" + (":ro" if item.get("read_only") is True else "")
-        else:
-            text = re.sub(r":rw$|:[zZ]$", "", as_text(item))
-        yield words.filled(text, container.known) or text
+def moves(made: Composed, here: Loc, container: Container) -> None:
+    """Data that stays behind when the stack is called otherwise."""
+    if any(not each.startswith("/") for each in volumes(container)):
+        said = (
+            f"the data of {here[1]}: Compose calls its volumes STACK_VOLUME; under another stack's name they are empty"
+        )
+        made.decide((*here, "volumes"), said)
 
 
-def _labels(container: Container) -> Iterator[tuple[str, str]]:
-    for key, value, _ in container.table.pairs("labels"):
+def _labels(container: Container) -> tuple[dict[str, str], list[str]]:
+    """Those that the spec can have, and the keys of the others; those that a proxy reads are not among them."""
+    known, untold, given = dict[str, str](), list[str](), container.table
+    for key, value, _ in [*given.pairs("labels"), *given.table("deploy").pairs("labels")]:
         text = words.filled(value, container.known)
-        is_ours = _IS_LABEL(key) and not re.match(r"traefik\.|caddy", key)
-        if text and is_ours and _IS_ARGUMENT(text) and not may_tell(text):
-            yield key, text
+        if re.match(r"traefik\.|caddy", key):
+            continue
+        if text and _IS_LABEL(key) and _IS_ARGUMENT(text) and not may_tell(text):
+            known[key] = text
+        else:
+            untold.append(key)
+    return known, untold
 
 
 def _limits(container: Container, table: Table) -> list[str]:
@@ -143,6 +150,8 @@ def _limits(container: Container, table: Table) -> list[str]:
         table.put("cpus", int(number) if number == int(number) else number, (limits or given).where("cpus"))
     if grace := _seconds(given.text("stop_grace_period")):
         table.put("stop_grace_period", grace, given.where("stop_grace_period"))
+    more = [key for key in limits if key not in ("memory", "cpus")] + [*deploy.table("resources").table("reservations")]
+    left += [f"resources ({', '.join(more)})"] if more else []
     rest = set(deploy) - {"resources", "replicas", "restart_policy", "labels", "update_config"}
     return [*left, *([f"deploy ({', '.join(sorted(rest))})"] if rest else [])]
 

@@ -11,7 +11,7 @@ from kiwari_ci.adopt.images import Image
 from kiwari_ci.adopt.jobs import TestSteps, Workflows
 from kiwari_ci.adopt.languages import Language, home_of, language
 from kiwari_ci.adopt.repository import Repository, within
-from kiwari_ci.adopt.stacks import Container, Stack
+from kiwari_ci.adopt.stacks import Container, Stack, waited
 from kiwari_ci.adopt.words import Fact
 
 _NOT_A_NAME = {
@@ -46,6 +46,7 @@ class Found:
     further: list[tuple[Stack, Container]] = field(default_factory=list)  # of its image, beside the one that serves
     settings: Fact = field(default_factory=lambda: Fact(Settings(), ""))  # of its build
     is_worker: bool = False  # it listens on no port
+    is_part: bool = False  # of a Dockerfile that another service is built from, too
 
     @property
     def port(self) -> Fact | None:
@@ -76,9 +77,9 @@ def services(
     """Put together what compose files, workflows, Dockerfiles and manifests say of each image."""
     made = Services([], [])
     taken: set[str] = set()
-    for image in images:
-        found = _found(repository, image, stacks, flows, len(images), taken)
-        taken.add(found.name)
+    known = [_found(repository, image, stacks, flows, len(images), taken) for image in images]
+    for found in [each for one in known for each in _apart(one, flows, taken)]:
+        image = found.image
         upstream = {container.name for _, container in found.containers} | {found.name}
         routed = [Fact(route.port, route.where) for route in routes if route.container in upstream and route.port]
         said, away = (
@@ -91,10 +92,17 @@ def services(
             for far in (False, True)
         )
         found.ports = _in_order(
-            [*said, *routed, *image.ports, *away, *([found.language.port] if found.language.port else [])]
+            [
+                *said,
+                *routed,
+                *(() if found.is_part and _only_runs(found.name) else image.ports),
+                *away,
+                *([found.language.port] if found.language.port else []),
+            ]
         )
         if why := _speaks_otherwise(found):
-            made.left.append(f"{found.name} ({image.dockerfile}): {why}")
+            with_it = "".join(f"; {each.name} ({each.where}), of its image" for _, each in found.further)
+            made.left.append(f"{found.name} ({image.dockerfile}): {why}{with_it}")
             continue
         found.is_worker = _only_runs(found.name) and all(fact.guess for fact in found.ports)
         found.test = _test(found, flows, len(images))
@@ -124,24 +132,77 @@ def _found(
         if not each.builds and each.image and _base(each.image) in known
     ]  # fmt: skip
     home = home_of(repository, image.dockerfile, str(image.context.value), image.sources)
-    name = _name(image, [each for stack, each in built if stack.kind != words.AWAY], home, names, count)
+    ended = {name for _, each in [*built, *pulled] for name, how in waited(each) if how == "completed"}
+    named = [each for stack, each in built if stack.kind != words.AWAY]
+    if not named and len({step.image for step in steps}) > 1:  # a matrix: the one that serves is the service
+        named = sorted((each for _, each in pulled), key=lambda each: _serves_late(each, ended))[:1]
+    name = _name(image, named, home, names, count)
     while name in taken:
         name = _another(name, image, taken)
     mine = [pair for pair in [*built, *pulled] if pair[0].kind != words.AWAY] or built
     found = Found(name, image, language(repository, home), mine, names[0] if names else None)
+    taken.add(name)
+    steps = sorted(steps, key=lambda step: not _is_named(step.image, name))
+    if steps and _is_named(steps[0].image, name):
+        found.reference = Fact(steps[0].image, steps[0].where)
     found.beyond = [f"{beyond} ({step.where})" for step in steps for beyond in step.beyond]
     said = [Fact(step.settings, step.where) for step in steps]
     said += [Fact(each.settings, each.where) for stack, each in built if stack.kind != words.AWAY]
     found.settings = said[0] if said else Fact(Settings(), "")
     found.beyond += [f"{left} ({found.settings.where})" for left in found.settings.value.left]
-    if any(fact.value.known != found.settings.value.known for fact in said[1:]):
-        found.beyond.append(f"built otherwise, too: {', '.join(fact.where for fact in said[1:])}")
-    for stack in stacks:  # several containers of one file run one image: the first that is no worker is the service
-        same = sorted((pair for pair in mine if pair[0] is stack), key=lambda pair: _only_runs(pair[1].name))
+    for stack in stacks:  # several containers of one file run one image: the first that serves is the service
+        same = sorted((pair for pair in mine if pair[0] is stack), key=lambda pair: _serves_late(pair[1], ended))
         for _, other in same[1:]:
             found.further.append((stack, other))
             found.containers.remove((stack, other))
     return found
+
+
+def _serves_late(container: Container, ended: set[str]) -> tuple[bool, bool]:
+    """Those that serve come before those that work, and those that end."""
+    return _only_runs(container.name) or container.name in ended, not container.ports
+
+
+def _apart(found: Found, flows: Workflows, taken: set[str]) -> list[Found]:
+    """A service, and those of its Dockerfile that are built otherwise, and so have images of their own."""
+    made: dict[str, Found] = {}
+    steps = [each for each in flows.builds if each.dockerfile == found.image.dockerfile]
+    for stack, other in list(found.further):
+        first = next((each for its, each in found.containers if its is stack), other)
+        name = words.word(words.bare_name(other.name))
+        if not name or not _is_another(first, other):
+            continue
+        found.further.remove((stack, other))
+        if name in made:
+            made[name].containers.append((stack, other))
+            continue
+        if name in taken:
+            name = _another(name, found.image, taken)
+        taken.add(name)
+        step = next((each for each in steps if _is_named(each.image, name)), None)
+        settings = Fact(step.settings, step.where) if step else Fact(other.settings, other.where)
+        image = Fact(step.image, step.where) if step and UNKNOWN not in step.image else None
+        left = [f"{each} ({settings.where})" for each in settings.value.left]
+        made[name] = Found(
+            name, found.image, found.language, [(stack, other)], image, beyond=left, settings=settings, is_part=True
+        )
+    said = [(step.settings, step.where) for step in steps if not any(_is_named(step.image, name) for name in made)]
+    said += [(each.settings, each.where) for _, each in [*found.containers, *found.further] if each.builds]
+    if others := [where for settings, where in said if settings.known != found.settings.value.known]:
+        found.beyond.append(f"built otherwise, too: {', '.join(dict.fromkeys(others))}")
+    return [found, *made.values()]
+
+
+def _is_another(first: Container, other: Container) -> bool:
+    """Whether two containers of one Dockerfile run two images."""
+    if first.image and other.image:
+        return _base(first.image) != _base(other.image)
+    return first.builds and other.builds and first.settings.known != other.settings.known
+
+
+def _is_named(image: str, name: str) -> bool:
+    """Whether an image is called like a service, alone or behind another word."""
+    return UNKNOWN not in image and re.search(rf"(^|[/_.-]){re.escape(name)}$", image) is not None
 
 
 def reference(image: str) -> str:

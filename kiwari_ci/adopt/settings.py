@@ -8,7 +8,7 @@ from kiwari_ci.adopt import words
 from kiwari_ci.adopt.databases import Server
 from kiwari_ci.adopt.repository import Repository, join, parent
 from kiwari_ci.adopt.services import Found
-from kiwari_ci.adopt.stacks import env_example
+from kiwari_ci.adopt.stacks import Container, env_example, may_tell
 from kiwari_ci.texts import EnvKey, PlainText
 
 MOST = 80  # variables of a service
@@ -45,6 +45,23 @@ def variables(
     return made
 
 
+def untold(repository: Repository, found: Found, container: Container) -> list[str]:
+    """The env files of a container whose keys no example says, neither beside them nor in the service's folder."""
+    if found.language.home != "." and any(repository.has(join(found.language.home, name) or "") for name in _EXAMPLES):
+        return []
+    return [
+        path
+        for path in (str(fact.value) for fact in container.env_files)
+        if not any(map(repository.has, _examples(path)))
+    ]
+
+
+def _examples(path: str) -> list[str]:
+    """Where an example of an env file may be."""
+    beside = [join(parent(path), name) or "" for name in _EXAMPLES] if path.endswith(".env") else []
+    return [*(f"{path}{ending}" for ending in (".example", ".sample", ".template", ".dist")), *beside]
+
+
 def _read(repository: Repository, found: Found, count: int) -> list[tuple[str, str | None, str]]:
     read: list[tuple[str, str | None, str]] = []
     folders = [found.language.home] if found.language.home != "." or count == 1 else []
@@ -54,12 +71,7 @@ def _read(repository: Repository, found: Found, count: int) -> list[tuple[str, s
             (key, _AWAY if value and stack.kind == words.AWAY else value, where) for key, value, where in container.env
         ]
         for fact in container.env_files:
-            files += [f"{fact.value}{ending}" for ending in (".example", ".sample", ".template", ".dist")]
-            files += (
-                [join(parent(str(fact.value)), name) or "" for name in _EXAMPLES]
-                if str(fact.value).endswith(".env")
-                else []
-            )
+            files += _examples(str(fact.value))
     files += [join(folder, name) or "" for folder in folders for name in _EXAMPLES]
     for path in dict.fromkeys(files):
         if repository.has(path):
@@ -71,7 +83,8 @@ def _variable(
     key: str, value: str | None, where: str, found: Found, services: list[Found], server: Server | None
 ) -> Variable:
     if server and (part := _of_database(key, value or "", server)):
-        return Variable({"database": part}, where)
+        query = (value or "").partition("?")[2] if part == "url" else ""
+        return Variable({"database": part}, f"{where}, today with ?{query}" if query and not may_tell(query) else where)
     if words.is_secret(key, value or ""):
         return Variable({"secret": True}, f"{where}, a secret by its name" if words.is_secret(key) else where)
     if key == "PORT" and found.port:

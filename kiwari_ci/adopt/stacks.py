@@ -1,6 +1,7 @@
 """Compose files: the containers that a repository runs, and what each of them says about itself."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +14,14 @@ from kiwari_ci.tree import is_marked
 
 _FILES = r"(?:.*/)?(?:docker-)?compose[\w.-]*\.ya?ml|(?:.*/)?docker-stack[\w.-]*\.ya?ml|(?:.*/)?stack\.ya?ml"
 SAID = {  # keys of a service that the spec says, or that the generated stack decides itself
-    "image", "build", "container_name", "restart", "expose", "pull_policy", "hostname", "logging", "init", "extends",
+    "image", "build", "container_name", "restart", "expose", "pull_policy", "init",
     "platform", "stdin_open", "tty",
 }  # fmt: skip
+_TELLS = re.compile(  # words, and options of clients that take a password
+    r"pass|secret|token|key|bearer|authorization|(mysql|maria)\w*\b.*\s-p[^\s-]|redis-cli\b.*\s-a\s+[^\s]|alias set\b",
+    re.IGNORECASE,
+)
+_CONDITIONS = {"service_healthy": "healthy", "service_completed_successfully": "completed"}
 _PROXIES = ("traefik", "caddy", "nginx-proxy-manager", "nginxproxy", "jwilder", "haproxy", "nginx")
 POSTGRES = re.compile(r"(?:docker\.io/)?(?:library/)?postgres(?::|@|$)")
 _LIKE_POSTGRES = re.compile(r"postg|timescale|pgvector|supabase/postgres")
@@ -46,6 +52,12 @@ class Container:
     table: Mapping = field(default_factory=lambda: Mapping("", 0), repr=False)  # all that Compose is told of it
     known: dict[str, str] = field(default_factory=dict)  # variables, as the example beside the file has them
     beyond: list[str] = field(default_factory=list)  # what `init` does not write, beside the keys of `table`
+
+    @property
+    def profiles(self) -> str:
+        """Those without which nobody starts it; empty for one that always runs, or in production."""
+        named = [as_text(item) for item, _ in self.table.items_of("profiles")]
+        return "" if any(words.kind_of(each) == words.PRODUCTION for each in named) else ", ".join(named)
 
     @property
     def builds(self) -> bool:
@@ -102,9 +114,69 @@ def _stack(repository: Repository, path: str, document: Mapping) -> Stack:
     containers = [
         _container(Container(path, key, services.where(key), kind), table, known, external)
         for services in [document.table("services")]
-        for key, table in services.tables()
+        for key, table in ((key, _extended(services, table)) for key, table in services.tables())
     ]
+    made_by = {key: ", ".join(table) for key, table in document.table("volumes").tables() if table}
+    for each in containers:
+        each.beyond += [f"{made_by[name]} of the volume {name}" for name, _ in mounts(each) if name in made_by]
     return Stack(path, kind, Fact(name, document.where("name")) if name else None, containers)
+
+
+def _extended(services: Mapping, table: Mapping, depth: int = 0) -> Mapping:
+    """A container with what it extends in the same file; what another file has is told, not read."""
+    given = table.get("extends")
+    base = services.get(given.text("service") if isinstance(given, Mapping) else as_text(given))
+    if depth > 9 or not isinstance(base, Mapping) or (isinstance(given, Mapping) and given.get("file")):
+        return table
+    made, base = Mapping(table.path, table.line), _extended(services, base, depth + 1)
+    for each in (base, table):
+        for key, value in each.items():
+            made[key], made.places[key] = value, each.places[key]
+    for key in ("environment", "labels"):
+        mine, its = table.get(key), base.get(key)
+        if isinstance(mine, Mapping) and isinstance(its, Mapping):
+            made[key] = both = Mapping(table.path, mine.line)
+            both.update(its | mine)
+            both.places = its.places | mine.places
+        elif isinstance(mine, Items) and isinstance(its, Items):
+            made[key] = items = Items()
+            items += [*its, *mine]
+            items.places = [*its.places, *mine.places]
+    del made["extends"]
+    return made
+
+
+def waited(container: Container) -> Iterator[tuple[str, str]]:
+    """What a container waits for, and until when."""
+    given = container.table.get("depends_on")
+    if isinstance(given, Items):
+        yield from ((as_text(each), "started") for each in given)
+    elif isinstance(given, Mapping):
+        yield from ((name, _CONDITIONS.get(each.text("condition"), "started")) for name, each in given.tables())
+
+
+def mounts(container: Container) -> Iterator[tuple[str, str]]:
+    """What is mounted, as Compose's short form has it: its source (empty where there is none), and all of it."""
+    for item, _ in container.table.items_of("volumes"):
+        if isinstance(item, Mapping):
+            source = item.text("source") or item.text("type")
+            text = f"{source}:{item.text('target')}" + (":ro" if item.get("read_only") is True else "")
+        else:
+            text = re.sub(r":rw$|:[zZ]$", "", as_text(item))
+        made = words.filled(text, container.known) or text
+        yield made.partition(":")[0], made
+
+
+def published(table: Mapping) -> list[str]:
+    """The ports of the machine that lead to a container, as Compose's short form has them."""
+    found = []
+    for item, _ in table.items_of("ports"):
+        if isinstance(item, Mapping):
+            parts = (item.text("host_ip"), item.text("published"), item.text("target"))
+            found += [":".join(filter(None, parts))] if parts[1] else []
+        elif ":" in as_text(item):
+            found.append(as_text(item))
+    return found
 
 
 def variables(repository: Repository, folder: str) -> dict[str, str]:
@@ -152,8 +224,7 @@ def _container(made: Container, table: Mapping, known: dict[str, str], external:
             made.networks.append(Fact(external[as_text(name)], table.where("networks")))
         elif as_text(name) != "default":
             made.beyond.append(f"network {as_text(name)}")
-    published = [as_text(item) for item, _ in table.items_of("ports") if ":" in as_text(item)]
-    made.published = [int(each[-2]) for port in published if (each := port.split(":"))[-2].isdecimal()]
+    made.published = [int(each[-2]) for port in published(table) if (each := port.split(":"))[-2].isdecimal()]
     return made
 
 
@@ -168,7 +239,7 @@ def _build(made: Container, table: Mapping, known: dict[str, str]) -> None:
         return
     made.context = folder
     made.dockerfile = join(folder, words.filled(build.text("dockerfile"), known) or "Dockerfile") or ""
-    made.settings = of_compose(build, known)
+    made.settings = of_compose(build)
 
 
 def _value(text: str, known: dict[str, str]) -> str | None:
@@ -211,20 +282,25 @@ def _labels(made: Container, table: Mapping, known: dict[str, str]) -> None:
         elif re.fullmatch(r"traefik\.http\.routers\.[^.]+\.rule", key):
             hosts = " ".join(re.findall(r"Host\(([^)]*)\)", text))
             made.domains += [Fact(domain, place) for domain in words.domains(hosts)]
-            made.beyond += [] if text else [f"the domain of its rule, {value.partition('Host(')[2].partition(')')[0]}"]
+            if re.search(r"Path|Header|Query|Method|ClientIP", text):
+                made.beyond.append("more of its router's rule than the domain")
+            if not words.domains(hosts):
+                made.beyond.append(f"the domain of its rule, {value.partition('Host(')[2].partition(')')[0]}")
+        elif re.match(r"traefik\.(http\.middlewares|tcp|udp)\.|caddy(_\d+)?\.(?!reverse_proxy$)", key):
+            made.beyond.append(f"label {key}")
         elif key in ("caddy", "VIRTUAL_HOST"):
             made.domains += [Fact(domain, place) for domain in words.domains(text)]
 
 
 def may_tell(text: str) -> bool:
     """Whether a text could have a secret in it, beside the variables that it names."""
-    return re.search(r"pass|secret|token|key", re.sub(r"\$\$?\{?\w+\}?", "", text), re.IGNORECASE) is not None
+    return _TELLS.search(re.sub(r"\$\$?\{?\w+\}?", "", text)) is not None
 
 
 def brief(value: Any) -> str:
     """A value in a few words; what could be a secret is not among the keys that are told."""
     texts = [text for text, _ in strings(value)] or [as_text(value)]
-    told = ", ".join(" ".join(text.split()) for text in texts if text)
+    told = ", ".join(" ".join(re.sub(r"(\$\{\w+)[^}]*", r"\1", text).split()) for text in texts if text)
     if may_tell(told):
         return "…"
     return told if len(told) <= 80 else told[:79] + "…"

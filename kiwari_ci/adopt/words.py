@@ -23,6 +23,7 @@ _SECRET_KEY = re.compile(
     r"|SECRET_?KEY_BASE|_KEY)$",
     re.IGNORECASE,
 )
+_SECRET_PART = re.compile(r"(?i)(?:^|[;&?\s])(?:password|pwd|accountkey|sharedaccesskey)\s*=\s*[^;&\s]")
 _BROWSER = re.compile(r"(NEXT_PUBLIC|VITE|REACT_APP|NUXT_PUBLIC|PUBLIC)_|.*PUBLI(C|SHABLE)_KEY")
 _LOCAL = r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\])"
 _PROBE = re.compile(rf"(?:https?://)?{_LOCAL}(?::(?P<port>\d{{2,5}}))?(?P<path>/[A-Za-z0-9._~/?=&%-]*)?")
@@ -48,6 +49,7 @@ _LANGUAGE_FILES = {
     "json",
     "conf",
     "local",
+    "localhost",
     "internal",
     "sock",
     "env",
@@ -86,7 +88,7 @@ def word(text: str) -> str:
 def is_secret(key: str, value: str = "") -> bool:
     """Whether an environment variable is named, or looks, like a secret."""
     named = _SECRET_KEY.search(key) is not None and not _BROWSER.match(key)
-    return named or SECRET_VALUE.search(value) is not None
+    return named or SECRET_VALUE.search(value) is not None or _SECRET_PART.search(value) is not None
 
 
 def probe(text: str) -> tuple[int | None, str]:
@@ -102,7 +104,7 @@ def domains(text: str) -> list[str]:
 
 
 def filled(text: str, known: dict[str, str]) -> str | None:
-    """Text with the variables of Compose or a shell put in; None when one of them has neither value nor default."""
+    """Text with the variables of Compose or a shell put in; None when one has no value, or is a secret."""
     missing = False
 
     def value(found: re.Match[str]) -> str:
@@ -110,6 +112,7 @@ def filled(text: str, known: dict[str, str]) -> str | None:
         if found[0] == "$$":
             return "$"
         name, sign, default = found["name"] or found["bare"], found["sign"] or "", found["word"] or ""
+        missing |= is_secret(name)
         if known.get(name):
             return default if sign.endswith("+") else known[name]
         missing |= not sign.endswith("-")

@@ -1,0 +1,221 @@
+"""`kiwari-ci init`, and the long tail of compose files and workflows: nothing is lost, no secret is copied."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiwari_ci.adopt import first_spec
+from kiwari_ci.adopt.draft import First
+from kiwari_ci.source import parse
+
+DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"
+WEB = "services: {web: {build: ., "
+
+
+def init(folder: Path, files: dict[str, str]) -> tuple[dict[str, Any], First]:
+    """The spec that is made of some files, and what is said beside it."""
+    for path, text in {"Dockerfile": DOCKERFILE, **files}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    first = first_spec(folder, "example/shop")
+    data: dict[str, Any] = parse(first.path, first.text).data
+    return data, first
+
+
+def workflow(job: str, on: str = "push: {branches: [main]}") -> dict[str, str]:
+    """A workflow with one job."""
+    return {".github/workflows/a.yml": f"on: {{{on}}}\njobs:\n  a: {{runs-on: ubuntu-latest, {job}}}\n"}
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        "image: 'mysql:8', healthcheck: {test: 'mysqladmin ping -p${DB_PASSWORD}'}",
+        "image: 'mysql:8', healthcheck: {test: 'mysqladmin ping -phunter2'}",
+        "image: 'mysql:8', command: 'run --with ${DB_PASSWORD:-hunter2}'",
+        "image: 'mysql:8', labels: {a.b: '${DB_PASSWORD}'}",
+        "image: 'redis:7', healthcheck: {test: 'redis-cli -a hunter2 ping'}",
+        "image: 'minio/mc:1', command: 'mc alias set m http://minio:9000 admin hunter2'",
+        """image: 'alpine:3', command: [curl, "-H", "Authorization: Bearer hunter2", x]""",
+        "image: 'mssql:1', environment: {CONNECTION: 'Server=x;User Id=sa;Password=hunter2'}",
+    ],
+)
+def test_no_secret_is_copied(tmp_path: Path, container: str) -> None:
+    compose = f"{WEB}environment: {{A: '${{DB_PASSWORD}}'}}}}, other: {{{container}}}}}"
+    _, first = init(tmp_path, {"compose.yml": compose, ".env": "DB_PASSWORD=hunter2\n"})
+    assert "hunter2" not in first.text + json.dumps([first.seen, first.decisions, first.troubles])
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("extends: {file: base.yml, service: x}", "extends (base.yml, x)"),
+        ("ports: [{target: 8080, published: 80, host_ip: 127.0.0.1}]", "ports 127.0.0.1:80:8080"),
+        ("volumes: [{type: tmpfs, target: /tmp}]", "volume tmpfs:/tmp"),
+        ("volumes: ['data:/data']", "driver_opts of the volume data"),
+        ("deploy: {resources: {reservations: {memory: 1G}}}", "resources (memory)"),
+        ("scale: 40", "replicas 40"),
+        ("healthcheck: {test: [CMD, node, check.js]}", "healthcheck (CMD, node, check.js)"),
+        ("healthcheck: {disable: true}", "healthcheck"),
+        ("restart: 'no'", "restart: no"),
+        ("labels: {a.b: '${UNSET}'}", "label a.b"),
+        ("labels: ['traefik.http.middlewares.a.basicauth.users=x:y']", "label traefik.http.middlewares.a.basicauth"),
+        ("labels: {traefik.http.routers.a.rule: 'Host(`a.example.com`) && Path(`/b`)'}", "more of its router's rule"),
+        ("labels: {traefik.http.routers.a.rule: 'Host(`a.${DOMAIN}`)'}", "the domain of its rule, `a.${DOMAIN}`"),
+        ("env_file: .env", "env_file .env, of whose keys there is no example"),
+    ],
+)  # fmt: skip
+def test_what_has_no_place_is_told(tmp_path: Path, more: str, said: str) -> None:
+    compose = f"{WEB}{more}}}}}\nvolumes: {{data: {{driver_opts: {{type: nfs}}}}}}\n"
+    _, first = init(tmp_path, {"compose.yml": compose, ".env": "DOMAIN=localhost\n"})
+    assert any(said in line for line in first.seen), first.seen
+
+
+def test_a_long_list_of_what_is_left_is_told_to_its_end(tmp_path: Path) -> None:
+    more = ", ".join(f"labels{number}: {'x' * 60}" for number in range(9))
+    _, first = init(tmp_path, {"compose.yml": f"{WEB}{more}}}}}"})
+    assert all(f"labels{number}" in first.text for number in range(9))
+
+
+def test_a_container_has_what_it_extends_in_its_file(tmp_path: Path) -> None:
+    compose = """\
+services:
+  base: {image: 'alpine:3', profiles: [base], environment: {LEVEL: warn, A: a}, labels: [a.b=c], mem_limit: 64m}
+  web: {extends: base, build: ., environment: {LEVEL: info}, labels: [d.e=f]}
+  loop: {extends: {service: loop}, image: 'alpine:3'}
+"""
+    spec, first = init(tmp_path, {"compose.yml": compose})
+    web = spec["services"]["web"]
+    assert (web["env"], web["labels"], web["mem_limit"]) == (
+        {"LEVEL": "info", "A": "a"}, {"a.b": "c", "d.e": "f"}, "64m"
+    )  # fmt: skip
+    assert any("base" in line and "runs only with the profile" in line for line in first.seen)
+
+
+def test_other_stages_and_arguments_are_services_of_their_own(tmp_path: Path) -> None:
+    """Not other processes of one image, which would run the wrong program."""
+    compose = """\
+services:
+  api: {build: {context: ., target: api}, ports: ['8080']}
+  worker: {build: {context: ., target: worker, args: {CMD: worker}}}
+  beat: {build: {context: ., target: api}, command: beat}
+"""
+    spec, _ = init(tmp_path, {"compose.prod.yml": compose, "compose.staging.yml": compose})
+    assert {name: each.get("build", each.get("image_of")) for name, each in spec["services"].items()} == {
+        "api": {"dockerfile": "Dockerfile", "target": "api"},
+        "beat": "api",
+        "worker": {"dockerfile": "Dockerfile", "args": {"CMD": "worker"}, "target": "worker"},
+    }
+    assert "port" not in spec["services"]["worker"]
+
+
+def test_a_matrix_builds_several_images_of_one_dockerfile(tmp_path: Path) -> None:
+    step = (
+        "{uses: docker/build-push-action@v6, with: {tags: 'ghcr.io/example/shop-${{ matrix.cmd }}', "
+        "build-args: 'CMD=${{ matrix.cmd }}', target: '${{ matrix.cmd }}'}}"
+    )
+    job = f"strategy: {{matrix: {{cmd: [worker, api]}}}}, steps: [{step}]"
+    compose = (
+        "services: {worker: {image: 'ghcr.io/example/shop-worker:1'}, "
+        "api: {image: 'ghcr.io/example/shop-api:1', ports: ['8080']}}"
+    )
+    spec, first = init(tmp_path, {"compose.yml": compose, **workflow(job)})
+    builds = {name: each["build"] for name, each in spec["services"].items()}
+    assert {name: (each["target"], each["args"]) for name, each in builds.items()} == {
+        "api": ("api", {"CMD": "api"}), "worker": ("worker", {"CMD": "worker"})
+    }  # fmt: skip
+    assert not any("built otherwise" in line for line in first.seen)
+
+
+def test_options_of_docker_build(tmp_path: Path) -> None:
+    run = (
+        "docker build -t shop --build-arg A=1 --build-arg B=$GITHUB_SHA --build-arg C=${{ github.sha }} "
+        "--target final --platform linux/arm64 --secret id=npm,env=NPM ."
+    )
+    spec, first = init(tmp_path, workflow(f"steps: [{{run: '{run}'}}]"))
+    build = next(iter(spec["services"].values()))["build"]
+    assert (build["args"], build["target"], build["platforms"]) == ({"A": "1"}, "final", ["linux/arm64"])
+    said = " ".join(first.seen)
+    assert all(each in said for each in ("build argument B", "build argument C", "build secret id=npm"))
+
+
+def test_what_migrates_and_ends_is_not_the_service(tmp_path: Path) -> None:
+    """Also when it comes first, as in the template of FastAPI."""
+    compose = """\
+services:
+  prestart: {image: 'backend:1', build: ., command: bash prestart.sh}
+  backend:
+    image: 'backend:1'
+    build: .
+    depends_on: {prestart: {condition: service_completed_successfully}}
+  seed: {image: 'backend:1', build: ., command: seed, profiles: [tools]}
+"""
+    spec, first = init(tmp_path, {"compose.yml": compose})
+    (service,) = spec["services"].values()
+    assert service["migrate"] == ["bash", "prestart.sh"] and "command" not in service
+    assert any("seed" in line and "runs only with the profile tools" in line for line in first.seen)
+
+
+def test_a_value_of_development_is_no_fact_of_production(tmp_path: Path) -> None:
+    compose = (
+        f"{WEB.replace('build: .', 'build: {context: ., args: {API: https://api.${DOMAIN}}}')}"
+        "labels: {traefik.http.routers.a.rule: 'Host(`www.${DOMAIN}`)'}}}"
+    )
+    spec, _ = init(tmp_path, {"compose.yml": compose, ".env": "DOMAIN=localhost\n"})
+    assert "localhost" not in json.dumps(spec)
+
+
+@pytest.mark.parametrize(
+    ("tags", "condition", "tag"),
+    [
+        ("['v*', 'v*-rc*']", "contains(github.ref, '-rc')", "v*-rc*"),
+        ("['v*', 'v*-rc*']", "!contains(github.ref, '-rc')", "v*"),
+        ("['v*-rc.[0-9]+']", "", "v*-rc.*"),
+        ("['v*']", "contains(github.ref_name, '-beta.')", "v*-beta*"),
+    ],
+)
+def test_candidates_and_finals(tmp_path: Path, tags: str, condition: str, tag: str) -> None:
+    job = f'if: "{condition}", steps: [{{run: ssh a@b up}}]'
+    spec, _ = init(
+        tmp_path, workflow(job, f"push: {{branches: [main], tags: {tags}}}" if condition else f"push: {{tags: {tags}}}")
+    )
+    assert [each["deploy_on"] for each in spec["environments"].values()] == [{"tag": tag}]
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("uses: appleboy/ssh-action@v1, with: {username: deploy, port: 2222, proxy_host: b}",
+         "logs in as deploy, by port 2222, through another machine"),
+        ("run: ssh -p 2222 -J j@b a@c up", "logs in by port 2222, through another machine"),
+    ],
+)  # fmt: skip
+def test_how_a_deploy_logs_in_is_told(tmp_path: Path, step: str, said: str) -> None:
+    _, first = init(tmp_path, workflow(f"steps: [{{{step}}}]"))
+    assert any(said in text for _, text in first.decisions)
+
+
+def test_an_environment_that_a_person_names_is_told(tmp_path: Path) -> None:
+    job = "environment: '${{ inputs.environment }}', steps: [{run: ssh a@b up}]"
+    _, first = init(tmp_path, workflow(job, "workflow_dispatch: {inputs: {environment: {type: environment}}}"))
+    assert any("who starts it names the environment" in text for _, text in first.decisions)
+
+
+def test_a_server_and_an_image_of_fastcgi_are_told_with_all_that_is_of_them(tmp_path: Path) -> None:
+    compose = """\
+services:
+  web: {build: ., environment: {DATABASE_URL: 'postgres://a:b@db/c?schema=public'}}
+  php: {build: php}
+  queue: {build: php, command: artisan}
+  db: {image: 'postgres:16', command: -c max_connections=200, volumes: ['./init:/docker-entrypoint-initdb.d']}
+  adminer: {image: 'adminer:4', labels: {traefik.http.routers.a.rule: 'Host(`db.example.com`)'}}
+"""
+    _, first = init(
+        tmp_path, {"compose.yml": compose, "php/Dockerfile": "FROM php:8.3-fpm\nCOPY php /x\n", "php/x": ""}
+    )
+    said = "\n".join(first.seen)
+    assert "db (compose.yml:5): command" in said and "volume ./init:" in said
+    assert "the domain db.example.com" in said and "queue (compose.yml:4), of its image" in said
+    assert "today with ?schema=public" in first.text
