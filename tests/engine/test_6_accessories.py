@@ -69,6 +69,22 @@ def test_accessories_are_started_in_their_order_and_left_alone(shop: Shop, serve
     assert "other settings" not in shop.deploy(two, shop.sequence).stdout
 
 
+def test_an_accessorys_env_file_belongs_to_its_settings(shop: Shop, images: Images) -> None:
+    shop.write(accessory(STORE, more=f"{RUNS}\n    env_file: store.env\n    environment: {{B: 'a $$ b'}}"))
+    shop.put("store.env", "A='one $ and more'\n")
+    one = images.api("uno")
+    succeeds(shop.deploy(one))
+    same = shop.deploy(one)
+
+    shop.put("store.env", "A=two\n")
+    other = shop.deploy(one)
+
+    succeeds(same)
+    succeeds(other)
+    assert f"{STORE} has other settings" not in same.stdout
+    assert f"{STORE} has other settings" in other.stdout
+
+
 @pytest.mark.parametrize(
     ("broken", "says"),
     [

@@ -74,6 +74,7 @@ def test_a_push_brings_its_digest_to_every_process(trial: Trial, name: str, vers
     assert seen.returncode == 0, seen.said
     assert seen.runs == trial.expected(trial.example.staging, version)
     assert seen.answers.endswith(f"-{version}")
+    assert "has other settings" not in seen.said, "nobody changed an accessory"
 
 
 def test_a_new_version_comes_without_a_failed_request(trial: Trial) -> None:

@@ -24,7 +24,6 @@ EXCEPTIONS: dict[str, str] = {
         "bash takes the first by itself"
     ),
     'docker rm [-fv => -v] "$next-migrate" >/dev/n': "what runs was waited for; it can only be there and not run",
-    '")" = "$(docker compose [-f $file => ] config --hash "$each")"': "no record pins an accessory to an image",
     '[[ [$life == "$first" && $life == *" running "* => $life == *" running "*] && $SECONDS -lt $until': (
         "what was started again is red anyhow, as what did not stay up: only later"
     ),
