@@ -31,7 +31,7 @@ def source_of(given: spec.Spec, service: str) -> str:
 def differs(given: spec.Spec, service: str) -> bool:
     """Whether a service's build differs by environment."""
     overrides = [place.overrides.get(service) for place in given.environments.values()]
-    return any(each and "build" in each.model_fields_set for each in overrides)
+    return any(each and each.build.args for each in overrides)
 
 
 def images_of(given: spec.Spec, service: str) -> list[Image]:

@@ -57,6 +57,7 @@ def test_no_secret_is_copied(tmp_path: Path, container: str) -> None:
         ("volumes: ['data:/data']", "driver_opts of the volume data"),
         ("deploy: {resources: {reservations: {memory: 1G}}}", "resources (memory)"),
         ("scale: 40", "replicas 40"),
+        ("networks: {default: {aliases: [w]}}", "aliases in the network default"),
         ("healthcheck: {test: [CMD, node, check.js]}", "healthcheck (CMD, node, check.js)"),
         ("healthcheck: {disable: true}", "healthcheck"),
         ("restart: 'no'", "restart: no"),
@@ -141,6 +142,20 @@ def test_options_of_docker_build(tmp_path: Path) -> None:
     assert all(each in said for each in ("build argument B", "build argument C", "build secret id=npm"))
 
 
+def test_a_script_goes_into_folders(tmp_path: Path) -> None:
+    """In a subshell for the line, else to the script's end."""
+    script = "(cd a && docker build -t x/a .)\\ncd b\\ndocker build -t x/b ."
+    job = workflow(f'steps: [{{run: "{script}"}}]')
+    both = {f"{name}/{file}": text for name in "ab" for file, text in (("Dockerfile", DOCKERFILE), ("x", ""))}
+    spec, _ = init(tmp_path, {**job, **both})
+    assert {name: each["build"]["context"] for name, each in spec["services"].items()} == {"a": "a", "b": "b"}
+
+
+def test_a_folder_that_an_expression_ends_is_no_folder(tmp_path: Path) -> None:
+    spec, _ = init(tmp_path, workflow("steps: [{run: \"ssh u@h 'cd /srv/${{ inputs.env }} && up'\"}]"))
+    assert "stack" not in spec["environments"]["production"]
+
+
 def test_what_migrates_and_ends_is_not_the_service(tmp_path: Path) -> None:
     """Also when it comes first, as in the template of FastAPI."""
     compose = """\
@@ -189,7 +204,7 @@ def test_candidates_and_finals(tmp_path: Path, tags: str, condition: str, tag: s
     [
         ("uses: appleboy/ssh-action@v1, with: {username: deploy, port: 2222, proxy_host: b}",
          "logs in as deploy, by port 2222, through another machine"),
-        ("run: ssh -p 2222 -J j@b a@c up", "logs in by port 2222, through another machine"),
+        ("run: ssh -p 2222 -J j@b root@c up", "logs in as root, by port 2222, through another machine"),
     ],
 )  # fmt: skip
 def test_how_a_deploy_logs_in_is_told(tmp_path: Path, step: str, said: str) -> None:

@@ -1,6 +1,7 @@
 """The shell in other people's workflows: which images it builds, whether it tests."""
 
 import itertools
+import posixpath
 import re
 import shlex
 from collections.abc import Iterator
@@ -30,15 +31,24 @@ def image_name(reference: str) -> str:
     return (before if re.fullmatch(r"[\w./:-]*", before) else UNKNOWN).lower() + slash + word.lower()
 
 
-def docker_commands(script: str) -> Iterator[list[str]]:
-    """The commands of a script that shlex can read, without redirections' meaning: enough to find an option."""
+def docker_commands(script: str) -> Iterator[tuple[str, list[str]]]:
+    """The commands of a script that shlex can read, without redirections' meaning, and where each has gone by `cd`."""
+    folder = "."
     for line in re.sub(r"\\\n", " ", script).split("\n"):
-        for part in re.split(r"&&|\|\||;|\|", line):
+        before, line = folder, line.strip()
+        inside = line.startswith("(")  # a subshell for this line
+        for part in re.split(r"&&|\|\||;|\|", line.strip("() ") if inside else line):
+            if moved := re.fullmatch(r"\s*cd\s+[\"']?([\w./-]+)[\"']?\s*", part):
+                folder = posixpath.normpath(posixpath.join(folder, moved[1]))
             if "docker" in part and len(part) < 5000:
                 try:
-                    yield list(itertools.dropwhile(re.compile(r"\w+=.*|sudo|time").fullmatch, shlex.split(part)))
+                    yield (
+                        folder,
+                        list(itertools.dropwhile(re.compile(r"\w+=.*|sudo|time").fullmatch, shlex.split(part))),
+                    )
                 except ValueError:
                     continue
+        folder = before if inside else folder
 
 
 def build_options(given: list[str]) -> dict[str, list[str]]:

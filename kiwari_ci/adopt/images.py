@@ -92,7 +92,7 @@ def images(repository: Repository, found: list[Stack], workflows: Workflows, has
             if made and file in away
             else _apart(repository, file, made, has_spec)
         )
-        why = why or ("nothing builds it" if in_use or _VARIANT.search(file) else "")
+        why = why or ("nothing that init reads builds it" if in_use or _VARIANT.search(file) else "")
         if file not in made and why:
             left.append((file, why))
         elif file not in made:

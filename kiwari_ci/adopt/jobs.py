@@ -33,8 +33,9 @@ _NOT_THE_HOST = re.compile(
     r"DOCKER|REGISTRY|GHCR|SMTP|MAIL|(^|_)(DB|DATABASE|POSTGRES|PG|REDIS|GIT|NPM|SUPERUSER|ADMIN)_"
 )
 _ACTION_ROLES = {"host": "address", "username": "user", "user": "user", "key": "key", "ssh_private_key": "key"}
+_ACTION_ROLES |= {"ssh-private-key": "key", "ssh_key": "key"}
 _NAMED = re.compile(r"\b(secrets|vars)\.([A-Za-z_]\w*)")
-_FOLDER = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)")
+_FOLDER = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN + "-])")
 
 
 @dataclass
@@ -141,8 +142,8 @@ class _Job:
         for step in self.steps:
             if re.match(r"docker/(build-push|bake)-action@", step.text("uses")):
                 self.build_action(step)
-            for command in docker_commands(self.shell(step.text("run"))):
-                self.build_command(step, command)
+            for moved, command in docker_commands(self.shell(step.text("run"))):
+                self.build_command(step, moved, command)
         self.tests()
         self.deploy()
 
@@ -191,12 +192,13 @@ class _Job:
         lines = re.split(r"[\n,]", self.text(tags))
         return next((name for line in lines if (name := image_name(line))), "")
 
-    def build_command(self, step: Mapping, command: list[str]) -> None:
+    def build_command(self, step: Mapping, moved: str, command: list[str]) -> None:
         at = command.index("build") if "build" in command[:3] else 0
         if command[:1] != ["docker"] or at not in (1, 2) or command[1] == "compose":
             return
         given = build_options(command[at + 1 :])
         folder = join(self.folder, self.text(step.text("working-directory") or ".")) or "."
+        folder = join(folder, moved) or "."
         context = join(folder, "".join(given["context"][-1:])) or "."
         file = join(folder, given["file"][0]) if given["file"] else f"{context}/Dockerfile"
         image = image_name("".join(given["tag"][:1]))
@@ -293,7 +295,8 @@ def _ways(step: Mapping) -> list[str]:
     user, port, jump = given.text("username"), given.text("port"), given.text("proxy_host")
     ports = [port, *re.findall(r"\b(?:ssh|scp)\s[^\n]{0,200}?-[pP]\s*(\d+)", script)]
     jumps = [jump, *re.findall(r"\bssh\s[^\n]{0,200}?-J\s*(\S+)", script)]
-    said = [f"as {user}"] if user and "${{" not in user else []
+    users = [user, *re.findall(r"\bssh\s[^\n@]{0,200}?([a-z_][\w-]*)@", re.sub(r"-J\s*\S+", "", script))]
+    said = [f"as {each}" for each in dict.fromkeys(users) if each and "${{" not in each]
     said += [f"by port {each}" for each in ports if each.isdecimal() and each != "22"]
     return said + ["through another machine"] if any(jumps) else said
 

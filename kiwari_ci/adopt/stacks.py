@@ -219,6 +219,8 @@ def _container(made: Container, table: Mapping, known: dict[str, str], external:
         made.container_name = Fact(name, table.where("container_name"))
     _labels(made, table, known)
     networks = table.get("networks")
+    for name, given in table.table("networks").tables():
+        made.beyond += [f"{', '.join(given)} in the network {name}"] if given else []
     for name in networks if isinstance(networks, Mapping | Items) else ():
         if as_text(name) in external:
             made.networks.append(Fact(external[as_text(name)], table.where("networks")))

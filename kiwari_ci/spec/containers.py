@@ -137,7 +137,7 @@ class Running(Model):
         None,
         min_length=1,
         description="What stays when the container goes, or is the host's: `data:/data`, "
-        "`./nginx.conf:/etc/nginx.conf:ro`; a file beside the compose file is put there by hand.",
+        "`./nginx.conf:/etc/nginx.conf:ro`; a file beside the compose file is one of `files`, or put there by hand.",
     )
     ports: Maybe[list[PublishedPort]] = Field(
         None,
