@@ -198,9 +198,10 @@ class _Job:
             return
         given = build_options(command[at + 1 :])
         folder = join(self.folder, self.text(step.text("working-directory") or ".")) or "."
-        folder = join(folder, moved) or "."
-        context = join(folder, "".join(given["context"][-1:])) or "."
-        file = join(folder, given["file"][0]) if given["file"] else f"{context}/Dockerfile"
+        if (inside := join(folder, moved)) is None:
+            return
+        context = join(inside, "".join(given["context"][-1:])) or "."
+        file = join(inside, given["file"][0]) if given["file"] else f"{context}/Dockerfile"
         image = image_name("".join(given["tag"][:1]))
         self.built(step.where("run"), image, context, file or "", builds.of_options(given))
 

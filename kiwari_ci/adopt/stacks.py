@@ -18,7 +18,8 @@ SAID = {  # keys of a service that the spec says, or that the generated stack de
     "platform", "stdin_open", "tty",
 }  # fmt: skip
 _TELLS = re.compile(  # words, and options of clients that take a password
-    r"pass|secret|token|key|bearer|authorization|(mysql|maria)\w*\b.*\s-p[^\s-]|redis-cli\b.*\s-a\s+[^\s]|alias set\b",
+    r"pass|secret|token|key|bearer|authorization|(mysql|maria)\w{0,20}\b.{0,200}\s-p[^\s-]|redis-cli\b.{0,200}\s-a\s"
+    r"|alias set\b",
     re.IGNORECASE,
 )
 _CONDITIONS = {"service_healthy": "healthy", "service_completed_successfully": "completed"}
