@@ -63,7 +63,7 @@ NEIGHBOURS = {
 }
 NEVER = {"render": {"spec", "derive"}, "plan": {"spec"}, "source": {"spec"}, "cli": {"resolve", "render"}}
 MACHINE = re.compile(
-    r"(?<![\w./])/(?:work|root|mnt|Users)/|/home/(?!runner)|\.\./shared|pypi\.org|pythonhosted|registry\.npmjs|deb\.debian|proxy\.golang"
+    r"(?<![\w./])/(?:work|root|mnt|Users)/|/home/|\.\./shared|pypi\.org|pythonhosted|registry\.npmjs|deb\.debian|proxy\.golang"
 )
 
 
