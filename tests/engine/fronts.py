@@ -139,9 +139,9 @@ def url(front: Front, domain: str = DOMAIN) -> str:
 
 @contextlib.contextmanager
 def asked(server: Server, *urls: str) -> Iterator[dict[str, Answers]]:
-    """Asks every one of them every 50 ms while the block runs; the answers are complete when it ends."""
+    """Asks every one of them every 30 ms while the block runs; the answers are complete when it ends."""
     answers = {url: Answers() for url in urls}
-    with server.beside(sys.executable, str(HERE / "asker.py"), "0.05", *urls) as lines:
+    with server.beside(sys.executable, str(HERE / "asker.py"), "0.03", *urls) as lines:
         yield answers
     for line in sorted(lines, key=lambda line: float(line.split()[0])):
         answers[line.split()[-1]].append(parse(line))
