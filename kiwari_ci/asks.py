@@ -31,6 +31,7 @@ answer_option = click.option(
 )
 
 
+report_option = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
 ssh_option = click.option(
     "--ssh",
     type=Word(),
@@ -38,7 +39,6 @@ ssh_option = click.option(
     metavar="HOST=DESTINATION",
     help="Where ssh finds a host: server=deploy@192.0.2.10. Default: its name in the spec, as in ~/.ssh/config.",
 )
-report_option = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
 
 
 class TakesMany(click.Command):

@@ -93,6 +93,12 @@ def host_port(ports: Iterable[str], port: int) -> str:
     return next((each.split(":")[-2] for each in ports if each.split(":")[-1] == str(port)), "")
 
 
+def has_version(image: str) -> bool:
+    """Whether an image of others has a digest, or a tag that is a version; `latest` is another one some day."""
+    path, at, _ = image.partition("@")
+    return bool(at) or path.rpartition("/")[2].partition(":")[2] not in ("", "latest")
+
+
 def postgres_major(image: str) -> int:
     """The major version that an image's tag begins with; 0 when it says none."""
     name = image.partition("@")[0].rpartition("/")[2]

@@ -234,3 +234,10 @@ services:
     assert "db (compose.yml:5): command" in said and "volume ./init:" in said
     assert "the domain db.example.com" in said and "queue (compose.yml:4), of its image" in said
     assert "today with ?schema=public" in first.text
+
+
+def test_a_key_that_the_spec_cannot_have_hides_no_other(tmp_path: Path) -> None:
+    search = "search: {image: 'elastic:9', environment: {discovery.type: one, B: b}}"
+    spec, first = init(tmp_path, {"compose.yml": f"services: {{web: {{build: .}}, {search}}}"})
+    assert spec["accessories"]["search"]["environment"] == {"B": "b"}
+    assert any("environment discovery.type" in line for line in first.seen)

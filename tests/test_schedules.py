@@ -28,7 +28,7 @@ SMALL = [TWO, THREE, TAG, BESIDE, IGNORED, BAD, AGAIN, TAGS]
 LOCK = 'flock -n 9 || { echo "waiting for: $(cat "$root/.deploy.lock")" && flock -w 600 9; } || die 75'
 RULE = "[[ $verb == deploy && $sequence -lt ${last:-0} ]]"
 GROUP = '{group: "api-ci-${{ github.ref }}-${{ github.sha }}", cancel-in-progress: false}'
-SERVED = '[[ -z $from || $(lived "$root/${from/\\//\\/.deploys\\/}") == *"@$digest "* ]] || die 65'
+SERVED = '[[ -z $from || $(recorded "$root/${from/\\//\\/.deploys\\/}") == *"@$digest "* ]] || die 65'
 ANCESTRY = "git merge-base --is-ancestor HEAD origin/main || fail"
 
 MUTANTS = {

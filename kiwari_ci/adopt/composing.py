@@ -10,7 +10,7 @@ from kiwari_ci.adopt.entry import note_of
 from kiwari_ci.adopt.environments import Place
 from kiwari_ci.adopt.facts import Composed, Facts
 from kiwari_ci.adopt.services import Found
-from kiwari_ci.adopt.stacks import waited
+from kiwari_ci.adopt.stacks import ending
 from kiwari_ci.adopt.words import Fact
 from kiwari_ci.source import Loc
 from kiwari_ci.texts import Container, File, ImageName, TraefikName, Word
@@ -61,27 +61,35 @@ def composed(facts: Facts) -> Composed:
 
 
 def _registry(made: Composed, facts: Facts, namespace: str) -> None:
-    table = Table()
     owner = str(facts.slug.value).partition("/")[0].lower()
+    if elsewhere := _elsewhere(facts):
+        made.table["registry"] = _other_registry(elsewhere, owner)
+        made.decide(
+            ("registry",),
+            f"the login of {str(elsewhere.value).partition('/')[0]}, and the secrets that hold its tokens",
+        )
+        return
+    table = Table()
     image = next((found.reference for found in facts.services if found.reference), None)
     if namespace != owner and _IS_IMAGE(namespace):
         table.put("namespace", namespace, image.where if image else "")
-    if elsewhere := _elsewhere(facts):
-        host, _, path = str(elsewhere.value).rpartition("/")[0].partition("/")
-        table = made.table["registry"] = Table()
-        table.put("host", host, elsewhere.where)
-        if path and _IS_IMAGE(path):
-            table.put("namespace", path, elsewhere.where)
-        table.put("user", owner, "could not tell: the login that the tokens are of")
-        table.put("push_token", {"secret": "REGISTRY_PUSH_TOKEN"}, "could not tell; one that may push")
-        table.put("pull_token", {"secret": "REGISTRY_PULL_TOKEN"}, "could not tell; one that may pull is enough")
-        made.decide(("registry",), f"the login of {host}, and the secrets that hold its tokens")
-        return
     token = next((machine for machine in facts.machines.values() if "token" in machine.settings), None)
     if token and token.settings["token"][0] == "secret":
         table.put("pull_token", {"secret": token.settings["token"][1]}, f"{token.where}; a token with read:packages")
     if table:
         made.table["registry"] = table
+
+
+def _other_registry(image: Fact, owner: str) -> Table:
+    table = Table()
+    host, _, path = str(image.value).rpartition("/")[0].partition("/")
+    table.put("host", host, image.where)
+    if path and _IS_IMAGE(path):
+        table.put("namespace", path, image.where)
+    table.put("user", owner, "could not tell: the login that the tokens are of")
+    table.put("push_token", {"secret": "REGISTRY_PUSH_TOKEN"}, "could not tell; one that may push")
+    table.put("pull_token", {"secret": "REGISTRY_PULL_TOKEN"}, "could not tell; one that may pull is enough")
+    return table
 
 
 def _elsewhere(facts: Facts) -> Fact | None:
@@ -157,10 +165,9 @@ def _router(facts: Facts) -> dict[str, Fact]:
 def _accessories(made: Composed, facts: Facts) -> None:
     """Everybody else's images, with what Compose is told of them; those that others wait for run once."""
     table, named = Table(), entry.accessories(facts)
-    ended = {name for each in entry.containers(facts) for name, how in waited(each) if how == "completed"}
+    ended = ending(facts.containers)
     for name, container in facts.accessories.items():
-        network = str(facts.network.value) if facts.network else ""
-        table[name], left = running.accessory(container, named, network, container.name in ended)
+        table[name], left = running.accessory(container, named, facts.shared, container.name in ended)
         made.leave(f"{name} ({container.where})", left)
         running.moves(made, ("accessories", name), container)
     if table:

@@ -2,6 +2,7 @@
 
 import re
 
+from kiwari_ci import derive
 from kiwari_ci.adopt import composing, databases, environments, words
 from kiwari_ci.adopt.addresses import Route, routes
 from kiwari_ci.adopt.databases import Server
@@ -21,6 +22,7 @@ def decided(
     """The facts of the first spec, and in words what `init` does not write or nobody could tell."""
     slug, branch = identity
     leads = routes(repository)
+    running = [each for stack in found if stack.kind != words.AWAY for each in stack.containers]
     made = services(repository, built.built, found, flows, leads)
     places = environments.places(flows, found, str(branch.value))
     hosts = environments.machines(places)
@@ -31,9 +33,9 @@ def decided(
     server, others = databases.server(repository, found, places, str(network.value) if network else "proxy")
     by_name, unknown = domains(made.kept, places, leads)
     name, _, _ = composing.names(made.kept, str(slug.value))
-    fronts, labels = _proxies(found, leads)
+    fronts, labels = _proxies(running, leads)
     aside = [*made.left, *(f"{path}: {why}" for path, why in built.left)]
-    accessories, left = _accessories(found, made.kept, server, str(slug.value))
+    accessories, left = _accessories(running, made.kept, server, str(slug.value))
     facts = Facts(
         repository=repository,
         name=name,
@@ -41,7 +43,7 @@ def decided(
         branch=branch,
         services=made.kept,
         accessories=accessories,
-        containers=[each for stack in found if stack.kind != words.AWAY for each in stack.containers],
+        containers=running,
         places=places,
         machines=hosts,
         stacks=stacks,
@@ -61,23 +63,22 @@ def remains(flows: Workflows) -> list[str]:
     return sorted({step.workflow for step in flows.builds} | {job.workflow for job in flows.deploys})
 
 
-def _proxies(found: list[Stack], leads: list[Route]) -> tuple[list[Fact], list[Fact]]:
+def _proxies(containers: list[Container], leads: list[Route]) -> tuple[list[Fact], list[Fact]]:
     """What stands in front of the containers: by its own image; by their labels, or by its file."""
-    containers = [each for stack in found if stack.kind != words.AWAY for each in stack.containers]
     made = [Fact(name, each.where) for each in containers if not each.builds and (name := proxy_of(each.image))]
     said = [each.proxy for each in containers if each.proxy]
     return made, said + [Fact("caddy", route.where) for route in leads if "addyfile" in route.where]
 
 
 def _accessories(
-    found: list[Stack], services: list[Found], server: Server | None, slug: str
+    containers: list[Container], services: list[Found], server: Server | None, slug: str
 ) -> tuple[dict[str, Container], list[str]]:
     """Containers of others' images, by the names that the spec gives them, and those of none, in words."""
     ours = {id(container) for each in services for _, container in [*each.containers, *each.further]}
     kept = server.containers if server else set()
     made: dict[str, Container] = {}
     left: dict[str, str] = {}
-    for each in [each for stack in found if stack.kind != words.AWAY for each in stack.containers]:
+    for each in containers:
         name = words.word(words.bare_name(each.name))
         if id(each) in ours or not each.image or each.builds or proxy_of(each.image):
             continue
@@ -94,10 +95,8 @@ def _accessories(
 
 def _no_accessory(image: str, owner: str) -> str:
     """Why an image stands in no spec; empty for one that does."""
-    path, at, _ = image.partition("@")
-    tag = path.rpartition("/")[2].partition(":")[2]
     if re.match(rf"(ghcr\.io/)?{re.escape(owner)}/", image.lower()):
         return "an image of yours that no Dockerfile here was found for"
     if "$" in image:
         return "whose version only a variable has"
-    return "" if at or tag not in ("", "latest") else "which names no version: `accessories` wants one"
+    return "" if derive.has_version(image) else "which names no version: `accessories` wants one"

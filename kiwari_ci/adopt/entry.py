@@ -11,7 +11,7 @@ from kiwari_ci.adopt.foreign import Mapping, as_text
 from kiwari_ci.adopt.jobs import TestSteps
 from kiwari_ci.adopt.services import Found
 from kiwari_ci.adopt.settings import untold, variables
-from kiwari_ci.adopt.stacks import Container, waited
+from kiwari_ci.adopt.stacks import Container, ending
 from kiwari_ci.adopt.words import Fact
 from kiwari_ci.source import Loc
 from kiwari_ci.texts import EnvKey, File, Folder, Line, Pattern, PublishedPort, Script, UrlPath, Version
@@ -49,24 +49,17 @@ def named(facts: Facts) -> dict[str, str]:
     return made | {container.name: found.name for found in facts.services for _, container in found.containers}
 
 
-def containers(facts: Facts) -> list[Container]:
-    """All that are run."""
-    ours = [each for found in facts.services for _, each in [*found.containers, *found.further]]
-    return [*ours, *facts.accessories.values()]
-
-
 def _running(made: Composed, facts: Facts, table: Table, found: Found) -> None:
     """How it runs, by the container that production has."""
-    ended = [name for _, each in found.containers for name, how in waited(each) if how == "completed"]
+    ended = ending(each for _, each in found.containers)
     for _, other in found.further:
         if other.name in ended and (words_ := running.command(other)):
             table.put("migrate", words_, other.where)
-    network = str(facts.network.value) if facts.network else ""
     for number, (stack, container) in enumerate(found.containers):
         if stack.kind != words.AWAY:
-            more, left = running.service(container, named(facts) | {found.name: ""}, network)
+            more, left = running.service(container, named(facts) | {found.name: ""}, facts.shared)
             if not number:
-                table.update(_told(facts, more))
+                table.update(_waiting(facts, more))
                 running.moves(made, ("services", found.name), container)
             left += [
                 f"env_file {path}, of whose keys there is no example"
@@ -76,7 +69,7 @@ def _running(made: Composed, facts: Facts, table: Table, found: Found) -> None:
     made.seen += [f"{found.name}: {each}" for each in found.beyond]
 
 
-def _told(facts: Facts, table: Table) -> Table:
+def _waiting(facts: Facts, table: Table) -> Table:
     """Services of the spec have no check of Docker's: they are waited for until they are started."""
     waits = table.get("depends_on")
     if isinstance(waits, Leaf):
@@ -90,8 +83,7 @@ def _told(facts: Facts, table: Table) -> Table:
 def further(made: Composed, facts: Facts, found: Found, taken: set[str]) -> dict[str, Table]:
     """The other processes of a service's image, but for those that migrate and end."""
     entries: dict[str, Table] = {}
-    ended = {name for _, each in found.containers for name, how in waited(each) if how == "completed"}
-    network = str(facts.network.value) if facts.network else ""
+    ended = ending(each for _, each in found.containers)
     for stack, container in found.further:
         name = words.word(words.bare_name(container.name)) or ""
         if container.name in ended or stack.kind == words.AWAY or name in entries:
@@ -102,10 +94,10 @@ def further(made: Composed, facts: Facts, found: Found, taken: set[str]) -> dict
             continue
         table = entries[name] = Table()
         table.put("image_of", found.name, container.where)
-        more, left = running.service(container, named(facts), network)
+        more, left = running.service(container, named(facts), facts.shared)
         if not _shares_env_file(container, found):
             _env(facts, table, replace(found, name=name, containers=[(stack, container)]))
-        table.update(_told(facts, more))
+        table.update(_waiting(facts, more))
         made.leave(f"{name} ({container.where})", left)
     return entries
 

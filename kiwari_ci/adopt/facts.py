@@ -33,6 +33,11 @@ class Facts:
     network: Fact | None
     aside: list[str]  # Dockerfiles that no service is made of, and why
 
+    @property
+    def shared(self) -> str:
+        """The network that the proxy and the services share today; empty when nobody says."""
+        return str(self.network.value) if self.network else ""
+
 
 @dataclass
 class Composed:

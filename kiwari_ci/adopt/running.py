@@ -180,18 +180,18 @@ def _healthcheck(container: Container) -> dict[str, Any]:
 
 def _environment(container: Container, table: Table) -> list[str]:
     """Plain values stand in the compose file; secrets, and what nobody knows, in an env file."""
-    env, environment = Table(), Table()
+    env, environment, left = Table(), Table(), list[str]()
     for key, value, where in container.env:
         if not _IS_KEY(key):
-            return [f"environment {key}"]
-        if value is None or words.is_secret(key, value) or not _IS_TEXT(value):
+            left.append(f"environment {key}")
+        elif value is None or words.is_secret(key, value) or not _IS_TEXT(value):
             env.put(key, {"secret": True}, where)
         else:
             environment.put(key, value, where)
     for name, part in (("env", env), ("environment", environment)):
         if part:
             table[name] = part
-    return []
+    return left
 
 
 def _plain(value: Any, container: Container) -> Any:

@@ -11,7 +11,7 @@ from kiwari_ci.adopt.images import Image
 from kiwari_ci.adopt.jobs import TestSteps, Workflows
 from kiwari_ci.adopt.languages import Language, home_of, language
 from kiwari_ci.adopt.repository import Repository, within
-from kiwari_ci.adopt.stacks import Container, Stack, waited
+from kiwari_ci.adopt.stacks import Container, Stack, ending
 from kiwari_ci.adopt.words import Fact
 
 _NOT_A_NAME = {
@@ -132,7 +132,7 @@ def _found(
         if not each.builds and each.image and _base(each.image) in known
     ]  # fmt: skip
     home = home_of(repository, image.dockerfile, str(image.context.value), image.sources)
-    ended = {name for _, each in [*built, *pulled] for name, how in waited(each) if how == "completed"}
+    ended = ending(each for _, each in [*built, *pulled])
     named = [each for stack, each in built if stack.kind != words.AWAY]
     if not named and len({step.image for step in steps}) > 1:  # a matrix: the one that serves is the service
         named = sorted((each for _, each in pulled), key=lambda each: _serves_late(each, ended))[:1]

@@ -1,7 +1,7 @@
 """Compose files: the containers that a repository runs, and what each of them says about itself."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,6 +154,11 @@ def waited(container: Container) -> Iterator[tuple[str, str]]:
         yield from ((as_text(each), "started") for each in given)
     elif isinstance(given, Mapping):
         yield from ((name, _CONDITIONS.get(each.text("condition"), "started")) for name, each in given.tables())
+
+
+def ending(containers: Iterable[Container]) -> set[str]:
+    """The names of those that others wait for until they have ended."""
+    return {name for each in containers for name, how in waited(each) if how == "completed"}
 
 
 def mounts(container: Container) -> Iterator[tuple[str, str]]:

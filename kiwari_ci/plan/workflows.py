@@ -194,7 +194,7 @@ class Target:
 class ServiceWorkflow:
     """Test, build and deploy one image.
 
-    `branches`: those whose pushes it runs on; `is_asked`: pull requests start it, too; `after`: what tests wait for;
+    `branches`: those whose pushes it runs on; `on_pull_requests`: these start it, too; `after`: what tests wait for;
     `gate` or `gates`: what the build does; `build_job`: empty where no push builds; `condition`: which runs do;
     `reuses`: an image of the same source is taken as it is; `tags`: what an image gets, a line each; `moving`: those of
     them that move. `seen` is what the build sees of the repository, `sparse` what its job checks out; `is_tried`: in
@@ -211,7 +211,7 @@ class ServiceWorkflow:
     moving: str
     seen: str
     sparse: str
-    is_asked: bool
+    on_pull_requests: bool
     is_tried: bool
     tests: tuple[Test, ...]
     gate: str

@@ -20,7 +20,7 @@ def workflow(given: spec.Spec, image: building.Image, stacks: dict[str, Stack], 
     seen = globs.sparse([filter.pattern for filter in source.filters])
     compose_files = [f"/{file}" for target in targets for file in target.deploy.stack.files]
     gate, gates = _gates([test.job for test in tests])
-    asked = given.project.pull_requests and image == building.images_of(given, image.service)[0]
+    on_pull_requests = given.project.pull_requests and image == building.images_of(given, image.service)[0]
     return ServiceWorkflow(
         source=source,
         branches=tuple(branches),
@@ -32,8 +32,8 @@ def workflow(given: spec.Spec, image: building.Image, stacks: dict[str, Stack], 
         moving="\n".join(_moving(source, targets)),
         seen="\n".join(seen),
         sparse="\n".join([*seen, *compose_files]),
-        is_asked=asked,
-        is_tried=asked and not model.build.secrets and not model.build.base,
+        on_pull_requests=on_pull_requests,
+        is_tried=on_pull_requests and not model.build.secrets and not model.build.base,
         tests=tests,
         gate=gate,
         gates=gates,

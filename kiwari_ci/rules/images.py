@@ -64,12 +64,10 @@ def _builds(source: Source, given: Spec) -> Found:
 
 
 def moving_image(source: Source, loc: Loc, image: str) -> Found:
-    """An image of others has a version: `latest` is another one some day, on one host and not on the next."""
-    path, at, _ = image.partition("@")
-    tag = path.rpartition("/")[2].partition(":")[2]
-    if not at and tag in ("", "latest"):
+    """An image of others has a version: it is the same on one host and on the next."""
+    if not derive.has_version(image):
         message = f"{dotted(loc)}: `{image}` names no version"
-        yield at_value(source, loc, "moving-image", message, f"image: {path.removesuffix(f':{tag}')}:VERSION")
+        yield at_value(source, loc, "moving-image", message, f"image: {image.removesuffix(':latest')}:VERSION")
 
 
 def _args(given: Spec) -> Iterator[tuple[Loc, Collection[str]]]:

@@ -39,7 +39,7 @@ LOCK_FILE = re.compile(r'^exec .* 9>>"\$root/\.deploy\.lock"', re.M)
 RULE = re.compile(
     r"\$verb == deploy && \$sequence -(lt|le) \$\{last:-0\} \]\]; then\n(?:.*\n){0,2} *echo \"SUPERSEDED "
 )
-FROM = re.compile(r'^ *\[\[ -z \$from \|\| \$\(lived .*\) == \*"@\$digest "\* \]\] \|\| die ', re.M)
+FROM = re.compile(r'^ *\[\[ -z \$from \|\| \$\(recorded .*\) == \*"@\$digest "\* \]\] \|\| die ', re.M)
 RECORD = re.compile(r'^echo "\$new \$sequence .*" >>"\$record";', re.M)
 WATCHED = re.compile(r"^tail .*--pid=\$\$ \"\$log\" &", re.M)
 
