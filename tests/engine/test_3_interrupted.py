@@ -81,6 +81,7 @@ def test_what_a_killed_deploy_began_holds_the_lock_until_it_ends(server: Server,
 def left_beside(server: Server, images: Images) -> None:
     """What a killed deploy leaves, of a commit that is not the first: as the test above does, or made here."""
     if f"{API}-next" not in server.containers():
+        server.commit()  # the one that can come late
         assert server.deploy(API, images.api("second"), server.commit()).returncode == 0
         client = server.start(server.words(API, images.api("beside"), server.commit()))
         aliases = ("inspect", "-f", "{{.NetworkSettings.Networks.proxy.Aliases}}", f"{API}-next")
@@ -113,9 +114,11 @@ def test_an_older_commit_that_arrives_late_changes_nothing(server: Server, image
 
 @pytest.mark.usefixtures("admin")
 def test_an_older_commit_is_not_green_when_the_newer_one_does_not_answer(server: Server, images: Images) -> None:
+    late = server.commit()
+    succeeds(server.deploy(ADMIN, images.admin("newer"), server.commit()))
     server.docker("stop", ADMIN)
     try:
-        result = server.deploy(ADMIN, images.admin("late"), 1)
+        result = server.deploy(ADMIN, images.admin("late"), late)
     finally:
         server.docker("start", ADMIN)
 

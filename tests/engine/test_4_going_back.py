@@ -1,12 +1,14 @@
 """Going back, by a person on the server and through the key."""
 
+import contextlib
 import datetime
+from collections.abc import Iterator
 
 import pytest
 
 from tests.engine.conftest import succeeds
 from tests.engine.images import REGISTRY, Images
-from tests.engine.server import Server, seen
+from tests.engine.server import Server, eventually, seen
 from tests.engine.test_1_serving import said
 
 API, ADMIN = "pos-api-staging", "pos-admin-staging"
@@ -101,14 +103,24 @@ def test_one_that_was_gone_back_from_comes_again(server: Server) -> None:
     record.write_text(record.read_text().replace(note, ""))
 
 
-def test_what_is_kept_needs_no_registry_to_go_back_to(server: Server) -> None:
-    hosts = server.folder / "etc/hosts"
+@contextlib.contextmanager
+def no_registry(server: Server) -> Iterator[None]:
+    """While the registry's name leads nowhere, which dockerd, that keeps names, is waited for to notice."""
+    hosts, pull = server.folder / "etc/hosts", f"docker pull -q {server.image(API)}"
     names = hosts.read_text()
-    hosts.write_text(names.replace("ghcr.io", ""))
-    try:
+    with server.logged_in():
+        hosts.write_text(names.replace("ghcr.io", ""))
+        eventually(lambda: server.by_hand(pull).returncode != 0, 20, "no registry")
+        try:
+            yield
+        finally:
+            hosts.write_text(names)
+            eventually(lambda: server.by_hand(pull).returncode == 0, 20, "the registry again")
+
+
+def test_what_is_kept_needs_no_registry_to_go_back_to(server: Server) -> None:
+    with no_registry(server):
         assert back(server)
-    finally:
-        hosts.write_text(names)
     assert server.serves(API)
 
 

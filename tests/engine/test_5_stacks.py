@@ -60,6 +60,7 @@ def test_a_container_that_the_stack_no_longer_has_is_named_after_the_deploy(serv
     assert server.deploy(STAGING, digest, number).returncode == 0
 
 
+@pytest.mark.usefixtures("admin")
 def test_compose_by_hand_keeps_containers_and_bytes(server: Server) -> None:
     names = (STAGING, "pos-admin-staging")
     before = [(server.container_id(name), server.image(name)) for name in names]

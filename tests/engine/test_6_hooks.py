@@ -44,6 +44,12 @@ def test_a_migration_runs_with_the_new_image_before_the_swap(shop: Shop, server:
     assert (server.container_id(WEB), server.serves(WEB), len(shop.record())) == (before, "uno", 1)
     assert f"{WEB}-next-migrate" not in server.containers()
 
+    shop.write(labels=migrate("otherwise"))
+    third = shop.deploy(images.api("exits", "exits"))  # what it says, it says on stderr
+
+    assert third.returncode == 1, third.stdout
+    assert "| ::error::spoken by a container" in third.stdout and "\n::" not in third.stdout
+
 
 def test_what_goes_back_or_comes_late_does_not_migrate(shop: Shop, server: Server, images: Images) -> None:
     digests = [images.api("uno"), images.api("due")]

@@ -18,8 +18,8 @@ import pytest
 from tests.engine import proxy
 from tests.engine.server import UID, Server
 
-# So that a trial takes seconds, the waits are shorter: the script's for the proxies' name caches, none while a test is
-# set up; where the proxy's own matters, it keeps a name for 2 s in place of 10. What hangs is waited for 6 s, not 60.
+# So that a trial takes seconds, the waits are shorter: the script's for the proxies' name caches, mostly none while a
+# test is set up; where the proxy's own matters, it keeps a name for 2 s in place of 10. What hangs: 6 s, not 60.
 LONG_WAIT, PATIENCE = "sleep 11", (r"SECONDS \+ (60|120)", "SECONDS + 6")
 WATCHED = (
     "test_a_new_version_is_served_without_one_failed_request",
@@ -41,12 +41,12 @@ class Trials:
         self.server: Server | None = None
 
     @pytest.fixture(autouse=True)
-    def right_script(self, server: Server, proxy: proxy.Proxy) -> None:
+    def right_script(self, request: pytest.FixtureRequest, server: Server, proxy: proxy.Proxy) -> None:
         """What a test builds on is set up by the right script; what the server held before the first is kept."""
         if not self.server:
             server.run("cp", "-a", str(server.home), str(server.folder / "empty"))
         self.server = server
-        self.place(self.right, 0)
+        self.place(self.right, WAITS.get(request.node.originalname, 0))
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Runs what is asked for, as often as something is."""
