@@ -1,5 +1,6 @@
 """The changes that the host script is tried with (tests/rehearsal/mutants.py) are what they claim to be."""
 
+import collections
 import dataclasses
 import re
 import subprocess
@@ -101,6 +102,7 @@ class Bench(Court):
 
     def __init__(self, kept: Kept, tells: Callable[[Mutant], Result | None]) -> None:
         self.script, self.kept, self.tells, self.tests = SCRIPT, kept, tells, []
+        self.killers = collections.defaultdict(collections.Counter)
 
     def killer(self, machine: Machine, mutant: Mutant) -> Result | None:
         return self.tells(mutant)
@@ -126,6 +128,17 @@ def test_a_trial_that_cannot_tell_is_no_pass_and_stops_no_other(tmp_path: Path) 
     assert not summed_up([killed, EVERY[3]], {killed.id: "red"}, set(), said.append), "one was not tried"
     assert not summed_up([killed], {killed.id: "red"}, {killed.id}, said.append), "an argument for what is red"
     assert summed_up([killed], {killed.id: "red"}, set(), said.append)
+
+
+def test_what_made_the_other_changes_of_a_line_red_is_tried_first(tmp_path: Path) -> None:
+    bench, mutant, other = Bench(Kept(SCRIPT, tmp_path / "kept.jsonl"), lambda _: None), EVERY[0], EVERY[-1]
+    bench.tests = [Result(f"{files()[0]}::test_{name}", True, 1, frozenset(mutant.lines)) for name in "abcd"]
+    *_, c, d = bench.tests
+
+    assert bench.likely(mutant) == []
+    for sibling, killer in ((other, bench.tests[0]), (mutant, d), (mutant, c)):
+        bench.remember(sibling, killer.test)
+    assert bench.likely(mutant) == [c, d]
 
 
 def test_no_mutant_is_taken_up_when_time_is_over(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ ACCESSORY = """\
 """
 RUNS = "restart: unless-stopped"
 ONCE = "restart: 'no'"
+AFTER = "{more}\n    depends_on: {{{name}: {{condition: {condition}}}}}"
 
 
 def accessory(name: str, kind: str = '"yes"', command: str = "[]", more: str = RUNS) -> str:
@@ -37,9 +38,9 @@ def state(server: Server, name: str) -> str:
 
 
 def test_accessories_are_started_in_their_order_and_left_alone(shop: Shop, server: Server, images: Images) -> None:
-    after = "{more}\n    depends_on: {{{name}: {{condition: {condition}}}}}".format
-    init = accessory(INIT, "once", "[ends, '0', 1s]", after(more=ONCE, name=STORE, condition="service_started"))
-    last = accessory("shop-last", more=after(more=RUNS, name=INIT, condition="service_completed_successfully"))
+    keeps = f"{ONCE}\n    volumes: [/data]"
+    init = accessory(INIT, "once", "[ends, '0', 1s]", AFTER.format(more=keeps, name=STORE, condition="service_started"))
+    last = accessory("shop-last", more=AFTER.format(more=RUNS, name=INIT, condition="service_completed_successfully"))
     shop.write(last + init + accessory(STORE))
 
     one, two = images.api("uno"), images.api("due")
@@ -53,6 +54,7 @@ def test_accessories_are_started_in_their_order_and_left_alone(shop: Shop, serve
     assert started[0] > ended[1], "it waited for the end of the one before it"
 
     store, once = server.container_id(STORE), server.container_id(INIT)
+    volumes = server.docker("volume", "ls", "-q").split()
     server.docker("stop", "-t", "0", "shop-last")
     shop.write(last + init.replace("1s", "2s") + accessory(STORE, command="[other]"))
     second = shop.deploy(two)
@@ -61,12 +63,19 @@ def test_accessories_are_started_in_their_order_and_left_alone(shop: Shop, serve
     assert state(server, "shop-last") == "running 0", "what was stopped is started"
     assert server.container_id(STORE) == store
     assert server.container_id(INIT) != once, "what runs once runs anew, as the compose file has it now"
+    assert len(server.docker("volume", "ls", "-q").split()) == len(volumes), "its volume went with it"
     told = [line for line in second.stdout.splitlines() if "other settings" in line]
     command = f"cd {shop.folder} && docker compose up -d --no-deps {STORE}"
     assert told == [f"{STORE} has other settings than the compose file; to start it anew with these: {command}"]
     server.by_hand(command, check=True)
     assert server.container_id(STORE) != store
     assert "other settings" not in shop.deploy(two, shop.sequence).stdout
+
+
+def test_an_accessory_that_comes_after_the_service_brings_no_other_image_of_it(shop: Shop, images: Images) -> None:
+    shop.write(accessory(STORE, more=AFTER.format(more=RUNS, name=WEB, condition="service_started")))
+
+    succeeds(shop.deploy(images.api("uno")))
 
 
 def test_an_accessorys_env_file_belongs_to_its_settings(shop: Shop, images: Images) -> None:

@@ -12,7 +12,8 @@ from tests.engine.server import Server, eventually
 from tests.engine.shop import WEB, Shop
 
 NOTES = (
-    """echo "{what} $VERB $SERVICE ${{IMAGE##*-}} ${{EXIT_CODE-}}" >>notes; echo '##[error]said by a hook'; {ends}\n"""
+    """echo "{what} $VERB $SERVICE ${{IMAGE##*-}} ${{EXIT_CODE-}}" >>notes; echo '##[error]said by a hook'\n"""
+    "echo '::error::said by a hook' >&2; {ends}\n"
 )
 
 
@@ -137,7 +138,8 @@ def test_hooks_run_before_and_after_a_deploy_and_when_it_fails(shop: Shop, serve
         f"before rollback {WEB} {image} ",
         f"after rollback {WEB} {image} 0",
     ], "the one that came late changes nothing"
-    assert "| ## [error]said by a hook" in first.stdout and "\n##[" not in first.stdout
+    assert "| ## [error]said by a hook" in first.stdout and "| ::error::said by a hook" in first.stdout
+    assert "\n##[" not in first.stdout and "\n::" not in first.stdout
     assert first.stdout.splitlines()[-1].startswith("SERVING")
     assert not (shop.folder / ".hook").exists()
 

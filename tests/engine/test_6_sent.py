@@ -92,10 +92,24 @@ def test_what_a_key_may_not_send(
 
     result = shop.by_key(shop.words("sha256:" + 64 * "0"), sent)
 
-    assert (result.returncode, says in result.stdout) == (code, True), result.stdout
+    assert result.returncode == code, result.stdout
+    refused = [line for line in result.stdout.splitlines() if line.startswith("deploy: ")]
+    assert len(refused) == 1 and says in refused[0], result.stdout
     assert {path: path.read_bytes() for path in shop.folder.iterdir() if path.is_file()} == before
     assert not (shop.folder / ".sent").exists()
     assert not (server.docker_folder / "outside.env").exists()
+
+
+def test_a_key_that_may_push_sends_all_but_env_files(shop: Shop, server: Server, images: Images) -> None:
+    allow(server, "sender", "shop shop:push")
+    shop.write(**{"conf.env__site": "new\n"})
+    words = shop.words(images.api("uno"))
+    shop.put("conf.env/site", "old\n")
+
+    result = shop.by_key(words, tar(**{"conf.env__site": "new\n"}))
+
+    assert result.returncode == 0, result.stdout
+    assert (shop.folder / "conf.env/site").read_text() == "new\n"
 
 
 def test_env_files_alone_come_in_place_of_the_hosts(shop: Shop, server: Server, images: Images) -> None:

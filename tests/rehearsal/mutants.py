@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -25,10 +25,11 @@ from tests.rehearsal.arguments import EXCEPTIONS, QUICK
 from tests.rehearsal.kept import ROOT, Kept, Result, files, result
 from tests.rehearsal.mutator import Mutant, mutants
 
-MACHINES = 3
+MACHINES = 2 * (os.cpu_count() or 1)  # a test mostly waits
 KEPT = ROOT / "build/mutants.jsonl"
 RED, ARGUED, GREEN, UNKNOWN = "red", "argued", "STAYS GREEN", "CANNOT TELL"
 SHOWN, SAMPLE_PATIENCE = 150, 15  # characters of a line; seconds that a test of the sample may well take
+LIKELY = 2  # tests that are tried before all others
 FIRST = "test_the_first_deploy"  # it needs an empty server
 # In place of the script's second line, a comment: each line that runs leaves its number.
 TRACER = """exec 7>>"${0%docker/bin/deploy}.trace"; BASH_XTRACEFD=7 PS4='@$LINENO '; set -x"""
@@ -133,6 +134,7 @@ class Court:
         self.tests = kept.results()
         say(f"{len(self.tests)} tests, {sum(each.seconds for each in self.tests):.0f} s")
         self.green: set[tuple[str, ...]] = set()
+        self.killers: dict[int, Counter[str]] = defaultdict(Counter)  # by the line that was changed
 
     def trace(self, machine: Machine, file: str) -> None:
         """Runs the tests of one file with the script as it is."""
@@ -146,17 +148,33 @@ class Court:
         found = [each for each in self.tests if each.lines & set(mutant.lines)]
         return sorted(found, key=lambda each: (FIRST not in each.test, each.seconds))
 
+    def likely(self, mutant: Mutant) -> list[Result]:
+        """Those of its tests that made the most other changes of its lines red."""
+        known = sum((self.killers[line] for line in mutant.lines), Counter[str]())
+        often = {name for name, _ in known.most_common(LIKELY)}
+        return [each for each in self.tests_of(mutant) if each.test in often]
+
     def killer(self, machine: Machine, mutant: Mutant) -> Result | None:
         """The first test that is red with the mutant, and green after the same tests with the script as it is."""
-        tests = self.tests_of(mutant)
-        if not tests:
-            return None
+        for tests in (self.likely(mutant), self.tests_of(mutant)):
+            if tests and (found := self.red(machine, mutant, tests)):
+                self.remember(mutant, found.test)
+                return found
+        return None
+
+    def red(self, machine: Machine, mutant: Mutant, tests: Sequence[Result]) -> Result | None:
+        """The first of these tests that the mutant makes red."""
         *_, last = machine.trial(mutant.text, tests)
         if last.green:
             return None
         names = [each.test for each in tests]
         self.prove(machine, tests[: names.index(last.test) + 1])
         return last
+
+    def remember(self, mutant: Mutant, killer: str) -> None:
+        """Which test it was, for the other changes of the same lines."""
+        for line in mutant.lines:
+            self.killers[line][killer] += 1
 
     def prove(self, machine: Machine, tests: Sequence[Result]) -> None:
         """Those tests, in this order, are green with the script as it is."""
@@ -194,6 +212,8 @@ def judge(court: Court, accused: Sequence[Mutant], minutes: float, say: Say) -> 
     for mutant in accused:
         if mutant.id in known:
             settle(mutant, known[mutant.id])
+        if killer := known.get(mutant.id):
+            court.remember(mutant, killer)
     side_by_side(court.script, left, work)
     return fates
 
