@@ -104,7 +104,7 @@ class Bench(Court):
         self.script, self.kept, self.tells, self.tests = SCRIPT, kept, tells, []
         self.killers = collections.defaultdict(collections.Counter)
 
-    def killer(self, machine: Machine, mutant: Mutant) -> Result | None:
+    def killer(self, machine: Machine, mutant: Mutant, most: int) -> Result | None:
         return self.tells(mutant)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.engine.conftest import succeeds
 from tests.engine.images import REGISTRY, Images
 from tests.engine.server import Server, seen, version
 
@@ -12,6 +13,12 @@ pytestmark = pytest.mark.usefixtures("api")
 def last_three(server: Server, service: str) -> list[str]:
     """The images that the service had last, newest first."""
     return list(dict.fromkeys(line[0] for line in reversed(server.record(service))))[:3]
+
+
+def here(server: Server) -> set[str]:
+    """The API's images that the engine has."""
+    form = "{{.Repository}}@{{.Digest}}"
+    return set(server.docker("image", "ls", "--digests", "--format", form, f"{REGISTRY}/kiwari-api").split())
 
 
 def test_production_refuses_what_staging_never_served(server: Server, images: Images) -> None:
@@ -84,13 +91,14 @@ def test_the_last_three_images_of_each_service_stay(server: Server, images: Imag
         result = server.deploy(STAGING, images.api("fourth"), server.commit())
     finally:
         elsewhere.unlink()
-    form = "{{.Repository}}@{{.Digest}}"
-    here = server.docker("image", "ls", "--digests", "--format", form, f"{REGISTRY}/kiwari-api")
 
     assert result.returncode == 0, result.stdout
     assert not set(logs.iterdir()) & before
     assert third not in last_three(server, STAGING)
-    assert set(here.split()) == {*last_three(server, STAGING), *last_three(server, PRODUCTION), third}
+    assert here(server) == {*last_three(server, STAGING), *last_three(server, PRODUCTION), third}
+
+    succeeds(server.deploy(STAGING, images.api("fifth"), server.commit()))
+    assert here(server) == {*last_three(server, STAGING), *last_three(server, PRODUCTION)}
 
 
 @pytest.mark.usefixtures("production")

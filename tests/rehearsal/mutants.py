@@ -6,7 +6,6 @@ or is argued. What is found out is kept in build/mutants.jsonl: the next run goe
 
 import argparse
 import contextlib
-import itertools
 import json
 import math
 import os
@@ -17,6 +16,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from tests.engine.conftest import missing
@@ -29,7 +29,7 @@ MACHINES = 2 * (os.cpu_count() or 1)  # a test mostly waits
 KEPT = ROOT / "build/mutants.jsonl"
 RED, ARGUED, GREEN, UNKNOWN = "red", "argued", "STAYS GREEN", "CANNOT TELL"
 SHOWN, SAMPLE_PATIENCE = 150, 15  # characters of a line; seconds that a test of the sample may well take
-LIKELY = 2  # tests that are tried before all others
+LIKELY, FEW, ALL = 2, 10, sys.maxsize  # tests that are tried one after the other
 FIRST = "test_the_first_deploy"  # it needs an empty server
 # In place of the script's second line, a comment: each line that runs leaves its number.
 TRACER = """exec 7>>"${0%docker/bin/deploy}.trace"; BASH_XTRACEFD=7 PS4='@$LINENO '; set -x"""
@@ -143,10 +143,14 @@ class Court:
             raise Broken(f"red with the script as it is: {', '.join(red)}")
         self.kept.tests(file, results)
 
+    def rank(self, known: Mapping[str, str]) -> None:
+        """The test for an empty server first, then those that made many mutants red in a short time."""
+        kills = Counter(known.values())
+        self.tests.sort(key=lambda each: (FIRST not in each.test, -kills[each.test] / (1 + each.seconds), each.seconds))
+
     def tests_of(self, mutant: Mutant) -> list[Result]:
-        """The tests that run the mutant's lines: the one for an empty server, then the quick ones."""
-        found = [each for each in self.tests if each.lines & set(mutant.lines)]
-        return sorted(found, key=lambda each: (FIRST not in each.test, each.seconds))
+        """The tests that run the mutant's lines."""
+        return [each for each in self.tests if each.lines & set(mutant.lines)]
 
     def likely(self, mutant: Mutant) -> list[Result]:
         """Those of its tests that made the most other changes of its lines red."""
@@ -154,9 +158,9 @@ class Court:
         often = {name for name, _ in known.most_common(LIKELY)}
         return [each for each in self.tests_of(mutant) if each.test in often]
 
-    def killer(self, machine: Machine, mutant: Mutant) -> Result | None:
-        """The first test that is red with the mutant, and green after the same tests with the script as it is."""
-        for tests in (self.likely(mutant), self.tests_of(mutant)):
+    def killer(self, machine: Machine, mutant: Mutant, most: int) -> Result | None:
+        """The first of its tests, or of so many, that is red with it, and is green with the right script."""
+        for tests in (self.likely(mutant), self.tests_of(mutant)[:most]):
             if tests and (found := self.red(machine, mutant, tests)):
                 self.remember(mutant, found.test)
                 return found
@@ -187,43 +191,45 @@ class Court:
 
 
 def judge(court: Court, accused: Sequence[Mutant], minutes: float, say: Say) -> dict[str, str]:
-    """What becomes of each mutant, by its id, unless time runs out: those first that few tests meet."""
+    """What becomes of each mutant, by its id, unless time runs out.
+
+    Twice through all: first with a few tests each, then with all of them, for what was not red. Those first that few
+    tests meet, last the argued.
+    """
     known, fates, end = court.kept.fates(), dict[str, str](), time.monotonic() + 60 * minutes
-    left = sorted((each for each in accused if each.id not in known), key=lambda each: len(court.tests_of(each)))
-    done = itertools.count(len(accused) - len(left) + 1)
 
     def settle(mutant: Mutant, killer: str) -> str:
         fates[mutant.id] = RED if killer else ARGUED if mutant.id in EXCEPTIONS else GREEN
         return f"{fates[mutant.id]}: {killer.removeprefix('tests/engine/')}" if killer else fates[mutant.id]
 
-    def work(machine: Machine, mutant: Mutant) -> None:
-        began = time.monotonic()
+    def work(machine: Machine, mutant: Mutant, most: int) -> None:
+        began, tests = time.monotonic(), len(court.tests_of(mutant))
         if began > end:
             return
         try:
-            killer = twice(court, machine, mutant)
-            court.kept.fate(mutant.id, killer)
-            words = settle(mutant, killer.test if killer else "")
+            killer = court.killer(machine, mutant, most)
+            words = f"not red in {most} tests of {tests}"
+            if killer or tests <= most:
+                court.kept.fate(mutant.id, killer)
+                words = settle(mutant, killer.test if killer else "")
         except Broken as reason:
-            fates[mutant.id] = UNKNOWN
             words = f"{UNKNOWN}: {reason}"
-        say(f"{next(done)}/{len(accused)} {time.monotonic() - began:4.0f} s  {words}  <- {mutant.id[:SHOWN]}")
+            if most == ALL:
+                fates[mutant.id] = UNKNOWN
+        took = time.monotonic() - began
+        say(f"{len(fates)}/{len(accused)} {took:4.0f} s  {words}  <- {mutant.id[:SHOWN]}")
 
     for mutant in accused:
         if mutant.id in known:
             settle(mutant, known[mutant.id])
         if killer := known.get(mutant.id):
             court.remember(mutant, killer)
-    side_by_side(court.script, left, work)
+    for most in (FEW, ALL):
+        court.rank(court.kept.fates())
+        left = [each for each in accused if each.id not in fates]
+        left.sort(key=lambda each: (each.id in EXCEPTIONS, len(court.tests_of(each))))
+        side_by_side(court.script, left, partial(work, most=most))
     return fates
-
-
-def twice(court: Court, machine: Machine, mutant: Mutant) -> Result | None:
-    """Its killer; where a test is red for another reason: once more, on the machine as it is."""
-    try:
-        return court.killer(machine, mutant)
-    except Broken:
-        return court.killer(machine, mutant)
 
 
 def sample(script: str, every: Sequence[Mutant], say: Say) -> bool:
