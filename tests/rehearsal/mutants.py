@@ -28,6 +28,8 @@ from tests.rehearsal.mutator import Mutant, mutants
 MACHINES = 2 * (os.cpu_count() or 1)  # a test mostly waits
 KEPT = ROOT / "build/mutants.jsonl"
 RED, ARGUED, GREEN, UNKNOWN = "red", "argued", "STAYS GREEN", "CANNOT TELL"
+PYTEST = ["-m", "pytest", "-q", "-p", "tests.rehearsal.swap", "-p", "no:cacheprovider"]
+ENDS_WITH_US = ["setpriv", "--pdeathsig", "TERM"]
 SHOWN, SAMPLE_PATIENCE = 150, 15  # characters of a line; seconds that a test of the sample may well take
 LIKELY, FEW, ALL = 2, 10, sys.maxsize  # tests that are tried one after the other
 FIRST = "test_the_first_deploy"  # it needs an empty server
@@ -78,7 +80,7 @@ class Machine:
         answers, answered = os.pipe()
         self.asks, self.answers = os.fdopen(asks, "w"), os.fdopen(answers)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-q", "-p", "tests.rehearsal.swap", "-p", "no:cacheprovider", *files()],
+            [*ENDS_WITH_US, sys.executable, *PYTEST, *files()],
             cwd=ROOT,
             env={**os.environ, "KIWARI_TRIAL": f"{asked} {answered}"},
             pass_fds=(asked, answered),
