@@ -4,8 +4,10 @@ import collections
 import dataclasses
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import pytest
 
 from tests.engine.server import generated
 from tests.rehearsal.arguments import EXCEPTIONS, QUICK
@@ -128,6 +130,36 @@ def test_a_trial_that_cannot_tell_is_no_pass_and_stops_no_other(tmp_path: Path) 
     assert not summed_up([killed, EVERY[3]], {killed.id: "red"}, set(), said.append), "one was not tried"
     assert not summed_up([killed], {killed.id: "red"}, {killed.id}, said.append), "an argument for what is red"
     assert summed_up([killed], {killed.id: "red"}, set(), said.append)
+
+
+class Shaky(Machine):
+    """A machine without an engine: a mutant makes the second test red, or breaks it for all that comes after."""
+
+    def __init__(self, breaks: bool) -> None:
+        super().__init__(SCRIPT)
+        self.breaks, self.sound = breaks, True
+
+    def stop(self) -> None:
+        self.sound = True
+
+    def trial(self, script: str, tests: Sequence[Result]) -> list[Result]:
+        bad = 0 if not self.sound else 1 if script != SCRIPT else len(tests)
+        self.sound = self.sound and not (self.breaks and script != SCRIPT)
+        return [dataclasses.replace(each, green=at != bad) for at, each in enumerate(tests[: bad + 1])]
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_machine_that_a_mutant_has_broken_judges_no_other(tmp_path: Path, breaks: bool) -> None:
+    bench, machine, mutant = Bench(Kept(SCRIPT, tmp_path / "kept.jsonl"), lambda _: None), Shaky(breaks), EVERY[0]
+    tests = [Result(f"{files()[0]}::test_{name}", True, 1, frozenset()) for name in "abc"]
+
+    assert bench.red(machine, mutant, tests) == dataclasses.replace(tests[1], green=False)
+    assert machine.sound
+
+    machine.sound = False
+    with pytest.raises(Broken):
+        bench.red(machine, mutant, tests)
+    assert machine.sound
 
 
 def test_what_made_the_other_changes_of_a_line_red_is_tried_first(tmp_path: Path) -> None:

@@ -207,6 +207,10 @@ class Server:
         """The names of all containers, stopped ones too."""
         return set(self.docker("ps", "-a", "--format", "{{.Names}}").split())
 
+    def dangling(self) -> set[str]:
+        """The volumes that no container has any more: each of the images here has one without a name."""
+        return set(self.docker("volume", "ls", "-q", "--filter", "dangling=true").split())
+
     def stack_file(self, service: str, name: str) -> Path:
         """A file in the folder of the service's stack."""
         return self.docker_folder / stack_of(service) / name
@@ -248,6 +252,7 @@ class Seen:
     serves: str | None
     container: str
     containers: frozenset[str]
+    dangling: set[str]
     record: list[list[str]]
     pinned: str | None
     tokens: list[str]
@@ -260,6 +265,7 @@ def seen(server: Server, service: str) -> Seen:
         serves=server.serves(service),
         container=server.container_id(service),
         containers=frozenset(server.containers()),
+        dangling=server.dangling(),
         record=server.record(service),
         pinned=server.pinned(service),
         tokens=server.tokens(),

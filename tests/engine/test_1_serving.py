@@ -45,6 +45,7 @@ def test_the_first_deploy_brings_the_image_into_service(server: Server, images: 
 @pytest.mark.usefixtures("api")
 def test_a_new_version_is_served_without_one_failed_request(server: Server, images: Images, proxy: Proxy) -> None:
     before, old, digest = server.serves(API), server.digest(API), images.api("two", "boots-slowly")
+    dangling = server.dangling()
 
     began = time.time()
 
@@ -61,6 +62,7 @@ def test_a_new_version_is_served_without_one_failed_request(server: Server, imag
     assert answers.versions() == [before, "two"]
     assert answers[-1].version == server.serves(API) == "two"
     assert f"{API}-next" not in server.containers()
+    assert server.dangling() == dangling
     asked = ("--filter", f"container={API}-next", "--filter", "event=kill", "--format", "{{.Actor.Attributes.signal}}")
     assert server.docker("events", "--since", f"{began:.0f}", "--until", f"{time.time() + 1:.0f}", *asked) == "15"
 

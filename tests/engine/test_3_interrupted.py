@@ -51,6 +51,7 @@ def test_a_killed_deploy_is_cleared_by_the_next_even_of_the_same_commit(server: 
     assert server.serves(API) == version
     assert server.pinned(API) == before
     server.leave_token()
+    dangling = server.dangling()
 
     result = server.deploy(API, images.api("following"), number)
 
@@ -59,6 +60,7 @@ def test_a_killed_deploy_is_cleared_by_the_next_even_of_the_same_commit(server: 
     assert [line[1] for line in server.record(API)[-2:]] == [str(number), str(number)]
     assert server.pinned(API) == server.image(API)
     assert f"{API}-next" not in server.containers()
+    assert server.dangling() == dangling
     assert server.tokens() == []
 
 
@@ -190,8 +192,10 @@ def test_a_compose_that_was_killed_before_it_gave_the_new_container_its_name(ser
     digest, sequence = images.api("renamed"), server.commit()
     succeeds(server.deploy(API, digest, sequence))
     server.docker("rename", API, f"0123456789ab_{API}")
+    dangling = server.dangling()
 
     succeeds(server.deploy(API, digest, sequence))
 
     assert server.serves(API) == "renamed"
     assert f"0123456789ab_{API}" not in server.containers()
+    assert server.dangling() == dangling

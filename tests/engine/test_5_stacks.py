@@ -57,7 +57,7 @@ def test_a_container_that_the_stack_no_longer_has_is_named_after_the_deploy(serv
     try:
         result = server.deploy(STAGING, digest, number)
     finally:
-        server.docker("rm", "-f", old)
+        server.docker("rm", "-fv", old)
 
     assert result.returncode == 69, result.stdout
     assert f"{STAGING} serves, but {old} runs, which pos-staging has no more" in result.stdout

@@ -38,8 +38,7 @@ def state(server: Server, name: str) -> str:
 
 
 def test_accessories_are_started_in_their_order_and_left_alone(shop: Shop, server: Server, images: Images) -> None:
-    keeps = f"{ONCE}\n    volumes: [/data]"
-    init = accessory(INIT, "once", "[ends, '0', 1s]", AFTER.format(more=keeps, name=STORE, condition="service_started"))
+    init = accessory(INIT, "once", "[ends, '0', 1s]", AFTER.format(more=ONCE, name=STORE, condition="service_started"))
     last = accessory("shop-last", more=AFTER.format(more=RUNS, name=INIT, condition="service_completed_successfully"))
     shop.write(last + init + accessory(STORE))
 
@@ -53,8 +52,7 @@ def test_accessories_are_started_in_their_order_and_left_alone(shop: Shop, serve
     started, ended = (server.docker("inspect", "-f", at, name).split("|") for name in ("shop-last", INIT))
     assert started[0] > ended[1], "it waited for the end of the one before it"
 
-    store, once = server.container_id(STORE), server.container_id(INIT)
-    volumes = server.docker("volume", "ls", "-q").split()
+    store, once, dangling = server.container_id(STORE), server.container_id(INIT), server.dangling()
     server.docker("stop", "-t", "0", "shop-last")
     shop.write(last + init.replace("1s", "2s") + accessory(STORE, command="[other]"))
     second = shop.deploy(two)
@@ -63,7 +61,7 @@ def test_accessories_are_started_in_their_order_and_left_alone(shop: Shop, serve
     assert state(server, "shop-last") == "running 0", "what was stopped is started"
     assert server.container_id(STORE) == store
     assert server.container_id(INIT) != once, "what runs once runs anew, as the compose file has it now"
-    assert len(server.docker("volume", "ls", "-q").split()) == len(volumes), "its volume went with it"
+    assert server.dangling() == dangling, "its volume went with it"
     told = [line for line in second.stdout.splitlines() if "other settings" in line]
     command = f"cd {shop.folder} && docker compose up -d --no-deps {STORE}"
     assert told == [f"{STORE} has other settings than the compose file; to start it anew with these: {command}"]

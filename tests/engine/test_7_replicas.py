@@ -48,4 +48,4 @@ def test_they_are_replaced_one_after_the_other(server: Server, images: Images, p
     known = "{{range .NetworkSettings.Networks}}{{.Aliases}}{{end}}"
     assert REPLICAS[0] in server.docker("inspect", "-f", known, REPLICAS[1])
     for name in REPLICAS:
-        server.docker("rm", "-f", name)
+        server.docker("rm", "-fv", name)

@@ -25,7 +25,6 @@ EXCEPTIONS: dict[str, str] = {
     ),
     '[[ "$kind $state" =~ [^(once exited 0 |.yes. running 0 (healthy)?)$'
     " => (once exited 0 |.yes. running 0 (healthy)?)$] ]]; do": "nothing stands before the kind",
-    "-rf .sent' EXIT; mkdir [-m 700 => ] .sent; printf %s \"$sent": "tar makes each file with the mode that it brings",
     'docker rm [-fv => -v] "$next-migrate" >/dev/n': "what runs was waited for; it can only be there and not run",
     '[[ [$life == "$first" && $life == *" running "* => $life == *" running "*] && $SECONDS -lt $until': (
         "what was started again is red anyhow, as what did not stay up: only later"
