@@ -104,7 +104,7 @@ class Bench(Court):
 
     def __init__(self, kept: Kept, tells: Callable[[Mutant], Result | None]) -> None:
         self.script, self.kept, self.tells, self.tests = SCRIPT, kept, tells, []
-        self.killers = collections.defaultdict(collections.Counter)
+        self.killers = collections.defaultdict(list)
 
     def killer(self, machine: Machine, mutant: Mutant, most: int) -> Result | None:
         return self.tells(mutant)

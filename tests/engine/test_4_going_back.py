@@ -105,13 +105,13 @@ def test_one_that_was_gone_back_from_comes_again(server: Server) -> None:
 
 @contextlib.contextmanager
 def no_registry(server: Server) -> Iterator[None]:
-    """While the registry's name leads nowhere, which dockerd, that keeps names, is waited for to notice."""
+    """While the registry's name leads nowhere: dockerd keeps names for a while, so it is waited for, at both ends."""
     hosts, pull = server.folder / "etc/hosts", f"docker pull -q {server.image(API)}"
     names = hosts.read_text()
     with server.logged_in():
         hosts.write_text(names.replace("ghcr.io", ""))
-        eventually(lambda: server.by_hand(pull).returncode != 0, 20, "no registry")
         try:
+            eventually(lambda: server.by_hand(pull).returncode != 0, 20, "no registry")
             yield
         finally:
             hosts.write_text(names)

@@ -70,10 +70,15 @@ def test_accessories_are_started_in_their_order_and_left_alone(shop: Shop, serve
     assert "other settings" not in shop.deploy(two, shop.sequence).stdout
 
 
-def test_an_accessory_that_comes_after_the_service_brings_no_other_image_of_it(shop: Shop, images: Images) -> None:
+def test_an_accessory_that_comes_after_the_service_does_not_bring_it(
+    shop: Shop, server: Server, images: Images
+) -> None:
+    """Compose alone would start the service first, from the tag in its file, which it may not pull."""
     shop.write(accessory(STORE, more=AFTER.format(more=RUNS, name=WEB, condition="service_started")))
 
     succeeds(shop.deploy(images.api("uno")))
+
+    assert server.serves(WEB) == "uno"
 
 
 def test_an_accessorys_env_file_belongs_to_its_settings(shop: Shop, images: Images) -> None:

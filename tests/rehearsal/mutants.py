@@ -31,7 +31,7 @@ RED, ARGUED, GREEN, UNKNOWN = "red", "argued", "STAYS GREEN", "CANNOT TELL"
 PYTEST = ["-m", "pytest", "-q", "-p", "tests.rehearsal.swap", "-p", "no:cacheprovider"]
 ENDS_WITH_US = ["setpriv", "--pdeathsig", "TERM"]
 SHOWN, SAMPLE_PATIENCE = 150, 15  # characters of a line; seconds that a test of the sample may well take
-LIKELY, FEW, ALL = 2, 5, sys.maxsize  # tests that are tried one after the other
+LIKELY, FEW, ALL = 2, 5, sys.maxsize  # how many tests: the likeliest, those of the first time through, of the second
 FIRST = "test_the_first_deploy"  # it needs an empty server
 # In place of the script's second line, a comment: each line that runs leaves its number.
 TRACER = """exec 7>>"${0%docker/bin/deploy}.trace"; BASH_XTRACEFD=7 PS4='@$LINENO '; set -x"""
@@ -126,7 +126,7 @@ def side_by_side(script: str, todo: Iterable[T], work: Callable[[Machine, T], No
 
 
 class Court:
-    """The script, and what each test does with it; knows which runs of tests are green with it."""
+    """The script, what each test does with it, and which tests have made changes of it red so far."""
 
     def __init__(self, script: str, kept: Kept, say: Say) -> None:
         self.script = script
@@ -135,7 +135,7 @@ class Court:
         side_by_side(script, [file for file in files() if file not in {each.file for each in found}], self.trace)
         self.tests = kept.results()
         say(f"{len(self.tests)} tests, {sum(each.seconds for each in self.tests):.0f} s")
-        self.killers: dict[int, Counter[str]] = defaultdict(Counter)  # by the line that was changed
+        self.killers: dict[int, list[str]] = defaultdict(list)  # by the line that was changed; all machines add to it
 
     def trace(self, machine: Machine, file: str) -> None:
         """Runs the tests of one file with the script as it is."""
@@ -155,7 +155,7 @@ class Court:
 
     def likely(self, mutant: Mutant) -> list[Result]:
         """Those of its tests that made the most other changes of its lines red."""
-        known = sum((self.killers[line] for line in mutant.lines), Counter[str]())
+        known = Counter(name for line in mutant.lines for name in list(self.killers[line]))
         often = {name for name, _ in known.most_common(LIKELY)}
         return [each for each in self.tests_of(mutant) if each.test in often]
 
@@ -175,7 +175,7 @@ class Court:
         same = tests[: [each.test for each in tests].index(last.test) + 1]
         if self.right(machine, same):
             return last
-        machine.stop()
+        machine.stop()  # the next trial makes a new one
         alike = self.right(machine, same) and not machine.trial(mutant.text, same)[-1].green
         machine.stop()  # this mutant may be the one that breaks it
         if alike:
@@ -189,7 +189,7 @@ class Court:
     def remember(self, mutant: Mutant, killer: str) -> None:
         """Which test it was, for the other changes of the same lines."""
         for line in mutant.lines:
-            self.killers[line][killer] += 1
+            self.killers[line].append(killer)
 
 
 def judge(court: Court, accused: Sequence[Mutant], minutes: float, say: Say) -> dict[str, str]:
