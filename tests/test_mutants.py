@@ -104,7 +104,7 @@ class Bench(Court):
 
     def __init__(self, kept: Kept, tells: Callable[[Mutant], Result | None]) -> None:
         self.script, self.kept, self.tells, self.tests = SCRIPT, kept, tells, []
-        self.killers = collections.defaultdict(list)
+        self.killers, self.passed = collections.defaultdict(list), collections.defaultdict(set)
 
     def killer(self, machine: Machine, mutant: Mutant, most: int) -> Result | None:
         return self.tells(mutant)
@@ -133,44 +133,88 @@ def test_a_trial_that_cannot_tell_is_no_pass_and_stops_no_other(tmp_path: Path) 
 
 
 class Shaky(Machine):
-    """A machine without an engine: a mutant makes the second test red, or breaks it for all that comes after."""
+    """A machine without an engine, where a mutant makes some tests red, some of them only after another test.
 
-    def __init__(self, breaks: bool) -> None:
+    It may break the machine too: then all is red there, until it is made anew.
+    """
+
+    def __init__(self, red: str, later: str = "", breaks: bool = False) -> None:
         super().__init__(SCRIPT)
-        self.breaks, self.sound = breaks, True
+        self.reds, self.later, self.breaks, self.sound, self.trials = red, later, breaks, True, 0
 
     def stop(self) -> None:
         self.sound = True
 
     def trial(self, script: str, tests: Sequence[Result]) -> list[Result]:
-        bad = 0 if not self.sound else 1 if script != SCRIPT else len(tests)
+        self.trials += 1
+        results = []
+        for at, test in enumerate(tests):
+            reds = "" if script == SCRIPT else self.reds + self.later * bool(at)
+            results.append(dataclasses.replace(test, green=self.sound and test.test[-1] not in reds))
+            if not results[-1].green:
+                break
         self.sound = self.sound and not (self.breaks and script != SCRIPT)
-        return [dataclasses.replace(each, green=at != bad) for at, each in enumerate(tests[: bad + 1])]
+        return results
+
+
+def on_trial(tmp_path: Path) -> tuple[Bench, list[Result]]:
+    tests = [Result(f"{files()[0]}::test_{name}", True, 1, frozenset(EVERY[0].lines)) for name in "abcd"]
+    return Bench(Kept(SCRIPT, tmp_path / "kept.jsonl"), lambda _: None), tests
 
 
 @pytest.mark.parametrize("breaks", [False, True])
 def test_a_machine_that_a_mutant_has_broken_judges_no_other(tmp_path: Path, breaks: bool) -> None:
-    bench, machine, mutant = Bench(Kept(SCRIPT, tmp_path / "kept.jsonl"), lambda _: None), Shaky(breaks), EVERY[0]
-    tests = [Result(f"{files()[0]}::test_{name}", True, 1, frozenset()) for name in "abc"]
+    (bench, tests), machine = on_trial(tmp_path), Shaky(red="b", breaks=breaks)
 
-    assert bench.red(machine, mutant, tests) == dataclasses.replace(tests[1], green=False)
-    assert machine.sound
+    for mutant in EVERY[:2]:
+        assert bench.red(machine, mutant, tests) == dataclasses.replace(tests[1], green=False)
 
+
+def test_a_test_that_is_red_only_after_others_is_passed(tmp_path: Path) -> None:
+    (bench, tests), machine, mutant = on_trial(tmp_path), Shaky(red="d", later="b"), EVERY[0]
+
+    assert bench.red(machine, mutant, tests[:3]) is None
+    assert bench.passed[mutant.id] == {each.test for each in tests[:3]}
+    tried = machine.trials
+    assert bench.red(machine, mutant, tests[:3]) is None
+    assert machine.trials == tried, "what it has passed is not tried again"
+    assert bench.red(machine, mutant, tests) == dataclasses.replace(tests[3], green=False)
+
+
+def test_a_test_that_is_red_with_the_script_as_it_is_tells_nothing(tmp_path: Path) -> None:
+    class Gone(Shaky):
+        def stop(self) -> None:
+            pass
+
+    (bench, tests), machine = on_trial(tmp_path), Gone(red="")
     machine.sound = False
-    with pytest.raises(Broken):
-        bench.red(machine, mutant, tests)
-    assert machine.sound
+
+    with pytest.raises(Broken, match="::test_a is red with the script as it is"):
+        bench.red(machine, EVERY[0], tests)
 
 
-def test_what_made_the_other_changes_of_a_line_red_is_tried_first(tmp_path: Path) -> None:
-    bench, mutant, other = Bench(Kept(SCRIPT, tmp_path / "kept.jsonl"), lambda _: None), EVERY[0], EVERY[-1]
-    bench.tests = [Result(f"{files()[0]}::test_{name}", True, 1, frozenset(mutant.lines)) for name in "abcd"]
-    *_, c, d = bench.tests
+def test_what_made_it_red_before_or_the_other_changes_of_its_line_is_tried_first(tmp_path: Path) -> None:
+    (bench, tests), mutant, other = on_trial(tmp_path), EVERY[0], EVERY[-1]
+    bench.tests = tests
+    a, b, c, d = tests
 
     assert bench.likely(mutant) == []
-    for sibling, killer in ((other, bench.tests[0]), (mutant, d), (mutant, c)):
+    for sibling, killer in ((other, a), (mutant, d), (mutant, c)):
         bench.remember(sibling, killer.test)
     assert bench.likely(mutant) == [c, d]
+
+    bench.kept.fate(mutant.id, b)
+    bench.kept = Kept(f"{SCRIPT}# changed", bench.kept.path)
+    assert bench.kept.fates() == {}
+    assert bench.likely(mutant) == [b, c, d]
+
+
+def test_of_each_line_one_change_comes_first(tmp_path: Path) -> None:
+    bench, tests = on_trial(tmp_path)
+    bench.tests = tests  # all of the first one's lines
+    first, second, other = EVERY[0], next(it for it in EVERY[1:] if it.lines == EVERY[0].lines), EVERY[-1]
+
+    assert bench.in_order([first, second, other]) == [other, first, second]
 
 
 def test_no_mutant_is_taken_up_when_time_is_over(tmp_path: Path) -> None:

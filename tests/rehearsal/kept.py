@@ -55,6 +55,8 @@ class Kept:
         self.texts = {file: (ROOT / file).read_bytes() for file in files()}  # as they are run
         self.shared = checksum(script.encode(), *(path.read_bytes() for path in sorted(shared)))
         self.lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        # What made a mutant red last, even if that is void by now: a hint where to begin.
+        self.before: dict[str, str] = {line["mutant"]: line["red"] for line in self.lines if line.get("red")}
 
     def results(self) -> list[Result]:
         """What each test did with the script as it is: of those files whose tests were all run."""

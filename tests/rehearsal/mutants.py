@@ -135,7 +135,9 @@ class Court:
         side_by_side(script, [file for file in files() if file not in {each.file for each in found}], self.trace)
         self.tests = kept.results()
         say(f"{len(self.tests)} tests, {sum(each.seconds for each in self.tests):.0f} s")
-        self.killers: dict[int, list[str]] = defaultdict(list)  # by the line that was changed; all machines add to it
+        # All machines add to these: the tests that made a change of a line red, and those that a mutant has passed.
+        self.killers: dict[int, list[str]] = defaultdict(list)
+        self.passed: dict[str, set[str]] = defaultdict(set)
 
     def trace(self, machine: Machine, file: str) -> None:
         """Runs the tests of one file with the script as it is."""
@@ -149,42 +151,56 @@ class Court:
         kills = Counter(known.values())
         self.tests.sort(key=lambda each: (FIRST not in each.test, -kills[each.test] / (1 + each.seconds), each.seconds))
 
+    def in_order(self, accused: Sequence[Mutant]) -> list[Mutant]:
+        """One change of each line first, which helps to judge the others, and what few tests meet; the argued last."""
+        lines = Counter[int]()
+
+        def place(mutant: Mutant) -> tuple[bool, int, int]:
+            lines.update(mutant.lines)
+            return mutant.id in EXCEPTIONS, max(lines[line] for line in mutant.lines), len(self.tests_of(mutant))
+
+        return sorted(accused, key=place)
+
     def tests_of(self, mutant: Mutant) -> list[Result]:
         """The tests that run the mutant's lines."""
         return [each for each in self.tests if each.lines & set(mutant.lines)]
 
     def likely(self, mutant: Mutant) -> list[Result]:
-        """Those of its tests that made the most other changes of its lines red."""
+        """The test that made it red at another time, then those that made the most other changes of its lines red."""
+        before = self.kept.before.get(mutant.id)
         known = Counter(name for line in mutant.lines for name in list(self.killers[line]))
-        often = {name for name, _ in known.most_common(LIKELY)}
-        return [each for each in self.tests_of(mutant) if each.test in often]
+        often = {before, *(name for name, _ in known.most_common(LIKELY))}
+        return sorted([each for each in self.tests_of(mutant) if each.test in often], key=lambda it: it.test != before)
 
     def killer(self, machine: Machine, mutant: Mutant, most: int) -> Result | None:
         """The first of its tests, or of so many, that is red with it, and is green with the right script."""
         for tests in (self.likely(mutant), self.tests_of(mutant)[:most]):
-            if tests and (found := self.red(machine, mutant, tests)):
+            if found := self.red(machine, mutant, tests):
                 self.remember(mutant, found.test)
                 return found
         return None
 
     def red(self, machine: Machine, mutant: Mutant, tests: Sequence[Result]) -> Result | None:
-        """The first of these tests that the mutant makes red, and not what a mutant has done to the machine."""
-        *_, last = machine.trial(mutant.text, tests)
-        if last.green:
-            return None
-        same = tests[: [each.test for each in tests].index(last.test) + 1]
-        if self.right(machine, same):
-            return last
-        machine.stop()  # the next trial makes a new one
-        alike = self.right(machine, same) and not machine.trial(mutant.text, same)[-1].green
-        machine.stop()  # this mutant may be the one that breaks it
-        if alike:
-            return last
-        raise Broken(f"{last.name} is red after {len(same) - 1} others with the script as it is, or only sometimes")
+        """The first of these tests that the mutant makes red by itself; each is tried once."""
+        while left := [each for each in tests if each.test not in self.passed[mutant.id]]:
+            *_, last = machine.trial(mutant.text, left)
+            at = [each.test for each in left].index(last.test)
+            if not last.green and self.proven(machine, mutant, last, alone=at == 0):
+                return last
+            self.passed[mutant.id] |= {each.test for each in left[: at + 1]}
+        return None
 
-    def right(self, machine: Machine, tests: Sequence[Result]) -> bool:
-        """Those tests, in this order, are green with the script as it is."""
-        return machine.trial(self.script, tests)[-1].green
+    def proven(self, machine: Machine, mutant: Mutant, test: Result, alone: bool) -> bool:
+        """The test is red with the mutant and no other test before it, and green with the right script.
+
+        So what the others left behind is not what makes it red, nor what a mutant has done to the machine.
+        """
+        for _ in range(2):
+            if machine.trial(self.script, [test])[-1].green:
+                return alone or not machine.trial(mutant.text, [test])[-1].green
+            machine.stop()  # the next trial makes a new one
+            alone = False
+        raise Broken(f"{test.name} is red with the script as it is, on a new machine too")
 
     def remember(self, mutant: Mutant, killer: str) -> None:
         """Which test it was, for the other changes of the same lines."""
@@ -195,8 +211,7 @@ class Court:
 def judge(court: Court, accused: Sequence[Mutant], minutes: float, say: Say) -> dict[str, str]:
     """What becomes of each mutant, by its id, unless time runs out.
 
-    Twice through all: first with a few tests each, then with all of them, for what was not red. Those first that few
-    tests meet, last the argued.
+    Twice through all: first with a few tests each, then with all of them, for what was not red.
     """
     known, fates, end = court.kept.fates(), dict[str, str](), time.monotonic() + 60 * minutes
 
@@ -224,12 +239,11 @@ def judge(court: Court, accused: Sequence[Mutant], minutes: float, say: Say) -> 
     for mutant in accused:
         if mutant.id in known:
             settle(mutant, known[mutant.id])
-        if killer := known.get(mutant.id):
+        if killer := court.kept.before.get(mutant.id):
             court.remember(mutant, killer)
     for most in (FEW, ALL):
         court.rank(court.kept.fates())
-        left = [each for each in accused if each.id not in fates]
-        left.sort(key=lambda each: (each.id in EXCEPTIONS, len(court.tests_of(each))))
+        left = court.in_order([each for each in accused if each.id not in fates])
         side_by_side(court.script, left, partial(work, most=most))
     return fates
 
