@@ -84,19 +84,21 @@ def test_what_was_found_out_is_void_when_what_it_hangs_on_has_changed(tmp_path: 
     kept = Kept(SCRIPT, path)
     killer = Result(f"{first}::test_a", False, 1.5, frozenset({3, 1}))
     kept.tests(first, [dataclasses.replace(killer, green=True)])
-    kept.fate("killed", killer)
-    kept.fate("survives", None)
+    kept.red("killed", killer)
+    kept.passes("survives", [killer, Result(f"{second}::test_b", True, 1.5, frozenset()), killer])
 
     again = Kept(SCRIPT, path)
     assert again.results() == [dataclasses.replace(killer, green=True)]
-    assert again.fates() == {"killed": killer.test, "survives": ""}
+    assert again.fates() == {"killed": killer.test}
+    assert again.passed() == {"survives": {killer.test, f"{second}::test_b"}}
 
     again.texts[second] += b"# another test"
-    assert again.results() and again.fates() == {"killed": killer.test}, "a new test may kill what survived"
+    assert again.results() and again.fates() == {"killed": killer.test}
+    assert again.passed() == {"survives": {killer.test}}, "a new test may kill what survived"
     again.texts[first] += b"# another test"
-    assert not again.results() and not again.fates()
+    assert not again.results() and not again.fates() and not again.passed()
     other = Kept(f"{SCRIPT}# changed", path)
-    assert not other.results() and not other.fates()
+    assert not other.results() and not other.fates() and not other.passed()
 
 
 class Bench(Court):
@@ -124,7 +126,7 @@ def test_a_trial_that_cannot_tell_is_no_pass_and_stops_no_other(tmp_path: Path) 
 
     assert fates == {killed.id: "red", unclear.id: "CANNOT TELL", survivor.id: "STAYS GREEN"}
     assert "CANNOT TELL: the machine has gone" in "".join(said)
-    assert bench.kept.fates() == {killed.id: killer.test, survivor.id: ""}, "what nobody could tell is tried again"
+    assert bench.kept.fates() == {killed.id: killer.test}, "what nobody could tell is tried again"
     assert not summed_up(EVERY[:2], fates, set(), said.append)
     assert not summed_up(EVERY[2:3], fates, set(), said.append)
     assert not summed_up([killed, EVERY[3]], {killed.id: "red"}, set(), said.append), "one was not tried"
@@ -174,7 +176,7 @@ def test_a_test_that_is_red_only_after_others_is_passed(tmp_path: Path) -> None:
     (bench, tests), machine, mutant = on_trial(tmp_path), Shaky(red="d", later="b"), EVERY[0]
 
     assert bench.red(machine, mutant, tests[:3]) is None
-    assert bench.passed[mutant.id] == {each.test for each in tests[:3]}
+    assert bench.passed[mutant.id] == bench.kept.passed()[mutant.id] == {each.test for each in tests[:3]}
     tried = machine.trials
     assert bench.red(machine, mutant, tests[:3]) is None
     assert machine.trials == tried, "what it has passed is not tried again"
@@ -203,7 +205,7 @@ def test_what_made_it_red_before_or_the_other_changes_of_its_line_is_tried_first
         bench.remember(sibling, killer.test)
     assert bench.likely(mutant) == [c, d]
 
-    bench.kept.fate(mutant.id, b)
+    bench.kept.red(mutant.id, b)
     bench.kept = Kept(f"{SCRIPT}# changed", bench.kept.path)
     assert bench.kept.fates() == {}
     assert bench.likely(mutant) == [b, c, d]

@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +46,8 @@ def files() -> list[str]:
 class Kept:
     """A file with a line of JSON for each thing found out, and what it was found out with: else it is void.
 
-    What a test does, and which mutant it makes red, hangs on the script, on the test's file and on what all tests
-    share; that a mutant stays green hangs on all tests.
+    What a test does, and whether a mutant makes it red, hangs on the script, on the test's file and on what all tests
+    share.
     """
 
     def __init__(self, script: str, path: Path) -> None:
@@ -56,7 +58,7 @@ class Kept:
         self.shared = checksum(script.encode(), *(path.read_bytes() for path in sorted(shared)))
         self.lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         # What made a mutant red last, even if that is void by now: a hint where to begin.
-        self.before: dict[str, str] = {line["mutant"]: line["red"] for line in self.lines if line.get("red")}
+        self.before: dict[str, str] = {line["mutant"]: line["red"] for line in self.lines if "red" in line}
 
     def results(self) -> list[Result]:
         """What each test did with the script as it is: of those files whose tests were all run."""
@@ -64,17 +66,30 @@ class Kept:
         return [result(each) for file in files() for each in found.get(file, [])]
 
     def fates(self) -> dict[str, str]:
-        """The test that makes a mutant red, or nothing for one that stays green, by the mutant's id."""
-        return {line["mutant"]: line["red"] for line in self.lines if "mutant" in line and self.holds(line)}
+        """The test that makes a mutant red, by the mutant's id."""
+        return {line["mutant"]: line["red"] for line in self.lines if "red" in line and self.holds(line)}
+
+    def passed(self) -> dict[str, set[str]]:
+        """The tests that a mutant has passed, by the mutant's id."""
+        found = defaultdict[str, set[str]](set)
+        for line in self.lines:
+            if "passed" in line and self.holds(line):
+                found[line["mutant"]].update(line["passed"])
+        return found
 
     def tests(self, file: str, results: Iterable[Result]) -> None:
         """Writes down what the tests of one file did."""
         made = [{**dataclasses.asdict(each), "lines": sorted(each.lines)} for each in results]
         self.write({"file": file, "results": made}, [file])
 
-    def fate(self, mutant: str, killer: Result | None) -> None:
-        """Writes down what became of a mutant."""
-        self.write({"mutant": mutant, "red": killer.test if killer else ""}, [killer.file] if killer else files())
+    def red(self, mutant: str, killer: Result) -> None:
+        """Writes down which test a mutant makes red."""
+        self.write({"mutant": mutant, "red": killer.test}, [killer.file])
+
+    def passes(self, mutant: str, tests: Iterable[Result]) -> None:
+        """Writes down which tests a mutant does not make red."""
+        for file, those in groupby(sorted(tests, key=lambda each: each.file), lambda each: each.file):
+            self.write({"mutant": mutant, "passed": [each.test for each in those]}, [file])
 
     def write(self, line: dict[str, object], hangs_on: list[str]) -> None:
         """Adds a line to the file."""

@@ -137,7 +137,7 @@ class Court:
         say(f"{len(self.tests)} tests, {sum(each.seconds for each in self.tests):.0f} s")
         # All machines add to these: the tests that made a change of a line red, and those that a mutant has passed.
         self.killers: dict[int, list[str]] = defaultdict(list)
-        self.passed: dict[str, set[str]] = defaultdict(set)
+        self.passed = kept.passed()
 
     def trace(self, machine: Machine, file: str) -> None:
         """Runs the tests of one file with the script as it is."""
@@ -188,6 +188,7 @@ class Court:
             if not last.green and self.proven(machine, mutant, last, alone=at == 0):
                 return last
             self.passed[mutant.id] |= {each.test for each in left[: at + 1]}
+            self.kept.passes(mutant.id, left[: at + 1])
         return None
 
     def proven(self, machine: Machine, mutant: Mutant, test: Result, alone: bool) -> bool:
@@ -226,8 +227,9 @@ def judge(court: Court, accused: Sequence[Mutant], minutes: float, say: Say) -> 
         try:
             killer = court.killer(machine, mutant, most)
             words = f"not red in {most} tests of {tests}"
+            if killer:
+                court.kept.red(mutant.id, killer)
             if killer or tests <= most:
-                court.kept.fate(mutant.id, killer)
                 words = settle(mutant, killer.test if killer else "")
         except Broken as reason:
             words = f"{UNKNOWN}: {reason}"
