@@ -89,16 +89,16 @@ def test_what_was_found_out_is_void_when_what_it_hangs_on_has_changed(tmp_path: 
 
     again = Kept(SCRIPT, path)
     assert again.results() == [dataclasses.replace(killer, green=True)]
-    assert again.fates() == {"killed": killer.test}
+    assert again.reds() == {"killed": killer.test}
     assert again.passed() == {"survives": {killer.test, f"{second}::test_b"}}
 
     again.texts[second] += b"# another test"
-    assert again.results() and again.fates() == {"killed": killer.test}
+    assert again.results() and again.reds() == {"killed": killer.test}
     assert again.passed() == {"survives": {killer.test}}, "a new test may kill what survived"
     again.texts[first] += b"# another test"
-    assert not again.results() and not again.fates() and not again.passed()
+    assert not again.results() and not again.reds() and not again.passed()
     other = Kept(f"{SCRIPT}# changed", path)
-    assert not other.results() and not other.fates() and not other.passed()
+    assert not other.results() and not other.reds() and not other.passed()
 
 
 class Bench(Court):
@@ -126,7 +126,7 @@ def test_a_trial_that_cannot_tell_is_no_pass_and_stops_no_other(tmp_path: Path) 
 
     assert fates == {killed.id: "red", unclear.id: "CANNOT TELL", survivor.id: "STAYS GREEN"}
     assert "CANNOT TELL: the machine has gone" in "".join(said)
-    assert bench.kept.fates() == {killed.id: killer.test}, "what nobody could tell is tried again"
+    assert bench.kept.reds() == {killed.id: killer.test}, "what nobody could tell is tried again"
     assert not summed_up(EVERY[:2], fates, set(), said.append)
     assert not summed_up(EVERY[2:3], fates, set(), said.append)
     assert not summed_up([killed, EVERY[3]], {killed.id: "red"}, set(), said.append), "one was not tried"
@@ -185,14 +185,18 @@ def test_a_test_that_is_red_only_after_others_is_passed(tmp_path: Path) -> None:
 
 def test_a_test_that_is_red_with_the_script_as_it_is_tells_nothing(tmp_path: Path) -> None:
     class Gone(Shaky):
+        stops = 0
+
         def stop(self) -> None:
-            pass
+            self.stops += 1
 
     (bench, tests), machine = on_trial(tmp_path), Gone(red="")
     machine.sound = False
 
     with pytest.raises(Broken, match="::test_a is red with the script as it is"):
         bench.red(machine, EVERY[0], tests)
+    assert machine.stops == 2, "it judges no other"
+    assert not bench.passed[EVERY[0].id]
 
 
 def test_what_made_it_red_before_or_the_other_changes_of_its_line_is_tried_first(tmp_path: Path) -> None:
@@ -207,7 +211,7 @@ def test_what_made_it_red_before_or_the_other_changes_of_its_line_is_tried_first
 
     bench.kept.red(mutant.id, b)
     bench.kept = Kept(f"{SCRIPT}# changed", bench.kept.path)
-    assert bench.kept.fates() == {}
+    assert bench.kept.reds() == {}
     assert bench.likely(mutant) == [b, c, d]
 
 

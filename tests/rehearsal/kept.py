@@ -58,14 +58,14 @@ class Kept:
         self.shared = checksum(script.encode(), *(path.read_bytes() for path in sorted(shared)))
         self.lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         # What made a mutant red last, even if that is void by now: a hint where to begin.
-        self.before: dict[str, str] = {line["mutant"]: line["red"] for line in self.lines if "red" in line}
+        self.hints: dict[str, str] = {line["mutant"]: line["red"] for line in self.lines if "red" in line}
 
     def results(self) -> list[Result]:
         """What each test did with the script as it is: of those files whose tests were all run."""
         found = {line["file"]: line["results"] for line in self.lines if "file" in line and self.holds(line)}
         return [result(each) for file in files() for each in found.get(file, [])]
 
-    def fates(self) -> dict[str, str]:
+    def reds(self) -> dict[str, str]:
         """The test that makes a mutant red, by the mutant's id."""
         return {line["mutant"]: line["red"] for line in self.lines if "red" in line and self.holds(line)}
 
@@ -87,7 +87,7 @@ class Kept:
         self.write({"mutant": mutant, "red": killer.test}, [killer.file])
 
     def passes(self, mutant: str, tests: Iterable[Result]) -> None:
-        """Writes down which tests a mutant does not make red."""
+        """Writes down which tests a mutant does not make red by itself: a line for each of their files."""
         for file, those in groupby(sorted(tests, key=lambda each: each.file), lambda each: each.file):
             self.write({"mutant": mutant, "passed": [each.test for each in those]}, [file])
 

@@ -152,14 +152,13 @@ class Court:
         self.tests.sort(key=lambda each: (FIRST not in each.test, -kills[each.test] / (1 + each.seconds), each.seconds))
 
     def in_order(self, accused: Sequence[Mutant]) -> list[Mutant]:
-        """One change of each line first, which helps to judge the others, and what few tests meet; the argued last."""
-        lines = Counter[int]()
-
-        def place(mutant: Mutant) -> tuple[bool, int, int]:
+        """The argued last; one change of each line first, as it helps to judge the others; then what few tests meet."""
+        lines, places = Counter[int](), dict[str, tuple[bool, int, int]]()
+        for mutant in accused:
             lines.update(mutant.lines)
-            return mutant.id in EXCEPTIONS, max(lines[line] for line in mutant.lines), len(self.tests_of(mutant))
-
-        return sorted(accused, key=place)
+            nth = max(lines[line] for line in mutant.lines)
+            places[mutant.id] = (mutant.id in EXCEPTIONS, nth, len(self.tests_of(mutant)))
+        return sorted(accused, key=lambda each: places[each.id])
 
     def tests_of(self, mutant: Mutant) -> list[Result]:
         """The tests that run the mutant's lines."""
@@ -167,13 +166,15 @@ class Court:
 
     def likely(self, mutant: Mutant) -> list[Result]:
         """The test that made it red at another time, then those that made the most other changes of its lines red."""
-        before = self.kept.before.get(mutant.id)
+        hint = self.kept.hints.get(mutant.id)
         known = Counter(name for line in mutant.lines for name in list(self.killers[line]))
-        often = {before, *(name for name, _ in known.most_common(LIKELY))}
-        return sorted([each for each in self.tests_of(mutant) if each.test in often], key=lambda it: it.test != before)
+        often = {hint, *(name for name, _ in known.most_common(LIKELY))}
+        return sorted(
+            [each for each in self.tests_of(mutant) if each.test in often], key=lambda each: each.test != hint
+        )
 
     def killer(self, machine: Machine, mutant: Mutant, most: int) -> Result | None:
-        """The first of its tests, or of so many, that is red with it, and is green with the right script."""
+        """The first of its tests, or of the likely and so many others, that it makes red by itself."""
         for tests in (self.likely(mutant), self.tests_of(mutant)[:most]):
             if found := self.red(machine, mutant, tests):
                 self.remember(mutant, found.test)
@@ -214,7 +215,7 @@ def judge(court: Court, accused: Sequence[Mutant], minutes: float, say: Say) -> 
 
     Twice through all: first with a few tests each, then with all of them, for what was not red.
     """
-    known, fates, end = court.kept.fates(), dict[str, str](), time.monotonic() + 60 * minutes
+    known, fates, end = court.kept.reds(), dict[str, str](), time.monotonic() + 60 * minutes
 
     def settle(mutant: Mutant, killer: str) -> str:
         fates[mutant.id] = RED if killer else ARGUED if mutant.id in EXCEPTIONS else GREEN
@@ -241,10 +242,10 @@ def judge(court: Court, accused: Sequence[Mutant], minutes: float, say: Say) -> 
     for mutant in accused:
         if mutant.id in known:
             settle(mutant, known[mutant.id])
-        if killer := court.kept.before.get(mutant.id):
+        if killer := court.kept.hints.get(mutant.id):
             court.remember(mutant, killer)
     for most in (FEW, ALL):
-        court.rank(court.kept.fates())
+        court.rank(court.kept.reds())
         left = court.in_order([each for each in accused if each.id not in fates])
         side_by_side(court.script, left, partial(work, most=most))
     return fates
