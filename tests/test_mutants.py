@@ -12,11 +12,12 @@ import pytest
 from tests.engine.server import generated
 from tests.rehearsal.arguments import EXCEPTIONS, QUICK
 from tests.rehearsal.kept import Kept, Result, files
-from tests.rehearsal.mutants import Broken, Court, Machine, judge, summed_up
+from tests.rehearsal.mutants import ALL, FEW, Broken, Court, Machine, judge, summed_up
 from tests.rehearsal.mutator import Mutant, mutants
 
 SCRIPT = generated("deploy/bin/deploy").read_text()
 EVERY = mutants(SCRIPT)
+ARGUED, NOT_ARGUED = ([it for it in EVERY if (it.id in EXCEPTIONS) is argued] for argued in (True, False))
 # A line that says nothing of its own: empty, a comment, or where a block begins or ends.
 SILENT = re.compile(r"\s*((#.*|\w+\(\) \{|\}|fi|else|done)(\s*#.*)?)?")
 
@@ -107,13 +108,15 @@ class Bench(Court):
     def __init__(self, kept: Kept, tells: Callable[[Mutant], Result | None]) -> None:
         self.script, self.kept, self.tells, self.tests = SCRIPT, kept, tells, []
         self.killers, self.passed = collections.defaultdict(list), collections.defaultdict(set)
+        self.asked: list[int] = []  # with how many tests
 
     def killer(self, machine: Machine, mutant: Mutant, most: int) -> Result | None:
+        self.asked.append(most)
         return self.tells(mutant)
 
 
 def test_a_trial_that_cannot_tell_is_no_pass_and_stops_no_other(tmp_path: Path) -> None:
-    killed, unclear, survivor = EVERY[:3]
+    killed, unclear, survivor = NOT_ARGUED[:3]
     killer, said = Result(f"{files()[0]}::test_a", False, 1.5, frozenset()), list[str]()
 
     def tells(mutant: Mutant) -> Result | None:
@@ -122,14 +125,14 @@ def test_a_trial_that_cannot_tell_is_no_pass_and_stops_no_other(tmp_path: Path) 
         return killer if mutant == killed else None
 
     bench = Bench(Kept(SCRIPT, tmp_path / "kept.jsonl"), tells)
-    fates = judge(bench, EVERY[:3], 1, said.append)
+    fates = judge(bench, NOT_ARGUED[:3], 1, said.append)
 
     assert fates == {killed.id: "red", unclear.id: "CANNOT TELL", survivor.id: "STAYS GREEN"}
     assert "CANNOT TELL: the machine has gone" in "".join(said)
     assert bench.kept.reds() == {killed.id: killer.test}, "what nobody could tell is tried again"
-    assert not summed_up(EVERY[:2], fates, set(), said.append)
-    assert not summed_up(EVERY[2:3], fates, set(), said.append)
-    assert not summed_up([killed, EVERY[3]], {killed.id: "red"}, set(), said.append), "one was not tried"
+    assert not summed_up(NOT_ARGUED[:2], fates, set(), said.append)
+    assert not summed_up([survivor], fates, set(), said.append)
+    assert not summed_up([killed, NOT_ARGUED[3]], {killed.id: "red"}, set(), said.append), "one was not tried"
     assert not summed_up([killed], {killed.id: "red"}, {killed.id}, said.append), "an argument for what is red"
     assert summed_up([killed], {killed.id: "red"}, set(), said.append)
 
@@ -218,9 +221,23 @@ def test_what_made_it_red_before_or_the_other_changes_of_its_line_is_tried_first
 def test_of_each_line_one_change_comes_first(tmp_path: Path) -> None:
     bench, tests = on_trial(tmp_path)
     bench.tests = tests  # all of the first one's lines
-    first, second, other = EVERY[0], next(it for it in EVERY[1:] if it.lines == EVERY[0].lines), EVERY[-1]
+    first, *rest, other = NOT_ARGUED
+    second = next(it for it in rest if it.lines == first.lines)
 
     assert bench.in_order([first, second, other]) == [other, first, second]
+
+
+def test_for_what_is_argued_a_few_tests_are_enough(tmp_path: Path) -> None:
+    argued, survivor = ARGUED[0], NOT_ARGUED[0]
+    bench = Bench(Kept(SCRIPT, tmp_path / "kept.jsonl"), lambda _: None)
+    bench.tests = [
+        Result(f"test_{each}", True, 1, frozenset([*argued.lines, *survivor.lines])) for each in range(FEW + 1)
+    ]
+
+    assert judge(bench, [argued], 1, print) == {argued.id: "argued"}
+    assert bench.asked == [FEW]
+    assert judge(bench, [survivor], 1, print) == {survivor.id: "STAYS GREEN"}
+    assert bench.asked == [FEW, FEW, ALL]
 
 
 def test_no_mutant_is_taken_up_when_time_is_over(tmp_path: Path) -> None:

@@ -107,7 +107,9 @@ def test_an_older_commit_that_arrives_late_changes_nothing(server: Server, image
 
     assert not answers.failed(), answers.failed()[:5]
     assert result.returncode == 0, result.stdout
-    word, service, old, new, _, path = result.stdout.splitlines()[-1].split(" ")
+    gone, last = result.stdout.splitlines()
+    assert gone == f"{API}-next"
+    word, service, old, new, _, path = last.split(" ")
     assert (word, service, old, new, path) == ("SUPERSEDED", API, serving, serving, "/health")
     assert (server.container_id(API), server.record(API)) == (container, record)
     assert f"{API}-next" not in server.containers()
@@ -164,6 +166,48 @@ def test_what_had_ended_when_it_was_first_looked_at_is_not_waited_for(
     assert time.monotonic() - began < 40
 
 
+@pytest.mark.parametrize("container", [f"{API}-next", API])
+def test_what_was_started_again_while_it_was_watched_is_not_believed(
+    server: Server, images: Images, container: str
+) -> None:
+    """It answers, but it may not the next time. What stands beside it serves."""
+    digest, form = images.api("started-again"), "{{.Config.Image}} {{.NetworkSettings.Networks.proxy.Aliases}}"
+    client = server.start(server.words(API, digest, server.commit()))
+
+    def watched() -> bool:
+        image, _, aliases = server.docker("inspect", "-f", form, container, check=False).partition(" ")
+        return image.endswith(digest) and f"{API} " in aliases and bool(server.serves(container))
+
+    eventually(watched, 60, "it answers, and is looked at again after a while")
+    time.sleep(2)
+    server.docker("restart", "-t", "0", container)
+    said, _ = client.communicate(timeout=60)
+
+    assert client.returncode == 1, said
+    assert f"{container} did not stay up" in said
+    serves = f"{API}-next" if container == API else API
+    assert f"Serving now: {server.docker('inspect', '-f', life(), serves)}" in said
+    succeeds(server.deploy(API, images.api("calm"), server.commit()))
+
+
+def life() -> str:
+    """The form of the words that tell one container's life from another's."""
+    return "{{.Image}} {{.State.Status}} since {{.State.StartedAt}}"
+
+
+def test_one_answer_that_does_not_come_makes_no_gap(server: Server, images: Images) -> None:
+    """What serves is asked again, before the new one may come in its place and not beside it."""
+    real, asked = server.folder / "curl", server.home / "asked"
+    shutil.copy("/usr/bin/curl", real)
+
+    with stand_in(server, "/usr/bin/curl", f'mkdir {asked} 2>/dev/null && exit 28; exec {real} "$@"'):
+        result = server.deploy(API, images.api("asked-again"), server.commit())
+    asked.rmdir()
+
+    assert result.returncode == 0, result.stdout
+    assert re.search(r"^[0-9a-f]{64}$", result.stdout, re.M), "it came beside"
+
+
 def test_the_one_that_serves_is_never_removed_whatever_fails(server: Server, images: Images) -> None:
     """A version that works beside the old one, but not in its place: it goes on where it works."""
     pinned = server.pinned(API)
@@ -176,9 +220,16 @@ def test_the_one_that_serves_is_never_removed_whatever_fails(server: Server, ima
     assert API in server.docker("inspect", "-f", "{{.NetworkSettings.Networks.proxy.Aliases}}", f"{API}-next")
     assert server.record(API)[-1][0] == server.pinned(API) != server.image(API)
 
+    nowhere = server.deploy(API, "sha256:" + 64 * "0", server.commit())
+    assert nowhere.returncode == 65, nowhere.stdout
+    assert server.serves(f"{API}-next") == "alone"
+
+    server.docker("network", "disconnect", "proxy", f"{API}-next")
+    server.docker("network", "connect", "proxy", f"{API}-next")  # without the name, as a killed deploy can leave it
     bad = server.deploy(API, images.api("exits", "exits"), server.commit())
     assert bad.returncode == 1, bad.stdout
     assert server.serves(f"{API}-next") == "alone"
+    assert API in server.docker("inspect", "-f", "{{.NetworkSettings.Networks.proxy.Aliases}}", f"{API}-next")
     assert server.pinned(API) != server.image(API)
 
     good = server.deploy(API, images.api("whole"), server.commit())
@@ -188,12 +239,17 @@ def test_the_one_that_serves_is_never_removed_whatever_fails(server: Server, ima
     assert f"{API}-next" not in server.containers()
 
 
-def test_a_compose_that_was_killed_before_it_gave_the_new_container_its_name(server: Server, images: Images) -> None:
-    digest, sequence = images.api("renamed"), server.commit()
+@pytest.mark.parametrize("state", ["runs", "stopped"])
+def test_a_compose_that_was_killed_before_it_gave_the_new_container_its_name(
+    server: Server, images: Images, state: str
+) -> None:
+    digest, sequence = images.api(f"renamed-{state}"), server.commit()
     succeeds(server.deploy(API, digest, sequence))
     server.docker("rename", API, f"0123456789ab_{API}")
+    if state == "stopped":
+        server.docker("stop", f"0123456789ab_{API}")
 
     succeeds(server.deploy(API, digest, sequence))
 
-    assert server.serves(API) == "renamed"
+    assert server.serves(API) == f"renamed-{state}"
     assert f"0123456789ab_{API}" not in server.containers()

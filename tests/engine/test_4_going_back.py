@@ -130,7 +130,7 @@ def test_rollback_to_what_never_served(server: Server, images: Images) -> None:
     record.write_text(f"{lines}# {REGISTRY}/kiwari-api@{digest} 99 2026-01-01T00:00:00Z 1 never came: a note by hand\n")
     before = seen(server, API)
 
-    result = server.key(f"rollback pos-staging {API} {digest}", token=None)
+    result = server.key(f"rollback pos-staging {API} {digest}")  # with a token, which nothing of it asks for
 
     assert result.returncode == 65, result.stdout
     assert "served no such image before" in result.stdout

@@ -1,5 +1,7 @@
 """Two stacks on one host: promotion, hands, what stays on the disk, and what is said about it."""
 
+import re
+
 import pytest
 
 from tests.engine.conftest import succeeds
@@ -45,22 +47,25 @@ def test_production_takes_what_staging_served(server: Server, images: Images) ->
 
 @pytest.mark.usefixtures("admin")
 def test_a_container_that_the_stack_no_longer_has_is_named_after_the_deploy(server: Server) -> None:
-    """After a rename: the domain may still lead to it, and answer."""
-    file, old = server.stack_file(STAGING, "docker-compose.yml"), "pos-old-staging"
+    """After a rename: the domain may still lead to it, and answer. Who goes back is not held up by it."""
+    file, pins = (server.stack_file(STAGING, f"docker-compose{middle}.yml") for middle in ("", ".override"))
+    old = {f"{STAGING}-old", "pos-old-staging"}
     good, digest, number = file.read_text(), server.digest(STAGING), server.commit()
-    file.write_text(good.replace(STAGING, old))
-    server.by_hand(
-        f"cd docker/pos-staging && docker tag {server.image(STAGING)} {REGISTRY}/kiwari-api:staging", check=True
-    )
-    server.by_hand(f"cd docker/pos-staging && docker compose -f docker-compose.yml up -d {old}", check=True)
+    server.docker("tag", server.image(STAGING), f"{REGISTRY}/kiwari-api:staging")
+    for name in old:
+        file.write_text(good.replace(STAGING, name))
+        server.by_hand(f"cd docker/pos-staging && docker compose -f docker-compose.yml up -d {name}", check=True)
     file.write_text(good)
+    pins.write_text(pins.read_text() + "".join(f"  {name}: {{image: old}}\n" for name in old))
     try:
         result = server.deploy(STAGING, digest, number)
+        back = server.by_hand(f"docker/bin/deploy rollback pos-staging {STAGING} {digest}")
     finally:
-        server.docker("rm", "-fv", old)
+        server.docker("rm", "-fv", *old)
 
-    assert result.returncode == 69, result.stdout
-    assert f"{STAGING} serves, but {old} runs, which pos-staging has no more" in result.stdout
+    assert (result.returncode, back.returncode) == (69, 0), result.stdout + back.stdout
+    (told,) = re.findall(f"{STAGING} serves, but (.*) runs, which pos-staging has no more", result.stdout)
+    assert set(told.split(" ")) == old
     assert f"FAILED. Serving now: {server.docker('inspect', '-f', '{{.Image}}', STAGING)} running" in result.stdout
     assert server.record(STAGING)[-1][1] == str(number)
     assert server.pinned(STAGING) == server.image(STAGING)
@@ -81,10 +86,12 @@ def test_compose_by_hand_keeps_containers_and_bytes(server: Server) -> None:
 @pytest.mark.usefixtures("versions")
 def test_the_last_three_images_of_each_service_stay(server: Server, images: Images) -> None:
     """And what is among the last three of another service, in any stack. What was said stays for a month."""
+    succeeds(server.deploy(STAGING, server.digest(STAGING), server.commit()))  # the same again is not another one
     elsewhere, third = server.stack_file(PRODUCTION, ".deploys/elsewhere"), last_three(server, STAGING)[2]
     logs = server.stack_file(STAGING, "log")
-    before = set(logs.iterdir())
-    server.run("touch", "-d", "40 days ago", *map(str, before), str(logs))
+    young, *old = logs.iterdir()
+    server.run("touch", "-d", "40 days ago", *map(str, old), str(logs))
+    server.run("touch", "-d", "20 days ago", str(young))
     elsewhere.parent.mkdir(exist_ok=True)
     elsewhere.write_text(f"{third} 1 2026-01-01T00:00:00Z 1\n")
     try:
@@ -93,7 +100,7 @@ def test_the_last_three_images_of_each_service_stay(server: Server, images: Imag
         elsewhere.unlink()
 
     assert result.returncode == 0, result.stdout
-    assert not set(logs.iterdir()) & before
+    assert set(logs.iterdir()) & {young, *old} == {young}
     assert third not in last_three(server, STAGING)
     assert here(server) == {*last_three(server, STAGING), *last_three(server, PRODUCTION), third}
 

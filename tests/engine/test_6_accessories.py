@@ -1,5 +1,7 @@
 """Third-party services of a stack: a deploy starts what is not there, and leaves alone what runs."""
 
+import re
+
 import pytest
 
 from tests.engine.conftest import succeeds
@@ -81,6 +83,19 @@ def test_an_accessory_that_comes_after_the_service_does_not_bring_it(
     assert server.serves(WEB) == "uno"
 
 
+def test_what_a_service_needs_is_left_alone_when_it_comes_beside(shop: Shop, server: Server, images: Images) -> None:
+    file = shop.folder / "docker-compose.yml"
+    for version, command in (("uno", "[]"), ("due", "[other]")):
+        shop.write(f"    depends_on: [{STORE}]\n{accessory(STORE, command=command)}")
+        shop.put(file.name, file.read_text().replace("      deploy.rollout: recreate\n", ""))
+        before = server.docker("ps", "-aq", "--no-trunc", "-f", f"name={STORE}")
+        result = shop.deploy(images.api(version))
+        assert result.returncode == 0, result.stdout
+
+    assert server.container_id(STORE) == before
+    assert len(re.findall(r"^[0-9a-f]{64}$", result.stdout, re.M)) == 1, "it came beside"
+
+
 def test_an_accessorys_env_file_belongs_to_its_settings(shop: Shop, images: Images) -> None:
     shop.write(accessory(STORE, more=f"{RUNS}\n    env_file: store.env\n    environment: {{B: 'a $$ b'}}"))
     shop.put("store.env", "A='one $ and more'\n")
@@ -136,6 +151,18 @@ def test_a_health_check_is_waited_for(shop: Shop, server: Server, images: Images
 
     assert result.returncode == code, result.stdout
     assert ("shop-store is not well" in result.stdout) == (code == 69)
+
+
+def test_an_accessory_that_was_given_another_name(shop: Shop, images: Images) -> None:
+    """No dot stands for another byte."""
+    shop.write(accessory(STORE))
+    succeeds(shop.deploy(images.api("uno")))
+    shop.write(accessory("shop.store"))
+
+    result = shop.deploy(images.api("due"))
+
+    assert result.returncode == 69, result.stdout
+    assert f"{WEB} serves, but {STORE} runs, which shop has no more" in result.stdout
 
 
 def test_an_accessory_is_not_deployed(shop: Shop, server: Server, images: Images) -> None:

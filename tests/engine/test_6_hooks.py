@@ -2,13 +2,14 @@
 
 import hashlib
 import re
+import shlex
 import time
 
 import pytest
 
 from tests.engine.conftest import succeeds
 from tests.engine.images import Images
-from tests.engine.server import Server, eventually
+from tests.engine.server import TOKEN, Server, eventually
 from tests.engine.shop import WEB, Shop
 
 NOTES = (
@@ -142,6 +143,15 @@ def test_hooks_run_before_and_after_a_deploy_and_when_it_fails(shop: Shop, serve
     assert "\n##[" not in first.stdout and "\n::" not in first.stdout
     assert first.stdout.splitlines()[-1].startswith("SERVING")
     assert not (shop.folder / ".hook").exists()
+
+
+def test_a_hook_does_not_hear_what_its_caller_says(shop: Shop, server: Server, images: Images) -> None:
+    shop.write(hooks__before="cat >heard\n")
+    words = shop.words(images.api("uno"))
+
+    succeeds(server.by_hand(f"printf '%s\\n' {shlex.quote(TOKEN)} more | docker/bin/deploy {words} 2>&1"))
+
+    assert (shop.folder / "heard").read_text() == ""
 
 
 def test_a_hook_that_fails(shop: Shop, server: Server, images: Images) -> None:

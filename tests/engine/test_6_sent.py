@@ -1,6 +1,7 @@
 """Files that come with a deploy, on standard input behind the token: only what the key's line has the words for."""
 
 import io
+import shutil
 import tarfile
 
 import pytest
@@ -20,6 +21,7 @@ def modes(shop: Shop, *names: str) -> list[str]:
 
 def test_all_files_of_a_stack_come_with_the_deploy(shop: Shop, server: Server, images: Images) -> None:
     allow(server, "sender", ALL)
+    shop.sequence = 8
     shop.write(
         "    env_file: web.env\n", conf__site="new\n", **{ODD: "odd\n"}, hooks__after='echo "$EXIT_CODE" >>ran\n'
     )
@@ -27,6 +29,7 @@ def test_all_files_of_a_stack_come_with_the_deploy(shop: Shop, server: Server, i
     words, new = shop.words(images.api("uno")), [(shop.folder / name).read_text() for name in names]
     server.run("rm", "-rf", *(str(shop.folder / name) for name in ("docker-compose.yml", "conf", "hooks")))
     shop.put("conf/site", "old\n")
+    shop.put(".sent/stray", "of a deploy that was killed\n")
     sent = tar(
         **dict(zip(["docker-compose.yml", "conf__site", ODD, "hooks__after"], new, strict=True)), webENV="A='$5'\n"
     )
@@ -38,16 +41,18 @@ def test_all_files_of_a_stack_come_with_the_deploy(shop: Shop, server: Server, i
     assert modes(shop, *names, "hooks", "web.env") == ["0o644"] * 4 + ["0o755", "0o600"]
     assert server.docker("inspect", "-f", "{{index .Config.Env 0}}", WEB) == "A=$5"
     assert (shop.folder / "ran").read_text() == "0\n"
-    assert not (shop.folder / ".sent").exists()
+    assert not (shop.folder / ".sent").exists() and not (shop.folder / "stray").exists()
     assert "A=" not in result.stdout
 
-    shop.sequence += 5
-    newer = shop.deploy(images.api("due"))
-    succeeds(newer)
-    (shop.folder / f".deploys/{WEB}").rename(shop.folder / ".deploys/shop-other")
-    late = shop.by_key(words, tar(**{"docker-compose.yml": "name: nothing\n"}))
+    record, other = (shop.folder / f".deploys/{name}" for name in (WEB, "shop-other"))
+    shutil.copy(record, shop.folder / ".deploys/shop-zero")  # of this commit, number 9: neither the last nor the newest
+    shop.write("    env_file: web.env\n", conf__site="newer\n")
+    shop.sequence = 13
+    succeeds(shop.deploy(images.api("due")))
+    record.rename(other)
+    late = shop.by_key(words, tar(conf__site="late\n"))
     assert late.returncode == 0, late.stdout
-    assert (shop.folder / "docker-compose.yml").read_text() == new[0], "the files of a newer commit stay"
+    assert (shop.folder / "conf/site").read_text() == "newer\n", "the files of a newer commit stay"
 
     server.run("rm", "-rf", str(shop.folder / ".deploys"))
     shop.write("    env_file: web.env\n", conf__site="kept\n")

@@ -3,6 +3,7 @@
 OURS = "no backslash can be in it: names, health paths, digests, numbers and base64 have none"
 SOONER = "it asks again at once, not after a second, and hears the same"
 LATER = "a second more of patience"
+UNSET = "read sets it, also when there is nothing to read"
 EXCEPTIONS: dict[str, str] = {
     "IFS='|' read [-r => ] life facts < <(docker i": OURS,
     "read [-r => ] address health expected": OURS,
@@ -26,6 +27,21 @@ EXCEPTIONS: dict[str, str] = {
     '[[ "$kind $state" =~ [^(once exited 0 |.yes. running 0 (healthy)?)$'
     " => (once exited 0 |.yes. running 0 (healthy)?)$] ]]; do": "nothing stands before the kind",
     'docker rm [-fv => -v] "$next-migrate" >/dev/n': "what runs was waited for; it can only be there and not run",
+    "set [-euo => -eo] pipefail; umask 077; fi": "it reads nothing that is not set: -u is for whoever changes it",
+    'ess health expected <<<"[${facts-} => ${facts}] "; path=${health:+/${he': UNSET,
+    'rs -t 10 token || [ -n "[${token-} => ${token}]" ] || die 64 "no regist': UNSET,
+    'ess%%,*}$health" | grep [-qx => -q] "${expected:-200}"; }': "both are three digits",
+    '"$verb" = rollback ] || [IFS= => ] read -rs -t 10 token ||': "docker login cuts off the blanks at its ends too",
+    'f -mtime +30 -delete && [touch "$log" => :]': "exec makes it too, and mostly before tail looks",
+    'tail [-n +1 => ] -s 0.2 -f --pid=$$ "$lo': "when tail looks, there are not yet ten lines",
+    'tail -n +1 [-s 0.2 => ] -f --pid=$$ "$log" & #': "the same words, the last of them up to a second later",
+    "deploy && $sequence -lt [${last:-0} => ${last}] ]]; then": "bash counts nothing as 0 there",
+    'm -rf "$login" && mkdir [-m 700 => ] "$login" && said=$(dock': "umask 077 says the same",
+    'n" pull -q "$new" && rm [-rf => -r] "$login"; } || die 65 "': "it is there, and its owner removes it",
+    "if [[ -d hooks ] => :]; then": "without hooks there is nothing to run, and the note goes again",
+    'compose up -d --no-deps [--pull never => ] "$service"; serves "$se': "it was pulled, by its digest",
+    't}}\' "${new%@*}" | grep [-vxFf => -vFf] <(for each in ../*/.dep': "of one repository, each with a whole digest",
+    't}}\' "${new%@*}" | grep [-vxFf => -vxf] <(for each in ../*/.dep': "of one repository, each with a whole digest",
     '[[ [$life == "$first" && $life == *" running "* => $life == *" running "*] && $SECONDS -lt $until': (
         "what was started again is red anyhow, as what did not stay up: only later"
     ),

@@ -213,7 +213,7 @@ class Court:
 def judge(court: Court, accused: Sequence[Mutant], minutes: float, say: Say) -> dict[str, str]:
     """What becomes of each mutant, by its id, unless time runs out.
 
-    Twice through all: first with a few tests each, then with all of them, for what was not red.
+    Twice through all: first with a few tests each, then with all of them, for what was neither red nor argued.
     """
     known, fates, end = court.kept.reds(), dict[str, str](), time.monotonic() + 60 * minutes
 
@@ -230,7 +230,7 @@ def judge(court: Court, accused: Sequence[Mutant], minutes: float, say: Say) -> 
             words = f"not red in {most} tests of {tests}"
             if killer:
                 court.kept.red(mutant.id, killer)
-            if killer or tests <= most:
+            if killer or tests <= most or mutant.id in EXCEPTIONS:
                 words = settle(mutant, killer.test if killer else "")
         except Broken as reason:
             words = f"{UNKNOWN}: {reason}"

@@ -25,7 +25,12 @@ def two_services(world: World) -> Claim:
     return Claim(together(world.push("after-build")))
 
 
-@fault("two pushes of one service at once", GREEN_RIGHT, (GREEN_RIGHT, GREEN_WRONG, RED_WRONG), says="waiting for: ")
+@fault(
+    "two pushes of one service at once",
+    GREEN_RIGHT,
+    (GREEN_RIGHT, RED_RIGHT, GREEN_WRONG, RED_WRONG),
+    says="waiting for: ",
+)
 def same_service(world: World) -> Claim:
     world.commit("api")
     first = world.push("after-build")
