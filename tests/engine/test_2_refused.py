@@ -127,6 +127,13 @@ def test_no_token(server: Server) -> None:
     assert seen(server, API) == before
 
 
+def test_a_caller_who_cannot_be_heard(server: Server) -> None:
+    result = server.by_hand(f"docker/bin/deploy {server.words(API, DIGEST, 99)} <&-")
+
+    assert result.returncode == 64, result.stderr
+    assert "no registry token on stdin" in result.stderr
+
+
 def test_a_caller_who_says_nothing(server: Server) -> None:
     command = server.near(*server.ssh(server.words(API, DIGEST, 99)))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as client:

@@ -36,7 +36,8 @@ def test_rollback_by_a_person_whose_terminal_closes_leaves_the_sequence(server: 
     began = utc()
 
     with server.hung_up(f"{API}-next"):
-        result = server.by_hand(f"{settings} docker/bin/deploy rollback pos-staging {API}")
+        # which nohup around the tests would keep from it
+        result = server.by_hand(f"env --default-signal=HUP {settings} docker/bin/deploy rollback pos-staging {API}")
 
     assert result.returncode == 0, result.stdout + result.stderr
     beside, serving = said(result)

@@ -162,7 +162,7 @@ def test_an_accessory_that_was_given_another_name(shop: Shop, images: Images) ->
     result = shop.deploy(images.api("due"))
 
     assert result.returncode == 69, result.stdout
-    assert f"{WEB} serves, but {STORE} runs, which shop has no more" in result.stdout
+    assert f"{WEB} serves, but {STORE} runs, which shop has no more" in result.stdout, result.stdout
 
 
 def test_an_accessory_is_not_deployed(shop: Shop, server: Server, images: Images) -> None:

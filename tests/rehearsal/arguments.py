@@ -3,7 +3,6 @@
 OURS = "no backslash can be in it: names, health paths, digests, numbers and base64 have none"
 SOONER = "it asks again at once, not after a second, and hears the same"
 LATER = "a second more of patience"
-UNSET = "read sets it, also when there is nothing to read"
 EXCEPTIONS: dict[str, str] = {
     "IFS='|' read [-r => ] life facts < <(docker i": OURS,
     "read [-r => ] address health expected": OURS,
@@ -28,8 +27,6 @@ EXCEPTIONS: dict[str, str] = {
     " => (once exited 0 |.yes. running 0 (healthy)?)$] ]]; do": "nothing stands before the kind",
     'docker rm [-fv => -v] "$next-migrate" >/dev/n': "what runs was waited for; it can only be there and not run",
     "set [-euo => -eo] pipefail; umask 077; fi": "it reads nothing that is not set: -u is for whoever changes it",
-    'ess health expected <<<"[${facts-} => ${facts}] "; path=${health:+/${he': UNSET,
-    'rs -t 10 token || [ -n "[${token-} => ${token}]" ] || die 64 "no regist': UNSET,
     'ess%%,*}$health" | grep [-qx => -q] "${expected:-200}"; }': "both are three digits",
     '"$verb" = rollback ] || [IFS= => ] read -rs -t 10 token ||': "docker login cuts off the blanks at its ends too",
     'f -mtime +30 -delete && [touch "$log" => :]': "exec makes it too, and mostly before tail looks",

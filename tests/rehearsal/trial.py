@@ -77,7 +77,7 @@ def owed(world: World, runs: Sequence[Run]) -> dict[Place, str]:
 
 def tried(world: World, fault: Fault) -> Verdict:
     """Breaks the world, and looks at what came of it."""
-    if fault.settled or any(answer.startswith("status") for answer in world.state().values()):
+    if fault.settled or beside(world) or any(answer.startswith("status") for answer in world.state().values()):
         world.settle()
     before, containers = world.state(), others(world)
     began, earlier = time.monotonic(), len(world.github.runs)
@@ -107,6 +107,11 @@ def tried(world: World, fault: Fault) -> Verdict:
     return verdict
 
 
+def beside(world: World) -> set[str]:
+    """What deploys that were cut have left: the next one of the service clears it."""
+    return {name for name in world.server.containers() if name.endswith("-next")}
+
+
 def others(world: World) -> dict[Place, str]:
     """The container of each service: a deploy of one leaves the others' alone."""
     return {
@@ -133,7 +138,7 @@ def hold_to(world: World, fault: Fault, claim: Claim, verdict: Verdict) -> None:
     assert not server.locked(), "the lock is held"
     assert server.tokens() == [], "a token lies in memory"
     assert fault.outage or not verdict.failed, f"{verdict.failed} of {verdict.asked} requests failed"
-    left = {name for name in server.containers() if name.endswith("-next")}
+    left = beside(world)
     assert fault.leaves or not left, f"{left} are left"
     for place in EVERYWHERE:
         name = container(place)
