@@ -171,15 +171,18 @@ def test_what_was_started_again_while_it_was_watched_is_not_believed(
     server: Server, images: Images, container: str
 ) -> None:
     """It answers, but it may not the next time. What stands beside it serves."""
-    digest, form = images.api("started-again"), "{{.Config.Image}} {{.NetworkSettings.Networks.proxy.Aliases}}"
+    digest, form = (
+        images.api(f"again-{len(container)}"),
+        "{{.Config.Image}} {{.NetworkSettings.Networks.proxy.Aliases}}",
+    )
     client = server.start(server.words(API, digest, server.commit()))
 
     def watched() -> bool:
         image, _, aliases = server.docker("inspect", "-f", form, container, check=False).partition(" ")
         return image.endswith(digest) and f"{API} " in aliases and bool(server.serves(container))
 
-    eventually(watched, 60, "it answers, and is looked at again after a while")
-    time.sleep(2)
+    eventually(watched, 60, "it answers, and is looked at again after eleven seconds")
+    time.sleep(1)
     server.docker("restart", "-t", "0", container)
     said, _ = client.communicate(timeout=60)
 
@@ -187,7 +190,7 @@ def test_what_was_started_again_while_it_was_watched_is_not_believed(
     assert f"{container} did not stay up" in said
     serves = f"{API}-next" if container == API else API
     assert f"Serving now: {server.docker('inspect', '-f', life(), serves)}" in said
-    succeeds(server.deploy(API, images.api("calm"), server.commit()))
+    succeeds(server.deploy(API, images.api(f"calm-{len(container)}"), server.commit()))
 
 
 def life() -> str:
