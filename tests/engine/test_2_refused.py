@@ -303,9 +303,10 @@ def test_an_override_file_of_somebody_elses(server: Server) -> None:
 
 @contextlib.contextmanager
 def stand_in(server: Server, program: str, body: str) -> Iterator[None]:
-    """In place of a program, one that says or does what that one would on another host."""
-    script = server.folder / "stand-in"
-    script.write_text(f"#!/bin/sh\n{body}\n")
+    """In place of a program, one that says or does what that one would on another host; "$REAL" is the program."""
+    script, real = server.folder / "stand-in", server.folder / "real"
+    shutil.copy(program, real)
+    script.write_text(f"#!/bin/sh\nREAL={real}\n{body}\n")
     script.chmod(0o755)
     server.run("mount", "--bind", str(script), program)
     try:
@@ -357,8 +358,13 @@ def test_a_lock_that_never_comes_free(server: Server) -> None:
     assert seen(server, API) == before
 
 
+def place_of_the_token(server: Server) -> str:
+    """The folder in memory that a deploy keeps its login in."""
+    return f"/dev/shm/deploy{str(server.docker_folder).replace('/', '-')}"
+
+
 def test_no_place_for_the_token(server: Server) -> None:
-    folder = f"/dev/shm/deploy{str(server.docker_folder).replace('/', '-')}"
+    folder = place_of_the_token(server)
     server.run("mkdir", folder)
     try:
         result = server.deploy(API, DIGEST, 99)
@@ -370,11 +376,9 @@ def test_no_place_for_the_token(server: Server) -> None:
 
 def test_a_place_for_the_token_that_is_there_again_at_once(server: Server) -> None:
     """Whoever was faster could read what is put there."""
-    folder = f"/dev/shm/deploy{str(server.docker_folder).replace('/', '-')}"
-    real = server.folder / "rm"
-    shutil.copy("/usr/bin/rm", real)
+    folder = place_of_the_token(server)
 
-    with stand_in(server, "/usr/bin/rm", f'{real} "$@" && case " $* " in *" {folder} "*) mkdir {folder} ;; esac'):
+    with stand_in(server, "/usr/bin/rm", f'"$REAL" "$@" && case " $* " in *" {folder} "*) mkdir {folder} ;; esac'):
         result = server.deploy(API, DIGEST, 99)
     server.run("rm", "-rf", folder)
 

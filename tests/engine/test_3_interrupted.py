@@ -1,7 +1,6 @@
 """Deploys that are cut, killed, doubled or late."""
 
 import re
-import shutil
 import signal
 import time
 
@@ -136,11 +135,9 @@ def test_an_older_commit_is_not_green_when_the_newer_one_does_not_answer(server:
 def test_a_compose_that_does_nothing_is_not_believed(
     server: Server, images: Images, ends: int, code: int, says: str
 ) -> None:
-    before, plugin = server.container_id(API), compose(server)
-    real = server.folder / "compose"
-    shutil.copy(plugin, real)
+    before = server.container_id(API)
 
-    with stand_in(server, plugin, f'case " $* " in *" up "*) exit {ends} ;; esac\nexec {real} "$@"'):
+    with stand_in(server, compose(server), f'case " $* " in *" up "*) exit {ends} ;; esac\nexec "$REAL" "$@"'):
         result = server.deploy(API, images.api(f"nothing-{ends}"), server.commit())
 
     assert result.returncode == code, result.stdout
@@ -153,12 +150,11 @@ def test_what_had_ended_when_it_was_first_looked_at_is_not_waited_for(
     shop: Shop, server: Server, images: Images
 ) -> None:
     """It ends at once, and is not started again: nothing about it changes any more."""
-    file, plugin, real = shop.folder / "docker-compose.yml", compose(server), server.folder / "compose"
+    file, began = shop.folder / "docker-compose.yml", time.monotonic()
     shop.put(file.name, file.read_text().replace("unless-stopped", "'no'"))
-    shutil.copy(plugin, real)
-    began = time.monotonic()
+    slow = '"$REAL" "$@"; code=$?; case " $* " in *" up "*) sleep 2 ;; esac; exit $code'
 
-    with stand_in(server, plugin, f'{real} "$@"; code=$?; case " $* " in *" up "*) sleep 2 ;; esac; exit $code'):
+    with stand_in(server, compose(server), slow):
         result = shop.deploy(images.api("exits", "exits"))
 
     assert result.returncode == 1, result.stdout
@@ -200,10 +196,9 @@ def life() -> str:
 
 def test_one_answer_that_does_not_come_makes_no_gap(server: Server, images: Images) -> None:
     """What serves is asked again, before the new one may come in its place and not beside it."""
-    real, asked = server.folder / "curl", server.home / "asked"
-    shutil.copy("/usr/bin/curl", real)
+    asked = server.home / "asked"
 
-    with stand_in(server, "/usr/bin/curl", f'mkdir {asked} 2>/dev/null && exit 28; exec {real} "$@"'):
+    with stand_in(server, "/usr/bin/curl", f'mkdir {asked} 2>/dev/null && exit 28; exec "$REAL" "$@"'):
         result = server.deploy(API, images.api("asked-again"), server.commit())
     asked.rmdir()
 

@@ -154,7 +154,7 @@ def test_a_health_check_is_waited_for(shop: Shop, server: Server, images: Images
 
 
 def test_an_accessory_that_was_given_another_name(shop: Shop, images: Images) -> None:
-    """No dot stands for another byte."""
+    """The old one is told, of whose name no dot stands for another byte, and what it was pinned by stops nothing."""
     shop.write(accessory(STORE))
     succeeds(shop.deploy(images.api("uno")))
     shop.write(accessory("shop.store"))
@@ -162,7 +162,7 @@ def test_an_accessory_that_was_given_another_name(shop: Shop, images: Images) ->
     result = shop.deploy(images.api("due"))
 
     assert result.returncode == 69, result.stdout
-    assert f"{WEB} serves, but {STORE} runs, which shop has no more" in result.stdout, result.stdout
+    assert f"{WEB} serves, but {STORE} runs, which shop has no more" in result.stdout
 
 
 def test_an_accessory_is_not_deployed(shop: Shop, server: Server, images: Images) -> None:
