@@ -81,7 +81,7 @@ def shop(server: Server, images: Images) -> Iterator[Shop]:
     shop.write()
     yield shop
     server.run("rm", "-rf", str(shop.folder))
-    mine = [name for name in server.containers() if name.startswith("shop-")]
+    mine = [name for name in server.containers() if name.startswith("shop")]
     server.docker("rm", "-fv", *mine, check=False)
     server.docker("network", "rm", "shop_default", check=False)
 
