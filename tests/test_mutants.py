@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import re
 import subprocess
 from collections.abc import Callable, Sequence
@@ -173,6 +174,30 @@ def test_a_machine_that_a_mutant_has_broken_judges_no_other(tmp_path: Path, brea
 
     for mutant in EVERY[:2]:
         assert bench.red(machine, mutant, tests) == dataclasses.replace(tests[1], green=False)
+
+
+def reds(tmp_path: Path, machine: Shaky) -> list[str]:
+    """Which tests two changes of one line make red."""
+    bench, tests = on_trial(tmp_path)
+    bench.tests = tests
+    bench.killer = functools.partial(Court.killer, bench)  # type: ignore[method-assign]
+    return [each.test[-1] for each in bench.all_killers(machine, NOT_ARGUED[:2], most=1) if isinstance(each, Result)]
+
+
+def test_the_reds_of_several_mutants_are_proven_at_once(tmp_path: Path) -> None:
+    machine = Shaky(red="a")
+
+    assert reds(tmp_path, machine) == ["a", "a"]
+    assert machine.trials == 3
+
+
+@pytest.mark.parametrize("red", ["", "a"])
+def test_where_they_cannot_be_proven_at_once_each_is_by_itself(tmp_path: Path, red: str) -> None:
+    """On a machine that one of them has broken, all is red."""
+    machine = Shaky(red, breaks=True)
+    machine.sound = False
+
+    assert reds(tmp_path, machine) == [*red, *red]
 
 
 def test_a_test_that_is_red_only_after_others_is_passed(tmp_path: Path) -> None:

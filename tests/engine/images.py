@@ -16,6 +16,7 @@ class Images:
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self.pushed: dict[tuple[str, str, str, int, str], str] = {}
         self.context = server.folder / "app"
         shutil.copytree(HERE / "app", self.context)
         go = ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", "app", "."]
@@ -25,13 +26,14 @@ class Images:
         server.run(*words, stdin=TOKEN)
 
     def push(self, name: str, version: str, behaviour: str = "answers", port: int = 8081, tag: str = "staging") -> str:
-        """Builds one version, pushes it and returns its digest; no copy stays with the engine."""
-        docker, image = self.server.docker, f"{self.registry}/{name}:{tag}"
-        self.build(image, version, behaviour, port)
-        docker("--config", self.login, "push", "-q", image)
-        digest = docker("inspect", "-f", "{{index .RepoDigests 0}}", image).partition("@")[2]
-        docker("rmi", image)
-        return digest
+        """Builds one version, pushes it, each once, and returns its digest; no copy stays with the engine."""
+        docker, image, one = self.server.docker, f"{self.registry}/{name}:{tag}", (name, version, behaviour, port, tag)
+        if one not in self.pushed:
+            self.build(image, version, behaviour, port)
+            docker("--config", self.login, "push", "-q", image)
+            self.pushed[one] = docker("inspect", "-f", "{{index .RepoDigests 0}}", image).partition("@")[2]
+            docker("rmi", image)
+        return self.pushed[one]
 
     def build(self, image: str, version: str, behaviour: str, port: int) -> None:
         """Builds one version, for the engine alone."""

@@ -31,6 +31,7 @@ RED, ARGUED, GREEN, UNKNOWN = "red", "argued", "STAYS GREEN", "CANNOT TELL"
 PYTEST = ["-m", "pytest", "-q", "-p", "tests.rehearsal.swap", "-p", "no:cacheprovider"]
 ENDS_WITH_US = ["setpriv", "--pdeathsig", "TERM"]
 SHOWN, SAMPLE_PATIENCE = 150, 15  # characters of a line; seconds that a test of the sample may well take
+BATCH = 8  # mutants whose reds are proven at once
 LIKELY, FEW, ALL = 2, 5, sys.maxsize  # how many tests: the likeliest, those of the first time through, of the second
 FIRST = "test_the_first_deploy"  # it needs an empty server
 # In place of the script's second line, a comment: each line that runs leaves its number.
@@ -58,6 +59,7 @@ class Machine:
     def __init__(self, script: str) -> None:
         self.script = script
         self.process: subprocess.Popen[bytes] | None = None
+        self.trusted = False  # what is red on it is proven later, for several mutants at once
 
     def __enter__(self) -> "Machine":
         return self
@@ -153,11 +155,11 @@ class Court:
 
     def in_order(self, accused: Sequence[Mutant]) -> list[Mutant]:
         """The argued last; one change of each line first, as it helps to judge the others; then what few tests meet."""
-        lines, places = Counter[int](), dict[str, tuple[bool, int, int]]()
+        lines, places = Counter[int](), dict[str, tuple[bool, bool, int, int]]()
         for mutant in accused:
             lines.update(mutant.lines)
-            nth = max(lines[line] for line in mutant.lines)
-            places[mutant.id] = (mutant.id in EXCEPTIONS, nth, len(self.tests_of(mutant)))
+            first = max(lines[line] for line in mutant.lines) == 1
+            places[mutant.id] = (mutant.id in EXCEPTIONS, not first, len(self.tests_of(mutant)), mutant.lines.start)
         return sorted(accused, key=lambda each: places[each.id])
 
     def tests_of(self, mutant: Mutant) -> list[Result]:
@@ -172,6 +174,27 @@ class Court:
         return sorted(
             [each for each in self.tests_of(mutant) if each.test in often], key=lambda each: each.test != hint
         )
+
+    def all_killers(self, machine: Machine, batch: Sequence[Mutant], most: int) -> list[Result | Broken | None]:
+        """Each one's killer, all proven at once at the end; where that cannot be, one by one, on a new machine."""
+        if len(batch) > 1:
+            with contextlib.suppress(Broken):
+                machine.trusted = True
+                found = [self.killer(machine, mutant, most) for mutant in batch]
+                tests = {each.test: each for each in found if each}
+                in_order = [tests[name] for name in sorted(tests, key=lambda name: (FIRST not in name, name))]
+                if not tests or machine.trial(self.script, in_order)[-1].green:
+                    return [*found]
+            machine.stop()
+        machine.trusted = False
+        return [self.told(machine, mutant, most) for mutant in batch]
+
+    def told(self, machine: Machine, mutant: Mutant, most: int) -> Result | Broken | None:
+        """Its killer, or why nobody can tell."""
+        try:
+            return self.killer(machine, mutant, most)
+        except Broken as reason:
+            return reason
 
     def killer(self, machine: Machine, mutant: Mutant, most: int) -> Result | None:
         """The first of its tests, or of the likely and so many others, that it makes red by itself."""
@@ -198,7 +221,7 @@ class Court:
         So what the others left behind is not what makes it red, nor what a mutant has done to the machine.
         """
         for _ in range(2):
-            if machine.trial(self.script, [test])[-1].green:
+            if machine.trusted or machine.trial(self.script, [test])[-1].green:
                 return alone or not machine.trial(mutant.text, [test])[-1].green
             machine.stop()  # the next trial makes a new one
             alone = False
@@ -221,33 +244,35 @@ def judge(court: Court, accused: Sequence[Mutant], minutes: float, say: Say) -> 
         fates[mutant.id] = RED if killer else ARGUED if mutant.id in EXCEPTIONS else GREEN
         return f"{fates[mutant.id]}: {killer.removeprefix('tests/engine/')}" if killer else fates[mutant.id]
 
-    def work(machine: Machine, mutant: Mutant, most: int) -> None:
-        began, tests = time.monotonic(), len(court.tests_of(mutant))
-        if began > end:
-            return
-        try:
-            killer = court.killer(machine, mutant, most)
-            words = f"not red in {most} tests of {tests}"
-            if killer:
-                court.kept.red(mutant.id, killer)
-            if killer or tests <= most or mutant.id in EXCEPTIONS:
-                words = settle(mutant, killer.test if killer else "")
-        except Broken as reason:
-            words = f"{UNKNOWN}: {reason}"
+    def tell(mutant: Mutant, most: int, killer: Result | Broken | None) -> str:
+        tests = len(court.tests_of(mutant))
+        if isinstance(killer, Broken):
             if most == ALL:
                 fates[mutant.id] = UNKNOWN
-        took = time.monotonic() - began
-        say(f"{len(fates)}/{len(accused)} {took:4.0f} s  {words}  <- {mutant.id[:SHOWN]}")
+            return f"{UNKNOWN}: {killer}"
+        if killer:
+            court.kept.red(mutant.id, killer)
+        if killer or tests <= most or mutant.id in EXCEPTIONS:
+            return settle(mutant, killer.test if killer else "")
+        return f"not red in {most} tests of {tests}"
+
+    def work(machine: Machine, batch: Sequence[Mutant], most: int) -> None:
+        if time.monotonic() > end:
+            return
+        for mutant, killer in zip(batch, court.all_killers(machine, batch, most), strict=True):
+            words = tell(mutant, most, killer)
+            say(f"{len(fates)}/{len(accused)}  {words}  <- {mutant.id[:SHOWN]}")
 
     for mutant in accused:
         if mutant.id in known:
             settle(mutant, known[mutant.id])
         if killer := court.kept.hints.get(mutant.id):
             court.remember(mutant, killer)
-    for most in (FEW, ALL):
+    for most, size in ((FEW, BATCH), (ALL, 1)):
         court.rank(court.kept.reds())
         left = court.in_order([each for each in accused if each.id not in fates])
-        side_by_side(court.script, left, partial(work, most=most))
+        batches = [left[at : at + size] for at in range(0, len(left), size)]
+        side_by_side(court.script, batches, partial(work, most=most))
     return fates
 
 
