@@ -12,7 +12,7 @@ import pytest
 
 from tests.engine.server import generated
 from tests.rehearsal.arguments import EXCEPTIONS, QUICK
-from tests.rehearsal.kept import Kept, Result, files
+from tests.rehearsal.kept import Kept, Result, files, record, recorded
 from tests.rehearsal.mutants import ALL, FEW, Broken, Court, Machine, judge, summed_up
 from tests.rehearsal.mutator import Mutant, mutants
 
@@ -101,6 +101,20 @@ def test_what_was_found_out_is_void_when_what_it_hangs_on_has_changed(tmp_path: 
     assert not again.results() and not again.reds() and not again.passed()
     other = Kept(f"{SCRIPT}# changed", path)
     assert not other.results() and not other.reds() and not other.passed()
+
+
+def test_verdicts_are_recorded_for_other_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.rehearsal.kept.RECORD", tmp_path / "killers.json")
+    kept = Kept(SCRIPT, tmp_path / "kept.jsonl")
+    for mutant in EVERY[:2]:
+        kept.red(mutant.id, Result(f"{files()[0]}::test_a", False, 1.5, frozenset()))
+
+    record(kept)
+
+    elsewhere = Kept(SCRIPT, tmp_path / "none", recorded())
+    assert elsewhere.reds() == kept.reds() == {mutant.id: f"{files()[0]}::test_a" for mutant in EVERY[:2]}
+    changed = Kept(f"{SCRIPT}# changed", tmp_path / "none", recorded())
+    assert changed.reds() == {} and changed.hints == kept.reds()
 
 
 class Bench(Court):

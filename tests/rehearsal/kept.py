@@ -9,8 +9,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from tests.engine.server import generated
+
 ROOT = Path(__file__).parents[2]
 ENGINE = ROOT / "tests/engine"
+KEPT = ROOT / "build/mutants.jsonl"
+RECORD = Path(__file__).with_name("killers.json")  # the mutants that each test makes red
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +47,15 @@ def files() -> list[str]:
     return [str(path.relative_to(ROOT)) for path in sorted(ENGINE.glob("test_[1-6]_*.py"))]
 
 
+def recorded() -> list[dict[str, Any]]:
+    """The verdicts that lie beside this file, as lines of what was found out."""
+    return [
+        {"mutant": mutant, "red": test, "hangs_on": [test.partition("::")[0]], "with": found["with"]}
+        for test, found in json.loads(RECORD.read_text()).items()
+        for mutant in found["red"]
+    ]
+
+
 class Kept:
     """A file with a line of JSON for each thing found out, and what it was found out with: else it is void.
 
@@ -50,13 +63,14 @@ class Kept:
     share.
     """
 
-    def __init__(self, script: str, path: Path) -> None:
+    def __init__(self, script: str, path: Path, before: Iterable[dict[str, Any]] = ()) -> None:
         self.path = path
         paths = [path for path in ENGINE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
         shared = [path for path in paths if not path.name.startswith("test_")] + [Path(__file__).with_name("swap.py")]
         self.texts = {file: (ROOT / file).read_bytes() for file in files()}  # as they are run
         self.shared = checksum(script.encode(), *(path.read_bytes() for path in sorted(shared)))
-        self.lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.lines = [*before, *map(json.loads, lines)]
         # What made a mutant red last, even if that is void by now: a hint where to begin.
         self.hints: dict[str, str] = {line["mutant"]: line["red"] for line in self.lines if "red" in line}
 
@@ -111,3 +125,17 @@ class Kept:
 def checksum(*parts: bytes) -> str:
     """Of all parts, one after the other."""
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def record(kept: Kept) -> None:
+    """Writes down which test makes which mutant red, for other machines: `python -m tests.rehearsal.kept`."""
+    reds = kept.reds()
+    found = {
+        test: {"with": kept.stamp([test.partition("::")[0]]), "red": sorted(it for it in reds if reds[it] == test)}
+        for test in sorted(set(reds.values()))
+    }
+    RECORD.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    record(Kept(generated("deploy/bin/deploy").read_text(), KEPT, recorded()))

@@ -1,7 +1,8 @@
 """Every part of the host script earns its place: changed in one place at a time, it makes a test of tests/engine red.
 
 `python -m tests.rehearsal.mutants [--quick] [--only REGEX] [--minutes N]`; a part whose change stays green is needless,
-or is argued. What is found out is kept in build/mutants.jsonl: the next run goes on where this one was cut short.
+or is argued. What is found out is kept in build/mutants.jsonl: the next run goes on where this one was cut short. What
+made a mutant red is in killers.json too, for other machines, and holds while the script and the test are the same.
 """
 
 import argparse
@@ -22,11 +23,10 @@ from typing import TypeVar
 from tests.engine.conftest import missing
 from tests.engine.server import generated
 from tests.rehearsal.arguments import EXCEPTIONS, QUICK
-from tests.rehearsal.kept import ROOT, Kept, Result, files, result
+from tests.rehearsal.kept import KEPT, ROOT, Kept, Result, files, recorded, result
 from tests.rehearsal.mutator import Mutant, mutants
 
 MACHINES = 2 * (os.cpu_count() or 1)  # a test mostly waits
-KEPT = ROOT / "build/mutants.jsonl"
 RED, ARGUED, GREEN, UNKNOWN = "red", "argued", "STAYS GREEN", "CANNOT TELL"
 PYTEST = ["-m", "pytest", "-q", "-p", "tests.rehearsal.swap", "-p", "no:cacheprovider"]
 ENDS_WITH_US = ["setpriv", "--pdeathsig", "TERM"]
@@ -309,7 +309,7 @@ def run(quick: bool, say: Say, only: str = "", minutes: float = math.inf) -> boo
     if not accused:
         raise SystemExit(f"no change matches {only}")
     try:
-        fates = judge(Court(script, Kept(script, KEPT), say), accused, minutes, say)
+        fates = judge(Court(script, Kept(script, KEPT, recorded()), say), accused, minutes, say)
     except Broken as reason:
         say(f"{UNKNOWN} anything: {reason}")
         return False
