@@ -104,7 +104,7 @@ def test_what_was_found_out_is_void_when_what_it_hangs_on_has_changed(tmp_path: 
 
 
 def test_verdicts_are_recorded_for_other_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.rehearsal.kept.RECORD", tmp_path / "killers.json")
+    monkeypatch.setattr("tests.rehearsal.kept.KILLERS", tmp_path / "killers.json")
     kept = Kept(SCRIPT, tmp_path / "kept.jsonl")
     for mutant in EVERY[:2]:
         kept.red(mutant.id, Result(f"{files()[0]}::test_a", False, 1.5, frozenset()))
@@ -170,8 +170,9 @@ class Shaky(Machine):
         results = []
         for at, test in enumerate(tests):
             reds = "" if script == SCRIPT else self.reds + self.later * bool(at)
-            results.append(dataclasses.replace(test, green=self.sound and test.test[-1] not in reds))
-            if not results[-1].green:
+            green = self.sound and test.test[-1] not in reds and test.seconds > 0  # which is its patience
+            results.append(dataclasses.replace(test, green=green, seconds=test.seconds * green))  # red is quick
+            if not green:
                 break
         self.sound = self.sound and not (self.breaks and script != SCRIPT)
         return results
@@ -187,7 +188,7 @@ def test_a_machine_that_a_mutant_has_broken_judges_no_other(tmp_path: Path, brea
     (bench, tests), machine = on_trial(tmp_path), Shaky(red="b", breaks=breaks)
 
     for mutant in EVERY[:2]:
-        assert bench.red(machine, mutant, tests) == dataclasses.replace(tests[1], green=False)
+        assert bench.red(machine, mutant, tests) == tests[1]
 
 
 def reds(tmp_path: Path, machine: Shaky) -> list[str]:
@@ -222,7 +223,7 @@ def test_a_test_that_is_red_only_after_others_is_passed(tmp_path: Path) -> None:
     tried = machine.trials
     assert bench.red(machine, mutant, tests[:3]) is None
     assert machine.trials == tried, "what it has passed is not tried again"
-    assert bench.red(machine, mutant, tests) == dataclasses.replace(tests[3], green=False)
+    assert bench.red(machine, mutant, tests) == tests[3]
 
 
 def test_a_test_that_is_red_with_the_script_as_it_is_tells_nothing(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.engine.server import generated
 ROOT = Path(__file__).parents[2]
 ENGINE = ROOT / "tests/engine"
 KEPT = ROOT / "build/mutants.jsonl"
-RECORD = Path(__file__).with_name("killers.json")  # the mutants that each test makes red
+KILLERS = Path(__file__).with_name("killers.json")  # the mutants that each test makes red
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ def recorded() -> list[dict[str, Any]]:
     """The verdicts that lie beside this file, as lines of what was found out."""
     return [
         {"mutant": mutant, "red": test, "hangs_on": [test.partition("::")[0]], "with": found["with"]}
-        for test, found in json.loads(RECORD.read_text()).items()
+        for test, found in json.loads(KILLERS.read_text()).items()
         for mutant in found["red"]
     ]
 
@@ -134,7 +134,7 @@ def record(kept: Kept) -> None:
         test: {"with": kept.stamp([test.partition("::")[0]]), "red": sorted(it for it in reds if reds[it] == test)}
         for test in sorted(set(reds.values()))
     }
-    RECORD.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    KILLERS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

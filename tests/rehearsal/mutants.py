@@ -154,7 +154,10 @@ class Court:
         self.tests.sort(key=lambda each: (FIRST not in each.test, -kills[each.test] / (1 + each.seconds), each.seconds))
 
     def in_order(self, accused: Sequence[Mutant]) -> list[Mutant]:
-        """The argued last; one change of each line first, as it helps to judge the others; then what few tests meet."""
+        """The argued last; one change of each line first, as it helps to judge the others; then what few tests meet.
+
+        The changes of one line, which the same tests make red, stand together.
+        """
         lines, places = Counter[int](), dict[str, tuple[bool, bool, int, int]]()
         for mutant in accused:
             lines.update(mutant.lines)
@@ -175,19 +178,24 @@ class Court:
             [each for each in self.tests_of(mutant) if each.test in often], key=lambda each: each.test != hint
         )
 
-    def all_killers(self, machine: Machine, batch: Sequence[Mutant], most: int) -> list[Result | Broken | None]:
-        """Each one's killer, all proven at once at the end; where that cannot be, one by one, on a new machine."""
-        if len(batch) > 1:
-            with contextlib.suppress(Broken):
-                machine.trusted = True
-                found = [self.killer(machine, mutant, most) for mutant in batch]
-                tests = {each.test: each for each in found if each}
-                in_order = [tests[name] for name in sorted(tests, key=lambda name: (FIRST not in name, name))]
-                if not tests or machine.trial(self.script, in_order)[-1].green:
-                    return [*found]
-            machine.stop()
+    def all_killers(self, machine: Machine, batch: Sequence[Mutant], most: int) -> Sequence[Result | Broken | None]:
+        """Each one's killer, all proven at once; where that cannot be, one by one, on a new machine."""
+        together = self.proven_at_once(machine, batch, most) if len(batch) > 1 else None
+        return together or [self.told(machine, mutant, most) for mutant in batch]
+
+    def proven_at_once(self, machine: Machine, batch: Sequence[Mutant], most: int) -> list[Result | None] | None:
+        """Their killers, when all of these are green with the right script at the end; else none, and no machine."""
+        machine.trusted = True
+        with contextlib.suppress(Broken):
+            found = [self.killer(machine, mutant, most) for mutant in batch]
+            tests = {each.test: each for each in found if each}
+            in_order = [tests[name] for name in sorted(tests, key=lambda name: (FIRST not in name, name))]
+            if not tests or machine.trial(self.script, in_order)[-1].green:
+                machine.trusted = False
+                return found
         machine.trusted = False
-        return [self.told(machine, mutant, most) for mutant in batch]
+        machine.stop()
+        return None
 
     def told(self, machine: Machine, mutant: Mutant, most: int) -> Result | Broken | None:
         """Its killer, or why nobody can tell."""
@@ -207,12 +215,12 @@ class Court:
     def red(self, machine: Machine, mutant: Mutant, tests: Sequence[Result]) -> Result | None:
         """The first of these tests that the mutant makes red by itself; each is tried once."""
         while left := [each for each in tests if each.test not in self.passed[mutant.id]]:
-            *_, last = machine.trial(mutant.text, left)
-            at = [each.test for each in left].index(last.test)
-            if not last.green and self.proven(machine, mutant, last, alone=at == 0):
+            results = machine.trial(mutant.text, left)
+            tried, last = left[: len(results)], left[len(results) - 1]  # which knows how long it takes when it is green
+            if not results[-1].green and self.proven(machine, mutant, last, alone=len(tried) == 1):
                 return last
-            self.passed[mutant.id] |= {each.test for each in left[: at + 1]}
-            self.kept.passes(mutant.id, left[: at + 1])
+            self.passed[mutant.id] |= {each.test for each in tried}
+            self.kept.passes(mutant.id, tried)
         return None
 
     def proven(self, machine: Machine, mutant: Mutant, test: Result, alone: bool) -> bool:

@@ -109,9 +109,8 @@ class Rig:
         """An image for that service."""
         name, port = IMAGES[service]
         behaviour = "works" if service == WORKER else behaviour
-        if (service, version, behaviour) not in self.digests:
-            self.digests[service, version, behaviour] = self.images.push(name, version, behaviour, port)
-        return self.digests[service, version, behaviour]
+        digest = self.digests[service, version, behaviour] = self.images.push(name, version, behaviour, port)
+        return digest
 
     def trace(self) -> Path:
         """The lines and commands that the last run of the script came to."""
