@@ -13,7 +13,8 @@ import pytest
 from tests.engine.server import generated
 from tests.rehearsal.arguments import EXCEPTIONS, QUICK
 from tests.rehearsal.kept import Kept, Result, files, record, recorded
-from tests.rehearsal.mutants import ALL, FEW, Broken, Court, Machine, judge, summed_up
+from tests.rehearsal.machine import Broken, Machine
+from tests.rehearsal.mutants import ALL, FEW, Court, judge, summed_up
 from tests.rehearsal.mutator import Mutant, mutants
 
 SCRIPT = generated("deploy/bin/deploy").read_text()
