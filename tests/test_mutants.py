@@ -12,7 +12,7 @@ import pytest
 
 from tests.engine.server import generated
 from tests.rehearsal.arguments import EXCEPTIONS, QUICK
-from tests.rehearsal.kept import Kept, Result, files, record, recorded
+from tests.rehearsal.kept import ENGINE, LATER, ROOT, Kept, Result, files, record, recorded, shared
 from tests.rehearsal.machine import Broken, Machine
 from tests.rehearsal.mutants import ALL, FEW, Court, judge, summed_up
 from tests.rehearsal.mutator import Mutant, mutants
@@ -102,6 +102,14 @@ def test_what_was_found_out_is_void_when_what_it_hangs_on_has_changed(tmp_path: 
     assert not again.results() and not again.reds() and not again.passed()
     other = Kept(f"{SCRIPT}# changed", path)
     assert not other.results() and not other.reds() and not other.passed()
+
+
+def test_verdicts_hang_on_all_that_their_tests_use() -> None:
+    assert {path.name for path in shared()} >= {"server.py", "images.py", "main.go", "swap.py"}
+    for name in LATER:
+        assert (ENGINE / name).exists()
+        word = re.compile(rf"\b{name.removesuffix('.py')}\b")
+        assert not [path for path in (*shared(), *map(ROOT.joinpath, files())) if word.search(path.read_text())]
 
 
 def test_verdicts_are_recorded_for_other_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

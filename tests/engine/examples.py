@@ -60,7 +60,7 @@ class StandIns(Images):
     """Images in the place of the applications': a shell, the small service, and scripts for what they call."""
 
     def __init__(self, images: Images, registry: str) -> None:
-        self.server, self.login, self.registry = images.server, images.login, registry
+        self.server, self.login, self.registry, self.pushed = images.server, images.login, registry, {}
         self.context = self.server.folder / "stand-in"
         if not self.context.exists():
             self._fill(images.context / "app")

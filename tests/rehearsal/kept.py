@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 ENGINE = ROOT / "tests/engine"
 KEPT = ROOT / "build/mutants.jsonl"
 KILLERS = Path(__file__).with_name("killers.json")  # the mutants that each test makes red
+LATER = ("examples.py", "fronts.py", "talker.py")  # of tests/engine: what only its tests 7 to 9 use
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,13 @@ def files() -> list[str]:
     return [str(path.relative_to(ROOT)) for path in sorted(ENGINE.glob("test_[1-6]_*.py"))]
 
 
+def shared() -> list[Path]:
+    """What all these tests use: the rest of tests/engine, and what puts a mutant in the script's place."""
+    paths = [path for path in ENGINE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    used = [path for path in paths if not path.name.startswith("test_") and path.name not in LATER]
+    return sorted([*used, Path(__file__).with_name("swap.py")])
+
+
 def recorded() -> list[dict[str, Any]]:
     """The verdicts that lie beside this file, as lines of what was found out."""
     return [
@@ -65,10 +73,8 @@ class Kept:
 
     def __init__(self, script: str, path: Path, before: Iterable[dict[str, Any]] = ()) -> None:
         self.path = path
-        paths = [path for path in ENGINE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
-        shared = [path for path in paths if not path.name.startswith("test_")] + [Path(__file__).with_name("swap.py")]
         self.texts = {file: (ROOT / file).read_bytes() for file in files()}  # as they are run
-        self.shared = checksum(script.encode(), *(path.read_bytes() for path in sorted(shared)))
+        self.shared = checksum(script.encode(), *(path.read_bytes() for path in shared()))
         lines = path.read_text().splitlines() if path.exists() else []
         self.lines = [*before, *map(json.loads, lines)]
         # What made a mutant red last, even if that is void by now: a hint where to begin.
