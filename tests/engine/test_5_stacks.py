@@ -7,6 +7,7 @@ import pytest
 from tests.engine.conftest import succeeds
 from tests.engine.images import REGISTRY, Images
 from tests.engine.server import Server, seen, version
+from tests.engine.shop import allow
 
 STAGING, PRODUCTION = "pos-api-staging", "pos-api"
 pytestmark = pytest.mark.usefixtures("api")
@@ -108,6 +109,16 @@ def test_the_last_three_images_of_each_service_stay(server: Server, images: Imag
     assert here(server) == {*last_three(server, STAGING), *last_three(server, PRODUCTION)}
 
 
+def test_a_stack_that_rested_for_a_season(server: Server) -> None:
+    """All that was said, and the folder of it, is older than a month."""
+    logs = server.stack_file(STAGING, "log")
+    server.run("touch", "-d", "100 days ago", *map(str, logs.iterdir()), str(logs))
+
+    succeeds(server.deploy(STAGING, server.digest(STAGING), server.commit()))
+
+    assert len(list(logs.iterdir())) == 1
+
+
 @pytest.mark.usefixtures("production")
 def test_status_says_what_is_pinned_and_what_runs(server: Server) -> None:
     everything = server.by_hand("docker/bin/deploy status")
@@ -129,3 +140,11 @@ def test_status_says_what_is_pinned_and_what_runs(server: Server) -> None:
     stopped = server.key("status pos-production", token=None).stdout
     server.docker("start", PRODUCTION)
     assert f"{PRODUCTION}: DOES NOT ANSWER: sha256:" in stopped
+
+
+def test_a_key_without_a_stack_is_told_of_none(server: Server) -> None:
+    allow(server, "nobody", "")
+
+    result = server.key("status", key="nobody")
+
+    assert (result.returncode, result.stdout) == (64, "deploy: this key may not touch ''\n")
