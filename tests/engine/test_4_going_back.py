@@ -32,7 +32,7 @@ def test_rollback_by_a_person_whose_terminal_closes_leaves_the_sequence(server: 
     sequence = server.record(API)[-1][1]
 
     settings = "COMPOSE_FILE=/nowhere COMPOSE_PROJECT_NAME=elsewhere http_proxy=http://127.0.0.1:9 TZ=XXX-7"
-    (server.home / ".curlrc").write_text("connect-to = ::127.0.0.1:9\n")
+    (server.home / ".curlrc").write_text('connect-to = "::127.0.0.1:9"\n')
 
     began = utc()
 
