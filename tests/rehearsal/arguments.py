@@ -29,8 +29,6 @@ EXCEPTIONS: dict[str, str] = {
     "set [-euo => -eo] pipefail; umask 077; fi": "it reads nothing that is not set: -u is for whoever changes it",
     'ess%%,*}$health" | grep [-qx => -q] "${expected:-200}"; }': "both are three digits",
     '"$verb" = rollback ] || [IFS= => ] read -rs -t 10 token ||': "docker login cuts off the blanks at its ends too",
-    'f -mtime +30 -delete && [touch "$log" => :]': "exec makes it too, and mostly before tail looks",
-    'tail [-n +1 => ] -s 0.2 -f --pid=$$ "$lo': "when tail looks, there are not yet ten lines",
     'tail -n +1 [-s 0.2 => ] -f --pid=$$ "$log" & #': "the same words, the last of them up to a second later",
     '5), run the job again: [${said-} => ${said}]"': "the check of the env files has set it",
     'compose -f $file config [2>/dev/null => ]) || die 69 "$PWD: docke': "what shows a secret failed at --services",
