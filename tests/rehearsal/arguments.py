@@ -31,7 +31,9 @@ EXCEPTIONS: dict[str, str] = {
     '"$verb" = rollback ] || [IFS= => ] read -rs -t 10 token ||': "docker login cuts off the blanks at its ends too",
     'tail -n +1 [-s 0.2 => ] -f --pid=$$ "$log" & #': "the same words, the last of them up to a second later",
     '5), run the job again: [${said-} => ${said}]"': "the check of the env files has set it",
-    'compose -f $file config [2>/dev/null => ]) || die 69 "$PWD: docke': "what shows a secret failed at --services",
+    'compose -f $file config [2>/dev/null => ]) || die 69 "$PWD: docke': (
+        "an env file that makes it say a secret has made `config --services`, above, say it: unheard, and refused"
+    ),
     "deploy && $sequence -lt [${last:-0} => ${last}] ]]; then": "bash counts nothing as 0 there",
     'm -rf "$login" && mkdir [-m 700 => ] "$login" && said=$(dock': "umask 077 says the same",
     'n" pull -q "$new" && rm [-rf => -r] "$login"; } || die 65 "': "it is there, and its owner removes it",
