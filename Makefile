@@ -36,8 +36,8 @@ check: lint types drift test ## what CI runs: lint, types, drift, tests
 install-test: $(VENV)/dev $(VENV)/wheels ## install it in every way, from a commit, an index on loopback, a folder
 	$(BIN)/pytest tests/install
 
-# On two servers, for a test mostly waits; each takes its files in their order.
-engine-test: $(VENV)/dev ## deploy for real: own dockerd, registry and sshd in a network namespace (root)
+# A test mostly waits, so two servers share the files of tests; each takes its own in their order.
+engine-test: $(VENV)/dev ## deploy for real: two servers, each in a network namespace of its own (root)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/engine
 
 rehearse: $(VENV)/dev ## break the generated pipeline in every way, on a real engine (root; PART=faults, QUICK=1)
