@@ -38,7 +38,7 @@ def eject(root: Path, spec: Path, plan: Plan, files: tree.Tree) -> Ejected:
     plain = render(replace(plan, ejected=True, dependabot=bots))
     edited = [path for path, file in there.items() if file != files[path] and path != DRIFT_WORKFLOW]
     own = {
-        path: _freed(plan.project, there[path] if path in edited else plain[path])
+        path: _freed(plan.project, path, there[path] if path in edited else plain[path])
         for path in there
         if path != DRIFT_WORKFLOW
     }
@@ -59,8 +59,8 @@ def eject(root: Path, spec: Path, plan: Plan, files: tree.Tree) -> Ejected:
     )
 
 
-def _freed(project: str, file: tree.File) -> tree.File:
-    return tree.File(tree.without_marker(file.text, project), file.executable, marked=False)
+def _freed(project: str, path: str, file: tree.File) -> tree.File:
+    return tree.File(tree.without_marker(path, file.text, project), file.executable, marked=False)
 
 
 def _copy(root: Path, path: str, text: str, own: Path) -> list[str]:

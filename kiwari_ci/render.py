@@ -12,7 +12,7 @@ from jinja2.bccache import Bucket
 
 from kiwari_ci import graph, quoting
 from kiwari_ci.plan import Plan
-from kiwari_ci.tree import DEPENDABOT, File, Tree, marker
+from kiwari_ci.tree import DEPENDABOT, File, Tree, example_marker, marker
 
 TEMPLATES = Path(__file__).parent / "templates"
 DRIFT_WORKFLOW = ".github/workflows/pipeline-drift.yml"
@@ -110,7 +110,13 @@ def _only_quoted(value: object) -> object:
 def _render(template: str, plan: Plan, context: dict[str, Any]) -> str:
     try:
         page = _environment().get_template(template)
-        return page.render(plan=plan, project=plan.project, marker=quoting.Quoted(marker(plan.project)), **context)
+        return page.render(
+            plan=plan,
+            project=plan.project,
+            marker=quoting.Quoted(marker(plan.project)),
+            example_marker=quoting.Quoted(example_marker(plan.project)),
+            **context,
+        )
     except (TemplateError, ValueError, TypeError) as error:
         raise TemplateFault(f"{_place(error, template)}: {error}") from error
 

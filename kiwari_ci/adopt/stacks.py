@@ -91,7 +91,7 @@ def stacks(repository: Repository) -> list[Stack]:
     """Every compose file of a person that can be read; those for production first, those for development last."""
     found = []
     for path in repository.matching(_FILES):
-        if is_marked(repository.read(path)):
+        if is_marked(path, repository.read(path)):
             continue
         try:
             document = read(path, repository.read(path))

@@ -14,7 +14,7 @@ def workflows(repository: Repository) -> Workflows:
     made, documents = Workflows(), {}
     for path in repository.matching(r"\.github/workflows/[^/]+\.ya?ml"):
         text = repository.read(path)
-        if is_marked(text):
+        if is_marked(path, text):
             continue
         try:
             documents[path] = read(path, text)

@@ -52,7 +52,7 @@ def changes(before: Side, after: dict[str, str], new: Facts, copies: list[Copy])
             if path in before.files and path in new.stacks:
                 yield from _lying(path, folder, before.files[path], text, new, command)
     for path, text in before.files.items():
-        if path not in after and "/hooks/" in path and tree.is_marked(text):
+        if path not in after and "/hooks/" in path and tree.is_marked(path, text):
             name = path.rpartition("/")[2]
             subject = roles.named(new).environment(path.split("/")[1])
             yield Change(subject, f"its hook {shown(name)} is gone: nothing of it runs {name} a deploy", True, path)
@@ -115,7 +115,7 @@ def _bumped(old: str, new: str) -> Iterator[Change]:
 
 def _told(old: str, new: str) -> Iterator[Change]:
     """What a person does by hand; only from one runbook of ours to another, for the first is new as a whole."""
-    if not tree.is_marked(old) or not tree.is_marked(new):
+    if not tree.is_marked(RUNBOOK, old) or not tree.is_marked(RUNBOOK, new):
         return
     was, now = dict(_PROXY_HOST.findall(old)), dict(_PROXY_HOST.findall(new))
     for domain in [each for each in now if was.get(each, now[each]) != now[each]]:

@@ -68,8 +68,8 @@ def of(side: Side, repository: str) -> Facts:
 def _document(facts: Facts, path: str, text: str) -> reading.Document | None:
     if not path.endswith((".yml", ".yaml")):
         if re.search(r"env\.[a-z]+$", path):
-            facts.examples[path] = stacks.env_example(path, text, tree.is_marked(text))
-        elif tree.is_marked(text):
+            facts.examples[path] = stacks.env_example(path, text, tree.is_marked(path, text))
+        elif tree.is_marked(path, text):
             facts.others[path] = text
         return None
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kiwari_ci.checkout import GIT, quiet
+from kiwari_ci.tree import is_env_file
 
 LARGEST = 1_000_000  # bytes of a file
 MOST = 500  # files
@@ -57,11 +58,15 @@ def of_folder(root: Path) -> Side:
         folders[:] = [] if deep else sorted(each for each in folders if each not in _PASSED and _seen(here / each))
         for name in sorted(names):
             path = (here / name).as_posix()
-            if _WANTED.fullmatch(path):
+            if _is_wanted(path):
                 _take(side, root, path)
     if looked > FOLDERS:
         side.skipped["..."] = f"more than {FOLDERS:,} folders: the rest was not looked into"
     return side
+
+
+def _is_wanted(path: str) -> bool:
+    return _WANTED.fullmatch(path) is not None and not is_env_file(path)
 
 
 def _seen(folder: Path) -> bool:
@@ -73,6 +78,8 @@ def _take(side: Side, root: Path, path: str) -> None:
     try:
         if not full.resolve().is_relative_to(root.resolve()):
             side.skipped[path] = "a link that leads elsewhere"
+        elif is_env_file(full.resolve().name):
+            side.skipped[path] = "a link to an env file, which may hold secrets"
         elif not full.is_file():
             side.skipped[path] = "no plain file"
         elif full.stat().st_size > LARGEST:
@@ -130,7 +137,7 @@ def _archived(environ: Mapping[str, str], ref: str, top: Path, commit: str, belo
     for entry in listed.split(b"\0"):
         facts, _, name = entry.partition(b"\t")
         path = name.decode(errors="replace")
-        if not _WANTED.fullmatch(path) or not all(map(_passes, path.split("/")[:-1])):
+        if not _is_wanted(path) or not all(map(_passes, path.split("/")[:-1])):
             continue
         mode, kind, blob, size = facts.decode().split()
         if kind != "blob" or mode == "120000":

@@ -54,7 +54,7 @@ def read(path: str, text: str) -> Document:
         ) from error
     if not isinstance(data, dict):
         raise Unreadable("no mapping of keys to values")
-    return Document(path, data, reader.lines, tree.is_marked(text))
+    return Document(path, data, reader.lines, tree.is_marked(path, text))
 
 
 class _Reader:
