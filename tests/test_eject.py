@@ -10,7 +10,7 @@ import pytest
 
 from kiwari_ci import pipeline
 from kiwari_ci.render import DRIFT_WORKFLOW
-from kiwari_ci.tree import marker
+from kiwari_ci.tree import example_marker, marker
 from tests import checkers, policy
 from tests.checkers import Checker
 from tests.command import kiwari_ci
@@ -18,7 +18,8 @@ from tests.command import kiwari_ci
 ROOT = Path(__file__).parents[1]
 SPEC = "specs/kiwari.yaml"
 PLAN, TREE = pipeline.build(ROOT / SPEC)
-MARKER = re.compile(rf"^.*{re.escape(marker('kiwari'))}.*\n", re.MULTILINE)
+MARKERS = "|".join(re.escape(each("kiwari")) for each in (marker, example_marker))
+MARKER = re.compile(rf"^.*({MARKERS}).*\n", re.MULTILINE)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci.disk import Refused
-from kiwari_ci.tree import File, compare, marker, write
+from kiwari_ci.tree import File, compare, example_marker, marker, write
 from tests.trees import CI, MARK, NOTES, SCRIPT, SPEC, TREE, kinds, put, state, true
 
 
@@ -93,19 +93,22 @@ def test_orphans_go_only_with_our_marker_in_our_folders(root: Path) -> None:
         put(root / "docs/old.yml", MARK),
         put(root / ".github/old.yml", MARK),
         put(root / "deploy/binary", "\0" * 2000),
+        put(root / "deploy/old/.env", MARK),
+        put(root / "deploy/old/web.env", f"# {example_marker('shop')}\n"),
+        put(root / "deploy/copy", f"# {example_marker('shop')}\n"),
     ]
     link = root / "deploy/link.yml"
     link.symlink_to("../docs/old.yml")
     assert kinds(root) == {"deploy/old/docker-compose.yml": "orphaned", ".github/workflows/old.yml": "orphaned"}
     assert write(root, TREE, "shop").removed == [".github/workflows/old.yml", "deploy/old/docker-compose.yml"]
-    assert not (root / "deploy/old").exists(), "an empty folder stays"
+    assert not (root / "deploy/old/docker-compose.yml").exists()
     assert all(path.exists() for path in kept) and link.is_symlink()
 
 
 def test_all_orphans_of_a_folder_go_and_it_with_them(root: Path) -> None:
     """As when an environment leaves the spec: its stack has two files."""
     put(root / "deploy/old/docker-compose.yml", MARK)
-    put(root / "deploy/old/.env.example", MARK)
+    put(root / "deploy/old/.env.example", f"# {example_marker('shop')}\n")
     put(root / "deploy/old/init/init.sh", MARK)
     assert len(write(root, TREE, "shop").removed) == 3
     assert not (root / "deploy/old").exists() and true(root)
