@@ -1,0 +1,1 @@
+"""What deploys on the machines that a pipeline delivers to: a folder for each kind of engine."""
