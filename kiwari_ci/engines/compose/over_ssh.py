@@ -611,7 +611,7 @@ def read_result(answer: Answer, stack: str, digests: Mapping[str, str]) -> Resul
     """The host's verdict. Green means that the digests serve: whatever is odd is no verdict."""
     where = f"run `deploy status {stack}` on the host, then run this job again"
     if answer.exit_code == SSH_FAILED:
-        raise Refused(f"ssh could not connect, or the connection broke: {UNCLEAR}; {where}")
+        raise Refused(f"ssh could not connect, or the connection broke (the lines above say why): {UNCLEAR}; {where}")
     try:
         result = parse_result(answer.result_line)
     except (ValueError, KeyError, TypeError, RecursionError):
