@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from kiwari_ci.render import TEMPLATES
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kiwari_ci"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+# Programs that are copied to users, each as one file.
+PROGRAMS = [module for module in MODULES if "engines" in module.relative_to(PACKAGE).parts]
 LARGEST = 350  # lines of a module
 LONGEST = 50  # lines of a function
 
@@ -44,7 +47,7 @@ FLOORS = [
         "texts",
         "disk",
     },
-    {"__init__"},
+    {"__init__", "engines"},
 ]
 NEIGHBOURS = {
     "advice": {"source", "validation"},
@@ -125,9 +128,17 @@ def test_there_is_no_circle() -> None:
 
 def test_only_the_command_line_prints_colours_and_exits() -> None:
     for module in MODULES:
-        if module.stem not in ("cli", "asks", "options", "__main__"):
+        if module.stem not in ("cli", "asks", "options", "__main__") and module not in PROGRAMS:
             assert "click" not in imports(module), module.name
             assert not re.search(r"\bprint\(|\bsys\.exit\(|\bos\.environ\b", module.read_text()), module.name
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=name_of)
+def test_programs_run_on_any_machine(program: Path) -> None:
+    """They are copied without their neighbours, to machines with Python 3.8 and nothing else."""
+    text = program.read_text()
+    ast.parse(text, feature_version=(3, 8))
+    assert {room(name) for name in imports(program)} <= sys.stdlib_module_names | {"__future__"}
 
 
 def test_output_depends_on_nothing_around() -> None:
@@ -147,7 +158,7 @@ def test_output_depends_on_nothing_around() -> None:
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
 def test_rooms_are_small(module: Path) -> None:
     text = module.read_text()
-    assert len(text.splitlines()) <= LARGEST
+    assert module in PROGRAMS or len(text.splitlines()) <= LARGEST
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef) and node.end_lineno:
             assert node.end_lineno - node.lineno < LONGEST, f"{module.name}:{node.lineno}: {node.name}"

@@ -1,1 +1,1 @@
-"""Engines: what runs an environment's containers, a folder for each kind."""
+"""What deploys on the machines that a pipeline delivers to: a folder for each kind of engine."""

@@ -1,1 +1,1 @@
-"""Docker Compose on a server that is reached by SSH."""
+"""Docker Compose on a host: the two programs that every generated repository has, copied byte for byte."""

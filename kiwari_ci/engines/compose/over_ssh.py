@@ -1,0 +1,813 @@
+#!/usr/bin/python3 -I
+"""The kiwari-ci SSH client: a GitHub deploy job runs it to put images into service on a server.
+
+It runs in the root of the checkout, asks the host program (deploy/bin/deploy on the server) for a
+deploy over ssh, shows what the host answers, and exits 0 only when the host says what serves.
+
+    deploy/bin/deploy-over-ssh --stack STACK --sequence N
+        --address VAR --user VAR --key VAR --known-hosts VAR [--port N]
+        [--jump-address VAR --jump-user VAR --jump-key VAR --jump-known-hosts VAR [--jump-port N]]
+        --token VAR
+        [--send-files]                  send docker-compose.yml and the files beside it
+        [--env FILE KEY VAR]...         send an env file with this line; the value of a variable
+        [--env-value FILE KEY VALUE]... the same with a value that is no secret
+        [--put-back]                    a person who runs an older commit by hand gets that commit
+        SERVICE=DIGEST...
+
+VAR is the name of an environment variable. What is secret comes in by such a variable, and leaves
+only by the standard input of ssh, or in a private folder that is removed at the end: never in the
+arguments of a process, which any user of a machine can read, and never in the log.
+
+Exit codes: 0 the images serve, or a newer commit does (then the step's output `superseded-by` has
+its sequence number, and the next step checks it); the host's own exit code when it says that they
+do not serve; 1 when the host does not say what serves, or this program could not ask.
+
+Python 3.8 or newer, standard library only. The same bytes in every repository.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+VERSION = "1"
+PROTOCOL = 1  # of the request and of the result line
+
+LONGEST_LINE = 64 * 1024  # bytes of a line of the host that are read; the rest of it is dropped
+LONGEST_MESSAGE = 2000  # characters of the host's message that an annotation shows
+MOST_BYTES = 64 * 1024 * 1024  # the host refuses more
+MOST_FILES = 1000
+
+NOT_SERVING = 1
+SUPERSEDED = 3
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SSH_FAILED = 255  # ssh's own exit code: no connection, or a connection that broke
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+SEQUENCE = re.compile(r"[1-9][0-9]{0,8}")
+RUN = re.compile(r"[0-9]{1,20}")
+PORT = re.compile(r"[1-9][0-9]{0,4}")
+ADDRESS = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]*")
+USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ENV_FILE = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?\.env")
+FILE_BESIDE = re.compile(r"(?!(.*/)?\.\.?(/|$))[A-Za-z0-9_.@-]+(/[A-Za-z0-9_.@-]+)*")
+CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+COMPOSE_FILE = "docker-compose.yml"
+BESIDE = "# Files beside it: "  # the comment in the compose file's head that names the others
+
+LOGIN_OPTIONS = ("address", "user", "key", "known-hosts")
+REQUIRED = ("--stack", "--sequence", *(f"--{each}" for each in LOGIN_OPTIONS), "--token")
+JUMP = tuple(f"--jump-{each}" for each in LOGIN_OPTIONS)
+OPTIONS = frozenset((*REQUIRED, *JUMP, "--port", "--jump-port"))
+NAMING_VARIABLES = tuple(each for each in (*REQUIRED, *JUMP) if each not in ("--stack", "--sequence"))
+FLAGS = frozenset(("--send-files", "--put-back"))
+OF_GITHUB = ("GITHUB_RUN_ID", "GITHUB_SHA", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")
+
+UNCLEAR = "the host does not say what serves"
+CANNOT_HOLD = (
+    "an env file cannot hold several lines, a backslash at the end, or a single quote beside"
+    " a double one, a backslash or a dollar: keep it in base64"
+)
+
+
+class Refused(Exception):
+    """Why there is no deploy, or why nobody knows how it went; a sentence for each reason."""
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__(*sentences)
+        self.sentences = sentences
+
+
+class Stopped(BaseException):
+    """A signal asks this program to end: GitHub sends one when a person cancels the run."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main(words: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Ask for the deploy that the command line describes; the exit code says whether it serves."""
+    try:
+        command_line = read_command_line(words)
+        refuse_if_any(problems_of_words(command_line))
+        refuse_if_any(problems_of_variables(command_line, environment))
+        order = read_order(command_line, environment)
+        with private_folder(order, environment) as folder:
+            ssh = Ssh(folder, without_secrets(environment, command_line))
+            result = deploy(order, ssh)
+            if should_put_back(command_line, environment, result):
+                result = put_back(order, result, ssh)
+        write_summary(result, environment)
+        return conclude(order, result, environment)
+    except Refused as refused:
+        for sentence in refused.sentences:
+            annotate("error", sentence)
+        return NOT_SERVING
+    except OSError as error:
+        annotate("error", f"{error.filename or 'deploy-over-ssh'}: {error.strerror or error}")
+        return NOT_SERVING
+    except Stopped as stopped:
+        say("==> stopped: the host goes on with what it has begun; `deploy cancel STACK` on the host ends it")
+        return 128 + stopped.number
+
+
+# ---- The command line
+
+
+@dataclass(frozen=True)
+class EnvLine:
+    """A line of an env file: a key, and its value or the name of the variable that has it."""
+
+    file: str
+    key: str
+    value: str
+    is_variable: bool
+
+
+@dataclass
+class CommandLine:
+    """The words that the generated workflow passes."""
+
+    options: dict[str, str] = field(default_factory=dict)
+    flags: set[str] = field(default_factory=set)
+    env_lines: list[EnvLine] = field(default_factory=list)
+    services: list[tuple[str, str]] = field(default_factory=list)  # name, digest
+
+    @property
+    def has_jump(self) -> bool:
+        """Whether the server is reached through another machine."""
+        return any(option in self.options for option in JUMP)
+
+    def variables(self) -> list[str]:
+        """The environment variables that it names, each once."""
+        names = [self.options[option] for option in NAMING_VARIABLES if option in self.options]
+        names += [line.value for line in self.env_lines if line.is_variable]
+        return list(dict.fromkeys(names))
+
+
+def read_command_line(words: Sequence[str]) -> CommandLine:
+    """Sort the words. argparse cannot: it takes a value such as `-Xmx512m` for an option."""
+    command_line = CommandLine()
+    left = deque(words)
+    while left:
+        word = left.popleft()
+        if word in OPTIONS:
+            command_line.options[word] = take_words(1, left, word)[0]
+        elif word in FLAGS:
+            command_line.flags.add(word)
+        elif word in ("--env", "--env-value"):
+            file, key, value = take_words(3, left, word)
+            command_line.env_lines.append(EnvLine(file, key, value, is_variable=word == "--env"))
+        elif word.startswith("-"):
+            raise Refused(f"{word} is not an option of deploy-over-ssh")
+        else:
+            service, _, digest = word.partition("=")
+            command_line.services.append((service, digest))
+    return command_line
+
+
+def take_words(count: int, left: deque[str], option: str) -> list[str]:
+    """The words that belong to an option."""
+    if len(left) < count:
+        raise Refused(f"{option} needs {count} word{'s' if count > 1 else ''} behind it")
+    return [left.popleft() for _ in range(count)]
+
+
+# ---- Checks: everything is looked at before the host is asked, and all problems are reported at once
+
+
+def refuse_if_any(problems: Iterable[str]) -> None:
+    """Stop if something is wrong."""
+    sentences = tuple(problems)
+    if sentences:
+        raise Refused(*sentences)
+
+
+def problems_of_words(command_line: CommandLine) -> Iterator[str]:
+    """What is wrong with the command line itself: the words of the request go to a shell on the host."""
+    needed = REQUIRED + JUMP if command_line.has_jump else REQUIRED
+    for option in needed:
+        if option not in command_line.options:
+            yield f"{option} is missing on the command line"
+    shapes = {"--stack": NAME, "--sequence": SEQUENCE, "--port": PORT, "--jump-port": PORT}
+    for option, word in command_line.options.items():
+        if not shapes.get(option, VARIABLE).fullmatch(word):
+            yield f"{option} {word!r} is not valid"
+        elif shapes.get(option) is PORT and int(word) > 65535:
+            yield f"{option} {word!r} is not valid: the highest port is 65535"
+    yield from problems_of_services(command_line.services)
+    for line in command_line.env_lines:
+        if not ENV_FILE.fullmatch(line.file):
+            yield f"{line.file!r} is not the name of an env file"
+        if not VARIABLE.fullmatch(line.key) or (line.is_variable and not VARIABLE.fullmatch(line.value)):
+            yield f"{line.file}: {line.key!r} has a name that no variable can have"
+
+
+def problems_of_services(services: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """What is wrong with SERVICE=DIGEST; an empty digest comes from a job before that had no output."""
+    if not services:
+        yield "no SERVICE=DIGEST on the command line: there is nothing to deploy"
+    names = [name for name, _ in services]
+    for name, digest in services:
+        if not NAME.fullmatch(name):
+            yield f"{name!r} is not the name of a service"
+        elif not DIGEST.fullmatch(digest):
+            yield f"{name}: {digest!r} is not the digest of an image (sha256: and 64 digits)"
+        elif names.count(name) > 1:
+            yield f"{name} is on the command line more than once"
+
+
+def problems_of_variables(command_line: CommandLine, environment: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with the values; an unset secret or variable of GitHub is an empty string."""
+    missing = [name for name in command_line.variables() if not environment.get(name)]
+    if missing:
+        yield f"{enumerate_words(missing)} {'is' if len(missing) == 1 else 'are'} not set: runbook, step 5"
+    missing = [name for name in OF_GITHUB if not environment.get(name)]
+    if missing:
+        yield f"{enumerate_words(missing)} not set: this program runs in a job of GitHub Actions"
+    if not RUN.fullmatch(environment.get("GITHUB_RUN_ID") or "0"):
+        yield "GITHUB_RUN_ID is not a number"
+    yield from problems_of_logins(command_line, environment)
+    refused = [line.key for line in command_line.env_lines if not can_be_held(value_of(line, environment))]
+    if refused:
+        yield f"{', '.join(dict.fromkeys(refused))}: {CANNOT_HOLD}"
+
+
+def problems_of_logins(command_line: CommandLine, environment: Mapping[str, str]) -> Iterator[str]:
+    """Values that become ssh configuration, or a line of standard input, can add nothing to it."""
+    for option, variable in command_line.options.items():
+        value = environment.get(variable, "")
+        if not value:
+            continue
+        if option.endswith("address") and not ADDRESS.fullmatch(value):
+            yield f"{variable} is not an address: it has white space or a character that no address has"
+        elif option.endswith("user") and not USER.fullmatch(value):
+            yield f"{variable} is not the name of a user: it has white space or a character that no name has"
+        elif option == "--token" and CONTROL_CHARACTER.search(value):
+            yield f"{variable} is not a token: it has more than one line, or a control character"
+
+
+def enumerate_words(words: Sequence[str]) -> str:
+    """`A`, `A and B`, `A, B and C`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+# ---- The order: what is asked of the host, and how it is reached
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine that ssh logs in to: the server, or the one through which it is reached."""
+
+    alias: str  # in the ssh configuration: ssh's arguments then hold no address
+    address: str = field(repr=False)
+    user: str = field(repr=False)
+    key: str = field(repr=False)
+    known_hosts: str = field(repr=False)
+    port: str
+
+
+@dataclass(frozen=True)
+class StackFile:
+    """A file of the stack's folder; its name is relative to that folder."""
+
+    name: str
+    content: bytes = field(repr=False)
+    mode: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """A deploy as the host program understands it."""
+
+    stack: str
+    sequence: str
+    files_sha256: str
+    run: str
+    digests: dict[str, str]  # by service
+    token: str = field(repr=False)
+    files: tuple[StackFile, ...]  # that are sent
+    server: Machine
+    jump: Machine | None
+
+
+def read_order(command_line: CommandLine, environment: Mapping[str, str]) -> Order:
+    """Put together what the command line names; everything in it is checked."""
+    stack = command_line.options["--stack"]
+    stack_files = read_stack_files(Path("deploy", stack))
+    sent = stack_files if "--send-files" in command_line.flags else []
+    return Order(
+        stack=stack,
+        sequence=command_line.options["--sequence"],
+        files_sha256=checksum_of_files(stack_files),
+        run=environment["GITHUB_RUN_ID"],
+        digests=dict(command_line.services),
+        token=environment[command_line.options["--token"]],
+        files=(*sent, *render_env_files(command_line.env_lines, environment)),
+        server=read_machine("server", "--", command_line, environment),
+        jump=read_machine("jump", "--jump-", command_line, environment) if command_line.has_jump else None,
+    )
+
+
+def read_machine(alias: str, prefix: str, command_line: CommandLine, environment: Mapping[str, str]) -> Machine:
+    """A machine from the variables that the options name."""
+    address, user, key, known_hosts = (environment[command_line.options[prefix + each]] for each in LOGIN_OPTIONS)
+    port = command_line.options.get(f"{prefix}port", "22")
+    return Machine(alias, address, user, key, known_hosts, port)
+
+
+# ---- Files: those of the checkout, and env files with what GitHub keeps
+
+
+def read_stack_files(folder: Path) -> list[StackFile]:
+    """The compose file and the files that its head names, in that order."""
+    compose_file = read_stack_file(folder, COMPOSE_FILE)
+    names = names_beside(compose_file.content.decode("utf-8", "replace"))
+    return [compose_file, *(read_stack_file(folder, name) for name in names)]
+
+
+def names_beside(compose_text: str) -> list[str]:
+    """The files that the compose file's head names: the comments before its first other line."""
+    for line in compose_text.splitlines():
+        if not line.startswith("#"):
+            break
+        if line.startswith(BESIDE):
+            return line[len(BESIDE) :].split()
+    return []
+
+
+def read_stack_file(folder: Path, name: str) -> StackFile:
+    """A plain file of the stack; it keeps its executable bits, for a hook is a program."""
+    path = folder / name
+    if not FILE_BESIDE.fullmatch(name) or path.is_symlink() or not path.is_file():
+        raise Refused(f"{path} is not a plain file of the checkout")
+    mode = 0o644 | (path.stat().st_mode & 0o111)
+    return StackFile(name, path.read_bytes(), mode)
+
+
+def checksum_of_files(files: Sequence[StackFile]) -> str:
+    """One checksum for all: as `sha256sum docker-compose.yml a b | sha256sum` in the stack's folder."""
+    lines = [f"{hashlib.sha256(file.content).hexdigest()}  {file.name}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def render_env_files(env_lines: Sequence[EnvLine], environment: Mapping[str, str]) -> list[StackFile]:
+    """The env files, each with its lines in the order of the command line."""
+    texts: dict[str, str] = {}
+    for line in env_lines:
+        head = "# Written by each deploy, from what GitHub keeps: an edit here is lost\n"
+        text = texts.setdefault(line.file, head)
+        texts[line.file] = text + render_env_line(line.key, value_of(line, environment))
+    return [StackFile(name, encode(text), 0o600) for name, text in texts.items()]
+
+
+def value_of(line: EnvLine, environment: Mapping[str, str]) -> str:
+    """The value of a line of an env file."""
+    return environment.get(line.value, "") if line.is_variable else line.value
+
+
+def can_be_held(value: str) -> bool:
+    """Whether every version of Compose reads a value back from an env file as it is written there."""
+    if CONTROL_CHARACTER.search(value) or value.endswith("\\"):
+        return False
+    return not ("'" in value and re.search(r'["$\\]', value))
+
+
+def render_env_line(key: str, value: str) -> str:
+    """A line that Compose reads as it stands: nothing is special in single quotes."""
+    quote = '"' if "'" in value else "'"
+    return f"{key}={quote}{value}{quote}\n"
+
+
+def pack(files: Sequence[StackFile]) -> bytes:
+    """The files as a tar, made in memory; the same files are the same bytes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for file in files:
+            member = tarfile.TarInfo(file.name)
+            member.size = len(file.content)
+            member.mode = file.mode
+            archive.addfile(member, io.BytesIO(file.content))
+    return buffer.getvalue()
+
+
+def encode(text: str) -> bytes:
+    """Text of the environment as the bytes that it was, whatever their encoding."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+# ---- ssh: its configuration is in a private folder, and it is asked there
+
+
+@contextlib.contextmanager
+def private_folder(order: Order, environment: Mapping[str, str]) -> Iterator[Path]:
+    """A folder that only this user can read, with what ssh needs; it is gone afterwards."""
+    parent = environment.get("RUNNER_TEMP") or None
+    temporary = tempfile.TemporaryDirectory(prefix="deploy-over-ssh-", dir=parent)
+    try:
+        folder = Path(temporary.name)
+        machines = [order.server, order.jump] if order.jump else [order.server]
+        for machine in machines:
+            write_private(folder / f"{machine.alias}-key", as_text_file(machine.key))
+            write_private(folder / f"{machine.alias}-known-hosts", as_text_file(machine.known_hosts))
+        write_private(folder / "config", "".join(map(ssh_config, machines)) + jump_config(order))
+        yield folder
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # one that arrives now waits for the removal
+        temporary.cleanup()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a new file that nobody else can read at any moment: ssh takes no other key."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(encode(text))
+
+
+def as_text_file(value: str) -> str:
+    """A value with line ends as ssh reads them: a form in a browser sends others, and may drop the last."""
+    return value.replace("\r\n", "\n").rstrip("\n") + "\n"
+
+
+def ssh_config(machine: Machine) -> str:
+    """How ssh logs in: with this key only, to a machine with a known key only, without a question."""
+    lines = [
+        f"Host {machine.alias}",
+        f"HostName {machine.address}",
+        f"User {machine.user}",
+        f"Port {machine.port}",
+        f"IdentityFile {machine.alias}-key",
+        "IdentitiesOnly yes",
+        "BatchMode yes",
+        "StrictHostKeyChecking yes",
+        f"UserKnownHostsFile {machine.alias}-known-hosts",
+        "GlobalKnownHostsFile /dev/null",
+        "ServerAliveInterval 15",
+        "ConnectTimeout 30",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def jump_config(order: Order) -> str:
+    """The way to the server through another machine."""
+    return f"Host {order.server.alias}\nProxyJump {order.jump.alias}\n" if order.jump else ""
+
+
+def without_secrets(environment: Mapping[str, str], command_line: CommandLine) -> dict[str, str]:
+    """The environment for ssh, which needs none of the variables that the command line names."""
+    named = command_line.variables()
+    return {name: value for name, value in environment.items() if name not in named}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a request ended: ssh's exit code, and the line that may be the result (or nothing)."""
+
+    exit_code: int
+    result_line: str
+
+
+@dataclass(frozen=True)
+class Ssh:
+    """The connection to the host."""
+
+    folder: Path
+    environment: dict[str, str] = field(repr=False)
+
+    def ask(self, request: Sequence[str], standard_input: bytes) -> Answer:
+        """Send a request, and show what the host says while it says it."""
+        words = ["ssh", "-F", "config", "-T", "--", "server", *request]
+        with subprocess.Popen(
+            words,
+            cwd=self.folder,  # names in the configuration are relative to it
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # in one pipe, for the order of the lines
+        ) as process:
+            assert process.stdin and process.stdout
+            # In a thread of its own: the host may speak before it has read everything.
+            feeder = threading.Thread(target=feed, args=(process.stdin, standard_input))
+            feeder.start()
+            try:
+                result_line = show_lines(process.stdout)
+                return Answer(process.wait(), result_line)
+            except BaseException:
+                process.terminate()
+                raise
+            finally:
+                process.wait()
+                feeder.join()
+
+
+def feed(pipe: IO[bytes], content: bytes) -> None:
+    """Write and close; if ssh ends before it has read everything, its exit code says so."""
+    with contextlib.suppress(OSError):
+        pipe.write(content)
+    with contextlib.suppress(OSError):
+        pipe.close()
+
+
+def show_lines(stream: IO[bytes]) -> str:
+    """Pass the host's lines to the log; the last one that can be a result is returned.
+
+    It need not be the very last: ssh itself may say something when the connection closes. Nothing
+    else can look like it, for the host quotes what containers say.
+    """
+    result_line = ""
+    for line in read_lines(stream):
+        say(disarm(line))
+        if line.startswith("{"):
+            result_line = line
+    return result_line
+
+
+def read_lines(stream: IO[bytes]) -> Iterator[str]:
+    """The lines of a stream, cut at 64 KiB; a carriage return ends a line, as it does for GitHub's runner."""
+    for line in iter(lambda: stream.readline(LONGEST_LINE), b""):
+        part = line
+        while part and not part.endswith(b"\n"):
+            part = stream.readline(LONGEST_LINE)
+        is_cut = len(line) == LONGEST_LINE and not line.endswith(b"\n")
+        text = line.decode("utf-8", "replace").rstrip("\r\n")
+        yield from (text + " ... (cut)" if is_cut else text).split("\r")
+
+
+# ---- The log: GitHub's runner obeys lines such as `::error::…`, and older ones with `##[`
+
+
+# The runner compares as a reader would, so that characters that nobody sees (all are outside of
+# ASCII, or control characters) may stand before and between those of a command.
+COMMAND = re.compile(r"[^!-~]*:[^ -~]*:")
+OLD_COMMAND = re.compile(r"#[^ -~]*#[^ -~]*\[")
+
+
+def disarm(line: str) -> str:
+    """A line of the host as it is, unless the runner would obey it."""
+    line = OLD_COMMAND.sub("## [", line)
+    return f"| {line}" if COMMAND.match(line) else line
+
+
+def say(line: str) -> None:
+    """Write a line to the log at once; in UTF-8, whatever the machine's language is."""
+    sys.stdout.buffer.write(line.encode("utf-8", "replace") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def annotate(kind: str, sentence: str) -> None:
+    """Show a sentence on the run's page: `error` or `notice`."""
+    escaped = sentence.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    say(f"::{kind}::{escaped}")
+
+
+# ---- The result: one JSON object, of which nothing is believed that does not fit the request
+
+
+@dataclass(frozen=True)
+class ServiceResult:
+    """What became of a service."""
+
+    service: str
+    result: str  # serving, unchanged, superseded, failed, not started; here also: put back
+    before: str | None  # digests; None: nothing ran
+    now: str | None
+    seconds: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a request."""
+
+    result: str  # serving, superseded, failed
+    exit_code: int
+    stack: str
+    newest_sequence: int  # which serves, if this request is superseded
+    message: str
+    services: tuple[ServiceResult, ...]
+
+
+def read_result(answer: Answer, stack: str, digests: Mapping[str, str]) -> Result:
+    """The host's verdict. Green means that the digests serve: whatever is odd is no verdict."""
+    where = f"run `deploy status {stack}` on the host, then run this job again"
+    if answer.exit_code == SSH_FAILED:
+        raise Refused(f"ssh could not connect, or the connection broke (the lines above say why): {UNCLEAR}; {where}")
+    try:
+        result = parse_result(answer.result_line)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Refused(f"{UNCLEAR}: {where}") from None
+    if result.exit_code != answer.exit_code or not fits(result, stack, digests):
+        raise Refused(f"{UNCLEAR}: {where}")
+    return result
+
+
+def parse_result(line: str) -> Result:
+    """The object of the result line; a ValueError, KeyError or TypeError if it is none."""
+    document = json.loads(line)
+    require(take(document, "protocol", int) == PROTOCOL)
+    verdict = take(document, "result", str)
+    require(verdict in ("serving", "superseded", "failed"))
+    return Result(
+        result=verdict,
+        exit_code=take(document, "exit", int),
+        stack=take(document, "stack", str),
+        newest_sequence=take(document, "newest_sequence", int) if verdict == "superseded" else 0,
+        message=take(document, "message", str),
+        services=tuple(parse_service(each) for each in take(document, "services", list)),
+    )
+
+
+def parse_service(document: Any) -> ServiceResult:
+    """What the result says of one service."""
+    result = ServiceResult(
+        service=take(document, "service", str),
+        result=take(document, "result", str),
+        before=take_digest(document, "before"),
+        now=take_digest(document, "now"),
+        seconds=take(document, "seconds", int),
+    )
+    require(result.result in ("serving", "superseded", "failed", "not started", "unchanged"))
+    require(result.seconds >= 0)
+    return result
+
+
+def take(document: Any, key: str, kind: type) -> Any:
+    """A value of exactly this type: `True` is no number here."""
+    value = document[key]
+    require(type(value) is kind)
+    return value
+
+
+def take_digest(document: Any, key: str) -> str | None:
+    """A digest, or None."""
+    value: str | None = document[key]
+    require(value is None or DIGEST.fullmatch(value) is not None)
+    return value
+
+
+def require(condition: bool) -> None:
+    """Refuse a result that is not as the protocol says."""
+    if not condition:
+        raise ValueError
+
+
+def fits(result: Result, stack: str, digests: Mapping[str, str]) -> bool:
+    """Whether the verdict is one that a request for these digests can have."""
+    names = [each.service for each in result.services]
+    if len(set(names)) < len(names) or not set(names) <= set(digests):
+        return False
+    if result.result == "failed":
+        return result.exit_code not in (0, SUPERSEDED)
+    superseded = {each.service for each in result.services if each.result == "superseded"}
+    serving = {
+        each.service
+        for each in result.services
+        if each.result in ("serving", "unchanged") and each.now == digests[each.service]
+    }
+    if result.stack != stack or superseded | serving != set(digests):
+        return False
+    if result.result == "superseded":
+        return result.exit_code == SUPERSEDED and bool(superseded) and result.newest_sequence > 0
+    return result.exit_code == 0 and not superseded
+
+
+# ---- The requests
+
+
+def deploy(order: Order, ssh: Ssh) -> Result:
+    """Ask for the deploy."""
+    services = [f"{service}={digest}" for service, digest in order.digests.items()]
+    request = ["deploy", str(PROTOCOL), order.stack, order.sequence, order.files_sha256, order.run, *services]
+    answer = ssh.ask(request, encode(f"{order.token}\n") + sent_files(order.files))
+    return read_result(answer, order.stack, order.digests)
+
+
+def sent_files(files: Sequence[StackFile]) -> bytes:
+    """The files as the host reads them: a line with length and checksum, then the tar."""
+    if not files:
+        return b""
+    content = pack(files)
+    if len(content) > MOST_BYTES or len(files) > MOST_FILES:
+        raise Refused(f"the stack's files are more than the host takes: {MOST_FILES} files, 64 MiB in all")
+    say(f"==> sending {', '.join(file.name for file in files)} ({len(content)} bytes)")
+    head = f"{len(content)} {hashlib.sha256(content).hexdigest()}\n"
+    return head.encode() + content
+
+
+def should_put_back(command_line: CommandLine, environment: Mapping[str, str], result: Result) -> bool:
+    """Whether a person chose an older commit just now; a run that is run again does not go back by itself."""
+    return (
+        "--put-back" in command_line.flags
+        and environment.get("GITHUB_EVENT_NAME") == "workflow_dispatch"
+        and environment.get("GITHUB_RUN_ATTEMPT") == "1"
+        and result.result == "superseded"
+    )
+
+
+def put_back(order: Order, result: Result, ssh: Ssh) -> Result:
+    """Roll superseded services back to the digests asked for, one after the other, until one fails."""
+    services = {each.service: each for each in result.services}
+    older = [each for each in result.services if each.now != order.digests[each.service]]
+    for each in older:
+        digest = order.digests[each.service]
+        annotate("notice", f"{each.service}: a person chose an older commit, which is put back")
+        answer = ssh.ask(["rollback", order.stack, each.service, digest], b"")
+        back = read_result(answer, order.stack, {each.service: digest})
+        for row in back.services:
+            outcome = "put back" if row.result in ("serving", "unchanged") else row.result
+            services[row.service] = dataclasses.replace(row, result=outcome)
+        if back.result != "serving":
+            return dataclasses.replace(back, result="failed", services=tuple(services.values()))
+    if not older:  # the newer commit has the same images
+        return result
+    return Result("serving", 0, order.stack, 0, "", tuple(services.values()))
+
+
+# ---- The report: the run's summary, the step's output, and the exit code
+
+
+def write_summary(result: Result, environment: Mapping[str, str]) -> None:
+    """Append a table to the run's summary."""
+    rows = [
+        ("Service", "Image", "Commit", "Seconds", "Result"),
+        ("-",) * 5,
+        *(
+            (
+                escape_cell(each.service),
+                escape_cell(f"{each.before or 'none'} → {each.now or 'none'}"),
+                escape_cell(environment["GITHUB_SHA"]),
+                str(each.seconds),
+                escape_cell(each.result),
+            )
+            for each in result.services
+        ),
+    ]
+    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    append(environment["GITHUB_STEP_SUMMARY"], f"{table}\n")
+
+
+def escape_cell(text: str) -> str:
+    """Text as a cell of a Markdown table shows it: no end of a cell or a line, no markup, no HTML."""
+    text = re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_\[\]|~#!@])", r"\\\1", text)
+
+
+def append(path: str, text: str) -> None:
+    """Add text to a file that GitHub gave the step."""
+    with open(path, "ab") as file:
+        file.write(text.encode("utf-8", "replace"))
+
+
+def conclude(order: Order, result: Result, environment: Mapping[str, str]) -> int:
+    """Say how it ended; a superseded deploy is green only if the next step finds the newer commit."""
+    if result.result == "failed":
+        message = result.message[:LONGEST_MESSAGE] or "the host says that it does not serve"
+        annotate("error", f"{order.stack}: {message}")
+        return result.exit_code
+    if result.result == "superseded":
+        append(environment["GITHUB_OUTPUT"], f"superseded-by={result.newest_sequence}\n")
+        for each in result.services:
+            if each.result == "superseded":
+                annotate("notice", f"{each.service}: superseded by a newer commit; {each.now or 'nothing'} serves")
+    return 0
+
+
+# ---- Signals
+
+
+def stop(number: int, _frame: object) -> NoReturn:
+    """End by way of every `with` and `finally`, so that the private folder goes; a second signal waits for that."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise Stopped(number)
+
+
+def stop_at_signals() -> None:
+    """GitHub sends SIGINT to a cancelled step, and SIGTERM 7.5 seconds later."""
+    for each in SIGNALS:
+        signal.signal(each, stop)
+
+
+if __name__ == "__main__":
+    stop_at_signals()
+    sys.exit(main(sys.argv[1:], os.environ))
