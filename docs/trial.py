@@ -46,9 +46,8 @@ literally, breaks each of them; the shortest ways:
 HOST = """
 ## The host script
 
-Two machines take it apart. One changes it in one place at a time, and says which change no test sees
-(`make rehearse PART=mutants`). The other kills it (`-9`) at the commands that it executes: something healthy serves at
-every moment, and the next deploy is right, and leaves no secret (`make rehearse PART=kills`).
+It is killed (`kill -9`) at the commands that it executes (`make rehearse PART=kills`). Something healthy serves at
+every moment, and the next deploy is right and leaves no secret.
 
 ## Secrets and figures
 
