@@ -97,7 +97,8 @@ class Host:
 # What the generated host script promises. The search does not read it from the script: tests/engine shows it on a real
 # engine, in these tests.
 # - lock, outlives: test_a_dropped_connection_stops_nothing_and_another_deploy_waits
-# - refuses_older: test_an_older_commit_that_arrives_late_changes_nothing; the same commit may come again:
+# - refuses_older: test_an_older_commit_that_arrives_late_changes_nothing; also when it waited for the lock:
+#   test_an_older_commit_that_waited_for_a_newer_one_changes_nothing; the same commit may come again:
 #   test_a_killed_deploy_is_cleared_by_the_next_even_of_the_same_commit; a way back leaves the commit's number:
 #   test_rollback_by_a_person_whose_terminal_closes_leaves_the_sequence
 # - only_served: test_production_refuses_what_staging_never_served
