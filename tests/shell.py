@@ -26,7 +26,7 @@ def writes_to_file(body: str, secrets: set[str]) -> bool:
     return any(
         _mentions(statement, _spread(tree, secrets))
         for statement in _all(tree, "redirected_statement")
-        if any(text(child).startswith(">") for child in statement.children if child.type == "file_redirect")
+        if any(_text(child).startswith(">") for child in statement.children if child.type == "file_redirect")
     )
 
 
@@ -40,8 +40,7 @@ def broken(body: str) -> bool:
     return _parse(body).has_error
 
 
-def text(node: Node) -> str:
-    """The source of a node."""
+def _text(node: Node) -> str:
     return (node.text or b"").decode()
 
 
@@ -59,13 +58,13 @@ def _all(node: Node, kind: str) -> Iterator[Node]:
 
 def _name(command: Node) -> str:
     name = command.child_by_field_name("name")
-    return text(name) if name else ""
+    return _text(name) if name else ""
 
 
 def _functions(tree: Node) -> set[str]:
     """Those of the text's own functions that call nothing but builtins: what they are given stays in the shell."""
     return {
-        text(name)
+        _text(name)
         for function in _all(tree, "function_definition")
         if (name := function.child_by_field_name("name"))
         and {_name(command) for command in _all(function, "command")} <= BUILTINS
@@ -82,7 +81,7 @@ def _arguments(command: Node) -> Iterator[Node]:
 def _mentions(node: Node, variables: set[str]) -> bool:
     """Does it expand one of the variables, or, by `${!name}`, any?"""
     expansions = [*_all(node, "simple_expansion"), *_all(node, "expansion")]
-    parts = {text(child) for expansion in expansions for child in expansion.children}
+    parts = {_text(child) for expansion in expansions for child in expansion.children}
     return bool(variables and parts & {*variables, "!"})
 
 
@@ -91,6 +90,6 @@ def _spread(tree: Node, secrets: set[str]) -> set[str]:
     known = set(secrets)
     for assignment in _all(tree, "variable_assignment"):
         name, value = assignment.child_by_field_name("name"), assignment.child_by_field_name("value")
-        if name and value and text(name) not in known and _mentions(value, known):
-            return _spread(tree, known | {text(name)})
+        if name and value and _text(name) not in known and _mentions(value, known):
+            return _spread(tree, known | {_text(name)})
     return known

@@ -38,6 +38,24 @@ def test_a_dropped_connection_stops_nothing_and_another_deploy_waits(server: Ser
         assert server.pinned(service) == server.image(service) == server.record(service)[-1][0]
 
 
+def test_an_older_commit_that_waited_for_a_newer_one_changes_nothing(server: Server, images: Images) -> None:
+    """What it reads before it has the lock is no longer true when it gets it."""
+    late, newer = images.api("waited"), images.api("went-first", "boots-slowly")
+    older_number, newer_number = server.commit(), server.commit()
+    first = server.start(server.words(API, newer, newer_number))
+    eventually(lambda: f"{API}-next" in server.containers(), 30, "the newer deploy is in the middle")
+
+    result = server.deploy(API, late, older_number)
+
+    first.communicate(timeout=60)
+    assert first.returncode == 0
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.startswith(f"waiting for: deploy pos-staging {API}")
+    assert result.stdout.splitlines()[-1].startswith(f"SUPERSEDED {API} {newer} {newer} ")
+    assert server.serves(API) == "went-first"
+    assert server.record(API)[-1][1] == str(newer_number)
+
+
 def test_a_killed_deploy_is_cleared_by_the_next_even_of_the_same_commit(server: Server, images: Images) -> None:
     version, before, number = server.serves(API), server.image(API), int(server.record(API)[-1][1])
     client = server.start(server.words(API, images.api("killed"), number))

@@ -180,7 +180,7 @@ def test_before_the_first_deploy(world: World) -> None:
 @pytest.mark.parametrize(
     ("path", "old", "new", "line", "saw"),
     [
-        ("bin/deploy", "set -euo", "set -eu -o", "host vps: bin/deploy", "another one: version"),
+        ("bin/deploy", "Edit the spec", "Edit this file", "host vps: bin/deploy", "another one: version"),
         ("pos-staging/docker-compose.yml", "init: true", "init: yes", "pos-staging/docker-compose.yml", "another one"),
         ("postgres/init/init-databases.sh", "set -e ", "set +e ", "host vps: postgres/init/init-databases.sh", "other"),
         ("pos-staging/.env", "JWT_SECRET=", "JWT_SECRETS=", "pos-staging/.env", "missing: JWT_SECRET"),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tests.engine.conftest import missing
-from tests.rehearsal import database, figures, kills, leaks, mutants, on_trial, reached, schedules
+from tests.rehearsal import database, figures, kills, leaks, on_trial, reached, schedules
 
 Part = Callable[[bool, Callable[[str], None]], bool]
 PARTS: dict[str, tuple[str, Part]] = {
@@ -16,7 +16,6 @@ PARTS: dict[str, tuple[str, Part]] = {
     "database": ("PostgreSQL, its passwords and its walls", database.run),
     "leaks": ("where secrets get to", leaks.run),
     "kills": ("kill -9 at every command of the host script", kills.run),
-    "mutants": ("the host script without each of its guards", mutants.run),
     "reached": ("tags that build, candidates, and a person who goes back", reached.run),
     "figures": ("requests, seconds, layers, memory", figures.run),
 }
