@@ -4,7 +4,9 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
+import json
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -14,9 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 GENERATED = HERE.parents[1] / "generated"
+PROGRAM = HERE.parents[1] / "kiwari_ci/engines/compose/host.py"
 USER, UID, DOCKER_GROUP = "deployer", 4321, 4322
 KEY_STACKS = ("pos-staging", "pos-production")
 
@@ -99,17 +103,19 @@ class Server:
         address = f"{USER}@127.0.0.1"
         return ["ssh", "-F", "none", "-i", str(self.folder / "keys" / key), *flags, *words[:-1], address, words[-1]]
 
-    def key(self, command: str, token: str | None = TOKEN, key: str = "ci") -> Result:
-        """Says one command through the restricted key; stdout and stderr come together, as in a workflow's log."""
-        stdin = "" if token is None else f"{token}\n"
-        return subprocess.run(
+    def key(self, command: str, token: str | None = TOKEN, key: str = "ci", sent: bytes = b"") -> Result:
+        """Says one command through the restricted key; stdout and stderr come together, as in a workflow's log.
+
+        What is sent behind the token is given whole: a line with its length and checksum, and the archive.
+        """
+        ended = subprocess.run(
             self.near(*self.ssh(command, key=key)),
-            input=stdin,
-            text=True,
+            input=b"" if token is None else f"{token}\n".encode() + sent,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=400,
         )
+        return Result(ended.args, ended.returncode, ended.stdout.decode(errors="replace"), "")
 
     @contextlib.contextmanager
     def beside(self, *command: str) -> Iterator[list[str]]:
@@ -129,11 +135,11 @@ class Server:
 
     # The deploy path
 
-    def words(self, service: str, digest: str, sequence: int, run: int = 1, compose: str = "", stack: str = "") -> str:
-        """The words of a deploy, as the workflow puts them together."""
+    def words(self, service: str, digest: str, sequence: int, run: int = 1, files: str = "", stack: str = "") -> str:
+        """The request of a deploy of one service, as the workflow puts it together."""
         stack = stack or stack_of(service)
-        compose = compose or hashlib.sha256(generated(f"deploy/{stack}/docker-compose.yml").read_bytes()).hexdigest()
-        return f"deploy {stack} {service} {digest} {sequence} {compose} {run}"
+        files = files or files_checksum(self.docker_folder / stack)
+        return f"deploy 1 {stack} {sequence} {files} {run} {service}={digest}"
 
     def deploy(self, service: str, digest: str, sequence: int, run: int = 1) -> Result:
         """Deploys as CI does, and waits."""
@@ -154,10 +160,10 @@ class Server:
         process.stdin = None  # communicate() must not look for it
         return process
 
-    def kill_deploy(self, signal: str = "KILL") -> None:
-        """Sends a signal to the host script: only to it, not to what it has started."""
-        pid = self.run("pgrep", "-o", "-f", "^bash docker/bin/deploy ").stdout.strip()
-        self.run("kill", f"-{signal}", pid)
+    def kill_deploy(self, signal: str = "KILL", stack: str = "pos-staging") -> None:
+        """Sends a signal to the process that holds a stack's lock: only to it, not to what it has started."""
+        holder = json.loads((self.docker_folder / stack / ".deploy.lock").read_text())
+        self.run("kill", f"-{signal}", str(holder["pid"]))
 
     @contextlib.contextmanager
     def hung_up(self, container: str) -> Iterator[None]:
@@ -174,7 +180,8 @@ class Server:
 
     def leave_token(self) -> None:
         """What a deploy leaves that is killed between login and pull."""
-        folder = f"/dev/shm/deploy{str(self.docker_folder).replace('/', '-')}"
+        of_stack = hashlib.sha256(str(self.docker_folder / "pos-staging").encode()).hexdigest()[:16]
+        folder = f"/dev/shm/kiwari-ci-{of_stack}-abc"
         self.by_hand(f"mkdir -m 700 {folder} && printf secret >{folder}/config.json", check=True)
 
     @contextlib.contextmanager
@@ -235,14 +242,28 @@ class Server:
         return self.run("find", "/dev/shm", "-mindepth", "1").stdout.split()
 
     def locked(self) -> bool:
-        """Whether anything holds the lock of the deploys."""
-        lock = self.docker_folder / ".deploy.lock"
-        return lock.exists() and self.run("flock", "-n", str(lock), "true", check=False).returncode != 0
+        """Whether anything holds the lock of a stack, or of the server."""
+        locks = [*self.docker_folder.glob("*/.deploy.lock"), *self.docker_folder.glob(".host.lock")]
+        return any(self.run("flock", "-n", str(lock), "true", check=False).returncode for lock in locks)
 
     def commit(self) -> int:
         """The number of the next commit on the main branch: what `git rev-list --count` says."""
         self.commits += 1
         return self.commits
+
+
+def files_checksum(folder: Path) -> str:
+    """The checksum of a stack's compose file and of the files that its head names, as `sha256sum` makes it."""
+    beside = re.findall(r"^# Files beside it: (.+)$", (folder / "docker-compose.yml").read_text(), re.MULTILINE)
+    names = ["docker-compose.yml", *(shlex.split(beside[0]) if beside else [])]
+    sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    return hashlib.sha256("".join(sums).encode()).hexdigest()
+
+
+def outcome(result: Result) -> dict[str, Any]:
+    """What a deploy reports at its end, for the workflow."""
+    report: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,8 +347,9 @@ def prepare(server: Server) -> None:
     )
     bin_folder = server.docker_folder / "bin"
     bin_folder.mkdir(parents=True)
-    if (script := server.tree / "deploy/bin/deploy").exists():
-        shutil.copy(script, bin_folder)
+    if (server.tree / "deploy/bin/deploy").exists():
+        shutil.copy(PROGRAM, bin_folder / "deploy")
+        (bin_folder / "deploy").chmod(0o755)
     for stack in KEY_STACKS:
         (server.docker_folder / stack).mkdir()
         shutil.copy(server.tree / f"deploy/{stack}/docker-compose.yml", server.docker_folder / stack)

@@ -1,6 +1,5 @@
 """A stack of a person's own, with parts that Kiwari's do not have: accessories, a migration, hooks, files beside it."""
 
-import base64
 import hashlib
 import io
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.images import REGISTRY, Images
-from tests.engine.server import TOKEN, UID, Result, Server
+from tests.engine.server import UID, Result, Server, files_checksum
 
 WEB = "shop-web"
 COMPOSE = """\
@@ -55,10 +54,10 @@ class Shop:
         self.server.run("chown", "-R", f"{UID}:{UID}", str(self.folder))
 
     def words(self, digest: str, sequence: int = 0) -> str:
-        """The words of a deploy of what lies there, of a newer commit."""
+        """The request of a deploy of what lies there, of a newer commit."""
         self.sequence = sequence or self.sequence + 1
-        checksum = hashlib.sha256(b"".join((self.folder / name).read_bytes() for name in self.files)).hexdigest()
-        return f"deploy shop {WEB} {digest} {self.sequence} {checksum} {self.sequence}"
+        checksum = files_checksum(self.folder)
+        return f"deploy 1 shop {self.sequence} {checksum} {self.sequence} {WEB}={digest}"
 
     def deploy(self, digest: str, sequence: int = 0) -> Result:
         """Deploys as a person on the server."""
@@ -66,7 +65,7 @@ class Shop:
 
     def by_key(self, words: str, sent: bytes = b"", key: str = "sender") -> Result:
         """Deploys as CI does, with files."""
-        return self.server.key(words, token=f"{TOKEN}\n{base64.b64encode(sent).decode()}", key=key)
+        return self.server.key(words, key=key, sent=delivery(sent))
 
     def record(self) -> list[list[str]]:
         """The service's state file."""
@@ -95,6 +94,11 @@ def allow(server: Server, key: str, words: str) -> None:
     lines = server.home / ".ssh/authorized_keys"
     kept = [line for line in lines.read_text().splitlines() if public.split()[1] not in line]
     lines.write_text("\n".join([*kept, f'restrict,command="docker/bin/deploy {words}" {public}']))
+
+
+def delivery(archive: bytes) -> bytes:
+    """An archive as it is sent behind the token: its length and its checksum first."""
+    return f"{len(archive)} {hashlib.sha256(archive).hexdigest()}\n".encode() + archive
 
 
 def tar(**files: str) -> bytes:

@@ -1,6 +1,5 @@
 """A team leaves: the ejected files, brought to the server with the command that `eject` prints, deploy as before."""
 
-import hashlib
 import re
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ import pytest
 
 from tests.command import kiwari_ci
 from tests.engine.images import Images
-from tests.engine.server import Server, generated, throw_away
+from tests.engine.server import Server, files_checksum, generated, throw_away
 from tests.engine.test_8_runbook import Person
 
 API = "pos-api-staging"
@@ -37,8 +36,7 @@ def ejected(person: Person) -> str:
 
 def words(person: Person, server: Server, digest: str) -> str:
     """A deploy as the ejected workflow says it: with the checksum of the ejected compose file."""
-    compose = (person.clone / "deploy/pos-staging/docker-compose.yml").read_bytes()
-    return server.words(API, digest, server.commit(), compose=hashlib.sha256(compose).hexdigest())
+    return server.words(API, digest, server.commit(), files=files_checksum(person.clone / "deploy/pos-staging"))
 
 
 def test_what_was_ejected_deploys(person: Person) -> None:

@@ -125,8 +125,7 @@ class Rig:
     def aim(self, service: str, behaviour: str = "answers") -> Aim:
         """A deploy of a new version, as of a new commit."""
         digest = self.digest(service, next(self.versions), behaviour)
-        compose = self.server.run("sha256sum", str(self.server.stack_file(service, "docker-compose.yml"))).stdout[:64]
-        words = self.server.words(service, digest, self.server.commit(), compose=compose)
+        words = self.server.words(service, digest, self.server.commit())
         return Aim(words, words, digest)
 
     def back(self) -> Aim:

@@ -2647,8 +2647,7 @@ class Machine:
             ended = subprocess.run(
                 command,
                 input=stdin.encode(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                capture_output=True,
                 timeout=seconds,
                 pass_fds=self.inherited,
             )
