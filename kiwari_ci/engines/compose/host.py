@@ -136,6 +136,10 @@ class Failed(Exception):
         self.message = message
 
 
+class Cancelled(Failed):
+    """A person ended this deploy."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Caller:
     """Who calls: the words of the request, and for a key of CI the words of its line in authorized_keys."""
@@ -226,6 +230,7 @@ class Container:
 
     name: str
     id: str
+    process: int
     image: str
     image_id: str
     status: str
@@ -296,7 +301,7 @@ class Service:
     image_id: str = ""
     before: str = ""  # the image that the record says served before
     result: str = ""
-    seconds: int = 0
+    problem: str = ""  # why it failed
 
     @property
     def labels(self) -> Dict[str, str]:
@@ -312,6 +317,11 @@ class Service:
     def previous(self) -> str:
         """The name of the old container while its successor has not proved itself."""
         return f"{self.name}-previous"
+
+    @property
+    def foreign(self) -> str:
+        """The name that a container gets which held the service's name, and which somebody else made."""
+        return f"{self.name}-before"
 
     @property
     def migration(self) -> str:
@@ -432,6 +442,7 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
             else:
                 deploy(stack, request, delivery, services)
         code = code_of(services)
+        message = " ".join(service.problem for service in services if service.problem)
     except Failed as failure:
         code, message = failure.code, failure.message
         print_error(message)
@@ -544,20 +555,16 @@ def images_of(words: Dict[str, Any]) -> Dict[str, str]:
 def open_stack(machine: "Machine", name: str) -> "Stack":
     """The stack's folder, if it is there and the caller's own."""
     folder = ROOT / name
-    if not (folder / COMPOSE_FILE).is_file():
+    if not folder.is_dir():
         raise Failed(
-            BAD_REQUEST,
-            f"there is no stack '{name}' here: {folder / COMPOSE_FILE} is missing."
-            f" Copy it: {copy_command(name)}",
+            BAD_REQUEST, f"there is no stack '{name}' on this server. Copy it: {copy_command(name)}"
         )
     owner = folder.stat().st_uid
     if owner != os.geteuid():
         # Files of another owner would make every later deploy fail.
         login = name_of_user(owner)
-        raise Failed(
-            NOT_READY,
-            f"{folder} belongs to {login}. Run it as {login}: sudo -u {login} {' '.join(sys.argv)}",
-        )
+        words = shlex.join(sys.argv)
+        raise Failed(NOT_READY, f"{folder} belongs to {login}. Type: sudo -u {login} {words}")
     return Stack(machine, folder)
 
 
@@ -592,6 +599,7 @@ def run_to_the_end(work: Callable[[], int]) -> int:
 
 def open_log(stack: "Stack", request: Request) -> int:
     """A new log file, which only this login may read; old ones are removed."""
+    stack.state.mkdir(exist_ok=True)
     folder = stack.folder / "log"
     folder.mkdir(exist_ok=True)
     oldest = time.time() - LOG_DAYS * 86400
@@ -639,7 +647,7 @@ def exit_code_if_ended(worker: int) -> Optional[int]:
 def end_on_signal(number: int, frame: object) -> None:
     """End in good order what was told to end; being told twice changes nothing."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Failed(NOT_SERVING, "it was cancelled")
+    raise Cancelled(NOT_SERVING, "the deploy was cancelled")
 
 
 # 3. Lock: one deploy of a stack at a time. The kernel holds the lock for as long as this program or a docker command
@@ -749,62 +757,68 @@ def is_this_program(process: int) -> bool:
 
 
 def recover(stack: "Stack") -> None:
-    """Bring back what served before an interrupted deploy, or finish it if the new container serves."""
+    """Bring back what served before an interrupted deploy, or finish it if the new one serves."""
+    stack.state.mkdir(exist_ok=True)
     remove_left_tokens(stack)
     remove_left_folders(stack)
     run_left_hook(stack)
-    stack.read_compose_file()
+    try:
+        stack.read_compose_file()
+    except Failed as failure:
+        progress(f"note: {failure.message}")  # what is sent with this request may repair it
+        return
     for service in stack.services.values():
         if not service.accessory:
             wait_for_left_migration(stack, service)
             recover_service(stack, service)
-    stack.write_pins()
+    if not list(check_pins(stack)):
+        stack.write_pins()
 
 
 def recover_service(stack: "Stack", service: Service) -> None:
     """One service: exactly one of its containers goes on serving."""
     remove_half_made(stack, service)
-    if stack.find(service.previous):
-        decide_between_previous_and_new(stack, service)
-    next_container = stack.find(service.next)
-    if not next_container:
+    current = stack.find(service.container_name)
+    if current and current.image == stack.recorded_image(service.name) and is_well(stack, service):
+        retire_old(stack, service)
+    elif kept_container(stack, service):
+        progress(f"an interrupted deploy stopped {service.name}: what served before comes back")
+        bring_back(stack, service)
+    settle_temporary_container(stack, service)
+
+
+def settle_temporary_container(stack: "Stack", service: Service) -> None:
+    """The temporary container goes, unless it is all that serves."""
+    if not stack.find(service.next):
         return
-    if is_well(stack, service, service.name) or not next_container.is_running:
-        progress(f"{service.next} was left by an interrupted deploy: it is removed")
-        retire_next(stack, [service])
-    else:
-        progress(
-            f"{service.next} was left by an interrupted deploy: it serves, and goes on until it is replaced"
-        )
-        give_name(stack, service)
+    if is_well(stack, service) or not is_well(stack, service, service.next):
+        progress(f"removing {service.next}")
+        retire_next(stack, service)
+        return
+    progress(f"{service.next} serves in place of {service.name}, until a deploy replaces it")
+    give_name(stack, service)
+    if stack.find(service.container_name):
+        stack.stop(service.container_name)
 
 
 def remove_half_made(stack: "Stack", service: Service) -> None:
     """Containers that never ran, and those that Compose was about to give the service's name."""
-    current = stack.find(service.name)
-    if current and current.status == "created":
-        stack.remove(service.name)
-        current = None
-    for container in stack.containers():
-        if not re.fullmatch(rf"[0-9a-f]{{12}}_{re.escape(service.name)}", container.name):
-            continue
-        if current or not container.is_running:
+    current = stack.find(service.container_name)
+    for container in stack.containers_of(service):
+        is_renamed = re.fullmatch(rf"[0-9a-f]{{12}}_{re.escape(service.name)}", container.name)
+        if container.status == "created" or is_renamed and current:
             stack.remove(container.name)
-        else:
-            stack.rename(container.name, service.name)
+        elif is_renamed:
+            stack.rename(container.name, service.container_name)
             current = container
 
 
-def decide_between_previous_and_new(stack: "Stack", service: Service) -> None:
-    """The old container was stopped and kept: it comes back, unless the new one is recorded to serve."""
-    current = stack.find(service.name)
-    if current and current.image == stack.recorded_image(service.name):
-        stack.remove(service.previous)
-        return
-    progress(
-        f"an interrupted deploy stopped {service.name}: the container that served before is started again"
-    )
-    bring_back(stack, service)
+def kept_container(stack: "Stack", service: Service) -> Optional[Container]:
+    """The container that served before, while its successor has not proved itself."""
+    previous = stack.find(service.previous)
+    if previous or stack.recorded_image(service.name):
+        return previous
+    return stack.find(service.foreign)
 
 
 def wait_for_left_migration(stack: "Stack", service: Service) -> None:
@@ -1067,9 +1081,7 @@ class Files:
         """One checksum of the compose file and the files beside it, as `sha256sum FILES | sha256sum` prints it."""
         lines = ""
         for name in [COMPOSE_FILE, *self.beside()]:
-            path = self.folder / name
-            content = path.read_bytes() if path.is_file() else b""
-            lines += f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+            lines += f"{checksum_of(self.folder / name)}  {name}\n"
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def install(self) -> None:
@@ -1123,7 +1135,7 @@ def is_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
     newest = stack.newest_record(service.name)
     if not newest or sequence >= newest.sequence:
         return False
-    if not is_well(stack, service, service.name):
+    if not is_well(stack, service):
         raise Failed(
             NOT_SERVING,
             f"commit number {sequence} is older than number {newest.sequence}, which is recorded"
@@ -1663,7 +1675,7 @@ def wait_for_accessory(stack: "Stack", accessory: Service) -> None:
             return
         is_starting = container and container.is_running and not container.is_unhealthy
         if not is_starting or stack.machine.now() > end:
-            print_last_words(stack, accessory.container_name)
+            print_last_words(stack, accessory)
             raise Failed(
                 NOT_READY, f"{accessory.name} is not well, and what is deployed depends on it"
             )
@@ -1711,11 +1723,7 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
                 " No container was changed",
             )
     for service in services:
-        if (
-            service.health
-            and stack.find(service.name)
-            and not is_well(stack, service, service.name)
-        ):
+        if service.health and stack.find(service.name) and not is_well(stack, service):
             progress(
                 f"AFTER THE MIGRATION {service.name} DOES NOT ANSWER ANY MORE: the old version does not get on"
                 " with what the migration changed"
@@ -1802,30 +1810,71 @@ def replace_containers(stack: "Stack", request: Request, services: List[Service]
     changing = []
     for service in services:
         if is_unchanged(stack, service):
+            progress(f"{service.name} runs this image with these settings already")
             finish(stack, request, service, "unchanged")
         else:
             changing.append(service)
-    if not changing:
-        return
-    stack.write_trial_pins(changing)
-    beside = start_beside(stack, [service for service in changing if runs_beside(stack, service)])
-    hand_over(stack, beside)
-    alone = [service for service in changing if not service.result and service not in beside]
-    replaced = replace_in_place(stack, [service for service in beside if not service.result])
-    replaced += replace_stopped(stack, alone)
-    settle(stack, request, replaced)
+    for batch in batches_that_fit(stack, changing):
+        try:
+            replace_batch(stack, request, batch)
+        except Failed:
+            for service in batch:
+                if not service.result:
+                    fail(stack, service, "it was not finished")
+            raise
+
+
+def batches_that_fit(stack: "Stack", services: List[Service]) -> List[List[Service]]:
+    """Groups of services whose old and new containers fit into the memory at the same time."""
+    batches: List[List[Service]] = []
+    free = 0
+    for service in services:
+        needed = memory_needed(stack, service)
+        if not batches or needed is None or needed > free:
+            batches.append([])
+            free = stack.machine.available_memory() // 5 * 4
+        batches[-1].append(service)
+        free = free - needed if needed is not None else 0
+    return batches
+
+
+def memory_needed(stack: "Stack", service: Service) -> Optional[int]:
+    """The bytes of memory that a second container takes: its limit, or what the first one uses."""
+    limit = str(service.model.get("mem_limit") or "")
+    if limit.isdigit():
+        return int(limit)
+    container = stack.find(service.container_name)
+    if not container or not container.is_running:
+        return 0
+    return stack.machine.memory_of(container.process)
+
+
+def replace_batch(stack: "Stack", request: Request, services: List[Service]) -> None:
+    """Replace the containers of some services, which share the waits."""
+    stack.write_trial_pins(services)
+    beside = [service for service in services if runs_beside(stack, service)]
+    alone = [service for service in services if service not in beside]
+    start_beside(stack, beside)
+    hand_over(stack, not_failed(beside))
+    replace_in_place(stack, not_failed(beside))
+    replace_stopped(stack, alone)
+    settle(stack, request, not_failed(services))
+
+
+def not_failed(services: List[Service]) -> List[Service]:
+    """Those that nothing went wrong with so far."""
+    return [service for service in services if not service.result]
 
 
 def is_unchanged(stack: "Stack", service: Service) -> bool:
     """Whether its container runs this image with these settings already, and is well."""
-    container = stack.find(service.name)
-    if not container or not stack.owns(container, service) or container.image != service.image:
+    container = stack.find(service.container_name)
+    if not container or not stack.owns(container, service) or stack.find(service.next):
         return False
-    if stack.find(service.next) or container.labels.get(
-        "com.docker.compose.config-hash"
-    ) not in stack.hashes(service):
-        return False
-    return is_well(stack, service, service.name)
+    label = container.labels.get("com.docker.compose.config-hash")
+    is_same = container.image == service.image and label in stack.hashes(service)
+    is_same = is_same and stack.mounted_checksum(service) == stack.recorded_mounts(service)
+    return is_same and is_well(stack, service)
 
 
 def runs_beside(stack: "Stack", service: Service) -> bool:
@@ -1838,89 +1887,73 @@ def runs_beside(stack: "Stack", service: Service) -> bool:
     )
 
 
-def start_beside(stack: "Stack", services: List[Service]) -> List[Service]:
-    """Start new containers beside the old ones, without their names on any network; return those that answer."""
-    well = []
+def start_beside(stack: "Stack", services: List[Service]) -> None:
+    """Start new containers beside the old ones, without their names on any network."""
     for service in services:
         progress(f"starting {service.next} beside {service.name}")
-        # Traefik would lead requests to it at once; Compose's networks do not, for it has no name there.
-        words = (
-            "run",
-            "-d",
-            "-T",
-            "-l",
-            "traefik.enable=false",
-            "--no-deps",
-            "--name",
-            service.next,
-            service.name,
-        )
-        output = stack.compose(*words, pins=stack.trial_pins, seconds=CHANGE_SECONDS)
-        with service_may_fail(stack, service, [service.next]):
+        with service_may_fail(stack, service):
+            # Traefik would lead requests to it at once, for it goes by labels and not by names.
+            label = ("-l", "traefik.enable=false")
+            words = ("run", "-d", "-T", *label, "--no-deps", "--name", service.next, service.name)
+            output = stack.compose(*words, pins=stack.trial_pins)
             refuse_failed_start(service.next, output)
             wait_until_well(stack, service, service.next)
-            well.append(service)
-    return well
 
 
 def hand_over(stack: "Stack", services: List[Service]) -> None:
-    """Give the new containers the names of the old ones, which keep them too, and wait until the proxies know."""
-    if not services:
-        return
+    """Give the new containers the names of the old ones too, and wait until the proxies know."""
     watched = {}
     for service in services:
         progress(f"{service.next} answers, and takes the name {service.name}")
-        # From here on it may be what serves: a server that boots has to start it.
-        stack.set_restart_policy(service.next, service.restart_policy)
-        give_name(stack, service)
-        watched[service.name] = stack.get(service.next)
-    wait_for_name_caches(stack, services)
-    for service in services:
-        with service_may_fail(stack, service, [service.next]):
+        with service_may_fail(stack, service):
+            # From here on it may be what serves: a server that boots has to start it.
+            stack.set_restart_policy(service.next, service.restart_policy)
+            give_name(stack, service)
+            watched[service.name] = stack.get(service.next)
+    wait_for_name_caches(stack, not_failed(services))
+    for service in not_failed(services):
+        with service_may_fail(stack, service):
             refuse_change(stack, service, watched[service.name])
 
 
-def replace_in_place(stack: "Stack", services: List[Service]) -> List[Service]:
+def replace_in_place(stack: "Stack", services: List[Service]) -> None:
     """Recreate the services' own containers, while the new ones beside them serve."""
-    well = []
     for service in services:
         progress(f"replacing {service.name}")
-        with service_may_fail(stack, service, []):
+        with service_may_fail(stack, service):
             move_foreign_container_away(stack, service)
             recreate(stack, service)
-            wait_until_well(stack, service, service.name)
-            well.append(service)
-    return well
+            wait_until_well(stack, service, service.container_name)
 
 
-def replace_stopped(stack: "Stack", services: List[Service]) -> List[Service]:
-    """Replace what cannot run twice: the old container is stopped and kept until the new one has proved itself."""
-    well = []
+def replace_stopped(stack: "Stack", services: List[Service]) -> None:
+    """Replace what cannot run twice: the old container is stopped first, and kept."""
     for service in services:
         progress(f"replacing {service.name}")
-        with service_may_fail(stack, service, []):
+        with service_may_fail(stack, service):
             put_aside(stack, service)
             recreate(stack, service)
-            wait_until_well(stack, service, service.name)
-            well.append(service)
-    return well
+            wait_until_well(stack, service, service.container_name)
 
 
 def settle(stack: "Stack", request: Request, services: List[Service]) -> None:
-    """Watch the new containers while the temporary ones leave, record them, and take away what they replaced."""
-    if not services:
-        return
-    watched = {service.name: stack.get(service.name) for service in services}
-    leaving = [service for service in services if stack.find(service.next)]
-    for service in leaving:
-        take_name(stack, service)
-    wait_for_name_caches(stack, leaving)
-    stack.machine.wait(max(service.watched_seconds for service in services) if not leaving else 0)
+    """Watch the new containers for a while, record them, and take away what they replaced."""
+    watched = {}
     for service in services:
-        with service_may_fail(stack, service, []):
+        with service_may_fail(stack, service):
+            watched[service.name] = stack.get(service.container_name)
+            if stack.find(service.next):
+                take_name(stack, service)
+    seconds = max((service.watched_seconds for service in not_failed(services)), default=0)
+    if seconds:
+        progress(f"watching for {seconds} seconds")
+        stack.machine.wait(seconds)
+    for service in not_failed(services):
+        with service_may_fail(stack, service):
             refuse_change(stack, service, watched[service.name])
             finish(stack, request, service, "serving")
-            remove_replaced(stack, service)
+            retire_next(stack, service)
+            retire_old(stack, service)
 
 
 def finish(stack: "Stack", request: Request, service: Service, result: str) -> None:
@@ -1934,6 +1967,7 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
         or request.verb == "rollback"
     ):
         stack.add_record(service.name, Record(service.image, sequence, utc_now(), request.run))
+    stack.record_mounts(service)
     stack.write_pins()
 
 
@@ -1975,97 +2009,84 @@ def create_successor(stack: "Stack", service: Service) -> None:
 
 
 def put_aside(stack: "Stack", service: Service) -> None:
-    """Stop the container that serves, and keep it: with no restart policy, so that nothing ever runs twice."""
-    container = stack.find(service.name)
-    if not container:
+    """Stop the container that serves, and keep it until its successor has proved itself.
+
+    It has no restart policy meanwhile, so that the server never starts both when it boots.
+    """
+    container = stack.find(service.container_name)
+    if not container or not container.is_running:
         return
-    stack.set_restart_policy(service.name, "no")
-    stack.rename(service.name, service.previous)
-    stack.stop(service.previous)
+    name = service.previous if stack.owns(container, service) else service.foreign
+    stack.set_restart_policy(container.name, "no")
+    stack.rename(container.name, name)
+    stack.stop(name)
 
 
 def bring_back(stack: "Stack", service: Service) -> None:
-    """Start the container again that was put aside, in place of its successor."""
-    if not stack.find(service.previous):
+    """Let the container that was kept serve again, in place of its successor."""
+    kept = kept_container(stack, service)
+    if not kept:
         return
-    if stack.find(service.name):
-        stack.remove(service.name)
-    stack.rename(service.previous, service.container_name)
+    if stack.find(service.container_name):
+        stack.remove(service.container_name)
+    stack.rename(kept.name, service.container_name)
     stack.set_restart_policy(service.container_name, service.restart_policy)
-    stack.machine.docker("start", service.container_name)
+    stack.must("start", service.container_name)
 
 
 def move_foreign_container_away(stack: "Stack", service: Service) -> None:
-    """A container of that name which this stack did not make goes on running under another name, until the end."""
+    """A container of the service's name that this stack did not make runs on under another name."""
     container = stack.find(service.container_name)
     if container and not stack.owns(container, service):
-        stack.rename(service.container_name, f"{service.name}-before")
+        stack.rename(container.name, service.foreign)
 
 
-def remove_replaced(stack: "Stack", service: Service) -> None:
-    """Take away what the new container replaced, now that it is recorded."""
-    if stack.find(service.next):
-        progress(f"stopping {service.next}, which has finished its requests")
-        stack.set_restart_policy(service.next, "no")
-        stack.stop(service.next)
-        stack.remove(service.next)
+def retire_old(stack: "Stack", service: Service) -> None:
+    """Take away the container that was kept; one that somebody else made is only stopped."""
     if stack.find(service.previous):
         stack.remove(service.previous)
-    if stack.find(f"{service.name}-before"):
-        stack.set_restart_policy(f"{service.name}-before", "no")
-        stack.stop(f"{service.name}-before")
+    foreign = stack.find(service.foreign)
+    if foreign and foreign.is_running:
+        stack.set_restart_policy(service.foreign, "no")
+        stack.stop(service.foreign)
         progress(
-            f"the container that served before is stopped and kept: docker rm {service.name}-before removes it"
+            f"{service.foreign}, which served before and was not made by this stack, is stopped and"
+            f" kept. To remove it: docker rm {service.foreign}"
         )
 
 
 @contextlib.contextmanager
-def service_may_fail(stack: "Stack", service: Service, temporary: List[str]) -> Iterator[None]:
+def service_may_fail(stack: "Stack", service: Service) -> Iterator[None]:
     """A failure of one service is its own: it is undone, and the others go on."""
     try:
         yield
+    except Cancelled:
+        raise
     except Failed as failure:
-        service.result = "failed"
-        undo(stack, service, temporary)
-        if failure.message == "it was cancelled":
-            raise
-        print_error(failure.message)
+        fail(stack, service, failure.message)
 
 
-def undo(stack: "Stack", service: Service, temporary: List[str]) -> None:
-    """Take back what was done for a service that failed: what served before serves."""
-    for name in temporary:
-        if stack.find(name):
-            print_last_words(stack, name)
-            retire_next(stack, [service])
-            return
-    print_last_words(stack, service.name)
+def fail(stack: "Stack", service: Service, problem: str) -> None:
+    """Take back what was done for a service: what served before serves."""
+    service.result = "failed"
+    service.problem = problem
+    print_error(problem)
+    print_last_words(stack, service)
     stack.write_pins()
-    if stack.find(service.previous):
-        progress(f"starting the container again that served as {service.name} before")
-        bring_back(stack, service)
-    elif stack.find(f"{service.name}-before"):
-        if stack.find(service.name):
-            stack.remove(service.name)
-        stack.rename(f"{service.name}-before", service.container_name)
-        retire_next(stack, [service])
-    elif stack.find(service.next):
-        progress(
-            f"{service.next} goes on serving: the image works there, and not in the place of {service.name}"
-        )
-        give_name(stack, service)
+    bring_back(stack, service)
+    settle_temporary_container(stack, service)
 
 
-def retire_next(stack: "Stack", services: List[Service]) -> None:
-    """Take the name from temporary containers, let the proxies forget them, and remove them."""
-    named = [service for service in services if has_name(stack, service)]
-    for service in named:
+def retire_next(stack: "Stack", service: Service) -> None:
+    """Remove the temporary container, once no proxy leads to it and it has finished its requests."""
+    if not stack.find(service.next):
+        return
+    if has_name(stack, service):
         take_name(stack, service)
-    wait_for_name_caches(stack, named)
-    for service in services:
-        stack.set_restart_policy(service.next, "no")
-        stack.stop(service.next)
-        stack.remove(service.next)
+        wait_for_name_caches(stack, [service])
+    stack.set_restart_policy(service.next, "no")
+    stack.stop(service.next)
+    stack.remove(service.next)
 
 
 def has_name(stack: "Stack", service: Service) -> bool:
@@ -2155,10 +2176,10 @@ def refuse_change(stack: "Stack", service: Service, watched: Container) -> None:
         progress(f"note: Docker's own health check says that {container.name} is unhealthy")
 
 
-def is_well(stack: "Stack", service: Service, name: str) -> bool:
+def is_well(stack: "Stack", service: Service, name: str = "") -> bool:
     """Whether a container serves; one answer that does not come is no verdict."""
     for _ in range(2):
-        container = stack.find(name)
+        container = stack.find(name or service.container_name)
         if container and not problem_of(stack, service, container):
             return True
     return False
@@ -2336,13 +2357,13 @@ def status_of(stack: "Stack", name: str) -> str:
         return f"CANNOT BE TOLD: {failure.message}"
 
 
-def print_last_words(stack: "Stack", name: str) -> None:
-    """The state of a container that failed, and the end of its log."""
-    container = stack.find(name)
+def print_last_words(stack: "Stack", service: Service) -> None:
+    """The state of the new container, and the end of its log."""
+    container = stack.find(service.next) or stack.find(service.container_name)
     if not container:
         return
-    quote(f"{name}: {container.life}")
-    output = stack.machine.docker("logs", "--tail", str(LOGGED_LINES), name)
+    quote(f"{container.name}: {container.life}")
+    output = stack.machine.docker("logs", "--tail", str(LOGGED_LINES), container.name)
     quote(output.out + output.err)
 
 
@@ -2357,7 +2378,6 @@ class Stack:
         self.folder = folder
         self.name = folder.name
         self.state = folder / ".deploys"
-        self.state.mkdir(exist_ok=True)
         self.files = Files(folder)
         self.pins = folder / PINS_FILE
         self.trial_pins = self.state / "trial.yml"
@@ -2612,6 +2632,28 @@ class Stack:
             stream.write((b"\n" if is_torn else b"") + f"{record}\n".encode())
             sync(stream)
 
+    def mounted_checksum(self, service: Service) -> str:
+        """One checksum of the stack's own files that a service mounts; empty if it mounts none."""
+        volumes = service.model.get("volumes") or []
+        sources = [Path(str(volume.get("source"))) for volume in volumes]
+        lines = ""
+        for name in self.files.beside():
+            path = self.folder / name
+            if any(source == path or source in path.parents for source in sources):
+                lines += f"{checksum_of(path)}  {name}\n"
+        return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
+
+    def recorded_mounts(self, service: Service) -> str:
+        """The checksum of the files that its container mounted when it was made."""
+        path = self.state / f".mounts-{service.name}"
+        return path.read_text() if path.is_file() else ""
+
+    def record_mounts(self, service: Service) -> None:
+        """Keep the checksum of the files that its container mounts: it reads them when it starts."""
+        checksum = self.mounted_checksum(service)
+        if checksum != self.recorded_mounts(service):
+            write_file(self.state / f".mounts-{service.name}", checksum.encode(), 0o600)
+
     def write_pins(self, images: Optional[Dict[str, str]] = None) -> None:
         """Pin every service to what its record says, or to one of these images."""
         self._write_pins(self.pins, images or {})
@@ -2721,6 +2763,23 @@ class Machine:
         """Seconds on a clock that nobody sets."""
         return time.monotonic()
 
+    def available_memory(self) -> int:
+        """The bytes of memory that programs may still take."""
+        match = re.search(r"MemAvailable: +([0-9]+) kB", Path("/proc/meminfo").read_text())
+        return int(match[1]) * 1024 if match else 0
+
+    def memory_of(self, process: int) -> Optional[int]:
+        """The bytes of memory that a container uses, by its first process; None if unknown."""
+        with contextlib.suppress(OSError, ValueError):
+            for line in Path(f"/proc/{process}/cgroup").read_text().splitlines():
+                _, controllers, group = line.split(":", 2)
+                if not controllers:
+                    return int(Path(f"/sys/fs/cgroup{group}/memory.current").read_text())
+                if "memory" in controllers.split(","):
+                    used = Path(f"/sys/fs/cgroup/memory{group}/memory.usage_in_bytes")
+                    return int(used.read_text())
+        return None
+
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         time.sleep(seconds)
@@ -2745,6 +2804,7 @@ def container_from(entry: Json) -> Container:
     return Container(
         name=entry["Name"].lstrip("/"),
         id=entry["Id"],
+        process=int(state.get("Pid") or 0),
         image=entry["Config"]["Image"],
         image_id=entry["Image"],
         status=state["Status"],
@@ -2860,6 +2920,11 @@ def places_below(folder: Path, name: str) -> List[Path]:
     """A file below a folder, and the folders that lead to it, outermost first."""
     parts = name.split("/")
     return [folder.joinpath(*parts[: count + 1]) for count in range(len(parts))]
+
+
+def checksum_of(path: Path) -> str:
+    """The SHA-256 of a file; of one that is missing, that of nothing."""
+    return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
 
 
 def is_same_file(one: Path, other: Path) -> bool:
