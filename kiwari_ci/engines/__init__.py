@@ -1,0 +1,1 @@
+"""Engines: what runs an environment's containers, a folder for each kind."""

@@ -1,0 +1,2907 @@
+#!/usr/bin/python3 -I
+"""The kiwari-ci host program: it puts images into service on this server, and ends with 0 only when they serve.
+
+A GitHub workflow calls it over SSH, with a key whose line in ~/.ssh/authorized_keys allows this program and no other:
+
+    restrict,command="docker/bin/deploy STACK..." ssh-ed25519 AAAA...
+
+STACK is a folder beside bin/ with a docker-compose.yml. STACK:env in that line also lets the key send env files, and
+STACK:push all other files of the stack: whoever may send a compose file owns the server. The requests are:
+
+    deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
+    rollback STACK SERVICE [DIGEST]                               go back to what served before, or to that image
+    check STACK                                                   print what a deploy would refuse; change nothing
+    cancel STACK                                                  end the deploy that is at work, safely
+    status [STACK]                                                print what serves
+
+A person on the server types the same words: ~/docker/bin/deploy status. SEQUENCE is the number of the commit, so that
+an older one changes nothing. For `deploy`, the first line of standard input is the registry's token; a line
+"BYTES SHA256" and a tar archive of that length may follow.
+
+Exit codes: 0 it serves, 1 it does not, 3 a newer commit serves, 64 the request is refused, 65 the image is refused,
+69 the server is not ready, 75 another deploy holds the lock, 77 the registry refused the token.
+
+What it keeps: STACK/.deploys/SERVICE has a line for each deploy (image, number of the commit, time, run).
+STACK/docker-compose.override.yml pins each service to the image that serves, so that `docker compose up` by hand
+starts the same. STACK/log/ has the output of each run. Scripts of yours at STACK/hooks/before and STACK/hooks/after
+run around each deploy, with VERB, SERVICE and IMAGE in their environment, and EXIT_CODE for `after`.
+
+This file is the same in every repository: `sha256sum bin/deploy` shows whether it was changed.
+"""
+
+import sys
+
+if sys.version_info < (3, 8):
+    sys.exit(
+        "deploy: Python 3.8 or newer is needed, and this server has %d.%d" % sys.version_info[:2]
+    )
+
+import base64
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import pwd
+import re
+import select
+import shlex
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+import termios
+import threading
+import time
+import traceback
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+
+VERSION = "1.0"
+PROTOCOL = 1
+
+SERVING, NOT_SERVING, SUPERSEDED = 0, 1, 3
+BAD_REQUEST, BAD_IMAGE, NOT_READY, LOCKED, TOKEN_REFUSED = 64, 65, 69, 75, 77
+
+ROOT = Path(__file__).resolve().parent.parent
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MEMORY = Path("/dev/shm")  # files there are never on a disk
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+DIGEST = r"sha256:[0-9a-f]{64}"
+REQUESTS = [
+    re.compile(
+        rf"(?P<verb>deploy) (?P<protocol>[1-9][0-9]{{0,3}}) (?P<stack>{NAME}) (?P<sequence>[1-9][0-9]{{0,8}})"
+        rf" (?P<files>[0-9a-f]{{64}}) (?P<run>[0-9]{{1,20}})(?P<images>(?: {NAME}={DIGEST}){{1,100}})"
+    ),
+    re.compile(
+        rf"(?P<verb>rollback) (?P<stack>{NAME}) (?P<service>{NAME})(?: (?P<digest>{DIGEST}))?"
+    ),
+    re.compile(rf"(?P<verb>check|cancel) (?P<stack>{NAME})"),
+    re.compile(rf"(?P<verb>status)(?: (?P<stack>{NAME}))?"),
+]
+
+COMPOSE_FILE = "docker-compose.yml"
+PINS_FILE = "docker-compose.override.yml"
+PINS_HEAD = "# Written by bin/deploy: what serves. Compose reads it by itself.\nservices:\n"
+PINS_LINE = re.compile(rf'  {NAME}: \{{(?:image: "[^"\\]+")?\}}\n')
+RECORD_LINE = re.compile(rf"([^ ]+@{DIGEST}) ([0-9]+) ([^ ]+) ([^ ]+)")
+ENV_FILE_LINE = re.compile(r"^ +env_file: \"?([^\s\"]+)\"?$", re.MULTILINE)
+FILES_BESIDE_LINE = re.compile(r"^# Files beside it: (.+)$", re.MULTILINE)
+# Compose prefers some of these to docker-compose.yml, and adds the others to it.
+FILES_THAT_COMPOSE_READS = (
+    "compose.yaml",
+    "compose.yml",
+    "compose.override.yaml",
+    "compose.override.yml",
+    "docker-compose.yaml",
+    "docker-compose.override.yaml",
+)
+# Labels by which proxies and Compose find containers: an image that brings its own would be believed.
+LABELS_THAT_OTHERS_BELIEVE = ("traefik.", "caddy", "com.docker.compose.")
+
+START_SECONDS = 60  # for a new container to answer, unless the compose file says otherwise
+OBSERVED_SECONDS = 11  # for which a new container without HTTP has to keep running
+NAME_CACHE_SECONDS = (
+    11  # for which a proxy keeps an address, unless the compose file says otherwise
+)
+LOCK_SECONDS = 600
+LOOK_SECONDS = 60
+CHANGE_SECONDS = 900
+PULL_SECONDS = 900
+SCRIPT_SECONDS = 3600
+ACCESSORY_SECONDS = 120
+LOG_DAYS = 30
+LOGGED_LINES = 40
+KEPT_IMAGES = 3
+FREE_MEGABYTES = 1500
+MOST_BYTES_SENT = 64 * 1024 * 1024
+COMPOSE = ("compose", "--env-file", "/dev/null")
+MOST_FILES_SENT = 1000
+OLDEST_ENGINE, OLDEST_COMPOSE = (20, 10), (2, 20)
+
+Json = Dict[str, Any]
+
+
+class Failed(Exception):
+    """The request ends here: with an exit code, and a sentence that says why and what to do."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclasses.dataclass(frozen=True)
+class Caller:
+    """Who calls: the words of the request, and for a key of CI the words of its line in authorized_keys."""
+
+    words: str
+    is_key: bool
+    allowed: Tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What was asked for, and what the caller may send."""
+
+    verb: str
+    stack: str = ""
+    sequence: int = 0
+    files_sha256: str = ""
+    run: str = ""
+    images: Dict[str, str] = dataclasses.field(default_factory=dict)
+    may_send_env_files: bool = False
+    may_send_files: bool = False
+
+
+@dataclasses.dataclass
+class Delivery:
+    """What came with a request: the registry's token, and the archive of files if one was sent."""
+
+    token: str = ""
+    archive: Optional[IO[bytes]] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last_words(self) -> str:
+        """The last line of its error output, for a message of ours."""
+        lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
+        return printable(lines[-1]) if lines else f"exit code {self.code}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A line of a service's record: an image that served."""
+
+    image: str
+    sequence: int
+    time: str
+    run: str
+
+    def __str__(self) -> str:
+        return f"{self.image} {self.sequence} {self.time} {self.run}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Something that stands in the way of a deploy, and its cure."""
+
+    code: int
+    problem: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.problem}. {self.cure}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Health:
+    """How a container is asked whether it is well; `host` is the domain under which a proxy would ask."""
+
+    port: int
+    path: str
+    status: int
+    host: str
+
+    def __str__(self) -> str:
+        return f"{self.path} on port {self.port} with {self.status}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Container:
+    """A container as `docker inspect` describes it."""
+
+    name: str
+    id: str
+    image: str
+    image_id: str
+    status: str
+    started_at: str
+    exit_code: int
+    restarts: int
+    is_out_of_memory: bool
+    is_unhealthy: bool
+    health: str
+    restart_policy: str
+    labels: Dict[str, str]
+    networks: Dict[str, Json]
+    mounts: Tuple[Json, ...]
+    ports: Tuple[Tuple[str, str], ...]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process runs."""
+        return self.status == "running"
+
+    @property
+    def project(self) -> str:
+        """The Compose project that it belongs to."""
+        return self.labels.get("com.docker.compose.project", "")
+
+    @property
+    def service(self) -> str:
+        """The Compose service that it belongs to."""
+        return self.labels.get("com.docker.compose.service", "")
+
+    @property
+    def is_one_off(self) -> bool:
+        """Whether `docker compose run` made it, so that `docker compose up` does not see it."""
+        return self.labels.get("com.docker.compose.oneoff") == "True"
+
+    @property
+    def digest(self) -> str:
+        """The digest of its image, where it was made from one."""
+        return digest_of(self.image)
+
+    @property
+    def addresses(self) -> List[str]:
+        """Its addresses, those of IPv4 first."""
+        settings = list(self.networks.values())
+        found = [network.get("IPAddress") for network in settings]
+        found += [network.get("GlobalIPv6Address") for network in settings]
+        return [str(address) for address in found if address and address != "invalid IP"]
+
+    @property
+    def life(self) -> str:
+        """Its state in words, for the log."""
+        words = f"{self.status} since {self.started_at}, {self.restarts} restarts, exit code {self.exit_code}"
+        return f"{words}, out of memory" if self.is_out_of_memory else words
+
+    def is_same_life(self, other: "Container") -> bool:
+        """Whether it is the same process as at another look."""
+        mine = (self.id, self.started_at, self.restarts)
+        return mine == (other.id, other.started_at, other.restarts) and self.status == other.status
+
+
+@dataclasses.dataclass
+class Service:
+    """A service as the stack's compose file describes it, and what this request makes of it."""
+
+    name: str
+    model: Json
+    image: str = ""  # the image that is to serve, by digest
+    image_id: str = ""
+    before: str = ""  # the image that the record says served before
+    result: str = ""
+    seconds: int = 0
+
+    @property
+    def labels(self) -> Dict[str, str]:
+        """The labels that the compose file gives it; those of an image have no say."""
+        return {key: unescape(str(text)) for key, text in (self.model.get("labels") or {}).items()}
+
+    @property
+    def next(self) -> str:
+        """The name of the new container while it runs beside the old one."""
+        return f"{self.name}-next"
+
+    @property
+    def previous(self) -> str:
+        """The name of the old container while its successor has not proved itself."""
+        return f"{self.name}-previous"
+
+    @property
+    def migration(self) -> str:
+        """The name of the container in which its migration runs."""
+        return f"{self.name}-next-migrate"
+
+    @property
+    def repository(self) -> str:
+        """Where its image is kept, without a tag."""
+        return repository_of(unescape(str(self.model.get("image", ""))))
+
+    @property
+    def accessory(self) -> str:
+        """How it runs if it is somebody else's image, which no deploy changes: "yes", or "once" to its end."""
+        return self.labels.get("deploy.accessory", "")
+
+    @property
+    def health(self) -> Optional[Health]:
+        """How it is asked whether it is well; what answers no HTTP only has to run."""
+        match = re.fullmatch(
+            r":([0-9]+)(/\S*)(?: ([0-9]{3}))?", self.labels.get("deploy.health", "")
+        )
+        if not match:
+            return None
+        return Health(
+            int(match[1]), match[2], int(match[3] or 200), self.labels.get("deploy.host", "")
+        )
+
+    @property
+    def is_start_first(self) -> bool:
+        """Whether the new container runs beside the old one before it takes its place."""
+        return self.health is not None and self.labels.get("deploy.rollout") != "recreate"
+
+    @property
+    def start_seconds(self) -> int:
+        """How long a new container may take until it answers."""
+        return seconds_of(self.labels.get("deploy.start-period"), START_SECONDS)
+
+    @property
+    def name_cache_seconds(self) -> int:
+        """For how long the proxy in front keeps an address for a name."""
+        return seconds_of(self.labels.get("deploy.name-cache"), NAME_CACHE_SECONDS)
+
+    @property
+    def watched_seconds(self) -> int:
+        """For how long a container that took the service's place is watched: it may fail late."""
+        return self.name_cache_seconds if self.health else OBSERVED_SECONDS
+
+    @property
+    def restart_policy(self) -> str:
+        """What Docker does with its container when it ends, or when the server boots."""
+        return str(self.model.get("restart") or "no")
+
+    @property
+    def dependencies(self) -> Set[str]:
+        """The services that have to run before it."""
+        return set(self.model.get("depends_on") or {})
+
+    @property
+    def migrate(self) -> List[str]:
+        """The command that runs with a new image before it serves."""
+        return shlex.split(self.labels.get("deploy.migrate", ""))
+
+    @property
+    def container_name(self) -> str:
+        """The name of its container."""
+        return str(self.model.get("container_name") or self.name)
+
+    @property
+    def networks(self) -> Dict[str, Json]:
+        """The compose file's names for the networks that it is on, and its settings there."""
+        return {
+            name: settings or {} for name, settings in (self.model.get("networks") or {}).items()
+        }
+
+    @property
+    def published(self) -> List[Tuple[str, str]]:
+        """The ports of the server that it publishes, with their protocols."""
+        ports = self.model.get("ports") or []
+        return [
+            (str(port["published"]), str(port.get("protocol", "tcp")))
+            for port in ports
+            if port.get("published")
+        ]
+
+    def names_on(self, network: str) -> List[str]:
+        """The names under which others reach it on one of the compose file's networks."""
+        aliases = self.networks[network].get("aliases") or []
+        return list(dict.fromkeys([self.name, self.container_name, *aliases]))
+
+
+def main() -> int:
+    """Serve one request."""
+    caller = take_caller()
+    request = parse_request(caller)
+    machine = Machine()
+    if request.verb == "status":
+        return print_status(machine, request.stack)
+    stack = open_stack(machine, request.stack)
+    if request.verb == "check":
+        return print_findings(stack)
+    if request.verb == "cancel":
+        return cancel(stack)
+    delivery = read_delivery(request, caller)
+    return run_detached(stack, request, lambda: perform(stack, request, delivery))
+
+
+def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
+    """Carry out a request, and say at the end what serves now: in words, and as JSON for the caller."""
+    began = stack.machine.now()
+    services: List[Service] = []
+    message = ""
+    try:
+        with stack.locked(request):
+            recover(stack)
+            if request.verb == "rollback":
+                roll_back(stack, request, services)
+            else:
+                deploy(stack, request, delivery, services)
+        code = code_of(services)
+    except Failed as failure:
+        code, message = failure.code, failure.message
+        print_error(message)
+    print_outcome(stack, services, code)
+    print_result(stack, request, services, code, message, round(stack.machine.now() - began))
+    return code
+
+
+def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[Service]) -> None:
+    """Put the images of a request into service; what serves goes only when what replaces it serves."""
+    with unpacked(stack, request, delivery) as files:
+        services += resolve_services(stack, request, files)
+        current = [
+            service for service in services if not is_superseded(stack, service, request.sequence)
+        ]
+        if not current:
+            return
+        preflight(stack, request, current, files)
+        files.install()
+    stack.read_compose_file()
+    pull_images(stack, current, delivery.token)
+    roll_out(stack, request, current)
+    refuse_leftovers(stack)
+
+
+def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None:
+    """Put an image into service that served before."""
+    stack.read_compose_file()
+    ((name, digest),) = request.images.items()
+    service = stack.service(name)
+    service.before = stack.recorded_image(name)
+    service.image = image_to_go_back_to(stack, name, digest)
+    services.append(service)
+    for finding in findings_of(stack, [service], stack.files):
+        progress(f"note: {finding}")  # the way back must not wait for them
+    find_image(stack, service)
+    roll_out(stack, request, [service])
+
+
+def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
+    """Replace the containers of these services, in the order of what depends on what."""
+    start_accessories(stack, services)
+    with hooks(stack, request.verb, services):
+        if request.verb == "deploy":
+            migrate(stack, services)
+        for level in in_order_of_dependencies(services):
+            ready = [service for service in level if not has_failed_dependency(service, services)]
+            replace_containers(stack, request, ready)
+        remove_old_images(stack, services)
+
+
+# 1. Parse and authorize: a request is one line of known words, and a key may touch its own stacks only.
+
+
+def take_caller() -> Caller:
+    """Read who calls and what they ask for, and forget the rest of the caller's environment.
+
+    Nothing else of it has a say here: not COMPOSE_FILE, DOCKER_HOST, a locale or a proxy.
+    """
+    asked_by_key = os.environ.get("SSH_ORIGINAL_COMMAND")
+    home = pwd.getpwuid(os.geteuid()).pw_dir
+    os.environ.clear()
+    os.environ.update(HOME=home, PATH=PATH, LC_ALL="C", DOCKER_CONTEXT="default")
+    os.umask(0o077)
+    if asked_by_key is None:
+        return Caller(" ".join(sys.argv[1:]), is_key=False, allowed=())
+    return Caller(asked_by_key, is_key=True, allowed=tuple(sys.argv[1:]))
+
+
+def parse_request(caller: Caller) -> Request:
+    """Turn the words into a request, if they are one and the key may say them."""
+    match = next(filter(None, (grammar.fullmatch(caller.words) for grammar in REQUESTS)), None)
+    if not match:
+        raise Failed(BAD_REQUEST, "this is none of the requests that the head of bin/deploy lists")
+    words = match.groupdict()
+    stack = words.get("stack") or ""
+    if caller.is_key and stack not in caller.allowed:
+        raise Failed(BAD_REQUEST, f"this key may not touch the stack '{stack}'")
+    if int(words.get("protocol") or PROTOCOL) > PROTOCOL:
+        raise Failed(
+            BAD_REQUEST,
+            f"this server's bin/deploy speaks protocol {PROTOCOL}, and the workflow a newer one."
+            f" Copy the new program: {copy_command('bin')}",
+        )
+    return Request(
+        verb=words["verb"],
+        stack=stack,
+        sequence=int(words.get("sequence") or 0),
+        files_sha256=words.get("files") or "",
+        run=words.get("run") or words["verb"],
+        images=images_of(words),
+        may_send_env_files=not caller.is_key or f"{stack}:env" in caller.allowed,
+        may_send_files=not caller.is_key or f"{stack}:push" in caller.allowed,
+    )
+
+
+def images_of(words: Dict[str, Any]) -> Dict[str, str]:
+    """The services of a request, each with the digest that was asked for, or none."""
+    if words["verb"] == "rollback":
+        return {words["service"]: words["digest"] or ""}
+    images: Dict[str, str] = {}
+    for pair in (words.get("images") or "").split():
+        service, _, digest = pair.partition("=")
+        if service in images:
+            raise Failed(BAD_REQUEST, f"the request names {service} twice")
+        images[service] = digest
+    return images
+
+
+def open_stack(machine: "Machine", name: str) -> "Stack":
+    """The stack's folder, if it is there and the caller's own."""
+    folder = ROOT / name
+    if not (folder / COMPOSE_FILE).is_file():
+        raise Failed(
+            BAD_REQUEST,
+            f"there is no stack '{name}' here: {folder / COMPOSE_FILE} is missing."
+            f" Copy it: {copy_command(name)}",
+        )
+    owner = folder.stat().st_uid
+    if owner != os.geteuid():
+        # Files of another owner would make every later deploy fail.
+        login = name_of_user(owner)
+        raise Failed(
+            NOT_READY,
+            f"{folder} belongs to {login}. Run it as {login}: sudo -u {login} {' '.join(sys.argv)}",
+        )
+    return Stack(machine, folder)
+
+
+# 2. Detach and log: the work goes on when the connection drops, and the caller only watches.
+
+
+def run_detached(stack: "Stack", request: Request, work: Callable[[], int]) -> int:
+    """Do the work in a process of its own, whose output goes to a log file, and print that file as it grows."""
+    log = open_log(stack, request)
+    worker = os.fork()
+    if worker == 0:
+        os.setsid()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, end_on_signal)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os._exit(run_to_the_end(work))
+    return watch(log, worker)
+
+
+def run_to_the_end(work: Callable[[], int]) -> int:
+    """Do the work; a mistake of this program's own is printed too."""
+    try:
+        return work()
+    except BaseException:
+        traceback.print_exc()
+        return NOT_SERVING
+    finally:
+        sys.stdout.flush()
+
+
+def open_log(stack: "Stack", request: Request) -> int:
+    """A new log file, which only this login may read; old ones are removed."""
+    folder = stack.folder / "log"
+    folder.mkdir(exist_ok=True)
+    oldest = time.time() - LOG_DAYS * 86400
+    for path in folder.iterdir():
+        if path.is_file() and not path.is_symlink() and path.stat().st_mtime < oldest:
+            path.unlink()
+    names = "+".join(request.images)[:100]
+    name = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S}-{request.verb}-{names}-{os.getpid()}"
+    return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+
+
+def watch(log: int, worker: int) -> int:
+    """Print the log as it grows, until the worker ends; whoever stops watching does not stop the work."""
+    offset = 0
+    code: Optional[int] = None
+    try:
+        while True:
+            text = os.pread(log, 65536, offset)
+            if text:
+                offset += len(text)
+                write_all(1, text)
+            elif code is not None:
+                return code
+            else:
+                time.sleep(0.1)
+                code = exit_code_if_ended(worker)
+    except (BrokenPipeError, KeyboardInterrupt):
+        print_error("the deploy goes on without you; bin/deploy cancel STACK ends it")
+        return NOT_SERVING
+
+
+def exit_code_if_ended(worker: int) -> Optional[int]:
+    """How the worker ended, or None while it works."""
+    ended, status = os.waitpid(worker, os.WNOHANG)
+    if not ended:
+        return None
+    if os.WIFEXITED(status):
+        return os.WEXITSTATUS(status)
+    print_error(
+        f"the deploy was killed by signal {os.WTERMSIG(status)}; the next deploy repairs what it left"
+    )
+    return NOT_SERVING
+
+
+def end_on_signal(number: int, frame: object) -> None:
+    """End in good order what was told to end; being told twice changes nothing."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Failed(NOT_SERVING, "it was cancelled")
+
+
+# 3. Lock: one deploy of a stack at a time. The kernel holds the lock for as long as this program or a docker command
+# that it started lives; hooks do not inherit it. What changes names and images of the whole server takes a second one.
+
+
+@contextlib.contextmanager
+def locked(
+    path: Path, purpose: str, keep_for_children: "Optional[Machine]" = None
+) -> Iterator[None]:
+    """Hold the lock of a file, whose text says who holds it."""
+    handle = wait_for_lock(path)
+    try:
+        holder = {"doing": purpose, "since": utc_now(), "pid": os.getpid()}
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, (json.dumps(holder) + "\n").encode(), 0)
+        if keep_for_children:
+            keep_for_children.inherited = (handle,)
+        yield
+    finally:
+        os.close(handle)
+
+
+def wait_for_lock(path: Path) -> int:
+    """Open and lock a file; a file that somebody removed while it was locked is no lock."""
+    end = time.monotonic() + LOCK_SECONDS
+    is_announced = False
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        os.close(handle)
+        if not is_announced:
+            progress(f"waiting for another deploy: {holder_of(path)}")
+            is_announced = True
+        if time.monotonic() > end:
+            raise Failed(
+                LOCKED,
+                f"another deploy holds the lock for {LOCK_SECONDS} seconds: {holder_of(path)}."
+                " bin/deploy cancel STACK ends it",
+            )
+        time.sleep(0.3)
+
+
+def holder_of(path: Path) -> str:
+    """Who holds a lock, in words."""
+    holder = read_holder(path)
+    return f"{holder.get('doing', 'unknown')}, since {holder.get('since', 'unknown')}"
+
+
+def read_holder(path: Path) -> Json:
+    """What the holder of a lock has written into it."""
+    with contextlib.suppress(OSError, ValueError):
+        holder = json.loads(path.read_text())
+        if isinstance(holder, dict):
+            return holder
+    return {}
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock of a file."""
+    if not path.exists():
+        return False
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+
+
+def cancel(stack: "Stack") -> int:
+    """End the deploy that holds the stack's lock, as if it had failed: it takes back what it had begun."""
+    if not is_locked(stack.lock_file):
+        print(f"no deploy of {stack.name} is at work")
+        return SERVING
+    holder = read_holder(stack.lock_file)
+    process = int(holder.get("pid") or 0)
+    if process and is_this_program(process):
+        os.kill(process, signal.SIGTERM)
+    print(f"cancelling: {holder_of(stack.lock_file)}")
+    end = time.monotonic() + LOOK_SECONDS
+    while is_locked(stack.lock_file):
+        if time.monotonic() > end:
+            raise Failed(
+                LOCKED, f"the lock is still held after {LOOK_SECONDS} seconds: {stack.lock_file}"
+            )
+        time.sleep(0.3)
+    print("it has ended")
+    return SERVING
+
+
+def is_this_program(process: int) -> bool:
+    """Whether a process runs this file: a number in an old lock may be anybody's by now."""
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(word.endswith(b"bin/deploy") for word in words[:4])
+
+
+# 4. Recover: what an earlier deploy left when it was killed, or when the server lost its power.
+
+
+def recover(stack: "Stack") -> None:
+    """Bring back what served before an interrupted deploy, or finish it if the new container serves."""
+    remove_left_tokens(stack)
+    remove_left_folders(stack)
+    run_left_hook(stack)
+    stack.read_compose_file()
+    for service in stack.services.values():
+        if not service.accessory:
+            wait_for_left_migration(stack, service)
+            recover_service(stack, service)
+    stack.write_pins()
+
+
+def recover_service(stack: "Stack", service: Service) -> None:
+    """One service: exactly one of its containers goes on serving."""
+    remove_half_made(stack, service)
+    if stack.find(service.previous):
+        decide_between_previous_and_new(stack, service)
+    next_container = stack.find(service.next)
+    if not next_container:
+        return
+    if is_well(stack, service, service.name) or not next_container.is_running:
+        progress(f"{service.next} was left by an interrupted deploy: it is removed")
+        retire_next(stack, [service])
+    else:
+        progress(
+            f"{service.next} was left by an interrupted deploy: it serves, and goes on until it is replaced"
+        )
+        give_name(stack, service)
+
+
+def remove_half_made(stack: "Stack", service: Service) -> None:
+    """Containers that never ran, and those that Compose was about to give the service's name."""
+    current = stack.find(service.name)
+    if current and current.status == "created":
+        stack.remove(service.name)
+        current = None
+    for container in stack.containers():
+        if not re.fullmatch(rf"[0-9a-f]{{12}}_{re.escape(service.name)}", container.name):
+            continue
+        if current or not container.is_running:
+            stack.remove(container.name)
+        else:
+            stack.rename(container.name, service.name)
+            current = container
+
+
+def decide_between_previous_and_new(stack: "Stack", service: Service) -> None:
+    """The old container was stopped and kept: it comes back, unless the new one is recorded to serve."""
+    current = stack.find(service.name)
+    if current and current.image == stack.recorded_image(service.name):
+        stack.remove(service.previous)
+        return
+    progress(
+        f"an interrupted deploy stopped {service.name}: the container that served before is started again"
+    )
+    bring_back(stack, service)
+
+
+def wait_for_left_migration(stack: "Stack", service: Service) -> None:
+    """A migration of an interrupted deploy goes on to its end: two at once could harm the data."""
+    while True:
+        container = stack.find(service.migration)
+        if not container:
+            return
+        if not container.is_running:
+            stack.remove(service.migration)
+            return
+        progress(f"waiting for {service.migration}, which an interrupted deploy started")
+        stack.machine.wait(5)
+
+
+def remove_left_tokens(stack: "Stack") -> None:
+    """Registry tokens in memory that a killed deploy of this stack could not remove."""
+    for folder in MEMORY.glob(f"{stack.token_prefix}*") if MEMORY.is_dir() else ():
+        if folder.lstat().st_uid == os.geteuid() and folder.is_dir() and not folder.is_symlink():
+            remove_tree(folder)
+
+
+def remove_left_folders(stack: "Stack") -> None:
+    """Files that a killed deploy had received and not installed."""
+    for folder in stack.state.glob("incoming-*"):
+        remove_tree(folder)
+
+
+def run_left_hook(stack: "Stack") -> None:
+    """The script hooks/after that a killed deploy owes: it may end a maintenance mode."""
+    if not stack.owed_hook.exists():
+        return
+    progress("an interrupted deploy did not run hooks/after: it runs now")
+    settings = json.loads(stack.owed_hook.read_text() or "{}")
+    if run_hook(stack, "after", {**settings, "EXIT_CODE": "137"}) == 0:
+        stack.owed_hook.unlink()
+    else:
+        progress("hooks/after failed: mend it; the next deploy runs it again")
+
+
+# 5. Receive: the token, and files if the key may send them. Nothing is unpacked before its length and checksum are
+# found to be right.
+
+
+def read_delivery(request: Request, caller: Caller) -> Delivery:
+    """Read what comes on standard input: the token's line, then perhaps "BYTES SHA256" and that many bytes."""
+    if request.verb != "deploy":
+        return Delivery()
+    with without_echo():
+        token = read_line(10)
+    if not token:
+        raise Failed(BAD_REQUEST, "there is no registry token on standard input")
+    if os.isatty(0):
+        return Delivery(token)
+    header = read_line(10)
+    if not header:
+        return Delivery(token)
+    match = re.fullmatch(r"([0-9]{1,12}) ([0-9a-f]{64})", header)
+    if not match:
+        raise Failed(BAD_REQUEST, "the line behind the token is not `BYTES SHA256`")
+    if not (request.may_send_env_files or request.may_send_files):
+        raise Failed(
+            BAD_REQUEST,
+            f"this key may send no files: its line has neither {request.stack}:env"
+            f" nor {request.stack}:push",
+        )
+    if int(match[1]) > MOST_BYTES_SENT:
+        raise Failed(BAD_REQUEST, f"{match[1]} bytes are too many: the most is {MOST_BYTES_SENT}")
+    return Delivery(token, read_archive(int(match[1]), match[2]))
+
+
+def read_archive(length: int, checksum: str) -> IO[bytes]:
+    """Read that many bytes into a file without a name, and compare their checksum."""
+    archive = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the delivery is done with
+    digest = hashlib.sha256()
+    missing = length
+    while missing:
+        if not select.select([0], [], [], LOOK_SECONDS)[0]:
+            raise Failed(
+                BAD_REQUEST,
+                f"the files stopped arriving, with {missing} bytes missing: run the job again",
+            )
+        block = os.read(0, min(missing, 65536))
+        if not block:
+            raise Failed(
+                BAD_REQUEST,
+                f"the files did not arrive whole: {missing} bytes are missing. Run the job again",
+            )
+        archive.write(block)
+        digest.update(block)
+        missing -= len(block)
+    if digest.hexdigest() != checksum:
+        raise Failed(
+            BAD_REQUEST, "the files that arrived are not those that were sent. Run the job again"
+        )
+    archive.seek(0)
+    return archive
+
+
+def read_line(seconds: int) -> str:
+    """Read a line of standard input, byte by byte, so that what follows stays there; empty if none comes."""
+    end = time.monotonic() + seconds
+    line = b""
+    while len(line) < 65536:
+        try:
+            if not select.select([0], [], [], max(0.0, end - time.monotonic()))[0]:
+                break
+            byte = os.read(0, 1)
+        except OSError:
+            break
+        if byte in (b"", b"\n"):
+            break
+        line += byte
+    return line.decode(errors="replace").strip()
+
+
+@contextlib.contextmanager
+def without_echo() -> Iterator[None]:
+    """While a person types a token, the terminal does not show it."""
+    if not os.isatty(0):
+        yield
+        return
+    before = termios.tcgetattr(0)
+    silent = termios.tcgetattr(0)
+    silent[3] &= ~termios.ECHO
+    termios.tcsetattr(0, termios.TCSAFLUSH, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSAFLUSH, before)
+
+
+@contextlib.contextmanager
+def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["Files"]:
+    """The stack's files as this request wants them: those on the server, with those that were sent in their place.
+
+    What a commit sends that is older than what serves is left out: the newer one's files stay.
+    """
+    if not delivery.archive or request.sequence < stack.newest_sequence():
+        yield stack.files
+        return
+    folder = Path(tempfile.mkdtemp(prefix="incoming-", dir=stack.state))
+    try:
+        files = Files(stack.folder, folder)
+        unpack(delivery.archive, folder)
+        refuse_names_not_allowed(request, files)
+        files.complete()
+        yield files
+    finally:
+        remove_tree(folder)
+
+
+def unpack(archive: IO[bytes], folder: Path) -> None:
+    """Unpack plain files, and nothing else, below a folder."""
+    try:
+        with tarfile.open(fileobj=archive, mode="r:") as tar:
+            for count, entry in enumerate(tar):
+                if count >= MOST_FILES_SENT:
+                    raise Failed(BAD_REQUEST, f"more than {MOST_FILES_SENT} files were sent")
+                unpack_file(tar, entry, folder)
+    except tarfile.TarError as error:
+        raise Failed(BAD_REQUEST, f"what was sent is no tar archive: {error}") from error
+
+
+def unpack_file(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
+    """Unpack one plain file with a plain name."""
+    parts = entry.name.split("/")
+    is_plain_name = all(
+        re.fullmatch(r"[A-Za-z0-9._-]+", part) and part not in (".", "..") for part in parts
+    )
+    content = tar.extractfile(entry) if entry.isreg() else None
+    if not content or not is_plain_name or parts[0] in (".deploys", "log"):
+        raise Failed(
+            BAD_REQUEST,
+            f"only plain files with plain names may be sent, not {printable(entry.name)!r}",
+        )
+    target = folder / entry.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as copy:
+        shutil.copyfileobj(content, copy)
+    target.chmod(0o600 if is_env_file(entry.name) else 0o755 if entry.mode & 0o100 else 0o644)
+
+
+def is_env_file(name: str) -> bool:
+    """Whether a file of a stack holds settings of containers, and perhaps secrets."""
+    return name.endswith(".env") and "/" not in name
+
+
+def refuse_names_not_allowed(request: Request, files: "Files") -> None:
+    """The key may send files of that kind, and the compose file reads files of that name."""
+    read = files.names()
+    for name in files.sent():
+        if is_env_file(name) and not request.may_send_env_files:
+            raise Failed(
+                BAD_REQUEST, f"this key may send no env file: its line has no {request.stack}:env"
+            )
+        if not is_env_file(name) and not request.may_send_files:
+            raise Failed(
+                BAD_REQUEST,
+                f"this key may send env files only: its line has no {request.stack}:push",
+            )
+        if name not in read:
+            raise Failed(BAD_REQUEST, f"{name} was sent, and the compose file does not read it")
+
+
+class Files:
+    """The files of a stack: the compose file, the files beside it that its head names, and its env files.
+
+    `overlay` holds files that were sent and are not installed yet; without one, the stack's folder holds all.
+    """
+
+    def __init__(self, folder: Path, overlay: Optional[Path] = None) -> None:
+        self.installed = folder
+        self.overlay = overlay
+        self.folder = overlay or folder
+
+    def text(self) -> str:
+        """The compose file."""
+        here = self.folder / COMPOSE_FILE
+        return (here if here.exists() else self.installed / COMPOSE_FILE).read_text(
+            errors="replace"
+        )
+
+    def beside(self) -> List[str]:
+        """The files beside the compose file that belong to it, such as hooks and what containers mount."""
+        match = FILES_BESIDE_LINE.search(self.text())
+        return shlex.split(match[1]) if match else []
+
+    def env_files(self) -> List[str]:
+        """The env files of its containers."""
+        return sorted(set(ENV_FILE_LINE.findall(self.text())))
+
+    def names(self) -> List[str]:
+        """All of them."""
+        return [COMPOSE_FILE, *self.beside(), *self.env_files()]
+
+    def sent(self) -> List[str]:
+        """Those that were sent."""
+        assert self.overlay
+        return sorted(
+            str(path.relative_to(self.overlay))
+            for path in self.overlay.rglob("*")
+            if path.is_file()
+        )
+
+    def complete(self) -> None:
+        """Copy what was not sent beside what was, so that all can be looked at together."""
+        self.changed = [
+            name
+            for name in self.sent()
+            if not is_same_file(self.folder / name, self.installed / name)
+        ]
+        for name in self.names():
+            target = self.folder / name
+            if not target.exists() and (self.installed / name).is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.installed / name, target)
+
+    def checksum(self) -> str:
+        """One checksum of the compose file and the files beside it, as `sha256sum FILES | sha256sum` prints it."""
+        lines = ""
+        for name in [COMPOSE_FILE, *self.beside()]:
+            path = self.folder / name
+            content = path.read_bytes() if path.is_file() else b""
+            lines += f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def install(self) -> None:
+        """Phase 7: put what was sent into the stack's folder."""
+        if not self.overlay:
+            return
+        for name in self.changed:
+            install_file(self.overlay / name, self.installed, name)
+            progress(f"installed {name}")
+
+
+def install_file(source: Path, folder: Path, name: str) -> None:
+    """Put one file into a stack's folder, never through a link.
+
+    What a container may mount is written in place: a mount shows the file that was there when the container started.
+    """
+    target = folder / name
+    for place in places_below(folder, name):
+        if place.is_symlink():
+            raise Failed(
+                NOT_READY,
+                f"{place} is a link: nothing is written through it. Remove it, run the job again",
+            )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and name != COMPOSE_FILE and not is_env_file(name):
+        with target.open("r+b") as stream:
+            stream.write(source.read_bytes())
+            stream.truncate()
+            sync(stream)
+        return
+    write_file(target, source.read_bytes(), source.stat().st_mode & 0o777)
+
+
+# 6. Preflight: everything that stands in the way, all at once, before anything changes.
+
+
+def resolve_services(stack: "Stack", request: Request, files: Files) -> List[Service]:
+    """The services of a request, as the compose file describes them."""
+    stack.read_compose_file(files)
+    services = []
+    for name, digest in request.images.items():
+        service = stack.service(name)
+        service.before = stack.recorded_image(name)
+        service.image = f"{service.repository}@{digest}"
+        services.append(service)
+    return services
+
+
+def is_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
+    """Whether a newer commit's image serves already; then this one changes nothing."""
+    newest = stack.newest_record(service.name)
+    if not newest or sequence >= newest.sequence:
+        return False
+    if not is_well(stack, service, service.name):
+        raise Failed(
+            NOT_SERVING,
+            f"commit number {sequence} is older than number {newest.sequence}, which is recorded"
+            f" for {service.name} and does not answer",
+        )
+    progress(
+        f"{service.name}: commit number {newest.sequence} serves, which is newer than {sequence}"
+    )
+    service.result = "superseded"
+    return True
+
+
+def preflight(stack: "Stack", request: Request, services: List[Service], files: Files) -> None:
+    """Refuse a deploy that cannot succeed, with everything that a person has to do first."""
+    findings = list(findings_of(stack, services, files))
+    if files.checksum() != request.files_sha256:
+        findings.append(
+            Finding(
+                NOT_READY,
+                "the compose file on this server, or a file beside it, is not the commit's",
+                f"Copy it and run the job again: {copy_command(stack.name)}",
+            )
+        )
+    for service in services:
+        findings += check_promotion(service)
+    findings += check_disk(stack)
+    if not findings:
+        return
+    for finding in findings[1:]:
+        print_error(str(finding))
+    raise Failed(findings[0].code, str(findings[0]))
+
+
+def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> Iterator[Finding]:
+    """What stands in the way of any deploy of these services."""
+    yield from check_versions(stack)
+    yield from check_compose_files(stack)
+    yield from check_pins(stack)
+    yield from check_env_files(stack, files)
+    yield from check_networks_and_volumes(stack)
+    containers = stack.containers()
+    for service in services:
+        yield from check_name(stack, service, containers)
+        yield from check_ports(stack, service, containers)
+    for service in stack.services.values():
+        if service.accessory:
+            yield from check_data(stack, service, containers)
+
+
+def print_findings(stack: "Stack") -> int:
+    """`check`: print what a deploy of the whole stack would refuse."""
+    stack.read_compose_file()
+    services = [service for service in stack.services.values() if not service.accessory]
+    findings = [*findings_of(stack, services, stack.files), *check_disk(stack)]
+    for finding in findings:
+        print_error(str(finding))
+    for container in leftovers(stack):
+        print(
+            f"note: {container.name} runs in the project {stack.name}, and the compose file does not have it"
+        )
+    if findings:
+        return findings[0].code
+    print(f"{stack.name} is ready for a deploy")
+    return SERVING
+
+
+def check_versions(stack: "Stack") -> Iterator[Finding]:
+    """Docker Engine and Compose are there, and new enough."""
+    engine = stack.machine.json("version", "--format", "{{json .}}").get("Server") or {}
+    if version_of(str(engine.get("Version", ""))) < OLDEST_ENGINE:
+        yield Finding(
+            NOT_READY,
+            f"Docker Engine is {engine.get('Version') or 'unknown'}",
+            "20.10 or newer is needed",
+        )
+    output = stack.machine.docker("compose", "version", "--short")
+    if output.code != 0 or version_of(output.out.strip()) < OLDEST_COMPOSE:
+        yield Finding(
+            NOT_READY,
+            f"Docker Compose is {output.out.strip() or 'missing'}",
+            "2.20 or newer is needed: install the package docker-compose-plugin",
+        )
+
+
+def check_compose_files(stack: "Stack") -> Iterator[Finding]:
+    """No other compose file lies in the folder: a person's `docker compose up` would read it."""
+    for name in FILES_THAT_COMPOSE_READS:
+        if os.path.lexists(stack.folder / name):
+            yield Finding(
+                NOT_READY,
+                f"{stack.folder / name} is in the way: Compose would read it",
+                f"Move it away: mv {stack.folder / name} {stack.folder / name}.before",
+            )
+
+
+def check_pins(stack: "Stack") -> Iterator[Finding]:
+    """The override file is this program's own, and nobody has added to it."""
+    path = stack.folder / PINS_FILE
+    if not os.path.lexists(path):
+        return
+    text = path.read_text(errors="replace")
+    lines = text[len(PINS_HEAD) :].splitlines(keepends=True)
+    if not text.startswith(PINS_HEAD) or not all(PINS_LINE.fullmatch(line) for line in lines):
+        yield Finding(
+            NOT_READY,
+            f"{path} has lines that bin/deploy did not write, and would lose",
+            f"Move them to the spec, and the file away: mv {path} {path}.before",
+        )
+
+
+def check_env_files(stack: "Stack", files: Files) -> Iterator[Finding]:
+    """Every env file is filled in, and Compose reads in it what a person reads."""
+    for name in files.env_files():
+        path = files.folder / name
+        shown = f"{stack.name}/{name}"
+        if not path.is_file():
+            yield Finding(
+                NOT_READY, f"{shown} is missing", f"Make it on the server, from {name}.example"
+            )
+            continue
+        lines = read_env_lines(path)
+        yield from check_env_lines(shown, lines)
+        yield from check_env_example(shown, lines, stack.folder / f"{name}.example")
+        yield from check_env_values(stack, path, shown, lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvLine:
+    """A line of an env file: its number, its key, and the value that a person reads in it."""
+
+    number: int
+    key: str
+    value: str
+
+
+def read_env_lines(path: Path) -> List[EnvLine]:
+    """The lines of an env file that set something; a line that sets nothing has no key."""
+    lines = []
+    for number, line in enumerate(
+        path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1
+    ):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        match = re.fullmatch(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[=:]\s*(.*)", text)
+        lines.append(
+            EnvLine(number, match[1], without_quotes(match[2]))
+            if match
+            else EnvLine(number, "", "")
+        )
+    return lines
+
+
+def without_quotes(text: str) -> str:
+    """The value inside of a pair of quotes, or all of it."""
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    return text
+
+
+def check_env_lines(shown: str, lines: List[EnvLine]) -> Iterator[Finding]:
+    """No placeholder is left, and no line is one that Compose would obey."""
+    for line in lines:
+        if not line.key:
+            yield Finding(
+                NOT_READY,
+                f"{shown}:{line.number} is not KEY='value' on one line",
+                "Mend it; keep a value of several lines in base64",
+            )
+        elif "change-me" in line.value:
+            yield Finding(
+                NOT_READY, f"{shown}:{line.number}: {line.key} still has change-me", "Fill it in"
+            )
+        elif line.key.startswith(("COMPOSE_", "DOCKER_")) and shown.endswith("/.env"):
+            yield Finding(
+                NOT_READY, f"{shown}:{line.number}: Compose would obey {line.key}", "Take it out"
+            )
+
+
+def check_env_example(shown: str, lines: List[EnvLine], example: Path) -> Iterator[Finding]:
+    """Every key that the example lists is there."""
+    if not example.is_file():
+        return
+    present = {line.key for line in lines}
+    for line in read_env_lines(example):
+        if line.key and line.key not in present:
+            yield Finding(
+                NOT_READY, f"{shown} lacks {line.key}, which {example.name} has", "Add it"
+            )
+
+
+def check_env_values(
+    stack: "Stack", path: Path, shown: str, lines: List[EnvLine]
+) -> Iterator[Finding]:
+    """Compose reads from each line the value that stands there: a `$` without single quotes, for example, vanishes."""
+    model = {"name": "env", "services": {"env": {"image": "env", "env_file": [str(path)]}}}
+    output = stack.machine.docker(
+        *COMPOSE, "-f", "-", "config", "--format", "json", stdin=json.dumps(model)
+    )
+    if output.code != 0:
+        # What Compose quotes of the file may be a password.
+        yield Finding(
+            NOT_READY,
+            f"Compose cannot read {shown}",
+            f"See why on the server: docker run --rm --env-file"
+            f" {stack.folder / path.name} hello-world",
+        )
+        return
+    environment = json.loads(output.out)["services"]["env"].get("environment") or {}
+    for line in {line.key: line for line in lines if line.key}.values():
+        if unescape(str(environment.get(line.key) or "")) != line.value:
+            yield Finding(
+                NOT_READY,
+                f"{shown}:{line.number}: Compose reads another value of {line.key} than the line"
+                " shows",
+                "Put the value between single quotes, with none inside",
+            )
+
+
+def check_networks_and_volumes(stack: "Stack") -> Iterator[Finding]:
+    """The networks and volumes that others make are there."""
+    for kind in ("network", "volume"):
+        for settings in (stack.model.get(f"{kind}s") or {}).values():
+            name = str((settings or {}).get("name", ""))
+            if (settings or {}).get("external") and stack.machine.docker(
+                kind, "inspect", name
+            ).code != 0:
+                yield Finding(
+                    NOT_READY,
+                    f"the {kind} {name} is missing",
+                    f"Make it: docker {kind} create {name}",
+                )
+
+
+def check_name(
+    stack: "Stack", service: Service, containers: Sequence[Container]
+) -> Iterator[Finding]:
+    """A container of the service's name is the stack's own, or one whose place it can take."""
+    holder = find(containers, service.container_name)
+    if not holder or stack.owns(holder, service):
+        return
+    if stack.find(f"{service.name}-before"):
+        yield Finding(
+            NOT_READY,
+            f"{holder.name} was not made by this stack, and {service.name}-before is there too",
+            f"Remove the one that is not needed: docker rm -f {service.name}-before",
+        )
+    if holder.mounts and not service.is_start_first:
+        yield from check_shared_data(service, holder, containers)
+
+
+def check_shared_data(
+    service: Service, holder: Container, containers: Sequence[Container]
+) -> Iterator[Finding]:
+    """What has data is not taken over without a person: its volumes may have other names in the compose file."""
+    mine = {str(volume.get("source")) for volume in service.model.get("volumes") or []}
+    theirs = {str(mount.get("Name") or mount.get("Source")) for mount in holder.mounts}
+    if not theirs <= mine:
+        yield Finding(
+            NOT_READY,
+            f"{holder.name} was not made by this stack, and has data that the compose file does"
+            f" not mount: {', '.join(sorted(theirs - mine))}",
+            "Name these volumes in the spec first, or the service starts without its data",
+        )
+
+
+def check_ports(
+    stack: "Stack", service: Service, containers: Sequence[Container]
+) -> Iterator[Finding]:
+    """The ports that it publishes are free, or its own container has them."""
+    for container in containers:
+        if (
+            not container.is_running
+            or container.name == service.container_name
+            or stack.owns(container, service)
+        ):
+            continue
+        for port in service.published:
+            if port in container.ports:
+                yield Finding(
+                    NOT_READY,
+                    f"{service.name} publishes port {port[0]}, which {container.name} holds",
+                    f"Stop that container, or publish another port: docker stop {container.name}",
+                )
+
+
+def check_data(
+    stack: "Stack", accessory: Service, containers: Sequence[Container]
+) -> Iterator[Finding]:
+    """A volume with data is never given to a second process: two databases on one folder destroy it."""
+    own = find(containers, accessory.container_name)
+    if own and own.is_running:
+        return  # it is left alone, whoever made it
+    if own and not stack.owns(own, accessory):
+        yield Finding(
+            NOT_READY,
+            f"{own.name} exists, does not run, and was not made by this stack",
+            f"Start it, if its data is to be kept: docker start {own.name}."
+            f" Else remove it: docker rm {own.name}",
+        )
+        return
+    sources = {source_of(stack, volume) for volume in accessory.model.get("volumes") or []} - {""}
+    for container in containers:
+        shared = sources & {
+            str(mount.get("Name") or mount.get("Source")) for mount in container.mounts
+        }
+        if container.is_running and shared:
+            yield Finding(
+                NOT_READY,
+                f"{container.name} runs on {', '.join(sorted(shared))}, which {accessory.name}"
+                " would open a second time",
+                f"Let this stack take it over: docker stop {container.name} && docker rename"
+                f" {container.name} {container.name}-before, then run the job again",
+            )
+
+
+def source_of(stack: "Stack", volume: Json) -> str:
+    """The volume's name in Docker, or the folder of the server, that a container can write to."""
+    if volume.get("read_only"):
+        return ""
+    if volume.get("type") == "volume":
+        settings = (stack.model.get("volumes") or {}).get(volume.get("source")) or {}
+        return str(settings.get("name") or volume.get("source") or "")
+    return str(volume.get("source") or "") if volume.get("type") == "bind" else ""
+
+
+def check_promotion(service: Service) -> Iterator[Finding]:
+    """An image comes into this stack only after the stack before it served the same bytes."""
+    source, _, name = service.labels.get("deploy.from", "").partition("/")
+    digest = digest_of(service.image)
+    if source and all(
+        digest_of(record.image) != digest
+        for record in read_record(ROOT / source / ".deploys" / name)
+    ):
+        yield Finding(
+            BAD_IMAGE,
+            f"{source}/{name} never served {digest}",
+            "Deploy it there, then run the job again",
+        )
+
+
+def check_disk(stack: "Stack") -> Iterator[Finding]:
+    """Docker has room for another image."""
+    folder = str(stack.machine.json("info", "--format", "{{json .}}").get("DockerRootDir") or "/")
+    free = stack.machine.free_megabytes(folder)
+    if free < FREE_MEGABYTES:
+        yield Finding(
+            NOT_READY,
+            f"Docker has {free} MB left on {folder}, and {FREE_MEGABYTES} are needed",
+            "Make room (docker system df), then run the job again",
+        )
+
+
+def leftovers(stack: "Stack") -> List[Container]:
+    """Containers of this Compose project that the compose file does not have."""
+    return [
+        container
+        for container in stack.containers()
+        if container.project == stack.name
+        and not container.is_one_off
+        and container.is_running
+        and container.service not in stack.services
+    ]
+
+
+def refuse_leftovers(stack: "Stack") -> None:
+    """A service that the stack no longer has goes on answering: its domain may still lead there."""
+    for container in leftovers(stack):
+        if any(label.startswith("deploy.") for label in container.labels):
+            raise Failed(
+                NOT_READY,
+                f"{container.name} runs, and the stack no longer has it. What was deployed serves."
+                f" Lead its domain elsewhere, then: docker rm -f {container.name}",
+            )
+        progress(
+            f"note: {container.name} runs in the project {stack.name}; the compose file does not have it"
+        )
+
+
+# 8. Pull: by digest, with a login that is in memory only. Then look at what came.
+
+
+def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
+    """Pull the images of these services."""
+    with stack.login(services, token) as login:
+        for image in dict.fromkeys(service.image for service in services):
+            progress(f"pulling {image}")
+            pull(stack, image, login)
+    for service in services:
+        look_at_image(stack, service)
+
+
+def pull(stack: "Stack", image: str, login: Path) -> None:
+    """Pull one image; what a registry cannot do at the moment is tried again."""
+    for pause in (5, 20, 0):
+        output = stack.machine.docker(
+            "--config", str(login), "pull", "-q", image, seconds=PULL_SECONDS
+        )
+        if output.code == 0:
+            return
+        refuse_if_final(image, output)
+        if pause:
+            progress(
+                f"the registry does not answer as it should, trying again: {output.last_words}"
+            )
+            stack.machine.wait(pause)
+    raise Failed(
+        NOT_READY, f"{image} could not be pulled, and the token is not why: {output.last_words}"
+    )
+
+
+def refuse_if_final(image: str, output: Output) -> None:
+    """Tell a token that was refused and an image that is missing from a registry that has trouble."""
+    words = output.err.lower()
+    if any(
+        sign in words
+        for sign in (
+            "unauthorized",
+            "denied",
+            "authentication required",
+            "no basic auth",
+            " 401",
+            " 403",
+        )
+    ):
+        raise Failed(
+            TOKEN_REFUSED,
+            f"{registry_of(image)} refused the token: set a new one (runbook, step 5) and run"
+            f" the job again. It said: {output.last_words}",
+        )
+    if any(
+        sign in words
+        for sign in ("manifest unknown", "not found", "no matching manifest", "invalid reference")
+    ):
+        raise Failed(BAD_IMAGE, f"could not pull {image}: {output.last_words}")
+    if "no space left" in words:
+        raise Failed(
+            NOT_READY,
+            f"{image} does not fit on the disk: make room (docker system df), run the job again",
+        )
+
+
+def find_image(stack: "Stack", service: Service) -> None:
+    """Have the image of a rollback, without a token if need be."""
+    if stack.machine.docker("image", "inspect", service.image).code != 0:
+        progress(f"pulling {service.image}")
+        output = stack.machine.docker("pull", "-q", service.image, seconds=PULL_SECONDS)
+        if output.code != 0:
+            raise Failed(
+                BAD_IMAGE,
+                f"could not pull {service.image}, which is no longer on this server:"
+                f" {output.last_words}. `docker login {registry_of(service.image)}` lets it be pulled",
+            )
+    look_at_image(stack, service)
+
+
+def look_at_image(stack: "Stack", service: Service) -> None:
+    """The image is for this server, and brings no labels that would take somebody else's traffic."""
+    image = stack.machine.json("image", "inspect", service.image)[0]
+    service.image_id = str(image["Id"])
+    engine = stack.machine.json("version", "--format", "{{json .}}").get("Server") or {}
+    if image.get("Architecture") != engine.get("Arch"):
+        raise Failed(
+            BAD_IMAGE,
+            f"{service.image} is built for {image.get('Architecture')}, and this server is"
+            f" {engine.get('Arch')}",
+        )
+    labels = (image.get("Config") or {}).get("Labels") or {}
+    for label in sorted(labels):
+        if label.startswith(LABELS_THAT_OTHERS_BELIEVE) and label not in service.labels:
+            raise Failed(
+                BAD_IMAGE,
+                f"{service.image} has the label {printable(label)}, which the proxy would believe:"
+                " take it out of the Dockerfile; labels belong into the spec",
+            )
+
+
+# 9. Accessories: somebody else's images. Those that run are left alone, for their data is at stake.
+
+
+def start_accessories(stack: "Stack", services: List[Service]) -> None:
+    """Start the accessories that are missing, and wait for those that these services need."""
+    accessories = [service for service in stack.services.values() if service.accessory]
+    for accessory in accessories:
+        start_accessory(stack, accessory)
+    needed = needed_by(stack, services)
+    for accessory in accessories:
+        if accessory.name in needed:
+            wait_for_accessory(stack, accessory)
+        report_other_settings(stack, accessory)
+
+
+def start_accessory(stack: "Stack", accessory: Service) -> None:
+    """Start one that does not run; one that runs once is started anew for each deploy."""
+    container = stack.find(accessory.container_name)
+    if accessory.accessory == "once":
+        if container:
+            stack.remove(accessory.container_name)
+    elif container and container.is_running:
+        return
+    progress(f"starting {accessory.name}")
+    output = stack.compose("up", "-d", "--no-deps", "--no-recreate", accessory.name)
+    if output.code != 0:
+        progress(f"{accessory.name} could not be started: {output.last_words}")
+
+
+def needed_by(stack: "Stack", services: List[Service]) -> Set[str]:
+    """The names of all that these services depend on, directly or not."""
+    needed: Set[str] = set()
+    pending = [name for service in services for name in service.dependencies]
+    while pending:
+        name = pending.pop()
+        if name not in needed and name in stack.services:
+            needed.add(name)
+            pending += stack.services[name].dependencies
+    return needed
+
+
+def wait_for_accessory(stack: "Stack", accessory: Service) -> None:
+    """Wait until it is well: it has ended with 0 if it runs once, else it runs, healthy if it can tell."""
+    end = stack.machine.now() + ACCESSORY_SECONDS
+    while True:
+        container = stack.find(accessory.container_name)
+        if (
+            container
+            and accessory.accessory == "once"
+            and container.status == "exited"
+            and container.exit_code == 0
+        ):
+            return
+        if (
+            container
+            and accessory.accessory != "once"
+            and container.is_running
+            and container.health in ("", "healthy")
+        ):
+            return
+        is_starting = container and container.is_running and not container.is_unhealthy
+        if not is_starting or stack.machine.now() > end:
+            print_last_words(stack, accessory.container_name)
+            raise Failed(
+                NOT_READY, f"{accessory.name} is not well, and what is deployed depends on it"
+            )
+        stack.machine.wait(1)
+
+
+def report_other_settings(stack: "Stack", accessory: Service) -> None:
+    """Say when the compose file has other settings for it than it runs with: a person decides when it restarts."""
+    container = stack.find(accessory.container_name)
+    if not container or not stack.owns(container, accessory):
+        return
+    if container.labels.get("com.docker.compose.config-hash") != stack.config_hash(accessory):
+        progress(
+            f"{accessory.name} has other settings than the compose file. To start it anew with these:"
+            f" cd {stack.folder} && docker compose up -d --no-deps {accessory.name}"
+        )
+
+
+# 10. Migrate: with the new images, before any container is replaced. The hooks are the person's own scripts.
+
+
+def migrate(stack: "Stack", services: List[Service]) -> None:
+    """Run the migrations of these services; the old containers must get on with what they changed."""
+    migrating = [service for service in services if service.migrate]
+    if not migrating:
+        return
+    stack.write_trial_pins(services)
+    for service in migrating:
+        progress(f"migrating with {service.name}: {shlex.join(service.migrate)}")
+        words = (
+            "run",
+            "--rm",
+            "-T",
+            "--no-deps",
+            "--name",
+            service.migration,
+            service.name,
+            *service.migrate,
+        )
+        output = stack.compose(*words, pins=stack.trial_pins, seconds=SCRIPT_SECONDS, is_shown=True)
+        if output.code != 0:
+            raise Failed(
+                NOT_SERVING,
+                f"the migration of {service.name} failed with exit code {output.code}."
+                " No container was changed",
+            )
+    for service in services:
+        if (
+            service.health
+            and stack.find(service.name)
+            and not is_well(stack, service, service.name)
+        ):
+            progress(
+                f"AFTER THE MIGRATION {service.name} DOES NOT ANSWER ANY MORE: the old version does not get on"
+                " with what the migration changed"
+            )
+
+
+@contextlib.contextmanager
+def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
+    """Run hooks/before, and whatever happens hooks/after, which is told how it ended."""
+    if not (stack.folder / "hooks").is_dir():
+        yield
+        return
+    names = " ".join(service.name for service in services)
+    settings = {
+        "VERB": verb,
+        "SERVICE": names,
+        "IMAGE": " ".join(service.image for service in services),
+    }
+    # Written down first: whoever takes the lock next runs hooks/after if this deploy is killed.
+    write_file(stack.owed_hook, json.dumps(settings).encode(), 0o600)
+    code = NOT_SERVING
+    try:
+        if run_hook(stack, "before", settings) != 0:
+            if verb == "deploy":
+                raise Failed(NOT_READY, f"{stack.name}/hooks/before failed")
+            progress("hooks/before failed; going back does not wait for it")
+        yield
+        code = code_of(services)
+    except Failed as failure:
+        code = failure.code
+        raise
+    finally:
+        is_done = run_hook(stack, "after", {**settings, "EXIT_CODE": str(code)}) == 0
+        if is_done:
+            stack.owed_hook.unlink()
+    if not is_done:
+        raise Failed(
+            NOT_READY,
+            f"what was deployed serves, but {stack.name}/hooks/after failed: mend it; the next"
+            " deploy runs it again",
+        )
+
+
+def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
+    """Run a script of the person's, and print what it prints; what it leaves running holds no lock."""
+    if not (stack.folder / "hooks" / name).exists():
+        return 0
+    progress(f"running hooks/{name}")
+    return stack.machine.script(["bash", f"hooks/{name}"], stack.folder, settings)
+
+
+# 11. and 12. Replace: start beside, hand over, take the old one away. Boots go one after the other unless there is
+# memory for both; the waits are shared.
+
+
+def in_order_of_dependencies(services: List[Service]) -> List[List[Service]]:
+    """Groups of services: those of a group depend on none of the same or a later group."""
+    groups: List[List[Service]] = []
+    pending = list(services)
+    while pending:
+        names = {service.name for service in pending}
+        group = [
+            service for service in pending if not service.dependencies & (names - {service.name})
+        ] or pending
+        groups.append(group)
+        pending = [service for service in pending if service not in group]
+    return groups
+
+
+def has_failed_dependency(service: Service, services: List[Service]) -> bool:
+    """Whether it depends on one that this deploy could not bring into service."""
+    failed = {other.name for other in services if other.result in ("failed", "not started")}
+    if not service.dependencies & failed:
+        return False
+    progress(
+        f"{service.name} is not started: it depends on {', '.join(sorted(service.dependencies & failed))}"
+    )
+    service.result = "not started"
+    return True
+
+
+def replace_containers(stack: "Stack", request: Request, services: List[Service]) -> None:
+    """Bring the new images of services that do not depend on each other into service."""
+    changing = []
+    for service in services:
+        if is_unchanged(stack, service):
+            finish(stack, request, service, "unchanged")
+        else:
+            changing.append(service)
+    if not changing:
+        return
+    stack.write_trial_pins(changing)
+    beside = start_beside(stack, [service for service in changing if runs_beside(stack, service)])
+    hand_over(stack, beside)
+    alone = [service for service in changing if not service.result and service not in beside]
+    replaced = replace_in_place(stack, [service for service in beside if not service.result])
+    replaced += replace_stopped(stack, alone)
+    settle(stack, request, replaced)
+
+
+def is_unchanged(stack: "Stack", service: Service) -> bool:
+    """Whether its container runs this image with these settings already, and is well."""
+    container = stack.find(service.name)
+    if not container or not stack.owns(container, service) or container.image != service.image:
+        return False
+    if stack.find(service.next) or container.labels.get(
+        "com.docker.compose.config-hash"
+    ) not in stack.hashes(service):
+        return False
+    return is_well(stack, service, service.name)
+
+
+def runs_beside(stack: "Stack", service: Service) -> bool:
+    """Whether a container runs that the new one must prove itself beside."""
+    container = stack.find(service.name)
+    return (
+        service.is_start_first
+        and bool(container and container.is_running)
+        and not stack.find(service.next)
+    )
+
+
+def start_beside(stack: "Stack", services: List[Service]) -> List[Service]:
+    """Start new containers beside the old ones, without their names on any network; return those that answer."""
+    well = []
+    for service in services:
+        progress(f"starting {service.next} beside {service.name}")
+        # Traefik would lead requests to it at once; Compose's networks do not, for it has no name there.
+        words = (
+            "run",
+            "-d",
+            "-T",
+            "-l",
+            "traefik.enable=false",
+            "--no-deps",
+            "--name",
+            service.next,
+            service.name,
+        )
+        output = stack.compose(*words, pins=stack.trial_pins, seconds=CHANGE_SECONDS)
+        with service_may_fail(stack, service, [service.next]):
+            refuse_failed_start(service.next, output)
+            wait_until_well(stack, service, service.next)
+            well.append(service)
+    return well
+
+
+def hand_over(stack: "Stack", services: List[Service]) -> None:
+    """Give the new containers the names of the old ones, which keep them too, and wait until the proxies know."""
+    if not services:
+        return
+    watched = {}
+    for service in services:
+        progress(f"{service.next} answers, and takes the name {service.name}")
+        # From here on it may be what serves: a server that boots has to start it.
+        stack.set_restart_policy(service.next, service.restart_policy)
+        give_name(stack, service)
+        watched[service.name] = stack.get(service.next)
+    wait_for_name_caches(stack, services)
+    for service in services:
+        with service_may_fail(stack, service, [service.next]):
+            refuse_change(stack, service, watched[service.name])
+
+
+def replace_in_place(stack: "Stack", services: List[Service]) -> List[Service]:
+    """Recreate the services' own containers, while the new ones beside them serve."""
+    well = []
+    for service in services:
+        progress(f"replacing {service.name}")
+        with service_may_fail(stack, service, []):
+            move_foreign_container_away(stack, service)
+            recreate(stack, service)
+            wait_until_well(stack, service, service.name)
+            well.append(service)
+    return well
+
+
+def replace_stopped(stack: "Stack", services: List[Service]) -> List[Service]:
+    """Replace what cannot run twice: the old container is stopped and kept until the new one has proved itself."""
+    well = []
+    for service in services:
+        progress(f"replacing {service.name}")
+        with service_may_fail(stack, service, []):
+            put_aside(stack, service)
+            recreate(stack, service)
+            wait_until_well(stack, service, service.name)
+            well.append(service)
+    return well
+
+
+def settle(stack: "Stack", request: Request, services: List[Service]) -> None:
+    """Watch the new containers while the temporary ones leave, record them, and take away what they replaced."""
+    if not services:
+        return
+    watched = {service.name: stack.get(service.name) for service in services}
+    leaving = [service for service in services if stack.find(service.next)]
+    for service in leaving:
+        take_name(stack, service)
+    wait_for_name_caches(stack, leaving)
+    stack.machine.wait(max(service.watched_seconds for service in services) if not leaving else 0)
+    for service in services:
+        with service_may_fail(stack, service, []):
+            refuse_change(stack, service, watched[service.name])
+            finish(stack, request, service, "serving")
+            remove_replaced(stack, service)
+
+
+def finish(stack: "Stack", request: Request, service: Service, result: str) -> None:
+    """Record what serves, and pin it for Compose."""
+    service.result = result
+    sequence = request.sequence or stack.newest_sequence_of(service.name)
+    latest = stack.newest_record(service.name)
+    if (
+        not latest
+        or (latest.image, latest.sequence) != (service.image, sequence)
+        or request.verb == "rollback"
+    ):
+        stack.add_record(service.name, Record(service.image, sequence, utc_now(), request.run))
+    stack.write_pins()
+
+
+def recreate(stack: "Stack", service: Service) -> None:
+    """Let Compose make the service's container from the new image, under its own name."""
+    stack.write_pins({service.name: service.image})
+    if stack.find(service.previous):
+        create_successor(stack, service)
+        return
+    output = stack.compose(
+        "up", "-d", "--no-deps", "--pull", "never", service.name, pins=stack.pins
+    )
+    refuse_failed_start(service.name, output)
+
+
+def create_successor(stack: "Stack", service: Service) -> None:
+    """Make the new container while the old one is kept.
+
+    `docker compose up` would remove the old one, which it knows by its labels. So Compose is asked for one more
+    container of the service, which it only makes for a service without a fixed container name.
+    """
+    model = stack.model_of(service)
+    del model["services"][service.name]["container_name"]
+    known = {container.id for container in stack.containers_of(service)}
+    words = (
+        "create",
+        "--no-recreate",
+        "--pull",
+        "never",
+        "--scale",
+        f"{service.name}={len(known) + 1}",
+        service.name,
+    )
+    refuse_failed_start(service.name, stack.compose_model(model, *words))
+    for container in stack.containers_of(service):
+        if container.id not in known:
+            stack.rename(container.name, service.container_name)
+    refuse_failed_start(service.name, stack.machine.docker("start", service.container_name))
+
+
+def put_aside(stack: "Stack", service: Service) -> None:
+    """Stop the container that serves, and keep it: with no restart policy, so that nothing ever runs twice."""
+    container = stack.find(service.name)
+    if not container:
+        return
+    stack.set_restart_policy(service.name, "no")
+    stack.rename(service.name, service.previous)
+    stack.stop(service.previous)
+
+
+def bring_back(stack: "Stack", service: Service) -> None:
+    """Start the container again that was put aside, in place of its successor."""
+    if not stack.find(service.previous):
+        return
+    if stack.find(service.name):
+        stack.remove(service.name)
+    stack.rename(service.previous, service.container_name)
+    stack.set_restart_policy(service.container_name, service.restart_policy)
+    stack.machine.docker("start", service.container_name)
+
+
+def move_foreign_container_away(stack: "Stack", service: Service) -> None:
+    """A container of that name which this stack did not make goes on running under another name, until the end."""
+    container = stack.find(service.container_name)
+    if container and not stack.owns(container, service):
+        stack.rename(service.container_name, f"{service.name}-before")
+
+
+def remove_replaced(stack: "Stack", service: Service) -> None:
+    """Take away what the new container replaced, now that it is recorded."""
+    if stack.find(service.next):
+        progress(f"stopping {service.next}, which has finished its requests")
+        stack.set_restart_policy(service.next, "no")
+        stack.stop(service.next)
+        stack.remove(service.next)
+    if stack.find(service.previous):
+        stack.remove(service.previous)
+    if stack.find(f"{service.name}-before"):
+        stack.set_restart_policy(f"{service.name}-before", "no")
+        stack.stop(f"{service.name}-before")
+        progress(
+            f"the container that served before is stopped and kept: docker rm {service.name}-before removes it"
+        )
+
+
+@contextlib.contextmanager
+def service_may_fail(stack: "Stack", service: Service, temporary: List[str]) -> Iterator[None]:
+    """A failure of one service is its own: it is undone, and the others go on."""
+    try:
+        yield
+    except Failed as failure:
+        service.result = "failed"
+        undo(stack, service, temporary)
+        if failure.message == "it was cancelled":
+            raise
+        print_error(failure.message)
+
+
+def undo(stack: "Stack", service: Service, temporary: List[str]) -> None:
+    """Take back what was done for a service that failed: what served before serves."""
+    for name in temporary:
+        if stack.find(name):
+            print_last_words(stack, name)
+            retire_next(stack, [service])
+            return
+    print_last_words(stack, service.name)
+    stack.write_pins()
+    if stack.find(service.previous):
+        progress(f"starting the container again that served as {service.name} before")
+        bring_back(stack, service)
+    elif stack.find(f"{service.name}-before"):
+        if stack.find(service.name):
+            stack.remove(service.name)
+        stack.rename(f"{service.name}-before", service.container_name)
+        retire_next(stack, [service])
+    elif stack.find(service.next):
+        progress(
+            f"{service.next} goes on serving: the image works there, and not in the place of {service.name}"
+        )
+        give_name(stack, service)
+
+
+def retire_next(stack: "Stack", services: List[Service]) -> None:
+    """Take the name from temporary containers, let the proxies forget them, and remove them."""
+    named = [service for service in services if has_name(stack, service)]
+    for service in named:
+        take_name(stack, service)
+    wait_for_name_caches(stack, named)
+    for service in services:
+        stack.set_restart_policy(service.next, "no")
+        stack.stop(service.next)
+        stack.remove(service.next)
+
+
+def has_name(stack: "Stack", service: Service) -> bool:
+    """Whether requests for the service may be led to the temporary container."""
+    container = stack.find(service.next)
+    if not container or not container.is_running:
+        return False
+    return any(
+        service.name in (settings.get("Aliases") or []) for settings in container.networks.values()
+    )
+
+
+def give_name(stack: "Stack", service: Service) -> None:
+    """Let the temporary container answer to the service's names."""
+    if not has_name(stack, service):
+        rejoin(stack, service, has_names=True)
+
+
+def take_name(stack: "Stack", service: Service) -> None:
+    """Let no new request come to the temporary container; it finishes those that it has."""
+    rejoin(stack, service, has_names=False)
+
+
+def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
+    """Leave each network and join it again, with other names: Docker can change them in no other way.
+
+    The whole server's lock is held, so that no other deploy takes the address that is free for a moment.
+    """
+    with locked(ROOT / ".host.lock", f"names of {service.name}"):
+        for key in service.networks:
+            network = stack.network_name(key)
+            names = service.names_on(key) if has_names else []
+            aliases = [word for name in names for word in ("--alias", name)]
+            stack.machine.docker("network", "disconnect", network, service.next)
+            output = stack.machine.docker("network", "connect", *aliases, network, service.next)
+            if output.code != 0:
+                raise Failed(
+                    NOT_SERVING,
+                    f"{service.next} could not join the network {network}: {output.last_words}",
+                )
+
+
+def wait_for_name_caches(stack: "Stack", services: List[Service]) -> None:
+    """Wait until the proxies in front have looked the names up again."""
+    seconds = max((service.name_cache_seconds for service in services), default=0)
+    if seconds:
+        progress(f"waiting {seconds} seconds: the proxy keeps names for that long")
+        stack.machine.wait(seconds)
+
+
+def refuse_failed_start(name: str, output: Output) -> None:
+    """A container that Docker could not start."""
+    if output.code != 0:
+        raise Failed(NOT_SERVING, f"{name} could not be started: {output.last_words}")
+
+
+def wait_until_well(stack: "Stack", service: Service, name: str) -> None:
+    """Wait until a new container runs the right image and answers, in one life: a restart is a failure."""
+    first = stack.get(name)
+    if service.image_id and first.image_id != service.image_id:
+        raise Failed(BAD_IMAGE, f"{name} does not run {service.image}")
+    end = stack.machine.now() + service.start_seconds
+    while True:
+        container = stack.get(name)
+        if not container.is_same_life(first) or not container.is_running:
+            raise Failed(NOT_SERVING, f"{name} did not stay up: {container.life}")
+        problem = problem_of(stack, service, container)
+        if not problem:
+            return
+        if stack.machine.now() > end:
+            raise Failed(
+                NOT_SERVING,
+                f"{name} does not answer within {service.start_seconds} seconds: {problem}",
+            )
+        stack.machine.wait(1)
+
+
+def refuse_change(stack: "Stack", service: Service, watched: Container) -> None:
+    """A container that was well has to be the same, and well, at a later look."""
+    container = stack.get(watched.name)
+    if not container.is_same_life(watched):
+        raise Failed(NOT_SERVING, f"{container.name} did not stay up: {container.life}")
+    problem = problem_of(stack, service, container)
+    if problem:
+        raise Failed(NOT_SERVING, f"{container.name} did not stay up: {problem}")
+    if container.is_unhealthy:
+        progress(f"note: Docker's own health check says that {container.name} is unhealthy")
+
+
+def is_well(stack: "Stack", service: Service, name: str) -> bool:
+    """Whether a container serves; one answer that does not come is no verdict."""
+    for _ in range(2):
+        container = stack.find(name)
+        if container and not problem_of(stack, service, container):
+            return True
+    return False
+
+
+def problem_of(stack: "Stack", service: Service, container: Container) -> str:
+    """Why a container is not well; empty if it is. It is asked from here, for an image may have no tool for that."""
+    if not container.is_running:
+        return container.life
+    health = service.health
+    if not health:
+        return ""
+    headers = {"Host": health.host, "X-Forwarded-Proto": "https"} if health.host else {}
+    problem = f"it has no address to ask for {health}"
+    for address in container.addresses:
+        try:
+            status = stack.machine.http_status(address, health.port, health.path, headers)
+        except (OSError, http.client.HTTPException) as error:
+            problem = f"{health}: {error or type(error).__name__}"
+            continue
+        if status == health.status:
+            return ""
+        problem = f"{health}: the answer was {status}"
+    return problem
+
+
+# 13. Record, pin, clean up. A record only grows; what Compose reads follows from it.
+
+
+def read_record(path: Path) -> List[Record]:
+    """The lines of a record, oldest first; notes by hand and torn lines are passed over."""
+    if not path.is_file():
+        return []
+    matches = (RECORD_LINE.fullmatch(line) for line in path.read_text(errors="replace").split("\n"))
+    return [Record(match[1], int(match[2]), match[3], match[4]) for match in matches if match]
+
+
+def image_to_go_back_to(stack: "Stack", name: str, digest: str) -> str:
+    """The image that served before, as the record was lived; or the named one, if it ever served."""
+    served: List[str] = []
+    for record in stack.record(name):
+        if record.run == "rollback" and record.image in served:
+            # What was gone back from is no longer something to go back to.
+            del served[len(served) - served[::-1].index(record.image) :]
+        elif not served or served[-1] != record.image:
+            served.append(record.image)
+    if digest:
+        images = [
+            record.image for record in stack.record(name) if digest_of(record.image) == digest
+        ]
+        if images:
+            return images[-1]
+    elif len(served) > 1:
+        return served[-2]
+    raise Failed(BAD_IMAGE, f"{name} served no such image before: see {stack.name}/.deploys/{name}")
+
+
+def remove_old_images(stack: "Stack", services: List[Service]) -> None:
+    """Remove images of these services that no stack of this server can go back to."""
+    with locked(ROOT / ".host.lock", "removing old images"):
+        kept = {
+            image for path in ROOT.glob("*/.deploys/*") for image in last_images(read_record(path))
+        }
+        if not kept:
+            return
+        for repository in sorted(
+            {service.repository for service in services if service.result == "serving"}
+        ):
+            output = stack.machine.docker(
+                "image", "ls", "--digests", "--format", "{{json .}}", repository
+            )
+            for line in output.out.splitlines():
+                image = f"{repository}@{json.loads(line).get('Digest')}"
+                if image not in kept and "@sha256:" in image:
+                    stack.machine.docker("image", "rm", image)
+
+
+def last_images(records: List[Record]) -> List[str]:
+    """The images that served last, newest first, each once."""
+    return list(dict.fromkeys(record.image for record in reversed(records)))[:KEPT_IMAGES]
+
+
+# What is printed at the end, and by `status`.
+
+
+def code_of(services: List[Service]) -> int:
+    """The verdict on all services of a request."""
+    results = {service.result for service in services}
+    if results & {"failed", "not started", ""}:
+        return NOT_SERVING
+    return SUPERSEDED if "superseded" in results else SERVING
+
+
+def print_outcome(stack: "Stack", services: List[Service], code: int) -> None:
+    """What serves now, for the person who reads the log; after a failure, the command that goes back."""
+    for service in services:
+        image = serving_image(stack, service)
+        shown = digest_of(image) or "nothing"
+        word = "SERVING" if service.result in ("serving", "unchanged", "superseded") else "FAILED"
+        progress(f"{word}: {service.name}; serving now: {shown}")
+        if word == "FAILED" and service.before and image not in ("", service.before):
+            progress(
+                f"to go back: {ROOT}/bin/deploy rollback {stack.name} {service.name} {digest_of(service.before)}"
+            )
+
+
+def serving_image(stack: "Stack", service: Service) -> str:
+    """The image that answers now under the service's name; empty if none does."""
+    try:
+        for name in (service.name, service.next, f"{service.name}-before"):
+            container = stack.find(name)
+            if container and not problem_of(stack, service, container):
+                return container.image
+    except Failed:
+        pass
+    return ""
+
+
+def print_result(
+    stack: "Stack", request: Request, services: List[Service], code: int, message: str, seconds: int
+) -> None:
+    """The last line: the outcome as JSON, for the workflow."""
+    words = {SERVING: "serving", SUPERSEDED: "superseded"}
+    result: Json = {
+        "protocol": PROTOCOL,
+        "result": words.get(code, "failed"),
+        "exit": code,
+        "stack": stack.name,
+        "seconds": seconds,
+        "message": message,
+        "services": [describe(stack, service) for service in services],
+    }
+    if code == SUPERSEDED:
+        result["newest_sequence"] = max(
+            stack.newest_sequence_of(service.name) for service in services
+        )
+    print(json.dumps(result), flush=True)
+
+
+def describe(stack: "Stack", service: Service) -> Json:
+    """One service's part of the result."""
+    return {
+        "service": service.name,
+        "result": service.result or "failed",
+        "before": digest_of(service.before) or None,
+        "now": digest_of(serving_image(stack, service)) or None,
+    }
+
+
+def print_status(machine: "Machine", only: str) -> int:
+    """`status`: this program's version, and what serves in each stack."""
+    checksum = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    print(f"bin/deploy {VERSION} sha256:{checksum}")
+    for path in sorted(ROOT.glob(f"{only or '*'}/.deploys/*")):
+        records = read_record(path)
+        if not records:
+            continue
+        stack = Stack(machine, path.parent.parent)
+        print(f"{stack.name}/.deploys/{path.name}: {status_of(stack, path.name)}")
+        print(f"  pinned: {records[-1]}")
+    return SERVING
+
+
+def status_of(stack: "Stack", name: str) -> str:
+    """One service's state in words."""
+    try:
+        stack.read_compose_file()
+        service = stack.services.get(name) or Service(name, {})
+        container = stack.find(name)
+        if not container:
+            return "DOES NOT RUN: there is no such container"
+        problem = problem_of(stack, service, container)
+        return f"DOES NOT ANSWER: {problem}" if problem else f"{container.image} {container.life}"
+    except Failed as failure:
+        return f"CANNOT BE TOLD: {failure.message}"
+
+
+def print_last_words(stack: "Stack", name: str) -> None:
+    """The state of a container that failed, and the end of its log."""
+    container = stack.find(name)
+    if not container:
+        return
+    quote(f"{name}: {container.life}")
+    output = stack.machine.docker("logs", "--tail", str(LOGGED_LINES), name)
+    quote(output.out + output.err)
+
+
+# The stack: its files, and its containers as Docker knows them.
+
+
+class Stack:
+    """A Compose project of this server: a folder, and the containers that were made from its compose file."""
+
+    def __init__(self, machine: "Machine", folder: Path) -> None:
+        self.machine = machine
+        self.folder = folder
+        self.name = folder.name
+        self.state = folder / ".deploys"
+        self.state.mkdir(exist_ok=True)
+        self.files = Files(folder)
+        self.pins = folder / PINS_FILE
+        self.trial_pins = self.state / "trial.yml"
+        self.lock_file = folder / ".deploy.lock"
+        self.owed_hook = self.state / "owed-hook.json"
+        self.token_prefix = (
+            "kiwari-ci-" + hashlib.sha256(str(folder).encode()).hexdigest()[:16] + "-"
+        )
+        self.model: Json = {}
+        self.services: Dict[str, Service] = {}
+
+    # Its lock and its login
+
+    @contextlib.contextmanager
+    def locked(self, request: Request) -> Iterator[None]:
+        """Hold the stack's lock."""
+        names = " ".join(request.images)
+        with locked(
+            self.lock_file, f"{request.verb} {self.name} {names}, run {request.run}", self.machine
+        ):
+            yield
+
+    @contextlib.contextmanager
+    def login(self, services: List[Service], token: str) -> Iterator[Path]:
+        """A configuration of Docker's in memory, that holds the token while images are pulled.
+
+        It is written here and not by `docker login`, which may hand the token to a credential store on the disk.
+        """
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=self.token_prefix, dir=MEMORY))
+        except OSError as error:
+            raise Failed(
+                NOT_READY, f"the token cannot be kept in memory, in {MEMORY}: {error.strerror}"
+            ) from error
+        try:
+            accounts = {}
+            for service in services:
+                user = service.labels.get("deploy.user") or "x-access-token"
+                account = base64.b64encode(f"{user}:{token}".encode()).decode()
+                accounts[registry_key(service.image)] = {"auth": account}
+            write_file(folder / "config.json", json.dumps({"auths": accounts}).encode(), 0o600)
+            yield folder
+        finally:
+            remove_tree(folder)
+
+    # Its compose file
+
+    def read_compose_file(self, files: Optional[Files] = None) -> None:
+        """Let Compose read the stack's files, and keep what they say about its services."""
+        folder = (files or self.files).folder
+        words = (
+            *COMPOSE,
+            "--project-directory",
+            str(folder),
+            "-p",
+            self.name,
+            "-f",
+            str(folder / COMPOSE_FILE),
+        )
+        output = self.machine.docker(*words, "config", "--format", "json")
+        if output.code != 0:
+            # What Compose quotes of an env file may be a password, so its words stay on the server.
+            raise Failed(
+                NOT_READY,
+                f"Compose cannot read {self.folder / COMPOSE_FILE}, or a file that it names."
+                f" See why on the server: cd {self.folder} && docker compose config -q",
+            )
+        self.model = json.loads(output.out)
+        known = self.services
+        self.services = {
+            name: Service(name, model) for name, model in self.model["services"].items()
+        }
+        for name, service in known.items():
+            if name in self.services and service.image:
+                service.model = self.services[name].model
+                self.services[name] = service
+
+    def service(self, name: str) -> Service:
+        """A service that a request may name."""
+        service = self.services.get(name)
+        if not service:
+            raise Failed(
+                BAD_REQUEST,
+                f"there is no service '{name}' in: {', '.join(self.services)}. If it is new, copy"
+                f" the compose file: {copy_command(self.name)}",
+            )
+        if service.accessory:
+            raise Failed(
+                BAD_REQUEST, f"{name} is an accessory: its image stands in the compose file"
+            )
+        return service
+
+    def compose(
+        self,
+        *words: str,
+        pins: Optional[Path] = None,
+        seconds: int = CHANGE_SECONDS,
+        is_shown: bool = False,
+    ) -> Output:
+        """Run Compose on the stack's files, all of which are named: it looks for no others."""
+        files = ["-f", str(self.folder / COMPOSE_FILE)] + (["-f", str(pins)] if pins else [])
+        project = ["--project-directory", str(self.folder), "-p", self.name]
+        return self.machine.docker(
+            *COMPOSE, *project, *files, *words, seconds=seconds, is_shown=is_shown
+        )
+
+    def compose_model(self, model: Json, *words: str) -> Output:
+        """Run Compose on a compose file that is made here."""
+        project = ["--project-directory", str(self.folder), "-p", self.name]
+        return self.machine.docker(
+            *COMPOSE, *project, "-f", "-", *words, stdin=json.dumps(model), seconds=CHANGE_SECONDS
+        )
+
+    def model_of(self, service: Service) -> Json:
+        """The stack with that service alone, on its new image."""
+        settings = dict(service.model)
+        settings.pop("depends_on", None)
+        if service.image:
+            settings["image"] = service.image
+        model: Json = {"name": self.name, "services": {service.name: settings}}
+        for key in ("networks", "volumes", "configs", "secrets"):
+            if key in self.model:
+                model[key] = self.model[key]
+        return model
+
+    def config_hash(self, service: Service, is_named: bool = True) -> str:
+        """Compose's checksum of a service's settings, which each container that it makes has as a label."""
+        model = self.model_of(service)
+        if "depends_on" in service.model:
+            model["services"][service.name]["depends_on"] = service.model["depends_on"]
+            others = {
+                name: self.services[name].model
+                for name in service.dependencies
+                if name in self.services
+            }
+            model["services"] = {**others, **model["services"]}
+        if not is_named:
+            model["services"][service.name].pop("container_name", None)
+            model["services"][service.name].pop("depends_on", None)
+        output = self.compose_model(model, "config", "--hash", service.name)
+        return output.out.split()[-1] if output.code == 0 and output.out.split() else ""
+
+    def hashes(self, service: Service) -> Set[str]:
+        """The checksums of the present settings: as Compose makes a container, and as `create_successor` does."""
+        return {self.config_hash(service), self.config_hash(service, is_named=False)} - {""}
+
+    def network_name(self, key: str) -> str:
+        """Docker's name for a network of the compose file."""
+        settings = (self.model.get("networks") or {}).get(key) or {}
+        return str(settings.get("name") or key)
+
+    # Its containers
+
+    def containers(self) -> List[Container]:
+        """All containers of the server, those of other projects and stopped ones too."""
+        listed = self.machine.docker("ps", "-aq", "--no-trunc")
+        if listed.code != 0:
+            raise Failed(NOT_READY, f"Docker does not answer: {listed.last_words}")
+        names = listed.out.split()
+        if not names:
+            return []
+        output = self.machine.docker("inspect", "--type", "container", *names)
+        return [container_from(entry) for entry in json.loads(output.out or "[]")]
+
+    def containers_of(self, service: Service) -> List[Container]:
+        """The containers that Compose knows as this service's."""
+        return [container for container in self.containers() if self.owns(container, service)]
+
+    def owns(self, container: Container, service: Service) -> bool:
+        """Whether Compose made a container for this service of this stack."""
+        return (
+            container.project == self.name
+            and container.service == service.name
+            and not container.is_one_off
+        )
+
+    def find(self, name: str) -> Optional[Container]:
+        """A container by its name, or None."""
+        output = self.machine.docker("inspect", "--type", "container", name)
+        if output.code == 0:
+            return next((container_from(entry) for entry in json.loads(output.out)), None)
+        if "no such" in output.err.lower():
+            return None
+        raise Failed(NOT_READY, f"Docker does not answer: {output.last_words}")
+
+    def get(self, name: str) -> Container:
+        """A container that has to be there."""
+        container = self.find(name)
+        if not container:
+            raise Failed(NOT_SERVING, f"{name} is gone")
+        return container
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a container another name."""
+        self.must("rename", name, new_name)
+
+    def stop(self, name: str) -> None:
+        """Ask a container to end, and wait for as long as its stop_grace_period says."""
+        self.must("stop", name)
+
+    def remove(self, name: str) -> None:
+        """Remove a container, and the volumes without a name that only it has."""
+        self.must("rm", "-f", "-v", name)
+
+    def set_restart_policy(self, name: str, policy: str) -> None:
+        """Say what Docker does with a container when it ends, or when the server boots."""
+        self.must("update", "--restart", policy, name)
+
+    def must(self, *words: str) -> None:
+        """Change something about a container; that it is gone is no failure."""
+        output = self.machine.docker(*words, seconds=CHANGE_SECONDS)
+        if output.code != 0 and "no such container" not in output.err.lower():
+            raise Failed(NOT_READY, f"docker {words[0]} failed: {output.last_words}")
+
+    # Its record and its pins
+
+    def record(self, name: str) -> List[Record]:
+        """What served, oldest first."""
+        return read_record(self.state / name)
+
+    def newest_record(self, name: str) -> Optional[Record]:
+        """What served last."""
+        records = self.record(name)
+        return records[-1] if records else None
+
+    def recorded_image(self, name: str) -> str:
+        """The image that served last; empty if none did."""
+        record = self.newest_record(name)
+        return record.image if record else ""
+
+    def newest_sequence_of(self, name: str) -> int:
+        """The number of the commit that a service serves."""
+        record = self.newest_record(name)
+        return record.sequence if record else 0
+
+    def newest_sequence(self) -> int:
+        """The number of the newest commit that any service of the stack serves."""
+        return max(
+            (self.newest_sequence_of(path.name) for path in self.state.iterdir() if path.is_file()),
+            default=0,
+        )
+
+    def add_record(self, name: str, record: Record) -> None:
+        """Add a line. It begins on a line of its own, also when a power cut has torn the one before."""
+        path = self.state / name
+        handle = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        with os.fdopen(handle, "r+b") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            is_torn = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
+            stream.write((b"\n" if is_torn else b"") + f"{record}\n".encode())
+            sync(stream)
+
+    def write_pins(self, images: Optional[Dict[str, str]] = None) -> None:
+        """Pin every service to what its record says, or to one of these images."""
+        self._write_pins(self.pins, images or {})
+
+    def write_trial_pins(self, services: List[Service]) -> None:
+        """Pin services to their new images, in a file that Compose does not read by itself."""
+        self._write_pins(self.trial_pins, {service.name: service.image for service in services})
+
+    def _write_pins(self, path: Path, images: Dict[str, str]) -> None:
+        text = PINS_HEAD
+        for name, service in self.services.items():
+            image = "" if service.accessory else images.get(name) or self.recorded_image(name)
+            text += f'  {name}: {{image: "{image}"}}\n' if image else f"  {name}: {{}}\n"
+        write_file(path, text.encode(), 0o644)
+
+
+# What is outside of this program. Tests replace it.
+
+
+class Machine:
+    """The server: Docker, the network and the clock."""
+
+    inherited: Tuple[int, ...] = ()  # open files that docker commands keep open: the stack's lock
+
+    def docker(
+        self, *words: str, stdin: str = "", seconds: int = LOOK_SECONDS, is_shown: bool = False
+    ) -> Output:
+        """Run docker; `is_shown` prints what it prints, as it comes."""
+        command = ["docker", *words]
+        if is_shown:
+            return self.show(command, seconds)
+        try:
+            ended = subprocess.run(
+                command,
+                input=stdin.encode(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                timeout=seconds,
+                pass_fds=self.inherited,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise Failed(
+                NOT_READY, f"docker {verb_of(words)} did not end within {seconds} seconds"
+            ) from error
+        except FileNotFoundError as error:
+            raise Failed(NOT_READY, "docker is not installed") from error
+        return Output(
+            ended.returncode,
+            ended.stdout.decode(errors="replace"),
+            ended.stderr.decode(errors="replace"),
+        )
+
+    def json(self, *words: str) -> Any:
+        """Run docker, and read the JSON that it prints."""
+        output = self.docker(*words)
+        if output.code != 0:
+            raise Failed(NOT_READY, f"Docker does not answer: {output.last_words}")
+        return json.loads(output.out)
+
+    def show(self, command: List[str], seconds: int) -> Output:
+        """Run a command whose output a person wants to see."""
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=self.inherited,
+        ) as process:
+            timer = threading.Timer(seconds, process.kill)
+            timer.start()
+            assert process.stdout
+            for line in process.stdout:
+                quote(line.decode(errors="replace"))
+            timer.cancel()
+        return Output(process.returncode, "", "")
+
+    def script(self, command: List[str], folder: Path, settings: Dict[str, str]) -> int:
+        """Run a script of the person's; it is over when it ends, whatever it leaves running."""
+        with tempfile.TemporaryFile() as printed:
+            try:
+                code = subprocess.run(
+                    command,
+                    cwd=folder,
+                    env={**os.environ, **settings},
+                    stdin=subprocess.DEVNULL,
+                    stdout=printed,
+                    stderr=subprocess.STDOUT,
+                    timeout=SCRIPT_SECONDS,
+                ).returncode
+            except subprocess.TimeoutExpired:
+                code = 124
+            printed.seek(0)
+            quote(printed.read().decode(errors="replace"))
+        return code
+
+    def http_status(self, address: str, port: int, path: str, headers: Dict[str, str]) -> int:
+        """Ask over HTTP, and return the status of the answer; redirects are answers."""
+        connection = http.client.HTTPConnection(address, port, timeout=5)
+        try:
+            connection.request(
+                "GET", path, headers={"User-Agent": "kiwari-ci", "Connection": "close", **headers}
+            )
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    def now(self) -> float:
+        """Seconds on a clock that nobody sets."""
+        return time.monotonic()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        time.sleep(seconds)
+
+    def free_megabytes(self, folder: str) -> int:
+        """The space that is left on the disk of a folder."""
+        try:
+            return shutil.disk_usage(folder).free // 1_000_000
+        except OSError:
+            return shutil.disk_usage("/").free // 1_000_000
+
+
+# Small helpers.
+
+
+def container_from(entry: Json) -> Container:
+    """A container from what `docker inspect` prints of it."""
+    state = entry["State"]
+    health = (state.get("Health") or {}).get("Status", "")
+    settings = entry.get("NetworkSettings") or {}
+    bindings = (entry.get("HostConfig") or {}).get("PortBindings") or {}
+    return Container(
+        name=entry["Name"].lstrip("/"),
+        id=entry["Id"],
+        image=entry["Config"]["Image"],
+        image_id=entry["Image"],
+        status=state["Status"],
+        started_at=state.get("StartedAt", ""),
+        exit_code=int(state.get("ExitCode") or 0),
+        restarts=int(entry.get("RestartCount") or 0),
+        is_out_of_memory=bool(state.get("OOMKilled")),
+        is_unhealthy=health == "unhealthy",
+        health="" if health == "none" else health,
+        restart_policy=((entry.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name", ""),
+        labels=entry["Config"].get("Labels") or {},
+        networks=settings.get("Networks") or {},
+        mounts=tuple(entry.get("Mounts") or ()),
+        ports=tuple(
+            (str(binding.get("HostPort")), port.partition("/")[2] or "tcp")
+            for port, held in bindings.items()
+            for binding in held or []
+            if binding.get("HostPort")
+        ),
+    )
+
+
+def find(containers: Iterable[Container], name: str) -> Optional[Container]:
+    """The container of that name."""
+    return next((container for container in containers if container.name == name), None)
+
+
+def progress(text: str) -> None:
+    """A line of progress."""
+    print(f"==> {printable(text)}", flush=True)
+
+
+def print_error(text: str) -> None:
+    """A line that says what is wrong."""
+    print(f"deploy: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def quote(text: str) -> None:
+    """Print somebody else's words: no line of them is a command to GitHub's runner, or to a terminal."""
+    for line in text.replace("\r", "\n").splitlines():
+        print("| " + printable(line).replace("##[", "## ["), flush=True)
+
+
+def printable(text: str) -> str:
+    """A text without characters that a terminal would obey."""
+    return "".join(letter if letter.isprintable() or letter == "\t" else "?" for letter in text)
+
+
+def unescape(text: str) -> str:
+    """A text of a compose file, in which Compose doubles each `$`."""
+    return text.replace("$$", "$")
+
+
+def seconds_of(text: Optional[str], default: int) -> int:
+    """A number of seconds in a label."""
+    return int(text) if text is not None and re.fullmatch(r"[0-9]{1,5}", text) else default
+
+
+def digest_of(image: str) -> str:
+    """The digest of an image's name; empty if it has none."""
+    return image.partition("@")[2]
+
+
+def repository_of(image: str) -> str:
+    """An image's name without tag and digest."""
+    name = image.partition("@")[0]
+    folder, slash, last = name.rpartition("/")
+    return f"{folder}{slash}{last.partition(':')[0]}"
+
+
+def registry_of(image: str) -> str:
+    """The registry that an image is pulled from."""
+    first, slash, _ = image.partition("/")
+    return first if slash and (re.search("[.:]", first) or first == "localhost") else "docker.io"
+
+
+def registry_key(image: str) -> str:
+    """The registry's name in Docker's configuration."""
+    registry = registry_of(image)
+    return "https://index.docker.io/v1/" if registry == "docker.io" else registry
+
+
+def verb_of(words: Sequence[str]) -> str:
+    """The command in a docker command line, without options and values that a log does not need."""
+    return " ".join(word for word in words if re.fullmatch(r"[a-z]+", word))[:40]
+
+
+def version_of(text: str) -> Tuple[int, int]:
+    """The first two numbers of a version."""
+    match = re.match(r"v?([0-9]+)\.([0-9]+)", text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def copy_command(folder: str) -> str:
+    """The command with which a person copies a folder of the repository's deploy/ to this server."""
+    return f"git archive HEAD deploy/{folder} | ssh HOST 'umask 022; tar -x --strip-components=1 -C {ROOT}'"
+
+
+def utc_now() -> str:
+    """The time, for a record that people read."""
+    return f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def name_of_user(number: int) -> str:
+    """A login's name."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def places_below(folder: Path, name: str) -> List[Path]:
+    """A file below a folder, and the folders that lead to it, outermost first."""
+    parts = name.split("/")
+    return [folder.joinpath(*parts[: count + 1]) for count in range(len(parts))]
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two files have the same bytes."""
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def write_file(path: Path, content: bytes, mode: int) -> None:
+    """Write a whole file or none; a link of that name is replaced, not followed."""
+    handle, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            sync(stream)
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def sync(stream: IO[bytes]) -> None:
+    """Bring what was written to the disk, so that it outlives a power cut."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def write_all(handle: int, content: bytes) -> None:
+    """Write all of it."""
+    while content:
+        content = content[os.write(handle, content) :]
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder of this program's own; it made the folders in it, so none of them is closed."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failed as failure:
+        print_error(failure.message)
+        sys.exit(failure.code)
