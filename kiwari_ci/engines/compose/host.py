@@ -786,6 +786,10 @@ def remove_half_made(stack: "Stack", service: Service) -> None:
         stack.remove(service.name)
         current = None
     for container in stack.containers():
+        is_unnamed = stack.owns(container, service) and container.status == "created"
+        if is_unnamed and container.name != service.name:
+            stack.remove(container.name)  # `create_successor` had not named it yet
+            continue
         if not re.fullmatch(rf"[0-9a-f]{{12}}_{re.escape(service.name)}", container.name):
             continue
         if current or not container.is_running:
