@@ -1,5 +1,7 @@
 """A server for each test."""
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,16 +11,16 @@ from tests.host.world import World
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that holds bin/ and the stacks. Nothing waits for a disk, and nothing is written to /dev/shm."""
-    folder = tmp_path / "docker"
-    folder.mkdir()
-    memory = tmp_path / "memory"
-    memory.mkdir()
-    monkeypatch.setattr(host, "ROOT", folder)
-    monkeypatch.setattr(host, "MEMORY", memory)
-    monkeypatch.setattr(host, "sync", lambda stream: stream.flush())
-    return folder
+def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder that holds bin/ and the stacks. It is in memory where there is one: no test waits for a disk."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
+        folder = Path(name) / "docker"
+        memory = folder / ".memory"
+        memory.mkdir(parents=True)
+        monkeypatch.setattr(host, "ROOT", folder)
+        monkeypatch.setattr(host, "MEMORY", memory)
+        monkeypatch.setattr(host, "sync", lambda stream: stream.flush())
+        yield folder
 
 
 @pytest.fixture

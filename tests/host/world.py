@@ -180,7 +180,6 @@ class World:
 
     def restore(self, snapshot: "Snapshot") -> None:
         """Put the server back into the state of a moment, with the program killed then."""
-        self.machine.state = dataclasses.replace(snapshot.state)
         self.machine.state = snapshot.state_again()
         self.machine.trace.clear()
         self.machine.revive()
@@ -190,6 +189,7 @@ class World:
             path = self.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+        host.MEMORY.mkdir(exist_ok=True)
 
 
 @dataclasses.dataclass
