@@ -24,8 +24,22 @@ def parsed(text: str) -> Model:
     return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
 
 
+KEPT: dict[tuple[object, ...], tuple[Model, dict[Path, bytes]]] = {}
+
+
 def read_model(texts: list[str], folder: Path, project: str) -> Model:
-    """The project that some compose files describe together, with every short form written out."""
+    """The project that some compose files describe together; nobody changes it, for it is kept."""
+    key = (*texts, folder, project)
+    model, read = KEPT.get(key, ({}, {}))
+    if not model or any(not path.exists() or path.read_bytes() != content for path, content in read.items()):
+        model = resolved(texts, folder, project)
+        names = [name for text in texts for name in re.findall(r"env_file: (\S+)", text)]
+        KEPT[key] = (model, {folder / name: (folder / name).read_bytes() for name in names})
+    return model
+
+
+def resolved(texts: list[str], folder: Path, project: str) -> Model:
+    """The project, with every short form written out."""
     merged: Model = {}
     for text in texts:
         merged = merge(merged, copy.deepcopy(parsed(text)))

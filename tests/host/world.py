@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import io
 import json
-import shutil
+import os
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -176,20 +176,20 @@ class World:
     # Moments
 
     def snapshot(self) -> "Snapshot":
-        return Snapshot(self.machine.snapshot(), files_of(self.root))
+        return Snapshot(self.machine.state.copy(), files_of(self.root))
 
     def restore(self, snapshot: "Snapshot") -> None:
         """Put the server back into the state of a moment, with the program killed then."""
-        self.machine.state = snapshot.state_again()
+        self.machine.state = snapshot.state.copy()
         self.machine.trace.clear()
         self.machine.revive()
-        for path in self.root.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        present = files_of(self.root)
+        for name in present.keys() - snapshot.files.keys():
+            (self.root / name).unlink()
         for name, content in snapshot.files.items():
-            path = self.root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        host.MEMORY.mkdir(exist_ok=True)
+            if present.get(name) != content:
+                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+                (self.root / name).write_bytes(content)
 
 
 @dataclasses.dataclass
@@ -199,11 +199,6 @@ class Snapshot:
     state: State
     files: dict[str, bytes]
 
-    def state_again(self) -> State:
-        copied = FakeMachine()
-        copied.state = self.state
-        return copied.snapshot()
-
     def fingerprint(self) -> str:
         """The same for two moments between which nothing happened but time that changes nothing."""
         state = dataclasses.replace(self.state, clock=0)
@@ -211,7 +206,14 @@ class Snapshot:
 
 
 def files_of(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    """What is in the files below a folder."""
+    found = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = f"{folder}/{name}"
+            with open(path, "rb") as stream:
+                found[path[len(str(root)) + 1 :]] = stream.read()
+    return found
 
 
 def pins_in(text: str) -> dict[str, str]:
