@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kiwari_ci.engines.compose import host
+from tests.host.compose_reader import parsed
 from tests.host.fake_docker import TOKEN, FakeMachine, Image, Running, State
 
 STACK = "shop"
@@ -217,9 +218,7 @@ def files_of(root: Path) -> dict[str, bytes]:
 
 
 def pins_in(text: str) -> dict[str, str]:
-    import yaml
-
-    services = (yaml.safe_load(text) or {}).get("services") or {}
+    services = parsed(text).get("services") or {}
     return {name: host.digest_of(entry["image"]) for name, entry in services.items() if entry}
 
 
