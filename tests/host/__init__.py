@@ -1,0 +1,1 @@
+"""The host program on a stand-in for Docker."""

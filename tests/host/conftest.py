@@ -1,0 +1,29 @@
+"""A server for each test."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci.engines.compose import host
+from tests.host.world import World
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder that holds bin/ and the stacks. It is in memory where there is one: no test waits for a disk."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
+        folder = Path(name) / "docker"
+        memory = folder / ".memory"
+        memory.mkdir(parents=True)
+        monkeypatch.setattr(host, "ROOT", folder)
+        monkeypatch.setattr(host, "MEMORY", memory)
+        monkeypatch.setattr(host, "sync", lambda stream: stream.flush())
+        yield folder
+
+
+@pytest.fixture
+def world(root: Path) -> World:
+    """A stack with a service that answers HTTP, and a worker."""
+    return World(root)

@@ -1,0 +1,28 @@
+"""Whether at any time a request could have found nobody."""
+
+from tests.host.fake_docker import Moment
+
+
+def unserved(trace: list[Moment], cache_seconds: dict[str, float]) -> list[str]:
+    """The moments at which somebody who asks for a name reaches nobody who answers.
+
+    He may ask Docker now, or be a proxy that keeps what it was told for so many seconds.
+    """
+    found = []
+    for index, moment in enumerate(trace):
+        until = trace[index + 1].time if index + 1 < len(trace) else moment.time
+        for name in moment.named:
+            known = [
+                earlier.named[name]
+                for position, earlier in enumerate(trace[: index + 1])
+                if name in earlier.named and end_of(trace, position) > moment.time - cache_seconds[name]
+            ]
+            for containers in {*known, moment.named[name]}:
+                if not containers & moment.answering:
+                    found.append(f"{name}, from {moment.time:.2f} to {until:.2f}: {sorted(containers)}")
+    return found
+
+
+def end_of(trace: list[Moment], position: int) -> float:
+    """Until when a moment of the trace lasted."""
+    return trace[position + 1].time if position + 1 < len(trace) else trace[position].time

@@ -1,0 +1,250 @@
+"""A server with stacks, on which a test runs the host program's requests."""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kiwari_ci.engines.compose import host
+from tests.host.compose_reader import parsed
+from tests.host.fake_docker import TOKEN, FakeMachine, Image, Running, State
+
+STACK = "shop"
+REGISTRY = "ghcr.io/acme"
+
+WEB = """
+  web:
+    image: ghcr.io/acme/web:main
+    container_name: web
+    restart: unless-stopped
+    env_file: .env
+    labels:
+      deploy.health: ":8080/health"
+      deploy.host: "shop.example.com"
+      deploy.name-cache: "11"
+    networks:
+      - proxy
+"""
+WORKER = """
+  worker:
+    image: ghcr.io/acme/worker:main
+    container_name: worker
+    restart: unless-stopped
+    networks:
+      - proxy
+"""
+NETWORKS = """
+networks:
+  proxy:
+    external: true
+"""
+
+
+def compose_file(*services: str, rest: str = "") -> str:
+    return f"name: {STACK}\n\nservices:{''.join(services)}{NETWORKS}{rest}"
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How a request ended, and what it printed."""
+
+    code: int
+    text: str
+
+    @property
+    def result(self) -> Any:
+        """The last line of a deploy or a rollback."""
+        return json.loads(self.text.splitlines()[-1])
+
+    @property
+    def results(self) -> dict[str, str]:
+        return {entry["service"]: entry["result"] for entry in self.result["services"]}
+
+    def says(self, words: str) -> bool:
+        return words in self.text
+
+
+class World:
+    """A server with one stack, `shop`, and a registry with images of its services."""
+
+    def __init__(self, root: Path, *services: str, rest: str = "") -> None:
+        self.root = root
+        self.machine = FakeMachine()
+        self.machine.state.networks.add("proxy")
+        self.folder = root / STACK
+        self.write(compose_file(*(services or (WEB, WORKER)), rest=rest))
+        (self.folder / ".env").write_text("SECRET='s3cret'\n")
+
+    # Its files
+
+    def write(self, text: str, stack: str = STACK) -> None:
+        (self.root / stack).mkdir(exist_ok=True)
+        (self.root / stack / "docker-compose.yml").write_text(text)
+
+    def edit(self, old: str, new: str) -> None:
+        """Change the compose file."""
+        path = self.folder / "docker-compose.yml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    def record(self, service: str) -> list[str]:
+        path = self.folder / ".deploys" / service
+        return path.read_text().splitlines() if path.exists() else []
+
+    def pins(self) -> dict[str, str]:
+        """The image that Compose would start for each service by itself."""
+        return pins_in((self.folder / "docker-compose.override.yml").read_text())
+
+    # Its registry and its containers
+
+    def image(self, service: str, version: object, behaviour: Image | None = None) -> str:
+        """Put an image into the registry, and return its digest."""
+        digest = "sha256:" + hashlib.sha256(f"{service} {version}".encode()).hexdigest()
+        self.machine.images[f"{REGISTRY}/{service}@{digest}"] = behaviour or Image()
+        return digest
+
+    def container(self, name: str) -> Running:
+        container = self.machine.find(name)
+        assert container, f"there is no container {name}"
+        return container
+
+    def names(self) -> list[str]:
+        return sorted(container.name for container in self.machine.everything())
+
+    def serves(self, service: str, digest: str) -> bool:
+        """Whether a service's own container runs that image and answers."""
+        container = self.machine.find(service)
+        return bool(
+            container and host.digest_of(container.reference) == digest and self.machine.answers(container)
+        )
+
+    # Requests
+
+    def deploy(
+        self,
+        images: dict[str, str],
+        sequence: int,
+        *,
+        token: str = TOKEN,
+        files: dict[str, str] | None = None,
+        files_sha256: str = "",
+    ) -> Outcome:
+        request = host.Request(
+            verb="deploy",
+            stack=STACK,
+            sequence=sequence,
+            files_sha256=files_sha256 or self.checksum(files or {}),
+            run=str(4000 + sequence),
+            images=dict(images),
+            may_send_env_files=True,
+            may_send_files=True,
+        )
+        return self.perform(request, host.Delivery(token, archive_of(files) if files else None))
+
+    def rollback(self, service: str, digest: str = "") -> Outcome:
+        request = host.Request(verb="rollback", stack=STACK, run="rollback", images={service: digest})
+        return self.perform(request, host.Delivery())
+
+    def check(self) -> Outcome:
+        return captured(lambda: host.print_findings(self.stack()))
+
+    def status(self, stack: str = "") -> Outcome:
+        return captured(lambda: host.print_status(self.machine, stack))
+
+    def perform(self, request: host.Request, delivery: host.Delivery) -> Outcome:
+        return captured(lambda: host.perform(self.stack(), request, delivery))
+
+    def stack(self) -> host.Stack:
+        return host.open_stack(self.machine, STACK)
+
+    def checksum(self, files: dict[str, str]) -> str:
+        """That of the commit's compose file and of the files beside it."""
+        text = files.get("docker-compose.yml") or (self.folder / "docker-compose.yml").read_text()
+        match = host.FILES_BESIDE_LINE.search(text)
+        lines = ""
+        for name in ["docker-compose.yml", *(match[1].split() if match else [])]:
+            path = self.folder / name
+            content = files[name].encode() if name in files else path.read_bytes() if path.exists() else b""
+            lines += f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    # Moments
+
+    def snapshot(self) -> "Snapshot":
+        return Snapshot(self.machine.state.copy(), files_of(self.root))
+
+    def restore(self, snapshot: "Snapshot") -> None:
+        """Put the server back into the state of a moment, with the program killed then."""
+        self.machine.state = snapshot.state.copy()
+        self.machine.trace.clear()
+        self.machine.revive()
+        present = files_of(self.root)
+        for name in present.keys() - snapshot.files.keys():
+            (self.root / name).unlink()
+        for name, content in snapshot.files.items():
+            if present.get(name) != content:
+                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+                (self.root / name).write_bytes(content)
+
+
+@dataclasses.dataclass
+class Snapshot:
+    """All that is on the server at a moment."""
+
+    state: State
+    files: dict[str, bytes]
+
+    def fingerprint(self) -> str:
+        """The same for two moments between which nothing happened but time that changes nothing."""
+        state = dataclasses.replace(self.state, clock=0)
+        return repr((state, {name: text for name, text in self.files.items() if "lock" not in name}))
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    """What is in the files below a folder."""
+    found = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = f"{folder}/{name}"
+            with open(path, "rb") as stream:
+                found[path[len(str(root)) + 1 :]] = stream.read()
+    return found
+
+
+def pins_in(text: str) -> dict[str, str]:
+    services = parsed(text).get("services") or {}
+    return {name: host.digest_of(entry["image"]) for name, entry in services.items() if entry}
+
+
+def archive_of(files: dict[str, str] | Iterable[tarfile.TarInfo]) -> io.BytesIO:
+    """A tar archive, as the workflow sends it."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        if isinstance(files, dict):
+            for name, text in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(text.encode())
+                tar.addfile(entry, io.BytesIO(text.encode()))
+        else:
+            for entry in files:
+                tar.addfile(entry)
+    stream.seek(0)
+    return stream
+
+
+def captured(work: Any) -> Outcome:
+    """Run a part of the program, and keep what it prints."""
+    stream = io.StringIO()
+    with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+        try:
+            code = work()
+        except host.Failed as failure:
+            host.print_error(failure.message)
+            code = failure.code
+    return Outcome(code, stream.getvalue())
