@@ -92,6 +92,8 @@ PINS_LINE = re.compile(rf'  {NAME}: \{{(?:image: "[^"\\]+")?\}}\n')
 RECORD_LINE = re.compile(rf"([^ ]+@{DIGEST}) ([0-9]+) ([^ ]+) ([^ ]+)")
 ENV_FILE_LINE = re.compile(r"^ +env_file: \"?([^\s\"]+)\"?$", re.MULTILINE)
 FILES_BESIDE_LINE = re.compile(r"^# Files beside it: (.+)$", re.MULTILINE)
+# What this program keeps in a stack's folder: nobody sends it.
+OWN_FILES = (PINS_FILE, ".deploys", ".deploy.lock", "log")
 # Compose prefers some of these to docker-compose.yml, and adds the others to it.
 FILES_THAT_COMPOSE_READS = (
     "compose.yaml",
@@ -103,6 +105,22 @@ FILES_THAT_COMPOSE_READS = (
 )
 # Labels by which proxies and Compose find containers: an image that brings its own would be believed.
 LABELS_THAT_OTHERS_BELIEVE = ("traefik.", "caddy", "com.docker.compose.")
+
+# What Docker prints for what a registry answers.
+SIGNS_OF_A_REFUSED_TOKEN = (
+    "unauthorized",
+    "denied",
+    "authentication required",
+    "no basic auth",
+    " 401",
+    " 403",
+)
+SIGNS_OF_A_MISSING_IMAGE = (
+    "manifest unknown",
+    "not found",
+    "no matching manifest",
+    "invalid reference",
+)
 
 START_SECONDS = 60  # for a new container to answer, unless the compose file says otherwise
 OBSERVED_SECONDS = 11  # for which a new container without HTTP has to keep running
@@ -445,6 +463,9 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
         message = " ".join(service.problem for service in services if service.problem)
     except Failed as failure:
         code, message = failure.code, failure.message
+        print_error(message)
+    except OSError as error:
+        code, message = NOT_READY, words_of(error)
         print_error(message)
     print_outcome(stack, services, code)
     print_result(stack, request, services, code, message, round(stack.machine.now() - began))
@@ -892,6 +913,7 @@ def read_delivery(request: Request, caller: Caller) -> Delivery:
 
 def read_archive(length: int, checksum: str) -> IO[bytes]:
     """Read that many bytes into a file without a name, and compare their checksum."""
+    # It is closed when this process ends.
     archive = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the delivery is done with
     digest = hashlib.sha256()
     missing = length
@@ -973,28 +995,27 @@ def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["
 
 def unpack(archive: IO[bytes], folder: Path) -> None:
     """Unpack plain files, and nothing else, below a folder."""
+    left = MOST_BYTES_SENT
     try:
         with tarfile.open(fileobj=archive, mode="r:") as tar:
             for count, entry in enumerate(tar):
-                if count >= MOST_FILES_SENT:
-                    raise Failed(BAD_REQUEST, f"more than {MOST_FILES_SENT} files were sent")
+                left -= entry.size
+                if count >= MOST_FILES_SENT or left < 0:
+                    raise Failed(BAD_REQUEST, "too many or too large files were sent")
                 unpack_file(tar, entry, folder)
-    except tarfile.TarError as error:
-        raise Failed(BAD_REQUEST, f"what was sent is no tar archive: {error}") from error
+    except (tarfile.TarError, FileExistsError, NotADirectoryError) as error:
+        raise Failed(BAD_REQUEST, f"what was sent is no archive of files: {error}") from error
 
 
 def unpack_file(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
     """Unpack one plain file with a plain name."""
     parts = entry.name.split("/")
-    is_plain_name = all(
-        re.fullmatch(r"[A-Za-z0-9._-]+", part) and part not in (".", "..") for part in parts
-    )
+    is_plain = all(re.fullmatch(r"[A-Za-z0-9._-]+", part) for part in parts)
+    is_plain = is_plain and not {".", ".."} & set(parts)
     content = tar.extractfile(entry) if entry.isreg() else None
-    if not content or not is_plain_name or parts[0] in (".deploys", "log"):
-        raise Failed(
-            BAD_REQUEST,
-            f"only plain files with plain names may be sent, not {printable(entry.name)!r}",
-        )
+    if not content or not is_plain or parts[0] in OWN_FILES:
+        name = printable(entry.name)
+        raise Failed(BAD_REQUEST, f"only plain files with plain names may be sent, not '{name}'")
     target = folder / entry.name
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as copy:
@@ -1105,7 +1126,10 @@ def install_file(source: Path, folder: Path, name: str) -> None:
                 NOT_READY,
                 f"{place} is a link: nothing is written through it. Remove it, run the job again",
             )
-    target.parent.mkdir(parents=True, exist_ok=True)
+    for parent in places_below(folder, name)[:-1]:
+        if not parent.exists():
+            parent.mkdir()
+            parent.chmod(0o755)  # containers with other users read what is in it
     if target.exists() and name != COMPOSE_FILE and not is_env_file(name):
         with target.open("r+b") as stream:
             stream.write(source.read_bytes())
@@ -1340,8 +1364,7 @@ def check_env_values(
         yield Finding(
             NOT_READY,
             f"Compose cannot read {shown}",
-            f"See why on the server: docker run --rm --env-file"
-            f" {stack.folder / path.name} hello-world",
+            f"See why on the server: cd {stack.folder} && docker compose config -q",
         )
         return
     environment = json.loads(output.out)["services"]["env"].get("environment") or {}
@@ -1383,23 +1406,30 @@ def check_name(
             f"{holder.name} was not made by this stack, and {service.name}-before is there too",
             f"Remove the one that is not needed: docker rm -f {service.name}-before",
         )
-    if holder.mounts and not service.is_start_first:
-        yield from check_shared_data(service, holder, containers)
+    yield from check_mounts(stack, service, holder)
 
 
-def check_shared_data(
-    service: Service, holder: Container, containers: Sequence[Container]
-) -> Iterator[Finding]:
-    """What has data is not taken over without a person: its volumes may have other names in the compose file."""
-    mine = {str(volume.get("source")) for volume in service.model.get("volumes") or []}
-    theirs = {str(mount.get("Name") or mount.get("Source")) for mount in holder.mounts}
-    if not theirs <= mine:
+def check_mounts(stack: "Stack", service: Service, holder: Container) -> Iterator[Finding]:
+    """The data of a container that is taken over stays with the service."""
+    mounted = {source_of(stack, volume) for volume in service.model.get("volumes") or []}
+    lost = sorted(data_of(holder) - mounted)
+    if lost:
         yield Finding(
             NOT_READY,
             f"{holder.name} was not made by this stack, and has data that the compose file does"
-            f" not mount: {', '.join(sorted(theirs - mine))}",
+            f" not mount: {', '.join(lost)}",
             "Name these volumes in the spec first, or the service starts without its data",
         )
+
+
+def data_of(container: Container) -> Set[str]:
+    """The volumes with names, and the folders of the server, that a container can write to."""
+    sources = {
+        str(mount.get("Name") or mount.get("Source"))
+        for mount in container.mounts
+        if mount.get("RW", True)
+    }
+    return {source for source in sources if not re.fullmatch("[0-9a-f]{64}", source)}
 
 
 def check_ports(
@@ -1439,16 +1469,14 @@ def check_data(
         return
     sources = {source_of(stack, volume) for volume in accessory.model.get("volumes") or []} - {""}
     for container in containers:
-        shared = sources & {
-            str(mount.get("Name") or mount.get("Source")) for mount in container.mounts
-        }
-        if container.is_running and shared:
+        shared = ", ".join(sorted(sources & data_of(container)))
+        is_of_stack = container.project == stack.name and container.service in stack.services
+        if shared and container.is_running and not is_of_stack:
             yield Finding(
                 NOT_READY,
-                f"{container.name} runs on {', '.join(sorted(shared))}, which {accessory.name}"
-                " would open a second time",
-                f"Let this stack take it over: docker stop {container.name} && docker rename"
-                f" {container.name} {container.name}-before, then run the job again",
+                f"{container.name} runs on {shared}, which {accessory.name} would open a second time",
+                f"To let this stack take it over, stop the other for good, then run the job again:"
+                f" docker update --restart no {container.name} && docker stop {container.name}",
             )
 
 
@@ -1548,28 +1576,15 @@ def pull(stack: "Stack", image: str, login: Path) -> None:
 
 
 def refuse_if_final(image: str, output: Output) -> None:
-    """Tell a token that was refused and an image that is missing from a registry that has trouble."""
+    """Tell a refused token and a missing image from a registry that has trouble."""
     words = output.err.lower()
-    if any(
-        sign in words
-        for sign in (
-            "unauthorized",
-            "denied",
-            "authentication required",
-            "no basic auth",
-            " 401",
-            " 403",
-        )
-    ):
+    if any(sign in words for sign in SIGNS_OF_A_REFUSED_TOKEN):
         raise Failed(
             TOKEN_REFUSED,
             f"{registry_of(image)} refused the token: set a new one (runbook, step 5) and run"
             f" the job again. It said: {output.last_words}",
         )
-    if any(
-        sign in words
-        for sign in ("manifest unknown", "not found", "no matching manifest", "invalid reference")
-    ):
+    if any(sign in words for sign in SIGNS_OF_A_MISSING_IMAGE):
         raise Failed(BAD_IMAGE, f"could not pull {image}: {output.last_words}")
     if "no space left" in words:
         raise Failed(
@@ -1619,8 +1634,13 @@ def look_at_image(stack: "Stack", service: Service) -> None:
 def start_accessories(stack: "Stack", services: List[Service]) -> None:
     """Start the accessories that are missing, and wait for those that these services need."""
     accessories = [service for service in stack.services.values() if service.accessory]
-    for accessory in accessories:
-        start_accessory(stack, accessory)
+    missing = [accessory for accessory in accessories if is_to_be_started(stack, accessory)]
+    if missing:
+        names = [accessory.name for accessory in missing]
+        progress(f"starting {', '.join(names)}")
+        output = stack.compose("up", "-d", "--no-deps", "--no-recreate", *names)
+        if output.code != 0:
+            progress(f"not all could be started: {output.last_words}")
     needed = needed_by(stack, services)
     for accessory in accessories:
         if accessory.name in needed:
@@ -1628,18 +1648,14 @@ def start_accessories(stack: "Stack", services: List[Service]) -> None:
         report_other_settings(stack, accessory)
 
 
-def start_accessory(stack: "Stack", accessory: Service) -> None:
-    """Start one that does not run; one that runs once is started anew for each deploy."""
+def is_to_be_started(stack: "Stack", accessory: Service) -> bool:
+    """Whether Compose is to start it: what runs is never touched, what runs once is made anew."""
     container = stack.find(accessory.container_name)
-    if accessory.accessory == "once":
-        if container:
-            stack.remove(accessory.container_name)
-    elif container and container.is_running:
-        return
-    progress(f"starting {accessory.name}")
-    output = stack.compose("up", "-d", "--no-deps", "--no-recreate", accessory.name)
-    if output.code != 0:
-        progress(f"{accessory.name} could not be started: {output.last_words}")
+    if accessory.accessory != "once":
+        return not container or not container.is_running
+    if container:
+        stack.remove(accessory.container_name)
+    return True
 
 
 def needed_by(stack: "Stack", services: List[Service]) -> Set[str]:
@@ -1655,23 +1671,11 @@ def needed_by(stack: "Stack", services: List[Service]) -> Set[str]:
 
 
 def wait_for_accessory(stack: "Stack", accessory: Service) -> None:
-    """Wait until it is well: it has ended with 0 if it runs once, else it runs, healthy if it can tell."""
+    """Wait until an accessory is well."""
     end = stack.machine.now() + ACCESSORY_SECONDS
     while True:
         container = stack.find(accessory.container_name)
-        if (
-            container
-            and accessory.accessory == "once"
-            and container.status == "exited"
-            and container.exit_code == 0
-        ):
-            return
-        if (
-            container
-            and accessory.accessory != "once"
-            and container.is_running
-            and container.health in ("", "healthy")
-        ):
+        if container and is_accessory_well(accessory, container):
             return
         is_starting = container and container.is_running and not container.is_unhealthy
         if not is_starting or stack.machine.now() > end:
@@ -1680,6 +1684,13 @@ def wait_for_accessory(stack: "Stack", accessory: Service) -> None:
                 NOT_READY, f"{accessory.name} is not well, and what is deployed depends on it"
             )
         stack.machine.wait(1)
+
+
+def is_accessory_well(accessory: Service, container: Container) -> bool:
+    """What runs once has ended with 0; the others run, and are healthy if they can tell."""
+    if accessory.accessory == "once":
+        return container.status == "exited" and container.exit_code == 0
+    return container.is_running and container.health in ("", "healthy")
 
 
 def report_other_settings(stack: "Stack", accessory: Service) -> None:
@@ -1760,10 +1771,10 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
         if is_done:
             stack.owed_hook.unlink()
     if not is_done:
+        first_words = "what was deployed serves, but " if code == SERVING else ""
         raise Failed(
             NOT_READY,
-            f"what was deployed serves, but {stack.name}/hooks/after failed: mend it; the next"
-            " deploy runs it again",
+            f"{first_words}{stack.name}/hooks/after failed: mend it; the next deploy runs it again",
         )
 
 
@@ -2037,8 +2048,11 @@ def bring_back(stack: "Stack", service: Service) -> None:
 def move_foreign_container_away(stack: "Stack", service: Service) -> None:
     """A container of the service's name that this stack did not make runs on under another name."""
     container = stack.find(service.container_name)
-    if container and not stack.owns(container, service):
-        stack.rename(container.name, service.foreign)
+    if not container or stack.owns(container, service):
+        return
+    stack.rename(container.name, service.foreign)
+    if service.published:
+        stack.stop(service.foreign)  # two cannot have a port of the server
 
 
 def retire_old(stack: "Stack", service: Service) -> None:
@@ -2916,6 +2930,12 @@ def name_of_user(number: int) -> str:
         return str(number)
 
 
+def words_of(error: OSError) -> str:
+    """What the server's disk or system refused."""
+    place = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or type(error).__name__}{place}"
+
+
 def places_below(folder: Path, name: str) -> List[Path]:
     """A file below a folder, and the folders that lead to it, outermost first."""
     parts = name.split("/")
@@ -2969,3 +2989,6 @@ if __name__ == "__main__":
     except Failed as failure:
         print_error(failure.message)
         sys.exit(failure.code)
+    except OSError as error:
+        print_error(words_of(error))
+        sys.exit(NOT_READY)
