@@ -1,8 +1,8 @@
 """The page of failures: every message that a user can meet, as it is printed, its cause and its cure.
 
-The messages come from where they are said: the rules from the cases of tests, the commands' from the code, the host's
-and the workflows' from the templates. `failures.yaml` has an entry for each, by a short name: why it is said, and the
-cure where the message has none. A new kind of message: a section here, with the function that finds its texts.
+The messages come from where they are said: the rules from the cases of tests, the commands', the host's and the SSH
+client's from the code, the workflows' from the templates. `failures.yaml` has an entry for each, by a short name: why
+it is said, and the cure where the message has none. A new kind of message: a section here, with the function that finds its texts.
 """
 
 import ast
@@ -20,10 +20,10 @@ from kiwari_ci import disk, drift
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "kiwari_ci/templates"
+PROGRAMS = ROOT / "kiwari_ci/engines/compose"
 GAP = "…"  # stands for what differs from one time to the next
 PROBLEM = re.compile(r"^(?=\S+?(?::\d+)*: .* \[[a-z-]+\]$)", re.MULTILINE)
 _VALUE = re.compile(r"<%=.*?%>|\$\{[^{}]*\}|\$\([^()]*\)|\$\w+")
-_DIE = re.compile(r'\bdie (\d+) "((?:[^"\\]|\\.)*)"')
 _SAID = re.compile(r'(?:::error::|\bfail "|echo "(?=init-databases: [^$]))([^"]*)"')
 _ASKED = re.compile(r"\$\{[^}]*?:\?([^}]*)\}")
 
@@ -96,17 +96,46 @@ def command_texts() -> set[str]:
 
 
 def host_texts() -> set[str]:
-    """What the host's script ends with."""
-    return {plain(text) for _, text in _deaths()}
+    """What the host's program ends with."""
+    return {text for _, text in refusals((PROGRAMS / "host.py").read_text())}
 
 
 def workflow_texts() -> set[str]:
-    """What a workflow's own steps end with, and the database's script."""
+    """What a workflow's own steps end with, the SSH client of its deploys, and the database's script."""
     scripts = [*TEMPLATES.glob("github/*.j2"), TEMPLATES / "scripts/init-databases.sh.j2"]
     sources = [file.read_text() for file in scripts]
     said = {plain(text) for source in sources for text in _SAID.findall(source)}
-    asked = {f"{GAP}: {words or 'parameter null or not set'}" for source in sources for words in _ASKED.findall(source)}
-    return {text for text in said | asked if re.search(r"\w", text)}
+    asked = {f"{GAP}: {words}" for source in sources for words in _ASKED.findall(source)}
+    client = {text for _, text in refusals((PROGRAMS / "over_ssh.py").read_text())}
+    return {text for text in said | asked | client if re.search(r"\w", text)}
+
+
+def refusals(program: str) -> list[tuple[str, str]]:
+    """The exit code, where it is given, and the text of each refusal in one of the two programs.
+
+    They are `Failed(CODE, text)` and `Finding(CODE, text, cure)` of the host's, `Refused(text)` of the client.
+    """
+    module = ast.parse(program)
+    numbers: dict[str, str] = {}
+    for node in ast.walk(module):
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Tuple)
+            and isinstance(node.value, ast.Tuple)
+        ):
+            names = [getattr(target, "id", "") for target in node.targets[0].elts]
+            values = [getattr(value, "value", "") for value in node.value.elts]
+            numbers |= {name: str(value) for name, value in zip(names, values, strict=True)}
+    calls = [node for node in ast.walk(module) if isinstance(node, ast.Call) and node.args]
+    found = []
+    for call in calls:
+        name = getattr(call.func, "id", "")
+        if name == "Refused":
+            found += [("", text) for text in _texts(call.args[0])]
+        elif name in ("Failed", "Finding"):
+            code = numbers.get(getattr(call.args[0], "id", ""), "")
+            found += [(code, text) for text in _texts(call.args[1])]
+    return found
 
 
 def plain(text: str) -> str:
@@ -126,21 +155,17 @@ def _entry(name: str, entry: dict[str, str]) -> str:
 
 
 def _codes() -> str:
-    """The host script's exit codes, as its head tells them, each with the messages that end with it."""
-    head = (TEMPLATES / "scripts/deploy.sh.j2").read_text().partition("Exit codes: ")[2].partition("\n")[0]
+    """The exit codes of the host's program, as the runbook tells them, each with the messages that end with it."""
+    runbook = (TEMPLATES / "docs/runbook.md.j2").read_text()
     names = {entry["message"]: name for name, entry in entries()["host"].items()}
-    by_code: dict[str, list[str]] = {}
-    for code, text in _deaths():
-        by_code.setdefault(code, []).append(names[plain(text)])
+    by_code: dict[str, set[str]] = {}
+    for code, text in refusals((PROGRAMS / "host.py").read_text()):
+        by_code.setdefault(code, set()).add(names[text])
     rows = [
-        f"| {code} | {words} | {', '.join(f'[{name}](#{name})' for name in sorted(set(by_code.get(code, []))))} |"
-        for code, _, words in (part.partition(" ") for part in head.split("; "))
+        f"| {code} | {words} | {', '.join(f'[{name}](#{name})' for name in sorted(by_code.get(code, ())))} |"
+        for code, words in re.findall(r"^\| (\d+) \| ([^|]+) \|", runbook, re.MULTILINE)
     ]
     return "\n".join(["| Exit code | Meaning | Messages |", "| --- | --- | --- |", *rows, ""])
-
-
-def _deaths() -> list[tuple[str, str]]:
-    return _DIE.findall((TEMPLATES / "scripts/deploy.sh.j2").read_text())
 
 
 def _reported(module: ast.Module) -> Iterator[str]:
@@ -188,9 +213,9 @@ SECTIONS = [
     ),
     Section(
         "host",
-        "The host's script",
-        "In a deploy job's log, and in `log/` of the stack on the host, each after `deploy: `. `FAILED. Serving now:`\n"
-        "below it says what serves: what served before serves on. The runbook has your words for `STACK` and the like.",
+        "The host's program",
+        "In a deploy job's log, and in `log/` of the stack on the host, each after `deploy: `. What served\n"
+        "before serves on. The runbook has your words for `STACK` and the like.",
         host_texts,
     ),
     Section("workflows", "The workflows", "In the log of a job, and as its annotation.", workflow_texts),

@@ -22,9 +22,10 @@ KINDS = [
     (r"-ci\.yml$", "a service's workflow: it is part of its image's key, so the first push builds the service once"),
     (r"^\.github/workflows/.*\.yml$", "a workflow: takes effect with the push that brings it"),
     (
-        r"^deploy/bin/",
-        "the host's script: copy it to each server, as the runbook's `A changed file under deploy/` says",
+        r"^deploy/bin/deploy$",
+        "the host's program: copy it to each server, as the runbook's `A changed file under deploy/` says",
     ),
+    (r"^deploy/bin/deploy-over-ssh$", "the deploy jobs' SSH client: takes effect with the push that brings it"),
     (r"/docker-compose\.yml$", "a compose file: copy it to its server first, or deploys of that stack are refused"),
     (r"\.example$", "an example of an env file: hold the server's own against it; values are never sent"),
     (r"/init/", "the databases' script: copy it to the server, and run it again as the runbook says"),

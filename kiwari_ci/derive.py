@@ -243,6 +243,11 @@ def env_settings(given: spec.Spec, environment: str) -> dict[Setting, str]:
     return found
 
 
+def seconds(duration: str) -> int:
+    """A duration such as `90s` or `3m`, in seconds."""
+    return int(duration[:-1]) * (60 if duration.endswith("m") else 1)
+
+
 def variable(name: str) -> str:
     """A name as an environment variable is written: in capitals, with _ for -."""
     return name.upper().replace("-", "_")

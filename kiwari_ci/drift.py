@@ -11,7 +11,7 @@ from typing import Literal
 from kiwari_ci import __version__, before, governing, leftovers, source
 from kiwari_ci.plan import Plan
 from kiwari_ci.render import DRIFT_WORKFLOW
-from kiwari_ci.tree import Difference, Tree, owner
+from kiwari_ci.tree import PROGRAMS, Difference, Tree, owner
 
 Why = Literal[
     "missing", "orphaned", "foreign", "foreign-project", "line-ends", "mode", "pins", "pins-apart", "pins-old", "spec",
@@ -74,7 +74,8 @@ def explain(
     case = _Case(root, spec, plan, tree, environ)
     findings = [case.finding(difference) for difference in differences]
     missing = {finding.path for finding in findings if finding.why == "missing"}
-    never = all(path in missing for path, file in tree.items() if file.marked)
+    # The programs may be there already, by another project that shares the folder.
+    never = all(path in missing for path, file in tree.items() if file.marked and path not in PROGRAMS)
     others = {owner(root / each.path) for each in findings if each.why == "foreign-project"}
     if others and (here := sorted(others & leftovers.neighbours(root, tree, plan.project, spec))):
         return Explained(findings, _apart(plan, called, here))
@@ -144,6 +145,8 @@ class _Case:
             return "line-ends"
         if path == self.plan.drift.spec_path:
             return self._why_of_copy()
+        if path in PROGRAMS:
+            return "version" if self._is_of_another_version else "edited"  # no spec changes them
         older = self._older(path)
         if plain in older:
             return "spec"

@@ -90,7 +90,7 @@ def _own(plan: Plan, stack: Stack) -> Promotion | None:
 def _branches(plan: Plan, stack: Stack) -> list[str]:
     """The branch whose pushes reach an environment, once for each service; none for a tag's or a person's."""
     targets = [target for each in plan.workflows for target in each.targets]
-    return [each.branch for each in targets if each.deploy.environment == stack.environment]
+    return [each.deploy.branch for each in targets if each.deploy.environment == stack.environment]
 
 
 def _rows(plan: Plan, stack: Stack) -> Iterator[Row]:

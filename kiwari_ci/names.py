@@ -10,7 +10,7 @@ from kiwari_ci.source import Loc, Source
 from kiwari_ci.spec import Override, Running, Spec
 from kiwari_ci.validation import at_key, at_value, dotted
 
-_STEP_VARIABLES = {"DIGEST", "SEQUENCE", "COMPOSE"}  # of a deploy step, beside its settings
+_STEP_VARIABLES = {"SEQUENCE"}  # of a deploy step, beside its settings and digests
 _SHARED = {"token", "user", "jump_address", "jump_user", "jump_known_hosts"}  # one login and one bastion for many
 RUNNER_VARIABLE = (  # bash's, or the runner's
     r"PATH|HOME|CI|IFS|(E?U|PP)ID|SECONDS|S?RANDOM|GROUPS|SHELLOPTS|LINENO|DIRSTACK|PIPESTATUS|REPLY|OPT(IND|ARG|ERR)"

@@ -12,10 +12,11 @@ from jinja2.bccache import Bucket
 
 from kiwari_ci import graph, quoting
 from kiwari_ci.plan import Plan
-from kiwari_ci.tree import DEPENDABOT, File, Tree, example_marker, marker
+from kiwari_ci.tree import DEPENDABOT, HOST_PROGRAM, SSH_CLIENT, File, Tree, example_marker, marker
 
 TEMPLATES = Path(__file__).parent / "templates"
 DRIFT_WORKFLOW = ".github/workflows/pipeline-drift.yml"
+ENGINE = Path(__file__).parent / "engines/compose"
 
 
 class TemplateFault(Exception):  # noqa: N818 - always a bug of ours
@@ -30,6 +31,8 @@ def render(plan: Plan) -> Tree:
     for path, template, context in _files(plan):
         text = _render(template, plan, context).rstrip("\n") + "\n"  # the blank line behind a part, when it is the last
         tree[path] = File(text, executable=text.startswith("#!"))
+    tree[HOST_PROGRAM] = File((ENGINE / "host.py").read_text(), executable=True)
+    tree[SSH_CLIENT] = File((ENGINE / "over_ssh.py").read_text(), executable=True)
     return tree
 
 
@@ -43,7 +46,6 @@ def _files(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield DEPENDABOT, "github/dependabot.yml.j2", {"bot": bot}
     yield ".github/workflows/.gitattributes", "gitattributes.j2", {}
     yield "deploy/.gitattributes", "gitattributes.j2", {}
-    yield "deploy/bin/deploy", "scripts/deploy.sh.j2", {}
     for server in plan.servers:
         yield f"deploy/{server.name}/docker-compose.yml", "compose/database.yml.j2", {"server": server}
         yield f"deploy/{server.name}/.env.example", "compose/env.example.j2", {"env_file": server.env_file}

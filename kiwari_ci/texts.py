@@ -148,6 +148,13 @@ _LINE = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]"
 Argument = Annotated[str, Text(f"{_LINE}+", "one line of text")]
 Line = Annotated[str, Text(rf"(?![ ])({_LINE}*[^ ])?(?<! )", "one line of text without blanks at its ends")]
 Duration = Annotated[str, Text(r"[1-9][0-9]{0,4}[sm]", "a duration such as 30s or 5m")]
+StartPeriod = Annotated[
+    str,
+    Text(
+        r"([1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600)s|([1-9]|[1-5][0-9]|60)m",
+        "a duration from 1s to 60m such as 90s or 3m",
+    ),
+]
 Memory = Annotated[str, Text(r"[1-9][0-9]{0,8}[kmg]", "an amount of memory such as 256m or 1g")]
 LabelKey = Annotated[
     str,

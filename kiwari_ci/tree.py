@@ -20,11 +20,21 @@ FOLDERS = (".github/workflows", "deploy")
 _ENV_FILE = re.compile(r".*\.env([._~-].*)?", re.IGNORECASE | re.DOTALL)
 _EXAMPLE_ENDINGS = (".example", ".sample", ".template", ".dist")
 _NOT_SHOWN = b"(not shown)"
+HOST_PROGRAM = "deploy/bin/deploy"
+SSH_CLIENT = "deploy/bin/deploy-over-ssh"
+# The same bytes in every project's tree, so no project's marker is in them: their second line says that they are ours.
+PROGRAMS = {
+    HOST_PROGRAM: '"""The kiwari-ci host program: ',
+    SSH_CLIENT: '"""The kiwari-ci SSH client: ',
+}
 
 
 @dataclass(frozen=True)
 class File:
-    """A file's text, and whether it can be run. `marked`: its head says that it is generated."""
+    """A file's text, and whether it can be run. `marked`: its head says that it is generated.
+
+    That is a marker, or for one of PROGRAMS its second line.
+    """
 
     text: str
     executable: bool = False
@@ -39,7 +49,7 @@ Kind = Literal["missing", "changed", "foreign", "orphaned"]
 class Difference:
     """A path whose file is not what the tree says, and a unified diff that would make it so.
 
-    Foreign is a file that no generator may overwrite: its head has no marker, or another project's.
+    Foreign is a file that no generator may overwrite: its head does not say that it is this project's.
     """
 
     path: str
@@ -85,6 +95,11 @@ def is_marked(path: str, text: str) -> bool:
     return bool(_owner(path, text.encode(errors="replace")))
 
 
+def is_program(path: str, text: str) -> bool:
+    """Whether a text is what its path says: one of our programs, of whichever version."""
+    return path in PROGRAMS and "".join(text[:1000].splitlines()[1:2]).startswith(PROGRAMS[path])
+
+
 def compare(root: Path, tree: Tree, project: str) -> list[Difference]:
     """Every path that `write` would change, in order; raises Refused when the disk does."""
     with told(root):
@@ -117,16 +132,19 @@ def write(root: Path, tree: Tree, project: str, force: bool = False) -> Written:
 
 
 def on_disk(root: Path, tree: Tree, project: str) -> Tree:
-    """What is on the disk of a tree's files, hand edits included, where the head still carries our marker.
+    """What is on the disk of a tree's files, hand edits included, where the head still says that they are ours.
 
-    Raises Refused when some carry it, and another is not there or is no text.
+    Nothing, when none carries our marker: the programs alone are any project's. Raises Refused when some carry it, and
+    another is not there or is no text.
     """
     with told(root):
         paths = [path for path, file in tree.items() if file.marked]
         if faults := [reason for path in paths if (reason := _blocked(root, path))]:
             raise Refused("\n".join(dict.fromkeys(faults)))
-        there = [path for path in paths if (root / path).is_file() and owner(root / path) == project]
-        if there and (faults := [reason for path in paths if (reason := _no_text(root, path, project))]):
+        there = [path for path in paths if (root / path).is_file() and is_ours(root, path, project)]
+        if not set(there) - PROGRAMS.keys():
+            return {}
+        if faults := [reason for path in paths if (reason := _no_text(root, path, project))]:
             raise Refused("\n".join(faults))
         return {path: File((root / path).read_bytes().decode(), os.access(root / path, os.X_OK)) for path in there}
 
@@ -152,7 +170,7 @@ def _no_text(root: Path, path: str, project: str) -> str:
     if not os.path.lexists(root / path):
         return f"{path}: not there; kiwari-ci generate writes it"
     try:
-        if (root / path).is_file() and owner(root / path) == project:
+        if (root / path).is_file() and is_ours(root, path, project):
             (root / path).read_bytes().decode()
     except UnicodeDecodeError as error:
         return f"{path}: not UTF-8 text: byte {error.start + 1}"
@@ -206,7 +224,7 @@ def _refuse(root: Path, tree: Tree, project: str, force: bool) -> None:
         target = root / path
         if reason := _blocked(root, path):
             faults.append(reason)
-        elif not force and file.marked and _is_foreign(target, file, project):
+        elif not force and file.marked and _is_foreign(root, path, file, project):
             whose = f"of the project {found}" if (found := owner(target)) else "not ours (no marker)"
             faults.append(f"{path}: {whose}: move it away, or overwrite it with --force")
     if faults:
@@ -227,8 +245,15 @@ def _blocked(root: Path, path: str) -> str:
     return ""
 
 
-def _is_foreign(target: Path, file: File, project: str) -> bool:
-    return target.is_file() and target.read_bytes() != file.text.encode() and owner(target) != project
+def _is_foreign(root: Path, path: str, file: File, project: str) -> bool:
+    target = root / path
+    return target.is_file() and target.read_bytes() != file.text.encode() and not is_ours(root, path, project)
+
+
+def is_ours(root: Path, path: str, project: str) -> bool:
+    """Whether the head of a file says that a project's generator may overwrite it."""
+    head = (root / path).read_bytes()[:1000].decode(errors="replace")
+    return is_program(path, head) or owner(root / path) == project
 
 
 def owner(path: Path) -> str:
@@ -282,7 +307,7 @@ def _difference(root: Path, path: str, file: File, project: str = "") -> Differe
     mode = "" if executable == file.executable else _mode_change(executable)
     if there == file.text.encode() and not mode and not (root / path).is_symlink():
         return None
-    kind: Kind = "foreign" if project and file.marked and _is_foreign(root / path, file, project) else "changed"
+    kind: Kind = "foreign" if project and file.marked and _is_foreign(root, path, file, project) else "changed"
     if (root / path).is_symlink():
         # The link may lead to any file, an env file too.
         diff = f"--- a/{path}\n+++ b/{path}\n@@ a symbolic link: the content of its target is not shown @@\n"

@@ -50,8 +50,8 @@ def test_a_line_of_a_log_is_found() -> None:
 @pytest.mark.parametrize(
     ("script", "found"),
     [
-        ("die 64 \"no stack '$stack' here\"", "no stack '…' here"),
-        ('die 69 "a \\$ in ${said-}, of $(cat x)"', "a $ in …, of …"),
+        ("fail \"no stack '$stack' here\"", "no stack '…' here"),
+        ('fail "a \\$ in ${said-}, of $(cat x)"', "a $ in …, of …"),
         ("<%= deploy.host | name %>: ${x//$'\\n'/, }", "…: …"),
     ],
 )
@@ -64,3 +64,18 @@ def test_a_new_message_is_missed() -> None:
     """The test above can fail: a refusal that nobody has written about is seen, whatever the form."""
     code = "raise click.UsageError(f'a {b} c')\nfaults.append('new')\nclick.echo('said', err=True)\nclick.echo('no')"
     assert set(failures._reported(ast.parse(code))) == {"a … c", "new", "said"}
+
+
+def test_the_refusals_of_the_two_programs_are_found_with_their_codes() -> None:
+    program = """
+SERVING, BAD_REQUEST = 0, 64
+raise Failed(BAD_REQUEST, f"no stack '{name}' here")
+yield Finding(BAD_REQUEST, "docker is old", "a newer one")
+raise Refused(f"{word} is not an option")
+print("quiet")
+"""
+    assert set(failures.refusals(program)) == {
+        ("64", "no stack '…' here"),
+        ("64", "docker is old"),
+        ("", "… is not an option"),
+    }

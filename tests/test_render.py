@@ -38,9 +38,8 @@ NEVER = {
     "stack.networks": {"none"},
     "stack.containers": {"none"},
     "plan.standing": {"none"},  # asked before
-    "deploy.stack.instances": {"none"},
-    "deploy.public": {"none"},
-    "deploy.settings": {"none", "one"},
+    "way.settings": {"none", "one"},
+    "deploy.values": {"none", "one"},
     "plan.tokens": {"many"},
     "plan.first_tags": {"none"},  # asked where there are some
     "plan.by_hand": {"none"},
@@ -65,8 +64,6 @@ NEVER = {
     "front.volumes": {"none"},
     "front.command": {"one"},
     "host.fronts": {"many"},
-    "target.instances": {"none"},
-    "target.public": {"many"},
     "file.groups": {"none", "many"},
     "host.jumps": {"many"},
     "way.jumps": {"many"},

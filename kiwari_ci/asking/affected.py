@@ -180,7 +180,7 @@ def _why_not(patterns: Sequence[str], files: Sequence[str]) -> str:
 
 
 def _service(workflow: ServiceWorkflow, on: str, why: str, branch: str) -> Touched:
-    targets = [target for target in workflow.targets if target.branch == branch]
+    targets = [target for target in workflow.targets if target.deploy.branch == branch]
     tags = [target.tag for target in targets]
     images = tuple(f"{workflow.source.repository}:{tag}" for tag in [*tags, "src-…"])
     places = tuple(_place(target.deploy, each) for target in targets for each in target.instances)

@@ -26,6 +26,7 @@ machine() {
 
 engine() { # what runs, and what answers
   local said id name image status started restarts code oom health project networks ports label address where expected
+  local domain header
   said=$(docker version -f '{{.Server.Version}}' 2>&1) || {
     [ $? != 124 ] || said='no answer within 8 s'
     fact engine '' "$(tail -n 1 <<<"$said")"
@@ -42,13 +43,17 @@ engine() { # what runs, and what answers
     }}|{{.State.ExitCode}}|{{.State.OOMKilled}}|{{if .State.Health}}{{.State.Health.Status}}{{end}}|{{
     index .Config.Labels "com.docker.compose.project"}}|{{range $n, $_ := .NetworkSettings.Networks}}{{$n}} {{end}}|{{
     range .NetworkSettings.Ports}}{{range .}}{{.HostPort}} {{end}}{{end}}|{{
-    range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}|{{index .Config.Labels "deploy.health"}}' "$@" 2>/dev/null |
-    { while IFS='|' read -r name image status started restarts code oom health project networks ports address label; do
+    range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}|{{index .Config.Labels "deploy.health"}}|{{
+    index .Config.Labels "deploy.host"}}' "$@" 2>/dev/null |
+    { while IFS='|' read -r name image status started restarts code oom health project networks ports address label \
+      domain; do
       fact container "${name#/}" "$image" "$status" "$started" "$restarts" "$code" "$oom" "$health" "$project" \
         "$networks" "$ports" "$label"
       read -r where expected <<<"$label "
+      header=()
+      [ -z "$domain" ] || header=(--header "Host: $domain" --header 'X-Forwarded-Proto: https')
       [ "$status" != running ] || [ -z "$where" ] || fact answer "${name#/}" "$(curl -qgs -o /dev/null -m 5 \
-        --noproxy '*' -w '%{http_code}' "http://${address%% *}$where")" "${expected:-200}" &
+        --noproxy '*' "${header[@]}" -w '%{http_code}' "http://${address%% *}$where")" "${expected:-200}" &
     done && wait; }
 }
 

@@ -69,7 +69,10 @@ def _copied(path: str, folder: str, is_there: bool, new: Facts, command: str) ->
     ours = roles.named(new)
     subject, file = ours.environment(folder), path.partition(f"{folder}/")[2]
     is_hook = "/hooks/" in path
-    if folder == "bin":
+    if path == tree.SSH_CLIENT:
+        words = f"the program with which a deploy job calls the server is {'another' if is_there else 'new'}"
+        yield Change("SSH client", words, False, path)
+    elif folder == "bin":
         state = "changed" if is_there else "new"
         yield Change("host script", f"{state}: copy it to the server: {command}", True, path)
     elif (path in new.stacks or is_hook) and not command:

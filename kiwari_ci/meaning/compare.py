@@ -38,7 +38,7 @@ def _changes(old: Facts, new: Facts, left: Facts) -> Iterator[Change]:
     ours = roles.named(new)
     names = roles.matched(old, new, ours)
     was, now = roles.of(old, names, ours), roles.of(new, ours, ours)
-    found = [*pipeline.changes(old, new, was, now), *kept.changes(old, new, was.involved())]
+    found = [*pipeline.changes(was, now), *kept.changes(old, new, was.involved())]
     found += [change for pair in _pairs(old, new, names, ours) for change in containers.changes(pair, names, ours)]
     found += _stacks(old, new, names, ours)
     found += _env_files(old, new, names, ours)

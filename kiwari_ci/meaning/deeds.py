@@ -117,7 +117,7 @@ def tag(image: str) -> str:
 
 def _script(script: str, step: Step, place: _Place) -> Iterator[Deed]:
     known = {key: (value,) for key, value in step.env.items() if len(value) < 300} | _GIVEN
-    yield from _answers(script, step.where)
+    yield from _ours(script, step.where)
     promoted: list[str] = []
     for words in commands(script, known):
         if words[0] == "find_image" and len(words) > 4:
@@ -130,10 +130,12 @@ def _script(script: str, step: Step, place: _Place) -> Iterator[Deed]:
     yield from (Deed("take", f"{image}:src-<key>", step.where) for image in promoted)
 
 
-def _answers(script: str, where: str) -> Iterator[Deed]:
-    """Our own health check: the domain, and the container that must answer; the host says at which path."""
-    for domain, container in re.findall(r"\burl=(https?://[^\s$]+)\$path\n(?:.*\n)?.*?rollback \S+ ([\w.-]+)", script):
-        yield Deed("answers", container, where, domain)
+def _ours(script: str, where: str) -> Iterator[Deed]:
+    """What only our own scripts say: which service a container is of, and the addresses that are asked."""
+    for container, service in re.findall(r'"([\w.-]+)=\$DIGEST_([A-Z0-9_]+)"', script):
+        yield Deed("names", service.lower().replace("_", "-"), where, container)
+    for url in re.findall(r"\bcurl (?:.*\\\n)*.*--retry-all-errors '?(https?://[^\s'$\"]+)", script):
+        yield Deed("check", url, where)
 
 
 def _command(words: list[str], place: _Place, step: Step) -> Iterator[Deed]:
@@ -145,8 +147,9 @@ def _command(words: list[str], place: _Place, step: Step) -> Iterator[Deed]:
         yield from _ssh(words, step)
     elif name in ("docker", "docker-compose", "podman"):
         yield from _docker(words, place)
-    elif name == "deploy" and len(words) == 4 and words[3].startswith(("$", "<")):
-        yield Deed("names", words[1], "", words[2])
+    elif name == "deploy-over-ssh":
+        yield Deed("login", "", "")
+        yield Deed("deploy", "".join(_options(words, "--stack")), "", "the host script")
     elif name in ("scp", "rsync"):
         yield Deed("other", line, "", f"files are copied to the server by {shown(line)}")
     elif name in ("curl", "wget"):
@@ -175,9 +178,7 @@ def _ssh(words: list[str], step: Step) -> Iterator[Deed]:
     known["accept-new"] = "whatever host key answers first is accepted"
     yield Deed("login", known.get(checks[1] if checks else "", ""), "", words[index] if index < len(words) else "")
     remote = " ".join(words[index + 1 :])
-    if ours := re.match(r"deploy ([\w.-]+) ", remote):
-        yield Deed("deploy", ours[1], "", "the host script")
-    elif remote:
+    if remote:
         yield from _script(remote, step, _Place(remote=True))
 
 
@@ -251,11 +252,7 @@ def _asked(words: list[str], step: Step) -> Iterator[Deed]:
     posts = any(word in ("-X", "-d", "--data", "--request", "-F") or word.startswith("-d{") for word in words)
     if posts or "hooks" in url or "api.telegram" in url:
         yield Deed("other", url or step.title, "", f"{shown(step.title)} (a call of {shown(url or 'some address')})")
-    elif (
-        url
-        and "$path" not in url
-        and not re.search(
-            r"\.(sh|gz|zip|tgz)$|githubusercontent|github\.com|//(ghcr|docker|quay)\.io|get\.|install", url
-        )
+    elif url and not re.search(
+        r"\.(sh|gz|zip|tgz)$|githubusercontent|github\.com|//(ghcr|docker|quay)\.io|get\.|install", url
     ):
         yield Deed("check", url, "")

@@ -7,7 +7,7 @@ from enum import Enum
 from kiwari_ci.meaning import routes
 from kiwari_ci.meaning.change import Change, swapped, ways, without_secrets
 from kiwari_ci.meaning.deeds import Deed, repository, tag
-from kiwari_ci.meaning.facts import Facts, Work
+from kiwari_ci.meaning.facts import Work
 from kiwari_ci.meaning.reading import shown
 from kiwari_ci.meaning.roles import Role, Roles
 from kiwari_ci.meaning.workflows import Job, Workflow
@@ -16,14 +16,12 @@ from kiwari_ci.problems import enumerated
 _WORSE = {"read": 1, "write": 2}
 
 
-def changes(before: Facts, after: Facts, was: Roles, now: Roles) -> Iterator[Change]:
+def changes(was: Roles, now: Roles) -> Iterator[Change]:
     """All that the roles of two sides say."""
     for service in dict.fromkeys([*now.builds, *was.builds]):
         yield from _of_build(service, was.builds.get(service, []), now.builds.get(service, []))
     for environment in dict.fromkeys([*now.deploys, *was.deploys]):
-        yield from _of_deploy(
-            environment, was.deploys.get(environment, []), now.deploys.get(environment, []), before, after
-        )
+        yield from _of_deploy(environment, was.deploys.get(environment, []), now.deploys.get(environment, []))
 
 
 def _of_build(service: str, was: list[Role], now: list[Role]) -> Iterator[Change]:
@@ -186,7 +184,7 @@ def _widest(roles: list[Role]) -> dict[str, str] | None:
     return found
 
 
-def _of_deploy(environment: str, was: list[Role], now: list[Role], before: Facts, after: Facts) -> Iterator[Change]:
+def _of_deploy(environment: str, was: list[Role], now: list[Role]) -> Iterator[Change]:
     if not was or not now:
         work, _, deed = (now or was)[0]
         words = f"now deployed by {_file(work)}" if now else f"no longer deployed; it was by {_file(work)}"
@@ -205,7 +203,7 @@ def _of_deploy(environment: str, was: list[Role], now: list[Role], before: Facts
     yield from _logins(environment, was, now, where)
     yield from routes.changes(environment, was, now, where)
     yield from _sources(environment, was, now)
-    yield from _checks(environment, _asked(was, before), _asked(now, after), where)
+    yield from _checks(environment, _asked(was), _asked(now), where)
     yield from _rights(environment, "the job that deploys it", was, now)
     yield from _queues(environment, was, now)
 
@@ -299,26 +297,16 @@ def _checks(environment: str, old: dict[str, str], new: dict[str, str], where: s
         yield Change(environment, f"health of {shown(domain)} is checked{at}", False, where, (("", domain),))
     for domain in (name for name in old if old[name] and new.get(name) and old[name] != new[name]):
         words = f"health of {shown(domain)} is asked at {shown(new[domain])}, not {shown(old[domain])}"
-        yield Change(environment, words, True, where, ((old[domain], new[domain]),))
+        yield Change(environment, words, True, where, ((domain + old[domain], domain + new[domain]),))
 
 
-def _asked(roles: list[Role], facts: Facts) -> dict[str, str]:
-    """Domain → path that is asked after these roles deploy; our own leave the path to the stack's label."""
+def _asked(roles: list[Role]) -> dict[str, str]:
+    """Domain → path that is asked after these roles deploy."""
     found: dict[str, str] = {}
     for _, deed in _beside(roles, _Way.AFTER):
         if deed.kind == "check" and (url := re.match(r"(?:https?://)?([^/\s]+)([^\s?]*)", deed.what)):
             found[url[1]] = url[2] or "/"
-        elif deed.kind == "answers":
-            found[deed.note.partition("://")[2]] = _label(deed.what, facts)
     return found
-
-
-def _label(container: str, facts: Facts) -> str:
-    for stack in facts.stacks.values():
-        for service in stack.services.values():
-            if service.container == container and isinstance(labels := service.attributes.get("labels"), dict):
-                return "/" + str(labels.get("deploy.health", "")).partition("/")[2].partition(" ")[0]
-    return ""
 
 
 def _file(work: Work) -> str:

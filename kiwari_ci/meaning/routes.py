@@ -9,14 +9,14 @@ from kiwari_ci.meaning.roles import Role
 from kiwari_ci.problems import enumerated
 
 _MARKS = (  # what a script of ours has in it, what it then does, and what it means when it is gone
-    ("ProxyJump", "reached through a jump host", "reached directly, no longer through a jump host"),
+    ("--jump-address ", "reached through a jump host", "reached directly, no longer through a jump host"),
     (
-        '-C "$GITHUB_WORKSPACE/deploy/',
+        "--send-files",
         "each deploy sends its files, and who has its key owns the host: the key's line there must say `STACK:push`",
         "no deploy sends its files any more: they are copied by hand",
     ),
     (
-        '-C "$RUNNER_TEMP/files"',
+        "--env",
         "each deploy writes its env files, over what was edited on the host: the key's line there must say `STACK:env`",
         "no deploy writes its env files any more: the host's are edited by hand",
     ),
@@ -33,7 +33,7 @@ def changes(environment: str, was: list[Role], now: list[Role], where: str) -> I
     for mark, came, went in _MARKS:
         if (mark in before) != (mark in after):
             yield Change(environment, came if mark in after else went, True, where)
-    ports, ports_now = (sorted(set(re.findall(r"Port (\d+)", text)) or {"22"}) for text in (before, after))
+    ports, ports_now = (sorted(set(re.findall(r"port (\d+)", text)) or {"22"}) for text in (before, after))
     if ports != ports_now:
         words = f"SSH goes to port {enumerated(ports_now)}; before: {enumerated(ports)}"
         yield Change(environment, words, True, where, swapped(ports, ports_now))

@@ -38,6 +38,18 @@ _DEPLOYS = {  # of a label of ours: what it says now, by value, and what it mean
         {"": "no deploy runs %s any more"},
     ),
     "deploy.user": ({"": "the host logs into the registry as %s"}, {"": "the host logs into no registry as %s now"}),
+    "deploy.host": (
+        {"": "the server asks for its health as %s"},
+        {"": "the server no longer asks for its health as %s"},
+    ),
+    "deploy.start-period": (
+        {"": "a new container may take %s seconds until it answers"},
+        {"": "a new container may take a minute until it answers"},
+    ),
+    "deploy.name-cache": (
+        {"": "a deploy waits %s seconds, for which the proxy keeps a name, before it stops the old container"},
+        {"": "no deploy waits for the proxy to look a name up again"},
+    ),
     "deploy.rollout": (
         {"": "replaced with a gap: the old one stops before the new one starts"},
         {"": "replaced without a gap: the new one answers before the old one goes, which takes memory for two"},
@@ -47,6 +59,7 @@ _DEPLOYS = {  # of a label of ours: what it says now, by value, and what it mean
         {"": "no accessory any more"},
     ),
 }
+_HARMLESS = {"deploy.name-cache"}
 DATABASES = re.compile(r"(^|/)(postgres|postgis|mysql|mariadb|mongo|timescaledb|redis|elasticsearch|clickhouse)[^/]*$")
 
 
@@ -159,7 +172,7 @@ class Compared:
                 told = (words if now else gone).get(now or was) or (words if now else gone)[""]
                 before = f"; before: {shown(was)}" if was and now and "%s" in told else ""
                 made = told.replace("%s", shown((now or was).replace("$$", "$"))) + before
-                yield Change("", made, True, self.at("labels", key), ((was, now),))
+                yield Change("", made, key not in _HARMLESS, self.at("labels", key), ((was, now),))
 
     def _health(self, old: str, new: str) -> Iterator[Change]:
         """`:PORT/PATH STATUS`, which the host asks before a container gets its name."""

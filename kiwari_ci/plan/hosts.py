@@ -20,13 +20,11 @@ class Role:
 
 @dataclass(frozen=True)
 class Jump:
-    """The machine through which a host is reached: what ssh is told of it, and its settings at GitHub.
+    """The machine through which a host is reached: its settings at GitHub.
 
     `variable` holds USER@ADDRESS in the runbook.
     """
 
-    ssh_config: str
-    key_file: str
     variable: str
     address: Setting
     user: Setting

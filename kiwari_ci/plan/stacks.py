@@ -59,7 +59,7 @@ class Container:
 class Instance(Container):
     """A service as it runs in one environment, or one of its replicas; without a port it is a worker, without health.
 
-    `source` is the image that it runs, by its name, and `digest` the variable that has its digest in a promotion.
+    `source` is the image that it runs, by its name, and `digest` the variable that has its digest in a deploy.
     """
 
     service: str

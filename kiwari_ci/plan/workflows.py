@@ -75,48 +75,65 @@ class Test:
 
 @dataclass(frozen=True)
 class Way:
-    """How a deploy reaches one host: variables of its step, and the file for the key.
+    """How a deploy reaches one host: a step with the id `step`, and the names of the variables of its env.
 
-    `ssh_config` is printf's form of ssh's configuration, with a `%s` each for address and user; `to` begins the files
-    that all ways share, or adds to them.
+    `settings` are all that the step reads from GitHub; `port` is empty where it is SSH's own.
     """
 
+    host: str
+    step: str
+    settings: tuple[Setting, ...]
     address: str
     user: str
     key: str
-    key_file: str
     known_hosts: str
-    ssh_config: str
-    to: str
+    port: str
     jumps: tuple[Jump, ...]
 
 
 @dataclass(frozen=True)
-class Deploy:
-    """A deploy of one environment over SSH; `settings` are all that the step reads from GitHub.
+class Check:
+    """What must answer from outside after a deploy; `to_go_back` says on which host, and the command there."""
 
-    `host` names its hosts for people; of `several` the step's shell goes through each, `destination` and `identity`
-    being its own. `clean` takes away what must not stay. `sends`: what tar takes for the stack's folder on the host,
-    empty when nothing is sent. `goes_back`: an older commit that a person chose is put back.
+    service: str
+    url: str
+    status: int
+    to_go_back: str
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """A deploy of one environment over SSH, a step for each of its hosts, in order.
+
+    `host` names its hosts for people. `branch` is the one whose commits are counted; `ref` is what the job checks out,
+    empty for the run's own commit. `program` is the host's, as a person there calls it. `superseded` is the condition
+    that a host has something newer. `values` are what each step's env has from earlier jobs, as expressions; `images`
+    and `last_image` are the containers, each with the variable that has its digest. `goes_back`: an older commit that
+    a person chose is put back.
     """
 
     environment: str
     url: str
     host: str
-    several: tuple[str, ...]
+    branch: str
+    ref: str
+    program: str
     ways: tuple[Way, ...]
-    destination: str
-    identity: str
-    clean: str
+    superseded: str
     token: str
     token_is_of_job: bool
-    settings: tuple[Setting, ...]
-    directory: str
+    values: tuple[Pair, ...]
+    images: tuple[Pair, ...]
+    last_image: Pair
     stack: Stack
-    public: tuple[Instance, ...]
+    checks: tuple[Check, ...]
     minutes: int
-    sends: str
     goes_back: bool
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """All that its steps read from GitHub, each once."""
+        return tuple(dict.fromkeys(setting for way in self.ways for setting in way.settings))
 
 
 @dataclass(frozen=True)
@@ -137,7 +154,6 @@ class Source:
     workflow: str
     builder: str
     digest_output: str
-    digest_variable: str
 
 
 @dataclass(frozen=True)
@@ -182,12 +198,9 @@ class Target:
     """
 
     deploy: Deploy
-    branch: str
     condition: str
     tag: str
     instances: tuple[Instance, ...]
-    public: tuple[Instance, ...]
-    compose_output: str
 
 
 @dataclass(frozen=True)
@@ -197,8 +210,8 @@ class ServiceWorkflow:
     `branches`: those whose pushes it runs on; `on_pull_requests`: these start it, too; `after`: what tests wait for;
     `gate` or `gates`: what the build does; `build_job`: empty where no push builds; `condition`: which runs do;
     `reuses`: an image of the same source is taken as it is; `tags`: what an image gets, a line each; `moving`: those of
-    them that move. `seen` is what the build sees of the repository, `sparse` what its job checks out; `is_tried`: in
-    pull requests, the image is built and pushed nowhere.
+    them that move. `seen` is what the build sees of the repository; `is_tried`: in pull requests, the image is built
+    and pushed nowhere.
     """
 
     source: Source
@@ -210,7 +223,6 @@ class ServiceWorkflow:
     tags: str
     moving: str
     seen: str
-    sparse: str
     on_pull_requests: bool
     is_tried: bool
     tests: tuple[Test, ...]

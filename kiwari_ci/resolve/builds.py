@@ -20,7 +20,6 @@ def source(given: spec.Spec, image: Image) -> Source:
         workflow=building.workflow_name(image),
         builder=building.builders_of(given, image)[0],
         digest_output=f"digest-{image.service}",
-        digest_variable=f"DIGEST_{derive.variable(image.service)}",
     )
 
 

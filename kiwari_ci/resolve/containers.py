@@ -1,10 +1,10 @@
 """Containers: what Compose is told of a service, and of an accessory."""
 
-import re
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable
 from typing import Any
 
-from kiwari_ci import building, derive, quoting, spec
+from kiwari_ci import building, derive, spec
 from kiwari_ci.plan import Accessory, Container, Instance, Joined, Key, Pair
 from kiwari_ci.quoting import Items
 from kiwari_ci.resolve import fronts
@@ -33,11 +33,11 @@ def _instance(given: spec.Spec, environment: str, service: str, container: str) 
     kept, health = repository(given, image), _health(model)
     first = derive.container_name(given, environment, service)
     read = {
-        "deploy.health": health,
+        **_questions(given, environment, service, model),
         "deploy.from": _promoted_from(given, environment, service),
         "deploy.user": given.registry.user or "",
         "deploy.rollout": "recreate" if model.rollout == "recreate" else "",
-        "deploy.migrate": _escaped(model.migrate or ()) if container == first else "",
+        "deploy.migrate": shlex.join(model.migrate or ()) if container == first else "",
     }
     found = _container(given, environment, service, model, f"{kept}:{tag}", read, container)
     return Instance(
@@ -48,7 +48,7 @@ def _instance(given: spec.Spec, environment: str, service: str, container: str) 
         tag=tag,
         health=health,
         variable=derive.variable(service),
-        digest=f"DIGEST_{derive.variable(image.service)}",
+        digest=f"DIGEST_{derive.variable(service)}",
     )
 
 
@@ -142,15 +142,19 @@ def _health(model: spec.Service) -> str:
     return f":{model.port}{model.health.path}{status}" if model.port else ""
 
 
-def _escaped(words: Sequence[str]) -> str:
-    """Words as bash's `printf %b` reads them: in a text that Compose prints without quotes, and no shell expands."""
-    text = " ".join(re.sub(rb"[^A-Za-z0-9_./:=+-]|:$", _byte, word.encode()).decode() for word in words)
-    plain = text.replace("\\", "_")
-    return text if not text or quoting.yaml(plain) == plain else f"\\x{ord(text[0]):02x}{text[1:]}"
-
-
-def _byte(met: re.Match[bytes]) -> bytes:
-    return b"\\x%02x" % met[0][0]
+def _questions(given: spec.Spec, environment: str, service: str, model: spec.Service) -> dict[str, str]:
+    """The labels that say how the server asks a new container; nobody asks a worker."""
+    if not model.port:
+        return {}
+    proxies = [given.hosts[name].proxy for name in derive.hosts_of(given, environment)]
+    host = model.health.host or given.environments[environment].domains.get(service, "")
+    start = model.health.start_period
+    return {
+        "deploy.health": _health(model),
+        "deploy.host": host,
+        "deploy.start-period": str(derive.seconds(start)) if start else "",
+        "deploy.name-cache": str(max(map(fronts.name_cache, proxies))),
+    }
 
 
 def _literal(value: Any) -> Any:

@@ -7,6 +7,9 @@ from kiwari_ci.plan import Container, Front, Published, Site
 
 # Of what was tried on an engine, with the patches that came since: docs/proxies.md.
 _IMAGES = {"caddy": "caddy:2.11-alpine", "nginx": "nginx:1.30-alpine", "traefik": "traefik:v3.6"}
+# For how many seconds each proxy keeps the address that it has found for a container's name, and one more: nginx is
+# told 10 (`resolver … valid=10s`), Traefik and Caddy dial a name anew. A published port has no name.
+_NAME_CACHE = {"nginx-proxy-manager": 11, "nginx": 11, "traefik": 2, "caddy": 2, "none": 0}
 _PRIVATE = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 
 
@@ -51,6 +54,11 @@ def labels(given: spec.Spec, host: str, domain: str, container: str, port: int |
         f"traefik.http.services.{name}.loadbalancer.server.url": f"http://{container}:{port}",
     }
     return {key: value for key, value in found.items() if value}
+
+
+def name_cache(proxy: spec.Proxy) -> int:
+    """For how many seconds a request may still go to the container that had a name before."""
+    return _NAME_CACHE[proxy.kind]
 
 
 def entrypoint(proxy: spec.Proxy) -> str:

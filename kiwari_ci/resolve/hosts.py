@@ -28,7 +28,7 @@ def host(given: spec.Spec, name: str, stacks: dict[str, Stack], servers: tuple[S
         address=settings["address"],
         user=settings["user"],
         known_hosts=settings["known_hosts"],
-        port=_port(given.hosts[name].port),
+        port=port_of(given.hosts[name].port),
         ssh_port=str(given.hosts[name].port),
         way=_way(given.hosts[name], derive.variable(name)),
         jumps=jumps(given, name, settings),
@@ -62,47 +62,32 @@ def _key(given: spec.Spec, host: str, secret: str, stacks: list[Stack]) -> Deplo
     return DeployKey(secret, names, tuple(words), pushes, renders, names[0], is_there)
 
 
-def jumps(given: spec.Spec, name: str, settings: dict[str, Setting], suffix: str = "") -> tuple[Jump, ...]:
+def jumps(given: spec.Spec, name: str, settings: dict[str, Setting]) -> tuple[Jump, ...]:
     """The machine through which a host is reached, if there is one."""
     jump = given.hosts[name].jump
     if jump is None:
         return ()
     kept = {field: settings[f"jump_{field}"] for field in ("address", "user", "key", "known_hosts")}
-    lines = [f"Host {name}-jump", "HostName %s", "User %s"] + ([f"Port {jump.port}"] if _port(jump.port) else [])
     return (
         Jump(
-            ssh_config=_printed(lines),
-            key_file=f"jump-key{suffix}",
             variable=f"{derive.variable(name)}_JUMP",
-            port=_port(jump.port),
+            port=port_of(jump.port),
             ssh_port=str(jump.port),
             **kept,
         ),
     )
 
 
-def _port(number: int) -> str:
+def port_of(number: int) -> str:
+    """A port as ssh must be told it; empty for SSH's own."""
     return "" if number == 22 else str(number)
 
 
 def _way(host: spec.Host, variable: str) -> str:
     """Lines of a person's own ~/.ssh/config, in double quotes."""
-    lines = [f"Port {host.port}"] if _port(host.port) else []
+    lines = [f"Port {host.port}"] if port_of(host.port) else []
     lines += [f"ProxyJump ${variable}_JUMP:{host.jump.port}"] if host.jump else []
     return " ".join(f'"{line}"' for line in lines)
-
-
-def ssh_config(given: spec.Spec, name: str, several: bool) -> str:
-    """What ssh is told of a host, by printf: address and user are secrets, and an argv is public on a machine."""
-    host = given.hosts[name]
-    lines = ["HostName %s", "User %s"] + ([f"Port {host.port}"] if _port(host.port) else [])
-    lines = [f"Host {name}", *lines] if host.jump or several else lines
-    lines += [f"ProxyJump {name}-jump"] if host.jump else []
-    return _printed(lines)
-
-
-def _printed(lines: list[str]) -> str:
-    return "".join(f"{line}\\n" for line in lines)
 
 
 def server(given: spec.Spec, name: str) -> Server:

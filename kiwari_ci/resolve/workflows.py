@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from kiwari_ci import building, derive, globs, reach, spec
-from kiwari_ci.plan import Deploy, Promotion, ServiceWorkflow, Source, Stack, Target, Test, Way
+from kiwari_ci.plan import Check, Deploy, Instance, Pair, Promotion, ServiceWorkflow, Source, Stack, Target, Test, Way
 from kiwari_ci.resolve import builds, testing
-from kiwari_ci.resolve.hosts import jumps, ssh_config
+from kiwari_ci.resolve.hosts import jumps, port_of
 from kiwari_ci.resolve.steps import Actions, steps
 
 
@@ -18,7 +18,6 @@ def workflow(given: spec.Spec, image: building.Image, stacks: dict[str, Stack], 
     )
     source, tests, build = builds.source(given, image), testing.tests(model, actions), builds.build(given, image)
     seen = globs.sparse([filter.pattern for filter in source.filters])
-    compose_files = [f"/{file}" for target in targets for file in target.deploy.stack.files]
     gate, gates = _gates([test.job for test in tests])
     on_pull_requests = given.project.pull_requests and image == building.images_of(given, image.service)[0]
     return ServiceWorkflow(
@@ -31,7 +30,6 @@ def workflow(given: spec.Spec, image: building.Image, stacks: dict[str, Stack], 
         tags="\n".join([*_moving(source, targets), f"{source.repository}:${{{{ steps.source.outputs.key }}}}"]),
         moving="\n".join(_moving(source, targets)),
         seen="\n".join(seen),
-        sparse="\n".join([*seen, *compose_files]),
         on_pull_requests=on_pull_requests,
         is_tried=on_pull_requests and not model.build.secrets and not model.build.base,
         tests=tests,
@@ -76,7 +74,6 @@ def _inside(workflow: ServiceWorkflow) -> ServiceWorkflow:
         reuses=True,
         tags=workflow.tags.rpartition("\n")[2],
         moving="",
-        sparse=workflow.seen,
         is_tried=False,
         tests=tests,
         targets=(),
@@ -103,6 +100,7 @@ def promotion(
     after = [step for name in names for step in given.services[name].steps.after_deploy]
     others = reach.left_alone(given, pattern) if pattern else []
     moves = not pattern and not place.deploy_on.push
+    job = "promote-images" if place.promote else "tag-images" if pattern else "find-images"
     return Promotion(
         name=reach.workflow_name(given, environment),
         tags=tuple(reach.tag_filter(given, pattern)) if pattern else (),
@@ -113,20 +111,20 @@ def promotion(
         left_alone=tuple(word for each in others for word in ("-e", each.suffix.removesuffix("*"))),
         by_hand=bool(place.deploy_on.dispatch),
         by_ref=_by_ref(given, environment) if place.deploy_on.dispatch and (pattern or built) else "",
-        by_commit=not pattern and not built,
+        by_commit=_is_by_commit(given, environment),
         commands=_commands(given, environment) if place.deploy_on.dispatch else (),
         branch=branch,
         tag=derive.image_tag(given, environment),
         moves=moves,
         from_environment=str(place.promote or environment),
-        job="promote-images" if place.promote else "tag-images" if pattern else "find-images",
+        job=job,
         packages="write" if pattern or moves else "read",
         packages_for="add tags to images" if pattern else "move a tag" if moves else "find images",
         title=_title(place),
         missing=_missing(given, place.promote or environment),
         builds=tuple(map(_inside, held)) if built else (),
         sources=tuple(each.source for each in held),
-        deploy=_deploy(given, environment, stacks[environment], minutes=10 + 10 * len(stacks[environment].instances)),
+        deploy=_promoted(given, environment, stacks[environment], held, job),
         after_deploy=steps(after, actions),
     )  # fmt: skip
 
@@ -169,63 +167,90 @@ def _target(given: spec.Spec, image: building.Image, environment: str, stack: St
     of_image = [found for found in stack.instances if found.source == image.name]
     instances = tuple(sorted(of_image, key=lambda found: found.service != service))  # the service itself first
     return Target(
-        deploy=_deploy(given, environment, stack, service, minutes=10 + 10 * len(instances)),
-        branch=reach.branch(given, environment),
+        deploy=_deploy(given, environment, stack, instances, job="build-and-push", digests={image.name: "digest"}),
         condition=_on(reach.branch(given, environment)) if is_one_of_several else "",
         tag=derive.image_tag(given, environment),
         instances=instances,
-        public=tuple(instance for instance in instances if instance.domain),
-        compose_output=f"compose-{environment}",
     )
 
 
-def _deploy(given: spec.Spec, environment: str, stack: Stack, first: str = "", *, minutes: int) -> Deploy:
+def _promoted(given: spec.Spec, environment: str, stack: Stack, held: list[ServiceWorkflow], job: str) -> Deploy:
+    """A deploy of all services of an environment, whose images an earlier job has found."""
+    digests = {each.source.image: each.source.digest_output for each in held}
+    deploy = _deploy(given, environment, stack, stack.instances, job, digests)
+    chosen = "${{ inputs.commit || github.sha }}" if _is_by_commit(given, environment) else ""
+    return replace(deploy, ref=chosen, goes_back=bool(given.environments[environment].deploy_on.dispatch))
+
+
+def _is_by_commit(given: spec.Spec, environment: str) -> bool:
+    """Whether a person who starts a deploy may name a commit, for want of tags and builds of its own."""
+    return not reach.pattern(given, environment) and not reach.is_built(given, environment)
+
+
+def _deploy(
+    given: spec.Spec,
+    environment: str,
+    stack: Stack,
+    deployed: tuple[Instance, ...],
+    job: str,
+    digests: dict[str, str],
+) -> Deploy:
+    """`digests`: by image, the output of the earlier job that has its digest."""
+    values = {each.digest: f"needs.{job}.outputs.{digests[each.source]}" for each in deployed}
+    *images, last_image = (Pair(each.container, each.digest) for each in deployed)
     hosts = derive.hosts_of(given, environment)
-    several = tuple(hosts) if len(hosts) > 1 else ()
-    settings = dict.fromkeys(
-        setting for name in hosts for setting in derive.settings_of(given, environment, name).values()
-    )
-    domains = [given.environments[environment].domains.get(first, "")]
-    domains += [instance.domain for instance in stack.instances]
-    domain = next(filter(None, domains), "")
+    ways = tuple(_way(given, environment, name, len(hosts) > 1) for name in hosts)
+    public = [instance for instance in deployed if instance.domain]
+    program = f"{given.hosts[hosts[0]].directory}/bin/deploy"
+    domains = [each.domain for each in (*deployed, *stack.instances) if each.domain]
     return Deploy(
         environment=environment,
-        url=f"https://{domain}" if domain else "",
+        url=f"https://{domains[0]}" if domains else "",
         host=" and ".join(hosts),
-        several=several,
-        ways=tuple(_way(given, environment, name, several) for name in hosts),
-        destination='"$host"' if several else hosts[0],
-        identity='"key-$host"' if several else "key",
-        clean="rm -rf key* jump-key* files" if several or given.hosts[hosts[0]].jump or _sends(stack) else "rm -f key",
+        branch=reach.branch(given, environment),
+        ref="",
+        program=program,
+        ways=ways,
+        superseded=" || ".join(f"steps.{way.step}.outputs.superseded-by" for way in ways),
         token=derive.settings_of(given, environment)["token"].name,
         token_is_of_job=given.registry.pull_token.secret is None,
-        settings=(*settings, *derive.env_settings(given, environment)),
-        directory=given.hosts[hosts[0]].directory,
+        values=tuple(Pair(*each) for each in (values | {"SEQUENCE": f"needs.{job}.outputs.sequence"}).items()),
+        images=tuple(images),
+        last_image=last_image,
         stack=stack,
-        public=tuple(instance for instance in stack.instances if instance.domain),
-        minutes=minutes * len(hosts),
-        sends=_sends(stack),
-        goes_back=not first and bool(given.environments[environment].deploy_on.dispatch),
+        checks=tuple(
+            _check(instance, f"on {' and '.join(hosts)}: {program} rollback {stack.name}") for instance in public
+        ),
+        minutes=(10 + sum(_minutes(given, environment, each.service) for each in deployed)) * len(hosts),
+        goes_back=False,
     )
 
 
-def _way(given: spec.Spec, environment: str, host: str, several: tuple[str, ...]) -> Way:
-    settings, suffix = derive.settings_of(given, environment, host), f"-{host}" if several else ""
+def _minutes(given: spec.Spec, environment: str, service: str) -> int:
+    """How long one container may take: it is waited for twice, beside the old one and in its place."""
+    start = derive.service_of(given, environment, service).health.start_period
+    return 10 + 2 * (derive.seconds(start) // 60 if start else 0)
+
+
+def _check(instance: Instance, rollback: str) -> Check:
+    return Check(
+        service=instance.service,
+        url=f"https://{instance.domain}{instance.health_path}",
+        status=instance.health_status,
+        to_go_back=f"{rollback} {instance.container}",
+    )
+
+
+def _way(given: spec.Spec, environment: str, host: str, is_one_of_several: bool) -> Way:
+    settings = derive.settings_of(given, environment, host)
     return Way(
+        host=host,
+        step=f"deploy-{host}" if is_one_of_several else "deploy",
+        settings=(*dict.fromkeys(settings.values()), *derive.env_settings(given, environment)),
         address=settings["address"].name,
         user=settings["user"].name,
         key=settings["key"].name,
-        key_file=f"key{suffix}",
         known_hosts=settings["known_hosts"].name,
-        ssh_config=ssh_config(given, host, bool(several)),
-        to=">" if not several or host == several[0] else ">>",
-        jumps=jumps(given, host, settings, suffix),
+        port=port_of(given.hosts[host].port),
+        jumps=jumps(given, host, settings),
     )
-
-
-def _sends(stack: Stack) -> str:
-    """Words of tar; none of these names has a character that means something to a shell."""
-    files = [file.removeprefix(f"deploy/{stack.name}/") for file in stack.files] if stack.pushed else []
-    rendered = [file.name for file in stack.sent]
-    pushed = [f'-C "$GITHUB_WORKSPACE/deploy/{stack.name}"', *files] if files else []
-    return " ".join([*pushed, *(['-C "$RUNNER_TEMP/files"', *rendered] if rendered else [])])

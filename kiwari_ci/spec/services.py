@@ -9,7 +9,18 @@ from kiwari_ci.spec.containers import Running
 from kiwari_ci.spec.images import Build, BuildOverride
 from kiwari_ci.spec.steps import Steps
 from kiwari_ci.spec.tests import Test
-from kiwari_ci.texts import Argument, ImageName, ImageReference, Maybe, Pattern, Port, UrlPath, Word
+from kiwari_ci.texts import (
+    Argument,
+    DomainName,
+    ImageName,
+    ImageReference,
+    Maybe,
+    Pattern,
+    Port,
+    StartPeriod,
+    UrlPath,
+    Word,
+)
 
 Replicas = Annotated[int, Field(ge=1, le=20)]
 
@@ -20,6 +31,14 @@ class Health(Model):
     path: UrlPath = Field("/health", description="The path that is asked, on the service's port and at its domain.")
     status: Annotated[int, Field(ge=200, le=399)] = Field(
         200, description="The HTTP status that means well; redirects are not followed."
+    )
+    host: Maybe[DomainName] = Field(
+        None,
+        description="The `Host` header with which the server asks a container, for what answers to known names only "
+        "(Django's `ALLOWED_HOSTS`); default: the service's domain.",
+    )
+    start_period: Maybe[StartPeriod] = Field(
+        None, description="How long a new container may take until it answers: `3m`; default: 60 seconds."
     )
 
 

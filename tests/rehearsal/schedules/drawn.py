@@ -1,14 +1,15 @@
 """What a pipeline's files say about order: events, jobs, queues, and what each job does to registry and host.
 
-Read from the files, by recognisers that raise Unreadable for what they do not know: a proof about a file that nobody
-understood would be empty. What is simply absent (a queue, a label, the host script) is read as absent, so that the
-search can show why it is needed. The host script itself is not read: what it does is stated here, and tested on an
-engine.
+Order is read from the parsed YAML: triggers, filters, `needs`, `if`, `concurrency`, and where a value comes from
+(`outputs`, `env`). What a step does is told by its action, its id or its name, which the generator gives it; that its
+script does so is for other tests (tests/engine, tests/test_generated.py), and what the host does about order is what
+its program promises (docs/decisions). A step, job or trigger that is not known raises Unreadable: a proof about a file
+that nobody understood would be empty.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,15 @@ import yaml
 
 from tests.workflow import Mapping, Workflow
 
-Body = str
 HARMLESS = re.compile(r"(actions/(checkout|setup-[a-z]+)|docker/(login-action|setup-buildx-action))@")
 BUILDS = re.compile(r"docker/build-push-action@")
-EFFECT = re.compile(r"\bssh\b|\bdocker (compose|pull|push|tag|build|buildx)\b|\bcurl\b|git push")
 OUTPUT = re.compile(r"\$\{\{ *(needs|steps)\.([\w-]+)\.outputs\.([\w-]+) *\}\}")
-KEY = re.compile(
-    r'files=\$\(git ls-files -s -- (.+)\)\n(?:.*\n)*?.*"key=src-\$\(sha256sum <<<"\$files" \| cut -c1-12\)"'
+DIGEST = re.compile(r"DIGEST_(\w+)")
+# Steps that neither the registry nor the host sees, by their names; the last two only turn a run red.
+UNSEEN = re.compile(
+    r"Run the tests|Name the source|See that a newer commit serves on .+|Count the commits of .+", re.IGNORECASE
 )
-FIND = re.compile(
-    r'^ *key=src-\$\(git ls-files -s -- "\$\{@:4\}" \| sha256sum .*\n *found=\$\(digest "\$3:(\S+)"\)$', re.M
-)
-ASKED = re.compile(r"^ *find_image (\S+) \S+ (\S+) (.+)$", re.M)
-COUNT = "sequence=$(git rev-list --count HEAD)"
-SENT = re.compile(r'vps deploy (\S+) "\$2" "\$3" "\$SEQUENCE"')
-CALLED = re.compile(r'^deploy \S+ (\S+) "\$(\w+)"$', re.M)
-ANSWER = "[[ $verdict =~ ^(SERVING|SUPERSEDED)$ ]] || {"
-RESTART = re.compile(r"cd ~/docker/(\S+) && docker compose pull && docker compose up -d'$", re.M)
-RETAG = re.compile(r"for service in (.+); do\n *image=(\S+)\$service\n *docker pull \$image:(\w+)\n")
+SUPERSEDED = re.compile(r"steps\.[\w-]+\.outputs\.superseded-by( \|\| steps\.[\w-]+\.outputs\.superseded-by)*")
 
 
 class Unreadable(ValueError):
@@ -88,21 +80,14 @@ class Flow:
 class Host:
     """What the host does about order: with none of it, compose does what it is told."""
 
-    lock: bool = False  # one deploy at a time, the others wait
-    refuses_older: bool = False  # a commit older than the one that serves changes nothing
+    lock: bool = False
+    superseded: str = ""  # `lt`: an older one changes nothing; `le`: nor does the same one
     only_served: bool = False  # an environment takes only what the one before it served
     outlives: bool = False  # a deploy goes on when its caller goes away
 
 
-# What the generated host script promises. The search does not read it from the script: tests/engine shows it on a real
-# engine, in these tests.
-# - lock, outlives: test_a_dropped_connection_stops_nothing_and_another_deploy_waits
-# - refuses_older: test_an_older_commit_that_arrives_late_changes_nothing; also when it waited for the lock:
-#   test_an_older_commit_that_waited_for_a_newer_one_changes_nothing; the same commit may come again:
-#   test_a_killed_deploy_is_cleared_by_the_next_even_of_the_same_commit; a way back leaves the commit's number:
-#   test_rollback_by_a_person_whose_terminal_closes_leaves_the_sequence
-# - only_served: test_production_refuses_what_staging_never_served
-PROMISED = Host(lock=True, refuses_older=True, only_served=True, outlives=True)
+# What deploy/bin/deploy promises, for stacks whose compose file says where each image must have served before.
+PROMISED = Host(lock=True, superseded="lt", only_served=True, outlives=True)
 
 
 @dataclass(frozen=True)
@@ -116,19 +101,35 @@ class Design:
 
 
 def read(tree: Path) -> Design:
-    """Read the workflows and stacks below a folder, and whether there is a host script."""
-    files = sorted((tree / ".github/workflows").glob("*.yml"))
-    names = dict(_built(Workflow(file.read_text())) for file in files if "build-push-action" in file.read_text())
+    """Read the workflows and stacks below a folder."""
+    workflows = [Workflow(file.read_text()) for file in sorted((tree / ".github/workflows").glob("*.yml"))]
+    names = dict(_built(workflow) for workflow in workflows if any(_builds(step) for _, _, step in workflow.steps))
     stacks = {file.parent.name: _stack(file, names) for file in sorted(tree.glob("deploy/*/docker-compose.yml"))}
     stacks = {name: stack for name, stack in stacks.items() if stack}
-    flows = tuple(flow for file in files if (flow := _Reader(Workflow(file.read_text()), names, stacks).flow))
+    flows = _with_keys([flow for workflow in workflows if (flow := _Reader(workflow, names, stacks).flow)])
     pushed = _of(flow for flow in flows if flow.branches)
     tagged = _of(flow for flow in flows if flow.tags)
     if not names or len(pushed) != 1 or len(tagged) != 1 or sorted(stacks) != sorted(pushed + tagged):
         raise Unreadable(f"{tree}: one stack for pushes and one for tags are expected: {pushed} {tagged} {[*stacks]}")
     ordered = {name: {service: tag for service, (tag, _) in stacks[name].items()} for name in (*pushed, *tagged)}
     labelled = all(before for _, before in stacks[tagged[0]].values())
-    return Design(flows, ordered, tuple(names.values()), _host(tree / "deploy/bin/deploy", labelled))
+    has_program = (tree / "deploy/bin/deploy").exists()
+    host = replace(PROMISED, only_served=labelled) if has_program else Host()
+    return Design(flows, ordered, tuple(names.values()), host)
+
+
+def _with_keys(flows: list[Flow]) -> tuple[Flow, ...]:
+    """What is found by its source was published by it: the same paths (test_generated.py compares the two scripts)."""
+    ops = [op for flow in flows for job in flow.jobs for op in job.ops]
+    paths = {op.service: op.paths for op in ops if op.kind == "publish" and op.tag == "src-key"}
+
+    def complete(op: Op) -> Op:
+        return replace(op, paths=paths[op.service]) if op.kind == "find" and op.tag == "src-key" else op
+
+    return tuple(
+        replace(flow, jobs=tuple(replace(job, ops=tuple(map(complete, job.ops))) for job in flow.jobs))
+        for flow in flows
+    )
 
 
 def _of(flows: Iterator[Flow]) -> list[str]:
@@ -137,13 +138,14 @@ def _of(flows: Iterator[Flow]) -> list[str]:
     return sorted({op.stack for op in ops if op.kind in ("deploy", "restart")})
 
 
+def _builds(step: Mapping) -> bool:
+    return BUILDS.match(step.get("uses", "")) is not None
+
+
 def _built(workflow: Workflow) -> tuple[str, str]:
     """The repository that a workflow builds, and the service's short name: the workflow's without `-ci`."""
-    tags = [step["with"]["tags"] for _, _, step in workflow.steps if BUILDS.match(step.get("uses", ""))]
-    repositories = {
-        line.rsplit(":", 1)[0] if "${{" not in line else line.split(":$")[0] for line in tags[0].split()[:1]
-    }
-    return repositories.pop(), workflow.data["name"].removesuffix("-ci")
+    tags = [step["with"]["tags"] for _, _, step in workflow.steps if _builds(step)]
+    return tags[0].split()[0].rsplit(":", 1)[0], workflow.data["name"].removesuffix("-ci")
 
 
 def _stack(file: Path, names: dict[str, str]) -> dict[str, tuple[str, str]]:
@@ -156,24 +158,18 @@ def _stack(file: Path, names: dict[str, str]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _host(script: Path, labelled: bool) -> Host:
-    """The rules of a host with that script, when it is there; the last one works by a label of the compose file."""
-    return replace(PROMISED, only_served=labelled) if script.exists() else Host()
-
-
 @dataclass
 class _Reader:
     workflow: Workflow
     names: dict[str, str]
     stacks: dict[str, dict[str, tuple[str, str]]]
-    step: Mapping = field(default_factory=dict)
 
     @cached_property
     def flow(self) -> Flow | None:
         """The workflow, or None for one that changes nothing outside of its runners."""
-        jobs = tuple(self._job(name) for name in self._chain())
-        if not any(job.ops for job in jobs):
+        if not any(self._is_known(step) for _, _, step in self.workflow.steps):
             return None
+        jobs = tuple(self._job(name) for name in self._chain())
         data = self.workflow.data
         events = {str(where[-1]): event for where, event in self.workflow.events}
         push = events.pop("push", {})
@@ -181,8 +177,12 @@ class _Reader:
         if events or set(push) - {"branches", "paths", "tags"} or ("tags" in push) == ("branches" in push):
             raise Unreadable(f"{data['name']} starts in a way that is not known: {data['on']}")
         branches, paths, tags = (tuple(push.get(kind, ())) for kind in ("branches", "paths", "tags"))
-        ancestry = any("git merge-base --is-ancestor HEAD origin/main ||" in run for _, _, run in self.workflow.runs)
-        return Flow(data["name"], branches, paths, tags, hand, _queue(data), jobs, ancestry)
+        finds = any(step.get("id") == "find" for _, _, step in self.workflow.steps)
+        return Flow(data["name"], branches, paths, tags, hand, _queue(data), jobs, main_only_tags=finds)
+
+    def _is_known(self, step: Mapping) -> bool:
+        """Whether a step builds, tags or deploys: a workflow without one is none of the pipeline's."""
+        return _builds(step) or step.get("id") == "find" or step.get("name", "").startswith(("Pull and", "Re-tag"))
 
     def _chain(self) -> list[str]:
         """The jobs in the order of `needs`, which must be one chain."""
@@ -201,98 +201,86 @@ class _Reader:
         condition = job.get("if")
         if condition not in (None, "github.ref == 'refs/heads/main'"):
             raise Unreadable(f"{name}: a condition that is not known: {condition}")
-        return Job(name, _queue(job), bool(condition), tuple(op for step in job["steps"] for op in self._ops(step)))
+        ops = tuple(op for step in job["steps"] for op in self._ops(name, job, step))
+        return Job(name, _queue(job), bool(condition), ops)
 
-    def _ops(self, step: Mapping) -> list[Op]:
-        self.step, uses, run = step, step.get("uses", ""), step.get("run", "")
-        if step.get("if", "").startswith("github.event_name == 'pull_request' && "):
-            return []  # nothing here is a pull request
-        if "if" in step or "continue-on-error" in step:
-            raise Unreadable(f"a step with a condition: {step}")
-        if HARMLESS.match(uses):
+    def _ops(self, name: str, job: Mapping, step: Mapping) -> list[Op]:
+        condition, title = step.get("if", ""), step.get("name", "")
+        if "continue-on-error" in step or (condition and not SUPERSEDED.fullmatch(condition)):
+            raise Unreadable(f"{name}: a step that may fail, or with a condition that is not known: {step}")
+        if HARMLESS.match(step.get("uses", "")) or UNSEEN.fullmatch(title) or (name == "test" and "run" in step):
             return []
-        readers = (self._publish, self._find, self._retag, self._deploy, self._restart, self._check)
-        ops = [op for reader in readers for op in reader(uses, run)]
-        if not ops and (uses or EFFECT.search(run)):
-            raise Unreadable(f"{self.workflow.data['name']}: a step that is not known: {uses or run}")
-        return ops
+        if _builds(step):
+            return list(self._publish(job, step))
+        if step.get("id") == "find":
+            return list(self._find(job))
+        if step.get("id") == "deploy":
+            return list(self._deploy(name, job, step))
+        if title.startswith("Health check"):
+            return [Op("check", service=service) for service in self._checked(name, title)]
+        if title == "Pull and restart":
+            return [Op("restart", stack=self._stack_of(name))]
+        if title == "Re-tag the staging images":
+            found = [Op("find", service=service, tag="staging") for service in self.names.values()]
+            return found + [Op("publish", service=service, tag="latest") for service in self.names.values()]
+        raise Unreadable(f"{self.workflow.data['name']}: a step that is not known: {step}")
 
-    def _publish(self, uses: str, run: Body) -> Iterator[Op]:
-        if BUILDS.match(uses):
-            for line in self.step["with"]["tags"].split("\n"):
-                source = OUTPUT.search(line)
-                repository, tag = line.removesuffix(source[0] if source else "").rsplit(":", 1)
-                paths = self._key(self._said_by(source[2]).get("run", "")) if source else ()
-                yield Op("publish", service=self.names[repository], tag="src-key" if source else tag, paths=paths)
+    def _publish(self, job: Mapping, step: Mapping) -> Iterator[Op]:
+        for line in step["with"]["tags"].split("\n"):
+            repository, tag = line.split(":", 1)
+            source = OUTPUT.fullmatch(tag)
+            if source and source[3] != "key":
+                raise Unreadable(f"a tag that is made in a way that is not known: {line}")
+            paths = self._paths(job) if source else ()
+            yield Op("publish", service=self.names[repository], tag="src-key" if source else tag, paths=paths)
 
-    def _find(self, uses: str, run: Body) -> Iterator[Op]:
-        if found := FIND.search(run):
-            for _, repository, paths in ASKED.findall(run):
-                tag = "src-key" if found[1] == "$key" else found[1]
-                yield Op(
-                    "find",
-                    service=self.names[repository],
-                    tag=tag,
-                    paths=tuple(paths.split()) if tag == "src-key" else (),
-                )
-            yield from (
-                Op("publish", service=self.names[repository], tag="latest") for _, repository, _ in ASKED.findall(run)
-            )
+    def _paths(self, job: Mapping) -> tuple[str, ...]:
+        """What the build sees, and its image's key names: folders end in a slash."""
+        sparse = next(step["with"]["sparse-checkout"] for step in job["steps"] if HARMLESS.match(step.get("uses", "")))
+        lines = [line.removeprefix("/").removesuffix("**") for line in sparse.split("\n")]
+        return tuple(line for line in lines if not line.startswith("!"))
 
-    def _retag(self, uses: str, run: Body) -> Iterator[Op]:
-        if pulled := RETAG.search(run):
-            for name in pulled[1].split():
-                service = self.names[pulled[2] + name]
-                yield Op("find", service=service, tag=pulled[3])
-                yield from (
-                    Op("publish", service=service, tag=tag)
-                    for tag in re.findall(r"docker push \$image:(\w+)$", run, re.M)
-                )
+    def _find(self, job: Mapping) -> Iterator[Op]:
+        """The images of this source, one for each `digest-` output; then the moving tag is theirs."""
+        services = [output.removeprefix("digest-") for output in job["outputs"] if output.startswith("digest-")]
+        if {*services} != {*self.names.values()}:
+            raise Unreadable(f"{self.workflow.data['name']} finds images of {services}")
+        yield from (Op("find", service=service, tag="src-key") for service in services)
+        yield from (Op("publish", service=service, tag="latest") for service in services)
 
-    def _deploy(self, uses: str, run: Body) -> Iterator[Op]:
-        if sent := SENT.search(run):
-            if ANSWER not in run or not CALLED.search(run):
-                raise Unreadable("a deploy that does not wait for the host's answer")
-            self._must_come_from("SEQUENCE", COUNT)
-            for container, variable in CALLED.findall(run):
-                service = self._service(sent[1], container)
-                self._must_come_from(variable, "build-push-action", "find_image ")
-                yield Op("deploy", stack=sent[1], service=service)
+    def _deploy(self, name: str, job: Mapping, step: Mapping) -> Iterator[Op]:
+        """One for each digest that the step has from an earlier job, in their order."""
+        stack = self._stack_of(name)
+        checkout = next(each["with"]["sparse-checkout"] for each in job["steps"] if "sparse-checkout" in str(each))
+        if checkout.split("\n") != ["deploy/bin", f"deploy/{stack}"]:
+            raise Unreadable(f"{name}: its files are of something else: {checkout}")
+        self._must_come_from(step, "SEQUENCE", "source", "find")
+        for variable in step["env"]:
+            if digest := DIGEST.fullmatch(variable):
+                self._must_come_from(step, variable, "build", "find")
+                yield Op("deploy", stack=stack, service=digest[1].lower().replace("_", "-"))
 
-    def _restart(self, uses: str, run: Body) -> Iterator[Op]:
-        if restarted := RESTART.search(run):
-            yield Op("restart", stack=restarted[1])
+    def _stack_of(self, job: str) -> str:
+        """The stack of the environment that a deploy job is named after."""
+        found = [stack for stack in self.stacks if stack.endswith(job.removeprefix("deploy"))]
+        if len(found) != 1:
+            raise Unreadable(f"{job} deploys to no stack, or to several: {found}")
+        return found[0]
 
-    def _check(self, uses: str, run: Body) -> Iterator[Op]:
-        for domain in re.findall(r"https://([\w.-]+)", run if "curl -f" in run else ""):
-            words = re.split(r"[.-]", domain)
-            services = [service for service in self.names.values() if service in words[:2]]
-            if len(services) != 1 or not re.search(r"^ *sleep 10\b", run, re.M):
-                raise Unreadable(f"a health check of something that is not known: {domain}")
-            yield Op("check", service=services[0])
+    def _checked(self, job: str, title: str) -> list[str]:
+        """Whose health a step asks: that of the service in its name, or of all that the workflow deploys."""
+        service = title.removeprefix("Health check").removeprefix(" of ")
+        own = self.workflow.data["name"].removesuffix("-ci")
+        if service and service not in self.names.values():
+            raise Unreadable(f"{job}: a health check of something that is not known: {title}")
+        return [service] if service else [own] if own in self.names.values() else list(self.names.values())
 
-    def _key(self, run: Body) -> tuple[str, ...]:
-        if not (made := KEY.search(run)):
-            raise Unreadable(f"a tag that is made in a way that is not known: {run}")
-        return tuple(made[1].split())
-
-    def _service(self, stack: str, container: str) -> str:
-        """The service that a container of a stack is: its name without the stack's words."""
-        services = [service for service in self.stacks[stack] if service in container.split("-")]
-        if len(services) != 1:
-            raise Unreadable(f"{stack} has no service {container}")
-        return services[0]
-
-    def _must_come_from(self, variable: str, *words: str) -> None:
-        """Raise unless a variable holds the output of an earlier job's step that has one of the words."""
-        said = OUTPUT.fullmatch(self.step["env"][variable])
-        output = OUTPUT.fullmatch(self.workflow.data["jobs"][said[2]]["outputs"][said[3]]) if said else None
-        source = str(self._said_by(output[2])) if output else ""
-        if not any(word in source for word in words):
-            raise Unreadable(f"{variable} comes from where it is not expected: {self.step['env'][variable]}")
-
-    def _said_by(self, step_id: str) -> Mapping:
-        return next(step for _, _, step in self.workflow.steps if step.get("id") == step_id)
+    def _must_come_from(self, step: Mapping, variable: str, *ids: str) -> None:
+        """Raise unless a variable holds the output of an earlier job's step that has one of the ids."""
+        told = OUTPUT.fullmatch(step["env"][variable])
+        output = OUTPUT.fullmatch(self.workflow.data["jobs"][told[2]]["outputs"][told[3]]) if told else None
+        if output is None or output[2] not in ids:
+            raise Unreadable(f"{variable} comes from where it is not expected: {step['env'][variable]}")
 
 
 def _queue(part: Mapping) -> Queue | None:

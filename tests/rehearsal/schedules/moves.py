@@ -158,8 +158,9 @@ class Moves:
 
     def _refusal(self, state: State, remote: Remote, plan: Plan, op: Op) -> tuple[str, int] | None:
         """Why the record says that nothing is to be done, and what the run makes of it."""
-        place = self.places(op)[0]
-        if self.host.refuses_older and plan.sequence < state.record[place]:
+        place, rule = self.places(op)[0], self.host.superseded
+        last = state.record[place]
+        if rule and (plan.sequence < last or rule == "le" and plan.sequence == last > 0):
             return f"says that {op.service} is superseded", ACTIVE
         if self.host.only_served and place >= self.count and (place - self.count, remote.image) not in state.served:
             return f"refuses {op.service}: staging never served it", RED
