@@ -1,15 +1,13 @@
 """Third-party services of a stack: a deploy starts what is not there, and leaves alone what runs."""
 
-import re
-
 import pytest
 
 from tests.engine.conftest import succeeds
 from tests.engine.images import Images
-from tests.engine.server import Server
+from tests.engine.server import Server, outcome
 from tests.engine.shop import WEB, Shop
 
-STORE, INIT = "shop-store", "shop-init"
+STORE, INIT, LAST = "shop-store", "shop-init", "shop-a-last"
 ACCESSORY = """\
   {name}:
     image: accessory:1
@@ -22,9 +20,12 @@ ACCESSORY = """\
 RUNS = "restart: unless-stopped"
 ONCE = "restart: 'no'"
 AFTER = "{more}\n    depends_on: {{{name}: {{condition: {condition}}}}}"
+UNHEALTHY = "healthcheck: {test: [CMD, /app, ends, '1'], interval: 1s, retries: 1}"
+NEEDS = "    depends_on: [{name}]\n"
 
 
 def accessory(name: str, kind: str = '"yes"', command: str = "[]", more: str = RUNS) -> str:
+    """A service of somebody else's image, as a compose file has it."""
     return ACCESSORY.format(name=name, kind=kind, command=command, more=more)
 
 
@@ -36,12 +37,14 @@ def image(server: Server, images: Images) -> None:
 
 
 def state(server: Server, name: str) -> str:
+    """Its state, and the code with which it ended."""
     return server.docker("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", name)
 
 
 def test_accessories_are_started_in_their_order_and_left_alone(shop: Shop, server: Server, images: Images) -> None:
+    """The names are in the other order, so that an alphabet would start them wrongly."""
     init = accessory(INIT, "once", "[ends, '0', 1s]", AFTER.format(more=ONCE, name=STORE, condition="service_started"))
-    last = accessory("shop-last", more=AFTER.format(more=RUNS, name=INIT, condition="service_completed_successfully"))
+    last = accessory(LAST, more=AFTER.format(more=RUNS, name=INIT, condition="service_completed_successfully"))
     shop.write(last + init + accessory(STORE))
 
     one, two = images.api("uno"), images.api("due")
@@ -50,24 +53,23 @@ def test_accessories_are_started_in_their_order_and_left_alone(shop: Shop, serve
     assert first.returncode == 0, first.stdout
     assert "other settings" not in first.stdout
     assert (state(server, STORE), state(server, INIT)) == ("running 0", "exited 0")
-    at = "{{.State.StartedAt}}|{{.State.FinishedAt}}"
-    started, ended = (server.docker("inspect", "-f", at, name).split("|") for name in ("shop-last", INIT))
+    times = "{{.State.StartedAt}}|{{.State.FinishedAt}}"
+    started, ended = (server.docker("inspect", "-f", times, name).split("|") for name in (LAST, INIT))
     assert started[0] > ended[1], "it waited for the end of the one before it"
 
     store, once, dangling = server.container_id(STORE), server.container_id(INIT), server.dangling()
-    server.docker("stop", "-t", "0", "shop-last")
+    server.docker("stop", "-t", "0", LAST)
     shop.write(last + init.replace("1s", "2s") + accessory(STORE, command="[other]"))
     second = shop.deploy(two)
 
     assert second.returncode == 0, second.stdout
-    assert state(server, "shop-last") == "running 0", "what was stopped is started"
+    assert state(server, LAST) == "running 0", "what was stopped is started"
     assert server.container_id(STORE) == store
     assert server.container_id(INIT) != once, "what runs once runs anew, as the compose file has it now"
     assert server.dangling() == dangling, "its volume went with it"
-    told = [line for line in second.stdout.splitlines() if "other settings" in line]
-    command = f"cd {shop.folder} && docker compose up -d --no-deps {STORE}"
-    assert told == [f"{STORE} has other settings than the compose file; to start it anew with these: {command}"]
-    server.by_hand(command, check=True)
+    (told,) = [line for line in second.stdout.splitlines() if "other settings" in line]
+    assert STORE in told
+    server.by_hand(told.partition("with these: ")[2], check=True)
     assert server.container_id(STORE) != store
     assert "other settings" not in shop.deploy(two, shop.sequence).stdout
 
@@ -80,20 +82,20 @@ def test_an_accessory_that_comes_after_the_service_does_not_bring_it(
 
     succeeds(shop.deploy(images.api("uno")))
 
-    assert server.serves(WEB) == "uno"
+    assert (server.serves(WEB), state(server, STORE)) == ("uno", "running 0")
 
 
-def test_what_a_service_needs_is_left_alone_when_it_comes_beside(shop: Shop, server: Server, images: Images) -> None:
-    file = shop.folder / "docker-compose.yml"
-    for version, command in (("uno", "[]"), ("due", "[other]")):
-        shop.write(f"    depends_on: [{STORE}]\n{accessory(STORE, command=command)}")
-        shop.put(file.name, file.read_text().replace("      deploy.rollout: recreate\n", ""))
-        before = server.docker("ps", "-aq", "--no-trunc", "-f", f"name={STORE}")
-        result = shop.deploy(images.api(version))
-        assert result.returncode == 0, result.stdout
+def test_what_a_service_needs_is_left_alone_when_it_starts_beside(shop: Shop, server: Server, images: Images) -> None:
+    shop.write(NEEDS.format(name=STORE) + accessory(STORE), rollout="")
+    succeeds(shop.deploy(images.api("uno")))
+    before = server.container_id(STORE)
+    shop.write(NEEDS.format(name=STORE) + accessory(STORE, command="[other]"), rollout="")
 
-    assert server.container_id(STORE) == before
-    assert len(re.findall(r"^[0-9a-f]{64}$", result.stdout, re.M)) == 1, "it came beside"
+    result = shop.deploy(images.api("due"))
+
+    assert result.returncode == 0, result.stdout
+    assert f"starting {WEB}-next beside {WEB}" in result.stdout
+    assert (server.serves(WEB), server.container_id(STORE)) == ("due", before)
 
 
 def test_an_accessorys_env_file_belongs_to_its_settings(shop: Shop, images: Images) -> None:
@@ -113,48 +115,69 @@ def test_an_accessorys_env_file_belongs_to_its_settings(shop: Shop, images: Imag
 
 
 @pytest.mark.parametrize(
-    ("broken", "says"),
+    ("broken", "needed", "says"),
     [
-        (accessory(INIT, "once", "[ends, '3']", ONCE), "exited since"),
-        (accessory(INIT, "once", "[ends, '3']", ONCE) + accessory(STORE), "exit code 3"),
-        (accessory(STORE, more="restart: 'no'\n    entrypoint: [/app, ends, '0']"), "exited"),
-        (accessory(STORE).replace("accessory:1", "accessory:none"), "No such image: accessory:none"),
+        (accessory(INIT, "once", "[ends, '3']", ONCE), INIT, "exit code 3"),
+        (
+            accessory(INIT, "once", "[ends, '3']", ONCE)
+            + accessory(STORE, more=AFTER.format(more=RUNS, name=INIT, condition="service_started")),
+            STORE,
+            "exit code 3",
+        ),
+        (accessory(STORE, more="restart: 'no'\n    entrypoint: [/app, ends, '0']"), STORE, "exited"),
+        (accessory(STORE).replace("accessory:1", "accessory:none"), STORE, "accessory:none"),
+        (
+            accessory(STORE, more=f"{RUNS}\n    {UNHEALTHY}"),
+            STORE,
+            "running since",
+        ),
     ],
+    ids=["ends-badly", "needs-what-ends-badly", "ends", "no-image", "unhealthy"],
 )
-def test_an_accessory_that_fails_stops_the_deploy(
-    shop: Shop, server: Server, images: Images, broken: str, says: str
+def test_an_accessory_that_fails_stops_what_depends_on_it(
+    shop: Shop, server: Server, images: Images, broken: str, needed: str, says: str
 ) -> None:
     succeeds(shop.deploy(images.api("uno")))
     before = server.container_id(WEB)
-    shop.write(broken)
+    shop.write(NEEDS.format(name=needed) + broken)
 
     result = shop.deploy(images.api("due"))
 
     assert result.returncode == 69, result.stdout
-    assert "is not well, and shop needs it" in result.stdout
+    assert "not well: shop-" in outcome(result)["message"]
     assert says in result.stdout
     assert "\n##[" not in result.stdout
-    assert "FAILED. Serving now: sha256:" in result.stdout
     assert (server.container_id(WEB), server.serves(WEB)) == (before, "uno")
 
 
-@pytest.mark.parametrize(
-    ("check", "code"),
-    [("test: [CMD, /app, ends, '0', 2s]", 0), ("test: [CMD, /app, ends, '1', 2s]", 69), ("test: [CMD, hangs]", 69)],
-)
-def test_a_health_check_is_waited_for(shop: Shop, server: Server, images: Images, check: str, code: int) -> None:
-    """For two minutes at most: the last one never asks."""
-    interval = "1h" if "hangs" in check else "1s"
-    shop.write(accessory(STORE, more=f"{RUNS}\n    healthcheck: {{{check}, interval: {interval}, retries: 1}}"))
+def test_an_accessory_that_fails_does_not_stop_what_does_not_depend_on_it(
+    shop: Shop, server: Server, images: Images
+) -> None:
+    last = accessory(LAST, more=AFTER.format(more=RUNS, name=INIT, condition="service_completed_successfully"))
+    shop.write(accessory(INIT, "once", "[ends, '3']", ONCE) + last)
 
     result = shop.deploy(images.api("uno"))
 
-    assert result.returncode == code, result.stdout
-    assert ("shop-store is not well" in result.stdout) == (code == 69)
+    assert result.returncode == 0, result.stdout
+    assert f"{INIT} is not well" in result.stdout
+    assert f"{LAST} is not started" in result.stdout
+    assert LAST not in server.containers()
+    assert server.serves(WEB) == "uno"
 
 
-def test_an_accessory_that_was_given_another_name(shop: Shop, images: Images) -> None:
-    """The old one is told, of whose name no dot stands for another byte, and what it was pinned by stops nothing."""
+def test_a_health_check_is_waited_for(shop: Shop, server: Server, images: Images) -> None:
+    check = "healthcheck: {test: [CMD, /app, ends, '0', 2s], interval: 1s, retries: 1}"
+    shop.write(NEEDS.format(name=STORE) + accessory(STORE, more=f"{RUNS}\n    {check}"))
+
+    succeeds(shop.deploy(images.api("uno")))
+
+    healthy_at = server.docker("inspect", "-f", "{{(index .State.Health.Log 0).End}}", STORE)
+    created_at = server.docker("inspect", "-f", "{{.Created}}", WEB)
+    assert created_at[:19] >= healthy_at[:19].replace(" ", "T"), "the service was made after the check had passed"
+
+
+def test_an_accessory_that_was_given_another_name(shop: Shop, server: Server, images: Images) -> None:
+    """The old one is named, of whose name no dot stands for another byte, and no pin of it stops anything."""
     shop.write(accessory(STORE))
     succeeds(shop.deploy(images.api("uno")))
     shop.write(accessory("shop.store"))
@@ -162,13 +185,14 @@ def test_an_accessory_that_was_given_another_name(shop: Shop, images: Images) ->
     result = shop.deploy(images.api("due"))
 
     assert result.returncode == 69, result.stdout
-    assert f"{WEB} serves, but {STORE} runs, which shop has no more" in result.stdout
+    assert f"docker rm -f {STORE}" in outcome(result)["message"]
+    assert server.serves(WEB) == "due"
 
 
-def test_an_accessory_is_not_deployed(shop: Shop, server: Server, images: Images) -> None:
+def test_an_accessory_is_not_deployed(shop: Shop, images: Images) -> None:
     shop.write(accessory(STORE))
 
-    result = server.as_person(f"docker/bin/deploy {shop.words(images.api('one')).replace(WEB, STORE)}")
+    result = shop.deploy_set({STORE: images.api("uno")})
 
     assert result.returncode == 64, result.stdout
-    assert f"{STORE} is an accessory: its image is the compose file's" in result.stdout
+    assert f"{STORE} is an accessory" in result.stdout

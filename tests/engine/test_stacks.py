@@ -71,7 +71,7 @@ def test_containers_that_the_stack_no_longer_has_are_named_after_the_deploy(
 ) -> None:
     """A domain may still lead to them. Who goes back is not held up by them."""
     one = images.api("uno")
-    old = {"shop-old", "shop-older"}
+    old = {"shop-bygone", "shop-former"}
     shop.write("".join(service_text(name) for name in sorted(old)))
     succeeds(shop.deploy_set({WEB: one} | dict.fromkeys(old, one)))
     shop.write()
