@@ -16,7 +16,7 @@ class Images:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.pushed: dict[tuple[str, str, str, int, str], str] = {}
+        self.pushed: dict[tuple[str, str, str, int, str, str], str] = {}
         self.context = server.folder / "app"
         shutil.copytree(HERE / "app", self.context)
         go = ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", "app", "."]
@@ -25,20 +25,31 @@ class Images:
         words = ("docker", "--config", self.login, "login", "ghcr.io", "-u", "x-access-token", "--password-stdin")
         server.run(*words, stdin=TOKEN)
 
-    def push(self, name: str, version: str, behaviour: str = "answers", port: int = 8081, tag: str = "staging") -> str:
+    def push(
+        self,
+        name: str,
+        version: str,
+        behaviour: str = "answers",
+        port: int = 8081,
+        tag: str = "staging",
+        label: str = "",
+    ) -> str:
         """Builds one version, pushes it, each once, and returns its digest; no copy stays with the engine."""
-        docker, image, one = self.server.docker, f"{self.registry}/{name}:{tag}", (name, version, behaviour, port, tag)
+        docker, image = self.server.docker, f"{self.registry}/{name}:{tag}"
+        one = (name, version, behaviour, port, tag, label)
         if one not in self.pushed:
-            self.build(image, version, behaviour, port)
+            self.build(image, version, behaviour, port, label)
             docker("--config", self.login, "push", "-q", image)
             self.pushed[one] = docker("inspect", "-f", "{{index .RepoDigests 0}}", image).partition("@")[2]
             docker("rmi", image)
         return self.pushed[one]
 
-    def build(self, image: str, version: str, behaviour: str, port: int) -> None:
+    def build(self, image: str, version: str, behaviour: str, port: int, label: str = "") -> None:
         """Builds one version, for the engine alone."""
         arguments = (f"VERSION={version}", f"BEHAVIOUR={behaviour}", f"PORT={port}")
-        words = ("build", "-q", "-t", image, *(f"--build-arg={argument}" for argument in arguments))
+        words = ["build", "-q", "-t", image, *(f"--build-arg={argument}" for argument in arguments)]
+        if label:
+            words.append(f"--label={label}")
         self.server.docker(*words, str(self.context))
 
     def api(self, version: str, behaviour: str = "answers") -> str:

@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.engine.images import REGISTRY, Images
+from tests.engine.images import Images
 from tests.engine.proxy import Answers, Proxy
 from tests.engine.server import TOKEN, UID, Result, Server, eventually
-from tests.engine.test_6_worker import SERVICE, WORKER
+from tests.engine.shop import service_text
 
+WORKER = "jobs-worker"
 API, ADMIN = "pos-api-staging", "pos-admin-staging"
 IMAGES = {API: ("kiwari-api", 8081), ADMIN: ("kiwari-admin", 3000), WORKER: ("kiwari-api", 8081)}
 VERSIONS = ("one", "two", "three", "four")  # one more than the script keeps: each is removed, and pulled again
@@ -100,7 +101,7 @@ class Rig:
         self.said = 0
         shutil.copy(Path(__file__).with_name("kill.bash"), server.folder)
         worker = server.stack_file(WORKER, "docker-compose.yml")
-        worker.write_text("name: jobs\nservices:\n" + SERVICE.format(name=WORKER, registry=REGISTRY))
+        worker.write_text("name: jobs\nservices:\n" + service_text(WORKER, port=None))
         server.run("chown", f"{UID}:{UID}", str(self.traces), str(worker))
         self.deploy(API)
         self.deploy(API)

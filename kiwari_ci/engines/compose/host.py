@@ -1531,15 +1531,21 @@ def leftovers(stack: "Stack") -> List[Container]:
 
 def refuse_leftovers(stack: "Stack") -> None:
     """A service that the stack no longer has goes on answering: its domain may still lead there."""
+    deployed = []
     for container in leftovers(stack):
         if any(label.startswith("deploy.") for label in container.labels):
-            raise Failed(
-                NOT_READY,
-                f"{container.name} runs, and the stack no longer has it. What was deployed serves."
-                f" Lead its domain elsewhere, then: docker rm -f {container.name}",
+            deployed.append(container.name)
+        else:
+            progress(
+                f"note: {container.name} runs in the project {stack.name};"
+                " the compose file does not have it"
             )
-        progress(
-            f"note: {container.name} runs in the project {stack.name}; the compose file does not have it"
+    if deployed:
+        names = " ".join(sorted(deployed))
+        raise Failed(
+            NOT_READY,
+            f"what was deployed serves, and the stack no longer has these containers, which still"
+            f" run: {names}. Lead their domains elsewhere, then: docker rm -f {names}",
         )
 
 
@@ -2292,9 +2298,10 @@ def print_outcome(stack: "Stack", services: List[Service], code: int) -> None:
     for service in services:
         image = serving_image(stack, service)
         shown = digest_of(image) or "nothing"
-        word = "SERVING" if service.result in ("serving", "unchanged", "superseded") else "FAILED"
+        result = result_of(service)
+        word = "SERVING" if result in ("serving", "unchanged", "superseded") else result.upper()
         progress(f"{word}: {service.name}; serving now: {shown}")
-        if word == "FAILED" and service.before and image not in ("", service.before):
+        if result == "failed" and service.before and image not in ("", service.before):
             progress(
                 f"to go back: {ROOT}/bin/deploy rollback {stack.name} {service.name} {digest_of(service.before)}"
             )
@@ -2337,10 +2344,15 @@ def describe(stack: "Stack", service: Service) -> Json:
     """One service's part of the result."""
     return {
         "service": service.name,
-        "result": service.result or "failed",
+        "result": result_of(service),
         "before": digest_of(service.before) or None,
         "now": digest_of(serving_image(stack, service)) or None,
     }
+
+
+def result_of(service: Service) -> str:
+    """What became of a service; what has no result was not begun, for something else failed first."""
+    return service.result or "not started"
 
 
 def print_status(machine: "Machine", only: str) -> int:
@@ -2522,11 +2534,7 @@ class Stack:
         model = self.model_of(service)
         if "depends_on" in service.model:
             model["services"][service.name]["depends_on"] = service.model["depends_on"]
-            others = {
-                name: self.services[name].model
-                for name in service.dependencies
-                if name in self.services
-            }
+            others = {name: self.services[name].model for name in needed_by(self, [service])}
             model["services"] = {**others, **model["services"]}
         if not is_named:
             model["services"][service.name].pop("container_name", None)

@@ -48,11 +48,19 @@ func main() {
 		time.AfterFunc(2*time.Second, func() { os.Exit(4) })
 	case "boots-slowly":
 		time.Sleep(3 * time.Second)
-	case "boots-in-20s", "boots-in-70s":
+	case "boots-in-8s", "boots-in-20s", "boots-in-70s":
 		seconds, _ := time.ParseDuration(strings.TrimPrefix(behaviour, "boots-in-"))
 		time.Sleep(seconds)
 	case "answers-400":
 		answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }
+	case "wants-its-domain": // as Django does with ALLOWED_HOSTS and SECURE_SSL_REDIRECT
+		answer = func(w http.ResponseWriter, r *http.Request) {
+			if r.Host != "shop.example.com" || r.Header.Get("X-Forwarded-Proto") != "https" {
+				w.WriteHeader(http.StatusBadRequest)
+				return
+			}
+			fmt.Fprint(w, version)
+		}
 	case "wants-to-be-alone": // ends when another one of it runs
 		if taken("pos-api-staging-next") {
 			os.Exit(5)
