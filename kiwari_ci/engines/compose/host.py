@@ -113,6 +113,7 @@ LOCK_SECONDS = 600
 LOOK_SECONDS = 60
 CHANGE_SECONDS = 900
 PULL_SECONDS = 900
+PULL_PAUSES = (5, 20, 0)  # seconds after each attempt to pull; the last one is final
 SCRIPT_SECONDS = 3600
 ACCESSORY_SECONDS = 120
 LOG_DAYS = 30
@@ -467,6 +468,7 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     services.append(service)
     for finding in findings_of(stack, [service], stack.files):
         progress(f"note: {finding}")  # the way back must not wait for them
+    keep_pins_of_others(stack)
     find_image(stack, service)
     roll_out(stack, request, [service])
 
@@ -758,7 +760,8 @@ def recover(stack: "Stack") -> None:
         if not service.accessory:
             wait_for_left_migration(stack, service)
             recover_service(stack, service)
-    stack.write_pins()
+    if not any(check_pins(stack)):  # what a person wrote there is refused later, and not lost here
+        stack.write_pins()
 
 
 def recover_service(stack: "Stack", service: Service) -> None:
@@ -1234,6 +1237,15 @@ def check_pins(stack: "Stack") -> Iterator[Finding]:
         )
 
 
+def keep_pins_of_others(stack: "Stack") -> None:
+    """Move an override file away that a person has written to, before this program writes its own."""
+    if not any(check_pins(stack)):
+        return
+    path = stack.folder / PINS_FILE
+    path.rename(f"{path}.before")
+    progress(f"moved {path} to {path}.before: bin/deploy writes its own")
+
+
 def check_env_files(stack: "Stack", files: Files) -> Iterator[Finding]:
     """Every env file is filled in, and Compose reads in it what a person reads."""
     for name in files.env_files():
@@ -1518,7 +1530,7 @@ def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
 
 def pull(stack: "Stack", image: str, login: Path) -> None:
     """Pull one image; what a registry cannot do at the moment is tried again."""
-    for pause in (5, 20, 0):
+    for pause in PULL_PAUSES:
         output = stack.machine.docker(
             "--config", str(login), "pull", "-q", image, seconds=PULL_SECONDS
         )
@@ -2011,7 +2023,7 @@ def remove_replaced(stack: "Stack", service: Service) -> None:
         stack.remove(service.next)
     if stack.find(service.previous):
         stack.remove(service.previous)
-    if stack.find(f"{service.name}-before"):
+    if is_running(stack, f"{service.name}-before"):
         stack.set_restart_policy(f"{service.name}-before", "no")
         stack.stop(f"{service.name}-before")
         progress(
@@ -2044,7 +2056,7 @@ def undo(stack: "Stack", service: Service, temporary: List[str]) -> None:
     if stack.find(service.previous):
         progress(f"starting the container again that served as {service.name} before")
         bring_back(stack, service)
-    elif stack.find(f"{service.name}-before"):
+    elif is_running(stack, f"{service.name}-before"):  # one that is stopped served long ago
         if stack.find(service.name):
             stack.remove(service.name)
         stack.rename(f"{service.name}-before", service.container_name)
@@ -2054,6 +2066,12 @@ def undo(stack: "Stack", service: Service, temporary: List[str]) -> None:
             f"{service.next} goes on serving: the image works there, and not in the place of {service.name}"
         )
         give_name(stack, service)
+
+
+def is_running(stack: "Stack", name: str) -> bool:
+    """Whether there is a container of that name, and it runs."""
+    container = stack.find(name)
+    return bool(container and container.is_running)
 
 
 def retire_next(stack: "Stack", services: List[Service]) -> None:
@@ -2069,9 +2087,12 @@ def retire_next(stack: "Stack", services: List[Service]) -> None:
 
 
 def has_name(stack: "Stack", service: Service) -> bool:
-    """Whether requests for the service may be led to the temporary container."""
+    """Whether requests for the service may be led to the temporary container.
+
+    That is so while Docker starts it again, too: proxies keep its address.
+    """
     container = stack.find(service.next)
-    if not container or not container.is_running:
+    if not container:
         return False
     return any(
         service.name in (settings.get("Aliases") or []) for settings in container.networks.values()
