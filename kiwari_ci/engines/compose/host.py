@@ -131,6 +131,7 @@ LOCK_SECONDS = 600
 LOOK_SECONDS = 60
 CHANGE_SECONDS = 900
 PULL_SECONDS = 900
+PULL_PAUSES = (5, 20, 0)  # seconds after each attempt to pull; the last one is final
 SCRIPT_SECONDS = 3600
 ACCESSORY_SECONDS = 120
 LOG_DAYS = 30
@@ -499,6 +500,7 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     services.append(service)
     for finding in findings_of(stack, [service], stack.files):
         progress(f"note: {finding}")  # the way back must not wait for them
+    keep_pins_of_others(stack)
     find_image(stack, service)
     roll_out(stack, request, [service])
 
@@ -792,7 +794,7 @@ def recover(stack: "Stack") -> None:
         if not service.accessory:
             wait_for_left_migration(stack, service)
             recover_service(stack, service)
-    if not list(check_pins(stack)):
+    if not any(check_pins(stack)):  # what a person wrote there is refused later, and not lost here
         stack.write_pins()
 
 
@@ -1270,6 +1272,15 @@ def check_pins(stack: "Stack") -> Iterator[Finding]:
         )
 
 
+def keep_pins_of_others(stack: "Stack") -> None:
+    """Move an override file away that a person has written to, before this program writes its own."""
+    if not any(check_pins(stack)):
+        return
+    path = stack.folder / PINS_FILE
+    path.rename(f"{path}.before")
+    progress(f"moved {path} to {path}.before: bin/deploy writes its own")
+
+
 def check_env_files(stack: "Stack", files: Files) -> Iterator[Finding]:
     """Every env file is filled in, and Compose reads in it what a person reads."""
     for name in files.env_files():
@@ -1564,7 +1575,7 @@ def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
 
 def pull(stack: "Stack", image: str, login: Path) -> None:
     """Pull one image; what a registry cannot do at the moment is tried again."""
-    for pause in (5, 20, 0):
+    for pause in PULL_PAUSES:
         output = stack.machine.docker(
             "--config", str(login), "pull", "-q", image, seconds=PULL_SECONDS
         )
@@ -2110,9 +2121,12 @@ def retire_next(stack: "Stack", service: Service) -> None:
 
 
 def has_name(stack: "Stack", service: Service) -> bool:
-    """Whether requests for the service may be led to the temporary container."""
+    """Whether requests for the service may be led to the temporary container.
+
+    That is so while Docker starts it again, too: proxies keep its address.
+    """
     container = stack.find(service.next)
-    if not container or not container.is_running:
+    if not container:
         return False
     return any(
         service.name in (settings.get("Aliases") or []) for settings in container.networks.values()
