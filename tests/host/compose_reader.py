@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 Model = dict[str, Any]
-ENVIRONMENT = {"HOME": "/home/deployer"}  # what Compose puts in place of $HOME
+ENVIRONMENT = {"HOME": "/root"}  # what Compose puts in place of $HOME
 
 
 class Unreadable(Exception):
