@@ -18,7 +18,7 @@ class Unreadable(Exception):
     """Compose ends with an error."""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def parsed(text: str) -> Model:
     """A compose file's YAML; it must be copied before it is changed."""
     return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}

@@ -174,7 +174,11 @@ def test_a_file_that_compose_would_read(world: World, name: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["services: {}\n", host.PINS_HEAD + '  web: {image: "x"}\n    mem_limit: 512m\n', host.PINS_HEAD + "\nnetworks: {}\n"],
+    [
+        "services: {}\n",
+        host.PINS_HEAD + '  web: {image: "x"}\n    mem_limit: 512m\n',
+        host.PINS_HEAD + "\nnetworks: {}\n",
+    ],
 )
 def test_an_override_file_with_lines_of_somebody_elses(world: World, text: str) -> None:
     path = world.folder / "docker-compose.override.yml"
@@ -193,7 +197,9 @@ def test_an_override_file_of_our_own(world: World) -> None:
 
 
 def test_a_network_and_a_volume_that_are_missing(root: Path) -> None:
-    world = World(root, WEB, rest="  other:\n    external: true\n    name: '0815'\nvolumes:\n  v:\n    external: true\n")
+    world = World(
+        root, WEB, rest="  other:\n    external: true\n    name: '0815'\nvolumes:\n  v:\n    external: true\n"
+    )
 
     outcome = refused(world)
 
@@ -287,7 +293,7 @@ def test_data_under_its_name_that_does_not_run(root: Path) -> None:
 
 
 def test_a_promotion_of_what_never_served_there(root: Path) -> None:
-    world = World(root, WEB.replace('deploy.host:', 'deploy.from: staging/web\n      deploy.host:'))
+    world = World(root, WEB.replace("deploy.host:", "deploy.from: staging/web\n      deploy.host:"))
     digest = world.image("web", 9)
 
     assert refused(world, 65).says(f"staging/web never served {digest}. Deploy it there")
