@@ -184,18 +184,14 @@ class FakeMachine(host.Machine):
     def boot(self) -> None:
         """The server loses its power, and starts again: Docker starts what has a restart policy."""
         self.settle()
-        ran = [container for container in self.everything() if container.is_running]
-        for container in ran:
-            self.end(container, 137)
         for container in self.everything():
-            is_due = container in ran or container.status == "exited"
-            if (
-                container.restart_policy == "always"
-                and is_due
-                or container.restart_policy == "unless-stopped"
-                and is_due
-                and not container.is_stopped_by_hand
-            ):
+            if container.is_running:
+                self.end(container, 137)
+        for container in self.everything():
+            is_due = container.restart_policy == "always" or (
+                container.restart_policy == "unless-stopped" and not container.is_stopped_by_hand
+            )
+            if is_due and container.status == "exited":
                 self.try_to_start(container)
 
     def try_to_start(self, container: Running) -> None:
