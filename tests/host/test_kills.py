@@ -205,9 +205,7 @@ def test_several_deploys_of_which_each_is_killed(root: Path, seed: int) -> None:
             request: Callable[[], Outcome] = functools.partial(world.rollback, name)
         else:
             kinds = {name: random.choice(["good", "good", *BAD]) for name in scenario.names}
-            images = {
-                name: world.image(name, f"{sequence} {kind}", BAD.get(kind)) for name, kind in kinds.items()
-            }
+            images = {name: world.image(name, f"{sequence} {kind}", BAD.get(kind)) for name, kind in kinds.items()}
             story.append(f"deploy of {kinds}")
             request = functools.partial(world.deploy, images, sequence)
         with contextlib.suppress(Killed):
