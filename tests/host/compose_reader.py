@@ -11,14 +11,14 @@ from typing import Any
 import yaml
 
 Model = dict[str, Any]
-ENVIRONMENT = {"HOME": "/home/deployer"}  # what Compose puts in place of $HOME
+ENVIRONMENT = {"HOME": "/root"}  # what Compose puts in place of $HOME
 
 
 class Unreadable(Exception):
     """Compose ends with an error."""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def parsed(text: str) -> Model:
     """A compose file's YAML; it must be copied before it is changed."""
     return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
@@ -33,7 +33,8 @@ def read_model(texts: list[str], folder: Path, project: str) -> Model:
     model, read = KEPT.get(key, ({}, {}))
     if not model or any(not path.exists() or path.read_bytes() != content for path, content in read.items()):
         model = resolved(texts, folder, project)
-        names = [name for text in texts for name in re.findall(r"env_file: (\S+)", text)]
+        parts = [service or {} for text in texts for service in (parsed(text).get("services") or {}).values()]
+        names = [name for part in parts for name in listed(part.get("env_file") or [])]
         KEPT[key] = (model, {folder / name: (folder / name).read_bytes() for name in names})
     return model
 
@@ -99,8 +100,7 @@ def written_out(service: Model, folder: Path) -> Model:
     service = dict(service)
     service["labels"] = {key: text_of(value) for key, value in pairs(service.get("labels")).items()}
     environment: dict[str, str] = {}
-    env_files = service.pop("env_file", [])
-    for path in [env_files] if isinstance(env_files, str) else env_files:
+    for path in listed(service.pop("env_file", [])):
         environment.update(read_env_file(folder / path))
     environment.update({key: text_of(value) for key, value in pairs(service.get("environment")).items()})
     service["environment"] = environment
@@ -114,6 +114,11 @@ def written_out(service: Model, folder: Path) -> Model:
     service["volumes"] = [volume_of(volume, folder) for volume in service.get("volumes") or []]
     service["ports"] = [port_of(port) for port in service.get("ports") or []]
     return service
+
+
+def listed(value: str | list[str]) -> list[str]:
+    """A list, of which a single entry may stand alone."""
+    return [value] if isinstance(value, str) else value
 
 
 def pairs(value: Any) -> Model:

@@ -17,7 +17,11 @@ from tests.host.compose_reader import Model, Unreadable, hash_of, printed, read_
 
 TOKEN = "a-token-of-the-registry"
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
-ONE_OFF, HASH, NUMBER = "com.docker.compose.oneoff", "com.docker.compose.config-hash", "com.docker.compose.container-number"
+ONE_OFF, HASH, NUMBER = (
+    "com.docker.compose.oneoff",
+    "com.docker.compose.config-hash",
+    "com.docker.compose.container-number",
+)
 
 
 READING = {"inspect", "ps", "version", "info", "logs", "ls"}  # commands that change nothing
@@ -137,6 +141,8 @@ class FakeMachine(host.Machine):
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.trace: list[Moment] = []
         self.watched: tuple[str, ...] = ()
+        self.ended: list[tuple[float, str, str]] = []  # running containers that were told to end: time, name, id
+        self.doubles: list[str] = []  # moments at which the worker ran twice
         self.settled_at = -1.0
         self.points = 0
         self.killed_at: int | None = None
@@ -148,6 +154,10 @@ class FakeMachine(host.Machine):
         self.troubles: dict[str, list[str]] = {}  # errors with which the next commands of a verb end
         self.scripts: list[tuple[str, dict[str, str]]] = []
         self.script_codes: dict[str, int] = {}
+
+    def forget(self) -> None:
+        """Begin to watch anew."""
+        self.trace, self.ended, self.doubles = [], [], []
 
     # Kills, power cuts and the clock
 
@@ -174,14 +184,14 @@ class FakeMachine(host.Machine):
     def boot(self) -> None:
         """The server loses its power, and starts again: Docker starts what has a restart policy."""
         self.settle()
-        ran = [container for container in self.everything() if container.is_running]
-        for container in ran:
-            self.end(container, 137)
         for container in self.everything():
-            is_due = container in ran or container.status == "exited"
-            if container.restart_policy == "always" and is_due:
-                self.try_to_start(container)
-            elif container.restart_policy == "unless-stopped" and is_due and not container.is_stopped_by_hand:
+            if container.is_running:
+                self.end(container, 137)
+        for container in self.everything():
+            is_due = container.restart_policy == "always" or (
+                container.restart_policy == "unless-stopped" and not container.is_stopped_by_hand
+            )
+            if is_due and container.status == "exited":
                 self.try_to_start(container)
 
     def try_to_start(self, container: Running) -> None:
@@ -226,6 +236,9 @@ class FakeMachine(host.Machine):
         named = {name: frozenset(each.id for each in self.reached_by(name)) for name in self.watched}
         answering = frozenset(each.id for each in self.everything() if self.answers(each))
         last = self.trace[-1] if self.trace else None
+        workers = [each.name for each in self.everything() if each.is_running and each.labels.get(SERVICE) == "worker"]
+        if len(workers) > 1:
+            self.doubles.append(f"at {self.state.clock:.2f}: {workers}")
         if not last or (last.named, last.answering) != (named, answering):
             self.trace.append(Moment(self.state.clock, named, answering))
 
@@ -256,9 +269,7 @@ class FakeMachine(host.Machine):
             container
             for container in self.everything()
             if container.is_running
-            and any(
-                name == container.name or name in container.aliases[network] for network in container.addresses
-            )
+            and any(name == container.name or name in container.aliases[network] for network in container.addresses)
         ]
 
     def http_status(self, address: str, port: int, path: str, headers: dict[str, str]) -> int:
@@ -335,7 +346,9 @@ class FakeMachine(host.Machine):
             return self.compose(words[1:], stdin)
         if words[0] == "pull":
             return self.pull(words[-1], config)
-        command = getattr(self, "do_" + "_".join(words[:2] if words[0] in ("image", "network", "volume") else words[:1]))
+        command = getattr(
+            self, "do_" + "_".join(words[:2] if words[0] in ("image", "network", "volume") else words[:1])
+        )
         skipped = 2 if words[0] in ("image", "network", "volume") else 1
         return str(command(words[skipped:]))
 
@@ -406,6 +419,7 @@ class FakeMachine(host.Machine):
         container = self.get(words[-1])
         container.is_stopped_by_hand = True
         if container.is_running:
+            self.ended.append((self.state.clock, container.name, container.id))
             self.end(container, 143)
         return ""
 
@@ -415,7 +429,10 @@ class FakeMachine(host.Machine):
 
     def do_rm(self, words: list[str]) -> str:
         assert words[:2] == ["-f", "-v"]
-        self.remove(self.get(words[-1]))
+        container = self.get(words[-1])
+        if container.is_running:
+            self.ended.append((self.state.clock, container.name, container.id))
+        self.remove(container)
         return ""
 
     def do_update(self, words: list[str]) -> str:
@@ -495,9 +512,7 @@ class FakeMachine(host.Machine):
     def free_address(self, network: str) -> str:
         taken = {container.addresses.get(network) for container in self.everything()}
         block = sorted(self.state.networks).index(network) + 18
-        return next(
-            address for number in range(2, 255) if (address := f"172.{block}.0.{number}") not in taken
-        )
+        return next(address for number in range(2, 255) if (address := f"172.{block}.0.{number}") not in taken)
 
     def start(self, container: Running) -> None:
         if container.is_running:
@@ -643,10 +658,9 @@ class FakeMachine(host.Machine):
         return {key: value for key, value in settings.items() if key != "depends_on"}
 
     def is_diverged(self, container: Running, settings: Model) -> bool:
-        return (
-            container.labels.get(HASH) != hash_of(settings, self.hash_has_dependencies)
-            or container.image_id != image_id_of(settings["image"])
-        )
+        return container.labels.get(HASH) != hash_of(
+            settings, self.hash_has_dependencies
+        ) or container.image_id != image_id_of(settings["image"])
 
     def recreate(self, model: Model, service: str, old: Running) -> Running:
         """Replace a container, in Compose's steps."""
@@ -665,9 +679,7 @@ class FakeMachine(host.Machine):
         if reference not in self.state.local:
             self.pull(reference, None)
 
-    def make(
-        self, model: Model, service: str, name: str, is_one_off: bool = False, number: int = 1
-    ) -> Running:
+    def make(self, model: Model, service: str, name: str, is_one_off: bool = False, number: int = 1) -> Running:
         """Create a container for a service."""
         settings = self.without_dependencies(model, service)
         reference = settings["image"]
@@ -736,6 +748,7 @@ class FakeMachine(host.Machine):
         container = self.add(name=name, reference=reference, aliases={network: []}, **settings)
         self.start(container)
         return container
+
 
 def compose_verb(words: list[str]) -> str:
     return next((word for word in words if word in ("config", "run", "up", "create", "version")), "")

@@ -16,7 +16,7 @@ import pytest
 
 from kiwari_ci.engines.compose import host
 from tests.host.fake_docker import Image, Killed
-from tests.host.watching import unserved
+from tests.host.watching import ended_too_early, unserved
 from tests.host.world import WEB, WORKER, Outcome, Snapshot, World
 
 MIGRATING = WEB.replace('deploy.name-cache: "11"', 'deploy.name-cache: "11"\n      deploy.migrate: "./migrate up"')
@@ -38,10 +38,19 @@ DB = """
       - proxy
 """
 CACHE_SECONDS = {"web": 11.0, "api": 2.0}
+ALWAYS = WORKER.replace("unless-stopped", "always")
 STUCK = Image(hangs=True)
 EXITS = Image(exits_after=0.5, exit_code=3)
 DIES_LATE = Image(exits_after=6, exit_code=4)
+FALLS_SILENT = Image(silent_after=6)
 ONLY_BESIDE = Image(works_only_beside=True)
+BAD = {
+    "exits": EXITS,
+    "stuck": STUCK,
+    "dies late": DIES_LATE,
+    "falls silent": FALLS_SILENT,
+    "works only beside": ONLY_BESIDE,
+}
 
 
 @dataclasses.dataclass
@@ -93,12 +102,13 @@ SCENARIOS = {
     "an image that exits": Scenario({"web": None}, {"web": EXITS}),
     "an image that never answers": Scenario({"web": None}, {"web": STUCK}),
     "an image that dies while it is watched": Scenario({"web": None}, {"web": DIES_LATE}),
+    "an image that falls silent while it is watched": Scenario({"web": None}, {"web": FALLS_SILENT}),
     "an image that works beside only": Scenario({"web": None}, {"web": ONLY_BESIDE}),
     "in place of one that does not answer": Scenario({"web": STUCK}, {"web": None}),
     "in place of one that does not answer, a bad one": Scenario({"web": STUCK}, {"web": EXITS}),
     "a worker": Scenario({"worker": None}, {"worker": None}, (WORKER,)),
     "a worker's first": Scenario({}, {"worker": None}, (WORKER,)),
-    "a worker that exits": Scenario({"worker": None}, {"worker": EXITS}, (WORKER,)),
+    "a worker that exits": Scenario({"worker": None}, {"worker": EXITS}, (ALWAYS,)),
     "a worker that dies while it is watched": Scenario({"worker": None}, {"worker": DIES_LATE}, (WORKER,)),
     "a migration": Scenario({"web": None}, {"web": None}, (MIGRATING,)),
     "a set of two with an accessory": Scenario(
@@ -141,7 +151,9 @@ def check_that_it_is_clean(scenario: Scenario, world: World, images: dict[str, s
     for name, digest in images.items():
         assert world.serves(name, digest), f"{where}: {name}"
         assert f"@{digest} " in world.record(name)[-1], where
-        assert world.container(name).restart_policy == "unless-stopped", where
+        assert world.container(name).restart_policy == (
+            "always" if ALWAYS in scenario.services else "unless-stopped"
+        ), where
         assert not world.container(name).is_one_off, where
     assert world.pins() == images, where
     assert not list(host.MEMORY.iterdir()), where
@@ -165,7 +177,7 @@ def test_nobody_finds_nobody(root: Path, name: str) -> None:
     """While a request is at work that nothing interrupts, whatever becomes of it."""
     scenario = SCENARIOS[name]
     world = scenario.prepare(root)
-    world.machine.trace.clear()
+    world.machine.forget()
     world.machine.watched = scenario.watched
     world.machine.settle()
 
@@ -174,6 +186,8 @@ def test_nobody_finds_nobody(root: Path, name: str) -> None:
     world.machine.wait(12)
     assert world.machine.trace
     assert not unserved(world.machine.trace, CACHE_SECONDS)
+    assert not ended_too_early(world.machine, CACHE_SECONDS)
+    assert not world.machine.doubles
 
 
 @pytest.mark.parametrize("seed", range(120))
@@ -190,8 +204,8 @@ def test_several_deploys_of_which_each_is_killed(root: Path, seed: int) -> None:
             story.append(f"rollback of {name}")
             request: Callable[[], Outcome] = functools.partial(world.rollback, name)
         else:
-            kinds = {name: random.choice([None, None, EXITS, STUCK, DIES_LATE, ONLY_BESIDE]) for name in scenario.names}
-            images = {name: world.image(name, f"{sequence} {kind}", kind) for name, kind in kinds.items()}
+            kinds = {name: random.choice(["good", "good", *BAD]) for name in scenario.names}
+            images = {name: world.image(name, f"{sequence} {kind}", BAD.get(kind)) for name, kind in kinds.items()}
             story.append(f"deploy of {kinds}")
             request = functools.partial(world.deploy, images, sequence)
         with contextlib.suppress(Killed):
@@ -209,6 +223,7 @@ def test_several_deploys_of_which_each_is_killed(root: Path, seed: int) -> None:
     world.machine.wait(1)
     assert outcome.code == 0, f"{story}\n{outcome.text}"
     check_that_it_is_clean(scenario, world, images, f"{story}\n{outcome.text}")
+    assert not world.machine.doubles, story
 
 
 @pytest.mark.parametrize("afterwards", AFTERWARDS)
@@ -231,9 +246,11 @@ def test_a_kill_at_each_point(root: Path, name: str, afterwards: str) -> None:
         version = 3 if number % 2 and all(scenario.new.get(name) is None for name in scenario.names) else 4
         images = {name: world.image(name, version) for name in scenario.names}
         outcome = world.deploy(images, version)
+        early = ended_too_early(world.machine, CACHE_SECONDS)
         world.machine.watched = ()
         world.machine.wait(1)
 
         assert outcome.code == 0, f"{where}\n{outcome.text}"
         check_that_it_is_clean(scenario, world, images, where)
         assert not unserved(world.machine.trace, CACHE_SECONDS), where
+        assert not early and not world.machine.doubles, where

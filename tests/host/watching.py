@@ -1,6 +1,6 @@
 """Whether at any time a request could have found nobody."""
 
-from tests.host.fake_docker import Moment
+from tests.host.fake_docker import FakeMachine, Moment
 
 
 def unserved(trace: list[Moment], cache_seconds: dict[str, float]) -> list[str]:
@@ -26,3 +26,20 @@ def unserved(trace: list[Moment], cache_seconds: dict[str, float]) -> list[str]:
 def end_of(trace: list[Moment], position: int) -> float:
     """Until when a moment of the trace lasted."""
     return trace[position + 1].time if position + 1 < len(trace) else trace[position].time
+
+
+def ended_too_early(machine: FakeMachine, cache_seconds: dict[str, float]) -> list[str]:
+    """Temporary containers that were told to end while a proxy could still lead requests to them.
+
+    Of the others the program takes the place itself, while a temporary one answers.
+    """
+    found = []
+    for time, container, id in machine.ended:
+        name = container.removesuffix("-next")
+        if name == container or name not in machine.watched:
+            continue
+        last = [moment.time for moment in machine.trace if id in moment.named.get(name, ())]
+        after = [moment.time for moment in machine.trace if last and moment.time > last[-1]]
+        if last and time - (after or [time])[0] < cache_seconds[name]:
+            found.append(f"{container} at {time:.2f}, which had the name until {(after or [time])[0]:.2f}")
+    return found

@@ -120,9 +120,7 @@ class World:
     def serves(self, service: str, digest: str) -> bool:
         """Whether a service's own container runs that image and answers."""
         container = self.machine.find(service)
-        return bool(
-            container and host.digest_of(container.reference) == digest and self.machine.answers(container)
-        )
+        return bool(container and host.digest_of(container.reference) == digest and self.machine.answers(container))
 
     # Requests
 
@@ -182,7 +180,7 @@ class World:
     def restore(self, snapshot: "Snapshot") -> None:
         """Put the server back into the state of a moment, with the program killed then."""
         self.machine.state = snapshot.state.copy()
-        self.machine.trace.clear()
+        self.machine.forget()
         self.machine.revive()
         present = files_of(self.root)
         for name in present.keys() - snapshot.files.keys():

@@ -1,0 +1,411 @@
+"""One service is deployed: what serves goes only when what replaces it serves."""
+
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci.engines.compose import host
+from tests.host.fake_docker import TOKEN, Image
+from tests.host.watching import ended_too_early, unserved
+from tests.host.world import WEB, WORKER, World
+
+CACHE_SECONDS = {"web": 11.0}
+BAD_IMAGES = {
+    "exits": (Image(exits_after=0.5, exit_code=3), "web-next did not stay up: "),
+    "exits at once": (Image(exits_after=0, exit_code=127), "web-next did not stay up: "),
+    "hangs": (
+        Image(hangs=True),
+        "web-next does not answer within 60 seconds: /health on port 8080 with 200: timed out",
+    ),
+    "never listens": (Image(answers_after=900), "web-next does not answer within 60 seconds: "),
+    "answers 500": (Image(status=500), "the answer was 500"),
+    "listens elsewhere": (Image(port=3000), "Connection refused"),
+    "dies while it is watched": (Image(exits_after=6, exit_code=4), "web-next did not stay up: "),
+    "falls silent while it is watched": (Image(silent_after=6), "web-next did not stay up: "),
+}
+
+
+def start(world: World, *versions: int) -> str:
+    """Deploy good images, and return the last one's digest."""
+    digest = ""
+    for version in versions:
+        digest = world.image("web", version)
+        assert world.deploy({"web": digest}, version).code == 0
+    world.machine.forget()
+    world.machine.watched = ("web",)
+    world.machine.settle()
+    return digest
+
+
+def test_the_first_deploy(world: World) -> None:
+    digest = world.image("web", 1)
+
+    outcome = world.deploy({"web": digest}, 1)
+
+    assert outcome.code == 0
+    assert world.names() == ["web"]
+    assert world.serves("web", digest)
+    assert world.container("web").restart_policy == "unless-stopped"
+    assert world.pins() == {"web": digest}
+    assert [line.split()[0:2] for line in world.record("web")] == [[f"ghcr.io/acme/web@{digest}", "1"]]
+    assert outcome.result["services"] == [
+        {"service": "web", "result": "serving", "before": None, "now": digest, "seconds": 12}
+    ]
+
+
+def test_the_next_deploy(world: World) -> None:
+    old = start(world, 1)
+    began = world.machine.now()
+    digest = world.image("web", 2)
+
+    outcome = world.deploy({"web": digest}, 2)
+
+    assert outcome.code == 0
+    assert world.names() == ["web"]
+    assert world.serves("web", digest)
+    assert world.pins() == {"web": digest}
+    assert len(world.record("web")) == 2
+    assert not unserved(world.machine.trace, CACHE_SECONDS)
+    assert not ended_too_early(world.machine, CACHE_SECONDS)
+    assert world.machine.now() - began < 27
+    result = outcome.result
+    (service,) = result.pop("services")
+    assert 24 <= result.pop("seconds") <= 26 and 24 <= service.pop("seconds") <= 26
+    assert result == {"protocol": 1, "result": "serving", "exit": 0, "stack": "shop", "message": ""}
+    assert service == {"service": "web", "result": "serving", "before": old, "now": digest}
+
+
+def test_the_same_digest_again_changes_nothing_and_is_recorded(world: World) -> None:
+    digest = start(world, 1)
+    container, began = world.container("web").id, world.machine.now()
+
+    outcome = world.deploy({"web": digest}, 2)
+
+    assert (outcome.code, outcome.results) == (0, {"web": "unchanged"})
+    assert world.container("web").id == container
+    assert world.machine.now() - began < 2
+    assert [line.split()[1] for line in world.record("web")] == ["1", "2"]
+
+
+def test_the_same_commit_again_adds_no_line(world: World) -> None:
+    digest = start(world, 1)
+
+    world.deploy({"web": digest}, 1)
+
+    assert len(world.record("web")) == 1
+
+
+def test_the_same_digest_with_other_settings_is_another_container(world: World) -> None:
+    digest = start(world, 1)
+    container = world.container("web").id
+    (world.folder / ".env").write_text("SECRET='another'\n")
+
+    outcome = world.deploy({"web": digest}, 2)
+
+    assert (outcome.code, outcome.results) == (0, {"web": "serving"})
+    assert world.container("web").id != container
+    assert not unserved(world.machine.trace, CACHE_SECONDS)
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_a_bad_image(world: World, name: str) -> None:
+    """The old one serves on, in the same container, and the log says why."""
+    old = start(world, 1, 2)
+    container = world.container("web").id
+    image, says = BAD_IMAGES[name]
+
+    outcome = world.deploy({"web": world.image("web", 3, image)}, 3)
+
+    assert (outcome.code, outcome.results) == (1, {"web": "failed"})
+    assert outcome.says(says), outcome.text
+    assert outcome.says("| started")
+    assert world.names() == ["web"]
+    assert (world.container("web").id, world.serves("web", old)) == (container, True)
+    assert world.pins() == {"web": old}
+    assert len(world.record("web")) == 2
+    assert outcome.says(f"==> FAILED: web; serving now: {old}")
+    assert outcome.result["services"][0]["now"] == old
+    world.machine.wait(12)
+    assert not unserved(world.machine.trace, CACHE_SECONDS)
+    assert not ended_too_early(world.machine, CACHE_SECONDS)
+
+
+def test_an_image_that_works_beside_and_not_in_place(world: World) -> None:
+    """The one beside serves on, also after a boot; the next deploy replaces it."""
+    start(world, 1)
+    digest = world.image("web", 2, Image(works_only_beside=True))
+
+    outcome = world.deploy({"web": digest}, 2)
+
+    assert (outcome.code, outcome.results) == (1, {"web": "failed"})
+    assert outcome.says("web-next goes on serving under the name web")
+    assert outcome.says("rollback shop web ")
+    assert not unserved(world.machine.trace, CACHE_SECONDS)
+    assert outcome.result["services"][0]["now"] == digest
+
+    world.machine.boot()
+    world.machine.wait(2)
+    assert any(world.machine.answers(container) for container in world.machine.reached_by("web"))
+
+    good = world.image("web", 3)
+    assert world.deploy({"web": good}, 3).code == 0
+    assert world.names() == ["web"] and world.serves("web", good)
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_a_bad_first_image(world: World, name: str) -> None:
+    outcome = world.deploy({"web": world.image("web", 1, BAD_IMAGES[name][0])}, 1)
+
+    assert outcome.code == 1
+    assert world.record("web") == []
+    assert world.pins() == {}
+    assert outcome.result["services"][0]["now"] is None
+    assert outcome.says("==> FAILED: web; serving now: nothing")
+
+    good = world.image("web", 2)
+    assert world.deploy({"web": good}, 2).code == 0
+    assert world.names() == ["web"] and world.serves("web", good)
+
+
+def test_the_old_one_is_red_for_a_moment(world: World) -> None:
+    """A bad image is tried beside it all the same, not in its place."""
+    old = start(world, 1)
+    container = world.container("web").id
+    world.image("web", 1, Image(status=503))
+
+    outcome = world.deploy({"web": world.image("web", 2, Image(exits_after=0.5))}, 2)
+
+    assert outcome.code == 1
+    assert world.container("web").id == container
+    assert host.digest_of(world.container("web").reference) == old
+
+
+def test_what_restarts_while_it_starts_is_bad(root: Path) -> None:
+    world = World(root, WORKER)
+    assert world.deploy({"worker": world.image("worker", 1)}, 1).code == 0
+
+    outcome = world.deploy({"worker": world.image("worker", 2, Image(exits_after=3))}, 2)
+
+    assert outcome.code == 1
+    assert outcome.says("did not stay up: ") and outcome.says("restarts")
+
+
+def test_how_it_is_asked(world: World) -> None:
+    start(world, 1)
+
+    assert world.machine.asked
+    for path, headers in world.machine.asked:
+        assert path == "/health"
+        assert headers == {"Host": "shop.example.com", "X-Forwarded-Proto": "https"}
+
+
+def test_another_port_path_and_status(root: Path) -> None:
+    world = World(root, WEB.replace('":8080/health"', '":3000/login 302"').replace("deploy.host", "deploy.not"))
+
+    good = world.deploy({"web": world.image("web", 1, Image(port=3000, status=302))}, 1)
+    bad = world.deploy({"web": world.image("web", 2, Image(port=3000, status=200))}, 2)
+
+    assert (good.code, bad.code) == (0, 1)
+    assert bad.says("/login on port 3000 with 302: the answer was 200")
+    assert world.machine.asked[0] == ("/login", {})
+
+
+@pytest.mark.parametrize(("label", "code"), [('deploy.start-period: "180"', 0), ("deploy.not: x", 1)])
+def test_a_service_that_takes_its_time(root: Path, label: str, code: int) -> None:
+    world = World(root, WEB.replace("    networks:", f"      {label}\n    networks:"))
+    start(world, 1)
+
+    outcome = world.deploy({"web": world.image("web", 2, Image(answers_after=120))}, 2)
+
+    assert outcome.code == code
+    assert not unserved(world.machine.trace, CACHE_SECONDS)
+
+
+@pytest.mark.parametrize(("seconds", "most"), [("0", 5), ("2", 9), ("11", 27)])
+def test_the_wait_is_the_proxys(root: Path, seconds: str, most: float) -> None:
+    world = World(root, WEB.replace('deploy.name-cache: "11"', f'deploy.name-cache: "{seconds}"'))
+    start(world, 1)
+    began = world.machine.now()
+
+    assert world.deploy({"web": world.image("web", 2)}, 2).code == 0
+
+    assert float(seconds) * 2 < world.machine.now() - began < most
+    assert not unserved(world.machine.trace, {"web": float(seconds)})
+    assert not ended_too_early(world.machine, {"web": float(seconds)})
+
+
+def test_a_port_is_published_once(root: Path) -> None:
+    world = World(root, WEB.replace("    networks:", '    ports: ["8080:8080"]\n    networks:'))
+    start(world, 1)
+
+    assert world.deploy({"web": world.image("web", 2)}, 2).code == 0
+    assert world.container("web").ports == [("8080", "tcp")]
+
+
+def test_names_of_the_compose_file_are_kept(root: Path) -> None:
+    world = World(
+        root,
+        WEB.replace("      - proxy", "      proxy:\n        aliases: [www, shop]\n      inner: {}"),
+        rest="  inner: {}\n",
+    )
+    world.machine.watched = ("www",)
+    start(world, 1)
+    world.machine.watched = ("www", "shop")
+    world.machine.settle()
+
+    assert world.deploy({"web": world.image("web", 2)}, 2).code == 0
+
+    assert not unserved(world.machine.trace, {"web": 11, "www": 11, "shop": 11})
+    assert set(world.container("web").addresses) == {"proxy", "shop_inner"}
+
+
+def test_a_container_that_a_person_made(world: World) -> None:
+    """It serves until its successor does, and is kept."""
+    foreign = world.machine.run_by_hand("web", "ghcr.io/acme/web:old", "proxy")
+    world.machine.images["ghcr.io/acme/web:old"] = Image()
+    world.machine.wait(2)
+    world.machine.watched = ("web",)
+    digest = world.image("web", 1)
+
+    outcome = world.deploy({"web": digest}, 1)
+
+    assert outcome.code == 0, outcome.text
+    assert world.serves("web", digest)
+    assert not unserved(world.machine.trace, CACHE_SECONDS)
+    assert foreign.name == "web-before" and not foreign.is_running
+    assert world.names() == ["web", "web-before"]
+    assert outcome.says("docker rm web-before removes it")
+
+
+def test_a_container_that_a_person_made_and_a_bad_image(world: World) -> None:
+    foreign = world.machine.run_by_hand("web", "ghcr.io/acme/web:old", "proxy")
+    world.machine.images["ghcr.io/acme/web:old"] = Image()
+    world.machine.wait(2)
+    world.machine.watched = ("web",)
+
+    for behaviour in (Image(exits_after=0.5), Image(works_only_beside=True), Image(exits_after=6)):
+        outcome = world.deploy({"web": world.image("web", repr(behaviour), behaviour)}, 1)
+
+        assert outcome.code == 1
+        assert foreign.is_running and foreign.restart_policy == "unless-stopped"
+        world.machine.wait(12)
+        assert world.names() == ["web"], behaviour
+        assert not unserved(world.machine.trace, CACHE_SECONDS)
+        assert not ended_too_early(world.machine, CACHE_SECONDS)
+
+
+# The registry
+
+
+def test_the_token_is_in_memory_while_images_are_pulled(world: World) -> None:
+    seen: list[str] = []
+
+    def look() -> None:
+        seen.extend(path.read_text() for path in host.MEMORY.rglob("config.json"))
+
+    world.machine.at_each_point = look
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 0
+    assert "ghcr.io" in seen[0]
+    assert list(host.MEMORY.iterdir()) == []
+    assert not outcome.says(TOKEN)
+    assert all(TOKEN not in " ".join(call) for call in world.machine.calls)
+
+
+def test_a_wrong_token(world: World) -> None:
+    old = start(world, 1)
+
+    outcome = world.deploy({"web": world.image("web", 2)}, 2, token="wrong")
+
+    assert outcome.code == 77
+    assert outcome.says("ghcr.io refused the token: set a new one (runbook, step 5)")
+    assert outcome.result["exit"] == 77 and outcome.result["result"] == "failed"
+    assert world.serves("web", old)
+    assert list(host.MEMORY.iterdir()) == []
+
+
+def test_a_digest_that_was_never_pushed(world: World) -> None:
+    old = start(world, 1)
+    digest = "sha256:" + 64 * "0"
+
+    outcome = world.deploy({"web": digest}, 2)
+
+    assert outcome.code == 65
+    assert outcome.says(f"deploy: could not pull ghcr.io/acme/web@{digest}: ")
+    assert world.serves("web", old)
+
+
+TROUBLES = [
+    "Error response from daemon: toomanyrequests: too many requests",
+    "Error response from daemon: received unexpected HTTP status: 503 Service Unavailable",
+    "dial tcp: lookup ghcr.io: no such host",
+]
+
+
+@pytest.mark.parametrize("words", TROUBLES)
+def test_a_registry_in_trouble_is_asked_again(world: World, words: str) -> None:
+    world.machine.troubles["pull"] = [words, words]
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 0, outcome.text
+    assert outcome.says("trying again: ")
+
+
+@pytest.mark.parametrize("words", TROUBLES)
+def test_a_registry_that_stays_in_trouble_is_not_the_tokens_fault(world: World, words: str) -> None:
+    world.machine.troubles["pull"] = [words] * 9
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 69
+    assert outcome.says("could not be pulled, and the token is not why: ")
+
+
+def test_a_disk_that_runs_full_while_pulling(world: World) -> None:
+    world.machine.troubles["pull"] = ["write /var/lib/docker/tmp/x: no space left on device"]
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 69
+    assert outcome.says("make room (docker system df)")
+
+
+def test_no_place_for_the_token(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "MEMORY", world.root / "nowhere")
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 69
+    assert outcome.says("the token cannot be kept in memory")
+
+
+@pytest.mark.parametrize(
+    ("label", "image", "key", "user"),
+    [
+        ("", "ghcr.io/acme/web", "ghcr.io", "x-access-token"),
+        ("deploy.user: acme-bot", "ghcr.io/acme/web", "ghcr.io", "acme-bot"),
+        ("", "acme/web", "https://index.docker.io/v1/", "x-access-token"),
+        ("", "localhost:5000/web", "localhost:5000", "x-access-token"),
+    ],
+)
+def test_the_login(root: Path, label: str, image: str, key: str, user: str) -> None:
+    world = World(
+        root, WEB.replace("ghcr.io/acme/web", image).replace("    networks:", f"      {label}\n    networks:")
+    )
+    stack = world.stack()
+    stack.read_compose_file()
+    service = stack.service("web")
+    service.image = f"{service.repository}@sha256:{64 * '0'}"
+
+    with stack.login([service], "t") as folder:
+        text = (folder / "config.json").read_text()
+        mode = (folder / "config.json").stat().st_mode & 0o777
+
+    import base64
+    import json
+
+    assert service.repository == image
+    assert json.loads(text) == {"auths": {key: {"auth": base64.b64encode(f"{user}:t".encode()).decode()}}}
+    assert mode == 0o600 and not folder.exists()

@@ -1,0 +1,358 @@
+"""What a deploy finds in its way: each finding with its cure, all at once, and nothing changed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci.engines.compose import host
+from tests.host.fake_docker import Image
+from tests.host.world import NETWORKS, WEB, WORKER, Outcome, World
+
+DB = """
+  db:
+    image: postgres:17
+    container_name: db
+    restart: unless-stopped
+    labels:
+      deploy.accessory: "yes"
+    volumes:
+      - data:/var/lib/postgresql/data
+    networks:
+      - proxy
+"""
+DATA = "volumes:\n  data:\n"
+
+
+def refused(world: World, code: int = 69, sequence: int = 9) -> Outcome:
+    """A deploy that finds something in its way, and changes nothing."""
+    digest = world.image("web", sequence)
+    before = [vars(container).copy() for container in world.machine.everything()]
+    record, local = world.record("web"), set(world.machine.state.local)
+
+    outcome = world.deploy({"web": digest}, sequence)
+
+    assert outcome.code == code, outcome.text
+    assert [vars(container) for container in world.machine.everything()] == before
+    assert (world.record("web"), world.machine.state.local) == (record, local)
+    assert outcome.result["result"] == "failed"
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("A=1\nSECRET=change-me\n", "shop/.env:2: SECRET still has change-me. Fill it in"),
+        ("URL='postgres://pos_stg:change-me@postgres/pos'\n", "shop/.env:1: URL still has change-me"),
+        ("A13=x#change-me\n", "shop/.env:1: A13 still has change-me"),
+        ("export SECRET=change-me\n", "shop/.env:1: SECRET still has change-me"),
+        ("SECRET: change-me\n", "shop/.env:1: SECRET still has change-me"),
+        ("\ufeffSECRET=change-me\n", "shop/.env:1: SECRET still has change-me"),
+        ("# a comment\r\nSECRET=change-me\r\n", "shop/.env:2: SECRET still has change-me"),
+        ("SECRET=hidden$HOME\n", "shop/.env:1: Compose reads another value of SECRET"),
+        ("A1=hidden#1$HOME\n", "shop/.env:1: Compose reads another value of A1"),
+        ('A2="hidden#1$HOME"\n', "shop/.env:1: Compose reads another value of A2"),
+        ('A3="it\'s hidden $HOME"\n', "shop/.env:1: Compose reads another value of A3"),
+        ("A4: hidden$HOME\n", "shop/.env:1: Compose reads another value of A4"),
+        ("A7=hidden #def\n", "shop/.env:1: Compose reads another value of A7"),
+        ("A8='hidden' more\n", "shop/.env:1: "),
+        ("A9=hidden$$twice\n", "shop/.env:1: Compose reads another value of A9"),
+        ('A5="two\nlines hidden $HOME"\n', "shop/.env:2 is not KEY='value' on one line"),
+        ("SECRET='hidden\n", "Compose cannot read shop/.env"),
+        ('SECRET="${hidden:?hidden}"\n', "Compose cannot read shop/.env"),
+        ("SECRET=it\n's hidden\n", "shop/.env:2 is not KEY='value' on one line"),
+        ("COMPOSE_FILE=evil.env\n", "shop/.env:1: Compose would obey COMPOSE_FILE. Take it out"),
+        ("DOCKER_HOST=tcp://evil\n", "shop/.env:1: Compose would obey DOCKER_HOST"),
+        (None, "shop/.env is missing. Make it on the server, from .env.example"),
+    ],
+)
+def test_an_env_file_that_is_not_ready(world: World, text: str | None, says: str) -> None:
+    file = world.folder / ".env"
+    file.unlink() if text is None else file.write_text(text)
+
+    outcome = refused(world)
+
+    assert outcome.says(says), outcome.text
+    assert not outcome.says("hidden") and not outcome.says("postgres://")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A=1\n",
+        "A='pa$$word # and more'\n",
+        'A="spaces and # signs"\n',
+        "A=abc#def\n",
+        "A: yaml\n",
+        "export A=1\n",
+        "A=\n",
+        "A='a'\nA='b'\n",
+        "# change-me\nA=1\n",
+        "\r\nA='1'\r\n",
+        "A='ü'\n",
+    ],
+)
+def test_an_env_file_that_is_ready(world: World, text: str) -> None:
+    (world.folder / ".env").write_text(text)
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 0, outcome.text
+
+
+def test_an_env_file_of_another_encoding(world: World) -> None:
+    (world.folder / ".env").write_bytes(b"SECRET=\xfc change-me\n")
+
+    assert refused(world).says("shop/.env:1: SECRET still has change-me")
+
+
+def test_a_key_that_the_example_has(world: World) -> None:
+    (world.folder / ".env.example").write_text("# what is needed\nSECRET=change-me\nOTHER=change-me\n")
+
+    assert refused(world).says("shop/.env lacks OTHER, which .env.example has. Add it")
+
+
+def test_all_findings_at_once(world: World) -> None:
+    (world.folder / ".env").write_text("A=change-me\nB=change-me\n")
+    (world.folder / "compose.yaml").write_text("services: {}\n")
+    world.machine.free = 1499
+    world.machine.state.networks.clear()
+
+    outcome = refused(world)
+
+    for words in ("A still has change-me", "B still has change-me", "compose.yaml", "network proxy", "1499 MB left"):
+        assert outcome.says(words), outcome.text
+    assert "compose.yaml" in outcome.result["message"]
+
+
+@pytest.mark.parametrize(("free", "code"), [(1499, 69), (1500, 0)])
+def test_a_server_that_is_too_full(world: World, free: int, code: int) -> None:
+    world.machine.free = free
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == code
+    assert outcome.says("Make room (docker system df)") == (code == 69)
+
+
+@pytest.mark.parametrize(
+    ("engine", "compose", "says"),
+    [
+        ("20.9.1", "2.40.0", "Docker Engine is 20.9.1. 20.10 or newer is needed"),
+        ("20.10.24", "2.19.1", "Docker Compose is 2.19.1. 2.20 or newer is needed: install the package"),
+        ("28.0.1", "v2.9.0", "Docker Compose is v2.9.0"),
+        ("", "2.40.0", "Docker Engine is unknown"),
+        ("20.10.0+dfsg1", "2.20.0", None),
+        ("29.0.0-rc.1", "v5.0.0", None),
+    ],
+)
+def test_versions(world: World, engine: str, compose: str, says: str | None) -> None:
+    world.machine.engine_version, world.machine.compose_version = engine, compose
+    if says:
+        assert refused(world).says(says)
+    else:
+        assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+
+
+def test_docker_does_not_answer(world: World) -> None:
+    world.machine.troubles["ps"] = ["Cannot connect to the Docker daemon at unix:///var/run/docker.sock."] * 9
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 69
+    assert outcome.says("Docker does not answer: Cannot connect to the Docker daemon")
+
+
+@pytest.mark.parametrize("name", host.FILES_THAT_COMPOSE_READS)
+def test_a_file_that_compose_would_read(world: World, name: str) -> None:
+    (world.folder / name).symlink_to("nowhere")
+
+    outcome = refused(world)
+
+    assert outcome.says(f"Move it away: mv {world.folder}/{name} {world.folder}/{name}.before")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "services: {}\n",
+        host.PINS_HEAD + '  web: {image: "x"}\n    mem_limit: 512m\n',
+        host.PINS_HEAD + "\nnetworks: {}\n",
+    ],
+)
+def test_an_override_file_with_lines_of_somebody_elses(world: World, text: str) -> None:
+    path = world.folder / "docker-compose.override.yml"
+    path.write_text(text)
+
+    outcome = refused(world)
+
+    assert outcome.says(f"mv {path} {path}.before")
+    assert path.read_text() == text
+
+
+def test_an_override_file_of_our_own(world: World) -> None:
+    world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert world.deploy({"web": world.image("web", 2)}, 2).code == 0
+
+
+def test_a_network_and_a_volume_that_are_missing(root: Path) -> None:
+    world = World(
+        root, WEB, rest="  other:\n    external: true\n    name: '0815'\nvolumes:\n  v:\n    external: true\n"
+    )
+
+    outcome = refused(world)
+
+    assert outcome.says("the network 0815 is missing. Make it: docker network create 0815")
+    assert outcome.says("the volume v is missing. Make it: docker volume create v")
+    assert not outcome.says("create proxy")
+
+
+def test_a_compose_file_that_compose_cannot_read(world: World) -> None:
+    world.edit("deploy.host: ", "deploy.x: ${hidden:?hidden}\n      deploy.host: ")
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 69
+    assert outcome.says(f"See why on the server: cd {world.folder} && docker compose config -q")
+    assert not outcome.says("hidden")
+
+
+def test_files_that_are_not_the_commits(world: World) -> None:
+    outcome = world.deploy({"web": world.image("web", 1)}, 1, files_sha256=64 * "e")
+
+    assert outcome.code == 69
+    assert outcome.says("git archive HEAD deploy/shop | ssh HOST")
+    assert world.names() == []
+
+
+def test_a_file_beside_the_compose_file_counts(world: World) -> None:
+    path = world.folder / "docker-compose.yml"
+    path.write_text(f"# Files beside it: hooks/before conf/nginx.conf\n{path.read_text()}")
+    (world.folder / "conf").mkdir()
+    (world.folder / "conf" / "nginx.conf").write_text("of the commit")
+    checksum = world.checksum({})
+    (world.folder / "conf" / "nginx.conf").write_text("of a person")
+
+    assert world.deploy({"web": world.image("web", 1)}, 1, files_sha256=checksum).code == 69
+    assert world.deploy({"web": world.image("web", 1)}, 1, files_sha256=world.checksum({})).code == 0
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_port_that_another_container_holds(root: Path, is_running: bool) -> None:
+    world = World(root, WEB.replace("    networks:", '    ports: ["127.0.0.1:8080:8080"]\n    networks:'))
+    other = world.machine.run_by_hand("other", "nginx:1", "proxy", ports=[("8080", "tcp"), ("53", "udp")])
+    if is_running:
+        assert refused(world).says("web publishes port 8080, which other holds. Stop that container")
+    else:
+        world.machine.end(other, 0)
+        assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+
+
+def test_its_own_port_is_in_nobodys_way(root: Path) -> None:
+    world = World(root, WEB.replace("    networks:", '    ports: ["8080:8080"]\n    networks:'))
+    world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert world.deploy({"web": world.image("web", 2)}, 2).code == 0
+
+
+def test_a_foreign_container_of_the_name_with_data_that_the_service_does_not_mount(root: Path) -> None:
+    world = World(root, WEB, WORKER)
+    mount = {"Type": "volume", "Name": "jobs", "Source": "/var/lib/docker/volumes/jobs/_data"}
+    world.machine.run_by_hand("worker", "worker:1", "proxy", mounts=[mount])
+
+    outcome = world.deploy({"worker": world.image("worker", 1)}, 1)
+
+    assert outcome.code == 69
+    assert outcome.says("worker was not made by this stack, and has data that the compose file does not mount: jobs")
+
+
+def test_a_foreign_container_and_one_that_was_moved_away_before(world: World) -> None:
+    world.machine.run_by_hand("web", "web:1", "proxy")
+    world.machine.run_by_hand("web-before", "web:1", "proxy")
+
+    assert refused(world).says("docker rm -f web-before")
+
+
+def test_data_that_another_container_has_open(root: Path) -> None:
+    world = World(root, WEB, DB, rest=DATA)
+    mount = {"Type": "volume", "Name": "shop_data", "Source": "/var/lib/docker/volumes/shop_data/_data"}
+    world.machine.run_by_hand("old-db", "postgres:16", "proxy", mounts=[mount])
+
+    outcome = refused(world)
+
+    assert outcome.says("old-db runs on shop_data, which db would open a second time")
+    assert outcome.says("docker stop old-db && docker rename old-db old-db-before")
+
+
+def test_data_under_its_name_that_does_not_run(root: Path) -> None:
+    world = World(root, WEB, DB, rest=DATA)
+    world.machine.end(world.machine.run_by_hand("db", "postgres:16", "proxy"), 0)
+
+    assert refused(world).says("db exists, does not run, and was not made by this stack. Start it")
+
+
+def test_a_promotion_of_what_never_served_there(root: Path) -> None:
+    world = World(root, WEB.replace("deploy.host:", "deploy.from: staging/web\n      deploy.host:"))
+    digest = world.image("web", 9)
+
+    assert refused(world, 65).says(f"staging/web never served {digest}. Deploy it there")
+
+    (root / "staging" / ".deploys").mkdir(parents=True)
+    record = root / "staging" / ".deploys" / "web"
+    record.write_text(f"# @{digest} never came\n")
+    assert refused(world, 65)
+
+    record.write_text(f"ghcr.io/acme/web@{digest} 9 2026-01-01T00:00:00Z 77\n")
+    assert world.deploy({"web": digest}, 9).code == 0
+
+
+def test_check_prints_all_and_changes_nothing(world: World) -> None:
+    assert world.check().text == "shop is ready for a deploy\n"
+
+    (world.folder / ".env").write_text("A=change-me\n")
+    world.machine.free = 10
+    outcome = world.check()
+
+    assert outcome.code == 69
+    assert outcome.says("deploy: shop/.env:1: A still has change-me. Fill it in\n")
+    assert outcome.says("deploy: Docker has 10 MB left")
+    assert world.names() == []
+    assert os.listdir(world.folder / ".deploys") == []
+
+
+def test_check_names_what_the_compose_file_no_longer_has(world: World) -> None:
+    world.deploy({"worker": world.image("worker", 1)}, 1)
+    world.write(f"name: shop\nservices:{WEB}{NETWORKS}")
+
+    assert world.check().says("note: worker runs in the project shop, and the compose file does not have it")
+
+
+def test_a_service_that_the_stack_no_longer_has(root: Path) -> None:
+    """What was deployed serves, and the run is red: its domain may still lead to the other."""
+    world = World(root, WEB, WEB.replace("web", "old"))
+    world.deploy({"old": world.image("old", 1)}, 1)
+    world.write(f"name: shop\nservices:{WEB}{NETWORKS}")
+    digest = world.image("web", 2)
+
+    outcome = world.deploy({"web": digest}, 2)
+
+    assert outcome.code == 69
+    assert outcome.says("Lead its domain elsewhere, then: docker rm -f old")
+    assert world.serves("web", digest)
+    assert world.container("old").is_running
+
+
+def test_an_image_is_looked_at_before_it_runs(world: World) -> None:
+    for version, image, says in [
+        (1, Image(architecture="arm64"), "is built for arm64, and this server is amd64"),
+        (2, Image(labels=(("traefik.http.routers.x.rule", "Host(`evil`)"),)), "has the label traefik.http.routers.x"),
+        (3, Image(labels=(("com.docker.compose.service", "web"),)), "has the label com.docker.compose.service"),
+        (4, Image(labels=(("caddy", "evil.example.com"),)), "has the label caddy"),
+    ]:
+        outcome = world.deploy({"web": world.image("web", version, image)}, version)
+        assert (outcome.code, outcome.says(says)) == (65, True), outcome.text
+        assert world.names() == []
+
+    harmless = Image(labels=(("org.opencontainers.image.source", "https://example.com"),))
+    assert world.deploy({"web": world.image("web", 5, harmless)}, 5).code == 0

@@ -1,0 +1,232 @@
+"""Parsing and authorization: what may be asked for, by whom, and with which exit code the rest is refused."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci.engines.compose import host
+from tests.host.world import World
+
+DIGEST = "sha256:" + 64 * "0"
+OTHER = "sha256:" + 64 * "1"
+SHA = 64 * "a"
+GOOD = f"deploy 1 shop 9 {SHA} 77 web={DIGEST}"
+
+
+def key(words: str, *allowed: str) -> host.Caller:
+    """A key of CI's, with the words of its line in authorized_keys."""
+    return host.Caller(words, is_key=True, allowed=allowed or ("shop",))
+
+
+def person(words: str) -> host.Caller:
+    return host.Caller(words, is_key=False, allowed=())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "true",
+        "bash -i",
+        "deploy",
+        f"deploy shop web {DIGEST} 9 {SHA}",
+        f"deploy 1 shop 9 {SHA} 77",
+        f"deploy 1 shop 9 {SHA} web={DIGEST}",
+        f"{GOOD} more",
+        f"{GOOD}; touch /tmp/injected",
+        f"{GOOD} $(touch /tmp/injected)",
+        f"{GOOD} `touch /tmp/injected`",
+        f"{GOOD}\ntouch /tmp/injected",
+        f"{GOOD}\n",
+        f"\n{GOOD}",
+        f" {GOOD}",
+        f"{GOOD} ",
+        f"{GOOD}  other={DIGEST}",
+        f"{GOOD}\tother={DIGEST}",
+        f"{GOOD} | touch /tmp/injected",
+        f"deploy 1 shop a[$(touch${{IFS}}/tmp/injected)] {SHA} 77 web={DIGEST}",
+        f"deploy 1 shop 007 {SHA} 77 web={DIGEST}",
+        f"deploy 1 shop 0 {SHA} 77 web={DIGEST}",
+        f"deploy 1 shop -1 {SHA} 77 web={DIGEST}",
+        f"deploy 1 shop 1234567890 {SHA} 77 web={DIGEST}",
+        f"deploy 1 shop ٩ {SHA} 77 web={DIGEST}",
+        f"deploy 1 shop 9 {SHA.upper()} 77 web={DIGEST}",
+        f"deploy 1 shop 9 {SHA} x web={DIGEST}",
+        f"deploy 1 shop 9 {SHA} 77 web={DIGEST.upper()}",
+        f"deploy 1 shop 9 {SHA} 77 web=latest",
+        f"deploy 1 shop 9 {SHA} 77 web=",
+        f"deploy 1 shop 9 {SHA} 77 --help={DIGEST}",
+        f"deploy 1 shop 9 {SHA} 77 ../../x={DIGEST}",
+        f"deploy 1 ../shop 9 {SHA} 77 web={DIGEST}",
+        f"deploy 1 .. 9 {SHA} 77 web={DIGEST}",
+        f"deploy 1 sh* 9 {SHA} 77 web={DIGEST}",
+        f"deploy 0 shop 9 {SHA} 77 web={DIGEST}",
+        f"deploy x shop 9 {SHA} 77 web={DIGEST}",
+        f"DEPLOY 1 shop 9 {SHA} 77 web={DIGEST}",
+        f"deploy 1 shop 9 {SHA} 77 web={DIGEST} {'x' * 200}",
+        "rollback shop",
+        "rollback shop web sha256:12",
+        f"rollback shop web {DIGEST} --force",
+        f"rollback shop web x@{DIGEST}",
+        f"rollback shop web  {DIGEST}",
+        f"sudo rollback shop web {DIGEST}",
+        "check",
+        "check shop web",
+        "check ..",
+        "check -h",
+        "cancel",
+        "cancel shop 1",
+        "cancel ../shop",
+        "status ..",
+        "status shop other",
+        "status --all",
+        "stop shop",
+    ],
+)
+def test_words_that_are_no_request(words: str) -> None:
+    for caller in (key(words), person(words)):
+        with pytest.raises(host.Failed) as refused:
+            host.parse_request(caller)
+        assert refused.value.code == 64
+        assert refused.value.message == "this is none of the requests that the head of bin/deploy lists"
+
+
+def test_a_deploy_of_several_services() -> None:
+    request = host.parse_request(key(f"{GOOD} worker.2={OTHER}"))
+
+    assert request == host.Request(
+        verb="deploy",
+        stack="shop",
+        sequence=9,
+        files_sha256=SHA,
+        run="77",
+        images={"web": DIGEST, "worker.2": OTHER},
+    )
+
+
+@pytest.mark.parametrize("digest", ["", DIGEST])
+def test_a_rollback(digest: str) -> None:
+    request = host.parse_request(key(f"rollback shop web {digest}".strip()))
+
+    assert (request.verb, request.stack, request.run) == ("rollback", "shop", "rollback")
+    assert request.images == {"web": digest}
+
+
+@pytest.mark.parametrize("words", ["check shop", "cancel shop", "status shop"])
+def test_the_other_verbs(words: str) -> None:
+    request = host.parse_request(key(words))
+
+    assert (request.verb, request.stack) == tuple(words.split())
+
+
+def test_a_service_that_is_named_twice() -> None:
+    with pytest.raises(host.Failed, match="the request names web twice") as refused:
+        host.parse_request(key(f"{GOOD} web={OTHER}"))
+
+    assert refused.value.code == 64
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"deploy 1 other 9 {SHA} 77 web={DIGEST}",
+        f"deploy 1 bin 9 {SHA} 77 web={DIGEST}",
+        f"deploy 1 shop.env 9 {SHA} 77 web={DIGEST}",
+        "rollback other web",
+        "check other",
+        "cancel other",
+        "status other",
+        "status",
+    ],
+)
+def test_a_stack_that_the_key_may_not_touch(words: str) -> None:
+    with pytest.raises(host.Failed, match="this key may not touch the stack") as refused:
+        host.parse_request(key(words, "shop", "shop:env", "other:push"))
+
+    assert refused.value.code == 64
+
+
+def test_a_person_may_touch_all() -> None:
+    assert host.parse_request(person("status")).stack == ""
+    assert host.parse_request(person("rollback other web")).stack == "other"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "env_files", "files"),
+    [
+        (("shop",), False, False),
+        (("shop", "shop:env"), True, False),
+        (("shop", "shop:push"), False, True),
+        (("shop", "other:push", "other:env"), False, False),
+        (("shop:env", "shop", "shop:push"), True, True),
+    ],
+)
+def test_what_a_key_may_send(allowed: tuple[str, ...], env_files: bool, files: bool) -> None:
+    request = host.parse_request(key(GOOD, *allowed))
+
+    assert (request.may_send_env_files, request.may_send_files) == (env_files, files)
+
+
+def test_a_newer_protocol_is_refused_with_the_way_to_the_newer_program() -> None:
+    with pytest.raises(host.Failed) as refused:
+        host.parse_request(key(GOOD.replace("deploy 1", "deploy 2")))
+
+    assert refused.value.code == 64
+    assert "git archive HEAD deploy/bin | ssh HOST" in refused.value.message
+
+
+def test_nothing_of_the_callers_environment_has_a_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"SSH_ORIGINAL_COMMAND": "status shop", "COMPOSE_FILE": "evil", "PATH": "/evil"})
+    monkeypatch.setattr(os, "umask", lambda mask: 0)
+    monkeypatch.setattr(sys, "argv", ["deploy", "shop", "shop:env"])
+
+    caller = host.take_caller()
+
+    assert caller == host.Caller("status shop", is_key=True, allowed=("shop", "shop:env"))
+    assert os.environ.keys() == {"HOME", "PATH", "LC_ALL", "DOCKER_CONTEXT"}
+    assert "/evil" not in os.environ["PATH"]
+
+
+def test_an_empty_command_of_a_key_is_not_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"SSH_ORIGINAL_COMMAND": ""})
+    monkeypatch.setattr(os, "umask", lambda mask: 0)
+    monkeypatch.setattr(sys, "argv", ["deploy", "status"])
+
+    assert host.take_caller() == host.Caller("", is_key=True, allowed=("status",))
+
+
+def test_a_stack_that_is_not_on_the_server(world: World) -> None:
+    with pytest.raises(host.Failed, match="there is no stack 'other' here") as refused:
+        host.open_stack(world.machine, "other")
+
+    assert refused.value.code == 64
+    assert "git archive HEAD deploy/other | ssh HOST" in refused.value.message
+    assert not (world.root / "other").exists()
+
+
+def test_a_stack_of_another_login(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4321)
+
+    with pytest.raises(host.Failed, match="sudo -u ") as refused:
+        host.open_stack(world.machine, "shop")
+
+    assert refused.value.code == 69
+
+
+@pytest.mark.parametrize("service", ["api", "we", "web.", "w.b"])
+def test_a_service_that_the_stack_does_not_have(world: World, service: str) -> None:
+    outcome = world.deploy({service: DIGEST}, 9)
+
+    assert outcome.code == 64
+    assert outcome.says(f"there is no service '{service}' in: web, worker")
+    assert world.names() == []
+
+
+def test_an_accessory_has_its_image_in_the_compose_file(root: Path) -> None:
+    world = World(root, "\n  db:\n    image: postgres:17\n    labels:\n      deploy.accessory: 'yes'\n")
+
+    for outcome in (world.deploy({"db": DIGEST}, 9), world.rollback("db")):
+        assert outcome.code == 64
+        assert outcome.says("db is an accessory: its image stands in the compose file")
