@@ -548,7 +548,7 @@ def parse_request(caller: Caller) -> Request:
         raise Failed(
             BAD_REQUEST,
             f"this server's bin/deploy speaks protocol {PROTOCOL}, and the workflow a newer one."
-            f" Copy the new program: {copy_command('bin')}",
+            f" Replace the program: {replace_command()}",
         )
     return Request(
         verb=words["verb"],
@@ -2937,6 +2937,13 @@ def version_of(text: str) -> Tuple[int, int]:
 def copy_command(folder: str) -> str:
     """The command with which a person copies a folder of the repository's deploy/ to this server."""
     return f"git archive HEAD deploy/{folder} | ssh HOST 'umask 022; tar -x --strip-components=1 -C {ROOT}'"
+
+
+def replace_command() -> str:
+    """The command with which a person replaces this program: whole, also while it runs."""
+    program = f"{ROOT}/bin/deploy"
+    steps = f"cat >{program}.new && chmod 755 {program}.new && mv {program}.new {program}"
+    return f"ssh HOST '{steps}' <deploy/bin/deploy"
 
 
 def utc_now() -> str:
