@@ -321,6 +321,7 @@ class Service:
     before: str = ""  # the image that the record says served before
     result: str = ""
     problem: str = ""  # why it failed
+    seconds: int = 0  # until its result was known
 
     @property
     def labels(self) -> Dict[str, str]:
@@ -450,7 +451,6 @@ def main() -> int:
 
 def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
     """Carry out a request, and say at the end what serves now: in words, and as JSON for the caller."""
-    began = stack.machine.now()
     services: List[Service] = []
     message = ""
     try:
@@ -469,7 +469,7 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
         code, message = NOT_READY, words_of(error)
         print_error(message)
     print_outcome(stack, services, code)
-    print_result(stack, request, services, code, message, round(stack.machine.now() - began))
+    print_result(stack, request, services, code, message)
     return code
 
 
@@ -500,6 +500,8 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     services.append(service)
     for finding in findings_of(stack, [service], stack.files):
         progress(f"note: {finding}")  # the way back must not wait for them
+    if not stack.are_env_files_read:
+        raise Failed(NOT_READY, "without its env files Compose starts no container: see the notes")
     keep_pins_of_others(stack)
     find_image(stack, service)
     roll_out(stack, request, [service])
@@ -841,6 +843,9 @@ def kept_container(stack: "Stack", service: Service) -> Optional[Container]:
     previous = stack.find(service.previous)
     if previous or stack.recorded_image(service.name):
         return previous
+    current = stack.find(service.container_name)
+    if current and not stack.owns(current, service):
+        return None  # it is no successor of ours
     return stack.find(service.foreign)
 
 
@@ -1965,12 +1970,17 @@ def replace_stopped(stack: "Stack", services: List[Service]) -> None:
 
 
 def settle(stack: "Stack", request: Request, services: List[Service]) -> None:
-    """Watch the new containers for a while, record them, and take away what they replaced."""
+    """Watch the new containers for a while, record them, and take away what they replaced.
+
+    A temporary container that an earlier deploy left runs another image, which may be all that
+    works: it keeps the name until the new one has proved itself.
+    """
     watched = {}
     for service in services:
         with service_may_fail(stack, service):
             watched[service.name] = stack.get(service.container_name)
-            if stack.find(service.next):
+            temporary = stack.find(service.next)
+            if temporary and temporary.image == service.image:
                 take_name(stack, service)
     seconds = max((service.watched_seconds for service in not_failed(services)), default=0)
     if seconds:
@@ -1987,6 +1997,7 @@ def settle(stack: "Stack", request: Request, services: List[Service]) -> None:
 def finish(stack: "Stack", request: Request, service: Service, result: str) -> None:
     """Record what serves, and pin it for Compose."""
     service.result = result
+    service.seconds = stack.seconds()
     sequence = request.sequence or stack.newest_sequence_of(service.name)
     latest = stack.newest_record(service.name)
     if (
@@ -2101,6 +2112,7 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
     """Take back what was done for a service: what served before serves."""
     service.result = "failed"
     service.problem = problem
+    service.seconds = stack.seconds()
     print_error(problem)
     print_last_words(stack, service)
     stack.write_pins()
@@ -2334,7 +2346,7 @@ def serving_image(stack: "Stack", service: Service) -> str:
 
 
 def print_result(
-    stack: "Stack", request: Request, services: List[Service], code: int, message: str, seconds: int
+    stack: "Stack", request: Request, services: List[Service], code: int, message: str
 ) -> None:
     """The last line: the outcome as JSON, for the workflow."""
     words = {SERVING: "serving", SUPERSEDED: "superseded"}
@@ -2343,7 +2355,7 @@ def print_result(
         "result": words.get(code, "failed"),
         "exit": code,
         "stack": stack.name,
-        "seconds": seconds,
+        "seconds": stack.seconds(),
         "message": message,
         "services": [describe(stack, service) for service in services],
     }
@@ -2361,6 +2373,7 @@ def describe(stack: "Stack", service: Service) -> Json:
         "result": result_of(service),
         "before": digest_of(service.before) or None,
         "now": digest_of(serving_image(stack, service)) or None,
+        "seconds": service.seconds,
     }
 
 
@@ -2415,6 +2428,7 @@ class Stack:
 
     def __init__(self, machine: "Machine", folder: Path) -> None:
         self.machine = machine
+        self.began = machine.now()
         self.folder = folder
         self.name = folder.name
         self.state = folder / ".deploys"
@@ -2428,6 +2442,11 @@ class Stack:
         )
         self.model: Json = {}
         self.services: Dict[str, Service] = {}
+        self.are_env_files_read = False
+
+    def seconds(self) -> int:
+        """How long this request has been at work."""
+        return round(self.machine.now() - self.began)
 
     # Its lock and its login
 
@@ -2467,17 +2486,12 @@ class Stack:
 
     def read_compose_file(self, files: Optional[Files] = None) -> None:
         """Let Compose read the stack's files, and keep what they say about its services."""
-        folder = (files or self.files).folder
-        words = (
-            *COMPOSE,
-            "--project-directory",
-            str(folder),
-            "-p",
-            self.name,
-            "-f",
-            str(folder / COMPOSE_FILE),
-        )
-        output = self.machine.docker(*words, "config", "--format", "json")
+        files = files or self.files
+        output = self.config(files, files.text())
+        self.are_env_files_read = output.code == 0
+        if output.code != 0:
+            # An env file that is missing is for the preflight to name, with its other findings.
+            output = self.config(files, ENV_FILE_LINE.sub("", files.text()))
         if output.code != 0:
             # What Compose quotes of an env file may be a password, so its words stay on the server.
             raise Failed(
@@ -2494,6 +2508,11 @@ class Stack:
             if name in self.services and service.image:
                 service.model = self.services[name].model
                 self.services[name] = service
+
+    def config(self, files: Files, text: str) -> Output:
+        """What Compose reads in a compose file that lies beside these files."""
+        words = ("--project-directory", str(files.folder), "-p", self.name, "-f", "-")
+        return self.machine.docker(*COMPOSE, *words, "config", "--format", "json", stdin=text)
 
     def service(self, name: str) -> Service:
         """A service that a request may name."""
