@@ -149,6 +149,7 @@ class FakeMachine(host.Machine):
         self.is_dead = False
         self.at_each_point: Callable[[], None] | None = None
         self.free = 50_000
+        self.memory = 8_000_000_000
         self.engine_version, self.compose_version = "28.0.1", "2.40.0"
         self.hash_has_dependencies = False
         self.troubles: dict[str, list[str]] = {}  # errors with which the next commands of a verb end
@@ -251,6 +252,12 @@ class FakeMachine(host.Machine):
         while self.state.clock < end:
             self.state.clock = min(end, self.state.clock + 1)
             self.point()
+
+    def available_memory(self) -> int:
+        return self.memory
+
+    def memory_of(self, process: int) -> int | None:
+        return 50_000_000
 
     def free_megabytes(self, folder: str) -> int:
         return self.free

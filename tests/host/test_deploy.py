@@ -138,7 +138,7 @@ def test_an_image_that_works_beside_and_not_in_place(world: World) -> None:
     outcome = world.deploy({"web": digest}, 2)
 
     assert (outcome.code, outcome.results) == (1, {"web": "failed"})
-    assert outcome.says("web-next goes on serving under the name web")
+    assert outcome.says("web-next serves in place of web, until a deploy replaces it")
     assert outcome.says("rollback shop web ")
     assert not unserved(world.machine.trace, CACHE_SECONDS)
     assert outcome.result["services"][0]["now"] == digest
@@ -274,7 +274,7 @@ def test_a_container_that_a_person_made(world: World) -> None:
     assert not unserved(world.machine.trace, CACHE_SECONDS)
     assert foreign.name == "web-before" and not foreign.is_running
     assert world.names() == ["web", "web-before"]
-    assert outcome.says("docker rm web-before removes it")
+    assert outcome.says("To remove it: docker rm web-before")
 
 
 def test_a_container_that_a_person_made_and_a_bad_image(world: World) -> None:

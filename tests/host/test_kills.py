@@ -23,7 +23,7 @@ MIGRATING = WEB.replace('deploy.name-cache: "11"', 'deploy.name-cache: "11"\n   
 API = (
     WEB.replace("web", "api")
     .replace("env_file: .env", "depends_on:\n      - db")
-    .replace('deploy.name-cache: "11"', 'deploy.name-cache: "2"\n      deploy.migrate: "./migrate up"')
+    .replace('deploy.name-cache: "11"', 'deploy.name-cache: "11"\n      deploy.migrate: "./migrate up"')
 )
 DB = """
   db:
@@ -37,7 +37,7 @@ DB = """
     networks:
       - proxy
 """
-CACHE_SECONDS = {"web": 11.0, "api": 2.0}
+CACHE_SECONDS = {"web": 11.0, "api": 11.0}
 ALWAYS = WORKER.replace("unless-stopped", "always")
 STUCK = Image(hangs=True)
 EXITS = Image(exits_after=0.5, exit_code=3)

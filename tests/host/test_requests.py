@@ -198,7 +198,7 @@ def test_an_empty_command_of_a_key_is_not_a_person(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_stack_that_is_not_on_the_server(world: World) -> None:
-    with pytest.raises(host.Failed, match="there is no stack 'other' here") as refused:
+    with pytest.raises(host.Failed, match="there is no stack 'other' on this server") as refused:
         host.open_stack(world.machine, "other")
 
     assert refused.value.code == 64
