@@ -1,0 +1,334 @@
+"""Several services in one request: order, migrations, accessories and hooks."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.host.fake_docker import Image
+from tests.host.test_kills import DB
+from tests.host.watching import unserved
+from tests.host.world import WEB, WORKER, World
+
+API = WEB.replace("web", "api").replace("    env_file: .env\n", "    depends_on: [db]\n")
+FRONT = WEB.replace("    env_file: .env\n", "    depends_on: [api]\n")
+MIGRATING_API = API.replace("deploy.host:", "deploy.migrate: ./migrate 'up and' --all\n      deploy.host:")
+DATA = "volumes:\n  data:\n"
+CACHE_SECONDS = {"web": 11.0, "api": 11.0}
+EXITS = Image(exits_after=0.5, exit_code=3)
+
+
+def world_of(root: Path, *services: str) -> World:
+    world = World(root, *services, rest=DATA)
+    world.machine.images["postgres:17"] = Image(has_health_check=True, answers_after=5)
+    world.machine.public.add("postgres:17")
+    return world
+
+
+def start(world: World, *names: str) -> None:
+    assert world.deploy({name: world.image(name, 1) for name in names}, 1).code == 0
+    world.machine.forget()
+    world.machine.watched = tuple(name for name in names if name in CACHE_SECONDS)
+    world.machine.settle()
+
+
+def started(world: World) -> list[str]:
+    """The services in the order in which their containers were started."""
+    running = sorted(world.machine.everything(), key=lambda container: container.started_at)
+    return [container.name for container in running]
+
+
+def test_two_share_the_waits(root: Path) -> None:
+    world = world_of(root, WEB, API, DB)
+    start(world, "web", "api")
+    began = world.machine.now()
+
+    outcome = world.deploy({"web": world.image("web", 2), "api": world.image("api", 2)}, 2)
+
+    assert outcome.results == {"web": "serving", "api": "serving"}
+    assert world.machine.now() - began < 30
+    assert world.names() == ["api", "db", "web"]
+    assert not unserved(world.machine.trace, CACHE_SECONDS)
+
+
+@pytest.mark.parametrize("memory", [0, 60_000_000])
+def test_they_go_one_after_the_other_where_memory_is_short(root: Path, memory: int) -> None:
+    world = world_of(root, WEB, API, DB)
+    start(world, "web", "api")
+    world.machine.memory = memory
+    most = 0
+
+    def count() -> None:
+        nonlocal most
+        most = max(most, sum(name.endswith("-next") for name in world.names()))
+
+    world.machine.at_each_point = count
+    outcome = world.deploy({"web": world.image("web", 2), "api": world.image("api", 2)}, 2)
+
+    assert outcome.results == {"web": "serving", "api": "serving"}
+    assert most == 1
+    assert not unserved(world.machine.trace, CACHE_SECONDS)
+
+
+def test_what_is_depended_on_goes_first(root: Path) -> None:
+    world = world_of(root, FRONT, API, DB)
+
+    outcome = world.deploy({"web": world.image("web", 1), "api": world.image("api", 1)}, 1)
+
+    assert outcome.code == 0, outcome.text
+    assert started(world) == ["db", "api", "web"]
+
+
+def test_what_depends_on_a_bad_one_is_not_started(root: Path) -> None:
+    world = world_of(root, FRONT, API, WORKER, DB)
+    start(world, "web", "api", "worker")
+    images = {"web": world.image("web", 2), "api": world.image("api", 2, EXITS), "worker": world.image("worker", 2)}
+    web = world.container("web").id
+
+    outcome = world.deploy(images, 2)
+
+    assert outcome.code == 1
+    assert outcome.results == {"web": "not started", "api": "failed", "worker": "serving"}
+    assert outcome.says("web is not started: it depends on api")
+    assert world.container("web").id == web
+    assert world.serves("api", world.image("api", 1)) and world.serves("worker", images["worker"])
+    assert {name: len(world.record(name)) for name in images} == {"web": 1, "api": 1, "worker": 2}
+    assert world.pins() == {"web": world.image("web", 1), "api": world.image("api", 1), "worker": images["worker"]}
+    assert not unserved(world.machine.trace, CACHE_SECONDS)
+
+
+def test_services_that_depend_on_each_other_end_all_the_same(root: Path) -> None:
+    world = world_of(root, FRONT, API.replace("[db]", "[web]"))
+
+    assert world.deploy({"web": world.image("web", 1), "api": world.image("api", 1)}, 1).code == 0
+
+
+def test_one_of_two_is_older(root: Path) -> None:
+    world = world_of(root, WEB, API, DB)
+    start(world, "web", "api")
+    world.deploy({"web": world.image("web", 5)}, 5)
+
+    outcome = world.deploy({"web": world.image("web", 3), "api": world.image("api", 3)}, 3)
+
+    assert outcome.code == 3
+    assert outcome.results == {"web": "superseded", "api": "serving"}
+    assert outcome.result["result"] == "superseded" and outcome.result["newest_sequence"] == 5
+    assert world.serves("web", world.image("web", 5)) and world.serves("api", world.image("api", 3))
+
+
+# Migrations
+
+
+def test_a_migration_runs_once_with_the_new_image_before_anything_changes(root: Path) -> None:
+    world = world_of(root, MIGRATING_API, WEB, DB)
+    start(world, "web", "api")
+    world.machine.state.migrations.clear()
+    digest = world.image("api", 2)
+
+    outcome = world.deploy({"web": world.image("web", 2), "api": digest}, 2)
+
+    assert outcome.code == 0
+    assert world.machine.state.migrations == [f"ghcr.io/acme/api@{digest}"]
+    calls = [call for call in world.machine.calls if "run" in call]
+    assert calls[-3][-5:] == ("api-next-migrate", "api", "./migrate", "up and", "--all")
+    assert outcome.says("==> migrating with api: ./migrate 'up and' --all")
+    assert world.names() == ["api", "db", "web"]
+
+
+def test_a_migration_that_fails_changes_nothing(root: Path) -> None:
+    world = world_of(root, MIGRATING_API, WEB, DB)
+    start(world, "web", "api")
+    before = {container.id: container.started_at for container in world.machine.everything()}
+
+    images = {"web": world.image("web", 2), "api": world.image("api", 2, Image(migration_code=7))}
+    outcome = world.deploy(images, 2)
+
+    assert outcome.code == 1
+    assert outcome.says("the migration of api failed with exit code 7. No container was changed")
+    assert set(outcome.results.values()) == {"failed"}
+    assert {container.id: container.started_at for container in world.machine.everything()} == before
+    assert world.pins() == {"web": world.image("web", 1), "api": world.image("api", 1)}
+
+
+def test_an_old_version_that_does_not_get_on_with_what_the_migration_changed(root: Path) -> None:
+    world = world_of(root, MIGRATING_API, DB)
+    start(world, "api")
+    world.image("api", 1, Image(status=500))
+
+    outcome = world.deploy({"api": world.image("api", 2)}, 2)
+
+    assert outcome.code == 0
+    assert outcome.says("AFTER THE MIGRATION api DOES NOT ANSWER ANY MORE")
+
+
+def test_going_back_does_not_migrate(root: Path) -> None:
+    world = world_of(root, MIGRATING_API, DB)
+    start(world, "api")
+    world.deploy({"api": world.image("api", 2)}, 2)
+    world.machine.state.migrations.clear()
+
+    assert world.rollback("api").code == 0
+    assert world.machine.state.migrations == []
+
+
+# Accessories
+
+
+def test_an_accessory_is_started_and_waited_for(root: Path) -> None:
+    world = world_of(root, API, DB)
+    world.machine.images["postgres:17"] = Image(has_health_check=True, answers_after=30)
+
+    assert world.deploy({"api": world.image("api", 1)}, 1).code == 0
+
+    assert world.container("api").started_at - world.container("db").started_at >= 30
+
+
+def test_an_accessory_that_nobody_needs_is_not_waited_for(root: Path) -> None:
+    world = world_of(root, WEB, DB)
+    world.machine.images["postgres:17"] = Image(has_health_check=True, answers_after=900)
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 0
+    assert world.machine.now() < 1030
+
+
+@pytest.mark.parametrize("image", [Image(exits_after=0, exit_code=3), Image(has_health_check=True, answers_after=900)])
+def test_an_accessory_that_does_not_become_well(root: Path, image: Image) -> None:
+    world = world_of(root, API, DB.replace("    restart: unless-stopped\n", ""))
+    world.machine.images["postgres:17"] = image
+
+    outcome = world.deploy({"api": world.image("api", 1)}, 1)
+
+    assert outcome.code == 69
+    assert outcome.says("db is not well, and what is deployed depends on it")
+    assert outcome.says("| started")
+    assert world.names() == ["db"]
+
+
+def test_an_accessory_that_runs_is_never_touched(root: Path) -> None:
+    world = world_of(root, API, DB)
+    start(world, "api")
+    before = vars(world.container("db").copy())
+    world.edit("container_name: db", "container_name: db\n    environment: {A: b}")
+
+    outcome = world.deploy({"api": world.image("api", 2)}, 2)
+
+    assert outcome.code == 0
+    assert vars(world.container("db")) == before
+    assert outcome.says(f"cd {world.folder} && docker compose up -d --no-deps db")
+
+
+def test_an_accessory_that_is_stopped_is_started_as_it_is(root: Path) -> None:
+    world = world_of(root, API, DB)
+    start(world, "api")
+    id = world.container("db").id
+    world.machine.do_stop(["db"])
+    world.edit("container_name: db", "container_name: db\n    environment: {A: b}")
+
+    assert world.deploy({"api": world.image("api", 2)}, 2).code == 0
+
+    assert world.container("db").id == id and world.container("db").is_running
+
+
+def test_a_database_that_runs_under_its_name_is_left_alone(root: Path) -> None:
+    world = world_of(root, API, DB)
+    mount = {"Type": "volume", "Name": "shop_data", "Source": "/var/lib/docker/volumes/shop_data/_data"}
+    foreign = world.machine.run_by_hand("db", "postgres:16", "proxy", mounts=[mount])
+
+    assert world.deploy({"api": world.image("api", 1)}, 1).code == 0
+
+    assert foreign.is_running and world.names() == ["api", "db"]
+
+
+def test_an_accessory_that_runs_once_runs_anew_for_each_deploy(root: Path) -> None:
+    once = DB.replace('"yes"', '"once"').replace("unless-stopped", '"no"')
+    world = world_of(root, API, once)
+    world.machine.images["postgres:17"] = Image(exits_after=3)
+    start(world, "api")
+    first = world.container("db")
+
+    assert world.deploy({"api": world.image("api", 2)}, 2).code == 0
+    assert world.container("db").id != first.id
+
+    world.machine.images["postgres:17"] = EXITS
+    outcome = world.deploy({"api": world.image("api", 3)}, 3)
+    assert outcome.code == 69
+    assert world.serves("api", world.image("api", 2))
+
+
+# Hooks
+
+
+def hook(world: World, *names: str) -> None:
+    (world.folder / "hooks").mkdir(exist_ok=True)
+    for name in names:
+        (world.folder / "hooks" / name).write_text("")
+
+
+def test_hooks(world: World) -> None:
+    hook(world, "before", "after")
+    digest = world.image("web", 1)
+
+    assert world.deploy({"web": digest}, 1).code == 0
+
+    settings = {"VERB": "deploy", "SERVICE": "web", "IMAGE": f"ghcr.io/acme/web@{digest}"}
+    assert world.machine.scripts == [("hooks/before", settings), ("hooks/after", {**settings, "EXIT_CODE": "0"})]
+    assert not list(world.folder.glob(".deploys/*hook*"))
+
+
+def test_a_hook_before_that_fails(world: World) -> None:
+    hook(world, "before", "after")
+    world.machine.script_codes["hooks/before"] = 1
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 69
+    assert outcome.says("shop/hooks/before failed")
+    assert world.names() == []
+    assert world.machine.scripts[-1][1]["EXIT_CODE"] == "69"
+
+
+def test_going_back_does_not_wait_for_a_hook_that_fails(world: World) -> None:
+    for version in (1, 2):
+        world.deploy({"web": world.image("web", version)}, version)
+    hook(world, "before")
+    world.machine.script_codes["hooks/before"] = 1
+
+    outcome = world.rollback("web")
+
+    assert outcome.code == 0
+    assert world.serves("web", world.image("web", 1))
+
+
+def test_a_hook_after_that_fails_is_owed(world: World) -> None:
+    hook(world, "after")
+    world.machine.script_codes["hooks/after"] = 1
+    digest = world.image("web", 1)
+
+    outcome = world.deploy({"web": digest}, 1)
+
+    assert outcome.code == 69
+    assert outcome.says("what was deployed serves, but shop/hooks/after failed")
+    assert world.serves("web", digest)
+
+    world.machine.script_codes.clear()
+    world.machine.scripts.clear()
+    assert world.deploy({"web": digest}, 2).code == 0
+    assert [settings["EXIT_CODE"] for _, settings in world.machine.scripts] == ["137", "0"]
+
+
+def test_a_hook_after_is_told_of_a_bad_image(world: World) -> None:
+    hook(world, "after")
+
+    outcome = world.deploy({"web": world.image("web", 1, EXITS)}, 1)
+
+    assert outcome.code == 1
+    assert world.machine.scripts[-1][1]["EXIT_CODE"] == "1"
+
+
+def test_hooks_are_none_of_a_superseded_deploys_business(world: World) -> None:
+    world.deploy({"web": world.image("web", 5)}, 5)
+    hook(world, "before", "after")
+
+    assert world.deploy({"web": world.image("web", 4)}, 4).code == 3
+    assert world.machine.scripts == []

@@ -1,0 +1,134 @@
+"""What cannot run twice: a worker, a service with `recreate`. The old container is stopped, kept, and comes back."""
+
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci.engines.compose import host
+from tests.host.fake_docker import Image
+from tests.host.world import WEB, WORKER, World
+
+RECREATE = WEB.replace("deploy.host:", "deploy.rollout: recreate\n      deploy.host:").replace("web", "store")
+SERVICES = {"worker": WORKER, "store": RECREATE}
+DATA = "    volumes:\n      - data:/data\n    networks:"
+
+
+@pytest.fixture(params=SERVICES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def world(root: Path, name: str) -> World:
+    world = World(root, SERVICES[name])
+    assert world.deploy({name: world.image(name, 1)}, 1).code == 0
+    return world
+
+
+def test_a_good_image(world: World, name: str) -> None:
+    old = world.container(name)
+    digest = world.image(name, 2)
+
+    outcome = world.deploy({name: digest}, 2)
+
+    assert outcome.code == 0, outcome.text
+    assert world.names() == [name] and world.serves(name, digest)
+    assert world.container(name).restart_policy == "unless-stopped"
+    assert not world.container(name).is_one_off
+    assert world.pins() == {name: digest}
+    # The old one has ended before the new one starts.
+    assert world.machine.ended[-1][2] == old.id and world.machine.ended[-1][0] <= world.container(name).started_at
+
+
+def test_again_and_again(world: World, name: str) -> None:
+    """Each container is made by asking Compose for one more: none is left over."""
+    for version in range(2, 7):
+        digest = world.image(name, version)
+        assert world.deploy({name: digest}, version).code == 0
+        assert world.names() == [name] and world.serves(name, digest)
+        again = world.deploy({name: digest}, version)
+        assert again.results == {name: "unchanged"}
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image(exits_after=0.5, exit_code=3),
+        Image(exits_after=0, exit_code=127),
+        Image(exits_after=8, exit_code=4),
+        Image(works_only_beside=True),
+    ],
+)
+def test_a_bad_image(world: World, name: str, image: Image) -> None:
+    """The same container comes back, with its restart policy; no second one was made from its image."""
+    old = world.container(name)
+    before = (old.id, old.reference)
+    outcome = world.deploy({name: world.image(name, 2, image)}, 2)
+
+    assert (outcome.code, outcome.results) == (1, {name: "failed"})
+    assert world.names() == [name]
+    back = world.container(name)
+    assert (back.id, back.reference) == before
+    assert back.is_running and back.restart_policy == "unless-stopped"
+    assert world.pins() == {name: host.digest_of(back.reference)}
+    assert len(world.record(name)) == 1
+    assert outcome.says("| started")
+
+    world.machine.boot()
+    assert world.container(name).is_running
+
+
+def test_two_never_run_at_once(root: Path) -> None:
+    world = World(root, WORKER.replace("    networks:", DATA), rest="volumes:\n  data:\n")
+    for version in (1, 2, 3):
+        image = Image(needs_to_be_alone=True, exits_after=8 if version == 2 else None)
+        world.deploy({"worker": world.image("worker", version, image)}, version)
+
+    assert world.serves("worker", world.image("worker", 3, Image(needs_to_be_alone=True)))
+    assert world.machine.doubles == []
+
+
+def test_a_worker_that_did_not_run_before_is_not_brought_back(root: Path) -> None:
+    """Nobody starts what a person had stopped; a container that ended by itself is replaced."""
+    world = World(root, WORKER)
+    world.deploy({"worker": world.image("worker", 1)}, 1)
+    world.machine.do_stop(["worker"])
+
+    outcome = world.deploy({"worker": world.image("worker", 2, Image(exits_after=0.5))}, 2)
+
+    assert outcome.code == 1
+    good = world.image("worker", 3)
+    assert world.deploy({"worker": good}, 3).code == 0
+    assert world.names() == ["worker"] and world.serves("worker", good)
+
+
+def test_a_worker_that_a_person_made(root: Path) -> None:
+    """It stops before ours starts, is kept, and comes back if ours is bad."""
+    world = World(root, WORKER)
+    foreign = world.machine.run_by_hand("worker", "ghcr.io/acme/worker:old", "proxy")
+
+    bad = world.deploy({"worker": world.image("worker", 1, Image(exits_after=0.5))}, 1)
+    assert bad.code == 1
+    assert world.names() == ["worker"] and foreign.name == "worker" and foreign.is_running
+    assert foreign.restart_policy == "unless-stopped"
+
+    digest = world.image("worker", 2)
+    good = world.deploy({"worker": digest}, 2)
+    assert good.code == 0, good.text
+    assert world.serves("worker", digest)
+    assert foreign.name == "worker-before" and not foreign.is_running and foreign.restart_policy == "no"
+    assert good.says("docker rm worker-before")
+
+
+def test_a_person_runs_compose_up(world: World, name: str) -> None:
+    """With the files of the folder it starts the same image: Compose may make the container anew, and no other one."""
+    digest = world.image(name, 2)
+    world.deploy({name: digest}, 2)
+    stack = world.stack()
+    stack.read_compose_file()
+
+    assert stack.compose("up", "-d", "--no-deps", name, pins=stack.pins).code == 0
+
+    world.machine.wait(2)
+    assert world.names() == [name] and world.serves(name, digest)
+    assert world.deploy({name: digest}, 3).results == {name: "unchanged"}
