@@ -1064,11 +1064,11 @@ class Files:
         self.folder = overlay or folder
 
     def text(self) -> str:
-        """The compose file."""
-        here = self.folder / COMPOSE_FILE
-        return (here if here.exists() else self.installed / COMPOSE_FILE).read_text(
-            errors="replace"
-        )
+        """The compose file; empty if there is none."""
+        for folder in (self.folder, self.installed):
+            if (folder / COMPOSE_FILE).is_file():
+                return (folder / COMPOSE_FILE).read_text(errors="replace")
+        return ""
 
     def beside(self) -> List[str]:
         """The files beside the compose file that belong to it, such as hooks and what containers mount."""
@@ -2487,6 +2487,11 @@ class Stack:
     def read_compose_file(self, files: Optional[Files] = None) -> None:
         """Let Compose read the stack's files, and keep what they say about its services."""
         files = files or self.files
+        if not files.text():
+            raise Failed(
+                NOT_READY,
+                f"{self.folder / COMPOSE_FILE} is missing. Copy it: {copy_command(self.name)}",
+            )
         output = self.config(files, files.text())
         self.are_env_files_read = output.code == 0
         if output.code != 0:
