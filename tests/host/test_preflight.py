@@ -337,7 +337,7 @@ def test_a_service_that_the_stack_no_longer_has(root: Path) -> None:
     outcome = world.deploy({"web": digest}, 2)
 
     assert outcome.code == 69
-    assert outcome.says("Lead its domain elsewhere, then: docker rm -f old")
+    assert outcome.says("Lead their domains elsewhere, then: docker rm -f old")
     assert world.serves("web", digest)
     assert world.container("old").is_running
 

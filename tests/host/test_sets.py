@@ -144,7 +144,7 @@ def test_a_migration_that_fails_changes_nothing(root: Path) -> None:
 
     assert outcome.code == 1
     assert outcome.says("the migration of api failed with exit code 7. No container was changed")
-    assert set(outcome.results.values()) == {"failed"}
+    assert set(outcome.results.values()) == {"not started"}
     assert {container.id: container.started_at for container in world.machine.everything()} == before
     assert world.pins() == {"web": world.image("web", 1), "api": world.image("api", 1)}
 
