@@ -2016,10 +2016,9 @@ def recreate(stack: "Stack", service: Service) -> None:
     if stack.find(service.previous):
         create_successor(stack, service)
         return
-    output = stack.compose(
-        "up", "-d", "--no-deps", "--pull", "never", service.name, pins=stack.pins
-    )
-    refuse_failed_start(service.name, output)
+    # By force, for what differs may be a file that it mounts, of which Compose knows nothing.
+    words = ("up", "-d", "--no-deps", "--force-recreate", "--pull", "never", service.name)
+    refuse_failed_start(service.name, stack.compose(*words, pins=stack.pins))
 
 
 def create_successor(stack: "Stack", service: Service) -> None:
@@ -2029,7 +2028,7 @@ def create_successor(stack: "Stack", service: Service) -> None:
     container of the service, which it only makes for a service without a fixed container name.
     """
     model = stack.model_of(service)
-    del model["services"][service.name]["container_name"]
+    model["services"][service.name].pop("container_name", None)
     known = {container.id for container in stack.containers_of(service)}
     words = (
         "create",
