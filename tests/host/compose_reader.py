@@ -21,7 +21,11 @@ class Unreadable(Exception):
 @functools.cache
 def parsed(text: str) -> Model:
     """A compose file's YAML; it must be copied before it is changed."""
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+    try:
+        model = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise Unreadable(f"yaml: {error}") from error
+    return model if isinstance(model, dict) else {}
 
 
 KEPT: dict[tuple[object, ...], tuple[Model, dict[Path, bytes]]] = {}
@@ -44,6 +48,8 @@ def resolved(texts: list[str], folder: Path, project: str) -> Model:
     merged: Model = {}
     for text in texts:
         merged = merge(merged, copy.deepcopy(parsed(text)))
+    if "services" not in merged:
+        raise Unreadable("empty compose file")
     model: Model = interpolated(merged)
     model["name"] = project or model.get("name") or folder.name
     for key in ("networks", "volumes"):

@@ -624,7 +624,9 @@ class FakeMachine(host.Machine):
             name = settings.get("container_name") or f"{model['name']}-{service}-1"
             container = self.make(model, service, name)
             self.changed()
-        elif "--no-recreate" not in options and self.is_diverged(containers[0], settings):
+        elif "--force-recreate" in options or (
+            "--no-recreate" not in options and self.is_diverged(containers[0], settings)
+        ):
             container = self.recreate(model, service, containers[0])
         else:
             container = containers[0]

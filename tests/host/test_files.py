@@ -1,0 +1,360 @@
+"""Files that are sent: which names and kinds are taken, by whom, and how they come into the stack's folder."""
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci.engines.compose import host
+from tests.host.fake_docker import TOKEN
+from tests.host.world import STACK, WEB, World, archive_of, compose_file
+
+BESIDE = "# Files beside it: conf/nginx.conf hooks/before\n"
+MOUNTING = WEB.replace("    networks:", "    volumes:\n      - ./conf/nginx.conf:/etc/nginx.conf:ro\n    networks:")
+
+
+def deploy(world: World, files: dict[str, str], rights: str = "env push", sequence: int = 1) -> host.Request:
+    return host.Request(
+        verb="deploy",
+        stack=STACK,
+        sequence=sequence,
+        files_sha256=world.checksum(files),
+        run="77",
+        images={"web": world.image("web", 1)},
+        may_send_env_files="env" in rights,
+        may_send_files="push" in rights,
+    )
+
+
+def names_of(folder: Path) -> list[str]:
+    """The files below a folder, but for those that the program keeps for itself."""
+    names = (str(path.relative_to(folder)) for path in folder.rglob("*"))
+    own = re.compile(r"(shop/)?(docker-compose\.override\.yml|\.deploys|\.deploy\.lock)|\.host\.lock")
+    return sorted(name for name in names if not own.fullmatch(name))
+
+
+@pytest.fixture
+def world(root: Path) -> World:
+    world = World(root, WEB)
+    world.write(BESIDE + compose_file(WEB))
+    return world
+
+
+def test_files_are_installed_before_anything_starts(world: World) -> None:
+    files = {
+        "docker-compose.yml": BESIDE + compose_file(WEB.replace("shop.example.com", "new.example.com")),
+        "conf/nginx.conf": "new",
+        "hooks/before": "true",
+        ".env": "SECRET='new'\n",
+    }
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1, files=files)
+
+    assert outcome.code == 0, outcome.text
+    for name, text in files.items():
+        assert (world.folder / name).read_text() == text
+        assert outcome.says(f"==> installed {name}")
+    assert world.machine.asked[-1][1]["Host"] == "new.example.com"
+    assert (world.folder / ".env").stat().st_mode & 0o777 == 0o600
+    assert (world.folder / "docker-compose.yml").stat().st_mode & 0o777 == 0o644
+    assert (world.folder / "conf").stat().st_mode & 0o777 == 0o755
+    assert not list(world.folder.glob(".deploys/incoming-*"))
+
+
+def test_files_that_are_the_same_are_left_alone(world: World) -> None:
+    before = (world.folder / ".env").stat()
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1, files={".env": "SECRET='s3cret'\n"})
+
+    assert outcome.code == 0
+    assert not outcome.says("installed")
+    assert (world.folder / ".env").stat().st_ino == before.st_ino
+
+
+def test_the_first_files_of_a_stack(root: Path) -> None:
+    world = World(root)
+    (world.folder / "docker-compose.yml").unlink()
+    (world.folder / ".env").unlink()
+    digest = world.image("web", 1)
+
+    refused = world.deploy({"web": digest}, 1, files_sha256=64 * "0")
+    assert refused.code == 69
+    assert refused.says("docker-compose.yml is missing. Copy it: git archive HEAD deploy/shop")
+
+    files = {"docker-compose.yml": compose_file(WEB), ".env": "SECRET='s3cret'\n"}
+    outcome = world.deploy({"web": digest}, 1, files=files)
+    assert outcome.code == 0, outcome.text
+    assert world.serves("web", digest)
+
+
+def test_an_env_file_that_is_not_there_yet(world: World) -> None:
+    (world.folder / ".env").unlink()
+
+    assert world.deploy({"web": world.image("web", 1)}, 1, files={".env": "SECRET='new'\n"}).code == 0
+
+
+def test_what_is_refused_installs_nothing(world: World) -> None:
+    before = {path: path.read_bytes() for path in world.folder.iterdir() if path.is_file()}
+
+    for files in ({".env": "SECRET=change-me\n"}, {"docker-compose.yml": "services: [\n"}):
+        outcome = world.deploy({"web": world.image("web", 1)}, 1, files=files)
+        assert outcome.code == 69, outcome.text
+
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(world.folder.glob(".deploys/incoming-*"))
+
+
+def test_a_compose_file_that_is_broken_is_mended_by_what_is_sent(world: World) -> None:
+    (world.folder / "docker-compose.yml").write_text("services: [\n")
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1, files={"docker-compose.yml": compose_file(WEB)})
+
+    assert outcome.code == 0, outcome.text
+
+
+@pytest.mark.parametrize(
+    ("rights", "files", "says"),
+    [
+        ("env", {"conf/nginx.conf": "x"}, "this key may send env files only: its line has no shop:push"),
+        ("env", {"docker-compose.yml": "x"}, "this key may send env files only"),
+        ("push", {".env": "x"}, "this key may send no env file: its line has no shop:env"),
+        ("env push", {"other.env": "x"}, "other.env was sent, and the compose file does not read it"),
+        ("env push", {"hooks/after": "x"}, "hooks/after was sent, and the compose file does not read it"),
+        ("env", {"evil/x.env": "x"}, "this key may send env files only"),
+        ("env push", {"compose.yaml": "x"}, "compose.yaml was sent, and the compose file does not read it"),
+    ],
+)
+def test_a_name_that_the_key_may_not_send(world: World, rights: str, files: dict[str, str], says: str) -> None:
+    before = names_of(world.folder)
+
+    outcome = world.perform(deploy(world, {}, rights), host.Delivery(TOKEN, archive_of(files)))
+
+    assert outcome.code == 64, outcome.text
+    assert outcome.says(says)
+    assert names_of(world.folder) == before
+    assert not list(world.folder.glob(".deploys/*"))
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+HOSTILE = {
+    "absolute": [entry("/etc/evil")],
+    "above": [entry("../evil")],
+    "above later": [entry("conf/../../evil")],
+    "dot": [entry("./.env")],
+    "empty": [entry("")],
+    "a line end": [entry("hooks\nx.env")],
+    "a space": [entry("a b.env")],
+    "a link": [entry(".env", tarfile.SYMTYPE, "/etc/passwd")],
+    "a hard link": [entry(".env", tarfile.LNKTYPE, "/etc/passwd")],
+    "a folder": [entry("hooks", tarfile.DIRTYPE)],
+    "a device": [entry(".env", tarfile.CHRTYPE)],
+    "a pipe": [entry(".env", tarfile.FIFOTYPE)],
+    "twice": [entry(".env"), entry(".env")],
+    "a file, then a folder": [entry("conf"), entry("conf/nginx.conf")],
+    "the record": [entry(".deploys/web")],
+    "the log": [entry("log/x")],
+    "the lock": [entry(".deploy.lock")],
+    "the pins": [entry("docker-compose.override.yml")],
+    "many": [entry(f"conf/{number}") for number in range(host.MOST_FILES_SENT + 1)],
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_an_archive_that_is_no_archive_of_plain_files(world: World, name: str) -> None:
+    before = names_of(world.root)
+
+    outcome = world.perform(deploy(world, {}), host.Delivery(TOKEN, archive_of(HOSTILE[name])))
+
+    assert outcome.code == 64, outcome.text
+    assert names_of(world.root) == before
+    assert not list(world.folder.glob(".deploys/*"))
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", 1024 * b"x"])
+def test_what_is_no_archive(world: World, content: bytes) -> None:
+    outcome = world.perform(deploy(world, {}), host.Delivery(TOKEN, io.BytesIO(content)))
+
+    assert outcome.code in (0, 64), outcome.text
+    assert outcome.code == 64 or not content
+    assert not list(world.folder.glob(".deploys/incoming-*"))
+
+
+@pytest.mark.parametrize("name", [".env", "conf/nginx.conf", "conf"])
+def test_nothing_is_written_through_a_link(world: World, tmp_path: Path, name: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "nginx.conf").write_text("SECRET='of another'\n")
+    place = world.folder / name
+    place.unlink(missing_ok=True)
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(outside if name == "conf" else outside / "nginx.conf")
+    files = {".env": "SECRET='new'\n"} if name == ".env" else {"conf/nginx.conf": "new"}
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1, files=files)
+
+    assert outcome.code == 69
+    assert outcome.says(f"{place} is a link: nothing is written through it. Remove it, run the job again")
+    assert (outside / "nginx.conf").read_text() == "SECRET='of another'\n"
+    assert place.is_symlink()
+
+
+def test_a_file_that_a_container_mounts_is_written_in_place_and_read_anew(root: Path) -> None:
+    """A mount shows the file that was there when the container started, so it must be the same file."""
+    world = World(root, MOUNTING)
+    world.write(BESIDE + compose_file(MOUNTING))
+    (world.folder / "conf").mkdir()
+    (world.folder / "conf" / "nginx.conf").write_text("a long old text")
+    digest = world.image("web", 1)
+    assert world.deploy({"web": digest}, 1).code == 0
+    number, id = (world.folder / "conf" / "nginx.conf").stat().st_ino, world.container("web").id
+    assert world.deploy({"web": digest}, 2).results == {"web": "unchanged"}
+
+    outcome = world.deploy({"web": digest}, 3, files={"conf/nginx.conf": "new"})
+
+    assert outcome.results == {"web": "serving"}
+    assert (world.folder / "conf" / "nginx.conf").read_text() == "new"
+    assert (world.folder / "conf" / "nginx.conf").stat().st_ino == number
+    assert world.container("web").id != id
+
+
+def test_a_program_keeps_its_right_to_run(world: World) -> None:
+    info = entry("hooks/before")
+    info.mode, info.size = 0o100755, 4
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        tar.addfile(info, io.BytesIO(b"true"))
+    stream.seek(0)
+
+    outcome = world.perform(deploy(world, {"hooks/before": "true"}), host.Delivery(TOKEN, stream))
+
+    assert outcome.code == 0, outcome.text
+    assert (world.folder / "hooks" / "before").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_name_beside_the_compose_file_that_the_host_does_not_know(world: World) -> None:
+    """The compose file that is sent says which files belong to it, not the one of before."""
+    files = {"docker-compose.yml": "# Files beside it: conf/new.conf\n" + compose_file(WEB), "conf/new.conf": "new"}
+
+    assert world.deploy({"web": world.image("web", 1)}, 1, files=files).code == 0
+    assert (world.folder / "conf" / "new.conf").read_text() == "new"
+
+
+# Standard input. A delivery's file is closed when the process ends, which a test does not do.
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator["Stdin"]:
+    with contextlib.ExitStack() as opened:
+        temporary_file = tempfile.TemporaryFile
+        monkeypatch.setattr(host.tempfile, "TemporaryFile", lambda: opened.enter_context(temporary_file()))
+        yield Stdin()
+
+
+class Stdin:
+    """What a caller sends; this process's own standard input is put aside meanwhile."""
+
+    def read(self, content: bytes, rights: str = "env push", is_open: bool = False) -> host.Delivery:
+        ours, theirs = os.pipe()
+        kept = os.dup(0)
+        try:
+            os.dup2(ours, 0)
+            os.write(theirs, content)
+            if not is_open:
+                os.close(theirs)
+            request = host.Request("deploy", STACK, may_send_env_files="env" in rights, may_send_files="push" in rights)
+            return host.read_delivery(request, host.Caller("", is_key=True, allowed=()))
+        finally:
+            os.dup2(kept, 0)
+            os.close(kept)
+            os.close(ours)
+            if is_open:
+                os.close(theirs)
+
+
+def header(content: bytes) -> bytes:
+    return f"{len(content)} {hashlib.sha256(content).hexdigest()}\n".encode()
+
+
+def test_the_token_alone(stdin: Stdin) -> None:
+    for content in (b"the-token\n", b"the-token", b"the-token\r\n", b"the-token\n\n"):
+        delivery = stdin.read(content)
+        assert (delivery.token, delivery.archive) == ("the-token", None)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b" \n", b"\n10 abc\n"])
+def test_no_token(stdin: Stdin, content: bytes) -> None:
+    with pytest.raises(host.Failed, match="there is no registry token on standard input") as refused:
+        stdin.read(content)
+    assert refused.value.code == 64
+
+
+def test_files_behind_the_token(stdin: Stdin) -> None:
+    content = bytes(range(256)) * 200
+
+    delivery = stdin.read(b"the-token\n" + header(content) + content + b"and more")
+
+    assert delivery.archive and delivery.archive.read() == content
+
+
+@pytest.mark.parametrize("arrived", [0, 1, 511, 512, 513, 9_999])
+def test_files_that_did_not_arrive_whole(stdin: Stdin, arrived: int) -> None:
+    content = 10_000 * b"x"
+
+    with pytest.raises(host.Failed, match=f"{10_000 - arrived} bytes are missing. Run the job again") as refused:
+        stdin.read(b"the-token\n" + header(content) + content[:arrived])
+    assert refused.value.code == 64
+
+
+def test_files_that_stop_arriving(stdin: Stdin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "LOOK_SECONDS", 0.05)
+
+    with pytest.raises(host.Failed, match="the files stopped arriving, with 5 bytes missing"):
+        stdin.read(b"the-token\n" + header(b"0123456789") + b"01234", is_open=True)
+
+
+def test_other_bytes_than_were_sent(stdin: Stdin) -> None:
+    with pytest.raises(host.Failed, match="not those that were sent") as refused:
+        stdin.read(b"the-token\n" + header(b"0123456789") + b"0123456780")
+    assert refused.value.code == 64
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("x", "the line behind the token is not `BYTES SHA256`"),
+        (f"10 {64 * 'A'}", "the line behind the token is not"),
+        (f"-1 {64 * 'a'}", "the line behind the token is not"),
+        (f"10  {64 * 'a'}", "the line behind the token is not"),
+        (f"{host.MOST_BYTES_SENT + 1} {64 * 'a'}", "bytes are too many"),
+        (f"{10**11} {64 * 'a'}", "bytes are too many"),
+    ],
+)
+def test_a_line_behind_the_token_that_is_none(stdin: Stdin, line: str, says: str) -> None:
+    with pytest.raises(host.Failed, match=says) as refused:
+        stdin.read(f"the-token\n{line}\n".encode())
+    assert refused.value.code == 64
+
+
+def test_a_key_that_may_send_nothing(stdin: Stdin) -> None:
+    """It is told before anything is read."""
+    with pytest.raises(host.Failed, match="its line has neither shop:env nor shop:push") as refused:
+        stdin.read(b"the-token\n" + header(b"0123456789"), rights="", is_open=True)
+    assert refused.value.code == 64
+
+
+def test_a_rollback_reads_nothing() -> None:
+    caller = host.Caller("", is_key=True, allowed=())
+
+    assert host.read_delivery(host.Request("rollback", STACK), caller) == host.Delivery()
