@@ -93,7 +93,7 @@ FAILURES = {
         "the commit changes the compose file, and the server has the old one"
     ),
     "no way back, or one that is broken": (
-        "tests/engine/test_4_going_back.py::test_rollback_by_a_person_whose_terminal_closes_leaves_the_sequence"
+        "tests/engine/test_going_back.py::test_rollback_goes_on_when_the_terminal_closes"
     ),
     "production is rebuilt instead of promoted": "a tag of what staging serves",
     "a path filter misses what the Dockerfile copies": "a Dockerfile that copies what its filter misses",
@@ -101,7 +101,7 @@ FAILURES = {
         "tests/engine/test_6_worker.py::test_a_worker_is_replaced_and_a_bad_one_names_the_way_back"
     ),
     "`rm -f lock` before `flock`: both get in": (
-        "tests/engine/test_3_interrupted.py::test_a_dropped_connection_stops_nothing_and_another_deploy_waits"
+        "tests/engine/test_interrupted.py::test_a_dropped_connection_stops_nothing_and_another_deploy_waits"
     ),
     "an exported `IMAGE_TAG` beats the env file": (
         "no: nothing that is deployed is a variable; the digest stands in the override file"
@@ -114,7 +114,7 @@ FAILURES = {
     "a new worker, not named in the deploy line, never runs": "a service is added",
     "a probe wants 200 and gets 301 for ever": "the domain answers with a redirect",
     "a healthcheck with curl in an image that has none": (
-        "tests/engine/test_1_serving.py::test_the_first_deploy_brings_the_image_into_service"
+        "tests/engine/test_serving.py::test_the_first_deploy_brings_the_image_into_service"
     ),
     "`$apr1$` is eaten by a shell or by Compose": "the env file has a password with an unquoted `$`",
     "capital letters in the owner's name": "tests/test_cases.py::test_ok",

@@ -1,4 +1,4 @@
-"""One throw-away server for all tests of this folder: each test takes it as the one before has left it."""
+"""One throw-away server for the tests of a file; a fixture brings it to the state that a test begins with."""
 
 import os
 import shutil
@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine.images import Images
+from tests.engine.images import REGISTRY, Images
 from tests.engine.proxy import Proxy
-from tests.engine.server import Result, Server, throw_away
+from tests.engine.server import KEY_STACKS, PROGRAM, Result, Server, eventually, throw_away
 from tests.engine.shop import shop  # noqa: F401 - a fixture for all
 
+API, ADMIN = "pos-api-staging", "pos-admin-staging"
 PARTS = ("dockerd", "docker-registry", "sshd", "nginx", "ip", "nsenter", "unshare", "curl", "go", "ssh-keygen")
 
 
@@ -48,35 +49,88 @@ def proxy(server: Server, images: Images) -> Proxy:
 
 
 @pytest.fixture
+def clean(server: Server) -> None:
+    """Nothing runs in the stacks and nothing ever did; their files are as the runbook leaves them."""
+    empty(server)
+
+
+@pytest.fixture
 def api(server: Server, images: Images) -> None:
-    """Something serves: what an earlier test has left, or a first version."""
-    if "pos-api-staging" not in server.containers():
-        succeeds(server.deploy("pos-api-staging", images.api("one"), server.commit()))
+    """One version of the API serves in staging, the first and only one."""
+    digest = images.api("one")
+    if not serves_alone(server, API, digest):
+        empty(server)
+        bring_into_service(server, images, API, [digest])
 
 
 @pytest.fixture
-def admin(server: Server, images: Images) -> None:
+def admin(api: None, server: Server, images: Images) -> None:
     """The other service serves too."""
-    if "pos-admin-staging" not in server.containers():
-        succeeds(server.deploy("pos-admin-staging", images.admin("admin-one"), server.commit()))
+    bring_into_service(server, images, ADMIN, [images.admin("admin-one")])
 
 
 @pytest.fixture
-def versions(api: None, server: Server, images: Images) -> None:
-    """Five versions have served, the newest does, after the one before it: the oldest is gone from the disk."""
-    record = server.record("pos-api-staging")
-    while len({line[0] for line in record if line[3] != "rollback"}) < 5 or "rollback" in {
-        line[3] for line in record[-2:]
-    }:
-        succeeds(server.deploy("pos-api-staging", images.api(f"version-{len(record)}"), server.commit()))
-        record = server.record("pos-api-staging")
+def versions(server: Server, images: Images) -> None:
+    """Five versions have served, each newer than the one before; the last two of them are on the disk."""
+    empty(server)
+    bring_into_service(server, images, API, [images.api(f"version-{number}") for number in range(1, 6)])
 
 
 @pytest.fixture
-def production(api: None, server: Server) -> None:
-    """What staging serves was promoted, if nothing was."""
-    if "pos-api" not in server.containers():
-        succeeds(server.deploy("pos-api", server.digest("pos-api-staging"), server.commit()))
+def production(api: None, server: Server, images: Images) -> None:
+    """What staging serves was promoted."""
+    bring_into_service(server, images, "pos-api", [images.api("one")])
+
+
+def empty(server: Server) -> None:
+    """Removes what earlier tests have left of the stacks: containers, files and records."""
+    eventually(lambda: not server.locked(), 90, "the deploy of an earlier test has ended")
+    if containers := server.containers() - {"proxy-manager"}:
+        server.docker("rm", "-fv", *containers)
+    for stack in KEY_STACKS:
+        shutil.rmtree(server.docker_folder / stack)
+    place_files(server)
+
+
+def place_files(server: Server) -> None:
+    """Places the program and the compose files; where no proxy is on trial, none is waited for."""
+    shutil.copyfile(PROGRAM, server.docker_folder / "bin/deploy")
+    for stack in KEY_STACKS:
+        server.place_files(stack, name_cache="0", start_period="10")
+
+
+def serves_alone(server: Server, service: str, digest: str) -> bool:
+    """Whether the stacks are as `bring_into_service` leaves them: then they need not be made anew."""
+    if server.locked() or server.containers() - {"proxy-manager"} != {service}:
+        return False
+    names = {path.name for path in server.stack_file(service, "").iterdir()}
+    if names - {"log", ".deploys", ".deploy.lock", ".env", "docker-compose.yml", "docker-compose.override.yml"}:
+        return False
+    place_files(server)
+    is_as_made = len(server.record(service)) == 1 and server.digest(service) == digest
+    return is_as_made and server.pinned(service) == server.image(service) and server.serves(service) is not None
+
+
+def bring_into_service(server: Server, images: Images, service: str, digests: list[str]) -> None:
+    """Leaves what deploys of these images leave, the newest last: a record, the pins and a container.
+
+    It takes a second, where a deploy through the key takes several.
+    """
+    folder = server.stack_file(service, "")
+    name = "kiwari-admin" if "admin" in service else "kiwari-api"
+    served = [f"{REGISTRY}/{name}@{digest}" for digest in digests]
+    for image in served[-2:]:
+        server.docker("--config", images.login, "pull", "-q", image)
+    (folder / ".deploys").mkdir(mode=0o700, exist_ok=True)
+    lines = [f"{image} {server.commit()} 2026-01-01T00:00:00Z 1\n" for image in served]
+    (folder / f".deploys/{service}").write_text("".join(lines))
+    pins = "# Written by bin/deploy: what serves. Compose reads it by itself.\nservices:\n"
+    for path in sorted((folder / ".deploys").iterdir()):
+        pins += f'  {path.name}: {{image: "{server.record(path.name)[-1][0]}"}}\n'
+    (folder / "docker-compose.override.yml").write_text(pins)
+    server.give_to_user(folder)
+    server.by_hand(f"cd docker/{folder.name} && docker compose up -d --no-deps {service}", check=True)
+    eventually(lambda: server.serves(service) is not None, 20, f"{service} answers")
 
 
 def succeeds(result: Result) -> None:

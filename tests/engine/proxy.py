@@ -66,12 +66,15 @@ class Proxy:
         images.push("proxy", "proxy", port=9)
         run = ("run", "-d", "--name", "proxy-manager", "--network", "proxy", f"{REGISTRY}/proxy:staging")
         server.docker("--config", images.login, *run)
-        self.address = server.docker("inspect", "-f", "{{.NetworkSettings.Networks.proxy.IPAddress}}", "proxy-manager")
+        self.address = ""
 
     @contextlib.contextmanager
     def before(self, service: str, keeps: int = 10, port: int = 8081) -> Iterator[None]:
         """Runs nginx before one service; it keeps a name's addresses for so many seconds."""
         folder = self.server.folder
+        self.server.docker("start", "proxy-manager")  # it ended if a test has restarted the engine
+        form = "{{.NetworkSettings.Networks.proxy.IPAddress}}"
+        self.address = self.server.docker("inspect", "-f", form, "proxy-manager")
         (folder / "nginx.conf").write_text(NGINX.format(folder=folder, service=service, keeps=keeps, port=port))
         process = self.server.docker("inspect", "-f", "{{.State.Pid}}", "proxy-manager")
         command = ("nsenter", "-t", process, "-n", "nginx", "-c", f"{folder}/nginx.conf")

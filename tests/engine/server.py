@@ -1,6 +1,5 @@
 """A throw-away server to deploy to: its engine, its registry, its sshd and its files, as the runbook leaves them."""
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
@@ -22,6 +21,8 @@ HERE = Path(__file__).parent
 GENERATED = HERE.parents[1] / "generated"
 PROGRAM = HERE.parents[1] / "kiwari_ci/engines/compose/host.py"
 USER, UID, DOCKER_GROUP = "deployer", 4321, 4322
+# Registries of tests: at the address of one a test puts what it wants, at the other nothing answers.
+BUSY_REGISTRY, DEAD_REGISTRY = "busy.example.com", "dead.example.com"
 KEY_STACKS = ("pos-staging", "pos-production")
 
 # What the registry knows of: a token with everything in it that a shell or a format string would trip over.
@@ -165,19 +166,6 @@ class Server:
         holder = json.loads((self.docker_folder / stack / ".deploy.lock").read_text())
         self.run("kill", f"-{signal}", str(holder["pid"]))
 
-    @contextlib.contextmanager
-    def hung_up(self, container: str) -> Iterator[None]:
-        """Closes the terminal of the deploy that the block runs, as soon as it has made that container."""
-
-        def close() -> None:
-            eventually(lambda: container in self.containers(), 60, f"{container} is there")
-            self.kill_deploy("HUP")
-
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            closed = pool.submit(close)
-            yield
-            closed.result()
-
     def leave_token(self) -> None:
         """What a deploy leaves that is killed between login and pull."""
         of_stack = hashlib.sha256(str(self.docker_folder / "pos-staging").encode()).hexdigest()[:16]
@@ -193,6 +181,26 @@ class Server:
             yield
         finally:
             self.by_hand("docker logout ghcr.io", check=True)
+
+    # The stacks' files
+
+    def place_files(self, stack: str, **labels: str) -> None:
+        """Places a stack's compose file and env file as the runbook does; each service gets these labels as well.
+
+        An underscore in a label's name stands for the hyphen of the real name: `name_cache` is `deploy.name-cache`.
+        """
+        folder = self.docker_folder / stack
+        folder.mkdir(exist_ok=True)
+        lines = "".join(f'\\n      deploy.{name.replace("_", "-")}: "{text}"' for name, text in labels.items())
+        compose_file = (self.tree / f"deploy/{stack}/docker-compose.yml").read_text()
+        compose_file = re.sub(r"^( +deploy\.health: .*)$", rf"\1{lines}", compose_file, flags=re.MULTILINE)
+        (folder / "docker-compose.yml").write_text(compose_file)
+        (folder / ".env").write_text("GREETING='costs $5'\n")
+        self.give_to_user(folder)
+
+    def give_to_user(self, path: Path) -> None:
+        """Makes the login that deploys the owner of a folder of its own, and of all in it."""
+        subprocess.run(["chown", "-R", f"{UID}:{UID}", path], check=True)
 
     # What is so
 
@@ -351,9 +359,7 @@ def prepare(server: Server) -> None:
         shutil.copy(PROGRAM, bin_folder / "deploy")
         (bin_folder / "deploy").chmod(0o755)
     for stack in KEY_STACKS:
-        (server.docker_folder / stack).mkdir()
-        shutil.copy(server.tree / f"deploy/{stack}/docker-compose.yml", server.docker_folder / stack)
-        (server.docker_folder / stack / ".env").write_text("GREETING='costs $5'\n")
+        server.place_files(stack)
     ssh_folder = server.home / ".ssh"
     ssh_folder.mkdir()
     lines = [authorized(server, "ci", KEY_STACKS), authorized(server, "staging-only", KEY_STACKS[:1])]
@@ -374,7 +380,9 @@ def write_system(folder: Path) -> None:
     etc.mkdir()
     (folder / "home").mkdir()
     (folder / "daemon.json").write_text("{}\n")
-    (etc / "hosts").write_text(f"127.0.0.1 localhost ghcr.io {socket.gethostname()}\n")
+    (etc / "hosts").write_text(
+        f"127.0.0.1 localhost ghcr.io {socket.gethostname()}\n127.0.0.2 {BUSY_REGISTRY}\n127.0.0.3 {DEAD_REGISTRY}\n"
+    )
     (etc / "resolv.conf").write_text("")
     (etc / "passwd").write_text(
         "root:x:0:0::/root:/bin/bash\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"

@@ -3,7 +3,7 @@
 from tests.engine.images import Images
 from tests.engine.server import Server
 from tests.engine.shop import Shop
-from tests.engine.test_2_refused import stand_in
+from tests.engine.stand_ins import stand_in
 
 
 def test_who_begins_to_watch_late_hears_it_from_the_first_word(shop: Shop, server: Server, images: Images) -> None:
