@@ -120,6 +120,16 @@ class Shop:
         words = ("ps", "--filter", f"name=^{name}$", "-q")
         eventually(lambda: bool(self.server.docker(*words)), 60, f"{name} runs")
 
+    def wait_for_started_as(self, name: str, digest: str) -> None:
+        """Waits until a container of that name has been started from that image, however it went on."""
+        form = "{{.Config.Image}} {{.State.StartedAt}}"
+
+        def is_started() -> bool:
+            image, _, time = self.server.docker("inspect", "-f", form, name, check=False).partition(" ")
+            return image.endswith(digest) and not time.startswith("0001")
+
+        eventually(is_started, 60, f"{name} was started from {digest}")
+
     def lock_holder(self) -> int:
         """The process that holds the stack's lock, or held it last."""
         return int(json.loads((self.folder / ".deploy.lock").read_text())["pid"])

@@ -1,30 +1,47 @@
-"""A host that is slow at the wrong moment: who watches a deploy misses nothing of it."""
+"""How a new version is asked whether it serves: under its domain, and for as long as its compose file gives it."""
 
+import pytest
+
+from tests.engine.conftest import succeeds
 from tests.engine.images import Images
 from tests.engine.server import Server
-from tests.engine.shop import Shop
-from tests.engine.stand_ins import stand_in
+from tests.engine.shop import RECREATE, WEB, Shop
+
+HOST = "      deploy.host: shop.example.com\n"
 
 
-def test_who_begins_to_watch_late_hears_it_from_the_first_word(shop: Shop, server: Server, images: Images) -> None:
-    shop.write(hooks__before="seq 20\n")
+@pytest.mark.parametrize("rollout", ["", RECREATE], ids=["start-first", "recreate"])
+def test_a_service_that_answers_to_its_domain_alone(
+    shop: Shop, server: Server, images: Images, rollout: str
+) -> None:
+    """As Django does with ALLOWED_HOSTS and SECURE_SSL_REDIRECT: any other question is answered with 400."""
+    strict = images.api("strict", "wants-its-domain")
+    shop.write(rollout=rollout, labels='      deploy.start-period: "4"\n')
+    succeeds(shop.deploy(images.api("uno")))
 
-    with stand_in(server, "/usr/bin/tail", 'case "$*" in *--pid=*) sleep 5 ;; esac; exec "$REAL" "$@"'):
-        result = shop.deploy(images.api("uno"))
+    without = shop.deploy(strict)
 
-    assert result.returncode == 0, result.stdout
-    assert [line for line in result.stdout.splitlines() if line.startswith("| ")][:20] == [
-        f"| {number}" for number in range(1, 21)
-    ]
+    assert without.returncode == 1, without.stdout
+    assert "the answer was 400" in without.stdout
+    assert server.serves(WEB) == "uno"
+
+    shop.write(rollout=rollout, labels=HOST)
+    asked_as_the_proxy_does = shop.deploy(strict)
+
+    assert asked_as_the_proxy_does.returncode == 0, asked_as_the_proxy_does.stdout
+    assert server.digest(WEB) == strict
 
 
-def test_who_begins_to_watch_early_hears_it_too(shop: Shop, server: Server, images: Images) -> None:
-    slow = server.home / "slow.bash"
-    slow.write_text("trap '[[ $BASH_COMMAND != exec* ]] || sleep 2' DEBUG\n")
+@pytest.mark.parametrize(("seconds", "code"), [("4", 1), ("20", 0)])
+def test_a_service_that_takes_eight_seconds_to_answer(
+    shop: Shop, server: Server, images: Images, seconds: str, code: int
+) -> None:
+    succeeds(shop.deploy(images.api("uno")))
+    shop.write(labels=f'      deploy.start-period: "{seconds}"\n', rollout="")
 
-    result = server.as_person(f"env BASH_ENV={slow} docker/bin/deploy {shop.words(images.api('uno'))}")
+    result = shop.deploy(images.api("slow", "boots-in-8s"))
 
-    slow.unlink()
-    assert result.returncode == 0, result.stdout
-    assert result.stdout.splitlines()[-1].startswith("SERVING"), result.stdout
-    assert "tail:" not in result.stdout
+    assert result.returncode == code, result.stdout
+    assert (f"within {seconds} seconds" in result.stdout) == (code == 1)
+    assert server.serves(WEB) == ("uno" if code else "slow")
+    assert f"{WEB}-next" not in server.containers()

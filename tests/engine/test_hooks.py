@@ -1,7 +1,6 @@
-"""A migration before the swap, and the stack's own scripts before and after a deploy."""
+"""A migration before any container is replaced, and the stack's own scripts before and after a deploy."""
 
-import hashlib
-import re
+import json
 import shlex
 import time
 
@@ -9,42 +8,52 @@ import pytest
 
 from tests.engine.conftest import succeeds
 from tests.engine.images import Images
-from tests.engine.server import TOKEN, Server, eventually
+from tests.engine.server import Server, eventually, outcome
 from tests.engine.shop import WEB, Shop
 
 NOTES = (
-    """echo "{what} $VERB $SERVICE ${{IMAGE##*-}} ${{EXIT_CODE-}}" >>notes; echo '##[error]said by a hook'\n"""
+    """echo "{name} $VERB $SERVICE ${{IMAGE##*-}} ${{EXIT_CODE-}}" >>notes; echo '##[error]said by a hook'\n"""
     "echo '::error::said by a hook' >&2; {ends}\n"
 )
+MIGRATION = f"{WEB}-next-migrate"
 
 
-def migrate(words: str) -> str:
-    return f"      deploy.migrate: {words}\n"
+def migrate(*words: str) -> str:
+    """The label as the generator writes it: the words for a shell, in YAML, with each `$` doubled for Compose."""
+    return f"      deploy.migrate: {json.dumps(shlex.join(words).replace('$', '$$'))}\n"
+
+
+def hooks(shop: Shop, before: str = "true", after: str = "true") -> None:
+    """A stack with both scripts, which note what they are told and then do this."""
+    ends = {"before": before, "after": after}
+    shop.write(**{f"hooks__{name}": NOTES.format(name=name, ends=words) for name, words in ends.items()})
+
+
+def notes(shop: Shop) -> list[str]:
+    """What the hooks were told."""
+    path = shop.folder / "notes"
+    return path.read_text().splitlines() if path.exists() else []
 
 
 def test_a_migration_runs_with_the_new_image_before_the_swap(shop: Shop, server: Server, images: Images) -> None:
-    needs = "    depends_on: [shop-elsewhere]\n  shop-elsewhere: {image: never-pushed}\n"
-    shop.write(needs, labels=migrate(r"ends 0 it\\x27s\\x20a\\x2a 1s").replace("\\\\", "\\"))
+    shop.write(labels=migrate("ends", "0", "it's a* $HOME", "1s"))
 
     first = shop.deploy(images.api("uno"))
 
     assert first.returncode == 0, first.stdout
-    assert r"""| version uno runs once: ["it's a*" "1s"]""" in first.stdout
+    assert r"""| version uno runs once: ["it's a* $HOME" "1s"]""" in first.stdout
     assert "\n##[" not in first.stdout and "| ## [error]spoken by what runs once" in first.stdout
-    assert "No such container" not in first.stdout
-    assert f"{WEB}-next-migrate" not in server.containers()
+    assert MIGRATION not in server.containers()
 
-    shop.write(labels=migrate("ends 7"))
+    shop.write(labels=migrate("ends", "7"))
     before = server.container_id(WEB)
     second = shop.deploy(images.api("due"))
 
     assert second.returncode == 1, second.stdout
     assert "| version due runs once: []" in second.stdout
-    assert f"the migration of {WEB} failed with exit code 7: no container was changed" in second.stdout
-    assert "FAILED. Serving now: sha256:" in second.stdout
-    assert "To go back" not in second.stdout
+    assert "exit code 7" in outcome(second)["message"]
     assert (server.container_id(WEB), server.serves(WEB), len(shop.record())) == (before, "uno", 1)
-    assert f"{WEB}-next-migrate" not in server.containers()
+    assert MIGRATION not in server.containers()
 
     shop.write(labels=migrate("otherwise"))
     third = shop.deploy(images.api("exits", "exits"))  # what it says, it says on stderr
@@ -57,101 +66,75 @@ def test_what_goes_back_or_comes_late_does_not_migrate(shop: Shop, server: Serve
     digests = [images.api("uno"), images.api("due")]
     for digest in digests:
         succeeds(shop.deploy(digest))
-    shop.write(labels=migrate("ends 7"))
+    shop.write(labels=migrate("ends", "7"))
 
     late = shop.deploy(digests[0], 1)
-    back = server.by_hand(f"docker/bin/deploy rollback shop {WEB}")
+    back = shop.roll_back()
 
-    assert (late.returncode, back.returncode) == (0, 0), late.stdout + back.stdout
+    assert (late.returncode, back.returncode) == (3, 0), late.stdout + back.stdout
     assert "runs once" not in late.stdout + back.stdout
     assert server.serves(WEB) == "uno"
 
 
+@pytest.mark.parametrize("killed", ["the program", "with its docker commands"])
 def test_a_killed_deploys_migration_comes_to_its_end_before_the_next(
-    shop: Shop, server: Server, images: Images
+    shop: Shop, server: Server, images: Images, killed: str
 ) -> None:
-    shop.write(labels=migrate("ends 0 6s"))
-    name, ran = f"{WEB}-next-migrate", ["--filter", f"container={WEB}-next-migrate", "--format", "{{.Action}}"]
-    one, began = images.api("uno"), time.time()
-    command = f"docker/bin/deploy {shop.words(one)}"
+    """Two at once could harm the data. A docker command that outlives the program holds the stack's lock."""
+    shop.write(labels=migrate("ends", "0", "5s"))
+    began = server.run("date", "+%s.%N").stdout.strip()
+    interrupted = shop.begin(shop.words(images.api("uno")))
+    shop.wait_for_container(MIGRATION)
+    if killed == "the program":
+        server.kill_deploy(stack="shop")
+    else:
+        shop.kill_with_children()
+    interrupted.wait(30)
+    assert MIGRATION in server.containers()
+    shop.write(labels=migrate("ends", "0", "1ms"))
 
-    server.as_person(f"{command} >/dev/null 2>&1 & true")
-    eventually(lambda: name in server.docker("ps", "--format", "{{.Names}}").split(), 30, "the migration runs")
-    assert server.docker("inspect", "-f", '{{index .Config.Labels "deploy.health"}}', name) == ":8081/", (
-        "as the service"
-    )
-    server.run("pkill", "-KILL", "-f", "bin/deploy deploy shop|compose .*run --rm")
-    assert name in server.containers()
-    shop.write(labels=migrate("ends 0 7s"))
-
-    result = shop.deploy(one)
+    result = shop.deploy(images.api("uno"))
 
     assert result.returncode == 0, result.stdout
-    made = server.docker("events", "--since", f"{began:.3f}", "--until", "0s", *ran).split()
-    assert not re.search(r"^[0-9a-f]{12}$", result.stdout, re.M), "of that one nothing is said"
-    assert [word for word in made if word in ("start", "die")] == ["start", "die", "start", "die"]
-    assert "kill" not in made
+    asked = ("--filter", f"container={MIGRATION}", "--format", "{{.Action}}")
+    happened = server.docker("events", "--since", began, "--until", "0s", *asked).split()
+    assert [word for word in happened if word in ("start", "die")] == ["start", "die", "start", "die"]
+    assert "kill" not in happened
+    assert MIGRATION not in server.containers()
 
 
-def test_what_a_killed_deploy_made_for_a_migration_and_never_started_goes(
-    shop: Shop, server: Server, images: Images
-) -> None:
-    shop.write(labels=migrate("ends 0"))
+def test_a_migration_that_was_made_and_never_started_goes(shop: Shop, server: Server, images: Images) -> None:
+    shop.write(labels=migrate("ends", "0"))
     server.docker("build", "-q", "-t", "left:1", str(images.context))
     dangling = server.dangling()
-    server.docker("create", "--name", f"{WEB}-next-migrate", "left:1")
+    server.docker("create", "--name", MIGRATION, "left:1")
 
     result = shop.deploy(images.api("uno"))
 
     assert result.returncode == 0, result.stdout
     assert "version uno runs once: []" in result.stdout
-    assert f"{WEB}-next-migrate\n" not in result.stdout
     assert server.dangling() == dangling, "its volume went with it"
 
 
-def hooks(shop: Shop, before: str = "true", after: str = "true") -> None:
-    """A stack with both."""
-    files = {"before": before, "after": after}
-    shop.write(**{f"hooks__{name}": NOTES.format(what=name, ends=ends) for name, ends in files.items()})
-
-
-def notes(shop: Shop) -> list[str]:
-    """What the hooks were told."""
-    path = shop.folder / "notes"
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def test_hooks_run_before_and_after_a_deploy_and_when_it_fails(shop: Shop, server: Server, images: Images) -> None:
+def test_hooks_run_before_and_after_a_deploy_and_when_it_fails(shop: Shop, images: Images) -> None:
     hooks(shop)
     good, bad = images.api("uno"), images.api("exits", "exits")
 
     first, late, second = shop.deploy(good, 5), shop.deploy(good, 4), shop.deploy(bad, 6)
-    back = server.by_hand(f"docker/bin/deploy rollback shop {WEB} {good}")
+    back = shop.roll_back(digest=good)
 
     codes = [result.returncode for result in (first, second, late, back)]
-    assert codes == [0, 1, 0, 0], first.stdout + second.stdout + late.stdout + back.stdout
-    image = f"api@{good}"
+    assert codes == [0, 1, 3, 0], first.stdout + second.stdout + late.stdout + back.stdout
     assert notes(shop) == [
-        f"before deploy {WEB} {image} ",
-        f"after deploy {WEB} {image} 0",
+        f"before deploy {WEB} api@{good} ",
+        f"after deploy {WEB} api@{good} 0",
         f"before deploy {WEB} api@{bad} ",
         f"after deploy {WEB} api@{bad} 1",
-        f"before rollback {WEB} {image} ",
-        f"after rollback {WEB} {image} 0",
+        f"before rollback {WEB} api@{good} ",
+        f"after rollback {WEB} api@{good} 0",
     ], "the one that came late changes nothing"
     assert "| ## [error]said by a hook" in first.stdout and "| ::error::said by a hook" in first.stdout
     assert "\n##[" not in first.stdout and "\n::" not in first.stdout
-    assert first.stdout.splitlines()[-1].startswith("SERVING")
-    assert not (shop.folder / ".hook").exists()
-
-
-def test_a_hook_does_not_hear_what_its_caller_says(shop: Shop, server: Server, images: Images) -> None:
-    shop.write(hooks__before="cat >heard\n")
-    words = shop.words(images.api("uno"))
-
-    succeeds(server.by_hand(f"printf '%s\\n' {shlex.quote(TOKEN)} more | docker/bin/deploy {words} 2>&1"))
-
-    assert (shop.folder / "heard").read_text() == ""
 
 
 def test_a_hook_that_fails(shop: Shop, server: Server, images: Images) -> None:
@@ -159,7 +142,7 @@ def test_a_hook_that_fails(shop: Shop, server: Server, images: Images) -> None:
     hooks(shop, before="exit 4")
     first = shop.deploy(one)
     assert first.returncode == 69, first.stdout
-    assert "shop/hooks/before failed" in first.stdout
+    assert "shop/hooks/before failed" in outcome(first)["message"]
     assert [note.split()[0] for note in notes(shop)] == ["before", "after"]
     assert notes(shop)[1].endswith(" 69")
     assert WEB not in server.containers()
@@ -167,38 +150,57 @@ def test_a_hook_that_fails(shop: Shop, server: Server, images: Images) -> None:
     hooks(shop, after="[ $(wc -l <notes) != 4 ]")
     second = shop.deploy(one)
     assert second.returncode == 69, second.stdout
-    assert f"{WEB} serves, but shop/hooks/after failed" in second.stdout
-    assert "shop/hooks/after failed: mend it; the next deploy runs it again" in second.stdout
+    assert "what was deployed serves, but shop/hooks/after failed" in outcome(second)["message"]
     assert [note.split()[0] for note in notes(shop)] == ["before", "after"] * 2
     assert (server.serves(WEB), len(shop.record())) == ("uno", 1)
 
     third = shop.deploy(one)
     assert third.returncode == 0, third.stdout
-    assert [note.split()[0] for note in notes(shop)[4:]] == ["after", "before", "after"]
+    assert [note.split()[0] for note in notes(shop)[4:]] == ["after", "before", "after"], "the one that was owed first"
 
 
-@pytest.mark.usefixtures("api")
-def test_what_a_killed_deploy_has_not_lifted_the_next_one_does_of_any_stack(
+def test_the_way_back_does_not_wait_for_a_hook_that_fails(shop: Shop, server: Server, images: Images) -> None:
+    for version in ("uno", "due"):
+        succeeds(shop.deploy(images.api(version)))
+    hooks(shop, before="exit 4")
+
+    back = shop.roll_back()
+
+    assert back.returncode == 0, back.stdout
+    assert server.serves(WEB) == "uno"
+
+
+def test_an_interrupted_stacks_hook_is_run_by_that_stacks_next_deploy(
     shop: Shop, server: Server, images: Images
 ) -> None:
+    """Not by another stack's, whose login may not be the same one day."""
+    other = Shop(server, images, "shop-other")
+    other.write()
+    hooks(shop, before="exec sleep 60")
+    one = images.api("uno")
+    interrupted = shop.begin(shop.words(one))
+    eventually(lambda: bool(notes(shop)), 60, "hooks/before runs")
+    server.kill_deploy(stack="shop")
+    interrupted.wait(30)
+
+    succeeds(other.deploy(one))
+    assert [note.split()[0] for note in notes(shop)] == ["before"]
+
     hooks(shop)
-    shop.put(".hook", f"deploy {WEB} killed\n")
+    succeeds(shop.deploy(one))
+    assert notes(shop)[1:] == [
+        f"after deploy {WEB} api@{one} 137",
+        f"before deploy {WEB} api@{one} ",
+        f"after deploy {WEB} api@{one} 0",
+    ]
 
-    result = server.deploy("pos-api-staging", server.digest("pos-api-staging"), int(server.commits))
 
-    assert result.returncode == 0, result.stdout
-    assert notes(shop) == [f"after deploy {WEB} killed 137"]
-    assert not (shop.folder / ".hook").exists()
+def test_what_a_hook_leaves_running_holds_up_no_deploy(shop: Shop, server: Server, images: Images) -> None:
+    hooks(shop, after="sleep 60 & echo $! >left")
+    one = images.api("uno")
 
-
-def test_a_file_beside_the_compose_file_that_is_not_the_commits(shop: Shop, server: Server, images: Images) -> None:
-    hooks(shop)
-    good = shop.words(images.api("uno"))
-    (shop.folder / "hooks/after").write_text("exit 0\n")
-    alone = hashlib.sha256((shop.folder / "docker-compose.yml").read_bytes()).hexdigest()
-
-    for words in (good, good.replace(good.split()[5], alone)):
-        result = server.as_person(f"docker/bin/deploy {words}")
-        assert result.returncode == 69, result.stdout
-        assert "or a file beside it, is not the commit's; copy it, run the job again: git archive" in result.stdout
-    assert notes(shop) == []
+    began = time.monotonic()
+    for _ in range(2):
+        succeeds(shop.deploy(one))
+        assert server.run("ps", "-p", (shop.folder / "left").read_text().strip(), check=False).returncode == 0
+    assert time.monotonic() - began < 60

@@ -1,89 +1,112 @@
 """What two of may not run: a service without a port (no health label, it cannot be asked), and one that says so."""
 
-import hashlib
-import time
-
 import pytest
 
-from tests.engine.images import REGISTRY, Images
-from tests.engine.server import UID, Result, Server
+from tests.engine.conftest import succeeds
+from tests.engine.images import Images
+from tests.engine.server import Server, outcome
+from tests.engine.shop import RECREATE, WEB, Shop, service_text
 
-WORKER, ALONE = "jobs-worker", "jobs-alone"
-SERVICE = """\
-  {name}:
-    image: {registry}/kiwari-api:staging
-    container_name: {name}
-    restart: unless-stopped
-    init: true
-"""
-COMPOSE = f"""\
-name: jobs
-services:
-{SERVICE.format(name=WORKER, registry=REGISTRY)}\
-    depends_on: [jobs-elsewhere]
-{SERVICE.format(name=ALONE, registry=REGISTRY)}\
-    labels:
-      deploy.health: ":8081/a[1]{{b}}"
-      deploy.rollout: recreate
-  jobs-elsewhere:
-    image: {REGISTRY}/never-pushed:staging
-"""
+WORKER = "shop-worker"
 
 
 @pytest.fixture
-def jobs(server: Server) -> None:
-    """A stack that the key may not touch, deployed by hand."""
-    folder = server.docker_folder / "jobs"
-    folder.mkdir(exist_ok=True)
-    (folder / "docker-compose.yml").write_text(COMPOSE)
-    server.run("chown", "-R", f"{UID}:{UID}", str(folder))
+def jobs(shop: Shop) -> Shop:
+    """A stack with a worker."""
+    shop.write(service_text(WORKER, port=None))
+    return shop
 
 
-def deploy(server: Server, service: str, digest: str, sequence: int) -> Result:
-    """As the runbook's author would, by hand."""
-    sha = hashlib.sha256(COMPOSE.encode()).hexdigest()
-    return server.as_person(f"docker/bin/deploy deploy jobs {service} {digest} {sequence} {sha} {sequence}")
+def life(server: Server, name: str) -> str:
+    """Which container it is, whether it runs, and what happens when the server boots."""
+    return server.docker("inspect", "-f", "{{.Id}} {{.State.Status}} {{.HostConfig.RestartPolicy.Name}}", name)
 
 
-@pytest.mark.usefixtures("jobs")
-def test_a_worker_is_replaced_and_a_bad_one_names_the_way_back(server: Server, images: Images) -> None:
-    folder, good, bad = server.docker_folder / "jobs", images.api("w1", "works"), images.api("w2", "exits")
+def most_running_at_once(server: Server, began: str) -> int:
+    """How many containers of the worker ran at the same time, at most, since then."""
+    asked = ("--filter", "event=start", "--filter", "event=die", "--format", "{{.Action}} {{.Actor.Attributes.name}}")
+    running = most = 0
+    for line in server.docker("events", "--since", began, "--until", "0s", *asked).splitlines():
+        action, name = line.split()
+        if name.startswith(WORKER):
+            running += 1 if action == "start" else -1
+            most = max(most, running)
+    return most
 
-    nothing = deploy(server, WORKER, bad, 1)
-    assert nothing.returncode == 1, nothing.stdout
-    assert "Serving now: nothing" in nothing.stdout
-    assert "To go back" not in nothing.stdout
 
-    first = deploy(server, WORKER, good, 2)
+def test_a_bad_first_worker_leaves_nothing_to_go_back_to(jobs: Shop, server: Server, images: Images) -> None:
+    result = jobs.deploy_set({WORKER: images.api("w2", "exits")})
+
+    assert result.returncode == 1, result.stdout
+    (service,) = outcome(result)["services"]
+    assert (service["result"], service["before"], service["now"]) == ("failed", None, None)
+    assert "rollback" not in result.stdout
+    assert jobs.record(WORKER) == []
+
+
+def test_a_worker_whose_new_image_exits_gets_its_old_container_back(
+    jobs: Shop, server: Server, images: Images
+) -> None:
+    good, better, bad = images.api("w1", "works"), images.api("w3", "works"), images.api("w2", "exits")
+    began = server.run("date", "+%s.%N").stdout.strip()
+    first = jobs.deploy_set({WORKER: good})
     assert first.returncode == 0, first.stdout
-    assert first.stdout.splitlines()[-1].split(" ")[-1] == "-"
+    before = life(server, WORKER)
+    assert before.endswith(" running unless-stopped")
 
-    late = deploy(server, WORKER, good, 1)
-    assert late.returncode == 0, late.stdout
-    assert late.stdout.splitlines()[-1].split(" ")[::5] == ["SUPERSEDED", "-"]
+    second = jobs.deploy_set({WORKER: bad})
 
-    second = deploy(server, WORKER, bad, 3)
     assert second.returncode == 1, second.stdout
     assert "version w2 starts" in second.stdout
-    assert "Serving now: nothing" in second.stdout
-    assert good in (folder / "docker-compose.override.yml").read_text()
+    assert life(server, WORKER) == before
+    (service,) = outcome(second)["services"]
+    assert (service["result"], service["before"], service["now"]) == ("failed", good, good)
+    assert f"{WORKER}-previous" not in server.containers()
+    assert (len(jobs.record(WORKER)), bad in jobs.pinned()) == (1, False)
 
-    (way_back,) = [line for line in second.stdout.splitlines() if line.startswith("To go back: ")]
-    back = server.as_person(way_back.removeprefix("To go back: "))
-    assert back.returncode == 0, back.stdout
-    assert server.digest(WORKER) == good
+    third = jobs.deploy_set({WORKER: better})
+    assert third.returncode == 0, third.stdout
     assert server.docker("inspect", "-f", "{{.State.Status}} {{.RestartCount}}", WORKER) == "running 0"
+    assert server.digest(WORKER) == better
+    assert f"{WORKER}-previous" not in server.containers()
+    assert most_running_at_once(server, began) == 1
+
+    late = jobs.deploy_set({WORKER: good}, 1)
+    assert late.returncode == 3, late.stdout
+    assert server.digest(WORKER) == better
 
 
-@pytest.mark.usefixtures("jobs")
-def test_two_of_a_service_that_must_be_alone_never_run(server: Server, images: Images) -> None:
-    began, digests = time.time(), [images.api("alone-1"), images.api("alone-2")]
+def test_a_worker_whose_deploy_is_killed_gets_its_old_container_back_by_the_next(
+    jobs: Shop, server: Server, images: Images
+) -> None:
+    """The new image exits, and nobody is there to see it; nothing runs twice meanwhile."""
+    good, killed = images.api("w1", "works"), images.api("w2", "exits")
+    began = server.run("date", "+%s.%N").stdout.strip()
+    succeeds(jobs.deploy_set({WORKER: good}))
+    before = life(server, WORKER)
+    interrupted = jobs.begin(jobs.words_of({WORKER: killed}))
+    jobs.wait_for_started_as(WORKER, killed)
+    jobs.kill_with_children()
+    interrupted.wait(30)
+    assert f"{WORKER}-previous" in server.containers()
 
-    for sequence, digest in enumerate(digests, 1):
-        result = deploy(server, ALONE, digest, sequence)
+    result = jobs.deploy(images.api("uno"))
+
+    assert result.returncode == 0, result.stdout
+    assert life(server, WORKER) == before
+    assert f"{WORKER}-previous" not in server.containers()
+    assert most_running_at_once(server, began) == 1
+    assert server.serves(WEB) == "uno"
+
+
+def test_two_of_a_service_that_must_be_alone_never_run(shop: Shop, server: Server, images: Images) -> None:
+    """It answers HTTP, and could start beside the old one but for its label."""
+    shop.write(service_text(WORKER, labels=RECREATE))
+    began = server.run("date", "+%s.%N").stdout.strip()
+
+    for digest in (images.api("alone-1"), images.api("alone-2")):
+        result = shop.deploy_set({WORKER: digest})
         assert result.returncode == 0, result.stdout
-        assert server.digest(ALONE) == digest
+        assert server.digest(WORKER) == digest
 
-    asked = ("--filter", "event=create", "--format", "{{.Actor.Attributes.name}}")
-    made = server.docker("events", "--since", f"{began:.0f}", "--until", f"{time.time():.0f}", *asked)
-    assert f"{ALONE}-next" not in made.split()
+    assert most_running_at_once(server, began) == 1
