@@ -196,7 +196,7 @@ def of_container(name: str, field: str, value: str) -> Change:
          "pos-staging/docker-compose.override.yml", "has lines that bin/deploy did not write"),
         (lambda lines: [*lines, ("unwanted", "pos-staging/compose.yaml")],
          "pos-staging/compose.yaml", "Compose would read it"),
-        (instead(("key", "pos-staging/.env", "ORIGIN"), "dollar"), "pos-staging/.env", "a $ without single quotes: ORI"),
+        (instead(("key", "pos-staging/.env", "ORIGIN"), "dollar"), "pos-staging/.env", "a $ without single quotes"),
         (instead(("key", "pos-staging/.env", "ORIGIN"), "lines"), "pos-staging/.env", "of several lines: keep it in"),
         (instead(("key", "pos-staging/.env", "ORIGIN"), "comment"), "pos-staging/.env", "text behind the value"),
         (of_container("postgres", "health", "unhealthy"), "postgres", "unhealthy"),
@@ -742,11 +742,13 @@ def test_an_override_file_that_bin_deploy_would_overwrite(tmp_path: Path, more: 
     pins = f'  web: {{image: "ghcr.io/acme/web@sha256:{"a" * 64}"}}\n  web-redis: {{}}\n'
     (stack / "docker-compose.override.yml").write_text(head + pins + more)
     (stack / "docker-compose.yml").write_text("")
-    assert script(tmp_path, "docker", "stack:web").all("foreign") == ([("web/docker-compose.override.yml",)] * is_foreign)
+    told = script(tmp_path, "docker", "stack:web").all("foreign")
+    assert told == ([("web/docker-compose.override.yml",)] if is_foreign else [])
 
 
 @pytest.mark.parametrize(
-    "name", ["compose.yaml", "compose.yml", "compose.override.yml", "docker-compose.yaml", "docker-compose.override.yaml"]
+    "name",
+    ["compose.yaml", "compose.yml", "compose.override.yml", "docker-compose.yaml", "docker-compose.override.yaml"],
 )
 def test_another_compose_file_is_told(tmp_path: Path, name: str) -> None:
     (tmp_path / "docker/web").mkdir(parents=True)
@@ -758,7 +760,7 @@ def test_another_compose_file_is_told(tmp_path: Path, name: str) -> None:
     ("ran", "why"),
     [
         (ask.Ran(255, "", "Warning: x\nssh: connect to host 192.0.2.1: Connection refused\n"), "Connection refused"),
-        (ask.Ran(64, "", "deploy: this is none of the requests that the head of bin/deploy lists"), "log in with one of your own"),
+        (ask.Ran(64, "", "deploy: this is none of the requests that bin/deploy lists"), "log in with one of your own"),
         (ask.Ran(255, "motd\nbegin\nlogin\tx\ty", "Connection closed"), "its answer broke off"),
         (ask.Ran(-2, "", "no answer within 18 s"), "no answer within 18 s"),
         (ask.Ran(0, "", ""), "no words"),

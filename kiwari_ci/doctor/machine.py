@@ -59,7 +59,7 @@ def _python(group: Group, facts: Facts, book: Runbook) -> Finding:
 
 def _is_at_least(version: str, oldest: tuple[int, int]) -> bool:
     match = re.match(r"v?(\d+)\.(\d+)", version)
-    return bool(match) and (int(match[1]), int(match[2])) >= oldest
+    return match is not None and (int(match[1]), int(match[2])) >= oldest
 
 
 def _docker_cure(said: str, book: Runbook) -> str:
