@@ -192,11 +192,11 @@ def test_the_commands_ask_by_ssh_and_docker(
 
 
 def test_a_deploy_key_may_ask_for_the_status_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = ("bin/deploy 0", "pos-production/.deploys/pos-api: x", f"  pinned: {line('a', 2)}")
+    said = (f"bin/deploy 1.0 sha256:{'0' * 64}", "pos-production/.deploys/pos-api: x", f"  pinned: {line('a', 2)}")
     answer = " ".join(f"'{each}'" for each in said)
     program(tmp_path / "bin", "ssh", f"""
 case ${{@: -1}} in
-  -s) cat >/dev/null; echo 'deploy: words that the head of bin/deploy does not list' >&2; exit 64 ;;
+  -s) cat >/dev/null; echo 'deploy: this is none of the requests that the head of bin/deploy lists' >&2; exit 64 ;;
   pos-production) printf '%s\\n' {answer} ;;
 esac""")  # fmt: skip
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")

@@ -4,6 +4,7 @@
 # Words: FOLDER, then, below it: file:PATH  env:PATH:KEY,KEY...  stack:NAME  database:CONTAINER
 set -u
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+python=/usr/bin/python3 # the one that runs bin/deploy
 
 fact() { # WORD...
   local line=$1 word
@@ -15,7 +16,7 @@ docker() { timeout -k 1 8 docker "$@"; }
 
 machine() {
   fact login "$(id -un)" "$(id -nG)"
-  fact curl "$(command -v curl)"
+  fact python "$($python -I -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
   fact memory "$(awk '/^(Mem(Total|Available)|Swap(Total|Free)):/ {print $1 int($2 / 1024)}' /proc/meminfo | xargs)"
   fact addresses "$(ip -o address show scope global 2>/dev/null | awk '{sub("/.*", "", $4); print $4}' | xargs)"
   cat /etc/ssh/ssh_host_*_key.pub 2>/dev/null | while read -r kind key _; do fact hostkey "$kind" "$key"; done
@@ -24,9 +25,35 @@ machine() {
   fi
 }
 
+answer() { # :PORT/PATH STATUS DOMAIN ADDRESS...: the status that a container answers with when bin/deploy asks it
+  $python -I - "$@" <<'END'
+import http.client
+import sys
+
+where, expected, domain, *addresses = sys.argv[1:]
+port, _, path = where[1:].partition("/")
+headers = {"User-Agent": "kiwari-ci", "Connection": "close"}
+if domain:
+    headers.update({"Host": domain, "X-Forwarded-Proto": "https"})
+status = ""
+for address in addresses:
+    if "." not in address and ":" not in address:
+        continue  # newer engines print words for an address that is none
+    connection = http.client.HTTPConnection(address, int(port), timeout=5)
+    try:
+        connection.request("GET", "/" + path, headers=headers)
+        status = str(connection.getresponse().status)
+    except (OSError, http.client.HTTPException):
+        continue
+    if status == expected:
+        break
+print(status)
+END
+}
+
 engine() { # what runs, and what answers
-  local said id name image status started restarts code oom health project networks ports label address where expected
-  local domain header
+  local said id name image status started restarts code oom health project networks ports addresses label domain
+  local where expected
   said=$(docker version -f '{{.Server.Version}}' 2>&1) || {
     [ $? != 124 ] || said='no answer within 8 s'
     fact engine '' "$(tail -n 1 <<<"$said")"
@@ -43,17 +70,16 @@ engine() { # what runs, and what answers
     }}|{{.State.ExitCode}}|{{.State.OOMKilled}}|{{if .State.Health}}{{.State.Health.Status}}{{end}}|{{
     index .Config.Labels "com.docker.compose.project"}}|{{range $n, $_ := .NetworkSettings.Networks}}{{$n}} {{end}}|{{
     range .NetworkSettings.Ports}}{{range .}}{{.HostPort}} {{end}}{{end}}|{{
-    range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}|{{index .Config.Labels "deploy.health"}}|{{
+    range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}} {{end}}|{{index .Config.Labels "deploy.health"}}|{{
     index .Config.Labels "deploy.host"}}' "$@" 2>/dev/null |
-    { while IFS='|' read -r name image status started restarts code oom health project networks ports address label \
+    { while IFS='|' read -r name image status started restarts code oom health project networks ports addresses label \
       domain; do
       fact container "${name#/}" "$image" "$status" "$started" "$restarts" "$code" "$oom" "$health" "$project" \
         "$networks" "$ports" "$label"
       read -r where expected <<<"$label "
-      header=()
-      [ -z "$domain" ] || header=(--header "Host: $domain" --header 'X-Forwarded-Proto: https')
-      [ "$status" != running ] || [ -z "$where" ] || fact answer "${name#/}" "$(curl -qgs -o /dev/null -m 5 \
-        --noproxy '*' "${header[@]}" -w '%{http_code}' "http://${address%% *}$where")" "${expected:-200}" &
+      # shellcheck disable=SC2086 # each address is a word
+      [ "$status" != running ] || [ -z "$where" ] || fact answer "${name#/}" \
+        "$(answer "$where" "${expected:-200}" "$domain" $addresses)" "${expected:-200}" &
     done && wait; }
 }
 
@@ -65,26 +91,43 @@ env_file() { # PATH KEYS
   else
     fact env "$1" "$(stat -Lc %a "$1")"
     # A key that nobody expects is named when it cannot be a part of a value; other lines are counted.
+    # The flags are what bin/deploy refuses: whatever Compose reads in another way than a person does.
     awk -v path="$1" -v keys=",$2," '
       NR == 1 {sub(/^\357\273\277/, "")}
       {sub(/\r$/, "")}
       open {if (index($0, open)) open = ""; next}
       /^[ \t]*(#|$)/ {next}
       {
-        at = index($0, "="); key = at ? substr($0, 1, at - 1) : $0; value = at ? substr($0, at + 1) : ""
-        sub(/^[ \t]*(export[ \t]+)?/, "", key); sub(/[ \t]+$/, "", key); sub(/^[ \t]+/, "", value)
-        quote = substr(value, 1, 1)
-        if ((quote == "\047" || quote == "\"") && !index(substr(value, 2), quote)) open = quote
+        line = $0; sub(/^[ \t]*(export[ \t]+)?/, "", line); sub(/[ \t]+$/, "", line)
+        at = match(line, /[ \t]*[=:][ \t]*/)
+        key = at ? substr(line, 1, at - 1) : line; value = at ? substr(line, at + RLENGTH) : ""
+        is_set = at && substr(line, at, RLENGTH) ~ /=/
+        quote = substr(value, 1, 1); rest = substr(value, 2); flags = ""
+        if (quote == "\047" || quote == "\"") {
+          end = index(rest, quote); inside = end ? substr(rest, 1, end - 1) : rest
+          if (!end) {open = quote; flags = flags " lines"}
+          if (end && end < length(rest)) flags = flags " comment"
+          if (quote == "\"" && index(inside, "$")) flags = flags " dollar"
+          if (quote == "\"" && index(inside, "\\")) flags = flags " backslash"
+        } else {
+          if (value ~ /[ \t]#/) flags = flags " comment"
+          sub(/[ \t]#.*/, "", value)
+          if (index(value, "$")) flags = flags " dollar"
+        }
         known = index(keys, "," key ",")
-        if (!known && (key !~ /^[A-Z][A-Z0-9_]*$/ || !at || value ~ /^=*$/)) {others++; next}
-        flags = ""
-        if ($0 ~ /^[^#]*change-me/) flags = flags " change-me"
-        if ($0 ~ /^[^#\047=]*=[^\047#]*[$]/) flags = flags " dollar"
+        if (!known && (key !~ /^[A-Z][A-Z0-9_]*$/ || !is_set || value ~ /^=*$/)) {others++; next}
+        if (line ~ /change-me/) flags = flags " change-me"
         if (value ~ /^(\047\047|"")?[ \t]*(#.*)?$/) flags = flags " empty"
         printf "key\t%s\t%s\t%s\n", path, key, substr(flags, 2)
       }
       END {if (others) printf "others\t%s\t%d\n", path, others}' "$1"
   fi
+}
+
+is_of_deploy() { # FILE: whether bin/deploy wrote all of an override file
+  local head=$'# Written by bin/deploy: what serves. Compose reads it by itself.\nservices:'
+  [ "$(head -n 2 "$1")" = "$head" ] &&
+    ! tail -n +3 "$1" | grep -qvxE '  [A-Za-z0-9][A-Za-z0-9._-]*: \{(image: "[^"\]+")?\}'
 }
 
 stack() { # NAME: what bin/deploy has written there
@@ -94,9 +137,12 @@ stack() { # NAME: what bin/deploy has written there
       "$(grep -xE '[^ ]+@sha256:[0-9a-f]{64} [0-9]+ [^ ]+ [^ ]+' "$file" | tail -n 1)"
     [ ! -f "$file" ] || tail -n 50 "$file" | while read -r line; do fact served "$1" "${file##*/}" "$line"; done
   done
+  for file in compose.y{a,}ml {docker-,}compose.override.yaml compose.override.yml docker-compose.yaml; do
+    [ ! -e "$1/$file" ] || fact unwanted "$1/$file"
+  done
   file=$1/docker-compose.override.yml
   [ -f "$file" ] || return
-  grep -q '^# Written by bin/deploy' "$file" || fact foreign "$file"
+  is_of_deploy "$file" || fact foreign "$file"
   sed -n 's/^  \([^ ]*\): {image: "\(.*\)"}$/\1 \2/p' "$file" |
     while read -r service image; do fact pin "$1" "$service" "$image"; done
 }

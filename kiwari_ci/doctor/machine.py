@@ -10,7 +10,7 @@ from kiwari_ci.doctor.host import Facts, Reached
 from kiwari_ci.plan import DeployKey, Host
 from kiwari_ci.tree import Tree
 
-COMPOSE = (2, 20)  # what bin/deploy asks for, as the free space
+ENGINE, COMPOSE, PYTHON = (20, 10), (2, 20), (3, 8)  # what bin/deploy asks for, as the free space
 TRAEFIK = (3, 6)  # allownonrunning; server.url came with 3.4
 FREE = 1500  # MB
 MEMORY = 256  # MB: a new container starts beside the old one
@@ -29,7 +29,7 @@ class Known:
 
 def judge(group: Group, host: Host, facts: Facts, book: Runbook) -> Iterator[Finding]:
     """The machine itself; without Docker nothing else of it can be said."""
-    yield _curl(group, facts, book)
+    yield _python(group, facts, book)
     yield _memory(group, facts)
     version, said = facts.word("engine"), facts.first("engine")[-1:]
     if not version:
@@ -37,7 +37,7 @@ def judge(group: Group, host: Host, facts: Facts, book: Runbook) -> Iterator[Fin
         yield group.wrong("docker", why, "an engine that this login may ask", _docker_cure(why, book))
         yield group.not_asked("disk, networks, containers", "docker does not answer")
         return
-    yield _compose(group, version, facts, book)
+    yield _docker(group, version, facts, book)
     yield _disk(group, facts)
     there = {name for (name,) in facts.all("network")}
     for network, cure in _networks(host, book).items():
@@ -49,10 +49,17 @@ def judge(group: Group, host: Host, facts: Facts, book: Runbook) -> Iterator[Fin
         yield _proxy(group, host, facts, book)
 
 
-def _curl(group: Group, facts: Facts, book: Runbook) -> Finding:
-    if path := facts.word("curl"):
-        return group.ok("curl", path)
-    return group.wrong("curl", "none", "curl: bin/deploy asks for health with it", book.step("Files on the server"))
+def _python(group: Group, facts: Facts, book: Runbook) -> Finding:
+    version = facts.word("python")
+    if _is_at_least(version, PYTHON):
+        return group.ok("python3", version)
+    cure = book.step("Files on the server")
+    return group.wrong("python3", version or "none", "/usr/bin/python3 of version 3.8 or newer, for bin/deploy", cure)
+
+
+def _is_at_least(version: str, oldest: tuple[int, int]) -> bool:
+    match = re.match(r"v?(\d+)\.(\d+)", version)
+    return match is not None and (int(match[1]), int(match[2])) >= oldest
 
 
 def _docker_cure(said: str, book: Runbook) -> str:
@@ -61,13 +68,15 @@ def _docker_cure(said: str, book: Runbook) -> str:
     return f"on the server: sudo systemctl start docker; {book.step('Files on the server')}"
 
 
-def _compose(group: Group, docker: str, facts: Facts, book: Runbook) -> Finding:
-    said = facts.word("compose").removeprefix("v")
-    found = re.match(r"(\d+)\.(\d+)", said)
-    if found and (int(found[1]), int(found[2])) >= COMPOSE:
-        return group.ok("docker", f"{docker}, compose {said}")
-    cure = f"Docker's compose plugin: {book.step('Files on the server')}"
-    return group.wrong("docker", f"{docker}, compose {said or 'none'}", "compose 2.20 or newer", cure)
+def _docker(group: Group, docker: str, facts: Facts, book: Runbook) -> Finding:
+    compose = facts.word("compose").removeprefix("v")
+    saw = f"{docker}, compose {compose or 'none'}"
+    if not _is_at_least(docker, ENGINE):
+        return group.wrong("docker", saw, "Docker Engine 20.10 or newer", book.step("Files on the server"))
+    if not _is_at_least(compose, COMPOSE):
+        cure = f"Docker's compose plugin: {book.step('Files on the server')}"
+        return group.wrong("docker", saw, "compose 2.20 or newer", cure)
+    return group.ok("docker", saw)
 
 
 def _disk(group: Group, facts: Facts) -> Finding:
@@ -131,15 +140,14 @@ def placed(group: Group, path: str, host: Host, tree: Tree, facts: Facts, book: 
     for front in host.fronts:
         if path in front.paths() and front.reload:
             cure = f"{cure}; then {book.command(f'/{front.name} && {front.reload}')}"
-    name = "version" if path == "bin/deploy" else "sha256"
     if not there:
         return group.wrong(path, "is not there", f"in {host.folder}", cure)
     if there != digest:
-        expected = f"{name} {digest[:12]}, which the spec makes"
-        return group.wrong(path, f"another one: {name} {there[:12]}", expected, cure)
+        expected = f"sha256 {digest[:12]}, which the spec makes"
+        return group.wrong(path, f"another one: sha256 {there[:12]}", expected, cure)
     if wanted.executable and path == "bin/deploy" and not int(mode, 8) & 0o100:
         return group.wrong(path, f"mode {mode}", "one that can be run", f"chmod +x {host.folder}/{path}")
-    return group.ok(path, f"{name} {digest[:12]}")
+    return group.ok(path, f"sha256 {digest[:12]}")
 
 
 def deploy_key(group: Group, host: Host, key: DeployKey, facts: Facts, book: Runbook) -> Finding:

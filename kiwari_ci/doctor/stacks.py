@@ -8,6 +8,13 @@ from kiwari_ci.doctor.host import Container, Facts, keys
 from kiwari_ci.plan import Accessory, EnvFile, Host, Instance, Stack
 from kiwari_ci.plan import Container as Planned
 
+# What Compose reads in another way than a person: bin/deploy refuses it.
+MISREAD = {
+    "dollar": "a $ without single quotes",
+    "backslash": "a backslash without single quotes",
+    "comment": "text behind the value, which Compose takes for a comment",
+    "lines": "a value of several lines: keep it in base64",
+}
 CRASHING = 600  # seconds: one that came back by itself so lately will go again
 
 
@@ -37,8 +44,9 @@ def _faults(file: EnvFile, there: dict[str, list[str]]) -> Iterator[str]:
         yield f"empty: {', '.join(empty)}"
     if left := [key for key, flags in there.items() if "change-me" in flags]:
         yield f"still change-me: {', '.join(left)}"
-    if loose := [key for key, flags in there.items() if "dollar" in flags]:
-        yield f"a $ without single quotes: {', '.join(loose)}"
+    for flag, fault in MISREAD.items():
+        if misread := [key for key, flags in there.items() if flag in flags]:
+            yield f"{fault}: {', '.join(misread)}"
 
 
 def _extra(path: str, file: EnvFile, there: dict[str, list[str]], facts: Facts) -> str:
@@ -63,14 +71,24 @@ def containers(
         yield _container(group, host, stack, instance, facts, destination, book, now)
     for accessory in stack.accessories:
         yield _accessory(group, host, stack, accessory, facts, destination, book)
-    for (path,) in facts.all("foreign"):
-        if path.startswith(f"{stack.name}/"):
-            yield group.wrong(path, "was not written by bin/deploy", "none but its own", "move it away")
+    yield from _files_of_others(group, host, stack, facts, destination)
     names = {name for each in stack.containers for name in (each.container, f"{each.container}-next")}
     for name, there in facts.containers().items():
         if there.project == stack.name and name not in names:
             cure = f"lead its domain elsewhere, then on the server: docker rm -f {name}"
             yield group.wrong(name, f"runs, which {stack.name} has no more", "no such container", cure)
+
+
+def _files_of_others(group: Group, host: Host, stack: Stack, facts: Facts, destination: str) -> Iterator[Finding]:
+    """Files that Compose would read beside the generated one; bin/deploy refuses to deploy with them."""
+    for kind, saw, expected in (
+        ("foreign", "has lines that bin/deploy did not write", "lines of bin/deploy only; others belong into the spec"),
+        ("unwanted", "Compose would read it", "no compose file but docker-compose.yml"),
+    ):
+        for path in (line[0] for line in facts.all(kind) if line):
+            if path.startswith(f"{stack.name}/"):
+                cure = f"move it away: ssh {destination} 'cd {host.folder} && mv {path} {path}.before'"
+                yield group.wrong(path, saw, expected, cure)
 
 
 def _container(
@@ -139,7 +157,7 @@ def _fault(instance: Instance, there: Container, facts: Facts, now: float) -> st
     if fault := _down(instance, there):
         return fault
     answer = facts.word("answer", instance.container)
-    if instance.health and answer != str(instance.health_status):
+    if instance.health and facts.word("python") and answer != str(instance.health_status):
         return f"answers {instance.health} with {answer or 'nothing'}"
     if there.restarts != "0" and now - _seconds(there.started) < CRASHING:
         return f"{there.restarts} restarts, the last a moment ago"

@@ -27,11 +27,16 @@ def missing() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """A server with an engine of its own, ready for its first deploy."""
+def engine() -> None:
+    """An engine can run here: all that a test needs which starts a server of its own."""
     if parts := missing():
         words = f"the engine tests need {', '.join(parts)}: as root on Debian 12, run .ci/install-engine"
         pytest.fail(words) if os.environ.get("CI") == "true" else pytest.skip(words)
+
+
+@pytest.fixture(scope="session")
+def server(engine: None) -> Iterator[Server]:
+    """A server with an engine of its own, ready for its first deploy."""
     with throw_away() as server:
         yield server
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.engine.images import REGISTRY, Images
 from tests.engine.server import Result, throw_away
-from tests.engine.test_8_runbook import Person
+from tests.engine.person import Person
 from tests.rehearsal import stand_ins
 from tests.rehearsal.stack import (
     CMD_SHELL,

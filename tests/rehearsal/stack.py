@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.engine.images import Images
 from tests.engine.server import USER, Result, Server, eventually, generated
-from tests.engine.test_8_runbook import BLOCK, Person
+from tests.engine.person import BLOCK, Person
 from tests.rehearsal.watch import Watch
 
 LITERAL = Path(__file__).parent / "literal"

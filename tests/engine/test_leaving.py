@@ -9,7 +9,7 @@ import pytest
 from tests.command import kiwari_ci
 from tests.engine.images import Images
 from tests.engine.server import Server, files_checksum, generated, throw_away
-from tests.engine.test_8_runbook import Person
+from tests.engine.person import Person
 
 API = "pos-api-staging"
 
