@@ -321,6 +321,7 @@ class Service:
     before: str = ""  # the image that the record says served before
     result: str = ""
     problem: str = ""  # why it failed
+    seconds: int = 0  # after which its result was known
 
     @property
     def labels(self) -> Dict[str, str]:
@@ -450,7 +451,6 @@ def main() -> int:
 
 def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
     """Carry out a request, and say at the end what serves now: in words, and as JSON for the caller."""
-    began = stack.machine.now()
     services: List[Service] = []
     message = ""
     try:
@@ -469,7 +469,7 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
         code, message = NOT_READY, words_of(error)
         print_error(message)
     print_outcome(stack, services, code)
-    print_result(stack, request, services, code, message, round(stack.machine.now() - began))
+    print_result(stack, request, services, code, message)
     return code
 
 
@@ -1987,6 +1987,7 @@ def settle(stack: "Stack", request: Request, services: List[Service]) -> None:
 def finish(stack: "Stack", request: Request, service: Service, result: str) -> None:
     """Record what serves, and pin it for Compose."""
     service.result = result
+    service.seconds = stack.seconds()
     sequence = request.sequence or stack.newest_sequence_of(service.name)
     latest = stack.newest_record(service.name)
     if (
@@ -2101,6 +2102,7 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
     """Take back what was done for a service: what served before serves."""
     service.result = "failed"
     service.problem = problem
+    service.seconds = stack.seconds()
     print_error(problem)
     print_last_words(stack, service)
     stack.write_pins()
@@ -2334,7 +2336,7 @@ def serving_image(stack: "Stack", service: Service) -> str:
 
 
 def print_result(
-    stack: "Stack", request: Request, services: List[Service], code: int, message: str, seconds: int
+    stack: "Stack", request: Request, services: List[Service], code: int, message: str
 ) -> None:
     """The last line: the outcome as JSON, for the workflow."""
     words = {SERVING: "serving", SUPERSEDED: "superseded"}
@@ -2343,7 +2345,7 @@ def print_result(
         "result": words.get(code, "failed"),
         "exit": code,
         "stack": stack.name,
-        "seconds": seconds,
+        "seconds": stack.seconds(),
         "message": message,
         "services": [describe(stack, service) for service in services],
     }
@@ -2361,6 +2363,7 @@ def describe(stack: "Stack", service: Service) -> Json:
         "result": result_of(service),
         "before": digest_of(service.before) or None,
         "now": digest_of(serving_image(stack, service)) or None,
+        "seconds": service.seconds,
     }
 
 
@@ -2415,6 +2418,7 @@ class Stack:
 
     def __init__(self, machine: "Machine", folder: Path) -> None:
         self.machine = machine
+        self.began = machine.now()
         self.folder = folder
         self.name = folder.name
         self.state = folder / ".deploys"
@@ -2428,6 +2432,10 @@ class Stack:
         )
         self.model: Json = {}
         self.services: Dict[str, Service] = {}
+
+    def seconds(self) -> int:
+        """How long this request has been at work."""
+        return round(self.machine.now() - self.began)
 
     # Its lock and its login
 
