@@ -4,6 +4,7 @@ act (github.com/nektos/act) runs the jobs of one workflow, with `needs`, `if` an
 neither at path filters nor at concurrency. The actions' stand-ins are in `actions/`.
 """
 
+import functools
 import json
 import os
 import re
@@ -230,7 +231,7 @@ class GitHub:
             "PATH": f"{os.environ['PATH']}:/usr/sbin",
             "HOME": str(home),
             "DOCKER_HOST": "unix:///run/runner.sock",
-            "GOCACHE": str(self.server.folder / "go"),
+            "GOCACHE": go_cache(),  # its keys are what it compiles: worlds can share it
             "GOPROXY": "off",
             "REHEARSAL_REPOSITORY": str(self.repository),
             "REHEARSAL_RUN": str(run.folder),
@@ -263,6 +264,12 @@ class GitHub:
     def ask(self, *words: str) -> str:
         """Asks the repository."""
         return git("-C", str(self.repository), *words)
+
+
+@functools.cache
+def go_cache() -> str:
+    """Where Go keeps what it has compiled on this machine."""
+    return subprocess.run(["go", "env", "GOCACHE"], check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
 
 
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"

@@ -108,7 +108,8 @@ def run(quick: bool, say: Say, only: str = "", pipelines: Sequence[str] = PIPELI
     for pipeline in pipelines:
         todo: queue.SimpleQueue[Fault] = queue.SimpleQueue()
         for fault in FAULTS:
-            if (fault.quick or not quick) and re.search(only, fault.name):
+            is_wanted = (fault.quick or not quick) and re.search(only, fault.name)
+            if is_wanted and (fault.ours if pipeline == "ours" else fault.literal):
                 todo.put(fault)
         for _ in range(min(worlds, todo.qsize())):
             workers.append(threading.Thread(target=work, args=(pipeline, todo, session)))

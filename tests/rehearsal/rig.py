@@ -1,90 +1,89 @@
-"""A machine on which something serves, while the host script is run there and killed; and what is then to be so."""
+"""A machine on which something serves, while the host program is run there and killed; and what is then to be so."""
 
 import base64
 import contextlib
 import dataclasses
 import itertools
-import shlex
+import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from kiwari_ci.engines.compose import host
 from tests.engine.images import Images
 from tests.engine.proxy import Answers, Proxy
 from tests.engine.server import TOKEN, UID, Result, Server, eventually
 from tests.engine.shop import service_text
 
-WORKER = "jobs-worker"
-API, ADMIN = "pos-api-staging", "pos-admin-staging"
-IMAGES = {API: ("kiwari-api", 8081), ADMIN: ("kiwari-admin", 3000), WORKER: ("kiwari-api", 8081)}
-VERSIONS = ("one", "two", "three", "four")  # one more than the script keeps: each is removed, and pulled again
+API, WORKER = "pos-api-staging", "jobs-worker"
+VERSIONS = ("one", "two", "three", "four")  # one more than the program keeps: each is removed, and pulled again
 SECRETS = TOKEN + "\n" + base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()  # as it came, as docker keeps it
+NAME_CACHE_SECONDS = 2  # for which the proxy of a rig keeps a name, and one more: kills are many
+PROGRAM, DOCKER = "program", "docker"
+BEFORE, WITHIN, AFTER = "before", "within", "after"
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run of the script to be killed at its commands, from the first that does not begin as in a plain deploy."""
+    """A deploy that is killed: of which service, and how its image behaves."""
 
     name: str
     service: str = API
-    behaviour: str = "answers"  # the image's; with a bad one the run is red, and what served goes on
-    begins: str = ""
-    ends: str = ""
+    behaviour: str = "answers"
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the deploy succeeds when nobody kills it."""
+        return self.behaviour in ("answers", "works")
 
 
 @dataclasses.dataclass(frozen=True)
 class Kill:
-    """One kill: when a run comes to a command for the so-manyeth time; the same again follows, or a newer version."""
+    """One kill at one of docker's calls of a run; afterwards comes the same deploy again, or a newer version."""
 
     run: Run
-    line: str
-    command: str  # as bash quotes it
-    count: int
-    again: bool
-    waits: int = 2  # seconds, where the script says 11
-    after: str = ""  # so many seconds in the command, and with everything that the script has started
+    number: int
+    call: str
+    who: str
+    when: str
+    is_same_again: bool
 
     def __str__(self) -> str:
-        follows = "same again" if self.again else "newer"
-        at = f"{self.run.name}, line {self.line}: {plain(self.command)[:60]} ({self.count})"
-        after = f", with all it has started, after {self.after} s" if self.after else ""
-        return f"{at}{after}, {follows}{', full length' if self.waits == 11 else ''}"
-
-    def words(self) -> tuple[str, ...]:
-        """What `kill.bash` is told."""
-        return (f"KILL_AT={self.command}", f"KILL_COUNT={self.count}", f"KILL_ALL={self.after}")
+        following = "the same again" if self.is_same_again else "a newer version"
+        place = f"{self.when} call {self.number}: {short(self.call)}"
+        return f"{self.run.name}, {self.who} killed {place}, then {following}"
 
 
 @dataclasses.dataclass(frozen=True)
-class Aim:
-    """What a run is told, what it is told when it is to do the same again, and the image that is then to serve."""
+class Request:
+    """The words of a deploy, and the image that it is to bring into service."""
 
     words: str
-    again: str
     digest: str
 
 
-DEPLOY, CLEARING = Run("deploy"), Run("clearing after a kill", begins="rejoin", ends="[ ! -e $pins ]")
-ROLLBACK, FIRST = Run("rollback", begins='[ "$verb" = deploy ]'), Run("first deploy", ADMIN, begins='look "$service"')
-BEHIND = Run("worker", WORKER, begins="moved=yes")
-EXITS = Run("image that exits", API, "exits", begins="docker compose -f $file -f .try.yml run")
-ALONE = Run("image that works only beside", API, "wants-to-be-alone", begins="docker compose up")
-RUNS = (DEPLOY, CLEARING, ROLLBACK, FIRST, BEHIND, EXITS, ALONE)
+GOOD = Run("a good image")
+EXITS = Run("an image that exits", behaviour="exits")
+ONLY_BESIDE = Run("an image that works beside only", behaviour="wants-to-be-alone")
+WORKS = Run("a worker", WORKER, "works")
+WORKER_EXITS = Run("a worker that exits", WORKER, "exits")
+RUNS = (GOOD, EXITS, ONLY_BESIDE, WORKS, WORKER_EXITS)
 
 
-def plain(command: str) -> str:
-    """A command as it stands in the script, of what bash has quoted."""
-    return command.replace("\\", "")
+def short(call: str) -> str:
+    """The words of a call that tell it from the others."""
+    call = re.sub(r"^compose .* -f \S+ ", "compose ", call)
+    call = re.sub(r"^--config \S+ ", "", call)
+    return re.sub(r"\S+@sha256:([0-9a-f]{6})[0-9a-f]*", r"\1", call)
 
 
-def silence(answers: Answers) -> float:
+def longest_silence(answers: Answers) -> float:
     """The longest time without one good answer, in seconds."""
     good = sorted(answer.asked + answer.waited for answer in answers if answer.status == 200)
-    return max(
-        after - before for before, after in itertools.pairwise([0.0, *good, max(each.asked for each in answers)])
-    )
+    moments = [0.0, *good, max(answer.asked for answer in answers)]
+    return max(after - before for before, after in itertools.pairwise(moments))
 
 
 class Rig:
@@ -96,153 +95,174 @@ class Rig:
         self.proxy = Proxy(server, self.images)
         self.versions = itertools.cycle(VERSIONS)
         self.digests: dict[tuple[str, str, str], str] = {}
-        self.traces = server.folder / "traces"
-        self.traces.mkdir()
-        self.said = 0
-        shutil.copy(Path(__file__).with_name("kill.bash"), server.folder)
-        worker = server.stack_file(WORKER, "docker-compose.yml")
-        worker.write_text("name: jobs\nservices:\n" + service_text(WORKER, port=None))
-        server.run("chown", f"{UID}:{UID}", str(self.traces), str(worker))
-        self.deploy(API)
-        self.deploy(API)
+        self.kills = server.folder / "kills"
+        self.write_compose_files()
+        self.replace_docker()
+        for service in (API, WORKER):
+            self.deploy(service)
+            self.deploy(service)
 
-    def digest(self, service: str, version: str, behaviour: str) -> str:
-        """An image for that service."""
-        name, port = IMAGES[service]
-        behaviour = "works" if service == WORKER else behaviour
-        digest = self.digests[service, version, behaviour] = self.images.push(name, version, behaviour, port)
-        return digest
+    # What is laid out before
 
-    def trace(self) -> Path:
-        """The lines and commands that the last run of the script came to."""
-        return self.traces / str(self.said)
+    def write_compose_files(self) -> None:
+        """The API keeps its generated settings, but for the proxy's; a worker is all that the other stack has."""
+        file = self.server.stack_file(API, "docker-compose.yml")
+        label = 'deploy.name-cache: "{}"'
+        text = file.read_text()
+        assert label.format(11) in text
+        file.write_text(text.replace(label.format(11), label.format(NAME_CACHE_SECONDS)))
+        worker = self.server.stack_file(WORKER, "docker-compose.yml")
+        worker.write_text("name: pos-production\nservices:\n" + service_text(WORKER, port=None))
+        self.server.run("chown", f"{UID}:{UID}", str(worker))
 
-    def say(self, words: str, waits: int, *kill: str) -> Result:
-        """Runs the script, to its end or to a kill."""
-        self.said += 1
-        env = (f"BASH_ENV={self.server.folder}/kill.bash", f"KILL_LOG={self.trace()}", f"KILL_PAUSE={waits}", *kill)
-        return self.server.as_person(f"{shlex.join(['setsid', 'env', *env])} docker/bin/deploy {words}")
+    def replace_docker(self) -> None:
+        """Put `kill.sh` in the place of the docker that the host program finds."""
+        self.kills.mkdir()
+        for name in ("calls", "kill"):
+            (self.kills / name).touch()
+        self.server.run("chown", "-R", f"{UID}:{UID}", str(self.kills))
+        docker = shutil.which("docker", path=host.PATH)
+        assert docker
+        real, stand_in = self.server.folder / "docker", self.server.folder / "kill.sh"
+        shutil.copy(docker, real)
+        body = Path(__file__).with_name("kill.sh").read_text()
+        stand_in.write_text(f'#!/bin/sh\nREAL="{real}"\nFOLDER="{self.kills}"\n{body}')
+        stand_in.chmod(0o755)
+        self.server.run("mount", "--bind", str(stand_in), docker)
 
-    def aim(self, service: str, behaviour: str = "answers") -> Aim:
+    # Deploys
+
+    def run(self, words: str, kill: Kill | None = None) -> Result:
+        """Runs the host program, to its end or to a kill."""
+        (self.kills / "struck").unlink(missing_ok=True)
+        (self.kills / "calls").write_text("")
+        (self.kills / "kill").write_text(f"{kill.number} {kill.who} {kill.when}\n" if kill else "")
+        return self.server.as_person(f"docker/bin/deploy {words}")
+
+    def calls(self) -> list[str]:
+        """The calls of the last run that change something."""
+        return (self.kills / "calls").read_text().splitlines()
+
+    def request(self, run: Run) -> Request:
         """A deploy of a new version, as of a new commit."""
-        digest = self.digest(service, next(self.versions), behaviour)
-        words = self.server.words(service, digest, self.server.commit())
-        return Aim(words, words, digest)
+        version = next(self.versions)
+        digest = self.images.push("kiwari-api", version, run.behaviour)
+        self.digests[run.service, version, run.behaviour] = digest
+        return Request(self.server.words(run.service, digest, self.server.commit()), digest)
 
-    def back(self) -> Aim:
-        """A rollback of a new version, to what served before it."""
-        digest = self.server.record(API)[-1][0].partition("@")[2]
-        while self.deploy(API) == digest:
-            pass  # the version that the last trial went back to
-        return Aim(f"rollback pos-staging {API}", f"rollback pos-staging {API} {digest}", digest)
+    def deploy(self, service: str) -> str:
+        """Deploys a new version that is good; returns its digest."""
+        run = GOOD if service == API else WORKS
+        request = self.request(run)
+        check_end(run, self.run(request.words))
+        return request.digest
 
-    def deploy(self, service: str, waits: int = 2) -> str:
-        """Deploys a new version that answers; returns its digest."""
-        aim = self.aim(service)
-        self.ended(DEPLOY, self.say(aim.words, waits))
-        return aim.digest
-
-    def ready(self, run: Run) -> Aim:
+    def make_ready(self, run: Run) -> Request:
         """Makes things as that run is to find them."""
-        if self.amiss(API):
-            self.anew(API)
-        if run is BEHIND and self.amiss(WORKER):
-            self.anew(WORKER)
-        if run is FIRST:
-            self.forget(ADMIN)
-        if run is CLEARING:
-            self.say(self.aim(API).words, 2, "KILL_AT=moved=yes", "KILL_COUNT=1")
-        return self.back() if run is ROLLBACK else self.aim(run.service, run.behaviour)
-
-    def anew(self, service: str) -> None:
-        """Brings a service to a known state."""
-        self.forget(service)
-        self.deploy(service)
-        self.deploy(service)
+        if self.problems(run.service):
+            self.forget(run.service)
+            self.deploy(run.service)
+            self.deploy(run.service)
+        return self.request(run)
 
     def forget(self, service: str) -> None:
         """Removes what there is of a service, as before its first deploy."""
-        self.server.run("docker", "rm", "-fv", service, f"{service}-next", check=False)
+        names = [f"{service}{suffix}" for suffix in ("", "-next", "-previous", "-before")]
+        self.server.docker("rm", "-fv", *names, check=False)
         self.server.stack_file(service, f".deploys/{service}").unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def asked(self, waits: int, all_answered: bool) -> Iterator[None]:
-        """Asks through nginx while the block runs: all must be answered, or at least someone every few seconds.
+    # Trials
 
-        Not all when an address dies with the connections to it, of a container that flaps or is cut off for good.
+    @contextlib.contextmanager
+    def asked(self, run: Run) -> Iterator[None]:
+        """Asks for the API through nginx while the block runs: each request must be answered.
+
+        An image that works beside only may lose some: it is started again and again, and takes connections with it.
         """
+        if run.service != API:
+            yield
+            return
         began = time.monotonic()
-        with self.proxy.before(API, keeps=waits - 1), self.proxy.asked() as answers:
+        with self.proxy.before(API, keeps=NAME_CACHE_SECONDS - 1), self.proxy.asked() as answers:
             yield
         seconds = time.monotonic() - began
-        assert len(answers) > 5 * seconds, f"{len(answers)} answers in {seconds:.0f} s"
-        silent, failed = silence(answers), answers.failed()
-        assert silent < 5 and not (all_answered and failed), f"{answers}, none for {silent:.1f} s: {failed[:3]}"
+        assert len(answers) > 2 * seconds, f"{len(answers)} answers in {seconds:.0f} s"
+        silence, failed = longest_silence(answers), answers.failed()
+        may_fail = run is ONLY_BESIDE
+        assert silence < 5 and (may_fail or not failed), f"{answers}, none for {silence:.1f} s: {failed[:3]}"
 
-    def commands(self, run: Run) -> list[tuple[str, str]]:
-        """Runs it to its end: the line and the text of each command that it executes."""
-        aim = self.ready(run)
-        with self.asked(2, run is not ALONE):
-            self.ended(run, self.say(aim.words, 2))
-        trace = [at.partition(" ") for at in self.trace().read_text().splitlines()]
-        self.deploy(run.service)
-        return [(line, command) for line, _, command in trace]
+    def calls_of(self, run: Run) -> list[str]:
+        """Runs it to its end, and returns the calls that change something."""
+        request = self.make_ready(run)
+        with self.asked(run):
+            check_end(run, self.run(request.words))
+        return self.calls()
 
     def trial(self, kill: Kill) -> list[str] | None:
-        """Does it; says what was not as it must be, or nothing when the run did not come to that command."""
+        """Does it; returns what was not as it must be, or None when the run did not come to that call."""
         try:
-            for _ in range(3):
-                aim = self.ready(kill.run)
-                with self.asked(kill.waits, kill.run is not ALONE and not kill.after):
-                    said = self.say(aim.words, kill.waits, *kill.words())
-                    if said.returncode == 137:
-                        digest = self.following(kill, aim)
-                if said.returncode == 137:
-                    return self.amiss(kill.run.service, digest)
-                self.ended(kill.run, said)
+            request = self.make_ready(kill.run)
+            with self.asked(kill.run):
+                result = self.run(request.words, kill)
+                if not (self.kills / "struck").exists():
+                    return None
+                self.check_killed(kill, request, result)
+                digest = self.follow(kill, request)
         except (AssertionError, subprocess.SubprocessError) as error:
             return [str(error)]
-        return None
+        return self.problems(kill.run.service, digest)
 
-    def ended(self, run: Run, said: Result) -> None:
-        """A run that was not killed is green with a good image, and red with a bad one."""
-        assert (said.returncode == 0) == (run.behaviour == "answers"), f"{said.returncode}:\n{said.stdout}"
+    def check_killed(self, kill: Kill, request: Request, result: Result) -> None:
+        """What the run says when it was killed; green is right only if the image serves."""
+        if kill.who == PROGRAM:
+            assert result.returncode == 1, result.stdout
+            assert "was killed by signal 9; the next deploy repairs" in result.stdout, result.stdout
+        elif result.returncode == 0:
+            problems = self.problems(kill.run.service, request.digest)
+            assert kill.run.is_good and not problems, f"green, and {problems}:\n{result.stdout}"
+        if kill.run.service == WORKER:
+            eventually(lambda: not self.server.locked(), 30, "what the program had begun has ended")
+            running = self.server.docker("ps", "--format", "{{.Names}}", "--filter", f"name=^{WORKER}").split()
+            assert len(running) < 2, f"two workers run: {running}"
 
-    def following(self, kill: Kill, aim: Aim) -> str:
+    def follow(self, kill: Kill, request: Request) -> str:
         """What comes after the kill: at once the same again, or later a newer version; returns what is to serve."""
-        if kill.again:
-            self.ended(kill.run, self.say(aim.again, kill.waits))
-            if kill.run.behaviour == "answers":
-                return aim.digest
-        eventually(lambda: not self.server.locked(), 30, "what the script had begun has ended")
-        time.sleep(kill.waits)  # the proxy asks for the name again
-        return self.deploy(kill.run.service, kill.waits)
+        if kill.is_same_again:
+            check_end(kill.run, self.run(request.words))
+            if kill.run.is_good:
+                return request.digest
+        eventually(lambda: not self.server.locked(), 30, "what the program had begun has ended")
+        time.sleep(NAME_CACHE_SECONDS)  # the proxy asks for the name again
+        return self.deploy(kill.run.service)
 
-    def amiss(self, service: str, digest: str = "") -> list[str]:
+    def problems(self, service: str, digest: str = "") -> list[str]:
         """What is not so that is so after a deploy, of that image if it is named."""
         server, record = self.server, self.server.record(service)
-        if not record or service not in server.containers():
+        containers = server.containers()
+        if not record or service not in containers:
             return [f"no {service}"]
         image, sequences = record[-1][0], [int(line[1]) for line in record]
-        found = server.run("grep", "-rlFf", "-", str(server.home), "/dev/shm", check=False, stdin=SECRETS).stdout
-        beside = server.containers() - {*IMAGES, "proxy-manager"}
-        left = [str(path) for name in (".try.yml", ".pin.yml") for path in server.docker_folder.glob(f"*/{name}")]
-        answers = {version: d for (_, version, _), d in self.digests.items() if f"@{d}" in image}
+        searched = (str(server.home), "/dev/shm")
+        with_secrets = server.run("grep", "-rlFf", "-", *searched, check=False, stdin=SECRETS).stdout
+        others = containers - {API, WORKER, "proxy-manager"}
+        left = [str(path) for path in server.docker_folder.glob("*/.deploys/incoming-*")]
+        answers = {version for (_, version, _), known in self.digests.items() if f"@{known}" in image}
+        policy = server.docker("inspect", "-f", "{{.HostConfig.RestartPolicy.Name}} {{.State.Status}}", service)
         facts = {
             f"the record ends with {image}": digest in image,
             f"pinned is {server.pinned(service)}": server.pinned(service) == image,
             f"the container is of {server.image(service)}": server.image(service) == image,
             f"it answers {server.serves(service)}": service == WORKER or server.serves(service) in answers,
+            f"it is {policy}": policy == "unless-stopped running",
             f"the sequences are {sequences}": sequences == sorted(sequences),
-            f"there is also {beside}": not beside,
+            f"there is also {others}": not others,
             f"left is {left} {server.tokens()}": not left and not server.tokens(),
-            f"a secret is in {found}": not found,
+            f"a secret is in {with_secrets}": not with_secrets,
             "the lock is held": not server.locked(),
-            f"the neighbours are pinned to {server.pinned(ADMIN)}": self.neighbour(),
         }
-        return [fact for fact, so in facts.items() if not so]
+        return [fact for fact, is_so in facts.items() if not is_so]
 
-    def neighbour(self) -> bool:
-        """Whether the other service of the stack is pinned to what its record says."""
-        record = self.server.record(ADMIN)
-        return self.server.pinned(ADMIN) == (record[-1][0] if record else None)
+
+def check_end(run: Run, result: Result) -> None:
+    """A run that was not killed is green with a good image, and red with a bad one."""
+    assert (result.returncode == 0) == run.is_good, f"{result.returncode}:\n{result.stdout}"

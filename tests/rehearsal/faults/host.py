@@ -1,9 +1,11 @@
 """Files on the server: env files, compose files, services that come and go."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.engine.server import PROGRAM, UID, eventually
 from tests.rehearsal.trial import Claim, fault
 from tests.rehearsal.verdict import GREEN_RIGHT, GREEN_WRONG, RED_RIGHT
 from tests.rehearsal.world import World, container
@@ -46,7 +48,7 @@ def environment(world: World) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
-@fault("the env file is missing", RED_RIGHT, RED_RIGHT, says="grep: .env: No such file", quick=True)
+@fault("the env file is missing", RED_RIGHT, RED_RIGHT, says="pos-staging/.env is missing", quick=True)
 def env_missing(world: World) -> Claim:
     return with_env_file(world, None)
 
@@ -60,14 +62,14 @@ def env_unfinished(world: World) -> Claim:
     "the env file has a password with an unquoted `$`",
     RED_RIGHT,
     GREEN_WRONG,
-    says="run the job again: .env:1:JWT_SECRET",
+    says="pos-staging/.env:1: Compose reads another value of JWT_SECRET",
     quick=True,
 )
 def env_dollar(world: World) -> Claim:
     return with_env_file(world, "JWT_SECRET=$apr1$uZ5n$x\n", "JWT_SECRET", "$apr1$uZ5n$x")
 
 
-@fault("the env file has a password with `$HOME` in it", RED_RIGHT, GREEN_WRONG, says="a $ without single quotes")
+@fault("the env file has a password with `$HOME` in it", RED_RIGHT, GREEN_WRONG, says="another value of JWT_SECRET")
 def env_home(world: World) -> Claim:
     return with_env_file(world, "JWT_SECRET=ab$HOME\n", "JWT_SECRET", "ab$HOME")
 
@@ -107,3 +109,70 @@ def compose_on_the_server(world: World) -> Claim:
         (run,) = world.push()
         run.wait()
     return Claim([run])
+
+
+@fault("a person has added a line to the override file", RED_RIGHT, GREEN_RIGHT, says="would lose")
+def line_in_override(world: World) -> Claim:
+    """The design has no such file: there the person makes it, and Compose reads it."""
+    file = on_the_server(world, "docker-compose.override.yml")
+    line = "    environment: {FEATURE: 'on'}\n"
+    text = file.read_text() if world.ours else ""
+    file.write_text((text or "services:\n  pos-api-staging:\n") + line)
+    world.commit("api")
+    (run,) = world.push()
+    run.wait()
+    has_it = "FEATURE" in environment(world)
+    if world.ours:
+        file.write_text(text)
+    else:
+        file.unlink()
+    return Claim([run], untrue=lambda: "" if has_it else "the container lacks what the line gives it")
+
+
+@fault("root goes back at night, and a commit comes in the morning", GREEN_RIGHT, GREEN_RIGHT)
+def as_root(world: World) -> Claim:
+    """Files that would be root's would stop every later deploy."""
+    folder = world.server.docker_folder
+    if world.ours:
+        result = world.server.run(f"{folder}/bin/deploy", "rollback", "pos-staging", container(API), check=False)
+        assert f"Type: sudo -u deployer {folder}/bin/deploy rollback" in result.stderr, result
+    else:
+        world.server.run("sh", "-c", f"cd {folder}/pos-staging && docker compose up -d")
+    world.commit("api")
+    return Claim(world.push())
+
+
+@fault("the program on the server is replaced while it deploys", GREEN_RIGHT, ())
+def program_replaced(world: World) -> Claim:
+    """Written in place, and shorter, as `scp` does."""
+    program = world.server.docker_folder / "bin/deploy"
+    world.commit("api")
+    (run,) = world.push("after-build")
+    run.arrives("after-build")
+    run.release("after-build")
+    eventually(lambda: f"{container(API)}-next" in world.server.containers(), 60, "the deploy is at work")
+    program.write_text("raise SystemExit('half of a program')\n")
+    try:
+        run.wait()
+    finally:
+        program.write_bytes(PROGRAM.read_bytes())
+    return Claim([run])
+
+
+@fault("a hook leaves something running, and another deploy comes", GREEN_RIGHT, ())
+def hook_leaves_something(world: World) -> Claim:
+    """What a hook has started must not hold the lock."""
+    hooks = on_the_server(world, "hooks")
+    hooks.mkdir()
+    (hooks / "before").write_text("sleep 600 &\n")
+    world.server.run("chown", "-R", f"{UID}:{UID}", str(hooks))
+    try:
+        world.commit("api")
+        first = [run.wait() for run in world.push()]
+        assert world.server.run("pgrep", "-u", str(UID), "-x", "sleep").stdout, "the hook left nothing"
+        world.commit("api")
+        second = [run.wait() for run in world.push()]
+    finally:
+        world.server.run("pkill", "-u", str(UID), "-x", "sleep", check=False)
+        shutil.rmtree(hooks)
+    return Claim(second, green=all(run.green for run in [*first, *second]))

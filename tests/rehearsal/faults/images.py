@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,17 +53,17 @@ def exits(world: World) -> Claim:
     return deployed(world, "exits")
 
 
-@fault("the new image answers, and dies soon after", RED_RIGHT, (GREEN_WRONG, RED_WRONG), says="exit code 4")
+@fault("the new image answers, and dies soon after", RED_RIGHT, (GREEN_WRONG, RED_WRONG), says="did not stay up")
 def dies_later(world: World) -> Claim:
     return Claim(deployed(world, "restarts").runs, untrue=lambda: restarting(world))
 
 
-@fault("the new image never answers", RED_RIGHT, RED_WRONG, says="does not answer :8081/health")
+@fault("the new image never answers", RED_RIGHT, RED_WRONG, says="does not answer within 60 seconds")
 def hangs(world: World) -> Claim:
     return deployed(world, "hangs")
 
 
-@fault("the new image answers 400 to everything", RED_RIGHT, RED_WRONG, says="does not answer :8081/health")
+@fault("the new image answers 400 to everything", RED_RIGHT, RED_WRONG, says="the answer was 400")
 def refuses(world: World) -> Claim:
     return deployed(world, "answers-400")
 
@@ -72,7 +73,7 @@ def boots_slowly(world: World) -> Claim:
     return deployed(world, "boots-in-20s")
 
 
-@fault("the new image boots for 70 seconds", RED_RIGHT, RED_WRONG, says="does not answer")
+@fault("the new image boots for 70 seconds", RED_RIGHT, RED_WRONG, says="does not answer within 60 seconds")
 def boots_too_slowly(world: World) -> Claim:
     return deployed(world, "boots-in-70s")
 
@@ -118,12 +119,51 @@ def registry_gone(world: World) -> Iterator[None]:
         world.server.run("iptables", "-D", *rule)
 
 
-@fault("the registry is gone between build and deploy", RED_RIGHT, RED_RIGHT, says="connection refused")
+@fault("the registry is gone between build and deploy", RED_RIGHT, RED_RIGHT, says="the token is not why")
 def registry_gone_before(world: World) -> Claim:
     world.commit("api")
     (run,) = world.push("after-build")
     run.arrives("after-build")
     with registry_gone(world):
+        run.release("after-build")
+        run.wait()
+    return Claim([run])
+
+
+@contextlib.contextmanager
+def registry_answers(world: World, status: int) -> Iterator[None]:
+    """While the registry answers each request with that status."""
+    port = 8443
+    rule = ("OUTPUT", "-d", "127.0.0.1", "-p", "tcp", "--dport", "443", "-j", "REDIRECT", "--to-ports", str(port))
+    program = str(Path(__file__).parents[1] / "overloaded.py")
+    with world.server.beside(sys.executable, program, str(world.server.folder), str(port), str(status)):
+        listens = ("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}")
+        eventually(lambda: world.server.run(*listens, check=False).returncode == 0, 10, "the other registry listens")
+        world.server.run("iptables", "-t", "nat", "-A", *rule)
+        try:
+            yield
+        finally:
+            world.server.run("iptables", "-t", "nat", "-D", *rule)
+
+
+@fault("the registry answers 503 for a moment", GREEN_RIGHT, RED_RIGHT, says="trying again")
+def registry_busy(world: World) -> Claim:
+    """Until it was asked once, and the design's run has ended."""
+    world.commit("api")
+    (run,) = world.push("after-build")
+    run.arrives("after-build")
+    with registry_answers(world, 503):
+        run.release("after-build")
+        eventually(lambda: run.ended.is_set() or "trying again" in run.log, 60, "the registry was asked")
+    return Claim([run.wait()])
+
+
+@fault("the registry answers 429 to everything", RED_RIGHT, RED_RIGHT, says="the token is not why")
+def registry_limits(world: World) -> Claim:
+    world.commit("api")
+    (run,) = world.push("after-build")
+    run.arrives("after-build")
+    with registry_answers(world, 429):
         run.release("after-build")
         run.wait()
     return Claim([run])
@@ -135,7 +175,7 @@ def heavy(world: World, megabytes: int) -> None:
     world.version("api", more="COPY api/data /data\n")
 
 
-@fault("a layer arrives broken", RED_RIGHT, RED_RIGHT, says="could not pull")
+@fault("a layer arrives broken", RED_RIGHT, RED_RIGHT, says="could not be pulled")
 def registry_gone_halfway(world: World) -> Claim:
     heavy(world, 2)
     world.commit()
@@ -163,7 +203,7 @@ def full(world: World, left: int) -> Iterator[None]:
         world.server.run("rm", "-f", file)
 
 
-@fault("the server's disk is full", RED_RIGHT, RED_RIGHT, says="docker has under 1500 MB")
+@fault("the server's disk is full", RED_RIGHT, RED_RIGHT, says="MB left on")
 def disk_full(world: World) -> Claim:
     world.commit("api")
     with full(world, 1):
@@ -172,9 +212,9 @@ def disk_full(world: World) -> Claim:
     return Claim([run])
 
 
-@fault("the server's disk fills up during the pull", RED_RIGHT, RED_RIGHT, says="no space left on device")
+@fault("the server's disk fills up during the pull", RED_RIGHT, RED_RIGHT, says="does not fit on the disk")
 def disk_fills(world: World) -> Claim:
-    """The registry answers only when it is full: after the script has looked at the disk."""
+    """The registry answers only when it is full: after the program has looked at the disk."""
     heavy(world, 2)
     world.commit()
     (run,) = world.push("after-build")
@@ -182,7 +222,7 @@ def disk_fills(world: World) -> Claim:
     with contextlib.ExitStack() as silence:
         silence.enter_context(world.registry_silent())
         run.release("after-build")
-        asks = ("pgrep", "-u", "deployer", "-f", "docker .*(login|compose pull)")
+        asks = ("pgrep", "-u", "deployer", "-f", "docker .*pull")
         eventually(lambda: world.server.run(*asks, check=False).returncode == 0, 60, "the server asks the registry")
         with full(world, 1):
             silence.close()

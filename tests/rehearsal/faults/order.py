@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from tests.rehearsal.github import Run
 from tests.rehearsal.trial import Claim, fault
 from tests.rehearsal.verdict import GREEN_RIGHT, GREEN_WRONG, RED_RIGHT, RED_WRONG
-from tests.rehearsal.world import World
+from tests.rehearsal.world import World, container
 
 API = ("staging", "api")
+SUPERSEDED = "superseded by a newer commit"
 
 
 def together(runs: Sequence[Run]) -> list[Run]:
@@ -19,7 +20,7 @@ def together(runs: Sequence[Run]) -> list[Run]:
     return list(runs)
 
 
-@fault("two services at once", GREEN_RIGHT, (GREEN_RIGHT, RED_RIGHT, RED_WRONG), says="waiting for: ")
+@fault("two services at once", GREEN_RIGHT, (GREEN_RIGHT, RED_RIGHT, RED_WRONG), says="waiting for another deploy: ")
 def two_services(world: World) -> Claim:
     world.commit("api", "admin")
     return Claim(together(world.push("after-build")))
@@ -29,7 +30,7 @@ def two_services(world: World) -> Claim:
     "two pushes of one service at once",
     GREEN_RIGHT,
     (GREEN_RIGHT, RED_RIGHT, GREEN_WRONG, RED_WRONG),
-    says="waiting for: ",
+    says="waiting for another deploy: deploy pos-staging ",
 )
 def same_service(world: World) -> Claim:
     world.commit("api")
@@ -38,7 +39,7 @@ def same_service(world: World) -> Claim:
     return Claim(together([*first, *world.push("after-build")]))
 
 
-@fault("the run of an older commit is slow, and comes last", GREEN_RIGHT, GREEN_WRONG, says="superseded by", quick=True)
+@fault("the run of an older commit is slow, and comes last", GREEN_RIGHT, GREEN_WRONG, says=SUPERSEDED, quick=True)
 def older_run_late(world: World) -> Claim:
     world.commit("api")
     (late,) = world.push("before-build")
@@ -50,7 +51,7 @@ def older_run_late(world: World) -> Claim:
     return Claim([newest, late], wanted={API: world.now["api"]})
 
 
-@fault("an old run is run again", GREEN_RIGHT, GREEN_WRONG, says="superseded by")
+@fault("an old run is run again", GREEN_RIGHT, GREEN_WRONG, says=SUPERSEDED)
 def run_again(world: World) -> Claim:
     world.commit("api")
     (old,) = world.push()
@@ -59,6 +60,26 @@ def run_again(world: World) -> Claim:
     (newest,) = world.push()
     newest.wait()
     return Claim([newest, world.github.again(old)], wanted={API: world.now["api"]})
+
+
+@fault(
+    "the server has a commit's number that the branch does not have",
+    RED_RIGHT,
+    (),
+    says="the host says that commit number 999999999 serves",
+    quick=True,
+)
+def unknown_number(world: World) -> Claim:
+    """Whoever has the deploy key can say any number. A green run would never bring anything into service again."""
+    name = container(API)
+    record = world.server.stack_file(name, f".deploys/{name}")
+    text = record.read_text()
+    assert world.server.deploy(name, world.digest(API), 999_999_999).returncode == 0
+    world.commit("api")
+    (run,) = world.push()
+    run.wait()
+    record.write_text(text)
+    return Claim([run])
 
 
 @fault("a run that was green is run again", GREEN_RIGHT, GREEN_RIGHT)

@@ -30,7 +30,7 @@ def in_the_middle(world: World, do: Callable[[Run], object]) -> Claim:
     return Claim([run.wait()])
 
 
-@fault("the SSH connection drops in the middle", RED_RIGHT, RED_RIGHT, says="closed by remote host")
+@fault("the SSH connection drops in the middle", RED_RIGHT, RED_RIGHT, says="the host does not say what serves")
 def connection_drops(world: World) -> Claim:
     return in_the_middle(world, lambda _: world.server.run("pkill", "-KILL", "-f", "^sshd: deployer"))
 
@@ -98,7 +98,7 @@ def other_key(world: World) -> Claim:
     return Claim([run])
 
 
-@fault("a secret is not set", RED_RIGHT, RED_RIGHT, says="Failure - Main Pull and restart on vps")
+@fault("a secret is not set", RED_RIGHT, RED_RIGHT, says="VPS_HOST is not set: runbook, step 5")
 def secret_not_set(world: World) -> Claim:
     host = world.github.secrets.pop("VPS_HOST")
     try:
@@ -114,8 +114,8 @@ def secret_not_set(world: World) -> Claim:
 def stolen_key(world: World) -> Claim:
     """Every way in that a key can have: a shell, a command of one's own, words that a shell would run."""
     mark = f"{world.server.home}/stolen"
-    deploy = f"deploy pos-staging pos-api-staging sha256:{64 * '0'} 9 {64 * '0'}"
-    tries = [f"touch {mark}", f"{deploy} 1; touch {mark}", f"{deploy} $(touch {mark})", f"{deploy} 1\ntouch {mark}"]
+    deploy = f"deploy 1 pos-staging 9 {64 * '0'} 1 pos-api-staging=sha256:{64 * '0'}"
+    tries = [f"touch {mark}", f"{deploy}; touch {mark}", f"{deploy} $(touch {mark})", f"{deploy}\ntouch {mark}"]
     codes = [world.server.key(words).returncode for words in tries]
     world.server.run(*world.server.ssh(f"touch {mark}", key="ci")[:-1], check=False, stdin=f"touch {mark}\n")
     done = world.server.run("rm", mark, check=False).returncode == 0

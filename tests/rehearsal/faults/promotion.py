@@ -1,6 +1,7 @@
 """Tags: of what was never built, never served, never reviewed, or taken already."""
 
 from tests.rehearsal.faults.images import registry_gone
+from tests.rehearsal.faults.order import SUPERSEDED
 from tests.rehearsal.trial import Claim, fault
 from tests.rehearsal.verdict import GREEN_RIGHT, GREEN_WRONG, RED_RIGHT, RED_WRONG
 from tests.rehearsal.world import PORTS, World
@@ -82,7 +83,7 @@ def tagged_again(world: World) -> Claim:
 
 
 @fault(
-    "a tag of an older commit than the one that serves", GREEN_RIGHT, GREEN_WRONG, says="superseded by", settled=True
+    "a tag of an older commit than the one that serves", GREEN_RIGHT, GREEN_WRONG, says=SUPERSEDED, settled=True
 )
 def older_tag(world: World) -> Claim:
     """Whoever looks the version up in the registry finds other bytes under it than the commit's."""
