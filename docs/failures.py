@@ -2,7 +2,8 @@
 
 The messages come from where they are said: the rules from the cases of tests, the commands', the host's and the SSH
 client's from the code, the workflows' from the templates. `failures.yaml` has an entry for each, by a short name: why
-it is said, and the cure where the message has none. A new kind of message: a section here, with the function that finds its texts.
+it is said, and the cure where the message has none. A new kind of message: a section here, with the function that finds
+its texts.
 """
 
 import ast

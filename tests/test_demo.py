@@ -18,7 +18,7 @@ SHOWN = (
     "services 1, errors 0",
     "  ! `.github/workflows/deploy.yml` stays, and still deploys `production`",
     "  new      deploy/bin/deploy\n",
-    ".: 8 files agree with specs/shop.yaml\n",
+    ".: 9 files agree with specs/shop.yaml\n",
     "-# quick fix\n",
     "cure: kiwari-ci generate\n$ kiwari-ci generate\n",
     "  changed  deploy/bin/deploy\n",

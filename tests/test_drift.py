@@ -161,9 +161,10 @@ def test_missing_orphaned_foreign_mode_line_ends() -> None:
 def test_a_renamed_project() -> None:
     put(SPEC, SMALL.replace("name: shop", "name: store"))
     found = check()
-    assert found[CI]["why"] == found[SCRIPT]["why"] == "foreign-project" and found[SPEC]["why"] == "spec"
+    assert found[CI]["why"] == "foreign-project" and found[SPEC]["why"] == "spec"
+    assert SCRIPT not in found, "a program is any project's"
     assert (found[CI]["key"], found[CI]["spec_line"]) == ("project.name", 3)
-    assert "foreign (another project's marker): deploy/bin/deploy (specs/shop.yaml:3" in kiwari_ci("check").out
+    assert "foreign (another project's marker): deploy/RUNBOOK.md (specs/shop.yaml:3" in kiwari_ci("check").out
     ran = str(cure()).split("#")[0].split()
     assert ran == ["kiwari-ci", "generate", "--force"] and kiwari_ci(*ran[1:]).code == 0
     assert kiwari_ci("check").code == 0 and Path(f"generated/{COMPOSE}").exists(), "nothing of the earlier name goes"
@@ -199,7 +200,7 @@ def test_git_has_the_older_spec() -> None:
     git("init", "-q")
     commit()
     put(SPEC, MOVED)
-    edit(SCRIPT, "exit", "exit ")
+    edit(SCRIPT, "#!/usr/bin/python3 -I", "#!/usr/bin/env python3")
     for number in range(3):  # on disk only; then committed, without what it makes; then with a commit of something else
         found = whys()
         assert found.pop(SCRIPT) == "edited" and set(found.values()) == {"spec"} and COMPOSE in found
@@ -458,6 +459,30 @@ def test_a_summary_fits_into_what_is_left(room: int) -> None:
     assert ("There is no room for more" in text) == (room == 1_000)
 
 
+# The two programs, which no marker names
+
+
+@pytest.mark.parametrize("program", tree.PROGRAMS)
+def test_a_program_is_known_by_its_second_line(program: str) -> None:
+    edit(f"generated/{program}", "#!/usr/bin/python3 -I", "#!/usr/bin/env python3")
+    assert whys() == {program: "edited"} and cure() == "kiwari-ci generate"
+    put(f"generated/{program}", "#!/bin/sh\nmine\n")
+    assert whys() == {program: "foreign"} and str(cure()).startswith("kiwari-ci generate --force")
+    assert kiwari_ci("generate").code == 73
+    assert Path(f"generated/{program}").read_text() == "#!/bin/sh\nmine\n"
+
+
+def test_a_program_of_another_version_of_the_tool() -> None:
+    edit(f"generated/{DRIFT_WORKFLOW}", f"kiwari-ci=={__version__}", "kiwari-ci==0.0.9")
+    edit(f"generated/{SCRIPT}", "#!/usr/bin/python3 -I", "#!/usr/bin/env python3")
+    assert whys() == {DRIFT_WORKFLOW: "version", SCRIPT: "version"}
+
+
+def test_the_program_of_one_place_is_nothing_in_the_other() -> None:
+    shutil.copy("generated/deploy/bin/deploy", "generated/deploy/bin/deploy-over-ssh")
+    assert whys() == {"deploy/bin/deploy-over-ssh": "foreign"}
+
+
 # A thousand random edits
 
 
@@ -483,7 +508,7 @@ def line_twice(path: Path, chance: random.Random) -> set[str]:
     lines = path.read_bytes().splitlines(keepends=True)
     at = chance.randrange(len(lines))
     path.write_bytes(b"".join([*lines[:at], lines[at], *lines[at:]]))
-    return {"edited"}
+    return {"edited", "foreign"}  # the head of a program twice: its second line is no longer what it must be
 
 
 def line_out(path: Path, chance: random.Random) -> set[str]:
@@ -537,7 +562,8 @@ def test_a_thousand_random_edits_are_all_caught() -> None:
             change.__name__,
             path,
         )
-        assert seen == ({f"{path}.old": "orphaned"} if change is renamed and path != SPEC else {})
+        has_marker = path != SPEC and path not in tree.PROGRAMS
+        assert seen == ({f"{path}.old": "orphaned"} if change is renamed and has_marker else {})
         for finding in told.findings:
             assert finding.line >= 0 and 1 <= finding.spec_line <= SMALL.count("\n")
             met[finding.why] += 1

@@ -10,7 +10,7 @@ import yaml
 
 from kiwari_ci import pipeline
 from kiwari_ci.spec import Proxy
-from kiwari_ci.tree import Tree, marker
+from kiwari_ci.tree import PROGRAMS, Tree, is_program
 from tests import policy
 from tests.checkers import DEPENDABOT, SCRIPTS, STACKS, WORKFLOWS, Checker, findings
 
@@ -43,7 +43,7 @@ def written(trees: dict[Path, Tree], pattern: str) -> list[Path]:
 KINDS: dict[str, Sequence[Checker]] = {
     r"\.github/workflows/.*\.yml": WORKFLOWS,
     r"deploy/.*/docker-compose\.yml": STACKS,
-    r"deploy/bin/.*": SCRIPTS,
+    r"deploy/.*/init/.*\.sh": SCRIPTS,
     r"\.github/dependabot\.yml": DEPENDABOT,
 }
 
@@ -89,13 +89,10 @@ def hatch(node: object) -> Iterator[object]:
         yield from hatch(item)
 
 
-def test_every_host_script_is_the_same() -> None:
-    """But for its marker."""
-    scripts = {
-        tree["deploy/bin/deploy"].text.replace(marker(plan.project), "")
-        for plan, tree in map(pipeline.build, [*EXAMPLES, ROOT / "specs/kiwari.yaml"])
-    }
-    assert len(scripts) == 1
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_is_the_same_everywhere_and_can_be_run(program: str) -> None:
+    files = {pipeline.build(spec)[1][program] for spec in [*EXAMPLES, ROOT / "specs/kiwari.yaml"]}
+    assert len(files) == 1 and all(file.executable and is_program(program, file.text) for file in files)
 
 
 def test_their_shapes_are_of_many_kinds() -> None:

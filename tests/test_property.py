@@ -340,7 +340,7 @@ def service_workflow(workflow: ServiceWorkflow, tree: Tree) -> None:
         assert job["environment"]["name"] == target.deploy.environment
         step = next(step for step in job["steps"] if step.get("id") == "deploy")
         wanted = {setting.name: f"${{{{ {setting.expression} }}}}" for setting in target.deploy.settings}
-        assert wanted.items() <= step["env"].items() and len(step["env"]) == len(wanted) + 3
+        assert wanted.items() <= step["env"].items() and len(step["env"]) == len(wanted) + len(target.deploy.values)
 
 
 def compose_file(stack: Stack, tree: Tree) -> None:

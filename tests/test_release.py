@@ -51,7 +51,7 @@ def test_each_changed_file_is_folded_under_its_words(clone: Path) -> None:
     commit(clone)
     text = release.notes(clone, "v0.0.1")
     assert "### `generated`: 3 files change\n" in text and "no example" not in text
-    assert "<code>deploy/bin/deploy</code> +1 -0: the host's script: copy it to each server" in text
+    assert "<code>deploy/bin/deploy</code> +1 -0: the host's program: copy it to each server" in text
     assert "\n+# more\n```\n\n</details>\n" in text
     assert "<code>deploy/pos-staging/docker-compose.yml</code> +0 -" in text
     assert "\n`````diff\n" in text, "a fence that no line of the diff closes"

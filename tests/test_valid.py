@@ -15,7 +15,7 @@ FILES = sorted(file for tree in TREES for file in tree.rglob("*") if file.is_fil
 WORKFLOWS = [file for file in FILES if file.match(".github/workflows/*.yml")]
 DEPENDABOT = [file for file in FILES if file.name == "dependabot.yml"]
 STACKS = [file for file in FILES if file.name == "docker-compose.yml"]
-SCRIPTS = [file for file in FILES if file.read_bytes().startswith(b"#!")]
+SCRIPTS = [file for file in FILES if re.match(rb"#!.*\b(ba)?sh\n", file.read_bytes())]
 OTHER_YAML = [file for file in FILES if file.suffix in (".yml", ".yaml") and file not in WORKFLOWS + STACKS]
 
 OWN_WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))

@@ -13,8 +13,8 @@ import pytest
 
 from kiwari_ci import pipeline
 from tests.engine.images import Images
-from tests.engine.server import TOKEN, UID, USER, Result, Server, generated, throw_away
 from tests.engine.person import Person
+from tests.engine.server import TOKEN, UID, USER, Result, Server, generated, throw_away
 from tests.repository import Repository
 
 SOURCES = {each.source.service: each.source for each in pipeline.decide(generated("specs/kiwari.yaml")).plan.workflows}

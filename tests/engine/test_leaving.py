@@ -8,8 +8,8 @@ import pytest
 
 from tests.command import kiwari_ci
 from tests.engine.images import Images
-from tests.engine.server import Server, files_checksum, generated, throw_away
 from tests.engine.person import Person
+from tests.engine.server import Server, files_checksum, generated, throw_away
 
 API = "pos-api-staging"
 

@@ -258,7 +258,7 @@ def test_a_name_beside_the_compose_file_that_the_host_does_not_know(world: World
 def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator["Stdin"]:
     with contextlib.ExitStack() as opened:
         temporary_file = tempfile.TemporaryFile
-        monkeypatch.setattr(host.tempfile, "TemporaryFile", lambda: opened.enter_context(temporary_file()))
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda: opened.enter_context(temporary_file()))
         yield Stdin()
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.engine.images import REGISTRY, Images
-from tests.engine.server import Result, throw_away
 from tests.engine.person import Person
+from tests.engine.server import Result, throw_away
 from tests.rehearsal import stand_ins
 from tests.rehearsal.stack import (
     CMD_SHELL,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.engine.images import Images
-from tests.engine.server import USER, Result, Server, eventually, generated
 from tests.engine.person import BLOCK, Person
+from tests.engine.server import USER, Result, Server, eventually, generated
 from tests.rehearsal.watch import Watch
 
 LITERAL = Path(__file__).parent / "literal"
