@@ -82,7 +82,7 @@ FAILURES = {
     "the host key is not verified": "the server has another host key",
     "no timeout": "tests/test_policy.py::test_rule_finds_what_is_planted",
     "deploys race, or are killed": "two services at once",
-    "the disk grows without bound": "tests/engine/test_5_stacks.py::test_the_last_three_images_of_each_service_stay",
+    "the disk grows without bound": "tests/engine/test_stacks.py::test_the_last_three_images_of_each_service_stay",
     "the deploy is not gated by tests": "the tests fail",
     "the whole stack is pulled and recreated": "tests/rehearsal/trial.py::hold_to",
     "no health gate that can fail": "the new image never answers",
@@ -98,7 +98,7 @@ FAILURES = {
     "production is rebuilt instead of promoted": "a tag of what staging serves",
     "a path filter misses what the Dockerfile copies": "a Dockerfile that copies what its filter misses",
     "`trap rollback ERR` and `exit 1`: never rolls back": (
-        "tests/engine/test_6_worker.py::test_a_worker_is_replaced_and_a_bad_one_names_the_way_back"
+        "tests/engine/test_worker.py::test_a_worker_whose_new_image_exits_gets_its_old_container_back"
     ),
     "`rm -f lock` before `flock`: both get in": (
         "tests/engine/test_interrupted.py::test_a_dropped_connection_stops_nothing_and_another_deploy_waits"

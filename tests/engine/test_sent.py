@@ -1,130 +1,192 @@
 """Files that come with a deploy, on standard input behind the token: only what the key's line has the words for."""
 
-import io
-import shutil
-import tarfile
+import hashlib
+from pathlib import Path
 
 import pytest
 
 from tests.engine.conftest import succeeds
 from tests.engine.images import Images
-from tests.engine.server import Server
-from tests.engine.shop import WEB, Shop, allow, tar
+from tests.engine.server import Server, outcome
+from tests.engine.shop import RECREATE, WEB, Shop, allow, delivery, service_text, tar
 
-ODD = r"conf__a\tb"  # a name that a shell may read as another
-ALL, ENV, NONE = "shop shop:push shop:env", "shop shop:env other:push", "shop"
+ALL, ENV, NONE = "shop shop:push shop:env", "shop shop:env shop-other:push", "shop"
+MOUNTS = "    volumes: ['./conf/site:/conf/site:ro']\n"
+both_rollouts = pytest.mark.parametrize("rollout", ["", RECREATE], ids=["start-first", "recreate"])
 
 
 def modes(shop: Shop, *names: str) -> list[str]:
+    """Who may do what with these files of the stack."""
     return [oct((shop.folder / name).stat().st_mode & 0o777) for name in names]
+
+
+def contents(shop: Shop) -> dict[Path, bytes]:
+    """Every file of the stack but what the program keeps for itself."""
+    own = {".deploys", "log", ".deploy.lock", "docker-compose.override.yml"}
+    paths = [path for path in shop.folder.rglob("*") if path.is_file()]
+    return {path: path.read_bytes() for path in paths if path.relative_to(shop.folder).parts[0] not in own}
+
+
+def archive_of(shop: Shop, *names: str) -> bytes:
+    """These files of the stack, as the job sends them."""
+    return tar(**{name.replace("/", "__"): (shop.folder / name).read_text() for name in names})
 
 
 def test_all_files_of_a_stack_come_with_the_deploy(shop: Shop, server: Server, images: Images) -> None:
     allow(server, "sender", ALL)
-    shop.sequence = 8
-    shop.write(
-        "    env_file: web.env\n", conf__site="new\n", **{ODD: "odd\n"}, hooks__after='echo "$EXIT_CODE" >>ran\n'
-    )
-    names = ["docker-compose.yml", "conf/site", ODD.replace("__", "/"), "hooks/after"]
-    words, new = shop.words(images.api("uno")), [(shop.folder / name).read_text() for name in names]
-    server.run("rm", "-rf", *(str(shop.folder / name) for name in ("docker-compose.yml", "conf", "hooks")))
+    shop.write("    env_file: web.env\n", conf__site="new\n", hooks__after='echo "$EXIT_CODE" >>ran\n')
+    names = ["docker-compose.yml", "conf/site", "hooks/after"]
+    words, sent = shop.words(images.api("uno")), [(shop.folder / name).read_text() for name in names]
+    files = dict(zip(["docker-compose.yml", "conf__site", "hooks__after"], sent, strict=True))
+    archive = tar(**files, webENV="A='$5'\n")
+    shop.write_whole((shop.folder / "docker-compose.yml").read_text().replace("init: true", "init: false"))
+    server.run("rm", "-rf", str(shop.folder / "hooks"))
     shop.put("conf/site", "old\n")
-    shop.put(".sent/stray", "of a deploy that was killed\n")
-    sent = tar(
-        **dict(zip(["docker-compose.yml", "conf__site", ODD, "hooks__after"], new, strict=True)), webENV="A='$5'\n"
-    )
+    shop.put(".deploys/incoming-stray/web.env", "of a deploy that was killed\n")
 
-    result = shop.by_key(words, sent)
+    result = shop.by_key(words, archive)
 
     assert result.returncode == 0, result.stdout
-    assert [(shop.folder / name).read_text() for name in names] == new
-    assert modes(shop, *names, "hooks", "web.env") == ["0o644"] * 4 + ["0o755", "0o600"]
-    assert server.docker("inspect", "-f", "{{index .Config.Env 0}}", WEB) == "A=$5"
+    assert [(shop.folder / name).read_text() for name in names] == sent
+    assert modes(shop, *names, "hooks", "web.env") == ["0o644"] * 3 + ["0o755", "0o600"]
+    assert server.docker("inspect", "-f", "{{.HostConfig.Init}} {{index .Config.Env 0}}", WEB) == "true A=$5"
     assert (shop.folder / "ran").read_text() == "0\n"
-    assert not (shop.folder / ".sent").exists() and not (shop.folder / "stray").exists()
+    assert list((shop.folder / ".deploys").glob("incoming-*")) == []
     assert "A=" not in result.stdout
 
-    record, other = (shop.folder / f".deploys/{name}" for name in (WEB, "shop-other"))
-    shutil.copy(record, shop.folder / ".deploys/shop-zero")  # of this commit, number 9: neither the last nor the newest
-    shop.write("    env_file: web.env\n", conf__site="newer\n")
-    shop.sequence = 13
-    succeeds(shop.deploy(images.api("due")))
-    record.rename(other)
-    late = shop.by_key(words, tar(conf__site="late\n"))
+
+def test_the_files_of_a_newer_commit_stay(shop: Shop, server: Server, images: Images) -> None:
+    """Two services of one repository: the second one's image of the older commit took longer to build."""
+    allow(server, "sender", ALL)
+    jobs = "shop-jobs"
+    shop.write(service_text(jobs, labels=RECREATE), conf__site="older\n")
+    older = shop.words_of({jobs: images.api("uno")}, 9)
+    archive = archive_of(shop, *shop.files)
+    shop.write(service_text(jobs, labels=RECREATE), conf__site="newer\n")
+    succeeds(shop.deploy(images.api("due"), 13))
+
+    late = shop.by_key(older, archive)
+
     assert late.returncode == 0, late.stdout
-    assert (shop.folder / "conf/site").read_text() == "newer\n", "the files of a newer commit stay"
-
-    server.run("rm", "-rf", str(shop.folder / ".deploys"))
-    shop.write("    env_file: web.env\n", conf__site="kept\n")
-    without = shop.by_key(shop.words(images.api("tre")))
-    assert without.returncode == 0, without.stdout
-    assert (shop.folder / "conf/site").read_text() == "kept\n"
+    assert (shop.folder / "conf/site").read_text() == "newer\n"
+    assert (server.serves(jobs), server.serves(WEB)) == ("uno", "due")
 
 
-def odd(kind: bytes, name: str = "web.env", link: str = "/etc/passwd") -> bytes:
-    """A tar with something in it that is no plain file."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        entry = tarfile.TarInfo("a.env")
-        archive.addfile(entry)
-        entry = tarfile.TarInfo(name)
-        entry.type, entry.linkname = kind, link
-        archive.addfile(entry)
-    return buffer.getvalue()
+@both_rollouts
+def test_a_changed_setting_makes_a_new_container_of_the_same_image(
+    shop: Shop, server: Server, images: Images, rollout: str
+) -> None:
+    allow(server, "sender", ALL)
+    one = images.api("uno")
+    shop.write(rollout=rollout)
+    succeeds(shop.by_key(shop.words(one), archive_of(shop, *shop.files)))
+    before = server.container_id(WEB)
+    unlimited = (shop.folder / "docker-compose.yml").read_text()
+    shop.write("    mem_limit: 64m\n", rollout=rollout)
+    words, archive = shop.words(one), archive_of(shop, *shop.files)
+    shop.write_whole(unlimited)
+
+    changed = shop.by_key(words, archive)
+
+    assert changed.returncode == 0, changed.stdout
+    assert outcome(changed)["services"][0]["result"] == "serving"
+    after = server.container_id(WEB)
+    assert after != before
+    assert server.docker("inspect", "-f", "{{.HostConfig.Memory}}", WEB) == str(64 * 1024 * 1024)
+
+    again = shop.by_key(shop.words(one), archive)
+    assert again.returncode == 0, again.stdout
+    assert outcome(again)["services"][0]["result"] == "unchanged"
+    assert server.container_id(WEB) == after
+
+
+@both_rollouts
+def test_a_changed_file_is_seen_by_the_container_that_mounts_it(
+    shop: Shop, server: Server, images: Images, rollout: str
+) -> None:
+    """Also by one that reads it only when it starts. The file stays the same one: a mount would not follow another."""
+    allow(server, "sender", ALL)
+    shows = images.api("shows", "shows-its-file")
+    shop.write(MOUNTS, rollout=rollout, conf__site="old")
+    succeeds(shop.by_key(shop.words(shows), archive_of(shop, *shop.files)))
+    assert server.serves(WEB) == "old"
+    inode = (shop.folder / "conf/site").stat().st_ino
+    shop.put("conf/site", "new")
+    words, archive = shop.words(shows), archive_of(shop, *shop.files)
+    shop.put("conf/site", "old")
+
+    result = shop.by_key(words, archive)
+
+    assert result.returncode == 0, result.stdout
+    assert server.serves(WEB) == "new"
+    assert (shop.folder / "conf/site").stat().st_ino == inode
+
+
+def broken(archive: bytes, damage: str) -> bytes:
+    """A delivery that something happened to on its way."""
+    checksum = hashlib.sha256(archive).hexdigest()
+    if damage == "cut off":
+        return delivery(archive)[:-700]
+    if damage == "other bytes":
+        return f"{len(archive)} {checksum}\n".encode() + archive.replace(b"new", b"odd")
+    if damage == "other checksum":
+        return f"{len(archive)} {'0' * 64}\n".encode() + archive
+    return archive
+
+
+@pytest.mark.parametrize("damage", ["cut off", "other bytes", "other checksum", "no length"])
+def test_what_does_not_arrive_whole_changes_nothing(shop: Shop, server: Server, images: Images, damage: str) -> None:
+    allow(server, "sender", ALL)
+    shop.write(conf__site="new\n")
+    words, archive = shop.words(images.api("uno")), archive_of(shop, *shop.files)
+    shop.put("conf/site", "old\n")
+    before = contents(shop)
+
+    result = server.key(words, key="sender", sent=broken(archive, damage))
+
+    assert result.returncode == 64, result.stdout
+    assert contents(shop) == before
+    assert WEB not in server.containers()
 
 
 @pytest.mark.parametrize(
-    ("words", "sent", "code", "says"),
+    ("allowed", "names", "says"),
     [
-        (ENV, tar(**{"docker-compose.yml": "name: x\n"}), 64, "no file but env files: no shop:push in its line"),
-        (ENV, tar(**{".deploys/x.env": "A=1\n"}), 64, "no file but env files: no shop:push in its line"),
-        (ENV, tar(hooks__before="id\n", webENV="A=1\n"), 64, "no file but env files: no shop:push in its line"),
-        (NONE, tar(webENV="A=1\n"), 64, "this key may send no env file: no shop:env in its line"),
-        ("shop shop:push", tar(webENV="A=1\n"), 64, "this key may send no env file: no shop:env in its line"),
-        (ALL, odd(tarfile.SYMTYPE), 64, "only plain files may be sent"),
-        (ALL, odd(tarfile.LNKTYPE, link="a.env"), 64, "only plain files may be sent"),
-        (ALL, odd(tarfile.FIFOTYPE), 64, "only plain files may be sent"),
-        (ALL, b"no tar at all", 65, "the files did not arrive whole"),
-        (ALL, tar(webENV="A=1\n" * 9999)[:9000], 65, "the files did not arrive whole"),
-        (ALL, odd(tarfile.REGTYPE, name="../outside.env"), 65, "the files did not arrive whole"),
+        (ALL, ["conf/other"], "the compose file does not read it"),
+        (ALL, ["other.env"], "the compose file does not read it"),
+        (ALL, ["docker-compose.override.yml"], "only plain files with plain names"),
+        (ENV, ["web.env", "hooks/before"], "its line has no shop:push"),
+        ("shop shop:push", ["web.env"], "its line has no shop:env"),
+        (NONE, ["web.env"], "this key may send no files"),
     ],
 )
 def test_what_a_key_may_not_send(
-    shop: Shop, server: Server, images: Images, words: str, sent: bytes, code: int, says: str
+    shop: Shop, server: Server, images: Images, allowed: str, names: list[str], says: str
 ) -> None:
-    allow(server, "sender", words)
-    before = {path: path.read_bytes() for path in shop.folder.iterdir() if path.is_file()}
+    allow(server, "sender", allowed)
+    shop.write("    env_file: web.env\n", hooks__before="true\n")
+    shop.put("web.env", "A=1\n")
+    before = contents(shop)
+    archive = tar(**{name.replace("/", "__"): "touched=1\n" for name in names})
 
-    result = shop.by_key(shop.words("sha256:" + 64 * "0"), sent)
+    result = shop.by_key(shop.words(images.api("uno")), archive)
 
-    assert result.returncode == code, result.stdout
-    refused = [line for line in result.stdout.splitlines() if line.startswith("deploy: ")]
-    assert len(refused) == 1 and says in refused[0], result.stdout
-    assert {path: path.read_bytes() for path in shop.folder.iterdir() if path.is_file()} == before
-    assert not (shop.folder / ".sent").exists()
-    assert not (server.docker_folder / "outside.env").exists()
-
-
-def test_a_key_that_may_push_sends_all_but_env_files(shop: Shop, server: Server, images: Images) -> None:
-    allow(server, "sender", "shop shop:push")
-    shop.write(**{"conf.env__site": "new\n"})
-    words = shop.words(images.api("uno"))
-    shop.put("conf.env/site", "old\n")
-
-    result = shop.by_key(words, tar(**{"conf.env__site": "new\n"}))
-
-    assert result.returncode == 0, result.stdout
-    assert (shop.folder / "conf.env/site").read_text() == "new\n"
+    assert result.returncode == 64, result.stdout
+    (refusal,) = [line for line in result.stdout.splitlines() if line.startswith("deploy: ")]
+    assert says in refusal
+    assert contents(shop) == before
+    assert list((shop.folder / ".deploys").glob("incoming-*")) == []
+    assert WEB not in server.containers()
 
 
-def test_env_files_alone_come_in_place_of_the_hosts(shop: Shop, server: Server, images: Images) -> None:
+def test_env_files_alone_come_in_place_of_the_servers(shop: Shop, server: Server, images: Images) -> None:
     allow(server, "sender", ENV)
     shop.write("    env_file: web.env\n")
     shop.put("web.env", "A='by hand'\n")
 
-    result = shop.by_key(shop.words(images.api("uno")), tar(webENV="A='it\\'s'\n"))
+    result = shop.by_key(shop.words(images.api("uno")), tar(webENV="A='it$is'\n"))
 
     assert result.returncode == 0, result.stdout
-    assert (shop.folder / "web.env").read_text() == "A='it\\'s'\n"
+    assert (shop.folder / "web.env").read_text() == "A='it$is'\n"
     assert modes(shop, "web.env") == ["0o600"]
-    assert server.docker("inspect", "-f", "{{index .Config.Env 0}}", WEB) == "A=it's"
+    assert server.docker("inspect", "-f", "{{index .Config.Env 0}}", WEB) == "A=it$is"

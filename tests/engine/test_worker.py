@@ -44,9 +44,7 @@ def test_a_bad_first_worker_leaves_nothing_to_go_back_to(jobs: Shop, server: Ser
     assert jobs.record(WORKER) == []
 
 
-def test_a_worker_whose_new_image_exits_gets_its_old_container_back(
-    jobs: Shop, server: Server, images: Images
-) -> None:
+def test_a_worker_whose_new_image_exits_gets_its_old_container_back(jobs: Shop, server: Server, images: Images) -> None:
     good, better, bad = images.api("w1", "works"), images.api("w3", "works"), images.api("w2", "exits")
     began = server.run("date", "+%s.%N").stdout.strip()
     first = jobs.deploy_set({WORKER: good})

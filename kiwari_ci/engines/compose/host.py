@@ -986,8 +986,13 @@ def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["
 
     What a commit sends that is older than what serves is left out: the newer one's files stay.
     """
-    if not delivery.archive or request.sequence < stack.newest_sequence():
+    if not delivery.archive:
         yield stack.files
+        return
+    newest = stack.newest_sequence()
+    if request.sequence < newest:
+        progress(f"the files of commit number {newest} stay, which is newer than the one that sent some")
+        yield Files(stack.folder, are_newer=request.may_send_files)
         return
     folder = Path(tempfile.mkdtemp(prefix="incoming-", dir=stack.state))
     try:
@@ -1058,7 +1063,10 @@ class Files:
     `overlay` holds files that were sent and are not installed yet; without one, the stack's folder holds all.
     """
 
-    def __init__(self, folder: Path, overlay: Optional[Path] = None) -> None:
+    def __init__(
+        self, folder: Path, overlay: Optional[Path] = None, are_newer: bool = False
+    ) -> None:
+        self.are_newer = are_newer  # than the commit of this request, which therefore has others
         self.installed = folder
         self.overlay = overlay
         self.folder = overlay or folder
@@ -1182,7 +1190,7 @@ def is_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
 def preflight(stack: "Stack", request: Request, services: List[Service], files: Files) -> None:
     """Refuse a deploy that cannot succeed, with everything that a person has to do first."""
     findings = list(findings_of(stack, services, files))
-    if files.checksum() != request.files_sha256:
+    if files.checksum() != request.files_sha256 and not files.are_newer:
         findings.append(
             Finding(
                 NOT_READY,

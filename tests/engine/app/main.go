@@ -53,6 +53,9 @@ func main() {
 		time.Sleep(seconds)
 	case "answers-400":
 		answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }
+	case "shows-its-file": // as it was when this process started
+		content, _ := os.ReadFile("/conf/site")
+		answer = func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, string(content)) }
 	case "wants-its-domain": // as Django does with ALLOWED_HOSTS and SECURE_SSL_REDIRECT
 		answer = func(w http.ResponseWriter, r *http.Request) {
 			if r.Host != "shop.example.com" || r.Header.Get("X-Forwarded-Proto") != "https" {
