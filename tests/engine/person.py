@@ -24,9 +24,8 @@ class Person:
         (self.home / "bin").mkdir()
         config = f"IdentityFile {server.folder}/keys/person\nUserKnownHostsFile {server.folder}/known_hosts\n"
         (self.home / ".ssh/config").write_text(config)
-        (self.home / "bin/ssh").write_text(
-            '#!/bin/sh\nexec /usr/bin/ssh -F ~/.ssh/config "$@"\n'
-        )  # ssh asks passwd for ~
+        # ssh finds its configuration by the home in passwd, not by $HOME.
+        (self.home / "bin/ssh").write_text('#!/bin/sh\nexec /usr/bin/ssh -F ~/.ssh/config "$@"\n')
         (self.home / "bin/ssh").chmod(0o755)
         self.clone = self.home / "clone"
         shutil.copytree(tree, self.clone)
@@ -42,6 +41,14 @@ class Person:
         body = f'cd "$HOME/clone" && VPS={USER}@127.0.0.1\n{command}'
         environment = {"HOME": str(self.home), "PATH": f"{self.home}/bin:/usr/bin:/bin:/usr/sbin"}
         return self.server.run("bash", "-c", body, check=False, env=environment)
+
+
+def person_who_logs_in(server: Server) -> Person:
+    """A person with a clone, whose own key logs in to a server on which the runbook was followed."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", server.folder / "keys/person"], check=True)
+    with (server.home / ".ssh/authorized_keys").open("a") as keys:
+        keys.write((server.folder / "keys/person.pub").read_text())
+    return Person(server)
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ import pytest
 
 from kiwari_ci import pipeline
 from tests.engine.images import Images
-from tests.engine.person import Person
-from tests.engine.server import TOKEN, UID, USER, Result, Server, generated, throw_away
+from tests.engine.person import person_who_logs_in
+from tests.engine.server import TOKEN, UID, USER, Result, Server, generated, throw_away, without_waits
 from tests.repository import Repository
 
 SOURCES = {each.source.service: each.source for each in pipeline.decide(generated("specs/kiwari.yaml")).plan.workflows}
@@ -66,18 +66,16 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(images: Images) -> Iterator[World]:
-    """v1.0.0 is in production, the commit after it on staging; `images` says whether an engine can run."""
+def served(engine: None) -> Iterator[World]:
+    """v1.0.0 is in production, the commit after it on staging."""
     with throw_away() as server:
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", server.folder / "keys/person"], check=True)
-        with (server.home / ".ssh/authorized_keys").open("a") as keys:
-            keys.write((server.folder / "keys/person.pub").read_text())
         for stack in ("pos-staging", "pos-production"):
             file = server.docker_folder / stack / ".env"
             file.write_text("".join(f"{key}='never-to-be-seen'\n" for key in KEYS))
             file.chmod(0o600)
+            without_waits(server.docker_folder / stack / "docker-compose.yml")
         server.run("chown", "-R", f"{UID}:{UID}", str(server.docker_folder))
-        person = Person(server)
+        person = person_who_logs_in(server)
         world = World(server, Images(server), Repository(person.clone), person.home, {})
         world.repository.commit("feat: start", api__main="1", admin__page="1", api__migrations__1="a")
         world.repository.git("tag", "v1.0.0")
