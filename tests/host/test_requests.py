@@ -174,7 +174,7 @@ def test_a_newer_protocol_is_refused_with_the_way_to_the_newer_program() -> None
         host.parse_request(key(GOOD.replace("deploy 1", "deploy 2")))
 
     assert refused.value.code == 64
-    assert refused.value.message.endswith("/bin/deploy' <deploy/bin/deploy")
+    assert "Replace the program: ssh HOST " in refused.value.message
 
 
 def test_nothing_of_the_callers_environment_has_a_say(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,299 @@
+"""How the program runs: its log, its lock, how it is cancelled, and what it prints."""
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci.engines.compose import host
+from tests.host.fake_docker import Image
+from tests.host.world import World, captured
+
+
+@contextlib.contextmanager
+def another_process(work: str, path: Path) -> Iterator[int]:
+    """A process that holds the lock of a file until it is told to end."""
+    ready, told = os.pipe()
+    process = os.fork()
+    if process == 0:
+        with host.locked(path, work):
+            os.write(told, b"x")
+            signal.pause()
+        os._exit(0)
+    try:
+        assert os.read(ready, 1) == b"x"
+        yield process
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        os.close(ready)
+        os.close(told)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(host, "LOOK_SECONDS", 0.05)
+
+
+# The lock
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_deploy_of_a_stack_at_a_time(world: World) -> None:
+    with another_process("deploy shop web, run 41", world.folder / ".deploy.lock"):
+        outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 75
+    assert outcome.says("==> waiting for another deploy: deploy shop web, run 41, since 20")
+    assert outcome.says("bin/deploy cancel STACK ends it")
+    assert outcome.result["exit"] == 75
+    assert world.names() == []
+    # Its holder was killed, and the lock is free.
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+
+
+@pytest.mark.usefixtures("impatient")
+def test_another_stack_is_not_waited_for(world: World) -> None:
+    (world.root / "other").mkdir()
+
+    with another_process("deploy other api", world.root / "other" / ".deploy.lock"):
+        assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+
+
+def test_a_lock_whose_file_was_removed_is_no_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for it must not get the lock of a file that is gone."""
+    path = root / ".deploy.lock"
+    real, locked = host.fcntl.flock, []  # type: ignore[attr-defined]
+
+    def flock(handle: int, operation: int) -> None:
+        real(handle, operation)
+        if not locked:
+            path.unlink()  # a cleaner, at the worst moment
+        locked.append(handle)
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with host.locked(path, "a test"):
+        assert host.is_locked(path)
+
+    assert len(locked) > 1
+
+
+def test_the_lock_says_who_holds_it(root: Path) -> None:
+    path = root / ".deploy.lock"
+
+    with host.locked(path, "deploy shop web, run 41"):
+        holder = host.read_holder(path)
+        assert host.is_locked(path)
+
+    assert not host.is_locked(path)
+    assert (holder["doing"], holder["pid"]) == ("deploy shop web, run 41", os.getpid())
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", '{"pid": 1}', "\0"])
+def test_a_lock_with_anything_in_it(root: Path, text: str) -> None:
+    path = root / ".deploy.lock"
+    path.write_text(text)
+
+    assert host.holder_of(path) == "unknown, since unknown"
+    with host.locked(path, "a test"):
+        assert host.read_holder(path)["doing"] == "a test"
+
+
+def test_a_lock_that_is_a_link(root: Path, tmp_path: Path) -> None:
+    (root / ".deploy.lock").symlink_to(tmp_path / "outside")
+
+    with pytest.raises(OSError), host.locked(root / ".deploy.lock", "a test"):
+        pass
+    assert not (tmp_path / "outside").exists()
+
+
+# Cancelling
+
+
+def test_nothing_to_cancel(world: World) -> None:
+    assert captured(lambda: host.cancel(world.stack())).text == "no deploy of shop is at work\n"
+    world.deploy({"web": world.image("web", 1)}, 1)
+    assert captured(lambda: host.cancel(world.stack())).text == "no deploy of shop is at work\n"
+
+
+def test_cancelling_ends_the_holder(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "is_this_program", lambda process: True)
+
+    with another_process("deploy shop web, run 41", world.folder / ".deploy.lock") as process:
+        outcome = captured(lambda: host.cancel(world.stack()))
+        ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+
+    assert outcome.code == 0
+    assert outcome.says("cancelling: deploy shop web, run 41") and outcome.says("it has ended")
+    assert ended and ended.si_status == signal.SIGTERM
+
+
+@pytest.mark.usefixtures("impatient")
+def test_cancelling_kills_no_strangers(world: World) -> None:
+    """The number in a lock may be another process's by now."""
+    with another_process("deploy shop web, run 41", world.folder / ".deploy.lock") as process:
+        outcome = captured(lambda: host.cancel(world.stack()))
+        os.kill(process, 0)
+
+    assert outcome.code == 75
+    assert outcome.says("the lock is still held")
+
+
+@pytest.mark.parametrize("point", range(1, 120, 6))
+def test_a_deploy_that_is_cancelled_takes_back_what_it_had_begun(world: World, point: int) -> None:
+    old = world.image("web", 1)
+    world.deploy({"web": old}, 1)
+    new, points = world.image("web", 2), iter(range(1, 10_000))
+
+    def cancel() -> None:
+        if next(points) == point:
+            raise host.Cancelled(1, "the deploy was cancelled")
+
+    world.machine.at_each_point = cancel
+    outcome = world.deploy({"web": new}, 2)
+    world.machine.at_each_point = None
+
+    serving = host.digest_of(world.container("web").reference)
+    if outcome.code == 0:
+        assert serving == new
+    else:
+        assert outcome.code == 1
+        assert outcome.result["message"] == "the deploy was cancelled"
+        assert world.pins() == {"web": host.digest_of(world.record("web")[-1].split()[0])}
+    assert any(world.machine.answers(container) for container in world.machine.reached_by("web"))
+    assert not list(host.MEMORY.iterdir())
+    good = world.image("web", 3)
+    assert world.deploy({"web": good}, 3).code == 0
+    assert world.names() == ["web"] and world.serves("web", good)
+
+
+# The process and its log
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 77])
+def test_the_work_is_done_by_another_process(world: World, capfd: pytest.CaptureFixture[str], code: int) -> None:
+    request = host.Request("deploy", "shop", images={"web": "sha256:" + 64 * "0"})
+    mine = os.getpid()
+
+    def work() -> int:
+        os.write(1, f"==> {os.getpid() != mine and os.getsid(0) == os.getpid()}\n".encode())
+        return code
+
+    assert host.run_detached(world.stack(), request, work) == code
+
+    assert capfd.readouterr().out == "==> True\n"
+    (log,) = (world.folder / "log").iterdir()
+    assert log.read_text() == "==> True\n"
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert "-deploy-web-" in log.name
+
+
+def test_a_mistake_of_the_programs_own(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        raise KeyError("a mistake")
+
+    assert host.run_detached(world.stack(), host.Request("deploy", "shop"), work) == 1
+    printed = capfd.readouterr()
+    assert "KeyError: 'a mistake'" in printed.out + printed.err
+
+
+def test_a_worker_that_is_killed(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    assert host.run_detached(world.stack(), host.Request("deploy", "shop"), work) == 1
+    assert "killed by signal 9; the next deploy repairs what it left" in capfd.readouterr().err
+
+
+def test_old_logs_are_removed(world: World) -> None:
+    folder = world.folder / "log"
+    folder.mkdir()
+    now = time.time()
+    for name, days in (("old", 31), ("young", 29)):
+        (folder / name).write_text("")
+        os.utime(folder / name, (now - days * 86400,) * 2)
+    (folder / "link").symlink_to("/nowhere")
+
+    os.close(host.open_log(world.stack(), host.Request("rollback", "shop", images={"web": ""})))
+
+    names = sorted(path.name for path in folder.iterdir())
+    assert names[1:] == ["link", "young"] and "-rollback-web-" in names[0]
+
+
+# What is printed
+
+
+WORDS = '\x1b[31mred\n::error::evil\r##[add-mask]evil\nv\x0bt\u2028sep\n{"protocol": 1}\n==> SERVING: web\n'
+
+
+def test_words_of_a_container_are_obeyed_by_nobody(world: World) -> None:
+    world.image("web", 1, Image(exits_after=0.5, printed=WORDS))
+
+    outcome = world.deploy({"web": world.image("web", 1, Image(exits_after=0.5, printed=WORDS))}, 1)
+
+    lines = outcome.text.splitlines()
+    assert "\x1b" not in outcome.text and "##[" not in outcome.text
+    assert not [line for line in lines if line.lstrip().startswith("::")]
+    assert [line for line in lines if line.startswith("{")] == [lines[-1]]
+    assert "| ::error::evil" in lines and "| ==> SERVING: web" in lines
+    assert outcome.result["result"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("results", "code"),
+    [
+        (["serving"], 0),
+        (["unchanged", "serving"], 0),
+        (["superseded"], 3),
+        (["superseded", "serving"], 3),
+        (["superseded", "failed"], 1),
+        (["serving", "not started"], 1),
+        (["serving", ""], 1),
+    ],
+)
+def test_the_verdict_on_all(results: list[str], code: int) -> None:
+    assert host.code_of([host.Service(name, {}, result=name) for name in results]) == code
+
+
+def test_the_result_is_one_line_of_ascii_and_the_last(world: World) -> None:
+    for outcome in (
+        world.deploy({"web": world.image("web", 1)}, 1),
+        world.deploy({"web": world.image("web", 2, Image(status=500))}, 2),
+        world.deploy({"web": "sha256:" + 64 * "0"}, 3),
+        world.deploy({"nobody": "sha256:" + 64 * "0"}, 4),
+        world.rollback("web"),
+    ):
+        line = outcome.text.splitlines()[-1]
+        result = json.loads(line)
+        assert line.isascii()
+        assert result["protocol"] == 1 and result["exit"] == outcome.code and result["stack"] == "shop"
+        assert result["result"] == ("serving" if outcome.code == 0 else "failed")
+        assert bool(result["message"]) == (outcome.code != 0)
+        for service in result["services"]:
+            assert set(service) == {"service", "result", "before", "now", "seconds"}
+            assert type(service["seconds"]) is int
+
+
+def test_a_disk_that_is_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever cannot be written, there is a verdict, and what served serves."""
+    old = world.image("web", 1)
+    world.deploy({"web": old}, 1)
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(host, "write_file", refuse)
+    outcome = world.deploy({"web": world.image("web", 2)}, 2)
+    monkeypatch.undo()
+
+    assert outcome.code == 69
+    assert outcome.says("No space left on device")
+    assert world.machine.answers(world.container("web"))
