@@ -1,14 +1,18 @@
 """The rehearsal's small GitHub and its judge: what starts, what waits, what is right. The rest needs an engine."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from docs import trial
 from tests.engine.server import Server
 from tests.rehearsal.github import GitHub, Group, NotModelled, Run, git, heard, starts
+from tests.rehearsal.kills import QUICK, choose_quick, kills_of
+from tests.rehearsal.rig import DOCKER, GOOD, PROGRAM, WITHIN, WORKS, short
 from tests.rehearsal.trial import FAULTS, unlike
 from tests.rehearsal.verdict import GREEN_RIGHT, GREEN_WRONG, RED_RIGHT, RED_WRONG, judged
 
@@ -99,6 +103,63 @@ def test_ours_is_never_expected_to_be_wrong() -> None:
 
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) > 40
     assert {word for fault in FAULTS for word in fault.ours} == {GREEN_RIGHT, RED_RIGHT}
+    assert all(fault.ours for fault in FAULTS), "ours is tried in everything"
     assert all(
         fault.says for fault in FAULTS if fault.quick and fault.ours == (RED_RIGHT,) and fault.group != "outside"
     )
+
+
+def test_the_readmes_table_adds_up() -> None:
+    """Each way that was tried stands in one row of each column."""
+    summary = trial.summary()
+    (number,) = re.findall(r"Tried in (\d+) ways", summary)
+    rows = re.findall(r"^\| (.+) \| (\d+) \| (\d+) \|$", summary, re.MULTILINE)
+    *kinds, in_all = rows
+
+    assert in_all == ("in all", number, number)
+    for column in (1, 2):
+        assert sum(int(row[column]) for row in kinds) == int(number)
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind"),
+    [
+        ((GREEN_RIGHT,), GREEN_RIGHT),
+        ((RED_WRONG,), f"**{RED_WRONG}**"),
+        ((RED_RIGHT, GREEN_RIGHT), "right, green or red by chance"),
+        ((RED_RIGHT, GREEN_WRONG), "right or **WRONG**, by chance"),
+        ((RED_WRONG, GREEN_WRONG), "**WRONG**, green or red by chance"),
+        ((), "not tried: it has no such thing"),
+    ],
+)
+def test_the_row_in_which_an_answer_is_counted(answers: tuple[str, ...], kind: str) -> None:
+    assert trial.kind_of(answers) == kind
+
+
+CALLS = [
+    "--config /dev/shm/x pull -q ghcr.io/example/api@sha256:" + 64 * "1",
+    "compose --env-file /dev/null -p pos -f /a/docker-compose.yml -f /a/trial.yml run -d --name api-next api",
+    "network connect --alias api proxy api-next",
+    "compose --env-file /dev/null -p pos -f /a/docker-compose.yml -f /a/pins.yml up -d api",
+]
+
+
+def test_kills_at_each_call() -> None:
+    kills = kills_of(GOOD, CALLS)
+    ways = {(kill.number, kill.who, kill.when) for kill in kills}
+
+    assert {(number, who) for number, who, _ in ways} == {(n, who) for n in (1, 2, 3, 4) for who in (PROGRAM, DOCKER)}
+    assert (2, DOCKER, WITHIN) in ways
+    assert (3, DOCKER, WITHIN) not in ways, "it is too short to be killed within"
+    assert {kill.is_same_again for kill in kills} == {True, False}
+    assert short(CALLS[0]) == "pull -q 111111"
+    assert short(CALLS[1]) == "compose run -d --name api-next api"
+
+
+def test_the_quick_kills_need_the_calls_that_they_name() -> None:
+    worker = ["stop jobs-previous", "start jobs"]
+    kills = kills_of(GOOD, CALLS) + kills_of(WORKS, worker)
+
+    assert len(choose_quick(kills)) == len(QUICK)
+    with pytest.raises(AssertionError, match="does not come to"):
+        choose_quick(kills_of(GOOD, CALLS))

@@ -58,7 +58,7 @@ def arguments(log: Path) -> bytes:
                 found += bytes.fromhex(
                     "".join(words.replace("\\x", " ").replace('"', " ").replace(",", " 0a ").split())
                 )
-    for program in (b"flock", b"sshd", b"runc", b"buildx"):
+    for program in (b"bin/deploy", b"deploy-over-ssh", b"sshd", b"runc", b"buildx"):
         assert program in found, f"{program!r} was not seen"
     return found
 
@@ -103,7 +103,7 @@ def found(name: str) -> dict[str, set[str]]:
         own = (".env", "keys", "secrets.yml")  # where a person has put them
         haystacks = {
             "an argument": arguments(log / "seen"),
-            "a log": logs.encode() + files(place.server.docker_folder / "log"),
+            "a log": logs.encode() + files(*place.server.docker_folder.glob("*/log")),
             "a file left on the server": files(place.server.home, without=own) + memory.encode(),
             "a file left on the runner": files(place.server.folder / "runs", without=own),
             "an image": blobs(place.server.folder / "registry"),

@@ -111,7 +111,7 @@ def run(quick: bool, say: Say, only: str = "", pipelines: Sequence[str] = PIPELI
             is_wanted = (fault.quick or not quick) and re.search(only, fault.name)
             if is_wanted and (fault.ours if pipeline == "ours" else fault.literal):
                 todo.put(fault)
-        for _ in range(min(worlds, todo.qsize())):
+        for _ in range(min(1 if quick else worlds, todo.qsize())):
             workers.append(threading.Thread(target=work, args=(pipeline, todo, session)))
     for worker in workers:
         worker.start()

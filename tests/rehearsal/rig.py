@@ -100,7 +100,6 @@ class Rig:
         self.replace_docker()
         for service in (API, WORKER):
             self.deploy(service)
-            self.deploy(service)
 
     # What is laid out before
 
@@ -161,7 +160,6 @@ class Rig:
         """Makes things as that run is to find them."""
         if self.problems(run.service):
             self.forget(run.service)
-            self.deploy(run.service)
             self.deploy(run.service)
         return self.request(run)
 
