@@ -58,7 +58,7 @@ def well() -> list[tuple[str, ...]]:
     """The facts of such a server."""
     digest = "sha256:" + "0" * 64
     lines: list[tuple[str, ...]] = [
-        ("login", "deploy", "deploy docker"), ("curl", "/usr/bin/curl"), ("addresses", ADDRESS),
+        ("login", "deploy", "deploy docker"), ("python", "3.11"), ("curl", "/usr/bin/curl"), ("addresses", ADDRESS),
         ("memory", "MemTotal:1963 MemAvailable:1200 SwapTotal:0 SwapFree:0"), ("hostkey", "ssh-ed25519", KEY),
         ("authorized", 'restrict,command="docker/bin/deploy pos-staging pos-production" ssh-rsa AAAAkey VPS_SSH_KEY'),
         ("engine", "27.3.1"), ("compose", "2.29.7"), ("disk", "/var/lib/docker", "14000"), ("network", "proxy"),
@@ -165,6 +165,8 @@ def of_container(name: str, field: str, value: str) -> Change:
     ("change", "subject", "saw"),
     [
         (instead(("curl",), ""), "curl", "none"),
+        (instead(("python",), "3.7"), "python3", "3.7"),
+        (instead(("python",), ""), "python3", "none"),
         (instead(("compose",), "2.19.9"), "docker", "compose 2.19.9"),
         (instead(("compose",), ""), "docker", "compose none"),
         (instead(("disk",), "/var/lib/docker", "1499"), "disk", "1499 MB free"),

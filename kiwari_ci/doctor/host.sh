@@ -15,6 +15,7 @@ docker() { timeout -k 1 8 docker "$@"; }
 
 machine() {
   fact login "$(id -un)" "$(id -nG)"
+  fact python "$(python3 -I -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
   fact curl "$(command -v curl)"
   fact memory "$(awk '/^(Mem(Total|Available)|Swap(Total|Free)):/ {print $1 int($2 / 1024)}' /proc/meminfo | xargs)"
   fact addresses "$(ip -o address show scope global 2>/dev/null | awk '{sub("/.*", "", $4); print $4}' | xargs)"

@@ -11,6 +11,7 @@ from kiwari_ci.plan import DeployKey, Host
 from kiwari_ci.tree import Tree
 
 COMPOSE = (2, 20)  # what bin/deploy asks for, as the free space
+PYTHON = (3, 8)
 TRAEFIK = (3, 6)  # allownonrunning; server.url came with 3.4
 FREE = 1500  # MB
 MEMORY = 256  # MB: a new container starts beside the old one
@@ -29,6 +30,7 @@ class Known:
 
 def judge(group: Group, host: Host, facts: Facts, book: Runbook) -> Iterator[Finding]:
     """The machine itself; without Docker nothing else of it can be said."""
+    yield _python(group, facts, book)
     yield _curl(group, facts, book)
     yield _memory(group, facts)
     version, said = facts.word("engine"), facts.first("engine")[-1:]
@@ -49,10 +51,18 @@ def judge(group: Group, host: Host, facts: Facts, book: Runbook) -> Iterator[Fin
         yield _proxy(group, host, facts, book)
 
 
+def _python(group: Group, facts: Facts, book: Runbook) -> Finding:
+    said = facts.word("python")
+    found = re.fullmatch(r"(\d+)\.(\d+)", said)
+    if found and (int(found[1]), int(found[2])) >= PYTHON:
+        return group.ok("python3", said)
+    return group.wrong("python3", said or "none", "3.8 or newer: bin/deploy runs by it", book.step("Files on the server"))
+
+
 def _curl(group: Group, facts: Facts, book: Runbook) -> Finding:
     if path := facts.word("curl"):
         return group.ok("curl", path)
-    return group.wrong("curl", "none", "curl: bin/deploy asks for health with it", book.step("Files on the server"))
+    return group.wrong("curl", "none", "curl: the doctor asks containers for their health with it", book.step("Files on the server"))
 
 
 def _docker_cure(said: str, book: Runbook) -> str:
