@@ -56,13 +56,17 @@ def _python(group: Group, facts: Facts, book: Runbook) -> Finding:
     found = re.fullmatch(r"(\d+)\.(\d+)", said)
     if found and (int(found[1]), int(found[2])) >= PYTHON:
         return group.ok("python3", said)
-    return group.wrong("python3", said or "none", "3.8 or newer: bin/deploy runs by it", book.step("Files on the server"))
+    return group.wrong(
+        "python3", said or "none", "3.8 or newer: bin/deploy runs by it", book.step("Files on the server")
+    )
 
 
 def _curl(group: Group, facts: Facts, book: Runbook) -> Finding:
     if path := facts.word("curl"):
         return group.ok("curl", path)
-    return group.wrong("curl", "none", "curl: the doctor asks containers for their health with it", book.step("Files on the server"))
+    return group.wrong(
+        "curl", "none", "curl: the doctor asks containers for their health with it", book.step("Files on the server")
+    )
 
 
 def _docker_cure(said: str, book: Runbook) -> str:
