@@ -71,7 +71,7 @@ def test_a_lock_whose_file_was_removed_is_no_lock(root: Path, monkeypatch: pytes
     """Who waits for it must not get the lock of a file that is gone."""
     path = root / ".deploy.lock"
     real = fcntl.flock
-    locked: list[bool] = []
+    locked: list[int] = []
 
     def flock(handle: int, operation: int) -> None:
         real(handle, operation)
