@@ -125,6 +125,8 @@ COMPOSE = ("compose", "--env-file", "/dev/null")
 MOST_FILES_SENT = 1000
 OLDEST_ENGINE, OLDEST_COMPOSE = (20, 10), (2, 20)
 
+CANCELLED = "it was cancelled"
+
 Json = Dict[str, Any]
 
 
@@ -426,7 +428,7 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
     services: List[Service] = []
     message = ""
     try:
-        with stack.locked(request):
+        with stack.locked(request), undone_if_cancelled(stack):
             recover(stack)
             if request.verb == "rollback":
                 roll_back(stack, request, services)
@@ -641,7 +643,7 @@ def exit_code_if_ended(worker: int) -> Optional[int]:
 def end_on_signal(number: int, frame: object) -> None:
     """End in good order what was told to end; being told twice changes nothing."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Failed(NOT_SERVING, "it was cancelled")
+    raise Failed(NOT_SERVING, CANCELLED)
 
 
 # 3. Lock: one deploy of a stack at a time. The kernel holds the lock for as long as this program or a docker command
@@ -715,6 +717,17 @@ def is_locked(path: Path) -> bool:
         return True
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def undone_if_cancelled(stack: "Stack") -> Iterator[None]:
+    """After a cancel, do at once what the next deploy would do: or the old version and the new one both serve."""
+    try:
+        yield
+    except Failed as failure:
+        if failure.message == CANCELLED:
+            recover(stack)
+        raise
 
 
 def cancel(stack: "Stack") -> int:
@@ -2039,7 +2052,7 @@ def service_may_fail(stack: "Stack", service: Service, temporary: List[str]) -> 
     except Failed as failure:
         service.result = "failed"
         undo(stack, service, temporary)
-        if failure.message == "it was cancelled":
+        if failure.message == CANCELLED:
             raise
         print_error(failure.message)
 
