@@ -122,7 +122,7 @@ def test_an_accessorys_env_file_belongs_to_its_settings(shop: Shop, images: Imag
             accessory(INIT, "once", "[ends, '3']", ONCE)
             + accessory(STORE, more=AFTER.format(more=RUNS, name=INIT, condition="service_started")),
             STORE,
-            "not all could be started",
+            f"{INIT} is not well",
         ),
         (accessory(STORE, more="restart: 'no'\n    entrypoint: [/app, ends, '0']"), STORE, "exited"),
         (accessory(STORE).replace("accessory:1", "accessory:none"), STORE, "accessory:none"),
@@ -144,7 +144,7 @@ def test_an_accessory_that_fails_stops_what_depends_on_it(
     result = shop.deploy(images.api("due"))
 
     assert result.returncode == 69, result.stdout
-    assert f"{needed} is not well" in outcome(result)["message"]
+    assert "is not well, and what is deployed depends on it" in outcome(result)["message"]
     assert says in result.stdout
     assert "\n##[" not in result.stdout
     assert (server.container_id(WEB), server.serves(WEB)) == (before, "uno")
