@@ -18,8 +18,8 @@ import pytest
 
 from tests import outside
 from tests.engine.images import Images
-from tests.engine.server import TOKEN, UID, USER, Result, Server, eventually, generated, throw_away
 from tests.engine.person import Person
+from tests.engine.server import TOKEN, UID, USER, Result, Server, eventually, generated, throw_away
 from tests.rehearsal import stand_ins
 from tests.rehearsal.front import Front
 

@@ -18,8 +18,8 @@ import pytest
 from tests.command import kiwari_ci
 from tests.engine.conftest import missing
 from tests.engine.images import Images
-from tests.engine.server import TOKEN, USER
 from tests.engine.person import Person, empty_server, step
+from tests.engine.server import TOKEN, USER
 from tests.rehearsal.front import Front
 from tests.rehearsal.github import GitHub, git
 from tests.rehearsal.on_trial import act
