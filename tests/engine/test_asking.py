@@ -14,7 +14,7 @@ import pytest
 from kiwari_ci import pipeline
 from tests.engine.images import Images
 from tests.engine.person import person_who_logs_in
-from tests.engine.server import TOKEN, UID, USER, Result, Server, generated, throw_away, without_waits
+from tests.engine.server import TOKEN, UID, USER, Result, Server, files_checksum, generated, throw_away, without_waits
 from tests.repository import Repository
 
 SOURCES = {each.source.service: each.source for each in pipeline.decide(generated("specs/kiwari.yaml")).plan.workflows}
@@ -39,11 +39,21 @@ class World:
         self.digests[version] = self.images.push(f"kiwari-{service}", version, port=port, tag=key)
         return key
 
-    def deployed(self, container: str, version: str, run: int) -> None:
-        """A deploy of the newest commit, by a run of GitHub's."""
+    def deploy(self, stack: str, run: int, **versions: str) -> None:
+        """A deploy of the newest commit, by a run of GitHub's: the version of each container."""
         number = int(self.repository.git("rev-list", "--count", "HEAD"))
-        done = self.server.deploy(container, self.digests[version], number, run)
+        files = files_checksum(self.server.docker_folder / stack)
+        images = [f"{container.replace('_', '-')}={self.digests[version]}" for container, version in versions.items()]
+        done = self.server.key(f"deploy 1 {stack} {number} {files} {run} {' '.join(images)}")
         assert done.returncode == 0, done.stdout
+
+    def put_back(self, state: "State") -> None:
+        """Undoes what a test has done to the clone, to the records and to the container of production's API."""
+        self.repository.git("reset", "-q", "--hard", state.commit)
+        for path, text in state.files.items():
+            path.write_text(text)
+        if self.server.digest("pos-api") != self.digests["api-one"]:
+            self.server.by_hand("cd docker/pos-production && docker compose up -d --no-deps pos-api", check=True)
 
     def asks(self, *words: str, ssh: str = f"{USER}@127.0.0.1") -> Result:
         """What the person sees."""
@@ -65,6 +75,27 @@ class World:
         return {each["title"]: [(row["state"], row["text"]) for row in each["lines"]] for each in said["sections"]}
 
 
+@dataclass(frozen=True)
+class State:
+    """What each test begins with: a commit, and the files that deploys have written on the server."""
+
+    commit: str
+    files: dict[Path, str]
+
+
+@pytest.fixture
+def world(served: World) -> Iterator[World]:
+    """The world as it was when everything had been deployed; what a test does to it is undone."""
+    written = [*served.server.docker_folder.glob("*/.deploys/pos-*")]
+    written += served.server.docker_folder.glob("*/docker-compose.override.yml")
+    written += served.server.docker_folder.glob("*/.env")
+    state = State(served.repository.git("rev-parse", "HEAD"), {path: path.read_text() for path in written})
+    try:
+        yield served
+    finally:
+        served.put_back(state)
+
+
 @pytest.fixture(scope="module")
 def served(engine: None) -> Iterator[World]:
     """v1.0.0 is in production, the commit after it on staging."""
@@ -81,12 +112,12 @@ def served(engine: None) -> Iterator[World]:
         world.repository.git("tag", "v1.0.0")
         for service in SOURCES:
             world.built(service, f"{service}-one")
-            world.deployed(f"pos-{service}-staging", f"{service}-one", 11)
-            world.deployed(f"pos-{service}", f"{service}-one", 12)
+        world.deploy("pos-staging", 11, pos_api_staging="api-one", pos_admin_staging="admin-one")
+        world.deploy("pos-production", 12, pos_api="api-one", pos_admin="admin-one")
         world.repository.commit("docs: nothing that an image is made of", README="x")
         world.repository.commit("feat: two", api__main="2", api__migrations__2="b")
         world.built("api", "api-two")
-        world.deployed("pos-api-staging", "api-two", 13)
+        world.deploy("pos-staging", 13, pos_api_staging="api-two")
         yield world
 
 
@@ -114,10 +145,8 @@ def test_a_tag_that_nothing_stops(world: World) -> None:
 
 def test_what_the_host_lacks_stops_it(world: World) -> None:
     file = world.server.docker_folder / "pos-production/.env"
-    text = file.read_text()
-    file.write_text(text.replace("JWT_SECRET", "JWT"))
+    file.write_text(file.read_text().replace("JWT_SECRET", "JWT"))
     done = world.asks("plan", "v1.1.0")
-    file.write_text(text)
     assert done.returncode == 1
     assert "! pos-production/.env: missing: JWT_SECRET" in done.stdout and "1 would stop it (!)" in done.stdout
 
@@ -134,15 +163,13 @@ def test_what_staging_never_proved_stops_it(world: World) -> None:
     assert f"it serves {short(world, 'api-two')} since" in done.stdout
     refused = world.server.deploy("pos-api", world.digests["api-three"], 99)
     assert refused.returncode, "the host says the same"
-    world.repository.git("reset", "-q", "--hard", "HEAD~1")
 
 
 def test_a_tag_that_is_taken_stops_it(world: World) -> None:
     """Somebody else's bytes are under that version; what the promotion would refuse, too."""
-    world.images.push("kiwari-api", "another", tag="v1.1.0")
-    done = world.asks("plan", "v1.1.0")
-    assert done.returncode == 1 and "kiwari-api:v1.1.0 is there already with other bytes" in done.stdout
-    assert world.asks("plan", "v1.1.1").returncode == 0
+    world.images.push("kiwari-api", "another", tag="v1.2.0")
+    done = world.asks("plan", "v1.2.0")
+    assert done.returncode == 1 and "kiwari-api:v1.2.0 is there already with other bytes" in done.stdout
 
 
 def test_where_what_serves_comes_from(world: World) -> None:
@@ -163,7 +190,7 @@ def test_where_what_serves_comes_from(world: World) -> None:
 
 
 def test_after_a_release_and_its_rollback(world: World) -> None:
-    world.deployed("pos-api", "api-two", 14)
+    world.deploy("pos-production", 14, pos_api="api-two")
     said = world.asks("trace", "pos-api").stdout
     assert "actions/runs/14" in said and "not in it: 0" in said and f"{short(world, 'api-one')} " in said
     assert world.server.as_person("docker/bin/deploy rollback pos-production pos-api").returncode == 0
@@ -178,21 +205,28 @@ def test_somebody_runs_another_image(world: World) -> None:
     server, running = world.server, world.server.image("pos-api")
     server.docker("rename", "pos-api", "aside")
     server.docker("create", "--name", "pos-api", other)
-    done = world.asks("trace", API)
-    server.docker("rm", "pos-api")
-    server.docker("rename", "aside", "pos-api")
+    try:
+        done = world.asks("trace", API)
+    finally:
+        server.docker("rm", "pos-api")
+        server.docker("rename", "aside", "pos-api")
     assert server.image("pos-api") == running
     assert f"! pos-api runs {other}, which is not what the record has" in done.stdout
 
 
 def test_with_the_deploy_key_alone(world: World) -> None:
     """It may ask for the status only: what is pinned is known, the names of env keys are not."""
+    with world.server.stack_file("pos-api", ".deploys/pos-api").open("a") as record:
+        image = f"ghcr.io/iqbalmuhyiddin/kiwari-api@{world.digests['api-one']}"
+        record.write(f"{image} 5 2026-01-01T00:00:00Z rollback\n")
     config = world.home / ".ssh/config"
     text = config.read_text()
     config.write_text(text.replace("keys/person", "keys/ci"))
-    tracing, rolled = world.asks("trace", API.replace("api.", "stg-api.", 1)), world.asks("trace", API)
-    planning = world.lines("plan", "v1.1.1")
-    config.write_text(text)
+    try:
+        tracing, rolled = world.asks("trace", API.replace("api.", "stg-api.", 1)), world.asks("trace", API)
+        planning = world.lines("plan", "v1.1.1")
+    finally:
+        config.write_text(text)
     assert world.digests["api-two"] in tracing.stdout and "feat: two" in tracing.stdout, tracing.stdout
     assert world.digests["api-one"] in rolled.stdout and "which does not say its commit" in rolled.stdout
     assert any("staging proved it" in words for _, words in planning["api"]), planning
@@ -205,7 +239,9 @@ def test_nobody_can_be_asked(world: World) -> None:
     assert done.returncode == 0 and "2 since v1.0.0" in done.stdout and world.digests["api-two"] in done.stdout
     assert "? staging: vps: " in done.stdout and "? vps: " in done.stdout
     world.images.login, login = f"{world.home}/nobody", world.images.login
-    done = world.asks("plan", "v1.1.1")
-    world.images.login = login
+    try:
+        done = world.asks("plan", "v1.1.1")
+    finally:
+        world.images.login = login
     assert "? image: the registry: " in done.stdout and "staging serves " in done.stdout, done.stdout
     assert os.path.isdir(login)

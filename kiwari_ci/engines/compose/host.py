@@ -991,7 +991,9 @@ def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["
         return
     newest = stack.newest_sequence()
     if request.sequence < newest:
-        progress(f"the files of commit number {newest} stay, which is newer than the one that sent some")
+        progress(
+            f"the files of commit number {newest} stay, which is newer than the one that sent some"
+        )
         yield Files(stack.folder, are_newer=request.may_send_files)
         return
     folder = Path(tempfile.mkdtemp(prefix="incoming-", dir=stack.state))
