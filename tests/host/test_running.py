@@ -1,6 +1,7 @@
 """How the program runs: its log, its lock, how it is cancelled, and what it prints."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -69,7 +70,7 @@ def test_another_stack_is_not_waited_for(world: World) -> None:
 def test_a_lock_whose_file_was_removed_is_no_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for it must not get the lock of a file that is gone."""
     path = root / ".deploy.lock"
-    real, locked = host.fcntl.flock, []  # type: ignore[attr-defined]
+    real, locked = fcntl.flock, list[int]()
 
     def flock(handle: int, operation: int) -> None:
         real(handle, operation)
