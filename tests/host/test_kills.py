@@ -190,7 +190,7 @@ def test_nobody_finds_nobody(root: Path, name: str) -> None:
     assert not world.machine.doubles
 
 
-@pytest.mark.parametrize("seed", range(120))
+@pytest.mark.parametrize("seed", range(40))
 def test_several_deploys_of_which_each_is_killed(root: Path, seed: int) -> None:
     """Good images, bad images and rollbacks, killed at any point, with boots between them: a good one ends it all."""
     random = Random(seed)
@@ -234,16 +234,19 @@ def test_a_kill_at_each_point(root: Path, name: str, afterwards: str) -> None:
     moments = moments_of(scenario, world)
     assert len(moments) > 5
 
-    # The last way differs little from the second: a part of the moments is enough.
-    for number, moment in list(enumerate(moments))[:: 3 if afterwards == "booted just now" else 1]:
+    for number, moment in enumerate(moments):
+        if afterwards == "booted just now" and number % 6:
+            continue  # it differs little from the other boot
         world.restore(moment)
         where = f"{name}, {afterwards}, moment {number} of {len(moments)}"
         AFTERWARDS[afterwards](world)
         if afterwards != "booted just now":
             check_that_it_serves(scenario, world, where)
             world.machine.watched = scenario.watched
-        # Every other time it is the job again, and else a newer commit.
-        version = 3 if number % 2 and all(scenario.new.get(name) is None for name in scenario.names) else 4
+        if afterwards == "booted" and number % 2:
+            continue  # what serves was looked at; the deploy that follows hardly depends on the boot
+        # Now it is the job again, and now a newer commit.
+        version = 3 if number % 4 > 1 and all(scenario.new.get(name) is None for name in scenario.names) else 4
         images = {name: world.image(name, version) for name in scenario.names}
         outcome = world.deploy(images, version)
         early = ended_too_early(world.machine, CACHE_SECONDS)
