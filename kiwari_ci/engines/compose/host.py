@@ -123,11 +123,13 @@ SIGNS_OF_A_MISSING_IMAGE = (
 )
 
 START_SECONDS = 60  # for a new container to answer, unless the compose file says otherwise
+WATCHED_SECONDS = 3  # for which a new container has to stay well, at least
 OBSERVED_SECONDS = 11  # for which a new container without HTTP has to keep running
 NAME_CACHE_SECONDS = (
     11  # for which a proxy keeps an address, unless the compose file says otherwise
 )
 LOCK_SECONDS = 600
+CANCEL_SECONDS = 180  # in which a cancelled deploy takes back what it had begun
 LOOK_SECONDS = 60
 CHANGE_SECONDS = 900
 PULL_SECONDS = 900
@@ -388,7 +390,7 @@ class Service:
     @property
     def watched_seconds(self) -> int:
         """For how long a container that took the service's place is watched: it may fail late."""
-        return self.name_cache_seconds if self.health else OBSERVED_SECONDS
+        return max(self.name_cache_seconds, WATCHED_SECONDS) if self.health else OBSERVED_SECONDS
 
     @property
     def restart_policy(self) -> str:
@@ -544,6 +546,8 @@ def parse_request(caller: Caller) -> Request:
         raise Failed(BAD_REQUEST, "this is none of the requests that the head of bin/deploy lists")
     words = match.groupdict()
     stack = words.get("stack") or ""
+    if caller.is_key and not stack:
+        raise Failed(BAD_REQUEST, "a key asks for one stack: status STACK")
     if caller.is_key and stack not in caller.allowed:
         raise Failed(BAD_REQUEST, f"this key may not touch the stack '{stack}'")
     if int(words.get("protocol") or PROTOCOL) > PROTOCOL:
@@ -758,11 +762,11 @@ def cancel(stack: "Stack") -> int:
     if process and is_this_program(process):
         os.kill(process, signal.SIGTERM)
     print(f"cancelling: {holder_of(stack.lock_file)}")
-    end = time.monotonic() + LOOK_SECONDS
+    end = time.monotonic() + CANCEL_SECONDS
     while is_locked(stack.lock_file):
         if time.monotonic() > end:
             raise Failed(
-                LOCKED, f"the lock is still held after {LOOK_SECONDS} seconds: {stack.lock_file}"
+                LOCKED, f"the lock is still held after {CANCEL_SECONDS} seconds: {stack.lock_file}"
             )
         time.sleep(0.3)
     print("it has ended")
@@ -2755,24 +2759,23 @@ class Machine:
         if is_shown:
             return self.show(command, seconds)
         try:
-            ended = subprocess.run(
-                command,
-                input=stdin.encode(),
-                capture_output=True,
-                timeout=seconds,
-                pass_fds=self.inherited,
-            )
+            with memory_file() as out, memory_file() as err:
+                # Files, not pipes: if this program is killed, docker goes on to the end of its work.
+                code = subprocess.run(
+                    command,
+                    input=stdin.encode(),
+                    stdout=out,
+                    stderr=err,
+                    timeout=seconds,
+                    pass_fds=self.inherited,
+                ).returncode
+                return Output(code, text_of(out), text_of(err))
         except subprocess.TimeoutExpired as error:
             raise Failed(
                 NOT_READY, f"docker {verb_of(words)} did not end within {seconds} seconds"
             ) from error
         except FileNotFoundError as error:
             raise Failed(NOT_READY, "docker is not installed") from error
-        return Output(
-            ended.returncode,
-            ended.stdout.decode(errors="replace"),
-            ended.stderr.decode(errors="replace"),
-        )
 
     def json(self, *words: str) -> Any:
         """Run docker, and read the JSON that it prints."""
@@ -3032,6 +3035,17 @@ def sync(stream: IO[bytes]) -> None:
     """Bring what was written to the disk, so that it outlives a power cut."""
     stream.flush()
     os.fsync(stream.fileno())
+
+
+def memory_file() -> IO[bytes]:
+    """A file that is in memory only."""
+    return os.fdopen(os.memfd_create("output"), "w+b")
+
+
+def text_of(stream: IO[bytes]) -> str:
+    """All that was written to a file."""
+    stream.seek(0)
+    return stream.read().decode(errors="replace")
 
 
 def write_all(handle: int, content: bytes) -> None:
