@@ -1957,10 +1957,10 @@ def hand_over(stack: "Stack", services: List[Service]) -> None:
             stack.set_restart_policy(service.next, service.restart_policy)
             give_name(stack, service)
             watched[service.name] = stack.get(service.next)
-    wait_for_name_caches(stack, not_failed(services))
-    for service in not_failed(services):
-        with service_may_fail(stack, service):
-            refuse_change(stack, service, watched[service.name])
+    seconds = max((service.name_cache_seconds for service in not_failed(services)), default=0)
+    if seconds:
+        progress(f"waiting {seconds} seconds: the proxy keeps names for that long")
+    watch_containers(stack, services, watched, seconds)
 
 
 def replace_in_place(stack: "Stack", services: List[Service]) -> None:
@@ -1998,14 +1998,27 @@ def settle(stack: "Stack", request: Request, services: List[Service]) -> None:
                 take_name(stack, service)
     seconds = max((service.watched_seconds for service in not_failed(services)), default=0)
     if seconds:
-        progress(f"watching for {seconds} seconds")
-        stack.machine.wait(seconds)
+        progress(f"watching for {seconds} seconds whether it stays well")
+    watch_containers(stack, services, watched, seconds)
     for service in not_failed(services):
         with service_may_fail(stack, service):
-            refuse_change(stack, service, watched[service.name])
             finish(stack, request, service, "serving")
             retire_next(stack, service)
             retire_old(stack, service)
+
+
+def watch_containers(
+    stack: "Stack", services: List[Service], watched: Dict[str, Container], seconds: int
+) -> None:
+    """Look at new containers each second, so that one that fails late does not serve for long."""
+    end = stack.machine.now() + seconds
+    while not_failed(services):
+        for service in not_failed(services):
+            with service_may_fail(stack, service):
+                refuse_change(stack, service, watched[service.name])
+        if stack.machine.now() >= end:
+            return
+        stack.machine.wait(1)
 
 
 def finish(stack: "Stack", request: Request, service: Service, result: str) -> None:
@@ -2022,6 +2035,9 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
         stack.add_record(service.name, Record(service.image, sequence, utc_now(), request.run))
     stack.record_mounts(service)
     stack.write_pins()
+    container = stack.find(service.container_name)
+    if container and container.is_unhealthy:
+        progress(f"note: Docker's own health check says that {container.name} is unhealthy")
 
 
 def recreate(stack: "Stack", service: Service) -> None:
@@ -2229,10 +2245,10 @@ def refuse_change(stack: "Stack", service: Service, watched: Container) -> None:
     if not container.is_same_life(watched):
         raise Failed(NOT_SERVING, f"{container.name} did not stay up: {container.life}")
     problem = problem_of(stack, service, container)
-    if problem:
+    if problem and problem_of(
+        stack, service, container
+    ):  # one answer that does not come is no verdict
         raise Failed(NOT_SERVING, f"{container.name} did not stay up: {problem}")
-    if container.is_unhealthy:
-        progress(f"note: Docker's own health check says that {container.name} is unhealthy")
 
 
 def is_well(stack: "Stack", service: Service, name: str = "") -> bool:
