@@ -104,7 +104,7 @@ def test_a_migration_runs_before_any_container_of_the_set_changes(trio: Shop, se
 
     assert passed.returncode == 0, passed.stdout
     made = server.docker(
-        *("events", "--since", began, "--until", "0s", "--filter", "event=create"),
+        *("events", "--since", began, "--until", "0s", "--filter", "type=container", "--filter", "event=create"),
         *("--format", "{{.Actor.Attributes.name}}"),
     ).split()
     assert made[0] == f"{WEB}-next-migrate", made
