@@ -29,6 +29,9 @@ KEY_STACKS = ("pos-staging", "pos-production")
 TOKEN = r"""s$cret'to"ken \t `x` %s"""
 TOKEN_BCRYPT = "$2b$04$6tnO91r/zaM8oKCw1o55n.gRhbJPekmd4iKK/VMwaJf8OaRghRKkW"
 
+# What is sent behind the token where there are no files: their length and checksum.
+NO_FILES = f"0 {hashlib.sha256(b'').hexdigest()}\n".encode()
+
 Result = subprocess.CompletedProcess[str]
 
 
@@ -117,7 +120,7 @@ class Server:
         """
         ended = subprocess.run(
             self.near(*self.ssh(command, key=key)),
-            input=b"" if token is None else f"{token}\n".encode() + sent,
+            input=b"" if token is None else f"{token}\n".encode() + (sent or NO_FILES),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=400,
@@ -162,7 +165,7 @@ class Server:
             text=True,
         )
         assert process.stdin
-        process.stdin.write(f"{token}\n")
+        process.stdin.write(f"{token}\n{NO_FILES.decode()}")
         process.stdin.close()
         process.stdin = None  # communicate() must not look for it
         return process

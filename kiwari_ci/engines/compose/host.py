@@ -59,7 +59,20 @@ import time
 import traceback
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import (
+    IO,
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Set,
+    TextIO,
+    Tuple,
+)
 
 VERSION = "1.0"
 PROTOCOL = 1
@@ -89,6 +102,7 @@ COMPOSE_FILE = "docker-compose.yml"
 PINS_FILE = "docker-compose.override.yml"
 PINS_HEAD = "# Written by bin/deploy: what serves. Compose reads it by itself.\nservices:\n"
 PINS_LINE = re.compile(rf'  {NAME}: \{{(?:image: "[^"\\]+")?\}}\n')
+PINNED_IMAGE = re.compile(r'image: "([^"]+)"')
 RECORD_LINE = re.compile(rf"([^ ]+@{DIGEST}) ([0-9]+) ([^ ]+) ([^ ]+)")
 ENV_FILE_LINE = re.compile(r"^ +env_file: \"?([^\s\"]+)\"?$", re.MULTILINE)
 FILES_BESIDE_LINE = re.compile(r"^# Files beside it: (.+)$", re.MULTILINE)
@@ -142,6 +156,8 @@ KEPT_IMAGES = 3
 FREE_MEGABYTES = 1500
 MOST_BYTES_SENT = 64 * 1024 * 1024
 COMPOSE = ("compose", "--env-file", "/dev/null")
+# Traefik goes by labels, not by names: it would lead requests to a container at once.
+NOT_FOR_TRAEFIK = ("-l", "traefik.enable=false")
 MOST_FILES_SENT = 1000
 OLDEST_ENGINE, OLDEST_COMPOSE = (20, 10), (2, 20)
 
@@ -342,7 +358,7 @@ class Service:
 
     @property
     def foreign(self) -> str:
-        """The name that a container gets which held the service's name, and which somebody else made."""
+        """The name under which a container that somebody else made is kept, after a take-over."""
         return f"{self.name}-before"
 
     @property
@@ -485,9 +501,9 @@ def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[
         if not current:
             return
         preflight(stack, request, current, files)
+        pull_images(stack, current, delivery.token)
         files.install()
     stack.read_compose_file()
-    pull_images(stack, current, delivery.token)
     roll_out(stack, request, current)
     refuse_leftovers(stack)
 
@@ -518,7 +534,8 @@ def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
         for level in in_order_of_dependencies(services):
             ready = [service for service in level if not has_failed_dependency(service, services)]
             replace_containers(stack, request, ready)
-        remove_old_images(stack, services)
+        with cleaning_up():
+            remove_old_images(stack, services)
 
 
 # 1. Parse and authorize: a request is one line of known words, and a key may touch its own stacks only.
@@ -697,6 +714,8 @@ def locked(
             keep_for_children.inherited = (handle,)
         yield
     finally:
+        if keep_for_children:
+            keep_for_children.inherited = ()
         os.close(handle)
 
 
@@ -725,16 +744,16 @@ def wait_for_lock(path: Path) -> int:
 
 def holder_of(path: Path) -> str:
     """Who holds a lock, in words."""
-    holder = read_holder(path)
+    holder = read_json(path)
     return f"{holder.get('doing', 'unknown')}, since {holder.get('since', 'unknown')}"
 
 
-def read_holder(path: Path) -> Json:
-    """What the holder of a lock has written into it."""
+def read_json(path: Path) -> Json:
+    """What a file of this program's own says; nothing if it was torn, or is missing."""
     with contextlib.suppress(OSError, ValueError):
-        holder = json.loads(path.read_text())
-        if isinstance(holder, dict):
-            return holder
+        content = json.loads(path.read_text())
+        if isinstance(content, dict):
+            return content
     return {}
 
 
@@ -757,7 +776,7 @@ def cancel(stack: "Stack") -> int:
     if not is_locked(stack.lock_file):
         print(f"no deploy of {stack.name} is at work")
         return SERVING
-    holder = read_holder(stack.lock_file)
+    holder = read_json(stack.lock_file)
     process = int(holder.get("pid") or 0)
     if process and is_this_program(process):
         os.kill(process, signal.SIGTERM)
@@ -793,6 +812,8 @@ def recover(stack: "Stack") -> None:
     run_left_hook(stack)
     try:
         stack.read_compose_file()
+    except Cancelled:
+        raise
     except Failed as failure:
         progress(f"note: {failure.message}")  # what is sent with this request may repair it
         return
@@ -818,7 +839,7 @@ def recover_service(stack: "Stack", service: Service) -> None:
 
 def settle_temporary_container(stack: "Stack", service: Service) -> None:
     """The temporary container goes, unless it is all that serves."""
-    if not stack.find(service.next):
+    if not stack.temporary(service):
         return
     if is_well(stack, service) or not is_well(stack, service, service.next):
         progress(f"removing {service.next}")
@@ -827,6 +848,7 @@ def settle_temporary_container(stack: "Stack", service: Service) -> None:
     progress(f"{service.next} serves in place of {service.name}, until a deploy replaces it")
     give_name(stack, service)
     if stack.find(service.container_name):
+        # It has the name too: while it restarts, some requests would go there.
         stack.stop(service.container_name)
 
 
@@ -844,17 +866,13 @@ def remove_half_made(stack: "Stack", service: Service) -> None:
 
 def kept_container(stack: "Stack", service: Service) -> Optional[Container]:
     """The container that served before, while its successor has not proved itself."""
-    previous = stack.find(service.previous)
-    if previous or stack.recorded_image(service.name):
-        return previous
-    current = stack.find(service.container_name)
-    if current and not stack.owns(current, service):
-        return None  # it is no successor of ours
-    return stack.find(service.foreign)
+    container = stack.find(service.previous)
+    return container if container and container.id == stack.kept_note(service).get("id") else None
 
 
 def wait_for_left_migration(stack: "Stack", service: Service) -> None:
     """A migration of an interrupted deploy goes on to its end: two at once could harm the data."""
+    end = stack.machine.now() + SCRIPT_SECONDS
     while True:
         container = stack.find(service.migration)
         if not container:
@@ -862,6 +880,8 @@ def wait_for_left_migration(stack: "Stack", service: Service) -> None:
         if not container.is_running:
             stack.remove(service.migration)
             return
+        if stack.machine.now() > end:
+            raise Failed(LOCKED, f"{service.migration} of an interrupted deploy does not end")
         progress(f"waiting for {service.migration}, which an interrupted deploy started")
         stack.machine.wait(5)
 
@@ -906,11 +926,16 @@ def read_delivery(request: Request, caller: Caller) -> Delivery:
     if os.isatty(0):
         return Delivery(token)
     header = read_line(10)
-    if not header:
+    if not header and not caller.is_key:
         return Delivery(token)
     match = re.fullmatch(r"([0-9]{1,12}) ([0-9a-f]{64})", header)
     if not match:
-        raise Failed(BAD_REQUEST, "the line behind the token is not `BYTES SHA256`")
+        # A connection that broke before this line must not pass for one that sends no files.
+        raise Failed(
+            BAD_REQUEST, "the line behind the token is not `BYTES SHA256`: run the job again"
+        )
+    if int(match[1]) == 0:
+        return Delivery(token)
     if not (request.may_send_env_files or request.may_send_files):
         raise Failed(
             BAD_REQUEST,
@@ -1426,17 +1451,42 @@ def check_networks_and_volumes(stack: "Stack") -> Iterator[Finding]:
 def check_name(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """A container of the service's name is the stack's own, or one whose place it can take."""
+    """The service's container is the stack's own, or one whose place it can take."""
+    if not service.model.get("container_name"):
+        yield Finding(
+            NOT_READY, f"{service.name} has no container_name", "Add it to the compose file"
+        )
+    yield from check_temporary_names(stack, service, containers)
     holder = find(containers, service.container_name)
     if not holder or stack.owns(holder, service):
         return
-    if stack.find(f"{service.name}-before"):
+    if holder.project != stack.name and "deploy.health" in holder.labels:
         yield Finding(
             NOT_READY,
-            f"{holder.name} was not made by this stack, and {service.name}-before is there too",
-            f"Remove the one that is not needed: docker rm -f {service.name}-before",
+            f"{holder.name} is a service of the stack {holder.project}, too",
+            "Give one of the two another container name in the spec",
+        )
+    if find(containers, service.foreign):
+        yield Finding(
+            NOT_READY,
+            f"{holder.name} was not made by this stack, and {service.foreign} is there too",
+            f"Remove the one that is not needed: docker rm -f {service.foreign}",
         )
     yield from check_mounts(stack, service, holder)
+
+
+def check_temporary_names(
+    stack: "Stack", service: Service, containers: Sequence[Container]
+) -> Iterator[Finding]:
+    """The names that a deploy gives to containers for a while are free, or its own."""
+    for name in (service.next, service.previous):
+        other = find(containers, name)
+        if other and not stack.owns(other, service) and not stack.is_temporary(other, service):
+            yield Finding(
+                NOT_READY,
+                f"{name} exists, and deploys of {service.name} use that name for a while",
+                f"Give that container another name: docker rename {name} OTHER",
+            )
 
 
 def check_mounts(stack: "Stack", service: Service, holder: Container) -> Iterator[Finding]:
@@ -1584,6 +1634,7 @@ def refuse_leftovers(stack: "Stack") -> None:
 
 def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
     """Pull the images of these services."""
+    stack.write_trial_pins(services)
     with stack.login(services, token) as login:
         for image in dict.fromkeys(service.image for service in services):
             progress(f"pulling {image}")
@@ -1756,6 +1807,7 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
             "run",
             "--rm",
             "-T",
+            *NOT_FOR_TRAEFIK,
             "--no-deps",
             "--name",
             service.migration,
@@ -1767,7 +1819,7 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
             raise Failed(
                 NOT_SERVING,
                 f"the migration of {service.name} failed with exit code {output.code}."
-                " No container was changed",
+                " No container of the service was changed",
             )
     for service in services:
         if service.health and stack.find(service.name) and not is_well(stack, service):
@@ -1864,10 +1916,9 @@ def replace_containers(stack: "Stack", request: Request, services: List[Service]
     for batch in batches_that_fit(stack, changing):
         try:
             replace_batch(stack, request, batch)
-        except Failed:
-            for service in batch:
-                if not service.result:
-                    fail(stack, service, "it was not finished")
+        except (Failed, OSError) as error:
+            for service in not_failed(batch):
+                fail(stack, service, str(error))
             raise
 
 
@@ -1916,7 +1967,7 @@ def not_failed(services: List[Service]) -> List[Service]:
 def is_unchanged(stack: "Stack", service: Service) -> bool:
     """Whether its container runs this image with these settings already, and is well."""
     container = stack.find(service.container_name)
-    if not container or not stack.owns(container, service) or stack.find(service.next):
+    if not container or not stack.owns(container, service) or stack.temporary(service):
         return False
     label = container.labels.get("com.docker.compose.config-hash")
     is_same = container.image == service.image and label in stack.hashes(service)
@@ -1930,7 +1981,7 @@ def runs_beside(stack: "Stack", service: Service) -> bool:
     return (
         service.is_start_first
         and bool(container and container.is_running)
-        and not stack.find(service.next)
+        and not stack.temporary(service)
     )
 
 
@@ -1939,9 +1990,8 @@ def start_beside(stack: "Stack", services: List[Service]) -> None:
     for service in services:
         progress(f"starting {service.next} beside {service.name}")
         with service_may_fail(stack, service):
-            # Traefik would lead requests to it at once, for it goes by labels and not by names.
-            label = ("-l", "traefik.enable=false")
-            words = ("run", "-d", "-T", *label, "--no-deps", "--name", service.next, service.name)
+            options = ("-d", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.next)
+            words = ("run", *options, service.name)
             output = stack.compose(*words, pins=stack.trial_pins)
             refuse_failed_start(service.next, output)
             wait_until_well(stack, service, service.next)
@@ -1993,7 +2043,7 @@ def settle(stack: "Stack", request: Request, services: List[Service]) -> None:
     for service in services:
         with service_may_fail(stack, service):
             watched[service.name] = stack.get(service.container_name)
-            temporary = stack.find(service.next)
+            temporary = stack.temporary(service)
             if temporary and temporary.image == service.image:
                 take_name(stack, service)
     seconds = max((service.watched_seconds for service in not_failed(services)), default=0)
@@ -2003,8 +2053,22 @@ def settle(stack: "Stack", request: Request, services: List[Service]) -> None:
     for service in not_failed(services):
         with service_may_fail(stack, service):
             finish(stack, request, service, "serving")
-            retire_next(stack, service)
-            retire_old(stack, service)
+    for service in services:
+        if service.result == "serving":
+            with cleaning_up():
+                retire_next(stack, service)
+                retire_old(stack, service)
+
+
+@contextlib.contextmanager
+def cleaning_up() -> Iterator[None]:
+    """What only tidies up behind a deploy that serves does not decide its outcome."""
+    try:
+        yield
+    except Cancelled:
+        raise
+    except (Failed, OSError) as error:
+        progress(f"note: the next deploy cleans up what this one could not: {error}")
 
 
 def watch_containers(
@@ -2023,8 +2087,6 @@ def watch_containers(
 
 def finish(stack: "Stack", request: Request, service: Service, result: str) -> None:
     """Record what serves, and pin it for Compose."""
-    service.result = result
-    service.seconds = stack.seconds()
     sequence = request.sequence or stack.newest_sequence_of(service.name)
     latest = stack.newest_record(service.name)
     if (
@@ -2035,6 +2097,8 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
         stack.add_record(service.name, Record(service.image, sequence, utc_now(), request.run))
     stack.record_mounts(service)
     stack.write_pins()
+    service.result = result
+    service.seconds = stack.seconds()
     container = stack.find(service.container_name)
     if container and container.is_unhealthy:
         progress(f"note: Docker's own health check says that {container.name} is unhealthy")
@@ -2043,7 +2107,8 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
 def recreate(stack: "Stack", service: Service) -> None:
     """Let Compose make the service's container from the new image, under its own name."""
     stack.write_pins({service.name: service.image})
-    if stack.find(service.previous):
+    kept = kept_container(stack, service)
+    if kept and stack.owns(kept, service):
         create_successor(stack, service)
         return
     # By force, for what differs may be a file that it mounts, of which Compose knows nothing.
@@ -2082,12 +2147,26 @@ def put_aside(stack: "Stack", service: Service) -> None:
     It has no restart policy meanwhile, so that the server never starts both when it boots.
     """
     container = stack.find(service.container_name)
-    if not container or not container.is_running:
-        return
-    name = service.previous if stack.owns(container, service) else service.foreign
-    stack.set_restart_policy(container.name, "no")
-    stack.rename(container.name, name)
-    stack.stop(name)
+    if not container or (stack.owns(container, service) and not container.is_running):
+        return  # Compose replaces its own container that does not run
+    keep_container(stack, service, container)
+    stack.set_restart_policy(service.previous, "no")
+    stack.stop(service.previous)
+
+
+def keep_container(stack: "Stack", service: Service, container: Container) -> None:
+    """Give a container another name, so that its successor can have the service's.
+
+    It is noted down first, by its id: whoever takes the lock next knows which container to bring
+    back, and never takes somebody else's for it.
+    """
+    note = {
+        "id": container.id,
+        "restart": container.restart_policy,
+        "was_running": container.is_running,
+    }
+    write_file(stack.kept_file(service), json.dumps(note).encode(), 0o600)
+    stack.rename(container.name, service.previous)
 
 
 def bring_back(stack: "Stack", service: Service) -> None:
@@ -2095,11 +2174,13 @@ def bring_back(stack: "Stack", service: Service) -> None:
     kept = kept_container(stack, service)
     if not kept:
         return
+    note = stack.kept_note(service)
     if stack.find(service.container_name):
         stack.remove(service.container_name)
     stack.rename(kept.name, service.container_name)
-    stack.set_restart_policy(service.container_name, service.restart_policy)
-    stack.must("start", service.container_name)
+    stack.set_restart_policy(service.container_name, note["restart"] or service.restart_policy)
+    if note["was_running"]:
+        stack.must("start", service.container_name)
 
 
 def move_foreign_container_away(stack: "Stack", service: Service) -> None:
@@ -2107,23 +2188,26 @@ def move_foreign_container_away(stack: "Stack", service: Service) -> None:
     container = stack.find(service.container_name)
     if not container or stack.owns(container, service):
         return
-    stack.rename(container.name, service.foreign)
+    keep_container(stack, service, container)
     if service.published:
-        stack.stop(service.foreign)  # two cannot have a port of the server
+        stack.stop(service.previous)  # two cannot have a port of the server
 
 
 def retire_old(stack: "Stack", service: Service) -> None:
     """Take away the container that was kept; one that somebody else made is only stopped."""
-    if stack.find(service.previous):
-        stack.remove(service.previous)
-    foreign = stack.find(service.foreign)
-    if foreign and foreign.is_running:
-        stack.set_restart_policy(service.foreign, "no")
-        stack.stop(service.foreign)
-        progress(
-            f"{service.foreign}, which served before and was not made by this stack, is stopped and"
-            f" kept. To remove it: docker rm {service.foreign}"
-        )
+    kept = kept_container(stack, service)
+    if not kept:
+        return
+    if stack.owns(kept, service):
+        stack.remove(kept.name)
+        return
+    stack.set_restart_policy(kept.name, "no")
+    stack.stop(kept.name)
+    stack.rename(kept.name, service.foreign)
+    progress(
+        f"{service.foreign}, which served before and was not made by this stack, is stopped and"
+        f" kept. To remove it: docker rm {service.foreign}"
+    )
 
 
 @contextlib.contextmanager
@@ -2135,23 +2219,39 @@ def service_may_fail(stack: "Stack", service: Service) -> Iterator[None]:
         raise
     except Failed as failure:
         fail(stack, service, failure.message)
+    except OSError as error:
+        fail(stack, service, words_of(error))
 
 
 def fail(stack: "Stack", service: Service, problem: str) -> None:
-    """Take back what was done for a service: what served before serves."""
-    service.result = "failed"
-    service.problem = problem
-    service.seconds = stack.seconds()
-    print_error(problem)
-    print_last_words(stack, service)
-    stack.write_pins()
-    bring_back(stack, service)
-    settle_temporary_container(stack, service)
+    """Take back what was done for a service: what served before serves again.
+
+    If only the temporary container of the new image works, that one goes on serving.
+    """
+    with uninterrupted():
+        service.result = "failed"
+        service.problem = problem
+        service.seconds = stack.seconds()
+        print_error(problem)
+        print_last_words(stack, service)
+        bring_back(stack, service)
+        settle_temporary_container(stack, service)
+        stack.write_pins()
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """What takes something back is not cancelled half-way: the signal waits."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def retire_next(stack: "Stack", service: Service) -> None:
     """Remove the temporary container, once no proxy leads to it and it has finished its requests."""
-    if not stack.find(service.next):
+    if not stack.temporary(service):
         return
     if has_name(stack, service):
         take_name(stack, service)
@@ -2166,7 +2266,7 @@ def has_name(stack: "Stack", service: Service) -> bool:
 
     That is so while Docker starts it again, too: proxies keep its address.
     """
-    container = stack.find(service.next)
+    container = stack.temporary(service)
     if not container:
         return False
     return any(
@@ -2315,11 +2415,11 @@ def image_to_go_back_to(stack: "Stack", name: str, digest: str) -> str:
 def remove_old_images(stack: "Stack", services: List[Service]) -> None:
     """Remove images of these services that no stack of this server can go back to."""
     with locked(ROOT / ".host.lock", "removing old images"):
-        kept = {
-            image for path in ROOT.glob("*/.deploys/*") for image in last_images(read_record(path))
-        }
-        if not kept:
-            return
+        records = [read_record(path) for path in ROOT.glob("*/.deploys/*")]
+        kept = {image for record in records for image in last_images(record)}
+        for path in ROOT.glob("*/.deploys/trial.yml"):
+            # What another stack pulls at this moment has no record yet.
+            kept |= set(PINNED_IMAGE.findall(path.read_text(errors="replace")))
         for repository in sorted(
             {service.repository for service in services if service.result == "serving"}
         ):
@@ -2392,7 +2492,7 @@ def print_result(
         result["newest_sequence"] = max(
             stack.newest_sequence_of(service.name) for service in services
         )
-    print(json.dumps(result), flush=True)
+    print_line(json.dumps(result))
 
 
 def describe(stack: "Stack", service: Service) -> Json:
@@ -2440,13 +2540,13 @@ def status_of(stack: "Stack", name: str) -> str:
 
 
 def print_last_words(stack: "Stack", service: Service) -> None:
-    """The state of the new container, and the end of its log."""
-    container = stack.find(service.next) or stack.find(service.container_name)
-    if not container:
-        return
-    quote(f"{container.name}: {container.life}")
-    output = stack.machine.docker("logs", "--tail", str(LOGGED_LINES), container.name)
-    quote(output.out + output.err)
+    """The state of the new container, and the end of its log; what cannot be had is left out."""
+    with contextlib.suppress(Failed):
+        container = stack.temporary(service) or stack.find(service.container_name)
+        if container:
+            quote(f"{container.name}: {container.life}")
+            output = stack.machine.docker("logs", "--tail", str(LOGGED_LINES), container.name)
+            quote(output.out + output.err)
 
 
 # The stack: its files, and its containers as Docker knows them.
@@ -2533,7 +2633,8 @@ class Stack:
                 f"Compose cannot read {self.folder / COMPOSE_FILE}, or a file that it names."
                 f" See why on the server: cd {self.folder} && docker compose config -q",
             )
-        self.model = json.loads(output.out)
+        # Files that are not installed yet are meant for the stack's folder.
+        self.model = json.loads(output.out.replace(f"{files.folder}/", f"{self.folder}/"))
         known = self.services
         self.services = {
             name: Service(name, model) for name, model in self.model["services"].items()
@@ -2647,10 +2748,30 @@ class Stack:
         """A container by its name, or None."""
         output = self.machine.docker("inspect", "--type", "container", name)
         if output.code == 0:
-            return next((container_from(entry) for entry in json.loads(output.out)), None)
+            # Docker also takes the beginning of an id for a name.
+            return find(map(container_from, json.loads(output.out)), name)
         if "no such" in output.err.lower():
             return None
         raise Failed(NOT_READY, f"Docker does not answer: {output.last_words}")
+
+    def temporary(self, service: Service) -> Optional[Container]:
+        """The container of a new image that runs beside the service's own, if a deploy made it."""
+        container = self.find(service.next)
+        return container if container and self.is_temporary(container, service) else None
+
+    def is_temporary(self, container: Container, service: Service) -> bool:
+        """Whether a deploy of this stack made a container to run beside the service's own."""
+        is_of_service = container.project == self.name and container.service == service.name
+        return is_of_service and container.is_one_off
+
+    def kept_file(self, service: Service) -> Path:
+        """Where it is noted down which container is kept while its successor proves itself."""
+        return self.state / f".kept-{service.name}"
+
+    def kept_note(self, service: Service) -> Json:
+        """The id of the container that is kept, its restart policy, and whether it ran."""
+        path = self.kept_file(service)
+        return read_json(path)
 
     def get(self, name: str) -> Container:
         """A container that has to be there."""
@@ -2801,21 +2922,24 @@ class Machine:
         return json.loads(output.out)
 
     def show(self, command: List[str], seconds: int) -> Output:
-        """Run a command whose output a person wants to see."""
-        with subprocess.Popen(
+        """Run a command whose output a person wants to see as it comes."""
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=self.inherited,
-        ) as process:
-            timer = threading.Timer(seconds, process.kill)
-            timer.start()
+        )
+        timer = threading.Timer(seconds, process.kill)
+        timer.start()
+        try:
             assert process.stdout
             for line in process.stdout:
                 quote(line.decode(errors="replace"))
+            return Output(process.wait(), "", "")
+        finally:
             timer.cancel()
-        return Output(process.returncode, "", "")
+            process.kill()
 
     def script(self, command: List[str], folder: Path, settings: Dict[str, str]) -> int:
         """Run a script of the person's; it is over when it ends, whatever it leaves running."""
@@ -2922,18 +3046,24 @@ def find(containers: Iterable[Container], name: str) -> Optional[Container]:
 
 def progress(text: str) -> None:
     """A line of progress."""
-    print(f"==> {printable(text)}", flush=True)
+    print_line(f"==> {printable(text)}")
 
 
 def print_error(text: str) -> None:
     """A line that says what is wrong."""
-    print(f"deploy: {printable(text)}", file=sys.stderr, flush=True)
+    print_line(f"deploy: {printable(text)}", sys.stderr)
 
 
 def quote(text: str) -> None:
-    """Print somebody else's words: no line of them is a command to GitHub's runner, or to a terminal."""
+    """Print somebody else's words: no line is a command to GitHub's runner, or to a terminal."""
     for line in text.replace("\r", "\n").splitlines():
-        print("| " + printable(line).replace("##[", "## ["), flush=True)
+        print_line("| " + printable(line).replace("##[", "## ["))
+
+
+def print_line(text: str, stream: Optional[TextIO] = None) -> None:
+    """Print a line; that the disk of the log is full does not end a deploy half-way."""
+    with contextlib.suppress(OSError):
+        print(text, file=stream or sys.stdout, flush=True)
 
 
 def printable(text: str) -> str:

@@ -703,13 +703,15 @@ def deploy(order: Order, ssh: Ssh) -> Result:
 
 
 def sent_files(files: Sequence[StackFile]) -> bytes:
-    """The files as the host reads them: a line with length and checksum, then the tar."""
-    if not files:
-        return b""
-    content = pack(files)
+    """The files as the host reads them: a line with length and checksum, then the tar.
+
+    Without files the line says so: else a connection that breaks there would pass for one that sends none.
+    """
+    content = pack(files) if files else b""
     if len(content) > MOST_BYTES or len(files) > MOST_FILES:
         raise Refused(f"the stack's files are more than the host takes: {MOST_FILES} files, 64 MiB in all")
-    say(f"==> sending {', '.join(file.name for file in files)} ({len(content)} bytes)")
+    if files:
+        say(f"==> sending {', '.join(file.name for file in files)} ({len(content)} bytes)")
     head = f"{len(content)} {hashlib.sha256(content).hexdigest()}\n"
     return head.encode() + content
 
