@@ -1,5 +1,7 @@
 #!/usr/bin/python3 -I
-"""The kiwari-ci host program: it puts images into service on this server, and ends with 0 only when they serve.
+"""The kiwari-ci host program: it puts images into service on this server.
+
+`deploy` and `rollback` end with 0 only when these images serve.
 
 A GitHub workflow calls it over SSH, with a key whose line in ~/.ssh/authorized_keys allows this program and no other:
 
@@ -41,7 +43,7 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import http.client
+import io
 import json
 import os
 import pwd
@@ -50,6 +52,7 @@ import select
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
 import tempfile
@@ -58,6 +61,7 @@ import threading
 import time
 import traceback
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import (
     IO,
@@ -136,6 +140,7 @@ SIGNS_OF_A_MISSING_IMAGE = (
     "invalid reference",
 )
 
+ANSWER_SECONDS = 5  # for an answer to the health check
 START_SECONDS = 60  # for a new container to answer, unless the compose file says otherwise
 WATCHED_SECONDS = 3  # for which a new container has to stay well, at least
 OBSERVED_SECONDS = 11  # for which a new container without HTTP has to keep running
@@ -152,6 +157,7 @@ SCRIPT_SECONDS = 3600
 ACCESSORY_SECONDS = 120
 LOG_DAYS = 30
 LOGGED_LINES = 40
+MOST_LINES_SHOWN, MOST_LETTERS_SHOWN = 10_000, 2_000  # of other programs' output
 KEPT_IMAGES = 3
 FREE_MEGABYTES = 1500
 MOST_BYTES_SENT = 64 * 1024 * 1024
@@ -287,6 +293,11 @@ class Container:
     def is_running(self) -> bool:
         """Whether its process runs."""
         return self.status == "running"
+
+    @property
+    def has_processes(self) -> bool:
+        """Whether it may write to its volumes, also when it is paused or about to start again."""
+        return self.status in ("running", "paused", "restarting")
 
     @property
     def project(self) -> str:
@@ -478,6 +489,7 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
                 roll_back(stack, request, services)
             else:
                 deploy(stack, request, delivery, services)
+            confirm(stack, services)
         code = code_of(services)
         message = " ".join(service.problem for service in services if service.problem)
     except Failed as failure:
@@ -486,6 +498,10 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
     except OSError as error:
         code, message = NOT_READY, words_of(error)
         print_error(message)
+    except Exception as error:
+        code, message = NOT_SERVING, f"a mistake in bin/deploy itself: {error!r}"
+        print_error(message)
+        traceback.print_exc()
     print_outcome(stack, services, code)
     print_result(stack, request, services, code, message)
     return code
@@ -525,6 +541,15 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     roll_out(stack, request, [service])
 
 
+def confirm(stack: "Stack", services: List[Service]) -> None:
+    """A last look: what came into service first may have failed while others followed."""
+    for service in services:
+        if service.result in ("serving", "unchanged") and not is_well(stack, service):
+            service.result = "failed"
+            service.problem = f"{service.name} served, and does not answer any more"
+            print_error(service.problem)
+
+
 def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
     """Replace the containers of these services, in the order of what depends on what."""
     start_accessories(stack, services)
@@ -551,6 +576,9 @@ def take_caller() -> Caller:
     os.environ.clear()
     os.environ.update(HOME=home, PATH=PATH, LC_ALL="C", DOCKER_CONTEXT="default")
     os.umask(0o077)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     if asked_by_key is None:
         return Caller(" ".join(sys.argv[1:]), is_key=False, allowed=())
     return Caller(asked_by_key, is_key=True, allowed=tuple(sys.argv[1:]))
@@ -650,8 +678,10 @@ def open_log(stack: "Stack", request: Request) -> int:
     folder.mkdir(exist_ok=True)
     oldest = time.time() - LOG_DAYS * 86400
     for path in folder.iterdir():
-        if path.is_file() and not path.is_symlink() and path.stat().st_mtime < oldest:
-            path.unlink()
+        is_log = re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", path.name) and not path.is_symlink()
+        with contextlib.suppress(FileNotFoundError):
+            if is_log and path.stat().st_mtime < oldest:
+                path.unlink()
     names = "+".join(request.images)[:100]
     name = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S}-{request.verb}-{names}-{os.getpid()}"
     return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
@@ -829,7 +859,13 @@ def recover_service(stack: "Stack", service: Service) -> None:
     """One service: exactly one of its containers goes on serving."""
     remove_half_made(stack, service)
     current = stack.find(service.container_name)
-    if current and current.image == stack.recorded_image(service.name) and is_well(stack, service):
+    note = stack.kept_note(service)
+    if current and current.id == note.get("id"):
+        progress(f"an interrupted deploy was bringing {service.name} back: it goes on")
+        start_again(stack, service)
+    elif (
+        current and current.image == stack.recorded_image(service.name) and is_well(stack, service)
+    ):
         retire_old(stack, service)
     elif kept_container(stack, service):
         progress(f"an interrupted deploy stopped {service.name}: what served before comes back")
@@ -889,14 +925,17 @@ def wait_for_left_migration(stack: "Stack", service: Service) -> None:
 def remove_left_tokens(stack: "Stack") -> None:
     """Registry tokens in memory that a killed deploy of this stack could not remove."""
     for folder in MEMORY.glob(f"{stack.token_prefix}*") if MEMORY.is_dir() else ():
-        if folder.lstat().st_uid == os.geteuid() and folder.is_dir() and not folder.is_symlink():
-            remove_tree(folder)
+        with contextlib.suppress(OSError):
+            if folder.lstat().st_uid == os.geteuid() and not folder.is_symlink():
+                remove_tree(folder)
 
 
 def remove_left_folders(stack: "Stack") -> None:
     """Files that a killed deploy had received and not installed."""
     for folder in stack.state.glob("incoming-*"):
         remove_tree(folder)
+    for half_written in [*stack.folder.glob(".new-*"), *stack.state.glob(".new-*")]:
+        half_written.unlink()
 
 
 def run_left_hook(stack: "Stack") -> None:
@@ -904,7 +943,7 @@ def run_left_hook(stack: "Stack") -> None:
     if not stack.owed_hook.exists():
         return
     progress("an interrupted deploy did not run hooks/after: it runs now")
-    settings = json.loads(stack.owed_hook.read_text() or "{}")
+    settings = read_json(stack.owed_hook)
     if run_hook(stack, "after", {**settings, "EXIT_CODE": "137"}) == 0:
         stack.owed_hook.unlink()
     else:
@@ -1052,11 +1091,8 @@ def unpack(archive: IO[bytes], folder: Path) -> None:
 
 def unpack_file(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
     """Unpack one plain file with a plain name."""
-    parts = entry.name.split("/")
-    is_plain = all(re.fullmatch(r"[A-Za-z0-9._-]+", part) for part in parts)
-    is_plain = is_plain and not {".", ".."} & set(parts)
     content = tar.extractfile(entry) if entry.isreg() else None
-    if not content or not is_plain or parts[0] in OWN_FILES:
+    if not content or not is_plain_name(entry.name) or entry.name.split("/")[0] in OWN_FILES:
         name = printable(entry.name)
         raise Failed(BAD_REQUEST, f"only plain files with plain names may be sent, not '{name}'")
     target = folder / entry.name
@@ -1066,26 +1102,36 @@ def unpack_file(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> N
     target.chmod(0o600 if is_env_file(entry.name) else 0o755 if entry.mode & 0o100 else 0o644)
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a name leads to a place below the folder that it is used in."""
+    parts = name.split("/")
+    is_plain = all(re.fullmatch(r"[A-Za-z0-9._-]+", part) for part in parts)
+    return is_plain and not {".", ".."} & set(parts)
+
+
 def is_env_file(name: str) -> bool:
     """Whether a file of a stack holds settings of containers, and perhaps secrets."""
     return name.endswith(".env") and "/" not in name
 
 
 def refuse_names_not_allowed(request: Request, files: "Files") -> None:
-    """The key may send files of that kind, and the compose file reads files of that name."""
+    """Refuse files that this key may not send, and files that the compose file does not read."""
     read = files.names()
     for name in files.sent():
-        if is_env_file(name) and not request.may_send_env_files:
+        is_env = is_env_file(name) or name in files.env_files()
+        if is_env and not request.may_send_env_files:
             raise Failed(
                 BAD_REQUEST, f"this key may send no env file: its line has no {request.stack}:env"
             )
-        if not is_env_file(name) and not request.may_send_files:
+        if not is_env and not request.may_send_files:
             raise Failed(
                 BAD_REQUEST,
                 f"this key may send env files only: its line has no {request.stack}:push",
             )
         if name not in read:
             raise Failed(BAD_REQUEST, f"{name} was sent, and the compose file does not read it")
+        if is_env:
+            (files.folder / name).chmod(0o600)
 
 
 class Files:
@@ -1115,8 +1161,9 @@ class Files:
         return shlex.split(match[1]) if match else []
 
     def env_files(self) -> List[str]:
-        """The env files of its containers."""
-        return sorted(set(ENV_FILE_LINE.findall(self.text())))
+        """The env files of its containers that lie in the stack's folder."""
+        names = set(ENV_FILE_LINE.findall(self.text()))
+        return sorted(name for name in names if is_plain_name(name))
 
     def names(self) -> List[str]:
         """All of them."""
@@ -1156,6 +1203,10 @@ class Files:
         if not self.overlay:
             return
         for name in self.changed:
+            if name in self.env_files() and (self.installed / name).is_file():
+                kept = (self.installed / name).read_bytes()  # perhaps the only copy of a secret
+                previous = self.installed / ".deploys" / f"{name.replace('/', '-')}.previous"
+                write_file(previous, kept, 0o600)
             install_file(self.overlay / name, self.installed, name)
             progress(f"installed {name}")
 
@@ -1178,6 +1229,7 @@ def install_file(source: Path, folder: Path, name: str) -> None:
             parent.chmod(0o755)  # containers with other users read what is in it
     if target.exists() and name != COMPOSE_FILE and not is_env_file(name):
         with target.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, max(source.stat().st_size, 1))
             stream.write(source.read_bytes())
             stream.truncate()
             sync(stream)
@@ -1205,7 +1257,9 @@ def is_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
     newest = stack.newest_record(service.name)
     if not newest or sequence >= newest.sequence:
         return False
-    if not is_well(stack, service):
+    current = stack.find(service.container_name)
+    is_recorded = current and stack.owns(current, service) and current.image == newest.image
+    if not is_recorded or not is_well(stack, service):
         raise Failed(
             NOT_SERVING,
             f"commit number {sequence} is older than number {newest.sequence}, which is recorded"
@@ -1349,6 +1403,11 @@ class EnvLine:
     key: str
     value: str
 
+    @property
+    def shown_key(self) -> str:
+        """The key for a message; what looks like none may be a line of a secret."""
+        return self.key if re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", self.key) else "the key"
+
 
 def read_env_lines(path: Path) -> List[EnvLine]:
     """The lines of an env file that set something; a line that sets nothing has no key."""
@@ -1386,11 +1445,15 @@ def check_env_lines(shown: str, lines: List[EnvLine]) -> Iterator[Finding]:
             )
         elif "change-me" in line.value:
             yield Finding(
-                NOT_READY, f"{shown}:{line.number}: {line.key} still has change-me", "Fill it in"
+                NOT_READY,
+                f"{shown}:{line.number}: {line.shown_key} still has change-me",
+                "Fill it in",
             )
         elif line.key.startswith(("COMPOSE_", "DOCKER_")) and shown.endswith("/.env"):
             yield Finding(
-                NOT_READY, f"{shown}:{line.number}: Compose would obey {line.key}", "Take it out"
+                NOT_READY,
+                f"{shown}:{line.number}: Compose would obey {line.shown_key}",
+                "Take it out",
             )
 
 
@@ -1427,7 +1490,7 @@ def check_env_values(
         if unescape(str(environment.get(line.key) or "")) != line.value:
             yield Finding(
                 NOT_READY,
-                f"{shown}:{line.number}: Compose reads another value of {line.key} than the line"
+                f"{shown}:{line.number}: Compose reads another value of {line.shown_key} than the line"
                 " shows",
                 "Put the value between single quotes, with none inside",
             )
@@ -1456,11 +1519,13 @@ def check_name(
         yield Finding(
             NOT_READY, f"{service.name} has no container_name", "Add it to the compose file"
         )
+    yield from check_labels(service)
     yield from check_temporary_names(stack, service, containers)
     holder = find(containers, service.container_name)
     if not holder or stack.owns(holder, service):
         return
-    if holder.project != stack.name and "deploy.health" in holder.labels:
+    is_of_other_stack = holder.project and (ROOT / holder.project / ".deploys").is_dir()
+    if is_of_other_stack and holder.project != stack.name:
         yield Finding(
             NOT_READY,
             f"{holder.name} is a service of the stack {holder.project}, too",
@@ -1473,6 +1538,23 @@ def check_name(
             f"Remove the one that is not needed: docker rm -f {service.foreign}",
         )
     yield from check_mounts(stack, service, holder)
+
+
+def check_labels(service: Service) -> Iterator[Finding]:
+    """The labels that this program reads can be read."""
+    labels = service.labels
+    wrong = [] if service.health or "deploy.health" not in labels else ["deploy.health"]
+    for label in ("deploy.start-period", "deploy.name-cache"):
+        if label in labels and not re.fullmatch("[0-9]{1,5}", labels[label]):
+            wrong.append(label)
+    if labels.get("deploy.rollout", "recreate") != "recreate":
+        wrong.append("deploy.rollout")
+    for label in wrong:
+        yield Finding(
+            NOT_READY,
+            f"the label {label} of {service.name} cannot be read",
+            "Generate the compose file again: kiwari-ci generate",
+        )
 
 
 def check_temporary_names(
@@ -1502,6 +1584,14 @@ def check_mounts(stack: "Stack", service: Service, holder: Container) -> Iterato
         )
 
 
+def overlaps(source: str, sources: Set[str]) -> bool:
+    """Whether a volume or folder is one of these, or lies in one, or one lies in it."""
+    return any(
+        source == other or source.startswith(f"{other}/") or other.startswith(f"{source}/")
+        for other in sources
+    )
+
+
 def data_of(container: Container) -> Set[str]:
     """The volumes with names, and the folders of the server, that a container can write to."""
     sources = {
@@ -1510,6 +1600,12 @@ def data_of(container: Container) -> Set[str]:
         if mount.get("RW", True)
     }
     return {source for source in sources if not re.fullmatch("[0-9a-f]{64}", source)}
+
+
+def is_anonymous_volume(mount: Json) -> bool:
+    """Whether a mount of a container is a volume that Docker named by itself."""
+    name = str(mount.get("Name") or "")
+    return mount.get("Type") == "volume" and re.fullmatch("[0-9a-f]{64}", name) is not None
 
 
 def check_ports(
@@ -1537,7 +1633,7 @@ def check_data(
 ) -> Iterator[Finding]:
     """A volume with data is never given to a second process: two databases on one folder destroy it."""
     own = find(containers, accessory.container_name)
-    if own and own.is_running:
+    if own and own.has_processes and accessory.accessory != "once":
         return  # it is left alone, whoever made it
     if own and not stack.owns(own, accessory):
         yield Finding(
@@ -1549,9 +1645,12 @@ def check_data(
         return
     sources = {source_of(stack, volume) for volume in accessory.model.get("volumes") or []} - {""}
     for container in containers:
-        shared = ", ".join(sorted(sources & data_of(container)))
+        shared = ", ".join(
+            sorted(source for source in data_of(container) if overlaps(source, sources))
+        )
         is_of_stack = container.project == stack.name and container.service in stack.services
-        if shared and container.is_running and not is_of_stack:
+        is_of_stack = is_of_stack and not container.is_one_off
+        if shared and container.has_processes and not is_of_stack:
             yield Finding(
                 NOT_READY,
                 f"{container.name} runs on {shared}, which {accessory.name} would open a second time",
@@ -1664,7 +1763,7 @@ def pull(stack: "Stack", image: str, login: Path) -> None:
 
 def refuse_if_final(image: str, output: Output) -> None:
     """Tell a refused token and a missing image from a registry that has trouble."""
-    words = output.err.lower()
+    words = output.err.lower().replace(image.partition("@")[0].lower(), "")
     if any(sign in words for sign in SIGNS_OF_A_REFUSED_TOKEN):
         raise Failed(
             TOKEN_REFUSED,
@@ -1707,7 +1806,8 @@ def look_at_image(stack: "Stack", service: Service) -> None:
         )
     labels = (image.get("Config") or {}).get("Labels") or {}
     for label in sorted(labels):
-        if label.startswith(LABELS_THAT_OTHERS_BELIEVE) and label not in service.labels:
+        is_believed = label.lower().startswith(LABELS_THAT_OTHERS_BELIEVE)
+        if is_believed and label not in service.labels:
             raise Failed(
                 BAD_IMAGE,
                 f"{service.image} has the label {printable(label)}, which the proxy would believe:"
@@ -1723,6 +1823,7 @@ def start_accessories(stack: "Stack", services: List[Service]) -> None:
     accessories = [service for service in stack.services.values() if service.accessory]
     missing = [accessory for accessory in accessories if is_to_be_started(stack, accessory)]
     if missing:
+        refuse_shared_data(stack, missing)
         names = [accessory.name for accessory in missing]
         progress(f"starting {', '.join(names)}")
         output = stack.compose("up", "-d", "--no-deps", "--no-recreate", *names)
@@ -1735,12 +1836,20 @@ def start_accessories(stack: "Stack", services: List[Service]) -> None:
         report_other_settings(stack, accessory)
 
 
+def refuse_shared_data(stack: "Stack", accessories: List[Service]) -> None:
+    """Look once more, directly before they start: a rollback has no preflight, and a pull takes time."""
+    containers = stack.containers()
+    for accessory in accessories:
+        for finding in check_data(stack, accessory, containers):
+            raise Failed(finding.code, str(finding))
+
+
 def is_to_be_started(stack: "Stack", accessory: Service) -> bool:
-    """Whether Compose is to start it: what runs is never touched, what runs once is made anew."""
+    """Whether Compose is to start it: what runs is never touched, what has ended is made anew."""
     container = stack.find(accessory.container_name)
-    if accessory.accessory != "once":
-        return not container or not container.is_running
-    if container:
+    if container and container.has_processes:
+        return False
+    if container and accessory.accessory == "once" and stack.owns(container, accessory):
         stack.remove(accessory.container_name)
     return True
 
@@ -1916,7 +2025,7 @@ def replace_containers(stack: "Stack", request: Request, services: List[Service]
     for batch in batches_that_fit(stack, changing):
         try:
             replace_batch(stack, request, batch)
-        except (Failed, OSError) as error:
+        except Exception as error:
             for service in not_failed(batch):
                 fail(stack, service, str(error))
             raise
@@ -1970,7 +2079,7 @@ def is_unchanged(stack: "Stack", service: Service) -> bool:
     if not container or not stack.owns(container, service) or stack.temporary(service):
         return False
     label = container.labels.get("com.docker.compose.config-hash")
-    is_same = container.image == service.image and label in stack.hashes(service)
+    is_same = container.image == service.image and label in stack.hashes(service, container)
     is_same = is_same and stack.mounted_checksum(service) == stack.recorded_mounts(service)
     return is_same and is_well(stack, service)
 
@@ -2109,21 +2218,20 @@ def recreate(stack: "Stack", service: Service) -> None:
     stack.write_pins({service.name: service.image})
     kept = kept_container(stack, service)
     if kept and stack.owns(kept, service):
-        create_successor(stack, service)
+        create_successor(stack, service, kept)
         return
     # By force, for what differs may be a file that it mounts, of which Compose knows nothing.
     words = ("up", "-d", "--no-deps", "--force-recreate", "--pull", "never", service.name)
     refuse_failed_start(service.name, stack.compose(*words, pins=stack.pins))
 
 
-def create_successor(stack: "Stack", service: Service) -> None:
+def create_successor(stack: "Stack", service: Service, kept: Container) -> None:
     """Make the new container while the old one is kept.
 
     `docker compose up` would remove the old one, which it knows by its labels. So Compose is asked for one more
     container of the service, which it only makes for a service without a fixed container name.
     """
-    model = stack.model_of(service)
-    model["services"][service.name].pop("container_name", None)
+    model = stack.successor_model(service, kept)
     known = {container.id for container in stack.containers_of(service)}
     words = (
         "create",
@@ -2174,13 +2282,20 @@ def bring_back(stack: "Stack", service: Service) -> None:
     kept = kept_container(stack, service)
     if not kept:
         return
-    note = stack.kept_note(service)
     if stack.find(service.container_name):
         stack.remove(service.container_name)
     stack.rename(kept.name, service.container_name)
-    stack.set_restart_policy(service.container_name, note["restart"] or service.restart_policy)
-    if note["was_running"]:
+    start_again(stack, service)
+
+
+def start_again(stack: "Stack", service: Service) -> None:
+    """Start the container that was kept, as it ran before."""
+    note = stack.kept_note(service)
+    policy = note.get("restart") or service.restart_policy
+    stack.set_restart_policy(service.container_name, policy)
+    if note.get("was_running"):
         stack.must("start", service.container_name)
+    stack.forget_kept(service)
 
 
 def move_foreign_container_away(stack: "Stack", service: Service) -> None:
@@ -2200,14 +2315,15 @@ def retire_old(stack: "Stack", service: Service) -> None:
         return
     if stack.owns(kept, service):
         stack.remove(kept.name)
-        return
-    stack.set_restart_policy(kept.name, "no")
-    stack.stop(kept.name)
-    stack.rename(kept.name, service.foreign)
-    progress(
-        f"{service.foreign}, which served before and was not made by this stack, is stopped and"
-        f" kept. To remove it: docker rm {service.foreign}"
-    )
+    else:
+        stack.set_restart_policy(kept.name, "no")
+        stack.stop(kept.name)
+        stack.rename(kept.name, service.foreign)
+        progress(
+            f"{service.foreign}, which served before and was not made by this stack, is stopped"
+            f" and kept. To remove it: docker rm {service.foreign}"
+        )
+    stack.forget_kept(service)
 
 
 @contextlib.contextmanager
@@ -2221,6 +2337,9 @@ def service_may_fail(stack: "Stack", service: Service) -> Iterator[None]:
         fail(stack, service, failure.message)
     except OSError as error:
         fail(stack, service, words_of(error))
+    except Exception as error:
+        fail(stack, service, f"a mistake in bin/deploy itself: {error!r}")
+        traceback.print_exc()
 
 
 def fail(stack: "Stack", service: Service, problem: str) -> None:
@@ -2237,16 +2356,33 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
         bring_back(stack, service)
         settle_temporary_container(stack, service)
         stack.write_pins()
+        go_back_if_nothing_serves(stack, service)
+
+
+def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
+    """Make the container anew from the image that served before, if nothing else is left of it."""
+    image = stack.recorded_image(service.name)
+    if not image or image == service.image or stack.temporary(service) or is_well(stack, service):
+        return
+    current = stack.find(service.container_name)
+    if current and current.image == image:
+        return  # it is what served before, and was not well before
+    progress(f"nothing serves: making {service.name} anew from {image}, which served before")
+    output = stack.compose(
+        "up", "-d", "--no-deps", "--pull", "never", service.name, pins=stack.pins
+    )
+    if output.code != 0:
+        progress(f"that failed: {output.last_words}")
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """What takes something back is not cancelled half-way: the signal waits."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+def uninterrupted(is_so: bool = True) -> Iterator[None]:
+    """Let a cancel wait for the end of what must not be done by half."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM} if is_so else set())
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def retire_next(stack: "Stack", service: Service) -> None:
@@ -2366,13 +2502,16 @@ def problem_of(stack: "Stack", service: Service, container: Container) -> str:
         return container.life
     health = service.health
     if not health:
-        return ""
-    headers = {"Host": health.host, "X-Forwarded-Proto": "https"} if health.host else {}
+        return "Docker's health check says that it is unhealthy" if container.is_unhealthy else ""
+    headers = {"User-Agent": "kiwari-ci"}
+    if health.host:
+        headers.update({"Host": health.host, "X-Forwarded-Proto": "https"})
     problem = f"it has no address to ask for {health}"
     for address in container.addresses:
+        headers.setdefault("Host", f"{address}:{health.port}")
         try:
             status = stack.machine.http_status(address, health.port, health.path, headers)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, OverflowError) as error:
             problem = f"{health}: {error or type(error).__name__}"
             continue
         if status == health.status:
@@ -2485,7 +2624,7 @@ def print_result(
         "exit": code,
         "stack": stack.name,
         "seconds": stack.seconds(),
-        "message": message,
+        "message": printable(message),
         "services": [describe(stack, service) for service in services],
     }
     if code == SUPERSEDED:
@@ -2697,22 +2836,40 @@ class Stack:
                 model[key] = self.model[key]
         return model
 
-    def config_hash(self, service: Service, is_named: bool = True) -> str:
-        """Compose's checksum of a service's settings, which each container that it makes has as a label."""
+    def successor_model(self, service: Service, container: Container) -> Json:
+        """The service as `create_successor` makes it: without a name, on the old volumes."""
+        model = self.model_of(service)
+        settings = model["services"][service.name]
+        settings.pop("container_name", None)
+        mounted = {volume.get("target") for volume in settings.get("volumes") or []}
+        inherited = [mount for mount in container.mounts if is_anonymous_volume(mount)]
+        for mount in inherited:
+            # `docker compose up` would hand volumes without a name on, too.
+            if mount["Destination"] not in mounted:
+                volume = {"type": "volume", "source": mount["Name"], "target": mount["Destination"]}
+                settings["volumes"] = [*(settings.get("volumes") or []), volume]
+                known = {mount["Name"]: {"name": mount["Name"], "external": True}}
+                model["volumes"] = {**(model.get("volumes") or {}), **known}
+        return model
+
+    def config_hash(self, service: Service) -> str:
+        """Compose's checksum of a service's settings, a label of each container that it makes."""
         model = self.model_of(service)
         if "depends_on" in service.model:
             model["services"][service.name]["depends_on"] = service.model["depends_on"]
             others = {name: self.services[name].model for name in needed_by(self, [service])}
             model["services"] = {**others, **model["services"]}
-        if not is_named:
-            model["services"][service.name].pop("container_name", None)
-            model["services"][service.name].pop("depends_on", None)
+        return self.hash_of(model, service)
+
+    def hash_of(self, model: Json, service: Service) -> str:
+        """Compose's checksum of a service of a compose file that is made here."""
         output = self.compose_model(model, "config", "--hash", service.name)
         return output.out.split()[-1] if output.code == 0 and output.out.split() else ""
 
-    def hashes(self, service: Service) -> Set[str]:
-        """The checksums of the present settings: as Compose makes a container, and as `create_successor` does."""
-        return {self.config_hash(service), self.config_hash(service, is_named=False)} - {""}
+    def hashes(self, service: Service, container: Container) -> Set[str]:
+        """The checksums that its container may have, if nothing has changed."""
+        successor = self.successor_model(service, container)
+        return {self.config_hash(service), self.hash_of(successor, service)} - {""}
 
     def network_name(self, key: str) -> str:
         """Docker's name for a network of the compose file."""
@@ -2730,6 +2887,8 @@ class Stack:
         if not names:
             return []
         output = self.machine.docker("inspect", "--type", "container", *names)
+        if output.code != 0 and "no such" not in output.err.lower():
+            raise Failed(NOT_READY, f"Docker does not answer: {output.last_words}")
         return [container_from(entry) for entry in json.loads(output.out or "[]")]
 
     def containers_of(self, service: Service) -> List[Container]:
@@ -2770,8 +2929,12 @@ class Stack:
 
     def kept_note(self, service: Service) -> Json:
         """The id of the container that is kept, its restart policy, and whether it ran."""
-        path = self.kept_file(service)
-        return read_json(path)
+        return read_json(self.kept_file(service))
+
+    def forget_kept(self, service: Service) -> None:
+        """No container is kept any more."""
+        with contextlib.suppress(FileNotFoundError):
+            self.kept_file(service).unlink()
 
     def get(self, name: str) -> Container:
         """A container that has to be there."""
@@ -2896,7 +3059,8 @@ class Machine:
         if is_shown:
             return self.show(command, seconds)
         try:
-            with memory_file() as out, memory_file() as err:
+            is_only_a_pull = "pull" in words
+            with memory_file() as out, memory_file() as err, uninterrupted(not is_only_a_pull):
                 # Files, not pipes: if this program is killed, docker goes on to the end of its work.
                 code = subprocess.run(
                     command,
@@ -2934,8 +3098,9 @@ class Machine:
         timer.start()
         try:
             assert process.stdout
-            for line in process.stdout:
-                quote(line.decode(errors="replace"))
+            for count, line in enumerate(iter(partial(process.stdout.readline, 65536), b"")):
+                if count < MOST_LINES_SHOWN:
+                    quote(line.decode(errors="replace"))
             return Output(process.wait(), "", "")
         finally:
             timer.cancel()
@@ -2957,19 +3122,30 @@ class Machine:
             except subprocess.TimeoutExpired:
                 code = 124
             printed.seek(0)
-            quote(printed.read().decode(errors="replace"))
+            quote(printed.read(MOST_LINES_SHOWN * 100).decode(errors="replace"))
         return code
 
     def http_status(self, address: str, port: int, path: str, headers: Dict[str, str]) -> int:
-        """Ask over HTTP, and return the status of the answer; redirects are answers."""
-        connection = http.client.HTTPConnection(address, port, timeout=5)
-        try:
-            connection.request(
-                "GET", path, headers={"User-Agent": "kiwari-ci", "Connection": "close", **headers}
-            )
-            return connection.getresponse().status
-        finally:
-            connection.close()
+        """Ask over HTTP, and return the status of the answer; redirects are answers.
+
+        Only the first line of the answer is read, for five seconds in all: a container could
+        answer without an end.
+        """
+        end = self.now() + ANSWER_SECONDS
+        lines = [f"GET {path} HTTP/1.1", *(f"{key}: {text}" for key, text in headers.items())]
+        answer = b""
+        with socket.create_connection((address, port), ANSWER_SECONDS) as connection:
+            connection.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+            while b"\n" not in answer and len(answer) < 1024:
+                connection.settimeout(max(0.01, end - self.now()))
+                block = connection.recv(1024)
+                if not block:
+                    break
+                answer += block
+        match = re.match(rb"HTTP/1\.[01] ([0-9]{3})", answer)
+        if not match:
+            raise ValueError("the answer is not HTTP")
+        return int(match[1])
 
     def now(self) -> float:
         """Seconds on a clock that nobody sets."""
@@ -3057,7 +3233,7 @@ def print_error(text: str) -> None:
 def quote(text: str) -> None:
     """Print somebody else's words: no line is a command to GitHub's runner, or to a terminal."""
     for line in text.replace("\r", "\n").splitlines():
-        print_line("| " + printable(line).replace("##[", "## ["))
+        print_line(f"| {printable(line[:MOST_LETTERS_SHOWN])}")
 
 
 def print_line(text: str, stream: Optional[TextIO] = None) -> None:
@@ -3067,8 +3243,9 @@ def print_line(text: str, stream: Optional[TextIO] = None) -> None:
 
 
 def printable(text: str) -> str:
-    """A text without characters that a terminal would obey."""
-    return "".join(letter if letter.isprintable() or letter == "\t" else "?" for letter in text)
+    """A text that neither a terminal nor GitHub's runner would obey."""
+    letters = [letter if letter.isprintable() or letter == "\t" else "?" for letter in text]
+    return "".join(letters).replace("##[", "## [")
 
 
 def unescape(text: str) -> str:
@@ -3172,6 +3349,7 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
             sync(stream)
         os.chmod(temporary, mode)
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except BaseException:
         os.unlink(temporary)
         raise
@@ -3181,6 +3359,15 @@ def sync(stream: IO[bytes]) -> None:
     """Bring what was written to the disk, so that it outlives a power cut."""
     stream.flush()
     os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def memory_file() -> IO[bytes]:
