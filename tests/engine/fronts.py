@@ -153,6 +153,24 @@ def asked(server: Server, *urls: str) -> Iterator[dict[str, Answers]]:
         answers[line.split()[-1]].append(parse(line))
 
 
+@dataclass(frozen=True)
+class Lasting:
+    """What became of requests of one kind: how many there were, and how each failed that did."""
+
+    asked: int
+    failures: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def lasting(server: Server, *urls: str) -> Iterator[dict[tuple[str, str], Lasting]]:
+    """Asks each for what lasts while the block runs; by kind (kept, slow, upload) and address."""
+    results: dict[tuple[str, str], Lasting] = {}
+    with server.beside(sys.executable, str(HERE / "lasting.py"), *urls) as lines:
+        yield results
+    for kind, asked, _, url, *failures in map(str.split, lines):
+        results[kind, url] = Lasting(int(asked), tuple(failures))
+
+
 @contextlib.contextmanager
 def talked(server: Server, *urls: str) -> Iterator[dict[str, tuple[int, int, float]]]:
     """Keeps a WebSocket open to each: answers, how often it was opened again, the longest time without an answer."""
