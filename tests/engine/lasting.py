@@ -74,6 +74,12 @@ def dribble() -> Iterator[bytes]:
         yield b"x"
 
 
+def stop_at_the_end_of_input(stop: threading.Event) -> None:
+    """Stops the rest when whoever started this closes its standard input."""
+    sys.stdin.read()
+    stop.set()
+
+
 def main() -> None:
     """All kinds for all addresses; what has begun is waited for."""
     urls = sys.argv[1:]
@@ -82,8 +88,7 @@ def main() -> None:
     threads = [threading.Thread(target=keep_asking, args=(url, tallies["kept", url], stop)) for url in urls]
     for thread in threads:
         thread.start()
-    ended = threading.Thread(target=lambda: (sys.stdin.read(), stop.set()))
-    ended.start()
+    threading.Thread(target=stop_at_the_end_of_input, args=(stop,)).start()
     while not stop.wait(1):
         for url in urls:
             for kind in ("slow", "upload"):

@@ -25,7 +25,7 @@ PORTS = {"traefik": 8001, "caddy": 8002, "nginx": 8003}
 PUBLISHED = f"http://{DOMAIN}:8000/"
 MANAGER = "nginx-proxy-manager"
 # The seconds for which a kind of proxy keeps a name, as the generator writes them into the compose file.
-NAME_CACHE = {("traefik", "caddy"): 2, ("nginx", MANAGER): 11}
+NAME_CACHE: dict[tuple[str, ...], int] = {("traefik", "caddy"): 2, ("nginx", MANAGER): 11}
 
 
 @pytest.fixture(scope="module")
