@@ -1,8 +1,8 @@
 """An example spec on trial: all that it generates, in a checkout and on a server, and what deploys of it come to."""
 
 import contextlib
-import hashlib
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -18,12 +18,15 @@ from kiwari_ci.tree import write
 from tests.engine.fronts import PROGRAMS
 from tests.engine.images import Images
 from tests.engine.proxy import Answers, Proxy
-from tests.engine.server import HERE, TOKEN, UID, USER, Result, Server, eventually
+from tests.engine.server import HERE, TOKEN, UID, USER, Result, Server, eventually, files_checksum
 from tests.engine.shop import allow
 from tests.rehearsal import stand_ins
 
 SPECS = HERE.parents[1] / "specs/examples"
 FILLED = "filled-in"
+# The proxy before an example keeps a name for a second, and its compose files say so: other tests try what each kind of
+# proxy keeps, for which every deploy would wait half a minute.
+KEEPS, NAME_CACHE = 1, 2
 FILES = 65536  # that a container of an example may open: as many as this machine lets its own, if these are fewer
 
 # What a company's own registry knows: another login than ghcr.io's, by the name that the spec gives.
@@ -43,7 +46,9 @@ NAMES = ("python", "php", "celery", "redis-server", "redis-cli", "mysqladmin")
 PROGRAM = """\
 #!/bin/sh
 case " $*" in
-  *" worker"*|*" beat"*|*" queue:work"*|*" schedule:work"*|*--appendonly*) BEHAVIOUR=works exec serve ;;
+  *" worker"*|*" beat"*|*" queue:work"*|*" schedule:work"*|*--appendonly*)
+    [ "$BEHAVIOUR" = exits ] || BEHAVIOUR=works
+    exec serve ;;
 esac
 echo "version $VERSION: ${0##*/} $*"
 """
@@ -95,6 +100,9 @@ class Example:
         self.checkout = self.folder / "checkout"
         self.checkout.mkdir(parents=True)
         write(self.checkout, tree, self.plan.project)
+        for compose_file in self.checkout.glob("deploy/*/docker-compose.yml"):
+            waiting = re.sub(r'name-cache: "[1-9][0-9]*"', f'name-cache: "{NAME_CACHE}"', compose_file.read_text())
+            compose_file.write_text(waiting)
         for stack in self.plan.stacks:
             for path in stack.files:
                 if not (self.checkout / path).exists():
@@ -136,18 +144,14 @@ class Example:
             job = yaml.safe_load(path.read_text())["jobs"][f"deploy-{stack.environment}"]
             (step,) = [each for each in job["steps"] if each.get("id") == "deploy"]
             own = digests.get(path.name.removesuffix("-ci.yml"), "")  # a promotion has none
-            env = {name: self._value(text, stack, {**digests, "": own}) for name, text in step["env"].items()}
+            env = {name: self._value(text, {**digests, "": own}) for name, text in step["env"].items()}
             result = self._run(step["run"], env)
             said += result.stdout
             if result.returncode:
                 break
         return Result(result.args, result.returncode, said)
 
-    def checksum(self, stack: Stack) -> str:
-        """Of the compose file and what is beside it, as a workflow says it."""
-        return hashlib.sha256(b"".join((self.checkout / path).read_bytes() for path in stack.files)).hexdigest()
-
-    def _value(self, text: str, stack: Stack, digests: Mapping[str, str]) -> str:
+    def _value(self, text: str, digests: Mapping[str, str]) -> str:
         """What GitHub puts in an expression's place."""
         expression = text.removeprefix("${{ ").removesuffix(" }}")
         name, _, service = expression.rpartition(".outputs.")[2].partition("-")
@@ -155,26 +159,24 @@ class Example:
             return digests[service]
         if name == "sequence":
             return str(self.sequence)
-        if name == "compose":
-            return self.checksum(stack)
         return self.settings.get(expression, "")
 
     def _run(self, script: str, env: Mapping[str, str]) -> Result:
-        """Runs a step as a runner does, in a folder of its own."""
+        """Runs a step as a runner does, in the checkout."""
         folder = self.folder / f"runner-{len(list(self.folder.glob('runner-*')))}"
         folder.mkdir()
         runner = {
             "GITHUB_RUN_ID": "7",
             "GITHUB_RUN_ATTEMPT": "1",
             "GITHUB_EVENT_NAME": "push",
-            "GITHUB_SHA": "0",
+            "GITHUB_SHA": "0" * 40,
             "GITHUB_WORKSPACE": str(self.checkout),
             "GITHUB_OUTPUT": str(folder / "output"),
             "GITHUB_STEP_SUMMARY": str(folder / "summary"),
             "RUNNER_TEMP": str(folder),
         }
         return subprocess.run(
-            self.server.near("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script),
+            self.server.near("env", "-C", str(self.checkout), "bash", "-eo", "pipefail", "-c", script),
             env={**os.environ, **runner, **env},
             text=True,
             stdout=subprocess.PIPE,
@@ -253,7 +255,7 @@ class Trial:
         prepare(example)
         self.see("first", staging, lambda: example.deploy(staging, self.digests["one"]))
         assert self.seen["first"].returncode == 0, self.seen["first"].said
-        with proxy.before(self.web.container, port=self.web.port), proxy.asked() as self.asked:
+        with proxy.before(self.web.container, KEEPS, self.web.port), proxy.asked() as self.asked:
             self.see("second", staging, lambda: example.deploy(staging, self.digests["two"]))
             self.see("bad", staging, lambda: example.deploy(staging, self.digests["bad"]))
         self.see("strange", production, lambda: example.deploy(production, self.digests["bad"]))
@@ -267,10 +269,9 @@ class Trial:
     def _by_hand(self, stack: Stack) -> Result:
         """A person deploys what staging served before."""
         example, instance = self.example, stack.instances[0]
-        words = (
-            f"{stack.name} {instance.container} {self.digests['one'][instance.source]} 9 {example.checksum(stack)} 1"
-        )
-        return example.server.as_person(f"docker/bin/deploy deploy {words}")
+        files = files_checksum(example.server.docker_folder / stack.name)
+        image = f"{instance.container}={self.digests['one'][instance.source]}"
+        return example.server.as_person(f"docker/bin/deploy deploy 1 {stack.name} 9 {files} 1 {image}")
 
 
 def prepare(example: Example) -> None:

@@ -19,7 +19,8 @@ PROGRAMS = HERE.parents[1] / ".venv/proxies"
 STACK, API = "front-live", "front-api-live"
 DOMAIN, NEW = "api.example.com", "admin.example.com"
 
-# One service that all of them stand before: its compose file differs in labels only, which Traefik alone reads.
+# One service that all of them stand before: its compose file differs in labels only, those that Traefik reads and the
+# one that says for how long a proxy of that kind keeps a name.
 SPEC = """\
 project: {name: front, repository: iqbalmuhyiddin/front}
 hosts: {vps: {proxy: PROXY}}
@@ -117,9 +118,14 @@ def make_image(server: Server, kind: str, name: str) -> None:
     server.run("bash", "-euo", "pipefail", "-c", f"{fill}; tar -C {own} -c . | docker import {changes} - {name}")
 
 
+def listening(kind: str, port: int) -> str:
+    """The proxy of a spec that speaks plain HTTP on that port."""
+    return f"{{kind: {kind}, stack: {kind}, listen: '127.0.0.1:{port}'}}"
+
+
 def start(server: Server, kind: str, port: int) -> Front:
     """Brings a generated proxy to the host, and starts it with the runbook's command."""
-    made, tree = built(server, f"{{kind: {kind}, stack: {kind}, listen: '127.0.0.1:{port}'}}", DOMAIN)
+    made, tree = built(server, listening(kind, port), DOMAIN)
     (front,) = made.hosts[0].fronts
     place(server, tree, front.name)
     make_image(server, kind, front.image)
@@ -139,12 +145,30 @@ def url(front: Front, domain: str = DOMAIN) -> str:
 
 @contextlib.contextmanager
 def asked(server: Server, *urls: str) -> Iterator[dict[str, Answers]]:
-    """Asks every one of them every 30 ms while the block runs; the answers are complete when it ends."""
+    """Asks every one of them every 50 ms while the block runs; the answers are complete when it ends."""
     answers = {url: Answers() for url in urls}
-    with server.beside(sys.executable, str(HERE / "asker.py"), "0.03", *urls) as lines:
+    with server.beside(sys.executable, str(HERE / "asker.py"), "0.05", *urls) as lines:
         yield answers
     for line in sorted(lines, key=lambda line: float(line.split()[0])):
         answers[line.split()[-1]].append(parse(line))
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """What became of requests of one kind: how many there were, and how each failed that did."""
+
+    asked: int
+    failures: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def lasting(server: Server, *urls: str) -> Iterator[dict[tuple[str, str], Lasting]]:
+    """Asks each for what lasts while the block runs; by kind (kept, slow, upload) and address."""
+    results: dict[tuple[str, str], Lasting] = {}
+    with server.beside(sys.executable, str(HERE / "lasting.py"), *urls) as lines:
+        yield results
+    for kind, asked, _, url, *failures in map(str.split, lines):
+        results[kind, url] = Lasting(int(asked), tuple(failures))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from tests.engine.images import REGISTRY, Images
 from tests.engine.server import HERE, Server, eventually
 
-# As Nginx Proxy Manager writes it: a variable for the name, and docker's resolver, whose answers it keeps for 10 s.
+# As Nginx Proxy Manager writes it, with "Websockets Support": a variable for the name, and docker's resolver, whose
+# answers it keeps for 10 s.
 NGINX = """
 worker_processes 2;
 daemon off;
@@ -24,6 +25,8 @@ http {{
     location / {{
       set $server {service};
       proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $http_connection;
       proxy_pass http://$server:{port};
     }}
   }}

@@ -22,7 +22,7 @@ FRAME = b"\x81\x82" + os.urandom(4) + b"hi"  # text, masked, two bytes
 def opened(url: str) -> socket.socket:
     """A connection that is a WebSocket; raises OSError when it does not become one."""
     place = urlsplit(url)
-    connection = socket.create_connection((place.hostname, place.port), timeout=5)
+    connection = socket.create_connection((place.hostname, place.port or 80), timeout=5)
     connection.sendall(HELLO.format(place.netloc).encode())
     head = b""
     while not head.endswith(b"\r\n\r\n"):

@@ -7,6 +7,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -26,7 +27,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "loads part", line)
 	}
 	fmt.Fprintf(os.Stderr, "version %s starts (%s)\n", version, behaviour)
-	answer := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, version) }
+	answer := func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/slow":
+			time.Sleep(10 * time.Second)
+		case "/upload": // as slow as whoever sends it
+			_, _ = io.Copy(io.Discard, r.Body)
+		}
+		fmt.Fprint(w, version)
+	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 
