@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from tests.engine.conftest import missing
@@ -42,7 +42,7 @@ def run_part(name: str, quick: bool) -> bool:
 def main() -> int:
     """Runs the parts that are asked for; 0 when every one of them is as it should be.
 
-    The quick parts run side by side, for each mostly waits.
+    The quick parts run side by side, for all but the schedules mostly wait.
     """
     parser = argparse.ArgumentParser(prog="make rehearse", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them by default")
@@ -54,8 +54,8 @@ def main() -> int:
         print(f"the rehearsal needs {', '.join(lacks)}: as root on Debian 12, run .ci/install-engine")
         return 1
     names = words.parts or [name for name in PARTS if not (words.quick and name in ON_DEMAND)]
-    with ThreadPoolExecutor(len(names) if words.quick else 1) as pool:
-        results = dict(zip(names, pool.map(lambda name: run_part(name, words.quick), names), strict=True))
+    with ProcessPoolExecutor(len(names) if words.quick else 1) as pool:
+        results = dict(zip(names, pool.map(partial(run_part, quick=words.quick), names), strict=True))
     failed = [name for name, is_right in results.items() if not is_right]
     print("the rehearsal is " + (f"red: {', '.join(failed)}" if failed else "green"))
     return 1 if failed else 0

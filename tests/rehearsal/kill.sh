@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What stands in for docker on a rig's machine. It writes down each call of the host program that changes something,
 # and kills the program, or docker itself, at one of them. REAL is docker, and FOLDER has these files:
 #   calls   the calls so far, one a line
