@@ -159,7 +159,11 @@ def _numbers(module: ast.Module) -> dict[str, str]:
     """The exit codes by their names: `SERVING, NOT_SERVING = 0, 1`."""
     numbers: dict[str, str] = {}
     for node in module.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Tuple)
+            and isinstance(node.value, ast.Tuple)
+        ):
             names = [getattr(target, "id", "") for target in node.targets[0].elts]
             values = [getattr(value, "value", "") for value in node.value.elts]
             numbers |= {name: str(value) for name, value in zip(names, values, strict=True)}
@@ -269,17 +273,17 @@ SECTIONS = [
     Section(
         "host",
         "The host program",
-        "In a deploy job's log, and in `log/` of the stack on the server, each after `deploy: `; the job also shows the\n"
-        "message as its annotation, after the name of the stack. What served before serves on, unless the entry says\n"
-        "otherwise. `docker/bin/deploy` is the program on the server; the runbook has your names for `STACK`, `HOST`\n"
-        "and the like.",
+        "In a deploy job's log, and in `log/` of the stack on the server, each after `deploy: `; the job also shows\n"
+        "the message as its annotation, after the name of the stack. What served before serves on, unless the entry\n"
+        "says otherwise. `docker/bin/deploy` is the program on the server; the runbook has your names for `STACK`,\n"
+        "`HOST` and the like.",
         host_texts,
     ),
     Section(
         "workflows",
         "The workflows",
-        "In the log of a job, and as its annotation: of the steps of a workflow, of `deploy/bin/deploy-over-ssh`, which\n"
-        "asks the host program for a deploy, and of the script that prepares a database server.",
+        "In the log of a job, and as its annotation: of the steps of a workflow, of `deploy/bin/deploy-over-ssh`,\n"
+        "which asks the host program for a deploy, and of the script that prepares a database server.",
         workflow_texts,
     ),
     Section("others", "What others say", "Of ssh, the registry, Docker and GitHub, in the log of a job.", set),

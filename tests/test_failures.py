@@ -74,7 +74,7 @@ raise Failed(BAD_REQUEST, f"no stack '{name}' here")
 raise Cancelled(NOT_SERVING, "cancelled")
 yield Finding(BAD_REQUEST, "docker is old", "Install a newer one")
 def check():
-    shown = f"{stack}/{name}"
+    shown = f"the env file {name}"
     twice = "a"
     twice = "b"
     yield Finding(BAD_REQUEST, f"{shown} is missing", f"Copy {twice}")
@@ -88,7 +88,7 @@ print("quiet")
         ("64", "no stack '…' here"),
         ("1", "cancelled"),
         ("64", "docker is old. Install a newer one"),
-        ("64", "…/… is missing. Copy …"),
+        ("64", "the env file … is missing. Copy …"),
         ("", "it goes on"),
         ("", "it was not finished"),
     }
