@@ -97,7 +97,7 @@ def command_texts() -> set[str]:
 
 
 def host_texts() -> set[str]:
-    """What the host's program ends with."""
+    """What the host program refuses and ends with."""
     return {text for _, text in refusals((PROGRAMS / "host.py").read_text())}
 
 
@@ -112,13 +112,53 @@ def workflow_texts() -> set[str]:
 
 
 def refusals(program: str) -> list[tuple[str, str]]:
-    """The exit code, where it is given, and the text of each refusal in one of the two programs.
+    """The exit code, where it stands beside the text, and the text of each refusal in one of the two programs.
 
-    They are `Failed(CODE, text)` and `Finding(CODE, text, cure)` of the host's, `Refused(text)` of the client.
+    The host's program has `Failed(CODE, text)`, `Finding(CODE, text, cure)`, `print_error(text)`,
+    `fail(stack, service, text)` and `sys.exit(text)`; the client has `Refused(text)`, `annotate("error", text)`, and
+    what its functions `problems_of_…` yield. A text may have a part that stands elsewhere under a name.
     """
     module = ast.parse(program)
+    numbers = _numbers(module)
+    constants = _named_texts(module, {})
+    functions = [node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)]
+    found = []
+    for scope in (module, *functions):
+        names = constants | _named_texts(scope, constants)
+        is_check = isinstance(scope, ast.FunctionDef) and scope.name.startswith("problems_of")
+        for node in _own_nodes(scope):
+            if isinstance(node, ast.Call):
+                found += _refusals_of_call(node, names, numbers)
+            elif isinstance(node, ast.Yield) and is_check:
+                found += [("", text) for text in _texts(node.value, names)]
+    return found
+
+
+def _refusals_of_call(call: ast.Call, names: dict[str, str], numbers: dict[str, str]) -> list[tuple[str, str]]:
+    name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+    words = call.args
+    if name in ("Failed", "Cancelled", "Finding"):
+        code = numbers.get(getattr(words[0], "id", ""), "")
+        parts = [list(_texts(word, names)) or [GAP] for word in words[1:]]
+        # A finding is printed as its problem and its cure, each a sentence.
+        text = ". ".join(part for (part,) in parts)
+        return [(code, text)] if re.search(r"\w", text) else []
+    if name == "exit" and words and isinstance(words[0], ast.BinOp):
+        # Python ends with 1 after such a text; its values are put in with `%`.
+        return [("1", re.sub(r"%d(\.%d)*", GAP, text)) for text in _texts(words[0].left, names)]
+    if name in ("Refused", "print_error"):
+        return [("", text) for text in _texts(words[0], names)]
+    if name == "fail":
+        return [("", text) for text in _texts(words[2], names)]
+    if name == "annotate" and getattr(words[0], "value", "") == "error":
+        return [("", text) for text in _texts(words[1], names)]
+    return []
+
+
+def _numbers(module: ast.Module) -> dict[str, str]:
+    """The exit codes by their names: `SERVING, NOT_SERVING = 0, 1`."""
     numbers: dict[str, str] = {}
-    for node in ast.walk(module):
+    for node in module.body:
         if (
             isinstance(node, ast.Assign)
             and isinstance(node.targets[0], ast.Tuple)
@@ -127,16 +167,25 @@ def refusals(program: str) -> list[tuple[str, str]]:
             names = [getattr(target, "id", "") for target in node.targets[0].elts]
             values = [getattr(value, "value", "") for value in node.value.elts]
             numbers |= {name: str(value) for name, value in zip(names, values, strict=True)}
-    calls = [node for node in ast.walk(module) if isinstance(node, ast.Call) and node.args]
-    found = []
-    for call in calls:
-        name = getattr(call.func, "id", "")
-        if name == "Refused":
-            found += [("", text) for text in _texts(call.args[0])]
-        elif name in ("Failed", "Finding"):
-            code = numbers.get(getattr(call.args[0], "id", ""), "")
-            found += [(code, text) for text in _texts(call.args[1])]
-    return found
+    return numbers
+
+
+def _named_texts(scope: ast.AST, constants: dict[str, str]) -> dict[str, str]:
+    """The texts that a module or a function gives a name, once; of `x or "text"` the text."""
+    assigned: dict[str, list[str]] = {}
+    for node in _own_nodes(scope):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            value = node.value.values[-1] if isinstance(node.value, ast.BoolOp) else node.value
+            assigned.setdefault(node.targets[0].id, []).extend(list(_texts(value, constants)) or [GAP])
+    return {name: texts[0] for name, texts in assigned.items() if len(texts) == 1 and texts[0] != GAP}
+
+
+def _own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a module or a function, without those of the functions in it."""
+    for node in ast.iter_child_nodes(scope):
+        yield node
+        if not isinstance(node, ast.FunctionDef):
+            yield from _own_nodes(node)
 
 
 def plain(text: str) -> str:
@@ -156,7 +205,7 @@ def _entry(name: str, entry: dict[str, str]) -> str:
 
 
 def _codes() -> str:
-    """The exit codes of the host's program, as the runbook tells them, each with the messages that end with it."""
+    """The exit codes of the host program, as the runbook tells them, each with the messages that end with it."""
     runbook = (TEMPLATES / "docs/runbook.md.j2").read_text()
     names = {entry["message"]: name for name, entry in entries()["host"].items()}
     by_code: dict[str, set[str]] = {}
@@ -187,15 +236,24 @@ def _refuses(call: ast.Call) -> bool:
     return name in ("UsageError", "fail") or (owner, name) == ("faults", "append") or (name == "echo" and error)
 
 
-def _texts(node: Any) -> Iterator[str]:
+def _texts(node: Any, names: dict[str, str] | None = None) -> Iterator[str]:
+    """The text of an expression, if it is one; `names` has texts that stand elsewhere under a name."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         text = node.value
     elif isinstance(node, ast.JoinedStr):
-        text = "".join(part.value if isinstance(part, ast.Constant) else GAP for part in node.values)  # type: ignore[misc]
+        text = "".join(_part(part, names or {}) for part in node.values).replace(GAP * 2, GAP)
     else:
         return
     if re.search(r"\w", text):
         yield text
+
+
+def _part(part: ast.expr, names: dict[str, str]) -> str:
+    """A part of an f-string: its own words, the text behind a name, or a gap."""
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    name = getattr(getattr(part, "value", None), "id", "")
+    return names.get(name, GAP)
 
 
 SECTIONS = [
@@ -214,11 +272,19 @@ SECTIONS = [
     ),
     Section(
         "host",
-        "The host's program",
-        "In a deploy job's log, and in `log/` of the stack on the host, each after `deploy: `. What served\n"
-        "before serves on. The runbook has your words for `STACK` and the like.",
+        "The host program",
+        "In a deploy job's log, and in `log/` of the stack on the server, each after `deploy: `; the job also shows\n"
+        "the message as its annotation, after the name of the stack. What served before serves on, unless the entry\n"
+        "says otherwise. `docker/bin/deploy` is the program on the server; the runbook has your names for `STACK`,\n"
+        "`HOST` and the like.",
         host_texts,
     ),
-    Section("workflows", "The workflows", "In the log of a job, and as its annotation.", workflow_texts),
+    Section(
+        "workflows",
+        "The workflows",
+        "In the log of a job, and as its annotation: of the steps of a workflow, of `deploy/bin/deploy-over-ssh`,\n"
+        "which asks the host program for a deploy, and of the script that prepares a database server.",
+        workflow_texts,
+    ),
     Section("others", "What others say", "Of ssh, the registry, Docker and GitHub, in the log of a job.", set),
 ]

@@ -38,7 +38,7 @@ def told(command: Callable[..., int]) -> Callable[..., None]:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kiwari-ci")
 def commands() -> None:
-    """Turn one spec into GitHub workflows, compose stacks, a host script and a runbook.
+    """Turn one spec into GitHub workflows, compose stacks, a host program and a runbook.
 
     SPEC defaults to the only specs/*.yaml. Exit codes: 0 fine, 1 drift or something wrong, 2 bad usage or bad spec,
     73 cannot write, 130 interrupted, 70 a bug of kiwari-ci.

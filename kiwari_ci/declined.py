@@ -43,7 +43,7 @@ DECLINED = (
         "gitlab|gitlab_ci|bitbucket|circleci|jenkins|drone",
         "pipelines of other services than GitHub Actions",
         "everything was tried on GitHub's workflows alone",
-        "`kiwari-ci eject` leaves compose files and a host script that any of them can call",
+        "`kiwari-ci eject` leaves compose files and a host program that any of them can call",
     ),
     Declined(
         "crons?|cron_?jobs?|schedules?|scheduled|timers?",

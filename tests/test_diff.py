@@ -184,7 +184,7 @@ def test_the_host_script_comes_with_its_command(tmp_path: Path) -> None:
     script.write_text(f"{ours}print()\n")
     told = said(KIWARI, "--against", tmp_path / "out")
     command = 'VPS=USER@ADDRESS; git archive HEAD deploy/bin | ssh "$VPS" tar -x'
-    assert f"host script\n  ! changed: copy it to the server: {command}" in told
+    assert f"host program\n  ! changed: copy it to the server: {command}" in told
     script.write_text(f"{ours}# a remark\n")
     assert "nothing changes" in said(KIWARI, "--against", tmp_path / "out")
 
@@ -508,7 +508,7 @@ def test_json_is_for_programs() -> None:
 
 def test_markdown_of_the_design() -> None:
     text = said(KIWARI, "--against", ROOT / "tests/rehearsal/literal", "--format", "markdown")
-    assert "#### staging" in text and "- ⚠️ deployed by the host script" in text
+    assert "#### staging" in text and "- ⚠️ deployed by the host program" in text
 
 
 def test_a_spec_with_faults_is_told_as_ever(tmp_path: Path) -> None:

@@ -66,16 +66,53 @@ def test_a_new_message_is_missed() -> None:
     assert set(failures._reported(ast.parse(code))) == {"a … c", "new", "said"}
 
 
-def test_the_refusals_of_the_two_programs_are_found_with_their_codes() -> None:
+def test_the_refusals_of_the_host_program_are_found_with_their_codes() -> None:
     program = """
-SERVING, BAD_REQUEST = 0, 64
+SERVING, NOT_SERVING, BAD_REQUEST = 0, 1, 64
+sys.exit("deploy: Python %d.%d is old" % sys.version_info[:2])
 raise Failed(BAD_REQUEST, f"no stack '{name}' here")
-yield Finding(BAD_REQUEST, "docker is old", "a newer one")
-raise Refused(f"{word} is not an option")
+raise Cancelled(NOT_SERVING, "cancelled")
+yield Finding(BAD_REQUEST, "docker is old", "Install a newer one")
+def check():
+    shown = f"the env file {name}"
+    twice = "a"
+    twice = "b"
+    yield Finding(BAD_REQUEST, f"{shown} is missing", f"Copy {twice}")
+print_error("it goes on")
+print_error(message)
+fail(stack, service, "it was not finished")
 print("quiet")
 """
     assert set(failures.refusals(program)) == {
+        ("1", "deploy: Python … is old"),
         ("64", "no stack '…' here"),
-        ("64", "docker is old"),
+        ("1", "cancelled"),
+        ("64", "docker is old. Install a newer one"),
+        ("64", "the env file … is missing. Copy …"),
+        ("", "it goes on"),
+        ("", "it was not finished"),
+    }
+
+
+def test_the_refusals_of_the_client_are_found() -> None:
+    program = """
+UNCLEAR = "nobody knows what serves"
+raise Refused(f"{word} is not an option")
+def problems_of_words():
+    yield f"{word} needs a word"
+def lines():
+    yield "a line"
+def read_result():
+    where = f"see {host}"
+    raise Refused(f"{UNCLEAR}: {where}")
+def conclude():
+    message = result.message or "it does not serve"
+    annotate("error", f"{stack}: {message}")
+    annotate("notice", "superseded")
+"""
+    assert set(failures.refusals(program)) == {
         ("", "… is not an option"),
+        ("", "… needs a word"),
+        ("", "nobody knows what serves: see …"),
+        ("", "…: it does not serve"),
     }

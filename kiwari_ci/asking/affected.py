@@ -220,7 +220,7 @@ def _until(promotion: Promotion) -> str:
 
 
 def _by_hand(plan: Plan, files: Sequence[str]) -> Iterator[str]:
-    """What changes only when a person does it: compose files and the host's script are copied, migrations run."""
+    """What changes only when a person does it: compose files and the host program are copied, migrations run."""
     for server in plan.servers:
         folder = f"{server.migrations_directory.rstrip('/')}/"
         if server.migrations_directory and (found := [path for path in files if path.startswith(folder)]):

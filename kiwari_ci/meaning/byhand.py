@@ -22,7 +22,7 @@ _KEY_LINE = re.compile(r'command="(?=\S+/bin/deploy ([^"]*))(\S+)/bin/deploy')
 
 @dataclass(frozen=True)
 class Copy:
-    """How a stack's files, or the host script (`bin`), get to the server; without a command, by a deploy."""
+    """How a stack's files, or the host program (`bin`), get to the server; without a command, by a deploy."""
 
     folder: str
     command: str
@@ -74,7 +74,7 @@ def _copied(path: str, folder: str, is_there: bool, new: Facts, command: str) ->
         yield Change("SSH client", words, False, path)
     elif folder == "bin":
         state = "changed" if is_there else "new"
-        yield Change("host script", f"{state}: copy it to the server: {command}", True, path)
+        yield Change("host program", f"{state}: copy it to the server: {command}", True, path)
     elif (path in new.stacks or is_hook) and not command:
         yield Change(subject, f"{shown(file)} is another: the next deploy sends it", False, path)
     elif is_hook:

@@ -149,7 +149,7 @@ def _command(words: list[str], place: _Place, step: Step) -> Iterator[Deed]:
         yield from _docker(words, place)
     elif name == "deploy-over-ssh":
         yield Deed("login", "", "")
-        yield Deed("deploy", "".join(_options(words, "--stack")), "", "the host script")
+        yield Deed("deploy", "".join(_options(words, "--stack")), "", "the host program")
     elif name in ("scp", "rsync"):
         yield Deed("other", line, "", f"files are copied to the server by {shown(line)}")
     elif name in ("curl", "wget"):

@@ -216,7 +216,7 @@ def _one_way(deed: Deed) -> str:
 
 def _how(roles: list[Role]) -> str:
     ways_there = dict.fromkeys(_one_way(deed) for _, _, deed in roles)
-    if any("the host script" in way for way in ways_there):
+    if any("the host program" in way for way in ways_there):
         return enumerated(way.replace(" in ", ", stack ") for way in ways_there)
     return without_secrets(enumerated(ways_there, 4))
 

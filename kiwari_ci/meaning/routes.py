@@ -41,7 +41,7 @@ def changes(environment: str, was: list[Role], now: list[Role], where: str) -> I
 
 def _scripts(roles: list[Role]) -> dict[str, str]:
     """The script of each step that deploys, by its hosts, in order."""
-    steps = [step for _, job, deed in roles if deed.note == "the host script" for step in job.steps]
+    steps = [step for _, job, deed in roles if deed.note == "the host program" for step in job.steps]
     found = {each[1]: step.run for step in steps if (each := re.fullmatch("Pull and restart on (.+)", step.title))}
     return found
 

@@ -165,7 +165,7 @@ class Compared:
                 )
 
     def _deploys(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
-        """What the labels that the host script reads mean."""
+        """What the labels that the host program reads mean."""
         for key, (words, gone) in _DEPLOYS.items():
             was, now = (str(labels.get(key) or "") for labels in (old, new))
             if was != now:

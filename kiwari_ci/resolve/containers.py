@@ -61,7 +61,7 @@ def _container(
     read: dict[str, str],
     replica: str = "",
 ) -> Container:
-    """What both have; `read` are the labels that the host script reads."""
+    """What both have; `read` are the labels that the host program reads."""
     first = derive.container_name(given, environment, name)
     domain = given.environments[environment].domains.get(name, "") if replica in ("", first) else ""
     joined = _joined(given, environment, name, model, first if replica not in ("", first) else "")
@@ -129,7 +129,7 @@ def _labels(
     domain: str,
     read: dict[str, str],
 ) -> tuple[Pair, ...]:
-    """What the host script reads, then what Traefik does, then the spec's own, which win."""
+    """What the host program reads, then what Traefik does, then the spec's own, which win."""
     container = derive.container_name(given, environment, name)
     routed = fronts.labels(given, derive.host_of(given, environment), domain, container, model.port)
     found = {key: value for key, value in read.items() if value} | routed | model.labels

@@ -102,7 +102,7 @@ class Server:
         return self.run("su", USER, "-s", "/bin/bash", "-c", f"cd; {command}", check=check)
 
     def as_person(self, command: str) -> Result:
-        """What a person says on the server to the host script, with the token at hand; stdout and stderr together."""
+        """What a person says on the server to the host program, with the token at hand; stdout and stderr together."""
         return self.by_hand(f"printf '%s' {shlex.quote(TOKEN)} | {command} 2>&1")
 
     def ssh(self, *words: str, key: str = "ci") -> list[str]:

@@ -1,7 +1,7 @@
 """Three example specs on trial: each is generated in full, and deployed by its generated workflows' own steps.
 
 Real are the engine, compose, ssh, the registry, PostgreSQL, nginx before the service that is asked, and every
-generated file with the host's script. Stand-ins are the images: of the applications one that answers every path with
+generated file with the host program. Stand-ins are the images: of the applications one that answers every path with
 its version, and scripts for what else they call; of Redis and MySQL one that stays. GitHub is what a step's env is
 told. Steps before the deploy, and the health check behind it, are not run here. Each of the three has a server of its
 own, and they go through their deploys at the same time.
