@@ -1286,11 +1286,13 @@ def preflight(stack: "Stack", request: Request, services: List[Service], files: 
     for service in services:
         findings += check_promotion(service)
     findings += check_disk(stack)
-    if not findings:
-        return
-    for finding in findings[1:]:
+    if len(findings) == 1:
+        raise Failed(findings[0].code, str(findings[0]))
+    for finding in findings:
         print_error(str(finding))
-    raise Failed(findings[0].code, str(findings[0]))
+    if findings:
+        problems = "; ".join(finding.problem for finding in findings)
+        raise Failed(findings[0].code, f"{len(findings)} things stand in the way: {problems}")
 
 
 def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> Iterator[Finding]:
@@ -1492,7 +1494,7 @@ def check_env_values(
                 NOT_READY,
                 f"{shown}:{line.number}: Compose reads another value of {line.shown_key} than the line"
                 " shows",
-                "Put the value between single quotes, with none inside",
+                "Put the value between single quotes, with none inside, and a comment on its own line",
             )
 
 
@@ -1834,6 +1836,22 @@ def start_accessories(stack: "Stack", services: List[Service]) -> None:
         if accessory.name in needed:
             wait_for_accessory(stack, accessory)
         report_other_settings(stack, accessory)
+        report_missing_networks(stack, accessory)
+
+
+def report_missing_networks(stack: "Stack", accessory: Service) -> None:
+    """Say how an accessory that somebody else made is reached from this stack."""
+    container = stack.find(accessory.container_name)
+    if not container or stack.owns(container, accessory):
+        return
+    for key in accessory.networks:
+        network = stack.network_name(key)
+        if network not in container.networks:
+            aliases = " ".join(f"--alias {name}" for name in accessory.names_on(key))
+            progress(
+                f"note: {container.name} runs, was not made by this stack, and is not on its network."
+                f" To let it be reached: docker network connect {aliases} {network} {container.name}"
+            )
 
 
 def refuse_shared_data(stack: "Stack", accessories: List[Service]) -> None:
