@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,13 @@ def test_an_older_python_gets_one_sentence(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert ended.stderr.startswith("deploy: Python 3.8 or newer is needed, and this server has ")
     assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
+def test_nothing_needs_a_newer_python(program: Path) -> None:
+    vermin = Path(sys.executable).parent / "vermin"
+    command = [str(vermin), "--target=3.8-", "--no-tips", str(program)]
+
+    ended = subprocess.run(command, capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stdout
