@@ -307,10 +307,11 @@ class FakeMachine(host.Machine):
         return self.images.get(container.reference) or Image()
 
     def find(self, name: str) -> Running | None:
+        """A container by its name, its id, or the beginning of its id, in this order."""
         for container in self.everything():
-            if name in (container.name, container.id) or (len(name) >= 12 and container.id.startswith(name)):
+            if name in (container.name, container.id):
                 return container
-        return None
+        return next((container for container in self.everything() if container.id.startswith(name)), None)
 
     def get(self, name: str) -> Running:
         container = self.find(name)

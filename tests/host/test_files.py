@@ -265,7 +265,9 @@ def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator["Stdin"]:
 class Stdin:
     """What a caller sends; this process's own standard input is put aside meanwhile."""
 
-    def read(self, content: bytes, rights: str = "env push", is_open: bool = False) -> host.Delivery:
+    def read(
+        self, content: bytes, rights: str = "env push", is_open: bool = False, is_key: bool = True
+    ) -> host.Delivery:
         ours, theirs = os.pipe()
         kept = os.dup(0)
         try:
@@ -274,7 +276,7 @@ class Stdin:
             if not is_open:
                 os.close(theirs)
             request = host.Request("deploy", STACK, may_send_env_files="env" in rights, may_send_files="push" in rights)
-            return host.read_delivery(request, host.Caller("", is_key=True, allowed=()))
+            return host.read_delivery(request, host.Caller("", is_key=is_key, allowed=()))
         finally:
             os.dup2(kept, 0)
             os.close(kept)
@@ -288,8 +290,23 @@ def header(content: bytes) -> bytes:
 
 
 def test_the_token_alone(stdin: Stdin) -> None:
-    for content in (b"the-token\n", b"the-token", b"the-token\r\n", b"the-token\n\n"):
-        delivery = stdin.read(content)
+    """A header with the length 0 says that no files follow."""
+    for line in (b"the-token\n", b"the-token\r\n"):
+        delivery = stdin.read(line + header(b""), rights="")
+        assert (delivery.token, delivery.archive) == ("the-token", None)
+
+
+@pytest.mark.parametrize("content", [b"the-token", b"the-token\n", b"the-token\n\n", b"the-token\n0 e3b0"])
+def test_a_connection_that_breaks_behind_the_token(stdin: Stdin, content: bytes) -> None:
+    """What a key sends without a whole header must not pass for a deploy without files."""
+    with pytest.raises(host.Failed, match="is not `BYTES SHA256`: run the job again") as refused:
+        stdin.read(content)
+    assert refused.value.code == 64
+
+
+def test_a_person_sends_the_token_alone(stdin: Stdin) -> None:
+    for content in (b"the-token\n", b"the-token"):
+        delivery = stdin.read(content, is_key=False)
         assert (delivery.token, delivery.archive) == ("the-token", None)
 
 

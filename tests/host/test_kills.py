@@ -62,12 +62,19 @@ class Scenario:
     services: tuple[str, ...] = (WEB,)
     rest: str = ""
     verb: str = "deploy"
+    is_foreign: bool = False  # a person made what serves before
 
     def prepare(self, root: Path) -> World:
         world = World(root, *self.services, rest=self.rest)
         world.machine.images["postgres:17"] = Image(has_health_check=True)
         world.machine.public.add("postgres:17")
-        if self.before:
+        if self.is_foreign:
+            for name in self.before:
+                reference = f"ghcr.io/acme/{name}:old"
+                world.machine.images[reference] = Image()
+                world.machine.run_by_hand(name, reference, "proxy")
+            world.machine.wait(2)
+        elif self.before:
             world.deploy({name: world.image(name, 1) for name in self.before}, 1)
             images = {name: world.image(name, 2) for name in self.before}
             assert world.deploy(images, 2).code == 0
@@ -119,6 +126,12 @@ SCENARIOS = {
     ),
     "the first of a set": Scenario({}, {"web": None, "api": None}, (WEB, API, DB), "volumes:\n  data:\n"),
     "a rollback": Scenario({"web": None}, {}, verb="rollback"),
+    "in place of one that a person made": Scenario({"web": None}, {"web": None}, is_foreign=True),
+    "in place of one that a person made, a bad one": Scenario({"web": None}, {"web": DIES_LATE}, is_foreign=True),
+    "in place of a person's worker": Scenario({"worker": None}, {"worker": None}, (WORKER,), is_foreign=True),
+    "in place of a person's worker, a bad one": Scenario(
+        {"worker": None}, {"worker": DIES_LATE}, (WORKER,), is_foreign=True
+    ),
     "a worker's rollback": Scenario({"worker": None}, {}, (WORKER,), verb="rollback"),
 }
 
@@ -147,7 +160,8 @@ def check_that_it_serves(scenario: Scenario, world: World, where: str) -> None:
 def check_that_it_is_clean(scenario: Scenario, world: World, images: dict[str, str], where: str) -> None:
     """One container for each service, and the pin, the record and the container agree."""
     accessories = ["db"] if DB in scenario.services else []
-    assert world.names() == sorted([*images, *accessories]), where
+    kept = [f"{name}-before" for name in images] if scenario.is_foreign else []
+    assert world.names() == sorted([*images, *accessories, *kept]), where
     for name, digest in images.items():
         assert world.serves(name, digest), f"{where}: {name}"
         assert f"@{digest} " in world.record(name)[-1], where
@@ -158,6 +172,7 @@ def check_that_it_is_clean(scenario: Scenario, world: World, images: dict[str, s
     assert world.pins() == images, where
     assert not list(host.MEMORY.iterdir()), where
     assert not list(world.folder.glob(".deploys/incoming-*")), where
+    assert not list(world.folder.glob(".deploys/.kept-*")), where
 
 
 def wait_for_boot(world: World) -> None:

@@ -60,6 +60,8 @@ def refused(world: World, code: int = 69, sequence: int = 9) -> Outcome:
         ("SECRET='hidden\n", "Compose cannot read shop/.env"),
         ('SECRET="${hidden:?hidden}"\n', "Compose cannot read shop/.env"),
         ("SECRET=it\n's hidden\n", "shop/.env:2 is not KEY='value' on one line"),
+        ("hiddenMIIEvQ=a$HOME\n", "shop/.env:1: Compose reads another value of the key than the line shows"),
+        ("hiddenMIIEvQ=change-me\n", "shop/.env:1: the key still has change-me"),
         ("COMPOSE_FILE=evil.env\n", "shop/.env:1: Compose would obey COMPOSE_FILE. Take it out"),
         ("DOCKER_HOST=tcp://evil\n", "shop/.env:1: Compose would obey DOCKER_HOST"),
         (None, "shop/.env is missing. Make it on the server, from .env.example"),
@@ -273,10 +275,12 @@ def test_a_foreign_container_and_one_that_was_moved_away_before(world: World) ->
     assert refused(world).says("docker rm -f web-before")
 
 
-def test_data_that_another_container_has_open(root: Path) -> None:
+@pytest.mark.parametrize("status", ["running", "paused", "restarting"])
+def test_data_that_another_container_has_open(root: Path, status: str) -> None:
+    """One that is paused or about to start again writes to it, too."""
     world = World(root, WEB, DB, rest=DATA)
     mount = {"Type": "volume", "Name": "shop_data", "Source": "/var/lib/docker/volumes/shop_data/_data"}
-    world.machine.run_by_hand("old-db", "postgres:16", "proxy", mounts=[mount])
+    world.machine.run_by_hand("old-db", "postgres:16", "proxy", mounts=[mount]).status = status
 
     outcome = refused(world)
 
@@ -289,6 +293,21 @@ def test_data_under_its_name_that_does_not_run(root: Path) -> None:
     world.machine.end(world.machine.run_by_hand("db", "postgres:16", "proxy"), 0)
 
     assert refused(world).says("db exists, does not run, and was not made by this stack. Start it")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "label"),
+    [
+        ('deploy.health: ":8080/health"', 'deploy.health: "8080/health"', "deploy.health"),
+        ('deploy.name-cache: "11"', 'deploy.name-cache: "11s"', "deploy.name-cache"),
+        ('deploy.name-cache: "11"', 'deploy.start-period: "1m"', "deploy.start-period"),
+        ('deploy.name-cache: "11"', "deploy.rollout: replace", "deploy.rollout"),
+    ],
+)
+def test_a_label_that_cannot_be_read(world: World, old: str, new: str, label: str) -> None:
+    world.edit(old, new)
+
+    assert refused(world).says(f"the label {label} of web cannot be read. Generate the compose file again")
 
 
 def test_a_promotion_of_what_never_served_there(root: Path) -> None:
@@ -348,6 +367,7 @@ def test_an_image_is_looked_at_before_it_runs(world: World) -> None:
         (2, Image(labels=(("traefik.http.routers.x.rule", "Host(`evil`)"),)), "has the label traefik.http.routers.x"),
         (3, Image(labels=(("com.docker.compose.service", "web"),)), "has the label com.docker.compose.service"),
         (4, Image(labels=(("caddy", "evil.example.com"),)), "has the label caddy"),
+        (6, Image(labels=(("Traefik.http.routers.x.rule", "Host(`evil`)"),)), "has the label Traefik.http.routers.x"),
     ]:
         outcome = world.deploy({"web": world.image("web", version, image)}, version)
         assert (outcome.code, outcome.says(says)) == (65, True), outcome.text

@@ -138,12 +138,18 @@ def test_a_service_that_is_named_twice() -> None:
         "check other",
         "cancel other",
         "status other",
-        "status",
     ],
 )
 def test_a_stack_that_the_key_may_not_touch(words: str) -> None:
     with pytest.raises(host.Failed, match="this key may not touch the stack") as refused:
         host.parse_request(key(words, "shop", "shop:env", "other:push"))
+
+    assert refused.value.code == 64
+
+
+def test_a_key_asks_for_the_status_of_one_stack() -> None:
+    with pytest.raises(host.Failed, match="a key asks for one stack: status STACK") as refused:
+        host.parse_request(key("status", "shop"))
 
     assert refused.value.code == 64
 

@@ -90,7 +90,7 @@ def test_the_lock_says_who_holds_it(root: Path) -> None:
     path = root / ".deploy.lock"
 
     with host.locked(path, "deploy shop web, run 41"):
-        holder = host.read_holder(path)
+        holder = host.read_json(path)
         assert host.is_locked(path)
 
     assert not host.is_locked(path)
@@ -105,7 +105,7 @@ def test_a_lock_with_anything_in_it(root: Path, text: str) -> None:
 
     assert host.holder_of(path) == "unknown, since unknown"
     with host.locked(path, "a test"):
-        assert host.read_holder(path)["doing"] == "a test"
+        assert host.read_json(path)["doing"] == "a test"
 
 
 def test_a_lock_that_is_a_link(root: Path, tmp_path: Path) -> None:
@@ -219,15 +219,19 @@ def test_old_logs_are_removed(world: World) -> None:
     folder = world.folder / "log"
     folder.mkdir()
     now = time.time()
-    for name, days in (("old", 31), ("young", 29)):
+    logs = {"2026-01-01T00:00:00-deploy-web-1": 31, "2026-01-02T00:00:00-deploy-web-2": 29, "notes-of-a-person": 31}
+    for name, days in logs.items():
         (folder / name).write_text("")
         os.utime(folder / name, (now - days * 86400,) * 2)
-    (folder / "link").symlink_to("/nowhere")
+    link = "2026-01-03T00:00:00-deploy-web-3"
+    (folder / link).symlink_to("/nowhere")
 
     os.close(host.open_log(world.stack(), host.Request("rollback", "shop", images={"web": ""})))
 
-    names = sorted(path.name for path in folder.iterdir())
-    assert names[1:] == ["link", "young"] and "-rollback-web-" in names[0]
+    names = {path.name for path in folder.iterdir()}
+    (new,) = names - {*logs, link}
+    assert "-rollback-web-" in new
+    assert names - {new} == {"2026-01-02T00:00:00-deploy-web-2", "notes-of-a-person", link}
 
 
 # What is printed

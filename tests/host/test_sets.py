@@ -143,7 +143,7 @@ def test_a_migration_that_fails_changes_nothing(root: Path) -> None:
     outcome = world.deploy(images, 2)
 
     assert outcome.code == 1
-    assert outcome.says("the migration of api failed with exit code 7. No container was changed")
+    assert outcome.says("the migration of api failed with exit code 7. No container of the service was changed")
     assert set(outcome.results.values()) == {"not started"}
     assert {container.id: container.started_at for container in world.machine.everything()} == before
     assert world.pins() == {"web": world.image("web", 1), "api": world.image("api", 1)}

@@ -119,6 +119,23 @@ def test_a_worker_that_a_person_made(root: Path) -> None:
     assert foreign.name == "worker-before" and not foreign.is_running and foreign.restart_policy == "no"
 
 
+def test_a_volume_without_a_name_stays(root: Path) -> None:
+    """As with `docker compose up`, which hands it on to the new container."""
+    world = World(root, WORKER)
+    assert world.deploy({"worker": world.image("worker", 1)}, 1).code == 0
+    volume = 64 * "a"
+    world.machine.state.volumes.add(volume)
+    mount = {"Type": "volume", "Name": volume, "Source": f"/volumes/{volume}", "Destination": "/cache", "RW": True}
+    world.container("worker").mounts.append(mount)
+
+    for version in (2, 3):
+        digest = world.image("worker", version)
+        assert world.deploy({"worker": digest}, version).code == 0
+        mounted = [(entry["Name"], entry["Destination"]) for entry in world.container("worker").mounts]
+        assert mounted == [(volume, "/cache")]
+        assert world.deploy({"worker": digest}, version).results == {"worker": "unchanged"}
+
+
 def test_a_person_runs_compose_up(world: World, name: str) -> None:
     """With the files of the folder it starts the same image: Compose may make the container anew, and no other one."""
     digest = world.image(name, 2)

@@ -2380,11 +2380,15 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     """Make the container anew from the image that served before, if nothing else is left of it."""
     image = stack.recorded_image(service.name)
-    if not image or image == service.image or stack.temporary(service) or is_well(stack, service):
+    if not image or image == service.image or stack.temporary(service):
         return
     current = stack.find(service.container_name)
     if current and current.image == image:
         return  # it is what served before, and was not well before
+    # A worker that fails runs now and then, because Docker starts it again.
+    is_failed_worker = current and current.image == service.image and not service.health
+    if is_well(stack, service) and not is_failed_worker:
+        return
     progress(f"nothing serves: making {service.name} anew from {image}, which served before")
     output = stack.compose(
         "up", "-d", "--no-deps", "--pull", "never", service.name, pins=stack.pins
@@ -2698,7 +2702,7 @@ def status_of(stack: "Stack", name: str) -> str:
 
 def print_last_words(stack: "Stack", service: Service) -> None:
     """The state of the new container, and the end of its log; what cannot be had is left out."""
-    with contextlib.suppress(Failed):
+    with contextlib.suppress(Failed, OSError):
         container = stack.temporary(service) or stack.find(service.container_name)
         if container:
             quote(f"{container.name}: {container.life}")

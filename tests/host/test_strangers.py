@@ -1,0 +1,96 @@
+"""Containers of somebody else's, with names like those that a deploy uses: none of them is touched."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.host.fake_docker import Image
+from tests.host.test_kills import DB
+from tests.host.world import WEB, WORKER, World
+
+API = WEB.replace("web", "api").replace("    env_file: .env\n", "    depends_on: [db]\n")
+
+
+@pytest.mark.parametrize("behaviour", [Image(), Image(exits_after=0.5)])
+def test_a_container_whose_id_begins_with_the_services_name(root: Path, behaviour: Image) -> None:
+    """Docker takes the beginning of an id for a name."""
+    name = "6b86"
+    world = World(root, WEB.replace("web", name))
+    stranger = world.machine.run_by_hand("stranger", "nginx:1", "proxy")
+    assert stranger.id.startswith(name)
+    before = vars(stranger).copy()
+
+    bad = world.deploy({name: world.image(name, 1, behaviour)}, 1)
+    good = world.image(name, 2)
+    outcome = world.deploy({name: good}, 2)
+
+    assert (bad.code, outcome.code) == (0 if behaviour == Image() else 1, 0)
+    assert world.serves(name, good)
+    assert world.names() == [name, "stranger"]
+    assert vars(stranger) == before
+
+
+@pytest.mark.parametrize("suffix", ["next", "previous"])
+@pytest.mark.parametrize("service", ["web", "worker"])
+def test_a_name_that_a_deploy_needs_for_a_while(world: World, service: str, suffix: str) -> None:
+    """A deploy is refused; going back fails where it needs the name. The stranger runs on either way."""
+    for version in (1, 2):
+        assert world.deploy({service: world.image(service, version)}, version).code == 0
+    name = f"{service}-{suffix}"
+    stranger = world.machine.run_by_hand(name, "nginx:1", "proxy")
+    theirs, ours = vars(stranger).copy(), world.container(service).id
+
+    refused = world.deploy({service: world.image(service, 3)}, 3)
+
+    assert refused.code == 69
+    assert refused.says(f"{name} exists, and deploys of {service} use that name for a while")
+    assert refused.says(f"docker rename {name} OTHER")
+    assert world.container(service).id == ours and world.container(service).is_running
+
+    outcome = world.rollback(service)
+
+    is_needed = (service, suffix) in (("web", "next"), ("worker", "previous"))
+    assert outcome.code == (1 if is_needed else 0)
+    assert (world.container(service).id == ours) == is_needed
+    assert world.container(service).is_running
+    assert vars(stranger) == theirs
+
+    world.machine.do_rename([name, "stranger"])
+    good = world.image(service, 4)
+    assert world.deploy({service: good}, 4).code == 0
+    assert world.serves(service, good)
+    assert world.names() == sorted([service, "stranger"])
+
+
+def test_going_back_starts_no_second_database(root: Path) -> None:
+    """Going back waits for no finding, but data that another database has open is at stake."""
+    world = World(root, API, DB, rest="volumes:\n  data:\n")
+    world.machine.images["postgres:17"] = Image(has_health_check=True)
+    world.machine.public.add("postgres:17")
+    for version in (1, 2):
+        assert world.deploy({"api": world.image("api", version)}, version).code == 0
+    world.machine.do_rm(["-f", "-v", "db"])
+    mount = {"Type": "volume", "Name": "shop_data", "Source": "/var/lib/docker/volumes/shop_data/_data"}
+    world.machine.run_by_hand("old-db", "postgres:16", "proxy", mounts=[mount])
+
+    outcome = world.rollback("api")
+
+    assert outcome.code == 69
+    assert outcome.says("old-db runs on shop_data, which db would open a second time")
+    assert world.names() == ["api", "old-db"]
+    assert world.serves("api", world.image("api", 2))
+
+
+def test_a_note_of_a_container_that_is_gone(root: Path) -> None:
+    """A container of that name which the note does not mean is never brought back."""
+    world = World(root, WORKER)
+    old = world.image("worker", 1)
+    assert world.deploy({"worker": old}, 1).code == 0
+    (world.folder / ".deploys" / ".kept-worker").write_text('{"id": "gone", "restart": "always", "was_running": true}')
+    stranger = world.machine.run_by_hand("worker-previous", "nginx:1", "proxy")
+    before = vars(stranger).copy()
+
+    assert world.rollback("worker", old).code == 0
+
+    assert world.serves("worker", old)
+    assert vars(stranger) == before

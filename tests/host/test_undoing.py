@@ -1,0 +1,141 @@
+"""What goes wrong while a deploy is undone: what served before serves again all the same."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci.engines.compose import host
+from tests.host.fake_docker import Image
+from tests.host.world import WORKER, World
+
+EXITS = Image(exits_after=0.5, exit_code=3)
+
+
+@pytest.fixture
+def worker_world(root: Path) -> World:
+    """A worker serves, which is stopped before its successor starts."""
+    world = World(root, WORKER)
+    assert world.deploy({"worker": world.image("worker", 1)}, 1).code == 0
+    return world
+
+
+def check_that_the_old_worker_is_back(world: World, id: str) -> None:
+    back = world.container("worker")
+    assert (back.id, back.is_running, back.restart_policy) == (id, True, "unless-stopped")
+    assert world.names() == ["worker"]
+    good = world.image("worker", 9)
+    assert world.deploy({"worker": good}, 9).code == 0
+    assert world.names() == ["worker"] and world.serves("worker", good)
+    assert not world.machine.doubles
+
+
+def test_a_disk_that_is_full_while_the_old_worker_is_stopped(
+    worker_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = worker_world.container("worker").id
+    write_file = host.write_file
+
+    def refuse_while_it_is_kept(path: Path, content: bytes, mode: int) -> None:
+        if worker_world.machine.ended:
+            raise OSError(28, "No space left on device", str(path))
+        write_file(path, content, mode)
+
+    worker_world.machine.forget()
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "write_file", refuse_while_it_is_kept)
+        outcome = worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2)
+
+    assert outcome.code == 69
+    assert outcome.says("No space left on device")
+    check_that_the_old_worker_is_back(worker_world, id)
+
+
+@pytest.mark.parametrize("error", [host.Failed(69, "docker logs did not end"), OSError(12, "Cannot allocate memory")])
+def test_a_log_that_cannot_be_had(worker_world: World, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    id = worker_world.container("worker").id
+
+    def refuse(words: list[str]) -> str:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_world.machine, "do_logs", refuse)
+        outcome = worker_world.deploy({"worker": worker_world.image("worker", 2, EXITS)}, 2)
+
+    assert (outcome.code, outcome.results) == (1, {"worker": "failed"})
+    check_that_the_old_worker_is_back(worker_world, id)
+
+
+@pytest.fixture
+def cancellable() -> Iterator[None]:
+    """This process ends like the program when it is told to end."""
+    before = signal.signal(signal.SIGTERM, host.end_on_signal)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("cancellable")
+def test_a_cancel_while_it_is_undone(worker_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits until what served before is back."""
+    id = worker_world.container("worker").id
+
+    def cancel(words: list[str]) -> str:
+        # To this thread: the program has no other one that could take the signal.
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        return "started\n"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_world.machine, "do_logs", cancel)
+        outcome = worker_world.deploy({"worker": worker_world.image("worker", 2, EXITS)}, 2)
+
+    assert outcome.code == 1
+    assert outcome.result["message"] == "the deploy was cancelled"
+    check_that_the_old_worker_is_back(worker_world, id)
+
+
+def test_a_mistake_of_the_programs_own_while_the_old_worker_is_stopped(
+    worker_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = worker_world.container("worker").id
+
+    def fail(*_: object) -> None:
+        raise KeyError("a mistake")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "create_successor", fail)
+        outcome = worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2)
+
+    assert outcome.code == 1
+    assert outcome.says("a mistake in bin/deploy itself: KeyError('a mistake')")
+    check_that_the_old_worker_is_back(worker_world, id)
+
+
+@pytest.mark.parametrize("name", ["web", "worker"])
+def test_where_nothing_is_left_the_image_that_served_before_is_started(world: World, name: str) -> None:
+    """There is no old container to bring back: a person has removed it."""
+    old = world.image(name, 1)
+    assert world.deploy({name: old}, 1).code == 0
+    world.machine.do_rm(["-f", "-v", name])
+
+    outcome = world.deploy({name: world.image(name, 2, EXITS)}, 2)
+
+    assert outcome.code == 1
+    assert outcome.says(f"nothing serves: making {name} anew from ghcr.io/acme/{name}@{old}, which served before")
+    world.machine.wait(2)
+    assert world.names() == [name] and world.serves(name, old)
+    assert world.pins() == {name: old}
+
+
+def test_a_service_that_fails_while_another_follows(world: World) -> None:
+    """A last look finds it, and the run is red."""
+    front = "\n  front:" + WORKER.partition("  worker:")[2].replace("worker", "front")
+    world.edit("\nnetworks:", front.replace("    networks:", "    depends_on: [web]\n    networks:") + "\nnetworks:")
+    images = {"web": world.image("web", 1, Image(silent_after=15)), "front": world.image("front", 1)}
+
+    outcome = world.deploy(images, 1)
+
+    assert outcome.code == 1
+    assert outcome.results == {"web": "failed", "front": "serving"}
+    assert outcome.says("web served, and does not answer any more")
