@@ -892,7 +892,9 @@ def remove_half_made(stack: "Stack", service: Service) -> None:
     """Containers that never ran, and those that Compose was about to give the service's name."""
     current = stack.find(service.container_name)
     for container in stack.containers_of(service):
-        is_renamed = re.fullmatch(rf"[0-9a-f]{{12}}_{re.escape(service.name)}", container.name)
+        is_renamed = re.fullmatch(
+            rf"[0-9a-f]{{12}}_{re.escape(service.container_name)}", container.name
+        )
         if container.status == "created" or is_renamed and current:
             stack.remove(container.name)
         elif is_renamed:
@@ -913,7 +915,7 @@ def wait_for_left_migration(stack: "Stack", service: Service) -> None:
         container = stack.find(service.migration)
         if not container:
             return
-        if not container.is_running:
+        if not container.has_processes:
             stack.remove(service.migration)
             return
         if stack.machine.now() > end:
@@ -1117,8 +1119,10 @@ def is_env_file(name: str) -> bool:
 def refuse_names_not_allowed(request: Request, files: "Files") -> None:
     """Refuse files that this key may not send, and files that the compose file does not read."""
     read = files.names()
+    # What is an env file is not for the sent compose file to say: with :env alone, it could name itself.
+    env_files = set(Files(files.installed).env_files()) - {COMPOSE_FILE}
     for name in files.sent():
-        is_env = is_env_file(name) or name in files.env_files()
+        is_env = is_env_file(name) or name in env_files
         if is_env and not request.may_send_env_files:
             raise Failed(
                 BAD_REQUEST, f"this key may send no env file: its line has no {request.stack}:env"
@@ -1949,7 +1953,7 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
                 " No container of the service was changed",
             )
     for service in services:
-        if service.health and stack.find(service.name) and not is_well(stack, service):
+        if service.health and stack.find(service.container_name) and not is_well(stack, service):
             progress(
                 f"AFTER THE MIGRATION {service.name} DOES NOT ANSWER ANY MORE: the old version does not get on"
                 " with what the migration changed"
@@ -2104,7 +2108,7 @@ def is_unchanged(stack: "Stack", service: Service) -> bool:
 
 def runs_beside(stack: "Stack", service: Service) -> bool:
     """Whether a container runs that the new one must prove itself beside."""
-    container = stack.find(service.name)
+    container = stack.find(service.container_name)
     return (
         service.is_start_first
         and bool(container and container.is_running)
@@ -2525,12 +2529,11 @@ def problem_of(stack: "Stack", service: Service, container: Container) -> str:
     health = service.health
     if not health:
         return "Docker's health check says that it is unhealthy" if container.is_unhealthy else ""
-    headers = {"User-Agent": "kiwari-ci"}
-    if health.host:
-        headers.update({"Host": health.host, "X-Forwarded-Proto": "https"})
     problem = f"it has no address to ask for {health}"
     for address in container.addresses:
-        headers.setdefault("Host", f"{address}:{health.port}")
+        headers = {"Host": health.host or f"{address}:{health.port}", "User-Agent": "kiwari-ci"}
+        if health.host:
+            headers["X-Forwarded-Proto"] = "https"
         try:
             status = stack.machine.http_status(address, health.port, health.path, headers)
         except (OSError, ValueError, OverflowError) as error:
