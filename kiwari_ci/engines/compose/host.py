@@ -882,6 +882,7 @@ def settle_temporary_container(stack: "Stack", service: Service) -> None:
         retire_next(stack, service)
         return
     progress(f"{service.next} serves in place of {service.name}, until a deploy replaces it")
+    stack.set_restart_policy(service.next, service.restart_policy)
     give_name(stack, service)
     if stack.find(service.container_name):
         # It has the name too: while it restarts, some requests would go there.
@@ -1739,7 +1740,7 @@ def refuse_leftovers(stack: "Stack") -> None:
 
 def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
     """Pull the images of these services."""
-    stack.write_trial_pins(services)
+    stack.write_trial_pins()
     with stack.login(services, token) as login:
         for image in dict.fromkeys(service.image for service in services):
             progress(f"pulling {image}")
@@ -1931,7 +1932,7 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
     migrating = [service for service in services if service.migrate]
     if not migrating:
         return
-    stack.write_trial_pins(services)
+    stack.write_trial_pins()
     for service in migrating:
         progress(f"migrating with {service.name}: {shlex.join(service.migrate)}")
         words = (
@@ -2080,7 +2081,7 @@ def memory_needed(stack: "Stack", service: Service) -> Optional[int]:
 
 def replace_batch(stack: "Stack", request: Request, services: List[Service]) -> None:
     """Replace the containers of some services, which share the waits."""
-    stack.write_trial_pins(services)
+    stack.write_trial_pins()
     beside = [service for service in services if runs_beside(stack, service)]
     alone = [service for service in services if service not in beside]
     start_beside(stack, beside)
@@ -3056,9 +3057,10 @@ class Stack:
         """Pin every service to what its record says, or to one of these images."""
         self._write_pins(self.pins, images or {})
 
-    def write_trial_pins(self, services: List[Service]) -> None:
-        """Pin services to their new images, in a file that Compose does not read by itself."""
-        self._write_pins(self.trial_pins, {service.name: service.image for service in services})
+    def write_trial_pins(self) -> None:
+        """Pin the request's services to their new images, in a file that Compose does not read by itself."""
+        images = {name: service.image for name, service in self.services.items() if service.image}
+        self._write_pins(self.trial_pins, images)
 
     def _write_pins(self, path: Path, images: Dict[str, str]) -> None:
         text = PINS_HEAD
