@@ -31,8 +31,8 @@ def render(plan: Plan) -> Tree:
     for path, template, context in _files(plan):
         text = _render(template, plan, context).rstrip("\n") + "\n"  # the blank line behind a part, when it is the last
         tree[path] = File(text, executable=text.startswith("#!"))
-    tree[HOST_PROGRAM] = File((ENGINE / "host.py").read_text(), executable=True)
-    tree[SSH_CLIENT] = File((ENGINE / "over_ssh.py").read_text(), executable=True)
+    tree[HOST_PROGRAM] = File((ENGINE / "host.py").read_text(encoding="utf-8"), executable=True)
+    tree[SSH_CLIENT] = File((ENGINE / "over_ssh.py").read_text(encoding="utf-8"), executable=True)
     return tree
 
 
