@@ -39,7 +39,7 @@ def another_process(work: str, path: Path) -> Iterator[int]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "LOCK_SECONDS", 0.05)
-    monkeypatch.setattr(host, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(host, "CANCEL_SECONDS", 0.05)
 
 
 # The lock

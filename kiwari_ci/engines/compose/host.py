@@ -869,8 +869,19 @@ def recover_service(stack: "Stack", service: Service) -> None:
         retire_old(stack, service)
     elif kept_container(stack, service):
         progress(f"an interrupted deploy stopped {service.name}: what served before comes back")
+        let_temporary_container_serve(stack, service)
         bring_back(stack, service)
+    if not kept_container(stack, service):
+        stack.forget_kept(service)
     settle_temporary_container(stack, service)
+
+
+def let_temporary_container_serve(stack: "Stack", service: Service) -> None:
+    """Requests find the temporary container while the service's own one is exchanged."""
+    temporary = stack.temporary(service)
+    if temporary and temporary.is_running and not has_name(stack, service):
+        give_name(stack, service)
+        wait_for_name_caches(stack, [service])
 
 
 def settle_temporary_container(stack: "Stack", service: Service) -> None:
