@@ -92,7 +92,7 @@ def is_env_file(path: str) -> bool:
 
 def is_marked(path: str, text: str) -> bool:
     """Whether a file with this path and text is a generated one, of any project."""
-    return bool(_owner(path, text.encode(errors="replace")))
+    return is_program(path, text) or bool(_owner(path, text.encode(errors="replace")))
 
 
 def is_program(path: str, text: str) -> bool:

@@ -446,7 +446,7 @@ def test_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("room", [red.SUMMARY, 40_000, 1_000, 100, 0, -5])
 def test_a_summary_fits_into_what_is_left(room: int) -> None:
     put(SPEC, MOVED)
-    edit(f"generated/{SCRIPT}", "\n", " é\n")
+    edit(f"generated/{COMPOSE}", "\n", " é\n")
     many(150)
     plan, files = pipeline.build(Path(SPEC))
     out = Path("generated")

@@ -291,7 +291,7 @@ def stands_as_planned(plan: Plan, tree: Tree) -> None:
     for path, file in tree.items():
         if file.marked and path.endswith(".yml"):
             read(file.text)
-        if file.executable or path.endswith(".sh"):
+        if "bash" in file.text.partition("\n")[0] or path.endswith(".sh"):
             syntax(file.text)
     for workflow in plan.workflows:
         service_workflow(workflow, tree)

@@ -194,7 +194,7 @@ class Server:
     # The stacks' files
 
     def place_files(self, stack: str, **labels: str) -> None:
-        """Places a stack's compose file and env file as the runbook does; each service gets these labels as well.
+        """Places a stack's compose file and env file as the runbook does; each service has these labels, too.
 
         An underscore in a label's name stands for the hyphen of the real name: `name_cache` is `deploy.name-cache`.
         """
@@ -202,6 +202,9 @@ class Server:
         folder.mkdir(exist_ok=True)
         lines = "".join(f'\\n      deploy.{name.replace("_", "-")}: "{text}"' for name, text in labels.items())
         compose_file = (self.tree / f"deploy/{stack}/docker-compose.yml").read_text()
+        names = "|".join(name.replace("_", "-") for name in labels)
+        if names:
+            compose_file = re.sub(rf"^ +deploy\.({names}): .*\n", "", compose_file, flags=re.MULTILINE)
         compose_file = re.sub(r"^( +deploy\.health: .*)$", rf"\1{lines}", compose_file, flags=re.MULTILINE)
         (folder / "docker-compose.yml").write_text(compose_file)
         (folder / ".env").write_text("GREETING='costs $5'\n")
