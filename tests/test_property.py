@@ -301,7 +301,8 @@ def stands_as_planned(plan: Plan, tree: Tree) -> None:
         run = next(step["run"] for step in jobs(text)[promotion.job]["steps"] if step.get("id") == "find")
         for source in promotion.sources:
             words = [source.digest_output, source.workflow, source.repository, *source.pathspecs]
-            assert words in [shlex.split(line)[1:] for line in run.splitlines() if line.startswith("find_image ")]
+            commands = run.replace("\\\n", " ").splitlines()
+            assert words in [shlex.split(line)[1:] for line in commands if line.startswith("find_image ")]
     for stack in plan.stacks:
         compose_file(stack, tree)
     for server in plan.servers:
