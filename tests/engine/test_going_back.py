@@ -33,7 +33,8 @@ def test_rollback_through_the_key_leaves_the_sequence(server: Server) -> None:
     result = server.key(f"rollback pos-staging {API}", token=None)
 
     assert result.returncode == 0, result.stdout
-    assert outcome(result)["services"] == [{"service": API, "result": "serving", "before": newest, "now": before}]
+    (row,) = outcome(result)["services"]
+    assert (row["service"], row["result"], row["before"], row["now"]) == (API, "serving", newest, before)
     assert server.image(API) == server.pinned(API)
     assert server.digest(API) == before
     assert server.record(API)[-1][1] == sequence
