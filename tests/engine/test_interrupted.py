@@ -80,7 +80,8 @@ def test_an_older_commit_that_waited_for_a_newer_one_changes_nothing(server: Ser
     assert f"waiting for another deploy: deploy pos-staging {API}" in result.stdout
     report = outcome(result)
     assert (report["result"], report["newest_sequence"]) == ("superseded", newer_number)
-    assert report["services"] == [{"service": API, "result": "superseded", "before": newer, "now": newer}]
+    (row,) = report["services"]
+    assert (row["service"], row["result"], row["before"], row["now"]) == (API, "superseded", newer, newer)
     assert server.serves(API) == "went-first"
     assert server.record(API)[-1][1] == str(newer_number)
 
@@ -188,7 +189,8 @@ def test_an_older_commit_that_arrives_late_changes_nothing(server: Server, image
     assert not answers.failed(), answers.failed()[:5]
     assert result.returncode == 3, result.stdout
     assert outcome(result)["newest_sequence"] == int(record[-1][1])
-    assert outcome(result)["services"] == [{"service": API, "result": "superseded", "before": serving, "now": serving}]
+    (row,) = outcome(result)["services"]
+    assert (row["service"], row["result"], row["before"], row["now"]) == (API, "superseded", serving, serving)
     assert (server.container_id(API), server.record(API)) == (container, record)
     assert f"{API}-next" not in server.containers()
     assert server.tokens() == []
