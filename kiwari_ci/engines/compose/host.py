@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -I
 """The kiwari-ci host program: it puts images into service on this server.
 
-`deploy` and `rollback` end with 0 only when these images serve.
+Exit code 0 of `deploy` and `rollback` means that every image of the request answers now.
 
 A GitHub workflow calls it over SSH, with a key whose line in ~/.ssh/authorized_keys allows this program and no other:
 
@@ -16,9 +16,9 @@ STACK:push all other files of the stack: whoever may send a compose file owns th
     cancel STACK                                                  end the deploy that is at work, safely
     status [STACK]                                                print what serves
 
-A person on the server types the same words: ~/docker/bin/deploy status. SEQUENCE is the number of the commit, so that
-an older one changes nothing. For `deploy`, the first line of standard input is the registry's token; a line
-"BYTES SHA256" and a tar archive of that length may follow.
+A person on the server types the same words: ~/docker/bin/deploy status. SEQUENCE counts commits: a request with a
+lower number than that of the commit that serves changes nothing. For `deploy`, the first line of standard input is the
+registry's token. A key has to send a second line, "BYTES SHA256", and a tar archive of that length, which may be 0.
 
 Exit codes: 0 it serves, 1 it does not, 3 a newer commit serves, 64 the request is refused, 65 the image is refused,
 69 the server is not ready, 75 another deploy holds the lock, 77 the registry refused the token.
@@ -508,7 +508,7 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
 
 
 def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[Service]) -> None:
-    """Put the images of a request into service; what serves goes only when what replaces it serves."""
+    """Put the images of a request into service; a web service is never without a container that answers."""
     with unpacked(stack, request, delivery) as files:
         services += resolve_services(stack, request, files)
         current = [
@@ -726,8 +726,9 @@ def end_on_signal(number: int, frame: object) -> None:
     raise Cancelled(NOT_SERVING, "the deploy was cancelled")
 
 
-# 3. Lock: one deploy of a stack at a time. The kernel holds the lock for as long as this program or a docker command
-# that it started lives; hooks do not inherit it. What changes names and images of the whole server takes a second one.
+# 3. Lock: one deploy of a stack at a time. The kernel holds the lock for as long as this program or a
+# docker command that it started lives; hooks do not inherit it. Network aliases and the removal of
+# images are under a lock of the whole server, too: .host.lock.
 
 
 @contextlib.contextmanager
@@ -812,7 +813,7 @@ def cancel(stack: "Stack") -> int:
         os.kill(process, signal.SIGTERM)
     print(f"cancelling: {holder_of(stack.lock_file)}")
     end = time.monotonic() + CANCEL_SECONDS
-    while is_locked(stack.lock_file):
+    while is_locked(stack.lock_file) and read_json(stack.lock_file).get("pid") == process:
         if time.monotonic() > end:
             raise Failed(
                 LOCKED, f"the lock is still held after {CANCEL_SECONDS} seconds: {stack.lock_file}"
@@ -828,7 +829,7 @@ def is_this_program(process: int) -> bool:
         words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return any(word.endswith(b"bin/deploy") for word in words[:4])
+    return any(os.path.basename(word) == b"deploy" for word in words[:4])
 
 
 # 4. Recover: what an earlier deploy left when it was killed, or when the server lost its power.
@@ -925,7 +926,7 @@ def wait_for_left_migration(stack: "Stack", service: Service) -> None:
     end = stack.machine.now() + SCRIPT_SECONDS
     while True:
         container = stack.find(service.migration)
-        if not container:
+        if not container or container.project not in ("", stack.name):
             return
         if not container.has_processes:
             stack.remove(service.migration)
@@ -1066,7 +1067,7 @@ def without_echo() -> Iterator[None]:
 def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["Files"]:
     """The stack's files as this request wants them: those on the server, with those that were sent in their place.
 
-    What a commit sends that is older than what serves is left out: the newer one's files stay.
+    If the request's commit is older than the one that serves, its files are ignored.
     """
     if not delivery.archive:
         yield stack.files
@@ -1131,7 +1132,7 @@ def is_env_file(name: str) -> bool:
 def refuse_names_not_allowed(request: Request, files: "Files") -> None:
     """Refuse files that this key may not send, and files that the compose file does not read."""
     read = files.names()
-    # What is an env file is not for the sent compose file to say: with :env alone, it could name itself.
+    # The installed compose file decides what is an env file. One that is sent could name itself so.
     env_files = set(Files(files.installed).env_files()) - {COMPOSE_FILE}
     for name in files.sent():
         is_env = is_env_file(name) or name in env_files
@@ -1215,7 +1216,7 @@ class Files:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def install(self) -> None:
-        """Phase 7: put what was sent into the stack's folder."""
+        """Put what was sent into the stack's folder."""
         if not self.overlay:
             return
         for name in self.changed:
@@ -1225,32 +1226,6 @@ class Files:
                 write_file(previous, kept, 0o600)
             install_file(self.overlay / name, self.installed, name)
             progress(f"installed {name}")
-
-
-def install_file(source: Path, folder: Path, name: str) -> None:
-    """Put one file into a stack's folder, never through a link.
-
-    What a container may mount is written in place: a mount shows the file that was there when the container started.
-    """
-    target = folder / name
-    for place in places_below(folder, name):
-        if place.is_symlink():
-            raise Failed(
-                NOT_READY,
-                f"{place} is a link: nothing is written through it. Remove it, run the job again",
-            )
-    for parent in places_below(folder, name)[:-1]:
-        if not parent.exists():
-            parent.mkdir()
-            parent.chmod(0o755)  # containers with other users read what is in it
-    if target.exists() and name != COMPOSE_FILE and not is_env_file(name):
-        with target.open("r+b") as stream:
-            os.posix_fallocate(stream.fileno(), 0, max(source.stat().st_size, 1))
-            stream.write(source.read_bytes())
-            stream.truncate()
-            sync(stream)
-        return
-    write_file(target, source.read_bytes(), source.stat().st_mode & 0o777)
 
 
 # 6. Preflight: everything that stands in the way, all at once, before anything changes.
@@ -1746,6 +1721,35 @@ def refuse_leftovers(stack: "Stack") -> None:
         )
 
 
+# 7. Install the files that were sent, once the images are there: never through a link.
+
+
+def install_file(source: Path, folder: Path, name: str) -> None:
+    """Put one file into a stack's folder, never through a link.
+
+    What a container may mount is written in place: a mount shows the file that was there when the container started.
+    """
+    target = folder / name
+    for place in places_below(folder, name):
+        if place.is_symlink():
+            raise Failed(
+                NOT_READY,
+                f"{place} is a link: nothing is written through it. Remove it, run the job again",
+            )
+    for parent in places_below(folder, name)[:-1]:
+        if not parent.exists():
+            parent.mkdir()
+            parent.chmod(0o755)  # containers with other users read what is in it
+    if target.exists() and name != COMPOSE_FILE and not is_env_file(name):
+        with target.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, max(source.stat().st_size, 1))
+            stream.write(source.read_bytes())
+            stream.truncate()
+            sync(stream)
+        return
+    write_file(target, source.read_bytes(), source.stat().st_mode & 0o777)
+
+
 # 8. Pull: by digest, with a login that is in memory only. Then look at what came.
 
 
@@ -1939,7 +1943,7 @@ def report_other_settings(stack: "Stack", accessory: Service) -> None:
 
 
 def migrate(stack: "Stack", services: List[Service]) -> None:
-    """Run the migrations of these services; the old containers must get on with what they changed."""
+    """Run the migrations of these services; the old version must still work after them."""
     migrating = [service for service in services if service.migrate]
     if not migrating:
         return
@@ -2017,8 +2021,8 @@ def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
     return stack.machine.script(["bash", f"hooks/{name}"], stack.folder, settings)
 
 
-# 11. and 12. Replace: start beside, hand over, take the old one away. Boots go one after the other unless there is
-# memory for both; the waits are shared.
+# 11. and 12. Replace: start beside, hand over, take the old one away. Services are replaced in batches
+# that fit into the memory; the services of a batch share the waits.
 
 
 def in_order_of_dependencies(services: List[Service]) -> List[List[Service]]:
@@ -2569,7 +2573,7 @@ def read_record(path: Path) -> List[Record]:
 
 
 def image_to_go_back_to(stack: "Stack", name: str, digest: str) -> str:
-    """The image that served before, as the record was lived; or the named one, if it ever served."""
+    """The image that served before, with earlier rollbacks taken into account; or the named one, if it ever served."""
     served: List[str] = []
     for record in stack.record(name):
         if record.run == "rollback" and record.image in served:
@@ -2641,7 +2645,7 @@ def print_outcome(stack: "Stack", services: List[Service], code: int) -> None:
 def serving_image(stack: "Stack", service: Service) -> str:
     """The image that answers now under the service's name; empty if none does."""
     try:
-        for name in (service.name, service.next, f"{service.name}-before"):
+        for name in (service.container_name, service.next, f"{service.name}-before"):
             container = stack.find(name)
             if container and not problem_of(stack, service, container):
                 return container.image
@@ -3389,7 +3393,8 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
         os.replace(temporary, path)
         sync_folder(path.parent)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
 
 
