@@ -12,7 +12,7 @@ from tests.engine.server import Server, eventually, outcome, seen
 from tests.engine.stand_ins import compose_plugin, stand_in
 
 API, ADMIN, PRODUCTION = "pos-api-staging", "pos-admin-staging", "pos-api"
-RECREATION = ("pgrep", "-f", f"compose .* up -d --no-deps --pull never {API}")
+RECREATION = ("pgrep", "-f", f"compose .* up -d --no-deps .*--pull never {API}")
 pytestmark = pytest.mark.usefixtures("api")
 
 
