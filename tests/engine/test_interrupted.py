@@ -139,8 +139,10 @@ def test_a_compose_that_is_killed_while_it_recreates_stops_nothing(server: Serve
     code, printed = ended(client)
 
     assert code == 1, printed
-    assert server.serves(f"{API}-next") == "torn"
-    assert API in aliases(server, f"{API}-next")
+    # It depends on how far Compose had come which of the two there is to serve.
+    is_beside = f"{API}-next" in server.containers()
+    assert server.serves(f"{API}-next" if is_beside else API) == ("torn" if is_beside else "one")
+    assert not is_beside or API in aliases(server, f"{API}-next")
 
     succeeds(server.deploy(API, images.api("two"), server.commit()))
     assert server.serves(API) == "two"
@@ -160,7 +162,7 @@ def test_cancel_through_the_key_ends_a_deploy_that_waits(server: Server, images:
     assert f"cancelling: deploy pos-staging {API}, run 8, since " in result.stdout
     assert result.stdout.splitlines()[-1] == "it has ended"
     assert code == 1, printed
-    assert "deploy: it was cancelled" in printed
+    assert "deploy: the deploy was cancelled" in printed
     assert seen(server, API) == before
     again = server.key("cancel pos-staging", token=None)
     assert (again.returncode, again.stdout) == (0, "no deploy of pos-staging is at work\n")
@@ -216,7 +218,8 @@ def test_a_compose_that_does_nothing_is_not_believed(server: Server, images: Ima
     assert result.returncode == 1, result.stdout
     assert outcome(result)["services"][0]["result"] == "failed"
     assert server.container_id(API) == before
-    assert server.serves(f"{API}-next") == "nothing", "it worked there, and goes on"
+    assert server.serves(API) == "one", "what served before serves, alone"
+    assert f"{API}-next" not in server.containers()
 
 
 @pytest.mark.parametrize("container", [f"{API}-next", API])
@@ -304,5 +307,5 @@ def test_a_deploy_that_is_told_to_end_takes_back_what_it_began(server: Server, i
     code, printed = ended(client)
 
     assert code == 1, printed
-    assert "deploy: it was cancelled" in printed
+    assert "deploy: the deploy was cancelled" in printed
     assert seen(server, API) == before

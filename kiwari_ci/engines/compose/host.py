@@ -889,7 +889,7 @@ def settle_temporary_container(stack: "Stack", service: Service) -> None:
     """The temporary container goes, unless it is all that serves."""
     if not stack.temporary(service):
         return
-    if is_well(stack, service) or not is_well(stack, service, service.next):
+    if stays_well(stack, service) or not is_well(stack, service, service.next):
         progress(f"removing {service.next}")
         retire_next(stack, service)
         return
@@ -899,6 +899,21 @@ def settle_temporary_container(stack: "Stack", service: Service) -> None:
     if stack.find(service.container_name):
         # It has the name too: while it restarts, some requests would go there.
         stack.stop(service.container_name)
+
+
+def stays_well(stack: "Stack", service: Service) -> bool:
+    """Whether the service's own container goes on answering.
+
+    Where the temporary one has its names, Docker may be about to stop it: a command that was
+    interrupted goes on in the engine.
+    """
+    seconds = OBSERVED_SECONDS if has_name(stack, service) else 0
+    end = stack.machine.now() + seconds
+    while is_well(stack, service):
+        if stack.machine.now() >= end:
+            return True
+        stack.machine.wait(1)
+    return False
 
 
 def remove_half_made(stack: "Stack", service: Service) -> None:
