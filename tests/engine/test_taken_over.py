@@ -35,7 +35,7 @@ def test_a_container_made_by_hand_is_taken_over_without_a_failed_request(
     assert server.serves(API) == "two"
     form = "{{.Id}} {{.State.Status}} {{.HostConfig.RestartPolicy.Name}}"
     assert server.docker("inspect", "-f", form, f"{API}-before").split() == [by_hand, "exited", "no"]
-    assert f"docker rm {API}-before removes it" in result.stdout
+    assert f"To remove it: docker rm {API}-before" in result.stdout
     assert server.containers() - {"proxy-manager"} == {API, f"{API}-before"}
 
 
