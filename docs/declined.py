@@ -1,6 +1,6 @@
 """docs/reference/declined.md: what is not made, from the table that the error at the line is made of."""
 
-from kiwari_ci.declined import DECLINED
+from kiwari_ci.loading.unsupported import DECLINED
 
 HEAD = """# What is not made
 

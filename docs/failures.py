@@ -17,10 +17,11 @@ from typing import Any
 
 import yaml
 
-from kiwari_ci import disk, drift
+from kiwari_ci.commands.check import causes
+from kiwari_ci.output import atomic_write
 
 ROOT = Path(__file__).parents[1]
-TEMPLATES = ROOT / "kiwari_ci/templates"
+TEMPLATES = ROOT / "kiwari_ci/rendering/templates"
 PROGRAMS = ROOT / "kiwari_ci/engines/compose"
 GAP = "…"  # stands for what differs from one time to the next
 PROBLEM = re.compile(r"^(?=\S+?(?::\d+)*: .* \[[a-z-]+\]$)", re.MULTILINE)
@@ -87,13 +88,20 @@ def rules() -> set[str]:
 
 def command_texts() -> set[str]:
     """What the commands refuse and find, the system's words included."""
-    system = {strerror(number) for number in disk.CURES}
+    system = {strerror(number) for number in atomic_write.CURES}
     rooms = [
         ast.parse((ROOT / f"kiwari_ci/{name}.py").read_text())
-        for name in ("asks", "cli", "disk", "options", "said", "tree")
+        for name in (
+            "cli/queries",
+            "cli/app",
+            "output/atomic_write",
+            "cli/options",
+            "cli/output",
+            "output/generated_files",
+        )
     ]
     code = {text for room in rooms for text in _reported(room)}
-    return code | system | {drift.NEVER, *drift.WORDS.values()}
+    return code | system | {causes.NEVER, *causes.WORDS.values()}
 
 
 def host_texts() -> set[str]:

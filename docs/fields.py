@@ -1,4 +1,4 @@
-"""The page about the spec: each model of kiwari_ci/spec/ as a section with an example and a table of its keys."""
+"""The page about the spec: each model of kiwari_ci/schema/ as a section with an example and a table of its keys."""
 
 import re
 import textwrap
@@ -11,10 +11,10 @@ from annotated_types import Ge, Le
 from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
-from kiwari_ci import source
-from kiwari_ci.source import Loc, Source
-from kiwari_ci.spec import Model, OneOf, Spec
-from kiwari_ci.texts import Text, Word
+from kiwari_ci.loading import yaml_source
+from kiwari_ci.loading.yaml_source import Loc, Source
+from kiwari_ci.schema import Model, OneOf, Spec
+from kiwari_ci.schema.text_formats import Text, Word
 
 NAME: Text = get_args(Word)[1]
 WILDCARDS = {"env": "KEY", "environment": "KEY", "accessories": "accessory", "overrides": "service"}
@@ -29,7 +29,7 @@ def page(root: Path) -> str:
         for line in (root / "tests/cases/ok/minimal/spec.yaml").read_text().splitlines(keepends=True)
         if not line.startswith("#")
     )
-    read = source.read(root / "specs/kiwari.yaml")
+    read = yaml_source.read(root / "specs/kiwari.yaml")
     parts = [INTRODUCTION.format(smallest=smallest, name=NAME.expected)]
     told: Told = {}
     for name in Spec.model_fields:

@@ -12,9 +12,9 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the name of a file may be no text
     try:
-        from kiwari_ci import cli
+        from kiwari_ci.cli import app
 
-        cli.main()
+        app.main()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from kiwari_ci.pins import PINS
+from kiwari_ci.github.action_pins import PINS
 from tests.shell import commands, secrets_in_argv, writes_to_file
 from tests.workflow import Mapping, Where, Workflow
 
@@ -188,7 +188,7 @@ def pinned_actions(workflow: Workflow) -> Iterator[Finding]:
             yield (*where, "uses"), "not `owner/name@<40 hex> # vX.Y.Z`"
         pin = PINS.get(str(node.get("uses")).partition("@")[0])
         if pin and f"{pin.action}@{pin.sha} # {pin.version}" not in workflow.line((*where, "uses")):
-            yield (*where, "uses"), f"not the commit of kiwari_ci/action.yml, {pin.version}"
+            yield (*where, "uses"), f"not the commit of kiwari_ci/github/action.yml, {pin.version}"
 
 
 @rule

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from kiwari_ci.asking.history import Git
+from kiwari_ci.readers.git_history import Git
 
 
 class Repository:

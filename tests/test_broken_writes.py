@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci import tree
-from kiwari_ci.disk import Refused, Torn
-from kiwari_ci.tree import File, write
+from kiwari_ci.output import generated_files
+from kiwari_ci.output.atomic_write import Refused, Torn
+from kiwari_ci.output.generated_files import File, write
 from tests.trees import CI, MARK, NOTES, SCRIPT, TREE, kinds, put, state, true
 
 SMALL = Path(__file__).parent / "cases/ok/minimal/spec.yaml"
@@ -88,7 +88,7 @@ def test_what_the_system_refuses_is_said(root: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(Refused, match=r"web-ci\.yml: Operation not permitted"):
         write(root, TREE, "shop")
-    assert not (root / tree.STAGING).exists()
+    assert not (root / generated_files.STAGING).exists()
     monkeypatch.undo()
     write(root, TREE, "shop")
     assert true(root)
@@ -98,7 +98,7 @@ KILLED = f"""
 import os, signal, sys
 from pathlib import Path
 from kiwari_ci import tree
-from kiwari_ci.tree import File
+from kiwari_ci.output.generated_files import File
 TREE = {TREE!r}
 steps = int(sys.argv[2])
 def counted(function):
@@ -133,7 +133,7 @@ def test_what_a_kill_leaves_the_next_run_mends(root: Path) -> None:
 
 
 def test_what_was_staged_before_is_not_used(root: Path) -> None:
-    put(root / tree.STAGING / "1", "half a fi", 0o600)
+    put(root / generated_files.STAGING / "1", "half a fi", 0o600)
     (root / CI).unlink()
     write(root, TREE, "shop")
     assert true(root) and stat.S_IMODE((root / CI).stat().st_mode) == 0o644
@@ -141,7 +141,7 @@ def test_what_was_staged_before_is_not_used(root: Path) -> None:
 
 def test_a_linked_staging_folder_is_not_followed(root: Path, tmp_path: Path) -> None:
     outside = put(tmp_path / "outside/1", "mine\n")
-    (root / tree.STAGING).symlink_to(outside.parent)
+    (root / generated_files.STAGING).symlink_to(outside.parent)
     (root / CI).unlink()
     write(root, TREE, "shop")
     assert true(root) and outside.read_text() == "mine\n"
@@ -151,7 +151,7 @@ def test_two_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Each sees a finished tree, so one of them writes and the other has nothing to do."""
     inside: list[int] = []
     most = [0]
-    plain: Callable[..., Any] = tree._write
+    plain: Callable[..., Any] = generated_files._write
 
     def watched(*words: Any) -> Any:
         inside.append(1)
@@ -161,8 +161,8 @@ def test_two_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         finally:
             inside.pop()
 
-    monkeypatch.setattr(tree, "_write", watched)
-    results: list[tree.Written] = []
+    monkeypatch.setattr(generated_files, "_write", watched)
+    results: list[generated_files.Written] = []
     threads = [threading.Thread(target=lambda: results.append(write(tmp_path, TREE, "shop"))) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -266,7 +266,7 @@ def test_ctrl_c_while_all_is_prepared_changes_nothing(root: Path, monkeypatch: p
 
 @pytest.mark.parametrize("reason", ["the disk", "a file in the way"])
 def test_a_folder_that_was_made_for_nothing_goes(tmp_path: Path, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree, "stage", lambda *_: stop())
+    monkeypatch.setattr(generated_files, "stage", lambda *_: stop())
     with pytest.raises(Refused):
         write(tmp_path / "a/b", TREE, "shop")
     assert list(tmp_path.iterdir()) == []
@@ -317,7 +317,7 @@ def test_interrupted_by_a_signal(number: str, code: int, words: str, tmp_path: P
     assert list(out.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["click", "pydantic", "kiwari_ci.tree"])
+@pytest.mark.parametrize("module", ["click", "pydantic", "kiwari_ci.output.generated_files"])
 def test_interrupted_during_the_imports(module: str) -> None:
     """A finder in front of all others gets Ctrl-C when the module is asked for."""
     code = f"""

@@ -19,13 +19,13 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci import pipeline
+from kiwari_ci import generator
+from kiwari_ci.output.generated_files import Tree
 from kiwari_ci.problems import Faults
-from kiwari_ci.tree import Tree
-from tests.command import kiwari_ci
+from tests.cli_runner import kiwari_ci
 
 CASES = Path(__file__).parent / "cases"
-PACKAGE = Path(pipeline.__file__).parent
+PACKAGE = Path(generator.__file__).parent
 OK = sorted(CASES.glob("ok/*/spec.yaml"))
 ERR = sorted(CASES.glob("err/*.yaml"))
 COMMANDS = sorted(CASES.glob("commands/*.sh"))
@@ -123,7 +123,7 @@ def test_every_rule_has_a_case() -> None:
 @pytest.mark.parametrize("spec", [*ERR, *ADVICE], ids=lambda spec: spec.stem)
 def test_every_problem_has_a_cure(spec: Path) -> None:
     try:
-        found = pipeline.decide(spec).advice
+        found = generator.decide(spec).advice
     except Faults as faults:
         found = faults.problems
     assert found and all(problem.hint for problem in found)
@@ -148,7 +148,7 @@ def patterns(spec: Path) -> list[str]:
 
 def shown(spec: Path) -> Tree:
     """The files of a case that are compared."""
-    _, tree = pipeline.build(spec)
+    _, tree = generator.build(spec)
     return {path: file for path, file in tree.items() if any(fnmatch(path, pattern) for pattern in patterns(spec))}
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kiwari_ci import __version__, pipeline
-from tests.command import Said, kiwari_ci
+from kiwari_ci import __version__, generator
+from tests.cli_runner import Said, kiwari_ci
 
 ROOT = Path(__file__).parents[1]
 KIWARI = ROOT / "specs/kiwari.yaml"
@@ -150,14 +150,17 @@ def test_interrupted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "build", interrupt)
+    monkeypatch.setattr(generator, "build", interrupt)
     assert refused(kiwari_ci(command), code=130).strip() == "interrupted"
 
 
 def test_a_command_starts_without_the_rooms_of_others() -> None:
-    asked = "import sys, kiwari_ci.cli; print(*(name for name in sys.modules if name.startswith('kiwari_ci.')))"
+    asked = "import sys, kiwari_ci.cli.app; print(*(name for name in sys.modules if name.startswith('kiwari_ci.')))"
     said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
-    assert not {f"kiwari_ci.{room}" for room in ("eject", "adopt", "doctor", "meaning", "lint")} & set(said)
+    assert not {
+        f"kiwari_ci.{room}"
+        for room in ("commands.eject", "commands.init", "commands.doctor", "commands.diff", "commands.lint")
+    } & set(said)
 
 
 # check

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from kiwari_ci import pipeline
-from kiwari_ci.meaning import compare, files, reading, shell, telling
-from kiwari_ci.meaning.files import Side
-from tests.command import kiwari_ci
+from kiwari_ci import generator
+from kiwari_ci.commands.diff import compare, report
+from kiwari_ci.readers import file_sets, shell, yaml_document
+from kiwari_ci.readers.file_sets import Side
+from tests.cli_runner import kiwari_ci
 
 ROOT = Path(__file__).parents[1]
 CASES = ROOT / "tests/cases/diff"
@@ -86,7 +87,7 @@ def built(tmp_path: Path, text: str) -> dict[str, str]:
         "project: {name: shop, repository: example/shop}\nhosts: {vps: {}}\n"
         f"environments: {{live: {{deploy_on: {{push: main}}}}}}\n{text}"
     )
-    return {path: file.text for path, file in pipeline.build(path)[1].items() if path.endswith(".yml")}
+    return {path: file.text for path, file in generator.build(path)[1].items() if path.endswith(".yml")}
 
 
 def test_an_accessory_is_changed_by_hand(tmp_path: Path) -> None:
@@ -158,10 +159,10 @@ def test_nothing_to_say() -> None:
 
 
 def test_comments_and_order_are_nothing() -> None:
-    before = files.of_folder(GENERATED)
+    before = file_sets.of_folder(GENERATED)
     after = dict(before.files)
     for path in [path for path in after if path.endswith(".yml")]:
-        data = reading.read(path, after[path]).data
+        data = yaml_document.read(path, after[path]).data
         after[path] = MARK + yaml.safe_dump(data, sort_keys=True, width=10**6).replace("'on':", "on:")
     assert after != before.files
     told = between(before, after).changes
@@ -253,14 +254,14 @@ def mutants(data: Any) -> Iterator[tuple[str, Any]]:
 
 
 SAYS_THE_SAME = {"name gone"}  # Compose takes the folder's name, which is the same
-MUTATED = sorted(path for path in files.of_folder(GENERATED).files if path.endswith(".yml"))
+MUTATED = sorted(path for path in file_sets.of_folder(GENERATED).files if path.endswith(".yml"))
 
 
 @pytest.mark.parametrize("path", MUTATED)
 def test_no_change_of_a_generated_file_is_silent(path: str) -> None:
-    text = files.of_folder(GENERATED).files[path]
+    text = file_sets.of_folder(GENERATED).files[path]
     silent, tried = [], 0
-    for number, (what, mutant) in enumerate(mutants(reading.read(path, text).data)):
+    for number, (what, mutant) in enumerate(mutants(yaml_document.read(path, text).data)):
         if number % 3 == len(path) % 3 and not (path.startswith("deploy") and what in SAYS_THE_SAME):
             after = MARK + yaml.safe_dump(mutant, sort_keys=False, width=10**6).replace("'on':", "on:")
             tried += 1
@@ -416,7 +417,7 @@ ODD = [
 
 @pytest.mark.parametrize("text", ODD)
 def test_odd_shapes_are_no_reason_to_stop(text: str) -> None:
-    there = files.of_folder(GENERATED).files
+    there = file_sets.of_folder(GENERATED).files
     odd = {path: text for path in (".github/workflows/other.yml", "compose.yml", ".github/actions/a/action.yml")}
     between(Side("before", {**there, **odd}), there)
     between(Side("before", odd), {path: MARK + text for path in odd})
@@ -428,8 +429,8 @@ def test_odd_shapes_are_no_reason_to_stop(text: str) -> None:
 @pytest.mark.parametrize("value", [None, 3, "text", ["a", {"b": None}, 3], {"a": [1], "b": None}, {"source": 1}])
 def test_odd_compose_values(key: str, value: Any) -> None:
     path = "deploy/pos-staging/docker-compose.yml"
-    there = {path: files.of_folder(GENERATED).files[path]}
-    data = reading.read(path, there[path]).data
+    there = {path: file_sets.of_folder(GENERATED).files[path]}
+    data = yaml_document.read(path, there[path]).data
     data["services"]["pos-api-staging"][key] = value
     odd = {**there, path: MARK + yaml.safe_dump(data)}
     assert words(there, odd) and words(odd, there)
@@ -441,7 +442,7 @@ def test_links_are_not_followed_out(tmp_path: Path) -> None:
     (tmp_path / "out/.github/workflows/a.yml").symlink_to(tmp_path / "secret.yml")
     (tmp_path / "out/.github/workflows/b.yml").symlink_to("b.yml")
     (tmp_path / "out/.github/workflows/c.yml").mkdir()
-    side = files.of_folder(tmp_path / "out")
+    side = file_sets.of_folder(tmp_path / "out")
     assert side.files == {}
     assert side.skipped[".github/workflows/a.yml"] == "a link that leads elsewhere"
     assert ".github/workflows/b.yml" in side.skipped
@@ -468,8 +469,8 @@ def test_nothing_of_a_file_moves_the_cursor_or_starts_a_command() -> None:
         }
     }
     there = {path: yaml.safe_dump(workflow), "prod/compose.yml": yaml.safe_dump(stack)}
-    told = between(Side(evil, there), files.of_folder(GENERATED).files)
-    for text in (telling.as_text(told, "spec"), telling.as_markdown(told, "spec")):
+    told = between(Side(evil, there), file_sets.of_folder(GENERATED).files)
+    for text in (report.as_text(told, "spec"), report.as_markdown(told, "spec")):
         assert not [character for character in text if not character.isprintable() and character not in "\n\u200b"]
         assert not [line for line in text.splitlines() if line.lstrip().startswith(("::", "##["))]
 
@@ -478,7 +479,7 @@ def test_nothing_of_a_file_moves_the_cursor_or_starts_a_command() -> None:
 
 
 def test_markdown_is_bounded_and_cannot_be_marked_up() -> None:
-    there = files.of_folder(GENERATED).files
+    there = file_sets.of_folder(GENERATED).files
     steps = [
         {"name": f"</details> @everyone `x` [a](http://example.com) {number}", "uses": f"a/b{number}@v1"}
         for number in range(2000)
@@ -491,8 +492,8 @@ def test_markdown_is_bounded_and_cannot_be_marked_up() -> None:
         }
     )
     before = Side("`before` @me <b>", {".github/workflows/old.yml": workflow})
-    text = telling.as_markdown(between(before, there), "specs/shop.yaml")
-    assert len(text) <= telling.LONGEST
+    text = report.as_markdown(between(before, there), "specs/shop.yaml")
+    assert len(text) <= report.LONGEST
     assert text.splitlines()[-1].startswith("… and ") or text.count("- ") > 100
     outside = re.sub(r"`[^`\n]*`", "", text)
     assert "</details>" not in outside and "@everyone" not in outside and "](http" not in outside
@@ -545,11 +546,11 @@ def test_what_a_script_calls(script: str, expected: list[list[str]]) -> None:
     ["'\n" * 50_000, "${{" * 30_000, "$(" * 30_000, "a\\" * 40_000, "<<E\n" * 20_000, "for i in " + "a " * 40_000],
 )
 def test_a_script_of_any_size_ends(script: str) -> None:
-    there = files.of_folder(GENERATED).files
+    there = file_sets.of_folder(GENERATED).files
     workflow = yaml.safe_dump({"on": "push", "jobs": {"a": {"steps": [{"run": script}]}}})
     between(Side("before", {".github/workflows/a.yml": workflow}), there)
 
 
 def test_what_was_not_read_is_not_called_unchanged() -> None:
     compared = compare.Compared("before", (), (("deploy.yml", "broken"),))
-    assert telling.count(compared) == "nothing changes in what could be read; not read: 1"
+    assert report.count(compared) == "nothing changes in what could be read; not read: 1"

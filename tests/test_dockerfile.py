@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kiwari_ci.dockerfile import Dockerfile, read
+from kiwari_ci.readers.dockerfile import Dockerfile, read
 
 
 def taken(text: str) -> list[str]:

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from docs import examples, trial, write
 from docs.write import ROOT
-from kiwari_ci import source
+from kiwari_ci.loading import yaml_source
 from kiwari_ci.problems import Faults
-from kiwari_ci.spec import Spec
+from kiwari_ci.schema import Spec
 
 SCHEMA = ROOT / "specs/kiwari-ci.schema.json"
 LINK = re.compile(r"(?<!`)\[[^]]*\]\(<?([^)\s>]+)>?\)")
@@ -205,7 +205,7 @@ def changed(place: str, value: Any) -> dict[str, Any]:
 def plain(file: Path) -> Any:
     """What a spec says; None for what is no YAML that we read."""
     try:
-        return source.read(file).data
+        return yaml_source.read(file).data
     except Faults:
         return None
 

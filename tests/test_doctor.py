@@ -23,19 +23,30 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci import pipeline
-from kiwari_ci.doctor import ask, examine, findings, github, host, machine, names, proxy, registry, stacks
-from kiwari_ci.doctor.findings import Finding, Group, Runbook
+from kiwari_ci import generator
+from kiwari_ci.commands import doctor
+from kiwari_ci.output.generated_files import Tree
 from kiwari_ci.plan import Plan
-from kiwari_ci.tree import Tree
-from tests import outside
+from kiwari_ci.probes import (
+    calls,
+    dns_tls,
+    findings,
+    github,
+    host_checks,
+    nginx_proxy_manager,
+    registry,
+    ssh_host,
+    stack_checks,
+)
+from kiwari_ci.probes.findings import Finding, Group, Runbook
+from tests import fake_services
 from tests.checkers import findings as said_by
 from tests.checkers import shellcheck
-from tests.command import kiwari_ci
+from tests.cli_runner import kiwari_ci
 
 ROOT = Path(__file__).parents[1]
 SPEC = ROOT / "specs/kiwari.yaml"
-PLAN, TREE = pipeline.build(SPEC)
+PLAN, TREE = generator.build(SPEC)
 BOOK = Runbook(TREE["deploy/RUNBOOK.md"].text, {"VPS": "vps"})
 GROUP = Group("here")
 ADDRESS = "192.0.2.10"
@@ -65,13 +76,13 @@ def well() -> list[tuple[str, ...]]:
         container("npm", "jc21/nginx-proxy-manager:2", ports="80 443"),
         container("postgres", "postgres:16", health="healthy"),
     ]  # fmt: skip
-    for path in [*host.files(PLAN.hosts[0])]:
+    for path in [*ssh_host.files(PLAN.hosts[0])]:
         mode = "755" if path == "bin/deploy" else "644"
         lines.append(("file", path, sha256(TREE[f"deploy/{path}"].text.encode()).hexdigest(), mode))
     for path, file in [(f"{s.name}/{f.name}", f) for s in PLAN.stacks for f in s.env_files] + [
         (f"{server.name}/.env", server.env_file) for server in PLAN.servers
     ]:
-        lines += [("env", path, "600"), *(("key", path, key, "") for key in host.keys(file))]
+        lines += [("env", path, "600"), *(("key", path, key, "") for key in ssh_host.keys(file))]
     for stack in PLAN.stacks:
         for each in stack.instances:
             image = f"{each.repository}@{digest}"
@@ -95,26 +106,26 @@ def examined(
     lines: list[tuple[str, ...]], plan: Plan = PLAN, tree: Tree = TREE, only: Sequence[str] = (), **world: Any
 ) -> list[Finding]:
     """Every finding of a world in which these are the facts of the host, and all else is as it should be."""
-    answer = names.Answer(ADDRESS, expires=NOW + 60 * 86400, status=200)
+    answer = dns_tls.Answer(ADDRESS, expires=NOW + 60 * 86400, status=200)
     there: dict[str, Any] = {
-        "facts": {"vps": host.Facts(tuple(lines))},
-        "reached": {"vps": host.Reached(ADDRESS, (ADDRESS,), frozenset({("ssh-ed25519", KEY)}))},
-        "seen": {domain: names.Seen((ADDRESS,), (answer,)) for domain in plan.domains},
+        "facts": {"vps": ssh_host.Facts(tuple(lines))},
+        "reached": {"vps": ssh_host.Reached(ADDRESS, (ADDRESS,), frozenset({("ssh-ed25519", KEY)}))},
+        "seen": {domain: dns_tls.Seen((ADDRESS,), (answer,)) for domain in plan.domains},
         "github": seen_on_github(),
         "proxy": ({each.domain: npm_host(each.domain) for each in PLAN.hosts[0].public}, ""),
         "images": {each.repository: registry.Answer(200) for each in plan.answering},
     }
-    means = examine.Means(npm="https://npm.example.com", tokens={"GHCR_TOKEN": SECRET}, net=names.Net(now=lambda: NOW))
-    whole = examine.World(**(there | world))
+    means = doctor.Means(npm="https://npm.example.com", tokens={"GHCR_TOKEN": SECRET}, net=dns_tls.Net(now=lambda: NOW))
+    whole = doctor.World(**(there | world))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(examine, "_ask", lambda *_: whole)
-        return examine.examine(plan, tree, only, means)
+        patch.setattr(doctor, "_ask", lambda *_: whole)
+        return doctor.examine(plan, tree, only, means)
 
 
 def seen_on_github(**changes: Any) -> github.Seen:
     """Pages as the stand-in for gh has them."""
-    base = f"repos/{outside.REPOSITORY}"
-    pages = outside.github(KNOWN) | {f"{base}/{path}": page for path, page in changes.items()}
+    base = f"repos/{fake_services.REPOSITORY}"
+    pages = fake_services.github(KNOWN) | {f"{base}/{path}": page for path, page in changes.items()}
     ran = {path: read_page(page) for path, page in pages.items()}
     wanted = ["", *github._paths(PLAN, ["staging", "production"])]
     return github.Seen({path: ran[f"{base}/{path.partition('?')[0]}".rstrip("/")] for path in wanted})
@@ -122,8 +133,8 @@ def seen_on_github(**changes: Any) -> github.Seen:
 
 def read_page(page: Any) -> github.Page:
     if isinstance(page, list) and page and isinstance(page[0], int):
-        return github.read(ask.Ran(1, "", f"gh: {page[1]} (HTTP {page[0]})"))
-    return github.read(ask.Ran(0, json.dumps(page), ""))
+        return github.read(calls.Ran(1, "", f"gh: {page[1]} (HTTP {page[0]})"))
+    return github.read(calls.Ran(0, json.dumps(page), ""))
 
 
 def npm_host(domain: str, **changes: Any) -> dict[str, Any]:
@@ -155,7 +166,7 @@ def instead(start: tuple[str, ...], *after: str) -> Change:
 
 
 def of_container(name: str, field: str, value: str) -> Change:
-    at = host.Container._fields.index(field) + 1
+    at = ssh_host.Container._fields.index(field) + 1
     return lambda lines: [
         (*line[:at], value, *line[at + 1 :]) if line[:2] == ("container", name) else line for line in lines
     ]
@@ -225,8 +236,8 @@ def test_a_container_that_crashes_again_and_again() -> None:
 
 def test_nothing_is_deployed_yet() -> None:
     lines = [line for line in well() if line[0] not in ("record", "pin", "answer") and line[1][:4] != "pos-"]
-    silent = names.Answer(ADDRESS, expires=NOW + 60 * 86400, status=502)
-    seen = {domain: names.Seen((ADDRESS,), (silent,)) for domain in PLAN.domains}
+    silent = dns_tls.Answer(ADDRESS, expires=NOW + 60 * 86400, status=502)
+    seen = {domain: dns_tls.Seen((ADDRESS,), (silent,)) for domain in PLAN.domains}
     found = examined([*lines, *[line for line in well() if line[0] in ("env", "key", "file")]], seen=seen)
     assert of_state(found, "wrong") == {}
     assert len(of_state(found, "not asked")) == 8
@@ -236,7 +247,7 @@ def test_nothing_is_deployed_yet() -> None:
 def test_a_host_without_docker_or_without_a_way_to_it() -> None:
     found = examined(instead(("engine",), "", "permission denied while trying to connect")(well()))
     assert "usermod" in next(each.cure for each in found if each.subject == "docker")
-    away = examined([], facts={"vps": host.Facts(why="ssh: refused")})
+    away = examined([], facts={"vps": ssh_host.Facts(why="ssh: refused")})
     assert of_state(away, "wrong") == {}
     assert of_state(away, "not asked") == {
         "everything on it": "ssh: refused (ssh vps); --ssh vps=USER@ADDRESS says where it is",
@@ -247,11 +258,11 @@ def test_a_host_without_docker_or_without_a_way_to_it() -> None:
 def test_all_case_specs_have_their_cures() -> None:
     """Whatever is wrong with any of them, the runbook has the words."""
     for path in sorted(ROOT.glob("tests/cases/ok/*/spec.yaml")):
-        plan, tree = pipeline.build(path)
-        here = {each.name: host.Facts((("engine", "27"), ("compose", "1"))) for each in plan.hosts}
-        there = {each.name: host.Reached() for each in plan.hosts}
+        plan, tree = generator.build(path)
+        here = {each.name: ssh_host.Facts((("engine", "27"), ("compose", "1"))) for each in plan.hosts}
+        there = {each.name: ssh_host.Reached() for each in plan.hosts}
         world: dict[str, Any] = {"facts": here, "reached": there, "github": github.Seen(why="no gh")}
-        world["seen"] = {domain: names.Seen() for domain in plan.domains}
+        world["seen"] = {domain: dns_tls.Seen() for domain in plan.domains}
         world["images"] = {each.repository: registry.Answer(403) for s in plan.stacks for each in s.instances}
         found = examined([], plan, tree, **world)
         assert of_state(found, "wrong"), path
@@ -261,7 +272,7 @@ def test_all_case_specs_have_their_cures() -> None:
             assert not [cure for cure in cures if any(words in cure for words in others)], path
 
 
-ACCESSORIES = pipeline.build(ROOT / "tests/cases/ok/accessories/spec.yaml")[0]
+ACCESSORIES = generator.build(ROOT / "tests/cases/ok/accessories/spec.yaml")[0]
 
 
 @pytest.mark.parametrize(
@@ -282,11 +293,11 @@ def test_an_accessory(name: str, facts: dict[str, str] | None, state: str, saw: 
     (stack,) = ACCESSORIES.stacks
     accessory = next(each for each in stack.accessories if each.name == name)
     line = container(accessory.container, accessory.image, project=stack.name)
-    there = host.Container(*line[1:])._replace(networks=" ".join(accessory.docker_networks))
+    there = ssh_host.Container(*line[1:])._replace(networks=" ".join(accessory.docker_networks))
     lines: list[tuple[str, ...]] = [("record", stack.name, stack.instances[0].container, "image 1")]
     lines += [] if facts is None else [("container", *there._replace(**facts))]
-    seen = host.Facts(tuple(lines))
-    found = stacks._accessory(GROUP, ACCESSORIES.hosts[0], stack, accessory, seen, "vps", Runbook("", {}))
+    seen = ssh_host.Facts(tuple(lines))
+    found = stack_checks._accessory(GROUP, ACCESSORIES.hosts[0], stack, accessory, seen, "vps", Runbook("", {}))
     assert (found.state, found.saw) == (state, saw)
     if state == "wrong":
         assert f"docker compose up -d --no-deps {accessory.container}" in found.cure
@@ -296,7 +307,7 @@ def test_an_accessory_that_nobody_needs_yet() -> None:
     (stack,) = ACCESSORIES.stacks
     group, book = GROUP, Runbook("### 10. First push\n", {})
     found = [
-        stacks._accessory(group, ACCESSORIES.hosts[0], stack, each, host.Facts(), "vps", book)
+        stack_checks._accessory(group, ACCESSORIES.hosts[0], stack, each, ssh_host.Facts(), "vps", book)
         for each in stack.accessories
     ]
     assert {each.state for each in found} == {"not asked"}
@@ -304,10 +315,10 @@ def test_an_accessory_that_nobody_needs_yet() -> None:
 
 def test_any_answer_of_an_accessory_will_do() -> None:
     store = next(each for each in ACCESSORIES.stacks[0].accessories if each.domain)
-    place, book = names.Place(frozenset({ADDRESS})), Runbook("### 8. Proxy hosts\n### 9. Health endpoints\n", {})
+    place, book = dns_tls.Place(frozenset({ADDRESS})), Runbook("### 8. Proxy hosts\n### 9. Health endpoints\n", {})
     for status, state in ((403, "ok"), (200, "ok"), (502, "wrong")):
-        answer = names.Answer(ADDRESS, expires=NOW + 60 * 86400, status=status)
-        found = list(names.judge(GROUP, store, names.Seen((ADDRESS,), (answer,)), place, True, book, NOW))
+        answer = dns_tls.Answer(ADDRESS, expires=NOW + 60 * 86400, status=status)
+        found = list(dns_tls.judge(GROUP, store, dns_tls.Seen((ADDRESS,), (answer,)), place, True, book, NOW))
         assert [each.state for each in found] == ["ok", "ok", state]
 
 
@@ -316,12 +327,12 @@ def test_any_answer_of_an_accessory_will_do() -> None:
 
 def test_github() -> None:
     nothing: dict[str, Any] = {"secrets": [], "variables": []}
-    both = [f"secret {name}" for name in outside.SECRETS]
+    both = [f"secret {name}" for name in fake_services.SECRETS]
     cases: list[tuple[dict[str, Any], list[str]]] = [
         ({"environments": {"environments": [{"name": "staging"}]}}, ["GitHub environment"]),
         ({"actions/secrets": nothing}, both),
         ({"actions/secrets": nothing,
-          "actions/organization-secrets": {"secrets": [{"name": name} for name in outside.SECRETS]}}, []),
+          "actions/organization-secrets": {"secrets": [{"name": name} for name in fake_services.SECRETS]}}, []),
         ({"actions/variables": {"variables": [{"name": "VPS_KNOWN_HOSTS", "value": "hello"}]}}, ["host key"]),
         ({"actions/variables": {"variables": [{"name": "VPS_HOST", "value": "x"}]}, "actions/secrets": nothing},
          [*both, "variable VPS_KNOWN_HOSTS"]),
@@ -351,7 +362,7 @@ def test_github() -> None:
 def test_gh_in_every_mood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "gh is not installed" in github.ask(PLAN, ["staging"]).why
-    outside.gh(tmp_path, outside.github(KNOWN))
+    fake_services.gh(tmp_path, fake_services.github(KNOWN))
     seen = github.ask(PLAN, ["staging", "production"])
     assert of_state(examined(well(), github=seen), "wrong", "not asked") == {}
     moods: list[tuple[Any, str]] = [
@@ -362,19 +373,19 @@ def test_gh_in_every_mood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ('{"a":' * 9999, "is not what GitHub's API says"),
     ]
     for page, says in moods:
-        outside.gh(tmp_path, {"*": page})
+        fake_services.gh(tmp_path, {"*": page})
         seen = github.ask(PLAN, ["staging"])
         assert says in seen.why
         found = examined(well(), github=seen)
         assert of_state(found, "wrong") == {}
         assert set(of_state(found, "not asked")) == {
-            "GitHub environment, secrets, variables", outside.REPOSITORY, "host key",
+            "GitHub environment, secrets, variables", fake_services.REPOSITORY, "host key",
         }  # fmt: skip
     for odd in ("", "[]", "null", '{"environments": 7, "secrets": [7], "contexts": {}}', '{"a": 1}{"b": 2}'):
-        outside.gh(tmp_path, {"*": odd})
+        fake_services.gh(tmp_path, {"*": odd})
         assert examined(well(), github=github.ask(PLAN, []))
-    outside.gh(tmp_path, {"*": [404, "Not Found"]})
-    assert of_state(examined(well(), github=github.ask(PLAN, [])), "wrong") == {outside.REPOSITORY: "not found"}
+    fake_services.gh(tmp_path, {"*": [404, "Not Found"]})
+    assert of_state(examined(well(), github=github.ask(PLAN, [])), "wrong") == {fake_services.REPOSITORY: "not found"}
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -432,22 +443,25 @@ def service(says: Callable[[str, str], tuple[int, str, dict[str, str]]], tls: Pa
     ],
 )
 def test_each_kind_of_proxy_is_known(case: str, lines: list[tuple[str, ...]], saw: str) -> None:
-    plan, tree = pipeline.build(ROOT / f"tests/cases/ok/proxy-{case}/spec.yaml")
+    plan, tree = generator.build(ROOT / f"tests/cases/ok/proxy-{case}/spec.yaml")
     book, there = Runbook(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}), plan.hosts[0]
-    facts = host.Facts((("engine", "27.3.1"), ("compose", "2.29.7"), *lines))
-    found = [each for each in machine.judge(GROUP, there, facts, book) if each.subject == "proxy"]
+    facts = ssh_host.Facts((("engine", "27.3.1"), ("compose", "2.29.7"), *lines))
+    found = [each for each in host_checks.judge(GROUP, there, facts, book) if each.subject == "proxy"]
     assert [each.saw.partition(",")[0] for each in found if each.state == "wrong"] == (
         [saw] if saw not in ("", "none") else []
     )
     assert bool(found) == (saw != "none")
-    assert [path for path in host.files(there) if f"deploy/{path}" not in tree] == []
+    assert [path for path in ssh_host.files(there) if f"deploy/{path}" not in tree] == []
 
 
 @pytest.mark.parametrize(("case", "file"), [("caddy", "caddy/conf/Caddyfile"), ("nginx", "nginx/conf/default.conf")])
 def test_a_proxy_that_was_told_something_else_is_told_and_reads_it(case: str, file: str) -> None:
-    plan, tree = pipeline.build(ROOT / f"tests/cases/ok/proxy-{case}/spec.yaml")
-    book, facts = Runbook(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}), host.Facts((("file", file, "old", "644"),))
-    found = machine.placed(GROUP, file, plan.hosts[0], tree, facts, book)
+    plan, tree = generator.build(ROOT / f"tests/cases/ok/proxy-{case}/spec.yaml")
+    book, facts = (
+        Runbook(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}),
+        ssh_host.Facts((("file", file, "old", "644"),)),
+    )
+    found = host_checks.placed(GROUP, file, plan.hosts[0], tree, facts, book)
     assert found.state == "wrong"
     copied, read = found.cure.split("; then ")
     assert copied.startswith("git archive HEAD") and f"deploy/{case}" in copied
@@ -455,12 +469,12 @@ def test_a_proxy_that_was_told_something_else_is_told_and_reads_it(case: str, fi
 
 
 def test_traefik_has_no_route_to_what_was_never_deployed() -> None:
-    plan, tree = pipeline.build(ROOT / "tests/cases/ok/proxy-traefik/spec.yaml")
+    plan, tree = generator.build(ROOT / "tests/cases/ok/proxy-traefik/spec.yaml")
     book, on = Runbook(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}), plan.hosts[0]
-    seen = names.Seen((ADDRESS,), (names.Answer(ADDRESS, expires=NOW + 60 * 86400, status=404),))
-    place = host.place(on, host.Reached(addresses=(ADDRESS,)), host.Facts())
+    seen = dns_tls.Seen((ADDRESS,), (dns_tls.Answer(ADDRESS, expires=NOW + 60 * 86400, status=404),))
+    place = ssh_host.place(on, ssh_host.Reached(addresses=(ADDRESS,)), ssh_host.Facts())
     for deployed, state in ((False, "not asked"), (True, "wrong")):
-        *_, health = names.judge(GROUP, on.public[0], seen, place, deployed, book, NOW)
+        *_, health = dns_tls.judge(GROUP, on.public[0], seen, place, deployed, book, NOW)
         assert health.state == state, health
 
 
@@ -475,13 +489,13 @@ def test_nginx_proxy_manager() -> None:
 
     with service(says) as port:
         url = f"http://127.0.0.1:{port}/"
-        assert of_state(examined(well(), proxy=proxy.ask(url, "right")), "wrong", "not asked") == {}
-        assert "refuses the token" in proxy.ask(url, "wrong")[1]
-    assert "Connection refused" in proxy.ask(url, "right")[1]
-    assert "no token in NPM_TOKEN" in proxy.ask(url, "")[1]
-    assert "unencrypted" in proxy.ask("http://192.0.2.1:81", "right")[1]
+        assert of_state(examined(well(), proxy=nginx_proxy_manager.ask(url, "right")), "wrong", "not asked") == {}
+        assert "refuses the token" in nginx_proxy_manager.ask(url, "wrong")[1]
+    assert "Connection refused" in nginx_proxy_manager.ask(url, "right")[1]
+    assert "no token in NPM_TOKEN" in nginx_proxy_manager.ask(url, "")[1]
+    assert "unencrypted" in nginx_proxy_manager.ask("http://192.0.2.1:81", "right")[1]
     for status, text in ((200, "<html>"), (200, "[7]"), (200, '{"a": 1}'), (200, "[" * 100000), (500, ""), (302, "")):
-        assert proxy.read(ask.Page(status, text, {}))[1].startswith("Nginx Proxy Manager")
+        assert nginx_proxy_manager.read(calls.Page(status, text, {}))[1].startswith("Nginx Proxy Manager")
 
 
 @pytest.mark.parametrize(
@@ -499,9 +513,9 @@ def test_nginx_proxy_manager() -> None:
     ],
 )
 def test_a_proxy_host_is_another(changes: dict[str, Any], saw: str) -> None:
-    finding = proxy.judge(GROUP, API, ({API.domain: npm_host(API.domain, **changes)}, ""), BOOK)
+    finding = nginx_proxy_manager.judge(GROUP, API, ({API.domain: npm_host(API.domain, **changes)}, ""), BOOK)
     assert (finding.state, finding.saw) == ("wrong", saw)
-    assert proxy.judge(GROUP, API, ({}, ""), BOOK).saw == "none for this domain"
+    assert nginx_proxy_manager.judge(GROUP, API, ({}, ""), BOOK).saw == "none for this domain"
 
 
 def test_the_registry() -> None:
@@ -560,17 +574,17 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], 
     return make
 
 
-def net(port: int, authority: Callable[[str, int], Path], *addresses: str) -> names.Net:
+def net(port: int, authority: Callable[[str, int], Path], *addresses: str) -> dns_tls.Net:
     """The net in which the domain leads to these addresses, and the throw-away authority is trusted."""
     ca = authority("any", 1).parent / "ca.pem"
-    return names.Net(lambda _: list(addresses), partial(ssl.create_default_context, cafile=str(ca)), port)
+    return dns_tls.Net(lambda _: list(addresses), partial(ssl.create_default_context, cafile=str(ca)), port)
 
 
-def judged(net: names.Net, deployed: bool = True, known: str = "127.0.0.1") -> dict[str, tuple[str, str]]:
+def judged(net: dns_tls.Net, deployed: bool = True, known: str = "127.0.0.1") -> dict[str, tuple[str, str]]:
     """What is said of the API's domain."""
-    seen = names.look(API.domain, API.health_path, net)
-    place = names.Place(frozenset({known}))
-    found = names.judge(GROUP, API, seen, place, deployed, BOOK, net.now())
+    seen = dns_tls.look(API.domain, API.health_path, net)
+    place = dns_tls.Place(frozenset({known}))
+    found = dns_tls.judge(GROUP, API, seen, place, deployed, BOOK, net.now())
     return {finding.subject.removeprefix(API.domain).strip(): (finding.state, finding.saw) for finding in found}
 
 
@@ -612,13 +626,13 @@ def test_certificates(authority: Callable[[str, int], Path]) -> None:
 
 
 def test_where_a_domain_leads(authority: Callable[[str, int], Path]) -> None:
-    def fails(error: int) -> names.Net:
+    def fails(error: int) -> dns_tls.Net:
         def resolve(name: str) -> list[str]:
-            if name != names.SURE or error == socket.EAI_SERVICE:
+            if name != dns_tls.SURE or error == socket.EAI_SERVICE:
                 raise socket.gaierror(socket.EAI_NONAME if error == socket.EAI_SERVICE else error, "words")
             return ["192.0.2.1"]
 
-        return names.Net(resolve)
+        return dns_tls.Net(resolve)
 
     everything = "DNS, TLS, /health"
     assert judged(fails(socket.EAI_NONAME))["DNS"] == ("wrong", "no such name")
@@ -631,33 +645,33 @@ def test_where_a_domain_leads(authority: Callable[[str, int], Path]) -> None:
         both = judged(net(port, authority, "127.0.0.1", "::1"))
         assert both["DNS"] == ("not asked", "127.0.0.1, ::1: whether that is the host's is not known from here")
         assert both["/health over IPv4"][0] == "ok" and both["TLS over IPv6"][0] in ("wrong", "not asked")
-    place = names.Place(frozenset({ADDRESS}), complete=True)
-    two = names.Seen((ADDRESS, "2001:db8::1"))
-    assert names._dns(GROUP, API.domain, two, place, BOOK).saw == "AAAA 2001:db8::1", "the host has no such address"
+    place = dns_tls.Place(frozenset({ADDRESS}), complete=True)
+    two = dns_tls.Seen((ADDRESS, "2001:db8::1"))
+    assert dns_tls._dns(GROUP, API.domain, two, place, BOOK).saw == "AAAA 2001:db8::1", "the host has no such address"
 
 
 def test_a_name_that_takes_for_ever() -> None:
     began = time.monotonic()
-    asked = ask.Asked(threading.Event().wait)
+    asked = calls.Asked(threading.Event().wait)
     assert asked.answer(began + 0.05, True) and time.monotonic() - began < 1
     with pytest.raises(ZeroDivisionError):
-        ask.Asked(lambda: 1 / 0).answer(began + 5, 0.0)
+        calls.Asked(lambda: 1 / 0).answer(began + 5, 0.0)
 
 
 # The host's script, and what is made of its words
 
 
-def script(home: Path, *words: str) -> host.Facts:
+def script(home: Path, *words: str) -> ssh_host.Facts:
     """Runs it here, as `bash -s` would there, in a home of its own."""
-    text = f"echo hello from .bashrc\nset -- {shlex.join(words)}\n{host.SCRIPT.read_text()}"
+    text = f"echo hello from .bashrc\nset -- {shlex.join(words)}\n{ssh_host.SCRIPT.read_text()}"
     environment = {"HOME": str(home), "PATH": os.environ["PATH"], "DOCKER_HOST": "unix:///nowhere"}
     done = subprocess.run(["bash", "-s"], input=text, capture_output=True, text=True, env=environment, timeout=30)
     assert SECRET not in done.stdout + done.stderr
-    return host.facts(ask.Ran(done.returncode, done.stdout, done.stderr))
+    return ssh_host.facts(calls.Ran(done.returncode, done.stdout, done.stderr))
 
 
 def test_the_script_is_clean() -> None:
-    assert said_by(shellcheck, [host.SCRIPT]) == []
+    assert said_by(shellcheck, [ssh_host.SCRIPT]) == []
 
 
 def test_only_names_of_keys_leave_the_host(tmp_path: Path) -> None:
@@ -711,7 +725,7 @@ def test_what_compose_reads_otherwise_in_an_env_file_is_flagged(tmp_path: Path, 
 
 
 def test_a_home_with_nothing_in_it(tmp_path: Path) -> None:
-    seen = script(tmp_path, *host._words(PLAN.hosts[0]))
+    seen = script(tmp_path, *ssh_host._words(PLAN.hosts[0]))
     assert seen.first("nofolder") == ("docker",)
     assert {"bin/deploy", "pos-staging/.env"} <= set(of_state(examined(list(seen.lines)), "wrong"))
 
@@ -759,21 +773,21 @@ def test_another_compose_file_is_told(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("ran", "why"),
     [
-        (ask.Ran(255, "", "Warning: x\nssh: connect to host 192.0.2.1: Connection refused\n"), "Connection refused"),
-        (ask.Ran(64, "", "deploy: this is none of the requests that bin/deploy lists"), "log in with one of your own"),
-        (ask.Ran(255, "motd\nbegin\nlogin\tx\ty", "Connection closed"), "its answer broke off"),
-        (ask.Ran(-2, "", "no answer within 18 s"), "no answer within 18 s"),
-        (ask.Ran(0, "", ""), "no words"),
-        (ask.Ran(127, "", "bash: not found"), "bash: not found"),
+        (calls.Ran(255, "", "Warning: x\nssh: connect to host 192.0.2.1: Connection refused\n"), "Connection refused"),
+        (calls.Ran(64, "", "deploy: this is none of the requests that bin/deploy lists"), "log in with one of your own"),
+        (calls.Ran(255, "motd\nbegin\nlogin\tx\ty", "Connection closed"), "its answer broke off"),
+        (calls.Ran(-2, "", "no answer within 18 s"), "no answer within 18 s"),
+        (calls.Ran(0, "", ""), "no words"),
+        (calls.Ran(127, "", "bash: not found"), "bash: not found"),
     ],
 )  # fmt: skip
-def test_ssh_does_not_get_through(ran: ask.Ran, why: str) -> None:
-    assert why in host.facts(ran).why
+def test_ssh_does_not_get_through(ran: calls.Ran, why: str) -> None:
+    assert why in ssh_host.facts(ran).why
 
 
 def test_lines_that_no_script_of_ours_prints() -> None:
     odd = ["begin", "", "\t\t", "container\tx", "engine", "reach\tpostgres\tx", "disk", "file\tbin/deploy\tx\t", "end"]
-    facts = host.facts(ask.Ran(0, "\n".join(odd), ""))
+    facts = ssh_host.facts(calls.Ran(0, "\n".join(odd), ""))
     assert examined([*facts.lines, ("engine", "27"), ("container", "a\x1b[2J")])
 
 
@@ -794,32 +808,34 @@ KEYS = ['restrict,command="docker/bin/deploy pos-staging pos-production" ssh-ed2
     ],
 )
 def test_the_deploy_keys_line(lines: list[str], saw: str) -> None:
-    facts = host.Facts(tuple(("authorized", line) for line in lines))
-    finding = machine.deploy_key(GROUP, PLAN.hosts[0], PLAN.hosts[0].keys[0], facts, BOOK)
+    facts = ssh_host.Facts(tuple(("authorized", line) for line in lines))
+    finding = host_checks.deploy_key(GROUP, PLAN.hosts[0], PLAN.hosts[0].keys[0], facts, BOOK)
     assert (finding.state, finding.saw if saw else "") == ("wrong" if saw else "ok", saw)
 
 
 @pytest.mark.parametrize(
     ("known", "state", "saw"),
     [
-        (machine.Known(KNOWN), "ok", ""),
-        (machine.Known(f"# x\n\n{KNOWN} comment\n", address=ADDRESS), "ok", ""),
-        (machine.Known(f"[{ADDRESS}]:2222 ssh-ed25519 {KEY}", address=f"[{ADDRESS}]:2222"), "ok", ""),
-        (machine.Known(KNOWN, address="192.0.2.11"), "wrong", "is for 192.0.2.10"),
-        (machine.Known(f"ssh-ed25519 {KEY}"), "wrong", "is no known_hosts line"),
-        (machine.Known(""), "wrong", "is no known_hosts line"),
-        (machine.Known(f"{ADDRESS} ssh-ed25519 AAAAother"), "wrong", "presents others"),
-        (machine.Known(why="nobody knows"), "not asked", "nobody knows"),
+        (host_checks.Known(KNOWN), "ok", ""),
+        (host_checks.Known(f"# x\n\n{KNOWN} comment\n", address=ADDRESS), "ok", ""),
+        (host_checks.Known(f"[{ADDRESS}]:2222 ssh-ed25519 {KEY}", address=f"[{ADDRESS}]:2222"), "ok", ""),
+        (host_checks.Known(KNOWN, address="192.0.2.11"), "wrong", "is for 192.0.2.10"),
+        (host_checks.Known(f"ssh-ed25519 {KEY}"), "wrong", "is no known_hosts line"),
+        (host_checks.Known(""), "wrong", "is no known_hosts line"),
+        (host_checks.Known(f"{ADDRESS} ssh-ed25519 AAAAother"), "wrong", "presents others"),
+        (host_checks.Known(why="nobody knows"), "not asked", "nobody knows"),
     ],
 )
-def test_the_host_key(known: machine.Known, state: str, saw: str) -> None:
-    reached = host.Reached(ADDRESS, (ADDRESS,), frozenset({("ssh-ed25519", KEY)}))
-    for by in (reached, host.Reached(ADDRESS)):
-        facts = host.Facts((("hostkey", "ssh-ed25519", KEY),))
-        finding = machine.host_key(GROUP, PLAN.hosts[0], known, by, facts, BOOK)
+def test_the_host_key(known: host_checks.Known, state: str, saw: str) -> None:
+    reached = ssh_host.Reached(ADDRESS, (ADDRESS,), frozenset({("ssh-ed25519", KEY)}))
+    for by in (reached, ssh_host.Reached(ADDRESS)):
+        facts = ssh_host.Facts((("hostkey", "ssh-ed25519", KEY),))
+        finding = host_checks.host_key(GROUP, PLAN.hosts[0], known, by, facts, BOOK)
         assert finding.state == state and saw in finding.saw
     assert (
-        machine.host_key(GROUP, PLAN.hosts[0], machine.Known(KNOWN), host.Reached(), host.Facts(), BOOK).state
+        host_checks.host_key(
+            GROUP, PLAN.hosts[0], host_checks.Known(KNOWN), ssh_host.Reached(), ssh_host.Facts(), BOOK
+        ).state
         == "not asked"
     )
 
@@ -831,9 +847,9 @@ def test_the_pages_example() -> None:
     """What docs/doctor.md shows is what is printed."""
     lines = instead(("file", "bin/deploy"), "4f2a9c1be07d" + "0" * 52, "755")(well())
     lines = without("key", "pos-staging/.env", "JWT_SECRET")(lines)
-    soon = names.Answer(ADDRESS, expires=NOW + 12 * 86400, status=200)
+    soon = dns_tls.Answer(ADDRESS, expires=NOW + 12 * 86400, status=200)
     fine = replace(soon, expires=NOW + 75 * 86400)
-    seen = {domain: names.Seen((ADDRESS,), (soon if domain == API.domain else fine,)) for domain in PLAN.domains}
+    seen = {domain: dns_tls.Seen((ADDRESS,), (soon if domain == API.domain else fine,)) for domain in PLAN.domains}
     nobody = github.Seen(why="gh is not logged in: gh auth login")
     text = findings.as_text(examined(lines, only=["staging"], seen=seen, github=nobody))
     page = (ROOT / "docs/doctor.md").read_text()

@@ -16,9 +16,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kiwari_ci import __version__, drift, governing, pipeline, red, source, tree
-from kiwari_ci.render import DRIFT_WORKFLOW
-from tests.command import kiwari_ci
+from kiwari_ci import __version__, generator
+from kiwari_ci.commands.check import causes, report, spec_location
+from kiwari_ci.loading import yaml_source
+from kiwari_ci.output import generated_files
+from kiwari_ci.rendering.render import DRIFT_WORKFLOW
+from tests.cli_runner import kiwari_ci
 
 ROOT = Path(__file__).parents[1]
 SMALL = (ROOT / "tests/cases/ok/minimal/spec.yaml").read_text()
@@ -42,8 +45,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @cache
-def made() -> tree.Tree:
-    return pipeline.build(Path(SPEC))[1]
+def made() -> generated_files.Tree:
+    return generator.build(Path(SPEC))[1]
 
 
 def put(path: str, text: str) -> None:
@@ -359,10 +362,10 @@ def test_another_commit_of_the_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
     assert whys() == {COMPOSE: "edited"}
     assert cure() == "kiwari-ci generate", "nobody knows which commit this is"
-    monkeypatch.setattr(drift, "_own_commit", lambda: SHA[::-1])
+    monkeypatch.setattr(causes, "_own_commit", lambda: SHA[::-1])
     assert whys() == {COMPOSE: "version"}
     assert cure() == f"pip install git+https://github.com/example/kiwari-ci@{SHA} && kiwari-ci generate"
-    monkeypatch.setattr(drift, "_own_commit", str)
+    monkeypatch.setattr(causes, "_own_commit", str)
     edit(f"generated/{DRIFT_WORKFLOW}", SHA, SHA[::-1])
     assert whys() == {COMPOSE: "version", DRIFT_WORKFLOW: "version"}
 
@@ -371,11 +374,11 @@ def test_another_commit_of_the_tool(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_line_of_the_spec() -> None:
-    spec = source.read(ROOT / "specs/kiwari.yaml")
-    plan = pipeline.decide(ROOT / "specs/kiwari.yaml").plan
+    spec = yaml_source.read(ROOT / "specs/kiwari.yaml")
+    plan = generator.decide(ROOT / "specs/kiwari.yaml").plan
 
     def of(path: str, line: str = "") -> str:
-        return governing.words(governing.place_of(spec, governing.key_of(path, plan), line)[0])
+        return spec_location.words(spec_location.place_of(spec, spec_location.key_of(path, plan), line)[0])
 
     assert of(".github/workflows/api-ci.yml", "      - 'api/**'") == "services.api.paths.0"
     assert of(".github/workflows/promote.yml") == "environments.production"
@@ -401,7 +404,7 @@ def test_annotations_within_githubs_limits() -> None:
     lines = kiwari_ci("check", "--format", "github").out.splitlines()
     errors = [line for line in lines if line.startswith("::error")]
     notices = [line for line in lines if line.startswith("::notice")]
-    assert len(errors) == red.ANNOTATIONS and 0 < len(notices) <= red.ANNOTATIONS
+    assert len(errors) == report.ANNOTATIONS and 0 < len(notices) <= report.ANNOTATIONS
     assert "and 20 more" in errors[-1] or re.search(r"and \d\d more", errors[-1])
     assert any("title=drift::services.web.port: from here comes" in line for line in notices)
     assert any("file=generated/deploy/o%2Cl%3Ad%25-00.yml" in line for line in errors)
@@ -443,15 +446,15 @@ def test_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no summary: summary.md: Is a directory" in kiwari_ci("check").err
 
 
-@pytest.mark.parametrize("room", [red.SUMMARY, 40_000, 1_000, 100, 0, -5])
+@pytest.mark.parametrize("room", [report.SUMMARY, 40_000, 1_000, 100, 0, -5])
 def test_a_summary_fits_into_what_is_left(room: int) -> None:
     put(SPEC, MOVED)
     edit(f"generated/{COMPOSE}", "\n", " é\n")
     many(150)
-    plan, files = pipeline.build(Path(SPEC))
+    plan, files = generator.build(Path(SPEC))
     out = Path("generated")
-    told = drift.explain(out, Path(SPEC), plan, files, tree.compare(out, files, "shop"), [], os.environ)
-    text = red.summary(out, Path(SPEC), told, room)
+    told = causes.explain(out, Path(SPEC), plan, files, generated_files.compare(out, files, "shop"), [], os.environ)
+    text = report.summary(out, Path(SPEC), told, room)
     assert len(text.encode()) <= max(0, room)
     fences = re.findall(r"^`{3,}", text, re.MULTILINE)
     assert len(fences) % 2 == 0
@@ -462,7 +465,7 @@ def test_a_summary_fits_into_what_is_left(room: int) -> None:
 # The two programs, which no marker names
 
 
-@pytest.mark.parametrize("program", tree.PROGRAMS)
+@pytest.mark.parametrize("program", generated_files.PROGRAMS)
 def test_a_program_is_known_by_its_second_line(program: str) -> None:
     edit(f"generated/{program}", "#!/usr/bin/python3 -I", "#!/usr/bin/env python3")
     assert whys() == {program: "edited"} and cure() == "kiwari-ci generate"
@@ -547,8 +550,8 @@ OF_A_COPY = {"edited", "spec"}
 def test_a_thousand_random_edits_are_all_caught() -> None:
     """Each by itself, in any file: it is seen there and nowhere else, its class is one that it can have, it goes."""
     chance, out, spec = random.Random(6), Path("generated"), Path(SPEC)  # noqa: S311
-    plan, files = pipeline.build(spec)
-    paths, met = sorted(files), dict.fromkeys(drift.WORDS, 0)
+    plan, files = generator.build(spec)
+    paths, met = sorted(files), dict.fromkeys(causes.WORDS, 0)
     for _ in range(1000):
         change, path = chance.choice(EDITS), chance.choice(paths)
         if (change, path) == (with_crlf, SPEC):
@@ -556,13 +559,13 @@ def test_a_thousand_random_edits_are_all_caught() -> None:
         file, content = out / path, (out / path).read_bytes()
         mode = file.stat().st_mode
         allowed = change(file, chance)
-        told = drift.explain(out, spec, plan, files, tree.compare(out, files, plan.project), [], os.environ)
+        told = causes.explain(out, spec, plan, files, generated_files.compare(out, files, plan.project), [], os.environ)
         seen = {each.path: each.why for each in told.findings}
         assert seen.pop(path) in (OF_A_COPY if path == SPEC and not allowed & {"missing", "mode"} else allowed), (
             change.__name__,
             path,
         )
-        has_marker = path != SPEC and path not in tree.PROGRAMS
+        has_marker = path != SPEC and path not in generated_files.PROGRAMS
         assert seen == ({f"{path}.old": "orphaned"} if change is renamed and has_marker else {})
         for finding in told.findings:
             assert finding.line >= 0 and 1 <= finding.spec_line <= SMALL.count("\n")
@@ -570,7 +573,7 @@ def test_a_thousand_random_edits_are_all_caught() -> None:
         (out / f"{path}.old").unlink(missing_ok=True)
         file.write_bytes(content)
         file.chmod(mode)
-    assert not tree.compare(out, files, plan.project)
+    assert not generated_files.compare(out, files, plan.project)
     assert met["edited"] > 300 and not met["unknown"]
 
 

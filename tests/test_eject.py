@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci import pipeline
-from kiwari_ci.render import DRIFT_WORKFLOW
-from kiwari_ci.tree import PROGRAMS, example_marker, marker
+from kiwari_ci import generator
+from kiwari_ci.output.generated_files import PROGRAMS, example_marker, marker
+from kiwari_ci.rendering.render import DRIFT_WORKFLOW
 from tests import checkers, policy
 from tests.checkers import Checker
-from tests.command import kiwari_ci
+from tests.cli_runner import kiwari_ci
 
 ROOT = Path(__file__).parents[1]
 SPEC = "specs/kiwari.yaml"
-PLAN, TREE = pipeline.build(ROOT / SPEC)
+PLAN, TREE = generator.build(ROOT / SPEC)
 INIT = "deploy/postgres/init/init-databases.sh"
 MARKERS = "|".join(re.escape(each("kiwari")) for each in (marker, example_marker))
 MARKER = re.compile(rf"^.*({MARKERS}).*\n", re.MULTILINE)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci import pipeline
-from kiwari_ci.tree import example_marker, is_env_file, is_marked, marker
-from tests.command import Said, kiwari_ci
+from kiwari_ci import generator
+from kiwari_ci.output.generated_files import example_marker, is_env_file, is_marked, marker
+from tests.cli_runner import Said, kiwari_ci
 
 ROOT = Path(__file__).parents[1]
 SPECS = [*sorted(ROOT.glob("tests/cases/ok/*/spec.yaml")), *sorted(ROOT.glob("specs/**/*.yaml"))]
@@ -217,7 +217,7 @@ def test_no_env_files(name: str) -> None:
 @pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_nothing_generated_is_an_env_file(spec: Path, tmp_path: Path) -> None:
     """A generated file of such a name could be neither compared nor removed."""
-    _, files = pipeline.build(spec)
+    _, files = generator.build(spec)
     assert not list(filter(is_env_file, files))
     for path, file in files.items():
         assert is_marked(path, file.text) == file.marked, path

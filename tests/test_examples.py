@@ -8,9 +8,9 @@ from typing import get_args
 import pytest
 import yaml
 
-from kiwari_ci import pipeline
-from kiwari_ci.spec import Proxy
-from kiwari_ci.tree import PROGRAMS, Tree, is_program
+from kiwari_ci import generator
+from kiwari_ci.output.generated_files import PROGRAMS, Tree, is_program
+from kiwari_ci.schema import Proxy
 from tests import policy
 from tests.checkers import DEPENDABOT, SCRIPTS, STACKS, WORKFLOWS, Checker, findings
 
@@ -26,7 +26,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Tree]:
     found = {}
     for example in EXAMPLES:
         folder = tmp_path_factory.mktemp(example.stem)
-        tree = found[folder] = pipeline.build(example)[1]
+        tree = found[folder] = generator.build(example)[1]
         for path, file in tree.items():
             place = folder / path
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def hatch(node: object) -> Iterator[object]:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_is_the_same_everywhere_and_can_be_run(program: str) -> None:
-    files = {pipeline.build(spec)[1][program] for spec in [*EXAMPLES, ROOT / "specs/kiwari.yaml"]}
+    files = {generator.build(spec)[1][program] for spec in [*EXAMPLES, ROOT / "specs/kiwari.yaml"]}
     assert len(files) == 1 and all(file.executable and is_program(program, file.text) for file in files)
 
 

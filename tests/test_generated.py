@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci import globs, pipeline
-from kiwari_ci.tree import Tree, compare, is_program
+from kiwari_ci import generator
+from kiwari_ci.github import path_filters
+from kiwari_ci.output.generated_files import Tree, compare, is_program
 from tests.workflow import Workflow
 
 ROOT = Path(__file__).parents[1]
 SPEC = ROOT / "specs/kiwari.yaml"
-PLAN, TREE = pipeline.build(SPEC)
+PLAN, TREE = generator.build(SPEC)
 WORKFLOWS = {
     Path(path).stem: Workflow(file.text)
     for path, file in TREE.items()
@@ -63,7 +64,7 @@ def test_the_same_bytes(tmp_path: Path, folder: Path, spec: str, umask: int, env
 def test_line_ends_of_windows_make_no_difference(tmp_path: Path) -> None:
     copy = tmp_path / "kiwari.yaml"
     copy.write_bytes(b"\xef\xbb\xbf" + SPEC.read_bytes().replace(b"\n", b"\r\n"))
-    assert pipeline.build(copy)[1] == TREE
+    assert generator.build(copy)[1] == TREE
 
 
 def test_no_line_ends_in_a_blank_or_a_carriage_return() -> None:
@@ -111,7 +112,7 @@ def changed_by(tmp_path: Path, old: str, new: str) -> Tree:
     text = SPEC.read_text()
     assert text.count(old) == 1
     (tmp_path / "kiwari.yaml").write_text(text.replace(old, new))
-    tree = pipeline.build(tmp_path / "kiwari.yaml")[1]
+    tree = generator.build(tmp_path / "kiwari.yaml")[1]
     return {path: file for path, file in tree.items() if file != TREE.get(path) and file.marked}
 
 
@@ -161,12 +162,12 @@ def test_filter_key_and_checkout_see_the_same_files(name: str) -> None:
     paths = workflow.data["on"]["push"]["paths"]
     checkout, source = steps(workflow, "build-and-push")[:2]
     sparse = checkout["with"]["sparse-checkout"].splitlines()
-    assert sparse == globs.sparse(paths)
+    assert sparse == path_filters.sparse(paths)
     [command] = re.findall(r"git ls-files -s -- (.*)\)$", source["run"], re.MULTILINE)
-    assert shlex.split(command) == globs.pathspecs(paths)
+    assert shlex.split(command) == path_filters.pathspecs(paths)
     promote = next(step for step in steps(WORKFLOWS["promote"], "promote-images") if step.get("id") == "find")["run"]
     [words] = re.findall(rf"^find_image (\S+ {name} .*)$", promote.replace("\\\n", " "), re.MULTILINE)
-    assert shlex.split(words)[3:] == globs.pathspecs(paths)
+    assert shlex.split(words)[3:] == path_filters.pathspecs(paths)
     assert f"{shlex.split(words)[2]}:" in build(workflow)["tags"]
 
 
@@ -175,7 +176,7 @@ def test_what_shapes_an_image_is_in_its_filter(name: str) -> None:
     workflow = WORKFLOWS[name]
     paths = workflow.data["on"]["push"]["paths"]
     for path in (build(workflow)["file"], f".github/workflows/{name}.yml", ".dockerignore"):
-        assert globs.included(paths, path), path
+        assert path_filters.included(paths, path), path
 
 
 @pytest.mark.parametrize("name", SERVICE_WORKFLOWS)
@@ -203,7 +204,7 @@ def test_what_is_promoted_is_what_production_runs() -> None:
 
 def test_every_address_that_is_asked_is_a_declared_domain() -> None:
     declared = {
-        domain for place in pipeline.decide(SPEC).spec.environments.values() for domain in place.domains.values()
+        domain for place in generator.decide(SPEC).spec.environments.values() for domain in place.domains.values()
     }
     asked = {
         found

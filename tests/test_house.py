@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.pins import PINS
-from kiwari_ci.render import TEMPLATES
+from kiwari_ci.github.action_pins import PINS
+from kiwari_ci.rendering.render import TEMPLATES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kiwari_ci"

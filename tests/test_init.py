@@ -11,13 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kiwari_ci import adopt, disk, pipeline, tree
-from kiwari_ci.adopt import first_spec, foreign, words
-from kiwari_ci.adopt.draft import plain
-from kiwari_ci.adopt.repository import Repository, join
+from kiwari_ci import generator
+from kiwari_ci.commands import init
+from kiwari_ci.commands.init import first_spec
+from kiwari_ci.commands.init.draft_text import plain
+from kiwari_ci.loading.yaml_source import parse
+from kiwari_ci.output import atomic_write, generated_files
 from kiwari_ci.problems import Faults
-from kiwari_ci.source import parse
-from tests.command import kiwari_ci
+from kiwari_ci.readers import lenient_yaml, vocabulary
+from kiwari_ci.readers.repository import Repository, join
+from tests.cli_runner import kiwari_ci
 
 DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"
 SPEC = """\
@@ -255,7 +258,7 @@ def test_an_image_is_known_by_its_last_word(tmp_path: Path) -> None:
 
 def test_other_peoples_yaml() -> None:
     text = "a: &x {on: yes, b: [1, 010]}\nc: {<<: *x, on: no}\nd: *x\ne: !reset null\na2: 22:22\n"
-    read = foreign.read("file.yml", text)
+    read = lenient_yaml.read("file.yml", text)
     assert read == {
         "a": {"on": "yes", "b": [1, 10]}, "c": {"b": [1, 10], "on": "no"}, "d": {"on": "yes", "b": [1, 10]},
         "e": "null", "a2": "22:22",
@@ -265,8 +268,8 @@ def test_other_peoples_yaml() -> None:
 
 @pytest.mark.parametrize("text", ["", "- a", "a: [", "a: *b\n: :", "\t", "{" * 5000, "a: " + "[" * 1000])
 def test_yaml_that_is_none(text: str) -> None:
-    with pytest.raises(foreign.Unreadable):
-        foreign.read("file.yml", text)
+    with pytest.raises(lenient_yaml.Unreadable):
+        lenient_yaml.read("file.yml", text)
 
 
 def test_aliases_do_not_grow(tmp_path: Path) -> None:
@@ -296,7 +299,7 @@ def test_paths_stay_inside() -> None:
     ],
 )
 def test_probe(text: str, found: tuple[int | None, str]) -> None:
-    assert words.probe(text) == found
+    assert vocabulary.probe(text) == found
 
 
 # What is nothing to go by.
@@ -320,7 +323,7 @@ def test_it_says_what_it_needs_and_writes_nothing(tmp_path: Path, files: dict[st
 
 
 def test_the_page_has_every_message_that_stops_it() -> None:
-    code = "".join(module.read_text() for module in Path(adopt.__file__).parent.glob("*.py"))
+    code = "".join(module.read_text() for module in Path(init.__file__).parent.glob("*.py"))
     stops = set(re.findall(r"(?:_fault|Problem)\(\s*\"([a-z-]+)\"", code))
     page = Path(__file__).parents[1] / "docs/init.md"
     assert set(re.findall(r"^\| `([a-z-]+)` \|", page.read_text(), re.MULTILINE)) == stops and len(stops) > 4
@@ -379,9 +382,9 @@ def test_the_next_commands_name_the_spec_when_specs_has_another_file(tmp_path: P
 
 def test_what_changed_meanwhile_stays(tmp_path: Path) -> None:
     repository(tmp_path, {"specs/shop.yaml": "new"})
-    with pytest.raises(disk.Refused):
-        tree.put(tmp_path, "specs/shop.yaml", "mine", "old")
-    assert (tmp_path / "specs/shop.yaml").read_text() == "new" and not (tmp_path / tree.STAGING).exists()
+    with pytest.raises(atomic_write.Refused):
+        generated_files.put(tmp_path, "specs/shop.yaml", "mine", "old")
+    assert (tmp_path / "specs/shop.yaml").read_text() == "new" and not (tmp_path / generated_files.STAGING).exists()
 
 
 # A spec that is there.
@@ -395,7 +398,7 @@ def test_what_is_new_is_added_and_nothing_else_changes(tmp_path: Path) -> None:
     added = after.removeprefix(f"{head}    # nothing else\n").removesuffix(tail)
     assert done.code == 0 and after == f"{head}    # nothing else\n{added}{tail}"
     assert added.startswith("  # ") and "\n  api:\n" in added and "    port: 9000 # api/Dockerfile:2\n" in added
-    assert set(pipeline.decide(tmp_path / "specs/shop.yaml").spec.services) == {"web", "api"}
+    assert set(generator.decide(tmp_path / "specs/shop.yaml").spec.services) == {"web", "api"}
 
 
 @pytest.mark.parametrize(
@@ -424,7 +427,7 @@ def test_any_style_of_a_spec_is_kept(tmp_path: Path, services: str, expected: st
     assert after.count("\n") == after.count(ends)
     rest = iter(after)
     assert all(character in rest for character in before), "something that was there is gone"
-    pipeline.decide(tmp_path / "specs/shop.yml")
+    generator.decide(tmp_path / "specs/shop.yml")
 
 
 def test_two_specs_and_a_new_service(tmp_path: Path) -> None:
@@ -507,7 +510,7 @@ def tried(folder: Path, counts: dict[str, int], draw: st.DataObject) -> None:
         assert all(problem.hint for problem in faults.problems), faults
         counts["refused"] += 1
     else:
-        assert set(pipeline.judge(parse(first.path, first.text)).spec.services)
+        assert set(generator.judge(parse(first.path, first.text)).spec.services)
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]", first.text)
         counts["made"] += 1
 

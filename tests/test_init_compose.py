@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.adopt import first_spec
-from kiwari_ci.adopt.draft import First
-from kiwari_ci.source import parse
+from kiwari_ci.commands.init import first_spec
+from kiwari_ci.commands.init.draft_text import First
+from kiwari_ci.loading.yaml_source import parse
 
 DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"
 WEB = "services: {web: {build: ., "

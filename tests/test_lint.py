@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci import checkout
-from kiwari_ci.context import Context
-from kiwari_ci.dockerfile import Taken
-from tests.command import kiwari_ci
+from kiwari_ci.readers import tracked_files
+from kiwari_ci.readers.build_context import Context
+from kiwari_ci.readers.dockerfile import Taken
+from tests.cli_runner import kiwari_ci
 
 CASES = sorted((Path(__file__).parent / "cases/lint").glob("*.txt"))
 SECTION = re.compile(r"^-- (.+) --\n", re.MULTILINE)
@@ -263,7 +263,7 @@ def test_the_repositorys_own_settings_start_nothing(here: Path) -> None:
 )
 def test_dockerignore(ignore: str, left: str) -> None:
     names = ["a.md", "a/b.md", "a/b/c.md", "a/d", "x/node_modules/y"]
-    context = Context(checkout.Checkout(Path(), dict.fromkeys(names, "100644"), ""), ".", ignore)
+    context = Context(tracked_files.Checkout(Path(), dict.fromkeys(names, "100644"), ""), ".", ignore)
     assert context.find(Taken("COPY", 1, 1, ".", "")).files == left.split()
 
 
@@ -286,13 +286,13 @@ def test_dockerignore(ignore: str, left: str) -> None:
 )
 def test_patterns_of_copy(path: str, files: str) -> None:
     names = ["a/b.js", "a/c/d.js", "ab", "p.json"]
-    context = Context(checkout.Checkout(Path(), dict.fromkeys(names, "100644"), ""), ".", "")
+    context = Context(tracked_files.Checkout(Path(), dict.fromkeys(names, "100644"), ""), ".", "")
     assert context.find(Taken("COPY", 1, 1, path, path)).files == files.split()
 
 
 def test_parents_and_exclude() -> None:
     names = ["a/b.js", "a/c/d.js", "a/c/e.md"]
-    context = Context(checkout.Checkout(Path(), dict.fromkeys(names, "100644"), ""), ".", "")
+    context = Context(tracked_files.Checkout(Path(), dict.fromkeys(names, "100644"), ""), ".", "")
     assert context.find(Taken("COPY", 1, 1, "", "**/*.js", parents=True)).files == names[:2]
     assert context.find(Taken("COPY", 1, 1, "", "a", ("**/*.md", "b.js"))).files == ["a/c/d.js"]
 

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from kiwari_ci import pins, pipeline, source
-from kiwari_ci.pins import PINS
+from kiwari_ci import generator
+from kiwari_ci.github import action_pins
+from kiwari_ci.github.action_pins import PINS
+from kiwari_ci.loading import yaml_source
 from tests import checkers
-from tests.command import Said, kiwari_ci
+from tests.cli_runner import Said, kiwari_ci
 
 ROOT = Path(__file__).parents[1]
 KIWARI = ROOT / "specs/kiwari.yaml"
@@ -294,7 +296,7 @@ def test_a_step_is_where_a_step_is() -> None:
     """`uses` in a script, an `env` or an input is none."""
     text = "jobs:\n  steps:\n    uses: a/b@c\n    env: {uses: 1}\n  b:\n    steps:\n    - run: |\n        uses: x\n"
     text += "      env:\n        uses: y\n"
-    _, faults = pins.read(source.parse("x.yml", text), PINS)
+    _, faults = action_pins.read(yaml_source.parse("x.yml", text), PINS)
     assert [fault.line for fault in faults] == [3]
 
 
@@ -319,12 +321,12 @@ def test_the_words_of_the_command() -> None:
 
 
 def test_the_tools_pins_are_read_as_a_repositorys_are() -> None:
-    read = source.read(ROOT / "kiwari_ci/action.yml")
-    seen, faults = pins.read(read, PINS)
+    read = yaml_source.read(ROOT / "kiwari_ci/github/action.yml")
+    seen, faults = action_pins.read(read, PINS)
     assert not faults and {each.pin.action: each.pin for each in seen} == PINS and len(PINS) == 12
     used: set[str] = set()
     for spec in [KIWARI, *ROOT.glob("tests/cases/ok/*/spec.yaml")]:
-        used |= {name for name in PINS if any(name in file.text for file in pipeline.build(spec)[1].values())}
+        used |= {name for name in PINS if any(name in file.text for file in generator.build(spec)[1].values())}
     assert used == PINS.keys()
 
 
@@ -332,7 +334,7 @@ def test_both_bots_read_the_form() -> None:
     """Dependabot: every `uses` below `runs`; Renovate: files called action.yml, a line each."""
     bump(BUILD)
     said("pins", "pull")
-    for file in (FILE, ROOT / "kiwari_ci/action.yml"):
+    for file in (FILE, ROOT / "kiwari_ci/github/action.yml"):
         text = file.read_text()
         assert re.search(r"(^|/)action\.ya?ml$", file.as_posix())
         steps: list[Any] = yaml.safe_load(text)["runs"]["steps"]

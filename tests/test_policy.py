@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.pins import PINS
+from kiwari_ci.github.action_pins import PINS
 from tests import policy, shell
 from tests.checkers import HERE
 

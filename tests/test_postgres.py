@@ -7,9 +7,9 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from kiwari_ci.pipeline import build
+from kiwari_ci.generator import build
 from kiwari_ci.plan import Role
-from kiwari_ci.render import render
+from kiwari_ci.rendering.render import render
 from tests.postgres_server import ADDRESS, SUPERUSER, Server, cluster, serving
 
 MARK = "hush"  # stands in every password: wherever it turns up, one has leaked

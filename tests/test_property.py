@@ -13,67 +13,68 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kiwari_ci import pipeline, texts
+from kiwari_ci import generator
+from kiwari_ci.output.generated_files import Tree
 from kiwari_ci.plan import Container, Plan, Server, ServiceWorkflow, Stack
 from kiwari_ci.problems import Faults
-from kiwari_ci.quoting import Items
-from kiwari_ci.tree import Tree
+from kiwari_ci.rendering.quoting import Items
+from kiwari_ci.schema import text_formats
 from tests import checkers
-from tests.built import built, built_alike, read, syntax
+from tests.document_structure import built, built_alike, read, syntax
 
 # Every place where a person writes text: its usual value, and the type whose pattern it must match.
 FIELDS: dict[str, tuple[str, Any]] = {
-    "project": ("shop", texts.Word),
-    "repository": ("example/shop", texts.Repository),
-    "branch": ("main", texts.Branch),
-    "runner": ("ubuntu-24.04", texts.Label),
-    "generator": ("kiwari-ci==0.1.0", texts.Generator),
-    "namespace": ("example", texts.ImageName),
-    "token": ("PACKAGES_TOKEN", texts.SecretName),
-    "host": ("vps", texts.Word),
-    "address": ("VPS_HOST", texts.SecretName),
-    "user": ("VPS_USER", texts.SecretName),
-    "key": ("VPS_KEY", texts.SecretName),
-    "known": ("VPS_KNOWN", texts.SecretName),
-    "directory": ("~/docker", texts.HostFolder),
-    "network": ("proxy", texts.Word),
-    "server": ("data", texts.Word),
-    "server image": ("postgres:17", texts.ImageReference),
-    "migrations": ("migrations", texts.File),
-    "migrate": ("migrate/migrate:v4", texts.ImageReference),
-    "service": ("api", texts.Word),
-    "image": ("shop-api", texts.ImageName),
-    "path": ("api/**", texts.Pattern),
-    "context": (".", texts.Folder),
-    "dockerfile": ("api/Dockerfile", texts.File),
-    "version": ("1.24", texts.Version),
-    "folder": ("api", texts.Folder),
-    "script": ("make test", texts.Script),
-    "health": ("/health", texts.UrlPath),
-    "env key": ("LEVEL", texts.EnvKey),
-    "env value": ("info", texts.PlainText),
-    "staging": ("staging", texts.Word),
-    "live": ("production", texts.Word),
-    "tag": ("stable", texts.ImageTag),
-    "pattern": ("v*", texts.TagPattern),
-    "env file": ("app.env", texts.EnvFile),
-    "stack": ("shop", texts.Word),
-    "container": ("shop-api", texts.Container),
-    "domain": ("www.example.com", texts.DomainName),
-    "database": ("shop", texts.PgName),
-    "role": ("shop_app", texts.PgName),
-    "password": ("SHOP_PASSWORD", texts.EnvKey),
-    "accessory": ("cache", texts.Word),
-    "accessory image": ("redis:7", texts.ImageReference),
-    "argument": ("--verbose", texts.Argument),
-    "label": ("com.example.team", texts.LabelKey),
-    "label value": ("web", texts.Argument),
-    "own network": ("backend", texts.Word),
-    "other network": ("monitoring_default", texts.NetworkName),
-    "variable": ("TZ", texts.EnvKey),
-    "variable value": ("UTC", texts.PlainText),
-    "volume": ("data:/data", texts.Volume),
-    "extra": ("an extra", texts.Argument),
+    "project": ("shop", text_formats.Word),
+    "repository": ("example/shop", text_formats.Repository),
+    "branch": ("main", text_formats.Branch),
+    "runner": ("ubuntu-24.04", text_formats.Label),
+    "generator": ("kiwari-ci==0.1.0", text_formats.Generator),
+    "namespace": ("example", text_formats.ImageName),
+    "token": ("PACKAGES_TOKEN", text_formats.SecretName),
+    "host": ("vps", text_formats.Word),
+    "address": ("VPS_HOST", text_formats.SecretName),
+    "user": ("VPS_USER", text_formats.SecretName),
+    "key": ("VPS_KEY", text_formats.SecretName),
+    "known": ("VPS_KNOWN", text_formats.SecretName),
+    "directory": ("~/docker", text_formats.HostFolder),
+    "network": ("proxy", text_formats.Word),
+    "server": ("data", text_formats.Word),
+    "server image": ("postgres:17", text_formats.ImageReference),
+    "migrations": ("migrations", text_formats.File),
+    "migrate": ("migrate/migrate:v4", text_formats.ImageReference),
+    "service": ("api", text_formats.Word),
+    "image": ("shop-api", text_formats.ImageName),
+    "path": ("api/**", text_formats.Pattern),
+    "context": (".", text_formats.Folder),
+    "dockerfile": ("api/Dockerfile", text_formats.File),
+    "version": ("1.24", text_formats.Version),
+    "folder": ("api", text_formats.Folder),
+    "script": ("make test", text_formats.Script),
+    "health": ("/health", text_formats.UrlPath),
+    "env key": ("LEVEL", text_formats.EnvKey),
+    "env value": ("info", text_formats.PlainText),
+    "staging": ("staging", text_formats.Word),
+    "live": ("production", text_formats.Word),
+    "tag": ("stable", text_formats.ImageTag),
+    "pattern": ("v*", text_formats.TagPattern),
+    "env file": ("app.env", text_formats.EnvFile),
+    "stack": ("shop", text_formats.Word),
+    "container": ("shop-api", text_formats.Container),
+    "domain": ("www.example.com", text_formats.DomainName),
+    "database": ("shop", text_formats.PgName),
+    "role": ("shop_app", text_formats.PgName),
+    "password": ("SHOP_PASSWORD", text_formats.EnvKey),
+    "accessory": ("cache", text_formats.Word),
+    "accessory image": ("redis:7", text_formats.ImageReference),
+    "argument": ("--verbose", text_formats.Argument),
+    "label": ("com.example.team", text_formats.LabelKey),
+    "label value": ("web", text_formats.Argument),
+    "own network": ("backend", text_formats.Word),
+    "other network": ("monitoring_default", text_formats.NetworkName),
+    "variable": ("TZ", text_formats.EnvKey),
+    "variable value": ("UTC", text_formats.PlainText),
+    "volume": ("data:/data", text_formats.Volume),
+    "extra": ("an extra", text_formats.Argument),
 }
 PIECES = st.sampled_from(
     [*"'\"\\$`#:-?!&*%@|>{}[],~=; \t\n\x07\x85\u2028\ufeff\uffffaé😀", "${{ a }}", "$(touch x)", ": ", " #", "\n  "]
@@ -87,7 +88,12 @@ CAPITALS = st.sampled_from(["Y", "NO", "ON", "TRUE", "NULL", "_", "E1", "A_B"])
 def strings(kind: Any) -> st.SearchStrategy[str]:
     """What a field's own pattern allows, words that YAML reads as something else, and anything."""
     allowed = st.from_regex(re.compile(next(part.pattern for part in kind.__metadata__)), fullmatch=True)
-    odd = {texts.Word: WORDS, texts.SecretName: CAPITALS, texts.EnvKey: CAPITALS, texts.Container: WORDS}
+    odd = {
+        text_formats.Word: WORDS,
+        text_formats.SecretName: CAPITALS,
+        text_formats.EnvKey: CAPITALS,
+        text_formats.Container: WORDS,
+    }
     return st.one_of(allowed, allowed, odd.get(kind, allowed), NASTY)
 
 
@@ -194,7 +200,7 @@ def test_any_text_is_refused_or_kept(tmp_path: Path, fields: list[str], examples
         words |= {field: draw.draw(strings(FIELDS[field][1]), label=field) for field in sorted(chosen)}
         path.write_text(written(data(words)))
         try:
-            plan, tree = pipeline.build(path)
+            plan, tree = generator.build(path)
         except Faults as faults:
             counts["refused"] += 1
             assert faults.problems and all(problem.line and problem.column for problem in faults.problems)
@@ -222,7 +228,7 @@ def test_every_field_reaches_the_output(field: str, tmp_path: Path) -> None:
     made = []
     for words in (usual, usual | {field: other}):
         (tmp_path / "shop.yaml").write_text(written(data(words)))
-        tree = pipeline.build(tmp_path / "shop.yaml")[1]
+        tree = generator.build(tmp_path / "shop.yaml")[1]
         made.append({path: file for path, file in tree.items() if file.marked})
     assert made[0] != made[1]
 
@@ -236,7 +242,7 @@ def test_compose_itself_reads_an_env_file_as_the_plan_has_it(tmp_path: Path) -> 
     given_spec = data(words)
     given_spec["services"]["api"]["env"] |= {f"V{index}": value for index, value in enumerate(NASTY_ENV)}
     (tmp_path / "shop.yaml").write_text(written(given_spec))
-    plan, tree = pipeline.build(tmp_path / "shop.yaml")
+    plan, tree = generator.build(tmp_path / "shop.yaml")
     stack = next(stack for stack in plan.stacks if stack.environment == "production")
     (tmp_path / "compose.yml").write_text(tree[f"deploy/{stack.name}/docker-compose.yml"].text)
     for file in stack.env_files:
@@ -265,7 +271,7 @@ def usual(from_git: bool) -> Tree:
     with TemporaryDirectory() as folder:
         path = Path(folder, "shop.yaml")
         path.write_text(written(data(words)))
-        return pipeline.build(path)[1]
+        return generator.build(path)[1]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from kiwari_ci.quoting import Quoted, block, name, sh, text, yaml
+from kiwari_ci.rendering.quoting import Quoted, block, name, sh, text, yaml
 
 quickly = settings(max_examples=400, derandomize=True, deadline=None, database=None)
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from jinja2 import Environment, nodes
 
-from kiwari_ci import pipeline, render
+from kiwari_ci import generator
 from kiwari_ci.plan import Plan
-from kiwari_ci.render import TEMPLATES, TemplateFault
-from tests.command import kiwari_ci
+from kiwari_ci.rendering import render
+from kiwari_ci.rendering.render import TEMPLATES, TemplateFault
+from tests.cli_runner import kiwari_ci
 from tests.test_cases import OK, shown
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +76,7 @@ Place = tuple[str, int]  # template, line
 
 
 def plan() -> Plan:
-    return pipeline.decide(KIWARI).plan
+    return generator.decide(KIWARI).plan
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_every_branch_is_rendered_by_a_case(monkeypatch: pytest.MonkeyPatch) -> 
     compared = {spec: {*shown(spec), "deploy/RUNBOOK.md"} for spec in OK}  # Markdown has no checker here
     watched = watching(seen, parts)
     monkeypatch.setattr(render, "_environment", lambda: watched)
-    plans = [(spec, pipeline.decide(spec).plan) for spec in [KIWARI, *OK]]
+    plans = [(spec, generator.decide(spec).plan) for spec in [KIWARI, *OK]]
     for spec, decided in [*plans, (KIWARI, replace(plans[0][1], ejected=True))]:
         for path, template, context in render._files(decided):
             if spec == KIWARI or path in compared[spec]:

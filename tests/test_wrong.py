@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci import pipeline, source
-from kiwari_ci.declined import DECLINED, Declined, declined
+from kiwari_ci import generator
+from kiwari_ci.loading import yaml_source
+from kiwari_ci.loading.unsupported import DECLINED, Declined, declined
+from kiwari_ci.loading.yaml_source import Loc
 from kiwari_ci.problems import Faults, Problem
-from kiwari_ci.source import Loc
-from kiwari_ci.spec import Spec
+from kiwari_ci.schema import Spec
 
 ROOT = Spec.model_json_schema()
 NAMES = {"hosts": "vps", "databases": "data", "services": "web", "environments": "live", "accessories": "cache"}
@@ -125,21 +126,21 @@ def test_every_wrong_value_is_told_at_its_place_with_a_cure(top: str, tmp_path: 
             path.write_text(spec(loc, value))
             tried += 1
             try:
-                pipeline.decide(path)
+                generator.decide(path)
                 raise AssertionError(f"{loc}: {value!r} is taken")
             except Faults as faults:
-                told(faults.problems, source.read(path), loc, value)
+                told(faults.problems, yaml_source.read(path), loc, value)
     assert tried > 30
 
 
-def told(problems: list[Problem], read: source.Source, loc: Loc, value: Any) -> None:
+def told(problems: list[Problem], read: yaml_source.Source, loc: Loc, value: Any) -> None:
     """One of them points into what is wrong; each says what it met and what it wants, and how to come there."""
     near = [place for table in (read.keys, read.values) for at, place in table.items() if at[: len(loc)] == loc]
     places = {(place.line, place.column) for place in near}
     assert places & {(problem.line, problem.column) for problem in problems}, (loc, value, problems)
     for problem in problems:
         assert problem.hint and len(problem.hint) < 300, (loc, value, problem)
-        assert problem.excerpt or len(read.lines[problem.line - 1]) > source.LONGEST
+        assert problem.excerpt or len(read.lines[problem.line - 1]) > yaml_source.LONGEST
         assert not FOREIGN.search(problem.message + problem.hint), (loc, value, problem)
         if problem.rule in ("type", "value"):
             assert re.match(r"[\w.\[\]-]+: expected .+, met .+", problem.message), (loc, value, problem)
@@ -172,7 +173,7 @@ def told(problems: list[Problem], read: source.Source, loc: Loc, value: Any) -> 
 def test_what_was_probably_meant(loc: str, value: Any, hint: str, tmp_path: Path) -> None:
     (tmp_path / "shop.yaml").write_text(spec(tuple(loc.split(".")), value))
     with pytest.raises(Faults) as raised:
-        pipeline.decide(tmp_path / "shop.yaml")
+        generator.decide(tmp_path / "shop.yaml")
     assert hint in [problem.hint for problem in raised.value.problems]
 
 
@@ -180,7 +181,7 @@ def test_what_was_probably_meant(loc: str, value: Any, hint: str, tmp_path: Path
 def test_nothing_is_guessed_about_a_command(value: str, tmp_path: Path) -> None:
     (tmp_path / "shop.yaml").write_text(spec(("project", "name"), value))
     with pytest.raises(Faults) as raised:
-        pipeline.decide(tmp_path / "shop.yaml")
+        generator.decide(tmp_path / "shop.yaml")
     assert not any("did you mean" in problem.hint for problem in raised.value.problems)
 
 

@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.tree import File, Tree, compare, marker
+from kiwari_ci.output.generated_files import File, Tree, compare, marker
 
 MARK = f"# {marker('shop')}\n"
 CI, SCRIPT, NOTES = ".github/workflows/web-ci.yml", "deploy/bin/deploy", "deploy/RUNBOOK.md"

@@ -5,13 +5,14 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import PurePath
 from typing import Any
 
-from kiwari_ci import derive, fronts, names, reach
+from kiwari_ci.effective import derived, triggers
+from kiwari_ci.loading.validation import at_key, at_value, dotted
+from kiwari_ci.loading.yaml_source import Loc, Source
 from kiwari_ci.problems import Problem
-from kiwari_ci.rules import beside, containers, deploys, images, registry, stacks, steps
-from kiwari_ci.source import Loc, Source
-from kiwari_ci.spec import Spec
-from kiwari_ci.texts import SECRET_KEY
-from kiwari_ci.validation import at_key, at_value, dotted
+from kiwari_ci.proxies import rules
+from kiwari_ci.rules import containers, deploys, images, names, registry, stack_files, stacks, steps
+from kiwari_ci.schema import Spec
+from kiwari_ci.schema.text_formats import SECRET_KEY
 
 SECRET_VALUE = re.compile(
     r"gh[pousr]_\w{20,}|github_pat_\w{20,}|-----BEGIN|AKIA[0-9A-Z]{16}|xox[abprs]-\w|sk_live_\w"
@@ -56,7 +57,7 @@ def of_spec(source: Source, given: Spec, pinned: Collection[str]) -> list[Proble
         return unknown
     checks: tuple[Callable[[Source, Spec], Found], ...] = (
         deploys.of_spec, _unused, stacks.of_spec, containers.of_spec, _servers, _plain_secrets, images.of_spec,
-        registry.of_spec, steps.of_spec, fronts.of_spec, beside.of_spec,
+        registry.of_spec, steps.of_spec, rules.of_spec, stack_files.of_spec,
     )  # fmt: skip
     found = [problem for check in checks for problem in check(source, given)]
     return [*names.of_spec(source, given), *found, *steps.of_pins(source, given, pinned)]
@@ -71,14 +72,14 @@ def _strings(data: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
 
 def _unused(source: Source, given: Spec) -> Found:
     """What nothing uses would be set up, or built, for nothing."""
-    built = [name for name in given.environments if not reach.is_promoted(given, name)]
+    built = [name for name in given.environments if not triggers.is_promoted(given, name)]
     used = {
-        "services": {service for name in built for service in derive.services_of(given, name)}
+        "services": {service for name in built for service in derived.services_of(given, name)}
         | {base for model in given.services.values() for base in model.build.base.values()},
-        "accessories": {each for name in given.environments for each in derive.accessories_of(given, name)},
-        "hosts": {host for name in given.environments for host in derive.hosts_of(given, name)},
+        "accessories": {each for name in given.environments for each in derived.accessories_of(given, name)},
+        "hosts": {host for name in given.environments for host in derived.hosts_of(given, name)},
         "databases": {
-            derive.server_of(given, place.database) for place in given.environments.values() if place.database
+            derived.server_of(given, place.database) for place in given.environments.values() if place.database
         },
     }
     for table in used:
@@ -92,7 +93,7 @@ def _servers(source: Source, given: Spec) -> Found:
     """The major version decides where the data is kept; the init script needs a command that came with 15: getenv."""
     for name, server in given.databases.items():
         loc: Loc = ("databases", name, "image")
-        major = derive.postgres_major(server.image)
+        major = derived.postgres_major(server.image)
         if not major:
             message = f"{dotted(loc)}: the tag of `{server.image}` does not begin with a version of PostgreSQL"
             yield at_value(source, loc, "server-version", message, "image: postgres:17-alpine")

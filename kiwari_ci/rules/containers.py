@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from kiwari_ci import derive
-from kiwari_ci.cures import closest
+from kiwari_ci.effective import derived
+from kiwari_ci.loading.suggestions import closest
+from kiwari_ci.loading.validation import at_key, at_value, dotted
+from kiwari_ci.loading.yaml_source import Loc, Source
 from kiwari_ci.problems import Problem
 from kiwari_ci.rules.images import moving_image
-from kiwari_ci.source import Loc, Source
-from kiwari_ci.spec import Accessory, Service, Spec
-from kiwari_ci.validation import at_key, at_value, dotted
+from kiwari_ci.schema import Accessory, Service, Spec
 
 Found = Iterator[Problem]
 
@@ -63,7 +63,7 @@ def _processes(source: Source, given: Spec) -> Found:
                 loc: Loc = ("environments", environment, "overrides", name, "build")
                 message = f"{dotted(loc)}: it runs the image of {model.image_of}, which says that"
                 yield at_key(source, loc, "image-of", message, f"overrides: {{{model.image_of}: {{build: …}}}}")
-            held = derive.services_of(given, environment)
+            held = derived.services_of(given, environment)
             if name in held and model.image_of not in held:
                 message = f"environments.{environment} holds {name}, and not {model.image_of}, whose image it runs"
                 hint = f"add {model.image_of} to environments.{environment}.services"
@@ -87,14 +87,14 @@ def _once(source: Source, given: Spec) -> Found:
 def _each(given: Spec) -> Iterator[tuple[str, str, Service | Accessory]]:
     """Each service and accessory as each environment has it."""
     for environment in given.environments:
-        for name in derive.held_by(given, environment):
-            yield environment, name, derive.running_of(given, environment, name)
+        for name in derived.held_by(given, environment):
+            yield environment, name, derived.running_of(given, environment, name)
 
 
 def _health_checks(source: Source, given: Spec) -> Found:
     for environment, name, model in _each(given):
         test = model.healthcheck.test if model.healthcheck else ["CMD", ""]
-        loc = derive.loc_of(given, environment, name, "healthcheck", "test")
+        loc = derived.loc_of(given, environment, name, "healthcheck", "test")
         if test[0] not in ("CMD", "CMD-SHELL"):
             message = f"{dotted(loc)}: expected CMD or CMD-SHELL first, met `{test[0]}`"
             hint = "test: [CMD, redis-cli, ping]; with pipes and variables [CMD-SHELL, 'one command for the shell']"
@@ -108,15 +108,15 @@ def _waits(source: Source, given: Spec) -> Found:
     """What is waited for is there, and can become what is waited for."""
     for environment, name, model in _each(given):
         for other, condition in model.depends_on.items():
-            loc = derive.loc_of(given, environment, name, "depends_on", other)
+            loc = derived.loc_of(given, environment, name, "depends_on", other)
             if isinstance(model, Accessory) and other in given.services:
                 message, kind = f"`{other}` is a service, and accessories are there before services", "depends-on"
                 hint = "leave it out: the accessory meets a service that is not there yet, and tries again"
-            elif other not in derive.held_by(given, environment):
+            elif other not in derived.held_by(given, environment):
                 message, kind = f"environments.{environment} does not hold `{other}`", "unknown-name"
                 table = "services" if other in given.services else "accessories"
                 hint = f"add it to environments.{environment}.{table}"
-            elif fault := _never(derive.running_of(given, environment, other), condition):
+            elif fault := _never(derived.running_of(given, environment, other), condition):
                 message, kind, hint = f"`{other}` {fault[0]}", "depends-on", fault[1]
             else:
                 continue
@@ -139,15 +139,15 @@ def _circles(source: Source, given: Spec) -> Found:
     """Who waits for whom ends somewhere."""
     for environment in given.environments:
         waits = {
-            name: list(derive.running_of(given, environment, name).depends_on)
-            for name in derive.held_by(given, environment)
+            name: list(derived.running_of(given, environment, name).depends_on)
+            for name in derived.held_by(given, environment)
         }
         while free := [name for name, others in waits.items() if not set(others) & waits.keys()]:
             waits = {name: others for name, others in waits.items() if name not in free}
         while idle := waits.keys() - {other for others in waits.values() for other in others}:
             waits = {name: others for name, others in waits.items() if name not in idle}
         for name in waits:
-            loc = derive.loc_of(given, environment, name, "depends_on")
+            loc = derived.loc_of(given, environment, name, "depends_on")
             message = f"{dotted(loc)}: {' and '.join(waits)} wait for each other"
             yield at_key(source, loc, "depends-on", message, "leave out one of them")
             break
@@ -158,7 +158,7 @@ def _more(source: Source, given: Spec) -> Found:
     for environment, name, model in _each(given):
         fields = set(type(model).model_fields)
         for key in model.compose:
-            loc = derive.loc_of(given, environment, name, "compose", key)
+            loc = derived.loc_of(given, environment, name, "compose", key)
             if key in _ELSEWHERE or key in fields:
                 hint = _ELSEWHERE.get(key, f"`{key}` of the spec")
                 yield at_key(source, loc, "compose", f"{dotted(loc)}: the pipeline writes `{key}` itself", hint)

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from kiwari_ci import building, derive, reach
+from kiwari_ci.effective import built_images, derived, triggers
+from kiwari_ci.loading.validation import at_value, dotted
+from kiwari_ci.loading.yaml_source import Loc, Source
 from kiwari_ci.problems import Problem
-from kiwari_ci.source import Loc, Source
-from kiwari_ci.spec import Spec
-from kiwari_ci.validation import at_value, dotted
+from kiwari_ci.schema import Spec
 
 Found = Iterator[Problem]
 
@@ -38,7 +38,7 @@ def _promotion(source: Source, given: Spec, name: str, origin: str) -> Found:
     if given.environments[name].deploy_on.push:
         words = f"environments.{name} promotes, and so must be reached by a tag or by hand"
         yield at_value(source, (*here[:2], "deploy_on"), "promotion", words, 'deploy_on: {tag: "v*"}')
-    if origin == name or reach.is_promoted(given, origin):
+    if origin == name or triggers.is_promoted(given, origin):
         yield at_value(
             source,
             here,
@@ -46,12 +46,12 @@ def _promotion(source: Source, given: Spec, name: str, origin: str) -> Found:
             f"{dotted(here)}: `{origin}` builds nothing",
             "promote an environment that is built",
         )
-    for service in derive.services_of(given, name):
-        if building.differs(given, service):
+    for service in derived.services_of(given, name):
+        if built_images.differs(given, service):
             message = f"{dotted(here)}: the build of `{service}` differs by environment, and a promoted image does not"
             hint = "leave out `promote`, so that a tag builds; or leave out `build` in `overrides`"
             yield at_value(source, here, "promotion", message, hint)
-        if service not in derive.services_of(given, origin):
+        if service not in derived.services_of(given, origin):
             message = f"{dotted(here)}: `{origin}` does not hold `{service}`"
             hint = f"environments.{name}.services: those that {origin} holds"
             yield at_value(source, here, "promotion", message, hint)
@@ -59,9 +59,9 @@ def _promotion(source: Source, given: Spec, name: str, origin: str) -> Found:
 
 def _tags(source: Source, given: Spec) -> Found:
     """A tag starts the workflows whose pattern it matches: either the same for several, or for one alone."""
-    for (name, mine), (other, its) in combinations(reach.patterns(given).items(), 2):
+    for (name, mine), (other, its) in combinations(triggers.patterns(given).items(), 2):
         examples = [each.example(suffix=end.suffix) for each in (mine, its) for end in (mine, its)]
-        both = [tag for tag in examples if reach.takes(given, mine, tag) and reach.takes(given, its, tag)]
+        both = [tag for tag in examples if triggers.takes(given, mine, tag) and triggers.takes(given, its, tag)]
         if mine != its and both:
             loc: Loc = ("environments", other, "deploy_on", "tag")
             words = f"a tag `{both[0]}` starts environments.{other} by `{its.text}`, and environments.{name} by"
@@ -71,8 +71,8 @@ def _tags(source: Source, given: Spec) -> Found:
 
 def _built_twice(source: Source, given: Spec) -> Found:
     """Two workflows that one tag starts would build the same source at the same time."""
-    tags = reach.patterns(given)
-    built = [name for name in tags if reach.is_built(given, name)]
+    tags = triggers.patterns(given)
+    built = [name for name in tags if triggers.is_built(given, name)]
     for other, name in combinations(built, 2):
         if tags[other] == tags[name]:
             words = (
@@ -87,7 +87,7 @@ def _bases(source: Source, given: Spec) -> Found:
     for service, model in given.services.items():
         for key, base in model.build.base.items():
             loc: Loc = ("services", service, "build", "base", key)
-            if building.differs(given, base):
+            if built_images.differs(given, base):
                 words = f"{dotted(loc)}: the build of `{base}` differs by environment: there is no one image of it"
                 yield at_value(source, loc, "base", words, "leave out `build` in its `overrides`")
                 continue
@@ -102,8 +102,8 @@ def _bases(source: Source, given: Spec) -> Found:
 
 def _branches(given: Spec, service: str) -> list[str]:
     """The branches whose pushes build some image of a service."""
-    images = building.images_of(given, service)
-    return list(dict.fromkeys(branch for each in images for branch in building.branches_of(given, each)))
+    images = built_images.images_of(given, service)
+    return list(dict.fromkeys(branch for each in images for branch in built_images.branches_of(given, each)))
 
 
 def _releases(given: Spec, service: str) -> list[str]:
@@ -111,7 +111,7 @@ def _releases(given: Spec, service: str) -> list[str]:
     return [
         name
         for name in given.environments
-        if service in derive.services_of(given, name) and reach.is_built(given, name)
+        if service in derived.services_of(given, name) and triggers.is_built(given, name)
     ]
 
 

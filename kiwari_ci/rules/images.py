@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Iterator
 
-from kiwari_ci import building, derive, globs
+from kiwari_ci.effective import built_images, derived
+from kiwari_ci.github import path_filters
+from kiwari_ci.loading.validation import at_key, at_value, dotted
+from kiwari_ci.loading.yaml_source import Loc, Source
 from kiwari_ci.problems import Problem
-from kiwari_ci.source import Loc, Source
-from kiwari_ci.spec import Spec, Test
-from kiwari_ci.texts import SECRET_KEY
-from kiwari_ci.validation import at_key, at_value, dotted
+from kiwari_ci.schema import Spec, Test
+from kiwari_ci.schema.text_formats import SECRET_KEY
 
 Found = Iterator[Problem]
 
@@ -21,16 +22,16 @@ def of_spec(source: Source, given: Spec) -> Found:
 
 def _filters(source: Source, given: Spec) -> Found:
     """A filter must match something, and GitHub and git must read it alike: it also names what an image is made of."""
-    for service in building.built_services(given):
+    for service in built_images.built_services(given):
         loc: Loc = ("services", service, "paths")
-        paths = building.paths_of(given, service)
-        faults = globs.faults(paths)
+        paths = built_images.paths_of(given, service)
+        faults = path_filters.faults(paths)
         for index, reason in faults or _swallowed(paths):
             words, _, cure = reason.rpartition(": ")
             yield at_value(source, (*loc, index), "filter", f"{dotted((*loc, index))}: {words}", cure)
-        filters = list(building.filters_of(given, building.images_of(given, service)[0]))
+        filters = list(built_images.filters_of(given, built_images.images_of(given, service)[0]))
         for path in filters if not faults else ():
-            if path not in paths and not globs.included(filters, path):
+            if path not in paths and not path_filters.included(filters, path):
                 message = f"{dotted(loc)}: `{path}` is excluded, and shapes the image"
                 yield at_value(source, loc, "filter", message, "narrow the exclusion")
 
@@ -65,7 +66,7 @@ def _builds(source: Source, given: Spec) -> Found:
 
 def moving_image(source: Source, loc: Loc, image: str) -> Found:
     """An image of others has a version: it is the same on one host and on the next."""
-    if not derive.has_version(image):
+    if not derived.has_version(image):
         message = f"{dotted(loc)}: `{image}` names no version"
         yield at_value(source, loc, "moving-image", message, f"image: {image.removesuffix(':latest')}:VERSION")
 
@@ -87,7 +88,7 @@ def _tests(source: Source, given: Spec) -> Found:
         if model.test and model.tests:
             message = f"services.{service} has `test` and `tests`"
             yield at_key(source, ("services", service, "test"), "clash", message, "give it a name among `tests`")
-        for loc, test in derive.all_tests(service, model):
+        for loc, test in derived.all_tests(service, model):
             yield from _matrix(source, loc, test)
 
 

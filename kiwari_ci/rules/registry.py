@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from kiwari_ci.loading.validation import at_key, at_value, dotted
+from kiwari_ci.loading.yaml_source import Loc, Source
 from kiwari_ci.problems import Problem
-from kiwari_ci.source import Loc, Source
-from kiwari_ci.spec import Spec
-from kiwari_ci.validation import at_key, at_value, dotted
+from kiwari_ci.schema import Spec
 
 GITHUBS = "ghcr.io"
 _CLOUDS = (".amazonaws.com", ".pkg.dev", "gcr.io")

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Collection, Iterator
 
-from kiwari_ci.names import RUNNER_VARIABLE
+from kiwari_ci.loading.validation import at_key, at_value, dotted
+from kiwari_ci.loading.yaml_source import Loc, Source
 from kiwari_ci.problems import Problem
-from kiwari_ci.source import Loc, Source
-from kiwari_ci.spec import Spec, Step
-from kiwari_ci.validation import at_key, at_value, dotted
+from kiwari_ci.rules.names import RUNNER_VARIABLE
+from kiwari_ci.schema import Spec, Step
 
 Found = Iterator[Problem]
 

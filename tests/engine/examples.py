@@ -12,9 +12,9 @@ from pathlib import Path
 
 import yaml
 
-from kiwari_ci import pipeline
+from kiwari_ci import generator
+from kiwari_ci.output.generated_files import write
 from kiwari_ci.plan import Instance, Stack
-from kiwari_ci.tree import write
 from tests.engine.fronts import PROGRAMS
 from tests.engine.images import Images
 from tests.engine.proxy import Answers, Proxy
@@ -93,7 +93,7 @@ class Example:
         spec = server.folder / f"{name}.yaml"
         most = min(FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         spec.write_text((SPECS / spec.name).read_text().replace(f"nofile: {FILES}", f"nofile: {most}"))
-        self.plan, tree = pipeline.build(spec)
+        self.plan, tree = generator.build(spec)
         (self.host,) = self.plan.hosts
         self.staging, self.production = self.plan.stacks
         self.folder = server.folder / "example"

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kiwari_ci import pipeline
+from kiwari_ci import generator
+from kiwari_ci.output.generated_files import Tree
 from kiwari_ci.plan import Front, Plan
-from kiwari_ci.tree import Tree
 from tests.engine.proxy import Answers, parse
 from tests.engine.server import HERE, UID, Server
 
@@ -90,7 +90,7 @@ def built(server: Server, proxy: str, *domains: str) -> tuple[Plan, Tree]:
     pairs = ", ".join(f"{service}: {domain}" for service, domain in zip(("api", "admin"), domains, strict=False))
     path = server.folder / "front.yaml"
     path.write_text(SPEC.replace("PROXY", proxy).replace("DOMAINS", pairs))
-    return pipeline.build(path)
+    return generator.build(path)
 
 
 def place(server: Server, tree: Tree, stack: str) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci import pipeline
+from kiwari_ci import generator
 from tests.engine.images import Images
 from tests.engine.person import person_who_logs_in
 from tests.engine.server import TOKEN, UID, USER, Result, Server, files_checksum, generated, throw_away, without_waits
 from tests.repository import Repository
 
-SOURCES = {each.source.service: each.source for each in pipeline.decide(generated("specs/kiwari.yaml")).plan.workflows}
+SOURCES = {each.source.service: each.source for each in generator.decide(generated("specs/kiwari.yaml")).plan.workflows}
 KEYS = ("DATABASE_URL", "JWT_SECRET", "API_URL", "ORIGIN")
 API = "https://api.nasibakarkiwari.com"
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests import outside
+from tests import fake_services
 from tests.engine.images import Images
 from tests.engine.person import Person, person_who_logs_in
 from tests.engine.server import (
@@ -85,8 +85,8 @@ class World:
     def github(self, **changes: Any) -> None:
         """What gh says from now on; without changes, that all is well."""
         known = f"127.0.0.1 {(self.server.folder / 'keys/host.pub').read_text()}"
-        pages = {f"repos/{outside.REPOSITORY}/{path}": page for path, page in changes.items()}
-        outside.gh(self.person.home / "bin", outside.github(known) | pages)
+        pages = {f"repos/{fake_services.REPOSITORY}/{path}": page for path, page in changes.items()}
+        fake_services.gh(self.person.home / "bin", fake_services.github(known) | pages)
 
     def sql(self, statement: str) -> None:
         """The superuser's words."""
@@ -328,13 +328,13 @@ def test_the_proxy_answers_otherwise(world: World) -> None:
 def test_github_and_host_key(world: World) -> None:
     nothing: dict[str, Any] = {"secrets": [], "variables": []}
     cases: list[tuple[dict[str, Any], list[str]]] = [
-        ({"actions/secrets": {"secrets": [{"name": name} for name in outside.SECRETS if name != "VPS_USER"]}},
+        ({"actions/secrets": {"secrets": [{"name": name} for name in fake_services.SECRETS if name != "VPS_USER"]}},
          ["environment staging: secret VPS_USER", "environment production: secret VPS_USER"]),
         ({"actions/variables": {"variables": [{"name": "VPS_KNOWN_HOSTS", "value": "127.0.0.1 ssh-ed25519 AAAA"}]}},
          ["host vps: host key"]),
         ({"actions/secrets": nothing,
-          "environments/staging/secrets": {"secrets": [{"name": name} for name in outside.SECRETS]}},
-         [f"environment production: secret {name}" for name in outside.SECRETS]),
+          "environments/staging/secrets": {"secrets": [{"name": name} for name in fake_services.SECRETS]}},
+         [f"environment production: secret {name}" for name in fake_services.SECRETS]),
     ]  # fmt: skip
     for change, expected in cases:
         world.github(**change)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import kiwari_ci
+from tests.cli_runner import kiwari_ci
 from tests.engine.conftest import missing
 from tests.engine.images import Images
 from tests.engine.person import Person, empty_server, step

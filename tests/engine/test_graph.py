@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kiwari_ci import graph, pipeline
-from kiwari_ci.asking import page
+from kiwari_ci import generator
+from kiwari_ci.commands.graph import html_page
 from kiwari_ci.plan import Plan
+from kiwari_ci.planning import pipeline_graph
 
 NAMES = (
     "api",
@@ -72,7 +73,7 @@ def plan_of(count: int, folder: Path) -> Plan:
     }
     path = folder / "spec.yaml"
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
-    return pipeline.decide(path).plan
+    return generator.decide(path).plan
 
 
 def run(chromium: str, folder: Path, *words: str) -> str:
@@ -92,7 +93,7 @@ def run(chromium: str, folder: Path, *words: str) -> str:
 @pytest.mark.parametrize("count", [1, 3, 12])
 def test_everything_is_seen_and_nothing_overlaps(chromium: str, tmp_path: Path, count: int, width: int) -> None:
     plan = plan_of(count, tmp_path)
-    text = page.as_html(graph.graph(plan)).replace("default-src 'none'", "script-src 'unsafe-inline'")
+    text = html_page.as_html(pipeline_graph.graph(plan)).replace("default-src 'none'", "script-src 'unsafe-inline'")
     (tmp_path / "page.html").write_text(text.replace("</body>", PROBE))
     dumped = run(chromium, tmp_path, f"--window-size={width},900", "--dump-dom", f"file://{tmp_path}/page.html")
     told = re.search('data-said="([^"]*)"', dumped)
@@ -105,6 +106,6 @@ def test_everything_is_seen_and_nothing_overlaps(chromium: str, tmp_path: Path, 
 
 
 def test_it_prints(chromium: str, tmp_path: Path) -> None:
-    (tmp_path / "page.html").write_text(page.as_html(graph.graph(plan_of(3, tmp_path))))
+    (tmp_path / "page.html").write_text(html_page.as_html(pipeline_graph.graph(plan_of(3, tmp_path))))
     run(chromium, tmp_path, f"--print-to-pdf={tmp_path}/page.pdf", f"file://{tmp_path}/page.html")
     assert (tmp_path / "page.pdf").read_bytes().count(b"/Type /Page\n") == 1, "three services fit on one sheet"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.command import kiwari_ci
+from tests.cli_runner import kiwari_ci
 from tests.engine.images import Images
 from tests.engine.person import Person, person_who_logs_in
 from tests.engine.server import files_checksum, throw_away, without_waits

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci import pipeline
-from kiwari_ci.tree import write
+from kiwari_ci import generator
+from kiwari_ci.output.generated_files import write
 from tests.engine.images import Images
 from tests.engine.server import TOKEN, UID, USER, Result, Server, eventually, outcome
 from tests.engine.shop import allow
@@ -50,7 +50,7 @@ def tree(tmp_path: Path) -> Path:
     root.mkdir()
     spec = tmp_path / "shop.yaml"
     spec.write_text(SPEC)
-    plan, files = pipeline.build(spec)
+    plan, files = generator.build(spec)
     write(root, files, plan.project)
     return root
 

@@ -16,7 +16,7 @@ from tests.engine.images import REGISTRY, Images
 from tests.engine.person import Person
 from tests.engine.server import Result, throw_away
 from tests.rehearsal import stand_ins
-from tests.rehearsal.stack import (
+from tests.rehearsal.stack import (  # fmt: skip
     CMD_SHELL,
     DATABASES,
     GOOD,
@@ -28,7 +28,7 @@ from tests.rehearsal.stack import (
     Ground,
     Stack,
     section,
-)  # fmt: skip
+)
 from tests.rehearsal.verdict import GREEN_RIGHT, GREEN_WRONG, RED_RIGHT, Verdict, judged
 from tests.rehearsal.watch import Watch
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.globs import included
+from kiwari_ci.github.path_filters import included
 from tests.engine.server import TOKEN, USER, Server, eventually
 from tests.workflow import Workflow
 

@@ -5,7 +5,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from kiwari_ci import pipeline, tree
+from kiwari_ci import generator
+from kiwari_ci.output import generated_files
 from tests.engine.server import GENERATED, throw_away
 from tests.rehearsal.github import Run
 from tests.rehearsal.on_trial import act
@@ -27,8 +28,8 @@ def run(quick: bool, say: Callable[[str], None]) -> bool:
             text = text.replace(old, new)
         spec.write_text(text)
         made = Path(folder, "tree")
-        plan, files = pipeline.build(spec)
-        tree.write(made, files, plan.project)
+        plan, files = generator.build(spec)
+        generated_files.write(made, files, plan.project)
         with throw_away(made, "6g") as server:
             try:
                 story(World(server, "ours", act()), say)

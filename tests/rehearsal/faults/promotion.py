@@ -82,9 +82,7 @@ def tagged_again(world: World) -> Claim:
     return Claim(world.tag(name), never=f"{name} was one thing, and is another now")
 
 
-@fault(
-    "a tag of an older commit than the one that serves", GREEN_RIGHT, GREEN_WRONG, says=SUPERSEDED, settled=True
-)
+@fault("a tag of an older commit than the one that serves", GREEN_RIGHT, GREEN_WRONG, says=SUPERSEDED, settled=True)
 def older_tag(world: World) -> Claim:
     """Whoever looks the version up in the registry finds other bytes under it than the commit's."""
     older = world.git("rev-parse", "HEAD")

@@ -1,1 +1,0 @@
-"""Answers about the pipeline, from the plan, git, the registry and the hosts; nothing is changed anywhere."""

@@ -1,0 +1,1 @@
+"""The command affected: which workflows, images and containers a change or a tag reaches."""

@@ -1,0 +1,1 @@
+"""The command check: which generated files are stale, and why."""

@@ -1,0 +1,48 @@
+"""What an earlier name of the project, or of the spec, has left in the output: told, never removed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from kiwari_ci.github.action_pins import OWN
+from kiwari_ci.loading import yaml_source
+from kiwari_ci.output import generated_files
+from kiwari_ci.problems import Faults
+
+PINS = f"specs/{OWN}"
+
+
+def left(root: Path, made: generated_files.Tree, project: str, spec: Path) -> list[str]:
+    """Paths below `root` that no spec makes: old copies of a spec or pins, files of projects that no spec names."""
+    others = {path: name for path, name in _specs(root) if path not in made}
+    stale = _stale(root, others, project, spec)
+    living = {project} | {name for path, name in others.items() if path not in stale}
+    is_old = PINS not in made and (root / PINS).is_file() and len(stale) == len(others)
+    pins = [PINS] if is_old else []
+    return (
+        stale + pins + [path for path, name in generated_files.marked(root) if name not in living and path not in made]
+    )
+
+
+def neighbours(root: Path, made: generated_files.Tree, project: str, spec: Path) -> set[str]:
+    """The projects whose spec is in the output, beside ours: their files are not an earlier name's."""
+    others = {path: name for path, name in _specs(root) if path not in made}
+    stale = _stale(root, others, project, spec)
+    return {name for path, name in others.items() if path not in stale}
+
+
+def _stale(root: Path, others: dict[str, str], project: str, spec: Path) -> list[str]:
+    """The copies that no spec makes any more; where the output is elsewhere, another project's spec is there, too."""
+    home = spec.resolve().parent.parent
+    gone = {path for path in others if not (spec.parent / Path(path).name).exists()}
+    is_home = root.resolve().is_relative_to(home)
+    return [path for path, name in others.items() if name == project or (is_home and path in gone)]
+
+
+def _specs(root: Path) -> Iterator[tuple[str, str]]:
+    """The specs in the output, each with the name of its project; what is no spec is not ours."""
+    for file in sorted(root.glob("specs/*.y*ml")):
+        try:
+            project = yaml_source.read(file).data["project"]["name"]
+        except (Faults, KeyError, TypeError):
+            continue
+        yield file.relative_to(root).as_posix(), str(project)

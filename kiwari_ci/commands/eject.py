@@ -1,0 +1,71 @@
+"""Leaving: the generated files become a person's own, and nothing in them needs this tool any more."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kiwari_ci.github.action_pins import beside
+from kiwari_ci.output import atomic_write, generated_files
+from kiwari_ci.plan import Plan
+from kiwari_ci.rendering.render import DRIFT_WORKFLOW, render
+
+
+@dataclass(frozen=True)
+class Ejected:
+    """What happened: files that lost their marker, of these the hand-edited ones, files that went.
+
+    `spec` and `pins` are what nothing reads any more, where a person's own lie among the files; `hosts` has, by the
+    variable of each server's address, the command that brings it the files whose checksums have changed.
+    """
+
+    freed: list[str]
+    edited: list[str]
+    removed: list[str]
+    spec: str
+    pins: str
+    hosts: dict[str, str]
+
+
+def eject(root: Path, spec: Path, plan: Plan, files: generated_files.Tree) -> Ejected:
+    """Take our marker out of every generated file under `root`, and away what only serves the generator.
+
+    A file that was edited by hand stays as it is, but for its marker. Raises Refused, and changes nothing, when the
+    files are not there or the disk refuses.
+    """
+    there = generated_files.on_disk(root, files, plan.project)
+    if not there:
+        raise atomic_write.Refused(f"{root}: no generated file of {plan.project} is here, or it is ejected already")
+    bots = tuple(replace(bot, folders=("/",)) for bot in plan.dependabot)
+    plain = render(replace(plan, ejected=True, dependabot=bots))
+    edited = [path for path, file in there.items() if file != files[path] and path != DRIFT_WORKFLOW]
+    own = {
+        path: _freed(plan.project, path, there[path] if path in edited else plain[path])
+        for path in there
+        if path != DRIFT_WORKFLOW
+    }
+    written = generated_files.write(root, own, plan.project)
+    return Ejected(
+        freed=written.changed,
+        edited=edited,
+        removed=written.removed
+        + _copy(root, plan.drift.spec_path, plan.spec_text, spec)
+        + _copy(root, plan.pins.path, plan.pins.text, beside(spec)),
+        spec=plan.drift.spec_path if (root / plan.drift.spec_path).exists() else "",
+        pins=plan.pins.path if (root / plan.pins.path).exists() else "",
+        hosts={
+            host.variable: f"git archive HEAD {' '.join(host.sources)} | "
+            f'ssh "${host.variable}" tar -x --strip-components=1 -C {host.folder}'
+            for host in plan.hosts
+        },
+    )
+
+
+def _freed(project: str, path: str, file: generated_files.File) -> generated_files.File:
+    return generated_files.File(generated_files.without_marker(path, file.text, project), file.executable, marked=False)
+
+
+def _copy(root: Path, path: str, text: str, own: Path) -> list[str]:
+    """A copy among the files goes, of the spec or of the pins; the file itself is a person's, and stays."""
+    copy = root / path
+    if not copy.is_file() or (own.exists() and copy.samefile(own)) or not generated_files.remove(root, path, text):
+        return []
+    return [path]

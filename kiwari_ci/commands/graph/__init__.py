@@ -1,0 +1,1 @@
+"""The command graph: draws the pipeline as Mermaid or as an HTML page."""

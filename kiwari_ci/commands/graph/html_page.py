@@ -1,0 +1,106 @@
+"""The pipeline as one HTML page that asks no network and runs no script: a grid that the browser lays out."""
+
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+from kiwari_ci.planning.pipeline_graph import Graph, Lane, Row
+
+STYLE = Path(__file__).with_name("page.css")
+HEAD = "<!doctype html>"
+HEADS = ("starts it", "", "workflow and jobs", "", "image", "", "container", "", "answers at")
+TIP = '<i class="tip"></i>'
+
+
+def as_html(drawn: Graph) -> str:
+    """The whole page; every text of the spec is escaped, and the page may load nothing."""
+    hosts = len({lane.host for lane in drawn.lanes})
+    services = len({row.service for lane in drawn.lanes for row in lane.rows})
+    counts = [_counted(services, "service"), _counted(len(drawn.lanes), "environment"), _counted(hosts, "server")]
+    return "\n".join(
+        [
+            f'{HEAD}\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+            f"<title>{escape(drawn.project)}: pipeline</title>",
+            f"<style>\n{STYLE.read_text()}</style>\n</head>\n<body>",
+            f"<h1>{escape(drawn.project)}</h1>",
+            f'<p><a href="https://github.com/{escape(drawn.repository)}">{escape(drawn.repository)}</a>'
+            f" · {' · '.join(counts)} · images at {escape(drawn.registry)}</p>",
+            *(_lane(drawn, lane) for lane in drawn.lanes),
+            "</body>\n</html>\n",
+        ]
+    )
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
+def _lane(drawn: Graph, lane: Lane) -> str:
+    facts = [
+        ("on", lane.host),
+        ("stack", lane.stack),
+        ("database", lane.database),
+        ("accessories", ", ".join(lane.accessories)),
+        ("images of", lane.source),
+    ]
+    said = "".join(f"<span>{word} <b>{escape(value)}</b></span>" for word, value in facts if value)
+    kind = "tag" if lane.shared else "push"
+    return "\n".join(
+        [
+            f'<section class="{kind}">',
+            f"<header><h2>{escape(lane.environment)}</h2>{said}</header>",
+            '<div class="lane">',
+            *(_at(1, column, "head", head) for column, head in enumerate(HEADS, 1)),
+            _at(2, 1, "card start", escape(lane.trigger), len(lane.rows)),
+            _at(2, 4 if lane.shared else 2, "wire", '<i class="in"></i>', len(lane.rows)),
+            *(part for index, row in enumerate(lane.rows) for part in _row(drawn, lane, index, row)),
+            "</div>\n</section>",
+        ]
+    )
+
+
+def _row(drawn: Graph, lane: Lane, index: int, row: Row) -> Iterator[str]:
+    line = 2 + index
+    yield from _workflow(drawn, lane, index, row)
+    tag = f":{escape(row.tag)}{', not rebuilt' if lane.source else ''}"
+    yield _at(line, 5, "card image", f'<span class="mono">{escape(row.image)}</span><small>{tag}</small>')
+    yield _at(line, 6, "wire", _straight())
+    health = f"<small>{escape(row.health)}</small>"
+    yield _at(line, 7, "card container", f'<strong class="mono">{escape(row.container)}</strong>{health}')
+    if row.domain:
+        yield _at(line, 8, "wire", _straight())
+        yield _at(line, 9, "card site", f'<a href="https://{escape(row.domain)}">{escape(row.domain)}</a>')
+    else:
+        yield _at(line, 9, "none", "no domain")
+
+
+def _workflow(drawn: Graph, lane: Lane, index: int, row: Row) -> Iterator[str]:
+    """Its card, and the wires around it; one that all rows share has its card in the first of them."""
+    line, count = 2 + index, len(lane.rows)
+    if not lane.shared or not index:
+        jobs = "".join(f"<li>{escape(job)}</li>" for job in row.jobs)
+        link = escape(f"https://github.com/{drawn.repository}/actions/workflows/{row.workflow}.yml")
+        card = f'<strong><a href="{link}">{escape(row.workflow)}</a></strong><ul class="jobs">{jobs}</ul>'
+        rows = count if lane.shared else 1
+        yield _at(line, 2, "wire", _straight() if lane.shared else _branch(index, count), rows)
+        yield _at(line, 3, "card row1", card, rows)
+    yield _at(line, 4, "wire", _branch(index, count) if lane.shared else _straight())
+
+
+def _straight() -> str:
+    return f'<i class="across"></i>{TIP}'
+
+
+def _branch(index: int, count: int) -> str:
+    """A part of a wire that forks into as many as there are rows; it comes in at the middle of them all."""
+    if count == 1:
+        return _straight()
+    up = '<i class="up"></i>' if index else ""
+    down = '<i class="down"></i>' if index < count - 1 else ""
+    return f'{up}{down}<i class="across from"></i>{TIP}'
+
+
+def _at(row: int, column: int, kind: str, text: str, rows: int = 1) -> str:
+    return f'<div class="{kind}" style="grid-area: {row} / {column} / span {rows} / span 1">{text}</div>'

@@ -1,0 +1,215 @@
+"""How a container runs: what Compose is told of it, in the words of the spec; and what has no field there."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from kiwari_ci.commands.init.compose_files import SAID, Container, brief, may_tell, mounts, published, waited
+from kiwari_ci.commands.init.draft_text import Table
+from kiwari_ci.commands.init.findings import Composed
+from kiwari_ci.loading.yaml_source import Loc
+from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.lenient_yaml import Items, as_text
+from kiwari_ci.readers.lenient_yaml import Mapping as Written
+from kiwari_ci.rules.containers import MORE
+from kiwari_ci.schema.text_formats import (
+    Argument,
+    Duration,
+    EnvKey,
+    LabelKey,
+    Memory,
+    NetworkName,
+    PlainText,
+    PublishedPort,
+    Volume,
+)
+
+_OURS = {"restart", "init", "pull_policy", "platform"}  # the pipeline's, or the runner's
+_HERE = {
+    "command", "entrypoint", "volumes", "depends_on", "mem_limit", "cpus", "stop_grace_period", "deploy", "scale",
+    "healthcheck", "labels", "networks", "ports", "environment", "env_file", "profiles",
+}  # fmt: skip
+_IS_KEY, _IS_TEXT, _IS_LABEL, _IS_ARGUMENT = map(vocabulary.fits, (EnvKey, PlainText, LabelKey, Argument))
+_IS_MEMORY, _IS_DURATION, _IS_VOLUME, _IS_PORT, _IS_NETWORK = map(
+    vocabulary.fits, (Memory, Duration, Volume, PublishedPort, NetworkName)
+)
+
+
+def service(container: Container, named: Mapping[str, str], network: str) -> tuple[Table, list[str]]:
+    """What a service's container adds to its entry, and what is left in words; `named`: containers the spec has."""
+    table, left = _both(container, named, network)
+    given = container.table
+    replicas = given.get("scale") or given.table("deploy").get("replicas")
+    if isinstance(replicas, int) and 1 < replicas <= 20:
+        table.put("replicas", replicas, given.where("deploy" if "deploy" in given else "scale"))
+    elif replicas not in (None, 1):
+        left.append(f"replicas {as_text(replicas)}")
+    if (check := given.get("healthcheck")) and not container.health:
+        left.append(f"healthcheck ({told})" if (told := brief(check)) else "healthcheck")
+    ports = published(given)
+    return table, [*left, *([f"ports {', '.join(ports)}"] if ports else [])]
+
+
+def accessory(container: Container, named: Mapping[str, str], network: str, once: bool) -> tuple[Table, list[str]]:
+    """The entry of somebody else's image, and what is left in words."""
+    table = Table()
+    table.put("image", container.image, container.table.where("image"))
+    if once:
+        table.put("once", True, "others wait until it has ended")
+    left = _environment(container, table)
+    more, others = _both(container, named, network)
+    table |= more
+    given = container.table
+    ports = [vocabulary.filled(port, container.known) or port for port in published(given)]
+    if local := [port for port in ports if port.startswith("127.0.0.1:") and _IS_PORT(port)]:
+        table.put("ports", local, given.where("ports"))
+    if check := _healthcheck(container):
+        table.put("healthcheck", check, given.where("healthcheck"))
+    elif given.get("healthcheck"):
+        left.append("healthcheck")
+    open_ = [port for port in ports if port not in local]
+    left += [f"the domain {fact.value}" for fact in container.domains]
+    left += [f"ports {', '.join(open_)}, open to others than this machine"] if open_ else []
+    left += [f"env_file {', '.join(str(file.value) for file in container.env_files)}"] if container.env_files else []
+    return table, [*left, *others]
+
+
+def _both(container: Container, named: Mapping[str, str], network: str) -> tuple[Table, list[str]]:
+    table, left, given = Table(), list[str](), container.table
+    for key in ("command", "entrypoint"):
+        if line := command(container, key):
+            table.put(key, line, given.where(key))
+        elif given.get(key):
+            left.append(f"{key} ({brief(given[key])})")
+    if kept := volumes(container):
+        table.put("volumes", kept, given.where("volumes"))
+    left += [f"volume {each}" for _, each in mounts(container) if each not in kept]
+    if waits := {named[name]: how for name, how in waited(container) if name in named}:
+        table.put("depends_on", waits, given.where("depends_on"))
+    labels, untold = _labels(container)
+    if labels:
+        table.put("labels", labels, given.where("labels"))
+    left += [f"label {key}" for key in untold]
+    if others := [{"external": each.value} for each in container.networks if each.value != network]:
+        table.put("networks", [each for each in others if _IS_NETWORK(each["external"])], given.where("networks"))
+    left += _limits(container, table)
+    left += [f"restart: {given.text('restart')}"] if given.text("restart").startswith(("no", "on-failure:")) else []
+    ours = _OURS | ({"logging"} if given.table("logging").text("driver") in ("", "json-file", "local") else set())
+    more = [(key, value) for key, value in given.items() if key in MORE - ours - SAID and brief(value) != "…"]
+    hatch = {key: _plain(value, container) for key, value in more}
+    if known := {key: value for key, value in hatch.items() if value is not None}:
+        table.put("compose", known, "as they are")
+    rest = [key for key in given if key not in SAID | _HERE | set(known) | ours and not key.startswith("x-")]
+    return table, [*left, *(f"{key} ({brief(given[key])})" for key in rest), *container.beyond]
+
+
+def command(container: Container, key: str = "command") -> list[str]:
+    """The words of a command, as Compose splits them; none when a variable in it is not known."""
+    value = container.table.get(key)
+    try:
+        texts = [as_text(each) for each in value] if isinstance(value, Items) else shlex.split(as_text(value))
+    except ValueError:
+        return []
+    made = [vocabulary.filled(each, container.known) for each in texts]
+    said = " ".join(filter(None, made))
+    return [str(each) for each in made] if all(map(_IS_ARGUMENT, made)) and not may_tell(said) else []
+
+
+def volumes(container: Container) -> list[str]:
+    """Those that are the stack's or the host's; those beside the compose file of today are left."""
+    return [each for name, each in mounts(container) if _IS_VOLUME(each) and name[:1] != "." and name != "tmpfs"]
+
+
+def moves(made: Composed, here: Loc, container: Container) -> None:
+    """Data that stays behind when the stack is called otherwise."""
+    if any(not each.startswith("/") for each in volumes(container)):
+        said = (
+            f"the data of {here[1]}: Compose calls its volumes STACK_VOLUME; under another stack's name they are empty"
+        )
+        made.decide((*here, "volumes"), said)
+
+
+def _labels(container: Container) -> tuple[dict[str, str], list[str]]:
+    """Those that the spec can have, and the keys of the others; those that a proxy reads are not among them."""
+    known, untold, given = dict[str, str](), list[str](), container.table
+    for key, value, _ in [*given.pairs("labels"), *given.table("deploy").pairs("labels")]:
+        text = vocabulary.filled(value, container.known)
+        if re.match(r"traefik\.|caddy", key):
+            continue
+        if text and _IS_LABEL(key) and _IS_ARGUMENT(text) and not may_tell(text):
+            known[key] = text
+        else:
+            untold.append(key)
+    return known, untold
+
+
+def _limits(container: Container, table: Table) -> list[str]:
+    """Memory, processors and the time to stop; in words what of `deploy` is left."""
+    given, left = container.table, list[str]()
+    deploy = given.table("deploy")
+    limits = deploy.table("resources").table("limits")
+    memory = (limits.text("memory") or given.text("mem_limit")).lower().removesuffix("b")
+    if _IS_MEMORY(memory):
+        table.put("mem_limit", memory, limits.where("memory") if limits else given.where("mem_limit"))
+    elif memory:
+        left.append(f"mem_limit ({memory})")
+    cpus = limits.text("cpus") or given.text("cpus")
+    if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,2})?", cpus) and float(cpus) >= 0.01:
+        number = float(cpus)
+        table.put("cpus", int(number) if number == int(number) else number, (limits or given).where("cpus"))
+    if grace := _seconds(given.text("stop_grace_period")):
+        table.put("stop_grace_period", grace, given.where("stop_grace_period"))
+    more = [key for key in limits if key not in ("memory", "cpus")] + [*deploy.table("resources").table("reservations")]
+    left += [f"resources ({', '.join(more)})"] if more else []
+    rest = set(deploy) - {"resources", "replicas", "restart_policy", "labels", "update_config"}
+    return [*left, *([f"deploy ({', '.join(sorted(rest))})"] if rest else [])]
+
+
+def _seconds(text: str) -> str:
+    """`1m30s` as `90s`; empty for what is no such time."""
+    if _IS_DURATION(text):
+        return text
+    parts = re.fullmatch(r"(?:(\d{1,3})h)?(?:(\d{1,4})m)?(?:(\d{1,5})s)?", text)
+    total = sum(int(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True)) if parts else 0
+    return f"{total}s" if 0 < total < 100_000 else ""
+
+
+def _healthcheck(container: Container) -> dict[str, Any]:
+    check = container.table.table("healthcheck")
+    test = check.get("test")
+    texts = list(map(as_text, test)) if isinstance(test, Items) else ["CMD-SHELL", as_text(test)]
+    made = [vocabulary.filled(each, container.known) for each in texts]
+    if not check.get("test") or not all(map(_IS_ARGUMENT, made)) or may_tell(" ".join(map(str, made))):
+        return {}
+    times = {key: _seconds(check.text(key)) for key in ("interval", "timeout", "start_period")}
+    retries = check.get("retries")
+    found = {"test": made} | {key: value for key, value in times.items() if value}
+    return found | ({"retries": retries} if isinstance(retries, int) else {})
+
+
+def _environment(container: Container, table: Table) -> list[str]:
+    """Plain values stand in the compose file; secrets, and what nobody knows, in an env file."""
+    env, environment, left = Table(), Table(), list[str]()
+    for key, value, where in container.env:
+        if not _IS_KEY(key):
+            left.append(f"environment {key}")
+        elif value is None or vocabulary.is_secret(key, value) or not _IS_TEXT(value):
+            env.put(key, {"secret": True}, where)
+        else:
+            environment.put(key, value, where)
+    for name, part in (("env", env), ("environment", environment)):
+        if part:
+            table[name] = part
+    return left
+
+
+def _plain(value: Any, container: Container) -> Any:
+    """A value of Compose as it is, its variables filled in; None for one that is not known."""
+    if isinstance(value, Written):
+        made = {key: _plain(each, container) for key, each in value.items()}
+        return None if None in made.values() else made
+    if isinstance(value, Items):
+        items = [_plain(each, container) for each in value]
+        return None if None in items else items
+    return vocabulary.filled(value, container.known) if isinstance(value, str) else value

@@ -1,0 +1,268 @@
+"""A service's entry in the spec: each value with its place, and what a person must decide about it."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from kiwari_ci.commands.init import container_entry
+from kiwari_ci.commands.init.compose_files import Container, ending
+from kiwari_ci.commands.init.draft_text import WIDEST, Leaf, Table, flow
+from kiwari_ci.commands.init.env_variables import untold, variables
+from kiwari_ci.commands.init.findings import Composed, Facts
+from kiwari_ci.commands.init.services import Found
+from kiwari_ci.commands.init.workflow_jobs import TestSteps
+from kiwari_ci.loading.yaml_source import Loc
+from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.lenient_yaml import Mapping, as_text
+from kiwari_ci.readers.vocabulary import Fact
+from kiwari_ci.schema.text_formats import EnvKey, File, Folder, Line, Pattern, PublishedPort, Script, UrlPath, Version
+
+_IS_FILE, _IS_FOLDER, _IS_PATTERN = vocabulary.fits(File), vocabulary.fits(Folder), vocabulary.fits(Pattern)
+_IS_PATH, _IS_SCRIPT, _IS_VERSION = vocabulary.fits(UrlPath), vocabulary.fits(Script), vocabulary.fits(Version)
+_IS_KEY, _IS_LINE, _IS_PUBLISHED = vocabulary.fits(EnvKey), vocabulary.fits(Line), vocabulary.fits(PublishedPort)
+
+
+def service(made: Composed, facts: Facts, found: Found, image: str) -> Table:
+    """One service."""
+    here: Loc = ("services", found.name)
+    table = Table()
+    if image:
+        table.put("image", image, found.reference.where if found.reference else "")
+    _paths(made, here, table, found)
+    _build(table, found)
+    _test(made, here, table, found)
+    if not found.is_worker:
+        _serving(made, facts, here, table, found)
+    _env(facts, table, found)
+    _running(made, facts, table, found)
+    return table
+
+
+def accessories(facts: Facts) -> dict[str, str]:
+    """The name in the spec of each container of others: those of several environments may differ by its word."""
+    names = {container.name: vocabulary.word(vocabulary.bare_name(container.name)) for container in facts.containers}
+    return {name: known for name, known in names.items() if known in facts.accessories}
+
+
+def named(facts: Facts) -> dict[str, str]:
+    """The name in the spec of each container that it has."""
+    made = accessories(facts)
+    return made | {container.name: found.name for found in facts.services for _, container in found.containers}
+
+
+def _running(made: Composed, facts: Facts, table: Table, found: Found) -> None:
+    """How it runs, by the container that production has."""
+    ended = ending(each for _, each in found.containers)
+    for _, other in found.further:
+        if other.name in ended and (words_ := container_entry.command(other)):
+            table.put("migrate", words_, other.where)
+    for number, (stack, container) in enumerate(found.containers):
+        if stack.kind != vocabulary.AWAY:
+            more, left = container_entry.service(container, named(facts) | {found.name: ""}, facts.shared)
+            if not number:
+                table.update(_waiting(facts, more))
+                container_entry.moves(made, ("services", found.name), container)
+            left += [
+                f"env_file {path}, of whose keys there is no example"
+                for path in untold(facts.repository, found, container)
+            ]
+            made.leave(f"{found.name} ({container.where})", left)
+    made.seen += [f"{found.name}: {each}" for each in found.beyond]
+
+
+def _waiting(facts: Facts, table: Table) -> Table:
+    """Services of the spec have no check of Docker's: they are waited for until they are started."""
+    waits = table.get("depends_on")
+    if isinstance(waits, Leaf):
+        kept = {name: how if name in facts.accessories else "started" for name, how in waits.value.items() if name}
+        waits.value = list(kept) if set(kept.values()) == {"started"} else kept
+        if not kept:
+            del table["depends_on"]
+    return table
+
+
+def further(made: Composed, facts: Facts, found: Found, taken: set[str]) -> dict[str, Table]:
+    """The other processes of a service's image, but for those that migrate and end."""
+    entries: dict[str, Table] = {}
+    ended = ending(each for _, each in found.containers)
+    for stack, container in found.further:
+        name = vocabulary.word(vocabulary.bare_name(container.name)) or ""
+        if container.name in ended or stack.kind == vocabulary.AWAY or name in entries:
+            continue
+        if not name or name in taken or container.profiles:
+            why = f"runs only with the profile {container.profiles}" if container.profiles else "its name is another's"
+            made.leave(f"{container.name} ({container.where})", [f"an image of {found.name}, {why}"])
+            continue
+        table = entries[name] = Table()
+        table.put("image_of", found.name, container.where)
+        more, left = container_entry.service(container, named(facts), facts.shared)
+        if not _shares_env_file(container, found):
+            _env(facts, table, replace(found, name=name, containers=[(stack, container)]))
+        table.update(_waiting(facts, more))
+        made.leave(f"{name} ({container.where})", left)
+    return entries
+
+
+def _shares_env_file(container: Container, found: Found) -> bool:
+    """Whether it reads the file of the service whose image it runs: the keys stand there already."""
+    its = [[fact.value for fact in each.env_files] for _, each in found.containers]
+    return bool(container.env_files) and [fact.value for fact in container.env_files] in its
+
+
+def _serving(made: Composed, facts: Facts, here: Loc, table: Table, found: Found) -> None:
+    """Where it listens, and how it says that it is well."""
+    port, health = found.port, _health(facts, found)
+    if port:
+        others = [f"{fact.value} in {fact.where}" for fact in found.ports[1:] if not fact.guess]
+        table.put("port", port.value, note_of(port) + (f"; {' and '.join(others[:3])}" if others else ""))
+    else:
+        table.put("port", 8080, "could not tell: nothing says where it listens; write: port: N")
+    if not port or port.guess:
+        made.decide((*here, "port"), f"where {found.name} listens" + (f": {port.value} is a guess" if port else ""))
+    if health and _IS_PATH(health.value):
+        table.put("health", {"path": health.value}, note_of(health))
+    else:
+        table.put("health", {"path": "/health"}, "could not tell: nothing asks it; write: health: {path: /…}")
+    if not health or health.guess:
+        made.decide(
+            (*here, "health"),
+            f"which path of {found.name} answers 200 when it is well"
+            + (f": {health.value} is a guess" if health else ""),
+        )
+    if found.language.websocket:
+        table.put("websocket", True, note_of(found.language.websocket))
+
+
+def _paths(made: Composed, here: Loc, table: Table, found: Found) -> None:
+    patterns = [fact for fact in found.image.sources if _IS_PATTERN(fact.value)] or [
+        Fact("**", found.image.dockerfile, guess=True)
+    ]
+    unknown = patterns[0].guess and patterns[0].value == "**"
+    note = (
+        f"could not tell what {found.image.dockerfile} copies"
+        if unknown
+        else _places([fact.where for fact in patterns])
+    )
+    table.put("paths", [fact.value for fact in patterns], note)
+    if unknown:
+        made.decide((*here, "paths"), f"every change builds {found.name}: {note}; name its folders where you can")
+    elif patterns[0].value == "**":
+        made.decide(
+            (*here, "paths"),
+            f"every change builds {found.name}: {patterns[0].where} copies the whole repository",
+        )
+
+
+def _build(table: Table, found: Found) -> None:
+    image = found.image
+    build = {"context": image.context.value} if image.context.value != "." else {}
+    if image.dockerfile != f"{found.name}/Dockerfile":
+        build["dockerfile"] = image.dockerfile
+    build |= found.settings.value.known
+    note = image.by or f"{image.dockerfile}; the context is a guess from what it copies"
+    if len(flow(build)) > WIDEST:
+        table["build"] = made = Table(note=note)
+        made.update({key: Leaf(value) for key, value in build.items()})
+    elif build:
+        table.put("build", build, note)
+
+
+def _test(made: Composed, here: Loc, table: Table, found: Found) -> None:
+    test, known = found.test, found.language
+    lines, folder, where, setup = known.test, known.folder, known.where, known.setup
+    if test:
+        lines, folder, where, setup = test.lines, test.folder, test.where, test.setup or known.setup
+    script = "\n".join(line.rstrip() for line in lines).strip()
+    script += "\n" if "\n" in script else ""
+    if not script or not _IS_SCRIPT(script) or "${{" in script:
+        inside = f"working_directory: {known.home}, " if known.home != "." else ""
+        table.above.append(f"could not tell how to test it; write: test: {{{inside}run: …}}")
+        made.decide(here, f"{found.name} is built without a test")
+        return
+    table["test"] = made_test = Table(note="" if test else f"a guess from {where}")
+    if setup and (_IS_FILE(setup[2]) if setup[1] == "version_file" else _IS_VERSION(setup[2])):
+        made_test.put("setup", {setup[0]: {setup[1]: setup[2]} if setup[1] == "version_file" else setup[2]})
+    if test:
+        _around(made, (*here, "test"), made_test, test)
+    if folder != "." and _IS_FOLDER(folder):
+        made_test.put("working_directory", folder)
+    made_test.put("run", script, where if test else "")
+
+
+def _around(made: Composed, here: Loc, table: Table, test: TestSteps) -> None:
+    """Containers beside the tests, and their environment; what an expression says there, nobody knows here."""
+    if beside := {name: _beside(each) for key, each in test.needs.items() if (name := vocabulary.word(key))}:
+        table["services"] = services = Table()
+        services.update(beside)
+    known = {key: fact for key, fact in test.env.items() if _IS_KEY(key) and _is_plain(fact.value)}
+    if known:
+        table["env"] = env = Table()
+        env.update({key: Leaf(fact.value, fact.where) for key, fact in known.items()})
+    if left := [f"{key} ({fact.where})" for key, fact in test.env.items() if key not in known]:
+        made.decide(here, f"tests have no secrets here: a value for {', '.join(left)}")
+
+
+def _is_plain(value: Any) -> bool:
+    return bool(_IS_LINE(value)) and "${{" not in value
+
+
+def _beside(given: Mapping) -> Table:
+    """A container beside the tests."""
+    table = Table()
+    table.put("image", given.text("image"), given.where("image"))
+    if ports := [port for item, _ in given.items_of("ports") if _IS_PUBLISHED(port := _both_sides(as_text(item)))]:
+        table.put("ports", ports)
+    if env := {key: value for key, value, _ in given.pairs("env") if _IS_KEY(key) and _IS_LINE(value)}:
+        table.put("env", env)
+    if check := re.search(r"--health-cmd[= ](?:\"([^\"]*)\"|'([^']*)'|(\S+))", given.text("options")):
+        table.put("health", next(filter(None, check.groups()), ""))
+    return table
+
+
+def _both_sides(port: str) -> str:
+    return f"{port}:{port}" if port.isdecimal() else port
+
+
+def _health(facts: Facts, found: Found) -> Fact | None:
+    """What asks it today: its own check, a workflow's curl, and then a guess."""
+    health = found.health
+    if health and not health.guess:
+        return health
+    own = {fact.value for (_, service), fact in facts.domains.items() if service == found.name}
+    for place in facts.places:
+        for fact in place.urls:
+            host, slash, path = re.sub(r"^https?://", "", str(fact.value)).partition("/")
+            if host in own and slash and re.search(r"health|ping|status|ready|live|up$", path):
+                return Fact(f"/{path}", fact.where)
+    return health
+
+
+def _env(facts: Facts, table: Table, found: Found) -> None:
+    env = Table()
+    for key, variable in variables(facts.repository, found, facts.services, facts.server).items():
+        domain = isinstance(variable.value, dict) and "domain" in variable.value
+        public = all((place.name, found.name) in facts.domains for place in facts.places)
+        if not domain or public:
+            env.put(key, variable.value, variable.note)
+        else:
+            env.put(
+                key, {"secret": True}, f"{variable.note}, its own address: not every environment has a domain for it"
+            )
+    if env:
+        table["env"] = env
+
+
+def _places(places: list[str]) -> str:
+    """Several places, each file named once: Dockerfile:3, 7."""
+    found: dict[str, list[str]] = {}
+    for place in places:
+        file, _, line = place.rpartition(":") if place.rpartition(":")[2].isdecimal() else (place, "", "")
+        found.setdefault(file, []).append(line)
+    return ", ".join(
+        ":".join(filter(None, (file, ", ".join(dict.fromkeys(filter(None, lines_)))))) for file, lines_ in found.items()
+    )
+
+
+def note_of(fact: Fact) -> str:
+    """The place of a fact, as a comment has it."""
+    return f"a guess from {fact.where}" if fact.guess else fact.where

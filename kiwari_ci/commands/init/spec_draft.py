@@ -1,0 +1,291 @@
+"""All that was found → a first spec in the making, and what a person must decide."""
+
+import re
+from typing import Any
+
+from kiwari_ci.commands.init import container_entry, service_entry
+from kiwari_ci.commands.init.compose_files import ending
+from kiwari_ci.commands.init.databases import Server
+from kiwari_ci.commands.init.draft_text import Table
+from kiwari_ci.commands.init.environments import Place
+from kiwari_ci.commands.init.findings import Composed, Facts
+from kiwari_ci.commands.init.service_entry import note_of
+from kiwari_ci.commands.init.services import Found
+from kiwari_ci.loading.yaml_source import Loc
+from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.vocabulary import Fact
+from kiwari_ci.schema.text_formats import Container, File, ImageName, TraefikName, Word
+
+_IS_FILE, _IS_IMAGE = vocabulary.fits(File), vocabulary.fits(ImageName)
+_IS_CONTAINER, _IS_WORD, _IS_TRAEFIK = vocabulary.fits(Container), vocabulary.fits(Word), vocabulary.fits(TraefikName)
+
+
+def names(found: list[Found], slug: str) -> tuple[str, str, dict[str, str]]:
+    """The project's name, the registry's namespace, and each service's image, as far as image names say them."""
+    known = {each.name: str(each.reference.value) for each in found if each.reference}
+    ours = {name: image.removeprefix("ghcr.io/") for name, image in known.items() if image.startswith("ghcr.io/")}
+    spaces = {image.partition("/")[0] for image in ours.values() if "/" in image}
+    namespace = spaces.pop() if len(spaces) == 1 else slug.partition("/")[0].lower()
+    inner = {name: image.rpartition("/")[2] for name, image in known.items()}
+    inner |= {name: image.removeprefix(f"{namespace}/") for name, image in ours.items()}
+    prefixes = {image.removesuffix(f"-{name}") for name, image in inner.items() if image.endswith(f"-{name}")}
+    usual = re.sub(r"[-_.](mono-?repo|mono)$", "", slug.rpartition("/")[2], flags=re.IGNORECASE)
+    only = next(iter(prefixes)) if len(prefixes) == 1 and len(inner) > 1 else ""
+    name = vocabulary.word(only) or vocabulary.word(usual) or "project"
+    given = {each: image for each, image in inner.items() if image != f"{name}-{each}" and _IS_IMAGE(image)}
+    return name, namespace, given
+
+
+def composed(facts: Facts) -> Composed:
+    """The whole first spec."""
+    made = Composed()
+    _, namespace, images = names(facts.services, str(facts.slug.value))
+    project = made.table["project"] = Table()
+    project.put("name", facts.name)
+    project.put("repository", facts.slug.value, facts.slug.where)
+    project.put("default_branch", facts.branch.value, facts.branch.where)
+    if facts.branch.guess:
+        made.decide(("project", "default_branch"), "no checkout says which branch is the default one")
+    _registry(made, facts, namespace)
+    _hosts(made, facts)
+    if facts.server:
+        _server(made, facts.server)
+    services = made.table["services"] = Table()
+    for found in facts.services:
+        services[found.name] = service_entry.service(made, facts, found, images.get(found.name, ""))
+        services.update(service_entry.further(made, facts, found, {*services, *facts.accessories}))
+    _accessories(made, facts)
+    environments = made.table["environments"] = Table()
+    for place in facts.places:
+        environments[place.name] = _environment(made, facts, place)
+    return made
+
+
+def _registry(made: Composed, facts: Facts, namespace: str) -> None:
+    owner = str(facts.slug.value).partition("/")[0].lower()
+    if elsewhere := _elsewhere(facts):
+        made.table["registry"] = _other_registry(elsewhere, owner)
+        made.decide(
+            ("registry",),
+            f"the login of {str(elsewhere.value).partition('/')[0]}, and the secrets that hold its tokens",
+        )
+        return
+    table = Table()
+    image = next((found.reference for found in facts.services if found.reference), None)
+    if namespace != owner and _IS_IMAGE(namespace):
+        table.put("namespace", namespace, image.where if image else "")
+    token = next((machine for machine in facts.machines.values() if "token" in machine.settings), None)
+    if token and token.settings["token"][0] == "secret":
+        table.put("pull_token", {"secret": token.settings["token"][1]}, f"{token.where}; a token with read:packages")
+    if table:
+        made.table["registry"] = table
+
+
+def _other_registry(image: Fact, owner: str) -> Table:
+    table = Table()
+    host, _, path = str(image.value).rpartition("/")[0].partition("/")
+    table.put("host", host, image.where)
+    if path and _IS_IMAGE(path):
+        table.put("namespace", path, image.where)
+    table.put("user", owner, "could not tell: the login that the tokens are of")
+    table.put("push_token", {"secret": "REGISTRY_PUSH_TOKEN"}, "could not tell; one that may push")
+    table.put("pull_token", {"secret": "REGISTRY_PULL_TOKEN"}, "could not tell; one that may pull is enough")
+    return table
+
+
+def _elsewhere(facts: Facts) -> Fact | None:
+    """An image of ours in another registry than ghcr.io; on Docker Hub, one that a workflow pushes."""
+    known = [found.reference for found in facts.services if found.reference]
+    if any(str(each.value).startswith("ghcr.io/") for each in known):
+        return None
+    hub = re.compile(r"[a-z0-9-]+/[\w.-]+")
+    for each in known:
+        if hub.fullmatch(str(each.value)) and each.where.startswith(".github/"):
+            return Fact(f"docker.io/{each.value}", each.where)
+        if re.match(r"[\w-]+(\.[\w.-]+(:\d+)?|:\d+)/", str(each.value)):
+            return each
+    return None
+
+
+def _hosts(made: Composed, facts: Facts) -> None:
+    hosts = made.table["hosts"] = Table()
+    proxy, note = _proxy(facts)
+    for machine in facts.machines.values():
+        if machine.name in hosts:
+            continue
+        table = hosts[machine.name] = Table()
+        for role in ("address", "user", "key", "known_hosts"):
+            kind, name = machine.settings.get(role, ("", ""))
+            if name and (role != "key" or kind == "secret"):
+                table.put(role, {kind: name}, machine.where)
+        if machine.directory:
+            table.put("directory", machine.directory.value, machine.directory.where)
+        if proxy:
+            is_one_of_several = len({each.name for each in facts.machines.values()}) > 1
+            own = is_one_of_several and proxy.get("kind") in ("caddy", "nginx")
+            table.put("proxy", proxy | ({"stack": f"{proxy['kind']}-{machine.name}"} if own else {}), note)
+        if not machine.settings.get("address"):
+            upper = machine.name.upper().replace("-", "_")
+            table.above = [
+                f"could not tell which server: GitHub's secrets {upper}_HOST, {upper}_USER and {upper}_SSH_KEY say it"
+            ]
+            made.decide(("hosts", machine.name), "the server: its name here, and the secrets that reach it")
+    if facts.proxies and "kind" in proxy:
+        made.decide(("hosts", next(iter(hosts)), "proxy"), _instead(facts.proxies[0], proxy))
+
+
+def _proxy(facts: Facts) -> tuple[dict[str, Any], str]:
+    """What stands in front today, and where that is said: one that the spec has, or somebody else's."""
+    given = {"network": facts.network.value} if facts.network and _IS_WORD(facts.network.value) else {}
+    if not facts.proxies or facts.proxies[0].value == "nginx-proxy-manager":
+        return given, facts.network.where if facts.network else ""
+    front = facts.proxies[0]
+    kind = front.value if front.value in ("traefik", "caddy", "nginx") else "none"
+    is_ours = kind == "traefik" and any(fact is front for fact in facts.fronts)
+    more = {key: fact.value for key, fact in _router(facts).items()} if kind == "traefik" and not is_ours else {}
+    return {"kind": kind, **given, **({"stack": "traefik"} if is_ours else {}), **more}, front.where
+
+
+def _instead(front: Fact, proxy: dict[str, Any]) -> str:
+    """What the generated pipeline does in place of the proxy of today."""
+    today = f"{front.value} stands in front today ({front.where})"
+    if proxy["kind"] == "none":
+        return f"{today}: `kind: none` keeps it, and it must lead to published `ports`"
+    if proxy["kind"] == "traefik" and "stack" not in proxy:
+        return f"{today}: it reads the labels of the new stacks, too, when it is on the network"
+    return f"{today}: one with a generated configuration takes its place; `kind: none` keeps yours"
+
+
+def _router(facts: Facts) -> dict[str, Fact]:
+    """What the labels of today say of a router with a certificate, else of any."""
+    found = [each for container in facts.containers for each in container.routers.values()]
+    best = next((each for each in found if "certresolver" in each), next(iter(found), {}))
+    return {key: fact for key, fact in best.items() if _IS_TRAEFIK(fact.value)}
+
+
+def _accessories(made: Composed, facts: Facts) -> None:
+    """Everybody else's images, with what Compose is told of them; those that others wait for run once."""
+    table, named = Table(), service_entry.accessories(facts)
+    ended = ending(facts.containers)
+    for name, container in facts.accessories.items():
+        table[name], left = container_entry.accessory(container, named, facts.shared, container.name in ended)
+        made.leave(f"{name} ({container.where})", left)
+        container_entry.moves(made, ("accessories", name), container)
+    if table:
+        made.table["accessories"] = table
+
+
+def _server(made: Composed, server: Server) -> None:
+    table = Table("a server in a stack of its own, beside the one that it is in today: move the data, or take this out")
+    table.put("image", server.image, server.where)
+    if server.network:
+        table.put("network", server.network.value, server.network.where)
+    if server.migrations:
+        folder, image, where = server.migrations
+        if _IS_FILE(folder):
+            table.put(
+                "migrations",
+                {"directory": folder, "image": image},
+                where or "golang-migrate, by the files' names; its version is a guess",
+            )
+    made.table["databases"] = Table()
+    made.table["databases"][server.name] = table  # type: ignore[index]
+    made.decide(
+        ("databases", server.name),
+        f"PostgreSQL of {server.where} gets a stack of its own: move its data, or leave `databases` out",
+    )
+
+
+def _environment(made: Composed, facts: Facts, place: Place) -> Table:
+    here: Loc = ("environments", place.name)
+    table = Table(*place.notes)
+    said = place.where or "could not tell: nothing here deploys"
+    said += ", which does not say when" if place.guess and place.where else ""
+    ways = {"push": place.push, "tag": place.tag, "dispatch": place.by_hand and not place.push}
+    table.put("deploy_on", {way: value for way, value in ways.items() if value}, said)
+    if place.promote:
+        table.put("promote", place.promote, "re-tagged, never rebuilt")
+    if place.guess or place.notes:
+        made.decide((*here, "deploy_on"), f"what deploys {place.name}" + "".join(f"; {note}" for note in place.notes))
+    if len({machine.name for machine in facts.machines.values()}) > 1:
+        table.put("host", facts.machines[place.name].name)
+    if stack := facts.stacks.get(place.name):
+        table.put("stack", stack.value, stack.where)
+    if tag := _moving_tag(facts, place):
+        table.put("tag", tag.value, tag.where)
+    shared = _env_file(facts, place)
+    if shared:
+        table.put("env_file", ".env", f"{shared}, for the whole stack")
+    held = [name for name in facts.accessories if _has(facts, place, name)]
+    if len(held) < len(facts.accessories):
+        table.put("accessories", held, "by the compose files")
+    _by_service(facts, place, table)
+    if facts.server:
+        database = facts.server.databases[place.name]
+        given = {"name": database.name, "user": database.user}
+        inner = {key: fact.value for key, fact in given.items() if fact}
+        inner |= {"password": {"env": database.password.value}} if database.password else {}
+        where = database.name or database.user
+        table.put("database", inner, where.where if where else "")
+    return table
+
+
+def _has(facts: Facts, place: Place, accessory: str) -> bool:
+    """Whether a compose file of an environment has an accessory; one without files of its own has all."""
+    known = service_entry.accessories(facts)
+    kinds = {each.kind for each in facts.containers if known.get(each.name) == accessory}
+    return bool(kinds & {"", place.kind}) or all(each.kind != place.kind for each in facts.containers)
+
+
+def _moving_tag(facts: Facts, place: Place) -> Fact | None:
+    """The one tag that an environment's own compose file pulls, when it is a name and no version."""
+    pulled = [
+        Fact(found[1], container.where)
+        for service in facts.services
+        for stack, container in service.containers
+        if stack.kind == place.kind and (found := re.search(r":([A-Za-z][\w-]{0,40})$", container.image))
+    ]
+    same = {str(fact.value) for fact in pulled}
+    others = [other.name for other in facts.places if other is not place]
+    return pulled[0] if len(same) == 1 and same != {place.name} and not same & set(others) else None
+
+
+def _env_file(facts: Facts, place: Place) -> str:
+    """Where a compose file that is this environment's gives all its services one `.env`."""
+    files = [
+        [fact for fact in container.env_files if str(fact.value).rpartition("/")[2] == ".env"]
+        for found in facts.services
+        for stack, container in found.containers
+        if stack.kind == place.kind
+    ]
+    same = {str(fact.value) for each in files for fact in each}
+    return files[0][0].where if files and all(files) and len(same) == 1 and len(files) == len(facts.services) else ""
+
+
+def _by_service(facts: Facts, place: Place, table: Table) -> None:
+    containers, domains = Table(), Table()
+    for found in facts.services:
+        for stack, container in found.containers:
+            name = container.container_name
+            mine = stack.kind == place.kind or (not stack.kind and len(facts.places) == 1)
+            if mine and name and _IS_CONTAINER(name.value):
+                containers.put(found.name, name.value, name.where)
+        if domain := facts.domains.get((place.name, found.name)):
+            domains.put(found.name, domain.value, note_of(domain))
+    for key, part in (("containers", containers), ("domains", domains)):
+        if part:
+            table[key] = part
+    if not domains:
+        table.above.append(f"could not tell the domains; write: domains: {{{facts.services[0].name}: …}}")
+
+
+def lines(facts: Facts) -> dict[str, str]:
+    """Each service in a line: what it is built from, and where it listens."""
+    return {
+        found.name: ", ".join([found.image.dockerfile, _listens(found), *(each.name for _, each in found.further)])
+        for found in facts.services
+    }
+
+
+def _listens(found: Found) -> str:
+    return "a worker" if found.is_worker else f"port {found.port.value if found.port else 'not told'}"

@@ -1,0 +1,1 @@
+"""The command preview: what pushing a version tag would do."""

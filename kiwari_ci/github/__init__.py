@@ -1,0 +1,1 @@
+"""What GitHub Actions defines: path filters, and actions pinned to commits."""

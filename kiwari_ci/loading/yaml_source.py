@@ -1,0 +1,336 @@
+"""YAML text → plain data, and where every key and value stands.
+
+YAML as of 1.2's core schema: `on`, `yes`, `22:22` and dates are text, `012` is twelve, `0o17` and `0x1F` are whole
+numbers, `1.10` is the float 1.1: a field that wants text complains, and `Source.at` has what was written. What would
+make a spec harder to read than its text is refused: anchors, aliases, merge keys, tags, directives, a second document.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from kiwari_ci.problems import Faults, Problem, harmless
+
+Loc = tuple[str | int, ...]
+
+LARGEST = 1_000_000  # bytes
+DEEPEST = 50  # levels
+MOST = 100  # faults in one go
+LONGEST = 300  # characters of a line that is shown
+LONGEST_NUMBER = 100  # characters
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Outside YAML's character set, or a line break for some readers and not for others.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_SCALARS: list[tuple[re.Pattern[str], Callable[[str], Any]]] = [
+    (re.compile(r"~|null|Null|NULL|"), lambda text: None),
+    (re.compile(r"true|True|TRUE|false|False|FALSE"), lambda text: text in ("true", "True", "TRUE")),
+    (re.compile(r"[-+]?[0-9]+"), int),
+    (re.compile(r"0o[0-7]+"), lambda text: int(text[2:], 8)),
+    (re.compile(r"0x[0-9a-fA-F]+"), lambda text: int(text[2:], 16)),
+    (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
+    (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
+]
+_KEY = re.compile(r"\s*[\w-]+")
+_MAYBE_NOT_TEXT = frozenset("~nNtTfF+-.0123456789")
+_CURES = {  # the first part that the parser's words have
+    "mapping values are not allowed": "text with `: ` in it needs quotes",
+    "cannot start any token": "text that starts with this character needs quotes",
+    "unexpected end of stream": "a quote is opened here or above, and never closed",
+    "parsing a quoted scalar": "`\\` starts an escape in double quotes: single quotes have none",
+    "expected ':'": "a key ends with `:` and a blank",
+}
+LOOK = "look at the indentation, the quotes and the brackets from here upwards"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a key or value starts and how long it is on that line; lines and columns (in characters) from 1."""
+
+    line: int
+    column: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A spec as it was read: its text (its lines end in LF), its data, and the place of each key and value.
+
+    `keys` and `values` go by the path to a value, shaped as pydantic's `loc`; the whole document is `values[()]`.
+    """
+
+    path: str
+    text: str
+    data: Any
+    keys: dict[Loc, Place]
+    values: dict[Loc, Place]
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The text's lines, without their ends."""
+        return self.text.split("\n")
+
+    def at(self, place: Place) -> str:
+        """What is written at a place, on its first line."""
+        return self.lines[place.line - 1][place.column - 1 : place.column - 1 + place.length]
+
+    def excerpt(self, line: int) -> str:
+        """A line to show under a message, harmless to a terminal; empty when it is too long to help."""
+        text = self.lines[line - 1]
+        return _CONTROL.sub("\ufffd", text) if len(text) <= LONGEST else ""
+
+
+def read(path: Path) -> Source:
+    """Read a spec; raises Faults with all that can be found in one pass."""
+    return parse(path.as_posix(), _text(path))
+
+
+def parse(path: str, text: str) -> Source:
+    """Read a spec's text, its lines ending in LF; `path` is what messages call it; raises Faults."""
+    return _Reader(Source(path, text, None, {}, {})).read()
+
+
+def resolved(text: str) -> Any:
+    """What YAML 1.2 makes of plain text: nothing, true, false, a number that is not too long, or the same text."""
+    make = _maker(text)
+    return make(text) if make and len(text) <= LONGEST_NUMBER else text
+
+
+def _maker(text: str) -> Callable[[str], Any] | None:
+    if text and text[0] not in _MAYBE_NOT_TEXT:
+        return None
+    return next((make for pattern, make in _SCALARS if pattern.fullmatch(text)), None)
+
+
+def _text(path: Path) -> str:
+    content = _content(path)
+    try:
+        text, offset = content.decode(), content.find(0)
+    except UnicodeDecodeError as error:
+        text, offset = "", error.start
+    if offset < 0:
+        return _normal(text)
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        _refuse(path, "not-text", "UTF-16, not UTF-8", 1, 1, "save it as UTF-8")
+    before = _normal(content[:offset].decode(errors="replace")).split("\n")
+    words = f"not UTF-8 text: byte {content[offset]:#04x} at offset {offset}"
+    _refuse(path, "not-text", words, len(before), len(before[-1]) + 1, "save it as text in UTF-8")
+
+
+def _normal(text: str) -> str:
+    # Editors on Windows put a byte order mark first: there is no harm in it.
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        _refuse(path, "no-file", "no such file", hint="name the spec, or go to the folder that it is in")
+    except IsADirectoryError:
+        _refuse(path, "no-file", "a folder, not a file", hint="name the spec that is in it")
+    except PermissionError:
+        _refuse(path, "no-file", "this file may not be read", hint=f"look at it with: ls -l {path.as_posix()}")
+    except (OSError, ValueError) as error:
+        words = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        _refuse(path, "no-file", words, hint="name the spec, or go to the folder that it is in")
+    if len(content) > LARGEST:
+        _refuse(path, "too-large", f"more than {LARGEST:,} bytes", hint="name the spec: this file is none")
+    return content
+
+
+def _refuse(path: Path, rule: str, words: str, line: int = 0, column: int = 0, hint: str = "") -> NoReturn:
+    raise Faults([Problem(rule, words, path.as_posix(), line, column, hint=hint)])
+
+
+class _Reader:
+    """Builds the data from the parser's events: a level of the document is a level of calls, at most DEEPEST."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.faults: list[Problem] = []
+        self.widths = [len(line.rstrip()) for line in source.lines]
+        self.events: Iterator[Any] = yaml.parse(source.text, Loader=_LOADER)
+
+    def read(self) -> Source:
+        self.characters()
+        data = None
+        try:
+            data = self.document()
+        except yaml.YAMLError as error:
+            self.syntax(error)
+        self.stop_at(0)
+        return replace(self.source, data=data)
+
+    def characters(self) -> None:
+        cure = "leave it out; between double quotes it may stand as an escape"
+        for number, line in enumerate(self.source.lines, 1):
+            for found in _CONTROL.finditer(line):
+                code = f"U+{ord(found[0]):04X}"
+                self.fault(
+                    "control-character", f"{code} has no place in a spec", Place(number, found.start() + 1, 1), cure
+                )
+        self.stop_at(0)
+
+    def document(self) -> Any:
+        next(self.events)
+        start = next(self.events)
+        top = next(self.events, None)
+        if top is None or _is_nothing(top):
+            self.fault("empty", "nothing is in this file", None, "a spec starts with `project:`")
+            return None
+        if start.version or start.tags:
+            self.fault("directive", "a line that starts with `%` is not read", self.place(start), "leave it out")
+        data = self.node(top, ())
+        if not isinstance(top, yaml.MappingStartEvent):
+            words = "a spec is a mapping of keys to values"
+            self.fault(
+                "not-a-mapping", words, self.source.values[()], "begin with `project:`, without a `-` or a quote"
+            )
+        next(self.events)
+        if isinstance(second := next(self.events), yaml.DocumentStartEvent):
+            words = "a second document starts here, and a spec is one"
+            self.fault("second-document", words, self.place(second), "leave out the `---`, or make it another file")
+        return data
+
+    def node(self, event: Any, loc: Loc) -> Any:
+        here = self.source.values[loc] = self.place(event)
+        self.plain(event, here)
+        self.depth(len(loc), here)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self.sequence(event, loc)
+        if isinstance(event, yaml.MappingStartEvent):
+            return self.mapping(event, loc)
+        return self.scalar(event, here) if isinstance(event, yaml.ScalarEvent) else None
+
+    def sequence(self, start: Any, loc: Loc) -> list[Any]:
+        data: list[Any] = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            data.append(self.node(event, (*loc, len(data))))
+        self.source.values[loc] = self.place(start, event)
+        return data
+
+    def mapping(self, start: Any, loc: Loc) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            here, key = self.place(event), self.key(event)
+            at = (*loc, key)
+            if key in data:
+                words = f"{_short(key)} stands here twice, first on line {self.source.keys[at].line}"
+                self.fault("duplicate-key", words, here, "keep one of the two")
+            self.source.keys.setdefault(at, here)
+            value = next(self.events)
+            data[key] = self.node(value, at)
+            if _is_nothing(value):
+                self.source.values[at] = here  # the key is what a reader can see
+        self.source.values[loc] = self.place(start, event)
+        return data
+
+    def key(self, event: Any) -> str:
+        here = self.place(event)
+        self.plain(event, here)
+        if not isinstance(event, yaml.ScalarEvent):
+            self.fault(
+                "key-not-text", "a key is text, not a list, a mapping or an alias", here, "write a name before the `:`"
+            )
+            self.skip(event)
+            return f"{here.line}:{here.column}"
+        if event.value == "<<" and event.implicit[0]:
+            self.fault("merge-key", "merge keys are not read", here, "write out what it would bring")
+        elif not isinstance(value := self.scalar(event, here), str):
+            cure = "put quotes around it" if event.value else "write a name before the `:`"
+            self.fault("key-not-text", f"a key is text, and this is {_kind(value)}", here, cure)
+        return str(event.value)
+
+    def skip(self, event: Any) -> None:
+        depth = 0
+        while True:
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            self.depth(depth, self.place(event))
+            if depth == 0:
+                return
+            event = next(self.events)
+
+    def depth(self, levels: int, here: Place) -> None:
+        if levels > DEEPEST:
+            self.fault(
+                "too-deep", f"more than {DEEPEST} levels", here, "look for a bracket too many: no spec is that deep"
+            )
+            self.stop_at(0)
+
+    def scalar(self, event: Any, here: Place) -> Any:
+        text: str = event.value
+        value = resolved(text) if event.implicit[0] else text
+        if value is text and event.implicit[0] and len(text) > LONGEST_NUMBER and _maker(text):
+            self.fault("long-number", f"a number of {len(text):,} characters", here, "put quotes around it")
+        return value
+
+    def plain(self, event: Any, here: Place) -> None:
+        """Refuse what stands before a value and changes what it means."""
+        if anchor := event.anchor:
+            is_alias = isinstance(event, yaml.AliasEvent)
+            rule, cure = ("alias", "write out what it stands for") if is_alias else ("anchor", "leave it out")
+            self.fault(rule, f"the {rule} {_short(anchor)} is not read", here, cure)
+        if tag := getattr(event, "tag", None):
+            words = f"the tag {_short(tag.replace('tag:yaml.org,2002:', '!!'))} is not read"
+            self.fault("tag", words, here, "leave it out; text that looks odd needs quotes")
+
+    def place(self, event: Any, end: Any = None) -> Place:
+        """Where an event stands: up to its end, or to its line's end when it ends on another."""
+        start, stop = event.start_mark, (end or event).end_mark
+        return self.span(start.line, start.column, stop.column if stop.line == start.line else None)
+
+    def span(self, line: int, column: int, stop: int | None = None) -> Place:
+        # The parser's marks may stand behind the last character: a place never does.
+        line = min(line, len(self.widths) - 1)
+        width = self.widths[line]
+        column = max(0, min(column, width - 1))
+        return Place(line + 1, column + 1, max(1, min(width if stop is None else stop, width) - column))
+
+    def syntax(self, error: yaml.YAMLError) -> None:
+        mark, above = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+        words, context = str(getattr(error, "problem", None) or error), getattr(error, "context", None) or ""
+        if context.startswith("while scanning") or (mark and not self.source.text[mark.index :].strip()):
+            mark = above or mark  # what began above has no end, and the end of the file tells nobody where
+        here = self.span(mark.line, mark.column, mark.column + 1) if mark else None
+        cure = next((cure for part, cure in _CURES.items() if part in f"{words} {context}"), LOOK)
+        if here and "mapping values" in words and _KEY.fullmatch(self.source.lines[here.line - 1][: here.column - 1]):
+            cure = "begin this line in the column of the keys that it belongs to"
+        if here and self.source.at(here) == "\t":
+            words, cure = "a tab where YAML wants blanks", "indent with blanks"
+        elif context:
+            words += f", {context}" + (f" from line {above.line + 1}" if above and above is not mark else "")
+        self.fault("yaml-syntax", f"not YAML: {words}", here, cure)
+
+    def fault(self, rule: str, words: str, here: Place | None, hint: str = "") -> None:
+        place = here or Place(0, 0, 1)
+        excerpt = self.source.excerpt(here.line) if here else ""
+        path = self.source.path
+        self.faults.append(Problem(rule, words, path, place.line, place.column, place.length, hint, excerpt=excerpt))
+        self.stop_at(MOST)
+
+    def stop_at(self, count: int) -> None:
+        if self.faults and len(self.faults) >= count:
+            raise Faults(self.faults)
+
+
+def _is_nothing(event: Any) -> bool:
+    return event.start_mark.index == event.end_mark.index and isinstance(event, yaml.ScalarEvent)
+
+
+def _short(text: str) -> str:
+    """Text from the file as a message may hold it."""
+    plain = harmless(text[:60])
+    return f"`{plain}…`" if len(text) > 60 else f"`{plain}`"
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "empty"
+    return "true or false" if isinstance(value, bool) else "a number"

@@ -1,0 +1,1 @@
+"""Writes, compares and removes generated files, atomically."""

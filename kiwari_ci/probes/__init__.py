@@ -1,0 +1,1 @@
+"""Asks the world: hosts over SSH, GitHub, DNS and TLS, registries, proxies. Changes nothing."""

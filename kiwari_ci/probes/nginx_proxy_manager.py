@@ -1,0 +1,80 @@
+"""Nginx Proxy Manager's hosts, by its API.
+
+Its fields: https://github.com/NginxProxyManager/nginx-proxy-manager/tree/develop/backend/schema
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from kiwari_ci.plan import Container
+from kiwari_ci.probes.calls import Page, fetch, is_loopback
+from kiwari_ci.probes.findings import Finding, Group, Runbook
+
+Hosts = dict[str, dict[str, Any]]
+
+
+def ask(url: str, token: str) -> tuple[Hosts, str]:
+    """Proxy hosts by domain, or why they are not known; the token leaves this machine encrypted, or not at all."""
+    if not url:
+        return {}, "no --npm URL"
+    if not token:
+        return {}, "no token in NPM_TOKEN: POST /api/tokens gives one"
+    if urlsplit(url).scheme != "https" and not is_loopback(url):
+        return {}, "the token would travel unencrypted: ssh -N -L 8181:127.0.0.1:81 HOST, --npm http://127.0.0.1:8181"
+    address = f"{url.rstrip('/')}/api/nginx/proxy-hosts?expand=certificate"
+    return read(fetch(address, {"Authorization": f"Bearer {token}"}))
+
+
+def read(page: Page) -> tuple[Hosts, str]:
+    """Proxy hosts by domain, or why the answer has none."""
+    if page.status in (401, 403):
+        return {}, "Nginx Proxy Manager refuses the token: it lives for a day, POST /api/tokens gives another"
+    if page.status != 200:
+        return {}, f"Nginx Proxy Manager: {f'status {page.status}' if page.status else page.text}"
+    try:
+        found = json.loads(page.text)
+        return {str(name): host for host in found for name in host["domain_names"]}, ""
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return {}, "Nginx Proxy Manager: its answer is no list of proxy hosts"
+
+
+def judge(group: Group, container: Container, asked: tuple[Hosts, str], book: Runbook) -> Finding:
+    """One proxy host: everything that is not as the runbook's table has it."""
+    hosts, why = asked
+    subject, cure = f"{container.domain} proxy host", book.step("Proxy hosts")
+    if why:
+        return group.not_asked(subject, why)
+    to = f"http {container.container} {container.port}"
+    if container.domain not in hosts:
+        return group.wrong(subject, "none for this domain", to, cure)
+    faults = list(_faults(container, hosts[container.domain], to))
+    if faults:
+        return group.wrong(subject, "; ".join(faults), f"{to}, Force SSL, HTTP/2, as the runbook's table has it", cure)
+    return group.ok(subject, f"forwards to {to}")
+
+
+def _faults(container: Container, host: dict[str, Any], to: str) -> Iterator[str]:
+    there = " ".join(str(host.get(key)) for key in ("forward_scheme", "forward_host", "forward_port"))
+    if there != to:
+        yield f"forwards to {there}"
+    if not host.get("enabled", True):
+        yield "disabled"
+    if not host.get("certificate_id"):
+        yield "no certificate"
+    if not host.get("ssl_forced"):
+        yield "SSL is not forced"
+    if not host.get("http2_support"):
+        yield "no HTTP/2"
+    if container.websocket == "yes" and not host.get("allow_websocket_upgrade"):
+        yield "no WebSockets"
+    if host.get("locations"):
+        yield "has custom locations, which keep a dead address"
+    if str(host.get("advanced_config") or "").strip():
+        yield "has an Advanced snippet"
+    if host.get("access_list_id"):
+        yield "an access list stands before the health check"
+    meta = host.get("meta")
+    if isinstance(meta, dict) and meta.get("nginx_online") is False:
+        yield f"nginx refused it: {meta.get('nginx_err') or 'no words'}"

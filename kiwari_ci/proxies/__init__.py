@@ -1,0 +1,1 @@
+"""The proxies that can stand in front of services."""

@@ -1,0 +1,1 @@
+"""Readers for other people's files: YAML, Compose, workflows, Dockerfiles, shell, git and image references."""

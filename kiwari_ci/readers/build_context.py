@@ -1,0 +1,143 @@
+"""A build context: what a build is sent, and what a COPY finds in it.
+
+Sources: .dockerignore as moby/patternmatcher reads it; COPY's patterns are those of Go's filepath.Match.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from kiwari_ci.readers.dockerfile import Taken
+from kiwari_ci.readers.tracked_files import Checkout, between
+
+_TOKEN = re.compile(r"(?P<folders>\*\*/?)|(?P<some>\*)|(?P<one>\?)|(?P<set>\[\^?[^]]+\])|\\(?P<plain>.)|.", re.DOTALL)
+_LINKS = 40  # followed in one path, as Linux does
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a source takes: files from the repository's root, and those that .dockerignore keeps from it."""
+
+    files: list[str]
+    ignored: list[str]
+
+
+class Context:
+    """One folder of a repository as a build context; `ignore` is the text of its .dockerignore."""
+
+    def __init__(self, checkout: Checkout, folder: str, ignore: str) -> None:
+        self.checkout = checkout
+        self.prefix = "" if folder == "." else folder + "/"
+        self.rules = list(_rules(ignore))
+
+    @cached_property
+    def names(self) -> list[str]:
+        """All files of the folder, from the folder; sorted."""
+        return [name[len(self.prefix) :] for name in self.checkout.under(self.prefix[:-1])]
+
+    @cached_property
+    def sent(self) -> frozenset[str]:
+        """Those of them that .dockerignore leaves in the build."""
+        return frozenset(name for name in self.names if not self.is_ignored(name))
+
+    def find(self, taken: Taken) -> Found:
+        """What a source of a Dockerfile takes; raises nothing: a source that leads out of the context finds nothing."""
+        path, links = self._followed(taken.path)
+        pattern = _regex(path, taken.parents) if taken.is_pattern else None
+        plain = re.split(r"[*?[\\]", path)[0] if pattern else path
+        names = between(self.names, plain) if path else self.names
+        if path:
+            names = [name for name in names if self._is_taken(name, path, pattern)]
+        if taken.left_out:
+            names = [name for name in names if not self._is_left_out(name, path, taken.left_out)]
+        files = [name for name in (links + names if names else []) if name in self.sent]
+        return Found(self._from_root(files), self._from_root(name for name in names if name not in self.sent))
+
+    def is_ignored(self, name: str) -> bool:
+        """Whether .dockerignore keeps a file, named from the context, out of the build: its last line that matches."""
+        ignored = False
+        for sign, pattern in self.rules:
+            if ignored != sign and pattern.match(name):
+                ignored = sign
+        return ignored
+
+    def _is_taken(self, name: str, path: str, pattern: re.Pattern[str] | None) -> bool:
+        return pattern.match(name) is not None if pattern else name == path or name.startswith(path + "/")
+
+    def _is_left_out(self, name: str, path: str, left_out: Iterable[str]) -> bool:
+        """`--exclude` starts at the source; at the context's root, too, so that no doubt raises an alarm."""
+        inside = name.removeprefix(path + "/")
+        patterns = [_regex(each.strip("/"), True) for each in left_out if _sound(each)]
+        return any(pattern.match(each) for pattern in patterns for each in (name, inside))
+
+    def _followed(self, path: str) -> tuple[str, list[str]]:
+        """A path with the symbolic links in it resolved, as BuildKit does, and these; what is behind a `*` stays."""
+        links: list[str] = []
+        for _ in range(_LINKS):
+            parts = path.split("/")
+            for length in range(1, len(parts) + 1):
+                here = "/".join(parts[:length])
+                if (target := self.checkout.target(self.prefix + here)) is not None:
+                    links.append(here)
+                    start = "/" if target.startswith("/") else "/" + posixpath.dirname(here)
+                    path = posixpath.normpath(posixpath.join(start, target.lstrip("/"), *parts[length:])).lstrip("/")
+                    break
+            else:
+                break
+        return path, list(dict.fromkeys(links))
+
+    def _from_root(self, names: Iterable[str]) -> list[str]:
+        return [self.prefix + name for name in names]
+
+
+def _rules(text: str) -> Iterator[tuple[bool, re.Pattern[str]]]:
+    """The lines of a .dockerignore: whether each ignores or, with `!`, brings back; lines of one kind joined."""
+    kinds: list[tuple[bool, list[str]]] = []
+    for line in text.removeprefix("\ufeff").splitlines():
+        body = "" if line.startswith("#") else line.strip()
+        sign = not body.startswith("!")
+        body = body.removeprefix("!").strip()
+        if not body:
+            continue
+        clean = posixpath.normpath("/" + body).lstrip("/")
+        if not kinds or kinds[-1][0] != sign:
+            kinds.append((sign, []))
+        kinds[-1][1].append(_source(clean, True))
+    for sign, sources in kinds:
+        yield sign, re.compile("|".join(f"(?:{source})" for source in sources), re.DOTALL)
+
+
+def _regex(pattern: str, deep: bool) -> re.Pattern[str]:
+    return re.compile(_source(pattern, deep), re.DOTALL)
+
+
+def _source(pattern: str, deep: bool) -> str:
+    """A pattern as a regular expression that also matches all below; `deep`: `**` stands for any folders."""
+    parts = []
+    for token in _TOKEN.finditer(pattern):
+        kind, text = token.lastgroup, token[0]
+        if kind == "folders" and deep:
+            parts.append("(?:.*/)?" if text == "**/" else ".*")
+        elif kind == "folders":
+            parts.append("[^/]*" + text[2:])
+        elif kind == "set":
+            parts.append(_set(text[1:-1]))
+        else:
+            parts.append({"some": "[^/]*", "one": "[^/]"}.get(kind or "") or re.escape(token["plain"] or text))
+    return "".join(parts) + r"(?:/.*)?\Z"
+
+
+def _set(body: str) -> str:
+    sign, body = ("^", body[1:]) if body.startswith("^") else ("", body)
+    escaped = re.sub(r"[\\\[\]^&~|]", r"\\\g<0>", body)
+    try:
+        re.compile(f"[{sign}{escaped}]")
+    except re.error:
+        return re.escape(f"[{sign}{body}]")
+    return f"[{sign}{escaped}]"
+
+
+def _sound(pattern: str) -> bool:
+    return bool(pattern.strip("/"))

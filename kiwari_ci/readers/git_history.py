@@ -1,0 +1,167 @@
+"""What git knows: which files changed, what a source is called, which commits lie between two."""
+
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from kiwari_ci.readers.tracked_files import GIT, quiet
+
+SECONDS = 60  # for one answer
+NOTHING = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's name for a tree without files
+# What makes GitHub run nothing for a push or pull request when its newest commit says it.
+# Source: https://docs.github.com/actions/managing-workflow-runs/skipping-workflow-runs
+SKIPS = re.compile(r"\[(?:skip ci|ci skip|no ci|skip actions|actions skip)\]|(?<=\n\n)skip-checks: ?true(?=\s*\Z)")
+
+
+class Unanswered(Exception):  # noqa: N818 - it is an answer, too
+    """Why git cannot say, with the cure."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit, as a person reads it: its short name, first line and date; `number` counts the commits up to it."""
+
+    name: str
+    title: str
+    date: str
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Change:
+    """What changed, sorted by path; `said`: how that was found. `commits` 0: not known; `skip`: the word that skips."""
+
+    files: tuple[str, ...]
+    said: str = ""
+    commits: int = 0
+    skip: str = ""
+
+
+@dataclass(frozen=True)
+class Git:
+    """A checkout, read and never written; raises Unanswered. What the environment tells git is left out."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+    def ask(self, *words: str, index: Path | None = None) -> str:
+        """What git prints for these words."""
+        command = ["git", *GIT, "-c", "core.quotePath=true", "-c", "log.showSignature=false", *words]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=quiet(self.environment) | ({"GIT_INDEX_FILE": str(index)} if index else {}),
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                timeout=SECONDS,
+            )
+        except FileNotFoundError as error:
+            raise Unanswered("git is not installed: install it") from error
+        except subprocess.TimeoutExpired as error:
+            raise Unanswered(f"git {words[0]} gave no answer in {SECONDS} s") from error
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            raise Unanswered(f"git {words[0]} refused: {said[:200] or done.returncode}")
+        return done.stdout.decode(errors="replace")
+
+    def commit(self, ref: str) -> str:
+        """The full name of the commit that a branch, tag or name means."""
+        try:
+            return self.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
+        except Unanswered as error:
+            self.ask("rev-parse", "--git-dir")  # what git says of a folder that is no checkout
+            raise Unanswered(f"{ref} is no commit that this checkout has; fetch it: git fetch --tags origin") from error
+
+    def exists(self, ref: str) -> bool:
+        """Whether a ref is a commit here."""
+        try:
+            return bool(self.commit(ref))
+        except Unanswered:
+            return False
+
+    @property
+    def is_shallow(self) -> bool:
+        """Whether commits are missing, so that they cannot be counted."""
+        return self.ask("rev-parse", "--is-shallow-repository").strip() == "true"
+
+    def count(self, *revisions: str) -> int:
+        """How many commits there are: the SEQUENCE of a deploy for one commit."""
+        return int(self.ask("rev-list", "--count", *revisions))
+
+    def commits(self, *revisions: str, paths: Sequence[str] = (), most: int = 0) -> list[Commit]:
+        """Newest first; of these pathspecs only, when there are some."""
+        limit = [f"--max-count={most}"] if most else []
+        said = self.ask("log", "--format=%h%x00%cs%x00%s%x01", *limit, *revisions, "--", *paths)
+        rows = [row.strip("\n").split("\0") for row in said.split("\x01") if row.strip("\n")]
+        return [Commit(name, title, date) for name, date, title in rows]
+
+    def key(self, commit: str, pathspecs: Sequence[str]) -> str:
+        """The tag of the image that is made of a commit's files, as the generated workflows name it."""
+        top = Path(self.ask("rev-parse", "--show-toplevel").rstrip("\n"))
+        with TemporaryDirectory() as scratch:
+            index = Path(scratch, "index")
+            self.ask("read-tree", f"--index-output={index}", commit, index=index)
+            listed = Git(top, self.environment).ask("ls-files", "-s", "--", *pathspecs, index=index)
+        return f"src-{sha256(listed.encode()).hexdigest()[:12]}"
+
+    def files(self, commit: str, folder: str) -> list[str]:
+        """The names of the files in a folder at a commit."""
+        said = self.ask("ls-tree", "-z", "--name-only", "--full-tree", commit, "--", f"{folder.rstrip('/')}/")
+        return [name.rpartition("/")[2] for name in said.split("\0") if name]
+
+    def at_number(self, number: int, head: str) -> str:
+        """The commit of a branch that so many commits lead to; empty when there is none, or more than one way."""
+        found = self.ask("rev-list", "--first-parent", head).split()
+        low, high = 0, len(found) - 1
+        while low <= high:  # counts fall from the newest to the oldest
+            middle = (low + high) // 2
+            counted = self.count(found[middle])
+            if counted == number:
+                return found[middle]
+            low, high = (middle + 1, high) if counted > number else (low, middle - 1)
+        return ""
+
+
+def change(git: Git, base: str, head: str, pushed: bool) -> Change:
+    """What lies between two commits: for a push their difference, for a pull request what was added since the fork."""
+    new = git.commit(head)
+    skip = SKIPS.search(git.ask("log", "-1", "--format=%B", new, "--"))
+    word = skip[0] if skip else ""
+    if set(base) == {"0"}:
+        old, said = _before_new_branch(git, new)
+        return Change(_files(git, f"{old}..{new}", (old, new)), said, git.count(new, *_without(git, old)), word)
+    old = git.commit(base)
+    span, dots = ((old, new), "..") if pushed else ((_fork(git, old, new), new), "...")
+    kind = "two-dot, as GitHub compares a push" if pushed else "three-dot, as GitHub compares a pull request"
+    return Change(_files(git, base, span), f"{base}{dots}{head} ({kind})", git.count(new, f"^{old}"), word)
+
+
+def _without(git: Git, old: str) -> list[str]:
+    return [] if old == NOTHING else [f"^{old}"]
+
+
+def _fork(git: Git, old: str, new: str) -> str:
+    try:
+        return git.ask("merge-base", old, new).split()[0]
+    except Unanswered as error:
+        cure = "git fetch --unshallow" if git.is_shallow else "compare it as a push: --event push"
+        raise Unanswered(f"the two commits have no common one here: {cure}") from error
+
+
+def _before_new_branch(git: Git, new: str) -> tuple[str, str]:
+    """GitHub compares a new branch with the parent of the deepest commit that was pushed."""
+    pushed = git.ask("rev-list", "--topo-order", new, "--not", "--remotes").split()
+    deepest = pushed[-1] if pushed else new
+    old = f"{deepest}^" if git.exists(f"{deepest}^") else NOTHING
+    place = "nothing" if old == NOTHING else f"the parent of {deepest[:7]}"
+    return old if old == NOTHING else git.commit(old), f"a new branch, compared with {place}, two-dot"
+
+
+def _files(git: Git, base: str, span: tuple[str, str]) -> tuple[str, ...]:
+    said = git.ask("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", *span, "--")
+    return tuple(sorted(filter(None, said.split("\0"))))

@@ -1,0 +1,166 @@
+"""A repository as init sees it: which files there are, what they say, where it lives. Nothing is run but git."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from kiwari_ci.problems import harmless
+from kiwari_ci.readers import tracked_files
+from kiwari_ci.readers.tracked_files import GIT
+
+LARGEST = 500_000  # bytes of a file that is read
+MOST = 50_000  # files that are looked at
+NEVER = {".git", "node_modules", "vendor"}
+NOT_SOURCE = NEVER | {"__pycache__", ".venv", "venv", ".next", ".svelte-kit", "dist", "build", "target", "coverage"}
+_REMOTE = re.compile(
+    r"(?:^|[/@])github\.com[:/]+(?:\d+/)?([A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*?)(?:\.git)?/?$"
+)
+
+
+def join(folder: str, path: str) -> str | None:
+    """A path seen from a folder, from the root (`.` is the root itself); None when it leads out."""
+    parts: list[str] = []
+    for part in f"{folder}/{path}".split("/"):
+        if part == ".." and not parts:
+            return None
+        if part == "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts) or "."
+
+
+def parent(path: str) -> str:
+    """The folder of a file; `.` for the root."""
+    return path.rpartition("/")[0] or "."
+
+
+def within(path: str, folder: str) -> bool:
+    """Whether a path is a folder, or something in it."""
+    return folder == "." or path == folder or path.startswith(f"{folder}/")
+
+
+class Repository:
+    """The files under a folder; `troubles` gathers what could not be read, in words."""
+
+    def __init__(self, root: Path) -> None:
+        """Nothing is read before it is asked for."""
+        self.root = root.resolve()
+        self.troubles: list[str] = []
+        self._texts: dict[str, str | None] = {}
+        self._matching: dict[str, list[str]] = {}
+
+    @cached_property
+    def files(self) -> list[str]:
+        """Paths from the root, sorted: what git tracks or would, else what is there; never behind a link."""
+        listed = self._git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        never = NEVER if listed else NOT_SOURCE
+        found = listed.split("\0") if listed else tracked_files.read(self.root).names
+        kept = sorted({path for path in found if path and not never & set(path.split("/")[:-1])})
+        if len(kept) > MOST:
+            self.troubles.append(f"more than {MOST:,} files: only the first of them were looked at")
+        odd = [path for path in kept[:MOST] if not path.isprintable()]
+        if odd:
+            words = "their names have characters that cannot be printed: rename them, and run init again"
+            self.troubles.append(f"{len(odd)} not looked at, {harmless(odd[0])} first: {words}")
+        return [path for path in kept[:MOST] if path.isprintable()]
+
+    @cached_property
+    def folders(self) -> set[str]:
+        """Every folder that holds a file; `.` is the root."""
+        return {"."} | {parent.as_posix() for path in self.files for parent in PurePosixPath(path).parents}
+
+    @cached_property
+    def _known(self) -> set[str]:
+        return set(self.files)
+
+    def has(self, path: str | None) -> bool:
+        """Whether there is such a file."""
+        return path in self._known
+
+    def named(self, *names: str, under: str = ".") -> list[str]:
+        """The files of these names under a folder, nearest to it first."""
+        found = [path for path in self.files if path.rpartition("/")[2] in names and within(path, under)]
+        return sorted(found, key=lambda path: (path.count("/"), names.index(path.rpartition("/")[2]), path))
+
+    def matching(self, pattern: str) -> list[str]:
+        """The files whose whole path matches a regular expression, sorted."""
+        if pattern not in self._matching:
+            known = re.compile(pattern)
+            self._matching[pattern] = [path for path in self.files if known.fullmatch(path)]
+        return self._matching[pattern]
+
+    def read(self, path: str) -> str:
+        """A file's text with LF at its lines' ends; empty, and a trouble, for what is no text that can be read."""
+        if path not in self._texts:
+            self._texts[path] = self._read(path)
+        return self._texts[path] or ""
+
+    def lines(self, path: str) -> Iterator[tuple[str, str]]:
+        """Each line, with its place as `path:12`."""
+        for number, line in enumerate(self.read(path).split("\n"), 1):
+            yield f"{path}:{number}", line
+
+    @cached_property
+    def top(self) -> Path | None:
+        """The root of the checkout that the folder is in, be it the folder itself."""
+        top = tracked_files.root_of(self.root).resolve()
+        return top if (top / ".git").exists() else None
+
+    @cached_property
+    def slug(self) -> tuple[str, str] | None:
+        """OWNER/NAME on GitHub, and which remote says it."""
+        names = (self._git("remote") or "").split()
+        for name in sorted(names, key=lambda name: (name != "origin", name != "upstream", name)):
+            address = (self._git("remote", "get-url", "--", name) or "").strip()
+            if found := _REMOTE.search(address):
+                return found[1], f"git remote {name}"
+        return None
+
+    @cached_property
+    def branch(self) -> tuple[str, str] | None:
+        """The default branch, and what says it."""
+        head = (self._git("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD") or "").strip()
+        if head:
+            return head.removeprefix("origin/"), "git: origin/HEAD"
+        here = set(
+            (self._git("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/remotes/origin") or "").split()
+        )
+        for name in ("main", "master", "trunk"):
+            if here & {name, f"origin/{name}"}:
+                return name, f"git: branch {name}"
+        return None
+
+    def _git(self, *words: str) -> str | None:
+        """What git says; None when it says nothing. The checkout is named: a GIT_DIR around us means nothing."""
+        if not self.top:
+            return None
+        command = ["git", *GIT, f"--git-dir={self.top / '.git'}", f"--work-tree={self.top}", *words]
+        try:
+            done = subprocess.run(command, cwd=self.root, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+
+    def _read(self, path: str) -> str | None:
+        place = self.root / path
+        try:
+            if not place.resolve().is_relative_to(self.root) or not place.is_file():
+                self.troubles.append(f"{path}: a link that leads out, or no file: not read")
+                return None
+            with place.open("rb") as stream:
+                content = stream.read(LARGEST + 1)
+        except (OSError, ValueError, RuntimeError) as error:
+            self.troubles.append(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
+            return None
+        return self._text(path, content)
+
+    def _text(self, path: str, content: bytes) -> str | None:
+        if len(content) > LARGEST or b"\0" in content:
+            why = "a binary file" if b"\0" in content else f"more than {LARGEST:,} bytes"
+            self.troubles.append(f"{path}: {why}: not read")
+            return None
+        text = content.decode(errors="replace").removeprefix("\ufeff")
+        return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,0 +1,311 @@
+"""Workflow → facts: when it runs, what it may, what it needs, and its jobs with their steps."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice, product
+from typing import Any
+
+from kiwari_ci.readers import workflow_triggers
+from kiwari_ci.readers.yaml_document import Document, Loc, listed, mapped, shown, texts
+
+EXPRESSION = re.compile(r"\$\{\{((?:(?!\$\{\{).){0,500}?)\}\}", re.DOTALL)
+_KEPT = re.compile(r"\b(secrets|vars)(?:\.([A-Za-z_]\w*)|\[\s*'([^']+)'\s*\])")
+_ON_BRANCH = re.compile(r"github\.ref == '[^']+' && '([^'<>]+)' \|\| ''")  # our own: a tag of one branch's image
+_OUR_KEY = {"steps.source.outputs.key": "src-<key>"}
+_COMBINATIONS = 40  # of a matrix
+_STEPS = 300  # of a job, with those that it calls and all combinations
+_JOBS = 200
+_LONGEST = 100_000  # characters of a text in which expressions are filled in
+_LONGEST_VALUE = 5_000
+
+Values = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a job, as one combination of its matrix has it: expressions that are known are filled in."""
+
+    title: str
+    uses: str
+    run: str
+    given: dict[str, Any]
+    env: dict[str, str]
+    id: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job: its steps, those of actions and workflows of the same repository included."""
+
+    id: str
+    when: tuple[str, ...]
+    steps: tuple[Step, ...]
+    permissions: dict[str, str] | None
+    environment: str
+    needs: tuple[str, ...]
+    own_machine: bool
+    timeout: bool
+    where: str
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """What a workflow's text says; `filters` are its path filters as `!`-lists, by event."""
+
+    path: str
+    name: str
+    document: Document
+    triggers: dict[str, str]
+    filters: dict[str, tuple[str, ...]]
+    jobs: tuple[Job, ...]
+    secrets: dict[str, str]
+    variables: dict[str, str]
+    actions: dict[str, dict[str, str]]
+    concurrency: str = ""
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a workflow's text may refer to: actions and workflows of the same repository, and its name."""
+
+    documents: Mapping[str, Document]
+    repository: str = ""
+    depth: int = field(default=0)
+
+    def called(self, uses: str) -> Document | None:
+        """The action or workflow that `./…` names, unless calls go too deep."""
+        path = uses.removeprefix("./").strip("/").partition("@")[0]
+        names = (path, f"{path}/action.yml", f"{path}/action.yaml")
+        return (
+            None if self.depth > 3 else next((self.documents[name] for name in names if name in self.documents), None)
+        )
+
+    def deeper(self) -> "Around":
+        """One call further down."""
+        return Around(self.documents, self.repository, self.depth + 1)
+
+
+def read(document: Document, around: Around) -> Workflow:
+    """The facts of one workflow; whatever has an odd shape is left out of them."""
+    data = document.data
+    triggers, filters = workflow_triggers.triggers(document, data.get("on"))
+    return Workflow(
+        path=document.path,
+        name=document.path.rpartition("/")[2].rpartition(".")[0],
+        document=document,
+        triggers=triggers,
+        filters=filters,
+        jobs=_waiting(list(islice(_jobs(document, around, tuple(triggers)), _JOBS)), data),
+        secrets=_kept(document, "secrets"),
+        variables=_kept(document, "vars"),
+        actions=_actions(document, around),
+        concurrency=_concurrency(data),
+    )
+
+
+def _jobs(document: Document, around: Around, on: tuple[str, ...]) -> Iterator[Job]:
+    data = document.data
+    for name, job in mapped(data.get("jobs")).items():
+        if not isinstance(job, dict):
+            continue
+        env = {**_filled_env(data.get("env"), around, {}), **mapped(job.get("env"))}
+        made = (step for values in _matrix(job) for step in _steps(document, ("jobs", name), job, env, values, around))
+        steps = list(islice(made, _STEPS))
+        called = (
+            around.called(job["uses"]) if isinstance(job.get("uses"), str) and job["uses"].startswith("./") else None
+        )
+        given = job.get("permissions", data.get("permissions"))
+        if called:
+            below = islice(_jobs(called, around.deeper(), on), _JOBS)
+            steps += [step for each in below for step in each.steps]
+        yield Job(
+            id=name,
+            when=workflow_triggers.narrowed(on, str(job.get("if", ""))),
+            steps=tuple(steps),
+            permissions=_permissions(given),
+            environment=str(mapped(job.get("environment")).get("name", "") or _text(job.get("environment"))),
+            needs=tuple(str(each) for each in listed(job.get("needs"))),
+            own_machine="self-hosted" in str(job.get("runs-on")),
+            timeout="timeout-minutes" in job or "uses" in job,
+            where=document.where("jobs", name),
+        )
+
+
+def _waiting(jobs: list[Job], data: dict[str, Any]) -> tuple[Job, ...]:
+    """A job is skipped where one that it waits for is, unless its `if` says otherwise."""
+    known = {job.id: job for job in jobs}
+    for _ in jobs:
+        for job in known.values():
+            needed = [known[name].when for name in job.needs if name in known]
+            condition = str(mapped(mapped(data.get("jobs")).get(job.id)).get("if", ""))
+            left = tuple(each for each in job.when if all(each in one for one in needed))
+            if left and left != job.when and not workflow_triggers.ALSO_THEN.search(condition):
+                known[job.id] = replace(job, when=left)
+    return tuple(known.values())
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _permissions(given: Any) -> dict[str, str] | None:
+    """Scope → level; None where nothing is said, and the repository's setting decides."""
+    if isinstance(given, str):
+        return {"everything": given.removesuffix("-all")}
+    if not isinstance(given, dict):
+        return None
+    return {scope: str(level) for scope, level in given.items() if level != "none"}
+
+
+def _matrix(job: dict[str, Any]) -> list[dict[str, str]]:
+    matrix = mapped(mapped(job.get("strategy")).get("matrix"))
+    axes = {key: each for key, each in matrix.items() if isinstance(each, list) and key not in ("include", "exclude")}
+    size = 1
+    for each in axes.values():
+        size *= max(1, len(each))
+    found = [dict(zip(axes, each, strict=True)) for each in product(*axes.values())] if axes and size <= 200 else []
+    extra = [each for each in listed(matrix.get("include")) if isinstance(each, dict)]
+    found = _with_extra(found, extra, set(axes))
+    flat = [dict(_flat("matrix", combination)) for combination in found[:_COMBINATIONS]]
+    return flat or [{}]
+
+
+def _with_extra(found: list[dict[str, Any]], extra: list[dict[str, Any]], axes: set[str]) -> list[dict[str, Any]]:
+    """GitHub's `include`: it adds to the combinations that it agrees with, else it is one of its own."""
+    for each in extra:
+        fits = [one for one in found if all(one.get(key) == each[key] for key in axes & each.keys())] if axes else []
+        for one in fits:
+            one.update(each)
+        if not fits:
+            found = [*found, dict(each)]
+    return found
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _flat(f"{name}.{key}", each)
+    else:
+        yield name, "" if value is None else str(value)
+
+
+def _steps(
+    document: Document, loc: Loc, job: dict[str, Any], env: dict[str, Any], values: Values, around: Around
+) -> Iterator[Step]:
+    known = _known(around, values)
+    env = {key: filled(str(value), known) for key, value in env.items()}
+    known |= {f"env.{key}": value for key, value in env.items()}
+    defaults = mapped(mapped(job.get("defaults")).get("run"))
+    for index, step in enumerate(listed(job.get("steps"))):
+        if not isinstance(step, dict):
+            continue
+        made = _step(step, document.where(*loc, "steps", index), env, known, _text(defaults.get("working-directory")))
+        yield made
+        called = around.called(made.uses) if made.uses.startswith("./") else None
+        if called:
+            inner = {f"inputs.{key}": str(value) for key, value in made.given.items()}
+            runs = mapped(called.data.get("runs"))
+            yield from _steps(called, ("runs",), runs, env, {**values, **inner}, around.deeper())
+        known |= _outputs(made)
+
+
+def _step(step: dict[str, Any], where: str, env: Values, known: Values, folder: str) -> Step:
+    own = {key: filled(str(value), known) for key, value in mapped(step.get("env")).items()}
+    known = {**known, **{f"env.{key}": value for key, value in own.items()}}
+    run = filled(_text(step.get("run")), known)
+    folder = filled(_text(step.get("working-directory")) or folder, known)
+    uses = _text(step.get("uses"))
+    title = _text(step.get("name")) or uses.partition("@")[0] or run.strip().partition("\n")[0]
+    given = {key: filled(str(value), known) for key, value in mapped(step.get("with")).items()}
+    return Step(
+        title,
+        uses,
+        f"cd {folder}\n{run}" if folder and run else run,
+        given,
+        {**env, **own},
+        str(step.get("id", "")),
+        where,
+    )
+
+
+def _known(around: Around, values: Values) -> dict[str, str]:
+    owner = around.repository.partition("/")[0]
+    project = {"github.repository": around.repository, "github.repository_owner": owner}
+    project["github.event.repository.name"] = around.repository.rpartition("/")[2]
+    return {**({key: each for key, each in project.items() if each}), **values}
+
+
+def _outputs(step: Step) -> dict[str, str]:
+    """What docker/metadata-action will print: its images with the tags that its lines name."""
+    if not step.uses.startswith("docker/metadata-action@") or not step.id:
+        return {}
+    images = re.split(r"[\n,]+", step.given.get("images", ""))
+    tags = [_metadata_tag(line) for line in step.given.get("tags", "type=ref").split("\n") if line.strip()]
+    refs = [f"{image.strip()}:{tag}" for image in images if image.strip() for tag in tags]
+    return {f"steps.{step.id}.outputs.tags": "\n".join(refs)}
+
+
+def _metadata_tag(line: str) -> str:
+    parts = dict(part.partition("=")[::2] for part in line.strip().split(",") if "=" in part)
+    if "type" not in parts:
+        return line.strip()
+    kind = parts["type"]
+    prefix = parts.get("prefix", "sha-" if kind == "sha" else "").strip("{}")
+    inner = parts.get("value", "") if kind == "raw" else f"<{parts.get('event', kind) if kind == 'ref' else kind}>"
+    return f"{prefix}{inner}"
+
+
+def filled(text: str, known: Values) -> str:
+    """A text with each expression replaced by its value, or by its name where that is not known."""
+    if "${{" not in text:
+        return text
+    kept = EXPRESSION.sub(lambda found: known.get(found[1].strip(), _name(found[1]))[:_LONGEST_VALUE], text[:_LONGEST])
+    return kept[:_LONGEST]
+
+
+def _name(expression: str) -> str:
+    """An unknown value as a word that no shell and no list cuts: `<secrets.KEY>`."""
+    name = expression.strip()
+    if image := _ON_BRANCH.fullmatch(name):
+        return image[1]
+    return _OUR_KEY.get(name, f"<{name}>") if re.fullmatch(r"[\w.*-]+", name) else "<expression>"
+
+
+def _filled_env(given: Any, around: Around, values: Values) -> dict[str, str]:
+    known = _known(around, values)
+    return {key: filled(str(value), known) for key, value in mapped(given).items()}
+
+
+def _kept(document: Document, kind: str) -> dict[str, str]:
+    """Names of secrets or variables that are read, and where; the job's own token is kept nowhere."""
+    found: dict[str, str] = {}
+    for loc, text in texts(document.data):
+        if kind in text:
+            parts = EXPRESSION.findall(text) + ([text] if loc[-1] == "if" else [])
+            for name in (dot or index for part in parts for which, dot, index in _KEPT.findall(part) if which == kind):
+                found.setdefault(name, document.where(*loc))
+    found.pop("GITHUB_TOKEN", None)
+    return found
+
+
+def _actions(document: Document, around: Around) -> dict[str, dict[str, str]]:
+    """Action → the refs at which it is used → where."""
+    found: dict[str, dict[str, str]] = {}
+    for loc, text in texts(document.data):
+        if loc[-1] == "uses" and not text.startswith(("./", "docker://")):
+            name, _, ref = text.partition("@")
+            found.setdefault(name, {}).setdefault(ref, document.where(*loc))
+    return found
+
+
+def _concurrency(data: dict[str, Any]) -> str:
+    given = data.get("concurrency")
+    if not given:
+        return ""
+    group, cancels = (
+        (given.get("group", "") if isinstance(given, dict) else given),
+        mapped(given).get("cancel-in-progress"),
+    )
+    return f"group {shown(group)}" + (", a running one is cancelled" if cancels is True else "")

@@ -1,0 +1,136 @@
+"""Plan → Tree: the Jinja environment, and which template makes which file."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined, TemplateError
+from jinja2.bccache import Bucket
+
+from kiwari_ci.output.generated_files import DEPENDABOT, HOST_PROGRAM, SSH_CLIENT, File, Tree, example_marker, marker
+from kiwari_ci.plan import Plan
+from kiwari_ci.planning import pipeline_graph
+from kiwari_ci.rendering import quoting
+
+TEMPLATES = Path(__file__).parent / "templates"
+DRIFT_WORKFLOW = ".github/workflows/pipeline-drift.yml"
+ENGINE = Path(__file__).parents[1] / "engines/compose"
+
+
+class TemplateFault(Exception):  # noqa: N818 - always a bug of ours
+    """A template could not be rendered: names the template and its line."""
+
+
+def render(plan: Plan) -> Tree:
+    """Print a plan: path → file, in the order in which a reader would open them."""
+    tree: Tree = {plan.drift.spec_path: File(plan.spec_text, marked=False)}
+    if plan.pins.text:
+        tree[plan.pins.path] = File(plan.pins.text, marked=False)
+    for path, template, context in _files(plan):
+        text = _render(template, plan, context).rstrip("\n") + "\n"  # the blank line behind a part, when it is the last
+        tree[path] = File(text, executable=text.startswith("#!"))
+    tree[HOST_PROGRAM] = File((ENGINE / "host.py").read_text(encoding="utf-8"), executable=True)
+    tree[SSH_CLIENT] = File((ENGINE / "over_ssh.py").read_text(encoding="utf-8"), executable=True)
+    return tree
+
+
+def _files(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for workflow in plan.workflows:
+        yield f".github/workflows/{workflow.source.workflow}.yml", "github/service-ci.yml.j2", {"workflow": workflow}
+    for promotion in plan.promotions:
+        yield f".github/workflows/{promotion.name}.yml", "github/promote.yml.j2", {"promotion": promotion}
+    yield DRIFT_WORKFLOW, "github/pipeline-drift.yml.j2", {}
+    for bot in plan.dependabot:
+        yield DEPENDABOT, "github/dependabot.yml.j2", {"bot": bot}
+    yield ".github/workflows/.gitattributes", "gitattributes.j2", {}
+    yield "deploy/.gitattributes", "gitattributes.j2", {}
+    for server in plan.servers:
+        yield f"deploy/{server.name}/docker-compose.yml", "compose/database.yml.j2", {"server": server}
+        yield f"deploy/{server.name}/.env.example", "compose/env.example.j2", {"env_file": server.env_file}
+        init = f"deploy/{server.name}/init/init-databases.sh"
+        yield init, "scripts/init-databases.sh.j2", {"server": server}
+    for stack in plan.stacks:
+        yield f"deploy/{stack.name}/docker-compose.yml", "compose/stack.yml.j2", {"stack": stack}
+        for hook in stack.hooks:
+            yield f"deploy/{stack.name}/hooks/{hook.name}", "scripts/hook.sh.j2", {"stack": stack, "hook": hook}
+        for env_file in stack.env_files:
+            yield f"deploy/{stack.name}/{env_file.name}.example", "compose/env.example.j2", {"env_file": env_file}
+    for front in [front for host in plan.hosts for front in host.fronts]:
+        yield f"deploy/{front.name}/docker-compose.yml", "compose/proxy.yml.j2", {"front": front}
+        for name in front.files:
+            yield f"deploy/{front.name}/{name}", f"proxy/{front.kind}.j2", {"front": front}
+    drawn = quoting.Quoted(pipeline_graph.as_mermaid(pipeline_graph.graph(plan)))
+    yield "deploy/RUNBOOK.md", "docs/runbook.md.j2", {"graph": drawn}
+
+
+class _Compiled(FileSystemBytecodeCache):
+    """Compiled templates, kept as Python keeps its own: in `__pycache__`, by their source's checksum, never needed.
+
+    Compiling them is a quarter of a run.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(str(TEMPLATES / "__pycache__"), f"%s.jinja2-{version('jinja2')}")
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        with suppress(OSError):
+            Path(self.directory).mkdir(exist_ok=True)
+            super().dump_bytecode(bucket)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        bytecode_cache=_Compiled(),
+        undefined=StrictUndefined,
+        finalize=_only_quoted,
+        autoescape=False,  # noqa: S701 - nothing here is HTML; `finalize` refuses what no filter has quoted
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<%=",
+        variable_end_string="%>",
+        comment_start_string="<%#",
+        comment_end_string="%>",
+    )
+    filters = (quoting.yaml, quoting.sh, quoting.block, quoting.name, quoting.text, quoting.script)
+    environment.filters = {filter.__name__: filter for filter in filters}
+    return environment
+
+
+def _only_quoted(value: object) -> object:
+    if not isinstance(value, quoting.Quoted):
+        raise ValueError(f"a template prints {value!r} without a filter")
+    return value
+
+
+def _render(template: str, plan: Plan, context: dict[str, Any]) -> str:
+    try:
+        page = _environment().get_template(template)
+        return page.render(
+            plan=plan,
+            project=plan.project,
+            marker=quoting.Quoted(marker(plan.project)),
+            example_marker=quoting.Quoted(example_marker(plan.project)),
+            **context,
+        )
+    except (TemplateError, ValueError, TypeError) as error:
+        raise TemplateFault(f"{_place(error, template)}: {error}") from error
+
+
+def _place(error: BaseException, template: str) -> str:
+    """The innermost template line that the error passed through."""
+    place, trace = template, error.__traceback__
+    while trace:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.is_relative_to(TEMPLATES):
+            place = f"{file.relative_to(TEMPLATES)}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    line = getattr(error, "lineno", None)
+    return f"templates/{place}" if line is None else f"templates/{getattr(error, 'name', template)}:{line}"

@@ -1,0 +1,75 @@
+"""What a person may write: the models of a spec, each field with its words."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from kiwari_ci import __version__
+from kiwari_ci.schema.base import Model, OneOf, OrOne, Reference, Secret
+from kiwari_ci.schema.containers import EnvValue, Healthcheck, Network, Running
+from kiwari_ci.schema.environments import (
+    Database,
+    DatabaseServer,
+    DeployOn,
+    Environment,
+    Hooks,
+    Host,
+    Jump,
+    Migrations,
+    Password,
+    Proxy,
+)
+from kiwari_ci.schema.images import Build, BuildArg, PullToken, Registry
+from kiwari_ci.schema.services import Accessory, Health, Override, Service
+from kiwari_ci.schema.steps import Step, Steps, StepValue
+from kiwari_ci.schema.tests import Setup, Test, TestService, Tool
+from kiwari_ci.schema.text_formats import Branch, Generator, Label, Repository, Word
+
+Labels = Annotated[list[Label], OrOne()]
+
+__all__ = [
+    "Accessory", "Build", "BuildArg", "Database", "DatabaseServer", "DeployOn", "EnvValue", "Environment", "Health",
+    "Healthcheck", "Hooks", "Host", "Jump", "Migrations", "Model", "Network", "OneOf", "Override", "Password",
+    "Project", "Proxy", "PullToken", "Reference", "Registry", "Running", "Secret", "Service", "Setup", "Spec", "Step",
+    "Steps", "StepValue", "Test", "TestService", "Tool",
+]  # fmt: skip
+
+
+class Project(Model):
+    """What the whole spec is about."""
+
+    name: Word = Field(
+        description="Short name; derived names begin with it, and the head of every generated file has it."
+    )
+    repository: Repository = Field(description="OWNER/NAME of the monorepo on GitHub.")
+    default_branch: Branch = Field("main", description="The branch that a release must be on.")
+    dependabot: bool = Field(
+        False, description="Whether `.github/dependabot.yml` is generated: it bumps the actions, a pull request a week."
+    )
+    pull_requests: bool = Field(
+        False, description="Whether pull requests are tested, and built but not pushed, for each service they touch."
+    )
+    runner: Labels = Field(
+        ["ubuntu-24.04"],
+        min_length=1,
+        description="The label of the GitHub runner that jobs run on, or several: `[self-hosted, linux]`; "
+        "default: `ubuntu-24.04`.",
+    )
+
+
+class Spec(Model):
+    """A whole spec."""
+
+    project: Project = Field(description="What the spec is about.")
+    generator: Generator = Field(
+        f"kiwari-ci=={__version__}",
+        description="How the drift check installs this tool; default: this version, as a release.",
+    )
+    registry: Registry = Field(Registry(), description="Where images are kept.")
+    hosts: dict[Word, Host] = Field(min_length=1, description="Servers, by name.")
+    databases: dict[Word, DatabaseServer] = Field({}, description="PostgreSQL servers, by name.")
+    services: dict[Word, Service] = Field(
+        min_length=1, description="Services, by name; one deploy of several takes them in this order."
+    )
+    accessories: dict[Word, Accessory] = Field({}, description="Others' images in the stacks, by name.")
+    environments: dict[Word, Environment] = Field(min_length=1, description="Environments, by name.")

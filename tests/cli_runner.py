@@ -1,0 +1,29 @@
+"""The command line as a user has it, run in this process."""
+
+import io
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from unittest.mock import patch
+
+import pytest
+
+from kiwari_ci.cli import app
+
+
+@dataclass(frozen=True)
+class Said:
+    """The exit code of a run, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def kiwari_ci(*words: object) -> Said:
+    """Run `kiwari-ci` with these words; no exception but its exit gets out."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = patch.object(sys, "argv", ["kiwari-ci", *map(str, words)])
+    with argv, redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        app.main()
+    return Said(int(ended.value.code or 0), out.getvalue(), err.getvalue())

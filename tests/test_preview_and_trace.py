@@ -1,0 +1,210 @@
+"""`plan` and `trace`, on real git repositories; the hosts' facts and the registry's digests are told."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci import generator
+from kiwari_ci.commands import trace
+from kiwari_ci.commands.preview import release_preview, report
+from kiwari_ci.engines.compose import deploy_records
+from kiwari_ci.engines.compose.deploy_records import Digest
+from kiwari_ci.probes.findings import Runbook
+from kiwari_ci.probes.ssh_host import Facts
+from tests.cli_runner import kiwari_ci
+from tests.repository import Repository
+
+SPEC = Path(__file__).parents[1] / "specs/kiwari.yaml"
+PLAN, TREE = generator.build(SPEC)
+API, ADMIN = (each.source for each in PLAN.workflows)
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Repository:
+    """v1.9.0 and v1.10.0, then a commit to the API with a migration."""
+    made = Repository(tmp_path / "repository")
+    made.commit("start", api__main="1", admin__page="1")
+    made.git("tag", "v1.9.0")
+    made.commit("two", admin__page="2", api__migrations__1="a")
+    made.git("tag", "v1.10.0")
+    made.commit("feat: three", api__main="3", api__migrations__2="b")
+    return made
+
+
+def digest(letter: str) -> str:
+    return f"sha256:{letter * 64}"
+
+
+def line(letter: str, number: int, run: str = "77", name: str = "kiwari-api") -> str:
+    """A line of a host's record."""
+    return f"ghcr.io/iqbalmuhyiddin/{name}@{digest(letter)} {number} 2026-01-0{number}T10:00:00Z {run}"
+
+
+def facts(**records: list[str]) -> Facts:
+    """What a host says: of each container (`_` is a dash) its record; all env keys are there but JWT_SECRET."""
+    lines: list[tuple[str, ...]] = []
+    for name, rows in records.items():
+        container = name.replace("_", "-")
+        stack = next(each for each in PLAN.stacks if container in [found.container for found in each.instances])
+        lines += [("served", stack.name, container, row) for row in rows]
+    lines.append(("env", "pos-production/.env", "600"))
+    keys = ("DATABASE_URL", "API_URL", "ORIGIN")
+    return Facts((*lines, *(("key", "pos-production/.env", key, "") for key in keys)))
+
+
+def means(seen: Facts, digests: dict[str, str] | None = None) -> release_preview.Means:
+    """A registry that has these digests (None: it is silent), and a host that says this."""
+
+    def registry(tags: list[str]) -> dict[str, Digest]:
+        if digests is None:
+            return {each: Digest(why="no such host") for each in tags}
+        return {each: Digest(digests.get(each.rpartition("/")[2], "")) for each in tags}
+
+    return release_preview.Means(registry, {"vps": seen}, Runbook(TREE["deploy/RUNBOOK.md"].text, {"VPS": "vps"}))
+
+
+def planned(repository: Repository, name: str, world: release_preview.Means) -> str:
+    """What `plan` says, as text."""
+    return report.as_text(name, release_preview.plan_of(PLAN, PLAN.promotions[0], name, repository.read(), world))
+
+
+def traced(
+    repository: Repository, world: release_preview.Means, address: str = "https://api.nasibakarkiwari.com/x?y"
+) -> str:
+    """What `trace` says, as text."""
+    place = trace.find(PLAN, address)
+    assert place
+    return report.as_text(address, trace.trace(PLAN, place, repository.read(), world))
+
+
+def test_the_key_is_the_one_that_the_workflows_make(released: Repository) -> None:
+    released.commit("odd", **{"api__café \t x": "1", "docker__Dockerfile.api": "FROM x"})
+    words = " ".join(API.pathspecs)
+    expected = "src-" + released.sh(f"git ls-files -s -- {words} | sha256sum | cut -c1-12")
+    released.git("config", "core.quotePath", "false")
+    assert released.read().key("HEAD", API.pathspecs) == expected
+    released.commit("later", api__main="4")
+    assert released.read().key("HEAD~1", API.pathspecs) == expected != released.read().key("HEAD", API.pathspecs)
+    assert released.git("status", "--porcelain") == ""
+
+
+def test_what_a_tag_would_do(released: Repository) -> None:
+    git = released.read()
+    keys = [git.key("HEAD", each.pathspecs) for each in (API, ADMIN)]
+    admin = [line("c", 2, name="kiwari-admin")]
+    api = [line("a", 2), line("b", 3, "88")]
+    world = means(
+        facts(pos_api_staging=api, pos_admin_staging=admin, pos_api=api[:1], pos_admin=admin),
+        {f"kiwari-api:{keys[0]}": digest("b"), f"kiwari-admin:{keys[1]}": digest("c")},
+    )
+    text = planned(released, "v1.11.0", world)
+    assert "is not there yet: judged as if it were put on HEAD" in text and "1 since v1.10.0" in text
+    assert "feat: three" in text and f"→ {keys[0]}, by " in text
+    assert f"source {keys[1]}, as in v1.10.0: the same image" in text
+    assert "staging proved it: served since 2026-01-03T10:00:00Z, run 88; serves it" in text
+    assert "production runs sha256:cccccccccccc since 2026-01-02T10:00:00Z, commit number 2, the same image" in text
+    assert "1 new since what production runs" in text and "api/migrations/2" in text and "migrations/1" not in text
+    assert "! pos-production/.env: missing: JWT_SECRET" in text and text.endswith("1 would stop it (!)")
+
+
+def test_what_stops_a_tag(released: Repository) -> None:
+    key = released.read().key("HEAD", API.pathspecs)
+    known = {f"kiwari-api:{key}": digest("b"), "kiwari-api:v1.11": digest("e")}
+    released.git("checkout", "-q", "-b", "topic")
+    released.commit("not merged")
+    text = planned(released, "v1.11", means(facts(pos_api_staging=[line("a", 2)]), known))
+    assert "! v1.11 is not vMAJOR.MINOR.PATCH" in text and "! it is not on main" in text
+    assert "! staging never served sha256:bbbbbbbbbbbb" in text and "is there already with other bytes" in text
+    assert "! admin-ci built no image from this source" in text and "! staging never served this service" in text
+
+
+def test_each_part_works_when_the_others_are_silent(released: Repository, tmp_path: Path) -> None:
+    text = planned(released, "v1.11.0", means(Facts(why="ssh: no route")))
+    assert "1 since v1.10.0" in text and "? image: the registry: no such host" in text
+    assert "? production: vps: ssh: no route" in text and "1 new since v1.10.0" in text
+    nowhere = Repository(tmp_path / "empty")
+    text = planned(nowhere, "v1.11.0", means(facts(pos_api_staging=[line("a", 2)])))
+    assert "? HEAD is no commit" in text and "staging serves sha256:aaaaaaaaaaaa" in text
+    nowhere.commit("other", other="x")
+    assert "! its paths match no file" in planned(nowhere, "v1.0.0", means(facts(), {}))
+
+
+def test_an_address_leads_to_its_commit(released: Repository) -> None:
+    git = released.read()
+    commit = git.commit("HEAD~1")
+    key = git.key(commit, API.pathspecs)
+    world = means(facts(pos_api=[line("d", 1), line("a", 2, "4242")]), {f"kiwari-api:{key}": digest("a")})
+    text = traced(released, world)
+    assert "→ pos-api, production on vps" in text and f"kiwari-api@{digest('a')}" in text
+    assert "https://github.com/iqbalmuhyiddin/kiwari-monorepo/actions/runs/4242" in text
+    assert f"commit number 2: {commit[:7]}" in text and "two (v1.10.0)" in text
+    assert f"{key}, as the registry has it: built from exactly these files" in text
+    assert "not in it: 1" in text and "feat: three" in text
+    assert "sha256:dddddddddddd 2026-01-01T10:00:00Z, commit number 1, run 77" in text
+
+
+def test_a_rollback_is_traced_to_the_deploy_that_it_went_back_to(released: Repository) -> None:
+    rows = [line("d", 1), line("a", 3), line("d", 3, "rollback")]
+    text = traced(released, means(facts(pos_api=rows)), "pos-api")
+    assert "by hand, a rollback" in text and "commit number 1:" in text and "start" in text
+    assert "does not say its commit" in traced(released, means(facts(pos_api=rows[2:])))
+
+
+def test_what_a_trace_cannot_know(released: Repository) -> None:
+    assert "? vps: ssh: gone" in traced(released, means(Facts(why="ssh: gone")))
+    assert "nothing was deployed yet" in traced(released, means(facts()))
+    assert "no commit of main is number 9" in traced(released, means(facts(pos_api=[line("a", 9)])))
+    for address in ("", "https://", "example.com", "http://[::1", "https://api.nasibakarkiwari.com.evil.example"):
+        assert trace.find(PLAN, address) is None
+
+
+def test_a_merge_counts_as_its_branch_does(released: Repository) -> None:
+    released.git("checkout", "-q", "-b", "topic", "HEAD~1")
+    released.commit("a")
+    released.commit("b")
+    released.git("checkout", "-q", "main")
+    released.git("merge", "-q", "--no-ff", "-m", "merge", "topic")
+    git = released.read()
+    for name in git.ask("rev-list", "--first-parent", "HEAD").split():
+        assert git.at_number(git.count(name), "HEAD") == name
+    assert git.at_number(5, "HEAD") == ""  # inside the branch
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    """A stand-in, first in the path."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/bash\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_the_commands_ask_by_ssh_and_docker(
+    released: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = "\\t".join(("served", "pos-production", "pos-api", line("a", 2)))
+    program(tmp_path / "bin", "ssh", f"cat >/dev/null; printf 'begin\\n{row}\\nend\\n'")
+    program(tmp_path / "bin", "docker", 'echo "ERROR: $5: not found" >&2; exit 1')
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    planning = kiwari_ci("plan", "v2.0.0", SPEC, "--repo", released.folder)
+    assert planning.code == 1 and "! api-ci built no image" in planning.out
+    assert "production runs sha256:aaaaaaaaaaaa" in planning.out
+    tracing = kiwari_ci("trace", "api.nasibakarkiwari.com", SPEC, "--repo", released.folder, "--format", "json")
+    assert tracing.code == 0 and "two" in tracing.out and json.loads(tracing.out)["sections"][0]["title"] == "place"
+    assert kiwari_ci("plan", "x", SPEC).code == kiwari_ci("trace", "x", SPEC).code == 2
+    assert "no host other" in kiwari_ci("trace", "pos-api", SPEC, "--ssh", "other=a@b").err
+
+
+def test_a_deploy_key_may_ask_for_the_status_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = (f"bin/deploy 1.0 sha256:{'0' * 64}", "pos-production/.deploys/pos-api: x", f"  pinned: {line('a', 2)}")
+    answer = " ".join(f"'{each}'" for each in said)
+    program(tmp_path / "bin", "ssh", f"""
+case ${{@: -1}} in
+  -s) cat >/dev/null; echo 'deploy: this is none of the requests that the head of bin/deploy lists' >&2; exit 64 ;;
+  pos-production) printf '%s\\n' {answer} ;;
+esac""")  # fmt: skip
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    seen = deploy_records.ask_hosts(PLAN.hosts, {})["vps"]
+    assert [each.digest for each in deploy_records.records(seen, PLAN.stacks[1], "pos-api")] == [digest("a")]
+    told = planned(Repository(tmp_path / "empty"), "v1.0.0", means(seen))
+    assert "env files\n  ? vps: ssh used the deploy key, which may ask for the status only" in told
