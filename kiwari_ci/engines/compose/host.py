@@ -34,7 +34,9 @@ This file is the same in every repository: `sha256sum bin/deploy` shows whether 
 import sys
 
 if sys.version_info < (3, 8):
-    sys.exit("deploy: Python 3.8 or newer is needed, and this server has %d.%d" % sys.version_info[:2])
+    sys.exit(
+        "deploy: Python 3.8 or newer is needed, and this server has %d.%d" % sys.version_info[:2]
+    )
 
 import base64
 import contextlib
@@ -93,7 +95,9 @@ REQUESTS = [
         rf"(?P<verb>deploy) (?P<protocol>[1-9][0-9]{{0,3}}) (?P<stack>{NAME}) (?P<sequence>[1-9][0-9]{{0,8}})"
         rf" (?P<files>[0-9a-f]{{64}}) (?P<run>[0-9]{{1,20}})(?P<images>(?: {NAME}={DIGEST}){{1,100}})"
     ),
-    re.compile(rf"(?P<verb>rollback) (?P<stack>{NAME}) (?P<service>{NAME})(?: (?P<digest>{DIGEST}))?"),
+    re.compile(
+        rf"(?P<verb>rollback) (?P<stack>{NAME}) (?P<service>{NAME})(?: (?P<digest>{DIGEST}))?"
+    ),
     re.compile(rf"(?P<verb>check|cancel) (?P<stack>{NAME})"),
     re.compile(rf"(?P<verb>status)(?: (?P<stack>{NAME}))?"),
 ]
@@ -140,7 +144,9 @@ ANSWER_SECONDS = 5  # for an answer to the health check
 START_SECONDS = 60  # for a new container to answer, unless the compose file says otherwise
 WATCHED_SECONDS = 3  # for which a new container has to stay well, at least
 OBSERVED_SECONDS = 11  # for which a new container without HTTP has to keep running
-NAME_CACHE_SECONDS = 11  # for which a proxy keeps an address, unless the compose file says otherwise
+NAME_CACHE_SECONDS = (
+    11  # for which a proxy keeps an address, unless the compose file says otherwise
+)
 LOCK_SECONDS = 600
 CANCEL_SECONDS = 180  # in which a cancelled deploy takes back what it had begun
 LOOK_SECONDS = 60
@@ -384,10 +390,14 @@ class Service:
     @property
     def health(self) -> Optional[Health]:
         """How it is asked whether it is well; what answers no HTTP only has to run."""
-        match = re.fullmatch(r":([0-9]+)(/\S*)(?: ([0-9]{3}))?", self.labels.get("deploy.health", ""))
+        match = re.fullmatch(
+            r":([0-9]+)(/\S*)(?: ([0-9]{3}))?", self.labels.get("deploy.health", "")
+        )
         if not match:
             return None
-        return Health(int(match[1]), match[2], int(match[3] or 200), self.labels.get("deploy.host", ""))
+        return Health(
+            int(match[1]), match[2], int(match[3] or 200), self.labels.get("deploy.host", "")
+        )
 
     @property
     def is_start_first(self) -> bool:
@@ -432,13 +442,19 @@ class Service:
     @property
     def networks(self) -> Dict[str, Json]:
         """The compose file's names for the networks that it is on, and its settings there."""
-        return {name: settings or {} for name, settings in (self.model.get("networks") or {}).items()}
+        return {
+            name: settings or {} for name, settings in (self.model.get("networks") or {}).items()
+        }
 
     @property
     def published(self) -> List[Tuple[str, str]]:
         """The ports of the server that it publishes, with their protocols."""
         ports = self.model.get("ports") or []
-        return [(str(port["published"]), str(port.get("protocol", "tcp"))) for port in ports if port.get("published")]
+        return [
+            (str(port["published"]), str(port.get("protocol", "tcp")))
+            for port in ports
+            if port.get("published")
+        ]
 
     def names_on(self, network: str) -> List[str]:
         """The names under which others reach it on one of the compose file's networks."""
@@ -495,7 +511,9 @@ def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[
     """Put the images of a request into service; a web service is never without a container that answers."""
     with unpacked(stack, request, delivery) as files:
         services += resolve_services(stack, request, files)
-        current = [service for service in services if not is_superseded(stack, service, request.sequence)]
+        current = [
+            service for service in services if not is_superseded(stack, service, request.sequence)
+        ]
         if not current:
             return
         preflight(stack, request, current, files)
@@ -612,7 +630,9 @@ def open_stack(machine: "Machine", name: str) -> "Stack":
     """The stack's folder, if it is there and the caller's own."""
     folder = ROOT / name
     if not folder.is_dir():
-        raise Failed(BAD_REQUEST, f"there is no stack '{name}' on this server. Copy it: {copy_command(name)}")
+        raise Failed(
+            BAD_REQUEST, f"there is no stack '{name}' on this server. Copy it: {copy_command(name)}"
+        )
     owner = folder.stat().st_uid
     if owner != os.geteuid():
         # Files of another owner would make every later deploy fail.
@@ -694,7 +714,9 @@ def exit_code_if_ended(worker: int) -> Optional[int]:
         return None
     if os.WIFEXITED(status):
         return os.WEXITSTATUS(status)
-    print_error(f"the deploy was killed by signal {os.WTERMSIG(status)}; the next deploy repairs what it left")
+    print_error(
+        f"the deploy was killed by signal {os.WTERMSIG(status)}; the next deploy repairs what it left"
+    )
     return NOT_SERVING
 
 
@@ -710,7 +732,9 @@ def end_on_signal(number: int, frame: object) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, purpose: str, keep_for_children: "Optional[Machine]" = None) -> Iterator[None]:
+def locked(
+    path: Path, purpose: str, keep_for_children: "Optional[Machine]" = None
+) -> Iterator[None]:
     """Hold the lock of a file, whose text says who holds it."""
     handle = wait_for_lock(path)
     try:
@@ -791,7 +815,9 @@ def cancel(stack: "Stack") -> int:
     end = time.monotonic() + CANCEL_SECONDS
     while is_locked(stack.lock_file) and read_json(stack.lock_file).get("pid") == process:
         if time.monotonic() > end:
-            raise Failed(LOCKED, f"the lock is still held after {CANCEL_SECONDS} seconds: {stack.lock_file}")
+            raise Failed(
+                LOCKED, f"the lock is still held after {CANCEL_SECONDS} seconds: {stack.lock_file}"
+            )
         time.sleep(0.3)
     print("it has ended")
     return SERVING
@@ -838,7 +864,9 @@ def recover_service(stack: "Stack", service: Service) -> None:
     if current and current.id == note.get("id"):
         progress(f"an interrupted deploy was bringing {service.name} back: it goes on")
         start_again(stack, service)
-    elif current and current.image == stack.recorded_image(service.name) and is_well(stack, service):
+    elif (
+        current and current.image == stack.recorded_image(service.name) and is_well(stack, service)
+    ):
         retire_old(stack, service)
     elif kept_container(stack, service):
         progress(f"an interrupted deploy stopped {service.name}: what served before comes back")
@@ -892,7 +920,9 @@ def remove_half_made(stack: "Stack", service: Service) -> None:
     """Containers that never ran, and those that Compose was about to give the service's name."""
     current = stack.find(service.container_name)
     for container in stack.containers_of(service):
-        is_renamed = re.fullmatch(rf"[0-9a-f]{{12}}_{re.escape(service.container_name)}", container.name)
+        is_renamed = re.fullmatch(
+            rf"[0-9a-f]{{12}}_{re.escape(service.container_name)}", container.name
+        )
         if container.status == "created" or is_renamed and current:
             stack.remove(container.name)
         elif is_renamed:
@@ -970,13 +1000,16 @@ def read_delivery(request: Request, caller: Caller) -> Delivery:
     match = re.fullmatch(r"([0-9]{1,12}) ([0-9a-f]{64})", header)
     if not match:
         # A connection that broke before this line must not pass for one that sends no files.
-        raise Failed(BAD_REQUEST, "the line behind the token is not `BYTES SHA256`: run the job again")
+        raise Failed(
+            BAD_REQUEST, "the line behind the token is not `BYTES SHA256`: run the job again"
+        )
     if int(match[1]) == 0:
         return Delivery(token)
     if not (request.may_send_env_files or request.may_send_files):
         raise Failed(
             BAD_REQUEST,
-            f"this key may send no files: its line has neither {request.stack}:env nor {request.stack}:push",
+            f"this key may send no files: its line has neither {request.stack}:env"
+            f" nor {request.stack}:push",
         )
     if int(match[1]) > MOST_BYTES_SENT:
         raise Failed(BAD_REQUEST, f"{match[1]} bytes are too many: the most is {MOST_BYTES_SENT}")
@@ -1005,7 +1038,9 @@ def read_archive(length: int, checksum: str) -> IO[bytes]:
         digest.update(block)
         missing -= len(block)
     if digest.hexdigest() != checksum:
-        raise Failed(BAD_REQUEST, "the files that arrived are not those that were sent. Run the job again")
+        raise Failed(
+            BAD_REQUEST, "the files that arrived are not those that were sent. Run the job again"
+        )
     archive.seek(0)
     return archive
 
@@ -1054,7 +1089,9 @@ def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["
         return
     newest = stack.newest_sequence()
     if request.sequence < newest:
-        progress(f"the files of commit number {newest} stay, which is newer than the one that sent some")
+        progress(
+            f"the files of commit number {newest} stay, which is newer than the one that sent some"
+        )
         yield Files(stack.folder, are_newer=request.may_send_files)
         return
     folder = Path(tempfile.mkdtemp(prefix="incoming-", dir=stack.state))
@@ -1115,7 +1152,9 @@ def refuse_names_not_allowed(request: Request, files: "Files") -> None:
     for name in files.sent():
         is_env = is_env_file(name) or name in env_files
         if is_env and not request.may_send_env_files:
-            raise Failed(BAD_REQUEST, f"this key may send no env file: its line has no {request.stack}:env")
+            raise Failed(
+                BAD_REQUEST, f"this key may send no env file: its line has no {request.stack}:env"
+            )
         if not is_env and not request.may_send_files:
             raise Failed(
                 BAD_REQUEST,
@@ -1133,7 +1172,9 @@ class Files:
     `overlay` holds files that were sent and are not installed yet; without one, the stack's folder holds all.
     """
 
-    def __init__(self, folder: Path, overlay: Optional[Path] = None, are_newer: bool = False) -> None:
+    def __init__(
+        self, folder: Path, overlay: Optional[Path] = None, are_newer: bool = False
+    ) -> None:
         self.are_newer = are_newer  # than the commit of this request, which therefore has others
         self.installed = folder
         self.overlay = overlay
@@ -1163,11 +1204,19 @@ class Files:
     def sent(self) -> List[str]:
         """Those that were sent."""
         assert self.overlay
-        return sorted(str(path.relative_to(self.overlay)) for path in self.overlay.rglob("*") if path.is_file())
+        return sorted(
+            str(path.relative_to(self.overlay))
+            for path in self.overlay.rglob("*")
+            if path.is_file()
+        )
 
     def complete(self) -> None:
         """Copy what was not sent beside what was, so that all can be looked at together."""
-        self.changed = [name for name in self.sent() if not is_same_file(self.folder / name, self.installed / name)]
+        self.changed = [
+            name
+            for name in self.sent()
+            if not is_same_file(self.folder / name, self.installed / name)
+        ]
         for name in self.names():
             target = self.folder / name
             if not target.exists() and (self.installed / name).is_file():
@@ -1222,7 +1271,9 @@ def is_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
             f"commit number {sequence} is older than number {newest.sequence}, which is recorded"
             f" for {service.name} and does not answer",
         )
-    progress(f"{service.name}: commit number {newest.sequence} serves, which is newer than {sequence}")
+    progress(
+        f"{service.name}: commit number {newest.sequence} serves, which is newer than {sequence}"
+    )
     service.result = "superseded"
     return True
 
@@ -1274,7 +1325,9 @@ def print_findings(stack: "Stack") -> int:
     for finding in findings:
         print_error(str(finding))
     for container in leftovers(stack):
-        print(f"note: {container.name} runs in the project {stack.name}, and the compose file does not have it")
+        print(
+            f"note: {container.name} runs in the project {stack.name}, and the compose file does not have it"
+        )
     if findings:
         return findings[0].code
     print(f"{stack.name} is ready for a deploy")
@@ -1340,7 +1393,9 @@ def check_env_files(stack: "Stack", files: Files) -> Iterator[Finding]:
         path = files.folder / name
         shown = f"{stack.name}/{name}"
         if not path.is_file():
-            yield Finding(NOT_READY, f"{shown} is missing", f"Make it on the server, from {name}.example")
+            yield Finding(
+                NOT_READY, f"{shown} is missing", f"Make it on the server, from {name}.example"
+            )
             continue
         lines = read_env_lines(path)
         yield from check_env_lines(shown, lines)
@@ -1365,12 +1420,18 @@ class EnvLine:
 def read_env_lines(path: Path) -> List[EnvLine]:
     """The lines of an env file that set something; a line that sets nothing has no key."""
     lines = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1):
+    for number, line in enumerate(
+        path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1
+    ):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
         match = re.fullmatch(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[=:]\s*(.*)", text)
-        lines.append(EnvLine(number, match[1], without_quotes(match[2])) if match else EnvLine(number, "", ""))
+        lines.append(
+            EnvLine(number, match[1], without_quotes(match[2]))
+            if match
+            else EnvLine(number, "", "")
+        )
     return lines
 
 
@@ -1411,13 +1472,19 @@ def check_env_example(shown: str, lines: List[EnvLine], example: Path) -> Iterat
     present = {line.key for line in lines}
     for line in read_env_lines(example):
         if line.key and line.key not in present:
-            yield Finding(NOT_READY, f"{shown} lacks {line.key}, which {example.name} has", "Add it")
+            yield Finding(
+                NOT_READY, f"{shown} lacks {line.key}, which {example.name} has", "Add it"
+            )
 
 
-def check_env_values(stack: "Stack", path: Path, shown: str, lines: List[EnvLine]) -> Iterator[Finding]:
+def check_env_values(
+    stack: "Stack", path: Path, shown: str, lines: List[EnvLine]
+) -> Iterator[Finding]:
     """Compose reads from each line the value that stands there: a `$` without single quotes, for example, vanishes."""
     model = {"name": "env", "services": {"env": {"image": "env", "env_file": [str(path)]}}}
-    output = stack.machine.docker(*COMPOSE, "-f", "-", "config", "--format", "json", stdin=json.dumps(model))
+    output = stack.machine.docker(
+        *COMPOSE, "-f", "-", "config", "--format", "json", stdin=json.dumps(model)
+    )
     if output.code != 0:
         # What Compose quotes of the file may be a password.
         yield Finding(
@@ -1431,7 +1498,8 @@ def check_env_values(stack: "Stack", path: Path, shown: str, lines: List[EnvLine
         if unescape(str(environment.get(line.key) or "")) != line.value:
             yield Finding(
                 NOT_READY,
-                f"{shown}:{line.number}: Compose reads another value of {line.shown_key} than the line shows",
+                f"{shown}:{line.number}: Compose reads another value of {line.shown_key} than the line"
+                " shows",
                 "Put the value between single quotes, with none inside, and a comment on its own line",
             )
 
@@ -1441,7 +1509,9 @@ def check_networks_and_volumes(stack: "Stack") -> Iterator[Finding]:
     for kind in ("network", "volume"):
         for settings in (stack.model.get(f"{kind}s") or {}).values():
             name = str((settings or {}).get("name", ""))
-            if (settings or {}).get("external") and stack.machine.docker(kind, "inspect", name).code != 0:
+            if (settings or {}).get("external") and stack.machine.docker(
+                kind, "inspect", name
+            ).code != 0:
                 yield Finding(
                     NOT_READY,
                     f"the {kind} {name} is missing",
@@ -1449,10 +1519,14 @@ def check_networks_and_volumes(stack: "Stack") -> Iterator[Finding]:
                 )
 
 
-def check_name(stack: "Stack", service: Service, containers: Sequence[Container]) -> Iterator[Finding]:
+def check_name(
+    stack: "Stack", service: Service, containers: Sequence[Container]
+) -> Iterator[Finding]:
     """The service's container is the stack's own, or one whose place it can take."""
     if not service.model.get("container_name"):
-        yield Finding(NOT_READY, f"{service.name} has no container_name", "Add it to the compose file")
+        yield Finding(
+            NOT_READY, f"{service.name} has no container_name", "Add it to the compose file"
+        )
     yield from check_labels(service)
     yield from check_temporary_names(stack, service, containers)
     holder = find(containers, service.container_name)
@@ -1491,7 +1565,9 @@ def check_labels(service: Service) -> Iterator[Finding]:
         )
 
 
-def check_temporary_names(stack: "Stack", service: Service, containers: Sequence[Container]) -> Iterator[Finding]:
+def check_temporary_names(
+    stack: "Stack", service: Service, containers: Sequence[Container]
+) -> Iterator[Finding]:
     """The names that a deploy gives to containers for a while are free, or its own."""
     for name in (service.next, service.previous):
         other = find(containers, name)
@@ -1518,12 +1594,19 @@ def check_mounts(stack: "Stack", service: Service, holder: Container) -> Iterato
 
 def overlaps(source: str, sources: Set[str]) -> bool:
     """Whether a volume or folder is one of these, or lies in one, or one lies in it."""
-    return any(source == other or source.startswith(f"{other}/") or other.startswith(f"{source}/") for other in sources)
+    return any(
+        source == other or source.startswith(f"{other}/") or other.startswith(f"{source}/")
+        for other in sources
+    )
 
 
 def data_of(container: Container) -> Set[str]:
     """The volumes with names, and the folders of the server, that a container can write to."""
-    sources = {str(mount.get("Name") or mount.get("Source")) for mount in container.mounts if mount.get("RW", True)}
+    sources = {
+        str(mount.get("Name") or mount.get("Source"))
+        for mount in container.mounts
+        if mount.get("RW", True)
+    }
     return {source for source in sources if not re.fullmatch("[0-9a-f]{64}", source)}
 
 
@@ -1533,10 +1616,16 @@ def is_anonymous_volume(mount: Json) -> bool:
     return mount.get("Type") == "volume" and re.fullmatch("[0-9a-f]{64}", name) is not None
 
 
-def check_ports(stack: "Stack", service: Service, containers: Sequence[Container]) -> Iterator[Finding]:
+def check_ports(
+    stack: "Stack", service: Service, containers: Sequence[Container]
+) -> Iterator[Finding]:
     """The ports that it publishes are free, or its own container has them."""
     for container in containers:
-        if not container.is_running or container.name == service.container_name or stack.owns(container, service):
+        if (
+            not container.is_running
+            or container.name == service.container_name
+            or stack.owns(container, service)
+        ):
             continue
         for port in service.published:
             if port in container.ports:
@@ -1547,7 +1636,9 @@ def check_ports(stack: "Stack", service: Service, containers: Sequence[Container
                 )
 
 
-def check_data(stack: "Stack", accessory: Service, containers: Sequence[Container]) -> Iterator[Finding]:
+def check_data(
+    stack: "Stack", accessory: Service, containers: Sequence[Container]
+) -> Iterator[Finding]:
     """A volume with data is never given to a second process: two databases on one folder destroy it."""
     own = find(containers, accessory.container_name)
     if own and own.has_processes and accessory.accessory != "once":
@@ -1556,12 +1647,15 @@ def check_data(stack: "Stack", accessory: Service, containers: Sequence[Containe
         yield Finding(
             NOT_READY,
             f"{own.name} exists, does not run, and was not made by this stack",
-            f"Start it, if its data is to be kept: docker start {own.name}. Else remove it: docker rm {own.name}",
+            f"Start it, if its data is to be kept: docker start {own.name}."
+            f" Else remove it: docker rm {own.name}",
         )
         return
     sources = {source_of(stack, volume) for volume in accessory.model.get("volumes") or []} - {""}
     for container in containers:
-        shared = ", ".join(sorted(source for source in data_of(container) if overlaps(source, sources)))
+        shared = ", ".join(
+            sorted(source for source in data_of(container) if overlaps(source, sources))
+        )
         is_of_stack = container.project == stack.name and container.service in stack.services
         is_of_stack = is_of_stack and not container.is_one_off
         if shared and container.has_processes and not is_of_stack:
@@ -1587,7 +1681,10 @@ def check_promotion(service: Service) -> Iterator[Finding]:
     """An image comes into this stack only after the stack before it served the same bytes."""
     source, _, name = service.labels.get("deploy.from", "").partition("/")
     digest = digest_of(service.image)
-    if source and all(digest_of(record.image) != digest for record in read_record(ROOT / source / ".deploys" / name)):
+    if source and all(
+        digest_of(record.image) != digest
+        for record in read_record(ROOT / source / ".deploys" / name)
+    ):
         yield Finding(
             BAD_IMAGE,
             f"{source}/{name} never served {digest}",
@@ -1626,7 +1723,10 @@ def refuse_leftovers(stack: "Stack") -> None:
         if any(label.startswith("deploy.") for label in container.labels):
             deployed.append(container.name)
         else:
-            progress(f"note: {container.name} runs in the project {stack.name}; the compose file does not have it")
+            progress(
+                f"note: {container.name} runs in the project {stack.name};"
+                " the compose file does not have it"
+            )
     if deployed:
         names = " ".join(sorted(deployed))
         raise Failed(
@@ -1682,14 +1782,20 @@ def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
 def pull(stack: "Stack", image: str, login: Path) -> None:
     """Pull one image; what a registry cannot do at the moment is tried again."""
     for pause in PULL_PAUSES:
-        output = stack.machine.docker("--config", str(login), "pull", "-q", image, seconds=PULL_SECONDS)
+        output = stack.machine.docker(
+            "--config", str(login), "pull", "-q", image, seconds=PULL_SECONDS
+        )
         if output.code == 0:
             return
         refuse_if_final(image, output)
         if pause:
-            progress(f"the registry does not answer as it should, trying again: {output.last_words}")
+            progress(
+                f"the registry does not answer as it should, trying again: {output.last_words}"
+            )
             stack.machine.wait(pause)
-    raise Failed(NOT_READY, f"{image} could not be pulled, and the token is not why: {output.last_words}")
+    raise Failed(
+        NOT_READY, f"{image} could not be pulled, and the token is not why: {output.last_words}"
+    )
 
 
 def refuse_if_final(image: str, output: Output) -> None:
@@ -1732,7 +1838,8 @@ def look_at_image(stack: "Stack", service: Service) -> None:
     if image.get("Architecture") != engine.get("Arch"):
         raise Failed(
             BAD_IMAGE,
-            f"{service.image} is built for {image.get('Architecture')}, and this server is {engine.get('Arch')}",
+            f"{service.image} is built for {image.get('Architecture')}, and this server is"
+            f" {engine.get('Arch')}",
         )
     labels = (image.get("Config") or {}).get("Labels") or {}
     for label in sorted(labels):
@@ -1822,7 +1929,9 @@ def wait_for_accessory(stack: "Stack", accessory: Service) -> None:
         is_starting = container and container.is_running and not container.is_unhealthy
         if not is_starting or stack.machine.now() > end:
             print_last_words(stack, accessory)
-            raise Failed(NOT_READY, f"{accessory.name} is not well, and what is deployed depends on it")
+            raise Failed(
+                NOT_READY, f"{accessory.name} is not well, and what is deployed depends on it"
+            )
         stack.machine.wait(1)
 
 
@@ -1937,7 +2046,9 @@ def in_order_of_dependencies(services: List[Service]) -> List[List[Service]]:
     pending = list(services)
     while pending:
         names = {service.name for service in pending}
-        group = [service for service in pending if not service.dependencies & (names - {service.name})] or pending
+        group = [
+            service for service in pending if not service.dependencies & (names - {service.name})
+        ] or pending
         groups.append(group)
         pending = [service for service in pending if service not in group]
     return groups
@@ -1948,7 +2059,9 @@ def has_failed_dependency(service: Service, services: List[Service]) -> bool:
     failed = {other.name for other in services if other.result in ("failed", "not started")}
     if not service.dependencies & failed:
         return False
-    progress(f"{service.name} is not started: it depends on {', '.join(sorted(service.dependencies & failed))}")
+    progress(
+        f"{service.name} is not started: it depends on {', '.join(sorted(service.dependencies & failed))}"
+    )
     service.result = "not started"
     return True
 
@@ -2027,7 +2140,11 @@ def is_unchanged(stack: "Stack", service: Service) -> bool:
 def runs_beside(stack: "Stack", service: Service) -> bool:
     """Whether a container runs that the new one must prove itself beside."""
     container = stack.find(service.container_name)
-    return service.is_start_first and bool(container and container.is_running) and not stack.temporary(service)
+    return (
+        service.is_start_first
+        and bool(container and container.is_running)
+        and not stack.temporary(service)
+    )
 
 
 def start_beside(stack: "Stack", services: List[Service]) -> None:
@@ -2116,7 +2233,9 @@ def cleaning_up() -> Iterator[None]:
         progress(f"note: the next deploy cleans up what this one could not: {error}")
 
 
-def watch_containers(stack: "Stack", services: List[Service], watched: Dict[str, Container], seconds: int) -> None:
+def watch_containers(
+    stack: "Stack", services: List[Service], watched: Dict[str, Container], seconds: int
+) -> None:
     """Look at new containers each second, so that one that fails late does not serve for long."""
     end = stack.machine.now() + seconds
     while not_failed(services):
@@ -2132,7 +2251,11 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
     """Record what serves, and pin it for Compose."""
     sequence = request.sequence or stack.newest_sequence_of(service.name)
     latest = stack.newest_record(service.name)
-    if not latest or (latest.image, latest.sequence) != (service.image, sequence) or request.verb == "rollback":
+    if (
+        not latest
+        or (latest.image, latest.sequence) != (service.image, sequence)
+        or request.verb == "rollback"
+    ):
         stack.add_record(service.name, Record(service.image, sequence, utc_now(), request.run))
     stack.record_mounts(service)
     stack.write_pins()
@@ -2302,7 +2425,9 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     if is_well(stack, service) and not is_failed_worker:
         return
     progress(f"nothing serves: making {service.name} anew from {image}, which served before")
-    output = stack.compose("up", "-d", "--no-deps", "--pull", "never", service.name, pins=stack.pins)
+    output = stack.compose(
+        "up", "-d", "--no-deps", "--pull", "never", service.name, pins=stack.pins
+    )
     if output.code != 0:
         progress(f"that failed: {output.last_words}")
 
@@ -2337,7 +2462,9 @@ def has_name(stack: "Stack", service: Service) -> bool:
     container = stack.temporary(service)
     if not container:
         return False
-    return any(service.name in (settings.get("Aliases") or []) for settings in container.networks.values())
+    return any(
+        service.name in (settings.get("Aliases") or []) for settings in container.networks.values()
+    )
 
 
 def give_name(stack: "Stack", service: Service) -> None:
@@ -2411,7 +2538,9 @@ def refuse_change(stack: "Stack", service: Service, watched: Container) -> None:
     if not container.is_same_life(watched):
         raise Failed(NOT_SERVING, f"{container.name} did not stay up: {container.life}")
     problem = problem_of(stack, service, container)
-    if problem and problem_of(stack, service, container):  # one answer that does not come is no verdict
+    if problem and problem_of(
+        stack, service, container
+    ):  # one answer that does not come is no verdict
         raise Failed(NOT_SERVING, f"{container.name} did not stay up: {problem}")
 
 
@@ -2468,7 +2597,9 @@ def image_to_go_back_to(stack: "Stack", name: str, digest: str) -> str:
         elif not served or served[-1] != record.image:
             served.append(record.image)
     if digest:
-        images = [record.image for record in stack.record(name) if digest_of(record.image) == digest]
+        images = [
+            record.image for record in stack.record(name) if digest_of(record.image) == digest
+        ]
         if images:
             return images[-1]
     elif len(served) > 1:
@@ -2484,8 +2615,12 @@ def remove_old_images(stack: "Stack", services: List[Service]) -> None:
         for path in ROOT.glob("*/.deploys/trial.yml"):
             # What another stack pulls at this moment has no record yet.
             kept |= set(PINNED_IMAGE.findall(path.read_text(errors="replace")))
-        for repository in sorted({service.repository for service in services if service.result == "serving"}):
-            output = stack.machine.docker("image", "ls", "--digests", "--format", "{{json .}}", repository)
+        for repository in sorted(
+            {service.repository for service in services if service.result == "serving"}
+        ):
+            output = stack.machine.docker(
+                "image", "ls", "--digests", "--format", "{{json .}}", repository
+            )
             for line in output.out.splitlines():
                 image = f"{repository}@{json.loads(line).get('Digest')}"
                 if image not in kept and "@sha256:" in image:
@@ -2517,7 +2652,9 @@ def print_outcome(stack: "Stack", services: List[Service], code: int) -> None:
         word = "SERVING" if result in ("serving", "unchanged", "superseded") else result.upper()
         progress(f"{word}: {service.name}; serving now: {shown}")
         if result == "failed" and service.before and image not in ("", service.before):
-            progress(f"to go back: {ROOT}/bin/deploy rollback {stack.name} {service.name} {digest_of(service.before)}")
+            progress(
+                f"to go back: {ROOT}/bin/deploy rollback {stack.name} {service.name} {digest_of(service.before)}"
+            )
 
 
 def serving_image(stack: "Stack", service: Service) -> str:
@@ -2532,7 +2669,9 @@ def serving_image(stack: "Stack", service: Service) -> str:
     return ""
 
 
-def print_result(stack: "Stack", request: Request, services: List[Service], code: int, message: str) -> None:
+def print_result(
+    stack: "Stack", request: Request, services: List[Service], code: int, message: str
+) -> None:
     """The last line: the outcome as JSON, for the workflow."""
     words = {SERVING: "serving", SUPERSEDED: "superseded"}
     result: Json = {
@@ -2545,7 +2684,9 @@ def print_result(stack: "Stack", request: Request, services: List[Service], code
         "services": [describe(stack, service) for service in services],
     }
     if code == SUPERSEDED:
-        result["newest_sequence"] = max(stack.newest_sequence_of(service.name) for service in services)
+        result["newest_sequence"] = max(
+            stack.newest_sequence_of(service.name) for service in services
+        )
     print_line(json.dumps(result))
 
 
@@ -2620,7 +2761,9 @@ class Stack:
         self.trial_pins = self.state / "trial.yml"
         self.lock_file = folder / ".deploy.lock"
         self.owed_hook = self.state / "owed-hook.json"
-        self.token_prefix = "kiwari-ci-" + hashlib.sha256(str(folder).encode()).hexdigest()[:16] + "-"
+        self.token_prefix = (
+            "kiwari-ci-" + hashlib.sha256(str(folder).encode()).hexdigest()[:16] + "-"
+        )
         self.model: Json = {}
         self.services: Dict[str, Service] = {}
         self.are_env_files_read = False
@@ -2635,7 +2778,9 @@ class Stack:
     def locked(self, request: Request) -> Iterator[None]:
         """Hold the stack's lock."""
         names = " ".join(request.images)
-        with locked(self.lock_file, f"{request.verb} {self.name} {names}, run {request.run}", self.machine):
+        with locked(
+            self.lock_file, f"{request.verb} {self.name} {names}, run {request.run}", self.machine
+        ):
             yield
 
     @contextlib.contextmanager
@@ -2647,7 +2792,9 @@ class Stack:
         try:
             folder = Path(tempfile.mkdtemp(prefix=self.token_prefix, dir=MEMORY))
         except OSError as error:
-            raise Failed(NOT_READY, f"the token cannot be kept in memory, in {MEMORY}: {error.strerror}") from error
+            raise Failed(
+                NOT_READY, f"the token cannot be kept in memory, in {MEMORY}: {error.strerror}"
+            ) from error
         try:
             accounts = {}
             for service in services:
@@ -2684,7 +2831,9 @@ class Stack:
         # Files that are not installed yet are meant for the stack's folder.
         self.model = json.loads(output.out.replace(f"{files.folder}/", f"{self.folder}/"))
         known = self.services
-        self.services = {name: Service(name, model) for name, model in self.model["services"].items()}
+        self.services = {
+            name: Service(name, model) for name, model in self.model["services"].items()
+        }
         for name, service in known.items():
             if name in self.services and service.image:
                 service.model = self.services[name].model
@@ -2705,7 +2854,9 @@ class Stack:
                 f" the compose file: {copy_command(self.name)}",
             )
         if service.accessory:
-            raise Failed(BAD_REQUEST, f"{name} is an accessory: its image stands in the compose file")
+            raise Failed(
+                BAD_REQUEST, f"{name} is an accessory: its image stands in the compose file"
+            )
         return service
 
     def compose(
@@ -2718,7 +2869,9 @@ class Stack:
         """Run Compose on the stack's files, all of which are named: it looks for no others."""
         files = ["-f", str(self.folder / COMPOSE_FILE)] + (["-f", str(pins)] if pins else [])
         project = ["--project-directory", str(self.folder), "-p", self.name]
-        return self.machine.docker(*COMPOSE, *project, *files, *words, seconds=seconds, is_shown=is_shown)
+        return self.machine.docker(
+            *COMPOSE, *project, *files, *words, seconds=seconds, is_shown=is_shown
+        )
 
     def compose_model(self, model: Json, *words: str) -> Output:
         """Run Compose on a compose file that is made here."""
@@ -2800,7 +2953,11 @@ class Stack:
 
     def owns(self, container: Container, service: Service) -> bool:
         """Whether Compose made a container for this service of this stack."""
-        return container.project == self.name and container.service == service.name and not container.is_one_off
+        return (
+            container.project == self.name
+            and container.service == service.name
+            and not container.is_one_off
+        )
 
     def find(self, name: str) -> Optional[Container]:
         """A container by its name, or None."""
@@ -2895,7 +3052,9 @@ class Stack:
     def add_record(self, name: str, record: Record) -> None:
         """Add a line. It begins on a line of its own, also when a power cut has torn the one before."""
         path = self.state / name
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        handle = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
         with os.fdopen(handle, "r+b") as stream:
             size = stream.seek(0, os.SEEK_END)
             is_torn = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
@@ -2949,7 +3108,9 @@ class Machine:
 
     inherited: Tuple[int, ...] = ()  # open files that docker commands keep open: the stack's lock
 
-    def docker(self, *words: str, stdin: str = "", seconds: int = LOOK_SECONDS, is_shown: bool = False) -> Output:
+    def docker(
+        self, *words: str, stdin: str = "", seconds: int = LOOK_SECONDS, is_shown: bool = False
+    ) -> Output:
         """Run docker; `is_shown` prints what it prints, as it comes."""
         command = ["docker", *words]
         if is_shown:
@@ -2968,7 +3129,9 @@ class Machine:
                 ).returncode
                 return Output(code, text_of(out), text_of(err))
         except subprocess.TimeoutExpired as error:
-            raise Failed(NOT_READY, f"docker {verb_of(words)} did not end within {seconds} seconds") from error
+            raise Failed(
+                NOT_READY, f"docker {verb_of(words)} did not end within {seconds} seconds"
+            ) from error
         except FileNotFoundError as error:
             raise Failed(NOT_READY, "docker is not installed") from error
 
