@@ -1,6 +1,6 @@
 """docs/reference/declined.md: what is not made, from the table that the error at the line is made of."""
 
-from kiwari_ci.loading.unsupported import DECLINED
+from kiwari_ci.loading.unsupported import UNSUPPORTED_FEATURES
 
 HEAD = """# What is not made
 
@@ -14,4 +14,4 @@ What has no field, and is no promise of the pipeline's, goes through `compose`, 
 
 def page() -> str:
     """The whole table."""
-    return HEAD + "".join(f"| {each.what} | {each.why} | {each.instead} |\n" for each in DECLINED)
+    return HEAD + "".join(f"| {each.what} | {each.why} | {each.instead} |\n" for each in UNSUPPORTED_FEATURES)

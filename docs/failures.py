@@ -88,7 +88,7 @@ def rules() -> set[str]:
 
 def command_texts() -> set[str]:
     """What the commands refuse and find, the system's words included."""
-    system = {strerror(number) for number in atomic_write.CURES}
+    system = {strerror(number) for number in atomic_write.ERRNO_HINTS}
     rooms = [
         ast.parse((ROOT / f"kiwari_ci/{name}.py").read_text())
         for name in (
@@ -101,7 +101,7 @@ def command_texts() -> set[str]:
         )
     ]
     code = {text for room in rooms for text in _reported(room)}
-    return code | system | {causes.NEVER, *causes.WORDS.values()}
+    return code | system | {causes.NOTHING_GENERATED, *causes.DRIFT_CAUSE_LABELS.values()}
 
 
 def host_texts() -> set[str]:

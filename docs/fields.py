@@ -12,14 +12,14 @@ from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
 from kiwari_ci.loading import yaml_source
-from kiwari_ci.loading.yaml_source import Loc, Source
-from kiwari_ci.schema import Model, OneOf, Spec
-from kiwari_ci.schema.text_formats import Text, Word
+from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
+from kiwari_ci.schema import OneOf, Spec, SpecModel
+from kiwari_ci.schema.text_formats import Slug, StringFormat
 
-NAME: Text = get_args(Word)[1]
+NAME: StringFormat = get_args(Slug)[1]
 WILDCARDS = {"env": "KEY", "environment": "KEY", "accessories": "accessory", "overrides": "service"}
 Key = tuple[str, ...]  # the way to a field; `<service>` stands for any key of a table
-Told = dict[type[Model], Key]  # which models have a section, and for which key
+Told = dict[type[SpecModel], Key]  # which models have a section, and for which key
 
 
 def page(root: Path) -> str:
@@ -29,7 +29,7 @@ def page(root: Path) -> str:
         for line in (root / "tests/cases/ok/minimal/spec.yaml").read_text().splitlines(keepends=True)
         if not line.startswith("#")
     )
-    read = yaml_source.read(root / "specs/kiwari.yaml")
+    read = yaml_source.load_yaml(root / "specs/kiwari.yaml")
     parts = [INTRODUCTION.format(smallest=smallest, name=NAME.expected)]
     told: Told = {}
     for name in Spec.model_fields:
@@ -37,7 +37,7 @@ def page(root: Path) -> str:
     return "\n".join(parts)
 
 
-def _sections(parent: type[Model], names: list[str], above: Key, read: Source, told: Told) -> Iterator[str]:
+def _sections(parent: type[SpecModel], names: list[str], above: Key, read: YamlSource, told: Told) -> Iterator[str]:
     """A section for fields of one model, and for what is below it."""
     field = parent.model_fields[names[0]]
     keys = [(*above, name, *_wildcard(name, field)) for name in names]
@@ -59,14 +59,14 @@ def _sections(parent: type[Model], names: list[str], above: Key, read: Source, t
         yield from _sections(model, below, keys[0], read, told)
 
 
-def _like(model: type[Model], told: Told) -> type[Model] | None:
+def _like(model: type[SpecModel], told: Told) -> type[SpecModel] | None:
     """A model that has all of this one's keys, and a section already."""
     return next((each for each in told if model.model_fields.keys() < each.model_fields.keys()), None)
 
 
-def _groups(model: type[Model], told: Told) -> list[list[str]]:
+def _groups(model: type[SpecModel], told: Told) -> list[list[str]]:
     """Fields that get a section below: those of the same model share one, and one model has no second."""
-    groups: dict[type[Model], list[str]] = {}
+    groups: dict[type[SpecModel], list[str]] = {}
     for name, field in model.model_fields.items():
         found = _model(field)
         if found and not _is_single(found) and found not in told:
@@ -74,7 +74,7 @@ def _groups(model: type[Model], told: Told) -> list[list[str]]:
     return list(groups.values())
 
 
-def _table(model: type[Model], names: list[str], told: Told) -> str:
+def _table(model: type[SpecModel], names: list[str], told: Told) -> str:
     rows = ["| Key | What it is | Value | Default |", "| --- | --- | --- | --- |"]
     for name in names:
         field = model.model_fields[name]
@@ -121,7 +121,7 @@ def _words(annotation: Any, metadata: list[Any]) -> str:
     if hasattr(annotation, "__metadata__"):
         return _words(annotation.__origin__, list(annotation.__metadata__))
     for each in metadata:
-        if isinstance(each, Text):
+        if isinstance(each, StringFormat):
             return "a name" if each == NAME else each.expected
     if get_origin(annotation) is Literal:
         return " or ".join(f"`{str(word).lower()}`" for word in get_args(annotation))
@@ -131,14 +131,14 @@ def _words(annotation: Any, metadata: list[Any]) -> str:
         return f"a list, each {_words(get_args(annotation)[0], [])}"
     if get_origin(annotation) is dict:
         return f"a mapping to {_words(get_args(annotation)[1], [])}"
-    if isinstance(annotation, type) and issubclass(annotation, Model):
+    if isinstance(annotation, type) and issubclass(annotation, SpecModel):
         return _mapping(annotation)
     if annotation is JsonValue:
         return "anything"
     return "`true` or `false`" if annotation is bool else _number(annotation, metadata)
 
 
-def _mapping(model: type[Model]) -> str:
+def _mapping(model: type[SpecModel]) -> str:
     if not _is_single(model):
         return "one of the forms below" if issubclass(model, OneOf) else "a mapping, below"
     [(name, field)] = model.model_fields.items()
@@ -152,12 +152,12 @@ def _number(annotation: Any, metadata: list[Any]) -> str:
     return f"a {'whole ' if annotation is int else ''}number from {low} to {high}"
 
 
-def _model(field: FieldInfo) -> type[Model] | None:
+def _model(field: FieldInfo) -> type[SpecModel] | None:
     """The model of a field, or of the values of its table."""
     annotation = _without_none(field.annotation)
     if get_origin(annotation) in (dict, list):
         annotation = get_args(annotation)[-1]
-    return annotation if isinstance(annotation, type) and issubclass(annotation, Model) else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, SpecModel) else None
 
 
 def _without_none(annotation: Any) -> Any:
@@ -165,7 +165,7 @@ def _without_none(annotation: Any) -> Any:
     return chosen[0] if type(None) in get_args(annotation) else annotation
 
 
-def _is_single(model: type[Model]) -> bool:
+def _is_single(model: type[SpecModel]) -> bool:
     return len(model.model_fields) == 1
 
 
@@ -183,7 +183,7 @@ def _cell(text: str) -> str:
     return re.sub(r"(`[^`]*`)|([|<*])", lambda found: found[1] or "\\" + found[2], text)
 
 
-def _example(read: Source, key: Key) -> str:
+def _example(read: YamlSource, key: Key) -> str:
     """How the spec writes it, in the first place that has it; empty when none has."""
     for loc in read.keys:
         if len(loc) == len(key) and all(part[0] == "<" or part == each for part, each in zip(key, loc, strict=True)):
@@ -191,7 +191,7 @@ def _example(read: Source, key: Key) -> str:
     return ""
 
 
-def _written(read: Source, loc: Loc) -> str:
+def _written(read: YamlSource, loc: YamlPath) -> str:
     key = read.keys[loc]
     first = read.lines[key.line - 1]
     if first[: key.column - 1].strip():  # inside of {…}

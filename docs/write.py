@@ -39,7 +39,7 @@ def with_examples() -> list[Path]:
 
 
 def _commands() -> str:
-    names = ["", *app.commands.commands]
+    names = ["", *app.root_command.commands]
     parts = [f"## kiwari-ci {name}".rstrip() + f"\n\n```text\n{_kiwari_ci(name, '--help')}```\n" for name in names]
     codes = re.findall(r"(\d+) ([^,.]+)", _kiwari_ci("--help").partition("Exit codes:")[2].partition("\n\n")[0])
     rows = [f"| {code} | {' '.join(meaning.split())} |" for code, meaning in codes]
@@ -48,7 +48,7 @@ def _commands() -> str:
 
 def _kiwari_ci(*words: str) -> str:
     given = list(filter(None, words))
-    said = CliRunner().invoke(app.commands, given, prog_name="kiwari-ci", terminal_width=80, catch_exceptions=False)
+    said = CliRunner().invoke(app.root_command, given, prog_name="kiwari-ci", terminal_width=80, catch_exceptions=False)
     return said.output
 
 

@@ -25,52 +25,54 @@ class Problem:
     excerpt: str = ""
 
 
-class Faults(Exception):  # noqa: N818 - it holds many, and is never one
+class SpecError(Exception):  # noqa: N818 - it holds many, and is never one
     """Everything that is wrong with a spec, found in one pass."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         """Keep the problems in the order in which a reader meets them."""
-        self.problems = in_order(problems)
-        super().__init__(as_text(self.problems))
+        self.problems = sort_problems(problems)
+        super().__init__(format_problems_text(self.problems))
 
 
-def in_order(problems: Iterable[Problem]) -> list[Problem]:
+def sort_problems(problems: Iterable[Problem]) -> list[Problem]:
     """Sort by place, each problem once."""
     return sorted(dict.fromkeys(problems), key=lambda p: (p.path, p.line, p.column, p.rule, p.message))
 
 
-def as_text(problems: Iterable[Problem]) -> str:
+def format_problems_text(problems: Iterable[Problem]) -> str:
     """For people: place, words, the line with a caret, a hint."""
-    return "\n".join(_text(problem) for problem in problems)
+    return "\n".join(_format_problem(problem) for problem in problems)
 
 
-def as_github(problems: Iterable[Problem]) -> str:
+def format_problems_github(problems: Iterable[Problem]) -> str:
     """For a workflow's log: one annotation each.
 
     Escapes: https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts
     """
-    return "\n".join(_annotation(problem) for problem in problems)
+    return "\n".join(_format_annotation(problem) for problem in problems)
 
 
-def as_json(problems: Iterable[Problem]) -> str:
+def format_problems_json(problems: Iterable[Problem]) -> str:
     """For programs: a list of objects with the fields of Problem."""
     return json.dumps([asdict(problem) for problem in problems], indent=2, ensure_ascii=False)
 
 
-def harmless(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     """A name or text of somebody else's, as a terminal may see it: nothing in it moves the cursor."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
-def enumerated(items: Iterable[str], most: int = 8) -> str:
+def join_with_limit(items: Iterable[str], most: int = 8) -> str:
     """`a, b, c`, and how many more there are."""
     found = list(items)
     more = f" and {len(found) - most} more" if len(found) > most else ""
     return ", ".join(found[:most]) + more
 
 
-def _text(problem: Problem) -> str:
-    place = ":".join(str(part) for part in (harmless(problem.path), problem.line, problem.column) if part)
+def _format_problem(problem: Problem) -> str:
+    place = ":".join(
+        str(part) for part in (escape_control_characters(problem.path), problem.line, problem.column) if part
+    )
     word = "advice: " if problem.severity == "advice" else ""
     lines = [f"{place}: {word}{problem.message} [{problem.rule}]"]
     if problem.excerpt.strip():
@@ -83,16 +85,16 @@ def _text(problem: Problem) -> str:
     return "\n".join(lines)
 
 
-def _annotation(problem: Problem) -> str:
+def _format_annotation(problem: Problem) -> str:
     command = "notice" if problem.severity == "advice" else "error"
     fields = {"file": problem.path, "line": problem.line, "col": problem.column, "title": problem.rule}
-    properties = ",".join(f"{key}={_escape(str(value), ',:')}" for key, value in fields.items() if value)
+    properties = ",".join(f"{key}={_escape_annotation(str(value), ',:')}" for key, value in fields.items() if value)
     words = problem.message + (f"\nhint: {problem.hint}" if problem.hint else "")
-    return f"::{command} {properties}::{_escape(words)}"
+    return f"::{command} {properties}::{_escape_annotation(words)}"
 
 
-def _escape(text: str, more: str = "") -> str:
-    text = re.sub(r"[^\r\n\t]+", lambda found: harmless(found[0]), text)
+def _escape_annotation(text: str, more: str = "") -> str:
+    text = re.sub(r"[^\r\n\t]+", lambda found: escape_control_characters(found[0]), text)
     for character in "%\r\n" + more:
         text = text.replace(character, f"%{ord(character):02X}")
     return text

@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 from ruamel.yaml import YAML
 
-from kiwari_ci.output.generated_files import Tree
+from kiwari_ci.output.generated_files import GeneratedFiles
 from tests import shell
 from tests.workflow import Workflow
 
 
-def built_alike(tree: Tree, other: Tree) -> None:
+def built_alike(tree: GeneratedFiles, other: GeneratedFiles) -> None:
     for (path, file), (there, twin) in zip(tree.items(), other.items(), strict=True):
         if file.marked:
             assert built(path, file.text) == built(there, twin.text), (path, there)

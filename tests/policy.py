@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from kiwari_ci.github.action_pins import PINS
+from kiwari_ci.github.action_pins import DEFAULT_PINS
 from tests.shell import commands, secrets_in_argv, writes_to_file
 from tests.workflow import Mapping, Where, Workflow
 
@@ -186,7 +186,7 @@ def pinned_actions(workflow: Workflow) -> Iterator[Finding]:
     for where, node in [*workflow.jobs, *((where, step) for where, _, step in workflow.steps)]:
         if "uses" in node and not PINNED.match(workflow.line((*where, "uses"))):
             yield (*where, "uses"), "not `owner/name@<40 hex> # vX.Y.Z`"
-        pin = PINS.get(str(node.get("uses")).partition("@")[0])
+        pin = DEFAULT_PINS.get(str(node.get("uses")).partition("@")[0])
         if pin and f"{pin.action}@{pin.sha} # {pin.version}" not in workflow.line((*where, "uses")):
             yield (*where, "uses"), f"not the commit of kiwari_ci/github/action.yml, {pin.version}"
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from kiwari_ci.readers.git_history import Git
+from kiwari_ci.readers.git_history import GitRepository
 
 
 class Repository:
@@ -25,9 +25,9 @@ class Repository:
         """What a script prints, in the repository."""
         return subprocess.run(["bash", "-c", script], cwd=self.folder, capture_output=True, text=True).stdout.strip()
 
-    def read(self) -> Git:
+    def read(self) -> GitRepository:
         """As the commands read it."""
-        return Git(self.folder, os.environ)
+        return GitRepository(self.folder, os.environ)
 
     def commit(self, title: str, **files: str) -> str:
         """Write files (`__` is a slash, an empty text removes) and commit them; the commit's name."""

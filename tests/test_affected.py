@@ -15,13 +15,13 @@ from kiwari_ci.commands.affected import report
 from kiwari_ci.commands.graph import html_page
 from kiwari_ci.planning import pipeline_graph
 from kiwari_ci.readers import git_history
-from kiwari_ci.readers.git_history import Change
+from kiwari_ci.readers.git_history import ChangedFiles
 from tests.cli_runner import kiwari_ci
 from tests.repository import Repository
 
 ROOT = Path(__file__).parents[1]
 SPEC = ROOT / "specs/kiwari.yaml"
-PLAN, TREE = generator.build(SPEC)
+PLAN, TREE = generator.generate_files(SPEC)
 VECTORS = json.loads((ROOT / "tests/data/glob-vectors.json").read_text())
 ZEROS = "0" * 40
 
@@ -34,19 +34,19 @@ def repository(tmp_path: Path) -> Repository:
     return made
 
 
-def runs(answer: rules.Answer, on: str = "") -> list[str]:
+def runs(answer: rules.AffectedResult, on: str = "") -> list[str]:
     """The workflows that an answer has running, on an event."""
     return [each.workflow for each in answer.touched if on in each.on]
 
 
-def why(answer: rules.Answer, name: str) -> str:
+def why(answer: rules.AffectedResult, name: str) -> str:
     """Why something is spared."""
     return next(each.why for each in answer.spared if each.name == name)
 
 
-def push(*files: str, **facts: Any) -> rules.Answer:
+def push(*files: str, **facts: Any) -> rules.AffectedResult:
     """What a push of these files to the default branch touches."""
-    return rules.by_change(PLAN, Change(files, **facts), pushed=True)
+    return rules.find_affected_by_files(PLAN, ChangedFiles(files, **facts), pushed=True)
 
 
 def asked(*words: object) -> dict[str, Any]:
@@ -74,7 +74,9 @@ def test_a_filter_of_githubs_own_examples(vector: dict[str, Any]) -> None:
     first = PLAN.workflows[0]
     filters = tuple(type(first.source.filters[0])(pattern, "") for pattern in vector["patterns"])
     workflow = replace(first, source=replace(first.source, filters=filters))
-    answer = rules.by_change(replace(PLAN, workflows=(workflow,)), Change((vector["name"],)), pushed=True)
+    answer = rules.find_affected_by_files(
+        replace(PLAN, workflows=(workflow,)), ChangedFiles((vector["name"],)), pushed=True
+    )
     assert (first.source.workflow in runs(answer)) is vector["included"]
 
 
@@ -83,20 +85,22 @@ def test_a_file_touches_its_service_and_no_other() -> None:
     assert runs(answer) == ["pipeline-drift", "api-ci"]
     touched = answer.touched[1]
     assert touched.images == ("ghcr.io/iqbalmuhyiddin/kiwari-api:staging", "ghcr.io/iqbalmuhyiddin/kiwari-api:src-…")
-    assert touched.places == (rules.Place("staging", "vps", "pos-api-staging", "stg-api.nasibakarkiwari.com"),)
+    assert touched.places == (
+        rules.AffectedContainer("staging", "vps", "pos-api-staging", "stg-api.nasibakarkiwari.com"),
+    )
     assert "api/main.go matches none of its paths: admin/**" in why(answer, "admin-ci")
     assert why(answer, "production") == "pos-api, pos-admin stay as they are until a tag v*"
     assert why(answer, "promote") == "runs on a tag v*, whatever files changed"
 
 
 def test_a_pull_request_runs_the_drift_check_and_its_merge_the_rest() -> None:
-    answer = rules.by_change(PLAN, Change(("api/main.go",)), pushed=False)
+    answer = rules.find_affected_by_files(PLAN, ChangedFiles(("api/main.go",)), pushed=False)
     assert runs(answer, "pull request") == ["pipeline-drift"]
     assert runs(answer, "merge into main") == ["pipeline-drift", "api-ci"]
 
 
 def test_another_branch_runs_nothing() -> None:
-    answer = rules.by_change(PLAN, Change(("api/main.go",)), pushed=True, branch="topic")
+    answer = rules.find_affected_by_files(PLAN, ChangedFiles(("api/main.go",)), pushed=True, branch="topic")
     assert runs(answer) == []
     assert why(answer, "api-ci") == "runs on pushes to main only"
 
@@ -125,14 +129,16 @@ def test_no_file_is_no_run_but_the_drift_check() -> None:
 def test_a_word_in_the_commit_skips_all(repository: Repository) -> None:
     for message in ("x [skip ci]", "x\n\n[no ci]", "x\n\nbody\n\nskip-checks: true"):
         repository.commit(message, api__main=message)
-        answer = rules.by_change(PLAN, git_history.change(repository.read(), "HEAD~1", "HEAD", True), True)
+        answer = rules.find_affected_by_files(
+            PLAN, git_history.find_changed_files(repository.read(), "HEAD~1", "HEAD", True), True
+        )
         assert runs(answer) == [] and "the newest commit says" in why(answer, "api-ci")
     repository.commit("skip-checks: true", api__main="9")
-    assert git_history.change(repository.read(), "HEAD~1", "HEAD", True).skip == ""
+    assert git_history.find_changed_files(repository.read(), "HEAD~1", "HEAD", True).skip == ""
 
 
 def test_a_tag_asks_no_path() -> None:
-    answer = rules.by_tags(PLAN, ["v1.2.0"])
+    answer = rules.find_affected_by_tags(PLAN, ["v1.2.0"])
     assert runs(answer) == ["promote"]
     assert [each.container for each in answer.touched[0].places] == ["pos-api", "pos-admin"]
     assert "ghcr.io/iqbalmuhyiddin/kiwari-api:v1.2.0" in answer.touched[0].images
@@ -141,15 +147,15 @@ def test_a_tag_asks_no_path() -> None:
 
 def test_a_tag_that_is_no_version_fails_in_the_first_job() -> None:
     for tag in ("v1.2", "v01.2.3", "v1.2.3-rc1"):
-        (touched,) = rules.by_tags(PLAN, [tag]).touched
+        (touched,) = rules.find_affected_by_tags(PLAN, [tag]).touched
         assert touched.jobs == ("promote-images",) and not touched.places and "fails" in touched.why
-    assert why(rules.by_tags(PLAN, ["1.2.3"]), "promote") == "v* does not match 1.2.3"
+    assert why(rules.find_affected_by_tags(PLAN, ["1.2.3"]), "promote") == "v* does not match 1.2.3"
 
 
 def test_four_tags_at_once_are_no_event() -> None:
     tags = ["v1.0.0", "v1.0.1", "v1.0.2", "v1.0.3"]
-    assert len(runs(rules.by_tags(PLAN, tags[:3]))) == 3
-    answer = rules.by_tags(PLAN, tags)
+    assert len(runs(rules.find_affected_by_tags(PLAN, tags[:3]))) == 3
+    answer = rules.find_affected_by_tags(PLAN, tags)
     assert runs(answer) == [] and "one by one" in answer.notes[0]
 
 
@@ -163,11 +169,11 @@ def test_what_a_person_does() -> None:
 
 
 def test_what_a_deploy_sends_no_person_copies() -> None:
-    plan = generator.decide(ROOT / "tests/cases/ok/sync/spec.yaml").plan
+    plan = generator.load_spec(ROOT / "tests/cases/ok/sync/spec.yaml").plan
     files = [
         f"deploy/shop-{stack}/{file}" for stack in ("staging", "demo") for file in ("docker-compose.yml", "Caddyfile")
     ]
-    told = [*rules._by_hand(plan, files)]
+    told = [*rules._list_manual_steps(plan, files)]
     assert [each.partition(":")[0] for each in told] == files[2:]
 
 
@@ -185,24 +191,24 @@ def test_three_dots_for_a_pull_request_two_for_a_push(repository: Repository) ->
 
 
 def test_a_new_branch_is_compared_with_what_was_before_it(repository: Repository, tmp_path: Path) -> None:
-    first = git_history.change(repository.read(), ZEROS, "HEAD", True)
+    first = git_history.find_changed_files(repository.read(), ZEROS, "HEAD", True)
     assert first.files == ("admin/page", "api/main", "docker/other") and "compared with nothing" in first.said
     repository.git("update-ref", "refs/remotes/origin/main", "HEAD")
     repository.commit("two", api__main="2")
     repository.commit("three", api__more="3")
-    assert git_history.change(repository.read(), ZEROS, "HEAD", True).files == ("api/main", "api/more")
+    assert git_history.find_changed_files(repository.read(), ZEROS, "HEAD", True).files == ("api/main", "api/more")
 
 
 def test_a_move_is_both_of_its_paths(repository: Repository) -> None:
     repository.git("mv", "api/main", "admin/main")
     repository.commit("move")
-    assert git_history.change(repository.read(), "HEAD~1", "HEAD", True).files == ("admin/main", "api/main")
+    assert git_history.find_changed_files(repository.read(), "HEAD~1", "HEAD", True).files == ("admin/main", "api/main")
 
 
 def test_files_of_a_list_and_hostile_names(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     said = kiwari_ci("affected", SPEC, "--files", "./api/a b", "api/\x1b[31m|<b>", "--event", "push")
     assert "push to main: 2 files" in said.out and "\x1b" not in said.out
-    shown = report.as_markdown(push("api/\n\x1b|<script>@everyone"))
+    shown = report.format_affected_markdown(push("api/\n\x1b|<script>@everyone"))
     assert "\\<script" in shown and "@everyone" not in shown and "\x1b" not in shown
     assert "admin-ci" in kiwari_ci("affected", SPEC, "--files", "admin/x", "api/y", "--format", "markdown").out
 
@@ -231,8 +237,8 @@ def test_no_checkout_and_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_page_and_the_flowchart_show_all_of_the_plan() -> None:
-    drawn = pipeline_graph.graph(PLAN)
-    flowchart, html = pipeline_graph.as_mermaid(drawn), html_page.as_html(drawn)
+    drawn = pipeline_graph.build_pipeline_graph(PLAN)
+    flowchart, html = pipeline_graph.render_mermaid(drawn), html_page.render_html_page(drawn)
     for stack in PLAN.stacks:
         for each in stack.instances:
             assert f'"{each.container}"' in flowchart and f">{each.container}<" in html
@@ -242,18 +248,18 @@ def test_the_page_and_the_flowchart_show_all_of_the_plan() -> None:
 
 
 def test_the_page_loads_nothing_and_runs_nothing() -> None:
-    html = html_page.as_html(pipeline_graph.graph(PLAN))
+    html = html_page.render_html_page(pipeline_graph.build_pipeline_graph(PLAN))
     assert not re.search(r"<script|<img|<link|url\(|@import|\bsrc=|\bon\w+=", html)
     assert "default-src 'none'" in html
 
 
 def test_hostile_texts_are_escaped() -> None:
-    drawn = pipeline_graph.graph(PLAN)
+    drawn = pipeline_graph.build_pipeline_graph(PLAN)
     bad = '"]<script>alert(1)</script>\n&'
     rows = tuple(replace(row, container=bad, domain=bad, image=bad) for row in drawn.lanes[0].rows)
     drawn = replace(drawn, project=bad, lanes=(replace(drawn.lanes[0], rows=rows, host=bad),))
-    assert "<script" not in html_page.as_html(drawn)
-    flowchart = pipeline_graph.as_mermaid(drawn)
+    assert "<script" not in html_page.render_html_page(drawn)
+    flowchart = pipeline_graph.render_mermaid(drawn)
     assert "script>" not in flowchart and "alert(" not in flowchart and "#60;" in flowchart
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from kiwari_ci.output import generated_files
-from kiwari_ci.output.atomic_write import Refused, Torn
-from kiwari_ci.output.generated_files import File, write
+from kiwari_ci.output.atomic_write import OutputError, PartialWriteError
+from kiwari_ci.output.generated_files import GeneratedFile, write_files
 from tests.trees import CI, MARK, NOTES, SCRIPT, TREE, kinds, put, state, true
 
 SMALL = Path(__file__).parent / "cases/ok/minimal/spec.yaml"
@@ -29,7 +29,7 @@ SMALL = Path(__file__).parent / "cases/ok/minimal/spec.yaml"
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A root that holds the tree."""
-    write(tmp_path / "out", TREE, "shop")
+    write_files(tmp_path / "out", TREE, "shop")
     return tmp_path / "out"
 
 
@@ -51,11 +51,11 @@ def small_disk(place: Path, size: str, options: str = "") -> Iterator[None]:
 def test_a_full_disk_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     with small_disk(disk, "64k"):
-        write(disk, TREE, "shop")
+        write_files(disk, TREE, "shop")
         large = {path: replace(file, text=file.text + "#" * 30_000) for path, file in TREE.items()}
         before = state(disk)
-        with pytest.raises(Refused, match="No space left on device"):
-            write(disk, large, "shop")
+        with pytest.raises(OutputError, match="No space left on device"):
+            write_files(disk, large, "shop")
         assert state(disk) == before
         assert true(disk)
 
@@ -63,20 +63,20 @@ def test_a_full_disk_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
 def test_a_read_only_disk_is_told(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     with small_disk(disk, "64k"):
-        write(disk, TREE, "shop")
+        write_files(disk, TREE, "shop")
         (disk / CI).write_text(f"{MARK}old\n")
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        with pytest.raises(Refused, match="Read-only file system"):
-            write(disk, TREE, "shop")
+        with pytest.raises(OutputError, match="Read-only file system"):
+            write_files(disk, TREE, "shop")
         assert kinds(disk) == {CI: "changed"}
 
 
 def test_a_true_tree_needs_no_right_to_write(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     with small_disk(disk, "64k"):
-        write(disk, TREE, "shop")
+        write_files(disk, TREE, "shop")
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        assert write(disk, TREE, "shop").same == list(TREE)
+        assert write_files(disk, TREE, "shop").same == list(TREE)
 
 
 def test_what_the_system_refuses_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,11 +86,11 @@ def test_what_the_system_refuses_is_said(root: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(target))
 
     monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(Refused, match=r"web-ci\.yml: Operation not permitted"):
-        write(root, TREE, "shop")
-    assert not (root / generated_files.STAGING).exists()
+    with pytest.raises(OutputError, match=r"web-ci\.yml: Operation not permitted"):
+        write_files(root, TREE, "shop")
+    assert not (root / generated_files.STAGING_FOLDER).exists()
     monkeypatch.undo()
-    write(root, TREE, "shop")
+    write_files(root, TREE, "shop")
     assert true(root)
 
 
@@ -127,23 +127,23 @@ def test_what_a_kill_leaves_the_next_run_mends(root: Path) -> None:
         killed += done.returncode == -signal.SIGKILL
         for path, text in old.items():
             assert (root / path).read_text() in (text, TREE[path].text)
-        write(root, TREE, "shop")
+        write_files(root, TREE, "shop")
         assert true(root)
     assert 0 < killed < 16, "it was killed too late, or always too early"
 
 
 def test_what_was_staged_before_is_not_used(root: Path) -> None:
-    put(root / generated_files.STAGING / "1", "half a fi", 0o600)
+    put(root / generated_files.STAGING_FOLDER / "1", "half a fi", 0o600)
     (root / CI).unlink()
-    write(root, TREE, "shop")
+    write_files(root, TREE, "shop")
     assert true(root) and stat.S_IMODE((root / CI).stat().st_mode) == 0o644
 
 
 def test_a_linked_staging_folder_is_not_followed(root: Path, tmp_path: Path) -> None:
     outside = put(tmp_path / "outside/1", "mine\n")
-    (root / generated_files.STAGING).symlink_to(outside.parent)
+    (root / generated_files.STAGING_FOLDER).symlink_to(outside.parent)
     (root / CI).unlink()
-    write(root, TREE, "shop")
+    write_files(root, TREE, "shop")
     assert true(root) and outside.read_text() == "mine\n"
 
 
@@ -151,7 +151,7 @@ def test_two_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Each sees a finished tree, so one of them writes and the other has nothing to do."""
     inside: list[int] = []
     most = [0]
-    plain: Callable[..., Any] = generated_files._write
+    plain: Callable[..., Any] = generated_files._write_changed_files
 
     def watched(*words: Any) -> Any:
         inside.append(1)
@@ -161,9 +161,9 @@ def test_two_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         finally:
             inside.pop()
 
-    monkeypatch.setattr(generated_files, "_write", watched)
-    results: list[generated_files.Written] = []
-    threads = [threading.Thread(target=lambda: results.append(write(tmp_path, TREE, "shop"))) for _ in range(8)]
+    monkeypatch.setattr(generated_files, "_write_changed_files", watched)
+    results: list[generated_files.WriteResult] = []
+    threads = [threading.Thread(target=lambda: results.append(write_files(tmp_path, TREE, "shop"))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -175,9 +175,9 @@ def test_two_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 # All or nothing.
 
-LATER = {path: File(f"{file.text}# new\n", file.executable, file.marked) for path, file in TREE.items()}
+LATER = {path: GeneratedFile(f"{file.text}# new\n", file.executable, file.marked) for path, file in TREE.items()}
 del LATER[NOTES]
-LATER["deploy/more/compose.yml"] = File(MARK)
+LATER["deploy/more/compose.yml"] = GeneratedFile(MARK)
 MOVES = ("replace", "unlink", "hardlink_to")  # what a swap is made of
 
 
@@ -216,23 +216,23 @@ def test_a_refusal_at_any_move_leaves_all_as_it_was(root: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             count = after(patch, steps, stop)
             try:
-                write(root, LATER, "shop")
-            except Refused as reason:
+                write_files(root, LATER, "shop")
+            except OutputError as reason:
                 refused += 1
                 assert str(reason) == "disk: Input/output error: mend that, and run it again"
                 assert contents(root) == before, steps
             else:
                 if count[0] <= steps:
                     break
-                write(root, TREE, "shop")  # a hard link that could not be made is a copy
+                write_files(root, TREE, "shop")  # a hard link that could not be made is a copy
         steps += 1
     assert refused >= 5 and contents(root).keys() == LATER.keys()
 
 
 def test_what_cannot_be_taken_back_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     after(monkeypatch, 3, stop, once=False)
-    with pytest.raises(Torn, match="Input/output error"):
-        write(root, LATER, "shop")
+    with pytest.raises(PartialWriteError, match="Input/output error"):
+        write_files(root, LATER, "shop")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -244,10 +244,10 @@ def test_a_signal_at_any_move_waits_for_the_last(root: Path, number: signal.Sign
             with pytest.MonkeyPatch.context() as patch:
                 after(patch, steps, lambda: signal.pthread_kill(threading.get_ident(), number))
                 with pytest.raises(KeyboardInterrupt):
-                    write(root, LATER, "shop")
+                    write_files(root, LATER, "shop")
                 assert contents(root).keys() == LATER.keys() and not kinds(root, LATER)
                 patch.undo()
-                write(root, TREE, "shop")
+                write_files(root, TREE, "shop")
     finally:
         signal.signal(number, before)
 
@@ -260,15 +260,15 @@ def test_ctrl_c_while_all_is_prepared_changes_nothing(root: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write(root, LATER, "shop")
+        write_files(root, LATER, "shop")
     assert contents(root) == before
 
 
 @pytest.mark.parametrize("reason", ["the disk", "a file in the way"])
 def test_a_folder_that_was_made_for_nothing_goes(tmp_path: Path, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generated_files, "stage", lambda *_: stop())
-    with pytest.raises(Refused):
-        write(tmp_path / "a/b", TREE, "shop")
+    monkeypatch.setattr(generated_files, "stage_file", lambda *_: stop())
+    with pytest.raises(OutputError):
+        write_files(tmp_path / "a/b", TREE, "shop")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -281,8 +281,8 @@ def test_an_immutable_file_stops_all_of_it(root: Path) -> None:
             words = f"NOT TESTED: no file can be made immutable here: {done.stderr.strip()}"
             (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(words)
         try:
-            with pytest.raises(Refused, match="Operation not permitted: mend its owner or its attributes"):
-                write(root, LATER, "shop")
+            with pytest.raises(OutputError, match="Operation not permitted: mend its owner or its attributes"):
+                write_files(root, LATER, "shop")
         finally:
             subprocess.run(["chattr", "-i", str(root / path)], check=True)
         assert contents(root) == before

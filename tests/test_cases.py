@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import Tree
-from kiwari_ci.problems import Faults
+from kiwari_ci.output.generated_files import GeneratedFiles
+from kiwari_ci.problems import SpecError
 from tests.cli_runner import kiwari_ci
 
 CASES = Path(__file__).parent / "cases"
@@ -124,8 +124,8 @@ def test_every_rule_has_a_case() -> None:
 @pytest.mark.parametrize("spec", [*ERR, *ADVICE], ids=lambda spec: spec.stem)
 def test_every_problem_has_a_cure(spec: Path) -> None:
     try:
-        found = generator.decide(spec).advice
-    except Faults as faults:
+        found = generator.load_spec(spec).advice
+    except SpecError as faults:
         found = faults.problems
     assert found and all(problem.hint for problem in found)
 
@@ -147,9 +147,9 @@ def patterns(spec: Path) -> list[str]:
     return files.removeprefix("# files: ").split()
 
 
-def shown(spec: Path) -> Tree:
+def shown(spec: Path) -> GeneratedFiles:
     """The files of a case that are compared."""
-    _, tree = generator.build(spec)
+    _, tree = generator.generate_files(spec)
     return {path: file for path, file in tree.items() if any(fnmatch(path, pattern) for pattern in patterns(spec))}
 
 

@@ -150,7 +150,7 @@ def test_interrupted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(generator, "build", interrupt)
+    monkeypatch.setattr(generator, "generate_files", interrupt)
     assert refused(kiwari_ci(command), code=130).strip() == "interrupted"
 
 

@@ -15,7 +15,7 @@ import yaml
 from kiwari_ci import generator
 from kiwari_ci.commands.diff import compare, report
 from kiwari_ci.readers import file_sets, shell, yaml_document
-from kiwari_ci.readers.file_sets import Side
+from kiwari_ci.readers.file_sets import FileSet
 from tests.cli_runner import kiwari_ci
 
 ROOT = Path(__file__).parents[1]
@@ -43,12 +43,12 @@ def said(*words: object) -> str:
     return answer.out
 
 
-def between(before: Side, after: dict[str, str]) -> compare.Compared:
-    return compare.compare(before, after, before, "example/shop", [])
+def between(before: FileSet, after: dict[str, str]) -> compare.DiffResult:
+    return compare.compare_pipelines(before, after, before, "example/shop", [])
 
 
 def words(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    return [f"{change.subject}: {change.words}" for change in between(Side("before", before), after).changes]
+    return [f"{change.subject}: {change.words}" for change in between(FileSet("before", before), after).changes]
 
 
 # The first pull request
@@ -87,7 +87,7 @@ def built(tmp_path: Path, text: str) -> dict[str, str]:
         "project: {name: shop, repository: example/shop}\nhosts: {vps: {}}\n"
         f"environments: {{live: {{deploy_on: {{push: main}}}}}}\n{text}"
     )
-    return {path: file.text for path, file in generator.build(path)[1].items() if path.endswith(".yml")}
+    return {path: file.text for path, file in generator.generate_files(path)[1].items() if path.endswith(".yml")}
 
 
 def test_an_accessory_is_changed_by_hand(tmp_path: Path) -> None:
@@ -159,10 +159,10 @@ def test_nothing_to_say() -> None:
 
 
 def test_comments_and_order_are_nothing() -> None:
-    before = file_sets.of_folder(GENERATED)
+    before = file_sets.load_folder(GENERATED)
     after = dict(before.files)
     for path in [path for path in after if path.endswith(".yml")]:
-        data = yaml_document.read(path, after[path]).data
+        data = yaml_document.parse_yaml_document(path, after[path]).data
         after[path] = MARK + yaml.safe_dump(data, sort_keys=True, width=10**6).replace("'on':", "on:")
     assert after != before.files
     told = between(before, after).changes
@@ -174,7 +174,7 @@ def test_a_permission_that_widens_is_marked() -> None:
     text = (ROOT / path).read_text()
     less = text.replace("permissions: {contents: read, packages: write}", "permissions: {contents: read}")
     there = {".github/workflows/promote.yml": less}
-    told = between(Side("before", there), {".github/workflows/promote.yml": text})
+    told = between(FileSet("before", there), {".github/workflows/promote.yml": text})
     assert any(change.risky and "permissions.packages" in change.words for change in told.changes)
 
 
@@ -254,18 +254,18 @@ def mutants(data: Any) -> Iterator[tuple[str, Any]]:
 
 
 SAYS_THE_SAME = {"name gone"}  # Compose takes the folder's name, which is the same
-MUTATED = sorted(path for path in file_sets.of_folder(GENERATED).files if path.endswith(".yml"))
+MUTATED = sorted(path for path in file_sets.load_folder(GENERATED).files if path.endswith(".yml"))
 
 
 @pytest.mark.parametrize("path", MUTATED)
 def test_no_change_of_a_generated_file_is_silent(path: str) -> None:
-    text = file_sets.of_folder(GENERATED).files[path]
+    text = file_sets.load_folder(GENERATED).files[path]
     silent, tried = [], 0
-    for number, (what, mutant) in enumerate(mutants(yaml_document.read(path, text).data)):
+    for number, (what, mutant) in enumerate(mutants(yaml_document.parse_yaml_document(path, text).data)):
         if number % 3 == len(path) % 3 and not (path.startswith("deploy") and what in SAYS_THE_SAME):
             after = MARK + yaml.safe_dump(mutant, sort_keys=False, width=10**6).replace("'on':", "on:")
             tried += 1
-            told = between(Side("before", {path: text}), {path: after}).changes
+            told = between(FileSet("before", {path: text}), {path: after}).changes
             silent += [] if any("copied to the server" not in change.words for change in told) else [what]
     assert tried > 10 and silent == []
 
@@ -417,10 +417,10 @@ ODD = [
 
 @pytest.mark.parametrize("text", ODD)
 def test_odd_shapes_are_no_reason_to_stop(text: str) -> None:
-    there = file_sets.of_folder(GENERATED).files
+    there = file_sets.load_folder(GENERATED).files
     odd = {path: text for path in (".github/workflows/other.yml", "compose.yml", ".github/actions/a/action.yml")}
-    between(Side("before", {**there, **odd}), there)
-    between(Side("before", odd), {path: MARK + text for path in odd})
+    between(FileSet("before", {**there, **odd}), there)
+    between(FileSet("before", odd), {path: MARK + text for path in odd})
 
 
 @pytest.mark.parametrize(
@@ -429,8 +429,8 @@ def test_odd_shapes_are_no_reason_to_stop(text: str) -> None:
 @pytest.mark.parametrize("value", [None, 3, "text", ["a", {"b": None}, 3], {"a": [1], "b": None}, {"source": 1}])
 def test_odd_compose_values(key: str, value: Any) -> None:
     path = "deploy/pos-staging/docker-compose.yml"
-    there = {path: file_sets.of_folder(GENERATED).files[path]}
-    data = yaml_document.read(path, there[path]).data
+    there = {path: file_sets.load_folder(GENERATED).files[path]}
+    data = yaml_document.parse_yaml_document(path, there[path]).data
     data["services"]["pos-api-staging"][key] = value
     odd = {**there, path: MARK + yaml.safe_dump(data)}
     assert words(there, odd) and words(odd, there)
@@ -442,7 +442,7 @@ def test_links_are_not_followed_out(tmp_path: Path) -> None:
     (tmp_path / "out/.github/workflows/a.yml").symlink_to(tmp_path / "secret.yml")
     (tmp_path / "out/.github/workflows/b.yml").symlink_to("b.yml")
     (tmp_path / "out/.github/workflows/c.yml").mkdir()
-    side = file_sets.of_folder(tmp_path / "out")
+    side = file_sets.load_folder(tmp_path / "out")
     assert side.files == {}
     assert side.skipped[".github/workflows/a.yml"] == "a link that leads elsewhere"
     assert ".github/workflows/b.yml" in side.skipped
@@ -469,8 +469,8 @@ def test_nothing_of_a_file_moves_the_cursor_or_starts_a_command() -> None:
         }
     }
     there = {path: yaml.safe_dump(workflow), "prod/compose.yml": yaml.safe_dump(stack)}
-    told = between(Side(evil, there), file_sets.of_folder(GENERATED).files)
-    for text in (report.as_text(told, "spec"), report.as_markdown(told, "spec")):
+    told = between(FileSet(evil, there), file_sets.load_folder(GENERATED).files)
+    for text in (report.format_diff_text(told, "spec"), report.format_diff_markdown(told, "spec")):
         assert not [character for character in text if not character.isprintable() and character not in "\n\u200b"]
         assert not [line for line in text.splitlines() if line.lstrip().startswith(("::", "##["))]
 
@@ -479,7 +479,7 @@ def test_nothing_of_a_file_moves_the_cursor_or_starts_a_command() -> None:
 
 
 def test_markdown_is_bounded_and_cannot_be_marked_up() -> None:
-    there = file_sets.of_folder(GENERATED).files
+    there = file_sets.load_folder(GENERATED).files
     steps = [
         {"name": f"</details> @everyone `x` [a](http://example.com) {number}", "uses": f"a/b{number}@v1"}
         for number in range(2000)
@@ -491,9 +491,9 @@ def test_markdown_is_bounded_and_cannot_be_marked_up() -> None:
             "jobs": {"a": {"steps": [*steps[:290], ship]}, "b": {"steps": steps[:290]}, "c": {"steps": steps[290:]}},
         }
     )
-    before = Side("`before` @me <b>", {".github/workflows/old.yml": workflow})
-    text = report.as_markdown(between(before, there), "specs/shop.yaml")
-    assert len(text) <= report.LONGEST
+    before = FileSet("`before` @me <b>", {".github/workflows/old.yml": workflow})
+    text = report.format_diff_markdown(between(before, there), "specs/shop.yaml")
+    assert len(text) <= report.MAX_MARKDOWN_LENGTH
     assert text.splitlines()[-1].startswith("… and ") or text.count("- ") > 100
     outside = re.sub(r"`[^`\n]*`", "", text)
     assert "</details>" not in outside and "@everyone" not in outside and "](http" not in outside
@@ -538,7 +538,7 @@ def test_a_spec_with_faults_is_told_as_ever(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_script_calls(script: str, expected: list[list[str]]) -> None:
-    assert shell.commands(script) == expected
+    assert shell.parse_shell_commands(script) == expected
 
 
 @pytest.mark.parametrize(
@@ -546,11 +546,11 @@ def test_what_a_script_calls(script: str, expected: list[list[str]]) -> None:
     ["'\n" * 50_000, "${{" * 30_000, "$(" * 30_000, "a\\" * 40_000, "<<E\n" * 20_000, "for i in " + "a " * 40_000],
 )
 def test_a_script_of_any_size_ends(script: str) -> None:
-    there = file_sets.of_folder(GENERATED).files
+    there = file_sets.load_folder(GENERATED).files
     workflow = yaml.safe_dump({"on": "push", "jobs": {"a": {"steps": [{"run": script}]}}})
-    between(Side("before", {".github/workflows/a.yml": workflow}), there)
+    between(FileSet("before", {".github/workflows/a.yml": workflow}), there)
 
 
 def test_what_was_not_read_is_not_called_unchanged() -> None:
-    compared = compare.Compared("before", (), (("deploy.yml", "broken"),))
-    assert report.count(compared) == "nothing changes in what could be read; not read: 1"
+    compared = compare.DiffResult("before", (), (("deploy.yml", "broken"),))
+    assert report.summarize_diff(compared) == "nothing changes in what could be read; not read: 1"

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from kiwari_ci import generator
 from kiwari_ci.commands.diff import compare, manual_steps, snapshot
-from kiwari_ci.commands.diff.change import Change
-from kiwari_ci.commands.diff.snapshot import Facts
+from kiwari_ci.commands.diff.change import PipelineChange
+from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
 from kiwari_ci.plan import Plan
 from kiwari_ci.readers import file_sets
 from kiwari_ci.schema import Spec
@@ -71,29 +71,31 @@ def made(folder: Path, data: dict[str, Any]) -> tuple[Plan, dict[str, str]]:
     pins = folder / "pins/action.yml"
     pins.parent.mkdir(exist_ok=True)
     pins.write_text((CASES / "pins/action.yml").read_text())
-    plan, tree = generator.build(path)
+    plan, tree = generator.generate_files(path)
     return plan, {path: file.text for path, file in tree.items()}
 
 
 @cache
-def before(folder: Path) -> tuple[file_sets.Side, Facts]:
+def before(folder: Path) -> tuple[file_sets.FileSet, PipelineSnapshot]:
     """The folder that the spec generates, read once."""
     for path, text in made(folder, SPEC)[1].items():
         (folder / "out" / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / "out" / path).write_text(text)
-    side = file_sets.of_folder(folder / "out")
-    return side, snapshot.of(side, SPEC["project"]["repository"])
+    side = file_sets.load_folder(folder / "out")
+    return side, snapshot.build_snapshot(side, SPEC["project"]["repository"])
 
 
 @pytest.fixture
-def side(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> file_sets.Side:
+def side(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> file_sets.FileSet:
     found, known = before(tmp_path_factory.getbasetemp())
-    read = snapshot.of
-    monkeypatch.setattr(snapshot, "of", lambda each, repository: known if each is found else read(each, repository))
+    read = snapshot.build_snapshot
+    monkeypatch.setattr(
+        snapshot, "build_snapshot", lambda each, repository: known if each is found else read(each, repository)
+    )
     return found
 
 
-def told(change: Change) -> str:
+def told(change: PipelineChange) -> str:
     return f"{'! ' if change.risky else ''}{change.subject}: {change.words}"
 
 
@@ -101,18 +103,20 @@ def test_every_field_is_tried() -> None:
     assert {name.partition(" ")[0] for name in SAYS} == fields()
 
 
-def changes(plan: Plan, side: file_sets.Side, after: dict[str, str]) -> tuple[Change, ...]:
-    return compare.compare(side, after, side, plan.repository, manual_steps.copies(plan.hosts)).changes
+def changes(plan: Plan, side: file_sets.FileSet, after: dict[str, str]) -> tuple[PipelineChange, ...]:
+    return compare.compare_pipelines(
+        side, after, side, plan.repository, manual_steps.list_copy_commands(plan.hosts)
+    ).changes
 
 
 @pytest.mark.parametrize("name", SAYS)
-def test_a_field_that_changes_has_words(name: str, side: file_sets.Side, tmp_path: Path) -> None:
+def test_a_field_that_changes_has_words(name: str, side: file_sets.FileSet, tmp_path: Path) -> None:
     plan, after = made(tmp_path, edited(SAYS[name]["edit"]))
     found = changes(plan, side, after)
     assert any(SAYS[name]["says"] in told(change) for change in found), "\n".join(map(told, found))
 
 
-def test_the_same_spec_says_nothing(side: file_sets.Side, tmp_path: Path) -> None:
+def test_the_same_spec_says_nothing(side: file_sets.FileSet, tmp_path: Path) -> None:
     """With hooks, the proxy's files, a runbook, and services named before and after `promote`."""
     plan, after = made(tmp_path, SPEC)
     assert changes(plan, side, after) == ()
@@ -129,6 +133,6 @@ def test_the_same_spec_says_nothing(side: file_sets.Side, tmp_path: Path) -> Non
         ("Environment.env_from +", "shows is no longer read"),
     ],
 )
-def test_what_is_not_so_is_not_told(name: str, lie: str, side: file_sets.Side, tmp_path: Path) -> None:
+def test_what_is_not_so_is_not_told(name: str, lie: str, side: file_sets.FileSet, tmp_path: Path) -> None:
     plan, after = made(tmp_path, edited(SAYS[name]["edit"]))
     assert not [change.words for change in changes(plan, side, after) if lie in change.words]

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kiwari_ci.readers.dockerfile import Dockerfile, read
+from kiwari_ci.readers.dockerfile import Dockerfile, parse_dockerfile
 
 
 def taken(text: str) -> list[str]:
     """The paths that the stages of a Dockerfile take from the context."""
-    return [each.path for stage in read(text).stages for each in stage.taken]
+    return [each.path for stage in parse_dockerfile(text).stages for each in stage.taken]
 
 
 def copied(rest: str) -> list[str]:
@@ -18,7 +18,7 @@ def copied(rest: str) -> list[str]:
 
 
 def ports(text: str) -> list[tuple[int, int, str]]:
-    return [(each.low, each.high, each.protocol) for each in read(text).exposed]
+    return [(each.low, each.high, each.protocol) for each in parse_dockerfile(text).exposed]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_variables(text: str, paths: list[str]) -> None:
 
 def test_variables_that_only_the_build_knows() -> None:
     text = "FROM x\nARG APP\nARG TARGETARCH\nENV D=a/$APP\nCOPY a$APP b$TARGETARCH c$OTHER $D ${D#a} e /x/\n"
-    assert [(each.unknown, each.undefaulted) for each in read(text).stages[0].taken] == [
+    assert [(each.unknown, each.undefaulted) for each in parse_dockerfile(text).stages[0].taken] == [
         (("APP",), ("APP",)),
         (("TARGETARCH",), ()),
         (("OTHER",), ()),
@@ -89,7 +89,7 @@ def test_variables_that_only_the_build_knows() -> None:
 
 def test_lines() -> None:
     text = "# a comment\n\nFROM x\n# another\nRUN <<EOF\na\nEOF\nCOPY a \\\n  b /x/\n"
-    assert [(each.name, each.line, each.last) for each in read(text).stages[0].instructions] == [
+    assert [(each.name, each.line, each.last) for each in parse_dockerfile(text).stages[0].instructions] == [
         ("RUN", 5, 7),
         ("COPY", 8, 9),
     ]
@@ -97,7 +97,7 @@ def test_lines() -> None:
 
 def test_the_escape_character() -> None:
     text = "# syntax=docker/dockerfile:1\n# escape=`\nFROM x\nCOPY a `\n b\\ /x/\n"
-    assert read(text).syntax == "docker/dockerfile:1"
+    assert parse_dockerfile(text).syntax == "docker/dockerfile:1"
     assert taken(text) == ["a", "b\\"]
     assert taken("FROM x\n# escape=`\nCOPY a `\n") == ["a"]
 
@@ -111,7 +111,7 @@ def test_a_file_from_windows() -> None:
 
 
 def built(text: str) -> list[str]:
-    return [stage.name for stage in read(text).built]
+    return [stage.name for stage in parse_dockerfile(text).built]
 
 
 def test_only_what_the_last_stage_needs_is_built() -> None:
@@ -124,7 +124,7 @@ def test_only_what_the_last_stage_needs_is_built() -> None:
 
 
 def test_images() -> None:
-    stages = read(
+    stages = parse_dockerfile(
         "ARG V=22 B=node\nARG I=$B:${V}\nFROM ${I}-x AS a\nFROM a\nFROM --platform=linux/amd64 scratch\n"
     ).stages
     assert [(stage.name, stage.image, stage.parent) for stage in stages] == [
@@ -152,7 +152,7 @@ def test_ports() -> None:
     ],
 )
 def test_what_no_build_gets_past(text: str, faults: list[tuple[int, str]]) -> None:
-    assert list(read(text).faults) == faults
+    assert list(parse_dockerfile(text).faults) == faults
 
 
 PIECES = st.sampled_from(
@@ -166,7 +166,7 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=40).map(lambda pieces: "".join(pieces)) | st.text())
 @settings(max_examples=300, deadline=None)
 def test_nothing_makes_it_fall(text: str) -> None:
-    found: Dockerfile = read(text)
+    found: Dockerfile = parse_dockerfile(text)
     lines = text.count("\n") + 1
     assert found.stages or found.faults
     for stage in found.stages:
@@ -191,18 +191,18 @@ def test_what_is_written_is_what_is_read(names: list[str], gap: str) -> None:
 @pytest.mark.parametrize("piece", ["\\\n", '"', "'a", "${A:-", "<<", "<<a ", "COPY --a", '"\\', "[", "# a=b\n"])
 def test_no_text_takes_long(piece: str) -> None:
     """A pattern that goes back on what it has read would never end here."""
-    read("FROM a\nRUN " + piece * 20_000)
-    read("FROM a\nCOPY " + piece * 20_000 + " /x")
+    parse_dockerfile("FROM a\nRUN " + piece * 20_000)
+    parse_dockerfile("FROM a\nCOPY " + piece * 20_000 + " /x")
 
 
 def test_what_a_build_is_given() -> None:
     text = "ARG V=1\nARG W=$V\nFROM x:$W AS a\nARG V\nARG N=n\nARG D=d\nENV D=e\nCOPY $V-$N-$D /x\n"
     text += "FROM y AS b\nCOPY c /x\n"
-    read_so = read(text, {"V": "2", "N": None, "D": "f"}, "A")
+    read_so = parse_dockerfile(text, {"V": "2", "N": None, "D": "f"}, "A")
     assert [stage.name for stage in read_so.built] == ["a"]
     assert read_so.stages[0].image == "x:2"
     (taken,) = read_so.built[0].taken
     assert (taken.unknown, taken.undefaulted) == (("N",), ())
-    assert read("FROM x\nARG V=1\nCOPY $V /x\n", {"V": "2"}).built[0].taken[0].path == "2"
-    assert read(text, {}, "c").target is None and read(text, {}, "c").built == ()
+    assert parse_dockerfile("FROM x\nARG V=1\nCOPY $V /x\n", {"V": "2"}).built[0].taken[0].path == "2"
+    assert parse_dockerfile(text, {}, "c").target is None and parse_dockerfile(text, {}, "c").built == ()
     assert read_so.arguments == {"V", "W", "N", "D"}

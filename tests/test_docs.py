@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from docs import examples, trial, write
 from docs.write import ROOT
 from kiwari_ci.loading import yaml_source
-from kiwari_ci.problems import Faults
+from kiwari_ci.problems import SpecError
 from kiwari_ci.schema import Spec
 
 SCHEMA = ROOT / "specs/kiwari-ci.schema.json"
@@ -205,8 +205,8 @@ def changed(place: str, value: Any) -> dict[str, Any]:
 def plain(file: Path) -> Any:
     """What a spec says; None for what is no YAML that we read."""
     try:
-        return yaml_source.read(file).data
-    except Faults:
+        return yaml_source.load_yaml(file).data
+    except SpecError:
         return None
 
 

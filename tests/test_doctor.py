@@ -25,7 +25,7 @@ import pytest
 
 from kiwari_ci import generator
 from kiwari_ci.commands import doctor
-from kiwari_ci.output.generated_files import Tree
+from kiwari_ci.output.generated_files import GeneratedFiles
 from kiwari_ci.plan import Plan
 from kiwari_ci.probes import (
     calls,
@@ -38,7 +38,7 @@ from kiwari_ci.probes import (
     ssh_host,
     stack_checks,
 )
-from kiwari_ci.probes.findings import Finding, Group, Runbook
+from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
 from tests import fake_services
 from tests.checkers import findings as said_by
 from tests.checkers import shellcheck
@@ -46,9 +46,9 @@ from tests.cli_runner import kiwari_ci
 
 ROOT = Path(__file__).parents[1]
 SPEC = ROOT / "specs/kiwari.yaml"
-PLAN, TREE = generator.build(SPEC)
-BOOK = Runbook(TREE["deploy/RUNBOOK.md"].text, {"VPS": "vps"})
-GROUP = Group("here")
+PLAN, TREE = generator.generate_files(SPEC)
+BOOK = RunbookIndex(TREE["deploy/RUNBOOK.md"].text, {"VPS": "vps"})
+GROUP = FindingGroup("here")
 ADDRESS = "192.0.2.10"
 KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIExample"
 KNOWN = f"{ADDRESS} ssh-ed25519 {KEY}"
@@ -76,13 +76,13 @@ def well() -> list[tuple[str, ...]]:
         container("npm", "jc21/nginx-proxy-manager:2", ports="80 443"),
         container("postgres", "postgres:16", health="healthy"),
     ]  # fmt: skip
-    for path in [*ssh_host.files(PLAN.hosts[0])]:
+    for path in [*ssh_host.list_placed_files(PLAN.hosts[0])]:
         mode = "755" if path == "bin/deploy" else "644"
         lines.append(("file", path, sha256(TREE[f"deploy/{path}"].text.encode()).hexdigest(), mode))
     for path, file in [(f"{s.name}/{f.name}", f) for s in PLAN.stacks for f in s.env_files] + [
         (f"{server.name}/.env", server.env_file) for server in PLAN.servers
     ]:
-        lines += [("env", path, "600"), *(("key", path, key, "") for key in ssh_host.keys(file))]
+        lines += [("env", path, "600"), *(("key", path, key, "") for key in ssh_host.list_env_keys(file))]
     for stack in PLAN.stacks:
         for each in stack.instances:
             image = f"{each.repository}@{digest}"
@@ -103,38 +103,40 @@ def container(name: str, image: str, health: str = "", project: str = "", ports:
 
 
 def examined(
-    lines: list[tuple[str, ...]], plan: Plan = PLAN, tree: Tree = TREE, only: Sequence[str] = (), **world: Any
+    lines: list[tuple[str, ...]], plan: Plan = PLAN, tree: GeneratedFiles = TREE, only: Sequence[str] = (), **world: Any
 ) -> list[Finding]:
     """Every finding of a world in which these are the facts of the host, and all else is as it should be."""
-    answer = dns_tls.Answer(ADDRESS, expires=NOW + 60 * 86400, status=200)
+    answer = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=200)
     there: dict[str, Any] = {
-        "facts": {"vps": ssh_host.Facts(tuple(lines))},
-        "reached": {"vps": ssh_host.Reached(ADDRESS, (ADDRESS,), frozenset({("ssh-ed25519", KEY)}))},
-        "seen": {domain: dns_tls.Seen((ADDRESS,), (answer,)) for domain in plan.domains},
+        "facts": {"vps": ssh_host.HostFacts(tuple(lines))},
+        "reached": {"vps": ssh_host.SshTarget(ADDRESS, (ADDRESS,), frozenset({("ssh-ed25519", KEY)}))},
+        "seen": {domain: dns_tls.DomainState((ADDRESS,), (answer,)) for domain in plan.domains},
         "github": seen_on_github(),
         "proxy": ({each.domain: npm_host(each.domain) for each in PLAN.hosts[0].public}, ""),
-        "images": {each.repository: registry.Answer(200) for each in plan.answering},
+        "images": {each.repository: registry.RegistryResponse(200) for each in plan.answering},
     }
-    means = doctor.Means(npm="https://npm.example.com", tokens={"GHCR_TOKEN": SECRET}, net=dns_tls.Net(now=lambda: NOW))
-    whole = doctor.World(**(there | world))
+    means = doctor.ProbeOptions(
+        npm="https://npm.example.com", tokens={"GHCR_TOKEN": SECRET}, net=dns_tls.NetworkBackend(now=lambda: NOW)
+    )
+    whole = doctor.ProbeResults(**(there | world))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(doctor, "_ask", lambda *_: whole)
-        return doctor.examine(plan, tree, only, means)
+        patch.setattr(doctor, "_run_probes", lambda *_: whole)
+        return doctor.run_checks(plan, tree, only, means)
 
 
-def seen_on_github(**changes: Any) -> github.Seen:
+def seen_on_github(**changes: Any) -> github.GitHubState:
     """Pages as the stand-in for gh has them."""
     base = f"repos/{fake_services.REPOSITORY}"
     pages = fake_services.github(KNOWN) | {f"{base}/{path}": page for path, page in changes.items()}
     ran = {path: read_page(page) for path, page in pages.items()}
-    wanted = ["", *github._paths(PLAN, ["staging", "production"])]
-    return github.Seen({path: ran[f"{base}/{path.partition('?')[0]}".rstrip("/")] for path in wanted})
+    wanted = ["", *github._list_api_paths(PLAN, ["staging", "production"])]
+    return github.GitHubState({path: ran[f"{base}/{path.partition('?')[0]}".rstrip("/")] for path in wanted})
 
 
-def read_page(page: Any) -> github.Page:
+def read_page(page: Any) -> github.GitHubResponse:
     if isinstance(page, list) and page and isinstance(page[0], int):
-        return github.read(calls.Ran(1, "", f"gh: {page[1]} (HTTP {page[0]})"))
-    return github.read(calls.Ran(0, json.dumps(page), ""))
+        return github.parse_gh_output(calls.ProcessResult(1, "", f"gh: {page[1]} (HTTP {page[0]})"))
+    return github.parse_gh_output(calls.ProcessResult(0, json.dumps(page), ""))
 
 
 def npm_host(domain: str, **changes: Any) -> dict[str, Any]:
@@ -166,7 +168,7 @@ def instead(start: tuple[str, ...], *after: str) -> Change:
 
 
 def of_container(name: str, field: str, value: str) -> Change:
-    at = ssh_host.Container._fields.index(field) + 1
+    at = ssh_host.ContainerState._fields.index(field) + 1
     return lambda lines: [
         (*line[:at], value, *line[at + 1 :]) if line[:2] == ("container", name) else line for line in lines
     ]
@@ -236,8 +238,8 @@ def test_a_container_that_crashes_again_and_again() -> None:
 
 def test_nothing_is_deployed_yet() -> None:
     lines = [line for line in well() if line[0] not in ("record", "pin", "answer") and line[1][:4] != "pos-"]
-    silent = dns_tls.Answer(ADDRESS, expires=NOW + 60 * 86400, status=502)
-    seen = {domain: dns_tls.Seen((ADDRESS,), (silent,)) for domain in PLAN.domains}
+    silent = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=502)
+    seen = {domain: dns_tls.DomainState((ADDRESS,), (silent,)) for domain in PLAN.domains}
     found = examined([*lines, *[line for line in well() if line[0] in ("env", "key", "file")]], seen=seen)
     assert of_state(found, "wrong") == {}
     assert len(of_state(found, "not asked")) == 8
@@ -247,7 +249,7 @@ def test_nothing_is_deployed_yet() -> None:
 def test_a_host_without_docker_or_without_a_way_to_it() -> None:
     found = examined(instead(("engine",), "", "permission denied while trying to connect")(well()))
     assert "usermod" in next(each.cure for each in found if each.subject == "docker")
-    away = examined([], facts={"vps": ssh_host.Facts(why="ssh: refused")})
+    away = examined([], facts={"vps": ssh_host.HostFacts(why="ssh: refused")})
     assert of_state(away, "wrong") == {}
     assert of_state(away, "not asked") == {
         "everything on it": "ssh: refused (ssh vps); --ssh vps=USER@ADDRESS says where it is",
@@ -258,12 +260,12 @@ def test_a_host_without_docker_or_without_a_way_to_it() -> None:
 def test_all_case_specs_have_their_cures() -> None:
     """Whatever is wrong with any of them, the runbook has the words."""
     for path in sorted(ROOT.glob("tests/cases/ok/*/spec.yaml")):
-        plan, tree = generator.build(path)
-        here = {each.name: ssh_host.Facts((("engine", "27"), ("compose", "1"))) for each in plan.hosts}
-        there = {each.name: ssh_host.Reached() for each in plan.hosts}
-        world: dict[str, Any] = {"facts": here, "reached": there, "github": github.Seen(why="no gh")}
-        world["seen"] = {domain: dns_tls.Seen() for domain in plan.domains}
-        world["images"] = {each.repository: registry.Answer(403) for s in plan.stacks for each in s.instances}
+        plan, tree = generator.generate_files(path)
+        here = {each.name: ssh_host.HostFacts((("engine", "27"), ("compose", "1"))) for each in plan.hosts}
+        there = {each.name: ssh_host.SshTarget() for each in plan.hosts}
+        world: dict[str, Any] = {"facts": here, "reached": there, "github": github.GitHubState(why="no gh")}
+        world["seen"] = {domain: dns_tls.DomainState() for domain in plan.domains}
+        world["images"] = {each.repository: registry.RegistryResponse(403) for s in plan.stacks for each in s.instances}
         found = examined([], plan, tree, **world)
         assert of_state(found, "wrong"), path
         for each in plan.hosts:
@@ -272,7 +274,7 @@ def test_all_case_specs_have_their_cures() -> None:
             assert not [cure for cure in cures if any(words in cure for words in others)], path
 
 
-ACCESSORIES = generator.build(ROOT / "tests/cases/ok/accessories/spec.yaml")[0]
+ACCESSORIES = generator.generate_files(ROOT / "tests/cases/ok/accessories/spec.yaml")[0]
 
 
 @pytest.mark.parametrize(
@@ -293,11 +295,13 @@ def test_an_accessory(name: str, facts: dict[str, str] | None, state: str, saw: 
     (stack,) = ACCESSORIES.stacks
     accessory = next(each for each in stack.accessories if each.name == name)
     line = container(accessory.container, accessory.image, project=stack.name)
-    there = ssh_host.Container(*line[1:])._replace(networks=" ".join(accessory.docker_networks))
+    there = ssh_host.ContainerState(*line[1:])._replace(networks=" ".join(accessory.docker_networks))
     lines: list[tuple[str, ...]] = [("record", stack.name, stack.instances[0].container, "image 1")]
     lines += [] if facts is None else [("container", *there._replace(**facts))]
-    seen = ssh_host.Facts(tuple(lines))
-    found = stack_checks._accessory(GROUP, ACCESSORIES.hosts[0], stack, accessory, seen, "vps", Runbook("", {}))
+    seen = ssh_host.HostFacts(tuple(lines))
+    found = stack_checks._check_accessory(
+        GROUP, ACCESSORIES.hosts[0], stack, accessory, seen, "vps", RunbookIndex("", {})
+    )
     assert (found.state, found.saw) == (state, saw)
     if state == "wrong":
         assert f"docker compose up -d --no-deps {accessory.container}" in found.cure
@@ -305,9 +309,9 @@ def test_an_accessory(name: str, facts: dict[str, str] | None, state: str, saw: 
 
 def test_an_accessory_that_nobody_needs_yet() -> None:
     (stack,) = ACCESSORIES.stacks
-    group, book = GROUP, Runbook("### 10. First push\n", {})
+    group, book = GROUP, RunbookIndex("### 10. First push\n", {})
     found = [
-        stack_checks._accessory(group, ACCESSORIES.hosts[0], stack, each, ssh_host.Facts(), "vps", book)
+        stack_checks._check_accessory(group, ACCESSORIES.hosts[0], stack, each, ssh_host.HostFacts(), "vps", book)
         for each in stack.accessories
     ]
     assert {each.state for each in found} == {"not asked"}
@@ -315,10 +319,15 @@ def test_an_accessory_that_nobody_needs_yet() -> None:
 
 def test_any_answer_of_an_accessory_will_do() -> None:
     store = next(each for each in ACCESSORIES.stacks[0].accessories if each.domain)
-    place, book = dns_tls.Place(frozenset({ADDRESS})), Runbook("### 8. Proxy hosts\n### 9. Health endpoints\n", {})
+    place, book = (
+        dns_tls.HostAddresses(frozenset({ADDRESS})),
+        RunbookIndex("### 8. Proxy hosts\n### 9. Health endpoints\n", {}),
+    )
     for status, state in ((403, "ok"), (200, "ok"), (502, "wrong")):
-        answer = dns_tls.Answer(ADDRESS, expires=NOW + 60 * 86400, status=status)
-        found = list(dns_tls.judge(GROUP, store, dns_tls.Seen((ADDRESS,), (answer,)), place, True, book, NOW))
+        answer = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=status)
+        found = list(
+            dns_tls.check_domain(GROUP, store, dns_tls.DomainState((ADDRESS,), (answer,)), place, True, book, NOW)
+        )
         assert [each.state for each in found] == ["ok", "ok", state]
 
 
@@ -361,9 +370,9 @@ def test_github() -> None:
 
 def test_gh_in_every_mood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "gh is not installed" in github.ask(PLAN, ["staging"]).why
+    assert "gh is not installed" in github.probe_github(PLAN, ["staging"]).why
     fake_services.gh(tmp_path, fake_services.github(KNOWN))
-    seen = github.ask(PLAN, ["staging", "production"])
+    seen = github.probe_github(PLAN, ["staging", "production"])
     assert of_state(examined(well(), github=seen), "wrong", "not asked") == {}
     moods: list[tuple[Any, str]] = [
         ([0, "To get started with GitHub CLI, please run:  gh auth login"], "gh is not logged in"),
@@ -374,7 +383,7 @@ def test_gh_in_every_mood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ]
     for page, says in moods:
         fake_services.gh(tmp_path, {"*": page})
-        seen = github.ask(PLAN, ["staging"])
+        seen = github.probe_github(PLAN, ["staging"])
         assert says in seen.why
         found = examined(well(), github=seen)
         assert of_state(found, "wrong") == {}
@@ -383,9 +392,11 @@ def test_gh_in_every_mood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         }  # fmt: skip
     for odd in ("", "[]", "null", '{"environments": 7, "secrets": [7], "contexts": {}}', '{"a": 1}{"b": 2}'):
         fake_services.gh(tmp_path, {"*": odd})
-        assert examined(well(), github=github.ask(PLAN, []))
+        assert examined(well(), github=github.probe_github(PLAN, []))
     fake_services.gh(tmp_path, {"*": [404, "Not Found"]})
-    assert of_state(examined(well(), github=github.ask(PLAN, [])), "wrong") == {fake_services.REPOSITORY: "not found"}
+    assert of_state(examined(well(), github=github.probe_github(PLAN, [])), "wrong") == {
+        fake_services.REPOSITORY: "not found"
+    }
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -443,25 +454,25 @@ def service(says: Callable[[str, str], tuple[int, str, dict[str, str]]], tls: Pa
     ],
 )
 def test_each_kind_of_proxy_is_known(case: str, lines: list[tuple[str, ...]], saw: str) -> None:
-    plan, tree = generator.build(ROOT / f"tests/cases/ok/proxy-{case}/spec.yaml")
-    book, there = Runbook(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}), plan.hosts[0]
-    facts = ssh_host.Facts((("engine", "27.3.1"), ("compose", "2.29.7"), *lines))
-    found = [each for each in host_checks.judge(GROUP, there, facts, book) if each.subject == "proxy"]
+    plan, tree = generator.generate_files(ROOT / f"tests/cases/ok/proxy-{case}/spec.yaml")
+    book, there = RunbookIndex(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}), plan.hosts[0]
+    facts = ssh_host.HostFacts((("engine", "27.3.1"), ("compose", "2.29.7"), *lines))
+    found = [each for each in host_checks.check_host_system(GROUP, there, facts, book) if each.subject == "proxy"]
     assert [each.saw.partition(",")[0] for each in found if each.state == "wrong"] == (
         [saw] if saw not in ("", "none") else []
     )
     assert bool(found) == (saw != "none")
-    assert [path for path in ssh_host.files(there) if f"deploy/{path}" not in tree] == []
+    assert [path for path in ssh_host.list_placed_files(there) if f"deploy/{path}" not in tree] == []
 
 
 @pytest.mark.parametrize(("case", "file"), [("caddy", "caddy/conf/Caddyfile"), ("nginx", "nginx/conf/default.conf")])
 def test_a_proxy_that_was_told_something_else_is_told_and_reads_it(case: str, file: str) -> None:
-    plan, tree = generator.build(ROOT / f"tests/cases/ok/proxy-{case}/spec.yaml")
+    plan, tree = generator.generate_files(ROOT / f"tests/cases/ok/proxy-{case}/spec.yaml")
     book, facts = (
-        Runbook(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}),
-        ssh_host.Facts((("file", file, "old", "644"),)),
+        RunbookIndex(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}),
+        ssh_host.HostFacts((("file", file, "old", "644"),)),
     )
-    found = host_checks.placed(GROUP, file, plan.hosts[0], tree, facts, book)
+    found = host_checks.check_placed_file(GROUP, file, plan.hosts[0], tree, facts, book)
     assert found.state == "wrong"
     copied, read = found.cure.split("; then ")
     assert copied.startswith("git archive HEAD") and f"deploy/{case}" in copied
@@ -469,12 +480,12 @@ def test_a_proxy_that_was_told_something_else_is_told_and_reads_it(case: str, fi
 
 
 def test_traefik_has_no_route_to_what_was_never_deployed() -> None:
-    plan, tree = generator.build(ROOT / "tests/cases/ok/proxy-traefik/spec.yaml")
-    book, on = Runbook(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}), plan.hosts[0]
-    seen = dns_tls.Seen((ADDRESS,), (dns_tls.Answer(ADDRESS, expires=NOW + 60 * 86400, status=404),))
-    place = ssh_host.place(on, ssh_host.Reached(addresses=(ADDRESS,)), ssh_host.Facts())
+    plan, tree = generator.generate_files(ROOT / "tests/cases/ok/proxy-traefik/spec.yaml")
+    book, on = RunbookIndex(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}), plan.hosts[0]
+    seen = dns_tls.DomainState((ADDRESS,), (dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=404),))
+    place = ssh_host.collect_host_addresses(on, ssh_host.SshTarget(addresses=(ADDRESS,)), ssh_host.HostFacts())
     for deployed, state in ((False, "not asked"), (True, "wrong")):
-        *_, health = dns_tls.judge(GROUP, on.public[0], seen, place, deployed, book, NOW)
+        *_, health = dns_tls.check_domain(GROUP, on.public[0], seen, place, deployed, book, NOW)
         assert health.state == state, health
 
 
@@ -489,13 +500,18 @@ def test_nginx_proxy_manager() -> None:
 
     with service(says) as port:
         url = f"http://127.0.0.1:{port}/"
-        assert of_state(examined(well(), proxy=nginx_proxy_manager.ask(url, "right")), "wrong", "not asked") == {}
-        assert "refuses the token" in nginx_proxy_manager.ask(url, "wrong")[1]
-    assert "Connection refused" in nginx_proxy_manager.ask(url, "right")[1]
-    assert "no token in NPM_TOKEN" in nginx_proxy_manager.ask(url, "")[1]
-    assert "unencrypted" in nginx_proxy_manager.ask("http://192.0.2.1:81", "right")[1]
+        assert (
+            of_state(examined(well(), proxy=nginx_proxy_manager.fetch_proxy_hosts(url, "right")), "wrong", "not asked")
+            == {}
+        )
+        assert "refuses the token" in nginx_proxy_manager.fetch_proxy_hosts(url, "wrong")[1]
+    assert "Connection refused" in nginx_proxy_manager.fetch_proxy_hosts(url, "right")[1]
+    assert "no token in NPM_TOKEN" in nginx_proxy_manager.fetch_proxy_hosts(url, "")[1]
+    assert "unencrypted" in nginx_proxy_manager.fetch_proxy_hosts("http://192.0.2.1:81", "right")[1]
     for status, text in ((200, "<html>"), (200, "[7]"), (200, '{"a": 1}'), (200, "[" * 100000), (500, ""), (302, "")):
-        assert nginx_proxy_manager.read(calls.Page(status, text, {}))[1].startswith("Nginx Proxy Manager")
+        assert nginx_proxy_manager.parse_proxy_hosts(calls.HttpResponse(status, text, {}))[1].startswith(
+            "Nginx Proxy Manager"
+        )
 
 
 @pytest.mark.parametrize(
@@ -513,9 +529,11 @@ def test_nginx_proxy_manager() -> None:
     ],
 )
 def test_a_proxy_host_is_another(changes: dict[str, Any], saw: str) -> None:
-    finding = nginx_proxy_manager.judge(GROUP, API, ({API.domain: npm_host(API.domain, **changes)}, ""), BOOK)
+    finding = nginx_proxy_manager.check_proxy_host(
+        GROUP, API, ({API.domain: npm_host(API.domain, **changes)}, ""), BOOK
+    )
     assert (finding.state, finding.saw) == ("wrong", saw)
-    assert nginx_proxy_manager.judge(GROUP, API, ({}, ""), BOOK).saw == "none for this domain"
+    assert nginx_proxy_manager.check_proxy_host(GROUP, API, ({}, ""), BOOK).saw == "none for this domain"
 
 
 def test_the_registry() -> None:
@@ -531,7 +549,7 @@ def test_the_registry() -> None:
         return (404 if "new" in path else 200), "", {}
 
     with service(says) as port:
-        asked = partial(registry.ask, f"http://127.0.0.1:{port}")
+        asked = partial(registry.probe_image_tag, f"http://127.0.0.1:{port}")
         cases = [
             ("closed", SECRET, "ok", "GHCR_TOKEN may read it"),
             ("closed", "wrong", "wrong", "GHCR_TOKEN is refused: 403"),
@@ -542,9 +560,13 @@ def test_the_registry() -> None:
         ]
         for image, token, state, saw in cases:
             answer = asked(f"acme/{image}", "staging", "x-access-token", token)
-            finding = registry.judge(GROUP, image, answer, registry.Token("GHCR_TOKEN", bool(token)), True, BOOK)
+            finding = registry.check_image_access(
+                GROUP, image, answer, registry.PullTokenSecret("GHCR_TOKEN", bool(token)), True, BOOK
+            )
             assert (finding.state, finding.saw) == (state, saw)
-    early = registry.judge(GROUP, "x", registry.Answer(403), registry.Token("GHCR_TOKEN", True), False, BOOK)
+    early = registry.check_image_access(
+        GROUP, "x", registry.RegistryResponse(403), registry.PullTokenSecret("GHCR_TOKEN", True), False, BOOK
+    )
     assert early.state == "not asked" and early.saw == "GHCR_TOKEN may not read it, or nothing was pushed yet: 403"
     assert "Connection refused" in asked("acme/open", "staging", "x-access-token", "").why
 
@@ -574,17 +596,17 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], 
     return make
 
 
-def net(port: int, authority: Callable[[str, int], Path], *addresses: str) -> dns_tls.Net:
+def net(port: int, authority: Callable[[str, int], Path], *addresses: str) -> dns_tls.NetworkBackend:
     """The net in which the domain leads to these addresses, and the throw-away authority is trusted."""
     ca = authority("any", 1).parent / "ca.pem"
-    return dns_tls.Net(lambda _: list(addresses), partial(ssl.create_default_context, cafile=str(ca)), port)
+    return dns_tls.NetworkBackend(lambda _: list(addresses), partial(ssl.create_default_context, cafile=str(ca)), port)
 
 
-def judged(net: dns_tls.Net, deployed: bool = True, known: str = "127.0.0.1") -> dict[str, tuple[str, str]]:
+def judged(net: dns_tls.NetworkBackend, deployed: bool = True, known: str = "127.0.0.1") -> dict[str, tuple[str, str]]:
     """What is said of the API's domain."""
-    seen = dns_tls.look(API.domain, API.health_path, net)
-    place = dns_tls.Place(frozenset({known}))
-    found = dns_tls.judge(GROUP, API, seen, place, deployed, BOOK, net.now())
+    seen = dns_tls.probe_domain(API.domain, API.health_path, net)
+    place = dns_tls.HostAddresses(frozenset({known}))
+    found = dns_tls.check_domain(GROUP, API, seen, place, deployed, BOOK, net.now())
     return {finding.subject.removeprefix(API.domain).strip(): (finding.state, finding.saw) for finding in found}
 
 
@@ -626,13 +648,13 @@ def test_certificates(authority: Callable[[str, int], Path]) -> None:
 
 
 def test_where_a_domain_leads(authority: Callable[[str, int], Path]) -> None:
-    def fails(error: int) -> dns_tls.Net:
+    def fails(error: int) -> dns_tls.NetworkBackend:
         def resolve(name: str) -> list[str]:
-            if name != dns_tls.SURE or error == socket.EAI_SERVICE:
+            if name != dns_tls.REFERENCE_DOMAIN or error == socket.EAI_SERVICE:
                 raise socket.gaierror(socket.EAI_NONAME if error == socket.EAI_SERVICE else error, "words")
             return ["192.0.2.1"]
 
-        return dns_tls.Net(resolve)
+        return dns_tls.NetworkBackend(resolve)
 
     everything = "DNS, TLS, /health"
     assert judged(fails(socket.EAI_NONAME))["DNS"] == ("wrong", "no such name")
@@ -645,33 +667,35 @@ def test_where_a_domain_leads(authority: Callable[[str, int], Path]) -> None:
         both = judged(net(port, authority, "127.0.0.1", "::1"))
         assert both["DNS"] == ("not asked", "127.0.0.1, ::1: whether that is the host's is not known from here")
         assert both["/health over IPv4"][0] == "ok" and both["TLS over IPv6"][0] in ("wrong", "not asked")
-    place = dns_tls.Place(frozenset({ADDRESS}), complete=True)
-    two = dns_tls.Seen((ADDRESS, "2001:db8::1"))
-    assert dns_tls._dns(GROUP, API.domain, two, place, BOOK).saw == "AAAA 2001:db8::1", "the host has no such address"
+    place = dns_tls.HostAddresses(frozenset({ADDRESS}), complete=True)
+    two = dns_tls.DomainState((ADDRESS, "2001:db8::1"))
+    assert dns_tls._check_dns(GROUP, API.domain, two, place, BOOK).saw == "AAAA 2001:db8::1", (
+        "the host has no such address"
+    )
 
 
 def test_a_name_that_takes_for_ever() -> None:
     began = time.monotonic()
-    asked = calls.Asked(threading.Event().wait)
+    asked = calls.BackgroundCall(threading.Event().wait)
     assert asked.answer(began + 0.05, True) and time.monotonic() - began < 1
     with pytest.raises(ZeroDivisionError):
-        calls.Asked(lambda: 1 / 0).answer(began + 5, 0.0)
+        calls.BackgroundCall(lambda: 1 / 0).answer(began + 5, 0.0)
 
 
 # The host's script, and what is made of its words
 
 
-def script(home: Path, *words: str) -> ssh_host.Facts:
+def script(home: Path, *words: str) -> ssh_host.HostFacts:
     """Runs it here, as `bash -s` would there, in a home of its own."""
-    text = f"echo hello from .bashrc\nset -- {shlex.join(words)}\n{ssh_host.SCRIPT.read_text()}"
+    text = f"echo hello from .bashrc\nset -- {shlex.join(words)}\n{ssh_host.PROBE_SCRIPT.read_text()}"
     environment = {"HOME": str(home), "PATH": os.environ["PATH"], "DOCKER_HOST": "unix:///nowhere"}
     done = subprocess.run(["bash", "-s"], input=text, capture_output=True, text=True, env=environment, timeout=30)
     assert SECRET not in done.stdout + done.stderr
-    return ssh_host.facts(calls.Ran(done.returncode, done.stdout, done.stderr))
+    return ssh_host.parse_host_facts(calls.ProcessResult(done.returncode, done.stdout, done.stderr))
 
 
 def test_the_script_is_clean() -> None:
-    assert said_by(shellcheck, [ssh_host.SCRIPT]) == []
+    assert said_by(shellcheck, [ssh_host.PROBE_SCRIPT]) == []
 
 
 def test_only_names_of_keys_leave_the_host(tmp_path: Path) -> None:
@@ -725,7 +749,7 @@ def test_what_compose_reads_otherwise_in_an_env_file_is_flagged(tmp_path: Path, 
 
 
 def test_a_home_with_nothing_in_it(tmp_path: Path) -> None:
-    seen = script(tmp_path, *ssh_host._words(PLAN.hosts[0]))
+    seen = script(tmp_path, *ssh_host._build_script_arguments(PLAN.hosts[0]))
     assert seen.first("nofolder") == ("docker",)
     assert {"bin/deploy", "pos-staging/.env"} <= set(of_state(examined(list(seen.lines)), "wrong"))
 
@@ -773,21 +797,21 @@ def test_another_compose_file_is_told(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("ran", "why"),
     [
-        (calls.Ran(255, "", "Warning: x\nssh: connect to host 192.0.2.1: Connection refused\n"), "Connection refused"),
-        (calls.Ran(64, "", "deploy: this is none of the requests that bin/deploy lists"), "log in with one of your own"),
-        (calls.Ran(255, "motd\nbegin\nlogin\tx\ty", "Connection closed"), "its answer broke off"),
-        (calls.Ran(-2, "", "no answer within 18 s"), "no answer within 18 s"),
-        (calls.Ran(0, "", ""), "no words"),
-        (calls.Ran(127, "", "bash: not found"), "bash: not found"),
+        (calls.ProcessResult(255, "", "Warning: x\nssh: connect to host 192.0.2.1: Connection refused\n"), "Connection refused"),
+        (calls.ProcessResult(64, "", "deploy: this is none of the requests that bin/deploy lists"), "log in with one of your own"),
+        (calls.ProcessResult(255, "motd\nbegin\nlogin\tx\ty", "Connection closed"), "its answer broke off"),
+        (calls.ProcessResult(-2, "", "no answer within 18 s"), "no answer within 18 s"),
+        (calls.ProcessResult(0, "", ""), "no words"),
+        (calls.ProcessResult(127, "", "bash: not found"), "bash: not found"),
     ],
 )  # fmt: skip
-def test_ssh_does_not_get_through(ran: calls.Ran, why: str) -> None:
-    assert why in ssh_host.facts(ran).why
+def test_ssh_does_not_get_through(ran: calls.ProcessResult, why: str) -> None:
+    assert why in ssh_host.parse_host_facts(ran).why
 
 
 def test_lines_that_no_script_of_ours_prints() -> None:
     odd = ["begin", "", "\t\t", "container\tx", "engine", "reach\tpostgres\tx", "disk", "file\tbin/deploy\tx\t", "end"]
-    facts = ssh_host.facts(calls.Ran(0, "\n".join(odd), ""))
+    facts = ssh_host.parse_host_facts(calls.ProcessResult(0, "\n".join(odd), ""))
     assert examined([*facts.lines, ("engine", "27"), ("container", "a\x1b[2J")])
 
 
@@ -808,33 +832,33 @@ KEYS = ['restrict,command="docker/bin/deploy pos-staging pos-production" ssh-ed2
     ],
 )
 def test_the_deploy_keys_line(lines: list[str], saw: str) -> None:
-    facts = ssh_host.Facts(tuple(("authorized", line) for line in lines))
-    finding = host_checks.deploy_key(GROUP, PLAN.hosts[0], PLAN.hosts[0].keys[0], facts, BOOK)
+    facts = ssh_host.HostFacts(tuple(("authorized", line) for line in lines))
+    finding = host_checks.check_deploy_key(GROUP, PLAN.hosts[0], PLAN.hosts[0].keys[0], facts, BOOK)
     assert (finding.state, finding.saw if saw else "") == ("wrong" if saw else "ok", saw)
 
 
 @pytest.mark.parametrize(
     ("known", "state", "saw"),
     [
-        (host_checks.Known(KNOWN), "ok", ""),
-        (host_checks.Known(f"# x\n\n{KNOWN} comment\n", address=ADDRESS), "ok", ""),
-        (host_checks.Known(f"[{ADDRESS}]:2222 ssh-ed25519 {KEY}", address=f"[{ADDRESS}]:2222"), "ok", ""),
-        (host_checks.Known(KNOWN, address="192.0.2.11"), "wrong", "is for 192.0.2.10"),
-        (host_checks.Known(f"ssh-ed25519 {KEY}"), "wrong", "is no known_hosts line"),
-        (host_checks.Known(""), "wrong", "is no known_hosts line"),
-        (host_checks.Known(f"{ADDRESS} ssh-ed25519 AAAAother"), "wrong", "presents others"),
-        (host_checks.Known(why="nobody knows"), "not asked", "nobody knows"),
+        (host_checks.KnownHostsEntry(KNOWN), "ok", ""),
+        (host_checks.KnownHostsEntry(f"# x\n\n{KNOWN} comment\n", address=ADDRESS), "ok", ""),
+        (host_checks.KnownHostsEntry(f"[{ADDRESS}]:2222 ssh-ed25519 {KEY}", address=f"[{ADDRESS}]:2222"), "ok", ""),
+        (host_checks.KnownHostsEntry(KNOWN, address="192.0.2.11"), "wrong", "is for 192.0.2.10"),
+        (host_checks.KnownHostsEntry(f"ssh-ed25519 {KEY}"), "wrong", "is no known_hosts line"),
+        (host_checks.KnownHostsEntry(""), "wrong", "is no known_hosts line"),
+        (host_checks.KnownHostsEntry(f"{ADDRESS} ssh-ed25519 AAAAother"), "wrong", "presents others"),
+        (host_checks.KnownHostsEntry(why="nobody knows"), "not asked", "nobody knows"),
     ],
 )
-def test_the_host_key(known: host_checks.Known, state: str, saw: str) -> None:
-    reached = ssh_host.Reached(ADDRESS, (ADDRESS,), frozenset({("ssh-ed25519", KEY)}))
-    for by in (reached, ssh_host.Reached(ADDRESS)):
-        facts = ssh_host.Facts((("hostkey", "ssh-ed25519", KEY),))
-        finding = host_checks.host_key(GROUP, PLAN.hosts[0], known, by, facts, BOOK)
+def test_the_host_key(known: host_checks.KnownHostsEntry, state: str, saw: str) -> None:
+    reached = ssh_host.SshTarget(ADDRESS, (ADDRESS,), frozenset({("ssh-ed25519", KEY)}))
+    for by in (reached, ssh_host.SshTarget(ADDRESS)):
+        facts = ssh_host.HostFacts((("hostkey", "ssh-ed25519", KEY),))
+        finding = host_checks.check_host_key(GROUP, PLAN.hosts[0], known, by, facts, BOOK)
         assert finding.state == state and saw in finding.saw
     assert (
-        host_checks.host_key(
-            GROUP, PLAN.hosts[0], host_checks.Known(KNOWN), ssh_host.Reached(), ssh_host.Facts(), BOOK
+        host_checks.check_host_key(
+            GROUP, PLAN.hosts[0], host_checks.KnownHostsEntry(KNOWN), ssh_host.SshTarget(), ssh_host.HostFacts(), BOOK
         ).state
         == "not asked"
     )
@@ -847,11 +871,13 @@ def test_the_pages_example() -> None:
     """What docs/doctor.md shows is what is printed."""
     lines = instead(("file", "bin/deploy"), "4f2a9c1be07d" + "0" * 52, "755")(well())
     lines = without("key", "pos-staging/.env", "JWT_SECRET")(lines)
-    soon = dns_tls.Answer(ADDRESS, expires=NOW + 12 * 86400, status=200)
+    soon = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 12 * 86400, status=200)
     fine = replace(soon, expires=NOW + 75 * 86400)
-    seen = {domain: dns_tls.Seen((ADDRESS,), (soon if domain == API.domain else fine,)) for domain in PLAN.domains}
-    nobody = github.Seen(why="gh is not logged in: gh auth login")
-    text = findings.as_text(examined(lines, only=["staging"], seen=seen, github=nobody))
+    seen = {
+        domain: dns_tls.DomainState((ADDRESS,), (soon if domain == API.domain else fine,)) for domain in PLAN.domains
+    }
+    nobody = github.GitHubState(why="gh is not logged in: gh auth login")
+    text = findings.format_findings_text(examined(lines, only=["staging"], seen=seen, github=nobody))
     page = (ROOT / "docs/doctor.md").read_text()
     shown, printed = (re.sub(r"sha256 \w{12}", "sha256 of the file", words) for words in (page, text))
     assert f"```text\n{printed}\n```" in shown, text
@@ -860,7 +886,7 @@ def test_the_pages_example() -> None:
 def test_a_command_can_be_typed_as_it_is() -> None:
     text = TREE["deploy/RUNBOOK.md"].text
     for destination, given in (("me@192.0.2.10", "me@192.0.2.10"), ("an alias", "USER@ADDRESS")):
-        book = Runbook(text, {"VPS": destination})
+        book = RunbookIndex(text, {"VPS": destination})
         expected = f'VPS={given}; printf %s "${{VPS#*@}}" | gh secret set VPS_HOST'
         assert book.command("gh secret set VPS_HOST") == expected
         assert shlex.quote(destination) in book.command("git archive HEAD", "deploy/bin |")
@@ -872,14 +898,14 @@ def test_how_it_is_printed() -> None:
         GROUP.wrong("b\x1b[0m", "x\x1b[2J" + "y" * 999, "z", "do"),
         GROUP.not_asked("c", "away"),
     ]
-    text = findings.as_text(found)
+    text = findings.format_findings_text(found)
     assert text.splitlines()[:2] == ["here", "  ok         a: fine"]
     assert "\x1b" not in text and max(map(len, text.splitlines())) < 330
     assert text.splitlines()[3:] == [
         "             expected: z", "             cure: do", "  not asked  c: away", "",
         "1 ok, 1 wrong, 1 not asked",
     ]  # fmt: skip
-    assert json.loads(findings.as_json(found))["count"] == {"ok": 1, "wrong": 1, "not asked": 1}
+    assert json.loads(findings.format_findings_json(found))["count"] == {"ok": 1, "wrong": 1, "not asked": 1}
 
 
 @pytest.fixture
@@ -946,7 +972,7 @@ def test_in_github_actions_what_is_wrong_is_annotated() -> None:
         GROUP.wrong("health: /", "502\x1b", "200", "say 100%"),
         GROUP.not_asked("dns", "-"),
     ]
-    text = findings.as_github(found)
-    assert text.startswith(findings.as_text(found))
+    text = findings.format_findings_github(found)
+    assert text.startswith(findings.format_findings_text(found))
     assert text.splitlines()[-1] == "::error title=here%3A health%3A /::502\ufffd%0Aexpected: 200%0Acure: say 100%25"
-    assert "::" not in findings.as_github(found[:1])
+    assert "::" not in findings.format_findings_github(found[:1])

@@ -20,7 +20,7 @@ from kiwari_ci import __version__, generator
 from kiwari_ci.commands.check import causes, report, spec_location
 from kiwari_ci.loading import yaml_source
 from kiwari_ci.output import generated_files
-from kiwari_ci.rendering.render import DRIFT_WORKFLOW
+from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
 from tests.cli_runner import kiwari_ci
 
 ROOT = Path(__file__).parents[1]
@@ -45,8 +45,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @cache
-def made() -> generated_files.Tree:
-    return generator.build(Path(SPEC))[1]
+def made() -> generated_files.GeneratedFiles:
+    return generator.generate_files(Path(SPEC))[1]
 
 
 def put(path: str, text: str) -> None:
@@ -256,7 +256,7 @@ def test_the_drift_workflow_says_what_a_pull_request_changes(changed: bool, tmp_
     git("checkout", "-q", "main")
     git("merge", "-q", "--no-ff", "-m", "merge", "change")
     git("clone", "-q", "--depth", "2", f"file://{tmp_path}", "clone")
-    step = yaml.safe_load(Path(f"clone/{DRIFT_WORKFLOW}").read_text())["jobs"]["drift"]["steps"][-1]
+    step = yaml.safe_load(Path(f"clone/{DRIFT_WORKFLOW_PATH}").read_text())["jobs"]["drift"]["steps"][-1]
     assert step["if"] == "github.event_name == 'pull_request' && !cancelled()"
     Path("venv/bin").mkdir(parents=True)
     Path("venv/bin/kiwari-ci").symlink_to(Path(sys.executable).with_name("kiwari-ci"))
@@ -267,7 +267,7 @@ def test_the_drift_workflow_says_what_a_pull_request_changes(changed: bool, tmp_
 
 
 def test_the_drift_workflow_fetches_that_much() -> None:
-    steps = yaml.safe_load(Path(f"generated/{DRIFT_WORKFLOW}").read_text())["jobs"]["drift"]["steps"]
+    steps = yaml.safe_load(Path(f"generated/{DRIFT_WORKFLOW_PATH}").read_text())["jobs"]["drift"]["steps"]
     assert steps[0]["with"]["fetch-depth"] == 2
 
 
@@ -336,9 +336,9 @@ def test_pins_moved_in_one_file_only() -> None:
 
 
 def test_another_version_of_the_tool() -> None:
-    edit(f"generated/{DRIFT_WORKFLOW}", f"kiwari-ci=={__version__}", "kiwari-ci==0.0.9")
+    edit(f"generated/{DRIFT_WORKFLOW_PATH}", f"kiwari-ci=={__version__}", "kiwari-ci==0.0.9")
     edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
-    assert whys() == {DRIFT_WORKFLOW: "version", COMPOSE: "version"} and cure() == "kiwari-ci generate"
+    assert whys() == {DRIFT_WORKFLOW_PATH: "version", COMPOSE: "version"} and cure() == "kiwari-ci generate"
 
 
 def test_another_version_than_the_specs() -> None:
@@ -352,7 +352,7 @@ def test_another_version_than_the_specs() -> None:
 
 def test_a_spec_that_goes_to_another_version() -> None:
     put(SPEC, SMALL + "generator: kiwari-ci==99.0.0\n")
-    assert whys() == {DRIFT_WORKFLOW: "spec", SPEC: "spec"}
+    assert whys() == {DRIFT_WORKFLOW_PATH: "spec", SPEC: "spec"}
     assert cure() == "pip install kiwari-ci==99.0.0 && kiwari-ci generate"
 
 
@@ -362,23 +362,25 @@ def test_another_commit_of_the_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
     assert whys() == {COMPOSE: "edited"}
     assert cure() == "kiwari-ci generate", "nobody knows which commit this is"
-    monkeypatch.setattr(causes, "_own_commit", lambda: SHA[::-1])
+    monkeypatch.setattr(causes, "_find_installed_commit", lambda: SHA[::-1])
     assert whys() == {COMPOSE: "version"}
     assert cure() == f"pip install git+https://github.com/example/kiwari-ci@{SHA} && kiwari-ci generate"
-    monkeypatch.setattr(causes, "_own_commit", str)
-    edit(f"generated/{DRIFT_WORKFLOW}", SHA, SHA[::-1])
-    assert whys() == {COMPOSE: "version", DRIFT_WORKFLOW: "version"}
+    monkeypatch.setattr(causes, "_find_installed_commit", str)
+    edit(f"generated/{DRIFT_WORKFLOW_PATH}", SHA, SHA[::-1])
+    assert whys() == {COMPOSE: "version", DRIFT_WORKFLOW_PATH: "version"}
 
 
 # Where it comes from
 
 
 def test_the_line_of_the_spec() -> None:
-    spec = yaml_source.read(ROOT / "specs/kiwari.yaml")
-    plan = generator.decide(ROOT / "specs/kiwari.yaml").plan
+    spec = yaml_source.load_yaml(ROOT / "specs/kiwari.yaml")
+    plan = generator.load_spec(ROOT / "specs/kiwari.yaml").plan
 
     def of(path: str, line: str = "") -> str:
-        return spec_location.words(spec_location.place_of(spec, spec_location.key_of(path, plan), line)[0])
+        return spec_location.format_spec_key(
+            spec_location.locate_generated_line(spec, spec_location.find_spec_key(path, plan), line)[0]
+        )
 
     assert of(".github/workflows/api-ci.yml", "      - 'api/**'") == "services.api.paths.0"
     assert of(".github/workflows/promote.yml") == "environments.production"
@@ -386,7 +388,7 @@ def test_the_line_of_the_spec() -> None:
         "environments.staging.containers.api"
     )
     assert of("deploy/postgres/docker-compose.yml", "    image: postgres:16-alpine") == "databases.postgres.image"
-    assert (of(DRIFT_WORKFLOW), of(SCRIPT), of("deploy/RUNBOOK.md")) == ("generator", "project", "project")
+    assert (of(DRIFT_WORKFLOW_PATH), of(SCRIPT), of("deploy/RUNBOOK.md")) == ("generator", "project", "project")
 
 
 # GitHub
@@ -404,7 +406,7 @@ def test_annotations_within_githubs_limits() -> None:
     lines = kiwari_ci("check", "--format", "github").out.splitlines()
     errors = [line for line in lines if line.startswith("::error")]
     notices = [line for line in lines if line.startswith("::notice")]
-    assert len(errors) == report.ANNOTATIONS and 0 < len(notices) <= report.ANNOTATIONS
+    assert len(errors) == report.MAX_ANNOTATIONS and 0 < len(notices) <= report.MAX_ANNOTATIONS
     assert "and 20 more" in errors[-1] or re.search(r"and \d\d more", errors[-1])
     assert any("title=drift::services.web.port: from here comes" in line for line in notices)
     assert any("file=generated/deploy/o%2Cl%3Ad%25-00.yml" in line for line in errors)
@@ -446,15 +448,17 @@ def test_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no summary: summary.md: Is a directory" in kiwari_ci("check").err
 
 
-@pytest.mark.parametrize("room", [report.SUMMARY, 40_000, 1_000, 100, 0, -5])
+@pytest.mark.parametrize("room", [report.MAX_SUMMARY_BYTES, 40_000, 1_000, 100, 0, -5])
 def test_a_summary_fits_into_what_is_left(room: int) -> None:
     put(SPEC, MOVED)
     edit(f"generated/{COMPOSE}", "\n", " é\n")
     many(150)
-    plan, files = generator.build(Path(SPEC))
+    plan, files = generator.generate_files(Path(SPEC))
     out = Path("generated")
-    told = causes.explain(out, Path(SPEC), plan, files, generated_files.compare(out, files, "shop"), [], os.environ)
-    text = report.summary(out, Path(SPEC), told, room)
+    told = causes.explain_differences(
+        out, Path(SPEC), plan, files, generated_files.compare_files(out, files, "shop"), [], os.environ
+    )
+    text = report.format_job_summary(out, Path(SPEC), told, room)
     assert len(text.encode()) <= max(0, room)
     fences = re.findall(r"^`{3,}", text, re.MULTILINE)
     assert len(fences) % 2 == 0
@@ -465,7 +469,7 @@ def test_a_summary_fits_into_what_is_left(room: int) -> None:
 # The two programs, which no marker names
 
 
-@pytest.mark.parametrize("program", generated_files.PROGRAMS)
+@pytest.mark.parametrize("program", generated_files.PROGRAM_MARKERS)
 def test_a_program_is_known_by_its_second_line(program: str) -> None:
     edit(f"generated/{program}", "#!/usr/bin/python3 -I", "#!/usr/bin/env python3")
     assert whys() == {program: "edited"} and cure() == "kiwari-ci generate"
@@ -476,9 +480,9 @@ def test_a_program_is_known_by_its_second_line(program: str) -> None:
 
 
 def test_a_program_of_another_version_of_the_tool() -> None:
-    edit(f"generated/{DRIFT_WORKFLOW}", f"kiwari-ci=={__version__}", "kiwari-ci==0.0.9")
+    edit(f"generated/{DRIFT_WORKFLOW_PATH}", f"kiwari-ci=={__version__}", "kiwari-ci==0.0.9")
     edit(f"generated/{SCRIPT}", "#!/usr/bin/python3 -I", "#!/usr/bin/env python3")
-    assert whys() == {DRIFT_WORKFLOW: "version", SCRIPT: "version"}
+    assert whys() == {DRIFT_WORKFLOW_PATH: "version", SCRIPT: "version"}
 
 
 def test_the_program_of_one_place_is_nothing_in_the_other() -> None:
@@ -550,8 +554,8 @@ OF_A_COPY = {"edited", "spec"}
 def test_a_thousand_random_edits_are_all_caught() -> None:
     """Each by itself, in any file: it is seen there and nowhere else, its class is one that it can have, it goes."""
     chance, out, spec = random.Random(6), Path("generated"), Path(SPEC)  # noqa: S311
-    plan, files = generator.build(spec)
-    paths, met = sorted(files), dict.fromkeys(causes.WORDS, 0)
+    plan, files = generator.generate_files(spec)
+    paths, met = sorted(files), dict.fromkeys(causes.DRIFT_CAUSE_LABELS, 0)
     for _ in range(1000):
         change, path = chance.choice(EDITS), chance.choice(paths)
         if (change, path) == (with_crlf, SPEC):
@@ -559,13 +563,15 @@ def test_a_thousand_random_edits_are_all_caught() -> None:
         file, content = out / path, (out / path).read_bytes()
         mode = file.stat().st_mode
         allowed = change(file, chance)
-        told = causes.explain(out, spec, plan, files, generated_files.compare(out, files, plan.project), [], os.environ)
+        told = causes.explain_differences(
+            out, spec, plan, files, generated_files.compare_files(out, files, plan.project), [], os.environ
+        )
         seen = {each.path: each.why for each in told.findings}
         assert seen.pop(path) in (OF_A_COPY if path == SPEC and not allowed & {"missing", "mode"} else allowed), (
             change.__name__,
             path,
         )
-        has_marker = path != SPEC and path not in generated_files.PROGRAMS
+        has_marker = path != SPEC and path not in generated_files.PROGRAM_MARKERS
         assert seen == ({f"{path}.old": "orphaned"} if change is renamed and has_marker else {})
         for finding in told.findings:
             assert finding.line >= 0 and 1 <= finding.spec_line <= SMALL.count("\n")
@@ -573,7 +579,7 @@ def test_a_thousand_random_edits_are_all_caught() -> None:
         (out / f"{path}.old").unlink(missing_ok=True)
         file.write_bytes(content)
         file.chmod(mode)
-    assert not generated_files.compare(out, files, plan.project)
+    assert not generated_files.compare_files(out, files, plan.project)
     assert met["edited"] > 300 and not met["unknown"]
 
 

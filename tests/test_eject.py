@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import PROGRAMS, example_marker, marker
-from kiwari_ci.rendering.render import DRIFT_WORKFLOW
+from kiwari_ci.output.generated_files import PROGRAM_MARKERS, format_example_marker, format_marker
+from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
 from tests import checkers, policy
 from tests.checkers import Checker
 from tests.cli_runner import kiwari_ci
 
 ROOT = Path(__file__).parents[1]
 SPEC = "specs/kiwari.yaml"
-PLAN, TREE = generator.build(ROOT / SPEC)
+PLAN, TREE = generator.generate_files(ROOT / SPEC)
 INIT = "deploy/postgres/init/init-databases.sh"
-MARKERS = "|".join(re.escape(each("kiwari")) for each in (marker, example_marker))
+MARKERS = "|".join(re.escape(each("kiwari")) for each in (format_marker, format_example_marker))
 MARKER = re.compile(rf"^.*({MARKERS}).*\n", re.MULTILINE)
 
 
@@ -42,7 +42,7 @@ def files(root: Path) -> dict[str, str]:
 def test_only_the_marker_goes(root: Path) -> None:
     said = kiwari_ci("eject")
     assert (said.code, said.err) == (0, "")
-    expected = {path: MARKER.sub("", file.text) for path, file in TREE.items() if path != DRIFT_WORKFLOW}
+    expected = {path: MARKER.sub("", file.text) for path, file in TREE.items() if path != DRIFT_WORKFLOW_PATH}
     there = files(root)
     assert there.keys() == expected.keys()
     assert [path for path in there if there[path] != expected[path]] == ["deploy/RUNBOOK.md"]
@@ -56,7 +56,7 @@ def test_nothing_names_the_generator_any_more(root: Path) -> None:
     assert f"git rm {SPEC}" in said.out, "the spec is a person's file"
     (root / SPEC).unlink()
     for path, text in files(root).items():
-        if path in PROGRAMS:
+        if path in PROGRAM_MARKERS:
             continue  # their heads say where they come from, and name no project
         assert not re.search(r"kiwari[-_]ci|\bspec\b|generated", text, re.IGNORECASE), path
 
@@ -141,7 +141,7 @@ def test_hand_edits_stay(root: Path) -> None:
 
 def test_what_is_not_ours_stays(root: Path) -> None:
     Path("deploy/bin/deploy").write_text("#!/bin/sh\n")
-    Path("deploy/other.yml").write_text(f"# {marker('other')}\n")
+    Path("deploy/other.yml").write_text(f"# {format_marker('other')}\n")
     assert kiwari_ci("eject").code == 0
     assert Path("deploy/bin/deploy").read_text() == "#!/bin/sh\n"
     assert Path("deploy/other.yml").exists()
@@ -171,4 +171,4 @@ def test_a_stopped_run_is_finished_by_the_next(root: Path) -> None:
         path = Path(".github/workflows", name)
         path.write_text(MARKER.sub("", path.read_text()))
     assert kiwari_ci("eject").code == 0
-    assert not any(MARKER.search(text) for text in files(root).values()) and not Path(DRIFT_WORKFLOW).exists()
+    assert not any(MARKER.search(text) for text in files(root).values()) and not Path(DRIFT_WORKFLOW_PATH).exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import example_marker, is_env_file, is_marked, marker
+from kiwari_ci.output.generated_files import format_example_marker, format_marker, is_env_file, is_generated_file
 from tests.cli_runner import Said, kiwari_ci
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +59,7 @@ def copies(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         if request.param == "with the marker of other files":
             if not is_env_file(path):
                 continue
-            text = f"# {marker('shop')}\n{text}"
+            text = f"# {format_marker('shop')}\n{text}"
         put(path, text)
         filled[path] = text.encode()
     if request.param == "ignored by git":
@@ -143,7 +143,7 @@ def test_a_renamed_project(copies: dict[str, bytes]) -> None:
 def test_eject(copies: dict[str, bytes]) -> None:
     said = run(copies, "eject")
     assert f"freed    {OF_SERVICE}.example" in said.out
-    assert not is_marked(f"{OF_SERVICE}.example", Path(f"{OF_SERVICE}.example").read_text())
+    assert not is_generated_file(f"{OF_SERVICE}.example", Path(f"{OF_SERVICE}.example").read_text())
 
 
 def test_init_and_lint(copies: dict[str, bytes]) -> None:
@@ -178,7 +178,7 @@ def test_another_file_that_links_to_an_env_file(copies: dict[str, bytes], style:
 
 
 @pytest.mark.parametrize("style", ["text", "json", "github"])
-@pytest.mark.parametrize("head", ["", f"# {example_marker('shop')}\n"], ids=["foreign", "ours"])
+@pytest.mark.parametrize("head", ["", f"# {format_example_marker('shop')}\n"], ids=["foreign", "ours"])
 def test_an_example_that_was_filled_in_by_mistake(copies: dict[str, bytes], head: str, style: str) -> None:
     """Its keys are shown, for they are what a reader looks for; its values are not."""
     example = f"{OF_SERVICE}.example"
@@ -204,7 +204,9 @@ def test_an_example_that_was_renamed(copies: dict[str, bytes], name: str) -> Non
 )
 def test_env_files(name: str) -> None:
     assert is_env_file(name)
-    assert not is_marked(name, f"# {marker('shop')}\n") and not is_marked(name, f"# {example_marker('shop')}\n")
+    assert not is_generated_file(name, f"# {format_marker('shop')}\n") and not is_generated_file(
+        name, f"# {format_example_marker('shop')}\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -217,14 +219,16 @@ def test_no_env_files(name: str) -> None:
 @pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_nothing_generated_is_an_env_file(spec: Path, tmp_path: Path) -> None:
     """A generated file of such a name could be neither compared nor removed."""
-    _, files = generator.build(spec)
+    _, files = generator.generate_files(spec)
     assert not list(filter(is_env_file, files))
     for path, file in files.items():
-        assert is_marked(path, file.text) == file.marked, path
+        assert is_generated_file(path, file.text) == file.marked, path
 
 
 def test_an_example_is_recognised_only_by_its_name(tmp_path: Path) -> None:
-    text = f"# {example_marker('shop')}\n"
-    assert is_marked("deploy/a/web.env.example", text) and is_marked("deploy/a/.env.example", text)
-    assert not is_marked("deploy/a/secrets", text) and not is_marked("deploy/a/docker-compose.yml", text)
-    assert not is_marked("deploy/a/web.env.example.old", text)
+    text = f"# {format_example_marker('shop')}\n"
+    assert is_generated_file("deploy/a/web.env.example", text) and is_generated_file("deploy/a/.env.example", text)
+    assert not is_generated_file("deploy/a/secrets", text) and not is_generated_file(
+        "deploy/a/docker-compose.yml", text
+    )
+    assert not is_generated_file("deploy/a/web.env.example.old", text)

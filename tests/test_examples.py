@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import PROGRAMS, Tree, is_program
+from kiwari_ci.output.generated_files import PROGRAM_MARKERS, GeneratedFiles, is_program_file
 from kiwari_ci.schema import Proxy
 from tests import policy
 from tests.checkers import DEPENDABOT, SCRIPTS, STACKS, WORKFLOWS, Checker, findings
@@ -21,12 +21,12 @@ HATCH = {"compose", "steps"}  # what the spec does not know, written as it comes
 
 
 @pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Tree]:
+def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, GeneratedFiles]:
     """Each example's folder, written, and its tree."""
     found = {}
     for example in EXAMPLES:
         folder = tmp_path_factory.mktemp(example.stem)
-        tree = found[folder] = generator.build(example)[1]
+        tree = found[folder] = generator.generate_files(example)[1]
         for path, file in tree.items():
             place = folder / path
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Tree]:
     return found
 
 
-def written(trees: dict[Path, Tree], pattern: str) -> list[Path]:
+def written(trees: dict[Path, GeneratedFiles], pattern: str) -> list[Path]:
     """All files of all examples whose path matches."""
     return [folder / path for folder, tree in trees.items() for path in tree if re.fullmatch(pattern, path)]
 
@@ -52,14 +52,14 @@ KINDS: dict[str, Sequence[Checker]] = {
     ("pattern", "checker"),
     [pytest.param(kind, checker, id=checker.__name__ + kind) for kind, each in KINDS.items() for checker in each],
 )
-def test_no_finding(trees: dict[Path, Tree], pattern: str, checker: Checker) -> None:
+def test_no_finding(trees: dict[Path, GeneratedFiles], pattern: str, checker: Checker) -> None:
     files = written(trees, pattern)
     assert files
     assert findings(checker, files) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_workflows_keep_the_house_rules(trees: dict[Path, Tree], name: str) -> None:
+def test_the_workflows_keep_the_house_rules(trees: dict[Path, GeneratedFiles], name: str) -> None:
     (folder,) = [folder for folder in trees if folder.name.startswith(name)]
     workflows = [folder / path for path in trees[folder] if path.endswith("yml") and "/workflows/" in path]
     assert workflows
@@ -89,10 +89,10 @@ def hatch(node: object) -> Iterator[object]:
         yield from hatch(item)
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", PROGRAM_MARKERS)
 def test_a_program_is_the_same_everywhere_and_can_be_run(program: str) -> None:
-    files = {generator.build(spec)[1][program] for spec in [*EXAMPLES, ROOT / "specs/kiwari.yaml"]}
-    assert len(files) == 1 and all(file.executable and is_program(program, file.text) for file in files)
+    files = {generator.generate_files(spec)[1][program] for spec in [*EXAMPLES, ROOT / "specs/kiwari.yaml"]}
+    assert len(files) == 1 and all(file.executable and is_program_file(program, file.text) for file in files)
 
 
 def test_their_shapes_are_of_many_kinds() -> None:

@@ -12,12 +12,12 @@ import pytest
 
 from kiwari_ci import generator
 from kiwari_ci.github import path_filters
-from kiwari_ci.output.generated_files import Tree, compare, is_program
+from kiwari_ci.output.generated_files import GeneratedFiles, compare_files, is_program_file
 from tests.workflow import Workflow
 
 ROOT = Path(__file__).parents[1]
 SPEC = ROOT / "specs/kiwari.yaml"
-PLAN, TREE = generator.build(SPEC)
+PLAN, TREE = generator.generate_files(SPEC)
 WORKFLOWS = {
     Path(path).stem: Workflow(file.text)
     for path, file in TREE.items()
@@ -28,7 +28,7 @@ SERVICE_WORKFLOWS = {name: workflow for name, workflow in WORKFLOWS.items() if n
 
 def test_generated_is_current() -> None:
     """The drift check: `make generate` is the cure."""
-    assert [f"{each.kind}: {each.path}" for each in compare(ROOT / "generated", TREE, PLAN.project)] == []
+    assert [f"{each.kind}: {each.path}" for each in compare_files(ROOT / "generated", TREE, PLAN.project)] == []
 
 
 def test_nothing_else_is_in_there() -> None:
@@ -58,13 +58,13 @@ def test_the_same_bytes(tmp_path: Path, folder: Path, spec: str, umask: int, env
         check=True,
         capture_output=True,
     )
-    assert compare(tmp_path / "out", TREE, PLAN.project) == []
+    assert compare_files(tmp_path / "out", TREE, PLAN.project) == []
 
 
 def test_line_ends_of_windows_make_no_difference(tmp_path: Path) -> None:
     copy = tmp_path / "kiwari.yaml"
     copy.write_bytes(b"\xef\xbb\xbf" + SPEC.read_bytes().replace(b"\n", b"\r\n"))
-    assert generator.build(copy)[1] == TREE
+    assert generator.generate_files(copy)[1] == TREE
 
 
 def test_no_line_ends_in_a_blank_or_a_carriage_return() -> None:
@@ -77,7 +77,7 @@ def test_every_head_says_what_it_is() -> None:
     for path, file in TREE.items():
         who = "An example, written" if path.endswith(".example") else "Generated"
         words = f"{who} by kiwari-ci (kiwari). Edit the spec, then run: kiwari-ci generate"
-        says_so = any(words in line for line in file.text.splitlines()[:2]) or is_program(path, file.text)
+        says_so = any(words in line for line in file.text.splitlines()[:2]) or is_program_file(path, file.text)
         assert says_so == file.marked, path
     assert [path for path, file in TREE.items() if not file.marked] == ["specs/kiwari.yaml"]
 
@@ -107,12 +107,12 @@ def test_each_compose_service_is_short(stack: str) -> None:
         assert len(service.splitlines()) <= 15, service
 
 
-def changed_by(tmp_path: Path, old: str, new: str) -> Tree:
+def changed_by(tmp_path: Path, old: str, new: str) -> GeneratedFiles:
     """The files, but the spec's copy, that another text of the spec makes otherwise."""
     text = SPEC.read_text()
     assert text.count(old) == 1
     (tmp_path / "kiwari.yaml").write_text(text.replace(old, new))
-    tree = generator.build(tmp_path / "kiwari.yaml")[1]
+    tree = generator.generate_files(tmp_path / "kiwari.yaml")[1]
     return {path: file for path, file in tree.items() if file != TREE.get(path) and file.marked}
 
 
@@ -162,12 +162,12 @@ def test_filter_key_and_checkout_see_the_same_files(name: str) -> None:
     paths = workflow.data["on"]["push"]["paths"]
     checkout, source = steps(workflow, "build-and-push")[:2]
     sparse = checkout["with"]["sparse-checkout"].splitlines()
-    assert sparse == path_filters.sparse(paths)
+    assert sparse == path_filters.build_sparse_patterns(paths)
     [command] = re.findall(r"git ls-files -s -- (.*)\)$", source["run"], re.MULTILINE)
-    assert shlex.split(command) == path_filters.pathspecs(paths)
+    assert shlex.split(command) == path_filters.build_git_pathspecs(paths)
     promote = next(step for step in steps(WORKFLOWS["promote"], "promote-images") if step.get("id") == "find")["run"]
     [words] = re.findall(rf"^find_image (\S+ {name} .*)$", promote.replace("\\\n", " "), re.MULTILINE)
-    assert shlex.split(words)[3:] == path_filters.pathspecs(paths)
+    assert shlex.split(words)[3:] == path_filters.build_git_pathspecs(paths)
     assert f"{shlex.split(words)[2]}:" in build(workflow)["tags"]
 
 
@@ -176,7 +176,7 @@ def test_what_shapes_an_image_is_in_its_filter(name: str) -> None:
     workflow = WORKFLOWS[name]
     paths = workflow.data["on"]["push"]["paths"]
     for path in (build(workflow)["file"], f".github/workflows/{name}.yml", ".dockerignore"):
-        assert path_filters.included(paths, path), path
+        assert path_filters.is_included(paths, path), path
 
 
 @pytest.mark.parametrize("name", SERVICE_WORKFLOWS)
@@ -204,7 +204,7 @@ def test_what_is_promoted_is_what_production_runs() -> None:
 
 def test_every_address_that_is_asked_is_a_declared_domain() -> None:
     declared = {
-        domain for place in generator.decide(SPEC).spec.environments.values() for domain in place.domains.values()
+        domain for place in generator.load_spec(SPEC).spec.environments.values() for domain in place.domains.values()
     }
     asked = {
         found

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.github.action_pins import PINS
-from kiwari_ci.rendering.render import TEMPLATES
+from kiwari_ci.github.action_pins import DEFAULT_PINS
+from kiwari_ci.rendering.render import TEMPLATES_FOLDER
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kiwari_ci"
@@ -163,16 +163,16 @@ def test_output_depends_on_nothing_around() -> None:
 
 def test_pins_come_from_one_place() -> None:
     """No template names an action, and each pin is a full commit with a version."""
-    for template in TEMPLATES.rglob("*.j2"):
+    for template in TEMPLATES_FOLDER.rglob("*.j2"):
         assert not re.search(r"uses: *[\w-]+/|[0-9a-f]{40}", template.read_text()), template.name
-    for pin in PINS.values():
+    for pin in DEFAULT_PINS.values():
         assert re.fullmatch(r"[0-9a-f]{40}", pin.sha) and re.fullmatch(r"v\d+\.\d+\.\d+", pin.version)
 
 
 def test_nobody_knows_a_users_words() -> None:
     """Nothing in the code knows the names of Kiwari's services, environments or machines."""
     words = re.compile(r"\b(pos|admin|nasibakarkiwari|iqbalmuhyiddin|vps|stg)\b|\bkiwari\b(?!-ci)")
-    for file in [*MODULES, *TEMPLATES.rglob("*.j2")]:
+    for file in [*MODULES, *TEMPLATES_FOLDER.rglob("*.j2")]:
         assert not words.search(file.read_text().replace("kiwari_ci", "")), file.name
 
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from kiwari_ci import generator
 from kiwari_ci.commands import init
-from kiwari_ci.commands.init import first_spec
-from kiwari_ci.commands.init.draft_text import plain
-from kiwari_ci.loading.yaml_source import parse
+from kiwari_ci.commands.init import build_init_result
+from kiwari_ci.commands.init.draft_text import to_single_line
+from kiwari_ci.loading.yaml_source import parse_yaml
 from kiwari_ci.output import atomic_write, generated_files
-from kiwari_ci.problems import Faults
+from kiwari_ci.problems import SpecError
 from kiwari_ci.readers import lenient_yaml, vocabulary
-from kiwari_ci.readers.repository import Repository, join
+from kiwari_ci.readers.repository import LocalRepository, join_path
 from tests.cli_runner import kiwari_ci
 
 DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"
@@ -50,8 +50,8 @@ def repository(folder: Path, files: dict[str, str]) -> Path:
 
 def made(folder: Path, files: dict[str, str]) -> dict[str, Any]:
     """What the spec says that init makes of some files."""
-    first = first_spec(repository(folder, files), "example/shop")
-    data: dict[str, Any] = parse(first.path, first.text).data
+    first = build_init_result(repository(folder, files), "example/shop")
+    data: dict[str, Any] = parse_yaml(first.path, first.text).data
     return data
 
 
@@ -80,7 +80,7 @@ def service(folder: Path, files: dict[str, str]) -> dict[str, Any]:
 def test_the_remote_names_the_repository(tmp_path: Path, address: str, slug: str | None) -> None:
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", address], check=True)
-    assert (Repository(tmp_path).slug or (None,))[0] == slug
+    assert (LocalRepository(tmp_path).slug or (None,))[0] == slug
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_value_that_is_a_secret_is_never_copied(tmp_path: Path) -> None:
         "services: {web: {build: ., command: run --password=hunter2-a, environment: "
         "{JWT_SECRET: hunter2-b, DSN: 'postgres://u:hunter2-c@elsewhere/d', PLAIN: ghp_hunter2hunter2hunter2d}}}"
     )
-    first = first_spec(repository(tmp_path, {"Dockerfile": DOCKERFILE, "compose.yml": compose}), "example/shop")
+    first = build_init_result(repository(tmp_path, {"Dockerfile": DOCKERFILE, "compose.yml": compose}), "example/shop")
     assert "hunter2" not in first.text + json.dumps([first.seen, first.decisions, first.troubles])
 
 
@@ -258,7 +258,7 @@ def test_an_image_is_known_by_its_last_word(tmp_path: Path) -> None:
 
 def test_other_peoples_yaml() -> None:
     text = "a: &x {on: yes, b: [1, 010]}\nc: {<<: *x, on: no}\nd: *x\ne: !reset null\na2: 22:22\n"
-    read = lenient_yaml.read("file.yml", text)
+    read = lenient_yaml.parse_yaml_mapping("file.yml", text)
     assert read == {
         "a": {"on": "yes", "b": [1, 10]}, "c": {"b": [1, 10], "on": "no"}, "d": {"on": "yes", "b": [1, 10]},
         "e": "null", "a2": "22:22",
@@ -268,8 +268,8 @@ def test_other_peoples_yaml() -> None:
 
 @pytest.mark.parametrize("text", ["", "- a", "a: [", "a: *b\n: :", "\t", "{" * 5000, "a: " + "[" * 1000])
 def test_yaml_that_is_none(text: str) -> None:
-    with pytest.raises(lenient_yaml.Unreadable):
-        lenient_yaml.read("file.yml", text)
+    with pytest.raises(lenient_yaml.YamlFileError):
+        lenient_yaml.parse_yaml_mapping("file.yml", text)
 
 
 def test_aliases_do_not_grow(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_aliases_do_not_grow(tmp_path: Path) -> None:
 
 
 def test_paths_stay_inside() -> None:
-    assert [join("a/b", path) for path in ("../c", "../..", "../../..", "/x", "./")] == [
+    assert [join_path("a/b", path) for path in ("../c", "../..", "../../..", "/x", "./")] == [
         "a/c",
         ".",
         None,
@@ -299,7 +299,7 @@ def test_paths_stay_inside() -> None:
     ],
 )
 def test_probe(text: str, found: tuple[int | None, str]) -> None:
-    assert vocabulary.probe(text) == found
+    assert vocabulary.parse_probe_command(text) == found
 
 
 # What is nothing to go by.
@@ -354,7 +354,7 @@ def test_links_are_not_followed_out(tmp_path: Path) -> None:
     (inside / "compose.yml").symlink_to("../out/compose.yml")
     (inside / "away").symlink_to("../out")
     (inside / "loop").symlink_to(".")
-    first = first_spec(inside, "example/shop")
+    first = build_init_result(inside, "example/shop")
     assert "9999" not in first.text and any("compose.yml" in trouble for trouble in first.troubles)
 
 
@@ -382,9 +382,11 @@ def test_the_next_commands_name_the_spec_when_specs_has_another_file(tmp_path: P
 
 def test_what_changed_meanwhile_stays(tmp_path: Path) -> None:
     repository(tmp_path, {"specs/shop.yaml": "new"})
-    with pytest.raises(atomic_write.Refused):
-        generated_files.put(tmp_path, "specs/shop.yaml", "mine", "old")
-    assert (tmp_path / "specs/shop.yaml").read_text() == "new" and not (tmp_path / generated_files.STAGING).exists()
+    with pytest.raises(atomic_write.OutputError):
+        generated_files.write_user_file(tmp_path, "specs/shop.yaml", "mine", "old")
+    assert (tmp_path / "specs/shop.yaml").read_text() == "new" and not (
+        tmp_path / generated_files.STAGING_FOLDER
+    ).exists()
 
 
 # A spec that is there.
@@ -398,7 +400,7 @@ def test_what_is_new_is_added_and_nothing_else_changes(tmp_path: Path) -> None:
     added = after.removeprefix(f"{head}    # nothing else\n").removesuffix(tail)
     assert done.code == 0 and after == f"{head}    # nothing else\n{added}{tail}"
     assert added.startswith("  # ") and "\n  api:\n" in added and "    port: 9000 # api/Dockerfile:2\n" in added
-    assert set(generator.decide(tmp_path / "specs/shop.yaml").spec.services) == {"web", "api"}
+    assert set(generator.load_spec(tmp_path / "specs/shop.yaml").spec.services) == {"web", "api"}
 
 
 @pytest.mark.parametrize(
@@ -427,7 +429,7 @@ def test_any_style_of_a_spec_is_kept(tmp_path: Path, services: str, expected: st
     assert after.count("\n") == after.count(ends)
     rest = iter(after)
     assert all(character in rest for character in before), "something that was there is gone"
-    generator.decide(tmp_path / "specs/shop.yml")
+    generator.load_spec(tmp_path / "specs/shop.yml")
 
 
 def test_two_specs_and_a_new_service(tmp_path: Path) -> None:
@@ -505,12 +507,12 @@ def tried(folder: Path, counts: dict[str, int], draw: st.DataObject) -> None:
     for path, text in files.items():
         (folder / path).write_bytes(text.encode(errors="replace"))
     try:
-        first = first_spec(folder, "example/shop")
-    except Faults as faults:
+        first = build_init_result(folder, "example/shop")
+    except SpecError as faults:
         assert all(problem.hint for problem in faults.problems), faults
         counts["refused"] += 1
     else:
-        assert set(generator.judge(parse(first.path, first.text)).spec.services)
+        assert set(generator.validate_and_plan(parse_yaml(first.path, first.text)).spec.services)
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]", first.text)
         counts["made"] += 1
 
@@ -527,7 +529,7 @@ def test_whatever_a_repository_holds(tmp_path: Path) -> None:
 @given(text=st.text())
 @settings(max_examples=100, derandomize=True, deadline=None, database=None)
 def test_a_comment_is_one_line(text: str) -> None:
-    assert plain(text).isprintable() and len(plain(text)) <= 160
+    assert to_single_line(text).isprintable() and len(to_single_line(text)) <= 160
 
 
 def test_files_of_every_kind(tmp_path: Path) -> None:
@@ -539,7 +541,7 @@ def test_files_of_every_kind(tmp_path: Path) -> None:
     (tmp_path / "docker-compose.yml").mkdir()
     os.mkfifo(tmp_path / "pyproject.toml")
     (tmp_path / "\x1b[31m.Dockerfile").write_text(DOCKERFILE)
-    first = first_spec(tmp_path, "example/shop")
+    first = build_init_result(tmp_path, "example/shop")
     assert "\x1b" not in first.text and any("compose.prod.yml" in trouble for trouble in first.troubles)
 
 
@@ -561,7 +563,7 @@ def test_the_build_context_is_the_one_that_holds_what_is_copied(tmp_path: Path, 
     wrong, good = "compose.yml:2", ".github/workflows/ci.yml:5"
     wrong, good = (good, wrong) if right == "compose" else (wrong, good)
     words_ = f"builds in api, where 0 of the 2 paths that api/Dockerfile copies are; in . ({good}), 2"
-    assert first_spec(tmp_path, "example/shop").troubles == [f"{wrong}: {words_}"]
+    assert build_init_result(tmp_path, "example/shop").troubles == [f"{wrong}: {words_}"]
 
 
 def test_a_dockerfile_of_production_comes_before_its_twin(tmp_path: Path) -> None:
@@ -576,27 +578,27 @@ def test_a_dockerfile_of_production_comes_before_its_twin(tmp_path: Path) -> Non
     found = made(tmp_path / "prod", {**twins, "compose.prod.yml": compose})["services"]["shop"]
     assert found["build"] == {"context": "api", "dockerfile": "api/Dockerfile"}
     spec = {**twins, "specs/shop.yaml": SPEC.replace("web", "api")}
-    assert first_spec(repository(tmp_path / "spec", spec), None).services == {}
+    assert build_init_result(repository(tmp_path / "spec", spec), None).services == {}
 
 
 def test_a_path_that_a_spec_cannot_write_is_told(tmp_path: Path) -> None:
     files = {"my api/Dockerfile": DOCKERFILE, "my api/x": "", "web/Dockerfile": DOCKERFILE, "web/x": ""}
     assert set(made(tmp_path, files)["services"]) == {"web"}
-    told = [line for line in first_spec(tmp_path, "example/shop").seen if "my api" in line]
+    told = [line for line in build_init_result(tmp_path, "example/shop").seen if "my api" in line]
     assert told == [
         "my api/Dockerfile: a spec cannot write this path "
         "(letters, digits, . _ - and / can be): rename it, and run init again"
     ]
     compose = "services:\n  api:\n    build: {context: 'my api', dockerfile: ../web/Dockerfile}\n"
     repository(tmp_path / "only", {"web/Dockerfile": DOCKERFILE, "my api/x": "", "compose.yml": compose})
-    with pytest.raises(Faults) as refused:
-        first_spec(tmp_path / "only", "example/shop")
+    with pytest.raises(SpecError) as refused:
+        build_init_result(tmp_path / "only", "example/shop")
     assert "cannot write its build context, my api (compose.yml:2)" in refused.value.problems[0].message
 
 
 def test_a_name_that_cannot_be_printed_is_told(tmp_path: Path) -> None:
     files = {"web/Dockerfile": DOCKERFILE, "web/x": "", "a\x1bb/Dockerfile": DOCKERFILE}
-    troubles = first_spec(repository(tmp_path, files), "example/shop").troubles
+    troubles = build_init_result(repository(tmp_path, files), "example/shop").troubles
     assert [line for line in troubles if line.startswith("1 not looked at, a\ufffdb/Dockerfile first: ")]
 
 

@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.commands.init import first_spec
-from kiwari_ci.commands.init.draft_text import First
-from kiwari_ci.loading.yaml_source import parse
+from kiwari_ci.commands.init import build_init_result
+from kiwari_ci.commands.init.draft_text import InitResult
+from kiwari_ci.loading.yaml_source import parse_yaml
 
 DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"
 WEB = "services: {web: {build: ., "
 
 
-def init(folder: Path, files: dict[str, str]) -> tuple[dict[str, Any], First]:
+def init(folder: Path, files: dict[str, str]) -> tuple[dict[str, Any], InitResult]:
     """The spec that is made of some files, and what is said beside it."""
     for path, text in {"Dockerfile": DOCKERFILE, **files}.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
-    first = first_spec(folder, "example/shop")
-    data: dict[str, Any] = parse(first.path, first.text).data
+    first = build_init_result(folder, "example/shop")
+    data: dict[str, Any] = parse_yaml(first.path, first.text).data
     return data, first
 
 

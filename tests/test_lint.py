@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from kiwari_ci.readers import tracked_files
-from kiwari_ci.readers.build_context import Context
-from kiwari_ci.readers.dockerfile import Taken
+from kiwari_ci.readers.build_context import BuildContext
+from kiwari_ci.readers.dockerfile import CopySource
 from tests.cli_runner import kiwari_ci
 
 CASES = sorted((Path(__file__).parent / "cases/lint").glob("*.txt"))
@@ -263,8 +263,8 @@ def test_the_repositorys_own_settings_start_nothing(here: Path) -> None:
 )
 def test_dockerignore(ignore: str, left: str) -> None:
     names = ["a.md", "a/b.md", "a/b/c.md", "a/d", "x/node_modules/y"]
-    context = Context(tracked_files.Checkout(Path(), dict.fromkeys(names, "100644"), ""), ".", ignore)
-    assert context.find(Taken("COPY", 1, 1, ".", "")).files == left.split()
+    context = BuildContext(tracked_files.Checkout(Path(), dict.fromkeys(names, "100644"), ""), ".", ignore)
+    assert context.find(CopySource("COPY", 1, 1, ".", "")).files == left.split()
 
 
 @pytest.mark.parametrize(
@@ -286,15 +286,15 @@ def test_dockerignore(ignore: str, left: str) -> None:
 )
 def test_patterns_of_copy(path: str, files: str) -> None:
     names = ["a/b.js", "a/c/d.js", "ab", "p.json"]
-    context = Context(tracked_files.Checkout(Path(), dict.fromkeys(names, "100644"), ""), ".", "")
-    assert context.find(Taken("COPY", 1, 1, path, path)).files == files.split()
+    context = BuildContext(tracked_files.Checkout(Path(), dict.fromkeys(names, "100644"), ""), ".", "")
+    assert context.find(CopySource("COPY", 1, 1, path, path)).files == files.split()
 
 
 def test_parents_and_exclude() -> None:
     names = ["a/b.js", "a/c/d.js", "a/c/e.md"]
-    context = Context(tracked_files.Checkout(Path(), dict.fromkeys(names, "100644"), ""), ".", "")
-    assert context.find(Taken("COPY", 1, 1, "", "**/*.js", parents=True)).files == names[:2]
-    assert context.find(Taken("COPY", 1, 1, "", "a", ("**/*.md", "b.js"))).files == ["a/c/d.js"]
+    context = BuildContext(tracked_files.Checkout(Path(), dict.fromkeys(names, "100644"), ""), ".", "")
+    assert context.find(CopySource("COPY", 1, 1, "", "**/*.js", parents=True)).files == names[:2]
+    assert context.find(CopySource("COPY", 1, 1, "", "a", ("**/*.md", "b.js"))).files == ["a/c/d.js"]
 
 
 def test_a_folder_that_is_gone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kiwari_ci.github.path_filters import dead, faults, included, pathspecs, sparse, unportable
+from kiwari_ci.github.path_filters import (
+    build_git_pathspecs,
+    build_sparse_patterns,
+    explain_git_mismatch,
+    explain_invalid_pattern,
+    find_filter_errors,
+    is_included,
+)
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "glob-vectors.json").read_text("utf-8"))
 
@@ -17,7 +24,7 @@ VECTORS = json.loads((Path(__file__).parent / "data" / "glob-vectors.json").read
 def test_every_vector(vector: dict[str, object]) -> None:
     patterns, name = vector["patterns"], vector["name"]
     assert isinstance(patterns, list) and isinstance(name, str)
-    assert included(patterns, name) is vector["included"]
+    assert is_included(patterns, name) is vector["included"]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +60,7 @@ def test_every_vector(vector: dict[str, object]) -> None:
     ],
 )
 def test_included(patterns: list[str], name: str, expected: bool) -> None:
-    assert included(patterns, name) is expected
+    assert is_included(patterns, name) is expected
 
 
 @pytest.mark.parametrize(
@@ -84,17 +91,17 @@ def test_included(patterns: list[str], name: str, expected: bool) -> None:
     ],
 )
 def test_dead(pattern: str, words: str) -> None:
-    assert words in (dead(pattern) or "")
+    assert words in (explain_invalid_pattern(pattern) or "")
 
 
 @pytest.mark.parametrize("pattern", ["api/**", "*", "**", "!a", ".github/x", "a.b/..c", "{{name}}/x", "v[0-9]+.x?"])
 def test_alive(pattern: str) -> None:
-    assert dead(pattern) is None
+    assert explain_invalid_pattern(pattern) is None
 
 
 @pytest.mark.parametrize("character", "?+[]\\")
 def test_unlike_characters_have_a_cure(character: str) -> None:
-    assert f"`{character}`" in (unportable(f"a{character}b") or "")
+    assert f"`{character}`" in (explain_git_mismatch(f"a{character}b") or "")
 
 
 @pytest.mark.parametrize(
@@ -113,27 +120,27 @@ def test_unlike_characters_have_a_cure(character: str) -> None:
     ],
 )
 def test_unportable(pattern: str, words: str) -> None:
-    assert words in (unportable(pattern) or "")
+    assert words in (explain_git_mismatch(pattern) or "")
 
 
 def test_faults_of_a_list() -> None:
-    assert faults(["api/**", "docker/Dockerfile.api", "!api/*.md"]) == []
-    assert [index for index, _ in faults(["api/", "a?", "b"])] == [0, 1]
-    assert faults(["a/**", "!a/b", "!a/d", "a/c"]) == [
+    assert find_filter_errors(["api/**", "docker/Dockerfile.api", "!api/*.md"]) == []
+    assert [index for index, _ in find_filter_errors(["api/", "a?", "b"])] == [0, 1]
+    assert find_filter_errors(["a/**", "!a/b", "!a/d", "a/c"]) == [
         (3, "`a/c` after `!a/b` could bring back what that leaves out: write it before")
     ]
-    assert faults(["!a", "!b"]) == [(0, "a list of only `!` never includes a file: write `**` before it")]
+    assert find_filter_errors(["!a", "!b"]) == [(0, "a list of only `!` never includes a file: write `**` before it")]
 
 
 def test_the_common_case_reads_well() -> None:
     patterns = ["api/**", "docker/Dockerfile.api", ".dockerignore"]
-    assert pathspecs(patterns) == ["api/", "docker/Dockerfile.api", ".dockerignore"]
-    assert sparse(patterns) == ["/api/**", "/docker/Dockerfile.api", "/.dockerignore", "!*/"]
-    assert sparse(["api/**", "lib/**"]) == ["/api/**", "/lib/**"]
+    assert build_git_pathspecs(patterns) == ["api/", "docker/Dockerfile.api", ".dockerignore"]
+    assert build_sparse_patterns(patterns) == ["/api/**", "/docker/Dockerfile.api", "/.dockerignore", "!*/"]
+    assert build_sparse_patterns(["api/**", "lib/**"]) == ["/api/**", "/lib/**"]
 
 
 def test_pathspecs_with_wildcards_and_exclusions() -> None:
-    assert pathspecs(["*.go", "a*/**", "**", "!api/docs/**", "!**/*.md", "!api/README"]) == [
+    assert build_git_pathspecs(["*.go", "a*/**", "**", "!api/docs/**", "!**/*.md", "!api/README"]) == [
         ":(exclude)api/docs/",
         ":(exclude,glob)**/*.md",
         r":(exclude,glob)api/\README",
@@ -145,9 +152,9 @@ def test_pathspecs_with_wildcards_and_exclusions() -> None:
 
 def test_a_faulty_list_is_not_translated() -> None:
     with pytest.raises(ValueError, match="write `api/"):
-        pathspecs(["api/"])
+        build_git_pathspecs(["api/"])
     with pytest.raises(ValueError, match="use `"):
-        sparse(["a?"])
+        build_sparse_patterns(["a?"])
 
 
 # Few names, so that files, folders and patterns meet; hostile ones, so that quoting would show.
@@ -173,7 +180,9 @@ def cases(draw: st.DrawFn) -> tuple[list[str], list[str]]:
     paths = {"/".join(path) for path in drawn}
     tree = sorted(path for path in paths if not any(other.startswith(path + "/") for other in paths))
     like_these = st.one_of([patterns_like(path) for path in drawn])
-    pattern = like_these.filter(lambda p: not (p.startswith("!") or dead(p) or unportable(p)))
+    pattern = like_these.filter(
+        lambda p: not (p.startswith("!") or explain_invalid_pattern(p) or explain_git_mismatch(p))
+    )
     positive = draw(st.lists(pattern, min_size=1, max_size=3))
     return tree, positive + ["!" + each for each in draw(st.lists(pattern, max_size=3))]
 
@@ -202,10 +211,17 @@ class Checkouts:
         blob = git(repository, "hash-object", "-w", "--stdin").strip()
         index = "".join(f"100644 {blob}\t{path}\0" for path in tree)
         git(repository, "update-index", "-z", "--index-info", stdin=index)
-        listed = git(repository, "ls-files", "-z", "--", *pathspecs(patterns))
+        listed = git(repository, "ls-files", "-z", "--", *build_git_pathspecs(patterns))
         top = git(repository, "write-tree").strip()
         git(repository, "read-tree", "--empty")
-        git(repository, "sparse-checkout", "set", "--no-cone", "--stdin", stdin="\n".join(sparse(patterns)))
+        git(
+            repository,
+            "sparse-checkout",
+            "set",
+            "--no-cone",
+            "--stdin",
+            stdin="\n".join(build_sparse_patterns(patterns)),
+        )
         git(repository, "read-tree", "-m", "-u", top)
         present = (path for path in repository.rglob("*") if path.is_file())
         names = {path.relative_to(repository).as_posix() for path in present}
@@ -222,18 +238,18 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Checkouts:
 def test_filter_pathspecs_and_sparse_checkout_agree(checkouts: Checkouts, case: tuple[list[str], list[str]]) -> None:
     tree, patterns = case
     listed, present = checkouts.make(tree, patterns)
-    assert present == {path for path in tree if included(patterns, path)}
+    assert present == {path for path in tree if is_included(patterns, path)}
     # A plain path that is a folder: see pathspecs().
     plain = [pattern for pattern in patterns if not pattern.startswith("!") and "*" not in pattern]
     widened = [f"{path}/**" for path in plain] + patterns
-    assert listed == {path for path in tree if included(widened, path)}
+    assert listed == {path for path in tree if is_included(widened, path)}
 
 
 def test_names_that_are_files_and_folders(checkouts: Checkouts) -> None:
     tree = ["a.md/x", "b.md", "docs/a.md/x", "docs/b.md", "docs/keep/x", "keep/x"]
     patterns = ["*.md", "docs/**", "keep", "!docs/keep", "!docs/*.md"]
     wanted = {"b.md", "docs/a.md/x", "docs/keep/x"}
-    assert {path for path in tree if included(patterns, path)} == wanted
+    assert {path for path in tree if is_included(patterns, path)} == wanted
     listed, present = checkouts.make(tree, patterns)
     assert present == wanted
     assert listed == wanted | {"keep/x"}

@@ -12,7 +12,7 @@ import yaml
 
 from kiwari_ci import generator
 from kiwari_ci.github import action_pins
-from kiwari_ci.github.action_pins import PINS
+from kiwari_ci.github.action_pins import DEFAULT_PINS
 from kiwari_ci.loading import yaml_source
 from tests import checkers
 from tests.cli_runner import Said, kiwari_ci
@@ -124,7 +124,11 @@ REFUSED: dict[str, tuple[Callable[[], object], str, str]] = {
     "no number": (lambda: bump(STRANGE + "0" * 5000), "expected its version", "# v1.2.3"),
     "more behind": (lambda: bump(STRANGE + "-rc.1"), "expected its version", "# v1.2.3"),
     "moved tag": (lambda: bump(STRANGE.replace("v7.0.2", "v7.0.1")), "[pin-tag]", "3d3c42e5aac5…, not 111111111111…"),
-    "other words": (lambda: bump(PINS["actions/checkout"].line.replace("7.0.1", "8.0.0")), "[pin-tag]", "is v7.0.1"),
+    "other words": (
+        lambda: bump(DEFAULT_PINS["actions/checkout"].line.replace("7.0.1", "8.0.0")),
+        "[pin-tag]",
+        "is v7.0.1",
+    ),
     "back": (lambda: bump(STRANGE.replace("v7.0.2", "v6.12.0")), "a pull does not go back", "kiwari-ci generate"),
     "an owner": (lambda: swap("actions/checkout", "acti0ns/checkout"), "[pin-action]", "they use actions/checkout"),
     "a path": (lambda: swap("actions/checkout@", "actions/checkout/x@"), "[pin-action]", "they use"),
@@ -154,7 +158,7 @@ def test_what_is_refused_changes_nothing(name: str) -> None:
 def test_frozen_stays_and_the_rest_is_taken() -> None:
     reason = "frozen at v7.3.0 because v7.4.0 is slow: it doesn't cache"
     FILE.parent.mkdir()
-    line = PINS["docker/build-push-action"].line
+    line = DEFAULT_PINS["docker/build-push-action"].line
     text = f'# ours\nname: pins\nruns:\n  steps:\n    # slow\n    - name: "{reason}" # so\n      uses: {line}\n'
     FILE.write_text(text)
     assert "frozen because v7.4.0 is slow" in said("pins")
@@ -181,7 +185,7 @@ def test_comments_and_line_ends_are_kept(end: str, mark: str) -> None:
     FILE.parent.mkdir()
     head = "# Who asks: team@example.com\nname: ours\n\nruns: # nothing\n    steps:\n"
     tail = "        # the last word\n\n# and the end\n"
-    quoted = PINS["docker/build-push-action"].line.replace(" # ", "'   # tag=")
+    quoted = DEFAULT_PINS["docker/build-push-action"].line.replace(" # ", "'   # tag=")
     FILE.write_bytes(f"{mark}{head}        -   uses: '{quoted}  keep me\n{tail}".replace("\n", end).encode())
     said("generate", "--out", ".")
     bump(BUILD)
@@ -191,7 +195,7 @@ def test_comments_and_line_ends_are_kept(end: str, mark: str) -> None:
     assert made.count("\r\n") == (made.count("\n") if end == "\r\n" else 0)
     text = made.replace("\r\n", "\n")
     assert text.startswith(mark + head + f"        -   uses: {BUILD.replace('# ', '  # tag=')}  keep me\n")
-    assert text.endswith(tail) and f"        - uses: {PINS['actions/checkout'].line}\n" in text
+    assert text.endswith(tail) and f"        - uses: {DEFAULT_PINS['actions/checkout'].line}\n" in text
 
 
 def test_what_is_made_passes_the_checkers() -> None:
@@ -205,7 +209,7 @@ def test_what_is_made_passes_the_checkers() -> None:
 
 def test_a_form_that_cannot_be_edited_says_what_to_write() -> None:
     FILE.parent.mkdir()
-    FILE.write_text(f"runs: {{steps: [{{uses: {PINS['docker/build-push-action'].line}\n}}]}}\n")
+    FILE.write_text(f"runs: {{steps: [{{uses: {DEFAULT_PINS['docker/build-push-action'].line}\n}}]}}\n")
     said("generate", "--out", ".")
     bump(BUILDX)
     before = state()
@@ -221,7 +225,7 @@ def test_when_nothing_can_be_generated_the_pins_are_as_they_were() -> None:
     assert "not ours" in said("pins", "pull", code=73)
     assert state() == before
     FILE.parent.mkdir()
-    FILE.write_text(f"runs:\n  steps:\n  - uses: {PINS['actions/checkout'].line}\n")
+    FILE.write_text(f"runs:\n  steps:\n  - uses: {DEFAULT_PINS['actions/checkout'].line}\n")
     before = state()
     assert "not ours" in said("pins", "pull", code=73)
     assert state() == before
@@ -296,7 +300,7 @@ def test_a_step_is_where_a_step_is() -> None:
     """`uses` in a script, an `env` or an input is none."""
     text = "jobs:\n  steps:\n    uses: a/b@c\n    env: {uses: 1}\n  b:\n    steps:\n    - run: |\n        uses: x\n"
     text += "      env:\n        uses: y\n"
-    _, faults = action_pins.read(yaml_source.parse("x.yml", text), PINS)
+    _, faults = action_pins.find_pins(yaml_source.parse_yaml("x.yml", text), DEFAULT_PINS)
     assert [fault.line for fault in faults] == [3]
 
 
@@ -321,13 +325,17 @@ def test_the_words_of_the_command() -> None:
 
 
 def test_the_tools_pins_are_read_as_a_repositorys_are() -> None:
-    read = yaml_source.read(ROOT / "kiwari_ci/github/action.yml")
-    seen, faults = action_pins.read(read, PINS)
-    assert not faults and {each.pin.action: each.pin for each in seen} == PINS and len(PINS) == 12
+    read = yaml_source.load_yaml(ROOT / "kiwari_ci/github/action.yml")
+    seen, faults = action_pins.find_pins(read, DEFAULT_PINS)
+    assert not faults and {each.pin.action: each.pin for each in seen} == DEFAULT_PINS and len(DEFAULT_PINS) == 12
     used: set[str] = set()
     for spec in [KIWARI, *ROOT.glob("tests/cases/ok/*/spec.yaml")]:
-        used |= {name for name in PINS if any(name in file.text for file in generator.build(spec)[1].values())}
-    assert used == PINS.keys()
+        used |= {
+            name
+            for name in DEFAULT_PINS
+            if any(name in file.text for file in generator.generate_files(spec)[1].values())
+        }
+    assert used == DEFAULT_PINS.keys()
 
 
 def test_both_bots_read_the_form() -> None:

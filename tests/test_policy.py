@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.github.action_pins import PINS
+from kiwari_ci.github.action_pins import DEFAULT_PINS
 from tests import policy, shell
 from tests.checkers import HERE
 
@@ -61,7 +61,7 @@ FAULTS = [
     ("plain_ssh", "docker/login-action@", "appleboy/ssh-action@"),
     ("publishes_from_clean", "          cache: false\n", ""),
     ("publishes_from_clean", "actions/setup-go@", "actions/cache@"),
-    ("publishes_from_clean", PINS["actions/setup-go"].line, PINS["astral-sh/setup-uv"].line),
+    ("publishes_from_clean", DEFAULT_PINS["actions/setup-go"].line, DEFAULT_PINS["astral-sh/setup-uv"].line),
     ("publishes_from_clean", "          cache: false", "          cache: true"),
     ("no_expression_in_run", '"$TITLE"', '"${{ github.ref_name }}"'),
     ("no_expression_in_run", "          printf 'building", f"          {LONG}printf 'building"),

@@ -7,9 +7,9 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from kiwari_ci.generator import build
-from kiwari_ci.plan import Role
-from kiwari_ci.rendering.render import render
+from kiwari_ci.generator import generate_files
+from kiwari_ci.plan import DatabaseRole
+from kiwari_ci.rendering.render import render_files
 from tests.postgres_server import ADDRESS, SUPERUSER, Server, cluster, serving
 
 MARK = "hush"  # stands in every password: wherever it turns up, one has leaked
@@ -41,17 +41,17 @@ GRANT CONNECT, TEMPORARY ON DATABASE postgres, template1, {SUPERUSER} TO PUBLIC;
 """
 
 
-def with_databases(*databases: Role) -> str:
+def with_databases(*databases: DatabaseRole) -> str:
     """The script for these databases."""
     server = replace(PLAN.servers[0], databases=databases)
-    return render(replace(PLAN, servers=(server,)))[f"deploy/{server.name}/init/init-databases.sh"].text
+    return render_files(replace(PLAN, servers=(server,)))[f"deploy/{server.name}/init/init-databases.sh"].text
 
 
-PLAN, TREE = build(Path(__file__).parents[1] / "specs/kiwari.yaml")
+PLAN, TREE = generate_files(Path(__file__).parents[1] / "specs/kiwari.yaml")
 SCRIPT = TREE["deploy/postgres/init/init-databases.sh"].text
 HEALTH = PLAN.servers[0].health_test.replace("$$", "$")
 STAGING = PLAN.servers[0].databases[0]
-PREVIEW = Role("preview", "select", "user", "PREVIEW_PASSWORD", 5, "pos-preview")  # reserved words
+PREVIEW = DatabaseRole("preview", "select", "user", "PREVIEW_PASSWORD", 5, "pos-preview")  # reserved words
 
 
 def place(server: Server, text: str, executable: bool = True) -> str:

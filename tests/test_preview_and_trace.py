@@ -10,14 +10,14 @@ from kiwari_ci import generator
 from kiwari_ci.commands import trace
 from kiwari_ci.commands.preview import release_preview, report
 from kiwari_ci.engines.compose import deploy_records
-from kiwari_ci.engines.compose.deploy_records import Digest
-from kiwari_ci.probes.findings import Runbook
-from kiwari_ci.probes.ssh_host import Facts
+from kiwari_ci.engines.compose.deploy_records import RegistryDigest
+from kiwari_ci.probes.findings import RunbookIndex
+from kiwari_ci.probes.ssh_host import HostFacts
 from tests.cli_runner import kiwari_ci
 from tests.repository import Repository
 
 SPEC = Path(__file__).parents[1] / "specs/kiwari.yaml"
-PLAN, TREE = generator.build(SPEC)
+PLAN, TREE = generator.generate_files(SPEC)
 API, ADMIN = (each.source for each in PLAN.workflows)
 
 
@@ -42,7 +42,7 @@ def line(letter: str, number: int, run: str = "77", name: str = "kiwari-api") ->
     return f"ghcr.io/iqbalmuhyiddin/{name}@{digest(letter)} {number} 2026-01-0{number}T10:00:00Z {run}"
 
 
-def facts(**records: list[str]) -> Facts:
+def facts(**records: list[str]) -> HostFacts:
     """What a host says: of each container (`_` is a dash) its record; all env keys are there but JWT_SECRET."""
     lines: list[tuple[str, ...]] = []
     for name, rows in records.items():
@@ -51,32 +51,36 @@ def facts(**records: list[str]) -> Facts:
         lines += [("served", stack.name, container, row) for row in rows]
     lines.append(("env", "pos-production/.env", "600"))
     keys = ("DATABASE_URL", "API_URL", "ORIGIN")
-    return Facts((*lines, *(("key", "pos-production/.env", key, "") for key in keys)))
+    return HostFacts((*lines, *(("key", "pos-production/.env", key, "") for key in keys)))
 
 
-def means(seen: Facts, digests: dict[str, str] | None = None) -> release_preview.Means:
+def means(seen: HostFacts, digests: dict[str, str] | None = None) -> release_preview.PreviewSources:
     """A registry that has these digests (None: it is silent), and a host that says this."""
 
-    def registry(tags: list[str]) -> dict[str, Digest]:
+    def registry(tags: list[str]) -> dict[str, RegistryDigest]:
         if digests is None:
-            return {each: Digest(why="no such host") for each in tags}
-        return {each: Digest(digests.get(each.rpartition("/")[2], "")) for each in tags}
+            return {each: RegistryDigest(why="no such host") for each in tags}
+        return {each: RegistryDigest(digests.get(each.rpartition("/")[2], "")) for each in tags}
 
-    return release_preview.Means(registry, {"vps": seen}, Runbook(TREE["deploy/RUNBOOK.md"].text, {"VPS": "vps"}))
+    return release_preview.PreviewSources(
+        registry, {"vps": seen}, RunbookIndex(TREE["deploy/RUNBOOK.md"].text, {"VPS": "vps"})
+    )
 
 
-def planned(repository: Repository, name: str, world: release_preview.Means) -> str:
+def planned(repository: Repository, name: str, world: release_preview.PreviewSources) -> str:
     """What `plan` says, as text."""
-    return report.as_text(name, release_preview.plan_of(PLAN, PLAN.promotions[0], name, repository.read(), world))
+    return report.format_sections(
+        name, release_preview.preview_release(PLAN, PLAN.promotions[0], name, repository.read(), world)
+    )
 
 
 def traced(
-    repository: Repository, world: release_preview.Means, address: str = "https://api.nasibakarkiwari.com/x?y"
+    repository: Repository, world: release_preview.PreviewSources, address: str = "https://api.nasibakarkiwari.com/x?y"
 ) -> str:
     """What `trace` says, as text."""
-    place = trace.find(PLAN, address)
+    place = trace.find_container_by_address(PLAN, address)
     assert place
-    return report.as_text(address, trace.trace(PLAN, place, repository.read(), world))
+    return report.format_sections(address, trace.trace_container(PLAN, place, repository.read(), world))
 
 
 def test_the_key_is_the_one_that_the_workflows_make(released: Repository) -> None:
@@ -121,7 +125,7 @@ def test_what_stops_a_tag(released: Repository) -> None:
 
 
 def test_each_part_works_when_the_others_are_silent(released: Repository, tmp_path: Path) -> None:
-    text = planned(released, "v1.11.0", means(Facts(why="ssh: no route")))
+    text = planned(released, "v1.11.0", means(HostFacts(why="ssh: no route")))
     assert "1 since v1.10.0" in text and "? image: the registry: no such host" in text
     assert "? production: vps: ssh: no route" in text and "1 new since v1.10.0" in text
     nowhere = Repository(tmp_path / "empty")
@@ -153,11 +157,11 @@ def test_a_rollback_is_traced_to_the_deploy_that_it_went_back_to(released: Repos
 
 
 def test_what_a_trace_cannot_know(released: Repository) -> None:
-    assert "? vps: ssh: gone" in traced(released, means(Facts(why="ssh: gone")))
+    assert "? vps: ssh: gone" in traced(released, means(HostFacts(why="ssh: gone")))
     assert "nothing was deployed yet" in traced(released, means(facts()))
     assert "no commit of main is number 9" in traced(released, means(facts(pos_api=[line("a", 9)])))
     for address in ("", "https://", "example.com", "http://[::1", "https://api.nasibakarkiwari.com.evil.example"):
-        assert trace.find(PLAN, address) is None
+        assert trace.find_container_by_address(PLAN, address) is None
 
 
 def test_a_merge_counts_as_its_branch_does(released: Repository) -> None:
@@ -204,7 +208,9 @@ case ${{@: -1}} in
   pos-production) printf '%s\\n' {answer} ;;
 esac""")  # fmt: skip
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    seen = deploy_records.ask_hosts(PLAN.hosts, {})["vps"]
-    assert [each.digest for each in deploy_records.records(seen, PLAN.stacks[1], "pos-api")] == [digest("a")]
+    seen = deploy_records.query_hosts(PLAN.hosts, {})["vps"]
+    assert [each.digest for each in deploy_records.parse_deploy_records(seen, PLAN.stacks[1], "pos-api")] == [
+        digest("a")
+    ]
     told = planned(Repository(tmp_path / "empty"), "v1.0.0", means(seen))
     assert "env files\n  ? vps: ssh used the deploy key, which may ask for the status only" in told

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from kiwari_ci.problems import Faults, Problem, as_github, as_json, as_text
+from kiwari_ci.problems import Problem, SpecError, format_problems_github, format_problems_json, format_problems_text
 
 PAHTS = Problem(
     rule="unknown-key",
@@ -20,7 +20,7 @@ PAHTS = Problem(
 
 
 def test_text_shows_the_place() -> None:
-    assert as_text([PAHTS]) == (
+    assert format_problems_text([PAHTS]) == (
         "specs/kiwari.yaml:41:9: unknown key `pahts` in services.api [unknown-key]\n"
         "   |\n"
         "41 |         pahts: [api/**]\n"
@@ -30,15 +30,15 @@ def test_text_shows_the_place() -> None:
 
 
 def test_text_of_a_whole_file_and_of_advice() -> None:
-    assert as_text([Problem("no-file", "no such file", "a.yaml")]) == "a.yaml: no such file [no-file]"
+    assert format_problems_text([Problem("no-file", "no such file", "a.yaml")]) == "a.yaml: no such file [no-file]"
     advice = Problem("moving-runner", "it moves", "a.yaml", 2, 1, severity="advice")
-    assert as_text([advice]) == "a.yaml:2:1: advice: it moves [moving-runner]"
-    assert as_text([]) == as_github([]) == ""
+    assert format_problems_text([advice]) == "a.yaml:2:1: advice: it moves [moving-runner]"
+    assert format_problems_text([]) == format_problems_github([]) == ""
 
 
 def test_a_files_name_reaches_no_terminal_as_it_is() -> None:
     assert (
-        as_text([Problem("file-name", "odd", "\x1b[31m\udcff\n.yaml")])
+        format_problems_text([Problem("file-name", "odd", "\x1b[31m\udcff\n.yaml")])
         == "\ufffd[31m\ufffd\ufffd.yaml: odd [file-name]"
     )
 
@@ -56,7 +56,7 @@ def unescaped(annotation: str) -> tuple[str, dict[str, str], str]:
 
 @pytest.mark.parametrize("text", ["plain", "a,b:c", "100%", "%0A", "line\nline\r", "::error::x"])
 def test_an_annotation_is_one_line_and_read_back(text: str) -> None:
-    annotation = as_github([Problem("rule", text, text, 3, 7, hint=text)])
+    annotation = format_problems_github([Problem("rule", text, text, 3, 7, hint=text)])
     assert "\n" not in annotation and "\r" not in annotation
     command, properties, message = unescaped(annotation)
     assert command == "error"
@@ -66,18 +66,19 @@ def test_an_annotation_is_one_line_and_read_back(text: str) -> None:
 
 def test_advice_is_a_notice_without_a_place() -> None:
     assert (
-        as_github([Problem("rule", "words", "a.yaml", severity="advice")]) == "::notice file=a.yaml,title=rule::words"
+        format_problems_github([Problem("rule", "words", "a.yaml", severity="advice")])
+        == "::notice file=a.yaml,title=rule::words"
     )
 
 
 def test_json_has_every_field() -> None:
-    assert json.loads(as_json([PAHTS])) == [vars(PAHTS)]
-    assert "é" in as_json([Problem("rule", "é", "a.yaml")])
+    assert json.loads(format_problems_json([PAHTS])) == [vars(PAHTS)]
+    assert "é" in format_problems_json([Problem("rule", "é", "a.yaml")])
 
 
 def test_faults_are_in_the_order_of_the_file_and_once() -> None:
     later = Problem("a", "later", "a.yaml", 10, 1)
     first = Problem("b", "first", "a.yaml", 9, 30)
     whole = Problem("c", "whole", "a.yaml")
-    assert Faults([later, first, whole, later]).problems == [whole, first, later]
-    assert str(Faults([first])) == "a.yaml:9:30: first [b]"
+    assert SpecError([later, first, whole, later]).problems == [whole, first, later]
+    assert str(SpecError([first])) == "a.yaml:9:30: first [b]"

@@ -14,67 +14,67 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import Tree
-from kiwari_ci.plan import Container, Plan, Server, ServiceWorkflow, Stack
-from kiwari_ci.problems import Faults
-from kiwari_ci.rendering.quoting import Items
+from kiwari_ci.output.generated_files import GeneratedFiles
+from kiwari_ci.plan import ComposeContainer, ComposeStack, Plan, PostgresServer, ServiceWorkflow
+from kiwari_ci.problems import SpecError
+from kiwari_ci.rendering.quoting import FrozenMapping
 from kiwari_ci.schema import text_formats
 from tests import checkers
 from tests.document_structure import built, built_alike, read, syntax
 
 # Every place where a person writes text: its usual value, and the type whose pattern it must match.
 FIELDS: dict[str, tuple[str, Any]] = {
-    "project": ("shop", text_formats.Word),
-    "repository": ("example/shop", text_formats.Repository),
-    "branch": ("main", text_formats.Branch),
-    "runner": ("ubuntu-24.04", text_formats.Label),
-    "generator": ("kiwari-ci==0.1.0", text_formats.Generator),
+    "project": ("shop", text_formats.Slug),
+    "repository": ("example/shop", text_formats.RepositoryName),
+    "branch": ("main", text_formats.BranchName),
+    "runner": ("ubuntu-24.04", text_formats.RunnerLabel),
+    "generator": ("kiwari-ci==0.1.0", text_formats.GeneratorRequirement),
     "namespace": ("example", text_formats.ImageName),
     "token": ("PACKAGES_TOKEN", text_formats.SecretName),
-    "host": ("vps", text_formats.Word),
+    "host": ("vps", text_formats.Slug),
     "address": ("VPS_HOST", text_formats.SecretName),
     "user": ("VPS_USER", text_formats.SecretName),
     "key": ("VPS_KEY", text_formats.SecretName),
     "known": ("VPS_KNOWN", text_formats.SecretName),
     "directory": ("~/docker", text_formats.HostFolder),
-    "network": ("proxy", text_formats.Word),
-    "server": ("data", text_formats.Word),
+    "network": ("proxy", text_formats.Slug),
+    "server": ("data", text_formats.Slug),
     "server image": ("postgres:17", text_formats.ImageReference),
-    "migrations": ("migrations", text_formats.File),
+    "migrations": ("migrations", text_formats.RepositoryFile),
     "migrate": ("migrate/migrate:v4", text_formats.ImageReference),
-    "service": ("api", text_formats.Word),
+    "service": ("api", text_formats.Slug),
     "image": ("shop-api", text_formats.ImageName),
-    "path": ("api/**", text_formats.Pattern),
-    "context": (".", text_formats.Folder),
-    "dockerfile": ("api/Dockerfile", text_formats.File),
-    "version": ("1.24", text_formats.Version),
-    "folder": ("api", text_formats.Folder),
-    "script": ("make test", text_formats.Script),
+    "path": ("api/**", text_formats.PathPattern),
+    "context": (".", text_formats.RepositoryFolder),
+    "dockerfile": ("api/Dockerfile", text_formats.RepositoryFile),
+    "version": ("1.24", text_formats.ToolVersion),
+    "folder": ("api", text_formats.RepositoryFolder),
+    "script": ("make test", text_formats.ShellScript),
     "health": ("/health", text_formats.UrlPath),
     "env key": ("LEVEL", text_formats.EnvKey),
     "env value": ("info", text_formats.PlainText),
-    "staging": ("staging", text_formats.Word),
-    "live": ("production", text_formats.Word),
+    "staging": ("staging", text_formats.Slug),
+    "live": ("production", text_formats.Slug),
     "tag": ("stable", text_formats.ImageTag),
     "pattern": ("v*", text_formats.TagPattern),
-    "env file": ("app.env", text_formats.EnvFile),
-    "stack": ("shop", text_formats.Word),
-    "container": ("shop-api", text_formats.Container),
+    "env file": ("app.env", text_formats.EnvFileName),
+    "stack": ("shop", text_formats.Slug),
+    "container": ("shop-api", text_formats.ContainerName),
     "domain": ("www.example.com", text_formats.DomainName),
-    "database": ("shop", text_formats.PgName),
-    "role": ("shop_app", text_formats.PgName),
+    "database": ("shop", text_formats.PostgresName),
+    "role": ("shop_app", text_formats.PostgresName),
     "password": ("SHOP_PASSWORD", text_formats.EnvKey),
-    "accessory": ("cache", text_formats.Word),
+    "accessory": ("cache", text_formats.Slug),
     "accessory image": ("redis:7", text_formats.ImageReference),
-    "argument": ("--verbose", text_formats.Argument),
+    "argument": ("--verbose", text_formats.TextLine),
     "label": ("com.example.team", text_formats.LabelKey),
-    "label value": ("web", text_formats.Argument),
-    "own network": ("backend", text_formats.Word),
+    "label value": ("web", text_formats.TextLine),
+    "own network": ("backend", text_formats.Slug),
     "other network": ("monitoring_default", text_formats.NetworkName),
     "variable": ("TZ", text_formats.EnvKey),
     "variable value": ("UTC", text_formats.PlainText),
-    "volume": ("data:/data", text_formats.Volume),
-    "extra": ("an extra", text_formats.Argument),
+    "volume": ("data:/data", text_formats.VolumeMount),
+    "extra": ("an extra", text_formats.TextLine),
 }
 PIECES = st.sampled_from(
     [*"'\"\\$`#:-?!&*%@|>{}[],~=; \t\n\x07\x85\u2028\ufeff\uffffaé😀", "${{ a }}", "$(touch x)", ": ", " #", "\n  "]
@@ -89,10 +89,10 @@ def strings(kind: Any) -> st.SearchStrategy[str]:
     """What a field's own pattern allows, words that YAML reads as something else, and anything."""
     allowed = st.from_regex(re.compile(next(part.pattern for part in kind.__metadata__)), fullmatch=True)
     odd = {
-        text_formats.Word: WORDS,
+        text_formats.Slug: WORDS,
         text_formats.SecretName: CAPITALS,
         text_formats.EnvKey: CAPITALS,
-        text_formats.Container: WORDS,
+        text_formats.ContainerName: WORDS,
     }
     return st.one_of(allowed, allowed, odd.get(kind, allowed), NASTY)
 
@@ -200,8 +200,8 @@ def test_any_text_is_refused_or_kept(tmp_path: Path, fields: list[str], examples
         words |= {field: draw.draw(strings(FIELDS[field][1]), label=field) for field in sorted(chosen)}
         path.write_text(written(data(words)))
         try:
-            plan, tree = generator.build(path)
-        except Faults as faults:
+            plan, tree = generator.generate_files(path)
+        except SpecError as faults:
             counts["refused"] += 1
             assert faults.problems and all(problem.line and problem.column for problem in faults.problems)
         else:
@@ -228,7 +228,7 @@ def test_every_field_reaches_the_output(field: str, tmp_path: Path) -> None:
     made = []
     for words in (usual, usual | {field: other}):
         (tmp_path / "shop.yaml").write_text(written(data(words)))
-        tree = generator.build(tmp_path / "shop.yaml")[1]
+        tree = generator.generate_files(tmp_path / "shop.yaml")[1]
         made.append({path: file for path, file in tree.items() if file.marked})
     assert made[0] != made[1]
 
@@ -242,7 +242,7 @@ def test_compose_itself_reads_an_env_file_as_the_plan_has_it(tmp_path: Path) -> 
     given_spec = data(words)
     given_spec["services"]["api"]["env"] |= {f"V{index}": value for index, value in enumerate(NASTY_ENV)}
     (tmp_path / "shop.yaml").write_text(written(given_spec))
-    plan, tree = generator.build(tmp_path / "shop.yaml")
+    plan, tree = generator.generate_files(tmp_path / "shop.yaml")
     stack = next(stack for stack in plan.stacks if stack.environment == "production")
     (tmp_path / "compose.yml").write_text(tree[f"deploy/{stack.name}/docker-compose.yml"].text)
     for file in stack.env_files:
@@ -265,13 +265,13 @@ def read_by_compose(folder: Path) -> Any:
 
 
 @cache
-def usual(from_git: bool) -> Tree:
+def usual(from_git: bool) -> GeneratedFiles:
     words = {field: value for field, (value, _) in FIELDS.items()}
     words |= {"generator": "git+https://github.com/example/kiwari-ci@" + 40 * "0"} if from_git else {}
     with TemporaryDirectory() as folder:
         path = Path(folder, "shop.yaml")
         path.write_text(written(data(words)))
-        return generator.build(path)[1]
+        return generator.generate_files(path)[1]
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_what_is_added_is_seen(path: str, text: str, more: str) -> None:
 # What stands in the output, read back.
 
 
-def stands_as_planned(plan: Plan, tree: Tree) -> None:
+def stands_as_planned(plan: Plan, tree: GeneratedFiles) -> None:
     for path, file in tree.items():
         if file.marked and path.endswith(".yml"):
             read(file.text)
@@ -328,7 +328,7 @@ def runbook(plan: Plan, text: str) -> None:
         assert f"\n| {each.service} | {each.port} | `{each.health_path}` | {each.health_status} |\n" in text
 
 
-def service_workflow(workflow: ServiceWorkflow, tree: Tree) -> None:
+def service_workflow(workflow: ServiceWorkflow, tree: GeneratedFiles) -> None:
     text = tree[f".github/workflows/{workflow.source.workflow}.yml"].text
     made = read(text)
     assert made["on"]["push"] == {
@@ -350,7 +350,7 @@ def service_workflow(workflow: ServiceWorkflow, tree: Tree) -> None:
         assert wanted.items() <= step["env"].items() and len(step["env"]) == len(wanted) + len(target.deploy.values)
 
 
-def compose_file(stack: Stack, tree: Tree) -> None:
+def compose_file(stack: ComposeStack, tree: GeneratedFiles) -> None:
     made = read(tree[f"deploy/{stack.name}/docker-compose.yml"].text)
     assert made["name"] == stack.name
     assert made["services"].keys() == {each.container for each in stack.containers}
@@ -364,7 +364,7 @@ def compose_file(stack: Stack, tree: Tree) -> None:
         assert env_file(tree[f"deploy/{stack.name}/{file.name}.example"].text) == wanted
 
 
-def facts(each: Container) -> dict[str, object]:
+def facts(each: ComposeContainer) -> dict[str, object]:
     aliased = {joined.name: {"aliases": [joined.alias]} if joined.alias else {} for joined in each.aliased}
     return {
         "image": each.image,
@@ -384,12 +384,12 @@ def facts(each: Container) -> dict[str, object]:
 
 def plain(value: object) -> object:
     """A value of a plan as YAML is read."""
-    if isinstance(value, Items):
+    if isinstance(value, FrozenMapping):
         return {key: plain(each) for key, each in value}
     return [plain(each) for each in value] if isinstance(value, tuple) else value
 
 
-def database_server(server: Server, tree: Tree) -> None:
+def database_server(server: PostgresServer, tree: GeneratedFiles) -> None:
     made = read(tree[f"deploy/{server.name}/docker-compose.yml"].text)["services"][server.name]
     assert (made["image"], made["networks"], tuple(made["environment"])) == (
         server.image,

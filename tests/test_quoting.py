@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from kiwari_ci.rendering.quoting import Quoted, block, name, sh, text, yaml
+from kiwari_ci.rendering.quoting import QuotedText, block, name, sh, text, yaml
 
 quickly = settings(max_examples=400, derandomize=True, deadline=None, database=None)
 
@@ -141,4 +141,4 @@ def test_name_leaves_a_name_alone(value: str) -> None:
 
 def test_what_a_filter_makes_may_be_printed() -> None:
     made = [yaml("a"), sh("a b"), block("a", 2), text("a"), name("a")]
-    assert [type(each) for each in made] == [Quoted] * 5
+    assert [type(each) for each in made] == [QuotedText] * 5

@@ -13,13 +13,13 @@ from jinja2 import Environment, nodes
 from kiwari_ci import generator
 from kiwari_ci.plan import Plan
 from kiwari_ci.rendering import render
-from kiwari_ci.rendering.render import TEMPLATES, TemplateFault
+from kiwari_ci.rendering.render import TEMPLATES_FOLDER, RenderError
 from tests.cli_runner import kiwari_ci
 from tests.test_cases import OK, shown
 
 ROOT = Path(__file__).parents[1]
 KIWARI = ROOT / "specs/kiwari.yaml"
-SOURCES = sorted(TEMPLATES.rglob("*.j2"))
+SOURCES = sorted(TEMPLATES_FOLDER.rglob("*.j2"))
 FILTERS = {"yaml", "sh", "block", "name", "text", "script"}
 ALLOWED = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.For, nodes.Include, nodes.Assign,
@@ -76,20 +76,20 @@ Place = tuple[str, int]  # template, line
 
 
 def plan() -> Plan:
-    return generator.decide(KIWARI).plan
+    return generator.load_spec(KIWARI).plan
 
 
 @pytest.fixture
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of templates of which one, the compose file's, is what a test writes there."""
     for source in SOURCES:
-        copy = tmp_path / source.relative_to(TEMPLATES)
+        copy = tmp_path / source.relative_to(TEMPLATES_FOLDER)
         copy.parent.mkdir(exist_ok=True)
         copy.write_text(source.read_text())
-    monkeypatch.setattr(render, "TEMPLATES", tmp_path)
-    render._environment.cache_clear()
+    monkeypatch.setattr(render, "TEMPLATES_FOLDER", tmp_path)
+    render._create_jinja_environment.cache_clear()
     yield tmp_path / "compose/stack.yml.j2"
-    render._environment.cache_clear()
+    render._create_jinja_environment.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 )
 def test_a_broken_template_is_named_with_its_line(broken: Path, text: str, line: int, words: str) -> None:
     broken.write_text(text)
-    with pytest.raises(TemplateFault, match=rf"^templates/compose/stack\.yml\.j2:{line}: ") as raised:
-        render.render(plan())
+    with pytest.raises(RenderError, match=rf"^templates/compose/stack\.yml\.j2:{line}: ") as raised:
+        render.render_files(plan())
     assert words in str(raised.value)
 
 
@@ -123,15 +123,15 @@ def test_it_is_called_our_bug(broken: Path, tmp_path: Path) -> None:
 
 
 def test_a_value_that_a_filter_refuses_is_our_bug_too() -> None:
-    with pytest.raises(TemplateFault, match=r"^templates/github/build-job\.yml\.j2:\d+: .* is not a name"):
-        render.render(replace(plan(), login=replace(plan().login, registry="two words")))
+    with pytest.raises(RenderError, match=r"^templates/github/build-job\.yml\.j2:\d+: .* is not a name"):
+        render.render_files(replace(plan(), login=replace(plan().login, registry="two words")))
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 def test_templates_stay_dull(source: Path) -> None:
     """`if`, `for`, `include` and `set` of fields, each on a line of its own, and our filters: the plan decides."""
     text = source.read_text()
-    for node in walk(render._environment().parse(text)):
+    for node in walk(render._create_jinja_environment().parse(text)):
         assert isinstance(node, ALLOWED), f"{source.name}:{node.lineno}: {type(node).__name__}"
         if isinstance(node, nodes.Filter):
             assert node.name in FILTERS
@@ -148,12 +148,12 @@ def test_every_branch_is_rendered_by_a_case(monkeypatch: pytest.MonkeyPatch) -> 
     parts: dict[Place, nodes.Node] = {}
     compared = {spec: {*shown(spec), "deploy/RUNBOOK.md"} for spec in OK}  # Markdown has no checker here
     watched = watching(seen, parts)
-    monkeypatch.setattr(render, "_environment", lambda: watched)
-    plans = [(spec, generator.decide(spec).plan) for spec in [KIWARI, *OK]]
+    monkeypatch.setattr(render, "_create_jinja_environment", lambda: watched)
+    plans = [(spec, generator.load_spec(spec).plan) for spec in [KIWARI, *OK]]
     for spec, decided in [*plans, (KIWARI, replace(plans[0][1], ejected=True))]:
-        for path, template, context in render._files(decided):
+        for path, template, context in render._list_templates(decided):
             if spec == KIWARI or path in compared[spec]:
-                render._render(template, decided, context)
+                render._render_template(template, decided, context)
     missed = [
         f"templates/{place[0]}:{place[1]}: {words(asked(part))} is never {outcome}"
         for place, part in sorted(parts.items(), key=str)
@@ -172,7 +172,7 @@ def test_what_is_never_is_never() -> None:
 
 def watching(seen: dict[Place, set[object]], parts: dict[Place, nodes.Node]) -> Environment:
     """An environment whose templates note down the outcome of each `if` and the length of each `for`."""
-    environment = render._environment.__wrapped__()
+    environment = render._create_jinja_environment.__wrapped__()
     environment.bytecode_cache = None
     generate = environment._generate
 
@@ -198,7 +198,7 @@ def watching(seen: dict[Place, set[object]], parts: dict[Place, nodes.Node]) -> 
 
 
 def parse(source: Path) -> nodes.Template:
-    return render._environment().parse(source.read_text())
+    return render._create_jinja_environment().parse(source.read_text())
 
 
 def walk(node: nodes.Node) -> Iterator[nodes.Node]:

@@ -11,9 +11,9 @@ import pytest
 
 from kiwari_ci import generator
 from kiwari_ci.loading import yaml_source
-from kiwari_ci.loading.unsupported import DECLINED, Declined, declined
-from kiwari_ci.loading.yaml_source import Loc
-from kiwari_ci.problems import Faults, Problem
+from kiwari_ci.loading.unsupported import UNSUPPORTED_FEATURES, UnsupportedFeature, find_unsupported_feature
+from kiwari_ci.loading.yaml_source import YamlPath
+from kiwari_ci.problems import Problem, SpecError
 from kiwari_ci.schema import Spec
 
 ROOT = Spec.model_json_schema()
@@ -38,12 +38,12 @@ OTHERS: dict[str, list[Any]] = {
 
 
 @cache
-def fields() -> dict[Loc, list[dict[str, Any]]]:
+def fields() -> dict[YamlPath, list[dict[str, Any]]]:
     """The place of each field, with the forms that it may have."""
     return dict(_fields(ROOT, ()))
 
 
-def _fields(schema: dict[str, Any], loc: Loc) -> Iterator[tuple[Loc, list[dict[str, Any]]]]:
+def _fields(schema: dict[str, Any], loc: YamlPath) -> Iterator[tuple[YamlPath, list[dict[str, Any]]]]:
     forms = _forms(schema)
     if loc and all("type" in form for form in forms):  # what has none takes anything
         yield loc, forms
@@ -93,7 +93,7 @@ def wrong(forms: list[dict[str, Any]]) -> Iterator[Any]:
             yield value
 
 
-def spec(loc: Loc, value: Any) -> str:
+def spec(loc: YamlPath, value: Any) -> str:
     """A small spec with one value put in its place; JSON is YAML, a line for each key and value."""
     data: Any = {
         "project": {"name": "shop", "repository": "example/shop"},
@@ -126,21 +126,21 @@ def test_every_wrong_value_is_told_at_its_place_with_a_cure(top: str, tmp_path: 
             path.write_text(spec(loc, value))
             tried += 1
             try:
-                generator.decide(path)
+                generator.load_spec(path)
                 raise AssertionError(f"{loc}: {value!r} is taken")
-            except Faults as faults:
-                told(faults.problems, yaml_source.read(path), loc, value)
+            except SpecError as faults:
+                told(faults.problems, yaml_source.load_yaml(path), loc, value)
     assert tried > 30
 
 
-def told(problems: list[Problem], read: yaml_source.Source, loc: Loc, value: Any) -> None:
+def told(problems: list[Problem], read: yaml_source.YamlSource, loc: YamlPath, value: Any) -> None:
     """One of them points into what is wrong; each says what it met and what it wants, and how to come there."""
     near = [place for table in (read.keys, read.values) for at, place in table.items() if at[: len(loc)] == loc]
     places = {(place.line, place.column) for place in near}
     assert places & {(problem.line, problem.column) for problem in problems}, (loc, value, problems)
     for problem in problems:
         assert problem.hint and len(problem.hint) < 300, (loc, value, problem)
-        assert problem.excerpt or len(read.lines[problem.line - 1]) > yaml_source.LONGEST
+        assert problem.excerpt or len(read.lines[problem.line - 1]) > yaml_source.MAX_EXCERPT_LENGTH
         assert not FOREIGN.search(problem.message + problem.hint), (loc, value, problem)
         if problem.rule in ("type", "value"):
             assert re.match(r"[\w.\[\]-]+: expected .+, met .+", problem.message), (loc, value, problem)
@@ -172,21 +172,21 @@ def told(problems: list[Problem], read: yaml_source.Source, loc: Loc, value: Any
 )
 def test_what_was_probably_meant(loc: str, value: Any, hint: str, tmp_path: Path) -> None:
     (tmp_path / "shop.yaml").write_text(spec(tuple(loc.split(".")), value))
-    with pytest.raises(Faults) as raised:
-        generator.decide(tmp_path / "shop.yaml")
+    with pytest.raises(SpecError) as raised:
+        generator.load_spec(tmp_path / "shop.yaml")
     assert hint in [problem.hint for problem in raised.value.problems]
 
 
 @pytest.mark.parametrize("value", ["$(touch x)", "${{ a }}", "", "'", "a`b", "?*"])
 def test_nothing_is_guessed_about_a_command(value: str, tmp_path: Path) -> None:
     (tmp_path / "shop.yaml").write_text(spec(("project", "name"), value))
-    with pytest.raises(Faults) as raised:
-        generator.decide(tmp_path / "shop.yaml")
+    with pytest.raises(SpecError) as raised:
+        generator.load_spec(tmp_path / "shop.yaml")
     assert not any("did you mean" in problem.hint for problem in raised.value.problems)
 
 
-@pytest.mark.parametrize("entry", DECLINED, ids=lambda entry: entry.what)
-def test_what_is_not_made_is_found_by_its_key(entry: Declined) -> None:
+@pytest.mark.parametrize("entry", UNSUPPORTED_FEATURES, ids=lambda entry: entry.what)
+def test_what_is_not_made_is_found_by_its_key(entry: UnsupportedFeature) -> None:
     key = re.sub(r"[?|(].*", "", entry.keys.replace("s?", ""))
-    assert declined(key) is entry and declined(key.upper().replace("_", "-")) is entry
-    assert declined("web") is None
+    assert find_unsupported_feature(key) is entry and find_unsupported_feature(key.upper().replace("_", "-")) is entry
+    assert find_unsupported_feature("web") is None

@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kiwari_ci.loading import yaml_source
-from kiwari_ci.loading.yaml_source import Place, Source
-from kiwari_ci.problems import Faults, Problem
+from kiwari_ci.loading.yaml_source import SourceSpan, YamlSource
+from kiwari_ci.problems import Problem, SpecError
 
 
 @pytest.fixture(autouse=True, params=["CSafeLoader", "SafeLoader"])
 def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything holds with the parser in C and with the one in Python."""
-    monkeypatch.setattr(yaml_source, "_LOADER", getattr(yaml, request.param))
+    monkeypatch.setattr(yaml_source, "_YAML_LOADER", getattr(yaml, request.param))
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,13 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("source") / "spec.yaml"
 
 
-def read(path: Path, content: str | bytes) -> Source:
+def read(path: Path, content: str | bytes) -> YamlSource:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return yaml_source.read(path)
+    return yaml_source.load_yaml(path)
 
 
 def faults(path: Path, content: str | bytes) -> list[Problem]:
-    with pytest.raises(Faults) as raised:
+    with pytest.raises(SpecError) as raised:
         read(path, content)
     return raised.value.problems
 
@@ -91,23 +91,23 @@ def test_places(spec: Path) -> None:
     found = read(spec, "on:\n  é😀: {b: 'x y'}   # note\n  list:\n    - 1.10\n    -\n  none:\n  text: |\n    more\n")
     assert found.data == {"on": {"é😀": {"b": "x y"}, "list": [1.1, None], "none": None, "text": "more\n"}}
     assert found.keys == {
-        ("on",): Place(1, 1, 2),
-        ("on", "é😀"): Place(2, 3, 2),
-        ("on", "é😀", "b"): Place(2, 8, 1),
-        ("on", "list"): Place(3, 3, 4),
-        ("on", "none"): Place(6, 3, 4),
-        ("on", "text"): Place(7, 3, 4),
+        ("on",): SourceSpan(1, 1, 2),
+        ("on", "é😀"): SourceSpan(2, 3, 2),
+        ("on", "é😀", "b"): SourceSpan(2, 8, 1),
+        ("on", "list"): SourceSpan(3, 3, 4),
+        ("on", "none"): SourceSpan(6, 3, 4),
+        ("on", "text"): SourceSpan(7, 3, 4),
     }
     assert found.values == {
-        (): Place(1, 1, 3),
-        ("on",): Place(2, 3, 23),
-        ("on", "é😀"): Place(2, 7, 10),
-        ("on", "é😀", "b"): Place(2, 11, 5),
-        ("on", "list"): Place(4, 5, 6),
-        ("on", "list", 0): Place(4, 7, 4),
-        ("on", "list", 1): Place(5, 5, 1),
-        ("on", "none"): Place(6, 3, 4),
-        ("on", "text"): Place(7, 9, 1),
+        (): SourceSpan(1, 1, 3),
+        ("on",): SourceSpan(2, 3, 23),
+        ("on", "é😀"): SourceSpan(2, 7, 10),
+        ("on", "é😀", "b"): SourceSpan(2, 11, 5),
+        ("on", "list"): SourceSpan(4, 5, 6),
+        ("on", "list", 0): SourceSpan(4, 7, 4),
+        ("on", "list", 1): SourceSpan(5, 5, 1),
+        ("on", "none"): SourceSpan(6, 3, 4),
+        ("on", "text"): SourceSpan(7, 9, 1),
     }
     assert found.at(found.values["on", "list", 0]) == "1.10"
     assert found.excerpt(4) == "    - 1.10"
@@ -188,8 +188,8 @@ def test_no_file_a_folder_a_strange_name(tmp_path: Path) -> None:
         (tmp_path / "a\0b", "cannot be read"),
         (tmp_path / ("a" * 300), "cannot be read"),
     ]:
-        with pytest.raises(Faults) as raised:
-            yaml_source.read(path)
+        with pytest.raises(SpecError) as raised:
+            yaml_source.load_yaml(path)
         [problem] = raised.value.problems
         assert words in problem.message
         assert (problem.path, problem.line) == (path.as_posix(), 0)
@@ -201,8 +201,8 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.chmod(0)
     if os.geteuid() == 0:  # root may read it all the same
         monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(Faults, match="may not be read"):
-        yaml_source.read(path)
+    with pytest.raises(SpecError, match="may not be read"):
+        yaml_source.load_yaml(path)
 
 
 def refuse(*_: object) -> None:
@@ -211,21 +211,21 @@ def refuse(*_: object) -> None:
 
 def test_one_byte_too_many(spec: Path) -> None:
     start = "a: 1 #"
-    assert read(spec, start.ljust(yaml_source.LARGEST, "x")).data == {"a": 1}
-    assert places(faults(spec, start.ljust(yaml_source.LARGEST + 1, "x"))) == [("too-large", 0, 0)]
+    assert read(spec, start.ljust(yaml_source.MAX_SPEC_SIZE, "x")).data == {"a": 1}
+    assert places(faults(spec, start.ljust(yaml_source.MAX_SPEC_SIZE + 1, "x"))) == [("too-large", 0, 0)]
 
 
 def test_as_deep_as_it_may_be(spec: Path) -> None:
-    deep = read(spec, "a: " + "[" * (yaml_source.DEEPEST - 1) + "]" * (yaml_source.DEEPEST - 1))
-    assert max(map(len, deep.values)) == yaml_source.DEEPEST - 1
+    deep = read(spec, "a: " + "[" * (yaml_source.MAX_DEPTH - 1) + "]" * (yaml_source.MAX_DEPTH - 1))
+    assert max(map(len, deep.values)) == yaml_source.MAX_DEPTH - 1
     for bomb in ("[" * 50_000, "- " * 50_000, "{a: " * 50_000, "? " + "[" * 50_000, "a: " + "[" * 50_000):
         assert "too-deep" in {problem.rule for problem in faults(spec, bomb)}
 
 
 def test_faults_without_end_are_cut(spec: Path) -> None:
-    assert len(faults(spec, "a: 1\n" * 100_000)) == yaml_source.MOST
-    assert len(faults(spec, "\x01" * 100_000)) == yaml_source.MOST
-    assert len(str(Faults(faults(spec, "{" + "a: 1, " * 100_000 + "}")))) < 20_000
+    assert len(faults(spec, "a: 1\n" * 100_000)) == yaml_source.MAX_PROBLEMS
+    assert len(faults(spec, "\x01" * 100_000)) == yaml_source.MAX_PROBLEMS
+    assert len(str(SpecError(faults(spec, "{" + "a: 1, " * 100_000 + "}")))) < 20_000
 
 
 # Whole files of YAML's own signs reach more of a parser than random bytes do.
@@ -242,8 +242,8 @@ TEXTS = st.lists(SIGNS, max_size=40).map("".join).map(str.encode)
 def test_any_bytes_are_a_source_or_faults(spec: Path, content: bytes) -> None:
     spec.write_bytes(content)
     try:
-        found = yaml_source.read(spec)
-    except Faults as raised:
+        found = yaml_source.load_yaml(spec)
+    except SpecError as raised:
         assert raised.problems
         text = content.decode("utf-8", "replace").removeprefix("\ufeff")
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -276,7 +276,7 @@ def test_data_and_places_of_what_was_written(spec: Path, data: Any, indent: int 
         assert found.at(found.values[loc])[0] == json.dumps(value_at(data, loc), ensure_ascii=False)[0]
 
 
-def value_at(data: Any, loc: yaml_source.Loc) -> Any:
+def value_at(data: Any, loc: yaml_source.YamlPath) -> Any:
     for part in loc:
         data = data[part]
     return data

@@ -4,16 +4,16 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.output.generated_files import File, Tree, compare, marker
+from kiwari_ci.output.generated_files import GeneratedFile, GeneratedFiles, compare_files, format_marker
 
-MARK = f"# {marker('shop')}\n"
+MARK = f"# {format_marker('shop')}\n"
 CI, SCRIPT, NOTES = ".github/workflows/web-ci.yml", "deploy/bin/deploy", "deploy/RUNBOOK.md"
 SPEC = "specs/shop.yaml"
-TREE: Tree = {
-    SPEC: File("project: shop\n", marked=False),
-    CI: File(f"{MARK}on: push\n"),
-    SCRIPT: File(f"#!/bin/sh\n{MARK}exit 0\n", executable=True),
-    NOTES: File(f"<!-- {marker('shop')} -->\n# Runbook\n"),
+TREE: GeneratedFiles = {
+    SPEC: GeneratedFile("project: shop\n", marked=False),
+    CI: GeneratedFile(f"{MARK}on: push\n"),
+    SCRIPT: GeneratedFile(f"#!/bin/sh\n{MARK}exit 0\n", executable=True),
+    NOTES: GeneratedFile(f"<!-- {format_marker('shop')} -->\n# Runbook\n"),
 }
 
 
@@ -34,8 +34,8 @@ def state(root: Path) -> dict[str, Any]:
     return found
 
 
-def kinds(root: Path, wanted: Tree = TREE) -> dict[str, str]:
-    return {difference.path: difference.kind for difference in compare(root, wanted, "shop")}
+def kinds(root: Path, wanted: GeneratedFiles = TREE) -> dict[str, str]:
+    return {difference.path: difference.kind for difference in compare_files(root, wanted, "shop")}
 
 
 def true(root: Path) -> bool:

@@ -14,42 +14,42 @@ import click
 from kiwari_ci import __version__, generator, problems
 from kiwari_ci.cli import output, queries
 from kiwari_ci.cli.options import (
-    Named,
-    Word,
+    NonEmptyPath,
+    NonEmptyString,
     find_output_root,
+    find_spec_file,
     format_option,
     out_option,
-    pairs_of,
+    parse_pairs,
+    select_output_format,
     spec_argument,
-    spec_of,
-    style_of,
 )
 from kiwari_ci.output import atomic_write, generated_files
 
-DRIFT = FOUND = 1
-BAD_SPEC, BUG, CANNOT_WRITE, INTERRUPTED = 2, 70, 73, 130
+EXIT_DRIFT = EXIT_FAULTS = 1
+EXIT_BAD_SPEC, EXIT_INTERNAL_ERROR, EXIT_CANNOT_WRITE, EXIT_INTERRUPTED = 2, 70, 73, 130
 
 
-def told(command: Callable[..., int]) -> Callable[..., None]:
+def exit_with_code(command: Callable[..., int]) -> Callable[..., None]:
     """Turn what a command returns into an exit code, and what a user did wrong into words."""
 
     @wraps(command)
     def run(**options: Any) -> None:
         try:
             sys.exit(command(**options))
-        except problems.Faults as faults:
+        except problems.SpecError as faults:
             _print_problems(faults.problems, options.get("style"), err=True)
-            sys.exit(BAD_SPEC)
-        except atomic_write.Refused as reason:
+            sys.exit(EXIT_BAD_SPEC)
+        except atomic_write.OutputError as reason:
             click.echo(f"{reason.title}\n{reason}", err=True)
-            sys.exit(CANNOT_WRITE)
+            sys.exit(EXIT_CANNOT_WRITE)
 
     return run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kiwari-ci")
-def commands() -> None:
+def root_command() -> None:
     """Turn one spec into GitHub workflows, compose stacks, a host program and a runbook.
 
     SPEC defaults to the only specs/*.yaml. Exit codes: 0 fine, 1 drift or something wrong, 2 bad usage or bad spec,
@@ -57,71 +57,75 @@ def commands() -> None:
     """
 
 
-@commands.command()
+@root_command.command()
 @spec_argument
 @out_option
 @format_option
 @click.option("--force", is_flag=True, help="Overwrite files in the way that carry no marker of ours.")
-@told
+@exit_with_code
 def generate(spec: Path | None, out: Path | None, style: str | None, force: bool) -> int:
     """Write the generated files, and say what was written, changed, left and removed."""
-    spec, out = spec_of(spec), find_output_root(out)
-    plan, files = generator.build(spec)
-    written = generated_files.write(out, files, plan.project, force)
-    left = _left(spec, out, plan.project, files)
-    click.echo(output.as_json(vars(written) | {"left": left}) if style == "json" else output.report(spec, out, written))
-    _tell_left(out, left)
+    spec, out = find_spec_file(spec), find_output_root(out)
+    plan, files = generator.generate_files(spec)
+    written = generated_files.write_files(out, files, plan.project, force)
+    left = _list_stale_files(spec, out, plan.project, files)
+    click.echo(
+        output.format_json(vars(written) | {"left": left})
+        if style == "json"
+        else output.format_write_result(spec, out, written)
+    )
+    _warn_of_stale_files(out, left)
     return 0
 
 
-@commands.command()
+@root_command.command()
 @spec_argument
 @out_option
 @format_option
-@told
+@exit_with_code
 def check(spec: Path | None, out: Path | None, style: str | None) -> int:
     """Compare the generated files with the spec; say why each differs, and exit with 1 when one does.
 
     In GitHub Actions it annotates the files and the spec's lines, and writes the job's summary.
     """
-    called, style = _called(spec, out), style_of(style)
-    spec, out = spec_of(spec), find_output_root(out)
-    plan, files = generator.build(spec)
-    differences = generated_files.compare(out, files, plan.project)
+    called, style = _build_spec_arguments(spec, out), select_output_format(style)
+    spec, out = find_spec_file(spec), find_output_root(out)
+    plan, files = generator.generate_files(spec)
+    differences = generated_files.compare_files(out, files, plan.project)
     if differences or style == "json":
         from kiwari_ci.commands.check import causes, report
 
-        explained = causes.explain(out, spec, plan, files, differences, called, os.environ)
-        click.echo(report.told(style, out, spec, explained, os.environ))
-        if style == "github" and (reason := report.summarise(out, spec, explained, os.environ)):
+        explained = causes.explain_differences(out, spec, plan, files, differences, called, os.environ)
+        click.echo(report.format_drift_report(style, out, spec, explained, os.environ))
+        if style == "github" and (reason := report.write_job_summary(out, spec, explained, os.environ)):
             click.echo(f"no summary: {reason}", err=True)
     else:
         click.echo(f"{out}: {len(files)} files agree with {spec}")
-    _tell_left(out, _left(spec, out, plan.project, files))
-    return DRIFT if differences else 0
+    _warn_of_stale_files(out, _list_stale_files(spec, out, plan.project, files))
+    return EXIT_DRIFT if differences else 0
 
 
-@commands.command()
+@root_command.command()
 @spec_argument
 @out_option
 @format_option
-@told
+@exit_with_code
 def eject(spec: Path | None, out: Path | None, style: str | None) -> int:
     """Make the generated files your own: no marker, no drift workflow; what they do stays as it is."""
     from kiwari_ci.commands import eject as leaving
 
-    spec, out = spec_of(spec), find_output_root(out)
-    ejected = leaving.eject(out, spec, *generator.build(spec))
-    click.echo(output.as_json(vars(ejected)) if style == "json" else output.farewell(out, ejected))
+    spec, out = find_spec_file(spec), find_output_root(out)
+    ejected = leaving.eject_pipeline(out, spec, *generator.generate_files(spec))
+    click.echo(output.format_json(vars(ejected)) if style == "json" else output.format_eject_result(out, ejected))
     return 0
 
 
-@commands.command()
-@click.argument("what", default="list", type=Named(), metavar="[list|pull]")
+@root_command.command()
+@click.argument("what", default="list", type=NonEmptyPath(), metavar="[list|pull]")
 @spec_argument
 @out_option
 @format_option
-@told
+@exit_with_code
 def pins(what: str, spec: Path | None, out: Path | None, style: str | None) -> int:
     """The actions that the workflows use, each at a commit: list them, or pull a bot's bumps.
 
@@ -137,55 +141,61 @@ def pins(what: str, spec: Path | None, out: Path | None, style: str | None) -> i
         if spec or not what.endswith((".yaml", ".yml")):
             raise click.UsageError(f"expected list or pull, met {what}: kiwari-ci pins --help")
         what, spec = "list", Path(what)
-    spec = spec_of(spec, "pins pull" if what == "pull" else "pins")
-    generator.decide(spec)
+    spec = find_spec_file(spec, "pins pull" if what == "pull" else "pins")
+    generator.load_spec(spec)
     if what == "list":
-        own = action_pins.own(spec)
+        own = action_pins.load_pins(spec)
         click.echo(
-            output.as_json(action_pins.as_data(own)) if style == "json" else output.pins(own, action_pins.beside(spec))
+            output.format_json(action_pins.serialize_pins(own))
+            if style == "json"
+            else output.format_pin_list(own, action_pins.derive_pins_path(spec))
         )
         return 0
     out = find_output_root(out)
-    done = pins_pull.pull(spec, out)
-    click.echo(output.as_json(pins_pull.as_data(done)) if style == "json" else output.pulled(out, spec, done))
+    done = pins_pull.pull_pin_updates(spec, out)
+    click.echo(
+        output.format_json(pins_pull.serialize_pull_result(done))
+        if style == "json"
+        else output.format_pull_result(out, spec, done)
+    )
     return 0
 
 
-@commands.command()
+@root_command.command()
 @spec_argument
 @format_option
-@told
+@exit_with_code
 def validate(spec: Path | None, style: str | None) -> int:
     """Point at every fault of a spec, and give advice."""
-    spec = spec_of(spec)
-    decided = generator.decide(spec)
+    spec = find_spec_file(spec)
+    decided = generator.load_spec(spec)
     _print_problems(decided.advice, style)
-    if style_of(style) != "json":
+    if select_output_format(style) != "json":
         services, environments = len(decided.spec.services), len(decided.spec.environments)
         click.echo(f"{spec} is sound: services {services}, environments {environments}, advice {len(decided.advice)}")
     return 0
 
 
-@commands.command()
+@root_command.command()
 @spec_argument
 @format_option
-@told
+@exit_with_code
 def show(spec: Path | None, style: str | None) -> int:
     """Print the resolved plan: every name and default decided."""
     from dataclasses import asdict
 
     import yaml
 
-    plan = output.lists(asdict(generator.decide(spec_of(spec)).plan))
+    plan = output.convert_tuples_to_lists(asdict(generator.load_spec(find_spec_file(spec)).plan))
     del plan["spec_text"], plan["pins"]["text"]
     click.echo(
-        output.as_json(plan) if style == "json" else yaml.safe_dump(plan, sort_keys=False, width=120),
+        output.format_json(plan) if style == "json" else yaml.safe_dump(plan, sort_keys=False, width=120),
         nl=style == "json",
     )
     return 0
 
 
-@commands.command()
+@root_command.command()
 @spec_argument
 @click.option(
     "--checkout",
@@ -196,34 +206,38 @@ def show(spec: Path | None, style: str | None) -> int:
     help="The checkout of the repository that the spec is for. Default: the one that this folder is in.",
 )
 @format_option
-@told
+@exit_with_code
 def lint(spec: Path | None, repo: Path | None, style: str | None) -> int:
     """Hold a spec against its repository, and list what to set; exit with 1 when a build would fail or go stale."""
     from kiwari_ci.commands.lint import repository_checks as linter
 
-    report = linter.lint(spec_of(spec), repo)
-    if style_of(style) == "json":
+    report = linter.lint_repository(find_spec_file(spec), repo)
+    if select_output_format(style) == "json":
         click.echo(report.as_json())
     else:
         _print_problems(report.problems, style)
         click.echo(("\n" if report.problems else "") + report.as_text())
-    return 0 if report.is_clean else FOUND
+    return 0 if report.is_clean else EXIT_FAULTS
 
 
-@commands.command()
+@root_command.command()
 @spec_argument
-@click.option("--env", "environments", type=Word(), multiple=True, metavar="ENV", help="An environment. Default: all.")
+@click.option(
+    "--env", "environments", type=NonEmptyString(), multiple=True, metavar="ENV", help="An environment. Default: all."
+)
 @queries.ssh_option
 @click.option(
     "--known-hosts",
-    type=Word(),
+    type=NonEmptyString(),
     multiple=True,
     metavar="HOST=FILE",
     help="A file with the line by which jobs know a host. Default: the variable, which gh reads.",
 )
-@click.option("--npm", type=Word(), metavar="URL", help="Nginx Proxy Manager; NPM_TOKEN holds a token of its API.")
+@click.option(
+    "--npm", type=NonEmptyString(), metavar="URL", help="Nginx Proxy Manager; NPM_TOKEN holds a token of its API."
+)
 @format_option
-@told
+@exit_with_code
 def doctor(
     spec: Path | None,
     environments: tuple[str, ...],
@@ -240,31 +254,31 @@ def doctor(
     from kiwari_ci.commands import doctor
     from kiwari_ci.probes import findings
 
-    plan, files = generator.build(spec_of(spec))
-    paths = {host: Path(file) for host, file in pairs_of(known_hosts).items()}
+    plan, files = generator.generate_files(find_spec_file(spec))
+    paths = {host: Path(file) for host, file in parse_pairs(known_hosts).items()}
     tokens = {setting.name: os.environ.get(setting.name, "") for setting in plan.tokens}
-    means = doctor.Means(pairs_of(ssh), paths, npm or "", os.environ.get("NPM_TOKEN", ""), tokens)
-    if wrong := doctor.unknown(plan, environments, means):
+    means = doctor.ProbeOptions(parse_pairs(ssh), paths, npm or "", os.environ.get("NPM_TOKEN", ""), tokens)
+    if wrong := doctor.find_option_error(plan, environments, means):
         raise click.UsageError(wrong)
-    found = doctor.examine(plan, files, environments, means)
-    tellers = {"json": findings.as_json, "github": findings.as_github}
-    click.echo(tellers.get(style_of(style), findings.as_text)(found))
-    return FOUND if findings.counted(found)["wrong"] else 0
+    found = doctor.run_checks(plan, files, environments, means)
+    tellers = {"json": findings.format_findings_json, "github": findings.format_findings_github}
+    click.echo(tellers.get(select_output_format(style), findings.format_findings_text)(found))
+    return EXIT_FAULTS if findings.count_by_state(found)["wrong"] else 0
 
 
-@commands.command()
+@root_command.command()
 @spec_argument
 @out_option
 @click.option(
     "--against",
-    type=Named(),
+    type=NonEmptyPath(),
     metavar="DIR|REF",
     help="What to compare with: a folder, or a commit as git has it (origin/main). Default: the root of the output.",
 )
 @click.option(
     "--format", "style", type=click.Choice(["text", "markdown", "json"]), help="Default: text; markdown for a summary."
 )
-@told
+@exit_with_code
 def diff(spec: Path | None, out: Path | None, against: str | None, style: str | None) -> int:
     """Say what would change, in words: who builds and deploys what, when, with which rights, names and data.
 
@@ -275,89 +289,100 @@ def diff(spec: Path | None, out: Path | None, against: str | None, style: str | 
     from kiwari_ci.commands.diff import compare, manual_steps, report
     from kiwari_ci.readers import file_sets
 
-    spec, root = spec_of(spec), find_output_root(out)
-    plan, tree_ = generator.build(spec)
+    spec, root = find_spec_file(spec), find_output_root(out)
+    plan, tree_ = generator.generate_files(spec)
     try:
-        before, is_ref = file_sets.of(against, root, os.environ) if against else (file_sets.of_folder(root), False)
-    except file_sets.NoSide as reason:
+        before, is_ref = (
+            file_sets.load_file_set(against, root, os.environ) if against else (file_sets.load_folder(root), False)
+        )
+    except file_sets.NothingToCompare as reason:
         raise click.BadParameter(str(reason), param_hint="--against") from reason
-    stays = file_sets.of_folder(root) if is_ref else before
+    stays = file_sets.load_folder(root) if is_ref else before
     after = {path: file.text for path, file in tree_.items()}
-    compared = compare.compare(before, after, stays, plan.repository, manual_steps.copies(plan.hosts))
-    tellers = {"json": lambda told, _: output.as_json(report.as_data(told)), "markdown": report.as_markdown}
-    told = tellers.get(style or "", report.as_text)(compared, spec.as_posix())
+    compared = compare.compare_pipelines(
+        before, after, stays, plan.repository, manual_steps.list_copy_commands(plan.hosts)
+    )
+    tellers = {
+        "json": lambda told, _: output.format_json(report.build_diff_json(told)),
+        "markdown": report.format_diff_markdown,
+    }
+    told = tellers.get(style or "", report.format_diff_text)(compared, spec.as_posix())
     click.echo(told, nl=bool(told))
     return 0
 
 
-@commands.command()
-@told
+@root_command.command()
+@exit_with_code
 def schema() -> int:
     """Print the JSON Schema of a spec, for editors."""
     from kiwari_ci.schema import Spec
 
-    click.echo(output.as_json(Spec.model_json_schema()))
+    click.echo(output.format_json(Spec.model_json_schema()))
     return 0
 
 
-@commands.command()
-@click.argument("folder", default=".", type=Named(path_type=Path))
+@root_command.command()
+@click.argument("folder", default=".", type=NonEmptyPath(path_type=Path))
 @click.option("--repository", metavar="OWNER/NAME", help="The repository on GitHub, where no git remote says it.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="Default: text.")
-@told
+@exit_with_code
 def init(folder: Path, repository: str | None, style: str) -> int:
     """Write a first spec from what the repository in FOLDER holds, or add what is new to the one that is there."""
     from kiwari_ci.commands import init
 
-    first = init.first_spec(folder, repository)
+    first = init.build_init_result(folder, repository)
     if first.new or first.services:
-        generated_files.put(folder.resolve(), first.path, first.text, first.was)
-    click.echo(output.as_json(vars(first)) if style == "json" else init.report(first, folder))
+        generated_files.write_user_file(folder.resolve(), first.path, first.text, first.was)
+    click.echo(output.format_json(vars(first)) if style == "json" else init.format_init_result(first, folder))
     return 0
 
 
-for asking, answer in queries.COMMANDS.items():
-    asking.callback = told(answer)
-    commands.add_command(asking)
+for asking, answer in queries.QUERY_COMMANDS.items():
+    asking.callback = exit_with_code(answer)
+    root_command.add_command(asking)
 
 
 def main() -> NoReturn:
     """Run a command; every exit code that a command does not decide is decided here."""
     try:
-        commands(standalone_mode=False)
+        root_command(standalone_mode=False)
         sys.exit(0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
         traceback.print_exc()
         click.echo(f"kiwari-ci: this is a bug of kiwari-ci, not of your spec: {error}", err=True)
-        sys.exit(BUG)
+        sys.exit(EXIT_INTERNAL_ERROR)
 
 
-def _called(spec: Path | None, out: Path | None) -> list[str]:
+def _build_spec_arguments(spec: Path | None, out: Path | None) -> list[str]:
     """The words that named spec and output, for the next command."""
     return [*([str(spec)] if spec else []), *(["--out", str(out)] if out else [])]
 
 
 def _print_problems(found: Iterable[problems.Problem], style: str | None, err: bool = False) -> None:
-    printers = {"text": problems.as_text, "github": problems.as_github, "json": problems.as_json}
-    text = printers.get(style_of(style), problems.as_text)(found)
+    printers = {
+        "text": problems.format_problems_text,
+        "github": problems.format_problems_github,
+        "json": problems.format_problems_json,
+    }
+    text = printers.get(select_output_format(style), problems.format_problems_text)(found)
     if text:
-        click.echo(text, err=err and style_of(style) in ("text", "markdown"))
+        click.echo(text, err=err and select_output_format(style) in ("text", "markdown"))
 
 
-def _left(spec: Path, out: Path, project: str, files: generated_files.Tree) -> list[str]:
+def _list_stale_files(spec: Path, out: Path, project: str, files: generated_files.GeneratedFiles) -> list[str]:
     from kiwari_ci.commands.check import stale_files
 
-    return stale_files.left(out, files, project, spec)
+    return stale_files.find_stale_files(out, files, project, spec)
 
 
-def _tell_left(out: Path, left: list[str]) -> None:
+def _warn_of_stale_files(out: Path, left: list[str]) -> None:
     """On standard error: it changes neither what a program reads nor the exit code."""
     if left:
-        cure = problems.harmless(shlex.join(["rm", *(str(out / path) for path in left)]))
+        cure = problems.escape_control_characters(shlex.join(["rm", *(str(out / path) for path in left)]))
         click.echo(f"left of an earlier name, for no spec makes it now: when nothing else does, {cure}", err=True)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 
-class Named(click.Path):
+class NonEmptyPath(click.Path):
     """A path that has a name: an empty one, of a variable that is not set, would be this folder."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
@@ -19,7 +19,7 @@ class Named(click.Path):
         return super().convert(value, parameter, context)
 
 
-class Word(click.types.StringParamType):
+class NonEmptyString(click.types.StringParamType):
     """A name or address; an empty one is a variable that is not set, and would pass for an answer."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
@@ -29,10 +29,10 @@ class Word(click.types.StringParamType):
         return super().convert(value, parameter, context)
 
 
-spec_argument = click.argument("spec", required=False, type=Named(path_type=Path))
+spec_argument = click.argument("spec", required=False, type=NonEmptyPath(path_type=Path))
 out_option = click.option(
     "--out",
-    type=Named(path_type=Path, file_okay=False),
+    type=NonEmptyPath(path_type=Path, file_okay=False),
     help="Root of the output. Default: generated/ where a pipeline is in it, else this folder.",
 )
 format_option = click.option(
@@ -51,7 +51,7 @@ def find_output_root(given: Path | None) -> Path:
     return given or Path("generated" if os.path.isdir("generated/.github/workflows") else ".")
 
 
-def spec_of(given: Path | None, command: str = "") -> Path:
+def find_spec_file(given: Path | None, command: str = "") -> Path:
     """The spec that was named, or the only one; raises UsageError with the command as it should be."""
     if given:
         return given
@@ -66,7 +66,7 @@ def spec_of(given: Path | None, command: str = "") -> Path:
     return Path(found[0])
 
 
-def pairs_of(given: Iterable[str]) -> dict[str, str]:
+def parse_pairs(given: Iterable[str]) -> dict[str, str]:
     """What is given as NAME=VALUE."""
     pairs = dict(word.partition("=")[::2] for word in given)
     if not all(name and value for name, value in pairs.items()):
@@ -74,6 +74,6 @@ def pairs_of(given: Iterable[str]) -> dict[str, str]:
     return pairs
 
 
-def style_of(given: str | None) -> str:
+def select_output_format(given: str | None) -> str:
     """The format that was asked for, or the one of where we are."""
     return given or ("github" if os.environ.get("GITHUB_ACTIONS") == "true" else "text")

@@ -6,29 +6,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kiwari_ci import problems
-from kiwari_ci.github.action_pins import PINS, Own
+from kiwari_ci.github.action_pins import DEFAULT_PINS, PinSet
 from kiwari_ci.output import generated_files
-from kiwari_ci.rendering.quoting import Items
+from kiwari_ci.rendering.quoting import FrozenMapping
 
 if TYPE_CHECKING:  # each is one command's alone: the others start without it
-    from kiwari_ci.commands.eject import Ejected
-    from kiwari_ci.commands.pins_pull import Pulled
+    from kiwari_ci.commands.eject import EjectResult
+    from kiwari_ci.commands.pins_pull import PullResult
 
 
-def report(spec: Path, out: Path, written: generated_files.Written) -> str:
+def format_write_result(spec: Path, out: Path, written: generated_files.WriteResult) -> str:
     """What a write did, a line a file but for those that stayed the same."""
     rows = [("new", written.new), ("changed", written.changed), ("removed", written.removed)]
-    lines = [f"  {word:9}{problems.harmless(path)}" for word, paths in rows for path in paths]
-    return "\n".join([f"{spec} -> {_place(spec, out)}", *lines, f"  {len(written.same)} unchanged"])
+    lines = [f"  {word:9}{problems.escape_control_characters(path)}" for word, paths in rows for path in paths]
+    return "\n".join([f"{spec} -> {_describe_output_folder(spec, out)}", *lines, f"  {len(written.same)} unchanged"])
 
 
-def _place(spec: Path, out: Path) -> str:
+def _describe_output_folder(spec: Path, out: Path) -> str:
     """Where files were written; in full where that is not the folder that the spec's own is in, or one below it."""
     full, home = out.resolve(), spec.resolve().parent.parent
-    return str(out) if full.is_relative_to(home) else f"{out}: {problems.harmless(str(full))}"
+    return str(out) if full.is_relative_to(home) else f"{out}: {problems.escape_control_characters(str(full))}"
 
 
-def farewell(out: Path, ejected: "Ejected") -> str:
+def format_eject_result(out: Path, ejected: "EjectResult") -> str:
     """What was done, and what a person must do before the pipeline can go on."""
     rows = [("freed", ejected.freed), ("removed", ejected.removed)]
     edited = {path: " (edited by hand: kept so)" for path in ejected.edited}
@@ -45,7 +45,7 @@ def farewell(out: Path, ejected: "Ejected") -> str:
     )
 
 
-def pulled(out: Path, spec: Path, done: "Pulled") -> str:
+def format_pull_result(out: Path, spec: Path, done: "PullResult") -> str:
     """What a bot had moved, what was taken and what stays, and what was generated then."""
     if not done.written:
         return f"{out}: no pin has moved: nothing to pull"
@@ -54,14 +54,14 @@ def pulled(out: Path, spec: Path, done: "Pulled") -> str:
         way = f"{bump.was.version} -> {bump.now.version}"
         stays = f", and stays {bump.was.version}: frozen because {bump.frozen}" if bump.frozen else ""
         lines.append(f"  {'frozen' if stays else 'taken':9}{bump.now.action} {way}{stays}")
-    return "\n".join([*lines, report(spec, out, done.written)])
+    return "\n".join([*lines, format_write_result(spec, out, done.written)])
 
 
-def pins(own: Own, path: Path) -> str:
+def format_pin_list(own: PinSet, path: Path) -> str:
     """A line an action: version, commit, where the pin is from, why it stays."""
     rows = []
     for action, pin in own.pins.items():
-        ours = PINS.get(action)
+        ours = DEFAULT_PINS.get(action)
         note = f"frozen because {pin.frozen}" if pin.frozen else ""
         newer = f"kiwari-ci has {ours.version}" if ours and ours.order > pin.order else ""
         rows.append((action, pin.version, pin.sha, ", ".join(filter(None, [newer, note]))))
@@ -70,13 +70,13 @@ def pins(own: Own, path: Path) -> str:
     return "\n".join([f"{path}:" if own.text else f"kiwari-ci's own (there is no {path}):", *lines])
 
 
-def lists(value: Any) -> Any:
+def convert_tuples_to_lists(value: Any) -> Any:
     """Plain data with lists for its tuples, as YAML has them."""
-    if isinstance(value, dict | Items):
-        return {key: lists(item) for key, item in dict(value).items()}
-    return [lists(item) for item in value] if isinstance(value, tuple | list) else value
+    if isinstance(value, dict | FrozenMapping):
+        return {key: convert_tuples_to_lists(item) for key, item in dict(value).items()}
+    return [convert_tuples_to_lists(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def as_json(value: Any) -> str:
+def format_json(value: Any) -> str:
     """For programs."""
     return json.dumps(value, indent=2, ensure_ascii=False)

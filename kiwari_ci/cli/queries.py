@@ -10,12 +10,12 @@ import click
 
 from kiwari_ci import generator
 from kiwari_ci.cli import output
-from kiwari_ci.cli.options import Named, Word, pairs_of, spec_argument, spec_of
+from kiwari_ci.cli.options import NonEmptyPath, NonEmptyString, find_spec_file, parse_pairs, spec_argument
 
 if TYPE_CHECKING:
-    from kiwari_ci.commands.preview.release_preview import Means
-    from kiwari_ci.output.generated_files import Tree
-    from kiwari_ci.plan import Host, Plan
+    from kiwari_ci.commands.preview.release_preview import PreviewSources
+    from kiwari_ci.output.generated_files import GeneratedFiles
+    from kiwari_ci.plan import DeployHost, Plan
 
 repo_option = click.option(
     "--repo",
@@ -23,7 +23,7 @@ repo_option = click.option(
     default=".",
     help="The repository that the spec is for. Default: the checkout that this folder is in.",
 )
-answer_option = click.option(
+markdown_format_option = click.option(
     "--format",
     "style",
     type=click.Choice(["text", "markdown", "json"]),
@@ -32,17 +32,17 @@ answer_option = click.option(
 )
 
 
-report_option = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
+json_format_option = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
 ssh_option = click.option(
     "--ssh",
-    type=Word(),
+    type=NonEmptyString(),
     multiple=True,
     metavar="HOST=DESTINATION",
     help="Where ssh finds a host: server=deploy@192.0.2.10. Default: its name in the spec, as in ~/.ssh/config.",
 )
 
 
-class TakesMany(click.Command):
+class MultiFileCommand(click.Command):
     """A command whose `--files` takes all words up to the next option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -60,13 +60,19 @@ class TakesMany(click.Command):
         return super().parse_args(ctx, given)
 
 
-@click.command(cls=TakesMany)
+@click.command(cls=MultiFileCommand)
 @spec_argument
 @click.option(
-    "--files", type=Word(), multiple=True, metavar="PATH...", help="Changed files, from the root; -: a line each."
+    "--files",
+    type=NonEmptyString(),
+    multiple=True,
+    metavar="PATH...",
+    help="Changed files, from the root; -: a line each.",
 )
-@click.option("--base", type=Word(), metavar="REF", help="Changed files, as git has them; 000... for a new branch.")
-@click.option("--head", type=Word(), metavar="REF", help="The newer side of --base. Default: HEAD.")
+@click.option(
+    "--base", type=NonEmptyString(), metavar="REF", help="Changed files, as git has them; 000... for a new branch."
+)
+@click.option("--head", type=NonEmptyString(), metavar="REF", help="The newer side of --base. Default: HEAD.")
 @click.option(
     "--event",
     type=click.Choice(["pull_request", "push"]),
@@ -74,15 +80,20 @@ class TakesMany(click.Command):
 )
 @click.option(
     "--branch",
-    type=Word(),
+    type=NonEmptyString(),
     metavar="NAME",
     help="The branch pushed to, or merged into. Default: the one that is built.",
 )
 @click.option(
-    "--tag", "tags", type=Word(), multiple=True, metavar="TAG", help="A tag to push; more than once: in one push."
+    "--tag",
+    "tags",
+    type=NonEmptyString(),
+    multiple=True,
+    metavar="TAG",
+    help="A tag to push; more than once: in one push.",
 )
 @repo_option
-@answer_option
+@markdown_format_option
 def affected(
     spec: Path | None,
     files: tuple[str, ...],
@@ -106,42 +117,47 @@ def affected(
         raise click.UsageError("name what changes, in one way: --files PATH..., --base REF or --tag TAG")
     if (head and not base) or (tags and (event or branch)):
         raise click.UsageError("--head goes with --base; --event and --branch go with files, a tag has neither")
-    plan = generator.decide(spec_of(spec)).plan
+    plan = generator.load_spec(find_spec_file(spec)).plan
     pushed = event == "push"
     try:
         if tags:
-            answer = rules.by_tags(plan, tags)
+            answer = rules.find_affected_by_tags(plan, tags)
         else:
-            git = git_history.Git(repo, os.environ)
+            git = git_history.GitRepository(repo, os.environ)
             change = (
-                git_history.change(git, base, head or "HEAD", pushed) if base else git_history.Change(_listed(files))
+                git_history.find_changed_files(git, base, head or "HEAD", pushed)
+                if base
+                else git_history.ChangedFiles(_read_file_paths(files))
             )
-            answer = rules.by_change(plan, change, pushed, branch or "")
-    except git_history.Unanswered as reason:
+            answer = rules.find_affected_by_files(plan, change, pushed, branch or "")
+    except git_history.GitError as reason:
         raise click.UsageError(str(reason)) from reason
-    printers: dict[str, Any] = {"json": lambda told: output.as_json(report.as_data(told)), "text": report.as_text}
-    click.echo(printers.get(style, report.as_markdown)(answer))
+    printers: dict[str, Any] = {
+        "json": lambda told: output.format_json(report.build_affected_json(told)),
+        "text": report.format_affected_text,
+    }
+    click.echo(printers.get(style, report.format_affected_markdown)(answer))
     return 0
 
 
 @click.command()
 @spec_argument
 @click.option(
-    "--html", type=Named(path_type=Path), metavar="FILE", help="Write a page to look at; it needs no network."
+    "--html", type=NonEmptyPath(path_type=Path), metavar="FILE", help="Write a page to look at; it needs no network."
 )
 def graph(spec: Path | None, html: Path | None) -> int:
     """Draw the pipeline: from push and tag over jobs, images and containers to domains, as Mermaid or as a page."""
     from kiwari_ci.commands.graph import html_page
     from kiwari_ci.planning import pipeline_graph as drawing
 
-    drawn = drawing.graph(generator.decide(spec_of(spec)).plan)
+    drawn = drawing.build_pipeline_graph(generator.load_spec(find_spec_file(spec)).plan)
     if html is None:
-        click.echo(drawing.as_mermaid(drawn))
+        click.echo(drawing.render_mermaid(drawn))
         return 0
     try:
-        if html.is_file() and html.stat().st_size and not html.read_bytes().startswith(html_page.HEAD.encode()):
+        if html.is_file() and html.stat().st_size and not html.read_bytes().startswith(html_page.HTML_DOCTYPE.encode()):
             raise click.UsageError(f"{html} is there, and is no page: name another file")
-        html.write_text(html_page.as_html(drawn), encoding="utf-8")
+        html.write_text(html_page.render_html_page(drawn), encoding="utf-8")
     except OSError as error:
         raise click.UsageError(f"{html}: {error.strerror}: name a file in a folder that is there") from error
     click.echo(f"{html} is written")
@@ -149,11 +165,11 @@ def graph(spec: Path | None, html: Path | None) -> int:
 
 
 @click.command()
-@click.argument("tag", type=Word())
+@click.argument("tag", type=NonEmptyString())
 @spec_argument
 @ssh_option
 @repo_option
-@report_option
+@json_format_option
 def plan(tag: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, style: str) -> int:
     """Say what a version's TAG would do: commits, images, what staging proved, migrations, env keys.
 
@@ -162,67 +178,79 @@ def plan(tag: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, style: s
     """
     from kiwari_ci.commands.preview import release_preview as asking
     from kiwari_ci.commands.preview import report
-    from kiwari_ci.readers.git_history import Git
+    from kiwari_ci.readers.git_history import GitRepository
 
-    decided, files = generator.build(spec_of(spec))
-    promotion = asking.promotion_of(decided, tag)
+    decided, files = generator.generate_files(find_spec_file(spec))
+    promotion = asking.find_promotion(decided, tag)
     if promotion is None:
         patterns = ", ".join(each.pattern for each in decided.promotions if each.pattern) or "nothing"
         raise click.UsageError(f"no workflow runs on the tag {tag}: the spec promotes on {patterns}")
     environments = (promotion.from_environment, promotion.deploy.environment)
     hosts = [host for host in decided.hosts if any(stack.environment in environments for stack in host.stacks)]
-    means = _means(decided, files, hosts, ssh)
-    sections = asking.plan_of(decided, promotion, tag, Git(repo, os.environ), means)
-    about = f"{tag}: {asking.about(promotion)}"
-    click.echo(output.as_json(report.as_data(about, sections)) if style == "json" else report.as_text(about, sections))
-    return int(report.is_stopped(sections))
+    means = _prepare_probes(decided, files, hosts, ssh)
+    sections = asking.preview_release(decided, promotion, tag, GitRepository(repo, os.environ), means)
+    about = f"{tag}: {asking.describe_promotion(promotion)}"
+    click.echo(
+        output.format_json(report.build_sections_json(about, sections))
+        if style == "json"
+        else report.format_sections(about, sections)
+    )
+    return int(report.has_blocking_line(sections))
 
 
 @click.command()
-@click.argument("address", type=Word())
+@click.argument("address", type=NonEmptyString())
 @spec_argument
 @ssh_option
 @repo_option
-@report_option
+@json_format_option
 def trace(address: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, style: str) -> int:
     """Say what serves at ADDRESS (an URL, a domain, a container), of which commits it is, and which run brought it."""
     from kiwari_ci.commands import trace as asking
     from kiwari_ci.commands.preview import report
-    from kiwari_ci.readers.git_history import Git
+    from kiwari_ci.readers.git_history import GitRepository
 
-    decided, files = generator.build(spec_of(spec))
-    place = asking.find(decided, address)
+    decided, files = generator.generate_files(find_spec_file(spec))
+    place = asking.find_container_by_address(decided, address)
     if place is None:
         domains = ", ".join(decided.domains) or "no domain"
         raise click.UsageError(f"nothing of the spec answers at {address}: it has {domains}")
-    sections = asking.trace(decided, place, Git(repo, os.environ), _means(decided, files, [place[0]], ssh))
+    sections = asking.trace_container(
+        decided, place, GitRepository(repo, os.environ), _prepare_probes(decided, files, [place[0]], ssh)
+    )
     click.echo(
-        output.as_json(report.as_data(address, sections)) if style == "json" else report.as_text(address, sections)
+        output.format_json(report.build_sections_json(address, sections))
+        if style == "json"
+        else report.format_sections(address, sections)
     )
     return 0
 
 
-def _means(decided: "Plan", files: "Tree", hosts: "list[Host]", ssh: tuple[str, ...]) -> "Means":
+def _prepare_probes(
+    decided: "Plan", files: "GeneratedFiles", hosts: "list[DeployHost]", ssh: tuple[str, ...]
+) -> "PreviewSources":
     """How the world is asked; the hosts are, at once."""
     from kiwari_ci.commands.preview import release_preview
     from kiwari_ci.engines.compose import deploy_records
-    from kiwari_ci.probes.findings import Runbook
+    from kiwari_ci.probes.findings import RunbookIndex
 
-    ways = pairs_of(ssh)
+    ways = parse_pairs(ssh)
     if unknown := sorted(set(ways) - {host.name for host in decided.hosts}):
         raise click.UsageError(f"no host {', '.join(unknown)}: the spec has {', '.join(h.name for h in decided.hosts)}")
     destinations = {each.variable: ways.get(each.name, each.name) for each in decided.hosts}
-    book = Runbook(files["deploy/RUNBOOK.md"].text, destinations)
-    return release_preview.Means(deploy_records.ask_registry, deploy_records.ask_hosts(hosts, ways), book)
+    book = RunbookIndex(files["deploy/RUNBOOK.md"].text, destinations)
+    return release_preview.PreviewSources(
+        deploy_records.query_registry_digests, deploy_records.query_hosts(hosts, ways), book
+    )
 
 
-def _listed(given: tuple[str, ...]) -> tuple[str, ...]:
+def _read_file_paths(given: tuple[str, ...]) -> tuple[str, ...]:
     """The paths, in git's order and words; `-` stands for those on standard input."""
     lines = sys.stdin.buffer.read().decode(errors="replace").splitlines() if "-" in given else []
     paths = [path for path in (*given, *lines) if path and path != "-"]
     return tuple(sorted({path.replace("\\", "/").removeprefix("./") for path in paths}))
 
 
-COMMANDS: dict[click.Command, Callable[..., int]] = {
+QUERY_COMMANDS: dict[click.Command, Callable[..., int]] = {
     each: each.callback for each in (affected, graph, plan, trace) if each.callback
 }

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kiwari_ci.github.action_pins import beside
+from kiwari_ci.github.action_pins import derive_pins_path
 from kiwari_ci.output import atomic_write, generated_files
 from kiwari_ci.plan import Plan
-from kiwari_ci.rendering.render import DRIFT_WORKFLOW, render
+from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH, render_files
 
 
 @dataclass(frozen=True)
-class Ejected:
+class EjectResult:
     """What happened: files that lost their marker, of these the hand-edited ones, files that went.
 
     `spec` and `pins` are what nothing reads any more, where a person's own lie among the files; `hosts` has, by the
@@ -25,30 +25,30 @@ class Ejected:
     hosts: dict[str, str]
 
 
-def eject(root: Path, spec: Path, plan: Plan, files: generated_files.Tree) -> Ejected:
+def eject_pipeline(root: Path, spec: Path, plan: Plan, files: generated_files.GeneratedFiles) -> EjectResult:
     """Take our marker out of every generated file under `root`, and away what only serves the generator.
 
     A file that was edited by hand stays as it is, but for its marker. Raises Refused, and changes nothing, when the
     files are not there or the disk refuses.
     """
-    there = generated_files.on_disk(root, files, plan.project)
+    there = generated_files.read_generated_files(root, files, plan.project)
     if not there:
-        raise atomic_write.Refused(f"{root}: no generated file of {plan.project} is here, or it is ejected already")
+        raise atomic_write.OutputError(f"{root}: no generated file of {plan.project} is here, or it is ejected already")
     bots = tuple(replace(bot, folders=("/",)) for bot in plan.dependabot)
-    plain = render(replace(plan, ejected=True, dependabot=bots))
-    edited = [path for path, file in there.items() if file != files[path] and path != DRIFT_WORKFLOW]
+    plain = render_files(replace(plan, ejected=True, dependabot=bots))
+    edited = [path for path, file in there.items() if file != files[path] and path != DRIFT_WORKFLOW_PATH]
     own = {
-        path: _freed(plan.project, path, there[path] if path in edited else plain[path])
+        path: _build_unmarked_file(plan.project, path, there[path] if path in edited else plain[path])
         for path in there
-        if path != DRIFT_WORKFLOW
+        if path != DRIFT_WORKFLOW_PATH
     }
-    written = generated_files.write(root, own, plan.project)
-    return Ejected(
+    written = generated_files.write_files(root, own, plan.project)
+    return EjectResult(
         freed=written.changed,
         edited=edited,
         removed=written.removed
-        + _copy(root, plan.drift.spec_path, plan.spec_text, spec)
-        + _copy(root, plan.pins.path, plan.pins.text, beside(spec)),
+        + _remove_input_copy(root, plan.drift.spec_path, plan.spec_text, spec)
+        + _remove_input_copy(root, plan.pins.path, plan.pins.text, derive_pins_path(spec)),
         spec=plan.drift.spec_path if (root / plan.drift.spec_path).exists() else "",
         pins=plan.pins.path if (root / plan.pins.path).exists() else "",
         hosts={
@@ -59,13 +59,19 @@ def eject(root: Path, spec: Path, plan: Plan, files: generated_files.Tree) -> Ej
     )
 
 
-def _freed(project: str, path: str, file: generated_files.File) -> generated_files.File:
-    return generated_files.File(generated_files.without_marker(path, file.text, project), file.executable, marked=False)
+def _build_unmarked_file(project: str, path: str, file: generated_files.GeneratedFile) -> generated_files.GeneratedFile:
+    return generated_files.GeneratedFile(
+        generated_files.remove_marker(path, file.text, project), file.executable, marked=False
+    )
 
 
-def _copy(root: Path, path: str, text: str, own: Path) -> list[str]:
+def _remove_input_copy(root: Path, path: str, text: str, own: Path) -> list[str]:
     """A copy among the files goes, of the spec or of the pins; the file itself is a person's, and stays."""
     copy = root / path
-    if not copy.is_file() or (own.exists() and copy.samefile(own)) or not generated_files.remove(root, path, text):
+    if (
+        not copy.is_file()
+        or (own.exists() and copy.samefile(own))
+        or not generated_files.remove_unmarked_file(root, path, text)
+    ):
         return []
     return [path]

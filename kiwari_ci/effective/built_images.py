@@ -7,7 +7,7 @@ from kiwari_ci.effective import derived, triggers
 
 
 @dataclass(frozen=True)
-class Image:
+class BuiltImage:
     """An image that is built: of a service, for one environment where its build differs by that, else for all."""
 
     service: str
@@ -19,103 +19,109 @@ class Image:
         return "-".join(filter(None, (self.service, self.environment)))
 
 
-def built_services(given: schema.Spec) -> list[str]:
+def list_built_services(given: schema.Spec) -> list[str]:
     """Services with an image of their own."""
     return [name for name, service in given.services.items() if service.image_of is None]
 
 
-def source_of(given: schema.Spec, service: str) -> str:
+def find_image_owner(given: schema.Spec, service: str) -> str:
     """The service whose image a service runs: its own, or another's."""
     return given.services[service].image_of or service
 
 
-def differs(given: schema.Spec, service: str) -> bool:
+def has_environment_specific_build(given: schema.Spec, service: str) -> bool:
     """Whether a service's build differs by environment."""
     overrides = [place.overrides.get(service) for place in given.environments.values()]
     return any(each and each.build.args for each in overrides)
 
 
-def images_of(given: schema.Spec, service: str) -> list[Image]:
+def list_service_images(given: schema.Spec, service: str) -> list[BuiltImage]:
     """The images of a service that has its own; each has a workflow."""
-    if not differs(given, service):
-        return [Image(service)]
-    return [Image(service, name) for name in given.environments if service in derived.services_of(given, name)]
+    if not has_environment_specific_build(given, service):
+        return [BuiltImage(service)]
+    return [BuiltImage(service, name) for name in given.environments if service in derived.list_services(given, name)]
 
 
-def images(given: schema.Spec) -> list[Image]:
+def list_built_images(given: schema.Spec) -> list[BuiltImage]:
     """All images, in the order of the services."""
-    return [image for service in built_services(given) for image in images_of(given, service)]
+    return [image for service in list_built_services(given) for image in list_service_images(given, service)]
 
 
-def image_of(given: schema.Spec, environment: str, service: str) -> Image:
+def find_built_image(given: schema.Spec, environment: str, service: str) -> BuiltImage:
     """The image that a service runs in an environment: its own, or another's."""
-    source = source_of(given, service)
-    return Image(source, environment if differs(given, source) else "")
+    source = find_image_owner(given, service)
+    return BuiltImage(source, environment if has_environment_specific_build(given, source) else "")
 
 
-def build_of(given: schema.Spec, image: Image) -> schema.Build:
+def resolve_build_options(given: schema.Spec, image: BuiltImage) -> schema.Build:
     """How an image is built."""
     if image.environment:
-        return derived.service_of(given, image.environment, image.service).build
+        return derived.resolve_service(given, image.environment, image.service).build
     return given.services[image.service].build
 
 
-def holders_of(given: schema.Spec, image: Image) -> list[str]:
+def list_image_environments(given: schema.Spec, image: BuiltImage) -> list[str]:
     """The environments that hold an image's service, and run that image."""
-    held = [name for name in given.environments if image.service in derived.services_of(given, name)]
+    held = [name for name in given.environments if image.service in derived.list_services(given, name)]
     return [name for name in held if image.environment in ("", name)]
 
 
-def image_name(given: schema.Spec, image: Image) -> str:
+def derive_image_name(given: schema.Spec, image: BuiltImage) -> str:
     """An image's name inside the registry's namespace."""
     name = given.services[image.service].image or f"{given.project.name}-{image.service}"
     return "-".join(filter(None, (name, image.environment)))
 
 
-def paths_of(given: schema.Spec, service: str) -> list[str]:
+def list_source_paths(given: schema.Spec, service: str) -> list[str]:
     """The path filters of a service's source."""
     return given.services[service].paths or [f"{service}/**"]
 
 
-def dockerfile_of(given: schema.Spec, service: str) -> str:
+def find_dockerfile_path(given: schema.Spec, service: str) -> str:
     """The Dockerfile of a service, from the repository's root."""
     return given.services[service].build.dockerfile or f"{service}/Dockerfile"
 
 
-def filters_of(given: schema.Spec, image: Image) -> dict[str, str]:
+def collect_path_filters(given: schema.Spec, image: BuiltImage) -> dict[str, str]:
     """The spec's paths as written, then what else shapes the image, each with its reason; exclusions last."""
     service = image.service
     context = given.services[service].build.context
-    filters = dict.fromkeys(paths_of(given, service), "")
-    filters.setdefault(dockerfile_of(given, service), "")
+    filters = dict.fromkeys(list_source_paths(given, service), "")
+    filters.setdefault(find_dockerfile_path(given, service), "")
     filters.setdefault(".dockerignore" if context == "." else f"{context}/.dockerignore", "shapes the image, too")
-    for name in builders_of(given, image):
+    for name in list_building_workflows(given, image):
         filters.setdefault(f".github/workflows/{name}.yml", "holds the build settings")
     for base in dict.fromkeys(given.services[service].build.base.values()):
-        for pattern in filters_of(given, Image(base)):
+        for pattern in collect_path_filters(given, BuiltImage(base)):
             if not pattern.startswith("!"):  # what is left out of the base may be the service's own
                 filters.setdefault(pattern, f"shapes {base}, which it is built from")
     return dict(sorted(filters.items(), key=lambda item: item[0].startswith("!")))
 
 
-def branches_of(given: schema.Spec, image: Image) -> list[str]:
+def list_build_branches(given: schema.Spec, image: BuiltImage) -> list[str]:
     """The branches whose pushes build an image; one that only others are built from, where these are."""
-    held = holders_of(given, image)
-    pushed = [triggers.branch(given, name) for name in held if triggers.is_pushed(given, name)]
+    held = list_image_environments(given, image)
+    pushed = [triggers.find_deploy_branch(given, name) for name in held if triggers.is_deployed_on_push(given, name)]
     if not held:
         users = [name for name, model in given.services.items() if image.service in model.build.base.values()]
-        images = [each for name in users for each in images_of(given, name)]
-        pushed = [branch for each in images for branch in branches_of(given, each)] or [given.project.default_branch]
+        images = [each for name in users for each in list_service_images(given, name)]
+        pushed = [branch for each in images for branch in list_build_branches(given, each)] or [
+            given.project.default_branch
+        ]
     return list(dict.fromkeys(pushed))
 
 
-def builders_of(given: schema.Spec, image: Image) -> list[str]:
+def list_building_workflows(given: schema.Spec, image: BuiltImage) -> list[str]:
     """The workflows that hold an image's build settings: its own, or those of environments that no push reaches."""
-    if branches_of(given, image):
-        return [workflow_name(image)]
-    return [triggers.workflow_name(given, name) for name in holders_of(given, image) if triggers.is_built(given, name)]
+    if list_build_branches(given, image):
+        return [derive_image_workflow(image)]
+    return [
+        triggers.derive_environment_workflow(given, name)
+        for name in list_image_environments(given, image)
+        if triggers.has_own_builds(given, name)
+    ]
 
 
-def workflow_name(image: Image) -> str:
+def derive_image_workflow(image: BuiltImage) -> str:
     """The workflow that tests, builds and deploys."""
     return f"{image.name}-ci"

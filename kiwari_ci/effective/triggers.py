@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from kiwari_ci import schema
 from kiwari_ci.github import path_filters
 
-NUMBER = r"(0|[1-9][0-9]*)"
+VERSION_NUMBER_PATTERN = r"(0|[1-9][0-9]*)"
 
 
 @dataclass(frozen=True)
-class Pattern:
+class VersionTagPattern:
     """A tag pattern: what stands before the version and, for a candidate, behind it: `v`, and `-rc.*` or nothing."""
 
     prefix: str
@@ -23,7 +23,9 @@ class Pattern:
     @property
     def regex(self) -> str:
         """What a tag must be, in bash and in Python."""
-        version = r"\.".join([NUMBER] * 3) + self.suffix.replace(".", r"\.").replace("*", NUMBER)
+        version = r"\.".join([VERSION_NUMBER_PATTERN] * 3) + self.suffix.replace(".", r"\.").replace(
+            "*", VERSION_NUMBER_PATTERN
+        )
         return self.prefix.replace(".", r"\.") + version
 
     @property
@@ -36,35 +38,35 @@ class Pattern:
         return self.prefix + version + (self.suffix if suffix is None else suffix).replace("*", "1")
 
 
-def pattern(given: schema.Spec, environment: str) -> Pattern | None:
+def parse_tag_pattern(given: schema.Spec, environment: str) -> VersionTagPattern | None:
     """The tags that reach an environment."""
     written = given.environments[environment].deploy_on.tag
     if written is None:
         return None
     prefix, _, suffix = written.partition("*")
-    return Pattern(prefix, suffix)
+    return VersionTagPattern(prefix, suffix)
 
 
-def patterns(given: schema.Spec) -> dict[str, Pattern]:
+def collect_tag_patterns(given: schema.Spec) -> dict[str, VersionTagPattern]:
     """The tags of each environment that is reached by some."""
-    found = {name: pattern(given, name) for name in given.environments}
+    found = {name: parse_tag_pattern(given, name) for name in given.environments}
     return {name: each for name, each in found.items() if each}
 
 
-def left_alone(given: schema.Spec, mine: Pattern) -> list[Pattern]:
+def list_excluded_patterns(given: schema.Spec, mine: VersionTagPattern) -> list[VersionTagPattern]:
     """The candidates that finals of the same prefix leave to another environment."""
-    others = [each for each in patterns(given).values() if each.prefix == mine.prefix and each.suffix]
+    others = [each for each in collect_tag_patterns(given).values() if each.prefix == mine.prefix and each.suffix]
     return [] if mine.suffix else list(dict.fromkeys(others))
 
 
-def tag_filter(given: schema.Spec, mine: Pattern) -> list[str]:
+def build_tag_filter(given: schema.Spec, mine: VersionTagPattern) -> list[str]:
     """The filter of GitHub: the pattern, without what it leaves alone."""
-    return [mine.text, *(f"!{each.text}" for each in left_alone(given, mine))]
+    return [mine.text, *(f"!{each.text}" for each in list_excluded_patterns(given, mine))]
 
 
-def takes(given: schema.Spec, mine: Pattern, tag: str) -> bool:
+def matches_tag(given: schema.Spec, mine: VersionTagPattern, tag: str) -> bool:
     """Whether a tag starts what the pattern starts."""
-    return path_filters.included(tag_filter(given, mine), tag)
+    return path_filters.is_included(build_tag_filter(given, mine), tag)
 
 
 def is_promoted(given: schema.Spec, environment: str) -> bool:
@@ -72,38 +74,38 @@ def is_promoted(given: schema.Spec, environment: str) -> bool:
     return given.environments[environment].promote is not None
 
 
-def is_pushed(given: schema.Spec, environment: str) -> bool:
+def is_deployed_on_push(given: schema.Spec, environment: str) -> bool:
     """Whether the services' workflows build for it, and deploy."""
     return given.environments[environment].deploy_on.push is not None
 
 
-def has_workflow(given: schema.Spec, environment: str) -> bool:
+def has_own_workflow(given: schema.Spec, environment: str) -> bool:
     """Whether a workflow of its own reaches it."""
     on = given.environments[environment].deploy_on
     return bool(on.tag or on.dispatch)
 
 
-def is_built(given: schema.Spec, environment: str) -> bool:
+def has_own_builds(given: schema.Spec, environment: str) -> bool:
     """Whether that workflow has images built; by hand alone, what pushes built is there, or never was."""
     place = given.environments[environment]
     return not place.promote and bool(place.deploy_on.tag or not place.deploy_on.push)
 
 
-def branch(given: schema.Spec, environment: str) -> str:
+def find_deploy_branch(given: schema.Spec, environment: str) -> str:
     """The one branch that its commits are on, in whose order it moves."""
     on = given.environments[environment].deploy_on
     return on.push or given.project.default_branch
 
 
-def workflow_name(given: schema.Spec, environment: str) -> str:
+def derive_environment_workflow(given: schema.Spec, environment: str) -> str:
     """The environment's own workflow; the only one of its kind needs no more than `promote` or `release`."""
-    kinds = {name: _kind(given, name) for name in given.environments if has_workflow(given, name)}
+    kinds = {name: _classify_workflow(given, name) for name in given.environments if has_own_workflow(given, name)}
     kind = kinds[environment]
     alone = kind != "deploy" and list(kinds.values()).count(kind) == 1
     return kind if alone else f"{kind}-{environment}"
 
 
-def _kind(given: schema.Spec, environment: str) -> str:
+def _classify_workflow(given: schema.Spec, environment: str) -> str:
     place = given.environments[environment]
     if place.promote:
         return "promote"

@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from kiwari_ci.loading import yaml_source
-from kiwari_ci.loading.validation import at_key, at_place, at_value
-from kiwari_ci.loading.yaml_source import Loc, Place, Source
-from kiwari_ci.plan import Action, Bot, Frozen, PinFile
-from kiwari_ci.problems import Faults, Problem, harmless
+from kiwari_ci.loading.validation import report_at_key, report_at_span, report_at_value
+from kiwari_ci.loading.yaml_source import SourceSpan, YamlPath, YamlSource
+from kiwari_ci.plan import DependabotConfig, FrozenAction, PinnedAction, PinsFile
+from kiwari_ci.problems import Problem, SpecError, escape_control_characters
 
-OWN = "pins/action.yml"  # beside a spec
-_USES = re.compile(r"([\w.-]+(?:/[\w.-]+)+)(?:@([0-9a-f]{40}))?(@.*)?", re.ASCII)
+PINS_RELATIVE_PATH = "pins/action.yml"  # beside a spec
+_USES_PATTERN = re.compile(r"([\w.-]+(?:/[\w.-]+)+)(?:@([0-9a-f]{40}))?(@.*)?", re.ASCII)
 # As Dependabot and Renovate keep it. Renovate's other forms: lib/modules/manager/github-actions/parse.ts there.
-VERSION = re.compile(
+VERSION_COMMENT = re.compile(
     r"[ \t]+#\s*(?:renovate\s*:\s*)?(?:pin\s+|tag\s*=\s*)?@?(v\d{1,9}\.\d{1,9}\.\d{1,9})(?![\w.-])", re.ASCII
 )
-_FROZEN = re.compile(r"frozen at (v\d+\.\d+\.\d+) because (\S.*)")
-_FORM = "owner/name@<40 hex digits> # v1.2.3"
+_FROZEN_REASON = re.compile(r"frozen at (v\d+\.\d+\.\d+) because (\S.*)")
+_PIN_FORMAT = "owner/name@<40 hex digits> # v1.2.3"
 
 
 @dataclass(frozen=True)
-class Pin:
+class ActionPin:
     """One action: `owner/name`, the 40 hex digits of the commit, the version that its tag names; why it is frozen."""
 
     action: str
@@ -46,104 +46,110 @@ class Pin:
 
 
 # The actions that may be used, with our pin of each where we have one.
-Known = Mapping[str, Pin] | Mapping[str, Pin | None]
+KnownActions = Mapping[str, ActionPin] | Mapping[str, ActionPin | None]
 
 
 @dataclass(frozen=True)
-class Seen:
+class PinOccurrence:
     """A pin and where it stands: its path in the document, the place of its value."""
 
-    pin: Pin
-    loc: Loc
-    place: Place
+    pin: ActionPin
+    loc: YamlPath
+    place: SourceSpan
 
 
 @dataclass(frozen=True)
-class Own:
+class PinSet:
     """A repository's pins: the text of their file (empty: there is none), and each action's pin."""
 
     text: str
-    pins: dict[str, Pin]
+    pins: dict[str, ActionPin]
 
 
-def read(text: Source, known: Known) -> tuple[list[Seen], list[Problem]]:
+def find_pins(text: YamlSource, known: KnownActions) -> tuple[list[PinOccurrence], list[Problem]]:
     """Every pin of a workflow or a file of pins, and what is wrong with any: each must be one of the known actions."""
-    seen, faults = list[Seen](), list[Problem]()
+    seen, faults = list[PinOccurrence](), list[Problem]()
     for loc, place in text.values.items():
-        if _is_step(loc):
-            found = _pin(text, loc, place, known)
-            seen += [Seen(found, loc, place)] if isinstance(found, Pin) else []
+        if _is_step_uses(loc):
+            found = _parse_pin(text, loc, place, known)
+            seen += [PinOccurrence(found, loc, place)] if isinstance(found, ActionPin) else []
             faults += [found] if isinstance(found, Problem) else []
     return seen, faults
 
 
-def beside(spec: Path) -> Path:
+def derive_pins_path(spec: Path) -> Path:
     """Where the pins of a spec's repository are, if it has some."""
-    return spec.parent / OWN
+    return spec.parent / PINS_RELATIVE_PATH
 
 
-def own(spec: Path, read: Source | None = None) -> Own:
+def load_pins(spec: Path, read: YamlSource | None = None) -> PinSet:
     """The pins in use with a spec: its repository's, and for other actions the tool's; raises Faults.
 
     `read`: the spec, where that was done already; the steps of its own use more actions.
     """
-    path = beside(spec)
+    path = derive_pins_path(spec)
     try:
         is_there = path.is_symlink() or path.exists()
     except OSError:
         is_there = True  # reading it says why not
-    return of(yaml_source.read(path), asked(read or yaml_source.read(spec))) if is_there else NONE
+    return (
+        parse_pins_file(yaml_source.load_yaml(path), find_used_actions(read or yaml_source.load_yaml(spec)))
+        if is_there
+        else DEFAULT_PIN_SET
+    )
 
 
-def asked(read: Source) -> set[str]:
+def find_used_actions(read: YamlSource) -> set[str]:
     """The actions that a spec's own steps use, as far as it can be read."""
-    return {_value(read, loc) for loc in read.values if loc[:1] == ("services",) and loc[-1:] == ("uses",)}
+    return {_read_string(read, loc) for loc in read.values if loc[:1] == ("services",) and loc[-1:] == ("uses",)}
 
 
-def of(text: Source, asked: Collection[str] = ()) -> Own:
+def parse_pins_file(text: YamlSource, asked: Collection[str] = ()) -> PinSet:
     """The pins that a file of a repository makes; raises Faults."""
-    seen, faults = read(text, dict.fromkeys(asked) | PINS)
-    firsts: dict[str, Seen] = {}
+    seen, faults = find_pins(text, dict.fromkeys(asked) | DEFAULT_PINS)
+    firsts: dict[str, PinOccurrence] = {}
     for each in seen:
         first = firsts.setdefault(each.pin.action, each)
         if first is not each:
             words = f"{each.pin.action} stands here twice, first on line {first.place.line}"
-            faults.append(at_value(text, each.loc, "pin-twice", words, "keep one of the two"))
+            faults.append(report_at_value(text, each.loc, "pin-twice", words, "keep one of the two"))
     if not seen and not faults:
-        words, hint = "no pin is in this file", f"below `runs:` and `steps:`, lines such as `- uses: {_FORM}`"
-        faults.append(at_place(text, None, "pin", words, f"{hint}; or remove the file"))
+        words, hint = "no pin is in this file", f"below `runs:` and `steps:`, lines such as `- uses: {_PIN_FORMAT}`"
+        faults.append(report_at_span(text, None, "pin", words, f"{hint}; or remove the file"))
     if faults:
-        raise Faults(faults)
-    return Own(text.text, PINS | {action: each.pin for action, each in firsts.items()})
+        raise SpecError(faults)
+    return PinSet(text.text, DEFAULT_PINS | {action: each.pin for action, each in firsts.items()})
 
 
-def action(pin: Pin) -> Action:
+def build_pinned_action(pin: ActionPin) -> PinnedAction:
     """As a template has it."""
-    return Action(f"{pin.action}@{pin.sha}", pin.version)
+    return PinnedAction(f"{pin.action}@{pin.sha}", pin.version)
 
 
-def file_of(own: Own) -> PinFile:
+def build_pins_file(own: PinSet) -> PinsFile:
     """The repository's own pins, for the drift check to read among the generated files."""
-    return PinFile(f"specs/{OWN}", own.text)
+    return PinsFile(f"specs/{PINS_RELATIVE_PATH}", own.text)
 
 
-def bot_of(own: Own) -> Bot:
+def build_dependabot_config(own: PinSet) -> DependabotConfig:
     """Dependabot looks into the file of pins where there is one, for it stops at a folder that is not there."""
-    folders = ("/", f"/specs/{OWN}".rpartition("/")[0]) if own.text else ("/",)
-    return Bot(folders, tuple(Frozen(pin.action, pin.version) for pin in own.pins.values() if pin.frozen))
+    folders = ("/", f"/specs/{PINS_RELATIVE_PATH}".rpartition("/")[0]) if own.text else ("/",)
+    return DependabotConfig(
+        folders, tuple(FrozenAction(pin.action, pin.version) for pin in own.pins.values() if pin.frozen)
+    )
 
 
-def as_data(own: Own) -> list[dict[str, str]]:
+def serialize_pins(own: PinSet) -> list[dict[str, str]]:
     """For programs."""
     return [asdict(pin) for pin in own.pins.values()]
 
 
-def behind(text: Source, place: Place) -> str:
+def find_trailing_text(text: YamlSource, place: SourceSpan) -> str:
     """What follows a value on its line."""
     return text.lines[place.line - 1][place.column - 1 + place.length :]
 
 
-def _is_step(loc: Loc) -> bool:
+def _is_step_uses(loc: YamlPath) -> bool:
     """Whether a value is the `uses` of a step, or of a job; not that of a mapping below."""
     return loc[-1:] == ("uses",) and (
         (loc[0] == "jobs" and (len(loc) == 3 or (len(loc) == 5 and loc[2] == "steps")))
@@ -151,27 +157,29 @@ def _is_step(loc: Loc) -> bool:
     )
 
 
-def _pin(text: Source, loc: Loc, place: Place, known: Known) -> Pin | Problem:
-    value, version = _value(text, loc), VERSION.match(behind(text, place))
-    found = _USES.fullmatch(value)
+def _parse_pin(text: YamlSource, loc: YamlPath, place: SourceSpan, known: KnownActions) -> ActionPin | Problem:
+    value, version = _read_string(text, loc), VERSION_COMMENT.match(find_trailing_text(text, place))
+    found = _USES_PATTERN.fullmatch(value)
     if not found or found[1] not in known:
         words = f"`{value[:100]}` is no action of these workflows"
-        return at_value(text, loc, "pin-action", words, f"they use {', '.join(known)}")
+        return report_at_value(text, loc, "pin-action", words, f"they use {', '.join(known)}")
     ours = known[found[1]]
     if not found[2] or found[3]:
         met = value.partition("@")[2] or "nothing"
         words = f"{found[1]}: expected a commit of 40 hex digits behind `@`, met `{met[:60]}`"
-        return at_value(text, loc, "pin", words, f"{_FORM}; kiwari-ci has {ours.line}" if ours else _FORM)
+        return report_at_value(
+            text, loc, "pin", words, f"{_PIN_FORMAT}; kiwari-ci has {ours.line}" if ours else _PIN_FORMAT
+        )
     if not version:
         words = f"{found[1]}: expected its version behind the commit, as in `# v1.2.3`"
-        return at_value(text, loc, "pin", words, look_up(found[1], found[2]))
-    pin = Pin(found[1], found[2], version[1])
-    if ours and (wrong := contradiction(pin, ours)):
-        return at_value(text, loc, "pin-tag", wrong, look_up(pin.action, pin.version))
-    return _with_reason(text, loc, pin)
+        return report_at_value(text, loc, "pin", words, suggest_tag_lookup(found[1], found[2]))
+    pin = ActionPin(found[1], found[2], version[1])
+    if ours and (wrong := explain_pin_conflict(pin, ours)):
+        return report_at_value(text, loc, "pin-tag", wrong, suggest_tag_lookup(pin.action, pin.version))
+    return _add_frozen_reason(text, loc, pin)
 
 
-def contradiction(pin: Pin, known: Pin) -> str:
+def explain_pin_conflict(pin: ActionPin, known: ActionPin) -> str:
     """Why two pins of an action cannot both be true: one tag at two commits, or one commit with two versions."""
     if pin.version == known.version and pin.sha != known.sha:
         return f"{pin.action}: {pin.version} is the commit {known.sha[:12]}…, not {pin.sha[:12]}…"
@@ -180,39 +188,41 @@ def contradiction(pin: Pin, known: Pin) -> str:
     return ""
 
 
-def _with_reason(text: Source, loc: Loc, pin: Pin) -> Pin | Problem:
+def _add_frozen_reason(text: YamlSource, loc: YamlPath, pin: ActionPin) -> ActionPin | Problem:
     """The name of a step in a file of pins says why it is frozen."""
-    name = _value(text, (*loc[:-1], "name")) if loc[0] == "runs" else ""
+    name = _read_string(text, (*loc[:-1], "name")) if loc[0] == "runs" else ""
     if not name.startswith("frozen"):
         return pin
-    found = _FROZEN.fullmatch(name)
+    found = _FROZEN_REASON.fullmatch(name)
     words = f"name: frozen at {pin.version} because REASON"
     if not found:
-        return at_key(text, (*loc[:-1], "name"), "pin-frozen", f"{pin.action} is frozen, and why is not said", words)
+        return report_at_key(
+            text, (*loc[:-1], "name"), "pin-frozen", f"{pin.action} is frozen, and why is not said", words
+        )
     if found[1] != pin.version:
         told = f"{pin.action} is frozen at {found[1]}, and here is {pin.version}"
-        return at_value(text, loc, "pin-frozen", told, f"put {found[1]} back, or let it go: without that `name`")
-    return Pin(pin.action, pin.sha, pin.version, found[2])
+        return report_at_value(text, loc, "pin-frozen", told, f"put {found[1]} back, or let it go: without that `name`")
+    return ActionPin(pin.action, pin.sha, pin.version, found[2])
 
 
-def _value(text: Source, loc: Loc) -> str:
+def _read_string(text: YamlSource, loc: YamlPath) -> str:
     data: Any = text.data
     for part in loc:
         data = data.get(part) if isinstance(data, dict) else data[int(part)]
-    return harmless(data) if isinstance(data, str) else ""
+    return escape_control_characters(data) if isinstance(data, str) else ""
 
 
-def look_up(action: str, wanted: str) -> str:
+def suggest_tag_lookup(action: str, wanted: str) -> str:
     """The cure that only the network has."""
     return f"look it up: git ls-remote --tags https://github.com/{action} | grep {wanted}"
 
 
-def _defaults() -> Iterator[Pin]:
+def _load_default_pins() -> Iterator[ActionPin]:
     """The tool's own, whose form a test holds."""
     text = (Path(__file__).parent / "action.yml").read_text()
     for found in re.finditer(r"uses: ([\w/-]+)@([0-9a-f]{40}) # (v[\d.]+)$", text, re.MULTILINE):
-        yield Pin(found[1], found[2], found[3])
+        yield ActionPin(found[1], found[2], found[3])
 
 
-PINS = {pin.action: pin for pin in _defaults()}
-NONE = Own("", PINS)
+DEFAULT_PINS = {pin.action: pin for pin in _load_default_pins()}
+DEFAULT_PIN_SET = PinSet("", DEFAULT_PINS)

@@ -6,21 +6,21 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-MOST = 16  # names in a hint
-LONGEST = 100  # characters of what may be a slip
-_PLAIN = re.compile(r"[\w\s./:@~-]+", re.ASCII)  # an expression, a glob or a command is not guessed at
-_WRAPPED = re.compile(r"^(https?://(github\.com/)?|git@github\.com:|\./|/)")
+MAX_SUGGESTIONS = 16  # names in a hint
+MAX_TYPO_LENGTH = 100  # characters of what may be a slip
+_PLAIN_TEXT = re.compile(r"[\w\s./:@~-]+", re.ASCII)  # an expression, a glob or a command is not guessed at
+_COPIED_PREFIX = re.compile(r"^(https?://(github\.com/)?|git@github\.com:|\./|/)")
 
 
-def closest(word: str, known: list[str]) -> str:
+def suggest_closest(word: str, known: list[str]) -> str:
     """The known word that was probably meant, or some of them."""
     if found := difflib.get_close_matches(word, known, n=1):
         return f"did you mean `{found[0]}`?"
-    more = f" and {len(known) - MOST} more" if len(known) > MOST else ""
-    return "known here: " + ", ".join(f"`{name}`" for name in known[:MOST]) + more
+    more = f" and {len(known) - MAX_SUGGESTIONS} more" if len(known) > MAX_SUGGESTIONS else ""
+    return "known here: " + ", ".join(f"`{name}`" for name in known[:MAX_SUGGESTIONS]) + more
 
 
-def of_type(kind: str, value: Any, written: str) -> str:
+def suggest_for_type(kind: str, value: Any, written: str) -> str:
     """For a value of another type; `kind` is pydantic's, `written` the value as it stands in the file."""
     if kind == "string_type" and isinstance(value, int | float):
         return f'put it in quotes: "{written}"'
@@ -35,34 +35,34 @@ def of_type(kind: str, value: Any, written: str) -> str:
     return ""
 
 
-def of_text(value: str, pattern: str) -> str:
+def suggest_for_text(value: str, pattern: str) -> str:
     """For text that does not match: the character that cannot be seen, or the nearest text that does match."""
-    odd = next((index for index, character in enumerate(value) if _is_odd(character)), None)
+    odd = next((index for index, character in enumerate(value) if _is_unusual_character(character)), None)
     if odd is not None:
-        return _named(value, odd)
+        return _describe_character(value, odd)
     if late := re.search(r"[ \t]+(\n|\Z)", value) if "\n" in value else None:
         return f"line {value.count(chr(10), 0, late.start()) + 1} of it ends with a blank: leave that out"
-    if len(value) > LONGEST or not _PLAIN.fullmatch(value):
+    if len(value) > MAX_TYPO_LENGTH or not _PLAIN_TEXT.fullmatch(value):
         return ""
-    found = next((text for text in _nearby(value) if text != value and re.fullmatch(pattern, text)), None)
+    found = next((text for text in _iter_similar_texts(value) if text != value and re.fullmatch(pattern, text)), None)
     return f"did you mean `{found}`?" if found else ""
 
 
-def _is_odd(character: str) -> bool:
+def _is_unusual_character(character: str) -> bool:
     """Whether it looks like another character, or like none."""
     return character != "\n" and (not character.isascii() or not character.isprintable())
 
 
-def _named(value: str, index: int) -> str:
+def _describe_character(value: str, index: int) -> str:
     character = value[index]
     name = unicodedata.name(character, "a control character").lower()
     return f"character {index + 1} of it is U+{ord(character):04X}, {name}: write it anew, in plain ASCII"
 
 
-def _nearby(value: str) -> Iterator[str]:
+def _iter_similar_texts(value: str) -> Iterator[str]:
     """The text without what is often copied with it, then in the other forms that names have."""
     bare = value.strip()
-    while (shorter := _WRAPPED.sub("", bare).removesuffix("/").removesuffix(".git")) != bare:
+    while (shorter := _COPIED_PREFIX.sub("", bare).removesuffix("/").removesuffix(".git")) != bare:
         bare = shorter
     for text in (value.strip(), bare, bare.partition("/")[0]):
         yield from (text, text.lower(), f"~/{text}", f"/{text}", f"{text}*")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Declined:
+class UnsupportedFeature:
     """Keys that ask for it (a pattern), what it is, why it is not made, and what does the same or comes near."""
 
     keys: str
@@ -14,104 +14,104 @@ class Declined:
     instead: str
 
 
-DECLINED = (
-    Declined(
+UNSUPPORTED_FEATURES = (
+    UnsupportedFeature(
         "previews?|preview_(app|environment)s?|review_apps?|pull_requests?|ephemeral",
         "a stack for each pull request",
         "the code of whoever opens one would run beside production",
         "project.pull_requests tests and builds each; an environment on a branch of its own shows one",
     ),
-    Declined(
+    UnsupportedFeature(
         "podman|quadlets?|systemd|systemd_units?|containerd",
         "another engine than Docker",
         "what serves is asked of Docker, and tried with Docker alone",
         "Docker Engine with its compose plugin, beside the other one",
     ),
-    Declined(
+    UnsupportedFeature(
         "kubernetes|k8s|helm|swarm|nomad|ecs|cluster|autoscal(e|ing)",
         "a cluster",
         "a host's lock and its record say what serves; a cluster has its own",
         "`host: [one, two]` and `replicas`; beyond that, Argo CD or Flux",
     ),
-    Declined(
+    UnsupportedFeature(
         "lambda|serverless|functions|static(_site)?|s3|cdn|github_pages",
         "hosting without a server",
         "nothing there could be asked which bytes it serves",
         "a service whose image has a web server for its files",
     ),
-    Declined(
+    UnsupportedFeature(
         "gitlab|gitlab_ci|bitbucket|circleci|jenkins|drone",
         "pipelines of other services than GitHub Actions",
         "everything was tried on GitHub's workflows alone",
         "`kiwari-ci eject` leaves compose files and a host program that any of them can call",
     ),
-    Declined(
+    UnsupportedFeature(
         "crons?|cron_?jobs?|schedules?|scheduled|timers?",
         "jobs by the clock",
         "a container that stays is what a deploy can answer for",
         "a service with `image_of` and a scheduler as its `command`; or the host's cron with `docker exec`",
     ),
-    Declined(
+    UnsupportedFeature(
         "canary|blue_green|traffic|weights?|strategy|rolling_update",
         "a part of the traffic for a new version",
         "the new one takes over when it has answered, and nothing is lost meanwhile",
         "`rollout` and `replicas`; an environment of its own for a few users",
     ),
-    Declined(
+    UnsupportedFeature(
         "vault|sops|doppler|infisical|one_?password|secrets_manager|secret_store|aws_secrets",
         "secrets from a vault",
         "each has a login of its own, which the host or GitHub would have to keep",
         "`env_from: github`, with secrets that the vault copies to GitHub; or env files on the host",
     ),
-    Declined(
+    UnsupportedFeature(
         "tailscale|wireguard|vpn|tunnel|cloudflared?",
         "a private network joined by the job",
         "its key would open more than one host to whoever changes a workflow",
         "`hosts.*.jump`, or a runner inside the network (`project.runner`); cloudflared leads to `proxy.listen`",
     ),
-    Declined(
+    UnsupportedFeature(
         "terraform|ansible|provision(ing)?|cloud_?init|firewall|users",
         "a server that is set up",
         "it is rented once, and the runbook has its few commands",
         "the runbook, step 1; `kiwari-ci doctor` tells what the server lacks",
     ),
-    Declined(
+    UnsupportedFeature(
         "backups?|dumps?|restore",
         "backups",
         "where they go and how long they stay is no matter of a deploy",
         "`hooks.before` of an environment makes one before each deploy",
     ),
-    Declined(
+    UnsupportedFeature(
         "notify|notifications?|slack|discord|telegram|teams|webhooks?|alerts?",
         "messages to a chat",
         "GitHub writes to whoever started a run that is red",
         "`steps.after_deploy` of a service, with `when: failure`",
     ),
-    Declined(
+    UnsupportedFeature(
         "releases?|changelog|semver|semantic_release|version_bump|bump",
         "versions that are chosen by a program",
         "a tag is how a person says that this is to serve",
         "`git tag v1.2.0 && git push origin v1.2.0`; a bot that pushes a tag with a token of its own starts it, too",
     ),
-    Declined(
+    UnsupportedFeature(
         "approvals?|approvers|reviewers|wait_timer|protection|manual_approval",
         "approvals",
         "GitHub keeps them beside the environment, where a pull request cannot change them",
         "GitHub: Settings, Environments, required reviewers: the deploy's job then waits",
     ),
-    Declined(
+    UnsupportedFeature(
         "sign|signing|cosign|sbom|provenance",
         "a signature with a key of one's own",
         "a key would be one more secret of the job",
         "`build: {attest: true}`: GitHub signs",
     ),
-    Declined(
+    UnsupportedFeature(
         "trivy|grype|snyk|sonar(qube)?|codeql|security",
         "a scanner of our choice",
         "there are many, and each has versions to follow",
         "`build: {scan: {image: …, command: […]}}` for an image; a workflow of your own for code",
     ),
-    Declined(
+    UnsupportedFeature(
         "watchtower|auto_update|auto_deploy|image_updates?",
         "images that update themselves",
         "nobody would know which bytes serve, or go back to others",
@@ -120,6 +120,6 @@ DECLINED = (
 )
 
 
-def declined(key: str) -> Declined | None:
+def find_unsupported_feature(key: str) -> UnsupportedFeature | None:
     """What a key that no field has asks for, if that is known."""
-    return next((each for each in DECLINED if re.fullmatch(each.keys, key.lower().replace("-", "_"))), None)
+    return next((each for each in UNSUPPORTED_FEATURES if re.fullmatch(each.keys, key.lower().replace("-", "_"))), None)

@@ -6,13 +6,13 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from kiwari_ci.loading import suggestions
-from kiwari_ci.loading.unsupported import declined
-from kiwari_ci.loading.yaml_source import Loc, Place, Source
-from kiwari_ci.problems import Problem, enumerated
+from kiwari_ci.loading.unsupported import find_unsupported_feature
+from kiwari_ci.loading.yaml_source import SourceSpan, YamlPath, YamlSource
+from kiwari_ci.problems import Problem, join_with_limit
 from kiwari_ci.schema import Spec
 
 # pydantic's kinds of error, completing "expected …".
-EXPECTED = {
+EXPECTED_PHRASES = {
     "string_type": "a string",
     "int_type": "a whole number",
     "bool_type": "true or false",
@@ -29,30 +29,32 @@ EXPECTED = {
     "one_of": "exactly one of {names}",
     "some_of": "at least one of {names}",
 }
-LONGEST = 60  # characters of a value in a message
+MAX_INPUT_LENGTH = 60  # characters of a value in a message
 
 
-def validate(source: Source) -> tuple[Spec | None, list[Problem]]:
+def validate_spec(source: YamlSource) -> tuple[Spec | None, list[Problem]]:
     """The spec when its types are right, and everything that is wrong with them."""
     try:
         return Spec.model_validate(source.data), []
     except ValidationError as error:
-        return None, [_problem(source, dict(item)) for item in error.errors(include_url=False)]
+        return None, [_convert_error(source, dict(item)) for item in error.errors(include_url=False)]
 
 
-def at_key(source: Source, loc: Loc, rule: str, message: str, hint: str = "", **more: Any) -> Problem:
+def report_at_key(source: YamlSource, loc: YamlPath, rule: str, message: str, hint: str = "", **more: Any) -> Problem:
     """A problem that points at a key, or at the nearest thing above it that a person wrote."""
     while loc and loc not in source.keys and loc not in source.values:
         loc = loc[:-1]
-    return at_place(source, source.keys.get(loc) or source.values.get(loc), rule, message, hint, **more)
+    return report_at_span(source, source.keys.get(loc) or source.values.get(loc), rule, message, hint, **more)
 
 
-def at_value(source: Source, loc: Loc, rule: str, message: str, hint: str = "", **more: Any) -> Problem:
+def report_at_value(source: YamlSource, loc: YamlPath, rule: str, message: str, hint: str = "", **more: Any) -> Problem:
     """A problem that points at a value, or at the nearest thing above it that is written down."""
-    return at_place(source, source.values.get(_written(source, loc)), rule, message, hint, **more)
+    return report_at_span(source, source.values.get(_find_source_path(source, loc)), rule, message, hint, **more)
 
 
-def at_place(source: Source, place: Place | None, rule: str, message: str, hint: str = "", **more: Any) -> Problem:
+def report_at_span(
+    source: YamlSource, place: SourceSpan | None, rule: str, message: str, hint: str = "", **more: Any
+) -> Problem:
     """A problem that points at a place of a text, or, without one, at its start."""
     if place is None:
         return Problem(rule, message, source.path, 1, 1, hint=hint, **more)
@@ -60,69 +62,77 @@ def at_place(source: Source, place: Place | None, rule: str, message: str, hint:
     return Problem(rule, message, source.path, place.line, place.column, place.length, hint, excerpt=excerpt, **more)
 
 
-def dotted(loc: Loc) -> str:
+def format_yaml_path(loc: YamlPath) -> str:
     """A place in words: services.api.paths[0]."""
     words = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     return words.removeprefix(".") or "the spec"
 
 
-def _problem(source: Source, error: dict[str, Any]) -> Problem:
+def _convert_error(source: YamlSource, error: dict[str, Any]) -> Problem:
     kind, loc = error["type"], tuple(error["loc"])
-    written = _written(source, loc)
-    where = dotted(written)
-    if kind == "extra_forbidden" and (found := declined(str(loc[-1]))):
-        words = f"no `{loc[-1]}` in {dotted(written[:-1])}, {found.what}: {found.why}"
-        return at_key(source, written, "declined", words, found.instead)
+    written = _find_source_path(source, loc)
+    where = format_yaml_path(written)
+    if kind == "extra_forbidden" and (found := find_unsupported_feature(str(loc[-1]))):
+        words = f"no `{loc[-1]}` in {format_yaml_path(written[:-1])}, {found.what}: {found.why}"
+        return report_at_key(source, written, "declined", words, found.instead)
     if kind == "extra_forbidden":
-        hint = suggestions.closest(str(loc[-1]), _fields(written[:-1]))
-        return at_key(source, written, "unknown-key", f"unknown key `{loc[-1]}` in {dotted(written[:-1])}", hint)
+        hint = suggestions.suggest_closest(str(loc[-1]), _list_field_names(written[:-1]))
+        return report_at_key(
+            source, written, "unknown-key", f"unknown key `{loc[-1]}` in {format_yaml_path(written[:-1])}", hint
+        )
     if kind == "missing":
-        return at_key(source, written, "missing-key", f"{where} lacks `{loc[-1]}`", _description(written, str(loc[-1])))
+        return report_at_key(
+            source, written, "missing-key", f"{where} lacks `{loc[-1]}`", _find_description(written, str(loc[-1]))
+        )
     is_key = loc[-1:] == ("[key]",)
     place = (source.keys if is_key else source.values)[written]
-    expected = EXPECTED[kind].format(**error.get("ctx", {})).replace("'", "`" if kind == "literal_error" else "'")
-    words = f"{where}: expected {expected}, met {_met(place, source, error['input'])}"
-    point = at_key if is_key else at_value
+    expected = (
+        EXPECTED_PHRASES[kind].format(**error.get("ctx", {})).replace("'", "`" if kind == "literal_error" else "'")
+    )
+    words = f"{where}: expected {expected}, met {_describe_input(place, source, error['input'])}"
+    point = report_at_key if is_key else report_at_value
     rule = "type" if kind.endswith("_type") else "value"
-    hint = _cure(error, source.at(place)) or _about(written[:-1] if is_key else loc if kind == "text" else written)
+    hint = _suggest_fix(error, source.at(place)) or _describe_field(
+        written[:-1] if is_key else loc if kind == "text" else written
+    )
     return point(source, written, rule, words, hint)
 
 
-def _written(source: Source, loc: Loc) -> Loc:
+def _find_source_path(source: YamlSource, loc: YamlPath) -> YamlPath:
     """The part of pydantic's place that a person wrote: it adds words for keys, shorthands and missing fields."""
     while loc and loc not in source.values:
         loc = loc[:-1]
     return loc
 
 
-def _model_at(loc: Loc) -> type[BaseModel] | None:
+def _find_model(loc: YamlPath) -> type[BaseModel] | None:
     annotation: Any = Spec
     for part in loc:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             annotation = annotation.model_fields[str(part)].annotation if part in annotation.model_fields else None
         else:
             annotation = (get_args(annotation) or (None,))[-1]
-        annotation = _without_none(annotation)
+        annotation = _strip_optional(annotation)
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
-def _without_none(annotation: Any) -> Any:
+def _strip_optional(annotation: Any) -> Any:
     chosen = [option for option in get_args(annotation) if option is not type(None)]
     return chosen[0] if len(chosen) == 1 and type(None) in get_args(annotation) else annotation
 
 
-def _fields(loc: Loc) -> list[str]:
-    model = _model_at(loc)
+def _list_field_names(loc: YamlPath) -> list[str]:
+    model = _find_model(loc)
     return list(model.model_fields) if model else []
 
 
-def _description(loc: Loc, field: str) -> str:
-    model = _model_at(loc)
+def _find_description(loc: YamlPath, field: str) -> str:
+    model = _find_model(loc)
     found = model.model_fields[field].description if model and field in model.model_fields else None
     return f"{field}: {found}" if found else ""
 
 
-def _met(place: Place, source: Source, value: Any) -> str:
+def _describe_input(place: SourceSpan, source: YamlSource, value: Any) -> str:
     """A value in words: what was written, when that is short."""
     if value is None:
         return "nothing"
@@ -134,23 +144,23 @@ def _met(place: Place, source: Source, value: Any) -> str:
     written = source.at(place)
     if isinstance(value, str) and "\n" in value:
         return "several lines"
-    return f"`{written[:LONGEST]}…`" if len(written) > LONGEST else f"`{written}`"
+    return f"`{written[:MAX_INPUT_LENGTH]}…`" if len(written) > MAX_INPUT_LENGTH else f"`{written}`"
 
 
-def _cure(error: dict[str, Any], written: str) -> str:
+def _suggest_fix(error: dict[str, Any], written: str) -> str:
     """What was probably meant by a value."""
     kind, value = error["type"], error["input"]
     if kind == "literal_error" and isinstance(value, str):
-        return suggestions.closest(value, re.findall(r"'([^']*)'", error["ctx"]["expected"]))
+        return suggestions.suggest_closest(value, re.findall(r"'([^']*)'", error["ctx"]["expected"]))
     if kind == "text" and isinstance(value, str):
-        return suggestions.of_text(value, error["ctx"]["pattern"])
-    return suggestions.of_type(kind, value, written)
+        return suggestions.suggest_for_text(value, error["ctx"]["pattern"])
+    return suggestions.suggest_for_type(kind, value, written)
 
 
-def _about(loc: Loc) -> str:
+def _describe_field(loc: YamlPath) -> str:
     """What a field is, and what it takes, for whom nothing nearer can be said."""
-    named = [index for index, part in enumerate(loc) if _description(loc[:index], str(part))]
-    words = _description(loc[: named[-1]], str(loc[named[-1]])) if named else ""
-    model = _model_at(loc)
-    takes = enumerated((f"`{name}`" for name in model.model_fields), 12) if model else ""
-    return "; ".join(filter(None, (takes and f"{dotted(loc)} takes {takes}", words)))
+    named = [index for index, part in enumerate(loc) if _find_description(loc[:index], str(part))]
+    words = _find_description(loc[: named[-1]], str(loc[named[-1]])) if named else ""
+    model = _find_model(loc)
+    takes = join_with_limit((f"`{name}`" for name in model.model_fields), 12) if model else ""
+    return "; ".join(filter(None, (takes and f"{format_yaml_path(loc)} takes {takes}", words)))

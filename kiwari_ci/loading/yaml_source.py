@@ -14,20 +14,20 @@ from typing import Any, NoReturn
 
 import yaml
 
-from kiwari_ci.problems import Faults, Problem, harmless
+from kiwari_ci.problems import Problem, SpecError, escape_control_characters
 
-Loc = tuple[str | int, ...]
+YamlPath = tuple[str | int, ...]
 
-LARGEST = 1_000_000  # bytes
-DEEPEST = 50  # levels
-MOST = 100  # faults in one go
-LONGEST = 300  # characters of a line that is shown
-LONGEST_NUMBER = 100  # characters
+MAX_SPEC_SIZE = 1_000_000  # bytes
+MAX_DEPTH = 50  # levels
+MAX_PROBLEMS = 100  # faults in one go
+MAX_EXCERPT_LENGTH = 300  # characters of a line that is shown
+MAX_NUMBER_LENGTH = 100  # characters
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Outside YAML's character set, or a line break for some readers and not for others.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-_SCALARS: list[tuple[re.Pattern[str], Callable[[str], Any]]] = [
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_SCALAR_TYPES: list[tuple[re.Pattern[str], Callable[[str], Any]]] = [
     (re.compile(r"~|null|Null|NULL|"), lambda text: None),
     (re.compile(r"true|True|TRUE|false|False|FALSE"), lambda text: text in ("true", "True", "TRUE")),
     (re.compile(r"[-+]?[0-9]+"), int),
@@ -36,20 +36,20 @@ _SCALARS: list[tuple[re.Pattern[str], Callable[[str], Any]]] = [
     (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
     (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
 ]
-_KEY = re.compile(r"\s*[\w-]+")
-_MAYBE_NOT_TEXT = frozenset("~nNtTfF+-.0123456789")
-_CURES = {  # the first part that the parser's words have
+_PLAIN_KEY = re.compile(r"\s*[\w-]+")
+_NON_TEXT_STARTS = frozenset("~nNtTfF+-.0123456789")
+_SYNTAX_HINTS = {  # the first part that the parser's words have
     "mapping values are not allowed": "text with `: ` in it needs quotes",
     "cannot start any token": "text that starts with this character needs quotes",
     "unexpected end of stream": "a quote is opened here or above, and never closed",
     "parsing a quoted scalar": "`\\` starts an escape in double quotes: single quotes have none",
     "expected ':'": "a key ends with `:` and a blank",
 }
-LOOK = "look at the indentation, the quotes and the brackets from here upwards"
+GENERAL_SYNTAX_HINT = "look at the indentation, the quotes and the brackets from here upwards"
 
 
 @dataclass(frozen=True)
-class Place:
+class SourceSpan:
     """Where a key or value starts and how long it is on that line; lines and columns (in characters) from 1."""
 
     line: int
@@ -58,7 +58,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Source:
+class YamlSource:
     """A spec as it was read: its text (its lines end in LF), its data, and the place of each key and value.
 
     `keys` and `values` go by the path to a value, shaped as pydantic's `loc`; the whole document is `values[()]`.
@@ -67,98 +67,98 @@ class Source:
     path: str
     text: str
     data: Any
-    keys: dict[Loc, Place]
-    values: dict[Loc, Place]
+    keys: dict[YamlPath, SourceSpan]
+    values: dict[YamlPath, SourceSpan]
 
     @cached_property
     def lines(self) -> list[str]:
         """The text's lines, without their ends."""
         return self.text.split("\n")
 
-    def at(self, place: Place) -> str:
+    def at(self, place: SourceSpan) -> str:
         """What is written at a place, on its first line."""
         return self.lines[place.line - 1][place.column - 1 : place.column - 1 + place.length]
 
     def excerpt(self, line: int) -> str:
         """A line to show under a message, harmless to a terminal; empty when it is too long to help."""
         text = self.lines[line - 1]
-        return _CONTROL.sub("\ufffd", text) if len(text) <= LONGEST else ""
+        return _CONTROL_CHARACTER.sub("\ufffd", text) if len(text) <= MAX_EXCERPT_LENGTH else ""
 
 
-def read(path: Path) -> Source:
+def load_yaml(path: Path) -> YamlSource:
     """Read a spec; raises Faults with all that can be found in one pass."""
-    return parse(path.as_posix(), _text(path))
+    return parse_yaml(path.as_posix(), _read_text(path))
 
 
-def parse(path: str, text: str) -> Source:
+def parse_yaml(path: str, text: str) -> YamlSource:
     """Read a spec's text, its lines ending in LF; `path` is what messages call it; raises Faults."""
-    return _Reader(Source(path, text, None, {}, {})).read()
+    return _YamlReader(YamlSource(path, text, None, {}, {})).read()
 
 
-def resolved(text: str) -> Any:
+def resolve_scalar(text: str) -> Any:
     """What YAML 1.2 makes of plain text: nothing, true, false, a number that is not too long, or the same text."""
-    make = _maker(text)
-    return make(text) if make and len(text) <= LONGEST_NUMBER else text
+    make = _find_converter(text)
+    return make(text) if make and len(text) <= MAX_NUMBER_LENGTH else text
 
 
-def _maker(text: str) -> Callable[[str], Any] | None:
-    if text and text[0] not in _MAYBE_NOT_TEXT:
+def _find_converter(text: str) -> Callable[[str], Any] | None:
+    if text and text[0] not in _NON_TEXT_STARTS:
         return None
-    return next((make for pattern, make in _SCALARS if pattern.fullmatch(text)), None)
+    return next((make for pattern, make in _SCALAR_TYPES if pattern.fullmatch(text)), None)
 
 
-def _text(path: Path) -> str:
-    content = _content(path)
+def _read_text(path: Path) -> str:
+    content = _read_bytes(path)
     try:
         text, offset = content.decode(), content.find(0)
     except UnicodeDecodeError as error:
         text, offset = "", error.start
     if offset < 0:
-        return _normal(text)
+        return _normalize_newlines(text)
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        _refuse(path, "not-text", "UTF-16, not UTF-8", 1, 1, "save it as UTF-8")
-    before = _normal(content[:offset].decode(errors="replace")).split("\n")
+        _raise_problem(path, "not-text", "UTF-16, not UTF-8", 1, 1, "save it as UTF-8")
+    before = _normalize_newlines(content[:offset].decode(errors="replace")).split("\n")
     words = f"not UTF-8 text: byte {content[offset]:#04x} at offset {offset}"
-    _refuse(path, "not-text", words, len(before), len(before[-1]) + 1, "save it as text in UTF-8")
+    _raise_problem(path, "not-text", words, len(before), len(before[-1]) + 1, "save it as text in UTF-8")
 
 
-def _normal(text: str) -> str:
+def _normalize_newlines(text: str) -> str:
     # Editors on Windows put a byte order mark first: there is no harm in it.
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _content(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+            content = file.read(MAX_SPEC_SIZE + 1)
     except FileNotFoundError:
-        _refuse(path, "no-file", "no such file", hint="name the spec, or go to the folder that it is in")
+        _raise_problem(path, "no-file", "no such file", hint="name the spec, or go to the folder that it is in")
     except IsADirectoryError:
-        _refuse(path, "no-file", "a folder, not a file", hint="name the spec that is in it")
+        _raise_problem(path, "no-file", "a folder, not a file", hint="name the spec that is in it")
     except PermissionError:
-        _refuse(path, "no-file", "this file may not be read", hint=f"look at it with: ls -l {path.as_posix()}")
+        _raise_problem(path, "no-file", "this file may not be read", hint=f"look at it with: ls -l {path.as_posix()}")
     except (OSError, ValueError) as error:
         words = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        _refuse(path, "no-file", words, hint="name the spec, or go to the folder that it is in")
-    if len(content) > LARGEST:
-        _refuse(path, "too-large", f"more than {LARGEST:,} bytes", hint="name the spec: this file is none")
+        _raise_problem(path, "no-file", words, hint="name the spec, or go to the folder that it is in")
+    if len(content) > MAX_SPEC_SIZE:
+        _raise_problem(path, "too-large", f"more than {MAX_SPEC_SIZE:,} bytes", hint="name the spec: this file is none")
     return content
 
 
-def _refuse(path: Path, rule: str, words: str, line: int = 0, column: int = 0, hint: str = "") -> NoReturn:
-    raise Faults([Problem(rule, words, path.as_posix(), line, column, hint=hint)])
+def _raise_problem(path: Path, rule: str, words: str, line: int = 0, column: int = 0, hint: str = "") -> NoReturn:
+    raise SpecError([Problem(rule, words, path.as_posix(), line, column, hint=hint)])
 
 
-class _Reader:
+class _YamlReader:
     """Builds the data from the parser's events: a level of the document is a level of calls, at most DEEPEST."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: YamlSource) -> None:
         self.source = source
         self.faults: list[Problem] = []
         self.widths = [len(line.rstrip()) for line in source.lines]
-        self.events: Iterator[Any] = yaml.parse(source.text, Loader=_LOADER)
+        self.events: Iterator[Any] = yaml.parse(source.text, Loader=_YAML_LOADER)
 
-    def read(self) -> Source:
+    def read(self) -> YamlSource:
         self.characters()
         data = None
         try:
@@ -171,10 +171,13 @@ class _Reader:
     def characters(self) -> None:
         cure = "leave it out; between double quotes it may stand as an escape"
         for number, line in enumerate(self.source.lines, 1):
-            for found in _CONTROL.finditer(line):
+            for found in _CONTROL_CHARACTER.finditer(line):
                 code = f"U+{ord(found[0]):04X}"
                 self.fault(
-                    "control-character", f"{code} has no place in a spec", Place(number, found.start() + 1, 1), cure
+                    "control-character",
+                    f"{code} has no place in a spec",
+                    SourceSpan(number, found.start() + 1, 1),
+                    cure,
                 )
         self.stop_at(0)
 
@@ -182,7 +185,7 @@ class _Reader:
         next(self.events)
         start = next(self.events)
         top = next(self.events, None)
-        if top is None or _is_nothing(top):
+        if top is None or _is_empty_scalar(top):
             self.fault("empty", "nothing is in this file", None, "a spec starts with `project:`")
             return None
         if start.version or start.tags:
@@ -199,7 +202,7 @@ class _Reader:
             self.fault("second-document", words, self.place(second), "leave out the `---`, or make it another file")
         return data
 
-    def node(self, event: Any, loc: Loc) -> Any:
+    def node(self, event: Any, loc: YamlPath) -> Any:
         here = self.source.values[loc] = self.place(event)
         self.plain(event, here)
         self.depth(len(loc), here)
@@ -209,25 +212,25 @@ class _Reader:
             return self.mapping(event, loc)
         return self.scalar(event, here) if isinstance(event, yaml.ScalarEvent) else None
 
-    def sequence(self, start: Any, loc: Loc) -> list[Any]:
+    def sequence(self, start: Any, loc: YamlPath) -> list[Any]:
         data: list[Any] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             data.append(self.node(event, (*loc, len(data))))
         self.source.values[loc] = self.place(start, event)
         return data
 
-    def mapping(self, start: Any, loc: Loc) -> dict[str, Any]:
+    def mapping(self, start: Any, loc: YamlPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             here, key = self.place(event), self.key(event)
             at = (*loc, key)
             if key in data:
-                words = f"{_short(key)} stands here twice, first on line {self.source.keys[at].line}"
+                words = f"{_quote_shortened(key)} stands here twice, first on line {self.source.keys[at].line}"
                 self.fault("duplicate-key", words, here, "keep one of the two")
             self.source.keys.setdefault(at, here)
             value = next(self.events)
             data[key] = self.node(value, at)
-            if _is_nothing(value):
+            if _is_empty_scalar(value):
                 self.source.values[at] = here  # the key is what a reader can see
         self.source.values[loc] = self.place(start, event)
         return data
@@ -245,7 +248,7 @@ class _Reader:
             self.fault("merge-key", "merge keys are not read", here, "write out what it would bring")
         elif not isinstance(value := self.scalar(event, here), str):
             cure = "put quotes around it" if event.value else "write a name before the `:`"
-            self.fault("key-not-text", f"a key is text, and this is {_kind(value)}", here, cure)
+            self.fault("key-not-text", f"a key is text, and this is {_describe_type(value)}", here, cure)
         return str(event.value)
 
     def skip(self, event: Any) -> None:
@@ -257,41 +260,41 @@ class _Reader:
                 return
             event = next(self.events)
 
-    def depth(self, levels: int, here: Place) -> None:
-        if levels > DEEPEST:
+    def depth(self, levels: int, here: SourceSpan) -> None:
+        if levels > MAX_DEPTH:
             self.fault(
-                "too-deep", f"more than {DEEPEST} levels", here, "look for a bracket too many: no spec is that deep"
+                "too-deep", f"more than {MAX_DEPTH} levels", here, "look for a bracket too many: no spec is that deep"
             )
             self.stop_at(0)
 
-    def scalar(self, event: Any, here: Place) -> Any:
+    def scalar(self, event: Any, here: SourceSpan) -> Any:
         text: str = event.value
-        value = resolved(text) if event.implicit[0] else text
-        if value is text and event.implicit[0] and len(text) > LONGEST_NUMBER and _maker(text):
+        value = resolve_scalar(text) if event.implicit[0] else text
+        if value is text and event.implicit[0] and len(text) > MAX_NUMBER_LENGTH and _find_converter(text):
             self.fault("long-number", f"a number of {len(text):,} characters", here, "put quotes around it")
         return value
 
-    def plain(self, event: Any, here: Place) -> None:
+    def plain(self, event: Any, here: SourceSpan) -> None:
         """Refuse what stands before a value and changes what it means."""
         if anchor := event.anchor:
             is_alias = isinstance(event, yaml.AliasEvent)
             rule, cure = ("alias", "write out what it stands for") if is_alias else ("anchor", "leave it out")
-            self.fault(rule, f"the {rule} {_short(anchor)} is not read", here, cure)
+            self.fault(rule, f"the {rule} {_quote_shortened(anchor)} is not read", here, cure)
         if tag := getattr(event, "tag", None):
-            words = f"the tag {_short(tag.replace('tag:yaml.org,2002:', '!!'))} is not read"
+            words = f"the tag {_quote_shortened(tag.replace('tag:yaml.org,2002:', '!!'))} is not read"
             self.fault("tag", words, here, "leave it out; text that looks odd needs quotes")
 
-    def place(self, event: Any, end: Any = None) -> Place:
+    def place(self, event: Any, end: Any = None) -> SourceSpan:
         """Where an event stands: up to its end, or to its line's end when it ends on another."""
         start, stop = event.start_mark, (end or event).end_mark
         return self.span(start.line, start.column, stop.column if stop.line == start.line else None)
 
-    def span(self, line: int, column: int, stop: int | None = None) -> Place:
+    def span(self, line: int, column: int, stop: int | None = None) -> SourceSpan:
         # The parser's marks may stand behind the last character: a place never does.
         line = min(line, len(self.widths) - 1)
         width = self.widths[line]
         column = max(0, min(column, width - 1))
-        return Place(line + 1, column + 1, max(1, min(width if stop is None else stop, width) - column))
+        return SourceSpan(line + 1, column + 1, max(1, min(width if stop is None else stop, width) - column))
 
     def syntax(self, error: yaml.YAMLError) -> None:
         mark, above = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
@@ -299,8 +302,12 @@ class _Reader:
         if context.startswith("while scanning") or (mark and not self.source.text[mark.index :].strip()):
             mark = above or mark  # what began above has no end, and the end of the file tells nobody where
         here = self.span(mark.line, mark.column, mark.column + 1) if mark else None
-        cure = next((cure for part, cure in _CURES.items() if part in f"{words} {context}"), LOOK)
-        if here and "mapping values" in words and _KEY.fullmatch(self.source.lines[here.line - 1][: here.column - 1]):
+        cure = next((cure for part, cure in _SYNTAX_HINTS.items() if part in f"{words} {context}"), GENERAL_SYNTAX_HINT)
+        if (
+            here
+            and "mapping values" in words
+            and _PLAIN_KEY.fullmatch(self.source.lines[here.line - 1][: here.column - 1])
+        ):
             cure = "begin this line in the column of the keys that it belongs to"
         if here and self.source.at(here) == "\t":
             words, cure = "a tab where YAML wants blanks", "indent with blanks"
@@ -308,29 +315,29 @@ class _Reader:
             words += f", {context}" + (f" from line {above.line + 1}" if above and above is not mark else "")
         self.fault("yaml-syntax", f"not YAML: {words}", here, cure)
 
-    def fault(self, rule: str, words: str, here: Place | None, hint: str = "") -> None:
-        place = here or Place(0, 0, 1)
+    def fault(self, rule: str, words: str, here: SourceSpan | None, hint: str = "") -> None:
+        place = here or SourceSpan(0, 0, 1)
         excerpt = self.source.excerpt(here.line) if here else ""
         path = self.source.path
         self.faults.append(Problem(rule, words, path, place.line, place.column, place.length, hint, excerpt=excerpt))
-        self.stop_at(MOST)
+        self.stop_at(MAX_PROBLEMS)
 
     def stop_at(self, count: int) -> None:
         if self.faults and len(self.faults) >= count:
-            raise Faults(self.faults)
+            raise SpecError(self.faults)
 
 
-def _is_nothing(event: Any) -> bool:
+def _is_empty_scalar(event: Any) -> bool:
     return event.start_mark.index == event.end_mark.index and isinstance(event, yaml.ScalarEvent)
 
 
-def _short(text: str) -> str:
+def _quote_shortened(text: str) -> str:
     """Text from the file as a message may hold it."""
-    plain = harmless(text[:60])
+    plain = escape_control_characters(text[:60])
     return f"`{plain}…`" if len(text) > 60 else f"`{plain}`"
 
 
-def _kind(value: object) -> str:
+def _describe_type(value: object) -> str:
     if value is None:
         return "empty"
     return "true or false" if isinstance(value, bool) else "a number"

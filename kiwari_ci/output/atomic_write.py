@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-CURES = {
+ERRNO_HINTS = {
     errno.ENOSPC: "free some space, and run it again",
     errno.EDQUOT: "free some space, and run it again",
     errno.EROFS: "name a folder that can be written: --out",
@@ -21,20 +21,20 @@ CURES = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - a sentence for the user, not an error of ours
+class OutputError(Exception):  # noqa: N818 - a sentence for the user, not an error of ours
     """The output folder cannot be read or written, and why; nothing was changed."""
 
     title = "nothing was changed:"
 
 
-class Torn(Refused):
+class PartialWriteError(OutputError):
     """A write that the disk refused in its middle, and its undoing, too."""
 
     title = "some files are new, and others are not:"
 
 
 @contextmanager
-def unbroken() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Ctrl-C and its like wait for the end of what is only renames."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
@@ -43,7 +43,7 @@ def unbroken() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def swap(staging: Path, changes: list[tuple[Path | None, Path]]) -> None:
+def apply_changes(staging: Path, changes: list[tuple[Path | None, Path]]) -> None:
     """Put each staged file in its place, and take away what has none; on a refusal all is as it was."""
     undo: list[tuple[Path | None, Path]] = []
     made: list[Path] = []
@@ -51,21 +51,21 @@ def swap(staging: Path, changes: list[tuple[Path | None, Path]]) -> None:
         for index, (source, target) in enumerate(changes):
             made += [folder for folder in target.parents if not folder.exists()]
             target.parent.mkdir(parents=True, exist_ok=True)
-            kept = _kept(target, staging / f"{index}.old") if os.path.lexists(target) else None
+            kept = _backup_file(target, staging / f"{index}.old") if os.path.lexists(target) else None
             if source:
                 source.replace(target)
             else:
                 target.unlink()
             undo.append((kept, target))
     except OSError as error:
-        with told(target, Torn):
+        with convert_os_errors(target, PartialWriteError):
             for kept, target in reversed(undo):
                 kept.replace(target) if kept else target.unlink()
-            remove_if_empty(made)
+            remove_empty_folders(made)
         raise error
 
 
-def _kept(target: Path, place: Path) -> Path:
+def _backup_file(target: Path, place: Path) -> Path:
     """The file itself under a second name, where the file system has such names; else a copy."""
     place.parent.mkdir(exist_ok=True)
     try:
@@ -75,14 +75,14 @@ def _kept(target: Path, place: Path) -> Path:
     return place
 
 
-def remove_if_empty(folders: list[Path]) -> None:
+def remove_empty_folders(folders: list[Path]) -> None:
     """Take away the folders that hold nothing."""
     for folder in sorted(set(folders), reverse=True):
         with suppress(OSError):
             folder.rmdir()
 
 
-def stage(place: Path, target: Path, text: str, executable: bool) -> Path:
+def stage_file(place: Path, target: Path, text: str, executable: bool) -> Path:
     """Write a file beside its place, with the mode of the one that is there."""
     place.parent.mkdir(exist_ok=True)
     with place.open("wb") as stream:
@@ -97,17 +97,17 @@ def stage(place: Path, target: Path, text: str, executable: bool) -> Path:
 
 
 @contextmanager
-def told(root: Path, kind: type[Refused] = Refused) -> Iterator[None]:
+def convert_os_errors(root: Path, kind: type[OutputError] = OutputError) -> Iterator[None]:
     """What the disk refuses, in words."""
     try:
         yield
     except OSError as error:
-        cure = CURES.get(error.errno or 0, "mend that, and run it again")
+        cure = ERRNO_HINTS.get(error.errno or 0, "mend that, and run it again")
         raise kind(f"{error.filename or root}: {error.strerror or error}: {cure}") from error
 
 
 @contextmanager
-def locked(root: Path) -> Iterator[None]:
+def lock_folder(root: Path) -> Iterator[None]:
     """One writer at a time; the kernel lets go of the lock, whatever happens to us."""
     handle = os.open(root, os.O_RDONLY)
     try:

@@ -5,89 +5,109 @@ Nothing here is optional: what does not apply is an empty string or an empty tup
 
 from dataclasses import dataclass
 
-from kiwari_ci.plan.base import Action, Bot, Frozen, Hatch, Login, Need, Pair, PinFile, Setting
-from kiwari_ci.plan.hosts import DeployKey, Front, Host, Jump, Published, Role, Server, Site, Standing
+from kiwari_ci.plan.base import (
+    DependabotConfig,
+    EscapeHatch,
+    FrozenAction,
+    GitHubSetting,
+    KeyValue,
+    PinnedAction,
+    PinsFile,
+    RegistryLogin,
+    RequiredSetting,
+)
+from kiwari_ci.plan.hosts import (
+    DatabaseRole,
+    DeployHost,
+    DeployKey,
+    JumpHost,
+    LongRunningAccessories,
+    PostgresServer,
+    ProxySite,
+    ProxyStack,
+    PublishedDomain,
+)
 from kiwari_ci.plan.stacks import (
-    Accessory,
-    Container,
+    AccessoryContainer,
+    ComposeAttribute,
+    ComposeContainer,
+    ComposeStack,
+    DeployHook,
     EnvFile,
-    EnvGroup,
-    EnvLine,
-    Hook,
-    Instance,
-    Joined,
-    Key,
-    Network,
-    Stack,
+    EnvFileLine,
+    EnvFileSection,
+    NetworkAttachment,
+    ServiceContainer,
+    StackNetwork,
 )
 from kiwari_ci.plan.workflows import (
-    Axis,
-    Base,
-    Build,
-    Check,
-    Deploy,
-    Drift,
-    Filter,
-    Promotion,
-    Pushed,
+    BaseImage,
+    BuiltBranch,
+    CustomStep,
+    DeployTarget,
+    DriftWorkflow,
+    EnvironmentDeploy,
+    EnvironmentWorkflow,
+    ImageBuild,
+    ImageSource,
+    MatrixAxis,
+    PathFilter,
+    PublicHealthCheck,
     ServiceWorkflow,
-    Setup,
-    Source,
-    Step,
-    Target,
-    Test,
-    TestService,
-    Way,
+    SetupStep,
+    SshRoute,
+    TestContainer,
+    TestJob,
 )
 
 __all__ = [
-    "Accessory",
-    "Action",
-    "Axis",
-    "Base",
-    "Bot",
-    "Build",
-    "Check",
-    "Container",
-    "Deploy",
+    "AccessoryContainer",
+    "PinnedAction",
+    "MatrixAxis",
+    "BaseImage",
+    "DependabotConfig",
+    "ImageBuild",
+    "PublicHealthCheck",
+    "ComposeContainer",
+    "EnvironmentDeploy",
     "DeployKey",
-    "Drift",
+    "DriftWorkflow",
     "EnvFile",
-    "EnvGroup",
-    "EnvLine",
-    "Filter",
-    "Front",
-    "Hook",
-    "Frozen",
-    "Hatch",
-    "Host",
-    "Instance",
-    "Joined",
-    "Jump",
-    "Key",
-    "Login",
-    "Need",
-    "Network",
-    "Pair",
-    "PinFile",
+    "EnvFileSection",
+    "EnvFileLine",
+    "PathFilter",
+    "ProxyStack",
+    "DeployHook",
+    "FrozenAction",
+    "EscapeHatch",
+    "DeployHost",
+    "ServiceContainer",
+    "NetworkAttachment",
+    "JumpHost",
+    "ComposeAttribute",
+    "RegistryLogin",
+    "RequiredSetting",
+    "StackNetwork",
+    "KeyValue",
+    "PinsFile",
     "Plan",
-    "Promotion",
-    "Published",
-    "Pushed",
-    "Role",
-    "Server",
+    "EnvironmentWorkflow",
+    "PublishedDomain",
+    "BuiltBranch",
+    "DatabaseRole",
+    "PostgresServer",
     "ServiceWorkflow",
-    "Setting",
-    "Setup",
-    "Site",
-    "Source",
-    "Stack",
-    "Step",
-    "Standing",
-    "Target",
-    "Test",
-    "TestService",
-    "Way",
+    "GitHubSetting",
+    "SetupStep",
+    "ProxySite",
+    "ImageSource",
+    "ComposeStack",
+    "CustomStep",
+    "LongRunningAccessories",
+    "DeployTarget",
+    "TestJob",
+    "TestContainer",
+    "SshRoute",
 ]
 
 
@@ -103,36 +123,36 @@ class Plan:
     default_branch: str
     default_branch_in_url: str
     build_branch: str
-    pushed: tuple[Pushed, ...]
+    pushed: tuple[BuiltBranch, ...]
     runner: str
     runner_labels: tuple[str, ...]
     pull_requests: bool
     registry: str
-    login: Login
-    actions: dict[str, Action]
+    login: RegistryLogin
+    actions: dict[str, PinnedAction]
     workflows: tuple[ServiceWorkflow, ...]
-    promotions: tuple[Promotion, ...]
-    drift: Drift
-    stacks: tuple[Stack, ...]
-    servers: tuple[Server, ...]
-    hosts: tuple[Host, ...]
-    tokens: tuple[Setting, ...]
-    build_needs: tuple[Need, ...]
-    needs: tuple[Need, ...]
+    promotions: tuple[EnvironmentWorkflow, ...]
+    drift: DriftWorkflow
+    stacks: tuple[ComposeStack, ...]
+    servers: tuple[PostgresServer, ...]
+    hosts: tuple[DeployHost, ...]
+    tokens: tuple[GitHubSetting, ...]
+    build_needs: tuple[RequiredSetting, ...]
+    needs: tuple[RequiredSetting, ...]
     first_tags: tuple[str, ...]
-    by_hand: tuple[Promotion, ...]
+    by_hand: tuple[EnvironmentWorkflow, ...]
     released: bool
     domains: tuple[str, ...]
     managed: tuple[str, ...]
-    answering: tuple[Instance, ...]
+    answering: tuple[ServiceContainer, ...]
     start_title: str
     migrated: bool
-    standing: tuple[Standing, ...]
-    hatches: tuple[Hatch, ...]
+    standing: tuple[LongRunningAccessories, ...]
+    hatches: tuple[EscapeHatch, ...]
     migrating: str
     rendered: str
     pushing: str
     spec_text: str
-    pins: PinFile
-    dependabot: tuple[Bot, ...]
+    pins: PinsFile
+    dependabot: tuple[DependabotConfig, ...]
     ejected: bool = False

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Action:
+class PinnedAction:
     """A pinned action: `uses` is owner/name@commit, `version` the tag of that commit."""
 
     uses: str
@@ -12,7 +12,7 @@ class Action:
 
 
 @dataclass(frozen=True)
-class PinFile:
+class PinsFile:
     """The repository's own pins: where their file is, and its text, empty when there is none."""
 
     path: str
@@ -20,7 +20,7 @@ class PinFile:
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenAction:
     """An action that stays at its version."""
 
     action: str
@@ -28,15 +28,15 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class Bot:
+class DependabotConfig:
     """Dependabot: the folders that it looks into, and the actions that it leaves alone."""
 
     folders: tuple[str, ...]
-    frozen: tuple[Frozen, ...]
+    frozen: tuple[FrozenAction, ...]
 
 
 @dataclass(frozen=True)
-class Setting:
+class GitHubSetting:
     """A value that GitHub keeps: its variable in a step's env, the expression that reads it, and its kind for `gh`.
 
     The job's own token is kept nowhere: its kind is empty.
@@ -48,7 +48,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Login:
+class RegistryLogin:
     """Who pushes to the registry: name and password as an action takes them; `secret`: the password's, or empty."""
 
     registry: str
@@ -58,7 +58,7 @@ class Login:
 
 
 @dataclass(frozen=True)
-class Need:
+class RequiredSetting:
     """A secret or variable that a person sets at GitHub: what it holds, and the environments whose deploys read it."""
 
     name: str
@@ -68,7 +68,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Hatch:
+class EscapeHatch:
     """A place of the spec where a person adds what has no field, and what is added there."""
 
     where: str
@@ -76,7 +76,7 @@ class Hatch:
 
 
 @dataclass(frozen=True)
-class Pair:
+class KeyValue:
     """A key of a mapping, and its value."""
 
     key: str

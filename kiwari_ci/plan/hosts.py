@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from kiwari_ci.plan.base import Setting
-from kiwari_ci.plan.stacks import Container, EnvFile, Stack
+from kiwari_ci.plan.base import GitHubSetting
+from kiwari_ci.plan.stacks import ComposeContainer, ComposeStack, EnvFile
 
 
 @dataclass(frozen=True)
-class Role:
+class DatabaseRole:
     """A database and the role that owns it."""
 
     environment: str
@@ -19,17 +19,17 @@ class Role:
 
 
 @dataclass(frozen=True)
-class Jump:
+class JumpHost:
     """The machine through which a host is reached: its settings at GitHub.
 
     `variable` holds USER@ADDRESS in the runbook.
     """
 
     variable: str
-    address: Setting
-    user: Setting
-    key: Setting
-    known_hosts: Setting
+    address: GitHubSetting
+    user: GitHubSetting
+    key: GitHubSetting
+    known_hosts: GitHubSetting
     port: str
     ssh_port: str
 
@@ -52,7 +52,7 @@ class DeployKey:
 
 
 @dataclass(frozen=True)
-class Site:
+class ProxySite:
     """A domain, and where it leads to; `address` is what Caddy calls it."""
 
     domain: str
@@ -63,7 +63,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Front:
+class ProxyStack:
     """A proxy with a stack that is generated; with `listen` it speaks plain HTTP there, to the host alone.
 
     `files` are its own, from the stack's folder; `reload` is the command that reads them again, without a gap.
@@ -85,7 +85,7 @@ class Front:
     named_volumes: tuple[str, ...]
     files: tuple[str, ...]
     reload: str
-    sites: tuple[Site, ...]
+    sites: tuple[ProxySite, ...]
 
     def paths(self) -> list[str]:
         """Its generated files, below the host's folder and below deploy/."""
@@ -93,7 +93,7 @@ class Front:
 
 
 @dataclass(frozen=True)
-class Standing:
+class LongRunningAccessories:
     """A stack, by its folder on a host, and those of its accessories that do not run to their end."""
 
     host_variable: str
@@ -102,7 +102,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedDomain:
     """A domain that somebody else's proxy leads to a port of the host."""
 
     domain: str
@@ -110,7 +110,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Server:
+class PostgresServer:
     """A PostgreSQL server with a stack of its own."""
 
     name: str
@@ -122,7 +122,7 @@ class Server:
     health_test: str
     network: str
     owns_network: bool
-    databases: tuple[Role, ...]
+    databases: tuple[DatabaseRole, ...]
     keys: tuple[str, ...]
     env_file: EnvFile
     host_folder: str
@@ -132,7 +132,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Host:
+class DeployHost:
     """A server and what is placed on it; `folder` is its directory as the login's home sees it.
 
     `port` is that of its SSH server, empty where it is 22, which `ssh_port` is not; `way` is what else a person's
@@ -142,22 +142,22 @@ class Host:
     name: str
     variable: str
     folder: str
-    address: Setting
-    user: Setting
-    known_hosts: Setting
+    address: GitHubSetting
+    user: GitHubSetting
+    known_hosts: GitHubSetting
     port: str
     ssh_port: str
     way: str
-    jumps: tuple[Jump, ...]
+    jumps: tuple[JumpHost, ...]
     keys: tuple[DeployKey, ...]
     network: str
-    stacks: tuple[Stack, ...]
-    servers: tuple[Server, ...]
+    stacks: tuple[ComposeStack, ...]
+    servers: tuple[PostgresServer, ...]
     sources: tuple[str, ...]
     env_files: tuple[str, ...]
-    public: tuple[Container, ...]
+    public: tuple[ComposeContainer, ...]
     proxy: str
-    managed: tuple[Container, ...]
-    labelled: tuple[Site, ...]
-    published: tuple[Published, ...]
-    fronts: tuple[Front, ...]
+    managed: tuple[ComposeContainer, ...]
+    labelled: tuple[ProxySite, ...]
+    published: tuple[PublishedDomain, ...]
+    fronts: tuple[ProxyStack, ...]

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from kiwari_ci.plan.base import Pair, Setting
+from kiwari_ci.plan.base import GitHubSetting, KeyValue
 
 
 @dataclass(frozen=True)
-class Joined:
+class NetworkAttachment:
     """A network that a container is on: `name` is the compose file's for it, `alias` another name for the container."""
 
     name: str
@@ -15,7 +15,7 @@ class Joined:
 
 
 @dataclass(frozen=True)
-class Key:
+class ComposeAttribute:
     """A key of Compose, and a value of any form: a text, a number, a tuple, `quoting.Items`."""
 
     key: str
@@ -23,7 +23,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Container:
+class ComposeContainer:
     """A container of a stack as Compose runs it; without a port (0) nothing is asked of it, and status 0 is any answer.
 
     `networks` are there when none of them has an alias, `aliased` when one has; `limits`, `more`: keys of Compose.
@@ -42,21 +42,21 @@ class Container:
     env_file: str
     entrypoint: tuple[str, ...]
     command: tuple[str, ...]
-    environment: tuple[Pair, ...]
-    depends_on: tuple[Pair, ...]
+    environment: tuple[KeyValue, ...]
+    depends_on: tuple[KeyValue, ...]
     ports: tuple[str, ...]
     volumes: tuple[str, ...]
-    healthcheck: tuple[Key, ...]
-    limits: tuple[Key, ...]
-    labels: tuple[Pair, ...]
-    more: tuple[Key, ...]
+    healthcheck: tuple[ComposeAttribute, ...]
+    limits: tuple[ComposeAttribute, ...]
+    labels: tuple[KeyValue, ...]
+    more: tuple[ComposeAttribute, ...]
     networks: tuple[str, ...]
-    aliased: tuple[Joined, ...]
+    aliased: tuple[NetworkAttachment, ...]
     docker_networks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Instance(Container):
+class ServiceContainer(ComposeContainer):
     """A service as it runs in one environment, or one of its replicas; without a port it is a worker, without health.
 
     `source` is the image that it runs, by its name, and `digest` the variable that has its digest in a deploy.
@@ -72,7 +72,7 @@ class Instance(Container):
 
 
 @dataclass(frozen=True)
-class Accessory(Container):
+class AccessoryContainer(ComposeContainer):
     """Somebody else's image as it runs in one environment; `once` it runs to its end, before each deploy."""
 
     name: str
@@ -80,7 +80,7 @@ class Accessory(Container):
 
 
 @dataclass(frozen=True)
-class EnvLine:
+class EnvFileLine:
     """A line of an env file: the value is what the example shows, or what a deploy's step has in `variable`."""
 
     key: str
@@ -90,11 +90,11 @@ class EnvLine:
 
 
 @dataclass(frozen=True)
-class EnvGroup:
+class EnvFileSection:
     """The lines of one service."""
 
     title: str
-    lines: tuple[EnvLine, ...]
+    lines: tuple[EnvFileLine, ...]
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,11 @@ class EnvFile:
 
     name: str
     task: str
-    groups: tuple[EnvGroup, ...]
+    groups: tuple[EnvFileSection, ...]
 
 
 @dataclass(frozen=True)
-class Network:
+class StackNetwork:
     """A network that a stack makes."""
 
     name: str
@@ -115,7 +115,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Hook:
+class DeployHook:
     """A script that the host runs before or after a deploy: `name` says which; it ends in a newline."""
 
     name: str
@@ -123,7 +123,7 @@ class Hook:
 
 
 @dataclass(frozen=True)
-class Stack:
+class ComposeStack:
     """A Compose project: the containers of one environment; `networks` are others', `own_networks` its own.
 
     `beside` are the files that a deploy compares, too; `files` the compose file and these, from the repository's root.
@@ -132,21 +132,21 @@ class Stack:
 
     name: str
     environment: str
-    instances: tuple[Instance, ...]
-    accessories: tuple[Accessory, ...]
+    instances: tuple[ServiceContainer, ...]
+    accessories: tuple[AccessoryContainer, ...]
     networks: tuple[str, ...]
-    own_networks: tuple[Network, ...]
+    own_networks: tuple[StackNetwork, ...]
     env_files: tuple[EnvFile, ...]
     volumes: tuple[str, ...]
-    hooks: tuple[Hook, ...]
+    hooks: tuple[DeployHook, ...]
     hook_names: str
     sent: tuple[EnvFile, ...]
-    kept: tuple[Setting, ...]
+    kept: tuple[GitHubSetting, ...]
     pushed: bool
     beside: tuple[str, ...]
     files: tuple[str, ...]
 
     @property
-    def containers(self) -> tuple[Container, ...]:
+    def containers(self) -> tuple[ComposeContainer, ...]:
         """All that runs in it, as the compose file has it: services first."""
         return (*self.instances, *self.accessories)

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from kiwari_ci.plan.base import Action, Pair, Setting
-from kiwari_ci.plan.hosts import Jump
-from kiwari_ci.plan.stacks import Instance, Stack
+from kiwari_ci.plan.base import GitHubSetting, KeyValue, PinnedAction
+from kiwari_ci.plan.hosts import JumpHost
+from kiwari_ci.plan.stacks import ComposeStack, ServiceContainer
 
 
 @dataclass(frozen=True)
-class Filter:
+class PathFilter:
     """A line of a path filter; `why` is there for those that the spec does not name."""
 
     pattern: str
@@ -16,10 +16,10 @@ class Filter:
 
 
 @dataclass(frozen=True)
-class Setup:
+class SetupStep:
     """A step that installs a language; `no_cache` is the input that turns its cache off."""
 
-    action: Action
+    action: PinnedAction
     option: str
     value: str
     no_cache: str
@@ -27,7 +27,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class TestService:
+class TestContainer:
     """A container beside the tests: its `docker run`, line by line; `is_waited_for`: it says when it is ready."""
 
     name: str
@@ -36,7 +36,7 @@ class TestService:
 
 
 @dataclass(frozen=True)
-class Axis:
+class MatrixAxis:
     """A variable of a matrix, and its values."""
 
     key: str
@@ -44,37 +44,37 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Step:
+class CustomStep:
     """A step of the user's own: a script that ends in a newline, or an action with its version."""
 
     name: str
     condition: str
     uses: str
     version: str
-    inputs: tuple[Pair, ...]
-    env: tuple[Pair, ...]
+    inputs: tuple[KeyValue, ...]
+    env: tuple[KeyValue, ...]
     working_directory: str
     run: str
 
 
 @dataclass(frozen=True)
-class Test:
+class TestJob:
     """The tests of a service, a job; the script ends in a newline."""
 
     job: str
     minutes: int
-    axes: tuple[Axis, ...]
-    setups: tuple[Setup, ...]
-    services: tuple[TestService, ...]
+    axes: tuple[MatrixAxis, ...]
+    setups: tuple[SetupStep, ...]
+    services: tuple[TestContainer, ...]
     waited_for: tuple[str, ...]
-    env: tuple[Pair, ...]
+    env: tuple[KeyValue, ...]
     working_directory: str
     run: str
-    steps: tuple[Step, ...]
+    steps: tuple[CustomStep, ...]
 
 
 @dataclass(frozen=True)
-class Way:
+class SshRoute:
     """How a deploy reaches one host: a step with the id `step`, and the names of the variables of its env.
 
     `settings` are all that the step reads from GitHub; `port` is empty where it is SSH's own.
@@ -82,17 +82,17 @@ class Way:
 
     host: str
     step: str
-    settings: tuple[Setting, ...]
+    settings: tuple[GitHubSetting, ...]
     address: str
     user: str
     key: str
     known_hosts: str
     port: str
-    jumps: tuple[Jump, ...]
+    jumps: tuple[JumpHost, ...]
 
 
 @dataclass(frozen=True)
-class Check:
+class PublicHealthCheck:
     """What must answer from outside after a deploy; `to_go_back` says on which host, and the command there."""
 
     service: str
@@ -102,7 +102,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Deploy:
+class EnvironmentDeploy:
     """A deploy of one environment over SSH, a step for each of its hosts, in order.
 
     `host` names its hosts for people. `branch` is the one whose commits are counted; `ref` is what the job checks out,
@@ -118,26 +118,26 @@ class Deploy:
     branch: str
     ref: str
     program: str
-    ways: tuple[Way, ...]
+    ways: tuple[SshRoute, ...]
     superseded: str
     token: str
     token_is_of_job: bool
-    values: tuple[Pair, ...]
-    images: tuple[Pair, ...]
-    last_image: Pair
-    stack: Stack
-    checks: tuple[Check, ...]
+    values: tuple[KeyValue, ...]
+    images: tuple[KeyValue, ...]
+    last_image: KeyValue
+    stack: ComposeStack
+    checks: tuple[PublicHealthCheck, ...]
     minutes: int
     goes_back: bool
 
     @property
-    def settings(self) -> tuple[Setting, ...]:
+    def settings(self) -> tuple[GitHubSetting, ...]:
         """All that its steps read from GitHub, each once."""
         return tuple(dict.fromkeys(setting for way in self.ways for setting in way.settings))
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """A service's source: where its image is kept, and what the image is made of; `own_*` is the spec's part alone.
 
     `environment`: the only one that runs the image, where the build differs by environment. `workflow` is the image's
@@ -148,7 +148,7 @@ class Source:
     service: str
     environment: str
     repository: str
-    filters: tuple[Filter, ...]
+    filters: tuple[PathFilter, ...]
     pathspecs: tuple[str, ...]
     own_pathspecs: tuple[str, ...]
     workflow: str
@@ -157,17 +157,17 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseImage:
     """An image of ours that another is built from: the argument that names it, the output and variable of its key."""
 
     argument: str
-    source: Source
+    source: ImageSource
     output: str
     variable: str
 
 
 @dataclass(frozen=True)
-class Build:
+class ImageBuild:
     """How an image is built; `secrets` are ids and names, `cache` is an image.
 
     `arguments` has a line for each: plain text, or an expression of one of `variables`; `platforms` is as the action
@@ -180,27 +180,27 @@ class Build:
     target: str
     arguments: str
     variables: tuple[str, ...]
-    secrets: tuple[Pair, ...]
+    secrets: tuple[KeyValue, ...]
     platforms: str
     emulated: bool
     cache: str
     scan: tuple[str, ...]
     scanned: str
     attested: str
-    bases: tuple[Base, ...]
+    bases: tuple[BaseImage, ...]
 
 
 @dataclass(frozen=True)
-class Target:
+class DeployTarget:
     """One environment that a service's workflow deploys to: containers of one image, the service's own first.
 
     `condition`: on which runs, where not all of those that build are its.
     """
 
-    deploy: Deploy
+    deploy: EnvironmentDeploy
     condition: str
     tag: str
-    instances: tuple[Instance, ...]
+    instances: tuple[ServiceContainer, ...]
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ class ServiceWorkflow:
     and pushed nowhere.
     """
 
-    source: Source
+    source: ImageSource
     branches: tuple[str, ...]
     after: str
     build_job: str
@@ -225,15 +225,15 @@ class ServiceWorkflow:
     seen: str
     on_pull_requests: bool
     is_tried: bool
-    tests: tuple[Test, ...]
+    tests: tuple[TestJob, ...]
     gate: str
     gates: tuple[str, ...]
-    build: Build
+    build: ImageBuild
     build_minutes: int
     has_secrets: bool
-    before_build: tuple[Step, ...]
-    after_deploy: tuple[Step, ...]
-    targets: tuple[Target, ...]
+    before_build: tuple[CustomStep, ...]
+    after_deploy: tuple[CustomStep, ...]
+    targets: tuple[DeployTarget, ...]
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
@@ -244,7 +244,7 @@ class ServiceWorkflow:
 
 
 @dataclass(frozen=True)
-class Pushed:
+class BuiltBranch:
     """A branch whose pushes are built, and the workflows that run there."""
 
     branch: str
@@ -252,7 +252,7 @@ class Pushed:
 
 
 @dataclass(frozen=True)
-class Promotion:
+class EnvironmentWorkflow:
     """An environment's own workflow: a tag, or a person, puts images into it that are there, or builds them.
 
     Without a tag (`pattern`, `tags` and what else is of one are empty) commits of `branch` are deployed. `by_ref` or
@@ -281,9 +281,9 @@ class Promotion:
     title: str
     missing: str
     builds: tuple[ServiceWorkflow, ...]
-    sources: tuple[Source, ...]
-    deploy: Deploy
-    after_deploy: tuple[Step, ...]
+    sources: tuple[ImageSource, ...]
+    deploy: EnvironmentDeploy
+    after_deploy: tuple[CustomStep, ...]
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
@@ -299,7 +299,7 @@ class Promotion:
 
 
 @dataclass(frozen=True)
-class Drift:
+class DriftWorkflow:
     """The workflow that checks the generated files, and how it gets this tool."""
 
     requirement: str

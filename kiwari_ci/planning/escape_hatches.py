@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from kiwari_ci import schema
-from kiwari_ci.plan import Hatch
+from kiwari_ci.plan import EscapeHatch
 
 
-def hatches(given: schema.Spec) -> tuple[Hatch, ...]:
+def list_escape_hatches(given: schema.Spec) -> tuple[EscapeHatch, ...]:
     """Each place of the spec that has one, in the spec's order, with what it adds."""
     found: dict[str, Mapping[str, object]] = {}
     for name, service in given.services.items():
@@ -18,4 +18,4 @@ def hatches(given: schema.Spec) -> tuple[Hatch, ...]:
     for environment, held in given.environments.items():
         for name, override in held.overrides.items():
             found[f"environments.{environment}.overrides.{name}.compose"] = override.compose
-    return tuple(Hatch(where, tuple(keys)) for where, keys in found.items() if keys)
+    return tuple(EscapeHatch(where, tuple(keys)) for where, keys in found.items() if keys)

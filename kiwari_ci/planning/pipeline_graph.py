@@ -6,11 +6,11 @@ Drawn as Mermaid here, for the runbook too, and as a page by `asking.page`.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kiwari_ci.plan import Plan, Promotion, ServiceWorkflow, Stack
+from kiwari_ci.plan import ComposeStack, EnvironmentWorkflow, Plan, ServiceWorkflow
 
 
 @dataclass(frozen=True)
-class Row:
+class ServiceRow:
     """A service on its way into one environment; `image` is without the registry, `tag` what the environment gets."""
 
     service: str
@@ -24,7 +24,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Lane:
+class EnvironmentLane:
     """An environment: `trigger` starts it, `source` is the environment whose images it takes (or empty).
 
     With `shared`, all rows share one workflow and its jobs.
@@ -38,24 +38,24 @@ class Lane:
     stack: str
     database: str
     accessories: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ServiceRow, ...]
 
 
 @dataclass(frozen=True)
-class Graph:
+class PipelineGraph:
     """All lanes, in the spec's order."""
 
     project: str
     repository: str
     registry: str
-    lanes: tuple[Lane, ...]
+    lanes: tuple[EnvironmentLane, ...]
 
 
-def graph(plan: Plan) -> Graph:
+def build_pipeline_graph(plan: Plan) -> PipelineGraph:
     """What a plan draws."""
-    lanes = tuple(_lane(plan, host.name, stack) for host in plan.hosts for stack in host.stacks)
+    lanes = tuple(_build_lane(plan, host.name, stack) for host in plan.hosts for stack in host.stacks)
     order = [stack.environment for stack in plan.stacks]
-    return Graph(
+    return PipelineGraph(
         plan.project,
         plan.repository,
         plan.registry,
@@ -63,12 +63,12 @@ def graph(plan: Plan) -> Graph:
     )
 
 
-def _lane(plan: Plan, host: str, stack: Stack) -> Lane:
-    promotion = _own(plan, stack)
-    branch = next(iter(_branches(plan, stack)), "")
+def _build_lane(plan: Plan, host: str, stack: ComposeStack) -> EnvironmentLane:
+    promotion = _find_environment_workflow(plan, stack)
+    branch = next(iter(_list_push_branches(plan, stack)), "")
     roles = {role.environment: (server, role) for server in plan.servers for role in server.databases}
     server, role = roles.get(stack.environment, (None, None))
-    return Lane(
+    return EnvironmentLane(
         environment=stack.environment,
         trigger=" or ".join(
             ([f"push to {branch}"] if branch else []) + ([promotion.started_by()] if promotion else [])
@@ -79,26 +79,28 @@ def _lane(plan: Plan, host: str, stack: Stack) -> Lane:
         stack=stack.name,
         database=f"{server.name}: {role.name}" if server and role else "",
         accessories=tuple(f"{each.container}: {each.image}" for each in stack.accessories),
-        rows=tuple(_rows(plan, stack)),
+        rows=tuple(_build_rows(plan, stack)),
     )
 
 
-def _own(plan: Plan, stack: Stack) -> Promotion | None:
+def _find_environment_workflow(plan: Plan, stack: ComposeStack) -> EnvironmentWorkflow | None:
     return next((each for each in plan.promotions if each.deploy.environment == stack.environment), None)
 
 
-def _branches(plan: Plan, stack: Stack) -> list[str]:
+def _list_push_branches(plan: Plan, stack: ComposeStack) -> list[str]:
     """The branch whose pushes reach an environment, once for each service; none for a tag's or a person's."""
     targets = [target for each in plan.workflows for target in each.targets]
     return [each.deploy.branch for each in targets if each.deploy.environment == stack.environment]
 
 
-def _rows(plan: Plan, stack: Stack) -> Iterator[Row]:
+def _build_rows(plan: Plan, stack: ComposeStack) -> Iterator[ServiceRow]:
     workflows = {each.source.image: each for each in plan.workflows}
-    promotion = None if _branches(plan, stack) else _own(plan, stack)
+    promotion = None if _list_push_branches(plan, stack) else _find_environment_workflow(plan, stack)
     for instance in stack.instances:
-        name, jobs = (promotion.name, promotion.jobs()) if promotion else _pushed(workflows[instance.source], stack)
-        yield Row(
+        name, jobs = (
+            (promotion.name, promotion.jobs()) if promotion else _list_service_jobs(workflows[instance.source], stack)
+        )
+        yield ServiceRow(
             service=instance.service,
             workflow=name,
             jobs=jobs,
@@ -110,21 +112,21 @@ def _rows(plan: Plan, stack: Stack) -> Iterator[Row]:
         )
 
 
-def _pushed(workflow: ServiceWorkflow, stack: Stack) -> tuple[str, tuple[str, ...]]:
+def _list_service_jobs(workflow: ServiceWorkflow, stack: ComposeStack) -> tuple[str, tuple[str, ...]]:
     """A service's own workflow, and its jobs on the way into one environment."""
     jobs = [job for job in workflow.jobs() if not job.startswith("deploy-")]
     return workflow.source.workflow, (*jobs, f"deploy-{stack.environment}")
 
 
-def as_mermaid(drawn: Graph) -> str:
+def render_mermaid(drawn: PipelineGraph) -> str:
     """A flowchart, a subgraph for each environment; every text is in quotes, and every node has a number for a name."""
     lines = ["flowchart LR"]
     for number, lane in enumerate(drawn.lanes):
-        lines.append(f'  subgraph e{number}["{_text(f"{lane.environment} on {lane.host}")}"]')
-        lines.append(f'    t{number}(["{_text(lane.trigger)}"])')
-        lines += [f"    {line}" for line in _mermaid_rows(number, lane)]
-        lines += [f'    b{number}[("{_text(lane.database)}")]'] if lane.database else []
-        lines += [f'    a{number}_{index}(["{_text(each)}"])' for index, each in enumerate(lane.accessories)]
+        lines.append(f'  subgraph e{number}["{_escape_mermaid(f"{lane.environment} on {lane.host}")}"]')
+        lines.append(f'    t{number}(["{_escape_mermaid(lane.trigger)}"])')
+        lines += [f"    {line}" for line in _render_mermaid_rows(number, lane)]
+        lines += [f'    b{number}[("{_escape_mermaid(lane.database)}")]'] if lane.database else []
+        lines += [f'    a{number}_{index}(["{_escape_mermaid(each)}"])' for index, each in enumerate(lane.accessories)]
         lines.append("  end")
     numbers = {lane.environment: number for number, lane in enumerate(drawn.lanes)}
     for number, lane in enumerate(drawn.lanes):
@@ -133,20 +135,20 @@ def as_mermaid(drawn: Graph) -> str:
     return "\n".join(lines)
 
 
-def _mermaid_rows(number: int, lane: Lane) -> Iterator[str]:
+def _render_mermaid_rows(number: int, lane: EnvironmentLane) -> Iterator[str]:
     workflows = [row.workflow for row in lane.rows]
     for index, row in enumerate(lane.rows):
         first = workflows.index(row.workflow)  # one that deploys several is drawn once
         name = f"{number}_{first}"
         if index == first:
-            yield f't{number} --> w{name}["{_text(row.workflow)}<br>{_text(" → ".join(row.jobs))}"]'
+            yield f't{number} --> w{name}["{_escape_mermaid(row.workflow)}<br>{_escape_mermaid(" → ".join(row.jobs))}"]'
         here = f"{number}_{index}"
-        image, container = _text(f"{row.image}:{row.tag}"), _text(row.container)
+        image, container = _escape_mermaid(f"{row.image}:{row.tag}"), _escape_mermaid(row.container)
         yield f'w{name} --> i{here}[["{image}"]] --> c{here}["{container}"]'
         if row.domain:
-            yield f'c{here} --> d{here}(["{_text(row.domain)}"])'
+            yield f'c{here} --> d{here}(["{_escape_mermaid(row.domain)}"])'
 
 
-def _text(text: str) -> str:
+def _escape_mermaid(text: str) -> str:
     """A text between the quotes of a node: nothing in it ends them or is markup."""
     return "".join(each if each.isalnum() or each in " .,:/→_-*" else f"#{ord(each)};" for each in text)

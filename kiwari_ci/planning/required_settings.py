@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from kiwari_ci.plan import EnvFile, Host, Login, Need, Plan, ServiceWorkflow, Setting
+from kiwari_ci.plan import DeployHost, EnvFile, GitHubSetting, Plan, RegistryLogin, RequiredSetting, ServiceWorkflow
 
 BUILD_ENVIRONMENT = "build"  # GitHub's environment that a build with secrets runs in
 
 
 @dataclass(frozen=True)
-class Key:
+class EnvFileKey:
     """A key of an env file; `secret` when its value is one."""
 
     name: str
@@ -16,66 +16,68 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Kept:
+class HostEnvFile:
     """An env file that a host keeps, by its path there, and the keys that it must hold."""
 
     host: str
     path: str
-    keys: tuple[Key, ...]
+    keys: tuple[EnvFileKey, ...]
 
 
-def at_github(
-    hosts: tuple[Host, ...], tokens: tuple[Setting, ...], builds: tuple[Need, ...], registry: str
-) -> tuple[Need, ...]:
+def collect_required_settings(
+    hosts: tuple[DeployHost, ...], tokens: tuple[GitHubSetting, ...], builds: tuple[RequiredSetting, ...], registry: str
+) -> tuple[RequiredSetting, ...]:
     """Every secret and variable, host by host as the runbook tells them; then tokens, then what builds take."""
     everywhere = tuple(stack.environment for host in hosts for stack in host.stacks)
     may = "with `read:packages`" if registry == "ghcr.io" else f"that may pull from {registry}"
     last = f"token {may}: the host pulls with it, and never keeps it"
-    found = [need for host in hosts for need in _of_host(host)]
-    kept: dict[Setting, list[str]] = {}
+    found = [need for host in hosts for need in _collect_host_settings(host)]
+    kept: dict[GitHubSetting, list[str]] = {}
     for stack in (stack for host in hosts for stack in host.stacks):
         for setting in stack.kept:
             kept.setdefault(setting, []).append(stack.environment)
     found += [
-        Need(setting.name, setting.kind, f"what the env files of {', '.join(places)} are rendered from", tuple(places))
+        RequiredSetting(
+            setting.name, setting.kind, f"what the env files of {', '.join(places)} are rendered from", tuple(places)
+        )
         for setting, places in kept.items()
     ]
-    found += [Need(token.name, token.kind, last, everywhere) for token in tokens]
-    return _together([*found, *builds])
+    found += [RequiredSetting(token.name, token.kind, last, everywhere) for token in tokens]
+    return _merge_duplicates([*found, *builds])
 
 
-def of_builds(workflows: tuple[ServiceWorkflow, ...], login: Login) -> tuple[Need, ...]:
+def collect_build_settings(workflows: tuple[ServiceWorkflow, ...], login: RegistryLogin) -> tuple[RequiredSetting, ...]:
     """What the jobs that build read: the token that pushes, then secrets and variables of images."""
-    push = Need(login.secret, "secret", f"token that may push to {login.registry}", (BUILD_ENVIRONMENT,))
-    return (*([push] if login.secret else []), *_of_images(workflows))
+    push = RequiredSetting(login.secret, "secret", f"token that may push to {login.registry}", (BUILD_ENVIRONMENT,))
+    return (*([push] if login.secret else []), *_collect_image_settings(workflows))
 
 
-def on_hosts(plan: Plan) -> tuple[Kept, ...]:
+def list_host_env_files(plan: Plan) -> tuple[HostEnvFile, ...]:
     """Every env file, host by host."""
     found = []
     for host in plan.hosts:
-        found += [_kept(host, server.name, server.env_file) for server in host.servers]
-        found += [_kept(host, stack.name, file) for stack in host.stacks for file in stack.env_files]
+        found += [_describe_env_file(host, server.name, server.env_file) for server in host.servers]
+        found += [_describe_env_file(host, stack.name, file) for stack in host.stacks for file in stack.env_files]
     return tuple(found)
 
 
-def as_text(plan: Plan) -> str:
+def format_required_settings(plan: Plan) -> str:
     """Both as tables for people."""
     rows: list[tuple[str, ...]] = [
         (need.name, need.kind, ", ".join(need.environments), need.holds) for need in plan.needs
     ]
     files: list[tuple[str, ...]] = [
         (file.host, file.path, ", ".join(key.name + (" (secret)" if key.secret else "") for key in file.keys))
-        for file in on_hosts(plan)
+        for file in list_host_env_files(plan)
     ]
     parts = [("GitHub keeps", rows), ("The servers keep", files)]
-    return "\n\n".join("\n".join([f"{title}:", *_table(each)]) for title, each in parts if each)
+    return "\n\n".join("\n".join([f"{title}:", *_format_table(each)]) for title, each in parts if each)
 
 
-def _of_host(host: Host) -> list[Need]:
+def _collect_host_settings(host: DeployHost) -> list[RequiredSetting]:
     here = tuple(stack.environment for stack in host.stacks)
     keys = [
-        Need(
+        RequiredSetting(
             key.secret,
             "secret",
             f"private key that deploys {' '.join(key.stacks)}",
@@ -87,28 +89,36 @@ def _of_host(host: Host) -> list[Need]:
         need
         for jump in host.jumps
         for need in (
-            Need(jump.address.name, jump.address.kind, f"address of the machine that leads to {host.name}", here),
-            Need(jump.user.name, jump.user.kind, "login on that machine", here),
-            Need(jump.key.name, jump.key.kind, "private key that leads on from there, and does no more", here),
-            Need(jump.known_hosts.name, jump.known_hosts.kind, "host key of that machine, a known_hosts line", here),
+            RequiredSetting(
+                jump.address.name, jump.address.kind, f"address of the machine that leads to {host.name}", here
+            ),
+            RequiredSetting(jump.user.name, jump.user.kind, "login on that machine", here),
+            RequiredSetting(
+                jump.key.name, jump.key.kind, "private key that leads on from there, and does no more", here
+            ),
+            RequiredSetting(
+                jump.known_hosts.name, jump.known_hosts.kind, "host key of that machine, a known_hosts line", here
+            ),
         )
     ]
     return [
-        Need(host.address.name, host.address.kind, f"address of {host.name}", here),
-        Need(host.user.name, host.user.kind, f"login on {host.name}", here),
+        RequiredSetting(host.address.name, host.address.kind, f"address of {host.name}", here),
+        RequiredSetting(host.user.name, host.user.kind, f"login on {host.name}", here),
         *keys,
-        Need(host.known_hosts.name, host.known_hosts.kind, f"host key of {host.name}, a known_hosts line", here),
+        RequiredSetting(
+            host.known_hosts.name, host.known_hosts.kind, f"host key of {host.name}, a known_hosts line", here
+        ),
         *jumps,
     ]
 
 
-def _together(needs: list[Need]) -> tuple[Need, ...]:
+def _merge_duplicates(needs: list[RequiredSetting]) -> tuple[RequiredSetting, ...]:
     """What several hosts share, or several jobs, once."""
-    found: dict[tuple[str, str], list[Need]] = {}
+    found: dict[tuple[str, str], list[RequiredSetting]] = {}
     for need in needs:
         found.setdefault((need.name, need.kind), []).append(need)
     return tuple(
-        Need(
+        RequiredSetting(
             *name_and_kind,
             ", ".join(dict.fromkeys(need.holds for need in same)),
             tuple(dict.fromkeys(environment for need in same for environment in need.environments)),
@@ -117,7 +127,7 @@ def _together(needs: list[Need]) -> tuple[Need, ...]:
     )
 
 
-def _of_images(workflows: tuple[ServiceWorkflow, ...]) -> list[Need]:
+def _collect_image_settings(workflows: tuple[ServiceWorkflow, ...]) -> list[RequiredSetting]:
     found: dict[tuple[str, str], list[str]] = {}
     for workflow in workflows:
         for name in workflow.build.variables:
@@ -125,17 +135,19 @@ def _of_images(workflows: tuple[ServiceWorkflow, ...]) -> list[Need]:
         for secret in workflow.build.secrets:
             found.setdefault((secret.value, "secret"), []).append(workflow.source.image)
     return [
-        Need(name, kind, f"for the build of {', '.join(services)}", (BUILD_ENVIRONMENT,) if kind == "secret" else ())
+        RequiredSetting(
+            name, kind, f"for the build of {', '.join(services)}", (BUILD_ENVIRONMENT,) if kind == "secret" else ()
+        )
         for (name, kind), services in found.items()
     ]
 
 
-def _kept(host: Host, folder: str, file: EnvFile) -> Kept:
+def _describe_env_file(host: DeployHost, folder: str, file: EnvFile) -> HostEnvFile:
     lines = [line for group in file.groups for line in group.lines]
-    keys = tuple(Key(line.key, line.note.startswith("secret")) for line in lines)
-    return Kept(host.name, f"{host.folder}/{folder}/{file.name}", keys)
+    keys = tuple(EnvFileKey(line.key, line.note.startswith("secret")) for line in lines)
+    return HostEnvFile(host.name, f"{host.folder}/{folder}/{file.name}", keys)
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
+def _format_table(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

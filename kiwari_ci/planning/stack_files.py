@@ -2,25 +2,25 @@
 
 from kiwari_ci import schema
 from kiwari_ci.effective import derived
-from kiwari_ci.plan import Hook, Setting
+from kiwari_ci.plan import DeployHook, GitHubSetting
 
 
-def hooks(given: schema.Spec, environment: str) -> tuple[Hook, ...]:
+def plan_deploy_hooks(given: schema.Spec, environment: str) -> tuple[DeployHook, ...]:
     """The scripts that the host runs around a deploy."""
     written = given.environments[environment].hooks
     scripts = {"before": written.before, "after": written.after} if written else {}
-    return tuple(Hook(name, script.rstrip("\n") + "\n") for name, script in scripts.items() if script)
+    return tuple(DeployHook(name, script.rstrip("\n") + "\n") for name, script in scripts.items() if script)
 
 
-def files(given: schema.Spec, environment: str) -> tuple[str, ...]:
+def list_stack_files(given: schema.Spec, environment: str) -> tuple[str, ...]:
     """All that a deploy compares beside the compose file, in the order in which it is read."""
     own = given.environments[environment].files or ()
-    return (*(f"hooks/{hook.name}" for hook in hooks(given, environment)), *own)
+    return (*(f"hooks/{hook.name}" for hook in plan_deploy_hooks(given, environment)), *own)
 
 
-def kept(given: schema.Spec, environment: str) -> tuple[Setting, ...]:
+def list_rendered_settings(given: schema.Spec, environment: str) -> tuple[GitHubSetting, ...]:
     """What env files are rendered from, by the name that GitHub has it by: a step's variable could be the runner's."""
     return tuple(
-        Setting(setting.expression.partition(".")[2], setting.expression, setting.kind)
-        for setting in derived.env_settings(given, environment)
+        GitHubSetting(setting.expression.partition(".")[2], setting.expression, setting.kind)
+        for setting in derived.collect_env_settings(given, environment)
     )

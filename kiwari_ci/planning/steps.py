@@ -3,32 +3,32 @@
 from collections.abc import Iterable
 
 from kiwari_ci import schema
-from kiwari_ci.github.action_pins import Pin, action
-from kiwari_ci.plan import Pair, Step
+from kiwari_ci.github.action_pins import ActionPin, build_pinned_action
+from kiwari_ci.plan import CustomStep, KeyValue
 
-Actions = dict[str, Pin]
+ActionPins = dict[str, ActionPin]
 
 
-def steps(given: Iterable[schema.Step], actions: Actions) -> tuple[Step, ...]:
+def plan_custom_steps(given: Iterable[schema.Step], actions: ActionPins) -> tuple[CustomStep, ...]:
     """Each once, in their order."""
-    return tuple(dict.fromkeys(_step(each, actions) for each in given))
+    return tuple(dict.fromkeys(_plan_custom_step(each, actions) for each in given))
 
 
-def _step(given: schema.Step, actions: Actions) -> Step:
-    pinned = action(actions[given.uses]) if given.uses else None
-    return Step(
+def _plan_custom_step(given: schema.Step, actions: ActionPins) -> CustomStep:
+    pinned = build_pinned_action(actions[given.uses]) if given.uses else None
+    return CustomStep(
         name=given.name,
         condition="failure()" if given.when == "failure" else "",
         uses=pinned.uses if pinned else "",
         version=pinned.version if pinned else "",
-        inputs=tuple(Pair(key, value) for key, value in given.inputs.items()),
-        env=tuple(Pair(key, _value(value)) for key, value in given.env.items()),
+        inputs=tuple(KeyValue(key, value) for key, value in given.inputs.items()),
+        env=tuple(KeyValue(key, _format_step_variable(value)) for key, value in given.env.items()),
         working_directory=given.working_directory or "",
         run=(given.run or "").rstrip("\n") + "\n" if given.run else "",
     )
 
 
-def _value(given: schema.StepValue) -> str:
+def _format_step_variable(given: schema.StepValue) -> str:
     if given.secret or given.variable:
         return f"${{{{ {'secrets' if given.secret else 'vars'}.{given.secret or given.variable} }}}}"
     return given.value or ""

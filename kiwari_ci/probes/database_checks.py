@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator
 
-from kiwari_ci.plan import Role, Server
-from kiwari_ci.probes.findings import Finding, Group, Runbook
-from kiwari_ci.probes.ssh_host import Container, Facts
+from kiwari_ci.plan import DatabaseRole, PostgresServer
+from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.ssh_host import ContainerState, HostFacts
 
 
-def judge(group: Group, server: Server, facts: Facts, book: Runbook) -> Iterator[Finding]:
+def check_database_server(
+    group: FindingGroup, server: PostgresServer, facts: HostFacts, book: RunbookIndex
+) -> Iterator[Finding]:
     """The server's container first: without it nothing else can be asked."""
     there = facts.containers().get(server.name)
     start = book.command(f"/{server.name} && docker compose up")
     if not there:
         yield group.wrong(server.name, "no container", "running", start)
-    elif fault := _fault(server, there):
+    elif fault := _find_server_fault(server, there):
         yield group.wrong(server.name, fault, f"running, healthy, on {server.network}", start)
     else:
         yield group.ok(server.name, f"{there.health or 'running'} on {server.network}")
@@ -22,10 +24,10 @@ def judge(group: Group, server: Server, facts: Facts, book: Runbook) -> Iterator
         yield group.not_asked(f"{server.name} databases", why)
         return
     for role in server.databases:
-        yield _database(group, server, role, facts, book)
+        yield _check_database(group, server, role, facts, book)
 
 
-def _fault(server: Server, there: Container) -> str:
+def _find_server_fault(server: PostgresServer, there: ContainerState) -> str:
     if there.status != "running":
         return f"{there.status}, exit code {there.code}"
     if there.health not in ("", "healthy"):
@@ -33,7 +35,9 @@ def _fault(server: Server, there: Container) -> str:
     return "" if server.network in there.networks.split() else f"on {there.networks.strip() or 'no network'}"
 
 
-def _database(group: Group, server: Server, role: Role, facts: Facts, book: Runbook) -> Finding:
+def _check_database(
+    group: FindingGroup, server: PostgresServer, role: DatabaseRole, facts: HostFacts, book: RunbookIndex
+) -> Finding:
     """A database of an environment: its role owns it, may log in, and no other environment's role gets in."""
     subject = f"{server.name} database {role.name}"
     owner = facts.word("owner", server.name, role.name)

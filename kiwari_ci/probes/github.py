@@ -8,16 +8,23 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from kiwari_ci.plan import Plan, Setting
-from kiwari_ci.probes.calls import LIMIT, PATIENCE, Asked, Ran, last_line, run
-from kiwari_ci.probes.findings import Finding, Group, Runbook
+from kiwari_ci.plan import GitHubSetting, Plan
+from kiwari_ci.probes.calls import (
+    REQUEST_TIMEOUT,
+    TOTAL_TIMEOUT,
+    BackgroundCall,
+    ProcessResult,
+    find_last_line,
+    run_process,
+)
+from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
 
-LATE = Ran(-2, "", "no answer in time")
-RUNNING = ("queued", "in_progress", "waiting", "pending", "requested")
+TIMED_OUT_RESULT = ProcessResult(-2, "", "no answer in time")
+RUNNING_STATUSES = ("queued", "in_progress", "waiting", "pending", "requested")
 
 
 @dataclass(frozen=True)
-class Page:
+class GitHubResponse:
     """An answer of GitHub: its documents, or the HTTP status and why there are none."""
 
     documents: tuple[dict[str, Any], ...] = ()
@@ -26,7 +33,7 @@ class Page:
 
     def items(self, key: str) -> list[dict[str, Any]]:
         """The objects of a list that may go over several pages."""
-        found = [item for document in self.documents for item in _list(document.get(key))]
+        found = [item for document in self.documents for item in _as_list(document.get(key))]
         return [item for item in found if isinstance(item, dict)]
 
     @property
@@ -36,68 +43,72 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Seen:
+class GitHubState:
     """Every page by its path below the repository; `why` says why nothing could be asked."""
 
-    pages: Mapping[str, Page] = field(default_factory=dict)
+    pages: Mapping[str, GitHubResponse] = field(default_factory=dict)
     why: str = ""
 
-    def page(self, path: str) -> Page:
+    def page(self, path: str) -> GitHubResponse:
         """One of them."""
-        return self.pages.get(path, Page(why=self.why or LATE.err))
+        return self.pages.get(path, GitHubResponse(why=self.why or TIMED_OUT_RESULT.err))
 
 
-def needed(plan: Plan) -> dict[str, tuple[Setting, ...]]:
+def find_expected_settings(plan: Plan) -> dict[str, tuple[GitHubSetting, ...]]:
     """What the deploys of each environment read from GitHub."""
     deploys = [target.deploy for workflow in plan.workflows for target in workflow.targets]
     deploys += [promotion.deploy for promotion in plan.promotions]
     return {deploy.environment: tuple(setting for setting in deploy.settings if setting.kind) for deploy in deploys}
 
 
-def ask(plan: Plan, environments: Iterable[str]) -> Seen:
+def probe_github(plan: Plan, environments: Iterable[str]) -> GitHubState:
     """Ask for the repository, and then for all the rest side by side."""
-    until = monotonic() + LIMIT - 2
+    until = monotonic() + TOTAL_TIMEOUT - 2
     base = f"repos/{plan.repository}"
-    first = read(_get(base))
+    first = parse_gh_output(_call_github_api(base))
     if first.why and first.status != 404:
-        return Seen(why=first.why)
-    paths = [] if first.why else _paths(plan, environments)
-    asked = {path: Asked(partial(_get, f"{base}/{path}")) for path in paths}
-    return Seen({"": first} | {path: read(each.answer(until, LATE)) for path, each in asked.items()})
+        return GitHubState(why=first.why)
+    paths = [] if first.why else _list_api_paths(plan, environments)
+    asked = {path: BackgroundCall(partial(_call_github_api, f"{base}/{path}")) for path in paths}
+    return GitHubState(
+        {"": first} | {path: parse_gh_output(each.answer(until, TIMED_OUT_RESULT)) for path, each in asked.items()}
+    )
 
 
-def read(ran: Ran) -> Page:
+def parse_gh_output(ran: ProcessResult) -> GitHubResponse:
     """What gh has printed: documents one after the other, or its words."""
     if ran.code == -1:
-        return Page(why="gh is not installed: https://cli.github.com")
+        return GitHubResponse(why="gh is not installed: https://cli.github.com")
     if ran.code == 4 or "gh auth login" in ran.err:
-        return Page(why="gh is not logged in: gh auth login")
+        return GitHubResponse(why="gh is not logged in: gh auth login")
     if ran.code:
         found = re.search(r"\(HTTP (\d+)\)", ran.err)
-        return Page(status=int(found[1]) if found else 0, why=f"gh: {last_line(ran.err).removeprefix('gh: ')}")
+        return GitHubResponse(
+            status=int(found[1]) if found else 0, why=f"gh: {find_last_line(ran.err).removeprefix('gh: ')}"
+        )
     try:
-        return Page(tuple(_documents(ran.out)))
+        return GitHubResponse(tuple(_parse_json_documents(ran.out)))
     except (ValueError, RecursionError):
-        return Page(why="gh: its answer is not what GitHub's API says")
+        return GitHubResponse(why="gh: its answer is not what GitHub's API says")
 
 
-def _documents(text: str) -> Iterator[dict[str, Any]]:
+def _parse_json_documents(text: str) -> Iterator[dict[str, Any]]:
     decoder, at = json.JSONDecoder(), 0
     while rest := text[at:].lstrip():
         document, length = decoder.raw_decode(rest)
         at = len(text) - len(rest) + length
-        yield document if isinstance(document, dict) else {"list": _list(document)}
+        yield document if isinstance(document, dict) else {"list": _as_list(document)}
 
 
-def _list(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _get(path: str) -> Ran:
-    return run(["gh", "api", "--paginate", path], seconds=PATIENCE * 2)
+def _call_github_api(path: str) -> ProcessResult:
+    return run_process(["gh", "api", "--paginate", path], seconds=REQUEST_TIMEOUT * 2)
 
 
-def _kinds(environment: str = "") -> dict[str, tuple[str, str]]:
+def _list_setting_endpoints(environment: str = "") -> dict[str, tuple[str, str]]:
     """Where names of secrets and variables are listed: path → kind and the list's key."""
     place = f"environments/{environment}" if environment else "actions"
     found = {f"{place}/{kind}s?per_page=30": (kind, f"{kind}s") for kind in ("secret", "variable")}
@@ -106,38 +117,47 @@ def _kinds(environment: str = "") -> dict[str, tuple[str, str]]:
     return found
 
 
-def _paths(plan: Plan, environments: Iterable[str]) -> list[str]:
-    paths = [*_kinds(), "environments?per_page=100", "actions/permissions", _protection(plan), _rules(plan)]
-    paths += [path for environment in environments for path in _kinds(environment)]
-    return [*paths, *(_runs(plan, workflow) for workflow in _workflows(plan))]
+def _list_api_paths(plan: Plan, environments: Iterable[str]) -> list[str]:
+    paths = [
+        *_list_setting_endpoints(),
+        "environments?per_page=100",
+        "actions/permissions",
+        _build_protection_path(plan),
+        _build_ruleset_path(plan),
+    ]
+    paths += [path for environment in environments for path in _list_setting_endpoints(environment)]
+    return [*paths, *(_build_runs_path(plan, workflow) for workflow in _list_workflow_names(plan))]
 
 
-def _protection(plan: Plan) -> str:
+def _build_protection_path(plan: Plan) -> str:
     return f"branches/{plan.default_branch_in_url}/protection/required_status_checks"
 
 
-def _rules(plan: Plan) -> str:
+def _build_ruleset_path(plan: Plan) -> str:
     return f"rules/branches/{plan.default_branch_in_url}"
 
 
-def _workflows(plan: Plan) -> list[str]:
+def _list_workflow_names(plan: Plan) -> list[str]:
     return [*(workflow.source.workflow for workflow in plan.workflows), *(each.name for each in plan.promotions)]
 
 
-def _runs(plan: Plan, workflow: str) -> str:
+def _build_runs_path(plan: Plan, workflow: str) -> str:
     return f"actions/workflows/{workflow}.yml/runs?per_page=1"
 
 
-def settings(seen: Seen, environment: str) -> dict[tuple[str, str], str]:
+def find_available_settings(seen: GitHubState, environment: str) -> dict[tuple[str, str], str]:
     """Each (kind, name) that a job of the environment can read, with the value of a variable; the nearest counts."""
     found: dict[tuple[str, str], str] = {}
-    for path, (kind, key) in [*reversed(_kinds().items()), *_kinds(environment).items()]:
+    for path, (kind, key) in [
+        *reversed(_list_setting_endpoints().items()),
+        *_list_setting_endpoints(environment).items(),
+    ]:
         items = seen.page(path).items(key)
         found |= {(kind, str(item.get("name")).upper()): str(item.get("value", "")) for item in items}
     return found
 
 
-def judge(group: Group, plan: Plan, seen: Seen, book: Runbook) -> Iterator[Finding]:
+def check_repository(group: FindingGroup, plan: Plan, seen: GitHubState, book: RunbookIndex) -> Iterator[Finding]:
     """The repository itself."""
     first = seen.page("")
     if first.status == 404:
@@ -147,21 +167,21 @@ def judge(group: Group, plan: Plan, seen: Seen, book: Runbook) -> Iterator[Findi
     if first.why:
         yield group.not_asked(plan.repository, first.why)
         return
-    yield _branch(group, plan, first)
-    yield _actions(group, plan, seen)
-    yield _checks(group, plan, seen, book)
-    for workflow in _workflows(plan):
-        yield _last_run(group, workflow, seen.page(_runs(plan, workflow)), book)
+    yield _check_default_branch(group, plan, first)
+    yield _check_actions_allowed(group, plan, seen)
+    yield _check_branch_protection(group, plan, seen, book)
+    for workflow in _list_workflow_names(plan):
+        yield _check_last_run(group, workflow, seen.page(_build_runs_path(plan, workflow)), book)
 
 
-def _branch(group: Group, plan: Plan, first: Page) -> Finding:
+def _check_default_branch(group: FindingGroup, plan: Plan, first: GitHubResponse) -> Finding:
     there = str(first.first.get("default_branch"))
     if there == plan.default_branch:
         return group.ok("default branch", there)
     return group.wrong("default branch", there, plan.default_branch, "`default_branch:` in the spec")
 
 
-def _actions(group: Group, plan: Plan, seen: Seen) -> Finding:
+def _check_actions_allowed(group: FindingGroup, plan: Plan, seen: GitHubState) -> Finding:
     page = seen.page("actions/permissions")
     cure = "Settings, Actions, General: allow " + ", ".join(
         sorted({action.uses.partition("@")[0] for action in plan.actions.values()})
@@ -178,13 +198,17 @@ def _actions(group: Group, plan: Plan, seen: Seen) -> Finding:
     return group.ok("Actions", "enabled")
 
 
-def _checks(group: Group, plan: Plan, seen: Seen, book: Runbook) -> Finding:
+def _check_branch_protection(group: FindingGroup, plan: Plan, seen: GitHubState, book: RunbookIndex) -> Finding:
     """The checks that a merge waits for, by branch protection and by rulesets."""
-    subject, page, rules = f"protection of {plan.default_branch}", seen.page(_protection(plan)), seen.page(_rules(plan))
-    required = {str(name) for name in _list(page.first.get("contexts"))}
+    subject, page, rules = (
+        f"protection of {plan.default_branch}",
+        seen.page(_build_protection_path(plan)),
+        seen.page(_build_ruleset_path(plan)),
+    )
+    required = {str(name) for name in _as_list(page.first.get("contexts"))}
     for rule in rules.items("list"):
         parameters = rule.get("parameters") if rule.get("type") == "required_status_checks" else None
-        checks = _list(parameters.get("required_status_checks")) if isinstance(parameters, dict) else []
+        checks = _as_list(parameters.get("required_status_checks")) if isinstance(parameters, dict) else []
         required |= {str(check.get("context")) for check in checks if isinstance(check, dict)}
     if not required and page.why and page.status != 404:
         return group.not_asked(subject, page.why)
@@ -194,19 +218,21 @@ def _checks(group: Group, plan: Plan, seen: Seen, book: Runbook) -> Finding:
     return group.wrong(subject, saw, "drift, and no other", book.step("Protect the branch"))
 
 
-def _last_run(group: Group, workflow: str, page: Page, book: Runbook) -> Finding:
+def _check_last_run(group: FindingGroup, workflow: str, page: GitHubResponse, book: RunbookIndex) -> Finding:
     subject, runs = f"last run of {workflow}", page.items("workflow_runs")
     if page.status == 404 or (not page.why and not runs):
         return group.not_asked(subject, f"it never ran; {book.step('First')}")
     if page.why:
         return group.not_asked(subject, page.why)
     result, url = runs[0].get("conclusion") or runs[0].get("status"), runs[0].get("html_url", "")
-    if result == "success" or result in RUNNING:
+    if result == "success" or result in RUNNING_STATUSES:
         return group.ok(subject, str(result))
     return group.wrong(subject, str(result), "success", f"gh run view --log-failed {runs[0].get('id', '')} # {url}")
 
 
-def environment(group: Group, plan: Plan, name: str, seen: Seen, book: Runbook) -> Iterator[Finding]:
+def check_github_environment(
+    group: FindingGroup, plan: Plan, name: str, seen: GitHubState, book: RunbookIndex
+) -> Iterator[Finding]:
     """An environment, and every secret and variable that its deploys read."""
     first, page = seen.page(""), seen.page("environments?per_page=100")
     if first.why or page.why:
@@ -217,18 +243,27 @@ def environment(group: Group, plan: Plan, name: str, seen: Seen, book: Runbook) 
     else:
         make = book.command("gh api", f"/environments/{name}")
         yield group.wrong("GitHub environment", "none of this name", name, make)
-    there = settings(seen, name)
-    for setting in needed(plan)[name]:
-        yield _setting(group, name, setting, there, seen, book)
+    there = find_available_settings(seen, name)
+    for setting in find_expected_settings(plan)[name]:
+        yield _check_setting(group, name, setting, there, seen, book)
 
 
-def _setting(
-    group: Group, name: str, setting: Setting, there: dict[tuple[str, str], str], seen: Seen, book: Runbook
+def _check_setting(
+    group: FindingGroup,
+    name: str,
+    setting: GitHubSetting,
+    there: dict[tuple[str, str], str],
+    seen: GitHubState,
+    book: RunbookIndex,
 ) -> Finding:
     subject, other = f"{setting.kind} {setting.name}", "variable" if setting.kind == "secret" else "secret"
     if (setting.kind, setting.name) in there:
         return group.ok(subject, "is set")
-    lists = [path for path, (kind, _) in {**_kinds(), **_kinds(name)}.items() if kind == setting.kind]
+    lists = [
+        path
+        for path, (kind, _) in {**_list_setting_endpoints(), **_list_setting_endpoints(name)}.items()
+        if kind == setting.kind
+    ]
     pages = [seen.page(path) for path in lists if "organization" not in path]
     if blind := [page.why for page in pages if page.why and page.status != 404]:
         return group.not_asked(subject, blind[0])

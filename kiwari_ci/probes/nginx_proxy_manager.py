@@ -8,26 +8,26 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from kiwari_ci.plan import Container
-from kiwari_ci.probes.calls import Page, fetch, is_loopback
-from kiwari_ci.probes.findings import Finding, Group, Runbook
+from kiwari_ci.plan import ComposeContainer
+from kiwari_ci.probes.calls import HttpResponse, fetch_url, is_loopback_url
+from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
 
-Hosts = dict[str, dict[str, Any]]
+ProxyHosts = dict[str, dict[str, Any]]
 
 
-def ask(url: str, token: str) -> tuple[Hosts, str]:
+def fetch_proxy_hosts(url: str, token: str) -> tuple[ProxyHosts, str]:
     """Proxy hosts by domain, or why they are not known; the token leaves this machine encrypted, or not at all."""
     if not url:
         return {}, "no --npm URL"
     if not token:
         return {}, "no token in NPM_TOKEN: POST /api/tokens gives one"
-    if urlsplit(url).scheme != "https" and not is_loopback(url):
+    if urlsplit(url).scheme != "https" and not is_loopback_url(url):
         return {}, "the token would travel unencrypted: ssh -N -L 8181:127.0.0.1:81 HOST, --npm http://127.0.0.1:8181"
     address = f"{url.rstrip('/')}/api/nginx/proxy-hosts?expand=certificate"
-    return read(fetch(address, {"Authorization": f"Bearer {token}"}))
+    return parse_proxy_hosts(fetch_url(address, {"Authorization": f"Bearer {token}"}))
 
 
-def read(page: Page) -> tuple[Hosts, str]:
+def parse_proxy_hosts(page: HttpResponse) -> tuple[ProxyHosts, str]:
     """Proxy hosts by domain, or why the answer has none."""
     if page.status in (401, 403):
         return {}, "Nginx Proxy Manager refuses the token: it lives for a day, POST /api/tokens gives another"
@@ -40,7 +40,9 @@ def read(page: Page) -> tuple[Hosts, str]:
         return {}, "Nginx Proxy Manager: its answer is no list of proxy hosts"
 
 
-def judge(group: Group, container: Container, asked: tuple[Hosts, str], book: Runbook) -> Finding:
+def check_proxy_host(
+    group: FindingGroup, container: ComposeContainer, asked: tuple[ProxyHosts, str], book: RunbookIndex
+) -> Finding:
     """One proxy host: everything that is not as the runbook's table has it."""
     hosts, why = asked
     subject, cure = f"{container.domain} proxy host", book.step("Proxy hosts")
@@ -49,13 +51,13 @@ def judge(group: Group, container: Container, asked: tuple[Hosts, str], book: Ru
     to = f"http {container.container} {container.port}"
     if container.domain not in hosts:
         return group.wrong(subject, "none for this domain", to, cure)
-    faults = list(_faults(container, hosts[container.domain], to))
+    faults = list(_find_proxy_host_faults(container, hosts[container.domain], to))
     if faults:
         return group.wrong(subject, "; ".join(faults), f"{to}, Force SSL, HTTP/2, as the runbook's table has it", cure)
     return group.ok(subject, f"forwards to {to}")
 
 
-def _faults(container: Container, host: dict[str, Any], to: str) -> Iterator[str]:
+def _find_proxy_host_faults(container: ComposeContainer, host: dict[str, Any], to: str) -> Iterator[str]:
     there = " ".join(str(host.get(key)) for key in ("forward_scheme", "forward_host", "forward_port"))
     if there != to:
         yield f"forwards to {there}"

@@ -9,67 +9,78 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
-from kiwari_ci.probes.calls import Page, fetch
-from kiwari_ci.probes.findings import Finding, Group, Runbook
+from kiwari_ci.probes.calls import HttpResponse, fetch_url
+from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
 
-CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
-ACCEPT = (
+AUTH_CHALLENGE_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+MANIFEST_MEDIA_TYPES = (
     "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, "
     "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 )
 
 
 @dataclass(frozen=True)
-class Answer:
+class RegistryResponse:
     """What asking for a tag came to: an HTTP status (0: none, and `why`)."""
 
     status: int = 0
     why: str = ""
 
 
-def ask(base: str, repository: str, tag: str, user: str, token: str) -> Answer:
+def probe_image_tag(base: str, repository: str, tag: str, user: str, token: str) -> RegistryResponse:
     """Ask for one tag, with a token or as anybody; `repository` without the registry's host."""
     url = f"{base}/v2/{repository}/manifests/{tag}"
-    first = fetch(url, {"Accept": ACCEPT})
+    first = fetch_url(url, {"Accept": MANIFEST_MEDIA_TYPES})
     if first.status != 401:
-        return Answer(first.status, "" if first.status else first.text)
-    authorization, refused = _login(base, first, repository, f"{user}:{token}" if token else "")
+        return RegistryResponse(first.status, "" if first.status else first.text)
+    authorization, refused = _request_authorization(base, first, repository, f"{user}:{token}" if token else "")
     if not authorization:
         return refused
-    page = fetch(url, {"Accept": ACCEPT, "Authorization": authorization})
-    return Answer(page.status, "" if page.status else page.text)
+    page = fetch_url(url, {"Accept": MANIFEST_MEDIA_TYPES, "Authorization": authorization})
+    return RegistryResponse(page.status, "" if page.status else page.text)
 
 
-def _login(base: str, first: Page, repository: str, login: str) -> tuple[str, Answer]:
+def _request_authorization(base: str, first: HttpResponse, repository: str, login: str) -> tuple[str, RegistryResponse]:
     """What the registry wants to see, mostly a token for one pull; ours is shown to its own host only."""
     basic = f"Basic {base64.b64encode(login.encode()).decode()}" if login else ""
     if first.headers.get("www-authenticate", "").lower().startswith("basic"):
-        return basic, Answer(first.status)
-    said = dict(CHALLENGE.findall(first.headers.get("www-authenticate", "")))
+        return basic, RegistryResponse(first.status)
+    said = dict(AUTH_CHALLENGE_PARAMETER.findall(first.headers.get("www-authenticate", "")))
     realm = said.get("realm", "")
     if urlsplit(realm)[:2] != urlsplit(base)[:2]:
-        return "", Answer(0, "the registry's way to log in is not known")
+        return "", RegistryResponse(0, "the registry's way to log in is not known")
     query = urlencode({"service": said.get("service", ""), "scope": f"repository:{repository}:pull"})
-    page = fetch(f"{realm}?{query}", {"Authorization": basic} if basic else None)
+    page = fetch_url(f"{realm}?{query}", {"Authorization": basic} if basic else None)
     if page.status != 200:
-        return "", Answer(page.status, "" if page.status else page.text)
+        return "", RegistryResponse(page.status, "" if page.status else page.text)
     try:
         given = json.loads(page.text)
         bearer = given.get("token") or given.get("access_token")
-        return (f"Bearer {bearer}", Answer()) if bearer else ("", Answer(0, "the registry gives no token"))
+        return (
+            (f"Bearer {bearer}", RegistryResponse())
+            if bearer
+            else ("", RegistryResponse(0, "the registry gives no token"))
+        )
     except (ValueError, AttributeError, RecursionError):
-        return "", Answer(0, "the registry's token is no JSON")
+        return "", RegistryResponse(0, "the registry's token is no JSON")
 
 
 @dataclass(frozen=True)
-class Token:
+class PullTokenSecret:
     """The secret that holds the pull token (no name: the job's own), and whether we have its value."""
 
     name: str
     given: bool
 
 
-def judge(group: Group, repository: str, answer: Answer, token: Token, pushed: bool, book: Runbook) -> Finding:
+def check_image_access(
+    group: FindingGroup,
+    repository: str,
+    answer: RegistryResponse,
+    token: PullTokenSecret,
+    pushed: bool,
+    book: RunbookIndex,
+) -> Finding:
     """One image; `pushed`: some host is known to have pulled it."""
     if answer.why or answer.status >= 500 or answer.status == 429:
         return group.not_asked(repository, answer.why or f"status {answer.status}")

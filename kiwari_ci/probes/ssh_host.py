@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from kiwari_ci.plan import EnvFile, Host
-from kiwari_ci.probes.calls import LIMIT, PATIENCE, Ran, last_line, run
-from kiwari_ci.probes.dns_tls import Net, Place
+from kiwari_ci.plan import DeployHost, EnvFile
+from kiwari_ci.probes.calls import REQUEST_TIMEOUT, TOTAL_TIMEOUT, ProcessResult, find_last_line, run_process
+from kiwari_ci.probes.dns_tls import HostAddresses, NetworkBackend
 
-INIT = "init/init-databases.sh"
-SCRIPT = Path(__file__).with_name("host.sh")
+DATABASE_INIT_SCRIPT = "init/init-databases.sh"
+PROBE_SCRIPT = Path(__file__).with_name("host.sh")
 # Nobody is asked for a password, nothing is written to known_hosts, and no connection outlives the question.
-OPTIONS = {
+SSH_OPTIONS = {
     "BatchMode": "yes",
-    "ConnectTimeout": str(PATIENCE),
+    "ConnectTimeout": str(REQUEST_TIMEOUT),
     "StrictHostKeyChecking": "yes",
     "UpdateHostKeys": "no",
     "ControlMaster": "no",
@@ -28,7 +28,7 @@ OPTIONS = {
 }
 
 
-class Container(NamedTuple):
+class ContainerState(NamedTuple):
     """A container, as `docker inspect` has it; networks and ports are separated by blanks."""
 
     name: str
@@ -46,7 +46,7 @@ class Container(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Facts:
+class HostFacts:
     """What the script printed, a tuple of words a line; without lines, `why` says why."""
 
     lines: tuple[tuple[str, ...], ...] = ()
@@ -65,14 +65,14 @@ class Facts:
         """The one that follows these words, or an empty one."""
         return next(iter(self.first(*words)), "")
 
-    def containers(self) -> dict[str, Container]:
+    def containers(self) -> dict[str, ContainerState]:
         """All containers of the engine, by name."""
-        rows = [row for row in self.all("container") if len(row) == len(Container._fields)]
-        return {row[0]: Container(*row) for row in rows}
+        rows = [row for row in self.all("container") if len(row) == len(ContainerState._fields)]
+        return {row[0]: ContainerState(*row) for row in rows}
 
 
 @dataclass(frozen=True)
-class Reached:
+class SshTarget:
     """Where ssh goes for a host, and the host keys that it presents there as (type, key)."""
 
     name: str = ""
@@ -80,61 +80,65 @@ class Reached:
     keys: frozenset[tuple[str, str]] = frozenset()
 
 
-def ask(host: Host, destination: str) -> Facts:
+def probe_host(host: DeployHost, destination: str) -> HostFacts:
     """All facts of a host in one round trip."""
-    options = [word for key, value in OPTIONS.items() for word in ("-o", f"{key}={value}")]
-    script = f"set -- {shlex.join(_words(host))}\n{SCRIPT.read_text()}"
-    return facts(run(["ssh", "-T", *options, "--", destination, "bash", "-s"], stdin=script, seconds=LIMIT - 2))
+    options = [word for key, value in SSH_OPTIONS.items() for word in ("-o", f"{key}={value}")]
+    script = f"set -- {shlex.join(_build_script_arguments(host))}\n{PROBE_SCRIPT.read_text()}"
+    return parse_host_facts(
+        run_process(["ssh", "-T", *options, "--", destination, "bash", "-s"], stdin=script, seconds=TOTAL_TIMEOUT - 2)
+    )
 
 
-def facts(ran: Ran) -> Facts:
+def parse_host_facts(ran: ProcessResult) -> HostFacts:
     """Read what the script printed; what a login shell prints before it is no fact."""
     lines = ran.out.split("\n")
     if "begin" in lines and "end" in lines:
         said = lines[lines.index("begin") + 1 : lines.index("end")]
-        return Facts(tuple(tuple(line.split("\t")) for line in said))
+        return HostFacts(tuple(tuple(line.split("\t")) for line in said))
     if "bin/deploy" in ran.err:
-        return Facts(why="ssh used the deploy key, which may do no more than deploy: log in with one of your own")
-    why = "its answer broke off" if "begin" in lines else last_line(ran.err or ran.out)
-    return Facts(why=f"ssh: {why.removeprefix('ssh: ')}")
+        return HostFacts(why="ssh used the deploy key, which may do no more than deploy: log in with one of your own")
+    why = "its answer broke off" if "begin" in lines else find_last_line(ran.err or ran.out)
+    return HostFacts(why=f"ssh: {why.removeprefix('ssh: ')}")
 
 
-def reach(destination: str, net: Net) -> Reached:
+def resolve_ssh_target(destination: str, net: NetworkBackend) -> SshTarget:
     """Where ssh would connect to, by its own configuration; nothing of it is asked but the host keys."""
-    said = run(["ssh", "-G", "--", destination])
+    said = run_process(["ssh", "-G", "--", destination])
     settings = dict(line.split(" ", 1) for line in said.out.splitlines() if " " in line)
     name, port = settings.get("hostname", ""), settings.get("port", "22")
     jumps = settings.get("proxyjump", "none") != "none" or settings.get("proxycommand", "none") != "none"
     if said.code or not name:
-        return Reached()
-    addresses = _addresses(name, net)
+        return SshTarget()
+    addresses = _resolve_addresses(name, net)
     if jumps or not addresses:
-        return Reached(name, addresses)
-    scanned = run(["ssh-keyscan", "-T", str(PATIENCE), "-p", port, "--", addresses[0]])
+        return SshTarget(name, addresses)
+    scanned = run_process(["ssh-keyscan", "-T", str(REQUEST_TIMEOUT), "-p", port, "--", addresses[0]])
     found = [line.split() for line in scanned.out.splitlines() if not line.startswith("#")]
-    return Reached(name, addresses, frozenset((words[1], words[2]) for words in found if len(words) >= 3))
+    return SshTarget(name, addresses, frozenset((words[1], words[2]) for words in found if len(words) >= 3))
 
 
-def place(host: Host, reached: Reached, seen: Facts) -> Place:
+def collect_host_addresses(host: DeployHost, reached: SshTarget, seen: HostFacts) -> HostAddresses:
     """All addresses by which a host is known: where ssh finds it, and its own; Traefik has no route at first."""
-    own = _only_addresses(seen.word("addresses"))
+    own = _parse_ip_addresses(seen.word("addresses"))
     unrouted = (404,) if host.proxy == "traefik" else ()
-    return Place(frozenset([*reached.addresses, *own]), complete=bool(own), unrouted=unrouted)
+    return HostAddresses(frozenset([*reached.addresses, *own]), complete=bool(own), unrouted=unrouted)
 
 
-def _words(host: Host) -> list[str]:
+def _build_script_arguments(host: DeployHost) -> list[str]:
     """What the script is to look at: the folder, then everything in it that the plan knows."""
-    words = [f"file:{path}" for path in files(host)]
-    words += [f"env:{server.name}/{_env(server.env_file)}" for server in host.servers]
-    words += [f"env:{stack.name}/{_env(file)}" for stack in host.stacks for file in stack.env_files]
+    words = [f"file:{path}" for path in list_placed_files(host)]
+    words += [f"env:{server.name}/{_format_env_argument(server.env_file)}" for server in host.servers]
+    words += [f"env:{stack.name}/{_format_env_argument(file)}" for stack in host.stacks for file in stack.env_files]
     words += [f"stack:{stack.name}" for stack in host.stacks]
     words += [f"database:{server.name}" for server in host.servers]
     return [host.folder, *words]
 
 
-def files(host: Host) -> list[str]:
+def list_placed_files(host: DeployHost) -> list[str]:
     """The generated files that a person has placed, below the host's folder."""
-    placed = [f"{server.name}/{file}" for server in host.servers for file in ("docker-compose.yml", INIT)]
+    placed = [
+        f"{server.name}/{file}" for server in host.servers for file in ("docker-compose.yml", DATABASE_INIT_SCRIPT)
+    ]
     placed += [
         f"{stack.name}/{file}"
         for stack in host.stacks
@@ -143,17 +147,17 @@ def files(host: Host) -> list[str]:
     return ["bin/deploy", *placed, *(file for front in host.fronts for file in front.paths())]
 
 
-def keys(env_file: EnvFile) -> list[str]:
+def list_env_keys(env_file: EnvFile) -> list[str]:
     """The keys of an env file, in the spec's order."""
     return [line.key for group in env_file.groups for line in group.lines]
 
 
-def _env(env_file: EnvFile) -> str:
-    return f"{env_file.name}:{','.join(keys(env_file))}"
+def _format_env_argument(env_file: EnvFile) -> str:
+    return f"{env_file.name}:{','.join(list_env_keys(env_file))}"
 
 
-def _addresses(name: str, net: Net) -> tuple[str, ...]:
-    if found := _only_addresses(name):
+def _resolve_addresses(name: str, net: NetworkBackend) -> tuple[str, ...]:
+    if found := _parse_ip_addresses(name):
         return tuple(found)
     try:
         return tuple(net.resolve(name))
@@ -161,7 +165,7 @@ def _addresses(name: str, net: Net) -> tuple[str, ...]:
         return ()
 
 
-def _only_addresses(text: str) -> list[str]:
+def _parse_ip_addresses(text: str) -> list[str]:
     """The words that are addresses."""
     found = []
     for word in text.split():

@@ -3,22 +3,22 @@
 import datetime
 from collections.abc import Iterator
 
-from kiwari_ci.plan import Accessory, EnvFile, Host, Instance, Stack
-from kiwari_ci.plan import Container as Planned
-from kiwari_ci.probes.findings import Finding, Group, Runbook
-from kiwari_ci.probes.ssh_host import Container, Facts, keys
+from kiwari_ci.plan import AccessoryContainer, ComposeStack, DeployHost, EnvFile, ServiceContainer
+from kiwari_ci.plan import ComposeContainer as Planned
+from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.ssh_host import ContainerState, HostFacts, list_env_keys
 
 # What Compose reads in another way than a person: bin/deploy refuses it.
-MISREAD = {
+ENV_SYNTAX_FAULTS = {
     "dollar": "a $ without single quotes",
     "backslash": "a backslash without single quotes",
     "comment": "text behind the value, which Compose takes for a comment",
     "lines": "a value of several lines: keep it in base64",
 }
-CRASHING = 600  # seconds: one that came back by itself so lately will go again
+RECENT_RESTART_SECONDS = 600  # seconds: one that came back by itself so lately will go again
 
 
-def env_file(group: Group, folder: str, file: EnvFile, facts: Facts, book: Runbook) -> Finding:
+def check_env_file(group: FindingGroup, folder: str, file: EnvFile, facts: HostFacts, book: RunbookIndex) -> Finding:
     """An env file: there, for its owner's eyes, with every key filled in. Values never left the host."""
     path = f"{folder}/{file.name}"
     state = facts.word("env", path) or "missing"
@@ -28,14 +28,14 @@ def env_file(group: Group, folder: str, file: EnvFile, facts: Facts, book: Runbo
     if state == "unreadable":
         return group.wrong(path, "this login may not read it", "a file of the login's", f"chown it; {cure}")
     there = {name: flags.split() for name, flags in facts.all("key", path)}
-    if faults := list(_faults(file, there)):
-        return group.wrong(path, "; ".join(faults), ", ".join(keys(file)), cure)
+    if faults := list(_find_env_file_faults(file, there)):
+        return group.wrong(path, "; ".join(faults), ", ".join(list_env_keys(file)), cure)
     if int(state, 8) & 0o077:
         return group.wrong(path, f"mode {state}: others may read it", "mode 600", f"chmod 600 {path}")
-    return group.ok(path, f"{len(keys(file))} keys filled in{_extra(path, file, there, facts)}")
+    return group.ok(path, f"{len(list_env_keys(file))} keys filled in{_describe_extra_keys(path, file, there, facts)}")
 
 
-def _faults(file: EnvFile, there: dict[str, list[str]]) -> Iterator[str]:
+def _find_env_file_faults(file: EnvFile, there: dict[str, list[str]]) -> Iterator[str]:
     lines = [line for each in file.groups for line in each.lines]
     filled = {line.key for line in lines if line.value or line.note}
     if missing := [line.key for line in lines if line.key not in there]:
@@ -44,34 +44,40 @@ def _faults(file: EnvFile, there: dict[str, list[str]]) -> Iterator[str]:
         yield f"empty: {', '.join(empty)}"
     if left := [key for key, flags in there.items() if "change-me" in flags]:
         yield f"still change-me: {', '.join(left)}"
-    for flag, fault in MISREAD.items():
+    for flag, fault in ENV_SYNTAX_FAULTS.items():
         if misread := [key for key, flags in there.items() if flag in flags]:
             yield f"{fault}: {', '.join(misread)}"
 
 
-def _extra(path: str, file: EnvFile, there: dict[str, list[str]], facts: Facts) -> str:
+def _describe_extra_keys(path: str, file: EnvFile, there: dict[str, list[str]], facts: HostFacts) -> str:
     """What the spec does not have is the owner's own business, or a slip: it is named where a name it must be."""
-    named = [key for key in there if key not in keys(file)]
+    named = [key for key in there if key not in list_env_keys(file)]
     others = facts.word("others", path)
     parts = [*named, *([f"{others} lines more"] if others else [])]
     return f"; not in the spec: {', '.join(parts)}" if parts else ""
 
 
-def is_deployed(stack: Stack, container: Planned, facts: Facts) -> bool:
+def is_deployed(stack: ComposeStack, container: Planned, facts: HostFacts) -> bool:
     """Whether something was ever put into service, as far as is known."""
     known = facts.first("record", stack.name, container.container) or container.container in facts.containers()
     return bool(facts.why or not facts.word("engine") or known)
 
 
-def containers(
-    group: Group, host: Host, stack: Stack, facts: Facts, destination: str, book: Runbook, now: float
+def check_stack_containers(
+    group: FindingGroup,
+    host: DeployHost,
+    stack: ComposeStack,
+    facts: HostFacts,
+    destination: str,
+    book: RunbookIndex,
+    now: float,
 ) -> Iterator[Finding]:
     """Every container of a stack: what runs against what is pinned, and whether it answers from the host."""
     for instance in stack.instances:
-        yield _container(group, host, stack, instance, facts, destination, book, now)
+        yield _check_service_container(group, host, stack, instance, facts, destination, book, now)
     for accessory in stack.accessories:
-        yield _accessory(group, host, stack, accessory, facts, destination, book)
-    yield from _files_of_others(group, host, stack, facts, destination)
+        yield _check_accessory(group, host, stack, accessory, facts, destination, book)
+    yield from _check_unwanted_files(group, host, stack, facts, destination)
     names = {name for each in stack.containers for name in (each.container, f"{each.container}-next")}
     for name, there in facts.containers().items():
         if there.project == stack.name and name not in names:
@@ -79,7 +85,9 @@ def containers(
             yield group.wrong(name, f"runs, which {stack.name} has no more", "no such container", cure)
 
 
-def _files_of_others(group: Group, host: Host, stack: Stack, facts: Facts, destination: str) -> Iterator[Finding]:
+def _check_unwanted_files(
+    group: FindingGroup, host: DeployHost, stack: ComposeStack, facts: HostFacts, destination: str
+) -> Iterator[Finding]:
     """Files that Compose would read beside the generated one; bin/deploy refuses to deploy with them."""
     for kind, saw, expected in (
         ("foreign", "has lines that bin/deploy did not write", "lines of bin/deploy only; others belong into the spec"),
@@ -91,18 +99,18 @@ def _files_of_others(group: Group, host: Host, stack: Stack, facts: Facts, desti
                 yield group.wrong(path, saw, expected, cure)
 
 
-def _container(
-    group: Group,
-    host: Host,
-    stack: Stack,
-    instance: Instance,
-    facts: Facts,
+def _check_service_container(
+    group: FindingGroup,
+    host: DeployHost,
+    stack: ComposeStack,
+    instance: ServiceContainer,
+    facts: HostFacts,
     destination: str,
-    book: Runbook,
+    book: RunbookIndex,
     now: float,
 ) -> Finding:
     name = instance.container
-    there, pinned = facts.containers().get(name), _pinned(stack, name, facts)
+    there, pinned = facts.containers().get(name), _find_pinned_image(stack, name, facts)
     if not there and not pinned:
         return group.not_asked(name, f"nothing was deployed yet; {book.step('First push')}")
     again = f"ssh {destination} 'cd {host.folder}/{stack.name} && docker compose up -d --no-deps {name}'"
@@ -116,7 +124,7 @@ def _container(
     if override != pinned:
         saw = f"the override file pins {override or 'nothing'}"
         return group.wrong(name, saw, expected, anew)
-    if fault := _fault(instance, there, facts, now):
+    if fault := _find_service_fault(instance, there, facts, now):
         back = book.command("/bin/deploy rollback", f"{stack.name} {name} ")
         return group.wrong(
             name,
@@ -128,8 +136,14 @@ def _container(
     return group.ok(name, f"serves {pinned.partition('@')[2][:19]}, as pinned{restarts}")
 
 
-def _accessory(
-    group: Group, host: Host, stack: Stack, accessory: Accessory, facts: Facts, destination: str, book: Runbook
+def _check_accessory(
+    group: FindingGroup,
+    host: DeployHost,
+    stack: ComposeStack,
+    accessory: AccessoryContainer,
+    facts: HostFacts,
+    destination: str,
+    book: RunbookIndex,
 ) -> Finding:
     """Somebody else's image: as the compose file has it, and running, or ended well when it runs `once`."""
     name = accessory.container
@@ -143,28 +157,28 @@ def _accessory(
         return group.wrong(name, f"runs {there.image}", accessory.image, up)
     if accessory.once and there.status == "exited" and there.code == "0":
         return group.ok(name, "has run to its end")
-    if fault := _down(accessory, there):
+    if fault := _find_container_fault(accessory, there):
         return group.wrong(name, fault, "running, on its networks", f"docker logs {name}; {up}")
     return group.ok(name, f"runs {there.image}")
 
 
-def _pinned(stack: Stack, name: str, facts: Facts) -> str:
+def _find_pinned_image(stack: ComposeStack, name: str, facts: HostFacts) -> str:
     return facts.word("record", stack.name, name).partition(" ")[0]
 
 
-def _fault(instance: Instance, there: Container, facts: Facts, now: float) -> str:
+def _find_service_fault(instance: ServiceContainer, there: ContainerState, facts: HostFacts, now: float) -> str:
     """What is wrong with a service's container of the right image, or nothing."""
-    if fault := _down(instance, there):
+    if fault := _find_container_fault(instance, there):
         return fault
     answer = facts.word("answer", instance.container)
     if instance.health and facts.word("python") and answer != str(instance.health_status):
         return f"answers {instance.health} with {answer or 'nothing'}"
-    if there.restarts != "0" and now - _seconds(there.started) < CRASHING:
+    if there.restarts != "0" and now - _parse_timestamp(there.started) < RECENT_RESTART_SECONDS:
         return f"{there.restarts} restarts, the last a moment ago"
     return ""
 
 
-def _down(planned: Planned, there: Container) -> str:
+def _find_container_fault(planned: Planned, there: ContainerState) -> str:
     """What is wrong with any container of the right image, as Docker tells it, or nothing."""
     if there.status != "running":
         return f"{there.status}, exit code {there.code}{', out of memory' if there.oom == 'true' else ''}"
@@ -175,7 +189,7 @@ def _down(planned: Planned, there: Container) -> str:
     return ""
 
 
-def _seconds(time: str) -> float:
+def _parse_timestamp(time: str) -> float:
     try:
         return datetime.datetime.fromisoformat(time).timestamp()
     except ValueError:

@@ -9,28 +9,30 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from kiwari_ci.readers.dockerfile import Taken
-from kiwari_ci.readers.tracked_files import Checkout, between
+from kiwari_ci.readers.dockerfile import CopySource
+from kiwari_ci.readers.tracked_files import Checkout, select_by_prefix
 
-_TOKEN = re.compile(r"(?P<folders>\*\*/?)|(?P<some>\*)|(?P<one>\?)|(?P<set>\[\^?[^]]+\])|\\(?P<plain>.)|.", re.DOTALL)
-_LINKS = 40  # followed in one path, as Linux does
+_PATTERN_TOKEN = re.compile(
+    r"(?P<folders>\*\*/?)|(?P<some>\*)|(?P<one>\?)|(?P<set>\[\^?[^]]+\])|\\(?P<plain>.)|.", re.DOTALL
+)
+_MAX_SYMLINKS = 40  # followed in one path, as Linux does
 
 
 @dataclass(frozen=True)
-class Found:
+class CopiedFiles:
     """What a source takes: files from the repository's root, and those that .dockerignore keeps from it."""
 
     files: list[str]
     ignored: list[str]
 
 
-class Context:
+class BuildContext:
     """One folder of a repository as a build context; `ignore` is the text of its .dockerignore."""
 
     def __init__(self, checkout: Checkout, folder: str, ignore: str) -> None:
         self.checkout = checkout
         self.prefix = "" if folder == "." else folder + "/"
-        self.rules = list(_rules(ignore))
+        self.rules = list(_parse_ignore_rules(ignore))
 
     @cached_property
     def names(self) -> list[str]:
@@ -42,18 +44,18 @@ class Context:
         """Those of them that .dockerignore leaves in the build."""
         return frozenset(name for name in self.names if not self.is_ignored(name))
 
-    def find(self, taken: Taken) -> Found:
+    def find(self, taken: CopySource) -> CopiedFiles:
         """What a source of a Dockerfile takes; raises nothing: a source that leads out of the context finds nothing."""
         path, links = self._followed(taken.path)
-        pattern = _regex(path, taken.parents) if taken.is_pattern else None
+        pattern = _compile_pattern(path, taken.parents) if taken.is_pattern else None
         plain = re.split(r"[*?[\\]", path)[0] if pattern else path
-        names = between(self.names, plain) if path else self.names
+        names = select_by_prefix(self.names, plain) if path else self.names
         if path:
             names = [name for name in names if self._is_taken(name, path, pattern)]
         if taken.left_out:
             names = [name for name in names if not self._is_left_out(name, path, taken.left_out)]
         files = [name for name in (links + names if names else []) if name in self.sent]
-        return Found(self._from_root(files), self._from_root(name for name in names if name not in self.sent))
+        return CopiedFiles(self._from_root(files), self._from_root(name for name in names if name not in self.sent))
 
     def is_ignored(self, name: str) -> bool:
         """Whether .dockerignore keeps a file, named from the context, out of the build: its last line that matches."""
@@ -69,13 +71,13 @@ class Context:
     def _is_left_out(self, name: str, path: str, left_out: Iterable[str]) -> bool:
         """`--exclude` starts at the source; at the context's root, too, so that no doubt raises an alarm."""
         inside = name.removeprefix(path + "/")
-        patterns = [_regex(each.strip("/"), True) for each in left_out if _sound(each)]
+        patterns = [_compile_pattern(each.strip("/"), True) for each in left_out if _is_nonempty_pattern(each)]
         return any(pattern.match(each) for pattern in patterns for each in (name, inside))
 
     def _followed(self, path: str) -> tuple[str, list[str]]:
         """A path with the symbolic links in it resolved, as BuildKit does, and these; what is behind a `*` stays."""
         links: list[str] = []
-        for _ in range(_LINKS):
+        for _ in range(_MAX_SYMLINKS):
             parts = path.split("/")
             for length in range(1, len(parts) + 1):
                 here = "/".join(parts[:length])
@@ -92,7 +94,7 @@ class Context:
         return [self.prefix + name for name in names]
 
 
-def _rules(text: str) -> Iterator[tuple[bool, re.Pattern[str]]]:
+def _parse_ignore_rules(text: str) -> Iterator[tuple[bool, re.Pattern[str]]]:
     """The lines of a .dockerignore: whether each ignores or, with `!`, brings back; lines of one kind joined."""
     kinds: list[tuple[bool, list[str]]] = []
     for line in text.removeprefix("\ufeff").splitlines():
@@ -104,32 +106,32 @@ def _rules(text: str) -> Iterator[tuple[bool, re.Pattern[str]]]:
         clean = posixpath.normpath("/" + body).lstrip("/")
         if not kinds or kinds[-1][0] != sign:
             kinds.append((sign, []))
-        kinds[-1][1].append(_source(clean, True))
+        kinds[-1][1].append(_translate_pattern(clean, True))
     for sign, sources in kinds:
         yield sign, re.compile("|".join(f"(?:{source})" for source in sources), re.DOTALL)
 
 
-def _regex(pattern: str, deep: bool) -> re.Pattern[str]:
-    return re.compile(_source(pattern, deep), re.DOTALL)
+def _compile_pattern(pattern: str, deep: bool) -> re.Pattern[str]:
+    return re.compile(_translate_pattern(pattern, deep), re.DOTALL)
 
 
-def _source(pattern: str, deep: bool) -> str:
+def _translate_pattern(pattern: str, deep: bool) -> str:
     """A pattern as a regular expression that also matches all below; `deep`: `**` stands for any folders."""
     parts = []
-    for token in _TOKEN.finditer(pattern):
+    for token in _PATTERN_TOKEN.finditer(pattern):
         kind, text = token.lastgroup, token[0]
         if kind == "folders" and deep:
             parts.append("(?:.*/)?" if text == "**/" else ".*")
         elif kind == "folders":
             parts.append("[^/]*" + text[2:])
         elif kind == "set":
-            parts.append(_set(text[1:-1]))
+            parts.append(_translate_character_set(text[1:-1]))
         else:
             parts.append({"some": "[^/]*", "one": "[^/]"}.get(kind or "") or re.escape(token["plain"] or text))
     return "".join(parts) + r"(?:/.*)?\Z"
 
 
-def _set(body: str) -> str:
+def _translate_character_set(body: str) -> str:
     sign, body = ("^", body[1:]) if body.startswith("^") else ("", body)
     escaped = re.sub(r"[\\\[\]^&~|]", r"\\\g<0>", body)
     try:
@@ -139,5 +141,5 @@ def _set(body: str) -> str:
     return f"[{sign}{escaped}]"
 
 
-def _sound(pattern: str) -> bool:
+def _is_nonempty_pattern(pattern: str) -> bool:
     return bool(pattern.strip("/"))

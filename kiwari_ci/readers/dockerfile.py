@@ -7,16 +7,22 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from kiwari_ci.readers import dockerfile_syntax
-from kiwari_ci.readers.dockerfile_syntax import HEREDOC, INSTRUCTIONS, Instruction, Words, list_of
+from kiwari_ci.readers.dockerfile_syntax import (
+    HEREDOC_START,
+    INSTRUCTION_NAMES,
+    Instruction,
+    ShellLexer,
+    parse_word_list,
+)
 
-_REMOTE = re.compile(r"(?:https?|git|ssh)://|git@[^/]+:|github\.com/")
-_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(\w+))?")
-_NOTHING: Mapping[str, str | None] = MappingProxyType({})
-_OF_THE_BUILD = re.compile(r"(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT)|TARGETSTAGE")
+_REMOTE_SOURCE = re.compile(r"(?:https?|git|ssh)://|git@[^/]+:|github\.com/")
+_PORT_RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(\w+))?")
+_NO_ARGUMENTS: Mapping[str, str | None] = MappingProxyType({})
+_BUILTIN_ARGUMENT = re.compile(r"(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT)|TARGETSTAGE")
 
 
 @dataclass(frozen=True)
-class Taken:
+class CopySource:
     """A source of a COPY, an ADD or a `RUN --mount=type=bind`: a path from the context's root, `""` for all of it.
 
     `written` is the word itself, `left_out` what `--exclude` names; with `parents`, `**` stands for any folders. Only
@@ -40,7 +46,7 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Ports:
+class ExposedPorts:
     """A port of EXPOSE, or a range of them; both ends belong to it."""
 
     line: int
@@ -58,8 +64,8 @@ class Stage:
     line: int
     parent: int | None
     instructions: tuple[Instruction, ...]
-    taken: tuple[Taken, ...]
-    exposed: tuple[Ports, ...]
+    taken: tuple[CopySource, ...]
+    exposed: tuple[ExposedPorts, ...]
     needs: frozenset[int]
 
 
@@ -92,9 +98,9 @@ class Dockerfile:
         return tuple(self.stages[index] for index in sorted(wanted))
 
     @property
-    def exposed(self) -> tuple[Ports, ...]:
+    def exposed(self) -> tuple[ExposedPorts, ...]:
         """Ports of the image that is built, also those of the stages that its own one builds on."""
-        found: tuple[Ports, ...] = ()
+        found: tuple[ExposedPorts, ...] = ()
         index = self.target
         while index is not None:
             found = self.stages[index].exposed + found
@@ -102,13 +108,13 @@ class Dockerfile:
         return found
 
 
-def read(text: str, given: Mapping[str, str | None] = _NOTHING, target: str = "") -> Dockerfile:
+def parse_dockerfile(text: str, given: Mapping[str, str | None] = _NO_ARGUMENTS, target: str = "") -> Dockerfile:
     """Read a Dockerfile's text; never raises: what is wrong with it is in `faults`.
 
     `given` are the build arguments, None for a value that only the build knows; `target` is the stage, else the last.
     """
-    listing = dockerfile_syntax.read(text)
-    builder = _Builder(dockerfile_syntax.words_of(listing.directives), given)
+    listing = dockerfile_syntax.parse_instructions(text)
+    builder = _BuildSimulator(dockerfile_syntax.build_shell_lexer(listing.directives), given)
     for instruction in listing.instructions:
         builder.take(instruction)
     faults = list(listing.faults) + builder.faults
@@ -116,7 +122,7 @@ def read(text: str, given: Mapping[str, str | None] = _NOTHING, target: str = ""
         faults.append((1, "no FROM: there is nothing to build"))
     last = len(builder.stages) - 1 if builder.stages else None
     return Dockerfile(
-        tuple(map(_frozen, builder.stages)),
+        tuple(map(_freeze_stage, builder.stages)),
         listing.directives.get("syntax", ""),
         tuple(sorted(faults)),
         builder.named(target) if target else last,
@@ -127,7 +133,7 @@ def read(text: str, given: Mapping[str, str | None] = _NOTHING, target: str = ""
 
 
 @dataclass
-class _Stage:
+class _MutableStage:
     name: str
     image: str
     line: int
@@ -136,8 +142,8 @@ class _Stage:
     environment: set[str] = field(default_factory=set)
     undefaulted: set[str] = field(default_factory=set)
     instructions: list[Instruction] = field(default_factory=list)
-    taken: list[Taken] = field(default_factory=list)
-    exposed: list[Ports] = field(default_factory=list)
+    taken: list[CopySource] = field(default_factory=list)
+    exposed: list[ExposedPorts] = field(default_factory=list)
     needs: set[int] = field(default_factory=set)
 
     def set(self, key: str, value: str | None) -> None:
@@ -147,23 +153,23 @@ class _Stage:
             self.values[key] = value
 
 
-def _frozen(stage: _Stage) -> Stage:
+def _freeze_stage(stage: _MutableStage) -> Stage:
     parts = tuple(stage.instructions), tuple(stage.taken), tuple(stage.exposed)
     return Stage(stage.name, stage.image, stage.line, stage.parent, *parts, frozenset(stage.needs))
 
 
-class _Builder:
+class _BuildSimulator:
     """Goes through the instructions as a build does."""
 
-    def __init__(self, words: Words, given: Mapping[str, str | None]) -> None:
+    def __init__(self, words: ShellLexer, given: Mapping[str, str | None]) -> None:
         self.words = words
         self.given = given
-        self.stages: list[_Stage] = []
+        self.stages: list[_MutableStage] = []
         self.arguments: dict[str, str] = {}  # those before the first FROM
         self.faults: list[tuple[int, str]] = []
 
     def take(self, found: Instruction) -> None:
-        if found.name not in INSTRUCTIONS:
+        if found.name not in INSTRUCTION_NAMES:
             self.faults.append((found.line, f"`{found.name[:40]}` is no instruction"))
         elif found.name == "FROM":
             self.start(found)
@@ -182,7 +188,7 @@ class _Builder:
         words = [self.words.expand(word, self.arguments)[0] for word in found.rest.split()] or [""]
         name = words[2].lower() if len(words) == 3 and words[1].upper() == "AS" else ""
         parent = self.named(words[0])
-        stage = _Stage(name, words[0], found.line, parent)
+        stage = _MutableStage(name, words[0], found.line, parent)
         if parent is not None:
             base = self.stages[parent]
             stage.values, stage.environment = dict(base.values), set(base.environment)
@@ -191,15 +197,15 @@ class _Builder:
             self.faults.append((found.line, "FROM names no image"))
         self.stages.append(stage)
 
-    def within(self, stage: _Stage, found: Instruction) -> None:
-        steps: dict[str, Callable[[_Stage, Instruction], None]] = {
+    def within(self, stage: _MutableStage, found: Instruction) -> None:
+        steps: dict[str, Callable[[_MutableStage, Instruction], None]] = {
             "ARG": self.argument, "ENV": self.variable, "EXPOSE": self.port,
             "ADD": self.copied, "COPY": self.copied, "RUN": self.mounted,
         }  # fmt: skip
         if found.name in steps:
             steps[found.name](stage, found)
 
-    def argument(self, stage: _Stage, found: Instruction) -> None:
+    def argument(self, stage: _MutableStage, found: Instruction) -> None:
         """What the build is given wins over a default, and ENV over both; one that has neither is empty."""
         for key, value in self.words.pairs(found.rest):
             if key in stage.environment:
@@ -209,27 +215,29 @@ class _Builder:
                 continue
             text = self.arguments.get(key) if value is None else self.value(stage, value)
             stage.set(key, text)
-            if value is None and text is None and not _OF_THE_BUILD.fullmatch(key):
+            if value is None and text is None and not _BUILTIN_ARGUMENT.fullmatch(key):
                 stage.undefaulted.add(key)
 
-    def variable(self, stage: _Stage, found: Instruction) -> None:
+    def variable(self, stage: _MutableStage, found: Instruction) -> None:
         for key, value in self.words.pairs(found.rest):
             stage.set(key, self.value(stage, value or ""))
             stage.environment.add(key)
 
-    def value(self, stage: _Stage, word: str) -> str | None:
+    def value(self, stage: _MutableStage, word: str) -> str | None:
         text, unknown = self.words.expand(word, stage.values)
         return None if unknown else text
 
-    def port(self, stage: _Stage, found: Instruction) -> None:
+    def port(self, stage: _MutableStage, found: Instruction) -> None:
         for word in found.rest.split():
-            if match := _PORT.fullmatch(self.value(stage, word) or ""):
+            if match := _PORT_RANGE.fullmatch(self.value(stage, word) or ""):
                 protocol = (match[3] or "tcp").lower()
-                stage.exposed.append(Ports(found.line, int(match[1]), int(match[2] or match[1]), protocol))
+                stage.exposed.append(ExposedPorts(found.line, int(match[1]), int(match[2] or match[1]), protocol))
 
-    def copied(self, stage: _Stage, found: Instruction) -> None:
-        flags = [(name, self.words.expand(text, stage.values)[0]) for name, _, text in map(_parted, found.flags)]
-        words = list_of(found.rest)
+    def copied(self, stage: _MutableStage, found: Instruction) -> None:
+        flags = [
+            (name, self.words.expand(text, stage.values)[0]) for name, _, text in map(_split_assignment, found.flags)
+        ]
+        words = parse_word_list(found.rest)
         if len(words) < 2:
             self.faults.append((found.line, f"{found.name} lacks a source or a destination"))
         if origins := [text for name, text in flags if name == "from"]:
@@ -239,15 +247,15 @@ class _Builder:
         parents = any(name == "parents" and text != "false" for name, text in flags)
         for word in words[:-1]:
             taken = self.taken(stage, found, word, left_out, parents)
-            if not HEREDOC.fullmatch(word) and not (found.name == "ADD" and self.is_remote(stage, word)):
+            if not HEREDOC_START.fullmatch(word) and not (found.name == "ADD" and self.is_remote(stage, word)):
                 stage.taken.append(taken)
 
-    def is_remote(self, stage: _Stage, word: str) -> bool:
-        return _REMOTE.match(self.words.expand(word, stage.values)[0]) is not None
+    def is_remote(self, stage: _MutableStage, word: str) -> bool:
+        return _REMOTE_SOURCE.match(self.words.expand(word, stage.values)[0]) is not None
 
-    def mounted(self, stage: _Stage, found: Instruction) -> None:
-        for name, _, text in map(_parted, found.flags):
-            options = {key.lower(): value for key, _, value in map(_parted, text.strip("\"'").split(","))}
+    def mounted(self, stage: _MutableStage, found: Instruction) -> None:
+        for name, _, text in map(_split_assignment, found.flags):
+            options = {key.lower(): value for key, _, value in map(_split_assignment, text.strip("\"'").split(","))}
             kind = options.get("type", "bind")
             if name != "mount" or kind not in ("bind", "cache"):
                 continue
@@ -257,13 +265,15 @@ class _Builder:
                 source = options.get("source") or options.get("src") or "."
                 stage.taken.append(self.taken(stage, found, source, (), False))
 
-    def taken(self, stage: _Stage, found: Instruction, word: str, left_out: tuple[str, ...], parents: bool) -> Taken:
+    def taken(
+        self, stage: _MutableStage, found: Instruction, word: str, left_out: tuple[str, ...], parents: bool
+    ) -> CopySource:
         text, unknown = self.words.expand(word, stage.values)
         path = posixpath.normpath("/" + text).lstrip("/")  # a `..` never leaves the context
         undefaulted = tuple(name for name in unknown if name in stage.undefaulted)
-        return Taken(found.name, found.line, found.last, word, path, left_out, parents, unknown, undefaulted)
+        return CopySource(found.name, found.line, found.last, word, path, left_out, parents, unknown, undefaulted)
 
-    def need(self, stage: _Stage, name: str) -> None:
+    def need(self, stage: _MutableStage, name: str) -> None:
         is_number = re.fullmatch("[0-9]{1,6}", name) and int(name) < len(self.stages) - 1
         index = int(name) if is_number else self.named(name)
         if index is not None and self.stages[index] is not stage:
@@ -275,5 +285,5 @@ class _Builder:
         return found[-1] if found else None
 
 
-def _parted(text: str) -> tuple[str, str, str]:
+def _split_assignment(text: str) -> tuple[str, str, str]:
     return text.strip().partition("=")

@@ -8,16 +8,16 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-INSTRUCTIONS = frozenset(
+INSTRUCTION_NAMES = frozenset(
     {"ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER"}
     | {"ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
 )
-HEREDOC = re.compile(r"\d*<<(-?)\s*([^<]+)")
+HEREDOC_START = re.compile(r"\d*<<(-?)\s*([^<]+)")
 
-_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
-_INNER = r"(?:[^{}$]|\$\{[^{}]*\}|\$)*"
-_VARIABLE = (
-    rf"\$\{{(?P<braced>\w+)(?:(?P<colon>:?)(?P<how>[-+?])(?P<other>{_INNER}))?\}}"
+_PARSER_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
+_NESTED_TEXT = r"(?:[^{}$]|\$\{[^{}]*\}|\$)*"
+_VARIABLE_REFERENCE = (
+    rf"\$\{{(?P<braced>\w+)(?:(?P<colon>:?)(?P<how>[-+?])(?P<other>{_NESTED_TEXT}))?\}}"
     r"|\$\{(?P<odd>\w*)[^{}]*\}|\$(?P<name>\w+)"
 )
 
@@ -34,7 +34,7 @@ class Instruction:
 
 
 @dataclass(frozen=True)
-class Listing:
+class ParsedDockerfile:
     """A file's instructions, its directives (`# escape=` and the like), and the texts that never end, by line."""
 
     instructions: tuple[Instruction, ...]
@@ -42,20 +42,20 @@ class Listing:
     faults: tuple[tuple[int, str], ...]
 
 
-def read(text: str) -> Listing:
+def parse_instructions(text: str) -> ParsedDockerfile:
     """Read a Dockerfile's text; never raises."""
     lines = [line.rstrip("\r") for line in text.removeprefix("\ufeff").split("\n")]
-    directives = _directives(lines)
-    reader = _Reader(lines, words_of(directives))
-    return Listing(tuple(reader.instructions()), directives, tuple(reader.faults))
+    directives = _parse_directives(lines)
+    reader = _InstructionReader(lines, build_shell_lexer(directives))
+    return ParsedDockerfile(tuple(reader.instructions()), directives, tuple(reader.faults))
 
 
-def words_of(directives: dict[str, str]) -> "Words":
+def build_shell_lexer(directives: dict[str, str]) -> "ShellLexer":
     """The words of a file with these directives."""
-    return Words("`" if directives.get("escape") == "`" else "\\")
+    return ShellLexer("`" if directives.get("escape") == "`" else "\\")
 
 
-class Words:
+class ShellLexer:
     """How a file's lines are cut into words, given the character that makes the next one plain."""
 
     def __init__(self, escape: str) -> None:
@@ -63,7 +63,7 @@ class Words:
         quoted = rf"{sign}.|'[^']*'|\"(?:{sign}.|[^\"{sign}])*\""
         self.continued = re.compile(rf"(?<!{sign}){sign}[ \t]*$")
         self.word = re.compile(rf"(?:<<\s*|{quoted}|\S)+", re.DOTALL)
-        self.part = re.compile(rf"{sign}(?P<escaped>.?)|'(?P<single>[^']*)'|\"|{_VARIABLE}", re.DOTALL)
+        self.part = re.compile(rf"{sign}(?P<escaped>.?)|'(?P<single>[^']*)'|\"|{_VARIABLE_REFERENCE}", re.DOTALL)
 
     def split(self, rest: str) -> list[str]:
         """The words of a line, as they are written."""
@@ -103,7 +103,7 @@ class Words:
         return self.part.sub(fill, word), tuple(dict.fromkeys(unknown))
 
 
-def list_of(rest: str) -> list[str]:
+def parse_word_list(rest: str) -> list[str]:
     """What stands between blanks, or in the JSON form; Docker reads JSON with a fault in it as plain words."""
     if rest.startswith("["):
         try:
@@ -115,18 +115,18 @@ def list_of(rest: str) -> list[str]:
     return rest.split()
 
 
-def _directives(lines: list[str]) -> dict[str, str]:
+def _parse_directives(lines: list[str]) -> dict[str, str]:
     """Only the lines before anything else have them."""
     found: dict[str, str] = {}
     for line in lines:
-        if not (match := _DIRECTIVE.fullmatch(line)):
+        if not (match := _PARSER_DIRECTIVE.fullmatch(line)):
             break
         found.setdefault(match[1].lower(), match[2])
     return found
 
 
-class _Reader:
-    def __init__(self, lines: list[str], words: Words) -> None:
+class _InstructionReader:
+    def __init__(self, lines: list[str], words: ShellLexer) -> None:
         self.lines = lines
         self.words = words
         self.index = 0  # the next line
@@ -171,7 +171,7 @@ class _Reader:
     def heredocs(self, first: int, rest: str) -> None:
         """Skip the texts that an instruction's `<<EOF` announce."""
         for word in self.words.split(rest):
-            if match := HEREDOC.fullmatch(word):
+            if match := HEREDOC_START.fullmatch(word):
                 end = re.sub(r"[\"'\\]", "", match[2].strip())
                 rows = (line.lstrip("\t") if match[1] else line for line in self.lines[self.index :])
                 length = next((count for count, row in enumerate(rows, 1) if row == end), 0)

@@ -8,29 +8,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kiwari_ci.output.generated_files import is_env_file
-from kiwari_ci.readers.tracked_files import GIT, quiet
+from kiwari_ci.readers.tracked_files import READ_ONLY_GIT_OPTIONS, build_git_environment
 
-LARGEST = 1_000_000  # bytes of a file
-MOST = 500  # files
-TOTAL = 20_000_000  # bytes of all
-FOLDERS = 5_000  # that are looked into
-DEEPEST = 6  # folders below the root
-SECONDS = 60  # for git
-_WANTED = re.compile(
+MAX_FILE_SIZE = 1_000_000  # bytes of a file
+MAX_FILES = 500  # files
+MAX_TOTAL_SIZE = 20_000_000  # bytes of all
+MAX_FOLDERS = 5_000  # that are looked into
+MAX_FOLDER_DEPTH = 6  # folders below the root
+GIT_TIMEOUT = 60  # for git
+_RELEVANT_PATH = re.compile(
     r"\.github/workflows/[^/]+\.ya?ml|\.github/actions/.+/action\.ya?ml|action\.ya?ml"
     r"|(.+/)?(docker-)?compose[\w.-]*\.ya?ml|(.+/)?[\w.-]*\.?env\.(example|sample|template|dist)"
     r"|deploy/bin/deploy(?:-over-ssh)?|deploy/RUNBOOK\.md|deploy/.+/init/[^/]+\.sh|(deploy|\.github/workflows)/\.gitattributes"
     r"|deploy/[^/]+/(hooks|conf)/[^/]+|\.github/dependabot\.yml"
 )
-_PASSED = {"node_modules", "vendor", "venv", "__pycache__", "dist", "build", "target"}
+_IGNORED_FOLDERS = {"node_modules", "vendor", "venv", "__pycache__", "dist", "build", "target"}
 
 
-class NoSide(Exception):  # noqa: N818 - a sentence for the user
+class NothingToCompare(Exception):  # noqa: N818 - a sentence for the user
     """There is nothing to compare with: why, and the cure."""
 
 
 @dataclass
-class Side:
+class FileSet:
     """Path → text, and what was left out, with the reason."""
 
     name: str
@@ -38,42 +38,46 @@ class Side:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def of(against: str, root: Path, environ: Mapping[str, str]) -> tuple[Side, bool]:
+def load_file_set(against: str, root: Path, environ: Mapping[str, str]) -> tuple[FileSet, bool]:
     """A folder's files, or those that git has at a ref for `root`; and whether it was a ref. Raises NoSide."""
     folder = Path(against)
     if folder.is_dir():
-        return of_folder(folder), False
+        return load_folder(folder), False
     if folder.exists():
-        raise NoSide(f"{against} is a file: name a folder, or a git ref such as origin/main")
-    return of_ref(against, root, environ), True
+        raise NothingToCompare(f"{against} is a file: name a folder, or a git ref such as origin/main")
+    return load_git_ref(against, root, environ), True
 
 
-def of_folder(root: Path) -> Side:
+def load_folder(root: Path) -> FileSet:
     """The files under a folder; no link is followed out of it."""
-    side, looked = Side(root.as_posix()), 0
+    side, looked = FileSet(root.as_posix()), 0
     for parent, folders, names in os.walk(root):
         here = Path(parent).relative_to(root)
         looked += 1
-        deep = len(here.parts) >= DEEPEST or looked > FOLDERS
-        folders[:] = [] if deep else sorted(each for each in folders if each not in _PASSED and _seen(here / each))
+        deep = len(here.parts) >= MAX_FOLDER_DEPTH or looked > MAX_FOLDERS
+        folders[:] = (
+            []
+            if deep
+            else sorted(each for each in folders if each not in _IGNORED_FOLDERS and _is_searched_folder(here / each))
+        )
         for name in sorted(names):
             path = (here / name).as_posix()
-            if _is_wanted(path):
-                _take(side, root, path)
-    if looked > FOLDERS:
-        side.skipped["..."] = f"more than {FOLDERS:,} folders: the rest was not looked into"
+            if _is_relevant_path(path):
+                _read_file(side, root, path)
+    if looked > MAX_FOLDERS:
+        side.skipped["..."] = f"more than {MAX_FOLDERS:,} folders: the rest was not looked into"
     return side
 
 
-def _is_wanted(path: str) -> bool:
-    return _WANTED.fullmatch(path) is not None and not is_env_file(path)
+def _is_relevant_path(path: str) -> bool:
+    return _RELEVANT_PATH.fullmatch(path) is not None and not is_env_file(path)
 
 
-def _seen(folder: Path) -> bool:
+def _is_searched_folder(folder: Path) -> bool:
     return not folder.name.startswith(".") or folder.as_posix() == ".github"
 
 
-def _take(side: Side, root: Path, path: str) -> None:
+def _read_file(side: FileSet, root: Path, path: str) -> None:
     full = root / path
     try:
         if not full.resolve().is_relative_to(root.resolve()):
@@ -82,17 +86,17 @@ def _take(side: Side, root: Path, path: str) -> None:
             side.skipped[path] = "a link to an env file, which may hold secrets"
         elif not full.is_file():
             side.skipped[path] = "no plain file"
-        elif full.stat().st_size > LARGEST:
-            side.skipped[path] = f"more than {LARGEST:,} bytes"
+        elif full.stat().st_size > MAX_FILE_SIZE:
+            side.skipped[path] = f"more than {MAX_FILE_SIZE:,} bytes"
         else:
-            _keep(side, path, full.read_bytes())
+            _add_file(side, path, full.read_bytes())
     except (OSError, RuntimeError) as error:
         side.skipped[path] = getattr(error, "strerror", None) or "a link that leads in circles"
 
 
-def _keep(side: Side, path: str, content: bytes) -> None:
-    if len(side.files) >= MOST or sum(map(len, side.files.values())) > TOTAL:
-        side.skipped["..."] = f"more than {MOST} files, or {TOTAL:,} bytes: the rest was not read"
+def _add_file(side: FileSet, path: str, content: bytes) -> None:
+    if len(side.files) >= MAX_FILES or sum(map(len, side.files.values())) > MAX_TOTAL_SIZE:
+        side.skipped["..."] = f"more than {MAX_FILES} files, or {MAX_TOTAL_SIZE:,} bytes: the rest was not read"
         return
     try:
         side.files[path] = content.decode().removeprefix("\ufeff").replace("\r\n", "\n")
@@ -100,77 +104,79 @@ def _keep(side: Side, path: str, content: bytes) -> None:
         side.skipped[path] = "not UTF-8 text"
 
 
-def of_ref(ref: str, root: Path, environ: Mapping[str, str]) -> Side:
+def load_git_ref(ref: str, root: Path, environ: Mapping[str, str]) -> FileSet:
     """The files that git has at a ref, seen from `root`; raises NoSide."""
     if ref.startswith("-") or not ref.isprintable():
-        raise NoSide(f"{ref!r} is neither a folder nor a git ref")
+        raise NothingToCompare(f"{ref!r} is neither a folder nor a git ref")
     start = next(folder for folder in (root.resolve(), *root.resolve().parents) if folder.is_dir())
-    top = _git(environ, start, "rev-parse", "--show-toplevel")
+    top = _run_git(environ, start, "rev-parse", "--show-toplevel")
     if top is None:
         if any((folder / ".git").exists() for folder in (start, *start.parents)):
-            raise NoSide(f"git refuses to read this checkout, and says why to: git -C {start} status")
-        raise NoSide(f"{ref} is no folder, and {start} is in no git checkout: name a folder, or run it in the checkout")
-    commit = _git(environ, start, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+            raise NothingToCompare(f"git refuses to read this checkout, and says why to: git -C {start} status")
+        raise NothingToCompare(
+            f"{ref} is no folder, and {start} is in no git checkout: name a folder, or run it in the checkout"
+        )
+    commit = _run_git(environ, start, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
     if commit is None:
-        raise NoSide(_unknown(ref, start, environ))
+        raise NothingToCompare(_explain_unknown_ref(ref, start, environ))
     below = root.resolve().relative_to(Path(os.fsdecode(top.rstrip(b"\n"))).resolve()).as_posix()
-    return _archived(
+    return _load_git_tree(
         environ, ref, Path(os.fsdecode(top.rstrip(b"\n"))), commit.decode().strip(), "" if below == "." else below
     )
 
 
-def _unknown(ref: str, start: Path, environ: Mapping[str, str]) -> str:
+def _explain_unknown_ref(ref: str, start: Path, environ: Mapping[str, str]) -> str:
     remote, slash, branch = ref.partition("/")
     cure = f"fetch it: git fetch {remote} {branch}" if slash else f"fetch it: git fetch origin {ref}"
-    if (_git(environ, start, "rev-parse", "--is-shallow-repository") or b"").strip() == b"true":
+    if (_run_git(environ, start, "rev-parse", "--is-shallow-repository") or b"").strip() == b"true":
         cure += " (this clone is shallow: with actions/checkout, fetch-depth: 0 brings everything)"
     return f"{ref} is neither a folder nor a commit that this checkout has; {cure}"
 
 
-def _archived(environ: Mapping[str, str], ref: str, top: Path, commit: str, below: str) -> Side:
-    listed = _git(
+def _load_git_tree(environ: Mapping[str, str], ref: str, top: Path, commit: str, below: str) -> FileSet:
+    listed = _run_git(
         environ, top, "ls-tree", "-r", "-z", "--long", "--full-tree", f"{commit}:{below}" if below else commit
     )
     if listed is None:
-        raise NoSide(f"{ref} has no folder {below}: nothing was generated there, or --out is another folder")
-    side = Side(ref)
+        raise NothingToCompare(f"{ref} has no folder {below}: nothing was generated there, or --out is another folder")
+    side = FileSet(ref)
     for entry in listed.split(b"\0"):
         facts, _, name = entry.partition(b"\t")
         path = name.decode(errors="replace")
-        if not _is_wanted(path) or not all(map(_passes, path.split("/")[:-1])):
+        if not _is_relevant_path(path) or not all(map(_is_searched_name, path.split("/")[:-1])):
             continue
         mode, kind, blob, size = facts.decode().split()
         if kind != "blob" or mode == "120000":
             side.skipped[path] = "a link or a submodule"
-        elif int(size) > LARGEST:
-            side.skipped[path] = f"more than {LARGEST:,} bytes"
+        elif int(size) > MAX_FILE_SIZE:
+            side.skipped[path] = f"more than {MAX_FILE_SIZE:,} bytes"
         else:
-            content = _git(environ, top, "cat-file", "blob", blob)
+            content = _run_git(environ, top, "cat-file", "blob", blob)
             if content is None:
                 side.skipped[path] = "git does not have it here (a partial clone?)"
             else:
-                _keep(side, path, content)
+                _add_file(side, path, content)
     return side
 
 
-def _passes(part: str) -> bool:
-    return part not in _PASSED and (not part.startswith(".") or part == ".github")
+def _is_searched_name(part: str) -> bool:
+    return part not in _IGNORED_FOLDERS and (not part.startswith(".") or part == ".github")
 
 
-def _git(environ: Mapping[str, str], folder: Path, *words: str) -> bytes | None:
+def _run_git(environ: Mapping[str, str], folder: Path, *words: str) -> bytes | None:
     """What git prints; None when it refuses. Raises NoSide when there is no git, or no end."""
     try:
         done = subprocess.run(
-            ["git", *GIT, "-c", "protocol.allow=never", "-C", str(folder), *words],
-            env=quiet(environ),
+            ["git", *READ_ONLY_GIT_OPTIONS, "-c", "protocol.allow=never", "-C", str(folder), *words],
+            env=build_git_environment(environ),
             capture_output=True,
             stdin=subprocess.DEVNULL,
-            timeout=SECONDS,
+            timeout=GIT_TIMEOUT,
         )
     except FileNotFoundError as error:
-        raise NoSide(
+        raise NothingToCompare(
             "git is not installed, and only it can read another commit: install it, or name a folder"
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise NoSide(f"git {words[0]} gave no answer in {SECONDS} s") from error
+        raise NothingToCompare(f"git {words[0]} gave no answer in {GIT_TIMEOUT} s") from error
     return done.stdout if done.returncode == 0 else None

@@ -8,16 +8,18 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kiwari_ci.readers.tracked_files import GIT, quiet
+from kiwari_ci.readers.tracked_files import READ_ONLY_GIT_OPTIONS, build_git_environment
 
-SECONDS = 60  # for one answer
-NOTHING = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's name for a tree without files
+GIT_TIMEOUT = 60  # for one answer
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's name for a tree without files
 # What makes GitHub run nothing for a push or pull request when its newest commit says it.
 # Source: https://docs.github.com/actions/managing-workflow-runs/skipping-workflow-runs
-SKIPS = re.compile(r"\[(?:skip ci|ci skip|no ci|skip actions|actions skip)\]|(?<=\n\n)skip-checks: ?true(?=\s*\Z)")
+SKIP_CI_PATTERN = re.compile(
+    r"\[(?:skip ci|ci skip|no ci|skip actions|actions skip)\]|(?<=\n\n)skip-checks: ?true(?=\s*\Z)"
+)
 
 
-class Unanswered(Exception):  # noqa: N818 - it is an answer, too
+class GitError(Exception):  # noqa: N818 - it is an answer, too
     """Why git cannot say, with the cure."""
 
 
@@ -32,7 +34,7 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangedFiles:
     """What changed, sorted by path; `said`: how that was found. `commits` 0: not known; `skip`: the word that skips."""
 
     files: tuple[str, ...]
@@ -42,7 +44,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Git:
+class GitRepository:
     """A checkout, read and never written; raises Unanswered. What the environment tells git is left out."""
 
     folder: Path
@@ -50,38 +52,38 @@ class Git:
 
     def ask(self, *words: str, index: Path | None = None) -> str:
         """What git prints for these words."""
-        command = ["git", *GIT, "-c", "core.quotePath=true", "-c", "log.showSignature=false", *words]
+        command = ["git", *READ_ONLY_GIT_OPTIONS, "-c", "core.quotePath=true", "-c", "log.showSignature=false", *words]
         try:
             done = subprocess.run(
                 command,
                 cwd=self.folder,
-                env=quiet(self.environment) | ({"GIT_INDEX_FILE": str(index)} if index else {}),
+                env=build_git_environment(self.environment) | ({"GIT_INDEX_FILE": str(index)} if index else {}),
                 capture_output=True,
                 stdin=subprocess.DEVNULL,
-                timeout=SECONDS,
+                timeout=GIT_TIMEOUT,
             )
         except FileNotFoundError as error:
-            raise Unanswered("git is not installed: install it") from error
+            raise GitError("git is not installed: install it") from error
         except subprocess.TimeoutExpired as error:
-            raise Unanswered(f"git {words[0]} gave no answer in {SECONDS} s") from error
+            raise GitError(f"git {words[0]} gave no answer in {GIT_TIMEOUT} s") from error
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            raise Unanswered(f"git {words[0]} refused: {said[:200] or done.returncode}")
+            raise GitError(f"git {words[0]} refused: {said[:200] or done.returncode}")
         return done.stdout.decode(errors="replace")
 
     def commit(self, ref: str) -> str:
         """The full name of the commit that a branch, tag or name means."""
         try:
             return self.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
-        except Unanswered as error:
+        except GitError as error:
             self.ask("rev-parse", "--git-dir")  # what git says of a folder that is no checkout
-            raise Unanswered(f"{ref} is no commit that this checkout has; fetch it: git fetch --tags origin") from error
+            raise GitError(f"{ref} is no commit that this checkout has; fetch it: git fetch --tags origin") from error
 
     def exists(self, ref: str) -> bool:
         """Whether a ref is a commit here."""
         try:
             return bool(self.commit(ref))
-        except Unanswered:
+        except GitError:
             return False
 
     @property
@@ -106,7 +108,7 @@ class Git:
         with TemporaryDirectory() as scratch:
             index = Path(scratch, "index")
             self.ask("read-tree", f"--index-output={index}", commit, index=index)
-            listed = Git(top, self.environment).ask("ls-files", "-s", "--", *pathspecs, index=index)
+            listed = GitRepository(top, self.environment).ask("ls-files", "-s", "--", *pathspecs, index=index)
         return f"src-{sha256(listed.encode()).hexdigest()[:12]}"
 
     def files(self, commit: str, folder: str) -> list[str]:
@@ -127,41 +129,45 @@ class Git:
         return ""
 
 
-def change(git: Git, base: str, head: str, pushed: bool) -> Change:
+def find_changed_files(git: GitRepository, base: str, head: str, pushed: bool) -> ChangedFiles:
     """What lies between two commits: for a push their difference, for a pull request what was added since the fork."""
     new = git.commit(head)
-    skip = SKIPS.search(git.ask("log", "-1", "--format=%B", new, "--"))
+    skip = SKIP_CI_PATTERN.search(git.ask("log", "-1", "--format=%B", new, "--"))
     word = skip[0] if skip else ""
     if set(base) == {"0"}:
-        old, said = _before_new_branch(git, new)
-        return Change(_files(git, f"{old}..{new}", (old, new)), said, git.count(new, *_without(git, old)), word)
+        old, said = _find_new_branch_base(git, new)
+        return ChangedFiles(
+            _list_diff_files(git, f"{old}..{new}", (old, new)), said, git.count(new, *_exclude_base(git, old)), word
+        )
     old = git.commit(base)
-    span, dots = ((old, new), "..") if pushed else ((_fork(git, old, new), new), "...")
+    span, dots = ((old, new), "..") if pushed else ((_find_merge_base(git, old, new), new), "...")
     kind = "two-dot, as GitHub compares a push" if pushed else "three-dot, as GitHub compares a pull request"
-    return Change(_files(git, base, span), f"{base}{dots}{head} ({kind})", git.count(new, f"^{old}"), word)
+    return ChangedFiles(
+        _list_diff_files(git, base, span), f"{base}{dots}{head} ({kind})", git.count(new, f"^{old}"), word
+    )
 
 
-def _without(git: Git, old: str) -> list[str]:
-    return [] if old == NOTHING else [f"^{old}"]
+def _exclude_base(git: GitRepository, old: str) -> list[str]:
+    return [] if old == EMPTY_TREE else [f"^{old}"]
 
 
-def _fork(git: Git, old: str, new: str) -> str:
+def _find_merge_base(git: GitRepository, old: str, new: str) -> str:
     try:
         return git.ask("merge-base", old, new).split()[0]
-    except Unanswered as error:
+    except GitError as error:
         cure = "git fetch --unshallow" if git.is_shallow else "compare it as a push: --event push"
-        raise Unanswered(f"the two commits have no common one here: {cure}") from error
+        raise GitError(f"the two commits have no common one here: {cure}") from error
 
 
-def _before_new_branch(git: Git, new: str) -> tuple[str, str]:
+def _find_new_branch_base(git: GitRepository, new: str) -> tuple[str, str]:
     """GitHub compares a new branch with the parent of the deepest commit that was pushed."""
     pushed = git.ask("rev-list", "--topo-order", new, "--not", "--remotes").split()
     deepest = pushed[-1] if pushed else new
-    old = f"{deepest}^" if git.exists(f"{deepest}^") else NOTHING
-    place = "nothing" if old == NOTHING else f"the parent of {deepest[:7]}"
-    return old if old == NOTHING else git.commit(old), f"a new branch, compared with {place}, two-dot"
+    old = f"{deepest}^" if git.exists(f"{deepest}^") else EMPTY_TREE
+    place = "nothing" if old == EMPTY_TREE else f"the parent of {deepest[:7]}"
+    return old if old == EMPTY_TREE else git.commit(old), f"a new branch, compared with {place}, two-dot"
 
 
-def _files(git: Git, base: str, span: tuple[str, str]) -> tuple[str, ...]:
+def _list_diff_files(git: GitRepository, base: str, span: tuple[str, str]) -> tuple[str, ...]:
     said = git.ask("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", *span, "--")
     return tuple(sorted(filter(None, said.split("\0"))))

@@ -6,35 +6,35 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import Any
 
-from kiwari_ci.readers.repository import Repository, join, parent, within
-from kiwari_ci.readers.vocabulary import Fact
+from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, is_within_folder, join_path
+from kiwari_ci.readers.vocabulary import SourcedValue
 
-MANIFESTS = ("go.mod", "package.json", "pyproject.toml", "requirements.txt", "Cargo.toml", "pom.xml", "build.gradle",
+MANIFEST_FILES = ("go.mod", "package.json", "pyproject.toml", "requirements.txt", "Cargo.toml", "pom.xml", "build.gradle",
              "build.gradle.kts", "composer.json", "manage.py", "Pipfile")  # fmt: skip
-_SOURCE = r".*\.(go|js|ts|mjs|cjs|tsx|jsx|py|rs|java|kt|php|cs|rb)"
+_SOURCE_FILE = r".*\.(go|js|ts|mjs|cjs|tsx|jsx|py|rs|java|kt|php|cs|rb)"
 _TEST_FILE = re.compile(
     r"(^|/)(tests?|__tests__|spec)/|(_test|\.test|\.spec|Test|Tests|_spec)\.\w+$|(^|/)test_[^/]*\.py$"
 )
-_ROUTE = re.compile(
+_HEALTH_ROUTE = re.compile(
     r"""["'`](?:(?:GET|HEAD) )?(/(?:[\w.-]+/)*"""
     r"""(?:health|healthz|health-check|healthcheck|_health|livez|readyz|status|ping|up))/?["'`]"""
 )
-_PORT = re.compile(
+_LISTEN_PORT = re.compile(
     r"""(?:PORT["'\])]*\s*(?:\|\||\?\?|,|:-)\s*["']?"""
     r"""|(?:ListenAndServe|Listen|listen|Run|bind|run)\(\s*["'`]?[\w.]*:?"""
     r"""|[pP]ort\s*[:=]\s*["']?|0\.0\.0\.0:)(\d{4,5})\b"""
 )
-_FILE_ROUTE = re.compile(
+_HEALTH_ROUTE_FILE = re.compile(
     r"(?:src/routes/((?:[\w-]+/)*health\w*)/\+server|(?:^|/)app/((?:[\w-]+/)*health\w*)/route"
     r"|(?:^|/)pages/(api/health\w*))\.\w+$"
 )
-_SOCKETS = re.compile(
+_WEBSOCKET_LIBRARY = re.compile(
     r"gorilla/websocket|nhooyr\.io/websocket|coder/websocket|socket\.io|tokio-tungstenite|django-channels|\bchannels\b"
 )
 
 
 @dataclass
-class Language:
+class DetectedLanguage:
     """What a service's own folder says."""
 
     home: str
@@ -43,74 +43,84 @@ class Language:
     setup: tuple[str, str, str] | None = None  # language, version or version_file, value
     folder: str = "."
     where: str = ""
-    port: Fact | None = None
-    health: Fact | None = None
-    websocket: Fact | None = None
+    port: SourcedValue | None = None
+    health: SourcedValue | None = None
+    websocket: SourcedValue | None = None
 
 
-def home_of(repository: Repository, dockerfile: str, context: str, sources: list[Fact]) -> str:
+def find_manifest_folder(
+    repository: LocalRepository, dockerfile: str, context: str, sources: list[SourcedValue]
+) -> str:
     """The folder with the manifest of what an image is made of; without one, the folder that it takes."""
     copied = [str(fact.value).removesuffix("/**") for fact in sources if str(fact.value).endswith("/**")]
-    for folder in [context if context != "." else "", parent(dockerfile), *copied]:
-        if folder and any(repository.has(join(folder, name)) for name in MANIFESTS):
+    for folder in [context if context != "." else "", get_parent_folder(dockerfile), *copied]:
+        if folder and any(repository.has(join_path(folder, name)) for name in MANIFEST_FILES):
             return folder
-        below = {parent(path) for path in repository.named(*MANIFESTS, under=folder)} if folder in copied else set()
+        below = (
+            {get_parent_folder(path) for path in repository.named(*MANIFEST_FILES, under=folder)}
+            if folder in copied
+            else set()
+        )
         if len(below) == 1 and (inner := below.pop()).count("/") == folder.count("/") + 1:
             return inner
-    own = parent(dockerfile)
-    taken = own != "." and any(within(str(fact.value), own) for fact in sources)
+    own = get_parent_folder(dockerfile)
+    taken = own != "." and any(is_within_folder(str(fact.value), own) for fact in sources)
     return own if taken else copied[0] if context == "." and len(copied) == 1 else context
 
 
-def language(repository: Repository, home: str) -> Language:
+def detect_language(repository: LocalRepository, home: str) -> DetectedLanguage:
     """Read the manifest in a folder; its first kind that is known decides."""
-    made = Language(home, folder=home)
+    made = DetectedLanguage(home, folder=home)
     readers = {
-        "composer.json": _php, "pom.xml": _maven, "go.mod": _go, "package.json": _node, "pyproject.toml": _python,
-        "requirements.txt": _python, "Pipfile": _python, "Cargo.toml": _rust, "build.gradle": _gradle,
-        "build.gradle.kts": _gradle,
+        "composer.json": _read_composer_json, "pom.xml": _read_maven_pom, "go.mod": _read_go_mod, "package.json": _read_package_json, "pyproject.toml": _read_python_project,
+        "requirements.txt": _read_python_project, "Pipfile": _read_python_project, "Cargo.toml": _read_cargo_project, "build.gradle": _read_gradle_build,
+        "build.gradle.kts": _read_gradle_build,
     }  # fmt: skip
-    name = next((name for name in readers if repository.has(join(home, name))), "")
+    name = next((name for name in readers if repository.has(join_path(home, name))), "")
     if name:
-        made.manifest = join(home, name) or ""
+        made.manifest = join_path(home, name) or ""
         made.where = made.manifest
         readers[name](repository, made)
-    elif projects := [path for path in repository.matching(r".*\.(csproj|sln|slnx)") if within(path, home)]:
+    elif projects := [path for path in repository.matching(r".*\.(csproj|sln|slnx)") if is_within_folder(path, home)]:
         made.manifest = made.where = projects[0]
-        _dotnet(repository, made, projects)
-    _guesses(repository, made)
+        _read_dotnet_projects(repository, made, projects)
+    _scan_source_files(repository, made)
     return made
 
 
-def has_tests(repository: Repository, home: str, ends: str) -> bool:
+def has_test_files(repository: LocalRepository, home: str, ends: str) -> bool:
     """Whether a folder has a file that looks like a test."""
-    return any(within(path, home) and re.search(ends, path) and _TEST_FILE.search(path) for path in repository.files)
+    return any(
+        is_within_folder(path, home) and re.search(ends, path) and _TEST_FILE.search(path) for path in repository.files
+    )
 
 
-def _file(repository: Repository, home: str, *names: str) -> str:
+def _find_file_upwards(repository: LocalRepository, home: str, *names: str) -> str:
     """The first of these files in a folder or above it."""
     folders = ["/".join(home.split("/")[:count]) or "." for count in range(len(home.split("/")), -1, -1)]
-    paths = (join(folder, name) for folder in folders for name in names)
+    paths = (join_path(folder, name) for folder in folders for name in names)
     return next((path for path in paths if path and repository.has(path)), "")
 
 
-def _version(repository: Repository, made: Language, tool: str, name: str, *files: str) -> None:
-    found = _file(repository, made.home, *files)
+def _detect_tool_version(
+    repository: LocalRepository, made: DetectedLanguage, tool: str, name: str, *files: str
+) -> None:
+    found = _find_file_upwards(repository, made.home, *files)
     if found:
         made.setup = (tool, "version_file", found)
         return
-    tools = _file(repository, made.home, ".tool-versions")
+    tools = _find_file_upwards(repository, made.home, ".tool-versions")
     if tools and (each := re.search(rf"^{name}\s+(\d[\w.]*)", repository.read(tools), re.MULTILINE)):
         made.setup = (tool, "version", each[1])
 
 
-def _go(repository: Repository, made: Language) -> None:
+def _read_go_mod(repository: LocalRepository, made: DetectedLanguage) -> None:
     made.setup = ("go", "version_file", made.manifest)
-    if has_tests(repository, made.home, r"\.go$"):
+    if has_test_files(repository, made.home, r"\.go$"):
         made.test = ["go test ./..."]
 
 
-def _json(repository: Repository, path: str) -> dict[str, Any]:
+def _load_json(repository: LocalRepository, path: str) -> dict[str, Any]:
     try:
         data = json.loads(repository.read(path))
     except (ValueError, RecursionError) as error:
@@ -119,32 +129,38 @@ def _json(repository: Repository, path: str) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _table(data: dict[str, Any], *keys: str) -> dict[str, Any]:
+def _get_nested_table(data: dict[str, Any], *keys: str) -> dict[str, Any]:
     for key in keys:
         data = data.get(key, {}) if isinstance(data.get(key), dict) else {}
     return data
 
 
-def _node(repository: Repository, made: Language) -> None:
-    data = _json(repository, made.manifest)
-    lock = _file(repository, made.home, "pnpm-lock.yaml", "yarn.lock", "bun.lock", "bun.lockb", "package-lock.json")
-    root = parent(lock) if lock else made.home
-    top = _json(repository, join(root, "package.json") or "") if repository.has(join(root, "package.json")) else data
-    _version(repository, made, "node", "nodejs", ".nvmrc", ".node-version")
+def _read_package_json(repository: LocalRepository, made: DetectedLanguage) -> None:
+    data = _load_json(repository, made.manifest)
+    lock = _find_file_upwards(
+        repository, made.home, "pnpm-lock.yaml", "yarn.lock", "bun.lock", "bun.lockb", "package-lock.json"
+    )
+    root = get_parent_folder(lock) if lock else made.home
+    top = (
+        _load_json(repository, join_path(root, "package.json") or "")
+        if repository.has(join_path(root, "package.json"))
+        else data
+    )
+    _detect_tool_version(repository, made, "node", "nodejs", ".nvmrc", ".node-version")
     if not made.setup:
         holder = next(
             (
                 path
-                for path, each in ((made.manifest, data), (join(root, "package.json") or "", top))
-                if _table(each, "engines").get("node")
+                for path, each in ((made.manifest, data), (join_path(root, "package.json") or "", top))
+                if _get_nested_table(each, "engines").get("node")
             ),
             "",
         )
         made.setup = ("node", "version_file", holder) if holder else None
-    script = _table(data, "scripts").get("test")
+    script = _get_nested_table(data, "scripts").get("test")
     if isinstance(script, str) and script.strip() and "no test specified" not in script:
-        made.test = _node_test(made, lock.rpartition("/")[2], root, str(top.get("packageManager", "")))
-    depends = {**_table(data, "dependencies"), **_table(data, "devDependencies")}
+        made.test = _build_node_test(made, lock.rpartition("/")[2], root, str(top.get("packageManager", "")))
+    depends = {**_get_nested_table(data, "dependencies"), **_get_nested_table(data, "devDependencies")}
     ports = {
         "next": 3000,
         "@sveltejs/adapter-node": 3000,
@@ -154,7 +170,8 @@ def _node(repository: Repository, made: Language) -> None:
         "astro": 4321,
     }
     made.port = next(
-        (Fact(port, f"{made.manifest}: {name}", guess=True) for name, port in ports.items() if name in depends), None
+        (SourcedValue(port, f"{made.manifest}: {name}", guess=True) for name, port in ports.items() if name in depends),
+        None,
     )
     pages = {
         "next",
@@ -169,10 +186,10 @@ def _node(repository: Repository, made: Language) -> None:
         "@remix-run/react",
     }
     if page := sorted(pages & set(depends)):
-        made.health = Fact("/", f"{made.manifest}: {page[0]}", guess=True)
+        made.health = SourcedValue("/", f"{made.manifest}: {page[0]}", guess=True)
 
 
-def _node_test(made: Language, lock: str, root: str, manager: str) -> list[str]:
+def _build_node_test(made: DetectedLanguage, lock: str, root: str, manager: str) -> list[str]:
     if lock == "package-lock.json" and root != made.home:
         made.folder = root
         return ["npm ci", f"npm test --workspace {made.home if root == '.' else made.home.removeprefix(root + '/')}"]
@@ -187,21 +204,21 @@ def _node_test(made: Language, lock: str, root: str, manager: str) -> list[str]:
     }.get(lock, ["npm install", "npm test"])  # fmt: skip
 
 
-def _python(repository: Repository, made: Language) -> None:
-    _version(repository, made, "python", "python", ".python-version")
+def _read_python_project(repository: LocalRepository, made: DetectedLanguage) -> None:
+    _detect_tool_version(repository, made, "python", "python", ".python-version")
     project: dict[str, Any] = {}
-    if repository.has(path := join(made.home, "pyproject.toml")):
+    if repository.has(path := join_path(made.home, "pyproject.toml")):
         try:
             project = tomllib.loads(repository.read(str(path)))
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             repository.troubles.append(f"{path}: not TOML: {error}")
-    if not made.setup and _table(project, "project").get("requires-python"):
+    if not made.setup and _get_nested_table(project, "project").get("requires-python"):
         made.setup = ("python", "version_file", str(path))
-    if not has_tests(repository, made.home, r"\.py$"):
+    if not has_test_files(repository, made.home, r"\.py$"):
         return
-    django = repository.has(join(made.home, "manage.py")) and "pytest" not in repository.read(made.manifest)
+    django = repository.has(join_path(made.home, "manage.py")) and "pytest" not in repository.read(made.manifest)
     command = "python manage.py test" if django else "pytest"
-    lock = _file(repository, made.home, "uv.lock", "poetry.lock", "Pipfile.lock").rpartition("/")[2]
+    lock = _find_file_upwards(repository, made.home, "uv.lock", "poetry.lock", "Pipfile.lock").rpartition("/")[2]
     tool = {
         "uv.lock": ("uv", "uv sync --locked", "uv run"),
         "poetry.lock": ("poetry", "poetry install", "poetry run"),
@@ -213,94 +230,100 @@ def _python(repository: Repository, made: Language) -> None:
     needed = [
         path.rpartition("/")[2]
         for path in repository.matching(r"(.*/)?requirements[\w.-]*\.txt")
-        if parent(path) == made.home
+        if get_parent_folder(path) == made.home
     ]
     install = ["pip install " + " ".join(f"-r {name}" for name in needed)] if needed else ["pip install ."]
-    listed = any("pytest" in repository.read(join(made.home, name) or "") for name in needed)
+    listed = any("pytest" in repository.read(join_path(made.home, name) or "") for name in needed)
     made.test = [*install, *(["pip install pytest"] if command == "pytest" and not listed else []), command]
 
 
-def _rust(repository: Repository, made: Language) -> None:
-    lock = _file(repository, made.home, "Cargo.lock")
-    sources = [path for path in repository.files if path.endswith(".rs") and within(path, made.home)]
+def _read_cargo_project(repository: LocalRepository, made: DetectedLanguage) -> None:
+    lock = _find_file_upwards(repository, made.home, "Cargo.lock")
+    sources = [path for path in repository.files if path.endswith(".rs") and is_within_folder(path, made.home)]
     if any("#[test]" in repository.read(path) or "::test]" in repository.read(path) for path in sources[:200]):
         made.test = ["cargo test --locked" if lock else "cargo test"]
 
 
-def _maven(repository: Repository, made: Language) -> None:
+def _read_maven_pom(repository: LocalRepository, made: DetectedLanguage) -> None:
     text = repository.read(made.manifest)
-    wrapper = repository.has(join(made.home, "mvnw"))
-    java = _java(
+    wrapper = repository.has(join_path(made.home, "mvnw"))
+    java = _select_java_version(
         re.search(r"<(?:java\.version|maven\.compiler\.(?:release|target|source)|release)>(?:1\.)?(\d+)<", text)
     )
-    if has_tests(repository, made.home, r"\.(java|kt)$"):
+    if has_test_files(repository, made.home, r"\.(java|kt)$"):
         made.test = [*java, "./mvnw --batch-mode verify" if wrapper else "mvn --batch-mode verify"]
-    _spring(made, text)
+    _detect_spring_boot(made, text)
 
 
-def _gradle(repository: Repository, made: Language) -> None:
+def _read_gradle_build(repository: LocalRepository, made: DetectedLanguage) -> None:
     text = repository.read(made.manifest)
-    wrapper = _file(repository, made.home, "gradlew")
-    java = _java(re.search(r"(?:JavaLanguageVersion\.of\(|jvmToolchain\(|JavaVersion\.VERSION_)(?:1_)?(\d+)", text))
-    if has_tests(repository, made.home, r"\.(java|kt)$"):
-        up = "../" * (made.home.count("/") + 1 if parent(wrapper) == "." and made.home != "." else 0)
+    wrapper = _find_file_upwards(repository, made.home, "gradlew")
+    java = _select_java_version(
+        re.search(r"(?:JavaLanguageVersion\.of\(|jvmToolchain\(|JavaVersion\.VERSION_)(?:1_)?(\d+)", text)
+    )
+    if has_test_files(repository, made.home, r"\.(java|kt)$"):
+        up = "../" * (made.home.count("/") + 1 if get_parent_folder(wrapper) == "." and made.home != "." else 0)
         made.test = [*java, f"{up or './'}gradlew test" if wrapper else "gradle test"]
-    _spring(made, text)
+    _detect_spring_boot(made, text)
 
 
-def _java(version: re.Match[str] | None) -> list[str]:
+def _select_java_version(version: re.Match[str] | None) -> list[str]:
     """The runner's images have several versions of Java, each behind a variable."""
     known = version and version[1] in ("8", "11", "17", "21", "25")
     return [f'export JAVA_HOME="$JAVA_HOME_{version[1]}_X64"'] if version and known else []
 
 
-def _spring(made: Language, text: str) -> None:
+def _detect_spring_boot(made: DetectedLanguage, text: str) -> None:
     if "spring-boot" in text:
-        made.port = Fact(8080, f"{made.manifest}: spring-boot", guess=True)
+        made.port = SourcedValue(8080, f"{made.manifest}: spring-boot", guess=True)
     if "spring-boot-starter-actuator" in text:
-        made.health = Fact("/actuator/health", f"{made.manifest}: spring-boot-starter-actuator", guess=True)
+        made.health = SourcedValue("/actuator/health", f"{made.manifest}: spring-boot-starter-actuator", guess=True)
 
 
-def _php(repository: Repository, made: Language) -> None:
-    data = _json(repository, made.manifest)
-    if "test" in _table(data, "scripts"):
+def _read_composer_json(repository: LocalRepository, made: DetectedLanguage) -> None:
+    data = _load_json(repository, made.manifest)
+    if "test" in _get_nested_table(data, "scripts"):
         made.test = ["composer install --no-interaction", "composer test"]
-    elif "phpunit/phpunit" in _table(data, "require-dev"):
+    elif "phpunit/phpunit" in _get_nested_table(data, "require-dev"):
         made.test = ["composer install --no-interaction", "vendor/bin/phpunit"]
-    if "laravel/framework" in _table(data, "require"):
-        made.health = Fact("/up", f"{made.manifest}: laravel/framework", guess=True)
+    if "laravel/framework" in _get_nested_table(data, "require"):
+        made.health = SourcedValue("/up", f"{made.manifest}: laravel/framework", guess=True)
 
 
-def _dotnet(repository: Repository, made: Language, projects: list[str]) -> None:
+def _read_dotnet_projects(repository: LocalRepository, made: DetectedLanguage, projects: list[str]) -> None:
     if any("test" in path.lower() or "Microsoft.NET.Test.Sdk" in repository.read(path) for path in projects):
         made.test = ["dotnet test"]
     made.port = (
-        Fact(8080, f"{made.manifest}: ASP.NET", guess=True)
+        SourcedValue(8080, f"{made.manifest}: ASP.NET", guess=True)
         if any("Sdk.Web" in repository.read(path) for path in projects)
         else None
     )
 
 
-def _guesses(repository: Repository, made: Language) -> None:
+def _scan_source_files(repository: LocalRepository, made: DetectedLanguage) -> None:
     """What the source seems to say: a route for health, a port, WebSockets."""
-    sources = [path for path in repository.matching(_SOURCE) if within(path, made.home) and not _TEST_FILE.search(path)]
+    sources = [
+        path
+        for path in repository.matching(_SOURCE_FILE)
+        if is_within_folder(path, made.home) and not _TEST_FILE.search(path)
+    ]
     page = made.health is not None and made.health.value == "/"  # its strings are what a browser asks of others
     for path in sources[:400]:
-        if route := _FILE_ROUTE.search(path):
-            made.health = Fact("/" + (route[1] or route[2] or route[3]), path, guess=True)
+        if route := _HEALTH_ROUTE_FILE.search(path):
+            made.health = SourcedValue("/" + (route[1] or route[2] or route[3]), path, guess=True)
             page = True
         text = repository.read(path)
-        if not page and (found := _ROUTE.search(text)) and _is_better(found[1], made.health):
-            made.health = Fact(found[1], _at(path, text, found), guess=True)
-        if not made.port and (found := _PORT.search(text)) and 1024 <= int(found[1]) < 65536:
-            made.port = Fact(int(found[1]), _at(path, text, found), guess=True)
-    if made.manifest and (found := _SOCKETS.search(repository.read(made.manifest))):
-        made.websocket = Fact(True, f"{made.manifest}: {found[0]}", guess=True)
+        if not page and (found := _HEALTH_ROUTE.search(text)) and _is_better_route(found[1], made.health):
+            made.health = SourcedValue(found[1], _format_location(path, text, found), guess=True)
+        if not made.port and (found := _LISTEN_PORT.search(text)) and 1024 <= int(found[1]) < 65536:
+            made.port = SourcedValue(int(found[1]), _format_location(path, text, found), guess=True)
+    if made.manifest and (found := _WEBSOCKET_LIBRARY.search(repository.read(made.manifest))):
+        made.websocket = SourcedValue(True, f"{made.manifest}: {found[0]}", guess=True)
 
 
-def _is_better(path: str, known: Fact | None) -> bool:
+def _is_better_route(path: str, known: SourcedValue | None) -> bool:
     return known is None or ("health" in path and "health" not in str(known.value))
 
 
-def _at(path: str, text: str, found: re.Match[str]) -> str:
+def _format_location(path: str, text: str, found: re.Match[str]) -> str:
     return f"{path}:{text.count(chr(10), 0, found.start(1)) + 1}"

@@ -4,19 +4,19 @@ import re
 from dataclasses import dataclass
 
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.repository import Repository
+from kiwari_ci.readers.repository import LocalRepository
 
-_CADDY = re.compile(r"(?:^|\n)([^\s{}#(][^{}\n#]*?)[ \t]*\{((?:[^{}]|\{[^{}]*\})*)\}")
-_SERVER = re.compile(r"\bserver\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
-_TO = re.compile(
+_CADDY_SITE_BLOCK = re.compile(r"(?:^|\n)([^\s{}#(][^{}\n#]*?)[ \t]*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_NGINX_SERVER_BLOCK = re.compile(r"\bserver\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
+_PROXY_TARGET = re.compile(
     r"(?:reverse_proxy|proxy_pass)[ \t]+(?:[/*@]\S*[ \t]+)?(?:https?://)?([A-Za-z0-9][\w.-]*)(?::(\d{2,5}))?"
 )
-_ALL = re.compile(r"location\s+/\s*\{([^{}]*)\}|\n\s*reverse_proxy[ \t]+([A-Za-z0-9*][^\n]*)")
-_OURS = re.compile(r"server_name\s+([^;]*);")
+_CATCH_ALL_TARGET = re.compile(r"location\s+/\s*\{([^{}]*)\}|\n\s*reverse_proxy[ \t]+([A-Za-z0-9*][^\n]*)")
+_NGINX_SERVER_NAME = re.compile(r"server_name\s+([^;]*);")
 
 
 @dataclass(frozen=True)
-class Route:
+class ProxyRoute:
     """A domain, and the container and port behind it (empty and 0 where the file does not say)."""
 
     domain: str
@@ -25,19 +25,19 @@ class Route:
     where: str
 
 
-def routes(repository: Repository) -> list[Route]:
+def read_proxy_routes(repository: LocalRepository) -> list[ProxyRoute]:
     """The routes of every Caddyfile and nginx configuration."""
     found = []
     for path in repository.matching(r"(?:.*/)?(?:Caddyfile[\w.-]*|[\w.-]+\.caddy)"):
-        found += _of(repository, path, _CADDY)
+        found += _parse_proxy_routes(repository, path, _CADDY_SITE_BLOCK)
     for path in repository.matching(
         r"(?:.*/)?(?:[\w.-]*nginx[\w.-]*|(?:.*/)?(?:nginx|conf\.d|sites-\w+)/.*)\.(?:conf|template|conf\.template)"
     ):
-        found += _of(repository, path, _SERVER)
+        found += _parse_proxy_routes(repository, path, _NGINX_SERVER_BLOCK)
     return found
 
 
-def _of(repository: Repository, path: str, blocks: re.Pattern[str]) -> list[Route]:
+def _parse_proxy_routes(repository: LocalRepository, path: str, blocks: re.Pattern[str]) -> list[ProxyRoute]:
     found, text = (
         [],
         "\n".join(
@@ -47,13 +47,13 @@ def _of(repository: Repository, path: str, blocks: re.Pattern[str]) -> list[Rout
     )
     upstreams = dict(re.findall(r"upstream\s+([\w-]+)\s*\{[^}]{0,500}?server\s+([\w.-]+(?::\d+)?)", text))
     for block in blocks.finditer(text[:200_000]):
-        heads = block[1] if blocks is _CADDY else " ".join(_OURS.findall(block[1]))
+        heads = block[1] if blocks is _CADDY_SITE_BLOCK else " ".join(_NGINX_SERVER_NAME.findall(block[1]))
         body = block[block.lastindex or 1]
-        whole = _ALL.search(body)  # what is not for a path of its own
-        target = (whole and _TO.search(whole[0])) or _TO.search(body)
+        whole = _CATCH_ALL_TARGET.search(body)  # what is not for a path of its own
+        target = (whole and _PROXY_TARGET.search(whole[0])) or _PROXY_TARGET.search(body)
         name, port = (target[1], target[2]) if target else ("", "")
         if name in upstreams:
             name, _, port = upstreams[name].partition(":")
         place = f"{path}:{text.count(chr(10), 0, block.start(1)) + 1}"
-        found += [Route(domain, name, int(port or 0), place) for domain in vocabulary.domains(heads)]
+        found += [ProxyRoute(domain, name, int(port or 0), place) for domain in vocabulary.find_domains(heads)]
     return found

@@ -6,20 +6,30 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from kiwari_ci.problems import harmless
+from kiwari_ci.problems import escape_control_characters
 from kiwari_ci.readers import tracked_files
-from kiwari_ci.readers.tracked_files import GIT
+from kiwari_ci.readers.tracked_files import READ_ONLY_GIT_OPTIONS
 
-LARGEST = 500_000  # bytes of a file that is read
-MOST = 50_000  # files that are looked at
-NEVER = {".git", "node_modules", "vendor"}
-NOT_SOURCE = NEVER | {"__pycache__", ".venv", "venv", ".next", ".svelte-kit", "dist", "build", "target", "coverage"}
-_REMOTE = re.compile(
+MAX_READ_BYTES = 500_000  # bytes of a file that is read
+MAX_FILE_COUNT = 50_000  # files that are looked at
+IGNORED_FOLDERS = {".git", "node_modules", "vendor"}
+NON_SOURCE_FOLDERS = IGNORED_FOLDERS | {
+    "__pycache__",
+    ".venv",
+    "venv",
+    ".next",
+    ".svelte-kit",
+    "dist",
+    "build",
+    "target",
+    "coverage",
+}
+_GITHUB_REMOTE = re.compile(
     r"(?:^|[/@])github\.com[:/]+(?:\d+/)?([A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*?)(?:\.git)?/?$"
 )
 
 
-def join(folder: str, path: str) -> str | None:
+def join_path(folder: str, path: str) -> str | None:
     """A path seen from a folder, from the root (`.` is the root itself); None when it leads out."""
     parts: list[str] = []
     for part in f"{folder}/{path}".split("/"):
@@ -32,17 +42,17 @@ def join(folder: str, path: str) -> str | None:
     return "/".join(parts) or "."
 
 
-def parent(path: str) -> str:
+def get_parent_folder(path: str) -> str:
     """The folder of a file; `.` for the root."""
     return path.rpartition("/")[0] or "."
 
 
-def within(path: str, folder: str) -> bool:
+def is_within_folder(path: str, folder: str) -> bool:
     """Whether a path is a folder, or something in it."""
     return folder == "." or path == folder or path.startswith(f"{folder}/")
 
 
-class Repository:
+class LocalRepository:
     """The files under a folder; `troubles` gathers what could not be read, in words."""
 
     def __init__(self, root: Path) -> None:
@@ -56,16 +66,16 @@ class Repository:
     def files(self) -> list[str]:
         """Paths from the root, sorted: what git tracks or would, else what is there; never behind a link."""
         listed = self._git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
-        never = NEVER if listed else NOT_SOURCE
-        found = listed.split("\0") if listed else tracked_files.read(self.root).names
+        never = IGNORED_FOLDERS if listed else NON_SOURCE_FOLDERS
+        found = listed.split("\0") if listed else tracked_files.read_checkout(self.root).names
         kept = sorted({path for path in found if path and not never & set(path.split("/")[:-1])})
-        if len(kept) > MOST:
-            self.troubles.append(f"more than {MOST:,} files: only the first of them were looked at")
-        odd = [path for path in kept[:MOST] if not path.isprintable()]
+        if len(kept) > MAX_FILE_COUNT:
+            self.troubles.append(f"more than {MAX_FILE_COUNT:,} files: only the first of them were looked at")
+        odd = [path for path in kept[:MAX_FILE_COUNT] if not path.isprintable()]
         if odd:
             words = "their names have characters that cannot be printed: rename them, and run init again"
-            self.troubles.append(f"{len(odd)} not looked at, {harmless(odd[0])} first: {words}")
-        return [path for path in kept[:MOST] if path.isprintable()]
+            self.troubles.append(f"{len(odd)} not looked at, {escape_control_characters(odd[0])} first: {words}")
+        return [path for path in kept[:MAX_FILE_COUNT] if path.isprintable()]
 
     @cached_property
     def folders(self) -> set[str]:
@@ -82,7 +92,7 @@ class Repository:
 
     def named(self, *names: str, under: str = ".") -> list[str]:
         """The files of these names under a folder, nearest to it first."""
-        found = [path for path in self.files if path.rpartition("/")[2] in names and within(path, under)]
+        found = [path for path in self.files if path.rpartition("/")[2] in names and is_within_folder(path, under)]
         return sorted(found, key=lambda path: (path.count("/"), names.index(path.rpartition("/")[2]), path))
 
     def matching(self, pattern: str) -> list[str]:
@@ -106,7 +116,7 @@ class Repository:
     @cached_property
     def top(self) -> Path | None:
         """The root of the checkout that the folder is in, be it the folder itself."""
-        top = tracked_files.root_of(self.root).resolve()
+        top = tracked_files.find_checkout_root(self.root).resolve()
         return top if (top / ".git").exists() else None
 
     @cached_property
@@ -115,7 +125,7 @@ class Repository:
         names = (self._git("remote") or "").split()
         for name in sorted(names, key=lambda name: (name != "origin", name != "upstream", name)):
             address = (self._git("remote", "get-url", "--", name) or "").strip()
-            if found := _REMOTE.search(address):
+            if found := _GITHUB_REMOTE.search(address):
                 return found[1], f"git remote {name}"
         return None
 
@@ -137,7 +147,7 @@ class Repository:
         """What git says; None when it says nothing. The checkout is named: a GIT_DIR around us means nothing."""
         if not self.top:
             return None
-        command = ["git", *GIT, f"--git-dir={self.top / '.git'}", f"--work-tree={self.top}", *words]
+        command = ["git", *READ_ONLY_GIT_OPTIONS, f"--git-dir={self.top / '.git'}", f"--work-tree={self.top}", *words]
         try:
             done = subprocess.run(command, cwd=self.root, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
         except (OSError, subprocess.TimeoutExpired):
@@ -151,15 +161,15 @@ class Repository:
                 self.troubles.append(f"{path}: a link that leads out, or no file: not read")
                 return None
             with place.open("rb") as stream:
-                content = stream.read(LARGEST + 1)
+                content = stream.read(MAX_READ_BYTES + 1)
         except (OSError, ValueError, RuntimeError) as error:
             self.troubles.append(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
             return None
         return self._text(path, content)
 
     def _text(self, path: str, content: bytes) -> str | None:
-        if len(content) > LARGEST or b"\0" in content:
-            why = "a binary file" if b"\0" in content else f"more than {LARGEST:,} bytes"
+        if len(content) > MAX_READ_BYTES or b"\0" in content:
+            why = "a binary file" if b"\0" in content else f"more than {MAX_READ_BYTES:,} bytes"
             self.troubles.append(f"{path}: {why}: not read")
             return None
         text = content.decode(errors="replace").removeprefix("\ufeff")

@@ -7,54 +7,72 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import product
 
-MOST = 2_000  # commands of a script
-LONGEST = 100_000  # characters of a script
-LONGEST_VALUE = 1_000  # characters of a variable: one made of others grows no further
-_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?[-?][^}]*)?\}|(\w+))")
+MAX_COMMANDS = 2_000  # commands of a script
+MAX_SCRIPT_LENGTH = 100_000  # characters of a script
+MAX_VARIABLE_LENGTH = 1_000  # characters of a variable: one made of others grows no further
+_VARIABLE_REFERENCE = re.compile(r"\$(?:\{(\w+)(?::?[-?][^}]*)?\}|(\w+))")
 _ASSIGNMENT = re.compile(r"(?:export\s+|local\s+|readonly\s+)?([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_COMPUTED = re.compile(r"(?:export\s+|local\s+|readonly\s+)?\w+=\"?\$\(")
+_COMMAND_SUBSTITUTION = re.compile(r"(?:export\s+|local\s+|readonly\s+)?\w+=\"?\$\(")
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
-_BEFORE = {"if", "then", "else", "elif", "do", "while", "until", "!", "{", "(", "sudo", "time", "exec", "eval", "nohup"}
-_WORD = re.compile(r"""(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*"|['"\\])+""", re.DOTALL)
+_COMMAND_PREFIXES = {
+    "if",
+    "then",
+    "else",
+    "elif",
+    "do",
+    "while",
+    "until",
+    "!",
+    "{",
+    "(",
+    "sudo",
+    "time",
+    "exec",
+    "eval",
+    "nohup",
+}
+_SHELL_WORD = re.compile(r"""(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*"|['"\\])+""", re.DOTALL)
 
-Variables = Mapping[str, tuple[str, ...]]
+ShellVariables = Mapping[str, tuple[str, ...]]
 
 
-def commands(script: str, given: Variables | None = None) -> list[list[str]]:
+def parse_shell_commands(script: str, given: ShellVariables | None = None) -> list[list[str]]:
     """The commands of a script, in order, each as its words; one with a variable of several values, once for each."""
     known: dict[str, tuple[str, ...]] = dict(given or {})
     found: list[list[str]] = []
-    for text in _pieces(script[:LONGEST]):
-        if _COMPUTED.match(text):
+    for text in _split_commands(script[:MAX_SCRIPT_LENGTH]):
+        if _COMMAND_SUBSTITUTION.match(text):
             continue
-        words = _WORD.findall(text)
-        while words and words[0] in _BEFORE:
+        words = _SHELL_WORD.findall(text)
+        while words and words[0] in _COMMAND_PREFIXES:
             words = words[1:]
         if words[:1] == ["for"] and words[2:3] == ["in"]:
-            known[words[1]] = tuple(plain for word in words[3:] for plain in _values(word, known))[:20]
+            known[words[1]] = tuple(plain for word in words[3:] for plain in _expand_word(word, known))[:20]
             continue
         while words and (set_here := _ASSIGNMENT.fullmatch(words[0])):
-            known[set_here[1]] = tuple(value[:LONGEST_VALUE] for value in _values(set_here[2][:LONGEST_VALUE], known))
+            known[set_here[1]] = tuple(
+                value[:MAX_VARIABLE_LENGTH] for value in _expand_word(set_here[2][:MAX_VARIABLE_LENGTH], known)
+            )
             words = words[1:]
         if words:
-            used = {name for word in words for name in _names(word)} & known.keys()
-            found += ([_plain(word, each) for word in words] for each in _choices(used, known))
-        if len(found) > MOST:
+            used = {name for word in words for name in _find_variable_names(word)} & known.keys()
+            found += ([_unquote_word(word, each) for word in words] for each in _combine_variables(used, known))
+        if len(found) > MAX_COMMANDS:
             break
-    return found[:MOST]
+    return found[:MAX_COMMANDS]
 
 
-def _values(word: str, known: Variables) -> Iterator[str]:
-    used = set(_names(word)) & known.keys()
-    for each in _choices(used, known):
-        yield _plain(word, each)
+def _expand_word(word: str, known: ShellVariables) -> Iterator[str]:
+    used = set(_find_variable_names(word)) & known.keys()
+    for each in _combine_variables(used, known):
+        yield _unquote_word(word, each)
 
 
-def _names(word: str) -> list[str]:
-    return [braced or bare for braced, bare in _VARIABLE.findall(word)]
+def _find_variable_names(word: str) -> list[str]:
+    return [braced or bare for braced, bare in _VARIABLE_REFERENCE.findall(word)]
 
 
-def _choices(used: set[str], known: Variables) -> list[dict[str, str]]:
+def _combine_variables(used: set[str], known: ShellVariables) -> list[dict[str, str]]:
     names = sorted(used)
     total = 1
     for name in names:
@@ -64,35 +82,35 @@ def _choices(used: set[str], known: Variables) -> list[dict[str, str]]:
     return [dict(zip(names, values, strict=True)) for values in product(*(known[name] for name in names))]
 
 
-def _plain(word: str, values: Mapping[str, str]) -> str:
+def _unquote_word(word: str, values: Mapping[str, str]) -> str:
     """A word without its quotes, its variables replaced; one that nobody set stays as it is written."""
     if len(word) > 1 and word[0] == word[-1] == "'":
         return word[1:-1]
-    filled = _VARIABLE.sub(lambda found: values.get(found[1] or found[2], found[0]), word)
+    filled = _VARIABLE_REFERENCE.sub(lambda found: values.get(found[1] or found[2], found[0]), word)
     return re.sub(r"\\\n", " ", filled).replace('"', "").replace("'", "") if "\n" not in word else filled.strip("'\"")
 
 
-def _pieces(script: str) -> Iterator[str]:
+def _split_commands(script: str) -> Iterator[str]:
     """The script cut at line ends, `;`, `&` and `|` that no quote or bracket holds."""
     lines = iter(script.replace("\r\n", "\n").replace("\\\n", " ").split("\n"))
     pending = ""
     for line in lines:
         text = f"{pending}\n{line}" if pending else line
-        if _open(text) and len(text) < 20_000 and text.count("\n") < 300:
+        if _has_open_quote(text) and len(text) < 20_000 and text.count("\n") < 300:
             pending = text
             continue
         pending = ""
-        body = _body(lines, started[2]) if (started := _HEREDOC.search(text)) else ""
-        cut = list(_cut(text))
+        body = _read_heredoc_body(lines, started[2]) if (started := _HEREDOC.search(text)) else ""
+        cut = list(_split_logical_line(text))
         if started and cut:
             index = next((number for number, piece in enumerate(cut) if "<<" in piece), 0)
             cut[index] = _HEREDOC.sub("", cut[index]) + " '" + body.replace("'", " ") + "'"
         yield from cut
     if pending:
-        yield from _cut(pending)
+        yield from _split_logical_line(pending)
 
 
-def _body(lines: Iterator[str], end: str) -> str:
+def _read_heredoc_body(lines: Iterator[str], end: str) -> str:
     body = []
     for line in lines:
         if line.strip() == end:
@@ -101,21 +119,21 @@ def _body(lines: Iterator[str], end: str) -> str:
     return "\n".join(body)
 
 
-def _open(text: str) -> bool:
+def _has_open_quote(text: str) -> bool:
     """Whether a quote is open at the end."""
-    return _scan(text)[0]
+    return _scan_quotes(text)[0]
 
 
-def _cut(text: str) -> Iterator[str]:
+def _split_logical_line(text: str) -> Iterator[str]:
     last = 0
-    for at in [*_scan(text)[1], len(text)]:
+    for at in [*_scan_quotes(text)[1], len(text)]:
         piece = text[last:at].strip(" \t;&|()\n")
         if piece and not piece.startswith("#"):
             yield piece
         last = at
 
 
-def _scan(text: str) -> tuple[bool, list[int]]:
+def _scan_quotes(text: str) -> tuple[bool, list[int]]:
     """Whether a quote stays open, and where commands end."""
     quote, cuts, skip, comment, depth = "", [], False, False, 0
     for at, character in enumerate(text):

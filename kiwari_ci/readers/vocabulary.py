@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from kiwari_ci.rules import SECRET_VALUE
+from kiwari_ci.rules import CREDENTIAL_PATTERN
 
-PRODUCTION, STAGING, AWAY = "production", "staging", "development"
-_KINDS = {
+PRODUCTION, STAGING, DEVELOPMENT = "production", "staging", "development"
+_ENVIRONMENT_WORDS = {
     STAGING: re.compile(r"st(a?g|age|aging)|uat|preprod|preview|qa"),
     PRODUCTION: re.compile(r"prod|production|prd|live"),
-    AWAY: re.compile(
+    DEVELOPMENT: re.compile(
         r"dev|develop|development|local|tests?|testing|ci|e2e|override|debug|examples?|devcontainer|sandbox|demo|bench"
         r"|benchmark"
     ),
@@ -23,18 +23,18 @@ _SECRET_KEY = re.compile(
     r"|SECRET_?KEY_BASE|_KEY)$",
     re.IGNORECASE,
 )
-_SECRET_PART = re.compile(r"(?i)(?:^|[;&?\s])(?:password|pwd|accountkey|sharedaccesskey)\s*=\s*[^;&\s]")
-_BROWSER = re.compile(r"(NEXT_PUBLIC|VITE|REACT_APP|NUXT_PUBLIC|PUBLIC)_|.*PUBLI(C|SHABLE)_KEY")
-_LOCAL = r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\])"
-_PROBE = re.compile(rf"(?:https?://)?{_LOCAL}(?::(?P<port>\d{{2,5}}))?(?P<path>/[A-Za-z0-9._~/?=&%-]*)?")
-_DOMAIN = re.compile(
+_SECRET_ASSIGNMENT = re.compile(r"(?i)(?:^|[;&?\s])(?:password|pwd|accountkey|sharedaccesskey)\s*=\s*[^;&\s]")
+_BROWSER_VARIABLE = re.compile(r"(NEXT_PUBLIC|VITE|REACT_APP|NUXT_PUBLIC|PUBLIC)_|.*PUBLI(C|SHABLE)_KEY")
+_LOCAL_ADDRESS = r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\])"
+_PROBE_URL = re.compile(rf"(?:https?://)?{_LOCAL_ADDRESS}(?::(?P<port>\d{{2,5}}))?(?P<path>/[A-Za-z0-9._~/?=&%-]*)?")
+_DOMAIN_NAME = re.compile(
     r"(?<![\w@.-])((?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,60}[a-z0-9])(?![\w.-]*[\w])",
     re.IGNORECASE,
 )
-_VARIABLE = re.compile(
+_VARIABLE_REFERENCE = re.compile(
     r"\$\$|\$\{(?P<name>\w+)(?:(?P<sign>:?[-?+])(?P<word>(?:[^{}]|\{[^{}]*\})*))?\}|\$(?P<bare>[A-Za-z_]\w*)"
 )
-_LANGUAGE_FILES = {
+_NON_DOMAIN_ENDINGS = {
     "log",
     "txt",
     "pid",
@@ -57,7 +57,7 @@ _LANGUAGE_FILES = {
 
 
 @dataclass(frozen=True)
-class Fact:
+class SourcedValue:
     """A value, the place it was read at (`path:12`), and whether it is a guess."""
 
     value: Any
@@ -65,45 +65,47 @@ class Fact:
     guess: bool = False
 
 
-def tokens(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """The words that a name is made of, in lower case."""
     return [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
 
 
-def kind_of(text: str) -> str:
+def classify_environment(text: str) -> str:
     """Which kind of environment a name or path speaks of: production, staging, development, or none (empty)."""
-    return next((kind for kind, known in _KINDS.items() if any(map(known.fullmatch, tokens(text)))), "")
+    return next(
+        (kind for kind, known in _ENVIRONMENT_WORDS.items() if any(map(known.fullmatch, split_words(text)))), ""
+    )
 
 
-def bare_name(text: str) -> str:
+def strip_environment(text: str) -> str:
     """A name without the words of an environment: shop-api-staging is shop-api."""
-    return "-".join(word for word in tokens(text) if kind_of(word) not in (PRODUCTION, STAGING))
+    return "-".join(word for word in split_words(text) if classify_environment(word) not in (PRODUCTION, STAGING))
 
 
-def word(text: str) -> str:
+def slugify(text: str) -> str:
     """Text as a name of the spec (lower case, digits, hyphens, a letter first); empty when nothing is left."""
-    return "-".join(tokens(text)).lstrip("0123456789-")[:40].rstrip("-")
+    return "-".join(split_words(text)).lstrip("0123456789-")[:40].rstrip("-")
 
 
 def is_secret(key: str, value: str = "") -> bool:
     """Whether an environment variable is named, or looks, like a secret."""
-    named = _SECRET_KEY.search(key) is not None and not _BROWSER.match(key)
-    return named or SECRET_VALUE.search(value) is not None or _SECRET_PART.search(value) is not None
+    named = _SECRET_KEY.search(key) is not None and not _BROWSER_VARIABLE.match(key)
+    return named or CREDENTIAL_PATTERN.search(value) is not None or _SECRET_ASSIGNMENT.search(value) is not None
 
 
-def probe(text: str) -> tuple[int | None, str]:
+def parse_probe_command(text: str) -> tuple[int | None, str]:
     """The port and path that a command asks on its own machine; None and empty when it asks nothing."""
-    found = next((each for each in _PROBE.finditer(text) if each["port"] or each["path"]), None)
+    found = next((each for each in _PROBE_URL.finditer(text) if each["port"] or each["path"]), None)
     return (int(found["port"]) if found and found["port"] else None, (found["path"] or "/") if found else "")
 
 
-def domains(text: str) -> list[str]:
+def find_domains(text: str) -> list[str]:
     """The public domains in a text, in lower case, each once."""
-    found = (each.lower() for each in _DOMAIN.findall(text))
-    return list(dict.fromkeys(each for each in found if each.rpartition(".")[2] not in _LANGUAGE_FILES))
+    found = (each.lower() for each in _DOMAIN_NAME.findall(text))
+    return list(dict.fromkeys(each for each in found if each.rpartition(".")[2] not in _NON_DOMAIN_ENDINGS))
 
 
-def filled(text: str, known: dict[str, str]) -> str | None:
+def interpolate_variables(text: str, known: dict[str, str]) -> str | None:
     """Text with the variables of Compose or a shell put in; None when one has no value, or is a secret."""
     missing = False
 
@@ -118,11 +120,11 @@ def filled(text: str, known: dict[str, str]) -> str | None:
         missing |= not sign.endswith("-")
         return default if sign.endswith("-") else ""
 
-    made = _VARIABLE.sub(value, text)
+    made = _VARIABLE_REFERENCE.sub(value, text)
     return None if missing else made
 
 
-def fits(kind: Any) -> Callable[[Any], bool]:
+def build_validator(kind: Any) -> Callable[[Any], bool]:
     """Whether a value may stand in the spec as that type."""
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
 

@@ -7,23 +7,25 @@ from itertools import islice, product
 from typing import Any
 
 from kiwari_ci.readers import workflow_triggers
-from kiwari_ci.readers.yaml_document import Document, Loc, listed, mapped, shown, texts
+from kiwari_ci.readers.yaml_document import YamlDocument, YamlPath, as_dict, as_inline_code, as_list, iter_strings
 
-EXPRESSION = re.compile(r"\$\{\{((?:(?!\$\{\{).){0,500}?)\}\}", re.DOTALL)
-_KEPT = re.compile(r"\b(secrets|vars)(?:\.([A-Za-z_]\w*)|\[\s*'([^']+)'\s*\])")
-_ON_BRANCH = re.compile(r"github\.ref == '[^']+' && '([^'<>]+)' \|\| ''")  # our own: a tag of one branch's image
-_OUR_KEY = {"steps.source.outputs.key": "src-<key>"}
-_COMBINATIONS = 40  # of a matrix
-_STEPS = 300  # of a job, with those that it calls and all combinations
-_JOBS = 200
-_LONGEST = 100_000  # characters of a text in which expressions are filled in
-_LONGEST_VALUE = 5_000
+EXPRESSION_PATTERN = re.compile(r"\$\{\{((?:(?!\$\{\{).){0,500}?)\}\}", re.DOTALL)
+_SETTING_REFERENCE = re.compile(r"\b(secrets|vars)(?:\.([A-Za-z_]\w*)|\[\s*'([^']+)'\s*\])")
+_BRANCH_TAG_EXPRESSION = re.compile(
+    r"github\.ref == '[^']+' && '([^'<>]+)' \|\| ''"
+)  # our own: a tag of one branch's image
+_GENERATED_OUTPUTS = {"steps.source.outputs.key": "src-<key>"}
+_MAX_COMBINATIONS = 40  # of a matrix
+_MAX_STEPS = 300  # of a job, with those that it calls and all combinations
+_MAX_JOBS = 200
+_MAX_TEXT_LENGTH = 100_000  # characters of a text in which expressions are filled in
+_MAX_SUBSTITUTION_LENGTH = 5_000
 
-Values = Mapping[str, str]
+Substitutions = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Step:
+class ParsedStep:
     """One step of a job, as one combination of its matrix has it: expressions that are known are filled in."""
 
     title: str
@@ -36,12 +38,12 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Job:
+class ParsedJob:
     """A job: its steps, those of actions and workflows of the same repository included."""
 
     id: str
     when: tuple[str, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[ParsedStep, ...]
     permissions: dict[str, str] | None
     environment: str
     needs: tuple[str, ...]
@@ -51,15 +53,15 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Workflow:
+class ParsedWorkflow:
     """What a workflow's text says; `filters` are its path filters as `!`-lists, by event."""
 
     path: str
     name: str
-    document: Document
+    document: YamlDocument
     triggers: dict[str, str]
     filters: dict[str, tuple[str, ...]]
-    jobs: tuple[Job, ...]
+    jobs: tuple[ParsedJob, ...]
     secrets: dict[str, str]
     variables: dict[str, str]
     actions: dict[str, dict[str, str]]
@@ -67,14 +69,14 @@ class Workflow:
 
 
 @dataclass(frozen=True)
-class Around:
+class ReferenceContext:
     """What a workflow's text may refer to: actions and workflows of the same repository, and its name."""
 
-    documents: Mapping[str, Document]
+    documents: Mapping[str, YamlDocument]
     repository: str = ""
     depth: int = field(default=0)
 
-    def called(self, uses: str) -> Document | None:
+    def called(self, uses: str) -> YamlDocument | None:
         """The action or workflow that `./…` names, unless calls go too deep."""
         path = uses.removeprefix("./").strip("/").partition("@")[0]
         names = (path, f"{path}/action.yml", f"{path}/action.yaml")
@@ -82,75 +84,79 @@ class Around:
             None if self.depth > 3 else next((self.documents[name] for name in names if name in self.documents), None)
         )
 
-    def deeper(self) -> "Around":
+    def deeper(self) -> "ReferenceContext":
         """One call further down."""
-        return Around(self.documents, self.repository, self.depth + 1)
+        return ReferenceContext(self.documents, self.repository, self.depth + 1)
 
 
-def read(document: Document, around: Around) -> Workflow:
+def parse_workflow(document: YamlDocument, around: ReferenceContext) -> ParsedWorkflow:
     """The facts of one workflow; whatever has an odd shape is left out of them."""
     data = document.data
-    triggers, filters = workflow_triggers.triggers(document, data.get("on"))
-    return Workflow(
+    triggers, filters = workflow_triggers.parse_triggers(document, data.get("on"))
+    return ParsedWorkflow(
         path=document.path,
         name=document.path.rpartition("/")[2].rpartition(".")[0],
         document=document,
         triggers=triggers,
         filters=filters,
-        jobs=_waiting(list(islice(_jobs(document, around, tuple(triggers)), _JOBS)), data),
-        secrets=_kept(document, "secrets"),
-        variables=_kept(document, "vars"),
-        actions=_actions(document, around),
-        concurrency=_concurrency(data),
+        jobs=_apply_needs(list(islice(_parse_jobs(document, around, tuple(triggers)), _MAX_JOBS)), data),
+        secrets=_find_setting_names(document, "secrets"),
+        variables=_find_setting_names(document, "vars"),
+        actions=_find_used_actions(document, around),
+        concurrency=_describe_concurrency(data),
     )
 
 
-def _jobs(document: Document, around: Around, on: tuple[str, ...]) -> Iterator[Job]:
+def _parse_jobs(document: YamlDocument, around: ReferenceContext, on: tuple[str, ...]) -> Iterator[ParsedJob]:
     data = document.data
-    for name, job in mapped(data.get("jobs")).items():
+    for name, job in as_dict(data.get("jobs")).items():
         if not isinstance(job, dict):
             continue
-        env = {**_filled_env(data.get("env"), around, {}), **mapped(job.get("env"))}
-        made = (step for values in _matrix(job) for step in _steps(document, ("jobs", name), job, env, values, around))
-        steps = list(islice(made, _STEPS))
+        env = {**_substitute_env(data.get("env"), around, {}), **as_dict(job.get("env"))}
+        made = (
+            step
+            for values in _expand_matrix(job)
+            for step in _parse_steps(document, ("jobs", name), job, env, values, around)
+        )
+        steps = list(islice(made, _MAX_STEPS))
         called = (
             around.called(job["uses"]) if isinstance(job.get("uses"), str) and job["uses"].startswith("./") else None
         )
         given = job.get("permissions", data.get("permissions"))
         if called:
-            below = islice(_jobs(called, around.deeper(), on), _JOBS)
+            below = islice(_parse_jobs(called, around.deeper(), on), _MAX_JOBS)
             steps += [step for each in below for step in each.steps]
-        yield Job(
+        yield ParsedJob(
             id=name,
-            when=workflow_triggers.narrowed(on, str(job.get("if", ""))),
+            when=workflow_triggers.narrow_triggers(on, str(job.get("if", ""))),
             steps=tuple(steps),
-            permissions=_permissions(given),
-            environment=str(mapped(job.get("environment")).get("name", "") or _text(job.get("environment"))),
-            needs=tuple(str(each) for each in listed(job.get("needs"))),
+            permissions=_parse_permissions(given),
+            environment=str(as_dict(job.get("environment")).get("name", "") or _as_string(job.get("environment"))),
+            needs=tuple(str(each) for each in as_list(job.get("needs"))),
             own_machine="self-hosted" in str(job.get("runs-on")),
             timeout="timeout-minutes" in job or "uses" in job,
             where=document.where("jobs", name),
         )
 
 
-def _waiting(jobs: list[Job], data: dict[str, Any]) -> tuple[Job, ...]:
+def _apply_needs(jobs: list[ParsedJob], data: dict[str, Any]) -> tuple[ParsedJob, ...]:
     """A job is skipped where one that it waits for is, unless its `if` says otherwise."""
     known = {job.id: job for job in jobs}
     for _ in jobs:
         for job in known.values():
             needed = [known[name].when for name in job.needs if name in known]
-            condition = str(mapped(mapped(data.get("jobs")).get(job.id)).get("if", ""))
+            condition = str(as_dict(as_dict(data.get("jobs")).get(job.id)).get("if", ""))
             left = tuple(each for each in job.when if all(each in one for one in needed))
-            if left and left != job.when and not workflow_triggers.ALSO_THEN.search(condition):
+            if left and left != job.when and not workflow_triggers.STATUS_FUNCTION.search(condition):
                 known[job.id] = replace(job, when=left)
     return tuple(known.values())
 
 
-def _text(value: Any) -> str:
+def _as_string(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _permissions(given: Any) -> dict[str, str] | None:
+def _parse_permissions(given: Any) -> dict[str, str] | None:
     """Scope → level; None where nothing is said, and the repository's setting decides."""
     if isinstance(given, str):
         return {"everything": given.removesuffix("-all")}
@@ -159,20 +165,22 @@ def _permissions(given: Any) -> dict[str, str] | None:
     return {scope: str(level) for scope, level in given.items() if level != "none"}
 
 
-def _matrix(job: dict[str, Any]) -> list[dict[str, str]]:
-    matrix = mapped(mapped(job.get("strategy")).get("matrix"))
+def _expand_matrix(job: dict[str, Any]) -> list[dict[str, str]]:
+    matrix = as_dict(as_dict(job.get("strategy")).get("matrix"))
     axes = {key: each for key, each in matrix.items() if isinstance(each, list) and key not in ("include", "exclude")}
     size = 1
     for each in axes.values():
         size *= max(1, len(each))
     found = [dict(zip(axes, each, strict=True)) for each in product(*axes.values())] if axes and size <= 200 else []
-    extra = [each for each in listed(matrix.get("include")) if isinstance(each, dict)]
-    found = _with_extra(found, extra, set(axes))
-    flat = [dict(_flat("matrix", combination)) for combination in found[:_COMBINATIONS]]
+    extra = [each for each in as_list(matrix.get("include")) if isinstance(each, dict)]
+    found = _add_matrix_includes(found, extra, set(axes))
+    flat = [dict(_flatten_keys("matrix", combination)) for combination in found[:_MAX_COMBINATIONS]]
     return flat or [{}]
 
 
-def _with_extra(found: list[dict[str, Any]], extra: list[dict[str, Any]], axes: set[str]) -> list[dict[str, Any]]:
+def _add_matrix_includes(
+    found: list[dict[str, Any]], extra: list[dict[str, Any]], axes: set[str]
+) -> list[dict[str, Any]]:
     """GitHub's `include`: it adds to the combinations that it agrees with, else it is one of its own."""
     for each in extra:
         fits = [one for one in found if all(one.get(key) == each[key] for key in axes & each.keys())] if axes else []
@@ -183,43 +191,50 @@ def _with_extra(found: list[dict[str, Any]], extra: list[dict[str, Any]], axes: 
     return found
 
 
-def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+def _flatten_keys(name: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for key, each in value.items():
-            yield from _flat(f"{name}.{key}", each)
+            yield from _flatten_keys(f"{name}.{key}", each)
     else:
         yield name, "" if value is None else str(value)
 
 
-def _steps(
-    document: Document, loc: Loc, job: dict[str, Any], env: dict[str, Any], values: Values, around: Around
-) -> Iterator[Step]:
-    known = _known(around, values)
-    env = {key: filled(str(value), known) for key, value in env.items()}
+def _parse_steps(
+    document: YamlDocument,
+    loc: YamlPath,
+    job: dict[str, Any],
+    env: dict[str, Any],
+    values: Substitutions,
+    around: ReferenceContext,
+) -> Iterator[ParsedStep]:
+    known = _build_substitutions(around, values)
+    env = {key: substitute_expressions(str(value), known) for key, value in env.items()}
     known |= {f"env.{key}": value for key, value in env.items()}
-    defaults = mapped(mapped(job.get("defaults")).get("run"))
-    for index, step in enumerate(listed(job.get("steps"))):
+    defaults = as_dict(as_dict(job.get("defaults")).get("run"))
+    for index, step in enumerate(as_list(job.get("steps"))):
         if not isinstance(step, dict):
             continue
-        made = _step(step, document.where(*loc, "steps", index), env, known, _text(defaults.get("working-directory")))
+        made = _parse_step(
+            step, document.where(*loc, "steps", index), env, known, _as_string(defaults.get("working-directory"))
+        )
         yield made
         called = around.called(made.uses) if made.uses.startswith("./") else None
         if called:
             inner = {f"inputs.{key}": str(value) for key, value in made.given.items()}
-            runs = mapped(called.data.get("runs"))
-            yield from _steps(called, ("runs",), runs, env, {**values, **inner}, around.deeper())
-        known |= _outputs(made)
+            runs = as_dict(called.data.get("runs"))
+            yield from _parse_steps(called, ("runs",), runs, env, {**values, **inner}, around.deeper())
+        known |= _predict_step_outputs(made)
 
 
-def _step(step: dict[str, Any], where: str, env: Values, known: Values, folder: str) -> Step:
-    own = {key: filled(str(value), known) for key, value in mapped(step.get("env")).items()}
+def _parse_step(step: dict[str, Any], where: str, env: Substitutions, known: Substitutions, folder: str) -> ParsedStep:
+    own = {key: substitute_expressions(str(value), known) for key, value in as_dict(step.get("env")).items()}
     known = {**known, **{f"env.{key}": value for key, value in own.items()}}
-    run = filled(_text(step.get("run")), known)
-    folder = filled(_text(step.get("working-directory")) or folder, known)
-    uses = _text(step.get("uses"))
-    title = _text(step.get("name")) or uses.partition("@")[0] or run.strip().partition("\n")[0]
-    given = {key: filled(str(value), known) for key, value in mapped(step.get("with")).items()}
-    return Step(
+    run = substitute_expressions(_as_string(step.get("run")), known)
+    folder = substitute_expressions(_as_string(step.get("working-directory")) or folder, known)
+    uses = _as_string(step.get("uses"))
+    title = _as_string(step.get("name")) or uses.partition("@")[0] or run.strip().partition("\n")[0]
+    given = {key: substitute_expressions(str(value), known) for key, value in as_dict(step.get("with")).items()}
+    return ParsedStep(
         title,
         uses,
         f"cd {folder}\n{run}" if folder and run else run,
@@ -230,24 +245,24 @@ def _step(step: dict[str, Any], where: str, env: Values, known: Values, folder: 
     )
 
 
-def _known(around: Around, values: Values) -> dict[str, str]:
+def _build_substitutions(around: ReferenceContext, values: Substitutions) -> dict[str, str]:
     owner = around.repository.partition("/")[0]
     project = {"github.repository": around.repository, "github.repository_owner": owner}
     project["github.event.repository.name"] = around.repository.rpartition("/")[2]
     return {**({key: each for key, each in project.items() if each}), **values}
 
 
-def _outputs(step: Step) -> dict[str, str]:
+def _predict_step_outputs(step: ParsedStep) -> dict[str, str]:
     """What docker/metadata-action will print: its images with the tags that its lines name."""
     if not step.uses.startswith("docker/metadata-action@") or not step.id:
         return {}
     images = re.split(r"[\n,]+", step.given.get("images", ""))
-    tags = [_metadata_tag(line) for line in step.given.get("tags", "type=ref").split("\n") if line.strip()]
+    tags = [_predict_metadata_tag(line) for line in step.given.get("tags", "type=ref").split("\n") if line.strip()]
     refs = [f"{image.strip()}:{tag}" for image in images if image.strip() for tag in tags]
     return {f"steps.{step.id}.outputs.tags": "\n".join(refs)}
 
 
-def _metadata_tag(line: str) -> str:
+def _predict_metadata_tag(line: str) -> str:
     parts = dict(part.partition("=")[::2] for part in line.strip().split(",") if "=" in part)
     if "type" not in parts:
         return line.strip()
@@ -257,55 +272,63 @@ def _metadata_tag(line: str) -> str:
     return f"{prefix}{inner}"
 
 
-def filled(text: str, known: Values) -> str:
+def substitute_expressions(text: str, known: Substitutions) -> str:
     """A text with each expression replaced by its value, or by its name where that is not known."""
     if "${{" not in text:
         return text
-    kept = EXPRESSION.sub(lambda found: known.get(found[1].strip(), _name(found[1]))[:_LONGEST_VALUE], text[:_LONGEST])
-    return kept[:_LONGEST]
+    kept = EXPRESSION_PATTERN.sub(
+        lambda found: known.get(found[1].strip(), _format_unknown_expression(found[1]))[:_MAX_SUBSTITUTION_LENGTH],
+        text[:_MAX_TEXT_LENGTH],
+    )
+    return kept[:_MAX_TEXT_LENGTH]
 
 
-def _name(expression: str) -> str:
+def _format_unknown_expression(expression: str) -> str:
     """An unknown value as a word that no shell and no list cuts: `<secrets.KEY>`."""
     name = expression.strip()
-    if image := _ON_BRANCH.fullmatch(name):
+    if image := _BRANCH_TAG_EXPRESSION.fullmatch(name):
         return image[1]
-    return _OUR_KEY.get(name, f"<{name}>") if re.fullmatch(r"[\w.*-]+", name) else "<expression>"
+    return _GENERATED_OUTPUTS.get(name, f"<{name}>") if re.fullmatch(r"[\w.*-]+", name) else "<expression>"
 
 
-def _filled_env(given: Any, around: Around, values: Values) -> dict[str, str]:
-    known = _known(around, values)
-    return {key: filled(str(value), known) for key, value in mapped(given).items()}
+def _substitute_env(given: Any, around: ReferenceContext, values: Substitutions) -> dict[str, str]:
+    known = _build_substitutions(around, values)
+    return {key: substitute_expressions(str(value), known) for key, value in as_dict(given).items()}
 
 
-def _kept(document: Document, kind: str) -> dict[str, str]:
+def _find_setting_names(document: YamlDocument, kind: str) -> dict[str, str]:
     """Names of secrets or variables that are read, and where; the job's own token is kept nowhere."""
     found: dict[str, str] = {}
-    for loc, text in texts(document.data):
+    for loc, text in iter_strings(document.data):
         if kind in text:
-            parts = EXPRESSION.findall(text) + ([text] if loc[-1] == "if" else [])
-            for name in (dot or index for part in parts for which, dot, index in _KEPT.findall(part) if which == kind):
+            parts = EXPRESSION_PATTERN.findall(text) + ([text] if loc[-1] == "if" else [])
+            for name in (
+                dot or index
+                for part in parts
+                for which, dot, index in _SETTING_REFERENCE.findall(part)
+                if which == kind
+            ):
                 found.setdefault(name, document.where(*loc))
     found.pop("GITHUB_TOKEN", None)
     return found
 
 
-def _actions(document: Document, around: Around) -> dict[str, dict[str, str]]:
+def _find_used_actions(document: YamlDocument, around: ReferenceContext) -> dict[str, dict[str, str]]:
     """Action → the refs at which it is used → where."""
     found: dict[str, dict[str, str]] = {}
-    for loc, text in texts(document.data):
+    for loc, text in iter_strings(document.data):
         if loc[-1] == "uses" and not text.startswith(("./", "docker://")):
             name, _, ref = text.partition("@")
             found.setdefault(name, {}).setdefault(ref, document.where(*loc))
     return found
 
 
-def _concurrency(data: dict[str, Any]) -> str:
+def _describe_concurrency(data: dict[str, Any]) -> str:
     given = data.get("concurrency")
     if not given:
         return ""
     group, cancels = (
         (given.get("group", "") if isinstance(given, dict) else given),
-        mapped(given).get("cancel-in-progress"),
+        as_dict(given).get("cancel-in-progress"),
     )
-    return f"group {shown(group)}" + (", a running one is cancelled" if cancels is True else "")
+    return f"group {as_inline_code(group)}" + (", a running one is cancelled" if cancels is True else "")

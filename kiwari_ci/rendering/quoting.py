@@ -5,90 +5,90 @@ import shlex
 from collections.abc import Sequence
 
 # Plain for readers of YAML 1.1 and 1.2 alike, also inside [a, b]; a `*` only as a path's last word (`api/**`).
-_OPERATOR = r"(?<= )(?:(?:&&|\|\|)(?= )|!(?=[a-z]))"  # of an expression
-_PLAIN = re.compile(
-    rf"[A-Za-z0-9_./~$(](?:[A-Za-z0-9_./~@+=()'$-]|:(?=[^ ])| (?=[^ #])|{_OPERATOR}|(?<=/)\*\*?(?=/|$))*"
+_OPERATOR_PATTERN = r"(?<= )(?:(?:&&|\|\|)(?= )|!(?=[a-z]))"  # of an expression
+_PLAIN_SCALAR = re.compile(
+    rf"[A-Za-z0-9_./~$(](?:[A-Za-z0-9_./~@+=()'$-]|:(?=[^ ])| (?=[^ #])|{_OPERATOR_PATTERN}|(?<=/)\*\*?(?=/|$))*"
 )
 _NUMBER_LIKE = re.compile(r"[-+.0-9][-+.,_:0-9a-fA-FxXoOeE]*|[-+]?\.(inf|nan)", re.IGNORECASE)
-_WORDS = {"", "~", "y", "n", "yes", "no", "on", "off", "true", "false", "null"}
-_NAME = re.compile(r"[A-Za-z0-9_./~@][A-Za-z0-9_./~@:+-]*")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")
+_RESERVED_SCALARS = {"", "~", "y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_./~@][A-Za-z0-9_./~@:+-]*")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")
 
 
-class Quoted(str):
+class QuotedText(str):
     """Text that one of the filters below made: all that a template may print."""
 
 
-class Items(tuple[tuple[str, object], ...]):
+class FrozenMapping(tuple[tuple[str, object], ...]):
     """A mapping as a plan has it, which cannot change: its keys and values."""
 
     __slots__ = ()
 
 
-def yaml(value: object) -> Quoted:
+def yaml(value: object) -> QuotedText:
     """A YAML value: text plain where every reader agrees that it is this string, in double quotes otherwise.
 
     A tuple is a list; it and a mapping stand in brackets, on the same line.
     """
-    if isinstance(value, Items):
-        return Quoted("{" + ", ".join(f"{yaml(key)}: {yaml(each)}" for key, each in value) + "}")
+    if isinstance(value, FrozenMapping):
+        return QuotedText("{" + ", ".join(f"{yaml(key)}: {yaml(each)}" for key, each in value) + "}")
     if isinstance(value, tuple):
-        return Quoted("[" + ", ".join(map(yaml, value)) + "]")
+        return QuotedText("[" + ", ".join(map(yaml, value)) + "]")
     if value is None or isinstance(value, bool):
-        return Quoted({None: "null", True: "true", False: "false"}[value])
+        return QuotedText({None: "null", True: "true", False: "false"}[value])
     text = str(value).removesuffix(".0") if isinstance(value, float) else str(value)
-    if isinstance(value, int | float) or _is_plain(text):
-        return Quoted(text)
-    return Quoted('"' + "".join(_escaped(character) for character in text) + '"')
+    if isinstance(value, int | float) or _is_plain_scalar(text):
+        return QuotedText(text)
+    return QuotedText('"' + "".join(_escape_character(character) for character in text) + '"')
 
 
-def sh(value: str | Sequence[str]) -> Quoted:
+def sh(value: str | Sequence[str]) -> QuotedText:
     """One shell word, or a sequence as several."""
-    return Quoted(shlex.quote(value) if isinstance(value, str) else shlex.join(value))
+    return QuotedText(shlex.quote(value) if isinstance(value, str) else shlex.join(value))
 
 
-def block(value: str, indent: int) -> Quoted:
+def block(value: str, indent: int) -> QuotedText:
     """A YAML block scalar (`|`, or `|-` when the text does not end in a newline), its lines indented.
 
     Raises ValueError for text that no block can hold: it is empty, starts with a blank or has control characters.
     """
     text = value.removesuffix("\n")
-    if not text.strip() or text[0] in " \t\n" or text[-1] == "\n" or _CONTROL.search(text):
+    if not text.strip() or text[0] in " \t\n" or text[-1] == "\n" or _CONTROL_CHARACTER.search(text):
         raise ValueError(f"no YAML block can hold {value!r}")
     lines = (" " * indent + line if line else "" for line in text.split("\n"))
-    return Quoted(("|" if value.endswith("\n") else "|-") + "\n" + "\n".join(lines))
+    return QuotedText(("|" if value.endswith("\n") else "|-") + "\n" + "\n".join(lines))
 
 
-def script(value: str) -> Quoted:
+def script(value: str) -> QuotedText:
     """Whole lines of a file, as they are; raises ValueError for control characters, and without a last newline."""
-    if _CONTROL.search(value) or not value.endswith("\n"):
+    if _CONTROL_CHARACTER.search(value) or not value.endswith("\n"):
         raise ValueError(f"{value!r} is no script")
-    return Quoted(value)
+    return QuotedText(value)
 
 
-def text(value: str) -> Quoted:
+def text(value: str) -> QuotedText:
     """A line of prose, or what stands between single quotes; raises ValueError for what could end either."""
-    if _CONTROL.search(value) or "\n" in value or "'" in value or "${{" in value:
+    if _CONTROL_CHARACTER.search(value) or "\n" in value or "'" in value or "${{" in value:
         raise ValueError(f"{value!r} is not a line of plain text")
-    return Quoted(value)
+    return QuotedText(value)
 
 
-def name(value: str) -> Quoted:
+def name(value: str) -> QuotedText:
     """An identifier, path or address, as it is; raises ValueError when it has any other character."""
-    if not _NAME.fullmatch(value):
+    if not _IDENTIFIER.fullmatch(value):
         raise ValueError(f"{value!r} is not a name")
-    return Quoted(value)
+    return QuotedText(value)
 
 
-def _is_plain(text: str) -> bool:
-    if text.lower() in _WORDS or text.endswith((":", " ")) or (text != "." and _NUMBER_LIKE.fullmatch(text)):
+def _is_plain_scalar(text: str) -> bool:
+    if text.lower() in _RESERVED_SCALARS or text.endswith((":", " ")) or (text != "." and _NUMBER_LIKE.fullmatch(text)):
         return False
-    return _PLAIN.fullmatch(text) is not None
+    return _PLAIN_SCALAR.fullmatch(text) is not None
 
 
-def _escaped(character: str) -> str:
+def _escape_character(character: str) -> str:
     if character in '"\\':
         return "\\" + character
-    if _CONTROL.match(character) or character in "\t\n":
+    if _CONTROL_CHARACTER.match(character) or character in "\t\n":
         return f"\\u{ord(character):04x}"
     return character

@@ -10,41 +10,51 @@ from typing import Any
 from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined, TemplateError
 from jinja2.bccache import Bucket
 
-from kiwari_ci.output.generated_files import DEPENDABOT, HOST_PROGRAM, SSH_CLIENT, File, Tree, example_marker, marker
+from kiwari_ci.output.generated_files import (
+    DEPENDABOT_PATH,
+    HOST_PROGRAM_PATH,
+    SSH_CLIENT_PATH,
+    GeneratedFile,
+    GeneratedFiles,
+    format_example_marker,
+    format_marker,
+)
 from kiwari_ci.plan import Plan
 from kiwari_ci.planning import pipeline_graph
 from kiwari_ci.rendering import quoting
 
-TEMPLATES = Path(__file__).parent / "templates"
-DRIFT_WORKFLOW = ".github/workflows/pipeline-drift.yml"
-ENGINE = Path(__file__).parents[1] / "engines/compose"
+TEMPLATES_FOLDER = Path(__file__).parent / "templates"
+DRIFT_WORKFLOW_PATH = ".github/workflows/pipeline-drift.yml"
+ENGINE_FOLDER = Path(__file__).parents[1] / "engines/compose"
 
 
-class TemplateFault(Exception):  # noqa: N818 - always a bug of ours
+class RenderError(Exception):  # noqa: N818 - always a bug of ours
     """A template could not be rendered: names the template and its line."""
 
 
-def render(plan: Plan) -> Tree:
+def render_files(plan: Plan) -> GeneratedFiles:
     """Print a plan: path → file, in the order in which a reader would open them."""
-    tree: Tree = {plan.drift.spec_path: File(plan.spec_text, marked=False)}
+    tree: GeneratedFiles = {plan.drift.spec_path: GeneratedFile(plan.spec_text, marked=False)}
     if plan.pins.text:
-        tree[plan.pins.path] = File(plan.pins.text, marked=False)
-    for path, template, context in _files(plan):
-        text = _render(template, plan, context).rstrip("\n") + "\n"  # the blank line behind a part, when it is the last
-        tree[path] = File(text, executable=text.startswith("#!"))
-    tree[HOST_PROGRAM] = File((ENGINE / "host.py").read_text(encoding="utf-8"), executable=True)
-    tree[SSH_CLIENT] = File((ENGINE / "over_ssh.py").read_text(encoding="utf-8"), executable=True)
+        tree[plan.pins.path] = GeneratedFile(plan.pins.text, marked=False)
+    for path, template, context in _list_templates(plan):
+        text = (
+            _render_template(template, plan, context).rstrip("\n") + "\n"
+        )  # the blank line behind a part, when it is the last
+        tree[path] = GeneratedFile(text, executable=text.startswith("#!"))
+    tree[HOST_PROGRAM_PATH] = GeneratedFile((ENGINE_FOLDER / "host.py").read_text(encoding="utf-8"), executable=True)
+    tree[SSH_CLIENT_PATH] = GeneratedFile((ENGINE_FOLDER / "over_ssh.py").read_text(encoding="utf-8"), executable=True)
     return tree
 
 
-def _files(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _list_templates(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for workflow in plan.workflows:
         yield f".github/workflows/{workflow.source.workflow}.yml", "github/service-ci.yml.j2", {"workflow": workflow}
     for promotion in plan.promotions:
         yield f".github/workflows/{promotion.name}.yml", "github/promote.yml.j2", {"promotion": promotion}
-    yield DRIFT_WORKFLOW, "github/pipeline-drift.yml.j2", {}
+    yield DRIFT_WORKFLOW_PATH, "github/pipeline-drift.yml.j2", {}
     for bot in plan.dependabot:
-        yield DEPENDABOT, "github/dependabot.yml.j2", {"bot": bot}
+        yield DEPENDABOT_PATH, "github/dependabot.yml.j2", {"bot": bot}
     yield ".github/workflows/.gitattributes", "gitattributes.j2", {}
     yield "deploy/.gitattributes", "gitattributes.j2", {}
     for server in plan.servers:
@@ -62,18 +72,18 @@ def _files(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield f"deploy/{front.name}/docker-compose.yml", "compose/proxy.yml.j2", {"front": front}
         for name in front.files:
             yield f"deploy/{front.name}/{name}", f"proxy/{front.kind}.j2", {"front": front}
-    drawn = quoting.Quoted(pipeline_graph.as_mermaid(pipeline_graph.graph(plan)))
+    drawn = quoting.QuotedText(pipeline_graph.render_mermaid(pipeline_graph.build_pipeline_graph(plan)))
     yield "deploy/RUNBOOK.md", "docs/runbook.md.j2", {"graph": drawn}
 
 
-class _Compiled(FileSystemBytecodeCache):
+class _TemplateCache(FileSystemBytecodeCache):
     """Compiled templates, kept as Python keeps its own: in `__pycache__`, by their source's checksum, never needed.
 
     Compiling them is a quarter of a run.
     """
 
     def __init__(self) -> None:
-        super().__init__(str(TEMPLATES / "__pycache__"), f"%s.jinja2-{version('jinja2')}")
+        super().__init__(str(TEMPLATES_FOLDER / "__pycache__"), f"%s.jinja2-{version('jinja2')}")
 
     def dump_bytecode(self, bucket: Bucket) -> None:
         with suppress(OSError):
@@ -82,12 +92,12 @@ class _Compiled(FileSystemBytecodeCache):
 
 
 @cache
-def _environment() -> Environment:
+def _create_jinja_environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        bytecode_cache=_Compiled(),
+        loader=FileSystemLoader(TEMPLATES_FOLDER),
+        bytecode_cache=_TemplateCache(),
         undefined=StrictUndefined,
-        finalize=_only_quoted,
+        finalize=_require_quoted,
         autoescape=False,  # noqa: S701 - nothing here is HTML; `finalize` refuses what no filter has quoted
         trim_blocks=True,
         lstrip_blocks=True,
@@ -104,33 +114,33 @@ def _environment() -> Environment:
     return environment
 
 
-def _only_quoted(value: object) -> object:
-    if not isinstance(value, quoting.Quoted):
+def _require_quoted(value: object) -> object:
+    if not isinstance(value, quoting.QuotedText):
         raise ValueError(f"a template prints {value!r} without a filter")
     return value
 
 
-def _render(template: str, plan: Plan, context: dict[str, Any]) -> str:
+def _render_template(template: str, plan: Plan, context: dict[str, Any]) -> str:
     try:
-        page = _environment().get_template(template)
+        page = _create_jinja_environment().get_template(template)
         return page.render(
             plan=plan,
             project=plan.project,
-            marker=quoting.Quoted(marker(plan.project)),
-            example_marker=quoting.Quoted(example_marker(plan.project)),
+            marker=quoting.QuotedText(format_marker(plan.project)),
+            example_marker=quoting.QuotedText(format_example_marker(plan.project)),
             **context,
         )
     except (TemplateError, ValueError, TypeError) as error:
-        raise TemplateFault(f"{_place(error, template)}: {error}") from error
+        raise RenderError(f"{_find_template_line(error, template)}: {error}") from error
 
 
-def _place(error: BaseException, template: str) -> str:
+def _find_template_line(error: BaseException, template: str) -> str:
     """The innermost template line that the error passed through."""
     place, trace = template, error.__traceback__
     while trace:
         file = Path(trace.tb_frame.f_code.co_filename)
-        if file.is_relative_to(TEMPLATES):
-            place = f"{file.relative_to(TEMPLATES)}:{trace.tb_lineno}"
+        if file.is_relative_to(TEMPLATES_FOLDER):
+            place = f"{file.relative_to(TEMPLATES_FOLDER)}:{trace.tb_lineno}"
         trace = trace.tb_next
     line = getattr(error, "lineno", None)
     return f"templates/{place}" if line is None else f"templates/{getattr(error, 'name', template)}:{line}"

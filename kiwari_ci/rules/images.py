@@ -4,39 +4,39 @@ from collections.abc import Collection, Iterator
 
 from kiwari_ci.effective import built_images, derived
 from kiwari_ci.github import path_filters
-from kiwari_ci.loading.validation import at_key, at_value, dotted
-from kiwari_ci.loading.yaml_source import Loc, Source
+from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
+from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
 from kiwari_ci.schema import Spec, Test
-from kiwari_ci.schema.text_formats import SECRET_KEY
+from kiwari_ci.schema.text_formats import SECRET_NAME_PATTERN
 
-Found = Iterator[Problem]
+Problems = Iterator[Problem]
 
 
-def of_spec(source: Source, given: Spec) -> Found:
+def check_images(source: YamlSource, given: Spec) -> Problems:
     """Filters that match nothing, or that GitHub and git read otherwise; builds that cannot work or tell a secret."""
-    yield from _filters(source, given)
-    yield from _builds(source, given)
-    yield from _tests(source, given)
+    yield from _check_path_filters(source, given)
+    yield from _check_builds(source, given)
+    yield from _check_tests(source, given)
 
 
-def _filters(source: Source, given: Spec) -> Found:
+def _check_path_filters(source: YamlSource, given: Spec) -> Problems:
     """A filter must match something, and GitHub and git must read it alike: it also names what an image is made of."""
-    for service in built_images.built_services(given):
-        loc: Loc = ("services", service, "paths")
-        paths = built_images.paths_of(given, service)
-        faults = path_filters.faults(paths)
-        for index, reason in faults or _swallowed(paths):
+    for service in built_images.list_built_services(given):
+        loc: YamlPath = ("services", service, "paths")
+        paths = built_images.list_source_paths(given, service)
+        faults = path_filters.find_filter_errors(paths)
+        for index, reason in faults or _find_cancelled_inclusions(paths):
             words, _, cure = reason.rpartition(": ")
-            yield at_value(source, (*loc, index), "filter", f"{dotted((*loc, index))}: {words}", cure)
-        filters = list(built_images.filters_of(given, built_images.images_of(given, service)[0]))
+            yield report_at_value(source, (*loc, index), "filter", f"{format_yaml_path((*loc, index))}: {words}", cure)
+        filters = list(built_images.collect_path_filters(given, built_images.list_service_images(given, service)[0]))
         for path in filters if not faults else ():
-            if path not in paths and not path_filters.included(filters, path):
-                message = f"{dotted(loc)}: `{path}` is excluded, and shapes the image"
-                yield at_value(source, loc, "filter", message, "narrow the exclusion")
+            if path not in paths and not path_filters.is_included(filters, path):
+                message = f"{format_yaml_path(loc)}: `{path}` is excluded, and shapes the image"
+                yield report_at_value(source, loc, "filter", message, "narrow the exclusion")
 
 
-def _swallowed(paths: list[str]) -> list[tuple[int, str]]:
+def _find_cancelled_inclusions(paths: list[str]) -> list[tuple[int, str]]:
     """Exclusions that leave nothing of an inclusion."""
     return [
         (index, f"`{exclusion}` excludes all that `{path}` includes: leave out one of the two")
@@ -49,29 +49,33 @@ def _swallowed(paths: list[str]) -> list[tuple[int, str]]:
     ]
 
 
-def _builds(source: Source, given: Spec) -> Found:
-    for loc, bases in _args(given):
+def _check_builds(source: YamlSource, given: Spec) -> Problems:
+    for loc, bases in _iter_build_args(given):
         key = str(loc[-1])
-        if SECRET_KEY.fullmatch(key):
-            message = f"{dotted(loc)}: named like a secret, and who has the image can read its build arguments"
+        if SECRET_NAME_PATTERN.fullmatch(key):
+            message = (
+                f"{format_yaml_path(loc)}: named like a secret, and who has the image can read its build arguments"
+            )
             hint = f"secrets: {{{key.lower()}: {key.upper()}}}, for RUN --mount=type=secret,id={key.lower()}"
-            yield at_key(source, loc, "secret-value", message, hint)
+            yield report_at_key(source, loc, "secret-value", message, hint)
         if key in bases:
-            message = f"{dotted(loc)}: `base` says its value, too"
-            yield at_key(source, loc, "clash", message, "leave out one of the two")
+            message = f"{format_yaml_path(loc)}: `base` says its value, too"
+            yield report_at_key(source, loc, "clash", message, "leave out one of the two")
     for service, model in given.services.items():
         if model.build.scan:
-            yield from moving_image(source, ("services", service, "build", "scan", "image"), model.build.scan.image)
+            yield from check_image_version(
+                source, ("services", service, "build", "scan", "image"), model.build.scan.image
+            )
 
 
-def moving_image(source: Source, loc: Loc, image: str) -> Found:
+def check_image_version(source: YamlSource, loc: YamlPath, image: str) -> Problems:
     """An image of others has a version: it is the same on one host and on the next."""
-    if not derived.has_version(image):
-        message = f"{dotted(loc)}: `{image}` names no version"
-        yield at_value(source, loc, "moving-image", message, f"image: {image.removesuffix(':latest')}:VERSION")
+    if not derived.has_version_or_digest(image):
+        message = f"{format_yaml_path(loc)}: `{image}` names no version"
+        yield report_at_value(source, loc, "moving-image", message, f"image: {image.removesuffix(':latest')}:VERSION")
 
 
-def _args(given: Spec) -> Iterator[tuple[Loc, Collection[str]]]:
+def _iter_build_args(given: Spec) -> Iterator[tuple[YamlPath, Collection[str]]]:
     """Every build argument, and those that name images which the service is built from."""
     for service, model in given.services.items():
         for key in model.build.args:
@@ -83,23 +87,23 @@ def _args(given: Spec) -> Iterator[tuple[Loc, Collection[str]]]:
                 yield loc, given.services[service].build.base
 
 
-def _tests(source: Source, given: Spec) -> Found:
+def _check_tests(source: YamlSource, given: Spec) -> Problems:
     for service, model in given.services.items():
         if model.test and model.tests:
             message = f"services.{service} has `test` and `tests`"
-            yield at_key(source, ("services", service, "test"), "clash", message, "give it a name among `tests`")
-        for loc, test in derived.all_tests(service, model):
-            yield from _matrix(source, loc, test)
+            yield report_at_key(source, ("services", service, "test"), "clash", message, "give it a name among `tests`")
+        for loc, test in derived.iter_tests(service, model):
+            yield from _check_matrix(source, loc, test)
 
 
-def _matrix(source: Source, here: Loc, test: Test) -> Found:
+def _check_matrix(source: YamlSource, here: YamlPath, test: Test) -> Problems:
     """A version of a matrix is one of its keys, and no key is said twice."""
     for kind, tool in test.setup or ():
         if tool and tool.matrix and tool.matrix not in test.matrix:
-            loc: Loc = (*here, "setup", kind, "matrix")
-            message = f"{dotted(loc)}: no `{tool.matrix}` in `matrix`"
-            yield at_value(source, loc, "unknown-name", message, f"matrix: {{{tool.matrix}: ['1.2', '1.3']}}")
+            loc: YamlPath = (*here, "setup", kind, "matrix")
+            message = f"{format_yaml_path(loc)}: no `{tool.matrix}` in `matrix`"
+            yield report_at_value(source, loc, "unknown-name", message, f"matrix: {{{tool.matrix}: ['1.2', '1.3']}}")
     for key in test.env:
         if key in test.matrix:
-            message = f"{dotted((*here, 'env', key))}: `matrix` says its value, too"
-            yield at_key(source, (*here, "env", key), "clash", message, "leave out one of the two")
+            message = f"{format_yaml_path((*here, 'env', key))}: `matrix` says its value, too"
+            yield report_at_key(source, (*here, "env", key), "clash", message, "leave out one of the two")

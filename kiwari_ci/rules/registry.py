@@ -2,32 +2,32 @@
 
 from collections.abc import Iterator
 
-from kiwari_ci.loading.validation import at_key, at_value, dotted
-from kiwari_ci.loading.yaml_source import Loc, Source
+from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
+from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
 from kiwari_ci.schema import Spec
 
-GITHUBS = "ghcr.io"
-_CLOUDS = (".amazonaws.com", ".pkg.dev", "gcr.io")
+GITHUB_REGISTRY = "ghcr.io"
+_CLOUD_REGISTRIES = (".amazonaws.com", ".pkg.dev", "gcr.io")
 
 
-def of_spec(source: Source, given: Spec) -> Iterator[Problem]:
+def check_registry(source: YamlSource, given: Spec) -> Iterator[Problem]:
     """GitHub's registry takes the job's token; every other one has logins of its own."""
     registry = given.registry
-    if registry.host.endswith(_CLOUDS):
+    if registry.host.endswith(_CLOUD_REGISTRIES):
         message = f"registry.host: `{registry.host}` gives tokens that end within hours, by a login of its cloud"
         hint = "ghcr.io, docker.io, or a registry whose tokens last"
-        yield at_value(source, ("registry", "host"), "registry", message, hint)
-    for key in sorted(registry.model_fields_set & {"user", "push_token"}) if registry.host == GITHUBS else ():
-        loc: Loc = ("registry", key)
-        message = f"{dotted(loc)}: {GITHUBS} takes the job's own token"
-        yield at_key(source, loc, "registry", message, f"leave out `{key}`")
-    if registry.host != GITHUBS:
+        yield report_at_value(source, ("registry", "host"), "registry", message, hint)
+    for key in sorted(registry.model_fields_set & {"user", "push_token"}) if registry.host == GITHUB_REGISTRY else ():
+        loc: YamlPath = ("registry", key)
+        message = f"{format_yaml_path(loc)}: {GITHUB_REGISTRY} takes the job's own token"
+        yield report_at_key(source, loc, "registry", message, f"leave out `{key}`")
+    if registry.host != GITHUB_REGISTRY:
         for key, cure in (("user", "user: NAME"), ("push_token", "push_token: {secret: REGISTRY_PUSH_TOKEN}")):
             if key not in registry.model_fields_set:
                 message = f"registry: {registry.host} needs `{key}`"
-                yield at_key(source, ("registry",), "registry", message, cure)
+                yield report_at_key(source, ("registry",), "registry", message, cure)
         if registry.pull_token.token:
-            message = f"registry.pull_token: the job's token is for {GITHUBS} alone"
+            message = f"registry.pull_token: the job's token is for {GITHUB_REGISTRY} alone"
             hint = "pull_token: {secret: REGISTRY_PULL_TOKEN}, one that may only read"
-            yield at_key(source, ("registry", "pull_token"), "registry", message, hint)
+            yield report_at_key(source, ("registry", "pull_token"), "registry", message, hint)

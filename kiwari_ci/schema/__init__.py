@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from kiwari_ci import __version__
-from kiwari_ci.schema.base import Model, OneOf, OrOne, Reference, Secret
-from kiwari_ci.schema.containers import EnvValue, Healthcheck, Network, Running
+from kiwari_ci.schema.base import OneOf, OneOrMany, Reference, Secret, SpecModel
+from kiwari_ci.schema.containers import ContainerOptions, EnvValue, Healthcheck, Network
 from kiwari_ci.schema.environments import (
     Database,
     DatabaseServer,
@@ -23,33 +23,33 @@ from kiwari_ci.schema.images import Build, BuildArg, PullToken, Registry
 from kiwari_ci.schema.services import Accessory, Health, Override, Service
 from kiwari_ci.schema.steps import Step, Steps, StepValue
 from kiwari_ci.schema.tests import Setup, Test, TestService, Tool
-from kiwari_ci.schema.text_formats import Branch, Generator, Label, Repository, Word
+from kiwari_ci.schema.text_formats import BranchName, GeneratorRequirement, RepositoryName, RunnerLabel, Slug
 
-Labels = Annotated[list[Label], OrOne()]
+RunnerLabels = Annotated[list[RunnerLabel], OneOrMany()]
 
 __all__ = [
     "Accessory", "Build", "BuildArg", "Database", "DatabaseServer", "DeployOn", "EnvValue", "Environment", "Health",
-    "Healthcheck", "Hooks", "Host", "Jump", "Migrations", "Model", "Network", "OneOf", "Override", "Password",
-    "Project", "Proxy", "PullToken", "Reference", "Registry", "Running", "Secret", "Service", "Setup", "Spec", "Step",
+    "Healthcheck", "Hooks", "Host", "Jump", "Migrations", "SpecModel", "Network", "OneOf", "Override", "Password",
+    "Project", "Proxy", "PullToken", "Reference", "Registry", "ContainerOptions", "Secret", "Service", "Setup", "Spec", "Step",
     "Steps", "StepValue", "Test", "TestService", "Tool",
 ]  # fmt: skip
 
 
-class Project(Model):
+class Project(SpecModel):
     """What the whole spec is about."""
 
-    name: Word = Field(
+    name: Slug = Field(
         description="Short name; derived names begin with it, and the head of every generated file has it."
     )
-    repository: Repository = Field(description="OWNER/NAME of the monorepo on GitHub.")
-    default_branch: Branch = Field("main", description="The branch that a release must be on.")
+    repository: RepositoryName = Field(description="OWNER/NAME of the monorepo on GitHub.")
+    default_branch: BranchName = Field("main", description="The branch that a release must be on.")
     dependabot: bool = Field(
         False, description="Whether `.github/dependabot.yml` is generated: it bumps the actions, a pull request a week."
     )
     pull_requests: bool = Field(
         False, description="Whether pull requests are tested, and built but not pushed, for each service they touch."
     )
-    runner: Labels = Field(
+    runner: RunnerLabels = Field(
         ["ubuntu-24.04"],
         min_length=1,
         description="The label of the GitHub runner that jobs run on, or several: `[self-hosted, linux]`; "
@@ -57,19 +57,19 @@ class Project(Model):
     )
 
 
-class Spec(Model):
+class Spec(SpecModel):
     """A whole spec."""
 
     project: Project = Field(description="What the spec is about.")
-    generator: Generator = Field(
+    generator: GeneratorRequirement = Field(
         f"kiwari-ci=={__version__}",
         description="How the drift check installs this tool; default: this version, as a release.",
     )
     registry: Registry = Field(Registry(), description="Where images are kept.")
-    hosts: dict[Word, Host] = Field(min_length=1, description="Servers, by name.")
-    databases: dict[Word, DatabaseServer] = Field({}, description="PostgreSQL servers, by name.")
-    services: dict[Word, Service] = Field(
+    hosts: dict[Slug, Host] = Field(min_length=1, description="Servers, by name.")
+    databases: dict[Slug, DatabaseServer] = Field({}, description="PostgreSQL servers, by name.")
+    services: dict[Slug, Service] = Field(
         min_length=1, description="Services, by name; one deploy of several takes them in this order."
     )
-    accessories: dict[Word, Accessory] = Field({}, description="Others' images in the stacks, by name.")
-    environments: dict[Word, Environment] = Field(min_length=1, description="Environments, by name.")
+    accessories: dict[Slug, Accessory] = Field({}, description="Others' images in the stacks, by name.")
+    environments: dict[Slug, Environment] = Field(min_length=1, description="Environments, by name.")

@@ -6,10 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJson
 from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import no_info_before_validator_function
 
-from kiwari_ci.schema.text_formats import Maybe, SecretName
+from kiwari_ci.schema.text_formats import Omittable, SecretName
 
 
-def tidy(schema: dict[str, Any]) -> None:
+def simplify_json_schema(schema: dict[str, Any]) -> None:
     """A JSON Schema without what pydantic adds and no editor needs; only keys of the right form in its tables."""
     schema.pop("title", None)
     for field in schema["properties"].values():
@@ -20,13 +20,13 @@ def tidy(schema: dict[str, Any]) -> None:
             field["additionalProperties"] = False
 
 
-class Model(BaseModel):
+class SpecModel(BaseModel):
     """The base of all: unknown keys are faults, types are taken literally, nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, json_schema_extra=tidy)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, json_schema_extra=simplify_json_schema)
 
 
-class OneOf(Model):
+class OneOf(SpecModel):
     """A mapping of which exactly one key is written; a bare value stands for the key `shorthand`."""
 
     shorthand: ClassVar[str] = ""
@@ -54,11 +54,11 @@ class OneOf(Model):
         return {"description": description, "anyOf": [schema, schema["properties"][cls.shorthand]]}
 
 
-class SomeOf(Model):
+class AnyOf(SpecModel):
     """A mapping of which at least one key is written."""
 
     @model_validator(mode="after")
-    def _at_least_one(self) -> "SomeOf":
+    def _at_least_one(self) -> "AnyOf":
         if not self.model_fields_set:
             names = " or ".join(f"`{field}`" for field in type(self).model_fields)
             raise PydanticCustomError("some_of", "expected at least one of {names}", {"names": names})
@@ -71,23 +71,23 @@ class SomeOf(Model):
         return schema | {"minProperties": 1}
 
 
-def true(value: object) -> object:
+def require_true(value: object) -> object:
     """Literal alone takes 1 for true."""
     if value is True:
         return value
     raise PydanticCustomError("text", "expected {expected}", {"expected": "`true`", "pattern": "true"})
 
 
-def _listed(value: Any) -> Any:
+def _wrap_in_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-class OrOne:
+class OneOrMany:
     """A list that a bare value stands for, too."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Read a bare value as the only one."""
-        return no_info_before_validator_function(_listed, handler(source))
+        return no_info_before_validator_function(_wrap_in_list, handler(source))
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Tell editors about the bare value, too."""
@@ -95,7 +95,7 @@ class OrOne:
         return {"anyOf": [schema["items"], schema]}
 
 
-class Secret(Model):
+class Secret(SpecModel):
     """A secret of the repository or of a GitHub environment, by name."""
 
     secret: SecretName = Field(description="Name of the secret; never its value.")
@@ -104,5 +104,5 @@ class Secret(Model):
 class Reference(OneOf):
     """A setting that GitHub keeps: a secret or a variable, by name."""
 
-    secret: Maybe[SecretName] = Field(None, description="Name of the secret.")
-    variable: Maybe[SecretName] = Field(None, description="Name of the variable.")
+    secret: Omittable[SecretName] = Field(None, description="Name of the secret.")
+    variable: Omittable[SecretName] = Field(None, description="Name of the variable.")

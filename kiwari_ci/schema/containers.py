@@ -6,29 +6,29 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, JsonValue
 from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core_schema
 
-from kiwari_ci.schema.base import Model, OneOf
+from kiwari_ci.schema.base import OneOf, SpecModel
 from kiwari_ci.schema.text_formats import (
-    Argument,
     ComposeKey,
     Duration,
     EnvKey,
     LabelKey,
-    Maybe,
-    Memory,
+    MemorySize,
     NetworkName,
+    Omittable,
     PlainText,
     PublishedPort,
     SecretName,
-    Volume,
-    Word,
+    Slug,
+    TextLine,
+    VolumeMount,
 )
 
-_NAME = "(?!GITHUB_)[A-Z_][A-Z0-9_]*"
+_SECRET_NAME_PATTERN = "(?!GITHUB_)[A-Z_][A-Z0-9_]*"
 
 
-def _secret(value: object) -> object:
+def _validate_secret(value: object) -> object:
     """A union would say two things about one value, and take 1 for true."""
-    if value is True or (isinstance(value, str) and re.fullmatch(_NAME, value)):
+    if value is True or (isinstance(value, str) and re.fullmatch(_SECRET_NAME_PATTERN, value)):
         return value
     expected = "`true`, or the name of a secret of GitHub in capitals"
     raise PydanticCustomError("text", "expected {expected}", {"expected": expected, "pattern": "true"})
@@ -38,56 +38,58 @@ class EnvValue(OneOf):
     """The value of an environment variable: plain text, a secret, or derived from the spec."""
 
     shorthand = "value"
-    value: Maybe[PlainText] = Field(
+    value: Omittable[PlainText] = Field(
         None,
         description="Plain text, the same everywhere: `LOG_LEVEL: info`; "
         "what needs a `'` is filled in on the host, as a secret is.",
     )
-    secret: Maybe[Annotated[Literal[True] | SecretName, BeforeValidator(_secret)]] = Field(
+    secret: Omittable[Annotated[Literal[True] | SecretName, BeforeValidator(_validate_secret)]] = Field(
         None,
         description="`true`: filled in on the host; the example of the env file says `change-me`. "
         "With `env_from: github` it is the secret of the key's name there, or the one that is named here.",
     )
-    variable: Maybe[SecretName] = Field(
+    variable: Omittable[SecretName] = Field(
         None, description="With `env_from: github`, the name of a variable there; else filled in on the host."
     )
-    database: Maybe[Literal["url", "host", "port", "name", "user"]] = Field(
+    database: Omittable[Literal["url", "host", "port", "name", "user"]] = Field(
         None, description="Something of the environment's database; a `url` has the password in it."
     )
-    service: Maybe[Word] = Field(
+    service: Omittable[Slug] = Field(
         None, description="The URL of another service of the same environment, inside the Docker network."
     )
-    accessory: Maybe[Word] = Field(
+    accessory: Omittable[Slug] = Field(
         None, description="The host name of an accessory of the same environment: its container's."
     )
-    domain: Maybe[Literal["url", "name"]] = Field(None, description="The service's own domain, or the URL of it.")
+    domain: Omittable[Literal["url", "name"]] = Field(None, description="The service's own domain, or the URL of it.")
 
 
-class Healthcheck(Model):
+class Healthcheck(SpecModel):
     """How Docker asks a container from within, so that others can wait until it is `healthy`."""
 
-    test: list[Argument] = Field(
+    test: list[TextLine] = Field(
         min_length=2,
         description="`[CMD, redis-cli, ping]`, or `[CMD-SHELL, 'pg_isready -U app']` by the image's shell.",
     )
-    interval: Maybe[Duration] = Field(None, description="Between two questions; default: Docker's 30 seconds.")
-    timeout: Maybe[Duration] = Field(None, description="How long one may take; default: Docker's 30 seconds.")
-    retries: Maybe[Annotated[int, Field(ge=1, le=100)]] = Field(
+    interval: Omittable[Duration] = Field(None, description="Between two questions; default: Docker's 30 seconds.")
+    timeout: Omittable[Duration] = Field(None, description="How long one may take; default: Docker's 30 seconds.")
+    retries: Omittable[Annotated[int, Field(ge=1, le=100)]] = Field(
         None, description="How many in a row must fail; default: Docker's 3."
     )
-    start_period: Maybe[Duration] = Field(None, description="How long failures do not count at the start; default: 0.")
+    start_period: Omittable[Duration] = Field(
+        None, description="How long failures do not count at the start; default: 0."
+    )
 
 
 class Network(OneOf):
     """A Docker network that a container joins, beside those that it is on already."""
 
     shorthand = "name"
-    name: Maybe[Word] = Field(None, description="One of the stack's own, which Compose makes: `backend`.")
-    internal: Maybe[Word] = Field(None, description="One of the stack's own, without a way out.")
-    external: Maybe[NetworkName] = Field(None, description="One that is there already: `monitoring_default`.")
+    name: Omittable[Slug] = Field(None, description="One of the stack's own, which Compose makes: `backend`.")
+    internal: Omittable[Slug] = Field(None, description="One of the stack's own, without a way out.")
+    external: Omittable[NetworkName] = Field(None, description="One that is there already: `monitoring_default`.")
 
 
-class ListForm:
+class ListOrMapping:
     """A mapping to words for which a person may write the keys alone, as a list, when all have the first word."""
 
     def __init__(self, word: str) -> None:
@@ -96,7 +98,7 @@ class ListForm:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """A list of names becomes the mapping."""
-        names = SchemaValidator(core_schema.list_schema(handler.generate_schema(Word), strict=True))
+        names = SchemaValidator(core_schema.list_schema(handler.generate_schema(Slug), strict=True))
 
         def spread(value: Any) -> Any:
             return dict.fromkeys(names.validate_python(value), self.word) if isinstance(value, list) else value
@@ -111,18 +113,18 @@ class ListForm:
         return {"anyOf": [mapping | {"additionalProperties": False}, names]}
 
 
-Dependencies = Annotated[dict[Word, Literal["started", "healthy", "completed"]], ListForm("started")]
+Dependencies = Annotated[dict[Slug, Literal["started", "healthy", "completed"]], ListOrMapping("started")]
 
 
-class Running(Model):
+class ContainerOptions(SpecModel):
     """How a container runs."""
 
-    command: Maybe[list[Argument]] = Field(
+    command: Omittable[list[TextLine]] = Field(
         None,
         min_length=1,
         description="What it runs in place of the image's own command: `[celery, -A, shop, worker]`.",
     )
-    entrypoint: Maybe[list[Argument]] = Field(
+    entrypoint: Omittable[list[TextLine]] = Field(
         None, min_length=1, description="What runs the command, in place of the image's own: `[sh, -c]`."
     )
     env: dict[EnvKey, EnvValue] = Field(
@@ -133,20 +135,20 @@ class Running(Model):
         description="Those that stand in the compose file, where a pull request shows them: plain or derived, "
         "never a secret.",
     )
-    volumes: Maybe[list[Volume]] = Field(
+    volumes: Omittable[list[VolumeMount]] = Field(
         None,
         min_length=1,
         description="What stays when the container goes, or is the host's: `data:/data`, "
         "`./nginx.conf:/etc/nginx.conf:ro`; a file beside the compose file is one of `files`, or put there by hand.",
     )
-    ports: Maybe[list[PublishedPort]] = Field(
+    ports: Omittable[list[PublishedPort]] = Field(
         None,
         min_length=1,
         description="Ports that the host publishes: `'127.0.0.1:9090:9090'`; closed while a deploy changes containers, "
         "for two cannot have one. A proxy on the shared network needs none.",
     )
-    labels: dict[LabelKey, Argument] = Field({}, description="Docker labels.")
-    healthcheck: Maybe[Healthcheck] = Field(
+    labels: dict[LabelKey, TextLine] = Field({}, description="Docker labels.")
+    healthcheck: Omittable[Healthcheck] = Field(
         None, description="How Docker asks it from within; default: as the image says."
     )
     depends_on: Dependencies = Field(
@@ -154,14 +156,16 @@ class Running(Model):
         description="What `docker compose up` starts before it, `started`, `healthy` or `completed`: "
         "`{redis: healthy}`, or `[redis]`. A deploy starts all accessories first.",
     )
-    networks: Maybe[list[Network]] = Field(
+    networks: Omittable[list[Network]] = Field(
         None, min_length=1, description="More Docker networks that it joins: `[backend, {external: monitoring}]`."
     )
-    mem_limit: Maybe[Memory] = Field(None, description="The most memory that it may use; more, and it is killed.")
-    cpus: Maybe[Annotated[float, Field(ge=0.01, le=1024)]] = Field(
+    mem_limit: Omittable[MemorySize] = Field(
+        None, description="The most memory that it may use; more, and it is killed."
+    )
+    cpus: Omittable[Annotated[float, Field(ge=0.01, le=1024)]] = Field(
         None, description="The most processors that it may use: `0.5`."
     )
-    stop_grace_period: Maybe[Duration] = Field(
+    stop_grace_period: Omittable[Duration] = Field(
         None, description="How long it may take to stop before it is killed; default: Docker's 10 seconds."
     )
     compose: dict[ComposeKey, JsonValue] = Field(

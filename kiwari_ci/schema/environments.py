@@ -5,32 +5,32 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from kiwari_ci.schema.base import Model, Reference, Secret, SomeOf, true
+from kiwari_ci.schema.base import AnyOf, Reference, Secret, SpecModel, require_true
 from kiwari_ci.schema.services import Override
 from kiwari_ci.schema.text_formats import (
-    Branch,
-    Container,
+    BranchName,
+    ContainerName,
     DomainName,
-    Email,
-    EnvFile,
+    EmailAddress,
+    EnvFileName,
     EnvKey,
-    File,
     HostFolder,
     ImageReference,
     ImageTag,
     LocalAddress,
-    Maybe,
     Middleware,
-    PgName,
-    Port,
-    Script,
+    Omittable,
+    PortNumber,
+    PostgresName,
+    RepositoryFile,
+    ShellScript,
+    Slug,
     TagPattern,
     TraefikName,
-    Word,
 )
 
 
-class Proxy(Model):
+class Proxy(SpecModel):
     """What stands in front of the services on a host."""
 
     kind: Literal["nginx-proxy-manager", "traefik", "caddy", "nginx", "none"] = Field(
@@ -38,47 +38,49 @@ class Proxy(Model):
         description="`nginx-proxy-manager`: the runbook says what to click; `traefik`: labels; `caddy` and `nginx`: "
         "a stack with its configuration; `none`: somebody else's, which leads to published `ports`.",
     )
-    network: Word = Field("proxy", description="The Docker network that the proxy and the services share.")
-    stack: Maybe[Word] = Field(
+    network: Slug = Field("proxy", description="The Docker network that the proxy and the services share.")
+    stack: Omittable[Slug] = Field(
         None,
         description="Its folder on the host and Compose project, generated; default: `caddy` or `nginx`; "
         "a Traefik is there already unless this is written.",
     )
-    image: Maybe[ImageReference] = Field(
+    image: Omittable[ImageReference] = Field(
         None,
         description="The image of that stack (Traefik 3.6, nginx 1.25.1, or newer); "
         "default: the program's version that was tried.",
     )
-    listen: Maybe[LocalAddress] = Field(
+    listen: Omittable[LocalAddress] = Field(
         None,
         description="`127.0.0.1:8080`: plain HTTP there, for what the host has in front already (its own nginx, "
         "cloudflared); default: ports 80 and 443, with certificates.",
     )
-    email: Maybe[Email] = Field(None, description="Where Let's Encrypt writes to, for certificates that it gets.")
-    certificates: Maybe[HostFolder] = Field(
+    email: Omittable[EmailAddress] = Field(
+        None, description="Where Let's Encrypt writes to, for certificates that it gets."
+    )
+    certificates: Omittable[HostFolder] = Field(
         None,
         description="For `nginx`, the host's folder with `live/DOMAIN/fullchain.pem` and `privkey.pem`; "
         "default: `/etc/letsencrypt`.",
     )
-    entrypoint: Maybe[TraefikName] = Field(
+    entrypoint: Omittable[TraefikName] = Field(
         None, description="Traefik's entrypoint; default: `websecure`, or `web` with `listen`."
     )
-    certresolver: Maybe[TraefikName] = Field(
+    certresolver: Omittable[TraefikName] = Field(
         None,
         description="Traefik's certificate resolver; default: `letsencrypt` of the generated stack, "
         "else the certificates that Traefik has.",
     )
-    middlewares: Maybe[list[Middleware]] = Field(
+    middlewares: Omittable[list[Middleware]] = Field(
         None, min_length=1, description="Traefik's middlewares before every service: `[compress@file]`."
     )
 
 
-class _OneForm:
+class _OneOrManySlugs:
     """A list of names for which a person may write one, without brackets."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """One name becomes the list of it."""
-        _, text = get_args(Word)
+        _, text = get_args(Slug)
 
         def spread(value: Any) -> Any:
             return [text.checked(value)] if isinstance(value, str) else value
@@ -91,80 +93,82 @@ class _OneForm:
         return {"anyOf": [several["items"], several]}
 
 
-class Jump(Model):
+class Jump(SpecModel):
     """The machine through which a host is reached: ssh goes there first, and on from there."""
 
-    address: Maybe[Reference] = Field(None, description="Its address; default: `{secret: <HOST>_JUMP_HOST}`.")
-    user: Maybe[Reference] = Field(None, description="The login there; default: `{secret: <HOST>_JUMP_USER}`.")
-    port: Port = Field(22, description="The port that its SSH server listens on.")
-    key: Maybe[Secret] = Field(None, description="The private key for it; default: `{secret: <HOST>_JUMP_SSH_KEY}`.")
-    known_hosts: Maybe[Reference] = Field(
+    address: Omittable[Reference] = Field(None, description="Its address; default: `{secret: <HOST>_JUMP_HOST}`.")
+    user: Omittable[Reference] = Field(None, description="The login there; default: `{secret: <HOST>_JUMP_USER}`.")
+    port: PortNumber = Field(22, description="The port that its SSH server listens on.")
+    key: Omittable[Secret] = Field(
+        None, description="The private key for it; default: `{secret: <HOST>_JUMP_SSH_KEY}`."
+    )
+    known_hosts: Omittable[Reference] = Field(
         None, description="Its host key as a line of `known_hosts`; default: `{variable: <HOST>_JUMP_KNOWN_HOSTS}`."
     )
 
 
-class Host(Model):
+class Host(SpecModel):
     """A server that is reached over SSH."""
 
-    address: Maybe[Reference] = Field(None, description="Its address; default: `{secret: <HOST>_HOST}`.")
-    user: Maybe[Reference] = Field(None, description="The login; default: `{secret: <HOST>_USER}`.")
-    port: Port = Field(22, description="The port that its SSH server listens on.")
-    key: Maybe[Secret] = Field(None, description="The private deploy key; default: `{secret: <HOST>_SSH_KEY}`.")
-    known_hosts: Maybe[Reference] = Field(
+    address: Omittable[Reference] = Field(None, description="Its address; default: `{secret: <HOST>_HOST}`.")
+    user: Omittable[Reference] = Field(None, description="The login; default: `{secret: <HOST>_USER}`.")
+    port: PortNumber = Field(22, description="The port that its SSH server listens on.")
+    key: Omittable[Secret] = Field(None, description="The private deploy key; default: `{secret: <HOST>_SSH_KEY}`.")
+    known_hosts: Omittable[Reference] = Field(
         None, description="Its host key as a line of `known_hosts`; default: `{variable: <HOST>_KNOWN_HOSTS}`."
     )
-    jump: Maybe[Jump] = Field(None, description="The machine through which it is reached; `{}` takes its defaults.")
+    jump: Omittable[Jump] = Field(None, description="The machine through which it is reached; `{}` takes its defaults.")
     directory: HostFolder = Field("~/docker", description="The folder that holds a folder for each stack.")
     proxy: Proxy = Field(Proxy(), description="What stands in front of the services.")
 
 
-class Migrations(Model):
+class Migrations(SpecModel):
     """Database migrations that a person runs before the deploy."""
 
-    directory: File = Field(description="Folder of the migration files in the repository.")
+    directory: RepositoryFile = Field(description="Folder of the migration files in the repository.")
     image: ImageReference = Field(description="The image of golang-migrate that runs them.")
 
 
-class DatabaseServer(Model):
+class DatabaseServer(SpecModel):
     """A PostgreSQL server in a stack of its own; app deploys never touch it."""
 
-    host: Maybe[Word] = Field(None, description="One of `hosts`: where it runs; default: the only one.")
+    host: Omittable[Slug] = Field(None, description="One of `hosts`: where it runs; default: the only one.")
     image: ImageReference = Field("postgres:17-alpine", description="The image, PostgreSQL 15 or newer.")
-    network: Maybe[Word] = Field(
+    network: Omittable[Slug] = Field(
         None, description="The Docker network that reaches it; default: one of its own, with its name."
     )
-    migrations: Maybe[Migrations] = Field(None, description="The migrations that the runbook tells how to run.")
+    migrations: Omittable[Migrations] = Field(None, description="The migrations that the runbook tells how to run.")
 
 
-class DeployOn(SomeOf):
+class DeployOn(AnyOf):
     """What starts a deploy: one way, or several."""
 
-    push: Maybe[Branch] = Field(None, description="A push to this branch; images are built there.")
-    tag: Maybe[TagPattern] = Field(
+    push: Omittable[BranchName] = Field(None, description="A push to this branch; images are built there.")
+    tag: Omittable[TagPattern] = Field(
         None,
         description="A tag of a commit of the default branch: `v1.2.0` for `v*`, `v1.2.0-rc.1` for `v*-rc.*`, which "
         "`v*` then leaves alone. Without `promote` its own workflow tests and builds what has no image yet.",
     )
-    dispatch: Maybe[Annotated[Literal[True], BeforeValidator(true)]] = Field(
+    dispatch: Omittable[Annotated[Literal[True], BeforeValidator(require_true)]] = Field(
         None,
         description="`true`: a person, by `gh workflow run`, also to go back: to a tag that is chosen as the ref, or "
         "to a commit of the pushed branch. Alone, it deploys the default branch, built or promoted.",
     )
 
 
-class Password(Model):
+class Password(SpecModel):
     """Where the database's own stack finds a role's password."""
 
     env: EnvKey = Field(description="The key of the password in the server's `.env`.")
 
 
-class Database(Model):
+class Database(SpecModel):
     """The database and the role of one environment."""
 
-    server: Maybe[Word] = Field(None, description="One of `databases`; default: the only one.")
-    name: Maybe[PgName] = Field(None, description="The database; default: `<project>_<environment>`.")
-    user: Maybe[PgName] = Field(None, description="The role that owns it; default: the database's name.")
-    password: Maybe[Password] = Field(
+    server: Omittable[Slug] = Field(None, description="One of `databases`; default: the only one.")
+    name: Omittable[PostgresName] = Field(None, description="The database; default: `<project>_<environment>`.")
+    user: Omittable[PostgresName] = Field(None, description="The role that owns it; default: the database's name.")
+    password: Omittable[Password] = Field(
         None, description="Where the role's password is; default: `{env: <USER>_PASSWORD}`."
     )
     connection_limit: Annotated[int, Field(ge=1, le=10000)] = Field(
@@ -172,71 +176,71 @@ class Database(Model):
     )
 
 
-class Hooks(Model):
+class Hooks(SpecModel):
     """Scripts in bash that the host runs around each deploy of a service, in the stack's folder.
 
     They find `VERB` (deploy or rollback), `SERVICE` and `IMAGE` in their environment, and `after` finds `EXIT_CODE`.
     A deploy of several services has all of them in `SERVICE`, with a space between, and their images in `IMAGE`.
     """
 
-    before: Maybe[Script] = Field(
+    before: Omittable[ShellScript] = Field(
         None, description="Run before anything is changed; when it fails, so does the deploy."
     )
-    after: Maybe[Script] = Field(
+    after: Omittable[ShellScript] = Field(
         None,
         description="Run when the deploy has ended, also when it has failed or was killed; `EXIT_CODE` 0: it serves.",
     )
 
 
-class Environment(Model):
+class Environment(SpecModel):
     """One place where the services run: a stack on a host."""
 
     deploy_on: DeployOn = Field(description="What starts a deploy.")
-    promote: Maybe[Word] = Field(
+    promote: Omittable[Slug] = Field(
         None, description="The environment whose images are taken, re-tagged and never rebuilt."
     )
-    tag: Maybe[ImageTag] = Field(None, description="The moving tag of its images; default: the environment's name.")
-    env_file: Maybe[EnvFile] = Field(
+    tag: Omittable[ImageTag] = Field(None, description="The moving tag of its images; default: the environment's name.")
+    env_file: Omittable[EnvFileName] = Field(
         None, description="One env file for the whole stack; default: one for each service that has `env`."
     )
-    env_from: Maybe[Literal["github"]] = Field(
+    env_from: Omittable[Literal["github"]] = Field(
         None,
         description="`github`: each deploy renders the env files from secrets and variables there, and sends them; "
         "what was edited on the host is overwritten. Default: the host keeps them, and nothing sends them.",
     )
-    sync: Maybe[Literal["push"]] = Field(
+    sync: Omittable[Literal["push"]] = Field(
         None,
         description="`push`: each deploy sends the compose file, the hooks and `files`; whoever has its key then "
         "owns the host. Default: a person copies them, and a deploy of a commit with others is refused.",
     )
-    files: Maybe[list[File]] = Field(
+    files: Omittable[list[RepositoryFile]] = Field(
         None,
         min_length=1,
         description="Files of the repository's `deploy/<stack>/` that the stack needs beside the compose file: "
         "`[Caddyfile, conf/site.conf]`; a deploy compares them as it does the compose file.",
     )
-    host: Maybe[Annotated[list[Word], _OneForm()]] = Field(
+    host: Omittable[Annotated[list[Slug], _OneOrManySlugs()]] = Field(
         None,
         min_length=1,
         description="One of `hosts`, or several: `[one, two]`, each served before the next is touched; "
         "default: the only one.",
     )
-    key: Maybe[Secret] = Field(None, description="A deploy key of its own; default: the host's.")
-    stack: Maybe[Word] = Field(
+    key: Omittable[Secret] = Field(None, description="A deploy key of its own; default: the host's.")
+    stack: Omittable[Slug] = Field(
         None, description="Its folder on the host and Compose project; default: `<project>-<environment>`."
     )
-    services: Maybe[list[Word]] = Field(
+    services: Omittable[list[Slug]] = Field(
         None, min_length=1, description="The services that it holds, deployed in the order of `services`; default: all."
     )
-    accessories: Maybe[list[Word]] = Field(None, description="The accessories that it holds; default: all.")
-    containers: dict[Word, Container] = Field(
+    accessories: Omittable[list[Slug]] = Field(None, description="The accessories that it holds; default: all.")
+    containers: dict[Slug, ContainerName] = Field(
         {}, description="Container names, by service or accessory; default: `<project>-<service>-<environment>`."
     )
-    domains: dict[Word, DomainName] = Field(
+    domains: dict[Slug, DomainName] = Field(
         {}, description="Public domains, by service or accessory; one without is not public."
     )
-    database: Maybe[Database] = Field(None, description="Its database.")
-    overrides: dict[Word, Override] = Field(
+    database: Omittable[Database] = Field(None, description="Its database.")
+    overrides: dict[Slug, Override] = Field(
         {}, description="What is different here, by service or accessory: `{api: {replicas: 2}}`."
     )
-    hooks: Maybe[Hooks] = Field(None, description="Scripts that the host runs before and after each deploy.")
+    hooks: Omittable[Hooks] = Field(None, description="Scripts that the host runs before and after each deploy.")

@@ -4,23 +4,23 @@ from typing import Literal
 
 from pydantic import Field
 
-from kiwari_ci.schema.base import Model, OneOf, Secret
+from kiwari_ci.schema.base import OneOf, Secret, SpecModel
 from kiwari_ci.schema.text_formats import (
-    Argument,
     BuildSecretId,
     EnvKey,
-    File,
-    Folder,
     ImageName,
     ImageReference,
-    Line,
-    Maybe,
+    Omittable,
     Platform,
     RegistryHost,
     RegistryUser,
+    RepositoryFile,
+    RepositoryFolder,
     SecretName,
+    Slug,
     StageName,
-    Word,
+    TextLine,
+    TrimmedLine,
 )
 
 
@@ -28,25 +28,25 @@ class PullToken(OneOf):
     """What the host pulls images with."""
 
     shorthand = "token"
-    token: Maybe[Literal["job"]] = Field(
+    token: Omittable[Literal["job"]] = Field(
         None, description="`job`: the token of the deploy job itself, which ends with the job."
     )
-    secret: Maybe[SecretName] = Field(
+    secret: Omittable[SecretName] = Field(
         None, description="Name of a secret that holds a token that may pull; on ghcr.io, one with `read:packages`."
     )
 
 
-class Registry(Model):
+class Registry(SpecModel):
     """Where images are kept."""
 
     host: RegistryHost = Field("ghcr.io", description="The registry's host.")
-    namespace: Maybe[ImageName] = Field(
+    namespace: Omittable[ImageName] = Field(
         None, description="Owner of the packages, in lower case; default: the repository's owner."
     )
-    user: Maybe[RegistryUser] = Field(
+    user: Omittable[RegistryUser] = Field(
         None, description="For another registry than ghcr.io, the login that its tokens are of."
     )
-    push_token: Maybe[Secret] = Field(
+    push_token: Omittable[Secret] = Field(
         None, description="For another registry than ghcr.io, the token that images are pushed with: `{secret: NAME}`."
     )
     pull_token: PullToken = Field(
@@ -58,11 +58,11 @@ class BuildArg(OneOf):
     """A build argument's value: plain text, or a variable that GitHub keeps. It is no place for a secret."""
 
     shorthand = "value"
-    value: Maybe[Line] = Field(None, description="Plain text: `NODE_ENV: production`.")
-    variable: Maybe[SecretName] = Field(None, description="Name of a variable of the repository.")
+    value: Omittable[TrimmedLine] = Field(None, description="Plain text: `NODE_ENV: production`.")
+    variable: Omittable[SecretName] = Field(None, description="Name of a variable of the repository.")
 
 
-class BuildOverride(Model):
+class BuildOverride(SpecModel):
     """What one environment's own image is built with otherwise."""
 
     args: dict[EnvKey, BuildArg] = Field(
@@ -70,24 +70,24 @@ class BuildOverride(Model):
     )
 
 
-class Scan(Model):
+class Scan(SpecModel):
     """A scanner that must be content with an image before it is deployed; it gets the image, and no token."""
 
     image: ImageReference = Field(description="The scanner's image, with a version or a digest.")
-    command: list[Argument] = Field(
+    command: list[TextLine] = Field(
         min_length=1,
         description="Its words; the image is the file `/image.tar`: `[image, --input, /image.tar, --exit-code, '1']`.",
     )
 
 
-class Build(Model):
+class Build(SpecModel):
     """How an image is built."""
 
-    context: Folder = Field(".", description="The build context, a folder of the repository.")
-    dockerfile: Maybe[File] = Field(
+    context: RepositoryFolder = Field(".", description="The build context, a folder of the repository.")
+    dockerfile: Omittable[RepositoryFile] = Field(
         None, description="The Dockerfile, from the repository's root; default: `<service>/Dockerfile`."
     )
-    target: Maybe[StageName] = Field(None, description="The stage to build; default: the last one.")
+    target: Omittable[StageName] = Field(None, description="The stage to build; default: the last one.")
     args: dict[EnvKey, BuildArg] = Field(
         {}, description="Build arguments (`ARG`), by name; who has the image can read them."
     )
@@ -96,7 +96,7 @@ class Build(Model):
         description="Secrets of the build, by the id of the secret mount in its `RUN` line: "
         "`{npm_token: NPM_TOKEN}`; they are in no layer.",
     )
-    platforms: Maybe[list[Platform]] = Field(
+    platforms: Omittable[list[Platform]] = Field(
         None,
         min_length=1,
         description="What the image is for, `[linux/arm64]` for such a server; "
@@ -107,7 +107,7 @@ class Build(Model):
         description="Whether layers are kept in the registry, as `:buildcache`, for the next build. "
         "It saves minutes where dependencies are installed, and costs the upload of every layer.",
     )
-    scan: Maybe[Scan] = Field(
+    scan: Omittable[Scan] = Field(
         None, description="What scans the image when it was pushed; when that fails, the run deploys nothing."
     )
     attest: bool = Field(
@@ -115,7 +115,7 @@ class Build(Model):
         description="Whether GitHub signs where the image comes from (`gh attestation verify` checks it; a deploy does "
         "not): for a public repository, or on GitHub Enterprise Cloud.",
     )
-    base: dict[EnvKey, Word] = Field(
+    base: dict[EnvKey, Slug] = Field(
         {},
         description="Images of other services that it is built from, by build argument: `{BASE: php-base}` for "
         "`ARG BASE` and `FROM $BASE`; a change of theirs builds it anew.",

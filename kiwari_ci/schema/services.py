@@ -4,66 +4,66 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kiwari_ci.schema.base import Model
-from kiwari_ci.schema.containers import Running
+from kiwari_ci.schema.base import SpecModel
+from kiwari_ci.schema.containers import ContainerOptions
 from kiwari_ci.schema.images import Build, BuildOverride
 from kiwari_ci.schema.steps import Steps
 from kiwari_ci.schema.tests import Test
 from kiwari_ci.schema.text_formats import (
-    Argument,
     DomainName,
     ImageName,
     ImageReference,
-    Maybe,
-    Pattern,
-    Port,
+    Omittable,
+    PathPattern,
+    PortNumber,
+    Slug,
     StartPeriod,
+    TextLine,
     UrlPath,
-    Word,
 )
 
-Replicas = Annotated[int, Field(ge=1, le=20)]
+ReplicaCount = Annotated[int, Field(ge=1, le=20)]
 
 
-class Health(Model):
+class Health(SpecModel):
     """How a service says that it is well."""
 
     path: UrlPath = Field("/health", description="The path that is asked, on the service's port and at its domain.")
     status: Annotated[int, Field(ge=200, le=399)] = Field(
         200, description="The HTTP status that means well; redirects are not followed."
     )
-    host: Maybe[DomainName] = Field(
+    host: Omittable[DomainName] = Field(
         None,
         description="The `Host` header with which the server asks a container, for what answers to known names only "
         "(Django's `ALLOWED_HOSTS`); default: the service's domain.",
     )
-    start_period: Maybe[StartPeriod] = Field(
+    start_period: Omittable[StartPeriod] = Field(
         None, description="How long a new container may take until it answers: `3m`; default: 60 seconds."
     )
 
 
-class _Serving(Model):
+class _ServiceFields(SpecModel):
     """What a service has and an accessory has not; its fields come first."""
 
-    image: Maybe[ImageName] = Field(None, description="Its image's name; default: `<project>-<service>`.")
-    image_of: Maybe[Word] = Field(
+    image: Omittable[ImageName] = Field(None, description="Its image's name; default: `<project>-<service>`.")
+    image_of: Omittable[Slug] = Field(
         None,
         description="The service whose image it runs, as another process: `{image_of: api, command: [./worker]}`; "
         "deployed after it, with the same bytes, and with its env file where it has no `env` of its own.",
     )
-    paths: Maybe[list[Pattern]] = Field(
+    paths: Omittable[list[PathPattern]] = Field(
         None,
         min_length=1,
         description="GitHub path filters of its source; the Dockerfile, `.dockerignore` and the workflow "
         "come by themselves; default: `<service>/**`.",
     )
     build: Build = Field(Build(), description="How the image is built.")
-    test: Maybe[Test] = Field(None, description="What must pass before the image is built.")
+    test: Omittable[Test] = Field(None, description="What must pass before the image is built.")
     steps: Steps = Field(Steps(), description="Steps of your own in its workflow.")
-    tests: dict[Word, Test] = Field(
+    tests: dict[Slug, Test] = Field(
         {}, description="Several such, by name, each a job of its own: `{unit: {run: …}, browser: {run: …}}`."
     )
-    port: Maybe[Port] = Field(
+    port: Omittable[PortNumber] = Field(
         None,
         description="The port that it listens on in its container; without one it is a worker: well while it runs.",
     )
@@ -73,38 +73,38 @@ class _Serving(Model):
         description="`start-first`: the new one answers before the old one goes, which takes memory for two; "
         "`recreate`: for what cannot run twice, with a gap.",
     )
-    migrate: Maybe[list[Argument]] = Field(
+    migrate: Omittable[list[TextLine]] = Field(
         None,
         min_length=1,
         description="What a deploy runs with the new image before it replaces a container: `[./api, migrate]`; when it "
         "fails, so does the deploy, and the old version serves on. A deploy that is run again runs it again.",
     )
-    replicas: Replicas = Field(
+    replicas: ReplicaCount = Field(
         1, description="How many of it run: `NAME`, `NAME-2`, … behind one name; deployed one after the other."
     )
     websocket: bool = Field(False, description="Whether the proxy passes WebSockets on.")
 
 
-class Service(Running, _Serving):
+class Service(ContainerOptions, _ServiceFields):
     """One image of the monorepo, or another process of one, and the container that runs it."""
 
 
-class _Standing(Model):
+class _AccessoryFields(SpecModel):
     """What an accessory has and a service has not; its fields come first."""
 
     image: ImageReference = Field(description="Its image, with a version or a digest: `redis:7-alpine`.")
     once: bool = Field(
         False, description="Whether it runs to its end before each deploy, such as one that makes a bucket."
     )
-    port: Maybe[Port] = Field(None, description="The port that its domain leads to.")
+    port: Omittable[PortNumber] = Field(None, description="The port that its domain leads to.")
     websocket: bool = Field(False, description="Whether the proxy passes WebSockets on.")
 
 
-class Accessory(Running, _Standing):
+class Accessory(ContainerOptions, _AccessoryFields):
     """Somebody else's image in the stack, which no workflow builds: a deploy starts it when it is not there."""
 
 
-class Override(Running):
+class Override(ContainerOptions):
     """What one environment changes of a service or an accessory: mappings by their keys, the rest as a whole."""
 
     build: BuildOverride = Field(
@@ -114,4 +114,4 @@ class Override(Running):
     )
     health: Health = Field(Health(), description="How it says that it is well.")
     rollout: Literal["start-first", "recreate"] = Field("start-first", description="How it is replaced.")
-    replicas: Replicas = Field(1, description="How many of it run.")
+    replicas: ReplicaCount = Field(1, description="How many of it run.")

@@ -5,17 +5,17 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kiwari_ci.schema.base import Model, OneOf
+from kiwari_ci.schema.base import OneOf, SpecModel
 from kiwari_ci.schema.text_formats import (
     ActionName,
     EnvKey,
-    Folder,
     InputName,
-    Line,
-    Maybe,
-    Script,
+    Omittable,
+    RepositoryFolder,
     SecretName,
+    ShellScript,
     StepName,
+    TrimmedLine,
 )
 
 
@@ -23,22 +23,22 @@ class StepValue(OneOf):
     """A value of a step's environment."""
 
     shorthand = "value"
-    value: Maybe[Line] = Field(None, description="Plain text.")
-    secret: Maybe[SecretName] = Field(None, description="Name of a secret.")
-    variable: Maybe[SecretName] = Field(None, description="Name of a variable.")
+    value: Omittable[TrimmedLine] = Field(None, description="Plain text.")
+    secret: Omittable[SecretName] = Field(None, description="Name of a secret.")
+    variable: Omittable[SecretName] = Field(None, description="Name of a variable.")
 
 
-class Step(Model):
+class Step(SpecModel):
     """A step of the user's own."""
 
     name: StepName = Field(description="What it does, in a few words; the log shows it.")
-    run: Maybe[Script] = Field(None, description="A command, in bash; values come by `env`.")
-    uses: Maybe[ActionName] = Field(
+    run: Omittable[ShellScript] = Field(None, description="A command, in bash; values come by `env`.")
+    uses: Omittable[ActionName] = Field(
         None, description="An action, `owner/name`; its commit is in `specs/pins/action.yml`, where bots bump it."
     )
-    inputs: dict[InputName, Line] = Field({}, description="The action's inputs (its `with`), plain text.")
+    inputs: dict[InputName, TrimmedLine] = Field({}, description="The action's inputs (its `with`), plain text.")
     env: dict[EnvKey, StepValue] = Field({}, description="Its environment.")
-    working_directory: Maybe[Folder] = Field(None, description="The folder that `run` runs in.")
+    working_directory: Omittable[RepositoryFolder] = Field(None, description="The folder that `run` runs in.")
     when: Literal["success", "failure"] = Field(
         "success", description="`failure`: only when something before it in the job failed, to tell somebody."
     )
@@ -50,7 +50,7 @@ class Step(Model):
         return self
 
 
-class Steps(Model):
+class Steps(SpecModel):
     """Steps by the place where they stand."""
 
     before_test: list[Step] = Field([], description="In each test job, before the command; no secrets are there.")

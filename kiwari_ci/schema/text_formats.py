@@ -10,7 +10,7 @@ from pydantic_core.core_schema import no_info_after_validator_function
 
 
 @dataclass(frozen=True)
-class Text:
+class StringFormat:
     """A string's character set: `pattern` matches it whole; `expected` completes "expected …" when it does not."""
 
     pattern: str
@@ -31,7 +31,7 @@ class Text:
         raise PydanticCustomError("text", "expected {expected}", {"expected": self.expected, "pattern": self.pattern})
 
 
-class Written:
+class NotNull:
     """Of `T | None` a person writes T: None is for a key that was left out; a key without a value is a fault."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -42,161 +42,187 @@ class Written:
 
 
 # A name whose value is a secret; what is built into a browser's code is none, whatever it is called.
-SECRET_KEY = re.compile(
+SECRET_NAME_PATTERN = re.compile(
     r"(?!(VITE|REACT_APP|(\w+_)?PUBLIC)_)\w*(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)", re.IGNORECASE
 )
 
 T = TypeVar("T")
-Maybe = Annotated[T | None, Written()]
+Omittable = Annotated[T | None, NotNull()]
 
-Word = Annotated[
+Slug = Annotated[
     str,
-    Text(
+    StringFormat(
         r"(?=.{1,63}$)[a-z][a-z0-9]*(-[a-z0-9]+)*",
         "lower-case letters, digits and single hyphens, a letter first, at most 63",
     ),
 ]
-Label = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a runner's label such as ubuntu-24.04")]
-Repository = Annotated[
-    str, Text(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*", "OWNER/NAME as GitHub writes it")
+RunnerLabel = Annotated[str, StringFormat(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a runner's label such as ubuntu-24.04")]
+RepositoryName = Annotated[
+    str, StringFormat(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*", "OWNER/NAME as GitHub writes it")
 ]
-Branch = Annotated[str, Text(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", "the name of one branch")]
+BranchName = Annotated[
+    str, StringFormat(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", "the name of one branch")
+]
 TagPattern = Annotated[
     str,
-    Text(
+    StringFormat(
         r"([A-Za-z][A-Za-z0-9._-]*)?\*(-[A-Za-z][A-Za-z0-9]*\.?\*)?",
         "a prefix and a star such as v*, or v*-rc.*: the stars stand for MAJOR.MINOR.PATCH, and a number",
     ),
 ]
 ImageName = Annotated[
     str,
-    Text(
+    StringFormat(
         r"[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*",
         "an image's name: lower-case letters, digits, and . _ - / between them",
     ),
 ]
 ImageTag = Annotated[
     str,
-    Text(
+    StringFormat(
         r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", "an image's tag: letters, digits, and . _ - after the first, at most 128"
     ),
 ]
 ImageReference = Annotated[
     str,
-    Text(
+    StringFormat(
         r"[a-z0-9][a-z0-9._/-]*(:[0-9]+/[a-z0-9._/-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]*)?(@sha256:[0-9a-f]{64})?",
         "an image such as postgres:16-alpine",
     ),
 ]
 ActionName = Annotated[
     str,
-    Text(r"[A-Za-z0-9][A-Za-z0-9-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", "an action as owner/name, without its commit"),
+    StringFormat(
+        r"[A-Za-z0-9][A-Za-z0-9-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", "an action as owner/name, without its commit"
+    ),
 ]
 StepName = Annotated[
-    str, Text(r"[A-Z][A-Za-z0-9 ,.()/+_-]*[A-Za-z0-9.)]", "a step's name: a capital, then plain words")
+    str, StringFormat(r"[A-Z][A-Za-z0-9 ,.()/+_-]*[A-Za-z0-9.)]", "a step's name: a capital, then plain words")
 ]
-InputName = Annotated[str, Text(r"[A-Za-z_][A-Za-z0-9_-]*", "the name of an action's input")]
+InputName = Annotated[str, StringFormat(r"[A-Za-z_][A-Za-z0-9_-]*", "the name of an action's input")]
 RegistryHost = Annotated[
     str,
-    Text(
+    StringFormat(
         r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+(:[1-9][0-9]{1,4})?",
         "a registry's host such as ghcr.io, docker.io or registry.example.com:5000",
     ),
 ]
 RegistryUser = Annotated[
-    str, Text(r"[A-Za-z0-9_][A-Za-z0-9_.+@-]*", "a login of the registry: letters, digits and _ . + @ -")
+    str, StringFormat(r"[A-Za-z0-9_][A-Za-z0-9_.+@-]*", "a login of the registry: letters, digits and _ . + @ -")
 ]
 SecretName = Annotated[
-    str, Text(r"(?!GITHUB_)[A-Z_][A-Z0-9_]*", "a name in capitals, digits and _, not beginning with GITHUB_")
+    str, StringFormat(r"(?!GITHUB_)[A-Z_][A-Z0-9_]*", "a name in capitals, digits and _, not beginning with GITHUB_")
 ]
 Platform = Annotated[
     str,
-    Text(r"linux/(amd64|arm64|arm/v[67]|386|ppc64le|s390x|riscv64)", "a platform such as linux/amd64 or linux/arm64"),
+    StringFormat(
+        r"linux/(amd64|arm64|arm/v[67]|386|ppc64le|s390x|riscv64)", "a platform such as linux/amd64 or linux/arm64"
+    ),
 ]
-StageName = Annotated[str, Text(r"[a-z0-9][a-z0-9_.-]*", "the name of a stage, as `FROM … AS name` gives it")]
+StageName = Annotated[str, StringFormat(r"[a-z0-9][a-z0-9_.-]*", "the name of a stage, as `FROM … AS name` gives it")]
 BuildSecretId = Annotated[
-    str, Text(r"[A-Za-z_][A-Za-z0-9_-]*", "the id of a secret, as `--mount=type=secret,id=…` names it")
+    str, StringFormat(r"[A-Za-z_][A-Za-z0-9_-]*", "the id of a secret, as `--mount=type=secret,id=…` names it")
 ]
-EnvKey = Annotated[str, Text(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
-Pattern = Annotated[
-    str, Text(r"!?[A-Za-z0-9_.,@/*?+\[\]{}\\-]+", "a path filter without blanks, quotes or other special characters")
+EnvKey = Annotated[str, StringFormat(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
+PathPattern = Annotated[
+    str,
+    StringFormat(
+        r"!?[A-Za-z0-9_.,@/*?+\[\]{}\\-]+", "a path filter without blanks, quotes or other special characters"
+    ),
 ]
-_PATH = r"(?!-)(?!(.*/)?(\.|\.\.|\.git)(/|$))[A-Za-z0-9_.@-]+(/[A-Za-z0-9_.@-]+)*"
-File = Annotated[str, Text(_PATH, "a file's path from the repository's root, without blanks, ./ or ../")]
-Folder = Annotated[str, Text(rf"\.|{_PATH}", "a folder's path from the repository's root, without blanks, ./ or ../")]
-EnvFile = Annotated[str, Text(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?\.env", "a file name that ends in .env")]
-HostFolder = Annotated[str, Text(r"~?(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", "a folder on the host: ~/… or /…")]
+_PATH_PATTERN = r"(?!-)(?!(.*/)?(\.|\.\.|\.git)(/|$))[A-Za-z0-9_.@-]+(/[A-Za-z0-9_.@-]+)*"
+RepositoryFile = Annotated[
+    str, StringFormat(_PATH_PATTERN, "a file's path from the repository's root, without blanks, ./ or ../")
+]
+RepositoryFolder = Annotated[
+    str, StringFormat(rf"\.|{_PATH_PATTERN}", "a folder's path from the repository's root, without blanks, ./ or ../")
+]
+EnvFileName = Annotated[str, StringFormat(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?\.env", "a file name that ends in .env")]
+HostFolder = Annotated[str, StringFormat(r"~?(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", "a folder on the host: ~/… or /…")]
 DomainName = Annotated[
     str,
-    Text(
+    StringFormat(
         r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
         "a domain in lower case, without https:// or a path",
     ),
 ]
-UrlPath = Annotated[str, Text(r"/[A-Za-z0-9._~/?=&%-]*", "a path that begins with / and has no blanks")]
-Container = Annotated[
+UrlPath = Annotated[str, StringFormat(r"/[A-Za-z0-9._~/?=&%-]*", "a path that begins with / and has no blanks")]
+ContainerName = Annotated[
     str,
-    Text(
+    StringFormat(
         r"[a-z0-9][a-z0-9-]{0,61}[a-z0-9]",
         "a container's name: 2 to 63 lower-case letters, digits and hyphens, for it is a host name too",
     ),
 ]
-PgName = Annotated[
-    str, Text(r"[a-z_][a-z0-9_]{0,62}", "a PostgreSQL name: lower-case letters, digits and _, at most 63")
+PostgresName = Annotated[
+    str, StringFormat(r"[a-z_][a-z0-9_]{0,62}", "a PostgreSQL name: lower-case letters, digits and _, at most 63")
 ]
-_LINE = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]"
-Argument = Annotated[str, Text(f"{_LINE}+", "one line of text")]
-Line = Annotated[str, Text(rf"(?![ ])({_LINE}*[^ ])?(?<! )", "one line of text without blanks at its ends")]
-Duration = Annotated[str, Text(r"[1-9][0-9]{0,4}[sm]", "a duration such as 30s or 5m")]
+_LINE_CHARACTER = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]"
+TextLine = Annotated[str, StringFormat(f"{_LINE_CHARACTER}+", "one line of text")]
+TrimmedLine = Annotated[
+    str, StringFormat(rf"(?![ ])({_LINE_CHARACTER}*[^ ])?(?<! )", "one line of text without blanks at its ends")
+]
+Duration = Annotated[str, StringFormat(r"[1-9][0-9]{0,4}[sm]", "a duration such as 30s or 5m")]
 StartPeriod = Annotated[
     str,
-    Text(
+    StringFormat(
         r"([1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600)s|([1-9]|[1-5][0-9]|60)m",
         "a duration from 1s to 60m such as 90s or 3m",
     ),
 ]
-Memory = Annotated[str, Text(r"[1-9][0-9]{0,8}[kmg]", "an amount of memory such as 256m or 1g")]
+MemorySize = Annotated[str, StringFormat(r"[1-9][0-9]{0,8}[kmg]", "an amount of memory such as 256m or 1g")]
 LabelKey = Annotated[
     str,
-    Text(
+    StringFormat(
         r"(?!deploy\.|com\.docker\.)[A-Za-z0-9]([A-Za-z0-9./_-]*[A-Za-z0-9])?",
         "a label's key: letters, digits and . / _ - between them, not beginning with deploy. or com.docker.",
     ),
 ]
-ComposeKey = Annotated[str, Text(r"[a-z][a-z0-9_]*", "a key of a Compose service such as extra_hosts")]
+ComposeKey = Annotated[str, StringFormat(r"[a-z][a-z0-9_]*", "a key of a Compose service such as extra_hosts")]
 NetworkName = Annotated[
-    str, Text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a Docker network's name: letters, digits and _ . - after the first")
-]
-_MOUNT = r"(/[A-Za-z0-9_.-]+)+"
-Volume = Annotated[
     str,
-    Text(
-        rf"(?!.*/\.\.?(/|:|$))([a-z][a-z0-9_-]*|\.?{_MOUNT}):{_MOUNT}(:ro)?",
+    StringFormat(
+        r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a Docker network's name: letters, digits and _ . - after the first"
+    ),
+]
+_MOUNT_PATTERN = r"(/[A-Za-z0-9_.-]+)+"
+VolumeMount = Annotated[
+    str,
+    StringFormat(
+        rf"(?!.*/\.\.?(/|:|$))([a-z][a-z0-9_-]*|\.?{_MOUNT_PATTERN}):{_MOUNT_PATTERN}(:ro)?",
         "a volume as Compose writes it: data:/var/lib/data, ./nginx.conf:/etc/nginx/nginx.conf:ro, /srv/files:/files",
     ),
 ]
-_PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_PORT_PATTERN = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 PublishedPort = Annotated[
     str,
-    Text(
-        rf"((127\.0\.0\.1|0\.0\.0\.0):)?{_PORT}:{_PORT}(/udp)?",
+    StringFormat(
+        rf"((127\.0\.0\.1|0\.0\.0\.0):)?{_PORT_PATTERN}:{_PORT_PATTERN}(/udp)?",
         "a published port as Compose writes it, in quotes: '127.0.0.1:8080:80'",
     ),
 ]
-LocalAddress = Annotated[str, Text(rf"127\.0\.0\.1:{_PORT}", "an address of the host alone: 127.0.0.1:8080")]
-Email = Annotated[
-    str, Text(r"[A-Za-z0-9_][A-Za-z0-9._+-]*@[a-z0-9-]+(\.[a-z0-9-]+)+", "an e-mail address such as ops@example.com")
+LocalAddress = Annotated[
+    str, StringFormat(rf"127\.0\.0\.1:{_PORT_PATTERN}", "an address of the host alone: 127.0.0.1:8080")
+]
+EmailAddress = Annotated[
+    str,
+    StringFormat(
+        r"[A-Za-z0-9_][A-Za-z0-9._+-]*@[a-z0-9-]+(\.[a-z0-9-]+)+", "an e-mail address such as ops@example.com"
+    ),
 ]
 TraefikName = Annotated[
-    str, Text(r"[A-Za-z][A-Za-z0-9_-]*", "a name of Traefik's own settings: letters, digits, _ and -, a letter first")
+    str,
+    StringFormat(
+        r"[A-Za-z][A-Za-z0-9_-]*", "a name of Traefik's own settings: letters, digits, _ and -, a letter first"
+    ),
 ]
 Middleware = Annotated[
-    str, Text(r"[A-Za-z][A-Za-z0-9_-]*@[a-z]+", "a middleware with the provider that defines it: compress@file")
+    str, StringFormat(r"[A-Za-z][A-Za-z0-9_-]*@[a-z]+", "a middleware with the provider that defines it: compress@file")
 ]
-Version = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9.*_-]*", "a version such as '1.24'")]
-Generator = Annotated[
+ToolVersion = Annotated[str, StringFormat(r"[A-Za-z0-9][A-Za-z0-9.*_-]*", "a version such as '1.24'")]
+GeneratorRequirement = Annotated[
     str,
-    Text(
+    StringFormat(
         r"kiwari-ci==[0-9]+\.[0-9]+\.[0-9]+( --hash=sha256:[0-9a-f]{64})?"
         r"|git\+https://github\.com/[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*@[0-9a-f]{40}",
         "kiwari-ci==X.Y.Z, alone or with --hash=sha256:… of its wheel, "
@@ -206,17 +232,17 @@ Generator = Annotated[
 # Between the single quotes of an env file a backslash at the end would hide the quote from Compose.
 PlainText = Annotated[
     str,
-    Text(
+    StringFormat(
         r"[^\x00-\x1f\x7f-\x9f'\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]*(?<!\\)",
         "one line without a single quote, and without a backslash at its end",
     ),
 ]
-Script = Annotated[
+ShellScript = Annotated[
     str,
-    Text(
+    StringFormat(
         r"(?=\S)(?![\s\S]*[ \t](\n|$))"
         r"[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]{1,20000}",
         "a shell script of at most 20,000 characters that begins with a command, without blanks at a line's end",
     ),
 ]
-Port = Annotated[int, Field(ge=1, le=65535)]
+PortNumber = Annotated[int, Field(ge=1, le=65535)]

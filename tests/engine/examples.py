@@ -13,8 +13,8 @@ from pathlib import Path
 import yaml
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import write
-from kiwari_ci.plan import Instance, Stack
+from kiwari_ci.output.generated_files import write_files
+from kiwari_ci.plan import ComposeStack, ServiceContainer
 from tests.engine.fronts import PROGRAMS
 from tests.engine.images import Images
 from tests.engine.proxy import Answers, Proxy
@@ -93,13 +93,13 @@ class Example:
         spec = server.folder / f"{name}.yaml"
         most = min(FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         spec.write_text((SPECS / spec.name).read_text().replace(f"nofile: {FILES}", f"nofile: {most}"))
-        self.plan, tree = generator.build(spec)
+        self.plan, tree = generator.generate_files(spec)
         (self.host,) = self.plan.hosts
         self.staging, self.production = self.plan.stacks
         self.folder = server.folder / "example"
         self.checkout = self.folder / "checkout"
         self.checkout.mkdir(parents=True)
-        write(self.checkout, tree, self.plan.project)
+        write_files(self.checkout, tree, self.plan.project)
         for compose_file in self.checkout.glob("deploy/*/docker-compose.yml"):
             waiting = re.sub(r'name-cache: "[1-9][0-9]*"', f'name-cache: "{NAME_CACHE}"', compose_file.read_text())
             compose_file.write_text(waiting)
@@ -135,7 +135,7 @@ class Example:
         for path in self.server.docker_folder.glob("*/*.env"):
             path.write_text(path.read_text().replace("change-me", FILLED).replace("=''", f"='{FILLED}'"))
 
-    def deploy(self, stack: Stack, digests: Mapping[str, str]) -> Result:
+    def deploy(self, stack: ComposeStack, digests: Mapping[str, str]) -> Result:
         """Runs the step of every workflow that deploys this stack, until one is red; digests: of each service built."""
         self.sequence += 1
         pattern = "*-ci.yml" if stack == self.staging else "promote.yml"
@@ -184,13 +184,13 @@ class Example:
             timeout=400,
         )
 
-    def running(self, stack: Stack) -> dict[str, str]:
+    def running(self, stack: ComposeStack) -> dict[str, str]:
         """The digest that each process of ours in a stack was made from, by its container."""
         there = set(self.server.docker("ps", "--format", "{{.Names}}").split())
         names = [each.container for each in stack.instances if each.container in there]
         return {name: self.server.digest(name) for name in names}
 
-    def answer(self, instance: Instance) -> str:
+    def answer(self, instance: ServiceContainer) -> str:
         """The version that a container answers with."""
         form = f'{{{{(index .NetworkSettings.Networks "{self.host.network}").IPAddress}}}}:{instance.port}'
         url = f"http://{self.server.docker('inspect', '-f', form, instance.container)}{instance.health_path}"
@@ -217,15 +217,15 @@ class Trial:
     asked: Answers = field(default_factory=Answers)
 
     @property
-    def web(self) -> Instance:
+    def web(self) -> ServiceContainer:
         """The service that is asked."""
         return self.example.staging.instances[0]
 
-    def expected(self, stack: Stack, version: str) -> dict[str, str]:
+    def expected(self, stack: ComposeStack, version: str) -> dict[str, str]:
         """What runs when all of a stack's processes are of one version."""
         return {each.container: self.digests[version][each.source] for each in stack.instances}
 
-    def see(self, name: str, stack: Stack, do: Callable[[], Result]) -> None:
+    def see(self, name: str, stack: ComposeStack, do: Callable[[], Result]) -> None:
         """Does something, and looks at the stack afterwards."""
         result = do()
         first = stack.instances[0]
@@ -266,7 +266,7 @@ class Trial:
             self.see("by hand", production, lambda: self._by_hand(production))
         return self
 
-    def _by_hand(self, stack: Stack) -> Result:
+    def _by_hand(self, stack: ComposeStack) -> Result:
         """A person deploys what staging served before."""
         example, instance = self.example, stack.instances[0]
         files = files_checksum(example.server.docker_folder / stack.name)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import Tree
-from kiwari_ci.plan import Front, Plan
+from kiwari_ci.output.generated_files import GeneratedFiles
+from kiwari_ci.plan import Plan, ProxyStack
 from tests.engine.proxy import Answers, parse
 from tests.engine.server import HERE, UID, Server
 
@@ -85,15 +85,15 @@ def missing() -> list[str]:
     ]
 
 
-def built(server: Server, proxy: str, *domains: str) -> tuple[Plan, Tree]:
+def built(server: Server, proxy: str, *domains: str) -> tuple[Plan, GeneratedFiles]:
     """What a spec with that proxy, and these domains for its services, generates."""
     pairs = ", ".join(f"{service}: {domain}" for service, domain in zip(("api", "admin"), domains, strict=False))
     path = server.folder / "front.yaml"
     path.write_text(SPEC.replace("PROXY", proxy).replace("DOMAINS", pairs))
-    return generator.build(path)
+    return generator.generate_files(path)
 
 
-def place(server: Server, tree: Tree, stack: str) -> None:
+def place(server: Server, tree: GeneratedFiles, stack: str) -> None:
     """Copies a stack's folder to the host, as the runbook's command does."""
     for path, file in tree.items():
         if path.startswith(f"deploy/{stack}/"):
@@ -123,7 +123,7 @@ def listening(kind: str, port: int) -> str:
     return f"{{kind: {kind}, stack: {kind}, listen: '127.0.0.1:{port}'}}"
 
 
-def start(server: Server, kind: str, port: int) -> Front:
+def start(server: Server, kind: str, port: int) -> ProxyStack:
     """Brings a generated proxy to the host, and starts it with the runbook's command."""
     made, tree = built(server, listening(kind, port), DOMAIN)
     (front,) = made.hosts[0].fronts
@@ -133,12 +133,12 @@ def start(server: Server, kind: str, port: int) -> Front:
     return front
 
 
-def up(server: Server, front: Front) -> None:
+def up(server: Server, front: ProxyStack) -> None:
     """Says the runbook's command that starts a proxy."""
     server.by_hand(f"cd {front.folder} && docker compose up -d", check=True)
 
 
-def url(front: Front, domain: str = DOMAIN) -> str:
+def url(front: ProxyStack, domain: str = DOMAIN) -> str:
     """Where a domain is asked behind one of them."""
     return f"http://{domain}:{front.listen.partition(':')[2]}/"
 
@@ -181,7 +181,7 @@ def talked(server: Server, *urls: str) -> Iterator[dict[str, tuple[int, int, flo
         talks[url] = int(answered), int(again), float(longest)
 
 
-def start_secure(server: Server, kind: str, port: int) -> Front:
+def start_secure(server: Server, kind: str, port: int) -> ProxyStack:
     """Starts one with certificates, as if they had been got: from files, or where the program keeps its own.
 
     One thing is not as generated: its ports are led to others, for 443 is the registry's on this machine.
@@ -211,14 +211,14 @@ def volume(server: Server, name: str) -> Path:
     return Path(server.docker("volume", "inspect", "-f", "{{.Mountpoint}}", name))
 
 
-def _for_nginx(server: Server, front: Front) -> None:
+def _for_nginx(server: Server, front: ProxyStack) -> None:
     folder = Path(front.certificates) / "live" / DOMAIN
     folder.mkdir(parents=True)
     shutil.copy(server.folder / "tls.crt", folder / "fullchain.pem")
     shutil.copy(server.folder / "tls.key", folder / "privkey.pem")
 
 
-def _for_caddy(server: Server, front: Front) -> None:
+def _for_caddy(server: Server, front: ProxyStack) -> None:
     """As it keeps what Let's Encrypt gave: https://caddyserver.com/docs/conventions#data-directory."""
     authority = "certificates/acme-v02.api.letsencrypt.org-directory"
     folder = volume(server, f"{front.name}_data") / "caddy" / authority / DOMAIN
@@ -228,7 +228,7 @@ def _for_caddy(server: Server, front: Front) -> None:
     (folder / f"{DOMAIN}.json").write_text(json.dumps({"sans": [DOMAIN], "issuer_data": {}}))
 
 
-def _for_traefik(server: Server, front: Front) -> None:
+def _for_traefik(server: Server, front: ProxyStack) -> None:
     """As it keeps what Let's Encrypt gave, in acme.json."""
     both = {"certificate": "tls.crt", "key": "tls.key"}
     kept = {key: base64.b64encode((server.folder / file).read_bytes()).decode() for key, file in both.items()}

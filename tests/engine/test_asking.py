@@ -17,7 +17,9 @@ from tests.engine.person import person_who_logs_in
 from tests.engine.server import TOKEN, UID, USER, Result, Server, files_checksum, generated, throw_away, without_waits
 from tests.repository import Repository
 
-SOURCES = {each.source.service: each.source for each in generator.decide(generated("specs/kiwari.yaml")).plan.workflows}
+SOURCES = {
+    each.source.service: each.source for each in generator.load_spec(generated("specs/kiwari.yaml")).plan.workflows
+}
 KEYS = ("DATABASE_URL", "JWT_SECRET", "API_URL", "ORIGIN")
 API = "https://api.nasibakarkiwari.com"
 

@@ -73,7 +73,7 @@ def plan_of(count: int, folder: Path) -> Plan:
     }
     path = folder / "spec.yaml"
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
-    return generator.decide(path).plan
+    return generator.load_spec(path).plan
 
 
 def run(chromium: str, folder: Path, *words: str) -> str:
@@ -93,7 +93,9 @@ def run(chromium: str, folder: Path, *words: str) -> str:
 @pytest.mark.parametrize("count", [1, 3, 12])
 def test_everything_is_seen_and_nothing_overlaps(chromium: str, tmp_path: Path, count: int, width: int) -> None:
     plan = plan_of(count, tmp_path)
-    text = html_page.as_html(pipeline_graph.graph(plan)).replace("default-src 'none'", "script-src 'unsafe-inline'")
+    text = html_page.render_html_page(pipeline_graph.build_pipeline_graph(plan)).replace(
+        "default-src 'none'", "script-src 'unsafe-inline'"
+    )
     (tmp_path / "page.html").write_text(text.replace("</body>", PROBE))
     dumped = run(chromium, tmp_path, f"--window-size={width},900", "--dump-dom", f"file://{tmp_path}/page.html")
     told = re.search('data-said="([^"]*)"', dumped)
@@ -106,6 +108,8 @@ def test_everything_is_seen_and_nothing_overlaps(chromium: str, tmp_path: Path, 
 
 
 def test_it_prints(chromium: str, tmp_path: Path) -> None:
-    (tmp_path / "page.html").write_text(html_page.as_html(pipeline_graph.graph(plan_of(3, tmp_path))))
+    (tmp_path / "page.html").write_text(
+        html_page.render_html_page(pipeline_graph.build_pipeline_graph(plan_of(3, tmp_path)))
+    )
     run(chromium, tmp_path, f"--print-to-pdf={tmp_path}/page.pdf", f"file://{tmp_path}/page.html")
     assert (tmp_path / "page.pdf").read_bytes().count(b"/Type /Page\n") == 1, "three services fit on one sheet"

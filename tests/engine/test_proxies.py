@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from kiwari_ci.plan import Front
+from kiwari_ci.plan import ProxyStack
 from tests.engine import fronts
 from tests.engine.fronts import API, DOMAIN, NEW, STACK, asked, talked, url
 from tests.engine.images import Images
@@ -29,7 +29,7 @@ NAME_CACHE: dict[tuple[str, ...], int] = {("traefik", "caddy"): 2, ("nginx", MAN
 
 
 @pytest.fixture(scope="module")
-def found(server: Server) -> Iterator[dict[str, Front]]:
+def found(server: Server) -> Iterator[dict[str, ProxyStack]]:
     """All of them, started before there is anything to serve."""
     if missing := fronts.missing():
         words = f"these tests need {', '.join(missing)} in {fronts.PROGRAMS}: run .ci/install-engine"
@@ -43,7 +43,7 @@ def found(server: Server) -> Iterator[dict[str, Front]]:
 
 
 @pytest.fixture
-def urls(server: Server, images: Images, found: dict[str, Front]) -> list[str]:
+def urls(server: Server, images: Images, found: dict[str, ProxyStack]) -> list[str]:
     """Where the service is asked, behind each proxy; it serves, with the labels of Traefik."""
     bring_into_service(server, images, "traefik")
     return [url(front) for front in found.values()]
@@ -90,7 +90,7 @@ def none_failed(answers: dict[str, Answers], slowest: float = 5) -> None:
         assert max(answer.waited for answer in each) < slowest, address
 
 
-def test_the_programs_are_of_the_versions_that_are_generated(server: Server, found: dict[str, Front]) -> None:
+def test_the_programs_are_of_the_versions_that_are_generated(server: Server, found: dict[str, ProxyStack]) -> None:
     for kind, front in found.items():
         said = server.run("docker", "exec", front.name, *fronts.PROGRAM[kind].version.split())
         version = re.search(r"\d+\.\d+", said.stdout + said.stderr)
@@ -98,7 +98,7 @@ def test_the_programs_are_of_the_versions_that_are_generated(server: Server, fou
         print(front.image, (said.stdout + said.stderr).split("\n")[0])
 
 
-def test_the_first_deploy_is_reached_by_all(server: Server, images: Images, found: dict[str, Front]) -> None:
+def test_the_first_deploy_is_reached_by_all(server: Server, images: Images, found: dict[str, ProxyStack]) -> None:
     server.docker("rm", "-fv", API, check=False)
     place(server, "traefik")
     urls = [url(front) for front in found.values()]
@@ -125,7 +125,9 @@ class Seen:
 
 
 @pytest.fixture(scope="module", params=NAME_CACHE, ids="-and-".join)
-def seen(request: pytest.FixtureRequest, server: Server, images: Images, proxy: Proxy, found: dict[str, Front]) -> Seen:
+def seen(
+    request: pytest.FixtureRequest, server: Server, images: Images, proxy: Proxy, found: dict[str, ProxyStack]
+) -> Seen:
     """A second version that boots for three seconds, then one that exits; before them, kinds that keep a name alike."""
     kinds: tuple[str, ...] = request.param
     bring_into_service(server, images, kinds[0])
@@ -175,7 +177,12 @@ def test_a_bad_version_never_stops_the_good_one(seen: Seen) -> None:
 @pytest.mark.parametrize("kinds", NAME_CACHE, ids="-and-".join)
 @pytest.mark.parametrize("grace_period", ["30s", "10s"], ids=["30s", "docker's-default"])
 def test_what_has_begun_is_finished(
-    server: Server, images: Images, proxy: Proxy, found: dict[str, Front], kinds: tuple[str, ...], grace_period: str
+    server: Server,
+    images: Images,
+    proxy: Proxy,
+    found: dict[str, ProxyStack],
+    kinds: tuple[str, ...],
+    grace_period: str,
 ) -> None:
     """Requests and uploads of ten seconds, and a kept connection, through a deploy with that stop_grace_period."""
     bring_into_service(server, images, kinds[0])
@@ -203,7 +210,7 @@ def test_what_has_begun_is_finished(
 
 
 def test_labels_that_change_close_traefik_for_a_moment_alone(
-    server: Server, images: Images, found: dict[str, Front], urls: list[str]
+    server: Server, images: Images, found: dict[str, ProxyStack], urls: list[str]
 ) -> None:
     compose = server.docker_folder / STACK / "docker-compose.yml"
     line = "      traefik.http.routers.api_example_com.entrypoints: web\n"
@@ -225,7 +232,7 @@ def test_labels_that_change_close_traefik_for_a_moment_alone(
 
 @pytest.mark.parametrize("kind", ["caddy", "nginx"])
 @pytest.mark.usefixtures("urls")
-def test_a_changed_configuration_is_read_without_a_gap(server: Server, found: dict[str, Front], kind: str) -> None:
+def test_a_changed_configuration_is_read_without_a_gap(server: Server, found: dict[str, ProxyStack], kind: str) -> None:
     front = found[kind]
     assert status(server, url(front, NEW)) == "404"
     _, tree = fronts.built(server, fronts.listening(kind, PORTS[kind]), DOMAIN, NEW)
@@ -244,7 +251,7 @@ def test_a_changed_configuration_is_read_without_a_gap(server: Server, found: di
 
 
 @pytest.mark.usefixtures("urls")
-def test_a_configuration_that_is_wrong_changes_nothing(server: Server, found: dict[str, Front]) -> None:
+def test_a_configuration_that_is_wrong_changes_nothing(server: Server, found: dict[str, ProxyStack]) -> None:
     for kind, file in {"caddy": "Caddyfile", "nginx": "default.conf"}.items():
         front = found[kind]
         path = server.docker_folder / front.name / "conf" / file
@@ -257,7 +264,7 @@ def test_a_configuration_that_is_wrong_changes_nothing(server: Server, found: di
 
 
 @pytest.mark.usefixtures("urls")
-def test_a_proxy_that_is_started_again_leads_to_the_service(server: Server, found: dict[str, Front]) -> None:
+def test_a_proxy_that_is_started_again_leads_to_the_service(server: Server, found: dict[str, ProxyStack]) -> None:
     for front in found.values():
         with asked(server, url(front)) as answers:
             time.sleep(0.3)

@@ -24,7 +24,7 @@ def stack(server: Server, tmp_path: Path) -> Iterator[Path]:
     """The stack's folder on the host, as it is generated; it was never deployed."""
     remove(server)
     (tmp_path / "cafe.yaml").write_text(SPEC)
-    _, files = generator.build(tmp_path / "cafe.yaml")
+    _, files = generator.generate_files(tmp_path / "cafe.yaml")
     folder = server.docker_folder / STACK
     folder.mkdir()
     text = files[f"deploy/{STACK}/docker-compose.yml"].text

@@ -27,7 +27,7 @@ def test_the_scanner_decides(server: Server, images: Images, tmp_path: Path, cod
     digest = images.api("scanned")
     spec = tmp_path / "shop.yaml"
     spec.write_text(SPEC.replace("SCANNER", f"{REGISTRY}/scanner:1").replace("CODE", str(code)))
-    workflow = yaml.safe_load(generator.build(spec)[1][".github/workflows/web-ci.yml"].text)
+    workflow = yaml.safe_load(generator.generate_files(spec)[1][".github/workflows/web-ci.yml"].text)
     steps = workflow["jobs"]["build-and-push"]["steps"]
     names = [step.get("name") for step in steps]
     assert names[-2:] == ["Build and push", "Scan the image"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import write
+from kiwari_ci.output.generated_files import write_files
 from tests.engine.images import Images
 from tests.engine.server import TOKEN, UID, USER, Result, Server, eventually, outcome
 from tests.engine.shop import allow
@@ -50,8 +50,8 @@ def tree(tmp_path: Path) -> Path:
     root.mkdir()
     spec = tmp_path / "shop.yaml"
     spec.write_text(SPEC)
-    plan, files = generator.build(spec)
-    write(root, files, plan.project)
+    plan, files = generator.generate_files(spec)
+    write_files(root, files, plan.project)
     return root
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kiwari_ci.generator import build
-from kiwari_ci.rendering.render import DRIFT_WORKFLOW
+from kiwari_ci.generator import generate_files
+from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
 from tests.install.conftest import GIT, ROOT, Index, lacks, run, succeeds
 
 PAGE = (ROOT / "docs/install.md").read_text()
@@ -88,10 +88,10 @@ def drift(monorepo: Path, generator: str, repository: Repository) -> str:
     """Generate with that line in the spec; the step's script, the tool checked out where the workflow puts it."""
     spec = monorepo / "specs/kiwari.yaml"
     spec.write_text(re.sub(r"^generator: \S+", f"generator: {generator}", spec.read_text(), flags=re.MULTILINE))
-    plan, tree = build(spec)
+    plan, tree = generate_files(spec)
     for path, file in tree.items():
         (monorepo / path).write_text(file.text)
-    steps = yaml.safe_load((monorepo / DRIFT_WORKFLOW).read_text())["jobs"]["drift"]["steps"]
+    steps = yaml.safe_load((monorepo / DRIFT_WORKFLOW_PATH).read_text())["jobs"]["drift"]["steps"]
     for checkout in [step["with"] for step in steps if "path" in step.get("with", {})]:
         assert checkout["ref"] == repository[1]
         subprocess.run(["git", "clone", "-q", repository[0], monorepo / checkout["path"]], check=True)

@@ -16,7 +16,7 @@ from tests.engine.images import REGISTRY, Images
 from tests.engine.person import Person
 from tests.engine.server import Result, throw_away
 from tests.rehearsal import stand_ins
-from tests.rehearsal.stack import (  # fmt: skip
+from tests.rehearsal.stack import (
     CMD_SHELL,
     DATABASES,
     GOOD,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.github.path_filters import included
+from kiwari_ci.github.path_filters import is_included
 from tests.engine.server import TOKEN, USER, Server, eventually
 from tests.workflow import Workflow
 
@@ -39,13 +39,13 @@ def starts(on: Mapping[str, Any], ref: str, files: Sequence[str]) -> bool:
     if unknown := set(push) - {"branches", "tags", "paths"}:
         raise NotModelled(f"on.push.{unknown.pop()}")
     kind, other = ("tags", "branches") if ref.startswith("refs/tags/") else ("branches", "tags")
-    if kind in push and not included(push[kind], ref.split("/", 2)[2]):
+    if kind in push and not is_included(push[kind], ref.split("/", 2)[2]):
         return False
     if kind not in push and other in push:
         return False
     if kind == "tags" or "paths" not in push:
         return True
-    return any(included(push["paths"], file) for file in files[:LOOKED_AT])
+    return any(is_included(push["paths"], file) for file in files[:LOOKED_AT])
 
 
 def heard(refs: Sequence[str]) -> list[str]:

@@ -28,8 +28,8 @@ def run(quick: bool, say: Callable[[str], None]) -> bool:
             text = text.replace(old, new)
         spec.write_text(text)
         made = Path(folder, "tree")
-        plan, files = generator.build(spec)
-        generated_files.write(made, files, plan.project)
+        plan, files = generator.generate_files(spec)
+        generated_files.write_files(made, files, plan.project)
         with throw_away(made, "6g") as server:
             try:
                 story(World(server, "ours", act()), say)

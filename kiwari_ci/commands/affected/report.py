@@ -5,19 +5,19 @@ from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
-from kiwari_ci.commands.affected.analysis import Answer, Place, Touched
-from kiwari_ci.commands.diff.report import plain
-from kiwari_ci.problems import harmless
+from kiwari_ci.commands.affected.analysis import AffectedContainer, AffectedResult, AffectedWorkflow
+from kiwari_ci.commands.diff.report import escape_markdown
+from kiwari_ci.problems import escape_control_characters
 
-LONGEST = 60_000  # characters of Markdown: GitHub cuts a comment at 65,536
+MAX_MARKDOWN_LENGTH = 60_000  # characters of Markdown: GitHub cuts a comment at 65,536
 
 
-def as_text(answer: Answer) -> str:
+def format_affected_text(answer: AffectedResult) -> str:
     """What runs, with all that it reaches; then what does not, and why."""
     lines = [answer.about, *(f"note: {note}" for note in answer.notes), ""]
     for event in dict.fromkeys(each.on for each in answer.touched):
         lines.append(event)
-        lines += chain.from_iterable(_touched(each) for each in answer.touched if each.on == event)
+        lines += chain.from_iterable(_format_workflow(each) for each in answer.touched if each.on == event)
         lines.append("")
     sections = [
         ("by hand", answer.by_hand),
@@ -25,48 +25,58 @@ def as_text(answer: Answer) -> str:
     ]
     for title, rows in sections:
         lines += [title, *(f"  {row}" for row in rows), ""] if rows else []
-    return "\n".join(map(harmless, lines)).rstrip("\n")
+    return "\n".join(map(escape_control_characters, lines)).rstrip("\n")
 
 
-def as_markdown(answer: Answer) -> str:
+def format_affected_markdown(answer: AffectedResult) -> str:
     """For a pull request's summary: a row for each workflow; what comes from files cannot become markup."""
-    head = [f"### {plain(answer.about)}", "", *(f"> {plain(note)}\n" for note in answer.notes)]
-    rows = [_row(each) for each in answer.touched]
+    head = [f"### {escape_markdown(answer.about)}", "", *(f"> {escape_markdown(note)}\n" for note in answer.notes)]
+    rows = [_format_table_row(each) for each in answer.touched]
     table = ["| On | Workflow | Jobs | Images | Containers |", "| --- | --- | --- | --- | --- |", *rows, ""]
     lines = [*head, *(table if rows else ["Nothing runs.", ""])]
-    lines += [f"- **by hand**: {plain(each)}" for each in answer.by_hand]
-    lines += [f"- not touched: **{plain(each.name)}**: {plain(each.why)}" for each in answer.spared]
-    text = "\n".join(map(_seen, lines)).rstrip("\n")
-    return text if len(text) <= LONGEST else text[:LONGEST].rpartition("\n")[0] + "\n\n… and more"
+    lines += [f"- **by hand**: {escape_markdown(each)}" for each in answer.by_hand]
+    lines += [f"- not touched: **{escape_markdown(each.name)}**: {escape_markdown(each.why)}" for each in answer.spared]
+    text = "\n".join(map(_escape_lines, lines)).rstrip("\n")
+    return (
+        text if len(text) <= MAX_MARKDOWN_LENGTH else text[:MAX_MARKDOWN_LENGTH].rpartition("\n")[0] + "\n\n… and more"
+    )
 
 
-def as_data(answer: Answer) -> dict[str, Any]:
+def build_affected_json(answer: AffectedResult) -> dict[str, Any]:
     """For programs."""
     return asdict(answer)
 
 
-def place(each: Place) -> str:
+def format_container(each: AffectedContainer) -> str:
     """A container, where it runs, and where it answers."""
     return f"{each.container} on {each.host}" + (f", https://{each.domain}" if each.domain else "")
 
 
-def _seen(lines: str) -> str:
-    return "\n".join(map(harmless, lines.split("\n")))
+def _escape_lines(lines: str) -> str:
+    return "\n".join(map(escape_control_characters, lines.split("\n")))
 
 
-def _touched(each: Touched) -> Iterator[str]:
+def _format_workflow(each: AffectedWorkflow) -> Iterator[str]:
     yield f"  {each.workflow}: {each.why}"
-    yield from _named("jobs", [" → ".join(each.jobs)])
-    yield from _named("images", each.images)
+    yield from _format_rows("jobs", [" → ".join(each.jobs)])
+    yield from _format_rows("images", each.images)
     for environment in dict.fromkeys(found.environment for found in each.places):
-        yield from _named(environment, [place(found) for found in each.places if found.environment == environment])
+        yield from _format_rows(
+            environment, [format_container(found) for found in each.places if found.environment == environment]
+        )
 
 
-def _named(title: str, rows: Iterable[str]) -> Iterator[str]:
+def _format_rows(title: str, rows: Iterable[str]) -> Iterator[str]:
     for index, row in enumerate(rows):
         yield f"    {title if index == 0 else '':11} {row}"
 
 
-def _row(each: Touched) -> str:
-    cells = [[each.on], [f"{each.workflow}: {each.why}"], [" → ".join(each.jobs)], each.images, map(place, each.places)]
-    return "| " + " | ".join("<br>".join(plain(line) for line in cell) for cell in cells) + " |"
+def _format_table_row(each: AffectedWorkflow) -> str:
+    cells = [
+        [each.on],
+        [f"{each.workflow}: {each.why}"],
+        [" → ".join(each.jobs)],
+        each.images,
+        map(format_container, each.places),
+    ]
+    return "| " + " | ".join("<br>".join(escape_markdown(line) for line in cell) for cell in cells) + " |"

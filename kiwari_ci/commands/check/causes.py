@@ -11,15 +11,15 @@ from typing import Literal
 from kiwari_ci import __version__
 from kiwari_ci.commands.check import older_specs, spec_location, stale_files
 from kiwari_ci.loading import yaml_source
-from kiwari_ci.output.generated_files import PROGRAMS, Difference, Tree, owner
+from kiwari_ci.output.generated_files import PROGRAM_MARKERS, FileDifference, GeneratedFiles, read_marker_project
 from kiwari_ci.plan import Plan
-from kiwari_ci.rendering.render import DRIFT_WORKFLOW
+from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
 
-Why = Literal[
+DriftCause = Literal[
     "missing", "orphaned", "foreign", "foreign-project", "line-ends", "mode", "pins", "pins-apart", "pins-old", "spec",
     "version", "edited", "unknown",
 ]  # fmt: skip
-WORDS: dict[Why, str] = {
+DRIFT_CAUSE_LABELS: dict[DriftCause, str] = {
     "missing": "missing",
     "orphaned": "no longer in the spec",
     "foreign": "not ours (no marker)",
@@ -34,20 +34,22 @@ WORDS: dict[Why, str] = {
     "edited": "edited by hand",
     "unknown": "edited by hand, or spec changed and not regenerated",
 }
-NEVER = "nothing was generated yet"
-_PIN = re.compile(r"(?<=uses: )([\w.-]+/[\w./-]+)@([0-9a-f]{40}) # v(\d+\.\d+\.\d+)(?=\r?$)", re.ASCII | re.MULTILINE)
-Pins = dict[str, tuple[str, str]]
+NOTHING_GENERATED = "nothing was generated yet"
+_PINNED_ACTION = re.compile(
+    r"(?<=uses: )([\w.-]+/[\w./-]+)@([0-9a-f]{40}) # v(\d+\.\d+\.\d+)(?=\r?$)", re.ASCII | re.MULTILINE
+)
+PinsByAction = dict[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Finding:
+class DriftFinding:
     """A file that is not what it should be: why, and the key and line of the spec that it comes from.
 
     `line` is the first that differs, from 1, as the file is there; 0 when nothing is.
     """
 
     path: str
-    why: Why
+    why: DriftCause
     line: int
     key: str
     spec_line: int
@@ -55,36 +57,36 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Explained:
+class DriftReport:
     """All findings, in order, and the command that cures them; `never`: nothing was generated yet."""
 
-    findings: list[Finding]
+    findings: list[DriftFinding]
     cure: str
     never: bool = False
 
 
-def explain(
+def explain_differences(
     root: Path,
     spec: Path,
     plan: Plan,
-    tree: Tree,
-    differences: list[Difference],
+    tree: GeneratedFiles,
+    differences: list[FileDifference],
     called: list[str],
     environ: Mapping[str, str],
-) -> Explained:
+) -> DriftReport:
     """Class every difference; `called` are the words that name spec and output to a command; git gets `environ`."""
-    case = _Case(root, spec, plan, tree, environ)
+    case = _DriftClassifier(root, spec, plan, tree, environ)
     findings = [case.finding(difference) for difference in differences]
     missing = {finding.path for finding in findings if finding.why == "missing"}
     # The programs may be there already, by another project that shares the folder.
-    never = all(path in missing for path, file in tree.items() if file.marked and path not in PROGRAMS)
-    others = {owner(root / each.path) for each in findings if each.why == "foreign-project"}
-    if others and (here := sorted(others & stale_files.neighbours(root, tree, plan.project, spec))):
-        return Explained(findings, _apart(plan, called, here))
-    return Explained(findings, cure(findings, plan, called), never)
+    never = all(path in missing for path, file in tree.items() if file.marked and path not in PROGRAM_MARKERS)
+    others = {read_marker_project(root / each.path) for each in findings if each.why == "foreign-project"}
+    if others and (here := sorted(others & stale_files.find_other_projects(root, tree, plan.project, spec))):
+        return DriftReport(findings, _suggest_separate_folder(plan, called, here))
+    return DriftReport(findings, build_fix_command(findings, plan, called), never)
 
 
-def cure(findings: Iterable[Finding], plan: Plan, called: list[str]) -> str:
+def build_fix_command(findings: Iterable[DriftFinding], plan: Plan, called: list[str]) -> str:
     """One command line; a bump of pins is read back, what else differs is written again."""
     whys = {finding.why for finding in findings}
     if not whys:
@@ -93,43 +95,43 @@ def cure(findings: Iterable[Finding], plan: Plan, called: list[str]) -> str:
     if whys & {"foreign", "foreign-project"}:
         generate += " --force # it overwrites what is not ours, too"
     line = generate if "pins" not in whys else pull if whys == {"pins"} else f"{pull} && {generate}"
-    return f"{shlex.join(['pip', 'install', wanted])} && {line}" if (wanted := _wanted(plan)) else line
+    return f"{shlex.join(['pip', 'install', wanted])} && {line}" if (wanted := _find_tool_requirement(plan)) else line
 
 
-def _apart(plan: Plan, called: list[str], others: list[str]) -> str:
+def _suggest_separate_folder(plan: Plan, called: list[str], others: list[str]) -> str:
     """Two projects of one folder would take each other's files away: a folder of its own."""
     spec = called[: called.index("--out")] if "--out" in called else called
     line = shlex.join(["kiwari-ci", "generate", *spec, "--out", f"generated-{plan.project}"])
     return f"{line} # a folder of its own, for this one is of another project: {', '.join(others)}"
 
 
-def _wanted(plan: Plan) -> str:
+def _find_tool_requirement(plan: Plan) -> str:
     """The tool that the spec names, as pip takes it; empty when it is the one that runs, or when nobody knows."""
     if plan.drift.commit:
         url = f"git+https://github.com/{plan.drift.repository}@{plan.drift.commit}"
-        return "" if _own_commit() in ("", plan.drift.commit) else url
+        return "" if _find_installed_commit() in ("", plan.drift.commit) else url
     wanted = plan.drift.requirement.partition(" ")[0]
     return "" if wanted == f"kiwari-ci=={__version__}" else wanted
 
 
-class _Case:
+class _DriftClassifier:
     """A red check: what is there, what should be, and what is asked only when a class depends on it."""
 
-    def __init__(self, root: Path, spec: Path, plan: Plan, tree: Tree, environ: Mapping[str, str]) -> None:
+    def __init__(self, root: Path, spec: Path, plan: Plan, tree: GeneratedFiles, environ: Mapping[str, str]) -> None:
         self.root, self.path, self.plan, self.tree, self.environ = root, spec, plan, tree, environ
 
-    def finding(self, difference: Difference) -> Finding:
-        there, want = _text(self.root / difference.path), self._want(difference.path)
+    def finding(self, difference: FileDifference) -> DriftFinding:
+        there, want = _read_file_text(self.root / difference.path), self._want(difference.path)
         why = self._why(difference, there, want)
         if why == "edited":
-            want = min([want, *self._older(difference.path)], key=lambda text: _distance(there, text))
-        number = _first_difference(there, want) if there and want else 1
+            want = min([want, *self._older(difference.path)], key=lambda text: _count_differing_lines(there, text))
+        number = _find_first_difference(there, want) if there and want else 1
         line = want.split("\n")[number - 1] if there and want else ""
         key, spec_line = self._governing(difference.path, why, line)
         last = there.count("\n") + (not there.endswith("\n"))
-        return Finding(difference.path, why, min(number, last) if there else 0, key, spec_line, difference.diff)
+        return DriftFinding(difference.path, why, min(number, last) if there else 0, key, spec_line, difference.diff)
 
-    def _why(self, difference: Difference, there: str, want: str) -> Why:
+    def _why(self, difference: FileDifference, there: str, want: str) -> DriftCause:
         path, kind = difference.path, difference.kind
         if kind == "missing":
             old = self.before.made
@@ -137,70 +139,76 @@ class _Case:
         if kind == "orphaned":
             return "orphaned"
         if kind == "foreign":
-            return "foreign-project" if owner(self.root / path) else "foreign"
+            return "foreign-project" if read_marker_project(self.root / path) else "foreign"
         if there == want:
             return "mode" if difference.diff.startswith("old mode") else "edited"  # a link stands for the file
         if difference.diff.startswith("old mode"):
             return "edited"
-        plain = _plain(there)
+        plain = _normalize_text(there)
         if plain == want:
             return "line-ends"
         if path == self.plan.drift.spec_path:
             return self._why_of_copy()
-        if path in PROGRAMS:
+        if path in PROGRAM_MARKERS:
             return "version" if self._is_of_another_version else "edited"  # no spec changes them
         older = self._older(path)
         if plain in older:
             return "spec"
-        alike = next((text for text in [want, *older] if _PIN.sub(r"\1", text) == _PIN.sub(r"\1", plain)), None)
+        alike = next(
+            (text for text in [want, *older] if _PINNED_ACTION.sub(r"\1", text) == _PINNED_ACTION.sub(r"\1", plain)),
+            None,
+        )
         return self._why_of_text() if alike is None else self._why_of_pins(plain, alike)
 
-    def _why_of_text(self) -> Why:
+    def _why_of_text(self) -> DriftCause:
         if self._is_of_another_version:
             return "version"
         return "edited" if self.before.is_told else "unknown"
 
-    def _why_of_pins(self, there: str, want: str) -> Why:
+    def _why_of_pins(self, there: str, want: str) -> DriftCause:
         """Two texts that differ in pins alone."""
-        now, ours = _pins(there), _pins(want)
+        now, ours = _parse_pins(there), _parse_pins(want)
         moved = {action for action in now if now[action] != ours[action]}
         if any(len(self._pins_there[action]) > 1 for action in moved):
             return "pins-apart"
-        if all(_order(now[action]) >= _order(ours[action]) for action in moved):
+        if all(_parse_version(now[action]) >= _parse_version(ours[action]) for action in moved):
             return "pins"
         return "version" if self._is_of_another_version else "pins-old"
 
-    def _why_of_copy(self) -> Why:
+    def _why_of_copy(self) -> DriftCause:
         """The copy is behind; or edited, when all that it would make otherwise is as the spec in use has it."""
         path = self.plan.drift.spec_path
-        copy = next((made for made in self.before.made if made.spec.text == _plain(_text(self.root / path))), None)
+        copy = next(
+            (made for made in self.before.made if made.spec.text == _normalize_text(_read_file_text(self.root / path))),
+            None,
+        )
         if copy is None:
             return "edited"
         others = [each for each in self.tree if each != path and copy.tree.get(each) != self.tree[each]]
-        is_alone = others and all(_text(self.root / each) == self.tree[each].text for each in others)
+        is_alone = others and all(_read_file_text(self.root / each) == self.tree[each].text for each in others)
         return "edited" if is_alone else "spec"
 
-    def _governing(self, path: str, why: Why, line: str) -> tuple[str, int]:
+    def _governing(self, path: str, why: DriftCause, line: str) -> tuple[str, int]:
         if path == self.plan.drift.spec_path:
-            there = _text(self.root / path)
-            number = _first_difference(there, self.spec.text) if there else 1
+            there = _read_file_text(self.root / path)
+            number = _find_first_difference(there, self.spec.text) if there else 1
             return "", max(1, min(number, self.spec.text.count("\n")))
         if why == "foreign-project":
-            return "project.name", spec_location.at(self.spec, ("project", "name"))[1]
-        base = spec_location.key_of(path, self.plan)
+            return "project.name", spec_location.locate_nearest_key(self.spec, ("project", "name"))[1]
+        base = spec_location.find_spec_key(path, self.plan)
         if why == "spec" and (changed := self._changed(path)):
             below = (each for each in changed if each[: len(base)] == base)
-            loc, number = spec_location.at(self.spec, next(below, changed[0]))
+            loc, number = spec_location.locate_nearest_key(self.spec, next(below, changed[0]))
         else:
-            loc, number = spec_location.place_of(self.spec, base, line)
-        return spec_location.words(loc), number
+            loc, number = spec_location.locate_generated_line(self.spec, base, line)
+        return spec_location.format_spec_key(loc), number
 
-    def _changed(self, path: str) -> list[yaml_source.Loc]:
+    def _changed(self, path: str) -> list[yaml_source.YamlPath]:
         """Where the spec that made the file says something else than today's."""
-        there = _plain(_text(self.root / path))
+        there = _normalize_text(_read_file_text(self.root / path))
         texts = [(made, made.tree[path].text if path in made.tree else "") for made in self.before.made]
         made = next((made for made, text in texts if text == there), None)
-        return list(spec_location.changed(made.spec.data, self.spec.data)) if made else []
+        return list(spec_location.find_changed_keys(made.spec.data, self.spec.data)) if made else []
 
     def _older(self, path: str) -> list[str]:
         return [made.tree[path].text for made in self.before.made if path in made.tree]
@@ -209,33 +217,35 @@ class _Case:
         return self.tree[path].text if path in self.tree else ""
 
     @cached_property
-    def spec(self) -> yaml_source.Source:
-        return yaml_source.read(self.path)
+    def spec(self) -> yaml_source.YamlSource:
+        return yaml_source.load_yaml(self.path)
 
     @cached_property
-    def before(self) -> older_specs.Before:
-        return older_specs.of(self.root, self.plan.drift.spec_path, self.path, self.plan.spec_text, self.environ)
+    def before(self) -> older_specs.CandidateSpecs:
+        return older_specs.find_candidate_specs(
+            self.root, self.plan.drift.spec_path, self.path, self.plan.spec_text, self.environ
+        )
 
     @cached_property
     def _pins_there(self) -> dict[str, set[tuple[str, str]]]:
         found: dict[str, set[tuple[str, str]]] = {}
         for path, file in self.tree.items():
-            if _PIN.search(file.text):
-                for action, sha, version in _PIN.findall(_text(self.root / path)):
+            if _PINNED_ACTION.search(file.text):
+                for action, sha, version in _PINNED_ACTION.findall(_read_file_text(self.root / path)):
                     found.setdefault(action, set()).add((sha, version))
         return found
 
     @cached_property
     def _is_of_another_version(self) -> bool:
         """Whether the drift workflow that is there installs something else than what runs here."""
-        text = _text(self.root / DRIFT_WORKFLOW)
+        text = _read_file_text(self.root / DRIFT_WORKFLOW_PATH)
         if found := re.search(r"<<< [\"']?kiwari-ci==([\w.!+]+)", text):
             return found[1] != __version__
         commit = re.search(r"^ +ref: [\"']?([0-9a-f]{40})", text, re.MULTILINE)
-        return commit is not None and commit[1] != (_own_commit() or self.plan.drift.commit)
+        return commit is not None and commit[1] != (_find_installed_commit() or self.plan.drift.commit)
 
 
-def _own_commit() -> str:
+def _find_installed_commit() -> str:
     """The commit that pip installed this from; empty when it was installed from something else."""
     import json
     from importlib.metadata import PackageNotFoundError, distribution
@@ -247,30 +257,30 @@ def _own_commit() -> str:
         return ""
 
 
-def _text(path: Path) -> str:
+def _read_file_text(path: Path) -> str:
     """What is there, byte for byte; empty when it is no file."""
     return path.read_bytes().decode(errors="surrogateescape") if path.is_file() else ""
 
 
-def _plain(text: str) -> str:
+def _normalize_text(text: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _first_difference(there: str, want: str) -> int:
+def _find_first_difference(there: str, want: str) -> int:
     """The first line that is not alike, from 1."""
     pairs = zip(there.split("\n"), want.split("\n"), strict=False)
     same = next((number for number, (one, other) in enumerate(pairs) if one != other), None)
     return 1 + (min(there.count("\n"), want.count("\n")) if same is None else same)
 
 
-def _distance(there: str, text: str) -> int:
+def _count_differing_lines(there: str, text: str) -> int:
     """How many lines only one of them has."""
     return len(set(there.split("\n")) ^ set(text.split("\n")))
 
 
-def _pins(text: str) -> Pins:
-    return {action: (sha, version) for action, sha, version in _PIN.findall(text)}
+def _parse_pins(text: str) -> PinsByAction:
+    return {action: (sha, version) for action, sha, version in _PINNED_ACTION.findall(text)}
 
 
-def _order(pin: tuple[str, str]) -> tuple[int, ...]:
+def _parse_version(pin: tuple[str, str]) -> tuple[int, ...]:
     return tuple(int(part) for part in pin[1].split("."))

@@ -12,84 +12,91 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.cli.output import as_json
-from kiwari_ci.commands.check.causes import NEVER, WORDS, Explained, Finding
-from kiwari_ci.problems import Problem, as_github, harmless
+from kiwari_ci.cli.output import format_json
+from kiwari_ci.commands.check.causes import DRIFT_CAUSE_LABELS, NOTHING_GENERATED, DriftFinding, DriftReport
+from kiwari_ci.problems import Problem, escape_control_characters, format_problems_github
 
-ANNOTATIONS = 10  # of a kind in one step
-SUMMARY = 1_048_576  # bytes of a step
-ROWS = 200  # of the summary's table
-WHOLE = ("missing", "orphaned", "foreign", "foreign-project", "mode")  # no line of the file is to be named
-NOT_OF_THE_SPEC = ("orphaned", "foreign", "mode", "line-ends")
-NAMES = 5  # of files that one line of the spec governs
+MAX_ANNOTATIONS = 10  # of a kind in one step
+MAX_SUMMARY_BYTES = 1_048_576  # bytes of a step
+MAX_SUMMARY_ROWS = 200  # of the summary's table
+WHOLE_FILE_CAUSES = ("missing", "orphaned", "foreign", "foreign-project", "mode")  # no line of the file is to be named
+CAUSES_OUTSIDE_SPEC = ("orphaned", "foreign", "mode", "line-ends")
+MAX_FILE_NAMES = 5  # of files that one line of the spec governs
 
 
-def told(style: str, out: Path, spec: Path, explained: Explained, environ: Mapping[str, str]) -> str:
+def format_drift_report(style: str, out: Path, spec: Path, explained: DriftReport, environ: Mapping[str, str]) -> str:
     """What `check` prints."""
     if style == "json":
-        return as_json(as_data(out, spec, explained))
+        return format_json(serialize_drift_report(out, spec, explained))
     if style == "github":
-        return for_github(out, spec, explained, environ.get("GITHUB_WORKSPACE", ""))
-    return as_text(out, spec, explained)
+        return format_drift_github(out, spec, explained, environ.get("GITHUB_WORKSPACE", ""))
+    return format_drift_text(out, spec, explained)
 
 
-def summarise(out: Path, spec: Path, explained: Explained, environ: Mapping[str, str]) -> str:
+def write_job_summary(out: Path, spec: Path, explained: DriftReport, environ: Mapping[str, str]) -> str:
     """Add to the summary of the job, where there is one, what fits into its room; returns why that was refused."""
     path = environ.get("GITHUB_STEP_SUMMARY", "")
     try:
         if path:
             with open(path, "ab") as file:
-                file.write(summary(out, spec, explained, SUMMARY - file.tell()).encode())
+                file.write(format_job_summary(out, spec, explained, MAX_SUMMARY_BYTES - file.tell()).encode())
     except OSError as error:
         return f"{path}: {error.strerror}"
     return ""
 
 
-def as_text(out: Path, spec: Path, explained: Explained) -> str:
+def format_drift_text(out: Path, spec: Path, explained: DriftReport) -> str:
     """All diffs first: the list and the cure are what a reader sees last; before the first time, only the cure."""
     if explained.never:
-        return f"{out}: {NEVER}\ncure: {explained.cure}"
-    diffs = [harmless_lines(finding.diff) for finding in explained.findings if finding.why != "line-ends"]
-    lines = [f"  {WORDS[each.why]}: {_place(each)}{_origin(each, spec)}" for each in explained.findings]
-    return "\n".join([*diffs, _headline(out, len(lines), f"{spec}"), *lines, f"cure: {explained.cure}"])
+        return f"{out}: {NOTHING_GENERATED}\ncure: {explained.cure}"
+    diffs = [escape_control_lines(finding.diff) for finding in explained.findings if finding.why != "line-ends"]
+    lines = [
+        f"  {DRIFT_CAUSE_LABELS[each.why]}: {_format_file_location(each)}{_format_spec_location(each, spec)}"
+        for each in explained.findings
+    ]
+    return "\n".join([*diffs, _format_headline(out, len(lines), f"{spec}"), *lines, f"cure: {explained.cure}"])
 
 
-def for_github(out: Path, spec: Path, explained: Explained, workspace: str) -> str:
+def format_drift_github(out: Path, spec: Path, explained: DriftReport, workspace: str) -> str:
     """As text, in which nothing is a command to the runner, and annotations: of the files, and of the spec's lines."""
-    text = as_text(out, spec, explained)
+    text = format_drift_text(out, spec, explained)
     stop = sha256(text.encode(errors="replace")).hexdigest()  # nobody can write the hash of a text into it
     if explained.never:
-        return as_github([Problem("drift", text, "")])
-    notes = [*_errors(out, explained, workspace), *_notices(spec, explained, workspace)]
-    return f"::stop-commands::{stop}\n{text}\n::{stop}::\n{as_github(notes)}"
+        return format_problems_github([Problem("drift", text, "")])
+    notes = [
+        *_build_error_annotations(out, explained, workspace),
+        *_build_notice_annotations(spec, explained, workspace),
+    ]
+    return f"::stop-commands::{stop}\n{text}\n::{stop}::\n{format_problems_github(notes)}"
 
 
-def as_data(out: Path, spec: Path, explained: Explained) -> dict[str, Any]:
+def serialize_drift_report(out: Path, spec: Path, explained: DriftReport) -> dict[str, Any]:
     """For programs: no finding and no cure when everything agrees."""
     findings = [asdict(finding) for finding in explained.findings]
     return {"out": out.as_posix(), "spec": spec.as_posix(), "cure": explained.cure, "differences": findings}
 
 
-def summary(out: Path, spec: Path, explained: Explained, room: int = SUMMARY) -> str:
+def format_job_summary(out: Path, spec: Path, explained: DriftReport, room: int = MAX_SUMMARY_BYTES) -> str:
     """A table and the patch as Markdown, of at most `room` bytes in UTF-8; what is cut off is said."""
     rows = [
-        f"| {_code(_place(each))} | {WORDS[each.why]} | {_cell(each, spec)} |" for each in explained.findings[:ROWS]
+        f"| {_format_inline_code(_format_file_location(each))} | {DRIFT_CAUSE_LABELS[each.why]} | {_format_spec_cell(each, spec)} |"
+        for each in explained.findings[:MAX_SUMMARY_ROWS]
     ]
     rest = len(explained.findings) - len(rows)
     head = [
-        f"### {_headline(_code(out.as_posix()), len(explained.findings), _code(spec.as_posix()))}\n",
+        f"### {_format_headline(_format_inline_code(out.as_posix()), len(explained.findings), _format_inline_code(spec.as_posix()))}\n",
         "| File | Why | Comes from |\n| --- | --- | --- |",
         *rows,
         *([f"\n… and {rest} more: they are in the log."] if rest else []),
-        f"\nThe cure, then commit:\n\n```sh\n{harmless(explained.cure)}\n```\n\n",
+        f"\nThe cure, then commit:\n\n```sh\n{escape_control_characters(explained.cure)}\n```\n\n",
     ]
     texts = ["\n".join(head), f"{head[0]}\nThere is no room for more: all of it is in the log.\n", ""]
     text = next((each for each in texts if len(each.encode()) <= room), "")
-    return text + (_patch(explained, room - len(text.encode())) if text == texts[0] else "")
+    return text + (_format_patch_section(explained, room - len(text.encode())) if text == texts[0] else "")
 
 
-def _patch(explained: Explained, room: int) -> str:
-    patch = harmless_lines("".join(each.diff for each in explained.findings if each.why != "line-ends")).encode()
+def _format_patch_section(explained: DriftReport, room: int) -> str:
+    patch = escape_control_lines("".join(each.diff for each in explained.findings if each.why != "line-ends")).encode()
     longest = max((len(run) for run in re.findall(b"`+", patch)), default=0)
     fence = "`" * max(3, longest + 1)
     begin, end = f"<details><summary>The patch</summary>\n\n{fence}diff\n", f"{fence}\n\n</details>\n"
@@ -99,55 +106,60 @@ def _patch(explained: Explained, room: int) -> str:
     return f"{begin}{patch.decode()}{end}" if patch else ""
 
 
-def harmless_lines(text: str) -> str:
+def escape_control_lines(text: str) -> str:
     """Lines of somebody else's, as a terminal may see them; tabs stay."""
-    return "\n".join("\t".join(map(harmless, line.split("\t"))) for line in text.split("\n"))
+    return "\n".join("\t".join(map(escape_control_characters, line.split("\t"))) for line in text.split("\n"))
 
 
-def _errors(out: Path, explained: Explained, workspace: str) -> Iterator[Problem]:
-    many = len(explained.findings) > ANNOTATIONS
-    for each in explained.findings[: ANNOTATIONS - many]:
+def _build_error_annotations(out: Path, explained: DriftReport, workspace: str) -> Iterator[Problem]:
+    many = len(explained.findings) > MAX_ANNOTATIONS
+    for each in explained.findings[: MAX_ANNOTATIONS - many]:
         yield Problem(
-            "drift", f"{WORDS[each.why]}; run: {explained.cure}", _from(workspace, out / each.path), each.line
+            "drift",
+            f"{DRIFT_CAUSE_LABELS[each.why]}; run: {explained.cure}",
+            _resolve_checkout_path(workspace, out / each.path),
+            each.line,
         )
     if many:
-        count = len(explained.findings) - ANNOTATIONS + 1
+        count = len(explained.findings) - MAX_ANNOTATIONS + 1
         yield Problem("drift", f"and {count} more: they are in the summary; run: {explained.cure}", "")
 
 
-def _notices(spec: Path, explained: Explained, workspace: str) -> Iterator[Problem]:
-    shown = [each for each in explained.findings if each.why not in NOT_OF_THE_SPEC]
+def _build_notice_annotations(spec: Path, explained: DriftReport, workspace: str) -> Iterator[Problem]:
+    shown = [each for each in explained.findings if each.why not in CAUSES_OUTSIDE_SPEC]
     found = sorted((each.spec_line, each.key, each.path) for each in shown)
     groups = [(place, [path for *_, path in rows]) for place, rows in groupby(found, key=lambda row: row[:2])]
-    for (line, key), paths in groups[:ANNOTATIONS]:
-        names = ", ".join(paths[:NAMES]) + (f" and {len(paths) - NAMES} more" if len(paths) > NAMES else "")
+    for (line, key), paths in groups[:MAX_ANNOTATIONS]:
+        names = ", ".join(paths[:MAX_FILE_NAMES]) + (
+            f" and {len(paths) - MAX_FILE_NAMES} more" if len(paths) > MAX_FILE_NAMES else ""
+        )
         words = f"{key or 'this'}: from here comes what differs in {names}"
-        yield Problem("drift", words, _from(workspace, spec), line, severity="advice")
+        yield Problem("drift", words, _resolve_checkout_path(workspace, spec), line, severity="advice")
 
 
-def _headline(out: object, count: int, spec: str) -> str:
+def _format_headline(out: object, count: int, spec: str) -> str:
     files = "1 file does" if count == 1 else f"{count} files do"
     return f"{out}: {files} not agree with {spec}"
 
 
-def _place(finding: Finding) -> str:
-    has_line = finding.line and finding.why not in WHOLE
-    return harmless(finding.path) + (f":{finding.line}" if has_line else "")
+def _format_file_location(finding: DriftFinding) -> str:
+    has_line = finding.line and finding.why not in WHOLE_FILE_CAUSES
+    return escape_control_characters(finding.path) + (f":{finding.line}" if has_line else "")
 
 
-def _origin(finding: Finding, spec: Path) -> str:
-    if finding.why in NOT_OF_THE_SPEC:
+def _format_spec_location(finding: DriftFinding, spec: Path) -> str:
+    if finding.why in CAUSES_OUTSIDE_SPEC:
         return ""
-    return f" ({harmless(str(spec))}:{finding.spec_line}{', ' if finding.key else ''}{finding.key})"
+    return f" ({escape_control_characters(str(spec))}:{finding.spec_line}{', ' if finding.key else ''}{finding.key})"
 
 
-def _cell(finding: Finding, spec: Path) -> str:
-    if finding.why in NOT_OF_THE_SPEC:
+def _format_spec_cell(finding: DriftFinding, spec: Path) -> str:
+    if finding.why in CAUSES_OUTSIDE_SPEC:
         return ""
-    return f"{_code(f'{spec.as_posix()}:{finding.spec_line}')} {finding.key}".rstrip()
+    return f"{_format_inline_code(f'{spec.as_posix()}:{finding.spec_line}')} {finding.key}".rstrip()
 
 
-def _from(workspace: str, path: Path) -> str:
+def _resolve_checkout_path(workspace: str, path: Path) -> str:
     """A path as GitHub knows it: from the root of the checkout."""
     if not workspace:
         return path.as_posix()
@@ -155,7 +167,7 @@ def _from(workspace: str, path: Path) -> str:
     return path.as_posix() if inside.startswith("..") else Path(inside).as_posix()
 
 
-def _code(text: str) -> str:
+def _format_inline_code(text: str) -> str:
     """A name as code in a cell of a table."""
     fence = "``" if "`" in text else "`"
-    return f"{fence}{harmless(text)}{fence}".replace("|", "\\|")
+    return f"{fence}{escape_control_characters(text)}{fence}".replace("|", "\\|")

@@ -3,34 +3,36 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from kiwari_ci.github.action_pins import OWN
+from kiwari_ci.github.action_pins import PINS_RELATIVE_PATH
 from kiwari_ci.loading import yaml_source
 from kiwari_ci.output import generated_files
-from kiwari_ci.problems import Faults
+from kiwari_ci.problems import SpecError
 
-PINS = f"specs/{OWN}"
+PINS_PATH = f"specs/{PINS_RELATIVE_PATH}"
 
 
-def left(root: Path, made: generated_files.Tree, project: str, spec: Path) -> list[str]:
+def find_stale_files(root: Path, made: generated_files.GeneratedFiles, project: str, spec: Path) -> list[str]:
     """Paths below `root` that no spec makes: old copies of a spec or pins, files of projects that no spec names."""
-    others = {path: name for path, name in _specs(root) if path not in made}
-    stale = _stale(root, others, project, spec)
+    others = {path: name for path, name in _read_output_specs(root) if path not in made}
+    stale = _find_stale_specs(root, others, project, spec)
     living = {project} | {name for path, name in others.items() if path not in stale}
-    is_old = PINS not in made and (root / PINS).is_file() and len(stale) == len(others)
-    pins = [PINS] if is_old else []
+    is_old = PINS_PATH not in made and (root / PINS_PATH).is_file() and len(stale) == len(others)
+    pins = [PINS_PATH] if is_old else []
     return (
-        stale + pins + [path for path, name in generated_files.marked(root) if name not in living and path not in made]
+        stale
+        + pins
+        + [path for path, name in generated_files.find_marked_files(root) if name not in living and path not in made]
     )
 
 
-def neighbours(root: Path, made: generated_files.Tree, project: str, spec: Path) -> set[str]:
+def find_other_projects(root: Path, made: generated_files.GeneratedFiles, project: str, spec: Path) -> set[str]:
     """The projects whose spec is in the output, beside ours: their files are not an earlier name's."""
-    others = {path: name for path, name in _specs(root) if path not in made}
-    stale = _stale(root, others, project, spec)
+    others = {path: name for path, name in _read_output_specs(root) if path not in made}
+    stale = _find_stale_specs(root, others, project, spec)
     return {name for path, name in others.items() if path not in stale}
 
 
-def _stale(root: Path, others: dict[str, str], project: str, spec: Path) -> list[str]:
+def _find_stale_specs(root: Path, others: dict[str, str], project: str, spec: Path) -> list[str]:
     """The copies that no spec makes any more; where the output is elsewhere, another project's spec is there, too."""
     home = spec.resolve().parent.parent
     gone = {path for path in others if not (spec.parent / Path(path).name).exists()}
@@ -38,11 +40,11 @@ def _stale(root: Path, others: dict[str, str], project: str, spec: Path) -> list
     return [path for path, name in others.items() if name == project or (is_home and path in gone)]
 
 
-def _specs(root: Path) -> Iterator[tuple[str, str]]:
+def _read_output_specs(root: Path) -> Iterator[tuple[str, str]]:
     """The specs in the output, each with the name of its project; what is no spec is not ours."""
     for file in sorted(root.glob("specs/*.y*ml")):
         try:
-            project = yaml_source.read(file).data["project"]["name"]
-        except (Faults, KeyError, TypeError):
+            project = yaml_source.load_yaml(file).data["project"]["name"]
+        except (SpecError, KeyError, TypeError):
             continue
         yield file.relative_to(root).as_posix(), str(project)

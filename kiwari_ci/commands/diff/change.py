@@ -4,15 +4,15 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kiwari_ci.problems import harmless
+from kiwari_ci.problems import escape_control_characters
 
-_SECRET = re.compile(
+_SECRET_PATTERN = re.compile(
     r"(?i)((?:password|passwd|token|secret|api_?key|bearer|authorization:?)[=:\s]+['\"]?)(?![<$])[^\s'\"`]{6,}|(://[^/\s:@]+:)[^@\s<$]+@"
 )
 
 
 @dataclass(frozen=True)
-class Change:
+class PipelineChange:
     """What is another way now: of whom, in words, and where it stands; `risky` asks for care or for work by hand.
 
     `part` is the part of the subject that it is about; `pairs` are the texts that it explains, before and after: what
@@ -27,30 +27,30 @@ class Change:
     part: str = ""
 
 
-def added(before: Iterable[str], after: Iterable[str]) -> list[str]:
+def find_added(before: Iterable[str], after: Iterable[str]) -> list[str]:
     """Those of the second that the first has not, in order."""
     known = set(before)
     return [each for each in dict.fromkeys(after) if each not in known]
 
 
-def ways(before: Iterable[str], after: Iterable[str]) -> Iterator[tuple[str, bool]]:
+def iter_added_removed(before: Iterable[str], after: Iterable[str]) -> Iterator[tuple[str, bool]]:
     """What went and what came: each text, and whether it is new."""
     before, after = list(before), list(after)
-    yield from ((each, False) for each in added(after, before))
-    yield from ((each, True) for each in added(before, after))
+    yield from ((each, False) for each in find_added(after, before))
+    yield from ((each, True) for each in find_added(before, after))
 
 
-def without_secrets(text: str) -> str:
+def redact_secrets(text: str) -> str:
     """A command without what looks like a password or a token."""
-    return _SECRET.sub(lambda found: f"{found[1] or found[2]}…" + ("@" if found[2] else ""), text)
+    return _SECRET_PATTERN.sub(lambda found: f"{found[1] or found[2]}…" + ("@" if found[2] else ""), text)
 
 
-def printable(text: str) -> str:
+def escape_runner_commands(text: str) -> str:
     """A text in which nothing moves a cursor, turns the direction of writing, or starts a runner's command."""
-    plain = harmless(text)
+    plain = escape_control_characters(text)
     return f"· {plain}" if plain.lstrip().startswith(("::", "##[")) else plain
 
 
-def swapped(before: Iterable[str], after: Iterable[str]) -> tuple[tuple[str, str], ...]:
+def pair_replacements(before: Iterable[str], after: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Texts that stand in each other's place."""
     return tuple(zip(before, after, strict=False))

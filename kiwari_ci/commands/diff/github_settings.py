@@ -3,55 +3,59 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.commands.diff.change import Change, added, swapped
-from kiwari_ci.commands.diff.snapshot import Facts, Work
-from kiwari_ci.problems import enumerated
-from kiwari_ci.readers.yaml_document import shown
+from kiwari_ci.commands.diff.change import PipelineChange, find_added, pair_replacements
+from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
+from kiwari_ci.problems import join_with_limit
+from kiwari_ci.readers.yaml_document import as_inline_code
 
-_PINNED = re.compile(r"[0-9a-f]{40}")
+_COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
 
 
-def changes(before: Facts, after: Facts, involved: set[str]) -> Iterator[Change]:
+def compare_github_settings(
+    before: PipelineSnapshot, after: PipelineSnapshot, involved: set[str]
+) -> Iterator[PipelineChange]:
     """Of the generated workflows, and of those of other hands that build or deploy the same."""
     old = [work for path, work in before.works.items() if work.generated or path in involved]
     new = [work for work in after.works.values() if work.generated]
-    yield from _kept(old, new)
+    yield from _compare_setting_names(old, new)
     endless = [job.where for work in old for job in work.workflow.jobs if not job.timeout]
     if endless and all(job.timeout for work in new for job in work.workflow.jobs):
-        yield Change(
+        yield PipelineChange(
             "GitHub", f"every job ends in time; before, {len(endless)} could run for six hours", False, endless[0]
         )
-    yield from _pins(old, new)
+    yield from _compare_action_pins(old, new)
 
 
-def _kept(was: list[Work], now: list[Work]) -> Iterator[Change]:
+def _compare_setting_names(was: list[WorkflowWithEffects], now: list[WorkflowWithEffects]) -> Iterator[PipelineChange]:
     """Secrets and variables that GitHub must have, or need no longer be there."""
     for kind, command in (("secrets", "secret"), ("variables", "variable")):
-        old, new = _users(was, kind), _users(now, kind)
+        old, new = _collect_setting_users(was, kind), _collect_setting_users(now, kind)
         for name in new:
             users = [path for path in new[name] if path not in old.get(name, {})]
-            by = enumerated(_short(path) for path in users)
+            by = join_with_limit(_format_workflow_name(path) for path in users)
             if name not in old:
-                words = f"needs the {command} {shown(name)}, for {by}: gh {command} set {name}"
-                yield Change("GitHub", words, True, new[name][users[0]], (("", name),))
+                words = f"needs the {command} {as_inline_code(name)}, for {by}: gh {command} set {name}"
+                yield PipelineChange("GitHub", words, True, new[name][users[0]], (("", name),))
             elif users and any(work.path == users[0] for work in was):
-                yield Change(
+                yield PipelineChange(
                     "GitHub",
-                    f"{by} now also reads the {command} {shown(name)}",
+                    f"{by} now also reads the {command} {as_inline_code(name)}",
                     True,
                     new[name][users[0]],
                     (("", name),),
                 )
-        if gone := added(new, old):
+        if gone := find_added(new, old):
             what = (
-                f"{command} {shown(gone[0])} is" if len(gone) == 1 else f"{kind} {enumerated(map(shown, gone), 20)} are"
+                f"{command} {as_inline_code(gone[0])} is"
+                if len(gone) == 1
+                else f"{kind} {join_with_limit(map(as_inline_code, gone), 20)} are"
             )
             where = next(iter(old[gone[0]].values()))
             words = f"the {what} no longer read by what builds and deploys"
-            yield Change("GitHub", words, False, where, tuple((name, "") for name in gone))
+            yield PipelineChange("GitHub", words, False, where, tuple((name, "") for name in gone))
 
 
-def _users(works: list[Work], kind: str) -> dict[str, dict[str, str]]:
+def _collect_setting_users(works: list[WorkflowWithEffects], kind: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for work in works:
         kept: dict[str, str] = getattr(work.workflow, kind)
@@ -60,35 +64,40 @@ def _users(works: list[Work], kind: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def _pins(was: list[Work], now: list[Work]) -> Iterator[Change]:
-    old, new = _refs(was), _refs(now)
+def _compare_action_pins(was: list[WorkflowWithEffects], now: list[WorkflowWithEffects]) -> Iterator[PipelineChange]:
+    old, new = _collect_action_refs(was), _collect_action_refs(now)
     loose = [
-        f"{name}@{ref}" for name, refs in old.items() for ref in refs if not _PINNED.fullmatch(ref) and name in new
+        f"{name}@{ref}" for name, refs in old.items() for ref in refs if not _COMMIT_HASH.fullmatch(ref) and name in new
     ]
     if loose:
-        yield Change(
-            "GitHub", f"actions are pinned to commits; before, by a name that moves: {enumerated(map(shown, loose))}"
+        yield PipelineChange(
+            "GitHub",
+            f"actions are pinned to commits; before, by a name that moves: {join_with_limit(map(as_inline_code, loose))}",
         )
     for name in (each for each in new if each in old):
         gone, came = sorted(set(old[name]) - set(new[name])), sorted(set(new[name]) - set(old[name]))
         if not came or any(f"{name}@{ref}" in loose for ref in gone):
             continue
         where = new[name][came[0]]
-        risky = any(not _PINNED.fullmatch(ref) for ref in came)
-        words = f"action {shown(name)} {enumerated(gone or ['also'])} → {enumerated(came)}"
-        yield Change(
-            "GitHub", words + (", which is no commit: it can move" if risky else ""), risky, where, swapped(gone, came)
-        )
-    for name in added(old, new):
-        yield Change(
+        risky = any(not _COMMIT_HASH.fullmatch(ref) for ref in came)
+        words = f"action {as_inline_code(name)} {join_with_limit(gone or ['also'])} → {join_with_limit(came)}"
+        yield PipelineChange(
             "GitHub",
-            f"uses the action {shown(name)}",
-            not all(_PINNED.fullmatch(ref) for ref in new[name]),
+            words + (", which is no commit: it can move" if risky else ""),
+            risky,
+            where,
+            pair_replacements(gone, came),
+        )
+    for name in find_added(old, new):
+        yield PipelineChange(
+            "GitHub",
+            f"uses the action {as_inline_code(name)}",
+            not all(_COMMIT_HASH.fullmatch(ref) for ref in new[name]),
             next(iter(new[name].values())),
         )
 
 
-def _refs(works: list[Work]) -> dict[str, dict[str, str]]:
+def _collect_action_refs(works: list[WorkflowWithEffects]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for work in works:
         for name, refs in work.workflow.actions.items():
@@ -96,5 +105,5 @@ def _refs(works: list[Work]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _short(path: str) -> str:
+def _format_workflow_name(path: str) -> str:
     return path.rpartition("/")[2].rpartition(".")[0]

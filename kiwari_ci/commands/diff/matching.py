@@ -8,18 +8,22 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from kiwari_ci.commands.diff.snapshot import Facts, Work
-from kiwari_ci.readers.compose_file import Service, Stack
-from kiwari_ci.readers.step_effects import Deed, repository
-from kiwari_ci.readers.workflow import Job
+from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
+from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
+from kiwari_ci.readers.step_effects import StepEffect, parse_image_repository
+from kiwari_ci.readers.workflow import ParsedJob
 
-_KINDS = {"production": r"prod|prd|live", "staging": r"sta?g|preprod", "development": r"dev|local|test|ci\b"}
-_DEFAULTS = ("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml")
-Role = tuple[Work, Job, Deed]
+_ENVIRONMENT_KINDS = {
+    "production": r"prod|prd|live",
+    "staging": r"sta?g|preprod",
+    "development": r"dev|local|test|ci\b",
+}
+_DEFAULT_COMPOSE_NAMES = ("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml")
+ResponsibleJob = tuple[WorkflowWithEffects, ParsedJob, StepEffect]
 
 
 @dataclass
-class Names:
+class NameMatches:
     """What is called how: image repository → service, container → service, stack's name → environment."""
 
     images: dict[str, str] = field(default_factory=dict)
@@ -30,19 +34,19 @@ class Names:
         """The environment of a stack; a stack of none, as a database's, is called by its own name."""
         return self.stacks.get(stack, stack)
 
-    def service(self, stack: Stack, service: Service) -> str:
+    def service(self, stack: ComposeProject, service: ComposeService) -> str:
         """What a container's service is called."""
         by_name = self.containers.get(service.container or service.key)
-        return by_name or self.images.get(repository(service.image), "") or service.container or service.key
+        return by_name or self.images.get(parse_image_repository(service.image), "") or service.container or service.key
 
 
 @dataclass
-class Roles:
+class Responsibilities:
     """Who builds and who deploys, by service and by environment; `unknown` deploys what no name was found for."""
 
-    builds: dict[str, list[Role]] = field(default_factory=dict)
-    deploys: dict[str, list[Role]] = field(default_factory=dict)
-    unknown: list[Role] = field(default_factory=list)
+    builds: dict[str, list[ResponsibleJob]] = field(default_factory=dict)
+    deploys: dict[str, list[ResponsibleJob]] = field(default_factory=dict)
+    unknown: list[ResponsibleJob] = field(default_factory=list)
 
     def involved(self) -> set[str]:
         """Paths of the workflows with a role."""
@@ -50,37 +54,37 @@ class Roles:
         return {work.path for work, _, _ in found}
 
 
-def named(facts: Facts) -> Names:
+def extract_generated_names(facts: PipelineSnapshot) -> NameMatches:
     """The names that generated files say."""
-    names = Names()
+    names = NameMatches()
     for work in facts.works.values():
         for job, deed in work.deeds if work.generated else ():
             if deed.kind == "names":
                 names.containers[deed.note] = deed.what
             elif deed.kind == "deploy" and job.environment:
                 names.stacks[deed.what] = job.environment
-        _name_pushed(names, work)
+        _name_single_image(names, work)
     for stack in facts.stacks.values():
         for service in stack.services.values():
             if service.container in names.containers:
-                names.images.setdefault(repository(service.image), names.containers[service.container])
+                names.images.setdefault(parse_image_repository(service.image), names.containers[service.container])
     return names
 
 
-def _name_pushed(names: Names, work: Work) -> None:
+def _name_single_image(names: NameMatches, work: WorkflowWithEffects) -> None:
     """Of the processes of the one image that a generated workflow builds, the service itself is deployed first."""
     first = next((deed.what for _, deed in work.deeds if deed.kind == "names"), "") if work.generated else ""
-    images = {repository(deed.what) for _, deed in work.deeds if deed.kind == "push"}
+    images = {parse_image_repository(deed.what) for _, deed in work.deeds if deed.kind == "push"}
     if first and len(images) == 1:
         names.images.setdefault(images.pop(), first)
 
 
-def matched(before: Facts, after: Facts, ours: Names) -> Names:
+def match_names(before: PipelineSnapshot, after: PipelineSnapshot, ours: NameMatches) -> NameMatches:
     """Names for the first side: those that it says itself, and for the rest the likeliest of the second's."""
-    names = named(before)
-    for rule in (_same_image, _like_image):
-        claimed = set(names.images.values()) if rule is _like_image else set()
-        for image in _images(before):
+    names = extract_generated_names(before)
+    for rule in (_match_image_exactly, _match_image_suffix):
+        claimed = set(names.images.values()) if rule is _match_image_suffix else set()
+        for image in _list_image_repositories(before):
             if image not in names.images and (service := rule(image, ours)) and service not in claimed:
                 names.images[image] = service
     for stack in before.stacks.values():
@@ -90,14 +94,14 @@ def matched(before: Facts, after: Facts, ours: Names) -> Names:
     return names
 
 
-def _images(facts: Facts) -> list[str]:
+def _list_image_repositories(facts: PipelineSnapshot) -> list[str]:
     kinds = ("push", "build", "take")
     pushed = [deed.what for work in facts.works.values() for _, deed in work.deeds if deed.kind in kinds]
     run = [each.image for stack in facts.stacks.values() for each in stack.services.values() if each.image]
-    return list(dict.fromkeys(repository(image) for image in pushed + run))
+    return list(dict.fromkeys(parse_image_repository(image) for image in pushed + run))
 
 
-def _same_image(image: str, ours: Names) -> str:
+def _match_image_exactly(image: str, ours: NameMatches) -> str:
     """The service whose image has this name, be its registry another, or that is called so itself."""
     if image in ours.images:
         return ours.images[image]
@@ -106,31 +110,31 @@ def _same_image(image: str, ours: Names) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def _like_image(image: str, ours: Names) -> str:
+def _match_image_suffix(image: str, ours: NameMatches) -> str:
     """The service whose name an image's ends with."""
     base = image.rpartition("/")[2]
     found = {service for service in ours.images.values() if re.search(rf"[-_.]{re.escape(service)}$", base)}
     return found.pop() if len(found) == 1 else ""
 
 
-def _match_container(service: Service, names: Names, ours: Names) -> None:
+def _match_container(service: ComposeService, names: NameMatches, ours: NameMatches) -> None:
     key = service.container or service.key
-    by_image = names.images.get(repository(service.image)) if service.image else ""
+    by_image = names.images.get(parse_image_repository(service.image)) if service.image else ""
     found = ours.containers.get(key) or by_image or (service.key if service.key in ours.images.values() else "")
     if found and key not in names.containers:
         names.containers[key] = found
 
 
-def _match_stacks(before: Facts, after: Facts, names: Names, ours: Names) -> None:
+def _match_stacks(before: PipelineSnapshot, after: PipelineSnapshot, names: NameMatches, ours: NameMatches) -> None:
     """Each environment's likeliest compose file: one by its name or containers, else the one that a deploy names."""
-    likely: dict[str, list[tuple[tuple[bool, bool, int], Stack]]] = {}
+    likely: dict[str, list[tuple[tuple[bool, bool, int], ComposeProject]]] = {}
     for stack in before.stacks.values():
         if not stack.generated and stack.name not in names.stacks:
-            surely = _surely(stack, after, ours)
-            environment = surely or _maybe(stack, before, names, ours)
+            surely = _match_stack_exactly(stack, after, ours)
+            environment = surely or _guess_stack_environment(stack, before, names, ours)
             if environment:
                 known = [names.service(stack, each) in ours.images.values() for each in stack.services.values()]
-                rank = (bool(surely), _is_read(stack, before), sum(known))
+                rank = (bool(surely), _is_used_by_deploy(stack, before), sum(known))
                 likely.setdefault(environment, []).append((rank, stack))
     for environment, found in likely.items():
         stack = max(found, key=lambda each: each[0])[1]
@@ -139,67 +143,81 @@ def _match_stacks(before: Facts, after: Facts, names: Names, ours: Names) -> Non
             names.stacks[stack.name] = environment
 
 
-def _surely(stack: Stack, after: Facts, ours: Names) -> str:
+def _match_stack_exactly(stack: ComposeProject, after: PipelineSnapshot, ours: NameMatches) -> str:
     """The environment whose stack has this path, name or these containers."""
     there = list(after.stacks.values())
     if same := [each for each in there if each.path == stack.path or (stack.folder and each.name == stack.name)]:
         return ours.environment(same[0].name)
-    containers = _containers([stack])
-    shared = [each for each in there if containers & _containers([each])]
+    containers = _collect_container_names([stack])
+    shared = [each for each in there if containers & _collect_container_names([each])]
     return ours.environment(shared[0].name) if len(shared) == 1 else ""
 
 
-def _maybe(stack: Stack, before: Facts, names: Names, ours: Names) -> str:
+def _guess_stack_environment(
+    stack: ComposeProject, before: PipelineSnapshot, names: NameMatches, ours: NameMatches
+) -> str:
     """What its file's name tells, when services of ours are in it and it tells anything, or a deploy reads it."""
     services = {names.service(stack, each) for each in stack.services.values()}
     if not services & set(ours.images.values()):
         return ""
-    return by_words(stack.path, ours) if kind(stack.path) or _is_read(stack, before) else ""
+    return (
+        guess_environment(stack.path, ours)
+        if detect_environment_kind(stack.path) or _is_used_by_deploy(stack, before)
+        else ""
+    )
 
 
-def _is_read(stack: Stack, facts: Facts) -> bool:
+def _is_used_by_deploy(stack: ComposeProject, facts: PipelineSnapshot) -> bool:
     name = stack.path.rpartition("/")[2]
     for work in facts.works.values():
         for _, deed in work.deeds:
             if deed.kind == "deploy":
                 files = [each.rpartition("/")[2] for each in deed.what.split("\n")[1:]]
-                if name in (files or _DEFAULTS):
+                if name in (files or _DEFAULT_COMPOSE_NAMES):
                     return True
     return False
 
 
-def by_words(text: str, ours: Names, when: Iterable[str] = ()) -> str:
+def guess_environment(text: str, ours: NameMatches, when: Iterable[str] = ()) -> str:
     """The only environment that is of the kind that a text tells; the only one at all, for a text that tells none."""
-    told = kind(text)
+    told = detect_environment_kind(text)
     environments = list(dict.fromkeys(ours.stacks.values()))
     exact = [each for each in environments if re.search(rf"(^|[^a-z]){re.escape(each)}([^a-z]|$)", text.lower())]
-    same = exact or [each for each in environments if told and kind(each) == told]
+    same = exact or [each for each in environments if told and detect_environment_kind(each) == told]
     if len(same) == 1:
         return same[0]
-    fits = len(environments) == 1 and told != "development" and (not told or kind(environments[0]) in ("", told))
+    fits = (
+        len(environments) == 1
+        and told != "development"
+        and (not told or detect_environment_kind(environments[0]) in ("", told))
+    )
     return environments[0] if fits else ""
 
 
-def kind(text: str) -> str:
+def detect_environment_kind(text: str) -> str:
     """Which kind of environment a text tells of, if any."""
-    return next((kind for kind, words in _KINDS.items() if re.search(rf"(^|[^a-z])({words})", text.lower())), "")
+    return next(
+        (kind for kind, words in _ENVIRONMENT_KINDS.items() if re.search(rf"(^|[^a-z])({words})", text.lower())), ""
+    )
 
 
-def _containers(given: Iterable[Stack]) -> set[str]:
+def _collect_container_names(given: Iterable[ComposeProject]) -> set[str]:
     return {each.container for stack in given for each in stack.services.values() if each.container}
 
 
-def of(facts: Facts, names: Names, ours: Names) -> Roles:
+def assign_responsibilities(facts: PipelineSnapshot, names: NameMatches, ours: NameMatches) -> Responsibilities:
     """Who does what on one side; where a generated workflow has a role, those of other hands are left out."""
-    roles = Roles()
+    roles = Responsibilities()
     for work in facts.works.values():
-        pushed = {names.images.get(repository(deed.what)) for _, deed in work.deeds if deed.kind == "push"} - {None}
+        pushed = {
+            names.images.get(parse_image_repository(deed.what)) for _, deed in work.deeds if deed.kind == "push"
+        } - {None}
         for job, deed in work.deeds:
-            service = names.images.get(repository(deed.what)) if deed.kind in ("push", "build") else None
+            service = names.images.get(parse_image_repository(deed.what)) if deed.kind in ("push", "build") else None
             if service in pushed and service:
                 roles.builds.setdefault(service, []).append((work, job, deed))
             elif deed.kind in ("deploy", "container"):
-                environment = _deployed(facts, work, job, deed, names, ours, bool(pushed))
+                environment = _find_deploy_environment(facts, work, job, deed, names, ours, bool(pushed))
                 (roles.deploys.setdefault(environment, []) if environment else roles.unknown).append((work, job, deed))
     for kept in (roles.builds, roles.deploys):
         for key, found in kept.items():
@@ -207,7 +225,15 @@ def of(facts: Facts, names: Names, ours: Names) -> Roles:
     return roles
 
 
-def _deployed(facts: Facts, work: Work, job: Job, deed: Deed, names: Names, ours: Names, ours_too: bool) -> str:
+def _find_deploy_environment(
+    facts: PipelineSnapshot,
+    work: WorkflowWithEffects,
+    job: ParsedJob,
+    deed: StepEffect,
+    names: NameMatches,
+    ours: NameMatches,
+    ours_too: bool,
+) -> str:
     """The environment that a deploy is of; `ours_too`: its workflow pushes images that we know."""
     stack, *files = deed.what.split("\n")
     if stack in names.stacks:
@@ -218,10 +244,10 @@ def _deployed(facts: Facts, work: Work, job: Job, deed: Deed, names: Names, ours
     if known:
         return next((names.stacks[path] for path in known if path in names.stacks), "")
     told = " ".join([stack, *files, job.environment, job.id, work.workflow.name])
-    return by_words(told, ours) if ours_too or _speaks_of_ours(stack, ours) else ""
+    return guess_environment(told, ours) if ours_too or _contains_known_name(stack, ours) else ""
 
 
-def _speaks_of_ours(stack: str, ours: Names) -> bool:
+def _contains_known_name(stack: str, ours: NameMatches) -> bool:
     """Whether a folder or container is called after a stack, an environment or a service of ours."""
     known = {*ours.stacks, *ours.stacks.values(), *ours.images.values(), *ours.containers}
     return any(re.search(rf"(^|[-_.]){re.escape(each)}([-_.]|$)", stack) for each in known)

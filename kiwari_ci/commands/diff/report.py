@@ -6,13 +6,13 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from kiwari_ci.commands.diff.compare import Compared
+from kiwari_ci.commands.diff.compare import DiffResult
 
-LONGEST = 60_000  # characters of Markdown: GitHub cuts a comment at 65,536
-_MARKS = re.compile(r"([\\*_{}\[\]<>()#+!|~@&])")
+MAX_MARKDOWN_LENGTH = 60_000  # characters of Markdown: GitHub cuts a comment at 65,536
+_MARKDOWN_CHARACTERS = re.compile(r"([\\*_{}\[\]<>()#+!|~@&])")
 
 
-def as_text(compared: Compared, spec: str) -> str:
+def format_diff_text(compared: DiffResult, spec: str) -> str:
     """For people: by subject, risky first and marked, a count at the end."""
     lines = [f"{compared.before} → what {spec} generates", ""]
     for subject, found in groupby(compared.changes, key=lambda change: change.subject):
@@ -23,10 +23,10 @@ def as_text(compared: Compared, spec: str) -> str:
             lines.append(f"  {'!' if change.risky else ' '} {part}{change.words}{place}")
         lines.append("")
     lines += [f"not read: {path}: {reason}" for path, reason in compared.skipped]
-    return "\n".join([*lines, count(compared)])
+    return "\n".join([*lines, summarize_diff(compared)])
 
 
-def count(compared: Compared) -> str:
+def summarize_diff(compared: DiffResult) -> str:
     """How many changes, and how many of them ask for care."""
     total, risky = len(compared.changes), sum(change.risky for change in compared.changes)
     unread = f"; not read: {len(compared.skipped)}" if compared.skipped else ""
@@ -36,21 +36,26 @@ def count(compared: Compared) -> str:
     return f"{total} {'change' if total == 1 else 'changes'}, {care}{unread}"
 
 
-def as_markdown(compared: Compared, spec: str) -> str:
+def format_diff_markdown(compared: DiffResult, spec: str) -> str:
     """For a pull request: no more than LONGEST characters; what comes from files cannot become markup.
 
     Nothing at all when nothing changes: most pull requests touch no pipeline.
     """
     if not compared.changes and not compared.skipped:
         return ""
-    head = [f"### What changes: {plain(compared.before)} → {plain(spec)}", "", f"**{plain(count(compared))}**", ""]
+    head = [
+        f"### What changes: {escape_markdown(compared.before)} → {escape_markdown(spec)}",
+        "",
+        f"**{escape_markdown(summarize_diff(compared))}**",
+        "",
+    ]
     lines, length = head, sum(map(len, head))
     body = [
-        *_sections(compared),
-        *(f"- not read: {plain(path)}: {plain(reason)}" for path, reason in compared.skipped),
+        *_format_subjects(compared),
+        *(f"- not read: {escape_markdown(path)}: {escape_markdown(reason)}" for path, reason in compared.skipped),
     ]
     for index, line in enumerate(body):
-        if length + len(line) > LONGEST - 200:
+        if length + len(line) > MAX_MARKDOWN_LENGTH - 200:
             lines.append(f"\n… and {sum(each.startswith('- ') for each in body[index:])} more: run `kiwari-ci diff`")
             break
         lines.append(line)
@@ -58,28 +63,28 @@ def as_markdown(compared: Compared, spec: str) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _sections(compared: Compared) -> Iterator[str]:
+def _format_subjects(compared: DiffResult) -> Iterator[str]:
     for subject, found in groupby(compared.changes, key=lambda change: change.subject):
-        yield f"#### {plain(subject)}\n"
+        yield f"#### {escape_markdown(subject)}\n"
         for change in found:
-            place = f" ({plain(change.where)})" if change.where and change.where != subject else ""
-            part = f"**{plain(change.part)}**: " if change.part else ""
-            yield f"- {'⚠️ ' if change.risky else ''}{part}{plain(change.words)}{place}"
+            place = f" ({escape_markdown(change.where)})" if change.where and change.where != subject else ""
+            part = f"**{escape_markdown(change.part)}**: " if change.part else ""
+            yield f"- {'⚠️ ' if change.risky else ''}{part}{escape_markdown(change.words)}{place}"
         yield ""
 
 
-def plain(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Text that Markdown shows as it is; what stands in backticks becomes code that cannot be left."""
     parts = re.split(r"(`[^`]*`)", text.replace("\n", " "))
-    return "".join(part if index % 2 else _escaped(part) for index, part in enumerate(parts))
+    return "".join(part if index % 2 else _escape_special_characters(part) for index, part in enumerate(parts))
 
 
-def _escaped(text: str) -> str:
-    escaped = _MARKS.sub(r"\\\1", text).replace("`", "'")
+def _escape_special_characters(text: str) -> str:
+    escaped = _MARKDOWN_CHARACTERS.sub(r"\\\1", text).replace("`", "'")
     return re.sub("([@#])", "\\1\u200b", escaped)  # neither a mention nor a reference to an issue
 
 
-def as_data(compared: Compared) -> dict[str, Any]:
+def build_diff_json(compared: DiffResult) -> dict[str, Any]:
     """For programs."""
     changes = [{key: value for key, value in asdict(change).items() if key != "pairs"} for change in compared.changes]
     return {"before": compared.before, "changes": changes, "skipped": dict(compared.skipped)}

@@ -5,20 +5,20 @@ from dataclasses import dataclass, field
 
 from kiwari_ci.output import generated_files
 from kiwari_ci.readers import compose_file, workflow, yaml_document
-from kiwari_ci.readers.compose_file import EnvExample, Stack
-from kiwari_ci.readers.file_sets import Side
-from kiwari_ci.readers.step_effects import Deed, of_workflow
-from kiwari_ci.readers.workflow import Around, Job, Workflow
+from kiwari_ci.readers.compose_file import ComposeProject, EnvExample
+from kiwari_ci.readers.file_sets import FileSet
+from kiwari_ci.readers.step_effects import StepEffect, find_workflow_effects
+from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow, ReferenceContext
 
-_COMPOSE = re.compile(r"(.+/)?(docker-)?compose[\w.-]*\.ya?ml")
+_COMPOSE_PATH = re.compile(r"(.+/)?(docker-)?compose[\w.-]*\.ya?ml")
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkflowWithEffects:
     """A workflow with what its jobs do."""
 
-    workflow: Workflow
-    deeds: tuple[tuple[Job, Deed], ...]
+    workflow: ParsedWorkflow
+    deeds: tuple[tuple[ParsedJob, StepEffect], ...]
 
     @property
     def path(self) -> str:
@@ -32,12 +32,12 @@ class Work:
 
 
 @dataclass
-class Facts:
+class PipelineSnapshot:
     """All that one side says, by path."""
 
     name: str
-    works: dict[str, Work] = field(default_factory=dict)
-    stacks: dict[str, Stack] = field(default_factory=dict)
+    works: dict[str, WorkflowWithEffects] = field(default_factory=dict)
+    stacks: dict[str, ComposeProject] = field(default_factory=dict)
     examples: dict[str, EnvExample] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -48,32 +48,34 @@ class Facts:
         return any(work.generated for work in self.works.values())
 
 
-def of(side: Side, repository: str) -> Facts:
+def build_snapshot(side: FileSet, repository: str) -> PipelineSnapshot:
     """Read every file of a side; `repository` is what `github.repository` says in it."""
-    facts = Facts(side.name, skipped=dict(side.skipped))
-    documents = {path: document for path, text in side.files.items() if (document := _document(facts, path, text))}
-    around = Around(documents, repository)
+    facts = PipelineSnapshot(side.name, skipped=dict(side.skipped))
+    documents = {path: document for path, text in side.files.items() if (document := _parse_file(facts, path, text))}
+    around = ReferenceContext(documents, repository)
     for path, document in documents.items():
         if path.startswith(".github/workflows/"):
-            read = workflow.read(document, around)
-            facts.works[path] = Work(read, tuple(of_workflow(read)))
-        elif _COMPOSE.fullmatch(path):
-            if stack := compose_file.read(document):
+            read = workflow.parse_workflow(document, around)
+            facts.works[path] = WorkflowWithEffects(read, tuple(find_workflow_effects(read)))
+        elif _COMPOSE_PATH.fullmatch(path):
+            if stack := compose_file.parse_compose_file(document):
                 facts.stacks[path] = stack
             else:
                 facts.skipped[path] = "no `services:` is in it"
     return facts
 
 
-def _document(facts: Facts, path: str, text: str) -> yaml_document.Document | None:
+def _parse_file(facts: PipelineSnapshot, path: str, text: str) -> yaml_document.YamlDocument | None:
     if not path.endswith((".yml", ".yaml")):
         if re.search(r"env\.[a-z]+$", path):
-            facts.examples[path] = compose_file.env_example(path, text, generated_files.is_marked(path, text))
-        elif generated_files.is_marked(path, text):
+            facts.examples[path] = compose_file.parse_env_example(
+                path, text, generated_files.is_generated_file(path, text)
+            )
+        elif generated_files.is_generated_file(path, text):
             facts.others[path] = text
         return None
     try:
-        return yaml_document.read(path, text)
-    except yaml_document.Unreadable as reason:
+        return yaml_document.parse_yaml_document(path, text)
+    except yaml_document.UnreadableYaml as reason:
         facts.skipped[path] = str(reason)
         return None

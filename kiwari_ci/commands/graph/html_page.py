@@ -4,40 +4,44 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from kiwari_ci.planning.pipeline_graph import Graph, Lane, Row
+from kiwari_ci.planning.pipeline_graph import EnvironmentLane, PipelineGraph, ServiceRow
 
-STYLE = Path(__file__).with_name("page.css")
-HEAD = "<!doctype html>"
-HEADS = ("starts it", "", "workflow and jobs", "", "image", "", "container", "", "answers at")
-TIP = '<i class="tip"></i>'
+STYLESHEET_PATH = Path(__file__).with_name("page.css")
+HTML_DOCTYPE = "<!doctype html>"
+COLUMN_TITLES = ("starts it", "", "workflow and jobs", "", "image", "", "container", "", "answers at")
+ARROW_TIP = '<i class="tip"></i>'
 
 
-def as_html(drawn: Graph) -> str:
+def render_html_page(drawn: PipelineGraph) -> str:
     """The whole page; every text of the spec is escaped, and the page may load nothing."""
     hosts = len({lane.host for lane in drawn.lanes})
     services = len({row.service for lane in drawn.lanes for row in lane.rows})
-    counts = [_counted(services, "service"), _counted(len(drawn.lanes), "environment"), _counted(hosts, "server")]
+    counts = [
+        _format_count(services, "service"),
+        _format_count(len(drawn.lanes), "environment"),
+        _format_count(hosts, "server"),
+    ]
     return "\n".join(
         [
-            f'{HEAD}\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            f'{HTML_DOCTYPE}\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
             f"<title>{escape(drawn.project)}: pipeline</title>",
-            f"<style>\n{STYLE.read_text()}</style>\n</head>\n<body>",
+            f"<style>\n{STYLESHEET_PATH.read_text()}</style>\n</head>\n<body>",
             f"<h1>{escape(drawn.project)}</h1>",
             f'<p><a href="https://github.com/{escape(drawn.repository)}">{escape(drawn.repository)}</a>'
             f" · {' · '.join(counts)} · images at {escape(drawn.registry)}</p>",
-            *(_lane(drawn, lane) for lane in drawn.lanes),
+            *(_render_lane(drawn, lane) for lane in drawn.lanes),
             "</body>\n</html>\n",
         ]
     )
 
 
-def _counted(number: int, word: str) -> str:
+def _format_count(number: int, word: str) -> str:
     return f"{number} {word}{'s' * (number != 1)}"
 
 
-def _lane(drawn: Graph, lane: Lane) -> str:
+def _render_lane(drawn: PipelineGraph, lane: EnvironmentLane) -> str:
     facts = [
         ("on", lane.host),
         ("stack", lane.stack),
@@ -52,31 +56,33 @@ def _lane(drawn: Graph, lane: Lane) -> str:
             f'<section class="{kind}">',
             f"<header><h2>{escape(lane.environment)}</h2>{said}</header>",
             '<div class="lane">',
-            *(_at(1, column, "head", head) for column, head in enumerate(HEADS, 1)),
-            _at(2, 1, "card start", escape(lane.trigger), len(lane.rows)),
-            _at(2, 4 if lane.shared else 2, "wire", '<i class="in"></i>', len(lane.rows)),
-            *(part for index, row in enumerate(lane.rows) for part in _row(drawn, lane, index, row)),
+            *(_render_grid_cell(1, column, "head", head) for column, head in enumerate(COLUMN_TITLES, 1)),
+            _render_grid_cell(2, 1, "card start", escape(lane.trigger), len(lane.rows)),
+            _render_grid_cell(2, 4 if lane.shared else 2, "wire", '<i class="in"></i>', len(lane.rows)),
+            *(part for index, row in enumerate(lane.rows) for part in _render_row(drawn, lane, index, row)),
             "</div>\n</section>",
         ]
     )
 
 
-def _row(drawn: Graph, lane: Lane, index: int, row: Row) -> Iterator[str]:
+def _render_row(drawn: PipelineGraph, lane: EnvironmentLane, index: int, row: ServiceRow) -> Iterator[str]:
     line = 2 + index
-    yield from _workflow(drawn, lane, index, row)
+    yield from _render_workflow_card(drawn, lane, index, row)
     tag = f":{escape(row.tag)}{', not rebuilt' if lane.source else ''}"
-    yield _at(line, 5, "card image", f'<span class="mono">{escape(row.image)}</span><small>{tag}</small>')
-    yield _at(line, 6, "wire", _straight())
+    yield _render_grid_cell(line, 5, "card image", f'<span class="mono">{escape(row.image)}</span><small>{tag}</small>')
+    yield _render_grid_cell(line, 6, "wire", _render_straight_wire())
     health = f"<small>{escape(row.health)}</small>"
-    yield _at(line, 7, "card container", f'<strong class="mono">{escape(row.container)}</strong>{health}')
+    yield _render_grid_cell(line, 7, "card container", f'<strong class="mono">{escape(row.container)}</strong>{health}')
     if row.domain:
-        yield _at(line, 8, "wire", _straight())
-        yield _at(line, 9, "card site", f'<a href="https://{escape(row.domain)}">{escape(row.domain)}</a>')
+        yield _render_grid_cell(line, 8, "wire", _render_straight_wire())
+        yield _render_grid_cell(
+            line, 9, "card site", f'<a href="https://{escape(row.domain)}">{escape(row.domain)}</a>'
+        )
     else:
-        yield _at(line, 9, "none", "no domain")
+        yield _render_grid_cell(line, 9, "none", "no domain")
 
 
-def _workflow(drawn: Graph, lane: Lane, index: int, row: Row) -> Iterator[str]:
+def _render_workflow_card(drawn: PipelineGraph, lane: EnvironmentLane, index: int, row: ServiceRow) -> Iterator[str]:
     """Its card, and the wires around it; one that all rows share has its card in the first of them."""
     line, count = 2 + index, len(lane.rows)
     if not lane.shared or not index:
@@ -84,23 +90,27 @@ def _workflow(drawn: Graph, lane: Lane, index: int, row: Row) -> Iterator[str]:
         link = escape(f"https://github.com/{drawn.repository}/actions/workflows/{row.workflow}.yml")
         card = f'<strong><a href="{link}">{escape(row.workflow)}</a></strong><ul class="jobs">{jobs}</ul>'
         rows = count if lane.shared else 1
-        yield _at(line, 2, "wire", _straight() if lane.shared else _branch(index, count), rows)
-        yield _at(line, 3, "card row1", card, rows)
-    yield _at(line, 4, "wire", _branch(index, count) if lane.shared else _straight())
+        yield _render_grid_cell(
+            line, 2, "wire", _render_straight_wire() if lane.shared else _render_forked_wire(index, count), rows
+        )
+        yield _render_grid_cell(line, 3, "card row1", card, rows)
+    yield _render_grid_cell(
+        line, 4, "wire", _render_forked_wire(index, count) if lane.shared else _render_straight_wire()
+    )
 
 
-def _straight() -> str:
-    return f'<i class="across"></i>{TIP}'
+def _render_straight_wire() -> str:
+    return f'<i class="across"></i>{ARROW_TIP}'
 
 
-def _branch(index: int, count: int) -> str:
+def _render_forked_wire(index: int, count: int) -> str:
     """A part of a wire that forks into as many as there are rows; it comes in at the middle of them all."""
     if count == 1:
-        return _straight()
+        return _render_straight_wire()
     up = '<i class="up"></i>' if index else ""
     down = '<i class="down"></i>' if index < count - 1 else ""
-    return f'{up}{down}<i class="across from"></i>{TIP}'
+    return f'{up}{down}<i class="across from"></i>{ARROW_TIP}'
 
 
-def _at(row: int, column: int, kind: str, text: str, rows: int = 1) -> str:
+def _render_grid_cell(row: int, column: int, kind: str, text: str, rows: int = 1) -> str:
     return f'<div class="{kind}" style="grid-area: {row} / {column} / span {rows} / span 1">{text}</div>'

@@ -5,18 +5,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from kiwari_ci.commands.init.docker_commands import UNKNOWN
+from kiwari_ci.commands.init.docker_commands import UNKNOWN_TEXT
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.lenient_yaml import Mapping
-from kiwari_ci.schema.text_formats import SECRET_KEY, BuildSecretId, EnvKey, Line, Platform, SecretName, StageName
+from kiwari_ci.readers.lenient_yaml import YamlMapping
+from kiwari_ci.schema.text_formats import (
+    SECRET_NAME_PATTERN,
+    BuildSecretId,
+    EnvKey,
+    Platform,
+    SecretName,
+    StageName,
+    TrimmedLine,
+)
 
-_IS_KEY, _IS_LINE, _IS_STAGE, _IS_PLATFORM = map(vocabulary.fits, (EnvKey, Line, StageName, Platform))
-_IS_ID, _IS_SECRET = vocabulary.fits(BuildSecretId), vocabulary.fits(SecretName)
-_KEPT = re.compile(r"\$\{\{\s*(secrets|vars)\.(\w+)\s*\}\}")
+_IS_ENV_KEY, _IS_SINGLE_LINE, _IS_STAGE_NAME, _IS_PLATFORM = map(
+    vocabulary.build_validator, (EnvKey, TrimmedLine, StageName, Platform)
+)
+_IS_SECRET_ID, _IS_SECRET_NAME = vocabulary.build_validator(BuildSecretId), vocabulary.build_validator(SecretName)
+_SECRET_EXPRESSION = re.compile(r"\$\{\{\s*(secrets|vars)\.(\w+)\s*\}\}")
 
 
 @dataclass
-class Settings:
+class BuildSettings:
     """What the spec's `build` says beside context and Dockerfile; in words what it cannot."""
 
     known: dict[str, Any] = field(default_factory=dict)
@@ -24,16 +34,16 @@ class Settings:
 
     def argument(self, key: str, value: str) -> None:
         """A build argument: plain, or a variable of GitHub's."""
-        kept = _KEPT.fullmatch(value)
-        if not _IS_KEY(key) or SECRET_KEY.fullmatch(key) or (kept and kept[1] == "secrets"):
+        kept = _SECRET_EXPRESSION.fullmatch(value)
+        if not _IS_ENV_KEY(key) or SECRET_NAME_PATTERN.fullmatch(key) or (kept and kept[1] == "secrets"):
             self.left.append(f"build argument {key}, which who has the image can read: `build: {{secrets: …}}`")
-        elif kept and _IS_SECRET(kept[2]):
+        elif kept and _IS_SECRET_NAME(kept[2]):
             self.known.setdefault("args", {})[key] = {"variable": kept[2]}
         elif (
             value
             and "$" not in value
-            and UNKNOWN not in value
-            and _IS_LINE(value)
+            and UNKNOWN_TEXT not in value
+            and _IS_SINGLE_LINE(value)
             and not vocabulary.is_secret("", value)
         ):
             self.known.setdefault("args", {})[key] = value
@@ -43,7 +53,7 @@ class Settings:
     def stage(self, target: str, platforms: str) -> None:
         """The stage that is built, and for which platforms."""
         if target:
-            self.put("target", target, _IS_STAGE(target))
+            self.put("target", target, _IS_STAGE_NAME(target))
         several = [each.strip() for each in platforms.split(",") if each.strip()]
         if several not in ([], ["linux/amd64"]):
             self.put("platforms", several, all(map(_IS_PLATFORM, several)))
@@ -56,17 +66,17 @@ class Settings:
             self.left.append(f"build {key}")
 
 
-def of_action(given: Mapping, filled: Callable[[str], str]) -> Settings:
+def parse_action_inputs(given: YamlMapping, filled: Callable[[str], str]) -> BuildSettings:
     """The inputs of docker/build-push-action; `filled` puts in what is known of their expressions."""
-    made = Settings()
+    made = BuildSettings()
     for line in filter(None, map(str.strip, filled(given.text("build-args")).splitlines())):
         key, _, value = line.partition("=")
         made.argument(key, value)
     made.stage(filled(given.text("target")), filled(given.text("platforms")))
     for line in filter(None, map(str.strip, given.text("secrets").splitlines())):
         key, _, value = line.partition("=")
-        kept = _KEPT.fullmatch(value)
-        if kept and kept[1] == "secrets" and _IS_ID(key) and _IS_SECRET(kept[2]):
+        kept = _SECRET_EXPRESSION.fullmatch(value)
+        if kept and kept[1] == "secrets" and _IS_SECRET_ID(key) and _IS_SECRET_NAME(kept[2]):
             made.known.setdefault("secrets", {})[key] = kept[2]
         else:
             made.left.append(f"build secret {key}")
@@ -75,9 +85,9 @@ def of_action(given: Mapping, filled: Callable[[str], str]) -> Settings:
     return made
 
 
-def of_options(given: dict[str, list[str]]) -> Settings:
+def parse_command_options(given: dict[str, list[str]]) -> BuildSettings:
     """The options of `docker build`."""
-    made = Settings()
+    made = BuildSettings()
     for each in given["arg"]:
         made.argument(*each.partition("=")[::2])
     made.stage("".join(given["target"][-1:]), "".join(given["platform"][-1:]))
@@ -85,11 +95,11 @@ def of_options(given: dict[str, list[str]]) -> Settings:
     return made
 
 
-def of_compose(build: Mapping) -> Settings:
+def parse_compose_build(build: YamlMapping) -> BuildSettings:
     """The keys of a service's `build`; what only an example of an env file knows is not known."""
-    made = Settings()
+    made = BuildSettings()
     for key, value, _ in build.pairs("args"):
-        made.argument(key, vocabulary.filled(value, {}) or "")
+        made.argument(key, vocabulary.interpolate_variables(value, {}) or "")
     made.stage(build.text("target"), "")
     written = ("context", "dockerfile", "cache_from", "tags", "args", "target")
     made.left += [f"build {key}" for key in build if key not in written]

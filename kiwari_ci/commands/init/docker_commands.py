@@ -6,14 +6,14 @@ import re
 import shlex
 from collections.abc import Iterator
 
-UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # stands for what only a run knows
-_INSTALLS = re.compile(
+UNKNOWN_TEXT = "\N{REPLACEMENT CHARACTER}"  # stands for what only a run knows
+_INSTALL_COMMAND = re.compile(
     r"\b(npm ci|(npm|pnpm|yarn|bun|poetry|composer|bundle|pip\d?|pipx) (install|sync|i)\b|yarn$|uv (sync|pip|venv)"
     r"|corepack|go mod download|cargo install)",
     re.MULTILINE,
 )
 # Bounded: a line of somebody else's may be as long as it likes.
-TESTS = re.compile(
+TEST_COMMAND = re.compile(
     r"\b(go test|gotestsum|(npm|pnpm|yarn|bun)\b[^\n]{0,200}\btest\b|vitest|jest|pytest|tox\b|manage\.py test"
     r"|cargo (nextest|test)"
     r"|(mvn|mvnw)\b[^\n]{0,200}\b(test|verify)\b|gradlew?\b[^\n]{0,200}\b(test|check|build)\b"
@@ -22,16 +22,16 @@ TESTS = re.compile(
 )
 
 
-def image_name(reference: str) -> str:
+def parse_image_name(reference: str) -> str:
     """An image without its tag; empty when its last word is not known, UNKNOWN for what is not known before that."""
     name = re.sub(r"(:[^/]*)?(@.*)?$", "", reference.strip().strip("\"'"))
     before, slash, word = name.rpartition("/")
     if not re.fullmatch(r"[\w.-]+", word):
         return ""
-    return (before if re.fullmatch(r"[\w./:-]*", before) else UNKNOWN).lower() + slash + word.lower()
+    return (before if re.fullmatch(r"[\w./:-]*", before) else UNKNOWN_TEXT).lower() + slash + word.lower()
 
 
-def docker_commands(script: str) -> Iterator[tuple[str, list[str]]]:
+def iter_docker_commands(script: str) -> Iterator[tuple[str, list[str]]]:
     """The commands of a script that shlex can read, without redirections' meaning, and where each has gone by `cd`."""
     folder = "."
     for line in re.sub(r"\\\n", " ", script).split("\n"):
@@ -51,7 +51,7 @@ def docker_commands(script: str) -> Iterator[tuple[str, list[str]]]:
         folder = before if inside else folder
 
 
-def build_options(given: list[str]) -> dict[str, list[str]]:
+def parse_docker_build(given: list[str]) -> dict[str, list[str]]:
     """What a `docker build` says: context, file, tag, arg, target, platform and secret, as often as each is there."""
     long = {"-t": "tag", "--tag": "tag", "-f": "file", "--file": "file", "--build-arg": "arg"}
     long |= {f"--{name}": name for name in ("target", "platform", "secret")}
@@ -76,6 +76,6 @@ def build_options(given: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def is_for_tests(script: str) -> bool:
+def is_needed_for_tests(script: str) -> bool:
     """Whether a step before the tests is one that they need: it installs something, or it is the tests."""
-    return TESTS.search(script) is not None or _INSTALLS.search(script) is not None
+    return TEST_COMMAND.search(script) is not None or _INSTALL_COMMAND.search(script) is not None

@@ -5,22 +5,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci import generator
-from kiwari_ci.loading.yaml_source import Loc, Source, parse
-from kiwari_ci.problems import Faults, Problem
+from kiwari_ci.loading.yaml_source import YamlPath, YamlSource, parse_yaml
+from kiwari_ci.problems import Problem, SpecError
 from kiwari_ci.rendering import quoting
 
-LONGEST = 160  # characters of a comment
-WIDEST = 80  # characters of a list on one line
+MAX_COMMENT_LENGTH = 160  # characters of a comment
+MAX_FLOW_WIDTH = 80  # characters of a list on one line
 
 
-def plain(text: str) -> str:
+def to_single_line(text: str) -> str:
     """Text from a repository as one line of a comment: nothing in it can end the line."""
     line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+    return line if len(line) <= MAX_COMMENT_LENGTH else line[: MAX_COMMENT_LENGTH - 1] + "…"
 
 
 @dataclass
-class First:
+class InitResult:
     """What init made of a repository: a spec's text and its path from the root, and what to tell a person."""
 
     path: str
@@ -40,7 +40,7 @@ class First:
 
 
 @dataclass
-class Leaf:
+class CommentedValue:
     """A value on a line of its own: a scalar, or a small list or mapping in brackets; `note` stands behind it."""
 
     value: Any
@@ -48,7 +48,7 @@ class Leaf:
     above: list[str] = field(default_factory=list)
 
 
-class Table(dict[str, "Leaf | Table"]):
+class CommentedMapping(dict[str, "CommentedValue | CommentedMapping"]):
     """A mapping over several lines, with the comments above its key."""
 
     def __init__(self, *above: str, note: str = "") -> None:
@@ -58,24 +58,28 @@ class Table(dict[str, "Leaf | Table"]):
 
     def put(self, key: str, value: Any, note: str = "", *above: str) -> None:
         """Set a key to a value, with its comments."""
-        self[key] = Leaf(value, note, list(above))
+        self[key] = CommentedValue(value, note, list(above))
 
 
-def text(table: Table, indent: int = 0) -> str:
+def render_mapping(table: CommentedMapping, indent: int = 0) -> str:
     """The YAML of a table."""
     lines: list[str] = []
     blank = "  " * indent
     for key, item in table.items():
-        lines += [f"{blank}# {plain(each)}" for each in item.above]
-        note = f" # {plain(item.note)}" if item.note else ""
-        if isinstance(item, Leaf) and isinstance(item.value, list) and len(flow(item.value)) > WIDEST:
+        lines += [f"{blank}# {to_single_line(each)}" for each in item.above]
+        note = f" # {to_single_line(item.note)}" if item.note else ""
+        if (
+            isinstance(item, CommentedValue)
+            and isinstance(item.value, list)
+            and len(render_flow_style(item.value)) > MAX_FLOW_WIDTH
+        ):
             lines.append(f"{blank}{quoting.yaml(key)}:{note}")
-            lines += [f"{blank}  - {flow(each)}" for each in item.value]
-        elif isinstance(item, Leaf):
-            head, *rest = _value(item.value, 2 * indent + 2).split("\n")
+            lines += [f"{blank}  - {render_flow_style(each)}" for each in item.value]
+        elif isinstance(item, CommentedValue):
+            head, *rest = _render_value(item.value, 2 * indent + 2).split("\n")
             lines += [f"{blank}{quoting.yaml(key)}: {head}{note}", *rest]
         elif item:
-            lines += [f"{blank}{quoting.yaml(key)}:{note}", text(item, indent + 1)]
+            lines += [f"{blank}{quoting.yaml(key)}:{note}", render_mapping(item, indent + 1)]
         else:
             lines.append(f"{blank}{quoting.yaml(key)}: {{}}{note}")
         if indent == 0:
@@ -83,29 +87,31 @@ def text(table: Table, indent: int = 0) -> str:
     return "\n".join(lines)
 
 
-def flow(value: Any) -> str:
+def render_flow_style(value: Any) -> str:
     """A value on one line."""
-    if isinstance(value, Leaf):
-        return flow(value.value)
+    if isinstance(value, CommentedValue):
+        return render_flow_style(value.value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{quoting.yaml(key)}: {flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{quoting.yaml(key)}: {render_flow_style(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(flow(item) for item in value) + "]"
+        return "[" + ", ".join(render_flow_style(item) for item in value) + "]"
     return quoting.yaml(value)
 
 
-def _value(value: Any, indent: int) -> str:
+def _render_value(value: Any, indent: int) -> str:
     if isinstance(value, str) and "\n" in value:
         try:
             return quoting.block(value, indent)
         except ValueError:
             return quoting.yaml(value)
-    return flow(value)
+    return render_flow_style(value)
 
 
-def settled(table: Table, path: str, whole: Callable[[Table, list[str]], str]) -> tuple[str, list[str]]:
+def drop_until_valid(
+    table: CommentedMapping, path: str, whole: Callable[[CommentedMapping, list[str]], str]
+) -> tuple[str, list[str]]:
     """The text of a spec that is sound, and what was left out for that; raises Faults when nothing sound is left.
 
     `whole` makes a spec of the table, and of what was left out so far.
@@ -113,64 +119,68 @@ def settled(table: Table, path: str, whole: Callable[[Table, list[str]], str]) -
     left: list[str] = []
     while True:
         made = whole(table, left)
-        read = parse(path, made)
+        read = parse_yaml(path, made)
         try:
-            generator.judge(read)
+            generator.validate_and_plan(read)
             return made, left
-        except Faults as faults:
-            if not (dropped := _without(table, read, faults.problems)):
+        except SpecError as faults:
+            if not (dropped := _drop_invalid_entries(table, read, faults.problems)):
                 raise
             left += dropped
 
 
-def numbered(read: Source, decisions: list[tuple[Loc, str]]) -> list[tuple[int, str]]:
+def locate_decisions(read: YamlSource, decisions: list[tuple[YamlPath, str]]) -> list[tuple[int, str]]:
     """What to decide, with the line of the spec; a place that was left out is no question any more."""
     known = [(read.keys[loc].line, words) for loc, words in decisions if loc in read.keys]
     return sorted(dict.fromkeys(known))
 
 
-def _without(table: Table, read: Source, problems: list[Problem]) -> list[str]:
+def _drop_invalid_entries(table: CommentedMapping, read: YamlSource, problems: list[Problem]) -> list[str]:
     """Take out what is refused; a line for each that went."""
     gone = []
     for problem in problems:
         places = [*read.keys.items(), *read.values.items()]
         found = [loc for loc, place in places if (place.line, place.column) == (problem.line, problem.column)]
         loc = max(found, key=len, default=())
-        if problem.rule == "clash" and loc[2:3] == ("env",) and _unshared(table):
+        if problem.rule == "clash" and loc[2:3] == ("env",) and _drop_shared_env_files(table):
             gone.append(f"left out: env_file, so that each service gets its own: {problem.message}")
-        elif loc and _drop(table, loc):
+        elif loc and _drop_entry(table, loc):
             gone.append(f"left out: {problem.message}" + (f" ({problem.hint})" if problem.hint else ""))
     return gone
 
 
-def _unshared(table: Table) -> bool:
+def _drop_shared_env_files(table: CommentedMapping) -> bool:
     """Take the shared env files out; whether there was one."""
     places = table.get("environments")
-    tables = [each for each in places.values() if isinstance(each, Table)] if isinstance(places, Table) else []
+    tables = (
+        [each for each in places.values() if isinstance(each, CommentedMapping)]
+        if isinstance(places, CommentedMapping)
+        else []
+    )
     return any([each.pop("env_file", None) is not None for each in tables])
 
 
-def _drop(table: Table, loc: Loc) -> bool:
+def _drop_entry(table: CommentedMapping, loc: YamlPath) -> bool:
     """Take out the value at a place, or the smallest thing around it that can go."""
     here: Any = table
     for index, part in enumerate(loc):
-        if not isinstance(here, Table) or part not in here:
+        if not isinstance(here, CommentedMapping) or part not in here:
             return False
         item = here[str(part)]
         last = index == len(loc) - 1
-        if isinstance(item, Leaf) and isinstance(item.value, list) and not last and len(item.value) > 1:
-            return _drop_item(item, loc[index + 1])
-        if isinstance(item, Table) and last and index == 1 and loc[0] == "hosts" and item:
+        if isinstance(item, CommentedValue) and isinstance(item.value, list) and not last and len(item.value) > 1:
+            return _drop_list_entry(item, loc[index + 1])
+        if isinstance(item, CommentedMapping) and last and index == 1 and loc[0] == "hosts" and item:
             item.clear()  # environments need their host: its settings get the names that are derived
             return True
-        if isinstance(item, Leaf) or last:
+        if isinstance(item, CommentedValue) or last:
             del here[str(part)]
             return True
         here = item
     return False
 
 
-def _drop_item(leaf: Leaf, index: str | int) -> bool:
+def _drop_list_entry(leaf: CommentedValue, index: str | int) -> bool:
     if not isinstance(index, int) or index >= len(leaf.value):
         return False
     leaf.value = [each for number, each in enumerate(leaf.value) if number != index]

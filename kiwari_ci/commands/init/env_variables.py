@@ -4,116 +4,138 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from kiwari_ci.commands.init.compose_files import Container, env_example, may_tell
-from kiwari_ci.commands.init.databases import Server
-from kiwari_ci.commands.init.services import Found
+from kiwari_ci.commands.init.compose_files import DetectedContainer, may_contain_secret, read_env_assignments
+from kiwari_ci.commands.init.databases import DetectedDatabaseServer
+from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.repository import Repository, join, parent
+from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
 from kiwari_ci.schema.text_formats import EnvKey, PlainText
 
-MOST = 80  # variables of a service
-_IS_KEY, _IS_TEXT = vocabulary.fits(EnvKey), vocabulary.fits(PlainText)
-_TAKEN = re.compile(r"COMPOSE_.*|DOCKER_.*")
-_EXAMPLES = (".env.example", ".env.sample", ".env.template", "env.example", ".env.dist", ".env.production.example")
-_PARTS = {
+MAX_VARIABLES = 80  # variables of a service
+_IS_ENV_KEY, _IS_PLAIN_TEXT = vocabulary.build_validator(EnvKey), vocabulary.build_validator(PlainText)
+_RESERVED_KEYS = re.compile(r"COMPOSE_.*|DOCKER_.*")
+_EXAMPLE_FILES = (".env.example", ".env.sample", ".env.template", "env.example", ".env.dist", ".env.production.example")
+_DATABASE_KEYS = {
     "host": re.compile(r"(DB|DATABASE|POSTGRES|PG)_?(HOST|HOSTNAME|SERVER)$"),
     "port": re.compile(r"(DB|DATABASE|POSTGRES|PG)_?PORT$"),
     "name": re.compile(r"(DB|DATABASE|POSTGRES|PG)(_?(NAME|DATABASE)|_DB)$"),
     "user": re.compile(r"(DB|DATABASE|POSTGRES|PG)_?(USER|USERNAME)$"),
 }
-_AWAY = "localhost"  # stands for a value that only development has
-_URL = re.compile(r"https?://([\w.-]+)(?::(\d+))?/?")
+_DEVELOPMENT_ONLY = "localhost"  # stands for a value that only development has
+_SERVICE_URL = re.compile(r"https?://([\w.-]+)(?::(\d+))?/?")
 
 
 @dataclass
-class Variable:
+class EnvVariable:
     """A variable: its value as the spec writes it, and a comment."""
 
     value: Any
     note: str
 
 
-def variables(
-    repository: Repository, found: Found, services: list[Found], server: Server | None
-) -> dict[str, Variable]:
+def detect_variables(
+    repository: LocalRepository,
+    found: DetectedService,
+    services: list[DetectedService],
+    server: DetectedDatabaseServer | None,
+) -> dict[str, EnvVariable]:
     """The variables of a service: from compose files first, then from examples of its env files."""
-    made: dict[str, Variable] = {}
-    for key, value, where in _read(repository, found, len(services)):
-        if key in made or not _IS_KEY(key) or _TAKEN.fullmatch(key) or len(made) >= MOST:
+    made: dict[str, EnvVariable] = {}
+    for key, value, where in _collect_variables(repository, found, len(services)):
+        if key in made or not _IS_ENV_KEY(key) or _RESERVED_KEYS.fullmatch(key) or len(made) >= MAX_VARIABLES:
             continue
-        made[key] = _variable(key, value, where, found, services, server)
+        made[key] = _classify_variable(key, value, where, found, services, server)
     return made
 
 
-def untold(repository: Repository, found: Found, container: Container) -> list[str]:
+def find_unlisted_env_files(
+    repository: LocalRepository, found: DetectedService, container: DetectedContainer
+) -> list[str]:
     """The env files of a container whose keys no example says, neither beside them nor in the service's folder."""
-    if found.language.home != "." and any(repository.has(join(found.language.home, name) or "") for name in _EXAMPLES):
+    if found.language.home != "." and any(
+        repository.has(join_path(found.language.home, name) or "") for name in _EXAMPLE_FILES
+    ):
         return []
     return [
         path
         for path in (str(fact.value) for fact in container.env_files)
-        if not any(map(repository.has, _examples(path)))
+        if not any(map(repository.has, _list_example_paths(path)))
     ]
 
 
-def _examples(path: str) -> list[str]:
+def _list_example_paths(path: str) -> list[str]:
     """Where an example of an env file may be."""
-    beside = [join(parent(path), name) or "" for name in _EXAMPLES] if path.endswith(".env") else []
+    beside = (
+        [join_path(get_parent_folder(path), name) or "" for name in _EXAMPLE_FILES] if path.endswith(".env") else []
+    )
     return [*(f"{path}{ending}" for ending in (".example", ".sample", ".template", ".dist")), *beside]
 
 
-def _read(repository: Repository, found: Found, count: int) -> list[tuple[str, str | None, str]]:
+def _collect_variables(
+    repository: LocalRepository, found: DetectedService, count: int
+) -> list[tuple[str, str | None, str]]:
     read: list[tuple[str, str | None, str]] = []
     folders = [found.language.home] if found.language.home != "." or count == 1 else []
     files: list[str] = []
     for stack, container in found.containers:
         read += [
-            (key, _AWAY if value and stack.kind == vocabulary.AWAY else value, where)
+            (key, _DEVELOPMENT_ONLY if value and stack.kind == vocabulary.DEVELOPMENT else value, where)
             for key, value, where in container.env
         ]
         for fact in container.env_files:
-            files += _examples(str(fact.value))
-    files += [join(folder, name) or "" for folder in folders for name in _EXAMPLES]
+            files += _list_example_paths(str(fact.value))
+    files += [join_path(folder, name) or "" for folder in folders for name in _EXAMPLE_FILES]
     for path in dict.fromkeys(files):
         if repository.has(path):
-            read += env_example(repository, path)
+            read += read_env_assignments(repository, path)
     return read
 
 
-def _variable(
-    key: str, value: str | None, where: str, found: Found, services: list[Found], server: Server | None
-) -> Variable:
-    if server and (part := _of_database(key, value or "", server)):
+def _classify_variable(
+    key: str,
+    value: str | None,
+    where: str,
+    found: DetectedService,
+    services: list[DetectedService],
+    server: DetectedDatabaseServer | None,
+) -> EnvVariable:
+    if server and (part := _match_database_part(key, value or "", server)):
         query = (value or "").partition("?")[2] if part == "url" else ""
-        return Variable({"database": part}, f"{where}, today with ?{query}" if query and not may_tell(query) else where)
+        return EnvVariable(
+            {"database": part}, f"{where}, today with ?{query}" if query and not may_contain_secret(query) else where
+        )
     if vocabulary.is_secret(key, value or ""):
-        return Variable({"secret": True}, f"{where}, a secret by its name" if vocabulary.is_secret(key) else where)
+        return EnvVariable({"secret": True}, f"{where}, a secret by its name" if vocabulary.is_secret(key) else where)
     if key == "PORT" and found.port:
-        return Variable(str(found.port.value), where)
-    if value and (url := _URL.fullmatch(value)) and (other := _behind(url[1], url[2], services)):
+        return EnvVariable(str(found.port.value), where)
+    if (
+        value
+        and (url := _SERVICE_URL.fullmatch(value))
+        and (other := _find_service_by_address(url[1], url[2], services))
+    ):
         own = other is found
-        return Variable({"domain": "url"} if own else {"service": other.name}, where)
+        return EnvVariable({"domain": "url"} if own else {"service": other.name}, where)
     if not value:
-        return Variable({"secret": True}, f"{where}, which does not say its value")
+        return EnvVariable({"secret": True}, f"{where}, which does not say its value")
     if re.search(r"localhost|127\.0\.0\.1", value) or re.fullmatch(
         r"(?i)<.*>|.*(change.?me|your[-_ ]).*|x{3,}|\.\.\.|todo", value
     ):
-        return Variable({"secret": True}, f"{where}, whose value is for development")
-    if not _IS_TEXT(value):
-        return Variable({"secret": True}, f"{where}, whose value no env file can hold")
-    return Variable(value, where)
+        return EnvVariable({"secret": True}, f"{where}, whose value is for development")
+    if not _IS_PLAIN_TEXT(value):
+        return EnvVariable({"secret": True}, f"{where}, whose value no env file can hold")
+    return EnvVariable(value, where)
 
 
-def _of_database(key: str, value: str, server: Server) -> str:
+def _match_database_part(key: str, value: str, server: DetectedDatabaseServer) -> str:
     """Which part of the database a variable is; empty for none."""
     if re.match(r"postgres(ql)?(\+\w+)?://", value) or (key in ("DATABASE_URL", "POSTGRES_URL") and not value):
         return "url" if re.match(r"postgres(ql)?://|$", value) else ""
     if value in server.containers and re.search(r"(HOST|HOSTNAME|SERVER|ADDR|ADDRESS)$", key):
         return "host"
-    return next((part for part, known in _PARTS.items() if known.search(key)), "")
+    return next((part for part, known in _DATABASE_KEYS.items() if known.search(key)), "")
 
 
-def _behind(host: str, port: str, services: list[Found]) -> Found | None:
+def _find_service_by_address(host: str, port: str, services: list[DetectedService]) -> DetectedService | None:
     """The service that a URL leads to: by its container's name, or on one's own machine by its port."""
     for other in services:
         if host == other.name or any(

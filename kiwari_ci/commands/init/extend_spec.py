@@ -10,99 +10,105 @@ import yaml
 
 from kiwari_ci import generator
 from kiwari_ci.commands.init import draft_text, service_entry, spec_draft
-from kiwari_ci.commands.init.draft_text import First, Table
-from kiwari_ci.commands.init.findings import Composed, Facts
+from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
+from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.effective import built_images
 from kiwari_ci.loading import yaml_source
-from kiwari_ci.problems import Faults, Problem
+from kiwari_ci.problems import Problem, SpecError
 from kiwari_ci.schema import Spec
 
 
-def of(existing: list[str], facts: Facts, read: dict[str, int]) -> First:
+def add_missing_services(existing: list[str], facts: RepositoryFindings, read: dict[str, int]) -> InitResult:
     """The spec with a service for each Dockerfile that none builds; raises Faults when it is not sound, or not one."""
     root = facts.repository.root
-    known = {path: generator.decide(root / path).spec for path in existing}
-    built = {built_images.dockerfile_of(spec, name) for spec in known.values() for name in spec.services}
+    known = {path: generator.load_spec(root / path).spec for path in existing}
+    built = {built_images.find_dockerfile_path(spec, name) for spec in known.values() for name in spec.services}
     facts.services = [found for found in facts.services if found.image.dockerfile not in built]
     path = existing[0]
     raw = (root / path).read_bytes().decode()
     if not facts.services:
-        return First(path, raw, raw, {}, read, seen=facts.aside)
+        return InitResult(path, raw, raw, {}, read, seen=facts.aside)
     if len(existing) > 1:
         names = ", ".join(found.image.dockerfile for found in facts.services)
         words = f"no service builds {names}, and there are several specs: {', '.join(existing)}"
-        raise Faults([Problem("several-specs", words, path, hint="write its service into the one that it belongs to")])
-    return _added(path, raw, known[path], facts, read)
+        raise SpecError(
+            [Problem("several-specs", words, path, hint="write its service into the one that it belongs to")]
+        )
+    return _extend_spec_text(path, raw, known[path], facts, read)
 
 
-def _added(path: str, raw: str, spec: Spec, facts: Facts, read: dict[str, int]) -> First:
+def _extend_spec_text(path: str, raw: str, spec: Spec, facts: RepositoryFindings, read: dict[str, int]) -> InitResult:
     text = raw.removeprefix("\ufeff").replace("\r\n", "\n")
-    made, table = Composed(), Table()
-    new = table["services"] = Table()
+    made, table = SpecDraft(), CommentedMapping()
+    new = table["services"] = CommentedMapping()
     for found in facts.services:
-        found.name = _free(found.name, spec)
-        new[found.name] = service_entry.service(made, facts, found, "")
+        found.name = _find_free_name(found.name, spec)
+        new[found.name] = service_entry.build_service_entry(made, facts, found, "")
     lists = [name for name, place in spec.environments.items() if place.services is not None]
     everywhere = len(lists) < len(spec.environments)
 
-    def whole(draft_table: Table, _: list[str]) -> str:
-        services = draft_table.get("services", Table())
-        names = list(services) if isinstance(services, Table) else []
-        with_services = _into_mapping(text, ("services",), services) if names else text
+    def whole(draft_table: CommentedMapping, _: list[str]) -> str:
+        services = draft_table.get("services", CommentedMapping())
+        names = list(services) if isinstance(services, CommentedMapping) else []
+        with_services = _append_to_mapping(text, ("services",), services) if names else text
         for environment in lists if not everywhere else ():
-            with_services = _into_list(with_services, ("environments", environment, "services"), names)
+            with_services = _append_to_list(with_services, ("environments", environment, "services"), names)
         return with_services
 
-    settled, dropped = draft_text.settled(table, path, whole)
-    first = First(
+    settled, dropped = draft_text.drop_until_valid(table, path, whole)
+    first = InitResult(
         path,
-        _as_it_was(settled, raw),
+        _restore_line_endings(settled, raw),
         raw,
         {},
         read,
         seen=facts.aside + made.seen + dropped,
         troubles=facts.repository.troubles,
     )
-    kept = new if "services" in table else Table()
+    kept = new if "services" in table else CommentedMapping()
     facts.services = [found for found in facts.services if found.name in kept]
-    first.services = spec_draft.lines(facts)
-    first.decisions = draft_text.numbered(yaml_source.parse(path, settled), made.decisions)
+    first.services = spec_draft.summarize_services(facts)
+    first.decisions = draft_text.locate_decisions(yaml_source.parse_yaml(path, settled), made.decisions)
     return first
 
 
-def _free(name: str, spec: Spec) -> str:
+def _find_free_name(name: str, spec: Spec) -> str:
     taken = set(spec.services)
     return next(each for each in (name, *(f"{name}-{number}" for number in range(2, 1000))) if each not in taken)
 
 
-def _as_it_was(text: str, raw: str) -> str:
+def _restore_line_endings(text: str, raw: str) -> str:
     """The new text with the old one's line ends and byte order mark."""
     mark = "\ufeff" if raw.startswith("\ufeff") else ""
     return mark + (text.replace("\n", "\r\n") if "\r\n" in raw else text)
 
 
-def _into_mapping(text: str, loc: tuple[str, ...], new: Any) -> str:
+def _append_to_mapping(text: str, loc: tuple[str, ...], new: Any) -> str:
     """Text with the entries of a table behind the last one of the mapping at a place."""
-    node = _node(text, loc)
+    node = _find_yaml_node(text, loc)
     if node.flow_style:
         at = node.value[-1][1].end_mark.index
-        return text[:at] + "".join(f", {key}: {draft_text.flow(item)}" for key, item in new.items()) + text[at:]
+        return (
+            text[:at]
+            + "".join(f", {key}: {draft_text.render_flow_style(item)}" for key, item in new.items())
+            + text[at:]
+        )
     indent = node.value[0][0].start_mark.column
-    written = draft_text.text(new).rstrip("\n").split("\n")
+    written = draft_text.render_mapping(new).rstrip("\n").split("\n")
     lines = "".join(f"{' ' * indent}{line}\n" if line else "" for line in written)
-    return _behind(text, node.value[-1][1], indent, lines)
+    return _insert_after_node(text, node.value[-1][1], indent, lines)
 
 
-def _into_list(text: str, loc: tuple[str, ...], names: list[str]) -> str:
-    node = _node(text, loc)
+def _append_to_list(text: str, loc: tuple[str, ...], names: list[str]) -> str:
+    node = _find_yaml_node(text, loc)
     if node.flow_style:
         at = node.value[-1].end_mark.index
         return text[:at] + "".join(f", {name}" for name in names) + text[at:]
     indent = node.start_mark.column
-    return _behind(text, node.value[-1], indent, "".join(f"{' ' * indent}- {name}\n" for name in names))
+    return _insert_after_node(text, node.value[-1], indent, "".join(f"{' ' * indent}- {name}\n" for name in names))
 
 
-def _behind(text: str, node: Any, indent: int, lines: str) -> str:
+def _insert_after_node(text: str, node: Any, indent: int, lines: str) -> str:
     """Whole lines behind a node of a block, and behind the comments that are indented as part of it."""
     while not isinstance(node, yaml.ScalarNode) and not node.flow_style:
         node = node.value[-1][1] if isinstance(node, yaml.MappingNode) else node.value[-1]
@@ -113,7 +119,7 @@ def _behind(text: str, node: Any, indent: int, lines: str) -> str:
     return text[:at] + ("\n" if at and text[at - 1] != "\n" else "") + lines + text[at:]
 
 
-def _node(text: str, loc: tuple[str, ...]) -> Any:
+def _find_yaml_node(text: str, loc: tuple[str, ...]) -> Any:
     node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     for part in loc:
         node = next(value for key, value in node.value if key.value == part)

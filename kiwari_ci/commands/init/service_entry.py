@@ -5,75 +5,106 @@ from dataclasses import replace
 from typing import Any
 
 from kiwari_ci.commands.init import container_entry
-from kiwari_ci.commands.init.compose_files import Container, ending
-from kiwari_ci.commands.init.draft_text import WIDEST, Leaf, Table, flow
-from kiwari_ci.commands.init.env_variables import untold, variables
-from kiwari_ci.commands.init.findings import Composed, Facts
-from kiwari_ci.commands.init.services import Found
+from kiwari_ci.commands.init.compose_files import DetectedContainer, find_one_shot_services
+from kiwari_ci.commands.init.draft_text import MAX_FLOW_WIDTH, CommentedMapping, CommentedValue, render_flow_style
+from kiwari_ci.commands.init.env_variables import detect_variables, find_unlisted_env_files
+from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
+from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_jobs import TestSteps
-from kiwari_ci.loading.yaml_source import Loc
+from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.lenient_yaml import Mapping, as_text
-from kiwari_ci.readers.vocabulary import Fact
-from kiwari_ci.schema.text_formats import EnvKey, File, Folder, Line, Pattern, PublishedPort, Script, UrlPath, Version
+from kiwari_ci.readers.lenient_yaml import YamlMapping, format_scalar
+from kiwari_ci.readers.vocabulary import SourcedValue
+from kiwari_ci.schema.text_formats import (
+    EnvKey,
+    PathPattern,
+    PublishedPort,
+    RepositoryFile,
+    RepositoryFolder,
+    ShellScript,
+    ToolVersion,
+    TrimmedLine,
+    UrlPath,
+)
 
-_IS_FILE, _IS_FOLDER, _IS_PATTERN = vocabulary.fits(File), vocabulary.fits(Folder), vocabulary.fits(Pattern)
-_IS_PATH, _IS_SCRIPT, _IS_VERSION = vocabulary.fits(UrlPath), vocabulary.fits(Script), vocabulary.fits(Version)
-_IS_KEY, _IS_LINE, _IS_PUBLISHED = vocabulary.fits(EnvKey), vocabulary.fits(Line), vocabulary.fits(PublishedPort)
+_IS_FILE, _IS_FOLDER, _IS_PATH_PATTERN = (
+    vocabulary.build_validator(RepositoryFile),
+    vocabulary.build_validator(RepositoryFolder),
+    vocabulary.build_validator(PathPattern),
+)
+_IS_URL_PATH, _IS_SCRIPT, _IS_VERSION = (
+    vocabulary.build_validator(UrlPath),
+    vocabulary.build_validator(ShellScript),
+    vocabulary.build_validator(ToolVersion),
+)
+_IS_ENV_KEY, _IS_SINGLE_LINE, _IS_PUBLISHED_PORT = (
+    vocabulary.build_validator(EnvKey),
+    vocabulary.build_validator(TrimmedLine),
+    vocabulary.build_validator(PublishedPort),
+)
 
 
-def service(made: Composed, facts: Facts, found: Found, image: str) -> Table:
+def build_service_entry(
+    made: SpecDraft, facts: RepositoryFindings, found: DetectedService, image: str
+) -> CommentedMapping:
     """One service."""
-    here: Loc = ("services", found.name)
-    table = Table()
+    here: YamlPath = ("services", found.name)
+    table = CommentedMapping()
     if image:
         table.put("image", image, found.reference.where if found.reference else "")
-    _paths(made, here, table, found)
-    _build(table, found)
-    _test(made, here, table, found)
+    _add_path_filters(made, here, table, found)
+    _add_build_settings(table, found)
+    _add_test_entry(made, here, table, found)
     if not found.is_worker:
-        _serving(made, facts, here, table, found)
-    _env(facts, table, found)
-    _running(made, facts, table, found)
+        _add_port_and_health(made, facts, here, table, found)
+    _add_env_variables(facts, table, found)
+    _add_container_options(made, facts, table, found)
     return table
 
 
-def accessories(facts: Facts) -> dict[str, str]:
+def map_accessory_names(facts: RepositoryFindings) -> dict[str, str]:
     """The name in the spec of each container of others: those of several environments may differ by its word."""
-    names = {container.name: vocabulary.word(vocabulary.bare_name(container.name)) for container in facts.containers}
+    names = {
+        container.name: vocabulary.slugify(vocabulary.strip_environment(container.name))
+        for container in facts.containers
+    }
     return {name: known for name, known in names.items() if known in facts.accessories}
 
 
-def named(facts: Facts) -> dict[str, str]:
+def map_container_names(facts: RepositoryFindings) -> dict[str, str]:
     """The name in the spec of each container that it has."""
-    made = accessories(facts)
+    made = map_accessory_names(facts)
     return made | {container.name: found.name for found in facts.services for _, container in found.containers}
 
 
-def _running(made: Composed, facts: Facts, table: Table, found: Found) -> None:
+def _add_container_options(
+    made: SpecDraft, facts: RepositoryFindings, table: CommentedMapping, found: DetectedService
+) -> None:
     """How it runs, by the container that production has."""
-    ended = ending(each for _, each in found.containers)
+    ended = find_one_shot_services(each for _, each in found.containers)
     for _, other in found.further:
-        if other.name in ended and (words_ := container_entry.command(other)):
+        if other.name in ended and (words_ := container_entry.parse_command(other)):
             table.put("migrate", words_, other.where)
     for number, (stack, container) in enumerate(found.containers):
-        if stack.kind != vocabulary.AWAY:
-            more, left = container_entry.service(container, named(facts) | {found.name: ""}, facts.shared)
+        if stack.kind != vocabulary.DEVELOPMENT:
+            more, left = container_entry.build_service_options(
+                container, map_container_names(facts) | {found.name: ""}, facts.shared
+            )
             if not number:
-                table.update(_waiting(facts, more))
-                container_entry.moves(made, ("services", found.name), container)
+                table.update(_simplify_depends_on(facts, more))
+                container_entry.add_volume_decision(made, ("services", found.name), container)
             left += [
                 f"env_file {path}, of whose keys there is no example"
-                for path in untold(facts.repository, found, container)
+                for path in find_unlisted_env_files(facts.repository, found, container)
             ]
             made.leave(f"{found.name} ({container.where})", left)
     made.seen += [f"{found.name}: {each}" for each in found.beyond]
 
 
-def _waiting(facts: Facts, table: Table) -> Table:
+def _simplify_depends_on(facts: RepositoryFindings, table: CommentedMapping) -> CommentedMapping:
     """Services of the spec have no check of Docker's: they are waited for until they are started."""
     waits = table.get("depends_on")
-    if isinstance(waits, Leaf):
+    if isinstance(waits, CommentedValue):
         kept = {name: how if name in facts.accessories else "started" for name, how in waits.value.items() if name}
         waits.value = list(kept) if set(kept.values()) == {"started"} else kept
         if not kept:
@@ -81,46 +112,50 @@ def _waiting(facts: Facts, table: Table) -> Table:
     return table
 
 
-def further(made: Composed, facts: Facts, found: Found, taken: set[str]) -> dict[str, Table]:
+def build_process_entries(
+    made: SpecDraft, facts: RepositoryFindings, found: DetectedService, taken: set[str]
+) -> dict[str, CommentedMapping]:
     """The other processes of a service's image, but for those that migrate and end."""
-    entries: dict[str, Table] = {}
-    ended = ending(each for _, each in found.containers)
+    entries: dict[str, CommentedMapping] = {}
+    ended = find_one_shot_services(each for _, each in found.containers)
     for stack, container in found.further:
-        name = vocabulary.word(vocabulary.bare_name(container.name)) or ""
-        if container.name in ended or stack.kind == vocabulary.AWAY or name in entries:
+        name = vocabulary.slugify(vocabulary.strip_environment(container.name)) or ""
+        if container.name in ended or stack.kind == vocabulary.DEVELOPMENT or name in entries:
             continue
         if not name or name in taken or container.profiles:
             why = f"runs only with the profile {container.profiles}" if container.profiles else "its name is another's"
             made.leave(f"{container.name} ({container.where})", [f"an image of {found.name}, {why}"])
             continue
-        table = entries[name] = Table()
+        table = entries[name] = CommentedMapping()
         table.put("image_of", found.name, container.where)
-        more, left = container_entry.service(container, named(facts), facts.shared)
+        more, left = container_entry.build_service_options(container, map_container_names(facts), facts.shared)
         if not _shares_env_file(container, found):
-            _env(facts, table, replace(found, name=name, containers=[(stack, container)]))
-        table.update(_waiting(facts, more))
+            _add_env_variables(facts, table, replace(found, name=name, containers=[(stack, container)]))
+        table.update(_simplify_depends_on(facts, more))
         made.leave(f"{name} ({container.where})", left)
     return entries
 
 
-def _shares_env_file(container: Container, found: Found) -> bool:
+def _shares_env_file(container: DetectedContainer, found: DetectedService) -> bool:
     """Whether it reads the file of the service whose image it runs: the keys stand there already."""
     its = [[fact.value for fact in each.env_files] for _, each in found.containers]
     return bool(container.env_files) and [fact.value for fact in container.env_files] in its
 
 
-def _serving(made: Composed, facts: Facts, here: Loc, table: Table, found: Found) -> None:
+def _add_port_and_health(
+    made: SpecDraft, facts: RepositoryFindings, here: YamlPath, table: CommentedMapping, found: DetectedService
+) -> None:
     """Where it listens, and how it says that it is well."""
-    port, health = found.port, _health(facts, found)
+    port, health = found.port, _detect_health_path(facts, found)
     if port:
         others = [f"{fact.value} in {fact.where}" for fact in found.ports[1:] if not fact.guess]
-        table.put("port", port.value, note_of(port) + (f"; {' and '.join(others[:3])}" if others else ""))
+        table.put("port", port.value, format_source_note(port) + (f"; {' and '.join(others[:3])}" if others else ""))
     else:
         table.put("port", 8080, "could not tell: nothing says where it listens; write: port: N")
     if not port or port.guess:
         made.decide((*here, "port"), f"where {found.name} listens" + (f": {port.value} is a guess" if port else ""))
-    if health and _IS_PATH(health.value):
-        table.put("health", {"path": health.value}, note_of(health))
+    if health and _IS_URL_PATH(health.value):
+        table.put("health", {"path": health.value}, format_source_note(health))
     else:
         table.put("health", {"path": "/health"}, "could not tell: nothing asks it; write: health: {path: /…}")
     if not health or health.guess:
@@ -130,18 +165,18 @@ def _serving(made: Composed, facts: Facts, here: Loc, table: Table, found: Found
             + (f": {health.value} is a guess" if health else ""),
         )
     if found.language.websocket:
-        table.put("websocket", True, note_of(found.language.websocket))
+        table.put("websocket", True, format_source_note(found.language.websocket))
 
 
-def _paths(made: Composed, here: Loc, table: Table, found: Found) -> None:
-    patterns = [fact for fact in found.image.sources if _IS_PATTERN(fact.value)] or [
-        Fact("**", found.image.dockerfile, guess=True)
+def _add_path_filters(made: SpecDraft, here: YamlPath, table: CommentedMapping, found: DetectedService) -> None:
+    patterns = [fact for fact in found.image.sources if _IS_PATH_PATTERN(fact.value)] or [
+        SourcedValue("**", found.image.dockerfile, guess=True)
     ]
     unknown = patterns[0].guess and patterns[0].value == "**"
     note = (
         f"could not tell what {found.image.dockerfile} copies"
         if unknown
-        else _places([fact.where for fact in patterns])
+        else _format_sources([fact.where for fact in patterns])
     )
     table.put("paths", [fact.value for fact in patterns], note)
     if unknown:
@@ -153,21 +188,21 @@ def _paths(made: Composed, here: Loc, table: Table, found: Found) -> None:
         )
 
 
-def _build(table: Table, found: Found) -> None:
+def _add_build_settings(table: CommentedMapping, found: DetectedService) -> None:
     image = found.image
     build = {"context": image.context.value} if image.context.value != "." else {}
     if image.dockerfile != f"{found.name}/Dockerfile":
         build["dockerfile"] = image.dockerfile
     build |= found.settings.value.known
     note = image.by or f"{image.dockerfile}; the context is a guess from what it copies"
-    if len(flow(build)) > WIDEST:
-        table["build"] = made = Table(note=note)
-        made.update({key: Leaf(value) for key, value in build.items()})
+    if len(render_flow_style(build)) > MAX_FLOW_WIDTH:
+        table["build"] = made = CommentedMapping(note=note)
+        made.update({key: CommentedValue(value) for key, value in build.items()})
     elif build:
         table.put("build", build, note)
 
 
-def _test(made: Composed, here: Loc, table: Table, found: Found) -> None:
+def _add_test_entry(made: SpecDraft, here: YamlPath, table: CommentedMapping, found: DetectedService) -> None:
     test, known = found.test, found.language
     lines, folder, where, setup = known.test, known.folder, known.where, known.setup
     if test:
@@ -179,51 +214,57 @@ def _test(made: Composed, here: Loc, table: Table, found: Found) -> None:
         table.above.append(f"could not tell how to test it; write: test: {{{inside}run: …}}")
         made.decide(here, f"{found.name} is built without a test")
         return
-    table["test"] = made_test = Table(note="" if test else f"a guess from {where}")
+    table["test"] = made_test = CommentedMapping(note="" if test else f"a guess from {where}")
     if setup and (_IS_FILE(setup[2]) if setup[1] == "version_file" else _IS_VERSION(setup[2])):
         made_test.put("setup", {setup[0]: {setup[1]: setup[2]} if setup[1] == "version_file" else setup[2]})
     if test:
-        _around(made, (*here, "test"), made_test, test)
+        _add_test_environment(made, (*here, "test"), made_test, test)
     if folder != "." and _IS_FOLDER(folder):
         made_test.put("working_directory", folder)
     made_test.put("run", script, where if test else "")
 
 
-def _around(made: Composed, here: Loc, table: Table, test: TestSteps) -> None:
+def _add_test_environment(made: SpecDraft, here: YamlPath, table: CommentedMapping, test: TestSteps) -> None:
     """Containers beside the tests, and their environment; what an expression says there, nobody knows here."""
-    if beside := {name: _beside(each) for key, each in test.needs.items() if (name := vocabulary.word(key))}:
-        table["services"] = services = Table()
+    if beside := {
+        name: _build_test_service(each) for key, each in test.needs.items() if (name := vocabulary.slugify(key))
+    }:
+        table["services"] = services = CommentedMapping()
         services.update(beside)
-    known = {key: fact for key, fact in test.env.items() if _IS_KEY(key) and _is_plain(fact.value)}
+    known = {key: fact for key, fact in test.env.items() if _IS_ENV_KEY(key) and _is_literal_line(fact.value)}
     if known:
-        table["env"] = env = Table()
-        env.update({key: Leaf(fact.value, fact.where) for key, fact in known.items()})
+        table["env"] = env = CommentedMapping()
+        env.update({key: CommentedValue(fact.value, fact.where) for key, fact in known.items()})
     if left := [f"{key} ({fact.where})" for key, fact in test.env.items() if key not in known]:
         made.decide(here, f"tests have no secrets here: a value for {', '.join(left)}")
 
 
-def _is_plain(value: Any) -> bool:
-    return bool(_IS_LINE(value)) and "${{" not in value
+def _is_literal_line(value: Any) -> bool:
+    return bool(_IS_SINGLE_LINE(value)) and "${{" not in value
 
 
-def _beside(given: Mapping) -> Table:
+def _build_test_service(given: YamlMapping) -> CommentedMapping:
     """A container beside the tests."""
-    table = Table()
+    table = CommentedMapping()
     table.put("image", given.text("image"), given.where("image"))
-    if ports := [port for item, _ in given.items_of("ports") if _IS_PUBLISHED(port := _both_sides(as_text(item)))]:
+    if ports := [
+        port
+        for item, _ in given.items_of("ports")
+        if _IS_PUBLISHED_PORT(port := _format_port_mapping(format_scalar(item)))
+    ]:
         table.put("ports", ports)
-    if env := {key: value for key, value, _ in given.pairs("env") if _IS_KEY(key) and _IS_LINE(value)}:
+    if env := {key: value for key, value, _ in given.pairs("env") if _IS_ENV_KEY(key) and _IS_SINGLE_LINE(value)}:
         table.put("env", env)
     if check := re.search(r"--health-cmd[= ](?:\"([^\"]*)\"|'([^']*)'|(\S+))", given.text("options")):
         table.put("health", next(filter(None, check.groups()), ""))
     return table
 
 
-def _both_sides(port: str) -> str:
+def _format_port_mapping(port: str) -> str:
     return f"{port}:{port}" if port.isdecimal() else port
 
 
-def _health(facts: Facts, found: Found) -> Fact | None:
+def _detect_health_path(facts: RepositoryFindings, found: DetectedService) -> SourcedValue | None:
     """What asks it today: its own check, a workflow's curl, and then a guess."""
     health = found.health
     if health and not health.guess:
@@ -233,13 +274,13 @@ def _health(facts: Facts, found: Found) -> Fact | None:
         for fact in place.urls:
             host, slash, path = re.sub(r"^https?://", "", str(fact.value)).partition("/")
             if host in own and slash and re.search(r"health|ping|status|ready|live|up$", path):
-                return Fact(f"/{path}", fact.where)
+                return SourcedValue(f"/{path}", fact.where)
     return health
 
 
-def _env(facts: Facts, table: Table, found: Found) -> None:
-    env = Table()
-    for key, variable in variables(facts.repository, found, facts.services, facts.server).items():
+def _add_env_variables(facts: RepositoryFindings, table: CommentedMapping, found: DetectedService) -> None:
+    env = CommentedMapping()
+    for key, variable in detect_variables(facts.repository, found, facts.services, facts.server).items():
         domain = isinstance(variable.value, dict) and "domain" in variable.value
         public = all((place.name, found.name) in facts.domains for place in facts.places)
         if not domain or public:
@@ -252,7 +293,7 @@ def _env(facts: Facts, table: Table, found: Found) -> None:
         table["env"] = env
 
 
-def _places(places: list[str]) -> str:
+def _format_sources(places: list[str]) -> str:
     """Several places, each file named once: Dockerfile:3, 7."""
     found: dict[str, list[str]] = {}
     for place in places:
@@ -263,6 +304,6 @@ def _places(places: list[str]) -> str:
     )
 
 
-def note_of(fact: Fact) -> str:
+def format_source_note(fact: SourcedValue) -> str:
     """The place of a fact, as a comment has it."""
     return f"a guess from {fact.where}" if fact.guess else fact.where

@@ -4,23 +4,27 @@ import re
 from typing import Any
 
 from kiwari_ci.commands.init import container_entry, service_entry
-from kiwari_ci.commands.init.compose_files import ending
-from kiwari_ci.commands.init.databases import Server
-from kiwari_ci.commands.init.draft_text import Table
-from kiwari_ci.commands.init.environments import Place
-from kiwari_ci.commands.init.findings import Composed, Facts
-from kiwari_ci.commands.init.service_entry import note_of
-from kiwari_ci.commands.init.services import Found
-from kiwari_ci.loading.yaml_source import Loc
+from kiwari_ci.commands.init.compose_files import find_one_shot_services
+from kiwari_ci.commands.init.databases import DetectedDatabaseServer
+from kiwari_ci.commands.init.draft_text import CommentedMapping
+from kiwari_ci.commands.init.environments import DetectedEnvironment
+from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
+from kiwari_ci.commands.init.service_entry import format_source_note
+from kiwari_ci.commands.init.services import DetectedService
+from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.vocabulary import Fact
-from kiwari_ci.schema.text_formats import Container, File, ImageName, TraefikName, Word
+from kiwari_ci.readers.vocabulary import SourcedValue
+from kiwari_ci.schema.text_formats import ContainerName, ImageName, RepositoryFile, Slug, TraefikName
 
-_IS_FILE, _IS_IMAGE = vocabulary.fits(File), vocabulary.fits(ImageName)
-_IS_CONTAINER, _IS_WORD, _IS_TRAEFIK = vocabulary.fits(Container), vocabulary.fits(Word), vocabulary.fits(TraefikName)
+_IS_FILE, _IS_IMAGE_NAME = vocabulary.build_validator(RepositoryFile), vocabulary.build_validator(ImageName)
+_IS_CONTAINER_NAME, _IS_SLUG, _IS_TRAEFIK_NAME = (
+    vocabulary.build_validator(ContainerName),
+    vocabulary.build_validator(Slug),
+    vocabulary.build_validator(TraefikName),
+)
 
 
-def names(found: list[Found], slug: str) -> tuple[str, str, dict[str, str]]:
+def derive_project_names(found: list[DetectedService], slug: str) -> tuple[str, str, dict[str, str]]:
     """The project's name, the registry's namespace, and each service's image, as far as image names say them."""
     known = {each.name: str(each.reference.value) for each in found if each.reference}
     ours = {name: image.removeprefix("ghcr.io/") for name, image in known.items() if image.startswith("ghcr.io/")}
@@ -31,48 +35,48 @@ def names(found: list[Found], slug: str) -> tuple[str, str, dict[str, str]]:
     prefixes = {image.removesuffix(f"-{name}") for name, image in inner.items() if image.endswith(f"-{name}")}
     usual = re.sub(r"[-_.](mono-?repo|mono)$", "", slug.rpartition("/")[2], flags=re.IGNORECASE)
     only = next(iter(prefixes)) if len(prefixes) == 1 and len(inner) > 1 else ""
-    name = vocabulary.word(only) or vocabulary.word(usual) or "project"
-    given = {each: image for each, image in inner.items() if image != f"{name}-{each}" and _IS_IMAGE(image)}
+    name = vocabulary.slugify(only) or vocabulary.slugify(usual) or "project"
+    given = {each: image for each, image in inner.items() if image != f"{name}-{each}" and _IS_IMAGE_NAME(image)}
     return name, namespace, given
 
 
-def composed(facts: Facts) -> Composed:
+def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
     """The whole first spec."""
-    made = Composed()
-    _, namespace, images = names(facts.services, str(facts.slug.value))
-    project = made.table["project"] = Table()
+    made = SpecDraft()
+    _, namespace, images = derive_project_names(facts.services, str(facts.slug.value))
+    project = made.table["project"] = CommentedMapping()
     project.put("name", facts.name)
     project.put("repository", facts.slug.value, facts.slug.where)
     project.put("default_branch", facts.branch.value, facts.branch.where)
     if facts.branch.guess:
         made.decide(("project", "default_branch"), "no checkout says which branch is the default one")
-    _registry(made, facts, namespace)
-    _hosts(made, facts)
+    _add_registry(made, facts, namespace)
+    _add_hosts(made, facts)
     if facts.server:
-        _server(made, facts.server)
-    services = made.table["services"] = Table()
+        _add_database_server(made, facts.server)
+    services = made.table["services"] = CommentedMapping()
     for found in facts.services:
-        services[found.name] = service_entry.service(made, facts, found, images.get(found.name, ""))
-        services.update(service_entry.further(made, facts, found, {*services, *facts.accessories}))
-    _accessories(made, facts)
-    environments = made.table["environments"] = Table()
+        services[found.name] = service_entry.build_service_entry(made, facts, found, images.get(found.name, ""))
+        services.update(service_entry.build_process_entries(made, facts, found, {*services, *facts.accessories}))
+    _add_accessories(made, facts)
+    environments = made.table["environments"] = CommentedMapping()
     for place in facts.places:
-        environments[place.name] = _environment(made, facts, place)
+        environments[place.name] = _build_environment_entry(made, facts, place)
     return made
 
 
-def _registry(made: Composed, facts: Facts, namespace: str) -> None:
+def _add_registry(made: SpecDraft, facts: RepositoryFindings, namespace: str) -> None:
     owner = str(facts.slug.value).partition("/")[0].lower()
-    if elsewhere := _elsewhere(facts):
-        made.table["registry"] = _other_registry(elsewhere, owner)
+    if elsewhere := _find_other_registry(facts):
+        made.table["registry"] = _build_registry_entry(elsewhere, owner)
         made.decide(
             ("registry",),
             f"the login of {str(elsewhere.value).partition('/')[0]}, and the secrets that hold its tokens",
         )
         return
-    table = Table()
+    table = CommentedMapping()
     image = next((found.reference for found in facts.services if found.reference), None)
-    if namespace != owner and _IS_IMAGE(namespace):
+    if namespace != owner and _IS_IMAGE_NAME(namespace):
         table.put("namespace", namespace, image.where if image else "")
     token = next((machine for machine in facts.machines.values() if "token" in machine.settings), None)
     if token and token.settings["token"][0] == "secret":
@@ -81,11 +85,11 @@ def _registry(made: Composed, facts: Facts, namespace: str) -> None:
         made.table["registry"] = table
 
 
-def _other_registry(image: Fact, owner: str) -> Table:
-    table = Table()
+def _build_registry_entry(image: SourcedValue, owner: str) -> CommentedMapping:
+    table = CommentedMapping()
     host, _, path = str(image.value).rpartition("/")[0].partition("/")
     table.put("host", host, image.where)
-    if path and _IS_IMAGE(path):
+    if path and _IS_IMAGE_NAME(path):
         table.put("namespace", path, image.where)
     table.put("user", owner, "could not tell: the login that the tokens are of")
     table.put("push_token", {"secret": "REGISTRY_PUSH_TOKEN"}, "could not tell; one that may push")
@@ -93,7 +97,7 @@ def _other_registry(image: Fact, owner: str) -> Table:
     return table
 
 
-def _elsewhere(facts: Facts) -> Fact | None:
+def _find_other_registry(facts: RepositoryFindings) -> SourcedValue | None:
     """An image of ours in another registry than ghcr.io; on Docker Hub, one that a workflow pushes."""
     known = [found.reference for found in facts.services if found.reference]
     if any(str(each.value).startswith("ghcr.io/") for each in known):
@@ -101,19 +105,19 @@ def _elsewhere(facts: Facts) -> Fact | None:
     hub = re.compile(r"[a-z0-9-]+/[\w.-]+")
     for each in known:
         if hub.fullmatch(str(each.value)) and each.where.startswith(".github/"):
-            return Fact(f"docker.io/{each.value}", each.where)
+            return SourcedValue(f"docker.io/{each.value}", each.where)
         if re.match(r"[\w-]+(\.[\w.-]+(:\d+)?|:\d+)/", str(each.value)):
             return each
     return None
 
 
-def _hosts(made: Composed, facts: Facts) -> None:
-    hosts = made.table["hosts"] = Table()
-    proxy, note = _proxy(facts)
+def _add_hosts(made: SpecDraft, facts: RepositoryFindings) -> None:
+    hosts = made.table["hosts"] = CommentedMapping()
+    proxy, note = _build_proxy_entry(facts)
     for machine in facts.machines.values():
         if machine.name in hosts:
             continue
-        table = hosts[machine.name] = Table()
+        table = hosts[machine.name] = CommentedMapping()
         for role in ("address", "user", "key", "known_hosts"):
             kind, name = machine.settings.get(role, ("", ""))
             if name and (role != "key" or kind == "secret"):
@@ -131,22 +135,26 @@ def _hosts(made: Composed, facts: Facts) -> None:
             ]
             made.decide(("hosts", machine.name), "the server: its name here, and the secrets that reach it")
     if facts.proxies and "kind" in proxy:
-        made.decide(("hosts", next(iter(hosts)), "proxy"), _instead(facts.proxies[0], proxy))
+        made.decide(("hosts", next(iter(hosts)), "proxy"), _describe_proxy_change(facts.proxies[0], proxy))
 
 
-def _proxy(facts: Facts) -> tuple[dict[str, Any], str]:
+def _build_proxy_entry(facts: RepositoryFindings) -> tuple[dict[str, Any], str]:
     """What stands in front today, and where that is said: one that the spec has, or somebody else's."""
-    given = {"network": facts.network.value} if facts.network and _IS_WORD(facts.network.value) else {}
+    given = {"network": facts.network.value} if facts.network and _IS_SLUG(facts.network.value) else {}
     if not facts.proxies or facts.proxies[0].value == "nginx-proxy-manager":
         return given, facts.network.where if facts.network else ""
     front = facts.proxies[0]
     kind = front.value if front.value in ("traefik", "caddy", "nginx") else "none"
     is_ours = kind == "traefik" and any(fact is front for fact in facts.fronts)
-    more = {key: fact.value for key, fact in _router(facts).items()} if kind == "traefik" and not is_ours else {}
+    more = (
+        {key: fact.value for key, fact in _find_router_labels(facts).items()}
+        if kind == "traefik" and not is_ours
+        else {}
+    )
     return {"kind": kind, **given, **({"stack": "traefik"} if is_ours else {}), **more}, front.where
 
 
-def _instead(front: Fact, proxy: dict[str, Any]) -> str:
+def _describe_proxy_change(front: SourcedValue, proxy: dict[str, Any]) -> str:
     """What the generated pipeline does in place of the proxy of today."""
     today = f"{front.value} stands in front today ({front.where})"
     if proxy["kind"] == "none":
@@ -156,27 +164,31 @@ def _instead(front: Fact, proxy: dict[str, Any]) -> str:
     return f"{today}: one with a generated configuration takes its place; `kind: none` keeps yours"
 
 
-def _router(facts: Facts) -> dict[str, Fact]:
+def _find_router_labels(facts: RepositoryFindings) -> dict[str, SourcedValue]:
     """What the labels of today say of a router with a certificate, else of any."""
     found = [each for container in facts.containers for each in container.routers.values()]
     best = next((each for each in found if "certresolver" in each), next(iter(found), {}))
-    return {key: fact for key, fact in best.items() if _IS_TRAEFIK(fact.value)}
+    return {key: fact for key, fact in best.items() if _IS_TRAEFIK_NAME(fact.value)}
 
 
-def _accessories(made: Composed, facts: Facts) -> None:
+def _add_accessories(made: SpecDraft, facts: RepositoryFindings) -> None:
     """Everybody else's images, with what Compose is told of them; those that others wait for run once."""
-    table, named = Table(), service_entry.accessories(facts)
-    ended = ending(facts.containers)
+    table, named = CommentedMapping(), service_entry.map_accessory_names(facts)
+    ended = find_one_shot_services(facts.containers)
     for name, container in facts.accessories.items():
-        table[name], left = container_entry.accessory(container, named, facts.shared, container.name in ended)
+        table[name], left = container_entry.build_accessory_entry(
+            container, named, facts.shared, container.name in ended
+        )
         made.leave(f"{name} ({container.where})", left)
-        container_entry.moves(made, ("accessories", name), container)
+        container_entry.add_volume_decision(made, ("accessories", name), container)
     if table:
         made.table["accessories"] = table
 
 
-def _server(made: Composed, server: Server) -> None:
-    table = Table("a server in a stack of its own, beside the one that it is in today: move the data, or take this out")
+def _add_database_server(made: SpecDraft, server: DetectedDatabaseServer) -> None:
+    table = CommentedMapping(
+        "a server in a stack of its own, beside the one that it is in today: move the data, or take this out"
+    )
     table.put("image", server.image, server.where)
     if server.network:
         table.put("network", server.network.value, server.network.where)
@@ -188,7 +200,7 @@ def _server(made: Composed, server: Server) -> None:
                 {"directory": folder, "image": image},
                 where or "golang-migrate, by the files' names; its version is a guess",
             )
-    made.table["databases"] = Table()
+    made.table["databases"] = CommentedMapping()
     made.table["databases"][server.name] = table  # type: ignore[index]
     made.decide(
         ("databases", server.name),
@@ -196,9 +208,11 @@ def _server(made: Composed, server: Server) -> None:
     )
 
 
-def _environment(made: Composed, facts: Facts, place: Place) -> Table:
-    here: Loc = ("environments", place.name)
-    table = Table(*place.notes)
+def _build_environment_entry(
+    made: SpecDraft, facts: RepositoryFindings, place: DetectedEnvironment
+) -> CommentedMapping:
+    here: YamlPath = ("environments", place.name)
+    table = CommentedMapping(*place.notes)
     said = place.where or "could not tell: nothing here deploys"
     said += ", which does not say when" if place.guess and place.where else ""
     ways = {"push": place.push, "tag": place.tag, "dispatch": place.by_hand and not place.push}
@@ -211,15 +225,15 @@ def _environment(made: Composed, facts: Facts, place: Place) -> Table:
         table.put("host", facts.machines[place.name].name)
     if stack := facts.stacks.get(place.name):
         table.put("stack", stack.value, stack.where)
-    if tag := _moving_tag(facts, place):
+    if tag := _find_moving_tag(facts, place):
         table.put("tag", tag.value, tag.where)
-    shared = _env_file(facts, place)
+    shared = _find_shared_env_file(facts, place)
     if shared:
         table.put("env_file", ".env", f"{shared}, for the whole stack")
-    held = [name for name in facts.accessories if _has(facts, place, name)]
+    held = [name for name in facts.accessories if _has_accessory(facts, place, name)]
     if len(held) < len(facts.accessories):
         table.put("accessories", held, "by the compose files")
-    _by_service(facts, place, table)
+    _add_service_overrides(facts, place, table)
     if facts.server:
         database = facts.server.databases[place.name]
         given = {"name": database.name, "user": database.user}
@@ -230,17 +244,17 @@ def _environment(made: Composed, facts: Facts, place: Place) -> Table:
     return table
 
 
-def _has(facts: Facts, place: Place, accessory: str) -> bool:
+def _has_accessory(facts: RepositoryFindings, place: DetectedEnvironment, accessory: str) -> bool:
     """Whether a compose file of an environment has an accessory; one without files of its own has all."""
-    known = service_entry.accessories(facts)
+    known = service_entry.map_accessory_names(facts)
     kinds = {each.kind for each in facts.containers if known.get(each.name) == accessory}
     return bool(kinds & {"", place.kind}) or all(each.kind != place.kind for each in facts.containers)
 
 
-def _moving_tag(facts: Facts, place: Place) -> Fact | None:
+def _find_moving_tag(facts: RepositoryFindings, place: DetectedEnvironment) -> SourcedValue | None:
     """The one tag that an environment's own compose file pulls, when it is a name and no version."""
     pulled = [
-        Fact(found[1], container.where)
+        SourcedValue(found[1], container.where)
         for service in facts.services
         for stack, container in service.containers
         if stack.kind == place.kind and (found := re.search(r":([A-Za-z][\w-]{0,40})$", container.image))
@@ -250,7 +264,7 @@ def _moving_tag(facts: Facts, place: Place) -> Fact | None:
     return pulled[0] if len(same) == 1 and same != {place.name} and not same & set(others) else None
 
 
-def _env_file(facts: Facts, place: Place) -> str:
+def _find_shared_env_file(facts: RepositoryFindings, place: DetectedEnvironment) -> str:
     """Where a compose file that is this environment's gives all its services one `.env`."""
     files = [
         [fact for fact in container.env_files if str(fact.value).rpartition("/")[2] == ".env"]
@@ -262,16 +276,16 @@ def _env_file(facts: Facts, place: Place) -> str:
     return files[0][0].where if files and all(files) and len(same) == 1 and len(files) == len(facts.services) else ""
 
 
-def _by_service(facts: Facts, place: Place, table: Table) -> None:
-    containers, domains = Table(), Table()
+def _add_service_overrides(facts: RepositoryFindings, place: DetectedEnvironment, table: CommentedMapping) -> None:
+    containers, domains = CommentedMapping(), CommentedMapping()
     for found in facts.services:
         for stack, container in found.containers:
             name = container.container_name
             mine = stack.kind == place.kind or (not stack.kind and len(facts.places) == 1)
-            if mine and name and _IS_CONTAINER(name.value):
+            if mine and name and _IS_CONTAINER_NAME(name.value):
                 containers.put(found.name, name.value, name.where)
         if domain := facts.domains.get((place.name, found.name)):
-            domains.put(found.name, domain.value, note_of(domain))
+            domains.put(found.name, domain.value, format_source_note(domain))
     for key, part in (("containers", containers), ("domains", domains)):
         if part:
             table[key] = part
@@ -279,13 +293,15 @@ def _by_service(facts: Facts, place: Place, table: Table) -> None:
         table.above.append(f"could not tell the domains; write: domains: {{{facts.services[0].name}: …}}")
 
 
-def lines(facts: Facts) -> dict[str, str]:
+def summarize_services(facts: RepositoryFindings) -> dict[str, str]:
     """Each service in a line: what it is built from, and where it listens."""
     return {
-        found.name: ", ".join([found.image.dockerfile, _listens(found), *(each.name for _, each in found.further)])
+        found.name: ", ".join(
+            [found.image.dockerfile, _describe_port(found), *(each.name for _, each in found.further)]
+        )
         for found in facts.services
     }
 
 
-def _listens(found: Found) -> str:
+def _describe_port(found: DetectedService) -> str:
     return "a worker" if found.is_worker else f"port {found.port.value if found.port else 'not told'}"

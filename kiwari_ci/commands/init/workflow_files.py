@@ -3,56 +3,58 @@
 import itertools
 from typing import Any
 
-from kiwari_ci.commands.init.workflow_jobs import Trigger, Workflows, take
-from kiwari_ci.output.generated_files import is_marked
-from kiwari_ci.readers.lenient_yaml import Items, Mapping, Unreadable, as_text, read
-from kiwari_ci.readers.repository import Repository
+from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows, WorkflowTrigger, add_workflow_job
+from kiwari_ci.output.generated_files import is_generated_file
+from kiwari_ci.readers.lenient_yaml import YamlFileError, YamlMapping, YamlSequence, format_scalar, parse_yaml_mapping
+from kiwari_ci.readers.repository import LocalRepository
 
 
-def workflows(repository: Repository) -> Workflows:
+def read_workflows(repository: LocalRepository) -> DetectedWorkflows:
     """Read .github/workflows; those that kiwari-ci wrote are left out."""
-    made, documents = Workflows(), {}
+    made, documents = DetectedWorkflows(), {}
     for path in repository.matching(r"\.github/workflows/[^/]+\.ya?ml"):
         text = repository.read(path)
-        if is_marked(path, text):
+        if is_generated_file(path, text):
             continue
         try:
-            documents[path] = read(path, text)
-        except Unreadable as why:
+            documents[path] = parse_yaml_mapping(path, text)
+        except YamlFileError as why:
             repository.troubles.append(f"{why}: not read")
     by_name = {document.text("name") or path: document for path, document in documents.items()}
     for path, document in documents.items():
         made.files.append(path)
-        trigger = _trigger(document, by_name, documents, path)
+        trigger = _resolve_trigger(document, by_name, documents, path)
         for key, job in document.table("jobs").tables():
-            for matrix in _matrices(job):
-                take(repository, made, path, document, key, trigger, matrix)
+            for matrix in _expand_matrix(job):
+                add_workflow_job(repository, made, path, document, key, trigger, matrix)
     return made
 
 
-def _trigger(document: Mapping, by_name: dict[str, Mapping], documents: dict[str, Mapping], path: str) -> Trigger:
-    made = _own_trigger(document)
+def _resolve_trigger(
+    document: YamlMapping, by_name: dict[str, YamlMapping], documents: dict[str, YamlMapping], path: str
+) -> WorkflowTrigger:
+    made = _parse_trigger(document)
     events = document.table("on")
     if "workflow_run" in events:
         for name, _ in events.table("workflow_run").items_of("workflows"):
-            if other := by_name.get(as_text(name)):
-                made.branches += _own_trigger(other).branches
+            if other := by_name.get(format_scalar(name)):
+                made.branches += _parse_trigger(other).branches
     if "workflow_call" in events:
         for other in documents.values():
             if any(job.text("uses") == f"./{path}" for _, job in other.table("jobs").tables()):
-                caller = _own_trigger(other)
+                caller = _parse_trigger(other)
                 made.branches, made.tags = made.branches + caller.branches, made.tags + caller.tags
                 made.by_hand |= caller.by_hand
     return made
 
 
-def _own_trigger(document: Mapping) -> Trigger:
-    made = Trigger(where=document.where("on"))
-    events, named = document.table("on"), {as_text(item) for item, _ in document.items_of("on")}
+def _parse_trigger(document: YamlMapping) -> WorkflowTrigger:
+    made = WorkflowTrigger(where=document.where("on"))
+    events, named = document.table("on"), {format_scalar(item) for item, _ in document.items_of("on")}
     push = events.table("push")
-    made.branches = [as_text(item) for item, _ in push.items_of("branches")]
-    made.tags = [as_text(item) for item, _ in push.items_of("tags")]
-    made.paths = [as_text(item) for item, _ in push.items_of("paths")]
+    made.branches = [format_scalar(item) for item, _ in push.items_of("branches")]
+    made.tags = [format_scalar(item) for item, _ in push.items_of("tags")]
+    made.paths = [format_scalar(item) for item, _ in push.items_of("paths")]
     if ("push" in events or "push" in named) and not made.branches and not made.tags:
         made.branches = ["**"]
     if "release" in events or "release" in named:
@@ -61,16 +63,16 @@ def _own_trigger(document: Mapping) -> Trigger:
     return made
 
 
-def _matrices(job: Mapping) -> list[dict[str, Any]]:
+def _expand_matrix(job: YamlMapping) -> list[dict[str, Any]]:
     """The combinations of a job's matrix, as far as they are written down; one without words when there is none."""
     matrix = job.table("strategy").table("matrix")
     axes = {
         key: list(value)[:20]
         for key, value in matrix.items()
-        if isinstance(value, Items) and key not in ("include", "exclude")
+        if isinstance(value, YamlSequence) and key not in ("include", "exclude")
     }
     made = [dict(zip(axes, values, strict=True)) for values in itertools.islice(itertools.product(*axes.values()), 40)]
-    included = [dict(item) for item, _ in matrix.items_of("include") if isinstance(item, Mapping)]
+    included = [dict(item) for item, _ in matrix.items_of("include") if isinstance(item, YamlMapping)]
     for more in included[:40]:
         same = [
             each

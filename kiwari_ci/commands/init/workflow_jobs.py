@@ -6,47 +6,47 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.commands.init import build_settings
-from kiwari_ci.commands.init.build_settings import Settings
+from kiwari_ci.commands.init.build_settings import BuildSettings
 from kiwari_ci.commands.init.docker_commands import (
-    TESTS,
-    UNKNOWN,
-    build_options,
-    docker_commands,
-    image_name,
-    is_for_tests,
+    TEST_COMMAND,
+    UNKNOWN_TEXT,
+    is_needed_for_tests,
+    iter_docker_commands,
+    parse_docker_build,
+    parse_image_name,
 )
-from kiwari_ci.readers.lenient_yaml import Mapping, as_text, strings
-from kiwari_ci.readers.repository import Repository, join
-from kiwari_ci.readers.vocabulary import Fact
+from kiwari_ci.readers.lenient_yaml import YamlMapping, collect_strings, format_scalar
+from kiwari_ci.readers.repository import LocalRepository, join_path
+from kiwari_ci.readers.vocabulary import SourcedValue
 
-_EXPRESSION = re.compile(r"\$\{\{(.{0,500}?)\}\}", re.DOTALL)
-_OVER_SSH = re.compile(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s")
-_UP = re.compile(r"docker[ -]compose\b[^\n]{0,200}\bup\b|docker stack deploy")
-_REMOTE_ACTION = re.compile(r"ssh|scp|rsync", re.IGNORECASE)
-_NOT_A_SERVER = {"github-pages", "pypi", "testpypi", "npm", "docs", "copilot"}
-_SETUPS = {"actions/setup-go": "go", "actions/setup-node": "node", "actions/setup-python": "python"}
-_TOOLS = {  # what an action puts there, and a command that does it, too
+_GITHUB_EXPRESSION = re.compile(r"\$\{\{(.{0,500}?)\}\}", re.DOTALL)
+_SSH_COMMAND = re.compile(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s")
+_COMPOSE_UP_COMMAND = re.compile(r"docker[ -]compose\b[^\n]{0,200}\bup\b|docker stack deploy")
+_SSH_ACTION = re.compile(r"ssh|scp|rsync", re.IGNORECASE)
+_NON_SERVER_ENVIRONMENTS = {"github-pages", "pypi", "testpypi", "npm", "docs", "copilot"}
+_SETUP_ACTIONS = {"actions/setup-go": "go", "actions/setup-node": "node", "actions/setup-python": "python"}
+_TOOL_INSTALL_COMMANDS = {  # what an action puts there, and a command that does it, too
     "pnpm/action-setup": "corepack enable", "astral-sh/setup-uv": "pip install uv",
     "snok/install-poetry": "pip install poetry", "oven-sh/setup-bun": "npm install --global bun",
 }  # fmt: skip
-_ROLES = {
+_SETTING_ROLE_PATTERNS = {
     "address": re.compile(r"(^|_)(HOST|HOSTNAME|IP|ADDRESS|SERVER)$"),
     "user": re.compile(r"(^|_)(USER|USERNAME|LOGIN)$"),
     "key": re.compile(r"SSH.*KEY|PRIVATE_KEY$|DEPLOY_KEY"),
     "known_hosts": re.compile(r"KNOWN_HOSTS|HOST_KEY$"),
     "token": re.compile(r"GHCR|CR_PAT|REGISTRY_(TOKEN|PASSWORD)|PACKAGES_TOKEN"),
 }
-_NOT_THE_HOST = re.compile(
+_UNRELATED_SETTING = re.compile(
     r"DOCKER|REGISTRY|GHCR|SMTP|MAIL|(^|_)(DB|DATABASE|POSTGRES|PG|REDIS|GIT|NPM|SUPERUSER|ADMIN)_"
 )
-_ACTION_ROLES = {"host": "address", "username": "user", "user": "user", "key": "key", "ssh_private_key": "key"}
-_ACTION_ROLES |= {"ssh-private-key": "key", "ssh_key": "key"}
-_NAMED = re.compile(r"\b(secrets|vars)\.([A-Za-z_]\w*)")
-_FOLDER = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN + "-])")
+_ACTION_INPUT_ROLES = {"host": "address", "username": "user", "user": "user", "key": "key", "ssh_private_key": "key"}
+_ACTION_INPUT_ROLES |= {"ssh-private-key": "key", "ssh_key": "key"}
+_SECRET_OR_VARIABLE = re.compile(r"\b(secrets|vars)\.([A-Za-z_]\w*)")
+_CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
 
 @dataclass
-class Trigger:
+class WorkflowTrigger:
     """What starts a workflow."""
 
     branches: list[str] = field(default_factory=list)
@@ -65,7 +65,7 @@ class BuildStep:
     image: str
     context: str
     dockerfile: str
-    settings: Settings
+    settings: BuildSettings
     beyond: list[str]
 
 
@@ -78,8 +78,8 @@ class TestSteps:
     folder: str
     lines: list[str]
     setup: tuple[str, str, str] | None  # language, version or version_file, value
-    needs: dict[str, Mapping]  # containers that run beside it, as the job has them
-    env: dict[str, Fact]
+    needs: dict[str, YamlMapping]  # containers that run beside it, as the job has them
+    env: dict[str, SourcedValue]
     paths: list[str]
 
 
@@ -91,15 +91,15 @@ class DeployJob:
     workflow: str
     name: str  # of the environment, as GitHub knows it; empty when the job does not say
     words: str
-    trigger: Trigger
-    urls: list[Fact] = field(default_factory=list)
+    trigger: WorkflowTrigger
+    urls: list[SourcedValue] = field(default_factory=list)
     settings: dict[str, tuple[str, str]] = field(default_factory=dict)  # role: secret or variable, its name
-    folders: list[Fact] = field(default_factory=list)
+    folders: list[SourcedValue] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what a person should know of it
 
 
 @dataclass
-class Workflows:
+class DetectedWorkflows:
     """All that the workflows say."""
 
     builds: list[BuildStep] = field(default_factory=list)
@@ -109,29 +109,29 @@ class Workflows:
     beyond: list[str] = field(default_factory=list)
 
 
-def take(
-    repository: Repository,
-    made: Workflows,
+def add_workflow_job(
+    repository: LocalRepository,
+    made: DetectedWorkflows,
     path: str,
-    document: Mapping,
+    document: YamlMapping,
     key: str,
-    trigger: Trigger,
+    trigger: WorkflowTrigger,
     matrix: dict[str, Any],
 ) -> None:
     """Put into `made` what a job of a workflow says, with one combination of its matrix."""
-    _Job(repository, made, path, document, key, document.table("jobs").table(key), trigger, matrix).read()
+    _JobReader(repository, made, path, document, key, document.table("jobs").table(key), trigger, matrix).read()
 
 
-class _Job:
+class _JobReader:
     """One job, with one combination of its matrix."""
 
     def __init__(
-        self, repository: Repository, made: Workflows, path: str, document: Mapping, key: str, job: Mapping,
-        trigger: Trigger, matrix: dict[str, Any],
+        self, repository: LocalRepository, made: DetectedWorkflows, path: str, document: YamlMapping, key: str, job: YamlMapping,
+        trigger: WorkflowTrigger, matrix: dict[str, Any],
     ) -> None:  # fmt: skip
         self.made, self.path, self.key, self.job, self.trigger = made, path, key, job, trigger
         self.where = document.table("jobs").where(key)
-        slug = repository.slug[0] if repository.slug else UNKNOWN
+        slug = repository.slug[0] if repository.slug else UNKNOWN_TEXT
         self.known: dict[str, Any] = {
             "github.repository": slug, "github.repository_owner": slug.partition("/")[0],
             "github.event.repository.name": slug.rpartition("/")[2],
@@ -140,28 +140,30 @@ class _Job:
         for table in (document.table("env"), job.table("env")):
             for name, value in table.items():
                 self.known[f"env.{name}"] = self.text(value)
-        self.steps = [item for item, _ in job.items_of("steps") if isinstance(item, Mapping)]
+        self.steps = [item for item, _ in job.items_of("steps") if isinstance(item, YamlMapping)]
         defaults = job.table("defaults").table("run").text("working-directory")
         defaults = defaults or document.table("defaults").table("run").text("working-directory")
-        self.folder = join(".", self.text(defaults or ".")) or "."
+        self.folder = join_path(".", self.text(defaults or ".")) or "."
 
     def read(self) -> None:
         for step in self.steps:
             if re.match(r"docker/(build-push|bake)-action@", step.text("uses")):
                 self.build_action(step)
-            for moved, command in docker_commands(self.shell(step.text("run"))):
+            for moved, command in iter_docker_commands(self.shell(step.text("run"))):
                 self.build_command(step, moved, command)
         self.tests()
         self.deploy()
 
     def text(self, value: Any) -> str:
         """A text with what is known of its expressions put in."""
-        return _EXPRESSION.sub(lambda found: self.expression(found[1].strip()), as_text(value))
+        return _GITHUB_EXPRESSION.sub(lambda found: self.expression(found[1].strip()), format_scalar(value))
 
     def known_text(self, value: str) -> str:
         """A text with what is known of its expressions put in, and the others as they are."""
-        made = {found[0]: self.expression(found[1].strip()) for found in _EXPRESSION.finditer(value)}
-        return _EXPRESSION.sub(lambda found: found[0] if UNKNOWN in made[found[0]] else made[found[0]], value)
+        made = {found[0]: self.expression(found[1].strip()) for found in _GITHUB_EXPRESSION.finditer(value)}
+        return _GITHUB_EXPRESSION.sub(
+            lambda found: found[0] if UNKNOWN_TEXT in made[found[0]] else made[found[0]], value
+        )
 
     def expression(self, body: str) -> str:
         name, *fields = re.split(r"(?<=^matrix)\.", body)
@@ -169,13 +171,15 @@ class _Job:
         if value is None and fields and "." in fields[0]:
             axis, _, inner = fields[0].partition(".")
             table = self.known.get(f"matrix.{axis}")
-            value = table.get(inner) if isinstance(table, Mapping) else None
-        return as_text(value) or UNKNOWN
+            value = table.get(inner) if isinstance(table, YamlMapping) else None
+        return format_scalar(value) or UNKNOWN_TEXT
 
     def shell(self, script: str) -> str:
         """A script with expressions and the variables of `env` put in."""
         known = {
-            name.removeprefix("env."): as_text(value) for name, value in self.known.items() if name.startswith("env.")
+            name.removeprefix("env."): format_scalar(value)
+            for name, value in self.known.items()
+            if name.startswith("env.")
         }
         known |= {
             "GITHUB_REPOSITORY": self.known["github.repository"],
@@ -183,88 +187,98 @@ class _Job:
         }
         return re.sub(r"\$\{?(\w+)\}?", lambda found: known.get(found[1], found[0]), self.text(script))
 
-    def build_action(self, step: Mapping) -> None:
+    def build_action(self, step: YamlMapping) -> None:
         given = step.table("with")
         context = self.text(given.text("context") or ".")
-        context = "." if "://" in context or context == UNKNOWN else context
+        context = "." if "://" in context or context == UNKNOWN_TEXT else context
         file = self.text(given.text("file")) or f"{context}/Dockerfile"
-        self.built(given.where(), self.image(given), context, file, build_settings.of_action(given, self.known_text))
+        self.built(
+            given.where(), self.image(given), context, file, build_settings.parse_action_inputs(given, self.known_text)
+        )
 
-    def image(self, given: Mapping) -> str:
+    def image(self, given: YamlMapping) -> str:
         """The name in a step's tags, or in those of the metadata step that they come from."""
         tags = given.text("tags")
         if found := re.search(r"steps\.([\w-]+)\.outputs\.tags", tags):
             meta = next((step for step in self.steps if step.text("id") == found[1]), None)
             tags = meta.table("with").text("images") if meta else tags
         lines = re.split(r"[\n,]", self.text(tags))
-        return next((name for line in lines if (name := image_name(line))), "")
+        return next((name for line in lines if (name := parse_image_name(line))), "")
 
-    def build_command(self, step: Mapping, moved: str, command: list[str]) -> None:
+    def build_command(self, step: YamlMapping, moved: str, command: list[str]) -> None:
         at = command.index("build") if "build" in command[:3] else 0
         if command[:1] != ["docker"] or at not in (1, 2) or command[1] == "compose":
             return
-        given = build_options(command[at + 1 :])
-        folder = join(self.folder, self.text(step.text("working-directory") or ".")) or "."
-        if (inside := join(folder, moved)) is None:
+        given = parse_docker_build(command[at + 1 :])
+        folder = join_path(self.folder, self.text(step.text("working-directory") or ".")) or "."
+        if (inside := join_path(folder, moved)) is None:
             return
-        context = join(inside, "".join(given["context"][-1:])) or "."
-        file = join(inside, given["file"][0]) if given["file"] else f"{context}/Dockerfile"
-        image = image_name("".join(given["tag"][:1]))
-        self.built(step.where("run"), image, context, file or "", build_settings.of_options(given))
+        context = join_path(inside, "".join(given["context"][-1:])) or "."
+        file = join_path(inside, given["file"][0]) if given["file"] else f"{context}/Dockerfile"
+        image = parse_image_name("".join(given["tag"][:1]))
+        self.built(step.where("run"), image, context, file or "", build_settings.parse_command_options(given))
 
-    def built(self, where: str, image: str, context: str, file: str, settings: Settings) -> None:
-        folder, dockerfile = join(".", context), join(".", file)
+    def built(self, where: str, image: str, context: str, file: str, settings: BuildSettings) -> None:
+        folder, dockerfile = join_path(".", context), join_path(".", file)
         runner = self.text(self.job.get("runs-on"))
         beyond = [f"runs on {runner}"] if not runner.startswith("ubuntu") and runner else []
-        if folder and dockerfile and UNKNOWN not in folder + dockerfile:
+        if folder and dockerfile and UNKNOWN_TEXT not in folder + dockerfile:
             self.made.builds.append(BuildStep(where, self.path, image, folder, dockerfile, settings, beyond))
 
     def tests(self) -> None:
         runs = [
-            (step, join(self.folder, self.text(step.text("working-directory") or ".")) or ".")
+            (step, join_path(self.folder, self.text(step.text("working-directory") or ".")) or ".")
             for step in self.steps
             if step.text("run")
         ]
-        tested = [index for index, (step, _) in enumerate(runs) if TESTS.search(step.text("run"))]
-        if not tested or _OVER_SSH.search("\n".join(step.text("run") for step, _ in runs)):
+        tested = [index for index, (step, _) in enumerate(runs) if TEST_COMMAND.search(step.text("run"))]
+        if not tested or _SSH_COMMAND.search("\n".join(step.text("run") for step, _ in runs)):
             return
-        needed = [run for run in runs[: tested[-1] + 1] if is_for_tests(run[0].text("run"))]
+        needed = [run for run in runs[: tested[-1] + 1] if is_needed_for_tests(run[0].text("run"))]
         folders = {place for _, place in needed}
         folder = folders.pop() if len(folders) == 1 else "."
-        lines = [tool for action, tool in _TOOLS.items() if any(action in step.text("uses") for step in self.steps)]
+        lines = [
+            tool
+            for action, tool in _TOOL_INSTALL_COMMANDS.items()
+            if any(action in step.text("uses") for step in self.steps)
+        ]
         for step, place in needed:
-            lines += _as_a_step(self.text(step.text("run")).rstrip(), place if place != folder else "", len(needed))
+            lines += _wrap_in_subshell(
+                self.text(step.text("run")).rstrip(), place if place != folder else "", len(needed)
+            )
         needs = dict(self.job.table("services").tables())
         tables = [self.job, *(step for step, _ in needed)]
-        env = {key: Fact(value, place) for each in tables for key, value, place in each.pairs("env")}
+        env = {key: SourcedValue(value, place) for each in tables for key, value, place in each.pairs("env")}
         where = runs[tested[0]][0].where("run")
         self.made.tests.append(TestSteps(where, self.path, folder, lines, self.setup(), needs, env, self.trigger.paths))
 
     def setup(self) -> tuple[str, str, str] | None:
         for step in self.steps:
-            language = _SETUPS.get(step.text("uses").partition("@")[0])
+            language = _SETUP_ACTIONS.get(step.text("uses").partition("@")[0])
             given = step.table("with")
             for field_name, key in (("version_file", f"{language}-version-file"), ("version", f"{language}-version")):
                 value = self.text(given.get(key)) if language else ""
-                if language and value and UNKNOWN not in value:
-                    return language, field_name, join(".", value) or "" if field_name == "version_file" else value
+                if language and value and UNKNOWN_TEXT not in value:
+                    return language, field_name, join_path(".", value) or "" if field_name == "version_file" else value
         return None
 
     def deploy(self) -> None:
         environment = self.job.get("environment")
-        given = environment.text("name") if isinstance(environment, Mapping) else as_text(environment)
+        given = environment.text("name") if isinstance(environment, YamlMapping) else format_scalar(environment)
         name = self.text(given)
         scripts = "\n".join(f"{step.text('run')}\n{step.table('with').text('script')}" for step in self.steps)
-        remote = any(_REMOTE_ACTION.search(step.text("uses").partition("@")[0]) for step in self.steps)
-        remote = remote or _OVER_SSH.search(scripts) is not None
-        local = "self-hosted" in str(self.job.get("runs-on")) and _UP.search(scripts) is not None
-        if name.lower() in _NOT_A_SERVER or not (remote or local or (name and _UP.search(scripts))):
+        remote = any(_SSH_ACTION.search(step.text("uses").partition("@")[0]) for step in self.steps)
+        remote = remote or _SSH_COMMAND.search(scripts) is not None
+        local = "self-hosted" in str(self.job.get("runs-on")) and _COMPOSE_UP_COMMAND.search(scripts) is not None
+        if name.lower() in _NON_SERVER_ENVIRONMENTS or not (
+            remote or local or (name and _COMPOSE_UP_COMMAND.search(scripts))
+        ):
             return
-        trigger = _narrowed(self.trigger, self.job.text("if"))
+        trigger = _narrow_trigger(self.trigger, self.job.text("if"))
         if not (trigger.branches or trigger.tags or trigger.by_hand):
             return
         title = f"{name} {self.key} {self.job.text('name')} {self.path.rpartition('/')[2]}"
-        made = DeployJob(self.where, self.path, "" if UNKNOWN in name else name, title, trigger)
+        made = DeployJob(self.where, self.path, "" if UNKNOWN_TEXT in name else name, title, trigger)
         if "inputs." in given:
             made.notes.append(
                 f"{self.where}: who starts it names the environment; here each one has an entry of its own"
@@ -273,22 +287,26 @@ class _Job:
         self.made.deploys.append(made)
 
     def facts(self, made: DeployJob, environment: Any, scripts: str) -> None:
-        if isinstance(environment, Mapping) and environment.text("url"):
-            made.urls.append(Fact(self.text(environment.text("url")), environment.where("url")))
-        for text, place in strings(self.job):
+        if isinstance(environment, YamlMapping) and environment.text("url"):
+            made.urls.append(SourcedValue(self.text(environment.text("url")), environment.where("url")))
+        for text, place in collect_strings(self.job):
             for url in re.findall(r"https?://[^\s\"'`<>;|)]+", self.shell(text)):
-                made.urls.append(Fact(url, place))
+                made.urls.append(SourcedValue(url, place))
         for step in self.steps:
-            action, by_hand = step.text("uses").partition("@")[0], _OVER_SSH.search(step.text("run"))
-            if by_hand or _REMOTE_ACTION.search(action):
-                around = [text for text, _ in strings(self.job.get("env"))] if by_hand else []
-                if ways := _ways(step):
+            action, by_hand = step.text("uses").partition("@")[0], _SSH_COMMAND.search(step.text("run"))
+            if by_hand or _SSH_ACTION.search(action):
+                around = [text for text, _ in collect_strings(self.job.get("env"))] if by_hand else []
+                if ways := _describe_login_options(step):
                     made.notes.append(f"{self.where} logs in {', '.join(ways)}: `hosts` has `user`, `port` and `jump`")
-                _settings(made.settings, step, "\n".join([*around, *(text for text, _ in strings(step))]))
-        made.folders = [Fact(folder.rstrip("/"), self.where) for folder in _FOLDER.findall(self.shell(scripts))]
+                _collect_login_settings(
+                    made.settings, step, "\n".join([*around, *(text for text, _ in collect_strings(step))])
+                )
+        made.folders = [
+            SourcedValue(folder.rstrip("/"), self.where) for folder in _CHANGE_DIRECTORY.findall(self.shell(scripts))
+        ]
 
 
-def _as_a_step(script: str, folder: str, count: int) -> list[str]:
+def _wrap_in_subshell(script: str, folder: str, count: int) -> list[str]:
     """A step's lines within one script: what it changes of its folder ends with it."""
     moved = [f"cd {shlex.quote(folder)}"] if folder else []
     lines = [*moved, *script.split("\n")]
@@ -297,7 +315,7 @@ def _as_a_step(script: str, folder: str, count: int) -> list[str]:
     )
 
 
-def _ways(step: Mapping) -> list[str]:
+def _describe_login_options(step: YamlMapping) -> list[str]:
     """What a step says of the login that is no secret's or variable's name."""
     given, script = step.table("with"), step.text("run")
     user, port, jump = given.text("username"), given.text("port"), given.text("proxy_host")
@@ -309,29 +327,29 @@ def _ways(step: Mapping) -> list[str]:
     return said + ["through another machine"] if any(jumps) else said
 
 
-def _settings(known: dict[str, tuple[str, str]], step: Mapping, text: str) -> None:
+def _collect_login_settings(known: dict[str, tuple[str, str]], step: YamlMapping, text: str) -> None:
     """What a step reaches a server with: what its action is given, then what is named like it."""
-    for key, role in _ACTION_ROLES.items():
-        if found := _NAMED.search(step.table("with").text(key)):
+    for key, role in _ACTION_INPUT_ROLES.items():
+        if found := _SECRET_OR_VARIABLE.search(step.table("with").text(key)):
             known.setdefault(role, ("secret" if found[1] == "secrets" else "variable", found[2]))
-    for kind, name in _NAMED.findall(text):
-        role = next((role for role, names in _ROLES.items() if names.search(name)), "")
-        if role and name.upper() == name and (role == "token" or not _NOT_THE_HOST.search(name)):
+    for kind, name in _SECRET_OR_VARIABLE.findall(text):
+        role = next((role for role, names in _SETTING_ROLE_PATTERNS.items() if names.search(name)), "")
+        if role and name.upper() == name and (role == "token" or not _UNRELATED_SETTING.search(name)):
             known.setdefault(role, ("secret" if kind == "secrets" else "variable", name))
 
 
-def _narrowed(trigger: Trigger, condition: str) -> Trigger:
+def _narrow_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
     """What is left of a trigger under a job's `if`."""
     if word := re.search(r"(!\s*)?contains\(\s*github\.ref(?:_name)?\s*,\s*'(-[\w.]+)'\s*\)", condition):
         tags = [tag for tag in trigger.tags if ("-" in tag) is not bool(word[1])]
         made = tags or ["v*" if word[1] else f"v*{word[2].rstrip('.')}*"]
-        return Trigger([], made, trigger.paths, False, trigger.where)
+        return WorkflowTrigger([], made, trigger.paths, False, trigger.where)
     branches = re.findall(r"refs/heads/([\w./-]+)", condition) + re.findall(r"ref_name\s*==\s*'([\w./-]+)'", condition)
     tagged = re.search(r"refs/tags/|ref_type\s*==\s*'tag'|event_name\s*==\s*'release'", condition) is not None
     by_hand = re.search(r"event_name\s*==\s*'workflow_dispatch'", condition) is not None
     if not (branches or tagged or by_hand) or "!=" in condition or re.search(r"!\s*startsWith", condition):
         return trigger
     kept = [name for name in branches if name in trigger.branches or not trigger.branches or "**" in trigger.branches]
-    return Trigger(
+    return WorkflowTrigger(
         kept, (trigger.tags or ["v*"]) if tagged else [], trigger.paths, by_hand and trigger.by_hand, trigger.where
     )

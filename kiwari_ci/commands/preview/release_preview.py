@@ -5,230 +5,259 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
-from kiwari_ci.commands.affected.analysis import is_version
-from kiwari_ci.commands.preview.report import Line, Section, not_asked, stops
-from kiwari_ci.engines.compose.deploy_records import Deployed, Digest, records
+from kiwari_ci.commands.affected.analysis import is_release_version
+from kiwari_ci.commands.preview.report import ReportLine, ReportSection, create_blocking_line, create_unknown_line
+from kiwari_ci.engines.compose.deploy_records import DeployRecord, RegistryDigest, parse_deploy_records
 from kiwari_ci.github import path_filters
-from kiwari_ci.plan import Instance, Plan, Promotion, Source, Stack
+from kiwari_ci.plan import ComposeStack, EnvironmentWorkflow, ImageSource, Plan, ServiceContainer
 from kiwari_ci.probes import stack_checks
-from kiwari_ci.probes.findings import Group, Runbook
-from kiwari_ci.probes.ssh_host import Facts
-from kiwari_ci.readers.git_history import Git, Unanswered
+from kiwari_ci.probes.findings import FindingGroup, RunbookIndex
+from kiwari_ci.probes.ssh_host import HostFacts
+from kiwari_ci.readers.git_history import GitError, GitRepository
 
-NO_FILES = f"src-{sha256(b'').hexdigest()[:12]}"
-MOST = 20  # commits that are listed
-STATUS_ONLY = "ssh used the deploy key, which may ask for the status only: name another login with --ssh"
+EMPTY_SOURCE_KEY = f"src-{sha256(b'').hexdigest()[:12]}"
+MAX_LISTED_COMMITS = 20  # commits that are listed
+STATUS_ONLY_REASON = "ssh used the deploy key, which may ask for the status only: name another login with --ssh"
 
 
 @dataclass(frozen=True)
-class Means:
+class PreviewSources:
     """How the world is asked: for the digests of tags, and for the facts of hosts."""
 
-    registry: Callable[[list[str]], dict[str, Digest]]
-    facts: dict[str, Facts]
-    book: Runbook
+    registry: Callable[[list[str]], dict[str, RegistryDigest]]
+    facts: dict[str, HostFacts]
+    book: RunbookIndex
 
 
 @dataclass(frozen=True)
-class Tagged:
+class ReleaseTag:
     """A tag that a promotion takes, at a commit (of the tag, or HEAD), and the version before it (or empty)."""
 
     name: str
-    promotion: Promotion
+    promotion: EnvironmentWorkflow
     commit: str
     before: str
     is_there: bool
 
 
-def promotion_of(plan: Plan, tag: str) -> Promotion | None:
+def find_promotion(plan: Plan, tag: str) -> EnvironmentWorkflow | None:
     """The promotion that a tag starts."""
-    return next((each for each in plan.promotions if path_filters.included(each.tags, tag)), None)
+    return next((each for each in plan.promotions if path_filters.is_included(each.tags, tag)), None)
 
 
-def plan_of(plan: Plan, promotion: Promotion, tag: str, git: Git, means: Means) -> list[Section]:
+def preview_release(
+    plan: Plan, promotion: EnvironmentWorkflow, tag: str, git: GitRepository, means: PreviewSources
+) -> list[ReportSection]:
     """All sections; what one cannot know is said in it, and keeps the others from nothing."""
     try:
-        tagged = _tagged(promotion, tag, git)
-        head = [Section(f"tag {tag}", tuple(_tag(plan, tagged, git))), Section("commits", tuple(_commits(tagged, git)))]
+        tagged = _resolve_release_tag(promotion, tag, git)
+        head = [
+            ReportSection(f"tag {tag}", tuple(_describe_tag(plan, tagged, git))),
+            ReportSection("commits", tuple(_describe_commits(tagged, git))),
+        ]
         keys = {each.service: git.key(tagged.commit, each.pathspecs) for each in promotion.sources}
-    except Unanswered as reason:
-        tagged, keys, head = None, {}, [Section(f"tag {tag}", (not_asked(str(reason)),))]
+    except GitError as reason:
+        tagged, keys, head = None, {}, [ReportSection(f"tag {tag}", (create_unknown_line(str(reason)),))]
     wanted = [
         f"{each.repository}:{name}" for each in promotion.sources for name in (keys.get(each.service), tag) if name
     ]
     digests = means.registry(wanted)
     for source in promotion.sources:
-        lines = list(_image(source, keys.get(source.service, ""), tag, digests, promotion))
-        lines = (list(_source(source, tagged, git, keys[source.service])) if tagged else []) + lines
-        digest = digests.get(f"{source.repository}:{keys.get(source.service)}", Digest(why="no key")).digest
-        head.append(Section(source.service, (*lines, *_world(plan, promotion, source, digest, means))))
-    return [*head, *_hosts(plan, promotion, tagged, git, means)]
+        lines = list(_check_release_image(source, keys.get(source.service, ""), tag, digests, promotion))
+        lines = (list(_describe_source_key(source, tagged, git, keys[source.service])) if tagged else []) + lines
+        digest = digests.get(f"{source.repository}:{keys.get(source.service)}", RegistryDigest(why="no key")).digest
+        head.append(
+            ReportSection(source.service, (*lines, *_check_environments(plan, promotion, source, digest, means)))
+        )
+    return [*head, *_check_target_host(plan, promotion, tagged, git, means)]
 
 
-def about(promotion: Promotion) -> str:
+def describe_promotion(promotion: EnvironmentWorkflow) -> str:
     """What a promotion or release does."""
     way = "built" if promotion.builds else promotion.from_environment
     return f"{way} → {promotion.deploy.environment}"
 
 
-def previous(git: Git, promotion: Promotion, commit: str, tag: str) -> str:
+def find_previous_version(git: GitRepository, promotion: EnvironmentWorkflow, commit: str, tag: str) -> str:
     """The newest version before a commit, by its numbers; empty when there is none."""
     said = git.ask("tag", "--list", promotion.pattern, "--merged", commit).split()
-    versions = [each for each in said if each != tag and is_version(promotion, each)]
-    return max(versions, default="", key=lambda each: [int(number) for number in _numbers(promotion, each)])
+    versions = [each for each in said if each != tag and is_release_version(promotion, each)]
+    return max(
+        versions, default="", key=lambda each: [int(number) for number in _parse_version_numbers(promotion, each)]
+    )
 
 
-def _numbers(promotion: Promotion, tag: str) -> tuple[str, ...]:
+def _parse_version_numbers(promotion: EnvironmentWorkflow, tag: str) -> tuple[str, ...]:
     """The numbers of a version, as the pattern's groups have them."""
     found = re.fullmatch(promotion.regex, tag)
     return found.groups() if found else ()
 
 
-def trunk(plan: Plan, git: Git) -> str:
+def find_default_branch_ref(plan: Plan, git: GitRepository) -> str:
     """The default branch, as the remote has it where that is known."""
     return next(filter(git.exists, (f"refs/remotes/origin/{plan.default_branch}", plan.default_branch)), "HEAD")
 
 
-def _tagged(promotion: Promotion, tag: str, git: Git) -> Tagged:
+def _resolve_release_tag(promotion: EnvironmentWorkflow, tag: str, git: GitRepository) -> ReleaseTag:
     is_there = git.exists(f"refs/tags/{tag}")
     commit = git.commit(f"refs/tags/{tag}" if is_there else "HEAD")
-    return Tagged(tag, promotion, commit, previous(git, promotion, commit, tag), is_there)
+    return ReleaseTag(tag, promotion, commit, find_previous_version(git, promotion, commit, tag), is_there)
 
 
-def _tag(plan: Plan, tagged: Tagged, git: Git) -> Iterator[Line]:
+def _describe_tag(plan: Plan, tagged: ReleaseTag, git: GitRepository) -> Iterator[ReportLine]:
     promotion = tagged.promotion
     (commit,) = git.commits(tagged.commit, most=1)
     where = "is there" if tagged.is_there else "is not there yet: judged as if it were put on HEAD"
-    yield Line(f"{where}, {commit.name} {commit.date} {commit.title}")
-    if not is_version(promotion, tagged.name):
-        yield stops(f"{tagged.name} is not {promotion.words}")
-    branch = trunk(plan, git)
+    yield ReportLine(f"{where}, {commit.name} {commit.date} {commit.title}")
+    if not is_release_version(promotion, tagged.name):
+        yield create_blocking_line(f"{tagged.name} is not {promotion.words}")
+    branch = find_default_branch_ref(plan, git)
     if git.count(tagged.commit, f"^{branch}"):
-        yield stops(f"it is not on {branch.removeprefix('refs/remotes/')}: merge it first")
-    yield Line(f"runs {promotion.name}: {about(promotion)}")
+        yield create_blocking_line(f"it is not on {branch.removeprefix('refs/remotes/')}: merge it first")
+    yield ReportLine(f"runs {promotion.name}: {describe_promotion(promotion)}")
     if git.is_shallow:
-        yield not_asked("this clone is shallow, so commits cannot be counted: git fetch --unshallow")
+        yield create_unknown_line("this clone is shallow, so commits cannot be counted: git fetch --unshallow")
 
 
-def _commits(tagged: Tagged, git: Git) -> Iterator[Line]:
+def _describe_commits(tagged: ReleaseTag, git: GitRepository) -> Iterator[ReportLine]:
     if not tagged.before:
-        yield Line(f"the first version: {git.count(tagged.commit)} commits")
+        yield ReportLine(f"the first version: {git.count(tagged.commit)} commits")
         return
     span = (tagged.commit, f"^{tagged.before}")
     count = git.count(*span)
-    yield Line(f"{count} since {tagged.before}")
-    yield from (Line(f"{each.name} {each.date} {each.title}") for each in git.commits(*span, most=MOST))
-    if count > MOST:
-        yield Line(f"and {count - MOST} more: git log {tagged.before}..{tagged.commit[:9]}")
+    yield ReportLine(f"{count} since {tagged.before}")
+    yield from (
+        ReportLine(f"{each.name} {each.date} {each.title}") for each in git.commits(*span, most=MAX_LISTED_COMMITS)
+    )
+    if count > MAX_LISTED_COMMITS:
+        yield ReportLine(f"and {count - MAX_LISTED_COMMITS} more: git log {tagged.before}..{tagged.commit[:9]}")
 
 
-def _source(source: Source, tagged: Tagged, git: Git, key: str) -> Iterator[Line]:
+def _describe_source_key(source: ImageSource, tagged: ReleaseTag, git: GitRepository, key: str) -> Iterator[ReportLine]:
     before = tagged.before and git.key(tagged.before, source.pathspecs)
-    if key == NO_FILES:
-        yield stops("its paths match no file of this commit: is this the repository of the spec?")
+    if key == EMPTY_SOURCE_KEY:
+        yield create_blocking_line("its paths match no file of this commit: is this the repository of the spec?")
     elif before == key:
-        yield Line(f"source {key}, as in {tagged.before}: the same image")
+        yield ReportLine(f"source {key}, as in {tagged.before}: the same image")
     elif before:
         found = git.commits(tagged.commit, f"^{tagged.before}", paths=source.pathspecs)
-        yield Line(f"source {before} → {key}, by {', '.join(each.name for each in found[:8]) or 'a revert'}")
+        yield ReportLine(f"source {before} → {key}, by {', '.join(each.name for each in found[:8]) or 'a revert'}")
     else:
-        yield Line(f"source {key}")
+        yield ReportLine(f"source {key}")
 
 
-def _image(source: Source, key: str, tag: str, digests: dict[str, Digest], promotion: Promotion) -> Iterator[Line]:
+def _check_release_image(
+    source: ImageSource, key: str, tag: str, digests: dict[str, RegistryDigest], promotion: EnvironmentWorkflow
+) -> Iterator[ReportLine]:
     if not key:
         return
     found, taken = digests[f"{source.repository}:{key}"], digests[f"{source.repository}:{tag}"]
     if found.why:
-        yield not_asked(f"image: the registry: {found.why}")
+        yield create_unknown_line(f"image: the registry: {found.why}")
     elif found.digest:
-        yield Line(f"image {found.digest}")
+        yield ReportLine(f"image {found.digest}")
     elif promotion.builds:
-        yield Line(f"no image of this source yet: {promotion.name} tests and builds it first")
+        yield ReportLine(f"no image of this source yet: {promotion.name} tests and builds it first")
     else:
-        yield stops(f"{source.builder} built no image from this source, {source.repository}:{key} is not there")
+        yield create_blocking_line(
+            f"{source.builder} built no image from this source, {source.repository}:{key} is not there"
+        )
     if taken.digest and found.digest and taken.digest != found.digest:
-        yield stops(f"{source.repository}:{tag} is there already with other bytes, {taken.digest}: tag a new version")
+        yield create_blocking_line(
+            f"{source.repository}:{tag} is there already with other bytes, {taken.digest}: tag a new version"
+        )
 
 
-def _world(plan: Plan, promotion: Promotion, source: Source, digest: str, means: Means) -> Iterator[Line]:
+def _check_environments(
+    plan: Plan, promotion: EnvironmentWorkflow, source: ImageSource, digest: str, means: PreviewSources
+) -> Iterator[ReportLine]:
     """What the environments before and after know of this image."""
     before = [] if promotion.builds else [(promotion.from_environment, "proved")]
     for environment, word in (*before, (promotion.deploy.environment, "runs")):
-        stack, name = _place(plan, environment)
-        instance = _instance(stack, source.service)
-        facts = means.facts.get(name, Facts(why="was not asked"))
+        stack, name = _find_environment_stack(plan, environment)
+        instance = _find_service_instance(stack, source.service)
+        facts = means.facts.get(name, HostFacts(why="was not asked"))
         if instance is None:
             continue
         if facts.why:
-            yield not_asked(f"{environment}: {name}: {facts.why}")
+            yield create_unknown_line(f"{environment}: {name}: {facts.why}")
             continue
-        found = records(facts, stack, instance.container)
-        yield _proof(environment, found, digest, means) if word == "proved" else _running(environment, found, digest)
+        found = parse_deploy_records(facts, stack, instance.container)
+        yield (
+            _check_served_before(environment, found, digest, means)
+            if word == "proved"
+            else _describe_running_image(environment, found, digest)
+        )
 
 
-def _proof(environment: str, found: list[Deployed], digest: str, means: Means) -> Line:
+def _check_served_before(environment: str, found: list[DeployRecord], digest: str, means: PreviewSources) -> ReportLine:
     same = [each for each in found if each.digest == digest]
     if not found:
-        return stops(f"{environment} never served this service")
+        return create_blocking_line(f"{environment} never served this service")
     last = found[-1]
     serves = f"serves {last.digest[:19]} since {last.time}"
     if not digest:
-        return Line(f"{environment} {serves}, run {last.run}")
+        return ReportLine(f"{environment} {serves}, run {last.run}")
     if not same:
-        return stops(f"{environment} never served {digest[:19]}, as far as its record goes; it {serves}")
+        return create_blocking_line(f"{environment} never served {digest[:19]}, as far as its record goes; it {serves}")
     now = "serves it" if last.digest == digest else f"now {serves}"
-    return Line(f"{environment} proved it: served since {same[0].time}, run {same[0].run}; {now}")
+    return ReportLine(f"{environment} proved it: served since {same[0].time}, run {same[0].run}; {now}")
 
 
-def _running(environment: str, found: list[Deployed], digest: str) -> Line:
+def _describe_running_image(environment: str, found: list[DeployRecord], digest: str) -> ReportLine:
     if not found:
-        return Line(f"{environment} runs nothing yet")
+        return ReportLine(f"{environment} runs nothing yet")
     last = found[-1]
     same = ", the same image" if last.digest == digest else ""
-    return Line(f"{environment} runs {last.digest[:19]} since {last.time}, commit number {last.number}{same}")
+    return ReportLine(f"{environment} runs {last.digest[:19]} since {last.time}, commit number {last.number}{same}")
 
 
-def _hosts(plan: Plan, promotion: Promotion, tagged: Tagged | None, git: Git, means: Means) -> Iterator[Section]:
-    stack, name = _place(plan, promotion.deploy.environment)
-    facts = means.facts.get(name, Facts(why="was not asked"))
-    if tagged and (lines := list(_migrations(plan, tagged, stack, facts, git))):
-        yield Section("migrations", tuple(lines))
+def _check_target_host(
+    plan: Plan, promotion: EnvironmentWorkflow, tagged: ReleaseTag | None, git: GitRepository, means: PreviewSources
+) -> Iterator[ReportSection]:
+    stack, name = _find_environment_stack(plan, promotion.deploy.environment)
+    facts = means.facts.get(name, HostFacts(why="was not asked"))
+    if tagged and (lines := list(_find_new_migrations(plan, tagged, stack, facts, git))):
+        yield ReportSection("migrations", tuple(lines))
     if not stack.env_files:
         return
-    if why := facts.why or ("" if facts.all("env") else STATUS_ONLY):
-        yield Section("env files", (not_asked(f"{name}: {why}"),))
+    if why := facts.why or ("" if facts.all("env") else STATUS_ONLY_REASON):
+        yield ReportSection("env files", (create_unknown_line(f"{name}: {why}"),))
         return
-    group = Group(name)
-    found = [stack_checks.env_file(group, stack.name, file, facts, means.book) for file in stack.env_files]
-    lines = [Line(f"{each.subject}: {each.saw}", "stops" if each.state == "wrong" else "fact") for each in found]
-    yield Section("env files", tuple(lines))
+    group = FindingGroup(name)
+    found = [stack_checks.check_env_file(group, stack.name, file, facts, means.book) for file in stack.env_files]
+    lines = [ReportLine(f"{each.subject}: {each.saw}", "stops" if each.state == "wrong" else "fact") for each in found]
+    yield ReportSection("env files", tuple(lines))
 
 
-def _migrations(plan: Plan, tagged: Tagged, stack: Stack, facts: Facts, git: Git) -> Iterator[Line]:
+def _find_new_migrations(
+    plan: Plan, tagged: ReleaseTag, stack: ComposeStack, facts: HostFacts, git: GitRepository
+) -> Iterator[ReportLine]:
     """Those of the tag that the oldest commit which production runs has not."""
     servers = [each for each in plan.servers for role in each.databases if role.environment == stack.environment]
     for server in servers:
         if not server.migrations_directory:
             continue
-        deployed = [records(facts, stack, each.container)[-1:] for each in stack.instances]
+        deployed = [parse_deploy_records(facts, stack, each.container)[-1:] for each in stack.instances]
         numbers = [each.number for last in deployed for each in last]
         try:
             since = git.at_number(min(numbers), tagged.commit) if numbers else ""
             known = since or tagged.before
             there = set(git.files(known, server.migrations_directory)) if known else set()
             new = [each for each in git.files(tagged.commit, server.migrations_directory) if each not in there]
-        except Unanswered as reason:
-            yield not_asked(str(reason))
+        except GitError as reason:
+            yield create_unknown_line(str(reason))
             continue
         what = f"what {stack.environment} runs ({since[:9]})" if since else tagged.before or "the beginning"
-        yield Line(f"{len(new)} new since {what}" + (": run them first, by hand (runbook, Migrations)" if new else ""))
-        yield from (Line(f"{server.migrations_directory}/{each}") for each in new)
+        yield ReportLine(
+            f"{len(new)} new since {what}" + (": run them first, by hand (runbook, Migrations)" if new else "")
+        )
+        yield from (ReportLine(f"{server.migrations_directory}/{each}") for each in new)
 
 
-def _place(plan: Plan, environment: str) -> tuple[Stack, str]:
+def _find_environment_stack(plan: Plan, environment: str) -> tuple[ComposeStack, str]:
     return next((stack, host.name) for host in plan.hosts for stack in host.stacks if stack.environment == environment)
 
 
-def _instance(stack: Stack, service: str) -> Instance | None:
+def _find_service_instance(stack: ComposeStack, service: str) -> ServiceContainer | None:
     return next((each for each in stack.instances if each.service == service), None)

@@ -3,55 +3,59 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from kiwari_ci.problems import harmless
+from kiwari_ci.problems import escape_control_characters
 
-State = Literal["fact", "stops", "not asked"]
-MARKS: dict[State, str] = {"fact": " ", "stops": "!", "not asked": "?"}
+LineState = Literal["fact", "stops", "not asked"]
+STATE_MARKS: dict[LineState, str] = {"fact": " ", "stops": "!", "not asked": "?"}
 
 
 @dataclass(frozen=True)
-class Line:
+class ReportLine:
     """One fact; one that stops a deploy; or why nobody could say."""
 
     text: str
-    state: State = "fact"
+    state: LineState = "fact"
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """What belongs together."""
 
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[ReportLine, ...]
 
 
-def stops(text: str) -> Line:
+def create_blocking_line(text: str) -> ReportLine:
     """What would stop a deploy."""
-    return Line(text, "stops")
+    return ReportLine(text, "stops")
 
 
-def not_asked(text: str) -> Line:
+def create_unknown_line(text: str) -> ReportLine:
     """What nobody could say, and why."""
-    return Line(text, "not asked")
+    return ReportLine(text, "not asked")
 
 
-def is_stopped(sections: list[Section]) -> bool:
+def has_blocking_line(sections: list[ReportSection]) -> bool:
     """Whether anything was found that stops a deploy."""
     return any(line.state == "stops" for section in sections for line in section.lines)
 
 
-def as_text(about: str, sections: list[Section]) -> str:
+def format_sections(about: str, sections: list[ReportSection]) -> str:
     """For people; `!` is what stops, `?` what could not be asked."""
-    rows = [harmless(about)]
+    rows = [escape_control_characters(about)]
     for section in sections:
-        rows += ["", harmless(section.title)]
-        rows += [f"  {MARKS[line.state]} {harmless(line.text)}" for line in section.lines]
+        rows += ["", escape_control_characters(section.title)]
+        rows += [f"  {STATE_MARKS[line.state]} {escape_control_characters(line.text)}" for line in section.lines]
     states = [line.state for section in sections for line in section.lines]
     count = [f"{states.count('stops')} would stop it (!)"] if "stops" in states else []
     count += [f"{states.count('not asked')} not asked (?)"] if "not asked" in states else []
     return "\n".join([*rows, *(["", ", ".join(count)] if count else [])])
 
 
-def as_data(about: str, sections: list[Section]) -> dict[str, Any]:
+def build_sections_json(about: str, sections: list[ReportSection]) -> dict[str, Any]:
     """For programs."""
-    return {"about": about, "sections": [asdict(section) for section in sections], "stopped": is_stopped(sections)}
+    return {
+        "about": about,
+        "sections": [asdict(section) for section in sections],
+        "stopped": has_blocking_line(sections),
+    }

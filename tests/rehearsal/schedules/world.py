@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kiwari_ci.github.path_filters import included
+from kiwari_ci.github.path_filters import is_included
 from tests.rehearsal.schedules.drawn import Design, Flow, Job, Op, Queue, Unreadable
 
 # What a push can touch: a file that shapes one image, or all.
@@ -69,11 +69,11 @@ class World:
         for commit, touches in enumerate(self.bounds.touches, 1):
             files = [FILES[touch] for touch in touches]
             for flow in self.design.flows:
-                if flow.branches and included(flow.branches, "main") and _filtered(flow, files):
+                if flow.branches and is_included(flow.branches, "main") and _filtered(flow, files):
                     yield flow, "push", commit, 0
         for number, target in enumerate(self.bounds.tags, 1):
             yield from (
-                (flow, "tag", target, number) for flow in self.design.flows if included(flow.tags, f"v{number}.0.0")
+                (flow, "tag", target, number) for flow in self.design.flows if is_included(flow.tags, f"v{number}.0.0")
             )
         for number, commit in enumerate(self.bounds.other_branch, 1):
             yield from ((flow, "hand", commit, number) for flow in self.design.flows if flow.by_hand)
@@ -131,7 +131,7 @@ class World:
 
 
 def _filtered(flow: Flow, files: list[str]) -> bool:
-    return not flow.paths or any(included(flow.paths, file) for file in files)
+    return not flow.paths or any(is_included(flow.paths, file) for file in files)
 
 
 def _within(paths: tuple[str, ...], file: str) -> bool:
