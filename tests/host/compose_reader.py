@@ -21,6 +21,8 @@ class Unreadable(Exception):
 @functools.cache
 def parsed(text: str) -> Model:
     """A compose file's YAML; it must be copied before it is changed."""
+    if text.startswith("{"):
+        return dict(json.loads(text))  # which is YAML, too, and read ten times as fast
     try:
         model = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:

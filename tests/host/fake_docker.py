@@ -159,6 +159,7 @@ class FakeMachine(host.Machine):
         self.memory = 8_000_000_000
         self.engine_version, self.compose_version = "28.0.1", "2.40.0"
         self.hash_has_dependencies = False
+        self.descriptions: dict[tuple[object, ...], str] = {}
         self.troubles: dict[str, list[str]] = {}  # errors with which the next commands of a verb end
         self.scripts: list[tuple[str, dict[str, str]]] = []
         self.script_codes: dict[str, int] = {}
@@ -383,16 +384,43 @@ class FakeMachine(host.Machine):
 
     def do_inspect(self, words: list[str]) -> str:
         assert words[:2] == ["--type", "container"]
-        found = [container for name in words[2:] if (container := self.find(name))]
-        printed = json.dumps([self.described(container) for container in found])
-        missing = [name for name in words[2:] if not self.find(name)]
+        found, missing = [], []
+        for name in words[2:]:
+            container = self.find(name)
+            if container:
+                found.append(self.description(container))
+            else:
+                missing.append(name)
+        printed = f"[{','.join(found)}]"
         if missing:
             lines = [f"Error response from daemon: No such container: {name}" for name in missing]
             raise Refused("\n".join(lines), printed=printed)
         return printed
 
+    def description(self, container: Running) -> str:
+        """As `docker inspect` prints it. It is kept until it changes: the program looks much more often than that."""
+        has_health_check = self.image_of(container).has_health_check
+        key = (
+            container.id,
+            container.name,
+            container.status,
+            container.started_at,
+            container.exit_code,
+            container.restarts,
+            container.restart_policy,
+            has_health_check,
+            has_health_check and self.answers(container),
+            repr(container.aliases),
+            repr(container.addresses),
+            len(container.labels),
+            len(container.mounts),
+        )
+        if key not in self.descriptions:
+            self.descriptions[key] = json.dumps(self.described(container))
+        return self.descriptions[key]
+
     def described(self, container: Running) -> Model:
-        """As `docker inspect` prints it."""
+        """What `docker inspect` prints of a container."""
         image = self.image_of(container)
         health = "healthy" if self.answers(container) else "starting"
         return {
