@@ -379,7 +379,24 @@ def test_files_behind_the_token(stdin: Stdin) -> None:
 
     delivery = stdin.read(b"the-token\n" + header(content) + content + b"and more")
 
+    assert delivery.token == "the-token"
     assert delivery.archive and delivery.archive.read() == content
+
+
+def test_as_many_bytes_as_may_be_sent(stdin: Stdin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "MOST_BYTES_SENT", 10)
+
+    assert stdin.read(b"the-token\n" + header(b"0123456789") + b"0123456789").archive
+    with pytest.raises(host.Failed, match="11 bytes are too many: the most is 10"):
+        stdin.read(b"the-token\n" + header(b"0123456789a") + b"0123456789a")
+
+
+def test_a_person_who_types_the_token_sends_nothing_else(stdin: Stdin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a terminal there is no second line to wait for."""
+    monkeypatch.setattr(os, "isatty", lambda number: number == 0)
+    monkeypatch.setattr(host, "without_echo", contextlib.nullcontext)
+
+    assert stdin.read(b"the-token\nnot read\n", is_key=False) == host.Delivery("the-token")
 
 
 @pytest.mark.parametrize("arrived", [0, 1, 511, 512, 513, 9_999])

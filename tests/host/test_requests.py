@@ -229,9 +229,16 @@ def test_any_letter_can_be_printed_whatever_the_callers_locale_is(monkeypatch: p
     assert stream.buffer.getvalue() == b"\xc3\xa9 \\udcff"
 
 
-@pytest.mark.parametrize("words", ["check shop", "cancel shop", "status shop"])
-def test_a_request_without_images_names_none(words: str) -> None:
-    assert host.parse_request(key(words)).images == {}
+@pytest.mark.parametrize("verb", ["check", "cancel", "status"])
+def test_a_request_without_images_names_none(verb: str) -> None:
+    assert host.parse_request(key(f"{verb} shop")) == host.Request(verb, "shop", run=verb)
+
+
+def test_a_rollback_has_no_number_of_a_commit() -> None:
+    """What is recorded then has the number of the commit that served last."""
+    expected = host.Request("rollback", "shop", sequence=0, files_sha256="", run="rollback", images={"web": ""})
+
+    assert host.parse_request(key("rollback shop web")) == expected
 
 
 def test_an_empty_command_of_a_key_is_not_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
