@@ -1,7 +1,7 @@
 # Everything a developer or CI runs. `make` alone lists it.
 .DEFAULT_GOAL := help
 .PHONY: help demo generate test check types lint drift install-test engine-test rehearse bench snapshots docs lock
-.PHONY: wheel wheelhouse release-notes clean
+.PHONY: wheel wheelhouse release-notes mutate clean
 
 PYTHON ?= python3
 OUT    ?= generated
@@ -46,6 +46,11 @@ try_again = { echo '== the tests that failed are run once more'; $(BIN)/pytest -
 rehearse: $(VENV)/dev ## break the generated pipeline in every way, on a real engine (root; PART=faults, QUICK=1)
 	$(BIN)/python -m tests.rehearsal $(PART) $(if $(QUICK),--quick)
 
+# mutmut works in a copy, the folder mutants/, and keeps there what it has found; some 5,000 mutants take hours.
+mutate: $(VENV)/mutate ## break the host program in small ways: do its tests notice? (PART='*recover* x_fail__*': only there)
+	$(BIN)/mutmut run $(patsubst %,'kiwari_ci.engines.compose.host.%',$(PART))
+	@$(BIN)/mutmut results | grep -v ': not checked' || echo 'no mutant that was tried survives'
+
 bench: $(VENV)/dev ## how long generate and check take, against bare imports of the libraries
 	@$(BIN)/python tests/bench.py
 
@@ -78,6 +83,7 @@ lock: ## remake the locks of pyproject.toml and the npm checkers (UPGRADE=--upgr
 	$(call compile,pyproject.toml --group build,requirements.txt)
 	$(call compile,pyproject.toml --constraints requirements.txt --no-annotate,kiwari_ci/requirements.txt)
 	$(call compile,pyproject.toml --group build --group dev --constraints requirements.txt,requirements-dev.txt)
+	$(call compile,--group mutate --constraints requirements-dev.txt,requirements-mutate.txt)
 	$(call compile,--group install,tests/install/requirements.txt)
 	$(call compile,--group ci,.ci/requirements.txt)
 	cd tests/checkers && npm install --package-lock-only
@@ -86,7 +92,7 @@ compile = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE) $(1) -o $(2)
 
 clean: ## remove the environment and every cache
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache tests/checkers/node_modules
+	rm -rf $(VENV) mutants .mypy_cache .pytest_cache .ruff_cache tests/checkers/node_modules
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment: made once, brought up to date when the requirements change, never asking the network otherwise.
@@ -102,6 +108,10 @@ $(VENV)/runtime: requirements.txt pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/runtime
 	$(call install,requirements-dev.txt)
+	@touch $@
+
+$(VENV)/mutate: requirements-mutate.txt $(VENV)/dev
+	$(call install,requirements-mutate.txt)
 	@touch $@
 
 $(VENV)/wheels: requirements.txt tests/install/requirements.txt | $(VENV)/runtime

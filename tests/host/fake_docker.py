@@ -8,7 +8,7 @@ import base64
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,12 @@ class Killed(BaseException):
 
 
 class Refused(Exception):
-    """A command of Docker's ends with an error."""
+    """A command of Docker's ends with an error, perhaps after it has printed something."""
+
+    def __init__(self, words: str, code: int = 1, printed: str = "") -> None:
+        super().__init__(words)
+        self.code = code
+        self.printed = printed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Image:
     migration_code: int = 0
     migration_seconds: float = 1
     has_health_check: bool = False  # Docker's own, which follows what it answers
+    volumes: tuple[str, ...] = ()  # places for which Docker makes a volume without a name
     architecture: str = "amd64"
     labels: tuple[tuple[str, str], ...] = ()
     printed: str = "started\n"
@@ -75,6 +81,7 @@ class Running:
     started_at: float = -1
     exit_code: int = 0
     restarts: int = 0
+    own_volumes: frozenset[str] = frozenset()  # those without a name that were made with it
     is_stopped_by_hand: bool = False
     ends_after: float | None = None  # of a command that runs to its end
     ends_with: int = 0
@@ -152,6 +159,7 @@ class FakeMachine(host.Machine):
         self.memory = 8_000_000_000
         self.engine_version, self.compose_version = "28.0.1", "2.40.0"
         self.hash_has_dependencies = False
+        self.descriptions: dict[tuple[object, ...], str] = {}
         self.troubles: dict[str, list[str]] = {}  # errors with which the next commands of a verb end
         self.scripts: list[tuple[str, dict[str, str]]] = []
         self.script_codes: dict[str, int] = {}
@@ -334,8 +342,10 @@ class FakeMachine(host.Machine):
         try:
             out = self.obey(list(words), stdin)
             output = host.Output(0, out, "")
-        except (Refused, Unreadable) as error:
-            output = host.Output(getattr(error, "code", 1), "", f"{error}\n")
+        except Refused as error:
+            output = host.Output(error.code, error.printed, f"{error}\n")
+        except Unreadable as error:
+            output = host.Output(1, "", f"{error}\n")
         if not READING & set(words[:2]) and "config" not in words:
             self.settle()
             self.point()
@@ -374,10 +384,43 @@ class FakeMachine(host.Machine):
 
     def do_inspect(self, words: list[str]) -> str:
         assert words[:2] == ["--type", "container"]
-        return json.dumps([self.described(self.get(name)) for name in words[2:]])
+        found, missing = [], []
+        for name in words[2:]:
+            container = self.find(name)
+            if container:
+                found.append(self.description(container))
+            else:
+                missing.append(name)
+        printed = f"[{','.join(found)}]"
+        if missing:
+            lines = [f"Error response from daemon: No such container: {name}" for name in missing]
+            raise Refused("\n".join(lines), printed=printed)
+        return printed
+
+    def description(self, container: Running) -> str:
+        """As `docker inspect` prints it. It is kept until it changes: the program looks much more often than that."""
+        has_health_check = self.image_of(container).has_health_check
+        key = (
+            container.id,
+            container.name,
+            container.status,
+            container.started_at,
+            container.exit_code,
+            container.restarts,
+            container.restart_policy,
+            has_health_check,
+            has_health_check and self.answers(container),
+            repr(container.aliases),
+            repr(container.addresses),
+            len(container.labels),
+            len(container.mounts),
+        )
+        if key not in self.descriptions:
+            self.descriptions[key] = json.dumps(self.described(container))
+        return self.descriptions[key]
 
     def described(self, container: Running) -> Model:
-        """As `docker inspect` prints it."""
+        """What `docker inspect` prints of a container."""
         image = self.image_of(container)
         health = "healthy" if self.answers(container) else "starting"
         return {
@@ -437,10 +480,13 @@ class FakeMachine(host.Machine):
 
     def do_rm(self, words: list[str]) -> str:
         assert words[:2] == ["-f", "-v"]
-        container = self.get(words[-1])
+        container = self.find(words[-1])
+        if not container:
+            return ""  # with -f it is no error
         if container.is_running:
             self.ended.append((self.state.clock, container.name, container.id))
         self.remove(container)
+        self.remove_own_volumes(container)
         return ""
 
     def do_update(self, words: list[str]) -> str:
@@ -544,6 +590,11 @@ class FakeMachine(host.Machine):
     def remove(self, container: Running) -> None:
         del self.state.containers[container.id]
 
+    def remove_own_volumes(self, container: Running) -> None:
+        """Remove the volumes that Docker made for a container; Compose hands them on by their names, as named ones."""
+        used = {mount.get("Name") for other in self.everything() for mount in other.mounts}
+        self.state.volumes -= container.own_volumes - used
+
     # Compose
 
     def compose(self, words: list[str], stdin: str) -> str:
@@ -574,6 +625,8 @@ class FakeMachine(host.Machine):
         if words == ["--format", "json"]:
             return printed(model)
         assert words[0] == "--hash"
+        if words[1] not in model["services"]:
+            raise Refused(f"no such service: {words[1]}")
         return f"{words[1]} {hash_of(model['services'][words[1]], self.hash_has_dependencies)}\n"
 
     def changed(self) -> None:
@@ -603,10 +656,9 @@ class FakeMachine(host.Machine):
         self.wait(image.migration_seconds)
         if "--rm" in options and container.id in self.state.containers:
             self.remove(container)
+            self.remove_own_volumes(container)
         if image.migration_code:
-            error = Refused("")
-            error.code = image.migration_code  # type: ignore[attr-defined]
-            raise error
+            raise Refused("", image.migration_code)
         return ""
 
     def compose_up(self, model: Model, words: list[str]) -> str:
@@ -674,13 +726,15 @@ class FakeMachine(host.Machine):
 
     def recreate(self, model: Model, service: str, old: Running) -> Running:
         """Replace a container, in Compose's steps."""
-        name = old.name
-        new = self.make(model, service, f"{old.id[:12]}_{name}", number=int(old.labels[NUMBER]))
+        number = int(old.labels[NUMBER])
+        name = model["services"][service].get("container_name") or f"{model['name']}-{service}-{number}"
+        new = self.make(model, service, f"{old.id[:12]}_{name}", number=number, successor_of=old)
         self.changed()
         self.do_stop([old.name])
         self.changed()
         self.remove(old)
         self.changed()
+        self.refuse_taken_name(name)
         new.name = name
         self.changed()
         return new
@@ -689,8 +743,16 @@ class FakeMachine(host.Machine):
         if reference not in self.state.local:
             self.pull(reference, None)
 
-    def make(self, model: Model, service: str, name: str, is_one_off: bool = False, number: int = 1) -> Running:
-        """Create a container for a service."""
+    def make(
+        self,
+        model: Model,
+        service: str,
+        name: str,
+        is_one_off: bool = False,
+        number: int = 1,
+        successor_of: Running | None = None,
+    ) -> Running:
+        """Create a container for a service, perhaps with the volumes without a name of the one that it replaces."""
         settings = self.without_dependencies(model, service)
         reference = settings["image"]
         if reference not in self.state.local:
@@ -705,7 +767,9 @@ class FakeMachine(host.Machine):
             networks[network["name"]] = [name] if is_one_off else [own_name, service, *configured]
         mounts = []
         for volume in settings["volumes"]:
-            source = volume["source"]
+            source = volume.get("source")
+            if not source:
+                continue  # Docker makes it, as it does for the image's
             if volume["type"] == "volume":
                 self.have(self.state.volumes, model["volumes"][source], "volume")
                 source = model["volumes"][source]["name"]
@@ -718,6 +782,12 @@ class FakeMachine(host.Machine):
                     "RW": not volume.get("read_only"),
                 }
             )
+        inherited = {mount.get("Destination"): mount for mount in (successor_of.mounts if successor_of else [])}
+        named = {mount.get("Destination") for mount in mounts}
+        without_name = [volume["target"] for volume in settings["volumes"] if not volume.get("source")]
+        for place in (*self.images[reference].volumes, *without_name):
+            if place in inherited and place not in named:
+                mounts.append(inherited[place])
         return self.add(
             name=name,
             reference=reference,
@@ -733,6 +803,7 @@ class FakeMachine(host.Machine):
             restart_policy="no" if is_one_off else settings.get("restart") or "no",
             aliases=networks,
             mounts=mounts,
+            without_name=without_name,
             ports=[] if is_one_off else [(str(port["published"]), port["protocol"]) for port in settings["ports"]],
         )
 
@@ -741,12 +812,18 @@ class FakeMachine(host.Machine):
             raise Refused(f"{kind} {settings['name']} declared as external, but could not be found")
         present.add(settings["name"])
 
-    def add(self, **settings: Any) -> Running:
-        """Make a container, whoever does it."""
+    def add(self, without_name: Sequence[str] = (), **settings: Any) -> Running:
+        """Make a container, whoever does it; Docker makes volumes for these places, and for those of its image."""
         self.state.made += 1
         id = hashlib.sha256(str(self.state.made).encode()).hexdigest()
         reference = settings["reference"]
         container = Running(id=id, image_id=image_id_of(reference), **settings)
+        places = [*self.image_of(container).volumes, *without_name]
+        taken = {mount.get("Destination") for mount in container.mounts}
+        made = [volume_without_name(id, place) for place in places if place not in taken]
+        container.mounts.extend(made)
+        container.own_volumes = frozenset(mount["Name"] for mount in made)
+        self.state.volumes |= container.own_volumes
         self.state.containers[id] = container
         return container
 
@@ -758,6 +835,13 @@ class FakeMachine(host.Machine):
         container = self.add(name=name, reference=reference, aliases={network: []}, **settings)
         self.start(container)
         return container
+
+
+def volume_without_name(container_id: str, place: str) -> Model:
+    """A volume that Docker makes by itself, as it is mounted."""
+    name = hashlib.sha256(f"{container_id} {place}".encode()).hexdigest()
+    source = f"/var/lib/docker/volumes/{name}/_data"
+    return {"Type": "volume", "Name": name, "Source": source, "Destination": place, "RW": True}
 
 
 def compose_verb(words: list[str]) -> str:

@@ -142,6 +142,63 @@ def test_a_name_that_the_key_may_not_send(world: World, rights: str, files: dict
     assert not list(world.folder.glob(".deploys/*"))
 
 
+SELF_DECLARED = ("docker-compose.yml", *host.FILES_THAT_COMPOSE_READS)
+
+
+def declaring(name: str) -> str:
+    """A compose file that names a file as an env file."""
+    return compose_file(WEB.replace("env_file: .env", f"env_file: {name}"))
+
+
+@pytest.mark.parametrize("name", SELF_DECLARED)
+def test_a_compose_file_that_names_itself_an_env_file(world: World, name: str) -> None:
+    """A key for env files may send none: neither by the words of what it sends, nor by those of what is there."""
+    before = files_in(world.folder)
+    sent = {"docker-compose.yml": declaring(name), name: declaring(name)}
+    outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
+    assert outcome.code == 64, outcome.text
+    assert files_in(world.folder) == before
+
+    world.write(declaring(name))
+    before = files_in(world.folder)
+    sent = {name: "services: {web: {image: evil}}\n"}  # which is a line KEY: value of an env file, too
+    outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
+    assert outcome.code == 64, outcome.text
+    assert outcome.says("this key may send env files only: its line has no shop:push")
+    assert files_in(world.folder) == before
+    assert not world.machine.everything()
+
+
+def test_the_first_compose_file_of_a_stack_does_not_come_from_a_key_for_env_files(world: World) -> None:
+    (world.folder / "docker-compose.yml").unlink()
+    sent = {"docker-compose.yml": declaring("docker-compose.yml")}
+
+    outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
+
+    assert outcome.code == 64, outcome.text
+    assert not (world.folder / "docker-compose.yml").exists()
+
+
+@pytest.mark.parametrize("line", ["COMPOSE_FILE=evil.env", "export COMPOSE_FILE='evil.env'", "DOCKER_HOST: tcp://evil"])
+def test_an_env_file_that_compose_would_obey(world: World, line: str) -> None:
+    """Compose reads .env as its own configuration, too: another compose file could be named there."""
+    before = files_in(world.folder)
+    sent = {".env": f"SECRET='new'\n{line}\n"}
+
+    outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
+
+    assert outcome.code == 69, outcome.text
+    assert outcome.says("shop/.env:2: Compose would obey")
+    assert files_in(world.folder) == before
+    assert not world.machine.everything()
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """The stack's files, which a refused request leaves as they are; the program's own are left out."""
+    own = (host.PINS_FILE, ".deploy.lock")
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name not in own}
+
+
 def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, link
@@ -322,7 +379,24 @@ def test_files_behind_the_token(stdin: Stdin) -> None:
 
     delivery = stdin.read(b"the-token\n" + header(content) + content + b"and more")
 
+    assert delivery.token == "the-token"
     assert delivery.archive and delivery.archive.read() == content
+
+
+def test_as_many_bytes_as_may_be_sent(stdin: Stdin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "MOST_BYTES_SENT", 10)
+
+    assert stdin.read(b"the-token\n" + header(b"0123456789") + b"0123456789").archive
+    with pytest.raises(host.Failed, match="11 bytes are too many: the most is 10"):
+        stdin.read(b"the-token\n" + header(b"0123456789a") + b"0123456789a")
+
+
+def test_a_person_who_types_the_token_sends_nothing_else(stdin: Stdin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a terminal there is no second line to wait for."""
+    monkeypatch.setattr(os, "isatty", lambda number: number == 0)
+    monkeypatch.setattr(host, "without_echo", contextlib.nullcontext)
+
+    assert stdin.read(b"the-token\nnot read\n", is_key=False) == host.Delivery("the-token")
 
 
 @pytest.mark.parametrize("arrived", [0, 1, 511, 512, 513, 9_999])

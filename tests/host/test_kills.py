@@ -241,34 +241,40 @@ def test_several_deploys_of_which_each_is_killed(root: Path, seed: int) -> None:
     assert not world.machine.doubles, story
 
 
-@pytest.mark.parametrize("afterwards", AFTERWARDS)
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_kill_at_each_point(root: Path, name: str, afterwards: str) -> None:
+def test_a_kill_at_each_point(root: Path, name: str) -> None:
     scenario = SCENARIOS[name]
     world = scenario.prepare(root)
     moments = moments_of(scenario, world)
     assert len(moments) > 5
 
-    for number, moment in enumerate(moments):
-        if afterwards == "booted just now" and number % 6:
-            continue  # it differs little from the other boot
-        world.restore(moment)
-        where = f"{name}, {afterwards}, moment {number} of {len(moments)}"
-        AFTERWARDS[afterwards](world)
-        if afterwards != "booted just now":
-            check_that_it_serves(scenario, world, where)
-            world.machine.watched = scenario.watched
-        if afterwards == "booted" and number % 2:
-            continue  # what serves was looked at; the deploy that follows hardly depends on the boot
-        # Now it is the job again, and now a newer commit.
-        version = 3 if number % 4 > 1 and all(scenario.new.get(name) is None for name in scenario.names) else 4
-        images = {name: world.image(name, version) for name in scenario.names}
-        outcome = world.deploy(images, version)
-        early = ended_too_early(world.machine, CACHE_SECONDS)
-        world.machine.watched = ()
-        world.machine.wait(1)
+    for afterwards in AFTERWARDS:
+        for number, moment in enumerate(moments):
+            where = f"{name}, {afterwards}, moment {number} of {len(moments)}"
+            world.restore(moment)
+            go_on(scenario, world, number, afterwards, where)
 
-        assert outcome.code == 0, f"{where}\n{outcome.text}"
-        check_that_it_is_clean(scenario, world, images, where)
-        assert not unserved(world.machine.trace, CACHE_SECONDS), where
-        assert not early and not world.machine.doubles, where
+
+def go_on(scenario: Scenario, world: World, number: int, afterwards: str, where: str) -> None:
+    """From a moment at which the program was killed: the server serves, and a deploy puts everything right."""
+    if afterwards == "booted just now" and number % 6:
+        return  # it differs little from the other boot
+    world.machine.watched = ()
+    AFTERWARDS[afterwards](world)
+    if afterwards != "booted just now":
+        check_that_it_serves(scenario, world, where)
+        world.machine.watched = scenario.watched
+    if afterwards == "booted" and number % 2:
+        return  # what serves was looked at; the deploy that follows hardly depends on the boot
+    # Now it is the job again, and now a newer commit.
+    version = 3 if number % 4 > 1 and all(scenario.new.get(name) is None for name in scenario.names) else 4
+    images = {name: world.image(name, version) for name in scenario.names}
+    outcome = world.deploy(images, version)
+    early = ended_too_early(world.machine, CACHE_SECONDS)
+    world.machine.watched = ()
+    world.machine.wait(1)
+
+    assert outcome.code == 0, f"{where}\n{outcome.text}"
+    check_that_it_is_clean(scenario, world, images, where)
+    assert not unserved(world.machine.trace, CACHE_SECONDS), where
+    assert not early and not world.machine.doubles, where

@@ -198,9 +198,9 @@ def test_an_override_file_of_our_own(world: World) -> None:
 
 
 def test_a_network_and_a_volume_that_are_missing(root: Path) -> None:
-    world = World(
-        root, WEB, rest="  other:\n    external: true\n    name: '0815'\nvolumes:\n  v:\n    external: true\n"
-    )
+    web = f"{WEB}      - other\n    volumes:\n      - v:/data\n"
+    rest = "  other:\n    external: true\n    name: '0815'\nvolumes:\n  v:\n    external: true\n"
+    world = World(root, web, rest=rest)
 
     outcome = refused(world)
 

@@ -1,6 +1,8 @@
 """Parsing and authorization: what may be asked for, by whom, and with which exit code the rest is refused."""
 
+import io
 import os
+import pwd
 import sys
 from pathlib import Path
 
@@ -191,8 +193,52 @@ def test_nothing_of_the_callers_environment_has_a_say(monkeypatch: pytest.Monkey
     caller = host.take_caller()
 
     assert caller == host.Caller("status shop", is_key=True, allowed=("shop", "shop:env"))
-    assert os.environ.keys() == {"HOME", "PATH", "LC_ALL", "DOCKER_CONTEXT"}
-    assert "/evil" not in os.environ["PATH"]
+    home = pwd.getpwuid(os.geteuid()).pw_dir
+    assert os.environ == {"HOME": home, "PATH": host.PATH, "LC_ALL": "C", "DOCKER_CONTEXT": "default"}
+
+
+def test_a_person_says_the_request_as_words_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"PATH": "/bin"})
+    monkeypatch.setattr(os, "umask", lambda mask: 0)
+    monkeypatch.setattr(sys, "argv", ["deploy", "status", "shop"])
+
+    assert host.take_caller() == host.Caller("status shop", is_key=False, allowed=())
+
+
+def test_what_the_program_writes_is_for_its_login_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks: list[int] = []
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(os, "umask", masks.append)
+
+    host.take_caller()
+
+    assert masks == [0o077]
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_any_letter_can_be_printed_whatever_the_callers_locale_is(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(os, "umask", lambda mask: 0)
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, name, stream)
+
+    host.take_caller()
+
+    stream.write("\u00e9 \udcff")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"\xc3\xa9 \\udcff"
+
+
+@pytest.mark.parametrize("verb", ["check", "cancel", "status"])
+def test_a_request_without_images_names_none(verb: str) -> None:
+    assert host.parse_request(key(f"{verb} shop")) == host.Request(verb, "shop", run=verb)
+
+
+def test_a_rollback_has_no_number_of_a_commit() -> None:
+    """What is recorded then has the number of the commit that served last."""
+    expected = host.Request("rollback", "shop", sequence=0, files_sha256="", run="rollback", images={"web": ""})
+
+    assert host.parse_request(key("rollback shop web")) == expected
 
 
 def test_an_empty_command_of_a_key_is_not_a_person(monkeypatch: pytest.MonkeyPatch) -> None:

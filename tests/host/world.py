@@ -180,6 +180,7 @@ class World:
     def restore(self, snapshot: "Snapshot") -> None:
         """Put the server back into the state of a moment, with the program killed then."""
         self.machine.state = snapshot.state.copy()
+        self.machine.descriptions.clear()  # the ids that were given out since then are given out again
         self.machine.forget()
         self.machine.revive()
         present = files_of(self.root)

@@ -1148,7 +1148,8 @@ def refuse_names_not_allowed(request: Request, files: "Files") -> None:
     """Refuse files that this key may not send, and files that the compose file does not read."""
     read = files.names()
     # The installed compose file decides what is an env file. One that is sent could name itself so.
-    env_files = set(Files(files.installed).env_files()) - {COMPOSE_FILE}
+    env_files = set(Files(files.installed).env_files())
+    env_files -= {COMPOSE_FILE, *FILES_THAT_COMPOSE_READS}
     for name in files.sent():
         is_env = is_env_file(name) or name in env_files
         if is_env and not request.may_send_env_files:
