@@ -202,6 +202,7 @@ class Request:
     files_sha256: str = ""
     run: str = ""
     images: Dict[str, str] = dataclasses.field(default_factory=dict)
+    is_from_key: bool = False
     may_send_env_files: bool = False
     may_send_files: bool = False
 
@@ -502,7 +503,7 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
         code, message = NOT_SERVING, f"a mistake in bin/deploy itself: {error!r}"
         print_error(message)
         traceback.print_exc()
-    print_outcome(stack, services, code)
+    print_outcome(stack, request, services, code)
     print_result(stack, request, services, code, message)
     return code
 
@@ -608,6 +609,7 @@ def parse_request(caller: Caller) -> Request:
         files_sha256=words.get("files") or "",
         run=words.get("run") or words["verb"],
         images=images_of(words),
+        is_from_key=caller.is_key,
         may_send_env_files=not caller.is_key or f"{stack}:env" in caller.allowed,
         may_send_files=not caller.is_key or f"{stack}:push" in caller.allowed,
     )
@@ -1269,10 +1271,16 @@ def is_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
         raise Failed(
             NOT_SERVING,
             f"commit number {sequence} is older than number {newest.sequence}, which is recorded"
-            f" for {service.name} and does not answer",
+            f" for {service.name} and does not answer. Deploy the newest commit again, or go back:"
+            f" {rollback_command(stack, service)}",
         )
     progress(
         f"{service.name}: commit number {newest.sequence} serves, which is newer than {sequence}"
+    )
+    progress(
+        f"if {newest.sequence} is not the number of a commit of yours, type on the server:"
+        f" {rollback_command(stack, service, newest.image)} keeps this image and forgets the number;"
+        f" {rollback_command(stack, service)} goes back to the image before it"
     )
     service.result = "superseded"
     return True
@@ -2249,7 +2257,7 @@ def watch_containers(
 
 def finish(stack: "Stack", request: Request, service: Service, result: str) -> None:
     """Record what serves, and pin it for Compose."""
-    sequence = request.sequence or stack.newest_sequence_of(service.name)
+    sequence = sequence_to_record(stack, request, service)
     latest = stack.newest_record(service.name)
     if (
         not latest
@@ -2264,6 +2272,24 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
     container = stack.find(service.container_name)
     if container and container.is_unhealthy:
         progress(f"note: Docker's own health check says that {container.name} is unhealthy")
+
+
+def sequence_to_record(stack: "Stack", request: Request, service: Service) -> int:
+    """The number of the commit that serves from now on: deploys with a lower one are superseded.
+
+    A rollback with a key keeps the newest number, so that the run of an older commit that comes
+    late does not replace the image of the rollback. A rollback by a person on the server lowers
+    the number. It has to: after a deploy with a number that is much too high, by a mistake or with
+    a stolen key, every later commit would be superseded.
+    """
+    if request.verb == "deploy":
+        return request.sequence
+    latest = stack.newest_record(service.name)
+    if request.is_from_key or not latest:
+        return latest.sequence if latest else 0
+    if latest.image == service.image:
+        return 0  # a person confirms the image that serves: any commit may replace it
+    return lowest_deployed_sequence(stack.record(service.name), service.image)
 
 
 def recreate(stack: "Stack", service: Service) -> None:
@@ -2607,6 +2633,14 @@ def image_to_go_back_to(stack: "Stack", name: str, digest: str) -> str:
     raise Failed(BAD_IMAGE, f"{name} served no such image before: see {stack.name}/.deploys/{name}")
 
 
+def lowest_deployed_sequence(records: List[Record], image: str) -> int:
+    """The lowest commit number with which an image was deployed; 0 if only rollbacks name it."""
+    numbers = [
+        record.sequence for record in records if record.image == image and record.run != "rollback"
+    ]
+    return min(numbers, default=0)
+
+
 def remove_old_images(stack: "Stack", services: List[Service]) -> None:
     """Remove images of these services that no stack of this server can go back to."""
     with locked(ROOT / ".host.lock", "removing old images"):
@@ -2643,7 +2677,7 @@ def code_of(services: List[Service]) -> int:
     return SUPERSEDED if "superseded" in results else SERVING
 
 
-def print_outcome(stack: "Stack", services: List[Service], code: int) -> None:
+def print_outcome(stack: "Stack", request: Request, services: List[Service], code: int) -> None:
     """What serves now, for the person who reads the log; after a failure, the command that goes back."""
     for service in services:
         image = serving_image(stack, service)
@@ -2652,9 +2686,36 @@ def print_outcome(stack: "Stack", services: List[Service], code: int) -> None:
         word = "SERVING" if result in ("serving", "unchanged", "superseded") else result.upper()
         progress(f"{word}: {service.name}; serving now: {shown}")
         if result == "failed" and service.before and image not in ("", service.before):
-            progress(
-                f"to go back: {ROOT}/bin/deploy rollback {stack.name} {service.name} {digest_of(service.before)}"
-            )
+            progress(f"to go back: {rollback_command(stack, service, service.before)}")
+    if code not in (SERVING, SUPERSEDED):
+        print_mixed_versions(stack, request, services)
+
+
+def print_mixed_versions(stack: "Stack", request: Request, services: List[Service]) -> None:
+    """After a failure, say if some services run the new version and others do not, and the way out.
+
+    The services of a request belong to one commit, and may not work together in two versions.
+    """
+    images = {service.name: serving_image(stack, service) for service in services}
+    new = [service for service in services if images[service.name] == service.image]
+    behind = [service for service in services if service not in new]
+    changed = [service for service in new if service.image != service.before]
+    if not changed or not behind:
+        return
+    progress("VERSIONS ARE MIXED NOW:")
+    for service in new:
+        progress(f"  new version: {service.name} {digest_of(service.image)}")
+    for service in behind:
+        word = "newer version" if service.result == "superseded" else "old version"
+        progress(f"  {word}: {service.name} {digest_of(images[service.name]) or 'nothing answers'}")
+    if request.run.isdigit():
+        progress(f"to go forward, remove the cause, then: gh run rerun {request.run} --failed")
+    if all(service.before for service in changed):
+        commands = [rollback_command(stack, service, service.before) for service in changed]
+        progress(f"to go back: {' && '.join(commands)}")
+    else:
+        names = ", ".join(service.name for service in changed if not service.before)
+        progress(f"there is no version to go back to for: {names}")
 
 
 def serving_image(stack: "Stack", service: Service) -> str:
@@ -3353,6 +3414,12 @@ def version_of(text: str) -> Tuple[int, int]:
 def copy_command(folder: str) -> str:
     """The command with which a person copies a folder of the repository's deploy/ to this server."""
     return f"git archive HEAD deploy/{folder} | ssh HOST 'umask 022; tar -x --strip-components=1 -C {ROOT}'"
+
+
+def rollback_command(stack: "Stack", service: Service, image: str = "") -> str:
+    """The command with which a person on the server goes back, to the image before or to this one."""
+    command = f"{ROOT}/bin/deploy rollback {stack.name} {service.name} {digest_of(image)}"
+    return command.rstrip()
 
 
 def replace_command() -> str:

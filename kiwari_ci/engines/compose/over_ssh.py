@@ -78,7 +78,9 @@ LOGIN_OPTIONS = ("address", "user", "key", "known-hosts")
 REQUIRED = ("--stack", "--sequence", *(f"--{each}" for each in LOGIN_OPTIONS), "--token")
 JUMP = tuple(f"--jump-{each}" for each in LOGIN_OPTIONS)
 OPTIONS = frozenset((*REQUIRED, *JUMP, "--port", "--jump-port"))
-NAMING_VARIABLES = tuple(each for each in (*REQUIRED, *JUMP) if each not in ("--stack", "--sequence"))
+NAMING_VARIABLES = tuple(
+    each for each in (*REQUIRED, *JUMP) if each not in ("--stack", "--sequence")
+)
 FLAGS = frozenset(("--send-files", "--put-back"))
 OF_GITHUB = ("GITHUB_RUN_ID", "GITHUB_SHA", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")
 
@@ -127,7 +129,9 @@ def main(words: Sequence[str], environment: Mapping[str, str]) -> int:
         annotate("error", f"{error.filename or 'deploy-over-ssh'}: {error.strerror or error}")
         return NOT_SERVING
     except Stopped as stopped:
-        say("==> stopped: the host goes on with what it has begun; `deploy cancel STACK` on the host ends it")
+        say(
+            "==> stopped: the host goes on with what it has begun; `deploy cancel STACK` on the host ends it"
+        )
         return 128 + stopped.number
 
 
@@ -219,7 +223,9 @@ def problems_of_words(command_line: CommandLine) -> Iterator[str]:
     for line in command_line.env_lines:
         if not ENV_FILE.fullmatch(line.file):
             yield f"{line.file!r} is not the name of an env file"
-        if not VARIABLE.fullmatch(line.key) or (line.is_variable and not VARIABLE.fullmatch(line.value)):
+        if not VARIABLE.fullmatch(line.key) or (
+            line.is_variable and not VARIABLE.fullmatch(line.value)
+        ):
             yield f"{line.file}: {line.key!r} has a name that no variable can have"
 
 
@@ -237,7 +243,9 @@ def problems_of_services(services: Sequence[tuple[str, str]]) -> Iterator[str]:
             yield f"{name} is on the command line more than once"
 
 
-def problems_of_variables(command_line: CommandLine, environment: Mapping[str, str]) -> Iterator[str]:
+def problems_of_variables(
+    command_line: CommandLine, environment: Mapping[str, str]
+) -> Iterator[str]:
     """What is wrong with the values; an unset secret or variable of GitHub is an empty string."""
     missing = [name for name in command_line.variables() if not environment.get(name)]
     if missing:
@@ -248,7 +256,9 @@ def problems_of_variables(command_line: CommandLine, environment: Mapping[str, s
     if not RUN.fullmatch(environment.get("GITHUB_RUN_ID") or "0"):
         yield "GITHUB_RUN_ID is not a number"
     yield from problems_of_logins(command_line, environment)
-    refused = [line.key for line in command_line.env_lines if not can_be_held(value_of(line, environment))]
+    refused = [
+        line.key for line in command_line.env_lines if not can_be_held(value_of(line, environment))
+    ]
     if refused:
         yield f"{', '.join(dict.fromkeys(refused))}: {CANNOT_HOLD}"
 
@@ -325,13 +335,19 @@ def read_order(command_line: CommandLine, environment: Mapping[str, str]) -> Ord
         token=environment[command_line.options["--token"]],
         files=(*sent, *render_env_files(command_line.env_lines, environment)),
         server=read_machine("server", "--", command_line, environment),
-        jump=read_machine("jump", "--jump-", command_line, environment) if command_line.has_jump else None,
+        jump=read_machine("jump", "--jump-", command_line, environment)
+        if command_line.has_jump
+        else None,
     )
 
 
-def read_machine(alias: str, prefix: str, command_line: CommandLine, environment: Mapping[str, str]) -> Machine:
+def read_machine(
+    alias: str, prefix: str, command_line: CommandLine, environment: Mapping[str, str]
+) -> Machine:
     """A machine from the variables that the options name."""
-    address, user, key, known_hosts = (environment[command_line.options[prefix + each]] for each in LOGIN_OPTIONS)
+    address, user, key, known_hosts = (
+        environment[command_line.options[prefix + each]] for each in LOGIN_OPTIONS
+    )
     port = command_line.options.get(f"{prefix}port", "22")
     return Machine(alias, address, user, key, known_hosts, port)
 
@@ -371,7 +387,9 @@ def checksum_of_files(files: Sequence[StackFile]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def render_env_files(env_lines: Sequence[EnvLine], environment: Mapping[str, str]) -> list[StackFile]:
+def render_env_files(
+    env_lines: Sequence[EnvLine], environment: Mapping[str, str]
+) -> list[StackFile]:
     """The env files, each with its lines in the order of the command line."""
     texts: dict[str, str] = {}
     for line in env_lines:
@@ -429,11 +447,15 @@ def private_folder(order: Order, environment: Mapping[str, str]) -> Iterator[Pat
         machines = [order.server, order.jump] if order.jump else [order.server]
         for machine in machines:
             write_private(folder / f"{machine.alias}-key", as_text_file(machine.key))
-            write_private(folder / f"{machine.alias}-known-hosts", as_text_file(machine.known_hosts))
+            write_private(
+                folder / f"{machine.alias}-known-hosts", as_text_file(machine.known_hosts)
+            )
         write_private(folder / "config", "".join(map(ssh_config, machines)) + jump_config(order))
         yield folder
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # one that arrives now waits for the removal
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, SIGNALS
+        )  # one that arrives now waits for the removal
         temporary.cleanup()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
@@ -611,7 +633,9 @@ def read_result(answer: Answer, stack: str, digests: Mapping[str, str]) -> Resul
     """The host's verdict. Green means that the digests serve: whatever is odd is no verdict."""
     where = f"run `deploy status {stack}` on the host, then run this job again"
     if answer.exit_code == SSH_FAILED:
-        raise Refused(f"ssh could not connect, or the connection broke (the lines above say why): {UNCLEAR}; {where}")
+        raise Refused(
+            f"ssh could not connect, or the connection broke (the lines above say why): {UNCLEAR}; {where}"
+        )
     try:
         result = parse_result(answer.result_line)
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -697,7 +721,15 @@ def fits(result: Result, stack: str, digests: Mapping[str, str]) -> bool:
 def deploy(order: Order, ssh: Ssh) -> Result:
     """Ask for the deploy."""
     services = [f"{service}={digest}" for service, digest in order.digests.items()]
-    request = ["deploy", str(PROTOCOL), order.stack, order.sequence, order.files_sha256, order.run, *services]
+    request = [
+        "deploy",
+        str(PROTOCOL),
+        order.stack,
+        order.sequence,
+        order.files_sha256,
+        order.run,
+        *services,
+    ]
     answer = ssh.ask(request, encode(f"{order.token}\n") + sent_files(order.files))
     return read_result(answer, order.stack, order.digests)
 
@@ -709,14 +741,18 @@ def sent_files(files: Sequence[StackFile]) -> bytes:
     """
     content = pack(files) if files else b""
     if len(content) > MOST_BYTES or len(files) > MOST_FILES:
-        raise Refused(f"the stack's files are more than the host takes: {MOST_FILES} files, 64 MiB in all")
+        raise Refused(
+            f"the stack's files are more than the host takes: {MOST_FILES} files, 64 MiB in all"
+        )
     if files:
         say(f"==> sending {', '.join(file.name for file in files)} ({len(content)} bytes)")
     head = f"{len(content)} {hashlib.sha256(content).hexdigest()}\n"
     return head.encode() + content
 
 
-def should_put_back(command_line: CommandLine, environment: Mapping[str, str], result: Result) -> bool:
+def should_put_back(
+    command_line: CommandLine, environment: Mapping[str, str], result: Result
+) -> bool:
     """Whether a person chose an older commit just now; a run that is run again does not go back by itself."""
     return (
         "--put-back" in command_line.flags
@@ -790,7 +826,10 @@ def conclude(order: Order, result: Result, environment: Mapping[str, str]) -> in
         append(environment["GITHUB_OUTPUT"], f"superseded-by={result.newest_sequence}\n")
         for each in result.services:
             if each.result == "superseded":
-                annotate("notice", f"{each.service}: superseded by a newer commit; {each.now or 'nothing'} serves")
+                annotate(
+                    "notice",
+                    f"{each.service}: superseded by a newer commit; {each.now or 'nothing'} serves",
+                )
     return 0
 
 
