@@ -266,7 +266,7 @@ def test_words_of_a_container_are_obeyed_by_nobody(world: World) -> None:
     ],
 )
 def test_the_verdict_on_all(results: list[str], code: int) -> None:
-    assert host.code_of([host.Service(name, {}, result=name) for name in results]) == code
+    assert host.exit_code_of([host.Service(name, {}, result=name) for name in results]) == code
 
 
 def test_the_result_is_one_line_of_ascii_and_the_last(world: World) -> None:

@@ -149,7 +149,7 @@ NAME_CACHE_SECONDS = (
 )
 LOCK_SECONDS = 600
 CANCEL_SECONDS = 180  # in which a cancelled deploy takes back what it had begun
-LOOK_SECONDS = 60
+QUERY_SECONDS = 60
 CHANGE_SECONDS = 900
 PULL_SECONDS = 900
 PULL_PAUSES = (5, 20, 0)  # seconds after each attempt to pull; the last one is final
@@ -158,7 +158,7 @@ ACCESSORY_SECONDS = 120
 LOG_DAYS = 30
 LOGGED_LINES = 40
 MOST_LINES_SHOWN, MOST_LETTERS_SHOWN = 10_000, 2_000  # of other programs' output
-KEPT_IMAGES = 3
+IMAGES_TO_KEEP = 3
 FREE_MEGABYTES = 1500
 MOST_BYTES_SENT = 64 * 1024 * 1024
 COMPOSE = ("compose", "--env-file", "/dev/null")
@@ -224,7 +224,7 @@ class Output:
     err: str
 
     @property
-    def last_words(self) -> str:
+    def last_line(self) -> str:
         """The last line of its error output, for a message of ours."""
         lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
         return printable(lines[-1]) if lines else f"exit code {self.code}"
@@ -324,17 +324,17 @@ class Container:
     def addresses(self) -> List[str]:
         """Its addresses, those of IPv4 first."""
         settings = list(self.networks.values())
-        found = [network.get("IPAddress") for network in settings]
-        found += [network.get("GlobalIPv6Address") for network in settings]
-        return [str(address) for address in found if address and address != "invalid IP"]
+        addresses = [network.get("IPAddress") for network in settings]
+        addresses += [network.get("GlobalIPv6Address") for network in settings]
+        return [str(address) for address in addresses if address and address != "invalid IP"]
 
     @property
-    def life(self) -> str:
+    def state_text(self) -> str:
         """Its state in words, for the log."""
         words = f"{self.status} since {self.started_at}, {self.restarts} restarts, exit code {self.exit_code}"
         return f"{words}, out of memory" if self.is_out_of_memory else words
 
-    def is_same_life(self, other: "Container") -> bool:
+    def is_same_run(self, other: "Container") -> bool:
         """Whether it is the same process as at another look."""
         mine = (self.id, self.started_at, self.restarts)
         return mine == (other.id, other.started_at, other.restarts) and self.status == other.status
@@ -348,7 +348,7 @@ class Service:
     model: Json
     image: str = ""  # the image that is to serve, by digest
     image_id: str = ""
-    before: str = ""  # the image that the record says served before
+    previous_image: str = ""  # the image that the record says served before
     result: str = ""
     problem: str = ""  # why it failed
     seconds: int = 0  # until its result was known
@@ -359,22 +359,22 @@ class Service:
         return {key: unescape(str(text)) for key, text in (self.model.get("labels") or {}).items()}
 
     @property
-    def next(self) -> str:
+    def temporary_name(self) -> str:
         """The name of the new container while it runs beside the old one."""
         return f"{self.name}-next"
 
     @property
-    def previous(self) -> str:
+    def set_aside_name(self) -> str:
         """The name of the old container while its successor has not proved itself."""
         return f"{self.name}-previous"
 
     @property
-    def foreign(self) -> str:
+    def retained_name(self) -> str:
         """The name under which a container that somebody else made is kept, after a take-over."""
         return f"{self.name}-before"
 
     @property
-    def migration(self) -> str:
+    def migration_name(self) -> str:
         """The name of the container in which its migration runs."""
         return f"{self.name}-next-migrate"
 
@@ -491,13 +491,13 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
             else:
                 deploy(stack, request, delivery, services)
             confirm(stack, services)
-        code = code_of(services)
+        code = exit_code_of(services)
         message = " ".join(service.problem for service in services if service.problem)
     except Failed as failure:
         code, message = failure.code, failure.message
         print_error(message)
     except OSError as error:
-        code, message = NOT_READY, words_of(error)
+        code, message = NOT_READY, os_error_text(error)
         print_error(message)
     except Exception as error:
         code, message = NOT_SERVING, f"a mistake in bin/deploy itself: {error!r}"
@@ -513,7 +513,9 @@ def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[
     with unpacked(stack, request, delivery) as files:
         services += resolve_services(stack, request, files)
         current = [
-            service for service in services if not is_superseded(stack, service, request.sequence)
+            service
+            for service in services
+            if not mark_if_superseded(stack, service, request.sequence)
         ]
         if not current:
             return
@@ -522,7 +524,7 @@ def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[
         files.install()
     stack.read_compose_file()
     roll_out(stack, request, current)
-    refuse_leftovers(stack)
+    refuse_orphans(stack)
 
 
 def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None:
@@ -530,22 +532,22 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     stack.read_compose_file()
     ((name, digest),) = request.images.items()
     service = stack.service(name)
-    service.before = stack.recorded_image(name)
+    service.previous_image = stack.recorded_image(name)
     service.image = image_to_go_back_to(stack, name, digest)
     services.append(service)
     for finding in findings_of(stack, [service], stack.files):
         progress(f"note: {finding}")  # the way back must not wait for them
     if not stack.are_env_files_read:
         raise Failed(NOT_READY, "without its env files Compose starts no container: see the notes")
-    keep_pins_of_others(stack)
-    find_image(stack, service)
+    move_edited_pins_away(stack)
+    ensure_rollback_image(stack, service)
     roll_out(stack, request, [service])
 
 
 def confirm(stack: "Stack", services: List[Service]) -> None:
     """A last look: what came into service first may have failed while others followed."""
     for service in services:
-        if service.result in ("serving", "unchanged") and not is_well(stack, service):
+        if service.result in ("serving", "unchanged") and not is_healthy(stack, service):
             service.result = "failed"
             service.problem = f"{service.name} served, and does not answer any more"
             print_error(service.problem)
@@ -557,8 +559,10 @@ def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
     with hooks(stack, request.verb, services):
         if request.verb == "deploy":
             migrate(stack, services)
-        for level in in_order_of_dependencies(services):
-            ready = [service for service in level if not has_failed_dependency(service, services)]
+        for level in dependency_levels(services):
+            ready = [
+                service for service in level if not mark_if_dependency_failed(service, services)
+            ]
             replace_containers(stack, request, ready)
         with cleaning_up():
             remove_old_images(stack, services)
@@ -587,7 +591,7 @@ def take_caller() -> Caller:
 
 def parse_request(caller: Caller) -> Request:
     """Turn the words into a request, if they are one and the key may say them."""
-    match = next(filter(None, (grammar.fullmatch(caller.words) for grammar in REQUESTS)), None)
+    match = next(filter(None, (grammar.fullmatch(caller.request) for grammar in REQUESTS)), None)
     if not match:
         raise Failed(BAD_REQUEST, "this is none of the requests that the head of bin/deploy lists")
     words = match.groupdict()
@@ -840,9 +844,9 @@ def is_this_program(process: int) -> bool:
 def recover(stack: "Stack") -> None:
     """Bring back what served before an interrupted deploy, or finish it if the new one serves."""
     stack.state.mkdir(exist_ok=True)
-    remove_left_tokens(stack)
-    remove_left_folders(stack)
-    run_left_hook(stack)
+    remove_stale_tokens(stack)
+    remove_stale_files(stack)
+    run_owed_hook(stack)
     try:
         stack.read_compose_file()
     except Cancelled:
@@ -852,7 +856,7 @@ def recover(stack: "Stack") -> None:
         return
     for service in stack.services.values():
         if not service.accessory:
-            wait_for_left_migration(stack, service)
+            wait_for_interrupted_migration(stack, service)
             recover_service(stack, service)
     if not any(check_pins(stack)):  # what a person wrote there is refused later, and not lost here
         stack.write_pins()
@@ -860,65 +864,69 @@ def recover(stack: "Stack") -> None:
 
 def recover_service(stack: "Stack", service: Service) -> None:
     """One service: exactly one of its containers goes on serving."""
-    remove_half_made(stack, service)
+    repair_half_created_containers(stack, service)
     current = stack.find(service.container_name)
-    note = stack.kept_note(service)
+    note = stack.set_aside_note(service)
     if current and current.id == note.get("id"):
         progress(f"an interrupted deploy was bringing {service.name} back: it goes on")
-        start_again(stack, service)
+        resume_old_container(stack, service)
     elif (
-        current and current.image == stack.recorded_image(service.name) and is_well(stack, service)
+        current
+        and current.image == stack.recorded_image(service.name)
+        and is_healthy(stack, service)
     ):
-        retire_old(stack, service)
-    elif kept_container(stack, service):
+        retire_set_aside_container(stack, service)
+    elif set_aside_container(stack, service):
         progress(f"an interrupted deploy stopped {service.name}: what served before comes back")
-        let_temporary_container_serve(stack, service)
-        bring_back(stack, service)
-    if not kept_container(stack, service):
-        stack.forget_kept(service)
-    settle_temporary_container(stack, service)
+        let_temporary_container_answer(stack, service)
+        bring_back_set_aside_container(stack, service)
+    if not set_aside_container(stack, service):
+        stack.forget_set_aside(service)
+    remove_temporary_container_unless_needed(stack, service)
 
 
-def let_temporary_container_serve(stack: "Stack", service: Service) -> None:
+def let_temporary_container_answer(stack: "Stack", service: Service) -> None:
     """Requests find the temporary container while the service's own one is exchanged."""
     temporary = stack.temporary(service)
-    if temporary and temporary.is_running and not has_name(stack, service):
-        give_name(stack, service)
+    if temporary and temporary.is_running and not has_service_names(stack, service):
+        give_service_names(stack, service)
         wait_for_name_caches(stack, [service])
 
 
-def settle_temporary_container(stack: "Stack", service: Service) -> None:
+def remove_temporary_container_unless_needed(stack: "Stack", service: Service) -> None:
     """The temporary container goes, unless it is all that serves."""
     if not stack.temporary(service):
         return
-    if stays_well(stack, service) or not is_well(stack, service, service.next):
-        progress(f"removing {service.next}")
-        retire_next(stack, service)
+    if stays_healthy(stack, service) or not is_healthy(stack, service, service.temporary_name):
+        progress(f"removing {service.temporary_name}")
+        remove_temporary_container(stack, service)
         return
-    progress(f"{service.next} serves in place of {service.name}, until a deploy replaces it")
-    stack.set_restart_policy(service.next, service.restart_policy)
-    give_name(stack, service)
+    progress(
+        f"{service.temporary_name} serves in place of {service.name}, until a deploy replaces it"
+    )
+    stack.set_restart_policy(service.temporary_name, service.restart_policy)
+    give_service_names(stack, service)
     if stack.find(service.container_name):
         # It has the name too: while it restarts, some requests would go there.
         stack.stop(service.container_name)
 
 
-def stays_well(stack: "Stack", service: Service) -> bool:
+def stays_healthy(stack: "Stack", service: Service) -> bool:
     """Whether the service's own container goes on answering.
 
     Where the temporary one has its names, Docker may be about to stop it: a command that was
     interrupted goes on in the engine.
     """
-    seconds = OBSERVED_SECONDS if has_name(stack, service) else 0
+    seconds = OBSERVED_SECONDS if has_service_names(stack, service) else 0
     end = stack.machine.now() + seconds
-    while is_well(stack, service):
+    while is_healthy(stack, service):
         if stack.machine.now() >= end:
             return True
         stack.machine.wait(1)
     return False
 
 
-def remove_half_made(stack: "Stack", service: Service) -> None:
+def repair_half_created_containers(stack: "Stack", service: Service) -> None:
     """Containers that never ran, and those that Compose was about to give the service's name."""
     current = stack.find(service.container_name)
     for container in stack.containers_of(service):
@@ -932,45 +940,47 @@ def remove_half_made(stack: "Stack", service: Service) -> None:
             current = container
 
 
-def kept_container(stack: "Stack", service: Service) -> Optional[Container]:
+def set_aside_container(stack: "Stack", service: Service) -> Optional[Container]:
     """The container that served before, while its successor has not proved itself."""
-    container = stack.find(service.previous)
-    return container if container and container.id == stack.kept_note(service).get("id") else None
+    container = stack.find(service.set_aside_name)
+    return (
+        container if container and container.id == stack.set_aside_note(service).get("id") else None
+    )
 
 
-def wait_for_left_migration(stack: "Stack", service: Service) -> None:
+def wait_for_interrupted_migration(stack: "Stack", service: Service) -> None:
     """A migration of an interrupted deploy goes on to its end: two at once could harm the data."""
     end = stack.machine.now() + SCRIPT_SECONDS
     while True:
-        container = stack.find(service.migration)
+        container = stack.find(service.migration_name)
         if not container or container.project not in ("", stack.name):
             return
         if not container.has_processes:
-            stack.remove(service.migration)
+            stack.remove(service.migration_name)
             return
         if stack.machine.now() > end:
-            raise Failed(LOCKED, f"{service.migration} of an interrupted deploy does not end")
-        progress(f"waiting for {service.migration}, which an interrupted deploy started")
+            raise Failed(LOCKED, f"{service.migration_name} of an interrupted deploy does not end")
+        progress(f"waiting for {service.migration_name}, which an interrupted deploy started")
         stack.machine.wait(5)
 
 
-def remove_left_tokens(stack: "Stack") -> None:
+def remove_stale_tokens(stack: "Stack") -> None:
     """Registry tokens in memory that a killed deploy of this stack could not remove."""
     for folder in MEMORY.glob(f"{stack.token_prefix}*") if MEMORY.is_dir() else ():
         with contextlib.suppress(OSError):
             if folder.lstat().st_uid == os.geteuid() and not folder.is_symlink():
-                remove_tree(folder)
+                remove_folder(folder)
 
 
-def remove_left_folders(stack: "Stack") -> None:
+def remove_stale_files(stack: "Stack") -> None:
     """Files that a killed deploy had received and not installed."""
     for folder in stack.state.glob("incoming-*"):
-        remove_tree(folder)
+        remove_folder(folder)
     for half_written in [*stack.folder.glob(".new-*"), *stack.state.glob(".new-*")]:
         half_written.unlink()
 
 
-def run_left_hook(stack: "Stack") -> None:
+def run_owed_hook(stack: "Stack") -> None:
     """The script hooks/after that a killed deploy owes: it may end a maintenance mode."""
     if not stack.owed_hook.exists():
         return
@@ -1025,7 +1035,7 @@ def read_archive(length: int, checksum: str) -> IO[bytes]:
     digest = hashlib.sha256()
     missing = length
     while missing:
-        if not select.select([0], [], [], LOOK_SECONDS)[0]:
+        if not select.select([0], [], [], QUERY_SECONDS)[0]:
             raise Failed(
                 BAD_REQUEST,
                 f"the files stopped arriving, with {missing} bytes missing: run the job again",
@@ -1104,7 +1114,7 @@ def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["
         files.complete()
         yield files
     finally:
-        remove_tree(folder)
+        remove_folder(folder)
 
 
 def unpack(archive: IO[bytes], folder: Path) -> None:
@@ -1254,20 +1264,20 @@ def resolve_services(stack: "Stack", request: Request, files: Files) -> List[Ser
     services = []
     for name, digest in request.images.items():
         service = stack.service(name)
-        service.before = stack.recorded_image(name)
+        service.previous_image = stack.recorded_image(name)
         service.image = f"{service.repository}@{digest}"
         services.append(service)
     return services
 
 
-def is_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
+def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
     """Whether a newer commit's image serves already; then this one changes nothing."""
     newest = stack.newest_record(service.name)
     if not newest or sequence >= newest.sequence:
         return False
     current = stack.find(service.container_name)
     is_recorded = current and stack.owns(current, service) and current.image == newest.image
-    if not is_recorded or not is_well(stack, service):
+    if not is_recorded or not is_healthy(stack, service):
         raise Failed(
             NOT_SERVING,
             f"commit number {sequence} is older than number {newest.sequence}, which is recorded"
@@ -1322,7 +1332,7 @@ def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> It
         yield from check_ports(stack, service, containers)
     for service in stack.services.values():
         if service.accessory:
-            yield from check_data(stack, service, containers)
+            yield from check_volumes_in_use(stack, service, containers)
 
 
 def print_findings(stack: "Stack") -> int:
@@ -1332,7 +1342,7 @@ def print_findings(stack: "Stack") -> int:
     findings = [*findings_of(stack, services, stack.files), *check_disk(stack)]
     for finding in findings:
         print_error(str(finding))
-    for container in leftovers(stack):
+    for container in orphans(stack):
         print(
             f"note: {container.name} runs in the project {stack.name}, and the compose file does not have it"
         )
@@ -1386,7 +1396,7 @@ def check_pins(stack: "Stack") -> Iterator[Finding]:
         )
 
 
-def keep_pins_of_others(stack: "Stack") -> None:
+def move_edited_pins_away(stack: "Stack") -> None:
     """Move an override file away that a person has written to, before this program writes its own."""
     if not any(check_pins(stack)):
         return
@@ -1537,7 +1547,7 @@ def check_name(
         )
     yield from check_labels(service)
     yield from check_temporary_names(stack, service, containers)
-    holder = find(containers, service.container_name)
+    holder = find_container(containers, service.container_name)
     if not holder or stack.owns(holder, service):
         return
     is_of_other_stack = holder.project and (ROOT / holder.project / ".deploys").is_dir()
@@ -1547,13 +1557,13 @@ def check_name(
             f"{holder.name} is a service of the stack {holder.project}, too",
             "Give one of the two another container name in the spec",
         )
-    if find(containers, service.foreign):
+    if find_container(containers, service.retained_name):
         yield Finding(
             NOT_READY,
-            f"{holder.name} was not made by this stack, and {service.foreign} is there too",
-            f"Remove the one that is not needed: docker rm -f {service.foreign}",
+            f"{holder.name} was not made by this stack, and {service.retained_name} is there too",
+            f"Remove the one that is not needed: docker rm -f {service.retained_name}",
         )
-    yield from check_mounts(stack, service, holder)
+    yield from check_lost_data(stack, service, holder)
 
 
 def check_labels(service: Service) -> Iterator[Finding]:
@@ -1577,8 +1587,8 @@ def check_temporary_names(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
     """The names that a deploy gives to containers for a while are free, or its own."""
-    for name in (service.next, service.previous):
-        other = find(containers, name)
+    for name in (service.temporary_name, service.set_aside_name):
+        other = find_container(containers, name)
         if other and not stack.owns(other, service) and not stack.is_temporary(other, service):
             yield Finding(
                 NOT_READY,
@@ -1587,10 +1597,10 @@ def check_temporary_names(
             )
 
 
-def check_mounts(stack: "Stack", service: Service, holder: Container) -> Iterator[Finding]:
+def check_lost_data(stack: "Stack", service: Service, holder: Container) -> Iterator[Finding]:
     """The data of a container that is taken over stays with the service."""
-    mounted = {source_of(stack, volume) for volume in service.model.get("volumes") or []}
-    lost = sorted(data_of(holder) - mounted)
+    mounted = {writable_source(stack, volume) for volume in service.model.get("volumes") or []}
+    lost = sorted(writable_sources(holder) - mounted)
     if lost:
         yield Finding(
             NOT_READY,
@@ -1608,7 +1618,7 @@ def overlaps(source: str, sources: Set[str]) -> bool:
     )
 
 
-def data_of(container: Container) -> Set[str]:
+def writable_sources(container: Container) -> Set[str]:
     """The volumes with names, and the folders of the server, that a container can write to."""
     sources = {
         str(mount.get("Name") or mount.get("Source"))
@@ -1644,11 +1654,11 @@ def check_ports(
                 )
 
 
-def check_data(
+def check_volumes_in_use(
     stack: "Stack", accessory: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
     """A volume with data is never given to a second process: two databases on one folder destroy it."""
-    own = find(containers, accessory.container_name)
+    own = find_container(containers, accessory.container_name)
     if own and own.has_processes and accessory.accessory != "once":
         return  # it is left alone, whoever made it
     if own and not stack.owns(own, accessory):
@@ -1659,10 +1669,12 @@ def check_data(
             f" Else remove it: docker rm {own.name}",
         )
         return
-    sources = {source_of(stack, volume) for volume in accessory.model.get("volumes") or []} - {""}
+    sources = {
+        writable_source(stack, volume) for volume in accessory.model.get("volumes") or []
+    } - {""}
     for container in containers:
         shared = ", ".join(
-            sorted(source for source in data_of(container) if overlaps(source, sources))
+            sorted(source for source in writable_sources(container) if overlaps(source, sources))
         )
         is_of_stack = container.project == stack.name and container.service in stack.services
         is_of_stack = is_of_stack and not container.is_one_off
@@ -1675,7 +1687,7 @@ def check_data(
             )
 
 
-def source_of(stack: "Stack", volume: Json) -> str:
+def writable_source(stack: "Stack", volume: Json) -> str:
     """The volume's name in Docker, or the folder of the server, that a container can write to."""
     if volume.get("read_only"):
         return ""
@@ -1712,7 +1724,7 @@ def check_disk(stack: "Stack") -> Iterator[Finding]:
         )
 
 
-def leftovers(stack: "Stack") -> List[Container]:
+def orphans(stack: "Stack") -> List[Container]:
     """Containers of this Compose project that the compose file does not have."""
     return [
         container
@@ -1724,10 +1736,10 @@ def leftovers(stack: "Stack") -> List[Container]:
     ]
 
 
-def refuse_leftovers(stack: "Stack") -> None:
+def refuse_orphans(stack: "Stack") -> None:
     """A service that the stack no longer has goes on answering: its domain may still lead there."""
     deployed = []
-    for container in leftovers(stack):
+    for container in orphans(stack):
         if any(label.startswith("deploy.") for label in container.labels):
             deployed.append(container.name)
         else:
@@ -1784,7 +1796,7 @@ def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
             progress(f"pulling {image}")
             pull(stack, image, login)
     for service in services:
-        look_at_image(stack, service)
+        check_image(stack, service)
 
 
 def pull(stack: "Stack", image: str, login: Path) -> None:
@@ -1797,12 +1809,10 @@ def pull(stack: "Stack", image: str, login: Path) -> None:
             return
         refuse_if_final(image, output)
         if pause:
-            progress(
-                f"the registry does not answer as it should, trying again: {output.last_words}"
-            )
+            progress(f"the registry does not answer as it should, trying again: {output.last_line}")
             stack.machine.wait(pause)
     raise Failed(
-        NOT_READY, f"{image} could not be pulled, and the token is not why: {output.last_words}"
+        NOT_READY, f"{image} could not be pulled, and the token is not why: {output.last_line}"
     )
 
 
@@ -1813,10 +1823,10 @@ def refuse_if_final(image: str, output: Output) -> None:
         raise Failed(
             TOKEN_REFUSED,
             f"{registry_of(image)} refused the token: set a new one (runbook, step 5) and run"
-            f" the job again. It said: {output.last_words}",
+            f" the job again. It said: {output.last_line}",
         )
     if any(sign in words for sign in SIGNS_OF_A_MISSING_IMAGE):
-        raise Failed(BAD_IMAGE, f"could not pull {image}: {output.last_words}")
+        raise Failed(BAD_IMAGE, f"could not pull {image}: {output.last_line}")
     if "no space left" in words:
         raise Failed(
             NOT_READY,
@@ -1824,7 +1834,7 @@ def refuse_if_final(image: str, output: Output) -> None:
         )
 
 
-def find_image(stack: "Stack", service: Service) -> None:
+def ensure_rollback_image(stack: "Stack", service: Service) -> None:
     """Have the image of a rollback, without a token if need be."""
     if stack.machine.docker("image", "inspect", service.image).code != 0:
         progress(f"pulling {service.image}")
@@ -1833,12 +1843,12 @@ def find_image(stack: "Stack", service: Service) -> None:
             raise Failed(
                 BAD_IMAGE,
                 f"could not pull {service.image}, which is no longer on this server:"
-                f" {output.last_words}. `docker login {registry_of(service.image)}` lets it be pulled",
+                f" {output.last_line}. `docker login {registry_of(service.image)}` lets it be pulled",
             )
-    look_at_image(stack, service)
+    check_image(stack, service)
 
 
-def look_at_image(stack: "Stack", service: Service) -> None:
+def check_image(stack: "Stack", service: Service) -> None:
     """The image is for this server, and brings no labels that would take somebody else's traffic."""
     image = stack.machine.json("image", "inspect", service.image)[0]
     service.image_id = str(image["Id"])
@@ -1873,12 +1883,12 @@ def start_accessories(stack: "Stack", services: List[Service]) -> None:
         progress(f"starting {', '.join(names)}")
         output = stack.compose("up", "-d", "--no-deps", "--no-recreate", *names)
         if output.code != 0:
-            progress(f"not all could be started: {output.last_words}")
+            progress(f"not all could be started: {output.last_line}")
     needed = needed_by(stack, services)
     for accessory in accessories:
         if accessory.name in needed:
             wait_for_accessory(stack, accessory)
-        report_other_settings(stack, accessory)
+        report_changed_settings(stack, accessory)
         report_missing_networks(stack, accessory)
 
 
@@ -1901,7 +1911,7 @@ def refuse_shared_data(stack: "Stack", accessories: List[Service]) -> None:
     """Look once more, directly before they start: a rollback has no preflight, and a pull takes time."""
     containers = stack.containers()
     for accessory in accessories:
-        for finding in check_data(stack, accessory, containers):
+        for finding in check_volumes_in_use(stack, accessory, containers):
             raise Failed(finding.code, str(finding))
 
 
@@ -1932,25 +1942,25 @@ def wait_for_accessory(stack: "Stack", accessory: Service) -> None:
     end = stack.machine.now() + ACCESSORY_SECONDS
     while True:
         container = stack.find(accessory.container_name)
-        if container and is_accessory_well(accessory, container):
+        if container and is_accessory_healthy(accessory, container):
             return
         is_starting = container and container.is_running and not container.is_unhealthy
         if not is_starting or stack.machine.now() > end:
-            print_last_words(stack, accessory)
+            print_end_of_log(stack, accessory)
             raise Failed(
                 NOT_READY, f"{accessory.name} is not well, and what is deployed depends on it"
             )
         stack.machine.wait(1)
 
 
-def is_accessory_well(accessory: Service, container: Container) -> bool:
+def is_accessory_healthy(accessory: Service, container: Container) -> bool:
     """What runs once has ended with 0; the others run, and are healthy if they can tell."""
     if accessory.accessory == "once":
         return container.status == "exited" and container.exit_code == 0
     return container.is_running and container.health in ("", "healthy")
 
 
-def report_other_settings(stack: "Stack", accessory: Service) -> None:
+def report_changed_settings(stack: "Stack", accessory: Service) -> None:
     """Say when the compose file has other settings for it than it runs with: a person decides when it restarts."""
     container = stack.find(accessory.container_name)
     if not container or not stack.owns(container, accessory):
@@ -1980,11 +1990,13 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
             *NOT_FOR_TRAEFIK,
             "--no-deps",
             "--name",
-            service.migration,
+            service.migration_name,
             service.name,
             *service.migrate,
         )
-        output = stack.compose(*words, pins=stack.trial_pins, seconds=SCRIPT_SECONDS, is_shown=True)
+        output = stack.compose(
+            *words, pins=stack.trial_pins, seconds=SCRIPT_SECONDS, prints_output=True
+        )
         if output.code != 0:
             raise Failed(
                 NOT_SERVING,
@@ -1992,7 +2004,7 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
                 " No container of the service was changed",
             )
     for service in services:
-        if service.health and stack.find(service.container_name) and not is_well(stack, service):
+        if service.health and stack.find(service.container_name) and not is_healthy(stack, service):
             progress(
                 f"AFTER THE MIGRATION {service.name} DOES NOT ANSWER ANY MORE: the old version does not get on"
                 " with what the migration changed"
@@ -2020,7 +2032,7 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
                 raise Failed(NOT_READY, f"{stack.name}/hooks/before failed")
             progress("hooks/before failed; going back does not wait for it")
         yield
-        code = code_of(services)
+        code = exit_code_of(services)
     except Failed as failure:
         code = failure.code
         raise
@@ -2048,7 +2060,7 @@ def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
 # that fit into the memory; the services of a batch share the waits.
 
 
-def in_order_of_dependencies(services: List[Service]) -> List[List[Service]]:
+def dependency_levels(services: List[Service]) -> List[List[Service]]:
     """Groups of services: those of a group depend on none of the same or a later group."""
     groups: List[List[Service]] = []
     pending = list(services)
@@ -2062,7 +2074,7 @@ def in_order_of_dependencies(services: List[Service]) -> List[List[Service]]:
     return groups
 
 
-def has_failed_dependency(service: Service, services: List[Service]) -> bool:
+def mark_if_dependency_failed(service: Service, services: List[Service]) -> bool:
     """Whether it depends on one that this deploy could not bring into service."""
     failed = {other.name for other in services if other.result in ("failed", "not started")}
     if not service.dependencies & failed:
@@ -2126,7 +2138,7 @@ def replace_batch(stack: "Stack", request: Request, services: List[Service]) -> 
     hand_over(stack, not_failed(beside))
     replace_in_place(stack, not_failed(beside))
     replace_stopped(stack, alone)
-    settle(stack, request, not_failed(services))
+    watch_and_record(stack, request, not_failed(services))
 
 
 def not_failed(services: List[Service]) -> List[Service]:
@@ -2142,7 +2154,7 @@ def is_unchanged(stack: "Stack", service: Service) -> bool:
     label = container.labels.get("com.docker.compose.config-hash")
     is_same = container.image == service.image and label in stack.hashes(service, container)
     is_same = is_same and stack.mounted_checksum(service) == stack.recorded_mounts(service)
-    return is_same and is_well(stack, service)
+    return is_same and is_healthy(stack, service)
 
 
 def runs_beside(stack: "Stack", service: Service) -> bool:
@@ -2158,25 +2170,25 @@ def runs_beside(stack: "Stack", service: Service) -> bool:
 def start_beside(stack: "Stack", services: List[Service]) -> None:
     """Start new containers beside the old ones, without their names on any network."""
     for service in services:
-        progress(f"starting {service.next} beside {service.name}")
+        progress(f"starting {service.temporary_name} beside {service.name}")
         with service_may_fail(stack, service):
-            options = ("-d", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.next)
+            options = ("-d", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.temporary_name)
             words = ("run", *options, service.name)
             output = stack.compose(*words, pins=stack.trial_pins)
-            refuse_failed_start(service.next, output)
-            wait_until_well(stack, service, service.next)
+            refuse_failed_start(service.temporary_name, output)
+            wait_until_healthy(stack, service, service.temporary_name)
 
 
 def hand_over(stack: "Stack", services: List[Service]) -> None:
     """Give the new containers the names of the old ones too, and wait until the proxies know."""
     watched = {}
     for service in services:
-        progress(f"{service.next} answers, and takes the name {service.name}")
+        progress(f"{service.temporary_name} answers, and takes the name {service.name}")
         with service_may_fail(stack, service):
             # From here on it may be what serves: a server that boots has to start it.
-            stack.set_restart_policy(service.next, service.restart_policy)
-            give_name(stack, service)
-            watched[service.name] = stack.get(service.next)
+            stack.set_restart_policy(service.temporary_name, service.restart_policy)
+            give_service_names(stack, service)
+            watched[service.name] = stack.get(service.temporary_name)
     seconds = max((service.name_cache_seconds for service in not_failed(services)), default=0)
     if seconds:
         progress(f"waiting {seconds} seconds: the proxy keeps names for that long")
@@ -2188,9 +2200,9 @@ def replace_in_place(stack: "Stack", services: List[Service]) -> None:
     for service in services:
         progress(f"replacing {service.name}")
         with service_may_fail(stack, service):
-            move_foreign_container_away(stack, service)
+            set_foreign_container_aside(stack, service)
             recreate(stack, service)
-            wait_until_well(stack, service, service.container_name)
+            wait_until_healthy(stack, service, service.container_name)
 
 
 def replace_stopped(stack: "Stack", services: List[Service]) -> None:
@@ -2198,12 +2210,12 @@ def replace_stopped(stack: "Stack", services: List[Service]) -> None:
     for service in services:
         progress(f"replacing {service.name}")
         with service_may_fail(stack, service):
-            put_aside(stack, service)
+            stop_and_set_aside(stack, service)
             recreate(stack, service)
-            wait_until_well(stack, service, service.container_name)
+            wait_until_healthy(stack, service, service.container_name)
 
 
-def settle(stack: "Stack", request: Request, services: List[Service]) -> None:
+def watch_and_record(stack: "Stack", request: Request, services: List[Service]) -> None:
     """Watch the new containers for a while, record them, and take away what they replaced.
 
     A temporary container that an earlier deploy left runs another image, which may be all that
@@ -2215,7 +2227,7 @@ def settle(stack: "Stack", request: Request, services: List[Service]) -> None:
             watched[service.name] = stack.get(service.container_name)
             temporary = stack.temporary(service)
             if temporary and temporary.image == service.image:
-                take_name(stack, service)
+                remove_service_names(stack, service)
     seconds = max((service.watched_seconds for service in not_failed(services)), default=0)
     if seconds:
         progress(f"watching for {seconds} seconds whether it stays well")
@@ -2226,8 +2238,8 @@ def settle(stack: "Stack", request: Request, services: List[Service]) -> None:
     for service in services:
         if service.result == "serving":
             with cleaning_up():
-                retire_next(stack, service)
-                retire_old(stack, service)
+                remove_temporary_container(stack, service)
+                retire_set_aside_container(stack, service)
 
 
 @contextlib.contextmanager
@@ -2295,7 +2307,7 @@ def sequence_to_record(stack: "Stack", request: Request, service: Service) -> in
 def recreate(stack: "Stack", service: Service) -> None:
     """Let Compose make the service's container from the new image, under its own name."""
     stack.write_pins({service.name: service.image})
-    kept = kept_container(stack, service)
+    kept = set_aside_container(stack, service)
     if kept and stack.owns(kept, service):
         create_successor(stack, service, kept)
         return
@@ -2328,7 +2340,7 @@ def create_successor(stack: "Stack", service: Service, kept: Container) -> None:
     refuse_failed_start(service.name, stack.machine.docker("start", service.container_name))
 
 
-def put_aside(stack: "Stack", service: Service) -> None:
+def stop_and_set_aside(stack: "Stack", service: Service) -> None:
     """Stop the container that serves, and keep it until its successor has proved itself.
 
     It has no restart policy meanwhile, so that the server never starts both when it boots.
@@ -2336,12 +2348,12 @@ def put_aside(stack: "Stack", service: Service) -> None:
     container = stack.find(service.container_name)
     if not container or (stack.owns(container, service) and not container.is_running):
         return  # Compose replaces its own container that does not run
-    keep_container(stack, service, container)
-    stack.set_restart_policy(service.previous, "no")
-    stack.stop(service.previous)
+    set_aside(stack, service, container)
+    stack.set_restart_policy(service.set_aside_name, "no")
+    stack.stop(service.set_aside_name)
 
 
-def keep_container(stack: "Stack", service: Service, container: Container) -> None:
+def set_aside(stack: "Stack", service: Service, container: Container) -> None:
     """Give a container another name, so that its successor can have the service's.
 
     It is noted down first, by its id: whoever takes the lock next knows which container to bring
@@ -2352,44 +2364,44 @@ def keep_container(stack: "Stack", service: Service, container: Container) -> No
         "restart": container.restart_policy,
         "was_running": container.is_running,
     }
-    write_file(stack.kept_file(service), json.dumps(note).encode(), 0o600)
-    stack.rename(container.name, service.previous)
+    write_file(stack.set_aside_file(service), json.dumps(note).encode(), 0o600)
+    stack.rename(container.name, service.set_aside_name)
 
 
-def bring_back(stack: "Stack", service: Service) -> None:
+def bring_back_set_aside_container(stack: "Stack", service: Service) -> None:
     """Let the container that was kept serve again, in place of its successor."""
-    kept = kept_container(stack, service)
+    kept = set_aside_container(stack, service)
     if not kept:
         return
     if stack.find(service.container_name):
         stack.remove(service.container_name)
     stack.rename(kept.name, service.container_name)
-    start_again(stack, service)
+    resume_old_container(stack, service)
 
 
-def start_again(stack: "Stack", service: Service) -> None:
+def resume_old_container(stack: "Stack", service: Service) -> None:
     """Start the container that was kept, as it ran before."""
-    note = stack.kept_note(service)
+    note = stack.set_aside_note(service)
     policy = note.get("restart") or service.restart_policy
     stack.set_restart_policy(service.container_name, policy)
     if note.get("was_running"):
-        stack.must("start", service.container_name)
-    stack.forget_kept(service)
+        stack.change("start", service.container_name)
+    stack.forget_set_aside(service)
 
 
-def move_foreign_container_away(stack: "Stack", service: Service) -> None:
+def set_foreign_container_aside(stack: "Stack", service: Service) -> None:
     """A container of the service's name that this stack did not make runs on under another name."""
     container = stack.find(service.container_name)
     if not container or stack.owns(container, service):
         return
-    keep_container(stack, service, container)
+    set_aside(stack, service, container)
     if service.published:
-        stack.stop(service.previous)  # two cannot have a port of the server
+        stack.stop(service.set_aside_name)  # two cannot have a port of the server
 
 
-def retire_old(stack: "Stack", service: Service) -> None:
+def retire_set_aside_container(stack: "Stack", service: Service) -> None:
     """Take away the container that was kept; one that somebody else made is only stopped."""
-    kept = kept_container(stack, service)
+    kept = set_aside_container(stack, service)
     if not kept:
         return
     if stack.owns(kept, service):
@@ -2397,12 +2409,12 @@ def retire_old(stack: "Stack", service: Service) -> None:
     else:
         stack.set_restart_policy(kept.name, "no")
         stack.stop(kept.name)
-        stack.rename(kept.name, service.foreign)
+        stack.rename(kept.name, service.retained_name)
         progress(
-            f"{service.foreign}, which served before and was not made by this stack, is stopped"
-            f" and kept. To remove it: docker rm {service.foreign}"
+            f"{service.retained_name}, which served before and was not made by this stack, is stopped"
+            f" and kept. To remove it: docker rm {service.retained_name}"
         )
-    stack.forget_kept(service)
+    stack.forget_set_aside(service)
 
 
 @contextlib.contextmanager
@@ -2415,7 +2427,7 @@ def service_may_fail(stack: "Stack", service: Service) -> Iterator[None]:
     except Failed as failure:
         fail(stack, service, failure.message)
     except OSError as error:
-        fail(stack, service, words_of(error))
+        fail(stack, service, os_error_text(error))
     except Exception as error:
         fail(stack, service, f"a mistake in bin/deploy itself: {error!r}")
         traceback.print_exc()
@@ -2431,9 +2443,9 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
         service.problem = problem
         service.seconds = stack.seconds()
         print_error(problem)
-        print_last_words(stack, service)
-        bring_back(stack, service)
-        settle_temporary_container(stack, service)
+        print_end_of_log(stack, service)
+        bring_back_set_aside_container(stack, service)
+        remove_temporary_container_unless_needed(stack, service)
         stack.write_pins()
         go_back_if_nothing_serves(stack, service)
 
@@ -2448,14 +2460,14 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
         return  # it is what served before, and was not well before
     # A worker that fails runs now and then, because Docker starts it again.
     is_failed_worker = current and current.image == service.image and not service.health
-    if is_well(stack, service) and not is_failed_worker:
+    if is_healthy(stack, service) and not is_failed_worker:
         return
     progress(f"nothing serves: making {service.name} anew from {image}, which served before")
     output = stack.compose(
         "up", "-d", "--no-deps", "--pull", "never", service.name, pins=stack.pins
     )
     if output.code != 0:
-        progress(f"that failed: {output.last_words}")
+        progress(f"that failed: {output.last_line}")
 
 
 @contextlib.contextmanager
@@ -2468,19 +2480,19 @@ def uninterrupted(is_so: bool = True) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def retire_next(stack: "Stack", service: Service) -> None:
+def remove_temporary_container(stack: "Stack", service: Service) -> None:
     """Remove the temporary container, once no proxy leads to it and it has finished its requests."""
     if not stack.temporary(service):
         return
-    if has_name(stack, service):
-        take_name(stack, service)
+    if has_service_names(stack, service):
+        remove_service_names(stack, service)
         wait_for_name_caches(stack, [service])
-    stack.set_restart_policy(service.next, "no")
-    stack.stop(service.next)
-    stack.remove(service.next)
+    stack.set_restart_policy(service.temporary_name, "no")
+    stack.stop(service.temporary_name)
+    stack.remove(service.temporary_name)
 
 
-def has_name(stack: "Stack", service: Service) -> bool:
+def has_service_names(stack: "Stack", service: Service) -> bool:
     """Whether requests for the service may be led to the temporary container.
 
     That is so while Docker starts it again, too: proxies keep its address.
@@ -2493,13 +2505,13 @@ def has_name(stack: "Stack", service: Service) -> bool:
     )
 
 
-def give_name(stack: "Stack", service: Service) -> None:
+def give_service_names(stack: "Stack", service: Service) -> None:
     """Let the temporary container answer to the service's names."""
-    if not has_name(stack, service):
+    if not has_service_names(stack, service):
         rejoin(stack, service, has_names=True)
 
 
-def take_name(stack: "Stack", service: Service) -> None:
+def remove_service_names(stack: "Stack", service: Service) -> None:
     """Let no new request come to the temporary container; it finishes those that it has."""
     rejoin(stack, service, has_names=False)
 
@@ -2514,12 +2526,14 @@ def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
             network = stack.network_name(key)
             names = service.names_on(key) if has_names else []
             aliases = [word for name in names for word in ("--alias", name)]
-            stack.machine.docker("network", "disconnect", network, service.next)
-            output = stack.machine.docker("network", "connect", *aliases, network, service.next)
+            stack.machine.docker("network", "disconnect", network, service.temporary_name)
+            output = stack.machine.docker(
+                "network", "connect", *aliases, network, service.temporary_name
+            )
             if output.code != 0:
                 raise Failed(
                     NOT_SERVING,
-                    f"{service.next} could not join the network {network}: {output.last_words}",
+                    f"{service.temporary_name} could not join the network {network}: {output.last_line}",
                 )
 
 
@@ -2534,10 +2548,10 @@ def wait_for_name_caches(stack: "Stack", services: List[Service]) -> None:
 def refuse_failed_start(name: str, output: Output) -> None:
     """A container that Docker could not start."""
     if output.code != 0:
-        raise Failed(NOT_SERVING, f"{name} could not be started: {output.last_words}")
+        raise Failed(NOT_SERVING, f"{name} could not be started: {output.last_line}")
 
 
-def wait_until_well(stack: "Stack", service: Service, name: str) -> None:
+def wait_until_healthy(stack: "Stack", service: Service, name: str) -> None:
     """Wait until a new container runs the right image and answers, in one life: a restart is a failure."""
     first = stack.get(name)
     if service.image_id and first.image_id != service.image_id:
@@ -2545,8 +2559,8 @@ def wait_until_well(stack: "Stack", service: Service, name: str) -> None:
     end = stack.machine.now() + service.start_seconds
     while True:
         container = stack.get(name)
-        if not container.is_same_life(first) or not container.is_running:
-            raise Failed(NOT_SERVING, f"{name} did not stay up: {container.life}")
+        if not container.is_same_run(first) or not container.is_running:
+            raise Failed(NOT_SERVING, f"{name} did not stay up: {container.state_text}")
         problem = problem_of(stack, service, container)
         if not problem:
             return
@@ -2561,8 +2575,8 @@ def wait_until_well(stack: "Stack", service: Service, name: str) -> None:
 def refuse_change(stack: "Stack", service: Service, watched: Container) -> None:
     """A container that was well has to be the same, and well, at a later look."""
     container = stack.get(watched.name)
-    if not container.is_same_life(watched):
-        raise Failed(NOT_SERVING, f"{container.name} did not stay up: {container.life}")
+    if not container.is_same_run(watched):
+        raise Failed(NOT_SERVING, f"{container.name} did not stay up: {container.state_text}")
     problem = problem_of(stack, service, container)
     if problem and problem_of(
         stack, service, container
@@ -2570,7 +2584,7 @@ def refuse_change(stack: "Stack", service: Service, watched: Container) -> None:
         raise Failed(NOT_SERVING, f"{container.name} did not stay up: {problem}")
 
 
-def is_well(stack: "Stack", service: Service, name: str = "") -> bool:
+def is_healthy(stack: "Stack", service: Service, name: str = "") -> bool:
     """Whether a container serves; one answer that does not come is no verdict."""
     for _ in range(2):
         container = stack.find(name or service.container_name)
@@ -2582,7 +2596,7 @@ def is_well(stack: "Stack", service: Service, name: str = "") -> bool:
 def problem_of(stack: "Stack", service: Service, container: Container) -> str:
     """Why a container is not well; empty if it is. It is asked from here, for an image may have no tool for that."""
     if not container.is_running:
-        return container.life
+        return container.state_text
     health = service.health
     if not health:
         return "Docker's health check says that it is unhealthy" if container.is_unhealthy else ""
@@ -2663,13 +2677,13 @@ def remove_old_images(stack: "Stack", services: List[Service]) -> None:
 
 def last_images(records: List[Record]) -> List[str]:
     """The images that served last, newest first, each once."""
-    return list(dict.fromkeys(record.image for record in reversed(records)))[:KEPT_IMAGES]
+    return list(dict.fromkeys(record.image for record in reversed(records)))[:IMAGES_TO_KEEP]
 
 
 # What is printed at the end, and by `status`.
 
 
-def code_of(services: List[Service]) -> int:
+def exit_code_of(services: List[Service]) -> int:
     """The verdict on all services of a request."""
     results = {service.result for service in services}
     if results & {"failed", "not started", ""}:
@@ -2685,8 +2699,12 @@ def print_outcome(stack: "Stack", request: Request, services: List[Service], cod
         result = result_of(service)
         word = "SERVING" if result in ("serving", "unchanged", "superseded") else result.upper()
         progress(f"{word}: {service.name}; serving now: {shown}")
-        if result == "failed" and service.before and image not in ("", service.before):
-            progress(f"to go back: {rollback_command(stack, service, service.before)}")
+        if (
+            result == "failed"
+            and service.previous_image
+            and image not in ("", service.previous_image)
+        ):
+            progress(f"to go back: {rollback_command(stack, service, service.previous_image)}")
     if code not in (SERVING, SUPERSEDED):
         print_mixed_versions(stack, request, services)
 
@@ -2699,7 +2717,7 @@ def print_mixed_versions(stack: "Stack", request: Request, services: List[Servic
     images = {service.name: serving_image(stack, service) for service in services}
     new = [service for service in services if images[service.name] == service.image]
     behind = [service for service in services if service not in new]
-    changed = [service for service in new if service.image != service.before]
+    changed = [service for service in new if service.image != service.previous_image]
     if not changed or not behind:
         return
     progress("VERSIONS ARE MIXED NOW:")
@@ -2710,18 +2728,18 @@ def print_mixed_versions(stack: "Stack", request: Request, services: List[Servic
         progress(f"  {word}: {service.name} {digest_of(images[service.name]) or 'nothing answers'}")
     if request.run.isdigit():
         progress(f"to go forward, remove the cause, then: gh run rerun {request.run} --failed")
-    if all(service.before for service in changed):
-        commands = [rollback_command(stack, service, service.before) for service in changed]
+    if all(service.previous_image for service in changed):
+        commands = [rollback_command(stack, service, service.previous_image) for service in changed]
         progress(f"to go back: {' && '.join(commands)}")
     else:
-        names = ", ".join(service.name for service in changed if not service.before)
+        names = ", ".join(service.name for service in changed if not service.previous_image)
         progress(f"there is no version to go back to for: {names}")
 
 
 def serving_image(stack: "Stack", service: Service) -> str:
     """The image that answers now under the service's name; empty if none does."""
     try:
-        for name in (service.container_name, service.next, f"{service.name}-before"):
+        for name in (service.container_name, service.temporary_name, service.retained_name):
             container = stack.find(name)
             if container and not problem_of(stack, service, container):
                 return container.image
@@ -2742,7 +2760,7 @@ def print_result(
         "stack": stack.name,
         "seconds": stack.seconds(),
         "message": printable(message),
-        "services": [describe(stack, service) for service in services],
+        "services": [service_result(stack, service) for service in services],
     }
     if code == SUPERSEDED:
         result["newest_sequence"] = max(
@@ -2751,12 +2769,12 @@ def print_result(
     print_line(json.dumps(result))
 
 
-def describe(stack: "Stack", service: Service) -> Json:
+def service_result(stack: "Stack", service: Service) -> Json:
     """One service's part of the result."""
     return {
         "service": service.name,
         "result": result_of(service),
-        "before": digest_of(service.before) or None,
+        "before": digest_of(service.previous_image) or None,
         "now": digest_of(serving_image(stack, service)) or None,
         "seconds": service.seconds,
     }
@@ -2776,12 +2794,12 @@ def print_status(machine: "Machine", only: str) -> int:
         if not records:
             continue
         stack = Stack(machine, path.parent.parent)
-        print(f"{stack.name}/.deploys/{path.name}: {status_of(stack, path.name)}")
+        print(f"{stack.name}/.deploys/{path.name}: {service_status(stack, path.name)}")
         print(f"  pinned: {records[-1]}")
     return SERVING
 
 
-def status_of(stack: "Stack", name: str) -> str:
+def service_status(stack: "Stack", name: str) -> str:
     """One service's state in words."""
     try:
         stack.read_compose_file()
@@ -2790,17 +2808,21 @@ def status_of(stack: "Stack", name: str) -> str:
         if not container:
             return "DOES NOT RUN: there is no such container"
         problem = problem_of(stack, service, container)
-        return f"DOES NOT ANSWER: {problem}" if problem else f"{container.image} {container.life}"
+        return (
+            f"DOES NOT ANSWER: {problem}"
+            if problem
+            else f"{container.image} {container.state_text}"
+        )
     except Failed as failure:
         return f"CANNOT BE TOLD: {failure.message}"
 
 
-def print_last_words(stack: "Stack", service: Service) -> None:
+def print_end_of_log(stack: "Stack", service: Service) -> None:
     """The state of the new container, and the end of its log; what cannot be had is left out."""
     with contextlib.suppress(Failed, OSError):
         container = stack.temporary(service) or stack.find(service.container_name)
         if container:
-            quote(f"{container.name}: {container.life}")
+            quote(f"{container.name}: {container.state_text}")
             output = stack.machine.docker("logs", "--tail", str(LOGGED_LINES), container.name)
             quote(output.out + output.err)
 
@@ -2865,7 +2887,7 @@ class Stack:
             write_file(folder / "config.json", json.dumps({"auths": accounts}).encode(), 0o600)
             yield folder
         finally:
-            remove_tree(folder)
+            remove_folder(folder)
 
     # Its compose file
 
@@ -2925,13 +2947,13 @@ class Stack:
         *words: str,
         pins: Optional[Path] = None,
         seconds: int = CHANGE_SECONDS,
-        is_shown: bool = False,
+        prints_output: bool = False,
     ) -> Output:
         """Run Compose on the stack's files, all of which are named: it looks for no others."""
         files = ["-f", str(self.folder / COMPOSE_FILE)] + (["-f", str(pins)] if pins else [])
         project = ["--project-directory", str(self.folder), "-p", self.name]
         return self.machine.docker(
-            *COMPOSE, *project, *files, *words, seconds=seconds, is_shown=is_shown
+            *COMPOSE, *project, *files, *words, seconds=seconds, prints_output=prints_output
         )
 
     def compose_model(self, model: Json, *words: str) -> Output:
@@ -2999,13 +3021,13 @@ class Stack:
         """All containers of the server, those of other projects and stopped ones too."""
         listed = self.machine.docker("ps", "-aq", "--no-trunc")
         if listed.code != 0:
-            raise Failed(NOT_READY, f"Docker does not answer: {listed.last_words}")
+            raise Failed(NOT_READY, f"Docker does not answer: {listed.last_line}")
         names = listed.out.split()
         if not names:
             return []
         output = self.machine.docker("inspect", "--type", "container", *names)
         if output.code != 0 and "no such" not in output.err.lower():
-            raise Failed(NOT_READY, f"Docker does not answer: {output.last_words}")
+            raise Failed(NOT_READY, f"Docker does not answer: {output.last_line}")
         return [container_from(entry) for entry in json.loads(output.out or "[]")]
 
     def containers_of(self, service: Service) -> List[Container]:
@@ -3025,14 +3047,14 @@ class Stack:
         output = self.machine.docker("inspect", "--type", "container", name)
         if output.code == 0:
             # Docker also takes the beginning of an id for a name.
-            return find(map(container_from, json.loads(output.out)), name)
+            return find_container(map(container_from, json.loads(output.out)), name)
         if "no such" in output.err.lower():
             return None
-        raise Failed(NOT_READY, f"Docker does not answer: {output.last_words}")
+        raise Failed(NOT_READY, f"Docker does not answer: {output.last_line}")
 
     def temporary(self, service: Service) -> Optional[Container]:
         """The container of a new image that runs beside the service's own, if a deploy made it."""
-        container = self.find(service.next)
+        container = self.find(service.temporary_name)
         return container if container and self.is_temporary(container, service) else None
 
     def is_temporary(self, container: Container, service: Service) -> bool:
@@ -3040,18 +3062,18 @@ class Stack:
         is_of_service = container.project == self.name and container.service == service.name
         return is_of_service and container.is_one_off
 
-    def kept_file(self, service: Service) -> Path:
+    def set_aside_file(self, service: Service) -> Path:
         """Where it is noted down which container is kept while its successor proves itself."""
-        return self.state / f".kept-{service.name}"
+        return self.state / f".set-aside-{service.name}"
 
-    def kept_note(self, service: Service) -> Json:
+    def set_aside_note(self, service: Service) -> Json:
         """The id of the container that is kept, its restart policy, and whether it ran."""
-        return read_json(self.kept_file(service))
+        return read_json(self.set_aside_file(service))
 
-    def forget_kept(self, service: Service) -> None:
+    def forget_set_aside(self, service: Service) -> None:
         """No container is kept any more."""
         with contextlib.suppress(FileNotFoundError):
-            self.kept_file(service).unlink()
+            self.set_aside_file(service).unlink()
 
     def get(self, name: str) -> Container:
         """A container that has to be there."""
@@ -3062,25 +3084,25 @@ class Stack:
 
     def rename(self, name: str, new_name: str) -> None:
         """Give a container another name."""
-        self.must("rename", name, new_name)
+        self.change("rename", name, new_name)
 
     def stop(self, name: str) -> None:
         """Ask a container to end, and wait for as long as its stop_grace_period says."""
-        self.must("stop", name)
+        self.change("stop", name)
 
     def remove(self, name: str) -> None:
         """Remove a container, and the volumes without a name that only it has."""
-        self.must("rm", "-f", "-v", name)
+        self.change("rm", "-f", "-v", name)
 
     def set_restart_policy(self, name: str, policy: str) -> None:
         """Say what Docker does with a container when it ends, or when the server boots."""
-        self.must("update", "--restart", policy, name)
+        self.change("update", "--restart", policy, name)
 
-    def must(self, *words: str) -> None:
+    def change(self, *words: str) -> None:
         """Change something about a container; that it is gone is no failure."""
         output = self.machine.docker(*words, seconds=CHANGE_SECONDS)
         if output.code != 0 and "no such container" not in output.err.lower():
-            raise Failed(NOT_READY, f"docker {words[0]} failed: {output.last_words}")
+            raise Failed(NOT_READY, f"docker {words[0]} failed: {output.last_line}")
 
     # Its record and its pins
 
@@ -3170,11 +3192,15 @@ class Machine:
     inherited: Tuple[int, ...] = ()  # open files that docker commands keep open: the stack's lock
 
     def docker(
-        self, *words: str, stdin: str = "", seconds: int = LOOK_SECONDS, is_shown: bool = False
+        self,
+        *words: str,
+        stdin: str = "",
+        seconds: int = QUERY_SECONDS,
+        prints_output: bool = False,
     ) -> Output:
-        """Run docker; `is_shown` prints what it prints, as it comes."""
+        """Run docker; `prints_output` prints what it prints, as it comes."""
         command = ["docker", *words]
-        if is_shown:
+        if prints_output:
             return self.show(command, seconds)
         try:
             is_only_a_pull = "pull" in words
@@ -3200,7 +3226,7 @@ class Machine:
         """Run docker, and read the JSON that it prints."""
         output = self.docker(*words)
         if output.code != 0:
-            raise Failed(NOT_READY, f"Docker does not answer: {output.last_words}")
+            raise Failed(NOT_READY, f"Docker does not answer: {output.last_line}")
         return json.loads(output.out)
 
     def show(self, command: List[str], seconds: int) -> Output:
@@ -3333,7 +3359,7 @@ def container_from(entry: Json) -> Container:
     )
 
 
-def find(containers: Iterable[Container], name: str) -> Optional[Container]:
+def find_container(containers: Iterable[Container], name: str) -> Optional[Container]:
     """The container of that name."""
     return next((container for container in containers if container.name == name), None)
 
@@ -3442,7 +3468,7 @@ def name_of_user(number: int) -> str:
         return str(number)
 
 
-def words_of(error: OSError) -> str:
+def os_error_text(error: OSError) -> str:
     """What the server's disk or system refused."""
     place = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or type(error).__name__}{place}"
@@ -3512,7 +3538,7 @@ def write_all(handle: int, content: bytes) -> None:
         content = content[os.write(handle, content) :]
 
 
-def remove_tree(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
     """Remove a folder of this program's own; it made the folders in it, so none of them is closed."""
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -3524,5 +3550,5 @@ if __name__ == "__main__":
         print_error(failure.message)
         sys.exit(failure.code)
     except OSError as error:
-        print_error(words_of(error))
+        print_error(os_error_text(error))
         sys.exit(NOT_READY)
