@@ -1,32 +1,61 @@
 #!/usr/bin/python3 -I
 """The kiwari-ci host program: it puts images into service on this server.
 
-Exit code 0 of `deploy` and `rollback` means that every image of the request answers now.
+Exit code 0 of `deploy` and `rollback` means that every service of the request now runs the image
+that was asked for, and is healthy.
 
-A GitHub workflow calls it over SSH, with a key whose line in ~/.ssh/authorized_keys allows this program and no other:
+A GitHub workflow calls it over SSH. The line of its key in ~/.ssh/authorized_keys allows this
+program and no other:
 
     restrict,command="docker/bin/deploy STACK..." ssh-ed25519 AAAA...
 
-STACK is a folder beside bin/ with a docker-compose.yml. STACK:env in that line also lets the key send env files, and
-STACK:push all other files of the stack: whoever may send a compose file owns the server. The requests are:
+STACK is a folder beside bin/ that has a docker-compose.yml. With STACK:env in that line the key may
+also send env files. With STACK:push it may send all other files of the stack, and whoever can send
+a compose file can become root on this server. These are the requests:
 
     deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
-    rollback STACK SERVICE [DIGEST]                               go back to what served before, or to that image
-    check STACK                                                   print what a deploy would refuse; change nothing
-    cancel STACK                                                  end the deploy that is at work, safely
-    status [STACK]                                                print what serves
+    rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
+    check STACK                        print what would make a deploy fail; change nothing
+    cancel STACK                       end the deploy that is running, and undo what it began
+    status [STACK]                     print what serves
 
-A person on the server types the same words: ~/docker/bin/deploy status. SEQUENCE counts commits: a request with a
-lower number than that of the commit that serves changes nothing. For `deploy`, the first line of standard input is the
-registry's token. A key has to send a second line, "BYTES SHA256", and a tar archive of that length, which may be 0.
+A person on the server types the same: ~/docker/bin/deploy status.
 
-Exit codes: 0 it serves, 1 it does not, 3 a newer commit serves, 64 the request is refused, 65 the image is refused,
-69 the server is not ready, 75 another deploy holds the lock, 77 the registry refused the token.
+SEQUENCE is the number of commits of the branch. A deploy with a lower number than the recorded one
+changes nothing, so that a slow run of an older commit never replaces a newer one. A rollback that
+a person types on the server lowers the recorded number; a rollback with a key does not.
 
-What it keeps: STACK/.deploys/SERVICE has a line for each deploy (image, number of the commit, time, run).
-STACK/docker-compose.override.yml pins each service to the image that serves, so that `docker compose up` by hand
-starts the same. STACK/log/ has the output of each run. Scripts of yours at STACK/hooks/before and STACK/hooks/after
-run around each deploy, with VERB, SERVICE and IMAGE in their environment, and EXIT_CODE for `after`.
+For `deploy`, the first line of standard input is the registry token. After it, a key has to send a
+line "BYTES SHA256", and a tar archive of that length, which may be 0.
+
+Exit codes: 0 the images serve, 1 they do not, 3 a newer commit serves, 64 the request is refused,
+65 the image is refused, 69 the server is not ready, 75 another deploy holds the lock, 77 the
+registry refused the token.
+
+Files that this program writes:
+
+    STACK/.deploys/SERVICE              a line for each deploy: image, sequence, time, run
+    STACK/docker-compose.override.yml   pins each service to the image that serves, so that a
+                                        `docker compose up` by hand starts the same image
+    STACK/log/                          the output of each run
+
+If you write scripts STACK/hooks/before and STACK/hooks/after, they run around each deploy, with
+VERB, SERVICE and IMAGE in their environment, and EXIT_CODE for `after`.
+
+The containers of a service, by the names that this file uses for them:
+
+    own container         NAME           what Compose runs for the service; it serves
+    temporary container   NAME-next      runs a new image beside the own container, and serves while
+                                         the own container is replaced
+    set-aside container   NAME-previous  the old container, renamed while the new own container has
+                                         not proved itself; it comes back if the new one fails
+    foreign container     NAME           has the service's name, but was not made by this stack
+    retained container    NAME-before    a foreign container after its replacement: stopped, and
+                                         never removed by this program
+    accessory                            a database or the like: started if it is missing, never
+                                         replaced
+
+A container is healthy if it runs and answers the health check that the compose file describes.
 
 This file is the same in every repository: `sha256sum bin/deploy` shows whether it was changed.
 """
@@ -110,9 +139,9 @@ PINNED_IMAGE = re.compile(r'image: "([^"]+)"')
 RECORD_LINE = re.compile(rf"([^ ]+@{DIGEST}) ([0-9]+) ([^ ]+) ([^ ]+)")
 ENV_FILE_LINE = re.compile(r"^ +env_file: \"?([^\s\"]+)\"?$", re.MULTILINE)
 FILES_BESIDE_LINE = re.compile(r"^# Files beside it: (.+)$", re.MULTILINE)
-# What this program keeps in a stack's folder: nobody sends it.
+# This program writes these itself, so a request may not send them.
 OWN_FILES = (PINS_FILE, ".deploys", ".deploy.lock", "log")
-# Compose prefers some of these to docker-compose.yml, and adds the others to it.
+# Compose would read these instead of docker-compose.yml, or in addition to it.
 FILES_THAT_COMPOSE_READS = (
     "compose.yaml",
     "compose.yml",
@@ -121,10 +150,11 @@ FILES_THAT_COMPOSE_READS = (
     "docker-compose.yaml",
     "docker-compose.override.yaml",
 )
-# Labels by which proxies and Compose find containers: an image that brings its own would be believed.
-LABELS_THAT_OTHERS_BELIEVE = ("traefik.", "caddy", "com.docker.compose.")
+# Proxies and Compose act on labels with these prefixes. An image could bring its own, and so take
+# over the requests for another service's domain.
+LABELS_OF_PROXIES_AND_COMPOSE = ("traefik.", "caddy", "com.docker.compose.")
 
-# What Docker prints for what a registry answers.
+# Docker reports a registry's answer only as text.
 SIGNS_OF_A_REFUSED_TOKEN = (
     "unauthorized",
     "denied",
@@ -140,38 +170,40 @@ SIGNS_OF_A_MISSING_IMAGE = (
     "invalid reference",
 )
 
-ANSWER_SECONDS = 5  # for an answer to the health check
-START_SECONDS = 60  # for a new container to answer, unless the compose file says otherwise
-WATCHED_SECONDS = 3  # for which a new container has to stay well, at least
-OBSERVED_SECONDS = 11  # for which a new container without HTTP has to keep running
-NAME_CACHE_SECONDS = (
-    11  # for which a proxy keeps an address, unless the compose file says otherwise
-)
-LOCK_SECONDS = 600
-CANCEL_SECONDS = 180  # in which a cancelled deploy takes back what it had begun
-QUERY_SECONDS = 60
-CHANGE_SECONDS = 900
-PULL_SECONDS = 900
-PULL_PAUSES = (5, 20, 0)  # seconds after each attempt to pull; the last one is final
-SCRIPT_SECONDS = 3600
-ACCESSORY_SECONDS = 120
+# Time limits, in seconds. The compose file can set two of them for a service, by labels.
+ANSWER_SECONDS = 5  # a container answers one request of the health check
+START_SECONDS = 60  # a new container becomes healthy; label deploy.start-period
+NAME_CACHE_SECONDS = 11  # a proxy keeps the address of a name; label deploy.name-cache
+WATCHED_SECONDS = 3  # a new container stays healthy, at least, before it counts as serving
+OBSERVED_SECONDS = 11  # a new container without a health check keeps running
+LOCK_SECONDS = 600  # a request waits for the deploy before it
+CANCEL_SECONDS = 180  # a cancelled deploy undoes what it began
+QUERY_SECONDS = 60  # a docker command that only reads
+CHANGE_SECONDS = 900  # a docker command that changes something; it may wait for a slow stop
+PULL_SECONDS = 900  # one attempt to pull an image
+PULL_PAUSES = (5, 20, 0)  # the waits after failed attempts to pull; the third attempt is the last
+SCRIPT_SECONDS = 3600  # a migration or a hook
+ACCESSORY_SECONDS = 120  # an accessory becomes healthy
+
 LOG_DAYS = 30
-LOGGED_LINES = 40
-MOST_LINES_SHOWN, MOST_LETTERS_SHOWN = 10_000, 2_000  # of other programs' output
-IMAGES_TO_KEEP = 3
+LOGGED_LINES = 40  # of a failed container's log
+MOST_LINES_SHOWN, MOST_LETTERS_SHOWN = 10_000, 2_000  # of the output of other programs
+MOST_BYTES_SENT, MOST_FILES_SENT = 64 * 1024 * 1024, 1000
+IMAGES_TO_KEEP = 3  # for each service, to go back to
 FREE_MEGABYTES = 1500
-MOST_BYTES_SENT = 64 * 1024 * 1024
-COMPOSE = ("compose", "--env-file", "/dev/null")
-# Traefik goes by labels, not by names: it would lead requests to a container at once.
-NOT_FOR_TRAEFIK = ("-l", "traefik.enable=false")
-MOST_FILES_SENT = 1000
 OLDEST_ENGINE, OLDEST_COMPOSE = (20, 10), (2, 20)
+
+# Compose would read .env of the stack's folder by itself, and obey settings in it.
+COMPOSE = ("compose", "--env-file", "/dev/null")
+# Traefik finds containers by labels, which the temporary container has from the compose file, too:
+# without this, Traefik would send it requests before it has proved itself.
+NOT_FOR_TRAEFIK = ("-l", "traefik.enable=false")
 
 Json = Dict[str, Any]
 
 
 class Failed(Exception):
-    """The request ends here: with an exit code, and a sentence that says why and what to do."""
+    """The request has failed: the exit code, and a sentence that says why and what to do."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -180,21 +212,21 @@ class Failed(Exception):
 
 
 class Cancelled(Failed):
-    """A person ended this deploy."""
+    """A person cancelled this deploy, or the server is shutting down."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Caller:
-    """Who calls: the words of the request, and for a key of CI the words of its line in authorized_keys."""
+    """Who sent the request: a person on the server, or a deploy key with a list of its rights."""
 
-    words: str
+    request: str
     is_key: bool
-    allowed: Tuple[str, ...]
+    allowed: Tuple[str, ...]  # STACK, STACK:env and STACK:push, from the line in authorized_keys
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What was asked for, and what the caller may send."""
+    """A request that was parsed, and what its sender may do."""
 
     verb: str
     stack: str = ""
@@ -209,7 +241,7 @@ class Request:
 
 @dataclasses.dataclass
 class Delivery:
-    """What came with a request: the registry's token, and the archive of files if one was sent."""
+    """What standard input brings: the registry token, and the archive of files if one is sent."""
 
     token: str = ""
     archive: Optional[IO[bytes]] = None
@@ -217,7 +249,7 @@ class Delivery:
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """How a command ended, and what it printed."""
+    """The exit code of a command, and what it printed."""
 
     code: int
     out: str
@@ -225,14 +257,14 @@ class Output:
 
     @property
     def last_line(self) -> str:
-        """The last line of its error output, for a message of ours."""
+        """The last line that it printed as an error, to quote it in a message."""
         lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
         return printable(lines[-1]) if lines else f"exit code {self.code}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A line of a service's record: an image that served."""
+    """A line of a service's record: an image that was put into service."""
 
     image: str
     sequence: int
@@ -245,7 +277,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Something that stands in the way of a deploy, and its cure."""
+    """A reason why a deploy cannot succeed, and what a person does about it."""
 
     code: int
     problem: str
@@ -257,12 +289,12 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Health:
-    """How a container is asked whether it is well; `host` is the domain under which a proxy would ask."""
+    """The health check of a service: a request over HTTP, and the status that it expects."""
 
     port: int
     path: str
     status: int
-    host: str
+    host: str  # the Host header that the proxy would send; empty if the service has no domain
 
     def __str__(self) -> str:
         return f"{self.path} on port {self.port} with {self.status}"
@@ -282,8 +314,7 @@ class Container:
     exit_code: int
     restarts: int
     is_out_of_memory: bool
-    is_unhealthy: bool
-    health: str
+    docker_health: str  # of the image's own HEALTHCHECK; empty if it has none
     restart_policy: str
     labels: Dict[str, str]
     networks: Dict[str, Json]
@@ -292,12 +323,12 @@ class Container:
 
     @property
     def is_running(self) -> bool:
-        """Whether its process runs."""
+        """Whether Docker says that it runs."""
         return self.status == "running"
 
     @property
     def has_processes(self) -> bool:
-        """Whether it may write to its volumes, also when it is paused or about to start again."""
+        """Whether it may write to its volumes: a paused or restarting container may, too."""
         return self.status in ("running", "paused", "restarting")
 
     @property
@@ -312,12 +343,12 @@ class Container:
 
     @property
     def is_one_off(self) -> bool:
-        """Whether `docker compose run` made it, so that `docker compose up` does not see it."""
+        """Whether `docker compose run` made it; `docker compose up` ignores such containers."""
         return self.labels.get("com.docker.compose.oneoff") == "True"
 
     @property
     def digest(self) -> str:
-        """The digest of its image, where it was made from one."""
+        """The digest of its image; empty if it was not created by digest."""
         return digest_of(self.image)
 
     @property
@@ -330,47 +361,50 @@ class Container:
 
     @property
     def state_text(self) -> str:
-        """Its state in words, for the log."""
-        words = f"{self.status} since {self.started_at}, {self.restarts} restarts, exit code {self.exit_code}"
-        return f"{words}, out of memory" if self.is_out_of_memory else words
+        """Its state, for the log."""
+        text = (
+            f"{self.status} since {self.started_at}, {self.restarts} restarts,"
+            f" exit code {self.exit_code}"
+        )
+        return f"{text}, out of memory" if self.is_out_of_memory else text
 
     def is_same_run(self, other: "Container") -> bool:
-        """Whether it is the same process as at another look."""
-        mine = (self.id, self.started_at, self.restarts)
-        return mine == (other.id, other.started_at, other.restarts) and self.status == other.status
+        """Whether it has not stopped, started or restarted since `other` was inspected."""
+        mine = (self.id, self.started_at, self.restarts, self.status)
+        return mine == (other.id, other.started_at, other.restarts, other.status)
 
 
 @dataclasses.dataclass
 class Service:
-    """A service as the stack's compose file describes it, and what this request makes of it."""
+    """A service as the compose file describes it, and how far this request has come with it."""
 
     name: str
     model: Json
-    image: str = ""  # the image that is to serve, by digest
+    image: str = ""  # the image that the request asks for, by digest; empty if it asks for none
     image_id: str = ""
-    previous_image: str = ""  # the image that the record says served before
-    result: str = ""
+    previous_image: str = ""  # the image that the record named when the request began
+    result: str = ""  # serving, unchanged, superseded, failed, not started; empty while undecided
     problem: str = ""  # why it failed
-    seconds: int = 0  # until its result was known
+    seconds: int = 0  # from the start of the request until the result was known
 
     @property
     def labels(self) -> Dict[str, str]:
-        """The labels that the compose file gives it; those of an image have no say."""
+        """Its labels in the compose file. Labels of the image must not control a deploy."""
         return {key: unescape(str(text)) for key, text in (self.model.get("labels") or {}).items()}
 
     @property
     def temporary_name(self) -> str:
-        """The name of the new container while it runs beside the old one."""
+        """The name of its temporary container."""
         return f"{self.name}-next"
 
     @property
     def set_aside_name(self) -> str:
-        """The name of the old container while its successor has not proved itself."""
+        """The name of its set-aside container."""
         return f"{self.name}-previous"
 
     @property
     def retained_name(self) -> str:
-        """The name under which a container that somebody else made is kept, after a take-over."""
+        """The name of its retained container."""
         return f"{self.name}-before"
 
     @property
@@ -380,17 +414,17 @@ class Service:
 
     @property
     def repository(self) -> str:
-        """Where its image is kept, without a tag."""
+        """Its image without tag and digest."""
         return repository_of(unescape(str(self.model.get("image", ""))))
 
     @property
     def accessory(self) -> str:
-        """How it runs if it is somebody else's image, which no deploy changes: "yes", or "once" to its end."""
+        """Empty if it is no accessory; "yes" if it runs on; "once" if it runs to its end."""
         return self.labels.get("deploy.accessory", "")
 
     @property
     def health(self) -> Optional[Health]:
-        """How it is asked whether it is well; what answers no HTTP only has to run."""
+        """Its health check; a service without HTTP has none, and only has to run."""
         match = re.fullmatch(
             r":([0-9]+)(/\S*)(?: ([0-9]{3}))?", self.labels.get("deploy.health", "")
         )
@@ -402,54 +436,54 @@ class Service:
 
     @property
     def is_start_first(self) -> bool:
-        """Whether the new container runs beside the old one before it takes its place."""
+        """Whether a new image first proves itself in a temporary container."""
         return self.health is not None and self.labels.get("deploy.rollout") != "recreate"
 
     @property
     def start_seconds(self) -> int:
-        """How long a new container may take until it answers."""
+        """How long a new container may take to become healthy."""
         return seconds_of(self.labels.get("deploy.start-period"), START_SECONDS)
 
     @property
     def name_cache_seconds(self) -> int:
-        """For how long the proxy in front keeps an address for a name."""
+        """How long the proxy in front may go on using an old address of a name."""
         return seconds_of(self.labels.get("deploy.name-cache"), NAME_CACHE_SECONDS)
 
     @property
     def watched_seconds(self) -> int:
-        """For how long a container that took the service's place is watched: it may fail late."""
+        """How long a new own container is watched; some fail only after a few seconds."""
         return max(self.name_cache_seconds, WATCHED_SECONDS) if self.health else OBSERVED_SECONDS
 
     @property
     def restart_policy(self) -> str:
-        """What Docker does with its container when it ends, or when the server boots."""
+        """Docker's restart policy for it."""
         return str(self.model.get("restart") or "no")
 
     @property
     def dependencies(self) -> Set[str]:
-        """The services that have to run before it."""
+        """The services that it depends on, by depends_on."""
         return set(self.model.get("depends_on") or {})
 
     @property
     def migrate(self) -> List[str]:
-        """The command that runs with a new image before it serves."""
+        """The migration: a command that runs in the new image before it serves."""
         return shlex.split(self.labels.get("deploy.migrate", ""))
 
     @property
     def container_name(self) -> str:
-        """The name of its container."""
+        """The name of its own container."""
         return str(self.model.get("container_name") or self.name)
 
     @property
     def networks(self) -> Dict[str, Json]:
-        """The compose file's names for the networks that it is on, and its settings there."""
+        """Its networks, by their keys in the compose file, with its settings on each."""
         return {
             name: settings or {} for name, settings in (self.model.get("networks") or {}).items()
         }
 
     @property
     def published(self) -> List[Tuple[str, str]]:
-        """The ports of the server that it publishes, with their protocols."""
+        """The published ports of the server, each with its protocol."""
         ports = self.model.get("ports") or []
         return [
             (str(port["published"]), str(port.get("protocol", "tcp")))
@@ -458,13 +492,13 @@ class Service:
         ]
 
     def names_on(self, network: str) -> List[str]:
-        """The names under which others reach it on one of the compose file's networks."""
+        """Its DNS names on a network, which is named by its key in the compose file."""
         aliases = self.networks[network].get("aliases") or []
         return list(dict.fromkeys([self.name, self.container_name, *aliases]))
 
 
 def main() -> int:
-    """Serve one request."""
+    """Handle one request; the exit code."""
     caller = take_caller()
     request = parse_request(caller)
     machine = Machine()
@@ -480,7 +514,7 @@ def main() -> int:
 
 
 def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
-    """Carry out a request, and say at the end what serves now: in words, and as JSON for the caller."""
+    """Carry out a request; at the end, print what serves now, as text and as a line of JSON."""
     services: List[Service] = []
     message = ""
     try:
@@ -490,7 +524,7 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
                 roll_back(stack, request, services)
             else:
                 deploy(stack, request, delivery, services)
-            confirm(stack, services)
+            check_again(stack, services)
         code = exit_code_of(services)
         message = " ".join(service.problem for service in services if service.problem)
     except Failed as failure:
@@ -509,7 +543,11 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
 
 
 def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[Service]) -> None:
-    """Put the images of a request into service; a web service is never without a container that answers."""
+    """Put the images of a request into service.
+
+    The checks, the pull and the installation of the files come in this order because a refused
+    request, or an image that cannot be pulled, must leave the stack's folder as it was.
+    """
     with unpacked(stack, request, delivery) as files:
         services += resolve_services(stack, request, files)
         current = [
@@ -522,13 +560,17 @@ def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[
         preflight(stack, request, current, files)
         pull_images(stack, current, delivery.token)
         files.install()
-    stack.read_compose_file()
+    stack.read_compose_file()  # as it is now, in the stack's folder
     roll_out(stack, request, current)
+    # Last, because orphans do not stand in the way of the new version.
     refuse_orphans(stack)
 
 
 def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None:
-    """Put an image into service that served before."""
+    """Put an image into service that served before.
+
+    A rollback skips the checks of a deploy, or only reports them: it is the way out of trouble.
+    """
     stack.read_compose_file()
     ((name, digest),) = request.images.items()
     service = stack.service(name)
@@ -536,25 +578,27 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     service.image = image_to_go_back_to(stack, name, digest)
     services.append(service)
     for finding in findings_of(stack, [service], stack.files):
-        progress(f"note: {finding}")  # the way back must not wait for them
+        progress(f"note: {finding}")
     if not stack.are_env_files_read:
-        raise Failed(NOT_READY, "without its env files Compose starts no container: see the notes")
+        raise Failed(
+            NOT_READY, "Compose cannot start a container without its env files: see the notes above"
+        )
     move_edited_pins_away(stack)
     ensure_rollback_image(stack, service)
     roll_out(stack, request, [service])
 
 
-def confirm(stack: "Stack", services: List[Service]) -> None:
-    """A last look: what came into service first may have failed while others followed."""
+def check_again(stack: "Stack", services: List[Service]) -> None:
+    """Check at the end all services: one may have failed while others were being replaced."""
     for service in services:
         if service.result in ("serving", "unchanged") and not is_healthy(stack, service):
             service.result = "failed"
-            service.problem = f"{service.name} served, and does not answer any more"
+            service.problem = f"{service.name} was healthy at first, and is not any more"
             print_error(service.problem)
 
 
 def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
-    """Replace the containers of these services, in the order of what depends on what."""
+    """Migrate, then replace the containers; a service comes after those that it depends on."""
     start_accessories(stack, services)
     with hooks(stack, request.verb, services):
         if request.verb == "deploy":
@@ -568,13 +612,14 @@ def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
             remove_old_images(stack, services)
 
 
-# 1. Parse and authorize: a request is one line of known words, and a key may touch its own stacks only.
+# 1. Parse and authorize: a request is one line in a fixed grammar, and a key may name only its stacks.
 
 
 def take_caller() -> Caller:
-    """Read who calls and what they ask for, and forget the rest of the caller's environment.
+    """Read the request, and replace the environment.
 
-    Nothing else of it has a say here: not COMPOSE_FILE, DOCKER_HOST, a locale or a proxy.
+    The sender could otherwise control Docker and Compose by variables such as COMPOSE_FILE or
+    DOCKER_HOST.
     """
     asked_by_key = os.environ.get("SSH_ORIGINAL_COMMAND")
     home = pwd.getpwuid(os.geteuid()).pw_dir
@@ -590,50 +635,50 @@ def take_caller() -> Caller:
 
 
 def parse_request(caller: Caller) -> Request:
-    """Turn the words into a request, if they are one and the key may say them."""
+    """Parse a request, and refuse one that is malformed or that the key does not allow."""
     match = next(filter(None, (grammar.fullmatch(caller.request) for grammar in REQUESTS)), None)
     if not match:
-        raise Failed(BAD_REQUEST, "this is none of the requests that the head of bin/deploy lists")
-    words = match.groupdict()
-    stack = words.get("stack") or ""
+        raise Failed(BAD_REQUEST, "unknown request: the top of bin/deploy lists the requests")
+    fields = match.groupdict()
+    stack = fields.get("stack") or ""
     if caller.is_key and not stack:
-        raise Failed(BAD_REQUEST, "a key asks for one stack: status STACK")
+        raise Failed(BAD_REQUEST, "with a deploy key, name the stack: status STACK")
     if caller.is_key and stack not in caller.allowed:
-        raise Failed(BAD_REQUEST, f"this key may not touch the stack '{stack}'")
-    if int(words.get("protocol") or PROTOCOL) > PROTOCOL:
+        raise Failed(BAD_REQUEST, f"this key has no right to the stack '{stack}'")
+    if int(fields.get("protocol") or PROTOCOL) > PROTOCOL:
         raise Failed(
             BAD_REQUEST,
             f"this server's bin/deploy speaks protocol {PROTOCOL}, and the workflow a newer one."
             f" Replace the program: {replace_command()}",
         )
     return Request(
-        verb=words["verb"],
+        verb=fields["verb"],
         stack=stack,
-        sequence=int(words.get("sequence") or 0),
-        files_sha256=words.get("files") or "",
-        run=words.get("run") or words["verb"],
-        images=images_of(words),
+        sequence=int(fields.get("sequence") or 0),
+        files_sha256=fields.get("files") or "",
+        run=fields.get("run") or fields["verb"],
+        images=requested_digests(fields),
         is_from_key=caller.is_key,
         may_send_env_files=not caller.is_key or f"{stack}:env" in caller.allowed,
         may_send_files=not caller.is_key or f"{stack}:push" in caller.allowed,
     )
 
 
-def images_of(words: Dict[str, Any]) -> Dict[str, str]:
-    """The services of a request, each with the digest that was asked for, or none."""
-    if words["verb"] == "rollback":
-        return {words["service"]: words["digest"] or ""}
-    images: Dict[str, str] = {}
-    for pair in (words.get("images") or "").split():
+def requested_digests(fields: Dict[str, Any]) -> Dict[str, str]:
+    """The digest that the request asks for, by service; empty for a rollback without a digest."""
+    if fields["verb"] == "rollback":
+        return {fields["service"]: fields["digest"] or ""}
+    digests: Dict[str, str] = {}
+    for pair in (fields.get("images") or "").split():
         service, _, digest = pair.partition("=")
-        if service in images:
+        if service in digests:
             raise Failed(BAD_REQUEST, f"the request names {service} twice")
-        images[service] = digest
-    return images
+        digests[service] = digest
+    return digests
 
 
 def open_stack(machine: "Machine", name: str) -> "Stack":
-    """The stack's folder, if it is there and the caller's own."""
+    """The stack of that name; its folder must exist, and belong to the user who runs this."""
     folder = ROOT / name
     if not folder.is_dir():
         raise Failed(
@@ -641,18 +686,18 @@ def open_stack(machine: "Machine", name: str) -> "Stack":
         )
     owner = folder.stat().st_uid
     if owner != os.geteuid():
-        # Files of another owner would make every later deploy fail.
+        # For example root: it would leave files that the deploy user cannot replace later.
         login = name_of_user(owner)
-        words = shlex.join(sys.argv)
-        raise Failed(NOT_READY, f"{folder} belongs to {login}. Type: sudo -u {login} {words}")
+        command = shlex.join(sys.argv)
+        raise Failed(NOT_READY, f"{folder} belongs to {login}. Type: sudo -u {login} {command}")
     return Stack(machine, folder)
 
 
-# 2. Detach and log: the work goes on when the connection drops, and the caller only watches.
+# 2. Detach and log: a process of its own does the work, so that it goes on when the connection drops.
 
 
 def run_detached(stack: "Stack", request: Request, work: Callable[[], int]) -> int:
-    """Do the work in a process of its own, whose output goes to a log file, and print that file as it grows."""
+    """Do the work in another process, which writes to a log file, and print that file meanwhile."""
     log = open_log(stack, request)
     worker = os.fork()
     if worker == 0:
@@ -667,7 +712,7 @@ def run_detached(stack: "Stack", request: Request, work: Callable[[], int]) -> i
 
 
 def run_to_the_end(work: Callable[[], int]) -> int:
-    """Do the work; a mistake of this program's own is printed too."""
+    """Do the work; an exception that nothing handled goes to the log, too."""
     try:
         return work()
     except BaseException:
@@ -678,7 +723,7 @@ def run_to_the_end(work: Callable[[], int]) -> int:
 
 
 def open_log(stack: "Stack", request: Request) -> int:
-    """A new log file, which only this login may read; old ones are removed."""
+    """Open a new log file that only this user can read, and remove old ones."""
     stack.state.mkdir(exist_ok=True)
     folder = stack.folder / "log"
     folder.mkdir(exist_ok=True)
@@ -694,7 +739,7 @@ def open_log(stack: "Stack", request: Request) -> int:
 
 
 def watch(log: int, worker: int) -> int:
-    """Print the log as it grows, until the worker ends; whoever stops watching does not stop the work."""
+    """Print the log as it grows, until the worker ends. Ctrl-C here does not end the worker."""
     offset = 0
     code: Optional[int] = None
     try:
@@ -714,34 +759,36 @@ def watch(log: int, worker: int) -> int:
 
 
 def exit_code_if_ended(worker: int) -> Optional[int]:
-    """How the worker ended, or None while it works."""
+    """The exit code of the worker; None while it runs."""
     ended, status = os.waitpid(worker, os.WNOHANG)
     if not ended:
         return None
     if os.WIFEXITED(status):
         return os.WEXITSTATUS(status)
     print_error(
-        f"the deploy was killed by signal {os.WTERMSIG(status)}; the next deploy repairs what it left"
+        f"the deploy was killed by signal {os.WTERMSIG(status)};"
+        " the next deploy finishes or undoes what it began"
     )
     return NOT_SERVING
 
 
 def end_on_signal(number: int, frame: object) -> None:
-    """End in good order what was told to end; being told twice changes nothing."""
+    """Cancel the deploy on SIGTERM; a second SIGTERM must not interrupt the clean-up."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Cancelled(NOT_SERVING, "the deploy was cancelled")
 
 
-# 3. Lock: one deploy of a stack at a time. The kernel holds the lock for as long as this program or a
-# docker command that it started lives; hooks do not inherit it. Network aliases and the removal of
-# images are under a lock of the whole server, too: .host.lock.
+# 3. Lock: one deploy of a stack at a time. The kernel holds the lock until this program and the
+# docker commands that it started have ended. Hooks do not inherit it, because a hook may start a
+# process that runs on. A second lock, .host.lock, is for the whole server: it is held for a moment
+# while network aliases change and while images are removed.
 
 
 @contextlib.contextmanager
 def locked(
     path: Path, purpose: str, keep_for_children: "Optional[Machine]" = None
 ) -> Iterator[None]:
-    """Hold the lock of a file, whose text says who holds it."""
+    """Hold the lock of a file, and write into it who holds it."""
     handle = wait_for_lock(path)
     try:
         holder = {"doing": purpose, "since": utc_now(), "pid": os.getpid()}
@@ -757,13 +804,14 @@ def locked(
 
 
 def wait_for_lock(path: Path) -> int:
-    """Open and lock a file; a file that somebody removed while it was locked is no lock."""
+    """Open and lock a file."""
     end = time.monotonic() + LOCK_SECONDS
     is_announced = False
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # If somebody removed the file meanwhile, another deploy may hold the lock of a new one.
             if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
                 return handle
         os.close(handle)
@@ -780,13 +828,13 @@ def wait_for_lock(path: Path) -> int:
 
 
 def holder_of(path: Path) -> str:
-    """Who holds a lock, in words."""
+    """Who holds a lock, as text."""
     holder = read_json(path)
     return f"{holder.get('doing', 'unknown')}, since {holder.get('since', 'unknown')}"
 
 
 def read_json(path: Path) -> Json:
-    """What a file of this program's own says; nothing if it was torn, or is missing."""
+    """Read a JSON object that this program wrote; {} if the file is missing or incomplete."""
     with contextlib.suppress(OSError, ValueError):
         content = json.loads(path.read_text())
         if isinstance(content, dict):
@@ -795,7 +843,7 @@ def read_json(path: Path) -> Json:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds the lock of a file."""
+    """Whether a process holds the lock of a file."""
     if not path.exists():
         return False
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -809,9 +857,9 @@ def is_locked(path: Path) -> bool:
 
 
 def cancel(stack: "Stack") -> int:
-    """End the deploy that holds the stack's lock, as if it had failed: it takes back what it had begun."""
+    """End the deploy that holds the stack's lock; it undoes what it began, as after a failure."""
     if not is_locked(stack.lock_file):
-        print(f"no deploy of {stack.name} is at work")
+        print(f"no deploy of {stack.name} is running")
         return SERVING
     holder = read_json(stack.lock_file)
     process = int(holder.get("pid") or 0)
@@ -830,19 +878,19 @@ def cancel(stack: "Stack") -> int:
 
 
 def is_this_program(process: int) -> bool:
-    """Whether a process runs this file: a number in an old lock may be anybody's by now."""
+    """Whether a process runs this program; an old process number may belong to another one now."""
     try:
-        words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+        arguments = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return any(os.path.basename(word) == b"deploy" for word in words[:4])
+    return any(os.path.basename(argument) == b"deploy" for argument in arguments[:4])
 
 
-# 4. Recover: what an earlier deploy left when it was killed, or when the server lost its power.
+# 4. Recover: finish or undo a deploy that was killed, or that a power cut ended.
 
 
 def recover(stack: "Stack") -> None:
-    """Bring back what served before an interrupted deploy, or finish it if the new one serves."""
+    """Finish an interrupted deploy of a service if its new container is healthy, else undo it."""
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
@@ -852,23 +900,25 @@ def recover(stack: "Stack") -> None:
     except Cancelled:
         raise
     except Failed as failure:
-        progress(f"note: {failure.message}")  # what is sent with this request may repair it
+        # This request may bring a compose file that is right.
+        progress(f"note: {failure.message}")
         return
     for service in stack.services.values():
         if not service.accessory:
             wait_for_interrupted_migration(stack, service)
             recover_service(stack, service)
-    if not any(check_pins(stack)):  # what a person wrote there is refused later, and not lost here
+    if not any(check_pins(stack)):  # the preflight reports what a person wrote into that file
         stack.write_pins()
 
 
 def recover_service(stack: "Stack", service: Service) -> None:
-    """One service: exactly one of its containers goes on serving."""
+    """Recover one service, so that exactly one of its containers goes on serving."""
     repair_half_created_containers(stack, service)
     current = stack.find(service.container_name)
     note = stack.set_aside_note(service)
     if current and current.id == note.get("id"):
-        progress(f"an interrupted deploy was bringing {service.name} back: it goes on")
+        # The rename of the set-aside container was the last thing that happened.
+        progress(f"an interrupted deploy was bringing back {service.name}: starting it")
         resume_old_container(stack, service)
     elif (
         current
@@ -877,7 +927,9 @@ def recover_service(stack: "Stack", service: Service) -> None:
     ):
         retire_set_aside_container(stack, service)
     elif set_aside_container(stack, service):
-        progress(f"an interrupted deploy stopped {service.name}: what served before comes back")
+        progress(
+            f"an interrupted deploy was replacing {service.name}: the old container comes back"
+        )
         let_temporary_container_answer(stack, service)
         bring_back_set_aside_container(stack, service)
     if not set_aside_container(stack, service):
@@ -886,7 +938,7 @@ def recover_service(stack: "Stack", service: Service) -> None:
 
 
 def let_temporary_container_answer(stack: "Stack", service: Service) -> None:
-    """Requests find the temporary container while the service's own one is exchanged."""
+    """Lead requests to the temporary container while the own container is exchanged."""
     temporary = stack.temporary(service)
     if temporary and temporary.is_running and not has_service_names(stack, service):
         give_service_names(stack, service)
@@ -894,7 +946,7 @@ def let_temporary_container_answer(stack: "Stack", service: Service) -> None:
 
 
 def remove_temporary_container_unless_needed(stack: "Stack", service: Service) -> None:
-    """The temporary container goes, unless it is all that serves."""
+    """Remove the temporary container, unless it is the only one that is healthy."""
     if not stack.temporary(service):
         return
     if stays_healthy(stack, service) or not is_healthy(stack, service, service.temporary_name):
@@ -907,15 +959,15 @@ def remove_temporary_container_unless_needed(stack: "Stack", service: Service) -
     stack.set_restart_policy(service.temporary_name, service.restart_policy)
     give_service_names(stack, service)
     if stack.find(service.container_name):
-        # It has the name too: while it restarts, some requests would go there.
+        # It has the service's names too, and may restart in a loop: some requests would go there.
         stack.stop(service.container_name)
 
 
 def stays_healthy(stack: "Stack", service: Service) -> bool:
-    """Whether the service's own container goes on answering.
+    """Whether the own container is healthy, and remains so for a while if that is in doubt.
 
-    Where the temporary one has its names, Docker may be about to stop it: a command that was
-    interrupted goes on in the engine.
+    It is in doubt when the temporary container has the service's names: then an interrupted deploy
+    was replacing the own container, and Docker may still be about to stop it.
     """
     seconds = OBSERVED_SECONDS if has_service_names(stack, service) else 0
     end = stack.machine.now() + seconds
@@ -927,7 +979,12 @@ def stays_healthy(stack: "Stack", service: Service) -> bool:
 
 
 def repair_half_created_containers(stack: "Stack", service: Service) -> None:
-    """Containers that never ran, and those that Compose was about to give the service's name."""
+    """Repair what an interrupted `docker compose up` left.
+
+    Compose creates the new container, renames the old one to ID_NAME (the first 12 digits of its
+    id), and removes it later. So a container that was only created goes, and a container with such
+    a name goes if the service has an own container, else it becomes the own container again.
+    """
     current = stack.find(service.container_name)
     for container in stack.containers_of(service):
         is_renamed = re.fullmatch(
@@ -941,7 +998,7 @@ def repair_half_created_containers(stack: "Stack", service: Service) -> None:
 
 
 def set_aside_container(stack: "Stack", service: Service) -> Optional[Container]:
-    """The container that served before, while its successor has not proved itself."""
+    """The set-aside container; the note has its id, for the name alone could be anybody's."""
     container = stack.find(service.set_aside_name)
     return (
         container if container and container.id == stack.set_aside_note(service).get("id") else None
@@ -949,7 +1006,7 @@ def set_aside_container(stack: "Stack", service: Service) -> Optional[Container]
 
 
 def wait_for_interrupted_migration(stack: "Stack", service: Service) -> None:
-    """A migration of an interrupted deploy goes on to its end: two at once could harm the data."""
+    """Wait until the migration of an interrupted deploy ends: two at once could harm the database."""
     end = stack.machine.now() + SCRIPT_SECONDS
     while True:
         container = stack.find(service.migration_name)
@@ -959,13 +1016,15 @@ def wait_for_interrupted_migration(stack: "Stack", service: Service) -> None:
             stack.remove(service.migration_name)
             return
         if stack.machine.now() > end:
-            raise Failed(LOCKED, f"{service.migration_name} of an interrupted deploy does not end")
+            raise Failed(
+                LOCKED, f"{service.migration_name} of an interrupted deploy is still running"
+            )
         progress(f"waiting for {service.migration_name}, which an interrupted deploy started")
         stack.machine.wait(5)
 
 
 def remove_stale_tokens(stack: "Stack") -> None:
-    """Registry tokens in memory that a killed deploy of this stack could not remove."""
+    """Remove registry tokens in memory that a killed deploy of this stack left."""
     for folder in MEMORY.glob(f"{stack.token_prefix}*") if MEMORY.is_dir() else ():
         with contextlib.suppress(OSError):
             if folder.lstat().st_uid == os.geteuid() and not folder.is_symlink():
@@ -973,7 +1032,7 @@ def remove_stale_tokens(stack: "Stack") -> None:
 
 
 def remove_stale_files(stack: "Stack") -> None:
-    """Files that a killed deploy had received and not installed."""
+    """Remove files that a killed deploy had received, or had begun to write."""
     for folder in stack.state.glob("incoming-*"):
         remove_folder(folder)
     for half_written in [*stack.folder.glob(".new-*"), *stack.state.glob(".new-*")]:
@@ -981,7 +1040,7 @@ def remove_stale_files(stack: "Stack") -> None:
 
 
 def run_owed_hook(stack: "Stack") -> None:
-    """The script hooks/after that a killed deploy owes: it may end a maintenance mode."""
+    """Run hooks/after for a deploy that was killed before it did: it may end a maintenance mode."""
     if not stack.owed_hook.exists():
         return
     progress("an interrupted deploy did not run hooks/after: it runs now")
@@ -989,15 +1048,18 @@ def run_owed_hook(stack: "Stack") -> None:
     if run_hook(stack, "after", {**settings, "EXIT_CODE": "137"}) == 0:
         stack.owed_hook.unlink()
     else:
-        progress("hooks/after failed: mend it; the next deploy runs it again")
+        progress("hooks/after failed: correct it; the next deploy runs it again")
 
 
-# 5. Receive: the token, and files if the key may send them. Nothing is unpacked before its length and checksum are
-# found to be right.
+# 5. Receive: the token, and files if the key may send them. Nothing is unpacked before its length
+# and its checksum were compared with those that were announced.
 
 
 def read_delivery(request: Request, caller: Caller) -> Delivery:
-    """Read what comes on standard input: the token's line, then perhaps "BYTES SHA256" and that many bytes."""
+    """Read standard input: the line of the token, a line "BYTES SHA256", and that many bytes.
+
+    A person may leave out the second line.
+    """
     if request.verb != "deploy":
         return Delivery()
     with without_echo():
@@ -1011,11 +1073,13 @@ def read_delivery(request: Request, caller: Caller) -> Delivery:
         return Delivery(token)
     match = re.fullmatch(r"([0-9]{1,12}) ([0-9a-f]{64})", header)
     if not match:
-        # A connection that broke before this line must not pass for one that sends no files.
+        # This line is required also without files. Otherwise a connection that breaks before it
+        # would look like a request that sends none.
         raise Failed(
-            BAD_REQUEST, "the line behind the token is not `BYTES SHA256`: run the job again"
+            BAD_REQUEST, "the line after the token is not `BYTES SHA256`: run the job again"
         )
-    if int(match[1]) == 0:
+    length = int(match[1])
+    if length == 0:
         return Delivery(token)
     if not (request.may_send_env_files or request.may_send_files):
         raise Failed(
@@ -1023,15 +1087,16 @@ def read_delivery(request: Request, caller: Caller) -> Delivery:
             f"this key may send no files: its line has neither {request.stack}:env"
             f" nor {request.stack}:push",
         )
-    if int(match[1]) > MOST_BYTES_SENT:
-        raise Failed(BAD_REQUEST, f"{match[1]} bytes are too many: the most is {MOST_BYTES_SENT}")
-    return Delivery(token, read_archive(int(match[1]), match[2]))
+    if length > MOST_BYTES_SENT:
+        raise Failed(
+            BAD_REQUEST, f"{length} bytes of files are too many: the limit is {MOST_BYTES_SENT}"
+        )
+    return Delivery(token, read_archive(length, match[2]))
 
 
 def read_archive(length: int, checksum: str) -> IO[bytes]:
-    """Read that many bytes into a file without a name, and compare their checksum."""
-    # It is closed when this process ends.
-    archive = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the delivery is done with
+    """Read that many bytes into a temporary file, and compare their checksum."""
+    archive = tempfile.TemporaryFile()  # noqa: SIM115 - it is read later, and closed at the end
     digest = hashlib.sha256()
     missing = length
     while missing:
@@ -1050,15 +1115,16 @@ def read_archive(length: int, checksum: str) -> IO[bytes]:
         digest.update(block)
         missing -= len(block)
     if digest.hexdigest() != checksum:
-        raise Failed(
-            BAD_REQUEST, "the files that arrived are not those that were sent. Run the job again"
-        )
+        raise Failed(BAD_REQUEST, "the files that arrived have another checksum. Run the job again")
     archive.seek(0)
     return archive
 
 
 def read_line(seconds: int) -> str:
-    """Read a line of standard input, byte by byte, so that what follows stays there; empty if none comes."""
+    """Read a line of standard input; empty if none comes in time.
+
+    It is read byte by byte, because a buffer would swallow the archive that follows.
+    """
     end = time.monotonic() + seconds
     line = b""
     while len(line) < 65536:
@@ -1076,25 +1142,25 @@ def read_line(seconds: int) -> str:
 
 @contextlib.contextmanager
 def without_echo() -> Iterator[None]:
-    """While a person types a token, the terminal does not show it."""
+    """Hide what a person types: it is the token."""
     if not os.isatty(0):
         yield
         return
-    before = termios.tcgetattr(0)
+    original = termios.tcgetattr(0)
     silent = termios.tcgetattr(0)
     silent[3] &= ~termios.ECHO
     termios.tcsetattr(0, termios.TCSAFLUSH, silent)
     try:
         yield
     finally:
-        termios.tcsetattr(0, termios.TCSAFLUSH, before)
+        termios.tcsetattr(0, termios.TCSAFLUSH, original)
 
 
 @contextlib.contextmanager
 def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["Files"]:
-    """The stack's files as this request wants them: those on the server, with those that were sent in their place.
+    """The stack's files as they will be after this deploy: sent ones replace those of the server.
 
-    If the request's commit is older than the one that serves, its files are ignored.
+    Files of an older commit than the one that serves are ignored.
     """
     if not delivery.archive:
         yield stack.files
@@ -1102,7 +1168,8 @@ def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["
     newest = stack.newest_sequence()
     if request.sequence < newest:
         progress(
-            f"the files of commit number {newest} stay, which is newer than the one that sent some"
+            f"the files that were sent are ignored: the server has those of commit number {newest},"
+            " which is newer"
         )
         yield Files(stack.folder, are_newer=request.may_send_files)
         return
@@ -1118,17 +1185,17 @@ def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["
 
 
 def unpack(archive: IO[bytes], folder: Path) -> None:
-    """Unpack plain files, and nothing else, below a folder."""
-    left = MOST_BYTES_SENT
+    """Unpack an archive of plain files into a folder."""
+    remaining = MOST_BYTES_SENT
     try:
         with tarfile.open(fileobj=archive, mode="r:") as tar:
             for count, entry in enumerate(tar):
-                left -= entry.size
-                if count >= MOST_FILES_SENT or left < 0:
+                remaining -= entry.size
+                if count >= MOST_FILES_SENT or remaining < 0:
                     raise Failed(BAD_REQUEST, "too many or too large files were sent")
                 unpack_file(tar, entry, folder)
     except (tarfile.TarError, FileExistsError, NotADirectoryError) as error:
-        raise Failed(BAD_REQUEST, f"what was sent is no archive of files: {error}") from error
+        raise Failed(BAD_REQUEST, f"the files are not a valid tar archive: {error}") from error
 
 
 def unpack_file(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
@@ -1145,21 +1212,21 @@ def unpack_file(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> N
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a name leads to a place below the folder that it is used in."""
+    """Whether a relative name has only harmless characters, and stays below its folder."""
     parts = name.split("/")
     is_plain = all(re.fullmatch(r"[A-Za-z0-9._-]+", part) for part in parts)
     return is_plain and not {".", ".."} & set(parts)
 
 
 def is_env_file(name: str) -> bool:
-    """Whether a file of a stack holds settings of containers, and perhaps secrets."""
+    """Whether the name of a file is that of an env file, which may hold secrets."""
     return name.endswith(".env") and "/" not in name
 
 
 def refuse_names_not_allowed(request: Request, files: "Files") -> None:
-    """Refuse files that this key may not send, and files that the compose file does not read."""
-    read = files.names()
-    # The installed compose file decides what is an env file. One that is sent could name itself so.
+    """Refuse files that this key may not send, and files that the compose file does not name."""
+    names = files.names()
+    # The installed compose file decides what is an env file: a sent one could declare anything so.
     env_files = set(Files(files.installed).env_files()) - {COMPOSE_FILE}
     for name in files.sent():
         is_env = is_env_file(name) or name in env_files
@@ -1172,22 +1239,23 @@ def refuse_names_not_allowed(request: Request, files: "Files") -> None:
                 BAD_REQUEST,
                 f"this key may send env files only: its line has no {request.stack}:push",
             )
-        if name not in read:
-            raise Failed(BAD_REQUEST, f"{name} was sent, and the compose file does not read it")
+        if name not in names:
+            raise Failed(BAD_REQUEST, f"{name} was sent, but the compose file does not name it")
         if is_env:
             (files.folder / name).chmod(0o600)
 
 
 class Files:
-    """The files of a stack: the compose file, the files beside it that its head names, and its env files.
+    """The files of a stack: the compose file, its env files, and the files beside it.
 
-    `overlay` holds files that were sent and are not installed yet; without one, the stack's folder holds all.
+    "Beside it" are files such as hooks and mounted configuration, which a comment at the top of the
+    compose file names. `overlay` is a folder with sent files that are not installed yet.
     """
 
     def __init__(
         self, folder: Path, overlay: Optional[Path] = None, are_newer: bool = False
     ) -> None:
-        self.are_newer = are_newer  # than the commit of this request, which therefore has others
+        self.are_newer = are_newer  # than the commit of the request: its checksum cannot match
         self.installed = folder
         self.overlay = overlay
         self.folder = overlay or folder
@@ -1200,21 +1268,21 @@ class Files:
         return ""
 
     def beside(self) -> List[str]:
-        """The files beside the compose file that belong to it, such as hooks and what containers mount."""
+        """The names of the files beside the compose file."""
         match = FILES_BESIDE_LINE.search(self.text())
         return shlex.split(match[1]) if match else []
 
     def env_files(self) -> List[str]:
-        """The env files of its containers that lie in the stack's folder."""
+        """The names of the env files that lie in the stack's folder."""
         names = set(ENV_FILE_LINE.findall(self.text()))
         return sorted(name for name in names if is_plain_name(name))
 
     def names(self) -> List[str]:
-        """All of them."""
+        """The names of all files of the stack."""
         return [COMPOSE_FILE, *self.beside(), *self.env_files()]
 
     def sent(self) -> List[str]:
-        """Those that were sent."""
+        """The names of the files that were sent."""
         assert self.overlay
         return sorted(
             str(path.relative_to(self.overlay))
@@ -1223,7 +1291,7 @@ class Files:
         )
 
     def complete(self) -> None:
-        """Copy what was not sent beside what was, so that all can be looked at together."""
+        """Copy files that were not sent to those that were, so that Compose can read all together."""
         self.changed = [
             name
             for name in self.sent()
@@ -1236,26 +1304,26 @@ class Files:
                 shutil.copyfile(self.installed / name, target)
 
     def checksum(self) -> str:
-        """One checksum of the compose file and the files beside it, as `sha256sum FILES | sha256sum` prints it."""
+        """The checksum that `sha256sum docker-compose.yml FILES_BESIDE | sha256sum` prints."""
         lines = ""
         for name in [COMPOSE_FILE, *self.beside()]:
             lines += f"{checksum_of(self.folder / name)}  {name}\n"
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def install(self) -> None:
-        """Put what was sent into the stack's folder."""
+        """Copy the files that were sent, and differ, into the stack's folder."""
         if not self.overlay:
             return
         for name in self.changed:
             if name in self.env_files() and (self.installed / name).is_file():
-                kept = (self.installed / name).read_bytes()  # perhaps the only copy of a secret
-                previous = self.installed / ".deploys" / f"{name.replace('/', '-')}.previous"
-                write_file(previous, kept, 0o600)
+                # It is backed up, because it may be the only copy of a secret.
+                backup = self.installed / ".deploys" / f"{name.replace('/', '-')}.previous"
+                write_file(backup, (self.installed / name).read_bytes(), 0o600)
             install_file(self.overlay / name, self.installed, name)
             progress(f"installed {name}")
 
 
-# 6. Preflight: everything that stands in the way, all at once, before anything changes.
+# 6. Preflight: find all reasons why the deploy cannot succeed, at once, and before anything changes.
 
 
 def resolve_services(stack: "Stack", request: Request, files: Files) -> List[Service]:
@@ -1271,13 +1339,14 @@ def resolve_services(stack: "Stack", request: Request, files: Files) -> List[Ser
 
 
 def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
-    """Whether a newer commit's image serves already; then this one changes nothing."""
+    """Whether a newer commit serves; then the service gets the result `superseded`."""
     newest = stack.newest_record(service.name)
     if not newest or sequence >= newest.sequence:
         return False
     current = stack.find(service.container_name)
     is_recorded = current and stack.owns(current, service) and current.image == newest.image
     if not is_recorded or not is_healthy(stack, service):
+        # The newer commit fails, but only a person may decide that an older one replaces it.
         raise Failed(
             NOT_SERVING,
             f"commit number {sequence} is older than number {newest.sequence}, which is recorded"
@@ -1297,13 +1366,13 @@ def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
 
 
 def preflight(stack: "Stack", request: Request, services: List[Service], files: Files) -> None:
-    """Refuse a deploy that cannot succeed, with everything that a person has to do first."""
+    """Refuse a deploy that cannot succeed, and print everything that a person has to do first."""
     findings = list(findings_of(stack, services, files))
     if files.checksum() != request.files_sha256 and not files.are_newer:
         findings.append(
             Finding(
                 NOT_READY,
-                "the compose file on this server, or a file beside it, is not the commit's",
+                "the compose file on this server, or a file beside it, differs from the commit's",
                 f"Copy it and run the job again: {copy_command(stack.name)}",
             )
         )
@@ -1316,11 +1385,11 @@ def preflight(stack: "Stack", request: Request, services: List[Service], files: 
         print_error(str(finding))
     if findings:
         problems = "; ".join(finding.problem for finding in findings)
-        raise Failed(findings[0].code, f"{len(findings)} things stand in the way: {problems}")
+        raise Failed(findings[0].code, f"{len(findings)} problems prevent a deploy: {problems}")
 
 
 def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> Iterator[Finding]:
-    """What stands in the way of any deploy of these services."""
+    """The reasons why no deploy of these services could succeed."""
     yield from check_versions(stack)
     yield from check_compose_files(stack)
     yield from check_pins(stack)
@@ -1336,7 +1405,7 @@ def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> It
 
 
 def print_findings(stack: "Stack") -> int:
-    """`check`: print what a deploy of the whole stack would refuse."""
+    """`check`: print why a deploy of the whole stack would fail."""
     stack.read_compose_file()
     services = [service for service in stack.services.values() if not service.accessory]
     findings = [*findings_of(stack, services, stack.files), *check_disk(stack)]
@@ -1353,7 +1422,7 @@ def print_findings(stack: "Stack") -> int:
 
 
 def check_versions(stack: "Stack") -> Iterator[Finding]:
-    """Docker Engine and Compose are there, and new enough."""
+    """Docker Engine and Compose must be installed, and new enough."""
     engine = stack.machine.json("version", "--format", "{{json .}}").get("Server") or {}
     if version_of(str(engine.get("Version", ""))) < OLDEST_ENGINE:
         yield Finding(
@@ -1371,7 +1440,7 @@ def check_versions(stack: "Stack") -> Iterator[Finding]:
 
 
 def check_compose_files(stack: "Stack") -> Iterator[Finding]:
-    """No other compose file lies in the folder: a person's `docker compose up` would read it."""
+    """No other compose file may be in the folder: `docker compose up` by hand would read it."""
     for name in FILES_THAT_COMPOSE_READS:
         if os.path.lexists(stack.folder / name):
             yield Finding(
@@ -1382,7 +1451,7 @@ def check_compose_files(stack: "Stack") -> Iterator[Finding]:
 
 
 def check_pins(stack: "Stack") -> Iterator[Finding]:
-    """The override file is this program's own, and nobody has added to it."""
+    """The override file must be one that this program wrote, and that nobody has edited."""
     path = stack.folder / PINS_FILE
     if not os.path.lexists(path):
         return
@@ -1391,13 +1460,13 @@ def check_pins(stack: "Stack") -> Iterator[Finding]:
     if not text.startswith(PINS_HEAD) or not all(PINS_LINE.fullmatch(line) for line in lines):
         yield Finding(
             NOT_READY,
-            f"{path} has lines that bin/deploy did not write, and would lose",
-            f"Move them to the spec, and the file away: mv {path} {path}.before",
+            f"{path} has lines that bin/deploy did not write, and would overwrite",
+            f"Move them to the spec, then move the file away: mv {path} {path}.before",
         )
 
 
 def move_edited_pins_away(stack: "Stack") -> None:
-    """Move an override file away that a person has written to, before this program writes its own."""
+    """Rename an override file that a person has edited, before this program writes its own."""
     if not any(check_pins(stack)):
         return
     path = stack.folder / PINS_FILE
@@ -1406,13 +1475,13 @@ def move_edited_pins_away(stack: "Stack") -> None:
 
 
 def check_env_files(stack: "Stack", files: Files) -> Iterator[Finding]:
-    """Every env file is filled in, and Compose reads in it what a person reads."""
+    """Each env file must be complete, and mean to Compose what a person reads in it."""
     for name in files.env_files():
         path = files.folder / name
         shown = f"{stack.name}/{name}"
         if not path.is_file():
             yield Finding(
-                NOT_READY, f"{shown} is missing", f"Make it on the server, from {name}.example"
+                NOT_READY, f"{shown} is missing", f"Create it on the server, from {name}.example"
             )
             continue
         lines = read_env_lines(path)
@@ -1423,20 +1492,20 @@ def check_env_files(stack: "Stack", files: Files) -> Iterator[Finding]:
 
 @dataclasses.dataclass(frozen=True)
 class EnvLine:
-    """A line of an env file: its number, its key, and the value that a person reads in it."""
+    """A line of an env file: its number, its key, and its value as a person reads it."""
 
     number: int
-    key: str
-    value: str
+    key: str  # empty if the line is not KEY=VALUE
+    env_value: str
 
     @property
     def shown_key(self) -> str:
-        """The key for a message; what looks like none may be a line of a secret."""
+        """The key, for a message; one of an unusual form may be part of a secret."""
         return self.key if re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", self.key) else "the key"
 
 
 def read_env_lines(path: Path) -> List[EnvLine]:
-    """The lines of an env file that set something; a line that sets nothing has no key."""
+    """The lines of an env file, without empty ones and comments."""
     lines = []
     for number, line in enumerate(
         path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1
@@ -1454,22 +1523,22 @@ def read_env_lines(path: Path) -> List[EnvLine]:
 
 
 def without_quotes(text: str) -> str:
-    """The value inside of a pair of quotes, or all of it."""
+    """The text inside a pair of quotes, or the text itself if there is no such pair."""
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
     return text
 
 
 def check_env_lines(shown: str, lines: List[EnvLine]) -> Iterator[Finding]:
-    """No placeholder is left, and no line is one that Compose would obey."""
+    """Each line must be KEY=VALUE, filled in, and no setting of Docker or Compose itself."""
     for line in lines:
         if not line.key:
             yield Finding(
                 NOT_READY,
                 f"{shown}:{line.number} is not KEY='value' on one line",
-                "Mend it; keep a value of several lines in base64",
+                "Correct it; keep a value of several lines in base64",
             )
-        elif "change-me" in line.value:
+        elif "change-me" in line.env_value:
             yield Finding(
                 NOT_READY,
                 f"{shown}:{line.number}: {line.shown_key} still has change-me",
@@ -1478,13 +1547,13 @@ def check_env_lines(shown: str, lines: List[EnvLine]) -> Iterator[Finding]:
         elif line.key.startswith(("COMPOSE_", "DOCKER_")) and shown.endswith("/.env"):
             yield Finding(
                 NOT_READY,
-                f"{shown}:{line.number}: Compose would obey {line.shown_key}",
-                "Take it out",
+                f"{shown}:{line.number}: {line.shown_key} is a setting of Compose or Docker itself",
+                "Remove the line",
             )
 
 
 def check_env_example(shown: str, lines: List[EnvLine], example: Path) -> Iterator[Finding]:
-    """Every key that the example lists is there."""
+    """Each key of the example file must be in the env file."""
     if not example.is_file():
         return
     present = {line.key for line in lines}
@@ -1498,13 +1567,13 @@ def check_env_example(shown: str, lines: List[EnvLine], example: Path) -> Iterat
 def check_env_values(
     stack: "Stack", path: Path, shown: str, lines: List[EnvLine]
 ) -> Iterator[Finding]:
-    """Compose reads from each line the value that stands there: a `$` without single quotes, for example, vanishes."""
+    """Compose must read the value that a person reads; without single quotes it replaces `$NAME`."""
     model = {"name": "env", "services": {"env": {"image": "env", "env_file": [str(path)]}}}
     output = stack.machine.docker(
         *COMPOSE, "-f", "-", "config", "--format", "json", stdin=json.dumps(model)
     )
     if output.code != 0:
-        # What Compose quotes of the file may be a password.
+        # The error of Compose is not shown, because it may quote a password.
         yield Finding(
             NOT_READY,
             f"Compose cannot read {shown}",
@@ -1513,17 +1582,17 @@ def check_env_values(
         return
     environment = json.loads(output.out)["services"]["env"].get("environment") or {}
     for line in {line.key: line for line in lines if line.key}.values():
-        if unescape(str(environment.get(line.key) or "")) != line.value:
+        if unescape(str(environment.get(line.key) or "")) != line.env_value:
             yield Finding(
                 NOT_READY,
-                f"{shown}:{line.number}: Compose reads another value of {line.shown_key} than the line"
-                " shows",
+                f"{shown}:{line.number}: Compose reads another value for {line.shown_key} than the"
+                " line shows",
                 "Put the value between single quotes, with none inside, and a comment on its own line",
             )
 
 
 def check_networks_and_volumes(stack: "Stack") -> Iterator[Finding]:
-    """The networks and volumes that others make are there."""
+    """External networks and volumes, which Compose does not create, must exist."""
     for kind in ("network", "volume"):
         for settings in (stack.model.get(f"{kind}s") or {}).values():
             name = str((settings or {}).get("name", ""))
@@ -1533,14 +1602,14 @@ def check_networks_and_volumes(stack: "Stack") -> Iterator[Finding]:
                 yield Finding(
                     NOT_READY,
                     f"the {kind} {name} is missing",
-                    f"Make it: docker {kind} create {name}",
+                    f"Create it: docker {kind} create {name}",
                 )
 
 
 def check_name(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """The service's container is the stack's own, or one whose place it can take."""
+    """The service's container name must be free, or that of a container which can be replaced."""
     if not service.model.get("container_name"):
         yield Finding(
             NOT_READY, f"{service.name} has no container_name", "Add it to the compose file"
@@ -1554,31 +1623,32 @@ def check_name(
     if is_of_other_stack and holder.project != stack.name:
         yield Finding(
             NOT_READY,
-            f"{holder.name} is a service of the stack {holder.project}, too",
+            f"the stack {holder.project} also has a service with the container name {holder.name}",
             "Give one of the two another container name in the spec",
         )
     if find_container(containers, service.retained_name):
         yield Finding(
             NOT_READY,
-            f"{holder.name} was not made by this stack, and {service.retained_name} is there too",
-            f"Remove the one that is not needed: docker rm -f {service.retained_name}",
+            f"{holder.name} was not made by this stack, and a deploy would rename it to"
+            f" {service.retained_name}, which exists already",
+            f"Remove that container if you do not need it: docker rm -f {service.retained_name}",
         )
     yield from check_lost_data(stack, service, holder)
 
 
 def check_labels(service: Service) -> Iterator[Finding]:
-    """The labels that this program reads can be read."""
+    """The labels that control this program must be valid."""
     labels = service.labels
-    wrong = [] if service.health or "deploy.health" not in labels else ["deploy.health"]
+    invalid = [] if service.health or "deploy.health" not in labels else ["deploy.health"]
     for label in ("deploy.start-period", "deploy.name-cache"):
         if label in labels and not re.fullmatch("[0-9]{1,5}", labels[label]):
-            wrong.append(label)
+            invalid.append(label)
     if labels.get("deploy.rollout", "recreate") != "recreate":
-        wrong.append("deploy.rollout")
-    for label in wrong:
+        invalid.append("deploy.rollout")
+    for label in invalid:
         yield Finding(
             NOT_READY,
-            f"the label {label} of {service.name} cannot be read",
+            f"the label {label} of {service.name} is not valid",
             "Generate the compose file again: kiwari-ci generate",
         )
 
@@ -1586,32 +1656,32 @@ def check_labels(service: Service) -> Iterator[Finding]:
 def check_temporary_names(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """The names that a deploy gives to containers for a while are free, or its own."""
+    """The names of the temporary and the set-aside container must not be somebody else's."""
     for name in (service.temporary_name, service.set_aside_name):
         other = find_container(containers, name)
         if other and not stack.owns(other, service) and not stack.is_temporary(other, service):
             yield Finding(
                 NOT_READY,
-                f"{name} exists, and deploys of {service.name} use that name for a while",
+                f"{name} was not made by a deploy, and deploys of {service.name} need that name",
                 f"Give that container another name: docker rename {name} OTHER",
             )
 
 
 def check_lost_data(stack: "Stack", service: Service, holder: Container) -> Iterator[Finding]:
-    """The data of a container that is taken over stays with the service."""
+    """The compose file must mount all volumes of a foreign container that is to be replaced."""
     mounted = {writable_source(stack, volume) for volume in service.model.get("volumes") or []}
     lost = sorted(writable_sources(holder) - mounted)
     if lost:
         yield Finding(
             NOT_READY,
-            f"{holder.name} was not made by this stack, and has data that the compose file does"
+            f"{holder.name} was not made by this stack, and has volumes that the compose file does"
             f" not mount: {', '.join(lost)}",
-            "Name these volumes in the spec first, or the service starts without its data",
+            "Add them to the spec first, or the service would start without its data",
         )
 
 
 def overlaps(source: str, sources: Set[str]) -> bool:
-    """Whether a volume or folder is one of these, or lies in one, or one lies in it."""
+    """Whether a volume or folder equals, contains or lies in one of these."""
     return any(
         source == other or source.startswith(f"{other}/") or other.startswith(f"{source}/")
         for other in sources
@@ -1619,7 +1689,7 @@ def overlaps(source: str, sources: Set[str]) -> bool:
 
 
 def writable_sources(container: Container) -> Set[str]:
-    """The volumes with names, and the folders of the server, that a container can write to."""
+    """The named volumes, and the folders of the server, that a container can write to."""
     sources = {
         str(mount.get("Name") or mount.get("Source"))
         for mount in container.mounts
@@ -1629,7 +1699,7 @@ def writable_sources(container: Container) -> Set[str]:
 
 
 def is_anonymous_volume(mount: Json) -> bool:
-    """Whether a mount of a container is a volume that Docker named by itself."""
+    """Whether a mount is an anonymous volume, whose name Docker made up: 64 digits."""
     name = str(mount.get("Name") or "")
     return mount.get("Type") == "volume" and re.fullmatch("[0-9a-f]{64}", name) is not None
 
@@ -1637,7 +1707,7 @@ def is_anonymous_volume(mount: Json) -> bool:
 def check_ports(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """The ports that it publishes are free, or its own container has them."""
+    """No other container may hold a port that the service publishes."""
     for container in containers:
         if (
             not container.is_running
@@ -1649,7 +1719,7 @@ def check_ports(
             if port in container.ports:
                 yield Finding(
                     NOT_READY,
-                    f"{service.name} publishes port {port[0]}, which {container.name} holds",
+                    f"{service.name} publishes port {port[0]}, which {container.name} uses",
                     f"Stop that container, or publish another port: docker stop {container.name}",
                 )
 
@@ -1657,16 +1727,16 @@ def check_ports(
 def check_volumes_in_use(
     stack: "Stack", accessory: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """A volume with data is never given to a second process: two databases on one folder destroy it."""
+    """No other container may run on an accessory's volumes: two databases would destroy the data."""
     own = find_container(containers, accessory.container_name)
     if own and own.has_processes and accessory.accessory != "once":
-        return  # it is left alone, whoever made it
+        return  # an accessory that runs is never replaced, whoever made it
     if own and not stack.owns(own, accessory):
         yield Finding(
             NOT_READY,
             f"{own.name} exists, does not run, and was not made by this stack",
-            f"Start it, if its data is to be kept: docker start {own.name}."
-            f" Else remove it: docker rm {own.name}",
+            f"If you need its data, start it: docker start {own.name}."
+            f" Otherwise remove it: docker rm {own.name}",
         )
         return
     sources = {
@@ -1681,14 +1751,14 @@ def check_volumes_in_use(
         if shared and container.has_processes and not is_of_stack:
             yield Finding(
                 NOT_READY,
-                f"{container.name} runs on {shared}, which {accessory.name} would open a second time",
-                f"To let this stack take it over, stop the other for good, then run the job again:"
+                f"{container.name} runs on {shared}, and {accessory.name} would use that too",
+                "To let this stack take it over, stop that container, then run the job again:"
                 f" docker update --restart no {container.name} && docker stop {container.name}",
             )
 
 
 def writable_source(stack: "Stack", volume: Json) -> str:
-    """The volume's name in Docker, or the folder of the server, that a container can write to."""
+    """Docker's name of a volume of the compose file, or a folder; empty if it is read-only."""
     if volume.get("read_only"):
         return ""
     if volume.get("type") == "volume":
@@ -1698,7 +1768,7 @@ def writable_source(stack: "Stack", volume: Json) -> str:
 
 
 def check_promotion(service: Service) -> Iterator[Finding]:
-    """An image comes into this stack only after the stack before it served the same bytes."""
+    """With the label deploy.from, only an image that served in that other stack may be deployed."""
     source, _, name = service.labels.get("deploy.from", "").partition("/")
     digest = digest_of(service.image)
     if source and all(
@@ -1707,25 +1777,25 @@ def check_promotion(service: Service) -> Iterator[Finding]:
     ):
         yield Finding(
             BAD_IMAGE,
-            f"{source}/{name} never served {digest}",
-            "Deploy it there, then run the job again",
+            f"{source}/{name} has never served {digest}",
+            "Deploy it there first, then run the job again",
         )
 
 
 def check_disk(stack: "Stack") -> Iterator[Finding]:
-    """Docker has room for another image."""
+    """There must be space for another image."""
     folder = str(stack.machine.json("info", "--format", "{{json .}}").get("DockerRootDir") or "/")
     free = stack.machine.free_megabytes(folder)
     if free < FREE_MEGABYTES:
         yield Finding(
             NOT_READY,
             f"Docker has {free} MB left on {folder}, and {FREE_MEGABYTES} are needed",
-            "Make room (docker system df), then run the job again",
+            "Free some space (docker system df), then run the job again",
         )
 
 
 def orphans(stack: "Stack") -> List[Container]:
-    """Containers of this Compose project that the compose file does not have."""
+    """Running containers of this Compose project that belong to no service of the compose file."""
     return [
         container
         for container in stack.containers()
@@ -1737,7 +1807,10 @@ def orphans(stack: "Stack") -> List[Container]:
 
 
 def refuse_orphans(stack: "Stack") -> None:
-    """A service that the stack no longer has goes on answering: its domain may still lead there."""
+    """Fail if a service that was removed from the compose file still runs.
+
+    It is not removed here: its domain may still lead to it.
+    """
     deployed = []
     for container in orphans(stack):
         if any(label.startswith("deploy.") for label in container.labels):
@@ -1751,8 +1824,8 @@ def refuse_orphans(stack: "Stack") -> None:
         names = " ".join(sorted(deployed))
         raise Failed(
             NOT_READY,
-            f"what was deployed serves, and the stack no longer has these containers, which still"
-            f" run: {names}. Lead their domains elsewhere, then: docker rm -f {names}",
+            "the new version serves, but containers of services that the compose file no longer has"
+            f" still run: {names}. Point their domains elsewhere, then: docker rm -f {names}",
         )
 
 
@@ -1861,7 +1934,7 @@ def check_image(stack: "Stack", service: Service) -> None:
         )
     labels = (image.get("Config") or {}).get("Labels") or {}
     for label in sorted(labels):
-        is_believed = label.lower().startswith(LABELS_THAT_OTHERS_BELIEVE)
+        is_believed = label.lower().startswith(LABELS_OF_PROXIES_AND_COMPOSE)
         if is_believed and label not in service.labels:
             raise Failed(
                 BAD_IMAGE,
@@ -1944,7 +2017,7 @@ def wait_for_accessory(stack: "Stack", accessory: Service) -> None:
         container = stack.find(accessory.container_name)
         if container and is_accessory_healthy(accessory, container):
             return
-        is_starting = container and container.is_running and not container.is_unhealthy
+        is_starting = container and container.is_running and container.docker_health != "unhealthy"
         if not is_starting or stack.machine.now() > end:
             print_end_of_log(stack, accessory)
             raise Failed(
@@ -1957,7 +2030,7 @@ def is_accessory_healthy(accessory: Service, container: Container) -> bool:
     """What runs once has ended with 0; the others run, and are healthy if they can tell."""
     if accessory.accessory == "once":
         return container.status == "exited" and container.exit_code == 0
-    return container.is_running and container.health in ("", "healthy")
+    return container.is_running and container.docker_health in ("", "healthy")
 
 
 def report_changed_settings(stack: "Stack", accessory: Service) -> None:
@@ -2282,7 +2355,7 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
     service.result = result
     service.seconds = stack.seconds()
     container = stack.find(service.container_name)
-    if container and container.is_unhealthy:
+    if container and container.docker_health == "unhealthy":
         progress(f"note: Docker's own health check says that {container.name} is unhealthy")
 
 
@@ -2599,7 +2672,11 @@ def problem_of(stack: "Stack", service: Service, container: Container) -> str:
         return container.state_text
     health = service.health
     if not health:
-        return "Docker's health check says that it is unhealthy" if container.is_unhealthy else ""
+        return (
+            "Docker's health check says that it is unhealthy"
+            if container.docker_health == "unhealthy"
+            else ""
+        )
     problem = f"it has no address to ask for {health}"
     for address in container.addresses:
         headers = {"Host": health.host or f"{address}:{health.port}", "User-Agent": "kiwari-ci"}
@@ -3344,8 +3421,7 @@ def container_from(entry: Json) -> Container:
         exit_code=int(state.get("ExitCode") or 0),
         restarts=int(entry.get("RestartCount") or 0),
         is_out_of_memory=bool(state.get("OOMKilled")),
-        is_unhealthy=health == "unhealthy",
-        health="" if health == "none" else health,
+        docker_health="" if health == "none" else health,
         restart_policy=((entry.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name", ""),
         labels=entry["Config"].get("Labels") or {},
         networks=settings.get("Networks") or {},
