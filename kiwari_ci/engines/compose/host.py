@@ -981,9 +981,9 @@ def stays_healthy(stack: "Stack", service: Service) -> bool:
 def repair_half_created_containers(stack: "Stack", service: Service) -> None:
     """Repair what an interrupted `docker compose up` left.
 
-    Compose creates the new container, renames the old one to ID_NAME (the first 12 digits of its
-    id), and removes it later. So a container that was only created goes, and a container with such
-    a name goes if the service has an own container, else it becomes the own container again.
+    Compose creates a new container with the name ID_NAME (ID: 12 digits of the old one's id),
+    removes the old one, and renames and starts the new one. So a container that never ran is
+    removed. One with such a name is removed if the old one still exists; else it gets its name.
     """
     current = stack.find(service.container_name)
     for container in stack.containers_of(service):
@@ -1412,9 +1412,7 @@ def print_findings(stack: "Stack") -> int:
     for finding in findings:
         print_error(str(finding))
     for container in orphans(stack):
-        print(
-            f"note: {container.name} runs in the project {stack.name}, and the compose file does not have it"
-        )
+        progress(orphan_note(stack, container))
     if findings:
         return findings[0].code
     print(f"{stack.name} is ready for a deploy")
@@ -1806,6 +1804,14 @@ def orphans(stack: "Stack") -> List[Container]:
     ]
 
 
+def orphan_note(stack: "Stack", container: Container) -> str:
+    """A note for an orphan that this program did not deploy: its removal is not for us to advise."""
+    return (
+        f"note: {container.name} runs in the project {stack.name},"
+        " but belongs to no service of the compose file"
+    )
+
+
 def refuse_orphans(stack: "Stack") -> None:
     """Fail if a service that was removed from the compose file still runs.
 
@@ -1816,10 +1822,7 @@ def refuse_orphans(stack: "Stack") -> None:
         if any(label.startswith("deploy.") for label in container.labels):
             deployed.append(container.name)
         else:
-            progress(
-                f"note: {container.name} runs in the project {stack.name};"
-                " the compose file does not have it"
-            )
+            progress(orphan_note(stack, container))
     if deployed:
         names = " ".join(sorted(deployed))
         raise Failed(
@@ -1829,27 +1832,30 @@ def refuse_orphans(stack: "Stack") -> None:
         )
 
 
-# 7. Install the files that were sent, once the images are there: never through a link.
+# 7. Install the files that were sent, after the images were pulled: a symbolic link is never followed.
 
 
 def install_file(source: Path, folder: Path, name: str) -> None:
-    """Put one file into a stack's folder, never through a link.
+    """Copy one file into a stack's folder; refuse to write through a symbolic link.
 
-    What a container may mount is written in place: a mount shows the file that was there when the container started.
+    A file that a container may mount is overwritten in place, because a container that runs would
+    go on seeing the old file if a new one took its name.
     """
     target = folder / name
     for place in places_below(folder, name):
         if place.is_symlink():
             raise Failed(
                 NOT_READY,
-                f"{place} is a link: nothing is written through it. Remove it, run the job again",
+                f"{place} is a symbolic link, which is never followed. Remove it, then run the job"
+                " again",
             )
     for parent in places_below(folder, name)[:-1]:
         if not parent.exists():
             parent.mkdir()
-            parent.chmod(0o755)  # containers with other users read what is in it
+            parent.chmod(0o755)  # the processes of a container may run as another user
     if target.exists() and name != COMPOSE_FILE and not is_env_file(name):
         with target.open("r+b") as stream:
+            # A full disk has to show before the old content is gone.
             os.posix_fallocate(stream.fileno(), 0, max(source.stat().st_size, 1))
             stream.write(source.read_bytes())
             stream.truncate()
@@ -1858,7 +1864,7 @@ def install_file(source: Path, folder: Path, name: str) -> None:
     write_file(target, source.read_bytes(), source.stat().st_mode & 0o777)
 
 
-# 8. Pull: by digest, with a login that is in memory only. Then look at what came.
+# 8. Pull: by digest, with a login that is in memory only. Then check what was pulled.
 
 
 def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
@@ -1873,7 +1879,7 @@ def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
 
 
 def pull(stack: "Stack", image: str, login: Path) -> None:
-    """Pull one image; what a registry cannot do at the moment is tried again."""
+    """Pull one image; try again if the registry has trouble."""
     for pause in PULL_PAUSES:
         output = stack.machine.docker(
             "--config", str(login), "pull", "-q", image, seconds=PULL_SECONDS
@@ -1882,33 +1888,35 @@ def pull(stack: "Stack", image: str, login: Path) -> None:
             return
         refuse_if_final(image, output)
         if pause:
-            progress(f"the registry does not answer as it should, trying again: {output.last_line}")
+            progress(f"the pull failed; the next attempt is in {pause} seconds: {output.last_line}")
             stack.machine.wait(pause)
     raise Failed(
-        NOT_READY, f"{image} could not be pulled, and the token is not why: {output.last_line}"
+        NOT_READY, f"{image} could not be pulled; the token is not the cause: {output.last_line}"
     )
 
 
 def refuse_if_final(image: str, output: Output) -> None:
-    """Tell a refused token and a missing image from a registry that has trouble."""
-    words = output.err.lower().replace(image.partition("@")[0].lower(), "")
-    if any(sign in words for sign in SIGNS_OF_A_REFUSED_TOKEN):
+    """Fail if another attempt is of no use: a refused token, a missing image, a full disk."""
+    # The name of an image may contain one of the signs.
+    error = output.err.lower().replace(image.partition("@")[0].lower(), "")
+    if any(sign in error for sign in SIGNS_OF_A_REFUSED_TOKEN):
         raise Failed(
             TOKEN_REFUSED,
             f"{registry_of(image)} refused the token: set a new one (runbook, step 5) and run"
-            f" the job again. It said: {output.last_line}",
+            f" the job again. Its answer: {output.last_line}",
         )
-    if any(sign in words for sign in SIGNS_OF_A_MISSING_IMAGE):
+    if any(sign in error for sign in SIGNS_OF_A_MISSING_IMAGE):
         raise Failed(BAD_IMAGE, f"could not pull {image}: {output.last_line}")
-    if "no space left" in words:
+    if "no space left" in error:
         raise Failed(
             NOT_READY,
-            f"{image} does not fit on the disk: make room (docker system df), run the job again",
+            f"{image} does not fit on the disk: free some space (docker system df), then run the"
+            " job again",
         )
 
 
 def ensure_rollback_image(stack: "Stack", service: Service) -> None:
-    """Have the image of a rollback, without a token if need be."""
+    """Pull the image of a rollback if the server has it no more; a rollback brings no token."""
     if stack.machine.docker("image", "inspect", service.image).code != 0:
         progress(f"pulling {service.image}")
         output = stack.machine.docker("pull", "-q", service.image, seconds=PULL_SECONDS)
@@ -1916,13 +1924,13 @@ def ensure_rollback_image(stack: "Stack", service: Service) -> None:
             raise Failed(
                 BAD_IMAGE,
                 f"could not pull {service.image}, which is no longer on this server:"
-                f" {output.last_line}. `docker login {registry_of(service.image)}` lets it be pulled",
+                f" {output.last_line}. Log in first: docker login {registry_of(service.image)}",
             )
     check_image(stack, service)
 
 
 def check_image(stack: "Stack", service: Service) -> None:
-    """The image is for this server, and brings no labels that would take somebody else's traffic."""
+    """Refuse an image for another platform, or with labels that proxies or Compose act on."""
     image = stack.machine.json("image", "inspect", service.image)[0]
     service.image_id = str(image["Id"])
     engine = stack.machine.json("version", "--format", "{{json .}}").get("Server") or {}
@@ -1934,16 +1942,16 @@ def check_image(stack: "Stack", service: Service) -> None:
         )
     labels = (image.get("Config") or {}).get("Labels") or {}
     for label in sorted(labels):
-        is_believed = label.lower().startswith(LABELS_OF_PROXIES_AND_COMPOSE)
-        if is_believed and label not in service.labels:
+        has_effect = label.lower().startswith(LABELS_OF_PROXIES_AND_COMPOSE)
+        if has_effect and label not in service.labels:
             raise Failed(
                 BAD_IMAGE,
-                f"{service.image} has the label {printable(label)}, which the proxy would believe:"
-                " take it out of the Dockerfile; labels belong into the spec",
+                f"{service.image} has the label {printable(label)}, which a proxy or Compose acts"
+                " on: remove it from the Dockerfile; such labels belong into the spec",
             )
 
 
-# 9. Accessories: somebody else's images. Those that run are left alone, for their data is at stake.
+# 9. Accessories: start those that are missing. One that runs is never changed: it may hold data.
 
 
 def start_accessories(stack: "Stack", services: List[Service]) -> None:
@@ -1956,7 +1964,8 @@ def start_accessories(stack: "Stack", services: List[Service]) -> None:
         progress(f"starting {', '.join(names)}")
         output = stack.compose("up", "-d", "--no-deps", "--no-recreate", *names)
         if output.code != 0:
-            progress(f"not all could be started: {output.last_line}")
+            # Only those that a service of this request needs make it fail, below.
+            progress(f"note: some accessories could not be started: {output.last_line}")
     needed = needed_by(stack, services)
     for accessory in accessories:
         if accessory.name in needed:
@@ -1966,7 +1975,7 @@ def start_accessories(stack: "Stack", services: List[Service]) -> None:
 
 
 def report_missing_networks(stack: "Stack", accessory: Service) -> None:
-    """Say how an accessory that somebody else made is reached from this stack."""
+    """Print how to connect a foreign accessory to the stack's network."""
     container = stack.find(accessory.container_name)
     if not container or stack.owns(container, accessory):
         return
@@ -1975,13 +1984,14 @@ def report_missing_networks(stack: "Stack", accessory: Service) -> None:
         if network not in container.networks:
             aliases = " ".join(f"--alias {name}" for name in accessory.names_on(key))
             progress(
-                f"note: {container.name} runs, was not made by this stack, and is not on its network."
-                f" To let it be reached: docker network connect {aliases} {network} {container.name}"
+                f"note: {container.name} was not made by this stack, and is not on its network"
+                f" {network}. To connect it: docker network connect {aliases} {network}"
+                f" {container.name}"
             )
 
 
 def refuse_shared_data(stack: "Stack", accessories: List[Service]) -> None:
-    """Look once more, directly before they start: a rollback has no preflight, and a pull takes time."""
+    """Repeat this check of the preflight: a rollback skipped it, and the pull has taken time."""
     containers = stack.containers()
     for accessory in accessories:
         for finding in check_volumes_in_use(stack, accessory, containers):
@@ -1989,7 +1999,7 @@ def refuse_shared_data(stack: "Stack", accessories: List[Service]) -> None:
 
 
 def is_to_be_started(stack: "Stack", accessory: Service) -> bool:
-    """Whether Compose is to start it: what runs is never touched, what has ended is made anew."""
+    """Whether Compose has to start it; a finished one that runs once is removed, to run again."""
     container = stack.find(accessory.container_name)
     if container and container.has_processes:
         return False
@@ -1999,7 +2009,7 @@ def is_to_be_started(stack: "Stack", accessory: Service) -> bool:
 
 
 def needed_by(stack: "Stack", services: List[Service]) -> Set[str]:
-    """The names of all that these services depend on, directly or not."""
+    """The names of all services that these depend on, directly or indirectly."""
     needed: Set[str] = set()
     pending = [name for service in services for name in service.dependencies]
     while pending:
@@ -2011,7 +2021,7 @@ def needed_by(stack: "Stack", services: List[Service]) -> Set[str]:
 
 
 def wait_for_accessory(stack: "Stack", accessory: Service) -> None:
-    """Wait until an accessory is well."""
+    """Wait until an accessory is healthy."""
     end = stack.machine.now() + ACCESSORY_SECONDS
     while True:
         container = stack.find(accessory.container_name)
@@ -2021,35 +2031,41 @@ def wait_for_accessory(stack: "Stack", accessory: Service) -> None:
         if not is_starting or stack.machine.now() > end:
             print_end_of_log(stack, accessory)
             raise Failed(
-                NOT_READY, f"{accessory.name} is not well, and what is deployed depends on it"
+                NOT_READY, f"{accessory.name} is not healthy, and a deployed service depends on it"
             )
         stack.machine.wait(1)
 
 
 def is_accessory_healthy(accessory: Service, container: Container) -> bool:
-    """What runs once has ended with 0; the others run, and are healthy if they can tell."""
+    """Whether it runs and Docker's health check passes, or ran once and ended with exit code 0."""
     if accessory.accessory == "once":
         return container.status == "exited" and container.exit_code == 0
     return container.is_running and container.docker_health in ("", "healthy")
 
 
 def report_changed_settings(stack: "Stack", accessory: Service) -> None:
-    """Say when the compose file has other settings for it than it runs with: a person decides when it restarts."""
+    """Print how to recreate an accessory whose settings in the compose file have changed.
+
+    A person decides when that is done: a database is gone meanwhile.
+    """
     container = stack.find(accessory.container_name)
     if not container or not stack.owns(container, accessory):
         return
     if container.labels.get("com.docker.compose.config-hash") != stack.config_hash(accessory):
         progress(
-            f"{accessory.name} has other settings than the compose file. To start it anew with these:"
-            f" cd {stack.folder} && docker compose up -d --no-deps {accessory.name}"
+            f"note: {accessory.name} runs with other settings than those of the compose file. To"
+            f" recreate it: cd {stack.folder} && docker compose up -d --no-deps {accessory.name}"
         )
 
 
-# 10. Migrate: with the new images, before any container is replaced. The hooks are the person's own scripts.
+# 10. Migrate: with the new images, before any container is replaced. Hooks are scripts of the user.
 
 
 def migrate(stack: "Stack", services: List[Service]) -> None:
-    """Run the migrations of these services; the old version must still work after them."""
+    """Run the migrations of these services.
+
+    The old version serves meanwhile and afterwards, so it must work with the migrated database.
+    """
     migrating = [service for service in services if service.migrate]
     if not migrating:
         return
@@ -2079,14 +2095,14 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
     for service in services:
         if service.health and stack.find(service.container_name) and not is_healthy(stack, service):
             progress(
-                f"AFTER THE MIGRATION {service.name} DOES NOT ANSWER ANY MORE: the old version does not get on"
-                " with what the migration changed"
+                f"AFTER THE MIGRATION {service.name} DOES NOT ANSWER ANY MORE: its old version does"
+                " not work with the migrated database"
             )
 
 
 @contextlib.contextmanager
 def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
-    """Run hooks/before, and whatever happens hooks/after, which is told how it ended."""
+    """Run hooks/before, and at the end, also after a failure, hooks/after with the exit code."""
     if not (stack.folder / "hooks").is_dir():
         yield
         return
@@ -2096,14 +2112,14 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
         "SERVICE": names,
         "IMAGE": " ".join(service.image for service in services),
     }
-    # Written down first: whoever takes the lock next runs hooks/after if this deploy is killed.
+    # If this deploy is killed, the next one sees from this file that hooks/after has to run.
     write_file(stack.owed_hook, json.dumps(settings).encode(), 0o600)
     code = NOT_SERVING
     try:
         if run_hook(stack, "before", settings) != 0:
             if verb == "deploy":
                 raise Failed(NOT_READY, f"{stack.name}/hooks/before failed")
-            progress("hooks/before failed; going back does not wait for it")
+            progress("note: hooks/before failed; a rollback goes on all the same")
         yield
         code = exit_code_of(services)
     except Failed as failure:
@@ -2114,27 +2130,42 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
         if is_done:
             stack.owed_hook.unlink()
     if not is_done:
-        first_words = "what was deployed serves, but " if code == SERVING else ""
+        outcome = "the new version serves, but " if code == SERVING else ""
         raise Failed(
             NOT_READY,
-            f"{first_words}{stack.name}/hooks/after failed: mend it; the next deploy runs it again",
+            f"{outcome}{stack.name}/hooks/after failed: correct it; the next deploy runs it again",
         )
 
 
 def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
-    """Run a script of the person's, and print what it prints; what it leaves running holds no lock."""
+    """Run a hook if there is one, and print its output; the exit code."""
     if not (stack.folder / "hooks" / name).exists():
         return 0
     progress(f"running hooks/{name}")
     return stack.machine.script(["bash", f"hooks/{name}"], stack.folder, settings)
 
 
-# 11. and 12. Replace: start beside, hand over, take the old one away. Services are replaced in batches
-# that fit into the memory; the services of a batch share the waits.
+# 11. and 12. Replace the containers. A service that can run twice goes through these steps:
+#
+#   start_beside         The temporary container starts, without the service's names on any network.
+#                        If it does not become healthy, nobody has noticed.
+#   hand_over            It gets the names, so late because every request may reach it from then on.
+#                        Until the proxies have looked the names up again, the old container serves.
+#   replace_own          Compose recreates the own container on the new image. The temporary one
+#                        serves alone meanwhile.
+#   watch_and_record     The new own container has to stay healthy. Then the temporary one loses the
+#                        names, finishes its requests once the proxies know, and is removed.
+#
+# For a service that cannot run twice, only the last two steps are done, and there is a gap: its old
+# container is stopped first and set aside. Services are replaced in batches whose new containers
+# fit into the free memory; the services of a batch share the waits.
 
 
 def dependency_levels(services: List[Service]) -> List[List[Service]]:
-    """Groups of services: those of a group depend on none of the same or a later group."""
+    """Groups of services; each service depends only on services of earlier groups.
+
+    Services that depend on each other in a circle end up in one group.
+    """
     groups: List[List[Service]] = []
     pending = list(services)
     while pending:
@@ -2148,7 +2179,7 @@ def dependency_levels(services: List[Service]) -> List[List[Service]]:
 
 
 def mark_if_dependency_failed(service: Service, services: List[Service]) -> bool:
-    """Whether it depends on one that this deploy could not bring into service."""
+    """Whether it depends on a failed service; then it gets the result `not started`."""
     failed = {other.name for other in services if other.result in ("failed", "not started")}
     if not service.dependencies & failed:
         return False
@@ -2160,18 +2191,18 @@ def mark_if_dependency_failed(service: Service, services: List[Service]) -> bool
 
 
 def replace_containers(stack: "Stack", request: Request, services: List[Service]) -> None:
-    """Bring the new images of services that do not depend on each other into service."""
+    """Replace the containers of services that do not depend on each other."""
     changing = []
     for service in services:
         if is_unchanged(stack, service):
-            progress(f"{service.name} runs this image with these settings already")
+            progress(f"{service.name} already runs this image with these settings")
             finish(stack, request, service, "unchanged")
         else:
             changing.append(service)
     for batch in batches_that_fit(stack, changing):
         try:
             replace_batch(stack, request, batch)
-        except Exception as error:
+        except Exception as error:  # a cancel, for example: nothing may stay half replaced
             for service in not_failed(batch):
                 fail(stack, service, str(error))
             raise
@@ -2185,14 +2216,17 @@ def batches_that_fit(stack: "Stack", services: List[Service]) -> List[List[Servi
         needed = memory_needed(stack, service)
         if not batches or needed is None or needed > free:
             batches.append([])
-            free = stack.machine.available_memory() // 5 * 4
+            free = stack.machine.available_memory() // 5 * 4  # a fifth stays in reserve
         batches[-1].append(service)
         free = free - needed if needed is not None else 0
     return batches
 
 
 def memory_needed(stack: "Stack", service: Service) -> Optional[int]:
-    """The bytes of memory that a second container takes: its limit, or what the first one uses."""
+    """An estimate of the memory of a new container, in bytes; None if nothing is known.
+
+    It is the memory limit of the service, or what the old container uses.
+    """
     limit = str(service.model.get("mem_limit") or "")
     if limit.isdigit():
         return int(limit)
@@ -2203,24 +2237,24 @@ def memory_needed(stack: "Stack", service: Service) -> Optional[int]:
 
 
 def replace_batch(stack: "Stack", request: Request, services: List[Service]) -> None:
-    """Replace the containers of some services, which share the waits."""
+    """Replace the containers of a batch."""
     stack.write_trial_pins()
-    beside = [service for service in services if runs_beside(stack, service)]
-    alone = [service for service in services if service not in beside]
+    beside = [service for service in services if can_start_beside(stack, service)]
     start_beside(stack, beside)
     hand_over(stack, not_failed(beside))
-    replace_in_place(stack, not_failed(beside))
-    replace_stopped(stack, alone)
+    replace_own(stack, not_failed(beside), set_foreign_container_aside)
+    stopped_first = [service for service in services if service not in beside]
+    replace_own(stack, stopped_first, stop_and_set_aside)
     watch_and_record(stack, request, not_failed(services))
 
 
 def not_failed(services: List[Service]) -> List[Service]:
-    """Those that nothing went wrong with so far."""
+    """The services without a result: nothing has gone wrong with them so far."""
     return [service for service in services if not service.result]
 
 
 def is_unchanged(stack: "Stack", service: Service) -> bool:
-    """Whether its container runs this image with these settings already, and is well."""
+    """Whether its own container runs this image with these settings, and is healthy."""
     container = stack.find(service.container_name)
     if not container or not stack.owns(container, service) or stack.temporary(service):
         return False
@@ -2230,8 +2264,12 @@ def is_unchanged(stack: "Stack", service: Service) -> bool:
     return is_same and is_healthy(stack, service)
 
 
-def runs_beside(stack: "Stack", service: Service) -> bool:
-    """Whether a container runs that the new one must prove itself beside."""
+def can_start_beside(stack: "Stack", service: Service) -> bool:
+    """Whether a temporary container starts first.
+
+    Without an old container that runs there is nothing to protect. A temporary container of an
+    earlier deploy may be all that works: then its name is not free.
+    """
     container = stack.find(service.container_name)
     return (
         service.is_start_first
@@ -2241,58 +2279,48 @@ def runs_beside(stack: "Stack", service: Service) -> bool:
 
 
 def start_beside(stack: "Stack", services: List[Service]) -> None:
-    """Start new containers beside the old ones, without their names on any network."""
+    """Start the temporary containers."""
     for service in services:
         progress(f"starting {service.temporary_name} beside {service.name}")
         with service_may_fail(stack, service):
             options = ("-d", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.temporary_name)
-            words = ("run", *options, service.name)
-            output = stack.compose(*words, pins=stack.trial_pins)
+            output = stack.compose("run", *options, service.name, pins=stack.trial_pins)
             refuse_failed_start(service.temporary_name, output)
             wait_until_healthy(stack, service, service.temporary_name)
 
 
 def hand_over(stack: "Stack", services: List[Service]) -> None:
-    """Give the new containers the names of the old ones too, and wait until the proxies know."""
+    """Give the temporary containers the services' names, and wait until the proxies know."""
     watched = {}
     for service in services:
-        progress(f"{service.temporary_name} answers, and takes the name {service.name}")
+        progress(f"{service.temporary_name} is healthy, and gets the name {service.name}")
         with service_may_fail(stack, service):
-            # From here on it may be what serves: a server that boots has to start it.
+            # From now on it may be the one that serves, so it has to start when the server boots.
             stack.set_restart_policy(service.temporary_name, service.restart_policy)
             give_service_names(stack, service)
             watched[service.name] = stack.get(service.temporary_name)
-    seconds = max((service.name_cache_seconds for service in not_failed(services)), default=0)
-    if seconds:
-        progress(f"waiting {seconds} seconds: the proxy keeps names for that long")
+    seconds = name_cache_wait(not_failed(services))
     watch_containers(stack, services, watched, seconds)
 
 
-def replace_in_place(stack: "Stack", services: List[Service]) -> None:
-    """Recreate the services' own containers, while the new ones beside them serve."""
+def replace_own(
+    stack: "Stack", services: List[Service], make_way: Callable[["Stack", Service], None]
+) -> None:
+    """Replace the own containers of services; `make_way` sets an old container aside first."""
     for service in services:
         progress(f"replacing {service.name}")
         with service_may_fail(stack, service):
-            set_foreign_container_aside(stack, service)
-            recreate(stack, service)
-            wait_until_healthy(stack, service, service.container_name)
-
-
-def replace_stopped(stack: "Stack", services: List[Service]) -> None:
-    """Replace what cannot run twice: the old container is stopped first, and kept."""
-    for service in services:
-        progress(f"replacing {service.name}")
-        with service_may_fail(stack, service):
-            stop_and_set_aside(stack, service)
+            make_way(stack, service)
             recreate(stack, service)
             wait_until_healthy(stack, service, service.container_name)
 
 
 def watch_and_record(stack: "Stack", request: Request, services: List[Service]) -> None:
-    """Watch the new containers for a while, record them, and take away what they replaced.
+    """Watch the new own containers for a while, record them, and remove what they replaced.
 
-    A temporary container that an earlier deploy left runs another image, which may be all that
-    works: it keeps the name until the new one has proved itself.
+    The temporary container loses the names before the watch, so that the new own container answers
+    real requests meanwhile. But one that an earlier deploy left runs another image, and may be all
+    that works: it keeps the names until the new own container has proved itself.
     """
     watched = {}
     for service in services:
@@ -2303,7 +2331,7 @@ def watch_and_record(stack: "Stack", request: Request, services: List[Service]) 
                 remove_service_names(stack, service)
     seconds = max((service.watched_seconds for service in not_failed(services)), default=0)
     if seconds:
-        progress(f"watching for {seconds} seconds whether it stays well")
+        progress(f"watching the new containers for {seconds} seconds")
     watch_containers(stack, services, watched, seconds)
     for service in not_failed(services):
         with service_may_fail(stack, service):
@@ -2317,19 +2345,19 @@ def watch_and_record(stack: "Stack", request: Request, services: List[Service]) 
 
 @contextlib.contextmanager
 def cleaning_up() -> Iterator[None]:
-    """What only tidies up behind a deploy that serves does not decide its outcome."""
+    """Report errors, and go on: the new version serves, whether the clean-up succeeds or not."""
     try:
         yield
     except Cancelled:
         raise
     except (Failed, OSError) as error:
-        progress(f"note: the next deploy cleans up what this one could not: {error}")
+        progress(f"note: the clean-up failed, and the next deploy does it: {error}")
 
 
 def watch_containers(
     stack: "Stack", services: List[Service], watched: Dict[str, Container], seconds: int
 ) -> None:
-    """Look at new containers each second, so that one that fails late does not serve for long."""
+    """Check new containers each second, so that one that fails late is undone at once."""
     end = stack.machine.now() + seconds
     while not_failed(services):
         for service in not_failed(services):
@@ -2356,7 +2384,7 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
     service.seconds = stack.seconds()
     container = stack.find(service.container_name)
     if container and container.docker_health == "unhealthy":
-        progress(f"note: Docker's own health check says that {container.name} is unhealthy")
+        progress(f"note: Docker's health check says that {container.name} is unhealthy")
 
 
 def sequence_to_record(stack: "Stack", request: Request, service: Service) -> int:
@@ -2378,35 +2406,30 @@ def sequence_to_record(stack: "Stack", request: Request, service: Service) -> in
 
 
 def recreate(stack: "Stack", service: Service) -> None:
-    """Let Compose make the service's container from the new image, under its own name."""
+    """Let Compose create and start the own container from the new image."""
+    # Pinned before, so that after a power cut `docker compose up` by hand starts the new image.
     stack.write_pins({service.name: service.image})
-    kept = set_aside_container(stack, service)
-    if kept and stack.owns(kept, service):
-        create_successor(stack, service, kept)
+    old = set_aside_container(stack, service)
+    if old and stack.owns(old, service):
+        create_successor(stack, service, old)
         return
-    # By force, for what differs may be a file that it mounts, of which Compose knows nothing.
-    words = ("up", "-d", "--no-deps", "--force-recreate", "--pull", "never", service.name)
-    refuse_failed_start(service.name, stack.compose(*words, pins=stack.pins))
+    # Forced, because perhaps only a mounted file has changed, which Compose does not notice.
+    options = ("-d", "--no-deps", "--force-recreate", "--pull", "never")
+    refuse_failed_start(service.name, stack.compose("up", *options, service.name, pins=stack.pins))
 
 
-def create_successor(stack: "Stack", service: Service, kept: Container) -> None:
-    """Make the new container while the old one is kept.
+def create_successor(stack: "Stack", service: Service, old: Container) -> None:
+    """Create the new own container beside a set-aside container that Compose made.
 
-    `docker compose up` would remove the old one, which it knows by its labels. So Compose is asked for one more
-    container of the service, which it only makes for a service without a fixed container name.
+    `docker compose up` would remove the set-aside container, which it finds by its labels. So
+    Compose is asked to scale the service up by one container. It only does that for a service
+    without a fixed container name, and so the name is set afterwards.
     """
-    model = stack.successor_model(service, kept)
+    model = stack.successor_model(service, old)
     known = {container.id for container in stack.containers_of(service)}
-    words = (
-        "create",
-        "--no-recreate",
-        "--pull",
-        "never",
-        "--scale",
-        f"{service.name}={len(known) + 1}",
-        service.name,
-    )
-    refuse_failed_start(service.name, stack.compose_model(model, *words))
+    scale = f"{service.name}={len(known) + 1}"
+    options = ("--no-recreate", "--pull", "never", "--scale", scale)
+    refuse_failed_start(service.name, stack.compose_model(model, "create", *options, service.name))
     for container in stack.containers_of(service):
         if container.id not in known:
             stack.rename(container.name, service.container_name)
@@ -2414,23 +2437,23 @@ def create_successor(stack: "Stack", service: Service, kept: Container) -> None:
 
 
 def stop_and_set_aside(stack: "Stack", service: Service) -> None:
-    """Stop the container that serves, and keep it until its successor has proved itself.
+    """Stop the old container of a service that cannot run twice, and set it aside.
 
-    It has no restart policy meanwhile, so that the server never starts both when it boots.
+    It has no restart policy meanwhile: otherwise a server that boots would start both.
     """
     container = stack.find(service.container_name)
     if not container or (stack.owns(container, service) and not container.is_running):
-        return  # Compose replaces its own container that does not run
+        return  # it does not run, and Compose replaces it
     set_aside(stack, service, container)
     stack.set_restart_policy(service.set_aside_name, "no")
     stack.stop(service.set_aside_name)
 
 
 def set_aside(stack: "Stack", service: Service, container: Container) -> None:
-    """Give a container another name, so that its successor can have the service's.
+    """Rename an old container to NAME-previous, so that the new one can have its name.
 
-    It is noted down first, by its id: whoever takes the lock next knows which container to bring
-    back, and never takes somebody else's for it.
+    Its id is written to a file first. If this deploy is killed, the next one knows from it which
+    container to bring back, and does not mistake another one for it.
     """
     note = {
         "id": container.id,
@@ -2442,18 +2465,18 @@ def set_aside(stack: "Stack", service: Service, container: Container) -> None:
 
 
 def bring_back_set_aside_container(stack: "Stack", service: Service) -> None:
-    """Let the container that was kept serve again, in place of its successor."""
-    kept = set_aside_container(stack, service)
-    if not kept:
+    """Remove the new own container, and let the set-aside one serve again under its old name."""
+    old = set_aside_container(stack, service)
+    if not old:
         return
     if stack.find(service.container_name):
         stack.remove(service.container_name)
-    stack.rename(kept.name, service.container_name)
+    stack.rename(old.name, service.container_name)
     resume_old_container(stack, service)
 
 
 def resume_old_container(stack: "Stack", service: Service) -> None:
-    """Start the container that was kept, as it ran before."""
+    """Start a container that was set aside and has its old name again, if it ran before."""
     note = stack.set_aside_note(service)
     policy = note.get("restart") or service.restart_policy
     stack.set_restart_policy(service.container_name, policy)
@@ -2463,36 +2486,41 @@ def resume_old_container(stack: "Stack", service: Service) -> None:
 
 
 def set_foreign_container_aside(stack: "Stack", service: Service) -> None:
-    """A container of the service's name that this stack did not make runs on under another name."""
+    """Set a foreign container aside, if there is one; it goes on running.
+
+    It stays until the new container is recorded. A container that Compose made for this service is
+    not set aside here: Compose replaces it, while the temporary container serves.
+    """
     container = stack.find(service.container_name)
     if not container or stack.owns(container, service):
         return
     set_aside(stack, service, container)
     if service.published:
-        stack.stop(service.set_aside_name)  # two cannot have a port of the server
+        # Two containers cannot publish the same port.
+        stack.stop(service.set_aside_name)
 
 
 def retire_set_aside_container(stack: "Stack", service: Service) -> None:
-    """Take away the container that was kept; one that somebody else made is only stopped."""
-    kept = set_aside_container(stack, service)
-    if not kept:
+    """Remove the set-aside container; a foreign one is stopped and retained instead."""
+    old = set_aside_container(stack, service)
+    if not old:
         return
-    if stack.owns(kept, service):
-        stack.remove(kept.name)
+    if stack.owns(old, service):
+        stack.remove(old.name)
     else:
-        stack.set_restart_policy(kept.name, "no")
-        stack.stop(kept.name)
-        stack.rename(kept.name, service.retained_name)
+        stack.set_restart_policy(old.name, "no")
+        stack.stop(old.name)
+        stack.rename(old.name, service.retained_name)
         progress(
-            f"{service.retained_name}, which served before and was not made by this stack, is stopped"
-            f" and kept. To remove it: docker rm {service.retained_name}"
+            f"the old container was not made by this stack: it is stopped, and its name is now"
+            f" {service.retained_name}. To remove it: docker rm {service.retained_name}"
         )
     stack.forget_set_aside(service)
 
 
 @contextlib.contextmanager
 def service_may_fail(stack: "Stack", service: Service) -> Iterator[None]:
-    """A failure of one service is its own: it is undone, and the others go on."""
+    """Undo what was done for a service if it fails; the other services go on."""
     try:
         yield
     except Cancelled:
@@ -2507,9 +2535,9 @@ def service_may_fail(stack: "Stack", service: Service) -> Iterator[None]:
 
 
 def fail(stack: "Stack", service: Service, problem: str) -> None:
-    """Take back what was done for a service: what served before serves again.
+    """Undo what was done for a service, so that its old container serves again.
 
-    If only the temporary container of the new image works, that one goes on serving.
+    If the temporary container is the only healthy one, it stays and serves.
     """
     with uninterrupted():
         service.result = "failed"
@@ -2524,18 +2552,18 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
 
 
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
-    """Make the container anew from the image that served before, if nothing else is left of it."""
+    """Create the own container again from its old image, if no healthy container is left."""
     image = stack.recorded_image(service.name)
     if not image or image == service.image or stack.temporary(service):
         return
     current = stack.find(service.container_name)
     if current and current.image == image:
-        return  # it is what served before, and was not well before
-    # A worker that fails runs now and then, because Docker starts it again.
+        return  # the old container is back; if it is not healthy, it was not healthy before
+    # A worker that fails looks healthy now and then, because Docker restarts it.
     is_failed_worker = current and current.image == service.image and not service.health
     if is_healthy(stack, service) and not is_failed_worker:
         return
-    progress(f"nothing serves: making {service.name} anew from {image}, which served before")
+    progress(f"nothing serves: creating {service.name} again from its old image {image}")
     output = stack.compose(
         "up", "-d", "--no-deps", "--pull", "never", service.name, pins=stack.pins
     )
@@ -2544,17 +2572,21 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
 
 
 @contextlib.contextmanager
-def uninterrupted(is_so: bool = True) -> Iterator[None]:
-    """Let a cancel wait for the end of what must not be done by half."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM} if is_so else set())
+def uninterrupted(is_needed: bool = True) -> Iterator[None]:
+    """Hold back a cancel (SIGTERM) until the end of a step that must not be interrupted."""
+    blocked = {signal.SIGTERM} if is_needed else set()
+    original = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, original)
 
 
 def remove_temporary_container(stack: "Stack", service: Service) -> None:
-    """Remove the temporary container, once no proxy leads to it and it has finished its requests."""
+    """Remove the temporary container, after the proxies have forgotten its address.
+
+    `docker stop` then lets it finish the requests that it has.
+    """
     if not stack.temporary(service):
         return
     if has_service_names(stack, service):
@@ -2566,9 +2598,9 @@ def remove_temporary_container(stack: "Stack", service: Service) -> None:
 
 
 def has_service_names(stack: "Stack", service: Service) -> bool:
-    """Whether requests for the service may be led to the temporary container.
+    """Whether the temporary container has the service's names on a network.
 
-    That is so while Docker starts it again, too: proxies keep its address.
+    It need not run: it has them also while Docker restarts it.
     """
     container = stack.temporary(service)
     if not container:
@@ -2579,26 +2611,27 @@ def has_service_names(stack: "Stack", service: Service) -> bool:
 
 
 def give_service_names(stack: "Stack", service: Service) -> None:
-    """Let the temporary container answer to the service's names."""
+    """Add the service's names to the temporary container, which then gets its requests, too."""
     if not has_service_names(stack, service):
         rejoin(stack, service, has_names=True)
 
 
 def remove_service_names(stack: "Stack", service: Service) -> None:
-    """Let no new request come to the temporary container; it finishes those that it has."""
+    """Remove the service's names from the temporary container: it gets no new requests."""
     rejoin(stack, service, has_names=False)
 
 
 def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
-    """Leave each network and join it again, with other names: Docker can change them in no other way.
+    """Disconnect the temporary container from each network, and connect it with other names.
 
-    The whole server's lock is held, so that no other deploy takes the address that is free for a moment.
+    Docker has no other way to change names. The lock of the whole server is held, because for a
+    moment another deploy could get the container's address, to which proxies still send requests.
     """
     with locked(ROOT / ".host.lock", f"names of {service.name}"):
         for key in service.networks:
             network = stack.network_name(key)
             names = service.names_on(key) if has_names else []
-            aliases = [word for name in names for word in ("--alias", name)]
+            aliases = [option for name in names for option in ("--alias", name)]
             stack.machine.docker("network", "disconnect", network, service.temporary_name)
             output = stack.machine.docker(
                 "network", "connect", *aliases, network, service.temporary_name
@@ -2611,21 +2644,28 @@ def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
 
 
 def wait_for_name_caches(stack: "Stack", services: List[Service]) -> None:
-    """Wait until the proxies in front have looked the names up again."""
-    seconds = max((service.name_cache_seconds for service in services), default=0)
+    """Wait until the proxies in front have looked up the services' names again."""
+    seconds = name_cache_wait(services)
     if seconds:
-        progress(f"waiting {seconds} seconds: the proxy keeps names for that long")
         stack.machine.wait(seconds)
 
 
+def name_cache_wait(services: List[Service]) -> int:
+    """The seconds after which no proxy uses an old address of these services; print them."""
+    seconds = max((service.name_cache_seconds for service in services), default=0)
+    if seconds:
+        progress(f"waiting {seconds} seconds: the proxy may use the old address for that long")
+    return seconds
+
+
 def refuse_failed_start(name: str, output: Output) -> None:
-    """A container that Docker could not start."""
+    """Fail if Docker could not create or start a container."""
     if output.code != 0:
         raise Failed(NOT_SERVING, f"{name} could not be started: {output.last_line}")
 
 
 def wait_until_healthy(stack: "Stack", service: Service, name: str) -> None:
-    """Wait until a new container runs the right image and answers, in one life: a restart is a failure."""
+    """Wait until a new container is healthy; it must run the right image, and not restart."""
     first = stack.get(name)
     if service.image_id and first.image_id != service.image_id:
         raise Failed(BAD_IMAGE, f"{name} does not run {service.image}")
@@ -2640,26 +2680,25 @@ def wait_until_healthy(stack: "Stack", service: Service, name: str) -> None:
         if stack.machine.now() > end:
             raise Failed(
                 NOT_SERVING,
-                f"{name} does not answer within {service.start_seconds} seconds: {problem}",
+                f"{name} did not become healthy within {service.start_seconds} seconds: {problem}",
             )
         stack.machine.wait(1)
 
 
 def refuse_change(stack: "Stack", service: Service, watched: Container) -> None:
-    """A container that was well has to be the same, and well, at a later look."""
+    """Fail if a container was restarted or replaced since it was inspected, or is not healthy."""
     container = stack.get(watched.name)
     if not container.is_same_run(watched):
         raise Failed(NOT_SERVING, f"{container.name} did not stay up: {container.state_text}")
     problem = problem_of(stack, service, container)
-    if problem and problem_of(
-        stack, service, container
-    ):  # one answer that does not come is no verdict
+    # Asked twice, because one lost answer does not mean that it fails.
+    if problem and problem_of(stack, service, container):
         raise Failed(NOT_SERVING, f"{container.name} did not stay up: {problem}")
 
 
 def is_healthy(stack: "Stack", service: Service, name: str = "") -> bool:
-    """Whether a container serves; one answer that does not come is no verdict."""
-    for _ in range(2):
+    """Whether the own container of a service, or the one of that name, is healthy."""
+    for _ in range(2):  # one lost answer does not mean that it fails
         container = stack.find(name or service.container_name)
         if container and not problem_of(stack, service, container):
             return True
@@ -2667,7 +2706,10 @@ def is_healthy(stack: "Stack", service: Service, name: str = "") -> bool:
 
 
 def problem_of(stack: "Stack", service: Service, container: Container) -> str:
-    """Why a container is not well; empty if it is. It is asked from here, for an image may have no tool for that."""
+    """Why a container is not healthy; empty if it is.
+
+    The request comes from the server, because an image may have no program that can send one.
+    """
     if not container.is_running:
         return container.state_text
     health = service.health
@@ -2677,7 +2719,7 @@ def problem_of(stack: "Stack", service: Service, container: Container) -> str:
             if container.docker_health == "unhealthy"
             else ""
         )
-    problem = f"it has no address to ask for {health}"
+    problem = f"it has no address on a network, for {health}"
     for address in container.addresses:
         headers = {"Host": health.host or f"{address}:{health.port}", "User-Agent": "kiwari-ci"}
         if health.host:
@@ -2693,11 +2735,11 @@ def problem_of(stack: "Stack", service: Service, container: Container) -> str:
     return problem
 
 
-# 13. Record, pin, clean up. A record only grows; what Compose reads follows from it.
+# 13. Record, pin, clean up. Records are append-only, and the pins are written from them.
 
 
 def read_record(path: Path) -> List[Record]:
-    """The lines of a record, oldest first; notes by hand and torn lines are passed over."""
+    """The lines of a record, oldest first; notes of a person and incomplete lines are skipped."""
     if not path.is_file():
         return []
     matches = (RECORD_LINE.fullmatch(line) for line in path.read_text(errors="replace").split("\n"))
@@ -2705,23 +2747,28 @@ def read_record(path: Path) -> List[Record]:
 
 
 def image_to_go_back_to(stack: "Stack", name: str, digest: str) -> str:
-    """The image that served before, with earlier rollbacks taken into account; or the named one, if it ever served."""
-    served: List[str] = []
+    """The image with that digest if it ever served; without a digest, the one that served before.
+
+    An image that a person went back from was bad: it is not one that served before. So after
+    deploys of 1 and 2, a rollback to 1 and a deploy of 3, the image before 3 is 1.
+    """
+    history: List[str] = []
     for record in stack.record(name):
-        if record.run == "rollback" and record.image in served:
-            # What was gone back from is no longer something to go back to.
-            del served[len(served) - served[::-1].index(record.image) :]
-        elif not served or served[-1] != record.image:
-            served.append(record.image)
+        if record.run == "rollback" and record.image in history:
+            del history[len(history) - history[::-1].index(record.image) :]
+        elif not history or history[-1] != record.image:
+            history.append(record.image)
     if digest:
         images = [
             record.image for record in stack.record(name) if digest_of(record.image) == digest
         ]
         if images:
             return images[-1]
-    elif len(served) > 1:
-        return served[-2]
-    raise Failed(BAD_IMAGE, f"{name} served no such image before: see {stack.name}/.deploys/{name}")
+    elif len(history) > 1:
+        return history[-2]
+    raise Failed(
+        BAD_IMAGE, f"the record of {name} has no such image: see {stack.name}/.deploys/{name}"
+    )
 
 
 def lowest_deployed_sequence(records: List[Record], image: str) -> int:
@@ -2733,13 +2780,16 @@ def lowest_deployed_sequence(records: List[Record], image: str) -> int:
 
 
 def remove_old_images(stack: "Stack", services: List[Service]) -> None:
-    """Remove images of these services that no stack of this server can go back to."""
+    """Remove images of these services, except those that a stack of this server can go back to.
+
+    Only these repositories are cleaned up: `docker image prune` could remove somebody else's.
+    """
     with locked(ROOT / ".host.lock", "removing old images"):
         records = [read_record(path) for path in ROOT.glob("*/.deploys/*")]
-        kept = {image for record in records for image in last_images(record)}
+        needed = {image for record in records for image in newest_images(record)}
         for path in ROOT.glob("*/.deploys/trial.yml"):
-            # What another stack pulls at this moment has no record yet.
-            kept |= set(PINNED_IMAGE.findall(path.read_text(errors="replace")))
+            # An image that another stack has just pulled is not in a record yet.
+            needed |= set(PINNED_IMAGE.findall(path.read_text(errors="replace")))
         for repository in sorted(
             {service.repository for service in services if service.result == "serving"}
         ):
@@ -2748,20 +2798,20 @@ def remove_old_images(stack: "Stack", services: List[Service]) -> None:
             )
             for line in output.out.splitlines():
                 image = f"{repository}@{json.loads(line).get('Digest')}"
-                if image not in kept and "@sha256:" in image:
+                if image not in needed and "@sha256:" in image:
                     stack.machine.docker("image", "rm", image)
 
 
-def last_images(records: List[Record]) -> List[str]:
-    """The images that served last, newest first, each once."""
+def newest_images(records: List[Record]) -> List[str]:
+    """The last images that served, newest first, without repetitions."""
     return list(dict.fromkeys(record.image for record in reversed(records)))[:IMAGES_TO_KEEP]
 
 
-# What is printed at the end, and by `status`.
+# The output at the end of a request, and of `status`.
 
 
 def exit_code_of(services: List[Service]) -> int:
-    """The verdict on all services of a request."""
+    """The exit code for the results of all services of a request."""
     results = {service.result for service in services}
     if results & {"failed", "not started", ""}:
         return NOT_SERVING
@@ -2769,13 +2819,13 @@ def exit_code_of(services: List[Service]) -> int:
 
 
 def print_outcome(stack: "Stack", request: Request, services: List[Service], code: int) -> None:
-    """What serves now, for the person who reads the log; after a failure, the command that goes back."""
+    """Print what serves now; after a failure, also the commands that help."""
     for service in services:
         image = serving_image(stack, service)
         shown = digest_of(image) or "nothing"
         result = result_of(service)
-        word = "SERVING" if result in ("serving", "unchanged", "superseded") else result.upper()
-        progress(f"{word}: {service.name}; serving now: {shown}")
+        title = "SERVING" if result in ("serving", "unchanged", "superseded") else result.upper()
+        progress(f"{title}: {service.name}; serving now: {shown}")
         if (
             result == "failed"
             and service.previous_image
@@ -2801,8 +2851,10 @@ def print_mixed_versions(stack: "Stack", request: Request, services: List[Servic
     for service in new:
         progress(f"  new version: {service.name} {digest_of(service.image)}")
     for service in behind:
-        word = "newer version" if service.result == "superseded" else "old version"
-        progress(f"  {word}: {service.name} {digest_of(images[service.name]) or 'nothing answers'}")
+        version = "newer version" if service.result == "superseded" else "old version"
+        progress(
+            f"  {version}: {service.name} {digest_of(images[service.name]) or 'nothing answers'}"
+        )
     if request.run.isdigit():
         progress(f"to go forward, remove the cause, then: gh run rerun {request.run} --failed")
     if all(service.previous_image for service in changed):
@@ -2814,7 +2866,7 @@ def print_mixed_versions(stack: "Stack", request: Request, services: List[Servic
 
 
 def serving_image(stack: "Stack", service: Service) -> str:
-    """The image that answers now under the service's name; empty if none does."""
+    """The image of the service's container that is healthy now; empty if none is."""
     try:
         for name in (service.container_name, service.temporary_name, service.retained_name):
             container = stack.find(name)
@@ -2828,11 +2880,11 @@ def serving_image(stack: "Stack", service: Service) -> str:
 def print_result(
     stack: "Stack", request: Request, services: List[Service], code: int, message: str
 ) -> None:
-    """The last line: the outcome as JSON, for the workflow."""
-    words = {SERVING: "serving", SUPERSEDED: "superseded"}
+    """Print the last line: the outcome as JSON, for the workflow."""
+    results = {SERVING: "serving", SUPERSEDED: "superseded"}
     result: Json = {
         "protocol": PROTOCOL,
-        "result": words.get(code, "failed"),
+        "result": results.get(code, "failed"),
         "exit": code,
         "stack": stack.name,
         "seconds": stack.seconds(),
@@ -2847,7 +2899,7 @@ def print_result(
 
 
 def service_result(stack: "Stack", service: Service) -> Json:
-    """One service's part of the result."""
+    """The outcome of one service, for the JSON line."""
     return {
         "service": service.name,
         "result": result_of(service),
@@ -2858,12 +2910,12 @@ def service_result(stack: "Stack", service: Service) -> Json:
 
 
 def result_of(service: Service) -> str:
-    """What became of a service; what has no result was not begun, for something else failed first."""
+    """The result of a service; it has none if the request failed before its turn."""
     return service.result or "not started"
 
 
 def print_status(machine: "Machine", only: str) -> int:
-    """`status`: this program's version, and what serves in each stack."""
+    """`status`: print the version of this program, and what serves in each stack."""
     checksum = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     print(f"bin/deploy {VERSION} sha256:{checksum}")
     for path in sorted(ROOT.glob(f"{only or '*'}/.deploys/*")):
@@ -2877,13 +2929,13 @@ def print_status(machine: "Machine", only: str) -> int:
 
 
 def service_status(stack: "Stack", name: str) -> str:
-    """One service's state in words."""
+    """The state of one service, as text."""
     try:
         stack.read_compose_file()
         service = stack.services.get(name) or Service(name, {})
         container = stack.find(name)
         if not container:
-            return "DOES NOT RUN: there is no such container"
+            return "DOES NOT RUN: it has no container"
         problem = problem_of(stack, service, container)
         return (
             f"DOES NOT ANSWER: {problem}"
@@ -2891,11 +2943,11 @@ def service_status(stack: "Stack", name: str) -> str:
             else f"{container.image} {container.state_text}"
         )
     except Failed as failure:
-        return f"CANNOT BE TOLD: {failure.message}"
+        return f"UNKNOWN: {failure.message}"
 
 
 def print_end_of_log(stack: "Stack", service: Service) -> None:
-    """The state of the new container, and the end of its log; what cannot be had is left out."""
+    """Print the state of the new container and the end of its log, as far as Docker has them."""
     with contextlib.suppress(Failed, OSError):
         container = stack.temporary(service) or stack.find(service.container_name)
         if container:
@@ -2908,7 +2960,7 @@ def print_end_of_log(stack: "Stack", service: Service) -> None:
 
 
 class Stack:
-    """A Compose project of this server: a folder, and the containers that were made from its compose file."""
+    """A Compose project of this server: a folder, and the containers of its compose file."""
 
     def __init__(self, machine: "Machine", folder: Path) -> None:
         self.machine = machine
@@ -2929,7 +2981,7 @@ class Stack:
         self.are_env_files_read = False
 
     def seconds(self) -> int:
-        """How long this request has been at work."""
+        """The seconds since the request began."""
         return round(self.machine.now() - self.began)
 
     # Its lock and its login
@@ -2945,15 +2997,15 @@ class Stack:
 
     @contextlib.contextmanager
     def login(self, services: List[Service], token: str) -> Iterator[Path]:
-        """A configuration of Docker's in memory, that holds the token while images are pulled.
+        """Write a Docker configuration with the token into memory, and remove it afterwards.
 
-        It is written here and not by `docker login`, which may hand the token to a credential store on the disk.
+        `docker login` is not used: it may write the token to a credential store on the disk.
         """
         try:
             folder = Path(tempfile.mkdtemp(prefix=self.token_prefix, dir=MEMORY))
         except OSError as error:
             raise Failed(
-                NOT_READY, f"the token cannot be kept in memory, in {MEMORY}: {error.strerror}"
+                NOT_READY, f"the token cannot be written to memory, in {MEMORY}: {error.strerror}"
             ) from error
         try:
             accounts = {}
@@ -2969,7 +3021,7 @@ class Stack:
     # Its compose file
 
     def read_compose_file(self, files: Optional[Files] = None) -> None:
-        """Let Compose read the stack's files, and keep what they say about its services."""
+        """Let Compose read the stack's files, and set `model` and `services` from its answer."""
         files = files or self.files
         if not files.text():
             raise Failed(
@@ -2979,30 +3031,31 @@ class Stack:
         output = self.config(files, files.text())
         self.are_env_files_read = output.code == 0
         if output.code != 0:
-            # An env file that is missing is for the preflight to name, with its other findings.
+            # Perhaps an env file is missing. The preflight reports that, with its other findings.
             output = self.config(files, ENV_FILE_LINE.sub("", files.text()))
         if output.code != 0:
-            # What Compose quotes of an env file may be a password, so its words stay on the server.
+            # The error of Compose is not shown, because it may quote a password of an env file.
             raise Failed(
                 NOT_READY,
                 f"Compose cannot read {self.folder / COMPOSE_FILE}, or a file that it names."
                 f" See why on the server: cd {self.folder} && docker compose config -q",
             )
-        # Files that are not installed yet are meant for the stack's folder.
+        # Files that are not installed yet will be in the stack's folder.
         self.model = json.loads(output.out.replace(f"{files.folder}/", f"{self.folder}/"))
-        known = self.services
+        earlier = self.services
         self.services = {
             name: Service(name, model) for name, model in self.model["services"].items()
         }
-        for name, service in known.items():
+        # The services of this request keep what they have learned so far, such as their image.
+        for name, service in earlier.items():
             if name in self.services and service.image:
                 service.model = self.services[name].model
                 self.services[name] = service
 
     def config(self, files: Files, text: str) -> Output:
-        """What Compose reads in a compose file that lies beside these files."""
-        words = ("--project-directory", str(files.folder), "-p", self.name, "-f", "-")
-        return self.machine.docker(*COMPOSE, *words, "config", "--format", "json", stdin=text)
+        """Let Compose parse the text of a compose file, with the env files of `files`."""
+        options = ("--project-directory", str(files.folder), "-p", self.name, "-f", "-")
+        return self.machine.docker(*COMPOSE, *options, "config", "--format", "json", stdin=text)
 
     def service(self, name: str) -> Service:
         """A service that a request may name."""
@@ -3015,33 +3068,35 @@ class Stack:
             )
         if service.accessory:
             raise Failed(
-                BAD_REQUEST, f"{name} is an accessory: its image stands in the compose file"
+                BAD_REQUEST,
+                f"{name} is an accessory, which a deploy never replaces: its image is the one in"
+                " the compose file",
             )
         return service
 
     def compose(
         self,
-        *words: str,
+        *arguments: str,
         pins: Optional[Path] = None,
         seconds: int = CHANGE_SECONDS,
         prints_output: bool = False,
     ) -> Output:
-        """Run Compose on the stack's files, all of which are named: it looks for no others."""
+        """Run Compose on the stack's files. With -f for each, it does not look for others."""
         files = ["-f", str(self.folder / COMPOSE_FILE)] + (["-f", str(pins)] if pins else [])
         project = ["--project-directory", str(self.folder), "-p", self.name]
         return self.machine.docker(
-            *COMPOSE, *project, *files, *words, seconds=seconds, prints_output=prints_output
+            *COMPOSE, *project, *files, *arguments, seconds=seconds, prints_output=prints_output
         )
 
-    def compose_model(self, model: Json, *words: str) -> Output:
-        """Run Compose on a compose file that is made here."""
-        project = ["--project-directory", str(self.folder), "-p", self.name]
+    def compose_model(self, model: Json, *arguments: str) -> Output:
+        """Run Compose on a compose file that this program generates."""
+        options = ["--project-directory", str(self.folder), "-p", self.name, "-f", "-"]
         return self.machine.docker(
-            *COMPOSE, *project, "-f", "-", *words, stdin=json.dumps(model), seconds=CHANGE_SECONDS
+            *COMPOSE, *options, *arguments, stdin=json.dumps(model), seconds=CHANGE_SECONDS
         )
 
     def model_of(self, service: Service) -> Json:
-        """The stack with that service alone, on its new image."""
+        """A compose file with that service alone, on its new image."""
         settings = dict(service.model)
         settings.pop("depends_on", None)
         if service.image:
@@ -3053,23 +3108,22 @@ class Stack:
         return model
 
     def successor_model(self, service: Service, container: Container) -> Json:
-        """The service as `create_successor` makes it: without a name, on the old volumes."""
+        """The compose file for `create_successor`: no container name, the old anonymous volumes."""
         model = self.model_of(service)
         settings = model["services"][service.name]
         settings.pop("container_name", None)
         mounted = {volume.get("target") for volume in settings.get("volumes") or []}
-        inherited = [mount for mount in container.mounts if is_anonymous_volume(mount)]
-        for mount in inherited:
-            # `docker compose up` would hand volumes without a name on, too.
-            if mount["Destination"] not in mounted:
+        for mount in container.mounts:
+            # The new container takes over anonymous volumes, as with `docker compose up`.
+            if is_anonymous_volume(mount) and mount["Destination"] not in mounted:
                 volume = {"type": "volume", "source": mount["Name"], "target": mount["Destination"]}
                 settings["volumes"] = [*(settings.get("volumes") or []), volume]
-                known = {mount["Name"]: {"name": mount["Name"], "external": True}}
-                model["volumes"] = {**(model.get("volumes") or {}), **known}
+                external = {mount["Name"]: {"name": mount["Name"], "external": True}}
+                model["volumes"] = {**(model.get("volumes") or {}), **external}
         return model
 
     def config_hash(self, service: Service) -> str:
-        """Compose's checksum of a service's settings, a label of each container that it makes."""
+        """Compose's checksum of a service's settings, which its containers have as a label."""
         model = self.model_of(service)
         if "depends_on" in service.model:
             model["services"][service.name]["depends_on"] = service.model["depends_on"]
@@ -3078,12 +3132,12 @@ class Stack:
         return self.hash_of(model, service)
 
     def hash_of(self, model: Json, service: Service) -> str:
-        """Compose's checksum of a service of a compose file that is made here."""
+        """Compose's checksum of a service in a generated compose file; empty if it fails."""
         output = self.compose_model(model, "config", "--hash", service.name)
         return output.out.split()[-1] if output.code == 0 and output.out.split() else ""
 
     def hashes(self, service: Service, container: Container) -> Set[str]:
-        """The checksums that its container may have, if nothing has changed."""
+        """The checksums that its container may have as a label if no setting has changed."""
         successor = self.successor_model(service, container)
         return {self.config_hash(service), self.hash_of(successor, service)} - {""}
 
@@ -3095,7 +3149,7 @@ class Stack:
     # Its containers
 
     def containers(self) -> List[Container]:
-        """All containers of the server, those of other projects and stopped ones too."""
+        """All containers of the server, also stopped ones and those of other projects."""
         listed = self.machine.docker("ps", "-aq", "--no-trunc")
         if listed.code != 0:
             raise Failed(NOT_READY, f"Docker does not answer: {listed.last_line}")
@@ -3108,7 +3162,7 @@ class Stack:
         return [container_from(entry) for entry in json.loads(output.out or "[]")]
 
     def containers_of(self, service: Service) -> List[Container]:
-        """The containers that Compose knows as this service's."""
+        """The containers that Compose regards as this service's."""
         return [container for container in self.containers() if self.owns(container, service)]
 
     def owns(self, container: Container, service: Service) -> bool:
@@ -3120,109 +3174,109 @@ class Stack:
         )
 
     def find(self, name: str) -> Optional[Container]:
-        """A container by its name, or None."""
+        """The container of that name, or None."""
         output = self.machine.docker("inspect", "--type", "container", name)
         if output.code == 0:
-            # Docker also takes the beginning of an id for a name.
+            # `docker inspect` also accepts the beginning of an id, so the name is compared.
             return find_container(map(container_from, json.loads(output.out)), name)
         if "no such" in output.err.lower():
             return None
         raise Failed(NOT_READY, f"Docker does not answer: {output.last_line}")
 
     def temporary(self, service: Service) -> Optional[Container]:
-        """The container of a new image that runs beside the service's own, if a deploy made it."""
+        """The temporary container of a service, if there is one."""
         container = self.find(service.temporary_name)
         return container if container and self.is_temporary(container, service) else None
 
     def is_temporary(self, container: Container, service: Service) -> bool:
-        """Whether a deploy of this stack made a container to run beside the service's own."""
+        """Whether a container is one that a deploy created with `docker compose run`."""
         is_of_service = container.project == self.name and container.service == service.name
         return is_of_service and container.is_one_off
 
     def set_aside_file(self, service: Service) -> Path:
-        """Where it is noted down which container is kept while its successor proves itself."""
+        """The file that says which container is set aside."""
         return self.state / f".set-aside-{service.name}"
 
     def set_aside_note(self, service: Service) -> Json:
-        """The id of the container that is kept, its restart policy, and whether it ran."""
+        """The id of the set-aside container, its old restart policy, and whether it ran."""
         return read_json(self.set_aside_file(service))
 
     def forget_set_aside(self, service: Service) -> None:
-        """No container is kept any more."""
+        """Remove the note: no container is set aside any more."""
         with contextlib.suppress(FileNotFoundError):
             self.set_aside_file(service).unlink()
 
     def get(self, name: str) -> Container:
-        """A container that has to be there."""
+        """The container of that name, which must exist."""
         container = self.find(name)
         if not container:
-            raise Failed(NOT_SERVING, f"{name} is gone")
+            raise Failed(NOT_SERVING, f"the container {name} does not exist any more")
         return container
 
     def rename(self, name: str, new_name: str) -> None:
-        """Give a container another name."""
+        """Rename a container."""
         self.change("rename", name, new_name)
 
     def stop(self, name: str) -> None:
-        """Ask a container to end, and wait for as long as its stop_grace_period says."""
+        """Stop a container; Docker kills it after its stop_grace_period."""
         self.change("stop", name)
 
     def remove(self, name: str) -> None:
-        """Remove a container, and the volumes without a name that only it has."""
+        """Remove a container and its anonymous volumes."""
         self.change("rm", "-f", "-v", name)
 
     def set_restart_policy(self, name: str, policy: str) -> None:
-        """Say what Docker does with a container when it ends, or when the server boots."""
+        """Change the restart policy of a container."""
         self.change("update", "--restart", policy, name)
 
-    def change(self, *words: str) -> None:
-        """Change something about a container; that it is gone is no failure."""
-        output = self.machine.docker(*words, seconds=CHANGE_SECONDS)
+    def change(self, *arguments: str) -> None:
+        """Run a docker command that changes a container; it may be gone already."""
+        output = self.machine.docker(*arguments, seconds=CHANGE_SECONDS)
         if output.code != 0 and "no such container" not in output.err.lower():
-            raise Failed(NOT_READY, f"docker {words[0]} failed: {output.last_line}")
+            raise Failed(NOT_READY, f"docker {arguments[0]} failed: {output.last_line}")
 
     # Its record and its pins
 
     def record(self, name: str) -> List[Record]:
-        """What served, oldest first."""
+        """The record of a service, oldest line first."""
         return read_record(self.state / name)
 
     def newest_record(self, name: str) -> Optional[Record]:
-        """What served last."""
+        """The last line of the record of a service."""
         records = self.record(name)
         return records[-1] if records else None
 
     def recorded_image(self, name: str) -> str:
-        """The image that served last; empty if none did."""
+        """The image in the last line of the record; empty if there is none."""
         record = self.newest_record(name)
         return record.image if record else ""
 
     def newest_sequence_of(self, name: str) -> int:
-        """The number of the commit that a service serves."""
+        """The commit number in the last line of the record; 0 if there is none."""
         record = self.newest_record(name)
         return record.sequence if record else 0
 
     def newest_sequence(self) -> int:
-        """The number of the newest commit that any service of the stack serves."""
+        """The highest commit number that any service of the stack serves."""
         return max(
             (self.newest_sequence_of(path.name) for path in self.state.iterdir() if path.is_file()),
             default=0,
         )
 
     def add_record(self, name: str, record: Record) -> None:
-        """Add a line. It begins on a line of its own, also when a power cut has torn the one before."""
+        """Append a line to the record, also after a line that a power cut has left incomplete."""
         path = self.state / name
         handle = os.open(
             path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         with os.fdopen(handle, "r+b") as stream:
             size = stream.seek(0, os.SEEK_END)
-            is_torn = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
-            stream.write((b"\n" if is_torn else b"") + f"{record}\n".encode())
+            is_incomplete = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
+            stream.write((b"\n" if is_incomplete else b"") + f"{record}\n".encode())
             sync(stream)
 
     def mounted_checksum(self, service: Service) -> str:
-        """One checksum of the stack's own files that a service mounts; empty if it mounts none."""
+        """One checksum of the files beside the compose file that a service mounts; or empty."""
         volumes = service.model.get("volumes") or []
         sources = [Path(str(volume.get("source"))) for volume in volumes]
         lines = ""
@@ -3233,22 +3287,25 @@ class Stack:
         return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
 
     def recorded_mounts(self, service: Service) -> str:
-        """The checksum of the files that its container mounted when it was made."""
+        """The checksum of the mounted files when the own container was created."""
         path = self.state / f".mounts-{service.name}"
         return path.read_text() if path.is_file() else ""
 
     def record_mounts(self, service: Service) -> None:
-        """Keep the checksum of the files that its container mounts: it reads them when it starts."""
+        """Store the checksum of the mounted files: most programs read them only when they start."""
         checksum = self.mounted_checksum(service)
         if checksum != self.recorded_mounts(service):
             write_file(self.state / f".mounts-{service.name}", checksum.encode(), 0o600)
 
     def write_pins(self, images: Optional[Dict[str, str]] = None) -> None:
-        """Pin every service to what its record says, or to one of these images."""
+        """Pin each service to one of these images, or else to the recorded one."""
         self._write_pins(self.pins, images or {})
 
     def write_trial_pins(self) -> None:
-        """Pin the request's services to their new images, in a file that Compose does not read by itself."""
+        """Pin the request's services to their new images, in a file that Compose gets only by -f.
+
+        These images have not proved themselves, so `docker compose up` by hand must not use them.
+        """
         images = {name: service.image for name, service in self.services.items() if service.image}
         self._write_pins(self.trial_pins, images)
 
@@ -3260,7 +3317,7 @@ class Stack:
         write_file(path, text.encode(), 0o644)
 
 
-# What is outside of this program. Tests replace it.
+# Everything outside of this program. Tests replace this class.
 
 
 class Machine:
@@ -3275,14 +3332,15 @@ class Machine:
         seconds: int = QUERY_SECONDS,
         prints_output: bool = False,
     ) -> Output:
-        """Run docker; `prints_output` prints what it prints, as it comes."""
-        command = ["docker", *words]
+        """Run docker; with `prints_output`, its output goes to the log while it runs."""
+        command = ["docker", *arguments]
         if prints_output:
             return self.show(command, seconds)
         try:
-            is_only_a_pull = "pull" in words
-            with memory_file() as out, memory_file() as err, uninterrupted(not is_only_a_pull):
-                # Files, not pipes: if this program is killed, docker goes on to the end of its work.
+            # A pull may be interrupted; half of a change would be hard to undo.
+            is_pull = "pull" in arguments
+            with memory_file() as out, memory_file() as err, uninterrupted(not is_pull):
+                # Files, not pipes: docker goes on to the end of its work if this program is killed.
                 code = subprocess.run(
                     command,
                     input=stdin.encode(),
@@ -3294,20 +3352,20 @@ class Machine:
                 return Output(code, text_of(out), text_of(err))
         except subprocess.TimeoutExpired as error:
             raise Failed(
-                NOT_READY, f"docker {verb_of(words)} did not end within {seconds} seconds"
+                NOT_READY, f"docker {verb_of(arguments)} did not end within {seconds} seconds"
             ) from error
         except FileNotFoundError as error:
             raise Failed(NOT_READY, "docker is not installed") from error
 
-    def json(self, *words: str) -> Any:
-        """Run docker, and read the JSON that it prints."""
-        output = self.docker(*words)
+    def json(self, *arguments: str) -> Any:
+        """Run docker, and parse the JSON that it prints."""
+        output = self.docker(*arguments)
         if output.code != 0:
             raise Failed(NOT_READY, f"Docker does not answer: {output.last_line}")
         return json.loads(output.out)
 
     def show(self, command: List[str], seconds: int) -> Output:
-        """Run a command whose output a person wants to see as it comes."""
+        """Run a command, and print its output while it runs."""
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -3328,7 +3386,10 @@ class Machine:
             process.kill()
 
     def script(self, command: List[str], folder: Path, settings: Dict[str, str]) -> int:
-        """Run a script of the person's; it is over when it ends, whatever it leaves running."""
+        """Run a hook, print its output, and return its exit code.
+
+        The output goes to a file: with a pipe, a background process of the hook would be waited for.
+        """
         with tempfile.TemporaryFile() as printed:
             try:
                 code = subprocess.run(
@@ -3347,10 +3408,10 @@ class Machine:
         return code
 
     def http_status(self, address: str, port: int, path: str, headers: Dict[str, str]) -> int:
-        """Ask over HTTP, and return the status of the answer; redirects are answers.
+        """Send a GET request and return the status of the answer; redirects are not followed.
 
-        Only the first line of the answer is read, for five seconds in all: a container could
-        answer without an end.
+        Only the first line of the answer is read, and for five seconds at most, because a broken
+        container may send bytes without an end.
         """
         end = self.now() + ANSWER_SECONDS
         lines = [f"GET {path} HTTP/1.1", *(f"{key}: {text}" for key, text in headers.items())]
@@ -3369,16 +3430,16 @@ class Machine:
         return int(match[1])
 
     def now(self) -> float:
-        """Seconds on a clock that nobody sets."""
+        """Seconds of a clock that is never set."""
         return time.monotonic()
 
     def available_memory(self) -> int:
-        """The bytes of memory that programs may still take."""
+        """The free memory, in bytes."""
         match = re.search(r"MemAvailable: +([0-9]+) kB", Path("/proc/meminfo").read_text())
         return int(match[1]) * 1024 if match else 0
 
     def memory_of(self, process: int) -> Optional[int]:
-        """The bytes of memory that a container uses, by its first process; None if unknown."""
+        """The bytes of memory that the container of a process uses; None if unknown."""
         with contextlib.suppress(OSError, ValueError):
             for line in Path(f"/proc/{process}/cgroup").read_text().splitlines():
                 _, controllers, group = line.split(":", 2)
@@ -3390,11 +3451,11 @@ class Machine:
         return None
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Sleep."""
         time.sleep(seconds)
 
     def free_megabytes(self, folder: str) -> int:
-        """The space that is left on the disk of a folder."""
+        """The free space on the disk of a folder."""
         try:
             return shutil.disk_usage(folder).free // 1_000_000
         except OSError:
@@ -3405,7 +3466,7 @@ class Machine:
 
 
 def container_from(entry: Json) -> Container:
-    """A container from what `docker inspect` prints of it."""
+    """A container, from an entry of the output of `docker inspect`."""
     state = entry["State"]
     health = (state.get("Health") or {}).get("Status", "")
     settings = entry.get("NetworkSettings") or {}
@@ -3428,83 +3489,83 @@ def container_from(entry: Json) -> Container:
         mounts=tuple(entry.get("Mounts") or ()),
         ports=tuple(
             (str(binding.get("HostPort")), port.partition("/")[2] or "tcp")
-            for port, held in bindings.items()
-            for binding in held or []
+            for port, host_ports in bindings.items()
+            for binding in host_ports or []
             if binding.get("HostPort")
         ),
     )
 
 
 def find_container(containers: Iterable[Container], name: str) -> Optional[Container]:
-    """The container of that name."""
+    """The container of that name, or None."""
     return next((container for container in containers if container.name == name), None)
 
 
 def progress(text: str) -> None:
-    """A line of progress."""
+    """Print a line of progress."""
     print_line(f"==> {printable(text)}")
 
 
 def print_error(text: str) -> None:
-    """A line that says what is wrong."""
+    """Print an error."""
     print_line(f"deploy: {printable(text)}", sys.stderr)
 
 
 def quote(text: str) -> None:
-    """Print somebody else's words: no line is a command to GitHub's runner, or to a terminal."""
+    """Print the output of another program, so that no line is a command to GitHub's runner."""
     for line in text.replace("\r", "\n").splitlines():
         print_line(f"| {printable(line[:MOST_LETTERS_SHOWN])}")
 
 
 def print_line(text: str, stream: Optional[TextIO] = None) -> None:
-    """Print a line; that the disk of the log is full does not end a deploy half-way."""
+    """Print a line; a full disk, where the log is, must not end a deploy half-way."""
     with contextlib.suppress(OSError):
         print(text, file=stream or sys.stdout, flush=True)
 
 
 def printable(text: str) -> str:
-    """A text that neither a terminal nor GitHub's runner would obey."""
+    """Replace control characters, which a terminal would obey, and `##[` of GitHub's runner."""
     letters = [letter if letter.isprintable() or letter == "\t" else "?" for letter in text]
     return "".join(letters).replace("##[", "## [")
 
 
 def unescape(text: str) -> str:
-    """A text of a compose file, in which Compose doubles each `$`."""
+    """A text of Compose's output, in which each `$` is doubled."""
     return text.replace("$$", "$")
 
 
 def seconds_of(text: Optional[str], default: int) -> int:
-    """A number of seconds in a label."""
+    """The number of seconds in a label."""
     return int(text) if text is not None and re.fullmatch(r"[0-9]{1,5}", text) else default
 
 
 def digest_of(image: str) -> str:
-    """The digest of an image's name; empty if it has none."""
+    """The digest in the name of an image; empty if it has none."""
     return image.partition("@")[2]
 
 
 def repository_of(image: str) -> str:
-    """An image's name without tag and digest."""
+    """The name of an image without tag and digest."""
     name = image.partition("@")[0]
     folder, slash, last = name.rpartition("/")
     return f"{folder}{slash}{last.partition(':')[0]}"
 
 
 def registry_of(image: str) -> str:
-    """The registry that an image is pulled from."""
+    """The registry in the name of an image."""
     first, slash, _ = image.partition("/")
     return first if slash and (re.search("[.:]", first) or first == "localhost") else "docker.io"
 
 
 def registry_key(image: str) -> str:
-    """The registry's name in Docker's configuration."""
+    """The key of an image's registry in Docker's configuration file."""
     registry = registry_of(image)
     return "https://index.docker.io/v1/" if registry == "docker.io" else registry
 
 
-def verb_of(words: Sequence[str]) -> str:
-    """The command in a docker command line, without options and values that a log does not need."""
-    return " ".join(word for word in words if re.fullmatch(r"[a-z]+", word))[:40]
+def verb_of(arguments: Sequence[str]) -> str:
+    """The subcommands in the arguments of docker, for a message."""
+    return " ".join(word for word in arguments if re.fullmatch(r"[a-z]+", word))[:40]
 
 
 def version_of(text: str) -> Tuple[int, int]:
@@ -3514,30 +3575,31 @@ def version_of(text: str) -> Tuple[int, int]:
 
 
 def copy_command(folder: str) -> str:
-    """The command with which a person copies a folder of the repository's deploy/ to this server."""
-    return f"git archive HEAD deploy/{folder} | ssh HOST 'umask 022; tar -x --strip-components=1 -C {ROOT}'"
+    """The command that copies a folder of the repository's deploy/ to this server."""
+    unpacking = f"umask 022; tar -x --strip-components=1 -C {ROOT}"
+    return f"git archive HEAD deploy/{folder} | ssh HOST '{unpacking}'"
 
 
 def rollback_command(stack: "Stack", service: Service, image: str = "") -> str:
-    """The command with which a person on the server goes back, to the image before or to this one."""
+    """The command for a person on the server that goes back, to this image or the one before."""
     command = f"{ROOT}/bin/deploy rollback {stack.name} {service.name} {digest_of(image)}"
     return command.rstrip()
 
 
 def replace_command() -> str:
-    """The command with which a person replaces this program: whole, also while it runs."""
+    """The command that replaces this program, by a rename, so that it may run meanwhile."""
     program = f"{ROOT}/bin/deploy"
     steps = f"cat >{program}.new && chmod 755 {program}.new && mv {program}.new {program}"
     return f"ssh HOST '{steps}' <deploy/bin/deploy"
 
 
 def utc_now() -> str:
-    """The time, for a record that people read."""
+    """The time, for records and locks."""
     return f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def name_of_user(number: int) -> str:
-    """A login's name."""
+    """The name of a user."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
@@ -3545,29 +3607,29 @@ def name_of_user(number: int) -> str:
 
 
 def os_error_text(error: OSError) -> str:
-    """What the server's disk or system refused."""
+    """An error of the operating system, as text."""
     place = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or type(error).__name__}{place}"
 
 
 def places_below(folder: Path, name: str) -> List[Path]:
-    """A file below a folder, and the folders that lead to it, outermost first."""
+    """The path of a file below a folder, after the folders that lead to it."""
     parts = name.split("/")
     return [folder.joinpath(*parts[: count + 1]) for count in range(len(parts))]
 
 
 def checksum_of(path: Path) -> str:
-    """The SHA-256 of a file; of one that is missing, that of nothing."""
+    """The SHA-256 of a file; a missing file counts as an empty one."""
     return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
 
 
-def is_same_file(one: Path, other: Path) -> bool:
-    """Whether two files have the same bytes."""
-    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+def is_same_file(first: Path, second: Path) -> bool:
+    """Whether both files exist, with the same bytes."""
+    return first.is_file() and second.is_file() and first.read_bytes() == second.read_bytes()
 
 
 def write_file(path: Path, content: bytes, mode: int) -> None:
-    """Write a whole file or none; a link of that name is replaced, not followed."""
+    """Write a file, completely or not at all; a symbolic link is replaced, not followed."""
     handle, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -3583,13 +3645,13 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
 
 
 def sync(stream: IO[bytes]) -> None:
-    """Bring what was written to the disk, so that it outlives a power cut."""
+    """Write a file through to the disk, so that it survives a power cut."""
     stream.flush()
     os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
+    """Write the names in a folder through to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -3598,24 +3660,24 @@ def sync_folder(folder: Path) -> None:
 
 
 def memory_file() -> IO[bytes]:
-    """A file that is in memory only."""
+    """Create a file in memory."""
     return os.fdopen(os.memfd_create("output"), "w+b")
 
 
 def text_of(stream: IO[bytes]) -> str:
-    """All that was written to a file."""
+    """The whole content of a file, as text."""
     stream.seek(0)
     return stream.read().decode(errors="replace")
 
 
 def write_all(handle: int, content: bytes) -> None:
-    """Write all of it."""
+    """Write all bytes; os.write may write fewer."""
     while content:
         content = content[os.write(handle, content) :]
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder of this program's own; it made the folders in it, so none of them is closed."""
+    """Remove a folder that this program created."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
