@@ -78,7 +78,7 @@ def test_nothing_served_before(world: World, digests: dict[str, str], parts: tup
     outcome = world.rollback("web")
 
     assert outcome.code == 65
-    assert outcome.says("web served no such image before: see shop/.deploys/web")
+    assert outcome.says("the record of web has no such image: see shop/.deploys/web")
 
 
 def test_going_back_to_a_named_image(world: World, digests: dict[str, str]) -> None:
@@ -149,7 +149,7 @@ def test_going_back_pulls_by_digest_what_is_gone(world: World, digests: dict[str
 
     refused = world.rollback("web")
     assert refused.code == 65
-    assert refused.says("`docker login ghcr.io` lets it be pulled")
+    assert refused.says("Log in first: docker login ghcr.io")
     assert world.serves("web", digests["b"])
 
     world.machine.public.add(image)
@@ -359,9 +359,9 @@ def test_status(world: World, digests: dict[str, str]) -> None:
     world.image("web", "a", Image(status=500))
     assert world.status().says("shop/.deploys/web: DOES NOT ANSWER: /health on port 8080 with 200: the answer was 500")
     world.machine.do_rm(["-f", "-v", "web"])
-    assert world.status().says("shop/.deploys/web: DOES NOT RUN: there is no such container")
+    assert world.status().says("shop/.deploys/web: DOES NOT RUN: it has no container")
     world.machine.troubles["inspect"] = ["Cannot connect to the Docker daemon"] * 9
-    assert world.status().says("shop/.deploys/web: CANNOT BE TOLD: Docker does not answer")
+    assert world.status().says("shop/.deploys/web: UNKNOWN: Docker does not answer")
 
 
 def test_status_says_when_a_container_is_missing_of_a_stack_without_a_compose_file(

@@ -212,7 +212,7 @@ def test_a_worker_that_is_killed(world: World, capfd: pytest.CaptureFixture[str]
         return 0
 
     assert host.run_detached(world.stack(), host.Request("deploy", "shop"), work) == 1
-    assert "killed by signal 9; the next deploy repairs what it left" in capfd.readouterr().err
+    assert "killed by signal 9; the next deploy finishes or undoes what it began" in capfd.readouterr().err
 
 
 def test_old_logs_are_removed(world: World) -> None:

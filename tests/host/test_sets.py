@@ -237,7 +237,7 @@ def test_an_accessory_that_does_not_become_well(root: Path, image: Image) -> Non
     outcome = world.deploy({"api": world.image("api", 1)}, 1)
 
     assert outcome.code == 69
-    assert outcome.says("db is not well, and what is deployed depends on it")
+    assert outcome.says("db is not healthy, and a deployed service depends on it")
     assert outcome.says("| started")
     assert world.names() == ["db"]
 
@@ -345,7 +345,7 @@ def test_a_hook_after_that_fails_is_owed(world: World) -> None:
     outcome = world.deploy({"web": digest}, 1)
 
     assert outcome.code == 69
-    assert outcome.says("what was deployed serves, but shop/hooks/after failed")
+    assert outcome.says("the new version serves, but shop/hooks/after failed")
     assert world.serves("web", digest)
 
     world.machine.script_codes.clear()

@@ -43,7 +43,7 @@ def test_a_name_that_a_deploy_needs_for_a_while(world: World, service: str, suff
     refused = world.deploy({service: world.image(service, 3)}, 3)
 
     assert refused.code == 69
-    assert refused.says(f"{name} exists, and deploys of {service} use that name for a while")
+    assert refused.says(f"{name} was not made by a deploy, and deploys of {service} need that name")
     assert refused.says(f"docker rename {name} OTHER")
     assert world.container(service).id == ours and world.container(service).is_running
 
@@ -76,7 +76,7 @@ def test_going_back_starts_no_second_database(root: Path) -> None:
     outcome = world.rollback("api")
 
     assert outcome.code == 69
-    assert outcome.says("old-db runs on shop_data, which db would open a second time")
+    assert outcome.says("old-db runs on shop_data, and db would use that too")
     assert world.names() == ["api", "old-db"]
     assert world.serves("api", world.image("api", 2))
 

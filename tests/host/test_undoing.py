@@ -138,4 +138,4 @@ def test_a_service_that_fails_while_another_follows(world: World) -> None:
 
     assert outcome.code == 1
     assert outcome.results == {"web": "failed", "front": "serving"}
-    assert outcome.says("web served, and does not answer any more")
+    assert outcome.says("web was healthy at first, and is not any more")

@@ -121,8 +121,10 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 DIGEST = r"sha256:[0-9a-f]{64}"
 REQUESTS = [
     re.compile(
-        rf"(?P<verb>deploy) (?P<protocol>[1-9][0-9]{{0,3}}) (?P<stack>{NAME}) (?P<sequence>[1-9][0-9]{{0,8}})"
-        rf" (?P<files>[0-9a-f]{{64}}) (?P<run>[0-9]{{1,20}})(?P<images>(?: {NAME}={DIGEST}){{1,100}})"
+        r"(?P<verb>deploy) (?P<protocol>[1-9][0-9]{0,3})"
+        rf" (?P<stack>{NAME}) (?P<sequence>[1-9][0-9]{{0,8}})"
+        r" (?P<files>[0-9a-f]{64}) (?P<run>[0-9]{1,20})"
+        rf"(?P<images>(?: {NAME}={DIGEST}){{1,100}})"
     ),
     re.compile(
         rf"(?P<verb>rollback) (?P<stack>{NAME}) (?P<service>{NAME})(?: (?P<digest>{DIGEST}))?"
@@ -612,7 +614,7 @@ def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
             remove_old_images(stack, services)
 
 
-# 1. Parse and authorize: a request is one line in a fixed grammar, and a key may name only its stacks.
+# 1. Parse and authorize: a request is one line in a fixed grammar, and a key has a list of stacks.
 
 
 def take_caller() -> Caller:
@@ -693,7 +695,7 @@ def open_stack(machine: "Machine", name: str) -> "Stack":
     return Stack(machine, folder)
 
 
-# 2. Detach and log: a process of its own does the work, so that it goes on when the connection drops.
+# 2. Detach and log: a process of its own does the work, which goes on if the connection drops.
 
 
 def run_detached(stack: "Stack", request: Request, work: Callable[[], int]) -> int:
@@ -1006,7 +1008,7 @@ def set_aside_container(stack: "Stack", service: Service) -> Optional[Container]
 
 
 def wait_for_interrupted_migration(stack: "Stack", service: Service) -> None:
-    """Wait until the migration of an interrupted deploy ends: two at once could harm the database."""
+    """Wait for the migration of an interrupted deploy: two at once could harm the database."""
     end = stack.machine.now() + SCRIPT_SECONDS
     while True:
         container = stack.find(service.migration_name)
@@ -1291,7 +1293,7 @@ class Files:
         )
 
     def complete(self) -> None:
-        """Copy files that were not sent to those that were, so that Compose can read all together."""
+        """Copy the files that were not sent to the sent ones: Compose reads them together."""
         self.changed = [
             name
             for name in self.sent()
@@ -1323,7 +1325,7 @@ class Files:
             progress(f"installed {name}")
 
 
-# 6. Preflight: find all reasons why the deploy cannot succeed, at once, and before anything changes.
+# 6. Preflight: find all reasons why the deploy cannot succeed, before anything changes.
 
 
 def resolve_services(stack: "Stack", request: Request, files: Files) -> List[Service]:
@@ -1358,7 +1360,8 @@ def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
     )
     progress(
         f"if {newest.sequence} is not the number of a commit of yours, type on the server:"
-        f" {rollback_command(stack, service, newest.image)} keeps this image and forgets the number;"
+        f" {rollback_command(stack, service, newest.image)} keeps this image and forgets"
+        " the number;"
         f" {rollback_command(stack, service)} goes back to the image before it"
     )
     service.result = "superseded"
@@ -1565,7 +1568,7 @@ def check_env_example(shown: str, lines: List[EnvLine], example: Path) -> Iterat
 def check_env_values(
     stack: "Stack", path: Path, shown: str, lines: List[EnvLine]
 ) -> Iterator[Finding]:
-    """Compose must read the value that a person reads; without single quotes it replaces `$NAME`."""
+    """Compose must read the value that a person reads: it replaces `$NAME`, for example."""
     model = {"name": "env", "services": {"env": {"image": "env", "env_file": [str(path)]}}}
     output = stack.machine.docker(
         *COMPOSE, "-f", "-", "config", "--format", "json", stdin=json.dumps(model)
@@ -1585,7 +1588,8 @@ def check_env_values(
                 NOT_READY,
                 f"{shown}:{line.number}: Compose reads another value for {line.shown_key} than the"
                 " line shows",
-                "Put the value between single quotes, with none inside, and a comment on its own line",
+                "Put the value between single quotes, with none inside, and a comment on its own"
+                " line",
             )
 
 
@@ -1725,7 +1729,7 @@ def check_ports(
 def check_volumes_in_use(
     stack: "Stack", accessory: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """No other container may run on an accessory's volumes: two databases would destroy the data."""
+    """No other container may run on an accessory's volumes: two databases destroy the data."""
     own = find_container(containers, accessory.container_name)
     if own and own.has_processes and accessory.accessory != "once":
         return  # an accessory that runs is never replaced, whoever made it
@@ -1805,7 +1809,7 @@ def orphans(stack: "Stack") -> List[Container]:
 
 
 def orphan_note(stack: "Stack", container: Container) -> str:
-    """A note for an orphan that this program did not deploy: its removal is not for us to advise."""
+    """A note about an orphan; no advice to remove it, because it may be somebody's database."""
     return (
         f"note: {container.name} runs in the project {stack.name},"
         " but belongs to no service of the compose file"
@@ -1832,7 +1836,7 @@ def refuse_orphans(stack: "Stack") -> None:
         )
 
 
-# 7. Install the files that were sent, after the images were pulled: a symbolic link is never followed.
+# 7. Install the files that were sent, once the images are there. No symbolic link is followed.
 
 
 def install_file(source: Path, folder: Path, name: str) -> None:
@@ -2072,19 +2076,15 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
     stack.write_trial_pins()
     for service in migrating:
         progress(f"migrating with {service.name}: {shlex.join(service.migrate)}")
-        words = (
+        options = ("--rm", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.migration_name)
+        output = stack.compose(
             "run",
-            "--rm",
-            "-T",
-            *NOT_FOR_TRAEFIK,
-            "--no-deps",
-            "--name",
-            service.migration_name,
+            *options,
             service.name,
             *service.migrate,
-        )
-        output = stack.compose(
-            *words, pins=stack.trial_pins, seconds=SCRIPT_SECONDS, prints_output=True
+            pins=stack.trial_pins,
+            seconds=SCRIPT_SECONDS,
+            prints_output=True,
         )
         if output.code != 0:
             raise Failed(
@@ -2183,9 +2183,8 @@ def mark_if_dependency_failed(service: Service, services: List[Service]) -> bool
     failed = {other.name for other in services if other.result in ("failed", "not started")}
     if not service.dependencies & failed:
         return False
-    progress(
-        f"{service.name} is not started: it depends on {', '.join(sorted(service.dependencies & failed))}"
-    )
+    names = ", ".join(sorted(service.dependencies & failed))
+    progress(f"{service.name} is not started: it depends on {names}")
     service.result = "not started"
     return True
 
@@ -2639,7 +2638,8 @@ def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
             if output.code != 0:
                 raise Failed(
                     NOT_SERVING,
-                    f"{service.temporary_name} could not join the network {network}: {output.last_line}",
+                    f"{service.temporary_name} could not join the network {network}:"
+                    f" {output.last_line}",
                 )
 
 
@@ -2656,6 +2656,11 @@ def name_cache_wait(services: List[Service]) -> int:
     if seconds:
         progress(f"waiting {seconds} seconds: the proxy may use the old address for that long")
     return seconds
+
+
+def no_answer(output: Output) -> Failed:
+    """The failure of a docker command that only reads."""
+    return Failed(NOT_READY, f"Docker does not answer: {output.last_line}")
 
 
 def refuse_failed_start(name: str, output: Output) -> None:
@@ -3152,13 +3157,13 @@ class Stack:
         """All containers of the server, also stopped ones and those of other projects."""
         listed = self.machine.docker("ps", "-aq", "--no-trunc")
         if listed.code != 0:
-            raise Failed(NOT_READY, f"Docker does not answer: {listed.last_line}")
+            raise no_answer(listed)
         names = listed.out.split()
         if not names:
             return []
         output = self.machine.docker("inspect", "--type", "container", *names)
         if output.code != 0 and "no such" not in output.err.lower():
-            raise Failed(NOT_READY, f"Docker does not answer: {output.last_line}")
+            raise no_answer(output)
         return [container_from(entry) for entry in json.loads(output.out or "[]")]
 
     def containers_of(self, service: Service) -> List[Container]:
@@ -3181,7 +3186,7 @@ class Stack:
             return find_container(map(container_from, json.loads(output.out)), name)
         if "no such" in output.err.lower():
             return None
-        raise Failed(NOT_READY, f"Docker does not answer: {output.last_line}")
+        raise no_answer(output)
 
     def temporary(self, service: Service) -> Optional[Container]:
         """The temporary container of a service, if there is one."""
@@ -3321,13 +3326,13 @@ class Stack:
 
 
 class Machine:
-    """The server: Docker, the network and the clock."""
+    """The server: Docker, HTTP, memory, disk and clock."""
 
-    inherited: Tuple[int, ...] = ()  # open files that docker commands keep open: the stack's lock
+    inherited: Tuple[int, ...] = ()  # open files that docker commands inherit: the stack's lock
 
     def docker(
         self,
-        *words: str,
+        *arguments: str,
         stdin: str = "",
         seconds: int = QUERY_SECONDS,
         prints_output: bool = False,
@@ -3361,7 +3366,7 @@ class Machine:
         """Run docker, and parse the JSON that it prints."""
         output = self.docker(*arguments)
         if output.code != 0:
-            raise Failed(NOT_READY, f"Docker does not answer: {output.last_line}")
+            raise no_answer(output)
         return json.loads(output.out)
 
     def show(self, command: List[str], seconds: int) -> Output:
@@ -3388,7 +3393,8 @@ class Machine:
     def script(self, command: List[str], folder: Path, settings: Dict[str, str]) -> int:
         """Run a hook, print its output, and return its exit code.
 
-        The output goes to a file: with a pipe, a background process of the hook would be waited for.
+        The output goes to a file: a pipe would stay open as long as a background process of the
+        hook runs.
         """
         with tempfile.TemporaryFile() as printed:
             try:

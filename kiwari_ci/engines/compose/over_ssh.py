@@ -75,11 +75,11 @@ COMPOSE_FILE = "docker-compose.yml"
 BESIDE = "# Files beside it: "  # the comment in the compose file's head that names the others
 
 LOGIN_OPTIONS = ("address", "user", "key", "known-hosts")
-REQUIRED = ("--stack", "--sequence", *(f"--{each}" for each in LOGIN_OPTIONS), "--token")
-JUMP = tuple(f"--jump-{each}" for each in LOGIN_OPTIONS)
+REQUIRED = ("--stack", "--sequence", *(f"--{option}" for option in LOGIN_OPTIONS), "--token")
+JUMP = tuple(f"--jump-{option}" for option in LOGIN_OPTIONS)
 OPTIONS = frozenset((*REQUIRED, *JUMP, "--port", "--jump-port"))
 NAMING_VARIABLES = tuple(
-    each for each in (*REQUIRED, *JUMP) if each not in ("--stack", "--sequence")
+    option for option in (*REQUIRED, *JUMP) if option not in ("--stack", "--sequence")
 )
 FLAGS = frozenset(("--send-files", "--put-back"))
 OF_GITHUB = ("GITHUB_RUN_ID", "GITHUB_SHA", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")
@@ -172,15 +172,15 @@ class CommandLine:
 def read_command_line(words: Sequence[str]) -> CommandLine:
     """Sort the words. argparse cannot: it takes a value such as `-Xmx512m` for an option."""
     command_line = CommandLine()
-    left = deque(words)
-    while left:
-        word = left.popleft()
+    remaining = deque(words)
+    while remaining:
+        word = remaining.popleft()
         if word in OPTIONS:
-            command_line.options[word] = take_words(1, left, word)[0]
+            command_line.options[word] = take_words(1, remaining, word)[0]
         elif word in FLAGS:
             command_line.flags.add(word)
         elif word in ("--env", "--env-value"):
-            file, key, value = take_words(3, left, word)
+            file, key, value = take_words(3, remaining, word)
             command_line.env_lines.append(EnvLine(file, key, value, is_variable=word == "--env"))
         elif word.startswith("-"):
             raise Refused(f"{word} is not an option of deploy-over-ssh")
@@ -190,11 +190,11 @@ def read_command_line(words: Sequence[str]) -> CommandLine:
     return command_line
 
 
-def take_words(count: int, left: deque[str], option: str) -> list[str]:
+def take_words(count: int, remaining: deque[str], option: str) -> list[str]:
     """The words that belong to an option."""
-    if len(left) < count:
+    if len(remaining) < count:
         raise Refused(f"{option} needs {count} word{'s' if count > 1 else ''} behind it")
-    return [left.popleft() for _ in range(count)]
+    return [remaining.popleft() for _ in range(count)]
 
 
 # ---- Checks: everything is looked at before the host is asked, and all problems are reported at once
@@ -346,7 +346,7 @@ def read_machine(
 ) -> Machine:
     """A machine from the variables that the options name."""
     address, user, key, known_hosts = (
-        environment[command_line.options[prefix + each]] for each in LOGIN_OPTIONS
+        environment[command_line.options[prefix + option]] for option in LOGIN_OPTIONS
     )
     port = command_line.options.get(f"{prefix}port", "22")
     return Machine(alias, address, user, key, known_hosts, port)
@@ -657,7 +657,7 @@ def parse_result(line: str) -> Result:
         stack=take(document, "stack", str),
         newest_sequence=take(document, "newest_sequence", int) if verdict == "superseded" else 0,
         message=take(document, "message", str),
-        services=tuple(parse_service(each) for each in take(document, "services", list)),
+        services=tuple(parse_service(entry) for entry in take(document, "services", list)),
     )
 
 
@@ -697,16 +697,16 @@ def require(condition: bool) -> None:
 
 def fits(result: Result, stack: str, digests: Mapping[str, str]) -> bool:
     """Whether the verdict is one that a request for these digests can have."""
-    names = [each.service for each in result.services]
+    names = [row.service for row in result.services]
     if len(set(names)) < len(names) or not set(names) <= set(digests):
         return False
     if result.result == "failed":
         return result.exit_code not in (0, SUPERSEDED)
-    superseded = {each.service for each in result.services if each.result == "superseded"}
+    superseded = {row.service for row in result.services if row.result == "superseded"}
     serving = {
-        each.service
-        for each in result.services
-        if each.result in ("serving", "unchanged") and each.now == digests[each.service]
+        row.service
+        for row in result.services
+        if row.result in ("serving", "unchanged") and row.now == digests[row.service]
     }
     if result.stack != stack or superseded | serving != set(digests):
         return False
@@ -764,13 +764,13 @@ def should_put_back(
 
 def put_back(order: Order, result: Result, ssh: Ssh) -> Result:
     """Roll superseded services back to the digests asked for, one after the other, until one fails."""
-    services = {each.service: each for each in result.services}
-    older = [each for each in result.services if each.now != order.digests[each.service]]
-    for each in older:
-        digest = order.digests[each.service]
-        annotate("notice", f"{each.service}: a person chose an older commit, which is put back")
-        answer = ssh.ask(["rollback", order.stack, each.service, digest], b"")
-        back = read_result(answer, order.stack, {each.service: digest})
+    services = {row.service: row for row in result.services}
+    older = [row for row in result.services if row.now != order.digests[row.service]]
+    for row in older:
+        digest = order.digests[row.service]
+        annotate("notice", f"{row.service}: a person chose an older commit, which is put back")
+        answer = ssh.ask(["rollback", order.stack, row.service, digest], b"")
+        back = read_result(answer, order.stack, {row.service: digest})
         for row in back.services:
             outcome = "put back" if row.result in ("serving", "unchanged") else row.result
             services[row.service] = dataclasses.replace(row, result=outcome)
@@ -791,13 +791,13 @@ def write_summary(result: Result, environment: Mapping[str, str]) -> None:
         ("-",) * 5,
         *(
             (
-                escape_cell(each.service),
-                escape_cell(f"{each.before or 'none'} → {each.now or 'none'}"),
+                escape_cell(row.service),
+                escape_cell(f"{row.before or 'none'} → {row.now or 'none'}"),
                 escape_cell(environment["GITHUB_SHA"]),
-                str(each.seconds),
-                escape_cell(each.result),
+                str(row.seconds),
+                escape_cell(row.result),
             )
-            for each in result.services
+            for row in result.services
         ),
     ]
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
@@ -824,11 +824,11 @@ def conclude(order: Order, result: Result, environment: Mapping[str, str]) -> in
         return result.exit_code
     if result.result == "superseded":
         append(environment["GITHUB_OUTPUT"], f"superseded-by={result.newest_sequence}\n")
-        for each in result.services:
-            if each.result == "superseded":
+        for row in result.services:
+            if row.result == "superseded":
                 annotate(
                     "notice",
-                    f"{each.service}: superseded by a newer commit; {each.now or 'nothing'} serves",
+                    f"{row.service}: superseded by a newer commit; {row.now or 'nothing'} serves",
                 )
     return 0
 
@@ -836,17 +836,17 @@ def conclude(order: Order, result: Result, environment: Mapping[str, str]) -> in
 # ---- Signals
 
 
-def stop(number: int, _frame: object) -> NoReturn:
+def stop(received: int, _frame: object) -> NoReturn:
     """End by way of every `with` and `finally`, so that the private folder goes; a second signal waits for that."""
-    for each in SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-    raise Stopped(number)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise Stopped(received)
 
 
 def stop_at_signals() -> None:
     """GitHub sends SIGINT to a cancelled step, and SIGTERM 7.5 seconds later."""
-    for each in SIGNALS:
-        signal.signal(each, stop)
+    for number in SIGNALS:
+        signal.signal(number, stop)
 
 
 if __name__ == "__main__":
