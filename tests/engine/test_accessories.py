@@ -110,8 +110,8 @@ def test_an_accessorys_env_file_belongs_to_its_settings(shop: Shop, images: Imag
 
     succeeds(same)
     succeeds(other)
-    assert f"{STORE} has other settings" not in same.stdout
-    assert f"{STORE} has other settings" in other.stdout
+    assert f"{STORE} runs with other settings" not in same.stdout
+    assert f"{STORE} runs with other settings" in other.stdout
 
 
 @pytest.mark.parametrize(

@@ -357,7 +357,7 @@ def test_a_registry_in_trouble_is_asked_again(world: World, words: str) -> None:
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 
     assert outcome.code == 0, outcome.text
-    assert outcome.says("trying again: ")
+    assert outcome.says("the pull failed; the next attempt is in 5 seconds: ")
 
 
 @pytest.mark.parametrize("words", TROUBLES)

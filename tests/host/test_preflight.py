@@ -314,7 +314,7 @@ def test_a_promotion_of_what_never_served_there(root: Path) -> None:
     world = World(root, WEB.replace("deploy.host:", "deploy.from: staging/web\n      deploy.host:"))
     digest = world.image("web", 9)
 
-    assert refused(world, 65).says(f"staging/web never served {digest}. Deploy it there")
+    assert refused(world, 65).says(f"staging/web has never served {digest}. Deploy it there")
 
     (root / "staging" / ".deploys").mkdir(parents=True)
     record = root / "staging" / ".deploys" / "web"
@@ -343,7 +343,7 @@ def test_check_names_what_the_compose_file_no_longer_has(world: World) -> None:
     world.deploy({"worker": world.image("worker", 1)}, 1)
     world.write(f"name: shop\nservices:{WEB}{NETWORKS}")
 
-    assert world.check().says("note: worker runs in the project shop, and the compose file does not have it")
+    assert world.check().says("note: worker runs in the project shop, but belongs to no service of the compose file")
 
 
 def test_a_service_that_the_stack_no_longer_has(root: Path) -> None:
@@ -356,7 +356,7 @@ def test_a_service_that_the_stack_no_longer_has(root: Path) -> None:
     outcome = world.deploy({"web": digest}, 2)
 
     assert outcome.code == 69
-    assert outcome.says("Lead their domains elsewhere, then: docker rm -f old")
+    assert outcome.says("Point their domains elsewhere, then: docker rm -f old")
     assert world.serves("web", digest)
     assert world.container("old").is_running
 

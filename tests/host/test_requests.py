@@ -103,6 +103,7 @@ def test_a_deploy_of_several_services() -> None:
         files_sha256=SHA,
         run="77",
         images={"web": DIGEST, "worker.2": OTHER},
+        is_from_key=True,
     )
 
 

@@ -120,9 +120,9 @@ def test_a_lock_that_is_a_link(root: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_to_cancel(world: World) -> None:
-    assert captured(lambda: host.cancel(world.stack())).text == "no deploy of shop is at work\n"
+    assert captured(lambda: host.cancel(world.stack())).text == "no deploy of shop is running\n"
     world.deploy({"web": world.image("web", 1)}, 1)
-    assert captured(lambda: host.cancel(world.stack())).text == "no deploy of shop is at work\n"
+    assert captured(lambda: host.cancel(world.stack())).text == "no deploy of shop is running\n"
 
 
 def test_cancelling_ends_the_holder(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
