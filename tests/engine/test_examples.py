@@ -96,7 +96,7 @@ def test_an_image_that_exits_is_red_and_the_old_one_serves(trial: Trial) -> None
 def test_production_refuses_what_staging_never_served(trial: Trial) -> None:
     seen = trial.seen["strange"]
     assert seen.returncode, seen.said
-    assert re.search(rf"{trial.example.staging.name}/\S+ has never served sha256:\w+\. Deploy it there first", seen.said)
+    assert re.search(rf"{trial.example.staging.name}/\S+ has never served sha256:\w+\. Deploy it there", seen.said)
     assert seen.runs == {}
 
 

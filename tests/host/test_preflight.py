@@ -62,7 +62,7 @@ def refused(world: World, code: int = 69, sequence: int = 9) -> Outcome:
         ("SECRET=it\n's hidden\n", "shop/.env:2 is not KEY='value' on one line"),
         ("hiddenMIIEvQ=a$HOME\n", "shop/.env:1: Compose reads another value for the key than the line shows"),
         ("hiddenMIIEvQ=change-me\n", "shop/.env:1: the key still has change-me"),
-        ("COMPOSE_FILE=evil.env\n", "shop/.env:1: COMPOSE_FILE is a setting of Compose or Docker itself. Remove the line"),
+        ("COMPOSE_FILE=evil.env\n", "shop/.env:1: COMPOSE_FILE is a setting of Compose or Docker itself"),
         ("DOCKER_HOST=tcp://evil\n", "shop/.env:1: DOCKER_HOST is a setting of Compose or Docker itself"),
         (None, "shop/.env is missing. Create it on the server, from .env.example"),
     ],
@@ -292,7 +292,7 @@ def test_data_under_its_name_that_does_not_run(root: Path) -> None:
     world = World(root, WEB, DB, rest=DATA)
     world.machine.end(world.machine.run_by_hand("db", "postgres:16", "proxy"), 0)
 
-    assert refused(world).says("db exists, does not run, and was not made by this stack. If you need its data, start it")
+    assert refused(world).says("db exists, does not run, and was not made by this stack. If you need its data")
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,8 @@ def test_a_note_of_a_container_that_is_gone(root: Path) -> None:
     world = World(root, WORKER)
     old = world.image("worker", 1)
     assert world.deploy({"worker": old}, 1).code == 0
-    (world.folder / ".deploys" / ".set-aside-worker").write_text('{"id": "gone", "restart": "always", "was_running": true}')
+    note = '{"id": "gone", "restart": "always", "was_running": true}'
+    (world.folder / ".deploys" / ".set-aside-worker").write_text(note)
     stranger = world.machine.run_by_hand("worker-previous", "nginx:1", "proxy")
     before = vars(stranger).copy()
 

@@ -2148,13 +2148,16 @@ def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
 # 11. and 12. Replace the containers. A service that can run twice goes through these steps:
 #
 #   start_beside         The temporary container starts, without the service's names on any network.
-#                        If it does not become healthy, nobody has noticed.
-#   hand_over            It gets the names, so late because every request may reach it from then on.
-#                        Until the proxies have looked the names up again, the old container serves.
-#   replace_own          Compose recreates the own container on the new image. The temporary one
-#                        serves alone meanwhile.
-#   watch_and_record     The new own container has to stay healthy. Then the temporary one loses the
-#                        names, finishes its requests once the proxies know, and is removed.
+#                        If it does not become healthy, no request has ever reached it.
+#   hand_over            It gets the names, only now because requests reach it from then on. Before
+#                        the old container stops, each proxy must have looked the names up again,
+#                        and so know the temporary container's address, too: hence the wait.
+#   replace_own          Compose recreates the own container on the new image. Meanwhile the
+#                        temporary container serves alone.
+#   watch_and_record     The temporary container loses the names, and the new own container has to
+#                        stay healthy for at least as long as a proxy keeps an old address. Then it
+#                        is recorded, and the temporary container is stopped: no proxy sends it
+#                        requests any more, and it finishes those that it has.
 #
 # For a service that cannot run twice, only the last two steps are done, and there is a gap: its old
 # container is stopped first and set aside. Services are replaced in batches whose new containers
@@ -2266,8 +2269,9 @@ def is_unchanged(stack: "Stack", service: Service) -> bool:
 def can_start_beside(stack: "Stack", service: Service) -> bool:
     """Whether a temporary container starts first.
 
-    Without an old container that runs there is nothing to protect. A temporary container of an
-    earlier deploy may be all that works: then its name is not free.
+    Without an old container that runs, there is nothing that has to go on serving. And if an
+    earlier deploy left a temporary container, which may be the only one that works, a second one
+    cannot have its name.
     """
     container = stack.find(service.container_name)
     return (

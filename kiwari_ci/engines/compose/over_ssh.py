@@ -1,9 +1,9 @@
 #!/usr/bin/python3 -I
 """The kiwari-ci SSH client: a GitHub deploy job runs it to put images into service on a server.
 
-It runs in the root of the checkout. Over ssh it asks the host program (bin/deploy on the server) for
-a deploy, and passes its output to the log. It exits with 0 only if the host program reports that
-the images serve, or that a newer commit does.
+It runs in the root of the checkout. Over ssh it asks the host program (bin/deploy on the server)
+for a deploy, and passes its output to the log. It exits with 0 only if the host program reports
+that the images serve, or that a newer commit does.
 
     deploy/bin/deploy-over-ssh --stack STACK --sequence N
         --address VAR --user VAR --key VAR --known-hosts VAR [--port N]
