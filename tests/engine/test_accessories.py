@@ -110,8 +110,8 @@ def test_an_accessorys_env_file_belongs_to_its_settings(shop: Shop, images: Imag
 
     succeeds(same)
     succeeds(other)
-    assert f"{STORE} has other settings" not in same.stdout
-    assert f"{STORE} has other settings" in other.stdout
+    assert f"{STORE} runs with other settings" not in same.stdout
+    assert f"{STORE} runs with other settings" in other.stdout
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_an_accessory_that_fails_stops_what_depends_on_it(
     result = shop.deploy(images.api("due"))
 
     assert result.returncode == 69, result.stdout
-    assert "is not well, and what is deployed depends on it" in outcome(result)["message"]
+    assert "is not healthy, and a deployed service depends on it" in outcome(result)["message"]
     assert says in result.stdout
     assert "\n##[" not in result.stdout
     assert (server.container_id(WEB), server.serves(WEB)) == (before, "uno")

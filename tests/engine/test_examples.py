@@ -74,7 +74,7 @@ def test_a_push_brings_its_digest_to_every_process(trial: Trial, name: str, vers
     assert seen.returncode == 0, seen.said
     assert seen.runs == trial.expected(trial.example.staging, version)
     assert seen.answers.endswith(f"-{version}")
-    assert "has other settings" not in seen.said, "nobody changed an accessory"
+    assert "runs with other settings" not in seen.said, "nobody changed an accessory"
 
 
 def test_a_new_version_comes_without_a_failed_request(trial: Trial) -> None:
@@ -96,7 +96,7 @@ def test_an_image_that_exits_is_red_and_the_old_one_serves(trial: Trial) -> None
 def test_production_refuses_what_staging_never_served(trial: Trial) -> None:
     seen = trial.seen["strange"]
     assert seen.returncode, seen.said
-    assert re.search(rf"{trial.example.staging.name}/\S+ never served sha256:\w+\. Deploy it there", seen.said)
+    assert re.search(rf"{trial.example.staging.name}/\S+ has never served sha256:\w+\. Deploy it there", seen.said)
     assert seen.runs == {}
 
 

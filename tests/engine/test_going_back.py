@@ -66,7 +66,7 @@ def test_rollback_to_a_named_digest_when_the_service_is_broken(server: Server) -
     before = seen(server, API)
     refused = server.key(f"rollback pos-staging {API} {oldest}", token=None)
     assert refused.returncode == 65, refused.stdout
-    assert "could not pull" in refused.stdout and "`docker login ghcr.io` lets it be pulled" in refused.stdout
+    assert "could not pull" in refused.stdout and "Log in first: docker login ghcr.io" in refused.stdout
     assert seen(server, API) == before
 
     server.docker("kill", API)

@@ -150,7 +150,7 @@ def test_a_hook_that_fails(shop: Shop, server: Server, images: Images) -> None:
     hooks(shop, after="[ $(wc -l <notes) != 4 ]")
     second = shop.deploy(one)
     assert second.returncode == 69, second.stdout
-    assert "what was deployed serves, but shop/hooks/after failed" in outcome(second)["message"]
+    assert "the new version serves, but shop/hooks/after failed" in outcome(second)["message"]
     assert [note.split()[0] for note in notes(shop)] == ["before", "after"] * 2
     assert (server.serves(WEB), len(shop.record())) == ("uno", 1)
 

@@ -165,7 +165,7 @@ def test_cancel_through_the_key_ends_a_deploy_that_waits(server: Server, images:
     assert "deploy: the deploy was cancelled" in printed
     assert seen(server, API) == before
     again = server.key("cancel pos-staging", token=None)
-    assert (again.returncode, again.stdout) == (0, "no deploy of pos-staging is at work\n")
+    assert (again.returncode, again.stdout) == (0, "no deploy of pos-staging is running\n")
 
 
 def test_an_older_commit_that_arrives_late_changes_nothing(server: Server, images: Images, proxy: Proxy) -> None:

@@ -32,7 +32,7 @@ def test_requests_that_the_key_may_not_make(server: Server) -> None:
         result = server.key(words, token=None)
 
         assert result.returncode == 64, (words, result.stdout)
-        assert "none of the requests that the head of bin/deploy lists" in result.stdout
+        assert "unknown request: the top of bin/deploy lists the requests" in result.stdout
     assert server.run("find", "/tmp", "-maxdepth", "1", "-name", "injected").stdout == ""
     assert seen(server, API) == before
 
@@ -40,10 +40,10 @@ def test_requests_that_the_key_may_not_make(server: Server) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (f"deploy 1 pos-nowhere 9 {SHA} 1 {IMAGE}", "this key may not touch the stack 'pos-nowhere'"),
+        (f"deploy 1 pos-nowhere 9 {SHA} 1 {IMAGE}", "this key has no right to the stack 'pos-nowhere'"),
         (f"deploy 1 pos-staging 9 {SHA} 1 pos-api={DIGEST}", "there is no service 'pos-api' in: "),
-        ("check bin", "this key may not touch the stack 'bin'"),
-        ("cancel bin", "this key may not touch the stack 'bin'"),
+        ("check bin", "this key has no right to the stack 'bin'"),
+        ("cancel bin", "this key has no right to the stack 'bin'"),
         ("status", "a key asks for one stack"),
     ],
 )
@@ -61,7 +61,7 @@ def test_a_stack_of_another_key(server: Server) -> None:
     refused = server.key("rollback pos-production pos-api", key="staging-only")
 
     assert (allowed.returncode, refused.returncode) == (0, 64)
-    assert "this key may not touch the stack 'pos-production'" in refused.stdout
+    assert "this key has no right to the stack 'pos-production'" in refused.stdout
 
 
 def test_the_key_opens_nothing_else(server: Server) -> None:
@@ -131,10 +131,10 @@ def test_a_digest_that_the_repository_does_not_have(server: Server, images: Imag
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("SECRET=hidden$HOME", ".env:2: Compose reads another value of SECRET than the line shows"),
+        ("SECRET=hidden$HOME", ".env:2: Compose reads another value for SECRET than the line shows"),
         ('SECRET="${hidden:?hidden}"', "Compose cannot read "),
         ("SECRET='a hidden", "Compose cannot read "),
-        ("COMPOSE_FILE=evil.yml", ".env:2: Compose would obey COMPOSE_FILE"),
+        ("COMPOSE_FILE=evil.yml", ".env:2: COMPOSE_FILE is a setting of Compose or Docker itself"),
     ],
 )
 def test_an_env_file_that_compose_reads_otherwise(server: Server, line: str, reason: str) -> None:
@@ -165,9 +165,9 @@ def test_all_that_is_in_the_way_is_said_at_once(server: Server) -> None:
     assert result.returncode == 69, result.stdout
     for words in (
         f"Move it away: mv {folder}/compose.yaml {folder}/compose.yaml.before",
-        "the network 0815 is missing. Make it: docker network create 0815",
+        "the network 0815 is missing. Create it: docker network create 0815",
         f"{pins} has lines that bin/deploy did not write",
-        "is not the commit's. Copy it and run the job again: git archive HEAD deploy/pos-staging | ssh HOST",
+        "differs from the commit's. Copy it and run the job again: git archive HEAD deploy/pos-staging | ssh HOST",
     ):
         assert words in result.stdout
     assert pins.read_text() == written
@@ -233,5 +233,5 @@ def test_no_place_in_memory_for_the_token(server: Server) -> None:
         server.run("mount", "-o", "remount,rw", "/dev/shm")
 
     assert result.returncode == 69, result.stdout
-    assert "the token cannot be kept in memory, in /dev/shm" in result.stdout
+    assert "the token cannot be written to memory, in /dev/shm" in result.stdout
     assert seen(server, API) == before

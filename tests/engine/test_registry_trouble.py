@@ -59,8 +59,8 @@ def test_a_registry_that_cannot_at_the_moment_is_asked_again(server: Server, sta
         result = server.deploy(API, DIGEST, 99)
 
     assert result.returncode == 69, result.stdout
-    assert "==> the registry does not answer as it should, trying again" in result.stdout
-    assert "could not be pulled, and the token is not why" in result.stdout
+    assert "==> the pull failed; the next attempt is in" in result.stdout
+    assert "could not be pulled; the token is not the cause" in result.stdout
     assert status in result.stdout
     assert seen(server, API) == before
 

@@ -89,7 +89,7 @@ def test_a_new_version_is_served_without_one_failed_request(server: Server, imag
     [
         ("exits", "exit code 3"),
         ("restarts", f"{API}-next did not stay up"),  # it answered, took the name, and ended
-        ("hangs", f"{API}-next does not answer within 4 seconds"),
+        ("hangs", f"{API}-next did not become healthy within 4 seconds"),
     ],
 )
 def test_a_bad_version_never_stops_the_good_one(

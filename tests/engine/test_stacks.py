@@ -37,7 +37,7 @@ def test_a_stack_takes_only_what_the_stack_before_it_served(
     refused = live.deploy(unseen)
 
     assert refused.returncode == 65, refused.stdout
-    assert f"shop/{WEB} never served {unseen}" in refused.stdout
+    assert f"shop/{WEB} has never served {unseen}" in refused.stdout
     assert live.web not in server.containers()
     assert live.record() == []
 

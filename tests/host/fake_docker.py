@@ -333,8 +333,8 @@ class FakeMachine(host.Machine):
         self,
         *words: str,
         stdin: str = "",
-        seconds: int = host.LOOK_SECONDS,
-        is_shown: bool = False,
+        seconds: int = host.QUERY_SECONDS,
+        prints_output: bool = False,
     ) -> host.Output:
         self.state.clock += 0.01
         self.point()

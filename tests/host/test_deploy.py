@@ -15,9 +15,9 @@ BAD_IMAGES = {
     "exits at once": (Image(exits_after=0, exit_code=127), "web-next did not stay up: "),
     "hangs": (
         Image(hangs=True),
-        "web-next does not answer within 60 seconds: /health on port 8080 with 200: timed out",
+        "web-next did not become healthy within 60 seconds: /health on port 8080 with 200: timed out",
     ),
-    "never listens": (Image(answers_after=900), "web-next does not answer within 60 seconds: "),
+    "never listens": (Image(answers_after=900), "web-next did not become healthy within 60 seconds: "),
     "answers 500": (Image(status=500), "the answer was 500"),
     "listens elsewhere": (Image(port=3000), "Connection refused"),
     "dies while it is watched": (Image(exits_after=6, exit_code=4), "web-next did not stay up: "),
@@ -357,7 +357,7 @@ def test_a_registry_in_trouble_is_asked_again(world: World, words: str) -> None:
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 
     assert outcome.code == 0, outcome.text
-    assert outcome.says("trying again: ")
+    assert outcome.says("the pull failed; the next attempt is in 5 seconds: ")
 
 
 @pytest.mark.parametrize("words", TROUBLES)
@@ -367,7 +367,7 @@ def test_a_registry_that_stays_in_trouble_is_not_the_tokens_fault(world: World, 
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 
     assert outcome.code == 69
-    assert outcome.says("could not be pulled, and the token is not why: ")
+    assert outcome.says("could not be pulled; the token is not the cause: ")
 
 
 def test_a_disk_that_runs_full_while_pulling(world: World) -> None:
@@ -376,7 +376,7 @@ def test_a_disk_that_runs_full_while_pulling(world: World) -> None:
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 
     assert outcome.code == 69
-    assert outcome.says("make room (docker system df)")
+    assert outcome.says("free some space (docker system df)")
 
 
 def test_no_place_for_the_token(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,7 +385,7 @@ def test_no_place_for_the_token(world: World, monkeypatch: pytest.MonkeyPatch) -
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 
     assert outcome.code == 69
-    assert outcome.says("the token cannot be kept in memory")
+    assert outcome.says("the token cannot be written to memory")
 
 
 @pytest.mark.parametrize(

@@ -125,10 +125,10 @@ def test_a_compose_file_that_is_broken_is_mended_by_what_is_sent(world: World) -
         ("env", {"conf/nginx.conf": "x"}, "this key may send env files only: its line has no shop:push"),
         ("env", {"docker-compose.yml": "x"}, "this key may send env files only"),
         ("push", {".env": "x"}, "this key may send no env file: its line has no shop:env"),
-        ("env push", {"other.env": "x"}, "other.env was sent, and the compose file does not read it"),
-        ("env push", {"hooks/after": "x"}, "hooks/after was sent, and the compose file does not read it"),
+        ("env push", {"other.env": "x"}, "other.env was sent, but the compose file does not name it"),
+        ("env push", {"hooks/after": "x"}, "hooks/after was sent, but the compose file does not name it"),
         ("env", {"evil/x.env": "x"}, "this key may send env files only"),
-        ("env push", {"compose.yaml": "x"}, "compose.yaml was sent, and the compose file does not read it"),
+        ("env push", {"compose.yaml": "x"}, "compose.yaml was sent, but the compose file does not name it"),
     ],
 )
 def test_a_name_that_the_key_may_not_send(world: World, rights: str, files: dict[str, str], says: str) -> None:
@@ -262,7 +262,7 @@ def test_nothing_is_written_through_a_link(world: World, tmp_path: Path, name: s
     outcome = world.deploy({"web": world.image("web", 1)}, 1, files=files)
 
     assert outcome.code == 69
-    assert outcome.says(f"{place} is a link: nothing is written through it. Remove it, run the job again")
+    assert outcome.says(f"{place} is a symbolic link, which is never followed. Remove it, then run the job again")
     assert (outside / "nginx.conf").read_text() == "SECRET='of another'\n"
     assert place.is_symlink()
 
@@ -409,14 +409,14 @@ def test_files_that_did_not_arrive_whole(stdin: Stdin, arrived: int) -> None:
 
 
 def test_files_that_stop_arriving(stdin: Stdin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(host, "QUERY_SECONDS", 0.05)
 
     with pytest.raises(host.Failed, match="the files stopped arriving, with 5 bytes missing"):
         stdin.read(b"the-token\n" + header(b"0123456789") + b"01234", is_open=True)
 
 
 def test_other_bytes_than_were_sent(stdin: Stdin) -> None:
-    with pytest.raises(host.Failed, match="not those that were sent") as refused:
+    with pytest.raises(host.Failed, match="have another checksum") as refused:
         stdin.read(b"the-token\n" + header(b"0123456789") + b"0123456780")
     assert refused.value.code == 64
 
@@ -424,12 +424,12 @@ def test_other_bytes_than_were_sent(stdin: Stdin) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("x", "the line behind the token is not `BYTES SHA256`"),
-        (f"10 {64 * 'A'}", "the line behind the token is not"),
-        (f"-1 {64 * 'a'}", "the line behind the token is not"),
-        (f"10  {64 * 'a'}", "the line behind the token is not"),
-        (f"{host.MOST_BYTES_SENT + 1} {64 * 'a'}", "bytes are too many"),
-        (f"{10**11} {64 * 'a'}", "bytes are too many"),
+        ("x", "the line after the token is not `BYTES SHA256`"),
+        (f"10 {64 * 'A'}", "the line after the token is not"),
+        (f"-1 {64 * 'a'}", "the line after the token is not"),
+        (f"10  {64 * 'a'}", "the line after the token is not"),
+        (f"{host.MOST_BYTES_SENT + 1} {64 * 'a'}", "bytes of files are too many"),
+        (f"{10**11} {64 * 'a'}", "bytes of files are too many"),
     ],
 )
 def test_a_line_behind_the_token_that_is_none(stdin: Stdin, line: str, says: str) -> None:

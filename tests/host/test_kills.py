@@ -172,7 +172,7 @@ def check_that_it_is_clean(scenario: Scenario, world: World, images: dict[str, s
     assert world.pins() == images, where
     assert not list(host.MEMORY.iterdir()), where
     assert not list(world.folder.glob(".deploys/incoming-*")), where
-    assert not list(world.folder.glob(".deploys/.kept-*")), where
+    assert not list(world.folder.glob(".deploys/.set-aside-*")), where
 
 
 def wait_for_boot(world: World) -> None:

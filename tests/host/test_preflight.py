@@ -48,23 +48,23 @@ def refused(world: World, code: int = 69, sequence: int = 9) -> Outcome:
         ("SECRET: change-me\n", "shop/.env:1: SECRET still has change-me"),
         ("\ufeffSECRET=change-me\n", "shop/.env:1: SECRET still has change-me"),
         ("# a comment\r\nSECRET=change-me\r\n", "shop/.env:2: SECRET still has change-me"),
-        ("SECRET=hidden$HOME\n", "shop/.env:1: Compose reads another value of SECRET"),
-        ("A1=hidden#1$HOME\n", "shop/.env:1: Compose reads another value of A1"),
-        ('A2="hidden#1$HOME"\n', "shop/.env:1: Compose reads another value of A2"),
-        ('A3="it\'s hidden $HOME"\n', "shop/.env:1: Compose reads another value of A3"),
-        ("A4: hidden$HOME\n", "shop/.env:1: Compose reads another value of A4"),
-        ("A7=hidden #def\n", "shop/.env:1: Compose reads another value of A7"),
+        ("SECRET=hidden$HOME\n", "shop/.env:1: Compose reads another value for SECRET"),
+        ("A1=hidden#1$HOME\n", "shop/.env:1: Compose reads another value for A1"),
+        ('A2="hidden#1$HOME"\n', "shop/.env:1: Compose reads another value for A2"),
+        ('A3="it\'s hidden $HOME"\n', "shop/.env:1: Compose reads another value for A3"),
+        ("A4: hidden$HOME\n", "shop/.env:1: Compose reads another value for A4"),
+        ("A7=hidden #def\n", "shop/.env:1: Compose reads another value for A7"),
         ("A8='hidden' more\n", "shop/.env:1: "),
-        ("A9=hidden$$twice\n", "shop/.env:1: Compose reads another value of A9"),
+        ("A9=hidden$$twice\n", "shop/.env:1: Compose reads another value for A9"),
         ('A5="two\nlines hidden $HOME"\n', "shop/.env:2 is not KEY='value' on one line"),
         ("SECRET='hidden\n", "Compose cannot read shop/.env"),
         ('SECRET="${hidden:?hidden}"\n', "Compose cannot read shop/.env"),
         ("SECRET=it\n's hidden\n", "shop/.env:2 is not KEY='value' on one line"),
-        ("hiddenMIIEvQ=a$HOME\n", "shop/.env:1: Compose reads another value of the key than the line shows"),
+        ("hiddenMIIEvQ=a$HOME\n", "shop/.env:1: Compose reads another value for the key than the line shows"),
         ("hiddenMIIEvQ=change-me\n", "shop/.env:1: the key still has change-me"),
-        ("COMPOSE_FILE=evil.env\n", "shop/.env:1: Compose would obey COMPOSE_FILE. Take it out"),
-        ("DOCKER_HOST=tcp://evil\n", "shop/.env:1: Compose would obey DOCKER_HOST"),
-        (None, "shop/.env is missing. Make it on the server, from .env.example"),
+        ("COMPOSE_FILE=evil.env\n", "shop/.env:1: COMPOSE_FILE is a setting of Compose or Docker itself"),
+        ("DOCKER_HOST=tcp://evil\n", "shop/.env:1: DOCKER_HOST is a setting of Compose or Docker itself"),
+        (None, "shop/.env is missing. Create it on the server, from .env.example"),
     ],
 )
 def test_an_env_file_that_is_not_ready(world: World, text: str | None, says: str) -> None:
@@ -133,7 +133,7 @@ def test_a_server_that_is_too_full(world: World, free: int, code: int) -> None:
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 
     assert outcome.code == code
-    assert outcome.says("Make room (docker system df)") == (code == 69)
+    assert outcome.says("Free some space (docker system df)") == (code == 69)
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_a_network_and_a_volume_that_are_missing(root: Path) -> None:
 
     outcome = refused(world)
 
-    assert outcome.says("the network 0815 is missing. Make it: docker network create 0815")
-    assert outcome.says("the volume v is missing. Make it: docker volume create v")
+    assert outcome.says("the network 0815 is missing. Create it: docker network create 0815")
+    assert outcome.says("the volume v is missing. Create it: docker volume create v")
     assert not outcome.says("create proxy")
 
 
@@ -244,7 +244,7 @@ def test_a_port_that_another_container_holds(root: Path, is_running: bool) -> No
     world = World(root, WEB.replace("    networks:", '    ports: ["127.0.0.1:8080:8080"]\n    networks:'))
     other = world.machine.run_by_hand("other", "nginx:1", "proxy", ports=[("8080", "tcp"), ("53", "udp")])
     if is_running:
-        assert refused(world).says("web publishes port 8080, which other holds. Stop that container")
+        assert refused(world).says("web publishes port 8080, which other uses. Stop that container")
     else:
         world.machine.end(other, 0)
         assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
@@ -265,7 +265,7 @@ def test_a_foreign_container_of_the_name_with_data_that_the_service_does_not_mou
     outcome = world.deploy({"worker": world.image("worker", 1)}, 1)
 
     assert outcome.code == 69
-    assert outcome.says("worker was not made by this stack, and has data that the compose file does not mount: jobs")
+    assert outcome.says("worker was not made by this stack, and has volumes that the compose file does not mount: jobs")
 
 
 def test_a_foreign_container_and_one_that_was_moved_away_before(world: World) -> None:
@@ -284,7 +284,7 @@ def test_data_that_another_container_has_open(root: Path, status: str) -> None:
 
     outcome = refused(world)
 
-    assert outcome.says("old-db runs on shop_data, which db would open a second time")
+    assert outcome.says("old-db runs on shop_data, and db would use that too")
     assert outcome.says("docker update --restart no old-db && docker stop old-db")
 
 
@@ -292,7 +292,7 @@ def test_data_under_its_name_that_does_not_run(root: Path) -> None:
     world = World(root, WEB, DB, rest=DATA)
     world.machine.end(world.machine.run_by_hand("db", "postgres:16", "proxy"), 0)
 
-    assert refused(world).says("db exists, does not run, and was not made by this stack. Start it")
+    assert refused(world).says("db exists, does not run, and was not made by this stack. If you need its data")
 
 
 @pytest.mark.parametrize(
@@ -307,14 +307,14 @@ def test_data_under_its_name_that_does_not_run(root: Path) -> None:
 def test_a_label_that_cannot_be_read(world: World, old: str, new: str, label: str) -> None:
     world.edit(old, new)
 
-    assert refused(world).says(f"the label {label} of web cannot be read. Generate the compose file again")
+    assert refused(world).says(f"the label {label} of web is not valid. Generate the compose file again")
 
 
 def test_a_promotion_of_what_never_served_there(root: Path) -> None:
     world = World(root, WEB.replace("deploy.host:", "deploy.from: staging/web\n      deploy.host:"))
     digest = world.image("web", 9)
 
-    assert refused(world, 65).says(f"staging/web never served {digest}. Deploy it there")
+    assert refused(world, 65).says(f"staging/web has never served {digest}. Deploy it there")
 
     (root / "staging" / ".deploys").mkdir(parents=True)
     record = root / "staging" / ".deploys" / "web"
@@ -343,7 +343,7 @@ def test_check_names_what_the_compose_file_no_longer_has(world: World) -> None:
     world.deploy({"worker": world.image("worker", 1)}, 1)
     world.write(f"name: shop\nservices:{WEB}{NETWORKS}")
 
-    assert world.check().says("note: worker runs in the project shop, and the compose file does not have it")
+    assert world.check().says("note: worker runs in the project shop, but belongs to no service of the compose file")
 
 
 def test_a_service_that_the_stack_no_longer_has(root: Path) -> None:
@@ -356,7 +356,7 @@ def test_a_service_that_the_stack_no_longer_has(root: Path) -> None:
     outcome = world.deploy({"web": digest}, 2)
 
     assert outcome.code == 69
-    assert outcome.says("Lead their domains elsewhere, then: docker rm -f old")
+    assert outcome.says("Point their domains elsewhere, then: docker rm -f old")
     assert world.serves("web", digest)
     assert world.container("old").is_running
 

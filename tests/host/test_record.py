@@ -43,7 +43,7 @@ def test_the_record_of_deploys_and_a_rollback(world: World, digests: dict[str, s
 
     fields = [line.split() for line in world.record("web")]
     assert [field[0] for field in fields] == [f"ghcr.io/acme/web@{digests[name]}" for name in "aba"]
-    assert [field[1] for field in fields] == ["1", "2", "2"]
+    assert [field[1] for field in fields] == ["1", "2", "1"]
     assert [field[3] for field in fields] == ["4001", "4002", "rollback"]
     assert world.serves("web", digests["a"]) and world.pins() == {"web": digests["a"]}
 
@@ -78,7 +78,7 @@ def test_nothing_served_before(world: World, digests: dict[str, str], parts: tup
     outcome = world.rollback("web")
 
     assert outcome.code == 65
-    assert outcome.says("web served no such image before: see shop/.deploys/web")
+    assert outcome.says("the record of web has no such image: see shop/.deploys/web")
 
 
 def test_going_back_to_a_named_image(world: World, digests: dict[str, str]) -> None:
@@ -149,7 +149,7 @@ def test_going_back_pulls_by_digest_what_is_gone(world: World, digests: dict[str
 
     refused = world.rollback("web")
     assert refused.code == 65
-    assert refused.says("`docker login ghcr.io` lets it be pulled")
+    assert refused.says("Log in first: docker login ghcr.io")
     assert world.serves("web", digests["b"])
 
     world.machine.public.add(image)
@@ -229,12 +229,52 @@ def test_the_same_commit_may_bring_another_image(world: World, digests: dict[str
     assert world.serves("web", digests["b"])
 
 
-def test_after_going_back_a_newer_commit_is_deployed_and_an_older_is_not(world: World, digests: dict[str, str]) -> None:
+@pytest.mark.parametrize(("is_from_key", "oldest_that_is_deployed"), [(True, 3), (False, 2)])
+def test_after_going_back_a_newer_commit_is_deployed_and_an_older_is_not(
+    world: World, digests: dict[str, str], is_from_key: bool, oldest_that_is_deployed: int
+) -> None:
+    """A person lowers the number to that of the commit which serves again; a key cannot lower it."""
     serve(world, digests, "abc")
-    world.rollback("web")
+    world.rollback("web", is_from_key=is_from_key)
 
-    assert world.deploy({"web": digests["d"]}, 2).code == 3
-    assert world.deploy({"web": digests["d"]}, 4).code == 0
+    assert world.deploy({"web": digests["d"]}, oldest_that_is_deployed - 1).code == 3
+    assert world.deploy({"web": digests["d"]}, oldest_that_is_deployed).code == 0
+
+
+def test_a_number_that_is_much_too_high_is_lifted_by_going_back(world: World, digests: dict[str, str]) -> None:
+    serve(world, digests, "ab")
+    world.deploy({"web": digests["h"]}, 999_999_999)
+
+    refused = world.deploy({"web": digests["c"]}, 3)
+    world.rollback("web", is_from_key=True)
+    still_refused = world.deploy({"web": digests["c"]}, 3)
+    world.rollback("web", digests["h"])
+    world.rollback("web", digests["b"])
+
+    assert (refused.code, still_refused.code) == (3, 3)
+    assert refused.says("if 999999999 is not the number of a commit of yours, type on the server: ")
+    assert refused.says(f"{world.root}/bin/deploy rollback shop web goes back to the image before it")
+    assert world.deploy({"web": digests["c"]}, 3).code == 0
+    assert world.serves("web", digests["c"])
+
+
+@pytest.mark.parametrize("served", ["a", "ab"])
+def test_a_person_confirms_the_image_that_serves_and_lifts_its_number(
+    world: World, digests: dict[str, str], served: str
+) -> None:
+    """Also where nothing served before, or where the history was rewritten and has fewer commits."""
+    serve(world, digests, served)
+    world.deploy({"web": digests[served[-1]]}, 999_999_999)
+    id = world.container("web").id
+
+    refused = world.deploy({"web": digests["c"]}, 2)
+    command = f"{world.root}/bin/deploy rollback shop web {digests[served[-1]]}"
+    confirmed = world.rollback("web", digests[served[-1]])
+
+    assert refused.code == 3 and refused.says(f"{command} keeps this image and forgets the number")
+    assert (confirmed.results, world.container("web").id) == ({"web": "unchanged"}, id)
+    assert world.deploy({"web": digests["c"]}, 2).code == 0
+    assert world.deploy({"web": digests["d"]}, 1).code == 3
 
 
 def test_an_older_commit_where_the_newer_one_does_not_answer(world: World, digests: dict[str, str]) -> None:
@@ -319,9 +359,9 @@ def test_status(world: World, digests: dict[str, str]) -> None:
     world.image("web", "a", Image(status=500))
     assert world.status().says("shop/.deploys/web: DOES NOT ANSWER: /health on port 8080 with 200: the answer was 500")
     world.machine.do_rm(["-f", "-v", "web"])
-    assert world.status().says("shop/.deploys/web: DOES NOT RUN: there is no such container")
+    assert world.status().says("shop/.deploys/web: DOES NOT RUN: it has no container")
     world.machine.troubles["inspect"] = ["Cannot connect to the Docker daemon"] * 9
-    assert world.status().says("shop/.deploys/web: CANNOT BE TOLD: Docker does not answer")
+    assert world.status().says("shop/.deploys/web: UNKNOWN: Docker does not answer")
 
 
 def test_status_says_when_a_container_is_missing_of_a_stack_without_a_compose_file(

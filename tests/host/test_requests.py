@@ -92,7 +92,7 @@ def test_words_that_are_no_request(words: str) -> None:
         with pytest.raises(host.Failed) as refused:
             host.parse_request(caller)
         assert refused.value.code == 64
-        assert refused.value.message == "this is none of the requests that the head of bin/deploy lists"
+        assert refused.value.message == "unknown request: the top of bin/deploy lists the requests"
 
 
 def test_a_deploy_of_several_services() -> None:
@@ -105,6 +105,7 @@ def test_a_deploy_of_several_services() -> None:
         files_sha256=SHA,
         run="77",
         images={"web": DIGEST, "worker.2": OTHER},
+        is_from_key=True,
     )
 
 
@@ -143,14 +144,14 @@ def test_a_service_that_is_named_twice() -> None:
     ],
 )
 def test_a_stack_that_the_key_may_not_touch(words: str) -> None:
-    with pytest.raises(host.Failed, match="this key may not touch the stack") as refused:
+    with pytest.raises(host.Failed, match="this key has no right to the stack") as refused:
         host.parse_request(key(words, "shop", "shop:env", "other:push"))
 
     assert refused.value.code == 64
 
 
 def test_a_key_asks_for_the_status_of_one_stack() -> None:
-    with pytest.raises(host.Failed, match="a key asks for one stack: status STACK") as refused:
+    with pytest.raises(host.Failed, match="with a deploy key, name the stack: status STACK") as refused:
         host.parse_request(key("status", "shop"))
 
     assert refused.value.code == 64
@@ -281,4 +282,4 @@ def test_an_accessory_has_its_image_in_the_compose_file(root: Path) -> None:
 
     for outcome in (world.deploy({"db": DIGEST}, 9), world.rollback("db")):
         assert outcome.code == 64
-        assert outcome.says("db is an accessory: its image stands in the compose file")
+        assert outcome.says("db is an accessory, which a deploy never replaces: its image is the one in")

@@ -120,9 +120,9 @@ def test_a_lock_that_is_a_link(root: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_to_cancel(world: World) -> None:
-    assert captured(lambda: host.cancel(world.stack())).text == "no deploy of shop is at work\n"
+    assert captured(lambda: host.cancel(world.stack())).text == "no deploy of shop is running\n"
     world.deploy({"web": world.image("web", 1)}, 1)
-    assert captured(lambda: host.cancel(world.stack())).text == "no deploy of shop is at work\n"
+    assert captured(lambda: host.cancel(world.stack())).text == "no deploy of shop is running\n"
 
 
 def test_cancelling_ends_the_holder(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ def test_a_worker_that_is_killed(world: World, capfd: pytest.CaptureFixture[str]
         return 0
 
     assert host.run_detached(world.stack(), host.Request("deploy", "shop"), work) == 1
-    assert "killed by signal 9; the next deploy repairs what it left" in capfd.readouterr().err
+    assert "killed by signal 9; the next deploy finishes or undoes what it began" in capfd.readouterr().err
 
 
 def test_old_logs_are_removed(world: World) -> None:
@@ -266,7 +266,7 @@ def test_words_of_a_container_are_obeyed_by_nobody(world: World) -> None:
     ],
 )
 def test_the_verdict_on_all(results: list[str], code: int) -> None:
-    assert host.code_of([host.Service(name, {}, result=name) for name in results]) == code
+    assert host.exit_code_of([host.Service(name, {}, result=name) for name in results]) == code
 
 
 def test_the_result_is_one_line_of_ascii_and_the_last(world: World) -> None:

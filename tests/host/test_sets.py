@@ -96,6 +96,43 @@ def test_what_depends_on_a_bad_one_is_not_started(root: Path) -> None:
     assert not unserved(world.machine.trace, CACHE_SECONDS)
 
 
+def test_versions_that_are_mixed_after_a_failure_are_listed_with_both_ways_out(root: Path) -> None:
+    world = world_of(root, WEB, API, WORKER, DB)
+    start(world, "web", "api", "worker")
+    images = {"web": world.image("web", 2), "api": world.image("api", 2, EXITS), "worker": world.image("worker", 2)}
+
+    outcome = world.deploy(images, 2)
+
+    program = f"{root}/bin/deploy rollback shop"
+    assert outcome.text.splitlines()[-7:-1] == [
+        "==> VERSIONS ARE MIXED NOW:",
+        f"==>   new version: web {images['web']}",
+        f"==>   new version: worker {images['worker']}",
+        f"==>   old version: api {world.image('api', 1)}",
+        "==> to go forward, remove the cause, then: gh run rerun 4002 --failed",
+        f"==> to go back: {program} web {world.image('web', 1)} && {program} worker {world.image('worker', 1)}",
+    ]
+
+
+def test_mixed_versions_of_a_first_deploy_have_no_way_back(root: Path) -> None:
+    world = world_of(root, WEB, API, DB)
+
+    outcome = world.deploy({"web": world.image("web", 1), "api": world.image("api", 1, EXITS)}, 1)
+
+    assert outcome.says("==>   old version: api nothing answers")
+    assert outcome.says("==> there is no version to go back to for: web")
+    assert not outcome.says("to go back:")
+
+
+@pytest.mark.parametrize("behaviours", [(EXITS, EXITS), (None, None)])
+def test_versions_that_are_not_mixed_are_not_listed(root: Path, behaviours: tuple[Image | None, Image | None]) -> None:
+    world = world_of(root, WEB, API, DB)
+    start(world, "web", "api")
+    images = {name: world.image(name, 2, behaviour) for name, behaviour in zip(("web", "api"), behaviours, strict=True)}
+
+    assert not world.deploy(images, 2).says("VERSIONS ARE MIXED")
+
+
 def test_services_that_depend_on_each_other_end_all_the_same(root: Path) -> None:
     world = world_of(root, FRONT, API.replace("[db]", "[web]"))
 
@@ -200,7 +237,7 @@ def test_an_accessory_that_does_not_become_well(root: Path, image: Image) -> Non
     outcome = world.deploy({"api": world.image("api", 1)}, 1)
 
     assert outcome.code == 69
-    assert outcome.says("db is not well, and what is deployed depends on it")
+    assert outcome.says("db is not healthy, and a deployed service depends on it")
     assert outcome.says("| started")
     assert world.names() == ["db"]
 
@@ -308,7 +345,7 @@ def test_a_hook_after_that_fails_is_owed(world: World) -> None:
     outcome = world.deploy({"web": digest}, 1)
 
     assert outcome.code == 69
-    assert outcome.says("what was deployed serves, but shop/hooks/after failed")
+    assert outcome.says("the new version serves, but shop/hooks/after failed")
     assert world.serves("web", digest)
 
     world.machine.script_codes.clear()

@@ -43,7 +43,7 @@ def test_a_name_that_a_deploy_needs_for_a_while(world: World, service: str, suff
     refused = world.deploy({service: world.image(service, 3)}, 3)
 
     assert refused.code == 69
-    assert refused.says(f"{name} exists, and deploys of {service} use that name for a while")
+    assert refused.says(f"{name} was not made by a deploy, and deploys of {service} need that name")
     assert refused.says(f"docker rename {name} OTHER")
     assert world.container(service).id == ours and world.container(service).is_running
 
@@ -76,7 +76,7 @@ def test_going_back_starts_no_second_database(root: Path) -> None:
     outcome = world.rollback("api")
 
     assert outcome.code == 69
-    assert outcome.says("old-db runs on shop_data, which db would open a second time")
+    assert outcome.says("old-db runs on shop_data, and db would use that too")
     assert world.names() == ["api", "old-db"]
     assert world.serves("api", world.image("api", 2))
 
@@ -86,7 +86,8 @@ def test_a_note_of_a_container_that_is_gone(root: Path) -> None:
     world = World(root, WORKER)
     old = world.image("worker", 1)
     assert world.deploy({"worker": old}, 1).code == 0
-    (world.folder / ".deploys" / ".kept-worker").write_text('{"id": "gone", "restart": "always", "was_running": true}')
+    note = '{"id": "gone", "restart": "always", "was_running": true}'
+    (world.folder / ".deploys" / ".set-aside-worker").write_text(note)
     stranger = world.machine.run_by_hand("worker-previous", "nginx:1", "proxy")
     before = vars(stranger).copy()
 

@@ -122,7 +122,7 @@ def test_where_nothing_is_left_the_image_that_served_before_is_started(world: Wo
     outcome = world.deploy({name: world.image(name, 2, EXITS)}, 2)
 
     assert outcome.code == 1
-    assert outcome.says(f"nothing serves: making {name} anew from ghcr.io/acme/{name}@{old}, which served before")
+    assert outcome.says(f"nothing serves: creating {name} again from its old image ghcr.io/acme/{name}@{old}")
     world.machine.wait(2)
     assert world.names() == [name] and world.serves(name, old)
     assert world.pins() == {name: old}
@@ -138,4 +138,4 @@ def test_a_service_that_fails_while_another_follows(world: World) -> None:
 
     assert outcome.code == 1
     assert outcome.results == {"web": "failed", "front": "serving"}
-    assert outcome.says("web served, and does not answer any more")
+    assert outcome.says("web was healthy at first, and is not any more")

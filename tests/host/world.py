@@ -145,8 +145,10 @@ class World:
         )
         return self.perform(request, host.Delivery(token, archive_of(files) if files else None))
 
-    def rollback(self, service: str, digest: str = "") -> Outcome:
-        request = host.Request(verb="rollback", stack=STACK, run="rollback", images={service: digest})
+    def rollback(self, service: str, digest: str = "", *, is_from_key: bool = False) -> Outcome:
+        request = host.Request(
+            verb="rollback", stack=STACK, run="rollback", images={service: digest}, is_from_key=is_from_key
+        )
         return self.perform(request, host.Delivery())
 
     def check(self) -> Outcome:

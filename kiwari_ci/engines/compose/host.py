@@ -1,32 +1,61 @@
 #!/usr/bin/python3 -I
 """The kiwari-ci host program: it puts images into service on this server.
 
-Exit code 0 of `deploy` and `rollback` means that every image of the request answers now.
+Exit code 0 of `deploy` and `rollback` means that every service of the request now runs the image
+that was asked for, and is healthy.
 
-A GitHub workflow calls it over SSH, with a key whose line in ~/.ssh/authorized_keys allows this program and no other:
+A GitHub workflow calls it over SSH. The line of its key in ~/.ssh/authorized_keys allows this
+program and no other:
 
     restrict,command="docker/bin/deploy STACK..." ssh-ed25519 AAAA...
 
-STACK is a folder beside bin/ with a docker-compose.yml. STACK:env in that line also lets the key send env files, and
-STACK:push all other files of the stack: whoever may send a compose file owns the server. The requests are:
+STACK is a folder beside bin/ that has a docker-compose.yml. With STACK:env in that line the key may
+also send env files. With STACK:push it may send all other files of the stack, and whoever can send
+a compose file can become root on this server. These are the requests:
 
     deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
-    rollback STACK SERVICE [DIGEST]                               go back to what served before, or to that image
-    check STACK                                                   print what a deploy would refuse; change nothing
-    cancel STACK                                                  end the deploy that is at work, safely
-    status [STACK]                                                print what serves
+    rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
+    check STACK                        print what would make a deploy fail; change nothing
+    cancel STACK                       end the deploy that is running, and undo what it began
+    status [STACK]                     print what serves
 
-A person on the server types the same words: ~/docker/bin/deploy status. SEQUENCE counts commits: a request with a
-lower number than that of the commit that serves changes nothing. For `deploy`, the first line of standard input is the
-registry's token. A key has to send a second line, "BYTES SHA256", and a tar archive of that length, which may be 0.
+A person on the server types the same: ~/docker/bin/deploy status.
 
-Exit codes: 0 it serves, 1 it does not, 3 a newer commit serves, 64 the request is refused, 65 the image is refused,
-69 the server is not ready, 75 another deploy holds the lock, 77 the registry refused the token.
+SEQUENCE is the number of commits of the branch. A deploy with a lower number than the recorded one
+changes nothing, so that a slow run of an older commit never replaces a newer one. A rollback that
+a person types on the server lowers the recorded number; a rollback with a key does not.
 
-What it keeps: STACK/.deploys/SERVICE has a line for each deploy (image, number of the commit, time, run).
-STACK/docker-compose.override.yml pins each service to the image that serves, so that `docker compose up` by hand
-starts the same. STACK/log/ has the output of each run. Scripts of yours at STACK/hooks/before and STACK/hooks/after
-run around each deploy, with VERB, SERVICE and IMAGE in their environment, and EXIT_CODE for `after`.
+For `deploy`, the first line of standard input is the registry token. After it, a key has to send a
+line "BYTES SHA256", and a tar archive of that length, which may be 0.
+
+Exit codes: 0 the images serve, 1 they do not, 3 a newer commit serves, 64 the request is refused,
+65 the image is refused, 69 the server is not ready, 75 another deploy holds the lock, 77 the
+registry refused the token.
+
+Files that this program writes:
+
+    STACK/.deploys/SERVICE              a line for each deploy: image, sequence, time, run
+    STACK/docker-compose.override.yml   pins each service to the image that serves, so that a
+                                        `docker compose up` by hand starts the same image
+    STACK/log/                          the output of each run
+
+If you write scripts STACK/hooks/before and STACK/hooks/after, they run around each deploy, with
+VERB, SERVICE and IMAGE in their environment, and EXIT_CODE for `after`.
+
+The containers of a service, by the names that this file uses for them:
+
+    own container         NAME           what Compose runs for the service; it serves
+    temporary container   NAME-next      runs a new image beside the own container, and serves while
+                                         the own container is replaced
+    set-aside container   NAME-previous  the old container, renamed while the new own container has
+                                         not proved itself; it comes back if the new one fails
+    foreign container     NAME           has the service's name, but was not made by this stack
+    retained container    NAME-before    a foreign container after its replacement: stopped, and
+                                         never removed by this program
+    accessory                            a database or the like: started if it is missing, never
+                                         replaced
+
+A container is healthy if it runs and answers the health check that the compose file describes.
 
 This file is the same in every repository: `sha256sum bin/deploy` shows whether it was changed.
 """
@@ -92,8 +121,10 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 DIGEST = r"sha256:[0-9a-f]{64}"
 REQUESTS = [
     re.compile(
-        rf"(?P<verb>deploy) (?P<protocol>[1-9][0-9]{{0,3}}) (?P<stack>{NAME}) (?P<sequence>[1-9][0-9]{{0,8}})"
-        rf" (?P<files>[0-9a-f]{{64}}) (?P<run>[0-9]{{1,20}})(?P<images>(?: {NAME}={DIGEST}){{1,100}})"
+        r"(?P<verb>deploy) (?P<protocol>[1-9][0-9]{0,3})"
+        rf" (?P<stack>{NAME}) (?P<sequence>[1-9][0-9]{{0,8}})"
+        r" (?P<files>[0-9a-f]{64}) (?P<run>[0-9]{1,20})"
+        rf"(?P<images>(?: {NAME}={DIGEST}){{1,100}})"
     ),
     re.compile(
         rf"(?P<verb>rollback) (?P<stack>{NAME}) (?P<service>{NAME})(?: (?P<digest>{DIGEST}))?"
@@ -110,9 +141,9 @@ PINNED_IMAGE = re.compile(r'image: "([^"]+)"')
 RECORD_LINE = re.compile(rf"([^ ]+@{DIGEST}) ([0-9]+) ([^ ]+) ([^ ]+)")
 ENV_FILE_LINE = re.compile(r"^ +env_file: \"?([^\s\"]+)\"?$", re.MULTILINE)
 FILES_BESIDE_LINE = re.compile(r"^# Files beside it: (.+)$", re.MULTILINE)
-# What this program keeps in a stack's folder: nobody sends it.
+# This program writes these itself, so a request may not send them.
 OWN_FILES = (PINS_FILE, ".deploys", ".deploy.lock", "log")
-# Compose prefers some of these to docker-compose.yml, and adds the others to it.
+# Compose would read these instead of docker-compose.yml, or in addition to it.
 FILES_THAT_COMPOSE_READS = (
     "compose.yaml",
     "compose.yml",
@@ -121,10 +152,11 @@ FILES_THAT_COMPOSE_READS = (
     "docker-compose.yaml",
     "docker-compose.override.yaml",
 )
-# Labels by which proxies and Compose find containers: an image that brings its own would be believed.
-LABELS_THAT_OTHERS_BELIEVE = ("traefik.", "caddy", "com.docker.compose.")
+# Proxies and Compose act on labels with these prefixes. An image could bring its own, and so take
+# over the requests for another service's domain.
+LABELS_OF_PROXIES_AND_COMPOSE = ("traefik.", "caddy", "com.docker.compose.")
 
-# What Docker prints for what a registry answers.
+# Docker reports a registry's answer only as text.
 SIGNS_OF_A_REFUSED_TOKEN = (
     "unauthorized",
     "denied",
@@ -140,38 +172,40 @@ SIGNS_OF_A_MISSING_IMAGE = (
     "invalid reference",
 )
 
-ANSWER_SECONDS = 5  # for an answer to the health check
-START_SECONDS = 60  # for a new container to answer, unless the compose file says otherwise
-WATCHED_SECONDS = 3  # for which a new container has to stay well, at least
-OBSERVED_SECONDS = 11  # for which a new container without HTTP has to keep running
-NAME_CACHE_SECONDS = (
-    11  # for which a proxy keeps an address, unless the compose file says otherwise
-)
-LOCK_SECONDS = 600
-CANCEL_SECONDS = 180  # in which a cancelled deploy takes back what it had begun
-LOOK_SECONDS = 60
-CHANGE_SECONDS = 900
-PULL_SECONDS = 900
-PULL_PAUSES = (5, 20, 0)  # seconds after each attempt to pull; the last one is final
-SCRIPT_SECONDS = 3600
-ACCESSORY_SECONDS = 120
+# Time limits, in seconds. The compose file can set two of them for a service, by labels.
+ANSWER_SECONDS = 5  # a container answers one request of the health check
+START_SECONDS = 60  # a new container becomes healthy; label deploy.start-period
+NAME_CACHE_SECONDS = 11  # a proxy keeps the address of a name; label deploy.name-cache
+WATCHED_SECONDS = 3  # a new container stays healthy, at least, before it counts as serving
+OBSERVED_SECONDS = 11  # a new container without a health check keeps running
+LOCK_SECONDS = 600  # a request waits for the deploy before it
+CANCEL_SECONDS = 180  # a cancelled deploy undoes what it began
+QUERY_SECONDS = 60  # a docker command that only reads
+CHANGE_SECONDS = 900  # a docker command that changes something; it may wait for a slow stop
+PULL_SECONDS = 900  # one attempt to pull an image
+PULL_PAUSES = (5, 20, 0)  # the waits after failed attempts to pull; the third attempt is the last
+SCRIPT_SECONDS = 3600  # a migration or a hook
+ACCESSORY_SECONDS = 120  # an accessory becomes healthy
+
 LOG_DAYS = 30
-LOGGED_LINES = 40
-MOST_LINES_SHOWN, MOST_LETTERS_SHOWN = 10_000, 2_000  # of other programs' output
-KEPT_IMAGES = 3
+LOGGED_LINES = 40  # of a failed container's log
+MOST_LINES_SHOWN, MOST_LETTERS_SHOWN = 10_000, 2_000  # of the output of other programs
+MOST_BYTES_SENT, MOST_FILES_SENT = 64 * 1024 * 1024, 1000
+IMAGES_TO_KEEP = 3  # for each service, to go back to
 FREE_MEGABYTES = 1500
-MOST_BYTES_SENT = 64 * 1024 * 1024
-COMPOSE = ("compose", "--env-file", "/dev/null")
-# Traefik goes by labels, not by names: it would lead requests to a container at once.
-NOT_FOR_TRAEFIK = ("-l", "traefik.enable=false")
-MOST_FILES_SENT = 1000
 OLDEST_ENGINE, OLDEST_COMPOSE = (20, 10), (2, 20)
+
+# Compose would read .env of the stack's folder by itself, and obey settings in it.
+COMPOSE = ("compose", "--env-file", "/dev/null")
+# Traefik finds containers by labels, which the temporary container has from the compose file, too:
+# without this, Traefik would send it requests before it has proved itself.
+NOT_FOR_TRAEFIK = ("-l", "traefik.enable=false")
 
 Json = Dict[str, Any]
 
 
 class Failed(Exception):
-    """The request ends here: with an exit code, and a sentence that says why and what to do."""
+    """The request has failed: the exit code, and a sentence that says why and what to do."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -180,21 +214,21 @@ class Failed(Exception):
 
 
 class Cancelled(Failed):
-    """A person ended this deploy."""
+    """A person cancelled this deploy, or the server is shutting down."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Caller:
-    """Who calls: the words of the request, and for a key of CI the words of its line in authorized_keys."""
+    """Who sent the request: a person on the server, or a deploy key with a list of its rights."""
 
-    words: str
+    request: str
     is_key: bool
-    allowed: Tuple[str, ...]
+    allowed: Tuple[str, ...]  # STACK, STACK:env and STACK:push, from the line in authorized_keys
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What was asked for, and what the caller may send."""
+    """A request that was parsed, and what its sender may do."""
 
     verb: str
     stack: str = ""
@@ -202,13 +236,14 @@ class Request:
     files_sha256: str = ""
     run: str = ""
     images: Dict[str, str] = dataclasses.field(default_factory=dict)
+    is_from_key: bool = False
     may_send_env_files: bool = False
     may_send_files: bool = False
 
 
 @dataclasses.dataclass
 class Delivery:
-    """What came with a request: the registry's token, and the archive of files if one was sent."""
+    """What standard input brings: the registry token, and the archive of files if one is sent."""
 
     token: str = ""
     archive: Optional[IO[bytes]] = None
@@ -216,22 +251,22 @@ class Delivery:
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """How a command ended, and what it printed."""
+    """The exit code of a command, and what it printed."""
 
     code: int
     out: str
     err: str
 
     @property
-    def last_words(self) -> str:
-        """The last line of its error output, for a message of ours."""
+    def last_line(self) -> str:
+        """The last line that it printed as an error, to quote it in a message."""
         lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
         return printable(lines[-1]) if lines else f"exit code {self.code}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A line of a service's record: an image that served."""
+    """A line of a service's record: an image that was put into service."""
 
     image: str
     sequence: int
@@ -244,7 +279,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Something that stands in the way of a deploy, and its cure."""
+    """A reason why a deploy cannot succeed, and what a person does about it."""
 
     code: int
     problem: str
@@ -256,12 +291,12 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Health:
-    """How a container is asked whether it is well; `host` is the domain under which a proxy would ask."""
+    """The health check of a service: a request over HTTP, and the status that it expects."""
 
     port: int
     path: str
     status: int
-    host: str
+    host: str  # the Host header that the proxy would send; empty if the service has no domain
 
     def __str__(self) -> str:
         return f"{self.path} on port {self.port} with {self.status}"
@@ -281,8 +316,7 @@ class Container:
     exit_code: int
     restarts: int
     is_out_of_memory: bool
-    is_unhealthy: bool
-    health: str
+    docker_health: str  # of the image's own HEALTHCHECK; empty if it has none
     restart_policy: str
     labels: Dict[str, str]
     networks: Dict[str, Json]
@@ -291,12 +325,12 @@ class Container:
 
     @property
     def is_running(self) -> bool:
-        """Whether its process runs."""
+        """Whether Docker says that it runs."""
         return self.status == "running"
 
     @property
     def has_processes(self) -> bool:
-        """Whether it may write to its volumes, also when it is paused or about to start again."""
+        """Whether it may write to its volumes: a paused or restarting container may, too."""
         return self.status in ("running", "paused", "restarting")
 
     @property
@@ -311,85 +345,88 @@ class Container:
 
     @property
     def is_one_off(self) -> bool:
-        """Whether `docker compose run` made it, so that `docker compose up` does not see it."""
+        """Whether `docker compose run` made it; `docker compose up` ignores such containers."""
         return self.labels.get("com.docker.compose.oneoff") == "True"
 
     @property
     def digest(self) -> str:
-        """The digest of its image, where it was made from one."""
+        """The digest of its image; empty if it was not created by digest."""
         return digest_of(self.image)
 
     @property
     def addresses(self) -> List[str]:
         """Its addresses, those of IPv4 first."""
         settings = list(self.networks.values())
-        found = [network.get("IPAddress") for network in settings]
-        found += [network.get("GlobalIPv6Address") for network in settings]
-        return [str(address) for address in found if address and address != "invalid IP"]
+        addresses = [network.get("IPAddress") for network in settings]
+        addresses += [network.get("GlobalIPv6Address") for network in settings]
+        return [str(address) for address in addresses if address and address != "invalid IP"]
 
     @property
-    def life(self) -> str:
-        """Its state in words, for the log."""
-        words = f"{self.status} since {self.started_at}, {self.restarts} restarts, exit code {self.exit_code}"
-        return f"{words}, out of memory" if self.is_out_of_memory else words
+    def state_text(self) -> str:
+        """Its state, for the log."""
+        text = (
+            f"{self.status} since {self.started_at}, {self.restarts} restarts,"
+            f" exit code {self.exit_code}"
+        )
+        return f"{text}, out of memory" if self.is_out_of_memory else text
 
-    def is_same_life(self, other: "Container") -> bool:
-        """Whether it is the same process as at another look."""
-        mine = (self.id, self.started_at, self.restarts)
-        return mine == (other.id, other.started_at, other.restarts) and self.status == other.status
+    def is_same_run(self, other: "Container") -> bool:
+        """Whether it has not stopped, started or restarted since `other` was inspected."""
+        mine = (self.id, self.started_at, self.restarts, self.status)
+        return mine == (other.id, other.started_at, other.restarts, other.status)
 
 
 @dataclasses.dataclass
 class Service:
-    """A service as the stack's compose file describes it, and what this request makes of it."""
+    """A service as the compose file describes it, and how far this request has come with it."""
 
     name: str
     model: Json
-    image: str = ""  # the image that is to serve, by digest
+    image: str = ""  # the image that the request asks for, by digest; empty if it asks for none
     image_id: str = ""
-    before: str = ""  # the image that the record says served before
-    result: str = ""
+    previous_image: str = ""  # the image that the record named when the request began
+    result: str = ""  # serving, unchanged, superseded, failed, not started; empty while undecided
     problem: str = ""  # why it failed
-    seconds: int = 0  # until its result was known
+    seconds: int = 0  # from the start of the request until the result was known
 
     @property
     def labels(self) -> Dict[str, str]:
-        """The labels that the compose file gives it; those of an image have no say."""
+        """Its labels in the compose file. Labels of the image must not control a deploy."""
         return {key: unescape(str(text)) for key, text in (self.model.get("labels") or {}).items()}
 
     @property
-    def next(self) -> str:
-        """The name of the new container while it runs beside the old one."""
+    def temporary_name(self) -> str:
+        """The name of its temporary container."""
         return f"{self.name}-next"
 
     @property
-    def previous(self) -> str:
-        """The name of the old container while its successor has not proved itself."""
+    def set_aside_name(self) -> str:
+        """The name of its set-aside container."""
         return f"{self.name}-previous"
 
     @property
-    def foreign(self) -> str:
-        """The name under which a container that somebody else made is kept, after a take-over."""
+    def retained_name(self) -> str:
+        """The name of its retained container."""
         return f"{self.name}-before"
 
     @property
-    def migration(self) -> str:
+    def migration_name(self) -> str:
         """The name of the container in which its migration runs."""
         return f"{self.name}-next-migrate"
 
     @property
     def repository(self) -> str:
-        """Where its image is kept, without a tag."""
+        """Its image without tag and digest."""
         return repository_of(unescape(str(self.model.get("image", ""))))
 
     @property
     def accessory(self) -> str:
-        """How it runs if it is somebody else's image, which no deploy changes: "yes", or "once" to its end."""
+        """Empty if it is no accessory; "yes" if it runs on; "once" if it runs to its end."""
         return self.labels.get("deploy.accessory", "")
 
     @property
     def health(self) -> Optional[Health]:
-        """How it is asked whether it is well; what answers no HTTP only has to run."""
+        """Its health check; a service without HTTP has none, and only has to run."""
         match = re.fullmatch(
             r":([0-9]+)(/\S*)(?: ([0-9]{3}))?", self.labels.get("deploy.health", "")
         )
@@ -401,54 +438,54 @@ class Service:
 
     @property
     def is_start_first(self) -> bool:
-        """Whether the new container runs beside the old one before it takes its place."""
+        """Whether a new image first proves itself in a temporary container."""
         return self.health is not None and self.labels.get("deploy.rollout") != "recreate"
 
     @property
     def start_seconds(self) -> int:
-        """How long a new container may take until it answers."""
+        """How long a new container may take to become healthy."""
         return seconds_of(self.labels.get("deploy.start-period"), START_SECONDS)
 
     @property
     def name_cache_seconds(self) -> int:
-        """For how long the proxy in front keeps an address for a name."""
+        """How long the proxy in front may go on using an old address of a name."""
         return seconds_of(self.labels.get("deploy.name-cache"), NAME_CACHE_SECONDS)
 
     @property
     def watched_seconds(self) -> int:
-        """For how long a container that took the service's place is watched: it may fail late."""
+        """How long a new own container is watched; some fail only after a few seconds."""
         return max(self.name_cache_seconds, WATCHED_SECONDS) if self.health else OBSERVED_SECONDS
 
     @property
     def restart_policy(self) -> str:
-        """What Docker does with its container when it ends, or when the server boots."""
+        """Docker's restart policy for it."""
         return str(self.model.get("restart") or "no")
 
     @property
     def dependencies(self) -> Set[str]:
-        """The services that have to run before it."""
+        """The services that it depends on, by depends_on."""
         return set(self.model.get("depends_on") or {})
 
     @property
     def migrate(self) -> List[str]:
-        """The command that runs with a new image before it serves."""
+        """The migration: a command that runs in the new image before it serves."""
         return shlex.split(self.labels.get("deploy.migrate", ""))
 
     @property
     def container_name(self) -> str:
-        """The name of its container."""
+        """The name of its own container."""
         return str(self.model.get("container_name") or self.name)
 
     @property
     def networks(self) -> Dict[str, Json]:
-        """The compose file's names for the networks that it is on, and its settings there."""
+        """Its networks, by their keys in the compose file, with its settings on each."""
         return {
             name: settings or {} for name, settings in (self.model.get("networks") or {}).items()
         }
 
     @property
     def published(self) -> List[Tuple[str, str]]:
-        """The ports of the server that it publishes, with their protocols."""
+        """The published ports of the server, each with its protocol."""
         ports = self.model.get("ports") or []
         return [
             (str(port["published"]), str(port.get("protocol", "tcp")))
@@ -457,13 +494,13 @@ class Service:
         ]
 
     def names_on(self, network: str) -> List[str]:
-        """The names under which others reach it on one of the compose file's networks."""
+        """Its DNS names on a network, which is named by its key in the compose file."""
         aliases = self.networks[network].get("aliases") or []
         return list(dict.fromkeys([self.name, self.container_name, *aliases]))
 
 
 def main() -> int:
-    """Serve one request."""
+    """Handle one request; the exit code."""
     caller = take_caller()
     request = parse_request(caller)
     machine = Machine()
@@ -479,7 +516,7 @@ def main() -> int:
 
 
 def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
-    """Carry out a request, and say at the end what serves now: in words, and as JSON for the caller."""
+    """Carry out a request; at the end, print what serves now, as text and as a line of JSON."""
     services: List[Service] = []
     message = ""
     try:
@@ -489,87 +526,102 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
                 roll_back(stack, request, services)
             else:
                 deploy(stack, request, delivery, services)
-            confirm(stack, services)
-        code = code_of(services)
+            check_again(stack, services)
+        code = exit_code_of(services)
         message = " ".join(service.problem for service in services if service.problem)
     except Failed as failure:
         code, message = failure.code, failure.message
         print_error(message)
     except OSError as error:
-        code, message = NOT_READY, words_of(error)
+        code, message = NOT_READY, os_error_text(error)
         print_error(message)
     except Exception as error:
         code, message = NOT_SERVING, f"a mistake in bin/deploy itself: {error!r}"
         print_error(message)
         traceback.print_exc()
-    print_outcome(stack, services, code)
+    print_outcome(stack, request, services, code)
     print_result(stack, request, services, code, message)
     return code
 
 
 def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[Service]) -> None:
-    """Put the images of a request into service; a web service is never without a container that answers."""
+    """Put the images of a request into service.
+
+    The checks, the pull and the installation of the files come in this order because a refused
+    request, or an image that cannot be pulled, must leave the stack's folder as it was.
+    """
     with unpacked(stack, request, delivery) as files:
         services += resolve_services(stack, request, files)
         current = [
-            service for service in services if not is_superseded(stack, service, request.sequence)
+            service
+            for service in services
+            if not mark_if_superseded(stack, service, request.sequence)
         ]
         if not current:
             return
         preflight(stack, request, current, files)
         pull_images(stack, current, delivery.token)
         files.install()
-    stack.read_compose_file()
+    stack.read_compose_file()  # as it is now, in the stack's folder
     roll_out(stack, request, current)
-    refuse_leftovers(stack)
+    # Last, because orphans do not stand in the way of the new version.
+    refuse_orphans(stack)
 
 
 def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None:
-    """Put an image into service that served before."""
+    """Put an image into service that served before.
+
+    A rollback skips the checks of a deploy, or only reports them: it is the way out of trouble.
+    """
     stack.read_compose_file()
     ((name, digest),) = request.images.items()
     service = stack.service(name)
-    service.before = stack.recorded_image(name)
+    service.previous_image = stack.recorded_image(name)
     service.image = image_to_go_back_to(stack, name, digest)
     services.append(service)
     for finding in findings_of(stack, [service], stack.files):
-        progress(f"note: {finding}")  # the way back must not wait for them
+        progress(f"note: {finding}")
     if not stack.are_env_files_read:
-        raise Failed(NOT_READY, "without its env files Compose starts no container: see the notes")
-    keep_pins_of_others(stack)
-    find_image(stack, service)
+        raise Failed(
+            NOT_READY, "Compose cannot start a container without its env files: see the notes above"
+        )
+    move_edited_pins_away(stack)
+    ensure_rollback_image(stack, service)
     roll_out(stack, request, [service])
 
 
-def confirm(stack: "Stack", services: List[Service]) -> None:
-    """A last look: what came into service first may have failed while others followed."""
+def check_again(stack: "Stack", services: List[Service]) -> None:
+    """Check at the end all services: one may have failed while others were being replaced."""
     for service in services:
-        if service.result in ("serving", "unchanged") and not is_well(stack, service):
+        if service.result in ("serving", "unchanged") and not is_healthy(stack, service):
             service.result = "failed"
-            service.problem = f"{service.name} served, and does not answer any more"
+            service.problem = f"{service.name} was healthy at first, and is not any more"
             print_error(service.problem)
 
 
 def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
-    """Replace the containers of these services, in the order of what depends on what."""
+    """Migrate, then replace the containers; a service comes after those that it depends on."""
     start_accessories(stack, services)
     with hooks(stack, request.verb, services):
         if request.verb == "deploy":
             migrate(stack, services)
-        for level in in_order_of_dependencies(services):
-            ready = [service for service in level if not has_failed_dependency(service, services)]
+        for level in dependency_levels(services):
+            ready = [
+                service for service in level if not mark_if_dependency_failed(service, services)
+            ]
             replace_containers(stack, request, ready)
         with cleaning_up():
             remove_old_images(stack, services)
 
 
-# 1. Parse and authorize: a request is one line of known words, and a key may touch its own stacks only.
+# 1. Parse and authorize: a request is one line in a fixed grammar, and a key has a list of stacks.
 
 
 def take_caller() -> Caller:
-    """Read who calls and what they ask for, and forget the rest of the caller's environment.
+    """Read the request, and replace the environment.
 
-    Nothing else of it has a say here: not COMPOSE_FILE, DOCKER_HOST, a locale or a proxy.
+    The sender could otherwise control Docker and Compose by variables such as COMPOSE_FILE or
+    DOCKER_HOST.
     """
     asked_by_key = os.environ.get("SSH_ORIGINAL_COMMAND")
     home = pwd.getpwuid(os.geteuid()).pw_dir
@@ -585,49 +637,50 @@ def take_caller() -> Caller:
 
 
 def parse_request(caller: Caller) -> Request:
-    """Turn the words into a request, if they are one and the key may say them."""
-    match = next(filter(None, (grammar.fullmatch(caller.words) for grammar in REQUESTS)), None)
+    """Parse a request, and refuse one that is malformed or that the key does not allow."""
+    match = next(filter(None, (grammar.fullmatch(caller.request) for grammar in REQUESTS)), None)
     if not match:
-        raise Failed(BAD_REQUEST, "this is none of the requests that the head of bin/deploy lists")
-    words = match.groupdict()
-    stack = words.get("stack") or ""
+        raise Failed(BAD_REQUEST, "unknown request: the top of bin/deploy lists the requests")
+    fields = match.groupdict()
+    stack = fields.get("stack") or ""
     if caller.is_key and not stack:
-        raise Failed(BAD_REQUEST, "a key asks for one stack: status STACK")
+        raise Failed(BAD_REQUEST, "with a deploy key, name the stack: status STACK")
     if caller.is_key and stack not in caller.allowed:
-        raise Failed(BAD_REQUEST, f"this key may not touch the stack '{stack}'")
-    if int(words.get("protocol") or PROTOCOL) > PROTOCOL:
+        raise Failed(BAD_REQUEST, f"this key has no right to the stack '{stack}'")
+    if int(fields.get("protocol") or PROTOCOL) > PROTOCOL:
         raise Failed(
             BAD_REQUEST,
             f"this server's bin/deploy speaks protocol {PROTOCOL}, and the workflow a newer one."
             f" Replace the program: {replace_command()}",
         )
     return Request(
-        verb=words["verb"],
+        verb=fields["verb"],
         stack=stack,
-        sequence=int(words.get("sequence") or 0),
-        files_sha256=words.get("files") or "",
-        run=words.get("run") or words["verb"],
-        images=images_of(words),
+        sequence=int(fields.get("sequence") or 0),
+        files_sha256=fields.get("files") or "",
+        run=fields.get("run") or fields["verb"],
+        images=requested_digests(fields),
+        is_from_key=caller.is_key,
         may_send_env_files=not caller.is_key or f"{stack}:env" in caller.allowed,
         may_send_files=not caller.is_key or f"{stack}:push" in caller.allowed,
     )
 
 
-def images_of(words: Dict[str, Any]) -> Dict[str, str]:
-    """The services of a request, each with the digest that was asked for, or none."""
-    if words["verb"] == "rollback":
-        return {words["service"]: words["digest"] or ""}
-    images: Dict[str, str] = {}
-    for pair in (words.get("images") or "").split():
+def requested_digests(fields: Dict[str, Any]) -> Dict[str, str]:
+    """The digest that the request asks for, by service; empty for a rollback without a digest."""
+    if fields["verb"] == "rollback":
+        return {fields["service"]: fields["digest"] or ""}
+    digests: Dict[str, str] = {}
+    for pair in (fields.get("images") or "").split():
         service, _, digest = pair.partition("=")
-        if service in images:
+        if service in digests:
             raise Failed(BAD_REQUEST, f"the request names {service} twice")
-        images[service] = digest
-    return images
+        digests[service] = digest
+    return digests
 
 
 def open_stack(machine: "Machine", name: str) -> "Stack":
-    """The stack's folder, if it is there and the caller's own."""
+    """The stack of that name; its folder must exist, and belong to the user who runs this."""
     folder = ROOT / name
     if not folder.is_dir():
         raise Failed(
@@ -635,18 +688,18 @@ def open_stack(machine: "Machine", name: str) -> "Stack":
         )
     owner = folder.stat().st_uid
     if owner != os.geteuid():
-        # Files of another owner would make every later deploy fail.
+        # For example root: it would leave files that the deploy user cannot replace later.
         login = name_of_user(owner)
-        words = shlex.join(sys.argv)
-        raise Failed(NOT_READY, f"{folder} belongs to {login}. Type: sudo -u {login} {words}")
+        command = shlex.join(sys.argv)
+        raise Failed(NOT_READY, f"{folder} belongs to {login}. Type: sudo -u {login} {command}")
     return Stack(machine, folder)
 
 
-# 2. Detach and log: the work goes on when the connection drops, and the caller only watches.
+# 2. Detach and log: a process of its own does the work, which goes on if the connection drops.
 
 
 def run_detached(stack: "Stack", request: Request, work: Callable[[], int]) -> int:
-    """Do the work in a process of its own, whose output goes to a log file, and print that file as it grows."""
+    """Do the work in another process, which writes to a log file, and print that file meanwhile."""
     log = open_log(stack, request)
     worker = os.fork()
     if worker == 0:
@@ -661,7 +714,7 @@ def run_detached(stack: "Stack", request: Request, work: Callable[[], int]) -> i
 
 
 def run_to_the_end(work: Callable[[], int]) -> int:
-    """Do the work; a mistake of this program's own is printed too."""
+    """Do the work; an exception that nothing handled goes to the log, too."""
     try:
         return work()
     except BaseException:
@@ -672,7 +725,7 @@ def run_to_the_end(work: Callable[[], int]) -> int:
 
 
 def open_log(stack: "Stack", request: Request) -> int:
-    """A new log file, which only this login may read; old ones are removed."""
+    """Open a new log file that only this user can read, and remove old ones."""
     stack.state.mkdir(exist_ok=True)
     folder = stack.folder / "log"
     folder.mkdir(exist_ok=True)
@@ -688,7 +741,7 @@ def open_log(stack: "Stack", request: Request) -> int:
 
 
 def watch(log: int, worker: int) -> int:
-    """Print the log as it grows, until the worker ends; whoever stops watching does not stop the work."""
+    """Print the log as it grows, until the worker ends. Ctrl-C here does not end the worker."""
     offset = 0
     code: Optional[int] = None
     try:
@@ -708,34 +761,36 @@ def watch(log: int, worker: int) -> int:
 
 
 def exit_code_if_ended(worker: int) -> Optional[int]:
-    """How the worker ended, or None while it works."""
+    """The exit code of the worker; None while it runs."""
     ended, status = os.waitpid(worker, os.WNOHANG)
     if not ended:
         return None
     if os.WIFEXITED(status):
         return os.WEXITSTATUS(status)
     print_error(
-        f"the deploy was killed by signal {os.WTERMSIG(status)}; the next deploy repairs what it left"
+        f"the deploy was killed by signal {os.WTERMSIG(status)};"
+        " the next deploy finishes or undoes what it began"
     )
     return NOT_SERVING
 
 
 def end_on_signal(number: int, frame: object) -> None:
-    """End in good order what was told to end; being told twice changes nothing."""
+    """Cancel the deploy on SIGTERM; a second SIGTERM must not interrupt the clean-up."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Cancelled(NOT_SERVING, "the deploy was cancelled")
 
 
-# 3. Lock: one deploy of a stack at a time. The kernel holds the lock for as long as this program or a
-# docker command that it started lives; hooks do not inherit it. Network aliases and the removal of
-# images are under a lock of the whole server, too: .host.lock.
+# 3. Lock: one deploy of a stack at a time. The kernel holds the lock until this program and the
+# docker commands that it started have ended. Hooks do not inherit it, because a hook may start a
+# process that runs on. A second lock, .host.lock, is for the whole server: it is held for a moment
+# while network aliases change and while images are removed.
 
 
 @contextlib.contextmanager
 def locked(
     path: Path, purpose: str, keep_for_children: "Optional[Machine]" = None
 ) -> Iterator[None]:
-    """Hold the lock of a file, whose text says who holds it."""
+    """Hold the lock of a file, and write into it who holds it."""
     handle = wait_for_lock(path)
     try:
         holder = {"doing": purpose, "since": utc_now(), "pid": os.getpid()}
@@ -751,13 +806,14 @@ def locked(
 
 
 def wait_for_lock(path: Path) -> int:
-    """Open and lock a file; a file that somebody removed while it was locked is no lock."""
+    """Open and lock a file."""
     end = time.monotonic() + LOCK_SECONDS
     is_announced = False
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # If somebody removed the file meanwhile, another deploy may hold the lock of a new one.
             if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
                 return handle
         os.close(handle)
@@ -774,13 +830,13 @@ def wait_for_lock(path: Path) -> int:
 
 
 def holder_of(path: Path) -> str:
-    """Who holds a lock, in words."""
+    """Who holds a lock, as text."""
     holder = read_json(path)
     return f"{holder.get('doing', 'unknown')}, since {holder.get('since', 'unknown')}"
 
 
 def read_json(path: Path) -> Json:
-    """What a file of this program's own says; nothing if it was torn, or is missing."""
+    """Read a JSON object that this program wrote; {} if the file is missing or incomplete."""
     with contextlib.suppress(OSError, ValueError):
         content = json.loads(path.read_text())
         if isinstance(content, dict):
@@ -789,7 +845,7 @@ def read_json(path: Path) -> Json:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds the lock of a file."""
+    """Whether a process holds the lock of a file."""
     if not path.exists():
         return False
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -803,9 +859,9 @@ def is_locked(path: Path) -> bool:
 
 
 def cancel(stack: "Stack") -> int:
-    """End the deploy that holds the stack's lock, as if it had failed: it takes back what it had begun."""
+    """End the deploy that holds the stack's lock; it undoes what it began, as after a failure."""
     if not is_locked(stack.lock_file):
-        print(f"no deploy of {stack.name} is at work")
+        print(f"no deploy of {stack.name} is running")
         return SERVING
     holder = read_json(stack.lock_file)
     process = int(holder.get("pid") or 0)
@@ -824,100 +880,113 @@ def cancel(stack: "Stack") -> int:
 
 
 def is_this_program(process: int) -> bool:
-    """Whether a process runs this file: a number in an old lock may be anybody's by now."""
+    """Whether a process runs this program; an old process number may belong to another one now."""
     try:
-        words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+        arguments = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return any(os.path.basename(word) == b"deploy" for word in words[:4])
+    return any(os.path.basename(argument) == b"deploy" for argument in arguments[:4])
 
 
-# 4. Recover: what an earlier deploy left when it was killed, or when the server lost its power.
+# 4. Recover: finish or undo a deploy that was killed, or that a power cut ended.
 
 
 def recover(stack: "Stack") -> None:
-    """Bring back what served before an interrupted deploy, or finish it if the new one serves."""
+    """Finish an interrupted deploy of a service if its new container is healthy, else undo it."""
     stack.state.mkdir(exist_ok=True)
-    remove_left_tokens(stack)
-    remove_left_folders(stack)
-    run_left_hook(stack)
+    remove_stale_tokens(stack)
+    remove_stale_files(stack)
+    run_owed_hook(stack)
     try:
         stack.read_compose_file()
     except Cancelled:
         raise
     except Failed as failure:
-        progress(f"note: {failure.message}")  # what is sent with this request may repair it
+        # This request may bring a compose file that is right.
+        progress(f"note: {failure.message}")
         return
     for service in stack.services.values():
         if not service.accessory:
-            wait_for_left_migration(stack, service)
+            wait_for_interrupted_migration(stack, service)
             recover_service(stack, service)
-    if not any(check_pins(stack)):  # what a person wrote there is refused later, and not lost here
+    if not any(check_pins(stack)):  # the preflight reports what a person wrote into that file
         stack.write_pins()
 
 
 def recover_service(stack: "Stack", service: Service) -> None:
-    """One service: exactly one of its containers goes on serving."""
-    remove_half_made(stack, service)
+    """Recover one service, so that exactly one of its containers goes on serving."""
+    repair_half_created_containers(stack, service)
     current = stack.find(service.container_name)
-    note = stack.kept_note(service)
+    note = stack.set_aside_note(service)
     if current and current.id == note.get("id"):
-        progress(f"an interrupted deploy was bringing {service.name} back: it goes on")
-        start_again(stack, service)
+        # The rename of the set-aside container was the last thing that happened.
+        progress(f"an interrupted deploy was bringing back {service.name}: starting it")
+        resume_old_container(stack, service)
     elif (
-        current and current.image == stack.recorded_image(service.name) and is_well(stack, service)
+        current
+        and current.image == stack.recorded_image(service.name)
+        and is_healthy(stack, service)
     ):
-        retire_old(stack, service)
-    elif kept_container(stack, service):
-        progress(f"an interrupted deploy stopped {service.name}: what served before comes back")
-        let_temporary_container_serve(stack, service)
-        bring_back(stack, service)
-    if not kept_container(stack, service):
-        stack.forget_kept(service)
-    settle_temporary_container(stack, service)
+        retire_set_aside_container(stack, service)
+    elif set_aside_container(stack, service):
+        progress(
+            f"an interrupted deploy was replacing {service.name}: the old container comes back"
+        )
+        let_temporary_container_answer(stack, service)
+        bring_back_set_aside_container(stack, service)
+    if not set_aside_container(stack, service):
+        stack.forget_set_aside(service)
+    remove_temporary_container_unless_needed(stack, service)
 
 
-def let_temporary_container_serve(stack: "Stack", service: Service) -> None:
-    """Requests find the temporary container while the service's own one is exchanged."""
+def let_temporary_container_answer(stack: "Stack", service: Service) -> None:
+    """Lead requests to the temporary container while the own container is exchanged."""
     temporary = stack.temporary(service)
-    if temporary and temporary.is_running and not has_name(stack, service):
-        give_name(stack, service)
+    if temporary and temporary.is_running and not has_service_names(stack, service):
+        give_service_names(stack, service)
         wait_for_name_caches(stack, [service])
 
 
-def settle_temporary_container(stack: "Stack", service: Service) -> None:
-    """The temporary container goes, unless it is all that serves."""
+def remove_temporary_container_unless_needed(stack: "Stack", service: Service) -> None:
+    """Remove the temporary container, unless it is the only one that is healthy."""
     if not stack.temporary(service):
         return
-    if stays_well(stack, service) or not is_well(stack, service, service.next):
-        progress(f"removing {service.next}")
-        retire_next(stack, service)
+    if stays_healthy(stack, service) or not is_healthy(stack, service, service.temporary_name):
+        progress(f"removing {service.temporary_name}")
+        remove_temporary_container(stack, service)
         return
-    progress(f"{service.next} serves in place of {service.name}, until a deploy replaces it")
-    stack.set_restart_policy(service.next, service.restart_policy)
-    give_name(stack, service)
+    progress(
+        f"{service.temporary_name} serves in place of {service.name}, until a deploy replaces it"
+    )
+    stack.set_restart_policy(service.temporary_name, service.restart_policy)
+    give_service_names(stack, service)
     if stack.find(service.container_name):
-        # It has the name too: while it restarts, some requests would go there.
+        # It has the service's names too, and may restart in a loop: some requests would go there.
         stack.stop(service.container_name)
 
 
-def stays_well(stack: "Stack", service: Service) -> bool:
-    """Whether the service's own container goes on answering.
+def stays_healthy(stack: "Stack", service: Service) -> bool:
+    """Whether the own container is healthy, and remains so for a while if that is in doubt.
 
-    Where the temporary one has its names, Docker may be about to stop it: a command that was
-    interrupted goes on in the engine.
+    It is in doubt when the temporary container has the service's names: then an interrupted deploy
+    was replacing the own container, and Docker may still be about to stop it.
     """
-    seconds = OBSERVED_SECONDS if has_name(stack, service) else 0
+    seconds = OBSERVED_SECONDS if has_service_names(stack, service) else 0
     end = stack.machine.now() + seconds
-    while is_well(stack, service):
+    while is_healthy(stack, service):
         if stack.machine.now() >= end:
             return True
         stack.machine.wait(1)
     return False
 
 
-def remove_half_made(stack: "Stack", service: Service) -> None:
-    """Containers that never ran, and those that Compose was about to give the service's name."""
+def repair_half_created_containers(stack: "Stack", service: Service) -> None:
+    """Repair what an interrupted `docker compose up` left.
+
+    Compose creates a new container with the name ID_NAME (ID: 12 digits of the old one's id),
+    removes the old one, and renames and starts the new one. So a container that never ran is
+    removed. One with such a name is removed if the old one still exists; else it gets its name.
+    """
     current = stack.find(service.container_name)
     for container in stack.containers_of(service):
         is_renamed = re.fullmatch(
@@ -930,46 +999,50 @@ def remove_half_made(stack: "Stack", service: Service) -> None:
             current = container
 
 
-def kept_container(stack: "Stack", service: Service) -> Optional[Container]:
-    """The container that served before, while its successor has not proved itself."""
-    container = stack.find(service.previous)
-    return container if container and container.id == stack.kept_note(service).get("id") else None
+def set_aside_container(stack: "Stack", service: Service) -> Optional[Container]:
+    """The set-aside container; the note has its id, for the name alone could be anybody's."""
+    container = stack.find(service.set_aside_name)
+    return (
+        container if container and container.id == stack.set_aside_note(service).get("id") else None
+    )
 
 
-def wait_for_left_migration(stack: "Stack", service: Service) -> None:
-    """A migration of an interrupted deploy goes on to its end: two at once could harm the data."""
+def wait_for_interrupted_migration(stack: "Stack", service: Service) -> None:
+    """Wait for the migration of an interrupted deploy: two at once could harm the database."""
     end = stack.machine.now() + SCRIPT_SECONDS
     while True:
-        container = stack.find(service.migration)
+        container = stack.find(service.migration_name)
         if not container or container.project not in ("", stack.name):
             return
         if not container.has_processes:
-            stack.remove(service.migration)
+            stack.remove(service.migration_name)
             return
         if stack.machine.now() > end:
-            raise Failed(LOCKED, f"{service.migration} of an interrupted deploy does not end")
-        progress(f"waiting for {service.migration}, which an interrupted deploy started")
+            raise Failed(
+                LOCKED, f"{service.migration_name} of an interrupted deploy is still running"
+            )
+        progress(f"waiting for {service.migration_name}, which an interrupted deploy started")
         stack.machine.wait(5)
 
 
-def remove_left_tokens(stack: "Stack") -> None:
-    """Registry tokens in memory that a killed deploy of this stack could not remove."""
+def remove_stale_tokens(stack: "Stack") -> None:
+    """Remove registry tokens in memory that a killed deploy of this stack left."""
     for folder in MEMORY.glob(f"{stack.token_prefix}*") if MEMORY.is_dir() else ():
         with contextlib.suppress(OSError):
             if folder.lstat().st_uid == os.geteuid() and not folder.is_symlink():
-                remove_tree(folder)
+                remove_folder(folder)
 
 
-def remove_left_folders(stack: "Stack") -> None:
-    """Files that a killed deploy had received and not installed."""
+def remove_stale_files(stack: "Stack") -> None:
+    """Remove files that a killed deploy had received, or had begun to write."""
     for folder in stack.state.glob("incoming-*"):
-        remove_tree(folder)
+        remove_folder(folder)
     for half_written in [*stack.folder.glob(".new-*"), *stack.state.glob(".new-*")]:
         half_written.unlink()
 
 
-def run_left_hook(stack: "Stack") -> None:
-    """The script hooks/after that a killed deploy owes: it may end a maintenance mode."""
+def run_owed_hook(stack: "Stack") -> None:
+    """Run hooks/after for a deploy that was killed before it did: it may end a maintenance mode."""
     if not stack.owed_hook.exists():
         return
     progress("an interrupted deploy did not run hooks/after: it runs now")
@@ -977,15 +1050,18 @@ def run_left_hook(stack: "Stack") -> None:
     if run_hook(stack, "after", {**settings, "EXIT_CODE": "137"}) == 0:
         stack.owed_hook.unlink()
     else:
-        progress("hooks/after failed: mend it; the next deploy runs it again")
+        progress("hooks/after failed: correct it; the next deploy runs it again")
 
 
-# 5. Receive: the token, and files if the key may send them. Nothing is unpacked before its length and checksum are
-# found to be right.
+# 5. Receive: the token, and files if the key may send them. Nothing is unpacked before its length
+# and its checksum were compared with those that were announced.
 
 
 def read_delivery(request: Request, caller: Caller) -> Delivery:
-    """Read what comes on standard input: the token's line, then perhaps "BYTES SHA256" and that many bytes."""
+    """Read standard input: the line of the token, a line "BYTES SHA256", and that many bytes.
+
+    A person may leave out the second line.
+    """
     if request.verb != "deploy":
         return Delivery()
     with without_echo():
@@ -999,11 +1075,13 @@ def read_delivery(request: Request, caller: Caller) -> Delivery:
         return Delivery(token)
     match = re.fullmatch(r"([0-9]{1,12}) ([0-9a-f]{64})", header)
     if not match:
-        # A connection that broke before this line must not pass for one that sends no files.
+        # This line is required also without files. Otherwise a connection that breaks before it
+        # would look like a request that sends none.
         raise Failed(
-            BAD_REQUEST, "the line behind the token is not `BYTES SHA256`: run the job again"
+            BAD_REQUEST, "the line after the token is not `BYTES SHA256`: run the job again"
         )
-    if int(match[1]) == 0:
+    length = int(match[1])
+    if length == 0:
         return Delivery(token)
     if not (request.may_send_env_files or request.may_send_files):
         raise Failed(
@@ -1011,19 +1089,20 @@ def read_delivery(request: Request, caller: Caller) -> Delivery:
             f"this key may send no files: its line has neither {request.stack}:env"
             f" nor {request.stack}:push",
         )
-    if int(match[1]) > MOST_BYTES_SENT:
-        raise Failed(BAD_REQUEST, f"{match[1]} bytes are too many: the most is {MOST_BYTES_SENT}")
-    return Delivery(token, read_archive(int(match[1]), match[2]))
+    if length > MOST_BYTES_SENT:
+        raise Failed(
+            BAD_REQUEST, f"{length} bytes of files are too many: the limit is {MOST_BYTES_SENT}"
+        )
+    return Delivery(token, read_archive(length, match[2]))
 
 
 def read_archive(length: int, checksum: str) -> IO[bytes]:
-    """Read that many bytes into a file without a name, and compare their checksum."""
-    # It is closed when this process ends.
-    archive = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the delivery is done with
+    """Read that many bytes into a temporary file, and compare their checksum."""
+    archive = tempfile.TemporaryFile()  # noqa: SIM115 - it is read later, and closed at the end
     digest = hashlib.sha256()
     missing = length
     while missing:
-        if not select.select([0], [], [], LOOK_SECONDS)[0]:
+        if not select.select([0], [], [], QUERY_SECONDS)[0]:
             raise Failed(
                 BAD_REQUEST,
                 f"the files stopped arriving, with {missing} bytes missing: run the job again",
@@ -1038,15 +1117,16 @@ def read_archive(length: int, checksum: str) -> IO[bytes]:
         digest.update(block)
         missing -= len(block)
     if digest.hexdigest() != checksum:
-        raise Failed(
-            BAD_REQUEST, "the files that arrived are not those that were sent. Run the job again"
-        )
+        raise Failed(BAD_REQUEST, "the files that arrived have another checksum. Run the job again")
     archive.seek(0)
     return archive
 
 
 def read_line(seconds: int) -> str:
-    """Read a line of standard input, byte by byte, so that what follows stays there; empty if none comes."""
+    """Read a line of standard input; empty if none comes in time.
+
+    It is read byte by byte, because a buffer would swallow the archive that follows.
+    """
     end = time.monotonic() + seconds
     line = b""
     while len(line) < 65536:
@@ -1064,25 +1144,25 @@ def read_line(seconds: int) -> str:
 
 @contextlib.contextmanager
 def without_echo() -> Iterator[None]:
-    """While a person types a token, the terminal does not show it."""
+    """Hide what a person types: it is the token."""
     if not os.isatty(0):
         yield
         return
-    before = termios.tcgetattr(0)
+    original = termios.tcgetattr(0)
     silent = termios.tcgetattr(0)
     silent[3] &= ~termios.ECHO
     termios.tcsetattr(0, termios.TCSAFLUSH, silent)
     try:
         yield
     finally:
-        termios.tcsetattr(0, termios.TCSAFLUSH, before)
+        termios.tcsetattr(0, termios.TCSAFLUSH, original)
 
 
 @contextlib.contextmanager
 def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["Files"]:
-    """The stack's files as this request wants them: those on the server, with those that were sent in their place.
+    """The stack's files as they will be after this deploy: sent ones replace those of the server.
 
-    If the request's commit is older than the one that serves, its files are ignored.
+    Files of an older commit than the one that serves are ignored.
     """
     if not delivery.archive:
         yield stack.files
@@ -1090,7 +1170,8 @@ def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["
     newest = stack.newest_sequence()
     if request.sequence < newest:
         progress(
-            f"the files of commit number {newest} stay, which is newer than the one that sent some"
+            f"the files that were sent are ignored: the server has those of commit number {newest},"
+            " which is newer"
         )
         yield Files(stack.folder, are_newer=request.may_send_files)
         return
@@ -1102,21 +1183,21 @@ def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["
         files.complete()
         yield files
     finally:
-        remove_tree(folder)
+        remove_folder(folder)
 
 
 def unpack(archive: IO[bytes], folder: Path) -> None:
-    """Unpack plain files, and nothing else, below a folder."""
-    left = MOST_BYTES_SENT
+    """Unpack an archive of plain files into a folder."""
+    remaining = MOST_BYTES_SENT
     try:
         with tarfile.open(fileobj=archive, mode="r:") as tar:
             for count, entry in enumerate(tar):
-                left -= entry.size
-                if count >= MOST_FILES_SENT or left < 0:
+                remaining -= entry.size
+                if count >= MOST_FILES_SENT or remaining < 0:
                     raise Failed(BAD_REQUEST, "too many or too large files were sent")
                 unpack_file(tar, entry, folder)
     except (tarfile.TarError, FileExistsError, NotADirectoryError) as error:
-        raise Failed(BAD_REQUEST, f"what was sent is no archive of files: {error}") from error
+        raise Failed(BAD_REQUEST, f"the files are not a valid tar archive: {error}") from error
 
 
 def unpack_file(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
@@ -1133,21 +1214,21 @@ def unpack_file(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> N
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a name leads to a place below the folder that it is used in."""
+    """Whether a relative name has only harmless characters, and stays below its folder."""
     parts = name.split("/")
     is_plain = all(re.fullmatch(r"[A-Za-z0-9._-]+", part) for part in parts)
     return is_plain and not {".", ".."} & set(parts)
 
 
 def is_env_file(name: str) -> bool:
-    """Whether a file of a stack holds settings of containers, and perhaps secrets."""
+    """Whether the name of a file is that of an env file, which may hold secrets."""
     return name.endswith(".env") and "/" not in name
 
 
 def refuse_names_not_allowed(request: Request, files: "Files") -> None:
-    """Refuse files that this key may not send, and files that the compose file does not read."""
-    read = files.names()
-    # The installed compose file decides what is an env file. One that is sent could name itself so.
+    """Refuse files that this key may not send, and files that the compose file does not name."""
+    names = files.names()
+    # The installed compose file decides what is an env file: a sent one could declare anything so.
     env_files = set(Files(files.installed).env_files())
     env_files -= {COMPOSE_FILE, *FILES_THAT_COMPOSE_READS}
     for name in files.sent():
@@ -1161,22 +1242,23 @@ def refuse_names_not_allowed(request: Request, files: "Files") -> None:
                 BAD_REQUEST,
                 f"this key may send env files only: its line has no {request.stack}:push",
             )
-        if name not in read:
-            raise Failed(BAD_REQUEST, f"{name} was sent, and the compose file does not read it")
+        if name not in names:
+            raise Failed(BAD_REQUEST, f"{name} was sent, but the compose file does not name it")
         if is_env:
             (files.folder / name).chmod(0o600)
 
 
 class Files:
-    """The files of a stack: the compose file, the files beside it that its head names, and its env files.
+    """The files of a stack: the compose file, its env files, and the files beside it.
 
-    `overlay` holds files that were sent and are not installed yet; without one, the stack's folder holds all.
+    "Beside it" are files such as hooks and mounted configuration, which a comment at the top of the
+    compose file names. `overlay` is a folder with sent files that are not installed yet.
     """
 
     def __init__(
         self, folder: Path, overlay: Optional[Path] = None, are_newer: bool = False
     ) -> None:
-        self.are_newer = are_newer  # than the commit of this request, which therefore has others
+        self.are_newer = are_newer  # than the commit of the request: its checksum cannot match
         self.installed = folder
         self.overlay = overlay
         self.folder = overlay or folder
@@ -1189,21 +1271,21 @@ class Files:
         return ""
 
     def beside(self) -> List[str]:
-        """The files beside the compose file that belong to it, such as hooks and what containers mount."""
+        """The names of the files beside the compose file."""
         match = FILES_BESIDE_LINE.search(self.text())
         return shlex.split(match[1]) if match else []
 
     def env_files(self) -> List[str]:
-        """The env files of its containers that lie in the stack's folder."""
+        """The names of the env files that lie in the stack's folder."""
         names = set(ENV_FILE_LINE.findall(self.text()))
         return sorted(name for name in names if is_plain_name(name))
 
     def names(self) -> List[str]:
-        """All of them."""
+        """The names of all files of the stack."""
         return [COMPOSE_FILE, *self.beside(), *self.env_files()]
 
     def sent(self) -> List[str]:
-        """Those that were sent."""
+        """The names of the files that were sent."""
         assert self.overlay
         return sorted(
             str(path.relative_to(self.overlay))
@@ -1212,7 +1294,7 @@ class Files:
         )
 
     def complete(self) -> None:
-        """Copy what was not sent beside what was, so that all can be looked at together."""
+        """Copy the files that were not sent to the sent ones: Compose reads them together."""
         self.changed = [
             name
             for name in self.sent()
@@ -1225,26 +1307,26 @@ class Files:
                 shutil.copyfile(self.installed / name, target)
 
     def checksum(self) -> str:
-        """One checksum of the compose file and the files beside it, as `sha256sum FILES | sha256sum` prints it."""
+        """The checksum that `sha256sum docker-compose.yml FILES_BESIDE | sha256sum` prints."""
         lines = ""
         for name in [COMPOSE_FILE, *self.beside()]:
             lines += f"{checksum_of(self.folder / name)}  {name}\n"
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def install(self) -> None:
-        """Put what was sent into the stack's folder."""
+        """Copy the files that were sent, and differ, into the stack's folder."""
         if not self.overlay:
             return
         for name in self.changed:
             if name in self.env_files() and (self.installed / name).is_file():
-                kept = (self.installed / name).read_bytes()  # perhaps the only copy of a secret
-                previous = self.installed / ".deploys" / f"{name.replace('/', '-')}.previous"
-                write_file(previous, kept, 0o600)
+                # It is backed up, because it may be the only copy of a secret.
+                backup = self.installed / ".deploys" / f"{name.replace('/', '-')}.previous"
+                write_file(backup, (self.installed / name).read_bytes(), 0o600)
             install_file(self.overlay / name, self.installed, name)
             progress(f"installed {name}")
 
 
-# 6. Preflight: everything that stands in the way, all at once, before anything changes.
+# 6. Preflight: find all reasons why the deploy cannot succeed, before anything changes.
 
 
 def resolve_services(stack: "Stack", request: Request, files: Files) -> List[Service]:
@@ -1253,40 +1335,48 @@ def resolve_services(stack: "Stack", request: Request, files: Files) -> List[Ser
     services = []
     for name, digest in request.images.items():
         service = stack.service(name)
-        service.before = stack.recorded_image(name)
+        service.previous_image = stack.recorded_image(name)
         service.image = f"{service.repository}@{digest}"
         services.append(service)
     return services
 
 
-def is_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
-    """Whether a newer commit's image serves already; then this one changes nothing."""
+def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
+    """Whether a newer commit serves; then the service gets the result `superseded`."""
     newest = stack.newest_record(service.name)
     if not newest or sequence >= newest.sequence:
         return False
     current = stack.find(service.container_name)
     is_recorded = current and stack.owns(current, service) and current.image == newest.image
-    if not is_recorded or not is_well(stack, service):
+    if not is_recorded or not is_healthy(stack, service):
+        # The newer commit fails, but only a person may decide that an older one replaces it.
         raise Failed(
             NOT_SERVING,
             f"commit number {sequence} is older than number {newest.sequence}, which is recorded"
-            f" for {service.name} and does not answer",
+            f" for {service.name} and does not answer. Deploy the newest commit again, or go back:"
+            f" {rollback_command(stack, service)}",
         )
     progress(
         f"{service.name}: commit number {newest.sequence} serves, which is newer than {sequence}"
+    )
+    progress(
+        f"if {newest.sequence} is not the number of a commit of yours, type on the server:"
+        f" {rollback_command(stack, service, newest.image)} keeps this image and forgets"
+        " the number;"
+        f" {rollback_command(stack, service)} goes back to the image before it"
     )
     service.result = "superseded"
     return True
 
 
 def preflight(stack: "Stack", request: Request, services: List[Service], files: Files) -> None:
-    """Refuse a deploy that cannot succeed, with everything that a person has to do first."""
+    """Refuse a deploy that cannot succeed, and print everything that a person has to do first."""
     findings = list(findings_of(stack, services, files))
     if files.checksum() != request.files_sha256 and not files.are_newer:
         findings.append(
             Finding(
                 NOT_READY,
-                "the compose file on this server, or a file beside it, is not the commit's",
+                "the compose file on this server, or a file beside it, differs from the commit's",
                 f"Copy it and run the job again: {copy_command(stack.name)}",
             )
         )
@@ -1299,11 +1389,11 @@ def preflight(stack: "Stack", request: Request, services: List[Service], files: 
         print_error(str(finding))
     if findings:
         problems = "; ".join(finding.problem for finding in findings)
-        raise Failed(findings[0].code, f"{len(findings)} things stand in the way: {problems}")
+        raise Failed(findings[0].code, f"{len(findings)} problems prevent a deploy: {problems}")
 
 
 def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> Iterator[Finding]:
-    """What stands in the way of any deploy of these services."""
+    """The reasons why no deploy of these services could succeed."""
     yield from check_versions(stack)
     yield from check_compose_files(stack)
     yield from check_pins(stack)
@@ -1315,20 +1405,18 @@ def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> It
         yield from check_ports(stack, service, containers)
     for service in stack.services.values():
         if service.accessory:
-            yield from check_data(stack, service, containers)
+            yield from check_volumes_in_use(stack, service, containers)
 
 
 def print_findings(stack: "Stack") -> int:
-    """`check`: print what a deploy of the whole stack would refuse."""
+    """`check`: print why a deploy of the whole stack would fail."""
     stack.read_compose_file()
     services = [service for service in stack.services.values() if not service.accessory]
     findings = [*findings_of(stack, services, stack.files), *check_disk(stack)]
     for finding in findings:
         print_error(str(finding))
-    for container in leftovers(stack):
-        print(
-            f"note: {container.name} runs in the project {stack.name}, and the compose file does not have it"
-        )
+    for container in orphans(stack):
+        progress(orphan_note(stack, container))
     if findings:
         return findings[0].code
     print(f"{stack.name} is ready for a deploy")
@@ -1336,7 +1424,7 @@ def print_findings(stack: "Stack") -> int:
 
 
 def check_versions(stack: "Stack") -> Iterator[Finding]:
-    """Docker Engine and Compose are there, and new enough."""
+    """Docker Engine and Compose must be installed, and new enough."""
     engine = stack.machine.json("version", "--format", "{{json .}}").get("Server") or {}
     if version_of(str(engine.get("Version", ""))) < OLDEST_ENGINE:
         yield Finding(
@@ -1354,7 +1442,7 @@ def check_versions(stack: "Stack") -> Iterator[Finding]:
 
 
 def check_compose_files(stack: "Stack") -> Iterator[Finding]:
-    """No other compose file lies in the folder: a person's `docker compose up` would read it."""
+    """No other compose file may be in the folder: `docker compose up` by hand would read it."""
     for name in FILES_THAT_COMPOSE_READS:
         if os.path.lexists(stack.folder / name):
             yield Finding(
@@ -1365,7 +1453,7 @@ def check_compose_files(stack: "Stack") -> Iterator[Finding]:
 
 
 def check_pins(stack: "Stack") -> Iterator[Finding]:
-    """The override file is this program's own, and nobody has added to it."""
+    """The override file must be one that this program wrote, and that nobody has edited."""
     path = stack.folder / PINS_FILE
     if not os.path.lexists(path):
         return
@@ -1374,13 +1462,13 @@ def check_pins(stack: "Stack") -> Iterator[Finding]:
     if not text.startswith(PINS_HEAD) or not all(PINS_LINE.fullmatch(line) for line in lines):
         yield Finding(
             NOT_READY,
-            f"{path} has lines that bin/deploy did not write, and would lose",
-            f"Move them to the spec, and the file away: mv {path} {path}.before",
+            f"{path} has lines that bin/deploy did not write, and would overwrite",
+            f"Move them to the spec, then move the file away: mv {path} {path}.before",
         )
 
 
-def keep_pins_of_others(stack: "Stack") -> None:
-    """Move an override file away that a person has written to, before this program writes its own."""
+def move_edited_pins_away(stack: "Stack") -> None:
+    """Rename an override file that a person has edited, before this program writes its own."""
     if not any(check_pins(stack)):
         return
     path = stack.folder / PINS_FILE
@@ -1389,13 +1477,13 @@ def keep_pins_of_others(stack: "Stack") -> None:
 
 
 def check_env_files(stack: "Stack", files: Files) -> Iterator[Finding]:
-    """Every env file is filled in, and Compose reads in it what a person reads."""
+    """Each env file must be complete, and mean to Compose what a person reads in it."""
     for name in files.env_files():
         path = files.folder / name
         shown = f"{stack.name}/{name}"
         if not path.is_file():
             yield Finding(
-                NOT_READY, f"{shown} is missing", f"Make it on the server, from {name}.example"
+                NOT_READY, f"{shown} is missing", f"Create it on the server, from {name}.example"
             )
             continue
         lines = read_env_lines(path)
@@ -1406,20 +1494,20 @@ def check_env_files(stack: "Stack", files: Files) -> Iterator[Finding]:
 
 @dataclasses.dataclass(frozen=True)
 class EnvLine:
-    """A line of an env file: its number, its key, and the value that a person reads in it."""
+    """A line of an env file: its number, its key, and its value as a person reads it."""
 
     number: int
-    key: str
-    value: str
+    key: str  # empty if the line is not KEY=VALUE
+    env_value: str
 
     @property
     def shown_key(self) -> str:
-        """The key for a message; what looks like none may be a line of a secret."""
+        """The key, for a message; one of an unusual form may be part of a secret."""
         return self.key if re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", self.key) else "the key"
 
 
 def read_env_lines(path: Path) -> List[EnvLine]:
-    """The lines of an env file that set something; a line that sets nothing has no key."""
+    """The lines of an env file, without empty ones and comments."""
     lines = []
     for number, line in enumerate(
         path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1
@@ -1437,22 +1525,22 @@ def read_env_lines(path: Path) -> List[EnvLine]:
 
 
 def without_quotes(text: str) -> str:
-    """The value inside of a pair of quotes, or all of it."""
+    """The text inside a pair of quotes, or the text itself if there is no such pair."""
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
     return text
 
 
 def check_env_lines(shown: str, lines: List[EnvLine]) -> Iterator[Finding]:
-    """No placeholder is left, and no line is one that Compose would obey."""
+    """Each line must be KEY=VALUE, filled in, and no setting of Docker or Compose itself."""
     for line in lines:
         if not line.key:
             yield Finding(
                 NOT_READY,
                 f"{shown}:{line.number} is not KEY='value' on one line",
-                "Mend it; keep a value of several lines in base64",
+                "Correct it; keep a value of several lines in base64",
             )
-        elif "change-me" in line.value:
+        elif "change-me" in line.env_value:
             yield Finding(
                 NOT_READY,
                 f"{shown}:{line.number}: {line.shown_key} still has change-me",
@@ -1461,13 +1549,13 @@ def check_env_lines(shown: str, lines: List[EnvLine]) -> Iterator[Finding]:
         elif line.key.startswith(("COMPOSE_", "DOCKER_")) and shown.endswith("/.env"):
             yield Finding(
                 NOT_READY,
-                f"{shown}:{line.number}: Compose would obey {line.shown_key}",
-                "Take it out",
+                f"{shown}:{line.number}: {line.shown_key} is a setting of Compose or Docker itself",
+                "Remove the line",
             )
 
 
 def check_env_example(shown: str, lines: List[EnvLine], example: Path) -> Iterator[Finding]:
-    """Every key that the example lists is there."""
+    """Each key of the example file must be in the env file."""
     if not example.is_file():
         return
     present = {line.key for line in lines}
@@ -1481,13 +1569,13 @@ def check_env_example(shown: str, lines: List[EnvLine], example: Path) -> Iterat
 def check_env_values(
     stack: "Stack", path: Path, shown: str, lines: List[EnvLine]
 ) -> Iterator[Finding]:
-    """Compose reads from each line the value that stands there: a `$` without single quotes, for example, vanishes."""
+    """Compose must read the value that a person reads: it replaces `$NAME`, for example."""
     model = {"name": "env", "services": {"env": {"image": "env", "env_file": [str(path)]}}}
     output = stack.machine.docker(
         *COMPOSE, "-f", "-", "config", "--format", "json", stdin=json.dumps(model)
     )
     if output.code != 0:
-        # What Compose quotes of the file may be a password.
+        # The error of Compose is not shown, because it may quote a password.
         yield Finding(
             NOT_READY,
             f"Compose cannot read {shown}",
@@ -1496,17 +1584,18 @@ def check_env_values(
         return
     environment = json.loads(output.out)["services"]["env"].get("environment") or {}
     for line in {line.key: line for line in lines if line.key}.values():
-        if unescape(str(environment.get(line.key) or "")) != line.value:
+        if unescape(str(environment.get(line.key) or "")) != line.env_value:
             yield Finding(
                 NOT_READY,
-                f"{shown}:{line.number}: Compose reads another value of {line.shown_key} than the line"
-                " shows",
-                "Put the value between single quotes, with none inside, and a comment on its own line",
+                f"{shown}:{line.number}: Compose reads another value for {line.shown_key} than the"
+                " line shows",
+                "Put the value between single quotes, with none inside, and a comment on its own"
+                " line",
             )
 
 
 def check_networks_and_volumes(stack: "Stack") -> Iterator[Finding]:
-    """The networks and volumes that others make are there."""
+    """External networks and volumes, which Compose does not create, must exist."""
     for kind in ("network", "volume"):
         for settings in (stack.model.get(f"{kind}s") or {}).values():
             name = str((settings or {}).get("name", ""))
@@ -1516,52 +1605,53 @@ def check_networks_and_volumes(stack: "Stack") -> Iterator[Finding]:
                 yield Finding(
                     NOT_READY,
                     f"the {kind} {name} is missing",
-                    f"Make it: docker {kind} create {name}",
+                    f"Create it: docker {kind} create {name}",
                 )
 
 
 def check_name(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """The service's container is the stack's own, or one whose place it can take."""
+    """The service's container name must be free, or that of a container which can be replaced."""
     if not service.model.get("container_name"):
         yield Finding(
             NOT_READY, f"{service.name} has no container_name", "Add it to the compose file"
         )
     yield from check_labels(service)
     yield from check_temporary_names(stack, service, containers)
-    holder = find(containers, service.container_name)
+    holder = find_container(containers, service.container_name)
     if not holder or stack.owns(holder, service):
         return
     is_of_other_stack = holder.project and (ROOT / holder.project / ".deploys").is_dir()
     if is_of_other_stack and holder.project != stack.name:
         yield Finding(
             NOT_READY,
-            f"{holder.name} is a service of the stack {holder.project}, too",
+            f"the stack {holder.project} also has a service with the container name {holder.name}",
             "Give one of the two another container name in the spec",
         )
-    if find(containers, service.foreign):
+    if find_container(containers, service.retained_name):
         yield Finding(
             NOT_READY,
-            f"{holder.name} was not made by this stack, and {service.foreign} is there too",
-            f"Remove the one that is not needed: docker rm -f {service.foreign}",
+            f"{holder.name} was not made by this stack, and a deploy would rename it to"
+            f" {service.retained_name}, which exists already",
+            f"Remove that container if you do not need it: docker rm -f {service.retained_name}",
         )
-    yield from check_mounts(stack, service, holder)
+    yield from check_lost_data(stack, service, holder)
 
 
 def check_labels(service: Service) -> Iterator[Finding]:
-    """The labels that this program reads can be read."""
+    """The labels that control this program must be valid."""
     labels = service.labels
-    wrong = [] if service.health or "deploy.health" not in labels else ["deploy.health"]
+    invalid = [] if service.health or "deploy.health" not in labels else ["deploy.health"]
     for label in ("deploy.start-period", "deploy.name-cache"):
         if label in labels and not re.fullmatch("[0-9]{1,5}", labels[label]):
-            wrong.append(label)
+            invalid.append(label)
     if labels.get("deploy.rollout", "recreate") != "recreate":
-        wrong.append("deploy.rollout")
-    for label in wrong:
+        invalid.append("deploy.rollout")
+    for label in invalid:
         yield Finding(
             NOT_READY,
-            f"the label {label} of {service.name} cannot be read",
+            f"the label {label} of {service.name} is not valid",
             "Generate the compose file again: kiwari-ci generate",
         )
 
@@ -1569,40 +1659,40 @@ def check_labels(service: Service) -> Iterator[Finding]:
 def check_temporary_names(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """The names that a deploy gives to containers for a while are free, or its own."""
-    for name in (service.next, service.previous):
-        other = find(containers, name)
+    """The names of the temporary and the set-aside container must not be somebody else's."""
+    for name in (service.temporary_name, service.set_aside_name):
+        other = find_container(containers, name)
         if other and not stack.owns(other, service) and not stack.is_temporary(other, service):
             yield Finding(
                 NOT_READY,
-                f"{name} exists, and deploys of {service.name} use that name for a while",
+                f"{name} was not made by a deploy, and deploys of {service.name} need that name",
                 f"Give that container another name: docker rename {name} OTHER",
             )
 
 
-def check_mounts(stack: "Stack", service: Service, holder: Container) -> Iterator[Finding]:
-    """The data of a container that is taken over stays with the service."""
-    mounted = {source_of(stack, volume) for volume in service.model.get("volumes") or []}
-    lost = sorted(data_of(holder) - mounted)
+def check_lost_data(stack: "Stack", service: Service, holder: Container) -> Iterator[Finding]:
+    """The compose file must mount all volumes of a foreign container that is to be replaced."""
+    mounted = {writable_source(stack, volume) for volume in service.model.get("volumes") or []}
+    lost = sorted(writable_sources(holder) - mounted)
     if lost:
         yield Finding(
             NOT_READY,
-            f"{holder.name} was not made by this stack, and has data that the compose file does"
+            f"{holder.name} was not made by this stack, and has volumes that the compose file does"
             f" not mount: {', '.join(lost)}",
-            "Name these volumes in the spec first, or the service starts without its data",
+            "Add them to the spec first, or the service would start without its data",
         )
 
 
 def overlaps(source: str, sources: Set[str]) -> bool:
-    """Whether a volume or folder is one of these, or lies in one, or one lies in it."""
+    """Whether a volume or folder equals, contains or lies in one of these."""
     return any(
         source == other or source.startswith(f"{other}/") or other.startswith(f"{source}/")
         for other in sources
     )
 
 
-def data_of(container: Container) -> Set[str]:
-    """The volumes with names, and the folders of the server, that a container can write to."""
+def writable_sources(container: Container) -> Set[str]:
+    """The named volumes, and the folders of the server, that a container can write to."""
     sources = {
         str(mount.get("Name") or mount.get("Source"))
         for mount in container.mounts
@@ -1612,7 +1702,7 @@ def data_of(container: Container) -> Set[str]:
 
 
 def is_anonymous_volume(mount: Json) -> bool:
-    """Whether a mount of a container is a volume that Docker named by itself."""
+    """Whether a mount is an anonymous volume, whose name Docker made up: 64 digits."""
     name = str(mount.get("Name") or "")
     return mount.get("Type") == "volume" and re.fullmatch("[0-9a-f]{64}", name) is not None
 
@@ -1620,7 +1710,7 @@ def is_anonymous_volume(mount: Json) -> bool:
 def check_ports(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """The ports that it publishes are free, or its own container has them."""
+    """No other container may hold a port that the service publishes."""
     for container in containers:
         if (
             not container.is_running
@@ -1632,44 +1722,46 @@ def check_ports(
             if port in container.ports:
                 yield Finding(
                     NOT_READY,
-                    f"{service.name} publishes port {port[0]}, which {container.name} holds",
+                    f"{service.name} publishes port {port[0]}, which {container.name} uses",
                     f"Stop that container, or publish another port: docker stop {container.name}",
                 )
 
 
-def check_data(
+def check_volumes_in_use(
     stack: "Stack", accessory: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """A volume with data is never given to a second process: two databases on one folder destroy it."""
-    own = find(containers, accessory.container_name)
+    """No other container may run on an accessory's volumes: two databases destroy the data."""
+    own = find_container(containers, accessory.container_name)
     if own and own.has_processes and accessory.accessory != "once":
-        return  # it is left alone, whoever made it
+        return  # an accessory that runs is never replaced, whoever made it
     if own and not stack.owns(own, accessory):
         yield Finding(
             NOT_READY,
             f"{own.name} exists, does not run, and was not made by this stack",
-            f"Start it, if its data is to be kept: docker start {own.name}."
-            f" Else remove it: docker rm {own.name}",
+            f"If you need its data, start it: docker start {own.name}."
+            f" Otherwise remove it: docker rm {own.name}",
         )
         return
-    sources = {source_of(stack, volume) for volume in accessory.model.get("volumes") or []} - {""}
+    sources = {
+        writable_source(stack, volume) for volume in accessory.model.get("volumes") or []
+    } - {""}
     for container in containers:
         shared = ", ".join(
-            sorted(source for source in data_of(container) if overlaps(source, sources))
+            sorted(source for source in writable_sources(container) if overlaps(source, sources))
         )
         is_of_stack = container.project == stack.name and container.service in stack.services
         is_of_stack = is_of_stack and not container.is_one_off
         if shared and container.has_processes and not is_of_stack:
             yield Finding(
                 NOT_READY,
-                f"{container.name} runs on {shared}, which {accessory.name} would open a second time",
-                f"To let this stack take it over, stop the other for good, then run the job again:"
+                f"{container.name} runs on {shared}, and {accessory.name} would use that too",
+                "To let this stack take it over, stop that container, then run the job again:"
                 f" docker update --restart no {container.name} && docker stop {container.name}",
             )
 
 
-def source_of(stack: "Stack", volume: Json) -> str:
-    """The volume's name in Docker, or the folder of the server, that a container can write to."""
+def writable_source(stack: "Stack", volume: Json) -> str:
+    """Docker's name of a volume of the compose file, or a folder; empty if it is read-only."""
     if volume.get("read_only"):
         return ""
     if volume.get("type") == "volume":
@@ -1679,7 +1771,7 @@ def source_of(stack: "Stack", volume: Json) -> str:
 
 
 def check_promotion(service: Service) -> Iterator[Finding]:
-    """An image comes into this stack only after the stack before it served the same bytes."""
+    """With the label deploy.from, only an image that served in that other stack may be deployed."""
     source, _, name = service.labels.get("deploy.from", "").partition("/")
     digest = digest_of(service.image)
     if source and all(
@@ -1688,25 +1780,25 @@ def check_promotion(service: Service) -> Iterator[Finding]:
     ):
         yield Finding(
             BAD_IMAGE,
-            f"{source}/{name} never served {digest}",
-            "Deploy it there, then run the job again",
+            f"{source}/{name} has never served {digest}",
+            "Deploy it there first, then run the job again",
         )
 
 
 def check_disk(stack: "Stack") -> Iterator[Finding]:
-    """Docker has room for another image."""
+    """There must be space for another image."""
     folder = str(stack.machine.json("info", "--format", "{{json .}}").get("DockerRootDir") or "/")
     free = stack.machine.free_megabytes(folder)
     if free < FREE_MEGABYTES:
         yield Finding(
             NOT_READY,
             f"Docker has {free} MB left on {folder}, and {FREE_MEGABYTES} are needed",
-            "Make room (docker system df), then run the job again",
+            "Free some space (docker system df), then run the job again",
         )
 
 
-def leftovers(stack: "Stack") -> List[Container]:
-    """Containers of this Compose project that the compose file does not have."""
+def orphans(stack: "Stack") -> List[Container]:
+    """Running containers of this Compose project that belong to no service of the compose file."""
     return [
         container
         for container in stack.containers()
@@ -1717,47 +1809,58 @@ def leftovers(stack: "Stack") -> List[Container]:
     ]
 
 
-def refuse_leftovers(stack: "Stack") -> None:
-    """A service that the stack no longer has goes on answering: its domain may still lead there."""
+def orphan_note(stack: "Stack", container: Container) -> str:
+    """A note about an orphan; no advice to remove it, because it may be somebody's database."""
+    return (
+        f"note: {container.name} runs in the project {stack.name},"
+        " but belongs to no service of the compose file"
+    )
+
+
+def refuse_orphans(stack: "Stack") -> None:
+    """Fail if a service that was removed from the compose file still runs.
+
+    It is not removed here: its domain may still lead to it.
+    """
     deployed = []
-    for container in leftovers(stack):
+    for container in orphans(stack):
         if any(label.startswith("deploy.") for label in container.labels):
             deployed.append(container.name)
         else:
-            progress(
-                f"note: {container.name} runs in the project {stack.name};"
-                " the compose file does not have it"
-            )
+            progress(orphan_note(stack, container))
     if deployed:
         names = " ".join(sorted(deployed))
         raise Failed(
             NOT_READY,
-            f"what was deployed serves, and the stack no longer has these containers, which still"
-            f" run: {names}. Lead their domains elsewhere, then: docker rm -f {names}",
+            "the new version serves, but containers of services that the compose file no longer has"
+            f" still run: {names}. Point their domains elsewhere, then: docker rm -f {names}",
         )
 
 
-# 7. Install the files that were sent, once the images are there: never through a link.
+# 7. Install the files that were sent, once the images are there. No symbolic link is followed.
 
 
 def install_file(source: Path, folder: Path, name: str) -> None:
-    """Put one file into a stack's folder, never through a link.
+    """Copy one file into a stack's folder; refuse to write through a symbolic link.
 
-    What a container may mount is written in place: a mount shows the file that was there when the container started.
+    A file that a container may mount is overwritten in place, because a container that runs would
+    go on seeing the old file if a new one took its name.
     """
     target = folder / name
     for place in places_below(folder, name):
         if place.is_symlink():
             raise Failed(
                 NOT_READY,
-                f"{place} is a link: nothing is written through it. Remove it, run the job again",
+                f"{place} is a symbolic link, which is never followed. Remove it, then run the job"
+                " again",
             )
     for parent in places_below(folder, name)[:-1]:
         if not parent.exists():
             parent.mkdir()
-            parent.chmod(0o755)  # containers with other users read what is in it
+            parent.chmod(0o755)  # the processes of a container may run as another user
     if target.exists() and name != COMPOSE_FILE and not is_env_file(name):
         with target.open("r+b") as stream:
+            # A full disk has to show before the old content is gone.
             os.posix_fallocate(stream.fileno(), 0, max(source.stat().st_size, 1))
             stream.write(source.read_bytes())
             stream.truncate()
@@ -1766,7 +1869,7 @@ def install_file(source: Path, folder: Path, name: str) -> None:
     write_file(target, source.read_bytes(), source.stat().st_mode & 0o777)
 
 
-# 8. Pull: by digest, with a login that is in memory only. Then look at what came.
+# 8. Pull: by digest, with a login that is in memory only. Then check what was pulled.
 
 
 def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
@@ -1777,11 +1880,11 @@ def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
             progress(f"pulling {image}")
             pull(stack, image, login)
     for service in services:
-        look_at_image(stack, service)
+        check_image(stack, service)
 
 
 def pull(stack: "Stack", image: str, login: Path) -> None:
-    """Pull one image; what a registry cannot do at the moment is tried again."""
+    """Pull one image; try again if the registry has trouble."""
     for pause in PULL_PAUSES:
         output = stack.machine.docker(
             "--config", str(login), "pull", "-q", image, seconds=PULL_SECONDS
@@ -1790,35 +1893,35 @@ def pull(stack: "Stack", image: str, login: Path) -> None:
             return
         refuse_if_final(image, output)
         if pause:
-            progress(
-                f"the registry does not answer as it should, trying again: {output.last_words}"
-            )
+            progress(f"the pull failed; the next attempt is in {pause} seconds: {output.last_line}")
             stack.machine.wait(pause)
     raise Failed(
-        NOT_READY, f"{image} could not be pulled, and the token is not why: {output.last_words}"
+        NOT_READY, f"{image} could not be pulled; the token is not the cause: {output.last_line}"
     )
 
 
 def refuse_if_final(image: str, output: Output) -> None:
-    """Tell a refused token and a missing image from a registry that has trouble."""
-    words = output.err.lower().replace(image.partition("@")[0].lower(), "")
-    if any(sign in words for sign in SIGNS_OF_A_REFUSED_TOKEN):
+    """Fail if another attempt is of no use: a refused token, a missing image, a full disk."""
+    # The name of an image may contain one of the signs.
+    error = output.err.lower().replace(image.partition("@")[0].lower(), "")
+    if any(sign in error for sign in SIGNS_OF_A_REFUSED_TOKEN):
         raise Failed(
             TOKEN_REFUSED,
             f"{registry_of(image)} refused the token: set a new one (runbook, step 5) and run"
-            f" the job again. It said: {output.last_words}",
+            f" the job again. Its answer: {output.last_line}",
         )
-    if any(sign in words for sign in SIGNS_OF_A_MISSING_IMAGE):
-        raise Failed(BAD_IMAGE, f"could not pull {image}: {output.last_words}")
-    if "no space left" in words:
+    if any(sign in error for sign in SIGNS_OF_A_MISSING_IMAGE):
+        raise Failed(BAD_IMAGE, f"could not pull {image}: {output.last_line}")
+    if "no space left" in error:
         raise Failed(
             NOT_READY,
-            f"{image} does not fit on the disk: make room (docker system df), run the job again",
+            f"{image} does not fit on the disk: free some space (docker system df), then run the"
+            " job again",
         )
 
 
-def find_image(stack: "Stack", service: Service) -> None:
-    """Have the image of a rollback, without a token if need be."""
+def ensure_rollback_image(stack: "Stack", service: Service) -> None:
+    """Pull the image of a rollback if the server has it no more; a rollback brings no token."""
     if stack.machine.docker("image", "inspect", service.image).code != 0:
         progress(f"pulling {service.image}")
         output = stack.machine.docker("pull", "-q", service.image, seconds=PULL_SECONDS)
@@ -1826,13 +1929,13 @@ def find_image(stack: "Stack", service: Service) -> None:
             raise Failed(
                 BAD_IMAGE,
                 f"could not pull {service.image}, which is no longer on this server:"
-                f" {output.last_words}. `docker login {registry_of(service.image)}` lets it be pulled",
+                f" {output.last_line}. Log in first: docker login {registry_of(service.image)}",
             )
-    look_at_image(stack, service)
+    check_image(stack, service)
 
 
-def look_at_image(stack: "Stack", service: Service) -> None:
-    """The image is for this server, and brings no labels that would take somebody else's traffic."""
+def check_image(stack: "Stack", service: Service) -> None:
+    """Refuse an image for another platform, or with labels that proxies or Compose act on."""
     image = stack.machine.json("image", "inspect", service.image)[0]
     service.image_id = str(image["Id"])
     engine = stack.machine.json("version", "--format", "{{json .}}").get("Server") or {}
@@ -1844,16 +1947,16 @@ def look_at_image(stack: "Stack", service: Service) -> None:
         )
     labels = (image.get("Config") or {}).get("Labels") or {}
     for label in sorted(labels):
-        is_believed = label.lower().startswith(LABELS_THAT_OTHERS_BELIEVE)
-        if is_believed and label not in service.labels:
+        has_effect = label.lower().startswith(LABELS_OF_PROXIES_AND_COMPOSE)
+        if has_effect and label not in service.labels:
             raise Failed(
                 BAD_IMAGE,
-                f"{service.image} has the label {printable(label)}, which the proxy would believe:"
-                " take it out of the Dockerfile; labels belong into the spec",
+                f"{service.image} has the label {printable(label)}, which a proxy or Compose acts"
+                " on: remove it from the Dockerfile; such labels belong into the spec",
             )
 
 
-# 9. Accessories: somebody else's images. Those that run are left alone, for their data is at stake.
+# 9. Accessories: start those that are missing. One that runs is never changed: it may hold data.
 
 
 def start_accessories(stack: "Stack", services: List[Service]) -> None:
@@ -1866,17 +1969,18 @@ def start_accessories(stack: "Stack", services: List[Service]) -> None:
         progress(f"starting {', '.join(names)}")
         output = stack.compose("up", "-d", "--no-deps", "--no-recreate", *names)
         if output.code != 0:
-            progress(f"not all could be started: {output.last_words}")
+            # Only those that a service of this request needs make it fail, below.
+            progress(f"note: some accessories could not be started: {output.last_line}")
     needed = needed_by(stack, services)
     for accessory in accessories:
         if accessory.name in needed:
             wait_for_accessory(stack, accessory)
-        report_other_settings(stack, accessory)
+        report_changed_settings(stack, accessory)
         report_missing_networks(stack, accessory)
 
 
 def report_missing_networks(stack: "Stack", accessory: Service) -> None:
-    """Say how an accessory that somebody else made is reached from this stack."""
+    """Print how to connect a foreign accessory to the stack's network."""
     container = stack.find(accessory.container_name)
     if not container or stack.owns(container, accessory):
         return
@@ -1885,21 +1989,22 @@ def report_missing_networks(stack: "Stack", accessory: Service) -> None:
         if network not in container.networks:
             aliases = " ".join(f"--alias {name}" for name in accessory.names_on(key))
             progress(
-                f"note: {container.name} runs, was not made by this stack, and is not on its network."
-                f" To let it be reached: docker network connect {aliases} {network} {container.name}"
+                f"note: {container.name} was not made by this stack, and is not on its network"
+                f" {network}. To connect it: docker network connect {aliases} {network}"
+                f" {container.name}"
             )
 
 
 def refuse_shared_data(stack: "Stack", accessories: List[Service]) -> None:
-    """Look once more, directly before they start: a rollback has no preflight, and a pull takes time."""
+    """Repeat this check of the preflight: a rollback skipped it, and the pull has taken time."""
     containers = stack.containers()
     for accessory in accessories:
-        for finding in check_data(stack, accessory, containers):
+        for finding in check_volumes_in_use(stack, accessory, containers):
             raise Failed(finding.code, str(finding))
 
 
 def is_to_be_started(stack: "Stack", accessory: Service) -> bool:
-    """Whether Compose is to start it: what runs is never touched, what has ended is made anew."""
+    """Whether Compose has to start it; a finished one that runs once is removed, to run again."""
     container = stack.find(accessory.container_name)
     if container and container.has_processes:
         return False
@@ -1909,7 +2014,7 @@ def is_to_be_started(stack: "Stack", accessory: Service) -> bool:
 
 
 def needed_by(stack: "Stack", services: List[Service]) -> Set[str]:
-    """The names of all that these services depend on, directly or not."""
+    """The names of all services that these depend on, directly or indirectly."""
     needed: Set[str] = set()
     pending = [name for service in services for name in service.dependencies]
     while pending:
@@ -1921,63 +2026,67 @@ def needed_by(stack: "Stack", services: List[Service]) -> Set[str]:
 
 
 def wait_for_accessory(stack: "Stack", accessory: Service) -> None:
-    """Wait until an accessory is well."""
+    """Wait until an accessory is healthy."""
     end = stack.machine.now() + ACCESSORY_SECONDS
     while True:
         container = stack.find(accessory.container_name)
-        if container and is_accessory_well(accessory, container):
+        if container and is_accessory_healthy(accessory, container):
             return
-        is_starting = container and container.is_running and not container.is_unhealthy
+        is_starting = container and container.is_running and container.docker_health != "unhealthy"
         if not is_starting or stack.machine.now() > end:
-            print_last_words(stack, accessory)
+            print_end_of_log(stack, accessory)
             raise Failed(
-                NOT_READY, f"{accessory.name} is not well, and what is deployed depends on it"
+                NOT_READY, f"{accessory.name} is not healthy, and a deployed service depends on it"
             )
         stack.machine.wait(1)
 
 
-def is_accessory_well(accessory: Service, container: Container) -> bool:
-    """What runs once has ended with 0; the others run, and are healthy if they can tell."""
+def is_accessory_healthy(accessory: Service, container: Container) -> bool:
+    """Whether it runs and Docker's health check passes, or ran once and ended with exit code 0."""
     if accessory.accessory == "once":
         return container.status == "exited" and container.exit_code == 0
-    return container.is_running and container.health in ("", "healthy")
+    return container.is_running and container.docker_health in ("", "healthy")
 
 
-def report_other_settings(stack: "Stack", accessory: Service) -> None:
-    """Say when the compose file has other settings for it than it runs with: a person decides when it restarts."""
+def report_changed_settings(stack: "Stack", accessory: Service) -> None:
+    """Print how to recreate an accessory whose settings in the compose file have changed.
+
+    A person decides when that is done: a database is gone meanwhile.
+    """
     container = stack.find(accessory.container_name)
     if not container or not stack.owns(container, accessory):
         return
     if container.labels.get("com.docker.compose.config-hash") != stack.config_hash(accessory):
         progress(
-            f"{accessory.name} has other settings than the compose file. To start it anew with these:"
-            f" cd {stack.folder} && docker compose up -d --no-deps {accessory.name}"
+            f"note: {accessory.name} runs with other settings than those of the compose file. To"
+            f" recreate it: cd {stack.folder} && docker compose up -d --no-deps {accessory.name}"
         )
 
 
-# 10. Migrate: with the new images, before any container is replaced. The hooks are the person's own scripts.
+# 10. Migrate: with the new images, before any container is replaced. Hooks are scripts of the user.
 
 
 def migrate(stack: "Stack", services: List[Service]) -> None:
-    """Run the migrations of these services; the old version must still work after them."""
+    """Run the migrations of these services.
+
+    The old version serves meanwhile and afterwards, so it must work with the migrated database.
+    """
     migrating = [service for service in services if service.migrate]
     if not migrating:
         return
     stack.write_trial_pins()
     for service in migrating:
         progress(f"migrating with {service.name}: {shlex.join(service.migrate)}")
-        words = (
+        options = ("--rm", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.migration_name)
+        output = stack.compose(
             "run",
-            "--rm",
-            "-T",
-            *NOT_FOR_TRAEFIK,
-            "--no-deps",
-            "--name",
-            service.migration,
+            *options,
             service.name,
             *service.migrate,
+            pins=stack.trial_pins,
+            seconds=SCRIPT_SECONDS,
+            prints_output=True,
         )
-        output = stack.compose(*words, pins=stack.trial_pins, seconds=SCRIPT_SECONDS, is_shown=True)
         if output.code != 0:
             raise Failed(
                 NOT_SERVING,
@@ -1985,16 +2094,16 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
                 " No container of the service was changed",
             )
     for service in services:
-        if service.health and stack.find(service.container_name) and not is_well(stack, service):
+        if service.health and stack.find(service.container_name) and not is_healthy(stack, service):
             progress(
-                f"AFTER THE MIGRATION {service.name} DOES NOT ANSWER ANY MORE: the old version does not get on"
-                " with what the migration changed"
+                f"AFTER THE MIGRATION {service.name} DOES NOT ANSWER ANY MORE: its old version does"
+                " not work with the migrated database"
             )
 
 
 @contextlib.contextmanager
 def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
-    """Run hooks/before, and whatever happens hooks/after, which is told how it ended."""
+    """Run hooks/before, and at the end, also after a failure, hooks/after with the exit code."""
     if not (stack.folder / "hooks").is_dir():
         yield
         return
@@ -2004,16 +2113,16 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
         "SERVICE": names,
         "IMAGE": " ".join(service.image for service in services),
     }
-    # Written down first: whoever takes the lock next runs hooks/after if this deploy is killed.
+    # If this deploy is killed, the next one sees from this file that hooks/after has to run.
     write_file(stack.owed_hook, json.dumps(settings).encode(), 0o600)
     code = NOT_SERVING
     try:
         if run_hook(stack, "before", settings) != 0:
             if verb == "deploy":
                 raise Failed(NOT_READY, f"{stack.name}/hooks/before failed")
-            progress("hooks/before failed; going back does not wait for it")
+            progress("note: hooks/before failed; a rollback goes on all the same")
         yield
-        code = code_of(services)
+        code = exit_code_of(services)
     except Failed as failure:
         code = failure.code
         raise
@@ -2022,27 +2131,45 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
         if is_done:
             stack.owed_hook.unlink()
     if not is_done:
-        first_words = "what was deployed serves, but " if code == SERVING else ""
+        outcome = "the new version serves, but " if code == SERVING else ""
         raise Failed(
             NOT_READY,
-            f"{first_words}{stack.name}/hooks/after failed: mend it; the next deploy runs it again",
+            f"{outcome}{stack.name}/hooks/after failed: correct it; the next deploy runs it again",
         )
 
 
 def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
-    """Run a script of the person's, and print what it prints; what it leaves running holds no lock."""
+    """Run a hook if there is one, and print its output; the exit code."""
     if not (stack.folder / "hooks" / name).exists():
         return 0
     progress(f"running hooks/{name}")
     return stack.machine.script(["bash", f"hooks/{name}"], stack.folder, settings)
 
 
-# 11. and 12. Replace: start beside, hand over, take the old one away. Services are replaced in batches
-# that fit into the memory; the services of a batch share the waits.
+# 11. and 12. Replace the containers. A service that can run twice goes through these steps:
+#
+#   start_beside         The temporary container starts, without the service's names on any network.
+#                        If it does not become healthy, no request has ever reached it.
+#   hand_over            It gets the names, only now because requests reach it from then on. Before
+#                        the old container stops, each proxy must have looked the names up again,
+#                        and so know the temporary container's address, too: hence the wait.
+#   replace_own          Compose recreates the own container on the new image. Meanwhile the
+#                        temporary container serves alone.
+#   watch_and_record     The temporary container loses the names, and the new own container has to
+#                        stay healthy for at least as long as a proxy keeps an old address. Then it
+#                        is recorded, and the temporary container is stopped: no proxy sends it
+#                        requests any more, and it finishes those that it has.
+#
+# For a service that cannot run twice, only the last two steps are done, and there is a gap: its old
+# container is stopped first and set aside. Services are replaced in batches whose new containers
+# fit into the free memory; the services of a batch share the waits.
 
 
-def in_order_of_dependencies(services: List[Service]) -> List[List[Service]]:
-    """Groups of services: those of a group depend on none of the same or a later group."""
+def dependency_levels(services: List[Service]) -> List[List[Service]]:
+    """Groups of services; each service depends only on services of earlier groups.
+
+    Services that depend on each other in a circle end up in one group.
+    """
     groups: List[List[Service]] = []
     pending = list(services)
     while pending:
@@ -2055,31 +2182,30 @@ def in_order_of_dependencies(services: List[Service]) -> List[List[Service]]:
     return groups
 
 
-def has_failed_dependency(service: Service, services: List[Service]) -> bool:
-    """Whether it depends on one that this deploy could not bring into service."""
+def mark_if_dependency_failed(service: Service, services: List[Service]) -> bool:
+    """Whether it depends on a failed service; then it gets the result `not started`."""
     failed = {other.name for other in services if other.result in ("failed", "not started")}
     if not service.dependencies & failed:
         return False
-    progress(
-        f"{service.name} is not started: it depends on {', '.join(sorted(service.dependencies & failed))}"
-    )
+    names = ", ".join(sorted(service.dependencies & failed))
+    progress(f"{service.name} is not started: it depends on {names}")
     service.result = "not started"
     return True
 
 
 def replace_containers(stack: "Stack", request: Request, services: List[Service]) -> None:
-    """Bring the new images of services that do not depend on each other into service."""
+    """Replace the containers of services that do not depend on each other."""
     changing = []
     for service in services:
         if is_unchanged(stack, service):
-            progress(f"{service.name} runs this image with these settings already")
+            progress(f"{service.name} already runs this image with these settings")
             finish(stack, request, service, "unchanged")
         else:
             changing.append(service)
     for batch in batches_that_fit(stack, changing):
         try:
             replace_batch(stack, request, batch)
-        except Exception as error:
+        except Exception as error:  # a cancel, for example: nothing may stay half replaced
             for service in not_failed(batch):
                 fail(stack, service, str(error))
             raise
@@ -2093,14 +2219,17 @@ def batches_that_fit(stack: "Stack", services: List[Service]) -> List[List[Servi
         needed = memory_needed(stack, service)
         if not batches or needed is None or needed > free:
             batches.append([])
-            free = stack.machine.available_memory() // 5 * 4
+            free = stack.machine.available_memory() // 5 * 4  # a fifth stays in reserve
         batches[-1].append(service)
         free = free - needed if needed is not None else 0
     return batches
 
 
 def memory_needed(stack: "Stack", service: Service) -> Optional[int]:
-    """The bytes of memory that a second container takes: its limit, or what the first one uses."""
+    """An estimate of the memory of a new container, in bytes; None if nothing is known.
+
+    It is the memory limit of the service, or what the old container uses.
+    """
     limit = str(service.model.get("mem_limit") or "")
     if limit.isdigit():
         return int(limit)
@@ -2111,35 +2240,40 @@ def memory_needed(stack: "Stack", service: Service) -> Optional[int]:
 
 
 def replace_batch(stack: "Stack", request: Request, services: List[Service]) -> None:
-    """Replace the containers of some services, which share the waits."""
+    """Replace the containers of a batch."""
     stack.write_trial_pins()
-    beside = [service for service in services if runs_beside(stack, service)]
-    alone = [service for service in services if service not in beside]
+    beside = [service for service in services if can_start_beside(stack, service)]
     start_beside(stack, beside)
     hand_over(stack, not_failed(beside))
-    replace_in_place(stack, not_failed(beside))
-    replace_stopped(stack, alone)
-    settle(stack, request, not_failed(services))
+    replace_own(stack, not_failed(beside), set_foreign_container_aside)
+    stopped_first = [service for service in services if service not in beside]
+    replace_own(stack, stopped_first, stop_and_set_aside)
+    watch_and_record(stack, request, not_failed(services))
 
 
 def not_failed(services: List[Service]) -> List[Service]:
-    """Those that nothing went wrong with so far."""
+    """The services without a result: nothing has gone wrong with them so far."""
     return [service for service in services if not service.result]
 
 
 def is_unchanged(stack: "Stack", service: Service) -> bool:
-    """Whether its container runs this image with these settings already, and is well."""
+    """Whether its own container runs this image with these settings, and is healthy."""
     container = stack.find(service.container_name)
     if not container or not stack.owns(container, service) or stack.temporary(service):
         return False
     label = container.labels.get("com.docker.compose.config-hash")
     is_same = container.image == service.image and label in stack.hashes(service, container)
     is_same = is_same and stack.mounted_checksum(service) == stack.recorded_mounts(service)
-    return is_same and is_well(stack, service)
+    return is_same and is_healthy(stack, service)
 
 
-def runs_beside(stack: "Stack", service: Service) -> bool:
-    """Whether a container runs that the new one must prove itself beside."""
+def can_start_beside(stack: "Stack", service: Service) -> bool:
+    """Whether a temporary container starts first.
+
+    Without an old container that runs, there is nothing that has to go on serving. And if an
+    earlier deploy left a temporary container, which may be the only one that works, a second one
+    cannot have its name.
+    """
     container = stack.find(service.container_name)
     return (
         service.is_start_first
@@ -2149,58 +2283,48 @@ def runs_beside(stack: "Stack", service: Service) -> bool:
 
 
 def start_beside(stack: "Stack", services: List[Service]) -> None:
-    """Start new containers beside the old ones, without their names on any network."""
+    """Start the temporary containers."""
     for service in services:
-        progress(f"starting {service.next} beside {service.name}")
+        progress(f"starting {service.temporary_name} beside {service.name}")
         with service_may_fail(stack, service):
-            options = ("-d", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.next)
-            words = ("run", *options, service.name)
-            output = stack.compose(*words, pins=stack.trial_pins)
-            refuse_failed_start(service.next, output)
-            wait_until_well(stack, service, service.next)
+            options = ("-d", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.temporary_name)
+            output = stack.compose("run", *options, service.name, pins=stack.trial_pins)
+            refuse_failed_start(service.temporary_name, output)
+            wait_until_healthy(stack, service, service.temporary_name)
 
 
 def hand_over(stack: "Stack", services: List[Service]) -> None:
-    """Give the new containers the names of the old ones too, and wait until the proxies know."""
+    """Give the temporary containers the services' names, and wait until the proxies know."""
     watched = {}
     for service in services:
-        progress(f"{service.next} answers, and takes the name {service.name}")
+        progress(f"{service.temporary_name} is healthy, and gets the name {service.name}")
         with service_may_fail(stack, service):
-            # From here on it may be what serves: a server that boots has to start it.
-            stack.set_restart_policy(service.next, service.restart_policy)
-            give_name(stack, service)
-            watched[service.name] = stack.get(service.next)
-    seconds = max((service.name_cache_seconds for service in not_failed(services)), default=0)
-    if seconds:
-        progress(f"waiting {seconds} seconds: the proxy keeps names for that long")
+            # From now on it may be the one that serves, so it has to start when the server boots.
+            stack.set_restart_policy(service.temporary_name, service.restart_policy)
+            give_service_names(stack, service)
+            watched[service.name] = stack.get(service.temporary_name)
+    seconds = name_cache_wait(not_failed(services))
     watch_containers(stack, services, watched, seconds)
 
 
-def replace_in_place(stack: "Stack", services: List[Service]) -> None:
-    """Recreate the services' own containers, while the new ones beside them serve."""
+def replace_own(
+    stack: "Stack", services: List[Service], make_way: Callable[["Stack", Service], None]
+) -> None:
+    """Replace the own containers of services; `make_way` sets an old container aside first."""
     for service in services:
         progress(f"replacing {service.name}")
         with service_may_fail(stack, service):
-            move_foreign_container_away(stack, service)
+            make_way(stack, service)
             recreate(stack, service)
-            wait_until_well(stack, service, service.container_name)
+            wait_until_healthy(stack, service, service.container_name)
 
 
-def replace_stopped(stack: "Stack", services: List[Service]) -> None:
-    """Replace what cannot run twice: the old container is stopped first, and kept."""
-    for service in services:
-        progress(f"replacing {service.name}")
-        with service_may_fail(stack, service):
-            put_aside(stack, service)
-            recreate(stack, service)
-            wait_until_well(stack, service, service.container_name)
+def watch_and_record(stack: "Stack", request: Request, services: List[Service]) -> None:
+    """Watch the new own containers for a while, record them, and remove what they replaced.
 
-
-def settle(stack: "Stack", request: Request, services: List[Service]) -> None:
-    """Watch the new containers for a while, record them, and take away what they replaced.
-
-    A temporary container that an earlier deploy left runs another image, which may be all that
-    works: it keeps the name until the new one has proved itself.
+    The temporary container loses the names before the watch, so that the new own container answers
+    real requests meanwhile. But one that an earlier deploy left runs another image, and may be all
+    that works: it keeps the names until the new own container has proved itself.
     """
     watched = {}
     for service in services:
@@ -2208,10 +2332,10 @@ def settle(stack: "Stack", request: Request, services: List[Service]) -> None:
             watched[service.name] = stack.get(service.container_name)
             temporary = stack.temporary(service)
             if temporary and temporary.image == service.image:
-                take_name(stack, service)
+                remove_service_names(stack, service)
     seconds = max((service.watched_seconds for service in not_failed(services)), default=0)
     if seconds:
-        progress(f"watching for {seconds} seconds whether it stays well")
+        progress(f"watching the new containers for {seconds} seconds")
     watch_containers(stack, services, watched, seconds)
     for service in not_failed(services):
         with service_may_fail(stack, service):
@@ -2219,25 +2343,25 @@ def settle(stack: "Stack", request: Request, services: List[Service]) -> None:
     for service in services:
         if service.result == "serving":
             with cleaning_up():
-                retire_next(stack, service)
-                retire_old(stack, service)
+                remove_temporary_container(stack, service)
+                retire_set_aside_container(stack, service)
 
 
 @contextlib.contextmanager
 def cleaning_up() -> Iterator[None]:
-    """What only tidies up behind a deploy that serves does not decide its outcome."""
+    """Report errors, and go on: the new version serves, whether the clean-up succeeds or not."""
     try:
         yield
     except Cancelled:
         raise
     except (Failed, OSError) as error:
-        progress(f"note: the next deploy cleans up what this one could not: {error}")
+        progress(f"note: the clean-up failed, and the next deploy does it: {error}")
 
 
 def watch_containers(
     stack: "Stack", services: List[Service], watched: Dict[str, Container], seconds: int
 ) -> None:
-    """Look at new containers each second, so that one that fails late does not serve for long."""
+    """Check new containers each second, so that one that fails late is undone at once."""
     end = stack.machine.now() + seconds
     while not_failed(services):
         for service in not_failed(services):
@@ -2250,7 +2374,7 @@ def watch_containers(
 
 def finish(stack: "Stack", request: Request, service: Service, result: str) -> None:
     """Record what serves, and pin it for Compose."""
-    sequence = request.sequence or stack.newest_sequence_of(service.name)
+    sequence = sequence_to_record(stack, request, service)
     latest = stack.newest_record(service.name)
     if (
         not latest
@@ -2263,126 +2387,144 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
     service.result = result
     service.seconds = stack.seconds()
     container = stack.find(service.container_name)
-    if container and container.is_unhealthy:
-        progress(f"note: Docker's own health check says that {container.name} is unhealthy")
+    if container and container.docker_health == "unhealthy":
+        progress(f"note: Docker's health check says that {container.name} is unhealthy")
+
+
+def sequence_to_record(stack: "Stack", request: Request, service: Service) -> int:
+    """The number of the commit that serves from now on: deploys with a lower one are superseded.
+
+    A rollback with a key keeps the newest number, so that the run of an older commit that comes
+    late does not replace the image of the rollback. A rollback by a person on the server lowers
+    the number. It has to: after a deploy with a number that is much too high, by a mistake or with
+    a stolen key, every later commit would be superseded.
+    """
+    if request.verb == "deploy":
+        return request.sequence
+    latest = stack.newest_record(service.name)
+    if request.is_from_key or not latest:
+        return latest.sequence if latest else 0
+    if latest.image == service.image:
+        return 0  # a person confirms the image that serves: any commit may replace it
+    return lowest_deployed_sequence(stack.record(service.name), service.image)
 
 
 def recreate(stack: "Stack", service: Service) -> None:
-    """Let Compose make the service's container from the new image, under its own name."""
+    """Let Compose create and start the own container from the new image."""
+    # Pinned before, so that after a power cut `docker compose up` by hand starts the new image.
     stack.write_pins({service.name: service.image})
-    kept = kept_container(stack, service)
-    if kept and stack.owns(kept, service):
-        create_successor(stack, service, kept)
+    old = set_aside_container(stack, service)
+    if old and stack.owns(old, service):
+        create_successor(stack, service, old)
         return
-    # By force, for what differs may be a file that it mounts, of which Compose knows nothing.
-    words = ("up", "-d", "--no-deps", "--force-recreate", "--pull", "never", service.name)
-    refuse_failed_start(service.name, stack.compose(*words, pins=stack.pins))
+    # Forced, because perhaps only a mounted file has changed, which Compose does not notice.
+    options = ("-d", "--no-deps", "--force-recreate", "--pull", "never")
+    refuse_failed_start(service.name, stack.compose("up", *options, service.name, pins=stack.pins))
 
 
-def create_successor(stack: "Stack", service: Service, kept: Container) -> None:
-    """Make the new container while the old one is kept.
+def create_successor(stack: "Stack", service: Service, old: Container) -> None:
+    """Create the new own container beside a set-aside container that Compose made.
 
-    `docker compose up` would remove the old one, which it knows by its labels. So Compose is asked for one more
-    container of the service, which it only makes for a service without a fixed container name.
+    `docker compose up` would remove the set-aside container, which it finds by its labels. So
+    Compose is asked to scale the service up by one container. It only does that for a service
+    without a fixed container name, and so the name is set afterwards.
     """
-    model = stack.successor_model(service, kept)
+    model = stack.successor_model(service, old)
     known = {container.id for container in stack.containers_of(service)}
-    words = (
-        "create",
-        "--no-recreate",
-        "--pull",
-        "never",
-        "--scale",
-        f"{service.name}={len(known) + 1}",
-        service.name,
-    )
-    refuse_failed_start(service.name, stack.compose_model(model, *words))
+    scale = f"{service.name}={len(known) + 1}"
+    options = ("--no-recreate", "--pull", "never", "--scale", scale)
+    refuse_failed_start(service.name, stack.compose_model(model, "create", *options, service.name))
     for container in stack.containers_of(service):
         if container.id not in known:
             stack.rename(container.name, service.container_name)
     refuse_failed_start(service.name, stack.machine.docker("start", service.container_name))
 
 
-def put_aside(stack: "Stack", service: Service) -> None:
-    """Stop the container that serves, and keep it until its successor has proved itself.
+def stop_and_set_aside(stack: "Stack", service: Service) -> None:
+    """Stop the old container of a service that cannot run twice, and set it aside.
 
-    It has no restart policy meanwhile, so that the server never starts both when it boots.
+    It has no restart policy meanwhile: otherwise a server that boots would start both.
     """
     container = stack.find(service.container_name)
     if not container or (stack.owns(container, service) and not container.is_running):
-        return  # Compose replaces its own container that does not run
-    keep_container(stack, service, container)
-    stack.set_restart_policy(service.previous, "no")
-    stack.stop(service.previous)
+        return  # it does not run, and Compose replaces it
+    set_aside(stack, service, container)
+    stack.set_restart_policy(service.set_aside_name, "no")
+    stack.stop(service.set_aside_name)
 
 
-def keep_container(stack: "Stack", service: Service, container: Container) -> None:
-    """Give a container another name, so that its successor can have the service's.
+def set_aside(stack: "Stack", service: Service, container: Container) -> None:
+    """Rename an old container to NAME-previous, so that the new one can have its name.
 
-    It is noted down first, by its id: whoever takes the lock next knows which container to bring
-    back, and never takes somebody else's for it.
+    Its id is written to a file first. If this deploy is killed, the next one knows from it which
+    container to bring back, and does not mistake another one for it.
     """
     note = {
         "id": container.id,
         "restart": container.restart_policy,
         "was_running": container.is_running,
     }
-    write_file(stack.kept_file(service), json.dumps(note).encode(), 0o600)
-    stack.rename(container.name, service.previous)
+    write_file(stack.set_aside_file(service), json.dumps(note).encode(), 0o600)
+    stack.rename(container.name, service.set_aside_name)
 
 
-def bring_back(stack: "Stack", service: Service) -> None:
-    """Let the container that was kept serve again, in place of its successor."""
-    kept = kept_container(stack, service)
-    if not kept:
+def bring_back_set_aside_container(stack: "Stack", service: Service) -> None:
+    """Remove the new own container, and let the set-aside one serve again under its old name."""
+    old = set_aside_container(stack, service)
+    if not old:
         return
     if stack.find(service.container_name):
         stack.remove(service.container_name)
-    stack.rename(kept.name, service.container_name)
-    start_again(stack, service)
+    stack.rename(old.name, service.container_name)
+    resume_old_container(stack, service)
 
 
-def start_again(stack: "Stack", service: Service) -> None:
-    """Start the container that was kept, as it ran before."""
-    note = stack.kept_note(service)
+def resume_old_container(stack: "Stack", service: Service) -> None:
+    """Start a container that was set aside and has its old name again, if it ran before."""
+    note = stack.set_aside_note(service)
     policy = note.get("restart") or service.restart_policy
     stack.set_restart_policy(service.container_name, policy)
     if note.get("was_running"):
-        stack.must("start", service.container_name)
-    stack.forget_kept(service)
+        stack.change("start", service.container_name)
+    stack.forget_set_aside(service)
 
 
-def move_foreign_container_away(stack: "Stack", service: Service) -> None:
-    """A container of the service's name that this stack did not make runs on under another name."""
+def set_foreign_container_aside(stack: "Stack", service: Service) -> None:
+    """Set a foreign container aside, if there is one; it goes on running.
+
+    It stays until the new container is recorded. A container that Compose made for this service is
+    not set aside here: Compose replaces it, while the temporary container serves.
+    """
     container = stack.find(service.container_name)
     if not container or stack.owns(container, service):
         return
-    keep_container(stack, service, container)
+    set_aside(stack, service, container)
     if service.published:
-        stack.stop(service.previous)  # two cannot have a port of the server
+        # Two containers cannot publish the same port.
+        stack.stop(service.set_aside_name)
 
 
-def retire_old(stack: "Stack", service: Service) -> None:
-    """Take away the container that was kept; one that somebody else made is only stopped."""
-    kept = kept_container(stack, service)
-    if not kept:
+def retire_set_aside_container(stack: "Stack", service: Service) -> None:
+    """Remove the set-aside container; a foreign one is stopped and retained instead."""
+    old = set_aside_container(stack, service)
+    if not old:
         return
-    if stack.owns(kept, service):
-        stack.remove(kept.name)
+    if stack.owns(old, service):
+        stack.remove(old.name)
     else:
-        stack.set_restart_policy(kept.name, "no")
-        stack.stop(kept.name)
-        stack.rename(kept.name, service.foreign)
+        stack.set_restart_policy(old.name, "no")
+        stack.stop(old.name)
+        stack.rename(old.name, service.retained_name)
         progress(
-            f"{service.foreign}, which served before and was not made by this stack, is stopped"
-            f" and kept. To remove it: docker rm {service.foreign}"
+            f"the old container was not made by this stack: it is stopped, and its name is now"
+            f" {service.retained_name}. To remove it: docker rm {service.retained_name}"
         )
-    stack.forget_kept(service)
+    stack.forget_set_aside(service)
 
 
 @contextlib.contextmanager
 def service_may_fail(stack: "Stack", service: Service) -> Iterator[None]:
-    """A failure of one service is its own: it is undone, and the others go on."""
+    """Undo what was done for a service if it fails; the other services go on."""
     try:
         yield
     except Cancelled:
@@ -2390,75 +2532,79 @@ def service_may_fail(stack: "Stack", service: Service) -> Iterator[None]:
     except Failed as failure:
         fail(stack, service, failure.message)
     except OSError as error:
-        fail(stack, service, words_of(error))
+        fail(stack, service, os_error_text(error))
     except Exception as error:
         fail(stack, service, f"a mistake in bin/deploy itself: {error!r}")
         traceback.print_exc()
 
 
 def fail(stack: "Stack", service: Service, problem: str) -> None:
-    """Take back what was done for a service: what served before serves again.
+    """Undo what was done for a service, so that its old container serves again.
 
-    If only the temporary container of the new image works, that one goes on serving.
+    If the temporary container is the only healthy one, it stays and serves.
     """
     with uninterrupted():
         service.result = "failed"
         service.problem = problem
         service.seconds = stack.seconds()
         print_error(problem)
-        print_last_words(stack, service)
-        bring_back(stack, service)
-        settle_temporary_container(stack, service)
+        print_end_of_log(stack, service)
+        bring_back_set_aside_container(stack, service)
+        remove_temporary_container_unless_needed(stack, service)
         stack.write_pins()
         go_back_if_nothing_serves(stack, service)
 
 
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
-    """Make the container anew from the image that served before, if nothing else is left of it."""
+    """Create the own container again from its old image, if no healthy container is left."""
     image = stack.recorded_image(service.name)
     if not image or image == service.image or stack.temporary(service):
         return
     current = stack.find(service.container_name)
     if current and current.image == image:
-        return  # it is what served before, and was not well before
-    # A worker that fails runs now and then, because Docker starts it again.
+        return  # the old container is back; if it is not healthy, it was not healthy before
+    # A worker that fails looks healthy now and then, because Docker restarts it.
     is_failed_worker = current and current.image == service.image and not service.health
-    if is_well(stack, service) and not is_failed_worker:
+    if is_healthy(stack, service) and not is_failed_worker:
         return
-    progress(f"nothing serves: making {service.name} anew from {image}, which served before")
+    progress(f"nothing serves: creating {service.name} again from its old image {image}")
     output = stack.compose(
         "up", "-d", "--no-deps", "--pull", "never", service.name, pins=stack.pins
     )
     if output.code != 0:
-        progress(f"that failed: {output.last_words}")
+        progress(f"that failed: {output.last_line}")
 
 
 @contextlib.contextmanager
-def uninterrupted(is_so: bool = True) -> Iterator[None]:
-    """Let a cancel wait for the end of what must not be done by half."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM} if is_so else set())
+def uninterrupted(is_needed: bool = True) -> Iterator[None]:
+    """Hold back a cancel (SIGTERM) until the end of a step that must not be interrupted."""
+    blocked = {signal.SIGTERM} if is_needed else set()
+    original = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, original)
 
 
-def retire_next(stack: "Stack", service: Service) -> None:
-    """Remove the temporary container, once no proxy leads to it and it has finished its requests."""
+def remove_temporary_container(stack: "Stack", service: Service) -> None:
+    """Remove the temporary container, after the proxies have forgotten its address.
+
+    `docker stop` then lets it finish the requests that it has.
+    """
     if not stack.temporary(service):
         return
-    if has_name(stack, service):
-        take_name(stack, service)
+    if has_service_names(stack, service):
+        remove_service_names(stack, service)
         wait_for_name_caches(stack, [service])
-    stack.set_restart_policy(service.next, "no")
-    stack.stop(service.next)
-    stack.remove(service.next)
+    stack.set_restart_policy(service.temporary_name, "no")
+    stack.stop(service.temporary_name)
+    stack.remove(service.temporary_name)
 
 
-def has_name(stack: "Stack", service: Service) -> bool:
-    """Whether requests for the service may be led to the temporary container.
+def has_service_names(stack: "Stack", service: Service) -> bool:
+    """Whether the temporary container has the service's names on a network.
 
-    That is so while Docker starts it again, too: proxies keep its address.
+    It need not run: it has them also while Docker restarts it.
     """
     container = stack.temporary(service)
     if not container:
@@ -2468,86 +2614,101 @@ def has_name(stack: "Stack", service: Service) -> bool:
     )
 
 
-def give_name(stack: "Stack", service: Service) -> None:
-    """Let the temporary container answer to the service's names."""
-    if not has_name(stack, service):
+def give_service_names(stack: "Stack", service: Service) -> None:
+    """Add the service's names to the temporary container, which then gets its requests, too."""
+    if not has_service_names(stack, service):
         rejoin(stack, service, has_names=True)
 
 
-def take_name(stack: "Stack", service: Service) -> None:
-    """Let no new request come to the temporary container; it finishes those that it has."""
+def remove_service_names(stack: "Stack", service: Service) -> None:
+    """Remove the service's names from the temporary container: it gets no new requests."""
     rejoin(stack, service, has_names=False)
 
 
 def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
-    """Leave each network and join it again, with other names: Docker can change them in no other way.
+    """Disconnect the temporary container from each network, and connect it with other names.
 
-    The whole server's lock is held, so that no other deploy takes the address that is free for a moment.
+    Docker has no other way to change names. The lock of the whole server is held, because for a
+    moment another deploy could get the container's address, to which proxies still send requests.
     """
     with locked(ROOT / ".host.lock", f"names of {service.name}"):
         for key in service.networks:
             network = stack.network_name(key)
             names = service.names_on(key) if has_names else []
-            aliases = [word for name in names for word in ("--alias", name)]
-            stack.machine.docker("network", "disconnect", network, service.next)
-            output = stack.machine.docker("network", "connect", *aliases, network, service.next)
+            aliases = [option for name in names for option in ("--alias", name)]
+            stack.machine.docker("network", "disconnect", network, service.temporary_name)
+            output = stack.machine.docker(
+                "network", "connect", *aliases, network, service.temporary_name
+            )
             if output.code != 0:
                 raise Failed(
                     NOT_SERVING,
-                    f"{service.next} could not join the network {network}: {output.last_words}",
+                    f"{service.temporary_name} could not join the network {network}:"
+                    f" {output.last_line}",
                 )
 
 
 def wait_for_name_caches(stack: "Stack", services: List[Service]) -> None:
-    """Wait until the proxies in front have looked the names up again."""
-    seconds = max((service.name_cache_seconds for service in services), default=0)
+    """Wait until the proxies in front have looked up the services' names again."""
+    seconds = name_cache_wait(services)
     if seconds:
-        progress(f"waiting {seconds} seconds: the proxy keeps names for that long")
         stack.machine.wait(seconds)
 
 
+def name_cache_wait(services: List[Service]) -> int:
+    """The seconds after which no proxy uses an old address of these services; print them."""
+    seconds = max((service.name_cache_seconds for service in services), default=0)
+    if seconds:
+        progress(f"waiting {seconds} seconds: the proxy may use the old address for that long")
+    return seconds
+
+
+def no_answer(output: Output) -> Failed:
+    """The failure of a docker command that only reads."""
+    return Failed(NOT_READY, f"Docker does not answer: {output.last_line}")
+
+
 def refuse_failed_start(name: str, output: Output) -> None:
-    """A container that Docker could not start."""
+    """Fail if Docker could not create or start a container."""
     if output.code != 0:
-        raise Failed(NOT_SERVING, f"{name} could not be started: {output.last_words}")
+        raise Failed(NOT_SERVING, f"{name} could not be started: {output.last_line}")
 
 
-def wait_until_well(stack: "Stack", service: Service, name: str) -> None:
-    """Wait until a new container runs the right image and answers, in one life: a restart is a failure."""
+def wait_until_healthy(stack: "Stack", service: Service, name: str) -> None:
+    """Wait until a new container is healthy; it must run the right image, and not restart."""
     first = stack.get(name)
     if service.image_id and first.image_id != service.image_id:
         raise Failed(BAD_IMAGE, f"{name} does not run {service.image}")
     end = stack.machine.now() + service.start_seconds
     while True:
         container = stack.get(name)
-        if not container.is_same_life(first) or not container.is_running:
-            raise Failed(NOT_SERVING, f"{name} did not stay up: {container.life}")
+        if not container.is_same_run(first) or not container.is_running:
+            raise Failed(NOT_SERVING, f"{name} did not stay up: {container.state_text}")
         problem = problem_of(stack, service, container)
         if not problem:
             return
         if stack.machine.now() > end:
             raise Failed(
                 NOT_SERVING,
-                f"{name} does not answer within {service.start_seconds} seconds: {problem}",
+                f"{name} did not become healthy within {service.start_seconds} seconds: {problem}",
             )
         stack.machine.wait(1)
 
 
 def refuse_change(stack: "Stack", service: Service, watched: Container) -> None:
-    """A container that was well has to be the same, and well, at a later look."""
+    """Fail if a container was restarted or replaced since it was inspected, or is not healthy."""
     container = stack.get(watched.name)
-    if not container.is_same_life(watched):
-        raise Failed(NOT_SERVING, f"{container.name} did not stay up: {container.life}")
+    if not container.is_same_run(watched):
+        raise Failed(NOT_SERVING, f"{container.name} did not stay up: {container.state_text}")
     problem = problem_of(stack, service, container)
-    if problem and problem_of(
-        stack, service, container
-    ):  # one answer that does not come is no verdict
+    # Asked twice, because one lost answer does not mean that it fails.
+    if problem and problem_of(stack, service, container):
         raise Failed(NOT_SERVING, f"{container.name} did not stay up: {problem}")
 
 
-def is_well(stack: "Stack", service: Service, name: str = "") -> bool:
-    """Whether a container serves; one answer that does not come is no verdict."""
-    for _ in range(2):
+def is_healthy(stack: "Stack", service: Service, name: str = "") -> bool:
+    """Whether the own container of a service, or the one of that name, is healthy."""
+    for _ in range(2):  # one lost answer does not mean that it fails
         container = stack.find(name or service.container_name)
         if container and not problem_of(stack, service, container):
             return True
@@ -2555,13 +2716,20 @@ def is_well(stack: "Stack", service: Service, name: str = "") -> bool:
 
 
 def problem_of(stack: "Stack", service: Service, container: Container) -> str:
-    """Why a container is not well; empty if it is. It is asked from here, for an image may have no tool for that."""
+    """Why a container is not healthy; empty if it is.
+
+    The request comes from the server, because an image may have no program that can send one.
+    """
     if not container.is_running:
-        return container.life
+        return container.state_text
     health = service.health
     if not health:
-        return "Docker's health check says that it is unhealthy" if container.is_unhealthy else ""
-    problem = f"it has no address to ask for {health}"
+        return (
+            "Docker's health check says that it is unhealthy"
+            if container.docker_health == "unhealthy"
+            else ""
+        )
+    problem = f"it has no address on a network, for {health}"
     for address in container.addresses:
         headers = {"Host": health.host or f"{address}:{health.port}", "User-Agent": "kiwari-ci"}
         if health.host:
@@ -2577,11 +2745,11 @@ def problem_of(stack: "Stack", service: Service, container: Container) -> str:
     return problem
 
 
-# 13. Record, pin, clean up. A record only grows; what Compose reads follows from it.
+# 13. Record, pin, clean up. Records are append-only, and the pins are written from them.
 
 
 def read_record(path: Path) -> List[Record]:
-    """The lines of a record, oldest first; notes by hand and torn lines are passed over."""
+    """The lines of a record, oldest first; notes of a person and incomplete lines are skipped."""
     if not path.is_file():
         return []
     matches = (RECORD_LINE.fullmatch(line) for line in path.read_text(errors="replace").split("\n"))
@@ -2589,33 +2757,49 @@ def read_record(path: Path) -> List[Record]:
 
 
 def image_to_go_back_to(stack: "Stack", name: str, digest: str) -> str:
-    """The image that served before, with earlier rollbacks taken into account; or the named one, if it ever served."""
-    served: List[str] = []
+    """The image with that digest if it ever served; without a digest, the one that served before.
+
+    An image that a person went back from was bad: it is not one that served before. So after
+    deploys of 1 and 2, a rollback to 1 and a deploy of 3, the image before 3 is 1.
+    """
+    history: List[str] = []
     for record in stack.record(name):
-        if record.run == "rollback" and record.image in served:
-            # What was gone back from is no longer something to go back to.
-            del served[len(served) - served[::-1].index(record.image) :]
-        elif not served or served[-1] != record.image:
-            served.append(record.image)
+        if record.run == "rollback" and record.image in history:
+            del history[len(history) - history[::-1].index(record.image) :]
+        elif not history or history[-1] != record.image:
+            history.append(record.image)
     if digest:
         images = [
             record.image for record in stack.record(name) if digest_of(record.image) == digest
         ]
         if images:
             return images[-1]
-    elif len(served) > 1:
-        return served[-2]
-    raise Failed(BAD_IMAGE, f"{name} served no such image before: see {stack.name}/.deploys/{name}")
+    elif len(history) > 1:
+        return history[-2]
+    raise Failed(
+        BAD_IMAGE, f"the record of {name} has no such image: see {stack.name}/.deploys/{name}"
+    )
+
+
+def lowest_deployed_sequence(records: List[Record], image: str) -> int:
+    """The lowest commit number with which an image was deployed; 0 if only rollbacks name it."""
+    numbers = [
+        record.sequence for record in records if record.image == image and record.run != "rollback"
+    ]
+    return min(numbers, default=0)
 
 
 def remove_old_images(stack: "Stack", services: List[Service]) -> None:
-    """Remove images of these services that no stack of this server can go back to."""
+    """Remove images of these services, except those that a stack of this server can go back to.
+
+    Only these repositories are cleaned up: `docker image prune` could remove somebody else's.
+    """
     with locked(ROOT / ".host.lock", "removing old images"):
         records = [read_record(path) for path in ROOT.glob("*/.deploys/*")]
-        kept = {image for record in records for image in last_images(record)}
+        needed = {image for record in records for image in newest_images(record)}
         for path in ROOT.glob("*/.deploys/trial.yml"):
-            # What another stack pulls at this moment has no record yet.
-            kept |= set(PINNED_IMAGE.findall(path.read_text(errors="replace")))
+            # An image that another stack has just pulled is not in a record yet.
+            needed |= set(PINNED_IMAGE.findall(path.read_text(errors="replace")))
         for repository in sorted(
             {service.repository for service in services if service.result == "serving"}
         ):
@@ -2624,44 +2808,77 @@ def remove_old_images(stack: "Stack", services: List[Service]) -> None:
             )
             for line in output.out.splitlines():
                 image = f"{repository}@{json.loads(line).get('Digest')}"
-                if image not in kept and "@sha256:" in image:
+                if image not in needed and "@sha256:" in image:
                     stack.machine.docker("image", "rm", image)
 
 
-def last_images(records: List[Record]) -> List[str]:
-    """The images that served last, newest first, each once."""
-    return list(dict.fromkeys(record.image for record in reversed(records)))[:KEPT_IMAGES]
+def newest_images(records: List[Record]) -> List[str]:
+    """The last images that served, newest first, without repetitions."""
+    return list(dict.fromkeys(record.image for record in reversed(records)))[:IMAGES_TO_KEEP]
 
 
-# What is printed at the end, and by `status`.
+# The output at the end of a request, and of `status`.
 
 
-def code_of(services: List[Service]) -> int:
-    """The verdict on all services of a request."""
+def exit_code_of(services: List[Service]) -> int:
+    """The exit code for the results of all services of a request."""
     results = {service.result for service in services}
     if results & {"failed", "not started", ""}:
         return NOT_SERVING
     return SUPERSEDED if "superseded" in results else SERVING
 
 
-def print_outcome(stack: "Stack", services: List[Service], code: int) -> None:
-    """What serves now, for the person who reads the log; after a failure, the command that goes back."""
+def print_outcome(stack: "Stack", request: Request, services: List[Service], code: int) -> None:
+    """Print what serves now; after a failure, also the commands that help."""
     for service in services:
         image = serving_image(stack, service)
         shown = digest_of(image) or "nothing"
         result = result_of(service)
-        word = "SERVING" if result in ("serving", "unchanged", "superseded") else result.upper()
-        progress(f"{word}: {service.name}; serving now: {shown}")
-        if result == "failed" and service.before and image not in ("", service.before):
-            progress(
-                f"to go back: {ROOT}/bin/deploy rollback {stack.name} {service.name} {digest_of(service.before)}"
-            )
+        title = "SERVING" if result in ("serving", "unchanged", "superseded") else result.upper()
+        progress(f"{title}: {service.name}; serving now: {shown}")
+        if (
+            result == "failed"
+            and service.previous_image
+            and image not in ("", service.previous_image)
+        ):
+            progress(f"to go back: {rollback_command(stack, service, service.previous_image)}")
+    if code not in (SERVING, SUPERSEDED):
+        print_mixed_versions(stack, request, services)
+
+
+def print_mixed_versions(stack: "Stack", request: Request, services: List[Service]) -> None:
+    """After a failure, say if some services run the new version and others do not, and the way out.
+
+    The services of a request belong to one commit, and may not work together in two versions.
+    """
+    images = {service.name: serving_image(stack, service) for service in services}
+    new = [service for service in services if images[service.name] == service.image]
+    behind = [service for service in services if service not in new]
+    changed = [service for service in new if service.image != service.previous_image]
+    if not changed or not behind:
+        return
+    progress("VERSIONS ARE MIXED NOW:")
+    for service in new:
+        progress(f"  new version: {service.name} {digest_of(service.image)}")
+    for service in behind:
+        version = "newer version" if service.result == "superseded" else "old version"
+        progress(
+            f"  {version}: {service.name} {digest_of(images[service.name]) or 'nothing answers'}"
+        )
+    if request.run.isdigit():
+        progress(f"to go forward, remove the cause, then: gh run rerun {request.run} --failed")
+    if all(service.previous_image for service in changed):
+        commands = [rollback_command(stack, service, service.previous_image) for service in changed]
+        progress(f"to go back: {' && '.join(commands)}")
+    else:
+        names = ", ".join(service.name for service in changed if not service.previous_image)
+        progress(f"there is no version to go back to for: {names}")
 
 
 def serving_image(stack: "Stack", service: Service) -> str:
-    """The image that answers now under the service's name; empty if none does."""
+    """The image of the service's container that is healthy now; empty if none is."""
     try:
-        for name in (service.container_name, service.next, f"{service.name}-before"):
+        for name in (service.container_name, service.temporary_name, service.retained_name):
             container = stack.find(name)
             if container and not problem_of(stack, service, container):
                 return container.image
@@ -2673,16 +2890,16 @@ def serving_image(stack: "Stack", service: Service) -> str:
 def print_result(
     stack: "Stack", request: Request, services: List[Service], code: int, message: str
 ) -> None:
-    """The last line: the outcome as JSON, for the workflow."""
-    words = {SERVING: "serving", SUPERSEDED: "superseded"}
+    """Print the last line: the outcome as JSON, for the workflow."""
+    results = {SERVING: "serving", SUPERSEDED: "superseded"}
     result: Json = {
         "protocol": PROTOCOL,
-        "result": words.get(code, "failed"),
+        "result": results.get(code, "failed"),
         "exit": code,
         "stack": stack.name,
         "seconds": stack.seconds(),
         "message": printable(message),
-        "services": [describe(stack, service) for service in services],
+        "services": [service_result(stack, service) for service in services],
     }
     if code == SUPERSEDED:
         result["newest_sequence"] = max(
@@ -2691,24 +2908,24 @@ def print_result(
     print_line(json.dumps(result))
 
 
-def describe(stack: "Stack", service: Service) -> Json:
-    """One service's part of the result."""
+def service_result(stack: "Stack", service: Service) -> Json:
+    """The outcome of one service, for the JSON line."""
     return {
         "service": service.name,
         "result": result_of(service),
-        "before": digest_of(service.before) or None,
+        "before": digest_of(service.previous_image) or None,
         "now": digest_of(serving_image(stack, service)) or None,
         "seconds": service.seconds,
     }
 
 
 def result_of(service: Service) -> str:
-    """What became of a service; what has no result was not begun, for something else failed first."""
+    """The result of a service; it has none if the request failed before its turn."""
     return service.result or "not started"
 
 
 def print_status(machine: "Machine", only: str) -> int:
-    """`status`: this program's version, and what serves in each stack."""
+    """`status`: print the version of this program, and what serves in each stack."""
     checksum = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     print(f"bin/deploy {VERSION} sha256:{checksum}")
     for path in sorted(ROOT.glob(f"{only or '*'}/.deploys/*")):
@@ -2716,31 +2933,35 @@ def print_status(machine: "Machine", only: str) -> int:
         if not records:
             continue
         stack = Stack(machine, path.parent.parent)
-        print(f"{stack.name}/.deploys/{path.name}: {status_of(stack, path.name)}")
+        print(f"{stack.name}/.deploys/{path.name}: {service_status(stack, path.name)}")
         print(f"  pinned: {records[-1]}")
     return SERVING
 
 
-def status_of(stack: "Stack", name: str) -> str:
-    """One service's state in words."""
+def service_status(stack: "Stack", name: str) -> str:
+    """The state of one service, as text."""
     try:
         stack.read_compose_file()
         service = stack.services.get(name) or Service(name, {})
         container = stack.find(name)
         if not container:
-            return "DOES NOT RUN: there is no such container"
+            return "DOES NOT RUN: it has no container"
         problem = problem_of(stack, service, container)
-        return f"DOES NOT ANSWER: {problem}" if problem else f"{container.image} {container.life}"
+        return (
+            f"DOES NOT ANSWER: {problem}"
+            if problem
+            else f"{container.image} {container.state_text}"
+        )
     except Failed as failure:
-        return f"CANNOT BE TOLD: {failure.message}"
+        return f"UNKNOWN: {failure.message}"
 
 
-def print_last_words(stack: "Stack", service: Service) -> None:
-    """The state of the new container, and the end of its log; what cannot be had is left out."""
+def print_end_of_log(stack: "Stack", service: Service) -> None:
+    """Print the state of the new container and the end of its log, as far as Docker has them."""
     with contextlib.suppress(Failed, OSError):
         container = stack.temporary(service) or stack.find(service.container_name)
         if container:
-            quote(f"{container.name}: {container.life}")
+            quote(f"{container.name}: {container.state_text}")
             output = stack.machine.docker("logs", "--tail", str(LOGGED_LINES), container.name)
             quote(output.out + output.err)
 
@@ -2749,7 +2970,7 @@ def print_last_words(stack: "Stack", service: Service) -> None:
 
 
 class Stack:
-    """A Compose project of this server: a folder, and the containers that were made from its compose file."""
+    """A Compose project of this server: a folder, and the containers of its compose file."""
 
     def __init__(self, machine: "Machine", folder: Path) -> None:
         self.machine = machine
@@ -2770,7 +2991,7 @@ class Stack:
         self.are_env_files_read = False
 
     def seconds(self) -> int:
-        """How long this request has been at work."""
+        """The seconds since the request began."""
         return round(self.machine.now() - self.began)
 
     # Its lock and its login
@@ -2786,15 +3007,15 @@ class Stack:
 
     @contextlib.contextmanager
     def login(self, services: List[Service], token: str) -> Iterator[Path]:
-        """A configuration of Docker's in memory, that holds the token while images are pulled.
+        """Write a Docker configuration with the token into memory, and remove it afterwards.
 
-        It is written here and not by `docker login`, which may hand the token to a credential store on the disk.
+        `docker login` is not used: it may write the token to a credential store on the disk.
         """
         try:
             folder = Path(tempfile.mkdtemp(prefix=self.token_prefix, dir=MEMORY))
         except OSError as error:
             raise Failed(
-                NOT_READY, f"the token cannot be kept in memory, in {MEMORY}: {error.strerror}"
+                NOT_READY, f"the token cannot be written to memory, in {MEMORY}: {error.strerror}"
             ) from error
         try:
             accounts = {}
@@ -2805,12 +3026,12 @@ class Stack:
             write_file(folder / "config.json", json.dumps({"auths": accounts}).encode(), 0o600)
             yield folder
         finally:
-            remove_tree(folder)
+            remove_folder(folder)
 
     # Its compose file
 
     def read_compose_file(self, files: Optional[Files] = None) -> None:
-        """Let Compose read the stack's files, and keep what they say about its services."""
+        """Let Compose read the stack's files, and set `model` and `services` from its answer."""
         files = files or self.files
         if not files.text():
             raise Failed(
@@ -2820,30 +3041,31 @@ class Stack:
         output = self.config(files, files.text())
         self.are_env_files_read = output.code == 0
         if output.code != 0:
-            # An env file that is missing is for the preflight to name, with its other findings.
+            # Perhaps an env file is missing. The preflight reports that, with its other findings.
             output = self.config(files, ENV_FILE_LINE.sub("", files.text()))
         if output.code != 0:
-            # What Compose quotes of an env file may be a password, so its words stay on the server.
+            # The error of Compose is not shown, because it may quote a password of an env file.
             raise Failed(
                 NOT_READY,
                 f"Compose cannot read {self.folder / COMPOSE_FILE}, or a file that it names."
                 f" See why on the server: cd {self.folder} && docker compose config -q",
             )
-        # Files that are not installed yet are meant for the stack's folder.
+        # Files that are not installed yet will be in the stack's folder.
         self.model = json.loads(output.out.replace(f"{files.folder}/", f"{self.folder}/"))
-        known = self.services
+        earlier = self.services
         self.services = {
             name: Service(name, model) for name, model in self.model["services"].items()
         }
-        for name, service in known.items():
+        # The services of this request keep what they have learned so far, such as their image.
+        for name, service in earlier.items():
             if name in self.services and service.image:
                 service.model = self.services[name].model
                 self.services[name] = service
 
     def config(self, files: Files, text: str) -> Output:
-        """What Compose reads in a compose file that lies beside these files."""
-        words = ("--project-directory", str(files.folder), "-p", self.name, "-f", "-")
-        return self.machine.docker(*COMPOSE, *words, "config", "--format", "json", stdin=text)
+        """Let Compose parse the text of a compose file, with the env files of `files`."""
+        options = ("--project-directory", str(files.folder), "-p", self.name, "-f", "-")
+        return self.machine.docker(*COMPOSE, *options, "config", "--format", "json", stdin=text)
 
     def service(self, name: str) -> Service:
         """A service that a request may name."""
@@ -2856,33 +3078,35 @@ class Stack:
             )
         if service.accessory:
             raise Failed(
-                BAD_REQUEST, f"{name} is an accessory: its image stands in the compose file"
+                BAD_REQUEST,
+                f"{name} is an accessory, which a deploy never replaces: its image is the one in"
+                " the compose file",
             )
         return service
 
     def compose(
         self,
-        *words: str,
+        *arguments: str,
         pins: Optional[Path] = None,
         seconds: int = CHANGE_SECONDS,
-        is_shown: bool = False,
+        prints_output: bool = False,
     ) -> Output:
-        """Run Compose on the stack's files, all of which are named: it looks for no others."""
+        """Run Compose on the stack's files. With -f for each, it does not look for others."""
         files = ["-f", str(self.folder / COMPOSE_FILE)] + (["-f", str(pins)] if pins else [])
         project = ["--project-directory", str(self.folder), "-p", self.name]
         return self.machine.docker(
-            *COMPOSE, *project, *files, *words, seconds=seconds, is_shown=is_shown
+            *COMPOSE, *project, *files, *arguments, seconds=seconds, prints_output=prints_output
         )
 
-    def compose_model(self, model: Json, *words: str) -> Output:
-        """Run Compose on a compose file that is made here."""
-        project = ["--project-directory", str(self.folder), "-p", self.name]
+    def compose_model(self, model: Json, *arguments: str) -> Output:
+        """Run Compose on a compose file that this program generates."""
+        options = ["--project-directory", str(self.folder), "-p", self.name, "-f", "-"]
         return self.machine.docker(
-            *COMPOSE, *project, "-f", "-", *words, stdin=json.dumps(model), seconds=CHANGE_SECONDS
+            *COMPOSE, *options, *arguments, stdin=json.dumps(model), seconds=CHANGE_SECONDS
         )
 
     def model_of(self, service: Service) -> Json:
-        """The stack with that service alone, on its new image."""
+        """A compose file with that service alone, on its new image."""
         settings = dict(service.model)
         settings.pop("depends_on", None)
         if service.image:
@@ -2894,23 +3118,22 @@ class Stack:
         return model
 
     def successor_model(self, service: Service, container: Container) -> Json:
-        """The service as `create_successor` makes it: without a name, on the old volumes."""
+        """The compose file for `create_successor`: no container name, the old anonymous volumes."""
         model = self.model_of(service)
         settings = model["services"][service.name]
         settings.pop("container_name", None)
         mounted = {volume.get("target") for volume in settings.get("volumes") or []}
-        inherited = [mount for mount in container.mounts if is_anonymous_volume(mount)]
-        for mount in inherited:
-            # `docker compose up` would hand volumes without a name on, too.
-            if mount["Destination"] not in mounted:
+        for mount in container.mounts:
+            # The new container takes over anonymous volumes, as with `docker compose up`.
+            if is_anonymous_volume(mount) and mount["Destination"] not in mounted:
                 volume = {"type": "volume", "source": mount["Name"], "target": mount["Destination"]}
                 settings["volumes"] = [*(settings.get("volumes") or []), volume]
-                known = {mount["Name"]: {"name": mount["Name"], "external": True}}
-                model["volumes"] = {**(model.get("volumes") or {}), **known}
+                external = {mount["Name"]: {"name": mount["Name"], "external": True}}
+                model["volumes"] = {**(model.get("volumes") or {}), **external}
         return model
 
     def config_hash(self, service: Service) -> str:
-        """Compose's checksum of a service's settings, a label of each container that it makes."""
+        """Compose's checksum of a service's settings, which its containers have as a label."""
         model = self.model_of(service)
         if "depends_on" in service.model:
             model["services"][service.name]["depends_on"] = service.model["depends_on"]
@@ -2919,12 +3142,12 @@ class Stack:
         return self.hash_of(model, service)
 
     def hash_of(self, model: Json, service: Service) -> str:
-        """Compose's checksum of a service of a compose file that is made here."""
+        """Compose's checksum of a service in a generated compose file; empty if it fails."""
         output = self.compose_model(model, "config", "--hash", service.name)
         return output.out.split()[-1] if output.code == 0 and output.out.split() else ""
 
     def hashes(self, service: Service, container: Container) -> Set[str]:
-        """The checksums that its container may have, if nothing has changed."""
+        """The checksums that its container may have as a label if no setting has changed."""
         successor = self.successor_model(service, container)
         return {self.config_hash(service), self.hash_of(successor, service)} - {""}
 
@@ -2936,20 +3159,20 @@ class Stack:
     # Its containers
 
     def containers(self) -> List[Container]:
-        """All containers of the server, those of other projects and stopped ones too."""
+        """All containers of the server, also stopped ones and those of other projects."""
         listed = self.machine.docker("ps", "-aq", "--no-trunc")
         if listed.code != 0:
-            raise Failed(NOT_READY, f"Docker does not answer: {listed.last_words}")
+            raise no_answer(listed)
         names = listed.out.split()
         if not names:
             return []
         output = self.machine.docker("inspect", "--type", "container", *names)
         if output.code != 0 and "no such" not in output.err.lower():
-            raise Failed(NOT_READY, f"Docker does not answer: {output.last_words}")
+            raise no_answer(output)
         return [container_from(entry) for entry in json.loads(output.out or "[]")]
 
     def containers_of(self, service: Service) -> List[Container]:
-        """The containers that Compose knows as this service's."""
+        """The containers that Compose regards as this service's."""
         return [container for container in self.containers() if self.owns(container, service)]
 
     def owns(self, container: Container, service: Service) -> bool:
@@ -2961,109 +3184,109 @@ class Stack:
         )
 
     def find(self, name: str) -> Optional[Container]:
-        """A container by its name, or None."""
+        """The container of that name, or None."""
         output = self.machine.docker("inspect", "--type", "container", name)
         if output.code == 0:
-            # Docker also takes the beginning of an id for a name.
-            return find(map(container_from, json.loads(output.out)), name)
+            # `docker inspect` also accepts the beginning of an id, so the name is compared.
+            return find_container(map(container_from, json.loads(output.out)), name)
         if "no such" in output.err.lower():
             return None
-        raise Failed(NOT_READY, f"Docker does not answer: {output.last_words}")
+        raise no_answer(output)
 
     def temporary(self, service: Service) -> Optional[Container]:
-        """The container of a new image that runs beside the service's own, if a deploy made it."""
-        container = self.find(service.next)
+        """The temporary container of a service, if there is one."""
+        container = self.find(service.temporary_name)
         return container if container and self.is_temporary(container, service) else None
 
     def is_temporary(self, container: Container, service: Service) -> bool:
-        """Whether a deploy of this stack made a container to run beside the service's own."""
+        """Whether a container is one that a deploy created with `docker compose run`."""
         is_of_service = container.project == self.name and container.service == service.name
         return is_of_service and container.is_one_off
 
-    def kept_file(self, service: Service) -> Path:
-        """Where it is noted down which container is kept while its successor proves itself."""
-        return self.state / f".kept-{service.name}"
+    def set_aside_file(self, service: Service) -> Path:
+        """The file that says which container is set aside."""
+        return self.state / f".set-aside-{service.name}"
 
-    def kept_note(self, service: Service) -> Json:
-        """The id of the container that is kept, its restart policy, and whether it ran."""
-        return read_json(self.kept_file(service))
+    def set_aside_note(self, service: Service) -> Json:
+        """The id of the set-aside container, its old restart policy, and whether it ran."""
+        return read_json(self.set_aside_file(service))
 
-    def forget_kept(self, service: Service) -> None:
-        """No container is kept any more."""
+    def forget_set_aside(self, service: Service) -> None:
+        """Remove the note: no container is set aside any more."""
         with contextlib.suppress(FileNotFoundError):
-            self.kept_file(service).unlink()
+            self.set_aside_file(service).unlink()
 
     def get(self, name: str) -> Container:
-        """A container that has to be there."""
+        """The container of that name, which must exist."""
         container = self.find(name)
         if not container:
-            raise Failed(NOT_SERVING, f"{name} is gone")
+            raise Failed(NOT_SERVING, f"the container {name} does not exist any more")
         return container
 
     def rename(self, name: str, new_name: str) -> None:
-        """Give a container another name."""
-        self.must("rename", name, new_name)
+        """Rename a container."""
+        self.change("rename", name, new_name)
 
     def stop(self, name: str) -> None:
-        """Ask a container to end, and wait for as long as its stop_grace_period says."""
-        self.must("stop", name)
+        """Stop a container; Docker kills it after its stop_grace_period."""
+        self.change("stop", name)
 
     def remove(self, name: str) -> None:
-        """Remove a container, and the volumes without a name that only it has."""
-        self.must("rm", "-f", "-v", name)
+        """Remove a container and its anonymous volumes."""
+        self.change("rm", "-f", "-v", name)
 
     def set_restart_policy(self, name: str, policy: str) -> None:
-        """Say what Docker does with a container when it ends, or when the server boots."""
-        self.must("update", "--restart", policy, name)
+        """Change the restart policy of a container."""
+        self.change("update", "--restart", policy, name)
 
-    def must(self, *words: str) -> None:
-        """Change something about a container; that it is gone is no failure."""
-        output = self.machine.docker(*words, seconds=CHANGE_SECONDS)
+    def change(self, *arguments: str) -> None:
+        """Run a docker command that changes a container; it may be gone already."""
+        output = self.machine.docker(*arguments, seconds=CHANGE_SECONDS)
         if output.code != 0 and "no such container" not in output.err.lower():
-            raise Failed(NOT_READY, f"docker {words[0]} failed: {output.last_words}")
+            raise Failed(NOT_READY, f"docker {arguments[0]} failed: {output.last_line}")
 
     # Its record and its pins
 
     def record(self, name: str) -> List[Record]:
-        """What served, oldest first."""
+        """The record of a service, oldest line first."""
         return read_record(self.state / name)
 
     def newest_record(self, name: str) -> Optional[Record]:
-        """What served last."""
+        """The last line of the record of a service."""
         records = self.record(name)
         return records[-1] if records else None
 
     def recorded_image(self, name: str) -> str:
-        """The image that served last; empty if none did."""
+        """The image in the last line of the record; empty if there is none."""
         record = self.newest_record(name)
         return record.image if record else ""
 
     def newest_sequence_of(self, name: str) -> int:
-        """The number of the commit that a service serves."""
+        """The commit number in the last line of the record; 0 if there is none."""
         record = self.newest_record(name)
         return record.sequence if record else 0
 
     def newest_sequence(self) -> int:
-        """The number of the newest commit that any service of the stack serves."""
+        """The highest commit number that any service of the stack serves."""
         return max(
             (self.newest_sequence_of(path.name) for path in self.state.iterdir() if path.is_file()),
             default=0,
         )
 
     def add_record(self, name: str, record: Record) -> None:
-        """Add a line. It begins on a line of its own, also when a power cut has torn the one before."""
+        """Append a line to the record, also after a line that a power cut has left incomplete."""
         path = self.state / name
         handle = os.open(
             path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         with os.fdopen(handle, "r+b") as stream:
             size = stream.seek(0, os.SEEK_END)
-            is_torn = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
-            stream.write((b"\n" if is_torn else b"") + f"{record}\n".encode())
+            is_incomplete = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
+            stream.write((b"\n" if is_incomplete else b"") + f"{record}\n".encode())
             sync(stream)
 
     def mounted_checksum(self, service: Service) -> str:
-        """One checksum of the stack's own files that a service mounts; empty if it mounts none."""
+        """One checksum of the files beside the compose file that a service mounts; or empty."""
         volumes = service.model.get("volumes") or []
         sources = [Path(str(volume.get("source"))) for volume in volumes]
         lines = ""
@@ -3074,22 +3297,25 @@ class Stack:
         return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
 
     def recorded_mounts(self, service: Service) -> str:
-        """The checksum of the files that its container mounted when it was made."""
+        """The checksum of the mounted files when the own container was created."""
         path = self.state / f".mounts-{service.name}"
         return path.read_text() if path.is_file() else ""
 
     def record_mounts(self, service: Service) -> None:
-        """Keep the checksum of the files that its container mounts: it reads them when it starts."""
+        """Store the checksum of the mounted files: most programs read them only when they start."""
         checksum = self.mounted_checksum(service)
         if checksum != self.recorded_mounts(service):
             write_file(self.state / f".mounts-{service.name}", checksum.encode(), 0o600)
 
     def write_pins(self, images: Optional[Dict[str, str]] = None) -> None:
-        """Pin every service to what its record says, or to one of these images."""
+        """Pin each service to one of these images, or else to the recorded one."""
         self._write_pins(self.pins, images or {})
 
     def write_trial_pins(self) -> None:
-        """Pin the request's services to their new images, in a file that Compose does not read by itself."""
+        """Pin the request's services to their new images, in a file that Compose gets only by -f.
+
+        These images have not proved themselves, so `docker compose up` by hand must not use them.
+        """
         images = {name: service.image for name, service in self.services.items() if service.image}
         self._write_pins(self.trial_pins, images)
 
@@ -3101,25 +3327,30 @@ class Stack:
         write_file(path, text.encode(), 0o644)
 
 
-# What is outside of this program. Tests replace it.
+# Everything outside of this program. Tests replace this class.
 
 
 class Machine:
-    """The server: Docker, the network and the clock."""
+    """The server: Docker, HTTP, memory, disk and clock."""
 
-    inherited: Tuple[int, ...] = ()  # open files that docker commands keep open: the stack's lock
+    inherited: Tuple[int, ...] = ()  # open files that docker commands inherit: the stack's lock
 
     def docker(
-        self, *words: str, stdin: str = "", seconds: int = LOOK_SECONDS, is_shown: bool = False
+        self,
+        *arguments: str,
+        stdin: str = "",
+        seconds: int = QUERY_SECONDS,
+        prints_output: bool = False,
     ) -> Output:
-        """Run docker; `is_shown` prints what it prints, as it comes."""
-        command = ["docker", *words]
-        if is_shown:
+        """Run docker; with `prints_output`, its output goes to the log while it runs."""
+        command = ["docker", *arguments]
+        if prints_output:
             return self.show(command, seconds)
         try:
-            is_only_a_pull = "pull" in words
-            with memory_file() as out, memory_file() as err, uninterrupted(not is_only_a_pull):
-                # Files, not pipes: if this program is killed, docker goes on to the end of its work.
+            # A pull may be interrupted; half of a change would be hard to undo.
+            is_pull = "pull" in arguments
+            with memory_file() as out, memory_file() as err, uninterrupted(not is_pull):
+                # Files, not pipes: docker goes on to the end of its work if this program is killed.
                 code = subprocess.run(
                     command,
                     input=stdin.encode(),
@@ -3131,20 +3362,20 @@ class Machine:
                 return Output(code, text_of(out), text_of(err))
         except subprocess.TimeoutExpired as error:
             raise Failed(
-                NOT_READY, f"docker {verb_of(words)} did not end within {seconds} seconds"
+                NOT_READY, f"docker {verb_of(arguments)} did not end within {seconds} seconds"
             ) from error
         except FileNotFoundError as error:
             raise Failed(NOT_READY, "docker is not installed") from error
 
-    def json(self, *words: str) -> Any:
-        """Run docker, and read the JSON that it prints."""
-        output = self.docker(*words)
+    def json(self, *arguments: str) -> Any:
+        """Run docker, and parse the JSON that it prints."""
+        output = self.docker(*arguments)
         if output.code != 0:
-            raise Failed(NOT_READY, f"Docker does not answer: {output.last_words}")
+            raise no_answer(output)
         return json.loads(output.out)
 
     def show(self, command: List[str], seconds: int) -> Output:
-        """Run a command whose output a person wants to see as it comes."""
+        """Run a command, and print its output while it runs."""
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -3165,7 +3396,11 @@ class Machine:
             process.kill()
 
     def script(self, command: List[str], folder: Path, settings: Dict[str, str]) -> int:
-        """Run a script of the person's; it is over when it ends, whatever it leaves running."""
+        """Run a hook, print its output, and return its exit code.
+
+        The output goes to a file: a pipe would stay open as long as a background process of the
+        hook runs.
+        """
         with tempfile.TemporaryFile() as printed:
             try:
                 code = subprocess.run(
@@ -3184,10 +3419,10 @@ class Machine:
         return code
 
     def http_status(self, address: str, port: int, path: str, headers: Dict[str, str]) -> int:
-        """Ask over HTTP, and return the status of the answer; redirects are answers.
+        """Send a GET request and return the status of the answer; redirects are not followed.
 
-        Only the first line of the answer is read, for five seconds in all: a container could
-        answer without an end.
+        Only the first line of the answer is read, and for five seconds at most, because a broken
+        container may send bytes without an end.
         """
         end = self.now() + ANSWER_SECONDS
         lines = [f"GET {path} HTTP/1.1", *(f"{key}: {text}" for key, text in headers.items())]
@@ -3206,16 +3441,16 @@ class Machine:
         return int(match[1])
 
     def now(self) -> float:
-        """Seconds on a clock that nobody sets."""
+        """Seconds of a clock that is never set."""
         return time.monotonic()
 
     def available_memory(self) -> int:
-        """The bytes of memory that programs may still take."""
+        """The free memory, in bytes."""
         match = re.search(r"MemAvailable: +([0-9]+) kB", Path("/proc/meminfo").read_text())
         return int(match[1]) * 1024 if match else 0
 
     def memory_of(self, process: int) -> Optional[int]:
-        """The bytes of memory that a container uses, by its first process; None if unknown."""
+        """The bytes of memory that the container of a process uses; None if unknown."""
         with contextlib.suppress(OSError, ValueError):
             for line in Path(f"/proc/{process}/cgroup").read_text().splitlines():
                 _, controllers, group = line.split(":", 2)
@@ -3227,11 +3462,11 @@ class Machine:
         return None
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Sleep."""
         time.sleep(seconds)
 
     def free_megabytes(self, folder: str) -> int:
-        """The space that is left on the disk of a folder."""
+        """The free space on the disk of a folder."""
         try:
             return shutil.disk_usage(folder).free // 1_000_000
         except OSError:
@@ -3242,7 +3477,7 @@ class Machine:
 
 
 def container_from(entry: Json) -> Container:
-    """A container from what `docker inspect` prints of it."""
+    """A container, from an entry of the output of `docker inspect`."""
     state = entry["State"]
     health = (state.get("Health") or {}).get("Status", "")
     settings = entry.get("NetworkSettings") or {}
@@ -3258,91 +3493,90 @@ def container_from(entry: Json) -> Container:
         exit_code=int(state.get("ExitCode") or 0),
         restarts=int(entry.get("RestartCount") or 0),
         is_out_of_memory=bool(state.get("OOMKilled")),
-        is_unhealthy=health == "unhealthy",
-        health="" if health == "none" else health,
+        docker_health="" if health == "none" else health,
         restart_policy=((entry.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name", ""),
         labels=entry["Config"].get("Labels") or {},
         networks=settings.get("Networks") or {},
         mounts=tuple(entry.get("Mounts") or ()),
         ports=tuple(
             (str(binding.get("HostPort")), port.partition("/")[2] or "tcp")
-            for port, held in bindings.items()
-            for binding in held or []
+            for port, host_ports in bindings.items()
+            for binding in host_ports or []
             if binding.get("HostPort")
         ),
     )
 
 
-def find(containers: Iterable[Container], name: str) -> Optional[Container]:
-    """The container of that name."""
+def find_container(containers: Iterable[Container], name: str) -> Optional[Container]:
+    """The container of that name, or None."""
     return next((container for container in containers if container.name == name), None)
 
 
 def progress(text: str) -> None:
-    """A line of progress."""
+    """Print a line of progress."""
     print_line(f"==> {printable(text)}")
 
 
 def print_error(text: str) -> None:
-    """A line that says what is wrong."""
+    """Print an error."""
     print_line(f"deploy: {printable(text)}", sys.stderr)
 
 
 def quote(text: str) -> None:
-    """Print somebody else's words: no line is a command to GitHub's runner, or to a terminal."""
+    """Print the output of another program, so that no line is a command to GitHub's runner."""
     for line in text.replace("\r", "\n").splitlines():
         print_line(f"| {printable(line[:MOST_LETTERS_SHOWN])}")
 
 
 def print_line(text: str, stream: Optional[TextIO] = None) -> None:
-    """Print a line; that the disk of the log is full does not end a deploy half-way."""
+    """Print a line; a full disk, where the log is, must not end a deploy half-way."""
     with contextlib.suppress(OSError):
         print(text, file=stream or sys.stdout, flush=True)
 
 
 def printable(text: str) -> str:
-    """A text that neither a terminal nor GitHub's runner would obey."""
+    """Replace control characters, which a terminal would obey, and `##[` of GitHub's runner."""
     letters = [letter if letter.isprintable() or letter == "\t" else "?" for letter in text]
     return "".join(letters).replace("##[", "## [")
 
 
 def unescape(text: str) -> str:
-    """A text of a compose file, in which Compose doubles each `$`."""
+    """A text of Compose's output, in which each `$` is doubled."""
     return text.replace("$$", "$")
 
 
 def seconds_of(text: Optional[str], default: int) -> int:
-    """A number of seconds in a label."""
+    """The number of seconds in a label."""
     return int(text) if text is not None and re.fullmatch(r"[0-9]{1,5}", text) else default
 
 
 def digest_of(image: str) -> str:
-    """The digest of an image's name; empty if it has none."""
+    """The digest in the name of an image; empty if it has none."""
     return image.partition("@")[2]
 
 
 def repository_of(image: str) -> str:
-    """An image's name without tag and digest."""
+    """The name of an image without tag and digest."""
     name = image.partition("@")[0]
     folder, slash, last = name.rpartition("/")
     return f"{folder}{slash}{last.partition(':')[0]}"
 
 
 def registry_of(image: str) -> str:
-    """The registry that an image is pulled from."""
+    """The registry in the name of an image."""
     first, slash, _ = image.partition("/")
     return first if slash and (re.search("[.:]", first) or first == "localhost") else "docker.io"
 
 
 def registry_key(image: str) -> str:
-    """The registry's name in Docker's configuration."""
+    """The key of an image's registry in Docker's configuration file."""
     registry = registry_of(image)
     return "https://index.docker.io/v1/" if registry == "docker.io" else registry
 
 
-def verb_of(words: Sequence[str]) -> str:
-    """The command in a docker command line, without options and values that a log does not need."""
-    return " ".join(word for word in words if re.fullmatch(r"[a-z]+", word))[:40]
+def verb_of(arguments: Sequence[str]) -> str:
+    """The subcommands in the arguments of docker, for a message."""
+    return " ".join(word for word in arguments if re.fullmatch(r"[a-z]+", word))[:40]
 
 
 def version_of(text: str) -> Tuple[int, int]:
@@ -3352,54 +3586,61 @@ def version_of(text: str) -> Tuple[int, int]:
 
 
 def copy_command(folder: str) -> str:
-    """The command with which a person copies a folder of the repository's deploy/ to this server."""
-    return f"git archive HEAD deploy/{folder} | ssh HOST 'umask 022; tar -x --strip-components=1 -C {ROOT}'"
+    """The command that copies a folder of the repository's deploy/ to this server."""
+    unpacking = f"umask 022; tar -x --strip-components=1 -C {ROOT}"
+    return f"git archive HEAD deploy/{folder} | ssh HOST '{unpacking}'"
+
+
+def rollback_command(stack: "Stack", service: Service, image: str = "") -> str:
+    """The command for a person on the server that goes back, to this image or the one before."""
+    command = f"{ROOT}/bin/deploy rollback {stack.name} {service.name} {digest_of(image)}"
+    return command.rstrip()
 
 
 def replace_command() -> str:
-    """The command with which a person replaces this program: whole, also while it runs."""
+    """The command that replaces this program, by a rename, so that it may run meanwhile."""
     program = f"{ROOT}/bin/deploy"
     steps = f"cat >{program}.new && chmod 755 {program}.new && mv {program}.new {program}"
     return f"ssh HOST '{steps}' <deploy/bin/deploy"
 
 
 def utc_now() -> str:
-    """The time, for a record that people read."""
+    """The time, for records and locks."""
     return f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def name_of_user(number: int) -> str:
-    """A login's name."""
+    """The name of a user."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return str(number)
 
 
-def words_of(error: OSError) -> str:
-    """What the server's disk or system refused."""
+def os_error_text(error: OSError) -> str:
+    """An error of the operating system, as text."""
     place = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or type(error).__name__}{place}"
 
 
 def places_below(folder: Path, name: str) -> List[Path]:
-    """A file below a folder, and the folders that lead to it, outermost first."""
+    """The path of a file below a folder, after the folders that lead to it."""
     parts = name.split("/")
     return [folder.joinpath(*parts[: count + 1]) for count in range(len(parts))]
 
 
 def checksum_of(path: Path) -> str:
-    """The SHA-256 of a file; of one that is missing, that of nothing."""
+    """The SHA-256 of a file; a missing file counts as an empty one."""
     return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
 
 
-def is_same_file(one: Path, other: Path) -> bool:
-    """Whether two files have the same bytes."""
-    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+def is_same_file(first: Path, second: Path) -> bool:
+    """Whether both files exist, with the same bytes."""
+    return first.is_file() and second.is_file() and first.read_bytes() == second.read_bytes()
 
 
 def write_file(path: Path, content: bytes, mode: int) -> None:
-    """Write a whole file or none; a link of that name is replaced, not followed."""
+    """Write a file, completely or not at all; a symbolic link is replaced, not followed."""
     handle, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -3415,13 +3656,13 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
 
 
 def sync(stream: IO[bytes]) -> None:
-    """Bring what was written to the disk, so that it outlives a power cut."""
+    """Write a file through to the disk, so that it survives a power cut."""
     stream.flush()
     os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
+    """Write the names in a folder through to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -3430,24 +3671,24 @@ def sync_folder(folder: Path) -> None:
 
 
 def memory_file() -> IO[bytes]:
-    """A file that is in memory only."""
+    """Create a file in memory."""
     return os.fdopen(os.memfd_create("output"), "w+b")
 
 
 def text_of(stream: IO[bytes]) -> str:
-    """All that was written to a file."""
+    """The whole content of a file, as text."""
     stream.seek(0)
     return stream.read().decode(errors="replace")
 
 
 def write_all(handle: int, content: bytes) -> None:
-    """Write all of it."""
+    """Write all bytes; os.write may write fewer."""
     while content:
         content = content[os.write(handle, content) :]
 
 
-def remove_tree(folder: Path) -> None:
-    """Remove a folder of this program's own; it made the folders in it, so none of them is closed."""
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that this program created."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -3458,5 +3699,5 @@ if __name__ == "__main__":
         print_error(failure.message)
         sys.exit(failure.code)
     except OSError as error:
-        print_error(words_of(error))
+        print_error(os_error_text(error))
         sys.exit(NOT_READY)

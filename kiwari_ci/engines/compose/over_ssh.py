@@ -1,26 +1,27 @@
 #!/usr/bin/python3 -I
 """The kiwari-ci SSH client: a GitHub deploy job runs it to put images into service on a server.
 
-It runs in the root of the checkout, asks the host program (deploy/bin/deploy on the server) for a
-deploy over ssh, shows what the host answers, and exits 0 only when the host says what serves.
+It runs in the root of the checkout. Over ssh it asks the host program (bin/deploy on the server)
+for a deploy, and passes its output to the log. It exits with 0 only if the host program reports
+that the images serve, or that a newer commit does.
 
     deploy/bin/deploy-over-ssh --stack STACK --sequence N
         --address VAR --user VAR --key VAR --known-hosts VAR [--port N]
         [--jump-address VAR --jump-user VAR --jump-key VAR --jump-known-hosts VAR [--jump-port N]]
         --token VAR
         [--send-files]                  send docker-compose.yml and the files beside it
-        [--env FILE KEY VAR]...         send an env file with this line; the value of a variable
-        [--env-value FILE KEY VALUE]... the same with a value that is no secret
-        [--put-back]                    a person who runs an older commit by hand gets that commit
+        [--env FILE KEY VAR]...         send an env file with this key, and the value of VAR
+        [--env-value FILE KEY VALUE]... the same, with a value that is not a secret
+        [--put-back]                    if a person runs an older commit by hand, roll back to it
         SERVICE=DIGEST...
 
-VAR is the name of an environment variable. What is secret comes in by such a variable, and leaves
-only by the standard input of ssh, or in a private folder that is removed at the end: never in the
-arguments of a process, which any user of a machine can read, and never in the log.
+VAR is the name of an environment variable. Secrets are passed to this program in such variables. It
+passes them on by the standard input of ssh, or in a private folder that it removes at the end. They
+are never in the arguments of a process, which any user of a machine can read, nor in the log.
 
 Exit codes: 0 the images serve, or a newer commit does (then the step's output `superseded-by` has
-its sequence number, and the next step checks it); the host's own exit code when it says that they
-do not serve; 1 when the host does not say what serves, or this program could not ask.
+its sequence number, and the next step checks that the branch has it); the exit code of the host
+program if it reports that they do not serve; 1 if there is no such report.
 
 Python 3.8 or newer, standard library only. The same bytes in every repository.
 """
@@ -49,7 +50,7 @@ from typing import IO, Any, NoReturn
 VERSION = "1"
 PROTOCOL = 1  # of the request and of the result line
 
-LONGEST_LINE = 64 * 1024  # bytes of a line of the host that are read; the rest of it is dropped
+LONGEST_LINE = 64 * 1024  # bytes; the rest of a longer line of the host's output is dropped
 LONGEST_MESSAGE = 2000  # characters of the host's message that an annotation shows
 MOST_BYTES = 64 * 1024 * 1024  # the host refuses more
 MOST_FILES = 1000
@@ -75,10 +76,12 @@ COMPOSE_FILE = "docker-compose.yml"
 BESIDE = "# Files beside it: "  # the comment in the compose file's head that names the others
 
 LOGIN_OPTIONS = ("address", "user", "key", "known-hosts")
-REQUIRED = ("--stack", "--sequence", *(f"--{each}" for each in LOGIN_OPTIONS), "--token")
-JUMP = tuple(f"--jump-{each}" for each in LOGIN_OPTIONS)
+REQUIRED = ("--stack", "--sequence", *(f"--{option}" for option in LOGIN_OPTIONS), "--token")
+JUMP = tuple(f"--jump-{option}" for option in LOGIN_OPTIONS)
 OPTIONS = frozenset((*REQUIRED, *JUMP, "--port", "--jump-port"))
-NAMING_VARIABLES = tuple(each for each in (*REQUIRED, *JUMP) if each not in ("--stack", "--sequence"))
+NAMING_VARIABLES = tuple(
+    option for option in (*REQUIRED, *JUMP) if option not in ("--stack", "--sequence")
+)
 FLAGS = frozenset(("--send-files", "--put-back"))
 OF_GITHUB = ("GITHUB_RUN_ID", "GITHUB_SHA", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")
 
@@ -90,7 +93,7 @@ CANNOT_HOLD = (
 
 
 class Refused(Exception):
-    """Why there is no deploy, or why nobody knows how it went; a sentence for each reason."""
+    """There is no deploy, or its outcome is unknown; a sentence for each reason."""
 
     def __init__(self, *sentences: str) -> None:
         super().__init__(*sentences)
@@ -98,17 +101,17 @@ class Refused(Exception):
 
 
 class Stopped(BaseException):
-    """A signal asks this program to end: GitHub sends one when a person cancels the run."""
+    """A signal ends this program: GitHub sends one if a person cancels the run."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
 
-def main(words: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Ask for the deploy that the command line describes; the exit code says whether it serves."""
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Ask for the deploy that the command line describes; the exit code."""
     try:
-        command_line = read_command_line(words)
+        command_line = read_command_line(arguments)
         refuse_if_any(problems_of_words(command_line))
         refuse_if_any(problems_of_variables(command_line, environment))
         order = read_order(command_line, environment)
@@ -127,7 +130,10 @@ def main(words: Sequence[str], environment: Mapping[str, str]) -> int:
         annotate("error", f"{error.filename or 'deploy-over-ssh'}: {error.strerror or error}")
         return NOT_SERVING
     except Stopped as stopped:
-        say("==> stopped: the host goes on with what it has begun; `deploy cancel STACK` on the host ends it")
+        say(
+            "==> stopped: the host goes on with what it has begun;"
+            " `deploy cancel STACK` on the host ends it"
+        )
         return 128 + stopped.number
 
 
@@ -136,17 +142,17 @@ def main(words: Sequence[str], environment: Mapping[str, str]) -> int:
 
 @dataclass(frozen=True)
 class EnvLine:
-    """A line of an env file: a key, and its value or the name of the variable that has it."""
+    """A line of an env file: a key, and its text or the name of the variable that has it."""
 
     file: str
     key: str
-    value: str
+    text: str  # the value itself, or the name of the variable that has it
     is_variable: bool
 
 
 @dataclass
 class CommandLine:
-    """The words that the generated workflow passes."""
+    """The arguments of this program."""
 
     options: dict[str, str] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
@@ -155,29 +161,29 @@ class CommandLine:
 
     @property
     def has_jump(self) -> bool:
-        """Whether the server is reached through another machine."""
+        """Whether ssh reaches the server through a jump host."""
         return any(option in self.options for option in JUMP)
 
     def variables(self) -> list[str]:
-        """The environment variables that it names, each once."""
+        """The environment variables that the arguments name, without repetitions."""
         names = [self.options[option] for option in NAMING_VARIABLES if option in self.options]
-        names += [line.value for line in self.env_lines if line.is_variable]
+        names += [line.text for line in self.env_lines if line.is_variable]
         return list(dict.fromkeys(names))
 
 
-def read_command_line(words: Sequence[str]) -> CommandLine:
-    """Sort the words. argparse cannot: it takes a value such as `-Xmx512m` for an option."""
+def read_command_line(arguments: Sequence[str]) -> CommandLine:
+    """Parse the arguments. argparse would take a value such as `-Xmx512m` for an option."""
     command_line = CommandLine()
-    left = deque(words)
-    while left:
-        word = left.popleft()
+    remaining = deque(arguments)
+    while remaining:
+        word = remaining.popleft()
         if word in OPTIONS:
-            command_line.options[word] = take_words(1, left, word)[0]
+            command_line.options[word] = take_words(1, remaining, word)[0]
         elif word in FLAGS:
             command_line.flags.add(word)
         elif word in ("--env", "--env-value"):
-            file, key, value = take_words(3, left, word)
-            command_line.env_lines.append(EnvLine(file, key, value, is_variable=word == "--env"))
+            file, key, text = take_words(3, remaining, word)
+            command_line.env_lines.append(EnvLine(file, key, text, is_variable=word == "--env"))
         elif word.startswith("-"):
             raise Refused(f"{word} is not an option of deploy-over-ssh")
         else:
@@ -186,25 +192,25 @@ def read_command_line(words: Sequence[str]) -> CommandLine:
     return command_line
 
 
-def take_words(count: int, left: deque[str], option: str) -> list[str]:
+def take_words(count: int, remaining: deque[str], option: str) -> list[str]:
     """The words that belong to an option."""
-    if len(left) < count:
+    if len(remaining) < count:
         raise Refused(f"{option} needs {count} word{'s' if count > 1 else ''} behind it")
-    return [left.popleft() for _ in range(count)]
+    return [remaining.popleft() for _ in range(count)]
 
 
-# ---- Checks: everything is looked at before the host is asked, and all problems are reported at once
+# ---- Checks: before the host is asked, all problems are reported at once
 
 
 def refuse_if_any(problems: Iterable[str]) -> None:
-    """Stop if something is wrong."""
+    """Fail if there are problems."""
     sentences = tuple(problems)
     if sentences:
         raise Refused(*sentences)
 
 
 def problems_of_words(command_line: CommandLine) -> Iterator[str]:
-    """What is wrong with the command line itself: the words of the request go to a shell on the host."""
+    """Problems of the arguments. They must be strict: a shell on the host may read some of them."""
     needed = REQUIRED + JUMP if command_line.has_jump else REQUIRED
     for option in needed:
         if option not in command_line.options:
@@ -219,12 +225,14 @@ def problems_of_words(command_line: CommandLine) -> Iterator[str]:
     for line in command_line.env_lines:
         if not ENV_FILE.fullmatch(line.file):
             yield f"{line.file!r} is not the name of an env file"
-        if not VARIABLE.fullmatch(line.key) or (line.is_variable and not VARIABLE.fullmatch(line.value)):
+        if not VARIABLE.fullmatch(line.key) or (
+            line.is_variable and not VARIABLE.fullmatch(line.text)
+        ):
             yield f"{line.file}: {line.key!r} has a name that no variable can have"
 
 
 def problems_of_services(services: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """What is wrong with SERVICE=DIGEST; an empty digest comes from a job before that had no output."""
+    """Problems of SERVICE=DIGEST. If the build job has set no output, the digest is empty."""
     if not services:
         yield "no SERVICE=DIGEST on the command line: there is nothing to deploy"
     names = [name for name, _ in services]
@@ -237,49 +245,63 @@ def problems_of_services(services: Sequence[tuple[str, str]]) -> Iterator[str]:
             yield f"{name} is on the command line more than once"
 
 
-def problems_of_variables(command_line: CommandLine, environment: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with the values; an unset secret or variable of GitHub is an empty string."""
+def problems_of_variables(
+    command_line: CommandLine, environment: Mapping[str, str]
+) -> Iterator[str]:
+    """Problems of the environment. GitHub passes a secret that is not set as an empty string."""
     missing = [name for name in command_line.variables() if not environment.get(name)]
     if missing:
-        yield f"{enumerate_words(missing)} {'is' if len(missing) == 1 else 'are'} not set: runbook, step 5"
+        verb = "is" if len(missing) == 1 else "are"
+        yield f"{enumerate_words(missing)} {verb} not set: runbook, step 5"
     missing = [name for name in OF_GITHUB if not environment.get(name)]
     if missing:
         yield f"{enumerate_words(missing)} not set: this program runs in a job of GitHub Actions"
     if not RUN.fullmatch(environment.get("GITHUB_RUN_ID") or "0"):
         yield "GITHUB_RUN_ID is not a number"
     yield from problems_of_logins(command_line, environment)
-    refused = [line.key for line in command_line.env_lines if not can_be_held(value_of(line, environment))]
+    refused = [
+        line.key for line in command_line.env_lines if not can_be_held(value_of(line, environment))
+    ]
     if refused:
         yield f"{', '.join(dict.fromkeys(refused))}: {CANNOT_HOLD}"
 
 
 def problems_of_logins(command_line: CommandLine, environment: Mapping[str, str]) -> Iterator[str]:
-    """Values that become ssh configuration, or a line of standard input, can add nothing to it."""
+    """Problems of values that become lines of the ssh configuration or of standard input.
+
+    White space or a line break in them could add an option or a line.
+    """
     for option, variable in command_line.options.items():
-        value = environment.get(variable, "")
-        if not value:
+        setting = environment.get(variable, "")
+        if not setting:
             continue
-        if option.endswith("address") and not ADDRESS.fullmatch(value):
-            yield f"{variable} is not an address: it has white space or a character that no address has"
-        elif option.endswith("user") and not USER.fullmatch(value):
-            yield f"{variable} is not the name of a user: it has white space or a character that no name has"
-        elif option == "--token" and CONTROL_CHARACTER.search(value):
+        if option.endswith("address") and not ADDRESS.fullmatch(setting):
+            yield (
+                f"{variable} is not an address: it has white space"
+                " or a character that no address has"
+            )
+        elif option.endswith("user") and not USER.fullmatch(setting):
+            yield (
+                f"{variable} is not the name of a user: it has white space"
+                " or a character that no name has"
+            )
+        elif option == "--token" and CONTROL_CHARACTER.search(setting):
             yield f"{variable} is not a token: it has more than one line, or a control character"
 
 
-def enumerate_words(words: Sequence[str]) -> str:
+def enumerate_words(names: Sequence[str]) -> str:
     """`A`, `A and B`, `A, B and C`."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-# ---- The order: what is asked of the host, and how it is reached
+# ---- The order: what the host is asked for, and how to reach it
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine that ssh logs in to: the server, or the one through which it is reached."""
+    """A machine that ssh logs in to: the server or the jump host."""
 
-    alias: str  # in the ssh configuration: ssh's arguments then hold no address
+    alias: str  # in the ssh configuration, so that the arguments of ssh have no address
     address: str = field(repr=False)
     user: str = field(repr=False)
     key: str = field(repr=False)
@@ -298,7 +320,7 @@ class StackFile:
 
 @dataclass(frozen=True)
 class Order:
-    """A deploy as the host program understands it."""
+    """Everything that a request for a deploy needs."""
 
     stack: str
     sequence: str
@@ -312,7 +334,7 @@ class Order:
 
 
 def read_order(command_line: CommandLine, environment: Mapping[str, str]) -> Order:
-    """Put together what the command line names; everything in it is checked."""
+    """Read the values and files that the arguments name; they have been checked."""
     stack = command_line.options["--stack"]
     stack_files = read_stack_files(Path("deploy", stack))
     sent = stack_files if "--send-files" in command_line.flags else []
@@ -325,29 +347,35 @@ def read_order(command_line: CommandLine, environment: Mapping[str, str]) -> Ord
         token=environment[command_line.options["--token"]],
         files=(*sent, *render_env_files(command_line.env_lines, environment)),
         server=read_machine("server", "--", command_line, environment),
-        jump=read_machine("jump", "--jump-", command_line, environment) if command_line.has_jump else None,
+        jump=read_machine("jump", "--jump-", command_line, environment)
+        if command_line.has_jump
+        else None,
     )
 
 
-def read_machine(alias: str, prefix: str, command_line: CommandLine, environment: Mapping[str, str]) -> Machine:
-    """A machine from the variables that the options name."""
-    address, user, key, known_hosts = (environment[command_line.options[prefix + each]] for each in LOGIN_OPTIONS)
+def read_machine(
+    alias: str, prefix: str, command_line: CommandLine, environment: Mapping[str, str]
+) -> Machine:
+    """Read the address and the login of a machine from the environment."""
+    address, user, key, known_hosts = (
+        environment[command_line.options[prefix + option]] for option in LOGIN_OPTIONS
+    )
     port = command_line.options.get(f"{prefix}port", "22")
     return Machine(alias, address, user, key, known_hosts, port)
 
 
-# ---- Files: those of the checkout, and env files with what GitHub keeps
+# ---- Files: those of the checkout, and env files with secrets and variables of GitHub
 
 
 def read_stack_files(folder: Path) -> list[StackFile]:
-    """The compose file and the files that its head names, in that order."""
+    """Read the compose file, and the files beside it in the order in which it names them."""
     compose_file = read_stack_file(folder, COMPOSE_FILE)
     names = names_beside(compose_file.content.decode("utf-8", "replace"))
     return [compose_file, *(read_stack_file(folder, name) for name in names)]
 
 
 def names_beside(compose_text: str) -> list[str]:
-    """The files that the compose file's head names: the comments before its first other line."""
+    """The names in the line `# Files beside it:` among the comments at the top."""
     for line in compose_text.splitlines():
         if not line.startswith("#"):
             break
@@ -357,7 +385,7 @@ def names_beside(compose_text: str) -> list[str]:
 
 
 def read_stack_file(folder: Path, name: str) -> StackFile:
-    """A plain file of the stack; it keeps its executable bits, for a hook is a program."""
+    """Read a plain file of the stack, with its executable bits: a hook is a program."""
     path = folder / name
     if not FILE_BESIDE.fullmatch(name) or path.is_symlink() or not path.is_file():
         raise Refused(f"{path} is not a plain file of the checkout")
@@ -366,13 +394,15 @@ def read_stack_file(folder: Path, name: str) -> StackFile:
 
 
 def checksum_of_files(files: Sequence[StackFile]) -> str:
-    """One checksum for all: as `sha256sum docker-compose.yml a b | sha256sum` in the stack's folder."""
+    """The checksum that `sha256sum docker-compose.yml a b | sha256sum` prints in the folder."""
     lines = [f"{hashlib.sha256(file.content).hexdigest()}  {file.name}\n" for file in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def render_env_files(env_lines: Sequence[EnvLine], environment: Mapping[str, str]) -> list[StackFile]:
-    """The env files, each with its lines in the order of the command line."""
+def render_env_files(
+    env_lines: Sequence[EnvLine], environment: Mapping[str, str]
+) -> list[StackFile]:
+    """The env files; the lines of each are in the order of the arguments."""
     texts: dict[str, str] = {}
     for line in env_lines:
         head = "# Written by each deploy, from what GitHub keeps: an edit here is lost\n"
@@ -383,24 +413,24 @@ def render_env_files(env_lines: Sequence[EnvLine], environment: Mapping[str, str
 
 def value_of(line: EnvLine, environment: Mapping[str, str]) -> str:
     """The value of a line of an env file."""
-    return environment.get(line.value, "") if line.is_variable else line.value
+    return environment.get(line.text, "") if line.is_variable else line.text
 
 
-def can_be_held(value: str) -> bool:
-    """Whether every version of Compose reads a value back from an env file as it is written there."""
-    if CONTROL_CHARACTER.search(value) or value.endswith("\\"):
+def can_be_held(env_value: str) -> bool:
+    """Whether every version of Compose reads the value of an env file as it was written."""
+    if CONTROL_CHARACTER.search(env_value) or env_value.endswith("\\"):
         return False
-    return not ("'" in value and re.search(r'["$\\]', value))
+    return not ("'" in env_value and re.search(r'["$\\]', env_value))
 
 
-def render_env_line(key: str, value: str) -> str:
-    """A line that Compose reads as it stands: nothing is special in single quotes."""
-    quote = '"' if "'" in value else "'"
-    return f"{key}={quote}{value}{quote}\n"
+def render_env_line(key: str, env_value: str) -> str:
+    """A line of an env file, in single quotes if possible: Compose replaces nothing in them."""
+    quote = '"' if "'" in env_value else "'"
+    return f"{key}={quote}{env_value}{quote}\n"
 
 
 def pack(files: Sequence[StackFile]) -> bytes:
-    """The files as a tar, made in memory; the same files are the same bytes."""
+    """Create a tar archive in memory; for the same files it has the same bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for file in files:
@@ -412,16 +442,16 @@ def pack(files: Sequence[StackFile]) -> bytes:
 
 
 def encode(text: str) -> bytes:
-    """Text of the environment as the bytes that it was, whatever their encoding."""
+    """The original bytes of a text from the environment, which need not be UTF-8."""
     return text.encode("utf-8", "surrogateescape")
 
 
-# ---- ssh: its configuration is in a private folder, and it is asked there
+# ---- ssh: it runs in a private folder, which has its configuration
 
 
 @contextlib.contextmanager
 def private_folder(order: Order, environment: Mapping[str, str]) -> Iterator[Path]:
-    """A folder that only this user can read, with what ssh needs; it is gone afterwards."""
+    """A folder with keys and configuration that only this user can read; it is removed later."""
     parent = environment.get("RUNNER_TEMP") or None
     temporary = tempfile.TemporaryDirectory(prefix="deploy-over-ssh-", dir=parent)
     try:
@@ -429,29 +459,33 @@ def private_folder(order: Order, environment: Mapping[str, str]) -> Iterator[Pat
         machines = [order.server, order.jump] if order.jump else [order.server]
         for machine in machines:
             write_private(folder / f"{machine.alias}-key", as_text_file(machine.key))
-            write_private(folder / f"{machine.alias}-known-hosts", as_text_file(machine.known_hosts))
+            write_private(
+                folder / f"{machine.alias}-known-hosts", as_text_file(machine.known_hosts)
+            )
         write_private(folder / "config", "".join(map(ssh_config, machines)) + jump_config(order))
         yield folder
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # one that arrives now waits for the removal
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, SIGNALS
+        )  # one that arrives now waits for the removal
         temporary.cleanup()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a new file that nobody else can read at any moment: ssh takes no other key."""
+    """Create a file that only this user can read; ssh refuses a key file with other rights."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "wb") as file:
         file.write(encode(text))
 
 
-def as_text_file(value: str) -> str:
-    """A value with line ends as ssh reads them: a form in a browser sends others, and may drop the last."""
-    return value.replace("\r\n", "\n").rstrip("\n") + "\n"
+def as_text_file(text: str) -> str:
+    """The text with line ends as ssh needs them: a browser sends CR LF, and none at the end."""
+    return text.replace("\r\n", "\n").rstrip("\n") + "\n"
 
 
 def ssh_config(machine: Machine) -> str:
-    """How ssh logs in: with this key only, to a machine with a known key only, without a question."""
+    """The ssh configuration of a machine: only this key, only a known host, no questions."""
     lines = [
         f"Host {machine.alias}",
         f"HostName {machine.address}",
@@ -470,19 +504,19 @@ def ssh_config(machine: Machine) -> str:
 
 
 def jump_config(order: Order) -> str:
-    """The way to the server through another machine."""
+    """The ssh configuration that leads through the jump host, if there is one."""
     return f"Host {order.server.alias}\nProxyJump {order.jump.alias}\n" if order.jump else ""
 
 
 def without_secrets(environment: Mapping[str, str], command_line: CommandLine) -> dict[str, str]:
-    """The environment for ssh, which needs none of the variables that the command line names."""
+    """The environment for ssh, without the variables that the arguments name."""
     named = command_line.variables()
-    return {name: value for name, value in environment.items() if name not in named}
+    return {name: setting for name, setting in environment.items() if name not in named}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """How a request ended: ssh's exit code, and the line that may be the result (or nothing)."""
+    """The exit code of ssh, and the line of output that may be the result; or an empty line."""
 
     exit_code: int
     result_line: str
@@ -496,10 +530,10 @@ class Ssh:
     environment: dict[str, str] = field(repr=False)
 
     def ask(self, request: Sequence[str], standard_input: bytes) -> Answer:
-        """Send a request, and show what the host says while it says it."""
-        words = ["ssh", "-F", "config", "-T", "--", "server", *request]
+        """Send a request, and pass the output to the log while it arrives."""
+        command = ["ssh", "-F", "config", "-T", "--", "server", *request]
         with subprocess.Popen(
-            words,
+            command,
             cwd=self.folder,  # names in the configuration are relative to it
             env=self.environment,
             stdin=subprocess.PIPE,
@@ -507,7 +541,7 @@ class Ssh:
             stderr=subprocess.STDOUT,  # in one pipe, for the order of the lines
         ) as process:
             assert process.stdin and process.stdout
-            # In a thread of its own: the host may speak before it has read everything.
+            # In a thread, because the host may write output before it has read everything.
             feeder = threading.Thread(target=feed, args=(process.stdin, standard_input))
             feeder.start()
             try:
@@ -522,7 +556,7 @@ class Ssh:
 
 
 def feed(pipe: IO[bytes], content: bytes) -> None:
-    """Write and close; if ssh ends before it has read everything, its exit code says so."""
+    """Write everything and close. Errors are ignored: the exit code of ssh reports them."""
     with contextlib.suppress(OSError):
         pipe.write(content)
     with contextlib.suppress(OSError):
@@ -530,10 +564,10 @@ def feed(pipe: IO[bytes], content: bytes) -> None:
 
 
 def show_lines(stream: IO[bytes]) -> str:
-    """Pass the host's lines to the log; the last one that can be a result is returned.
+    """Pass the host's lines to the log, and return the last one that can be the result.
 
-    It need not be the very last: ssh itself may say something when the connection closes. Nothing
-    else can look like it, for the host quotes what containers say.
+    A line of ssh itself may follow it when the connection closes. Output of containers cannot be
+    mistaken for it, because the host program puts `| ` before such lines.
     """
     result_line = ""
     for line in read_lines(stream):
@@ -544,7 +578,7 @@ def show_lines(stream: IO[bytes]) -> str:
 
 
 def read_lines(stream: IO[bytes]) -> Iterator[str]:
-    """The lines of a stream, cut at 64 KiB; a carriage return ends a line, as it does for GitHub's runner."""
+    """The lines of a stream, cut at 64 KiB; as for GitHub's runner, CR also ends a line."""
     for line in iter(lambda: stream.readline(LONGEST_LINE), b""):
         part = line
         while part and not part.endswith(b"\n"):
@@ -557,36 +591,36 @@ def read_lines(stream: IO[bytes]) -> Iterator[str]:
 # ---- The log: GitHub's runner obeys lines such as `::error::…`, and older ones with `##[`
 
 
-# The runner compares as a reader would, so that characters that nobody sees (all are outside of
-# ASCII, or control characters) may stand before and between those of a command.
+# The runner ignores invisible characters before and inside of a command. All of them are control
+# characters, or are not in ASCII.
 COMMAND = re.compile(r"[^!-~]*:[^ -~]*:")
 OLD_COMMAND = re.compile(r"#[^ -~]*#[^ -~]*\[")
 
 
 def disarm(line: str) -> str:
-    """A line of the host as it is, unless the runner would obey it."""
+    """The line, changed so that GitHub's runner does not obey it as a command."""
     line = OLD_COMMAND.sub("## [", line)
     return f"| {line}" if COMMAND.match(line) else line
 
 
 def say(line: str) -> None:
-    """Write a line to the log at once; in UTF-8, whatever the machine's language is."""
+    """Write a line to the log at once, and in UTF-8, whatever the locale is."""
     sys.stdout.buffer.write(line.encode("utf-8", "replace") + b"\n")
     sys.stdout.buffer.flush()
 
 
 def annotate(kind: str, sentence: str) -> None:
-    """Show a sentence on the run's page: `error` or `notice`."""
+    """Show a sentence on the page of the run, as an `error` or a `notice`."""
     escaped = sentence.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     say(f"::{kind}::{escaped}")
 
 
-# ---- The result: one JSON object, of which nothing is believed that does not fit the request
+# ---- The result: a JSON object, which must fit the request
 
 
 @dataclass(frozen=True)
 class ServiceResult:
-    """What became of a service."""
+    """The outcome of one service."""
 
     service: str
     result: str  # serving, unchanged, superseded, failed, not started; here also: put back
@@ -597,7 +631,7 @@ class ServiceResult:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a request."""
+    """The outcome of a request."""
 
     result: str  # serving, superseded, failed
     exit_code: int
@@ -608,10 +642,13 @@ class Result:
 
 
 def read_result(answer: Answer, stack: str, digests: Mapping[str, str]) -> Result:
-    """The host's verdict. Green means that the digests serve: whatever is odd is no verdict."""
+    """The result that the host reports; fail if it is missing, or does not fit the request."""
     where = f"run `deploy status {stack}` on the host, then run this job again"
     if answer.exit_code == SSH_FAILED:
-        raise Refused(f"ssh could not connect, or the connection broke (the lines above say why): {UNCLEAR}; {where}")
+        raise Refused(
+            "ssh could not connect, or the connection broke (the lines above say why):"
+            f" {UNCLEAR}; {where}"
+        )
     try:
         result = parse_result(answer.result_line)
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -622,7 +659,7 @@ def read_result(answer: Answer, stack: str, digests: Mapping[str, str]) -> Resul
 
 
 def parse_result(line: str) -> Result:
-    """The object of the result line; a ValueError, KeyError or TypeError if it is none."""
+    """Parse the result line; raise ValueError, KeyError or TypeError if it is not valid."""
     document = json.loads(line)
     require(take(document, "protocol", int) == PROTOCOL)
     verdict = take(document, "result", str)
@@ -633,12 +670,12 @@ def parse_result(line: str) -> Result:
         stack=take(document, "stack", str),
         newest_sequence=take(document, "newest_sequence", int) if verdict == "superseded" else 0,
         message=take(document, "message", str),
-        services=tuple(parse_service(each) for each in take(document, "services", list)),
+        services=tuple(parse_service(entry) for entry in take(document, "services", list)),
     )
 
 
 def parse_service(document: Any) -> ServiceResult:
-    """What the result says of one service."""
+    """Parse the part of the result about one service."""
     result = ServiceResult(
         service=take(document, "service", str),
         result=take(document, "result", str),
@@ -652,37 +689,37 @@ def parse_service(document: Any) -> ServiceResult:
 
 
 def take(document: Any, key: str, kind: type) -> Any:
-    """A value of exactly this type: `True` is no number here."""
-    value = document[key]
-    require(type(value) is kind)
-    return value
+    """The entry of that key, which must have exactly this type: `True` is not a number."""
+    entry = document[key]
+    require(type(entry) is kind)
+    return entry
 
 
 def take_digest(document: Any, key: str) -> str | None:
-    """A digest, or None."""
-    value: str | None = document[key]
-    require(value is None or DIGEST.fullmatch(value) is not None)
-    return value
+    """The entry of that key, which must be a digest or None."""
+    entry: str | None = document[key]
+    require(entry is None or DIGEST.fullmatch(entry) is not None)
+    return entry
 
 
 def require(condition: bool) -> None:
-    """Refuse a result that is not as the protocol says."""
+    """Refuse a result that does not follow the protocol."""
     if not condition:
         raise ValueError
 
 
 def fits(result: Result, stack: str, digests: Mapping[str, str]) -> bool:
-    """Whether the verdict is one that a request for these digests can have."""
-    names = [each.service for each in result.services]
+    """Whether a request for these digests can have this result."""
+    names = [row.service for row in result.services]
     if len(set(names)) < len(names) or not set(names) <= set(digests):
         return False
     if result.result == "failed":
         return result.exit_code not in (0, SUPERSEDED)
-    superseded = {each.service for each in result.services if each.result == "superseded"}
+    superseded = {row.service for row in result.services if row.result == "superseded"}
     serving = {
-        each.service
-        for each in result.services
-        if each.result in ("serving", "unchanged") and each.now == digests[each.service]
+        row.service
+        for row in result.services
+        if row.result in ("serving", "unchanged") and row.now == digests[row.service]
     }
     if result.stack != stack or superseded | serving != set(digests):
         return False
@@ -697,27 +734,43 @@ def fits(result: Result, stack: str, digests: Mapping[str, str]) -> bool:
 def deploy(order: Order, ssh: Ssh) -> Result:
     """Ask for the deploy."""
     services = [f"{service}={digest}" for service, digest in order.digests.items()]
-    request = ["deploy", str(PROTOCOL), order.stack, order.sequence, order.files_sha256, order.run, *services]
+    request = [
+        "deploy",
+        str(PROTOCOL),
+        order.stack,
+        order.sequence,
+        order.files_sha256,
+        order.run,
+        *services,
+    ]
     answer = ssh.ask(request, encode(f"{order.token}\n") + sent_files(order.files))
     return read_result(answer, order.stack, order.digests)
 
 
 def sent_files(files: Sequence[StackFile]) -> bytes:
-    """The files as the host reads them: a line with length and checksum, then the tar.
+    """The files as the host reads them: a line with length and checksum, then the tar archive.
 
-    Without files the line says so: else a connection that breaks there would pass for one that sends none.
+    The line is sent without files, too. Otherwise a connection that breaks before it would look
+    like a request without files.
     """
     content = pack(files) if files else b""
     if len(content) > MOST_BYTES or len(files) > MOST_FILES:
-        raise Refused(f"the stack's files are more than the host takes: {MOST_FILES} files, 64 MiB in all")
+        raise Refused(
+            f"the stack's files are more than the host takes: {MOST_FILES} files, 64 MiB in all"
+        )
     if files:
         say(f"==> sending {', '.join(file.name for file in files)} ({len(content)} bytes)")
     head = f"{len(content)} {hashlib.sha256(content).hexdigest()}\n"
     return head.encode() + content
 
 
-def should_put_back(command_line: CommandLine, environment: Mapping[str, str], result: Result) -> bool:
-    """Whether a person chose an older commit just now; a run that is run again does not go back by itself."""
+def should_put_back(
+    command_line: CommandLine, environment: Mapping[str, str], result: Result
+) -> bool:
+    """Whether a person has just started a run of an older commit.
+
+    A run that is repeated later must not go back: newer commits may have been deployed meanwhile.
+    """
     return (
         "--put-back" in command_line.flags
         and environment.get("GITHUB_EVENT_NAME") == "workflow_dispatch"
@@ -727,14 +780,14 @@ def should_put_back(command_line: CommandLine, environment: Mapping[str, str], r
 
 
 def put_back(order: Order, result: Result, ssh: Ssh) -> Result:
-    """Roll superseded services back to the digests asked for, one after the other, until one fails."""
-    services = {each.service: each for each in result.services}
-    older = [each for each in result.services if each.now != order.digests[each.service]]
-    for each in older:
-        digest = order.digests[each.service]
-        annotate("notice", f"{each.service}: a person chose an older commit, which is put back")
-        answer = ssh.ask(["rollback", order.stack, each.service, digest], b"")
-        back = read_result(answer, order.stack, {each.service: digest})
+    """Roll back superseded services to the requested digests, until one fails."""
+    services = {row.service: row for row in result.services}
+    older = [row for row in result.services if row.now != order.digests[row.service]]
+    for row in older:
+        digest = order.digests[row.service]
+        annotate("notice", f"{row.service}: a person chose an older commit, which is put back")
+        answer = ssh.ask(["rollback", order.stack, row.service, digest], b"")
+        back = read_result(answer, order.stack, {row.service: digest})
         for row in back.services:
             outcome = "put back" if row.result in ("serving", "unchanged") else row.result
             services[row.service] = dataclasses.replace(row, result=outcome)
@@ -755,13 +808,13 @@ def write_summary(result: Result, environment: Mapping[str, str]) -> None:
         ("-",) * 5,
         *(
             (
-                escape_cell(each.service),
-                escape_cell(f"{each.before or 'none'} → {each.now or 'none'}"),
+                escape_cell(row.service),
+                escape_cell(f"{row.before or 'none'} → {row.now or 'none'}"),
                 escape_cell(environment["GITHUB_SHA"]),
-                str(each.seconds),
-                escape_cell(each.result),
+                str(row.seconds),
+                escape_cell(row.result),
             )
-            for each in result.services
+            for row in result.services
         ),
     ]
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
@@ -769,45 +822,51 @@ def write_summary(result: Result, environment: Mapping[str, str]) -> None:
 
 
 def escape_cell(text: str) -> str:
-    """Text as a cell of a Markdown table shows it: no end of a cell or a line, no markup, no HTML."""
+    """Escape a text for a cell of a Markdown table: it must not end the cell, or be markup."""
     text = re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*_\[\]|~#!@])", r"\\\1", text)
 
 
 def append(path: str, text: str) -> None:
-    """Add text to a file that GitHub gave the step."""
+    """Append a text to a file of GitHub's runner."""
     with open(path, "ab") as file:
         file.write(text.encode("utf-8", "replace"))
 
 
 def conclude(order: Order, result: Result, environment: Mapping[str, str]) -> int:
-    """Say how it ended; a superseded deploy is green only if the next step finds the newer commit."""
+    """Print the outcome, and return the exit code.
+
+    It is 0 if a newer commit serves; the next step fails if the branch does not have that commit.
+    """
     if result.result == "failed":
         message = result.message[:LONGEST_MESSAGE] or "the host says that it does not serve"
         annotate("error", f"{order.stack}: {message}")
         return result.exit_code
     if result.result == "superseded":
         append(environment["GITHUB_OUTPUT"], f"superseded-by={result.newest_sequence}\n")
-        for each in result.services:
-            if each.result == "superseded":
-                annotate("notice", f"{each.service}: superseded by a newer commit; {each.now or 'nothing'} serves")
+        for row in result.services:
+            if row.result == "superseded":
+                annotate(
+                    "notice",
+                    f"{row.service}: superseded by a newer commit; {row.now or 'nothing'} serves",
+                )
     return 0
 
 
 # ---- Signals
 
 
-def stop(number: int, _frame: object) -> NoReturn:
-    """End by way of every `with` and `finally`, so that the private folder goes; a second signal waits for that."""
-    for each in SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-    raise Stopped(number)
+def stop(received: int, _frame: object) -> NoReturn:
+    """Raise an exception, so that the private folder is removed; ignore further signals."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise Stopped(received)
 
 
 def stop_at_signals() -> None:
-    """GitHub sends SIGINT to a cancelled step, and SIGTERM 7.5 seconds later."""
-    for each in SIGNALS:
-        signal.signal(each, stop)
+    """Handle signals: GitHub sends SIGINT to a cancelled step, and SIGTERM 7.5 seconds later."""
+    for number in SIGNALS:
+        signal.signal(number, stop)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def env_unfinished(world: World) -> Claim:
     "the env file has a password with an unquoted `$`",
     RED_RIGHT,
     GREEN_WRONG,
-    says="pos-staging/.env:1: Compose reads another value of JWT_SECRET",
+    says="pos-staging/.env:1: Compose reads another value for JWT_SECRET",
     quick=True,
 )
 def env_dollar(world: World) -> Claim:

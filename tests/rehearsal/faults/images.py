@@ -58,7 +58,7 @@ def dies_later(world: World) -> Claim:
     return Claim(deployed(world, "restarts").runs, untrue=lambda: restarting(world))
 
 
-@fault("the new image never answers", RED_RIGHT, RED_WRONG, says="does not answer within 60 seconds")
+@fault("the new image never answers", RED_RIGHT, RED_WRONG, says="did not become healthy within 60 seconds")
 def hangs(world: World) -> Claim:
     return deployed(world, "hangs")
 
@@ -73,7 +73,7 @@ def boots_slowly(world: World) -> Claim:
     return deployed(world, "boots-in-20s")
 
 
-@fault("the new image boots for 70 seconds", RED_RIGHT, RED_WRONG, says="does not answer within 60 seconds")
+@fault("the new image boots for 70 seconds", RED_RIGHT, RED_WRONG, says="did not become healthy within 60 seconds")
 def boots_too_slowly(world: World) -> Claim:
     return deployed(world, "boots-in-70s")
 

@@ -37,7 +37,7 @@ def not_built(world: World) -> Claim:
     "a tag of an image that staging never served",
     RED_RIGHT,
     RED_WRONG,
-    says="pos-staging/pos-api-staging never served",
+    says="pos-staging/pos-api-staging has never served",
     settled=True,
 )
 def never_served(world: World) -> Claim:
