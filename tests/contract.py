@@ -163,7 +163,7 @@ class Bench(abc.ABC):
         before = self.lives.get(container.id)
         letter = self.letters.setdefault(container.id, chr(ord("A") + len(self.letters)))
         self.lives[container.id] = container
-        life = "" if not before else " as before" if container.is_same_life(before) else " in another life"
+        life = "" if not before else " as before" if container.is_same_run(before) else " in another life"
         facts = [f"container {letter}{life}", container.status, container.image]
         facts.append(f"restart {container.restart_policy or 'no'}")
         if container.project:

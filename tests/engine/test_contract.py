@@ -45,10 +45,10 @@ class Engine(host.Machine):
         self.server = server
 
     def docker(
-        self, *words: str, stdin: str = "", seconds: int = host.LOOK_SECONDS, is_shown: bool = False
+        self, *arguments: str, stdin: str = "", seconds: int = host.QUERY_SECONDS, prints_output: bool = False
     ) -> host.Output:
         """Run docker on the server."""
-        command = self.server.inside("env", "-C", "/", "docker", *words)  # Compose wants a folder to be in
+        command = self.server.inside("env", "-C", "/", "docker", *arguments)  # Compose wants a folder to be in
         ended = subprocess.run(command, input=stdin, text=True, capture_output=True, timeout=seconds)
         return host.Output(ended.returncode, ended.stdout, ended.stderr)
 
