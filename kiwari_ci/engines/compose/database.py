@@ -113,7 +113,7 @@ DUMP_SECONDS = 6 * 3600  # a dump, a restore, a copy, or a job
 LOCK_SECONDS = 600  # a request waits for the backup or restore before it
 SCHEDULED_LOCK_SECONDS = 6 * 3600  # the same for a backup by the clock, which nobody waits for
 TABLE_LOCK = "600s"  # pg_dump waits for a table that a migration changes
-STOP_SECONDS = 5  # the sessions of a database end, before a swap
+
 LATE_SECONDS = 1800  # a run may end that long after its time, before it counts as missed
 SILENT_SECONDS = 600  # the timer calls each minute
 
@@ -1446,7 +1446,7 @@ class Server:
 
         PostgreSQL renames a database only when nobody is connected. The first rename locks it
         against new sessions, and waits five seconds for the old ones, which a second session ends
-        meanwhile. If one does not end, the transaction fails, and nothing has changed.
+        meanwhile, until the database has its new name. If one does not end, the transaction fails, and nothing has changed.
         """
         identifier = self.sql(
             "SELECT oid FROM pg_database WHERE datname = :'name';", name=database
@@ -1483,10 +1483,12 @@ SELECT format('ALTER %sDATABASE %I SET %I TO %s',
 """
 RENAME_BOTH = """
 user=${POSTGRES_USER:-postgres}
-psql -X -q -U "$user" -d postgres -v oid="$4" >/dev/null 2>&1 <<'SQL' &
-SELECT format('DO $do$ BEGIN FOR i IN 1..40 LOOP
-  PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datid = %s;
-  PERFORM pg_stat_clear_snapshot(), pg_sleep(0.1); END LOOP; END $do$', :'oid') \\gexec
+psql -X -q -U "$user" -d postgres -v oid="$4" -v old="$1" >/dev/null 2>&1 <<'SQL' &
+SELECT format('DO $do$ BEGIN FOR i IN 1..45 LOOP
+  EXIT WHEN NOT EXISTS (SELECT FROM pg_database WHERE oid = %1$s AND datname = %2$L);
+  PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datid = %1$s;
+  PERFORM pg_stat_clear_snapshot(), pg_sleep(0.1);
+END LOOP; END $do$', :'oid', :'old') \\gexec
 SQL
 psql -X -q -U "$user" -d postgres -v ON_ERROR_STOP=1 -v old="$1" -v new="$2" -v kept="$3" <<'SQL'
 BEGIN;
@@ -1495,7 +1497,7 @@ ALTER DATABASE :"new" RENAME TO :"old";
 COMMIT;
 SQL
 code=$?
-kill $! 2>/dev/null
+wait
 exit $code
 """
 
