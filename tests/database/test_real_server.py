@@ -169,7 +169,8 @@ def test_a_damaged_file_changes_nothing(host: Host, damage: str, capsys: pytest.
     """Whether it was cut off, changed, or never was a dump; a copy from elsewhere has no line in the record."""
     assert host.run("backup", "postgres", SHOP) == 0
     content = host.dump().read_bytes()
-    texts = {"cut": content[:-5000], "changed": content[:9000] + b"\0" * 900 + content[9900:], "empty": b"", "other": b"x"}
+    changed = content[:9000] + b"\0" * 900 + content[9900:]
+    texts = {"cut": content[:-5000], "changed": changed, "empty": b"", "other": b"x"}
     copy = host.root / "copy.dump"
     copy.write_bytes(texts[damage])
     rows, names = host.server.sql(ROWS, SHOP), host.names()

@@ -91,8 +91,10 @@ class World:
         self.clock = NOON
         self.running = {SERVER}
         self.databases: dict[str, Tables] = {
-            "postgres": {}, LIVE: {"public sales": [1, 2, 3], "public users": [7]}, "pos_staging": {"public sales": [9]},
-        }  # fmt: skip
+            "postgres": {},
+            LIVE: {"public sales": [1, 2, 3], "public users": [7]},
+            "pos_staging": {"public sales": [9]},
+        }
         self.containers: dict[str, str] = {}  # of jobs: their states
         self.faults: dict[str, Any] = {}
         self.calls: list[str] = []

@@ -320,15 +320,15 @@ def restore(stack: "Stack", request: Request) -> int:
     progress(f"reading {path} from its first to its last byte")
     tables = check_dump(server, path)
     refuse_if_data_disk_is_small(server, path, database)
-    new = timed_name(database, "restoring", stack.machine.now())
     remove_unfinished_restores(server, database)
+    new = free_name(server, database, "restoring")
     progress(f"filling {new}; {database} serves meanwhile")
     server.create_like(new, database)
     try:
         server.fill(new, path)
         refuse_missing_tables(new, tables, server.tables(new))
         server.analyze(new)
-        kept = timed_name(database, "before", stack.machine.now())
+        kept = free_name(server, database, "before")
         exchange(server, database, new, kept)
     except BaseException:
         with contextlib.suppress(Failed):
@@ -349,7 +349,7 @@ def swap(stack: "Stack", request: Request) -> int:
             raise Failed(BAD_REQUEST, f"there is no database {name} on {stack.name}")
     if not is_timed_name(request.kept, request.database):
         raise Failed(BAD_REQUEST, f"{request.kept} was not kept by a restore of {request.database}")
-    kept = timed_name(request.database, "before", stack.machine.now())
+    kept = free_name(server, request.database, "before")
     exchange(server, request.database, request.kept, kept)
     stack.add_record(f"restore {request.database}", began, result="done", file="", kept=kept)
     progress(f"{request.database} is now what {request.kept} was")
@@ -729,13 +729,18 @@ def exchange(server: "Server", database: str, new: str, kept: str) -> None:
 STAMP = "[0-9]{8}t[0-9]{6}"
 
 
-def timed_name(database: str, word: str, now: float) -> str:
-    """A name beside the database's own, with the time; PostgreSQL would cut a longer one off."""
-    return f"{base_of_name(database)}_{word}_{utc(now):%Y%m%dt%H%M%S}"
+def free_name(server: "Server", database: str, word: str) -> str:
+    """A name that no database has: beside the database's own, with the time, to the second."""
+    while True:
+        moment = utc(server.machine.now())
+        name = f"{base_of_name(database)}_{word}_{moment:%Y%m%dt%H%M%S}"
+        if not server.has_database(name):
+            return name
+        server.machine.wait(1)
 
 
 def base_of_name(database: str) -> str:
-    """The beginning of a timed name: of the database's own as much as there is room for."""
+    """The beginning of such a name: PostgreSQL would cut off the end of a longer one, the time."""
     return database[: LONGEST_DATABASE_NAME - len("_restoring_20261231t235959")]
 
 
@@ -1446,7 +1451,8 @@ class Server:
 
         PostgreSQL renames a database only when nobody is connected. The first rename locks it
         against new sessions, and waits five seconds for the old ones, which a second session ends
-        meanwhile, until the database has its new name. If one does not end, the transaction fails, and nothing has changed.
+        meanwhile, until the database has its new name. If one does not end, the transaction fails,
+        and nothing has changed.
         """
         identifier = self.sql(
             "SELECT oid FROM pg_database WHERE datname = :'name';", name=database
