@@ -1,6 +1,7 @@
 """Dumps: complete or not there at all, whatever fails; none is removed for one that is no good."""
 
 import json
+import shutil
 import stat
 from pathlib import Path
 
@@ -191,7 +192,7 @@ def test_a_copy_that_reads_back_as_something_else(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copying(world, copy_folder=str(tmp_path))
-    monkeypatch.setattr(database.shutil, "copyfileobj", lambda source, stream, length: stream.write(b"PGDMP"))
+    monkeypatch.setattr(shutil, "copyfileobj", lambda source, stream, length: stream.write(b"PGDMP"))
     assert world.run("backup", SERVER) == FAILED
     assert world.lines()[-1]["copy"] == "failed"
     assert not list((tmp_path / SERVER / LIVE).glob("*.dump"))

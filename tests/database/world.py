@@ -55,12 +55,14 @@ class FakeMachine(database.Machine):
     def show(self, command: list[str], seconds: int) -> int | None:
         """Run a job's container."""
         self.world.shown.append(command)
-        return self.world.fault("job", 0)
+        code: int | None = self.world.fault("job", 0)
+        return code
 
     def script(self, command: list[str], folder: Path, settings: dict[str, str]) -> int:
         """Run the command that copies."""
         self.world.scripts.append((command[-1], settings))
-        return self.world.fault("copy", 0)
+        code: int = self.world.fault("copy", 0)
+        return code
 
     def start(self, words: list[str]) -> Any:
         """Carry out a request at once, as the other process would."""
@@ -80,7 +82,8 @@ class FakeMachine(database.Machine):
 
     def free_bytes(self, folder: Path) -> int:
         """The free space of the folder's disk."""
-        return self.world.fault("disk", 10**12)
+        free: int = self.world.fault("disk", 10**12)
+        return free
 
 
 class World:
