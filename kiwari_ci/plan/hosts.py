@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kiwari_ci.plan.base import GitHubSetting
-from kiwari_ci.plan.stacks import ComposeContainer, ComposeStack, EnvFile
+from kiwari_ci.plan.stacks import ComposeAttribute, ComposeContainer, ComposeStack, EnvFile
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class PublishedDomain:
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """A PostgreSQL server with a stack of its own."""
+    """A PostgreSQL server with a stack of its own; `backups` has the settings of each database's, by its name."""
 
     name: str
     host: str
@@ -123,6 +123,7 @@ class PostgresServer:
     network: str
     owns_network: bool
     databases: tuple[DatabaseRole, ...]
+    backups: tuple[ComposeAttribute, ...]
     keys: tuple[str, ...]
     env_file: EnvFile
     host_folder: str
@@ -161,3 +162,8 @@ class DeployHost:
     labelled: tuple[ProxySite, ...]
     published: tuple[PublishedDomain, ...]
     fronts: tuple[ProxyStack, ...]
+
+    @property
+    def has_schedule(self) -> bool:
+        """Whether something runs there by the clock."""
+        return any(server.backups for server in self.servers) or any(stack.jobs for stack in self.stacks)

@@ -127,7 +127,8 @@ class ComposeStack:
     """A Compose project: the containers of one environment; `networks` are others', `own_networks` its own.
 
     `beside` are the files that a deploy compares, too; `files` the compose file and these, from the repository's root.
-    With `pushed` a deploy sends them, as it does `sent`, which it renders from what GitHub has `kept`.
+    With `pushed` a deploy sends them, as it does `sent`, which it renders from what GitHub has `kept`. `jobs` has the
+    settings of what runs by the clock.
     """
 
     name: str
@@ -145,6 +146,7 @@ class ComposeStack:
     pushed: bool
     beside: tuple[str, ...]
     files: tuple[str, ...]
+    jobs: tuple[ComposeAttribute, ...]
 
     @property
     def containers(self) -> tuple[ComposeContainer, ...]:

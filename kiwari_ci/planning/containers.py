@@ -49,6 +49,9 @@ def _plan_service_container(given: schema.Spec, environment: str, service: str, 
         "deploy.user": given.registry.user or "",
         "deploy.rollout": "recreate" if model.rollout == "recreate" else "",
         "deploy.migrate": shlex.join(model.migrate or ()) if container == first else "",
+        "deploy.backup": _find_backup_before_migration(given, environment)
+        if model.migrate and container == first
+        else "",
     }
     found = _plan_compose_container(given, environment, service, model, f"{kept}:{tag}", read, container)
     return ServiceContainer(
@@ -90,8 +93,8 @@ def _plan_compose_container(
         init=is_service and "init" not in model.compose,
         is_bounded="logging" not in model.compose,
         env_file=derived.derive_env_file_name(given, environment, name),
-        entrypoint=tuple(map(_escape_dollar_signs, model.entrypoint or ())),
-        command=tuple(map(_escape_dollar_signs, model.command or ())),
+        entrypoint=tuple(map(escape_dollar_signs, model.entrypoint or ())),
+        command=tuple(map(escape_dollar_signs, model.command or ())),
         environment=_plan_environment(given, environment, name, model),
         depends_on=_plan_dependencies(given, environment, model),
         ports=tuple(model.ports or ()),
@@ -101,7 +104,7 @@ def _plan_compose_container(
         ),
         limits=_list_compose_attributes(model, ("mem_limit", "cpus", "stop_grace_period")),
         labels=_plan_container_labels(given, environment, name, model, domain, read),
-        more=tuple(ComposeAttribute(key, _escape_dollar_signs(value)) for key, value in model.compose.items()),
+        more=tuple(ComposeAttribute(key, escape_dollar_signs(value)) for key, value in model.compose.items()),
         networks=() if has_aliases else tuple(each.name for each in joined),
         aliased=joined if has_aliases else (),
         docker_networks=tuple(each.docker_name for each in joined),
@@ -112,7 +115,7 @@ def _list_compose_attributes(model: schema.SpecModel | None, names: Iterable[str
     """Those fields of a model that say something, as keys of Compose."""
     found = {name: getattr(model, name, None) for name in names}
     return tuple(
-        ComposeAttribute(name, _escape_dollar_signs(value)) for name, value in found.items() if value is not None
+        ComposeAttribute(name, escape_dollar_signs(value)) for name, value in found.items() if value is not None
     )
 
 
@@ -128,7 +131,7 @@ def _plan_environment(
     values = {
         key: derived.resolve_env_variable(given, environment, name, value) for key, value in model.environment.items()
     }
-    return tuple(KeyValue(key, _escape_dollar_signs(value)) for key, value in values.items())
+    return tuple(KeyValue(key, escape_dollar_signs(value)) for key, value in values.items())
 
 
 def _plan_dependencies(given: schema.Spec, environment: str, model: schema.ContainerOptions) -> tuple[KeyValue, ...]:
@@ -152,7 +155,7 @@ def _plan_container_labels(
         given, derived.find_first_host(given, environment), domain, container, model.port
     )
     found = {key: value for key, value in read.items() if value} | routed | model.labels
-    return tuple(KeyValue(key, _escape_dollar_signs(value)) for key, value in found.items())
+    return tuple(KeyValue(key, escape_dollar_signs(value)) for key, value in found.items())
 
 
 def _format_health_endpoint(model: schema.Service) -> str:
@@ -176,13 +179,24 @@ def _build_health_labels(given: schema.Spec, environment: str, service: str, mod
     }
 
 
-def _escape_dollar_signs(value: Any) -> Any:
+def escape_dollar_signs(value: Any) -> Any:
     """As Compose takes it without looking for variables in it."""
     if isinstance(value, dict):
-        return FrozenMapping((_escape_dollar_signs(key), _escape_dollar_signs(each)) for key, each in value.items())
+        return FrozenMapping((escape_dollar_signs(key), escape_dollar_signs(each)) for key, each in value.items())
     if isinstance(value, list):
-        return tuple(_escape_dollar_signs(each) for each in value)
+        return tuple(escape_dollar_signs(each) for each in value)
     return value.replace("$", "$$") if isinstance(value, str) else value
+
+
+def _find_backup_before_migration(given: schema.Spec, environment: str) -> str:
+    """The server and the database that a deploy of an environment dumps before it migrates."""
+    database = given.environments[environment].database
+    if database is None:
+        return ""
+    server = derived.find_database_server(given, database)
+    if given.databases[server].backup is None:
+        return ""
+    return f"{server}/{derived.derive_database_name(given, environment, database)}"
 
 
 def _derive_promotion_source(given: schema.Spec, environment: str, service: str) -> str:

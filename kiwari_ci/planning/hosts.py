@@ -15,6 +15,7 @@ from kiwari_ci.plan import (
     LongRunningAccessories,
     PostgresServer,
 )
+from kiwari_ci.planning import schedules
 from kiwari_ci.proxies import proxy_stacks
 
 
@@ -132,6 +133,7 @@ def plan_postgres_server(given: schema.Spec, name: str) -> PostgresServer:
         network=derived.find_server_network(given, name),
         owns_network=derived.owns_network(given, name),
         databases=roles,
+        backups=schedules.plan_backups(server, tuple(role.name for role in roles)),
         keys=tuple(keys),
         env_file=EnvFile(
             ".env", "fill in what is empty: with one left, Compose starts nothing", (EnvFileSection(name, lines),)

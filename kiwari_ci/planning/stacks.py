@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from kiwari_ci import schema
 from kiwari_ci.effective import derived
 from kiwari_ci.plan import ComposeContainer, ComposeStack, EnvFile, EnvFileLine, EnvFileSection, StackNetwork
-from kiwari_ci.planning import containers, stack_files
+from kiwari_ci.planning import containers, schedules, stack_files
 
 _FILL_IN_INSTRUCTION = f"replace each {derived.PLACEHOLDER}: with one left, nothing is deployed"
 
@@ -44,6 +44,7 @@ def plan_stack(given: schema.Spec, environment: str) -> ComposeStack:
         pushed=given.environments[environment].sync is not None,
         beside=files,
         files=tuple(f"deploy/{name}/{file}" for file in ("docker-compose.yml", *files)),
+        jobs=schedules.plan_jobs(given, environment),
     )
 
 

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, Stric
 from jinja2.bccache import Bucket
 
 from kiwari_ci.output.generated_files import (
+    DATABASE_PROGRAM_PATH,
     DEPENDABOT_PATH,
     HOST_PROGRAM_PATH,
     SSH_CLIENT_PATH,
@@ -44,6 +45,9 @@ def render_files(plan: Plan) -> GeneratedFiles:
         tree[path] = GeneratedFile(text, executable=text.startswith("#!"))
     tree[HOST_PROGRAM_PATH] = GeneratedFile((ENGINE_FOLDER / "host.py").read_text(encoding="utf-8"), executable=True)
     tree[SSH_CLIENT_PATH] = GeneratedFile((ENGINE_FOLDER / "over_ssh.py").read_text(encoding="utf-8"), executable=True)
+    if plan.servers or any(host.has_schedule for host in plan.hosts):
+        program = (ENGINE_FOLDER / "database.py").read_text(encoding="utf-8")
+        tree[DATABASE_PROGRAM_PATH] = GeneratedFile(program, executable=True)
     return tree
 
 

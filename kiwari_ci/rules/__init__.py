@@ -10,7 +10,7 @@ from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
 from kiwari_ci.proxies import rules
-from kiwari_ci.rules import containers, deploys, images, names, registry, stack_files, stacks, steps
+from kiwari_ci.rules import containers, deploys, images, names, registry, schedules, stack_files, stacks, steps
 from kiwari_ci.schema import Spec
 from kiwari_ci.schema.text_formats import SECRET_NAME_PATTERN
 
@@ -58,6 +58,7 @@ def check_spec(source: YamlSource, given: Spec, pinned: Collection[str]) -> list
     checks: tuple[Callable[[YamlSource, Spec], Problems], ...] = (
         deploys.check_deploys, _check_unused_entries, stacks.check_stacks, containers.check_containers, _check_server_versions, _check_plain_secrets, images.check_images,
         registry.check_registry, steps.check_steps, rules.check_proxies, stack_files.check_stack_files,
+        schedules.check_schedules,
     )  # fmt: skip
     found = [problem for check in checks for problem in check(source, given)]
     return [*names.check_names(source, given), *found, *steps.check_step_pins(source, given, pinned)]

@@ -223,6 +223,12 @@ def test_a_container_of_an_earlier_run(timed: World, state: str, code: int) -> N
     assert len(timed.shown) == (code == OK)
 
 
+def test_a_container_of_something_else_is_not_removed(timed: World) -> None:
+    timed.running.add(f"{SERVICE}-job-clean")
+    assert timed.run("run", STACK, "clean") == NOT_READY
+    assert "remove" not in timed.calls and timed.shown == []
+
+
 def test_an_unknown_job(timed: World) -> None:
     assert timed.run("run", STACK, "dirty") == database.BAD_REQUEST
 

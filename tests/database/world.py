@@ -185,7 +185,9 @@ class World:
         states = self.containers | dict.fromkeys(self.running, "running")
         if arguments[-1] not in states:
             return Output(1, "[]", "Error: No such container")
-        return Output(0, json.dumps([{"State": {"Status": states[arguments[-1]]}}]), "")
+        labels = {"com.docker.compose.oneoff": "True" if arguments[-1] in self.containers else "False"}
+        state = {"State": {"Status": states[arguments[-1]]}, "Config": {"Labels": labels}}
+        return Output(0, json.dumps([state]), "")
 
     def _config(self, arguments: tuple[str, ...], *_: Any) -> Output:
         stack = arguments[arguments.index("-p") + 1]

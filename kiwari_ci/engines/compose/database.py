@@ -812,7 +812,10 @@ def refuse_second_container(stack: "Stack", name: str) -> None:
     output = stack.machine.docker("inspect", "--type", "container", name)
     if output.code != 0:
         return
-    if json.loads(output.out)[0]["State"]["Status"] in ("running", "paused", "restarting"):
+    container = json.loads(output.out)[0]
+    if (container["Config"].get("Labels") or {}).get("com.docker.compose.oneoff") != "True":
+        raise Failed(NOT_READY, f"{name} is a container of something else: rename one of them")
+    if container["State"]["Status"] in ("running", "paused", "restarting"):
         raise Failed(LOCKED, f"the container {name} of an earlier run still runs")
     stack.machine.docker("rm", "-f", name)
 
