@@ -156,6 +156,8 @@ def _check_host(
         ]
         yield from (host_checks.check_placed_file(group, path, each, tree, facts, book) for path in paths)
         yield from (host_checks.check_deploy_key(group, each, key, facts, book) for key in each.keys)
+        if each.has_schedule:
+            yield host_checks.check_schedule(group, each, facts, book)
     known = _find_known_hosts_entry(plan, each, world, means)
     yield host_checks.check_host_key(group, each, known, reached, facts, book)
     for server in each.servers if not facts.why else ():

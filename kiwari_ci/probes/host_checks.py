@@ -155,9 +155,21 @@ def check_placed_file(
     if there != digest:
         expected = f"sha256 {digest[:12]}, which the spec makes"
         return group.wrong(path, f"another one: sha256 {there[:12]}", expected, cure)
-    if wanted.executable and path == "bin/deploy" and not int(mode, 8) & 0o100:
+    if wanted.executable and path.startswith("bin/") and not int(mode, 8) & 0o100:
         return group.wrong(path, f"mode {mode}", "one that can be run", f"chmod +x {host.folder}/{path}")
     return group.ok(path, f"sha256 {digest[:12]}")
+
+
+def check_schedule(group: FindingGroup, host: DeployHost, facts: HostFacts, book: RunbookIndex) -> Finding:
+    """What runs by the clock: the last backups and jobs, as the host's own program judges them."""
+    subject, code = "backups and jobs", facts.word("schedule")
+    failures = [failure for (failure,) in facts.all("failure")]
+    if code == "0":
+        return group.ok(subject, "none failed, none is missed")
+    if not failures:
+        return group.not_asked(subject, "bin/database did not answer")
+    cure = book.command(f"{host.folder}/bin/database status")
+    return group.wrong(subject, "; ".join(failures), "none failed, none is missed", cure)
 
 
 def check_deploy_key(

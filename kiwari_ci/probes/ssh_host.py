@@ -131,6 +131,7 @@ def _build_script_arguments(host: DeployHost) -> list[str]:
     words += [f"env:{stack.name}/{_format_env_argument(file)}" for stack in host.stacks for file in stack.env_files]
     words += [f"stack:{stack.name}" for stack in host.stacks]
     words += [f"database:{server.name}" for server in host.servers]
+    words += ["schedule:"] if host.has_schedule else []
     return [host.folder, *words]
 
 
@@ -144,7 +145,8 @@ def list_placed_files(host: DeployHost) -> list[str]:
         for stack in host.stacks
         for file in ("docker-compose.yml", *(f"hooks/{hook.name}" for hook in stack.hooks))
     ]
-    return ["bin/deploy", *placed, *(file for front in host.fronts for file in front.paths())]
+    programs = ["bin/deploy", "bin/database"] if host.has_schedule else ["bin/deploy"]
+    return [*programs, *placed, *(file for front in host.fronts for file in front.paths())]
 
 
 def list_env_keys(env_file: EnvFile) -> list[str]:

@@ -32,6 +32,7 @@ class ComposeProject:
     generated: bool
     services: dict[str, ComposeService]
     rest: dict[str, Any]
+    schedule: dict[str, dict[str, Any]]  # what runs by the clock, by kind and name: `backup pos_production`
     document: YamlDocument = field(repr=False)
 
 
@@ -61,7 +62,18 @@ def parse_compose_file(document: YamlDocument) -> ComposeProject | None:
     }
     name = document.data.get("name")
     named = str(name) if name else re.sub(r"[^a-z0-9_-]", "", folder.rpartition("/")[2].lower())
-    return ComposeProject(document.path, named, folder, document.generated, services, rest, document)
+    schedule = _parse_schedule(document)
+    return ComposeProject(document.path, named, folder, document.generated, services, rest, schedule, document)
+
+
+def _parse_schedule(document: YamlDocument) -> dict[str, dict[str, Any]]:
+    """What deploy/bin/database runs by the clock."""
+    given = as_dict(document.data.get("x-schedule"))
+    return {
+        f"{kind} {name}": as_dict(settings)
+        for kind, section in (("backup", "backups"), ("job", "jobs"))
+        for name, settings in as_dict(given.get(section)).items()
+    }
 
 
 def _parse_service(document: YamlDocument, key: str, written: Any) -> ComposeService:

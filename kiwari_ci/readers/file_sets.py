@@ -19,7 +19,7 @@ GIT_TIMEOUT = 60  # for git
 _RELEVANT_PATH = re.compile(
     r"\.github/workflows/[^/]+\.ya?ml|\.github/actions/.+/action\.ya?ml|action\.ya?ml"
     r"|(.+/)?(docker-)?compose[\w.-]*\.ya?ml|(.+/)?[\w.-]*\.?env\.(example|sample|template|dist)"
-    r"|deploy/bin/deploy(?:-over-ssh)?|deploy/RUNBOOK\.md|deploy/.+/init/[^/]+\.sh|(deploy|\.github/workflows)/\.gitattributes"
+    r"|deploy/bin/(?:database|deploy|deploy-over-ssh)|deploy/RUNBOOK\.md|deploy/.+/init/[^/]+\.sh|(deploy|\.github/workflows)/\.gitattributes"
     r"|deploy/[^/]+/(hooks|conf)/[^/]+|\.github/dependabot\.yml"
 )
 _IGNORED_FOLDERS = {"node_modules", "vendor", "venv", "__pycache__", "dist", "build", "target"}

@@ -238,6 +238,7 @@ def _list_manual_steps(plan: Plan, files: Sequence[str]) -> Iterator[str]:
             copied[path] = f"{copied[path]}, {host.name}" if path in copied else host.name
     copied |= {f"deploy/{each.name}/docker-compose.yml": each.host for each in plan.servers}
     copied["deploy/bin/deploy"] = ", ".join(host.name for host in plan.hosts)
+    copied["deploy/bin/database"] = copied["deploy/bin/deploy"]
     for host in plan.hosts:
         for path in [f"deploy/{path}" for front in host.fronts for path in front.paths()]:
             if path in files:

@@ -82,7 +82,8 @@ def _describe_copied_file(
         yield PipelineChange("SSH client", words, False, path)
     elif folder == "bin":
         state = "changed" if is_there else "new"
-        yield PipelineChange("host program", f"{state}: copy it to the server: {command}", True, path)
+        name = "database program" if path == generated_files.DATABASE_PROGRAM_PATH else "host program"
+        yield PipelineChange(name, f"{state}: copy it to the server: {command}", True, path)
     elif (path in new.stacks or is_hook) and not command:
         yield PipelineChange(subject, f"{as_inline_code(file)} is another: the next deploy sends it", False, path)
     elif is_hook:

@@ -439,6 +439,7 @@ def backups_of_request(stack: "Stack", request: Request) -> List[Job]:
 @contextlib.contextmanager
 def lock(path: Path, seconds: float, machine: "Machine", refusal: str) -> Iterator[None]:
     """Hold the lock of a file, or fail with a sentence when another holds it for so long."""
+    make_private_folder(path.parent)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     end = machine.now() + seconds
     try:
@@ -625,7 +626,7 @@ def copy_dump(stack: "Stack", job: Job, dump: Dump) -> str:
 
 def copy_to_folder(stack: "Stack", job: Job, dump: Dump) -> None:
     """Copy a dump to a folder of the same form, read it again, and remove old ones there."""
-    folder = Path(job.copy_folder)
+    folder = Path(job.copy_folder).expanduser()
     if not folder.is_dir():
         # Perhaps its disk is not mounted. To create it would fill the wrong disk, unseen.
         raise Failed(FAILED, f"NOT COPIED: the folder {folder} does not exist. Is it mounted?")
@@ -1048,7 +1049,7 @@ def check_zone(zone: str) -> None:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*", zone):
         raise ValueError(f"'{zone}' is no time zone, such as Asia/Jakarta")
     if ZONES.is_dir() and not (ZONES / zone).is_file():
-        raise ValueError(f"the time zone {zone} is not known here, in {ZONES}")
+        raise ValueError(f"the time zone {zone} is not known")
 
 
 def latest(schedule: Schedule, after: float, until: float) -> Optional[float]:
@@ -1208,7 +1209,6 @@ class Stack:
     @contextlib.contextmanager
     def locked(self, request: Request) -> Iterator[None]:
         """Hold the lock of the server, and for a scheduled backup also that of the job."""
-        make_private_folder(self.state)
         refusal = (
             f"another backup or restore of {self.name} holds the lock for"
             f" {request.lock_seconds} seconds"
@@ -1225,7 +1225,6 @@ class Stack:
 
     def lock_of(self, job: Job) -> Path:
         """The file that a run of a job locks."""
-        make_private_folder(self.state)
         return self.state / f"{job.kind}-{job.name}.lock"
 
     # Its compose file
@@ -1314,7 +1313,6 @@ class Stack:
 
     def add_record(self, title: str, began: float, **line: Any) -> None:
         """Append the line of a run."""
-        make_private_folder(self.state)
         seconds = round(self.machine.now() - began)
         path = self.state / "record"
         with lock(self.state / "record.lock", QUERY_SECONDS, self.machine, "the record is locked"):
@@ -1565,9 +1563,9 @@ class Machine:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
+        assert process.stdout
         end = time.monotonic() + seconds
         try:
-            assert process.stdout
             for count, line in enumerate(process.stdout):
                 if count < MOST_LINES_SHOWN:
                     quote(line.decode(errors="replace"))
@@ -1578,6 +1576,7 @@ class Machine:
             return None
         finally:
             process.kill()
+            process.stdout.close()
 
     def script(self, command: List[str], folder: Path, settings: Dict[str, str]) -> int:
         """Run a script of the user's, print its output, and return its exit code."""

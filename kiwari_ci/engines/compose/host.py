@@ -3419,10 +3419,10 @@ class Machine:
             stderr=subprocess.STDOUT,
             pass_fds=self.inherited,
         )
+        assert process.stdout
         timer = threading.Timer(seconds, process.kill)
         timer.start()
         try:
-            assert process.stdout
             for count, line in enumerate(iter(partial(process.stdout.readline, 65536), b"")):
                 if count < MOST_LINES_SHOWN:
                     quote(line.decode(errors="replace"))
@@ -3430,6 +3430,7 @@ class Machine:
         finally:
             timer.cancel()
             process.kill()
+            process.stdout.close()
 
     def script(self, command: List[str], folder: Path, settings: Dict[str, str]) -> int:
         """Run a hook, print its output, and return its exit code.
