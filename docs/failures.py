@@ -109,6 +109,11 @@ def host_texts() -> set[str]:
     return {text for _, text in refusals((PROGRAMS / "host.py").read_text())}
 
 
+def database_texts() -> set[str]:
+    """What the database program refuses, ends with, and says of what is amiss."""
+    return {text for _, text in refusals((PROGRAMS / "database.py").read_text())}
+
+
 def workflow_texts() -> set[str]:
     """What a workflow's own steps end with, the SSH client of its deploys, and the database's script."""
     scripts = [*TEMPLATES.glob("github/*.j2"), TEMPLATES / "scripts/init-databases.sh.j2"]
@@ -286,6 +291,13 @@ SECTIONS = [
         "says otherwise. `docker/bin/deploy` is the program on the server; the runbook has your names for `STACK`,\n"
         "`HOST` and the like.",
         host_texts,
+    ),
+    Section(
+        "database",
+        "The database program",
+        "Of `docker/bin/database` on the server, each after `database: `, or after `FAILURE: ` in its `status`, which\n"
+        "`kiwari-ci doctor` quotes. Nothing of it changes a database that serves, unless the entry says otherwise.",
+        database_texts,
     ),
     Section(
         "workflows",

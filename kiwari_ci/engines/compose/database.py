@@ -562,7 +562,7 @@ def check_dump(server: "Server", path: Path) -> Set[str]:
     with path.open("rb") as stream:
         first = stream.read(len(FIRST_BYTES_OF_A_DUMP))
     if first != FIRST_BYTES_OF_A_DUMP:
-        raise Failed(FAILED, f"{path} is {'no dump of pg_dump' if first else 'empty'}")
+        raise Failed(FAILED, f"{path} is no dump of pg_dump, or it is empty")
     contents = server.list_contents(path)
     server.read_whole(path)
     return contents
@@ -782,7 +782,7 @@ def run_job(stack: "Stack", request: Request) -> int:
     finally:
         stack.add_record(job.title, began, **line)
     if line["result"] != "done":
-        print_error(f"{job.name} failed: {line['message']}")
+        print_error(f"the job {job.name} failed: {line['message']}")
         return FAILED
     progress(f"{job.name} is done")
     return OK
