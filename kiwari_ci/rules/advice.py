@@ -18,6 +18,7 @@ def collect_advice(source: YamlSource, given: Spec) -> list[Problem]:
         *_check_latest_runners(given),
         *_check_self_hosted_runners(given),
         *_check_database_networks(given),
+        *_check_backup_copies(given),
         *_check_shared_env_files(given),
         *_check_shared_deploy_keys(given),
         *_check_pushed_files(given),
@@ -47,6 +48,14 @@ def _check_database_networks(given: Spec) -> Advice:
             words = f"everything on the network `{server.network}` can reach the database, the proxy too"
             hint = f"leave out `network`: the server gets `{name}`, which only its users join"
             yield ("databases", name, "network"), "shared-network", words, hint
+
+
+def _check_backup_copies(given: Spec) -> Advice:
+    for name, server in given.databases.items():
+        if server.backup and not server.backup.copy_to:
+            words = "the dumps are on the disk of the database: when it fails, both are lost"
+            hint = "copy_to: {command: 'rclone copyto \"$BACKUP_FILE\" \"far:$BACKUP_NAME\"'}"
+            yield ("databases", name, "backup"), "same-disk", words, hint
 
 
 def _check_shared_env_files(given: Spec) -> Advice:
