@@ -12,7 +12,7 @@ class BackupCopy(AnyOf):
     """Where a copy of each dump goes; a copy that fails is a failure of the backup."""
 
     folder: Omittable[HostFolder] = Field(
-        None, description="A folder on the host, usually of another machine's disk; it must exist: `/mnt/nas`."
+        None, description="A folder on the host, usually of another machine's disk; it must exist: `/srv/nas`."
     )
     command: Omittable[TextLine] = Field(
         None,

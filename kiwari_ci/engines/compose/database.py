@@ -18,9 +18,9 @@ what is backed up, and what runs when:
     x-schedule:
       backups:
         DATABASE: {schedule: "15 3 * * *", timezone: Asia/Jakarta, keep: 14,
-                   copy-folder: /mnt/nas, copy-command: "..."}
+                   copy-folder: /srv/nas, copy-command: "..."}
       jobs:
-        JOB: {schedule: "0 4 * * 0", service: pos-api-staging, command: [python, clean.py]}
+        JOB: {schedule: "0 4 * * 0", service: shop-api, command: [python, clean.py]}
 
 Files that this program writes:
 
