@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from kiwari_ci import schema
-from kiwari_ci.effective import derived
+from kiwari_ci.effective import EffectiveHost
+from kiwari_ci.effective.values import find_published_port
 from kiwari_ci.plan import ComposeContainer, ProxySite, ProxyStack, PublishedDomain
 
 # Of what was tried on an engine, with the patches that came since: docs/proxies.md.
@@ -11,12 +12,18 @@ _DEFAULT_IMAGES = {"caddy": "caddy:2.11-alpine", "nginx": "nginx:1.30-alpine", "
 # For how many seconds each proxy keeps the address that it has found for a container's name, and one more: nginx is
 # told 10 (`resolver … valid=10s`), Traefik and Caddy dial a name anew. A published port has no name.
 _NAME_CACHE_SECONDS = {"nginx-proxy-manager": 11, "nginx": 11, "traefik": 2, "caddy": 2, "none": 0}
+PROXY_CONFIG_FILES = {"caddy": ("conf/Caddyfile",), "nginx": ("conf/default.conf",), "traefik": ()}
 _PRIVATE_NETWORKS = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 
 
-def plan_proxy_sites(given: schema.Spec, host: str, instances: Sequence[ComposeContainer]) -> tuple[ProxySite, ...]:
+def proxy_stack_name(proxy: schema.Proxy) -> str:
+    """The stack of a proxy that is generated; none for a proxy that is there already."""
+    return proxy.stack or (proxy.kind if proxy.kind in ("caddy", "nginx") else "")
+
+
+def plan_proxy_sites(host: EffectiveHost, instances: Sequence[ComposeContainer]) -> tuple[ProxySite, ...]:
     """The domains of a host, and where they lead to."""
-    scheme = "http://" if given.hosts[host].proxy.listen else ""
+    scheme = "http://" if host.proxy.listen else ""
     return tuple(
         ProxySite(each.domain, scheme + each.domain, each.container, each.port, each.websocket == "yes")
         for each in instances
@@ -27,21 +34,19 @@ def plan_proxy_sites(given: schema.Spec, host: str, instances: Sequence[ComposeC
 def plan_published_domains(instances: Sequence[ComposeContainer]) -> tuple[PublishedDomain, ...]:
     """The domains of a host without a proxy of ours, and the port of the host that each leads to."""
     return tuple(
-        PublishedDomain(each.domain, f"http://127.0.0.1:{derived.find_published_port(each.ports, each.port)}")
+        PublishedDomain(each.domain, f"http://127.0.0.1:{find_published_port(each.ports, each.port)}")
         for each in instances
         if each.domain
     )
 
 
-def build_traefik_labels(
-    given: schema.Spec, host: str, domain: str, container: str, port: int | None
-) -> dict[str, str]:
+def build_traefik_labels(host: EffectiveHost, domain: str, container: str, port: int | None) -> dict[str, str]:
     """What tells Traefik of a service: it dials the name, as nginx does, and not the container that has the label.
 
     The one beside has none for Traefik (bin/deploy sees to it): two that say different things of a router lose it.
     `allownonrunning`: the router stays while the service is being replaced, and whatever its own health check says.
     """
-    proxy = given.hosts[host].proxy
+    proxy = host.proxy
     if proxy.kind != "traefik" or not domain:
         return {}
     name = domain.replace(".", "_")  # no domain has one: a changed domain is another router, not a quarrel about one
@@ -74,9 +79,9 @@ def find_certificate_resolver(proxy: schema.Proxy) -> str:
     return proxy.certresolver or ("letsencrypt" if proxy.stack and not proxy.listen else "")
 
 
-def plan_proxy_stack(given: schema.Spec, host: str, found: tuple[ProxySite, ...]) -> tuple[ProxyStack, ...]:
+def plan_proxy_stack(host: EffectiveHost, found: tuple[ProxySite, ...]) -> tuple[ProxyStack, ...]:
     """The proxy of a host whose stack is generated, if there is one."""
-    proxy, name = given.hosts[host].proxy, derived.derive_proxy_stack_name(given, host)
+    proxy, name = host.proxy, proxy_stack_name(host.proxy)
     if not name:
         return ()
     certificates = (proxy.certificates or "/etc/letsencrypt") if proxy.kind == "nginx" and not proxy.listen else ""
@@ -85,9 +90,9 @@ def plan_proxy_stack(given: schema.Spec, host: str, found: tuple[ProxySite, ...]
         ProxyStack(
             kind=proxy.kind,
             name=name,
-            host=host,
-            host_variable=derived.format_variable_name(host),
-            folder=f"{given.hosts[host].directory}/{name}",
+            host=host.name,
+            host_variable=host.variable,
+            folder=f"{host.directory}/{name}",
             image=proxy.image or _DEFAULT_IMAGES[proxy.kind],
             network=proxy.network,
             listen=proxy.listen or "",
@@ -97,7 +102,7 @@ def plan_proxy_stack(given: schema.Spec, host: str, found: tuple[ProxySite, ...]
             command=_build_traefik_command(proxy) if proxy.kind == "traefik" else (),
             volumes=volumes,
             named_volumes=tuple(volume.partition(":")[0] for volume in volumes if volume[0] not in "./"),
-            files=derived.PROXY_CONFIG_FILES[proxy.kind],
+            files=PROXY_CONFIG_FILES[proxy.kind],
             reload=_RELOAD_COMMANDS[proxy.kind].format(name=name),
             sites=found if proxy.kind != "traefik" else (),  # its labels say them
         ),
