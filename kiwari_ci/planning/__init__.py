@@ -15,7 +15,7 @@ from kiwari_ci.plan import (
 )
 from kiwari_ci.planning import builds, required_settings
 from kiwari_ci.planning.escape_hatches import list_escape_hatches
-from kiwari_ci.planning.hosts import list_long_running, plan_deploy_host, plan_postgres_server
+from kiwari_ci.planning.hosts import list_long_running, plan_deploy_host, plan_postgres_server, plan_proxy_guides
 from kiwari_ci.planning.stacks import plan_stack
 from kiwari_ci.planning.workflows import plan_environment_workflow, plan_service_workflow
 
@@ -74,7 +74,7 @@ def build_plan(
         domains=tuple(
             container.domain for stack in stacks.values() for container in stack.containers if container.domain
         ),
-        managed=tuple(container.domain for host in hosts for container in host.managed),
+        proxy_guides=plan_proxy_guides(hosts),
         answering=_list_health_checked(spec, stacks),
         standing=tuple(accessories for host in hosts for accessories in list_long_running(host)),
         pushing=", ".join(stack.environment for stack in stacks.values() if stack.pushed),

@@ -15,7 +15,7 @@ from kiwari_ci.plan import (
     NetworkAttachment,
     ServiceContainer,
 )
-from kiwari_ci.proxies import proxy_stacks
+from kiwari_ci.proxies.registry import find_proxy
 from kiwari_ci.rendering.quoting import FrozenMapping
 
 DEFAULT_NETWORK = "default"  # the network that Compose creates for each stack
@@ -139,9 +139,10 @@ def _plan_dependencies(container: EffectiveContainer) -> tuple[KeyValue, ...]:
 def _plan_labels(container: EffectiveContainer, domain: str, program_labels: dict[str, str]) -> tuple[KeyValue, ...]:
     """Plan the labels: the host program's, the proxy's, and the spec's own, which win."""
     options = container.options
-    proxy_labels = proxy_stacks.build_traefik_labels(
-        container.environment.first_host, domain, container.container_name, options.port
-    )
+    proxy = container.environment.first_host.proxy
+    proxy_labels: dict[str, str] = {}
+    if domain and options.port:
+        proxy_labels = find_proxy(proxy.kind).labels(proxy, domain, container.container_name, options.port)
     used_program_labels = {key: value for key, value in program_labels.items() if value}
     labels = used_program_labels | proxy_labels | options.labels
     return tuple(KeyValue(key, _escape_dollar_signs(value)) for key, value in labels.items())
@@ -161,7 +162,7 @@ def _plan_health_labels(service: EffectiveService) -> dict[str, str]:
     if not options.port:
         return {}
     start_period = options.health.start_period
-    name_cache_seconds = [proxy_stacks.find_name_cache_seconds(host.proxy) for host in service.environment.hosts]
+    name_cache_seconds = [find_proxy(host.proxy.kind).name_cache_seconds for host in service.environment.hosts]
     return {
         "deploy.health": _format_health_endpoint(options),
         "deploy.host": options.health.host or service.domain,

@@ -14,10 +14,13 @@ from kiwari_ci.plan import (
     JumpHost,
     LongRunningAccessories,
     PostgresServer,
+    ProxyGuide,
 )
-from kiwari_ci.proxies import proxy_stacks
+from kiwari_ci.proxies.base import plan_sites
+from kiwari_ci.proxies.registry import find_planned_proxy, find_proxy
 
 DEFAULT_SSH_PORT = 22
+_STACK_GUIDE_TEMPLATE = "proxy/stack.md.j2"
 
 
 def plan_deploy_host(
@@ -33,15 +36,14 @@ def plan_deploy_host(
     host_stacks = tuple(stacks[environment.name] for environment in environments)
     host_servers = tuple(server for server in servers if server.host == host.name)
     public = tuple(container for stack in host_stacks for container in stack.containers if container.domain)
-    sites = proxy_stacks.plan_proxy_sites(host, public)
-    proxy_stack = proxy_stacks.plan_proxy_stack(host, sites)
+    sites = plan_sites(host, public)
+    proxy_stack = find_proxy(host.proxy.kind).plan_stack(host, sites)
     folders = ["bin"]
     folders += [server.name for server in host_servers]
     folders += [stack.name for stack in host_stacks]
-    folders += [stack.name for stack in proxy_stack]
+    folders += [proxy_stack.name] if proxy_stack else []
     env_files = [f"{server.name}/.env" for server in host_servers]
     env_files += [f"{stack.name}/{env_file.name}" for stack in host_stacks for env_file in stack.env_files]
-    kind = host.proxy.kind
     return DeployHost(
         name=host.name,
         variable=host.variable,
@@ -63,11 +65,40 @@ def plan_deploy_host(
         sources=tuple(f"deploy/{folder}" for folder in folders),
         env_files=tuple(env_files),
         public=public,
-        proxy=kind,
-        managed=public if kind == "nginx-proxy-manager" else (),
-        labelled=sites if kind == "traefik" else (),
-        published=proxy_stacks.plan_published_domains(public) if kind == "none" else (),
-        fronts=proxy_stack,
+        proxy=host.proxy.kind,
+        sites=sites,
+        fronts=(proxy_stack,) if proxy_stack else (),
+    )
+
+
+def plan_proxy_guides(hosts: tuple[DeployHost, ...]) -> tuple[ProxyGuide, ...]:
+    """Plan what the runbook says of the domains of proxies.
+
+    What concerns all hosts with one kind of proxy comes first, then each host by itself.
+    """
+    shared_hosts: dict[str, list[DeployHost]] = {}
+    own_guides = []
+    for host in hosts:
+        proxy = find_planned_proxy(host.proxy)
+        if proxy.has_one_guide_for_all_hosts:
+            shared_hosts.setdefault(proxy.guide_template, []).append(host)
+        else:
+            own_guides += [_plan_proxy_guide(_STACK_GUIDE_TEMPLATE, [host])] if host.fronts else []
+            own_guides += [_plan_proxy_guide(proxy.guide_template, [host])] if proxy.guide_template else []
+    shared_guides = [_plan_proxy_guide(template, same_hosts) for template, same_hosts in shared_hosts.items()]
+    guides = [*shared_guides, *own_guides]
+    return tuple(guide for guide in guides if guide.sites or guide.stack)
+
+
+def _plan_proxy_guide(template: str, hosts: list[DeployHost]) -> ProxyGuide:
+    sites = tuple(site for host in hosts for site in host.sites)
+    return ProxyGuide(
+        template=template,
+        host=hosts[0].name,
+        network=hosts[0].network,
+        sites=sites,
+        stack=hosts[0].fronts if template == _STACK_GUIDE_TEMPLATE else (),
+        domains=tuple(site.domain for site in sites),
     )
 
 

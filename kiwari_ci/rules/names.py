@@ -10,7 +10,7 @@ from kiwari_ci.loading.suggestions import suggest_closest
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
-from kiwari_ci.proxies.proxy_stacks import proxy_stack_name
+from kiwari_ci.proxies.registry import find_proxy
 from kiwari_ci.schema import ContainerOptions, Override
 
 MAX_NAME_LENGTH = 63  # of a container, which is a host name too, and of what PostgreSQL names
@@ -196,7 +196,7 @@ class _UniqueNames:
 
     def _check_proxies(self, spec: EffectiveSpec) -> Problems:
         for name, host in spec.hosts.items():
-            stack_name = proxy_stack_name(host.proxy)
+            stack_name = find_proxy(host.proxy.kind).stack_name(host.proxy)
             if stack_name:
                 loc: YamlPath = ("hosts", name, "proxy", "stack")
                 owner = f"hosts.{name}.proxy"
@@ -265,7 +265,8 @@ def _iter_name_rules(spec: EffectiveSpec) -> Iterator[NameRule]:
         yield ("hosts", name), host.variable, RUNNER_VARIABLE_PATTERN
         yield ("hosts", name, "proxy", "network"), host.proxy.network, _RESERVED_NETWORKS
         reserved_stacks = rf"bin|deploy|rollback|status|{_RESERVED_CONTAINERS}"
-        yield ("hosts", name, "proxy", "stack"), proxy_stack_name(host.proxy), reserved_stacks
+        proxy_stack_name = find_proxy(host.proxy.kind).stack_name(host.proxy)
+        yield ("hosts", name, "proxy", "stack"), proxy_stack_name, reserved_stacks
     for name, server in spec.databases.items():
         yield ("databases", name), name, rf"bin|.|{_RESERVED_CONTAINERS}"
         yield ("databases", name, "network"), server.network, _RESERVED_NETWORKS
