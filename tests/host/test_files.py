@@ -272,9 +272,9 @@ def test_an_archive_that_is_compressed(tmp_path: Path) -> None:
 
 
 def test_a_file_in_a_folder_of_a_folder(tmp_path: Path) -> None:
-    host.unpack(archive_of({"conf/sites/shop.conf": "x"}), tmp_path)
+    host.unpack(archive_of({"conf/Sites/Shop.conf": "x"}), tmp_path)
 
-    assert (tmp_path / "conf/sites/shop.conf").read_text() == "x"
+    assert (tmp_path / "conf/Sites/Shop.conf").read_text() == "x"
 
 
 def test_an_env_file_whose_name_does_not_say_so(world: World) -> None:

@@ -59,7 +59,7 @@ def refused(world: World, code: int = 69, sequence: int = 9) -> Outcome:
         ('A5="two\nlines hidden $HOME"\n', "shop/.env:2 is not KEY='value' on one line"),
         ("SECRET='hidden\n", "Compose cannot read shop/.env"),
         ('SECRET="${hidden:?hidden}"\n', "Compose cannot read shop/.env"),
-        ("SECRET=it\n's hidden\n", "shop/.env:2 is not KEY='value' on one line"),
+        ("SECRET=it\n's hidden\n", "on one line. Mend it; keep a value of several lines in base64\n"),
         ("hiddenMIIEvQ=a$HOME\n", "shop/.env:1: Compose reads another value of the key than the line shows"),
         ("hiddenMIIEvQ=change-me\n", "shop/.env:1: the key still has change-me"),
         ("COMPOSE_FILE=evil.env\n", "shop/.env:1: Compose would obey COMPOSE_FILE. Take it out"),
