@@ -189,7 +189,7 @@ def test_an_env_file_that_compose_would_obey(world: World, line: str) -> None:
     outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
 
     assert outcome.code == 69, outcome.text
-    assert outcome.says("shop/.env:2: Compose would obey")
+    assert outcome.says("is a setting of Compose or Docker itself")
     assert files_in(world.folder) == before
     assert not world.machine.everything()
 
@@ -230,8 +230,8 @@ HOSTILE = {
 
 
 SAYS = {
-    "twice": "what was sent is no archive of files",
-    "a file, then a folder": "what was sent is no archive of files",
+    "twice": "are not a valid tar archive",
+    "a file, then a folder": "are not a valid tar archive",
     "many": "too many or too large files were sent",
 }
 
@@ -267,7 +267,7 @@ def test_how_much_an_archive_may_hold(
 
 def test_an_archive_that_is_compressed(tmp_path: Path) -> None:
     """A small one could hold more than the disk does."""
-    with pytest.raises(host.Failed, match="what was sent is no archive of files"):
+    with pytest.raises(host.Failed, match="are not a valid tar archive"):
         host.unpack(io.BytesIO(gzip.compress(archive_of({"file": "x"}).read())), tmp_path)
 
 
@@ -437,7 +437,7 @@ def test_as_many_bytes_as_may_be_sent(stdin: Stdin, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(host, "MOST_BYTES_SENT", 10)
 
     assert stdin.read(b"the-token\n" + header(b"0123456789") + b"0123456789").archive
-    with pytest.raises(host.Failed, match="11 bytes are too many: the most is 10"):
+    with pytest.raises(host.Failed, match="11 bytes of files are too many: the limit is 10"):
         stdin.read(b"the-token\n" + header(b"0123456789a") + b"0123456789a")
 
 
