@@ -65,6 +65,11 @@ class ProxySite:
     websocket: bool
     published_address: str
 
+    @property
+    def websocket_answer(self) -> str:
+        """Whether WebSockets are passed on, as a table of the runbook says it."""
+        return "yes" if self.websocket else "no"
+
 
 @dataclass(frozen=True)
 class ProxyStack:

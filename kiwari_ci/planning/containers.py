@@ -15,8 +15,8 @@ from kiwari_ci.plan import (
     NetworkAttachment,
     ServiceContainer,
 )
+from kiwari_ci.plan.base import FrozenMapping
 from kiwari_ci.proxies.registry import find_proxy
-from kiwari_ci.rendering.quoting import FrozenMapping
 
 DEFAULT_NETWORK = "default"  # the network that Compose creates for each stack
 _HEALTHCHECK_KEYS = ("test", "interval", "timeout", "retries", "start_period")
