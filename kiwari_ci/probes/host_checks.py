@@ -49,7 +49,7 @@ def check_host_system(group: FindingGroup, host: DeployHost, facts: HostFacts, b
             yield group.ok(f"network {network}", "exists")
         else:
             yield group.wrong(f"network {network}", "none", "a Docker network of that name", cure)
-    if host.public and not host.published:
+    if host.public and find_planned_proxy(host.proxy).is_on_shared_network:
         yield _check_proxy_container(group, host, facts, book)
 
 

@@ -34,6 +34,10 @@ class Proxy(Protocol):
         """Whether `doctor` can ask its API for the domains that a person has set up there."""
 
     @property
+    def is_on_shared_network(self) -> bool:
+        """Whether it reaches containers over the Docker network that the spec names."""
+
+    @property
     def guide_template(self) -> str:
         """The template of what the runbook says of its domains; empty when the stack's own files say everything."""
 

@@ -18,6 +18,7 @@ class Caddy:
     name_cache_seconds = 2  # it looks a name up for each connection
     unrouted_statuses: tuple[int, ...] = ()
     has_admin_api = False
+    is_on_shared_network = True
     guide_template = ""
     has_one_guide_for_all_hosts = False
 

@@ -13,6 +13,7 @@ class ExternalProxy:
     name_cache_seconds = 0  # a published port has no name
     unrouted_statuses: tuple[int, ...] = ()
     has_admin_api = False
+    is_on_shared_network = False
     guide_template = "proxy/external.md.j2"
     has_one_guide_for_all_hosts = False
 

@@ -15,6 +15,7 @@ class Nginx:
     name_cache_seconds = 11  # the generated configuration has `resolver … valid=10s`
     unrouted_statuses: tuple[int, ...] = ()
     has_admin_api = False
+    is_on_shared_network = True
     guide_template = ""
     has_one_guide_for_all_hosts = False
 

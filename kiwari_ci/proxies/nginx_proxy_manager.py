@@ -12,6 +12,7 @@ class NginxProxyManager:
     name_cache_seconds = 11  # its nginx keeps an address for 10 seconds
     unrouted_statuses: tuple[int, ...] = ()
     has_admin_api = True
+    is_on_shared_network = True
     guide_template = "proxy/nginx-proxy-manager.md.j2"
     has_one_guide_for_all_hosts = True
 

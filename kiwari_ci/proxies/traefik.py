@@ -19,6 +19,7 @@ class Traefik:
     name_cache_seconds = 2  # it looks a name up for each connection
     unrouted_statuses: tuple[int, ...] = (404,)
     has_admin_api = False
+    is_on_shared_network = True
     guide_template = "proxy/traefik.md.j2"
     has_one_guide_for_all_hosts = False
 
