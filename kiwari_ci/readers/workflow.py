@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from itertools import islice, product
 from typing import Any
 
+from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import workflow_triggers
-from kiwari_ci.readers.yaml_document import YamlDocument, YamlPath, as_dict, as_inline_code, as_list, iter_strings
+from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_code, as_list, iter_strings
 
 EXPRESSION_PATTERN = re.compile(r"\$\{\{((?:(?!\$\{\{).){0,500}?)\}\}", re.DOTALL)
 _SETTING_REFERENCE = re.compile(r"\b(secrets|vars)(?:\.([A-Za-z_]\w*)|\[\s*'([^']+)'\s*\])")

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.commands.init.build_settings import BuildSettings, parse_compose_build
-from kiwari_ci.output.generated_files import is_generated_file
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.lenient_yaml import (
-    YamlFileError,
+from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
+from kiwari_ci.readers.vocabulary import SourcedValue
+from kiwari_ci.readers.yaml_document import (
+    UnreadableYaml,
+    YamlDocument,
     YamlMapping,
     YamlSequence,
     collect_strings,
     format_scalar,
-    parse_yaml_mapping,
+    parse_yaml_document,
 )
-from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
-from kiwari_ci.readers.vocabulary import SourcedValue
 
 _COMPOSE_FILE_PATH = (
     r"(?:.*/)?(?:docker-)?compose[\w.-]*\.ya?ml|(?:.*/)?docker-stack[\w.-]*\.ya?ml|(?:.*/)?stack\.ya?ml"
@@ -66,7 +66,7 @@ class DetectedContainer:
     @property
     def profiles(self) -> str:
         """Those without which nobody starts it; empty for one that always runs, or in production."""
-        named = [format_scalar(item) for item, _ in self.table.items_of("profiles")]
+        named = [format_scalar(item) for item, _ in self.table.list_items("profiles")]
         return (
             ""
             if any(vocabulary.classify_environment(each) == vocabulary.PRODUCTION for each in named)
@@ -102,62 +102,90 @@ def is_postgres_image(image: str) -> bool:
 
 def read_compose_files(repository: LocalRepository) -> list[DetectedComposeFile]:
     """Every compose file of a person that can be read; those for production first, those for development last."""
-    found = []
+    compose_files = []
     for path in repository.matching(_COMPOSE_FILE_PATH):
-        if is_generated_file(path, repository.read(path)):
-            continue
         try:
-            document = parse_yaml_mapping(path, repository.read(path))
-        except YamlFileError as why:
-            repository.troubles.append(f"{why}: not read" if repository.read(path).strip() else f"{path}: empty")
+            document = parse_yaml_document(path, repository.read(path))
+        except UnreadableYaml as error:
+            repository.troubles.append(f"{error.describe(path)}: not read")
             continue
-        found.append(_parse_compose_file(repository, path, document))
+        if not document.generated:
+            compose_files.append(_parse_compose_file(repository, document))
     order = [vocabulary.PRODUCTION, vocabulary.STAGING, "", vocabulary.DEVELOPMENT]
-    return sorted(found, key=lambda stack: (order.index(stack.kind), stack.path.count("/"), stack.path))
+    return sorted(compose_files, key=lambda file: (order.index(file.kind), file.path.count("/"), file.path))
 
 
-def _parse_compose_file(repository: LocalRepository, path: str, document: YamlMapping) -> DetectedComposeFile:
-    known = load_compose_variables(repository, get_parent_folder(path))
-    name = vocabulary.interpolate_variables(document.text("name"), known)
+def _parse_compose_file(repository: LocalRepository, document: YamlDocument) -> DetectedComposeFile:
+    path = document.path
+    variables = load_compose_variables(repository, get_parent_folder(path))
+    name = vocabulary.interpolate_variables(document.data.get_text("name"), variables)
     kind = vocabulary.classify_environment(path)
-    external = {
-        key: vocabulary.interpolate_variables(table.text("name") or key, known) or key
-        for key, table in document.table("networks").tables()
-        if table.get("external")
+    external_networks = _find_external_networks(document.data, variables)
+    services = document.data.get_mapping("services")
+    containers = []
+    for key, table in services.iter_mappings():
+        container = DetectedContainer(path, key, services.where(key), kind)
+        containers.append(
+            _parse_container(container, _merge_extends(services, table), variables, external_networks),
+        )
+    volume_options = {
+        key: ", ".join(options) for key, options in document.data.get_mapping("volumes").iter_mappings() if options
     }
-    containers = [
-        _parse_container(DetectedContainer(path, key, services.where(key), kind), table, known, external)
-        for services in [document.table("services")]
-        for key, table in ((key, _merge_extends(services, table)) for key, table in services.tables())
-    ]
-    made_by = {key: ", ".join(table) for key, table in document.table("volumes").tables() if table}
-    for each in containers:
-        each.beyond += [f"{made_by[name]} of the volume {name}" for name, _ in iter_mounts(each) if name in made_by]
-    return DetectedComposeFile(path, kind, SourcedValue(name, document.where("name")) if name else None, containers)
+    for container in containers:
+        for name_of_volume, _ in iter_mounts(container):
+            if name_of_volume in volume_options:
+                container.beyond.append(f"{volume_options[name_of_volume]} of the volume {name_of_volume}")
+    project_name = SourcedValue(name, document.data.where("name")) if name else None
+    return DetectedComposeFile(path, kind, project_name, containers)
+
+
+def _find_external_networks(compose: YamlMapping, variables: dict[str, str]) -> dict[str, str]:
+    """The networks that others made: by their key, what Docker calls them."""
+    networks = {}
+    for key, options in compose.get_mapping("networks").iter_mappings():
+        if options.get("external"):
+            name = options.get_text("name") or key
+            networks[key] = vocabulary.interpolate_variables(name, variables) or key
+    return networks
 
 
 def _merge_extends(services: YamlMapping, table: YamlMapping, depth: int = 0) -> YamlMapping:
-    """A container with what it extends in the same file; what another file has is told, not read."""
-    given = table.get("extends")
-    base = services.get(given.text("service") if isinstance(given, YamlMapping) else format_scalar(given))
-    if depth > 9 or not isinstance(base, YamlMapping) or (isinstance(given, YamlMapping) and given.get("file")):
+    """A service with what it extends in the same file; one that extends a service of another file stays as it is."""
+    extends = table.get("extends")
+    if isinstance(extends, YamlMapping):
+        base_name = extends.get_text("service")
+        in_another_file = bool(extends.get("file"))
+    else:
+        base_name = format_scalar(extends)
+        in_another_file = False
+    base = services.get(base_name)
+    if depth > 9 or in_another_file or not isinstance(base, YamlMapping):
         return table
-    made, base = YamlMapping(table.path, table.line), _merge_extends(services, base, depth + 1)
+    base = _merge_extends(services, base, depth + 1)
+    merged = YamlMapping(table.path, table.line)
     for each in (base, table):
         for key, value in each.items():
-            made[key], made.places[key] = value, each.places[key]
+            merged.put(key, value, each.key_lines[key])
     for key in ("environment", "labels"):
-        mine, its = table.get(key), base.get(key)
-        if isinstance(mine, YamlMapping) and isinstance(its, YamlMapping):
-            made[key] = both = YamlMapping(table.path, mine.line)
-            both.update(its | mine)
-            both.places = its.places | mine.places
-        elif isinstance(mine, YamlSequence) and isinstance(its, YamlSequence):
-            made[key] = items = YamlSequence()
-            items += [*its, *mine]
-            items.places = [*its.places, *mine.places]
-    del made["extends"]
-    return made
+        if key in base and key in table:
+            merged[key] = _merge_values(base[key], table[key])
+    del merged["extends"]
+    return merged
+
+
+def _merge_values(base: Any, own: Any) -> Any:
+    """Two mappings or two lists as one; the own value where they are of different kinds."""
+    if isinstance(own, YamlMapping) and isinstance(base, YamlMapping):
+        mapping = YamlMapping(own.path, own.line)
+        mapping.update(base | own)
+        mapping.key_lines = base.key_lines | own.key_lines
+        return mapping
+    if isinstance(own, YamlSequence) and isinstance(base, YamlSequence):
+        sequence = YamlSequence()
+        sequence += [*base, *own]
+        sequence.item_lines = [*base.item_lines, *own.item_lines]
+        return sequence
+    return own
 
 
 def iter_dependencies(container: DetectedContainer) -> Iterator[tuple[str, str]]:
@@ -167,7 +195,8 @@ def iter_dependencies(container: DetectedContainer) -> Iterator[tuple[str, str]]
         yield from ((format_scalar(each), "started") for each in given)
     elif isinstance(given, YamlMapping):
         yield from (
-            (name, _DEPENDS_ON_CONDITIONS.get(each.text("condition"), "started")) for name, each in given.tables()
+            (name, _DEPENDS_ON_CONDITIONS.get(each.get_text("condition"), "started"))
+            for name, each in given.iter_mappings()
         )
 
 
@@ -178,10 +207,10 @@ def find_one_shot_services(containers: Iterable[DetectedContainer]) -> set[str]:
 
 def iter_mounts(container: DetectedContainer) -> Iterator[tuple[str, str]]:
     """What is mounted, as Compose's short form has it: its source (empty where there is none), and all of it."""
-    for item, _ in container.table.items_of("volumes"):
+    for item, _ in container.table.list_items("volumes"):
         if isinstance(item, YamlMapping):
-            source = item.text("source") or item.text("type")
-            text = f"{source}:{item.text('target')}" + (":ro" if item.get("read_only") is True else "")
+            source = item.get_text("source") or item.get_text("type")
+            text = f"{source}:{item.get_text('target')}" + (":ro" if item.get("read_only") is True else "")
         else:
             text = re.sub(r":rw$|:[zZ]$", "", format_scalar(item))
         made = vocabulary.interpolate_variables(text, container.known) or text
@@ -191,9 +220,9 @@ def iter_mounts(container: DetectedContainer) -> Iterator[tuple[str, str]]:
 def list_published_ports(table: YamlMapping) -> list[str]:
     """The ports of the machine that lead to a container, as Compose's short form has them."""
     found = []
-    for item, _ in table.items_of("ports"):
+    for item, _ in table.list_items("ports"):
         if isinstance(item, YamlMapping):
-            parts = (item.text("host_ip"), item.text("published"), item.text("target"))
+            parts = (item.get_text("host_ip"), item.get_text("published"), item.get_text("target"))
             found += [":".join(filter(None, parts))] if parts[1] else []
         elif ":" in format_scalar(item):
             found.append(format_scalar(item))
@@ -227,22 +256,24 @@ def _parse_container(
     made: DetectedContainer, table: YamlMapping, known: dict[str, str], external: dict[str, str]
 ) -> DetectedContainer:
     made.table, made.known = table, known
-    made.image = vocabulary.interpolate_variables(table.text("image"), known) or table.text("image")
+    made.image = vocabulary.interpolate_variables(table.get_text("image"), known) or table.get_text("image")
     _parse_build(made, table, known)
-    for item, place in [*table.items_of("ports"), *table.items_of("expose")]:
+    for item, place in [*table.list_items("ports"), *table.list_items("expose")]:
         if port := _parse_target_port(item, known):
             made.ports.append(SourcedValue(port, place))
     _parse_healthcheck(made, table, known)
-    made.env = [(key, _resolve_literal(value, known), place) for key, value, place in table.pairs("environment") if key]
-    for item, place in table.items_of("env_file"):
-        file = item.text("path") if isinstance(item, YamlMapping) else format_scalar(item)
+    made.env = [
+        (key, _resolve_literal(value, known), place) for key, value, place in table.iter_pairs("environment") if key
+    ]
+    for item, place in table.list_items("env_file"):
+        file = item.get_text("path") if isinstance(item, YamlMapping) else format_scalar(item)
         if path := join_path(get_parent_folder(made.file), file):
             made.env_files.append(SourcedValue(path, place))
-    if name := vocabulary.interpolate_variables(table.text("container_name"), known):
+    if name := vocabulary.interpolate_variables(table.get_text("container_name"), known):
         made.container_name = SourcedValue(name, table.where("container_name"))
     _parse_labels(made, table, known)
     networks = table.get("networks")
-    for name, given in table.table("networks").tables():
+    for name, given in table.get_mapping("networks").iter_mappings():
         made.beyond += [f"{', '.join(given)} in the network {name}"] if given else []
     for name in networks if isinstance(networks, YamlMapping | YamlSequence) else ():
         if format_scalar(name) in external:
@@ -258,15 +289,15 @@ def _parse_container(
 def _parse_build(made: DetectedContainer, table: YamlMapping, known: dict[str, str]) -> None:
     if "build" not in table:
         return
-    build = table.table("build")
-    context = vocabulary.interpolate_variables(build.text("context") or table.text("build") or ".", known)
+    build = table.get_mapping("build")
+    context = vocabulary.interpolate_variables(build.get_text("context") or table.get_text("build") or ".", known)
     folder = join_path(get_parent_folder(made.file), context) if context and "://" not in context else None
     if folder is None:
         made.beyond.append("a build context outside of the repository")
         return
     made.context = folder
     made.dockerfile = (
-        join_path(folder, vocabulary.interpolate_variables(build.text("dockerfile"), known) or "Dockerfile") or ""
+        join_path(folder, vocabulary.interpolate_variables(build.get_text("dockerfile"), known) or "Dockerfile") or ""
     )
     made.settings = parse_compose_build(build)
 
@@ -284,7 +315,7 @@ def _parse_target_port(item: Any, known: dict[str, str]) -> int | None:
 
 
 def _parse_healthcheck(made: DetectedContainer, table: YamlMapping, known: dict[str, str]) -> None:
-    check = table.table("healthcheck")
+    check = table.get_mapping("healthcheck")
     text = " ".join(each for each, _ in collect_strings(check.get("test")))
     port, path = vocabulary.parse_probe_command(vocabulary.interpolate_variables(text, known) or text)
     if path:
@@ -294,9 +325,9 @@ def _parse_healthcheck(made: DetectedContainer, table: YamlMapping, known: dict[
 
 def _parse_labels(made: DetectedContainer, table: YamlMapping, known: dict[str, str]) -> None:
     for key, value, place in [
-        *table.pairs("labels"),
-        *table.table("deploy").pairs("labels"),
-        *table.pairs("environment"),
+        *table.iter_pairs("labels"),
+        *table.get_mapping("deploy").iter_pairs("labels"),
+        *table.iter_pairs("environment"),
     ]:
         text = vocabulary.interpolate_variables(value, known) or ""
         if name := re.match(r"traefik(?=\.)|caddy", key):

@@ -4,29 +4,35 @@ import itertools
 from typing import Any
 
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows, WorkflowTrigger, add_workflow_job
-from kiwari_ci.output.generated_files import is_generated_file
-from kiwari_ci.readers.lenient_yaml import YamlFileError, YamlMapping, YamlSequence, format_scalar, parse_yaml_mapping
 from kiwari_ci.readers.repository import LocalRepository
+from kiwari_ci.readers.yaml_document import (
+    UnreadableYaml,
+    YamlMapping,
+    YamlSequence,
+    format_scalar,
+    parse_yaml_document,
+)
 
 
 def read_workflows(repository: LocalRepository) -> DetectedWorkflows:
     """Read .github/workflows; those that kiwari-ci wrote are left out."""
-    made, documents = DetectedWorkflows(), {}
+    made = DetectedWorkflows()
+    documents: dict[str, YamlMapping] = {}
     for path in repository.matching(r"\.github/workflows/[^/]+\.ya?ml"):
-        text = repository.read(path)
-        if is_generated_file(path, text):
-            continue
         try:
-            documents[path] = parse_yaml_mapping(path, text)
-        except YamlFileError as why:
-            repository.troubles.append(f"{why}: not read")
-    by_name = {document.text("name") or path: document for path, document in documents.items()}
-    for path, document in documents.items():
+            document = parse_yaml_document(path, repository.read(path))
+        except UnreadableYaml as error:
+            repository.troubles.append(f"{error.describe(path)}: not read")
+            continue
+        if not document.generated:
+            documents[path] = document.data
+    by_name = {workflow.get_text("name") or path: workflow for path, workflow in documents.items()}
+    for path, workflow in documents.items():
         made.files.append(path)
-        trigger = _resolve_trigger(document, by_name, documents, path)
-        for key, job in document.table("jobs").tables():
+        trigger = _resolve_trigger(workflow, by_name, documents, path)
+        for key, job in workflow.get_mapping("jobs").iter_mappings():
             for matrix in _expand_matrix(job):
-                add_workflow_job(repository, made, path, document, key, trigger, matrix)
+                add_workflow_job(repository, made, path, workflow, key, trigger, matrix)
     return made
 
 
@@ -34,14 +40,14 @@ def _resolve_trigger(
     document: YamlMapping, by_name: dict[str, YamlMapping], documents: dict[str, YamlMapping], path: str
 ) -> WorkflowTrigger:
     made = _parse_trigger(document)
-    events = document.table("on")
+    events = document.get_mapping("on")
     if "workflow_run" in events:
-        for name, _ in events.table("workflow_run").items_of("workflows"):
+        for name, _ in events.get_mapping("workflow_run").list_items("workflows"):
             if other := by_name.get(format_scalar(name)):
                 made.branches += _parse_trigger(other).branches
     if "workflow_call" in events:
         for other in documents.values():
-            if any(job.text("uses") == f"./{path}" for _, job in other.table("jobs").tables()):
+            if any(job.get_text("uses") == f"./{path}" for _, job in other.get_mapping("jobs").iter_mappings()):
                 caller = _parse_trigger(other)
                 made.branches, made.tags = made.branches + caller.branches, made.tags + caller.tags
                 made.by_hand |= caller.by_hand
@@ -50,11 +56,11 @@ def _resolve_trigger(
 
 def _parse_trigger(document: YamlMapping) -> WorkflowTrigger:
     made = WorkflowTrigger(where=document.where("on"))
-    events, named = document.table("on"), {format_scalar(item) for item, _ in document.items_of("on")}
-    push = events.table("push")
-    made.branches = [format_scalar(item) for item, _ in push.items_of("branches")]
-    made.tags = [format_scalar(item) for item, _ in push.items_of("tags")]
-    made.paths = [format_scalar(item) for item, _ in push.items_of("paths")]
+    events, named = document.get_mapping("on"), {format_scalar(item) for item, _ in document.list_items("on")}
+    push = events.get_mapping("push")
+    made.branches = [format_scalar(item) for item, _ in push.list_items("branches")]
+    made.tags = [format_scalar(item) for item, _ in push.list_items("tags")]
+    made.paths = [format_scalar(item) for item, _ in push.list_items("paths")]
     if ("push" in events or "push" in named) and not made.branches and not made.tags:
         made.branches = ["**"]
     if "release" in events or "release" in named:
@@ -65,14 +71,14 @@ def _parse_trigger(document: YamlMapping) -> WorkflowTrigger:
 
 def _expand_matrix(job: YamlMapping) -> list[dict[str, Any]]:
     """The combinations of a job's matrix, as far as they are written down; one without words when there is none."""
-    matrix = job.table("strategy").table("matrix")
+    matrix = job.get_mapping("strategy").get_mapping("matrix")
     axes = {
         key: list(value)[:20]
         for key, value in matrix.items()
         if isinstance(value, YamlSequence) and key not in ("include", "exclude")
     }
     made = [dict(zip(axes, values, strict=True)) for values in itertools.islice(itertools.product(*axes.values()), 40)]
-    included = [dict(item) for item, _ in matrix.items_of("include") if isinstance(item, YamlMapping)]
+    included = [dict(item) for item, _ in matrix.list_items("include") if isinstance(item, YamlMapping)]
     for more in included[:40]:
         same = [
             each
