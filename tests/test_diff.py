@@ -233,6 +233,23 @@ def test_a_workflow_that_stays_and_deploys_the_same_is_told_again_and_again(tmp_
     assert "nothing changes" in said(KIWARI, "--against", tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("name", "environment"),
+    [
+        ("uat", "staging"),
+        ("pre-prod", "staging"),
+        ("stage2", "staging"),
+        ("live", "production"),
+        ("prod1", "production"),
+    ],
+)
+def test_a_compose_file_is_an_environments_by_the_words_that_init_knows(name: str, environment: str) -> None:
+    before = {f"compose.{name}.yml": "services: {api: {image: 'ghcr.io/example/kiwari-api:x'}}\n"}
+    changes = words(before, file_sets.load_folder(GENERATED).files)
+    moved = f"{environment}: its compose file is `deploy/pos-{environment}/docker-compose.yml` now"
+    assert any(change.startswith(moved) and f"`compose.{name}.yml`" in change for change in changes)
+
+
 # Never silent
 
 

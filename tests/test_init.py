@@ -302,6 +302,24 @@ def test_probe(text: str, found: tuple[int | None, str]) -> None:
     assert vocabulary.parse_probe_command(text) == found
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("compose.uat.yml", "staging"),
+        ("deploy/pre-prod/compose.yml", "staging"),
+        ("shop_stg", "staging"),
+        ("docker-compose.prod2.yml", "production"),
+        ("live", "production"),
+        ("compose.override.yml", "development"),
+        ("e2e", "development"),
+        ("products", ""),
+        ("deliver", ""),
+    ],
+)
+def test_the_environment_of_a_name(name: str, kind: str) -> None:
+    assert vocabulary.classify_environment(name) == kind
+
+
 # What is nothing to go by.
 
 
