@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from kiwari_ci import schema
 from kiwari_ci.plan import GitHubSetting
+from kiwari_ci.readers.image_reference import parse_image_reference
 
 YamlPath = tuple[str | int, ...]
 
@@ -95,14 +96,13 @@ def find_published_port(ports: Iterable[str], port: int) -> str:
 
 def has_version_or_digest(image: str) -> bool:
     """Whether an image of others has a digest, or a tag that is a version; `latest` is another one some day."""
-    path, at, _ = image.partition("@")
-    return bool(at) or path.rpartition("/")[2].partition(":")[2] not in ("", "latest")
+    reference = parse_image_reference(image)
+    return bool(reference.digest) or reference.tag not in ("", "latest")
 
 
 def parse_postgres_major(image: str) -> int:
     """The major version that an image's tag begins with; 0 when it says none."""
-    name = image.partition("@")[0].rpartition("/")[2]
-    digits = re.match(r"\d+", name.partition(":")[2])
+    digits = re.match(r"\d+", parse_image_reference(image).tag)
     return int(digits[0]) if digits else 0
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from kiwari_ci.readers.step_effects import parse_image_repository, resolve_dockerfile_path
+from kiwari_ci.readers.image_reference import parse_image_repository
+from kiwari_ci.readers.step_effects import resolve_dockerfile_path
 from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_list
 
 _TRAEFIK_HOST_RULE = re.compile(r"Host(?:SNI)?\(\s*[`'\"]([^`'\"]+)")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from kiwari_ci.readers.image_reference import parse_image_repository
 from kiwari_ci.readers.shell import parse_shell_commands
 from kiwari_ci.readers.workflow import ParsedJob, ParsedStep, ParsedWorkflow
 from kiwari_ci.readers.yaml_document import as_inline_code
@@ -108,19 +109,6 @@ def resolve_dockerfile_path(context: str, file: str) -> str:
     """The Dockerfile of a build, from the repository's root."""
     context = re.sub(r"^\./|/$", "", context).strip(".") if not context.startswith(("http", "<")) else context
     return re.sub(r"^\./", "", file) or f"{context}/Dockerfile".lstrip("/")
-
-
-def parse_image_repository(image: str) -> str:
-    """An image's name without its tag and digest."""
-    name, _, _ = image.partition("@")
-    name = name.lower() if name.startswith("ghcr.io/") else name  # `github.repository` may have capitals
-    head, colon, tail = name.rpartition(":")
-    return head if colon and "/" not in tail else name
-
-
-def parse_image_tag(image: str) -> str:
-    """An image's tag; Docker's own default where it has none."""
-    return image[len(parse_image_repository(image)) :].partition("@")[0].lstrip(":") or "latest"
 
 
 def _find_script_effects(script: str, step: ParsedStep, place: _ScriptContext) -> Iterator[StepEffect]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
-from kiwari_ci.readers.step_effects import StepEffect, parse_image_repository
+from kiwari_ci.readers.image_reference import parse_image_reference, parse_image_repository
+from kiwari_ci.readers.step_effects import StepEffect
 from kiwari_ci.readers.workflow import ParsedJob
 
 _DEFAULT_COMPOSE_NAMES = ("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml")
@@ -101,15 +102,17 @@ def _match_image_exactly(image: str, ours: NameMatches) -> str:
     """The service whose image has this name, be its registry another, or that is called so itself."""
     if image in ours.images:
         return ours.images[image]
-    base = image.rpartition("/")[2]
-    found = {service for other, service in ours.images.items() if base in (other.rpartition("/")[2], service)}
+    name = parse_image_reference(image).name
+    found = {
+        service for other, service in ours.images.items() if name in (parse_image_reference(other).name, service)
+    }
     return found.pop() if len(found) == 1 else ""
 
 
 def _match_image_suffix(image: str, ours: NameMatches) -> str:
     """The service whose name an image's ends with."""
-    base = image.rpartition("/")[2]
-    found = {service for service in ours.images.values() if re.search(rf"[-_.]{re.escape(service)}$", base)}
+    name = parse_image_reference(image).name
+    found = {service for service in ours.images.values() if re.search(rf"[-_.]{re.escape(service)}$", name)}
     return found.pop() if len(found) == 1 else ""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from kiwari_ci.commands.init.build_settings import BuildSettings, parse_compose_build
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.yaml_document import (
@@ -33,7 +34,6 @@ _SECRET_WORDS = re.compile(  # words, and options of clients that take a passwor
 )
 _DEPENDS_ON_CONDITIONS = {"service_healthy": "healthy", "service_completed_successfully": "completed"}
 _PROXY_IMAGES = ("traefik", "caddy", "nginx-proxy-manager", "nginxproxy", "jwilder", "haproxy", "nginx")
-POSTGRES_IMAGE = re.compile(r"(?:docker\.io/)?(?:library/)?postgres(?::|@|$)")
 _POSTGRES_LIKE_IMAGE = re.compile(r"postg|timescale|pgvector|supabase/postgres")
 
 
@@ -91,8 +91,8 @@ class DetectedComposeFile:
 
 def detect_proxy(image: str) -> str:
     """Which proxy an image is; empty for none."""
-    base = image.partition("@")[0].rpartition(":")[0] or image
-    return next((name for name in _PROXY_IMAGES if name in base), "")
+    repository = parse_image_reference(image).repository
+    return next((proxy for proxy in _PROXY_IMAGES if proxy in repository), "")
 
 
 def is_postgres_image(image: str) -> bool:

@@ -6,6 +6,8 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from kiwari_ci.readers.image_reference import parse_image_reference
+
 UNKNOWN_TEXT = "\N{REPLACEMENT CHARACTER}"  # stands for what only a run knows
 _INSTALL_COMMAND = re.compile(
     r"\b(npm ci|(npm|pnpm|yarn|bun|poetry|composer|bundle|pip\d?|pipx) (install|sync|i)\b|yarn$|uv (sync|pip|venv)"
@@ -24,8 +26,8 @@ TEST_COMMAND = re.compile(
 
 def parse_image_name(reference: str) -> str:
     """An image without its tag; empty when its last word is not known, UNKNOWN for what is not known before that."""
-    name = re.sub(r"(:[^/]*)?(@.*)?$", "", reference.strip().strip("\"'"))
-    before, slash, word = name.rpartition("/")
+    repository = parse_image_reference(reference.strip().strip("\"'")).repository
+    before, slash, word = repository.rpartition("/")
     if not re.fullmatch(r"[\w.-]+", word):
         return ""
     return (before if re.fullmatch(r"[\w./:-]*", before) else UNKNOWN_TEXT).lower() + slash + word.lower()
