@@ -97,16 +97,28 @@ class YamlMapping(dict[str, Any]):
             return [(item, f"{self.path}:{line}") for item, line in zip(value, value.item_lines, strict=True)]
         return [] if value is None else [(value, self.where(key))]
 
-    def iter_pairs(self, key: str) -> Iterator[tuple[str, str, str]]:
-        """Key, value and `path:line` of a mapping or of a list of `KEY=value`: Compose takes both."""
+    def iter_key_values(self, key: str) -> Iterator[tuple[str, Any, str]]:
+        """Key, value and `path:line` of a mapping or of a list of `KEY=value`; None for the value of a mere `KEY`."""
         value = self.get(key)
         if isinstance(value, YamlMapping):
-            for name, entry in value.items():
-                yield name, format_scalar(entry), value.where(name)
-        elif isinstance(value, YamlSequence):
-            for item, place in self.list_items(key):
-                name, _, text = format_scalar(item).partition("=")
-                yield name.strip(), text, place
+            yield from value.iter_entries()
+            return
+        for item, place in self.list_items(key):
+            if isinstance(item, YamlMapping):  # `- KEY: value`, which Compose refuses
+                yield from item.iter_entries()
+            else:
+                name, equals, text = format_scalar(item).partition("=")
+                yield name.strip(), text if equals else None, place
+
+    def iter_entries(self) -> Iterator[tuple[str, Any, str]]:
+        """Key, value and `path:line` of each entry."""
+        for key, value in self.items():
+            yield key, value, self.where(key)
+
+    def iter_pairs(self, key: str) -> Iterator[tuple[str, str, str]]:
+        """As iter_key_values, the values as text."""
+        for name, value, place in self.iter_key_values(key):
+            yield name, format_scalar(value), place
 
 
 class YamlSequence(list[Any]):

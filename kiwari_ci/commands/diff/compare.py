@@ -20,7 +20,8 @@ from kiwari_ci.commands.diff.containers import StackPair
 from kiwari_ci.commands.diff.manual_steps import ManualCopy
 from kiwari_ci.commands.diff.matching import NameMatches
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
-from kiwari_ci.readers.compose_file import ComposeProject, ComposeService, EnvExample
+from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
+from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.file_sets import FileSet
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.yaml_document import as_dict, as_inline_code

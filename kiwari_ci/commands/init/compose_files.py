@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.commands.init.build_settings import BuildSettings, parse_compose_build
-from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers import compose_file, vocabulary
+from kiwari_ci.readers.env_file import parse_env_assignments
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
@@ -20,9 +21,6 @@ from kiwari_ci.readers.yaml_document import (
     parse_yaml_document,
 )
 
-_COMPOSE_FILE_PATH = (
-    r"(?:.*/)?(?:docker-)?compose[\w.-]*\.ya?ml|(?:.*/)?docker-stack[\w.-]*\.ya?ml|(?:.*/)?stack\.ya?ml"
-)
 COVERED_COMPOSE_KEYS = {  # keys of a service that the spec says, or that the generated stack decides itself
     "image", "build", "container_name", "restart", "expose", "pull_policy", "init",
     "platform", "stdin_open", "tty",
@@ -32,7 +30,11 @@ _SECRET_WORDS = re.compile(  # words, and options of clients that take a passwor
     r"|alias set\b",
     re.IGNORECASE,
 )
-_DEPENDS_ON_CONDITIONS = {"service_healthy": "healthy", "service_completed_successfully": "completed"}
+_DEPENDS_ON_CONDITIONS = {  # Compose's words, and the spec's
+    "service_started": "started",
+    "service_healthy": "healthy",
+    "service_completed_successfully": "completed",
+}
 _PROXY_IMAGES = ("traefik", "caddy", "nginx-proxy-manager", "nginxproxy", "jwilder", "haproxy", "nginx")
 _POSTGRES_LIKE_IMAGE = re.compile(r"postg|timescale|pgvector|supabase/postgres")
 
@@ -103,7 +105,7 @@ def is_postgres_image(image: str) -> bool:
 def read_compose_files(repository: LocalRepository) -> list[DetectedComposeFile]:
     """Every compose file of a person that can be read; those for production first, those for development last."""
     compose_files = []
-    for path in repository.matching(_COMPOSE_FILE_PATH):
+    for path in repository.matching(compose_file.COMPOSE_FILE_PATH):
         try:
             document = parse_yaml_document(path, repository.read(path))
         except UnreadableYaml as error:
@@ -121,20 +123,18 @@ def _parse_compose_file(repository: LocalRepository, document: YamlDocument) -> 
     name = vocabulary.interpolate_variables(document.data.get_text("name"), variables)
     kind = vocabulary.classify_environment(path)
     external_networks = _find_external_networks(document.data, variables)
-    services = document.data.get_mapping("services")
+    project = compose_file.parse_compose_file(document)
     containers = []
-    for key, table in services.iter_mappings():
-        container = DetectedContainer(path, key, services.where(key), kind)
-        containers.append(
-            _parse_container(container, _merge_extends(services, table), variables, external_networks),
-        )
+    for service in project.services.values() if project else ():
+        container = DetectedContainer(path, service.key, service.where, kind)
+        containers.append(_parse_container(container, service.table, variables, external_networks))
     volume_options = {
         key: ", ".join(options) for key, options in document.data.get_mapping("volumes").iter_mappings() if options
     }
     for container in containers:
-        for name_of_volume, _ in iter_mounts(container):
-            if name_of_volume in volume_options:
-                container.beyond.append(f"{volume_options[name_of_volume]} of the volume {name_of_volume}")
+        for volume, _ in iter_mounts(container):
+            if volume in volume_options:
+                container.beyond.append(f"{volume_options[volume]} of the volume {volume}")
     project_name = SourcedValue(name, document.data.where("name")) if name else None
     return DetectedComposeFile(path, kind, project_name, containers)
 
@@ -149,55 +149,10 @@ def _find_external_networks(compose: YamlMapping, variables: dict[str, str]) -> 
     return networks
 
 
-def _merge_extends(services: YamlMapping, table: YamlMapping, depth: int = 0) -> YamlMapping:
-    """A service with what it extends in the same file; one that extends a service of another file stays as it is."""
-    extends = table.get("extends")
-    if isinstance(extends, YamlMapping):
-        base_name = extends.get_text("service")
-        in_another_file = bool(extends.get("file"))
-    else:
-        base_name = format_scalar(extends)
-        in_another_file = False
-    base = services.get(base_name)
-    if depth > 9 or in_another_file or not isinstance(base, YamlMapping):
-        return table
-    base = _merge_extends(services, base, depth + 1)
-    merged = YamlMapping(table.path, table.line)
-    for each in (base, table):
-        for key, value in each.items():
-            merged.put(key, value, each.key_lines[key])
-    for key in ("environment", "labels"):
-        if key in base and key in table:
-            merged[key] = _merge_values(base[key], table[key])
-    del merged["extends"]
-    return merged
-
-
-def _merge_values(base: Any, own: Any) -> Any:
-    """Two mappings or two lists as one; the own value where they are of different kinds."""
-    if isinstance(own, YamlMapping) and isinstance(base, YamlMapping):
-        mapping = YamlMapping(own.path, own.line)
-        mapping.update(base | own)
-        mapping.key_lines = base.key_lines | own.key_lines
-        return mapping
-    if isinstance(own, YamlSequence) and isinstance(base, YamlSequence):
-        sequence = YamlSequence()
-        sequence += [*base, *own]
-        sequence.item_lines = [*base.item_lines, *own.item_lines]
-        return sequence
-    return own
-
-
 def iter_dependencies(container: DetectedContainer) -> Iterator[tuple[str, str]]:
-    """What a container waits for, and until when."""
-    given = container.table.get("depends_on")
-    if isinstance(given, YamlSequence):
-        yield from ((format_scalar(each), "started") for each in given)
-    elif isinstance(given, YamlMapping):
-        yield from (
-            (name, _DEPENDS_ON_CONDITIONS.get(each.get_text("condition"), "started"))
-            for name, each in given.iter_mappings()
-        )
+    """What a container waits for, and until when, in the words of the spec."""
+    for name, condition in compose_file.iter_dependencies(container.table):
+        yield name, _DEPENDS_ON_CONDITIONS.get(condition, "started")
 
 
 def find_one_shot_services(containers: Iterable[DetectedContainer]) -> set[str]:
@@ -207,26 +162,17 @@ def find_one_shot_services(containers: Iterable[DetectedContainer]) -> set[str]:
 
 def iter_mounts(container: DetectedContainer) -> Iterator[tuple[str, str]]:
     """What is mounted, as Compose's short form has it: its source (empty where there is none), and all of it."""
-    for item, _ in container.table.list_items("volumes"):
-        if isinstance(item, YamlMapping):
-            source = item.get_text("source") or item.get_text("type")
-            text = f"{source}:{item.get_text('target')}" + (":ro" if item.get("read_only") is True else "")
-        else:
-            text = re.sub(r":rw$|:[zZ]$", "", format_scalar(item))
-        made = vocabulary.interpolate_variables(text, container.known) or text
-        yield made.partition(":")[0], made
+    for mount in compose_file.list_mounts(container.table):
+        source = mount.source or mount.kind
+        mode = "" if mount.mode in ("rw", "z", "Z") else mount.mode
+        text = ":".join(filter(None, (source, mount.target, mode)))
+        text = vocabulary.interpolate_variables(text, container.known) or text
+        yield text.partition(":")[0], text
 
 
 def list_published_ports(table: YamlMapping) -> list[str]:
     """The ports of the machine that lead to a container, as Compose's short form has them."""
-    found = []
-    for item, _ in table.list_items("ports"):
-        if isinstance(item, YamlMapping):
-            parts = (item.get_text("host_ip"), item.get_text("published"), item.get_text("target"))
-            found += [":".join(filter(None, parts))] if parts[1] else []
-        elif ":" in format_scalar(item):
-            found.append(format_scalar(item))
-    return found
+    return [port.text for port in compose_file.list_ports(table) if port.is_published]
 
 
 def load_compose_variables(repository: LocalRepository, folder: str) -> dict[str, str]:
@@ -234,22 +180,9 @@ def load_compose_variables(repository: LocalRepository, folder: str) -> dict[str
     for name in (".env.example", ".env.sample", ".env.template", "env.example", ".env.dist", ".env"):
         path = join_path(folder, name)
         if path and repository.has(path):
-            return {key: value for key, value, _ in read_env_assignments(repository, path)}
+            assignments = parse_env_assignments(repository.read(path))
+            return {assignment.key: assignment.value for assignment in assignments}
     return {}
-
-
-def read_env_assignments(repository: LocalRepository, path: str) -> list[tuple[str, str, str]]:
-    """Key, value and place of each line of an env file."""
-    found = []
-    for place, line in repository.lines(path):
-        if each := re.fullmatch(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*", line):
-            value = each[2]
-            if value[:1] in ("'", '"') and value[:1] in value[1:]:
-                value = value[1 : value.index(value[0], 1)]
-            else:
-                value = re.sub(r"(^|\s)#.*", "", value).strip()
-            found.append((each[1], value, place))
-    return found
 
 
 def _parse_container(
@@ -258,15 +191,16 @@ def _parse_container(
     made.table, made.known = table, known
     made.image = vocabulary.interpolate_variables(table.get_text("image"), known) or table.get_text("image")
     _parse_build(made, table, known)
-    for item, place in [*table.list_items("ports"), *table.list_items("expose")]:
-        if port := _parse_target_port(item, known):
+    listened = [(port.text, port.where) for port in compose_file.list_ports(table)]
+    listened += [(format_scalar(item), place) for item, place in table.list_items("expose")]
+    for text, place in listened:
+        if port := _parse_target_port(text, known):
             made.ports.append(SourcedValue(port, place))
     _parse_healthcheck(made, table, known)
     made.env = [
         (key, _resolve_literal(value, known), place) for key, value, place in table.iter_pairs("environment") if key
     ]
-    for item, place in table.list_items("env_file"):
-        file = item.get_text("path") if isinstance(item, YamlMapping) else format_scalar(item)
+    for file, place in compose_file.list_env_files(table):
         if path := join_path(get_parent_folder(made.file), file):
             made.env_files.append(SourcedValue(path, place))
     if name := vocabulary.interpolate_variables(table.get_text("container_name"), known):
@@ -287,19 +221,18 @@ def _parse_container(
 
 
 def _parse_build(made: DetectedContainer, table: YamlMapping, known: dict[str, str]) -> None:
-    if "build" not in table:
+    build = compose_file.parse_build(table)
+    if not build:
         return
-    build = table.get_mapping("build")
-    context = vocabulary.interpolate_variables(build.get_text("context") or table.get_text("build") or ".", known)
+    context = vocabulary.interpolate_variables(build.context, known)
     folder = join_path(get_parent_folder(made.file), context) if context and "://" not in context else None
     if folder is None:
         made.beyond.append("a build context outside of the repository")
         return
+    dockerfile = vocabulary.interpolate_variables(build.dockerfile, known) or "Dockerfile"
     made.context = folder
-    made.dockerfile = (
-        join_path(folder, vocabulary.interpolate_variables(build.get_text("dockerfile"), known) or "Dockerfile") or ""
-    )
-    made.settings = parse_compose_build(build)
+    made.dockerfile = join_path(folder, dockerfile) or ""
+    made.settings = parse_compose_build(build.options)
 
 
 def _resolve_literal(text: str, known: dict[str, str]) -> str | None:
@@ -308,10 +241,11 @@ def _resolve_literal(text: str, known: dict[str, str]) -> str | None:
     return made if made or not text else None
 
 
-def _parse_target_port(item: Any, known: dict[str, str]) -> int | None:
-    text = format_scalar(item.get("target")) if isinstance(item, YamlMapping) else format_scalar(item)
-    last = (vocabulary.interpolate_variables(text, known) or "").partition("/")[0].rpartition(":")[2]
-    return int(last) if last.isdecimal() and 0 < int(last[:6]) < 65536 else None
+def _parse_target_port(text: str, known: dict[str, str]) -> int | None:
+    """The port of the container in `8080`, `80:8080/tcp` and the like; None when it is a range or not known."""
+    without_protocol = (vocabulary.interpolate_variables(text, known) or "").partition("/")[0]
+    port = without_protocol.rpartition(":")[2]
+    return int(port) if port.isdecimal() and 0 < int(port[:6]) < 65536 else None
 
 
 def _parse_healthcheck(made: DetectedContainer, table: YamlMapping, known: dict[str, str]) -> None:
@@ -340,7 +274,7 @@ def _parse_labels(made: DetectedContainer, table: YamlMapping, known: dict[str, 
             role = "entrypoint" if option[2] == "entrypoints" else "certresolver"
             made.routers.setdefault(option[1], {})[role] = SourcedValue(text, place)
         elif re.fullmatch(r"traefik\.http\.routers\.[^.]+\.rule", key):
-            hosts = " ".join(re.findall(r"Host\(([^)]*)\)", text))
+            hosts = " ".join(compose_file.find_rule_hosts(text))
             made.domains += [SourcedValue(domain, place) for domain in vocabulary.find_domains(hosts)]
             if re.search(r"Path|Header|Query|Method|ClientIP", text):
                 made.beyond.append("more of its router's rule than the domain")
