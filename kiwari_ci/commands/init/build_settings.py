@@ -7,6 +7,7 @@ from typing import Any
 
 from kiwari_ci.commands.init.docker_commands import UNKNOWN_TEXT
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.docker_build import DockerBuild
 from kiwari_ci.readers.yaml_document import YamlMapping
 from kiwari_ci.schema.text_formats import (
     SECRET_NAME_PATTERN,
@@ -85,14 +86,15 @@ def parse_action_inputs(given: YamlMapping, filled: Callable[[str], str]) -> Bui
     return made
 
 
-def parse_command_options(given: dict[str, list[str]]) -> BuildSettings:
+def parse_command_options(build: DockerBuild) -> BuildSettings:
     """The options of `docker build`."""
-    made = BuildSettings()
-    for each in given["arg"]:
-        made.argument(*each.partition("=")[::2])
-    made.stage("".join(given["target"][-1:]), "".join(given["platform"][-1:]))
-    made.left += [f"build secret {each}" for each in given["secret"]]
-    return made
+    settings = BuildSettings()
+    for argument in build.arguments:
+        key, _, value = argument.partition("=")
+        settings.argument(key, value)
+    settings.stage("".join(build.targets[-1:]), "".join(build.platforms[-1:]))
+    settings.left += [f"build secret {secret}" for secret in build.secrets]
+    return settings
 
 
 def parse_compose_build(build: YamlMapping) -> BuildSettings:

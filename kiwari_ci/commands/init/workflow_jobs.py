@@ -12,11 +12,12 @@ from kiwari_ci.commands.init.docker_commands import (
     UNKNOWN_TEXT,
     is_needed_for_tests,
     iter_docker_commands,
-    parse_docker_build,
     parse_image_name,
 )
+from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
+from kiwari_ci.readers.workflow import get_action_name
 from kiwari_ci.readers.yaml_document import YamlMapping, collect_strings, format_scalar
 
 _GITHUB_EXPRESSION = re.compile(r"\$\{\{(.{0,500}?)\}\}", re.DOTALL)
@@ -211,14 +212,16 @@ class _JobReader:
         at = command.index("build") if "build" in command[:3] else 0
         if command[:1] != ["docker"] or at not in (1, 2) or command[1] == "compose":
             return
-        given = parse_docker_build(command[at + 1 :])
+        build = parse_docker_build(command[at + 1 :])
         folder = join_path(self.folder, self.text(step.get_text("working-directory") or ".")) or "."
-        if (inside := join_path(folder, moved)) is None:
+        folder_then = join_path(folder, moved)
+        if folder_then is None:
             return
-        context = join_path(inside, "".join(given["context"][-1:])) or "."
-        file = join_path(inside, given["file"][0]) if given["file"] else f"{context}/Dockerfile"
-        image = parse_image_name("".join(given["tag"][:1]))
-        self.built(step.where("run"), image, context, file or "", build_settings.parse_command_options(given))
+        context = join_path(folder_then, build.context) or "."
+        dockerfile = join_path(folder_then, build.files[0]) if build.files else f"{context}/Dockerfile"
+        image = parse_image_name("".join(build.tags[:1]))
+        settings = build_settings.parse_command_options(build)
+        self.built(step.where("run"), image, context, dockerfile or "", settings)
 
     def built(self, where: str, image: str, context: str, file: str, settings: BuildSettings) -> None:
         folder, dockerfile = join_path(".", context), join_path(".", file)
@@ -256,7 +259,7 @@ class _JobReader:
 
     def setup(self) -> tuple[str, str, str] | None:
         for step in self.steps:
-            language = _SETUP_ACTIONS.get(step.get_text("uses").partition("@")[0])
+            language = _SETUP_ACTIONS.get(get_action_name(step.get_text("uses")))
             given = step.get_mapping("with")
             for field_name, key in (("version_file", f"{language}-version-file"), ("version", f"{language}-version")):
                 value = self.text(given.get(key)) if language else ""
@@ -271,7 +274,7 @@ class _JobReader:
         scripts = "\n".join(
             f"{step.get_text('run')}\n{step.get_mapping('with').get_text('script')}" for step in self.steps
         )
-        remote = any(_SSH_ACTION.search(step.get_text("uses").partition("@")[0]) for step in self.steps)
+        remote = any(_SSH_ACTION.search(get_action_name(step.get_text("uses"))) for step in self.steps)
         remote = remote or _SSH_COMMAND.search(scripts) is not None
         local = "self-hosted" in str(self.job.get("runs-on")) and _COMPOSE_UP_COMMAND.search(scripts) is not None
         if name.lower() in _NON_SERVER_ENVIRONMENTS or not (
@@ -297,7 +300,7 @@ class _JobReader:
             for url in re.findall(r"https?://[^\s\"'`<>;|)]+", self.shell(text)):
                 made.urls.append(SourcedValue(url, place))
         for step in self.steps:
-            action, by_hand = step.get_text("uses").partition("@")[0], _SSH_COMMAND.search(step.get_text("run"))
+            action, by_hand = get_action_name(step.get_text("uses")), _SSH_COMMAND.search(step.get_text("run"))
             if by_hand or _SSH_ACTION.search(action):
                 around = [text for text, _ in collect_strings(self.job.get("env"))] if by_hand else []
                 if ways := _describe_login_options(step):
