@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+from kiwari_ci.readers.image_reference import parse_image_reference
+
 
 def parse_duration(duration: str) -> int:
     """Convert a duration such as `90s` or `3m` to seconds."""
@@ -17,17 +19,13 @@ def format_variable_name(name: str) -> str:
 
 def has_version_or_digest(image: str) -> bool:
     """Whether an image reference has a digest, or a tag other than `latest`, which moves."""
-    repository_and_tag, digest_separator, _ = image.partition("@")
-    if digest_separator:
-        return True
-    tag = repository_and_tag.rpartition("/")[2].partition(":")[2]
-    return tag not in ("", "latest")
+    reference = parse_image_reference(image)
+    return bool(reference.digest) or reference.tag not in ("", "latest")
 
 
 def parse_postgres_major(image: str) -> int:
     """Return the major version that an image's tag begins with, or 0 when the tag names none."""
-    name_and_tag = image.partition("@")[0].rpartition("/")[2]
-    digits = re.match(r"\d+", name_and_tag.partition(":")[2])
+    digits = re.match(r"\d+", parse_image_reference(image).tag)
     return int(digits[0]) if digits else 0
 
 

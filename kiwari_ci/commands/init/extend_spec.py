@@ -11,9 +11,9 @@ import yaml
 from kiwari_ci import generator
 from kiwari_ci.commands.init import draft_text, service_entry, spec_draft
 from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
+from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.loading import yaml_source
-from kiwari_ci.problems import Problem, SpecError
 from kiwari_ci.schema import Spec
 
 
@@ -30,9 +30,7 @@ def add_missing_services(existing: list[str], facts: RepositoryFindings, read: d
     if len(existing) > 1:
         names = ", ".join(found.image.dockerfile for found in facts.services)
         words = f"no service builds {names}, and there are several specs: {', '.join(existing)}"
-        raise SpecError(
-            [Problem("several-specs", words, path, hint="write its service into the one that it belongs to")]
-        )
+        raise build_init_error("several-specs", words, path, "write its service into the one that it belongs to")
     return _extend_spec_text(path, raw, known[path].written, facts, read)
 
 
