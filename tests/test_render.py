@@ -20,7 +20,7 @@ from tests.test_cases import OK, shown
 ROOT = Path(__file__).parents[1]
 KIWARI = ROOT / "specs/kiwari.yaml"
 SOURCES = sorted(TEMPLATES_FOLDER.rglob("*.j2"))
-FILTERS = {"yaml", "sh", "block", "name", "text", "script"}
+FILTERS = {"yaml", "nested", "sh", "block", "name", "text", "script"}
 ALLOWED = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.For, nodes.Include, nodes.Assign,
     nodes.Filter, nodes.Getattr, nodes.Name, nodes.Const, nodes.Not,
@@ -55,6 +55,7 @@ NEVER = {
     "axis.values": {"none"},
     "plan.runner_labels": {"none", "one"},
     "promotion.after_deploy": {"one"},
+    "workflow.push_filters": {"none", "one"},
     "workflow.source.filters": {"none", "one"},
     "bot.folders": {"none"},
     "test.setups": {"many"},

@@ -151,7 +151,7 @@ def _describe_github_limits(change: ChangedFiles, pushed: bool) -> Iterator[str]
 
 def _check_service_trigger(workflow: ServiceWorkflow, change: ChangedFiles, branch: str) -> tuple[bool, str]:
     """Whether a service's workflow runs for a push to a branch, and why or why not."""
-    patterns = [each.pattern for each in workflow.source.filters]
+    patterns = [path_filter.pattern for path_filter in workflow.push_filters]
     if branch not in workflow.branches:
         return False, f"runs on pushes to {' and '.join(workflow.branches)} only"
     if change.commits > MAX_PUSH_COMMITS:
