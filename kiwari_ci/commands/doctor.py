@@ -20,7 +20,8 @@ from kiwari_ci.probes import (
     stack_checks,
 )
 from kiwari_ci.probes.calls import TOTAL_TIMEOUT, BackgroundCall
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import HostRunbookIndex, RunbookIndex
 
 TIMEOUT_REASON = f"no answer within {TOTAL_TIMEOUT} s"
 
@@ -76,9 +77,8 @@ def run_checks(plan: Plan, tree: GeneratedFiles, environments: Sequence[str], me
     """Every finding, hosts first, then environments (all when none is named), GitHub and registry."""
     chosen = [stack for stack in plan.stacks if not environments or stack.environment in environments]
     hosts = [each for each in plan.hosts if set(each.stacks) & set(chosen)]
-    ways = {each.variable: means.destination(each.name) for each in plan.hosts}
-    text = tree["deploy/RUNBOOK.md"].text
-    book, books = RunbookIndex(text, ways), {each.name: RunbookIndex(text, ways, each.variable) for each in hosts}
+    book = RunbookIndex(plan.runbook, means.destinations)
+    books = {each.name: book.for_host(each.name) for each in hosts}
     world = _run_probes(plan, hosts, chosen, means)
     found = [finding for each in hosts for finding in _check_host(plan, each, tree, world, means, books[each.name])]
     for each in hosts:
@@ -139,7 +139,7 @@ def _find_pull_token(plan: Plan, means: ProbeOptions) -> tuple[str, str]:
 
 
 def _check_host(
-    plan: Plan, each: DeployHost, tree: GeneratedFiles, world: ProbeResults, means: ProbeOptions, book: RunbookIndex
+    plan: Plan, each: DeployHost, tree: GeneratedFiles, world: ProbeResults, means: ProbeOptions, book: HostRunbookIndex
 ) -> Iterator[Finding]:
     destination = means.destination(each.name)
     group, facts, reached = FindingGroup(f"host {each.name}"), world.facts[each.name], world.reached[each.name]
@@ -196,7 +196,7 @@ def _check_environment(
     tree: GeneratedFiles,
     world: ProbeResults,
     means: ProbeOptions,
-    book: RunbookIndex,
+    book: HostRunbookIndex,
 ) -> Iterator[Finding]:
     group, facts = FindingGroup(f"environment {stack.environment}"), world.facts[each.name]
     if facts.why:
@@ -217,7 +217,7 @@ def _check_containers(
     stack: ComposeStack,
     facts: ssh_host.HostFacts,
     means: ProbeOptions,
-    book: RunbookIndex,
+    book: HostRunbookIndex,
 ) -> Iterator[Finding]:
     if facts.word("engine"):
         destination = means.destination(each.name)
@@ -233,7 +233,7 @@ def _check_public_domain(
     container: ComposeContainer,
     world: ProbeResults,
     means: ProbeOptions,
-    book: RunbookIndex,
+    book: HostRunbookIndex,
 ) -> Iterator[Finding]:
     facts, seen = world.facts[each.name], world.seen[container.domain]
     where, deployed = (

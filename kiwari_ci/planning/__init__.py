@@ -12,7 +12,7 @@ from kiwari_ci.plan import (
     ServiceContainer,
     ServiceWorkflow,
 )
-from kiwari_ci.planning import builds, required_settings
+from kiwari_ci.planning import builds, required_settings, runbook_steps
 from kiwari_ci.planning.escape_hatches import list_escape_hatches
 from kiwari_ci.planning.hosts import list_long_running, plan_deploy_host, plan_postgres_server
 from kiwari_ci.planning.stacks import plan_stack
@@ -34,6 +34,8 @@ def build_plan(
     promotions = tuple(plan_environment_workflow(given, name, stacks, workflows, own.pins) for name in own_workflow)
     pushed, login = _list_built_branches(workflows), builds.plan_registry_login(given)
     of_builds = required_settings.collect_build_settings(workflows, login)
+    build_needs = tuple(need for need in of_builds if need.name not in {token.name for token in tokens})
+    first_tags = tuple(dict.fromkeys(each.example for each in promotions if each.example))
     return Plan(
         project=given.project.name,
         repository=given.project.repository,
@@ -58,8 +60,7 @@ def build_plan(
         hosts=hosts,
         tokens=tokens,
         needs=required_settings.collect_required_settings(hosts, tokens, of_builds, given.registry.host),
-        build_needs=tuple(need for need in of_builds if need.name not in {token.name for token in tokens}),
-        first_tags=tuple(dict.fromkeys(each.example for each in promotions if each.example)),
+        first_tags=first_tags,
         released=any(each.builds and each.pattern for each in promotions),
         by_hand=tuple(each for each in promotions if each.by_hand),
         domains=tuple(each.domain for stack in stacks.values() for each in stack.containers if each.domain),
@@ -70,7 +71,14 @@ def build_plan(
         rendered=", ".join(stack.environment for stack in stacks.values() if stack.sent),
         migrating=", ".join(f"`{name}`" for name, service in given.services.items() if service.migrate),
         migrated=any(server.migrations_image for server in servers),
-        start_title="Network and PostgreSQL" if servers else "Network",
+        runbook=runbook_steps.plan_runbook(
+            given.project.name,
+            given.project.repository,
+            hosts,
+            tuple(stacks.values()),
+            repository_settings=(*tokens, *build_needs),
+            has_releases=bool(first_tags),
+        ),
         hatches=list_escape_hatches(given),
         spec_text=spec_text,
         pins=action_pins.build_pins_file(own),

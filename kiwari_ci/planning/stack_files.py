@@ -21,6 +21,6 @@ def list_stack_files(given: schema.Spec, environment: str) -> tuple[str, ...]:
 def list_rendered_settings(given: schema.Spec, environment: str) -> tuple[GitHubSetting, ...]:
     """What env files are rendered from, by the name that GitHub has it by: a step's variable could be the runner's."""
     return tuple(
-        GitHubSetting(setting.expression.partition(".")[2], setting.expression, setting.kind)
+        GitHubSetting(setting.name_at_github, setting.expression, setting.kind)
         for setting in derived.collect_env_settings(given, environment)
     )

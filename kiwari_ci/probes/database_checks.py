@@ -3,16 +3,17 @@
 from collections.abc import Iterator
 
 from kiwari_ci.plan import DatabaseRole, PostgresServer
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import HostRunbookIndex
 from kiwari_ci.probes.ssh_host import ContainerState, HostFacts
 
 
 def check_database_server(
-    group: FindingGroup, server: PostgresServer, facts: HostFacts, book: RunbookIndex
+    group: FindingGroup, server: PostgresServer, facts: HostFacts, book: HostRunbookIndex
 ) -> Iterator[Finding]:
     """The server's container first: without it nothing else can be asked."""
     there = facts.containers().get(server.name)
-    start = book.command(f"/{server.name} && docker compose up")
+    start = book.start_server(server.name)
     if not there:
         yield group.wrong(server.name, "no container", "running", start)
     elif fault := _find_server_fault(server, there):
@@ -36,7 +37,7 @@ def _find_server_fault(server: PostgresServer, there: ContainerState) -> str:
 
 
 def _check_database(
-    group: FindingGroup, server: PostgresServer, role: DatabaseRole, facts: HostFacts, book: RunbookIndex
+    group: FindingGroup, server: PostgresServer, role: DatabaseRole, facts: HostFacts, book: HostRunbookIndex
 ) -> Finding:
     """A database of an environment: its role owns it, may log in, and no other environment's role gets in."""
     subject = f"{server.name} database {role.name}"
@@ -49,5 +50,5 @@ def _check_database(
     faults += [f"{user} reaches it, too" for user in strangers]
     if not faults:
         return group.ok(subject, f"belongs to {role.user}, no other environment's role gets in")
-    cure = f"on the server, in {server.folder}: {book.command('exec', 'init-databases.sh')}"
+    cure = f"on the server, in {server.folder}: {book.init_databases(server.name)}"
     return group.wrong(subject, "; ".join(faults), f"{role.user}'s, and nobody else's", cure)

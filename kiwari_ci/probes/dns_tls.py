@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from kiwari_ci.plan import ComposeContainer
 from kiwari_ci.probes.calls import REQUEST_TIMEOUT, describe_error
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import RunbookIndex
 
 MIN_CERTIFICATE_DAYS = 21  # Let's Encrypt's certificates are renewed with 30 days left
 UNREACHABLE_ERRORS = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -155,7 +156,7 @@ def check_domain(
         subject = f"{domain}{container.health_path}{by}"
         if not deployed and (answer.silent or answer.status in (*GATEWAY_ERROR_STATUSES, *place.unrouted)):
             said = answer.silent or answer.status
-            yield group.not_asked(subject, f"{said}: nothing was deployed yet; {book.step('First push')}")
+            yield group.not_asked(subject, f"{said}: nothing was deployed yet; {book.step('first_push')}")
         else:
             yield _check_health(group, subject, container, answer, book)
 
@@ -165,7 +166,7 @@ def _check_dns(
 ) -> Finding:
     subject, shown = f"{domain} DNS", ", ".join(seen.addresses)
     if not seen.addresses:
-        return group.wrong(subject, "no such name", _describe_host_addresses(place), book.step("DNS"))
+        return group.wrong(subject, "no such name", _describe_host_addresses(place), book.step("dns"))
     if cdn := next(filter(None, map(_detect_cdn, seen.answers)), ""):
         return group.ok(subject, f"{shown}, of {cdn}: what it asks cannot be seen from here")
     others = [address for address in seen.addresses if address not in place.addresses]
@@ -173,7 +174,7 @@ def _check_dns(
         return group.ok(subject, shown)
     if all(_is_comparable_address(address, place) for address in others):
         kind = "AAAA" if all(":" in address for address in others) else "A"
-        return group.wrong(subject, f"{kind} {', '.join(others)}", _describe_host_addresses(place), book.step("DNS"))
+        return group.wrong(subject, f"{kind} {', '.join(others)}", _describe_host_addresses(place), book.step("dns"))
     return group.not_asked(subject, f"{shown}: whether that is the host's is not known from here")
 
 
@@ -203,7 +204,7 @@ def _check_certificate(
 ) -> Finding:
     if answer.unreachable:
         return group.not_asked(subject, answer.unreachable)
-    cure, days = book.step("Proxy hosts"), int((answer.expires - now) // 86400)
+    cure, days = book.step("proxy_hosts"), int((answer.expires - now) // 86400)
     if answer.closed:
         return group.wrong(subject, answer.closed, "the proxy, on port 443, from everywhere", cure)
     if answer.refused:
@@ -225,17 +226,17 @@ def _check_health(
     if any_answer or answer.status == container.health_status and not answer.silent:
         return group.ok(subject, str(answer.status))
     if answer.silent:
-        return group.wrong(subject, answer.silent, expected, book.step("Health endpoints"))
+        return group.wrong(subject, answer.silent, expected, book.step("health_endpoints"))
     return group.wrong(subject, *_describe_failed_health(answer, expected, book))
 
 
 def _describe_failed_health(answer: EndpointResponse, expected: str, book: RunbookIndex) -> tuple[str, str, str]:
     """Saw, expected, cure: by who has answered."""
     if (cdn := _detect_cdn(answer)) and answer.status in (403, 503):
-        return f"{answer.status} from {cdn}: its challenge", expected, f"DNS only, no proxying: {book.step('DNS')}"
+        return f"{answer.status} from {cdn}: its challenge", expected, f"DNS only, no proxying: {book.step('dns')}"
     if 300 <= answer.status < 400:
         to = answer.headers.get("location", "nowhere")
         return f"{answer.status}, a redirect to {to}", expected, "`health:` in the spec: a path that answers itself"
     if answer.status in GATEWAY_ERROR_STATUSES:
-        return f"{answer.status}: the proxy answers, the service does not", expected, book.step("Proxy hosts")
-    return f"status {answer.status}", expected, book.step("Health endpoints")
+        return f"{answer.status}: the proxy answers, the service does not", expected, book.step("proxy_hosts")
+    return f"status {answer.status}", expected, book.step("health_endpoints")

@@ -1,9 +1,7 @@
-"""What was found, how it is printed, and where the runbook has the words of a cure."""
+"""The findings of the doctor, and their formats: text, GitHub annotations, JSON."""
 
 import json
-import re
-import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Literal
@@ -13,8 +11,6 @@ from kiwari_ci.problems import format_problems_github as annotations
 
 FindingState = Literal["ok", "wrong", "not asked"]
 MAX_MESSAGE_LENGTH = 300  # characters of what somebody else has said
-RUNBOOK_STEP = re.compile(r"^### (?P<number>\d+)\. (?P<title>.+)$", re.MULTILINE)
-BASH_BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -46,37 +42,6 @@ class FindingGroup:
     def not_asked(self, subject: str, why: str) -> Finding:
         """Nobody can say."""
         return Finding(self.name, subject, "not asked", why)
-
-
-class RunbookIndex:
-    """The generated runbook: each step and command that cures something stands there, and nowhere else."""
-
-    def __init__(self, text: str, destinations: Mapping[str, str], here: str = "") -> None:
-        """`destinations`: where ssh reaches a host, by the runbook's variable; commands `here` are for no other."""
-        self._steps = {match["title"]: int(match["number"]) for match in RUNBOOK_STEP.finditer(text)}
-        lines: list[str] = [line for block in BASH_BLOCK.findall(text) for line in block.splitlines()]
-        for variable, destination in destinations.items():
-            if here and variable != here:
-                lines = [line for line in lines if f'"${variable}"' not in line]
-            lines = [_fill_in_destination(line, variable, destination) for line in lines]
-        self._lines = lines
-
-    def step(self, title: str) -> str:
-        """The place of a step; a title may be left unfinished."""
-        found = next(number for name, number in self._steps.items() if name.startswith(title))
-        return f"runbook, step {found} ({title})"
-
-    def command(self, *parts: str) -> str:
-        """The first line of a command that has all of these parts."""
-        return next(line for line in self._lines if all(part in line for part in parts))
-
-
-def _fill_in_destination(line: str, variable: str, destination: str) -> str:
-    """A command that can be typed as it is; an alias of ssh's has no login and address that a secret could hold."""
-    line = line.replace(f'"${variable}"', shlex.quote(destination))
-    if f"${{{variable}" not in line:
-        return line
-    return f"{variable}={shlex.quote(destination if '@' in destination else 'USER@ADDRESS')}; {line}"
 
 
 def count_by_state(findings: Iterable[Finding]) -> dict[FindingState, int]:

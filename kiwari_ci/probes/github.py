@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -17,7 +17,8 @@ from kiwari_ci.probes.calls import (
     find_last_line,
     run_process,
 )
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import HostRunbookIndex, RunbookIndex
 
 TIMED_OUT_RESULT = ProcessResult(-2, "", "no answer in time")
 RUNNING_STATUSES = ("queued", "in_progress", "waiting", "pending", "requested")
@@ -55,10 +56,15 @@ class GitHubState:
 
 
 def find_expected_settings(plan: Plan) -> dict[str, tuple[GitHubSetting, ...]]:
-    """What the deploys of each environment read from GitHub."""
+    """By environment, what its deploys read from GitHub, under the names that GitHub has."""
     deploys = [target.deploy for workflow in plan.workflows for target in workflow.targets]
     deploys += [promotion.deploy for promotion in plan.promotions]
-    return {deploy.environment: tuple(setting for setting in deploy.settings if setting.kind) for deploy in deploys}
+    return {
+        deploy.environment: tuple(
+            replace(setting, name=setting.name_at_github) for setting in deploy.settings if setting.kind
+        )
+        for deploy in deploys
+    }
 
 
 def probe_github(plan: Plan, environments: Iterable[str]) -> GitHubState:
@@ -215,13 +221,13 @@ def _check_branch_protection(group: FindingGroup, plan: Plan, seen: GitHubState,
     if required == {"drift"}:
         return group.ok(subject, "requires drift")
     saw = f"requires {', '.join(sorted(required)) or 'no check'}"
-    return group.wrong(subject, saw, "drift, and no other", book.step("Protect the branch"))
+    return group.wrong(subject, saw, "drift, and no other", book.step("branch_protection"))
 
 
 def _check_last_run(group: FindingGroup, workflow: str, page: GitHubResponse, book: RunbookIndex) -> Finding:
     subject, runs = f"last run of {workflow}", page.items("workflow_runs")
     if page.status == 404 or (not page.why and not runs):
-        return group.not_asked(subject, f"it never ran; {book.step('First')}")
+        return group.not_asked(subject, f"it never ran; {book.step('first_push')}")
     if page.why:
         return group.not_asked(subject, page.why)
     result, url = runs[0].get("conclusion") or runs[0].get("status"), runs[0].get("html_url", "")
@@ -231,7 +237,7 @@ def _check_last_run(group: FindingGroup, workflow: str, page: GitHubResponse, bo
 
 
 def check_github_environment(
-    group: FindingGroup, plan: Plan, name: str, seen: GitHubState, book: RunbookIndex
+    group: FindingGroup, plan: Plan, name: str, seen: GitHubState, book: HostRunbookIndex
 ) -> Iterator[Finding]:
     """An environment, and every secret and variable that its deploys read."""
     first, page = seen.page(""), seen.page("environments?per_page=100")
@@ -241,7 +247,7 @@ def check_github_environment(
     if name in {str(each.get("name")) for each in page.items("environments")}:
         yield group.ok("GitHub environment", name)
     else:
-        make = book.command("gh api", f"/environments/{name}")
+        make = book.create_environment(name)
         yield group.wrong("GitHub environment", "none of this name", name, make)
     there = find_available_settings(seen, name)
     for setting in find_expected_settings(plan)[name]:
@@ -254,7 +260,7 @@ def _check_setting(
     setting: GitHubSetting,
     there: dict[tuple[str, str], str],
     seen: GitHubState,
-    book: RunbookIndex,
+    book: HostRunbookIndex,
 ) -> Finding:
     subject, other = f"{setting.kind} {setting.name}", "variable" if setting.kind == "secret" else "secret"
     if (setting.kind, setting.name) in there:
@@ -268,4 +274,4 @@ def _check_setting(
     if blind := [page.why for page in pages if page.why and page.status != 404]:
         return group.not_asked(subject, blind[0])
     saw = f"a {other} of this name" if (other, setting.name) in there else "is not set"
-    return group.wrong(subject, saw, f"a {setting.kind}", book.command(f"gh {setting.kind} set {setting.name}"))
+    return group.wrong(subject, saw, f"a {setting.kind}", book.set_host_setting(setting.kind, setting.name, name))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from kiwari_ci.output.generated_files import GeneratedFiles
 from kiwari_ci.plan import DeployHost, DeployKey
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import HostRunbookIndex
 from kiwari_ci.probes.ssh_host import HostFacts, SshTarget
 
 MIN_ENGINE_VERSION, MIN_COMPOSE_VERSION, MIN_PYTHON_VERSION = (
@@ -31,7 +32,9 @@ class KnownHostsEntry:
     address: str = ""
 
 
-def check_host_system(group: FindingGroup, host: DeployHost, facts: HostFacts, book: RunbookIndex) -> Iterator[Finding]:
+def check_host_system(
+    group: FindingGroup, host: DeployHost, facts: HostFacts, book: HostRunbookIndex
+) -> Iterator[Finding]:
     """The machine itself; without Docker nothing else of it can be said."""
     yield _check_python(group, facts, book)
     yield _check_memory(group, facts)
@@ -53,11 +56,11 @@ def check_host_system(group: FindingGroup, host: DeployHost, facts: HostFacts, b
         yield _check_proxy_container(group, host, facts, book)
 
 
-def _check_python(group: FindingGroup, facts: HostFacts, book: RunbookIndex) -> Finding:
+def _check_python(group: FindingGroup, facts: HostFacts, book: HostRunbookIndex) -> Finding:
     version = facts.word("python")
     if _is_version_at_least(version, MIN_PYTHON_VERSION):
         return group.ok("python3", version)
-    cure = book.step("Files on the server")
+    cure = book.step("files")
     return group.wrong("python3", version or "none", "/usr/bin/python3 of version 3.8 or newer, for bin/deploy", cure)
 
 
@@ -66,19 +69,19 @@ def _is_version_at_least(version: str, oldest: tuple[int, int]) -> bool:
     return match is not None and (int(match[1]), int(match[2])) >= oldest
 
 
-def _suggest_docker_fix(said: str, book: RunbookIndex) -> str:
+def _suggest_docker_fix(said: str, book: HostRunbookIndex) -> str:
     if "permission denied" in said.lower():
-        return f'sudo usermod -aG docker "$USER", then log in again; {book.step("Files on the server")}'
-    return f"on the server: sudo systemctl start docker; {book.step('Files on the server')}"
+        return f'sudo usermod -aG docker "$USER", then log in again; {book.step("files")}'
+    return f"on the server: sudo systemctl start docker; {book.step('files')}"
 
 
-def _check_docker(group: FindingGroup, docker: str, facts: HostFacts, book: RunbookIndex) -> Finding:
+def _check_docker(group: FindingGroup, docker: str, facts: HostFacts, book: HostRunbookIndex) -> Finding:
     compose = facts.word("compose").removeprefix("v")
     saw = f"{docker}, compose {compose or 'none'}"
     if not _is_version_at_least(docker, MIN_ENGINE_VERSION):
-        return group.wrong("docker", saw, "Docker Engine 20.10 or newer", book.step("Files on the server"))
+        return group.wrong("docker", saw, "Docker Engine 20.10 or newer", book.step("files"))
     if not _is_version_at_least(compose, MIN_COMPOSE_VERSION):
-        cure = f"Docker's compose plugin: {book.step('Files on the server')}"
+        cure = f"Docker's compose plugin: {book.step('files')}"
         return group.wrong("docker", saw, "compose 2.20 or newer", cure)
     return group.ok("docker", saw)
 
@@ -108,21 +111,21 @@ def _check_memory(group: FindingGroup, facts: HostFacts) -> Finding:
     )
 
 
-def _list_required_networks(host: DeployHost, book: RunbookIndex) -> dict[str, str]:
+def _list_required_networks(host: DeployHost, book: HostRunbookIndex) -> dict[str, str]:
     """The networks that must be there, with the command that makes each."""
-    made = {server.network: book.command(f"/{server.name} && docker compose up") for server in host.servers}
+    made = {server.network: book.start_server(server.name) for server in host.servers}
     wanted = [host.network, *(name for stack in host.stacks for name in stack.networks), *made]
     cures = {name: made.get(name) or f"start what has it, or: docker network create {name}" for name in wanted}
-    return cures | {host.network: book.command("docker network create", host.network)}
+    return cures | {host.network: book.create_network()}
 
 
-def _check_proxy_container(group: FindingGroup, host: DeployHost, facts: HostFacts, book: RunbookIndex) -> Finding:
+def _check_proxy_container(group: FindingGroup, host: DeployHost, facts: HostFacts, book: HostRunbookIndex) -> Finding:
     """The proxy is known by its name where its stack is generated, else by its image, or by the port that it holds."""
-    there, cure = list(facts.containers().values()), book.step("Proxy hosts")
+    there, cure = list(facts.containers().values()), book.step("proxy_hosts")
     for front in host.fronts:
         there = [each for each in there if each.name == front.name]
         if not there:
-            start = book.command(f"/{front.name} && docker compose up")
+            start = book.start_proxy(front.name)
             return group.wrong("proxy", f"no container `{front.name}`", f"one on {host.network}", start)
     found = [each for each in there if host.fronts or host.proxy in each.image or "443" in each.ports.split()]
     if not found:
@@ -140,16 +143,16 @@ def _check_proxy_container(group: FindingGroup, host: DeployHost, facts: HostFac
 
 
 def check_placed_file(
-    group: FindingGroup, path: str, host: DeployHost, tree: GeneratedFiles, facts: HostFacts, book: RunbookIndex
+    group: FindingGroup, path: str, host: DeployHost, tree: GeneratedFiles, facts: HostFacts, book: HostRunbookIndex
 ) -> Finding:
     """A generated file that a person has placed on the host: its bytes, and whether it can be run."""
     wanted = tree[f"deploy/{path}"]
     digest = hashlib.sha256(wanted.text.encode()).hexdigest()
     there, mode = facts.first("file", path) or ("", "")
-    cure = book.command("git archive HEAD", f"deploy/{path.partition('/')[0]} |")
+    cure = book.copy_files(path.partition("/")[0])
     for front in host.fronts:
         if path in front.paths() and front.reload:
-            cure = f"{cure}; then {book.command(f'/{front.name} && {front.reload}')}"
+            cure = f"{cure}; then {book.reload_proxy(front.name)}"
     if not there:
         return group.wrong(path, "is not there", f"in {host.folder}", cure)
     if there != digest:
@@ -161,10 +164,10 @@ def check_placed_file(
 
 
 def check_deploy_key(
-    group: FindingGroup, host: DeployHost, key: DeployKey, facts: HostFacts, book: RunbookIndex
+    group: FindingGroup, host: DeployHost, key: DeployKey, facts: HostFacts, book: HostRunbookIndex
 ) -> Finding:
     """The line of a deploy key: it may deploy these stacks, and nothing else."""
-    subject, cure = f"deploy key {key.secret}", f"~/.ssh/authorized_keys: {book.step('Deploy key')}"
+    subject, cure = f"deploy key {key.secret}", f"~/.ssh/authorized_keys: {book.step('deploy_key')}"
     wanted = f'restrict,command="{host.folder}/bin/deploy {" ".join(key.words)}"'
     lines = [match for (line,) in facts.all("authorized") if (match := AUTHORIZED_KEY_LINE.search(line))]
     mine = _find_deploy_key_lines(host, key, lines)
@@ -214,7 +217,7 @@ def check_host_key(
     known: KnownHostsEntry,
     reached: SshTarget,
     facts: HostFacts,
-    book: RunbookIndex,
+    book: HostRunbookIndex,
 ) -> Finding:
     """What jobs know the host by, held against what it presents: over the network, or else by its own files."""
     subject, name = "host key", host.known_hosts.name
@@ -224,7 +227,7 @@ def check_host_key(
     if not presented:
         return group.not_asked(subject, f"{reached.name or 'the host'} presents none to this machine")
     entries = [line.split() for line in known.text.splitlines() if line.strip() and line[0] != "#"]
-    cure = f"{book.step('Host key')}, then {book.command(f' set {name}')}"
+    cure = f"{book.step('host_key')}, then {book.set_host_setting(host.known_hosts.kind, name)}"
     if not entries or any(len(words) < 3 for words in entries):
         return group.wrong(subject, f"{name} is no known_hosts line", "ADDRESS TYPE KEY", cure)
     if known.address and not any(_is_entry_for_address(words[0], known.address) for words in entries):

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from kiwari_ci.plan import ComposeContainer
 from kiwari_ci.probes.calls import HttpResponse, fetch_url, is_loopback_url
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import RunbookIndex
 
 ProxyHosts = dict[str, dict[str, Any]]
 
@@ -45,7 +46,7 @@ def check_proxy_host(
 ) -> Finding:
     """One proxy host: everything that is not as the runbook's table has it."""
     hosts, why = asked
-    subject, cure = f"{container.domain} proxy host", book.step("Proxy hosts")
+    subject, cure = f"{container.domain} proxy host", book.step("proxy_hosts")
     if why:
         return group.not_asked(subject, why)
     to = f"http {container.container} {container.port}"

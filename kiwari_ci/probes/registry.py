@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from kiwari_ci.probes.calls import HttpResponse, fetch_url
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import RunbookIndex
 
 AUTH_CHALLENGE_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 MANIFEST_MEDIA_TYPES = (
@@ -88,12 +89,12 @@ def check_image_access(
     if answer.status == 200:
         return group.ok(repository, by)
     if answer.status == 404 and token.given:
-        return group.not_asked(repository, f"nothing was pushed under its tag yet; {book.step('First push')}")
+        return group.not_asked(repository, f"nothing was pushed under its tag yet; {book.step('first_push')}")
     if not token.given:
         how = f"{token.name} in the environment is asked, too" if token.name else "only a job has the token that may"
         return group.not_asked(repository, f"private, or not pushed yet: {how}")
     if answer.status == 403 and not pushed:
         return group.not_asked(repository, f"{token.name} may not read it, or nothing was pushed yet: {answer.status}")
-    cure = book.command(f"gh secret set {token.name}")
+    cure = book.set_setting("secret", token.name)
     wanted = "a token that may read it; on ghcr.io, with `read:packages`"
     return group.wrong(repository, f"{token.name} is refused: {answer.status}", wanted, cure)

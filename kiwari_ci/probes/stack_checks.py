@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from kiwari_ci.plan import AccessoryContainer, ComposeStack, DeployHost, EnvFile, ServiceContainer
 from kiwari_ci.plan import ComposeContainer as Planned
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import HostRunbookIndex
 from kiwari_ci.probes.ssh_host import ContainerState, HostFacts, list_env_keys
 
 # What Compose reads in another way than a person: bin/deploy refuses it.
@@ -18,13 +19,15 @@ ENV_SYNTAX_FAULTS = {
 RECENT_RESTART_SECONDS = 600  # seconds: one that came back by itself so lately will go again
 
 
-def check_env_file(group: FindingGroup, folder: str, file: EnvFile, facts: HostFacts, book: RunbookIndex) -> Finding:
+def check_env_file(
+    group: FindingGroup, folder: str, file: EnvFile, facts: HostFacts, book: HostRunbookIndex
+) -> Finding:
     """An env file: there, for its owner's eyes, with every key filled in. Values never left the host."""
     path = f"{folder}/{file.name}"
     state = facts.word("env", path) or "missing"
-    cure = book.command("editor", path)
+    cure = book.edit_env_files()
     if state == "missing":
-        return group.wrong(path, "is not there", f"made of {path}.example", book.command("install -m 600", path))
+        return group.wrong(path, "is not there", f"made of {path}.example", book.create_env_files())
     if state == "unreadable":
         return group.wrong(path, "this login may not read it", "a file of the login's", f"chown it; {cure}")
     there = {name: flags.split() for name, flags in facts.all("key", path)}
@@ -69,7 +72,7 @@ def check_stack_containers(
     stack: ComposeStack,
     facts: HostFacts,
     destination: str,
-    book: RunbookIndex,
+    book: HostRunbookIndex,
     now: float,
 ) -> Iterator[Finding]:
     """Every container of a stack: what runs against what is pinned, and whether it answers from the host."""
@@ -106,15 +109,15 @@ def _check_service_container(
     instance: ServiceContainer,
     facts: HostFacts,
     destination: str,
-    book: RunbookIndex,
+    book: HostRunbookIndex,
     now: float,
 ) -> Finding:
     name = instance.container
     there, pinned = facts.containers().get(name), _find_pinned_image(stack, name, facts)
     if not there and not pinned:
-        return group.not_asked(name, f"nothing was deployed yet; {book.step('First push')}")
+        return group.not_asked(name, f"nothing was deployed yet; {book.step('first_push')}")
     again = f"ssh {destination} 'cd {host.folder}/{stack.name} && docker compose up -d --no-deps {name}'"
-    anew = f"deploy it: {book.step('First push')}"
+    anew = f"deploy it: {book.step('first_push')}"
     expected = pinned or "an image that bin/deploy has put into service"
     if not there:
         return group.wrong(name, "no container", expected, again)
@@ -125,7 +128,7 @@ def _check_service_container(
         saw = f"the override file pins {override or 'nothing'}"
         return group.wrong(name, saw, expected, anew)
     if fault := _find_service_fault(instance, there, facts, now):
-        back = book.command("/bin/deploy rollback", f"{stack.name} {name} ")
+        back = book.rollback(stack.name, name)
         return group.wrong(
             name,
             fault,
@@ -143,13 +146,13 @@ def _check_accessory(
     accessory: AccessoryContainer,
     facts: HostFacts,
     destination: str,
-    book: RunbookIndex,
+    book: HostRunbookIndex,
 ) -> Finding:
     """Somebody else's image: as the compose file has it, and running, or ended well when it runs `once`."""
     name = accessory.container
     there = facts.containers().get(name)
     if not there and not any(facts.first("record", stack.name, each.container) for each in stack.instances):
-        return group.not_asked(name, f"nothing was deployed yet; {book.step('First push')}")
+        return group.not_asked(name, f"nothing was deployed yet; {book.step('first_push')}")
     up = f"ssh {destination} 'cd {host.folder}/{stack.name} && docker compose up -d --no-deps {name}'"
     if not there:
         return group.wrong(name, "no container", accessory.image, up)
