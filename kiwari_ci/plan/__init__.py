@@ -171,3 +171,8 @@ class Plan:
     pins: PinsFile
     dependabot: tuple[DependabotConfig, ...]
     ejected: bool = False
+
+    def list_deploys(self) -> tuple[EnvironmentDeploy, ...]:
+        """The deploys of all workflows; several workflows may deploy to one environment."""
+        of_services = [target.deploy for workflow in self.workflows for target in workflow.targets]
+        return (*of_services, *(promotion.deploy for promotion in self.promotions))

@@ -57,13 +57,11 @@ class GitHubState:
 
 def find_expected_settings(plan: Plan) -> dict[str, tuple[GitHubSetting, ...]]:
     """By environment, what its deploys read from GitHub, under the names that GitHub has."""
-    deploys = [target.deploy for workflow in plan.workflows for target in workflow.targets]
-    deploys += [promotion.deploy for promotion in plan.promotions]
     return {
         deploy.environment: tuple(
             replace(setting, name=setting.name_at_github) for setting in deploy.settings if setting.kind
         )
-        for deploy in deploys
+        for deploy in plan.list_deploys()
     }
 
 

@@ -8,6 +8,8 @@ from kiwari_ci.readers.shell import parse_shell_commands
 from kiwari_ci.readers.workflow import ParsedJob, ParsedStep, ParsedWorkflow
 from kiwari_ci.readers.yaml_document import as_inline_code
 
+SSH_CLIENT_NAME = "deploy-over-ssh"  # our program that calls the host program
+HOST_PROGRAM_NOTE = "the host program"  # how our own deploys are done, among other ways such as `docker compose up`
 MAX_WORKFLOW_SCRIPTS = 1_000_000  # characters of one workflow, each combination of a matrix counted
 _IGNORED_COMMANDS = re.compile(
     r"(mkdir|echo|printf|chmod|chown|sleep|set|cd|umask|ssh-keyscan|cat|ssh-agent|ssh-add|rm|trap|test|\[|\[\[|true|exit|"
@@ -157,9 +159,9 @@ def _find_command_effects(words: list[str], place: _ScriptContext, step: ParsedS
         yield from _find_ssh_effects(words, step)
     elif name in ("docker", "docker-compose", "podman"):
         yield from _find_docker_effects(words, place)
-    elif name == "deploy-over-ssh":
+    elif name == SSH_CLIENT_NAME:
         yield StepEffect("login", "", "")
-        yield StepEffect("deploy", "".join(_parse_options(words, "--stack")), "", "the host program")
+        yield StepEffect("deploy", "".join(_parse_options(words, "--stack")), "", HOST_PROGRAM_NOTE)
     elif name in ("scp", "rsync"):
         yield StepEffect("other", line, "", f"files are copied to the server by {as_inline_code(line)}")
     elif name in ("curl", "wget"):

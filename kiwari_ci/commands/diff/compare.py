@@ -1,7 +1,7 @@
 """Two sides → every change, in the order in which a reader wants them."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from kiwari_ci.commands.diff import (
@@ -17,9 +17,9 @@ from kiwari_ci.commands.diff import (
 )
 from kiwari_ci.commands.diff.change import PipelineChange, escape_runner_commands
 from kiwari_ci.commands.diff.containers import StackPair
-from kiwari_ci.commands.diff.manual_steps import ManualCopy
 from kiwari_ci.commands.diff.matching import NameMatches
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
+from kiwari_ci.plan import Plan
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService, EnvExample
 from kiwari_ci.readers.file_sets import FileSet
 from kiwari_ci.readers.yaml_document import as_dict, as_inline_code
@@ -34,17 +34,16 @@ class DiffResult:
     skipped: tuple[tuple[str, str], ...]
 
 
-def compare_pipelines(
-    before: FileSet, after: dict[str, str], stays: FileSet, repository: str, copies: Iterable[ManualCopy]
-) -> DiffResult:
-    """Everything that is different once `after` is generated; `stays` is the checkout with what nobody deletes."""
-    old, new = (
-        snapshot.build_snapshot(before, repository),
-        snapshot.build_snapshot(FileSet("generated", dict(after)), repository),
-    )
-    left = old if stays is before else snapshot.build_snapshot(stays, repository)
-    found = list(_compare_snapshots(old, new, left))
-    found += manual_steps.compare_manual_steps(before, after, new, list(copies))
+def compare_pipelines(before: FileSet, plan: Plan, after: dict[str, str], checkout: FileSet) -> DiffResult:
+    """Compare files with those that a plan generates, which are `after`.
+
+    `checkout` has the files that stay, because nobody deletes them; it is `before` unless that is a git ref.
+    """
+    old = snapshot.build_snapshot(before, plan.repository)
+    new = snapshot.build_snapshot(FileSet("generated", dict(after)), plan.repository)
+    left = old if checkout is before else snapshot.build_snapshot(checkout, plan.repository)
+    found = list(_compare_snapshots(old, new, left, plan))
+    found += manual_steps.compare_manual_steps(before, plan, after, new, matching.get_planned_names(plan))
     skipped = sorted(
         (escape_runner_commands(path), escape_runner_commands(why))
         for path, why in {**left.skipped, **old.skipped}.items()
@@ -53,13 +52,13 @@ def compare_pipelines(
 
 
 def _compare_snapshots(
-    old: PipelineSnapshot, new: PipelineSnapshot, left: PipelineSnapshot
+    old: PipelineSnapshot, new: PipelineSnapshot, left: PipelineSnapshot, plan: Plan
 ) -> Iterator[PipelineChange]:
-    ours = matching.extract_generated_names(new)
+    ours = matching.get_planned_names(plan)
     names = matching.match_names(old, new, ours)
     was, now = matching.assign_responsibilities(old, names, ours), matching.assign_responsibilities(new, ours, ours)
     found = [
-        *workflow_changes.compare_responsibilities(was, now),
+        *workflow_changes.compare_responsibilities(was, now, plan),
         *github_settings.compare_github_settings(old, new, was.involved()),
     ]
     found += [

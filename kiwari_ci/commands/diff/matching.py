@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
+from kiwari_ci.plan import Plan
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
 from kiwari_ci.readers.step_effects import StepEffect, parse_image_repository
 from kiwari_ci.readers.workflow import ParsedJob
@@ -54,8 +55,21 @@ class Responsibilities:
         return {work.path for work, _, _ in found}
 
 
-def extract_generated_names(facts: PipelineSnapshot) -> NameMatches:
-    """The names that generated files say."""
+def get_planned_names(plan: Plan) -> NameMatches:
+    """The names that the spec gives to images, containers and stacks."""
+    names = NameMatches()
+    for stack in plan.stacks:
+        names.stacks[stack.name] = stack.environment
+        for instance in stack.instances:
+            names.containers[instance.container] = instance.service
+    workflows = [*plan.workflows, *(workflow for promotion in plan.promotions for workflow in promotion.builds)]
+    for source in (workflow.source for workflow in workflows):
+        names.images.setdefault(parse_image_repository(source.repository), source.service)
+    return names
+
+
+def read_generated_names(facts: PipelineSnapshot) -> NameMatches:
+    """The names that generated files have; of the files that are replaced there is no plan."""
     names = NameMatches()
     for work in facts.works.values():
         for job, deed in work.deeds if work.generated else ():
@@ -81,7 +95,7 @@ def _name_single_image(names: NameMatches, work: WorkflowWithEffects) -> None:
 
 def match_names(before: PipelineSnapshot, after: PipelineSnapshot, ours: NameMatches) -> NameMatches:
     """Names for the first side: those that it says itself, and for the rest the likeliest of the second's."""
-    names = extract_generated_names(before)
+    names = read_generated_names(before)
     for rule in (_match_image_exactly, _match_image_suffix):
         claimed = set(names.images.values()) if rule is _match_image_suffix else set()
         for image in _list_image_repositories(before):

@@ -8,20 +8,23 @@ from kiwari_ci.commands.diff import deploy_transport
 from kiwari_ci.commands.diff.change import PipelineChange, iter_added_removed, pair_replacements, redact_secrets
 from kiwari_ci.commands.diff.matching import Responsibilities, ResponsibleJob
 from kiwari_ci.commands.diff.snapshot import WorkflowWithEffects
+from kiwari_ci.plan import Plan
 from kiwari_ci.problems import join_with_limit
-from kiwari_ci.readers.step_effects import StepEffect, parse_image_repository, parse_image_tag
+from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, StepEffect, parse_image_repository, parse_image_tag
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow
 from kiwari_ci.readers.yaml_document import as_inline_code
 
 _PERMISSION_RANKS = {"read": 1, "write": 2}
 
 
-def compare_responsibilities(was: Responsibilities, now: Responsibilities) -> Iterator[PipelineChange]:
+def compare_responsibilities(was: Responsibilities, now: Responsibilities, plan: Plan) -> Iterator[PipelineChange]:
     """All that the roles of two sides say."""
     for service in dict.fromkeys([*now.builds, *was.builds]):
         yield from _compare_builds(service, was.builds.get(service, []), now.builds.get(service, []))
     for environment in dict.fromkeys([*now.deploys, *was.deploys]):
-        yield from _compare_deploys(environment, was.deploys.get(environment, []), now.deploys.get(environment, []))
+        yield from _compare_deploys(
+            environment, was.deploys.get(environment, []), now.deploys.get(environment, []), plan
+        )
 
 
 def _compare_builds(service: str, was: list[ResponsibleJob], now: list[ResponsibleJob]) -> Iterator[PipelineChange]:
@@ -223,7 +226,7 @@ def _find_widest_permissions(roles: list[ResponsibleJob]) -> dict[str, str] | No
 
 
 def _compare_deploys(
-    environment: str, was: list[ResponsibleJob], now: list[ResponsibleJob]
+    environment: str, was: list[ResponsibleJob], now: list[ResponsibleJob], plan: Plan
 ) -> Iterator[PipelineChange]:
     if not was or not now:
         work, _, deed = (now or was)[0]
@@ -243,7 +246,12 @@ def _compare_deploys(
         yield PipelineChange(environment, words, True, where)
     yield from _compare_triggers(environment, "deploy", was, now)
     yield from _compare_host_key_checks(environment, was, now, where)
-    yield from deploy_transport.compare_deploy_transport(environment, was, now, where)
+    yield from deploy_transport.compare_deploy_transport(
+        environment,
+        deploy_transport.read_generated_transport(was),
+        deploy_transport.get_planned_transport(plan, environment),
+        where,
+    )
     yield from _compare_promoted_tags(environment, was, now)
     yield from _compare_health_checks(environment, _find_health_urls(was), _find_health_urls(now), where)
     yield from _compare_permissions(environment, "the job that deploys it", was, now)
@@ -258,7 +266,7 @@ def _describe_deploy(deed: StepEffect) -> str:
 
 def _summarize_deploys(roles: list[ResponsibleJob]) -> str:
     ways_there = dict.fromkeys(_describe_deploy(deed) for _, _, deed in roles)
-    if any("the host program" in way for way in ways_there):
+    if any(HOST_PROGRAM_NOTE in way for way in ways_there):
         return join_with_limit(way.replace(" in ", ", stack ") for way in ways_there)
     return redact_secrets(join_with_limit(ways_there, 4))
 
