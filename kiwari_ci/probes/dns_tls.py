@@ -40,7 +40,7 @@ class NetworkBackend:
 
 @dataclass(frozen=True)
 class EndpointResponse:
-    """The response of one address: the reason it was `unreachable`, `closed`, `refused` TLS or `silent`; or a status."""
+    """The response of one address: why it was `unreachable`, `closed`, `refused` TLS or `silent`, or its status."""
 
     address: str
     unreachable: str = ""

@@ -64,7 +64,7 @@ def find_workflow_effects(workflow: ParsedWorkflow) -> Iterator[tuple[ParsedJob,
             left -= len(step.run)
             if left > 0:
                 found |= dict.fromkeys(_find_step_effects(job, step))
-        yield from ((job, deed) for deed in found)
+        yield from ((job, effect) for effect in found)
 
 
 def _find_step_effects(job: ParsedJob, step: ParsedStep) -> Iterator[StepEffect]:
@@ -132,13 +132,13 @@ def _find_script_effects(script: str, step: ParsedStep, place: _ScriptContext) -
     for words in parse_shell_commands(script, known):
         if words[0] == "find_image" and len(words) > 4:
             promoted.append(words[3])
-        for deed in _find_command_effects(words, place, step):
+        for effect in _find_command_effects(words, place, step):
             images = (
-                [deed.what.replace(_PROMOTED_IMAGE, each) for each in promoted]
-                if _PROMOTED_IMAGE in deed.what
-                else [deed.what]
+                [effect.what.replace(_PROMOTED_IMAGE, each) for each in promoted]
+                if _PROMOTED_IMAGE in effect.what
+                else [effect.what]
             )
-            yield from (replace(deed, what=image, where=step.where) for image in images)
+            yield from (replace(effect, what=image, where=step.where) for image in images)
     yield from (StepEffect("take", f"{image}:src-<key>", step.where) for image in promoted)
 
 

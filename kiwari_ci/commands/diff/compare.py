@@ -54,40 +54,43 @@ def compare_pipelines(before: FileSet, plan: Plan, after: dict[str, str], checko
 def _compare_snapshots(
     old: PipelineSnapshot, new: PipelineSnapshot, left: PipelineSnapshot, plan: Plan
 ) -> Iterator[PipelineChange]:
-    ours = matching.get_planned_names(plan)
-    names = matching.match_names(old, new, ours)
-    was, now = matching.assign_responsibilities(old, names, ours), matching.assign_responsibilities(new, ours, ours)
+    planned_names = matching.get_planned_names(plan)
+    names = matching.match_names(old, new, planned_names)
+    was, now = (
+        matching.assign_responsibilities(old, names, planned_names),
+        matching.assign_responsibilities(new, planned_names, planned_names),
+    )
     found = [
         *workflow_changes.compare_responsibilities(was, now, plan),
         *github_settings.compare_github_settings(old, new, was.involved()),
     ]
     found += [
         change
-        for pair in _pair_stacks(old, new, names, ours)
-        for change in containers.compare_stacks(pair, names, ours)
+        for pair in _pair_stacks(old, new, names, planned_names)
+        for change in containers.compare_stacks(pair, names, planned_names)
     ]
-    found += _find_unpaired_stacks(old, new, names, ours)
-    found += _compare_env_files(old, new, names, ours)
+    found += _find_unpaired_stacks(old, new, names, planned_names)
+    found += _compare_env_files(old, new, names, planned_names)
     yield from found
     known = [pair for change in found for pair in change.pairs]
-    for path, work in new.works.items():
-        if path in old.works and old.works[path].generated:
+    for path, workflow in new.workflows.items():
+        if path in old.workflows and old.workflows[path].generated:
             yield from other_changes.find_other_changes(
-                old.works[path].workflow.document, work.workflow.document, known
+                old.workflows[path].parsed.document, workflow.parsed.document, known
             )
     yield from _find_unpaired_workflows(old, new, was.involved() | now.involved())
     by_hand = PipelineSnapshot(
-        left.name, {path: work for path, work in left.works.items() if not work.generated}, left.stacks
+        left.name, {path: workflow for path, workflow in left.workflows.items() if not workflow.generated}, left.stacks
     )
-    still = matching.assign_responsibilities(by_hand, matching.match_names(by_hand, new, ours), ours)
+    still = matching.assign_responsibilities(by_hand, matching.match_names(by_hand, new, planned_names), planned_names)
     yield from remaining_files.find_remaining_files(old, new, left, was, still, names)
 
 
 def _pair_stacks(
-    old: PipelineSnapshot, new: PipelineSnapshot, names: NameMatches, ours: NameMatches
+    old: PipelineSnapshot, new: PipelineSnapshot, names: NameMatches, planned_names: NameMatches
 ) -> Iterator[StackPair]:
     for after in new.stacks.values():
-        subject = ours.environment(after.name)
+        subject = planned_names.environment(after.name)
         keys = frozenset(key for each in new.examples.values() if each.folder == after.folder for key in each.values)
         same = [each for each in old.stacks.values() if _is_same_stack(each, after, subject, names)]
         exact = [each for each in same if each.path == after.path]
@@ -110,16 +113,16 @@ def _is_same_database(before: ComposeProject, after: ComposeProject) -> bool:
 
 
 def _find_unpaired_stacks(
-    old: PipelineSnapshot, new: PipelineSnapshot, names: NameMatches, ours: NameMatches
+    old: PipelineSnapshot, new: PipelineSnapshot, names: NameMatches, planned_names: NameMatches
 ) -> Iterator[PipelineChange]:
     """Stacks that only one side has."""
-    paired = {pair.after.path: pair.before.path for pair in _pair_stacks(old, new, names, ours)}
+    paired = {pair.after.path: pair.before.path for pair in _pair_stacks(old, new, names, planned_names)}
     for path, stack in new.stacks.items():
         if path not in paired:
             there = ", ".join(as_inline_code(each.container or each.key) for each in stack.services.values())
-            key = ", and the deploy key must name it" if stack.name in ours.stacks else ""
+            key = ", and the deploy key must name it" if stack.name in planned_names.stacks else ""
             words = f"new stack {as_inline_code(stack.name)} with {there}: its folder must be on the server{key}"
-            yield PipelineChange(ours.environment(stack.name), words, True, path, (("", stack.name),))
+            yield PipelineChange(planned_names.environment(stack.name), words, True, path, (("", stack.name),))
     for path, stack in old.stacks.items():
         if stack.generated and path not in paired.values():
             there = ", ".join(as_inline_code(each.container or each.key) for each in stack.services.values())
@@ -128,13 +131,13 @@ def _find_unpaired_stacks(
 
 
 def _compare_env_files(
-    old: PipelineSnapshot, new: PipelineSnapshot, names: NameMatches, ours: NameMatches
+    old: PipelineSnapshot, new: PipelineSnapshot, names: NameMatches, planned_names: NameMatches
 ) -> Iterator[PipelineChange]:
-    pairs = {pair.after.folder: pair for pair in _pair_stacks(old, new, names, ours)}
+    pairs = {pair.after.folder: pair for pair in _pair_stacks(old, new, names, planned_names)}
     seen: set[str] = set()
     for path, after in new.examples.items():
         stack = next((each for each in new.stacks.values() if each.folder == after.folder), None)
-        subject = ours.environment(stack.name) if stack else after.folder
+        subject = planned_names.environment(stack.name) if stack else after.folder
         before = old.examples.get(path)
         if not before and after.folder in pairs:
             before = _find_env_example(old, pairs[after.folder].before)
@@ -142,7 +145,9 @@ def _compare_env_files(
         yield from env_files.compare_env_examples(subject, before, after)
     for path, before in old.examples.items():
         if before.generated and path not in seen and any(each.folder == before.folder for each in new.stacks.values()):
-            subject = next(ours.environment(each.name) for each in new.stacks.values() if each.folder == before.folder)
+            subject = next(
+                planned_names.environment(each.name) for each in new.stacks.values() if each.folder == before.folder
+            )
             name = path.removesuffix(".example").rpartition("/")[2]
             stays = any(
                 name in as_dict(each.attributes.get("env_file")) for each in _iter_folder_services(new, before.folder)
@@ -161,18 +166,18 @@ def _find_env_example(old: PipelineSnapshot, stack: ComposeProject) -> EnvExampl
 
 def _find_unpaired_workflows(old: PipelineSnapshot, new: PipelineSnapshot, told: set[str]) -> Iterator[PipelineChange]:
     """Generated workflows that only one side has; those that build or deploy have words already."""
-    for path, work in new.works.items():
-        if path not in old.works and path not in told:
+    for path, workflow in new.workflows.items():
+        if path not in old.workflows and path not in told:
             yield PipelineChange(
-                work.workflow.name,
-                f"new workflow: runs {workflow_changes.describe_triggers(work.workflow)}",
+                workflow.parsed.name,
+                f"new workflow: runs {workflow_changes.describe_triggers(workflow.parsed)}",
                 False,
                 path,
             )
-    for path, work in old.works.items():
-        if work.generated and path not in new.works:
-            words = f"workflow {as_inline_code(path)} is gone: nothing runs {workflow_changes.describe_triggers(work.workflow)} by it"
-            yield PipelineChange(work.workflow.name, words, True, path)
+    for path, workflow in old.workflows.items():
+        if workflow.generated and path not in new.workflows:
+            words = f"workflow {as_inline_code(path)} is gone: nothing runs {workflow_changes.describe_triggers(workflow.parsed)} by it"
+            yield PipelineChange(workflow.parsed.name, words, True, path)
 
 
 def _merge_and_sort(found: list[PipelineChange]) -> Iterator[PipelineChange]:
