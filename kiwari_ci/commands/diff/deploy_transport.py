@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kiwari_ci.commands.diff.change import PipelineChange, pair_replacements
+from kiwari_ci.commands.diff.change import PipelineChange, format_names, pair_replacements
 from kiwari_ci.commands.diff.matching import ResponsibleJob
 from kiwari_ci.plan import EnvironmentDeploy, Plan
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.shell import parse_shell_commands
 from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, SSH_CLIENT_NAME
-from kiwari_ci.readers.yaml_document import as_inline_code
 
 _DEFAULT_PORT = "22"
 
@@ -112,15 +111,11 @@ def compare_deploy_transport(
 
 
 def _describe_hosts(before: tuple[str, ...], after: tuple[str, ...]) -> str:
-    words = f"deployed to {_format_names(after)}, in this order; before: {_format_names(before)}"
+    words = f"deployed to {format_names(after)}, in this order; before: {format_names(before)}"
     removed = [host for host in before if host not in after]
     if removed:
-        words += f": what runs on {_format_names(removed)} is to be removed by hand"
+        words += f": what runs on {format_names(removed)} is to be removed by hand"
     return words
-
-
-def _format_names(names: Iterable[str]) -> str:
-    return join_with_limit(map(as_inline_code, names))
 
 
 def _describe_sent_files(after: DeployTransport) -> str:

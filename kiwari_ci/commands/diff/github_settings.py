@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.commands.diff.change import PipelineChange, find_added, pair_replacements
+from kiwari_ci.commands.diff.change import PipelineChange, find_added, format_names, pair_replacements
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.yaml_document import as_inline_code
@@ -46,9 +46,7 @@ def _compare_setting_names(was: list[WorkflowWithEffects], now: list[WorkflowWit
                 )
         if gone := find_added(new, old):
             what = (
-                f"{command} {as_inline_code(gone[0])} is"
-                if len(gone) == 1
-                else f"{kind} {join_with_limit(map(as_inline_code, gone), 20)} are"
+                f"{command} {as_inline_code(gone[0])} is" if len(gone) == 1 else f"{kind} {format_names(gone, 20)} are"
             )
             where = next(iter(old[gone[0]].values()))
             words = f"the {what} no longer read by what builds and deploys"
@@ -72,7 +70,7 @@ def _compare_action_pins(was: list[WorkflowWithEffects], now: list[WorkflowWithE
     if loose:
         yield PipelineChange(
             "GitHub",
-            f"actions are pinned to commits; before, by a name that moves: {join_with_limit(map(as_inline_code, loose))}",
+            f"actions are pinned to commits; before, by a name that moves: {format_names(loose)}",
         )
     for name in (each for each in new if each in old):
         gone, came = sorted(set(old[name]) - set(new[name])), sorted(set(new[name]) - set(old[name]))

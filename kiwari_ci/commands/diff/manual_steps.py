@@ -8,12 +8,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kiwari_ci.commands.diff.change import PipelineChange, iter_added_removed
+from kiwari_ci.commands.diff.change import PipelineChange, format_names, iter_added_removed
 from kiwari_ci.commands.diff.matching import NameMatches
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
 from kiwari_ci.output import generated_files
 from kiwari_ci.plan import Plan
-from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.file_sets import FileSet
 from kiwari_ci.readers.yaml_document import as_inline_code
 
@@ -197,7 +196,7 @@ def _compare_runbook_sections(old_runbook: str, new_runbook: str) -> Iterator[Pi
     titles = [title for title in after if before.get(title) != after[title]]
     titles += [title for title, is_new in iter_added_removed(before, after) if not is_new]
     if titles:
-        words = f"other words under {join_with_limit(map(as_inline_code, titles), 20)}"
+        words = f"other words under {format_names(titles, 20)}"
         yield PipelineChange("runbook", words, False, RUNBOOK_PATH)
 
 

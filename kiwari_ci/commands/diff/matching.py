@@ -7,6 +7,7 @@ environment); what another hand wrote is matched to that by image, container, fo
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
 from kiwari_ci.plan import Plan
@@ -20,7 +21,14 @@ _ENVIRONMENT_KINDS = {
     "development": r"dev|local|test|ci\b",
 }
 _DEFAULT_COMPOSE_NAMES = ("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml")
-ResponsibleJob = tuple[WorkflowWithEffects, ParsedJob, StepEffect]
+
+
+class ResponsibleJob(NamedTuple):
+    """A job that builds or deploys, its workflow, and the effect by which it does."""
+
+    workflow: WorkflowWithEffects
+    job: ParsedJob
+    effect: StepEffect
 
 
 @dataclass
@@ -239,58 +247,56 @@ def _collect_container_names(given: Iterable[ComposeProject]) -> set[str]:
 def assign_responsibilities(
     snapshot: PipelineSnapshot, names: NameMatches, planned_names: NameMatches
 ) -> Responsibilities:
-    """Who does what on one side; where a generated workflow has a role, those of other hands are left out."""
+    """Find out who builds and who deploys; where a generated workflow does, those of other hands are left out."""
     roles = Responsibilities()
     for workflow in snapshot.workflows.values():
-        pushed = {
-            names.images.get(parse_image_repository(effect.what))
-            for _, effect in workflow.effects
-            if effect.kind == "push"
-        } - {None}
+        pushed_services = _find_pushed_services(workflow, names)
         for job, effect in workflow.effects:
-            service = (
-                names.images.get(parse_image_repository(effect.what)) if effect.kind in ("push", "build") else None
-            )
-            if service in pushed and service:
-                roles.builds.setdefault(service, []).append((workflow, job, effect))
+            role = ResponsibleJob(workflow, job, effect)
+            if effect.kind in ("push", "build"):
+                service = names.images.get(parse_image_repository(effect.what))
+                if service in pushed_services and service:
+                    roles.builds.setdefault(service, []).append(role)
             elif effect.kind in ("deploy", "container"):
-                environment = _find_deploy_environment(
-                    snapshot, workflow, job, effect, names, planned_names, bool(pushed)
-                )
-                (roles.deploys.setdefault(environment, []) if environment else roles.unknown).append(
-                    (workflow, job, effect)
-                )
-    for kept in (roles.builds, roles.deploys):
-        for key, found in kept.items():
-            kept[key] = [role for role in found if role[0].generated] or found
+                environment = _find_deploy_environment(snapshot, role, names, planned_names, bool(pushed_services))
+                if environment:
+                    roles.deploys.setdefault(environment, []).append(role)
+                else:
+                    roles.unknown.append(role)
+    for roles_by_name in (roles.builds, roles.deploys):
+        for name, found_roles in roles_by_name.items():
+            roles_by_name[name] = [role for role in found_roles if role.workflow.generated] or found_roles
     return roles
+
+
+def _find_pushed_services(workflow: WorkflowWithEffects, names: NameMatches) -> set[str]:
+    """The services whose images a workflow pushes."""
+    images = [parse_image_repository(effect.what) for _, effect in workflow.effects if effect.kind == "push"]
+    return {names.images[image] for image in images if image in names.images}
 
 
 def _find_deploy_environment(
     snapshot: PipelineSnapshot,
-    workflow: WorkflowWithEffects,
-    job: ParsedJob,
-    effect: StepEffect,
+    role: ResponsibleJob,
     names: NameMatches,
     planned_names: NameMatches,
-    ours_too: bool,
+    pushes_known_images: bool,
 ) -> str:
-    """The environment that a deploy is of; `ours_too`: its workflow pushes images that we know."""
-    stack, *files = effect.what.split("\n")
+    """The environment that a job deploys to, or an empty string."""
+    stack, *files = role.effect.what.split("\n")
     if stack in names.stacks:
         return names.stacks[stack]
-    if (
-        effect.kind == "container"
-        and stack not in names.containers
-        and stack not in planned_names.containers
-        and not ours_too
-    ):
+    is_known_container = stack in names.containers or stack in planned_names.containers
+    if role.effect.kind == "container" and not is_known_container and not pushes_known_images:
         return ""
-    known = [path for path in snapshot.stacks for file in files if path.rpartition("/")[2] == file.rpartition("/")[2]]
-    if known:
-        return next((names.stacks[path] for path in known if path in names.stacks), "")
-    kind = " ".join([stack, *files, job.environment, job.id, workflow.parsed.name])
-    return guess_environment(kind, planned_names) if ours_too or _contains_known_name(stack, planned_names) else ""
+    file_names = {file.rpartition("/")[2] for file in files}
+    compose_files = [path for path in snapshot.stacks if path.rpartition("/")[2] in file_names]
+    if compose_files:
+        return next((names.stacks[path] for path in compose_files if path in names.stacks), "")
+    if not pushes_known_images and not _contains_known_name(stack, planned_names):
+        return ""
+    text = " ".join([stack, *files, role.job.environment, role.job.id, role.workflow.parsed.name])
+    return guess_environment(text, planned_names)
 
 
 def _contains_known_name(stack: str, planned_names: NameMatches) -> bool:
