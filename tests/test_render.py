@@ -36,7 +36,6 @@ NEVER = {
     "plan.runbook.settings": {"none", "one"},
     "commands.env_files": {"none", "one"},  # an `if` asks for them first; there are two commands
     "commands.copy_files": {"none", "one"},  # bin, and a stack
-    "commands.start_proxies": {"none", "many"},  # a host has one proxy at most
     "commands.reload_proxies": {"many"},
     "commands.rollbacks": {"none"},
     "commands.servers": {"none"},  # of one of several hosts, in the section about databases
@@ -71,6 +70,9 @@ NEVER = {
     "front.volumes": {"none"},
     "front.command": {"one"},
     "host.fronts": {"many"},
+    "plan.proxy_guides": {"none"},
+    "guide.sites": {"none"},
+    "guide.stack": {"none", "many"},
     "file.groups": {"none", "many"},
     "host.jumps": {"many"},
     "way.jumps": {"many"},

@@ -22,6 +22,7 @@ from kiwari_ci.probes import (
 from kiwari_ci.probes.calls import TOTAL_TIMEOUT, BackgroundCall
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import HostRunbookIndex, RunbookIndex
+from kiwari_ci.proxies.registry import find_planned_proxy
 
 TIMEOUT_REASON = f"no answer within {TOTAL_TIMEOUT} s"
 
@@ -278,7 +279,7 @@ class _HostCheck:
         state = self.results.seen[container.domain]
         now = self.options.net.now()
         yield from dns_tls.check_domain(group, container, state, addresses, is_deployed, self.runbook, now)
-        if self.options.npm and self.host.managed:
+        if self.options.npm and find_planned_proxy(self.host.proxy).has_admin_api:
             yield nginx_proxy_manager.check_proxy_host(group, container, self.results.proxy, self.runbook)
 
 

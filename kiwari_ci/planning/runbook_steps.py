@@ -79,7 +79,7 @@ def _plan_host_commands(host: DeployHost, has_domains: bool) -> HostCommands:
         create_network=_plan_create_network(host),
         env_files=_plan_env_files(host) if host.env_files else (),
         servers=tuple(_plan_server_commands(host, server) for server in host.servers),
-        start_proxies=tuple(_plan_start_proxy(host, proxy) for proxy in host.fronts if has_domains),
+        start_proxies=tuple(RunbookCommand(proxy.name, proxy.start_command) for proxy in host.fronts if has_domains),
         reload_proxies=tuple(_plan_reload_proxy(host, proxy) for proxy in host.fronts if proxy.reload),
         copy_files=tuple(_plan_copy_files(host, source) for source in host.sources),
         rollbacks=tuple(
@@ -112,10 +112,6 @@ def _plan_server_commands(host: DeployHost, server: PostgresServer) -> ServerCom
     init_script = "/docker-entrypoint-initdb.d/init-databases.sh"
     init_databases = f"docker compose exec {server.name} bash {init_script}"
     return ServerCommands(server, RunbookCommand(server.name, start), RunbookCommand(server.name, init_databases))
-
-
-def _plan_start_proxy(host: DeployHost, proxy: ProxyStack) -> RunbookCommand:
-    return RunbookCommand(proxy.name, _format_ssh_command(host, f"cd {proxy.folder} && docker compose up -d"))
 
 
 def _plan_reload_proxy(host: DeployHost, proxy: ProxyStack) -> RunbookCommand:

@@ -10,12 +10,12 @@ from kiwari_ci.plan import DeployHost, DeployKey
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import HostRunbookIndex
 from kiwari_ci.probes.ssh_host import ContainerState, HostFacts, SshTarget
+from kiwari_ci.proxies.registry import find_planned_proxy
 
 # What bin/deploy requires, as the free disk space below.
 MIN_ENGINE_VERSION = (20, 10)
 MIN_COMPOSE_VERSION = (2, 20)
 MIN_PYTHON_VERSION = (3, 8)
-MIN_TRAEFIK_VERSION = (3, 6)  # has the label allownonrunning; server.url came with 3.4
 MIN_FREE_DISK_MB = 1500
 MIN_FREE_MEMORY_MB = 256  # a new container starts beside the old one
 AUTHORIZED_KEY_LINE = re.compile(r"(?:^|\s)(?P<kind>ssh-\S+|ecdsa-\S+|sk-\S+) (?P<blob>AAAA\S+)(?: (?P<comment>.*))?$")
@@ -54,7 +54,7 @@ def check_host_system(
             yield group.ok(f"network {network}", "exists")
         else:
             yield group.wrong(f"network {network}", "none", "a Docker network of that name", cure)
-    if host.public and not host.published:
+    if host.public and find_planned_proxy(host.proxy).is_on_shared_network:
         yield _check_proxy_container(group, host, facts, runbook)
 
 
@@ -137,8 +137,11 @@ def _check_proxy_container(
             return group.wrong("proxy", f"no container `{proxy_stack.name}`", f"one on {host.network}", cure)
     else:
         # Nobody knows how a person has called it: its image tells, or the port that it holds.
+        proxy = find_planned_proxy(host.proxy)
         candidates = [
-            container for container in containers if host.proxy in container.image or "443" in container.ports.split()
+            container
+            for container in containers
+            if proxy.runs_image(container.image) or "443" in container.ports.split()
         ]
     if not candidates:
         saw, cure = "no container of its image, none on port 443", runbook.step("proxy_hosts")
@@ -157,10 +160,9 @@ def _check_proxy_state(
     if host.network not in networks:
         cure = f"docker network connect {host.network} {proxy.name}; {step}"
         return group.wrong("proxy", f"{proxy.name} is on {', '.join(networks)}", f"on {host.network}", cure)
-    version = re.search(r"traefik:v?(\d+\.\d+)", proxy.image)
-    if host.proxy == "traefik" and version and not _is_version_at_least(version[1], MIN_TRAEFIK_VERSION):
-        expected = "Traefik 3.6 or newer, which knows the labels"
-        return group.wrong("proxy", f"{proxy.name} is {proxy.image}", expected, step)
+    required_version = find_planned_proxy(host.proxy).describe_required_version(proxy.image)
+    if required_version:
+        return group.wrong("proxy", f"{proxy.name} is {proxy.image}", required_version, step)
     return group.ok("proxy", f"{proxy.name} is on {host.network}")
 
 

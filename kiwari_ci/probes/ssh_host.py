@@ -9,6 +9,7 @@ from typing import NamedTuple
 from kiwari_ci.plan import DeployHost, EnvFile
 from kiwari_ci.probes.calls import REQUEST_TIMEOUT, TOTAL_TIMEOUT, ProcessResult, find_last_line, run_process
 from kiwari_ci.probes.dns_tls import HostAddresses, NetworkBackend
+from kiwari_ci.proxies.registry import find_planned_proxy
 
 DATABASE_INIT_SCRIPT = "init/init-databases.sh"
 PROBE_SCRIPT = Path(__file__).with_name("host.sh")
@@ -119,8 +120,7 @@ def resolve_ssh_target(destination: str, net: NetworkBackend) -> SshTarget:
 def collect_host_addresses(host: DeployHost, target: SshTarget, facts: HostFacts) -> HostAddresses:
     """Collect the addresses of a host: those that ssh uses, and those that the host has told itself."""
     own_addresses = _parse_ip_addresses(facts.word("addresses"))
-    # Traefik has no route for a domain before its service is there.
-    unrouted = (404,) if host.proxy == "traefik" else ()
+    unrouted = find_planned_proxy(host.proxy).unrouted_statuses
     addresses = frozenset([*target.addresses, *own_addresses])
     return HostAddresses(addresses, complete=bool(own_addresses), unrouted=unrouted)
 

@@ -14,6 +14,7 @@ from kiwari_ci.plan import (
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import HostRunbookIndex
 from kiwari_ci.probes.ssh_host import ContainerState, HostFacts, list_env_keys
+from kiwari_ci.readers.image_reference import parse_image_reference
 
 # Compose reads these otherwise than a person does, so bin/deploy refuses them.
 ENV_SYNTAX_FAULTS = {
@@ -150,7 +151,7 @@ def _check_service_container(
         cure = f"docker logs {name}; {runbook.rollback(stack.name, name)}"
         return group.wrong(name, fault, expected, cure)
     restarts = "" if container.restarts == "0" else f", {container.restarts} restarts"
-    return group.ok(name, f"serves {pinned_image.partition('@')[2][:19]}, as pinned{restarts}")
+    return group.ok(name, f"serves {parse_image_reference(pinned_image).digest[:19]}, as pinned{restarts}")
 
 
 def _report_not_deployed(group: FindingGroup, name: str, runbook: HostRunbookIndex) -> Finding:

@@ -20,8 +20,10 @@ from kiwari_ci.commands.diff.containers import StackPair
 from kiwari_ci.commands.diff.matching import NameMatches, Responsibilities
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
 from kiwari_ci.plan import Plan
-from kiwari_ci.readers.compose_file import ComposeProject, ComposeService, EnvExample
+from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
+from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.file_sets import FileSet
+from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.yaml_document import as_dict, as_inline_code
 
 
@@ -124,7 +126,7 @@ def _is_same_database(before: ComposeProject, after: ComposeProject) -> bool:
 
 def _list_image_names(stack: ComposeProject) -> set[str]:
     """The names of the images, without registry, namespace and tag."""
-    return {service.image.rpartition("/")[2].partition(":")[0] for service in stack.services.values()}
+    return {parse_image_reference(service.image).name for service in stack.services.values()}
 
 
 def _find_unpaired_stacks(

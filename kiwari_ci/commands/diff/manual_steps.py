@@ -13,6 +13,7 @@ from kiwari_ci.commands.diff.matching import NameMatches
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
 from kiwari_ci.output import generated_files
 from kiwari_ci.plan import Plan
+from kiwari_ci.proxies.registry import find_planned_proxy
 from kiwari_ci.readers.file_sets import FileSet
 from kiwari_ci.readers.yaml_document import as_inline_code
 
@@ -171,12 +172,12 @@ def _compare_dependabot(old: str, new: str) -> Iterator[PipelineChange]:
 def _compare_proxy_hosts(old_runbook: str, plan: Plan) -> Iterator[PipelineChange]:
     """Compare the switches that a person sets in Nginx Proxy Manager."""
     old_switches = {row["domain"]: row["websocket"] for row in _OLD_PROXY_HOST_ROW.finditer(old_runbook)}
-    for container in (container for host in plan.hosts for container in host.managed):
-        if old_switches.get(container.domain, container.websocket) != container.websocket:
-            state = "on" if container.websocket == "yes" else "off"
-            domain = as_inline_code(container.domain)
-            words = f"WebSockets Support of {domain} must be switched {state} in Nginx Proxy Manager"
-            yield PipelineChange("proxy", words, True, RUNBOOK_PATH)
+    managed_hosts = [host for host in plan.hosts if find_planned_proxy(host.proxy).has_admin_api]
+    for site in (site for host in managed_hosts for site in host.sites):
+        if old_switches.get(site.domain, site.websocket_answer) != site.websocket_answer:
+            state = "on" if site.websocket else "off"
+            words = f"WebSockets Support of {as_inline_code(site.domain)} must be switched {state}"
+            yield PipelineChange("proxy", f"{words} in Nginx Proxy Manager", True, RUNBOOK_PATH)
 
 
 def _compare_host_folders(old_runbook: str, plan: Plan) -> Iterator[PipelineChange]:

@@ -11,15 +11,12 @@ from typing import NamedTuple
 
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
 from kiwari_ci.plan import Plan
+from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
-from kiwari_ci.readers.step_effects import StepEffect, parse_image_repository
+from kiwari_ci.readers.image_reference import parse_image_repository
+from kiwari_ci.readers.step_effects import StepEffect
 from kiwari_ci.readers.workflow import ParsedJob
 
-_ENVIRONMENT_KINDS = {
-    "production": r"prod|prd|live",
-    "staging": r"sta?g|preprod",
-    "development": r"dev|local|test|ci\b",
-}
 _DEFAULT_COMPOSE_NAMES = ("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml")
 
 
@@ -201,7 +198,7 @@ def _guess_stack_environment(
         return ""
     return (
         guess_environment(stack.path, planned_names)
-        if detect_environment_kind(stack.path) or _is_used_by_deploy(stack, before)
+        if vocabulary.classify_environment(stack.path) or _is_used_by_deploy(stack, before)
         else ""
     )
 
@@ -217,27 +214,20 @@ def _is_used_by_deploy(stack: ComposeProject, snapshot: PipelineSnapshot) -> boo
     return False
 
 
-def guess_environment(text: str, planned_names: NameMatches, when: Iterable[str] = ()) -> str:
+def guess_environment(text: str, planned_names: NameMatches) -> str:
     """The only environment that is of the kind that a text tells; the only one at all, for a text that tells none."""
-    kind = detect_environment_kind(text)
+    kind = vocabulary.classify_environment(text)
     environments = list(dict.fromkeys(planned_names.stacks.values()))
     exact = [each for each in environments if re.search(rf"(^|[^a-z]){re.escape(each)}([^a-z]|$)", text.lower())]
-    same = exact or [each for each in environments if kind and detect_environment_kind(each) == kind]
+    same = exact or [each for each in environments if kind and vocabulary.classify_environment(each) == kind]
     if len(same) == 1:
         return same[0]
     fits = (
         len(environments) == 1
-        and kind != "development"
-        and (not kind or detect_environment_kind(environments[0]) in ("", kind))
+        and kind != vocabulary.DEVELOPMENT
+        and (not kind or vocabulary.classify_environment(environments[0]) in ("", kind))
     )
     return environments[0] if fits else ""
-
-
-def detect_environment_kind(text: str) -> str:
-    """Which kind of environment a text tells of, if any."""
-    return next(
-        (kind for kind, words in _ENVIRONMENT_KINDS.items() if re.search(rf"(^|[^a-z])({words})", text.lower())), ""
-    )
 
 
 def _collect_container_names(given: Iterable[ComposeProject]) -> set[str]:

@@ -17,7 +17,8 @@ from kiwari_ci.commands.diff.matching import Responsibilities, ResponsibleJob
 from kiwari_ci.commands.diff.snapshot import WorkflowWithEffects
 from kiwari_ci.plan import Plan
 from kiwari_ci.problems import join_with_limit
-from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, StepEffect, parse_image_repository, parse_image_tag
+from kiwari_ci.readers.image_reference import parse_image_repository, parse_image_tag
+from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, StepEffect
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow
 from kiwari_ci.readers.yaml_document import as_inline_code
 

@@ -11,7 +11,6 @@ from typing import Any
 from kiwari_ci import generator
 from kiwari_ci.commands.lint import build_inputs
 from kiwari_ci.commands.lint.build_inputs import LintContext, format_first_names
-from kiwari_ci.effective import built_images, derived
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.plan import Plan
@@ -64,7 +63,7 @@ def lint_repository(path: Path, folder: Path | None) -> LintReport:
     loaded = generator.load_spec(path)
     root = folder or tracked_files.find_checkout_root(Path())
     checkout = tracked_files.read_checkout(root)
-    lint_context = LintContext(loaded.source, loaded.spec, checkout, root.as_posix())
+    lint_context = LintContext(loaded.source, loaded.effective, checkout, root.as_posix())
     kind = f"files there (all of them: {checkout.no_git})" if checkout.no_git else "files that git tracks"
     location = f"{root.as_posix()}: {len(checkout.files)} {kind}"
     if not checkout.files:
@@ -85,7 +84,7 @@ def _find_problems(lint_context: LintContext) -> Problems:
         _check_unused_dockerfiles,
     ):
         yield from check(lint_context)
-    for service in built_images.list_built_services(lint_context.spec):
+    for service in lint_context.spec.built_services:
         missing = list(_check_dockerfile_path(lint_context, service)) + list(
             _check_build_context(lint_context, service)
         )
@@ -94,8 +93,8 @@ def _find_problems(lint_context: LintContext) -> Problems:
 
 def _check_path_filters(lint_context: LintContext) -> Problems:
     """Each pattern that a person wrote, or that stands for none written."""
-    for service in built_images.list_built_services(lint_context.spec):
-        for index, pattern in enumerate(built_images.list_source_paths(lint_context.spec, service)):
+    for service in lint_context.spec.built_services:
+        for index, pattern in enumerate(lint_context.spec.image(service).source_paths):
             if lint_context.matching(pattern):
                 continue
             loc: YamlPath = ("services", service, "paths", index)
@@ -117,7 +116,7 @@ def _check_path_filters(lint_context: LintContext) -> Problems:
 
 
 def _check_dockerfile_path(lint_context: LintContext, service: str) -> Problems:
-    name = built_images.find_dockerfile_path(lint_context.spec, service)
+    name = lint_context.spec.image(service).dockerfile_path
     if name in lint_context.checkout.files:
         return
     loc: YamlPath = ("services", service, "build", "dockerfile")
@@ -139,29 +138,28 @@ def _check_build_context(lint_context: LintContext, service: str) -> Problems:
 
 
 def _check_test_folders(lint_context: LintContext) -> Problems:
-    """Tests check out all of the repository."""
-    for service, model in lint_context.spec.services.items():
-        for here, test in derived.iter_tests(service, model):
-            folder = test.working_directory
-            if folder and folder not in lint_context.checkout.folders:
-                loc: YamlPath = (*here, "working_directory")
-                hint = _suggest_path(folder, sorted(lint_context.checkout.folders)) or "leave it out for the root"
-                yield _describe_missing_path(lint_context, loc, folder, f"{format_yaml_path(loc)} is `{folder}`", hint)
+    """Tests check out the whole repository, so any of its folders will do."""
+    for _, test_loc, test in lint_context.spec.iter_tests():
+        folder = test.working_directory
+        if folder and folder not in lint_context.checkout.folders:
+            loc: YamlPath = (*test_loc, "working_directory")
+            hint = _suggest_path(folder, sorted(lint_context.checkout.folders)) or "leave it out for the root"
+            yield _describe_missing_path(lint_context, loc, folder, f"{format_yaml_path(loc)} is `{folder}`", hint)
 
 
 def _check_version_files(lint_context: LintContext) -> Problems:
-    for service, model in lint_context.spec.services.items():
-        tools = [(here, *each) for here, test in derived.iter_tests(service, model) for each in test.setup or ()]
-        for here, kind, tool in tools:
-            name = tool.version_file if tool else None
-            if name and name not in lint_context.checkout.files:
-                loc: YamlPath = (*here, "setup", kind, "version_file")
-                hint = _suggest_path(name, lint_context.checkout.names) or 'version: "…" in its place'
-                yield _describe_missing_path(lint_context, loc, name, f"{format_yaml_path(loc)} is `{name}`", hint)
+    for _, test_loc, test in lint_context.spec.iter_tests():
+        for tool_name, tool in test.setup or ():
+            file_name = tool.version_file if tool else None
+            if file_name and file_name not in lint_context.checkout.files:
+                loc: YamlPath = (*test_loc, "setup", tool_name, "version_file")
+                hint = _suggest_path(file_name, lint_context.checkout.names) or 'version: "…" in its place'
+                words = f"{format_yaml_path(loc)} is `{file_name}`"
+                yield _describe_missing_path(lint_context, loc, file_name, words, hint)
 
 
 def _check_migration_folders(lint_context: LintContext) -> Problems:
-    for server, model in lint_context.spec.databases.items():
+    for server, model in lint_context.spec.written.databases.items():
         folder = model.migrations.directory if model.migrations else None
         if folder and folder not in lint_context.checkout.folders:
             loc: YamlPath = ("databases", server, "migrations", "directory")
@@ -174,10 +172,7 @@ def _check_migration_folders(lint_context: LintContext) -> Problems:
 
 def _check_unused_dockerfiles(lint_context: LintContext) -> Problems:
     """Dockerfiles that look like a service, and that nobody builds."""
-    built = {
-        built_images.find_dockerfile_path(lint_context.spec, service)
-        for service in built_images.list_built_services(lint_context.spec)
-    }
+    built = {lint_context.spec.image(service).dockerfile_path for service in lint_context.spec.built_services}
     names = [name for name in lint_context.checkout.names if _is_dockerfile(name) and name not in built]
     if names := [name for name in names if not _NON_SERVICE_PATH.fullmatch(name)]:
         words = f"no service is built from {format_first_names(names, 5)}"
