@@ -20,7 +20,7 @@ from tests.test_cases import OK, shown
 ROOT = Path(__file__).parents[1]
 KIWARI = ROOT / "specs/kiwari.yaml"
 SOURCES = sorted(TEMPLATES_FOLDER.rglob("*.j2"))
-FILTERS = {"yaml", "sh", "block", "name", "text", "script", "command"}
+FILTERS = {"yaml", "sh", "block", "name", "text", "script", "command", "nested"}
 ALLOWED = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.For, nodes.Include, nodes.Assign,
     nodes.Filter, nodes.Getattr, nodes.Name, nodes.Const, nodes.Not,
@@ -69,7 +69,6 @@ NEVER = {
     "front.ports": {"none"},
     "front.volumes": {"none"},
     "front.command": {"one"},
-    "host.fronts": {"many"},
     "plan.proxy_guides": {"none"},
     "guide.sites": {"none"},
     "guide.stack": {"none", "many"},
