@@ -190,7 +190,7 @@ def test_comments_and_order_are_nothing() -> None:
 def test_a_permission_that_widens_is_marked() -> None:
     path = "generated/.github/workflows/promote.yml"
     text = (ROOT / path).read_text()
-    less = text.replace("permissions: {contents: read, packages: write}", "permissions: {contents: read}")
+    less = re.sub(r"\n +packages: write.*", "", text)
     there = {".github/workflows/promote.yml": less}
     told = between(FileSet("before", there), {".github/workflows/promote.yml": text})
     assert any(change.risky and "permissions.packages" in change.words for change in told.changes)
