@@ -286,7 +286,7 @@ def diff(spec: Path | None, out: Path | None, against: str | None, style: str | 
     hand comes first and is marked `!`. The exit code is 0 with changes and without: a change is no failure
     (`check` is what fails).
     """
-    from kiwari_ci.commands.diff import compare, manual_steps, report
+    from kiwari_ci.commands.diff import compare, report
     from kiwari_ci.readers import file_sets
 
     spec, root = find_spec_file(spec), find_output_root(out)
@@ -299,9 +299,7 @@ def diff(spec: Path | None, out: Path | None, against: str | None, style: str | 
         raise click.BadParameter(str(reason), param_hint="--against") from reason
     stays = file_sets.load_folder(root) if is_ref else before
     after = {path: file.text for path, file in tree_.items()}
-    compared = compare.compare_pipelines(
-        before, after, stays, plan.repository, manual_steps.list_copy_commands(plan.hosts)
-    )
+    compared = compare.compare_pipelines(before, plan, after, stays)
     tellers = {
         "json": lambda told, _: output.format_json(report.build_diff_json(told)),
         "markdown": report.format_diff_markdown,

@@ -14,7 +14,6 @@ from kiwari_ci.cli.options import NonEmptyPath, NonEmptyString, find_spec_file, 
 
 if TYPE_CHECKING:
     from kiwari_ci.commands.preview.release_preview import PreviewSources
-    from kiwari_ci.output.generated_files import GeneratedFiles
     from kiwari_ci.plan import DeployHost, Plan
 
 repo_option = click.option(
@@ -180,14 +179,14 @@ def plan(tag: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, style: s
     from kiwari_ci.commands.preview import report
     from kiwari_ci.readers.git_history import GitRepository
 
-    decided, files = generator.generate_files(find_spec_file(spec))
+    decided = generator.load_spec(find_spec_file(spec)).plan
     promotion = asking.find_promotion(decided, tag)
     if promotion is None:
         patterns = ", ".join(each.pattern for each in decided.promotions if each.pattern) or "nothing"
         raise click.UsageError(f"no workflow runs on the tag {tag}: the spec promotes on {patterns}")
     environments = (promotion.from_environment, promotion.deploy.environment)
     hosts = [host for host in decided.hosts if any(stack.environment in environments for stack in host.stacks)]
-    means = _prepare_probes(decided, files, hosts, ssh)
+    means = _prepare_probes(decided, hosts, ssh)
     sections = asking.preview_release(decided, promotion, tag, GitRepository(repo, os.environ), means)
     about = f"{tag}: {asking.describe_promotion(promotion)}"
     click.echo(
@@ -210,13 +209,13 @@ def trace(address: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, sty
     from kiwari_ci.commands.preview import report
     from kiwari_ci.readers.git_history import GitRepository
 
-    decided, files = generator.generate_files(find_spec_file(spec))
+    decided = generator.load_spec(find_spec_file(spec)).plan
     place = asking.find_container_by_address(decided, address)
     if place is None:
         domains = ", ".join(decided.domains) or "no domain"
         raise click.UsageError(f"nothing of the spec answers at {address}: it has {domains}")
     sections = asking.trace_container(
-        decided, place, GitRepository(repo, os.environ), _prepare_probes(decided, files, [place[0]], ssh)
+        decided, place, GitRepository(repo, os.environ), _prepare_probes(decided, [place[0]], ssh)
     )
     click.echo(
         output.format_json(report.build_sections_json(address, sections))
@@ -226,21 +225,19 @@ def trace(address: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, sty
     return 0
 
 
-def _prepare_probes(
-    decided: "Plan", files: "GeneratedFiles", hosts: "list[DeployHost]", ssh: tuple[str, ...]
-) -> "PreviewSources":
+def _prepare_probes(decided: "Plan", hosts: "list[DeployHost]", ssh: tuple[str, ...]) -> "PreviewSources":
     """How the world is asked; the hosts are, at once."""
     from kiwari_ci.commands.preview import release_preview
     from kiwari_ci.engines.compose import deploy_records
-    from kiwari_ci.probes.findings import RunbookIndex
+    from kiwari_ci.probes.runbook_index import RunbookIndex
 
     ways = parse_pairs(ssh)
     if unknown := sorted(set(ways) - {host.name for host in decided.hosts}):
         raise click.UsageError(f"no host {', '.join(unknown)}: the spec has {', '.join(h.name for h in decided.hosts)}")
-    destinations = {each.variable: ways.get(each.name, each.name) for each in decided.hosts}
-    book = RunbookIndex(files["deploy/RUNBOOK.md"].text, destinations)
     return release_preview.PreviewSources(
-        deploy_records.query_registry_digests, deploy_records.query_hosts(hosts, ways), book
+        deploy_records.query_registry_digests,
+        deploy_records.query_hosts(hosts, ways),
+        RunbookIndex(decided.runbook, ways),
     )
 
 
