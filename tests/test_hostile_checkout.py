@@ -1,0 +1,204 @@
+"""Every command in a checkout of a stranger: no program that it names runs, and nothing is written through its links."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci.readers import git
+from tests.cli_runner import kiwari_ci
+
+SPEC = Path(__file__).parents[1] / "specs/kiwari.yaml"
+RENAMED_TAG = "v1.0.0"
+
+# Settings of git that name a program. `{program}` writes a file when it runs.
+PROGRAM_SETTINGS = {
+    "core.fsmonitor": "{program}",
+    "core.hooksPath": "{hooks}",
+    "core.sshCommand": "{program}",
+    "core.gitProxy": "{program}",
+    "core.pager": "{program}",
+    "core.editor": "{program}",
+    "core.askPass": "{program}",
+    "core.alternateRefsCommand": "{program}",
+    "credential.helper": "!{program}",
+    "diff.external": "{program}",
+    "diff.hostile.command": "{program}",
+    "diff.hostile.textconv": "{program}",
+    "filter.hostile.clean": "{program}",
+    "filter.hostile.smudge": "{program}",
+    "filter.hostile.process": "{program}",
+    "merge.hostile.driver": "{program}",
+    "gpg.program": "{program}",
+    "gpg.ssh.program": "{program}",
+    "gpg.x509.program": "{program}",
+    "interactive.diffFilter": "{program}",
+    "sequence.editor": "{program}",
+    "trailer.hostile.command": "{program}",
+    "alias.ls-files": "!{program}",
+    "alias.log": "!{program}",
+    "pager.log": "{program}",
+    "remote.origin.uploadpack": "{program}",
+    "remote.origin.url": "ext::{program}",
+}
+OTHER_SETTINGS = {
+    "log.showSignature": "true",
+    "protocol.ext.allow": "always",
+    "protocol.file.allow": "always",
+    "extensions.partialClone": "origin",
+    "remote.origin.promisor": "true",
+    "core.splitIndex": "true",
+}
+HOOKS = ("post-index-change", "reference-transaction", "post-checkout", "fsmonitor-watchman", "pre-auto-gc")
+
+COMMANDS: dict[str, Callable[[Path], list[object]]] = {
+    "init": lambda folder: ["init", folder, "--repository", "a/b"],
+    "init-again": lambda folder: ["init", folder, "--repository", "a/b"],
+    "lint": lambda folder: ["lint", "specs/kiwari.yaml", "--checkout", folder],
+    "diff": lambda folder: ["diff", "specs/kiwari.yaml", "--against", "HEAD"],
+    "check": lambda folder: ["check", "specs/kiwari.yaml"],
+    "affected": lambda folder: ["affected", "specs/kiwari.yaml", "--base", "HEAD^"],
+    "affected-new-branch": lambda folder: ["affected", "specs/kiwari.yaml", "--base", "0" * 40, "--event", "push"],
+    "release": lambda folder: [_release_command(), RENAMED_TAG, "specs/kiwari.yaml"],
+    "trace": lambda folder: ["trace", _first_domain(), "specs/kiwari.yaml"],
+    "pins": lambda folder: ["pins", "list", "specs/kiwari.yaml"],
+    "pins-pull": lambda folder: ["pins", "pull", "specs/kiwari.yaml"],
+    "generate": lambda folder: ["generate", "specs/kiwari.yaml"],
+    "validate": lambda folder: ["validate", "specs/kiwari.yaml"],
+    "graph": lambda folder: ["graph", "specs/kiwari.yaml"],
+    "eject": lambda folder: ["eject", "specs/kiwari.yaml"],
+}
+
+
+def _release_command() -> str:
+    from kiwari_ci.cli.app import root_command
+
+    return "preview" if "preview" in root_command.commands else "plan"
+
+
+def _first_domain() -> str:
+    from kiwari_ci import generator
+
+    return str(generator.load_spec(SPEC).plan.domains[0])
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Path:
+    """The file that is there after any of the hostile programs has run."""
+    return tmp_path / "a-program-ran"
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with a generated pipeline, whose configuration, hooks and attributes name programs."""
+    folder = tmp_path / "checkout"
+    (folder / "specs").mkdir(parents=True)
+    (folder / "specs/kiwari.yaml").write_text(SPEC.read_text())
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY a /\n")
+    (folder / ".gitattributes").write_text("* diff=hostile filter=hostile merge=hostile\n")
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/sh\necho "$0 $*" >>"{canary}"\ncat\n')
+    program.chmod(0o755)
+    monkeypatch.chdir(folder)
+    assert kiwari_ci("generate", "specs/kiwari.yaml").code == 0
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+    (folder / "specs/kiwari.yaml").write_text(SPEC.read_text() + "\n# changed\n")
+    for words in (
+        ["init", "-q", "-b", "main"],
+        ["add", "--all"],
+        [*who, "commit", "-q", "-m", "one"],
+        [*who, "commit", "-q", "--allow-empty", "-m", "two"],
+        ["tag", RENAMED_TAG],
+    ):
+        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
+    hooks = tmp_path / "hooks"
+    for place in (hooks, folder / ".git/hooks"):
+        place.mkdir(exist_ok=True)
+        for name in HOOKS:
+            (place / name).write_text(program.read_text())
+            (place / name).chmod(0o755)
+    settings = {name: value.format(program=program, hooks=hooks) for name, value in PROGRAM_SETTINGS.items()}
+    with (folder / ".git/config").open("a") as config:
+        for name, value in (settings | OTHER_SETTINGS).items():
+            section, _, rest = name.partition(".")
+            middle, dot, key = rest.rpartition(".")
+            config.write(f'[{section}{f" {chr(34)}{middle}{chr(34)}" if dot else ""}]\n\t{key} = "{value}"\n')
+    canary.unlink(missing_ok=True)
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_program_of_a_hostile_checkout_runs(command: str, hostile: Path, canary: Path) -> None:
+    monkeypatched = COMMANDS[command](hostile)
+    if command.startswith("init") and command != "init-again":
+        (hostile / "specs/kiwari.yaml").unlink()
+    said = kiwari_ci(*monkeypatched)
+    assert said.code in (0, 1, 2, 73), said
+    assert "Traceback" not in said.err
+    assert not canary.exists(), canary.read_text()
+
+
+def test_no_program_runs_when_a_checkout_lacks_objects(hostile: Path, canary: Path) -> None:
+    """A partial clone fetches what it lacks by a program that its configuration names."""
+    listed = subprocess.run(
+        ["git", "--git-dir=.git", "rev-parse", "HEAD:specs/kiwari.yaml"],
+        cwd=hostile, capture_output=True, text=True, check=True, env={**os.environ, "GIT_CONFIG_COUNT": "0"},
+    ).stdout.strip()  # fmt: skip
+    canary.unlink(missing_ok=True)
+    blob = hostile / ".git/objects" / listed[:2] / listed[2:]
+    blob.chmod(0o644)
+    blob.unlink()
+    with pytest.raises(git.GitError):
+        git.run_git(hostile, "cat-file", "blob", listed)
+    for command in ("check", "diff", "affected", "lint", "init"):
+        kiwari_ci(*COMMANDS[command](hostile))
+    assert not canary.exists(), canary.read_text()
+
+
+def test_a_bare_repository_in_a_folder_is_not_found(hostile: Path, canary: Path, tmp_path: Path) -> None:
+    """Git takes a folder with HEAD, objects and refs for a repository, and reads its configuration."""
+    bare = hostile / "specs"
+    subprocess.run(["git", "init", "-q", "--bare", tmp_path / "bare"], check=True)
+    for name in ("HEAD", "objects", "refs"):
+        (tmp_path / "bare" / name).rename(bare / name)
+    (bare / "config").write_text((hostile / ".git/config").read_text())
+    kiwari_ci("check", "specs/kiwari.yaml")
+    assert git.run_git(bare, "rev-parse", "--show-toplevel").decode().strip() == str(hostile.resolve())
+    assert git.run_git(bare, "rev-list", "--count", "HEAD", "--").strip() == b"2"
+    assert not canary.exists(), canary.read_text()
+
+
+def test_git_is_not_taken_from_the_checkout(hostile: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (hostile / "git").write_text((hostile.parent / "program").read_text())
+    (hostile / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f".:{os.environ['PATH']}")
+    git.run_git(hostile, "rev-parse", "HEAD")
+    assert not canary.exists()
+
+
+def test_what_speaks_to_git_is_not_passed_on(hostile: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = str(hostile.parent / "program")
+    for name in ("GIT_SSH_COMMAND", "GIT_EXTERNAL_DIFF", "GIT_PAGER", "GIT_EDITOR", "GIT_ASKPASS", "GIT_DIR"):
+        monkeypatch.setenv(name, program)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "core.fsmonitor")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", program)
+    assert kiwari_ci("affected", "specs/kiwari.yaml", "--base", "HEAD^").code == 0
+    assert not canary.exists(), canary.read_text()
+
+
+def test_an_answer_of_git_is_bounded(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git, "MAX_GIT_OUTPUT", 10)
+    with pytest.raises(git.GitError, match="more than 10 bytes"):
+        git.run_git(hostile, "rev-parse", "HEAD")
+
+
+def test_git_gives_up_on_a_file_that_never_ends(hostile: Path) -> None:
+    """A setting may name a pipe that nobody writes to."""
+    os.mkfifo(hostile / ".git/info/attributes.pipe")
+    with (hostile / ".git/config").open("a") as config:
+        config.write(f"[include]\n\tpath = {hostile}/.git/info/attributes.pipe\n")
+    with pytest.raises(git.GitTimeout):
+        git.run_git(hostile, "rev-parse", "HEAD", timeout=0.5)
