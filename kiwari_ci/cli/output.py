@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kiwari_ci import problems
 from kiwari_ci.github.action_pins import DEFAULT_PINS, PinSet
 from kiwari_ci.output import generated_files
-from kiwari_ci.rendering.quoting import FrozenMapping
+from kiwari_ci.plan.base import FrozenMapping
 
 if TYPE_CHECKING:  # each is one command's alone: the others start without it
     from kiwari_ci.commands.eject import EjectResult

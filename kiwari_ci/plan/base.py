@@ -3,6 +3,12 @@
 from dataclasses import dataclass
 
 
+class FrozenMapping(tuple[tuple[str, object], ...]):
+    """A mapping as a plan has it, which cannot change: a tuple of its keys and values."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class PinnedAction:
     """A pinned action: `uses` is owner/name@commit, `version` the tag of that commit."""

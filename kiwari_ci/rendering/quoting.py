@@ -4,6 +4,8 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from kiwari_ci.plan.base import FrozenMapping
+
 # Plain for readers of YAML 1.1 and 1.2 alike, also inside [a, b]; a `*` only as a path's last word (`api/**`).
 _OPERATOR_PATTERN = r"(?<= )(?:(?:&&|\|\|)(?= )|!(?=[a-z]))"  # of an expression
 _PLAIN_SCALAR = re.compile(
@@ -17,12 +19,6 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff
 
 class QuotedText(str):
     """Text that one of the filters below made: all that a template may print."""
-
-
-class FrozenMapping(tuple[tuple[str, object], ...]):
-    """A mapping as a plan has it, which cannot change: its keys and values."""
-
-    __slots__ = ()
 
 
 def yaml(value: object) -> QuotedText:
