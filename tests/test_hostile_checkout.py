@@ -99,7 +99,7 @@ def hostile(tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY a /\n")
     (folder / ".gitattributes").write_text("* diff=hostile filter=hostile merge=hostile\n")
     program = tmp_path / "program"
-    program.write_text(f'#!/bin/sh\necho "$0 $*" >>"{canary}"\ncat\n')
+    program.write_text(f'#!/bin/sh\necho "$0 $*" >>"{canary}"\n')
     program.chmod(0o755)
     monkeypatch.chdir(folder)
     assert kiwari_ci("generate", "specs/kiwari.yaml").code == 0
@@ -202,3 +202,64 @@ def test_git_gives_up_on_a_file_that_never_ends(hostile: Path) -> None:
         config.write(f"[include]\n\tpath = {hostile}/.git/info/attributes.pipe\n")
     with pytest.raises(git.GitTimeout):
         git.run_git(hostile, "rev-parse", "HEAD", timeout=0.5)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_writes_through_a_link(command: str, hostile: Path, tmp_path: Path) -> None:
+    """Everything that a command may write is a link that the repository tracks; the user's files stay as they are."""
+    outside = tmp_path / "home"
+    outside.mkdir()
+    (outside / "profile").write_text("mine\n")
+    for folder in (".kiwari-ci-staging", ".kiwari-ci-staging-abcd1234"):
+        (hostile / folder).mkdir()
+        for number in range(60):
+            (hostile / folder / str(number)).symlink_to(outside / "profile")
+    for path in [*hostile.glob(".github/workflows/*"), *hostile.glob("deploy/**/*")]:
+        if path.is_file():
+            path.unlink()
+            path.symlink_to(outside / "profile")
+    if command == "init":
+        (hostile / "specs/kiwari.yaml").unlink()
+        for name in ("app", "checkout", "a", "b"):
+            (hostile / f"specs/{name}.yaml").symlink_to(outside / f"new-{name}")
+    said = kiwari_ci(*COMMANDS[command](hostile))
+    assert "Traceback" not in said.err
+    assert [path.name for path in outside.iterdir()] == ["profile"]
+    assert (outside / "profile").read_text() == "mine\n"
+
+
+def test_a_page_is_not_written_through_a_link(hostile: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (hostile / "page.html").symlink_to(tmp_path / "home/profile")
+    (hostile / "pages").symlink_to(tmp_path / "home")
+    for name in ("page.html", "pages/page.html"):
+        said = kiwari_ci("graph", "specs/kiwari.yaml", "--html", name)
+        assert said.code == 2 and "is a link" in said.err
+    assert not list((tmp_path / "home").iterdir())
+    assert kiwari_ci("graph", "specs/kiwari.yaml", "--html", "new.html").code == 0
+    assert (hostile / "new.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_files_without_end_are_not_waited_for(command: str, hostile: Path) -> None:
+    """Pipes that nobody writes to, devices, and files of gigabytes, wherever a command might read."""
+    for name in ("compose.yml", "package.json", "web/Dockerfile", ".github/workflows/a.yml", "deploy/RUNBOOK.md"):
+        path = hostile / name
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+    for name in ("docker-compose.yml", "go.mod", ".github/workflows/b.yml", ".env.example"):
+        (hostile / name).symlink_to("/dev/zero")
+    for name in ("compose.prod.yml", "pyproject.toml", ".github/workflows/c.yml", "deploy/large.yml"):
+        with (hostile / name).open("wb") as file:
+            file.truncate(20_000_000_000)
+    said = kiwari_ci(*COMMANDS[command](hostile))
+    assert said.code in (0, 1, 2, 73), said
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_spec_that_is_a_pipe_or_a_device_is_refused(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "spec.yaml")
+    said = kiwari_ci("validate", tmp_path / "spec.yaml")
+    assert said.code == 2 and "a pipe or a device, not a file" in said.err + said.out

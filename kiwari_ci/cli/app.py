@@ -236,6 +236,12 @@ def lint(spec: Path | None, repo: Path | None, style: str | None) -> int:
 @click.option(
     "--npm", type=NonEmptyString(), metavar="URL", help="Nginx Proxy Manager; NPM_TOKEN holds a token of its API."
 )
+@click.option(
+    "--pull-token",
+    type=NonEmptyString(),
+    metavar="REGISTRY",
+    help="Show this registry the pull token in KIWARI_CI_PULL_TOKEN: ghcr.io. Default: no token is shown to anybody.",
+)
 @format_option
 @exit_with_code
 def doctor(
@@ -244,22 +250,29 @@ def doctor(
     ssh: tuple[str, ...],
     known_hosts: tuple[str, ...],
     npm: str | None,
+    pull_token: str | None,
     style: str | None,
 ) -> int:
     """Hold the spec against the world, and exit with 1 when something is wrong; nothing is changed anywhere.
 
-    What cannot be reached is said as not asked, and fails nothing. The pull token is asked about when the
-    environment has it under its secret's name.
+    What cannot be reached is said as not asked, and fails nothing. A token is shown only to a host that an option
+    names, and standard error says which.
     """
     from kiwari_ci.commands import doctor
     from kiwari_ci.probes import findings
 
     plan, files = generator.generate_files(find_spec_file(spec))
     paths = {host: Path(file) for host, file in parse_pairs(known_hosts).items()}
-    tokens = {setting.name: os.environ.get(setting.name, "") for setting in plan.tokens}
-    means = doctor.ProbeOptions(parse_pairs(ssh), paths, npm or "", os.environ.get("NPM_TOKEN", ""), tokens)
+    token = os.environ.get(doctor.PULL_TOKEN_VARIABLE, "") if pull_token else ""
+    if pull_token and (wrong := doctor.find_token_error(plan, pull_token, token)):
+        raise click.UsageError(wrong)
+    means = doctor.ProbeOptions(parse_pairs(ssh), paths, npm or "", os.environ.get("NPM_TOKEN", ""), token)
     if wrong := doctor.find_option_error(plan, environments, means):
         raise click.UsageError(wrong)
+    if token:
+        click.echo(f"{pull_token} sees the token in {doctor.PULL_TOKEN_VARIABLE}", err=True)
+    if npm and means.npm_token:
+        click.echo(f"{problems.escape_control_characters(npm)} sees the token in NPM_TOKEN", err=True)
     found = doctor.run_checks(plan, files, environments, means)
     tellers = {"json": findings.format_findings_json, "github": findings.format_findings_github}
     click.echo(tellers.get(select_output_format(style), findings.format_findings_text)(found))

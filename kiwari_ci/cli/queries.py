@@ -11,6 +11,8 @@ import click
 from kiwari_ci import generator
 from kiwari_ci.cli import output
 from kiwari_ci.cli.options import NonEmptyPath, NonEmptyString, find_spec_file, parse_pairs, spec_argument
+from kiwari_ci.output import atomic_write
+from kiwari_ci.safe_files import read_file_head
 
 if TYPE_CHECKING:
     from kiwari_ci.commands.preview.release_preview import PreviewSources
@@ -154,10 +156,13 @@ def graph(spec: Path | None, html: Path | None) -> int:
     if html is None:
         click.echo(drawing.render_mermaid(drawn))
         return 0
+    doctype = html_page.HTML_DOCTYPE.encode()
     try:
-        if html.is_file() and html.stat().st_size and not html.read_bytes().startswith(html_page.HTML_DOCTYPE.encode()):
+        if link := atomic_write.find_link(html):
+            raise click.UsageError(f"{link} is a link, and nothing is written through a link: name another file")
+        if html.is_file() and html.stat().st_size and not read_file_head(html).startswith(doctype):
             raise click.UsageError(f"{html} is there, and is no page: name another file")
-        html.write_text(html_page.render_html_page(drawn), encoding="utf-8")
+        atomic_write.replace_file(html, html_page.render_html_page(drawn))
     except OSError as error:
         raise click.UsageError(f"{html}: {error.strerror}: name a file in a folder that is there") from error
     click.echo(f"{html} is written")

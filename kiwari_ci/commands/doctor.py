@@ -33,7 +33,7 @@ class ProbeOptions:
     known_hosts: Mapping[str, Path] = field(default_factory=dict)
     npm: str = ""
     npm_token: str = field(default="", repr=False)
-    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    pull_token: str = field(default="", repr=False)
     net: dns_tls.NetworkBackend = field(default_factory=dns_tls.NetworkBackend)
     registry: str = ""
 
@@ -52,6 +52,18 @@ class ProbeResults:
     github: github.GitHubState
     proxy: tuple[nginx_proxy_manager.ProxyHosts, str]
     images: Mapping[str, registry.RegistryResponse]
+
+
+PULL_TOKEN_VARIABLE = "KIWARI_CI_PULL_TOKEN"  # the one name: a spec names no variable of the user's environment
+
+
+def find_token_error(plan: Plan, token_host: str, token: str) -> str:
+    """Why the token cannot be shown to the registry that the user named; empty when it can."""
+    if token_host != plan.registry:
+        return f"--pull-token {token_host}: the spec's registry is {plan.registry}, and the token is for one host alone"
+    if not token:
+        return f"--pull-token {token_host}: no token in {PULL_TOKEN_VARIABLE}"
+    return ""
 
 
 def find_option_error(plan: Plan, environments: Sequence[str], means: ProbeOptions) -> str:
@@ -129,13 +141,7 @@ def _probe_image(plan: Plan, repository: str, tag: str, means: ProbeOptions) -> 
     host = {"docker.io": "registry-1.docker.io"}.get(plan.registry, plan.registry)
     base, name = means.registry or f"https://{host}", repository.removeprefix(f"{plan.registry}/")
     user = plan.login.user if plan.login.secret else "x-access-token"
-    return registry.probe_image_tag(base, name, tag, user, _find_pull_token(plan, means)[1])
-
-
-def _find_pull_token(plan: Plan, means: ProbeOptions) -> tuple[str, str]:
-    """The secret that holds the pull token, and its value in our environment; both empty when it is the job's own."""
-    named = [setting.name for setting in plan.tokens]
-    return next(((name, means.tokens[name]) for name in named if means.tokens.get(name)), (next(iter(named), ""), ""))
+    return registry.probe_image_tag(base, name, tag, user, means.pull_token)
 
 
 def _check_host(
@@ -248,7 +254,7 @@ def _check_public_domain(
 def _check_registry_images(
     plan: Plan, chosen: list[ComposeStack], world: ProbeResults, means: ProbeOptions, book: RunbookIndex
 ) -> Iterator[Finding]:
-    name, token = _find_pull_token(plan, means)
+    secret = registry.PullTokenSecret(next((token.name for token in plan.tokens), ""), bool(means.pull_token))
     group = FindingGroup(f"registry {plan.registry}")
     served = {
         each.repository
@@ -259,6 +265,4 @@ def _check_registry_images(
     }
     for repository, _ in _collect_image_tags(chosen):
         answer, pushed = world.images[repository], repository in served
-        yield registry.check_image_access(
-            group, repository, answer, registry.PullTokenSecret(name, bool(token)), pushed, book
-        )
+        yield registry.check_image_access(group, repository, answer, secret, pushed, book)

@@ -90,7 +90,7 @@ def check_image_access(
     if answer.status == 404 and token.given:
         return group.not_asked(repository, f"nothing was pushed under its tag yet; {book.step('First push')}")
     if not token.given:
-        how = f"{token.name} in the environment is asked, too" if token.name else "only a job has the token that may"
+        how = "--pull-token asks with a token, too" if token.name else "only a job has the token that may"
         return group.not_asked(repository, f"private, or not pushed yet: {how}")
     if answer.status == 403 and not pushed:
         return group.not_asked(repository, f"{token.name} may not read it, or nothing was pushed yet: {answer.status}")

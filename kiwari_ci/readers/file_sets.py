@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kiwari_ci.output.generated_files import is_env_file
 from kiwari_ci.readers import git
+from kiwari_ci.safe_files import read_plain_file
 
 MAX_FILE_SIZE = 1_000_000  # bytes of a file
 MAX_FILES = 500  # files
@@ -87,7 +88,7 @@ def _read_file(side: FileSet, root: Path, path: str) -> None:
         elif full.stat().st_size > MAX_FILE_SIZE:
             side.skipped[path] = f"more than {MAX_FILE_SIZE:,} bytes"
         else:
-            _add_file(side, path, full.read_bytes())
+            _add_file(side, path, read_plain_file(full, MAX_FILE_SIZE))
     except (OSError, RuntimeError) as error:
         side.skipped[path] = getattr(error, "strerror", None) or "a link that leads in circles"
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from kiwari_ci.problems import escape_control_characters
 from kiwari_ci.readers import git, tracked_files
+from kiwari_ci.safe_files import read_file_head
 
 MAX_READ_BYTES = 500_000  # bytes of a file that is read
 MAX_FILE_COUNT = 50_000  # files that are looked at
@@ -154,8 +155,7 @@ class LocalRepository:
             if not place.resolve().is_relative_to(self.root) or not place.is_file():
                 self.troubles.append(f"{path}: a link that leads out, or no file: not read")
                 return None
-            with place.open("rb") as stream:
-                content = stream.read(MAX_READ_BYTES + 1)
+            content = read_file_head(place, MAX_READ_BYTES + 1)
         except (OSError, ValueError, RuntimeError) as error:
             self.troubles.append(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
             return None

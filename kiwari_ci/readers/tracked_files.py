@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from kiwari_ci.readers import git
+from kiwari_ci.safe_files import read_plain_file
 
 MAX_FILE_BYTES = 1_000_000  # bytes of a file that is read
 SKIPPED_FOLDERS = frozenset({".git", "node_modules", ".venv", "__pycache__"})  # of a walk: nobody tracks these
@@ -46,11 +47,10 @@ class Checkout:
         try:
             if not path.is_file() or not path.resolve().is_relative_to(self.root.resolve()):
                 return None
-            with path.open("rb") as file:
-                content = file.read(MAX_FILE_BYTES + 1)
+            content = read_plain_file(path, MAX_FILE_BYTES)
         except (OSError, ValueError, RuntimeError):
             return None
-        return content.decode(errors="replace") if len(content) <= MAX_FILE_BYTES else None
+        return content.decode(errors="replace")
 
     def is_large(self, name: str) -> bool:
         """Whether the root's .gitattributes gives a file to Git LFS."""

@@ -11,9 +11,16 @@ from typing import Literal
 from kiwari_ci import __version__
 from kiwari_ci.commands.check import older_specs, spec_location, stale_files
 from kiwari_ci.loading import yaml_source
-from kiwari_ci.output.generated_files import PROGRAM_MARKERS, FileDifference, GeneratedFiles, read_marker_project
+from kiwari_ci.output.generated_files import (
+    MAX_FILE_BYTES,
+    PROGRAM_MARKERS,
+    FileDifference,
+    GeneratedFiles,
+    read_marker_project,
+)
 from kiwari_ci.plan import Plan
 from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
+from kiwari_ci.safe_files import read_plain_file
 
 DriftCause = Literal[
     "missing", "orphaned", "foreign", "foreign-project", "line-ends", "mode", "pins", "pins-apart", "pins-old", "spec",
@@ -259,7 +266,7 @@ def _find_installed_commit() -> str:
 
 def _read_file_text(path: Path) -> str:
     """What is there, byte for byte; empty when it is no file."""
-    return path.read_bytes().decode(errors="surrogateescape") if path.is_file() else ""
+    return read_plain_file(path, MAX_FILE_BYTES).decode(errors="surrogateescape") if path.is_file() else ""
 
 
 def _normalize_text(text: str) -> str:

@@ -13,6 +13,7 @@ from kiwari_ci.output.generated_files import GeneratedFiles
 from kiwari_ci.problems import SpecError
 from kiwari_ci.readers.git import GitError, run_git
 from kiwari_ci.rendering.render import render_files
+from kiwari_ci.safe_files import read_plain_file
 
 MAX_GIT_VERSIONS = 5  # versions that git is asked for
 GIT_TIMEOUT = 20  # for git
@@ -53,7 +54,7 @@ def _is_same_file(copy: Path, spec: Path) -> bool:
 def _read_spec_copy(path: Path) -> str | None:
     if not path.is_file() or path.stat().st_size > yaml_source.MAX_SPEC_SIZE:
         return None
-    return _decode_spec_text(path.read_bytes())
+    return _decode_spec_text(read_plain_file(path, yaml_source.MAX_SPEC_SIZE))
 
 
 def _decode_spec_text(content: bytes) -> str:

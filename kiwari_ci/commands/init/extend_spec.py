@@ -15,6 +15,7 @@ from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.effective import built_images
 from kiwari_ci.loading import yaml_source
 from kiwari_ci.problems import Problem, SpecError
+from kiwari_ci.safe_files import read_plain_file
 from kiwari_ci.schema import Spec
 
 
@@ -25,7 +26,7 @@ def add_missing_services(existing: list[str], facts: RepositoryFindings, read: d
     built = {built_images.find_dockerfile_path(spec, name) for spec in known.values() for name in spec.services}
     facts.services = [found for found in facts.services if found.image.dockerfile not in built]
     path = existing[0]
-    raw = (root / path).read_bytes().decode()
+    raw = read_plain_file(root / path, yaml_source.MAX_SPEC_SIZE).decode()
     if not facts.services:
         return InitResult(path, raw, raw, {}, read, seen=facts.aside)
     if len(existing) > 1:
