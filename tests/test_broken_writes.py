@@ -97,8 +97,7 @@ def test_what_the_system_refuses_is_said(root: Path, monkeypatch: pytest.MonkeyP
 KILLED = f"""
 import os, signal, sys
 from pathlib import Path
-from kiwari_ci import tree
-from kiwari_ci.output.generated_files import File
+from kiwari_ci.output.generated_files import GeneratedFile, write_files
 TREE = {TREE!r}
 steps = int(sys.argv[2])
 def counted(function):
@@ -111,7 +110,7 @@ def counted(function):
     return run
 for name in ("replace", "unlink", "chmod", "hardlink_to"):
     setattr(Path, name, counted(getattr(Path, name)))
-tree.write(Path(sys.argv[1]), TREE, "shop")
+write_files(Path(sys.argv[1]), TREE, "shop")
 """
 
 
@@ -162,7 +161,7 @@ def test_links_in_the_names_of_staged_files_are_not_followed(root: Path, tmp_pat
     for path in TREE:
         (root / path).unlink(missing_ok=True)
     write_files(root, TREE, "shop")
-    write_user_file(root, "specs/shop.yaml", "a: b\n", None)
+    write_user_file(root, "specs/new.yaml", "a: b\n", None)
     assert true(root) and outside.read_text() == "mine\n"
 
 

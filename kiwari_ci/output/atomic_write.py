@@ -122,7 +122,7 @@ def is_scratch_folder(path: Path) -> bool:
         return False
     if path.lstat().st_uid != os.geteuid():
         return False
-    return all(_STAGED_NAME.fullmatch(entry.name) and not entry.is_dir() for entry in os.scandir(path))
+    return all(_STAGED_NAME.fullmatch(name) and not (path / name).is_dir() for name in os.listdir(path))
 
 
 @contextmanager

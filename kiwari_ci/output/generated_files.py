@@ -209,18 +209,24 @@ def write_user_file(root: Path, path: str, text: str, was: str | None) -> None:
 
 def _write_changed_files(root: Path, tree: GeneratedFiles, project: str) -> WriteResult:
     done = WriteResult()
-    changes: list[tuple[Path | None, Path]] = []
-    with create_scratch_folder(root) as staging:
-        for index, (path, file) in enumerate(tree.items()):
-            if not _compare_file(root, path, file):
-                done.same.append(path)
-                continue
-            (done.changed if (root / path).is_file() else done.new).append(path)
-            changes.append((stage_file(staging / str(index), root / path, file.text, file.executable), root / path))
-        done.removed += _find_orphaned_files(root, tree, project)
+    outdated: list[str] = []
+    for path, file in tree.items():
+        if not _compare_file(root, path, file):
+            done.same.append(path)
+            continue
+        outdated.append(path)
+        (done.changed if (root / path).is_file() else done.new).append(path)
+    done.removed += _find_orphaned_files(root, tree, project)
+    if not outdated and not done.removed:
+        return done
+    with create_scratch_folder(root) as scratch:
+        changes: list[tuple[Path | None, Path]] = []
+        for index, path in enumerate(outdated):
+            staged = stage_file(scratch / str(index), root / path, tree[path].text, tree[path].executable)
+            changes.append((staged, root / path))
         changes += [(None, root / path) for path in done.removed]
         with defer_signals():
-            apply_changes(staging, changes)
+            apply_changes(scratch, changes)
             for path in done.removed:
                 _remove_empty_parents(root, path)
     return done

@@ -122,7 +122,8 @@ def is_secret_name(key: str, value: str = "") -> bool:
     """Whether a variable's name says that it holds a secret; a value such as `true` or `30s` is none under most."""
     if _BROWSER_VARIABLE.match(key):
         return False
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).upper()
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)
+    name = re.sub(r"[^A-Z0-9]+", "_", words.upper()).strip("_")
     last = re.sub(r"[0-9]+$", "", name).strip("_").rpartition("_")[2]
     is_harmless = _HARMLESS_VALUE.fullmatch(value) is not None
     if found := list(_SECRET_NAME.finditer(name)):
