@@ -263,3 +263,57 @@ def test_a_spec_that_is_a_pipe_or_a_device_is_refused(make: Callable[[Path], Non
     make(tmp_path / "spec.yaml")
     said = kiwari_ci("validate", tmp_path / "spec.yaml")
     assert said.code == 2 and "a pipe or a device, not a file" in said.err + said.out
+
+
+# A title for the terminal, text that runs backwards, characters that nobody sees, and a command of GitHub's runner.
+HOSTILE_TEXT = "x\x1b]0;owned\x07\x9b31m\u202elaem\u2066\u200b\u2028\u3164\n::error title=owned::owned\n.yml"
+NEVER_PRINTED = set("\x00\x07\x08\x0b\x0c\r\x1b\x7f\x9b\x85\u202e\u2066\u200b\u2028\u3164\ufeff")
+
+
+def _commit_hostile_names(folder: Path) -> None:
+    for name in (f".github/workflows/{HOSTILE_TEXT}", f"web/{HOSTILE_TEXT}/Dockerfile", f"deploy/x/{HOSTILE_TEXT}"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("on: push\njobs: [" if name.startswith(".github") else f"FROM a\nCOPY {HOSTILE_TEXT!r} /\n")
+    (folder / f"compose.{HOSTILE_TEXT}").write_text("services: {'a\\u202e\\e[31m': {image: \"b\\e[2J\"}}\n")
+    (folder / "compose.yml").write_text(
+        'services: {"a\\u202e\\e[31m": {image: "b\\e[2J\\u202e", labels: {"\\e[1m": c}}}\n'
+    )
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "core.fsmonitor=false"]
+    message = HOSTILE_TEXT
+    safe = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
+    (folder / ".git/config").write_text("[core]\n\trepositoryformatversion = 0\n")
+    subprocess.run(["rm", "-rf", folder / ".git/hooks"], check=True)
+    (folder / ".gitattributes").unlink()
+    for words in (
+        ["add", "--all"],
+        [*who, "commit", "-q", "-m", message],
+        ["branch", "ev\u202eil"],
+        ["tag", "-f", RENAMED_TAG],
+    ):
+        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, env=safe)
+
+
+@pytest.mark.parametrize("style", ["text", "github", "markdown", "json"])
+@pytest.mark.parametrize("command", [*COMMANDS, "affected-files", "affected-branch", "diff-branch", "trace-address"])
+def test_text_of_others_is_printed_escaped(
+    command: str, style: str, hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _commit_hostile_names(hostile)
+    summary = tmp_path / "summary"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    words = {
+        "affected-files": ["affected", "specs/kiwari.yaml", "--files", HOSTILE_TEXT],
+        "affected-branch": ["affected", "specs/kiwari.yaml", "--files", "a", "--branch", f"b{HOSTILE_TEXT}"],
+        "diff-branch": ["diff", "specs/kiwari.yaml", "--against", "ev\u202eil"],
+        "trace-address": ["trace", HOSTILE_TEXT, "specs/kiwari.yaml"],
+    }.get(command) or COMMANDS[command](hostile)
+    if command == "init":
+        (hostile / "specs/kiwari.yaml").unlink()
+    said = kiwari_ci(*words, "--format", style)
+    shown = [said.out, said.err, summary.read_text() if summary.exists() else ""]
+    shown += [path.read_text() for path in hostile.glob("specs/*.yaml")] if command == "init" else []
+    assert "Traceback" not in said.err
+    for text in shown:
+        assert not NEVER_PRINTED & set(text), repr(text)
+        assert not any(line.lstrip().startswith("::error title=owned") for line in text.splitlines()), repr(text)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from kiwari_ci.problems import Problem, SpecError, escape_control_characters
+from kiwari_ci.problems import Problem, SpecError, escape_control_characters, escape_text
 from kiwari_ci.safe_files import read_plain_file
 
 YamlPath = tuple[str | int, ...]
@@ -84,7 +84,7 @@ class YamlSource:
     def excerpt(self, line: int) -> str:
         """A line to show under a message, harmless to a terminal; empty when it is too long to help."""
         text = self.lines[line - 1]
-        return _CONTROL_CHARACTER.sub("\ufffd", text) if len(text) <= MAX_EXCERPT_LENGTH else ""
+        return escape_text(text) if len(text) <= MAX_EXCERPT_LENGTH else ""
 
 
 def load_yaml(path: Path) -> YamlSource:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kiwari_ci.commands.affected.analysis import AffectedContainer, AffectedResult, AffectedWorkflow
 from kiwari_ci.commands.diff.report import escape_markdown
-from kiwari_ci.problems import escape_control_characters
+from kiwari_ci.problems import escape_control_characters, escape_text
 
 MAX_MARKDOWN_LENGTH = 60_000  # characters of Markdown: GitHub cuts a comment at 65,536
 
@@ -36,7 +36,7 @@ def format_affected_markdown(answer: AffectedResult) -> str:
     lines = [*head, *(table if rows else ["Nothing runs.", ""])]
     lines += [f"- **by hand**: {escape_markdown(each)}" for each in answer.by_hand]
     lines += [f"- not touched: **{escape_markdown(each.name)}**: {escape_markdown(each.why)}" for each in answer.spared]
-    text = "\n".join(map(_escape_lines, lines)).rstrip("\n")
+    text = "\n".join(map(escape_text, lines)).rstrip("\n")
     return (
         text if len(text) <= MAX_MARKDOWN_LENGTH else text[:MAX_MARKDOWN_LENGTH].rpartition("\n")[0] + "\n\n… and more"
     )
@@ -50,10 +50,6 @@ def build_affected_json(answer: AffectedResult) -> dict[str, Any]:
 def format_container(each: AffectedContainer) -> str:
     """A container, where it runs, and where it answers."""
     return f"{each.container} on {each.host}" + (f", https://{each.domain}" if each.domain else "")
-
-
-def _escape_lines(lines: str) -> str:
-    return "\n".join(map(escape_control_characters, lines.split("\n")))
 
 
 def _format_workflow(each: AffectedWorkflow) -> Iterator[str]:
