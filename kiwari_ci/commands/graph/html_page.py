@@ -1,5 +1,6 @@
 """The pipeline as one HTML page that asks no network and runs no script: a grid that the browser lays out."""
 
+import html
 from collections.abc import Iterator
 from pathlib import Path
 
