@@ -1,5 +1,6 @@
 """The one way down: read → validate → rules → resolve → render."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -9,6 +10,7 @@ from kiwari_ci.loading import validation, yaml_source
 from kiwari_ci.output.generated_files import GeneratedFiles
 from kiwari_ci.plan import Plan
 from kiwari_ci.problems import Problem, SpecError, sort_problems
+from kiwari_ci.readers import installed_tool
 from kiwari_ci.rendering.render import render_files
 from kiwari_ci.rules import advice
 from kiwari_ci.schema import Spec
@@ -39,11 +41,14 @@ def validate_and_plan(
     if given is None or faults:
         raise SpecError(faults)
     name = PurePath(read.path).name
-    plan = planning.build_plan(given, name, read.text, own)
+    plan = planning.build_plan(given, name, read.text, own, installed_tool.find_installed_source(os.environ))
     return LoadedSpec(read, given, plan, sort_problems(advice.collect_advice(read, given)))
 
 
 def generate_files(path: Path) -> tuple[Plan, GeneratedFiles]:
     """Read a spec and print everything that follows from it; raises Faults."""
     plan = load_spec(path).plan
+    if not (plan.drift.requirement or plan.drift.commit):
+        words = "generator: the drift check must install this tool, and nobody knows from where it was installed here"
+        raise SpecError([Problem("generator", words, path.as_posix(), hint=installed_tool.explain_unknown_source())])
     return plan, render_files(plan)

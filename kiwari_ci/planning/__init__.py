@@ -20,9 +20,16 @@ from kiwari_ci.planning.workflows import plan_environment_workflow, plan_service
 
 
 def build_plan(
-    given: schema.Spec, spec_name: str, spec_text: str, own: action_pins.PinSet = action_pins.DEFAULT_PIN_SET
+    given: schema.Spec,
+    spec_name: str,
+    spec_text: str,
+    own: action_pins.PinSet = action_pins.DEFAULT_PIN_SET,
+    installed_source: str = "",
 ) -> Plan:
-    """Decide everything about a spec that the rules found sound; `spec_name` is its file's name, `own` has its pins."""
+    """Decide everything about a spec that the rules found sound; `spec_name` is its file's name, `own` has its pins.
+
+    `installed_source` says how this tool can be installed again, for a spec that does not.
+    """
     stacks = {name: plan_stack(given, name) for name in given.environments}
     servers = tuple(plan_postgres_server(given, name) for name in given.databases)
     tokens = _collect_pull_tokens(given)
@@ -52,7 +59,7 @@ def build_plan(
         },
         workflows=tuple(each for each in workflows if each.branches or (each.on_pull_requests and each.jobs())),
         promotions=promotions,
-        drift=_plan_drift_workflow(given, f"specs/{spec_name}"),
+        drift=_plan_drift_workflow(given, f"specs/{spec_name}", installed_source),
         stacks=tuple(stacks.values()),
         servers=servers,
         hosts=hosts,
@@ -100,8 +107,11 @@ def _list_built_branches(workflows: tuple[ServiceWorkflow, ...]) -> tuple[BuiltB
     )
 
 
-def _plan_drift_workflow(given: schema.Spec, spec_path: str) -> DriftWorkflow:
-    if given.generator.startswith("kiwari-ci=="):
-        return DriftWorkflow(given.generator, "", "", spec_path)
-    repository, commit = given.generator.removeprefix("git+https://github.com/").split("@")
-    return DriftWorkflow("", repository.removesuffix(".git"), commit, spec_path)
+def _plan_drift_workflow(given: schema.Spec, spec_path: str, installed_source: str) -> DriftWorkflow:
+    """How the workflow gets the tool; a source that only the installation says is told to the tool that runs there."""
+    requirement = given.generator or installed_source
+    told = "" if given.generator else installed_source
+    if not requirement.startswith("git+"):
+        return DriftWorkflow(requirement, "", "", spec_path, told)
+    repository, commit = requirement.removeprefix("git+https://github.com/").split("@")
+    return DriftWorkflow("", repository.removesuffix(".git"), commit, spec_path, told)

@@ -8,7 +8,6 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import no_info_after_validator_function
 
-
 MAX_NAME_LENGTH = 1_000  # characters: readers of YAML take no key of more than 1,024
 MAX_TEXT_LENGTH = 20_000  # characters of what stands as a value only
 # What no text holds: control characters, all that ends a line for some reader, and what turns or hides text.
@@ -233,9 +232,10 @@ ToolVersion = Annotated[str, StringFormat(r"[A-Za-z0-9][A-Za-z0-9.*_-]*", "a ver
 GeneratorRequirement = Annotated[
     str,
     StringFormat(
-        r"kiwari-ci==[0-9]+\.[0-9]+\.[0-9]+( --hash=sha256:[0-9a-f]{64})?"
+        r"(kiwari-ci==[0-9]+\.[0-9]+\.[0-9]+|\./([A-Za-z0-9_.-]+/)*kiwari_ci-[A-Za-z0-9_.+-]+\.whl)"
+        r" --hash=sha256:[0-9a-f]{64}"
         r"|git\+https://github\.com/[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*@[0-9a-f]{40}",
-        "kiwari-ci==X.Y.Z, alone or with --hash=sha256:… of its wheel, "
+        "kiwari-ci==X.Y.Z or ./path/of/its.whl, either with --hash=sha256:… of the wheel, "
         "or git+https://github.com/OWNER/NAME@ and the 40 digits of a commit",
     ),
 ]
