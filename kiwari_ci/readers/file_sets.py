@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kiwari_ci.output.generated_files import is_env_file
 from kiwari_ci.readers import git
+from kiwari_ci.readers.compose_file import COMPOSE_FILE_PATH
 from kiwari_ci.safe_files import read_plain_file
 
 MAX_FILE_SIZE = 1_000_000  # bytes of a file
@@ -17,7 +18,7 @@ MAX_FOLDERS = 5_000  # that are looked into
 MAX_FOLDER_DEPTH = 6  # folders below the root
 _RELEVANT_PATH = re.compile(
     r"\.github/workflows/[^/]+\.ya?ml|\.github/actions/.+/action\.ya?ml|action\.ya?ml"
-    r"|(.+/)?(docker-)?compose[\w.-]*\.ya?ml|(.+/)?[\w.-]*\.?env\.(example|sample|template|dist)"
+    rf"|{COMPOSE_FILE_PATH}|(.+/)?[\w.-]*\.?env\.(example|sample|template|dist)"
     r"|deploy/bin/deploy(?:-over-ssh)?|deploy/RUNBOOK\.md|deploy/.+/init/[^/]+\.sh|(deploy|\.github/workflows)/\.gitattributes"
     r"|deploy/[^/]+/(hooks|conf)/[^/]+|\.github/dependabot\.yml"
 )
