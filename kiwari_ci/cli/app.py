@@ -1,5 +1,6 @@
 """The commands: the only module that prints, colours and exits."""
 
+import io
 import os
 import shlex
 import sys
@@ -365,8 +366,9 @@ def main() -> NoReturn:
         root_command(standalone_mode=False)
         sys.exit(0)
     except click.ClickException as error:
-        error.message = problems.escape_text(error.message)
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)
+        output.print_text(shown.getvalue(), err=True, nl=False)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         output.print_text("interrupted", err=True)

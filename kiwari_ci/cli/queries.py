@@ -115,6 +115,7 @@ def affected(
     from kiwari_ci.commands.affected import analysis as rules
     from kiwari_ci.commands.affected import report
     from kiwari_ci.readers import git_history
+    from kiwari_ci.readers.git import GitError
 
     if sum(map(bool, (files, base, tags))) != 1:
         raise click.UsageError("name what changes, in one way: --files PATH..., --base REF or --tag TAG")
@@ -133,7 +134,7 @@ def affected(
                 else git_history.ChangedFiles(_read_file_paths(files))
             )
             answer = rules.find_affected_by_files(plan, change, pushed, branch or "")
-    except git_history.GitError as reason:
+    except GitError as reason:
         raise click.UsageError(str(reason)) from reason
     printers: dict[str, Any] = {
         "json": lambda told: output.format_json(report.build_affected_json(told)),
