@@ -642,7 +642,7 @@ def test_no_false_alarm_in_any_checkout(tmp_path: Path) -> None:
 
 
 def test_no_false_alarm_whatever_the_process_is_given(tmp_path: Path) -> None:
-    bare = {"PATH": os.environ["PATH"]}
+    bare = {name: os.environ[name] for name in ("PATH", "KIWARI_CI_SOURCE")}
     environments = [
         {"PYTHONHASHSEED": "0", "LC_ALL": "C", "TZ": "Pacific/Kiritimati"},
         {"PYTHONHASHSEED": "1", "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
