@@ -243,7 +243,7 @@ def test_what_is_refused(words: list[str], message: str, repository: Repository)
 
 def test_no_checkout_and_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = kiwari_ci("affected", SPEC, "--base", "main", "--repo", tmp_path)
-    assert said.code == 2 and "not a git repository" in said.err
+    assert said.code == 2 and "is in no git checkout" in said.err
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "git is not installed" in kiwari_ci("affected", SPEC, "--base", "main", "--repo", tmp_path).err
 

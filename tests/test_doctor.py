@@ -117,7 +117,7 @@ def examined(
         "images": {each.repository: registry.RegistryResponse(200) for each in plan.answering},
     }
     means = doctor.ProbeOptions(
-        npm="https://npm.example.com", tokens={"GHCR_TOKEN": SECRET}, net=dns_tls.NetworkBackend(now=lambda: NOW)
+        npm="https://npm.example.com", pull_token=SECRET, net=dns_tls.NetworkBackend(now=lambda: NOW)
     )
     whole = doctor.ProbeResults(**(there | world))
     with pytest.MonkeyPatch.context() as patch:
@@ -548,7 +548,7 @@ def test_the_registry() -> None:
             ("closed", "wrong", "wrong", "GHCR_TOKEN is refused: 403"),
             ("new", SECRET, "not asked", "nothing was pushed under its tag yet; runbook, step 10 (First push)"),
             ("open", "", "ok", "public: anybody may read it"),
-            ("closed", "", "not asked", "private, or not pushed yet: GHCR_TOKEN in the environment is asked, too"),
+            ("closed", "", "not asked", "private, or not pushed yet: --pull-token asks with a token, too"),
             ("evil", SECRET, "not asked", "the registry's way to log in is not known"),
         ]
         for image, token, state, saw in cases:
@@ -959,6 +959,36 @@ def test_nothing_can_be_asked(alone: Path) -> None:
     assert SECRET not in done.out + done.err
     text = kiwari_ci("doctor", SPEC, "--env", "staging")
     assert text.code == 0 and "environment production" not in text.out and text.out.startswith("host vps\n")
+
+
+def test_no_variable_that_a_spec_names_is_sent_anywhere(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spec may call any variable of the user's environment its pull token, and any host its registry."""
+    shown: list[tuple[str, str]] = []
+
+    def probe(base: str, repository: str, tag: str, user: str, token: str) -> registry.RegistryResponse:
+        shown.append((base, token))
+        return registry.RegistryResponse(404)
+
+    monkeypatch.setattr(registry, "probe_image_tag", probe)
+    monkeypatch.setenv("KIWARI_CI_PULL_TOKEN", "for ghcr.io alone")
+    spec = alone / "spec.yaml"
+    text = SPEC.read_text()
+    assert "pull_token: {secret: GHCR_TOKEN}" in text and "GHCR_TOKEN" in os.environ
+    old = re.search(r"^registry:\n(?:[ #].*\n)+", text, re.MULTILINE)
+    assert old
+    new = "registry:\n  host: evil.example.com\n  user: a\n  pull_token: {secret: GHCR_TOKEN}\n  push_token: {secret: B}\n"
+    spec.write_text(text.replace(old[0], new))
+    said = kiwari_ci("doctor", spec)
+    assert shown and {token for _, token in shown} == {""}, said
+    assert {base for base, _ in shown} == {"https://evil.example.com"}
+    refused = kiwari_ci("doctor", spec, "--pull-token", "ghcr.io")
+    assert refused.code == 2 and "the spec's registry is evil.example.com" in refused.err
+    shown.clear()
+    told = kiwari_ci("doctor", SPEC, "--pull-token", "ghcr.io")
+    assert set(shown) == {("https://ghcr.io", "for ghcr.io alone")}
+    assert "ghcr.io sees the token in KIWARI_CI_PULL_TOKEN" in told.err
+    monkeypatch.delenv("KIWARI_CI_PULL_TOKEN")
+    assert "no token in KIWARI_CI_PULL_TOKEN" in kiwari_ci("doctor", SPEC, "--pull-token", "ghcr.io").err
 
 
 def test_a_person_with_ssh(alone: Path) -> None:

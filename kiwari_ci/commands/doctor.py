@@ -38,7 +38,7 @@ class ProbeOptions:
     known_hosts: Mapping[str, Path] = field(default_factory=dict)
     npm: str = ""
     npm_token: str = field(default="", repr=False)
-    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    pull_token: str = field(default="", repr=False)
     net: dns_tls.NetworkBackend = field(default_factory=dns_tls.NetworkBackend)
     registry: str = ""
 
@@ -57,6 +57,18 @@ class ProbeResults:
     github: github.GitHubState
     proxy: tuple[nginx_proxy_manager.ProxyHosts, str]
     images: Mapping[str, registry.RegistryResponse]
+
+
+PULL_TOKEN_VARIABLE = "KIWARI_CI_PULL_TOKEN"  # the one name: a spec names no variable of the user's environment
+
+
+def find_token_error(plan: Plan, token_host: str, token: str) -> str:
+    """Why the token cannot be shown to the registry that the user named; empty when it can."""
+    if token_host != plan.registry:
+        return f"--pull-token {token_host}: the spec's registry is {plan.registry}, and the token is for one host alone"
+    if not token:
+        return f"--pull-token {token_host}: no token in {PULL_TOKEN_VARIABLE}"
+    return ""
 
 
 def find_option_error(plan: Plan, environments: Sequence[str], options: ProbeOptions) -> str:
@@ -158,17 +170,7 @@ def _probe_image(plan: Plan, repository: str, tag: str, options: ProbeOptions) -
     base_url = options.registry or f"https://{host}"
     name = repository.removeprefix(f"{plan.registry}/")
     user = plan.login.user if plan.login.secret else "x-access-token"
-    _, token = _find_pull_token(plan, options)
-    return registry.probe_image_tag(base_url, name, tag, user, token)
-
-
-def _find_pull_token(plan: Plan, options: ProbeOptions) -> tuple[str, str]:
-    """The secret with the pull token, and its value if the environment has it; both empty for the job's own token."""
-    secret_names = [setting.name for setting in plan.tokens]
-    for secret_name in secret_names:
-        if options.tokens.get(secret_name):
-            return secret_name, options.tokens[secret_name]
-    return next(iter(secret_names), ""), ""
+    return registry.probe_image_tag(base_url, name, tag, user, options.pull_token)
 
 
 @dataclass(frozen=True)
@@ -286,8 +288,8 @@ class _HostCheck:
 def _check_registry_images(
     plan: Plan, stacks: list[ComposeStack], results: ProbeResults, options: ProbeOptions, runbook: RunbookIndex
 ) -> Iterator[Finding]:
-    secret_name, token = _find_pull_token(plan, options)
-    secret = registry.PullTokenSecret(secret_name, bool(token))
+    secret_name = next((token.name for token in plan.tokens), "")
+    secret = registry.PullTokenSecret(secret_name, bool(options.pull_token))
     group = FindingGroup(f"registry {plan.registry}")
     deployed = _find_deployed_repositories(plan, results)
     for repository in _collect_image_tags(stacks):

@@ -14,6 +14,7 @@ from kiwari_ci.loading.validation import report_at_value
 from kiwari_ci.loading.yaml_source import YamlSource
 from kiwari_ci.output import atomic_write, generated_files
 from kiwari_ci.problems import Problem, SpecError
+from kiwari_ci.safe_files import read_plain_file
 
 PINS_FILE_HEADER = """\
 # The actions of the generated workflows. `kiwari-ci pins pull` keeps it, and bots may bump it: that is why it has the
@@ -73,7 +74,7 @@ def pull_pin_updates(spec: Path, out: Path) -> PullResult:
         return PullResult(path, [])
     if not moved:
         return PullResult(path, bumps, generated_files.write_files(out, files, plan.project))
-    was = path.read_bytes().decode() if own.text else None
+    was = read_plain_file(path, yaml_source.MAX_SPEC_SIZE).decode() if own.text else None
     text = update_pins_text(path, own.text, {action: moved.get(action, own.pins[action]) for action in found})
     ends = "\r\n" if was and "\r\n" in was else "\n"
     mark = "\ufeff" if was and was.startswith("\ufeff") else ""

@@ -307,9 +307,10 @@ class EnvironmentWorkflow:
 
 @dataclass(frozen=True)
 class DriftWorkflow:
-    """The workflow that checks the generated files, and how it gets this tool."""
+    """The workflow that checks the generated files, and how it gets this tool; `source` is what it tells that tool."""
 
     requirement: str
     repository: str
     commit: str
     spec_path: str
+    source: str = ""

@@ -21,11 +21,16 @@ from kiwari_ci.planning.workflows import plan_environment_workflow, plan_service
 
 
 def build_plan(
-    spec: EffectiveSpec, spec_name: str, spec_text: str, pins: action_pins.PinSet = action_pins.DEFAULT_PIN_SET
+    spec: EffectiveSpec,
+    spec_name: str,
+    spec_text: str,
+    pins: action_pins.PinSet = action_pins.DEFAULT_PIN_SET,
+    installed_source: str = "",
 ) -> Plan:
     """Decide everything about a spec that the rules found sound.
 
     `spec_name` is the name of its file; `pins` has the commits of its actions.
+    `installed_source` says how this tool can be installed again, for a spec that does not.
     """
     project = spec.project
     stacks = {name: plan_stack(environment) for name, environment in spec.environments.items()}
@@ -61,7 +66,7 @@ def build_plan(
         },
         workflows=tuple(workflow for workflow in workflows if _is_started(workflow)),
         promotions=environment_workflows,
-        drift=_plan_drift_workflow(spec.generator, f"specs/{spec_name}"),
+        drift=_plan_drift_workflow(spec.generator, f"specs/{spec_name}", installed_source),
         stacks=tuple(stacks.values()),
         servers=servers,
         hosts=hosts,
@@ -134,8 +139,11 @@ def _list_built_branches(workflows: tuple[ServiceWorkflow, ...]) -> tuple[BuiltB
     return tuple(BuiltBranch(branch, tuple(names)) for branch, names in workflows_by_branch.items())
 
 
-def _plan_drift_workflow(generator: str, spec_path: str) -> DriftWorkflow:
-    if generator.startswith("kiwari-ci=="):
-        return DriftWorkflow(generator, "", "", spec_path)
-    repository, commit = generator.removeprefix("git+https://github.com/").split("@")
-    return DriftWorkflow("", repository.removesuffix(".git"), commit, spec_path)
+def _plan_drift_workflow(generator: str | None, spec_path: str, installed_source: str) -> DriftWorkflow:
+    """How the workflow gets the tool; a source that only the installation says is told to the tool that runs there."""
+    requirement = generator or installed_source
+    told = "" if generator else installed_source
+    if not requirement.startswith("git+"):
+        return DriftWorkflow(requirement, "", "", spec_path, told)
+    repository, commit = requirement.removeprefix("git+https://github.com/").split("@")
+    return DriftWorkflow("", repository.removesuffix(".git"), commit, spec_path, told)

@@ -94,7 +94,7 @@ def check_image_access(
     if answer.status == 404 and token.has_value:
         return group.not_asked(repository, f"nothing was pushed under its tag yet; {runbook.step('first_push')}")
     if not token.has_value:
-        hint = f"{token.name} in the environment is asked, too" if token.name else "only a job has the token that may"
+        hint = "--pull-token asks with a token, too" if token.name else "only a job has the token that may"
         return group.not_asked(repository, f"private, or not pushed yet: {hint}")
     if answer.status == 403 and not pushed:
         return group.not_asked(repository, f"{token.name} may not read it, or nothing was pushed yet: {answer.status}")

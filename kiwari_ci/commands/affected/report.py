@@ -6,7 +6,7 @@ from typing import Any
 
 from kiwari_ci.commands.affected.analysis import AffectedContainer, AffectedResult, AffectedWorkflow
 from kiwari_ci.commands.diff.report import escape_markdown
-from kiwari_ci.problems import escape_control_characters
+from kiwari_ci.problems import escape_control_characters, escape_text
 
 MAX_MARKDOWN_LENGTH = 60_000  # characters of Markdown: GitHub cuts a comment at 65,536
 
@@ -38,7 +38,7 @@ def format_affected_markdown(answer: AffectedResult) -> str:
         lines += ["Nothing runs.", ""]
     lines += [f"- **by hand**: {escape_markdown(step)}" for step in answer.by_hand]
     lines += [f"- not touched: **{escape_markdown(item.name)}**: {escape_markdown(item.why)}" for item in answer.spared]
-    text = "\n".join(map(_escape_lines, lines)).rstrip("\n")
+    text = "\n".join(map(escape_text, lines)).rstrip("\n")
     if len(text) <= MAX_MARKDOWN_LENGTH:
         return text
     return text[:MAX_MARKDOWN_LENGTH].rpartition("\n")[0] + "\n\n… and more"
@@ -53,10 +53,6 @@ def format_container(container: AffectedContainer) -> str:
     """Format a container with its host and its public address."""
     address = f", https://{container.domain}" if container.domain else ""
     return f"{container.container} on {container.host}{address}"
-
-
-def _escape_lines(lines: str) -> str:
-    return "\n".join(map(escape_control_characters, lines.split("\n")))
 
 
 def _format_workflow(workflow: AffectedWorkflow) -> Iterator[str]:

@@ -14,7 +14,8 @@ from kiwari_ci.probes import stack_checks
 from kiwari_ci.probes.findings import FindingGroup
 from kiwari_ci.probes.runbook_index import RunbookIndex
 from kiwari_ci.probes.ssh_host import HostFacts
-from kiwari_ci.readers.git_history import GitError, GitRepository
+from kiwari_ci.readers.git import GitError
+from kiwari_ci.readers.git_history import GitRepository
 
 EMPTY_SOURCE_KEY = f"src-{sha256(b'').hexdigest()[:12]}"
 MAX_LISTED_COMMITS = 20  # commits that are listed
