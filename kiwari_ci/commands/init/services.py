@@ -43,8 +43,8 @@ class DetectedService:
     reference: SourcedValue | None  # the image's whole name, as compose or a workflow has it
     test: TestSteps | None = None
     ports: list[SourcedValue] = field(default_factory=list)
-    beyond: list[str] = field(default_factory=list)
-    further: list[tuple[DetectedComposeFile, DetectedContainer]] = field(
+    unsupported: list[str] = field(default_factory=list)
+    other_containers: list[tuple[DetectedComposeFile, DetectedContainer]] = field(
         default_factory=list
     )  # of its image, beside the one that serves
     settings: SourcedValue = field(default_factory=lambda: SourcedValue(BuildSettings(), ""))  # of its build
@@ -70,8 +70,8 @@ class DetectedService:
 class ServiceDetection:
     """The services of the spec, and those images that none is made of: their name and why."""
 
-    kept: list[DetectedService]
-    left: list[str]
+    services: list[DetectedService]
+    rejected: list[str]
 
 
 def detect_services(
@@ -110,12 +110,12 @@ def detect_services(
             ]
         )
         if why := _explain_unsupported(found):
-            with_it = "".join(f"; {each.name} ({each.where}), of its image" for _, each in found.further)
-            made.left.append(f"{found.name} ({image.dockerfile}): {why}{with_it}")
+            with_it = "".join(f"; {each.name} ({each.where}), of its image" for _, each in found.other_containers)
+            made.rejected.append(f"{found.name} ({image.dockerfile}): {why}{with_it}")
             continue
         found.is_worker = _is_worker_name(found.name) and all(fact.guess for fact in found.ports)
         found.test = _find_test_steps(found, flows, len(images))
-        made.kept.append(found)
+        made.services.append(found)
     return made
 
 
@@ -161,15 +161,15 @@ def _detect_service(
     steps = sorted(steps, key=lambda step: not _matches_service_name(step.image, name))
     if steps and _matches_service_name(steps[0].image, name):
         found.reference = SourcedValue(steps[0].image, steps[0].where)
-    found.beyond = [f"{beyond} ({step.where})" for step in steps for beyond in step.beyond]
+    found.unsupported = [f"{unsupported} ({step.where})" for step in steps for unsupported in step.unsupported]
     said = [SourcedValue(step.settings, step.where) for step in steps]
     said += [SourcedValue(each.settings, each.where) for stack, each in built if stack.kind != vocabulary.DEVELOPMENT]
     found.settings = said[0] if said else SourcedValue(BuildSettings(), "")
-    found.beyond += [f"{left} ({found.settings.where})" for left in found.settings.value.left]
+    found.unsupported += [f"{left} ({found.settings.where})" for left in found.settings.value.unsupported]
     for stack in stacks:  # several containers of one file run one image: the first that serves is the service
         same = sorted((pair for pair in mine if pair[0] is stack), key=lambda pair: _rank_container(pair[1], ended))
         for _, other in same[1:]:
-            found.further.append((stack, other))
+            found.other_containers.append((stack, other))
             found.containers.remove((stack, other))
     return found
 
@@ -183,12 +183,12 @@ def _split_service(found: DetectedService, flows: DetectedWorkflows, taken: set[
     """A service, and those of its Dockerfile that are built otherwise, and so have images of their own."""
     made: dict[str, DetectedService] = {}
     steps = [each for each in flows.builds if each.dockerfile == found.image.dockerfile]
-    for stack, other in list(found.further):
+    for stack, other in list(found.other_containers):
         first = next((each for its, each in found.containers if its is stack), other)
         name = vocabulary.slugify(vocabulary.strip_environment(other.name))
         if not name or not _runs_other_image(first, other):
             continue
-        found.further.remove((stack, other))
+        found.other_containers.remove((stack, other))
         if name in made:
             made[name].containers.append((stack, other))
             continue
@@ -198,18 +198,25 @@ def _split_service(found: DetectedService, flows: DetectedWorkflows, taken: set[
         step = next((each for each in steps if _matches_service_name(each.image, name)), None)
         settings = SourcedValue(step.settings, step.where) if step else SourcedValue(other.settings, other.where)
         image = SourcedValue(step.image, step.where) if step and UNKNOWN_TEXT not in step.image else None
-        left = [f"{each} ({settings.where})" for each in settings.value.left]
+        left = [f"{each} ({settings.where})" for each in settings.value.unsupported]
         made[name] = DetectedService(
-            name, found.image, found.language, [(stack, other)], image, beyond=left, settings=settings, is_part=True
+            name,
+            found.image,
+            found.language,
+            [(stack, other)],
+            image,
+            unsupported=left,
+            settings=settings,
+            is_part=True,
         )
     said = [
         (step.settings, step.where)
         for step in steps
         if not any(_matches_service_name(step.image, name) for name in made)
     ]
-    said += [(each.settings, each.where) for _, each in [*found.containers, *found.further] if each.builds]
-    if others := [where for settings, where in said if settings.known != found.settings.value.known]:
-        found.beyond.append(f"built otherwise, too: {', '.join(dict.fromkeys(others))}")
+    said += [(each.settings, each.where) for _, each in [*found.containers, *found.other_containers] if each.builds]
+    if others := [where for settings, where in said if settings.values != found.settings.value.values]:
+        found.unsupported.append(f"built otherwise, too: {', '.join(dict.fromkeys(others))}")
     return [found, *made.values()]
 
 
@@ -217,7 +224,7 @@ def _runs_other_image(first: DetectedContainer, other: DetectedContainer) -> boo
     """Whether two containers of one Dockerfile run two images."""
     if first.image and other.image:
         return _get_image_base_name(first.image) != _get_image_base_name(other.image)
-    return first.builds and other.builds and first.settings.known != other.settings.known
+    return first.builds and other.builds and first.settings.values != other.settings.values
 
 
 def _matches_service_name(image: str, name: str) -> bool:
