@@ -23,9 +23,9 @@ from kiwari_ci.plan.hosts import (
     JumpHost,
     LongRunningAccessories,
     PostgresServer,
+    ProxyGuide,
     ProxySite,
     ProxyStack,
-    PublishedDomain,
 )
 from kiwari_ci.plan.stacks import (
     AccessoryContainer,
@@ -92,13 +92,13 @@ __all__ = [
     "PinsFile",
     "Plan",
     "EnvironmentWorkflow",
-    "PublishedDomain",
     "BuiltBranch",
     "DatabaseRole",
     "PostgresServer",
     "ServiceWorkflow",
     "GitHubSetting",
     "SetupStep",
+    "ProxyGuide",
     "ProxySite",
     "ImageSource",
     "ComposeStack",
@@ -143,7 +143,7 @@ class Plan:
     by_hand: tuple[EnvironmentWorkflow, ...]
     released: bool
     domains: tuple[str, ...]
-    managed: tuple[str, ...]
+    proxy_guides: tuple[ProxyGuide, ...]
     answering: tuple[ServiceContainer, ...]
     start_title: str
     migrated: bool

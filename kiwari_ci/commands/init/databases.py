@@ -11,7 +11,7 @@ from kiwari_ci.commands.init.compose_files import (
     iter_mounts,
 )
 from kiwari_ci.commands.init.environments import DetectedEnvironment
-from kiwari_ci.effective.derived import parse_postgres_major
+from kiwari_ci.effective.values import parse_postgres_major
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, is_within_folder
