@@ -35,6 +35,12 @@ _DEPENDS_ON_CONDITIONS = {  # Compose's words, and the spec's
     "service_healthy": "healthy",
     "service_completed_successfully": "completed",
 }
+_TRAEFIK_PORT = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.server\.port|VIRTUAL_PORT")
+_TRAEFIK_HEALTH_PATH = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path")
+_TRAEFIK_ROUTER_OPTION = re.compile(r"traefik\.http\.routers\.([^.]+)\.(entrypoints|tls\.certresolver)")
+_TRAEFIK_RULE = re.compile(r"traefik\.http\.routers\.[^.]+\.rule")
+_UNSUPPORTED_PROXY_LABEL = re.compile(r"traefik\.(http\.middlewares|tcp|udp)\.|caddy(_\d+)?\.(?!reverse_proxy$)")
+MAX_SUMMARY_LENGTH = 80  # characters
 _PROXY_IMAGES = ("traefik", "caddy", "nginx-proxy-manager", "nginxproxy", "jwilder", "haproxy", "nginx")
 _POSTGRES_LIKE_IMAGE = re.compile(r"postg|timescale|pgvector|supabase/postgres")
 
@@ -62,18 +68,16 @@ class DetectedContainer:
     proxy: SourcedValue | None = None  # that its labels speak to
     routers: dict[str, dict[str, SourcedValue]] = field(default_factory=dict)  # what Traefik's labels say of each
     table: YamlMapping = field(default_factory=lambda: YamlMapping("", 0), repr=False)  # all that Compose is told of it
-    known: dict[str, str] = field(default_factory=dict)  # variables, as the example beside the file has them
-    beyond: list[str] = field(default_factory=list)  # what `init` does not write, beside the keys of `table`
+    variables: dict[str, str] = field(default_factory=dict)  # variables, as the example beside the file has them
+    unsupported: list[str] = field(default_factory=list)  # what `init` does not write, beside the keys of `table`
 
     @property
     def profiles(self) -> str:
-        """Those without which nobody starts it; empty for one that always runs, or in production."""
-        named = [format_scalar(item) for item, _ in self.table.list_items("profiles")]
-        return (
-            ""
-            if any(vocabulary.classify_environment(each) == vocabulary.PRODUCTION for each in named)
-            else ", ".join(named)
-        )
+        """The profiles without which nobody starts it; empty for one that always runs, or in production."""
+        profiles = [format_scalar(item) for item, _ in self.table.list_items("profiles")]
+        if any(vocabulary.classify_environment(profile) == vocabulary.PRODUCTION for profile in profiles):
+            return ""
+        return ", ".join(profiles)
 
     @property
     def builds(self) -> bool:
@@ -134,7 +138,7 @@ def _parse_compose_file(repository: LocalRepository, document: YamlDocument) -> 
     for container in containers:
         for volume, _ in iter_mounts(container):
             if volume in volume_options:
-                container.beyond.append(f"{volume_options[volume]} of the volume {volume}")
+                container.unsupported.append(f"{volume_options[volume]} of the volume {volume}")
     project_name = SourcedValue(name, document.data.where("name")) if name else None
     return DetectedComposeFile(path, kind, project_name, containers)
 
@@ -166,7 +170,7 @@ def iter_mounts(container: DetectedContainer) -> Iterator[tuple[str, str]]:
         source = mount.source or mount.kind
         mode = "" if mount.mode in ("rw", "z", "Z") else mount.mode
         text = ":".join(filter(None, (source, mount.target, mode)))
-        text = vocabulary.interpolate_variables(text, container.known) or text
+        text = vocabulary.interpolate_variables(text, container.variables) or text
         yield text.partition(":")[0], text
 
 
@@ -186,59 +190,80 @@ def load_compose_variables(repository: LocalRepository, folder: str) -> dict[str
 
 
 def _parse_container(
-    made: DetectedContainer, table: YamlMapping, known: dict[str, str], external: dict[str, str]
+    container: DetectedContainer, table: YamlMapping, variables: dict[str, str], external_networks: dict[str, str]
 ) -> DetectedContainer:
-    made.table, made.known = table, known
-    made.image = vocabulary.interpolate_variables(table.get_text("image"), known) or table.get_text("image")
-    _parse_build(made, table, known)
-    listened = [(port.text, port.where) for port in compose_file.list_ports(table)]
-    listened += [(format_scalar(item), place) for item, place in table.list_items("expose")]
-    for text, place in listened:
-        if port := _parse_target_port(text, known):
-            made.ports.append(SourcedValue(port, place))
-    _parse_healthcheck(made, table, known)
-    made.env = [
-        (key, _resolve_literal(value, known), place) for key, value, place in table.iter_pairs("environment") if key
-    ]
+    """Put into a container what its compose file says of it."""
+    container.table = table
+    container.variables = variables
+    image = table.get_text("image")
+    container.image = vocabulary.interpolate_variables(image, variables) or image
+    _parse_build(container)
+    _parse_ports(container)
+    _parse_healthcheck(container)
+    for key, value, place in table.iter_pairs("environment"):
+        if key:
+            container.env.append((key, _resolve_literal(value), place))
     for file, place in compose_file.list_env_files(table):
-        if path := join_path(get_parent_folder(made.file), file):
-            made.env_files.append(SourcedValue(path, place))
-    if name := vocabulary.interpolate_variables(table.get_text("container_name"), known):
-        made.container_name = SourcedValue(name, table.where("container_name"))
-    _parse_labels(made, table, known)
+        path = join_path(get_parent_folder(container.file), file)
+        if path:
+            container.env_files.append(SourcedValue(path, place))
+    name = vocabulary.interpolate_variables(table.get_text("container_name"), variables)
+    if name:
+        container.container_name = SourcedValue(name, table.where("container_name"))
+    _parse_labels(container)
+    _parse_networks(container, external_networks)
+    return container
+
+
+def _parse_ports(container: DetectedContainer) -> None:
+    """The ports that a container listens on, and those of the machine that lead to it."""
+    table = container.table
+    ports = [(port.text, port.where) for port in compose_file.list_ports(table)]
+    ports += [(format_scalar(item), place) for item, place in table.list_items("expose")]
+    for text, place in ports:
+        port = _parse_target_port(text, container.variables)
+        if port:
+            container.ports.append(SourcedValue(port, place))
+    for text in list_published_ports(table):
+        parts = text.split(":")
+        if len(parts) > 1 and parts[-2].isdecimal():
+            container.published.append(int(parts[-2]))
+
+
+def _parse_networks(container: DetectedContainer, external_networks: dict[str, str]) -> None:
+    table = container.table
+    for name, options in table.get_mapping("networks").iter_mappings():
+        if options:
+            container.unsupported.append(f"{', '.join(options)} in the network {name}")
     networks = table.get("networks")
-    for name, given in table.get_mapping("networks").iter_mappings():
-        made.beyond += [f"{', '.join(given)} in the network {name}"] if given else []
-    for name in networks if isinstance(networks, YamlMapping | YamlSequence) else ():
-        if format_scalar(name) in external:
-            made.networks.append(SourcedValue(external[format_scalar(name)], table.where("networks")))
-        elif format_scalar(name) != "default":
-            made.beyond.append(f"network {format_scalar(name)}")
-    made.published = [
-        int(each[-2]) for port in list_published_ports(table) if (each := port.split(":"))[-2].isdecimal()
-    ]
-    return made
+    if not isinstance(networks, YamlMapping | YamlSequence):
+        return
+    for name in map(format_scalar, networks):
+        if name in external_networks:
+            container.networks.append(SourcedValue(external_networks[name], table.where("networks")))
+        elif name != "default":
+            container.unsupported.append(f"network {name}")
 
 
-def _parse_build(made: DetectedContainer, table: YamlMapping, known: dict[str, str]) -> None:
-    build = compose_file.parse_build(table)
+def _parse_build(container: DetectedContainer) -> None:
+    build = compose_file.parse_build(container.table)
     if not build:
         return
-    context = vocabulary.interpolate_variables(build.context, known)
-    folder = join_path(get_parent_folder(made.file), context) if context and "://" not in context else None
+    context = vocabulary.interpolate_variables(build.context, container.variables)
+    folder = join_path(get_parent_folder(container.file), context) if context and "://" not in context else None
     if folder is None:
-        made.beyond.append("a build context outside of the repository")
+        container.unsupported.append("a build context outside of the repository")
         return
-    dockerfile = vocabulary.interpolate_variables(build.dockerfile, known) or "Dockerfile"
-    made.context = folder
-    made.dockerfile = join_path(folder, dockerfile) or ""
-    made.settings = parse_compose_build(build.options)
+    dockerfile = vocabulary.interpolate_variables(build.dockerfile, container.variables) or "Dockerfile"
+    container.context = folder
+    container.dockerfile = join_path(folder, dockerfile) or ""
+    container.settings = parse_compose_build(build.options)
 
 
-def _resolve_literal(text: str, known: dict[str, str]) -> str | None:
-    """A value as the file gives it: what only an example of an env file knows is not known."""
-    made = vocabulary.interpolate_variables(text, {})
-    return made if made or not text else None
+def _resolve_literal(text: str) -> str | None:
+    """A value as the file gives it; None for one that depends on a variable: an example's value is not the server's."""
+    value = vocabulary.interpolate_variables(text, {})
+    return value if value or not text else None
 
 
 def _parse_target_port(text: str, known: dict[str, str]) -> int | None:
@@ -248,42 +273,56 @@ def _parse_target_port(text: str, known: dict[str, str]) -> int | None:
     return int(port) if port.isdecimal() and 0 < int(port[:6]) < 65536 else None
 
 
-def _parse_healthcheck(made: DetectedContainer, table: YamlMapping, known: dict[str, str]) -> None:
-    check = table.get_mapping("healthcheck")
-    text = " ".join(each for each, _ in collect_strings(check.get("test")))
-    port, path = vocabulary.parse_probe_command(vocabulary.interpolate_variables(text, known) or text)
-    if path:
-        made.health = SourcedValue(path, check.where("test"))
-        made.ports[:0] = [SourcedValue(port, check.where("test"))] if port else []
+def _parse_healthcheck(container: DetectedContainer) -> None:
+    check = container.table.get_mapping("healthcheck")
+    command = " ".join(text for text, _ in collect_strings(check.get("test")))
+    command = vocabulary.interpolate_variables(command, container.variables) or command
+    port, path = vocabulary.parse_probe_command(command)
+    if not path:
+        return
+    container.health = SourcedValue(path, check.where("test"))
+    if port:
+        container.ports.insert(0, SourcedValue(port, check.where("test")))
 
 
-def _parse_labels(made: DetectedContainer, table: YamlMapping, known: dict[str, str]) -> None:
+def _parse_labels(container: DetectedContainer) -> None:
+    """What labels and well-known variables say to a proxy."""
+    table = container.table
     for key, value, place in [
         *table.iter_pairs("labels"),
         *table.get_mapping("deploy").iter_pairs("labels"),
         *table.iter_pairs("environment"),
     ]:
-        text = vocabulary.interpolate_variables(value, known) or ""
-        if name := re.match(r"traefik(?=\.)|caddy", key):
-            made.proxy = made.proxy or SourcedValue(name[0], place)
-        if re.fullmatch(r"traefik\.http\.services\.[^.]+\.loadbalancer\.server\.port|VIRTUAL_PORT", key):
-            made.ports[:0] = [SourcedValue(int(text), place)] if text.isdecimal() else []
-        elif re.fullmatch(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path", key) and not made.health:
-            made.health = SourcedValue(text, place)
-        elif option := re.fullmatch(r"traefik\.http\.routers\.([^.]+)\.(entrypoints|tls\.certresolver)", key):
-            role = "entrypoint" if option[2] == "entrypoints" else "certresolver"
-            made.routers.setdefault(option[1], {})[role] = SourcedValue(text, place)
-        elif re.fullmatch(r"traefik\.http\.routers\.[^.]+\.rule", key):
-            hosts = " ".join(compose_file.find_rule_hosts(text))
-            made.domains += [SourcedValue(domain, place) for domain in vocabulary.find_domains(hosts)]
-            if re.search(r"Path|Header|Query|Method|ClientIP", text):
-                made.beyond.append("more of its router's rule than the domain")
-            if not vocabulary.find_domains(hosts):
-                made.beyond.append(f"the domain of its rule, {value.partition('Host(')[2].partition(')')[0]}")
-        elif re.match(r"traefik\.(http\.middlewares|tcp|udp)\.|caddy(_\d+)?\.(?!reverse_proxy$)", key):
-            made.beyond.append(f"label {key}")
+        text = vocabulary.interpolate_variables(value, container.variables) or ""
+        proxy = re.match(r"traefik(?=\.)|caddy", key)
+        if proxy and not container.proxy:
+            container.proxy = SourcedValue(proxy[0], place)
+        if router_option := _TRAEFIK_ROUTER_OPTION.fullmatch(key):
+            router, option = router_option.groups()
+            role = "entrypoint" if option == "entrypoints" else "certresolver"
+            container.routers.setdefault(router, {})[role] = SourcedValue(text, place)
+        elif _TRAEFIK_PORT.fullmatch(key):
+            if text.isdecimal():
+                container.ports.insert(0, SourcedValue(int(text), place))
+        elif _TRAEFIK_HEALTH_PATH.fullmatch(key) and not container.health:
+            container.health = SourcedValue(text, place)
+        elif _TRAEFIK_RULE.fullmatch(key):
+            _parse_router_rule(container, value, text, place)
+        elif _UNSUPPORTED_PROXY_LABEL.match(key):
+            container.unsupported.append(f"label {key}")
         elif key in ("caddy", "VIRTUAL_HOST"):
-            made.domains += [SourcedValue(domain, place) for domain in vocabulary.find_domains(text)]
+            container.domains += [SourcedValue(domain, place) for domain in vocabulary.find_domains(text)]
+
+
+def _parse_router_rule(container: DetectedContainer, written: str, rule: str, place: str) -> None:
+    """The domains of a router; `rule` is what is written, with its variables filled in, or empty."""
+    domains = vocabulary.find_domains(" ".join(compose_file.find_rule_hosts(rule)))
+    container.domains += [SourcedValue(domain, place) for domain in domains]
+    if re.search(r"Path|Header|Query|Method|ClientIP", rule):
+        container.unsupported.append("more of its router's rule than the domain")
+    if not domains:
+        hosts = written.partition("Host(")[2].partition(")")[0]
+        container.unsupported.append(f"the domain of its rule, {hosts}")
 
 
 def may_contain_secret(text: str) -> bool:
@@ -293,9 +332,10 @@ def may_contain_secret(text: str) -> bool:
 
 
 def summarize_value(value: Any) -> str:
-    """A value in a few words; what could be a secret is not among the keys that are told."""
+    """A value in a few words; `…` for one that could have a secret in it."""
     texts = [text for text, _ in collect_strings(value)] or [format_scalar(value)]
-    told = ", ".join(" ".join(re.sub(r"(\$\{\w+)[^}]*", r"\1", text).split()) for text in texts if text)
-    if may_contain_secret(told):
+    without_defaults = [re.sub(r"(\$\{\w+)[^}]*", r"\1", text) for text in texts if text]
+    summary = ", ".join(" ".join(text.split()) for text in without_defaults)
+    if may_contain_secret(summary):
         return "…"
-    return told if len(told) <= 80 else told[:79] + "…"
+    return summary if len(summary) <= MAX_SUMMARY_LENGTH else summary[: MAX_SUMMARY_LENGTH - 1] + "…"

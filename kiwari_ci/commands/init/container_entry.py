@@ -74,7 +74,9 @@ def build_accessory_entry(
     more, others = _build_common_options(container, named, network)
     table |= more
     given = container.table
-    ports = [vocabulary.interpolate_variables(port, container.known) or port for port in list_published_ports(given)]
+    ports = [
+        vocabulary.interpolate_variables(port, container.variables) or port for port in list_published_ports(given)
+    ]
     if local := [port for port in ports if port.startswith("127.0.0.1:") and _IS_PUBLISHED_PORT(port)]:
         table.put("ports", local, given.where("ports"))
     if check := _convert_healthcheck(container):
@@ -128,7 +130,7 @@ def _build_common_options(
         for key in given
         if key not in COVERED_COMPOSE_KEYS | _CONVERTED_KEYS | set(known) | ours and not key.startswith("x-")
     ]
-    return table, [*left, *(f"{key} ({summarize_value(given[key])})" for key in rest), *container.beyond]
+    return table, [*left, *(f"{key} ({summarize_value(given[key])})" for key in rest), *container.unsupported]
 
 
 def parse_command(container: DetectedContainer, key: str = "command") -> list[str]:
@@ -142,7 +144,7 @@ def parse_command(container: DetectedContainer, key: str = "command") -> list[st
         )
     except ValueError:
         return []
-    made = [vocabulary.interpolate_variables(each, container.known) for each in texts]
+    made = [vocabulary.interpolate_variables(each, container.variables) for each in texts]
     said = " ".join(filter(None, made))
     return [str(each) for each in made] if all(map(_IS_ARGUMENT, made)) and not may_contain_secret(said) else []
 
@@ -165,7 +167,7 @@ def _convert_labels(container: DetectedContainer) -> tuple[dict[str, str], list[
     """Those that the spec can have, and the keys of the others; those that a proxy reads are not among them."""
     known, untold, given = dict[str, str](), list[str](), container.table
     for key, value, _ in [*given.iter_pairs("labels"), *given.get_mapping("deploy").iter_pairs("labels")]:
-        text = vocabulary.interpolate_variables(value, container.known)
+        text = vocabulary.interpolate_variables(value, container.variables)
         if re.match(r"traefik\.|caddy", key):
             continue
         if (
@@ -217,7 +219,7 @@ def _convert_healthcheck(container: DetectedContainer) -> dict[str, Any]:
     check = container.table.get_mapping("healthcheck")
     test = check.get("test")
     texts = list(map(format_scalar, test)) if isinstance(test, YamlSequence) else ["CMD-SHELL", format_scalar(test)]
-    made = [vocabulary.interpolate_variables(each, container.known) for each in texts]
+    made = [vocabulary.interpolate_variables(each, container.variables) for each in texts]
     if not check.get("test") or not all(map(_IS_ARGUMENT, made)) or may_contain_secret(" ".join(map(str, made))):
         return {}
     times = {key: _convert_to_seconds(check.get_text(key)) for key in ("interval", "timeout", "start_period")}
@@ -250,4 +252,4 @@ def _interpolate_nested(value: Any, container: DetectedContainer) -> Any:
     if isinstance(value, YamlSequence):
         items = [_interpolate_nested(each, container) for each in value]
         return None if None in items else items
-    return vocabulary.interpolate_variables(value, container.known) if isinstance(value, str) else value
+    return vocabulary.interpolate_variables(value, container.variables) if isinstance(value, str) else value

@@ -27,7 +27,7 @@ def add_missing_services(existing: list[str], facts: RepositoryFindings, read: d
     path = existing[0]
     raw = read_plain_file(root / path, yaml_source.MAX_SPEC_SIZE).decode()
     if not facts.services:
-        return InitResult(path, raw, raw, {}, read, seen=facts.aside)
+        return InitResult(path, raw, raw, {}, read, seen=facts.rejected_dockerfiles)
     if len(existing) > 1:
         names = ", ".join(found.image.dockerfile for found in facts.services)
         words = f"no service builds {names}, and there are several specs: {', '.join(existing)}"
@@ -60,7 +60,7 @@ def _extend_spec_text(path: str, raw: str, spec: Spec, facts: RepositoryFindings
         raw,
         {},
         read,
-        seen=facts.aside + made.seen + dropped,
+        seen=facts.rejected_dockerfiles + made.seen + dropped,
         troubles=facts.repository.troubles,
     )
     kept = new if "services" in table else CommentedMapping()

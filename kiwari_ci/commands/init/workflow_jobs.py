@@ -67,7 +67,7 @@ class BuildStep:
     context: str
     dockerfile: str
     settings: BuildSettings
-    beyond: list[str]
+    unsupported: list[str]
 
 
 @dataclass
@@ -107,7 +107,7 @@ class DetectedWorkflows:
     tests: list[TestSteps] = field(default_factory=list)
     deploys: list[DeployJob] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
-    beyond: list[str] = field(default_factory=list)
+    unsupported: list[str] = field(default_factory=list)
 
 
 def add_workflow_job(
@@ -120,33 +120,46 @@ def add_workflow_job(
     matrix: dict[str, Any],
 ) -> None:
     """Put into `made` what a job of a workflow says, with one combination of its matrix."""
-    _JobReader(
-        repository, made, path, document, key, document.get_mapping("jobs").get_mapping(key), trigger, matrix
-    ).read()
+    _JobReader(repository, made, path, document, key, trigger, matrix).read()
 
 
 class _JobReader:
-    """One job, with one combination of its matrix."""
+    """One job, with one combination of its matrix; `known` has the values of the expressions that are known here."""
 
     def __init__(
-        self, repository: LocalRepository, made: DetectedWorkflows, path: str, document: YamlMapping, key: str, job: YamlMapping,
-        trigger: WorkflowTrigger, matrix: dict[str, Any],
-    ) -> None:  # fmt: skip
-        self.made, self.path, self.key, self.job, self.trigger = made, path, key, job, trigger
-        self.where = document.get_mapping("jobs").where(key)
+        self,
+        repository: LocalRepository,
+        made: DetectedWorkflows,
+        path: str,
+        document: YamlMapping,
+        key: str,
+        trigger: WorkflowTrigger,
+        matrix: dict[str, Any],
+    ) -> None:
+        jobs = document.get_mapping("jobs")
+        self.made = made
+        self.path = path
+        self.key = key
+        self.job = jobs.get_mapping(key)
+        self.trigger = trigger
+        self.where = jobs.where(key)
+        self.steps = [item for item, _ in self.job.list_items("steps") if isinstance(item, YamlMapping)]
         slug = repository.slug[0] if repository.slug else UNKNOWN_TEXT
         self.known: dict[str, Any] = {
-            "github.repository": slug, "github.repository_owner": slug.partition("/")[0],
+            "github.repository": slug,
+            "github.repository_owner": slug.partition("/")[0],
             "github.event.repository.name": slug.rpartition("/")[2],
-        }  # fmt: skip
-        self.known |= {f"matrix.{key}": value for key, value in matrix.items()}
-        for table in (document.get_mapping("env"), job.get_mapping("env")):
-            for name, value in table.items():
+        }
+        for name, value in matrix.items():
+            self.known[f"matrix.{name}"] = value
+        for table in (document, self.job):
+            for name, value in table.get_mapping("env").items():
                 self.known[f"env.{name}"] = self.text(value)
-        self.steps = [item for item, _ in job.list_items("steps") if isinstance(item, YamlMapping)]
-        defaults = job.get_mapping("defaults").get_mapping("run").get_text("working-directory")
-        defaults = defaults or document.get_mapping("defaults").get_mapping("run").get_text("working-directory")
-        self.folder = join_path(".", self.text(defaults or ".")) or "."
+        self.folder = "."
+        for table in (document, self.job):
+            default_folder = table.get_mapping("defaults").get_mapping("run").get_text("working-directory")
+            if default_folder:
+                self.folder = join_path(".", self.text(default_folder)) or "."
 
     def read(self) -> None:
         for step in self.steps:
@@ -226,9 +239,9 @@ class _JobReader:
     def built(self, where: str, image: str, context: str, file: str, settings: BuildSettings) -> None:
         folder, dockerfile = join_path(".", context), join_path(".", file)
         runner = self.text(self.job.get("runs-on"))
-        beyond = [f"runs on {runner}"] if not runner.startswith("ubuntu") and runner else []
+        unsupported = [f"runs on {runner}"] if not runner.startswith("ubuntu") and runner else []
         if folder and dockerfile and UNKNOWN_TEXT not in folder + dockerfile:
-            self.made.builds.append(BuildStep(where, self.path, image, folder, dockerfile, settings, beyond))
+            self.made.builds.append(BuildStep(where, self.path, image, folder, dockerfile, settings, unsupported))
 
     def tests(self) -> None:
         runs = [
