@@ -4,12 +4,12 @@ from pathlib import Path
 
 HEAD = """# Example specs
 
-Take the spec that is closest to your project as a start. `kiwari-ci generate specs/examples/site.yaml --out /tmp/site` writes
-the files of one.
+Take the spec that is closest to your project as a start. This writes the files of one of them:
+`kiwari-ci generate specs/examples/site.yaml --out /tmp/site`.
 
-The tests generate every example in full and check the result with actionlint, zizmor, Docker Compose's schema and other
-programs, which report nothing. Three of them (bookings, clinic and ledger) are deployed to a real Docker Engine with the steps
-of their own workflows (`make engine-test`).
+The tests generate every example in full and check the result with actionlint, zizmor, Docker Compose's schema and
+other programs, which report nothing. Three of them (bookings, clinic and ledger) are deployed to a real Docker Engine
+with the steps of their own workflows (`make engine-test`).
 
 | Spec | What it is |
 | --- | --- |
