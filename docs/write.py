@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 COMMANDS = """# Commands
 
-What `--help` prints, and the exit codes of all commands.
+Look up the options of a command and the [exit codes](#exit-codes). This is what `kiwari-ci COMMAND --help` prints.
 """
 
 

@@ -50,7 +50,7 @@ def sha256(file: Path) -> str:
 def test_from_a_commit(
     repository: Repository, index: Index, person: dict[str, str], monorepo: Path, tmp_path: Path
 ) -> None:
-    succeeds(filled(section("From the repository, at a commit"), repository), tmp_path, index.of(person))
+    succeeds(filled(section("With pip and hashes"), repository), tmp_path, index.of(person))
     agrees(person, monorepo)
 
 
