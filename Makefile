@@ -27,6 +27,7 @@ types: $(VENV)/dev
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check
+	$(BIN)/lint-imports --no-cache
 
 drift: $(VENV)/runtime
 	$(BIN)/python -m kiwari_ci check specs/kiwari.yaml --out generated

@@ -116,7 +116,7 @@ def format_pin_list(pin_set: "PinSet", path: Path) -> str:
 
 def convert_tuples_to_lists(value: Any) -> Any:
     """Plain data with lists for its tuples, as YAML has them."""
-    from kiwari_ci.rendering.quoting import FrozenMapping
+    from kiwari_ci.plan.base import FrozenMapping
 
     if isinstance(value, dict | FrozenMapping):
         return {key: convert_tuples_to_lists(item) for key, item in dict(value).items()}

@@ -3,8 +3,6 @@
 Nothing here is optional: what does not apply is an empty string or an empty tuple.
 """
 
-from dataclasses import dataclass
-
 from kiwari_ci.plan.base import (
     DependabotConfig,
     EscapeHatch,
@@ -16,6 +14,7 @@ from kiwari_ci.plan.base import (
     RegistryLogin,
     RequiredSetting,
 )
+from kiwari_ci.plan.frozen import dataclass
 from kiwari_ci.plan.hosts import (
     DatabaseRole,
     DeployHost,

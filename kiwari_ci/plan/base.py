@@ -1,6 +1,12 @@
 """What the other parts of a plan are made of: actions and their pins, settings, pairs."""
 
-from dataclasses import dataclass
+from kiwari_ci.plan.frozen import dataclass
+
+
+class FrozenMapping(tuple[tuple[str, object], ...]):
+    """A mapping as a plan has it, which cannot change: a tuple of its keys and values."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """Stacks: the containers of an environment, and their env files."""
 
-from dataclasses import dataclass
-
 from kiwari_ci.plan.base import GitHubSetting, KeyValue
+from kiwari_ci.plan.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from kiwari_ci.plan import (
     NetworkAttachment,
     ServiceContainer,
 )
+from kiwari_ci.plan.base import FrozenMapping
 from kiwari_ci.proxies import proxy_stacks
-from kiwari_ci.rendering.quoting import FrozenMapping
 
 DEFAULT_NETWORK = "default"  # the network that Compose makes for each stack
 _COMPOSE_CONDITIONS = {"started": "started", "healthy": "healthy", "completed": "completed_successfully"}

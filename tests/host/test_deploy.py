@@ -194,6 +194,18 @@ def test_what_restarts_while_it_starts_is_bad(root: Path) -> None:
     assert outcome.says("did not stay up: ") and outcome.says("restarts")
 
 
+@pytest.mark.parametrize("seconds_of_life", [0.5, 2, 3, 7])
+def test_a_first_worker_that_docker_restarts_does_not_serve(root: Path, seconds_of_life: float) -> None:
+    """Docker has just started it again when the result is printed: it runs, but it is not what serves."""
+    world = World(root, WORKER)
+
+    outcome = world.deploy({"worker": world.image("worker", 1, Image(exits_after=seconds_of_life))}, 1)
+
+    assert outcome.code == 1
+    (service,) = outcome.result["services"]
+    assert (service["result"], service["before"], service["now"]) == ("failed", None, None)
+
+
 def test_how_it_is_asked(world: World) -> None:
     start(world, 1)
 

@@ -2880,11 +2880,19 @@ def serving_image(stack: "Stack", service: Service) -> str:
     try:
         for name in (service.container_name, service.temporary_name, service.retained_name):
             container = stack.find(name)
-            if container and not problem_of(stack, service, container):
+            if not container or problem_of(stack, service, container):
+                continue
+            if not is_restarted_worker(service, container):
                 return container.image
     except Failed:
         pass
     return ""
+
+
+def is_restarted_worker(service: Service, container: Container) -> bool:
+    """Whether a worker has failed and Docker restarts it: now and then it looks healthy."""
+    is_failed_worker = service.result == "failed" and not service.health
+    return is_failed_worker and container.restarts > 0
 
 
 def print_result(
