@@ -1,9 +1,8 @@
 """Images: which are built, of what, from whose pushes, and by which workflow; for the rules and for `resolve`."""
 
-from dataclasses import dataclass
-
 from kiwari_ci import schema
 from kiwari_ci.effective import derived, triggers
+from kiwari_ci.frozen import dataclass
 
 
 @dataclass(frozen=True)

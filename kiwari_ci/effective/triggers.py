@@ -1,8 +1,7 @@
 """How an environment is reached: by a push, by a tag, by hand; for the rules and for `resolve`."""
 
-from dataclasses import dataclass
-
 from kiwari_ci import schema
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.github import path_filters
 
 VERSION_NUMBER_PATTERN = r"(0|[1-9][0-9]*)"

@@ -3,6 +3,7 @@
 Nothing here is optional: what does not apply is an empty string or an empty tuple.
 """
 
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import (
     DependabotConfig,
     EscapeHatch,
@@ -14,7 +15,6 @@ from kiwari_ci.plan.base import (
     RegistryLogin,
     RequiredSetting,
 )
-from kiwari_ci.plan.frozen import dataclass
 from kiwari_ci.plan.hosts import (
     DatabaseRole,
     DeployHost,

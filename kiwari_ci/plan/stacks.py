@@ -1,7 +1,7 @@
 """Stacks: the containers of an environment, and their env files."""
 
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import GitHubSetting, KeyValue
-from kiwari_ci.plan.frozen import dataclass
 
 
 @dataclass(frozen=True)
