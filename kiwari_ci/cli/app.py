@@ -47,6 +47,7 @@ SECTIONS = (
             "diff": "Describe what would change, in words",
             "affected": "List what changed files or a tag would build and deploy",
             "graph": "Draw the pipeline, as Mermaid or as a page",
+            "set": "Change one value of a spec, comments kept",
             "show": "Print every name and default that the spec leads to",
         },
     ),

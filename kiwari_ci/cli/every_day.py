@@ -18,6 +18,7 @@ from kiwari_ci.cli.options import (
     find_repository_root,
     find_spec_file,
     format_option,
+    json_format_option,
     markdown_format_option,
     out_option,
     quiet_option,
@@ -305,4 +306,31 @@ def show_command(spec: Path | None, style: str | None) -> int:
         click.echo(output.format_json(plan))
     else:
         click.echo(yaml.safe_dump(plan, sort_keys=False, width=120), nl=False)
+    return 0
+
+
+@click.command("set")
+@click.argument("path", type=NonEmptyString())
+@click.argument("value")
+@spec_argument
+@json_format_option
+@quiet_option
+@exit_with_code
+def set_command(path: str, value: str, spec: Path | None, style: str, quiet: bool) -> int:
+    """Change the value at PATH in a spec, or add a key; comments, quotes and blank lines stay as they are.
+
+    VALUE is YAML: `kiwari-ci set services.api.port 8082`, or for a new service
+    `kiwari-ci set services.worker '{image_of: api, command: [work]}'`. The spec must be sound before and after, or
+    nothing is written.
+    """
+    from kiwari_ci.commands import edit_spec
+
+    edit = edit_spec.set_value(find_spec_file(spec), path, value)
+    if style == "json":
+        click.echo(output.format_json({"path": edit.path.as_posix(), "diff": edit.diff}))
+    elif not edit.diff and not quiet:
+        click.echo(f"{edit.path}: {path} has this value already; nothing was changed")
+    elif not quiet:
+        click.echo(output.colour_diff_lines(edit.diff))
+        click.echo("next: kiwari-ci generate")
     return 0

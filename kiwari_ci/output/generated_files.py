@@ -207,6 +207,12 @@ def write_user_file(root: Path, path: str, text: str, was: str | None) -> None:
             shutil.rmtree(root / STAGING_FOLDER, ignore_errors=True)
 
 
+def restore_line_endings(text: str, raw: str) -> str:
+    """Text with `\\n` at its lines' ends as the file `raw` has it: with its line ends and its byte order mark."""
+    mark = "\ufeff" if raw.startswith("\ufeff") else ""
+    return mark + (text.replace("\n", "\r\n") if "\r\n" in raw else text)
+
+
 def _write_changed_files(root: Path, tree: GeneratedFiles, project: str) -> WriteResult:
     done, staging = WriteResult(), root / STAGING_FOLDER
     shutil.rmtree(staging, ignore_errors=True)  # what a killed run left
