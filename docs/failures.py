@@ -234,7 +234,7 @@ def _reported(module: ast.Module) -> Iterator[str]:
     for node in ast.walk(module):
         if isinstance(node, ast.Call) and node.args and _refuses(node):
             yield from _texts(node.args[0])
-        elif isinstance(node, ast.FunctionDef) and node.name == "_blocked":
+        elif isinstance(node, ast.FunctionDef) and node.name == "_explain_blocked_path":
             yield from (text for part in ast.walk(node) if isinstance(part, ast.Return) for text in _texts(part.value))
         elif isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["title"]:
             yield from _texts(node.value)

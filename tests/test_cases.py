@@ -32,7 +32,18 @@ COMMANDS = sorted(CASES.glob("commands/*.sh"))
 ADVICE = sorted(CASES.glob("advice/*.yaml"))
 INIT = sorted(CASES.glob("init/*/repository"))
 
-REPORTERS = {"at", "fault", "of", "_raise_problem", "_refuse", "report_at_key", "report_at_value", "report_at_span", "place", "Problem"}
+REPORTERS = {
+    "at",
+    "fault",
+    "of",
+    "_raise_problem",
+    "_refuse",
+    "report_at_key",
+    "report_at_value",
+    "report_at_span",
+    "place",
+    "Problem",
+}
 RULE = re.compile(r"[a-z]+(-[a-z]+)+|[a-z]{3,}")
 DRIFT = {"drift"}  # said of generated files
 OF_GIT = {"no-files", "submodule", "large-files"}  # said of what only a real checkout has: test_lint.py

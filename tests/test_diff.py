@@ -158,11 +158,22 @@ def test_nothing_to_say() -> None:
     assert len(told.splitlines()) == 3
 
 
+def plain_data(path: str, text: str) -> Any:
+    """The data of a file in Python's own types, which PyYAML can write."""
+
+    def copy_plainly(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: copy_plainly(entry) for key, entry in value.items()}
+        return [copy_plainly(item) for item in value] if isinstance(value, list) else value
+
+    return copy_plainly(yaml_document.parse_yaml_document(path, text).data)
+
+
 def test_comments_and_order_are_nothing() -> None:
     before = file_sets.load_folder(GENERATED)
     after = dict(before.files)
     for path in [path for path in after if path.endswith(".yml")]:
-        data = yaml_document.parse_yaml_document(path, after[path]).data
+        data = plain_data(path, after[path])
         after[path] = MARK + yaml.safe_dump(data, sort_keys=True, width=10**6).replace("'on':", "on:")
     assert after != before.files
     told = between(before, after).changes
@@ -222,6 +233,23 @@ def test_a_workflow_that_stays_and_deploys_the_same_is_told_again_and_again(tmp_
     assert "nothing changes" in said(KIWARI, "--against", tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("name", "environment"),
+    [
+        ("uat", "staging"),
+        ("pre-prod", "staging"),
+        ("stage2", "staging"),
+        ("live", "production"),
+        ("prod1", "production"),
+    ],
+)
+def test_a_compose_file_is_an_environments_by_the_words_that_init_knows(name: str, environment: str) -> None:
+    before = {f"compose.{name}.yml": "services: {api: {image: 'ghcr.io/example/kiwari-api:x'}}\n"}
+    changes = words(before, file_sets.load_folder(GENERATED).files)
+    moved = f"{environment}: its compose file is `deploy/pos-{environment}/docker-compose.yml` now"
+    assert any(change.startswith(moved) and f"`compose.{name}.yml`" in change for change in changes)
+
+
 # Never silent
 
 
@@ -261,7 +289,7 @@ MUTATED = sorted(path for path in file_sets.load_folder(GENERATED).files if path
 def test_no_change_of_a_generated_file_is_silent(path: str) -> None:
     text = file_sets.load_folder(GENERATED).files[path]
     silent, tried = [], 0
-    for number, (what, mutant) in enumerate(mutants(yaml_document.parse_yaml_document(path, text).data)):
+    for number, (what, mutant) in enumerate(mutants(plain_data(path, text))):
         if number % 3 == len(path) % 3 and not (path.startswith("deploy") and what in SAYS_THE_SAME):
             after = MARK + yaml.safe_dump(mutant, sort_keys=False, width=10**6).replace("'on':", "on:")
             tried += 1
@@ -383,8 +411,8 @@ HOSTILE = {
     "empty": (b"", "nothing is in it"),
     "a list": (b"- a\n", "no mapping of keys to values"),
     "two": (b"a: 1\n---\nb: 2\n", "more than one document"),
-    "twice": (b"on: push\non: push\n", "`on` stands there twice"),
-    "itself": (b"a: &a [*a]\n", "an alias of nothing that stands above it"),
+    "twice": (b"on: push\non: push\n", "`on` stands there a second time on line 2"),
+    "itself": (b"a: &a [*a]\n", "an alias that no anchor above it has"),
     "syntax": (b"on: [push\n", "not YAML on line 2"),
     "a key": (b"? [a]\n: b\n", "a key that is no text"),
 }
@@ -430,7 +458,7 @@ def test_odd_shapes_are_no_reason_to_stop(text: str) -> None:
 def test_odd_compose_values(key: str, value: Any) -> None:
     path = "deploy/pos-staging/docker-compose.yml"
     there = {path: file_sets.load_folder(GENERATED).files[path]}
-    data = yaml_document.parse_yaml_document(path, there[path]).data
+    data = plain_data(path, there[path])
     data["services"]["pos-api-staging"][key] = value
     odd = {**there, path: MARK + yaml.safe_dump(data)}
     assert words(there, odd) and words(odd, there)

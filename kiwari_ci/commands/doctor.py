@@ -21,6 +21,7 @@ from kiwari_ci.probes import (
 )
 from kiwari_ci.probes.calls import TOTAL_TIMEOUT, BackgroundCall
 from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.proxies.registry import find_planned_proxy
 
 TIMEOUT_REASON = f"no answer within {TOTAL_TIMEOUT} s"
 
@@ -241,7 +242,7 @@ def _check_public_domain(
         stack_checks.is_deployed(stack, container, facts),
     )
     yield from dns_tls.check_domain(group, container, seen, where, deployed, book, means.net.now())
-    if means.npm and each.managed:
+    if means.npm and find_planned_proxy(each.proxy).has_admin_api:
         yield nginx_proxy_manager.check_proxy_host(group, container, world.proxy, book)
 
 

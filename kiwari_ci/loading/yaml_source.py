@@ -95,6 +95,11 @@ def parse_yaml(path: str, text: str) -> YamlSource:
     return _YamlReader(YamlSource(path, text, None, {}, {})).read()
 
 
+def iter_yaml_events(text: str) -> Iterator[Any]:
+    """The events of PyYAML's parser; iterating raises yaml.YAMLError."""
+    return iter(yaml.parse(text, Loader=_YAML_LOADER))
+
+
 def resolve_scalar(text: str) -> Any:
     """What YAML 1.2 makes of plain text: nothing, true, false, a number that is not too long, or the same text."""
     make = _find_converter(text)
@@ -156,7 +161,7 @@ class _YamlReader:
         self.source = source
         self.faults: list[Problem] = []
         self.widths = [len(line.rstrip()) for line in source.lines]
-        self.events: Iterator[Any] = yaml.parse(source.text, Loader=_YAML_LOADER)
+        self.events = iter_yaml_events(source.text)
 
     def read(self) -> YamlSource:
         self.characters()

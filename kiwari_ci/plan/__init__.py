@@ -22,9 +22,9 @@ from kiwari_ci.plan.hosts import (
     JumpHost,
     LongRunningAccessories,
     PostgresServer,
+    ProxyGuide,
     ProxySite,
     ProxyStack,
-    PublishedDomain,
 )
 from kiwari_ci.plan.stacks import (
     AccessoryContainer,
@@ -91,13 +91,13 @@ __all__ = [
     "PinsFile",
     "Plan",
     "EnvironmentWorkflow",
-    "PublishedDomain",
     "BuiltBranch",
     "DatabaseRole",
     "PostgresServer",
     "ServiceWorkflow",
     "GitHubSetting",
     "SetupStep",
+    "ProxyGuide",
     "ProxySite",
     "ImageSource",
     "ComposeStack",
@@ -142,7 +142,7 @@ class Plan:
     by_hand: tuple[EnvironmentWorkflow, ...]
     released: bool
     domains: tuple[str, ...]
-    managed: tuple[str, ...]
+    proxy_guides: tuple[ProxyGuide, ...]
     answering: tuple[ServiceContainer, ...]
     start_title: str
     migrated: bool

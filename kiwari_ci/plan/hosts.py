@@ -52,13 +52,22 @@ class DeployKey:
 
 @dataclass(frozen=True)
 class ProxySite:
-    """A domain, and where it leads to; `address` is what Caddy calls it."""
+    """A domain, and where it leads to: a container's port, or the address at which the host publishes it.
+
+    `address` is the domain as Caddy has it; `published_address` is empty for a port that is not published.
+    """
 
     domain: str
     address: str
     container: str
     port: int
     websocket: bool
+    published_address: str
+
+    @property
+    def websocket_answer(self) -> str:
+        """Whether WebSockets are passed on, as a table of the runbook says it."""
+        return "yes" if self.websocket else "no"
 
 
 @dataclass(frozen=True)
@@ -101,11 +110,15 @@ class LongRunningAccessories:
 
 
 @dataclass(frozen=True)
-class PublishedDomain:
-    """A domain that somebody else's proxy leads to a port of the host."""
+class ProxyGuide:
+    """What the runbook says of the domains of a host's proxy, or of all hosts with this kind of proxy."""
 
-    domain: str
-    address: str
+    template: str
+    host: str
+    network: str
+    sites: tuple[ProxySite, ...]
+    stack: tuple[ProxyStack, ...]
+    domains: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -156,7 +169,5 @@ class DeployHost:
     env_files: tuple[str, ...]
     public: tuple[ComposeContainer, ...]
     proxy: str
-    managed: tuple[ComposeContainer, ...]
-    labelled: tuple[ProxySite, ...]
-    published: tuple[PublishedDomain, ...]
+    sites: tuple[ProxySite, ...]
     fronts: tuple[ProxyStack, ...]

@@ -9,13 +9,13 @@ from kiwari_ci.output.generated_files import GeneratedFiles
 from kiwari_ci.plan import DeployHost, DeployKey
 from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
 from kiwari_ci.probes.ssh_host import HostFacts, SshTarget
+from kiwari_ci.proxies.registry import find_planned_proxy
 
 MIN_ENGINE_VERSION, MIN_COMPOSE_VERSION, MIN_PYTHON_VERSION = (
     (20, 10),
     (2, 20),
     (3, 8),
 )  # what bin/deploy asks for, as the free space
-MIN_TRAEFIK_VERSION = (3, 6)  # allownonrunning; server.url came with 3.4
 MIN_FREE_DISK_MB = 1500  # MB
 MIN_FREE_MEMORY_MB = 256  # MB: a new container starts beside the old one
 AUTHORIZED_KEY_LINE = re.compile(r"(?:^|\s)(?P<kind>ssh-\S+|ecdsa-\S+|sk-\S+) (?P<blob>AAAA\S+)(?: (?P<comment>.*))?$")
@@ -49,7 +49,7 @@ def check_host_system(group: FindingGroup, host: DeployHost, facts: HostFacts, b
             yield group.ok(f"network {network}", "exists")
         else:
             yield group.wrong(f"network {network}", "none", "a Docker network of that name", cure)
-    if host.public and not host.published:
+    if host.public and find_planned_proxy(host.proxy).is_on_shared_network:
         yield _check_proxy_container(group, host, facts, book)
 
 
@@ -124,7 +124,8 @@ def _check_proxy_container(group: FindingGroup, host: DeployHost, facts: HostFac
         if not there:
             start = book.command(f"/{front.name} && docker compose up")
             return group.wrong("proxy", f"no container `{front.name}`", f"one on {host.network}", start)
-    found = [each for each in there if host.fronts or host.proxy in each.image or "443" in each.ports.split()]
+    proxy = find_planned_proxy(host.proxy)
+    found = [each for each in there if host.fronts or proxy.runs_image(each.image) or "443" in each.ports.split()]
     if not found:
         return group.wrong("proxy", "no container of its image, none on port 443", f"one on {host.network}", cure)
     name, networks = found[0].name, found[0].networks.split()
@@ -133,9 +134,9 @@ def _check_proxy_container(group: FindingGroup, host: DeployHost, facts: HostFac
     if host.network not in networks:
         cure = f"docker network connect {host.network} {name}; {cure}"
         return group.wrong("proxy", f"{name} is on {', '.join(networks)}", f"on {host.network}", cure)
-    version = re.search(r"traefik:v?(\d+)\.(\d+)", found[0].image) if host.proxy == "traefik" else None
-    if version and (int(version[1]), int(version[2])) < MIN_TRAEFIK_VERSION:
-        return group.wrong("proxy", f"{name} is {found[0].image}", "Traefik 3.6 or newer, which knows the labels", cure)
+    required_version = proxy.describe_required_version(found[0].image)
+    if required_version:
+        return group.wrong("proxy", f"{name} is {found[0].image}", required_version, cure)
     return group.ok("proxy", f"{name} is on {host.network}")
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from kiwari_ci.plan import DeployHost, EnvFile
 from kiwari_ci.probes.calls import REQUEST_TIMEOUT, TOTAL_TIMEOUT, ProcessResult, find_last_line, run_process
 from kiwari_ci.probes.dns_tls import HostAddresses, NetworkBackend
+from kiwari_ci.proxies.registry import find_planned_proxy
 
 DATABASE_INIT_SCRIPT = "init/init-databases.sh"
 PROBE_SCRIPT = Path(__file__).with_name("host.sh")
@@ -120,7 +121,7 @@ def resolve_ssh_target(destination: str, net: NetworkBackend) -> SshTarget:
 def collect_host_addresses(host: DeployHost, reached: SshTarget, seen: HostFacts) -> HostAddresses:
     """All addresses by which a host is known: where ssh finds it, and its own; Traefik has no route at first."""
     own = _parse_ip_addresses(seen.word("addresses"))
-    unrouted = (404,) if host.proxy == "traefik" else ()
+    unrouted = find_planned_proxy(host.proxy).unrouted_statuses
     return HostAddresses(frozenset([*reached.addresses, *own]), complete=bool(own), unrouted=unrouted)
 
 

@@ -7,6 +7,7 @@ from kiwari_ci.plan import AccessoryContainer, ComposeStack, DeployHost, EnvFile
 from kiwari_ci.plan import ComposeContainer as Planned
 from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
 from kiwari_ci.probes.ssh_host import ContainerState, HostFacts, list_env_keys
+from kiwari_ci.readers.image_reference import parse_image_reference
 
 # What Compose reads in another way than a person: bin/deploy refuses it.
 ENV_SYNTAX_FAULTS = {
@@ -133,7 +134,7 @@ def _check_service_container(
             f"docker logs {name}; {back}",
         )
     restarts = f", {there.restarts} restarts" if there.restarts != "0" else ""
-    return group.ok(name, f"serves {pinned.partition('@')[2][:19]}, as pinned{restarts}")
+    return group.ok(name, f"serves {parse_image_reference(pinned).digest[:19]}, as pinned{restarts}")
 
 
 def _check_accessory(

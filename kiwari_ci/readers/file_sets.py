@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kiwari_ci.output.generated_files import is_env_file
+from kiwari_ci.readers.compose_file import COMPOSE_FILE_PATH
 from kiwari_ci.readers.tracked_files import READ_ONLY_GIT_OPTIONS, build_git_environment
 
 MAX_FILE_SIZE = 1_000_000  # bytes of a file
@@ -18,7 +19,7 @@ MAX_FOLDER_DEPTH = 6  # folders below the root
 GIT_TIMEOUT = 60  # for git
 _RELEVANT_PATH = re.compile(
     r"\.github/workflows/[^/]+\.ya?ml|\.github/actions/.+/action\.ya?ml|action\.ya?ml"
-    r"|(.+/)?(docker-)?compose[\w.-]*\.ya?ml|(.+/)?[\w.-]*\.?env\.(example|sample|template|dist)"
+    rf"|{COMPOSE_FILE_PATH}|(.+/)?[\w.-]*\.?env\.(example|sample|template|dist)"
     r"|deploy/bin/deploy(?:-over-ssh)?|deploy/RUNBOOK\.md|deploy/.+/init/[^/]+\.sh|(deploy|\.github/workflows)/\.gitattributes"
     r"|deploy/[^/]+/(hooks|conf)/[^/]+|\.github/dependabot\.yml"
 )

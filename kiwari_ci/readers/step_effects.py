@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from kiwari_ci.readers.docker_build import parse_docker_build
+from kiwari_ci.readers.image_reference import parse_image_repository
 from kiwari_ci.readers.shell import parse_shell_commands
-from kiwari_ci.readers.workflow import ParsedJob, ParsedStep, ParsedWorkflow
+from kiwari_ci.readers.workflow import ParsedJob, ParsedStep, ParsedWorkflow, get_action_name
 from kiwari_ci.readers.yaml_document import as_inline_code
 
 MAX_WORKFLOW_SCRIPTS = 1_000_000  # characters of one workflow, each combination of a matrix counted
@@ -66,7 +68,7 @@ def find_workflow_effects(workflow: ParsedWorkflow) -> Iterator[tuple[ParsedJob,
 
 
 def _find_step_effects(job: ParsedJob, step: ParsedStep) -> Iterator[StepEffect]:
-    action = step.uses.partition("@")[0].lower()
+    action = get_action_name(step.uses).lower()
     script = next((step.given[key] for key in _SCRIPT_INPUTS if key in step.given), "") if "ssh" in action else ""
     if action.startswith("docker/build-push-action"):
         yield from _find_build_effects(step)
@@ -108,19 +110,6 @@ def resolve_dockerfile_path(context: str, file: str) -> str:
     """The Dockerfile of a build, from the repository's root."""
     context = re.sub(r"^\./|/$", "", context).strip(".") if not context.startswith(("http", "<")) else context
     return re.sub(r"^\./", "", file) or f"{context}/Dockerfile".lstrip("/")
-
-
-def parse_image_repository(image: str) -> str:
-    """An image's name without its tag and digest."""
-    name, _, _ = image.partition("@")
-    name = name.lower() if name.startswith("ghcr.io/") else name  # `github.repository` may have capitals
-    head, colon, tail = name.rpartition(":")
-    return head if colon and "/" not in tail else name
-
-
-def parse_image_tag(image: str) -> str:
-    """An image's tag; Docker's own default where it has none."""
-    return image[len(parse_image_repository(image)) :].partition("@")[0].lstrip(":") or "latest"
 
 
 def _find_script_effects(script: str, step: ParsedStep, place: _ScriptContext) -> Iterator[StepEffect]:
@@ -202,7 +191,7 @@ def _find_docker_effects(words: list[str], place: _ScriptContext) -> Iterator[St
     if verb == "compose":
         yield from _find_compose_effects(rest[rest.index("compose") + 1 :], line, place)
     elif verb == "build":
-        yield from _find_docker_build_effects(rest)
+        yield from _find_docker_build_effects(rest[rest.index("build") + 1 :])
     elif verb == "push" and len(rest) > 1:
         yield StepEffect("push", rest[-1], "")
     elif verb == "tag" and len(rest) > 2:
@@ -218,18 +207,13 @@ def _find_docker_effects(words: list[str], place: _ScriptContext) -> Iterator[St
         yield StepEffect("remote", line, "", as_inline_code(line))
 
 
-def _find_docker_build_effects(rest: list[str]) -> Iterator[StepEffect]:
-    tags = _parse_options(rest, "-t", "--tag")
-    context = rest[-1] if not rest[-1].startswith("-") else "."
-    for each in tags:
-        yield StepEffect("push" if "--push" in rest else "build", each, "")
-    if tags:
-        yield StepEffect(
-            "build",
-            parse_image_repository(tags[0]),
-            "",
-            resolve_dockerfile_path(context, (_parse_options(rest, "-f", "--file") or [""])[0]),
-        )
+def _find_docker_build_effects(words: list[str]) -> Iterator[StepEffect]:
+    build = parse_docker_build(words)
+    for tag in build.tags:
+        yield StepEffect("push" if build.pushes else "build", tag, "")
+    if build.tags:
+        dockerfile = resolve_dockerfile_path(build.context or ".", build.files[0] if build.files else "")
+        yield StepEffect("build", parse_image_repository(build.tags[0]), "", dockerfile)
 
 
 def _find_docker_run_effects(rest: list[str], line: str) -> Iterator[StepEffect]:

@@ -10,14 +10,15 @@ from pydantic import TypeAdapter, ValidationError
 from kiwari_ci.rules import CREDENTIAL_PATTERN
 
 PRODUCTION, STAGING, DEVELOPMENT = "production", "staging", "development"
-_ENVIRONMENT_WORDS = {
-    STAGING: re.compile(r"st(a?g|age|aging)|uat|preprod|preview|qa"),
-    PRODUCTION: re.compile(r"prod|production|prd|live"),
-    DEVELOPMENT: re.compile(
-        r"dev|develop|development|local|tests?|testing|ci|e2e|override|debug|examples?|devcontainer|sandbox|demo|bench"
-        r"|benchmark"
-    ),
-}
+_ENVIRONMENT_WORDS = {  # the first kind of which a text has a word is the text's kind
+    STAGING: {"staging", "stage", "stag", "stg", "uat", "preprod", "nonprod", "preview", "qa"},
+    PRODUCTION: {"production", "prod", "prd", "live"},
+    DEVELOPMENT: {
+        "development", "develop", "dev", "devcontainer", "local", "sandbox", "debug", "override",
+        "test", "tests", "testing", "e2e", "ci", "example", "examples", "demo", "bench", "benchmark",
+    },
+}  # fmt: skip
+_SPLIT_STAGING_WORD = re.compile(r"\b(pre|non)[-_.](?=prod)")
 _SECRET_KEY = re.compile(
     r"(?<!PUBLIC)_?(PASS(WORD|WD|PHRASE)?|PWD|SECRETS?|TOKEN|CREDENTIALS?|DSN|SALT|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY"
     r"|SECRET_?KEY_BASE|_KEY)$",
@@ -71,10 +72,16 @@ def split_words(text: str) -> list[str]:
 
 
 def classify_environment(text: str) -> str:
-    """Which kind of environment a name or path speaks of: production, staging, development, or none (empty)."""
-    return next(
-        (kind for kind, known in _ENVIRONMENT_WORDS.items() if any(map(known.fullmatch, split_words(text)))), ""
-    )
+    """Which kind of environment a name or path speaks of: production, staging, development, or none (empty).
+
+    A number may stand behind the word, as in `prod2`.
+    """
+    joined = _SPLIT_STAGING_WORD.sub(r"\1", text.lower())
+    words = {word if word == "e2e" else word.rstrip("0123456789") for word in split_words(joined)}
+    for kind, kind_words in _ENVIRONMENT_WORDS.items():
+        if words & kind_words:
+            return kind
+    return ""
 
 
 def strip_environment(text: str) -> str:

@@ -28,11 +28,42 @@ from kiwari_ci.schema.text_formats import BranchName, GeneratorRequirement, Repo
 RunnerLabels = Annotated[list[RunnerLabel], OneOrMany()]
 
 __all__ = [
-    "Accessory", "Build", "BuildArg", "Database", "DatabaseServer", "DeployOn", "EnvValue", "Environment", "Health",
-    "Healthcheck", "Hooks", "Host", "Jump", "Migrations", "SpecModel", "Network", "OneOf", "Override", "Password",
-    "Project", "Proxy", "PullToken", "Reference", "Registry", "ContainerOptions", "Secret", "Service", "Setup", "Spec", "Step",
-    "Steps", "StepValue", "Test", "TestService", "Tool",
-]  # fmt: skip
+    "Accessory",
+    "Build",
+    "BuildArg",
+    "ContainerOptions",
+    "Database",
+    "DatabaseServer",
+    "DeployOn",
+    "EnvValue",
+    "Environment",
+    "Health",
+    "Healthcheck",
+    "Hooks",
+    "Host",
+    "Jump",
+    "Migrations",
+    "Network",
+    "OneOf",
+    "Override",
+    "Password",
+    "Project",
+    "Proxy",
+    "PullToken",
+    "Reference",
+    "Registry",
+    "Secret",
+    "Service",
+    "Setup",
+    "Spec",
+    "SpecModel",
+    "Step",
+    "StepValue",
+    "Steps",
+    "Test",
+    "TestService",
+    "Tool",
+]
 
 
 class Project(SpecModel):

@@ -29,11 +29,13 @@ from kiwari_ci.schema.text_formats import (
     TraefikName,
 )
 
+ProxyKind = Literal["nginx-proxy-manager", "traefik", "caddy", "nginx", "none"]
+
 
 class Proxy(SpecModel):
     """What stands in front of the services on a host."""
 
-    kind: Literal["nginx-proxy-manager", "traefik", "caddy", "nginx", "none"] = Field(
+    kind: ProxyKind = Field(
         "nginx-proxy-manager",
         description="`nginx-proxy-manager`: the runbook says what to click; `traefik`: labels; `caddy` and `nginx`: "
         "a stack with its configuration; `none`: somebody else's, which leads to published `ports`.",

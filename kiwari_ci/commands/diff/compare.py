@@ -20,8 +20,10 @@ from kiwari_ci.commands.diff.containers import StackPair
 from kiwari_ci.commands.diff.manual_steps import ManualCopy
 from kiwari_ci.commands.diff.matching import NameMatches
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
-from kiwari_ci.readers.compose_file import ComposeProject, ComposeService, EnvExample
+from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
+from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.file_sets import FileSet
+from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.yaml_document import as_dict, as_inline_code
 
 
@@ -105,8 +107,8 @@ def _is_same_stack(before: ComposeProject, after: ComposeProject, subject: str, 
 
 def _is_same_database(before: ComposeProject, after: ComposeProject) -> bool:
     """A stack of nothing but the same server."""
-    own = {each.image.rpartition("/")[2].partition(":")[0] for each in after.services.values()}
-    there = {each.image.rpartition("/")[2].partition(":")[0] for each in before.services.values()}
+    own = {parse_image_reference(each.image).name for each in after.services.values()}
+    there = {parse_image_reference(each.image).name for each in before.services.values()}
     return len(own) == 1 and own == there and not before.generated
 
 

@@ -10,7 +10,8 @@ from kiwari_ci.commands.diff.change import PipelineChange, iter_added_removed
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers import compose_file
 from kiwari_ci.readers.compose_file import ComposeService
-from kiwari_ci.readers.step_effects import parse_image_repository, parse_image_tag, resolve_dockerfile_path
+from kiwari_ci.readers.image_reference import parse_image_repository, parse_image_tag
+from kiwari_ci.readers.step_effects import resolve_dockerfile_path
 from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_code
 
 _PRIVILEGE_ATTRIBUTES = {

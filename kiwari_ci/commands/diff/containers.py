@@ -14,7 +14,7 @@ from kiwari_ci.commands.diff.container_settings import (
 from kiwari_ci.commands.diff.matching import NameMatches
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
-from kiwari_ci.readers.step_effects import parse_image_repository
+from kiwari_ci.readers.image_reference import parse_image_repository
 from kiwari_ci.readers.yaml_document import as_dict, as_inline_code
 
 

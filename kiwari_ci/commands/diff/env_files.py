@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kiwari_ci.commands.diff.change import PipelineChange
 from kiwari_ci.problems import join_with_limit
-from kiwari_ci.readers.compose_file import EnvExample
+from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.yaml_document import as_inline_code
 
 

@@ -9,15 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
+from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
-from kiwari_ci.readers.step_effects import StepEffect, parse_image_repository
+from kiwari_ci.readers.image_reference import parse_image_reference, parse_image_repository
+from kiwari_ci.readers.step_effects import StepEffect
 from kiwari_ci.readers.workflow import ParsedJob
 
-_ENVIRONMENT_KINDS = {
-    "production": r"prod|prd|live",
-    "staging": r"sta?g|preprod",
-    "development": r"dev|local|test|ci\b",
-}
 _DEFAULT_COMPOSE_NAMES = ("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml")
 ResponsibleJob = tuple[WorkflowWithEffects, ParsedJob, StepEffect]
 
@@ -105,15 +102,17 @@ def _match_image_exactly(image: str, ours: NameMatches) -> str:
     """The service whose image has this name, be its registry another, or that is called so itself."""
     if image in ours.images:
         return ours.images[image]
-    base = image.rpartition("/")[2]
-    found = {service for other, service in ours.images.items() if base in (other.rpartition("/")[2], service)}
+    name = parse_image_reference(image).name
+    found = {
+        service for other, service in ours.images.items() if name in (parse_image_reference(other).name, service)
+    }
     return found.pop() if len(found) == 1 else ""
 
 
 def _match_image_suffix(image: str, ours: NameMatches) -> str:
     """The service whose name an image's ends with."""
-    base = image.rpartition("/")[2]
-    found = {service for service in ours.images.values() if re.search(rf"[-_.]{re.escape(service)}$", base)}
+    name = parse_image_reference(image).name
+    found = {service for service in ours.images.values() if re.search(rf"[-_.]{re.escape(service)}$", name)}
     return found.pop() if len(found) == 1 else ""
 
 
@@ -162,7 +161,7 @@ def _guess_stack_environment(
         return ""
     return (
         guess_environment(stack.path, ours)
-        if detect_environment_kind(stack.path) or _is_used_by_deploy(stack, before)
+        if vocabulary.classify_environment(stack.path) or _is_used_by_deploy(stack, before)
         else ""
     )
 
@@ -178,27 +177,20 @@ def _is_used_by_deploy(stack: ComposeProject, facts: PipelineSnapshot) -> bool:
     return False
 
 
-def guess_environment(text: str, ours: NameMatches, when: Iterable[str] = ()) -> str:
+def guess_environment(text: str, ours: NameMatches) -> str:
     """The only environment that is of the kind that a text tells; the only one at all, for a text that tells none."""
-    told = detect_environment_kind(text)
+    told = vocabulary.classify_environment(text)
     environments = list(dict.fromkeys(ours.stacks.values()))
     exact = [each for each in environments if re.search(rf"(^|[^a-z]){re.escape(each)}([^a-z]|$)", text.lower())]
-    same = exact or [each for each in environments if told and detect_environment_kind(each) == told]
+    same = exact or [each for each in environments if told and vocabulary.classify_environment(each) == told]
     if len(same) == 1:
         return same[0]
     fits = (
         len(environments) == 1
-        and told != "development"
-        and (not told or detect_environment_kind(environments[0]) in ("", told))
+        and told != vocabulary.DEVELOPMENT
+        and (not told or vocabulary.classify_environment(environments[0]) in ("", told))
     )
     return environments[0] if fits else ""
-
-
-def detect_environment_kind(text: str) -> str:
-    """Which kind of environment a text tells of, if any."""
-    return next(
-        (kind for kind, words in _ENVIRONMENT_KINDS.items() if re.search(rf"(^|[^a-z])({words})", text.lower())), ""
-    )
 
 
 def _collect_container_names(given: Iterable[ComposeProject]) -> set[str]:

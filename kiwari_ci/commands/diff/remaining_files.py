@@ -7,7 +7,7 @@ from kiwari_ci.commands.diff.change import PipelineChange, redact_secrets
 from kiwari_ci.commands.diff.matching import NameMatches, Responsibilities
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
 from kiwari_ci.problems import join_with_limit
-from kiwari_ci.readers.step_effects import parse_image_repository
+from kiwari_ci.readers.image_reference import parse_image_repository
 from kiwari_ci.readers.yaml_document import as_inline_code
 
 _LOST_EFFECT_MESSAGES = {

@@ -4,13 +4,14 @@ import re
 from dataclasses import dataclass, field
 
 from kiwari_ci.output import generated_files
-from kiwari_ci.readers import compose_file, workflow, yaml_document
-from kiwari_ci.readers.compose_file import ComposeProject, EnvExample
+from kiwari_ci.readers import compose_file, env_file, workflow, yaml_document
+from kiwari_ci.readers.compose_file import ComposeProject
+from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.file_sets import FileSet
 from kiwari_ci.readers.step_effects import StepEffect, find_workflow_effects
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow, ReferenceContext
 
-_COMPOSE_PATH = re.compile(r"(.+/)?(docker-)?compose[\w.-]*\.ya?ml")
+_COMPOSE_PATH = re.compile(compose_file.COMPOSE_FILE_PATH)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def build_snapshot(side: FileSet, repository: str) -> PipelineSnapshot:
 def _parse_file(facts: PipelineSnapshot, path: str, text: str) -> yaml_document.YamlDocument | None:
     if not path.endswith((".yml", ".yaml")):
         if re.search(r"env\.[a-z]+$", path):
-            facts.examples[path] = compose_file.parse_env_example(
+            facts.examples[path] = env_file.parse_env_example(
                 path, text, generated_files.is_generated_file(path, text)
             )
         elif generated_files.is_generated_file(path, text):

@@ -9,7 +9,8 @@ from kiwari_ci.commands.diff.change import PipelineChange, iter_added_removed, p
 from kiwari_ci.commands.diff.matching import Responsibilities, ResponsibleJob
 from kiwari_ci.commands.diff.snapshot import WorkflowWithEffects
 from kiwari_ci.problems import join_with_limit
-from kiwari_ci.readers.step_effects import StepEffect, parse_image_repository, parse_image_tag
+from kiwari_ci.readers.image_reference import parse_image_repository, parse_image_tag
+from kiwari_ci.readers.step_effects import StepEffect
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow
 from kiwari_ci.readers.yaml_document import as_inline_code
 

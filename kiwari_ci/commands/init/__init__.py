@@ -14,10 +14,11 @@ from kiwari_ci.commands.init.collect import collect_findings, find_replaced_work
 from kiwari_ci.commands.init.compose_files import read_compose_files
 from kiwari_ci.commands.init.dockerfiles import ImageDetection, detect_images
 from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
+from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.commands.init.workflow_files import read_workflows
 from kiwari_ci.loading import yaml_source
-from kiwari_ci.problems import Problem, SpecError
+from kiwari_ci.problems import SpecError
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.readers.vocabulary import SourcedValue
@@ -47,7 +48,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
         command = shlex.join(["kiwari-ci", "init", *_get_folder_arguments(folder), "--repository"])
         hint = f"{command} OWNER/NAME, or: git remote add origin git@github.com:OWNER/NAME.git"
         said = "could not tell which repository on GitHub it is: no git remote leads there"
-        raise _build_init_error("no-repository", said, folder, hint)
+        raise build_init_error("no-repository", said, folder.as_posix(), hint)
     facts, left = collect_findings(repository, identity, found, flows, built)
     read = {
         "Dockerfiles": len(built.built) + len(built.left),
@@ -58,7 +59,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
         return replace(extend_spec.add_missing_services(existing, facts, read), replaces=find_replaced_workflows(flows))
     if not facts.services:
         hint = "a web server in the image, or in one beside it: EXPOSE 8080"
-        raise _build_init_error("no-service", f"no service: {'; '.join(left[:5])}", folder, hint)
+        raise build_init_error("no-service", f"no service: {'; '.join(left[:5])}", folder.as_posix(), hint)
     left += [
         f"{path}: builds or deploys today; remove it with the first generated pipeline"
         for path in find_replaced_workflows(flows)
@@ -69,8 +70,11 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
 def _build_no_image_error(folder: Path, built: ImageDetection) -> SpecError:
     passed = "".join(f"; {path}: {why}" for path, why in built.left[:3])
     hint = "write a Dockerfile for each thing that runs (docker build . must work), and run init again"
-    return _build_init_error(
-        "no-dockerfile", f"nothing to go by: no Dockerfile that is built for production{passed}", folder, hint
+    return build_init_error(
+        "no-dockerfile",
+        f"nothing to go by: no Dockerfile that is built for production{passed}",
+        folder.as_posix(),
+        hint,
     )
 
 
@@ -153,22 +157,18 @@ def _detect_slug_and_branch(
 ) -> tuple[SourcedValue, SourcedValue] | None:
     """OWNER/NAME and the default branch; None when nothing says the first."""
     if not repository.root.is_dir():
-        raise _build_init_error("no-folder", "no such folder", folder, "name the root of a checkout")
+        raise build_init_error("no-folder", "no such folder", folder.as_posix(), "name the root of a checkout")
     if repository.top and repository.top != repository.root:
         said = "a folder inside of a checkout: the paths in a spec start at the checkout's root"
-        raise _build_init_error(
-            "not-the-root", said, folder, f"kiwari-ci init {shlex.quote(repository.top.as_posix())}"
+        raise build_init_error(
+            "not-the-root", said, folder.as_posix(), f"kiwari-ci init {shlex.quote(repository.top.as_posix())}"
         )
     if slug is not None and not _IS_REPOSITORY_SLUG(slug):
         said = f"`{draft_text.to_single_line(slug)}` is not OWNER/NAME as GitHub writes it"
-        raise _build_init_error("no-repository", said, folder, "--repository example/shop")
+        raise build_init_error("no-repository", said, folder.as_posix(), "--repository example/shop")
     known = (slug, "") if slug else repository.slug
     if not known:
         return None
     repository.slug = known
     branch, said = repository.branch or ("main", "could not tell: no checkout says it")
     return SourcedValue(*known), SourcedValue(branch, said, guess=not repository.branch)
-
-
-def _build_init_error(rule: str, words_: str, folder: Path, hint: str) -> SpecError:
-    return SpecError([Problem(rule, words_, folder.as_posix(), hint=hint)])

@@ -7,7 +7,8 @@ from typing import Any
 
 from kiwari_ci.commands.init.docker_commands import UNKNOWN_TEXT
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.lenient_yaml import YamlMapping
+from kiwari_ci.readers.docker_build import DockerBuild
+from kiwari_ci.readers.yaml_document import YamlMapping
 from kiwari_ci.schema.text_formats import (
     SECRET_NAME_PATTERN,
     BuildSecretId,
@@ -69,38 +70,39 @@ class BuildSettings:
 def parse_action_inputs(given: YamlMapping, filled: Callable[[str], str]) -> BuildSettings:
     """The inputs of docker/build-push-action; `filled` puts in what is known of their expressions."""
     made = BuildSettings()
-    for line in filter(None, map(str.strip, filled(given.text("build-args")).splitlines())):
+    for line in filter(None, map(str.strip, filled(given.get_text("build-args")).splitlines())):
         key, _, value = line.partition("=")
         made.argument(key, value)
-    made.stage(filled(given.text("target")), filled(given.text("platforms")))
-    for line in filter(None, map(str.strip, given.text("secrets").splitlines())):
+    made.stage(filled(given.get_text("target")), filled(given.get_text("platforms")))
+    for line in filter(None, map(str.strip, given.get_text("secrets").splitlines())):
         key, _, value = line.partition("=")
         kept = _SECRET_EXPRESSION.fullmatch(value)
         if kept and kept[1] == "secrets" and _IS_SECRET_ID(key) and _IS_SECRET_NAME(kept[2]):
             made.known.setdefault("secrets", {})[key] = kept[2]
         else:
             made.left.append(f"build secret {key}")
-    if given.text("cache-to") or given.text("cache-from"):
+    if given.get_text("cache-to") or given.get_text("cache-from"):
         made.known["cache"] = True
     return made
 
 
-def parse_command_options(given: dict[str, list[str]]) -> BuildSettings:
+def parse_command_options(build: DockerBuild) -> BuildSettings:
     """The options of `docker build`."""
-    made = BuildSettings()
-    for each in given["arg"]:
-        made.argument(*each.partition("=")[::2])
-    made.stage("".join(given["target"][-1:]), "".join(given["platform"][-1:]))
-    made.left += [f"build secret {each}" for each in given["secret"]]
-    return made
+    settings = BuildSettings()
+    for argument in build.arguments:
+        key, _, value = argument.partition("=")
+        settings.argument(key, value)
+    settings.stage("".join(build.targets[-1:]), "".join(build.platforms[-1:]))
+    settings.left += [f"build secret {secret}" for secret in build.secrets]
+    return settings
 
 
 def parse_compose_build(build: YamlMapping) -> BuildSettings:
     """The keys of a service's `build`; what only an example of an env file knows is not known."""
     made = BuildSettings()
-    for key, value, _ in build.pairs("args"):
+    for key, value, _ in build.iter_pairs("args"):
         made.argument(key, vocabulary.interpolate_variables(value, {}) or "")
-    made.stage(build.text("target"), "")
+    made.stage(build.get_text("target"), "")
     written = ("context", "dockerfile", "cache_from", "tags", "args", "target")
     made.left += [f"build {key}" for key in build if key not in written]
     return made

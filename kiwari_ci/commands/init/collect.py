@@ -15,7 +15,7 @@ from kiwari_ci.commands.init.domains import assign_domains
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.commands.init.services import DetectedService, detect_services
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
-from kiwari_ci.effective import derived
+from kiwari_ci.effective.values import has_version_or_digest
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.proxy_config import ProxyRoute, read_proxy_routes
 from kiwari_ci.readers.repository import LocalRepository
@@ -120,4 +120,4 @@ def _explain_rejected_image(image: str, owner: str) -> str:
         return "an image of yours that no Dockerfile here was found for"
     if "$" in image:
         return "whose version only a variable has"
-    return "" if derived.has_version_or_digest(image) else "which names no version: `accessories` wants one"
+    return "" if has_version_or_digest(image) else "which names no version: `accessories` wants one"

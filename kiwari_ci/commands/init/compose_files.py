@@ -6,22 +6,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.commands.init.build_settings import BuildSettings, parse_compose_build
-from kiwari_ci.output.generated_files import is_generated_file
-from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.lenient_yaml import (
-    YamlFileError,
+from kiwari_ci.readers import compose_file, vocabulary
+from kiwari_ci.readers.env_file import parse_env_assignments
+from kiwari_ci.readers.image_reference import parse_image_reference
+from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
+from kiwari_ci.readers.vocabulary import SourcedValue
+from kiwari_ci.readers.yaml_document import (
+    UnreadableYaml,
+    YamlDocument,
     YamlMapping,
     YamlSequence,
     collect_strings,
     format_scalar,
-    parse_yaml_mapping,
+    parse_yaml_document,
 )
-from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
-from kiwari_ci.readers.vocabulary import SourcedValue
 
-_COMPOSE_FILE_PATH = (
-    r"(?:.*/)?(?:docker-)?compose[\w.-]*\.ya?ml|(?:.*/)?docker-stack[\w.-]*\.ya?ml|(?:.*/)?stack\.ya?ml"
-)
 COVERED_COMPOSE_KEYS = {  # keys of a service that the spec says, or that the generated stack decides itself
     "image", "build", "container_name", "restart", "expose", "pull_policy", "init",
     "platform", "stdin_open", "tty",
@@ -31,9 +30,12 @@ _SECRET_WORDS = re.compile(  # words, and options of clients that take a passwor
     r"|alias set\b",
     re.IGNORECASE,
 )
-_DEPENDS_ON_CONDITIONS = {"service_healthy": "healthy", "service_completed_successfully": "completed"}
+_DEPENDS_ON_CONDITIONS = {  # Compose's words, and the spec's
+    "service_started": "started",
+    "service_healthy": "healthy",
+    "service_completed_successfully": "completed",
+}
 _PROXY_IMAGES = ("traefik", "caddy", "nginx-proxy-manager", "nginxproxy", "jwilder", "haproxy", "nginx")
-POSTGRES_IMAGE = re.compile(r"(?:docker\.io/)?(?:library/)?postgres(?::|@|$)")
 _POSTGRES_LIKE_IMAGE = re.compile(r"postg|timescale|pgvector|supabase/postgres")
 
 
@@ -66,7 +68,7 @@ class DetectedContainer:
     @property
     def profiles(self) -> str:
         """Those without which nobody starts it; empty for one that always runs, or in production."""
-        named = [format_scalar(item) for item, _ in self.table.items_of("profiles")]
+        named = [format_scalar(item) for item, _ in self.table.list_items("profiles")]
         return (
             ""
             if any(vocabulary.classify_environment(each) == vocabulary.PRODUCTION for each in named)
@@ -91,8 +93,8 @@ class DetectedComposeFile:
 
 def detect_proxy(image: str) -> str:
     """Which proxy an image is; empty for none."""
-    base = image.partition("@")[0].rpartition(":")[0] or image
-    return next((name for name in _PROXY_IMAGES if name in base), "")
+    repository = parse_image_reference(image).repository
+    return next((proxy for proxy in _PROXY_IMAGES if proxy in repository), "")
 
 
 def is_postgres_image(image: str) -> bool:
@@ -102,73 +104,55 @@ def is_postgres_image(image: str) -> bool:
 
 def read_compose_files(repository: LocalRepository) -> list[DetectedComposeFile]:
     """Every compose file of a person that can be read; those for production first, those for development last."""
-    found = []
-    for path in repository.matching(_COMPOSE_FILE_PATH):
-        if is_generated_file(path, repository.read(path)):
-            continue
+    compose_files = []
+    for path in repository.matching(compose_file.COMPOSE_FILE_PATH):
         try:
-            document = parse_yaml_mapping(path, repository.read(path))
-        except YamlFileError as why:
-            repository.troubles.append(f"{why}: not read" if repository.read(path).strip() else f"{path}: empty")
+            document = parse_yaml_document(path, repository.read(path))
+        except UnreadableYaml as error:
+            repository.troubles.append(f"{error.describe(path)}: not read")
             continue
-        found.append(_parse_compose_file(repository, path, document))
+        if not document.generated:
+            compose_files.append(_parse_compose_file(repository, document))
     order = [vocabulary.PRODUCTION, vocabulary.STAGING, "", vocabulary.DEVELOPMENT]
-    return sorted(found, key=lambda stack: (order.index(stack.kind), stack.path.count("/"), stack.path))
+    return sorted(compose_files, key=lambda file: (order.index(file.kind), file.path.count("/"), file.path))
 
 
-def _parse_compose_file(repository: LocalRepository, path: str, document: YamlMapping) -> DetectedComposeFile:
-    known = load_compose_variables(repository, get_parent_folder(path))
-    name = vocabulary.interpolate_variables(document.text("name"), known)
+def _parse_compose_file(repository: LocalRepository, document: YamlDocument) -> DetectedComposeFile:
+    path = document.path
+    variables = load_compose_variables(repository, get_parent_folder(path))
+    name = vocabulary.interpolate_variables(document.data.get_text("name"), variables)
     kind = vocabulary.classify_environment(path)
-    external = {
-        key: vocabulary.interpolate_variables(table.text("name") or key, known) or key
-        for key, table in document.table("networks").tables()
-        if table.get("external")
+    external_networks = _find_external_networks(document.data, variables)
+    project = compose_file.parse_compose_file(document)
+    containers = []
+    for service in project.services.values() if project else ():
+        container = DetectedContainer(path, service.key, service.where, kind)
+        containers.append(_parse_container(container, service.table, variables, external_networks))
+    volume_options = {
+        key: ", ".join(options) for key, options in document.data.get_mapping("volumes").iter_mappings() if options
     }
-    containers = [
-        _parse_container(DetectedContainer(path, key, services.where(key), kind), table, known, external)
-        for services in [document.table("services")]
-        for key, table in ((key, _merge_extends(services, table)) for key, table in services.tables())
-    ]
-    made_by = {key: ", ".join(table) for key, table in document.table("volumes").tables() if table}
-    for each in containers:
-        each.beyond += [f"{made_by[name]} of the volume {name}" for name, _ in iter_mounts(each) if name in made_by]
-    return DetectedComposeFile(path, kind, SourcedValue(name, document.where("name")) if name else None, containers)
+    for container in containers:
+        for volume, _ in iter_mounts(container):
+            if volume in volume_options:
+                container.beyond.append(f"{volume_options[volume]} of the volume {volume}")
+    project_name = SourcedValue(name, document.data.where("name")) if name else None
+    return DetectedComposeFile(path, kind, project_name, containers)
 
 
-def _merge_extends(services: YamlMapping, table: YamlMapping, depth: int = 0) -> YamlMapping:
-    """A container with what it extends in the same file; what another file has is told, not read."""
-    given = table.get("extends")
-    base = services.get(given.text("service") if isinstance(given, YamlMapping) else format_scalar(given))
-    if depth > 9 or not isinstance(base, YamlMapping) or (isinstance(given, YamlMapping) and given.get("file")):
-        return table
-    made, base = YamlMapping(table.path, table.line), _merge_extends(services, base, depth + 1)
-    for each in (base, table):
-        for key, value in each.items():
-            made[key], made.places[key] = value, each.places[key]
-    for key in ("environment", "labels"):
-        mine, its = table.get(key), base.get(key)
-        if isinstance(mine, YamlMapping) and isinstance(its, YamlMapping):
-            made[key] = both = YamlMapping(table.path, mine.line)
-            both.update(its | mine)
-            both.places = its.places | mine.places
-        elif isinstance(mine, YamlSequence) and isinstance(its, YamlSequence):
-            made[key] = items = YamlSequence()
-            items += [*its, *mine]
-            items.places = [*its.places, *mine.places]
-    del made["extends"]
-    return made
+def _find_external_networks(compose: YamlMapping, variables: dict[str, str]) -> dict[str, str]:
+    """The networks that others made: by their key, what Docker calls them."""
+    networks = {}
+    for key, options in compose.get_mapping("networks").iter_mappings():
+        if options.get("external"):
+            name = options.get_text("name") or key
+            networks[key] = vocabulary.interpolate_variables(name, variables) or key
+    return networks
 
 
 def iter_dependencies(container: DetectedContainer) -> Iterator[tuple[str, str]]:
-    """What a container waits for, and until when."""
-    given = container.table.get("depends_on")
-    if isinstance(given, YamlSequence):
-        yield from ((format_scalar(each), "started") for each in given)
-    elif isinstance(given, YamlMapping):
-        yield from (
-            (name, _DEPENDS_ON_CONDITIONS.get(each.text("condition"), "started")) for name, each in given.tables()
-        )
+    """What a container waits for, and until when, in the words of the spec."""
+    for name, condition in compose_file.iter_dependencies(container.table):
+        yield name, _DEPENDS_ON_CONDITIONS.get(condition, "started")
 
 
 def find_one_shot_services(containers: Iterable[DetectedContainer]) -> set[str]:
@@ -178,26 +162,17 @@ def find_one_shot_services(containers: Iterable[DetectedContainer]) -> set[str]:
 
 def iter_mounts(container: DetectedContainer) -> Iterator[tuple[str, str]]:
     """What is mounted, as Compose's short form has it: its source (empty where there is none), and all of it."""
-    for item, _ in container.table.items_of("volumes"):
-        if isinstance(item, YamlMapping):
-            source = item.text("source") or item.text("type")
-            text = f"{source}:{item.text('target')}" + (":ro" if item.get("read_only") is True else "")
-        else:
-            text = re.sub(r":rw$|:[zZ]$", "", format_scalar(item))
-        made = vocabulary.interpolate_variables(text, container.known) or text
-        yield made.partition(":")[0], made
+    for mount in compose_file.list_mounts(container.table):
+        source = mount.source or mount.kind
+        mode = "" if mount.mode in ("rw", "z", "Z") else mount.mode
+        text = ":".join(filter(None, (source, mount.target, mode)))
+        text = vocabulary.interpolate_variables(text, container.known) or text
+        yield text.partition(":")[0], text
 
 
 def list_published_ports(table: YamlMapping) -> list[str]:
     """The ports of the machine that lead to a container, as Compose's short form has them."""
-    found = []
-    for item, _ in table.items_of("ports"):
-        if isinstance(item, YamlMapping):
-            parts = (item.text("host_ip"), item.text("published"), item.text("target"))
-            found += [":".join(filter(None, parts))] if parts[1] else []
-        elif ":" in format_scalar(item):
-            found.append(format_scalar(item))
-    return found
+    return [port.text for port in compose_file.list_ports(table) if port.is_published]
 
 
 def load_compose_variables(repository: LocalRepository, folder: str) -> dict[str, str]:
@@ -205,44 +180,34 @@ def load_compose_variables(repository: LocalRepository, folder: str) -> dict[str
     for name in (".env.example", ".env.sample", ".env.template", "env.example", ".env.dist", ".env"):
         path = join_path(folder, name)
         if path and repository.has(path):
-            return {key: value for key, value, _ in read_env_assignments(repository, path)}
+            assignments = parse_env_assignments(repository.read(path))
+            return {assignment.key: assignment.value for assignment in assignments}
     return {}
-
-
-def read_env_assignments(repository: LocalRepository, path: str) -> list[tuple[str, str, str]]:
-    """Key, value and place of each line of an env file."""
-    found = []
-    for place, line in repository.lines(path):
-        if each := re.fullmatch(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*", line):
-            value = each[2]
-            if value[:1] in ("'", '"') and value[:1] in value[1:]:
-                value = value[1 : value.index(value[0], 1)]
-            else:
-                value = re.sub(r"(^|\s)#.*", "", value).strip()
-            found.append((each[1], value, place))
-    return found
 
 
 def _parse_container(
     made: DetectedContainer, table: YamlMapping, known: dict[str, str], external: dict[str, str]
 ) -> DetectedContainer:
     made.table, made.known = table, known
-    made.image = vocabulary.interpolate_variables(table.text("image"), known) or table.text("image")
+    made.image = vocabulary.interpolate_variables(table.get_text("image"), known) or table.get_text("image")
     _parse_build(made, table, known)
-    for item, place in [*table.items_of("ports"), *table.items_of("expose")]:
-        if port := _parse_target_port(item, known):
+    listened = [(port.text, port.where) for port in compose_file.list_ports(table)]
+    listened += [(format_scalar(item), place) for item, place in table.list_items("expose")]
+    for text, place in listened:
+        if port := _parse_target_port(text, known):
             made.ports.append(SourcedValue(port, place))
     _parse_healthcheck(made, table, known)
-    made.env = [(key, _resolve_literal(value, known), place) for key, value, place in table.pairs("environment") if key]
-    for item, place in table.items_of("env_file"):
-        file = item.text("path") if isinstance(item, YamlMapping) else format_scalar(item)
+    made.env = [
+        (key, _resolve_literal(value, known), place) for key, value, place in table.iter_pairs("environment") if key
+    ]
+    for file, place in compose_file.list_env_files(table):
         if path := join_path(get_parent_folder(made.file), file):
             made.env_files.append(SourcedValue(path, place))
-    if name := vocabulary.interpolate_variables(table.text("container_name"), known):
+    if name := vocabulary.interpolate_variables(table.get_text("container_name"), known):
         made.container_name = SourcedValue(name, table.where("container_name"))
     _parse_labels(made, table, known)
     networks = table.get("networks")
-    for name, given in table.table("networks").tables():
+    for name, given in table.get_mapping("networks").iter_mappings():
         made.beyond += [f"{', '.join(given)} in the network {name}"] if given else []
     for name in networks if isinstance(networks, YamlMapping | YamlSequence) else ():
         if format_scalar(name) in external:
@@ -256,19 +221,18 @@ def _parse_container(
 
 
 def _parse_build(made: DetectedContainer, table: YamlMapping, known: dict[str, str]) -> None:
-    if "build" not in table:
+    build = compose_file.parse_build(table)
+    if not build:
         return
-    build = table.table("build")
-    context = vocabulary.interpolate_variables(build.text("context") or table.text("build") or ".", known)
+    context = vocabulary.interpolate_variables(build.context, known)
     folder = join_path(get_parent_folder(made.file), context) if context and "://" not in context else None
     if folder is None:
         made.beyond.append("a build context outside of the repository")
         return
+    dockerfile = vocabulary.interpolate_variables(build.dockerfile, known) or "Dockerfile"
     made.context = folder
-    made.dockerfile = (
-        join_path(folder, vocabulary.interpolate_variables(build.text("dockerfile"), known) or "Dockerfile") or ""
-    )
-    made.settings = parse_compose_build(build)
+    made.dockerfile = join_path(folder, dockerfile) or ""
+    made.settings = parse_compose_build(build.options)
 
 
 def _resolve_literal(text: str, known: dict[str, str]) -> str | None:
@@ -277,14 +241,15 @@ def _resolve_literal(text: str, known: dict[str, str]) -> str | None:
     return made if made or not text else None
 
 
-def _parse_target_port(item: Any, known: dict[str, str]) -> int | None:
-    text = format_scalar(item.get("target")) if isinstance(item, YamlMapping) else format_scalar(item)
-    last = (vocabulary.interpolate_variables(text, known) or "").partition("/")[0].rpartition(":")[2]
-    return int(last) if last.isdecimal() and 0 < int(last[:6]) < 65536 else None
+def _parse_target_port(text: str, known: dict[str, str]) -> int | None:
+    """The port of the container in `8080`, `80:8080/tcp` and the like; None when it is a range or not known."""
+    without_protocol = (vocabulary.interpolate_variables(text, known) or "").partition("/")[0]
+    port = without_protocol.rpartition(":")[2]
+    return int(port) if port.isdecimal() and 0 < int(port[:6]) < 65536 else None
 
 
 def _parse_healthcheck(made: DetectedContainer, table: YamlMapping, known: dict[str, str]) -> None:
-    check = table.table("healthcheck")
+    check = table.get_mapping("healthcheck")
     text = " ".join(each for each, _ in collect_strings(check.get("test")))
     port, path = vocabulary.parse_probe_command(vocabulary.interpolate_variables(text, known) or text)
     if path:
@@ -294,9 +259,9 @@ def _parse_healthcheck(made: DetectedContainer, table: YamlMapping, known: dict[
 
 def _parse_labels(made: DetectedContainer, table: YamlMapping, known: dict[str, str]) -> None:
     for key, value, place in [
-        *table.pairs("labels"),
-        *table.table("deploy").pairs("labels"),
-        *table.pairs("environment"),
+        *table.iter_pairs("labels"),
+        *table.get_mapping("deploy").iter_pairs("labels"),
+        *table.iter_pairs("environment"),
     ]:
         text = vocabulary.interpolate_variables(value, known) or ""
         if name := re.match(r"traefik(?=\.)|caddy", key):
@@ -309,7 +274,7 @@ def _parse_labels(made: DetectedContainer, table: YamlMapping, known: dict[str, 
             role = "entrypoint" if option[2] == "entrypoints" else "certresolver"
             made.routers.setdefault(option[1], {})[role] = SourcedValue(text, place)
         elif re.fullmatch(r"traefik\.http\.routers\.[^.]+\.rule", key):
-            hosts = " ".join(re.findall(r"Host\(([^)]*)\)", text))
+            hosts = " ".join(compose_file.find_rule_hosts(text))
             made.domains += [SourcedValue(domain, place) for domain in vocabulary.find_domains(hosts)]
             if re.search(r"Path|Header|Query|Method|ClientIP", text):
                 made.beyond.append("more of its router's rule than the domain")

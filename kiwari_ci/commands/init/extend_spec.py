@@ -11,19 +11,18 @@ import yaml
 from kiwari_ci import generator
 from kiwari_ci.commands.init import draft_text, service_entry, spec_draft
 from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
+from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
-from kiwari_ci.effective import built_images
 from kiwari_ci.loading import yaml_source
 from kiwari_ci.output import generated_files
-from kiwari_ci.problems import Problem, SpecError
 from kiwari_ci.schema import Spec
 
 
 def add_missing_services(existing: list[str], facts: RepositoryFindings, read: dict[str, int]) -> InitResult:
     """The spec with a service for each Dockerfile that none builds; raises Faults when it is not sound, or not one."""
     root = facts.repository.root
-    known = {path: generator.load_spec(root / path).spec for path in existing}
-    built = {built_images.find_dockerfile_path(spec, name) for spec in known.values() for name in spec.services}
+    known = {path: generator.load_spec(root / path).effective for path in existing}
+    built = {spec.image(name).dockerfile_path for spec in known.values() for name in spec.services}
     facts.services = [found for found in facts.services if found.image.dockerfile not in built]
     path = existing[0]
     raw = (root / path).read_bytes().decode()
@@ -32,10 +31,8 @@ def add_missing_services(existing: list[str], facts: RepositoryFindings, read: d
     if len(existing) > 1:
         names = ", ".join(found.image.dockerfile for found in facts.services)
         words = f"no service builds {names}, and there are several specs: {', '.join(existing)}"
-        raise SpecError(
-            [Problem("several-specs", words, path, hint="write its service into the one that it belongs to")]
-        )
-    return _extend_spec_text(path, raw, known[path], facts, read)
+        raise build_init_error("several-specs", words, path, "write its service into the one that it belongs to")
+    return _extend_spec_text(path, raw, known[path].written, facts, read)
 
 
 def _extend_spec_text(path: str, raw: str, spec: Spec, facts: RepositoryFindings, read: dict[str, int]) -> InitResult:

@@ -13,8 +13,8 @@ from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_jobs import TestSteps
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.lenient_yaml import YamlMapping, format_scalar
 from kiwari_ci.readers.vocabulary import SourcedValue
+from kiwari_ci.readers.yaml_document import YamlMapping, format_scalar
 from kiwari_ci.schema.text_formats import (
     EnvKey,
     PathPattern,
@@ -246,16 +246,16 @@ def _is_literal_line(value: Any) -> bool:
 def _build_test_service(given: YamlMapping) -> CommentedMapping:
     """A container beside the tests."""
     table = CommentedMapping()
-    table.put("image", given.text("image"), given.where("image"))
+    table.put("image", given.get_text("image"), given.where("image"))
     if ports := [
         port
-        for item, _ in given.items_of("ports")
+        for item, _ in given.list_items("ports")
         if _IS_PUBLISHED_PORT(port := _format_port_mapping(format_scalar(item)))
     ]:
         table.put("ports", ports)
-    if env := {key: value for key, value, _ in given.pairs("env") if _IS_ENV_KEY(key) and _IS_SINGLE_LINE(value)}:
+    if env := {key: value for key, value, _ in given.iter_pairs("env") if _IS_ENV_KEY(key) and _IS_SINGLE_LINE(value)}:
         table.put("env", env)
-    if check := re.search(r"--health-cmd[= ](?:\"([^\"]*)\"|'([^']*)'|(\S+))", given.text("options")):
+    if check := re.search(r"--health-cmd[= ](?:\"([^\"]*)\"|'([^']*)'|(\S+))", given.get_text("options")):
         table.put("health", next(filter(None, check.groups()), ""))
     return table
 

@@ -9,6 +9,7 @@ from kiwari_ci.commands.init.docker_commands import UNKNOWN_TEXT
 from kiwari_ci.commands.init.dockerfiles import DetectedImage
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows, TestSteps
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.manifests import DetectedLanguage, detect_language, find_manifest_folder
 from kiwari_ci.readers.proxy_config import ProxyRoute
 from kiwari_ci.readers.repository import LocalRepository, is_within_folder
@@ -135,9 +136,9 @@ def _detect_service(
     ]
     names = [SourcedValue(step.image, step.where) for step in steps if step.image and UNKNOWN_TEXT not in step.image]
     names += [
-        SourcedValue(strip_image_tag(each.image), each.where)
+        SourcedValue(parse_known_repository(each.image), each.where)
         for _, each in built
-        if "/" in each.image and strip_image_tag(each.image)
+        if "/" in each.image and parse_known_repository(each.image)
     ]
     known = {
         name.rpartition("/")[2] for name in [*(step.image for step in steps), *(str(fact.value) for fact in names)]
@@ -224,15 +225,15 @@ def _matches_service_name(image: str, name: str) -> bool:
     return UNKNOWN_TEXT not in image and re.search(rf"(^|[/_.-]){re.escape(name)}$", image) is not None
 
 
-def strip_image_tag(image: str) -> str:
+def parse_known_repository(image: str) -> str:
     """An image without its tag, in lower case; empty when a part of it is a variable."""
-    name = re.sub(r"(:[^/]*)?(@.*)?$", "", re.sub(r":\$\{?.*$", "", image)).lower()
-    return name if re.fullmatch(r"[a-z0-9][\w./:-]*", name) else ""
+    repository = parse_image_reference(image).repository.lower()
+    return repository if re.fullmatch(r"[a-z0-9][\w./:-]*", repository) else ""
 
 
 def _get_image_base_name(image: str) -> str:
     """The last word of an image's name; what a variable or a placeholder stands for comes before it."""
-    return re.sub(r"(:[^/]*)?(@.*)?$", "", image).rpartition("/")[2].lower()
+    return parse_image_reference(image).name.lower()
 
 
 def _choose_service_name(

@@ -13,6 +13,7 @@ from kiwari_ci.commands.init.service_entry import format_source_note
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.schema.text_formats import ContainerName, ImageName, RepositoryFile, Slug, TraefikName
 
@@ -253,12 +254,12 @@ def _has_accessory(facts: RepositoryFindings, place: DetectedEnvironment, access
 
 def _find_moving_tag(facts: RepositoryFindings, place: DetectedEnvironment) -> SourcedValue | None:
     """The one tag that an environment's own compose file pulls, when it is a name and no version."""
-    pulled = [
-        SourcedValue(found[1], container.where)
-        for service in facts.services
-        for stack, container in service.containers
-        if stack.kind == place.kind and (found := re.search(r":([A-Za-z][\w-]{0,40})$", container.image))
-    ]
+    pulled: list[SourcedValue] = []
+    for service in facts.services:
+        for stack, container in service.containers:
+            image = parse_image_reference(container.image)
+            if stack.kind == place.kind and not image.digest and re.fullmatch(r"[A-Za-z][\w-]{0,40}", image.tag):
+                pulled.append(SourcedValue(image.tag, container.where))
     same = {str(fact.value) for fact in pulled}
     others = [other.name for other in facts.places if other is not place]
     return pulled[0] if len(same) == 1 and same != {place.name} and not same & set(others) else None

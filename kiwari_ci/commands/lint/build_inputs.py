@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from kiwari_ci.effective import built_images
+from kiwari_ci.effective import EffectiveImage, EffectiveSpec
 from kiwari_ci.github import path_filters
 from kiwari_ci.loading.suggestions import suggest_closest
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_span, report_at_value
@@ -17,7 +17,7 @@ from kiwari_ci.readers.build_context import BuildContext
 from kiwari_ci.readers.dockerfile import CopySource, Dockerfile
 from kiwari_ci.readers.dockerfile import parse_dockerfile as read_dockerfile
 from kiwari_ci.readers.tracked_files import SUBMODULE_MODE, Checkout, select_by_prefix
-from kiwari_ci.schema import Build, Spec
+from kiwari_ci.schema import Build
 
 Problems = Iterator[Problem]
 
@@ -40,7 +40,7 @@ class LintContext:
     """What a spec is held against: its repository, as the person named it (`folder`), and what is known of both."""
 
     source: YamlSource
-    given: Spec
+    spec: EffectiveSpec
     checkout: Checkout
     folder: str
     contexts: dict[tuple[str, str], BuildContext] = field(default_factory=dict)
@@ -66,9 +66,7 @@ class LintContext:
         """The files that a service's filter matches, and those that its `!` lines leave out of these."""
         if service not in self.covered:
             kept, out = set[str](), set[str]()
-            for pattern in built_images.collect_path_filters(
-                self.given, built_images.list_service_images(self.given, service)[0]
-            ):
+            for pattern in self.spec.images_of(service)[0].path_filters:
                 names = self.matching(pattern)
                 if pattern.startswith("!"):
                     out |= kept & set(names)
@@ -82,9 +80,7 @@ class LintContext:
     @cached_property
     def owners(self) -> Counter[str]:
         """How many services cover each file."""
-        return Counter(
-            name for service in built_images.list_built_services(self.given) for name in self.coverage(service)[0]
-        )
+        return Counter(name for service in self.spec.built_services for name in self.coverage(service)[0])
 
     def context(self, folder: str, ignore_file: str) -> BuildContext:
         """A build context; services share what is known of it."""
@@ -101,11 +97,11 @@ class LintContext:
 
 def check_service_images(ground: LintContext, service: str) -> Problems:
     """All that is wrong with what a service's images are made of; their Dockerfile is there."""
-    images = built_images.list_service_images(ground.given, service)
+    images = ground.spec.images_of(service)
     yield from dict.fromkeys(found for image in images for found in _check_image(ground, image))
 
 
-def _check_image(ground: LintContext, built: built_images.BuiltImage) -> Problems:
+def _check_image(ground: LintContext, built: EffectiveImage) -> Problems:
     image = _ImageBuild(ground, built)
     if (text := ground.checkout.text(image.name)) is None:
         words = f"{image.name} cannot be read: it is no file on disk, has more than a million bytes, or leads elsewhere"
@@ -133,7 +129,7 @@ class _ImageBuild:
     """The build of one image, as the spec has it."""
 
     ground: LintContext
-    built: built_images.BuiltImage
+    built: EffectiveImage
 
     @property
     def service(self) -> str:
@@ -141,7 +137,7 @@ class _ImageBuild:
 
     @cached_property
     def build(self) -> Build:
-        return built_images.resolve_build_options(self.ground.given, self.built)
+        return self.built.build
 
     @property
     def arguments(self) -> dict[str, str | None]:
@@ -150,7 +146,7 @@ class _ImageBuild:
 
     @cached_property
     def name(self) -> str:
-        return built_images.find_dockerfile_path(self.ground.given, self.service)
+        return self.built.dockerfile_path
 
     @property
     def loc(self) -> YamlPath:
@@ -322,7 +318,7 @@ class _DockerfileReport:
 
     def ports(self, read: Dockerfile) -> Problems:
         """A service that gets its port by its environment may well be built to expose another."""
-        service = self.image.ground.given.services[self.image.service]
+        service = self.image.ground.spec.services[self.image.service]
         exposed = [ports for ports in read.exposed if ports.protocol == "tcp"]
         told = any(value.value == str(service.port) for value in (*service.env.values(), *service.environment.values()))
         if service.port is None:

@@ -11,7 +11,6 @@ from typing import Any
 from kiwari_ci import generator
 from kiwari_ci.commands.lint import build_inputs
 from kiwari_ci.commands.lint.build_inputs import LintContext, format_first_names
-from kiwari_ci.effective import built_images, derived
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.plan import Plan
@@ -64,7 +63,7 @@ def lint_repository(path: Path, folder: Path | None) -> LintReport:
     decided = generator.load_spec(path)
     root = folder or tracked_files.find_checkout_root(Path())
     files = tracked_files.read_checkout(root)
-    ground = LintContext(decided.source, decided.spec, files, root.as_posix())
+    ground = LintContext(decided.source, decided.effective, files, root.as_posix())
     how = f"files there (all of them: {files.no_git})" if files.no_git else "files that git tracks"
     where = f"{root.as_posix()}: {len(files.files)} {how}"
     if not files.files:
@@ -86,21 +85,21 @@ def _find_problems(ground: LintContext) -> Problems:
         _check_unused_dockerfiles,
     ):
         yield from check(ground)
-    for service in built_images.list_built_services(ground.given):
+    for service in ground.spec.built_services:
         missing = list(_check_dockerfile_path(ground, service)) + list(_check_build_context(ground, service))
         yield from missing or build_inputs.check_service_images(ground, service)
 
 
 def _check_path_filters(ground: LintContext) -> Problems:
     """Each pattern that a person wrote, or that stands for none written."""
-    for service in built_images.list_built_services(ground.given):
-        for index, pattern in enumerate(built_images.list_source_paths(ground.given, service)):
+    for service in ground.spec.built_services:
+        for index, pattern in enumerate(ground.spec.image(service).source_paths):
             if ground.matching(pattern):
                 continue
             loc: YamlPath = ("services", service, "paths", index)
             sign = "!" if pattern.startswith("!") else ""
             hint = _suggest_pattern(ground, pattern.removeprefix("!"), sign)
-            if not ground.given.services[service].paths:
+            if not ground.spec.services[service].paths:
                 words = f"services.{service} has no `paths`, and nothing is in `{service}/`, where it would be"
                 yield report_at_key(
                     ground.source, loc[:2], "no-match", words, hint or "paths: [the folders of its source]"
@@ -114,7 +113,7 @@ def _check_path_filters(ground: LintContext) -> Problems:
 
 
 def _check_dockerfile_path(ground: LintContext, service: str) -> Problems:
-    name = built_images.find_dockerfile_path(ground.given, service)
+    name = ground.spec.image(service).dockerfile_path
     if name in ground.checkout.files:
         return
     loc: YamlPath = ("services", service, "build", "dockerfile")
@@ -128,7 +127,7 @@ def _check_dockerfile_path(ground: LintContext, service: str) -> Problems:
 
 
 def _check_build_context(ground: LintContext, service: str) -> Problems:
-    folder = ground.given.services[service].build.context
+    folder = ground.spec.services[service].build.context
     loc: YamlPath = ("services", service, "build", "context")
     if folder not in ground.checkout.folders:
         hint = _suggest_path(folder, sorted(ground.checkout.folders)) or "context: . for all of the repository"
@@ -137,28 +136,26 @@ def _check_build_context(ground: LintContext, service: str) -> Problems:
 
 def _check_test_folders(ground: LintContext) -> Problems:
     """Tests check out all of the repository."""
-    for service, model in ground.given.services.items():
-        for here, test in derived.iter_tests(service, model):
-            folder = test.working_directory
-            if folder and folder not in ground.checkout.folders:
-                loc: YamlPath = (*here, "working_directory")
-                hint = _suggest_path(folder, sorted(ground.checkout.folders)) or "leave it out for the root"
-                yield _describe_missing_path(ground, loc, folder, f"{format_yaml_path(loc)} is `{folder}`", hint)
+    for _, test_loc, test in ground.spec.iter_tests():
+        folder = test.working_directory
+        if folder and folder not in ground.checkout.folders:
+            loc: YamlPath = (*test_loc, "working_directory")
+            hint = _suggest_path(folder, sorted(ground.checkout.folders)) or "leave it out for the root"
+            yield _describe_missing_path(ground, loc, folder, f"{format_yaml_path(loc)} is `{folder}`", hint)
 
 
 def _check_version_files(ground: LintContext) -> Problems:
-    for service, model in ground.given.services.items():
-        tools = [(here, *each) for here, test in derived.iter_tests(service, model) for each in test.setup or ()]
-        for here, kind, tool in tools:
+    for _, test_loc, test in ground.spec.iter_tests():
+        for tool_name, tool in test.setup or ():
             name = tool.version_file if tool else None
             if name and name not in ground.checkout.files:
-                loc: YamlPath = (*here, "setup", kind, "version_file")
+                loc: YamlPath = (*test_loc, "setup", tool_name, "version_file")
                 hint = _suggest_path(name, ground.checkout.names) or 'version: "…" in its place'
                 yield _describe_missing_path(ground, loc, name, f"{format_yaml_path(loc)} is `{name}`", hint)
 
 
 def _check_migration_folders(ground: LintContext) -> Problems:
-    for server, model in ground.given.databases.items():
+    for server, model in ground.spec.written.databases.items():
         folder = model.migrations.directory if model.migrations else None
         if folder and folder not in ground.checkout.folders:
             loc: YamlPath = ("databases", server, "migrations", "directory")
@@ -170,10 +167,7 @@ def _check_migration_folders(ground: LintContext) -> Problems:
 
 def _check_unused_dockerfiles(ground: LintContext) -> Problems:
     """Dockerfiles that look like a service, and that nobody builds."""
-    built = {
-        built_images.find_dockerfile_path(ground.given, service)
-        for service in built_images.list_built_services(ground.given)
-    }
+    built = {ground.spec.image(service).dockerfile_path for service in ground.spec.built_services}
     names = [name for name in ground.checkout.names if _is_dockerfile(name) and name not in built]
     if names := [name for name in names if not _NON_SERVICE_PATH.fullmatch(name)]:
         words = f"no service is built from {format_first_names(names, 5)}"
