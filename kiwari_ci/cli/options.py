@@ -92,15 +92,15 @@ def find_spec_file(spec: Path | None, command: str = "") -> Path:
     if spec:
         return spec
     root = find_repository_root()
-    pattern = (root / "specs/*.yaml").as_posix()
+    prefix = "" if root == Path() else f"{root.as_posix()}/"
     found = [str(path) for path in sorted((root / "specs").glob("*.y*ml")) if path.exists()]
     if not found:
         cure = "go to the repository that has it, or write a first one: kiwari-ci init"
-        raise click.UsageError(f"name the spec: {pattern} has none: {cure}")
+        raise click.UsageError(f"name the spec: {prefix}specs/*.yaml has none: {cure}")
     if len(found) > 1:
         command = command or str(click.get_current_context().info_name)
         cure = shlex.join(["kiwari-ci", *command.split(), found[0]])
-        raise click.UsageError(f"name the spec: {pattern} has {', '.join(found)}: {cure}")
+        raise click.UsageError(f"name the spec: {prefix}specs/*.yaml has {', '.join(found)}: {cure}")
     return Path(found[0])
 
 

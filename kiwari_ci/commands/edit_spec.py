@@ -86,7 +86,7 @@ def _replace_in_data(data: Any, loc: YamlPath, value: Any, spec: Path) -> Any:
     if not is_list_item and not is_entry:
         hint = "set the mapping around it first: its value may be a whole mapping, {key: value}"
         raise SpecError([Problem("no-such-path", f"nothing is at `{first}`", str(spec), hint=hint)])
-    copy = list(data) if isinstance(data, list) else dict(data)
+    copy: Any = list(data) if isinstance(data, list) else dict(data)
     copy[first] = _replace_in_data(data[first], tuple(rest), value, spec) if rest else value
     return copy
 
