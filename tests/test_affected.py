@@ -177,6 +177,18 @@ def test_what_a_deploy_sends_no_person_copies() -> None:
     assert [each.partition(":")[0] for each in told] == files[2:]
 
 
+def test_a_push_that_changes_only_what_a_deploy_sends_is_deployed() -> None:
+    """A higher memory limit is in the compose file alone: the workflow of the service that runs there starts."""
+    plan = generator.load_spec(ROOT / "tests/cases/ok/sync/spec.yaml").plan
+    sent, copied = ("deploy/shop-staging/docker-compose.yml",), ("deploy/shop-demo/docker-compose.yml",)
+
+    with_sync = rules.find_affected_by_files(plan, ChangedFiles(sent), True, "main")
+    without_sync = rules.find_affected_by_files(plan, ChangedFiles(copied), True, "main")
+
+    assert [run.workflow for run in with_sync.touched if run.places] == ["web-ci"]
+    assert not any(run.places for run in without_sync.touched)
+
+
 def test_three_dots_for_a_pull_request_two_for_a_push(repository: Repository) -> None:
     repository.git("checkout", "-q", "-b", "topic")
     repository.commit("mine", api__main="2")

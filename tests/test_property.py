@@ -333,7 +333,7 @@ def service_workflow(workflow: ServiceWorkflow, tree: GeneratedFiles) -> None:
     made = read(text)
     assert made["on"]["push"] == {
         "branches": list(workflow.branches),
-        "paths": [each.pattern for each in workflow.source.filters],
+        "paths": [each.pattern for each in workflow.push_filters],
     }
     for test in workflow.tests:
         *_, setup, step = jobs(text)["test"]["steps"]

@@ -126,7 +126,7 @@ def diff_command(spec: Path | None, out: Path | None, against: str | None, style
     (`check` is what fails).
     """
     from kiwari_ci import generator
-    from kiwari_ci.commands.diff import compare, manual_steps, report
+    from kiwari_ci.commands.diff import compare, report
     from kiwari_ci.readers import file_sets
 
     spec, root = find_spec_file(spec), find_output_root(out)
@@ -140,8 +140,7 @@ def diff_command(spec: Path | None, out: Path | None, against: str | None, style
         raise click.BadParameter(str(error), param_hint="--against") from error
     current = file_sets.load_folder(root) if is_ref else before
     after = {path: file.text for path, file in files.items()}
-    copy_commands = manual_steps.list_copy_commands(plan.hosts)
-    comparison = compare.compare_pipelines(before, after, current, plan.repository, copy_commands)
+    comparison = compare.compare_pipelines(before, plan, after, current)
     if style == "json":
         text = output.format_json(report.build_diff_json(comparison))
     elif style == "markdown":

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kiwari_ci.commands.preview.release_preview import PreviewSources
-    from kiwari_ci.output.generated_files import GeneratedFiles
     from kiwari_ci.plan import DeployHost, Plan
 
 
@@ -51,7 +50,7 @@ def preview_command(tag: str, spec: Path | None, ssh: tuple[str, ...], repositor
     from kiwari_ci.commands.preview import release_preview, report
     from kiwari_ci.readers.git_history import GitRepository
 
-    plan, files = generator.generate_files(find_spec_file(spec))
+    plan = generator.load_spec(find_spec_file(spec)).plan
     promotion = release_preview.find_promotion(plan, tag)
     if promotion is None:
         patterns = ", ".join(promotion.pattern for promotion in plan.promotions if promotion.pattern) or "nothing"
@@ -60,7 +59,7 @@ def preview_command(tag: str, spec: Path | None, ssh: tuple[str, ...], repositor
     hosts = [host for host in plan.hosts if any(stack.environment in environments for stack in host.stacks)]
     git = GitRepository(repository or find_repository_root(), os.environ)
     with show_progress("Asking git, the registry and the hosts"):
-        sources = _prepare_probes(plan, files, hosts, ssh)
+        sources = _prepare_probes(plan, hosts, ssh)
         sections = release_preview.preview_release(plan, promotion, tag, git, sources)
     title = f"{tag}: {release_preview.describe_promotion(promotion)}"
     if style == "json":
@@ -84,14 +83,14 @@ def trace_command(address: str, spec: Path | None, ssh: tuple[str, ...], reposit
     from kiwari_ci.commands.preview import report
     from kiwari_ci.readers.git_history import GitRepository
 
-    plan, files = generator.generate_files(find_spec_file(spec))
+    plan = generator.load_spec(find_spec_file(spec)).plan
     place = trace.find_container_by_address(plan, address)
     if place is None:
         domains = ", ".join(plan.domains) or "no domain"
         raise click.UsageError(f"nothing of the spec answers at {address}: it has {domains}")
     git = GitRepository(repository or find_repository_root(), os.environ)
     with show_progress("Asking git, the registry and the host"):
-        sections = trace.trace_container(plan, place, git, _prepare_probes(plan, files, [place[0]], ssh))
+        sections = trace.trace_container(plan, place, git, _prepare_probes(plan, [place[0]], ssh))
     if style == "json":
         click.echo(output.format_json(report.build_sections_json(address, sections)))
     else:
@@ -99,21 +98,19 @@ def trace_command(address: str, spec: Path | None, ssh: tuple[str, ...], reposit
     return 0
 
 
-def _prepare_probes(
-    plan: "Plan", files: "GeneratedFiles", hosts: "Sequence[DeployHost]", ssh: tuple[str, ...]
-) -> "PreviewSources":
+def _prepare_probes(plan: "Plan", hosts: "Sequence[DeployHost]", ssh: tuple[str, ...]) -> "PreviewSources":
     """Ask the registry when it is needed, and all hosts at once."""
     from kiwari_ci.commands.preview import release_preview
     from kiwari_ci.engines.compose import deploy_records
-    from kiwari_ci.probes.findings import RunbookIndex
+    from kiwari_ci.probes.runbook_index import RunbookIndex
 
     destinations = parse_pairs(ssh)
     if unknown := sorted(set(destinations) - {host.name for host in plan.hosts}):
         raise click.UsageError(f"no host {', '.join(unknown)}: the spec has {', '.join(h.name for h in plan.hosts)}")
-    by_variable = {host.variable: destinations.get(host.name, host.name) for host in plan.hosts}
-    runbook = RunbookIndex(files["deploy/RUNBOOK.md"].text, by_variable)
     hosts_asked = deploy_records.query_hosts(list(hosts), destinations)
-    return release_preview.PreviewSources(deploy_records.query_registry_digests, hosts_asked, runbook)
+    return release_preview.PreviewSources(
+        deploy_records.query_registry_digests, hosts_asked, RunbookIndex(plan.runbook, destinations)
+    )
 
 
 @click.command("doctor")

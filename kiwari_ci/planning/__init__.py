@@ -13,7 +13,7 @@ from kiwari_ci.plan import (
     ServiceContainer,
     ServiceWorkflow,
 )
-from kiwari_ci.planning import builds, required_settings
+from kiwari_ci.planning import builds, required_settings, runbook_steps
 from kiwari_ci.planning.escape_hatches import list_escape_hatches
 from kiwari_ci.planning.hosts import list_long_running, plan_deploy_host, plan_postgres_server, plan_proxy_guides
 from kiwari_ci.planning.stacks import plan_stack
@@ -67,7 +67,6 @@ def build_plan(
         hosts=hosts,
         tokens=tokens,
         needs=required_settings.collect_required_settings(hosts, tokens, build_settings, spec.registry.host),
-        build_needs=_list_build_only_settings(build_settings, tokens),
         first_tags=tuple(dict.fromkeys(examples)),
         released=any(workflow.builds and workflow.pattern for workflow in environment_workflows),
         by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
@@ -81,7 +80,14 @@ def build_plan(
         rendered=", ".join(stack.environment for stack in stacks.values() if stack.sent),
         migrating=", ".join(migrating),
         migrated=any(server.migrations_image for server in servers),
-        start_title="Network and PostgreSQL" if servers else "Network",
+        runbook=runbook_steps.plan_runbook(
+            project.name,
+            project.repository,
+            hosts,
+            tuple(stacks.values()),
+            repository_settings=(*tokens, *_list_build_only_settings(build_settings, tokens)),
+            has_releases=bool(examples),
+        ),
         hatches=list_escape_hatches(spec),
         spec_text=spec_text,
         pins=action_pins.build_pins_file(pins),

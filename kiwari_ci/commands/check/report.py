@@ -77,22 +77,22 @@ def serialize_drift_report(out: Path, spec: Path, explained: DriftReport) -> dic
 
 
 def format_job_summary(out: Path, spec: Path, explained: DriftReport, room: int = MAX_SUMMARY_BYTES) -> str:
-    """A table and the patch as Markdown, of at most `room` bytes in UTF-8; what is cut off is said."""
-    rows = [
-        f"| {_format_inline_code(_format_file_location(each))} | {DRIFT_CAUSE_LABELS[each.why]} | {_format_spec_cell(each, spec)} |"
-        for each in explained.findings[:MAX_SUMMARY_ROWS]
-    ]
-    rest = len(explained.findings) - len(rows)
-    head = [
-        f"### {_format_headline(_format_inline_code(out.as_posix()), len(explained.findings), _format_inline_code(spec.as_posix()))}\n",
-        "| File | Why | Comes from |\n| --- | --- | --- |",
-        *rows,
-        *([f"\n… and {rest} more: they are in the log."] if rest else []),
-        f"\nThe cure, then commit:\n\n```sh\n{escape_control_characters(explained.cure)}\n```\n\n",
-    ]
-    texts = ["\n".join(head), f"{head[0]}\nThere is no room for more: all of it is in the log.\n", ""]
-    text = next((each for each in texts if len(each.encode()) <= room), "")
-    return text + (_format_patch_section(explained, room - len(text.encode())) if text == texts[0] else "")
+    """Format a table and the patch as Markdown, in at most `room` bytes of UTF-8; where it is cut, it says so."""
+    folder, spec_name = _format_inline_code(out.as_posix()), _format_inline_code(spec.as_posix())
+    headline = f"### {_format_headline(folder, len(explained.findings), spec_name)}\n"
+    lines = [headline, "| File | Why | Comes from |\n| --- | --- | --- |"]
+    for finding in explained.findings[:MAX_SUMMARY_ROWS]:
+        location, cause = _format_inline_code(_format_file_location(finding)), DRIFT_CAUSE_LABELS[finding.why]
+        lines.append(f"| {location} | {cause} | {_format_spec_cell(finding, spec)} |")
+    omitted_count = len(explained.findings) - MAX_SUMMARY_ROWS
+    if omitted_count > 0:
+        lines.append(f"\n… and {omitted_count} more: they are in the log.")
+    lines.append(f"\nThe cure, then commit:\n\n```sh\n{escape_control_characters(explained.cure)}\n```\n\n")
+    table = "\n".join(lines)
+    if len(table.encode()) <= room:
+        return table + _format_patch_section(explained, room - len(table.encode()))
+    short_text = f"{headline}\nThere is no room for more: all of it is in the log.\n"
+    return short_text if len(short_text.encode()) <= room else ""
 
 
 def _format_patch_section(explained: DriftReport, room: int) -> str:
