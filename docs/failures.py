@@ -94,7 +94,10 @@ def command_texts() -> set[str]:
     rooms = [
         ast.parse((ROOT / f"kiwari_ci/{name}.py").read_text())
         for name in (
-            "cli/queries",
+            "cli/errors",
+            "cli/every_day",
+            "cli/operate",
+            "cli/start",
             "cli/app",
             "output/atomic_write",
             "cli/options",

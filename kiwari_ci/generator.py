@@ -1,11 +1,11 @@
 """Loads, validates, plans and renders a spec."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from kiwari_ci import planning, rules
 from kiwari_ci.effective import EffectiveSpec
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.github import action_pins
 from kiwari_ci.loading import validation, yaml_source
 from kiwari_ci.output.generated_files import GeneratedFiles

@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Literal
+
+from kiwari_ci.frozen import dataclass
 
 
 @dataclass(frozen=True)

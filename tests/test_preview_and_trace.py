@@ -1,4 +1,4 @@
-"""`plan` and `trace`, on real git repositories; the hosts' facts and the registry's digests are told."""
+"""`preview` and `trace`, on real git repositories; the hosts' facts and the registry's digests are told."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def means(seen: HostFacts, digests: dict[str, str] | None = None) -> release_pre
 
 
 def planned(repository: Repository, name: str, world: release_preview.PreviewSources) -> str:
-    """What `plan` says, as text."""
+    """What `preview` says, as text."""
     return report.format_sections(
         name, release_preview.preview_release(PLAN, PLAN.promotions[0], name, repository.read(), world)
     )
@@ -188,12 +188,12 @@ def test_the_commands_ask_by_ssh_and_docker(
     program(tmp_path / "bin", "ssh", f"cat >/dev/null; printf 'begin\\n{row}\\nend\\n'")
     program(tmp_path / "bin", "docker", 'echo "ERROR: $5: not found" >&2; exit 1')
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    planning = kiwari_ci("plan", "v2.0.0", SPEC, "--repo", released.folder)
+    planning = kiwari_ci("preview", "v2.0.0", SPEC, "--repo", released.folder)
     assert planning.code == 1 and "! api-ci built no image" in planning.out
     assert "production runs sha256:aaaaaaaaaaaa" in planning.out
     tracing = kiwari_ci("trace", "api.nasibakarkiwari.com", SPEC, "--repo", released.folder, "--format", "json")
     assert tracing.code == 0 and "two" in tracing.out and json.loads(tracing.out)["sections"][0]["title"] == "place"
-    assert kiwari_ci("plan", "x", SPEC).code == kiwari_ci("trace", "x", SPEC).code == 2
+    assert kiwari_ci("preview", "x", SPEC).code == kiwari_ci("trace", "x", SPEC).code == 2
     assert "no host other" in kiwari_ci("trace", "pos-api", SPEC, "--ssh", "other=a@b").err
 
 

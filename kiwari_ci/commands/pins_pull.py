@@ -76,9 +76,7 @@ def pull_pin_updates(spec: Path, out: Path) -> PullResult:
         return PullResult(path, bumps, generated_files.write_files(out, files, plan.project))
     was = read_plain_file(path, yaml_source.MAX_SPEC_SIZE).decode() if own.text else None
     text = update_pins_text(path, own.text, {action: moved.get(action, own.pins[action]) for action in found})
-    ends = "\r\n" if was and "\r\n" in was else "\n"
-    mark = "\ufeff" if was and was.startswith("\ufeff") else ""
-    made = mark + text.replace("\n", ends)
+    made = generated_files.restore_line_endings(text, was or "")
     generated_files.write_user_file(spec.parent, action_pins.PINS_RELATIVE_PATH, made, was)
     try:
         plan, files = generator.generate_files(spec)

@@ -207,6 +207,12 @@ def write_user_file(root: Path, path: str, text: str, was: str | None) -> None:
             staged.replace(target)
 
 
+def restore_line_endings(text: str, raw: str) -> str:
+    r"""Text with `\\n` at its lines' ends as the file `raw` has it: with its line ends and its byte order mark."""
+    mark = "\ufeff" if raw.startswith("\ufeff") else ""
+    return mark + (text.replace("\n", "\r\n") if "\r\n" in raw else text)
+
+
 def _write_changed_files(root: Path, tree: GeneratedFiles, project: str) -> WriteResult:
     done = WriteResult()
     outdated: list[str] = []

@@ -3,8 +3,7 @@
 Nothing here is optional: what does not apply is an empty string or an empty tuple.
 """
 
-from dataclasses import dataclass
-
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import (
     DependabotConfig,
     EscapeHatch,

@@ -1,6 +1,6 @@
 """What the other parts of a plan are made of: actions and their pins, settings, pairs."""
 
-from dataclasses import dataclass
+from kiwari_ci.frozen import dataclass
 
 
 class FrozenMapping(tuple[tuple[str, object], ...]):

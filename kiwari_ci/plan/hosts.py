@@ -1,7 +1,6 @@
 """What stands on a host beside its stacks."""
 
-from dataclasses import dataclass
-
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import GitHubSetting
 from kiwari_ci.plan.stacks import ComposeContainer, ComposeStack, EnvFile
 

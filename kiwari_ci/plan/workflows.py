@@ -1,7 +1,6 @@
 """Workflows: test, build, deploy, promote, and the check."""
 
-from dataclasses import dataclass
-
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import GitHubSetting, KeyValue, PinnedAction
 from kiwari_ci.plan.hosts import JumpHost
 from kiwari_ci.plan.stacks import ComposeStack, ServiceContainer

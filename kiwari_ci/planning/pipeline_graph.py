@@ -4,8 +4,8 @@ Drawn as Mermaid here, for the runbook too, and as a page by `asking.page`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan import ComposeStack, EnvironmentWorkflow, Plan, ServiceWorkflow
 
 

@@ -1,7 +1,6 @@
 """What a person must set before a deploy works: secrets and variables at GitHub, env files on the servers."""
 
-from dataclasses import dataclass
-
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan import DeployHost, EnvFile, GitHubSetting, Plan, RegistryLogin, RequiredSetting, ServiceWorkflow
 
 BUILD_ENVIRONMENT = "build"  # GitHub's environment that a build with secrets runs in

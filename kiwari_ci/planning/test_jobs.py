@@ -1,8 +1,7 @@
 """Tests: a job each, what it installs, and the containers beside it."""
 
-from dataclasses import dataclass
-
 from kiwari_ci import schema
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.github.action_pins import build_pinned_action
 from kiwari_ci.plan import CustomStep, KeyValue, MatrixAxis, SetupStep, TestContainer, TestJob
 from kiwari_ci.planning.steps import ActionPins, plan_custom_steps

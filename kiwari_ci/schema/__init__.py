@@ -95,7 +95,7 @@ class Spec(SpecModel):
         None,
         description="How the drift check installs this tool; default: the commit that the tool was installed from.",
     )
-    registry: Registry = Field(Registry(), description="Where images are kept.")
+    registry: Registry = Field(Registry.model_construct(), description="Where images are kept.")
     hosts: dict[Slug, Host] = Field(min_length=1, description="Servers, by name.")
     databases: dict[Slug, DatabaseServer] = Field({}, description="PostgreSQL servers, by name.")
     services: dict[Slug, Service] = Field(

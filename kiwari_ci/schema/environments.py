@@ -121,7 +121,7 @@ class Host(SpecModel):
     )
     jump: Omittable[Jump] = Field(None, description="The machine through which it is reached; `{}` takes its defaults.")
     directory: HostFolder = Field("~/docker", description="The folder that holds a folder for each stack.")
-    proxy: Proxy = Field(Proxy(), description="What stands in front of the services.")
+    proxy: Proxy = Field(Proxy.model_construct(), description="What stands in front of the services.")
 
 
 class Migrations(SpecModel):

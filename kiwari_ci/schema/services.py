@@ -57,9 +57,9 @@ class _ServiceFields(SpecModel):
         description="GitHub path filters of its source; the Dockerfile, `.dockerignore` and the workflow "
         "come by themselves; default: `<service>/**`.",
     )
-    build: Build = Field(Build(), description="How the image is built.")
+    build: Build = Field(Build.model_construct(), description="How the image is built.")
     test: Omittable[Test] = Field(None, description="What must pass before the image is built.")
-    steps: Steps = Field(Steps(), description="Steps of your own in its workflow.")
+    steps: Steps = Field(Steps.model_construct(), description="Steps of your own in its workflow.")
     tests: dict[Slug, Test] = Field(
         {}, description="Several such, by name, each a job of its own: `{unit: {run: …}, browser: {run: …}}`."
     )
@@ -67,7 +67,7 @@ class _ServiceFields(SpecModel):
         None,
         description="The port that it listens on in its container; without one it is a worker: well while it runs.",
     )
-    health: Health = Field(Health(), description="How it says that it is well.")
+    health: Health = Field(Health.model_construct(), description="How it says that it is well.")
     rollout: Literal["start-first", "recreate"] = Field(
         "start-first",
         description="`start-first`: the new one answers before the old one goes, which takes memory for two; "
@@ -112,6 +112,6 @@ class Override(ContainerOptions):
         description="Build arguments that differ, `{args: {PUBLIC_URL: …}}`: each environment then has an image of its "
         "own, `<image>-<environment>`, built by a workflow of its own, and none is promoted.",
     )
-    health: Health = Field(Health(), description="How it says that it is well.")
+    health: Health = Field(Health.model_construct(), description="How it says that it is well.")
     rollout: Literal["start-first", "recreate"] = Field("start-first", description="How it is replaced.")
     replicas: ReplicaCount = Field(1, description="How many of it run.")

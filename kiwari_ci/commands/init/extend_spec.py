@@ -14,6 +14,7 @@ from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
 from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.loading import yaml_source
+from kiwari_ci.output import generated_files
 from kiwari_ci.safe_files import read_plain_file
 from kiwari_ci.schema import Spec
 
@@ -56,7 +57,7 @@ def _extend_spec_text(path: str, raw: str, spec: Spec, facts: RepositoryFindings
     settled, dropped = draft_text.drop_until_valid(table, path, whole)
     first = InitResult(
         path,
-        _restore_line_endings(settled, raw),
+        generated_files.restore_line_endings(settled, raw),
         raw,
         {},
         read,
@@ -73,12 +74,6 @@ def _extend_spec_text(path: str, raw: str, spec: Spec, facts: RepositoryFindings
 def _find_free_name(name: str, spec: Spec) -> str:
     taken = set(spec.services)
     return next(each for each in (name, *(f"{name}-{number}" for number in range(2, 1000))) if each not in taken)
-
-
-def _restore_line_endings(text: str, raw: str) -> str:
-    """The new text with the old one's line ends and byte order mark."""
-    mark = "\ufeff" if raw.startswith("\ufeff") else ""
-    return mark + (text.replace("\n", "\r\n") if "\r\n" in raw else text)
 
 
 def _append_to_mapping(text: str, loc: tuple[str, ...], new: Any) -> str:
