@@ -231,7 +231,7 @@ def _prepare_probes(
 ) -> "PreviewSources":
     """How the world is asked; the hosts are, at once."""
     from kiwari_ci.commands.preview import release_preview
-    from kiwari_ci.engines.compose import deploy_records
+    from kiwari_ci.probes import deploy_records
     from kiwari_ci.probes.findings import RunbookIndex
 
     ways = parse_pairs(ssh)

@@ -153,6 +153,7 @@ class DeployHost:
     """
 
     name: str
+    engine: str
     variable: str
     folder: str
     address: GitHubSetting

@@ -82,6 +82,7 @@ class SshRoute:
 
     host: str
     step: str
+    template: str
     settings: tuple[GitHubSetting, ...]
     address: str
     user: str

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kiwari_ci.engines.registry import find_engine
 from kiwari_ci.plan import DeployHost, EnvFile, GitHubSetting, Plan, RegistryLogin, RequiredSetting, ServiceWorkflow
 
 BUILD_ENVIRONMENT = "build"  # GitHub's environment that a build with secrets runs in
@@ -31,7 +32,7 @@ def collect_required_settings(
     everywhere = tuple(stack.environment for host in hosts for stack in host.stacks)
     may = "with `read:packages`" if registry == "ghcr.io" else f"that may pull from {registry}"
     last = f"token {may}: the host pulls with it, and never keeps it"
-    found = [need for host in hosts for need in _collect_host_settings(host)]
+    found = [setting for host in hosts for setting in find_engine(host.engine).required_settings(host)]
     kept: dict[GitHubSetting, list[str]] = {}
     for stack in (stack for host in hosts for stack in host.stacks):
         for setting in stack.kept:
@@ -72,44 +73,6 @@ def format_required_settings(plan: Plan) -> str:
     ]
     parts = [("GitHub keeps", rows), ("The servers keep", files)]
     return "\n\n".join("\n".join([f"{title}:", *_format_table(each)]) for title, each in parts if each)
-
-
-def _collect_host_settings(host: DeployHost) -> list[RequiredSetting]:
-    here = tuple(stack.environment for stack in host.stacks)
-    keys = [
-        RequiredSetting(
-            key.secret,
-            "secret",
-            f"private key that deploys {' '.join(key.stacks)}",
-            tuple(stack.environment for stack in host.stacks if stack.name in key.stacks),
-        )
-        for key in host.keys
-    ]
-    jumps = [
-        need
-        for jump in host.jumps
-        for need in (
-            RequiredSetting(
-                jump.address.name, jump.address.kind, f"address of the machine that leads to {host.name}", here
-            ),
-            RequiredSetting(jump.user.name, jump.user.kind, "login on that machine", here),
-            RequiredSetting(
-                jump.key.name, jump.key.kind, "private key that leads on from there, and does no more", here
-            ),
-            RequiredSetting(
-                jump.known_hosts.name, jump.known_hosts.kind, "host key of that machine, a known_hosts line", here
-            ),
-        )
-    ]
-    return [
-        RequiredSetting(host.address.name, host.address.kind, f"address of {host.name}", here),
-        RequiredSetting(host.user.name, host.user.kind, f"login on {host.name}", here),
-        *keys,
-        RequiredSetting(
-            host.known_hosts.name, host.known_hosts.kind, f"host key of {host.name}, a known_hosts line", here
-        ),
-        *jumps,
-    ]
 
 
 def _merge_duplicates(needs: list[RequiredSetting]) -> tuple[RequiredSetting, ...]:

@@ -10,10 +10,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined, TemplateError
 from jinja2.bccache import Bucket
 
+from kiwari_ci.engines.registry import list_engines
 from kiwari_ci.output.generated_files import (
     DEPENDABOT_PATH,
-    HOST_PROGRAM_PATH,
-    SSH_CLIENT_PATH,
     GeneratedFile,
     GeneratedFiles,
     format_example_marker,
@@ -25,7 +24,6 @@ from kiwari_ci.rendering import quoting
 
 TEMPLATES_FOLDER = Path(__file__).parent / "templates"
 DRIFT_WORKFLOW_PATH = ".github/workflows/pipeline-drift.yml"
-ENGINE_FOLDER = Path(__file__).parents[1] / "engines/compose"
 
 
 class RenderError(Exception):  # noqa: N818 - always a bug of ours
@@ -42,8 +40,9 @@ def render_files(plan: Plan) -> GeneratedFiles:
             _render_template(template, plan, context).rstrip("\n") + "\n"
         )  # the blank line behind a part, when it is the last
         tree[path] = GeneratedFile(text, executable=text.startswith("#!"))
-    tree[HOST_PROGRAM_PATH] = GeneratedFile((ENGINE_FOLDER / "host.py").read_text(encoding="utf-8"), executable=True)
-    tree[SSH_CLIENT_PATH] = GeneratedFile((ENGINE_FOLDER / "over_ssh.py").read_text(encoding="utf-8"), executable=True)
+    for engine in list_engines():
+        for path, program in engine.list_programs().items():
+            tree[path] = GeneratedFile(program.read_text(encoding="utf-8"), executable=True)
     return tree
 
 
@@ -57,21 +56,9 @@ def _list_templates(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield DEPENDABOT_PATH, "github/dependabot.yml.j2", {"bot": bot}
     yield ".github/workflows/.gitattributes", "gitattributes.j2", {}
     yield "deploy/.gitattributes", "gitattributes.j2", {}
-    for server in plan.servers:
-        yield f"deploy/{server.name}/docker-compose.yml", "compose/database.yml.j2", {"server": server}
-        yield f"deploy/{server.name}/.env.example", "compose/env.example.j2", {"env_file": server.env_file}
-        init = f"deploy/{server.name}/init/init-databases.sh"
-        yield init, "scripts/init-databases.sh.j2", {"server": server}
-    for stack in plan.stacks:
-        yield f"deploy/{stack.name}/docker-compose.yml", "compose/stack.yml.j2", {"stack": stack}
-        for hook in stack.hooks:
-            yield f"deploy/{stack.name}/hooks/{hook.name}", "scripts/hook.sh.j2", {"stack": stack, "hook": hook}
-        for env_file in stack.env_files:
-            yield f"deploy/{stack.name}/{env_file.name}.example", "compose/env.example.j2", {"env_file": env_file}
-    for front in [front for host in plan.hosts for front in host.fronts]:
-        yield f"deploy/{front.name}/docker-compose.yml", "compose/proxy.yml.j2", {"front": front}
-        for name in front.files:
-            yield f"deploy/{front.name}/{name}", f"proxy/{front.kind}.j2", {"front": front}
+    for engine in list_engines():
+        for file in engine.list_stack_templates(plan):
+            yield file.path, file.template, file.context
     drawn = quoting.QuotedText(pipeline_graph.render_mermaid(pipeline_graph.build_pipeline_graph(plan)))
     yield "deploy/RUNBOOK.md", "docs/runbook.md.j2", {"graph": drawn}
 
