@@ -8,10 +8,13 @@ import pytest
 from kiwari_ci import generator
 from kiwari_ci.effective.hosts import EngineKind
 from kiwari_ci.engines.base import Engine
+from kiwari_ci.engines.compose.rules.compose_keys import COMPOSE_SERVICE_KEYS, EXTRA_COMPOSE_KEYS
 from kiwari_ci.engines.registry import ENGINES, find_engine, list_engines
 from kiwari_ci.rendering.render import TEMPLATES_FOLDER, render_files
-from tests.repository import ROOT
+from kiwari_ci.schema import Accessory, Service
+from kiwari_ci.schema.compose_mapping import list_written_compose_keys
 
+ROOT = Path(__file__).parents[1]
 KINDS: tuple[EngineKind, ...] = get_args(EngineKind)
 PLAN = generator.load_spec(ROOT / "specs/kiwari.yaml").plan
 
@@ -41,3 +44,11 @@ def test_every_host_and_route_names_an_engine() -> None:
     for workflow in PLAN.promotions:
         for route in workflow.deploy.ways:
             assert route.template in {engine.deploy_step_template for engine in list_engines()}
+
+
+@pytest.mark.parametrize("model", [Service, Accessory], ids=lambda model: model.__name__)
+def test_what_a_field_writes_may_not_be_added_to_compose(model: type[Service | Accessory]) -> None:
+    written = list_written_compose_keys(model)
+    assert {"mem_limit", "env_file", "image"} <= written.keys()
+    assert written.keys() <= COMPOSE_SERVICE_KEYS
+    assert not written.keys() & EXTRA_COMPOSE_KEYS

@@ -6,6 +6,7 @@ from kiwari_ci.effective.hosts import EngineKind
 from kiwari_ci.engines.base import Engine
 from kiwari_ci.engines.compose.engine import ComposeEngine
 
+
 class _Registry(TypedDict):
     compose: Engine
 
