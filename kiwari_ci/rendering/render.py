@@ -1,4 +1,4 @@
-"""Plan → Tree: the Jinja environment, and which template makes which file."""
+"""Plan → files: the Jinja environment, and which template makes which file."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -31,19 +31,18 @@ class RenderError(Exception):  # noqa: N818 - always a bug of ours
 
 
 def render_files(plan: Plan) -> GeneratedFiles:
-    """Print a plan: path → file, in the order in which a reader would open them."""
-    tree: GeneratedFiles = {plan.drift.spec_path: GeneratedFile(plan.spec_text, marked=False)}
+    """Render a plan: path → file, in the order in which a reader would open them."""
+    files: GeneratedFiles = {plan.drift.spec_path: GeneratedFile(plan.spec_text, marked=False)}
     if plan.pins.text:
-        tree[plan.pins.path] = GeneratedFile(plan.pins.text, marked=False)
+        files[plan.pins.path] = GeneratedFile(plan.pins.text, marked=False)
     for path, template, context in _list_templates(plan):
-        text = (
-            _render_template(template, plan, context).rstrip("\n") + "\n"
-        )  # the blank line behind a part, when it is the last
-        tree[path] = GeneratedFile(text, executable=text.startswith("#!"))
+        # A part ends with a blank line, which the last part of a file must not have.
+        text = _render_template(template, plan, context).rstrip("\n") + "\n"
+        files[path] = GeneratedFile(text, executable=text.startswith("#!"))
     for engine in list_engines():
         for path, program in engine.list_programs().items():
-            tree[path] = GeneratedFile(program.read_text(encoding="utf-8"), executable=True)
-    return tree
+            files[path] = GeneratedFile(program.read_text(encoding="utf-8"), executable=True)
+    return files
 
 
 def _list_templates(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -52,21 +51,21 @@ def _list_templates(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for promotion in plan.promotions:
         yield f".github/workflows/{promotion.name}.yml", "github/promote.yml.j2", {"promotion": promotion}
     yield DRIFT_WORKFLOW_PATH, "github/pipeline-drift.yml.j2", {}
-    for bot in plan.dependabot:
-        yield DEPENDABOT_PATH, "github/dependabot.yml.j2", {"bot": bot}
+    for dependabot in plan.dependabot:
+        yield DEPENDABOT_PATH, "github/dependabot.yml.j2", {"bot": dependabot}
     yield ".github/workflows/.gitattributes", "gitattributes.j2", {}
     yield "deploy/.gitattributes", "gitattributes.j2", {}
     for engine in list_engines():
         for file in engine.list_stack_templates(plan):
             yield file.path, file.template, file.context
-    drawn = quoting.QuotedText(pipeline_graph.render_mermaid(pipeline_graph.build_pipeline_graph(plan)))
-    yield "deploy/RUNBOOK.md", "docs/runbook.md.j2", {"graph": drawn}
+    graph = pipeline_graph.render_mermaid(pipeline_graph.build_pipeline_graph(plan))
+    yield "deploy/RUNBOOK.md", "docs/runbook.md.j2", {"graph": quoting.QuotedText(graph)}
 
 
 class _TemplateCache(FileSystemBytecodeCache):
-    """Compiled templates, kept as Python keeps its own: in `__pycache__`, by their source's checksum, never needed.
+    """Keeps compiled templates as Python keeps compiled modules: in `__pycache__`, by the checksum of their source.
 
-    Compiling them is a quarter of a run.
+    Compiling them takes a quarter of a run. Where the folder cannot be written, each run compiles them.
     """
 
     def __init__(self) -> None:
@@ -109,8 +108,8 @@ def _require_quoted(value: object) -> object:
 
 def _render_template(template: str, plan: Plan, context: dict[str, Any]) -> str:
     try:
-        page = _create_jinja_environment().get_template(template)
-        return page.render(
+        compiled_template = _create_jinja_environment().get_template(template)
+        return compiled_template.render(
             plan=plan,
             project=plan.project,
             marker=quoting.QuotedText(format_marker(plan.project)),
@@ -122,12 +121,15 @@ def _render_template(template: str, plan: Plan, context: dict[str, Any]) -> str:
 
 
 def _find_template_line(error: BaseException, template: str) -> str:
-    """The innermost template line that the error passed through."""
-    place, trace = template, error.__traceback__
-    while trace:
-        file = Path(trace.tb_frame.f_code.co_filename)
+    """Find the innermost template line that the error passed through."""
+    syntax_error_line = getattr(error, "lineno", None)
+    if syntax_error_line is not None:
+        return f"templates/{getattr(error, 'name', template)}:{syntax_error_line}"
+    location = template
+    traceback = error.__traceback__
+    while traceback:
+        file = Path(traceback.tb_frame.f_code.co_filename)
         if file.is_relative_to(TEMPLATES_FOLDER):
-            place = f"{file.relative_to(TEMPLATES_FOLDER)}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    line = getattr(error, "lineno", None)
-    return f"templates/{place}" if line is None else f"templates/{getattr(error, 'name', template)}:{line}"
+            location = f"{file.relative_to(TEMPLATES_FOLDER)}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return f"templates/{location}"
