@@ -1,5 +1,6 @@
 """Loads, validates, plans and renders a spec."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -10,6 +11,7 @@ from kiwari_ci.loading import validation, yaml_source
 from kiwari_ci.output.generated_files import GeneratedFiles
 from kiwari_ci.plan import Plan
 from kiwari_ci.problems import Problem, SpecError, sort_problems
+from kiwari_ci.readers import installed_tool
 from kiwari_ci.rendering.render import render_files
 from kiwari_ci.rules import advice
 from kiwari_ci.schema import Spec
@@ -44,11 +46,20 @@ def validate_and_plan(
     problems += rules.check_spec(source, effective, pins.pins)
     if problems:
         raise SpecError(problems)
-    plan = planning.build_plan(effective, PurePath(source.path).name, source.text, pins)
+    plan = planning.build_plan(
+        effective,
+        PurePath(source.path).name,
+        source.text,
+        pins,
+        installed_tool.find_installed_source(os.environ),
+    )
     return LoadedSpec(source, spec, effective, plan, sort_problems(advice.collect_advice(source, effective)))
 
 
 def generate_files(path: Path) -> tuple[Plan, GeneratedFiles]:
     """Read a spec and render everything that follows from it; raises SpecError."""
     plan = load_spec(path).plan
+    if not (plan.drift.requirement or plan.drift.commit):
+        words = "generator: the drift check must install this tool, and nobody knows from where it was installed here"
+        raise SpecError([Problem("generator", words, path.as_posix(), hint=installed_tool.explain_unknown_source())])
     return plan, render_files(plan)

@@ -400,9 +400,9 @@ def test_what_changed_meanwhile_stays(tmp_path: Path) -> None:
     repository(tmp_path, {"specs/shop.yaml": "new"})
     with pytest.raises(atomic_write.OutputError):
         generated_files.write_user_file(tmp_path, "specs/shop.yaml", "mine", "old")
-    assert (tmp_path / "specs/shop.yaml").read_text() == "new" and not (
-        tmp_path / generated_files.STAGING_FOLDER
-    ).exists()
+    assert (tmp_path / "specs/shop.yaml").read_text() == "new" and not list(
+        tmp_path.glob(f"{atomic_write.SCRATCH_PREFIX}*")
+    )
 
 
 # A spec that is there.

@@ -11,13 +11,13 @@ from kiwari_ci.commands import trace
 from kiwari_ci.commands.preview import release_preview, report
 from kiwari_ci.probes import deploy_records
 from kiwari_ci.probes.deploy_records import RegistryDigest
-from kiwari_ci.probes.findings import RunbookIndex
+from kiwari_ci.probes.runbook_index import RunbookIndex
 from kiwari_ci.probes.ssh_host import HostFacts
 from tests.cli_runner import kiwari_ci
 from tests.repository import Repository
 
 SPEC = Path(__file__).parents[1] / "specs/kiwari.yaml"
-PLAN, TREE = generator.generate_files(SPEC)
+PLAN = generator.load_spec(SPEC).plan
 API, ADMIN = (each.source for each in PLAN.workflows)
 
 
@@ -62,9 +62,7 @@ def means(seen: HostFacts, digests: dict[str, str] | None = None) -> release_pre
             return {each: RegistryDigest(why="no such host") for each in tags}
         return {each: RegistryDigest(digests.get(each.rpartition("/")[2], "")) for each in tags}
 
-    return release_preview.PreviewSources(
-        registry, {"vps": seen}, RunbookIndex(TREE["deploy/RUNBOOK.md"].text, {"VPS": "vps"})
-    )
+    return release_preview.PreviewSources(registry, {"vps": seen}, RunbookIndex(PLAN.runbook, {}))
 
 
 def planned(repository: Repository, name: str, world: release_preview.PreviewSources) -> str:

@@ -1,5 +1,6 @@
 """The commands: the only module that prints, colours and exits."""
 
+import io
 import os
 import shlex
 import sys
@@ -41,7 +42,7 @@ def exit_with_code(command: Callable[..., int]) -> Callable[..., None]:
             _print_problems(faults.problems, options.get("style"), err=True)
             sys.exit(EXIT_BAD_SPEC)
         except atomic_write.OutputError as reason:
-            click.echo(f"{reason.title}\n{reason}", err=True)
+            output.print_text(f"{reason.title}\n{reason}", err=True)
             sys.exit(EXIT_CANNOT_WRITE)
 
     return run
@@ -69,7 +70,7 @@ def generate(spec: Path | None, out: Path | None, style: str | None, force: bool
     plan, files = generator.generate_files(spec)
     written = generated_files.write_files(out, files, plan.project, force)
     left = _list_stale_files(spec, out, plan.project, files)
-    click.echo(
+    output.print_text(
         output.format_json(vars(written) | {"left": left})
         if style == "json"
         else output.format_write_result(spec, out, written)
@@ -96,11 +97,11 @@ def check(spec: Path | None, out: Path | None, style: str | None) -> int:
         from kiwari_ci.commands.check import causes, report
 
         explained = causes.explain_differences(out, spec, plan, files, differences, called, os.environ)
-        click.echo(report.format_drift_report(style, out, spec, explained, os.environ))
+        output.print_text(report.format_drift_report(style, out, spec, explained, os.environ))
         if style == "github" and (reason := report.write_job_summary(out, spec, explained, os.environ)):
-            click.echo(f"no summary: {reason}", err=True)
+            output.print_text(f"no summary: {reason}", err=True)
     else:
-        click.echo(f"{out}: {len(files)} files agree with {spec}")
+        output.print_text(f"{out}: {len(files)} files agree with {spec}")
     _warn_of_stale_files(out, _list_stale_files(spec, out, plan.project, files))
     return EXIT_DRIFT if differences else 0
 
@@ -116,7 +117,9 @@ def eject(spec: Path | None, out: Path | None, style: str | None) -> int:
 
     spec, out = find_spec_file(spec), find_output_root(out)
     ejected = leaving.eject_pipeline(out, spec, *generator.generate_files(spec))
-    click.echo(output.format_json(vars(ejected)) if style == "json" else output.format_eject_result(out, ejected))
+    output.print_text(
+        output.format_json(vars(ejected)) if style == "json" else output.format_eject_result(out, ejected)
+    )
     return 0
 
 
@@ -145,7 +148,7 @@ def pins(what: str, spec: Path | None, out: Path | None, style: str | None) -> i
     generator.load_spec(spec)
     if what == "list":
         own = action_pins.load_pins(spec)
-        click.echo(
+        output.print_text(
             output.format_json(action_pins.serialize_pins(own))
             if style == "json"
             else output.format_pin_list(own, action_pins.derive_pins_path(spec))
@@ -153,7 +156,7 @@ def pins(what: str, spec: Path | None, out: Path | None, style: str | None) -> i
         return 0
     out = find_output_root(out)
     done = pins_pull.pull_pin_updates(spec, out)
-    click.echo(
+    output.print_text(
         output.format_json(pins_pull.serialize_pull_result(done))
         if style == "json"
         else output.format_pull_result(out, spec, done)
@@ -172,7 +175,9 @@ def validate(spec: Path | None, style: str | None) -> int:
     _print_problems(decided.advice, style)
     if select_output_format(style) != "json":
         services, environments = len(decided.spec.services), len(decided.spec.environments)
-        click.echo(f"{spec} is sound: services {services}, environments {environments}, advice {len(decided.advice)}")
+        output.print_text(
+            f"{spec} is sound: services {services}, environments {environments}, advice {len(decided.advice)}"
+        )
     return 0
 
 
@@ -188,7 +193,7 @@ def show(spec: Path | None, style: str | None) -> int:
 
     plan = output.convert_tuples_to_lists(asdict(generator.load_spec(find_spec_file(spec)).plan))
     del plan["spec_text"], plan["pins"]["text"]
-    click.echo(
+    output.print_text(
         output.format_json(plan) if style == "json" else yaml.safe_dump(plan, sort_keys=False, width=120),
         nl=style == "json",
     )
@@ -213,10 +218,10 @@ def lint(spec: Path | None, repo: Path | None, style: str | None) -> int:
 
     report = linter.lint_repository(find_spec_file(spec), repo)
     if select_output_format(style) == "json":
-        click.echo(report.as_json())
+        output.print_text(report.as_json())
     else:
         _print_problems(report.problems, style)
-        click.echo(("\n" if report.problems else "") + report.as_text())
+        output.print_text(("\n" if report.problems else "") + report.as_text())
     return 0 if report.is_clean else EXIT_FAULTS
 
 
@@ -236,6 +241,12 @@ def lint(spec: Path | None, repo: Path | None, style: str | None) -> int:
 @click.option(
     "--npm", type=NonEmptyString(), metavar="URL", help="Nginx Proxy Manager; NPM_TOKEN holds a token of its API."
 )
+@click.option(
+    "--pull-token",
+    type=NonEmptyString(),
+    metavar="REGISTRY",
+    help="Show this registry the pull token in KIWARI_CI_PULL_TOKEN: ghcr.io. Default: no token is shown to anybody.",
+)
 @format_option
 @exit_with_code
 def doctor(
@@ -244,25 +255,32 @@ def doctor(
     ssh: tuple[str, ...],
     known_hosts: tuple[str, ...],
     npm: str | None,
+    pull_token: str | None,
     style: str | None,
 ) -> int:
     """Hold the spec against the world, and exit with 1 when something is wrong; nothing is changed anywhere.
 
-    What cannot be reached is said as not asked, and fails nothing. The pull token is asked about when the
-    environment has it under its secret's name.
+    What cannot be reached is said as not asked, and fails nothing. A token is shown only to a host that an option
+    names, and standard error says which.
     """
     from kiwari_ci.commands import doctor
     from kiwari_ci.probes import findings
 
     plan, files = generator.generate_files(find_spec_file(spec))
     paths = {host: Path(file) for host, file in parse_pairs(known_hosts).items()}
-    tokens = {setting.name: os.environ.get(setting.name, "") for setting in plan.tokens}
-    means = doctor.ProbeOptions(parse_pairs(ssh), paths, npm or "", os.environ.get("NPM_TOKEN", ""), tokens)
+    token = os.environ.get(doctor.PULL_TOKEN_VARIABLE, "") if pull_token else ""
+    if pull_token and (wrong := doctor.find_token_error(plan, pull_token, token)):
+        raise click.UsageError(wrong)
+    means = doctor.ProbeOptions(parse_pairs(ssh), paths, npm or "", os.environ.get("NPM_TOKEN", ""), token)
     if wrong := doctor.find_option_error(plan, environments, means):
         raise click.UsageError(wrong)
+    if token:
+        output.print_text(f"{pull_token} sees the token in {doctor.PULL_TOKEN_VARIABLE}", err=True)
+    if npm and means.npm_token:
+        output.print_text(f"{problems.escape_control_characters(npm)} sees the token in NPM_TOKEN", err=True)
     found = doctor.run_checks(plan, files, environments, means)
     tellers = {"json": findings.format_findings_json, "github": findings.format_findings_github}
-    click.echo(tellers.get(select_output_format(style), findings.format_findings_text)(found))
+    output.print_text(tellers.get(select_output_format(style), findings.format_findings_text)(found))
     return EXIT_FAULTS if findings.count_by_state(found)["wrong"] else 0
 
 
@@ -286,7 +304,7 @@ def diff(spec: Path | None, out: Path | None, against: str | None, style: str | 
     hand comes first and is marked `!`. The exit code is 0 with changes and without: a change is no failure
     (`check` is what fails).
     """
-    from kiwari_ci.commands.diff import compare, manual_steps, report
+    from kiwari_ci.commands.diff import compare, report
     from kiwari_ci.readers import file_sets
 
     spec, root = find_spec_file(spec), find_output_root(out)
@@ -299,15 +317,13 @@ def diff(spec: Path | None, out: Path | None, against: str | None, style: str | 
         raise click.BadParameter(str(reason), param_hint="--against") from reason
     stays = file_sets.load_folder(root) if is_ref else before
     after = {path: file.text for path, file in tree_.items()}
-    compared = compare.compare_pipelines(
-        before, after, stays, plan.repository, manual_steps.list_copy_commands(plan.hosts)
-    )
+    compared = compare.compare_pipelines(before, plan, after, stays)
     tellers = {
         "json": lambda told, _: output.format_json(report.build_diff_json(told)),
         "markdown": report.format_diff_markdown,
     }
     told = tellers.get(style or "", report.format_diff_text)(compared, spec.as_posix())
-    click.echo(told, nl=bool(told))
+    output.print_text(told, nl=bool(told))
     return 0
 
 
@@ -317,7 +333,7 @@ def schema() -> int:
     """Print the JSON Schema of a spec, for editors."""
     from kiwari_ci.schema import Spec
 
-    click.echo(output.format_json(Spec.model_json_schema()))
+    output.print_text(output.format_json(Spec.model_json_schema()))
     return 0
 
 
@@ -333,7 +349,7 @@ def init(folder: Path, repository: str | None, style: str) -> int:
     first = init.build_init_result(folder, repository)
     if first.new or first.services:
         generated_files.write_user_file(folder.resolve(), first.path, first.text, first.was)
-    click.echo(output.format_json(vars(first)) if style == "json" else init.format_init_result(first, folder))
+    output.print_text(output.format_json(vars(first)) if style == "json" else init.format_init_result(first, folder))
     return 0
 
 
@@ -348,14 +364,16 @@ def main() -> NoReturn:
         root_command(standalone_mode=False)
         sys.exit(0)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)
+        output.print_text(shown.getvalue(), err=True, nl=False)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        output.print_text("interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
-        traceback.print_exc()
-        click.echo(f"kiwari-ci: this is a bug of kiwari-ci, not of your spec: {error}", err=True)
+        output.print_text(traceback.format_exc(), err=True)
+        output.print_text(f"kiwari-ci: this is a bug of kiwari-ci, not of your spec: {error}", err=True)
         sys.exit(EXIT_INTERNAL_ERROR)
 
 
@@ -372,7 +390,7 @@ def _print_problems(found: Iterable[problems.Problem], style: str | None, err: b
     }
     text = printers.get(select_output_format(style), problems.format_problems_text)(found)
     if text:
-        click.echo(text, err=err and select_output_format(style) in ("text", "markdown"))
+        output.print_text(text, err=err and select_output_format(style) in ("text", "markdown"))
 
 
 def _list_stale_files(spec: Path, out: Path, project: str, files: generated_files.GeneratedFiles) -> list[str]:
@@ -385,4 +403,6 @@ def _warn_of_stale_files(out: Path, left: list[str]) -> None:
     """On standard error: it changes neither what a program reads nor the exit code."""
     if left:
         cure = problems.escape_control_characters(shlex.join(["rm", *(str(out / path) for path in left)]))
-        click.echo(f"left of an earlier name, for no spec makes it now: when nothing else does, {cure}", err=True)
+        output.print_text(
+            f"left of an earlier name, for no spec makes it now: when nothing else does, {cure}", err=True
+        )

@@ -5,6 +5,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from kiwari_ci import problems
 from kiwari_ci.github.action_pins import DEFAULT_PINS, PinSet
 from kiwari_ci.output import generated_files
@@ -13,6 +15,11 @@ from kiwari_ci.plan.base import FrozenMapping
 if TYPE_CHECKING:  # each is one command's alone: the others start without it
     from kiwari_ci.commands.eject import EjectResult
     from kiwari_ci.commands.pins_pull import PullResult
+
+
+def print_text(text: str, err: bool = False, nl: bool = True) -> None:
+    """Print lines; every command prints through this, so that no text of a stranger reaches a terminal unescaped."""
+    click.echo(problems.escape_text(text), err=err, nl=nl)
 
 
 def format_write_result(spec: Path, out: Path, written: generated_files.WriteResult) -> str:
@@ -79,4 +86,4 @@ def convert_tuples_to_lists(value: Any) -> Any:
 
 def format_json(value: Any) -> str:
     """For programs."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return problems.escape_json(json.dumps(value, indent=2, ensure_ascii=False))

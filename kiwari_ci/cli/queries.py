@@ -11,10 +11,12 @@ import click
 from kiwari_ci import generator
 from kiwari_ci.cli import output
 from kiwari_ci.cli.options import NonEmptyPath, NonEmptyString, find_spec_file, parse_pairs, spec_argument
+from kiwari_ci.output import atomic_write
+from kiwari_ci.problems import escape_control_characters
+from kiwari_ci.safe_files import read_file_head
 
 if TYPE_CHECKING:
     from kiwari_ci.commands.preview.release_preview import PreviewSources
-    from kiwari_ci.output.generated_files import GeneratedFiles
     from kiwari_ci.plan import DeployHost, Plan
 
 repo_option = click.option(
@@ -112,6 +114,7 @@ def affected(
     from kiwari_ci.commands.affected import analysis as rules
     from kiwari_ci.commands.affected import report
     from kiwari_ci.readers import git_history
+    from kiwari_ci.readers.git import GitError
 
     if sum(map(bool, (files, base, tags))) != 1:
         raise click.UsageError("name what changes, in one way: --files PATH..., --base REF or --tag TAG")
@@ -130,13 +133,13 @@ def affected(
                 else git_history.ChangedFiles(_read_file_paths(files))
             )
             answer = rules.find_affected_by_files(plan, change, pushed, branch or "")
-    except git_history.GitError as reason:
+    except GitError as reason:
         raise click.UsageError(str(reason)) from reason
     printers: dict[str, Any] = {
         "json": lambda told: output.format_json(report.build_affected_json(told)),
         "text": report.format_affected_text,
     }
-    click.echo(printers.get(style, report.format_affected_markdown)(answer))
+    output.print_text(printers.get(style, report.format_affected_markdown)(answer))
     return 0
 
 
@@ -152,15 +155,18 @@ def graph(spec: Path | None, html: Path | None) -> int:
 
     drawn = drawing.build_pipeline_graph(generator.load_spec(find_spec_file(spec)).plan)
     if html is None:
-        click.echo(drawing.render_mermaid(drawn))
+        output.print_text(drawing.render_mermaid(drawn))
         return 0
+    doctype = html_page.HTML_DOCTYPE.encode()
     try:
-        if html.is_file() and html.stat().st_size and not html.read_bytes().startswith(html_page.HTML_DOCTYPE.encode()):
+        if link := atomic_write.find_link(html):
+            raise click.UsageError(f"{link} is a link, and nothing is written through a link: name another file")
+        if html.is_file() and html.stat().st_size and not read_file_head(html).startswith(doctype):
             raise click.UsageError(f"{html} is there, and is no page: name another file")
-        html.write_text(html_page.render_html_page(drawn), encoding="utf-8")
+        atomic_write.replace_file(html, html_page.render_html_page(drawn))
     except OSError as error:
         raise click.UsageError(f"{html}: {error.strerror}: name a file in a folder that is there") from error
-    click.echo(f"{html} is written")
+    output.print_text(f"{html} is written")
     return 0
 
 
@@ -180,17 +186,19 @@ def plan(tag: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, style: s
     from kiwari_ci.commands.preview import report
     from kiwari_ci.readers.git_history import GitRepository
 
-    decided, files = generator.generate_files(find_spec_file(spec))
+    decided = generator.load_spec(find_spec_file(spec)).plan
     promotion = asking.find_promotion(decided, tag)
     if promotion is None:
         patterns = ", ".join(each.pattern for each in decided.promotions if each.pattern) or "nothing"
-        raise click.UsageError(f"no workflow runs on the tag {tag}: the spec promotes on {patterns}")
+        raise click.UsageError(
+            f"no workflow runs on the tag {escape_control_characters(tag)}: the spec promotes on {patterns}"
+        )
     environments = (promotion.from_environment, promotion.deploy.environment)
     hosts = [host for host in decided.hosts if any(stack.environment in environments for stack in host.stacks)]
-    means = _prepare_probes(decided, files, hosts, ssh)
+    means = _prepare_probes(decided, hosts, ssh)
     sections = asking.preview_release(decided, promotion, tag, GitRepository(repo, os.environ), means)
     about = f"{tag}: {asking.describe_promotion(promotion)}"
-    click.echo(
+    output.print_text(
         output.format_json(report.build_sections_json(about, sections))
         if style == "json"
         else report.format_sections(about, sections)
@@ -210,15 +218,15 @@ def trace(address: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, sty
     from kiwari_ci.commands.preview import report
     from kiwari_ci.readers.git_history import GitRepository
 
-    decided, files = generator.generate_files(find_spec_file(spec))
+    decided = generator.load_spec(find_spec_file(spec)).plan
     place = asking.find_container_by_address(decided, address)
     if place is None:
         domains = ", ".join(decided.domains) or "no domain"
-        raise click.UsageError(f"nothing of the spec answers at {address}: it has {domains}")
+        raise click.UsageError(f"nothing of the spec answers at {escape_control_characters(address)}: it has {domains}")
     sections = asking.trace_container(
-        decided, place, GitRepository(repo, os.environ), _prepare_probes(decided, files, [place[0]], ssh)
+        decided, place, GitRepository(repo, os.environ), _prepare_probes(decided, [place[0]], ssh)
     )
-    click.echo(
+    output.print_text(
         output.format_json(report.build_sections_json(address, sections))
         if style == "json"
         else report.format_sections(address, sections)
@@ -226,21 +234,19 @@ def trace(address: str, spec: Path | None, ssh: tuple[str, ...], repo: Path, sty
     return 0
 
 
-def _prepare_probes(
-    decided: "Plan", files: "GeneratedFiles", hosts: "list[DeployHost]", ssh: tuple[str, ...]
-) -> "PreviewSources":
+def _prepare_probes(decided: "Plan", hosts: "list[DeployHost]", ssh: tuple[str, ...]) -> "PreviewSources":
     """How the world is asked; the hosts are, at once."""
     from kiwari_ci.commands.preview import release_preview
     from kiwari_ci.probes import deploy_records
-    from kiwari_ci.probes.findings import RunbookIndex
+    from kiwari_ci.probes.runbook_index import RunbookIndex
 
     ways = parse_pairs(ssh)
     if unknown := sorted(set(ways) - {host.name for host in decided.hosts}):
         raise click.UsageError(f"no host {', '.join(unknown)}: the spec has {', '.join(h.name for h in decided.hosts)}")
-    destinations = {each.variable: ways.get(each.name, each.name) for each in decided.hosts}
-    book = RunbookIndex(files["deploy/RUNBOOK.md"].text, destinations)
     return release_preview.PreviewSources(
-        deploy_records.query_registry_digests, deploy_records.query_hosts(hosts, ways), book
+        deploy_records.query_registry_digests,
+        deploy_records.query_hosts(hosts, ways),
+        RunbookIndex(decided.runbook, ways),
     )
 
 

@@ -27,6 +27,15 @@ from kiwari_ci.plan.hosts import (
     ProxySite,
     ProxyStack,
 )
+from kiwari_ci.plan.runbook import (
+    HostCommands,
+    Runbook,
+    RunbookCommand,
+    RunbookStep,
+    RunbookStepId,
+    ServerCommands,
+    SettingCommand,
+)
 from kiwari_ci.plan.stacks import (
     AccessoryContainer,
     ComposeAttribute,
@@ -108,6 +117,13 @@ __all__ = [
     "TestJob",
     "TestContainer",
     "SshRoute",
+    "HostCommands",
+    "Runbook",
+    "RunbookCommand",
+    "RunbookStep",
+    "RunbookStepId",
+    "ServerCommands",
+    "SettingCommand",
 ]
 
 
@@ -137,7 +153,6 @@ class Plan:
     servers: tuple[PostgresServer, ...]
     hosts: tuple[DeployHost, ...]
     tokens: tuple[GitHubSetting, ...]
-    build_needs: tuple[RequiredSetting, ...]
     needs: tuple[RequiredSetting, ...]
     first_tags: tuple[str, ...]
     by_hand: tuple[EnvironmentWorkflow, ...]
@@ -145,7 +160,7 @@ class Plan:
     domains: tuple[str, ...]
     proxy_guides: tuple[ProxyGuide, ...]
     answering: tuple[ServiceContainer, ...]
-    start_title: str
+    runbook: Runbook
     migrated: bool
     standing: tuple[LongRunningAccessories, ...]
     hatches: tuple[EscapeHatch, ...]
@@ -156,3 +171,8 @@ class Plan:
     pins: PinsFile
     dependabot: tuple[DependabotConfig, ...]
     ejected: bool = False
+
+    def list_deploys(self) -> tuple[EnvironmentDeploy, ...]:
+        """The deploys of all workflows; several workflows may deploy to one environment."""
+        of_services = [target.deploy for workflow in self.workflows for target in workflow.targets]
+        return (*of_services, *(promotion.deploy for promotion in self.promotions))

@@ -52,6 +52,11 @@ class GitHubSetting:
     expression: str
     kind: str
 
+    @property
+    def name_at_github(self) -> str:
+        """The name that GitHub keeps the value under, as the expression has it."""
+        return self.expression.partition(".")[2]
+
 
 @dataclass(frozen=True)
 class RegistryLogin:

@@ -96,6 +96,11 @@ class ProxyStack:
     reload: str
     sites: tuple[ProxySite, ...]
 
+    @property
+    def start_command(self) -> str:
+        """What a person types to start it."""
+        return f"ssh \"${self.host_variable}\" 'cd {self.folder} && docker compose up -d'"
+
     def paths(self) -> list[str]:
         """Its generated files, below the host's folder and below deploy/."""
         return [f"{self.name}/{file}" for file in ("docker-compose.yml", *self.files)]

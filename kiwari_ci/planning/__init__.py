@@ -14,18 +14,23 @@ from kiwari_ci.plan import (
     ServiceContainer,
     ServiceWorkflow,
 )
-from kiwari_ci.planning import builds, required_settings
+from kiwari_ci.planning import builds, required_settings, runbook_steps
 from kiwari_ci.planning.escape_hatches import list_escape_hatches
 from kiwari_ci.planning.hosts import list_long_running, plan_deploy_host, plan_proxy_guides
 from kiwari_ci.planning.workflows import plan_environment_workflow, plan_service_workflow
 
 
 def build_plan(
-    spec: EffectiveSpec, spec_name: str, spec_text: str, pins: action_pins.PinSet = action_pins.DEFAULT_PIN_SET
+    spec: EffectiveSpec,
+    spec_name: str,
+    spec_text: str,
+    pins: action_pins.PinSet = action_pins.DEFAULT_PIN_SET,
+    installed_source: str = "",
 ) -> Plan:
     """Decide everything about a spec that the rules found sound.
 
     `spec_name` is the name of its file; `pins` has the commits of its actions.
+    `installed_source` says how this tool can be installed again, for a spec that does not.
     """
     project = spec.project
     stacks = {
@@ -66,13 +71,12 @@ def build_plan(
         },
         workflows=tuple(workflow for workflow in workflows if _is_started(workflow)),
         promotions=environment_workflows,
-        drift=_plan_drift_workflow(spec.generator, f"specs/{spec_name}"),
+        drift=_plan_drift_workflow(spec.generator, f"specs/{spec_name}", installed_source),
         stacks=tuple(stacks.values()),
         servers=servers,
         hosts=hosts,
         tokens=tokens,
         needs=required_settings.collect_required_settings(hosts, tokens, build_settings, spec.registry.host),
-        build_needs=_list_build_only_settings(build_settings, tokens),
         first_tags=tuple(dict.fromkeys(examples)),
         released=any(workflow.builds and workflow.pattern for workflow in environment_workflows),
         by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
@@ -86,7 +90,14 @@ def build_plan(
         rendered=", ".join(stack.environment for stack in stacks.values() if stack.sent),
         migrating=", ".join(migrating),
         migrated=any(server.migrations_image for server in servers),
-        start_title="Network and PostgreSQL" if servers else "Network",
+        runbook=runbook_steps.plan_runbook(
+            project.name,
+            project.repository,
+            hosts,
+            tuple(stacks.values()),
+            repository_settings=(*tokens, *_list_build_only_settings(build_settings, tokens)),
+            has_releases=bool(examples),
+        ),
         hatches=list_escape_hatches(spec),
         spec_text=spec_text,
         pins=action_pins.build_pins_file(pins),
@@ -133,8 +144,11 @@ def _list_built_branches(workflows: tuple[ServiceWorkflow, ...]) -> tuple[BuiltB
     return tuple(BuiltBranch(branch, tuple(names)) for branch, names in workflows_by_branch.items())
 
 
-def _plan_drift_workflow(generator: str, spec_path: str) -> DriftWorkflow:
-    if generator.startswith("kiwari-ci=="):
-        return DriftWorkflow(generator, "", "", spec_path)
-    repository, commit = generator.removeprefix("git+https://github.com/").split("@")
-    return DriftWorkflow("", repository.removesuffix(".git"), commit, spec_path)
+def _plan_drift_workflow(generator: str | None, spec_path: str, installed_source: str) -> DriftWorkflow:
+    """How the workflow gets the tool; a source that only the installation says is told to the tool that runs there."""
+    requirement = generator or installed_source
+    told = "" if generator else installed_source
+    if not requirement.startswith("git+"):
+        return DriftWorkflow(requirement, "", "", spec_path, told)
+    repository, commit = requirement.removeprefix("git+https://github.com/").split("@")
+    return DriftWorkflow("", repository.removesuffix(".git"), commit, spec_path, told)

@@ -1,5 +1,6 @@
 """Workflows: test, build, deploy, promote."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from kiwari_ci import schema
@@ -14,6 +15,7 @@ from kiwari_ci.plan import (
     EnvironmentWorkflow,
     ImageSource,
     KeyValue,
+    PathFilter,
     PublicHealthCheck,
     ServiceContainer,
     ServiceWorkflow,
@@ -52,6 +54,7 @@ def plan_service_workflow(
     return ServiceWorkflow(
         source=source,
         branches=tuple(branches),
+        stack_filters=_plan_stack_filters([stacks[target.deploy.environment] for target in targets]),
         after="",
         build_job=BUILD_JOB if branches else "",
         condition=" || ".join(_format_branch_condition(branch) for branch in branches),
@@ -71,6 +74,12 @@ def plan_service_workflow(
         after_deploy=plan_custom_steps(model.steps.after_deploy, actions),
         targets=targets,
     )
+
+
+def _plan_stack_filters(stacks: Iterable[ComposeStack]) -> tuple[PathFilter, ...]:
+    """Plan what starts a deploy of files alone: without it, a commit that only raises a limit would wait."""
+    sent_stacks = (stack for stack in stacks if stack.pushed)
+    return tuple(PathFilter(f"deploy/{stack.name}/**", "a deploy sends these files") for stack in sent_stacks)
 
 
 def _format_branch_condition(branch: str) -> str:
@@ -105,6 +114,7 @@ def _embed_build(workflow: ServiceWorkflow) -> ServiceWorkflow:
         gates=gates,
         build_job=f"build-{service}",
         condition="",
+        stack_filters=(),
         reuses=True,
         tags=workflow.tags.rpartition("\n")[2],
         moving="",

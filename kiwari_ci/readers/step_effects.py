@@ -10,6 +10,8 @@ from kiwari_ci.readers.shell import parse_shell_commands
 from kiwari_ci.readers.workflow import ParsedJob, ParsedStep, ParsedWorkflow, get_action_name
 from kiwari_ci.readers.yaml_document import as_inline_code
 
+SSH_CLIENT_NAME = "deploy-over-ssh"  # our program that calls the host program
+HOST_PROGRAM_NOTE = "the host program"  # how our own deploys are done, among other ways such as `docker compose up`
 MAX_WORKFLOW_SCRIPTS = 1_000_000  # characters of one workflow, each combination of a matrix counted
 _IGNORED_COMMANDS = re.compile(
     r"(mkdir|echo|printf|chmod|chown|sleep|set|cd|umask|ssh-keyscan|cat|ssh-agent|ssh-add|rm|trap|test|\[|\[\[|true|exit|"
@@ -64,7 +66,7 @@ def find_workflow_effects(workflow: ParsedWorkflow) -> Iterator[tuple[ParsedJob,
             left -= len(step.run)
             if left > 0:
                 found |= dict.fromkeys(_find_step_effects(job, step))
-        yield from ((job, deed) for deed in found)
+        yield from ((job, effect) for effect in found)
 
 
 def _find_step_effects(job: ParsedJob, step: ParsedStep) -> Iterator[StepEffect]:
@@ -119,13 +121,13 @@ def _find_script_effects(script: str, step: ParsedStep, place: _ScriptContext) -
     for words in parse_shell_commands(script, known):
         if words[0] == "find_image" and len(words) > 4:
             promoted.append(words[3])
-        for deed in _find_command_effects(words, place, step):
+        for effect in _find_command_effects(words, place, step):
             images = (
-                [deed.what.replace(_PROMOTED_IMAGE, each) for each in promoted]
-                if _PROMOTED_IMAGE in deed.what
-                else [deed.what]
+                [effect.what.replace(_PROMOTED_IMAGE, each) for each in promoted]
+                if _PROMOTED_IMAGE in effect.what
+                else [effect.what]
             )
-            yield from (replace(deed, what=image, where=step.where) for image in images)
+            yield from (replace(effect, what=image, where=step.where) for image in images)
     yield from (StepEffect("take", f"{image}:src-<key>", step.where) for image in promoted)
 
 
@@ -146,9 +148,9 @@ def _find_command_effects(words: list[str], place: _ScriptContext, step: ParsedS
         yield from _find_ssh_effects(words, step)
     elif name in ("docker", "docker-compose", "podman"):
         yield from _find_docker_effects(words, place)
-    elif name == "deploy-over-ssh":
+    elif name == SSH_CLIENT_NAME:
         yield StepEffect("login", "", "")
-        yield StepEffect("deploy", "".join(_parse_options(words, "--stack")), "", "the host program")
+        yield StepEffect("deploy", "".join(_parse_options(words, "--stack")), "", HOST_PROGRAM_NOTE)
     elif name in ("scp", "rsync"):
         yield StepEffect("other", line, "", f"files are copied to the server by {as_inline_code(line)}")
     elif name in ("curl", "wget"):

@@ -95,7 +95,16 @@ def _create_jinja_environment() -> Environment:
         comment_start_string="<%#",
         comment_end_string="%>",
     )
-    filters = (quoting.yaml, quoting.nested, quoting.sh, quoting.block, quoting.name, quoting.text, quoting.script)
+    filters = (
+        quoting.yaml,
+        quoting.nested,
+        quoting.sh,
+        quoting.block,
+        quoting.name,
+        quoting.text,
+        quoting.script,
+        quoting.command,
+    )
     environment.filters = {filter.__name__: filter for filter in filters}
     return environment
 

@@ -212,8 +212,9 @@ class Environment(SpecModel):
     )
     sync: Omittable[Literal["push"]] = Field(
         None,
-        description="`push`: each deploy sends the compose file, the hooks and `files`; whoever has its key then "
-        "owns the host. Default: a person copies them, and a deploy of a commit with others is refused.",
+        description="`push`: each deploy sends the compose file, the hooks and `files`, and a push that changes only "
+        "these files is deployed, too; whoever has its key then owns the host. Default: a person copies them, and a "
+        "deploy of a commit with others is refused.",
     )
     files: Omittable[list[RepositoryFile]] = Field(
         None,

@@ -45,7 +45,7 @@ class BuildSettings:
             and "$" not in value
             and UNKNOWN_TEXT not in value
             and _IS_SINGLE_LINE(value)
-            and not vocabulary.is_secret("", value)
+            and not vocabulary.is_secret(key, value)
         ):
             self.known.setdefault("args", {})[key] = value
         else:

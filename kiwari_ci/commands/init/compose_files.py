@@ -288,7 +288,8 @@ def _parse_labels(made: DetectedContainer, table: YamlMapping, known: dict[str, 
 
 def may_contain_secret(text: str) -> bool:
     """Whether a text could have a secret in it, beside the variables that it names."""
-    return _SECRET_WORDS.search(re.sub(r"\$\$?\{?\w+\}?", "", text)) is not None
+    plain = re.sub(r"\$\$?\{?\w+\}?", "", text)
+    return _SECRET_WORDS.search(plain) is not None or vocabulary.may_be_secret(plain)
 
 
 def summarize_value(value: Any) -> str:

@@ -168,7 +168,12 @@ def _convert_labels(container: DetectedContainer) -> tuple[dict[str, str], list[
         text = vocabulary.interpolate_variables(value, container.known)
         if re.match(r"traefik\.|caddy", key):
             continue
-        if text and _IS_LABEL_KEY(key) and _IS_ARGUMENT(text) and not may_contain_secret(text):
+        if (
+            text
+            and _IS_LABEL_KEY(key)
+            and _IS_ARGUMENT(text)
+            and not (may_contain_secret(text) or vocabulary.is_secret(key, text))
+        ):
             known[key] = text
         else:
             untold.append(key)

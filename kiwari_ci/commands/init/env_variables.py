@@ -107,7 +107,8 @@ def _classify_variable(
             {"database": part}, f"{where}, today with ?{query}" if query and not may_contain_secret(query) else where
         )
     if vocabulary.is_secret(key, value or ""):
-        return EnvVariable({"secret": True}, f"{where}, a secret by its name" if vocabulary.is_secret(key) else where)
+        why = "a secret by its name" if vocabulary.is_secret_name(key, value or "") else "whose value may be a secret"
+        return EnvVariable({"secret": True}, f"{where}, {why}")
     if key == "PORT" and found.port:
         return EnvVariable(str(found.port.value), where)
     if (

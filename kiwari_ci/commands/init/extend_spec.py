@@ -14,6 +14,7 @@ from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
 from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.loading import yaml_source
+from kiwari_ci.safe_files import read_plain_file
 from kiwari_ci.schema import Spec
 
 
@@ -24,7 +25,7 @@ def add_missing_services(existing: list[str], facts: RepositoryFindings, read: d
     built = {spec.image(name).dockerfile_path for spec in known.values() for name in spec.services}
     facts.services = [found for found in facts.services if found.image.dockerfile not in built]
     path = existing[0]
-    raw = (root / path).read_bytes().decode()
+    raw = read_plain_file(root / path, yaml_source.MAX_SPEC_SIZE).decode()
     if not facts.services:
         return InitResult(path, raw, raw, {}, read, seen=facts.aside)
     if len(existing) > 1:

@@ -27,8 +27,7 @@ def list_rendered_settings(environment: EffectiveEnvironment) -> tuple[GitHubSet
     """
     settings = []
     for setting in environment.env_settings:
-        github_name = setting.expression.partition(".")[2]
-        settings.append(GitHubSetting(github_name, setting.expression, setting.kind))
+        settings.append(GitHubSetting(setting.name_at_github, setting.expression, setting.kind))
     return tuple(settings)
 
 
