@@ -31,10 +31,10 @@ def _iter_variables(spec: EffectiveSpec) -> Iterator[tuple[EffectiveContainer, s
     """Every variable of every environment: who has it there, its field, its key and its value."""
     for environment in spec.environments.values():
         for container in environment.containers.values():
-            for key, value in container.options.env.items():
-                yield container, "env", key, value
-            for key, value in container.options.environment.items():
-                yield container, "environment", key, value
+            options = container.options
+            for field, values in (("env", options.env), ("environment", options.environment)):
+                for key, value in values.items():
+                    yield container, field, key, value
 
 
 def _check_shared_env_keys(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
