@@ -116,7 +116,7 @@ def host_texts() -> set[str]:
 
 def workflow_texts() -> set[str]:
     """What a workflow's own steps end with, the SSH client of its deploys, and the database's script."""
-    scripts = [*TEMPLATES.glob("github/*.j2"), TEMPLATES / "scripts/init-databases.sh.j2"]
+    scripts = [*TEMPLATES.glob("github/*.j2"), TEMPLATES / "compose/init-databases.sh.j2"]
     sources = [file.read_text() for file in scripts]
     said = {plain(text) for source in sources for text in _SAID.findall(source)}
     asked = {f"{GAP}: {words}" for source in sources for words in _ASKED.findall(source)}

@@ -127,7 +127,7 @@ def test_no_expectation_without_a_spec() -> None:
 def test_every_rule_has_a_case() -> None:
     """Each name in brackets that the code can print stands in an .out file, and the other way round."""
     shown = {rule for out in CASES.glob("*/*.out") for rule in re.findall(r" \[([a-z-]+)\]$", out.read_text(), re.M)}
-    folders = ("loading", "rules", "proxies", "github", "commands/lint", "commands")
+    folders = ("loading", "rules", "engines/compose/rules", "proxies", "github", "commands/lint", "commands")
     files = [*PACKAGE.glob("*.py"), *(file for folder in folders for file in PACKAGE.glob(f"{folder}/*.py"))]
     known = {rule for file in files for rule in rules_in(ast.parse(file.read_text()), file.stem == "advice")}
     assert shown == known - DRIFT - OF_GIT - OF_INSTALLATION

@@ -103,7 +103,7 @@ def trace_command(address: str, spec: Path | None, ssh: tuple[str, ...], reposit
 def _prepare_probes(plan: "Plan", hosts: "Sequence[DeployHost]", ssh: tuple[str, ...]) -> "PreviewSources":
     """Ask the registry when it is needed, and all hosts at once."""
     from kiwari_ci.commands.preview import release_preview
-    from kiwari_ci.engines.compose import deploy_records
+    from kiwari_ci.probes import deploy_records
     from kiwari_ci.probes.runbook_index import RunbookIndex
 
     destinations = parse_pairs(ssh)

@@ -3,10 +3,13 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from kiwari_ci import schema
 from kiwari_ci.effective.values import format_variable_name
 from kiwari_ci.plan import GitHubSetting
+
+EngineKind = Literal["compose"]
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,11 @@ class EffectiveHost:
 
     name: str
     model: schema.Host
+
+    @property
+    def engine(self) -> EngineKind:
+        """What runs its containers."""
+        return "compose"
 
     @property
     def variable(self) -> str:

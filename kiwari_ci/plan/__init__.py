@@ -128,9 +128,9 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything; `runner` is empty when jobs run where several labels are.
+    """Everything that templates read; `runner` is empty when a runner must have several labels.
 
-    `ejected`: the files are a person's from now on, and speak of no spec.
+    `ejected`: render without the marker of generated files, for the user owns them from now on.
     """
 
     project: str

@@ -157,6 +157,7 @@ class DeployHost:
     """
 
     name: str
+    engine: str
     variable: str
     folder: str
     address: GitHubSetting

@@ -75,8 +75,8 @@ class HostCommands:
     """The commands for one host.
 
     `env_files` has two commands, one that copies the examples and one that edits the copies; it is empty where the
-    host has no env file. `start_proxies` is empty where no service has a domain. The subjects are the name of a proxy, a folder of `deploy/`, and `STACK CONTAINER` for a
-    rollback.
+    host has no env file. `start_proxies` is empty where no service has a domain. The subjects are the name of a proxy,
+    a folder of `deploy/`, and `STACK CONTAINER` for a rollback.
     """
 
     host: DeployHost

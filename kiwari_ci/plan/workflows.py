@@ -81,6 +81,7 @@ class SshRoute:
 
     host: str
     step: str
+    template: str
     settings: tuple[GitHubSetting, ...]
     address: str
     user: str
@@ -207,8 +208,9 @@ class ServiceWorkflow:
     """Test, build and deploy one image.
 
     `branches`: those whose pushes it runs on; `stack_filters`: what starts it on a push though it is no part of the
-    image: the files of the stacks that its deploys send. `on_pull_requests`: these start it, too; `after`: what tests wait for;
-    `gate` or `gates`: what the build does; `build_job`: empty where no push builds; `condition`: which runs do;
+    image: the files of the stacks that its deploys send. `on_pull_requests`: these start it, too; `after`: what tests
+    wait for; `gate` or `gates`: what the build does; `build_job`: empty where no push builds;
+    `condition`: which runs do;
     `reuses`: an image of the same source is taken as it is; `tags`: what an image gets, a line each; `moving`: those of
     them that move. `seen` is what the build sees of the repository; `is_tried`: in pull requests, the image is built
     and pushed nowhere.

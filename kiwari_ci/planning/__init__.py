@@ -2,6 +2,7 @@
 
 from kiwari_ci.effective import EffectiveSpec
 from kiwari_ci.effective.hosts import pull_token_setting
+from kiwari_ci.engines.registry import find_engine
 from kiwari_ci.github import action_pins
 from kiwari_ci.plan import (
     BuiltBranch,
@@ -15,8 +16,7 @@ from kiwari_ci.plan import (
 )
 from kiwari_ci.planning import builds, required_settings, runbook_steps
 from kiwari_ci.planning.escape_hatches import list_escape_hatches
-from kiwari_ci.planning.hosts import list_long_running, plan_deploy_host, plan_postgres_server, plan_proxy_guides
-from kiwari_ci.planning.stacks import plan_stack
+from kiwari_ci.planning.hosts import list_long_running, plan_deploy_host, plan_proxy_guides
 from kiwari_ci.planning.workflows import plan_environment_workflow, plan_service_workflow
 
 
@@ -33,8 +33,13 @@ def build_plan(
     `installed_source` says how this tool can be installed again, for a spec that does not.
     """
     project = spec.project
-    stacks = {name: plan_stack(environment) for name, environment in spec.environments.items()}
-    servers = tuple(plan_postgres_server(spec, server) for server in spec.databases.values())
+    stacks = {
+        name: find_engine(environment.first_host.engine).plan_stack(environment)
+        for name, environment in spec.environments.items()
+    }
+    servers = tuple(
+        find_engine(server.host.engine).plan_database_server(spec, server) for server in spec.databases.values()
+    )
     hosts = tuple(plan_deploy_host(spec, host, stacks, servers) for host in spec.hosts.values())
     workflows = tuple(plan_service_workflow(image, stacks, pins.pins) for image in spec.images)
     environment_workflows = tuple(

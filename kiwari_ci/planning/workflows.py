@@ -6,6 +6,7 @@ from dataclasses import replace
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveImage, EffectiveService
 from kiwari_ci.effective.values import parse_duration
+from kiwari_ci.engines.registry import find_engine
 from kiwari_ci.github import path_filters
 from kiwari_ci.plan import (
     ComposeStack,
@@ -325,6 +326,7 @@ def _plan_ssh_route(environment: EffectiveEnvironment, host: EffectiveHost, is_o
     settings = environment.deploy_settings(host)
     return SshRoute(
         host=host.name,
+        template=find_engine(host.engine).deploy_step_template,
         step=f"deploy-{host.name}" if is_one_of_several else "deploy",
         settings=(*dict.fromkeys(settings.values()), *environment.env_settings),
         address=settings["address"].name,

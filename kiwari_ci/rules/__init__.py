@@ -7,11 +7,12 @@ from typing import Any
 
 from kiwari_ci.effective import EffectiveSpec
 from kiwari_ci.effective.values import parse_postgres_major
+from kiwari_ci.engines.registry import list_engines
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
 from kiwari_ci.proxies import rules as proxy_rules
-from kiwari_ci.rules import containers, deploys, images, names, registry, stack_files, stacks, steps
+from kiwari_ci.rules import containers, deploys, images, names, registry, stacks, steps
 from kiwari_ci.schema.text_formats import SECRET_NAME_PATTERN
 
 CREDENTIAL_PATTERN = re.compile(
@@ -66,7 +67,7 @@ def check_spec(source: YamlSource, spec: EffectiveSpec, pinned_actions: Collecti
         registry.check_registry,
         steps.check_steps,
         proxy_rules.check_proxies,
-        stack_files.check_stack_files,
+        *(engine.check for engine in list_engines()),
     )
     problems = [problem for check in checks for problem in check(source, spec)]
     problems += steps.check_step_pins(source, spec, pinned_actions)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kiwari_ci.schema.base import SpecModel
+from kiwari_ci.schema.compose_mapping import WritesComposeKey
 from kiwari_ci.schema.containers import ContainerOptions
 from kiwari_ci.schema.images import Build, BuildOverride
 from kiwari_ci.schema.steps import Steps
@@ -45,7 +46,9 @@ class Health(SpecModel):
 class _ServiceFields(SpecModel):
     """What a service has and an accessory has not; its fields come first."""
 
-    image: Omittable[ImageName] = Field(None, description="Its image's name; default: `<project>-<service>`.")
+    image: Annotated[Omittable[ImageName], WritesComposeKey("image")] = Field(
+        None, description="Its image's name; default: `<project>-<service>`."
+    )
     image_of: Omittable[Slug] = Field(
         None,
         description="The service whose image it runs, as another process: `{image_of: api, command: [./worker]}`; "
@@ -79,7 +82,7 @@ class _ServiceFields(SpecModel):
         description="What a deploy runs with the new image before it replaces a container: `[./api, migrate]`; when it "
         "fails, so does the deploy, and the old version serves on. A deploy that is run again runs it again.",
     )
-    replicas: ReplicaCount = Field(
+    replicas: Annotated[ReplicaCount, WritesComposeKey("scale")] = Field(
         1, description="How many of it run: `NAME`, `NAME-2`, … behind one name; deployed one after the other."
     )
     websocket: bool = Field(False, description="Whether the proxy passes WebSockets on.")
@@ -92,7 +95,9 @@ class Service(ContainerOptions, _ServiceFields):
 class _AccessoryFields(SpecModel):
     """What an accessory has and a service has not; its fields come first."""
 
-    image: ImageReference = Field(description="Its image, with a version or a digest: `redis:7-alpine`.")
+    image: Annotated[ImageReference, WritesComposeKey("image")] = Field(
+        description="Its image, with a version or a digest: `redis:7-alpine`."
+    )
     once: bool = Field(
         False, description="Whether it runs to its end before each deploy, such as one that makes a bucket."
     )

@@ -7,10 +7,10 @@ from hashlib import sha256
 
 from kiwari_ci.commands.affected.analysis import is_release_version
 from kiwari_ci.commands.preview.report import ReportLine, ReportSection, create_blocking_line, create_unknown_line
-from kiwari_ci.engines.compose.deploy_records import DeployRecord, RegistryDigest, parse_deploy_records
 from kiwari_ci.github import path_filters
 from kiwari_ci.plan import ComposeStack, EnvironmentWorkflow, ImageSource, Plan, ServiceContainer
 from kiwari_ci.probes import stack_checks
+from kiwari_ci.probes.deploy_records import DeployRecord, RegistryDigest, parse_deploy_records
 from kiwari_ci.probes.findings import FindingGroup
 from kiwari_ci.probes.runbook_index import RunbookIndex
 from kiwari_ci.probes.ssh_host import HostFacts

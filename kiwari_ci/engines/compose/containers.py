@@ -1,7 +1,6 @@
 """Containers: what Compose gets of a service, and of an accessory."""
 
 import shlex
-from collections.abc import Iterable
 from typing import Any
 
 from kiwari_ci import schema
@@ -17,10 +16,9 @@ from kiwari_ci.plan import (
 )
 from kiwari_ci.plan.base import FrozenMapping
 from kiwari_ci.proxies.registry import find_proxy
+from kiwari_ci.schema.compose_mapping import list_copied_compose_keys
 
 DEFAULT_NETWORK = "default"  # the network that Compose creates for each stack
-_HEALTHCHECK_KEYS = ("test", "interval", "timeout", "retries", "start_period")
-_LIMIT_KEYS = ("mem_limit", "cpus", "stop_grace_period")
 _COMPOSE_CONDITIONS = {
     "started": "service_started",
     "healthy": "service_healthy",
@@ -94,8 +92,8 @@ def _plan_container(
         depends_on=_plan_dependencies(container),
         ports=tuple(options.ports or ()),
         volumes=tuple(options.volumes or ()),
-        healthcheck=_list_compose_attributes(options.healthcheck, _HEALTHCHECK_KEYS),
-        limits=_list_compose_attributes(options, _LIMIT_KEYS),
+        healthcheck=_list_copied_attributes(options.healthcheck),
+        limits=_list_copied_attributes(options),
         labels=_plan_labels(container, domain, program_labels),
         more=tuple(ComposeAttribute(key, _escape_dollar_signs(value)) for key, value in options.compose.items()),
         networks=() if has_aliases else tuple(attachment.name for attachment in attachments),
@@ -104,11 +102,13 @@ def _plan_container(
     )
 
 
-def _list_compose_attributes(model: schema.SpecModel | None, keys: Iterable[str]) -> tuple[ComposeAttribute, ...]:
-    """List those fields of a model that are set, as keys of Compose."""
+def _list_copied_attributes(model: schema.SpecModel | None) -> tuple[ComposeAttribute, ...]:
+    """List those fields of a model that are set, and whose values Compose takes as they are."""
+    if model is None:
+        return ()
     attributes = []
-    for key in keys:
-        value = getattr(model, key, None)
+    for field, key in list_copied_compose_keys(type(model)):
+        value = getattr(model, field)
         if value is not None:
             attributes.append(ComposeAttribute(key, _escape_dollar_signs(value)))
     return tuple(attributes)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from kiwari_ci.effective import EffectiveEnvironment
+from kiwari_ci.engines.compose import containers, stack_files
 from kiwari_ci.plan import ComposeContainer, ComposeStack, StackNetwork
-from kiwari_ci.planning import containers, stack_files
 
 
 def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
