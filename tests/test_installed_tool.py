@@ -67,7 +67,7 @@ def test_a_tool_that_was_installed_from_a_commit_knows_it(
     "record",
     [
         None,
-        {"url": "file:///home/a/kiwari-ci", "dir_info": {"editable": True}},
+        {"url": "file:///srv/a/kiwari-ci", "dir_info": {"editable": True}},
         {"url": "https://example.com/kiwari-ci", "vcs_info": {"vcs": "git", "commit_id": SHA}},
         {"url": "https://github.com/example/kiwari-ci", "vcs_info": {"vcs": "git", "commit_id": "main"}},
         ["not a mapping"],
