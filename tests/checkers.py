@@ -78,6 +78,13 @@ def yamllint(files: Sequence[Path]) -> list[str]:
     return _said([_tool("yamllint"), "-s", "-f", "parsable", "-c", str(ROOT / ".yamllint")], files)
 
 
+def prettier(files: Sequence[Path]) -> list[str]:
+    """Prettier with its defaults, as lint-staged runs it: it names the files that it would change."""
+    node, *_ = _node()
+    program = str(HERE / "node_modules/prettier/bin/prettier.cjs")
+    return _said([node, program, "--no-config", "--no-editorconfig", "--ignore-path", "", "--list-different"], files)
+
+
 def shellcheck(files: Sequence[Path]) -> list[str]:
     """Every script, and every `run` body of a workflow, in the dialect of its shell."""
     tool, found = _tool("shellcheck"), list[str]()
@@ -116,12 +123,13 @@ WORKFLOWS: list[Checker] = [
     workflow_parser,
     language_service,
     yamllint,
+    prettier,
     shellcheck,
     shell_syntax,
 ]
 ACTIONS: list[Checker] = [zizmor, action_schema, yamllint, shellcheck, shell_syntax]
-DEPENDABOT: list[Checker] = [zizmor, dependabot_schema, yamllint]
-STACKS: list[Checker] = [compose_schema, compose_config, yamllint]
+DEPENDABOT: list[Checker] = [zizmor, dependabot_schema, yamllint, prettier]
+STACKS: list[Checker] = [compose_schema, compose_config, yamllint, prettier]
 SCRIPTS: list[Checker] = [shellcheck, shell_syntax]
 
 

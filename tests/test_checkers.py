@@ -47,6 +47,7 @@ WORKFLOW_FAULTS = [
     (checkers.language_service, "secrets.VPS_HOST", "secret.VPS_HOST", "secret"),
     (checkers.language_service, "id: build", "id: build\n        foo: |\n          text", "foo"),
     (checkers.yamllint, "    name: build", "    name:  build", "too many spaces"),
+    (checkers.prettier, "permissions: {}", "permissions: {contents: read}", "good.yml"),
     (checkers.yamllint, "permissions: {}", "permissions: {}\npermissions: {}", "duplication"),
     (checkers.shellcheck, 'api "$DIGEST"', "api $DIGEST", "good.yml:deploy.0:"),
     (checkers.shell_syntax, "trap 'rm", "trap ('rm", "good.yml:deploy.0:"),

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from kiwari_ci.plan.base import FrozenMapping
 
@@ -22,20 +22,57 @@ class QuotedText(str):
 
 
 def yaml(value: object) -> QuotedText:
-    """A YAML value: text plain where every reader agrees that it is this string, in double quotes otherwise.
+    """A YAML value on one line: text plain where every reader agrees that it is this string, in quotes otherwise.
 
-    A tuple is a list; it and a mapping stand in brackets, on the same line.
+    The quotes are those that Prettier would choose: single ones around text that has double ones and needs no escape.
     """
-    if isinstance(value, FrozenMapping):
-        return QuotedText("{" + ", ".join(f"{yaml(key)}: {yaml(each)}" for key, each in value) + "}")
-    if isinstance(value, tuple):
-        return QuotedText("[" + ", ".join(map(yaml, value)) + "]")
     if value is None or isinstance(value, bool):
         return QuotedText({None: "null", True: "true", False: "false"}[value])
     text = str(value).removesuffix(".0") if isinstance(value, float) else str(value)
     if isinstance(value, int | float) or _is_plain_scalar(text):
         return QuotedText(text)
+    if '"' in text and not _needs_escape(text):
+        return QuotedText("'" + text.replace("'", "''") + "'")
     return QuotedText('"' + "".join(_escape_character(character) for character in text) + '"')
+
+
+def nested(value: object, indent: int) -> QuotedText:
+    """What stands behind a key and its colon: a scalar on the same line; a list or a mapping below, `indent` deep."""
+    if not isinstance(value, tuple):
+        return QuotedText(f" {yaml(value)}")
+    if not value:
+        return QuotedText(f" {_empty_collection(value)}")
+    lines = (" " * indent + line for line in _block_lines(value))
+    return QuotedText("\n" + "\n".join(lines))
+
+
+def _block_lines(value: object) -> Iterator[str]:
+    """The lines of a value in YAML's block style."""
+    if not isinstance(value, tuple):
+        yield yaml(value)
+    elif not value:
+        yield _empty_collection(value)
+    elif isinstance(value, FrozenMapping):
+        for key, entry in value:
+            yield from _mapping_entry_lines(yaml(key), entry)
+    else:
+        for entry in value:
+            first, *others = _block_lines(entry)
+            yield f"- {first}"
+            yield from (f"  {line}" for line in others)
+
+
+def _mapping_entry_lines(key: str, entry: object) -> Iterator[str]:
+    lines = list(_block_lines(entry))
+    if isinstance(entry, tuple) and entry:
+        yield f"{key}:"
+        yield from (f"  {line}" for line in lines)
+    else:
+        yield f"{key}: {lines[0]}"
+
+
+def _empty_collection(value: tuple[object, ...]) -> str:
+    return "{}" if isinstance(value, FrozenMapping) else "[]"
 
 
 def sh(value: str | Sequence[str]) -> QuotedText:
@@ -69,6 +106,13 @@ def text(value: str) -> QuotedText:
     return QuotedText(value)
 
 
+def command(value: str) -> QuotedText:
+    """A line of shell that the plan has quoted; raises ValueError for what could end the line or a code block."""
+    if _CONTROL_CHARACTER.search(value) or "\n" in value or "`" in value:
+        raise ValueError(f"{value!r} is not one line of shell")
+    return QuotedText(value)
+
+
 def name(value: str) -> QuotedText:
     """An identifier, path or address, as it is; raises ValueError when it has any other character."""
     if not _IDENTIFIER.fullmatch(value):
@@ -80,6 +124,11 @@ def _is_plain_scalar(text: str) -> bool:
     if text.lower() in _RESERVED_SCALARS or text.endswith((":", " ")) or (text != "." and _NUMBER_LIKE.fullmatch(text)):
         return False
     return _PLAIN_SCALAR.fullmatch(text) is not None
+
+
+def _needs_escape(text: str) -> bool:
+    """Whether a character of a text can stand only in double quotes."""
+    return any(character == "\\" or _escape_character(character) != character for character in text.replace('"', ""))
 
 
 def _escape_character(character: str) -> str:

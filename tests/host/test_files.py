@@ -1,6 +1,7 @@
 """Files that are sent: which names and kinds are taken, by whom, and how they come into the stack's folder."""
 
 import contextlib
+import gzip
 import hashlib
 import io
 import os
@@ -188,7 +189,7 @@ def test_an_env_file_that_compose_would_obey(world: World, line: str) -> None:
     outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
 
     assert outcome.code == 69, outcome.text
-    assert outcome.says("shop/.env:2: Compose would obey")
+    assert outcome.says("is a setting of Compose or Docker itself")
     assert files_in(world.folder) == before
     assert not world.machine.everything()
 
@@ -228,6 +229,13 @@ HOSTILE = {
 }
 
 
+SAYS = {
+    "twice": "are not a valid tar archive",
+    "a file, then a folder": "are not a valid tar archive",
+    "many": "too many or too large files were sent",
+}
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_an_archive_that_is_no_archive_of_plain_files(world: World, name: str) -> None:
     before = names_of(world.root)
@@ -235,8 +243,49 @@ def test_an_archive_that_is_no_archive_of_plain_files(world: World, name: str) -
     outcome = world.perform(deploy(world, {}), host.Delivery(TOKEN, archive_of(HOSTILE[name])))
 
     assert outcome.code == 64, outcome.text
+    assert outcome.says(SAYS.get(name) or f"plain names may be sent, not '{host.printable(HOSTILE[name][-1].name)}'")
     assert names_of(world.root) == before
     assert not list(world.folder.glob(".deploys/*"))
+
+
+@pytest.mark.parametrize(("files", "letters", "is_taken"), [(2, 5, True), (3, 1, False), (2, 6, False), (1, 11, False)])
+def test_how_much_an_archive_may_hold(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: int, letters: int, is_taken: bool
+) -> None:
+    monkeypatch.setattr(host, "MOST_FILES_SENT", 2)
+    monkeypatch.setattr(host, "MOST_BYTES_SENT", 10)
+    archive = archive_of({f"file{number}": letters * "x" for number in range(files)})
+
+    if is_taken:
+        host.unpack(archive, tmp_path)
+        assert len(list(tmp_path.iterdir())) == files
+    else:
+        with pytest.raises(host.Failed, match="too many or too large files were sent") as refused:
+            host.unpack(archive, tmp_path)
+        assert refused.value.code == 64
+
+
+def test_an_archive_that_is_compressed(tmp_path: Path) -> None:
+    """A small one could hold more than the disk does."""
+    with pytest.raises(host.Failed, match="are not a valid tar archive"):
+        host.unpack(io.BytesIO(gzip.compress(archive_of({"file": "x"}).read())), tmp_path)
+
+
+def test_a_file_in_a_folder_of_a_folder(tmp_path: Path) -> None:
+    host.unpack(archive_of({"conf/Sites/Shop.conf": "x"}), tmp_path)
+
+    assert (tmp_path / "conf/Sites/Shop.conf").read_text() == "x"
+
+
+def test_an_env_file_whose_name_does_not_say_so(world: World) -> None:
+    """The compose file that is installed says which files are env files."""
+    world.write(declaring("settings"))
+    sent = {"settings": "SECRET='new'\n"}
+
+    outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
+
+    assert outcome.code == 0, outcome.text
+    assert (world.folder / "settings").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", 1024 * b"x"])
@@ -374,10 +423,11 @@ def test_no_token(stdin: Stdin, content: bytes) -> None:
     assert refused.value.code == 64
 
 
-def test_files_behind_the_token(stdin: Stdin) -> None:
+@pytest.mark.parametrize("rights", ["env", "push", "env push"])
+def test_files_behind_the_token(stdin: Stdin, rights: str) -> None:
     content = bytes(range(256)) * 200
 
-    delivery = stdin.read(b"the-token\n" + header(content) + content + b"and more")
+    delivery = stdin.read(b"the-token\n" + header(content) + content + b"and more", rights=rights)
 
     assert delivery.token == "the-token"
     assert delivery.archive and delivery.archive.read() == content
@@ -387,7 +437,7 @@ def test_as_many_bytes_as_may_be_sent(stdin: Stdin, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(host, "MOST_BYTES_SENT", 10)
 
     assert stdin.read(b"the-token\n" + header(b"0123456789") + b"0123456789").archive
-    with pytest.raises(host.Failed, match="11 bytes are too many: the most is 10"):
+    with pytest.raises(host.Failed, match="11 bytes of files are too many: the limit is 10"):
         stdin.read(b"the-token\n" + header(b"0123456789a") + b"0123456789a")
 
 
