@@ -27,7 +27,6 @@ from kiwari_ci.plan.hosts import (
     ProxyStack,
 )
 from kiwari_ci.plan.runbook import (
-    BackupCommands,
     HostCommands,
     Runbook,
     RunbookCommand,
@@ -71,7 +70,6 @@ from kiwari_ci.plan.workflows import (
 )
 
 __all__ = [
-    "BackupCommands",
     "ScheduleCommands",
     "AccessoryContainer",
     "PinnedAction",

@@ -72,20 +72,19 @@ class ServerCommands:
 
 
 @dataclass(frozen=True)
-class BackupCommands:
-    """The command that backs up a PostgreSQL server, and for each of its databases the one that restores it."""
-
-    back_up: RunbookCommand
-    restores: tuple[RunbookCommand, ...]
-
-
-@dataclass(frozen=True)
 class ScheduleCommands:
-    """The commands for what runs by the clock on a host; `backups` is empty where it has only jobs."""
+    """The commands for what runs by the clock on a host, which has only jobs where the tuples are empty.
 
+    `back_ups` has a command for each database server, `restores` one for each database, and `trial_restores` those of
+    the first database of each server.
+    """
+
+    host_name: str
     install_timer: RunbookCommand
     show_status: RunbookCommand
-    backups: tuple[BackupCommands, ...]
+    back_ups: tuple[RunbookCommand, ...]
+    trial_restores: tuple[RunbookCommand, ...]
+    restores: tuple[RunbookCommand, ...]
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,8 @@ class HostCommands:
     """The commands for one host.
 
     `env_files` has two commands, one that copies the examples and one that edits the copies; it is empty where the
-    host has no env file. `start_proxies` is empty where no service has a domain, and `schedule` where nothing runs by
-    the clock. The subjects are the name of a proxy, a folder of `deploy/`, and `STACK CONTAINER` for a rollback.
+    host has no env file. `start_proxies` is empty where no service has a domain. The subjects are the name of a proxy,
+    a folder of `deploy/`, and `STACK CONTAINER` for a rollback.
     """
 
     host: DeployHost
@@ -105,12 +104,11 @@ class HostCommands:
     reload_proxies: tuple[RunbookCommand, ...]
     copy_files: tuple[RunbookCommand, ...]
     rollbacks: tuple[RunbookCommand, ...]
-    schedule: tuple[ScheduleCommands, ...]
 
 
 @dataclass(frozen=True)
 class Runbook:
-    """The steps by their ids, in their order; the commands for each host, and those for GitHub.
+    """The steps by their ids, in their order; the commands for each host, for each schedule, and for GitHub.
 
     `first_release` is not among the steps when no environment is deployed by tag, and `schedule` is not when nothing
     runs by the clock.
@@ -118,5 +116,6 @@ class Runbook:
 
     steps: dict[RunbookStepId, RunbookStep]
     hosts: tuple[HostCommands, ...]
+    schedules: tuple[ScheduleCommands, ...]
     create_environments: tuple[RunbookCommand, ...]
     settings: tuple[SettingCommand, ...]

@@ -11,7 +11,6 @@ from kiwari_ci.plan import ComposeStack, DeployHost, GitHubSetting, PostgresServ
 from kiwari_ci.plan.runbook import (
     CREATE_ENV_FILES,
     EDIT_ENV_FILES,
-    BackupCommands,
     HostCommands,
     Runbook,
     RunbookCommand,
@@ -53,6 +52,7 @@ def plan_runbook(
     return Runbook(
         steps=_plan_steps(has_database_servers, has_releases, has_schedule=any(host.has_schedule for host in hosts)),
         hosts=tuple(_plan_host_commands(host, has_domains) for host in hosts),
+        schedules=tuple(_plan_schedule_commands(host) for host in hosts if host.has_schedule),
         create_environments=tuple(
             RunbookCommand(
                 stack.environment, f"gh api --silent -X PUT repos/{repository}/environments/{stack.environment}"
@@ -90,7 +90,6 @@ def _plan_host_commands(host: DeployHost, has_domains: bool) -> HostCommands:
         rollbacks=tuple(
             _plan_rollback(host, stack, instance.container) for stack in host.stacks for instance in stack.instances
         ),
-        schedule=(_plan_schedule_commands(host),) if host.has_schedule else (),
     )
 
 
@@ -137,22 +136,26 @@ def _plan_rollback(host: DeployHost, stack: ComposeStack, container: str) -> Run
 
 def _plan_schedule_commands(host: DeployHost) -> ScheduleCommands:
     program = f"{host.folder}/bin/database"
+    servers = [server for server in host.servers if server.backups]
+    restores_of_servers = [_plan_restores(host, program, server) for server in servers]
     return ScheduleCommands(
+        host_name=host.name,
         install_timer=RunbookCommand("", f"ssh -t \"${host.variable}\" '{program} timer | sudo sh'"),
         show_status=RunbookCommand("", f'ssh "${host.variable}" {program} status'),
-        backups=tuple(_plan_backup_commands(host, program, server) for server in host.servers if server.backups),
-    )
-
-
-def _plan_backup_commands(host: DeployHost, program: str, server: PostgresServer) -> BackupCommands:
-    ssh = f'ssh "${host.variable}" {program}'
-    return BackupCommands(
-        back_up=RunbookCommand(server.name, f"{ssh} backup {server.name}"),
-        restores=tuple(
-            RunbookCommand(f"{server.name} {backup.key}", f"{ssh} restore {server.name} {backup.key}")
-            for backup in server.backups
+        back_ups=tuple(
+            RunbookCommand(server.name, f'ssh "${host.variable}" {program} backup {server.name}') for server in servers
         ),
+        trial_restores=tuple(restores[0] for restores in restores_of_servers),
+        restores=tuple(command for restores in restores_of_servers for command in restores),
     )
+
+
+def _plan_restores(host: DeployHost, program: str, server: PostgresServer) -> list[RunbookCommand]:
+    ssh = f'ssh "${host.variable}" {program}'
+    return [
+        RunbookCommand(f"{server.name} {backup.key}", f"{ssh} restore {server.name} {backup.key}")
+        for backup in server.backups
+    ]
 
 
 def _plan_host_settings(project: str, host: DeployHost) -> Iterator[SettingCommand]:

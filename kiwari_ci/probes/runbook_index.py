@@ -109,7 +109,9 @@ class HostRunbookIndex(RunbookIndex):
 
     def schedule_status(self) -> str:
         """The command that shows the latest backups and jobs."""
-        return self._find_command((commands.show_status for commands in self._host.schedule), "")
+        host_name = self._host.host.name
+        schedule = next(commands for commands in self._runbook.schedules if commands.host_name == host_name)
+        return self._fill_in_destinations(schedule.show_status.line)
 
     def set_host_setting(self, kind: str, name: str, environment: str = "") -> str:
         """The command that sets a secret or variable, for this host where hosts have their own values."""
