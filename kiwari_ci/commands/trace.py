@@ -94,9 +94,7 @@ def _trace_source_commit(
         return
     yield from _describe_source_commit(source, maker, commit, first, git, means)
     newer = git.commits(head, f"^{commit}", paths=source.pathspecs)
-    yield ReportLine(
-        f"commits of its source that {format_branch(head)} has and that are not in it: {len(newer)}"
-    )
+    yield ReportLine(f"commits of its source that {format_branch(head)} has and that are not in it: {len(newer)}")
     yield from (ReportLine(f"  {each.name} {each.date} {each.title}") for each in newer[:MAX_LISTED_COMMITS])
 
 
@@ -122,7 +120,9 @@ def _describe_registry_image(key: str, first: DeployRecord, asked: RegistryDiges
     if asked.why:
         return create_unknown_line(f"{key}, by the commit; the registry: {asked.why}")
     if asked.digest == first.digest:
-        return ReportLine(f"{key}, as the registry has it: the image of exactly these files, if nobody else pushed that tag")
+        return ReportLine(
+            f"{key}, as the registry has it: the image of exactly these files, if nobody else pushed that tag"
+        )
     return ReportLine(f"{key}, for which the registry has {asked.digest or 'nothing'}: built again, or cleaned up")
 
 
