@@ -109,7 +109,7 @@ class EnvironmentDeploy:
     empty for the run's own commit. `program` is the host's, as a person there calls it. `superseded` is the condition
     that a host has something newer. `values` are what each step's env has from earlier jobs, as expressions; `images`
     and `last_image` are the containers, each with the variable that has its digest. `goes_back`: an older commit that
-    a person chose is put back.
+    a person chose is put back. `shows_output`: of containers, also in a public log.
     """
 
     environment: str
@@ -129,6 +129,7 @@ class EnvironmentDeploy:
     checks: tuple[PublicHealthCheck, ...]
     minutes: int
     goes_back: bool
+    shows_output: bool
 
     @property
     def settings(self) -> tuple[GitHubSetting, ...]:

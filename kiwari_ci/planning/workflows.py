@@ -338,6 +338,7 @@ def _plan_deploy(
         checks=tuple(_plan_health_check(instance, rollback_command) for instance in deployed if instance.domain),
         minutes=minutes * len(hosts),
         goes_back=False,
+        shows_output=environment.spec.project.public_logs,
     )
 
 
