@@ -25,7 +25,7 @@ class ComposeAttribute:
 class ComposeContainer:
     """A container of a stack as Compose runs it; without a port (0) nothing is asked of it, and status 0 is any answer.
 
-    `networks` are there when none of them has an alias, `aliased` when one has; `limits`, `more`: keys of Compose.
+    `keeps_privileges`: its programs gain no privileges (setuid). `networks` are there when none of them has an alias, `aliased` when one has; `limits`, `more`: keys of Compose.
     """
 
     container: str
@@ -38,6 +38,8 @@ class ComposeContainer:
     restart: str
     init: bool
     is_bounded: bool
+    keeps_privileges: bool
+    drops_raw_sockets: bool
     env_file: str
     entrypoint: tuple[str, ...]
     command: tuple[str, ...]

@@ -17,7 +17,7 @@ from kiwari_ci.probes.ssh_host import HostFacts
 from kiwari_ci.readers.git import GitError
 from kiwari_ci.readers.git_history import GitRepository
 
-EMPTY_SOURCE_KEY = f"src-{sha256(b'').hexdigest()[:12]}"
+EMPTY_SOURCE_KEY = f"src-{sha256(b'').hexdigest()}"
 MAX_LISTED_COMMITS = 20  # commits that are listed
 STATUS_ONLY_REASON = "ssh used the deploy key, which may ask for the status only: name another login with --ssh"
 
@@ -41,6 +41,11 @@ class ReleaseTag:
     before: str
     is_there: bool
 
+    @property
+    def ref_before(self) -> str:
+        """The version before it by its full name, which no branch can have; or empty."""
+        return f"refs/tags/{self.before}" if self.before else ""
+
 
 def find_promotion(plan: Plan, tag: str) -> EnvironmentWorkflow | None:
     """The promotion that a tag starts."""
@@ -57,7 +62,11 @@ def preview_release(
             ReportSection(f"tag {tag}", tuple(_describe_tag(plan, tagged, git))),
             ReportSection("commits", tuple(_describe_commits(tagged, git))),
         ]
-        keys = {each.service: git.key(tagged.commit, each.pathspecs) for each in promotion.sources}
+        keys = {
+            source.service: find_source_key(git, tagged.commit, source, promotion.maker)
+            for source in promotion.sources
+            if not source.variables
+        }
     except GitError as reason:
         tagged, keys, head = None, {}, [ReportSection(f"tag {tag}", (create_unknown_line(str(reason)),))]
     wanted = [
@@ -66,12 +75,25 @@ def preview_release(
     digests = means.registry(wanted)
     for source in promotion.sources:
         lines = list(_check_release_image(source, keys.get(source.service, ""), tag, digests, promotion))
-        lines = (list(_describe_source_key(source, tagged, git, keys[source.service])) if tagged else []) + lines
+        if tagged and source.variables:
+            lines = [create_unknown_line(describe_unknown_key(source))]
+        elif tagged:
+            lines = [*_describe_source_key(source, tagged, git, keys[source.service]), *lines]
         digest = digests.get(f"{source.repository}:{keys.get(source.service)}", RegistryDigest(why="no key")).digest
         head.append(
             ReportSection(source.service, (*lines, *_check_environments(plan, promotion, source, digest, means)))
         )
     return [*head, *_check_target_host(plan, promotion, tagged, git, means)]
+
+
+def find_source_key(git: GitRepository, commit: str, source: ImageSource, maker: str) -> str:
+    """The tag of an image that a branch or a workflow has built from a commit."""
+    return git.key(commit, source.pathspecs, maker if source.has_several_makers else "")
+
+
+def describe_unknown_key(source: ImageSource) -> str:
+    """Say why the tag of an image cannot be computed here."""
+    return f"its key holds values of variables that GitHub keeps ({source.variable_names})"
 
 
 def describe_promotion(promotion: EnvironmentWorkflow) -> str:
@@ -97,7 +119,13 @@ def _parse_version_numbers(promotion: EnvironmentWorkflow, tag: str) -> tuple[st
 
 def find_default_branch_ref(plan: Plan, git: GitRepository) -> str:
     """The default branch, as the remote has it where that is known."""
-    return next(filter(git.exists, (f"refs/remotes/origin/{plan.default_branch}", plan.default_branch)), "HEAD")
+    refs = (f"refs/remotes/origin/{plan.default_branch}", f"refs/heads/{plan.default_branch}")
+    return next(filter(git.exists, refs), "HEAD")
+
+
+def format_branch(ref: str) -> str:
+    """Write the full name of a branch for people."""
+    return ref.removeprefix("refs/remotes/").removeprefix("refs/heads/")
 
 
 def _resolve_release_tag(promotion: EnvironmentWorkflow, tag: str, git: GitRepository) -> ReleaseTag:
@@ -115,7 +143,7 @@ def _describe_tag(plan: Plan, tagged: ReleaseTag, git: GitRepository) -> Iterato
         yield create_blocking_line(f"{tagged.name} is not {promotion.words}")
     branch = find_default_branch_ref(plan, git)
     if git.count(tagged.commit, f"^{branch}"):
-        yield create_blocking_line(f"it is not on {branch.removeprefix('refs/remotes/')}: merge it first")
+        yield create_blocking_line(f"it is not on {format_branch(branch)}: merge it first")
     yield ReportLine(f"runs {promotion.name}: {describe_promotion(promotion)}")
     if git.is_shallow:
         yield create_unknown_line("this clone is shallow, so commits cannot be counted: git fetch --unshallow")
@@ -125,7 +153,7 @@ def _describe_commits(tagged: ReleaseTag, git: GitRepository) -> Iterator[Report
     if not tagged.before:
         yield ReportLine(f"the first version: {git.count(tagged.commit)} commits")
         return
-    span = (tagged.commit, f"^{tagged.before}")
+    span = (tagged.commit, f"^{tagged.ref_before}")
     count = git.count(*span)
     yield ReportLine(f"{count} since {tagged.before}")
     yield from (
@@ -136,13 +164,13 @@ def _describe_commits(tagged: ReleaseTag, git: GitRepository) -> Iterator[Report
 
 
 def _describe_source_key(source: ImageSource, tagged: ReleaseTag, git: GitRepository, key: str) -> Iterator[ReportLine]:
-    before = tagged.before and git.key(tagged.before, source.pathspecs)
+    before = tagged.before and find_source_key(git, tagged.ref_before, source, tagged.promotion.maker)
     if key == EMPTY_SOURCE_KEY:
         yield create_blocking_line("its paths match no file of this commit: is this the repository of the spec?")
     elif before == key:
         yield ReportLine(f"source {key}, as in {tagged.before}: the same image")
     elif before:
-        found = git.commits(tagged.commit, f"^{tagged.before}", paths=source.pathspecs)
+        found = git.commits(tagged.commit, f"^{tagged.ref_before}", paths=source.pathspecs)
         yield ReportLine(f"source {before} → {key}, by {', '.join(each.name for each in found[:8]) or 'a revert'}")
     else:
         yield ReportLine(f"source {key}")
@@ -245,7 +273,7 @@ def _find_new_migrations(
         numbers = [each.number for last in deployed for each in last]
         try:
             since = git.at_number(min(numbers), tagged.commit) if numbers else ""
-            known = since or tagged.before
+            known = since or tagged.ref_before
             there = set(git.files(known, server.migrations_directory)) if known else set()
             new = [each for each in git.files(tagged.commit, server.migrations_directory) if each not in there]
         except GitError as reason:

@@ -86,6 +86,8 @@ def _plan_container(
         restart=_restart_policy(options),
         init=is_service and "init" not in options.compose,
         is_bounded="logging" not in options.compose,
+        keeps_privileges="security_opt" not in options.compose,
+        drops_raw_sockets="cap_drop" not in options.compose,
         env_file=container.env_file,
         entrypoint=tuple(escape_dollar_signs(word) for word in options.entrypoint or ()),
         command=tuple(escape_dollar_signs(word) for word in options.command or ()),
