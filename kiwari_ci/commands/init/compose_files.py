@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.commands.init.build_settings import BuildSettings, parse_compose_build
+from kiwari_ci.proxies.registry import ALL_KINDS, find_proxy
 from kiwari_ci.readers import compose_file, vocabulary
 from kiwari_ci.readers.env_file import parse_env_assignments
 from kiwari_ci.readers.image_reference import parse_image_reference
@@ -41,7 +42,7 @@ _TRAEFIK_ROUTER_OPTION = re.compile(r"traefik\.http\.routers\.([^.]+)\.(entrypoi
 _TRAEFIK_RULE = re.compile(r"traefik\.http\.routers\.[^.]+\.rule")
 _UNSUPPORTED_PROXY_LABEL = re.compile(r"traefik\.(http\.middlewares|tcp|udp)\.|caddy(_\d+)?\.(?!reverse_proxy$)")
 MAX_SUMMARY_LENGTH = 80  # characters
-_PROXY_IMAGES = ("traefik", "caddy", "nginx-proxy-manager", "nginxproxy", "jwilder", "haproxy", "nginx")
+_OTHER_PROXY_IMAGES = ("nginxproxy", "jwilder", "haproxy")  # proxies that no spec can have
 _POSTGRES_LIKE_IMAGE = re.compile(r"postg|timescale|pgvector|supabase/postgres")
 
 
@@ -96,9 +97,15 @@ class DetectedComposeFile:
 
 
 def detect_proxy(image: str) -> str:
-    """Which proxy an image is; empty for none."""
+    """Which proxy an image is, as the spec calls it where it knows it; empty for none."""
     repository = parse_image_reference(image).repository
-    return next((proxy for proxy in _PROXY_IMAGES if proxy in repository), "")
+    for name in _OTHER_PROXY_IMAGES:
+        if name in repository:
+            return name
+    for kind in ALL_KINDS:
+        if find_proxy(kind).runs_image(repository):
+            return kind
+    return ""
 
 
 def is_postgres_image(image: str) -> bool:
