@@ -8,7 +8,7 @@ from typing import Any
 from kiwari_ci.commands.init.build_settings import BuildSettings, parse_compose_build
 from kiwari_ci.proxies.registry import ALL_KINDS, find_proxy
 from kiwari_ci.readers import compose_file, vocabulary
-from kiwari_ci.readers.env_file import parse_env_assignments
+from kiwari_ci.readers.env_file import ENV_EXAMPLE_NAMES, parse_env_assignments
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
@@ -108,6 +108,12 @@ def detect_proxy(image: str) -> str:
     return ""
 
 
+def has_variable_version(image: str) -> bool:
+    """Whether only a variable says the version of an image that is known by its name."""
+    reference = parse_image_reference(image)
+    return "$" in f"{reference.tag}{reference.digest}" and "$" not in reference.repository
+
+
 def is_postgres_image(image: str) -> bool:
     """Whether an image is PostgreSQL, or made of it."""
     return _POSTGRES_LIKE_IMAGE.search(image) is not None
@@ -187,13 +193,23 @@ def list_published_ports(table: YamlMapping) -> list[str]:
 
 
 def load_compose_variables(repository: LocalRepository, folder: str) -> dict[str, str]:
-    """What an example of the env file beside a compose file says, or the file itself: Compose fills in from it."""
-    for name in (".env.example", ".env.sample", ".env.template", "env.example", ".env.dist", ".env"):
-        path = join_path(folder, name)
-        if path and repository.has(path):
-            assignments = parse_env_assignments(repository.read(path))
-            return {assignment.key: assignment.value for assignment in assignments}
-    return {}
+    """The values that Compose fills in: those of the examples of the env file beside a compose file, or of the file.
+
+    The first file that gives a variable a value counts. The examples in the root say what is missing beside the file.
+    """
+    values: dict[str, str] = {}
+    for example_folder in dict.fromkeys([folder, "."]):
+        for name in (*ENV_EXAMPLE_NAMES, ".env"):
+            path = join_path(example_folder, name)
+            if path and repository.has(path):
+                for key, value in _read_env_values(repository, path).items():
+                    values[key] = values.get(key) or value
+    return values
+
+
+def _read_env_values(repository: LocalRepository, path: str) -> dict[str, str]:
+    """The variables of an env file; the last of two equal ones counts."""
+    return {assignment.key: assignment.value for assignment in parse_env_assignments(repository.read(path))}
 
 
 def _parse_container(
@@ -202,8 +218,7 @@ def _parse_container(
     """Put into a container what its compose file says of it."""
     container.table = table
     container.variables = variables
-    image = table.get_text("image")
-    container.image = vocabulary.interpolate_variables(image, variables) or image
+    container.image = vocabulary.interpolate_known_variables(table.get_text("image"), variables)
     _parse_build(container)
     _parse_ports(container)
     _parse_healthcheck(container)

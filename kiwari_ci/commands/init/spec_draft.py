@@ -5,7 +5,7 @@ from typing import Any
 
 from kiwari_ci import schema
 from kiwari_ci.commands.init import container_entry, service_entry
-from kiwari_ci.commands.init.compose_files import find_one_shot_services
+from kiwari_ci.commands.init.compose_files import find_one_shot_services, has_variable_version
 from kiwari_ci.commands.init.databases import DetectedDatabaseServer
 from kiwari_ci.commands.init.draft_text import CommentedMapping
 from kiwari_ci.commands.init.environments import DetectedEnvironment, DetectedHost
@@ -215,6 +215,11 @@ def _add_accessories(made: SpecDraft, facts: RepositoryFindings) -> None:
             container, named, facts.shared_network, container.name in ended
         )
         made.leave(f"{name} ({container.where})", left)
+        if has_variable_version(container.image):
+            made.decide(
+                ("accessories", name, "image"),
+                f"the version of {container.image}: no default and no env example has it",
+            )
         container_entry.add_volume_decision(made, ("accessories", name), container)
     if table:
         made.table["accessories"] = table
