@@ -78,11 +78,6 @@ def collect_findings(
     return facts, [*rejected_dockerfiles, *other_servers, *unknown_domains, *rejected_images]
 
 
-def find_replaced_workflows(workflows: DetectedWorkflows) -> list[str]:
-    """Workflows of a person that build or deploy today: beside the new ones they would go on."""
-    return sorted({step.workflow for step in workflows.builds} | {job.workflow for job in workflows.deploys})
-
-
 def _find_project_names(
     detected_environments: list[DetectedEnvironment], compose_files: list[DetectedComposeFile]
 ) -> dict[str, SourcedValue]:
