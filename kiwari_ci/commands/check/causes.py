@@ -127,7 +127,7 @@ def _find_tool_requirement(plan: Plan) -> str:
         url = f"git+https://github.com/{plan.drift.repository}@{plan.drift.commit}"
         return "" if find_installed_commit() in ("", plan.drift.commit) else url
     wanted = plan.drift.requirement
-    return "" if re.search(rf"kiwari(-ci==|_ci-){re.escape(__version__)}[ -]", wanted) else wanted
+    return "" if re.search(rf"(kiwari-ci==|kiwari_ci-){re.escape(__version__)}[ -]", wanted) else wanted
 
 
 class _DriftClassifier:
