@@ -97,6 +97,7 @@ def command_texts() -> set[str]:
             "cli/errors",
             "cli/every_day",
             "cli/operate",
+            "cli/servers",
             "cli/start",
             "cli/app",
             "output/atomic_write",

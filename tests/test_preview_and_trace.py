@@ -203,7 +203,7 @@ def test_a_deploy_key_may_ask_for_the_status_only(tmp_path: Path, monkeypatch: p
     program(tmp_path / "bin", "ssh", f"""
 case ${{@: -1}} in
   -s) cat >/dev/null; echo 'deploy: this is none of the requests that the head of bin/deploy lists' >&2; exit 64 ;;
-  pos-production) printf '%s\\n' {answer} ;;
+  *pos-production) printf '%s\\n' {answer} ;;
 esac""")  # fmt: skip
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     seen = deploy_records.query_hosts(PLAN.hosts, {})["vps"]
