@@ -13,7 +13,7 @@ from kiwari_ci.loading import yaml_source
 from kiwari_ci.loading.validation import report_at_value
 from kiwari_ci.loading.yaml_source import YamlSource
 from kiwari_ci.output import atomic_write, generated_files
-from kiwari_ci.problems import Problem, SpecError
+from kiwari_ci.problems import Problem, RuleName, SpecError
 from kiwari_ci.safe_files import read_plain_file
 
 PINS_FILE_HEADER = """\
@@ -58,7 +58,7 @@ class WorkflowPin:
         """The pin alone."""
         return self.seen.pin
 
-    def fault(self, rule: str, words: str, hint: str) -> Problem:
+    def fault(self, rule: RuleName, words: str, hint: str) -> Problem:
         """A problem at its place."""
         return report_at_value(self.file, self.seen.loc, rule, words, hint)
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from kiwari_ci.loading import suggestions
 from kiwari_ci.loading.unsupported import find_unsupported_feature
 from kiwari_ci.loading.yaml_source import SourceSpan, YamlPath, YamlSource
-from kiwari_ci.problems import Problem, join_with_limit
+from kiwari_ci.problems import Problem, RuleName, Severity, join_with_limit
 from kiwari_ci.schema import Spec
 
 # pydantic's kinds of error, completing "expected …".
@@ -40,26 +40,41 @@ def validate_spec(source: YamlSource) -> tuple[Spec | None, list[Problem]]:
         return None, [_convert_error(source, dict(item)) for item in error.errors(include_url=False)]
 
 
-def report_at_key(source: YamlSource, loc: YamlPath, rule: str, message: str, hint: str = "", **more: Any) -> Problem:
+def report_at_key(
+    source: YamlSource, loc: YamlPath, rule: RuleName, message: str, hint: str = "", severity: Severity = "error"
+) -> Problem:
     """A problem that points at a key, or at the nearest thing above it that a person wrote."""
     while loc and loc not in source.keys and loc not in source.values:
         loc = loc[:-1]
-    return report_at_span(source, source.keys.get(loc) or source.values.get(loc), rule, message, hint, **more)
+    return report_at_span(
+        source, source.keys.get(loc) or source.values.get(loc), rule, message, hint, severity=severity
+    )
 
 
-def report_at_value(source: YamlSource, loc: YamlPath, rule: str, message: str, hint: str = "", **more: Any) -> Problem:
+def report_at_value(
+    source: YamlSource, loc: YamlPath, rule: RuleName, message: str, hint: str = "", severity: Severity = "error"
+) -> Problem:
     """A problem that points at a value, or at the nearest thing above it that is written down."""
-    return report_at_span(source, source.values.get(_find_source_path(source, loc)), rule, message, hint, **more)
+    return report_at_span(
+        source, source.values.get(_find_source_path(source, loc)), rule, message, hint, severity=severity
+    )
 
 
 def report_at_span(
-    source: YamlSource, place: SourceSpan | None, rule: str, message: str, hint: str = "", **more: Any
+    source: YamlSource,
+    place: SourceSpan | None,
+    rule: RuleName,
+    message: str,
+    hint: str = "",
+    severity: Severity = "error",
 ) -> Problem:
     """A problem that points at a place of a text, or, without one, at its start."""
     if place is None:
-        return Problem(rule, message, source.path, 1, 1, hint=hint, **more)
+        return Problem(rule, message, source.path, 1, 1, hint=hint, severity=severity)
     excerpt = source.excerpt(place.line)
-    return Problem(rule, message, source.path, place.line, place.column, place.length, hint, excerpt=excerpt, **more)
+    return Problem(
+        rule, message, source.path, place.line, place.column, place.length, hint, excerpt=excerpt, severity=severity
+    )
 
 
 def format_yaml_path(loc: YamlPath) -> str:
@@ -91,7 +106,7 @@ def _convert_error(source: YamlSource, error: dict[str, Any]) -> Problem:
     )
     words = f"{where}: expected {expected}, met {_describe_input(place, source, error['input'])}"
     point = report_at_key if is_key else report_at_value
-    rule = "type" if kind.endswith("_type") else "value"
+    rule: RuleName = "type" if kind.endswith("_type") else "value"
     hint = _suggest_fix(error, source.at(place)) or _describe_field(
         written[:-1] if is_key else loc if kind == "text" else written
     )

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from kiwari_ci.problems import Problem, SpecError, escape_control_characters, escape_text
+from kiwari_ci.problems import Problem, RuleName, SpecError, escape_control_characters, escape_text
 from kiwari_ci.safe_files import read_plain_file
 
 YamlPath = tuple[str | int, ...]
@@ -151,7 +151,7 @@ def _read_bytes(path: Path) -> bytes:
         _raise_problem(path, "no-file", words, hint="name the spec, or go to the folder that it is in")
 
 
-def _raise_problem(path: Path, rule: str, words: str, line: int = 0, column: int = 0, hint: str = "") -> NoReturn:
+def _raise_problem(path: Path, rule: RuleName, words: str, line: int = 0, column: int = 0, hint: str = "") -> NoReturn:
     raise SpecError([Problem(rule, words, path.as_posix(), line, column, hint=hint)])
 
 
@@ -284,7 +284,8 @@ class _YamlReader:
         """Refuse what stands before a value and changes what it means."""
         if anchor := event.anchor:
             is_alias = isinstance(event, yaml.AliasEvent)
-            rule, cure = ("alias", "write out what it stands for") if is_alias else ("anchor", "leave it out")
+            rule: RuleName = "alias" if is_alias else "anchor"
+            cure = "write out what it stands for" if is_alias else "leave it out"
             self.fault(rule, f"the {rule} {_quote_shortened(anchor)} is not read", here, cure)
         if tag := getattr(event, "tag", None):
             words = f"the tag {_quote_shortened(tag.replace('tag:yaml.org,2002:', '!!'))} is not read"
@@ -321,7 +322,7 @@ class _YamlReader:
             words += f", {context}" + (f" from line {above.line + 1}" if above and above is not mark else "")
         self.fault("yaml-syntax", f"not YAML: {words}", here, cure)
 
-    def fault(self, rule: str, words: str, here: SourceSpan | None, hint: str = "") -> None:
+    def fault(self, rule: RuleName, words: str, here: SourceSpan | None, hint: str = "") -> None:
         place = here or SourceSpan(0, 0, 1)
         excerpt = self.source.excerpt(here.line) if here else ""
         path = self.source.path

@@ -12,9 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.cli.output import format_json
 from kiwari_ci.commands.check.causes import DRIFT_CAUSE_LABELS, NOTHING_GENERATED, DriftFinding, DriftReport
-from kiwari_ci.problems import Problem, escape_control_characters, escape_text, format_problems_github
+from kiwari_ci.problems import Annotation, escape_control_characters, escape_text, format_annotations, format_json
 
 MAX_ANNOTATIONS = 10  # of a kind in one step
 MAX_SUMMARY_BYTES = 1_048_576  # bytes of a step
@@ -35,7 +34,7 @@ def format_drift_report(style: str, out: Path, spec: Path, explained: DriftRepor
 
 def write_job_summary(out: Path, spec: Path, explained: DriftReport, environ: Mapping[str, str]) -> str:
     """Add to the summary of the job, where there is one, what fits into its room; returns why that was refused."""
-    path = environ.get("GITHUB_STEP_SUMMARY", "")
+    path = environ.get("GITHUB_STEP_SUMMARY")
     try:
         if path:
             with open(path, "ab") as file:
@@ -62,12 +61,12 @@ def format_drift_github(out: Path, spec: Path, explained: DriftReport, workspace
     text = format_drift_text(out, spec, explained)
     stop = sha256(text.encode(errors="replace")).hexdigest()  # nobody can write the hash of a text into it
     if explained.never:
-        return format_problems_github([Problem("drift", text, "")])
+        return format_annotations([Annotation("drift", text)])
     notes = [
         *_build_error_annotations(out, explained, workspace),
         *_build_notice_annotations(spec, explained, workspace),
     ]
-    return f"::stop-commands::{stop}\n{text}\n::{stop}::\n{format_problems_github(notes)}"
+    return f"::stop-commands::{stop}\n{text}\n::{stop}::\n{format_annotations(notes)}"
 
 
 def serialize_drift_report(out: Path, spec: Path, explained: DriftReport) -> dict[str, Any]:
@@ -106,10 +105,10 @@ def _format_patch_section(explained: DriftReport, room: int) -> str:
     return f"{begin}{patch.decode()}{end}" if patch else ""
 
 
-def _build_error_annotations(out: Path, explained: DriftReport, workspace: str) -> Iterator[Problem]:
+def _build_error_annotations(out: Path, explained: DriftReport, workspace: str) -> Iterator[Annotation]:
     many = len(explained.findings) > MAX_ANNOTATIONS
     for each in explained.findings[: MAX_ANNOTATIONS - many]:
-        yield Problem(
+        yield Annotation(
             "drift",
             f"{DRIFT_CAUSE_LABELS[each.why]}; run: {explained.cure}",
             _resolve_checkout_path(workspace, out / each.path),
@@ -117,10 +116,10 @@ def _build_error_annotations(out: Path, explained: DriftReport, workspace: str) 
         )
     if many:
         count = len(explained.findings) - MAX_ANNOTATIONS + 1
-        yield Problem("drift", f"and {count} more: they are in the summary; run: {explained.cure}", "")
+        yield Annotation("drift", f"and {count} more: they are in the summary; run: {explained.cure}")
 
 
-def _build_notice_annotations(spec: Path, explained: DriftReport, workspace: str) -> Iterator[Problem]:
+def _build_notice_annotations(spec: Path, explained: DriftReport, workspace: str) -> Iterator[Annotation]:
     shown = [each for each in explained.findings if each.why not in CAUSES_OUTSIDE_SPEC]
     found = sorted((each.spec_line, each.key, each.path) for each in shown)
     groups = [(place, [path for *_, path in rows]) for place, rows in groupby(found, key=lambda row: row[:2])]
@@ -129,7 +128,7 @@ def _build_notice_annotations(spec: Path, explained: DriftReport, workspace: str
             f" and {len(paths) - MAX_FILE_NAMES} more" if len(paths) > MAX_FILE_NAMES else ""
         )
         words = f"{key or 'this'}: from here comes what differs in {names}"
-        yield Problem("drift", words, _resolve_checkout_path(workspace, spec), line, severity="advice")
+        yield Annotation("drift", words, _resolve_checkout_path(workspace, spec), line, severity="advice")
 
 
 def _format_headline(out: object, count: int, spec: str) -> str:

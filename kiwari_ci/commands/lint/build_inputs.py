@@ -12,7 +12,7 @@ from kiwari_ci.github import path_filters
 from kiwari_ci.loading.suggestions import suggest_closest
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_span, report_at_value
 from kiwari_ci.loading.yaml_source import SourceSpan, YamlPath, YamlSource
-from kiwari_ci.problems import Problem, escape_control_characters, join_with_limit
+from kiwari_ci.problems import Problem, RuleName, Severity, escape_control_characters, join_with_limit
 from kiwari_ci.readers.build_context import BuildContext
 from kiwari_ci.readers.dockerfile import CopySource, Dockerfile
 from kiwari_ci.readers.dockerfile import parse_dockerfile as read_dockerfile
@@ -182,24 +182,41 @@ class _DockerfileReport:
     image: _ImageBuild
     source: YamlSource
 
-    def at(self, line: int, rule: str, message: str, hint: str = "", **more: str) -> Problem:
-        return self.at_word(line, line, "", rule, message, hint, **more)
+    def at(self, line: int, rule: RuleName, message: str, hint: str = "", severity: Severity = "error") -> Problem:
+        return self.at_word(line, line, "", rule, message, hint, severity=severity)
 
-    def at_word(self, line: int, last: int, word: str, rule: str, message: str, hint: str = "", **more: str) -> Problem:
+    def at_word(
+        self,
+        first_line: int,
+        last_line: int,
+        word: str,
+        rule: RuleName,
+        message: str,
+        hint: str = "",
+        severity: Severity = "error",
+    ) -> Problem:
         """A problem at a word on these lines, or at the first line when the word is not found."""
-        lines = self.source.lines
-        for number in range(line, min(last, len(lines)) + 1) if word else ():
-            if found := re.search(rf"(?<![^\s\"'=,]){re.escape(word)}(?![^\s\"',])", lines[number - 1]):
-                place = SourceSpan(number, found.start() + 1, len(word))
-                return report_at_span(self.source, place, rule, message, hint, **more)
-        text = lines[line - 1]
-        start = len(text) - len(text.lstrip())
-        return report_at_span(
-            self.source, SourceSpan(line, start + 1, max(len(text.strip()), 1)), rule, message, hint, **more
-        )
+        span = self._find_word(first_line, last_line, word) if word else None
+        return report_at_span(self.source, span or self._line_span(first_line), rule, message, hint, severity=severity)
 
-    def of(self, copy: CopySource, rule: str, message: str, hint: str = "", **more: str) -> Problem:
-        return self.at_word(copy.line, copy.last, copy.written, rule, message, hint, **more)
+    def _find_word(self, first_line: int, last_line: int, word: str) -> SourceSpan | None:
+        pattern = re.compile(rf"(?<![^\s\"'=,]){re.escape(word)}(?![^\s\"',])")
+        lines = self.source.lines
+        for line_number in range(first_line, min(last_line, len(lines)) + 1):
+            match = pattern.search(lines[line_number - 1])
+            if match:
+                return SourceSpan(line_number, match.start() + 1, len(word))
+        return None
+
+    def _line_span(self, line_number: int) -> SourceSpan:
+        text = self.source.lines[line_number - 1]
+        indentation = len(text) - len(text.lstrip())
+        return SourceSpan(line_number, indentation + 1, max(len(text.strip()), 1))
+
+    def of(
+        self, copy: CopySource, rule: RuleName, message: str, hint: str = "", severity: Severity = "error"
+    ) -> Problem:
+        return self.at_word(copy.line, copy.last, copy.written, rule, message, hint, severity=severity)
 
     def unread(self, dockerfile: Dockerfile) -> Problems:
         """A build argument without its ARG changes nothing, and Docker only warns."""
@@ -255,7 +272,7 @@ class _DockerfileReport:
 
     def nothing(self, copy: CopySource, ignored: list[str], is_only_source: bool) -> Problems:
         """Report a copy that takes nothing; a pattern such as `yarn.lock*` may, for the file is optional."""
-        severity = "advice" if copy.is_pattern else "error"
+        severity: Severity = "advice" if copy.is_pattern else "error"
         if ignored and (is_only_source or not copy.is_pattern):
             words = f"{copy.by} takes `{escape_control_characters(copy.written)}`, "
             words += f"and {self.image.ignore_file} leaves out all of it"
