@@ -14,23 +14,27 @@ _COPIED_PREFIX = re.compile(r"^(https?://(github\.com/)?|git@github\.com:|\./|/)
 
 def suggest_closest(word: str, known: list[str]) -> str:
     """The known word that was probably meant, or some of them."""
-    if found := difflib.get_close_matches(word, known, n=1):
-        return f"did you mean `{found[0]}`?"
-    more = f" and {len(known) - MAX_SUGGESTIONS} more" if len(known) > MAX_SUGGESTIONS else ""
-    return "known here: " + ", ".join(f"`{name}`" for name in known[:MAX_SUGGESTIONS]) + more
+    if matches := difflib.get_close_matches(word, known, n=1):
+        return f"did you mean `{matches[0]}`?"
+    omitted = f" and {len(known) - MAX_SUGGESTIONS} more" if len(known) > MAX_SUGGESTIONS else ""
+    return "known here: " + ", ".join(f"`{name}`" for name in known[:MAX_SUGGESTIONS]) + omitted
 
 
-def suggest_for_type(kind: str, value: Any, written: str) -> str:
+def suggest_for_type(error_type: str, value: Any, written: str) -> str:
     """For a value of another type; `kind` is pydantic's, `written` the value as it stands in the file."""
-    if kind == "string_type" and isinstance(value, int | float):
+    if error_type == "string_type" and isinstance(value, int | float):
         return f'put it in quotes: "{written}"'
-    if kind == "string_type" and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+    if error_type == "string_type" and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         return f"one value, without brackets: {value[0]}"
-    if kind == "int_type" and isinstance(value, str) and value.isdecimal():
+    if error_type == "int_type" and isinstance(value, str) and value.isdecimal():
         return f"leave out the quotes: {value}"
-    if kind == "bool_type" and isinstance(value, str) and value.lower() in ("true", "false", "yes", "no", "on", "off"):
+    if (
+        error_type == "bool_type"
+        and isinstance(value, str)
+        and value.lower() in ("true", "false", "yes", "no", "on", "off")
+    ):
         return f"without quotes: {str(value.lower() in ('true', 'yes', 'on')).lower()}"
-    if kind == "list_type" and isinstance(value, str) and written:
+    if error_type == "list_type" and isinstance(value, str) and written:
         return f"put it in brackets: [{written}]"
     return ""
 
@@ -53,20 +57,20 @@ def _is_unusual_character(character: str) -> bool:
     return character != "\n" and (not character.isascii() or not character.isprintable())
 
 
-def _describe_character(value: str, index: int) -> str:
-    character = value[index]
+def _describe_character(text: str, index: int) -> str:
+    character = text[index]
     name = unicodedata.name(character, "a control character").lower()
     return f"character {index + 1} of it is U+{ord(character):04X}, {name}: write it anew, in plain ASCII"
 
 
-def _iter_similar_texts(value: str) -> Iterator[str]:
+def _iter_similar_texts(text: str) -> Iterator[str]:
     """The text without what is often copied with it, then in the other forms that names have."""
-    bare = value.strip()
+    bare = text.strip()
     while (shorter := _COPIED_PREFIX.sub("", bare).removesuffix("/").removesuffix(".git")) != bare:
         bare = shorter
-    for text in (value.strip(), bare, bare.partition("/")[0]):
-        yield from (text, text.lower(), f"~/{text}", f"/{text}", f"{text}*")
-        yield text if "." in text else f"{text}.env"
-        for joint in "-_":
-            joined = re.sub(r"[\s._-]+", joint, text).strip(joint)
+    for variant in (text.strip(), bare, bare.partition("/")[0]):
+        yield from (variant, variant.lower(), f"~/{variant}", f"/{variant}", f"{variant}*")
+        yield variant if "." in variant else f"{variant}.env"
+        for separator in "-_":
+            joined = re.sub(r"[\s._-]+", separator, variant).strip(separator)
             yield from (joined.lower(), joined.upper())

@@ -123,4 +123,6 @@ UNSUPPORTED_FEATURES = (
 
 def find_unsupported_feature(key: str) -> UnsupportedFeature | None:
     """What a key that no field has asks for, if that is known."""
-    return next((each for each in UNSUPPORTED_FEATURES if re.fullmatch(each.keys, key.lower().replace("-", "_"))), None)
+    return next(
+        (feature for feature in UNSUPPORTED_FEATURES if re.fullmatch(feature.keys, key.lower().replace("-", "_"))), None
+    )

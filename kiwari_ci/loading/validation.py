@@ -37,7 +37,7 @@ def validate_spec(source: YamlSource) -> tuple[Spec | None, list[Problem]]:
     try:
         return Spec.model_validate(source.data), []
     except ValidationError as error:
-        return None, [_convert_error(source, dict(item)) for item in error.errors(include_url=False)]
+        return None, [_convert_error(source, dict(details)) for details in error.errors(include_url=False)]
 
 
 def report_at_key(
@@ -62,25 +62,25 @@ def report_at_value(
 
 def report_at_span(
     source: YamlSource,
-    place: SourceSpan | None,
+    span: SourceSpan | None,
     rule: RuleName,
     message: str,
     hint: str = "",
     severity: Severity = "error",
 ) -> Problem:
     """A problem that points at a place of a text, or, without one, at its start."""
-    if place is None:
+    if span is None:
         return Problem(rule, message, source.path, 1, 1, hint=hint, severity=severity)
-    excerpt = source.excerpt(place.line)
+    excerpt = source.excerpt(span.line)
     return Problem(
-        rule, message, source.path, place.line, place.column, place.length, hint, excerpt=excerpt, severity=severity
+        rule, message, source.path, span.line, span.column, span.length, hint, excerpt=excerpt, severity=severity
     )
 
 
 def format_yaml_path(loc: YamlPath) -> str:
     """A place in words: services.api.paths[0]."""
-    words = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
-    return words.removeprefix(".") or "the spec"
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    return text.removeprefix(".") or "the spec"
 
 
 def _convert_error(source: YamlSource, error: dict[str, Any]) -> Problem:
@@ -88,8 +88,8 @@ def _convert_error(source: YamlSource, error: dict[str, Any]) -> Problem:
     written = _find_source_path(source, loc)
     where = format_yaml_path(written)
     if kind == "extra_forbidden" and (found := find_unsupported_feature(str(loc[-1]))):
-        words = f"no `{loc[-1]}` in {format_yaml_path(written[:-1])}, {found.what}: {found.why}"
-        return report_at_key(source, written, "declined", words, found.instead)
+        message = f"no `{loc[-1]}` in {format_yaml_path(written[:-1])}, {found.what}: {found.why}"
+        return report_at_key(source, written, "declined", message, found.instead)
     if kind == "extra_forbidden":
         hint = suggestions.suggest_closest(str(loc[-1]), _list_field_names(written[:-1]))
         return report_at_key(
@@ -104,13 +104,13 @@ def _convert_error(source: YamlSource, error: dict[str, Any]) -> Problem:
     expected = (
         EXPECTED_PHRASES[kind].format(**error.get("ctx", {})).replace("'", "`" if kind == "literal_error" else "'")
     )
-    words = f"{where}: expected {expected}, met {_describe_input(place, source, error['input'])}"
+    message = f"{where}: expected {expected}, met {_describe_input(place, source, error['input'])}"
     point = report_at_key if is_key else report_at_value
     rule: RuleName = "type" if kind.endswith("_type") else "value"
     hint = _suggest_fix(error, source.at(place)) or _describe_field(
         written[:-1] if is_key else loc if kind == "text" else written
     )
-    return point(source, written, rule, words, hint)
+    return point(source, written, rule, message, hint)
 
 
 def _find_source_path(source: YamlSource, loc: YamlPath) -> YamlPath:
@@ -143,11 +143,11 @@ def _list_field_names(loc: YamlPath) -> list[str]:
 
 def _find_description(loc: YamlPath, field: str) -> str:
     model = _find_model(loc)
-    found = model.model_fields[field].description if model and field in model.model_fields else None
-    return f"{field}: {found}" if found else ""
+    description = model.model_fields[field].description if model and field in model.model_fields else None
+    return f"{field}: {description}" if description else ""
 
 
-def _describe_input(place: SourceSpan, source: YamlSource, value: Any) -> str:
+def _describe_input(span: SourceSpan, source: YamlSource, value: Any) -> str:
     """A value in words: what was written, when that is short."""
     if value is None:
         return "nothing"
@@ -156,7 +156,7 @@ def _describe_input(place: SourceSpan, source: YamlSource, value: Any) -> str:
     if isinstance(value, dict | list):
         kind = "mapping" if isinstance(value, dict) else "list"
         return f"a {kind}" if value else f"an empty {kind}"
-    written = source.at(place)
+    written = source.at(span)
     if isinstance(value, str) and "\n" in value:
         return "several lines"
     return f"`{written[:MAX_INPUT_LENGTH]}…`" if len(written) > MAX_INPUT_LENGTH else f"`{written}`"
@@ -174,8 +174,10 @@ def _suggest_fix(error: dict[str, Any], written: str) -> str:
 
 def _describe_field(loc: YamlPath) -> str:
     """What a field is, and what it takes, for whom nothing nearer can be said."""
-    named = [index for index, part in enumerate(loc) if _find_description(loc[:index], str(part))]
-    words = _find_description(loc[: named[-1]], str(loc[named[-1]])) if named else ""
+    described_indexes = [index for index, part in enumerate(loc) if _find_description(loc[:index], str(part))]
+    description = (
+        _find_description(loc[: described_indexes[-1]], str(loc[described_indexes[-1]])) if described_indexes else ""
+    )
     model = _find_model(loc)
-    takes = join_with_limit((f"`{name}`" for name in model.model_fields), 12) if model else ""
-    return "; ".join(filter(None, (takes and f"{format_yaml_path(loc)} takes {takes}", words)))
+    field_names = join_with_limit((f"`{name}`" for name in model.model_fields), 12) if model else ""
+    return "; ".join(filter(None, (field_names and f"{format_yaml_path(loc)} takes {field_names}", description)))

@@ -77,9 +77,9 @@ class YamlSource:
         """The text's lines, without their ends."""
         return self.text.split("\n")
 
-    def at(self, place: SourceSpan) -> str:
+    def at(self, span: SourceSpan) -> str:
         """What is written at a place, on its first line."""
-        return self.lines[place.line - 1][place.column - 1 : place.column - 1 + place.length]
+        return self.lines[span.line - 1][span.column - 1 : span.column - 1 + span.length]
 
     def excerpt(self, line: int) -> str:
         """A line to show under a message, harmless to a terminal; empty when it is too long to help."""
@@ -125,8 +125,8 @@ def _read_text(path: Path) -> str:
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         _raise_problem(path, "not-text", "UTF-16, not UTF-8", 1, 1, "save it as UTF-8")
     before = _normalize_newlines(content[:offset].decode(errors="replace")).split("\n")
-    words = f"not UTF-8 text: byte {content[offset]:#04x} at offset {offset}"
-    _raise_problem(path, "not-text", words, len(before), len(before[-1]) + 1, "save it as text in UTF-8")
+    message = f"not UTF-8 text: byte {content[offset]:#04x} at offset {offset}"
+    _raise_problem(path, "not-text", message, len(before), len(before[-1]) + 1, "save it as text in UTF-8")
 
 
 def _normalize_newlines(text: str) -> str:
@@ -145,14 +145,16 @@ def _read_bytes(path: Path) -> bytes:
         _raise_problem(path, "no-file", "this file may not be read", hint=f"look at it with: ls -l {path.as_posix()}")
     except (OSError, ValueError) as error:
         if getattr(error, "errno", 0) == errno.EFBIG:
-            words = f"more than {MAX_SPEC_SIZE:,} bytes"
-            _raise_problem(path, "too-large", words, hint="name the spec: this file is none")
-        words = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        _raise_problem(path, "no-file", words, hint="name the spec, or go to the folder that it is in")
+            message = f"more than {MAX_SPEC_SIZE:,} bytes"
+            _raise_problem(path, "too-large", message, hint="name the spec: this file is none")
+        message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        _raise_problem(path, "no-file", message, hint="name the spec, or go to the folder that it is in")
 
 
-def _raise_problem(path: Path, rule: RuleName, words: str, line: int = 0, column: int = 0, hint: str = "") -> NoReturn:
-    raise SpecError([Problem(rule, words, path.as_posix(), line, column, hint=hint)])
+def _raise_problem(
+    path: Path, rule: RuleName, message: str, line: int = 0, column: int = 0, hint: str = ""
+) -> NoReturn:
+    raise SpecError([Problem(rule, message, path.as_posix(), line, column, hint=hint)])
 
 
 class _YamlReader:
@@ -175,15 +177,15 @@ class _YamlReader:
         return replace(self.source, data=data)
 
     def characters(self) -> None:
-        cure = "leave it out; between double quotes it may stand as an escape"
+        hint = "leave it out; between double quotes it may stand as an escape"
         for number, line in enumerate(self.source.lines, 1):
-            for found in _CONTROL_CHARACTER.finditer(line):
-                code = f"U+{ord(found[0]):04X}"
+            for match in _CONTROL_CHARACTER.finditer(line):
+                code = f"U+{ord(match[0]):04X}"
                 self.fault(
                     "control-character",
                     f"{code} has no place in a spec",
-                    SourceSpan(number, found.start() + 1, 1),
-                    cure,
+                    SourceSpan(number, match.start() + 1, 1),
+                    hint,
                 )
         self.stop_at(0)
 
@@ -198,25 +200,25 @@ class _YamlReader:
             self.fault("directive", "a line that starts with `%` is not read", self.place(start), "leave it out")
         data = self.node(top, ())
         if not isinstance(top, yaml.MappingStartEvent):
-            words = "a spec is a mapping of keys to values"
+            message = "a spec is a mapping of keys to values"
             self.fault(
-                "not-a-mapping", words, self.source.values[()], "begin with `project:`, without a `-` or a quote"
+                "not-a-mapping", message, self.source.values[()], "begin with `project:`, without a `-` or a quote"
             )
         next(self.events)
         if isinstance(second := next(self.events), yaml.DocumentStartEvent):
-            words = "a second document starts here, and a spec is one"
-            self.fault("second-document", words, self.place(second), "leave out the `---`, or make it another file")
+            message = "a second document starts here, and a spec is one"
+            self.fault("second-document", message, self.place(second), "leave out the `---`, or make it another file")
         return data
 
     def node(self, event: Any, loc: YamlPath) -> Any:
-        here = self.source.values[loc] = self.place(event)
-        self.plain(event, here)
-        self.depth(len(loc), here)
+        span = self.source.values[loc] = self.place(event)
+        self.plain(event, span)
+        self.depth(len(loc), span)
         if isinstance(event, yaml.SequenceStartEvent):
             return self.sequence(event, loc)
         if isinstance(event, yaml.MappingStartEvent):
             return self.mapping(event, loc)
-        return self.scalar(event, here) if isinstance(event, yaml.ScalarEvent) else None
+        return self.scalar(event, span) if isinstance(event, yaml.ScalarEvent) else None
 
     def sequence(self, start: Any, loc: YamlPath) -> list[Any]:
         data: list[Any] = []
@@ -228,33 +230,33 @@ class _YamlReader:
     def mapping(self, start: Any, loc: YamlPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            here, key = self.place(event), self.key(event)
-            at = (*loc, key)
+            span, key = self.place(event), self.key(event)
+            key_loc = (*loc, key)
             if key in data:
-                words = f"{_quote_shortened(key)} stands here twice, first on line {self.source.keys[at].line}"
-                self.fault("duplicate-key", words, here, "keep one of the two")
-            self.source.keys.setdefault(at, here)
+                message = f"{_quote_shortened(key)} stands here twice, first on line {self.source.keys[key_loc].line}"
+                self.fault("duplicate-key", message, span, "keep one of the two")
+            self.source.keys.setdefault(key_loc, span)
             value = next(self.events)
-            data[key] = self.node(value, at)
+            data[key] = self.node(value, key_loc)
             if _is_empty_scalar(value):
-                self.source.values[at] = here  # the key is what a reader can see
+                self.source.values[key_loc] = span  # the key is what a reader can see
         self.source.values[loc] = self.place(start, event)
         return data
 
     def key(self, event: Any) -> str:
-        here = self.place(event)
-        self.plain(event, here)
+        span = self.place(event)
+        self.plain(event, span)
         if not isinstance(event, yaml.ScalarEvent):
             self.fault(
-                "key-not-text", "a key is text, not a list, a mapping or an alias", here, "write a name before the `:`"
+                "key-not-text", "a key is text, not a list, a mapping or an alias", span, "write a name before the `:`"
             )
             self.skip(event)
-            return f"{here.line}:{here.column}"
+            return f"{span.line}:{span.column}"
         if event.value == "<<" and event.implicit[0]:
-            self.fault("merge-key", "merge keys are not read", here, "write out what it would bring")
-        elif not isinstance(value := self.scalar(event, here), str):
-            cure = "put quotes around it" if event.value else "write a name before the `:`"
-            self.fault("key-not-text", f"a key is text, and this is {_describe_type(value)}", here, cure)
+            self.fault("merge-key", "merge keys are not read", span, "write out what it would bring")
+        elif not isinstance(value := self.scalar(event, span), str):
+            hint = "put quotes around it" if event.value else "write a name before the `:`"
+            self.fault("key-not-text", f"a key is text, and this is {_describe_type(value)}", span, hint)
         return str(event.value)
 
     def skip(self, event: Any) -> None:
@@ -266,30 +268,30 @@ class _YamlReader:
                 return
             event = next(self.events)
 
-    def depth(self, levels: int, here: SourceSpan) -> None:
+    def depth(self, levels: int, span: SourceSpan) -> None:
         if levels > MAX_DEPTH:
             self.fault(
-                "too-deep", f"more than {MAX_DEPTH} levels", here, "look for a bracket too many: no spec is that deep"
+                "too-deep", f"more than {MAX_DEPTH} levels", span, "look for a bracket too many: no spec is that deep"
             )
             self.stop_at(0)
 
-    def scalar(self, event: Any, here: SourceSpan) -> Any:
+    def scalar(self, event: Any, span: SourceSpan) -> Any:
         text: str = event.value
         value = resolve_scalar(text) if event.implicit[0] else text
         if value is text and event.implicit[0] and len(text) > MAX_NUMBER_LENGTH and _find_converter(text):
-            self.fault("long-number", f"a number of {len(text):,} characters", here, "put quotes around it")
+            self.fault("long-number", f"a number of {len(text):,} characters", span, "put quotes around it")
         return value
 
-    def plain(self, event: Any, here: SourceSpan) -> None:
+    def plain(self, event: Any, span: SourceSpan) -> None:
         """Refuse what stands before a value and changes what it means."""
         if anchor := event.anchor:
             is_alias = isinstance(event, yaml.AliasEvent)
             rule: RuleName = "alias" if is_alias else "anchor"
-            cure = "write out what it stands for" if is_alias else "leave it out"
-            self.fault(rule, f"the {rule} {_quote_shortened(anchor)} is not read", here, cure)
+            hint = "write out what it stands for" if is_alias else "leave it out"
+            self.fault(rule, f"the {rule} {_quote_shortened(anchor)} is not read", span, hint)
         if tag := getattr(event, "tag", None):
-            words = f"the tag {_quote_shortened(tag.replace('tag:yaml.org,2002:', '!!'))} is not read"
-            self.fault("tag", words, here, "leave it out; text that looks odd needs quotes")
+            message = f"the tag {_quote_shortened(tag.replace('tag:yaml.org,2002:', '!!'))} is not read"
+            self.fault("tag", message, span, "leave it out; text that looks odd needs quotes")
 
     def place(self, event: Any, end: Any = None) -> SourceSpan:
         """Where an event stands: up to its end, or to its line's end when it ends on another."""
@@ -322,11 +324,13 @@ class _YamlReader:
             words += f", {context}" + (f" from line {above.line + 1}" if above and above is not mark else "")
         self.fault("yaml-syntax", f"not YAML: {words}", here, cure)
 
-    def fault(self, rule: RuleName, words: str, here: SourceSpan | None, hint: str = "") -> None:
-        place = here or SourceSpan(0, 0, 1)
-        excerpt = self.source.excerpt(here.line) if here else ""
+    def fault(self, rule: RuleName, message: str, span: SourceSpan | None, hint: str = "") -> None:
+        shown_span = span or SourceSpan(0, 0, 1)
+        excerpt = self.source.excerpt(span.line) if span else ""
         path = self.source.path
-        self.faults.append(Problem(rule, words, path, place.line, place.column, place.length, hint, excerpt=excerpt))
+        self.faults.append(
+            Problem(rule, message, path, shown_span.line, shown_span.column, shown_span.length, hint, excerpt=excerpt)
+        )
         self.stop_at(MAX_PROBLEMS)
 
     def stop_at(self, count: int) -> None:

@@ -88,23 +88,23 @@ def explain_differences(
     missing = {finding.path for finding in findings if finding.why == "missing"}
     # The programs may be there already, by another project that shares the folder.
     never = all(path in missing for path, file in tree.items() if file.marked and path not in PROGRAM_MARKERS)
-    others = {read_marker_project(root / each.path) for each in findings if each.why == "foreign-project"}
-    if others and (here := sorted(others & stale_files.find_other_projects(root, tree, plan.project, spec))):
-        return DriftReport(findings, _suggest_separate_folder(plan, called, here))
+    others = {read_marker_project(root / finding.path) for finding in findings if finding.why == "foreign-project"}
+    if others and (other_projects := sorted(others & stale_files.find_other_projects(root, tree, plan.project, spec))):
+        return DriftReport(findings, _suggest_separate_folder(plan, called, other_projects))
     return DriftReport(findings, build_fix_command(findings, plan, called), never)
 
 
 def build_fix_command(findings: Iterable[DriftFinding], plan: Plan, called: list[str]) -> str:
     """One command line; a bump of pins is read back, what else differs is written again."""
-    whys = {finding.why for finding in findings}
-    if not whys:
+    causes = {finding.why for finding in findings}
+    if not causes:
         return ""
-    generate, pull = (shlex.join(["kiwari-ci", *words, *called]) for words in (["generate"], ["pins", "pull"]))
-    if whys & {"foreign", "foreign-project"}:
+    generate, pull = (shlex.join(["kiwari-ci", *message, *called]) for message in (["generate"], ["pins", "pull"]))
+    if causes & {"foreign", "foreign-project"}:
         generate += " --force # it overwrites what is not ours, too"
-    line = generate if "pins" not in whys else pull if whys == {"pins"} else f"{pull} && {generate}"
-    wanted = _find_tool_requirement(plan)
-    return f"{_build_install_command(wanted)} && {line}" if wanted else line
+    line = generate if "pins" not in causes else pull if causes == {"pins"} else f"{pull} && {generate}"
+    requirement = _find_tool_requirement(plan)
+    return f"{_build_install_command(requirement)} && {line}" if requirement else line
 
 
 def _build_install_command(requirement: str) -> str:
@@ -137,57 +137,67 @@ class _DriftClassifier:
         self.root, self.path, self.plan, self.tree, self.environ = root, spec, plan, tree, environ
 
     def finding(self, difference: FileDifference) -> DriftFinding:
-        there, want = _read_file_text(self.root / difference.path), self._want(difference.path)
-        why = self._why(difference, there, want)
-        if why == "edited":
-            want = min([want, *self._older(difference.path)], key=lambda text: _count_differing_lines(there, text))
-        number = _find_first_difference(there, want) if there and want else 1
-        line = want.split("\n")[number - 1] if there and want else ""
-        key, spec_line = self._governing(difference.path, why, line)
-        last = there.count("\n") + (not there.endswith("\n"))
-        return DriftFinding(difference.path, why, min(number, last) if there else 0, key, spec_line, difference.diff)
+        actual, expected = _read_file_text(self.root / difference.path), self._want(difference.path)
+        cause = self._why(difference, actual, expected)
+        if cause == "edited":
+            expected = min(
+                [expected, *self._older(difference.path)], key=lambda text: _count_differing_lines(actual, text)
+            )
+        line_number = _find_first_difference(actual, expected) if actual and expected else 1
+        line = expected.split("\n")[line_number - 1] if actual and expected else ""
+        key, spec_line = self._governing(difference.path, cause, line)
+        last_line_number = actual.count("\n") + (not actual.endswith("\n"))
+        return DriftFinding(
+            difference.path, cause, min(line_number, last_line_number) if actual else 0, key, spec_line, difference.diff
+        )
 
-    def _why(self, difference: FileDifference, there: str, want: str) -> DriftCause:
+    def _why(self, difference: FileDifference, actual: str, expected: str) -> DriftCause:
         path, kind = difference.path, difference.kind
         if kind == "missing":
             old = self.before.made
-            return "spec" if old and not any(path in made.tree for made in old) else "missing"
+            return "spec" if old and not any(path in candidate.tree for candidate in old) else "missing"
         if kind == "orphaned":
             return "orphaned"
         if kind == "foreign":
             return "foreign-project" if read_marker_project(self.root / path) else "foreign"
-        if there == want:
+        if actual == expected:
             return "mode" if difference.diff.startswith("old mode") else "edited"  # a link stands for the file
         if difference.diff.startswith("old mode"):
             return "edited"
-        plain = _normalize_text(there)
-        if plain == want:
+        normalized = _normalize_text(actual)
+        if normalized == expected:
             return "line-ends"
         if path == self.plan.drift.spec_path:
             return self._why_of_copy()
         if path in PROGRAM_MARKERS:
             return "version" if self._is_of_another_version else "edited"  # no spec changes them
         older = self._older(path)
-        if plain in older:
+        if normalized in older:
             return "spec"
-        alike = next(
-            (text for text in [want, *older] if _PINNED_ACTION.sub(r"\1", text) == _PINNED_ACTION.sub(r"\1", plain)),
+        same_but_pins = next(
+            (
+                text
+                for text in [expected, *older]
+                if _PINNED_ACTION.sub(r"\1", text) == _PINNED_ACTION.sub(r"\1", normalized)
+            ),
             None,
         )
-        return self._why_of_text() if alike is None else self._why_of_pins(plain, alike)
+        return self._why_of_text() if same_but_pins is None else self._why_of_pins(normalized, same_but_pins)
 
     def _why_of_text(self) -> DriftCause:
         if self._is_of_another_version:
             return "version"
         return "edited" if self.before.is_told else "unknown"
 
-    def _why_of_pins(self, there: str, want: str) -> DriftCause:
+    def _why_of_pins(self, actual: str, expected: str) -> DriftCause:
         """Two texts that differ in pins alone."""
-        now, ours = _parse_pins(there), _parse_pins(want)
-        moved = {action for action in now if now[action] != ours[action]}
-        if any(len(self._pins_there[action]) > 1 for action in moved):
+        actual_pins, expected_pins = _parse_pins(actual), _parse_pins(expected)
+        moved_actions = {action for action in actual_pins if actual_pins[action] != expected_pins[action]}
+        if any(len(self._pins_there[action]) > 1 for action in moved_actions):
             return "pins-apart"
-        if all(_parse_version(now[action]) >= _parse_version(ours[action]) for action in moved):
+        if all(
+            _parse_version(actual_pins[action]) >= _parse_version(expected_pins[action]) for action in moved_actions
+        ):
             return "pins"
         return "version" if self._is_of_another_version else "pins-old"
 
@@ -195,29 +205,39 @@ class _DriftClassifier:
         """The copy is behind; or edited, when all that it would make otherwise is as the spec in use has it."""
         path = self.plan.drift.spec_path
         copy = next(
-            (made for made in self.before.made if made.spec.text == _normalize_text(_read_file_text(self.root / path))),
+            (
+                candidate
+                for candidate in self.before.made
+                if candidate.spec.text == _normalize_text(_read_file_text(self.root / path))
+            ),
             None,
         )
         if copy is None:
             return "edited"
-        others = [each for each in self.tree if each != path and copy.tree.get(each) != self.tree[each]]
-        is_alone = others and all(_read_file_text(self.root / each) == self.tree[each].text for each in others)
+        other_paths = [
+            other_path
+            for other_path in self.tree
+            if other_path != path and copy.tree.get(other_path) != self.tree[other_path]
+        ]
+        is_alone = other_paths and all(
+            _read_file_text(self.root / other_path) == self.tree[other_path].text for other_path in other_paths
+        )
         return "edited" if is_alone else "spec"
 
-    def _governing(self, path: str, why: DriftCause, line: str) -> tuple[str, int]:
+    def _governing(self, path: str, cause: DriftCause, line: str) -> tuple[str, int]:
         if path == self.plan.drift.spec_path:
-            there = _read_file_text(self.root / path)
-            number = _find_first_difference(there, self.spec.text) if there else 1
-            return "", max(1, min(number, self.spec.text.count("\n")))
-        if why == "foreign-project":
+            actual = _read_file_text(self.root / path)
+            line_number = _find_first_difference(actual, self.spec.text) if actual else 1
+            return "", max(1, min(line_number, self.spec.text.count("\n")))
+        if cause == "foreign-project":
             return "project.name", spec_location.locate_nearest_key(self.spec, ("project", "name"))[1]
         base = spec_location.find_spec_key(path, self.plan)
-        if why == "spec" and (changed := self._changed(path)):
-            below = (each for each in changed if each[: len(base)] == base)
-            loc, number = spec_location.locate_nearest_key(self.spec, next(below, changed[0]))
+        if cause == "spec" and (changed := self._changed(path)):
+            below = (key for key in changed if key[: len(base)] == base)
+            loc, line_number = spec_location.locate_nearest_key(self.spec, next(below, changed[0]))
         else:
-            loc, number = spec_location.locate_generated_line(self.spec, base, line)
-        return spec_location.format_spec_key(loc), number
+            loc, line_number = spec_location.locate_generated_line(self.spec, base, line)
+        return spec_location.format_spec_key(loc), line_number
 
     def _changed(self, path: str) -> list[yaml_source.YamlPath]:
         """Where the spec that made the file says something else than today's."""
@@ -227,7 +247,7 @@ class _DriftClassifier:
         return list(spec_location.find_changed_keys(made.spec.data, self.spec.data)) if made else []
 
     def _older(self, path: str) -> list[str]:
-        return [made.tree[path].text for made in self.before.made if path in made.tree]
+        return [candidate.tree[path].text for candidate in self.before.made if path in candidate.tree]
 
     def _want(self, path: str) -> str:
         return self.tree[path].text if path in self.tree else ""
@@ -244,19 +264,19 @@ class _DriftClassifier:
 
     @cached_property
     def _pins_there(self) -> dict[str, set[tuple[str, str]]]:
-        found: dict[str, set[tuple[str, str]]] = {}
+        pins: dict[str, set[tuple[str, str]]] = {}
         for path, file in self.tree.items():
             if _PINNED_ACTION.search(file.text):
                 for action, sha, version in _PINNED_ACTION.findall(_read_file_text(self.root / path)):
-                    found.setdefault(action, set()).add((sha, version))
-        return found
+                    pins.setdefault(action, set()).add((sha, version))
+        return pins
 
     @cached_property
     def _is_of_another_version(self) -> bool:
         """Whether the drift workflow that is there installs something else than what runs here."""
         text = _read_file_text(self.root / DRIFT_WORKFLOW_PATH)
-        if found := re.search(r"<<< [\"']?(?:kiwari-ci==|\./\S*kiwari_ci-)([0-9]+\.[0-9]+\.[0-9]+)", text):
-            return found[1] != __version__
+        if version := re.search(r"<<< [\"']?(?:kiwari-ci==|\./\S*kiwari_ci-)([0-9]+\.[0-9]+\.[0-9]+)", text):
+            return version[1] != __version__
         commit = re.search(r"^ +ref: [\"']?([0-9a-f]{40})", text, re.MULTILINE)
         return commit is not None and commit[1] != (find_installed_commit() or self.plan.drift.commit)
 
@@ -270,16 +290,18 @@ def _normalize_text(text: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _find_first_difference(there: str, want: str) -> int:
+def _find_first_difference(actual: str, expected: str) -> int:
     """The first line that is not alike, from 1."""
-    pairs = zip(there.split("\n"), want.split("\n"), strict=False)
-    same = next((number for number, (one, other) in enumerate(pairs) if one != other), None)
-    return 1 + (min(there.count("\n"), want.count("\n")) if same is None else same)
+    pairs = zip(actual.split("\n"), expected.split("\n"), strict=False)
+    same = next(
+        (number for number, (actual_line, expected_line) in enumerate(pairs) if actual_line != expected_line), None
+    )
+    return 1 + (min(actual.count("\n"), expected.count("\n")) if same is None else same)
 
 
-def _count_differing_lines(there: str, text: str) -> int:
+def _count_differing_lines(first: str, second: str) -> int:
     """How many lines only one of them has."""
-    return len(set(there.split("\n")) ^ set(text.split("\n")))
+    return len(set(first.split("\n")) ^ set(second.split("\n")))
 
 
 def _parse_pins(text: str) -> PinsByAction:

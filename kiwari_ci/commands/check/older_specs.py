@@ -63,51 +63,51 @@ def _decode_spec_text(content: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _load_candidate_spec(path: str, text: str, own: action_pins.PinSet) -> CandidateSpec | None:
+def _load_candidate_spec(path: str, text: str, pins: action_pins.PinSet) -> CandidateSpec | None:
     """None for what is no spec, or none of this version's: nothing can be told from it."""
     try:
-        decided = generator.validate_and_plan(yaml_source.parse_yaml(path, text), own)
+        loaded = generator.validate_and_plan(yaml_source.parse_yaml(path, text), pins)
     except SpecError:
         return None
-    return CandidateSpec(decided.source, render_files(decided.plan))
+    return CandidateSpec(loaded.source, render_files(loaded.plan))
 
 
 def _read_git_versions(folder: Path, name: str, environ: Mapping[str, str]) -> tuple[list[str], bool]:
     """The texts that a file had in the last commits that changed it, and whether there is more than one to ask."""
     try:
-        here = folder.resolve()
-        ask = partial(run_git, here, environment=environ, timeout=GIT_TIMEOUT)
+        checkout_folder = folder.resolve()
+        git = partial(run_git, checkout_folder, environment=environ, timeout=GIT_TIMEOUT)
         limit = f"--max-count={MAX_GIT_VERSIONS}"
-        commits = ask("--literal-pathspecs", "rev-list", "--first-parent", limit, "HEAD", "--", name).split()
-        texts = _read_git_texts(ask, commits, name) if commits else []
-        is_whole = ask("rev-parse", "--is-shallow-repository").strip() == b"false"
-        count = ask("rev-list", "--first-parent", "--max-count=2", "HEAD", "--").split()
+        commits = git("--literal-pathspecs", "rev-list", "--first-parent", limit, "HEAD", "--", name).split()
+        texts = _read_git_texts(git, commits, name) if commits else []
+        is_whole = git("rev-parse", "--is-shallow-repository").strip() == b"false"
+        count = git("rev-list", "--first-parent", "--max-count=2", "HEAD", "--").split()
         return texts, bool(texts) and (is_whole or len(count) > 1)
     except (OSError, RuntimeError, GitError):
         return [], False
 
 
-def _read_git_texts(ask: Callable[..., bytes], commits: list[bytes], name: str) -> list[str]:
+def _read_git_texts(git: Callable[..., bytes], commits: list[bytes], name: str) -> list[str]:
     """The texts of a file at commits. Sizes come first: one that no spec has is never read."""
-    asked = b"".join(commit + b":./" + os.fsencode(name) + b"\n" for commit in commits)
+    object_names = b"".join(commit + b":./" + os.fsencode(name) + b"\n" for commit in commits)
     blobs = []
-    for line in ask("cat-file", "--batch-check", stdin=asked).splitlines():
-        facts = line.split(b" ")
-        if len(facts) == 3 and facts[1] == b"blob" and int(facts[2]) <= yaml_source.MAX_SPEC_SIZE:
-            blobs.append(facts[0])
+    for line in git("cat-file", "--batch-check", stdin=object_names).splitlines():
+        fields = line.split(b" ")
+        if len(fields) == 3 and fields[1] == b"blob" and int(fields[2]) <= yaml_source.MAX_SPEC_SIZE:
+            blobs.append(fields[0])
     if not blobs:
         return []
-    return _parse_git_blobs(ask("cat-file", "--batch", stdin=b"".join(blob + b"\n" for blob in blobs)))
+    return _parse_git_blobs(git("cat-file", "--batch", stdin=b"".join(blob + b"\n" for blob in blobs)))
 
 
 def _parse_git_blobs(output: bytes) -> list[str]:
     """`HASH blob SIZE`, a line's end, the content, a line's end; `NAME missing` for what is not there."""
-    texts, at = [], 0
-    while (end := output.find(b"\n", at)) >= 0:
-        facts = output[at:end].rsplit(b" ", 2)
-        at = end + 1
-        if facts[-1].isdigit():
-            content, at = output[at : at + int(facts[-1])], at + int(facts[-1]) + 1
-            if len(content) <= yaml_source.MAX_SPEC_SIZE and facts[-2] == b"blob":
+    texts, position = [], 0
+    while (header_end := output.find(b"\n", position)) >= 0:
+        fields = output[position:header_end].rsplit(b" ", 2)
+        position = header_end + 1
+        if fields[-1].isdigit():
+            content, position = output[position : position + int(fields[-1])], position + int(fields[-1]) + 1
+            if len(content) <= yaml_source.MAX_SPEC_SIZE and fields[-2] == b"blob":
                 texts.append(_decode_spec_text(content))
     return texts

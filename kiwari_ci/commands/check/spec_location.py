@@ -13,8 +13,8 @@ MIN_MATCH_LENGTH = 3  # characters of a value that says where a line comes from
 
 def find_spec_key(path: str, plan: Plan) -> YamlPath:
     """The part of a spec that a file is made of: a service, an environment, a database server, else the project."""
-    workflows = {each.source.workflow: ("services", each.source.service) for each in plan.workflows}
-    workflows |= {each.name: ("environments", each.deploy.environment) for each in plan.promotions}
+    workflows = {workflow.source.workflow: ("services", workflow.source.service) for workflow in plan.workflows}
+    workflows |= {promotion.name: ("environments", promotion.deploy.environment) for promotion in plan.promotions}
     folders = {server.name: ("databases", server.name) for server in plan.servers}
     folders |= {stack.name: ("environments", stack.environment) for stack in plan.stacks}
     folders |= {front.name: ("hosts", front.host) for host in plan.hosts for front in host.fronts}
@@ -65,5 +65,5 @@ def format_spec_key(loc: YamlPath) -> str:
     return ".".join(str(part) for part in loc)
 
 
-def _contains_whole_word(line: str, value: str) -> bool:
-    return value in line and re.search(rf"(?<![\w.-]){re.escape(value)}(?![\w-])", line) is not None
+def _contains_whole_word(line: str, word: str) -> bool:
+    return word in line and re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", line) is not None

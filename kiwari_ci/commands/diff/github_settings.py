@@ -34,8 +34,8 @@ def _compare_setting_names(was: list[WorkflowWithEffects], now: list[WorkflowWit
             users = [path for path in new[name] if path not in old.get(name, {})]
             by = join_with_limit(_format_workflow_name(path) for path in users)
             if name not in old:
-                words = f"needs the {command} {as_inline_code(name)}, for {by}: gh {command} set {name}"
-                yield PipelineChange("GitHub", words, True, new[name][users[0]], (("", name),))
+                message = f"needs the {command} {as_inline_code(name)}, for {by}: gh {command} set {name}"
+                yield PipelineChange("GitHub", message, True, new[name][users[0]], (("", name),))
             elif users and any(workflow.path == users[0] for workflow in was):
                 yield PipelineChange(
                     "GitHub",
@@ -49,17 +49,17 @@ def _compare_setting_names(was: list[WorkflowWithEffects], now: list[WorkflowWit
                 f"{command} {as_inline_code(gone[0])} is" if len(gone) == 1 else f"{kind} {format_names(gone, 20)} are"
             )
             where = next(iter(old[gone[0]].values()))
-            words = f"the {what} no longer read by what builds and deploys"
-            yield PipelineChange("GitHub", words, False, where, tuple((name, "") for name in gone))
+            message = f"the {what} no longer read by what builds and deploys"
+            yield PipelineChange("GitHub", message, False, where, tuple((name, "") for name in gone))
 
 
 def _collect_setting_users(workflows: list[WorkflowWithEffects], kind: str) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
+    users: dict[str, dict[str, str]] = {}
     for workflow in workflows:
-        kept: dict[str, str] = getattr(workflow.parsed, kind)
-        for name, where in kept.items():
-            found.setdefault(name, {})[workflow.path] = where
-    return found
+        names: dict[str, str] = getattr(workflow.parsed, kind)
+        for name, where in names.items():
+            users.setdefault(name, {})[workflow.path] = where
+    return users
 
 
 def _compare_action_pins(was: list[WorkflowWithEffects], now: list[WorkflowWithEffects]) -> Iterator[PipelineChange]:
@@ -78,10 +78,10 @@ def _compare_action_pins(was: list[WorkflowWithEffects], now: list[WorkflowWithE
             continue
         where = new[name][came[0]]
         risky = any(not _COMMIT_HASH.fullmatch(ref) for ref in came)
-        words = f"action {as_inline_code(name)} {join_with_limit(gone or ['also'])} → {join_with_limit(came)}"
+        message = f"action {as_inline_code(name)} {join_with_limit(gone or ['also'])} → {join_with_limit(came)}"
         yield PipelineChange(
             "GitHub",
-            words + (", which is no commit: it can move" if risky else ""),
+            message + (", which is no commit: it can move" if risky else ""),
             risky,
             where,
             pair_replacements(gone, came),
@@ -96,11 +96,11 @@ def _compare_action_pins(was: list[WorkflowWithEffects], now: list[WorkflowWithE
 
 
 def _collect_action_refs(workflows: list[WorkflowWithEffects]) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
+    refs_by_action: dict[str, dict[str, str]] = {}
     for workflow in workflows:
         for name, refs in workflow.parsed.actions.items():
-            found.setdefault(name, {}).update(refs)
-    return found
+            refs_by_action.setdefault(name, {}).update(refs)
+    return refs_by_action
 
 
 def _format_workflow_name(path: str) -> str:

@@ -56,8 +56,8 @@ class Responsibilities:
 
     def involved(self) -> set[str]:
         """Paths of the workflows with a role."""
-        found = [role for roles in (*self.builds.values(), *self.deploys.values()) for role in roles]
-        return {workflow.path for workflow, _, _ in found}
+        jobs = [role for roles in (*self.builds.values(), *self.deploys.values()) for role in roles]
+        return {workflow.path for workflow, _, _ in jobs}
 
 
 def get_planned_names(plan: Plan) -> NameMatches:
@@ -111,8 +111,8 @@ def match_names(before: PipelineSnapshot, after: PipelineSnapshot, planned_names
             if image not in names.images and (service := rule(image, planned_names)) and service not in claimed:
                 names.images[image] = service
     for stack in before.stacks.values():
-        for each in stack.services.values():
-            _match_container(each, names, planned_names)
+        for service in stack.services.values():
+            _match_container(service, names, planned_names)
     _match_stacks(before, after, names, planned_names)
     return names
 
@@ -134,27 +134,29 @@ def _match_image_exactly(image: str, planned_names: NameMatches) -> str:
     if image in planned_names.images:
         return planned_names.images[image]
     base = image.rpartition("/")[2]
-    found = {service for other, service in planned_names.images.items() if base in (other.rpartition("/")[2], service)}
-    return found.pop() if len(found) == 1 else ""
+    services = {
+        service for other, service in planned_names.images.items() if base in (other.rpartition("/")[2], service)
+    }
+    return services.pop() if len(services) == 1 else ""
 
 
 def _match_image_suffix(image: str, planned_names: NameMatches) -> str:
     """The service whose name an image's ends with."""
     base = image.rpartition("/")[2]
-    found = {service for service in planned_names.images.values() if re.search(rf"[-_.]{re.escape(service)}$", base)}
-    return found.pop() if len(found) == 1 else ""
+    services = {service for service in planned_names.images.values() if re.search(rf"[-_.]{re.escape(service)}$", base)}
+    return services.pop() if len(services) == 1 else ""
 
 
 def _match_container(service: ComposeService, names: NameMatches, planned_names: NameMatches) -> None:
     key = service.container or service.key
     by_image = names.images.get(parse_image_repository(service.image)) if service.image else ""
-    found = (
+    service_name = (
         planned_names.containers.get(key)
         or by_image
         or (service.key if service.key in planned_names.images.values() else "")
     )
-    if found and key not in names.containers:
-        names.containers[key] = found
+    if service_name and key not in names.containers:
+        names.containers[key] = service_name
 
 
 def _match_stacks(
@@ -181,11 +183,15 @@ def _match_stacks(
 
 def _match_stack_exactly(stack: ComposeProject, after: PipelineSnapshot, planned_names: NameMatches) -> str:
     """The environment whose stack has this path, name or these containers."""
-    there = list(after.stacks.values())
-    if same := [each for each in there if each.path == stack.path or (stack.folder and each.name == stack.name)]:
+    new_stacks = list(after.stacks.values())
+    if same := [
+        new_stack
+        for new_stack in new_stacks
+        if new_stack.path == stack.path or (stack.folder and new_stack.name == stack.name)
+    ]:
         return planned_names.environment(same[0].name)
     containers = _collect_container_names([stack])
-    shared = [each for each in there if containers & _collect_container_names([each])]
+    shared = [new_stack for new_stack in new_stacks if containers & _collect_container_names([new_stack])]
     return planned_names.environment(shared[0].name) if len(shared) == 1 else ""
 
 
@@ -193,7 +199,7 @@ def _guess_stack_environment(
     stack: ComposeProject, before: PipelineSnapshot, names: NameMatches, planned_names: NameMatches
 ) -> str:
     """What its file's name tells, when services of ours are in it and it tells anything, or a deploy reads it."""
-    services = {names.service(stack, each) for each in stack.services.values()}
+    services = {names.service(stack, service) for service in stack.services.values()}
     if not services & set(planned_names.images.values()):
         return ""
     return (
@@ -208,7 +214,7 @@ def _is_used_by_deploy(stack: ComposeProject, snapshot: PipelineSnapshot) -> boo
     for workflow in snapshot.workflows.values():
         for _, effect in workflow.effects:
             if effect.kind == "deploy":
-                files = [each.rpartition("/")[2] for each in effect.what.split("\n")[1:]]
+                files = [path.rpartition("/")[2] for path in effect.what.split("\n")[1:]]
                 if name in (files or _DEFAULT_COMPOSE_NAMES):
                     return True
     return False
@@ -230,8 +236,8 @@ def guess_environment(text: str, planned_names: NameMatches) -> str:
     return environments[0] if fits else ""
 
 
-def _collect_container_names(given: Iterable[ComposeProject]) -> set[str]:
-    return {each.container for stack in given for each in stack.services.values() if each.container}
+def _collect_container_names(stacks: Iterable[ComposeProject]) -> set[str]:
+    return {service.container for stack in stacks for service in stack.services.values() if service.container}
 
 
 def assign_responsibilities(
@@ -291,10 +297,10 @@ def _find_deploy_environment(
 
 def _contains_known_name(stack: str, planned_names: NameMatches) -> bool:
     """Whether a folder or container is called after a stack, an environment or a service of ours."""
-    known = {
+    known_names = {
         *planned_names.stacks,
         *planned_names.stacks.values(),
         *planned_names.images.values(),
         *planned_names.containers,
     }
-    return any(re.search(rf"(^|[-_.]){re.escape(each)}([-_.]|$)", stack) for each in known)
+    return any(re.search(rf"(^|[-_.]){re.escape(known_name)}([-_.]|$)", stack) for known_name in known_names)

@@ -46,22 +46,24 @@ def find_other_changes(
             _parse_step_path(key) and not _exists_on_both_sides(_parse_step_path(key), old, new)
         ):
             continue
-        place, words = _describe_difference(key, given, made)
+        place, message = _describe_difference(key, given, made)
         if place and not _exists_on_both_sides(place_key := ("jobs", key[1]), old, new):
-            words = "new job" if not any(each[:2] == place_key for each in old) else "this job is gone"
+            message = "new job" if not any(each[:2] == place_key for each in old) else "this job is gone"
             place = place[:1]
-        found.setdefault(place, []).append(words)
+        found.setdefault(place, []).append(message)
     name = after.path.rpartition("/")[2].rpartition(".")[0]
     for place, each in found.items():
         start = f"{' '.join(place)}: " if place else ""
         told = list(dict.fromkeys(each))
-        words = start + "; ".join(told[:8]) + (f"; and {len(told) - 8} more" if len(told) > 8 else "")
-        yield PipelineChange(name, words, bool(_RISKY_CHANGE.search("; ".join(each))), _locate_difference(after, place))
+        message = start + "; ".join(told[:8]) + (f"; and {len(told) - 8} more" if len(told) > 8 else "")
+        yield PipelineChange(
+            name, message, bool(_RISKY_CHANGE.search("; ".join(each))), _locate_difference(after, place)
+        )
 
 
 def _is_empty_container(key: LeafPath, text: str | None, other: dict[LeafPath, str]) -> bool:
     """Whether a mapping or list has nothing in it on one side, and things with words of their own on the other."""
-    return text in ("{}", "[]") and any(each[: len(key)] == key and each != key for each in other)
+    return text in ("{}", "[]") and any(other_key[: len(key)] == key and other_key != key for other_key in other)
 
 
 def _parse_step_path(key: LeafPath) -> LeafPath:
@@ -204,9 +206,9 @@ def _describe_step_order(before: str, after: str) -> str:
     old, new = before.split("\n"), after.split("\n")
     if sorted(old) == sorted(new):
         return "steps are in another order"
-    words = [f"new step {as_inline_code(each)}" for each in new if each not in old]
-    words += [f"step {as_inline_code(each)} is gone" for each in old if each not in new]
-    return join_with_limit(words)
+    message = [f"new step {as_inline_code(each)}" for each in new if each not in old]
+    message += [f"step {as_inline_code(each)} is gone" for each in old if each not in new]
+    return join_with_limit(message)
 
 
 def _locate_difference(document: YamlDocument, place: LeafPath) -> str:

@@ -35,19 +35,19 @@ def find_remaining_files(
         if workflow.generated:
             continue
         if path in after.workflows:
-            words = f"{as_inline_code(path)} is replaced by a generated one: generate asks for --force"
-            yield PipelineChange("written by hand", words, False, path)
+            message = f"{as_inline_code(path)} is replaced by a generated one: generate asks for --force"
+            yield PipelineChange("written by hand", message, False, path)
             continue
         triggers = _summarize_triggers(workflow)
         duplicates = _describe_duplicates(path, remaining_roles)
         if duplicates:
-            words = f"{as_inline_code(path)} stays, and still {join_with_limit(duplicates)} {triggers}"
-            words += f": {_suggest_removal(path, remaining_roles)}"
-            yield PipelineChange("written by hand", words, True, path)
+            message = f"{as_inline_code(path)} stays, and still {join_with_limit(duplicates)} {triggers}"
+            message += f": {_suggest_removal(path, remaining_roles)}"
+            yield PipelineChange("written by hand", message, True, path)
         elif is_first_generation:
-            words = f"{as_inline_code(path)} stays as it is ({triggers})"
-            words += _describe_other_deploys(path, remaining_roles)
-            yield PipelineChange("written by hand", words, False, path)
+            message = f"{as_inline_code(path)} stays as it is ({triggers})"
+            message += _describe_other_deploys(path, remaining_roles)
+            yield PipelineChange("written by hand", message, False, path)
     still_done = {effect.what for workflow in after.workflows.values() for _, effect in workflow.effects}
     for path, workflow in before.workflows.items():
         if not workflow.generated and path in old_roles.involved():
@@ -61,20 +61,29 @@ def find_remaining_files(
 
 def _describe_other_deploys(path: str, roles: Responsibilities) -> str:
     """What it deploys that no environment of the spec is."""
-    there = dict.fromkeys(
+    targets = dict.fromkeys(
         as_inline_code(effect.what.split("\n")[0] or ".")
         for workflow, _, effect in roles.unknown
         if workflow.path == path
     )
-    return f"; it deploys {join_with_limit(there)}, which is no environment of the spec" if there else ""
+    return f"; it deploys {join_with_limit(targets)}, which is no environment of the spec" if targets else ""
 
 
 def _has_deploy(path: str, roles: Responsibilities) -> bool:
-    return any(workflow.path == path for found in roles.deploys.values() for workflow, _, _ in found)
+    return any(
+        workflow.path == path
+        for roles_of_environment in roles.deploys.values()
+        for workflow, _, _ in roles_of_environment
+    )
 
 
 def _find_build_jobs(path: str, roles: Responsibilities) -> set[str]:
-    return {job.id for found in roles.builds.values() for workflow, job, _ in found if workflow.path == path}
+    return {
+        job.id
+        for roles_of_service in roles.builds.values()
+        for workflow, job, _ in roles_of_service
+        if workflow.path == path
+    }
 
 
 def _suggest_removal(path: str, roles: Responsibilities) -> str:
@@ -113,12 +122,12 @@ def _find_lost_effects(
         elif effect.kind == "push" and parse_image_repository(effect.what) not in names.images:
             lost.setdefault((effect.kind, effect.where), []).append(as_inline_code(parse_image_repository(effect.what)))
         elif effect.kind == "deploy" and re.search(r"--build|down", effect.note):
-            words = (
+            message = (
                 "before, everything stopped during a deploy"
                 if "down" in effect.note
                 else "before, the server built the image"
             )
-            yield PipelineChange(workflow.path, words, False, effect.where)
+            yield PipelineChange(workflow.path, message, False, effect.where)
     for (kind, where), notes in lost.items():
         yield PipelineChange(
             workflow.path, _LOST_EFFECT_MESSAGES[kind].format(join_with_limit(dict.fromkeys(notes))), True, where

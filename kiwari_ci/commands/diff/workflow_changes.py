@@ -47,21 +47,21 @@ def _compare_builds(
         if new_roles:
             yield PipelineChange(service, f"now built by {path}: {image}", False, effect.where, (("", service),))
         else:
-            words = f"no longer built: {image}; it was by {path}"
-            yield PipelineChange(service, words, True, effect.where, ((service, ""),))
+            message = f"no longer built: {image}; it was by {path}"
+            yield PipelineChange(service, message, True, effect.where, ((service, ""),))
         return
     where = new_roles[0].effect.where
     yield from _compare_pushed_images(service, old_roles, new_roles)
     old_dockerfiles, new_dockerfiles = _list_dockerfiles(old_roles), _list_dockerfiles(new_roles)
     for dockerfile in find_added(old_dockerfiles, new_dockerfiles):
-        words = f"its image is built from {as_inline_code(dockerfile)}"
-        yield PipelineChange(service, words, False, where, pair_replacements(old_dockerfiles, new_dockerfiles))
+        message = f"its image is built from {as_inline_code(dockerfile)}"
+        yield PipelineChange(service, message, False, where, pair_replacements(old_dockerfiles, new_dockerfiles))
     old_builders, new_builders = _select_builders(old_roles), _select_builders(new_roles)
     old_paths = {workflow.path for workflow, _, _ in old_builders}
     new_paths = {workflow.path for workflow, _, _ in new_builders}
     if not old_paths & new_paths:
-        words = f"built by {format_names(sorted(new_paths))}; before: {format_names(sorted(old_paths))}"
-        yield PipelineChange(service, words, False, where)
+        message = f"built by {format_names(sorted(new_paths))}; before: {format_names(sorted(old_paths))}"
+        yield PipelineChange(service, message, False, where)
     yield from _compare_triggers(service, "build", old_builders, new_builders)
     yield from _compare_test_triggers(service, old_builders, new_builders)
     yield from _compare_path_filters(service, old_builders, new_builders)
@@ -80,8 +80,8 @@ def _compare_pushed_images(
     names, renamed = {parse_image_repository(each) for each in old}, {parse_image_repository(each) for each in new}
     where = new_roles[0].effect.where
     if new and old and not names & renamed:
-        words = f"image {format_names(sorted(names))} → {format_names(sorted(renamed))}"
-        yield PipelineChange(service, words, True, where, pair_replacements(sorted(names), sorted(renamed)))
+        message = f"image {format_names(sorted(names))} → {format_names(sorted(renamed))}"
+        yield PipelineChange(service, message, True, where, pair_replacements(sorted(names), sorted(renamed)))
     if not old and new:
         yield PipelineChange(service, f"its image is pushed: {format_names(sorted(new))}", False, where)
     for each, is_new in iter_added_removed(map(parse_image_tag, old), map(parse_image_tag, new)) if old and new else ():
@@ -94,16 +94,16 @@ def _compare_pushed_images(
                 (("", each),),
             )
         else:
-            words = (
+            message = (
                 f"its image is no longer tagged {as_inline_code(each)}: whoever pulls that tag stays with an old one"
             )
-            yield PipelineChange(service, words, True, find_tag_location(old_roles, each), ((each, ""),))
+            yield PipelineChange(service, message, True, find_tag_location(old_roles, each), ((each, ""),))
 
 
-def find_tag_location(roles: list[ResponsibleJob], wanted: str) -> str:
+def find_tag_location(roles: list[ResponsibleJob], tag: str) -> str:
     """Where a tag is pushed."""
     return next(
-        (effect.where for _, _, effect in roles if effect.kind == "push" and parse_image_tag(effect.what) == wanted), ""
+        (effect.where for _, _, effect in roles if effect.kind == "push" and parse_image_tag(effect.what) == tag), ""
     )
 
 
@@ -161,14 +161,14 @@ def _compare_path_filters(
     narrow, was_narrow = (any(not each.startswith("!") for each in patterns) for patterns in (new, old))
     if narrow and not was_narrow:
         before = f"; before: all but {join_with_limit(as_inline_code(each[1:]) for each in old)}" if old else ""
-        words = f"only runs when one of these changes: {format_names(new)}{before}"
-        yield PipelineChange(service, words, True, where)
+        message = f"only runs when one of these changes: {format_names(new)}{before}"
+        yield PipelineChange(service, message, True, where)
         return
     if was_narrow and not narrow and not any("on push" in when for _, job, _ in new_roles for when in job.when):
         return  # no push starts it now, which has words
     if was_narrow and not narrow:
-        words = f"no longer only runs when one of these changes: {format_names(old)}"
-        yield PipelineChange(service, words, False, where)
+        message = f"no longer only runs when one of these changes: {format_names(old)}"
+        yield PipelineChange(service, message, False, where)
         return
     for pattern, is_new in iter_added_removed(old, new):
         excludes = pattern.startswith("!")
@@ -206,8 +206,8 @@ def _compare_permissions(
     where = new_roles[0].job.where
     if old is None or new is None or "everything" in {**old, **new}:
         if old != new:
-            words = f"{job_words}: permissions {_format_permissions(old)} → {_format_permissions(new)}"
-            yield PipelineChange(subject, words, new is None or "everything" in new, where)
+            message = f"{job_words}: permissions {_format_permissions(old)} → {_format_permissions(new)}"
+            yield PipelineChange(subject, message, new is None or "everything" in new, where)
         return
     for scope in sorted({*old, *new}):
         before, after = old.get(scope, "none"), new.get(scope, "none")
@@ -223,14 +223,14 @@ def _format_permissions(permissions: dict[str, str] | None) -> str:
 
 
 def _find_widest_permissions(roles: list[ResponsibleJob]) -> dict[str, str] | None:
-    found: dict[str, str] = {}
+    widest: dict[str, str] = {}
     for _, job, _ in roles:
         if job.permissions is None:
             return None
         for scope, level in job.permissions.items():
-            if _PERMISSION_RANKS.get(level, 0) > _PERMISSION_RANKS.get(found.get(scope, ""), 0):
-                found[scope] = level
-    return found
+            if _PERMISSION_RANKS.get(level, 0) > _PERMISSION_RANKS.get(widest.get(scope, ""), 0):
+                widest[scope] = level
+    return widest
 
 
 def _compare_deploys(
@@ -240,17 +240,17 @@ def _compare_deploys(
         workflow, _, effect = (new_roles or old_roles)[0]
         verb = "now deployed by" if new_roles else "no longer deployed; it was by"
         summary = _summarize_deploys(new_roles or old_roles)
-        words = f"{verb} {_format_workflow_path(workflow)} ({summary})"
-        yield PipelineChange(environment, words, not new_roles, effect.where)
+        message = f"{verb} {_format_workflow_path(workflow)} ({summary})"
+        yield PipelineChange(environment, message, not new_roles, effect.where)
         return
     where = new_roles[0].effect.where
     for container in sorted({effect.what for _, _, effect in old_roles if effect.kind == "container"}):
-        words = f"container {as_inline_code(container)} was started by `docker run`: "
-        words += "it must be removed by hand, for its name is taken"
-        yield PipelineChange(environment, words, True, where)
+        message = f"container {as_inline_code(container)} was started by `docker run`: "
+        message += "it must be removed by hand, for its name is taken"
+        yield PipelineChange(environment, message, True, where)
     if _summarize_deploys(old_roles) != _summarize_deploys(new_roles):
-        words = f"deployed by {_summarize_deploys(new_roles)}; before: {_summarize_deploys(old_roles)}"
-        yield PipelineChange(environment, words, True, where)
+        message = f"deployed by {_summarize_deploys(new_roles)}; before: {_summarize_deploys(old_roles)}"
+        yield PipelineChange(environment, message, True, where)
     yield from _compare_triggers(environment, "deploy", old_roles, new_roles)
     yield from _compare_host_key_checks(environment, old_roles, new_roles, where)
     yield from deploy_transport.compare_deploy_transport(
@@ -267,15 +267,15 @@ def _compare_deploys(
 
 def _describe_deploy(effect: StepEffect) -> str:
     """How one deploy is done, and where."""
-    place = as_inline_code(effect.what.partition("\n")[0] or ".")
-    return effect.note if effect.kind == "container" else f"{effect.note} in {place}"
+    target = as_inline_code(effect.what.partition("\n")[0] or ".")
+    return effect.note if effect.kind == "container" else f"{effect.note} in {target}"
 
 
 def _summarize_deploys(roles: list[ResponsibleJob]) -> str:
-    ways_there = dict.fromkeys(_describe_deploy(effect) for _, _, effect in roles)
-    if any(HOST_PROGRAM_NOTE in way for way in ways_there):
-        return join_with_limit(way.replace(" in ", ", stack ") for way in ways_there)
-    return redact_secrets(join_with_limit(ways_there, 4))
+    descriptions = dict.fromkeys(_describe_deploy(effect) for _, _, effect in roles)
+    if any(HOST_PROGRAM_NOTE in description for description in descriptions):
+        return join_with_limit(description.replace(" in ", ", stack ") for description in descriptions)
+    return redact_secrets(join_with_limit(descriptions, 4))
 
 
 def _compare_host_key_checks(
@@ -297,17 +297,17 @@ class _JobScope(Enum):
     SAME, BEFORE, AFTER = range(3)
 
 
-def _iter_related_effects(roles: list[ResponsibleJob], way: _JobScope) -> Iterator[tuple[ParsedJob, StepEffect]]:
+def _iter_related_effects(roles: list[ResponsibleJob], scope: _JobScope) -> Iterator[tuple[ParsedJob, StepEffect]]:
     """The deeds of the jobs that deploy, and of those before or after them."""
     for workflow in _list_workflows(roles):
         jobs = {job.id: job for job in workflow.parsed.jobs}
-        found = {job.id for other, job, _ in roles if other.path == workflow.path}
+        job_ids = {job.id for other, job, _ in roles if other.path == workflow.path}
         for _ in jobs:
-            if way is _JobScope.BEFORE:
-                found |= {need for name in found for need in jobs[name].needs if need in jobs}
-            elif way is _JobScope.AFTER:
-                found |= {name for name, job in jobs.items() if found & set(job.needs)}
-        yield from ((job, effect) for job, effect in workflow.effects if job.id in found)
+            if scope is _JobScope.BEFORE:
+                job_ids |= {needed_id for job_id in job_ids for needed_id in jobs[job_id].needs if needed_id in jobs}
+            elif scope is _JobScope.AFTER:
+                job_ids |= {job_id for job_id, job in jobs.items() if job_ids & set(job.needs)}
+        yield from ((job, effect) for job, effect in workflow.effects if job.id in job_ids)
 
 
 def _compare_concurrency(
@@ -319,15 +319,15 @@ def _compare_concurrency(
     )
     gone, came = sorted(old - new), sorted(new - old)
     if (gone and came) or not old or not new:
-        words = f"runs that come at once: {join_with_limit(came, 2) or 'not held apart'}"
-        words += (
+        message = f"runs that come at once: {join_with_limit(came, 2) or 'not held apart'}"
+        message += (
             f"; before: {join_with_limit(gone, 2)}" if gone else "; before, they were not held apart" if not old else ""
         )
         where = new_roles[0].workflow.parsed.document.where("concurrency")
         pairs = pair_replacements(
             *([text for each in side for text in re.findall(r"`([^`]+)`", each)] for side in (gone, came))
         )
-        yield PipelineChange(environment, words, not new or any("cancelled" in each for each in came), where, pairs)
+        yield PipelineChange(environment, message, not new or any("cancelled" in each for each in came), where, pairs)
 
 
 def _list_workflows(roles: list[ResponsibleJob]) -> list[WorkflowWithEffects]:
@@ -367,32 +367,32 @@ def _compare_health_checks(
     """Compare what is asked after a deploy: paths by their domains."""
     removed, added = [domain for domain in old if domain not in new], [domain for domain in new if domain not in old]
     if len(removed) == len(added) == 1:
-        words = f"health is asked of {as_inline_code(added[0])}, not {as_inline_code(removed[0])}: "
-        words += "DNS and the proxy must lead there"
-        yield PipelineChange(environment, words, True, where, ((removed[0], added[0]),))
+        message = f"health is asked of {as_inline_code(added[0])}, not {as_inline_code(removed[0])}: "
+        message += "DNS and the proxy must lead there"
+        yield PipelineChange(environment, message, True, where, ((removed[0], added[0]),))
         removed, added = [], []
     for domain in removed:
-        words = f"health of {as_inline_code(domain + old[domain])} is no longer checked"
-        yield PipelineChange(environment, words, not new, where, ((domain, ""),))
+        message = f"health of {as_inline_code(domain + old[domain])} is no longer checked"
+        yield PipelineChange(environment, message, not new, where, ((domain, ""),))
     for domain in added:
         path = f" at {as_inline_code(new[domain])}" if new[domain] else ""
-        words = f"health of {as_inline_code(domain)} is checked{path}"
-        yield PipelineChange(environment, words, False, where, (("", domain),))
+        message = f"health of {as_inline_code(domain)} is checked{path}"
+        yield PipelineChange(environment, message, False, where, (("", domain),))
     for domain, old_path in old.items():
         new_path = new.get(domain)
         if old_path and new_path and old_path != new_path:
-            words = f"health of {as_inline_code(domain)} is asked at {as_inline_code(new_path)}, "
-            words += f"not {as_inline_code(old_path)}"
-            yield PipelineChange(environment, words, True, where, ((domain + old_path, domain + new_path),))
+            message = f"health of {as_inline_code(domain)} is asked at {as_inline_code(new_path)}, "
+            message += f"not {as_inline_code(old_path)}"
+            yield PipelineChange(environment, message, True, where, ((domain + old_path, domain + new_path),))
 
 
 def _find_health_urls(roles: list[ResponsibleJob]) -> dict[str, str]:
     """Domain → path that is asked after these roles deploy."""
-    found: dict[str, str] = {}
+    paths_by_domain: dict[str, str] = {}
     for _, effect in _iter_related_effects(roles, _JobScope.AFTER):
         if effect.kind == "check" and (url := re.match(r"(?:https?://)?([^/\s]+)([^\s?]*)", effect.what)):
-            found[url[1]] = url[2] or "/"
-    return found
+            paths_by_domain[url[1]] = url[2] or "/"
+    return paths_by_domain
 
 
 def _format_workflow_path(workflow: WorkflowWithEffects) -> str:

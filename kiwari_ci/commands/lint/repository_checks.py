@@ -54,7 +54,7 @@ class LintReport:
             "needs": self.plan.needs,
             "env_files": required_settings.list_host_env_files(self.plan),
         }
-        lists = {name: [asdict(each) for each in part] for name, part in parts.items()}
+        lists = {name: [asdict(entry) for entry in entries] for name, entries in parts.items()}
         return json.dumps(lists, indent=2, ensure_ascii=False)
 
 
@@ -101,32 +101,34 @@ def _check_path_filters(lint_context: LintContext) -> Problems:
             sign = "!" if pattern.startswith("!") else ""
             hint = _suggest_pattern(lint_context, pattern.removeprefix("!"), sign)
             if not lint_context.spec.services[service].paths:
-                words = f"services.{service} has no `paths`, and nothing is in `{service}/`, where it would be"
+                message = f"services.{service} has no `paths`, and nothing is in `{service}/`, where it would be"
                 yield report_at_key(
-                    lint_context.source, loc[:2], "no-match", words, hint or "paths: [the folders of its source]"
+                    lint_context.source, loc[:2], "no-match", message, hint or "paths: [the folders of its source]"
                 )
             elif sign:
-                words = f"{format_yaml_path(loc)}: `{pattern}` leaves out no file"
+                message = f"{format_yaml_path(loc)}: `{pattern}` leaves out no file"
                 yield report_at_value(
-                    lint_context.source, loc, "no-match", words, hint or "leave it out", severity="advice"
+                    lint_context.source, loc, "no-match", message, hint or "leave it out", severity="advice"
                 )
             else:
-                words = f"{format_yaml_path(loc)}: `{pattern}` matches no file"
-                yield report_at_value(lint_context.source, loc, "no-match", words, hint or "leave it out")
+                message = f"{format_yaml_path(loc)}: `{pattern}` matches no file"
+                yield report_at_value(lint_context.source, loc, "no-match", message, hint or "leave it out")
 
 
 def _check_dockerfile_path(lint_context: LintContext, service: str) -> Problems:
-    name = lint_context.spec.image(service).dockerfile_path
-    if name in lint_context.checkout.files:
+    dockerfile = lint_context.spec.image(service).dockerfile_path
+    if dockerfile in lint_context.checkout.files:
         return
     loc: YamlPath = ("services", service, "build", "dockerfile")
-    known = [each for each in lint_context.checkout.names if _is_dockerfile(each)]
-    hint = _suggest_path(name, known)
-    if not hint and known:
-        near = sorted(known, key=lambda each: service not in each)
-        hint = f"there {'is' if len(known) == 1 else 'are'} {format_first_names(near)}"
+    dockerfiles = [path for path in lint_context.checkout.names if _is_dockerfile(path)]
+    hint = _suggest_path(dockerfile, dockerfiles)
+    if not hint and dockerfiles:
+        sorted_dockerfiles = sorted(dockerfiles, key=lambda path: service not in path)
+        hint = f"there {'is' if len(dockerfiles) == 1 else 'are'} {format_first_names(sorted_dockerfiles)}"
     hint = hint or "write one: `build: {dockerfile: …}` says where it is"
-    yield _describe_missing_path(lint_context, loc, name, f"services.{service} is built from `{name}`", hint)
+    yield _describe_missing_path(
+        lint_context, loc, dockerfile, f"services.{service} is built from `{dockerfile}`", hint
+    )
 
 
 def _check_build_context(lint_context: LintContext, service: str) -> Problems:
@@ -154,8 +156,8 @@ def _check_version_files(lint_context: LintContext) -> Problems:
             if file_name and file_name not in lint_context.checkout.files:
                 loc: YamlPath = (*test_loc, "setup", tool_name, "version_file")
                 hint = _suggest_path(file_name, lint_context.checkout.names) or 'version: "…" in its place'
-                words = f"{format_yaml_path(loc)} is `{file_name}`"
-                yield _describe_missing_path(lint_context, loc, file_name, words, hint)
+                message = f"{format_yaml_path(loc)} is `{file_name}`"
+                yield _describe_missing_path(lint_context, loc, file_name, message, hint)
 
 
 def _check_migration_folders(lint_context: LintContext) -> Problems:
@@ -175,17 +177,17 @@ def _check_unused_dockerfiles(lint_context: LintContext) -> Problems:
     built = {lint_context.spec.image(service).dockerfile_path for service in lint_context.spec.built_services}
     names = [name for name in lint_context.checkout.names if _is_dockerfile(name) and name not in built]
     if names := [name for name in names if not _NON_SERVICE_PATH.fullmatch(name)]:
-        words = f"no service is built from {format_first_names(names, 5)}"
+        message = f"no service is built from {format_first_names(names, 5)}"
         path = escape_control_characters(names[0])
         hint = f"a service of its own: `build: {{dockerfile: {path}}}`, or nothing when it is none"
-        yield report_at_key(lint_context.source, ("services",), "not-in-spec", words, hint, severity="advice")
+        yield report_at_key(lint_context.source, ("services",), "not-in-spec", message, hint, severity="advice")
 
 
-def _describe_missing_path(lint_context: LintContext, loc: YamlPath, name: str, words: str, hint: str) -> Problem:
+def _describe_missing_path(lint_context: LintContext, loc: YamlPath, name: str, message: str, hint: str) -> Problem:
     """What is named and not there; on disk it may be, and the runner still lacks it."""
     on_disk = (lint_context.checkout.root / name).exists() and not lint_context.checkout.no_git
-    words += ", which git does not track" if on_disk else ", and there is none"
-    return report_at_value(lint_context.source, loc, "not-there", words, f"git add {name}" if on_disk else hint)
+    message += ", which git does not track" if on_disk else ", and there is none"
+    return report_at_value(lint_context.source, loc, "not-there", message, f"git add {name}" if on_disk else hint)
 
 
 def _is_dockerfile(name: str) -> bool:
@@ -206,8 +208,8 @@ def _suggest_pattern(lint_context: LintContext, pattern: str, sign: str) -> str:
 
 
 def _suggest_path(name: str, known: Iterable[str]) -> str:
-    found = _find_nearest_path(name, list(known))
-    return f"did you mean `{escape_control_characters(found)}`?" if found else ""
+    nearest = _find_nearest_path(name, list(known))
+    return f"did you mean `{escape_control_characters(nearest)}`?" if nearest else ""
 
 
 def _find_nearest_path(name: str, known: list[str]) -> str:
