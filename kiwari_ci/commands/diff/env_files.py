@@ -1,4 +1,4 @@
-"""Env examples → changes: what the env files on the server must have; their values are nobody's here."""
+"""Compares env examples: which variables the env files on the server must have; values are never compared."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from kiwari_ci.readers.yaml_document import as_inline_code
 
 
 def compare_env_examples(subject: str, before: EnvExample | None, after: EnvExample) -> Iterator[PipelineChange]:
-    """What the env file on the server must have now, and need not have any more."""
+    """Report what the env file on the server must have now, and what it does not need any more."""
     if before is None:
         yield from _list_required_keys(subject, after)
         return

@@ -1,4 +1,4 @@
-"""Side → facts: every file read, each by its kind; what says nothing to us is named, with the reason."""
+"""Reads a set of files, each by its kind; a file that cannot be read is listed with the reason."""
 
 import re
 from dataclasses import dataclass, field
@@ -23,18 +23,18 @@ class WorkflowWithEffects:
 
     @property
     def path(self) -> str:
-        """Where it stands."""
+        """Its file."""
         return self.parsed.path
 
     @property
     def generated(self) -> bool:
-        """Whether it is one of ours."""
+        """Whether kiwari-ci generated it."""
         return self.parsed.document.generated
 
 
 @dataclass
 class PipelineSnapshot:
-    """All that one side says, by path."""
+    """Everything that one set of files states, by path."""
 
     name: str
     workflows: dict[str, WorkflowWithEffects] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class PipelineSnapshot:
 
 
 def build_snapshot(file_set: FileSet, repository: str) -> PipelineSnapshot:
-    """Read every file of a side; `repository` is what `github.repository` says in it."""
+    """Read every file of a set; `repository` is the value of `github.repository` in its workflows."""
     snapshot = PipelineSnapshot(file_set.name, skipped=dict(file_set.skipped))
     documents = {
         path: document for path, text in file_set.files.items() if (document := _parse_file(snapshot, path, text))

@@ -76,35 +76,35 @@ def _select_builders(roles: list[ResponsibleJob]) -> list[ResponsibleJob]:
 def _compare_pushed_images(
     service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    old, new = _list_pushed_images(old_roles), _list_pushed_images(new_roles)
-    names, renamed = {parse_image_repository(each) for each in old}, {parse_image_repository(each) for each in new}
+    old_images, new_images = _list_pushed_images(old_roles), _list_pushed_images(new_roles)
     where = new_roles[0].effect.where
-    if new and old and not names & renamed:
-        message = f"image {format_names(sorted(names))} → {format_names(sorted(renamed))}"
-        yield PipelineChange(service, message, True, where, pair_replacements(sorted(names), sorted(renamed)))
-    if not old and new:
-        yield PipelineChange(service, f"its image is pushed: {format_names(sorted(new))}", False, where)
-    for each, is_new in iter_added_removed(map(parse_image_tag, old), map(parse_image_tag, new)) if old and new else ():
+    if not new_images:
+        return
+    if not old_images:
+        yield PipelineChange(service, f"its image is pushed: {format_names(sorted(new_images))}", False, where)
+        return
+    old_repositories = sorted({parse_image_repository(image) for image in old_images})
+    new_repositories = sorted({parse_image_repository(image) for image in new_images})
+    if not set(old_repositories) & set(new_repositories):
+        message = f"image {format_names(old_repositories)} → {format_names(new_repositories)}"
+        yield PipelineChange(service, message, True, where, pair_replacements(old_repositories, new_repositories))
+    old_tags, new_tags = map(parse_image_tag, old_images), map(parse_image_tag, new_images)
+    for tag, is_new in iter_added_removed(old_tags, new_tags):
         if is_new:
-            yield PipelineChange(
-                service,
-                f"its image is also tagged {as_inline_code(each)}",
-                False,
-                find_tag_location(new_roles, each),
-                (("", each),),
-            )
+            message = f"its image is also tagged {as_inline_code(tag)}"
+            yield PipelineChange(service, message, False, find_tag_location(new_roles, tag), (("", tag),))
         else:
-            message = (
-                f"its image is no longer tagged {as_inline_code(each)}: whoever pulls that tag stays with an old one"
-            )
-            yield PipelineChange(service, message, True, find_tag_location(old_roles, each), ((each, ""),))
+            message = f"its image is no longer tagged {as_inline_code(tag)}: "
+            message += "whoever pulls that tag stays with an old one"
+            yield PipelineChange(service, message, True, find_tag_location(old_roles, tag), ((tag, ""),))
 
 
 def find_tag_location(roles: list[ResponsibleJob], tag: str) -> str:
-    """Where a tag is pushed."""
-    return next(
-        (effect.where for _, _, effect in roles if effect.kind == "push" and parse_image_tag(effect.what) == tag), ""
-    )
+    """Where a tag is pushed, or an empty string."""
+    for _, _, effect in roles:
+        if effect.kind == "push" and parse_image_tag(effect.what) == tag:
+            return effect.where
+    return ""
 
 
 def _list_pushed_images(roles: list[ResponsibleJob]) -> list[str]:
@@ -118,102 +118,128 @@ def _list_dockerfiles(roles: list[ResponsibleJob]) -> list[str]:
 def _compare_triggers(
     subject: str, verb: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    for when, is_new in iter_added_removed(
-        (each for _, job, _ in old_roles for each in job.when), (each for _, job, _ in new_roles for each in job.when)
-    ):
+    for trigger, is_new in iter_added_removed(_list_triggers(old_roles), _list_triggers(new_roles)):
         workflow = (new_roles if is_new else old_roles)[0].workflow
-        where = workflow.parsed.triggers.get(when, "")
+        where = workflow.parsed.triggers.get(trigger, "")
         if is_new:
-            yield PipelineChange(
-                subject, f"now also {verb}s {when}", "pull request target" in when, where, _pair_trigger_texts("", when)
-            )
+            is_risky = "pull request target" in trigger
+            pairs = _pair_trigger_texts("", trigger)
+            yield PipelineChange(subject, f"now also {verb}s {trigger}", is_risky, where, pairs)
         else:
-            yield PipelineChange(subject, f"no longer {verb}s {when}", True, where, _pair_trigger_texts(when, ""))
+            pairs = _pair_trigger_texts(trigger, "")
+            yield PipelineChange(subject, f"no longer {verb}s {trigger}", True, where, pairs)
+
+
+def _list_triggers(roles: list[ResponsibleJob]) -> list[str]:
+    """The events that start the jobs."""
+    return [trigger for _, job, _ in roles for trigger in job.when]
 
 
 def _compare_test_triggers(
     service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    """What starts the tests, and builds and deploys nothing."""
-    old, new = (
-        {each for workflow in _list_workflows(roles) for each in workflow.parsed.triggers}
-        for roles in (old_roles, new_roles)
-    )
-    built = {each for _, job, _ in (*old_roles, *new_roles) for each in job.when}
-    for each, is_new in iter_added_removed(sorted(old - built), sorted(new - built)):
-        where = (new_roles if is_new else old_roles)[0].workflow.parsed.triggers.get(each, "")
-        yield PipelineChange(
-            service, f"its tests {'now also' if is_new else 'no longer'} run {each}", not is_new, where
-        )
+    """Compare the events that start only the tests, and build and deploy nothing."""
+    building_triggers = {*_list_triggers(old_roles), *_list_triggers(new_roles)}
+    old_triggers = _list_workflow_triggers(old_roles) - building_triggers
+    new_triggers = _list_workflow_triggers(new_roles) - building_triggers
+    for trigger, is_new in iter_added_removed(sorted(old_triggers), sorted(new_triggers)):
+        where = (new_roles if is_new else old_roles)[0].workflow.parsed.triggers.get(trigger, "")
+        adverb = "now also" if is_new else "no longer"
+        yield PipelineChange(service, f"its tests {adverb} run {trigger}", not is_new, where)
+
+
+def _list_workflow_triggers(roles: list[ResponsibleJob]) -> set[str]:
+    return {trigger for workflow in _list_workflows(roles) for trigger in workflow.parsed.triggers}
 
 
 def _pair_trigger_texts(before: str, after: str) -> tuple[tuple[str, str], ...]:
-    """The texts in backticks of two triggers, as the file has them."""
-    old, new = re.findall(r"`([^`]+)`", before) or [""], re.findall(r"`([^`]+)`", after) or [""]
-    return tuple(zip(old, new, strict=False))
+    """Pair the texts in backticks of two triggers, which are the texts of the file."""
+    return pair_replacements(_find_code_texts(before) or [""], _find_code_texts(after) or [""])
+
+
+def _find_code_texts(message: str) -> list[str]:
+    """The texts in backticks."""
+    return re.findall(r"`([^`]+)`", message)
 
 
 def _compare_path_filters(
     service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    old, new = _collect_path_patterns(old_roles), _collect_path_patterns(new_roles)
+    old_patterns, new_patterns = _collect_path_patterns(old_roles), _collect_path_patterns(new_roles)
     where = new_roles[0].workflow.parsed.document.where("on", "push", "paths")
-    narrow, was_narrow = (any(not each.startswith("!") for each in patterns) for patterns in (new, old))
-    if narrow and not was_narrow:
-        before = f"; before: all but {join_with_limit(as_inline_code(each[1:]) for each in old)}" if old else ""
-        message = f"only runs when one of these changes: {format_names(new)}{before}"
+    was_limited, is_limited = _has_including_pattern(old_patterns), _has_including_pattern(new_patterns)
+    if is_limited and not was_limited:
+        message = f"only runs when one of these changes: {format_names(new_patterns)}"
+        if old_patterns:
+            message += f"; before: all but {format_names(pattern[1:] for pattern in old_patterns)}"
         yield PipelineChange(service, message, True, where)
-        return
-    if was_narrow and not narrow and not any("on push" in when for _, job, _ in new_roles for when in job.when):
-        return  # no push starts it now, which has words
-    if was_narrow and not narrow:
-        message = f"no longer only runs when one of these changes: {format_names(old)}"
-        yield PipelineChange(service, message, False, where)
-        return
-    for pattern, is_new in iter_added_removed(old, new):
+    elif was_limited and not is_limited:
+        # When no push starts it any more, another change says so.
+        if any("on push" in trigger for trigger in _list_triggers(new_roles)):
+            message = f"no longer only runs when one of these changes: {format_names(old_patterns)}"
+            yield PipelineChange(service, message, False, where)
+    else:
+        yield from _compare_path_patterns(service, old_patterns, new_patterns, where)
+
+
+def _has_including_pattern(patterns: list[str]) -> bool:
+    return any(not pattern.startswith("!") for pattern in patterns)
+
+
+def _compare_path_patterns(
+    service: str, old_patterns: list[str], new_patterns: list[str], where: str
+) -> Iterator[PipelineChange]:
+    for pattern, is_new in iter_added_removed(old_patterns, new_patterns):
         excludes = pattern.startswith("!")
-        verb = f"filter {'now also ' if is_new else 'no longer '}{'leaves out' if excludes else 'matches'}"
-        pairs = _pair_pathspecs("" if is_new else pattern, pattern if is_new else "")
-        yield PipelineChange(
-            service, f"{verb} {as_inline_code(pattern.removeprefix('!'))}", is_new == excludes, where, pairs
-        )
-    if old != new and sorted(old) == sorted(new) and any(each.startswith("!") for each in old):
-        yield PipelineChange(service, f"filter in another order: {format_names(new)}", True, where)
+        adverb = "now also" if is_new else "no longer"
+        verb = "leaves out" if excludes else "matches"
+        message = f"filter {adverb} {verb} {as_inline_code(pattern.removeprefix('!'))}"
+        matches_less = is_new == excludes
+        yield PipelineChange(service, message, matches_less, where, _pair_pathspecs(pattern, is_new))
+    is_reordered = old_patterns != new_patterns and sorted(old_patterns) == sorted(new_patterns)
+    if is_reordered and any(pattern.startswith("!") for pattern in old_patterns):
+        yield PipelineChange(service, f"filter in another order: {format_names(new_patterns)}", True, where)
 
 
-def _pair_pathspecs(before: str, after: str) -> tuple[tuple[str, str], ...]:
-    plain = (before or after).removeprefix("!").removesuffix("/**")
-    return ((before, after), (f"{plain}/" if before else "", f"{plain}/" if after else ""))
+def _pair_pathspecs(pattern: str, is_new: bool) -> tuple[tuple[str, str], ...]:
+    """A pattern that only one side has, as the filter has it, and as a path for git."""
+    path = pattern.removeprefix("!").removesuffix("/**") + "/"
+    if is_new:
+        return (("", pattern), ("", path))
+    return ((pattern, ""), (path, ""))
 
 
 def _collect_path_patterns(roles: list[ResponsibleJob]) -> list[str]:
-    found = [
-        workflow.parsed.filters.get("push", ()) for workflow, job, effect in roles if effect.kind in ("build", "push")
-    ]
-    lists = [
-        each
-        for each, (_, job, _) in zip(found, roles, strict=False)
-        if not all(" tag " in when or when == "by hand" for when in job.when)
-    ]
-    return list(dict.fromkeys(pattern for each in lists for pattern in each)) if all(lists) else []
+    """The patterns of all push filters; none when a job that a push starts has no filter."""
+    patterns: list[str] = []
+    for workflow, job, effect in roles:
+        if effect.kind not in ("build", "push"):
+            continue
+        if all(" tag " in trigger or trigger == "by hand" for trigger in job.when):
+            continue
+        job_patterns = workflow.parsed.filters.get("push", ())
+        if not job_patterns:
+            return []
+        patterns += job_patterns
+    return list(dict.fromkeys(patterns))
 
 
 def _compare_permissions(
-    subject: str, job_words: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
+    subject: str, job_name: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    """Permissions of the jobs that have a role, the widest of them; what is not said is the repository's setting."""
+    """Compare the widest permissions of jobs with a role; unstated ones come from the repository's settings."""
     old, new = _find_widest_permissions(old_roles), _find_widest_permissions(new_roles)
     where = new_roles[0].job.where
     if old is None or new is None or "everything" in {**old, **new}:
         if old != new:
-            message = f"{job_words}: permissions {_format_permissions(old)} → {_format_permissions(new)}"
+            message = f"{job_name}: permissions {_format_permissions(old)} → {_format_permissions(new)}"
             yield PipelineChange(subject, message, new is None or "everything" in new, where)
         return
     for scope in sorted({*old, *new}):
         before, after = old.get(scope, "none"), new.get(scope, "none")
         if before != after:
-            wider = _PERMISSION_RANKS.get(after, 0) > _PERMISSION_RANKS.get(before, 0)
-            yield PipelineChange(subject, f"{job_words}: permission {scope} {before} → {after}", wider, where)
+            is_wider = _PERMISSION_RANKS.get(after, 0) > _PERMISSION_RANKS.get(before, 0)
+            yield PipelineChange(subject, f"{job_name}: permission {scope} {before} → {after}", is_wider, where)
 
 
 def _format_permissions(permissions: dict[str, str] | None) -> str:
@@ -272,7 +298,7 @@ def _describe_deploy(effect: StepEffect) -> str:
 
 
 def _summarize_deploys(roles: list[ResponsibleJob]) -> str:
-    descriptions = dict.fromkeys(_describe_deploy(effect) for _, _, effect in roles)
+    descriptions = list(dict.fromkeys(_describe_deploy(effect) for _, _, effect in roles))
     if any(HOST_PROGRAM_NOTE in description for description in descriptions):
         return join_with_limit(description.replace(" in ", ", stack ") for description in descriptions)
     return redact_secrets(join_with_limit(descriptions, 4))
@@ -281,14 +307,18 @@ def _summarize_deploys(roles: list[ResponsibleJob]) -> str:
 def _compare_host_key_checks(
     environment: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob], where: str
 ) -> Iterator[PipelineChange]:
-    old, new = (
-        {effect.what for _, effect in _iter_related_effects(roles, _JobScope.SAME) if effect.kind == "login"}
-        for roles in (old_roles, new_roles)
-    )
-    for each in sorted(old - new - {""}):
-        yield PipelineChange(environment, f"the host's key is compared with a known one; before, {each}", False, where)
-    for each in sorted(new - old - {""}):
-        yield PipelineChange(environment, f"the host's key is no longer compared: {each}", True, where)
+    """Compare how the jobs that deploy log in without comparing the host's key."""
+    old_logins, new_logins = _find_unchecked_logins(old_roles), _find_unchecked_logins(new_roles)
+    for login in sorted(old_logins - new_logins):
+        message = f"the host's key is compared with a known one; before, {login}"
+        yield PipelineChange(environment, message, False, where)
+    for login in sorted(new_logins - old_logins):
+        yield PipelineChange(environment, f"the host's key is no longer compared: {login}", True, where)
+
+
+def _find_unchecked_logins(roles: list[ResponsibleJob]) -> set[str]:
+    effects = [effect for _, effect in _iter_related_effects(roles, _JobScope.SAME)]
+    return {effect.what for effect in effects if effect.kind == "login" and effect.what}
 
 
 class _JobScope(Enum):
@@ -298,36 +328,46 @@ class _JobScope(Enum):
 
 
 def _iter_related_effects(roles: list[ResponsibleJob], scope: _JobScope) -> Iterator[tuple[ParsedJob, StepEffect]]:
-    """The deeds of the jobs that deploy, and of those before or after them."""
+    """The effects of the jobs that deploy, and of all jobs before or after them."""
     for workflow in _list_workflows(roles):
-        jobs = {job.id: job for job in workflow.parsed.jobs}
-        job_ids = {job.id for other, job, _ in roles if other.path == workflow.path}
-        for _ in jobs:
-            if scope is _JobScope.BEFORE:
-                job_ids |= {needed_id for job_id in job_ids for needed_id in jobs[job_id].needs if needed_id in jobs}
-            elif scope is _JobScope.AFTER:
-                job_ids |= {job_id for job_id, job in jobs.items() if job_ids & set(job.needs)}
+        deploy_jobs = {job.id for other, job, _ in roles if other.path == workflow.path}
+        job_ids = _add_related_jobs(deploy_jobs, workflow, scope)
         yield from ((job, effect) for job, effect in workflow.effects if job.id in job_ids)
+
+
+def _add_related_jobs(job_ids: set[str], workflow: WorkflowWithEffects, scope: _JobScope) -> set[str]:
+    jobs = {job.id: job for job in workflow.parsed.jobs}
+    related = set(job_ids)
+    for _ in jobs:  # no chain of `needs` is longer than the number of jobs
+        if scope is _JobScope.BEFORE:
+            related |= {needed for job_id in related for needed in jobs[job_id].needs if needed in jobs}
+        elif scope is _JobScope.AFTER:
+            related |= {job_id for job_id, job in jobs.items() if related & set(job.needs)}
+    return related
 
 
 def _compare_concurrency(
     environment: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    """How runs that come at once are held apart."""
-    old, new = (
-        {workflow.parsed.concurrency for workflow in _list_workflows(roles)} - {""} for roles in (old_roles, new_roles)
-    )
-    gone, came = sorted(old - new), sorted(new - old)
-    if (gone and came) or not old or not new:
-        message = f"runs that come at once: {join_with_limit(came, 2) or 'not held apart'}"
-        message += (
-            f"; before: {join_with_limit(gone, 2)}" if gone else "; before, they were not held apart" if not old else ""
-        )
-        where = new_roles[0].workflow.parsed.document.where("concurrency")
-        pairs = pair_replacements(
-            *([text for each in side for text in re.findall(r"`([^`]+)`", each)] for side in (gone, came))
-        )
-        yield PipelineChange(environment, message, not new or any("cancelled" in each for each in came), where, pairs)
+    """Compare the concurrency groups, which keep simultaneous runs apart."""
+    old, new = _list_concurrency(old_roles), _list_concurrency(new_roles)
+    removed, added = sorted(old - new), sorted(new - old)
+    if old and new and not (removed and added):
+        return
+    message = f"runs that come at once: {join_with_limit(added, 2) or 'not held apart'}"
+    if removed:
+        message += f"; before: {join_with_limit(removed, 2)}"
+    elif not old:
+        message += "; before, they were not held apart"
+    where = new_roles[0].workflow.parsed.document.where("concurrency")
+    removed_texts = [text for group in removed for text in _find_code_texts(group)]
+    added_texts = [text for group in added for text in _find_code_texts(group)]
+    is_risky = not new or any("cancelled" in group for group in added)
+    yield PipelineChange(environment, message, is_risky, where, pair_replacements(removed_texts, added_texts))
+
+
+def _list_concurrency(roles: list[ResponsibleJob]) -> set[str]:
+    return {workflow.parsed.concurrency for workflow in _list_workflows(roles)} - {""}
 
 
 def _list_workflows(roles: list[ResponsibleJob]) -> list[WorkflowWithEffects]:
@@ -387,10 +427,11 @@ def _compare_health_checks(
 
 
 def _find_health_urls(roles: list[ResponsibleJob]) -> dict[str, str]:
-    """Domain → path that is asked after these roles deploy."""
+    """The path that is requested after these jobs deploy, by domain."""
     paths_by_domain: dict[str, str] = {}
     for _, effect in _iter_related_effects(roles, _JobScope.AFTER):
-        if effect.kind == "check" and (url := re.match(r"(?:https?://)?([^/\s]+)([^\s?]*)", effect.what)):
+        url = re.match(r"(?:https?://)?([^/\s]+)([^\s?]*)", effect.what)
+        if effect.kind == "check" and url:
             paths_by_domain[url[1]] = url[2] or "/"
     return paths_by_domain
 
