@@ -1,4 +1,4 @@
-"""The specs that a tree may have been made of: the one that lies in it, and those that git has at its place."""
+"""Finds specs that files may have been generated from: the copy among the files, and its versions in git."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -15,13 +15,13 @@ from kiwari_ci.readers.git import GitError, run_git
 from kiwari_ci.rendering.render import render_files
 from kiwari_ci.safe_files import read_plain_file
 
-MAX_GIT_VERSIONS = 5  # versions that git is asked for
-GIT_TIMEOUT = 20  # for git
+MAX_GIT_VERSIONS = 5  # commits whose spec is read
+GIT_TIMEOUT = 20  # seconds for one git command
 
 
 @dataclass(frozen=True)
 class CandidateSpec:
-    """An older spec, and what it makes by the templates and pins of today."""
+    """An older spec, and the files that today's templates and pins make of it."""
 
     spec: yaml_source.YamlSource
     tree: GeneratedFiles
@@ -29,19 +29,30 @@ class CandidateSpec:
 
 @dataclass(frozen=True)
 class CandidateSpecs:
-    """What the tree was perhaps made of, newest first. `is_told`: an older spec would be here, if there was one."""
+    """The specs that the files may have been generated from, newest first.
 
-    made: list[CandidateSpec]
-    is_told: bool
+    `is_complete` is set when an older spec would be among them if there was one.
+    """
+
+    candidates: list[CandidateSpec]
+    is_complete: bool
 
 
 def find_candidate_specs(root: Path, path: str, spec: Path, text: str, environ: Mapping[str, str]) -> CandidateSpecs:
-    """Look for specs at `path` below `root` that are not this text; `spec` is the one in use."""
-    there, is_copy = _read_spec_copy(root / path), not _is_same_file(root / path, spec)
-    older, is_told = _read_git_versions((root / path).parent, Path(path).name, environ)
-    texts = dict.fromkeys(each for each in [there, *older] if each is not None and each != text)
-    made = [found for each in texts if (found := _load_candidate_spec(path, each, action_pins.load_pins(spec)))]
-    return CandidateSpecs(made, is_told or (is_copy and there is not None))
+    """Look for specs at `path` below `root` whose text is not `text`; `spec` is the one in use."""
+    copy = root / path
+    copy_text = _read_spec_copy(copy)
+    git_texts, has_history = _read_git_versions(copy.parent, Path(path).name, environ)
+    pins = action_pins.load_pins(spec)
+    candidates: list[CandidateSpec] = []
+    for older_text in dict.fromkeys([copy_text, *git_texts]):
+        if older_text is None or older_text == text:
+            continue
+        candidate = _load_candidate_spec(path, older_text, pins)
+        if candidate:
+            candidates.append(candidate)
+    has_copy = copy_text is not None and not _is_same_file(copy, spec)
+    return CandidateSpecs(candidates, has_history or has_copy)
 
 
 def _is_same_file(copy: Path, spec: Path) -> bool:
@@ -64,7 +75,7 @@ def _decode_spec_text(content: bytes) -> str:
 
 
 def _load_candidate_spec(path: str, text: str, pins: action_pins.PinSet) -> CandidateSpec | None:
-    """None for what is no spec, or none of this version's: nothing can be told from it."""
+    """None for a text that is no spec of this version: it explains nothing."""
     try:
         loaded = generator.validate_and_plan(yaml_source.parse_yaml(path, text), pins)
     except SpecError:
@@ -101,13 +112,17 @@ def _read_git_texts(git: Callable[..., bytes], commits: list[bytes], name: str) 
 
 
 def _parse_git_blobs(output: bytes) -> list[str]:
-    """`HASH blob SIZE`, a line's end, the content, a line's end; `NAME missing` for what is not there."""
-    texts, position = [], 0
+    """Parse records of `HASH blob SIZE`, a line break, the content and a line break; `NAME missing` has no content."""
+    texts: list[str] = []
+    position = 0
     while (header_end := output.find(b"\n", position)) >= 0:
         fields = output[position:header_end].rsplit(b" ", 2)
         position = header_end + 1
-        if fields[-1].isdigit():
-            content, position = output[position : position + int(fields[-1])], position + int(fields[-1]) + 1
-            if len(content) <= yaml_source.MAX_SPEC_SIZE and fields[-2] == b"blob":
-                texts.append(_decode_spec_text(content))
+        if not fields[-1].isdigit():
+            continue
+        size = int(fields[-1])
+        content = output[position : position + size]
+        position += size + 1
+        if size <= yaml_source.MAX_SPEC_SIZE and fields[-2] == b"blob":
+            texts.append(_decode_spec_text(content))
     return texts

@@ -1,4 +1,4 @@
-"""A red check, told: as text, to GitHub (annotations and the job's summary), to programs.
+"""Formats the result of `check` as text, as GitHub annotations and job summary, and as JSON.
 
 GitHub's limits: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
 """
@@ -8,12 +8,18 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from hashlib import sha256
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from kiwari_ci.commands.check.causes import DRIFT_CAUSE_LABELS, NOTHING_GENERATED, DriftFinding, DriftReport
-from kiwari_ci.problems import Annotation, escape_control_characters, escape_text, format_annotations, format_json
+from kiwari_ci.problems import (
+    Annotation,
+    escape_control_characters,
+    escape_text,
+    format_annotations,
+    format_json,
+    join_with_limit,
+)
 
 MAX_ANNOTATIONS = 10  # of a kind in one step
 MAX_SUMMARY_BYTES = 1_048_576  # bytes of a step
@@ -24,7 +30,7 @@ MAX_FILE_NAMES = 5  # of files that one line of the spec governs
 
 
 def format_drift_report(style: str, out: Path, spec: Path, report: DriftReport, environ: Mapping[str, str]) -> str:
-    """What `check` prints."""
+    """Format a report in the chosen style."""
     if style == "json":
         return format_json(serialize_drift_report(out, spec, report))
     if style == "github":
@@ -45,14 +51,14 @@ def write_job_summary(out: Path, spec: Path, report: DriftReport, environ: Mappi
 
 
 def format_drift_text(out: Path, spec: Path, report: DriftReport) -> str:
-    """All diffs first: the list and the cure are what a reader sees last; before the first time, only the cure."""
+    """Format a report for people: all diffs first, so that the list of files and the command to run come last."""
     if report.never:
         return f"{out}: {NOTHING_GENERATED}\ncure: {report.cure}"
     diffs = [escape_text(finding.diff) for finding in report.findings if finding.why != "line-ends"]
-    lines = [
-        f"  {DRIFT_CAUSE_LABELS[finding.why]}: {_format_file_location(finding)}{_format_spec_location(finding, spec)}"
-        for finding in report.findings
-    ]
+    lines = []
+    for finding in report.findings:
+        label = DRIFT_CAUSE_LABELS[finding.why]
+        lines.append(f"  {label}: {_format_file_location(finding)}{_format_spec_location(finding, spec)}")
     return "\n".join([*diffs, _format_headline(out, len(lines), f"{spec}"), *lines, f"cure: {report.cure}"])
 
 
@@ -119,16 +125,16 @@ def _build_error_annotations(out: Path, report: DriftReport, workspace: str) -> 
         yield Annotation("drift", f"and {count} more: they are in the summary; run: {report.cure}")
 
 
-def _build_notice_annotations(spec: Path, explained: DriftReport, workspace: str) -> Iterator[Annotation]:
-    shown = [each for each in explained.findings if each.why not in CAUSES_OUTSIDE_SPEC]
-    found = sorted((each.spec_line, each.key, each.path) for each in shown)
-    groups = [(place, [path for *_, path in rows]) for place, rows in groupby(found, key=lambda row: row[:2])]
-    for (line, key), paths in groups[:MAX_ANNOTATIONS]:
-        names = ", ".join(paths[:MAX_FILE_NAMES]) + (
-            f" and {len(paths) - MAX_FILE_NAMES} more" if len(paths) > MAX_FILE_NAMES else ""
-        )
-        words = f"{key or 'this'}: from here comes what differs in {names}"
-        yield Annotation("drift", words, _resolve_checkout_path(workspace, spec), line, severity="advice")
+def _build_notice_annotations(spec: Path, report: DriftReport, workspace: str) -> Iterator[Annotation]:
+    """One notice for each line of the spec that files with differences come from."""
+    files_by_line: dict[tuple[int, str], list[str]] = {}
+    for finding in report.findings:
+        if finding.why not in CAUSES_OUTSIDE_SPEC:
+            files_by_line.setdefault((finding.spec_line, finding.key), []).append(finding.path)
+    for line, key in sorted(files_by_line)[:MAX_ANNOTATIONS]:
+        names = join_with_limit(sorted(files_by_line[line, key]), MAX_FILE_NAMES)
+        message = f"{key or 'this'}: from here comes what differs in {names}"
+        yield Annotation("drift", message, _resolve_checkout_path(workspace, spec), line, severity="advice")
 
 
 def _format_headline(out: object, count: int, spec: str) -> str:

@@ -235,18 +235,17 @@ class _DockerfileReport:
         return self.at_word(copy.line, copy.last, copy.written, rule, message, hint, severity=severity)
 
     def unread(self, dockerfile: Dockerfile) -> Problems:
-        """A build argument without its ARG changes nothing, and Docker only warns."""
+        """Report build arguments without an ARG: they change nothing, and Docker only warns."""
         image = self.image
         for key in image.arguments:
-            if key not in dockerfile.arguments and not _PREDEFINED_ARGUMENT.fullmatch(key):
-                loc = image.loc_of(key)
-                message = f"{format_yaml_path(loc)}: {image.name} has no `ARG {key}`"
-                hint = (
-                    suggest_closest(key, sorted(dockerfile.arguments))
-                    if dockerfile.arguments
-                    else f"ARG {key}, or leave it out"
-                )
-                yield report_at_key(image.lint_context.source, loc, "build-argument", message, hint, severity="advice")
+            if key in dockerfile.arguments or _PREDEFINED_ARGUMENT.fullmatch(key):
+                continue
+            loc = image.loc_of(key)
+            message = f"{format_yaml_path(loc)}: {image.name} has no `ARG {key}`"
+            hint = f"ARG {key}, or leave it out"
+            if dockerfile.arguments:
+                hint = suggest_closest(key, sorted(dockerfile.arguments))
+            yield report_at_key(image.lint_context.source, loc, "build-argument", message, hint, severity="advice")
 
     def sources(self, dockerfile: Dockerfile) -> Problems:
         lint_context, ignore_file = self.image.lint_context, self.image.ignore_file
@@ -265,74 +264,81 @@ class _DockerfileReport:
                 yield from self.check_copy(copy, is_only_source)
 
     def check_copy(self, copy: CopySource, is_only_source: bool) -> Problems:
-        found = self.image.context.find(copy)
-        covered_files, out = self.image.lint_context.coverage(self.image.service)
-        files = self.image.lint_context.checkout.files
-        uncovered_files = [name for name in found.files if name not in covered_files and name not in out]
-        if modules := [name for name in found.files if files[name] == SUBMODULE_MODE]:
-            message = f"{copy.by} takes the submodule `{modules[0]}`, and the pipeline's checkout fetches none"
+        checkout = self.image.lint_context.checkout
+        copied = self.image.context.find(copy)
+        covered_files, excluded_files = self.image.lint_context.coverage(self.image.service)
+        uncovered_files = [name for name in copied.files if name not in covered_files and name not in excluded_files]
+        submodules = [name for name in copied.files if checkout.files[name] == SUBMODULE_MODE]
+        if submodules:
+            message = f"{copy.by} takes the submodule `{submodules[0]}`, and the pipeline's checkout fetches none"
             yield self.of(copy, "submodule", message, "keep its files in this repository, or ADD its address")
-        elif large := [name for name in found.files if self.image.lint_context.checkout.is_large(name)]:
+            return
+        large_files = [name for name in copied.files if checkout.is_large(name)]
+        if large_files:
             message = f"{copy.by} takes what Git LFS keeps, and the pipeline's checkout has its pointers: "
-            message += format_first_names(large)
-            yield self.of(
-                copy, "large-files", message, "keep these files in git itself, or fetch them within the build"
-            )
-        elif not found.files:
-            yield from self.nothing(copy, found.ignored, is_only_source)
+            message += format_first_names(large_files)
+            hint = "keep these files in git itself, or fetch them within the build"
+            yield self.of(copy, "large-files", message, hint)
+        elif not copied.files:
+            yield from self.nothing(copy, copied.ignored, is_only_source)
         elif not copy.path and self.image.folder == ".":
-            yield from self.whole(copy, found.files, uncovered_files)
+            yield from self.whole(copy, copied.files, uncovered_files)
         elif uncovered_files:
-            yield from self.missing(copy, found.files, uncovered_files)
-        elif not covered_files.intersection(found.files):
-            message = f"{copy.by} takes `{copy.written}`, and the `!` lines of services.{self.image.service}.paths"
-            yield self.of(copy, "excluded", f"{message} leave out all of it", "narrow the `!` lines, or drop this line")
+            yield from self.missing(copy, copied.files, uncovered_files)
+        elif not covered_files.intersection(copied.files):
+            message = f"{copy.by} takes `{copy.written}`, "
+            message += f"and the `!` lines of services.{self.image.service}.paths leave out all of it"
+            yield self.of(copy, "excluded", message, "narrow the `!` lines, or drop this line")
 
     def nothing(self, copy: CopySource, ignored: list[str], is_only_source: bool) -> Problems:
         """Report a copy that takes nothing; a pattern such as `yarn.lock*` may, for the file is optional."""
+        if copy.is_pattern and not is_only_source:
+            return
         severity: Severity = "advice" if copy.is_pattern else "error"
-        if ignored and (is_only_source or not copy.is_pattern):
-            message = f"{copy.by} takes `{escape_control_characters(copy.written)}`, "
-            message += f"and {self.image.ignore_file} leaves out all of it"
+        subject = f"{copy.by} takes `{escape_control_characters(copy.written)}`"
+        if ignored:
+            message = f"{subject}, and {self.image.ignore_file} leaves out all of it"
             hint = f"at the end of {self.image.ignore_file}: !{copy.path}"
             yield self.of(copy, "ignored", message, hint, severity=severity)
-        elif not ignored and (is_only_source or not copy.is_pattern) and copy.path:
+        elif copy.path:
             context = "the repository" if self.image.folder == "." else f"the context `{self.image.folder}`"
-            message = f"{copy.by} takes `{escape_control_characters(copy.written)}`, and {context} has no such file"
+            message = f"{subject}, and {context} has no such file"
             yield self.of(copy, "no-source", message, self.where(copy.path), severity=severity)
 
     def where(self, path: str) -> str:
         """Suggest a cure for a path that no tracked file has, by what exists."""
         image, checkout = self.image, self.image.lint_context.checkout
-        here = posixpath.normpath(posixpath.join(image.folder, path))
-        near = posixpath.normpath(posixpath.join(posixpath.dirname(image.name), path))
-        if (checkout.root / here).exists() and not checkout.no_git:
-            return f"`{here}` is on disk, and git does not track it: commit it, or make it within the build"
-        for other in (near, path):
-            if other != here and (other in checkout.files or other in checkout.folders):
-                inside = other.removeprefix(image.folder + "/")
-                reach = other.startswith(image.folder + "/") or image.folder == "."
-                cure = f": COPY {inside}" if reach else f"; for one that holds `{other}`, build: {{context: .}}"
-                return f"paths start at the context `{image.folder}`{cure}"
-        same = [name for name in checkout.under(image.folder) if name.rpartition("/")[2] == path.rpartition("/")[2]]
-        return (
-            f"there is `{escape_control_characters(same[0])}`" if same else "git tracks no file or folder of that name"
-        )
+        path_in_context = posixpath.normpath(posixpath.join(image.folder, path))
+        path_beside_dockerfile = posixpath.normpath(posixpath.join(posixpath.dirname(image.name), path))
+        if (checkout.root / path_in_context).exists() and not checkout.no_git:
+            return f"`{path_in_context}` is on disk, and git does not track it: commit it, or make it within the build"
+        for candidate in (path_beside_dockerfile, path):
+            exists = candidate in checkout.files or candidate in checkout.folders
+            if exists and candidate != path_in_context:
+                return f"paths start at the context `{image.folder}`{self._suggest_context(candidate)}"
+        file_name = path.rpartition("/")[2]
+        for name in checkout.under(image.folder):
+            if name.rpartition("/")[2] == file_name:
+                return f"there is `{escape_control_characters(name)}`"
+        return "git tracks no file or folder of that name"
+
+    def _suggest_context(self, path: str) -> str:
+        """How a Dockerfile can copy a path of the repository."""
+        folder = self.image.folder
+        if folder == "." or path.startswith(f"{folder}/"):
+            return f": COPY {path.removeprefix(f'{folder}/')}"
+        return f"; for one that holds `{path}`, build: {{context: .}}"
 
     def missing(self, copy: CopySource, files: list[str], uncovered_files: list[str]) -> Problems:
         """Report files that the image is made of, and that the path filter does not match."""
-        count = f"{len(uncovered_files)} of {len(files)} files: " if len(files) > 1 else ""
-        it = "them" if len(uncovered_files) > 1 else "it"
-        message = (
-            f"no path of services.{self.image.service} matches what {copy.by} takes here, and the build lacks {it}: "
-        )
-        name = posixpath.normpath(posixpath.join(self.image.folder, copy.path))
-        yield self.of(
-            copy,
-            "uncovered",
-            message + count + format_first_names(uncovered_files),
-            self.cure(_suggest_filter_pattern(name, uncovered_files)),
-        )
+        pronoun = "them" if len(uncovered_files) > 1 else "it"
+        message = f"no path of services.{self.image.service} matches what {copy.by} takes here, "
+        message += f"and the build lacks {pronoun}: "
+        if len(files) > 1:
+            message += f"{len(uncovered_files)} of {len(files)} files: "
+        message += format_first_names(uncovered_files)
+        path = posixpath.normpath(posixpath.join(self.image.folder, copy.path))
+        yield self.of(copy, "uncovered", message, self.cure(_suggest_filter_pattern(path, uncovered_files)))
 
     def whole(self, copy: CopySource, files: list[str], uncovered_files: list[str]) -> Problems:
         """Report what a copy of the whole repository lacks; files that one other service alone covers do not count."""
@@ -369,18 +375,18 @@ class _DockerfileReport:
         """Compare the exposed ports with the spec's; a service that gets its port from its environment may differ."""
         service = self.image.lint_context.spec.services[self.image.service]
         exposed = [ports for ports in dockerfile.exposed if ports.protocol == "tcp"]
-        is_configured = any(
-            variable.value == str(service.port) for variable in (*service.env.values(), *service.environment.values())
-        )
-        if service.port is None:
+        if service.port is None or not exposed:
             return
-        if exposed and not is_configured and not any(ports.low <= service.port <= ports.high for ports in exposed):
-            numbers = ", ".join(
-                str(ports.low) if ports.low == ports.high else f"{ports.low}-{ports.high}" for ports in exposed
-            )
-            message = f"the image exposes {numbers}, and services.{self.image.service}.port is {service.port}"
-            hint = f"port: {exposed[-1].low} in the spec, or EXPOSE {service.port} here: where the program listens"
-            yield self.at(exposed[-1].line, "port", message, hint)
+        if any(ports.low <= service.port <= ports.high for ports in exposed):
+            return
+        variables = (*service.env.values(), *service.environment.values())
+        if any(variable.value == str(service.port) for variable in variables):
+            return
+        ranges = [str(ports.low) if ports.low == ports.high else f"{ports.low}-{ports.high}" for ports in exposed]
+        message = f"the image exposes {', '.join(ranges)}, "
+        message += f"and services.{self.image.service}.port is {service.port}"
+        hint = f"port: {exposed[-1].low} in the spec, or EXPOSE {service.port} here: where the program listens"
+        yield self.at(exposed[-1].line, "port", message, hint)
 
 
 def format_first_names(names: list[str], count: int = MAX_LISTED_NAMES) -> str:
@@ -388,15 +394,16 @@ def format_first_names(names: list[str], count: int = MAX_LISTED_NAMES) -> str:
     return join_with_limit((f"`{escape_control_characters(name)}`" for name in names), count)
 
 
-def _suggest_filter_pattern(name: str, uncovered_files: list[str]) -> str:
+def _suggest_filter_pattern(path: str, uncovered_files: list[str]) -> str:
     """The pattern that includes these files, as near as possible to what the Dockerfile says."""
-    name = re.sub(r"[?\[\]\\]", "*", name)
-    near = [name, f"{name}/**", f"{posixpath.dirname(name.partition('*')[0])}/**"]
-    fits = (each for each in near if all(path_filters.is_included([each], file) for file in uncovered_files))
-    return next(
-        fits,
-        uncovered_files[0] if len(uncovered_files) == 1 else f"{posixpath.commonpath(uncovered_files)}/**".lstrip("/"),
-    )
+    path = re.sub(r"[?\[\]\\]", "*", path)
+    parent = posixpath.dirname(path.partition("*")[0])
+    for pattern in (path, f"{path}/**", f"{parent}/**"):
+        if all(path_filters.is_included([pattern], file) for file in uncovered_files):
+            return pattern
+    if len(uncovered_files) == 1:
+        return uncovered_files[0]
+    return f"{posixpath.commonpath(uncovered_files)}/**".lstrip("/")
 
 
 def _rank_repository_path(name: str) -> tuple[int, str]:

@@ -92,27 +92,27 @@ def _find_problems(lint_context: LintContext) -> Problems:
 
 
 def _check_path_filters(lint_context: LintContext) -> Problems:
-    """Each pattern that a person wrote, or that stands for none written."""
+    """Check each pattern that a person wrote, or that is the default."""
     for service in lint_context.spec.built_services:
         for index, pattern in enumerate(lint_context.spec.image(service).source_paths):
-            if lint_context.matching(pattern):
-                continue
-            loc: YamlPath = ("services", service, "paths", index)
-            sign = "!" if pattern.startswith("!") else ""
-            hint = _suggest_pattern(lint_context, pattern.removeprefix("!"), sign)
-            if not lint_context.spec.services[service].paths:
-                message = f"services.{service} has no `paths`, and nothing is in `{service}/`, where it would be"
-                yield report_at_key(
-                    lint_context.source, loc[:2], "no-match", message, hint or "paths: [the folders of its source]"
-                )
-            elif sign:
-                message = f"{format_yaml_path(loc)}: `{pattern}` leaves out no file"
-                yield report_at_value(
-                    lint_context.source, loc, "no-match", message, hint or "leave it out", severity="advice"
-                )
-            else:
-                message = f"{format_yaml_path(loc)}: `{pattern}` matches no file"
-                yield report_at_value(lint_context.source, loc, "no-match", message, hint or "leave it out")
+            if not lint_context.matching(pattern):
+                yield _describe_unused_pattern(lint_context, service, index, pattern)
+
+
+def _describe_unused_pattern(lint_context: LintContext, service: str, index: int, pattern: str) -> Problem:
+    source = lint_context.source
+    loc: YamlPath = ("services", service, "paths", index)
+    sign = "!" if pattern.startswith("!") else ""
+    hint = _suggest_pattern(lint_context, pattern.removeprefix("!"), sign)
+    if not lint_context.spec.services[service].paths:
+        message = f"services.{service} has no `paths`, and nothing is in `{service}/`, where it would be"
+        return report_at_key(source, loc[:2], "no-match", message, hint or "paths: [the folders of its source]")
+    hint = hint or "leave it out"
+    if sign:
+        message = f"{format_yaml_path(loc)}: `{pattern}` leaves out no file"
+        return report_at_value(source, loc, "no-match", message, hint, severity="advice")
+    message = f"{format_yaml_path(loc)}: `{pattern}` matches no file"
+    return report_at_value(source, loc, "no-match", message, hint)
 
 
 def _check_dockerfile_path(lint_context: LintContext, service: str) -> Problems:
@@ -212,18 +212,21 @@ def _suggest_path(name: str, known: Iterable[str]) -> str:
     return f"did you mean `{escape_control_characters(nearest)}`?" if nearest else ""
 
 
-def _find_nearest_path(name: str, known: list[str]) -> str:
-    """Of known paths the one with other capitals, the shortest that ends alike, or one that is written nearly so."""
-    small = name.lower()
-    same = [each for each in known if each.lower() == small]
-    ends = [each for each in known if each.lower().endswith("/" + small) and not _is_hidden_path(each)]
-    tail = [each for each in known if small.endswith("/" + each.lower())]
-    if found := same or sorted(ends, key=len) or sorted(tail, key=len, reverse=True):
-        return found[0]
-    close = difflib.get_close_matches(
-        name, [each for each in known if not _is_hidden_path(each)][:MAX_FUZZY_CANDIDATES], n=1, cutoff=0.8
-    )
-    return close[0] if close else ""
+def _find_nearest_path(name: str, paths: list[str]) -> str:
+    """The path that differs in case only, else the shortest with the same end, else one that is spelled similarly."""
+    lower_name = name.lower()
+    same_paths = [path for path in paths if path.lower() == lower_name]
+    if same_paths:
+        return same_paths[0]
+    visible_paths = [path for path in paths if not _is_hidden_path(path)]
+    longer_paths = [path for path in visible_paths if path.lower().endswith(f"/{lower_name}")]
+    if longer_paths:
+        return min(longer_paths, key=len)
+    shorter_paths = [path for path in paths if lower_name.endswith(f"/{path.lower()}")]
+    if shorter_paths:
+        return max(shorter_paths, key=len)
+    similar_paths = difflib.get_close_matches(name, visible_paths[:MAX_FUZZY_CANDIDATES], n=1, cutoff=0.8)
+    return similar_paths[0] if similar_paths else ""
 
 
 def _is_hidden_path(name: str) -> bool:
