@@ -1,4 +1,4 @@
-"""Plain data → Spec: pydantic's errors, told in our words and at their place."""
+"""Validates plain data as a Spec; pydantic's errors become problems with a place in the file."""
 
 import re
 from typing import Any, get_args
@@ -84,33 +84,45 @@ def format_yaml_path(loc: YamlPath) -> str:
 
 
 def _convert_error(source: YamlSource, error: dict[str, Any]) -> Problem:
-    kind, loc = error["type"], tuple(error["loc"])
-    written = _find_source_path(source, loc)
-    where = format_yaml_path(written)
-    if kind == "extra_forbidden" and (found := find_unsupported_feature(str(loc[-1]))):
-        message = f"no `{loc[-1]}` in {format_yaml_path(written[:-1])}, {found.what}: {found.why}"
-        return report_at_key(source, written, "declined", message, found.instead)
-    if kind == "extra_forbidden":
-        hint = suggestions.suggest_closest(str(loc[-1]), _list_field_names(written[:-1]))
-        return report_at_key(
-            source, written, "unknown-key", f"unknown key `{loc[-1]}` in {format_yaml_path(written[:-1])}", hint
-        )
-    if kind == "missing":
-        return report_at_key(
-            source, written, "missing-key", f"{where} lacks `{loc[-1]}`", _find_description(written, str(loc[-1]))
-        )
+    """Convert one of pydantic's errors."""
+    error_type, loc = error["type"], tuple(error["loc"])
+    written_loc = _find_source_path(source, loc)
+    if error_type == "extra_forbidden":
+        return _describe_unknown_key(source, written_loc, str(loc[-1]))
+    where = format_yaml_path(written_loc)
+    if error_type == "missing":
+        hint = _find_description(written_loc, str(loc[-1]))
+        return report_at_key(source, written_loc, "missing-key", f"{where} lacks `{loc[-1]}`", hint)
     is_key = loc[-1:] == ("[key]",)
-    place = (source.keys if is_key else source.values)[written]
-    expected = (
-        EXPECTED_PHRASES[kind].format(**error.get("ctx", {})).replace("'", "`" if kind == "literal_error" else "'")
-    )
-    message = f"{where}: expected {expected}, met {_describe_input(place, source, error['input'])}"
-    point = report_at_key if is_key else report_at_value
-    rule: RuleName = "type" if kind.endswith("_type") else "value"
-    hint = _suggest_fix(error, source.at(place)) or _describe_field(
-        written[:-1] if is_key else loc if kind == "text" else written
-    )
-    return point(source, written, rule, message, hint)
+    span = (source.keys if is_key else source.values)[written_loc]
+    message = f"{where}: expected {_format_expectation(error)}, met {_describe_input(span, source, error['input'])}"
+    rule: RuleName = "type" if error_type.endswith("_type") else "value"
+    if is_key:
+        described_loc = written_loc[:-1]
+    elif error_type == "text":
+        described_loc = loc
+    else:
+        described_loc = written_loc
+    hint = _suggest_fix(error, source.at(span)) or _describe_field(described_loc)
+    report = report_at_key if is_key else report_at_value
+    return report(source, written_loc, rule, message, hint)
+
+
+def _describe_unknown_key(source: YamlSource, loc: YamlPath, key: str) -> Problem:
+    parent = format_yaml_path(loc[:-1])
+    feature = find_unsupported_feature(key)
+    if feature:
+        message = f"no `{key}` in {parent}, {feature.what}: {feature.why}"
+        return report_at_key(source, loc, "declined", message, feature.instead)
+    hint = suggestions.suggest_closest(key, _list_field_names(loc[:-1]))
+    return report_at_key(source, loc, "unknown-key", f"unknown key `{key}` in {parent}", hint)
+
+
+def _format_expectation(error: dict[str, Any]) -> str:
+    expectation = EXPECTED_PHRASES[error["type"]].format(**error.get("ctx", {}))
+    if error["type"] == "literal_error":
+        return expectation.replace("'", "`")
+    return expectation
 
 
 def _find_source_path(source: YamlSource, loc: YamlPath) -> YamlPath:
@@ -148,7 +160,7 @@ def _find_description(loc: YamlPath, field: str) -> str:
 
 
 def _describe_input(span: SourceSpan, source: YamlSource, value: Any) -> str:
-    """A value in words: what was written, when that is short."""
+    """Describe a value: what was written, when that is short."""
     if value is None:
         return "nothing"
     if isinstance(value, dict) and 1 < len(value) < 6:
@@ -156,10 +168,12 @@ def _describe_input(span: SourceSpan, source: YamlSource, value: Any) -> str:
     if isinstance(value, dict | list):
         kind = "mapping" if isinstance(value, dict) else "list"
         return f"a {kind}" if value else f"an empty {kind}"
-    written = source.at(span)
     if isinstance(value, str) and "\n" in value:
         return "several lines"
-    return f"`{written[:MAX_INPUT_LENGTH]}…`" if len(written) > MAX_INPUT_LENGTH else f"`{written}`"
+    source_text = source.at(span)
+    if len(source_text) > MAX_INPUT_LENGTH:
+        return f"`{source_text[:MAX_INPUT_LENGTH]}…`"
+    return f"`{source_text}`"
 
 
 def _suggest_fix(error: dict[str, Any], written: str) -> str:
@@ -173,11 +187,15 @@ def _suggest_fix(error: dict[str, Any], written: str) -> str:
 
 
 def _describe_field(loc: YamlPath) -> str:
-    """What a field is, and what it takes, for whom nothing nearer can be said."""
-    described_indexes = [index for index, part in enumerate(loc) if _find_description(loc[:index], str(part))]
-    description = (
-        _find_description(loc[: described_indexes[-1]], str(loc[described_indexes[-1]])) if described_indexes else ""
-    )
+    """The keys of a field and its description; the hint when no nearer one is known."""
+    parts: list[str] = []
     model = _find_model(loc)
-    field_names = join_with_limit((f"`{name}`" for name in model.model_fields), 12) if model else ""
-    return "; ".join(filter(None, (field_names and f"{format_yaml_path(loc)} takes {field_names}", description)))
+    if model:
+        field_names = join_with_limit((f"`{name}`" for name in model.model_fields), 12)
+        parts.append(f"{format_yaml_path(loc)} takes {field_names}")
+    for index in reversed(range(len(loc))):
+        description = _find_description(loc[:index], str(loc[index]))
+        if description:
+            parts.append(description)
+            break
+    return "; ".join(parts)

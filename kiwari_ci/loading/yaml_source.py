@@ -1,4 +1,4 @@
-"""YAML text → plain data, and where every key and value stands.
+"""Reads YAML text as plain data, with the place of every key and value.
 
 YAML as of 1.2's core schema: `on`, `yes`, `22:22` and dates are text, `012` is twelve, `0o17` and `0x1F` are whole
 numbers, `1.10` is the float 1.1: a field that wants text complains, and `Source.at` has what was written. What would
@@ -117,16 +117,19 @@ def _find_converter(text: str) -> Callable[[str], Any] | None:
 def _read_text(path: Path) -> str:
     content = _read_bytes(path)
     try:
-        text, offset = content.decode(), content.find(0)
+        text = content.decode()
+        offset = content.find(0)
     except UnicodeDecodeError as error:
-        text, offset = "", error.start
+        text = ""
+        offset = error.start
     if offset < 0:
         return _normalize_newlines(text)
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         _raise_problem(path, "not-text", "UTF-16, not UTF-8", 1, 1, "save it as UTF-8")
-    before = _normalize_newlines(content[:offset].decode(errors="replace")).split("\n")
+    lines_before = _normalize_newlines(content[:offset].decode(errors="replace")).split("\n")
     message = f"not UTF-8 text: byte {content[offset]:#04x} at offset {offset}"
-    _raise_problem(path, "not-text", message, len(before), len(before[-1]) + 1, "save it as text in UTF-8")
+    hint = "save it as text in UTF-8"
+    _raise_problem(path, "not-text", message, len(lines_before), len(lines_before[-1]) + 1, hint)
 
 
 def _normalize_newlines(text: str) -> str:
@@ -198,17 +201,19 @@ class _YamlReader:
             return None
         if start.version or start.tags:
             self.fault("directive", "a line that starts with `%` is not read", self.place(start), "leave it out")
-        data = self.node(top, ())
+        document = self.node(top, ())
         if not isinstance(top, yaml.MappingStartEvent):
             message = "a spec is a mapping of keys to values"
-            self.fault(
-                "not-a-mapping", message, self.source.values[()], "begin with `project:`, without a `-` or a quote"
-            )
+            hint = "begin with `project:`, without a `-` or a quote"
+            self.fault("not-a-mapping", message, self.source.values[()], hint)
         next(self.events)
-        if isinstance(second := next(self.events), yaml.DocumentStartEvent):
+        following = next(self.events)
+        if isinstance(following, yaml.DocumentStartEvent):
             message = "a second document starts here, and a spec is one"
-            self.fault("second-document", message, self.place(second), "leave out the `---`, or make it another file")
-        return data
+            self.fault(
+                "second-document", message, self.place(following), "leave out the `---`, or make it another file"
+            )
+        return document
 
     def node(self, event: Any, loc: YamlPath) -> Any:
         span = self.source.values[loc] = self.place(event)
@@ -284,12 +289,13 @@ class _YamlReader:
 
     def plain(self, event: Any, span: SourceSpan) -> None:
         """Refuse what stands before a value and changes what it means."""
-        if anchor := event.anchor:
+        if event.anchor:
             is_alias = isinstance(event, yaml.AliasEvent)
             rule: RuleName = "alias" if is_alias else "anchor"
             hint = "write out what it stands for" if is_alias else "leave it out"
-            self.fault(rule, f"the {rule} {_quote_shortened(anchor)} is not read", span, hint)
-        if tag := getattr(event, "tag", None):
+            self.fault(rule, f"the {rule} {_quote_shortened(event.anchor)} is not read", span, hint)
+        tag = getattr(event, "tag", None)
+        if tag:
             message = f"the tag {_quote_shortened(tag.replace('tag:yaml.org,2002:', '!!'))} is not read"
             self.fault("tag", message, span, "leave it out; text that looks odd needs quotes")
 
@@ -306,23 +312,32 @@ class _YamlReader:
         return SourceSpan(line + 1, column + 1, max(1, min(width if stop is None else stop, width) - column))
 
     def syntax(self, error: yaml.YAMLError) -> None:
-        mark, above = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
-        words, context = str(getattr(error, "problem", None) or error), getattr(error, "context", None) or ""
-        if context.startswith("while scanning") or (mark and not self.source.text[mark.index :].strip()):
-            mark = above or mark  # what began above has no end, and the end of the file tells nobody where
-        here = self.span(mark.line, mark.column, mark.column + 1) if mark else None
-        cure = next((cure for part, cure in _SYNTAX_HINTS.items() if part in f"{words} {context}"), GENERAL_SYNTAX_HINT)
-        if (
-            here
-            and "mapping values" in words
-            and _PLAIN_KEY.fullmatch(self.source.lines[here.line - 1][: here.column - 1])
-        ):
-            cure = "begin this line in the column of the keys that it belongs to"
-        if here and self.source.at(here) == "\t":
-            words, cure = "a tab where YAML wants blanks", "indent with blanks"
+        """Report a syntax error where a reader can mend it."""
+        mark, start_mark = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+        message = str(getattr(error, "problem", None) or error)
+        context = getattr(error, "context", None) or ""
+        is_at_end = mark is not None and not self.source.text[mark.index :].strip()
+        if context.startswith("while scanning") or is_at_end:
+            mark = start_mark or mark  # the end of the file does not show what was left open
+        span = self.span(mark.line, mark.column, mark.column + 1) if mark else None
+        hint = self._suggest_syntax(f"{message} {context}", message, span)
+        if span and self.source.at(span) == "\t":
+            message, hint = "a tab where YAML wants blanks", "indent with blanks"
         elif context:
-            words += f", {context}" + (f" from line {above.line + 1}" if above and above is not mark else "")
-        self.fault("yaml-syntax", f"not YAML: {words}", here, cure)
+            message += f", {context}"
+            if start_mark and start_mark is not mark:
+                message += f" from line {start_mark.line + 1}"
+        self.fault("yaml-syntax", f"not YAML: {message}", span, hint)
+
+    def _suggest_syntax(self, text: str, message: str, span: SourceSpan | None) -> str:
+        if span and "mapping values" in message:
+            text_before = self.source.lines[span.line - 1][: span.column - 1]
+            if _PLAIN_KEY.fullmatch(text_before):
+                return "begin this line in the column of the keys that it belongs to"
+        for part, hint in _SYNTAX_HINTS.items():
+            if part in text:
+                return hint
+        return GENERAL_SYNTAX_HINT
 
     def fault(self, rule: RuleName, message: str, span: SourceSpan | None, hint: str = "") -> None:
         shown_span = span or SourceSpan(0, 0, 1)

@@ -217,7 +217,7 @@ class _DriftClassifier:
         return "version" if self._is_of_another_version else "pins-old"
 
     def _find_cause_of_spec_copy(self) -> DriftCause:
-        """The copy is older than the spec; or it was edited, when all files that it would change agree with the spec."""
+        """The copy is older than the spec, or it was edited when all files that it would change agree with the spec."""
         path = self.plan.drift.spec_path
         text = _normalize_text(_read_file_text(self.root / path))
         copy = next((candidate for candidate in self.before.candidates if candidate.spec.text == text), None)
