@@ -59,14 +59,16 @@ def trace_container(
 
 
 def _describe_served_image(
-    plan: Plan, instance: ServiceContainer, last: DeployRecord, running: object
+    plan: Plan, instance: ServiceContainer, last_record: DeployRecord, running: object
 ) -> Iterator[ReportLine]:
-    yield ReportLine(f"{last.image}@{last.digest}")
-    shown = getattr(running, "image", "")
-    if running is not None and shown != f"{last.image}@{last.digest}":
-        yield create_blocking_line(f"{instance.container} runs {shown}, which is not what the record has")
-    by = "by hand, a rollback" if last.run == "rollback" else f"run {_format_run_link(plan, last.run)}"
-    yield ReportLine(f"since {last.time}, {by}")
+    yield ReportLine(f"{last_record.image}@{last_record.digest}")
+    running_image = getattr(running, "image", "")
+    if running is not None and running_image != f"{last_record.image}@{last_record.digest}":
+        yield create_blocking_line(f"{instance.container} runs {running_image}, which is not what the record has")
+    origin = (
+        "by hand, a rollback" if last_record.run == "rollback" else f"run {_format_run_link(plan, last_record.run)}"
+    )
+    yield ReportLine(f"since {last_record.time}, {origin}")
 
 
 def _format_run_link(plan: Plan, run: str) -> str:
@@ -136,9 +138,9 @@ def _find_maker(plan: Plan, stack: ComposeStack) -> str:
     return f"refs/heads/{branches[0]}" if branches else ""
 
 
-def _list_earlier_deploys(found: list[DeployRecord]) -> Iterator[ReportLine]:
-    earlier = found[:-1][::-1][:5]
+def _list_earlier_deploys(records: list[DeployRecord]) -> Iterator[ReportLine]:
+    earlier = records[:-1][::-1][:5]
     if not earlier:
         yield ReportLine("nothing, as far as the record goes")
-    for each in earlier:
-        yield ReportLine(f"{each.digest[:19]} {each.time}, commit number {each.number}, run {each.run}")
+    for record in earlier:
+        yield ReportLine(f"{record.digest[:19]} {record.time}, commit number {record.number}, run {record.run}")

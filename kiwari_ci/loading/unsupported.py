@@ -1,4 +1,4 @@
-"""What a person may look for and will not find: why it is not made, and what to do instead."""
+"""Features that kiwari-ci leaves out on purpose: the reason, and what to do instead."""
 
 import re
 
@@ -7,7 +7,7 @@ from kiwari_ci.frozen import dataclass
 
 @dataclass(frozen=True)
 class UnsupportedFeature:
-    """Keys that ask for it (a pattern), what it is, why it is not made, and what does the same or comes near."""
+    """A pattern of keys that ask for the feature, its name, the reason why it is left out, and an alternative."""
 
     keys: str
     what: str
@@ -110,5 +110,9 @@ UNSUPPORTED_FEATURES = (
 
 
 def find_unsupported_feature(key: str) -> UnsupportedFeature | None:
-    """What a key that no field has asks for, if that is known."""
-    return next((each for each in UNSUPPORTED_FEATURES if re.fullmatch(each.keys, key.lower().replace("-", "_"))), None)
+    """The feature that an unknown key asks for, when it is one that kiwari-ci leaves out on purpose."""
+    normalized_key = key.lower().replace("-", "_")
+    for feature in UNSUPPORTED_FEATURES:
+        if re.fullmatch(feature.keys, normalized_key):
+            return feature
+    return None

@@ -7,9 +7,9 @@ from kiwari_ci.effective import EffectiveContainer, EffectiveEnvironment, Effect
 from kiwari_ci.effective.values import format_variable_name
 from kiwari_ci.loading.validation import report_at_key
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
-from kiwari_ci.problems import Problem
+from kiwari_ci.problems import Problem, RuleName
 
-Advice = Iterator[tuple[YamlPath, str, str, str]]  # place, rule, message, hint
+Advice = Iterator[tuple[YamlPath, RuleName, str, str]]  # place, rule, message, hint
 
 
 def collect_advice(source: YamlSource, spec: EffectiveSpec) -> list[Problem]:
