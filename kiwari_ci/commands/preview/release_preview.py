@@ -237,7 +237,8 @@ def _check_served_before(
         return create_blocking_line(f"{environment} never served {digest[:19]}, as far as its record goes; it {serves}")
     present_state = "serves it" if last.digest == digest else f"now {serves}"
     return ReportLine(
-        f"{environment} proved it: served since {matching_records[0].time}, run {matching_records[0].run}; {present_state}"
+        f"{environment} proved it: served since {matching_records[0].time}, run {matching_records[0].run};"
+        f" {present_state}"
     )
 
 
