@@ -219,7 +219,8 @@ def test_every_field_reaches_the_output(field: str, tmp_path: Path) -> None:
     """A field that nothing prints would be tried for nothing."""
     usual = {name: value for name, (value, _) in FIELDS.items()}
     other = {
-        "repository": "example/other", "generator": f"kiwari-ci==9.9.9 --hash=sha256:{'9' * 64}", "directory": "/srv/other", "path": "other/**",
+        "repository": "example/other", "generator": f"kiwari-ci==9.9.9 --hash=sha256:{'9' * 64}",
+        "directory": "/srv/other", "path": "other/**",
         "server image": "postgres:18", "migrate": "other/migrate:v1", "version": "9.9", "health": "/other",
         "token": "OTHER", "address": "OTHER", "user": "OTHER", "key": "OTHER", "known": "OTHER", "env key": "OTHER",
         "accessory image": "other:1", "volume": "other:/data",
