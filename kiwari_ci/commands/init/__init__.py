@@ -82,7 +82,9 @@ def _add_workflow_outcomes(
     slug: str,
 ) -> InitResult:
     """Decide what becomes of the workflows that are there, by the text of the spec that is now whole."""
-    spec = generator.validate_and_plan(yaml_source.parse_yaml(result.path, result.text)).effective
+    spec = generator.validate_and_plan(
+        yaml_source.parse_yaml(result.path, extend_spec.normalize_text(result.text))
+    ).effective
     return replace(result, workflows=decide_workflow_outcomes(workflows, services, [spec, *other_specs], slug))
 
 
