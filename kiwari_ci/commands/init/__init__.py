@@ -1,7 +1,7 @@
 """A first spec from what a repository holds: read each kind of file, decide, write.
 
-The readers of each kind of file say what others wrote. `collect` puts that together as services, environments, databases
-and domains. `spec_draft` makes a spec of it, and `draft_text` its text, without what validation refuses.
+The readers of each kind of file say what others wrote. `collect` puts that together as services, environments,
+databases and domains. `spec_draft` makes a spec of it, and `draft_text` its text, without what validation refuses.
 """
 
 import shlex

@@ -235,10 +235,8 @@ def _add_accessories(draft: SpecDraft, facts: RepositoryFindings) -> None:
         )
         draft.leave(f"{name} ({container.where})", unsupported)
         if has_variable_version(container.image):
-            draft.decide(
-                ("accessories", name, "image"),
-                f"the version of {container.image}: no default and no env example has it",
-            )
+            question = f"the version of {container.image}: no default and no env example has it"
+            draft.decide(("accessories", name, "image"), question)
         container_entry.add_volume_decision(draft, ("accessories", name), container)
     if table:
         draft.table["accessories"] = table
