@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from kiwari_ci.rules import CREDENTIAL_PATTERN
+from kiwari_ci.schema.text_formats import CREDENTIAL_PATTERN
 
 PRODUCTION, STAGING, DEVELOPMENT = "production", "staging", "development"
 _ENVIRONMENT_WORDS = {  # the first kind of which a text has a word is the text's kind
