@@ -354,7 +354,7 @@ def _choose_service_name(
     image_count: int,
 ) -> str:
     """What compose calls it, the Dockerfile's suffix, its folder, the image: the first that is a name."""
-    candidates = []
+    candidates: list[str] = []
     container_names = {vocabulary.slugify(vocabulary.strip_environment(container.name)) for container in containers}
     if len(container_names) == 1:
         candidates += container_names
