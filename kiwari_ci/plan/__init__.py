@@ -34,6 +34,8 @@ from kiwari_ci.plan.runbook import (
     RunbookStepId,
     ServerCommands,
     SettingCommand,
+    TakenOverContainer,
+    Takeover,
 )
 from kiwari_ci.plan.stacks import (
     AccessoryContainer,
@@ -71,6 +73,8 @@ from kiwari_ci.plan.workflows import (
 __all__ = [
     "AccessoryContainer",
     "PinnedAction",
+    "TakenOverContainer",
+    "Takeover",
     "MatrixAxis",
     "BaseImage",
     "DependabotConfig",
@@ -159,6 +163,7 @@ class Plan:
     domains: tuple[str, ...]
     proxy_guides: tuple[ProxyGuide, ...]
     answering: tuple[ServiceContainer, ...]
+    takeovers: tuple[Takeover, ...]
     runbook: Runbook
     migrated: bool
     standing: tuple[LongRunningAccessories, ...]
