@@ -1,85 +1,209 @@
-"""What is wrong with a spec, and how it is told: as text, as GitHub annotations, as JSON."""
+"""Problems of a spec, and their output as text, as GitHub annotations and as JSON."""
 
 import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Literal
+from typing import Any, Literal
 
 from kiwari_ci.frozen import dataclass
+
+Severity = Literal["error", "advice"]
+
+# Every name that a problem can have: users see it in brackets, and programs may rely on it.
+RuleName = Literal[
+    "alias",
+    "anchor",
+    "base",
+    "branches",
+    "build-argument",
+    "clash",
+    "compose",
+    "control-character",
+    "declined",
+    "depends-on",
+    "directive",
+    "docker-socket",
+    "dockerfile",
+    "duplicate",
+    "duplicate-key",
+    "empty",
+    "excluded",
+    "expression",
+    "file-name",
+    "filter",
+    "generator",
+    "healthcheck-tool",
+    "host",
+    "host-path",
+    "ignored",
+    "image-of",
+    "kept-runner",
+    "key-not-text",
+    "large-files",
+    "long-number",
+    "merge-key",
+    "missing-key",
+    "moving-image",
+    "moving-runner",
+    "no-dockerfile",
+    "no-file",
+    "no-files",
+    "no-folder",
+    "no-match",
+    "no-repository",
+    "no-service",
+    "no-source",
+    "no-such-path",
+    "not-a-mapping",
+    "not-editable",
+    "not-in-spec",
+    "not-text",
+    "not-the-root",
+    "not-there",
+    "once",
+    "open-port",
+    "pin",
+    "pin-action",
+    "pin-disagrees",
+    "pin-frozen",
+    "pin-older",
+    "pin-tag",
+    "pin-twice",
+    "port",
+    "privileged",
+    "promotion",
+    "proxy",
+    "pushed-files",
+    "registry",
+    "rendered",
+    "reserved",
+    "same-disk",
+    "schedule",
+    "second-document",
+    "secret-value",
+    "server-version",
+    "several-specs",
+    "shared-env-file",
+    "shared-key",
+    "shared-network",
+    "step",
+    "step-pin",
+    "submodule",
+    "tag",
+    "too-deep",
+    "too-large",
+    "too-long",
+    "type",
+    "uncovered",
+    "unknown-key",
+    "unknown-name",
+    "unsent-file",
+    "unused",
+    "value",
+    "whole-repository",
+    "worker",
+    "yaml-syntax",
+]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault or advice; line and column count from 1 (0: the whole file), length and column in characters.
+    """An error or a piece of advice, and the place in a file that it is about.
 
-    `rule` is its stable short name, `excerpt` the text of the line that it points at.
+    `rule` is its stable short name. Line and column count from 1, and 0 stands for the whole file; length and column
+    are in characters. `excerpt` is the text of the line.
     """
 
-    rule: str
+    rule: RuleName
     message: str
     path: str
     line: int = 0
     column: int = 0
     length: int = 1
     hint: str = ""
-    severity: Literal["error", "advice"] = "error"
+    severity: Severity = "error"
     excerpt: str = ""
 
 
+@dataclass(frozen=True)
+class Annotation:
+    """A message that GitHub shows beside a line of a file, or for the whole run when it has no path."""
+
+    title: str
+    message: str
+    path: str = ""
+    line: int = 0
+    column: int = 0
+    severity: Severity = "error"
+
+
 class SpecError(Exception):  # noqa: N818 - it holds many, and is never one
-    """Everything that is wrong with a spec, found in one pass."""
+    """All problems of a spec, collected in one pass."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        """Keep the problems in the order in which a reader meets them."""
+        """Sort the problems by their place in the file."""
         self.problems = sort_problems(problems)
         super().__init__(format_problems_text(self.problems))
 
 
 def sort_problems(problems: Iterable[Problem]) -> list[Problem]:
-    """Sort by place, each problem once."""
-    return sorted(dict.fromkeys(problems), key=lambda p: (p.path, p.line, p.column, p.rule, p.message))
+    """Sort problems by place, and drop duplicates."""
+    return sorted(dict.fromkeys(problems), key=_get_sort_key)
 
 
 def format_problems_text(problems: Iterable[Problem]) -> str:
-    """For people: place, words, the line with a caret, a hint."""
+    """Format problems for people: place, message, the line with a caret, and a hint."""
     return "\n".join(_format_problem(problem) for problem in problems)
 
 
 def format_problems_github(problems: Iterable[Problem]) -> str:
-    """For a workflow's log: one annotation each.
+    """Format problems for a workflow's log: one annotation for each."""
+    return format_annotations(_build_annotation(problem) for problem in problems)
+
+
+def format_annotations(annotations: Iterable[Annotation]) -> str:
+    """Format annotations as commands to GitHub's runner.
 
     Escapes: https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts
     """
-    return "\n".join(_format_annotation(problem) for problem in problems)
+    return "\n".join(_format_annotation(annotation) for annotation in annotations)
 
 
 def format_problems_json(problems: Iterable[Problem]) -> str:
-    """For programs: a list of objects with the fields of Problem."""
-    return escape_json(json.dumps([asdict(problem) for problem in problems], indent=2, ensure_ascii=False))
+    """Format problems for programs: a list of objects with the fields of Problem."""
+    return format_json([asdict(problem) for problem in problems])
 
 
-# Printable by Unicode's classes, and not to be seen: fillers, a blank Braille cell, selectors that change nothing here.
+def format_json(value: Any) -> str:
+    """Format plain data as JSON that is safe to print on a terminal."""
+    return escape_json(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+# Unicode calls these printable, but nobody sees them: fillers, a blank Braille cell, variation selectors.
 _INVISIBLE_CHARACTER = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\U000e0100-\U000e01ef]"
 )
-_NO_PLAIN_TEXT = re.compile(r"[^\n\t]+")
+_LINE_PART = re.compile(r"[^\n\t]+")
 
 
 def escape_control_characters(text: str) -> str:
-    """A name or text of somebody else's, on one line: nothing in it moves the cursor, turns the text, or hides."""
-    plain = "".join(character if character.isprintable() else "\ufffd" for character in text)
-    return _INVISIBLE_CHARACTER.sub("\ufffd", plain)
+    """Escape text from outside that is shown on one line.
+
+    Nothing in the result moves the cursor, changes the direction of the text, or is invisible.
+    """
+    printable = "".join(character if character.isprintable() else "\ufffd" for character in text)
+    return _INVISIBLE_CHARACTER.sub("\ufffd", printable)
 
 
 def escape_text(text: str) -> str:
-    """Lines, as a terminal, a log or a summary may see them: line ends and tabs stay, what escapes a name goes."""
-    return _NO_PLAIN_TEXT.sub(lambda found: escape_control_characters(found[0]), text)
+    """Escape lines of text for a terminal, a log or a summary; line breaks and tabs stay."""
+    return _LINE_PART.sub(lambda match: escape_control_characters(match[0]), text)
 
 
 def escape_json(text: str) -> str:
-    r"""JSON whose strings hold no character that a terminal would obey: each stands as `\\uXXXX`, the same to a program."""
-    return _NO_PLAIN_TEXT.sub(lambda found: "".join(map(_escape_json_character, found[0])), text)
+    r"""Write each character of JSON strings that a terminal would obey as `\uXXXX`, which programs read as the same."""
+    return _LINE_PART.sub(lambda match: "".join(map(_escape_json_character, match[0])), text)
 
 
 def _escape_json_character(character: str) -> str:
@@ -88,40 +212,57 @@ def _escape_json_character(character: str) -> str:
     return json.dumps(character)[1:-1]
 
 
-def join_with_limit(items: Iterable[str], most: int = 8) -> str:
-    """`a, b, c`, and how many more there are."""
-    found = list(items)
-    more = f" and {len(found) - most} more" if len(found) > most else ""
-    return ", ".join(found[:most]) + more
+def join_with_limit(texts: Iterable[str], limit: int = 8) -> str:
+    """Join texts as `a, b, c`, and say how many more there are."""
+    all_texts = list(texts)
+    joined = ", ".join(all_texts[:limit])
+    if len(all_texts) > limit:
+        return f"{joined} and {len(all_texts) - limit} more"
+    return joined
+
+
+def _get_sort_key(problem: Problem) -> tuple[str, int, int, str, str]:
+    return problem.path, problem.line, problem.column, problem.rule, problem.message
 
 
 def _format_problem(problem: Problem) -> str:
-    place = ":".join(
-        str(part) for part in (escape_control_characters(problem.path), problem.line, problem.column) if part
-    )
-    word = "advice: " if problem.severity == "advice" else ""
-    message = escape_text(problem.message)
-    lines = [f"{place}: {word}{message} [{problem.rule}]"]
+    location = escape_control_characters(problem.path)
+    for number in (problem.line, problem.column):
+        if number:
+            location += f":{number}" if location else f"{number}"
+    severity = "advice: " if problem.severity == "advice" else ""
+    lines = [f"{location}: {severity}{escape_text(problem.message)} [{problem.rule}]"]
     if problem.excerpt.strip():
-        number = str(problem.line)
-        blank = " " * len(number)
-        caret = " " * (problem.column - 1) + "^" + "~" * (problem.length - 1)
-        lines += [f"{blank} |", f"{number} | {problem.excerpt}", f"{blank} | {caret}"]
+        lines += _format_excerpt(problem)
     if problem.hint:
         lines.append(f"hint: {escape_text(problem.hint)}")
     return "\n".join(lines)
 
 
-def _format_annotation(problem: Problem) -> str:
-    command = "notice" if problem.severity == "advice" else "error"
-    fields = {"file": problem.path, "line": problem.line, "col": problem.column, "title": problem.rule}
+def _format_excerpt(problem: Problem) -> list[str]:
+    """Format the line of the file with a caret below the column."""
+    line_number = str(problem.line)
+    margin = " " * len(line_number)
+    caret = " " * (problem.column - 1) + "^" + "~" * (problem.length - 1)
+    return [f"{margin} |", f"{line_number} | {problem.excerpt}", f"{margin} | {caret}"]
+
+
+def _build_annotation(problem: Problem) -> Annotation:
+    message = problem.message
+    if problem.hint:
+        message += f"\nhint: {problem.hint}"
+    return Annotation(problem.rule, message, problem.path, problem.line, problem.column, problem.severity)
+
+
+def _format_annotation(annotation: Annotation) -> str:
+    command = "notice" if annotation.severity == "advice" else "error"
+    fields = {"file": annotation.path, "line": annotation.line, "col": annotation.column, "title": annotation.title}
     properties = ",".join(f"{key}={_escape_annotation(str(value), ',:')}" for key, value in fields.items() if value)
-    words = problem.message + (f"\nhint: {problem.hint}" if problem.hint else "")
-    return f"::{command} {properties}::{_escape_annotation(words)}"
+    return f"::{command} {properties}::{_escape_annotation(annotation.message)}"
 
 
-def _escape_annotation(text: str, more: str = "") -> str:
-    text = "\r".join(map(escape_text, text.split("\r")))
-    for character in "%\r\n" + more:
-        text = text.replace(character, f"%{ord(character):02X}")
-    return text
+def _escape_annotation(text: str, separators: str = "") -> str:
+    escaped = "\r".join(map(escape_text, text.split("\r")))  # escape_text would replace the carriage returns
+    for character in "%\r\n" + separators:
+        escaped = escaped.replace(character, f"%{ord(character):02X}")
+    return escaped

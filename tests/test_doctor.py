@@ -813,8 +813,14 @@ def test_another_compose_file_is_told(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("ran", "why"),
     [
-        (calls.ProcessResult(255, "", "Warning: x\nssh: connect to host 192.0.2.1: Connection refused\n"), "Connection refused"),
-        (calls.ProcessResult(64, "", "deploy: this is none of the requests that bin/deploy lists"), "log in with one of your own"),
+        (
+            calls.ProcessResult(255, "", "Warning: x\nssh: connect to host 192.0.2.1: Connection refused\n"),
+            "Connection refused",
+        ),
+        (
+            calls.ProcessResult(64, "", "deploy: this is none of the requests that bin/deploy lists"),
+            "log in with one of your own",
+        ),
         (calls.ProcessResult(255, "motd\nbegin\nlogin\tx\ty", "Connection closed"), "its answer broke off"),
         (calls.ProcessResult(-2, "", "no answer within 18 s"), "no answer within 18 s"),
         (calls.ProcessResult(0, "", ""), "no words"),
@@ -999,7 +1005,8 @@ def test_no_variable_that_a_spec_names_is_sent_anywhere(alone: Path, monkeypatch
     assert "pull_token: {secret: GHCR_TOKEN}" in text and "GHCR_TOKEN" in os.environ
     old = re.search(r"^registry:\n(?:[ #].*\n)+", text, re.MULTILINE)
     assert old
-    new = "registry:\n  host: evil.example.com\n  user: a\n  pull_token: {secret: GHCR_TOKEN}\n  push_token: {secret: B}\n"
+    new = "registry:\n  host: evil.example.com\n  user: a\n"
+    new += "  pull_token: {secret: GHCR_TOKEN}\n  push_token: {secret: B}\n"
     spec.write_text(text.replace(old[0], new))
     said = kiwari_ci("doctor", spec)
     assert shown and {token for _, token in shown} == {""}, said

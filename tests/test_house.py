@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kiwari_ci"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Programs that a generated repository has as single files: they import nothing of ours, and print and exit themselves.
-PROGRAMS = [PACKAGE / "engines/compose/host.py", PACKAGE / "engines/compose/over_ssh.py"]
+PROGRAMS = [PACKAGE / f"engines/compose/{name}.py" for name in ("database", "host", "over_ssh")]
 
 MACHINE = re.compile(
     r"(?<![\w./])/(?:work|root|mnt|Users)/|/home/|\.\./shared|pypi\.org|pythonhosted|registry\.npmjs|deb\.debian|proxy\.golang"

@@ -56,29 +56,29 @@ def unescaped(annotation: str) -> tuple[str, dict[str, str], str]:
 
 @pytest.mark.parametrize("text", ["plain", "a,b:c", "100%", "%0A", "line\nline\r", "::error::x"])
 def test_an_annotation_is_one_line_and_read_back(text: str) -> None:
-    annotation = format_problems_github([Problem("rule", text, text, 3, 7, hint=text)])
+    annotation = format_problems_github([Problem("value", text, text, 3, 7, hint=text)])
     assert "\n" not in annotation and "\r" not in annotation
     command, properties, message = unescaped(annotation)
     assert command == "error"
-    assert properties == {"file": text, "line": "3", "col": "7", "title": "rule"}
+    assert properties == {"file": text, "line": "3", "col": "7", "title": "value"}
     assert message == f"{text}\nhint: {text}"
 
 
 def test_advice_is_a_notice_without_a_place() -> None:
     assert (
-        format_problems_github([Problem("rule", "words", "a.yaml", severity="advice")])
-        == "::notice file=a.yaml,title=rule::words"
+        format_problems_github([Problem("value", "words", "a.yaml", severity="advice")])
+        == "::notice file=a.yaml,title=value::words"
     )
 
 
 def test_json_has_every_field() -> None:
     assert json.loads(format_problems_json([PAHTS])) == [vars(PAHTS)]
-    assert "é" in format_problems_json([Problem("rule", "é", "a.yaml")])
+    assert "é" in format_problems_json([Problem("value", "é", "a.yaml")])
 
 
 def test_faults_are_in_the_order_of_the_file_and_once() -> None:
-    later = Problem("a", "later", "a.yaml", 10, 1)
-    first = Problem("b", "first", "a.yaml", 9, 30)
-    whole = Problem("c", "whole", "a.yaml")
+    later = Problem("value", "later", "a.yaml", 10, 1)
+    first = Problem("worker", "first", "a.yaml", 9, 30)
+    whole = Problem("unused", "whole", "a.yaml")
     assert SpecError([later, first, whole, later]).problems == [whole, first, later]
-    assert str(SpecError([first])) == "a.yaml:9:30: first [b]"
+    assert str(SpecError([first])) == "a.yaml:9:30: first [worker]"

@@ -48,7 +48,7 @@ def generate_command(spec: Path | None, out: Path | None, style: str | None, for
     written = generated_files.write_files(out, files, plan.project, force)
     stale_paths = _list_stale_files(spec, out, plan.project, files)
     if style == "json":
-        output.print_text(output.format_json(vars(written) | {"left": stale_paths}))
+        output.print_text(problems.format_json(vars(written) | {"left": stale_paths}))
     elif not quiet:
         output.print_coloured_text(output.format_write_result(spec, out, written))
     _warn_of_stale_files(out, stale_paths)
@@ -147,7 +147,7 @@ def diff_command(spec: Path | None, out: Path | None, against: str | None, style
     after = {path: file.text for path, file in files.items()}
     comparison = compare.compare_pipelines(before, plan, after, current)
     if style == "json":
-        text = output.format_json(report.build_diff_json(comparison))
+        text = problems.format_json(report.build_diff_json(comparison))
     elif style == "markdown":
         text = report.format_diff_markdown(comparison, spec.as_posix())
     else:
@@ -252,7 +252,7 @@ def affected_command(
     except GitError as error:
         raise click.UsageError(str(error)) from error
     if style == "json":
-        output.print_text(output.format_json(report.build_affected_json(answer)))
+        output.print_text(problems.format_json(report.build_affected_json(answer)))
     elif style == "markdown":
         output.print_text(report.format_affected_markdown(answer))
     else:
@@ -313,7 +313,7 @@ def show_command(spec: Path | None, style: str | None) -> int:
     plan = output.convert_tuples_to_lists(asdict(generator.load_spec(find_spec_file(spec)).plan))
     del plan["spec_text"], plan["pins"]["text"]
     if style == "json":
-        output.print_text(output.format_json(plan))
+        output.print_text(problems.format_json(plan))
     else:
         output.print_text(yaml.safe_dump(plan, sort_keys=False, width=120), nl=False)
     return 0
@@ -337,7 +337,7 @@ def set_command(path: str, value: str, spec: Path | None, style: str, quiet: boo
 
     edit = edit_spec.set_value(find_spec_file(spec), path, value)
     if style == "json":
-        output.print_text(output.format_json({"path": edit.path.as_posix(), "diff": edit.diff}))
+        output.print_text(problems.format_json({"path": edit.path.as_posix(), "diff": edit.diff}))
     elif not edit.diff and not quiet:
         output.print_text(f"{edit.path}: {path} has this value already; nothing was changed")
     elif not quiet:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kiwari_ci import problems
 from kiwari_ci.cli import output
 from kiwari_ci.cli.errors import EXIT_FAULTS, exit_with_code
 from kiwari_ci.cli.options import (
@@ -65,7 +66,7 @@ def preview_command(tag: str, spec: Path | None, ssh: tuple[str, ...], repositor
         sections = release_preview.preview_release(plan, promotion, tag, git, sources)
     title = f"{tag}: {release_preview.describe_promotion(promotion)}"
     if style == "json":
-        output.print_text(output.format_json(report.build_sections_json(title, sections)))
+        output.print_text(problems.format_json(report.build_sections_json(title, sections)))
     else:
         output.print_text(report.format_sections(title, sections))
     return int(report.has_blocking_line(sections))
@@ -94,7 +95,7 @@ def trace_command(address: str, spec: Path | None, ssh: tuple[str, ...], reposit
     with show_progress("Asking git, the registry and the host"):
         sections = trace.trace_container(plan, place, git, _prepare_probes(plan, [place[0]], ssh))
     if style == "json":
-        output.print_text(output.format_json(report.build_sections_json(address, sections)))
+        output.print_text(problems.format_json(report.build_sections_json(address, sections)))
     else:
         output.print_text(report.format_sections(address, sections))
     return 0
@@ -215,14 +216,14 @@ def pins_command(action: str, spec: Path | None, out: Path | None, style: str | 
     if action == "list":
         pin_set = action_pins.load_pins(spec)
         if style == "json":
-            output.print_text(output.format_json(action_pins.serialize_pins(pin_set)))
+            output.print_text(problems.format_json(action_pins.serialize_pins(pin_set)))
         else:
             output.print_text(output.format_pin_list(pin_set, action_pins.derive_pins_path(spec)))
         return 0
     out = find_output_root(out)
     result = pins_pull.pull_pin_updates(spec, out)
     if style == "json":
-        output.print_text(output.format_json(pins_pull.serialize_pull_result(result)))
+        output.print_text(problems.format_json(pins_pull.serialize_pull_result(result)))
     elif not quiet:
         output.print_text(output.format_pull_result(out, spec, result))
     return 0
@@ -241,6 +242,6 @@ def eject_command(spec: Path | None, out: Path | None, style: str | None) -> int
     spec, out = find_spec_file(spec), find_output_root(out)
     ejected = eject.eject_pipeline(out, spec, *generator.generate_files(spec))
     output.print_text(
-        output.format_json(vars(ejected)) if style == "json" else output.format_eject_result(out, ejected)
+        problems.format_json(vars(ejected)) if style == "json" else output.format_eject_result(out, ejected)
     )
     return 0

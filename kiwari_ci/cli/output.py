@@ -4,7 +4,6 @@ Every command prints through `print_text` or `print_coloured_text`, so that no t
 unescaped. Colours are escape codes; click takes them out where the output is no terminal, or nobody wants any.
 """
 
-import json
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -135,8 +134,3 @@ def convert_tuples_to_lists(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [convert_tuples_to_lists(item) for item in value]
     return value
-
-
-def format_json(value: Any) -> str:
-    """For programs."""
-    return problems.escape_json(json.dumps(value, indent=2, ensure_ascii=False))

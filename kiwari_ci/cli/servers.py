@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kiwari_ci import problems
 from kiwari_ci.cli import output
 from kiwari_ci.cli.errors import exit_with_code
 from kiwari_ci.cli.options import (
@@ -77,7 +78,7 @@ def status_command(
         git = GitRepository(repository or find_repository_root(), os.environ)
         statuses = operate.add_commits(plan, git, statuses)
     if style == "json":
-        output.print_text(output.format_json(operate.build_status_json(statuses)))
+        output.print_text(problems.format_json(operate.build_status_json(statuses)))
     else:
         output.print_text(operate.format_status(plan, statuses))
     return next((status.exit_code for status in statuses if status.exit_code), 0)

@@ -1,9 +1,11 @@
 """The commands that a person starts with: a first spec, and what is wrong with it."""
 
+import dataclasses
 from pathlib import Path
 
 import click
 
+from kiwari_ci import problems
 from kiwari_ci.cli import output
 from kiwari_ci.cli.errors import EXIT_FAULTS, exit_with_code, print_problems
 from kiwari_ci.cli.options import (
@@ -39,7 +41,7 @@ def init_command(folder: Path | None, repository: str | None, style: str, quiet:
     if result.new or result.services:
         generated_files.write_user_file(root.resolve(), result.path, result.text, result.was)
     if style == "json":
-        output.print_text(output.format_json(vars(result)))
+        output.print_text(problems.format_json(dataclasses.asdict(result)))
     elif not quiet:
         output.print_text(init.format_init_result(result, root))
     return 0
@@ -103,5 +105,5 @@ def schema_command() -> int:
     """Print the JSON Schema of a spec, for editors."""
     from kiwari_ci.schema import Spec
 
-    output.print_text(output.format_json(Spec.model_json_schema()))
+    output.print_text(problems.format_json(Spec.model_json_schema()))
     return 0

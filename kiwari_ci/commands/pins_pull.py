@@ -13,7 +13,7 @@ from kiwari_ci.loading import yaml_source
 from kiwari_ci.loading.validation import report_at_value
 from kiwari_ci.loading.yaml_source import YamlSource
 from kiwari_ci.output import atomic_write, generated_files
-from kiwari_ci.problems import Problem, SpecError
+from kiwari_ci.problems import Problem, RuleName, SpecError
 from kiwari_ci.safe_files import read_plain_file
 
 PINS_FILE_HEADER = """\
@@ -58,9 +58,9 @@ class WorkflowPin:
         """The pin alone."""
         return self.seen.pin
 
-    def fault(self, rule: str, words: str, hint: str) -> Problem:
+    def fault(self, rule: RuleName, message: str, hint: str) -> Problem:
         """A problem at its place."""
-        return report_at_value(self.file, self.seen.loc, rule, words, hint)
+        return report_at_value(self.file, self.seen.loc, rule, message, hint)
 
 
 def pull_pin_updates(spec: Path, out: Path) -> PullResult:
@@ -86,12 +86,12 @@ def pull_pin_updates(spec: Path, out: Path) -> PullResult:
         raise
 
 
-def serialize_pull_result(done: PullResult) -> dict[str, Any]:
+def serialize_pull_result(result: PullResult) -> dict[str, Any]:
     """For programs."""
     return {
-        "path": done.path.as_posix(),
-        "bumps": [asdict(bump) for bump in done.bumps],
-        "written": vars(done.written or generated_files.WriteResult()),
+        "path": result.path.as_posix(),
+        "bumps": [asdict(bump) for bump in result.bumps],
+        "written": vars(result.written or generated_files.WriteResult()),
     }
 
 
@@ -121,12 +121,12 @@ def update_pins_text(path: Path, text: str, wanted: Mapping[str, ActionPin]) -> 
     return made
 
 
-def _append_pin_steps(read: YamlSource, lines: list[str], new: list[ActionPin]) -> None:
+def _append_pin_steps(source: YamlSource, lines: list[str], new_pins: list[ActionPin]) -> None:
     """Behind the last step, in the column of the first."""
-    last = max(place.line for loc, place in read.values.items() if loc[:2] == ("runs", "steps") and len(loc) > 2)
-    first = read.lines[read.values["runs", "steps", 0].line - 1]
-    indent = first[: len(first) - len(first.lstrip())]
-    lines[last:last] = [line for pin in new for line in _format_pin_step(pin, indent)]
+    last_line = max(span.line for loc, span in source.values.items() if loc[:2] == ("runs", "steps") and len(loc) > 2)
+    first_step = source.lines[source.values["runs", "steps", 0].line - 1]
+    indent = first_step[: len(first_step) - len(first_step.lstrip())]
+    lines[last_line:last_line] = [line for pin in new_pins for line in _format_pin_step(pin, indent)]
 
 
 def _format_pin_step(pin: ActionPin, indent: str) -> list[str]:
@@ -135,20 +135,20 @@ def _format_pin_step(pin: ActionPin, indent: str) -> list[str]:
     return [f"{indent}- uses: {pin.line}", *inputs]
 
 
-def _has_expected_pins(path: Path, text: str, wanted: Mapping[str, ActionPin]) -> bool:
+def _has_expected_pins(path: Path, text: str, expected: Mapping[str, ActionPin]) -> bool:
     """Our own output, read again."""
     try:
-        made = action_pins.parse_pins_file(yaml_source.parse_yaml(path.as_posix(), text), wanted).pins
+        pins = action_pins.parse_pins_file(yaml_source.parse_yaml(path.as_posix(), text), expected).pins
     except SpecError:
         return False
-    return all(replace(made[action], frozen="") == replace(pin, frozen="") for action, pin in wanted.items())
+    return all(replace(pins[action], frozen="") == replace(pin, frozen="") for action, pin in expected.items())
 
 
-def _restore_pins_file(folder: Path, made: str, was: str | None) -> None:
-    if was is None:
-        generated_files.remove_unmarked_file(folder, action_pins.PINS_RELATIVE_PATH, made)
+def _restore_pins_file(folder: Path, new_text: str, old_text: str | None) -> None:
+    if old_text is None:
+        generated_files.remove_unmarked_file(folder, action_pins.PINS_RELATIVE_PATH, new_text)
     else:
-        generated_files.write_user_file(folder, action_pins.PINS_RELATIVE_PATH, was, made)
+        generated_files.write_user_file(folder, action_pins.PINS_RELATIVE_PATH, old_text, new_text)
 
 
 def _collect_workflow_pins(
@@ -177,20 +177,20 @@ def _collect_workflow_pins(
 
 
 def _find_pin_updates(
-    found: Mapping[str, list[WorkflowPin]], current: Mapping[str, ActionPin], spec: Path
+    workflow_pins: Mapping[str, list[WorkflowPin]], current: Mapping[str, ActionPin], spec: Path
 ) -> list[PinUpdate]:
     """Find the pins that have moved; raises SpecError where files disagree, or a pin would go back."""
     updates: list[PinUpdate] = []
     problems: list[Problem] = []
     for action, current_pin in current.items():
-        if action not in found:
+        if action not in workflow_pins:
             continue
-        newest = max(found[action], key=lambda workflow_pin: workflow_pin.pin.order)
+        newest = max(workflow_pins[action], key=lambda workflow_pin: workflow_pin.pin.order)
         if current_pin.frozen and newest.pin != replace(current_pin, frozen=""):
             updates.append(PinUpdate(current_pin, newest.pin, current_pin.frozen))
             continue
         action_problems = [
-            *_find_disagreements(found[action], newest),
+            *_find_disagreements(workflow_pins[action], newest),
             *_find_suspicious_updates(newest, current_pin, spec),
         ]
         problems += action_problems
@@ -205,10 +205,10 @@ def _find_disagreements(workflow_pins: list[WorkflowPin], newest: WorkflowPin) -
     location = f"{newest.file.path}:{newest.seen.place.line}"
     for workflow_pin in workflow_pins:
         if workflow_pin.pin != newest.pin:
-            words = f"{newest.pin.action} is {_format_short_pin(workflow_pin.pin)} here, "
-            words += f"and {_format_short_pin(newest.pin)} in {location}"
+            message = f"{newest.pin.action} is {_format_short_pin(workflow_pin.pin)} here, "
+            message += f"and {_format_short_pin(newest.pin)} in {location}"
             hint = f"write it here, too, and pull again: {newest.pin.line}"
-            yield workflow_pin.fault("pin-disagrees", words, hint)
+            yield workflow_pin.fault("pin-disagrees", message, hint)
 
 
 def _find_suspicious_updates(newest: WorkflowPin, current: ActionPin, spec: Path) -> Iterator[Problem]:
@@ -217,11 +217,11 @@ def _find_suspicious_updates(newest: WorkflowPin, current: ActionPin, spec: Path
     if conflict:
         yield newest.fault("pin-tag", conflict, action_pins.suggest_tag_lookup(pin.action, pin.version))
     elif pin.order < current.order:
-        words = f"{pin.action} is {_format_short_pin(pin)} here, "
-        words += f"and {current.version} is in use: a pull does not go back"
+        message = f"{pin.action} is {_format_short_pin(pin)} here, "
+        message += f"and {current.version} is in use: a pull does not go back"
         hint = f"kiwari-ci generate writes {current.version}; "
         hint += f"if it must be the older one, freeze it in {action_pins.derive_pins_path(spec)}"
-        yield newest.fault("pin-older", words, hint)
+        yield newest.fault("pin-older", message, hint)
 
 
 def _format_short_pin(pin: ActionPin) -> str:

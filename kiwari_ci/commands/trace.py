@@ -3,10 +3,17 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from kiwari_ci.commands.preview.release_preview import MAX_LISTED_COMMITS, PreviewSources, find_default_branch_ref
+from kiwari_ci.commands.preview.release_preview import (
+    MAX_LISTED_COMMITS,
+    PreviewSources,
+    describe_unknown_key,
+    find_default_branch_ref,
+    find_source_key,
+    format_branch,
+)
 from kiwari_ci.commands.preview.report import ReportLine, ReportSection, create_blocking_line, create_unknown_line
 from kiwari_ci.plan import ComposeStack, DeployHost, ImageSource, Plan, ServiceContainer
-from kiwari_ci.probes.deploy_records import DeployRecord, parse_deploy_records
+from kiwari_ci.probes.deploy_records import DeployRecord, RegistryDigest, parse_deploy_records
 from kiwari_ci.readers.git import GitError
 from kiwari_ci.readers.git_history import GitRepository
 
@@ -45,21 +52,23 @@ def trace_container(
     known = [each.source for each in plan.workflows] + [each for own in plan.promotions for each in own.sources]
     source = next(each for each in known if each.image == instance.source)
     try:
-        lines = tuple(_trace_source_commit(plan, source, found, git, means))
+        lines = tuple(_trace_source_commit(plan, source, _find_maker(plan, stack), found, git, means))
     except GitError as reason:
         lines = (create_unknown_line(str(reason)),)
     return [*sections, ReportSection("source", lines), ReportSection("before it", tuple(_list_earlier_deploys(found)))]
 
 
 def _describe_served_image(
-    plan: Plan, instance: ServiceContainer, last: DeployRecord, running: object
+    plan: Plan, instance: ServiceContainer, last_record: DeployRecord, running: object
 ) -> Iterator[ReportLine]:
-    yield ReportLine(f"{last.image}@{last.digest}")
-    shown = getattr(running, "image", "")
-    if running is not None and shown != f"{last.image}@{last.digest}":
-        yield create_blocking_line(f"{instance.container} runs {shown}, which is not what the record has")
-    by = "by hand, a rollback" if last.run == "rollback" else f"run {_format_run_link(plan, last.run)}"
-    yield ReportLine(f"since {last.time}, {by}")
+    yield ReportLine(f"{last_record.image}@{last_record.digest}")
+    running_image = getattr(running, "image", "")
+    if running is not None and running_image != f"{last_record.image}@{last_record.digest}":
+        yield create_blocking_line(f"{instance.container} runs {running_image}, which is not what the record has")
+    origin = (
+        "by hand, a rollback" if last_record.run == "rollback" else f"run {_format_run_link(plan, last_record.run)}"
+    )
+    yield ReportLine(f"since {last_record.time}, {origin}")
 
 
 def _format_run_link(plan: Plan, run: str) -> str:
@@ -67,7 +76,7 @@ def _format_run_link(plan: Plan, run: str) -> str:
 
 
 def _trace_source_commit(
-    plan: Plan, source: ImageSource, found: list[DeployRecord], git: GitRepository, means: PreviewSources
+    plan: Plan, source: ImageSource, maker: str, found: list[DeployRecord], git: GitRepository, means: PreviewSources
 ) -> Iterator[ReportLine]:
     """Its commit is told by the record's number: of a rollback, by that of the deploy which it went back to."""
     last = found[-1]
@@ -81,41 +90,57 @@ def _trace_source_commit(
     head = find_default_branch_ref(plan, git)
     commit = git.at_number(first.number, head)
     if not commit:
-        name = head.removeprefix("refs/remotes/")
         yield create_unknown_line(
-            f"no commit of {name} is number {first.number}: git fetch, or its history was rewritten"
+            f"no commit of {format_branch(head)} is number {first.number}: git fetch, or its history was rewritten"
         )
         return
-    yield from _describe_source_commit(source, commit, first, git, means)
+    yield from _describe_source_commit(source, maker, commit, first, git, means)
     newer = git.commits(head, f"^{commit}", paths=source.pathspecs)
-    yield ReportLine(
-        f"commits of its source that {head.removeprefix('refs/remotes/')} has and that are not in it: {len(newer)}"
-    )
+    yield ReportLine(f"commits of its source that {format_branch(head)} has and that are not in it: {len(newer)}")
     yield from (ReportLine(f"  {each.name} {each.date} {each.title}") for each in newer[:MAX_LISTED_COMMITS])
 
 
 def _describe_source_commit(
-    source: ImageSource, commit: str, first: DeployRecord, git: GitRepository, means: PreviewSources
+    source: ImageSource, maker: str, commit: str, first: DeployRecord, git: GitRepository, means: PreviewSources
 ) -> Iterator[ReportLine]:
-    key = git.key(commit, source.pathspecs)
     (shown,) = git.commits(commit, most=1)
     tags = git.ask("tag", "--points-at", commit).split()
     named = f" ({', '.join(tags)})" if tags else ""
     yield ReportLine(f"commit number {first.number}: {shown.name} {shown.date} {shown.title}{named}")
-    asked = means.registry([f"{first.image}:{key}"])[f"{first.image}:{key}"]
-    if asked.why:
-        yield create_unknown_line(f"{key}, by the commit; the registry: {asked.why}")
-    elif asked.digest == first.digest:
-        yield ReportLine(f"{key}, as the registry has it: built from exactly these files")
+    if source.variables:
+        yield create_unknown_line(describe_unknown_key(source))
     else:
-        yield ReportLine(f"{key}, for which the registry has {asked.digest or 'nothing'}: built again, or cleaned up")
+        key = find_source_key(git, commit, source, maker)
+        asked = means.registry([f"{first.image}:{key}"])[f"{first.image}:{key}"]
+        yield _describe_registry_image(key, first, asked)
     last = git.commits(commit, paths=source.pathspecs, most=1)
     yield from (ReportLine(f"its source was last changed by {each.name} {each.date} {each.title}") for each in last)
 
 
-def _list_earlier_deploys(found: list[DeployRecord]) -> Iterator[ReportLine]:
-    earlier = found[:-1][::-1][:5]
+def _describe_registry_image(key: str, first: DeployRecord, asked: RegistryDigest) -> ReportLine:
+    """Say whether the image that serves is the one which the registry has for its source."""
+    if asked.why:
+        return create_unknown_line(f"{key}, by the commit; the registry: {asked.why}")
+    if asked.digest == first.digest:
+        return ReportLine(
+            f"{key}, as the registry has it: the image of exactly these files, if nobody else pushed that tag"
+        )
+    return ReportLine(f"{key}, for which the registry has {asked.digest or 'nothing'}: built again, or cleaned up")
+
+
+def _find_maker(plan: Plan, stack: ComposeStack) -> str:
+    """Find the branch or workflow that built the images of a stack."""
+    for promotion in plan.promotions:
+        if promotion.deploy.environment == stack.environment:
+            return promotion.maker
+    targets = (target for workflow in plan.workflows for target in workflow.targets)
+    branches = [target.deploy.branch for target in targets if target.deploy.environment == stack.environment]
+    return f"refs/heads/{branches[0]}" if branches else ""
+
+
+def _list_earlier_deploys(records: list[DeployRecord]) -> Iterator[ReportLine]:
+    earlier = records[:-1][::-1][:5]
     if not earlier:
         yield ReportLine("nothing, as far as the record goes")
-    for each in earlier:
-        yield ReportLine(f"{each.digest[:19]} {each.time}, commit number {each.number}, run {each.run}")
+    for record in earlier:
+        yield ReportLine(f"{record.digest[:19]} {record.time}, commit number {record.number}, run {record.run}")

@@ -1,4 +1,4 @@
-"""What a person probably meant: the hint for a value that is not what was expected; empty when nobody can tell."""
+"""Suggests what a person probably meant by an unexpected value; a hint is empty when that is unknown."""
 
 import difflib
 import re
@@ -6,46 +6,60 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
+from kiwari_ci.problems import join_with_limit
+
 MAX_SUGGESTIONS = 16  # names in a hint
-MAX_TYPO_LENGTH = 100  # characters of what may be a slip
+MAX_TYPO_LENGTH = 100  # characters of text that may have a typo
 _PLAIN_TEXT = re.compile(r"[\w\s./:@~-]+", re.ASCII)  # an expression, a glob or a command is not guessed at
 _COPIED_PREFIX = re.compile(r"^(https?://(github\.com/)?|git@github\.com:|\./|/)")
 
 
-def suggest_closest(word: str, known: list[str]) -> str:
-    """The known word that was probably meant, or some of them."""
-    if found := difflib.get_close_matches(word, known, n=1):
-        return f"did you mean `{found[0]}`?"
-    more = f" and {len(known) - MAX_SUGGESTIONS} more" if len(known) > MAX_SUGGESTIONS else ""
-    return "known here: " + ", ".join(f"`{name}`" for name in known[:MAX_SUGGESTIONS]) + more
+def suggest_closest(word: str, known_words: list[str]) -> str:
+    """Suggest the known word that was probably meant, or list some of them."""
+    matches = difflib.get_close_matches(word, known_words, n=1)
+    if matches:
+        return f"did you mean `{matches[0]}`?"
+    return "known here: " + join_with_limit([f"`{name}`" for name in known_words], MAX_SUGGESTIONS)
 
 
-def suggest_for_type(kind: str, value: Any, written: str) -> str:
-    """For a value of another type; `kind` is pydantic's, `written` the value as it stands in the file."""
-    if kind == "string_type" and isinstance(value, int | float):
-        return f'put it in quotes: "{written}"'
-    if kind == "string_type" and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+def suggest_for_type(error_type: str, value: Any, source_text: str) -> str:
+    """Suggest a cure for a value of another type; `error_type` is pydantic's, `source_text` the value in the file."""
+    if error_type == "string_type" and isinstance(value, int | float):
+        return f'put it in quotes: "{source_text}"'
+    if error_type == "string_type" and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         return f"one value, without brackets: {value[0]}"
-    if kind == "int_type" and isinstance(value, str) and value.isdecimal():
+    if error_type == "int_type" and isinstance(value, str) and value.isdecimal():
         return f"leave out the quotes: {value}"
-    if kind == "bool_type" and isinstance(value, str) and value.lower() in ("true", "false", "yes", "no", "on", "off"):
-        return f"without quotes: {str(value.lower() in ('true', 'yes', 'on')).lower()}"
-    if kind == "list_type" and isinstance(value, str) and written:
-        return f"put it in brackets: [{written}]"
+    if error_type == "bool_type" and isinstance(value, str):
+        return _suggest_boolean(value.lower())
+    if error_type == "list_type" and isinstance(value, str) and source_text:
+        return f"put it in brackets: [{source_text}]"
     return ""
 
 
-def suggest_for_text(value: str, pattern: str) -> str:
-    """For text that does not match: the character that cannot be seen, or the nearest text that does match."""
-    odd = next((index for index, character in enumerate(value) if _is_unusual_character(character)), None)
-    if odd is not None:
-        return _describe_character(value, odd)
-    if late := re.search(r"[ \t]+(\n|\Z)", value) if "\n" in value else None:
-        return f"line {value.count(chr(10), 0, late.start()) + 1} of it ends with a blank: leave that out"
-    if len(value) > MAX_TYPO_LENGTH or not _PLAIN_TEXT.fullmatch(value):
+def _suggest_boolean(text: str) -> str:
+    if text in ("true", "yes", "on"):
+        return "without quotes: true"
+    if text in ("false", "no", "off"):
+        return "without quotes: false"
+    return ""
+
+
+def suggest_for_text(text: str, pattern: str) -> str:
+    """Suggest a cure for text that does not match: name an unusual character, or the nearest text that matches."""
+    for index, character in enumerate(text):
+        if _is_unusual_character(character):
+            return _describe_character(text, index)
+    trailing_blanks = re.search(r"[ \t]+(\n|\Z)", text) if "\n" in text else None
+    if trailing_blanks:
+        line_number = text.count("\n", 0, trailing_blanks.start()) + 1
+        return f"line {line_number} of it ends with a blank: leave that out"
+    if len(text) > MAX_TYPO_LENGTH or not _PLAIN_TEXT.fullmatch(text):
         return ""
-    found = next((text for text in _iter_similar_texts(value) if text != value and re.fullmatch(pattern, text)), None)
-    return f"did you mean `{found}`?" if found else ""
+    for similar_text in _iter_similar_texts(text):
+        if similar_text != text and re.fullmatch(pattern, similar_text):
+            return f"did you mean `{similar_text}`?"
+    return ""
 
 
 def _is_unusual_character(character: str) -> bool:
@@ -53,20 +67,20 @@ def _is_unusual_character(character: str) -> bool:
     return character != "\n" and (not character.isascii() or not character.isprintable())
 
 
-def _describe_character(value: str, index: int) -> str:
-    character = value[index]
+def _describe_character(text: str, index: int) -> str:
+    character = text[index]
     name = unicodedata.name(character, "a control character").lower()
     return f"character {index + 1} of it is U+{ord(character):04X}, {name}: write it anew, in plain ASCII"
 
 
-def _iter_similar_texts(value: str) -> Iterator[str]:
+def _iter_similar_texts(text: str) -> Iterator[str]:
     """The text without what is often copied with it, then in the other forms that names have."""
-    bare = value.strip()
+    bare = text.strip()
     while (shorter := _COPIED_PREFIX.sub("", bare).removesuffix("/").removesuffix(".git")) != bare:
         bare = shorter
-    for text in (value.strip(), bare, bare.partition("/")[0]):
-        yield from (text, text.lower(), f"~/{text}", f"/{text}", f"{text}*")
-        yield text if "." in text else f"{text}.env"
-        for joint in "-_":
-            joined = re.sub(r"[\s._-]+", joint, text).strip(joint)
+    for variant in (text.strip(), bare, bare.partition("/")[0]):
+        yield from (variant, variant.lower(), f"~/{variant}", f"/{variant}", f"{variant}*")
+        yield variant if "." in variant else f"{variant}.env"
+        for separator in "-_":
+            joined = re.sub(r"[\s._-]+", separator, variant).strip(separator)
             yield from (joined.lower(), joined.upper())

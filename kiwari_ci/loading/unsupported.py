@@ -1,4 +1,4 @@
-"""What a person may look for and will not find: why it is not made, and what to do instead."""
+"""Features that kiwari-ci leaves out on purpose: the reason, and what to do instead."""
 
 import re
 
@@ -7,7 +7,7 @@ from kiwari_ci.frozen import dataclass
 
 @dataclass(frozen=True)
 class UnsupportedFeature:
-    """Keys that ask for it (a pattern), what it is, why it is not made, and what does the same or comes near."""
+    """A pattern of keys that ask for the feature, its name, the reason why it is left out, and an alternative."""
 
     keys: str
     what: str
@@ -47,12 +47,6 @@ UNSUPPORTED_FEATURES = (
         "`kiwari-ci eject` leaves compose files and a host program that any of them can call",
     ),
     UnsupportedFeature(
-        "crons?|cron_?jobs?|schedules?|scheduled|timers?",
-        "jobs by the clock",
-        "a container that stays is what a deploy can answer for",
-        "a service with `image_of` and a scheduler as its `command`; or the host's cron with `docker exec`",
-    ),
-    UnsupportedFeature(
         "canary|blue_green|traffic|weights?|strategy|rolling_update",
         "a part of the traffic for a new version",
         "the new one takes over when it has answered, and nothing is lost meanwhile",
@@ -75,12 +69,6 @@ UNSUPPORTED_FEATURES = (
         "a server that is set up",
         "it is rented once, and the runbook has its few commands",
         "the runbook, step 1; `kiwari-ci doctor` tells what the server lacks",
-    ),
-    UnsupportedFeature(
-        "backups?|dumps?|restore",
-        "backups",
-        "where they go and how long they stay is no matter of a deploy",
-        "`hooks.before` of an environment makes one before each deploy",
     ),
     UnsupportedFeature(
         "notify|notifications?|slack|discord|telegram|teams|webhooks?|alerts?",
@@ -122,5 +110,9 @@ UNSUPPORTED_FEATURES = (
 
 
 def find_unsupported_feature(key: str) -> UnsupportedFeature | None:
-    """What a key that no field has asks for, if that is known."""
-    return next((each for each in UNSUPPORTED_FEATURES if re.fullmatch(each.keys, key.lower().replace("-", "_"))), None)
+    """The feature that an unknown key asks for, when it is one that kiwari-ci leaves out on purpose."""
+    normalized_key = key.lower().replace("-", "_")
+    for feature in UNSUPPORTED_FEATURES:
+        if re.fullmatch(feature.keys, normalized_key):
+            return feature
+    return None

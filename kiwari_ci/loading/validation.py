@@ -1,4 +1,4 @@
-"""Plain data → Spec: pydantic's errors, told in our words and at their place."""
+"""Validates plain data as a Spec; pydantic's errors become problems with a place in the file."""
 
 import re
 from typing import Any, get_args
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from kiwari_ci.loading import suggestions
 from kiwari_ci.loading.unsupported import find_unsupported_feature
 from kiwari_ci.loading.yaml_source import SourceSpan, YamlPath, YamlSource
-from kiwari_ci.problems import Problem, join_with_limit
+from kiwari_ci.problems import Problem, RuleName, Severity, join_with_limit
 from kiwari_ci.schema import Spec
 
 # pydantic's kinds of error, completing "expected …".
@@ -37,65 +37,92 @@ def validate_spec(source: YamlSource) -> tuple[Spec | None, list[Problem]]:
     try:
         return Spec.model_validate(source.data), []
     except ValidationError as error:
-        return None, [_convert_error(source, dict(item)) for item in error.errors(include_url=False)]
+        return None, [_convert_error(source, dict(details)) for details in error.errors(include_url=False)]
 
 
-def report_at_key(source: YamlSource, loc: YamlPath, rule: str, message: str, hint: str = "", **more: Any) -> Problem:
+def report_at_key(
+    source: YamlSource, loc: YamlPath, rule: RuleName, message: str, hint: str = "", severity: Severity = "error"
+) -> Problem:
     """A problem that points at a key, or at the nearest thing above it that a person wrote."""
     while loc and loc not in source.keys and loc not in source.values:
         loc = loc[:-1]
-    return report_at_span(source, source.keys.get(loc) or source.values.get(loc), rule, message, hint, **more)
+    return report_at_span(
+        source, source.keys.get(loc) or source.values.get(loc), rule, message, hint, severity=severity
+    )
 
 
-def report_at_value(source: YamlSource, loc: YamlPath, rule: str, message: str, hint: str = "", **more: Any) -> Problem:
+def report_at_value(
+    source: YamlSource, loc: YamlPath, rule: RuleName, message: str, hint: str = "", severity: Severity = "error"
+) -> Problem:
     """A problem that points at a value, or at the nearest thing above it that is written down."""
-    return report_at_span(source, source.values.get(_find_source_path(source, loc)), rule, message, hint, **more)
+    return report_at_span(
+        source, source.values.get(_find_source_path(source, loc)), rule, message, hint, severity=severity
+    )
 
 
 def report_at_span(
-    source: YamlSource, place: SourceSpan | None, rule: str, message: str, hint: str = "", **more: Any
+    source: YamlSource,
+    span: SourceSpan | None,
+    rule: RuleName,
+    message: str,
+    hint: str = "",
+    severity: Severity = "error",
 ) -> Problem:
     """A problem that points at a place of a text, or, without one, at its start."""
-    if place is None:
-        return Problem(rule, message, source.path, 1, 1, hint=hint, **more)
-    excerpt = source.excerpt(place.line)
-    return Problem(rule, message, source.path, place.line, place.column, place.length, hint, excerpt=excerpt, **more)
+    if span is None:
+        return Problem(rule, message, source.path, 1, 1, hint=hint, severity=severity)
+    excerpt = source.excerpt(span.line)
+    return Problem(
+        rule, message, source.path, span.line, span.column, span.length, hint, excerpt=excerpt, severity=severity
+    )
 
 
 def format_yaml_path(loc: YamlPath) -> str:
     """A place in words: services.api.paths[0]."""
-    words = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
-    return words.removeprefix(".") or "the spec"
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    return text.removeprefix(".") or "the spec"
 
 
 def _convert_error(source: YamlSource, error: dict[str, Any]) -> Problem:
-    kind, loc = error["type"], tuple(error["loc"])
-    written = _find_source_path(source, loc)
-    where = format_yaml_path(written)
-    if kind == "extra_forbidden" and (found := find_unsupported_feature(str(loc[-1]))):
-        words = f"no `{loc[-1]}` in {format_yaml_path(written[:-1])}, {found.what}: {found.why}"
-        return report_at_key(source, written, "declined", words, found.instead)
-    if kind == "extra_forbidden":
-        hint = suggestions.suggest_closest(str(loc[-1]), _list_field_names(written[:-1]))
-        return report_at_key(
-            source, written, "unknown-key", f"unknown key `{loc[-1]}` in {format_yaml_path(written[:-1])}", hint
-        )
-    if kind == "missing":
-        return report_at_key(
-            source, written, "missing-key", f"{where} lacks `{loc[-1]}`", _find_description(written, str(loc[-1]))
-        )
+    """Convert one of pydantic's errors."""
+    error_type, loc = error["type"], tuple(error["loc"])
+    written_loc = _find_source_path(source, loc)
+    if error_type == "extra_forbidden":
+        return _describe_unknown_key(source, written_loc, str(loc[-1]))
+    where = format_yaml_path(written_loc)
+    if error_type == "missing":
+        hint = _find_description(written_loc, str(loc[-1]))
+        return report_at_key(source, written_loc, "missing-key", f"{where} lacks `{loc[-1]}`", hint)
     is_key = loc[-1:] == ("[key]",)
-    place = (source.keys if is_key else source.values)[written]
-    expected = (
-        EXPECTED_PHRASES[kind].format(**error.get("ctx", {})).replace("'", "`" if kind == "literal_error" else "'")
-    )
-    words = f"{where}: expected {expected}, met {_describe_input(place, source, error['input'])}"
-    point = report_at_key if is_key else report_at_value
-    rule = "type" if kind.endswith("_type") else "value"
-    hint = _suggest_fix(error, source.at(place)) or _describe_field(
-        written[:-1] if is_key else loc if kind == "text" else written
-    )
-    return point(source, written, rule, words, hint)
+    span = (source.keys if is_key else source.values)[written_loc]
+    message = f"{where}: expected {_format_expectation(error)}, met {_describe_input(span, source, error['input'])}"
+    rule: RuleName = "type" if error_type.endswith("_type") else "value"
+    if is_key:
+        described_loc = written_loc[:-1]
+    elif error_type == "text":
+        described_loc = loc
+    else:
+        described_loc = written_loc
+    hint = _suggest_fix(error, source.at(span)) or _describe_field(described_loc)
+    report = report_at_key if is_key else report_at_value
+    return report(source, written_loc, rule, message, hint)
+
+
+def _describe_unknown_key(source: YamlSource, loc: YamlPath, key: str) -> Problem:
+    parent = format_yaml_path(loc[:-1])
+    feature = find_unsupported_feature(key)
+    if feature:
+        message = f"no `{key}` in {parent}, {feature.what}: {feature.why}"
+        return report_at_key(source, loc, "declined", message, feature.instead)
+    hint = suggestions.suggest_closest(key, _list_field_names(loc[:-1]))
+    return report_at_key(source, loc, "unknown-key", f"unknown key `{key}` in {parent}", hint)
+
+
+def _format_expectation(error: dict[str, Any]) -> str:
+    expectation = EXPECTED_PHRASES[error["type"]].format(**error.get("ctx", {}))
+    if error["type"] == "literal_error":
+        return expectation.replace("'", "`")
+    return expectation
 
 
 def _find_source_path(source: YamlSource, loc: YamlPath) -> YamlPath:
@@ -128,12 +155,12 @@ def _list_field_names(loc: YamlPath) -> list[str]:
 
 def _find_description(loc: YamlPath, field: str) -> str:
     model = _find_model(loc)
-    found = model.model_fields[field].description if model and field in model.model_fields else None
-    return f"{field}: {found}" if found else ""
+    description = model.model_fields[field].description if model and field in model.model_fields else None
+    return f"{field}: {description}" if description else ""
 
 
-def _describe_input(place: SourceSpan, source: YamlSource, value: Any) -> str:
-    """A value in words: what was written, when that is short."""
+def _describe_input(span: SourceSpan, source: YamlSource, value: Any) -> str:
+    """Describe a value: what was written, when that is short."""
     if value is None:
         return "nothing"
     if isinstance(value, dict) and 1 < len(value) < 6:
@@ -141,10 +168,12 @@ def _describe_input(place: SourceSpan, source: YamlSource, value: Any) -> str:
     if isinstance(value, dict | list):
         kind = "mapping" if isinstance(value, dict) else "list"
         return f"a {kind}" if value else f"an empty {kind}"
-    written = source.at(place)
     if isinstance(value, str) and "\n" in value:
         return "several lines"
-    return f"`{written[:MAX_INPUT_LENGTH]}…`" if len(written) > MAX_INPUT_LENGTH else f"`{written}`"
+    source_text = source.at(span)
+    if len(source_text) > MAX_INPUT_LENGTH:
+        return f"`{source_text[:MAX_INPUT_LENGTH]}…`"
+    return f"`{source_text}`"
 
 
 def _suggest_fix(error: dict[str, Any], written: str) -> str:
@@ -158,9 +187,15 @@ def _suggest_fix(error: dict[str, Any], written: str) -> str:
 
 
 def _describe_field(loc: YamlPath) -> str:
-    """What a field is, and what it takes, for whom nothing nearer can be said."""
-    named = [index for index, part in enumerate(loc) if _find_description(loc[:index], str(part))]
-    words = _find_description(loc[: named[-1]], str(loc[named[-1]])) if named else ""
+    """The keys of a field and its description; the hint when no nearer one is known."""
+    parts: list[str] = []
     model = _find_model(loc)
-    takes = join_with_limit((f"`{name}`" for name in model.model_fields), 12) if model else ""
-    return "; ".join(filter(None, (takes and f"{format_yaml_path(loc)} takes {takes}", words)))
+    if model:
+        field_names = join_with_limit((f"`{name}`" for name in model.model_fields), 12)
+        parts.append(f"{format_yaml_path(loc)} takes {field_names}")
+    for index in reversed(range(len(loc))):
+        description = _find_description(loc[:index], str(loc[index]))
+        if description:
+            parts.append(description)
+            break
+    return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""YAML text → plain data, and where every key and value stands.
+"""Reads YAML text as plain data, with the place of every key and value.
 
 YAML as of 1.2's core schema: `on`, `yes`, `22:22` and dates are text, `012` is twelve, `0o17` and `0x1F` are whole
 numbers, `1.10` is the float 1.1: a field that wants text complains, and `Source.at` has what was written. What would
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from kiwari_ci.problems import Problem, SpecError, escape_control_characters, escape_text
+from kiwari_ci.problems import Problem, RuleName, SpecError, escape_control_characters, escape_text
 from kiwari_ci.safe_files import read_plain_file
 
 YamlPath = tuple[str | int, ...]
@@ -77,9 +77,9 @@ class YamlSource:
         """The text's lines, without their ends."""
         return self.text.split("\n")
 
-    def at(self, place: SourceSpan) -> str:
+    def at(self, span: SourceSpan) -> str:
         """What is written at a place, on its first line."""
-        return self.lines[place.line - 1][place.column - 1 : place.column - 1 + place.length]
+        return self.lines[span.line - 1][span.column - 1 : span.column - 1 + span.length]
 
     def excerpt(self, line: int) -> str:
         """A line to show under a message, harmless to a terminal; empty when it is too long to help."""
@@ -117,16 +117,19 @@ def _find_converter(text: str) -> Callable[[str], Any] | None:
 def _read_text(path: Path) -> str:
     content = _read_bytes(path)
     try:
-        text, offset = content.decode(), content.find(0)
+        text = content.decode()
+        offset = content.find(0)
     except UnicodeDecodeError as error:
-        text, offset = "", error.start
+        text = ""
+        offset = error.start
     if offset < 0:
         return _normalize_newlines(text)
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         _raise_problem(path, "not-text", "UTF-16, not UTF-8", 1, 1, "save it as UTF-8")
-    before = _normalize_newlines(content[:offset].decode(errors="replace")).split("\n")
-    words = f"not UTF-8 text: byte {content[offset]:#04x} at offset {offset}"
-    _raise_problem(path, "not-text", words, len(before), len(before[-1]) + 1, "save it as text in UTF-8")
+    lines_before = _normalize_newlines(content[:offset].decode(errors="replace")).split("\n")
+    message = f"not UTF-8 text: byte {content[offset]:#04x} at offset {offset}"
+    hint = "save it as text in UTF-8"
+    _raise_problem(path, "not-text", message, len(lines_before), len(lines_before[-1]) + 1, hint)
 
 
 def _normalize_newlines(text: str) -> str:
@@ -145,14 +148,16 @@ def _read_bytes(path: Path) -> bytes:
         _raise_problem(path, "no-file", "this file may not be read", hint=f"look at it with: ls -l {path.as_posix()}")
     except (OSError, ValueError) as error:
         if getattr(error, "errno", 0) == errno.EFBIG:
-            words = f"more than {MAX_SPEC_SIZE:,} bytes"
-            _raise_problem(path, "too-large", words, hint="name the spec: this file is none")
-        words = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        _raise_problem(path, "no-file", words, hint="name the spec, or go to the folder that it is in")
+            message = f"more than {MAX_SPEC_SIZE:,} bytes"
+            _raise_problem(path, "too-large", message, hint="name the spec: this file is none")
+        message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        _raise_problem(path, "no-file", message, hint="name the spec, or go to the folder that it is in")
 
 
-def _raise_problem(path: Path, rule: str, words: str, line: int = 0, column: int = 0, hint: str = "") -> NoReturn:
-    raise SpecError([Problem(rule, words, path.as_posix(), line, column, hint=hint)])
+def _raise_problem(
+    path: Path, rule: RuleName, message: str, line: int = 0, column: int = 0, hint: str = ""
+) -> NoReturn:
+    raise SpecError([Problem(rule, message, path.as_posix(), line, column, hint=hint)])
 
 
 class _YamlReader:
@@ -175,15 +180,15 @@ class _YamlReader:
         return replace(self.source, data=data)
 
     def characters(self) -> None:
-        cure = "leave it out; between double quotes it may stand as an escape"
+        hint = "leave it out; between double quotes it may stand as an escape"
         for number, line in enumerate(self.source.lines, 1):
-            for found in _CONTROL_CHARACTER.finditer(line):
-                code = f"U+{ord(found[0]):04X}"
+            for match in _CONTROL_CHARACTER.finditer(line):
+                code = f"U+{ord(match[0]):04X}"
                 self.fault(
                     "control-character",
                     f"{code} has no place in a spec",
-                    SourceSpan(number, found.start() + 1, 1),
-                    cure,
+                    SourceSpan(number, match.start() + 1, 1),
+                    hint,
                 )
         self.stop_at(0)
 
@@ -196,27 +201,29 @@ class _YamlReader:
             return None
         if start.version or start.tags:
             self.fault("directive", "a line that starts with `%` is not read", self.place(start), "leave it out")
-        data = self.node(top, ())
+        document = self.node(top, ())
         if not isinstance(top, yaml.MappingStartEvent):
-            words = "a spec is a mapping of keys to values"
-            self.fault(
-                "not-a-mapping", words, self.source.values[()], "begin with `project:`, without a `-` or a quote"
-            )
+            message = "a spec is a mapping of keys to values"
+            hint = "begin with `project:`, without a `-` or a quote"
+            self.fault("not-a-mapping", message, self.source.values[()], hint)
         next(self.events)
-        if isinstance(second := next(self.events), yaml.DocumentStartEvent):
-            words = "a second document starts here, and a spec is one"
-            self.fault("second-document", words, self.place(second), "leave out the `---`, or make it another file")
-        return data
+        following = next(self.events)
+        if isinstance(following, yaml.DocumentStartEvent):
+            message = "a second document starts here, and a spec is one"
+            self.fault(
+                "second-document", message, self.place(following), "leave out the `---`, or make it another file"
+            )
+        return document
 
     def node(self, event: Any, loc: YamlPath) -> Any:
-        here = self.source.values[loc] = self.place(event)
-        self.plain(event, here)
-        self.depth(len(loc), here)
+        span = self.source.values[loc] = self.place(event)
+        self.plain(event, span)
+        self.depth(len(loc), span)
         if isinstance(event, yaml.SequenceStartEvent):
             return self.sequence(event, loc)
         if isinstance(event, yaml.MappingStartEvent):
             return self.mapping(event, loc)
-        return self.scalar(event, here) if isinstance(event, yaml.ScalarEvent) else None
+        return self.scalar(event, span) if isinstance(event, yaml.ScalarEvent) else None
 
     def sequence(self, start: Any, loc: YamlPath) -> list[Any]:
         data: list[Any] = []
@@ -228,33 +235,33 @@ class _YamlReader:
     def mapping(self, start: Any, loc: YamlPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            here, key = self.place(event), self.key(event)
-            at = (*loc, key)
+            span, key = self.place(event), self.key(event)
+            key_loc = (*loc, key)
             if key in data:
-                words = f"{_quote_shortened(key)} stands here twice, first on line {self.source.keys[at].line}"
-                self.fault("duplicate-key", words, here, "keep one of the two")
-            self.source.keys.setdefault(at, here)
+                message = f"{_quote_shortened(key)} stands here twice, first on line {self.source.keys[key_loc].line}"
+                self.fault("duplicate-key", message, span, "keep one of the two")
+            self.source.keys.setdefault(key_loc, span)
             value = next(self.events)
-            data[key] = self.node(value, at)
+            data[key] = self.node(value, key_loc)
             if _is_empty_scalar(value):
-                self.source.values[at] = here  # the key is what a reader can see
+                self.source.values[key_loc] = span  # the key is what a reader can see
         self.source.values[loc] = self.place(start, event)
         return data
 
     def key(self, event: Any) -> str:
-        here = self.place(event)
-        self.plain(event, here)
+        span = self.place(event)
+        self.plain(event, span)
         if not isinstance(event, yaml.ScalarEvent):
             self.fault(
-                "key-not-text", "a key is text, not a list, a mapping or an alias", here, "write a name before the `:`"
+                "key-not-text", "a key is text, not a list, a mapping or an alias", span, "write a name before the `:`"
             )
             self.skip(event)
-            return f"{here.line}:{here.column}"
+            return f"{span.line}:{span.column}"
         if event.value == "<<" and event.implicit[0]:
-            self.fault("merge-key", "merge keys are not read", here, "write out what it would bring")
-        elif not isinstance(value := self.scalar(event, here), str):
-            cure = "put quotes around it" if event.value else "write a name before the `:`"
-            self.fault("key-not-text", f"a key is text, and this is {_describe_type(value)}", here, cure)
+            self.fault("merge-key", "merge keys are not read", span, "write out what it would bring")
+        elif not isinstance(value := self.scalar(event, span), str):
+            hint = "put quotes around it" if event.value else "write a name before the `:`"
+            self.fault("key-not-text", f"a key is text, and this is {_describe_type(value)}", span, hint)
         return str(event.value)
 
     def skip(self, event: Any) -> None:
@@ -266,29 +273,31 @@ class _YamlReader:
                 return
             event = next(self.events)
 
-    def depth(self, levels: int, here: SourceSpan) -> None:
+    def depth(self, levels: int, span: SourceSpan) -> None:
         if levels > MAX_DEPTH:
             self.fault(
-                "too-deep", f"more than {MAX_DEPTH} levels", here, "look for a bracket too many: no spec is that deep"
+                "too-deep", f"more than {MAX_DEPTH} levels", span, "look for a bracket too many: no spec is that deep"
             )
             self.stop_at(0)
 
-    def scalar(self, event: Any, here: SourceSpan) -> Any:
+    def scalar(self, event: Any, span: SourceSpan) -> Any:
         text: str = event.value
         value = resolve_scalar(text) if event.implicit[0] else text
         if value is text and event.implicit[0] and len(text) > MAX_NUMBER_LENGTH and _find_converter(text):
-            self.fault("long-number", f"a number of {len(text):,} characters", here, "put quotes around it")
+            self.fault("long-number", f"a number of {len(text):,} characters", span, "put quotes around it")
         return value
 
-    def plain(self, event: Any, here: SourceSpan) -> None:
+    def plain(self, event: Any, span: SourceSpan) -> None:
         """Refuse what stands before a value and changes what it means."""
-        if anchor := event.anchor:
+        if event.anchor:
             is_alias = isinstance(event, yaml.AliasEvent)
-            rule, cure = ("alias", "write out what it stands for") if is_alias else ("anchor", "leave it out")
-            self.fault(rule, f"the {rule} {_quote_shortened(anchor)} is not read", here, cure)
-        if tag := getattr(event, "tag", None):
-            words = f"the tag {_quote_shortened(tag.replace('tag:yaml.org,2002:', '!!'))} is not read"
-            self.fault("tag", words, here, "leave it out; text that looks odd needs quotes")
+            rule: RuleName = "alias" if is_alias else "anchor"
+            hint = "write out what it stands for" if is_alias else "leave it out"
+            self.fault(rule, f"the {rule} {_quote_shortened(event.anchor)} is not read", span, hint)
+        tag = getattr(event, "tag", None)
+        if tag:
+            message = f"the tag {_quote_shortened(tag.replace('tag:yaml.org,2002:', '!!'))} is not read"
+            self.fault("tag", message, span, "leave it out; text that looks odd needs quotes")
 
     def place(self, event: Any, end: Any = None) -> SourceSpan:
         """Where an event stands: up to its end, or to its line's end when it ends on another."""
@@ -303,29 +312,40 @@ class _YamlReader:
         return SourceSpan(line + 1, column + 1, max(1, min(width if stop is None else stop, width) - column))
 
     def syntax(self, error: yaml.YAMLError) -> None:
-        mark, above = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
-        words, context = str(getattr(error, "problem", None) or error), getattr(error, "context", None) or ""
-        if context.startswith("while scanning") or (mark and not self.source.text[mark.index :].strip()):
-            mark = above or mark  # what began above has no end, and the end of the file tells nobody where
-        here = self.span(mark.line, mark.column, mark.column + 1) if mark else None
-        cure = next((cure for part, cure in _SYNTAX_HINTS.items() if part in f"{words} {context}"), GENERAL_SYNTAX_HINT)
-        if (
-            here
-            and "mapping values" in words
-            and _PLAIN_KEY.fullmatch(self.source.lines[here.line - 1][: here.column - 1])
-        ):
-            cure = "begin this line in the column of the keys that it belongs to"
-        if here and self.source.at(here) == "\t":
-            words, cure = "a tab where YAML wants blanks", "indent with blanks"
+        """Report a syntax error where a reader can mend it."""
+        mark, start_mark = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+        message = str(getattr(error, "problem", None) or error)
+        context = getattr(error, "context", None) or ""
+        is_at_end = mark is not None and not self.source.text[mark.index :].strip()
+        if context.startswith("while scanning") or is_at_end:
+            mark = start_mark or mark  # the end of the file does not show what was left open
+        span = self.span(mark.line, mark.column, mark.column + 1) if mark else None
+        hint = self._suggest_syntax(f"{message} {context}", message, span)
+        if span and self.source.at(span) == "\t":
+            message, hint = "a tab where YAML wants blanks", "indent with blanks"
         elif context:
-            words += f", {context}" + (f" from line {above.line + 1}" if above and above is not mark else "")
-        self.fault("yaml-syntax", f"not YAML: {words}", here, cure)
+            message += f", {context}"
+            if start_mark and start_mark is not mark:
+                message += f" from line {start_mark.line + 1}"
+        self.fault("yaml-syntax", f"not YAML: {message}", span, hint)
 
-    def fault(self, rule: str, words: str, here: SourceSpan | None, hint: str = "") -> None:
-        place = here or SourceSpan(0, 0, 1)
-        excerpt = self.source.excerpt(here.line) if here else ""
+    def _suggest_syntax(self, text: str, message: str, span: SourceSpan | None) -> str:
+        if span and "mapping values" in message:
+            text_before = self.source.lines[span.line - 1][: span.column - 1]
+            if _PLAIN_KEY.fullmatch(text_before):
+                return "begin this line in the column of the keys that it belongs to"
+        for part, hint in _SYNTAX_HINTS.items():
+            if part in text:
+                return hint
+        return GENERAL_SYNTAX_HINT
+
+    def fault(self, rule: RuleName, message: str, span: SourceSpan | None, hint: str = "") -> None:
+        shown_span = span or SourceSpan(0, 0, 1)
+        excerpt = self.source.excerpt(span.line) if span else ""
         path = self.source.path
-        self.faults.append(Problem(rule, words, path, place.line, place.column, place.length, hint, excerpt=excerpt))
+        self.faults.append(
+            Problem(rule, message, path, shown_span.line, shown_span.column, shown_span.length, hint, excerpt=excerpt)
+        )
         self.stop_at(MAX_PROBLEMS)
 
     def stop_at(self, count: int) -> None:

@@ -74,13 +74,13 @@ def apply_changes(staging: Path, changes: list[tuple[Path | None, Path]]) -> Non
         raise error
 
 
-def _backup_file(target: Path, place: Path) -> Path:
+def _backup_file(target: Path, backup: Path) -> Path:
     """The file itself under a second name, where the file system has such names; else a copy."""
     try:
-        place.hardlink_to(target) if not target.is_symlink() else shutil.copy2(target, place, follow_symlinks=False)
+        backup.hardlink_to(target) if not target.is_symlink() else shutil.copy2(target, backup, follow_symlinks=False)
     except OSError:
-        shutil.copy2(target, place, follow_symlinks=False)
-    return place
+        shutil.copy2(target, backup, follow_symlinks=False)
+    return backup
 
 
 def remove_empty_folders(folders: list[Path]) -> None:
@@ -90,14 +90,14 @@ def remove_empty_folders(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def stage_file(place: Path, target: Path, text: str, executable: bool) -> Path:
+def stage_file(staged: Path, target: Path, text: str, executable: bool) -> Path:
     """Write a file beside its place, with the mode of the one that is there."""
-    create_file(place, text.encode())
+    create_file(staged, text.encode())
     is_there = target.is_file() and not target.is_symlink()
-    known = (target if is_there else place).stat().st_mode & 0o777
-    readers = known & 0o444
-    place.chmod(known | readers >> 2 if executable else known & ~0o111)
-    return place
+    mode = (target if is_there else staged).stat().st_mode & 0o777
+    read_bits = mode & 0o444
+    staged.chmod(mode | read_bits >> 2 if executable else mode & ~0o111)
+    return staged
 
 
 @contextmanager
@@ -126,13 +126,13 @@ def is_scratch_folder(path: Path) -> bool:
 
 
 @contextmanager
-def convert_os_errors(root: Path, kind: type[OutputError] = OutputError) -> Iterator[None]:
+def convert_os_errors(root: Path, error_type: type[OutputError] = OutputError) -> Iterator[None]:
     """What the disk refuses, in words."""
     try:
         yield
     except OSError as error:
-        cure = ERRNO_HINTS.get(error.errno or 0, "mend that, and run it again")
-        raise kind(f"{error.filename or root}: {error.strerror or error}: {cure}") from error
+        hint = ERRNO_HINTS.get(error.errno or 0, "mend that, and run it again")
+        raise error_type(f"{error.filename or root}: {error.strerror or error}: {hint}") from error
 
 
 @contextmanager
@@ -148,8 +148,8 @@ def lock_folder(root: Path) -> Iterator[None]:
 
 def find_link(path: Path) -> Path | None:
     """The first link on the way to a file, of those parts that are named from the current folder."""
-    named = [path, *path.parents] if not path.is_absolute() else [path]
-    return next((part for part in reversed(named) if part.is_symlink()), None)
+    candidates = [path, *path.parents] if not path.is_absolute() else [path]
+    return next((part for part in reversed(candidates) if part.is_symlink()), None)
 
 
 def replace_file(path: Path, text: str) -> None:

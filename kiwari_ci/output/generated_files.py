@@ -31,10 +31,12 @@ _EXAMPLE_SUFFIXES = (".example", ".sample", ".template", ".dist")
 _REDACTED_TEXT = b"(not shown)"
 HOST_PROGRAM_PATH = "deploy/bin/deploy"
 SSH_CLIENT_PATH = "deploy/bin/deploy-over-ssh"
+DATABASE_PROGRAM_PATH = "deploy/bin/database"
 # The same bytes in every project's tree, so no project's marker is in them: their second line says that they are ours.
 PROGRAM_MARKERS = {
     HOST_PROGRAM_PATH: '"""The kiwari-ci host program: ',
     SSH_CLIENT_PATH: '"""The kiwari-ci SSH client: ',
+    DATABASE_PROGRAM_PATH: '"""The kiwari-ci database program: ',
 }
 
 
@@ -214,28 +216,28 @@ def restore_line_endings(text: str, raw: str) -> str:
 
 
 def _write_changed_files(root: Path, tree: GeneratedFiles, project: str) -> WriteResult:
-    done = WriteResult()
+    result = WriteResult()
     outdated: list[str] = []
     for path, file in tree.items():
         if not _compare_file(root, path, file):
-            done.same.append(path)
+            result.same.append(path)
             continue
         outdated.append(path)
-        (done.changed if (root / path).is_file() else done.new).append(path)
-    done.removed += _find_orphaned_files(root, tree, project)
-    if not outdated and not done.removed:
-        return done
+        (result.changed if (root / path).is_file() else result.new).append(path)
+    result.removed += _find_orphaned_files(root, tree, project)
+    if not outdated and not result.removed:
+        return result
     with create_scratch_folder(root) as scratch:
         changes: list[tuple[Path | None, Path]] = []
         for index, path in enumerate(outdated):
             staged = stage_file(scratch / str(index), root / path, tree[path].text, tree[path].executable)
             changes.append((staged, root / path))
-        changes += [(None, root / path) for path in done.removed]
+        changes += [(None, root / path) for path in result.removed]
         with defer_signals():
             apply_changes(scratch, changes)
-            for path in done.removed:
+            for path in result.removed:
                 _remove_empty_parents(root, path)
-    return done
+    return result
 
 
 def _check_conflicts(root: Path, tree: GeneratedFiles, project: str, force: bool) -> None:
@@ -255,10 +257,10 @@ def _check_conflicts(root: Path, tree: GeneratedFiles, project: str, force: bool
 def _explain_blocked_path(root: Path, path: str) -> str:
     """Why a path cannot be used: its folder is a link, or none; or it is there, and no file."""
     for parent in list(Path(path).parents)[:-1]:
-        place = root / parent
-        if place.is_symlink():
+        folder = root / parent
+        if folder.is_symlink():
             return f"{path}: {parent} is a link, and nothing is written through a link: remove it"
-        if os.path.lexists(place) and not place.is_dir():
+        if os.path.lexists(folder) and not folder.is_dir():
             return f"{path}: {parent} is no folder: move it away"
     target = root / path
     if target.exists() and not target.is_file():
@@ -291,8 +293,8 @@ def _parse_marker_project(path: str, content: bytes) -> str:
         return ""
     pattern = re.escape(_select_marker_format(path)("*")).replace(r"\*", "([a-z0-9-]+)")
     head = b"\n".join(content[:1000].splitlines()[:2])
-    found = re.search(pattern.encode(), head)
-    return found[1].decode() if found else ""
+    match = re.search(pattern.encode(), head)
+    return match[1].decode() if match else ""
 
 
 def _select_marker_format(path: str) -> Callable[[str], str]:
@@ -323,7 +325,7 @@ def find_marked_files(root: Path) -> Iterator[tuple[str, str]]:
 
 def _find_orphaned_files(root: Path, tree: GeneratedFiles, project: str) -> list[str]:
     """Files in our folders that carry this project's marker, and that the tree does not have."""
-    return [path for path, found in find_marked_files(root) if found == project and path not in tree]
+    return [path for path, marker_project in find_marked_files(root) if marker_project == project and path not in tree]
 
 
 def _compare_file(root: Path, path: str, file: GeneratedFile, project: str = "") -> FileDifference | None:
@@ -369,13 +371,13 @@ def _format_diff(path: str, old: bytes, new: bytes) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
-def _redact_env_example(there: bytes, wanted: bytes) -> bytes:
+def _redact_env_example(actual: bytes, expected: bytes) -> bytes:
     """An example as it may be shown: somebody may have filled it in, so lines that are not ours lose their values."""
-    ours = set(wanted.splitlines())
+    expected_lines = set(expected.splitlines())
     lines = []
-    for line in there.splitlines(keepends=True):
+    for line in actual.splitlines(keepends=True):
         content = line.rstrip(b"\r\n")
-        if content in ours:
+        if content in expected_lines:
             lines.append(line)
             continue
         key = re.match(rb"[A-Za-z_]\w*=", content)

@@ -32,6 +32,7 @@ from kiwari_ci.plan.runbook import (
     RunbookCommand,
     RunbookStep,
     RunbookStepId,
+    ScheduleCommands,
     ServerCommands,
     SettingCommand,
     TakenOverContainer,
@@ -71,6 +72,7 @@ from kiwari_ci.plan.workflows import (
 )
 
 __all__ = [
+    "ScheduleCommands",
     "AccessoryContainer",
     "PinnedAction",
     "TakenOverContainer",

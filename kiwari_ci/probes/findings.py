@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Literal
 
-from kiwari_ci.problems import Problem, escape_control_characters, format_problems_github
+from kiwari_ci.problems import Annotation, escape_control_characters, format_annotations
 
 FindingState = Literal["ok", "wrong", "not asked"]
 MAX_MESSAGE_LENGTH = 300  # characters of a message from outside
@@ -66,12 +66,12 @@ def format_findings_text(findings: Iterable[Finding]) -> str:
 def format_findings_github(findings: Iterable[Finding]) -> str:
     """Format findings for a workflow's log: the text, and an annotation for each that is wrong."""
     findings = list(findings)
-    problems = [
-        Problem(f"{finding.group}: {finding.subject}", _format_annotation_text(finding), "")
+    annotations = [
+        Annotation(f"{finding.group}: {finding.subject}", _format_annotation_text(finding))
         for finding in findings
         if finding.state == "wrong"
     ]
-    return "\n".join(filter(None, [format_findings_text(findings), format_problems_github(problems)]))
+    return "\n".join(filter(None, [format_findings_text(findings), format_annotations(annotations)]))
 
 
 def format_findings_json(findings: Iterable[Finding]) -> str:

@@ -150,12 +150,13 @@ def _build_script_arguments(host: DeployHost) -> list[str]:
     words += [f"env:{stack.name}/{_format_env_argument(file)}" for stack in host.stacks for file in stack.env_files]
     words += [f"stack:{stack.name}" for stack in host.stacks]
     words += [f"database:{server.name}" for server in host.servers]
+    words += ["schedule:"] if host.has_schedule else []
     return [host.folder, *words]
 
 
 def list_placed_files(host: DeployHost) -> list[str]:
     """The generated files that a person has placed, below the host's folder."""
-    paths = ["bin/deploy"]
+    paths = ["bin/deploy", "bin/database"] if host.has_schedule else ["bin/deploy"]
     for server in host.servers:
         paths += [f"{server.name}/docker-compose.yml", f"{server.name}/{DATABASE_INIT_SCRIPT}"]
     for stack in host.stacks:

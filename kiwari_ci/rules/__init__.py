@@ -13,12 +13,8 @@ from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
 from kiwari_ci.proxies import rules as proxy_rules
 from kiwari_ci.rules import containers, deploys, images, names, registry, stacks, steps
-from kiwari_ci.schema.text_formats import SECRET_NAME_PATTERN
+from kiwari_ci.schema.text_formats import CREDENTIAL_PATTERN, SECRET_NAME_PATTERN
 
-CREDENTIAL_PATTERN = re.compile(
-    r"gh[pousr]_\w{20,}|github_pat_\w{20,}|-----BEGIN|AKIA[0-9A-Z]{16}|xox[abprs]-\w|sk_live_\w"
-    r"|eyJ\w{10,}\.eyJ|://[^/\s:@]*:[^/\s@]+@(?!localhost|127\.0\.0\.1)"
-)
 OLDEST_POSTGRES = 15  # the init script needs `\getenv`, which psql has since then
 
 _FILE_NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")

@@ -53,6 +53,11 @@ class NotNull:
 SECRET_NAME_PATTERN = re.compile(
     r"(?!(VITE|REACT_APP|(\w+_)?PUBLIC)_)\w*(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)", re.IGNORECASE
 )
+# The value of a secret, by its form: tokens of well-known services, private keys, and passwords in URLs.
+CREDENTIAL_PATTERN = re.compile(
+    r"gh[pousr]_\w{20,}|github_pat_\w{20,}|-----BEGIN|AKIA[0-9A-Z]{16}|xox[abprs]-\w|sk_live_\w"
+    r"|eyJ\w{10,}\.eyJ|://[^/\s:@]*:[^/\s@]+@(?!localhost|127\.0\.0\.1)"
+)
 
 T = TypeVar("T")
 Omittable = Annotated[T | None, NotNull()]
@@ -263,5 +268,14 @@ ShellScript = Annotated[
         "a shell script of at most 20,000 characters that begins with a command, without blanks at a line's end",
         MAX_TEXT_LENGTH,
     ),
+]
+CronLine = Annotated[
+    str,
+    StringFormat(
+        r"[^\s#]+( [^\s#]+){4}", "a cron line of five fields in quotes, minute hour day month weekday: '15 3 * * *'"
+    ),
+]
+TimeZone = Annotated[
+    str, StringFormat(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", "a time zone such as Asia/Jakarta")
 ]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]

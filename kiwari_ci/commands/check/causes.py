@@ -1,4 +1,4 @@
-"""Why a generated file is not what the spec makes of it, and the command that cures it."""
+"""Explains why generated files differ from the spec, and builds the command that fixes it."""
 
 import re
 import shlex
@@ -51,9 +51,9 @@ PinsByAction = dict[str, tuple[str, str]]
 
 @dataclass(frozen=True)
 class DriftFinding:
-    """A file that is not what it should be: why, and the key and line of the spec that it comes from.
+    """A file that differs: the cause, and the key and line of the spec that the file comes from.
 
-    `line` is the first that differs, from 1, as the file is there; 0 when nothing is.
+    `line` is the first line on disk that differs, from 1; it is 0 when no file is on disk.
     """
 
     path: str
@@ -66,7 +66,7 @@ class DriftFinding:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """All findings, in order, and the command that cures them; `never`: nothing was generated yet."""
+    """All findings in order, and the command that fixes them. `never` is set when nothing was generated yet."""
 
     findings: list[DriftFinding]
     cure: str
@@ -79,32 +79,44 @@ def explain_differences(
     plan: Plan,
     tree: GeneratedFiles,
     differences: list[FileDifference],
-    called: list[str],
+    path_arguments: list[str],
     environ: Mapping[str, str],
 ) -> DriftReport:
-    """Class every difference; `called` are the words that name spec and output to a command; git gets `environ`."""
-    case = _DriftClassifier(root, spec, plan, tree, environ)
-    findings = [case.finding(difference) for difference in differences]
+    """Find the cause of each difference, and the command that removes them.
+
+    `path_arguments` name the spec and the output folder to a command; git gets `environ`.
+    """
+    classifier = _DriftClassifier(root, spec, plan, tree, environ)
+    findings = [classifier.finding(difference) for difference in differences]
     missing = {finding.path for finding in findings if finding.why == "missing"}
-    # The programs may be there already, by another project that shares the folder.
+    # The programs may be there already: they are the same in every project that shares the folder.
     never = all(path in missing for path, file in tree.items() if file.marked and path not in PROGRAM_MARKERS)
-    others = {read_marker_project(root / each.path) for each in findings if each.why == "foreign-project"}
-    if others and (here := sorted(others & stale_files.find_other_projects(root, tree, plan.project, spec))):
-        return DriftReport(findings, _suggest_separate_folder(plan, called, here))
-    return DriftReport(findings, build_fix_command(findings, plan, called), never)
+    foreign_paths = [finding.path for finding in findings if finding.why == "foreign-project"]
+    if foreign_paths:
+        foreign_projects = {read_marker_project(root / path) for path in foreign_paths}
+        neighbours = foreign_projects & stale_files.find_other_projects(root, tree, plan.project, spec)
+        if neighbours:
+            return DriftReport(findings, _suggest_separate_folder(plan, path_arguments, sorted(neighbours)))
+    return DriftReport(findings, build_fix_command(findings, plan, path_arguments), never)
 
 
-def build_fix_command(findings: Iterable[DriftFinding], plan: Plan, called: list[str]) -> str:
-    """One command line; a bump of pins is read back, what else differs is written again."""
-    whys = {finding.why for finding in findings}
-    if not whys:
+def build_fix_command(findings: Iterable[DriftFinding], plan: Plan, path_arguments: list[str]) -> str:
+    """One command line: pins that a bot moved are read back, and all other differences are generated again."""
+    causes = {finding.why for finding in findings}
+    if not causes:
         return ""
-    generate, pull = (shlex.join(["kiwari-ci", *words, *called]) for words in (["generate"], ["pins", "pull"]))
-    if whys & {"foreign", "foreign-project"}:
+    generate = shlex.join(["kiwari-ci", "generate", *path_arguments])
+    pull = shlex.join(["kiwari-ci", "pins", "pull", *path_arguments])
+    if causes & {"foreign", "foreign-project"}:
         generate += " --force # it overwrites what is not ours, too"
-    line = generate if "pins" not in whys else pull if whys == {"pins"} else f"{pull} && {generate}"
-    wanted = _find_tool_requirement(plan)
-    return f"{_build_install_command(wanted)} && {line}" if wanted else line
+    if "pins" not in causes:
+        command = generate
+    elif causes == {"pins"}:
+        command = pull
+    else:
+        command = f"{pull} && {generate}"
+    requirement = _find_tool_requirement(plan)
+    return f"{_build_install_command(requirement)} && {command}" if requirement else command
 
 
 def _build_install_command(requirement: str) -> str:
@@ -114,122 +126,139 @@ def _build_install_command(requirement: str) -> str:
     return f"pip install --require-hashes --no-deps --requirement /dev/stdin <<<{shlex.quote(requirement)}"
 
 
-def _suggest_separate_folder(plan: Plan, called: list[str], others: list[str]) -> str:
-    """Two projects of one folder would take each other's files away: a folder of its own."""
-    spec = called[: called.index("--out")] if "--out" in called else called
-    line = shlex.join(["kiwari-ci", "generate", *spec, "--out", f"generated-{plan.project}"])
-    return f"{line} # a folder of its own, for this one is of another project: {', '.join(others)}"
+def _suggest_separate_folder(plan: Plan, path_arguments: list[str], projects: list[str]) -> str:
+    """Two projects in one folder would remove each other's files, so this one gets a folder of its own."""
+    spec_arguments = path_arguments
+    if "--out" in path_arguments:
+        spec_arguments = path_arguments[: path_arguments.index("--out")]
+    command = shlex.join(["kiwari-ci", "generate", *spec_arguments, "--out", f"generated-{plan.project}"])
+    return f"{command} # a folder of its own, for this one is of another project: {', '.join(projects)}"
 
 
 def _find_tool_requirement(plan: Plan) -> str:
-    """The tool that the spec names, as pip takes it; empty when it is the one that runs, or when nobody knows."""
+    """The tool that the spec names, as pip takes it; empty when it is the running one, or when that is unknown."""
     if plan.drift.commit:
-        url = f"git+https://github.com/{plan.drift.repository}@{plan.drift.commit}"
-        return "" if find_installed_commit() in ("", plan.drift.commit) else url
-    wanted = plan.drift.requirement
-    return "" if re.search(rf"(kiwari-ci==|kiwari_ci-){re.escape(__version__)}[ -]", wanted) else wanted
+        if find_installed_commit() in ("", plan.drift.commit):
+            return ""
+        return f"git+https://github.com/{plan.drift.repository}@{plan.drift.commit}"
+    requirement = plan.drift.requirement
+    is_running_version = re.search(rf"(kiwari-ci==|kiwari_ci-){re.escape(__version__)}[ -]", requirement)
+    return "" if is_running_version else requirement
 
 
 class _DriftClassifier:
-    """A red check: what is there, what should be, and what is asked only when a class depends on it."""
+    """Finds the cause of each difference; git and older specs are read only when a cause depends on them."""
 
     def __init__(self, root: Path, spec: Path, plan: Plan, tree: GeneratedFiles, environ: Mapping[str, str]) -> None:
         self.root, self.path, self.plan, self.tree, self.environ = root, spec, plan, tree, environ
 
     def finding(self, difference: FileDifference) -> DriftFinding:
-        there, want = _read_file_text(self.root / difference.path), self._want(difference.path)
-        why = self._why(difference, there, want)
-        if why == "edited":
-            want = min([want, *self._older(difference.path)], key=lambda text: _count_differing_lines(there, text))
-        number = _find_first_difference(there, want) if there and want else 1
-        line = want.split("\n")[number - 1] if there and want else ""
-        key, spec_line = self._governing(difference.path, why, line)
-        last = there.count("\n") + (not there.endswith("\n"))
-        return DriftFinding(difference.path, why, min(number, last) if there else 0, key, spec_line, difference.diff)
+        path = difference.path
+        actual, expected = _read_file_text(self.root / path), self._expected_text(path)
+        cause = self._find_cause(difference, actual, expected)
+        if cause == "edited":
+            # The edit may have been made in an older version of the file.
+            versions = [expected, *self._older_texts(path)]
+            expected = min(versions, key=lambda text: _count_differing_lines(actual, text))
+        if not actual or not expected:
+            key, spec_line = self._find_spec_line(path, cause, "")
+            line_number = 1 if actual else 0
+            return DriftFinding(path, cause, line_number, key, spec_line, difference.diff)
+        line_number = _find_first_difference(actual, expected)
+        key, spec_line = self._find_spec_line(path, cause, expected.split("\n")[line_number - 1])
+        line_count = actual.count("\n") + (not actual.endswith("\n"))
+        return DriftFinding(path, cause, min(line_number, line_count), key, spec_line, difference.diff)
 
-    def _why(self, difference: FileDifference, there: str, want: str) -> DriftCause:
-        path, kind = difference.path, difference.kind
-        if kind == "missing":
-            old = self.before.made
-            return "spec" if old and not any(path in made.tree for made in old) else "missing"
-        if kind == "orphaned":
+    def _find_cause(self, difference: FileDifference, actual: str, expected: str) -> DriftCause:
+        path = difference.path
+        if difference.kind == "missing":
+            candidates = self.before.candidates
+            is_new_in_spec = candidates and not any(path in candidate.tree for candidate in candidates)
+            return "spec" if is_new_in_spec else "missing"
+        if difference.kind == "orphaned":
             return "orphaned"
-        if kind == "foreign":
+        if difference.kind == "foreign":
             return "foreign-project" if read_marker_project(self.root / path) else "foreign"
-        if there == want:
-            return "mode" if difference.diff.startswith("old mode") else "edited"  # a link stands for the file
-        if difference.diff.startswith("old mode"):
+        has_other_mode = difference.diff.startswith("old mode")
+        if actual == expected:
+            return "mode" if has_other_mode else "edited"  # a symbolic link replaces the file
+        if has_other_mode:
             return "edited"
-        plain = _normalize_text(there)
-        if plain == want:
+        return self._find_text_cause(path, _normalize_text(actual), expected)
+
+    def _find_text_cause(self, path: str, actual: str, expected: str) -> DriftCause:
+        """The cause of a difference between two texts; `actual` is normalized."""
+        if actual == expected:
             return "line-ends"
         if path == self.plan.drift.spec_path:
-            return self._why_of_copy()
+            return self._find_cause_of_spec_copy()
         if path in PROGRAM_MARKERS:
             return "version" if self._is_of_another_version else "edited"  # no spec changes them
-        older = self._older(path)
-        if plain in older:
+        older_texts = self._older_texts(path)
+        if actual in older_texts:
             return "spec"
-        alike = next(
-            (text for text in [want, *older] if _PINNED_ACTION.sub(r"\1", text) == _PINNED_ACTION.sub(r"\1", plain)),
-            None,
-        )
-        return self._why_of_text() if alike is None else self._why_of_pins(plain, alike)
-
-    def _why_of_text(self) -> DriftCause:
+        actual_without_pins = _PINNED_ACTION.sub(r"\1", actual)
+        for text in [expected, *older_texts]:
+            if _PINNED_ACTION.sub(r"\1", text) == actual_without_pins:
+                return self._find_cause_of_pins(actual, text)
         if self._is_of_another_version:
             return "version"
-        return "edited" if self.before.is_told else "unknown"
+        return "edited" if self.before.is_complete else "unknown"
 
-    def _why_of_pins(self, there: str, want: str) -> DriftCause:
-        """Two texts that differ in pins alone."""
-        now, ours = _parse_pins(there), _parse_pins(want)
-        moved = {action for action in now if now[action] != ours[action]}
-        if any(len(self._pins_there[action]) > 1 for action in moved):
+    def _find_cause_of_pins(self, actual: str, expected: str) -> DriftCause:
+        """The cause of a difference between two texts that differ only in pins."""
+        actual_pins, expected_pins = _parse_pins(actual), _parse_pins(expected)
+        moved_actions = {action for action in actual_pins if actual_pins[action] != expected_pins[action]}
+        if any(len(self._pins_on_disk[action]) > 1 for action in moved_actions):
             return "pins-apart"
-        if all(_parse_version(now[action]) >= _parse_version(ours[action]) for action in moved):
+        versions = [(_parse_version(actual_pins[name]), _parse_version(expected_pins[name])) for name in moved_actions]
+        if all(actual_version >= expected_version for actual_version, expected_version in versions):
             return "pins"
         return "version" if self._is_of_another_version else "pins-old"
 
-    def _why_of_copy(self) -> DriftCause:
-        """The copy is behind; or edited, when all that it would make otherwise is as the spec in use has it."""
+    def _find_cause_of_spec_copy(self) -> DriftCause:
+        """The copy is older than the spec, or it was edited when all files that it would change agree with the spec."""
         path = self.plan.drift.spec_path
-        copy = next(
-            (made for made in self.before.made if made.spec.text == _normalize_text(_read_file_text(self.root / path))),
-            None,
-        )
+        text = _normalize_text(_read_file_text(self.root / path))
+        copy = next((candidate for candidate in self.before.candidates if candidate.spec.text == text), None)
         if copy is None:
             return "edited"
-        others = [each for each in self.tree if each != path and copy.tree.get(each) != self.tree[each]]
-        is_alone = others and all(_read_file_text(self.root / each) == self.tree[each].text for each in others)
-        return "edited" if is_alone else "spec"
+        changed_paths = [other for other in self.tree if other != path and copy.tree.get(other) != self.tree[other]]
+        is_only_difference = changed_paths and all(
+            _read_file_text(self.root / changed_path) == self.tree[changed_path].text for changed_path in changed_paths
+        )
+        return "edited" if is_only_difference else "spec"
 
-    def _governing(self, path: str, why: DriftCause, line: str) -> tuple[str, int]:
+    def _find_spec_line(self, path: str, cause: DriftCause, line: str) -> tuple[str, int]:
+        """The key of the spec, and its line, that a file or a line of it comes from."""
         if path == self.plan.drift.spec_path:
-            there = _read_file_text(self.root / path)
-            number = _find_first_difference(there, self.spec.text) if there else 1
-            return "", max(1, min(number, self.spec.text.count("\n")))
-        if why == "foreign-project":
+            actual = _read_file_text(self.root / path)
+            line_number = _find_first_difference(actual, self.spec.text) if actual else 1
+            return "", max(1, min(line_number, self.spec.text.count("\n")))
+        if cause == "foreign-project":
             return "project.name", spec_location.locate_nearest_key(self.spec, ("project", "name"))[1]
-        base = spec_location.find_spec_key(path, self.plan)
-        if why == "spec" and (changed := self._changed(path)):
-            below = (each for each in changed if each[: len(base)] == base)
-            loc, number = spec_location.locate_nearest_key(self.spec, next(below, changed[0]))
+        file_key = spec_location.find_spec_key(path, self.plan)
+        changed_keys = self._find_changed_keys(path) if cause == "spec" else []
+        if changed_keys:
+            keys_of_file = [key for key in changed_keys if key[: len(file_key)] == file_key]
+            loc, line_number = spec_location.locate_nearest_key(self.spec, (keys_of_file or changed_keys)[0])
         else:
-            loc, number = spec_location.locate_generated_line(self.spec, base, line)
-        return spec_location.format_spec_key(loc), number
+            loc, line_number = spec_location.locate_generated_line(self.spec, file_key, line)
+        return spec_location.format_spec_key(loc), line_number
 
-    def _changed(self, path: str) -> list[yaml_source.YamlPath]:
-        """Where the spec that made the file says something else than today's."""
-        there = _normalize_text(_read_file_text(self.root / path))
-        texts = [(made, made.tree[path].text if path in made.tree else "") for made in self.before.made]
-        made = next((made for made, text in texts if text == there), None)
-        return list(spec_location.find_changed_keys(made.spec.data, self.spec.data)) if made else []
+    def _find_changed_keys(self, path: str) -> list[yaml_source.YamlPath]:
+        """The keys at which today's spec differs from the one that the file was generated from."""
+        actual = _normalize_text(_read_file_text(self.root / path))
+        for candidate in self.before.candidates:
+            candidate_text = candidate.tree[path].text if path in candidate.tree else ""
+            if candidate_text == actual:
+                return list(spec_location.find_changed_keys(candidate.spec.data, self.spec.data))
+        return []
 
-    def _older(self, path: str) -> list[str]:
-        return [made.tree[path].text for made in self.before.made if path in made.tree]
+    def _older_texts(self, path: str) -> list[str]:
+        return [candidate.tree[path].text for candidate in self.before.candidates if path in candidate.tree]
 
-    def _want(self, path: str) -> str:
+    def _expected_text(self, path: str) -> str:
         return self.tree[path].text if path in self.tree else ""
 
     @cached_property
@@ -243,20 +272,22 @@ class _DriftClassifier:
         )
 
     @cached_property
-    def _pins_there(self) -> dict[str, set[tuple[str, str]]]:
-        found: dict[str, set[tuple[str, str]]] = {}
+    def _pins_on_disk(self) -> dict[str, set[tuple[str, str]]]:
+        """The commits and versions of each action in all files on disk."""
+        pins: dict[str, set[tuple[str, str]]] = {}
         for path, file in self.tree.items():
             if _PINNED_ACTION.search(file.text):
                 for action, sha, version in _PINNED_ACTION.findall(_read_file_text(self.root / path)):
-                    found.setdefault(action, set()).add((sha, version))
-        return found
+                    pins.setdefault(action, set()).add((sha, version))
+        return pins
 
     @cached_property
     def _is_of_another_version(self) -> bool:
-        """Whether the drift workflow that is there installs something else than what runs here."""
+        """Whether the drift workflow on disk installs another version than the running one."""
         text = _read_file_text(self.root / DRIFT_WORKFLOW_PATH)
-        if found := re.search(r"<<< [\"']?(?:kiwari-ci==|\./\S*kiwari_ci-)([0-9]+\.[0-9]+\.[0-9]+)", text):
-            return found[1] != __version__
+        version = re.search(r"<<< [\"']?(?:kiwari-ci==|\./\S*kiwari_ci-)([0-9]+\.[0-9]+\.[0-9]+)", text)
+        if version:
+            return version[1] != __version__
         commit = re.search(r"^ +ref: [\"']?([0-9a-f]{40})", text, re.MULTILINE)
         return commit is not None and commit[1] != (find_installed_commit() or self.plan.drift.commit)
 
@@ -270,16 +301,18 @@ def _normalize_text(text: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _find_first_difference(there: str, want: str) -> int:
-    """The first line that is not alike, from 1."""
-    pairs = zip(there.split("\n"), want.split("\n"), strict=False)
-    same = next((number for number, (one, other) in enumerate(pairs) if one != other), None)
-    return 1 + (min(there.count("\n"), want.count("\n")) if same is None else same)
+def _find_first_difference(actual: str, expected: str) -> int:
+    """The number of the first line that differs, from 1."""
+    pairs = zip(actual.split("\n"), expected.split("\n"), strict=False)
+    for line_number, (actual_line, expected_line) in enumerate(pairs, 1):
+        if actual_line != expected_line:
+            return line_number
+    return 1 + min(actual.count("\n"), expected.count("\n"))
 
 
-def _count_differing_lines(there: str, text: str) -> int:
+def _count_differing_lines(first: str, second: str) -> int:
     """How many lines only one of them has."""
-    return len(set(there.split("\n")) ^ set(text.split("\n")))
+    return len(set(first.split("\n")) ^ set(second.split("\n")))
 
 
 def _parse_pins(text: str) -> PinsByAction:

@@ -1,4 +1,4 @@
-"""The specs that a tree may have been made of: the one that lies in it, and those that git has at its place."""
+"""Finds specs that files may have been generated from: the copy among the files, and its versions in git."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -15,13 +15,13 @@ from kiwari_ci.readers.git import GitError, run_git
 from kiwari_ci.rendering.render import render_files
 from kiwari_ci.safe_files import read_plain_file
 
-MAX_GIT_VERSIONS = 5  # versions that git is asked for
-GIT_TIMEOUT = 20  # for git
+MAX_GIT_VERSIONS = 5  # commits whose spec is read
+GIT_TIMEOUT = 20  # seconds for one git command
 
 
 @dataclass(frozen=True)
 class CandidateSpec:
-    """An older spec, and what it makes by the templates and pins of today."""
+    """An older spec, and the files that today's templates and pins make of it."""
 
     spec: yaml_source.YamlSource
     tree: GeneratedFiles
@@ -29,19 +29,30 @@ class CandidateSpec:
 
 @dataclass(frozen=True)
 class CandidateSpecs:
-    """What the tree was perhaps made of, newest first. `is_told`: an older spec would be here, if there was one."""
+    """The specs that the files may have been generated from, newest first.
 
-    made: list[CandidateSpec]
-    is_told: bool
+    `is_complete` is set when an older spec would be among them if there was one.
+    """
+
+    candidates: list[CandidateSpec]
+    is_complete: bool
 
 
 def find_candidate_specs(root: Path, path: str, spec: Path, text: str, environ: Mapping[str, str]) -> CandidateSpecs:
-    """Look for specs at `path` below `root` that are not this text; `spec` is the one in use."""
-    there, is_copy = _read_spec_copy(root / path), not _is_same_file(root / path, spec)
-    older, is_told = _read_git_versions((root / path).parent, Path(path).name, environ)
-    texts = dict.fromkeys(each for each in [there, *older] if each is not None and each != text)
-    made = [found for each in texts if (found := _load_candidate_spec(path, each, action_pins.load_pins(spec)))]
-    return CandidateSpecs(made, is_told or (is_copy and there is not None))
+    """Look for specs at `path` below `root` whose text is not `text`; `spec` is the one in use."""
+    copy = root / path
+    copy_text = _read_spec_copy(copy)
+    git_texts, has_history = _read_git_versions(copy.parent, Path(path).name, environ)
+    pins = action_pins.load_pins(spec)
+    candidates: list[CandidateSpec] = []
+    for older_text in dict.fromkeys([copy_text, *git_texts]):
+        if older_text is None or older_text == text:
+            continue
+        candidate = _load_candidate_spec(path, older_text, pins)
+        if candidate:
+            candidates.append(candidate)
+    has_copy = copy_text is not None and not _is_same_file(copy, spec)
+    return CandidateSpecs(candidates, has_history or has_copy)
 
 
 def _is_same_file(copy: Path, spec: Path) -> bool:
@@ -63,51 +74,55 @@ def _decode_spec_text(content: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _load_candidate_spec(path: str, text: str, own: action_pins.PinSet) -> CandidateSpec | None:
-    """None for what is no spec, or none of this version's: nothing can be told from it."""
+def _load_candidate_spec(path: str, text: str, pins: action_pins.PinSet) -> CandidateSpec | None:
+    """None for a text that is no spec of this version: it explains nothing."""
     try:
-        decided = generator.validate_and_plan(yaml_source.parse_yaml(path, text), own)
+        loaded = generator.validate_and_plan(yaml_source.parse_yaml(path, text), pins)
     except SpecError:
         return None
-    return CandidateSpec(decided.source, render_files(decided.plan))
+    return CandidateSpec(loaded.source, render_files(loaded.plan))
 
 
 def _read_git_versions(folder: Path, name: str, environ: Mapping[str, str]) -> tuple[list[str], bool]:
     """The texts that a file had in the last commits that changed it, and whether there is more than one to ask."""
     try:
-        here = folder.resolve()
-        ask = partial(run_git, here, environment=environ, timeout=GIT_TIMEOUT)
+        checkout_folder = folder.resolve()
+        git = partial(run_git, checkout_folder, environment=environ, timeout=GIT_TIMEOUT)
         limit = f"--max-count={MAX_GIT_VERSIONS}"
-        commits = ask("--literal-pathspecs", "rev-list", "--first-parent", limit, "HEAD", "--", name).split()
-        texts = _read_git_texts(ask, commits, name) if commits else []
-        is_whole = ask("rev-parse", "--is-shallow-repository").strip() == b"false"
-        count = ask("rev-list", "--first-parent", "--max-count=2", "HEAD", "--").split()
+        commits = git("--literal-pathspecs", "rev-list", "--first-parent", limit, "HEAD", "--", name).split()
+        texts = _read_git_texts(git, commits, name) if commits else []
+        is_whole = git("rev-parse", "--is-shallow-repository").strip() == b"false"
+        count = git("rev-list", "--first-parent", "--max-count=2", "HEAD", "--").split()
         return texts, bool(texts) and (is_whole or len(count) > 1)
     except (OSError, RuntimeError, GitError):
         return [], False
 
 
-def _read_git_texts(ask: Callable[..., bytes], commits: list[bytes], name: str) -> list[str]:
+def _read_git_texts(git: Callable[..., bytes], commits: list[bytes], name: str) -> list[str]:
     """The texts of a file at commits. Sizes come first: one that no spec has is never read."""
-    asked = b"".join(commit + b":./" + os.fsencode(name) + b"\n" for commit in commits)
+    object_names = b"".join(commit + b":./" + os.fsencode(name) + b"\n" for commit in commits)
     blobs = []
-    for line in ask("cat-file", "--batch-check", stdin=asked).splitlines():
-        facts = line.split(b" ")
-        if len(facts) == 3 and facts[1] == b"blob" and int(facts[2]) <= yaml_source.MAX_SPEC_SIZE:
-            blobs.append(facts[0])
+    for line in git("cat-file", "--batch-check", stdin=object_names).splitlines():
+        fields = line.split(b" ")
+        if len(fields) == 3 and fields[1] == b"blob" and int(fields[2]) <= yaml_source.MAX_SPEC_SIZE:
+            blobs.append(fields[0])
     if not blobs:
         return []
-    return _parse_git_blobs(ask("cat-file", "--batch", stdin=b"".join(blob + b"\n" for blob in blobs)))
+    return _parse_git_blobs(git("cat-file", "--batch", stdin=b"".join(blob + b"\n" for blob in blobs)))
 
 
 def _parse_git_blobs(output: bytes) -> list[str]:
-    """`HASH blob SIZE`, a line's end, the content, a line's end; `NAME missing` for what is not there."""
-    texts, at = [], 0
-    while (end := output.find(b"\n", at)) >= 0:
-        facts = output[at:end].rsplit(b" ", 2)
-        at = end + 1
-        if facts[-1].isdigit():
-            content, at = output[at : at + int(facts[-1])], at + int(facts[-1]) + 1
-            if len(content) <= yaml_source.MAX_SPEC_SIZE and facts[-2] == b"blob":
-                texts.append(_decode_spec_text(content))
+    """Parse records of `HASH blob SIZE`, a line break, the content and a line break; `NAME missing` has no content."""
+    texts: list[str] = []
+    position = 0
+    while (header_end := output.find(b"\n", position)) >= 0:
+        fields = output[position:header_end].rsplit(b" ", 2)
+        position = header_end + 1
+        if not fields[-1].isdigit():
+            continue
+        size = int(fields[-1])
+        content = output[position : position + size]
+        position += size + 1
+        if size <= yaml_source.MAX_SPEC_SIZE and fields[-2] == b"blob":
+            texts.append(_decode_spec_text(content))
     return texts

@@ -12,40 +12,60 @@ MIN_MATCH_LENGTH = 3  # characters of a value that says where a line comes from
 
 
 def find_spec_key(path: str, plan: Plan) -> YamlPath:
-    """The part of a spec that a file is made of: a service, an environment, a database server, else the project."""
-    workflows = {each.source.workflow: ("services", each.source.service) for each in plan.workflows}
-    workflows |= {each.name: ("environments", each.deploy.environment) for each in plan.promotions}
-    folders = {server.name: ("databases", server.name) for server in plan.servers}
-    folders |= {stack.name: ("environments", stack.environment) for stack in plan.stacks}
-    folders |= {front.name: ("hosts", front.host) for host in plan.hosts for front in host.fronts}
-    keys: dict[str, YamlPath] = {f".github/workflows/{name}.yml": key for name, key in workflows.items()}
+    """The part of a spec that a file comes from: a service, an environment, a database server, else the project."""
     if path == DRIFT_WORKFLOW_PATH:
         return ("generator",)
+    for promotion in plan.promotions:
+        if path == f".github/workflows/{promotion.name}.yml":
+            return "environments", promotion.deploy.environment
+    for workflow in plan.workflows:
+        if path == f".github/workflows/{workflow.source.workflow}.yml":
+            return "services", workflow.source.service
     parts = path.split("/")
-    return keys.get(path) or (folders.get(parts[1]) if parts[0] == "deploy" else None) or ("project",)
+    folder_key = _find_folder_key(parts[1], plan) if parts[0] == "deploy" else None
+    return folder_key or ("project",)
+
+
+def _find_folder_key(folder: str, plan: Plan) -> YamlPath | None:
+    """The part of a spec that a folder of deploy/ comes from."""
+    for host in plan.hosts:
+        for proxy_stack in host.fronts:
+            if proxy_stack.name == folder:
+                return "hosts", proxy_stack.host
+    for stack in plan.stacks:
+        if stack.name == folder:
+            return "environments", stack.environment
+    for server in plan.servers:
+        if server.name == folder:
+            return "databases", server.name
+    return None
 
 
 def locate_generated_line(spec: YamlSource, key: YamlPath, line: str) -> tuple[YamlPath, int]:
-    """The deepest key below `key` whose value a generated line has in it, and its line; else `key` and its own."""
+    """The key below `key` whose value, the longest of all, is part of a generated line; else `key` itself."""
     parents = {loc[:-1] for loc in spec.values if loc}
-    found = [
-        (len(value), loc)
-        for loc, place in spec.values.items()
-        if loc[: len(key)] == key
-        and loc not in parents
-        and len(value := spec.at(place).strip("'\"")) >= MIN_MATCH_LENGTH
-        if not any(isinstance(part, str) and value == part for part in key) and _contains_whole_word(line, value)
-    ]
-    return locate_nearest_key(spec, max(found, key=lambda each: each[0])[1] if found else key)
+    longest = 0
+    best_loc = key
+    for loc, span in spec.values.items():
+        if loc[: len(key)] != key or loc in parents:
+            continue
+        text = spec.at(span).strip("'\"")
+        if len(text) < MIN_MATCH_LENGTH or text in key:
+            continue
+        if len(text) > longest and _contains_whole_word(line, text):
+            longest, best_loc = len(text), loc
+    return locate_nearest_key(spec, best_loc)
 
 
 def locate_nearest_key(spec: YamlSource, loc: YamlPath) -> tuple[YamlPath, int]:
-    """A key, or the nearest above it that the spec has, and its line."""
+    """A key, or the nearest one above it that the spec has, and its line."""
     while loc and loc not in spec.keys and not (loc in spec.values and isinstance(loc[-1], int)):
         loc = loc[:-1]
-    if not loc:
-        return (("project",), spec.keys[("project",)].line) if ("project",) in spec.keys else ((), 1)
-    return loc, (spec.keys.get(loc) or spec.values[loc]).line
+    if loc:
+        return loc, (spec.keys.get(loc) or spec.values[loc]).line
+    if ("project",) in spec.keys:
+        return ("project",), spec.keys[("project",)].line
+    return (), 1
 
 
 def find_changed_keys(old: Any, new: Any, loc: YamlPath = ()) -> Iterator[YamlPath]:
@@ -65,5 +85,5 @@ def format_spec_key(loc: YamlPath) -> str:
     return ".".join(str(part) for part in loc)
 
 
-def _contains_whole_word(line: str, value: str) -> bool:
-    return value in line and re.search(rf"(?<![\w.-]){re.escape(value)}(?![\w-])", line) is not None
+def _contains_whole_word(line: str, word: str) -> bool:
+    return word in line and re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", line) is not None

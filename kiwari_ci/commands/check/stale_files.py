@@ -1,4 +1,4 @@
-"""What an earlier name of the project, or of the spec, has left in the output: told, never removed."""
+"""Finds what an earlier name of the project or the spec left in the output; it is reported, and never removed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,33 +11,42 @@ from kiwari_ci.problems import SpecError
 PINS_PATH = f"specs/{PINS_RELATIVE_PATH}"
 
 
-def find_stale_files(root: Path, made: generated_files.GeneratedFiles, project: str, spec: Path) -> list[str]:
+def find_stale_files(root: Path, generated: generated_files.GeneratedFiles, project: str, spec: Path) -> list[str]:
     """Paths below `root` that no spec makes: old copies of a spec or pins, files of projects that no spec names."""
-    others = {path: name for path, name in _read_output_specs(root) if path not in made}
-    stale = _find_stale_specs(root, others, project, spec)
-    living = {project} | {name for path, name in others.items() if path not in stale}
-    is_old = PINS_PATH not in made and (root / PINS_PATH).is_file() and len(stale) == len(others)
-    pins = [PINS_PATH] if is_old else []
-    return (
-        stale
-        + pins
-        + [path for path, name in generated_files.find_marked_files(root) if name not in living and path not in made]
-    )
+    other_specs = _find_other_specs(root, generated)
+    stale_paths = _find_stale_specs(root, other_specs, project, spec)
+    living_projects = {project} | {name for path, name in other_specs.items() if path not in stale_paths}
+    has_pins_copy = PINS_PATH not in generated and (root / PINS_PATH).is_file()
+    if has_pins_copy and len(stale_paths) == len(other_specs):
+        stale_paths = [*stale_paths, PINS_PATH]
+    for path, marker_project in generated_files.find_marked_files(root):
+        if marker_project not in living_projects and path not in generated:
+            stale_paths.append(path)
+    return stale_paths
 
 
-def find_other_projects(root: Path, made: generated_files.GeneratedFiles, project: str, spec: Path) -> set[str]:
-    """The projects whose spec is in the output, beside ours: their files are not an earlier name's."""
-    others = {path: name for path, name in _read_output_specs(root) if path not in made}
-    stale = _find_stale_specs(root, others, project, spec)
-    return {name for path, name in others.items() if path not in stale}
+def find_other_projects(root: Path, generated: generated_files.GeneratedFiles, project: str, spec: Path) -> set[str]:
+    """The projects besides ours whose spec is in the output, so that their files are not left from an older name."""
+    other_specs = _find_other_specs(root, generated)
+    stale_paths = _find_stale_specs(root, other_specs, project, spec)
+    return {name for path, name in other_specs.items() if path not in stale_paths}
 
 
-def _find_stale_specs(root: Path, others: dict[str, str], project: str, spec: Path) -> list[str]:
-    """The copies that no spec makes any more; where the output is elsewhere, another project's spec is there, too."""
-    home = spec.resolve().parent.parent
-    gone = {path for path in others if not (spec.parent / Path(path).name).exists()}
-    is_home = root.resolve().is_relative_to(home)
-    return [path for path, name in others.items() if name == project or (is_home and path in gone)]
+def _find_other_specs(root: Path, generated: generated_files.GeneratedFiles) -> dict[str, str]:
+    """The specs in the output that were not generated now, each with the name of its project."""
+    return {path: name for path, name in _read_output_specs(root) if path not in generated}
+
+
+def _find_stale_specs(root: Path, other_specs: dict[str, str], project: str, spec: Path) -> list[str]:
+    """The copies whose spec is gone; where the output is elsewhere, another project's spec may be there, too."""
+    repository = spec.resolve().parent.parent
+    is_in_repository = root.resolve().is_relative_to(repository)
+    stale_paths: list[str] = []
+    for path, name in other_specs.items():
+        is_original_gone = not (spec.parent / Path(path).name).exists()
+        if name == project or (is_in_repository and is_original_gone):
+            stale_paths.append(path)
+    return stale_paths
 
 
 def _read_output_specs(root: Path) -> Iterator[tuple[str, str]]:

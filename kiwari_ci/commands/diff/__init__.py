@@ -1,4 +1,4 @@
-"""What changes, in the words of the domain: two sets of files are read by the same eyes, and compared.
+"""The command diff: reads two sets of files with the same code, and reports how the pipelines differ.
 
-files → reading → workflows, stacks → roles → changes → telling; nothing here knows the spec.
+Files → snapshot (workflows and stacks) → responsibilities → changes → report.
 """

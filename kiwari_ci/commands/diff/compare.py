@@ -141,14 +141,14 @@ def _find_unpaired_stacks(
     for path, stack in new.stacks.items():
         if path not in new_paths:
             deploy_key = ", and the deploy key must name it" if stack.name in planned_names.stacks else ""
-            words = f"new stack {as_inline_code(stack.name)} with {_format_containers(stack)}"
-            words += f": its folder must be on the server{deploy_key}"
-            yield PipelineChange(planned_names.environment(stack.name), words, True, path, (("", stack.name),))
+            message = f"new stack {as_inline_code(stack.name)} with {_format_containers(stack)}"
+            message += f": its folder must be on the server{deploy_key}"
+            yield PipelineChange(planned_names.environment(stack.name), message, True, path, (("", stack.name),))
     for path, stack in old.stacks.items():
         if stack.generated and path not in old_paths:
-            words = f"stack {as_inline_code(stack.name)} is gone: {_format_containers(stack)} run on"
-            words += " until they are removed by hand"
-            yield PipelineChange(names.environment(stack.name), words, True, path, ((stack.name, ""),))
+            message = f"stack {as_inline_code(stack.name)} is gone: {_format_containers(stack)} run on"
+            message += " until they are removed by hand"
+            yield PipelineChange(names.environment(stack.name), message, True, path, ((stack.name, ""),))
 
 
 def _format_containers(stack: ComposeProject) -> str:
@@ -174,8 +174,8 @@ def _compare_env_files(
             env_file = path.removesuffix(".example").rpartition("/")[2]
             is_read = any(_reads_env_file(service, env_file) for service in _list_folder_services(new, before.folder))
             state = "written by each deploy, from GitHub" if is_read else "no longer read"
-            words = f"the env file that {as_inline_code(path)} shows is {state}"
-            yield PipelineChange(planned_names.environment(stack.name), words, False, path)
+            message = f"the env file that {as_inline_code(path)} shows is {state}"
+            yield PipelineChange(planned_names.environment(stack.name), message, False, path)
 
 
 def _find_folder_stack(snapshot: PipelineSnapshot, folder: str) -> ComposeProject | None:
@@ -204,13 +204,13 @@ def _find_unpaired_workflows(
     """Report generated workflows that only one side has; those that build or deploy are described already."""
     for path, workflow in new.workflows.items():
         if path not in old.workflows and path not in described_paths:
-            words = f"new workflow: runs {workflow_changes.describe_triggers(workflow.parsed)}"
-            yield PipelineChange(workflow.parsed.name, words, False, path)
+            message = f"new workflow: runs {workflow_changes.describe_triggers(workflow.parsed)}"
+            yield PipelineChange(workflow.parsed.name, message, False, path)
     for path, workflow in old.workflows.items():
         if workflow.generated and path not in new.workflows:
             triggers = workflow_changes.describe_triggers(workflow.parsed)
-            words = f"workflow {as_inline_code(path)} is gone: nothing runs {triggers} by it"
-            yield PipelineChange(workflow.parsed.name, words, True, path)
+            message = f"workflow {as_inline_code(path)} is gone: nothing runs {triggers} by it"
+            yield PipelineChange(workflow.parsed.name, message, True, path)
 
 
 def _merge_and_sort(changes: list[PipelineChange]) -> Iterator[PipelineChange]:

@@ -1,4 +1,4 @@
-"""One container → changes: its name, image, data, ports, networks, health."""
+"""Compares one container before and after: its name, image, data, ports, networks and health."""
 
 import json
 import re
@@ -32,7 +32,7 @@ _LIST_MESSAGES = {
     "networks": ("network", "joined", "left: what it reaches there, and who reaches it, is cut off"),
     "depends_on": ("", "waited for at the start", "no longer waited for at the start"),
 }
-_LABEL_MESSAGES = {  # of a label of ours: what it says now, by value, and what it means that it is gone
+_LABEL_MESSAGES = {  # by label of ours: messages for a label that is set, by its value, and for one that is gone
     "deploy.migrate": (
         {"": "each deploy first runs %s with the new image, and fails when that does"},
         {"": "no deploy runs %s any more"},
@@ -67,7 +67,7 @@ DATABASE_IMAGE = re.compile(
 
 @dataclass(frozen=True)
 class ContainerComparison:
-    """One container, before and after; `keys` are those that its env file has after."""
+    """A container before and after; `keys` are the variables of its env file after."""
 
     before: ComposeService
     after: ComposeService
@@ -75,240 +75,238 @@ class ContainerComparison:
     keys: frozenset[str] = frozenset()
 
     def changes(self) -> Iterator[PipelineChange]:
-        """All that differs; the subject is the caller's."""
-        yield from self._name()
-        yield from self._image()
-        yield from self._labels()
+        """All differences; the caller sets their subject."""
+        yield from self._compare_names()
+        yield from self._compare_images()
+        yield from self._compare_labels()
         old, new = self.before.attributes, self.after.attributes
         for name in dict.fromkeys([*old, *new]):
-            if name not in _SEPARATE_ATTRIBUTES | {"labels"} and not are_identical(old.get(name), new.get(name)):
-                yield from self._attribute(name, old.get(name), new.get(name))
+            if name in _SEPARATE_ATTRIBUTES or name == "labels":
+                continue
+            if not are_identical(old.get(name), new.get(name)):
+                yield from self._compare_attribute(name, old.get(name), new.get(name))
 
-    def at(self, name: str, *more: str) -> str:
-        """Where an attribute stands."""
-        return self.document.where("services", self.after.key, name, *more)
+    def where(self, name: str, *path: str) -> str:
+        """The file and line of an attribute."""
+        return self.document.where("services", self.after.key, name, *path)
 
-    def _name(self) -> Iterator[PipelineChange]:
+    def _compare_names(self) -> Iterator[PipelineChange]:
         old, new = self.before.container, self.after.container
         if old and new and old != new:
-            words = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: "
-            words += "the old one must be removed by hand, and the proxy's host changed"
-            yield PipelineChange("", words, True, self.at("container_name"), ((old, new),))
+            message = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: "
+            message += "the old one must be removed by hand, and the proxy's host changed"
+            yield PipelineChange("", message, True, self.where("container_name"), ((old, new),))
         elif new and not old:
-            words = f"its container is called {as_inline_code(new)} now, and no longer by Compose's own name: "
-            words += "the old one must be removed by hand"
-            yield PipelineChange("", words, True, self.at("container_name"), (("", new),))
+            message = f"its container is called {as_inline_code(new)} now, and no longer by Compose's own name: "
+            message += "the old one must be removed by hand"
+            yield PipelineChange("", message, True, self.where("container_name"), (("", new),))
         elif old and not new:
-            words = f"its container {as_inline_code(old)} has no name of its own any more: "
-            words += "the old one must be removed by hand"
-            yield PipelineChange("", words, True, self.at("image"), ((old, ""),))
+            message = f"its container {as_inline_code(old)} has no name of its own any more: "
+            message += "the old one must be removed by hand"
+            yield PipelineChange("", message, True, self.where("image"), ((old, ""),))
         elif self.before.key != self.after.key and old == new:
-            words = f"the service {as_inline_code(self.before.key)} is called {as_inline_code(self.after.key)}: "
-            words += "others reach it by that name"
-            yield PipelineChange("", words, True, self.after.where, ((self.before.key, self.after.key),))
+            message = f"the service {as_inline_code(self.before.key)} is called {as_inline_code(self.after.key)}: "
+            message += "others reach it by that name"
+            yield PipelineChange("", message, True, self.after.where, ((self.before.key, self.after.key),))
 
-    def _image(self) -> Iterator[PipelineChange]:
+    def _compare_images(self) -> Iterator[PipelineChange]:
+        yield from self._compare_builds(self.before.attributes.get("build"), self.after.attributes.get("build"))
         old, new = self.before.image, self.after.image
-        built = self.before.attributes.get("build")
-        if built and not self.after.attributes.get("build"):
-            recipe = built if isinstance(built, str) else resolve_dockerfile_path(".", "")
-            yield PipelineChange(
-                "",
-                f"pulled as {as_inline_code(new)}; before, built on the server from {as_inline_code(recipe)}",
-                False,
-                self.at("image"),
-            )
-        elif not are_identical(built, self.after.attributes.get("build")):
-            yield PipelineChange("", "built in another way on the server", True, self.at("build"))
         if not old or old == new:
             return
-        if parse_image_repository(old) == parse_image_repository(new):
-            words, pair = (
-                f"image {parse_image_tag(old)} → {parse_image_tag(new)}",
-                (parse_image_tag(old), parse_image_tag(new)),
-            )
+        is_same_repository = parse_image_repository(old) == parse_image_repository(new)
+        is_database = DATABASE_IMAGE.search(parse_image_repository(old)) is not None
+        needs_restore = is_database and _parse_major_version(old) != _parse_major_version(new)
+        if is_same_repository:
+            pair = (parse_image_tag(old), parse_image_tag(new))
+            message = f"image {pair[0]} → {pair[1]}"
         else:
-            words, pair = f"image {as_inline_code(old)} → {as_inline_code(new)}", (old, new)
-        data = DATABASE_IMAGE.search(parse_image_repository(old)) and _parse_major_version(old) != _parse_major_version(
-            new
-        )
-        risky = bool(data) or parse_image_repository(old) != parse_image_repository(new)
-        yield PipelineChange(
-            "", words + (": data must be dumped and restored" if data else ""), risky, self.at("image"), (pair,)
-        )
+            pair = (old, new)
+            message = f"image {as_inline_code(old)} → {as_inline_code(new)}"
+        if needs_restore:
+            message += ": data must be dumped and restored"
+        yield PipelineChange("", message, needs_restore or not is_same_repository, self.where("image"), (pair,))
 
-    def _labels(self) -> Iterator[PipelineChange]:
+    def _compare_builds(self, old_build: Any, new_build: Any) -> Iterator[PipelineChange]:
+        if old_build and not new_build:
+            recipe = old_build if isinstance(old_build, str) else resolve_dockerfile_path(".", "")
+            message = f"pulled as {as_inline_code(self.after.image)}; "
+            message += f"before, built on the server from {as_inline_code(recipe)}"
+            yield PipelineChange("", message, False, self.where("image"))
+        elif not are_identical(old_build, new_build):
+            yield PipelineChange("", "built in another way on the server", True, self.where("build"))
+
+    def _compare_labels(self) -> Iterator[PipelineChange]:
         old, new = as_dict(self.before.attributes.get("labels")), as_dict(self.after.attributes.get("labels"))
-        yield from self._health(str(old.get("deploy.health") or ""), str(new.get("deploy.health") or ""))
-        was, now = str(old.get("deploy.from") or ""), str(new.get("deploy.from") or "")
-        if was != now:
-            words = (
-                f"only what {as_inline_code(now)} has served is let in"
-                if now
-                else "what no other environment has served is let in, too"
-            )
-            yield PipelineChange("", words, not now, self.at("labels", "deploy.from"), ((was, now),))
-        yield from self._domains()
-        yield from self._deploys(old, new)
-        for key in dict.fromkeys([*old, *new]):
-            if (
-                key in ("deploy.health", "deploy.from", *_LABEL_MESSAGES)
-                or are_identical(old.get(key), new.get(key))
-                and (key in old) == (key in new)
-            ):
-                continue
-            told = {
-                name for service in (self.before, self.after) for name in compose_file.find_service_domains(service)
-            }
-            if not any(name in f"{old.get(key)} {new.get(key)}" for name in told) or (key in old) == (key in new):
-                state = "new" if key not in old else "gone" if key not in new else "changed"
-                yield PipelineChange(
-                    "",
-                    f"label {as_inline_code(key)} is {state}: {format_replacement(old.get(key), new.get(key))}",
-                    key not in new,
-                    self.at("labels", key),
-                )
+        yield from self._compare_health(str(old.get("deploy.health") or ""), str(new.get("deploy.health") or ""))
+        yield from self._compare_origin(str(old.get("deploy.from") or ""), str(new.get("deploy.from") or ""))
+        yield from self._compare_domains()
+        yield from self._compare_deploy_labels(old, new)
+        yield from self._compare_other_labels(old, new)
 
-    def _deploys(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
-        """What the labels that the host program reads mean."""
-        for key, (words, gone) in _LABEL_MESSAGES.items():
-            was, now = (str(labels.get(key) or "") for labels in (old, new))
-            if was != now:
-                told = (words if now else gone).get(now or was) or (words if now else gone)[""]
-                before = f"; before: {as_inline_code(was)}" if was and now and "%s" in told else ""
-                made = told.replace("%s", as_inline_code((now or was).replace("$$", "$"))) + before
-                yield PipelineChange("", made, key not in _SAFE_LABELS, self.at("labels", key), ((was, now),))
-
-    def _health(self, old: str, new: str) -> Iterator[PipelineChange]:
-        """`:PORT/PATH STATUS`, which the host asks before a container gets its name."""
-        where = self.at("labels", "deploy.health")
+    def _compare_origin(self, old: str, new: str) -> Iterator[PipelineChange]:
+        """Compare the environment whose images are the only ones that the host accepts."""
         if old == new:
             return
-        if not old or not new:
-            words = (
-                f"must answer at {as_inline_code(new)} before it serves"
-                if new
-                else f"is no longer asked at {as_inline_code(old)} before it serves"
-            )
-            yield PipelineChange("", words, True, where, ((old, new),))
-            return
-        for what, before, after in zip(
-            ("port", "path", "status"), _parse_health_label(old), _parse_health_label(new), strict=True
-        ):
-            if before != after:
-                yield PipelineChange(
-                    "",
-                    f"health {what} {before} → {after}: it must answer so before it serves",
-                    True,
-                    where,
-                    ((before, after),),
-                )
-
-    def _domains(self) -> Iterator[PipelineChange]:
-        for name, is_new in iter_added_removed(
-            sorted(compose_file.find_service_domains(self.before)),
-            sorted(compose_file.find_service_domains(self.after)),
-        ):
-            words = (
-                f"domain {as_inline_code(name)} leads to it"
-                if is_new
-                else f"domain {as_inline_code(name)} no longer leads to it by a label: the proxy must"
-            )
-            yield PipelineChange("", words, not is_new, self.at("labels"), (("", name) if is_new else (name, ""),))
-
-    def _attribute(self, name: str, old: Any, new: Any) -> Iterator[PipelineChange]:
-        if name == "volumes":
-            yield from self._mounts(as_dict(old), as_dict(new))
-        elif name == "environment":
-            yield from self._environment(as_dict(old), as_dict(new))
-        elif name in _LIST_MESSAGES and isinstance(old, dict | None) and isinstance(new, dict | None):
-            yield from self._list(name, old or {}, new or {})
+        if new:
+            message = f"only what {as_inline_code(new)} has served is let in"
         else:
-            wider = name in _PRIVILEGE_ATTRIBUTES or (name == "restart" and new in (None, "no"))
-            for place, before, after in _iter_differing_leaves(name, old, new):
-                yield PipelineChange(
-                    "", f"{as_inline_code(place)}: {format_replacement(before, after)}", wider, self.at(name)
-                )
+            message = "what no other environment has served is let in, too"
+        yield PipelineChange("", message, not new, self.where("labels", "deploy.from"), ((old, new),))
 
-    def _list(self, name: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
-        what, came, went = _LIST_MESSAGES[name]
-        for each, is_new in iter_added_removed(old, new):
-            risky = (name in ("networks", "env_file") and is_new == (name == "env_file")) or name == "ports"
-            yield PipelineChange(
-                "",
-                f"{what} {as_inline_code(each)} is {came if is_new else went}".strip(),
-                risky,
-                self.at(name),
-                (("", each) if is_new else (each, ""),),
-            )
-        for each in old.keys() & new.keys():
-            if not are_identical(old[each], new[each]):
-                yield PipelineChange(
-                    "",
-                    f"{what or 'depends_on'} {as_inline_code(each)}: {format_replacement(old[each], new[each])}",
-                    True,
-                    self.at(name),
-                )
-        if list(old) != list(new) and old.keys() == new.keys() and name == "env_file":
-            yield PipelineChange(
-                "",
-                f"env files are read in another order: {format_names(new)}",
-                True,
-                self.at(name),
-            )
+    def _compare_other_labels(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
+        domains = {*compose_file.find_service_domains(self.before), *compose_file.find_service_domains(self.after)}
+        for key in dict.fromkeys([*old, *new]):
+            if key in ("deploy.health", "deploy.from", *_LABEL_MESSAGES):
+                continue
+            is_on_both_sides = (key in old) == (key in new)
+            if is_on_both_sides and are_identical(old.get(key), new.get(key)):
+                continue
+            # A label that comes or goes with a domain is reported with the domain.
+            has_domain = any(domain in f"{old.get(key)} {new.get(key)}" for domain in domains)
+            if has_domain and not is_on_both_sides:
+                continue
+            if key not in old:
+                state = "new"
+            elif key not in new:
+                state = "gone"
+            else:
+                state = "changed"
+            message = f"label {as_inline_code(key)} is {state}: {format_replacement(old.get(key), new.get(key))}"
+            yield PipelineChange("", message, key not in new, self.where("labels", key))
 
-    def _mounts(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
+    def _compare_deploy_labels(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
+        """Compare the labels that the host program reads."""
+        for key, (set_messages, removed_messages) in _LABEL_MESSAGES.items():
+            old_value, new_value = str(old.get(key) or ""), str(new.get(key) or "")
+            if old_value == new_value:
+                continue
+            messages = set_messages if new_value else removed_messages
+            shown_value = new_value or old_value
+            template = messages.get(shown_value) or messages[""]
+            message = template.replace("%s", as_inline_code(shown_value.replace("$$", "$")))
+            if old_value and new_value and "%s" in template:
+                message += f"; before: {as_inline_code(old_value)}"
+            is_risky = key not in _SAFE_LABELS
+            yield PipelineChange("", message, is_risky, self.where("labels", key), ((old_value, new_value),))
+
+    def _compare_health(self, old: str, new: str) -> Iterator[PipelineChange]:
+        """Compare the health checks, `:PORT/PATH STATUS`, that must pass before a container gets its name."""
+        where = self.where("labels", "deploy.health")
+        if old == new:
+            return
+        if not old:
+            message = f"must answer at {as_inline_code(new)} before it serves"
+            yield PipelineChange("", message, True, where, ((old, new),))
+            return
+        if not new:
+            message = f"is no longer asked at {as_inline_code(old)} before it serves"
+            yield PipelineChange("", message, True, where, ((old, new),))
+            return
+        parts = zip(("port", "path", "status"), _parse_health_label(old), _parse_health_label(new), strict=True)
+        for part, before, after in parts:
+            if before != after:
+                message = f"health {part} {before} → {after}: it must answer so before it serves"
+                yield PipelineChange("", message, True, where, ((before, after),))
+
+    def _compare_domains(self) -> Iterator[PipelineChange]:
+        old = sorted(compose_file.find_service_domains(self.before))
+        new = sorted(compose_file.find_service_domains(self.after))
+        for domain, is_new in iter_added_removed(old, new):
+            if is_new:
+                message = f"domain {as_inline_code(domain)} leads to it"
+            else:
+                message = f"domain {as_inline_code(domain)} no longer leads to it by a label: the proxy must"
+            yield PipelineChange("", message, not is_new, self.where("labels"), (_pair_one_side(domain, is_new),))
+
+    def _compare_attribute(self, name: str, old: Any, new: Any) -> Iterator[PipelineChange]:
+        if name == "volumes":
+            yield from self._compare_mounts(as_dict(old), as_dict(new))
+        elif name == "environment":
+            yield from self._compare_environment(as_dict(old), as_dict(new))
+        elif name in _LIST_MESSAGES and isinstance(old, dict | None) and isinstance(new, dict | None):
+            yield from self._compare_list(name, old or {}, new or {})
+        else:
+            never_restarts = name == "restart" and new in (None, "no")
+            is_risky = name in _PRIVILEGE_ATTRIBUTES or never_restarts
+            for path, before, after in _iter_differing_leaves(name, old, new):
+                message = f"{as_inline_code(path)}: {format_replacement(before, after)}"
+                yield PipelineChange("", message, is_risky, self.where(name))
+
+    def _compare_list(self, name: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
+        noun, added_message, removed_message = _LIST_MESSAGES[name]
+        where = self.where(name)
+        for entry, is_new in iter_added_removed(old, new):
+            message = f"{noun} {as_inline_code(entry)} is {added_message if is_new else removed_message}".strip()
+            is_risky = _is_risky_list_change(name, is_new)
+            yield PipelineChange("", message, is_risky, where, (_pair_one_side(entry, is_new),))
+        for entry in old.keys() & new.keys():
+            if not are_identical(old[entry], new[entry]):
+                message = f"{noun or 'depends_on'} {as_inline_code(entry)}: "
+                message += format_replacement(old[entry], new[entry])
+                yield PipelineChange("", message, True, where)
+        if name == "env_file" and old.keys() == new.keys() and list(old) != list(new):
+            yield PipelineChange("", f"env files are read in another order: {format_names(new)}", True, where)
+
+    def _compare_mounts(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
+        where = self.where("volumes")
         for path in dict.fromkeys([*old, *new]):
             before, after = old.get(path), new.get(path)
-            where = self.at("volumes")
+            shown_path = as_inline_code(path)
             if path not in new:
-                words = f"volume {as_inline_code(before or path)} is no longer mounted at {as_inline_code(path)}: "
-                words += "its data is not seen"
-                yield PipelineChange("", words, True, where, ((str(before), ""),))
+                message = f"volume {as_inline_code(before or path)} is no longer mounted at {shown_path}: "
+                message += "its data is not seen"
+                yield PipelineChange("", message, True, where, ((str(before), ""),))
             elif path not in old:
-                opens = "docker.sock" in f"{after}{path}"
-                yield PipelineChange(
-                    "",
-                    f"volume {as_inline_code(after or path)} is mounted at {as_inline_code(path)}",
-                    opens,
-                    where,
-                    (("", str(after)),),
-                )
+                message = f"volume {as_inline_code(after or path)} is mounted at {shown_path}"
+                opens_docker = "docker.sock" in f"{after}{path}"
+                yield PipelineChange("", message, opens_docker, where, (("", str(after)),))
             elif before != after:
-                base = _parse_volume_source(before) != _parse_volume_source(after)
-                words = f"mounted at {as_inline_code(path)}: {format_replacement(before, after)}" + (
-                    "; its data stays behind in the old one" if base else ""
-                )
-                yield PipelineChange(
-                    "", words, base or "docker.sock" in str(after), where, ((str(before), str(after)),)
-                )
+                has_other_source = _parse_volume_source(before) != _parse_volume_source(after)
+                message = f"mounted at {shown_path}: {format_replacement(before, after)}"
+                if has_other_source:
+                    message += "; its data stays behind in the old one"
+                is_risky = has_other_source or "docker.sock" in str(after)
+                yield PipelineChange("", message, is_risky, where, ((str(before), str(after)),))
 
-    def _environment(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
-        """Keys only: a value may be a secret."""
+    def _compare_environment(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
+        """Compare environment variables by name; no value is shown, for it may be a secret."""
         for key in dict.fromkeys([*old, *new]):
+            name = as_inline_code(key)
             if key not in new:
-                lost = "put it into the env file on the server" if key in self.keys else "it is lost"
-                yield PipelineChange(
-                    "",
-                    f"the compose file no longer sets {as_inline_code(key)}: {lost}",
-                    True,
-                    self.at("environment"),
-                    ((key, ""),),
-                )
+                consequence = "put it into the env file on the server" if key in self.keys else "it is lost"
+                message = f"the compose file no longer sets {name}: {consequence}"
+                yield PipelineChange("", message, True, self.where("environment"), ((key, ""),))
             elif key not in old:
-                must = "?" in str(new[key])
-                words = f"the compose file sets {as_inline_code(key)}" + (
-                    ": the stack's .env must have it, or nothing starts" if must else ""
-                )
-                yield PipelineChange("", words, must, self.at("environment", key), (("", key),))
+                is_required = _is_required_variable(new[key])
+                message = f"the compose file sets {name}"
+                if is_required:
+                    message += ": the stack's .env must have it, or nothing starts"
+                yield PipelineChange("", message, is_required, self.where("environment", key), (("", key),))
             elif not are_identical(old[key], new[key]):
-                must = "?" in str(new[key]) and "?" not in str(old[key])
-                words = (
-                    f"the compose file sets {as_inline_code(key)} to something else"
-                    if not must
-                    else f"{as_inline_code(key)} must not be empty in the stack's .env, or nothing starts"
-                )
-                yield PipelineChange("", words, True, self.at("environment", key))
+                if _is_required_variable(new[key]) and not _is_required_variable(old[key]):
+                    message = f"{name} must not be empty in the stack's .env, or nothing starts"
+                else:
+                    message = f"the compose file sets {name} to something else"
+                yield PipelineChange("", message, True, self.where("environment", key))
+
+
+def _is_required_variable(value: Any) -> bool:
+    """Whether Compose refuses to start without the variable: `${NAME:?message}`."""
+    return "?" in str(value)
+
+
+def _is_risky_list_change(name: str, is_new: bool) -> bool:
+    if name == "env_file":
+        return is_new
+    if name == "networks":
+        return not is_new
+    return name == "ports"
+
+
+def _pair_one_side(text: str, is_new: bool) -> tuple[str, str]:
+    """A text that only one side has, as a pair of texts before and after."""
+    return ("", text) if is_new else (text, "")
 
 
 def _parse_health_label(text: str) -> tuple[str, str, str]:
@@ -321,8 +319,8 @@ def _parse_major_version(image: str) -> str:
     return re.split(r"[.\-]", parse_image_tag(image))[0]
 
 
-def _parse_volume_source(given: Any) -> str:
-    return str(given).partition(":")[0].partition(" ")[0]
+def _parse_volume_source(volume: Any) -> str:
+    return str(volume).partition(":")[0].partition(" ")[0]
 
 
 def are_identical(before: Any, after: Any) -> bool:
@@ -345,9 +343,9 @@ def _iter_differing_leaves(name: str, before: Any, after: Any) -> Iterator[tuple
             yield from _iter_differing_leaves(f"{name}.{key}", before.get(key), after.get(key))
 
 
-def _format_yaml_value(given: Any) -> str:
-    if given is None:
+def _format_yaml_value(value: Any) -> str:
+    if value is None:
         return "nothing"
-    if isinstance(given, dict) and given and not any(given.values()):
-        return format_names(given)
-    return as_inline_code(given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, default=str))
+    if isinstance(value, dict) and value and not any(value.values()):
+        return format_names(value)
+    return as_inline_code(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))

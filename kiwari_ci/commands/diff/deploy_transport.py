@@ -61,8 +61,8 @@ def read_generated_transport(roles: list[ResponsibleJob]) -> DeployTransport | N
                 hosts[title[1]] = _find_client_arguments(step.run)
     if not hosts:
         return None
-    arguments = [word for words in hosts.values() for word in words]
-    ports = [port for words in hosts.values() for port in _find_ports(words)]
+    arguments = [word for client_arguments in hosts.values() for word in client_arguments]
+    ports = [port for client_arguments in hosts.values() for port in _find_ports(client_arguments)]
     return DeployTransport(
         hosts=tuple(hosts),
         ports=_list_ports(ports),
@@ -74,15 +74,15 @@ def read_generated_transport(roles: list[ResponsibleJob]) -> DeployTransport | N
 
 def _find_client_arguments(script: str) -> list[str]:
     """The words behind the name of the program that calls the host."""
-    for words in parse_shell_commands(script):
-        if words[0].rpartition("/")[2] == SSH_CLIENT_NAME:
-            return words[1:]
+    for command in parse_shell_commands(script):
+        if command[0].rpartition("/")[2] == SSH_CLIENT_NAME:
+            return command[1:]
     return []
 
 
 def _find_ports(arguments: list[str]) -> list[str]:
     options = zip(arguments, arguments[1:], strict=False)
-    return [value for option, value in options if option in ("--port", "--jump-port")]
+    return [port for option, port in options if option in ("--port", "--jump-port")]
 
 
 def _list_ports(ports: Iterable[str]) -> tuple[str, ...]:
@@ -106,16 +106,16 @@ def compare_deploy_transport(
     if before.writes_env_files != after.writes_env_files:
         yield PipelineChange(environment, _describe_written_env_files(after), True, where)
     if before.ports != after.ports:
-        words = f"SSH goes to port {join_with_limit(after.ports)}; before: {join_with_limit(before.ports)}"
-        yield PipelineChange(environment, words, True, where, pair_replacements(before.ports, after.ports))
+        message = f"SSH goes to port {join_with_limit(after.ports)}; before: {join_with_limit(before.ports)}"
+        yield PipelineChange(environment, message, True, where, pair_replacements(before.ports, after.ports))
 
 
 def _describe_hosts(before: tuple[str, ...], after: tuple[str, ...]) -> str:
-    words = f"deployed to {format_names(after)}, in this order; before: {format_names(before)}"
+    message = f"deployed to {format_names(after)}, in this order; before: {format_names(before)}"
     removed = [host for host in before if host not in after]
     if removed:
-        words += f": what runs on {format_names(removed)} is to be removed by hand"
-    return words
+        message += f": what runs on {format_names(removed)} is to be removed by hand"
+    return message
 
 
 def _describe_sent_files(after: DeployTransport) -> str:

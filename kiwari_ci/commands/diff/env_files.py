@@ -1,4 +1,4 @@
-"""Env examples → changes: what the env files on the server must have; their values are nobody's here."""
+"""Compares env examples: which variables the env files on the server must have; values are never compared."""
 
 from collections.abc import Iterator
 
@@ -9,18 +9,18 @@ from kiwari_ci.readers.yaml_document import as_inline_code
 
 
 def compare_env_examples(subject: str, before: EnvExample | None, after: EnvExample) -> Iterator[PipelineChange]:
-    """What the env file on the server must have now, and need not have any more."""
+    """Report what the env file on the server must have now, and what it does not need any more."""
     if before is None:
         yield from _list_required_keys(subject, after)
         return
     old, new = before.values, after.values
-    gone = [key for key in old if key not in new]
-    if gone and before.generated:
-        words = f"no longer needs {format_names(gone, 20)} in the env file"
-        yield PipelineChange(subject, words, False, after.path, tuple((key, "") for key in gone))
-    elif gone:
-        words = f"in no env file of the spec, and lost if still read: {format_names(gone, 20)}"
-        yield PipelineChange(subject, words, True, before.path)
+    removed_keys = [key for key in old if key not in new]
+    if removed_keys and before.generated:
+        message = f"no longer needs {format_names(removed_keys, 20)} in the env file"
+        yield PipelineChange(subject, message, False, after.path, tuple((key, "") for key in removed_keys))
+    elif removed_keys:
+        message = f"in no env file of the spec, and lost if still read: {format_names(removed_keys, 20)}"
+        yield PipelineChange(subject, message, True, before.path)
     for key in new:
         yield from _compare_env_key(subject, key, before, after)
 
@@ -38,14 +38,14 @@ def _compare_env_key(subject: str, key: str, before: EnvExample, after: EnvExamp
     where = f"{after.path}:{after.lines[key]}"
     old, new, secret = before.values.get(key), after.values[key], key in after.secret
     if old is None:
-        words = f"now also needs {'the secret ' if secret else ''}{as_inline_code(key)} in the env file on the server"
-        yield PipelineChange(subject, words, True, where, (("", key),))
+        message = f"now also needs {'the secret ' if secret else ''}{as_inline_code(key)} in the env file on the server"
+        yield PipelineChange(subject, message, True, where, (("", key),))
     elif not before.generated:
         return  # what another hand's example shows says nothing of the server's own
     elif old != new:
         both = "" if secret or key in before.secret else f": {as_inline_code(old)} → {as_inline_code(new)}"
-        words = f"the example of {as_inline_code(key)} in the env file{both}: the server's own is edited by hand"
-        yield PipelineChange(subject, words, True, where)
+        message = f"the example of {as_inline_code(key)} in the env file{both}: the server's own is edited by hand"
+        yield PipelineChange(subject, message, True, where)
     elif (key in before.secret) != secret:
-        words = f"{as_inline_code(key)} in the env file is called {'a secret' if secret else 'no secret'}"
-        yield PipelineChange(subject, words, False, where)
+        message = f"{as_inline_code(key)} in the env file is called {'a secret' if secret else 'no secret'}"
+        yield PipelineChange(subject, message, False, where)

@@ -93,33 +93,37 @@ def _describe_copied_file(file: _CopiedFile, new: PipelineSnapshot, names: NameM
     is_compose_file = file.path in new.stacks
     if file.path == generated_files.SSH_CLIENT_PATH:
         state = "new" if file.is_new else "another"
-        words = f"the program with which a deploy job calls the server is {state}"
-        yield PipelineChange("SSH client", words, False, file.path)
+        message = f"the program with which a deploy job calls the server is {state}"
+        yield PipelineChange("SSH client", message, False, file.path)
     elif file.folder == "bin":
         state = "new" if file.is_new else "changed"
-        yield PipelineChange("host program", f"{state}: copy it to the server: {file.command}", True, file.path)
+        is_database_program = file.path == generated_files.DATABASE_PROGRAM_PATH
+        program = "database program" if is_database_program else "host program"
+        yield PipelineChange(program, f"{state}: copy it to the server: {file.command}", True, file.path)
     elif (is_compose_file or file.is_hook) and not file.command:
-        words = f"{as_inline_code(file.name)} is another: the next deploy sends it"
-        yield PipelineChange(subject, words, False, file.path)
+        message = f"{as_inline_code(file.name)} is another: the next deploy sends it"
+        yield PipelineChange(subject, message, False, file.path)
     elif file.is_hook:
-        words = f"{as_inline_code(file.name)} must be copied to the server, or its deploys are refused: {file.command}"
-        yield PipelineChange(subject, words, True, file.path)
+        message = (
+            f"{as_inline_code(file.name)} must be copied to the server, or its deploys are refused: {file.command}"
+        )
+        yield PipelineChange(subject, message, True, file.path)
     elif file.is_new:
         return  # A new stack, database server or proxy has words of its own.
     elif is_compose_file:
         is_deployed = new.stacks[file.path].name in names.stacks
-        why = "or its deploys are refused" if is_deployed else "then docker compose up -d in its folder"
-        words = f"its compose file must be copied to the server, {why}: {file.command}"
-        yield PipelineChange(subject, words, True, file.path)
+        consequence = "or its deploys are refused" if is_deployed else "then docker compose up -d in its folder"
+        message = f"its compose file must be copied to the server, {consequence}: {file.command}"
+        yield PipelineChange(subject, message, True, file.path)
     elif file.name.endswith(".sh"):
         script = as_inline_code(file.path.rpartition("/")[2])
-        words = f"{script} changed: a database that is there runs it only by hand (runbook)"
-        yield PipelineChange(file.folder, words, True, file.path)
+        message = f"{script} changed: a database that is there runs it only by hand (runbook)"
+        yield PipelineChange(file.folder, message, True, file.path)
     elif file.name.startswith("conf/"):
-        words = (
+        message = (
             f"{as_inline_code(file.name)} changed: copy it to the server, and have the proxy read it again (runbook)"
         )
-        yield PipelineChange(file.folder, f"{words}: {file.command}", True, file.path)
+        yield PipelineChange(file.folder, f"{message}: {file.command}", True, file.path)
 
 
 def _compare_stack_files(
@@ -133,22 +137,22 @@ def _compare_stack_files(
         if name.startswith("hooks/"):
             continue
         if not is_new:
-            words = "is compared by no deploy now"
+            message = "is compared by no deploy now"
         elif file.command:
-            words = f"must be copied to the server, or its deploys are refused: {file.command}"
+            message = f"must be copied to the server, or its deploys are refused: {file.command}"
         else:
-            words = "is sent by deploys"
+            message = "is sent by deploys"
         is_risky = is_new and bool(file.command)
         subject = names.environment(file.folder)
-        yield PipelineChange(subject, f"{as_inline_code(name)} {words}", is_risky, file.path)
+        yield PipelineChange(subject, f"{as_inline_code(name)} {message}", is_risky, file.path)
 
 
 def _find_removed_hooks(before: FileSet, after: dict[str, str], names: NameMatches) -> Iterator[PipelineChange]:
     for path, text in before.files.items():
         if path not in after and "/hooks/" in path and generated_files.is_generated_file(path, text):
             name = path.rpartition("/")[2]
-            words = f"its hook {as_inline_code(name)} is gone: nothing of it runs {name} a deploy"
-            yield PipelineChange(names.environment(path.split("/")[1]), words, True, path)
+            message = f"its hook {as_inline_code(name)} is gone: nothing of it runs {name} a deploy"
+            yield PipelineChange(names.environment(path.split("/")[1]), message, True, path)
 
 
 def _strip_comments(text: str) -> list[str]:
@@ -161,12 +165,12 @@ def _compare_dependabot(old: str, new: str) -> Iterator[PipelineChange]:
     if _strip_comments(old) == _strip_comments(new):
         return
     if not new:
-        words = "Dependabot is told no more to bump the actions"
+        message = "Dependabot is told no more to bump the actions"
     elif old:
-        words = "Dependabot is told otherwise what to bump"
+        message = "Dependabot is told otherwise what to bump"
     else:
-        words = "Dependabot opens a pull request a week that bumps the actions"
-    yield PipelineChange("GitHub", words, not new, generated_files.DEPENDABOT_PATH)
+        message = "Dependabot opens a pull request a week that bumps the actions"
+    yield PipelineChange("GitHub", message, not new, generated_files.DEPENDABOT_PATH)
 
 
 def _compare_proxy_hosts(old_runbook: str, plan: Plan) -> Iterator[PipelineChange]:
@@ -176,8 +180,8 @@ def _compare_proxy_hosts(old_runbook: str, plan: Plan) -> Iterator[PipelineChang
     for site in (site for host in managed_hosts for site in host.sites):
         if old_switches.get(site.domain, site.websocket_answer) != site.websocket_answer:
             state = "on" if site.websocket else "off"
-            words = f"WebSockets Support of {as_inline_code(site.domain)} must be switched {state}"
-            yield PipelineChange("proxy", f"{words} in Nginx Proxy Manager", True, RUNBOOK_PATH)
+            message = f"WebSockets Support of {as_inline_code(site.domain)} must be switched {state}"
+            yield PipelineChange("proxy", f"{message} in Nginx Proxy Manager", True, RUNBOOK_PATH)
 
 
 def _compare_host_folders(old_runbook: str, plan: Plan) -> Iterator[PipelineChange]:
@@ -187,9 +191,9 @@ def _compare_host_folders(old_runbook: str, plan: Plan) -> Iterator[PipelineChan
         for key in host.keys:
             old_folder = old_folders.get(" ".join(key.words), host.folder)
             if old_folder != host.folder:
-                words = f"the server's folder is {as_inline_code(host.folder)}, not {as_inline_code(old_folder)}"
-                words += ": move it there, and change `command=` in the deploy key's line"
-                yield PipelineChange("host", words, True, RUNBOOK_PATH)
+                message = f"the server's folder is {as_inline_code(host.folder)}, not {as_inline_code(old_folder)}"
+                message += ": move it there, and change `command=` in the deploy key's line"
+                yield PipelineChange("host", message, True, RUNBOOK_PATH)
 
 
 def _compare_runbook_sections(old_runbook: str, new_runbook: str) -> Iterator[PipelineChange]:
@@ -197,8 +201,8 @@ def _compare_runbook_sections(old_runbook: str, new_runbook: str) -> Iterator[Pi
     titles = [title for title in after if before.get(title) != after[title]]
     titles += [title for title, is_new in iter_added_removed(before, after) if not is_new]
     if titles:
-        words = f"other words under {format_names(titles, 20)}"
-        yield PipelineChange("runbook", words, False, RUNBOOK_PATH)
+        message = f"other words under {format_names(titles, 20)}"
+        yield PipelineChange("runbook", message, False, RUNBOOK_PATH)
 
 
 def _split_runbook_sections(text: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""Facts → roles: who builds which service's image, who deploys which environment.
+"""Finds out who builds which service's image, and who deploys which environment.
 
-Names differ between hands. What is generated says them itself (a deploy names service and container, its job the
-environment); what another hand wrote is matched to that by image, container, folder, and at last by telling words.
+The two sides may use different names. Generated files state them (a deploy names service and container, its job the
+environment); hand-written files are matched by image, container and folder, and last by words in names.
 """
 
 import re
@@ -28,9 +28,22 @@ class ResponsibleJob(NamedTuple):
     effect: StepEffect
 
 
+class _StackCandidate(NamedTuple):
+    """A compose file that may be the stack of an environment, and the signs for it, the strongest first."""
+
+    is_exact_match: bool
+    is_deployed: bool
+    known_services: int
+    stack: ComposeProject
+
+    def rank(self) -> tuple[bool, bool, int]:
+        """The signs, in the order in which candidates are compared."""
+        return self.is_exact_match, self.is_deployed, self.known_services
+
+
 @dataclass
 class NameMatches:
-    """What is called how: image repository → service, container → service, stack's name → environment."""
+    """Names of the spec: image repository → service, container → service, name of a stack → environment."""
 
     images: dict[str, str] = field(default_factory=dict)
     containers: dict[str, str] = field(default_factory=dict)
@@ -41,14 +54,14 @@ class NameMatches:
         return self.stacks.get(stack, stack)
 
     def service(self, stack: ComposeProject, service: ComposeService) -> str:
-        """What a container's service is called."""
+        """The name of a container's service."""
         by_name = self.containers.get(service.container or service.key)
         return by_name or self.images.get(parse_image_repository(service.image), "") or service.container or service.key
 
 
 @dataclass
 class Responsibilities:
-    """Who builds and who deploys, by service and by environment; `unknown` deploys what no name was found for."""
+    """Who builds and who deploys, by service and by environment; `unknown` deploys to an environment without a name."""
 
     builds: dict[str, list[ResponsibleJob]] = field(default_factory=dict)
     deploys: dict[str, list[ResponsibleJob]] = field(default_factory=dict)
@@ -56,8 +69,8 @@ class Responsibilities:
 
     def involved(self) -> set[str]:
         """Paths of the workflows with a role."""
-        found = [role for roles in (*self.builds.values(), *self.deploys.values()) for role in roles]
-        return {workflow.path for workflow, _, _ in found}
+        jobs = [role for roles in (*self.builds.values(), *self.deploys.values()) for role in roles]
+        return {workflow.path for workflow, _, _ in jobs}
 
 
 def get_planned_names(plan: Plan) -> NameMatches:
@@ -91,116 +104,127 @@ def read_generated_names(snapshot: PipelineSnapshot) -> NameMatches:
 
 
 def _name_single_image(names: NameMatches, workflow: WorkflowWithEffects) -> None:
-    """Of the processes of the one image that a generated workflow builds, the service itself is deployed first."""
-    first = (
-        next((effect.what for _, effect in workflow.effects if effect.kind == "names"), "")
-        if workflow.generated
-        else ""
-    )
+    """Name the one image that a generated workflow builds; of its processes, the service itself is deployed first."""
+    if not workflow.generated:
+        return
+    service_names = [effect.what for _, effect in workflow.effects if effect.kind == "names"]
     images = {parse_image_repository(effect.what) for _, effect in workflow.effects if effect.kind == "push"}
-    if first and len(images) == 1:
-        names.images.setdefault(images.pop(), first)
+    if service_names and service_names[0] and len(images) == 1:
+        names.images.setdefault(images.pop(), service_names[0])
 
 
 def match_names(before: PipelineSnapshot, after: PipelineSnapshot, planned_names: NameMatches) -> NameMatches:
-    """Names for the first side: those that it says itself, and for the rest the likeliest of the second's."""
+    """Name what the first side has: by its own names, and for the rest by the likeliest names of the second side."""
     names = read_generated_names(before)
-    for rule in (_match_image_exactly, _match_image_suffix):
-        claimed = set(names.images.values()) if rule is _match_image_suffix else set()
-        for image in _list_image_repositories(before):
-            if image not in names.images and (service := rule(image, planned_names)) and service not in claimed:
-                names.images[image] = service
+    image_repositories = _list_image_repositories(before)
+    for image in image_repositories:
+        service_name = _match_image_exactly(image, planned_names)
+        if service_name and image not in names.images:
+            names.images[image] = service_name
+    # A suffix is a weak sign: it gives no service a second image.
+    claimed_services = set(names.images.values())
+    for image in image_repositories:
+        service_name = _match_image_suffix(image, planned_names)
+        if service_name and image not in names.images and service_name not in claimed_services:
+            names.images[image] = service_name
     for stack in before.stacks.values():
-        for each in stack.services.values():
-            _match_container(each, names, planned_names)
+        for service in stack.services.values():
+            _match_container(service, names, planned_names)
     _match_stacks(before, after, names, planned_names)
     return names
 
 
 def _list_image_repositories(snapshot: PipelineSnapshot) -> list[str]:
-    kinds = ("push", "build", "take")
-    pushed = [
-        effect.what
-        for workflow in snapshot.workflows.values()
-        for _, effect in workflow.effects
-        if effect.kind in kinds
-    ]
-    run = [each.image for stack in snapshot.stacks.values() for each in stack.services.values() if each.image]
-    return list(dict.fromkeys(parse_image_repository(image) for image in pushed + run))
+    """The repositories of all images that workflows push, build or pull, and that containers run."""
+    images: list[str] = []
+    for workflow in snapshot.workflows.values():
+        for _, effect in workflow.effects:
+            if effect.kind in ("push", "build", "take"):
+                images.append(effect.what)
+    for stack in snapshot.stacks.values():
+        for service in stack.services.values():
+            if service.image:
+                images.append(service.image)
+    return list(dict.fromkeys(parse_image_repository(image) for image in images))
 
 
 def _match_image_exactly(image: str, planned_names: NameMatches) -> str:
-    """The service whose image has this name, be its registry another, or that is called so itself."""
+    """The service whose image has this name in any registry, or that has this name itself."""
     if image in planned_names.images:
         return planned_names.images[image]
-    base = image.rpartition("/")[2]
-    found = {service for other, service in planned_names.images.items() if base in (other.rpartition("/")[2], service)}
-    return found.pop() if len(found) == 1 else ""
+    base_name = image.rpartition("/")[2]
+    services: set[str] = set()
+    for planned_image, service in planned_names.images.items():
+        if base_name in (planned_image.rpartition("/")[2], service):
+            services.add(service)
+    return services.pop() if len(services) == 1 else ""
 
 
 def _match_image_suffix(image: str, planned_names: NameMatches) -> str:
     """The service whose name an image's ends with."""
     base = image.rpartition("/")[2]
-    found = {service for service in planned_names.images.values() if re.search(rf"[-_.]{re.escape(service)}$", base)}
-    return found.pop() if len(found) == 1 else ""
+    services = {service for service in planned_names.images.values() if re.search(rf"[-_.]{re.escape(service)}$", base)}
+    return services.pop() if len(services) == 1 else ""
 
 
 def _match_container(service: ComposeService, names: NameMatches, planned_names: NameMatches) -> None:
-    key = service.container or service.key
-    by_image = names.images.get(parse_image_repository(service.image)) if service.image else ""
-    found = (
-        planned_names.containers.get(key)
-        or by_image
-        or (service.key if service.key in planned_names.images.values() else "")
-    )
-    if found and key not in names.containers:
-        names.containers[key] = found
+    container_name = service.container or service.key
+    service_name = planned_names.containers.get(container_name)
+    if not service_name and service.image:
+        service_name = names.images.get(parse_image_repository(service.image))
+    if not service_name and service.key in planned_names.images.values():
+        service_name = service.key
+    if service_name and container_name not in names.containers:
+        names.containers[container_name] = service_name
 
 
 def _match_stacks(
     before: PipelineSnapshot, after: PipelineSnapshot, names: NameMatches, planned_names: NameMatches
 ) -> None:
-    """Each environment's likeliest compose file: one by its name or containers, else the one that a deploy names."""
-    likely: dict[str, list[tuple[tuple[bool, bool, int], ComposeProject]]] = {}
+    """For each environment the likeliest compose file: by name or containers, else the one that a deploy names."""
+    candidates: dict[str, list[_StackCandidate]] = {}
     for stack in before.stacks.values():
-        if not stack.generated and stack.name not in names.stacks:
-            surely = _match_stack_exactly(stack, after, planned_names)
-            environment = surely or _guess_stack_environment(stack, before, names, planned_names)
-            if environment:
-                known = [
-                    names.service(stack, each) in planned_names.images.values() for each in stack.services.values()
-                ]
-                rank = (bool(surely), _is_used_by_deploy(stack, before), sum(known))
-                likely.setdefault(environment, []).append((rank, stack))
-    for environment, found in likely.items():
-        stack = max(found, key=lambda each: each[0])[1]
+        if stack.generated or stack.name in names.stacks:
+            continue
+        exact_match = _match_stack_exactly(stack, after, planned_names)
+        environment = exact_match or _guess_stack_environment(stack, before, names, planned_names)
+        if environment:
+            service_names = [names.service(stack, service) for service in stack.services.values()]
+            known_services = sum(name in planned_names.images.values() for name in service_names)
+            is_deployed = _is_used_by_deploy(stack, before)
+            candidate = _StackCandidate(bool(exact_match), is_deployed, known_services, stack)
+            candidates.setdefault(environment, []).append(candidate)
+    for environment, stacks in candidates.items():
+        stack = max(stacks, key=_StackCandidate.rank).stack
         names.stacks[stack.path] = environment
         if stack.folder:
             names.stacks[stack.name] = environment
 
 
 def _match_stack_exactly(stack: ComposeProject, after: PipelineSnapshot, planned_names: NameMatches) -> str:
-    """The environment whose stack has this path, name or these containers."""
-    there = list(after.stacks.values())
-    if same := [each for each in there if each.path == stack.path or (stack.folder and each.name == stack.name)]:
-        return planned_names.environment(same[0].name)
+    """The environment whose stack has this path, this name or these containers."""
+    new_stacks = list(after.stacks.values())
+    for new_stack in new_stacks:
+        if new_stack.path == stack.path or (stack.folder and new_stack.name == stack.name):
+            return planned_names.environment(new_stack.name)
     containers = _collect_container_names([stack])
-    shared = [each for each in there if containers & _collect_container_names([each])]
+    shared = [new_stack for new_stack in new_stacks if containers & _collect_container_names([new_stack])]
     return planned_names.environment(shared[0].name) if len(shared) == 1 else ""
 
 
 def _guess_stack_environment(
     stack: ComposeProject, before: PipelineSnapshot, names: NameMatches, planned_names: NameMatches
 ) -> str:
-    """What its file's name tells, when services of ours are in it and it tells anything, or a deploy reads it."""
-    services = {names.service(stack, each) for each in stack.services.values()}
+    """The environment that the name of a compose file suggests.
+
+    It must have services of ours; and its name must suggest some environment, or a deploy must read the file.
+    """
+    services = {names.service(stack, service) for service in stack.services.values()}
     if not services & set(planned_names.images.values()):
         return ""
-    return (
-        guess_environment(stack.path, planned_names)
-        if vocabulary.classify_environment(stack.path) or _is_used_by_deploy(stack, before)
-        else ""
-    )
+    if not vocabulary.classify_environment(stack.path) and not _is_used_by_deploy(stack, before):
+        return ""
+    return guess_environment(stack.path, planned_names)
 
 
 def _is_used_by_deploy(stack: ComposeProject, snapshot: PipelineSnapshot) -> bool:
@@ -208,30 +232,31 @@ def _is_used_by_deploy(stack: ComposeProject, snapshot: PipelineSnapshot) -> boo
     for workflow in snapshot.workflows.values():
         for _, effect in workflow.effects:
             if effect.kind == "deploy":
-                files = [each.rpartition("/")[2] for each in effect.what.split("\n")[1:]]
+                files = [path.rpartition("/")[2] for path in effect.what.split("\n")[1:]]
                 if name in (files or _DEFAULT_COMPOSE_NAMES):
                     return True
     return False
 
 
 def guess_environment(text: str, planned_names: NameMatches) -> str:
-    """The only environment that is of the kind that a text tells; the only one at all, for a text that tells none."""
+    """The only environment of the kind that a text names; for a text that names none, the only one at all."""
     kind = vocabulary.classify_environment(text)
     environments = list(dict.fromkeys(planned_names.stacks.values()))
-    exact = [each for each in environments if re.search(rf"(^|[^a-z]){re.escape(each)}([^a-z]|$)", text.lower())]
-    same = exact or [each for each in environments if kind and vocabulary.classify_environment(each) == kind]
-    if len(same) == 1:
-        return same[0]
-    fits = (
-        len(environments) == 1
-        and kind != vocabulary.DEVELOPMENT
-        and (not kind or vocabulary.classify_environment(environments[0]) in ("", kind))
-    )
-    return environments[0] if fits else ""
+    matches = [name for name in environments if re.search(rf"(^|[^a-z]){re.escape(name)}([^a-z]|$)", text.lower())]
+    if not matches and kind:
+        matches = [name for name in environments if vocabulary.classify_environment(name) == kind]
+    if len(matches) == 1:
+        return matches[0]
+    if len(environments) != 1 or kind == vocabulary.DEVELOPMENT:
+        return ""
+    only_environment = environments[0]
+    if kind and vocabulary.classify_environment(only_environment) not in ("", kind):
+        return ""
+    return only_environment
 
 
-def _collect_container_names(given: Iterable[ComposeProject]) -> set[str]:
-    return {each.container for stack in given for each in stack.services.values() if each.container}
+def _collect_container_names(stacks: Iterable[ComposeProject]) -> set[str]:
+    return {service.container for stack in stacks for service in stack.services.values() if service.container}
 
 
 def assign_responsibilities(
@@ -291,10 +316,10 @@ def _find_deploy_environment(
 
 def _contains_known_name(stack: str, planned_names: NameMatches) -> bool:
     """Whether a folder or container is called after a stack, an environment or a service of ours."""
-    known = {
+    known_names = {
         *planned_names.stacks,
         *planned_names.stacks.values(),
         *planned_names.images.values(),
         *planned_names.containers,
     }
-    return any(re.search(rf"(^|[-_.]){re.escape(each)}([-_.]|$)", stack) for each in known)
+    return any(re.search(rf"(^|[-_.]){re.escape(known_name)}([-_.]|$)", stack) for known_name in known_names)

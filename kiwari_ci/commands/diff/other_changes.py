@@ -1,10 +1,8 @@
-"""Two versions of one generated workflow, leaf by leaf: what no other words explain gets words of its own.
-
-So nothing that differs is ever silent, be it in a place that nobody thought of.
-"""
+"""Compares two versions of one generated workflow value by value, and reports what no other change explains."""
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,6 +11,7 @@ from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_code
 
 LeafPath = tuple[str, ...]
+MAX_MESSAGES = 8  # of one step, job or section
 _UNORDERED_KEYS = {
     "branches",
     "tags",
@@ -34,34 +33,53 @@ _PUNCTUATION = re.compile(r"[\s/!*|'\"\\,:+-]+")
 def find_other_changes(
     before: YamlDocument, after: YamlDocument, explained: Iterable[tuple[str, str]]
 ) -> Iterator[PipelineChange]:
-    """What differs beyond the texts that are explained: a line for each step, job or section."""
+    """Report what the explained texts leave over: one change for each step, job or section."""
     old, new = dict(_iter_leaves(before.data)), dict(_iter_leaves(after.data))
     pairs = sorted(set(explained), key=lambda pair: -len(pair[0] + pair[1]))
-    found: dict[LeafPath, list[str]] = {}
+    messages: dict[LeafPath, list[str]] = {}
     for key in dict.fromkeys([*old, *new]):
-        given, made = old.get(key), new.get(key)
-        if given == made or _is_empty_container(key, given, new) or _is_empty_container(key, made, old):
-            continue
-        if _is_explained(key, given, made, pairs) or (
-            _parse_step_path(key) and not _exists_on_both_sides(_parse_step_path(key), old, new)
-        ):
-            continue
-        place, words = _describe_difference(key, given, made)
-        if place and not _exists_on_both_sides(place_key := ("jobs", key[1]), old, new):
-            words = "new job" if not any(each[:2] == place_key for each in old) else "this job is gone"
-            place = place[:1]
-        found.setdefault(place, []).append(words)
-    name = after.path.rpartition("/")[2].rpartition(".")[0]
-    for place, each in found.items():
-        start = f"{' '.join(place)}: " if place else ""
-        told = list(dict.fromkeys(each))
-        words = start + "; ".join(told[:8]) + (f"; and {len(told) - 8} more" if len(told) > 8 else "")
-        yield PipelineChange(name, words, bool(_RISKY_CHANGE.search("; ".join(each))), _locate_difference(after, place))
+        if _is_reported_difference(key, old, new, pairs):
+            location, message = _describe_difference(key, old.get(key), new.get(key))
+            job_key = ("jobs", key[1]) if location else ()
+            if location and not _exists_on_both_sides(job_key, old, new):
+                is_new_job = not any(_starts_with(other_key, job_key) for other_key in old)
+                location, message = location[:1], "new job" if is_new_job else "this job is gone"
+            messages.setdefault(location, []).append(message)
+    workflow_name = after.path.rpartition("/")[2].rpartition(".")[0]
+    for location, location_messages in messages.items():
+        text = _join_messages(location, location_messages)
+        is_risky = _RISKY_CHANGE.search("; ".join(location_messages)) is not None
+        yield PipelineChange(workflow_name, text, is_risky, _locate_difference(after, location))
 
 
-def _is_empty_container(key: LeafPath, text: str | None, other: dict[LeafPath, str]) -> bool:
-    """Whether a mapping or list has nothing in it on one side, and things with words of their own on the other."""
-    return text in ("{}", "[]") and any(each[: len(key)] == key and each != key for each in other)
+def _is_reported_difference(
+    key: LeafPath, old: dict[LeafPath, str], new: dict[LeafPath, str], pairs: list[tuple[str, str]]
+) -> bool:
+    """Whether a value differs, and nothing else that is reported explains it."""
+    before, after = old.get(key), new.get(key)
+    if before == after or _is_explained(key, before, after, pairs):
+        return False
+    if _is_empty_container(key, before, new) or _is_empty_container(key, after, old):
+        return False
+    step = _parse_step_path(key)
+    return not step or _exists_on_both_sides(step, old, new)
+
+
+def _join_messages(location: LeafPath, messages: list[str]) -> str:
+    distinct_messages = list(dict.fromkeys(messages))
+    text = "; ".join(distinct_messages[:MAX_MESSAGES])
+    if len(distinct_messages) > MAX_MESSAGES:
+        text += f"; and {len(distinct_messages) - MAX_MESSAGES} more"
+    return f"{' '.join(location)}: {text}" if location else text
+
+
+def _starts_with(key: LeafPath, start: LeafPath) -> bool:
+    return key[: len(start)] == start
+
+
+def _is_empty_container(key: LeafPath, text: str | None, other_side: dict[LeafPath, str]) -> bool:
+    """Whether a mapping or list is empty on one side, and has entries, which are reported, on the other."""
+    return text in ("{}", "[]") and any(_starts_with(other, key) and other != key for other in other_side)
 
 
 def _parse_step_path(key: LeafPath) -> LeafPath:
@@ -69,72 +87,71 @@ def _parse_step_path(key: LeafPath) -> LeafPath:
 
 
 def _exists_on_both_sides(start: LeafPath, old: dict[LeafPath, str], new: dict[LeafPath, str]) -> bool:
-    """Whether a job or step is on both sides: one that is not is told as a whole."""
-    return all(any(key[: len(start)] == start for key in side) for side in (old, new))
+    """Whether a job or step is on both sides; one that is not is reported as a whole."""
+    return all(any(_starts_with(key, start) for key in side) for side in (old, new))
 
 
-def _iter_leaves(data: Any, key: LeafPath = ()) -> Iterator[tuple[LeafPath, str]]:
-    """Every value with its path; a step goes by its id or name, an item of a set by itself."""
-    if isinstance(data, dict) and data:
-        for name, value in data.items():
-            yield from _iter_leaves(value, (*key, str(name)))
-    elif isinstance(data, list) and key and key[-1] == "steps":
-        names = list(_iter_step_names(data))
+def _iter_leaves(node: Any, key: LeafPath = ()) -> Iterator[tuple[LeafPath, str]]:
+    """Every value with its path; the key of a step is its name, and that of an item in an unordered list is itself."""
+    if isinstance(node, dict) and node:
+        for name, child in node.items():
+            yield from _iter_leaves(child, (*key, str(name)))
+    elif isinstance(node, list) and key and key[-1] == "steps":
+        names = list(_iter_step_names(node))
         yield (*key, "order"), "\n".join(names)
-        for name, step in zip(names, data, strict=True):
+        for name, step in zip(names, node, strict=True):
             yield from _iter_leaves(step, (*key[:-1], f"step {as_inline_code(name)}"))
-    elif (
-        isinstance(data, list)
-        and key
-        and key[-1] in _UNORDERED_KEYS
-        and data
-        and not any(str(each).startswith("!") for each in data)
-    ):
-        yield from (((*key, as_inline_code(each)), _format_scalar(each)) for each in data)
-    elif isinstance(data, list) and data:
-        for index, value in enumerate(data):
-            yield from _iter_leaves(value, (*key, str(index + 1)))
+    elif isinstance(node, list) and node and _is_unordered_list(key, node):
+        for item in node:
+            yield (*key, as_inline_code(item)), _format_scalar(item)
+    elif isinstance(node, list) and node:
+        for number, child in enumerate(node, 1):
+            yield from _iter_leaves(child, (*key, str(number)))
     else:
-        yield key, _format_scalar(data)
+        yield key, _format_scalar(node)
 
 
-def _format_scalar(value: Any) -> str:
-    """A text as it is; what is none in a way that tells `true` from "true"."""
-    return (
-        value
-        if isinstance(value, str) and not re.fullmatch(r"true|false|null|[-+.\\de]+", value)
-        else json.dumps(value, default=str)
-    )
+def _is_unordered_list(key: LeafPath, items: list[Any]) -> bool:
+    """Whether the order of items has no meaning; in a filter with `!` lines it has."""
+    return bool(key) and key[-1] in _UNORDERED_KEYS and not any(str(item).startswith("!") for item in items)
+
+
+def _format_scalar(scalar: Any) -> str:
+    """Format a value so that `true` and "true" differ; other texts stay as they are."""
+    if isinstance(scalar, str) and not re.fullmatch(r"true|false|null|[-+.\\de]+", scalar):
+        return scalar
+    return json.dumps(scalar, default=str)
 
 
 def _iter_step_names(steps: list[Any]) -> Iterator[str]:
-    seen: dict[str, int] = {}
-    for step in steps:
-        given = as_dict(step)
-        name = str(given.get("name") or given.get("id") or given.get("uses") or given.get("run") or "").partition("@")[
-            0
-        ]
-        name = name or "(no name)"
-        seen[name] = seen.get(name, 0) + 1
-        yield name if seen[name] == 1 else f"{name} ({seen[name]})"
+    """A name for each step: its name, id, action or script; repeated names are numbered."""
+    counts: Counter[str] = Counter()
+    for step in map(as_dict, steps):
+        text = step.get("name") or step.get("id") or step.get("uses") or step.get("run") or ""
+        name = str(text).partition("@")[0] or "(no name)"
+        counts[name] += 1
+        yield name if counts[name] == 1 else f"{name} ({counts[name]})"
 
 
 def _is_explained(key: LeafPath, before: str | None, after: str | None, pairs: list[tuple[str, str]]) -> bool:
-    """Whether nothing differs once the texts that have words are put in each other's place."""
-    if before is None or after is None:
-        side, text = (1, after) if before is None else (0, before)
-        alone = [pair[side] for pair in pairs if not pair[1 - side]]
-        read = _SETTING_EXPRESSION.fullmatch(text or "")
-        return (
-            text in alone
-            or bool(read and read[1] in alone)
-            or any(_contains_service_name(key[-1], each) for each in alone)
-        )
-    gone, came = (
-        [_mask_explained_texts(line, pairs, side) for line in text.splitlines()]
-        for side, text in enumerate((before, after))
-    )
-    return [line for line in gone if line] == [line for line in came if line]
+    """Whether two values are equal once the explained texts replace each other."""
+    if before is None:
+        return _is_explained_alone(key, after or "", [new for old, new in pairs if not old])
+    if after is None:
+        return _is_explained_alone(key, before, [old for old, new in pairs if not new])
+    old_lines = [_mask_explained_texts(line, pairs, 0) for line in before.splitlines()]
+    new_lines = [_mask_explained_texts(line, pairs, 1) for line in after.splitlines()]
+    return [line for line in old_lines if line] == [line for line in new_lines if line]
+
+
+def _is_explained_alone(key: LeafPath, text: str, explained_texts: list[str]) -> bool:
+    """Whether a value that only one side has belongs to a text that only this side has, and that is reported."""
+    if text in explained_texts:
+        return True
+    setting = _SETTING_EXPRESSION.fullmatch(text)
+    if setting and setting[1] in explained_texts:
+        return True
+    return any(_contains_service_name(key[-1], name) for name in explained_texts)
 
 
 def _contains_service_name(key: str, name: str) -> bool:
@@ -143,44 +160,50 @@ def _contains_service_name(key: str, name: str) -> bool:
 
 
 def _mask_explained_texts(line: str, pairs: list[tuple[str, str]], side: int) -> str:
-    """A line in which each explained text is the same mark on both sides, and one that only one side has is gone.
+    """Mask explained texts: a pair becomes the same mark on both sides, and a text of one side is removed.
 
-    A line that calls what came or went by its whole name is gone with it.
+    A line that deploys, looks up or calls what only one side has is removed with it.
     """
     for number, pair in enumerate(pairs):
-        text, other = pair[side], pair[1 - side]
-        if text and not other:
-            if "/" not in text and re.search(
-                rf"(deploy|find_image|url=\S+) .*(?<![\w.-]){re.escape(text)}(?![\w-])", line
-            ):
-                return ""
-            line = re.sub(rf"(?<![\w.-]){re.escape(text)}(?![\w-])", "", line)
-        elif text:
-            line = re.sub(rf"(?<![\w-]){re.escape(text)}(?![\w-])", f"\0{number}\0", line)
-    return "" if not _PUNCTUATION.sub("", line) else "".join(line.split())
+        text, other_text = pair[side], pair[1 - side]
+        if not text:
+            continue
+        word = rf"{re.escape(text)}(?![\w-])"
+        if other_text:
+            line = re.sub(rf"(?<![\w-]){word}", f"\0{number}\0", line)
+            continue
+        if "/" not in text and re.search(rf"(deploy|find_image|url=\S+) .*(?<![\w.-]){word}", line):
+            return ""
+        line = re.sub(rf"(?<![\w.-]){word}", "", line)
+    if not _PUNCTUATION.sub("", line):
+        return ""
+    return "".join(line.split())
 
 
 def _describe_difference(key: LeafPath, before: str | None, after: str | None) -> tuple[LeafPath, str]:
-    """Where it is, as a reader calls it, and what is different there."""
-    place: LeafPath = ()
-    if key[:1] == ("jobs",) and len(key) > 1:
-        place = (f"job {as_inline_code(key[1])}",)
-        if len(key) > 3 and key[2].startswith("step "):
-            place = (*place, key[2])
-    rest = key[2 + (len(place) == 2) :] if place else key
-    what = ".".join(rest)
-    if what == "steps.order":
-        return place, _describe_step_order(before or "", after or "")
-    if what == "run" or "\n" in (before or "") + (after or ""):
-        return (
-            place,
-            f"{'script' if what == 'run' else as_inline_code(what)} changed{_describe_line_changes(before, after)}",
-        )
+    """The job and step of a difference, as a reader calls them, and what differs there."""
+    location, rest = _split_location(key)
+    name = ".".join(rest)
+    if name == "steps.order":
+        return location, _describe_step_order(before or "", after or "")
+    if name == "run" or "\n" in (before or "") + (after or ""):
+        subject = "script" if name == "run" else as_inline_code(name)
+        return location, f"{subject} changed{_describe_line_changes(before, after)}"
     if before is None:
-        return place, f"new: {as_inline_code(what)} {_format_short_text(after)}"
+        return location, f"new: {as_inline_code(name)} {_format_short_text(after)}"
     if after is None:
-        return place, f"gone: {as_inline_code(what)} {_format_short_text(before)}"
-    return place, f"{as_inline_code(what)} {_format_short_text(before)} → {_format_short_text(after)}"
+        return location, f"gone: {as_inline_code(name)} {_format_short_text(before)}"
+    return location, f"{as_inline_code(name)} {_format_short_text(before)} → {_format_short_text(after)}"
+
+
+def _split_location(key: LeafPath) -> tuple[LeafPath, LeafPath]:
+    """Split a path into the job and step that it is in, and the rest."""
+    if key[:1] != ("jobs",) or len(key) < 2:
+        return (), key
+    job = f"job {as_inline_code(key[1])}"
+    if len(key) > 3 and key[2].startswith("step "):
+        return (job, key[2]), key[3:]
+    return (job,), key[2:]
 
 
 def _format_short_text(text: str | None) -> str:
@@ -188,32 +211,41 @@ def _format_short_text(text: str | None) -> str:
 
 
 def _describe_line_changes(before: str | None, after: str | None) -> str:
-    """The first lines that differ, of not many."""
-    old, new = (before or "").splitlines(), (after or "").splitlines()
-    gone, came = [line for line in old if line not in new], [line for line in new if line not in old]
-    if len(gone) == len(came) == 1:
-        start = next((at for at, pair in enumerate(zip(gone[0], came[0], strict=False)) if pair[0] != pair[1]), 0)
-        cut = max(0, start - 25)
-        dots = "…" if cut else ""
-        return f": {_format_short_text(dots + gone[0][cut:])} → {_format_short_text(dots + came[0][cut:])}"
-    count = max(len(gone), len(came))
-    return f" in {count} {'line' if count == 1 else 'lines'}" if count else ", its lines in another order"
+    """Show the one line that differs, or count the lines."""
+    old_lines, new_lines = (before or "").splitlines(), (after or "").splitlines()
+    removed = [line for line in old_lines if line not in new_lines]
+    added = [line for line in new_lines if line not in old_lines]
+    if len(removed) == len(added) == 1:
+        return _describe_changed_line(removed[0], added[0])
+    count = max(len(removed), len(added))
+    if not count:
+        return ", its lines in another order"
+    return f" in {count} {'line' if count == 1 else 'lines'}"
+
+
+def _describe_changed_line(old_line: str, new_line: str) -> str:
+    """Show a changed line from shortly before its first difference."""
+    characters = enumerate(zip(old_line, new_line, strict=False))
+    first_difference = next((index for index, (old, new) in characters if old != new), 0)
+    start = max(0, first_difference - 25)
+    dots = "…" if start else ""
+    return f": {_format_short_text(dots + old_line[start:])} → {_format_short_text(dots + new_line[start:])}"
 
 
 def _describe_step_order(before: str, after: str) -> str:
-    old, new = before.split("\n"), after.split("\n")
-    if sorted(old) == sorted(new):
+    old_names, new_names = before.split("\n"), after.split("\n")
+    if sorted(old_names) == sorted(new_names):
         return "steps are in another order"
-    words = [f"new step {as_inline_code(each)}" for each in new if each not in old]
-    words += [f"step {as_inline_code(each)} is gone" for each in old if each not in new]
-    return join_with_limit(words)
+    messages = [f"new step {as_inline_code(name)}" for name in new_names if name not in old_names]
+    messages += [f"step {as_inline_code(name)} is gone" for name in old_names if name not in new_names]
+    return join_with_limit(messages)
 
 
-def _locate_difference(document: YamlDocument, place: LeafPath) -> str:
-    job = place[0].removeprefix("job ").strip("`") if place else ""
+def _locate_difference(document: YamlDocument, location: LeafPath) -> str:
+    job = location[0].removeprefix("job ").strip("`") if location else ""
     steps = as_dict(as_dict(document.data.get("jobs")).get(job)).get("steps")
-    if len(place) > 1 and isinstance(steps, list):
-        names = [f"step {as_inline_code(name)}" for name in _iter_step_names(steps)]
-        if place[1] in names:
-            return document.where("jobs", job, "steps", names.index(place[1]))
+    if len(location) > 1 and isinstance(steps, list):
+        step_names = [f"step {as_inline_code(name)}" for name in _iter_step_names(steps)]
+        if location[1] in step_names:
+            return document.where("jobs", job, "steps", step_names.index(location[1]))
     return document.where("jobs", job) if job else document.path

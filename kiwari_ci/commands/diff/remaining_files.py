@@ -1,10 +1,9 @@
 """Compares hand-written files: which of them would build or deploy once more, and what is lost with them."""
 
-import re
 from collections.abc import Iterator
 
 from kiwari_ci.commands.diff.change import PipelineChange, format_names, redact_secrets
-from kiwari_ci.commands.diff.matching import NameMatches, Responsibilities
+from kiwari_ci.commands.diff.matching import NameMatches, Responsibilities, ResponsibleJob
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.image_reference import parse_image_repository
@@ -35,19 +34,19 @@ def find_remaining_files(
         if workflow.generated:
             continue
         if path in after.workflows:
-            words = f"{as_inline_code(path)} is replaced by a generated one: generate asks for --force"
-            yield PipelineChange("written by hand", words, False, path)
+            message = f"{as_inline_code(path)} is replaced by a generated one: generate asks for --force"
+            yield PipelineChange("written by hand", message, False, path)
             continue
         triggers = _summarize_triggers(workflow)
         duplicates = _describe_duplicates(path, remaining_roles)
         if duplicates:
-            words = f"{as_inline_code(path)} stays, and still {join_with_limit(duplicates)} {triggers}"
-            words += f": {_suggest_removal(path, remaining_roles)}"
-            yield PipelineChange("written by hand", words, True, path)
+            message = f"{as_inline_code(path)} stays, and still {join_with_limit(duplicates)} {triggers}"
+            message += f": {_suggest_removal(path, remaining_roles)}"
+            yield PipelineChange("written by hand", message, True, path)
         elif is_first_generation:
-            words = f"{as_inline_code(path)} stays as it is ({triggers})"
-            words += _describe_other_deploys(path, remaining_roles)
-            yield PipelineChange("written by hand", words, False, path)
+            message = f"{as_inline_code(path)} stays as it is ({triggers})"
+            message += _describe_other_deploys(path, remaining_roles)
+            yield PipelineChange("written by hand", message, False, path)
     still_done = {effect.what for workflow in after.workflows.values() for _, effect in workflow.effects}
     for path, workflow in before.workflows.items():
         if not workflow.generated and path in old_roles.involved():
@@ -60,21 +59,24 @@ def find_remaining_files(
 
 
 def _describe_other_deploys(path: str, roles: Responsibilities) -> str:
-    """What it deploys that no environment of the spec is."""
-    there = dict.fromkeys(
-        as_inline_code(effect.what.split("\n")[0] or ".")
-        for workflow, _, effect in roles.unknown
-        if workflow.path == path
-    )
-    return f"; it deploys {join_with_limit(there)}, which is no environment of the spec" if there else ""
+    """The places that a workflow deploys to, and that are no environment of the spec."""
+    effects = [effect for workflow, _, effect in roles.unknown if workflow.path == path]
+    targets = dict.fromkeys(as_inline_code(effect.what.split("\n")[0] or ".") for effect in effects)
+    if not targets:
+        return ""
+    return f"; it deploys {join_with_limit(targets)}, which is no environment of the spec"
 
 
 def _has_deploy(path: str, roles: Responsibilities) -> bool:
-    return any(workflow.path == path for found in roles.deploys.values() for workflow, _, _ in found)
+    return any(_has_job_in(path, jobs) for jobs in roles.deploys.values())
+
+
+def _has_job_in(path: str, jobs: list[ResponsibleJob]) -> bool:
+    return any(workflow.path == path for workflow, _, _ in jobs)
 
 
 def _find_build_jobs(path: str, roles: Responsibilities) -> set[str]:
-    return {job.id for found in roles.builds.values() for workflow, job, _ in found if workflow.path == path}
+    return {job.id for jobs in roles.builds.values() for workflow, job, _ in jobs if workflow.path == path}
 
 
 def _suggest_removal(path: str, roles: Responsibilities) -> str:
@@ -84,16 +86,16 @@ def _suggest_removal(path: str, roles: Responsibilities) -> str:
     return f"take its jobs {format_names(sorted(_find_build_jobs(path, roles)))} out in the same commit"
 
 
-def _describe_duplicates(path: str, old_roles: Responsibilities) -> list[str]:
+def _describe_duplicates(path: str, roles: Responsibilities) -> list[str]:
     """What a workflow builds and deploys that the generated ones do too."""
-    deploys = [
-        name for name, roles in old_roles.deploys.items() if any(workflow.path == path for workflow, _, _ in roles)
-    ]
-    builds = [
-        name for name, roles in old_roles.builds.items() if any(workflow.path == path for workflow, _, _ in roles)
-    ]
-    duplicates = [f"deploys {format_names(deploys)}"] if deploys else []
-    return duplicates + ([f"pushes the image of {format_names(builds)}"] if builds else [])
+    duplicates: list[str] = []
+    deploys = [environment for environment, jobs in roles.deploys.items() if _has_job_in(path, jobs)]
+    if deploys:
+        duplicates.append(f"deploys {format_names(deploys)}")
+    builds = [service for service, jobs in roles.builds.items() if _has_job_in(path, jobs)]
+    if builds:
+        duplicates.append(f"pushes the image of {format_names(builds)}")
+    return duplicates
 
 
 def _summarize_triggers(workflow: WorkflowWithEffects) -> str:
@@ -103,42 +105,35 @@ def _summarize_triggers(workflow: WorkflowWithEffects) -> str:
 def _find_lost_effects(
     workflow: WorkflowWithEffects, still_done: set[str], jobs: set[str], names: NameMatches
 ) -> Iterator[PipelineChange]:
-    """What is done by nothing any more, by step; of these jobs, or of all when none is named."""
+    """Report by step what nothing does any more; of these jobs, or of all jobs when none is named."""
     lost: dict[tuple[str, str], list[str]] = {}
     for job, effect in workflow.effects:
         if jobs and job.id not in jobs:
             continue
-        if effect.kind in _LOST_EFFECT_MESSAGES and effect.kind != "push" and effect.what not in still_done:
-            lost.setdefault((effect.kind, effect.where), []).append(redact_secrets(effect.note))
-        elif effect.kind == "push" and parse_image_repository(effect.what) not in names.images:
-            lost.setdefault((effect.kind, effect.where), []).append(as_inline_code(parse_image_repository(effect.what)))
-        elif effect.kind == "deploy" and re.search(r"--build|down", effect.note):
-            words = (
-                "before, everything stopped during a deploy"
-                if "down" in effect.note
-                else "before, the server built the image"
-            )
-            yield PipelineChange(workflow.path, words, False, effect.where)
+        notes = lost.setdefault((effect.kind, effect.where), [])
+        if effect.kind == "push":
+            repository = parse_image_repository(effect.what)
+            if repository not in names.images:
+                notes.append(as_inline_code(repository))
+        elif effect.kind in _LOST_EFFECT_MESSAGES:
+            if effect.what not in still_done:
+                notes.append(redact_secrets(effect.note))
+        elif effect.kind == "deploy" and "down" in effect.note:
+            yield PipelineChange(workflow.path, "before, everything stopped during a deploy", False, effect.where)
+        elif effect.kind == "deploy" and "--build" in effect.note:
+            yield PipelineChange(workflow.path, "before, the server built the image", False, effect.where)
     for (kind, where), notes in lost.items():
-        yield PipelineChange(
-            workflow.path, _LOST_EFFECT_MESSAGES[kind].format(join_with_limit(dict.fromkeys(notes))), True, where
-        )
+        if notes:
+            message = _LOST_EFFECT_MESSAGES[kind].format(join_with_limit(dict.fromkeys(notes)))
+            yield PipelineChange(workflow.path, message, True, where)
 
 
 def _find_unused_compose_files(
     before: PipelineSnapshot, after: PipelineSnapshot, names: NameMatches
 ) -> Iterator[PipelineChange]:
     for path, stack in before.stacks.items():
-        if (
-            not stack.generated
-            and path not in after.stacks
-            and stack.path not in names.stacks
-            and stack.name not in names.stacks
-        ):
-            there = format_names(stack.services)
-            yield PipelineChange(
-                "written by hand",
-                f"{as_inline_code(path)} stays as it is, and no deploy reads it ({there})",
-                False,
-                path,
-            )
+        is_replaced = stack.generated or path in after.stacks
+        is_matched = stack.path in names.stacks or stack.name in names.stacks
+        if not is_replaced and not is_matched:
+            message = f"{as_inline_code(path)} stays as it is, and no deploy reads it ({format_names(stack.services)})"
+            yield PipelineChange("written by hand", message, False, path)

@@ -1,4 +1,4 @@
-"""Side → facts: every file read, each by its kind; what says nothing to us is named, with the reason."""
+"""Reads a set of files, each by its kind; a file that cannot be read is listed with the reason."""
 
 import re
 from dataclasses import dataclass, field
@@ -23,18 +23,18 @@ class WorkflowWithEffects:
 
     @property
     def path(self) -> str:
-        """Where it stands."""
+        """Its file."""
         return self.parsed.path
 
     @property
     def generated(self) -> bool:
-        """Whether it is one of ours."""
+        """Whether kiwari-ci generated it."""
         return self.parsed.document.generated
 
 
 @dataclass
 class PipelineSnapshot:
-    """All that one side says, by path."""
+    """Everything that one set of files states, by path."""
 
     name: str
     workflows: dict[str, WorkflowWithEffects] = field(default_factory=dict)
@@ -49,32 +49,36 @@ class PipelineSnapshot:
         return any(workflow.generated for workflow in self.workflows.values())
 
 
-def build_snapshot(side: FileSet, repository: str) -> PipelineSnapshot:
-    """Read every file of a side; `repository` is what `github.repository` says in it."""
-    facts = PipelineSnapshot(side.name, skipped=dict(side.skipped))
-    documents = {path: document for path, text in side.files.items() if (document := _parse_file(facts, path, text))}
-    around = ReferenceContext(documents, repository)
+def build_snapshot(file_set: FileSet, repository: str) -> PipelineSnapshot:
+    """Read every file of a set; `repository` is the value of `github.repository` in its workflows."""
+    snapshot = PipelineSnapshot(file_set.name, skipped=dict(file_set.skipped))
+    documents = {
+        path: document for path, text in file_set.files.items() if (document := _parse_file(snapshot, path, text))
+    }
+    context = ReferenceContext(documents, repository)
     for path, document in documents.items():
         if path.startswith(".github/workflows/"):
-            read = parse_workflow(document, around)
-            facts.workflows[path] = WorkflowWithEffects(read, tuple(find_workflow_effects(read)))
+            workflow = parse_workflow(document, context)
+            snapshot.workflows[path] = WorkflowWithEffects(workflow, tuple(find_workflow_effects(workflow)))
         elif _COMPOSE_PATH.fullmatch(path):
             if stack := compose_file.parse_compose_file(document):
-                facts.stacks[path] = stack
+                snapshot.stacks[path] = stack
             else:
-                facts.skipped[path] = "no `services:` is in it"
-    return facts
+                snapshot.skipped[path] = "no `services:` is in it"
+    return snapshot
 
 
-def _parse_file(facts: PipelineSnapshot, path: str, text: str) -> yaml_document.YamlDocument | None:
+def _parse_file(snapshot: PipelineSnapshot, path: str, text: str) -> yaml_document.YamlDocument | None:
     if not path.endswith((".yml", ".yaml")):
         if re.search(r"env\.[a-z]+$", path):
-            facts.examples[path] = env_file.parse_env_example(path, text, generated_files.is_generated_file(path, text))
+            snapshot.examples[path] = env_file.parse_env_example(
+                path, text, generated_files.is_generated_file(path, text)
+            )
         elif generated_files.is_generated_file(path, text):
-            facts.others[path] = text
+            snapshot.others[path] = text
         return None
     try:
         return yaml_document.parse_yaml_document(path, text)
     except yaml_document.UnreadableYaml as reason:
-        facts.skipped[path] = str(reason)
+        snapshot.skipped[path] = str(reason)
         return None

@@ -47,21 +47,21 @@ def _compare_builds(
         if new_roles:
             yield PipelineChange(service, f"now built by {path}: {image}", False, effect.where, (("", service),))
         else:
-            words = f"no longer built: {image}; it was by {path}"
-            yield PipelineChange(service, words, True, effect.where, ((service, ""),))
+            message = f"no longer built: {image}; it was by {path}"
+            yield PipelineChange(service, message, True, effect.where, ((service, ""),))
         return
     where = new_roles[0].effect.where
     yield from _compare_pushed_images(service, old_roles, new_roles)
     old_dockerfiles, new_dockerfiles = _list_dockerfiles(old_roles), _list_dockerfiles(new_roles)
     for dockerfile in find_added(old_dockerfiles, new_dockerfiles):
-        words = f"its image is built from {as_inline_code(dockerfile)}"
-        yield PipelineChange(service, words, False, where, pair_replacements(old_dockerfiles, new_dockerfiles))
+        message = f"its image is built from {as_inline_code(dockerfile)}"
+        yield PipelineChange(service, message, False, where, pair_replacements(old_dockerfiles, new_dockerfiles))
     old_builders, new_builders = _select_builders(old_roles), _select_builders(new_roles)
     old_paths = {workflow.path for workflow, _, _ in old_builders}
     new_paths = {workflow.path for workflow, _, _ in new_builders}
     if not old_paths & new_paths:
-        words = f"built by {format_names(sorted(new_paths))}; before: {format_names(sorted(old_paths))}"
-        yield PipelineChange(service, words, False, where)
+        message = f"built by {format_names(sorted(new_paths))}; before: {format_names(sorted(old_paths))}"
+        yield PipelineChange(service, message, False, where)
     yield from _compare_triggers(service, "build", old_builders, new_builders)
     yield from _compare_test_triggers(service, old_builders, new_builders)
     yield from _compare_path_filters(service, old_builders, new_builders)
@@ -76,35 +76,35 @@ def _select_builders(roles: list[ResponsibleJob]) -> list[ResponsibleJob]:
 def _compare_pushed_images(
     service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    old, new = _list_pushed_images(old_roles), _list_pushed_images(new_roles)
-    names, renamed = {parse_image_repository(each) for each in old}, {parse_image_repository(each) for each in new}
+    old_images, new_images = _list_pushed_images(old_roles), _list_pushed_images(new_roles)
     where = new_roles[0].effect.where
-    if new and old and not names & renamed:
-        words = f"image {format_names(sorted(names))} → {format_names(sorted(renamed))}"
-        yield PipelineChange(service, words, True, where, pair_replacements(sorted(names), sorted(renamed)))
-    if not old and new:
-        yield PipelineChange(service, f"its image is pushed: {format_names(sorted(new))}", False, where)
-    for each, is_new in iter_added_removed(map(parse_image_tag, old), map(parse_image_tag, new)) if old and new else ():
+    if not new_images:
+        return
+    if not old_images:
+        yield PipelineChange(service, f"its image is pushed: {format_names(sorted(new_images))}", False, where)
+        return
+    old_repositories = sorted({parse_image_repository(image) for image in old_images})
+    new_repositories = sorted({parse_image_repository(image) for image in new_images})
+    if not set(old_repositories) & set(new_repositories):
+        message = f"image {format_names(old_repositories)} → {format_names(new_repositories)}"
+        yield PipelineChange(service, message, True, where, pair_replacements(old_repositories, new_repositories))
+    old_tags, new_tags = map(parse_image_tag, old_images), map(parse_image_tag, new_images)
+    for tag, is_new in iter_added_removed(old_tags, new_tags):
         if is_new:
-            yield PipelineChange(
-                service,
-                f"its image is also tagged {as_inline_code(each)}",
-                False,
-                find_tag_location(new_roles, each),
-                (("", each),),
-            )
+            message = f"its image is also tagged {as_inline_code(tag)}"
+            yield PipelineChange(service, message, False, find_tag_location(new_roles, tag), (("", tag),))
         else:
-            words = (
-                f"its image is no longer tagged {as_inline_code(each)}: whoever pulls that tag stays with an old one"
-            )
-            yield PipelineChange(service, words, True, find_tag_location(old_roles, each), ((each, ""),))
+            message = f"its image is no longer tagged {as_inline_code(tag)}: "
+            message += "whoever pulls that tag stays with an old one"
+            yield PipelineChange(service, message, True, find_tag_location(old_roles, tag), ((tag, ""),))
 
 
-def find_tag_location(roles: list[ResponsibleJob], wanted: str) -> str:
-    """Where a tag is pushed."""
-    return next(
-        (effect.where for _, _, effect in roles if effect.kind == "push" and parse_image_tag(effect.what) == wanted), ""
-    )
+def find_tag_location(roles: list[ResponsibleJob], tag: str) -> str:
+    """Where a tag is pushed, or an empty string."""
+    for _, _, effect in roles:
+        if effect.kind == "push" and parse_image_tag(effect.what) == tag:
+            return effect.where
+    return ""
 
 
 def _list_pushed_images(roles: list[ResponsibleJob]) -> list[str]:
@@ -118,102 +118,128 @@ def _list_dockerfiles(roles: list[ResponsibleJob]) -> list[str]:
 def _compare_triggers(
     subject: str, verb: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    for when, is_new in iter_added_removed(
-        (each for _, job, _ in old_roles for each in job.when), (each for _, job, _ in new_roles for each in job.when)
-    ):
+    for trigger, is_new in iter_added_removed(_list_triggers(old_roles), _list_triggers(new_roles)):
         workflow = (new_roles if is_new else old_roles)[0].workflow
-        where = workflow.parsed.triggers.get(when, "")
+        where = workflow.parsed.triggers.get(trigger, "")
         if is_new:
-            yield PipelineChange(
-                subject, f"now also {verb}s {when}", "pull request target" in when, where, _pair_trigger_texts("", when)
-            )
+            is_risky = "pull request target" in trigger
+            pairs = _pair_trigger_texts("", trigger)
+            yield PipelineChange(subject, f"now also {verb}s {trigger}", is_risky, where, pairs)
         else:
-            yield PipelineChange(subject, f"no longer {verb}s {when}", True, where, _pair_trigger_texts(when, ""))
+            pairs = _pair_trigger_texts(trigger, "")
+            yield PipelineChange(subject, f"no longer {verb}s {trigger}", True, where, pairs)
+
+
+def _list_triggers(roles: list[ResponsibleJob]) -> list[str]:
+    """The events that start the jobs."""
+    return [trigger for _, job, _ in roles for trigger in job.when]
 
 
 def _compare_test_triggers(
     service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    """What starts the tests, and builds and deploys nothing."""
-    old, new = (
-        {each for workflow in _list_workflows(roles) for each in workflow.parsed.triggers}
-        for roles in (old_roles, new_roles)
-    )
-    built = {each for _, job, _ in (*old_roles, *new_roles) for each in job.when}
-    for each, is_new in iter_added_removed(sorted(old - built), sorted(new - built)):
-        where = (new_roles if is_new else old_roles)[0].workflow.parsed.triggers.get(each, "")
-        yield PipelineChange(
-            service, f"its tests {'now also' if is_new else 'no longer'} run {each}", not is_new, where
-        )
+    """Compare the events that start only the tests, and build and deploy nothing."""
+    building_triggers = {*_list_triggers(old_roles), *_list_triggers(new_roles)}
+    old_triggers = _list_workflow_triggers(old_roles) - building_triggers
+    new_triggers = _list_workflow_triggers(new_roles) - building_triggers
+    for trigger, is_new in iter_added_removed(sorted(old_triggers), sorted(new_triggers)):
+        where = (new_roles if is_new else old_roles)[0].workflow.parsed.triggers.get(trigger, "")
+        adverb = "now also" if is_new else "no longer"
+        yield PipelineChange(service, f"its tests {adverb} run {trigger}", not is_new, where)
+
+
+def _list_workflow_triggers(roles: list[ResponsibleJob]) -> set[str]:
+    return {trigger for workflow in _list_workflows(roles) for trigger in workflow.parsed.triggers}
 
 
 def _pair_trigger_texts(before: str, after: str) -> tuple[tuple[str, str], ...]:
-    """The texts in backticks of two triggers, as the file has them."""
-    old, new = re.findall(r"`([^`]+)`", before) or [""], re.findall(r"`([^`]+)`", after) or [""]
-    return tuple(zip(old, new, strict=False))
+    """Pair the texts in backticks of two triggers, which are the texts of the file."""
+    return pair_replacements(_find_code_texts(before) or [""], _find_code_texts(after) or [""])
+
+
+def _find_code_texts(message: str) -> list[str]:
+    """The texts in backticks."""
+    return re.findall(r"`([^`]+)`", message)
 
 
 def _compare_path_filters(
     service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    old, new = _collect_path_patterns(old_roles), _collect_path_patterns(new_roles)
+    old_patterns, new_patterns = _collect_path_patterns(old_roles), _collect_path_patterns(new_roles)
     where = new_roles[0].workflow.parsed.document.where("on", "push", "paths")
-    narrow, was_narrow = (any(not each.startswith("!") for each in patterns) for patterns in (new, old))
-    if narrow and not was_narrow:
-        before = f"; before: all but {join_with_limit(as_inline_code(each[1:]) for each in old)}" if old else ""
-        words = f"only runs when one of these changes: {format_names(new)}{before}"
-        yield PipelineChange(service, words, True, where)
-        return
-    if was_narrow and not narrow and not any("on push" in when for _, job, _ in new_roles for when in job.when):
-        return  # no push starts it now, which has words
-    if was_narrow and not narrow:
-        words = f"no longer only runs when one of these changes: {format_names(old)}"
-        yield PipelineChange(service, words, False, where)
-        return
-    for pattern, is_new in iter_added_removed(old, new):
+    was_limited, is_limited = _has_including_pattern(old_patterns), _has_including_pattern(new_patterns)
+    if is_limited and not was_limited:
+        message = f"only runs when one of these changes: {format_names(new_patterns)}"
+        if old_patterns:
+            message += f"; before: all but {format_names(pattern[1:] for pattern in old_patterns)}"
+        yield PipelineChange(service, message, True, where)
+    elif was_limited and not is_limited:
+        # When no push starts it any more, another change says so.
+        if any("on push" in trigger for trigger in _list_triggers(new_roles)):
+            message = f"no longer only runs when one of these changes: {format_names(old_patterns)}"
+            yield PipelineChange(service, message, False, where)
+    else:
+        yield from _compare_path_patterns(service, old_patterns, new_patterns, where)
+
+
+def _has_including_pattern(patterns: list[str]) -> bool:
+    return any(not pattern.startswith("!") for pattern in patterns)
+
+
+def _compare_path_patterns(
+    service: str, old_patterns: list[str], new_patterns: list[str], where: str
+) -> Iterator[PipelineChange]:
+    for pattern, is_new in iter_added_removed(old_patterns, new_patterns):
         excludes = pattern.startswith("!")
-        verb = f"filter {'now also ' if is_new else 'no longer '}{'leaves out' if excludes else 'matches'}"
-        pairs = _pair_pathspecs("" if is_new else pattern, pattern if is_new else "")
-        yield PipelineChange(
-            service, f"{verb} {as_inline_code(pattern.removeprefix('!'))}", is_new == excludes, where, pairs
-        )
-    if old != new and sorted(old) == sorted(new) and any(each.startswith("!") for each in old):
-        yield PipelineChange(service, f"filter in another order: {format_names(new)}", True, where)
+        adverb = "now also" if is_new else "no longer"
+        verb = "leaves out" if excludes else "matches"
+        message = f"filter {adverb} {verb} {as_inline_code(pattern.removeprefix('!'))}"
+        matches_less = is_new == excludes
+        yield PipelineChange(service, message, matches_less, where, _pair_pathspecs(pattern, is_new))
+    is_reordered = old_patterns != new_patterns and sorted(old_patterns) == sorted(new_patterns)
+    if is_reordered and any(pattern.startswith("!") for pattern in old_patterns):
+        yield PipelineChange(service, f"filter in another order: {format_names(new_patterns)}", True, where)
 
 
-def _pair_pathspecs(before: str, after: str) -> tuple[tuple[str, str], ...]:
-    plain = (before or after).removeprefix("!").removesuffix("/**")
-    return ((before, after), (f"{plain}/" if before else "", f"{plain}/" if after else ""))
+def _pair_pathspecs(pattern: str, is_new: bool) -> tuple[tuple[str, str], ...]:
+    """A pattern that only one side has, as the filter has it, and as a path for git."""
+    path = pattern.removeprefix("!").removesuffix("/**") + "/"
+    if is_new:
+        return (("", pattern), ("", path))
+    return ((pattern, ""), (path, ""))
 
 
 def _collect_path_patterns(roles: list[ResponsibleJob]) -> list[str]:
-    found = [
-        workflow.parsed.filters.get("push", ()) for workflow, job, effect in roles if effect.kind in ("build", "push")
-    ]
-    lists = [
-        each
-        for each, (_, job, _) in zip(found, roles, strict=False)
-        if not all(" tag " in when or when == "by hand" for when in job.when)
-    ]
-    return list(dict.fromkeys(pattern for each in lists for pattern in each)) if all(lists) else []
+    """The patterns of all push filters; none when a job that a push starts has no filter."""
+    patterns: list[str] = []
+    for workflow, job, effect in roles:
+        if effect.kind not in ("build", "push"):
+            continue
+        if all(" tag " in trigger or trigger == "by hand" for trigger in job.when):
+            continue
+        job_patterns = workflow.parsed.filters.get("push", ())
+        if not job_patterns:
+            return []
+        patterns += job_patterns
+    return list(dict.fromkeys(patterns))
 
 
 def _compare_permissions(
-    subject: str, job_words: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
+    subject: str, job_name: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    """Permissions of the jobs that have a role, the widest of them; what is not said is the repository's setting."""
+    """Compare the widest permissions of jobs with a role; unstated ones come from the repository's settings."""
     old, new = _find_widest_permissions(old_roles), _find_widest_permissions(new_roles)
     where = new_roles[0].job.where
     if old is None or new is None or "everything" in {**old, **new}:
         if old != new:
-            words = f"{job_words}: permissions {_format_permissions(old)} → {_format_permissions(new)}"
-            yield PipelineChange(subject, words, new is None or "everything" in new, where)
+            message = f"{job_name}: permissions {_format_permissions(old)} → {_format_permissions(new)}"
+            yield PipelineChange(subject, message, new is None or "everything" in new, where)
         return
     for scope in sorted({*old, *new}):
         before, after = old.get(scope, "none"), new.get(scope, "none")
         if before != after:
-            wider = _PERMISSION_RANKS.get(after, 0) > _PERMISSION_RANKS.get(before, 0)
-            yield PipelineChange(subject, f"{job_words}: permission {scope} {before} → {after}", wider, where)
+            is_wider = _PERMISSION_RANKS.get(after, 0) > _PERMISSION_RANKS.get(before, 0)
+            yield PipelineChange(subject, f"{job_name}: permission {scope} {before} → {after}", is_wider, where)
 
 
 def _format_permissions(permissions: dict[str, str] | None) -> str:
@@ -223,14 +249,14 @@ def _format_permissions(permissions: dict[str, str] | None) -> str:
 
 
 def _find_widest_permissions(roles: list[ResponsibleJob]) -> dict[str, str] | None:
-    found: dict[str, str] = {}
+    widest: dict[str, str] = {}
     for _, job, _ in roles:
         if job.permissions is None:
             return None
         for scope, level in job.permissions.items():
-            if _PERMISSION_RANKS.get(level, 0) > _PERMISSION_RANKS.get(found.get(scope, ""), 0):
-                found[scope] = level
-    return found
+            if _PERMISSION_RANKS.get(level, 0) > _PERMISSION_RANKS.get(widest.get(scope, ""), 0):
+                widest[scope] = level
+    return widest
 
 
 def _compare_deploys(
@@ -240,17 +266,17 @@ def _compare_deploys(
         workflow, _, effect = (new_roles or old_roles)[0]
         verb = "now deployed by" if new_roles else "no longer deployed; it was by"
         summary = _summarize_deploys(new_roles or old_roles)
-        words = f"{verb} {_format_workflow_path(workflow)} ({summary})"
-        yield PipelineChange(environment, words, not new_roles, effect.where)
+        message = f"{verb} {_format_workflow_path(workflow)} ({summary})"
+        yield PipelineChange(environment, message, not new_roles, effect.where)
         return
     where = new_roles[0].effect.where
     for container in sorted({effect.what for _, _, effect in old_roles if effect.kind == "container"}):
-        words = f"container {as_inline_code(container)} was started by `docker run`: "
-        words += "it must be removed by hand, for its name is taken"
-        yield PipelineChange(environment, words, True, where)
+        message = f"container {as_inline_code(container)} was started by `docker run`: "
+        message += "it must be removed by hand, for its name is taken"
+        yield PipelineChange(environment, message, True, where)
     if _summarize_deploys(old_roles) != _summarize_deploys(new_roles):
-        words = f"deployed by {_summarize_deploys(new_roles)}; before: {_summarize_deploys(old_roles)}"
-        yield PipelineChange(environment, words, True, where)
+        message = f"deployed by {_summarize_deploys(new_roles)}; before: {_summarize_deploys(old_roles)}"
+        yield PipelineChange(environment, message, True, where)
     yield from _compare_triggers(environment, "deploy", old_roles, new_roles)
     yield from _compare_host_key_checks(environment, old_roles, new_roles, where)
     yield from deploy_transport.compare_deploy_transport(
@@ -267,28 +293,32 @@ def _compare_deploys(
 
 def _describe_deploy(effect: StepEffect) -> str:
     """How one deploy is done, and where."""
-    place = as_inline_code(effect.what.partition("\n")[0] or ".")
-    return effect.note if effect.kind == "container" else f"{effect.note} in {place}"
+    target = as_inline_code(effect.what.partition("\n")[0] or ".")
+    return effect.note if effect.kind == "container" else f"{effect.note} in {target}"
 
 
 def _summarize_deploys(roles: list[ResponsibleJob]) -> str:
-    ways_there = dict.fromkeys(_describe_deploy(effect) for _, _, effect in roles)
-    if any(HOST_PROGRAM_NOTE in way for way in ways_there):
-        return join_with_limit(way.replace(" in ", ", stack ") for way in ways_there)
-    return redact_secrets(join_with_limit(ways_there, 4))
+    descriptions = list(dict.fromkeys(_describe_deploy(effect) for _, _, effect in roles))
+    if any(HOST_PROGRAM_NOTE in description for description in descriptions):
+        return join_with_limit(description.replace(" in ", ", stack ") for description in descriptions)
+    return redact_secrets(join_with_limit(descriptions, 4))
 
 
 def _compare_host_key_checks(
     environment: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob], where: str
 ) -> Iterator[PipelineChange]:
-    old, new = (
-        {effect.what for _, effect in _iter_related_effects(roles, _JobScope.SAME) if effect.kind == "login"}
-        for roles in (old_roles, new_roles)
-    )
-    for each in sorted(old - new - {""}):
-        yield PipelineChange(environment, f"the host's key is compared with a known one; before, {each}", False, where)
-    for each in sorted(new - old - {""}):
-        yield PipelineChange(environment, f"the host's key is no longer compared: {each}", True, where)
+    """Compare how the jobs that deploy log in without comparing the host's key."""
+    old_logins, new_logins = _find_unchecked_logins(old_roles), _find_unchecked_logins(new_roles)
+    for login in sorted(old_logins - new_logins):
+        message = f"the host's key is compared with a known one; before, {login}"
+        yield PipelineChange(environment, message, False, where)
+    for login in sorted(new_logins - old_logins):
+        yield PipelineChange(environment, f"the host's key is no longer compared: {login}", True, where)
+
+
+def _find_unchecked_logins(roles: list[ResponsibleJob]) -> set[str]:
+    effects = [effect for _, effect in _iter_related_effects(roles, _JobScope.SAME)]
+    return {effect.what for effect in effects if effect.kind == "login" and effect.what}
 
 
 class _JobScope(Enum):
@@ -297,37 +327,47 @@ class _JobScope(Enum):
     SAME, BEFORE, AFTER = range(3)
 
 
-def _iter_related_effects(roles: list[ResponsibleJob], way: _JobScope) -> Iterator[tuple[ParsedJob, StepEffect]]:
-    """The deeds of the jobs that deploy, and of those before or after them."""
+def _iter_related_effects(roles: list[ResponsibleJob], scope: _JobScope) -> Iterator[tuple[ParsedJob, StepEffect]]:
+    """The effects of the jobs that deploy, and of all jobs before or after them."""
     for workflow in _list_workflows(roles):
-        jobs = {job.id: job for job in workflow.parsed.jobs}
-        found = {job.id for other, job, _ in roles if other.path == workflow.path}
-        for _ in jobs:
-            if way is _JobScope.BEFORE:
-                found |= {need for name in found for need in jobs[name].needs if need in jobs}
-            elif way is _JobScope.AFTER:
-                found |= {name for name, job in jobs.items() if found & set(job.needs)}
-        yield from ((job, effect) for job, effect in workflow.effects if job.id in found)
+        deploy_jobs = {job.id for other, job, _ in roles if other.path == workflow.path}
+        job_ids = _add_related_jobs(deploy_jobs, workflow, scope)
+        yield from ((job, effect) for job, effect in workflow.effects if job.id in job_ids)
+
+
+def _add_related_jobs(job_ids: set[str], workflow: WorkflowWithEffects, scope: _JobScope) -> set[str]:
+    jobs = {job.id: job for job in workflow.parsed.jobs}
+    related = set(job_ids)
+    for _ in jobs:  # no chain of `needs` is longer than the number of jobs
+        if scope is _JobScope.BEFORE:
+            related |= {needed for job_id in related for needed in jobs[job_id].needs if needed in jobs}
+        elif scope is _JobScope.AFTER:
+            related |= {job_id for job_id, job in jobs.items() if related & set(job.needs)}
+    return related
 
 
 def _compare_concurrency(
     environment: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    """How runs that come at once are held apart."""
-    old, new = (
-        {workflow.parsed.concurrency for workflow in _list_workflows(roles)} - {""} for roles in (old_roles, new_roles)
-    )
-    gone, came = sorted(old - new), sorted(new - old)
-    if (gone and came) or not old or not new:
-        words = f"runs that come at once: {join_with_limit(came, 2) or 'not held apart'}"
-        words += (
-            f"; before: {join_with_limit(gone, 2)}" if gone else "; before, they were not held apart" if not old else ""
-        )
-        where = new_roles[0].workflow.parsed.document.where("concurrency")
-        pairs = pair_replacements(
-            *([text for each in side for text in re.findall(r"`([^`]+)`", each)] for side in (gone, came))
-        )
-        yield PipelineChange(environment, words, not new or any("cancelled" in each for each in came), where, pairs)
+    """Compare the concurrency groups, which keep simultaneous runs apart."""
+    old, new = _list_concurrency(old_roles), _list_concurrency(new_roles)
+    removed, added = sorted(old - new), sorted(new - old)
+    if old and new and not (removed and added):
+        return
+    message = f"runs that come at once: {join_with_limit(added, 2) or 'not held apart'}"
+    if removed:
+        message += f"; before: {join_with_limit(removed, 2)}"
+    elif not old:
+        message += "; before, they were not held apart"
+    where = new_roles[0].workflow.parsed.document.where("concurrency")
+    removed_texts = [text for group in removed for text in _find_code_texts(group)]
+    added_texts = [text for group in added for text in _find_code_texts(group)]
+    is_risky = not new or any("cancelled" in group for group in added)
+    yield PipelineChange(environment, message, is_risky, where, pair_replacements(removed_texts, added_texts))
+
+
+def _list_concurrency(roles: list[ResponsibleJob]) -> set[str]:
+    return {workflow.parsed.concurrency for workflow in _list_workflows(roles)} - {""}
 
 
 def _list_workflows(roles: list[ResponsibleJob]) -> list[WorkflowWithEffects]:
@@ -367,32 +407,33 @@ def _compare_health_checks(
     """Compare what is asked after a deploy: paths by their domains."""
     removed, added = [domain for domain in old if domain not in new], [domain for domain in new if domain not in old]
     if len(removed) == len(added) == 1:
-        words = f"health is asked of {as_inline_code(added[0])}, not {as_inline_code(removed[0])}: "
-        words += "DNS and the proxy must lead there"
-        yield PipelineChange(environment, words, True, where, ((removed[0], added[0]),))
+        message = f"health is asked of {as_inline_code(added[0])}, not {as_inline_code(removed[0])}: "
+        message += "DNS and the proxy must lead there"
+        yield PipelineChange(environment, message, True, where, ((removed[0], added[0]),))
         removed, added = [], []
     for domain in removed:
-        words = f"health of {as_inline_code(domain + old[domain])} is no longer checked"
-        yield PipelineChange(environment, words, not new, where, ((domain, ""),))
+        message = f"health of {as_inline_code(domain + old[domain])} is no longer checked"
+        yield PipelineChange(environment, message, not new, where, ((domain, ""),))
     for domain in added:
         path = f" at {as_inline_code(new[domain])}" if new[domain] else ""
-        words = f"health of {as_inline_code(domain)} is checked{path}"
-        yield PipelineChange(environment, words, False, where, (("", domain),))
+        message = f"health of {as_inline_code(domain)} is checked{path}"
+        yield PipelineChange(environment, message, False, where, (("", domain),))
     for domain, old_path in old.items():
         new_path = new.get(domain)
         if old_path and new_path and old_path != new_path:
-            words = f"health of {as_inline_code(domain)} is asked at {as_inline_code(new_path)}, "
-            words += f"not {as_inline_code(old_path)}"
-            yield PipelineChange(environment, words, True, where, ((domain + old_path, domain + new_path),))
+            message = f"health of {as_inline_code(domain)} is asked at {as_inline_code(new_path)}, "
+            message += f"not {as_inline_code(old_path)}"
+            yield PipelineChange(environment, message, True, where, ((domain + old_path, domain + new_path),))
 
 
 def _find_health_urls(roles: list[ResponsibleJob]) -> dict[str, str]:
-    """Domain → path that is asked after these roles deploy."""
-    found: dict[str, str] = {}
+    """The path that is requested after these jobs deploy, by domain."""
+    paths_by_domain: dict[str, str] = {}
     for _, effect in _iter_related_effects(roles, _JobScope.AFTER):
-        if effect.kind == "check" and (url := re.match(r"(?:https?://)?([^/\s]+)([^\s?]*)", effect.what)):
-            found[url[1]] = url[2] or "/"
-    return found
+        url = re.match(r"(?:https?://)?([^/\s]+)([^\s?]*)", effect.what)
+        if effect.kind == "check" and url:
+            paths_by_domain[url[1]] = url[2] or "/"
+    return paths_by_domain
 
 
 def _format_workflow_path(workflow: WorkflowWithEffects) -> str:

@@ -13,13 +13,13 @@ COLUMN_TITLES = ("starts it", "", "workflow and jobs", "", "image", "", "contain
 ARROW_TIP = '<i class="tip"></i>'
 
 
-def render_html_page(drawn: PipelineGraph) -> str:
+def render_html_page(graph: PipelineGraph) -> str:
     """The whole page; every text of the spec is escaped, and the page may load nothing."""
-    hosts = len({lane.host for lane in drawn.lanes})
-    services = len({row.service for lane in drawn.lanes for row in lane.rows})
+    hosts = len({lane.host for lane in graph.lanes})
+    services = len({row.service for lane in graph.lanes for row in lane.rows})
     counts = [
         _format_count(services, "service"),
-        _format_count(len(drawn.lanes), "environment"),
+        _format_count(len(graph.lanes), "environment"),
         _format_count(hosts, "server"),
     ]
     return "\n".join(
@@ -27,12 +27,12 @@ def render_html_page(drawn: PipelineGraph) -> str:
             f'{HTML_DOCTYPE}\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-            f"<title>{escape_html(drawn.project)}: pipeline</title>",
+            f"<title>{escape_html(graph.project)}: pipeline</title>",
             f"<style>\n{STYLESHEET_PATH.read_text()}</style>\n</head>\n<body>",
-            f"<h1>{escape_html(drawn.project)}</h1>",
-            f'<p><a href="https://github.com/{escape_html(drawn.repository)}">{escape_html(drawn.repository)}</a>'
-            f" · {' · '.join(counts)} · images at {escape_html(drawn.registry)}</p>",
-            *(_render_lane(drawn, lane) for lane in drawn.lanes),
+            f"<h1>{escape_html(graph.project)}</h1>",
+            f'<p><a href="https://github.com/{escape_html(graph.repository)}">{escape_html(graph.repository)}</a>'
+            f" · {' · '.join(counts)} · images at {escape_html(graph.registry)}</p>",
+            *(_render_lane(graph, lane) for lane in graph.lanes),
             "</body>\n</html>\n",
         ]
     )
@@ -43,11 +43,11 @@ def escape_html(text: str) -> str:
     return html.escape(escape_control_characters(text))
 
 
-def _format_count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
+def _format_count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def _render_lane(drawn: PipelineGraph, lane: EnvironmentLane) -> str:
+def _render_lane(graph: PipelineGraph, lane: EnvironmentLane) -> str:
     facts = [
         ("on", lane.host),
         ("stack", lane.stack),
@@ -55,25 +55,25 @@ def _render_lane(drawn: PipelineGraph, lane: EnvironmentLane) -> str:
         ("accessories", ", ".join(lane.accessories)),
         ("images of", lane.source),
     ]
-    said = "".join(f"<span>{word} <b>{escape_html(value)}</b></span>" for word, value in facts if value)
+    facts_html = "".join(f"<span>{label} <b>{escape_html(fact)}</b></span>" for label, fact in facts if fact)
     kind = "tag" if lane.shared else "push"
     return "\n".join(
         [
             f'<section class="{kind}">',
-            f"<header><h2>{escape_html(lane.environment)}</h2>{said}</header>",
+            f"<header><h2>{escape_html(lane.environment)}</h2>{facts_html}</header>",
             '<div class="lane">',
-            *(_render_grid_cell(1, column, "head", head) for column, head in enumerate(COLUMN_TITLES, 1)),
+            *(_render_grid_cell(1, column, "head", title) for column, title in enumerate(COLUMN_TITLES, 1)),
             _render_grid_cell(2, 1, "card start", escape_html(lane.trigger), len(lane.rows)),
             _render_grid_cell(2, 4 if lane.shared else 2, "wire", '<i class="in"></i>', len(lane.rows)),
-            *(part for index, row in enumerate(lane.rows) for part in _render_row(drawn, lane, index, row)),
+            *(part for index, row in enumerate(lane.rows) for part in _render_row(graph, lane, index, row)),
             "</div>\n</section>",
         ]
     )
 
 
-def _render_row(drawn: PipelineGraph, lane: EnvironmentLane, index: int, row: ServiceRow) -> Iterator[str]:
+def _render_row(graph: PipelineGraph, lane: EnvironmentLane, index: int, row: ServiceRow) -> Iterator[str]:
     line = 2 + index
-    yield from _render_workflow_card(drawn, lane, index, row)
+    yield from _render_workflow_card(graph, lane, index, row)
     tag = f":{escape_html(row.tag)}{', not rebuilt' if lane.source else ''}"
     yield _render_grid_cell(
         line, 5, "card image", f'<span class="mono">{escape_html(row.image)}</span><small>{tag}</small>'
@@ -92,12 +92,12 @@ def _render_row(drawn: PipelineGraph, lane: EnvironmentLane, index: int, row: Se
         yield _render_grid_cell(line, 9, "none", "no domain")
 
 
-def _render_workflow_card(drawn: PipelineGraph, lane: EnvironmentLane, index: int, row: ServiceRow) -> Iterator[str]:
+def _render_workflow_card(graph: PipelineGraph, lane: EnvironmentLane, index: int, row: ServiceRow) -> Iterator[str]:
     """Its card, and the wires around it; one that all rows share has its card in the first of them."""
     line, count = 2 + index, len(lane.rows)
     if not lane.shared or not index:
         jobs = "".join(f"<li>{escape_html(job)}</li>" for job in row.jobs)
-        link = escape_html(f"https://github.com/{drawn.repository}/actions/workflows/{row.workflow}.yml")
+        link = escape_html(f"https://github.com/{graph.repository}/actions/workflows/{row.workflow}.yml")
         card = f'<strong><a href="{link}">{escape_html(row.workflow)}</a></strong><ul class="jobs">{jobs}</ul>'
         rows = count if lane.shared else 1
         yield _render_grid_cell(

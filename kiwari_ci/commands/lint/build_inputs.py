@@ -12,7 +12,7 @@ from kiwari_ci.github import path_filters
 from kiwari_ci.loading.suggestions import suggest_closest
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_span, report_at_value
 from kiwari_ci.loading.yaml_source import SourceSpan, YamlPath, YamlSource
-from kiwari_ci.problems import Problem, escape_control_characters, join_with_limit
+from kiwari_ci.problems import Problem, RuleName, Severity, escape_control_characters, join_with_limit
 from kiwari_ci.readers.build_context import BuildContext
 from kiwari_ci.readers.dockerfile import CopySource, Dockerfile
 from kiwari_ci.readers.dockerfile import parse_dockerfile as read_dockerfile
@@ -65,16 +65,16 @@ class LintContext:
     def coverage(self, service: str) -> tuple[frozenset[str], frozenset[str]]:
         """The files that a service's filter matches, and those that its `!` lines leave out of these."""
         if service not in self.covered:
-            covered_files, out = set[str](), set[str]()
+            covered_files, excluded_files = set[str](), set[str]()
             for pattern in self.spec.images_of(service)[0].path_filters:
                 names = self.matching(pattern)
                 if pattern.startswith("!"):
-                    out |= covered_files & set(names)
-                    covered_files -= out
+                    excluded_files |= covered_files & set(names)
+                    covered_files -= excluded_files
                 else:
                     covered_files |= set(names)
-                    out -= set(names)
-            self.covered[service] = frozenset(covered_files), frozenset(out)
+                    excluded_files -= set(names)
+            self.covered[service] = frozenset(covered_files), frozenset(excluded_files)
         return self.covered[service]
 
     @cached_property
@@ -98,14 +98,18 @@ class LintContext:
 def check_service_images(lint_context: LintContext, service: str) -> Problems:
     """Check what a service's images are made of; their Dockerfile must exist."""
     images = lint_context.spec.images_of(service)
-    yield from dict.fromkeys(found for image in images for found in _check_image(lint_context, image))
+    yield from dict.fromkeys(problem for image in images for problem in _check_image(lint_context, image))
 
 
 def _check_image(lint_context: LintContext, built: EffectiveImage) -> Problems:
     image = _ImageBuild(lint_context, built)
     if (text := lint_context.checkout.text(image.name)) is None:
-        words = f"{image.name} cannot be read: it is no file on disk, has more than a million bytes, or leads elsewhere"
-        yield report_at_key(lint_context.source, image.loc, "dockerfile", words, f"look at it with: ls -l {image.name}")
+        message = (
+            f"{image.name} cannot be read: it is no file on disk, has more than a million bytes, or leads elsewhere"
+        )
+        yield report_at_key(
+            lint_context.source, image.loc, "dockerfile", message, f"look at it with: ls -l {image.name}"
+        )
         return
     dockerfile = read_dockerfile(text, image.arguments, image.build.target or "")
     if dockerfile.syntax and not _DOCKER_FRONTEND.fullmatch(dockerfile.syntax.split("@")[0]):
@@ -113,13 +117,13 @@ def _check_image(lint_context: LintContext, built: EffectiveImage) -> Problems:
     report = _DockerfileReport(
         image, YamlSource(lint_context.path(image.name), text.replace("\r\n", "\n"), None, {}, {})
     )
-    for line, words in dockerfile.faults:
-        yield report.at(line, "dockerfile", f"no build gets past this: {words}")
+    for line, message in dockerfile.faults:
+        yield report.at(line, "dockerfile", f"no build gets past this: {message}")
     if dockerfile.target is None and dockerfile.stages:
         loc: YamlPath = ("services", image.service, "build", "target")
-        words = f"{format_yaml_path(loc)}: {image.name} has no stage `{image.build.target}`"
+        message = f"{format_yaml_path(loc)}: {image.name} has no stage `{image.build.target}`"
         yield report_at_value(
-            lint_context.source, loc, "dockerfile", words, suggest_closest(str(image.build.target), dockerfile.names)
+            lint_context.source, loc, "dockerfile", message, suggest_closest(str(image.build.target), dockerfile.names)
         )
     yield from report.unread(dockerfile)
     yield from report.sources(dockerfile)
@@ -156,9 +160,21 @@ class _ImageBuild:
 
     def loc_of(self, argument: str) -> YamlPath:
         """Where the spec gives a build argument; the environment's own comes first."""
-        own: YamlPath = ("environments", self.built.environment, "overrides", self.service, "build", "args", argument)
+        override_loc: YamlPath = (
+            "environments",
+            self.built.environment,
+            "overrides",
+            self.service,
+            "build",
+            "args",
+            argument,
+        )
         field = "args" if argument in self.build.args else "base"
-        return own if own in self.lint_context.source.keys else ("services", self.service, "build", field, argument)
+        return (
+            override_loc
+            if override_loc in self.lint_context.source.keys
+            else ("services", self.service, "build", field, argument)
+        )
 
     @property
     def folder(self) -> str:
@@ -182,140 +198,165 @@ class _DockerfileReport:
     image: _ImageBuild
     source: YamlSource
 
-    def at(self, line: int, rule: str, message: str, hint: str = "", **more: str) -> Problem:
-        return self.at_word(line, line, "", rule, message, hint, **more)
+    def at(self, line: int, rule: RuleName, message: str, hint: str = "", severity: Severity = "error") -> Problem:
+        return self.at_word(line, line, "", rule, message, hint, severity=severity)
 
-    def at_word(self, line: int, last: int, word: str, rule: str, message: str, hint: str = "", **more: str) -> Problem:
+    def at_word(
+        self,
+        first_line: int,
+        last_line: int,
+        word: str,
+        rule: RuleName,
+        message: str,
+        hint: str = "",
+        severity: Severity = "error",
+    ) -> Problem:
         """A problem at a word on these lines, or at the first line when the word is not found."""
-        lines = self.source.lines
-        for number in range(line, min(last, len(lines)) + 1) if word else ():
-            if found := re.search(rf"(?<![^\s\"'=,]){re.escape(word)}(?![^\s\"',])", lines[number - 1]):
-                place = SourceSpan(number, found.start() + 1, len(word))
-                return report_at_span(self.source, place, rule, message, hint, **more)
-        text = lines[line - 1]
-        start = len(text) - len(text.lstrip())
-        return report_at_span(
-            self.source, SourceSpan(line, start + 1, max(len(text.strip()), 1)), rule, message, hint, **more
-        )
+        span = self._find_word(first_line, last_line, word) if word else None
+        return report_at_span(self.source, span or self._line_span(first_line), rule, message, hint, severity=severity)
 
-    def of(self, copy: CopySource, rule: str, message: str, hint: str = "", **more: str) -> Problem:
-        return self.at_word(copy.line, copy.last, copy.written, rule, message, hint, **more)
+    def _find_word(self, first_line: int, last_line: int, word: str) -> SourceSpan | None:
+        pattern = re.compile(rf"(?<![^\s\"'=,]){re.escape(word)}(?![^\s\"',])")
+        lines = self.source.lines
+        for line_number in range(first_line, min(last_line, len(lines)) + 1):
+            match = pattern.search(lines[line_number - 1])
+            if match:
+                return SourceSpan(line_number, match.start() + 1, len(word))
+        return None
+
+    def _line_span(self, line_number: int) -> SourceSpan:
+        text = self.source.lines[line_number - 1]
+        indentation = len(text) - len(text.lstrip())
+        return SourceSpan(line_number, indentation + 1, max(len(text.strip()), 1))
+
+    def of(
+        self, copy: CopySource, rule: RuleName, message: str, hint: str = "", severity: Severity = "error"
+    ) -> Problem:
+        return self.at_word(copy.line, copy.last, copy.written, rule, message, hint, severity=severity)
 
     def unread(self, dockerfile: Dockerfile) -> Problems:
-        """A build argument without its ARG changes nothing, and Docker only warns."""
+        """Report build arguments without an ARG: they change nothing, and Docker only warns."""
         image = self.image
         for key in image.arguments:
-            if key not in dockerfile.arguments and not _PREDEFINED_ARGUMENT.fullmatch(key):
-                loc = image.loc_of(key)
-                words = f"{format_yaml_path(loc)}: {image.name} has no `ARG {key}`"
-                hint = (
-                    suggest_closest(key, sorted(dockerfile.arguments))
-                    if dockerfile.arguments
-                    else f"ARG {key}, or leave it out"
-                )
-                yield report_at_key(image.lint_context.source, loc, "build-argument", words, hint, severity="advice")
+            if key in dockerfile.arguments or _PREDEFINED_ARGUMENT.fullmatch(key):
+                continue
+            loc = image.loc_of(key)
+            message = f"{format_yaml_path(loc)}: {image.name} has no `ARG {key}`"
+            hint = f"ARG {key}, or leave it out"
+            if dockerfile.arguments:
+                hint = suggest_closest(key, sorted(dockerfile.arguments))
+            yield report_at_key(image.lint_context.source, loc, "build-argument", message, hint, severity="advice")
 
     def sources(self, dockerfile: Dockerfile) -> Problems:
-        lint_context, own = self.image.lint_context, self.image.ignore_file
-        if own and own not in lint_context.coverage(self.image.service)[0]:
-            words = f"no path of services.{self.image.service} matches `{own}`, which shapes the image"
-            yield self.uncovered(words, own)
+        lint_context, ignore_file = self.image.lint_context, self.image.ignore_file
+        if ignore_file and ignore_file not in lint_context.coverage(self.image.service)[0]:
+            message = f"no path of services.{self.image.service} matches `{ignore_file}`, which shapes the image"
+            yield self.uncovered(message, ignore_file)
         copies = [copy for stage in dockerfile.built for copy in stage.taken]
         for copy in copies:
             if copy.undefaulted:
                 name = copy.undefaulted[0]
-                words = f"`{name}` is empty here: it has no default, and `build.args` does not name it"
+                message = f"`{name}` is empty here: it has no default, and `build.args` does not name it"
                 hint = f"services.{self.image.service}.build: {{args: {{{name}: …}}}}, or ARG {name}=… here"
-                yield self.of(copy, "build-argument", words, hint)
+                yield self.of(copy, "build-argument", message, hint)
             elif not copy.unknown:
-                is_only_source = [each.line for each in copies].count(copy.line) == 1
+                is_only_source = [other_copy.line for other_copy in copies].count(copy.line) == 1
                 yield from self.check_copy(copy, is_only_source)
 
     def check_copy(self, copy: CopySource, is_only_source: bool) -> Problems:
-        found = self.image.context.find(copy)
-        covered_files, out = self.image.lint_context.coverage(self.image.service)
-        files = self.image.lint_context.checkout.files
-        uncovered_files = [name for name in found.files if name not in covered_files and name not in out]
-        if modules := [name for name in found.files if files[name] == SUBMODULE_MODE]:
-            words = f"{copy.by} takes the submodule `{modules[0]}`, and the pipeline's checkout fetches none"
-            yield self.of(copy, "submodule", words, "keep its files in this repository, or ADD its address")
-        elif large := [name for name in found.files if self.image.lint_context.checkout.is_large(name)]:
-            words = f"{copy.by} takes what Git LFS keeps, and the pipeline's checkout has its pointers: "
-            words += format_first_names(large)
-            yield self.of(copy, "large-files", words, "keep these files in git itself, or fetch them within the build")
-        elif not found.files:
-            yield from self.nothing(copy, found.ignored, is_only_source)
+        checkout = self.image.lint_context.checkout
+        copied = self.image.context.find(copy)
+        covered_files, excluded_files = self.image.lint_context.coverage(self.image.service)
+        uncovered_files = [name for name in copied.files if name not in covered_files and name not in excluded_files]
+        submodules = [name for name in copied.files if checkout.files[name] == SUBMODULE_MODE]
+        if submodules:
+            message = f"{copy.by} takes the submodule `{submodules[0]}`, and the pipeline's checkout fetches none"
+            yield self.of(copy, "submodule", message, "keep its files in this repository, or ADD its address")
+            return
+        large_files = [name for name in copied.files if checkout.is_large(name)]
+        if large_files:
+            message = f"{copy.by} takes what Git LFS keeps, and the pipeline's checkout has its pointers: "
+            message += format_first_names(large_files)
+            hint = "keep these files in git itself, or fetch them within the build"
+            yield self.of(copy, "large-files", message, hint)
+        elif not copied.files:
+            yield from self.nothing(copy, copied.ignored, is_only_source)
         elif not copy.path and self.image.folder == ".":
-            yield from self.whole(copy, found.files, uncovered_files)
+            yield from self.whole(copy, copied.files, uncovered_files)
         elif uncovered_files:
-            yield from self.missing(copy, found.files, uncovered_files)
-        elif not covered_files.intersection(found.files):
-            words = f"{copy.by} takes `{copy.written}`, and the `!` lines of services.{self.image.service}.paths"
-            yield self.of(copy, "excluded", f"{words} leave out all of it", "narrow the `!` lines, or drop this line")
+            yield from self.missing(copy, copied.files, uncovered_files)
+        elif not covered_files.intersection(copied.files):
+            message = f"{copy.by} takes `{copy.written}`, "
+            message += f"and the `!` lines of services.{self.image.service}.paths leave out all of it"
+            yield self.of(copy, "excluded", message, "narrow the `!` lines, or drop this line")
 
     def nothing(self, copy: CopySource, ignored: list[str], is_only_source: bool) -> Problems:
         """Report a copy that takes nothing; a pattern such as `yarn.lock*` may, for the file is optional."""
-        severity = "advice" if copy.is_pattern else "error"
-        if ignored and (is_only_source or not copy.is_pattern):
-            words = f"{copy.by} takes `{escape_control_characters(copy.written)}`, "
-            words += f"and {self.image.ignore_file} leaves out all of it"
+        if copy.is_pattern and not is_only_source:
+            return
+        severity: Severity = "advice" if copy.is_pattern else "error"
+        subject = f"{copy.by} takes `{escape_control_characters(copy.written)}`"
+        if ignored:
+            message = f"{subject}, and {self.image.ignore_file} leaves out all of it"
             hint = f"at the end of {self.image.ignore_file}: !{copy.path}"
-            yield self.of(copy, "ignored", words, hint, severity=severity)
-        elif not ignored and (is_only_source or not copy.is_pattern) and copy.path:
+            yield self.of(copy, "ignored", message, hint, severity=severity)
+        elif copy.path:
             context = "the repository" if self.image.folder == "." else f"the context `{self.image.folder}`"
-            words = f"{copy.by} takes `{escape_control_characters(copy.written)}`, and {context} has no such file"
-            yield self.of(copy, "no-source", words, self.where(copy.path), severity=severity)
+            message = f"{subject}, and {context} has no such file"
+            yield self.of(copy, "no-source", message, self.where(copy.path), severity=severity)
 
     def where(self, path: str) -> str:
         """Suggest a cure for a path that no tracked file has, by what exists."""
         image, checkout = self.image, self.image.lint_context.checkout
-        here = posixpath.normpath(posixpath.join(image.folder, path))
-        near = posixpath.normpath(posixpath.join(posixpath.dirname(image.name), path))
-        if (checkout.root / here).exists() and not checkout.no_git:
-            return f"`{here}` is on disk, and git does not track it: commit it, or make it within the build"
-        for other in (near, path):
-            if other != here and (other in checkout.files or other in checkout.folders):
-                inside = other.removeprefix(image.folder + "/")
-                reach = other.startswith(image.folder + "/") or image.folder == "."
-                cure = f": COPY {inside}" if reach else f"; for one that holds `{other}`, build: {{context: .}}"
-                return f"paths start at the context `{image.folder}`{cure}"
-        same = [name for name in checkout.under(image.folder) if name.rpartition("/")[2] == path.rpartition("/")[2]]
-        return (
-            f"there is `{escape_control_characters(same[0])}`" if same else "git tracks no file or folder of that name"
-        )
+        path_in_context = posixpath.normpath(posixpath.join(image.folder, path))
+        path_beside_dockerfile = posixpath.normpath(posixpath.join(posixpath.dirname(image.name), path))
+        if (checkout.root / path_in_context).exists() and not checkout.no_git:
+            return f"`{path_in_context}` is on disk, and git does not track it: commit it, or make it within the build"
+        for candidate in (path_beside_dockerfile, path):
+            exists = candidate in checkout.files or candidate in checkout.folders
+            if exists and candidate != path_in_context:
+                return f"paths start at the context `{image.folder}`{self._suggest_context(candidate)}"
+        file_name = path.rpartition("/")[2]
+        for name in checkout.under(image.folder):
+            if name.rpartition("/")[2] == file_name:
+                return f"there is `{escape_control_characters(name)}`"
+        return "git tracks no file or folder of that name"
+
+    def _suggest_context(self, path: str) -> str:
+        """How a Dockerfile can copy a path of the repository."""
+        folder = self.image.folder
+        if folder == "." or path.startswith(f"{folder}/"):
+            return f": COPY {path.removeprefix(f'{folder}/')}"
+        return f"; for one that holds `{path}`, build: {{context: .}}"
 
     def missing(self, copy: CopySource, files: list[str], uncovered_files: list[str]) -> Problems:
         """Report files that the image is made of, and that the path filter does not match."""
-        count = f"{len(uncovered_files)} of {len(files)} files: " if len(files) > 1 else ""
-        it = "them" if len(uncovered_files) > 1 else "it"
-        words = (
-            f"no path of services.{self.image.service} matches what {copy.by} takes here, and the build lacks {it}: "
-        )
-        name = posixpath.normpath(posixpath.join(self.image.folder, copy.path))
-        yield self.of(
-            copy,
-            "uncovered",
-            words + count + format_first_names(uncovered_files),
-            self.cure(_suggest_filter_pattern(name, uncovered_files)),
-        )
+        pronoun = "them" if len(uncovered_files) > 1 else "it"
+        message = f"no path of services.{self.image.service} matches what {copy.by} takes here, "
+        message += f"and the build lacks {pronoun}: "
+        if len(files) > 1:
+            message += f"{len(uncovered_files)} of {len(files)} files: "
+        message += format_first_names(uncovered_files)
+        path = posixpath.normpath(posixpath.join(self.image.folder, copy.path))
+        yield self.of(copy, "uncovered", message, self.cure(_suggest_filter_pattern(path, uncovered_files)))
 
     def whole(self, copy: CopySource, files: list[str], uncovered_files: list[str]) -> Problems:
         """Report what a copy of the whole repository lacks; files that one other service alone covers do not count."""
         lint_context, service = self.image.lint_context, self.image.service
-        rest = [
+        relevant_files = [
             name for name in uncovered_files if lint_context.owners[name] != 1 and not _NON_IMAGE_FILE.fullmatch(name)
         ]
-        if rest:
-            tops = Counter(name.partition("/")[0] + ("/" if "/" in name else "") for name in rest)
-            seen = f"{len(files) - len(uncovered_files)} of {len(files)} files"
-            words = f"{copy.by} takes the whole repository, and the build sees {seen}"
-            omitted = format_first_names(sorted(tops, key=_rank_repository_path), 6)
-            words += f": the paths of services.{service} leave out {omitted}"
+        if relevant_files:
+            top_entries = Counter(name.partition("/")[0] + ("/" if "/" in name else "") for name in relevant_files)
+            seen_count = f"{len(files) - len(uncovered_files)} of {len(files)} files"
+            message = f"{copy.by} takes the whole repository, and the build sees {seen_count}"
+            omitted = format_first_names(sorted(top_entries, key=_rank_repository_path), 6)
+            message += f": the paths of services.{service} leave out {omitted}"
             hint = f"what the image needs of these goes into services.{service}.paths; the rest is left out rightly"
-            yield self.of(copy, "whole-repository", words, hint, severity="advice")
+            yield self.of(copy, "whole-repository", message, hint, severity="advice")
 
-    def uncovered(self, words: str, name: str) -> Problem:
-        return report_at_key(self.image.lint_context.source, self.loc, "uncovered", words, self.cure(name))
+    def uncovered(self, message: str, name: str) -> Problem:
+        return report_at_key(self.image.lint_context.source, self.loc, "uncovered", message, self.cure(name))
 
     @property
     def loc(self) -> YamlPath:
@@ -326,24 +367,26 @@ class _DockerfileReport:
         lint_context = self.image.lint_context
         portable = re.sub(r"[?+\[\]\\]|[^\x21-\x7e]", "*", pattern)
         portable = portable if not path_filters.find_filter_errors([portable]) else portable.rpartition("/")[0] + "/**"
-        place = lint_context.source.keys.get(self.loc) or lint_context.source.keys.get(self.loc[:2])
-        where = f" ({lint_context.source.path}:{place.line})" if place else ""
+        span = lint_context.source.keys.get(self.loc) or lint_context.source.keys.get(self.loc[:2])
+        where = f" ({lint_context.source.path}:{span.line})" if span else ""
         return f"add `{portable}` to {format_yaml_path(self.loc)}{where}"
 
     def ports(self, dockerfile: Dockerfile) -> Problems:
         """Compare the exposed ports with the spec's; a service that gets its port from its environment may differ."""
         service = self.image.lint_context.spec.services[self.image.service]
         exposed = [ports for ports in dockerfile.exposed if ports.protocol == "tcp"]
-        told = any(value.value == str(service.port) for value in (*service.env.values(), *service.environment.values()))
-        if service.port is None:
+        if service.port is None or not exposed:
             return
-        if exposed and not told and not any(ports.low <= service.port <= ports.high for ports in exposed):
-            numbers = ", ".join(
-                str(each.low) if each.low == each.high else f"{each.low}-{each.high}" for each in exposed
-            )
-            words = f"the image exposes {numbers}, and services.{self.image.service}.port is {service.port}"
-            hint = f"port: {exposed[-1].low} in the spec, or EXPOSE {service.port} here: where the program listens"
-            yield self.at(exposed[-1].line, "port", words, hint)
+        if any(ports.low <= service.port <= ports.high for ports in exposed):
+            return
+        variables = (*service.env.values(), *service.environment.values())
+        if any(variable.value == str(service.port) for variable in variables):
+            return
+        ranges = [str(ports.low) if ports.low == ports.high else f"{ports.low}-{ports.high}" for ports in exposed]
+        message = f"the image exposes {', '.join(ranges)}, "
+        message += f"and services.{self.image.service}.port is {service.port}"
+        hint = f"port: {exposed[-1].low} in the spec, or EXPOSE {service.port} here: where the program listens"
+        yield self.at(exposed[-1].line, "port", message, hint)
 
 
 def format_first_names(names: list[str], count: int = MAX_LISTED_NAMES) -> str:
@@ -351,15 +394,16 @@ def format_first_names(names: list[str], count: int = MAX_LISTED_NAMES) -> str:
     return join_with_limit((f"`{escape_control_characters(name)}`" for name in names), count)
 
 
-def _suggest_filter_pattern(name: str, uncovered_files: list[str]) -> str:
+def _suggest_filter_pattern(path: str, uncovered_files: list[str]) -> str:
     """The pattern that includes these files, as near as possible to what the Dockerfile says."""
-    name = re.sub(r"[?\[\]\\]", "*", name)
-    near = [name, f"{name}/**", f"{posixpath.dirname(name.partition('*')[0])}/**"]
-    fits = (each for each in near if all(path_filters.is_included([each], file) for file in uncovered_files))
-    return next(
-        fits,
-        uncovered_files[0] if len(uncovered_files) == 1 else f"{posixpath.commonpath(uncovered_files)}/**".lstrip("/"),
-    )
+    path = re.sub(r"[?\[\]\\]", "*", path)
+    parent = posixpath.dirname(path.partition("*")[0])
+    for pattern in (path, f"{path}/**", f"{parent}/**"):
+        if all(path_filters.is_included([pattern], file) for file in uncovered_files):
+            return pattern
+    if len(uncovered_files) == 1:
+        return uncovered_files[0]
+    return f"{posixpath.commonpath(uncovered_files)}/**".lstrip("/")
 
 
 def _rank_repository_path(name: str) -> tuple[int, str]:

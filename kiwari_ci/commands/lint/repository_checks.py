@@ -54,7 +54,7 @@ class LintReport:
             "needs": self.plan.needs,
             "env_files": required_settings.list_host_env_files(self.plan),
         }
-        lists = {name: [asdict(each) for each in part] for name, part in parts.items()}
+        lists = {name: [asdict(entry) for entry in entries] for name, entries in parts.items()}
         return json.dumps(lists, indent=2, ensure_ascii=False)
 
 
@@ -92,41 +92,43 @@ def _find_problems(lint_context: LintContext) -> Problems:
 
 
 def _check_path_filters(lint_context: LintContext) -> Problems:
-    """Each pattern that a person wrote, or that stands for none written."""
+    """Check each pattern that a person wrote, or that is the default."""
     for service in lint_context.spec.built_services:
         for index, pattern in enumerate(lint_context.spec.image(service).source_paths):
-            if lint_context.matching(pattern):
-                continue
-            loc: YamlPath = ("services", service, "paths", index)
-            sign = "!" if pattern.startswith("!") else ""
-            hint = _suggest_pattern(lint_context, pattern.removeprefix("!"), sign)
-            if not lint_context.spec.services[service].paths:
-                words = f"services.{service} has no `paths`, and nothing is in `{service}/`, where it would be"
-                yield report_at_key(
-                    lint_context.source, loc[:2], "no-match", words, hint or "paths: [the folders of its source]"
-                )
-            elif sign:
-                words = f"{format_yaml_path(loc)}: `{pattern}` leaves out no file"
-                yield report_at_value(
-                    lint_context.source, loc, "no-match", words, hint or "leave it out", severity="advice"
-                )
-            else:
-                words = f"{format_yaml_path(loc)}: `{pattern}` matches no file"
-                yield report_at_value(lint_context.source, loc, "no-match", words, hint or "leave it out")
+            if not lint_context.matching(pattern):
+                yield _describe_unused_pattern(lint_context, service, index, pattern)
+
+
+def _describe_unused_pattern(lint_context: LintContext, service: str, index: int, pattern: str) -> Problem:
+    source = lint_context.source
+    loc: YamlPath = ("services", service, "paths", index)
+    sign = "!" if pattern.startswith("!") else ""
+    hint = _suggest_pattern(lint_context, pattern.removeprefix("!"), sign)
+    if not lint_context.spec.services[service].paths:
+        message = f"services.{service} has no `paths`, and nothing is in `{service}/`, where it would be"
+        return report_at_key(source, loc[:2], "no-match", message, hint or "paths: [the folders of its source]")
+    hint = hint or "leave it out"
+    if sign:
+        message = f"{format_yaml_path(loc)}: `{pattern}` leaves out no file"
+        return report_at_value(source, loc, "no-match", message, hint, severity="advice")
+    message = f"{format_yaml_path(loc)}: `{pattern}` matches no file"
+    return report_at_value(source, loc, "no-match", message, hint)
 
 
 def _check_dockerfile_path(lint_context: LintContext, service: str) -> Problems:
-    name = lint_context.spec.image(service).dockerfile_path
-    if name in lint_context.checkout.files:
+    dockerfile = lint_context.spec.image(service).dockerfile_path
+    if dockerfile in lint_context.checkout.files:
         return
     loc: YamlPath = ("services", service, "build", "dockerfile")
-    known = [each for each in lint_context.checkout.names if _is_dockerfile(each)]
-    hint = _suggest_path(name, known)
-    if not hint and known:
-        near = sorted(known, key=lambda each: service not in each)
-        hint = f"there {'is' if len(known) == 1 else 'are'} {format_first_names(near)}"
+    dockerfiles = [path for path in lint_context.checkout.names if _is_dockerfile(path)]
+    hint = _suggest_path(dockerfile, dockerfiles)
+    if not hint and dockerfiles:
+        sorted_dockerfiles = sorted(dockerfiles, key=lambda path: service not in path)
+        hint = f"there {'is' if len(dockerfiles) == 1 else 'are'} {format_first_names(sorted_dockerfiles)}"
     hint = hint or "write one: `build: {dockerfile: …}` says where it is"
-    yield _describe_missing_path(lint_context, loc, name, f"services.{service} is built from `{name}`", hint)
+    yield _describe_missing_path(
+        lint_context, loc, dockerfile, f"services.{service} is built from `{dockerfile}`", hint
+    )
 
 
 def _check_build_context(lint_context: LintContext, service: str) -> Problems:
@@ -154,8 +156,8 @@ def _check_version_files(lint_context: LintContext) -> Problems:
             if file_name and file_name not in lint_context.checkout.files:
                 loc: YamlPath = (*test_loc, "setup", tool_name, "version_file")
                 hint = _suggest_path(file_name, lint_context.checkout.names) or 'version: "…" in its place'
-                words = f"{format_yaml_path(loc)} is `{file_name}`"
-                yield _describe_missing_path(lint_context, loc, file_name, words, hint)
+                message = f"{format_yaml_path(loc)} is `{file_name}`"
+                yield _describe_missing_path(lint_context, loc, file_name, message, hint)
 
 
 def _check_migration_folders(lint_context: LintContext) -> Problems:
@@ -175,17 +177,17 @@ def _check_unused_dockerfiles(lint_context: LintContext) -> Problems:
     built = {lint_context.spec.image(service).dockerfile_path for service in lint_context.spec.built_services}
     names = [name for name in lint_context.checkout.names if _is_dockerfile(name) and name not in built]
     if names := [name for name in names if not _NON_SERVICE_PATH.fullmatch(name)]:
-        words = f"no service is built from {format_first_names(names, 5)}"
+        message = f"no service is built from {format_first_names(names, 5)}"
         path = escape_control_characters(names[0])
         hint = f"a service of its own: `build: {{dockerfile: {path}}}`, or nothing when it is none"
-        yield report_at_key(lint_context.source, ("services",), "not-in-spec", words, hint, severity="advice")
+        yield report_at_key(lint_context.source, ("services",), "not-in-spec", message, hint, severity="advice")
 
 
-def _describe_missing_path(lint_context: LintContext, loc: YamlPath, name: str, words: str, hint: str) -> Problem:
+def _describe_missing_path(lint_context: LintContext, loc: YamlPath, name: str, message: str, hint: str) -> Problem:
     """What is named and not there; on disk it may be, and the runner still lacks it."""
     on_disk = (lint_context.checkout.root / name).exists() and not lint_context.checkout.no_git
-    words += ", which git does not track" if on_disk else ", and there is none"
-    return report_at_value(lint_context.source, loc, "not-there", words, f"git add {name}" if on_disk else hint)
+    message += ", which git does not track" if on_disk else ", and there is none"
+    return report_at_value(lint_context.source, loc, "not-there", message, f"git add {name}" if on_disk else hint)
 
 
 def _is_dockerfile(name: str) -> bool:
@@ -206,22 +208,25 @@ def _suggest_pattern(lint_context: LintContext, pattern: str, sign: str) -> str:
 
 
 def _suggest_path(name: str, known: Iterable[str]) -> str:
-    found = _find_nearest_path(name, list(known))
-    return f"did you mean `{escape_control_characters(found)}`?" if found else ""
+    nearest = _find_nearest_path(name, list(known))
+    return f"did you mean `{escape_control_characters(nearest)}`?" if nearest else ""
 
 
-def _find_nearest_path(name: str, known: list[str]) -> str:
-    """Of known paths the one with other capitals, the shortest that ends alike, or one that is written nearly so."""
-    small = name.lower()
-    same = [each for each in known if each.lower() == small]
-    ends = [each for each in known if each.lower().endswith("/" + small) and not _is_hidden_path(each)]
-    tail = [each for each in known if small.endswith("/" + each.lower())]
-    if found := same or sorted(ends, key=len) or sorted(tail, key=len, reverse=True):
-        return found[0]
-    close = difflib.get_close_matches(
-        name, [each for each in known if not _is_hidden_path(each)][:MAX_FUZZY_CANDIDATES], n=1, cutoff=0.8
-    )
-    return close[0] if close else ""
+def _find_nearest_path(name: str, paths: list[str]) -> str:
+    """The path that differs in case only, else the shortest with the same end, else one that is spelled similarly."""
+    lower_name = name.lower()
+    same_paths = [path for path in paths if path.lower() == lower_name]
+    if same_paths:
+        return same_paths[0]
+    visible_paths = [path for path in paths if not _is_hidden_path(path)]
+    longer_paths = [path for path in visible_paths if path.lower().endswith(f"/{lower_name}")]
+    if longer_paths:
+        return min(longer_paths, key=len)
+    shorter_paths = [path for path in paths if lower_name.endswith(f"/{path.lower()}")]
+    if shorter_paths:
+        return max(shorter_paths, key=len)
+    similar_paths = difflib.get_close_matches(name, visible_paths[:MAX_FUZZY_CANDIDATES], n=1, cutoff=0.8)
+    return similar_paths[0] if similar_paths else ""
 
 
 def _is_hidden_path(name: str) -> bool:

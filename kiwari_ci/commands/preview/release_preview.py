@@ -17,7 +17,7 @@ from kiwari_ci.probes.ssh_host import HostFacts
 from kiwari_ci.readers.git import GitError
 from kiwari_ci.readers.git_history import GitRepository
 
-EMPTY_SOURCE_KEY = f"src-{sha256(b'').hexdigest()[:12]}"
+EMPTY_SOURCE_KEY = f"src-{sha256(b'').hexdigest()}"
 MAX_LISTED_COMMITS = 20  # commits that are listed
 STATUS_ONLY_REASON = "ssh used the deploy key, which may ask for the status only: name another login with --ssh"
 
@@ -41,10 +41,15 @@ class ReleaseTag:
     before: str
     is_there: bool
 
+    @property
+    def ref_before(self) -> str:
+        """The version before it by its full name, which no branch can have; or empty."""
+        return f"refs/tags/{self.before}" if self.before else ""
+
 
 def find_promotion(plan: Plan, tag: str) -> EnvironmentWorkflow | None:
     """The promotion that a tag starts."""
-    return next((each for each in plan.promotions if path_filters.is_included(each.tags, tag)), None)
+    return next((promotion for promotion in plan.promotions if path_filters.is_included(promotion.tags, tag)), None)
 
 
 def preview_release(
@@ -57,7 +62,11 @@ def preview_release(
             ReportSection(f"tag {tag}", tuple(_describe_tag(plan, tagged, git))),
             ReportSection("commits", tuple(_describe_commits(tagged, git))),
         ]
-        keys = {each.service: git.key(tagged.commit, each.pathspecs) for each in promotion.sources}
+        keys = {
+            source.service: find_source_key(git, tagged.commit, source, promotion.maker)
+            for source in promotion.sources
+            if not source.variables
+        }
     except GitError as reason:
         tagged, keys, head = None, {}, [ReportSection(f"tag {tag}", (create_unknown_line(str(reason)),))]
     wanted = [
@@ -66,7 +75,10 @@ def preview_release(
     digests = means.registry(wanted)
     for source in promotion.sources:
         lines = list(_check_release_image(source, keys.get(source.service, ""), tag, digests, promotion))
-        lines = (list(_describe_source_key(source, tagged, git, keys[source.service])) if tagged else []) + lines
+        if tagged and source.variables:
+            lines = [create_unknown_line(describe_unknown_key(source))]
+        elif tagged:
+            lines = [*_describe_source_key(source, tagged, git, keys[source.service]), *lines]
         digest = digests.get(f"{source.repository}:{keys.get(source.service)}", RegistryDigest(why="no key")).digest
         head.append(
             ReportSection(source.service, (*lines, *_check_environments(plan, promotion, source, digest, means)))
@@ -74,10 +86,20 @@ def preview_release(
     return [*head, *_check_target_host(plan, promotion, tagged, git, means)]
 
 
+def find_source_key(git: GitRepository, commit: str, source: ImageSource, maker: str) -> str:
+    """The tag of an image that a branch or a workflow has built from a commit."""
+    return git.key(commit, source.pathspecs, maker if source.has_several_makers else "")
+
+
+def describe_unknown_key(source: ImageSource) -> str:
+    """Say why the tag of an image cannot be computed here."""
+    return f"its key holds values of variables that GitHub keeps ({source.variable_names})"
+
+
 def describe_promotion(promotion: EnvironmentWorkflow) -> str:
     """What a promotion or release does."""
-    way = "built" if promotion.builds else promotion.from_environment
-    return f"{way} → {promotion.deploy.environment}"
+    origin = "built" if promotion.builds else promotion.from_environment
+    return f"{origin} → {promotion.deploy.environment}"
 
 
 def find_previous_version(git: GitRepository, promotion: EnvironmentWorkflow, commit: str, tag: str) -> str:
@@ -91,13 +113,19 @@ def find_previous_version(git: GitRepository, promotion: EnvironmentWorkflow, co
 
 def _parse_version_numbers(promotion: EnvironmentWorkflow, tag: str) -> tuple[str, ...]:
     """The numbers of a version, as the pattern's groups have them."""
-    found = re.fullmatch(promotion.regex, tag)
-    return found.groups() if found else ()
+    match = re.fullmatch(promotion.regex, tag)
+    return match.groups() if match else ()
 
 
 def find_default_branch_ref(plan: Plan, git: GitRepository) -> str:
     """The default branch, as the remote has it where that is known."""
-    return next(filter(git.exists, (f"refs/remotes/origin/{plan.default_branch}", plan.default_branch)), "HEAD")
+    refs = (f"refs/remotes/origin/{plan.default_branch}", f"refs/heads/{plan.default_branch}")
+    return next(filter(git.exists, refs), "HEAD")
+
+
+def format_branch(ref: str) -> str:
+    """Write the full name of a branch for people."""
+    return ref.removeprefix("refs/remotes/").removeprefix("refs/heads/")
 
 
 def _resolve_release_tag(promotion: EnvironmentWorkflow, tag: str, git: GitRepository) -> ReleaseTag:
@@ -115,7 +143,7 @@ def _describe_tag(plan: Plan, tagged: ReleaseTag, git: GitRepository) -> Iterato
         yield create_blocking_line(f"{tagged.name} is not {promotion.words}")
     branch = find_default_branch_ref(plan, git)
     if git.count(tagged.commit, f"^{branch}"):
-        yield create_blocking_line(f"it is not on {branch.removeprefix('refs/remotes/')}: merge it first")
+        yield create_blocking_line(f"it is not on {format_branch(branch)}: merge it first")
     yield ReportLine(f"runs {promotion.name}: {describe_promotion(promotion)}")
     if git.is_shallow:
         yield create_unknown_line("this clone is shallow, so commits cannot be counted: git fetch --unshallow")
@@ -125,25 +153,28 @@ def _describe_commits(tagged: ReleaseTag, git: GitRepository) -> Iterator[Report
     if not tagged.before:
         yield ReportLine(f"the first version: {git.count(tagged.commit)} commits")
         return
-    span = (tagged.commit, f"^{tagged.before}")
-    count = git.count(*span)
+    revisions = (tagged.commit, f"^{tagged.ref_before}")
+    count = git.count(*revisions)
     yield ReportLine(f"{count} since {tagged.before}")
     yield from (
-        ReportLine(f"{each.name} {each.date} {each.title}") for each in git.commits(*span, most=MAX_LISTED_COMMITS)
+        ReportLine(f"{commit.name} {commit.date} {commit.title}")
+        for commit in git.commits(*revisions, most=MAX_LISTED_COMMITS)
     )
     if count > MAX_LISTED_COMMITS:
         yield ReportLine(f"and {count - MAX_LISTED_COMMITS} more: git log {tagged.before}..{tagged.commit[:9]}")
 
 
 def _describe_source_key(source: ImageSource, tagged: ReleaseTag, git: GitRepository, key: str) -> Iterator[ReportLine]:
-    before = tagged.before and git.key(tagged.before, source.pathspecs)
+    before = tagged.before and find_source_key(git, tagged.ref_before, source, tagged.promotion.maker)
     if key == EMPTY_SOURCE_KEY:
         yield create_blocking_line("its paths match no file of this commit: is this the repository of the spec?")
     elif before == key:
         yield ReportLine(f"source {key}, as in {tagged.before}: the same image")
     elif before:
-        found = git.commits(tagged.commit, f"^{tagged.before}", paths=source.pathspecs)
-        yield ReportLine(f"source {before} → {key}, by {', '.join(each.name for each in found[:8]) or 'a revert'}")
+        commits = git.commits(tagged.commit, f"^{tagged.ref_before}", paths=source.pathspecs)
+        yield ReportLine(
+            f"source {before} → {key}, by {', '.join(commit.name for commit in commits[:8]) or 'a revert'}"
+        )
     else:
         yield ReportLine(f"source {key}")
 
@@ -153,63 +184,68 @@ def _check_release_image(
 ) -> Iterator[ReportLine]:
     if not key:
         return
-    found, taken = digests[f"{source.repository}:{key}"], digests[f"{source.repository}:{tag}"]
-    if found.why:
-        yield create_unknown_line(f"image: the registry: {found.why}")
-    elif found.digest:
-        yield ReportLine(f"image {found.digest}")
+    built_image, tagged_image = digests[f"{source.repository}:{key}"], digests[f"{source.repository}:{tag}"]
+    if built_image.why:
+        yield create_unknown_line(f"image: the registry: {built_image.why}")
+    elif built_image.digest:
+        yield ReportLine(f"image {built_image.digest}")
     elif promotion.builds:
         yield ReportLine(f"no image of this source yet: {promotion.name} tests and builds it first")
     else:
         yield create_blocking_line(
             f"{source.builder} built no image from this source, {source.repository}:{key} is not there"
         )
-    if taken.digest and found.digest and taken.digest != found.digest:
+    if tagged_image.digest and built_image.digest and tagged_image.digest != built_image.digest:
         yield create_blocking_line(
-            f"{source.repository}:{tag} is there already with other bytes, {taken.digest}: tag a new version"
+            f"{source.repository}:{tag} is there already with other bytes, {tagged_image.digest}: tag a new version"
         )
 
 
 def _check_environments(
-    plan: Plan, promotion: EnvironmentWorkflow, source: ImageSource, digest: str, means: PreviewSources
+    plan: Plan, promotion: EnvironmentWorkflow, source: ImageSource, digest: str, sources: PreviewSources
 ) -> Iterator[ReportLine]:
     """What the environments before and after know of this image."""
     before = [] if promotion.builds else [(promotion.from_environment, "proved")]
     for environment, word in (*before, (promotion.deploy.environment, "runs")):
         stack, name = _find_environment_stack(plan, environment)
         instance = _find_service_instance(stack, source.service)
-        facts = means.facts.get(name, HostFacts(why="was not asked"))
+        facts = sources.facts.get(name, HostFacts(why="was not asked"))
         if instance is None:
             continue
         if facts.why:
             yield create_unknown_line(f"{environment}: {name}: {facts.why}")
             continue
-        found = parse_deploy_records(facts, stack, instance.container)
+        records = parse_deploy_records(facts, stack, instance.container)
         yield (
-            _check_served_before(environment, found, digest, means)
+            _check_served_before(environment, records, digest, sources)
             if word == "proved"
-            else _describe_running_image(environment, found, digest)
+            else _describe_running_image(environment, records, digest)
         )
 
 
-def _check_served_before(environment: str, found: list[DeployRecord], digest: str, means: PreviewSources) -> ReportLine:
-    same = [each for each in found if each.digest == digest]
-    if not found:
+def _check_served_before(
+    environment: str, records: list[DeployRecord], digest: str, means: PreviewSources
+) -> ReportLine:
+    matching_records = [record for record in records if record.digest == digest]
+    if not records:
         return create_blocking_line(f"{environment} never served this service")
-    last = found[-1]
+    last = records[-1]
     serves = f"serves {last.digest[:19]} since {last.time}"
     if not digest:
         return ReportLine(f"{environment} {serves}, run {last.run}")
-    if not same:
+    if not matching_records:
         return create_blocking_line(f"{environment} never served {digest[:19]}, as far as its record goes; it {serves}")
-    now = "serves it" if last.digest == digest else f"now {serves}"
-    return ReportLine(f"{environment} proved it: served since {same[0].time}, run {same[0].run}; {now}")
+    present_state = "serves it" if last.digest == digest else f"now {serves}"
+    return ReportLine(
+        f"{environment} proved it: served since {matching_records[0].time}, run {matching_records[0].run};"
+        f" {present_state}"
+    )
 
 
-def _describe_running_image(environment: str, found: list[DeployRecord], digest: str) -> ReportLine:
-    if not found:
+def _describe_running_image(environment: str, records: list[DeployRecord], digest: str) -> ReportLine:
+    if not records:
         return ReportLine(f"{environment} runs nothing yet")
-    last = found[-1]
+    last = records[-1]
     same = ", the same image" if last.digest == digest else ""
     return ReportLine(f"{environment} runs {last.digest[:19]} since {last.time}, commit number {last.number}{same}")
 
@@ -245,7 +281,7 @@ def _find_new_migrations(
         numbers = [each.number for last in deployed for each in last]
         try:
             since = git.at_number(min(numbers), tagged.commit) if numbers else ""
-            known = since or tagged.before
+            known = since or tagged.ref_before
             there = set(git.files(known, server.migrations_directory)) if known else set()
             new = [each for each in git.files(tagged.commit, server.migrations_directory) if each not in there]
         except GitError as reason:
@@ -263,4 +299,4 @@ def _find_environment_stack(plan: Plan, environment: str) -> tuple[ComposeStack,
 
 
 def _find_service_instance(stack: ComposeStack, service: str) -> ServiceContainer | None:
-    return next((each for each in stack.instances if each.service == service), None)
+    return next((instance for instance in stack.instances if instance.service == service), None)
