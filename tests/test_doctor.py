@@ -157,6 +157,29 @@ def test_a_world_as_the_spec_has_it() -> None:
     assert len(found) > 40
 
 
+def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
+    """The containers of a setup that somebody else made, on a host that has no record of the stack."""
+    old = [container(f"shop_{name}_1", "old", project="shop") for name in ("api", "admin")]
+    names = {each.container for each in PLAN.stacks[1].instances}
+    lines = [
+        line
+        for line in well()
+        if line[:2] != ("record", "pos-production") and not (line[0] == "container" and line[1] in names)
+    ]
+    found = {each.subject: each for each in examined([*lines, *old]) if each.subject == "takeover"}
+    assert found["takeover"].saw == "shop_api_1, shop_admin_1 may serve it today"
+    assert found["takeover"].cure == (
+        "compare, then write: takeover: {project: shop, ports: npm, containers: {api: shop_api_1, admin: shop_admin_1}}"
+    )
+    assert found["takeover"].group == "environment production"
+    assert "takeover" not in of_state(examined(lines), "wrong")
+    twice = [*old, container("shop_api_2", "old", project="other")]
+    (finding,) = (each for each in examined([*lines, *twice]) if each.subject == "takeover")
+    assert finding.saw == "shop_admin_1 may serve it today"
+    same_project = [container("api", "old", project="pos-production")]
+    assert not [each for each in examined([*lines, *same_project]) if "docker rm -f" in each.cure]
+
+
 Change = Callable[[list[tuple[str, ...]]], list[tuple[str, ...]]]
 
 
