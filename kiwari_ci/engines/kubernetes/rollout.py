@@ -818,7 +818,6 @@ def is_superseded(stack: "Stack", service: Service) -> bool:
 
     While a newer one is being rolled out, this waits. If that one fails, this request goes on.
     """
-    is_first_look = not service.is_overtaken
     has_seen_newer = False
     now = stack.kubectl.now()
     end, healthy_end = now + LOCK_SECONDS, now + RECOVERY_SECONDS
@@ -832,7 +831,7 @@ def is_superseded(stack: "Stack", service: Service) -> bool:
             # Another run of the same commit. Its outcome counts, so that the two do not fight.
             is_newer = deployment.mark != service.mark and not is_rollback(deployment.mark)
         if not is_newer:
-            if not is_first_look and not has_seen_newer:
+            if service.is_overtaken and not has_seen_newer:
                 refuse_if_taken_back(service, deployment)
             return False
         newest = deployment.newest_record
@@ -892,7 +891,8 @@ def newer_commit_fails(stack: "Stack", service: Service, newest: Record) -> str:
     """
     return (
         f"commit number {service.sequence} is older than number {newest.sequence}, which is"
-        f" recorded for {service.name} and does not answer. Deploy the newest commit again, or go back:"
+        f" recorded for {service.name} and does not answer. Deploy the newest commit again, or"
+        " go back:"
         f" {rollback_command(stack, service)}"
     )
 
@@ -950,9 +950,7 @@ def apply_env_files(stack: "Stack", environment: Mapping[str, str]) -> None:
         name = secret_of(file)
         progress(f"writing the Secret {name} from {len(entries)} lines")
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": entries}
-        output = stack.kubectl.apply(stack.name, [secret], MANAGER)
-        if output.code != 0:
-            raise not_taken(output, f"the cluster does not take the Secret {name}")
+        stack.apply([secret], f"the Secret {name}")
 
 
 def secret_of(file: str) -> str:
@@ -965,9 +963,7 @@ def start_accessories(stack: "Stack") -> None:
     for name, manifest in stack.manifests.items():
         if is_accessory(manifest) and name not in stack.state.deployments:
             progress(f"starting {name}")
-            output = stack.kubectl.apply(stack.name, [manifest, *stack.others_of(name)], MANAGER)
-            if output.code != 0:
-                raise not_taken(output, f"the cluster does not take {name}")
+            stack.apply([manifest, *stack.others_of(name)], name)
 
 
 def run_jobs(stack: "Stack", services: Sequence[Service]) -> None:
@@ -1077,7 +1073,7 @@ def roll_out(stack: "Stack", services: Sequence[Service]) -> None:
             ]
         for service in pending:
             service.is_overtaken = False
-            write_deployment(stack, service, attempt)
+            write_service(stack, service, attempt)
         follow(stack, not_decided(pending))
         pending = [service for service in not_decided(pending) if service.is_overtaken]
         if not pending:
@@ -1100,34 +1096,37 @@ def not_decided(services: Sequence[Service]) -> List[Service]:
     return [service for service in services if not service.result]
 
 
-def write_deployment(stack: "Stack", service: Service, attempt: int) -> None:
+def write_service(stack: "Stack", service: Service, attempt: int) -> None:
     """Write the objects of a service, unless another deploy was faster."""
     service.mark = new_mark(stack, attempt)
+    try:
+        write_deployment(stack, service)
+        if not service.is_overtaken:
+            stack.apply(service.others, service.name)
+            deployment = stack.look().deployments.get(service.name)
+            limit = (deployment.replicas + 1) * deployment.deadline if deployment else 0
+            service.end = stack.kubectl.now() + limit + SPARE_SECONDS
+    except Failed as failure:
+        fail(stack, service, failure.message)
+
+
+def write_deployment(stack: "Stack", service: Service) -> None:
+    """Write the Deployment. From then on, the cluster rolls it out."""
     for _ in range(CONFLICTS):
-        state = stack.look()
-        deployment = state.deployments.get(service.name)
+        deployment = stack.look().deployments.get(service.name)
         if deployment and deployment.mark == service.mark:
-            break  # it was written, and the answer got lost
+            return  # it was written, and the answer got lost
         if stack.request.verb == "deploy" and deployment and deployment.sequence > service.sequence:
             service.is_overtaken = True
             return
         progress(f"rolling out {service.name} {service.digest}")
         service.is_applied = True  # even if the answer gets lost
         try:
-            stack.write([wanted_deployment(stack, service), *service.others], deployment)
-            break
+            stack.write(wanted_deployment(stack, service), deployment)
+            return
         except Conflict:
             stack.kubectl.wait(0.2)
-        except Failed as failure:
-            service.is_applied = False
-            fail(stack, service, failure.message)
-            return
-    else:
-        fail(stack, service, f"{service.name} changes all the time, so that it cannot be written")
-        return
-    deployment = stack.look().deployments.get(service.name)
-    limit = (deployment.replicas + 1) * deployment.deadline if deployment else 0
-    service.end = stack.kubectl.now() + limit + SPARE_SECONDS
+    raise Failed(NOT_SERVING, f"{service.name} changes all the time, so that it cannot be written")
 
 
 def new_mark(stack: "Stack", attempt: int) -> str:
@@ -1220,7 +1219,7 @@ def record(stack: "Stack", service: Service) -> None:
             "metadata": {"name": service.name, "annotations": note},
         }
         try:
-            stack.write([document], deployment, RECORD_MANAGER)
+            stack.write(document, deployment, RECORD_MANAGER)
             break
         except Conflict:
             stack.kubectl.wait(0.2)
@@ -1273,7 +1272,7 @@ def undo(stack: "Stack", service: Service, waits: bool = True) -> None:
         else:
             progress(f"{service.name} has served nothing before, so there is nothing to go back to")
         try:
-            stack.write([former_deployment(state, service, deployment)], deployment)
+            stack.write(former_deployment(state, service, deployment), deployment)
             break
         except Conflict:
             stack.kubectl.wait(0.2)
@@ -1697,21 +1696,28 @@ class Stack:
         newest = self.newest_record(name)
         return newest.sequence if newest else 0
 
-    def write(
-        self, objects: Sequence[Json], seen: Optional[Deployment], manager: str = MANAGER
-    ) -> None:
-        """Write a Deployment, and the objects with it, if it has not changed since it was seen."""
-        first = copy.deepcopy(objects[0])
+    def write(self, document: Json, seen: Optional[Deployment], manager: str = MANAGER) -> None:
+        """Write a Deployment, if it has not changed since it was seen."""
+        document = copy.deepcopy(document)
         if seen:
-            first["metadata"]["resourceVersion"] = seen.version
-        output = self.kubectl.apply(self.name, [first], manager)
-        if output.code == 0 and objects[1:]:
-            output = self.kubectl.apply(self.name, objects[1:], manager)
+            document["metadata"]["resourceVersion"] = seen.version
+        output = self.kubectl.apply(self.name, [document], manager)
         if output.code == 0:
             return
         if output.has((*SIGNS_OF_A_CONFLICT, *SIGNS_OF_NO_ANSWER)):
             raise Conflict
-        raise not_taken(output, f"the cluster does not take {first['metadata']['name']}")
+        raise not_taken(output, f"the cluster does not take {document['metadata']['name']}")
+
+    def apply(self, objects: Sequence[Json], name: str) -> None:
+        """Write objects, whatever they were before; while the cluster does not answer, try again."""
+        end = self.kubectl.now() + UNANSWERED_SECONDS
+        while objects:
+            output = self.kubectl.apply(self.name, objects, MANAGER)
+            if output.code == 0:
+                return
+            if not output.has(SIGNS_OF_NO_ANSWER) or self.kubectl.now() > end:
+                raise not_taken(output, f"the cluster does not take {name}")
+            self.kubectl.wait(2)
 
 
 # kubectl: the only way to the cluster.
