@@ -1709,7 +1709,7 @@ class Stack:
         raise not_taken(output, f"the cluster does not take {document['metadata']['name']}")
 
     def apply(self, objects: Sequence[Json], name: str) -> None:
-        """Write objects, whatever they were before; while the cluster does not answer, try again."""
+        """Write objects, whatever they were before; try again while the cluster is away."""
         end = self.kubectl.now() + UNANSWERED_SECONDS
         while objects:
             output = self.kubectl.apply(self.name, objects, MANAGER)
