@@ -237,12 +237,7 @@ class Cluster:
         key = self.key(deployment)
         sets = self.sets_of(deployment)
         newest = sets[-1]
-        alive = [
-            pod
-            for entry in sets
-            for pod in self.pods_of_set(entry)
-            if "deletionTimestamp" not in pod["metadata"]
-        ]
+        alive = [pod for entry in sets for pod in self.pods_of_set(entry) if "deletionTimestamp" not in pod["metadata"]]
         updated = [pod for pod in alive if pod["owner"] == newest["metadata"]["name"]]
         available = [pod for pod in alive if self.is_available(pod, deployment)]
         ready = [pod for pod in alive if self.key(pod) in self.ready_since]
@@ -261,7 +256,7 @@ class Cluster:
         is_late = not is_done and self.clock - self.progressed[key][0] > limit
         condition = {"type": "Progressing", "status": "False" if is_late else "True"}
         condition["reason"] = "ProgressDeadlineExceeded" if is_late else "ReplicaSetUpdated"
-        status = {key: count for key, count in counts.items() if count}
+        status: Json = {key: count for key, count in counts.items() if count}
         status |= {"observedGeneration": deployment["metadata"]["generation"], "conditions": [condition]}
         self.set_status(deployment, status)
 
@@ -363,6 +358,7 @@ class FakeKubectl(rollout.Kubectl):
         self.arguments: list[str] = []
         self.dies_before: int | None = None  # the number of a call
         self.dies_after: int | None = None
+        self.dies_after_command = ""  # as in `commands`
         self.loses_answer_of: int | None = None  # the command is done, and its answer gets lost
         self.away_until: float = -1  # the API server does not answer
         self.forbidden: set[tuple[str, str]] = set()  # verb and kind
@@ -378,6 +374,10 @@ class FakeKubectl(rollout.Kubectl):
     def time(self) -> float:
         return 1_764_000_000 + self.cluster.clock
 
+    def token(self) -> str:
+        self.cluster.made += 1
+        return f"{self.cluster.made:06x}"
+
     def wait(self, seconds: float) -> None:
         for moment in sorted(moment for moment in self.at if moment <= self.cluster.clock + seconds):
             self.at.pop(moment)()
@@ -392,8 +392,12 @@ class FakeKubectl(rollout.Kubectl):
         output = self.answer(list(arguments), stdin)
         if self.dies_after == self.calls:
             raise Killed
+        if self.dies_after_command and self.commands and self.commands[-1] == self.dies_after_command:
+            raise Killed
         if self.loses_answer_of == self.calls:
-            return Output(1, "", "Unable to connect to the server: net/http: request canceled (Client.Timeout exceeded)")
+            return Output(
+                1, "", "Unable to connect to the server: net/http: request canceled (Client.Timeout exceeded)"
+            )
         return output
 
     def answer(self, words: list[str], stdin: str) -> Output:
@@ -402,7 +406,9 @@ class FakeKubectl(rollout.Kubectl):
             if verb == "annotate":
                 return Output(0, local_documents(words), "")
             if self.cluster.clock < self.away_until:
-                raise Refused("The connection to the server 10.0.0.1:6443 was refused - did you specify the right host?")
+                raise Refused(
+                    "The connection to the server 10.0.0.1:6443 was refused - did you specify the right host?"
+                )
             if self.is_logged_out:
                 raise Refused("error: You must be logged in to the server (Unauthorized)")
             handlers = {
@@ -460,8 +466,8 @@ class FakeKubectl(rollout.Kubectl):
         version = document["metadata"].pop("resourceVersion", None)
         if version and (not present or version != present["metadata"]["resourceVersion"]):
             raise Refused(
-                f'Error from server (Conflict): Operation cannot be fulfilled on {GROUPS[key[1]]} "{key[2]}": the object'
-                " has been modified; please apply your changes to the latest version and try again"
+                f'Error from server (Conflict): Operation cannot be fulfilled on {GROUPS[key[1]]} "{key[2]}": the'
+                " object has been modified; please apply your changes to the latest version and try again"
             )
         owned = self.cluster.applied.setdefault(key, {})
         owned[manager] = document

@@ -55,6 +55,7 @@ import io
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import tempfile
@@ -917,12 +918,10 @@ def check_objects(stack: "Stack", services: Sequence[Service]) -> None:
     """Refuse objects that the cluster would not take. It checks them as if they were written."""
     for service in services:
         objects = [wanted_deployment(stack, service), *service.others]
-        output = stack.kubectl.apply(stack.name, objects, MANAGER, "--dry-run=server")
-        if output.code != 0:
-            raise not_taken(output, f"the cluster does not take {service.name}")
+        stack.apply(objects, service.name, "--dry-run=server")
     for job in stack.jobs:
-        output = stack.kubectl.run(
-            *("create", "-n", stack.name, "--dry-run=server", "-f", "-"),
+        output = stack.kubectl.run_until_answered(
+            *stack.create_words("--dry-run=server"),
             stdin=json.dumps(numbered_job(stack, job, 999_999)),
         )
         if output.code != 0:
@@ -978,7 +977,16 @@ def run_jobs(stack: "Stack", services: Sequence[Service]) -> None:
 
 
 def run_job(stack: "Stack", job: Json) -> None:
-    """Run a Job to its end.
+    """Run a Job to its end."""
+    name = create_job(stack, job, new_mark(stack, 0))
+    problem = wait_for_job(stack, name)
+    quote(stack.kubectl.run("logs", "-n", stack.name, f"job/{name}", "--tail=200").out)
+    if problem:
+        raise Failed(NOT_SERVING, f"{name} failed: {problem}. No pod of the services was changed")
+
+
+def create_job(stack: "Stack", job: Json, mark: str) -> str:
+    """Create a Job, and return its name.
 
     Its number keeps two deploys from running it at the same time: only one of them can create the
     next number, and none does so before the Job of the last number has ended.
@@ -987,27 +995,24 @@ def run_job(stack: "Stack", job: Json) -> None:
     for _ in range(CONFLICTS):
         last = 0
         for entry in stack.kubectl.get(stack.name, "jobs.batch", "-l", f"{SERVICE_LABEL}={base}"):
+            name = str(entry["metadata"]["name"])
+            if notes_of(entry).get(RUN_LABEL) == mark:
+                return name  # it was created, and the answer got lost
             last = max(last, number_of(entry))
             if not outcome_of(entry):
-                progress(f"{entry['metadata']['name']} of another deploy is running: waiting")
-                wait_for_job(stack, entry["metadata"]["name"])
+                progress(f"{name} of another deploy is running: waiting")
+                wait_for_job(stack, name)
         numbered = numbered_job(stack, job, last + 1)
-        name = numbered["metadata"]["name"]
+        numbered["metadata"].setdefault("annotations", {})[RUN_LABEL] = mark
+        name = str(numbered["metadata"]["name"])
         progress(f"running {name}")
-        output = stack.kubectl.run(
-            "create", "-n", stack.name, "-f", "-", stdin=json.dumps(numbered)
-        )
+        output = stack.kubectl.run(*stack.create_words(), stdin=json.dumps(numbered))
         if output.code == 0:
-            break
+            return name
         if not output.has((*SIGNS_OF_A_CONFLICT, *SIGNS_OF_NO_ANSWER)):
             raise not_taken(output, f"the cluster does not take {name}")
         stack.kubectl.wait(1)
-    else:
-        raise Failed(NOT_READY, f"{base} could not be created, after {CONFLICTS} attempts")
-    problem = wait_for_job(stack, name)
-    quote(stack.kubectl.run("logs", "-n", stack.name, f"job/{name}", "--tail=200").out)
-    if problem:
-        raise Failed(NOT_SERVING, f"{name} failed: {problem}. No pod of the services was changed")
+    raise Failed(NOT_READY, f"{base} could not be created, after {CONFLICTS} attempts")
 
 
 def numbered_job(stack: "Stack", job: Json, number: int) -> Json:
@@ -1132,7 +1137,7 @@ def write_deployment(stack: "Stack", service: Service) -> None:
 def new_mark(stack: "Stack", attempt: int) -> str:
     """What the pods of an attempt are known by."""
     first = "rollback" if stack.request.verb == "rollback" else stack.request.run
-    return f"{first}-{int(stack.kubectl.time())}-{attempt + 1}"
+    return f"{first}-{stack.token}-{attempt + 1}"
 
 
 def wanted_deployment(stack: "Stack", service: Service) -> Json:
@@ -1637,6 +1642,7 @@ class Stack:
         self.others: List[Json] = []
         self.state = State()
         self.started = kubectl.now()
+        self.token = kubectl.token()  # tells this start of the program from all others
 
     def seconds(self) -> int:
         """The seconds since the request began."""
@@ -1701,23 +1707,36 @@ class Stack:
         document = copy.deepcopy(document)
         if seen:
             document["metadata"]["resourceVersion"] = seen.version
-        output = self.kubectl.apply(self.name, [document], manager)
+        output = self.kubectl.run(*apply_words(self.name, manager), stdin=json_list([document]))
         if output.code == 0:
             return
         if output.has((*SIGNS_OF_A_CONFLICT, *SIGNS_OF_NO_ANSWER)):
             raise Conflict
         raise not_taken(output, f"the cluster does not take {document['metadata']['name']}")
 
-    def apply(self, objects: Sequence[Json], name: str) -> None:
-        """Write objects, whatever they were before; try again while the cluster is away."""
-        end = self.kubectl.now() + UNANSWERED_SECONDS
-        while objects:
-            output = self.kubectl.apply(self.name, objects, MANAGER)
-            if output.code == 0:
-                return
-            if not output.has(SIGNS_OF_NO_ANSWER) or self.kubectl.now() > end:
-                raise not_taken(output, f"the cluster does not take {name}")
-            self.kubectl.wait(2)
+    def apply(self, objects: Sequence[Json], name: str, *options: str) -> None:
+        """Write objects, whatever they were before."""
+        if not objects:
+            return
+        words = apply_words(self.name, MANAGER, *options)
+        output = self.kubectl.run_until_answered(*words, stdin=json_list(objects))
+        if output.code != 0:
+            raise not_taken(output, f"the cluster does not take {name}")
+
+    def create_words(self, *options: str) -> List[str]:
+        """The command that creates an object."""
+        return ["create", "-n", self.name, *options, "-f", "-"]
+
+
+def apply_words(namespace: str, manager: str, *options: str) -> List[str]:
+    """The command of server-side apply: fields that an object has no more are removed."""
+    words = ["apply", "-n", namespace, "--server-side", "--force-conflicts"]
+    return [*words, f"--field-manager={manager}", *options, "-f", "-"]
+
+
+def json_list(objects: Sequence[Json]) -> str:
+    """Objects as one document, for kubectl."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
 
 
 # kubectl: the only way to the cluster.
@@ -1794,26 +1813,24 @@ class Kubectl:
         return document
 
     def read(self, *arguments: str, seconds: int) -> Output:
-        """Run a command that only reads, until the cluster answers."""
+        """Run a command that only reads."""
+        output = self.run_until_answered(*arguments, seconds=seconds)
+        if output.code != 0:
+            raise not_taken(output, "the key may not read what a deploy needs")
+        return output
+
+    def run_until_answered(
+        self, *arguments: str, stdin: str = "", seconds: int = UNANSWERED_SECONDS
+    ) -> Output:
+        """Run a command that may be repeated, until the cluster answers."""
         end = self.now() + seconds
         while True:
-            output = self.run(*arguments)
-            if output.code == 0:
+            output = self.run(*arguments, stdin=stdin)
+            if output.code == 0 or not output.has(SIGNS_OF_NO_ANSWER):
                 return output
-            if not output.has(SIGNS_OF_NO_ANSWER):
-                raise not_taken(output, "the key may not read what a deploy needs")
             if self.now() > end:
                 raise Failed(NOT_READY, f"the cluster does not answer: {output.last_line}")
             self.wait(2)
-
-    def apply(self, namespace: str, objects: Sequence[Json], manager: str, *options: str) -> Output:
-        """Write objects by server-side apply: fields that are not in them any more are removed."""
-        document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        return self.run(
-            *("apply", "-n", namespace, "--server-side", "--force-conflicts"),
-            *(f"--field-manager={manager}", *options, "-f", "-"),
-            stdin=json.dumps(document),
-        )
 
     def now(self) -> float:
         """Seconds of a clock that is never set."""
@@ -1822,6 +1839,10 @@ class Kubectl:
     def time(self) -> float:
         """The time of day, for records."""
         return time.time()
+
+    def token(self) -> str:
+        """A text that no other start of this program has."""
+        return secrets.token_hex(4)
 
     def wait(self, seconds: float) -> None:
         """Do nothing for a while."""
