@@ -87,7 +87,7 @@ lock: ## remake the locks of pyproject.toml and the npm checkers (UPGRADE=--upgr
 	$(call compile,--group mutate --constraints requirements-dev.txt,requirements-mutate.txt)
 	$(call compile,--group install,tests/install/requirements.txt)
 	$(call compile,--group ci,.ci/requirements.txt)
-	cd tests/checkers && npm install --package-lock-only
+	cd tests/checkers && npm install --package-lock-only --ignore-scripts
 
 compile = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE) $(1) -o $(2)

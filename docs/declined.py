@@ -1,13 +1,16 @@
-"""docs/reference/declined.md: what is not made, from the table that the error at the line is made of."""
+"""docs/reference/declined.md: what is not supported, from the table behind the error message."""
 
 from kiwari_ci.loading.unsupported import UNSUPPORTED_FEATURES
 
-HEAD = """# What is not made
+HEAD = """# What is not supported
 
-Who writes one of these into a spec reads why not, at the line, and what to do instead; nothing is half done.
-What has no field, and is no promise of the pipeline's, goes through `compose`, `steps` and `hooks` as it is.
+Check here whether kiwari-ci can do what you need, and what to do instead if it cannot. If a spec asks for one of these,
+`kiwari-ci validate` reports it at the line, with the same reason and advice.
 
-| Not made | Why | Instead |
+A Compose key without a field of its own goes through `compose`. Your own steps and scripts go through `steps` and
+`hooks`.
+
+| Not supported | Why | Instead |
 | --- | --- | --- |
 """
 

@@ -1,11 +1,13 @@
 """Runs the examples in a page: blocks of ```console with `$ command` lines, each followed by its real output.
 
-A line `...` in an output stands for any lines. The commands of a page run in one scratch copy of the repository, from
-its root, in their order; each in a bash of its own, standard error with standard output.
+A line `...` in an output stands for any lines. The commands of a page run in one scratch copy of the repository, in
+their order, each in a bash of its own, standard error with standard output. The first starts at the root of the copy;
+as in a terminal, `cd` holds for the commands after it. A block in an HTML comment is run and not shown.
 """
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -35,7 +37,8 @@ def markdown(root: Path) -> list[Path]:
 def rerun(text: str, root: Path) -> str:
     """A page with the outputs that its commands have now; an output that agrees stays as it is written."""
     with _scratch(root) as folder:
-        return BLOCK.sub(lambda block: _again(block[0], folder), text)
+        terminal = _Terminal(folder)
+        return BLOCK.sub(lambda block: _again(block[0], terminal), text)
 
 
 def agrees(written: str, real: str) -> bool:
@@ -44,8 +47,33 @@ def agrees(written: str, real: str) -> bool:
     return re.fullmatch("".join(lines), real) is not None
 
 
-def _again(block: str, folder: Path) -> str:
-    return "".join(_rerun(command, written, folder) for command, written in _pairs(block))
+class _Terminal:
+    """Runs commands one after the other, each where the one before it ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.working_directory = folder
+        self._environment = _environment(folder)
+        self._directory_file = folder.parent / ".working-directory"
+
+    def run(self, command: str) -> str:
+        """What a command prints, with a newline at its end."""
+        at_exit = f"trap 'pwd >{shlex.quote(str(self._directory_file))}' EXIT"
+        done = subprocess.run(
+            ["bash", "-c", f"{at_exit}\n{command}"],
+            cwd=self.working_directory,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        self.working_directory = Path(self._directory_file.read_text().rstrip("\n"))
+        return done.stdout if done.stdout.endswith("\n") or not done.stdout else done.stdout + "\n"
+
+
+def _again(block: str, terminal: _Terminal) -> str:
+    return "".join(_rerun(command, written, terminal) for command, written in _pairs(block))
 
 
 def _pairs(block: str) -> Iterator[tuple[str, str]]:
@@ -58,18 +86,8 @@ def _pairs(block: str) -> Iterator[tuple[str, str]]:
         yield command, written
 
 
-def _rerun(command: str, written: str, folder: Path) -> str:
-    done = subprocess.run(
-        ["bash", "-c", command.removeprefix("$ ")],
-        cwd=folder,
-        env=_environment(folder),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-    )
-    real = done.stdout if done.stdout.endswith("\n") or not done.stdout else done.stdout + "\n"
+def _rerun(command: str, written: str, terminal: _Terminal) -> str:
+    real = terminal.run(command.removeprefix("$ "))
     return f"{command}\n{written if agrees(written, real) else real}"
 
 

@@ -31,8 +31,9 @@ _ASKED = re.compile(r"\$\{[^}]*?:\?([^}]*)\}")
 
 INTRODUCTION = """# Failures
 
-Every message, why it is said, and what cures it. Search this page for a part of the log's line that is no name of
-yours. Where a message says its cure itself, it is not told again.
+Look up a message here to see its cause and what to do. Search this page for the part of the message that is not a name
+of your own, or use the index. Where the message itself says what to do, the entry does not repeat it.
+
 """
 
 
@@ -42,13 +43,14 @@ class Section:
 
     key: str
     title: str
+    where: str  # a person meets them
     words: str
     texts: Callable[[], set[str]]
 
 
 def page() -> str:
     """The whole page."""
-    parts = [INTRODUCTION]
+    parts = [INTRODUCTION + _index()]
     for section in SECTIONS:
         parts.append(f"## {section.title}\n\n{section.words}\n")
         if section.key == "host":
@@ -92,7 +94,10 @@ def command_texts() -> set[str]:
     rooms = [
         ast.parse((ROOT / f"kiwari_ci/{name}.py").read_text())
         for name in (
-            "cli/queries",
+            "cli/errors",
+            "cli/every_day",
+            "cli/operate",
+            "cli/start",
             "cli/app",
             "output/atomic_write",
             "cli/options",
@@ -111,7 +116,7 @@ def host_texts() -> set[str]:
 
 def workflow_texts() -> set[str]:
     """What a workflow's own steps end with, the SSH client of its deploys, and the database's script."""
-    scripts = [*TEMPLATES.glob("github/*.j2"), TEMPLATES / "scripts/init-databases.sh.j2"]
+    scripts = [*TEMPLATES.glob("github/*.j2"), TEMPLATES / "compose/init-databases.sh.j2"]
     sources = [file.read_text() for file in scripts]
     said = {plain(text) for source in sources for text in _SAID.findall(source)}
     asked = {f"{GAP}: {words}" for source in sources for words in _ASKED.findall(source)}
@@ -206,6 +211,29 @@ def fits(message: str, shown: str) -> bool:
     return re.search(".*".join(map(re.escape, message.split(GAP))), shown) is not None
 
 
+def _index() -> str:
+    """Every message as it is printed, with a link to its entry; those of the spec by the name in brackets."""
+    lines = ["## Index by message", "", f"`{GAP}` stands for a part that varies.", ""]
+    for section in SECTIONS:
+        printed = {name: entry.get("message", f"[{name}]") for name, entry in entries()[section.key].items()}
+        lines += [f"**{section.title}**: {section.where}", ""]
+        lines += [
+            f"- [{_inline_code(printed[name])}](#{name})"
+            for name in sorted(printed, key=lambda name: _sort_key(printed[name]))
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _sort_key(message: str) -> str:
+    """A message without the varying part and the quotes at its start, which nobody looks for."""
+    return re.sub(rf"^[{GAP}\W]+", "", message).lower()
+
+
+def _inline_code(text: str) -> str:
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
 def _entry(name: str, entry: dict[str, str]) -> str:
     shown = examples().get(name) or entry.get("shown") or entry["message"]
     cure = f" {entry['cure'].rstrip()}" if "cure" in entry else ""
@@ -268,31 +296,41 @@ SECTIONS = [
     Section(
         "spec",
         "The spec",
-        "What is wrong comes out all at once: its place, what is wrong, the rule's name in brackets, the line, and a\n"
-        "hint that is the cure. Advice never fails anything.",
+        "the name in brackets at the end of an error or of advice.",
+        "A command prints all errors of a spec at once. Each has its place, what is wrong, the rule's name in\n"
+        "brackets, the line, and a hint with the correction. Advice never makes a command fail.",
         rules,
     ),
     Section(
         "commands",
         "The commands",
-        "[What each exit code means](reference/commands.md#exit-codes).",
+        "printed by `kiwari-ci`, also by the check `drift`.",
+        "The [exit codes](reference/commands.md#exit-codes) are in the reference.",
         command_texts,
     ),
     Section(
         "host",
         "The host program",
-        "In a deploy job's log, and in `log/` of the stack on the server, each after `deploy: `; the job also shows\n"
-        "the message as its annotation, after the name of the stack. What served before serves on, unless the entry\n"
-        "says otherwise. `docker/bin/deploy` is the program on the server; the runbook has your names for `STACK`,\n"
-        "`HOST` and the like.",
+        "printed by `bin/deploy` after `deploy: `, in the log of a deploy job and on the server.",
+        "These messages are in the log of the deploy job and in the folder `log/` of the stack on the server, each\n"
+        "after `deploy: `. The job also shows the message as an annotation, after the name of the stack. What was\n"
+        "serving before is still serving, unless the entry says otherwise. `docker/bin/deploy` is the program on the\n"
+        "server; your runbook has your names for `STACK`, `HOST` and so on.",
         host_texts,
     ),
     Section(
         "workflows",
         "The workflows",
-        "In the log of a job, and as its annotation: of the steps of a workflow, of `deploy/bin/deploy-over-ssh`,\n"
-        "which asks the host program for a deploy, and of the script that prepares a database server.",
+        "printed by a step of a generated workflow, and shown as an annotation of the job.",
+        "These messages come from the steps of a workflow, from `deploy/bin/deploy-over-ssh`, which requests a deploy\n"
+        "from the host program, and from the script that prepares a database server.",
         workflow_texts,
     ),
-    Section("others", "What others say", "Of ssh, the registry, Docker and GitHub, in the log of a job.", set),
+    Section(
+        "others",
+        "Messages of other programs",
+        "printed by ssh, the registry, Docker or pip in the log of a job.",
+        "These are not messages of kiwari-ci. They appear in the log of a job.",
+        set,
+    ),
 ]

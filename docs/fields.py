@@ -206,20 +206,21 @@ def _written(read: YamlSource, loc: YamlPath) -> str:
 
 INTRODUCTION = """# The spec
 
-One YAML file, `specs/NAME.yaml`, says what there is: services, environments, hosts, databases. `kiwari-ci generate`
-writes the pipeline that follows from it. This is the smallest that works; everything else has a default:
+Look up here what you can write into a spec: every key, what it does, its type and its default. A spec is one YAML file,
+`specs/NAME.yaml`, that describes services, environments, hosts and databases; `kiwari-ci generate` generates the
+pipeline from it. This is the smallest one that works. Everything else has a default:
 
 ```yaml
 {smallest}```
 
-- `kiwari-ci validate` points at every fault at once, and gives advice: [an example of each](../failures.md).
-- `kiwari-ci show` prints what follows from a spec: every name and default decided.
-- Editors complete and check a spec as it is typed when its first line names the schema:
-  `# yaml-language-server: $schema=kiwari-ci.schema.json`, with what `kiwari-ci schema` prints beside it.
-- Unknown keys and keys without a value are faults, and so are YAML's anchors, aliases, merge keys and tags.
-  YAML is read as 1.2: `on` and `22:22` are text, `1.10` is a number; a version goes in quotes.
-- Secrets are named, never valued.
-- *A name*, in the tables below, is {name}.
+- `kiwari-ci validate` reports all errors at once, and gives advice. [Failures](../failures.md) has an example of each.
+- `kiwari-ci show` prints what follows from a spec, with every name and default.
+- Editors complete and check a spec while you type if its first line names the schema,
+  `# yaml-language-server: $schema=kiwari-ci.schema.json`, and that file has the output of `kiwari-ci schema`.
+- Unknown keys and keys without a value are errors. So are YAML anchors, aliases, merge keys and tags.
+- A spec is read as YAML 1.2: `on` and `22:22` are text, and `1.10` is a number, so put versions in quotes.
+- A spec contains the names of secrets, never their values.
+- In the tables, *a name* means {name}.
 
-The examples are Kiwari's, [specs/kiwari.yaml](../../specs/kiwari.yaml).
+The examples are from [specs/kiwari.yaml](../../specs/kiwari.yaml).
 """

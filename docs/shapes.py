@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
-HEAD = """# Examples
+HEAD = """# Example specs
 
-Teams of other shapes than Kiwari's, each a spec to begin with; the tests generate every one in full, and every outside
-checker is silent about what comes out. Three of them, bookings, clinic and ledger, deploy on a real engine, by their
-workflows' own steps (`make engine-test`). `kiwari-ci generate specs/examples/site.yaml --out /tmp/site` writes one.
+Take the spec that is closest to your project as a start. This writes the files of one of them:
+`kiwari-ci generate specs/examples/site.yaml --out /tmp/site`.
+
+The tests generate every example in full and check the result with actionlint, zizmor, Docker Compose's schema and
+other programs, which report nothing. Three of them (bookings, clinic and ledger) are deployed to a real Docker Engine
+with the steps of their own workflows (`make engine-test`).
 
 | Spec | What it is |
 | --- | --- |

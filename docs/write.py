@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 COMMANDS = """# Commands
 
-What `--help` prints, and the exit codes of all commands.
+Look up the options of a command and the [exit codes](#exit-codes). This is what `kiwari-ci COMMAND --help` prints.
 """
 
 
@@ -39,7 +39,7 @@ def with_examples() -> list[Path]:
 
 
 def _commands() -> str:
-    names = ["", *app.root_command.commands]
+    names = ["", *(name for name, _ in app.list_all_commands())]
     parts = [f"## kiwari-ci {name}".rstrip() + f"\n\n```text\n{_kiwari_ci(name, '--help')}```\n" for name in names]
     codes = re.findall(r"(\d+) ([^,.]+)", _kiwari_ci("--help").partition("Exit codes:")[2].partition("\n\n")[0])
     rows = [f"| {code} | {' '.join(meaning.split())} |" for code, meaning in codes]

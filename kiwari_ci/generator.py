@@ -1,14 +1,17 @@
-"""The one way down: read → validate → rules → resolve → render."""
+"""Loads, validates, plans and renders a spec."""
 
-from dataclasses import dataclass
+import os
 from pathlib import Path, PurePath
 
 from kiwari_ci import planning, rules
+from kiwari_ci.effective import EffectiveSpec
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.github import action_pins
 from kiwari_ci.loading import validation, yaml_source
 from kiwari_ci.output.generated_files import GeneratedFiles
 from kiwari_ci.plan import Plan
 from kiwari_ci.problems import Problem, SpecError, sort_problems
+from kiwari_ci.readers import installed_tool
 from kiwari_ci.rendering.render import render_files
 from kiwari_ci.rules import advice
 from kiwari_ci.schema import Spec
@@ -20,30 +23,43 @@ class LoadedSpec:
 
     source: yaml_source.YamlSource
     spec: Spec
+    effective: EffectiveSpec
     plan: Plan
     advice: list[Problem]
 
 
 def load_spec(path: Path) -> LoadedSpec:
-    """Read a spec, and the pins beside it, and decide everything; raises Faults."""
-    read = yaml_source.load_yaml(path)
-    return validate_and_plan(read, action_pins.load_pins(path, read))
+    """Read a spec and the pins beside it, and plan everything; raises SpecError."""
+    source = yaml_source.load_yaml(path)
+    return validate_and_plan(source, action_pins.load_pins(path, source))
 
 
 def validate_and_plan(
-    read: yaml_source.YamlSource, own: action_pins.PinSet = action_pins.DEFAULT_PIN_SET
+    source: yaml_source.YamlSource, pins: action_pins.PinSet = action_pins.DEFAULT_PIN_SET
 ) -> LoadedSpec:
-    """Decide everything about a spec that was read, with the pins of its repository; raises Faults."""
-    given, faults = validation.validate_spec(read)
-    faults += rules.check_text(read) + (rules.check_spec(read, given, own.pins) if given else [])
-    if given is None or faults:
-        raise SpecError(faults)
-    name = PurePath(read.path).name
-    plan = planning.build_plan(given, name, read.text, own)
-    return LoadedSpec(read, given, plan, sort_problems(advice.collect_advice(read, given)))
+    """Plan everything about a spec that was read, with the pins of its repository; raises SpecError."""
+    spec, problems = validation.validate_spec(source)
+    problems += rules.check_text(source)
+    if spec is None:
+        raise SpecError(problems)
+    effective = EffectiveSpec(spec)
+    problems += rules.check_spec(source, effective, pins.pins)
+    if problems:
+        raise SpecError(problems)
+    plan = planning.build_plan(
+        effective,
+        PurePath(source.path).name,
+        source.text,
+        pins,
+        installed_tool.find_installed_source(os.environ),
+    )
+    return LoadedSpec(source, spec, effective, plan, sort_problems(advice.collect_advice(source, effective)))
 
 
 def generate_files(path: Path) -> tuple[Plan, GeneratedFiles]:
-    """Read a spec and print everything that follows from it; raises Faults."""
+    """Read a spec and render everything that follows from it; raises SpecError."""
     plan = load_spec(path).plan
+    if not (plan.drift.requirement or plan.drift.commit):
+        words = "generator: the drift check must install this tool, and nobody knows from where it was installed here"
+        raise SpecError([Problem("generator", words, path.as_posix(), hint=installed_tool.explain_unknown_source())])
     return plan, render_files(plan)

@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Literal
+
+from kiwari_ci.frozen import dataclass
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,36 @@ def format_problems_github(problems: Iterable[Problem]) -> str:
 
 def format_problems_json(problems: Iterable[Problem]) -> str:
     """For programs: a list of objects with the fields of Problem."""
-    return json.dumps([asdict(problem) for problem in problems], indent=2, ensure_ascii=False)
+    return escape_json(json.dumps([asdict(problem) for problem in problems], indent=2, ensure_ascii=False))
+
+
+# Printable by Unicode's classes, and not to be seen: fillers, a blank Braille cell, selectors that change nothing here.
+_INVISIBLE_CHARACTER = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\U000e0100-\U000e01ef]"
+)
+_NO_PLAIN_TEXT = re.compile(r"[^\n\t]+")
 
 
 def escape_control_characters(text: str) -> str:
-    """A name or text of somebody else's, as a terminal may see it: nothing in it moves the cursor."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+    """A name or text of somebody else's, on one line: nothing in it moves the cursor, turns the text, or hides."""
+    plain = "".join(character if character.isprintable() else "\ufffd" for character in text)
+    return _INVISIBLE_CHARACTER.sub("\ufffd", plain)
+
+
+def escape_text(text: str) -> str:
+    """Lines, as a terminal, a log or a summary may see them: line ends and tabs stay, what escapes a name goes."""
+    return _NO_PLAIN_TEXT.sub(lambda found: escape_control_characters(found[0]), text)
+
+
+def escape_json(text: str) -> str:
+    r"""JSON whose strings hold no character that a terminal would obey: each stands as `\\uXXXX`, the same to a program."""
+    return _NO_PLAIN_TEXT.sub(lambda found: "".join(map(_escape_json_character, found[0])), text)
+
+
+def _escape_json_character(character: str) -> str:
+    if character.isprintable() and not _INVISIBLE_CHARACTER.match(character):
+        return character
+    return json.dumps(character)[1:-1]
 
 
 def join_with_limit(items: Iterable[str], most: int = 8) -> str:
@@ -74,14 +100,15 @@ def _format_problem(problem: Problem) -> str:
         str(part) for part in (escape_control_characters(problem.path), problem.line, problem.column) if part
     )
     word = "advice: " if problem.severity == "advice" else ""
-    lines = [f"{place}: {word}{problem.message} [{problem.rule}]"]
+    message = escape_text(problem.message)
+    lines = [f"{place}: {word}{message} [{problem.rule}]"]
     if problem.excerpt.strip():
         number = str(problem.line)
         blank = " " * len(number)
         caret = " " * (problem.column - 1) + "^" + "~" * (problem.length - 1)
         lines += [f"{blank} |", f"{number} | {problem.excerpt}", f"{blank} | {caret}"]
     if problem.hint:
-        lines.append(f"hint: {problem.hint}")
+        lines.append(f"hint: {escape_text(problem.hint)}")
     return "\n".join(lines)
 
 
@@ -94,7 +121,7 @@ def _format_annotation(problem: Problem) -> str:
 
 
 def _escape_annotation(text: str, more: str = "") -> str:
-    text = re.sub(r"[^\r\n\t]+", lambda found: escape_control_characters(found[0]), text)
+    text = "\r".join(map(escape_text, text.split("\r")))
     for character in "%\r\n" + more:
         text = text.replace(character, f"%{ord(character):02X}")
     return text

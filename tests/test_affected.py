@@ -177,6 +177,18 @@ def test_what_a_deploy_sends_no_person_copies() -> None:
     assert [each.partition(":")[0] for each in told] == files[2:]
 
 
+def test_a_push_that_changes_only_what_a_deploy_sends_is_deployed() -> None:
+    """A higher memory limit is in the compose file alone: the workflow of the service that runs there starts."""
+    plan = generator.load_spec(ROOT / "tests/cases/ok/sync/spec.yaml").plan
+    sent, copied = ("deploy/shop-staging/docker-compose.yml",), ("deploy/shop-demo/docker-compose.yml",)
+
+    with_sync = rules.find_affected_by_files(plan, ChangedFiles(sent), True, "main")
+    without_sync = rules.find_affected_by_files(plan, ChangedFiles(copied), True, "main")
+
+    assert [run.workflow for run in with_sync.touched if run.places] == ["web-ci"]
+    assert not any(run.places for run in without_sync.touched)
+
+
 def test_three_dots_for_a_pull_request_two_for_a_push(repository: Repository) -> None:
     repository.git("checkout", "-q", "-b", "topic")
     repository.commit("mine", api__main="2")
@@ -231,7 +243,7 @@ def test_what_is_refused(words: list[str], message: str, repository: Repository)
 
 def test_no_checkout_and_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = kiwari_ci("affected", SPEC, "--base", "main", "--repo", tmp_path)
-    assert said.code == 2 and "not a git repository" in said.err
+    assert said.code == 2 and "is in no git checkout" in said.err
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "git is not installed" in kiwari_ci("affected", SPEC, "--base", "main", "--repo", tmp_path).err
 

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -18,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.output import generated_files
+from kiwari_ci.output import atomic_write, generated_files
 from kiwari_ci.output.atomic_write import OutputError, PartialWriteError
-from kiwari_ci.output.generated_files import GeneratedFile, write_files
+from kiwari_ci.output.generated_files import GeneratedFile, write_files, write_user_file
 from tests.trees import CI, MARK, NOTES, SCRIPT, TREE, kinds, put, state, true
 
 SMALL = Path(__file__).parent / "cases/ok/minimal/spec.yaml"
@@ -88,7 +89,7 @@ def test_what_the_system_refuses_is_said(root: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(OutputError, match=r"web-ci\.yml: Operation not permitted"):
         write_files(root, TREE, "shop")
-    assert not (root / generated_files.STAGING_FOLDER).exists()
+    assert not list(root.glob(f"{atomic_write.SCRATCH_PREFIX}*"))
     monkeypatch.undo()
     write_files(root, TREE, "shop")
     assert true(root)
@@ -97,8 +98,7 @@ def test_what_the_system_refuses_is_said(root: Path, monkeypatch: pytest.MonkeyP
 KILLED = f"""
 import os, signal, sys
 from pathlib import Path
-from kiwari_ci import tree
-from kiwari_ci.output.generated_files import File
+from kiwari_ci.output.generated_files import GeneratedFile, write_files
 TREE = {TREE!r}
 steps = int(sys.argv[2])
 def counted(function):
@@ -111,7 +111,7 @@ def counted(function):
     return run
 for name in ("replace", "unlink", "chmod", "hardlink_to"):
     setattr(Path, name, counted(getattr(Path, name)))
-tree.write(Path(sys.argv[1]), TREE, "shop")
+write_files(Path(sys.argv[1]), TREE, "shop")
 """
 
 
@@ -132,19 +132,58 @@ def test_what_a_kill_leaves_the_next_run_mends(root: Path) -> None:
     assert 0 < killed < 16, "it was killed too late, or always too early"
 
 
-def test_what_was_staged_before_is_not_used(root: Path) -> None:
-    put(root / generated_files.STAGING_FOLDER / "1", "half a fi", 0o600)
+OLD_SCRATCH = f"{atomic_write.SCRATCH_PREFIX}abcd1234"
+
+
+def test_what_a_killed_run_has_staged_goes(root: Path) -> None:
+    put(root / OLD_SCRATCH / "1", "half a fi", 0o600)
     (root / CI).unlink()
     write_files(root, TREE, "shop")
     assert true(root) and stat.S_IMODE((root / CI).stat().st_mode) == 0o644
+    assert not (root / OLD_SCRATCH).exists()
 
 
-def test_a_linked_staging_folder_is_not_followed(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [".kiwari-ci-staging", OLD_SCRATCH])
+def test_a_linked_staging_folder_is_not_followed(root: Path, tmp_path: Path, name: str) -> None:
     outside = put(tmp_path / "outside/1", "mine\n")
-    (root / generated_files.STAGING_FOLDER).symlink_to(outside.parent)
+    (root / name).symlink_to(outside.parent)
     (root / CI).unlink()
     write_files(root, TREE, "shop")
-    assert true(root) and outside.read_text() == "mine\n"
+    assert true(root) and outside.read_text() == "mine\n" and (root / name).is_symlink()
+
+
+def test_links_in_the_names_of_staged_files_are_not_followed(root: Path, tmp_path: Path) -> None:
+    """A repository that tracks a link at such a name had any file of the user overwritten."""
+    outside = put(tmp_path / "profile", "mine\n")
+    for folder in (".kiwari-ci-staging", OLD_SCRATCH):
+        (root / folder).mkdir()
+        for number in range(len(TREE)):
+            (root / folder / str(number)).symlink_to(outside)
+    for path in TREE:
+        (root / path).unlink(missing_ok=True)
+    write_files(root, TREE, "shop")
+    write_user_file(root, "specs/new.yaml", "a: b\n", None)
+    assert not kinds(root) and outside.read_text() == "mine\n"
+
+
+def test_a_folder_of_a_person_is_not_taken_for_a_scratch_folder(root: Path) -> None:
+    mine = put(root / OLD_SCRATCH / "notes.env", "mine\n")
+    write_files(root, TREE, "shop")
+    assert mine.read_text() == "mine\n"
+
+
+def test_an_old_scratch_folder_that_cannot_go_is_a_refusal(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(root / OLD_SCRATCH / "1", "half a fi")
+    (root / CI).unlink()
+
+    def refuse(path: Path, **_: object) -> None:
+        if Path(path).name == OLD_SCRATCH:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(OutputError, match="Permission denied"):
+        write_files(root, TREE, "shop")
+    assert not (root / CI).exists()
 
 
 def test_two_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

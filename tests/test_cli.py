@@ -1,12 +1,15 @@
 """The commands from outside: words, exit codes, formats; never a traceback for what a user did."""
 
+import io
 import json
 import os
+import pty
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import pytest
 import yaml
 
 from kiwari_ci import __version__, generator
+from kiwari_ci.cli import app, progress
 from tests.cli_runner import Said, kiwari_ci
 
 ROOT = Path(__file__).parents[1]
@@ -359,8 +363,8 @@ def test_bad_usage(line: str, words: str) -> None:
 @pytest.mark.parametrize("empty", ["", " ", "\n"])
 @pytest.mark.parametrize(
     "line",
-    ["affected --tag", "affected --files", "affected --base", "affected --base HEAD --head", "plan",
-     "affected --files a --branch", "plan v1.0.0 --ssh", "trace",
+    ["affected --tag", "affected --files", "affected --base", "affected --base HEAD --head", "preview",
+     "affected --files a --branch", "preview v1.0.0 --ssh", "trace",
      "trace web --ssh", "doctor --env", "doctor --ssh", "doctor --npm"],
 )  # fmt: skip
 def test_an_empty_word_is_no_answer(line: str, empty: str) -> None:
@@ -404,3 +408,175 @@ def test_as_a_module_and_as_a_program() -> None:
         done = subprocess.run([*command, "validate"], capture_output=True, text=True, env=os.environ | {"LANG": "C"})
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "specs/shop.yaml is sound: services 1, environments 1, advice 0\n"
+
+
+# help, hints, colours, progress
+
+
+def test_help_groups_the_commands_and_cuts_no_line() -> None:
+    text = good(kiwari_ci("--help"))
+    headings = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Options:", "Start:", "Every day:", "Operate:"]
+    assert "..." not in text.partition("Options:")[2]
+    assert max(map(len, text.splitlines())) <= 80
+    for name, _ in app.list_all_commands():
+        assert name == "help" or f"\n  {name} " in text
+
+
+def test_help_of_a_command_is_what_its_option_prints() -> None:
+    assert good(kiwari_ci("help")) == good(kiwari_ci("--help"))
+    assert good(kiwari_ci("help", "check")) == good(kiwari_ci("check", "--help"))
+    assert "Did you mean 'generate'?" in refused(kiwari_ci("help", "generat"))
+
+
+@pytest.mark.parametrize(
+    ("command", "alternative"), [("deploy", "preview TAG"), ("status", "doctor"), ("plan", "diff")]
+)
+def test_a_command_of_other_tools_is_answered_with_ours(command: str, alternative: str) -> None:
+    for words in ([command], [command, "web"], ["help", command]):
+        message = refused(kiwari_ci(*words))
+        assert f"There is no command '{command}'" in message and f"kiwari-ci {alternative}" in message
+
+
+def test_version_and_help_load_no_library_but_click() -> None:
+    for option in ("--version", "--help"):
+        program = (
+            "import sys\nfrom kiwari_ci import __main__\ntry: __main__.main()\nexcept SystemExit: print(*sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", program, option], capture_output=True, text=True, check=True)
+        loaded = set(done.stdout.splitlines()[-1].split())
+        assert "click" in loaded
+        assert not loaded & {"pydantic", "jinja2", "yaml", "ruamel.yaml", "kiwari_ci.generator"}
+
+
+def run_on_terminal(*words: str, **environment: str) -> str:
+    """What a command writes to a terminal of its own, both streams together."""
+    controller, terminal = pty.openpty()
+    command = [sys.executable, "-m", "kiwari_ci", *words]
+    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "GITHUB_ACTIONS")}
+    process = subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, env=plain | {"TERM": "xterm"} | environment
+    )
+    os.close(terminal)
+    output = b""
+    while True:
+        try:
+            piece = os.read(controller, 65536)
+        except OSError:  # Linux reports the end of a terminal so
+            break
+        if not piece:
+            break
+        output += piece
+    os.close(controller)
+    process.wait()
+    return output.decode().replace("\r\n", "\n")
+
+
+def test_colours_are_for_terminals_and_who_wants_them() -> None:
+    green_new = "\x1b[32mnew"
+    assert green_new in run_on_terminal("generate")
+    Path("deploy/RUNBOOK.md").unlink()
+    assert "\x1b[32m+# Runbook" in run_on_terminal("check")
+    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        for words in (["check"], ["--help"]):
+            assert "\x1b" not in run_on_terminal(*words, **environment)
+    assert "\x1b[1mOptions:" in run_on_terminal("--help")
+    assert "\x1b" not in kiwari_ci("check").out + kiwari_ci("--help").out
+
+
+def test_progress_is_shown_on_a_terminal_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(progress, "DELAY", 0.01)
+    monkeypatch.setattr(progress, "INTERVAL", 0.01)
+    for terminal, quiet, is_shown in (
+        (Terminal(), False, True),
+        (Terminal(), True, False),
+        (io.StringIO(), False, False),
+    ):
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with progress.show_progress("Reading the repository", quiet):
+            until = time.monotonic() + 10
+            while is_shown and "Reading" not in terminal.getvalue() and time.monotonic() < until:
+                time.sleep(0.01)
+        written = terminal.getvalue()
+        assert ("Reading the repository (0 s)" in written) == is_shown
+        assert written.endswith("\r\x1b[K") == is_shown
+
+
+def test_quiet_prints_only_what_is_wrong() -> None:
+    for words in (["validate"], ["generate"], ["check"], ["pins", "pull"]):
+        assert good(kiwari_ci(*words, "-q")) == ""
+    Path("deploy/RUNBOOK.md").unlink()
+    assert "missing: deploy/RUNBOOK.md" in kiwari_ci("check", "--quiet").out
+
+
+# A subfolder of the repository.
+
+
+@pytest.fixture
+def subfolder(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder two levels below the root of a checkout that has a spec, a Dockerfile and a commit."""
+    (here / "web/src").mkdir(parents=True)
+    (here / "web/Dockerfile").write_text("FROM scratch\nEXPOSE 8080\n")
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "first"]):
+        identity = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
+        subprocess.run(["git", *identity, *words], check=True, cwd=here)
+    monkeypatch.chdir(here / "web/src")
+    return here
+
+
+def test_generate_and_check_work_on_the_root_of_the_repository(subfolder: Path) -> None:
+    lines = good(kiwari_ci("generate")).splitlines()
+    assert lines[0] == "../../specs/shop.yaml -> ../.."
+    assert (subfolder / "deploy/RUNBOOK.md").is_file() and not Path("deploy").exists()
+    assert good(kiwari_ci("check")).endswith(" files agree with ../../specs/shop.yaml\n")
+    (subfolder / "deploy/RUNBOOK.md").unlink()
+    lines = kiwari_ci("check").out.splitlines()
+    assert lines[-1] == "cure: kiwari-ci generate"
+    good(kiwari_ci("generate", "../../specs/shop.yaml"))
+    assert (subfolder / "deploy/RUNBOOK.md").is_file() and not Path("deploy").exists()
+
+
+def test_a_pipeline_in_generated_is_found_from_a_subfolder(subfolder: Path) -> None:
+    good(kiwari_ci("generate", "--out", "../../generated"))
+    assert good(kiwari_ci("check")).startswith("../../generated: ")
+    assert good(kiwari_ci("eject")).startswith("../../generated is yours")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("validate", "../../specs/shop.yaml is sound"),
+        ("show", "project: shop"),
+        ("diff", "../../specs/shop.yaml"),
+        ("graph", "flowchart LR"),
+        ("pins", "there is no ../../specs/pins/action.yml"),
+        ("pins pull", "../..: no pin has moved"),
+        ("affected --base HEAD", "web-ci: no file changed"),
+        ("affected --files web/Dockerfile", "shop-web-production on vps"),
+        ("lint", "../../specs/shop.yaml and ../..: "),
+        ("init", "specs/shop.yaml: every Dockerfile of the pipeline has its service"),
+        ("eject", "../.. is yours"),
+    ],
+)
+def test_a_command_finds_the_repository_from_a_subfolder(subfolder: Path, line: str, words: str) -> None:
+    good(kiwari_ci("generate"))
+    result = kiwari_ci(*line.split())
+    assert result.code in (0, 1) and words in result.out, result
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("line", ["trace web", "preview v1.0.0", "doctor"])
+def test_a_command_that_asks_the_world_finds_the_spec_from_a_subfolder(subfolder: Path, line: str) -> None:
+    (subfolder / "specs/shop.yaml").write_text("project: {name: shop}\n")
+    assert "../../specs/shop.yaml:1:" in refused(kiwari_ci(*line.split()))
+
+
+def test_a_message_names_the_specs_as_they_are_seen_from_a_subfolder(subfolder: Path) -> None:
+    shutil.copy(SMALL, subfolder / "specs/other.yaml")
+    assert "kiwari-ci validate ../../specs/other.yaml" in refused(kiwari_ci("validate"))
+    shutil.rmtree(subfolder / "specs")
+    assert "name the spec: ../../specs/*.yaml has none" in refused(kiwari_ci("validate"))

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from kiwari_ci import generator
-from kiwari_ci.commands.diff import compare, manual_steps, snapshot
+from kiwari_ci.commands.diff import compare, snapshot
 from kiwari_ci.commands.diff.change import PipelineChange
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
 from kiwari_ci.plan import Plan
@@ -104,9 +104,7 @@ def test_every_field_is_tried() -> None:
 
 
 def changes(plan: Plan, side: file_sets.FileSet, after: dict[str, str]) -> tuple[PipelineChange, ...]:
-    return compare.compare_pipelines(
-        side, after, side, plan.repository, manual_steps.list_copy_commands(plan.hosts)
-    ).changes
+    return compare.compare_pipelines(side, plan, after, side).changes
 
 
 @pytest.mark.parametrize("name", SAYS)

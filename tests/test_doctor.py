@@ -26,7 +26,7 @@ import pytest
 from kiwari_ci import generator
 from kiwari_ci.commands import doctor
 from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import Plan
+from kiwari_ci.plan import Plan, RunbookCommand, SettingCommand
 from kiwari_ci.probes import (
     calls,
     dns_tls,
@@ -38,7 +38,8 @@ from kiwari_ci.probes import (
     ssh_host,
     stack_checks,
 )
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import RunbookIndex
 from tests import fake_services
 from tests.checkers import findings as said_by
 from tests.checkers import shellcheck
@@ -47,7 +48,7 @@ from tests.cli_runner import kiwari_ci
 ROOT = Path(__file__).parents[1]
 SPEC = ROOT / "specs/kiwari.yaml"
 PLAN, TREE = generator.generate_files(SPEC)
-BOOK = RunbookIndex(TREE["deploy/RUNBOOK.md"].text, {"VPS": "vps"})
+BOOK = RunbookIndex(PLAN.runbook, {}).for_host("vps")
 GROUP = FindingGroup("here")
 ADDRESS = "192.0.2.10"
 KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIExample"
@@ -116,7 +117,7 @@ def examined(
         "images": {each.repository: registry.RegistryResponse(200) for each in plan.answering},
     }
     means = doctor.ProbeOptions(
-        npm="https://npm.example.com", tokens={"GHCR_TOKEN": SECRET}, net=dns_tls.NetworkBackend(now=lambda: NOW)
+        npm="https://npm.example.com", pull_token=SECRET, net=dns_tls.NetworkBackend(now=lambda: NOW)
     )
     whole = doctor.ProbeResults(**(there | world))
     with pytest.MonkeyPatch.context() as patch:
@@ -299,9 +300,7 @@ def test_an_accessory(name: str, facts: dict[str, str] | None, state: str, saw: 
     lines: list[tuple[str, ...]] = [("record", stack.name, stack.instances[0].container, "image 1")]
     lines += [] if facts is None else [("container", *there._replace(**facts))]
     seen = ssh_host.HostFacts(tuple(lines))
-    found = stack_checks._check_accessory(
-        GROUP, ACCESSORIES.hosts[0], stack, accessory, seen, "vps", RunbookIndex("", {})
-    )
+    found = stack_checks._check_accessory(GROUP, ACCESSORIES.hosts[0], stack, accessory, seen, "vps", BOOK)
     assert (found.state, found.saw) == (state, saw)
     if state == "wrong":
         assert f"docker compose up -d --no-deps {accessory.container}" in found.cure
@@ -309,9 +308,8 @@ def test_an_accessory(name: str, facts: dict[str, str] | None, state: str, saw: 
 
 def test_an_accessory_that_nobody_needs_yet() -> None:
     (stack,) = ACCESSORIES.stacks
-    group, book = GROUP, RunbookIndex("### 10. First push\n", {})
     found = [
-        stack_checks._check_accessory(group, ACCESSORIES.hosts[0], stack, each, ssh_host.HostFacts(), "vps", book)
+        stack_checks._check_accessory(GROUP, ACCESSORIES.hosts[0], stack, each, ssh_host.HostFacts(), "vps", BOOK)
         for each in stack.accessories
     ]
     assert {each.state for each in found} == {"not asked"}
@@ -319,14 +317,11 @@ def test_an_accessory_that_nobody_needs_yet() -> None:
 
 def test_any_answer_of_an_accessory_will_do() -> None:
     store = next(each for each in ACCESSORIES.stacks[0].accessories if each.domain)
-    place, book = (
-        dns_tls.HostAddresses(frozenset({ADDRESS})),
-        RunbookIndex("### 8. Proxy hosts\n### 9. Health endpoints\n", {}),
-    )
+    place = dns_tls.HostAddresses(frozenset({ADDRESS}))
     for status, state in ((403, "ok"), (200, "ok"), (502, "wrong")):
         answer = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=status)
         found = list(
-            dns_tls.check_domain(GROUP, store, dns_tls.DomainState((ADDRESS,), (answer,)), place, True, book, NOW)
+            dns_tls.check_domain(GROUP, store, dns_tls.DomainState((ADDRESS,), (answer,)), place, True, BOOK, NOW)
         )
         assert [each.state for each in found] == ["ok", "ok", state]
 
@@ -455,7 +450,7 @@ def service(says: Callable[[str, str], tuple[int, str, dict[str, str]]], tls: Pa
 )
 def test_each_kind_of_proxy_is_known(case: str, lines: list[tuple[str, ...]], saw: str) -> None:
     plan, tree = generator.generate_files(ROOT / f"tests/cases/ok/proxy-{case}/spec.yaml")
-    book, there = RunbookIndex(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}), plan.hosts[0]
+    book, there = RunbookIndex(plan.runbook, {}).for_host("vps"), plan.hosts[0]
     facts = ssh_host.HostFacts((("engine", "27.3.1"), ("compose", "2.29.7"), *lines))
     found = [each for each in host_checks.check_host_system(GROUP, there, facts, book) if each.subject == "proxy"]
     assert [each.saw.partition(",")[0] for each in found if each.state == "wrong"] == (
@@ -468,10 +463,8 @@ def test_each_kind_of_proxy_is_known(case: str, lines: list[tuple[str, ...]], sa
 @pytest.mark.parametrize(("case", "file"), [("caddy", "caddy/conf/Caddyfile"), ("nginx", "nginx/conf/default.conf")])
 def test_a_proxy_that_was_told_something_else_is_told_and_reads_it(case: str, file: str) -> None:
     plan, tree = generator.generate_files(ROOT / f"tests/cases/ok/proxy-{case}/spec.yaml")
-    book, facts = (
-        RunbookIndex(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}),
-        ssh_host.HostFacts((("file", file, "old", "644"),)),
-    )
+    book = RunbookIndex(plan.runbook, {}).for_host("vps")
+    facts = ssh_host.HostFacts((("file", file, "old", "644"),))
     found = host_checks.check_placed_file(GROUP, file, plan.hosts[0], tree, facts, book)
     assert found.state == "wrong"
     copied, read = found.cure.split("; then ")
@@ -480,8 +473,8 @@ def test_a_proxy_that_was_told_something_else_is_told_and_reads_it(case: str, fi
 
 
 def test_traefik_has_no_route_to_what_was_never_deployed() -> None:
-    plan, tree = generator.generate_files(ROOT / "tests/cases/ok/proxy-traefik/spec.yaml")
-    book, on = RunbookIndex(tree["deploy/RUNBOOK.md"].text, {"VPS": "vps"}), plan.hosts[0]
+    plan = generator.load_spec(ROOT / "tests/cases/ok/proxy-traefik/spec.yaml").plan
+    book, on = RunbookIndex(plan.runbook, {}), plan.hosts[0]
     seen = dns_tls.DomainState((ADDRESS,), (dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=404),))
     place = ssh_host.collect_host_addresses(on, ssh_host.SshTarget(addresses=(ADDRESS,)), ssh_host.HostFacts())
     for deployed, state in ((False, "not asked"), (True, "wrong")):
@@ -555,7 +548,7 @@ def test_the_registry() -> None:
             ("closed", "wrong", "wrong", "GHCR_TOKEN is refused: 403"),
             ("new", SECRET, "not asked", "nothing was pushed under its tag yet; runbook, step 10 (First push)"),
             ("open", "", "ok", "public: anybody may read it"),
-            ("closed", "", "not asked", "private, or not pushed yet: GHCR_TOKEN in the environment is asked, too"),
+            ("closed", "", "not asked", "private, or not pushed yet: --pull-token asks with a token, too"),
             ("evil", SECRET, "not asked", "the registry's way to log in is not known"),
         ]
         for image, token, state, saw in cases:
@@ -884,12 +877,49 @@ def test_the_pages_example() -> None:
 
 
 def test_a_command_can_be_typed_as_it_is() -> None:
-    text = TREE["deploy/RUNBOOK.md"].text
-    for destination, given in (("me@192.0.2.10", "me@192.0.2.10"), ("an alias", "USER@ADDRESS")):
-        book = RunbookIndex(text, {"VPS": destination})
-        expected = f'VPS={given}; printf %s "${{VPS#*@}}" | gh secret set VPS_HOST'
-        assert book.command("gh secret set VPS_HOST") == expected
-        assert shlex.quote(destination) in book.command("git archive HEAD", "deploy/bin |")
+    for destination, login in (("me@192.0.2.10", "me@192.0.2.10"), ("an alias", "USER@ADDRESS")):
+        book = RunbookIndex(PLAN.runbook, {"vps": destination}).for_host("vps")
+        expected = f'VPS={login}; printf %s "${{VPS#*@}}" | gh secret set VPS_HOST'
+        assert book.set_setting("secret", "VPS_HOST") == expected
+        assert shlex.quote(destination) in book.copy_files("bin")
+
+
+def test_a_setting_has_the_command_of_its_environment_and_host() -> None:
+    """Each value is set where the job that reads it looks; a name that begins like another is not taken for it."""
+
+    def setting(name: str, host: str = "", environment: str = "") -> SettingCommand:
+        return SettingCommand("secret", name, host, environment, f"{name} {host} {environment}")
+
+    settings = (setting("KEY_2"), setting("KEY", "one"), setting("KEY", "two"), setting("KEY", "", "staging"))
+    book = RunbookIndex(replace(PLAN.runbook, settings=settings), {})
+    assert book.set_setting("secret", "KEY", "production", "two") == "KEY two "
+    assert book.set_setting("secret", "KEY", "staging", "two") == "KEY  staging"
+    assert book.set_setting("secret", "KEY_2", "staging", "two") == "KEY_2  "
+
+
+def test_every_setting_of_a_deploy_has_a_command() -> None:
+    for path in [SPEC, *sorted(ROOT.glob("tests/cases/ok/*/spec.yaml"))]:
+        plan = generator.load_spec(path).plan
+        book = RunbookIndex(plan.runbook, {})
+        for environment, settings in github.find_expected_settings(plan).items():
+            for setting in settings:
+                assert f" set {setting.name}" in book.set_setting(setting.kind, setting.name, environment)
+
+
+def test_the_runbook_prints_every_command_of_the_plan() -> None:
+    """What the doctor suggests stands in the runbook in the same words."""
+    for path in [SPEC, *sorted(ROOT.glob("tests/cases/ok/*/spec.yaml"))]:
+        plan, tree = generator.generate_files(path)
+        lines = tree["deploy/RUNBOOK.md"].text.splitlines()
+        runbook = plan.runbook
+        commands: list[RunbookCommand | SettingCommand] = [*runbook.create_environments, *runbook.settings]
+        for host in runbook.hosts:
+            commands += [host.create_network, *host.env_files, *host.start_proxies, *host.reload_proxies]
+            commands += [*host.copy_files, *host.rollbacks]
+            for server in host.servers:
+                commands += [server.start, server.init_databases]
+        assert [command.line for command in commands if command.line not in lines] == []
+        assert [f"### {step.heading}" for step in runbook.steps.values() if f"### {step.heading}" not in lines] == []
 
 
 def test_how_it_is_printed() -> None:
@@ -929,6 +959,36 @@ def test_nothing_can_be_asked(alone: Path) -> None:
     assert SECRET not in done.out + done.err
     text = kiwari_ci("doctor", SPEC, "--env", "staging")
     assert text.code == 0 and "environment production" not in text.out and text.out.startswith("host vps\n")
+
+
+def test_no_variable_that_a_spec_names_is_sent_anywhere(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spec may call any variable of the user's environment its pull token, and any host its registry."""
+    shown: list[tuple[str, str]] = []
+
+    def probe(base: str, repository: str, tag: str, user: str, token: str) -> registry.RegistryResponse:
+        shown.append((base, token))
+        return registry.RegistryResponse(404)
+
+    monkeypatch.setattr(registry, "probe_image_tag", probe)
+    monkeypatch.setenv("KIWARI_CI_PULL_TOKEN", "for ghcr.io alone")
+    spec = alone / "spec.yaml"
+    text = SPEC.read_text()
+    assert "pull_token: {secret: GHCR_TOKEN}" in text and "GHCR_TOKEN" in os.environ
+    old = re.search(r"^registry:\n(?:[ #].*\n)+", text, re.MULTILINE)
+    assert old
+    new = "registry:\n  host: evil.example.com\n  user: a\n  pull_token: {secret: GHCR_TOKEN}\n  push_token: {secret: B}\n"
+    spec.write_text(text.replace(old[0], new))
+    said = kiwari_ci("doctor", spec)
+    assert shown and {token for _, token in shown} == {""}, said
+    assert {base for base, _ in shown} == {"https://evil.example.com"}
+    refused = kiwari_ci("doctor", spec, "--pull-token", "ghcr.io")
+    assert refused.code == 2 and "the spec's registry is evil.example.com" in refused.err
+    shown.clear()
+    told = kiwari_ci("doctor", SPEC, "--pull-token", "ghcr.io")
+    assert set(shown) == {("https://ghcr.io", "for ghcr.io alone")}
+    assert "ghcr.io sees the token in KIWARI_CI_PULL_TOKEN" in told.err
+    monkeypatch.delenv("KIWARI_CI_PULL_TOKEN")
+    assert "no token in KIWARI_CI_PULL_TOKEN" in kiwari_ci("doctor", SPEC, "--pull-token", "ghcr.io").err
 
 
 def test_a_person_with_ssh(alone: Path) -> None:

@@ -347,13 +347,15 @@ def test_another_version_than_the_specs() -> None:
     assert kiwari_ci("generate").code == 0
     edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
     assert whys() == {COMPOSE: "version"}
-    assert cure() == "pip install kiwari-ci==0.0.9 && kiwari-ci generate"
+    install = "pip install --require-hashes --no-deps --requirement /dev/stdin"
+    assert cure() == f"{install} <<<'kiwari-ci==0.0.9 --hash=sha256:{'0' * 64}' && kiwari-ci generate"
 
 
 def test_a_spec_that_goes_to_another_version() -> None:
-    put(SPEC, SMALL + "generator: kiwari-ci==99.0.0\n")
+    put(SPEC, SMALL + f"generator: kiwari-ci==99.0.0 --hash=sha256:{'9' * 64}\n")
     assert whys() == {DRIFT_WORKFLOW_PATH: "spec", SPEC: "spec"}
-    assert cure() == "pip install kiwari-ci==99.0.0 && kiwari-ci generate"
+    install = "pip install --require-hashes --no-deps --requirement /dev/stdin"
+    assert cure() == f"{install} <<<'kiwari-ci==99.0.0 --hash=sha256:{'9' * 64}' && kiwari-ci generate"
 
 
 def test_another_commit_of_the_tool(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,10 +364,10 @@ def test_another_commit_of_the_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
     assert whys() == {COMPOSE: "edited"}
     assert cure() == "kiwari-ci generate", "nobody knows which commit this is"
-    monkeypatch.setattr(causes, "_find_installed_commit", lambda: SHA[::-1])
+    monkeypatch.setattr(causes, "find_installed_commit", lambda: SHA[::-1])
     assert whys() == {COMPOSE: "version"}
     assert cure() == f"pip install git+https://github.com/example/kiwari-ci@{SHA} && kiwari-ci generate"
-    monkeypatch.setattr(causes, "_find_installed_commit", str)
+    monkeypatch.setattr(causes, "find_installed_commit", str)
     edit(f"generated/{DRIFT_WORKFLOW_PATH}", SHA, SHA[::-1])
     assert whys() == {COMPOSE: "version", DRIFT_WORKFLOW_PATH: "version"}
 
@@ -640,7 +642,7 @@ def test_no_false_alarm_in_any_checkout(tmp_path: Path) -> None:
 
 
 def test_no_false_alarm_whatever_the_process_is_given(tmp_path: Path) -> None:
-    bare = {"PATH": os.environ["PATH"]}
+    bare = {name: os.environ[name] for name in ("PATH", "KIWARI_CI_SOURCE")}
     environments = [
         {"PYTHONHASHSEED": "0", "LC_ALL": "C", "TZ": "Pacific/Kiritimati"},
         {"PYTHONHASHSEED": "1", "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},

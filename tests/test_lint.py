@@ -121,7 +121,7 @@ def test_a_folder_that_is_no_checkout(here: Path) -> None:
 def test_git_that_is_missing_or_fails(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(here, {"spec.yaml": spec(), "web/Dockerfile": "FROM a\n"})
     (here / ".git/index").write_bytes(b"broken")
-    assert "files there (all of them: git said: " in kiwari_ci("lint", "spec.yaml").out
+    assert "files there (all of them: git ls-files refused: " in kiwari_ci("lint", "spec.yaml").out
     monkeypatch.setenv("PATH", str(here))
     assert "files there (all of them: git is not installed)" in kiwari_ci("lint", "spec.yaml").out
 

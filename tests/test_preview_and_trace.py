@@ -1,4 +1,4 @@
-"""`plan` and `trace`, on real git repositories; the hosts' facts and the registry's digests are told."""
+"""`preview` and `trace`, on real git repositories; the hosts' facts and the registry's digests are told."""
 
 import json
 import os
@@ -9,15 +9,15 @@ import pytest
 from kiwari_ci import generator
 from kiwari_ci.commands import trace
 from kiwari_ci.commands.preview import release_preview, report
-from kiwari_ci.engines.compose import deploy_records
-from kiwari_ci.engines.compose.deploy_records import RegistryDigest
-from kiwari_ci.probes.findings import RunbookIndex
+from kiwari_ci.probes import deploy_records
+from kiwari_ci.probes.deploy_records import RegistryDigest
+from kiwari_ci.probes.runbook_index import RunbookIndex
 from kiwari_ci.probes.ssh_host import HostFacts
 from tests.cli_runner import kiwari_ci
 from tests.repository import Repository
 
 SPEC = Path(__file__).parents[1] / "specs/kiwari.yaml"
-PLAN, TREE = generator.generate_files(SPEC)
+PLAN = generator.load_spec(SPEC).plan
 API, ADMIN = (each.source for each in PLAN.workflows)
 
 
@@ -62,13 +62,11 @@ def means(seen: HostFacts, digests: dict[str, str] | None = None) -> release_pre
             return {each: RegistryDigest(why="no such host") for each in tags}
         return {each: RegistryDigest(digests.get(each.rpartition("/")[2], "")) for each in tags}
 
-    return release_preview.PreviewSources(
-        registry, {"vps": seen}, RunbookIndex(TREE["deploy/RUNBOOK.md"].text, {"VPS": "vps"})
-    )
+    return release_preview.PreviewSources(registry, {"vps": seen}, RunbookIndex(PLAN.runbook, {}))
 
 
 def planned(repository: Repository, name: str, world: release_preview.PreviewSources) -> str:
-    """What `plan` says, as text."""
+    """What `preview` says, as text."""
     return report.format_sections(
         name, release_preview.preview_release(PLAN, PLAN.promotions[0], name, repository.read(), world)
     )
@@ -190,12 +188,12 @@ def test_the_commands_ask_by_ssh_and_docker(
     program(tmp_path / "bin", "ssh", f"cat >/dev/null; printf 'begin\\n{row}\\nend\\n'")
     program(tmp_path / "bin", "docker", 'echo "ERROR: $5: not found" >&2; exit 1')
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    planning = kiwari_ci("plan", "v2.0.0", SPEC, "--repo", released.folder)
+    planning = kiwari_ci("preview", "v2.0.0", SPEC, "--repo", released.folder)
     assert planning.code == 1 and "! api-ci built no image" in planning.out
     assert "production runs sha256:aaaaaaaaaaaa" in planning.out
     tracing = kiwari_ci("trace", "api.nasibakarkiwari.com", SPEC, "--repo", released.folder, "--format", "json")
     assert tracing.code == 0 and "two" in tracing.out and json.loads(tracing.out)["sections"][0]["title"] == "place"
-    assert kiwari_ci("plan", "x", SPEC).code == kiwari_ci("trace", "x", SPEC).code == 2
+    assert kiwari_ci("preview", "x", SPEC).code == kiwari_ci("trace", "x", SPEC).code == 2
     assert "no host other" in kiwari_ci("trace", "pos-api", SPEC, "--ssh", "other=a@b").err
 
 

@@ -112,11 +112,11 @@ def test_ours_is_never_expected_to_be_wrong() -> None:
 def test_the_readmes_table_adds_up() -> None:
     """Each way that was tried stands in one row of each column."""
     summary = trial.summary()
-    (number,) = re.findall(r"Tried in (\d+) ways", summary)
+    (number,) = re.findall(r"Result of (\d+) faults", summary)
     rows = re.findall(r"^\| (.+) \| (\d+) \| (\d+) \|$", summary, re.MULTILINE)
     *kinds, in_all = rows
 
-    assert in_all == ("in all", number, number)
+    assert in_all == ("**total**", number, number)
     for column in (1, 2):
         assert sum(int(row[column]) for row in kinds) == int(number)
 
@@ -124,12 +124,12 @@ def test_the_readmes_table_adds_up() -> None:
 @pytest.mark.parametrize(
     ("answers", "kind"),
     [
-        ((GREEN_RIGHT,), GREEN_RIGHT),
-        ((RED_WRONG,), f"**{RED_WRONG}**"),
-        ((RED_RIGHT, GREEN_RIGHT), "right, green or red by chance"),
-        ((RED_RIGHT, GREEN_WRONG), "right or **WRONG**, by chance"),
-        ((RED_WRONG, GREEN_WRONG), "**WRONG**, green or red by chance"),
-        ((), "not tried: it has no such thing"),
+        ((GREEN_RIGHT,), "right: the run is green, and the service runs the commit"),
+        ((RED_WRONG,), "**wrong**: the run fails, and the service is down"),
+        ((RED_RIGHT, GREEN_RIGHT), "right: the service runs; green or failed, depending on timing"),
+        ((RED_RIGHT, GREEN_WRONG), "right or **wrong**, depending on timing"),
+        ((RED_WRONG, GREEN_WRONG), "**wrong**: green or failed, depending on timing"),
+        ((), "not applicable"),
     ],
 )
 def test_the_row_in_which_an_answer_is_counted(answers: tuple[str, ...], kind: str) -> None:

@@ -20,7 +20,7 @@ from tests.test_cases import OK, shown
 ROOT = Path(__file__).parents[1]
 KIWARI = ROOT / "specs/kiwari.yaml"
 SOURCES = sorted(TEMPLATES_FOLDER.rglob("*.j2"))
-FILTERS = {"yaml", "sh", "block", "name", "text", "script"}
+FILTERS = {"yaml", "sh", "block", "name", "text", "script", "command", "nested"}
 ALLOWED = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.For, nodes.Include, nodes.Assign,
     nodes.Filter, nodes.Getattr, nodes.Name, nodes.Const, nodes.Not,
@@ -31,30 +31,36 @@ NEVER = {
     "plan.stacks": {"none"},
     "plan.hosts": {"none"},
     "plan.needs": {"none", "one"},
+    "plan.runbook.hosts": {"none"},
+    "plan.runbook.create_environments": {"none"},
+    "plan.runbook.settings": {"none", "one"},
+    "commands.env_files": {"none", "one"},  # an `if` asks for them first; there are two commands
+    "commands.copy_files": {"none", "one"},  # bin, and a stack
+    "commands.reload_proxies": {"many"},
+    "commands.rollbacks": {"none"},
+    "commands.servers": {"none"},  # of one of several hosts, in the section about databases
     "plan.answering": {"none"},
     "plan.servers": {"none"},  # asked where some have migrations, or where there are some
     "host.stacks": {"none"},
     "host.keys": {"none"},
-    "stack.instances": {"none"},
     "stack.networks": {"none"},
     "stack.containers": {"none"},
     "plan.standing": {"none"},  # asked before
     "way.settings": {"none", "one"},
     "deploy.values": {"none", "one"},
-    "plan.tokens": {"many"},
     "plan.first_tags": {"none"},  # asked where there are some
     "plan.by_hand": {"none"},
     "plan.pushed": {"none"},
     "pushed.workflows": {"none"},
     "each.commands": {"none"},
     "promotion.builds": {"none"},
-    "host.sources": {"none", "one"},  # bin, and a stack
     "promotion.sources": {"none"},
     "workflow.targets": {"none"},
     "workflow.gates": {"one"},
     "axis.values": {"none"},
     "plan.runner_labels": {"none", "one"},
     "promotion.after_deploy": {"one"},
+    "workflow.push_filters": {"none", "one"},
     "workflow.source.filters": {"none", "one"},
     "bot.folders": {"none"},
     "test.setups": {"many"},
@@ -64,7 +70,9 @@ NEVER = {
     "front.ports": {"none"},
     "front.volumes": {"none"},
     "front.command": {"one"},
-    "host.fronts": {"many"},
+    "plan.proxy_guides": {"none"},
+    "guide.sites": {"none"},
+    "guide.stack": {"none", "many"},
     "file.groups": {"none", "many"},
     "host.jumps": {"many"},
     "way.jumps": {"many"},

@@ -1,4 +1,4 @@
-"""What several commands are given, and what stands for it when it is not."""
+"""The options and arguments that several commands have, and what stands for them when they are left out."""
 
 import os
 import shlex
@@ -33,7 +33,7 @@ spec_argument = click.argument("spec", required=False, type=NonEmptyPath(path_ty
 out_option = click.option(
     "--out",
     type=NonEmptyPath(path_type=Path, file_okay=False),
-    help="Root of the output. Default: generated/ where a pipeline is in it, else this folder.",
+    help="Root of the output. Default: generated/ where a pipeline is in it, else the root of the repository.",
 )
 format_option = click.option(
     "--format",
@@ -41,39 +41,79 @@ format_option = click.option(
     type=click.Choice(["text", "github", "json"]),
     help="Default: github in GitHub Actions, else text.",
 )
+markdown_format_option = click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "markdown", "json"]),
+    default="text",
+    help="Default: text; markdown for a summary.",
+)
+json_format_option = click.option(
+    "--format", "style", type=click.Choice(["text", "json"]), default="text", help="Default: text."
+)
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print only what is wrong.")
+repository_option = click.option(
+    "--repo",
+    "repository",
+    metavar="DIR",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The repository that the spec is for. Default: the checkout that this folder is in.",
+)
+ssh_option = click.option(
+    "--ssh",
+    type=NonEmptyString(),
+    multiple=True,
+    metavar="HOST=DESTINATION",
+    help="Where ssh finds a host: server=deploy@192.0.2.10. Default: its name in the spec, as in ~/.ssh/config.",
+)
 
 
-def find_output_root(given: Path | None) -> Path:
-    """The root of the output, by one rule for every command: `generated/` where a pipeline is in it, else this folder.
+def find_repository_root() -> Path:
+    """The root of the checkout that this folder is in, seen from here; this folder, when it is in none."""
+    from kiwari_ci.readers import tracked_files
 
-    The rule looks at no marker: an ejected pipeline is still there.
+    return tracked_files.find_checkout_root(Path())
+
+
+def find_output_root(out: Path | None) -> Path:
+    """The root of the output, by one rule for every command, unless it is named.
+
+    It is `generated/` where a pipeline is in it, else the root of the repository. The rule looks at no marker: an
+    ejected pipeline is still there.
     """
-    return given or Path("generated" if os.path.isdir("generated/.github/workflows") else ".")
+    if out:
+        return out
+    root = find_repository_root()
+    return root / "generated" if (root / "generated/.github/workflows").is_dir() else root
 
 
-def find_spec_file(given: Path | None, command: str = "") -> Path:
+def find_spec_file(spec: Path | None, command: str = "") -> Path:
     """The spec that was named, or the only one; raises UsageError with the command as it should be."""
-    if given:
-        return given
-    found = [str(path) for path in sorted(Path("specs").glob("*.y*ml")) if path.exists()]
+    if spec:
+        return spec
+    root = find_repository_root()
+    prefix = "" if root == Path() else f"{root.as_posix()}/"
+    found = [str(path) for path in sorted((root / "specs").glob("*.y*ml")) if path.exists()]
     if not found:
-        cure = "go to the folder that holds specs/, or write a first one: kiwari-ci init"
-        raise click.UsageError(f"name the spec: specs/*.yaml has none: {cure}")
+        cure = "go to the repository that has it, or write a first one: kiwari-ci init"
+        raise click.UsageError(f"name the spec: {prefix}specs/*.yaml has none: {cure}")
     if len(found) > 1:
         command = command or str(click.get_current_context().info_name)
         cure = shlex.join(["kiwari-ci", *command.split(), found[0]])
-        raise click.UsageError(f"name the spec: specs/*.yaml has {', '.join(found)}: {cure}")
+        raise click.UsageError(f"name the spec: {prefix}specs/*.yaml has {', '.join(found)}: {cure}")
     return Path(found[0])
 
 
-def parse_pairs(given: Iterable[str]) -> dict[str, str]:
-    """What is given as NAME=VALUE."""
-    pairs = dict(word.partition("=")[::2] for word in given)
+def parse_pairs(words: Iterable[str]) -> dict[str, str]:
+    """Options of the form NAME=VALUE, as a mapping; raises UsageError for another form."""
+    pairs = dict(word.partition("=")[::2] for word in words)
     if not all(name and value for name, value in pairs.items()):
-        raise click.UsageError(f"expected HOST=…, met {' '.join(given)}")
+        raise click.UsageError(f"expected HOST=…, met {' '.join(words)}")
     return pairs
 
 
-def select_output_format(given: str | None) -> str:
-    """The format that was asked for, or the one of where we are."""
-    return given or ("github" if os.environ.get("GITHUB_ACTIONS") == "true" else "text")
+def select_output_format(style: str | None) -> str:
+    """The format that was asked for, or the one that fits: GitHub's in its workflows, else text."""
+    if style:
+        return style
+    return "github" if os.environ.get("GITHUB_ACTIONS") == "true" else "text"

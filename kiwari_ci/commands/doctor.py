@@ -1,4 +1,4 @@
-"""Asks everything side by side, then holds each answer against the plan."""
+"""Probes hosts, domains, GitHub and the registry at the same time, then compares each answer with the plan."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,31 +20,36 @@ from kiwari_ci.probes import (
     stack_checks,
 )
 from kiwari_ci.probes.calls import TOTAL_TIMEOUT, BackgroundCall
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import HostRunbookIndex, RunbookIndex
+from kiwari_ci.proxies.registry import find_planned_proxy
 
 TIMEOUT_REASON = f"no answer within {TOTAL_TIMEOUT} s"
 
 
 @dataclass(frozen=True)
 class ProbeOptions:
-    """How the world is asked: ways to hosts (by their names), tokens, and the net, which a test replaces."""
+    """How to reach what is probed: SSH destinations by a host's name, known_hosts files, tokens, and the network.
+
+    Tests replace `net` and `registry`.
+    """
 
     destinations: Mapping[str, str] = field(default_factory=dict)
     known_hosts: Mapping[str, Path] = field(default_factory=dict)
     npm: str = ""
     npm_token: str = field(default="", repr=False)
-    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    pull_token: str = field(default="", repr=False)
     net: dns_tls.NetworkBackend = field(default_factory=dns_tls.NetworkBackend)
     registry: str = ""
 
-    def destination(self, name: str) -> str:
-        """What ssh is told for a host: its own name is an alias in ~/.ssh/config."""
-        return self.destinations.get(name, name)
+    def destination(self, host_name: str) -> str:
+        """What ssh calls a host; by default its own name, which may be an alias in ~/.ssh/config."""
+        return self.destinations.get(host_name, host_name)
 
 
 @dataclass(frozen=True)
 class ProbeResults:
-    """All answers."""
+    """All answers: of hosts by their names, of domains, of GitHub, of the proxy, and of the registry by repository."""
 
     facts: Mapping[str, ssh_host.HostFacts]
     reached: Mapping[str, ssh_host.SshTarget]
@@ -54,211 +59,252 @@ class ProbeResults:
     images: Mapping[str, registry.RegistryResponse]
 
 
-def find_option_error(plan: Plan, environments: Sequence[str], means: ProbeOptions) -> str:
-    """What was asked for and the spec does not have, in words; empty when there is none."""
-    there = {stack.environment for stack in plan.stacks}
-    hosts = {host.name for host in plan.hosts}
-    if left := sorted(set(environments) - there):
-        return f"no environment {', '.join(left)}: the spec has {', '.join(sorted(there))}"
-    if left := sorted((set(means.destinations) | set(means.known_hosts)) - hosts):
-        return f"no host {', '.join(left)}: the spec has {', '.join(sorted(hosts))}"
-    if unread := [f"{host}={file}" for host, file in means.known_hosts.items() if not _is_readable_file(file)]:
-        return f"--known-hosts {' '.join(unread)}: no file that can be read: ssh-keyscan HOST makes such lines"
+PULL_TOKEN_VARIABLE = "KIWARI_CI_PULL_TOKEN"  # the one name: a spec names no variable of the user's environment
+
+
+def find_token_error(plan: Plan, token_host: str, token: str) -> str:
+    """Why the token cannot be shown to the registry that the user named; empty when it can."""
+    if token_host != plan.registry:
+        return f"--pull-token {token_host}: the spec's registry is {plan.registry}, and the token is for one host alone"
+    if not token:
+        return f"--pull-token {token_host}: no token in {PULL_TOKEN_VARIABLE}"
+    return ""
+
+
+def find_option_error(plan: Plan, environments: Sequence[str], options: ProbeOptions) -> str:
+    """Why the options do not fit the spec; empty when they do."""
+    spec_environments = {stack.environment for stack in plan.stacks}
+    spec_hosts = {host.name for host in plan.hosts}
+    unknown_environments = sorted(set(environments) - spec_environments)
+    if unknown_environments:
+        return f"no environment {', '.join(unknown_environments)}: the spec has {', '.join(sorted(spec_environments))}"
+    unknown_hosts = sorted((set(options.destinations) | set(options.known_hosts)) - spec_hosts)
+    if unknown_hosts:
+        return f"no host {', '.join(unknown_hosts)}: the spec has {', '.join(sorted(spec_hosts))}"
+    unreadable = [f"{host}={file}" for host, file in options.known_hosts.items() if not _is_readable_file(file)]
+    if unreadable:
+        return f"--known-hosts {' '.join(unreadable)}: no file that can be read: ssh-keyscan HOST makes such lines"
     return ""
 
 
 def _is_readable_file(file: Path) -> bool:
-    """A pipe can be: `<(ssh-keyscan …)`."""
+    """A pipe is one, too: `<(ssh-keyscan …)`."""
     return os.access(file, os.R_OK) and not file.is_dir()
 
 
-def run_checks(plan: Plan, tree: GeneratedFiles, environments: Sequence[str], means: ProbeOptions) -> list[Finding]:
-    """Every finding, hosts first, then environments (all when none is named), GitHub and registry."""
-    chosen = [stack for stack in plan.stacks if not environments or stack.environment in environments]
-    hosts = [each for each in plan.hosts if set(each.stacks) & set(chosen)]
-    ways = {each.variable: means.destination(each.name) for each in plan.hosts}
-    text = tree["deploy/RUNBOOK.md"].text
-    book, books = RunbookIndex(text, ways), {each.name: RunbookIndex(text, ways, each.variable) for each in hosts}
-    world = _run_probes(plan, hosts, chosen, means)
-    found = [finding for each in hosts for finding in _check_host(plan, each, tree, world, means, books[each.name])]
-    for each in hosts:
-        for stack in each.stacks:
-            if stack in chosen:
-                found += _check_environment(plan, each, stack, tree, world, means, books[each.name])
-    found += github.check_repository(FindingGroup(f"GitHub {plan.repository}"), plan, world.github, book)
-    return found + list(_check_registry_images(plan, chosen, world, means, book))
+def run_checks(plan: Plan, files: GeneratedFiles, environments: Sequence[str], options: ProbeOptions) -> list[Finding]:
+    """Return every finding: hosts first, then environments (all when none is named), GitHub and the registry."""
+    stacks = [stack for stack in plan.stacks if not environments or stack.environment in environments]
+    hosts = [host for host in plan.hosts if any(stack in stacks for stack in host.stacks)]
+    runbook = RunbookIndex(plan.runbook, options.destinations)
+    results = _run_probes(plan, hosts, stacks, options)
+    checks = [_HostCheck(plan, host, files, results, options, runbook.for_host(host.name)) for host in hosts]
+    findings: list[Finding] = []
+    for check in checks:
+        findings += check.check_host()
+    for check in checks:
+        for stack in check.host.stacks:
+            if stack in stacks:
+                findings += check.check_environment(stack)
+    group = FindingGroup(f"GitHub {plan.repository}")
+    findings += github.check_repository(group, plan, results.github, runbook)
+    findings += _check_registry_images(plan, stacks, results, options, runbook)
+    return findings
 
 
-def _run_probes(plan: Plan, hosts: list[DeployHost], chosen: list[ComposeStack], means: ProbeOptions) -> ProbeResults:
-    until = monotonic() + TOTAL_TIMEOUT
-    public = [each for stack in chosen for each in stack.containers if each.domain]
-    facts = {
-        each.name: BackgroundCall(partial(ssh_host.probe_host, each, means.destination(each.name))) for each in hosts
+def _run_probes(plan: Plan, hosts: list[DeployHost], stacks: list[ComposeStack], options: ProbeOptions) -> ProbeResults:
+    """Start all calls before the first answer is waited for."""
+    deadline = monotonic() + TOTAL_TIMEOUT
+    environments = [stack.environment for stack in stacks]
+    fact_calls = {}
+    target_calls = {}
+    for host in hosts:
+        destination = options.destination(host.name)
+        fact_calls[host.name] = BackgroundCall(partial(ssh_host.probe_host, host, destination))
+        target_calls[host.name] = BackgroundCall(partial(ssh_host.resolve_ssh_target, destination, options.net))
+    domain_calls = {
+        container.domain: BackgroundCall(
+            partial(dns_tls.probe_domain, container.domain, container.health_path, options.net)
+        )
+        for stack in stacks
+        for container in stack.containers
+        if container.domain
     }
-    reached = {
-        each.name: BackgroundCall(partial(ssh_host.resolve_ssh_target, means.destination(each.name), means.net))
-        for each in hosts
+    github_call = BackgroundCall(partial(github.probe_github, plan, environments))
+    proxy_call = BackgroundCall(partial(nginx_proxy_manager.fetch_proxy_hosts, options.npm, options.npm_token))
+    image_calls = {
+        repository: BackgroundCall(partial(_probe_image, plan, repository, tag, options))
+        for repository, tag in _collect_image_tags(stacks).items()
     }
-    seen = {
-        each.domain: BackgroundCall(partial(dns_tls.probe_domain, each.domain, each.health_path, means.net))
-        for each in public
-    }
-    said = BackgroundCall(partial(github.probe_github, plan, [stack.environment for stack in chosen]))
-    proxies = BackgroundCall(partial(nginx_proxy_manager.fetch_proxy_hosts, means.npm, means.npm_token))
-    images = {key: BackgroundCall(partial(_probe_image, plan, *key, means)) for key in _collect_image_tags(chosen)}
     return ProbeResults(
-        {name: each.answer(until, ssh_host.HostFacts(why=TIMEOUT_REASON)) for name, each in facts.items()},
-        {name: each.answer(until, ssh_host.SshTarget()) for name, each in reached.items()},
-        {domain: each.answer(until, dns_tls.DomainState(unknown=TIMEOUT_REASON)) for domain, each in seen.items()},
-        said.answer(until, github.GitHubState(why=TIMEOUT_REASON)),
-        proxies.answer(until, ({}, TIMEOUT_REASON)),
-        {
-            repository: each.answer(until, registry.RegistryResponse(0, TIMEOUT_REASON))
-            for (repository, _), each in images.items()
+        facts={
+            host_name: call.answer(deadline, ssh_host.HostFacts(why=TIMEOUT_REASON))
+            for host_name, call in fact_calls.items()
+        },
+        reached={host_name: call.answer(deadline, ssh_host.SshTarget()) for host_name, call in target_calls.items()},
+        seen={
+            domain: call.answer(deadline, dns_tls.DomainState(unknown=TIMEOUT_REASON))
+            for domain, call in domain_calls.items()
+        },
+        github=github_call.answer(deadline, github.GitHubState(why=TIMEOUT_REASON)),
+        proxy=proxy_call.answer(deadline, ({}, TIMEOUT_REASON)),
+        images={
+            repository: call.answer(deadline, registry.RegistryResponse(0, TIMEOUT_REASON))
+            for repository, call in image_calls.items()
         },
     )
 
 
-def _collect_image_tags(chosen: list[ComposeStack]) -> list[tuple[str, str]]:
-    """Each image once, with the tag of the first environment that has it."""
-    tags = {each.repository: each.tag for stack in reversed(chosen) for each in stack.instances}
-    return list(tags.items())
+def _collect_image_tags(stacks: list[ComposeStack]) -> dict[str, str]:
+    """By image repository, the tag of the first environment that runs the image."""
+    tags: dict[str, str] = {}
+    for stack in stacks:
+        for instance in stack.instances:
+            tags.setdefault(instance.repository, instance.tag)
+    return tags
 
 
-def _probe_image(plan: Plan, repository: str, tag: str, means: ProbeOptions) -> registry.RegistryResponse:
-    host = {"docker.io": "registry-1.docker.io"}.get(plan.registry, plan.registry)
-    base, name = means.registry or f"https://{host}", repository.removeprefix(f"{plan.registry}/")
+def _probe_image(plan: Plan, repository: str, tag: str, options: ProbeOptions) -> registry.RegistryResponse:
+    # Docker Hub's API has another host than its images' names.
+    host = "registry-1.docker.io" if plan.registry == "docker.io" else plan.registry
+    base_url = options.registry or f"https://{host}"
+    name = repository.removeprefix(f"{plan.registry}/")
     user = plan.login.user if plan.login.secret else "x-access-token"
-    return registry.probe_image_tag(base, name, tag, user, _find_pull_token(plan, means)[1])
+    return registry.probe_image_tag(base_url, name, tag, user, options.pull_token)
 
 
-def _find_pull_token(plan: Plan, means: ProbeOptions) -> tuple[str, str]:
-    """The secret that holds the pull token, and its value in our environment; both empty when it is the job's own."""
-    named = [setting.name for setting in plan.tokens]
-    return next(((name, means.tokens[name]) for name in named if means.tokens.get(name)), (next(iter(named), ""), ""))
+@dataclass(frozen=True)
+class _HostCheck:
+    """The checks of one host, and of the environments on it."""
 
+    plan: Plan
+    host: DeployHost
+    files: GeneratedFiles
+    results: ProbeResults
+    options: ProbeOptions
+    runbook: HostRunbookIndex
 
-def _check_host(
-    plan: Plan, each: DeployHost, tree: GeneratedFiles, world: ProbeResults, means: ProbeOptions, book: RunbookIndex
-) -> Iterator[Finding]:
-    destination = means.destination(each.name)
-    group, facts, reached = FindingGroup(f"host {each.name}"), world.facts[each.name], world.reached[each.name]
-    if facts.why:
-        how = "" if each.name in means.destinations else f"; --ssh {each.name}=USER@ADDRESS says where it is"
-        yield group.not_asked("everything on it", f"{facts.why} (ssh {destination}){how}")
-    else:
-        yield group.ok("ssh", f"{destination}, as {facts.word('login')}")
-        yield from host_checks.check_host_system(group, each, facts, book)
-        paths = [
-            path
-            for path in ssh_host.list_placed_files(each)
-            if path.partition("/")[0] not in _collect_stack_names(each.stacks)
-        ]
-        yield from (host_checks.check_placed_file(group, path, each, tree, facts, book) for path in paths)
-        yield from (host_checks.check_deploy_key(group, each, key, facts, book) for key in each.keys)
-    known = _find_known_hosts_entry(plan, each, world, means)
-    yield host_checks.check_host_key(group, each, known, reached, facts, book)
-    for server in each.servers if not facts.why else ():
-        yield stack_checks.check_env_file(group, server.name, server.env_file, facts, book)
-        yield from database_checks.check_database_server(group, server, facts, book)
+    @property
+    def facts(self) -> ssh_host.HostFacts:
+        return self.results.facts[self.host.name]
 
+    def check_host(self) -> Iterator[Finding]:
+        """Check the machine, what is placed on it, who may deploy, and its database servers."""
+        host, facts = self.host, self.facts
+        group = FindingGroup(f"host {host.name}")
+        destination = self.options.destination(host.name)
+        if facts.why:
+            hint = ""
+            if host.name not in self.options.destinations:
+                hint = f"; --ssh {host.name}=USER@ADDRESS says where it is"
+            yield group.not_asked("everything on it", f"{facts.why} (ssh {destination}){hint}")
+        else:
+            yield group.ok("ssh", f"{destination}, as {facts.word('login')}")
+            yield from host_checks.check_host_system(group, host, facts, self.runbook)
+            for path in self._list_own_files():
+                yield host_checks.check_placed_file(group, path, host, self.files, facts, self.runbook)
+            for key in host.keys:
+                yield host_checks.check_deploy_key(group, host, key, facts, self.runbook)
+        target = self.results.reached[host.name]
+        yield host_checks.check_host_key(group, host, self._find_known_hosts_entry(), target, facts, self.runbook)
+        if not facts.why:
+            for server in host.servers:
+                yield stack_checks.check_env_file(group, server.name, server.env_file, facts, self.runbook)
+                yield from database_checks.check_database_server(group, server, facts, self.runbook)
 
-def _find_known_hosts_entry(
-    plan: Plan, each: DeployHost, world: ProbeResults, means: ProbeOptions
-) -> host_checks.KnownHostsEntry:
-    """The known_hosts line: of a file, or GitHub's; a secret cannot be read by anybody."""
-    name, by_file = each.known_hosts.name, f"--known-hosts {each.name}=FILE compares"
-    there = github.find_available_settings(world.github, each.stacks[0].environment)
-    address = there.get(("variable", each.address.name), "") if each.address.kind == "variable" else ""
-    address = f"[{address}]:{each.port}" if address and each.port else address
-    if each.name in means.known_hosts:
-        try:
-            return host_checks.KnownHostsEntry(
-                means.known_hosts[each.name].read_text(errors="replace"), address=address
-            )
-        except OSError as error:
-            return host_checks.KnownHostsEntry(why=f"{means.known_hosts[each.name]}: {error.strerror}")
-    if each.known_hosts.kind == "secret":
-        return host_checks.KnownHostsEntry(why=f"{name} is a secret, which nobody can read; {by_file}")
-    if ("variable", name) in there:
-        return host_checks.KnownHostsEntry(there["variable", name], address=address)
-    return host_checks.KnownHostsEntry(why=f"{name} is not known: {world.github.why or 'not set'}; {by_file}")
+    def _list_own_files(self) -> list[str]:
+        """The files placed on the host that belong to no environment's stack."""
+        stack_names = {stack.name for stack in self.host.stacks}
+        return [path for path in ssh_host.list_placed_files(self.host) if path.partition("/")[0] not in stack_names]
 
+    def _find_known_hosts_entry(self) -> host_checks.KnownHostsEntry:
+        """The known_hosts line of a file, or else of GitHub's variable; nobody can read a secret."""
+        host, name = self.host, self.host.known_hosts.name
+        variables = github.find_available_settings(self.results.github, host.stacks[0].environment)
+        address = self._find_known_hosts_address(variables)
+        hint = f"--known-hosts {host.name}=FILE compares"
+        if host.name in self.options.known_hosts:
+            file = self.options.known_hosts[host.name]
+            try:
+                return host_checks.KnownHostsEntry(file.read_text(errors="replace"), address=address)
+            except OSError as error:
+                return host_checks.KnownHostsEntry(why=f"{file}: {error.strerror}")
+        if host.known_hosts.kind == "secret":
+            return host_checks.KnownHostsEntry(why=f"{name} is a secret, which nobody can read; {hint}")
+        if ("variable", name) in variables:
+            return host_checks.KnownHostsEntry(variables["variable", name], address=address)
+        reason = self.results.github.why or "not set"
+        return host_checks.KnownHostsEntry(why=f"{name} is not known: {reason}; {hint}")
 
-def _collect_stack_names(found: tuple[ComposeStack, ...]) -> set[str]:
-    return {stack.name for stack in found}
+    def _find_known_hosts_address(self, variables: Mapping[tuple[str, str], str]) -> str:
+        """What the known_hosts line must begin with; empty where the address is a secret, or not set."""
+        if self.host.address.kind != "variable":
+            return ""
+        address = variables.get(("variable", self.host.address.name), "")
+        if address and self.host.port:
+            return f"[{address}]:{self.host.port}"
+        return address
 
+    def check_environment(self, stack: ComposeStack) -> Iterator[Finding]:
+        """Check a stack, its public domains, and what GitHub has for its environment."""
+        group = FindingGroup(f"environment {stack.environment}")
+        if self.facts.why:
+            yield group.not_asked(f"stack {stack.name}", f"{self.host.name} was not asked")
+        else:
+            compose_file = f"{stack.name}/docker-compose.yml"
+            yield host_checks.check_placed_file(group, compose_file, self.host, self.files, self.facts, self.runbook)
+            for env_file in stack.env_files:
+                yield stack_checks.check_env_file(group, stack.name, env_file, self.facts, self.runbook)
+            yield from self._check_containers(group, stack)
+        for container in stack.containers:
+            if container.domain:
+                yield from self._check_public_domain(group, stack, container)
+        yield from github.check_github_environment(
+            group, self.plan, stack.environment, self.results.github, self.runbook
+        )
 
-def _check_environment(
-    plan: Plan,
-    each: DeployHost,
-    stack: ComposeStack,
-    tree: GeneratedFiles,
-    world: ProbeResults,
-    means: ProbeOptions,
-    book: RunbookIndex,
-) -> Iterator[Finding]:
-    group, facts = FindingGroup(f"environment {stack.environment}"), world.facts[each.name]
-    if facts.why:
-        yield group.not_asked(f"stack {stack.name}", f"{each.name} was not asked")
-    else:
-        yield host_checks.check_placed_file(group, f"{stack.name}/docker-compose.yml", each, tree, facts, book)
-        yield from (stack_checks.check_env_file(group, stack.name, file, facts, book) for file in stack.env_files)
-        yield from _check_containers(group, each, stack, facts, means, book)
-    for container in stack.containers:
-        if container.domain:
-            yield from _check_public_domain(group, each, stack, container, world, means, book)
-    yield from github.check_github_environment(group, plan, stack.environment, world.github, book)
+    def _check_containers(self, group: FindingGroup, stack: ComposeStack) -> Iterator[Finding]:
+        if not self.facts.word("engine"):
+            yield group.not_asked("containers", "docker does not answer")
+            return
+        destination = self.options.destination(self.host.name)
+        now = self.options.net.now()
+        yield from stack_checks.check_stack_containers(
+            group, self.host, stack, self.facts, destination, self.runbook, now
+        )
 
-
-def _check_containers(
-    group: FindingGroup,
-    each: DeployHost,
-    stack: ComposeStack,
-    facts: ssh_host.HostFacts,
-    means: ProbeOptions,
-    book: RunbookIndex,
-) -> Iterator[Finding]:
-    if facts.word("engine"):
-        destination = means.destination(each.name)
-        yield from stack_checks.check_stack_containers(group, each, stack, facts, destination, book, means.net.now())
-    else:
-        yield group.not_asked("containers", "docker does not answer")
-
-
-def _check_public_domain(
-    group: FindingGroup,
-    each: DeployHost,
-    stack: ComposeStack,
-    container: ComposeContainer,
-    world: ProbeResults,
-    means: ProbeOptions,
-    book: RunbookIndex,
-) -> Iterator[Finding]:
-    facts, seen = world.facts[each.name], world.seen[container.domain]
-    where, deployed = (
-        ssh_host.collect_host_addresses(each, world.reached[each.name], facts),
-        stack_checks.is_deployed(stack, container, facts),
-    )
-    yield from dns_tls.check_domain(group, container, seen, where, deployed, book, means.net.now())
-    if means.npm and each.managed:
-        yield nginx_proxy_manager.check_proxy_host(group, container, world.proxy, book)
+    def _check_public_domain(
+        self, group: FindingGroup, stack: ComposeStack, container: ComposeContainer
+    ) -> Iterator[Finding]:
+        addresses = ssh_host.collect_host_addresses(self.host, self.results.reached[self.host.name], self.facts)
+        is_deployed = stack_checks.is_deployed(stack, container, self.facts)
+        state = self.results.seen[container.domain]
+        now = self.options.net.now()
+        yield from dns_tls.check_domain(group, container, state, addresses, is_deployed, self.runbook, now)
+        if self.options.npm and find_planned_proxy(self.host.proxy).has_admin_api:
+            yield nginx_proxy_manager.check_proxy_host(group, container, self.results.proxy, self.runbook)
 
 
 def _check_registry_images(
-    plan: Plan, chosen: list[ComposeStack], world: ProbeResults, means: ProbeOptions, book: RunbookIndex
+    plan: Plan, stacks: list[ComposeStack], results: ProbeResults, options: ProbeOptions, runbook: RunbookIndex
 ) -> Iterator[Finding]:
-    name, token = _find_pull_token(plan, means)
+    secret_name = next((token.name for token in plan.tokens), "")
+    secret = registry.PullTokenSecret(secret_name, bool(options.pull_token))
     group = FindingGroup(f"registry {plan.registry}")
-    served = {
-        each.repository
-        for on in plan.hosts
-        for stack in on.stacks
-        for each in stack.instances
-        if on.name in world.facts and world.facts[on.name].first("record", stack.name, each.container)
-    }
-    for repository, _ in _collect_image_tags(chosen):
-        answer, pushed = world.images[repository], repository in served
-        yield registry.check_image_access(
-            group, repository, answer, registry.PullTokenSecret(name, bool(token)), pushed, book
-        )
+    deployed = _find_deployed_repositories(plan, results)
+    for repository in _collect_image_tags(stacks):
+        answer = results.images[repository]
+        yield registry.check_image_access(group, repository, answer, secret, repository in deployed, runbook)
+
+
+def _find_deployed_repositories(plan: Plan, results: ProbeResults) -> set[str]:
+    """The image repositories that some host has put into service."""
+    deployed = set()
+    for host in plan.hosts:
+        if host.name not in results.facts:
+            continue
+        for stack in host.stacks:
+            for instance in stack.instances:
+                if results.facts[host.name].first("record", stack.name, instance.container):
+                    deployed.add(instance.repository)
+    return deployed

@@ -14,6 +14,7 @@ from kiwari_ci.loading.validation import report_at_value
 from kiwari_ci.loading.yaml_source import YamlSource
 from kiwari_ci.output import atomic_write, generated_files
 from kiwari_ci.problems import Problem, SpecError
+from kiwari_ci.safe_files import read_plain_file
 
 PINS_FILE_HEADER = """\
 # The actions of the generated workflows. `kiwari-ci pins pull` keeps it, and bots may bump it: that is why it has the
@@ -73,11 +74,9 @@ def pull_pin_updates(spec: Path, out: Path) -> PullResult:
         return PullResult(path, [])
     if not moved:
         return PullResult(path, bumps, generated_files.write_files(out, files, plan.project))
-    was = path.read_bytes().decode() if own.text else None
+    was = read_plain_file(path, yaml_source.MAX_SPEC_SIZE).decode() if own.text else None
     text = update_pins_text(path, own.text, {action: moved.get(action, own.pins[action]) for action in found})
-    ends = "\r\n" if was and "\r\n" in was else "\n"
-    mark = "\ufeff" if was and was.startswith("\ufeff") else ""
-    made = mark + text.replace("\n", ends)
+    made = generated_files.restore_line_endings(text, was or "")
     generated_files.write_user_file(spec.parent, action_pins.PINS_RELATIVE_PATH, made, was)
     try:
         plan, files = generator.generate_files(spec)
@@ -180,37 +179,48 @@ def _collect_workflow_pins(
 def _find_pin_updates(
     found: Mapping[str, list[WorkflowPin]], current: Mapping[str, ActionPin], spec: Path
 ) -> list[PinUpdate]:
-    """What has moved; raises Faults where files disagree, or a pin would go back."""
-    bumps, faults = list[PinUpdate](), list[Problem]()
-    for action in [action for action in current if action in found]:
-        here, now = found[action], current[action]
-        newest = max(here, key=lambda each: each.pin.order)
-        if newest.pin != replace(now, frozen="") and now.frozen:
-            bumps.append(PinUpdate(now, newest.pin, now.frozen))
-        elif wrong := [*_find_disagreements(here, newest), *_find_suspicious_updates(newest, now, spec)]:
-            faults += wrong
-        elif newest.pin != now:
-            bumps.append(PinUpdate(now, newest.pin))
-    if faults:
-        raise SpecError(faults)
-    return bumps
+    """Find the pins that have moved; raises SpecError where files disagree, or a pin would go back."""
+    updates: list[PinUpdate] = []
+    problems: list[Problem] = []
+    for action, current_pin in current.items():
+        if action not in found:
+            continue
+        newest = max(found[action], key=lambda workflow_pin: workflow_pin.pin.order)
+        if current_pin.frozen and newest.pin != replace(current_pin, frozen=""):
+            updates.append(PinUpdate(current_pin, newest.pin, current_pin.frozen))
+            continue
+        action_problems = [
+            *_find_disagreements(found[action], newest),
+            *_find_suspicious_updates(newest, current_pin, spec),
+        ]
+        problems += action_problems
+        if not action_problems and newest.pin != current_pin:
+            updates.append(PinUpdate(current_pin, newest.pin))
+    if problems:
+        raise SpecError(problems)
+    return updates
 
 
-def _find_disagreements(here: list[WorkflowPin], newest: WorkflowPin) -> Iterator[Problem]:
-    place = f"{newest.file.path}:{newest.seen.place.line}"
-    for each in here:
-        if each.pin != newest.pin:
-            words = f"{newest.pin.action} is {_format_short_pin(each.pin)} here, and {_format_short_pin(newest.pin)} in {place}"
-            yield each.fault("pin-disagrees", words, f"write it here, too, and pull again: {newest.pin.line}")
+def _find_disagreements(workflow_pins: list[WorkflowPin], newest: WorkflowPin) -> Iterator[Problem]:
+    location = f"{newest.file.path}:{newest.seen.place.line}"
+    for workflow_pin in workflow_pins:
+        if workflow_pin.pin != newest.pin:
+            words = f"{newest.pin.action} is {_format_short_pin(workflow_pin.pin)} here, "
+            words += f"and {_format_short_pin(newest.pin)} in {location}"
+            hint = f"write it here, too, and pull again: {newest.pin.line}"
+            yield workflow_pin.fault("pin-disagrees", words, hint)
 
 
-def _find_suspicious_updates(newest: WorkflowPin, now: ActionPin, spec: Path) -> Iterator[Problem]:
+def _find_suspicious_updates(newest: WorkflowPin, current: ActionPin, spec: Path) -> Iterator[Problem]:
     pin = newest.pin
-    if wrong := action_pins.explain_pin_conflict(pin, now):
-        yield newest.fault("pin-tag", wrong, action_pins.suggest_tag_lookup(pin.action, pin.version))
-    elif pin.order < now.order:
-        words = f"{pin.action} is {_format_short_pin(pin)} here, and {now.version} is in use: a pull does not go back"
-        hint = f"kiwari-ci generate writes {now.version}; if it must be the older one, freeze it in {action_pins.derive_pins_path(spec)}"
+    conflict = action_pins.explain_pin_conflict(pin, current)
+    if conflict:
+        yield newest.fault("pin-tag", conflict, action_pins.suggest_tag_lookup(pin.action, pin.version))
+    elif pin.order < current.order:
+        words = f"{pin.action} is {_format_short_pin(pin)} here, "
+        words += f"and {current.version} is in use: a pull does not go back"
+        hint = f"kiwari-ci generate writes {current.version}; "
+        hint += f"if it must be the older one, freeze it in {action_pins.derive_pins_path(spec)}"
         yield newest.fault("pin-older", words, hint)
 
 

@@ -5,9 +5,10 @@ from urllib.parse import urlsplit
 
 from kiwari_ci.commands.preview.release_preview import MAX_LISTED_COMMITS, PreviewSources, find_default_branch_ref
 from kiwari_ci.commands.preview.report import ReportLine, ReportSection, create_blocking_line, create_unknown_line
-from kiwari_ci.engines.compose.deploy_records import DeployRecord, parse_deploy_records
 from kiwari_ci.plan import ComposeStack, DeployHost, ImageSource, Plan, ServiceContainer
-from kiwari_ci.readers.git_history import GitError, GitRepository
+from kiwari_ci.probes.deploy_records import DeployRecord, parse_deploy_records
+from kiwari_ci.readers.git import GitError
+from kiwari_ci.readers.git_history import GitRepository
 
 
 def find_container_by_address(plan: Plan, address: str) -> tuple[DeployHost, ComposeStack, ServiceContainer] | None:

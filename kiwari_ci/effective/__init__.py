@@ -1,1 +1,22 @@
-"""The spec with defaults and overrides applied: what rules, planning, engines and proxies read."""
+"""The spec with every default and override applied, once: what rules, planning, engines and proxies read."""
+
+from kiwari_ci.effective.containers import EffectiveAccessory, EffectiveContainer, EffectiveService
+from kiwari_ci.effective.databases import EffectiveDatabase, EffectiveDatabaseServer
+from kiwari_ci.effective.environments import EffectiveEnvironment
+from kiwari_ci.effective.hosts import EffectiveHost
+from kiwari_ci.effective.images import EffectiveImage
+from kiwari_ci.effective.spec import EffectiveSpec
+from kiwari_ci.effective.tag_patterns import VersionTagPattern
+
+__all__ = [
+    "EffectiveAccessory",
+    "EffectiveContainer",
+    "EffectiveDatabase",
+    "EffectiveDatabaseServer",
+    "EffectiveEnvironment",
+    "EffectiveHost",
+    "EffectiveImage",
+    "EffectiveService",
+    "EffectiveSpec",
+    "VersionTagPattern",
+]

@@ -1,1 +1,1 @@
-"""What deploys on the machines that a pipeline delivers to: a folder for each kind of engine."""
+"""What runs containers on hosts: a protocol, a registry, and a folder for each kind of engine."""

@@ -5,10 +5,11 @@ A file of pins has the form of an action's action.yml, for that is what Dependab
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.loading import yaml_source
 from kiwari_ci.loading.validation import report_at_key, report_at_span, report_at_value
 from kiwari_ci.loading.yaml_source import SourceSpan, YamlPath, YamlSource

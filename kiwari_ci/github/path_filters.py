@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 
+from kiwari_ci.github.linear_matcher import MAX_FAST_WILDCARDS, LinearMatcher, MatchStep
+
 # `**/` as a whole component also stands for no folder at all: `**/docs/**` includes docs/hello.md.
 _TOKEN_PATTERN = re.compile(
     r"(?P<folders>(?<![^/])\*\*/)|(?P<all>\*\*)|(?P<some>\*)|(?P<repeat>[?+])"
@@ -14,6 +16,11 @@ _TOKEN_PATTERN = re.compile(
     re.DOTALL,
 )
 _WILDCARD_REGEXES = {"folders": "(?:.+/)?", "all": ".*", "some": "[^/]*"}
+_WILDCARD_STEPS = {
+    "folders": MatchStep("folders"),
+    "all": MatchStep("any"),
+    "some": MatchStep("any", "[^/]"),
+}
 _CHARACTER_SET = re.compile(r"\[(?:[a-z]-[a-z]|[A-Z]-[A-Z]|[0-9]-[0-9]|[a-zA-Z0-9])+\]")
 _BRACE_CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
 
@@ -112,8 +119,8 @@ def build_sparse_patterns(patterns: Sequence[str]) -> list[str]:
 
 
 def _matches_pattern(body: str, name: str) -> bool:
-    regex = _compile_pattern(body)
-    return isinstance(regex, re.Pattern) and regex.fullmatch(name) is not None
+    pattern = _compile_pattern(body)
+    return not isinstance(pattern, str) and bool(pattern.match(name))
 
 
 def _find_syntax_error(body: str) -> str | None:
@@ -122,9 +129,10 @@ def _find_syntax_error(body: str) -> str | None:
 
 
 @cache
-def _compile_pattern(body: str) -> re.Pattern[str] | str:
-    """The pattern without its `!` as a regular expression, or why it is malformed."""
-    regex, repeatable = "", False
+def _compile_pattern(body: str) -> re.Pattern[str] | LinearMatcher | str:
+    """The pattern without its `!` for whole names, or why it is malformed."""
+    regex, repeatable, wildcards = "", False, 0
+    steps: list[MatchStep] = []
     for token in _TOKEN_PATTERN.finditer(body):
         kind, text = token.lastgroup, token.group()
         if kind == "repeat" and not repeatable:
@@ -132,8 +140,13 @@ def _compile_pattern(body: str) -> re.Pattern[str] | str:
         if text == "[" or (kind == "set" and not _is_character_set(text)):
             return f"`{text}` is no set of letters and digits like `[a-z0-9]`"
         regex += _translate_token(kind, text)
+        if kind == "repeat":
+            steps[-1] = MatchStep("maybe" if text == "?" else "repeat", steps[-1].characters)
+        else:
+            steps.append(_WILDCARD_STEPS.get(kind or "") or MatchStep("one", _translate_token(kind, text)))
         repeatable = kind in ("plain", "escaped", "set")
-    return re.compile(regex, re.DOTALL)
+        wildcards += not repeatable
+    return LinearMatcher(steps) if wildcards > MAX_FAST_WILDCARDS else re.compile(f"(?:{regex})\\Z", re.DOTALL)
 
 
 def _translate_token(kind: str | None, text: str) -> str:

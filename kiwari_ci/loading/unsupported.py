@@ -1,7 +1,8 @@
 """What a person may look for and will not find: why it is not made, and what to do instead."""
 
 import re
-from dataclasses import dataclass
+
+from kiwari_ci.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ numbers, `1.10` is the float 1.1: a field that wants text complains, and `Source
 make a spec harder to read than its text is refused: anchors, aliases, merge keys, tags, directives, a second document.
 """
 
+import errno
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -14,7 +15,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from kiwari_ci.problems import Problem, SpecError, escape_control_characters
+from kiwari_ci.problems import Problem, SpecError, escape_control_characters, escape_text
+from kiwari_ci.safe_files import read_plain_file
 
 YamlPath = tuple[str | int, ...]
 
@@ -82,7 +84,7 @@ class YamlSource:
     def excerpt(self, line: int) -> str:
         """A line to show under a message, harmless to a terminal; empty when it is too long to help."""
         text = self.lines[line - 1]
-        return _CONTROL_CHARACTER.sub("\ufffd", text) if len(text) <= MAX_EXCERPT_LENGTH else ""
+        return escape_text(text) if len(text) <= MAX_EXCERPT_LENGTH else ""
 
 
 def load_yaml(path: Path) -> YamlSource:
@@ -93,6 +95,11 @@ def load_yaml(path: Path) -> YamlSource:
 def parse_yaml(path: str, text: str) -> YamlSource:
     """Read a spec's text, its lines ending in LF; `path` is what messages call it; raises Faults."""
     return _YamlReader(YamlSource(path, text, None, {}, {})).read()
+
+
+def iter_yaml_events(text: str) -> Iterator[Any]:
+    """The events of PyYAML's parser; iterating raises yaml.YAMLError."""
+    return iter(yaml.parse(text, Loader=_YAML_LOADER))
 
 
 def resolve_scalar(text: str) -> Any:
@@ -129,8 +136,7 @@ def _normalize_newlines(text: str) -> str:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_SPEC_SIZE + 1)
+        return read_plain_file(path, MAX_SPEC_SIZE)
     except FileNotFoundError:
         _raise_problem(path, "no-file", "no such file", hint="name the spec, or go to the folder that it is in")
     except IsADirectoryError:
@@ -138,11 +144,11 @@ def _read_bytes(path: Path) -> bytes:
     except PermissionError:
         _raise_problem(path, "no-file", "this file may not be read", hint=f"look at it with: ls -l {path.as_posix()}")
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", 0) == errno.EFBIG:
+            words = f"more than {MAX_SPEC_SIZE:,} bytes"
+            _raise_problem(path, "too-large", words, hint="name the spec: this file is none")
         words = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         _raise_problem(path, "no-file", words, hint="name the spec, or go to the folder that it is in")
-    if len(content) > MAX_SPEC_SIZE:
-        _raise_problem(path, "too-large", f"more than {MAX_SPEC_SIZE:,} bytes", hint="name the spec: this file is none")
-    return content
 
 
 def _raise_problem(path: Path, rule: str, words: str, line: int = 0, column: int = 0, hint: str = "") -> NoReturn:
@@ -156,7 +162,7 @@ class _YamlReader:
         self.source = source
         self.faults: list[Problem] = []
         self.widths = [len(line.rstrip()) for line in source.lines]
-        self.events: Iterator[Any] = yaml.parse(source.text, Loader=_YAML_LOADER)
+        self.events = iter_yaml_events(source.text)
 
     def read(self) -> YamlSource:
         self.characters()

@@ -3,11 +3,15 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from kiwari_ci.safe_files import create_file
 
 ERRNO_HINTS = {
     errno.ENOSPC: "free some space, and run it again",
@@ -19,6 +23,11 @@ ERRNO_HINTS = {
     errno.EEXIST: "name another folder: --out",
     errno.ENAMETOOLONG: "name another folder: --out",
 }
+
+
+SCRATCH_PREFIX = ".kiwari-ci-staging-"
+_SCRATCH_NAME = re.compile(re.escape(SCRATCH_PREFIX) + r"[a-z0-9_]{8}")
+_STAGED_NAME = re.compile(r"[0-9]+(\.old)?")
 
 
 class OutputError(Exception):  # noqa: N818 - a sentence for the user, not an error of ours
@@ -67,7 +76,6 @@ def apply_changes(staging: Path, changes: list[tuple[Path | None, Path]]) -> Non
 
 def _backup_file(target: Path, place: Path) -> Path:
     """The file itself under a second name, where the file system has such names; else a copy."""
-    place.parent.mkdir(exist_ok=True)
     try:
         place.hardlink_to(target) if not target.is_symlink() else shutil.copy2(target, place, follow_symlinks=False)
     except OSError:
@@ -84,16 +92,37 @@ def remove_empty_folders(folders: list[Path]) -> None:
 
 def stage_file(place: Path, target: Path, text: str, executable: bool) -> Path:
     """Write a file beside its place, with the mode of the one that is there."""
-    place.parent.mkdir(exist_ok=True)
-    with place.open("wb") as stream:
-        stream.write(text.encode())
-        stream.flush()
-        os.fsync(stream.fileno())
+    create_file(place, text.encode())
     is_there = target.is_file() and not target.is_symlink()
     known = (target if is_there else place).stat().st_mode & 0o777
     readers = known & 0o444
     place.chmod(known | readers >> 2 if executable else known & ~0o111)
     return place
+
+
+@contextmanager
+def create_scratch_folder(root: Path) -> Iterator[Path]:
+    """A new folder for staged files, on the same disk as `root`; what killed runs have left goes first.
+
+    Its name cannot be foreseen, so a repository cannot hold a link or a file at it.
+    """
+    for name in sorted(os.listdir(root)):
+        if is_scratch_folder(root / name):
+            shutil.rmtree(root / name)  # raises OSError where it cannot go
+    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=root))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def is_scratch_folder(path: Path) -> bool:
+    """Whether a folder is what a killed run has left: a folder, no link, that holds our staged files and no more."""
+    if not _SCRATCH_NAME.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
+        return False
+    if path.lstat().st_uid != os.geteuid():
+        return False
+    return all(_STAGED_NAME.fullmatch(name) and not (path / name).is_dir() for name in os.listdir(path))
 
 
 @contextmanager
@@ -115,3 +144,18 @@ def lock_folder(root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def find_link(path: Path) -> Path | None:
+    """The first link on the way to a file, of those parts that are named from the current folder."""
+    named = [path, *path.parents] if not path.is_absolute() else [path]
+    return next((part for part in reversed(named) if part.is_symlink()), None)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file in the place of what is there; a device is written to. Raises OSError."""
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    with create_scratch_folder(path.parent) as scratch:
+        stage_file(scratch / "0", path, text, executable=False).replace(path)

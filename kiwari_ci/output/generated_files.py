@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,14 +14,16 @@ from kiwari_ci.output.atomic_write import (
     OutputError,
     apply_changes,
     convert_os_errors,
+    create_scratch_folder,
     defer_signals,
     lock_folder,
     remove_empty_folders,
     stage_file,
 )
+from kiwari_ci.safe_files import read_file_head, read_plain_file
 
+MAX_FILE_BYTES = 50_000_000  # bytes of a file that is compared
 MAX_DIFF_BYTES = 1_000_000  # bytes of a file whose difference is shown
-STAGING_FOLDER = ".kiwari-ci-staging"
 DEPENDABOT_PATH = ".github/dependabot.yml"
 GENERATED_FOLDERS = (".github/workflows", "deploy")
 _ENV_FILE_NAME = re.compile(r".*\.env([._~-].*)?", re.IGNORECASE | re.DOTALL)
@@ -157,7 +158,8 @@ def read_generated_files(root: Path, tree: GeneratedFiles, project: str) -> Gene
         if faults := [reason for path in paths if (reason := _find_text_error(root, path, project))]:
             raise OutputError("\n".join(faults))
         return {
-            path: GeneratedFile((root / path).read_bytes().decode(), os.access(root / path, os.X_OK)) for path in there
+            path: GeneratedFile(read_plain_file(root / path, MAX_FILE_BYTES).decode(), os.access(root / path, os.X_OK))
+            for path in there
         }
 
 
@@ -183,7 +185,7 @@ def _find_text_error(root: Path, path: str, project: str) -> str:
         return f"{path}: not there; kiwari-ci generate writes it"
     try:
         if (root / path).is_file() and is_owned_by_project(root, path, project):
-            (root / path).read_bytes().decode()
+            read_plain_file(root / path, MAX_FILE_BYTES).decode()
     except UnicodeDecodeError as error:
         return f"{path}: not UTF-8 text: byte {error.start + 1}"
     return ""
@@ -199,35 +201,40 @@ def write_user_file(root: Path, path: str, text: str, was: str | None) -> None:
             _read_file_bytes(target) != known if target.is_file() else os.path.lexists(target) or was
         ):
             raise OutputError(f"{path}: there is something else than what was read: move it away, or run it again")
-        try:
-            staged = stage_file(root / STAGING_FOLDER / "0", target, text, executable=False)
+        with create_scratch_folder(root) as scratch:
+            staged = stage_file(scratch / "0", target, text, executable=False)
             target.parent.mkdir(parents=True, exist_ok=True)
             staged.replace(target)
-        finally:
-            shutil.rmtree(root / STAGING_FOLDER, ignore_errors=True)
+
+
+def restore_line_endings(text: str, raw: str) -> str:
+    r"""Text with `\\n` at its lines' ends as the file `raw` has it: with its line ends and its byte order mark."""
+    mark = "\ufeff" if raw.startswith("\ufeff") else ""
+    return mark + (text.replace("\n", "\r\n") if "\r\n" in raw else text)
 
 
 def _write_changed_files(root: Path, tree: GeneratedFiles, project: str) -> WriteResult:
-    done, staging = WriteResult(), root / STAGING_FOLDER
-    shutil.rmtree(staging, ignore_errors=True)  # what a killed run left
-    if staging.is_symlink():
-        staging.unlink()  # nothing is written through a link
-    changes: list[tuple[Path | None, Path]] = []
-    try:
-        for index, (path, file) in enumerate(tree.items()):
-            if not _compare_file(root, path, file):
-                done.same.append(path)
-                continue
-            (done.changed if (root / path).is_file() else done.new).append(path)
-            changes.append((stage_file(staging / str(index), root / path, file.text, file.executable), root / path))
-        done.removed += _find_orphaned_files(root, tree, project)
+    done = WriteResult()
+    outdated: list[str] = []
+    for path, file in tree.items():
+        if not _compare_file(root, path, file):
+            done.same.append(path)
+            continue
+        outdated.append(path)
+        (done.changed if (root / path).is_file() else done.new).append(path)
+    done.removed += _find_orphaned_files(root, tree, project)
+    if not outdated and not done.removed:
+        return done
+    with create_scratch_folder(root) as scratch:
+        changes: list[tuple[Path | None, Path]] = []
+        for index, path in enumerate(outdated):
+            staged = stage_file(scratch / str(index), root / path, tree[path].text, tree[path].executable)
+            changes.append((staged, root / path))
         changes += [(None, root / path) for path in done.removed]
         with defer_signals():
-            apply_changes(staging, changes)
+            apply_changes(scratch, changes)
             for path in done.removed:
                 _remove_empty_parents(root, path)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return done
 
 
@@ -246,11 +253,11 @@ def _check_conflicts(root: Path, tree: GeneratedFiles, project: str, force: bool
 
 
 def _explain_blocked_path(root: Path, path: str) -> str:
-    """Why a path cannot be used: its folder would lead out of the root, or is none; or it is there, and no file."""
+    """Why a path cannot be used: its folder is a link, or none; or it is there, and no file."""
     for parent in list(Path(path).parents)[:-1]:
         place = root / parent
-        if place.is_symlink() and not place.resolve().is_relative_to(root.resolve()):
-            return f"{path}: {parent} is a link that leads out of {root}: remove the link"
+        if place.is_symlink():
+            return f"{path}: {parent} is a link, and nothing is written through a link: remove it"
         if os.path.lexists(place) and not place.is_dir():
             return f"{path}: {parent} is no folder: move it away"
     target = root / path
@@ -262,19 +269,21 @@ def _explain_blocked_path(root: Path, path: str) -> str:
 def _is_foreign_file(root: Path, path: str, file: GeneratedFile, project: str) -> bool:
     target = root / path
     return (
-        target.is_file() and target.read_bytes() != file.text.encode() and not is_owned_by_project(root, path, project)
+        target.is_file()
+        and _read_file_bytes(target) != file.text.encode()
+        and not is_owned_by_project(root, path, project)
     )
 
 
 def is_owned_by_project(root: Path, path: str, project: str) -> bool:
     """Whether the head of a file says that a project's generator may overwrite it."""
-    head = (root / path).read_bytes()[:1000].decode(errors="replace")
+    head = read_file_head(root / path).decode(errors="replace")
     return is_program_file(path, head) or read_marker_project(root / path) == project
 
 
 def read_marker_project(path: Path) -> str:
     """The project that generated a file, as the marker in its head says; empty when it is not a generated one."""
-    return "" if is_env_file(path.name) else _parse_marker_project(path.name, path.read_bytes())
+    return "" if is_env_file(path.name) else _parse_marker_project(path.name, read_file_head(path))
 
 
 def _parse_marker_project(path: str, content: bytes) -> str:
@@ -345,7 +354,8 @@ def _format_mode_change(executable: bool) -> str:
 
 
 def _read_file_bytes(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+    """A file's content, None for what is no file; raises OSError for one that no generator has written: too large."""
+    return read_plain_file(path, MAX_FILE_BYTES) if path.is_file() else None
 
 
 def _format_diff(path: str, old: bytes, new: bytes) -> str:

@@ -3,8 +3,7 @@
 Nothing here is optional: what does not apply is an empty string or an empty tuple.
 """
 
-from dataclasses import dataclass
-
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import (
     DependabotConfig,
     EscapeHatch,
@@ -23,9 +22,18 @@ from kiwari_ci.plan.hosts import (
     JumpHost,
     LongRunningAccessories,
     PostgresServer,
+    ProxyGuide,
     ProxySite,
     ProxyStack,
-    PublishedDomain,
+)
+from kiwari_ci.plan.runbook import (
+    HostCommands,
+    Runbook,
+    RunbookCommand,
+    RunbookStep,
+    RunbookStepId,
+    ServerCommands,
+    SettingCommand,
 )
 from kiwari_ci.plan.stacks import (
     AccessoryContainer,
@@ -92,13 +100,13 @@ __all__ = [
     "PinsFile",
     "Plan",
     "EnvironmentWorkflow",
-    "PublishedDomain",
     "BuiltBranch",
     "DatabaseRole",
     "PostgresServer",
     "ServiceWorkflow",
     "GitHubSetting",
     "SetupStep",
+    "ProxyGuide",
     "ProxySite",
     "ImageSource",
     "ComposeStack",
@@ -108,14 +116,21 @@ __all__ = [
     "TestJob",
     "TestContainer",
     "SshRoute",
+    "HostCommands",
+    "Runbook",
+    "RunbookCommand",
+    "RunbookStep",
+    "RunbookStepId",
+    "ServerCommands",
+    "SettingCommand",
 ]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything; `runner` is empty when jobs run where several labels are.
+    """Everything that templates read; `runner` is empty when a runner must have several labels.
 
-    `ejected`: the files are a person's from now on, and speak of no spec.
+    `ejected`: render without the marker of generated files, for the user owns them from now on.
     """
 
     project: str
@@ -137,15 +152,14 @@ class Plan:
     servers: tuple[PostgresServer, ...]
     hosts: tuple[DeployHost, ...]
     tokens: tuple[GitHubSetting, ...]
-    build_needs: tuple[RequiredSetting, ...]
     needs: tuple[RequiredSetting, ...]
     first_tags: tuple[str, ...]
     by_hand: tuple[EnvironmentWorkflow, ...]
     released: bool
     domains: tuple[str, ...]
-    managed: tuple[str, ...]
+    proxy_guides: tuple[ProxyGuide, ...]
     answering: tuple[ServiceContainer, ...]
-    start_title: str
+    runbook: Runbook
     migrated: bool
     standing: tuple[LongRunningAccessories, ...]
     hatches: tuple[EscapeHatch, ...]
@@ -156,3 +170,8 @@ class Plan:
     pins: PinsFile
     dependabot: tuple[DependabotConfig, ...]
     ejected: bool = False
+
+    def list_deploys(self) -> tuple[EnvironmentDeploy, ...]:
+        """The deploys of all workflows; several workflows may deploy to one environment."""
+        of_services = [target.deploy for workflow in self.workflows for target in workflow.targets]
+        return (*of_services, *(promotion.deploy for promotion in self.promotions))

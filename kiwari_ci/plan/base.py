@@ -1,6 +1,6 @@
 """What the other parts of a plan are made of: actions and their pins, settings, pairs."""
 
-from dataclasses import dataclass
+from kiwari_ci.frozen import dataclass
 
 
 class FrozenMapping(tuple[tuple[str, object], ...]):
@@ -51,6 +51,11 @@ class GitHubSetting:
     name: str
     expression: str
     kind: str
+
+    @property
+    def name_at_github(self) -> str:
+        """The name that GitHub keeps the value under, as the expression has it."""
+        return self.expression.partition(".")[2]
 
 
 @dataclass(frozen=True)

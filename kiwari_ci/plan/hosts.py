@@ -1,7 +1,6 @@
 """What stands on a host beside its stacks."""
 
-from dataclasses import dataclass
-
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import GitHubSetting
 from kiwari_ci.plan.stacks import ComposeContainer, ComposeStack, EnvFile
 
@@ -53,13 +52,22 @@ class DeployKey:
 
 @dataclass(frozen=True)
 class ProxySite:
-    """A domain, and where it leads to; `address` is what Caddy calls it."""
+    """A domain, and where it leads to: a container's port, or the address at which the host publishes it.
+
+    `address` is the domain as Caddy has it; `published_address` is empty for a port that is not published.
+    """
 
     domain: str
     address: str
     container: str
     port: int
     websocket: bool
+    published_address: str
+
+    @property
+    def websocket_answer(self) -> str:
+        """Whether WebSockets are passed on, as a table of the runbook says it."""
+        return "yes" if self.websocket else "no"
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,11 @@ class ProxyStack:
     reload: str
     sites: tuple[ProxySite, ...]
 
+    @property
+    def start_command(self) -> str:
+        """What a person types to start it."""
+        return f"ssh \"${self.host_variable}\" 'cd {self.folder} && docker compose up -d'"
+
     def paths(self) -> list[str]:
         """Its generated files, below the host's folder and below deploy/."""
         return [f"{self.name}/{file}" for file in ("docker-compose.yml", *self.files)]
@@ -102,11 +115,15 @@ class LongRunningAccessories:
 
 
 @dataclass(frozen=True)
-class PublishedDomain:
-    """A domain that somebody else's proxy leads to a port of the host."""
+class ProxyGuide:
+    """What the runbook says of the domains of a host's proxy, or of all hosts with this kind of proxy."""
 
-    domain: str
-    address: str
+    template: str
+    host: str
+    network: str
+    sites: tuple[ProxySite, ...]
+    stack: tuple[ProxyStack, ...]
+    domains: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -140,6 +157,7 @@ class DeployHost:
     """
 
     name: str
+    engine: str
     variable: str
     folder: str
     address: GitHubSetting
@@ -157,7 +175,5 @@ class DeployHost:
     env_files: tuple[str, ...]
     public: tuple[ComposeContainer, ...]
     proxy: str
-    managed: tuple[ComposeContainer, ...]
-    labelled: tuple[ProxySite, ...]
-    published: tuple[PublishedDomain, ...]
+    sites: tuple[ProxySite, ...]
     fronts: tuple[ProxyStack, ...]

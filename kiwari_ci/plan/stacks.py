@@ -1,7 +1,6 @@
 """Stacks: the containers of an environment, and their env files."""
 
-from dataclasses import dataclass
-
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import GitHubSetting, KeyValue
 
 

@@ -1,7 +1,6 @@
 """Workflows: test, build, deploy, promote, and the check."""
 
-from dataclasses import dataclass
-
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import GitHubSetting, KeyValue, PinnedAction
 from kiwari_ci.plan.hosts import JumpHost
 from kiwari_ci.plan.stacks import ComposeStack, ServiceContainer
@@ -82,6 +81,7 @@ class SshRoute:
 
     host: str
     step: str
+    template: str
     settings: tuple[GitHubSetting, ...]
     address: str
     user: str
@@ -207,8 +207,10 @@ class DeployTarget:
 class ServiceWorkflow:
     """Test, build and deploy one image.
 
-    `branches`: those whose pushes it runs on; `on_pull_requests`: these start it, too; `after`: what tests wait for;
-    `gate` or `gates`: what the build does; `build_job`: empty where no push builds; `condition`: which runs do;
+    `branches`: those whose pushes it runs on; `stack_filters`: what starts it on a push though it is no part of the
+    image: the files of the stacks that its deploys send. `on_pull_requests`: these start it, too; `after`: what tests
+    wait for; `gate` or `gates`: what the build does; `build_job`: empty where no push builds;
+    `condition`: which runs do;
     `reuses`: an image of the same source is taken as it is; `tags`: what an image gets, a line each; `moving`: those of
     them that move. `seen` is what the build sees of the repository; `is_tried`: in pull requests, the image is built
     and pushed nowhere.
@@ -216,6 +218,7 @@ class ServiceWorkflow:
 
     source: ImageSource
     branches: tuple[str, ...]
+    stack_filters: tuple[PathFilter, ...]
     after: str
     build_job: str
     condition: str
@@ -234,6 +237,11 @@ class ServiceWorkflow:
     before_build: tuple[CustomStep, ...]
     after_deploy: tuple[CustomStep, ...]
     targets: tuple[DeployTarget, ...]
+
+    @property
+    def push_filters(self) -> tuple[PathFilter, ...]:
+        """The path filters of its pushes, in their order."""
+        return (*self.source.filters, *self.stack_filters)
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
@@ -300,9 +308,10 @@ class EnvironmentWorkflow:
 
 @dataclass(frozen=True)
 class DriftWorkflow:
-    """The workflow that checks the generated files, and how it gets this tool."""
+    """The workflow that checks the generated files, and how it gets this tool; `source` is what it tells that tool."""
 
     requirement: str
     repository: str
     commit: str
     spec_path: str
+    source: str = ""

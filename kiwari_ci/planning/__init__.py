@@ -1,7 +1,8 @@
-"""Spec → Plan: every name, default and expression is decided here, once."""
+"""EffectiveSpec → Plan: every name, default and expression of the output is decided here, once."""
 
-from kiwari_ci import schema
-from kiwari_ci.effective import built_images, derived, triggers
+from kiwari_ci.effective import EffectiveSpec
+from kiwari_ci.effective.hosts import pull_token_setting
+from kiwari_ci.engines.registry import find_engine
 from kiwari_ci.github import action_pins
 from kiwari_ci.plan import (
     BuiltBranch,
@@ -9,99 +10,145 @@ from kiwari_ci.plan import (
     DriftWorkflow,
     GitHubSetting,
     Plan,
+    RequiredSetting,
     ServiceContainer,
     ServiceWorkflow,
 )
-from kiwari_ci.planning import builds, required_settings
+from kiwari_ci.planning import builds, required_settings, runbook_steps
 from kiwari_ci.planning.escape_hatches import list_escape_hatches
-from kiwari_ci.planning.hosts import list_long_running, plan_deploy_host, plan_postgres_server
-from kiwari_ci.planning.stacks import plan_stack
+from kiwari_ci.planning.hosts import list_long_running, plan_deploy_host, plan_proxy_guides
 from kiwari_ci.planning.workflows import plan_environment_workflow, plan_service_workflow
 
 
 def build_plan(
-    given: schema.Spec, spec_name: str, spec_text: str, own: action_pins.PinSet = action_pins.DEFAULT_PIN_SET
+    spec: EffectiveSpec,
+    spec_name: str,
+    spec_text: str,
+    pins: action_pins.PinSet = action_pins.DEFAULT_PIN_SET,
+    installed_source: str = "",
 ) -> Plan:
-    """Decide everything about a spec that the rules found sound; `spec_name` is its file's name, `own` has its pins."""
-    stacks = {name: plan_stack(given, name) for name in given.environments}
-    servers = tuple(plan_postgres_server(given, name) for name in given.databases)
-    tokens = _collect_pull_tokens(given)
-    hosts = tuple(plan_deploy_host(given, name, stacks, servers) for name in given.hosts)
-    workflows = tuple(
-        plan_service_workflow(given, image, stacks, own.pins) for image in built_images.list_built_images(given)
+    """Decide everything about a spec that the rules found sound.
+
+    `spec_name` is the name of its file; `pins` has the commits of its actions.
+    `installed_source` says how this tool can be installed again, for a spec that does not.
+    """
+    project = spec.project
+    stacks = {
+        name: find_engine(environment.first_host.engine).plan_stack(environment)
+        for name, environment in spec.environments.items()
+    }
+    servers = tuple(
+        find_engine(server.host.engine).plan_database_server(spec, server) for server in spec.databases.values()
     )
-    own_workflow = [name for name in given.environments if triggers.has_own_workflow(given, name)]
-    promotions = tuple(plan_environment_workflow(given, name, stacks, workflows, own.pins) for name in own_workflow)
-    pushed, login = _list_built_branches(workflows), builds.plan_registry_login(given)
-    of_builds = required_settings.collect_build_settings(workflows, login)
+    hosts = tuple(plan_deploy_host(spec, host, stacks, servers) for host in spec.hosts.values())
+    workflows = tuple(plan_service_workflow(image, stacks, pins.pins) for image in spec.images)
+    environment_workflows = tuple(
+        plan_environment_workflow(environment, stacks[environment.name], workflows, pins.pins)
+        for environment in spec.environments.values()
+        if environment.has_own_workflow
+    )
+    built_branches = _list_built_branches(workflows)
+    tokens = _collect_pull_tokens(spec)
+    login = builds.plan_registry_login(spec.registry)
+    build_settings = required_settings.collect_build_settings(workflows, login)
+    examples = [workflow.example for workflow in environment_workflows if workflow.example]
+    migrating = [f"`{name}`" for name, service in spec.services.items() if service.migrate]
     return Plan(
-        project=given.project.name,
-        repository=given.project.repository,
-        default_branch=given.project.default_branch,
-        default_branch_in_url=given.project.default_branch.replace("/", "%2F"),
-        build_branch=pushed[0].branch if pushed else given.project.default_branch,
-        pushed=pushed,
-        runner=given.project.runner[0] if len(given.project.runner) == 1 else "",
-        runner_labels=tuple(given.project.runner),
-        pull_requests=given.project.pull_requests,
-        registry=given.registry.host,
+        project=project.name,
+        repository=project.repository,
+        default_branch=project.default_branch,
+        default_branch_in_url=project.default_branch.replace("/", "%2F"),
+        build_branch=built_branches[0].branch if built_branches else project.default_branch,
+        pushed=built_branches,
+        runner=project.runner[0] if len(project.runner) == 1 else "",
+        runner_labels=tuple(project.runner),
+        pull_requests=project.pull_requests,
+        registry=spec.registry.host,
         login=login,
         actions={
-            name.split("/")[1].replace("-", "_"): action_pins.build_pinned_action(own.pins[name])
+            name.split("/")[1].replace("-", "_"): action_pins.build_pinned_action(pins.pins[name])
             for name in action_pins.DEFAULT_PINS
         },
-        workflows=tuple(each for each in workflows if each.branches or (each.on_pull_requests and each.jobs())),
-        promotions=promotions,
-        drift=_plan_drift_workflow(given, f"specs/{spec_name}"),
+        workflows=tuple(workflow for workflow in workflows if _is_started(workflow)),
+        promotions=environment_workflows,
+        drift=_plan_drift_workflow(spec.generator, f"specs/{spec_name}", installed_source),
         stacks=tuple(stacks.values()),
         servers=servers,
         hosts=hosts,
         tokens=tokens,
-        needs=required_settings.collect_required_settings(hosts, tokens, of_builds, given.registry.host),
-        build_needs=tuple(need for need in of_builds if need.name not in {token.name for token in tokens}),
-        first_tags=tuple(dict.fromkeys(each.example for each in promotions if each.example)),
-        released=any(each.builds and each.pattern for each in promotions),
-        by_hand=tuple(each for each in promotions if each.by_hand),
-        domains=tuple(each.domain for stack in stacks.values() for each in stack.containers if each.domain),
-        managed=tuple(each.domain for host in hosts for each in host.managed),
-        answering=_list_health_checked(given, stacks),
-        standing=tuple(each for host in hosts for each in list_long_running(host)),
+        needs=required_settings.collect_required_settings(hosts, tokens, build_settings, spec.registry.host),
+        first_tags=tuple(dict.fromkeys(examples)),
+        released=any(workflow.builds and workflow.pattern for workflow in environment_workflows),
+        by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
+        domains=tuple(
+            container.domain for stack in stacks.values() for container in stack.containers if container.domain
+        ),
+        proxy_guides=plan_proxy_guides(hosts),
+        answering=_list_health_checked(spec, stacks),
+        standing=tuple(accessories for host in hosts for accessories in list_long_running(host)),
         pushing=", ".join(stack.environment for stack in stacks.values() if stack.pushed),
         rendered=", ".join(stack.environment for stack in stacks.values() if stack.sent),
-        migrating=", ".join(f"`{name}`" for name, service in given.services.items() if service.migrate),
+        migrating=", ".join(migrating),
         migrated=any(server.migrations_image for server in servers),
-        start_title="Network and PostgreSQL" if servers else "Network",
-        hatches=list_escape_hatches(given),
+        runbook=runbook_steps.plan_runbook(
+            project.name,
+            project.repository,
+            hosts,
+            tuple(stacks.values()),
+            repository_settings=(*tokens, *_list_build_only_settings(build_settings, tokens)),
+            has_releases=bool(examples),
+        ),
+        hatches=list_escape_hatches(spec),
         spec_text=spec_text,
-        pins=action_pins.build_pins_file(own),
-        dependabot=(action_pins.build_dependabot_config(own),) if given.project.dependabot else (),
+        pins=action_pins.build_pins_file(pins),
+        dependabot=(action_pins.build_dependabot_config(pins),) if project.dependabot else (),
     )
 
 
-def _collect_pull_tokens(given: schema.Spec) -> tuple[GitHubSetting, ...]:
-    """What hosts pull images with, but for the job's own."""
-    settings = dict.fromkeys(derived.resolve_deploy_settings(given, name)["token"] for name in given.environments)
-    return tuple(token for token in settings if token.kind)
+def _is_started(workflow: ServiceWorkflow) -> bool:
+    """Whether something starts a workflow: a push, or a pull request for which it has a job."""
+    return bool(workflow.branches) or (workflow.on_pull_requests and bool(workflow.jobs()))
 
 
-def _list_health_checked(given: schema.Spec, stacks: dict[str, ComposeStack]) -> tuple[ServiceContainer, ...]:
-    """One of each service that is asked for its health, where it runs first."""
-    instances = [instance for stack in stacks.values() for instance in stack.instances]
-    first = {instance.service: instance for instance in reversed(instances)}
-    return tuple(first[name] for name, service in given.services.items() if service.port and name in first)
+def _list_build_only_settings(
+    build_settings: tuple[RequiredSetting, ...], tokens: tuple[GitHubSetting, ...]
+) -> tuple[RequiredSetting, ...]:
+    """List what builds read, except for tokens that hosts pull with, too."""
+    token_names = {token.name for token in tokens}
+    return tuple(setting for setting in build_settings if setting.name not in token_names)
+
+
+def _collect_pull_tokens(spec: EffectiveSpec) -> tuple[GitHubSetting, ...]:
+    """Collect what hosts pull images with, except for the job's own token, which nobody sets."""
+    token = pull_token_setting(spec.registry)
+    return (token,) if token.kind else ()
+
+
+def _list_health_checked(spec: EffectiveSpec, stacks: dict[str, ComposeStack]) -> tuple[ServiceContainer, ...]:
+    """List one container of each service that is asked for its health, where it runs first."""
+    first_instances: dict[str, ServiceContainer] = {}
+    for stack in stacks.values():
+        for instance in stack.instances:
+            first_instances.setdefault(instance.service, instance)
+    return tuple(
+        first_instances[name] for name, service in spec.services.items() if service.port and name in first_instances
+    )
 
 
 def _list_built_branches(workflows: tuple[ServiceWorkflow, ...]) -> tuple[BuiltBranch, ...]:
-    """The branches that are built, each with the workflows that do so."""
-    branches = dict.fromkeys(branch for each in workflows for branch in each.branches)
-    return tuple(
-        BuiltBranch(branch, tuple(each.source.workflow for each in workflows if branch in each.branches))
-        for branch in branches
-    )
+    """List the branches that are built, each with the workflows that do so."""
+    workflows_by_branch: dict[str, list[str]] = {}
+    for workflow in workflows:
+        for branch in workflow.branches:
+            workflows_by_branch.setdefault(branch, []).append(workflow.source.workflow)
+    return tuple(BuiltBranch(branch, tuple(names)) for branch, names in workflows_by_branch.items())
 
 
-def _plan_drift_workflow(given: schema.Spec, spec_path: str) -> DriftWorkflow:
-    if given.generator.startswith("kiwari-ci=="):
-        return DriftWorkflow(given.generator, "", "", spec_path)
-    repository, commit = given.generator.removeprefix("git+https://github.com/").split("@")
-    return DriftWorkflow("", repository.removesuffix(".git"), commit, spec_path)
+def _plan_drift_workflow(generator: str | None, spec_path: str, installed_source: str) -> DriftWorkflow:
+    """How the workflow gets the tool; a source that only the installation says is told to the tool that runs there."""
+    requirement = generator or installed_source
+    told = "" if generator else installed_source
+    if not requirement.startswith("git+"):
+        return DriftWorkflow(requirement, "", "", spec_path, told)
+    repository, commit = requirement.removeprefix("git+https://github.com/").split("@")
+    return DriftWorkflow("", repository.removesuffix(".git"), commit, spec_path, told)

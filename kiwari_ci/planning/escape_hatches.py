@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping
 
-from kiwari_ci import schema
+from kiwari_ci.effective import EffectiveSpec
 from kiwari_ci.plan import EscapeHatch
 
 
-def list_escape_hatches(given: schema.Spec) -> tuple[EscapeHatch, ...]:
-    """Each place of the spec that has one, in the spec's order, with what it adds."""
-    found: dict[str, Mapping[str, object]] = {}
-    for name, service in given.services.items():
-        found[f"services.{name}.compose"] = service.compose
+def list_escape_hatches(spec: EffectiveSpec) -> tuple[EscapeHatch, ...]:
+    """List each place of the spec that has one, in the spec's order, with what it adds."""
+    additions: dict[str, Mapping[str, object]] = {}
+    for name, service in spec.services.items():
+        additions[f"services.{name}.compose"] = service.compose
         for place, steps in service.steps:
-            found[f"services.{name}.steps.{place}"] = {step.name: step for step in steps}
-    for name, accessory in given.accessories.items():
-        found[f"accessories.{name}.compose"] = accessory.compose
-    for environment, held in given.environments.items():
-        for name, override in held.overrides.items():
-            found[f"environments.{environment}.overrides.{name}.compose"] = override.compose
-    return tuple(EscapeHatch(where, tuple(keys)) for where, keys in found.items() if keys)
+            additions[f"services.{name}.steps.{place}"] = {step.name: step for step in steps}
+    for name, accessory in spec.accessories.items():
+        additions[f"accessories.{name}.compose"] = accessory.compose
+    for environment in spec.environments.values():
+        for name, override in environment.model.overrides.items():
+            additions[f"environments.{environment.name}.overrides.{name}.compose"] = override.compose
+    return tuple(EscapeHatch(where, tuple(keys)) for where, keys in additions.items() if keys)

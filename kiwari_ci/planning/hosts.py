@@ -1,173 +1,172 @@
 """Hosts, and the database servers on them."""
 
-from kiwari_ci import schema
-from kiwari_ci.effective import derived
+from kiwari_ci.effective import EffectiveHost, EffectiveSpec
 from kiwari_ci.plan import (
     ComposeStack,
-    DatabaseRole,
     DeployHost,
     DeployKey,
-    EnvFile,
-    EnvFileLine,
-    EnvFileSection,
     GitHubSetting,
     JumpHost,
     LongRunningAccessories,
     PostgresServer,
+    ProxyGuide,
 )
-from kiwari_ci.proxies import proxy_stacks
+from kiwari_ci.proxies.base import plan_sites
+from kiwari_ci.proxies.registry import find_planned_proxy, find_proxy
+
+DEFAULT_SSH_PORT = 22
+_STACK_GUIDE_TEMPLATE = "proxy/stack.md.j2"
 
 
 def plan_deploy_host(
-    given: schema.Spec, name: str, stacks: dict[str, ComposeStack], servers: tuple[PostgresServer, ...]
+    spec: EffectiveSpec, host: EffectiveHost, stacks: dict[str, ComposeStack], servers: tuple[PostgresServer, ...]
 ) -> DeployHost:
-    """A host: its settings, its keys, and what is placed on it."""
-    here = [environment for environment in stacks if name in derived.list_hosts(given, environment)]
-    keys: dict[str, list[str]] = {}
-    for environment in here:
-        keys.setdefault(derived.resolve_deploy_settings(given, environment, name)["key"].name, []).append(environment)
-    settings = derived.resolve_deploy_settings(given, here[0], name)
-    held = [stacks[environment] for environment in here]
-    placed = tuple(server for server in servers if server.host == name)
-    public = tuple(each for stack in held for each in stack.containers if each.domain)
-    kind = given.hosts[name].proxy.kind
-    sites = proxy_stacks.plan_proxy_sites(given, name, public)
-    front = proxy_stacks.plan_proxy_stack(given, name, sites)
-    names = [server.name for server in placed] + [stack.name for stack in held] + [each.name for each in front]
-    folder = given.hosts[name].directory.removeprefix("~/")
-    files = [f"{server.name}/.env" for server in placed]
+    """Plan a host: its settings, its keys, and what is placed on it."""
+    environments = [environment for environment in spec.environments.values() if host.name in environment.host_names]
+    environments_by_key: dict[str, list[str]] = {}
+    for environment in environments:
+        secret = environment.deploy_settings(host)["key"].name
+        environments_by_key.setdefault(secret, []).append(environment.name)
+    settings = environments[0].deploy_settings(host)
+    host_stacks = tuple(stacks[environment.name] for environment in environments)
+    host_servers = tuple(server for server in servers if server.host == host.name)
+    public = tuple(container for stack in host_stacks for container in stack.containers if container.domain)
+    sites = plan_sites(host, public)
+    proxy_stack = find_proxy(host.proxy.kind).plan_stack(host, sites)
+    folders = ["bin"]
+    folders += [server.name for server in host_servers]
+    folders += [stack.name for stack in host_stacks]
+    folders += [proxy_stack.name] if proxy_stack else []
+    env_files = [f"{server.name}/.env" for server in host_servers]
+    env_files += [f"{stack.name}/{env_file.name}" for stack in host_stacks for env_file in stack.env_files]
     return DeployHost(
-        name=name,
-        variable=derived.format_variable_name(name),
-        folder=folder,
+        name=host.name,
+        engine=host.engine,
+        variable=host.variable,
+        folder=host.home_folder,
         address=settings["address"],
         user=settings["user"],
         known_hosts=settings["known_hosts"],
-        port=format_ssh_port(given.hosts[name].port),
-        ssh_port=str(given.hosts[name].port),
-        way=_format_ssh_config(given.hosts[name], derived.format_variable_name(name)),
-        jumps=plan_jump_hosts(given, name, settings),
+        port=format_ssh_port(host.model.port),
+        ssh_port=str(host.model.port),
+        way=_format_ssh_config(host),
+        jumps=plan_jump_hosts(host, settings),
         keys=tuple(
-            _plan_deploy_key(given, name, secret, [stacks[place] for place in places])
-            for secret, places in keys.items()
+            _plan_deploy_key(spec, host, secret, [stacks[name] for name in names])
+            for secret, names in environments_by_key.items()
         ),
-        network=given.hosts[name].proxy.network,
-        stacks=tuple(held),
-        servers=placed,
-        sources=tuple(f"deploy/{each}" for each in ["bin", *names]),
-        env_files=tuple(files + [f"{stack.name}/{file.name}" for stack in held for file in stack.env_files]),
+        network=host.proxy.network,
+        stacks=host_stacks,
+        servers=host_servers,
+        sources=tuple(f"deploy/{folder}" for folder in folders),
+        env_files=tuple(env_files),
         public=public,
-        proxy=kind,
-        managed=public if kind == "nginx-proxy-manager" else (),
-        labelled=sites if kind == "traefik" else (),
-        published=proxy_stacks.plan_published_domains(public) if kind == "none" else (),
-        fronts=front,
+        proxy=host.proxy.kind,
+        sites=sites,
+        fronts=(proxy_stack,) if proxy_stack else (),
     )
 
 
-def _plan_deploy_key(given: schema.Spec, host: str, secret: str, stacks: list[ComposeStack]) -> DeployKey:
-    words = [
-        word
-        for stack in stacks
-        for word, said in ((stack.name, True), (f"{stack.name}:push", stack.pushed), (f"{stack.name}:env", stack.sent))
-        if said
-    ]
-    names = tuple(stack.name for stack in stacks)
-    pushes, renders = any(stack.pushed for stack in stacks), any(stack.sent for stack in stacks)
-    before = list(given.hosts)[: list(given.hosts).index(host)]
-    ways = [
-        (other, name) for name in given.environments for other in derived.list_hosts(given, name) if other in before
-    ]
-    is_there = any(derived.resolve_deploy_settings(given, name, other)["key"].name == secret for other, name in ways)
-    return DeployKey(secret, names, tuple(words), pushes, renders, names[0], is_there)
+def plan_proxy_guides(hosts: tuple[DeployHost, ...]) -> tuple[ProxyGuide, ...]:
+    """Plan what the runbook says of the domains of proxies.
+
+    What concerns all hosts with one kind of proxy comes first, then each host by itself.
+    """
+    shared_hosts: dict[str, list[DeployHost]] = {}
+    own_guides = []
+    for host in hosts:
+        proxy = find_planned_proxy(host.proxy)
+        if proxy.has_one_guide_for_all_hosts:
+            shared_hosts.setdefault(proxy.guide_template, []).append(host)
+        else:
+            own_guides += [_plan_proxy_guide(_STACK_GUIDE_TEMPLATE, [host])] if host.fronts else []
+            own_guides += [_plan_proxy_guide(proxy.guide_template, [host])] if proxy.guide_template else []
+    shared_guides = [_plan_proxy_guide(template, same_hosts) for template, same_hosts in shared_hosts.items()]
+    guides = [*shared_guides, *own_guides]
+    return tuple(guide for guide in guides if guide.sites or guide.stack)
 
 
-def plan_jump_hosts(given: schema.Spec, name: str, settings: dict[str, GitHubSetting]) -> tuple[JumpHost, ...]:
-    """The machine through which a host is reached, if there is one."""
-    jump = given.hosts[name].jump
+def _plan_proxy_guide(template: str, hosts: list[DeployHost]) -> ProxyGuide:
+    sites = tuple(site for host in hosts for site in host.sites)
+    return ProxyGuide(
+        template=template,
+        host=hosts[0].name,
+        network=hosts[0].network,
+        sites=sites,
+        stack=hosts[0].fronts if template == _STACK_GUIDE_TEMPLATE else (),
+        domains=tuple(site.domain for site in sites),
+    )
+
+
+def _plan_deploy_key(spec: EffectiveSpec, host: EffectiveHost, secret: str, stacks: list[ComposeStack]) -> DeployKey:
+    words = []
+    for stack in stacks:
+        words.append(stack.name)
+        if stack.pushed:
+            words.append(f"{stack.name}:push")
+        if stack.sent:
+            words.append(f"{stack.name}:env")
+    stack_names = tuple(stack.name for stack in stacks)
+    return DeployKey(
+        secret=secret,
+        stacks=stack_names,
+        words=tuple(words),
+        pushes=any(stack.pushed for stack in stacks),
+        renders=any(stack.sent for stack in stacks),
+        first_stack=stack_names[0],
+        is_there=_is_key_of_earlier_host(spec, host, secret),
+    )
+
+
+def _is_key_of_earlier_host(spec: EffectiveSpec, host: EffectiveHost, secret: str) -> bool:
+    """Whether a host before this one has the key, too, so that the runbook has already made it."""
+    host_names = list(spec.hosts)
+    earlier_names = host_names[: host_names.index(host.name)]
+    for environment in spec.environments.values():
+        for other in environment.hosts:
+            if other.name in earlier_names and environment.deploy_settings(other)["key"].name == secret:
+                return True
+    return False
+
+
+def plan_jump_hosts(host: EffectiveHost, settings: dict[str, GitHubSetting]) -> tuple[JumpHost, ...]:
+    """Plan the machine through which a host is reached, if there is one."""
+    jump = host.model.jump
     if jump is None:
         return ()
-    kept = {field: settings[f"jump_{field}"] for field in ("address", "user", "key", "known_hosts")}
     return (
         JumpHost(
-            variable=f"{derived.format_variable_name(name)}_JUMP",
+            variable=f"{host.variable}_JUMP",
+            address=settings["jump_address"],
+            user=settings["jump_user"],
+            key=settings["jump_key"],
+            known_hosts=settings["jump_known_hosts"],
             port=format_ssh_port(jump.port),
             ssh_port=str(jump.port),
-            **kept,
         ),
     )
 
 
-def format_ssh_port(number: int) -> str:
-    """A port as ssh must be told it; empty for SSH's own."""
-    return "" if number == 22 else str(number)
+def format_ssh_port(port: int) -> str:
+    """Write a port for ssh; empty for SSH's own, which needs no option."""
+    return "" if port == DEFAULT_SSH_PORT else str(port)
 
 
-def _format_ssh_config(host: schema.Host, variable: str) -> str:
-    """Lines of a person's own ~/.ssh/config, in double quotes."""
-    lines = [f"Port {host.port}"] if format_ssh_port(host.port) else []
-    lines += [f"ProxyJump ${variable}_JUMP:{host.jump.port}"] if host.jump else []
+def _format_ssh_config(host: EffectiveHost) -> str:
+    """Write lines of a person's own ~/.ssh/config, in double quotes."""
+    lines = []
+    if host.model.port != DEFAULT_SSH_PORT:
+        lines.append(f"Port {host.model.port}")
+    if host.model.jump:
+        lines.append(f"ProxyJump ${host.variable}_JUMP:{host.model.jump.port}")
     return " ".join(f'"{line}"' for line in lines)
 
 
-def plan_postgres_server(given: schema.Spec, name: str) -> PostgresServer:
-    """A PostgreSQL server, the databases on it, and its env file."""
-    server = given.databases[name]
-    directory = given.hosts[derived.find_server_host(given, name)].directory
-    roles = tuple(
-        _plan_database_role(given, environment, place.database)
-        for environment, place in given.environments.items()
-        if place.database and derived.find_database_server(given, place.database) == name
-    )
-    keys = ["POSTGRES_USER", "POSTGRES_PASSWORD", *(role.password_variable for role in roles)]
-    lines = (EnvFileLine(keys[0], "postgres", "", ""), *(EnvFileLine(key, "", "secret", "") for key in keys[1:]))
-    return PostgresServer(
-        name=name,
-        host=derived.find_server_host(given, name),
-        host_variable=derived.format_variable_name(derived.find_server_host(given, name)),
-        folder=f"{directory}/{name}",
-        image=server.image,
-        volume=f"pgdata:{_find_pgdata_folder(server.image)}",
-        health_test=_format_health_test([role.name for role in roles]),
-        network=derived.find_server_network(given, name),
-        owns_network=derived.owns_network(given, name),
-        databases=roles,
-        keys=tuple(keys),
-        env_file=EnvFile(
-            ".env", "fill in what is empty: with one left, Compose starts nothing", (EnvFileSection(name, lines),)
-        ),
-        host_folder=directory.removeprefix("~/"),
-        migrations_mount=f"{directory}/.migrations",
-        migrations_directory=server.migrations.directory if server.migrations else "",
-        migrations_image=server.migrations.image if server.migrations else "",
-    )
-
-
 def list_long_running(host: DeployHost) -> tuple[LongRunningAccessories, ...]:
-    """The stacks of a host whose accessories stay, for the commands that renew them."""
-    found = {stack.name: tuple(each.container for each in stack.accessories if not each.once) for stack in host.stacks}
-    return tuple(
-        LongRunningAccessories(host.variable, f"{host.folder}/{name}", names) for name, names in found.items() if names
-    )
-
-
-def _plan_database_role(given: schema.Spec, environment: str, database: schema.Database) -> DatabaseRole:
-    return DatabaseRole(
-        environment=environment,
-        name=derived.derive_database_name(given, environment, database),
-        user=derived.derive_database_user(given, environment, database),
-        password_variable=derived.derive_password_key(given, environment, database),
-        connection_limit=database.connection_limit,
-        stack=derived.derive_stack_name(given, environment),
-    )
-
-
-def _find_pgdata_folder(image: str) -> str:
-    """Where the image keeps its data: since 18 a level higher (https://hub.docker.com/_/postgres, PGDATA)."""
-    return "/var/lib/postgresql" if derived.parse_postgres_major(image) >= 18 else "/var/lib/postgresql/data"
-
-
-def _format_health_test(databases: list[str]) -> str:
-    """Over TCP, for the server of the first start listens on its socket only; `$$` is Compose's `$`."""
-    asked = f" && for d in {' '.join(databases)}; do psql -h 127.0.0.1 -U $$POSTGRES_USER -d $$d -c '' || exit 1; done"
-    return "pg_isready -h 127.0.0.1 -U $$POSTGRES_USER" + (asked if databases else "")
+    """List the stacks of a host whose accessories keep running, for the commands that renew them."""
+    long_running = []
+    for stack in host.stacks:
+        names = tuple(accessory.container for accessory in stack.accessories if not accessory.once)
+        if names:
+            long_running.append(LongRunningAccessories(host.variable, f"{host.folder}/{stack.name}", names))
+    return tuple(long_running)

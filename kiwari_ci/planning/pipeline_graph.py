@@ -1,11 +1,11 @@
 """The pipeline as lanes, one for each environment: what starts it, its jobs, images, containers and domains.
 
-Drawn as Mermaid here, for the runbook too, and as a page by `asking.page`.
+It is rendered as Mermaid here, also for the runbook, and as a page by the command `graph`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan import ComposeStack, EnvironmentWorkflow, Plan, ServiceWorkflow
 
 
@@ -52,57 +52,72 @@ class PipelineGraph:
 
 
 def build_pipeline_graph(plan: Plan) -> PipelineGraph:
-    """What a plan draws."""
-    lanes = tuple(_build_lane(plan, host.name, stack) for host in plan.hosts for stack in host.stacks)
+    """Build the lanes of a plan."""
     order = [stack.environment for stack in plan.stacks]
-    return PipelineGraph(
-        plan.project,
-        plan.repository,
-        plan.registry,
-        tuple(sorted(lanes, key=lambda lane: order.index(lane.environment))),
-    )
+    lanes = [_build_lane(plan, host.name, stack) for host in plan.hosts for stack in host.stacks]
+    lanes.sort(key=lambda lane: order.index(lane.environment))
+    return PipelineGraph(plan.project, plan.repository, plan.registry, tuple(lanes))
 
 
 def _build_lane(plan: Plan, host: str, stack: ComposeStack) -> EnvironmentLane:
-    promotion = _find_environment_workflow(plan, stack)
-    branch = next(iter(_list_push_branches(plan, stack)), "")
-    roles = {role.environment: (server, role) for server in plan.servers for role in server.databases}
-    server, role = roles.get(stack.environment, (None, None))
+    own_workflow = _find_environment_workflow(plan, stack)
+    branch = _find_push_branch(plan, stack)
+    triggers = []
+    if branch:
+        triggers.append(f"push to {branch}")
+    if own_workflow:
+        triggers.append(own_workflow.started_by())
+    takes_images = own_workflow is not None and not own_workflow.builds and not branch
     return EnvironmentLane(
         environment=stack.environment,
-        trigger=" or ".join(
-            ([f"push to {branch}"] if branch else []) + ([promotion.started_by()] if promotion else [])
-        ),
-        source=promotion.from_environment if promotion and not promotion.builds and not branch else "",
+        trigger=" or ".join(triggers),
+        source=own_workflow.from_environment if own_workflow and takes_images else "",
         shared=not branch,
         host=host,
         stack=stack.name,
-        database=f"{server.name}: {role.name}" if server and role else "",
-        accessories=tuple(f"{each.container}: {each.image}" for each in stack.accessories),
+        database=_find_database(plan, stack),
+        accessories=tuple(f"{accessory.container}: {accessory.image}" for accessory in stack.accessories),
         rows=tuple(_build_rows(plan, stack)),
     )
 
 
 def _find_environment_workflow(plan: Plan, stack: ComposeStack) -> EnvironmentWorkflow | None:
-    return next((each for each in plan.promotions if each.deploy.environment == stack.environment), None)
+    for workflow in plan.promotions:
+        if workflow.deploy.environment == stack.environment:
+            return workflow
+    return None
 
 
-def _list_push_branches(plan: Plan, stack: ComposeStack) -> list[str]:
-    """The branch whose pushes reach an environment, once for each service; none for a tag's or a person's."""
-    targets = [target for each in plan.workflows for target in each.targets]
-    return [each.deploy.branch for each in targets if each.deploy.environment == stack.environment]
+def _find_push_branch(plan: Plan, stack: ComposeStack) -> str:
+    """Find the branch whose pushes deploy an environment; empty where only tags or persons do."""
+    for workflow in plan.workflows:
+        for target in workflow.targets:
+            if target.deploy.environment == stack.environment:
+                return target.deploy.branch
+    return ""
+
+
+def _find_database(plan: Plan, stack: ComposeStack) -> str:
+    """Name the server and the database of an environment; empty when it has none."""
+    name = ""
+    for server in plan.servers:
+        for role in server.databases:
+            if role.environment == stack.environment:
+                name = f"{server.name}: {role.name}"
+    return name
 
 
 def _build_rows(plan: Plan, stack: ComposeStack) -> Iterator[ServiceRow]:
-    workflows = {each.source.image: each for each in plan.workflows}
-    promotion = None if _list_push_branches(plan, stack) else _find_environment_workflow(plan, stack)
+    workflows = {workflow.source.image: workflow for workflow in plan.workflows}
+    own_workflow = None if _find_push_branch(plan, stack) else _find_environment_workflow(plan, stack)
     for instance in stack.instances:
-        name, jobs = (
-            (promotion.name, promotion.jobs()) if promotion else _list_service_jobs(workflows[instance.source], stack)
-        )
+        if own_workflow:
+            workflow_name, jobs = own_workflow.name, own_workflow.jobs()
+        else:
+            workflow_name, jobs = _list_service_jobs(workflows[instance.source], stack)
         yield ServiceRow(
             service=instance.service,
-            workflow=name,
+            workflow=workflow_name,
             jobs=jobs,
             image=instance.repository.partition("/")[2],
             tag=instance.tag,
@@ -113,42 +128,58 @@ def _build_rows(plan: Plan, stack: ComposeStack) -> Iterator[ServiceRow]:
 
 
 def _list_service_jobs(workflow: ServiceWorkflow, stack: ComposeStack) -> tuple[str, tuple[str, ...]]:
-    """A service's own workflow, and its jobs on the way into one environment."""
+    """List a service's own workflow, and its jobs on the way into one environment."""
     jobs = [job for job in workflow.jobs() if not job.startswith("deploy-")]
     return workflow.source.workflow, (*jobs, f"deploy-{stack.environment}")
 
 
-def render_mermaid(drawn: PipelineGraph) -> str:
-    """A flowchart, a subgraph for each environment; every text is in quotes, and every node has a number for a name."""
+def render_mermaid(graph: PipelineGraph) -> str:
+    """Render a flowchart with a subgraph for each environment.
+
+    Every text is in quotes, and every node has a number in its name.
+    """
     lines = ["flowchart LR"]
-    for number, lane in enumerate(drawn.lanes):
-        lines.append(f'  subgraph e{number}["{_escape_mermaid(f"{lane.environment} on {lane.host}")}"]')
-        lines.append(f'    t{number}(["{_escape_mermaid(lane.trigger)}"])')
-        lines += [f"    {line}" for line in _render_mermaid_rows(number, lane)]
-        lines += [f'    b{number}[("{_escape_mermaid(lane.database)}")]'] if lane.database else []
-        lines += [f'    a{number}_{index}(["{_escape_mermaid(each)}"])' for index, each in enumerate(lane.accessories)]
-        lines.append("  end")
-    numbers = {lane.environment: number for number, lane in enumerate(drawn.lanes)}
-    for number, lane in enumerate(drawn.lanes):
+    for number, lane in enumerate(graph.lanes):
+        lines += _render_lane(number, lane)
+    numbers = {lane.environment: number for number, lane in enumerate(graph.lanes)}
+    for number, lane in enumerate(graph.lanes):
         if lane.source:
             lines.append(f"  e{numbers[lane.source]} -. the same images .-> e{number}")
     return "\n".join(lines)
 
 
-def _render_mermaid_rows(number: int, lane: EnvironmentLane) -> Iterator[str]:
+def _render_lane(number: int, lane: EnvironmentLane) -> Iterator[str]:
+    title = _escape_mermaid(f"{lane.environment} on {lane.host}")
+    yield f'  subgraph e{number}["{title}"]'
+    yield f'    t{number}(["{_escape_mermaid(lane.trigger)}"])'
+    for line in _render_rows(number, lane):
+        yield f"    {line}"
+    if lane.database:
+        yield f'    b{number}[("{_escape_mermaid(lane.database)}")]'
+    for index, accessory in enumerate(lane.accessories):
+        yield f'    a{number}_{index}(["{_escape_mermaid(accessory)}"])'
+    yield "  end"
+
+
+def _render_rows(number: int, lane: EnvironmentLane) -> Iterator[str]:
     workflows = [row.workflow for row in lane.rows]
     for index, row in enumerate(lane.rows):
-        first = workflows.index(row.workflow)  # one that deploys several is drawn once
-        name = f"{number}_{first}"
-        if index == first:
-            yield f't{number} --> w{name}["{_escape_mermaid(row.workflow)}<br>{_escape_mermaid(" → ".join(row.jobs))}"]'
-        here = f"{number}_{index}"
+        first_index = workflows.index(row.workflow)  # a workflow that deploys several services is drawn once
+        workflow_node = f"w{number}_{first_index}"
+        if index == first_index:
+            jobs = _escape_mermaid(" → ".join(row.jobs))
+            yield f't{number} --> {workflow_node}["{_escape_mermaid(row.workflow)}<br>{jobs}"]'
+        row_id = f"{number}_{index}"
         image, container = _escape_mermaid(f"{row.image}:{row.tag}"), _escape_mermaid(row.container)
-        yield f'w{name} --> i{here}[["{image}"]] --> c{here}["{container}"]'
+        yield f'{workflow_node} --> i{row_id}[["{image}"]] --> c{row_id}["{container}"]'
         if row.domain:
-            yield f'c{here} --> d{here}(["{_escape_mermaid(row.domain)}"])'
+            yield f'c{row_id} --> d{row_id}(["{_escape_mermaid(row.domain)}"])'
 
 
 def _escape_mermaid(text: str) -> str:
-    """A text between the quotes of a node: nothing in it ends them or is markup."""
-    return "".join(each if each.isalnum() or each in " .,:/→_-*" else f"#{ord(each)};" for each in text)
+    """Escape a text between the quotes of a node, so that nothing in it ends them or is markup."""
+    safe_characters = " .,:/→_-*"
+    return "".join(
+        character if character.isalnum() or character in safe_characters else f"#{ord(character)};"
+        for character in text
+    )

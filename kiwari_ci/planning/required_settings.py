@@ -1,7 +1,7 @@
 """What a person must set before a deploy works: secrets and variables at GitHub, env files on the servers."""
 
-from dataclasses import dataclass
-
+from kiwari_ci.engines.registry import find_engine
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan import DeployHost, EnvFile, GitHubSetting, Plan, RegistryLogin, RequiredSetting, ServiceWorkflow
 
 BUILD_ENVIRONMENT = "build"  # GitHub's environment that a build with secrets runs in
@@ -25,127 +25,103 @@ class HostEnvFile:
 
 
 def collect_required_settings(
-    hosts: tuple[DeployHost, ...], tokens: tuple[GitHubSetting, ...], builds: tuple[RequiredSetting, ...], registry: str
+    hosts: tuple[DeployHost, ...],
+    tokens: tuple[GitHubSetting, ...],
+    build_settings: tuple[RequiredSetting, ...],
+    registry: str,
 ) -> tuple[RequiredSetting, ...]:
-    """Every secret and variable, host by host as the runbook tells them; then tokens, then what builds take."""
-    everywhere = tuple(stack.environment for host in hosts for stack in host.stacks)
-    may = "with `read:packages`" if registry == "ghcr.io" else f"that may pull from {registry}"
-    last = f"token {may}: the host pulls with it, and never keeps it"
-    found = [need for host in hosts for need in _collect_host_settings(host)]
-    kept: dict[GitHubSetting, list[str]] = {}
-    for stack in (stack for host in hosts for stack in host.stacks):
-        for setting in stack.kept:
-            kept.setdefault(setting, []).append(stack.environment)
-    found += [
+    """Collect every secret and variable: of each host as the runbook has them, then tokens, then those of builds."""
+    settings = [setting for host in hosts for setting in find_engine(host.engine).required_settings(host)]
+    settings += _collect_rendered_settings(hosts)
+    all_environments = tuple(stack.environment for host in hosts for stack in host.stacks)
+    permission = "with `read:packages`" if registry == "ghcr.io" else f"that may pull from {registry}"
+    purpose = f"token {permission}: the host pulls with it, and never keeps it"
+    settings += [RequiredSetting(token.name, token.kind, purpose, all_environments) for token in tokens]
+    return _merge_duplicates([*settings, *build_settings])
+
+
+def _collect_rendered_settings(hosts: tuple[DeployHost, ...]) -> list[RequiredSetting]:
+    """Collect what env files are rendered from, each with the environments that read it."""
+    environments: dict[GitHubSetting, list[str]] = {}
+    for host in hosts:
+        for stack in host.stacks:
+            for setting in stack.kept:
+                environments.setdefault(setting, []).append(stack.environment)
+    return [
         RequiredSetting(
-            setting.name, setting.kind, f"what the env files of {', '.join(places)} are rendered from", tuple(places)
+            setting.name, setting.kind, f"what the env files of {', '.join(names)} are rendered from", tuple(names)
         )
-        for setting, places in kept.items()
+        for setting, names in environments.items()
     ]
-    found += [RequiredSetting(token.name, token.kind, last, everywhere) for token in tokens]
-    return _merge_duplicates([*found, *builds])
 
 
 def collect_build_settings(workflows: tuple[ServiceWorkflow, ...], login: RegistryLogin) -> tuple[RequiredSetting, ...]:
-    """What the jobs that build read: the token that pushes, then secrets and variables of images."""
-    push = RequiredSetting(login.secret, "secret", f"token that may push to {login.registry}", (BUILD_ENVIRONMENT,))
-    return (*([push] if login.secret else []), *_collect_image_settings(workflows))
+    """Collect what the jobs that build read: the token that pushes, then secrets and variables of images."""
+    settings = _collect_image_settings(workflows)
+    if login.secret:
+        purpose = f"token that may push to {login.registry}"
+        settings.insert(0, RequiredSetting(login.secret, "secret", purpose, (BUILD_ENVIRONMENT,)))
+    return tuple(settings)
 
 
 def list_host_env_files(plan: Plan) -> tuple[HostEnvFile, ...]:
-    """Every env file, host by host."""
-    found = []
+    """List every env file, host by host."""
+    env_files = []
     for host in plan.hosts:
-        found += [_describe_env_file(host, server.name, server.env_file) for server in host.servers]
-        found += [_describe_env_file(host, stack.name, file) for stack in host.stacks for file in stack.env_files]
-    return tuple(found)
+        env_files += [_describe_env_file(host, server.name, server.env_file) for server in host.servers]
+        for stack in host.stacks:
+            env_files += [_describe_env_file(host, stack.name, env_file) for env_file in stack.env_files]
+    return tuple(env_files)
 
 
 def format_required_settings(plan: Plan) -> str:
-    """Both as tables for people."""
-    rows: list[tuple[str, ...]] = [
-        (need.name, need.kind, ", ".join(need.environments), need.holds) for need in plan.needs
+    """Format settings and env files as tables for people."""
+    setting_rows: list[tuple[str, ...]] = [
+        (setting.name, setting.kind, ", ".join(setting.environments), setting.holds) for setting in plan.needs
     ]
-    files: list[tuple[str, ...]] = [
-        (file.host, file.path, ", ".join(key.name + (" (secret)" if key.secret else "") for key in file.keys))
-        for file in list_host_env_files(plan)
+    file_rows: list[tuple[str, ...]] = [
+        (env_file.host, env_file.path, ", ".join(map(_format_key, env_file.keys)))
+        for env_file in list_host_env_files(plan)
     ]
-    parts = [("GitHub keeps", rows), ("The servers keep", files)]
-    return "\n\n".join("\n".join([f"{title}:", *_format_table(each)]) for title, each in parts if each)
+    tables = (("GitHub keeps", setting_rows), ("The servers keep", file_rows))
+    return "\n\n".join("\n".join([f"{title}:", *_format_table(rows)]) for title, rows in tables if rows)
 
 
-def _collect_host_settings(host: DeployHost) -> list[RequiredSetting]:
-    here = tuple(stack.environment for stack in host.stacks)
-    keys = [
-        RequiredSetting(
-            key.secret,
-            "secret",
-            f"private key that deploys {' '.join(key.stacks)}",
-            tuple(stack.environment for stack in host.stacks if stack.name in key.stacks),
-        )
-        for key in host.keys
-    ]
-    jumps = [
-        need
-        for jump in host.jumps
-        for need in (
-            RequiredSetting(
-                jump.address.name, jump.address.kind, f"address of the machine that leads to {host.name}", here
-            ),
-            RequiredSetting(jump.user.name, jump.user.kind, "login on that machine", here),
-            RequiredSetting(
-                jump.key.name, jump.key.kind, "private key that leads on from there, and does no more", here
-            ),
-            RequiredSetting(
-                jump.known_hosts.name, jump.known_hosts.kind, "host key of that machine, a known_hosts line", here
-            ),
-        )
-    ]
-    return [
-        RequiredSetting(host.address.name, host.address.kind, f"address of {host.name}", here),
-        RequiredSetting(host.user.name, host.user.kind, f"login on {host.name}", here),
-        *keys,
-        RequiredSetting(
-            host.known_hosts.name, host.known_hosts.kind, f"host key of {host.name}, a known_hosts line", here
-        ),
-        *jumps,
-    ]
+def _format_key(key: EnvFileKey) -> str:
+    return f"{key.name} (secret)" if key.secret else key.name
 
 
-def _merge_duplicates(needs: list[RequiredSetting]) -> tuple[RequiredSetting, ...]:
-    """What several hosts share, or several jobs, once."""
-    found: dict[tuple[str, str], list[RequiredSetting]] = {}
-    for need in needs:
-        found.setdefault((need.name, need.kind), []).append(need)
-    return tuple(
-        RequiredSetting(
-            *name_and_kind,
-            ", ".join(dict.fromkeys(need.holds for need in same)),
-            tuple(dict.fromkeys(environment for need in same for environment in need.environments)),
-        )
-        for name_and_kind, same in found.items()
-    )
+def _merge_duplicates(settings: list[RequiredSetting]) -> tuple[RequiredSetting, ...]:
+    """Merge what several hosts share, or several jobs."""
+    groups: dict[tuple[str, str], list[RequiredSetting]] = {}
+    for setting in settings:
+        groups.setdefault((setting.name, setting.kind), []).append(setting)
+    merged = []
+    for (name, kind), group in groups.items():
+        purposes = dict.fromkeys(setting.holds for setting in group)
+        environments = dict.fromkeys(environment for setting in group for environment in setting.environments)
+        merged.append(RequiredSetting(name, kind, ", ".join(purposes), tuple(environments)))
+    return tuple(merged)
 
 
 def _collect_image_settings(workflows: tuple[ServiceWorkflow, ...]) -> list[RequiredSetting]:
-    found: dict[tuple[str, str], list[str]] = {}
+    images: dict[tuple[str, str], list[str]] = {}
     for workflow in workflows:
-        for name in workflow.build.variables:
-            found.setdefault((name, "variable"), []).append(workflow.source.image)
+        for variable in workflow.build.variables:
+            images.setdefault((variable, "variable"), []).append(workflow.source.image)
         for secret in workflow.build.secrets:
-            found.setdefault((secret.value, "secret"), []).append(workflow.source.image)
-    return [
-        RequiredSetting(
-            name, kind, f"for the build of {', '.join(services)}", (BUILD_ENVIRONMENT,) if kind == "secret" else ()
-        )
-        for (name, kind), services in found.items()
-    ]
+            images.setdefault((secret.value, "secret"), []).append(workflow.source.image)
+    settings = []
+    for (name, kind), image_names in images.items():
+        environments = (BUILD_ENVIRONMENT,) if kind == "secret" else ()
+        settings.append(RequiredSetting(name, kind, f"for the build of {', '.join(image_names)}", environments))
+    return settings
 
 
-def _describe_env_file(host: DeployHost, folder: str, file: EnvFile) -> HostEnvFile:
-    lines = [line for group in file.groups for line in group.lines]
+def _describe_env_file(host: DeployHost, folder: str, env_file: EnvFile) -> HostEnvFile:
+    lines = [line for section in env_file.groups for line in section.lines]
     keys = tuple(EnvFileKey(line.key, line.note.startswith("secret")) for line in lines)
-    return HostEnvFile(host.name, f"{host.folder}/{folder}/{file.name}", keys)
+    return HostEnvFile(host.name, f"{host.folder}/{folder}/{env_file.name}", keys)
 
 
 def _format_table(rows: list[tuple[str, ...]]) -> list[str]:

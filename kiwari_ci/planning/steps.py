@@ -9,26 +9,28 @@ from kiwari_ci.plan import CustomStep, KeyValue
 ActionPins = dict[str, ActionPin]
 
 
-def plan_custom_steps(given: Iterable[schema.Step], actions: ActionPins) -> tuple[CustomStep, ...]:
-    """Each once, in their order."""
-    return tuple(dict.fromkeys(_plan_custom_step(each, actions) for each in given))
+def plan_custom_steps(steps: Iterable[schema.Step], pins: ActionPins) -> tuple[CustomStep, ...]:
+    """Plan each step once, in the spec's order."""
+    return tuple(dict.fromkeys(_plan_custom_step(step, pins) for step in steps))
 
 
-def _plan_custom_step(given: schema.Step, actions: ActionPins) -> CustomStep:
-    pinned = build_pinned_action(actions[given.uses]) if given.uses else None
+def _plan_custom_step(step: schema.Step, pins: ActionPins) -> CustomStep:
+    action = build_pinned_action(pins[step.uses]) if step.uses else None
     return CustomStep(
-        name=given.name,
-        condition="failure()" if given.when == "failure" else "",
-        uses=pinned.uses if pinned else "",
-        version=pinned.version if pinned else "",
-        inputs=tuple(KeyValue(key, value) for key, value in given.inputs.items()),
-        env=tuple(KeyValue(key, _format_step_variable(value)) for key, value in given.env.items()),
-        working_directory=given.working_directory or "",
-        run=(given.run or "").rstrip("\n") + "\n" if given.run else "",
+        name=step.name,
+        condition="failure()" if step.when == "failure" else "",
+        uses=action.uses if action else "",
+        version=action.version if action else "",
+        inputs=tuple(KeyValue(key, value) for key, value in step.inputs.items()),
+        env=tuple(KeyValue(key, _format_step_variable(value)) for key, value in step.env.items()),
+        working_directory=step.working_directory or "",
+        run=step.run.rstrip("\n") + "\n" if step.run else "",
     )
 
 
-def _format_step_variable(given: schema.StepValue) -> str:
-    if given.secret or given.variable:
-        return f"${{{{ {'secrets' if given.secret else 'vars'}.{given.secret or given.variable} }}}}"
-    return given.value or ""
+def _format_step_variable(value: schema.StepValue) -> str:
+    if value.secret:
+        return f"${{{{ secrets.{value.secret} }}}}"
+    if value.variable:
+        return f"${{{{ vars.{value.variable} }}}}"
+    return value.value or ""

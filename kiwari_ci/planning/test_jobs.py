@@ -1,8 +1,7 @@
 """Tests: a job each, what it installs, and the containers beside it."""
 
-from dataclasses import dataclass
-
 from kiwari_ci import schema
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.github.action_pins import build_pinned_action
 from kiwari_ci.plan import CustomStep, KeyValue, MatrixAxis, SetupStep, TestContainer, TestJob
 from kiwari_ci.planning.steps import ActionPins, plan_custom_steps
@@ -29,47 +28,54 @@ SETUP_ACTIONS = {
 }
 
 
-def plan_test_jobs(model: schema.Service, actions: ActionPins) -> tuple[TestJob, ...]:
-    """The jobs that gate a build."""
-    named = {"test": model.test} if model.test else {f"test-{name}": test for name, test in model.tests.items()}
-    before = plan_custom_steps(model.steps.before_test, actions)
-    return tuple(_plan_test_job(job, test, before, actions) for job, test in named.items())
+def plan_test_jobs(service: schema.Service, pins: ActionPins) -> tuple[TestJob, ...]:
+    """Plan the jobs that gate a build."""
+    tests = {f"test-{name}": test for name, test in service.tests.items()}
+    if service.test:
+        tests = {"test": service.test}
+    first_steps = plan_custom_steps(service.steps.before_test, pins)
+    return tuple(_plan_test_job(job, test, first_steps, pins) for job, test in tests.items())
 
 
-def _plan_test_job(job: str, test: schema.Test, before: tuple[CustomStep, ...], actions: ActionPins) -> TestJob:
-    services = tuple(_plan_test_container(name, service) for name, service in test.services.items())
-    of_matrix = [KeyValue(key, f"${{{{ matrix.{key} }}}}") for key in test.matrix]
+def _plan_test_job(job: str, test: schema.Test, first_steps: tuple[CustomStep, ...], pins: ActionPins) -> TestJob:
+    containers = tuple(_plan_test_container(name, service) for name, service in test.services.items())
+    matrix_variables = [KeyValue(key, f"${{{{ matrix.{key} }}}}") for key in test.matrix]
+    own_variables = [KeyValue(key, value) for key, value in test.env.items()]
     return TestJob(
         job=job,
         minutes=test.timeout_minutes,
         axes=tuple(MatrixAxis(key, tuple(values)) for key, values in test.matrix.items()),
-        setups=tuple(_plan_setup_step(kind, tool, actions) for kind, tool in test.setup or () if tool),
-        services=services,
-        waited_for=tuple(service.name for service in services if service.is_waited_for),
-        env=(*of_matrix, *(KeyValue(key, value) for key, value in test.env.items())),
+        setups=tuple(_plan_setup_step(kind, tool, pins) for kind, tool in test.setup or () if tool),
+        services=containers,
+        waited_for=tuple(container.name for container in containers if container.is_waited_for),
+        env=(*matrix_variables, *own_variables),
         working_directory=test.working_directory or "",
         run=test.run.rstrip("\n") + "\n",
-        steps=before,
+        steps=first_steps,
     )
 
 
-def _plan_setup_step(kind: str, tool: schema.Tool, actions: ActionPins) -> SetupStep:
-    way = SETUP_ACTIONS[kind]
-    version = f"${{{{ matrix.{tool.matrix} }}}}" if tool.matrix else tool.version
-    option = way.file if tool.version_file else way.version
+def _plan_setup_step(kind: str, tool: schema.Tool, pins: ActionPins) -> SetupStep:
+    setup = SETUP_ACTIONS[kind]
+    version = f"${{{{ matrix.{tool.matrix} }}}}" if tool.matrix else str(tool.version)
     return SetupStep(
-        build_pinned_action(actions[way.action]),
-        option,
-        tool.version_file or str(version),
-        way.no_cache,
-        way.distribution,
+        build_pinned_action(pins[setup.action]),
+        setup.file if tool.version_file else setup.version,
+        tool.version_file or version,
+        setup.no_cache,
+        setup.distribution,
     )
 
 
 def _plan_test_container(name: str, service: schema.TestService) -> TestContainer:
+    """Plan the words of the `docker run` that starts a container."""
     words = ["--name", name]
-    words += [word for port in service.ports or () for word in ("--publish", port)]
-    words += [word for key, value in service.env.items() for word in ("--env", f"{key}={value}")]
+    for port in service.ports or ():
+        words += ["--publish", port]
+    for key, value in service.env.items():
+        words += ["--env", f"{key}={value}"]
     if service.health:
         words += ["--health-cmd", service.health, "--health-interval", "2s", "--health-retries", "30"]
-    return TestContainer(name, (*words, service.image, *(service.command or ())), service.health is not None)
+    words.append(service.image)
+    words += service.command or []
+    return TestContainer(name, tuple(words), service.health is not None)

@@ -1,9 +1,12 @@
 """Workflows: test, build, deploy, promote."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from kiwari_ci import schema
-from kiwari_ci.effective import built_images, derived, triggers
+from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveImage, EffectiveService
+from kiwari_ci.effective.values import parse_duration
+from kiwari_ci.engines.registry import find_engine
 from kiwari_ci.github import path_filters
 from kiwari_ci.plan import (
     ComposeStack,
@@ -12,6 +15,7 @@ from kiwari_ci.plan import (
     EnvironmentWorkflow,
     ImageSource,
     KeyValue,
+    PathFilter,
     PublicHealthCheck,
     ServiceContainer,
     ServiceWorkflow,
@@ -22,40 +26,42 @@ from kiwari_ci.planning import builds, test_jobs
 from kiwari_ci.planning.hosts import format_ssh_port, plan_jump_hosts
 from kiwari_ci.planning.steps import ActionPins, plan_custom_steps
 
+BUILD_JOB = "build-and-push"
+CHECK_COMMIT_JOB = "check-commit"
+_EXAMPLE_VERSION = "0.1.0"
+
 
 def plan_service_workflow(
-    given: schema.Spec, image: built_images.BuiltImage, stacks: dict[str, ComposeStack], actions: ActionPins
+    image: EffectiveImage, stacks: dict[str, ComposeStack], actions: ActionPins
 ) -> ServiceWorkflow:
-    """The workflow of one image."""
-    model, held = given.services[image.service], built_images.list_image_environments(given, image)
-    branches = built_images.list_build_branches(given, image)
+    """Plan the workflow of one image."""
+    spec = image.spec
+    model = spec.services[image.service]
+    branches = image.build_branches
     targets = tuple(
-        _plan_deploy_target(given, image, name, stacks[name], len(branches) > 1)
-        for name in held
-        if triggers.is_deployed_on_push(given, name)
+        _plan_deploy_target(image, environment, stacks[environment.name], len(branches) > 1)
+        for environment in image.environments
+        if environment.is_deployed_on_push
     )
-    source, tests, build = (
-        builds.plan_image_source(given, image),
-        test_jobs.plan_test_jobs(model, actions),
-        builds.plan_image_build(given, image),
-    )
-    seen = path_filters.build_sparse_patterns([filter.pattern for filter in source.filters])
+    source = builds.plan_image_source(image)
+    tests = test_jobs.plan_test_jobs(model, actions)
+    build = builds.plan_image_build(image)
+    moving_tags = _list_moving_tags(source, targets)
+    sparse_patterns = path_filters.build_sparse_patterns([filter.pattern for filter in source.filters])
     gate, gates = _split_build_gates([test.job for test in tests])
-    on_pull_requests = (
-        given.project.pull_requests and image == built_images.list_service_images(given, image.service)[0]
-    )
+    is_first_image = image == spec.images_of(image.service)[0]
+    on_pull_requests = spec.project.pull_requests and is_first_image
     return ServiceWorkflow(
         source=source,
         branches=tuple(branches),
+        stack_filters=_plan_stack_filters([stacks[target.deploy.environment] for target in targets]),
         after="",
-        build_job="build-and-push" if branches else "",
+        build_job=BUILD_JOB if branches else "",
         condition=" || ".join(_format_branch_condition(branch) for branch in branches),
-        reuses=len(branches) > 1 or any(triggers.has_own_builds(given, name) for name in held),
-        tags="\n".join(
-            [*_list_moving_tags(source, targets), f"{source.repository}:${{{{ steps.source.outputs.key }}}}"]
-        ),
-        moving="\n".join(_list_moving_tags(source, targets)),
-        seen="\n".join(seen),
+        reuses=len(branches) > 1 or any(environment.has_own_builds for environment in image.environments),
+        tags="\n".join([*moving_tags, f"{source.repository}:${{{{ steps.source.outputs.key }}}}"]),
+        moving="\n".join(moving_tags),
+        seen="\n".join(sparse_patterns),
         on_pull_requests=on_pull_requests,
         is_tried=on_pull_requests and not model.build.secrets and not model.build.base,
         tests=tests,
@@ -63,11 +69,17 @@ def plan_service_workflow(
         gates=gates,
         build=build,
         build_minutes=builds.estimate_build_minutes(build),
-        has_secrets=builds.has_build_secrets(given, image.service),
+        has_secrets=builds.has_build_secrets(spec, image.service),
         before_build=plan_custom_steps(model.steps.before_build, actions),
         after_deploy=plan_custom_steps(model.steps.after_deploy, actions),
         targets=targets,
     )
+
+
+def _plan_stack_filters(stacks: Iterable[ComposeStack]) -> tuple[PathFilter, ...]:
+    """Plan what starts a deploy of files alone: without it, a commit that only raises a limit would wait."""
+    sent_stacks = (stack for stack in stacks if stack.pushed)
+    return tuple(PathFilter(f"deploy/{stack.name}/**", "a deploy sends these files") for stack in sent_stacks)
 
 
 def _format_branch_condition(branch: str) -> str:
@@ -75,28 +87,34 @@ def _format_branch_condition(branch: str) -> str:
 
 
 def _list_moving_tags(source: ImageSource, targets: tuple[DeployTarget, ...]) -> list[str]:
-    """The tags of the environments, each on the runs that are its."""
-    images = [(target.condition, f"{source.repository}:{target.tag}") for target in targets]
-    return [f"${{{{ {condition} && '{image}' || '' }}}}" if condition else image for condition, image in images]
+    """List the tags of the environments, each with the condition of the runs that are for it."""
+    tags = []
+    for target in targets:
+        image = f"{source.repository}:{target.tag}"
+        tags.append(f"${{{{ {target.condition} && '{image}' || '' }}}}" if target.condition else image)
+    return tags
 
 
 def _split_build_gates(jobs: list[str]) -> tuple[str, tuple[str, ...]]:
-    """What a build waits for: one job, or several."""
-    return ("", tuple(jobs)) if len(jobs) > 1 else ("".join(jobs), ())
+    """Tell what a build waits for: the name of one job, or the names of several."""
+    if len(jobs) > 1:
+        return "", tuple(jobs)
+    return "".join(jobs), ()
 
 
 def _embed_build(workflow: ServiceWorkflow) -> ServiceWorkflow:
-    """Tests and build of a service in an environment's own workflow, which deploys by itself."""
-    service, first = workflow.source.service, "check-commit"
+    """Move tests and build of a service into an environment's own workflow, which deploys by itself."""
+    service = workflow.source.service
     tests = tuple(_rename_test_job(test, service) for test in workflow.tests)
-    gate, gates = _split_build_gates([test.job for test in tests] or [first])
+    gate, gates = _split_build_gates([test.job for test in tests] or [CHECK_COMMIT_JOB])
     return replace(
         workflow,
-        after=first,
+        after=CHECK_COMMIT_JOB,
         gate=gate,
         gates=gates,
         build_job=f"build-{service}",
         condition="",
+        stack_filters=(),
         reuses=True,
         tags=workflow.tags.rpartition("\n")[2],
         moving="",
@@ -107,188 +125,214 @@ def _embed_build(workflow: ServiceWorkflow) -> ServiceWorkflow:
 
 
 def _rename_test_job(test: TestJob, service: str) -> TestJob:
-    """A test among those of other services: `test-api`, `test-api_unit`; no name of a spec has a `_`."""
+    """Name a test among those of other services: `test-api`, `test-api_unit`; no name of a spec has a `_`."""
     return replace(test, job=f"test-{service}{test.job.removeprefix('test').replace('-', '_', 1)}")
 
 
 def plan_environment_workflow(
-    given: schema.Spec,
-    environment: str,
-    stacks: dict[str, ComposeStack],
+    environment: EffectiveEnvironment,
+    stack: ComposeStack,
     workflows: tuple[ServiceWorkflow, ...],
     actions: ActionPins,
 ) -> EnvironmentWorkflow:
-    """The workflow of one environment alone."""
-    place, pattern = given.environments[environment], triggers.parse_tag_pattern(given, environment)
-    built, branch = triggers.has_own_builds(given, environment), triggers.find_deploy_branch(given, environment)
-    names = derived.list_services(given, environment)
-    held = [each for each in workflows if each.source.service in names and each.source.environment in ("", environment)]
-    after = [step for name in names for step in given.services[name].steps.after_deploy]
-    others = triggers.list_excluded_patterns(given, pattern) if pattern else []
-    moves = not pattern and not place.deploy_on.push
-    job = "promote-images" if place.promote else "tag-images" if pattern else "find-images"
+    """Plan the workflow of one environment alone."""
+    spec, deploy_on, promoted_from = environment.spec, environment.model.deploy_on, environment.model.promote
+    pattern = environment.tag_pattern
+    own_workflows = [workflow for workflow in workflows if _builds_for(workflow, environment)]
+    after_deploy = [step for name in environment.services for step in spec.services[name].steps.after_deploy]
+    moves_tags = not pattern and not deploy_on.push
+    job = _image_job_name(environment)
+    packages, packages_for = "read", "find images"
+    if pattern:
+        packages, packages_for = "write", "add tags to images"
+    elif moves_tags:
+        packages, packages_for = "write", "move a tag"
+    image_environment = spec.environments[promoted_from] if promoted_from else environment
     return EnvironmentWorkflow(
-        name=triggers.derive_environment_workflow(given, environment),
-        tags=tuple(triggers.build_tag_filter(given, pattern)) if pattern else (),
+        name=environment.workflow,
+        tags=tuple(environment.tag_filter),
         pattern=pattern.text if pattern else "",
         regex=pattern.regex if pattern else "",
         words=pattern.words if pattern else "",
-        example=pattern.example("0.1.0") if pattern else "",
-        left_alone=tuple(word for each in others for word in ("-e", each.suffix.removesuffix("*"))),
-        by_hand=bool(place.deploy_on.dispatch),
-        by_ref=_describe_ref_choice(given, environment) if place.deploy_on.dispatch and (pattern or built) else "",
-        by_commit=_accepts_commit(given, environment),
-        commands=_list_run_commands(given, environment) if place.deploy_on.dispatch else (),
-        branch=branch,
-        tag=derived.derive_image_tag(given, environment),
-        moves=moves,
-        from_environment=str(place.promote or environment),
+        example=pattern.example(_EXAMPLE_VERSION) if pattern else "",
+        left_alone=_exclusion_options(environment),
+        by_hand=bool(deploy_on.dispatch),
+        by_ref=_describe_ref_choice(environment),
+        by_commit=_accepts_commit(environment),
+        commands=_list_run_commands(environment) if deploy_on.dispatch else (),
+        branch=environment.deploy_branch,
+        tag=environment.image_tag,
+        moves=moves_tags,
+        from_environment=image_environment.name,
         job=job,
-        packages="write" if pattern or moves else "read",
-        packages_for="add tags to images" if pattern else "move a tag" if moves else "find images",
-        title=_format_find_step_title(place),
-        missing=_suggest_missing_image(given, place.promote or environment),
-        builds=tuple(map(_embed_build, held)) if built else (),
-        sources=tuple(each.source for each in held),
-        deploy=_plan_environment_deploy(given, environment, stacks[environment], held, job),
-        after_deploy=plan_custom_steps(after, actions),
-    )  # fmt: skip
-
-
-def _format_find_step_title(place: schema.Environment) -> str:
-    """What the step does that finds the images."""
-    if place.promote:
-        return f"Find what {place.promote} built from this source{', and tag it' if place.deploy_on.tag else ''}"
-    return f"Find the images of this source{', and tag them' if place.deploy_on.tag else ''}"
-
-
-def _describe_ref_choice(given: schema.Spec, environment: str) -> str:
-    """What a person chooses where it is no commit."""
-    tags = triggers.parse_tag_pattern(given, environment)
-    return (
-        f"a tag {tags.text}"
-        if tags
-        else f"{triggers.find_deploy_branch(given, environment)}, or a tag of a commit of it,"
+        packages=packages,
+        packages_for=packages_for,
+        title=_format_find_step_title(environment.model),
+        missing=_suggest_missing_image(image_environment),
+        builds=tuple(map(_embed_build, own_workflows)) if environment.has_own_builds else (),
+        sources=tuple(workflow.source for workflow in own_workflows),
+        deploy=_plan_environment_deploy(environment, stack, own_workflows, job),
+        after_deploy=plan_custom_steps(after_deploy, actions),
     )
 
 
-def _list_run_commands(given: schema.Spec, environment: str) -> tuple[str, ...]:
-    """How a person starts it: with the newest, and with an older one."""
-    tags, branch = triggers.parse_tag_pattern(given, environment), triggers.find_deploy_branch(given, environment)
-    run = f"gh workflow run {triggers.derive_environment_workflow(given, environment)}.yml --ref"
-    if tags:
-        return (f"{run} {tags.example('0.1.0')}",)
-    if triggers.has_own_builds(given, environment):
+def _builds_for(workflow: ServiceWorkflow, environment: EffectiveEnvironment) -> bool:
+    """Whether a workflow builds an image that the environment runs."""
+    source = workflow.source
+    return source.service in environment.services and source.environment in ("", environment.name)
+
+
+def _image_job_name(environment: EffectiveEnvironment) -> str:
+    """Name the job that finds the images."""
+    if environment.is_promoted:
+        return "promote-images"
+    return "tag-images" if environment.tag_pattern else "find-images"
+
+
+def _exclusion_options(environment: EffectiveEnvironment) -> tuple[str, ...]:
+    """List grep's options for the tags that the pattern leaves to another environment."""
+    options: list[str] = []
+    for excluded in environment.excluded_tag_patterns:
+        options += ["-e", excluded.suffix.removesuffix("*")]
+    return tuple(options)
+
+
+def _format_find_step_title(environment: schema.Environment) -> str:
+    """Name the step that finds the images."""
+    is_tagged = environment.deploy_on.tag is not None
+    if environment.promote:
+        tagging = ", and tag it" if is_tagged else ""
+        return f"Find what {environment.promote} built from this source{tagging}"
+    tagging = ", and tag them" if is_tagged else ""
+    return f"Find the images of this source{tagging}"
+
+
+def _describe_ref_choice(environment: EffectiveEnvironment) -> str:
+    """Describe what a person chooses who starts a deploy; empty where that is a commit, or nobody does."""
+    if not environment.model.deploy_on.dispatch:
+        return ""
+    if environment.tag_pattern:
+        return f"a tag {environment.tag_pattern.text}"
+    if environment.has_own_builds:
+        return f"{environment.deploy_branch}, or a tag of a commit of it,"
+    return ""
+
+
+def _list_run_commands(environment: EffectiveEnvironment) -> tuple[str, ...]:
+    """List the commands by which a person starts it: with the newest commit, and with an older one."""
+    branch = environment.deploy_branch
+    run = f"gh workflow run {environment.workflow}.yml --ref"
+    if environment.tag_pattern:
+        return (f"{run} {environment.tag_pattern.example(_EXAMPLE_VERSION)}",)
+    if environment.has_own_builds:
         return (f"{run} {branch}", f"{run} TAG # of an older commit")
     return (f"{run} {branch}", f"{run} {branch} -f commit=COMMIT # all 40 digits")
 
 
-def _suggest_missing_image(given: schema.Spec, environment: str) -> str:
-    """What to do for an image that is not there: what builds it."""
-    on = given.environments[environment].deploy_on
-    if on.push:
-        return f"wait for it, or run it on {on.push}; then run this job again"
-    name, tag = triggers.derive_environment_workflow(given, environment), triggers.parse_tag_pattern(given, environment)
-    return f"{name} has it built, by {f'a tag {tag.text}' if tag else 'hand'}; then run this job again"
+def _suggest_missing_image(environment: EffectiveEnvironment) -> str:
+    """Say what to do for an image that is not there: what builds it."""
+    branch = environment.model.deploy_on.push
+    if branch:
+        return f"wait for it, or run it on {branch}; then run this job again"
+    cause = f"a tag {environment.tag_pattern.text}" if environment.tag_pattern else "hand"
+    return f"{environment.workflow} has it built, by {cause}; then run this job again"
 
 
 def _plan_deploy_target(
-    given: schema.Spec, image: built_images.BuiltImage, environment: str, stack: ComposeStack, is_one_of_several: bool
+    image: EffectiveImage, environment: EffectiveEnvironment, stack: ComposeStack, is_one_of_several: bool
 ) -> DeployTarget:
-    service = image.service
-    of_image = [found for found in stack.instances if found.source == image.name]
-    instances = tuple(sorted(of_image, key=lambda found: found.service != service))  # the service itself first
+    instances = [instance for instance in stack.instances if instance.source == image.name]
+    # The service itself is deployed before other processes of its image.
+    instances.sort(key=lambda instance: instance.service != image.service)
+    condition = _format_branch_condition(environment.deploy_branch) if is_one_of_several else ""
     return DeployTarget(
-        deploy=_plan_deploy(given, environment, stack, instances, job="build-and-push", digests={image.name: "digest"}),
-        condition=_format_branch_condition(triggers.find_deploy_branch(given, environment))
-        if is_one_of_several
-        else "",
-        tag=derived.derive_image_tag(given, environment),
-        instances=instances,
+        deploy=_plan_deploy(environment, stack, tuple(instances), BUILD_JOB, {image.name: "digest"}),
+        condition=condition,
+        tag=environment.image_tag,
+        instances=tuple(instances),
     )
 
 
 def _plan_environment_deploy(
-    given: schema.Spec, environment: str, stack: ComposeStack, held: list[ServiceWorkflow], job: str
+    environment: EffectiveEnvironment, stack: ComposeStack, workflows: list[ServiceWorkflow], job: str
 ) -> EnvironmentDeploy:
-    """A deploy of all services of an environment, whose images an earlier job has found."""
-    digests = {each.source.image: each.source.digest_output for each in held}
-    deploy = _plan_deploy(given, environment, stack, stack.instances, job, digests)
-    chosen = "${{ inputs.commit || github.sha }}" if _accepts_commit(given, environment) else ""
-    return replace(deploy, ref=chosen, goes_back=bool(given.environments[environment].deploy_on.dispatch))
+    """Plan a deploy of all services of an environment, whose images an earlier job has found."""
+    digests = {workflow.source.image: workflow.source.digest_output for workflow in workflows}
+    deploy = _plan_deploy(environment, stack, stack.instances, job, digests)
+    ref = "${{ inputs.commit || github.sha }}" if _accepts_commit(environment) else ""
+    return replace(deploy, ref=ref, goes_back=bool(environment.model.deploy_on.dispatch))
 
 
-def _accepts_commit(given: schema.Spec, environment: str) -> bool:
-    """Whether a person who starts a deploy may name a commit, for want of tags and builds of its own."""
-    return not triggers.parse_tag_pattern(given, environment) and not triggers.has_own_builds(given, environment)
+def _accepts_commit(environment: EffectiveEnvironment) -> bool:
+    """Whether a person who starts a deploy may name a commit, for the environment has neither tags nor builds."""
+    return not environment.tag_pattern and not environment.has_own_builds
 
 
 def _plan_deploy(
-    given: schema.Spec,
-    environment: str,
+    environment: EffectiveEnvironment,
     stack: ComposeStack,
     deployed: tuple[ServiceContainer, ...],
     job: str,
     digests: dict[str, str],
 ) -> EnvironmentDeploy:
-    """`digests`: by image, the output of the earlier job that has its digest."""
-    values = {each.digest: f"needs.{job}.outputs.{digests[each.source]}" for each in deployed}
-    *images, last_image = (KeyValue(each.container, each.digest) for each in deployed)
-    hosts = derived.list_hosts(given, environment)
-    ways = tuple(_plan_ssh_route(given, environment, name, len(hosts) > 1) for name in hosts)
-    public = [instance for instance in deployed if instance.domain]
-    program = f"{given.hosts[hosts[0]].directory}/bin/deploy"
-    domains = [each.domain for each in (*deployed, *stack.instances) if each.domain]
+    """Plan a deploy; `digests` has, by image, the output of the earlier job that holds its digest."""
+    values = {instance.digest: f"needs.{job}.outputs.{digests[instance.source]}" for instance in deployed}
+    values["SEQUENCE"] = f"needs.{job}.outputs.sequence"
+    *images, last_image = (KeyValue(instance.container, instance.digest) for instance in deployed)
+    hosts = environment.hosts
+    host_names = " and ".join(environment.host_names)
+    routes = tuple(_plan_ssh_route(environment, host, len(hosts) > 1) for host in hosts)
+    program = f"{hosts[0].directory}/bin/deploy"
+    rollback_command = f"on {host_names}: {program} rollback {stack.name}"
+    domains = [instance.domain for instance in (*deployed, *stack.instances) if instance.domain]
+    minutes = 10 + sum(_estimate_container_minutes(environment.services[instance.service]) for instance in deployed)
     return EnvironmentDeploy(
-        environment=environment,
+        environment=environment.name,
         url=f"https://{domains[0]}" if domains else "",
-        host=" and ".join(hosts),
-        branch=triggers.find_deploy_branch(given, environment),
+        host=host_names,
+        branch=environment.deploy_branch,
         ref="",
         program=program,
-        ways=ways,
-        superseded=" || ".join(f"steps.{way.step}.outputs.superseded-by" for way in ways),
-        token=derived.resolve_deploy_settings(given, environment)["token"].name,
-        token_is_of_job=given.registry.pull_token.secret is None,
-        values=tuple(KeyValue(*each) for each in (values | {"SEQUENCE": f"needs.{job}.outputs.sequence"}).items()),
+        ways=routes,
+        superseded=" || ".join(f"steps.{route.step}.outputs.superseded-by" for route in routes),
+        token=environment.deploy_settings(hosts[0])["token"].name,
+        token_is_of_job=environment.spec.registry.pull_token.secret is None,
+        values=tuple(KeyValue(name, expression) for name, expression in values.items()),
         images=tuple(images),
         last_image=last_image,
         stack=stack,
-        checks=tuple(
-            _plan_health_check(instance, f"on {' and '.join(hosts)}: {program} rollback {stack.name}")
-            for instance in public
-        ),
-        minutes=(10 + sum(_estimate_container_minutes(given, environment, each.service) for each in deployed))
-        * len(hosts),
+        checks=tuple(_plan_health_check(instance, rollback_command) for instance in deployed if instance.domain),
+        minutes=minutes * len(hosts),
         goes_back=False,
     )
 
 
-def _estimate_container_minutes(given: schema.Spec, environment: str, service: str) -> int:
-    """How long one container may take: it is waited for twice, beside the old one and in its place."""
-    start = derived.resolve_service(given, environment, service).health.start_period
-    return 10 + 2 * (derived.parse_duration(start) // 60 if start else 0)
+def _estimate_container_minutes(service: EffectiveService) -> int:
+    """Estimate how long one container may take: it is waited for twice, beside the old one and in its place."""
+    start_period = service.options.health.start_period
+    return 10 + 2 * (parse_duration(start_period) // 60 if start_period else 0)
 
 
-def _plan_health_check(instance: ServiceContainer, rollback: str) -> PublicHealthCheck:
+def _plan_health_check(instance: ServiceContainer, rollback_command: str) -> PublicHealthCheck:
     return PublicHealthCheck(
         service=instance.service,
         url=f"https://{instance.domain}{instance.health_path}",
         status=instance.health_status,
-        to_go_back=f"{rollback} {instance.container}",
+        to_go_back=f"{rollback_command} {instance.container}",
     )
 
 
-def _plan_ssh_route(given: schema.Spec, environment: str, host: str, is_one_of_several: bool) -> SshRoute:
-    settings = derived.resolve_deploy_settings(given, environment, host)
+def _plan_ssh_route(environment: EffectiveEnvironment, host: EffectiveHost, is_one_of_several: bool) -> SshRoute:
+    settings = environment.deploy_settings(host)
     return SshRoute(
-        host=host,
-        step=f"deploy-{host}" if is_one_of_several else "deploy",
-        settings=(*dict.fromkeys(settings.values()), *derived.collect_env_settings(given, environment)),
+        host=host.name,
+        template=find_engine(host.engine).deploy_step_template,
+        step=f"deploy-{host.name}" if is_one_of_several else "deploy",
+        settings=(*dict.fromkeys(settings.values()), *environment.env_settings),
         address=settings["address"].name,
         user=settings["user"].name,
         key=settings["key"].name,
         known_hosts=settings["known_hosts"].name,
-        port=format_ssh_port(given.hosts[host].port),
-        jumps=plan_jump_hosts(given, host, settings),
+        port=format_ssh_port(host.model.port),
+        jumps=plan_jump_hosts(host, settings),
     )

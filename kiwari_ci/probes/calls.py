@@ -1,4 +1,4 @@
-"""Asking the world: side by side, with a limit on every wait, and without a trace of a secret."""
+"""Calls programs and web servers with timeouts, in the background where several are called."""
 
 import subprocess
 import threading
@@ -19,32 +19,32 @@ T = TypeVar("T")
 
 
 class BackgroundCall(Generic[T]):
-    """A question, asked by a thread of its own; nobody waits for one that does not come back, at exit neither."""
+    """Runs a callable in a daemon thread, with a timeout; one that hangs does not keep the process from ending."""
 
-    def __init__(self, question: Callable[[], T]) -> None:
-        self._question = question
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function = function
         self._answers: list[T] = []
         self._errors: list[BaseException] = []
-        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread = threading.Thread(target=self._call, daemon=True)
         self._thread.start()
 
-    def _ask(self) -> None:
+    def _call(self) -> None:
         try:
-            self._answers.append(self._question())
-        except BaseException as error:  # noqa: B036 - told to whoever wants the answer
+            self._answers.append(self._function())
+        except BaseException as error:  # noqa: B036 - `answer` raises it in the thread that waits
             self._errors.append(error)
 
-    def answer(self, until: float, late: T) -> T:
-        """The answer, or `late` when there is none at that time (of time.monotonic); raises what the question did."""
-        self._thread.join(max(0.0, until - time.monotonic()))
+    def answer(self, deadline: float, default: T) -> T:
+        """Wait for the result until a time of time.monotonic(), then return the default; raises what was raised."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._errors:
             raise self._errors[0]
-        return self._answers[0] if self._answers else late
+        return self._answers[0] if self._answers else default
 
 
 @dataclass(frozen=True)
 class ProcessResult:
-    """What a program said; `code` is -1 when it is not installed, -2 when it did not end in time."""
+    """The result of a program; `code` is -1 when it is not installed, -2 when it did not end in time."""
 
     code: int
     out: str
@@ -52,19 +52,20 @@ class ProcessResult:
 
 
 def run_process(words: Sequence[str], stdin: str = "", seconds: float = REQUEST_TIMEOUT * 2) -> ProcessResult:
-    """Run a program; whatever it is, it comes back in time."""
+    """Run a program, with a timeout."""
     try:
-        done = subprocess.run(words, input=stdin.encode(), capture_output=True, timeout=seconds)
+        process = subprocess.run(words, input=stdin.encode(), capture_output=True, timeout=seconds)
     except subprocess.TimeoutExpired:
         return ProcessResult(-2, "", f"no answer within {seconds:g} s")
     except OSError as error:
         return ProcessResult(-1, "", f"{words[0]}: {error.strerror}")
-    return ProcessResult(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+    stdout, stderr = process.stdout.decode(errors="replace"), process.stderr.decode(errors="replace")
+    return ProcessResult(process.returncode, stdout, stderr)
 
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """An answer over HTTP; status 0: there was none, and `text` says why."""
+    """A response over HTTP; status 0 means that there was none, and `text` says why."""
 
     status: int
     text: str
@@ -72,14 +73,14 @@ class HttpResponse:
 
 
 class _NoRedirectHandler(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer: what is sent along is for this address only."""
+    """Follows no redirect, because the headers may hold a token for the first address only."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def fetch_url(url: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
-    """GET a page; a token in the headers goes to this address and no further."""
+    """GET a page; the headers are sent to this address and to no other."""
     handlers: list[urllib.request.BaseHandler] = [_NoRedirectHandler()]
     if is_loopback_url(url):
         handlers.append(urllib.request.ProxyHandler({}))
@@ -99,13 +100,13 @@ def fetch_url(url: str, headers: Mapping[str, str] | None = None) -> HttpRespons
 
 
 def is_loopback_url(url: str) -> bool:
-    """Whether an address leads to this machine."""
+    """Whether a URL leads to this machine."""
     host = urlsplit(url).hostname or ""
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def describe_error(error: BaseException) -> str:
-    """An error as a person would say it."""
+    """Describe an error for people."""
     reason = getattr(error, "reason", None)
     if isinstance(reason, BaseException):
         return describe_error(reason)
@@ -115,7 +116,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def find_last_line(text: str) -> str:
-    """What a program says last is why it failed."""
+    """The last line that a program printed, which mostly says why it failed."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no words"
 

@@ -1,53 +1,67 @@
-"""A PostgreSQL server held against the plan: its container, its databases and roles, and who reaches whose."""
+"""Compares a PostgreSQL server with the plan: its container, its databases and roles, and who may connect to which."""
 
 from collections.abc import Iterator
 
 from kiwari_ci.plan import DatabaseRole, PostgresServer
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import HostRunbookIndex
 from kiwari_ci.probes.ssh_host import ContainerState, HostFacts
 
 
 def check_database_server(
-    group: FindingGroup, server: PostgresServer, facts: HostFacts, book: RunbookIndex
+    group: FindingGroup, server: PostgresServer, facts: HostFacts, runbook: HostRunbookIndex
 ) -> Iterator[Finding]:
-    """The server's container first: without it nothing else can be asked."""
-    there = facts.containers().get(server.name)
-    start = book.command(f"/{server.name} && docker compose up")
-    if not there:
+    """Check a server's container, then its databases, which only the container can be asked for."""
+    container = facts.containers().get(server.name)
+    start = runbook.start_server(server.name)
+    if not container:
         yield group.wrong(server.name, "no container", "running", start)
-    elif fault := _find_server_fault(server, there):
+    elif fault := _find_server_fault(server, container):
         yield group.wrong(server.name, fault, f"running, healthy, on {server.network}", start)
     else:
-        yield group.ok(server.name, f"{there.health or 'running'} on {server.network}")
+        yield group.ok(server.name, f"{container.health or 'running'} on {server.network}")
     if not facts.all("owner", server.name):
-        why = facts.word("unasked", server.name) or "its container was not asked"
-        yield group.not_asked(f"{server.name} databases", why)
+        reason = facts.word("unasked", server.name) or "its container was not asked"
+        yield group.not_asked(f"{server.name} databases", reason)
         return
     for role in server.databases:
-        yield _check_database(group, server, role, facts, book)
+        yield _check_database(group, server, role, facts, runbook)
 
 
-def _find_server_fault(server: PostgresServer, there: ContainerState) -> str:
-    if there.status != "running":
-        return f"{there.status}, exit code {there.code}"
-    if there.health not in ("", "healthy"):
-        return there.health
-    return "" if server.network in there.networks.split() else f"on {there.networks.strip() or 'no network'}"
+def _find_server_fault(server: PostgresServer, container: ContainerState) -> str:
+    if container.status != "running":
+        return f"{container.status}, exit code {container.code}"
+    if container.health not in ("", "healthy"):
+        return container.health
+    if server.network not in container.networks.split():
+        return f"on {container.networks.strip() or 'no network'}"
+    return ""
 
 
 def _check_database(
-    group: FindingGroup, server: PostgresServer, role: DatabaseRole, facts: HostFacts, book: RunbookIndex
+    group: FindingGroup, server: PostgresServer, role: DatabaseRole, facts: HostFacts, runbook: HostRunbookIndex
 ) -> Finding:
-    """A database of an environment: its role owns it, may log in, and no other environment's role gets in."""
+    """Check that a role owns its database and may log in, and that no other environment's role may connect to it."""
     subject = f"{server.name} database {role.name}"
-    owner = facts.word("owner", server.name, role.name)
-    login = facts.first("role", server.name, role.user)
-    reached = {user for user, *names in facts.all("reach", server.name) if names == [role.name]}
-    strangers = sorted(reached & {other.user for other in server.databases} - {role.user})
-    faults = [] if owner == role.user else [f"belongs to {owner}" if owner else "does not exist"]
-    faults += [] if login == ("login",) else [f"{role.user} {'may not log in' if login else 'does not exist'}"]
-    faults += [f"{user} reaches it, too" for user in strangers]
+    faults = list(_find_database_faults(server, role, facts))
     if not faults:
         return group.ok(subject, f"belongs to {role.user}, no other environment's role gets in")
-    cure = f"on the server, in {server.folder}: {book.command('exec', 'init-databases.sh')}"
+    cure = f"on the server, in {server.folder}: {runbook.init_databases(server.name)}"
     return group.wrong(subject, "; ".join(faults), f"{role.user}'s, and nobody else's", cure)
+
+
+def _find_database_faults(server: PostgresServer, role: DatabaseRole, facts: HostFacts) -> Iterator[str]:
+    owner = facts.word("owner", server.name, role.name)
+    if not owner:
+        yield "does not exist"
+    elif owner != role.user:
+        yield f"belongs to {owner}"
+    login = facts.first("role", server.name, role.user)
+    if not login:
+        yield f"{role.user} does not exist"
+    elif login != ("login",):
+        yield f"{role.user} may not log in"
+    users = {user for user, *databases in facts.all("reach", server.name) if databases == [role.name]}
+    other_roles = {other.user for other in server.databases} - {role.user}
+    for user in sorted(users & other_roles):
+        yield f"{user} reaches it, too"

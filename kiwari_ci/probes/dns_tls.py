@@ -1,4 +1,4 @@
-"""Domains, as everybody sees them: DNS, TLS, and the health path."""
+"""Probes public domains: DNS, TLS, and the health path."""
 
 import errno
 import http.client
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from kiwari_ci.plan import ComposeContainer
 from kiwari_ci.probes.calls import REQUEST_TIMEOUT, describe_error
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import RunbookIndex
 
 MIN_CERTIFICATE_DAYS = 21  # Let's Encrypt's certificates are renewed with 30 days left
 UNREACHABLE_ERRORS = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -22,14 +23,14 @@ GATEWAY_ERROR_STATUSES = (502, 503, 504)
 
 
 def resolve_host_name(name: str) -> list[str]:
-    """The addresses of a name, IPv4 first; raises socket.gaierror."""
-    found = {str(entry[4][0]) for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
-    return sorted(found, key=lambda address: (":" in address, address))
+    """Resolve a name to its addresses, IPv4 first; raises socket.gaierror."""
+    addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
+    return sorted(addresses, key=lambda address: (":" in address, address))
 
 
 @dataclass(frozen=True)
 class NetworkBackend:
-    """How names are asked; a test has its own."""
+    """The network, which tests replace."""
 
     resolve: Callable[[str], list[str]] = resolve_host_name
     context: Callable[[], ssl.SSLContext] = ssl.create_default_context
@@ -39,7 +40,7 @@ class NetworkBackend:
 
 @dataclass(frozen=True)
 class EndpointResponse:
-    """What one address answers: why it could not be asked, what TLS or HTTP failed with, or all that it said."""
+    """The response of one address: why it was `unreachable`, `closed`, `refused` TLS or `silent`, or its status."""
 
     address: str
     unreachable: str = ""
@@ -53,7 +54,7 @@ class EndpointResponse:
 
 @dataclass(frozen=True)
 class DomainState:
-    """What a domain leads to: addresses and, of one in each family, the answer; or why nobody knows."""
+    """The addresses of a domain and the response of one in each family; or why they are `unknown`."""
 
     addresses: tuple[str, ...] = ()
     answers: tuple[EndpointResponse, ...] = ()
@@ -62,9 +63,9 @@ class DomainState:
 
 @dataclass(frozen=True)
 class HostAddresses:
-    """Where a host is, as far as is known; `complete`: it has told all its own addresses itself.
+    """The known addresses of a host; `complete` says that the host itself has listed all of its own.
 
-    `unrouted`: what its proxy says, beside SILENT, of a domain before its service is there.
+    `unrouted` are the statuses, beside GATEWAY_ERROR_STATUSES, of its proxy for a domain without a service.
     """
 
     addresses: frozenset[str] = frozenset()
@@ -73,21 +74,23 @@ class HostAddresses:
 
 
 def probe_domain(domain: str, path: str, net: NetworkBackend) -> DomainState:
-    """Ask for a domain, and each kind of address for its health path."""
+    """Resolve a domain, and request the health path from one address of each family."""
     try:
         addresses = net.resolve(domain)
     except socket.gaierror as error:
         return DomainState(unknown=_explain_missing_name(error, net))
     except (OSError, UnicodeError) as error:
         return DomainState(unknown=describe_error(error))
-    families = {":" in address: address for address in reversed(addresses)}
-    return DomainState(
-        tuple(addresses), tuple(_probe_address(address, domain, path, net) for address in families.values())
-    )
+    first_of_family = {":" in address: address for address in reversed(addresses)}
+    answers = [_probe_address(address, domain, path, net) for address in first_of_family.values()]
+    return DomainState(tuple(addresses), tuple(answers))
 
 
 def _explain_missing_name(error: socket.gaierror, net: NetworkBackend) -> str:
-    """Why the lack of a name says nothing: a machine without a network may know of none. Empty: it says a lot."""
+    """Why a name that is not found may exist after all; empty when it does not.
+
+    A machine without a network finds no name at all.
+    """
     if error.errno not in MISSING_NAME_ERRORS:
         return describe_error(error)
     try:
@@ -101,12 +104,10 @@ def _probe_address(address: str, domain: str, path: str, net: NetworkBackend) ->
     try:
         raw = socket.create_connection((address, net.port), timeout=REQUEST_TIMEOUT)
     except OSError as error:
-        why = f"{describe_error(error)} ({address}:{net.port})"
-        return (
-            EndpointResponse(address, unreachable=why)
-            if error.errno in UNREACHABLE_ERRORS
-            else EndpointResponse(address, closed=why)
-        )
+        reason = f"{describe_error(error)} ({address}:{net.port})"
+        if error.errno in UNREACHABLE_ERRORS:
+            return EndpointResponse(address, unreachable=reason)
+        return EndpointResponse(address, closed=reason)
     with raw:
         try:
             secure = net.context().wrap_socket(raw, server_hostname=domain)
@@ -135,107 +136,121 @@ def _request_health_path(address: str, secure: ssl.SSLSocket, domain: str, path:
 def check_domain(
     group: FindingGroup,
     container: ComposeContainer,
-    seen: DomainState,
-    place: HostAddresses,
-    deployed: bool,
-    book: RunbookIndex,
+    state: DomainState,
+    host_addresses: HostAddresses,
+    is_deployed: bool,
+    runbook: RunbookIndex,
     now: float,
 ) -> Iterator[Finding]:
-    """Hold a domain against the plan; `deployed`: False when it is known that nothing serves yet."""
+    """Compare a domain with the plan; `is_deployed` is False only when it is known that nothing serves yet."""
     domain = container.domain
-    if seen.unknown:
-        yield group.not_asked(f"{domain} DNS, TLS, {container.health_path}", seen.unknown)
+    if state.unknown:
+        yield group.not_asked(f"{domain} DNS, TLS, {container.health_path}", state.unknown)
         return
-    yield _check_dns(group, domain, seen, place, book)
-    if not seen.answers:
+    yield _check_dns(group, domain, state, host_addresses, runbook)
+    if not state.answers:
         yield group.not_asked(f"{domain} TLS, {container.health_path}", "its name leads nowhere")
-    for answer in seen.answers:
-        by = f" over {'IPv6' if ':' in answer.address else 'IPv4'}" if len(seen.answers) > 1 else ""
-        yield _check_certificate(group, f"{domain} TLS{by}", answer, book, now)
-        subject = f"{domain}{container.health_path}{by}"
-        if not deployed and (answer.silent or answer.status in (*GATEWAY_ERROR_STATUSES, *place.unrouted)):
-            said = answer.silent or answer.status
-            yield group.not_asked(subject, f"{said}: nothing was deployed yet; {book.step('First push')}")
+    unrouted_statuses = (*GATEWAY_ERROR_STATUSES, *host_addresses.unrouted)
+    for answer in state.answers:
+        family = ""
+        if len(state.answers) > 1:
+            family = " over IPv6" if ":" in answer.address else " over IPv4"
+        yield _check_certificate(group, f"{domain} TLS{family}", answer, runbook, now)
+        subject = f"{domain}{container.health_path}{family}"
+        if not is_deployed and (answer.silent or answer.status in unrouted_statuses):
+            reason = answer.silent or answer.status
+            yield group.not_asked(subject, f"{reason}: nothing was deployed yet; {runbook.step('first_push')}")
         else:
-            yield _check_health(group, subject, container, answer, book)
+            yield _check_health(group, subject, container, answer, runbook)
 
 
 def _check_dns(
-    group: FindingGroup, domain: str, seen: DomainState, place: HostAddresses, book: RunbookIndex
+    group: FindingGroup, domain: str, state: DomainState, host_addresses: HostAddresses, runbook: RunbookIndex
 ) -> Finding:
-    subject, shown = f"{domain} DNS", ", ".join(seen.addresses)
-    if not seen.addresses:
-        return group.wrong(subject, "no such name", _describe_host_addresses(place), book.step("DNS"))
-    if cdn := next(filter(None, map(_detect_cdn, seen.answers)), ""):
-        return group.ok(subject, f"{shown}, of {cdn}: what it asks cannot be seen from here")
-    others = [address for address in seen.addresses if address not in place.addresses]
+    subject = f"{domain} DNS"
+    expected, cure = " or ".join(sorted(host_addresses.addresses)) or "the host's address", runbook.step("dns")
+    if not state.addresses:
+        return group.wrong(subject, "no such name", expected, cure)
+    addresses = ", ".join(state.addresses)
+    for cdn in map(_detect_cdn, state.answers):
+        if cdn:
+            return group.ok(subject, f"{addresses}, of {cdn}: what it asks cannot be seen from here")
+    others = [address for address in state.addresses if address not in host_addresses.addresses]
     if not others:
-        return group.ok(subject, shown)
-    if all(_is_comparable_address(address, place) for address in others):
-        kind = "AAAA" if all(":" in address for address in others) else "A"
-        return group.wrong(subject, f"{kind} {', '.join(others)}", _describe_host_addresses(place), book.step("DNS"))
-    return group.not_asked(subject, f"{shown}: whether that is the host's is not known from here")
+        return group.ok(subject, addresses)
+    if all(_is_comparable_address(address, host_addresses) for address in others):
+        record_type = "AAAA" if all(":" in address for address in others) else "A"
+        return group.wrong(subject, f"{record_type} {', '.join(others)}", expected, cure)
+    return group.not_asked(subject, f"{addresses}: whether that is the host's is not known from here")
 
 
-def _is_comparable_address(address: str, place: HostAddresses) -> bool:
-    """Whether the host would have told of this address, were it its own: behind NAT it does not know the outer one."""
-    kinds = {_classify_address(each) for each in place.addresses}
-    return _classify_address(address) in kinds or (":" in address and place.complete)
+def _is_comparable_address(address: str, host_addresses: HostAddresses) -> bool:
+    """Whether the host would have listed this address if it had it: behind NAT, it does not know its public one."""
+    known_classes = {_classify_address(known) for known in host_addresses.addresses}
+    is_listed_family = ":" in address and host_addresses.complete
+    return is_listed_family or _classify_address(address) in known_classes
 
 
 def _classify_address(address: str) -> tuple[int, bool, bool]:
-    """A private address says nothing of a public one, nor that of a tunnel's end of either."""
-    found = ipaddress.ip_address(address)
-    return found.version, found.is_global, found.is_loopback
-
-
-def _describe_host_addresses(place: HostAddresses) -> str:
-    return " or ".join(sorted(place.addresses)) or "the host's address"
+    """Addresses of different classes cannot be compared: a private one says nothing about a public one."""
+    parsed = ipaddress.ip_address(address)
+    return parsed.version, parsed.is_global, parsed.is_loopback
 
 
 def _detect_cdn(answer: EndpointResponse) -> str:
-    said = answer.headers.get("server", "").lower()
-    return "cloudflare" if "cf-ray" in answer.headers else next((name for name in CDN_SERVER_NAMES if name in said), "")
+    if "cf-ray" in answer.headers:
+        return "cloudflare"
+    server = answer.headers.get("server", "").lower()
+    return next((name for name in CDN_SERVER_NAMES if name in server), "")
 
 
 def _check_certificate(
-    group: FindingGroup, subject: str, answer: EndpointResponse, book: RunbookIndex, now: float
+    group: FindingGroup, subject: str, answer: EndpointResponse, runbook: RunbookIndex, now: float
 ) -> Finding:
     if answer.unreachable:
         return group.not_asked(subject, answer.unreachable)
-    cure, days = book.step("Proxy hosts"), int((answer.expires - now) // 86400)
+    cure = runbook.step("proxy_hosts")
     if answer.closed:
         return group.wrong(subject, answer.closed, "the proxy, on port 443, from everywhere", cure)
     if answer.refused:
         return group.wrong(subject, answer.refused, "a certificate that is valid for this name", cure)
+    days = int((answer.expires - now) // 86400)
     if days < MIN_CERTIFICATE_DAYS:
-        return group.wrong(
-            subject, f"expires in {days} days", f"at least {MIN_CERTIFICATE_DAYS}: it should renew itself", cure
-        )
+        expected = f"at least {MIN_CERTIFICATE_DAYS}: it should renew itself"
+        return group.wrong(subject, f"expires in {days} days", expected, cure)
     return group.ok(subject, f"valid for {days} days")
 
 
 def _check_health(
-    group: FindingGroup, subject: str, container: ComposeContainer, answer: EndpointResponse, book: RunbookIndex
+    group: FindingGroup, subject: str, container: ComposeContainer, answer: EndpointResponse, runbook: RunbookIndex
 ) -> Finding:
-    if why := answer.unreachable or answer.closed or answer.refused:
-        return group.not_asked(subject, why)
+    connection_error = answer.unreachable or answer.closed or answer.refused
+    if connection_error:
+        return group.not_asked(subject, connection_error)
     expected = f"status {container.health_status}" if container.health_status else "an answer of its own"
-    any_answer = not container.health_status and answer.status and answer.status not in GATEWAY_ERROR_STATUSES
-    if any_answer or answer.status == container.health_status and not answer.silent:
-        return group.ok(subject, str(answer.status))
     if answer.silent:
-        return group.wrong(subject, answer.silent, expected, book.step("Health endpoints"))
-    return group.wrong(subject, *_describe_failed_health(answer, expected, book))
+        return group.wrong(subject, answer.silent, expected, runbook.step("health_endpoints"))
+    if _is_healthy(container, answer.status):
+        return group.ok(subject, str(answer.status))
+    saw, cure = _explain_failed_health(answer, runbook)
+    return group.wrong(subject, saw, expected, cure)
 
 
-def _describe_failed_health(answer: EndpointResponse, expected: str, book: RunbookIndex) -> tuple[str, str, str]:
-    """Saw, expected, cure: by who has answered."""
-    if (cdn := _detect_cdn(answer)) and answer.status in (403, 503):
-        return f"{answer.status} from {cdn}: its challenge", expected, f"DNS only, no proxying: {book.step('DNS')}"
+def _is_healthy(container: ComposeContainer, status: int) -> bool:
+    """A container without a health status may answer anything, but for the errors that are the proxy's own."""
+    if container.health_status:
+        return status == container.health_status
+    return status not in GATEWAY_ERROR_STATUSES
+
+
+def _explain_failed_health(answer: EndpointResponse, runbook: RunbookIndex) -> tuple[str, str]:
+    """Find out who has answered: what was seen, and the cure."""
+    cdn = _detect_cdn(answer)
+    if cdn and answer.status in (403, 503):
+        return f"{answer.status} from {cdn}: its challenge", f"DNS only, no proxying: {runbook.step('dns')}"
     if 300 <= answer.status < 400:
-        to = answer.headers.get("location", "nowhere")
-        return f"{answer.status}, a redirect to {to}", expected, "`health:` in the spec: a path that answers itself"
+        location = answer.headers.get("location", "nowhere")
+        return f"{answer.status}, a redirect to {location}", "`health:` in the spec: a path that answers itself"
     if answer.status in GATEWAY_ERROR_STATUSES:
-        return f"{answer.status}: the proxy answers, the service does not", expected, book.step("Proxy hosts")
-    return f"status {answer.status}", expected, book.step("Health endpoints")
+        return f"{answer.status}: the proxy answers, the service does not", runbook.step("proxy_hosts")
+    return f"status {answer.status}", runbook.step("health_endpoints")

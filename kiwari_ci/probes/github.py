@@ -1,9 +1,9 @@
-"""GitHub, through `gh` and its login: what the workflows will find there, and what they came to."""
+"""Probes GitHub through `gh` and its login: what workflows need there, and how their last runs ended."""
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -17,7 +17,8 @@ from kiwari_ci.probes.calls import (
     find_last_line,
     run_process,
 )
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import HostRunbookIndex, RunbookIndex
 
 TIMED_OUT_RESULT = ProcessResult(-2, "", "no answer in time")
 RUNNING_STATUSES = ("queued", "in_progress", "waiting", "pending", "requested")
@@ -25,79 +26,84 @@ RUNNING_STATUSES = ("queued", "in_progress", "waiting", "pending", "requested")
 
 @dataclass(frozen=True)
 class GitHubResponse:
-    """An answer of GitHub: its documents, or the HTTP status and why there are none."""
+    """An answer of GitHub: its JSON documents, or the HTTP status and why there are none."""
 
     documents: tuple[dict[str, Any], ...] = ()
     status: int = 0
     why: str = ""
 
     def items(self, key: str) -> list[dict[str, Any]]:
-        """The objects of a list that may go over several pages."""
-        found = [item for document in self.documents for item in _as_list(document.get(key))]
-        return [item for item in found if isinstance(item, dict)]
+        """The objects of a list, which may go over several pages."""
+        values = [value for document in self.documents for value in _as_list(document.get(key))]
+        return [value for value in values if isinstance(value, dict)]
 
     @property
     def first(self) -> dict[str, Any]:
-        """The only document, or an empty one."""
+        """The first document, or an empty one."""
         return self.documents[0] if self.documents else {}
 
 
 @dataclass(frozen=True)
 class GitHubState:
-    """Every page by its path below the repository; `why` says why nothing could be asked."""
+    """The responses by their paths below the repository; `why` says why GitHub could not be asked at all."""
 
     pages: Mapping[str, GitHubResponse] = field(default_factory=dict)
     why: str = ""
 
     def page(self, path: str) -> GitHubResponse:
-        """One of them."""
+        """The response for a path."""
         return self.pages.get(path, GitHubResponse(why=self.why or TIMED_OUT_RESULT.err))
 
 
 def find_expected_settings(plan: Plan) -> dict[str, tuple[GitHubSetting, ...]]:
-    """What the deploys of each environment read from GitHub."""
-    deploys = [target.deploy for workflow in plan.workflows for target in workflow.targets]
-    deploys += [promotion.deploy for promotion in plan.promotions]
-    return {deploy.environment: tuple(setting for setting in deploy.settings if setting.kind) for deploy in deploys}
+    """By environment, what its deploys read from GitHub, under the names that GitHub has."""
+    expected_settings = {}
+    for deploy in plan.list_deploys():
+        kept_settings = [setting for setting in deploy.settings if setting.kind]
+        expected_settings[deploy.environment] = tuple(
+            replace(setting, name=setting.name_at_github) for setting in kept_settings
+        )
+    return expected_settings
 
 
 def probe_github(plan: Plan, environments: Iterable[str]) -> GitHubState:
-    """Ask for the repository, and then for all the rest side by side."""
-    until = monotonic() + TOTAL_TIMEOUT - 2
+    """Ask for the repository, and if it is there, for everything else at the same time."""
+    deadline = monotonic() + TOTAL_TIMEOUT - 2
     base = f"repos/{plan.repository}"
-    first = parse_gh_output(_call_github_api(base))
-    if first.why and first.status != 404:
-        return GitHubState(why=first.why)
-    paths = [] if first.why else _list_api_paths(plan, environments)
-    asked = {path: BackgroundCall(partial(_call_github_api, f"{base}/{path}")) for path in paths}
-    return GitHubState(
-        {"": first} | {path: parse_gh_output(each.answer(until, TIMED_OUT_RESULT)) for path, each in asked.items()}
-    )
+    repository = parse_gh_output(_call_github_api(base))
+    if repository.why and repository.status != 404:
+        return GitHubState(why=repository.why)
+    paths = [] if repository.why else _list_api_paths(plan, environments)
+    calls = {path: BackgroundCall(partial(_call_github_api, f"{base}/{path}")) for path in paths}
+    pages = {"": repository}
+    for path, call in calls.items():
+        pages[path] = parse_gh_output(call.answer(deadline, TIMED_OUT_RESULT))
+    return GitHubState(pages)
 
 
-def parse_gh_output(ran: ProcessResult) -> GitHubResponse:
-    """What gh has printed: documents one after the other, or its words."""
-    if ran.code == -1:
+def parse_gh_output(result: ProcessResult) -> GitHubResponse:
+    """Parse what gh printed: JSON documents one after the other, or an error message."""
+    if result.code == -1:
         return GitHubResponse(why="gh is not installed: https://cli.github.com")
-    if ran.code == 4 or "gh auth login" in ran.err:
+    if result.code == 4 or "gh auth login" in result.err:
         return GitHubResponse(why="gh is not logged in: gh auth login")
-    if ran.code:
-        found = re.search(r"\(HTTP (\d+)\)", ran.err)
-        return GitHubResponse(
-            status=int(found[1]) if found else 0, why=f"gh: {find_last_line(ran.err).removeprefix('gh: ')}"
-        )
+    if result.code:
+        status = re.search(r"\(HTTP (\d+)\)", result.err)
+        reason = find_last_line(result.err).removeprefix("gh: ")
+        return GitHubResponse(status=int(status[1]) if status else 0, why=f"gh: {reason}")
     try:
-        return GitHubResponse(tuple(_parse_json_documents(ran.out)))
+        return GitHubResponse(tuple(_parse_json_documents(result.out)))
     except (ValueError, RecursionError):
         return GitHubResponse(why="gh: its answer is not what GitHub's API says")
 
 
 def _parse_json_documents(text: str) -> Iterator[dict[str, Any]]:
-    decoder, at = json.JSONDecoder(), 0
-    while rest := text[at:].lstrip():
+    decoder = json.JSONDecoder()
+    rest = text.lstrip()
+    while rest:
         document, length = decoder.raw_decode(rest)
-        at = len(text) - len(rest) + length
         yield document if isinstance(document, dict) else {"list": _as_list(document)}
+        rest = rest[length:].lstrip()
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -109,12 +115,9 @@ def _call_github_api(path: str) -> ProcessResult:
 
 
 def _list_setting_endpoints(environment: str = "") -> dict[str, tuple[str, str]]:
-    """Where names of secrets and variables are listed: path → kind and the list's key."""
-    place = f"environments/{environment}" if environment else "actions"
-    found = {f"{place}/{kind}s?per_page=30": (kind, f"{kind}s") for kind in ("secret", "variable")}
-    if not environment:
-        found |= {f"actions/organization-{kind}s?per_page=30": (kind, f"{kind}s") for kind in ("secret", "variable")}
-    return found
+    """By path, what it lists: the kind of the settings, and the key of the list."""
+    folders = [f"environments/{environment}/"] if environment else ["actions/", "actions/organization-"]
+    return {f"{folder}{kind}s?per_page=30": (kind, f"{kind}s") for folder in folders for kind in ("secret", "variable")}
 
 
 def _list_api_paths(plan: Plan, environments: Iterable[str]) -> list[str]:
@@ -125,8 +128,10 @@ def _list_api_paths(plan: Plan, environments: Iterable[str]) -> list[str]:
         _build_protection_path(plan),
         _build_ruleset_path(plan),
     ]
-    paths += [path for environment in environments for path in _list_setting_endpoints(environment)]
-    return [*paths, *(_build_runs_path(plan, workflow) for workflow in _list_workflow_names(plan))]
+    for environment in environments:
+        paths += _list_setting_endpoints(environment)
+    paths += [_build_runs_path(workflow) for workflow in _list_workflow_names(plan)]
+    return paths
 
 
 def _build_protection_path(plan: Plan) -> str:
@@ -138,58 +143,59 @@ def _build_ruleset_path(plan: Plan) -> str:
 
 
 def _list_workflow_names(plan: Plan) -> list[str]:
-    return [*(workflow.source.workflow for workflow in plan.workflows), *(each.name for each in plan.promotions)]
+    service_workflows = [workflow.source.workflow for workflow in plan.workflows]
+    return service_workflows + [promotion.name for promotion in plan.promotions]
 
 
-def _build_runs_path(plan: Plan, workflow: str) -> str:
+def _build_runs_path(workflow: str) -> str:
     return f"actions/workflows/{workflow}.yml/runs?per_page=1"
 
 
-def find_available_settings(seen: GitHubState, environment: str) -> dict[tuple[str, str], str]:
-    """Each (kind, name) that a job of the environment can read, with the value of a variable; the nearest counts."""
-    found: dict[tuple[str, str], str] = {}
-    for path, (kind, key) in [
-        *reversed(_list_setting_endpoints().items()),
-        *_list_setting_endpoints(environment).items(),
-    ]:
-        items = seen.page(path).items(key)
-        found |= {(kind, str(item.get("name")).upper()): str(item.get("value", "")) for item in items}
-    return found
+def find_available_settings(state: GitHubState, environment: str) -> dict[tuple[str, str], str]:
+    """By kind and name, the settings that a job of the environment can read, with the values of variables.
+
+    An environment's setting is used before the repository's, and that before the organization's.
+    """
+    endpoints = [*reversed(_list_setting_endpoints().items()), *_list_setting_endpoints(environment).items()]
+    settings: dict[tuple[str, str], str] = {}
+    for path, (kind, list_key) in endpoints:
+        for setting in state.page(path).items(list_key):
+            settings[kind, str(setting.get("name")).upper()] = str(setting.get("value", ""))
+    return settings
 
 
-def check_repository(group: FindingGroup, plan: Plan, seen: GitHubState, book: RunbookIndex) -> Iterator[Finding]:
-    """The repository itself."""
-    first = seen.page("")
-    if first.status == 404:
+def check_repository(group: FindingGroup, plan: Plan, state: GitHubState, runbook: RunbookIndex) -> Iterator[Finding]:
+    """Check the repository itself, and the last runs of its workflows."""
+    repository = state.page("")
+    if repository.status == 404:
         expected = "a repository that this login may see"
         yield group.wrong(plan.repository, "not found", expected, "`repository:` in the spec, or gh auth switch")
         return
-    if first.why:
-        yield group.not_asked(plan.repository, first.why)
+    if repository.why:
+        yield group.not_asked(plan.repository, repository.why)
         return
-    yield _check_default_branch(group, plan, first)
-    yield _check_actions_allowed(group, plan, seen)
-    yield _check_branch_protection(group, plan, seen, book)
+    yield _check_default_branch(group, plan, repository)
+    yield _check_actions_allowed(group, plan, state)
+    yield _check_branch_protection(group, plan, state, runbook)
     for workflow in _list_workflow_names(plan):
-        yield _check_last_run(group, workflow, seen.page(_build_runs_path(plan, workflow)), book)
+        yield _check_last_run(group, workflow, state.page(_build_runs_path(workflow)), runbook)
 
 
-def _check_default_branch(group: FindingGroup, plan: Plan, first: GitHubResponse) -> Finding:
-    there = str(first.first.get("default_branch"))
-    if there == plan.default_branch:
-        return group.ok("default branch", there)
-    return group.wrong("default branch", there, plan.default_branch, "`default_branch:` in the spec")
+def _check_default_branch(group: FindingGroup, plan: Plan, repository: GitHubResponse) -> Finding:
+    branch = str(repository.first.get("default_branch"))
+    if branch == plan.default_branch:
+        return group.ok("default branch", branch)
+    return group.wrong("default branch", branch, plan.default_branch, "`default_branch:` in the spec")
 
 
-def _check_actions_allowed(group: FindingGroup, plan: Plan, seen: GitHubState) -> Finding:
-    page = seen.page("actions/permissions")
-    cure = "Settings, Actions, General: allow " + ", ".join(
-        sorted({action.uses.partition("@")[0] for action in plan.actions.values()})
-    )
+def _check_actions_allowed(group: FindingGroup, plan: Plan, state: GitHubState) -> Finding:
+    page = state.page("actions/permissions")
     if page.why:
         return group.not_asked("Actions", page.why)
     if page.first.get("enabled") is not True:
         return group.wrong("Actions", "disabled", "enabled", "Settings, Actions, General")
+    actions = sorted({action.uses.partition("@")[0] for action in plan.actions.values()})
+    cure = f"Settings, Actions, General: allow {', '.join(actions)}"
     allowed = page.first.get("allowed_actions", "all")
     if allowed == "local_only":
         return group.wrong("Actions", "only the repository's own may run", "also those that the workflows use", cure)
@@ -198,74 +204,87 @@ def _check_actions_allowed(group: FindingGroup, plan: Plan, seen: GitHubState) -
     return group.ok("Actions", "enabled")
 
 
-def _check_branch_protection(group: FindingGroup, plan: Plan, seen: GitHubState, book: RunbookIndex) -> Finding:
-    """The checks that a merge waits for, by branch protection and by rulesets."""
-    subject, page, rules = (
-        f"protection of {plan.default_branch}",
-        seen.page(_build_protection_path(plan)),
-        seen.page(_build_ruleset_path(plan)),
-    )
-    required = {str(name) for name in _as_list(page.first.get("contexts"))}
-    for rule in rules.items("list"):
-        parameters = rule.get("parameters") if rule.get("type") == "required_status_checks" else None
-        checks = _as_list(parameters.get("required_status_checks")) if isinstance(parameters, dict) else []
-        required |= {str(check.get("context")) for check in checks if isinstance(check, dict)}
-    if not required and page.why and page.status != 404:
-        return group.not_asked(subject, page.why)
+def _check_branch_protection(group: FindingGroup, plan: Plan, state: GitHubState, runbook: RunbookIndex) -> Finding:
+    """Check which checks a merge waits for, by branch protection and by rulesets."""
+    subject = f"protection of {plan.default_branch}"
+    protection = state.page(_build_protection_path(plan))
+    required = {str(name) for name in _as_list(protection.first.get("contexts"))}
+    required |= _find_ruleset_checks(state.page(_build_ruleset_path(plan)))
+    if not required and protection.why and protection.status != 404:
+        return group.not_asked(subject, protection.why)
     if required == {"drift"}:
         return group.ok(subject, "requires drift")
     saw = f"requires {', '.join(sorted(required)) or 'no check'}"
-    return group.wrong(subject, saw, "drift, and no other", book.step("Protect the branch"))
+    return group.wrong(subject, saw, "drift, and no other", runbook.step("branch_protection"))
 
 
-def _check_last_run(group: FindingGroup, workflow: str, page: GitHubResponse, book: RunbookIndex) -> Finding:
+def _find_ruleset_checks(rules: GitHubResponse) -> set[str]:
+    checks = set()
+    for rule in rules.items("list"):
+        parameters = rule.get("parameters")
+        if rule.get("type") != "required_status_checks" or not isinstance(parameters, dict):
+            continue
+        for check in _as_list(parameters.get("required_status_checks")):
+            if isinstance(check, dict):
+                checks.add(str(check.get("context")))
+    return checks
+
+
+def _check_last_run(group: FindingGroup, workflow: str, page: GitHubResponse, runbook: RunbookIndex) -> Finding:
     subject, runs = f"last run of {workflow}", page.items("workflow_runs")
     if page.status == 404 or (not page.why and not runs):
-        return group.not_asked(subject, f"it never ran; {book.step('First')}")
+        return group.not_asked(subject, f"it never ran; {runbook.step('first_push')}")
     if page.why:
         return group.not_asked(subject, page.why)
-    result, url = runs[0].get("conclusion") or runs[0].get("status"), runs[0].get("html_url", "")
+    last_run = runs[0]
+    result = last_run.get("conclusion") or last_run.get("status")
     if result == "success" or result in RUNNING_STATUSES:
         return group.ok(subject, str(result))
-    return group.wrong(subject, str(result), "success", f"gh run view --log-failed {runs[0].get('id', '')} # {url}")
+    cure = f"gh run view --log-failed {last_run.get('id', '')} # {last_run.get('html_url', '')}"
+    return group.wrong(subject, str(result), "success", cure)
 
 
 def check_github_environment(
-    group: FindingGroup, plan: Plan, name: str, seen: GitHubState, book: RunbookIndex
+    group: FindingGroup, plan: Plan, environment: str, state: GitHubState, runbook: HostRunbookIndex
 ) -> Iterator[Finding]:
-    """An environment, and every secret and variable that its deploys read."""
-    first, page = seen.page(""), seen.page("environments?per_page=100")
-    if first.why or page.why:
-        yield group.not_asked("GitHub environment, secrets, variables", first.why or page.why)
+    """Check an environment, and every secret and variable that its deploys read."""
+    repository, page = state.page(""), state.page("environments?per_page=100")
+    if repository.why or page.why:
+        yield group.not_asked("GitHub environment, secrets, variables", repository.why or page.why)
         return
-    if name in {str(each.get("name")) for each in page.items("environments")}:
-        yield group.ok("GitHub environment", name)
+    if environment in {str(item.get("name")) for item in page.items("environments")}:
+        yield group.ok("GitHub environment", environment)
     else:
-        make = book.command("gh api", f"/environments/{name}")
-        yield group.wrong("GitHub environment", "none of this name", name, make)
-    there = find_available_settings(seen, name)
-    for setting in find_expected_settings(plan)[name]:
-        yield _check_setting(group, name, setting, there, seen, book)
+        cure = runbook.create_environment(environment)
+        yield group.wrong("GitHub environment", "none of this name", environment, cure)
+    for setting in find_expected_settings(plan)[environment]:
+        yield _check_setting(group, environment, setting, state, runbook)
 
 
 def _check_setting(
-    group: FindingGroup,
-    name: str,
-    setting: GitHubSetting,
-    there: dict[tuple[str, str], str],
-    seen: GitHubState,
-    book: RunbookIndex,
+    group: FindingGroup, environment: str, setting: GitHubSetting, state: GitHubState, runbook: HostRunbookIndex
 ) -> Finding:
-    subject, other = f"{setting.kind} {setting.name}", "variable" if setting.kind == "secret" else "secret"
-    if (setting.kind, setting.name) in there:
+    subject = f"{setting.kind} {setting.name}"
+    available = find_available_settings(state, environment)
+    if (setting.kind, setting.name) in available:
         return group.ok(subject, "is set")
-    lists = [
-        path
-        for path, (kind, _) in {**_list_setting_endpoints(), **_list_setting_endpoints(name)}.items()
-        if kind == setting.kind
-    ]
-    pages = [seen.page(path) for path in lists if "organization" not in path]
-    if blind := [page.why for page in pages if page.why and page.status != 404]:
-        return group.not_asked(subject, blind[0])
-    saw = f"a {other} of this name" if (other, setting.name) in there else "is not set"
-    return group.wrong(subject, saw, f"a {setting.kind}", book.command(f"gh {setting.kind} set {setting.name}"))
+    unread = _find_unread_list(setting.kind, environment, state)
+    if unread:
+        return group.not_asked(subject, unread)
+    other_kind = "variable" if setting.kind == "secret" else "secret"
+    saw = f"a {other_kind} of this name" if (other_kind, setting.name) in available else "is not set"
+    cure = runbook.set_host_setting(setting.kind, setting.name, environment)
+    return group.wrong(subject, saw, f"a {setting.kind}", cure)
+
+
+def _find_unread_list(kind: str, environment: str, state: GitHubState) -> str:
+    """Why one of the lists that may have a setting could not be read; empty when all were.
+
+    An organization's list is often closed to a login that may read everything else.
+    """
+    endpoints = {**_list_setting_endpoints(), **_list_setting_endpoints(environment)}
+    for path, (list_kind, _) in endpoints.items():
+        page = state.page(path)
+        if list_kind == kind and "organization" not in path and page.why and page.status != 404:
+            return page.why
+    return ""

@@ -1,6 +1,6 @@
-"""Nginx Proxy Manager's hosts, by its API.
+"""Checks the proxy hosts of Nginx Proxy Manager through its API.
 
-Its fields: https://github.com/NginxProxyManager/nginx-proxy-manager/tree/develop/backend/schema
+The fields: https://github.com/NginxProxyManager/nginx-proxy-manager/tree/develop/backend/schema
 """
 
 import json
@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 
 from kiwari_ci.plan import ComposeContainer
 from kiwari_ci.probes.calls import HttpResponse, fetch_url, is_loopback_url
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import RunbookIndex
 
 ProxyHosts = dict[str, dict[str, Any]]
 
 
 def fetch_proxy_hosts(url: str, token: str) -> tuple[ProxyHosts, str]:
-    """Proxy hosts by domain, or why they are not known; the token leaves this machine encrypted, or not at all."""
+    """Fetch proxy hosts by domain, or the reason why not; the token leaves this machine only encrypted."""
     if not url:
         return {}, "no --npm URL"
     if not token:
@@ -27,40 +28,42 @@ def fetch_proxy_hosts(url: str, token: str) -> tuple[ProxyHosts, str]:
     return parse_proxy_hosts(fetch_url(address, {"Authorization": f"Bearer {token}"}))
 
 
-def parse_proxy_hosts(page: HttpResponse) -> tuple[ProxyHosts, str]:
-    """Proxy hosts by domain, or why the answer has none."""
-    if page.status in (401, 403):
+def parse_proxy_hosts(response: HttpResponse) -> tuple[ProxyHosts, str]:
+    """Parse the proxy hosts by domain, or return the reason why there are none."""
+    if response.status in (401, 403):
         return {}, "Nginx Proxy Manager refuses the token: it lives for a day, POST /api/tokens gives another"
-    if page.status != 200:
-        return {}, f"Nginx Proxy Manager: {f'status {page.status}' if page.status else page.text}"
+    if response.status != 200:
+        reason = f"status {response.status}" if response.status else response.text
+        return {}, f"Nginx Proxy Manager: {reason}"
     try:
-        found = json.loads(page.text)
-        return {str(name): host for host in found for name in host["domain_names"]}, ""
+        hosts = json.loads(response.text)
+        return {str(domain): host for host in hosts for domain in host["domain_names"]}, ""
     except (ValueError, TypeError, KeyError, RecursionError):
         return {}, "Nginx Proxy Manager: its answer is no list of proxy hosts"
 
 
 def check_proxy_host(
-    group: FindingGroup, container: ComposeContainer, asked: tuple[ProxyHosts, str], book: RunbookIndex
+    group: FindingGroup, container: ComposeContainer, proxy: tuple[ProxyHosts, str], runbook: RunbookIndex
 ) -> Finding:
-    """One proxy host: everything that is not as the runbook's table has it."""
-    hosts, why = asked
-    subject, cure = f"{container.domain} proxy host", book.step("Proxy hosts")
-    if why:
-        return group.not_asked(subject, why)
-    to = f"http {container.container} {container.port}"
+    """Compare the proxy host of a domain with the runbook's table; `proxy` is the result of `fetch_proxy_hosts`."""
+    hosts, reason = proxy
+    subject, cure = f"{container.domain} proxy host", runbook.step("proxy_hosts")
+    if reason:
+        return group.not_asked(subject, reason)
+    target = f"http {container.container} {container.port}"
     if container.domain not in hosts:
-        return group.wrong(subject, "none for this domain", to, cure)
-    faults = list(_find_proxy_host_faults(container, hosts[container.domain], to))
+        return group.wrong(subject, "none for this domain", target, cure)
+    faults = list(_find_proxy_host_faults(container, hosts[container.domain], target))
     if faults:
-        return group.wrong(subject, "; ".join(faults), f"{to}, Force SSL, HTTP/2, as the runbook's table has it", cure)
-    return group.ok(subject, f"forwards to {to}")
+        expected = f"{target}, Force SSL, HTTP/2, as the runbook's table has it"
+        return group.wrong(subject, "; ".join(faults), expected, cure)
+    return group.ok(subject, f"forwards to {target}")
 
 
-def _find_proxy_host_faults(container: ComposeContainer, host: dict[str, Any], to: str) -> Iterator[str]:
-    there = " ".join(str(host.get(key)) for key in ("forward_scheme", "forward_host", "forward_port"))
-    if there != to:
-        yield f"forwards to {there}"
+def _find_proxy_host_faults(container: ComposeContainer, host: dict[str, Any], target: str) -> Iterator[str]:
+    actual_target = " ".join(str(host.get(key)) for key in ("forward_scheme", "forward_host", "forward_port"))
+    if actual_target != target:
+        yield f"forwards to {actual_target}"
     if not host.get("enabled", True):
         yield "disabled"
     if not host.get("certificate_id"):

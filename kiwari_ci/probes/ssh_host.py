@@ -1,4 +1,4 @@
-"""One host, over the user's own ssh: a read-only script's facts, where the host is, and the host keys it presents."""
+"""Probes a host over the user's own ssh: the facts of a read-only script, its addresses, and its host keys."""
 
 import ipaddress
 import shlex
@@ -9,10 +9,11 @@ from typing import NamedTuple
 from kiwari_ci.plan import DeployHost, EnvFile
 from kiwari_ci.probes.calls import REQUEST_TIMEOUT, TOTAL_TIMEOUT, ProcessResult, find_last_line, run_process
 from kiwari_ci.probes.dns_tls import HostAddresses, NetworkBackend
+from kiwari_ci.proxies.registry import find_planned_proxy
 
 DATABASE_INIT_SCRIPT = "init/init-databases.sh"
 PROBE_SCRIPT = Path(__file__).with_name("host.sh")
-# Nobody is asked for a password, nothing is written to known_hosts, and no connection outlives the question.
+# ssh asks nobody for a password, writes nothing to known_hosts, and keeps no connection open.
 SSH_OPTIONS = {
     "BatchMode": "yes",
     "ConnectTimeout": str(REQUEST_TIMEOUT),
@@ -29,7 +30,7 @@ SSH_OPTIONS = {
 
 
 class ContainerState(NamedTuple):
-    """A container, as `docker inspect` has it; networks and ports are separated by blanks."""
+    """A container as `docker inspect` shows it; networks and ports are separated by spaces."""
 
     name: str
     image: str
@@ -47,22 +48,22 @@ class ContainerState(NamedTuple):
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What the script printed, a tuple of words a line; without lines, `why` says why."""
+    """The lines that the script printed, each as its words; without lines, `why` is the reason."""
 
     lines: tuple[tuple[str, ...], ...] = ()
     why: str = ""
 
     def all(self, *words: str) -> list[tuple[str, ...]]:
-        """What follows these words, of each line that begins with them."""
+        """The words after these, of each line that begins with these."""
         count = len(words)
         return [line[count:] for line in self.lines if line[:count] == words]
 
     def first(self, *words: str) -> tuple[str, ...]:
-        """What follows these words in the first line that begins with them; empty when there is none."""
+        """The words after these, of the first line that begins with these; empty when there is none."""
         return next(iter(self.all(*words)), ())
 
     def word(self, *words: str) -> str:
-        """The one that follows these words, or an empty one."""
+        """The word after these in the first such line, or an empty one."""
         return next(iter(self.first(*words)), "")
 
     def containers(self) -> dict[str, ContainerState]:
@@ -73,7 +74,7 @@ class HostFacts:
 
 @dataclass(frozen=True)
 class SshTarget:
-    """Where ssh goes for a host, and the host keys that it presents there as (type, key)."""
+    """Where ssh connects to for a host, and the host keys presented there, as pairs of type and key."""
 
     name: str = ""
     addresses: tuple[str, ...] = ()
@@ -81,51 +82,51 @@ class SshTarget:
 
 
 def probe_host(host: DeployHost, destination: str) -> HostFacts:
-    """All facts of a host in one round trip."""
+    """Collect all facts of a host over one connection."""
     options = [word for key, value in SSH_OPTIONS.items() for word in ("-o", f"{key}={value}")]
     script = f"set -- {shlex.join(_build_script_arguments(host))}\n{PROBE_SCRIPT.read_text()}"
-    return parse_host_facts(
-        run_process(["ssh", "-T", *options, "--", destination, "bash", "-s"], stdin=script, seconds=TOTAL_TIMEOUT - 2)
-    )
+    command = ["ssh", "-T", *options, "--", destination, "bash", "-s"]
+    return parse_host_facts(run_process(command, stdin=script, seconds=TOTAL_TIMEOUT - 2))
 
 
-def parse_host_facts(ran: ProcessResult) -> HostFacts:
-    """Read what the script printed; what a login shell prints before it is no fact."""
-    lines = ran.out.split("\n")
+def parse_host_facts(result: ProcessResult) -> HostFacts:
+    """Parse what the script printed; a login shell may have printed something before it."""
+    lines = result.out.split("\n")
     if "begin" in lines and "end" in lines:
-        said = lines[lines.index("begin") + 1 : lines.index("end")]
-        return HostFacts(tuple(tuple(line.split("\t")) for line in said))
-    if "bin/deploy" in ran.err:
+        fact_lines = lines[lines.index("begin") + 1 : lines.index("end")]
+        return HostFacts(tuple(tuple(line.split("\t")) for line in fact_lines))
+    if "bin/deploy" in result.err:
         return HostFacts(why="ssh used the deploy key, which may do no more than deploy: log in with one of your own")
-    why = "its answer broke off" if "begin" in lines else find_last_line(ran.err or ran.out)
-    return HostFacts(why=f"ssh: {why.removeprefix('ssh: ')}")
+    reason = "its answer broke off" if "begin" in lines else find_last_line(result.err or result.out)
+    return HostFacts(why=f"ssh: {reason.removeprefix('ssh: ')}")
 
 
 def resolve_ssh_target(destination: str, net: NetworkBackend) -> SshTarget:
-    """Where ssh would connect to, by its own configuration; nothing of it is asked but the host keys."""
-    said = run_process(["ssh", "-G", "--", destination])
-    settings = dict(line.split(" ", 1) for line in said.out.splitlines() if " " in line)
+    """Find out where ssh would connect to, by its own configuration, and which host keys are presented there."""
+    result = run_process(["ssh", "-G", "--", destination])
+    settings = dict(line.split(" ", 1) for line in result.out.splitlines() if " " in line)
     name, port = settings.get("hostname", ""), settings.get("port", "22")
-    jumps = settings.get("proxyjump", "none") != "none" or settings.get("proxycommand", "none") != "none"
-    if said.code or not name:
+    if result.code or not name:
         return SshTarget()
     addresses = _resolve_addresses(name, net)
-    if jumps or not addresses:
+    is_reached_through_another = any(settings.get(key, "none") != "none" for key in ("proxyjump", "proxycommand"))
+    if is_reached_through_another or not addresses:
         return SshTarget(name, addresses)
-    scanned = run_process(["ssh-keyscan", "-T", str(REQUEST_TIMEOUT), "-p", port, "--", addresses[0]])
-    found = [line.split() for line in scanned.out.splitlines() if not line.startswith("#")]
-    return SshTarget(name, addresses, frozenset((words[1], words[2]) for words in found if len(words) >= 3))
+    scan = run_process(["ssh-keyscan", "-T", str(REQUEST_TIMEOUT), "-p", port, "--", addresses[0]])
+    key_lines = [line.split() for line in scan.out.splitlines() if not line.startswith("#")]
+    return SshTarget(name, addresses, frozenset((words[1], words[2]) for words in key_lines if len(words) >= 3))
 
 
-def collect_host_addresses(host: DeployHost, reached: SshTarget, seen: HostFacts) -> HostAddresses:
-    """All addresses by which a host is known: where ssh finds it, and its own; Traefik has no route at first."""
-    own = _parse_ip_addresses(seen.word("addresses"))
-    unrouted = (404,) if host.proxy == "traefik" else ()
-    return HostAddresses(frozenset([*reached.addresses, *own]), complete=bool(own), unrouted=unrouted)
+def collect_host_addresses(host: DeployHost, target: SshTarget, facts: HostFacts) -> HostAddresses:
+    """Collect the addresses of a host: those that ssh uses, and those that the host has told itself."""
+    own_addresses = _parse_ip_addresses(facts.word("addresses"))
+    unrouted = find_planned_proxy(host.proxy).unrouted_statuses
+    addresses = frozenset([*target.addresses, *own_addresses])
+    return HostAddresses(addresses, complete=bool(own_addresses), unrouted=unrouted)
 
 
 def _build_script_arguments(host: DeployHost) -> list[str]:
-    """What the script is to look at: the folder, then everything in it that the plan knows."""
+    """What the script looks at: the host's folder, then everything in it that the plan has."""
     words = [f"file:{path}" for path in list_placed_files(host)]
     words += [f"env:{server.name}/{_format_env_argument(server.env_file)}" for server in host.servers]
     words += [f"env:{stack.name}/{_format_env_argument(file)}" for stack in host.stacks for file in stack.env_files]
@@ -136,15 +137,15 @@ def _build_script_arguments(host: DeployHost) -> list[str]:
 
 def list_placed_files(host: DeployHost) -> list[str]:
     """The generated files that a person has placed, below the host's folder."""
-    placed = [
-        f"{server.name}/{file}" for server in host.servers for file in ("docker-compose.yml", DATABASE_INIT_SCRIPT)
-    ]
-    placed += [
-        f"{stack.name}/{file}"
-        for stack in host.stacks
-        for file in ("docker-compose.yml", *(f"hooks/{hook.name}" for hook in stack.hooks))
-    ]
-    return ["bin/deploy", *placed, *(file for front in host.fronts for file in front.paths())]
+    paths = ["bin/deploy"]
+    for server in host.servers:
+        paths += [f"{server.name}/docker-compose.yml", f"{server.name}/{DATABASE_INIT_SCRIPT}"]
+    for stack in host.stacks:
+        paths.append(f"{stack.name}/docker-compose.yml")
+        paths += [f"{stack.name}/hooks/{hook.name}" for hook in stack.hooks]
+    for proxy_stack in host.fronts:
+        paths += proxy_stack.paths()
+    return paths
 
 
 def list_env_keys(env_file: EnvFile) -> list[str]:
@@ -157,8 +158,9 @@ def _format_env_argument(env_file: EnvFile) -> str:
 
 
 def _resolve_addresses(name: str, net: NetworkBackend) -> tuple[str, ...]:
-    if found := _parse_ip_addresses(name):
-        return tuple(found)
+    addresses = _parse_ip_addresses(name)
+    if addresses:
+        return tuple(addresses)
     try:
         return tuple(net.resolve(name))
     except (OSError, UnicodeError):
@@ -167,10 +169,10 @@ def _resolve_addresses(name: str, net: NetworkBackend) -> tuple[str, ...]:
 
 def _parse_ip_addresses(text: str) -> list[str]:
     """The words that are addresses."""
-    found = []
+    addresses = []
     for word in text.split():
         try:
-            found.append(str(ipaddress.ip_address(word)))
+            addresses.append(str(ipaddress.ip_address(word)))
         except ValueError:
             continue
-    return found
+    return addresses

@@ -1,66 +1,87 @@
-"""A stack held against the plan: its env files, by the names of their keys, and its containers, by their pins."""
+"""Compares a stack with the plan: its env files, by the names of their keys, and its containers, by their pins."""
 
 import datetime
 from collections.abc import Iterator
 
-from kiwari_ci.plan import AccessoryContainer, ComposeStack, DeployHost, EnvFile, ServiceContainer
-from kiwari_ci.plan import ComposeContainer as Planned
-from kiwari_ci.probes.findings import Finding, FindingGroup, RunbookIndex
+from kiwari_ci.plan import (
+    AccessoryContainer,
+    ComposeContainer,
+    ComposeStack,
+    DeployHost,
+    EnvFile,
+    ServiceContainer,
+)
+from kiwari_ci.probes.findings import Finding, FindingGroup
+from kiwari_ci.probes.runbook_index import HostRunbookIndex
 from kiwari_ci.probes.ssh_host import ContainerState, HostFacts, list_env_keys
+from kiwari_ci.readers.image_reference import parse_image_reference
 
-# What Compose reads in another way than a person: bin/deploy refuses it.
+# Compose reads these otherwise than a person does, so bin/deploy refuses them.
 ENV_SYNTAX_FAULTS = {
     "dollar": "a $ without single quotes",
     "backslash": "a backslash without single quotes",
     "comment": "text behind the value, which Compose takes for a comment",
     "lines": "a value of several lines: keep it in base64",
 }
-RECENT_RESTART_SECONDS = 600  # seconds: one that came back by itself so lately will go again
+RECENT_RESTART_SECONDS = 600  # a container that restarted by itself so lately will do so again
 
 
-def check_env_file(group: FindingGroup, folder: str, file: EnvFile, facts: HostFacts, book: RunbookIndex) -> Finding:
-    """An env file: there, for its owner's eyes, with every key filled in. Values never left the host."""
-    path = f"{folder}/{file.name}"
-    state = facts.word("env", path) or "missing"
-    cure = book.command("editor", path)
-    if state == "missing":
-        return group.wrong(path, "is not there", f"made of {path}.example", book.command("install -m 600", path))
-    if state == "unreadable":
-        return group.wrong(path, "this login may not read it", "a file of the login's", f"chown it; {cure}")
-    there = {name: flags.split() for name, flags in facts.all("key", path)}
-    if faults := list(_find_env_file_faults(file, there)):
-        return group.wrong(path, "; ".join(faults), ", ".join(list_env_keys(file)), cure)
-    if int(state, 8) & 0o077:
-        return group.wrong(path, f"mode {state}: others may read it", "mode 600", f"chmod 600 {path}")
-    return group.ok(path, f"{len(list_env_keys(file))} keys filled in{_describe_extra_keys(path, file, there, facts)}")
+def check_env_file(
+    group: FindingGroup, folder: str, env_file: EnvFile, facts: HostFacts, runbook: HostRunbookIndex
+) -> Finding:
+    """Check an env file: it exists, only its owner may read it, and every key has a value. No value leaves the host."""
+    path = f"{folder}/{env_file.name}"
+    mode = facts.word("env", path) or "missing"
+    if mode == "missing":
+        return group.wrong(path, "is not there", f"made of {path}.example", runbook.create_env_files())
+    if mode == "unreadable":
+        cure = f"chown it; {runbook.edit_env_files()}"
+        return group.wrong(path, "this login may not read it", "a file of the login's", cure)
+    flags_by_key = {key: flags.split() for key, flags in facts.all("key", path)}
+    faults = list(_find_env_file_faults(env_file, flags_by_key))
+    expected_keys = list_env_keys(env_file)
+    if faults:
+        return group.wrong(path, "; ".join(faults), ", ".join(expected_keys), runbook.edit_env_files())
+    if int(mode, 8) & 0o077:
+        return group.wrong(path, f"mode {mode}: others may read it", "mode 600", f"chmod 600 {path}")
+    additional_keys = [key for key in flags_by_key if key not in expected_keys]
+    saw = f"{len(expected_keys)} keys filled in{_describe_additional_lines(path, additional_keys, facts)}"
+    return group.ok(path, saw)
 
 
-def _find_env_file_faults(file: EnvFile, there: dict[str, list[str]]) -> Iterator[str]:
-    lines = [line for each in file.groups for line in each.lines]
-    filled = {line.key for line in lines if line.value or line.note}
-    if missing := [line.key for line in lines if line.key not in there]:
+def _find_env_file_faults(env_file: EnvFile, flags_by_key: dict[str, list[str]]) -> Iterator[str]:
+    lines = [line for section in env_file.groups for line in section.lines]
+    missing = [line.key for line in lines if line.key not in flags_by_key]
+    if missing:
         yield f"missing: {', '.join(missing)}"
-    if empty := [key for key, flags in there.items() if "empty" in flags and key in filled]:
+    keys_with_value = {line.key for line in lines if line.value or line.note}
+    empty = [key for key, flags in flags_by_key.items() if "empty" in flags and key in keys_with_value]
+    if empty:
         yield f"empty: {', '.join(empty)}"
-    if left := [key for key, flags in there.items() if "change-me" in flags]:
-        yield f"still change-me: {', '.join(left)}"
+    unchanged = [key for key, flags in flags_by_key.items() if "change-me" in flags]
+    if unchanged:
+        yield f"still change-me: {', '.join(unchanged)}"
     for flag, fault in ENV_SYNTAX_FAULTS.items():
-        if misread := [key for key, flags in there.items() if flag in flags]:
-            yield f"{fault}: {', '.join(misread)}"
+        keys = [key for key, flags in flags_by_key.items() if flag in flags]
+        if keys:
+            yield f"{fault}: {', '.join(keys)}"
 
 
-def _describe_extra_keys(path: str, file: EnvFile, there: dict[str, list[str]], facts: HostFacts) -> str:
-    """What the spec does not have is the owner's own business, or a slip: it is named where a name it must be."""
-    named = [key for key in there if key not in list_env_keys(file)]
-    others = facts.word("others", path)
-    parts = [*named, *([f"{others} lines more"] if others else [])]
+def _describe_additional_lines(path: str, additional_keys: list[str], facts: HostFacts) -> str:
+    """Name what the spec does not have: it may be on purpose, or a misspelt key."""
+    parts = list(additional_keys)
+    other_lines = facts.word("others", path)
+    if other_lines:
+        parts.append(f"{other_lines} lines more")
     return f"; not in the spec: {', '.join(parts)}" if parts else ""
 
 
-def is_deployed(stack: ComposeStack, container: Planned, facts: HostFacts) -> bool:
-    """Whether something was ever put into service, as far as is known."""
-    known = facts.first("record", stack.name, container.container) or container.container in facts.containers()
-    return bool(facts.why or not facts.word("engine") or known)
+def is_deployed(stack: ComposeStack, container: ComposeContainer, facts: HostFacts) -> bool:
+    """Whether a container was ever put into service; True also when nobody knows."""
+    if facts.why or not facts.word("engine"):
+        return True
+    has_record = bool(facts.first("record", stack.name, container.container))
+    return has_record or container.container in facts.containers()
 
 
 def check_stack_containers(
@@ -69,18 +90,19 @@ def check_stack_containers(
     stack: ComposeStack,
     facts: HostFacts,
     destination: str,
-    book: RunbookIndex,
+    runbook: HostRunbookIndex,
     now: float,
 ) -> Iterator[Finding]:
-    """Every container of a stack: what runs against what is pinned, and whether it answers from the host."""
+    """Check every container of a stack: it runs the image that is pinned, and answers from the host."""
     for instance in stack.instances:
-        yield _check_service_container(group, host, stack, instance, facts, destination, book, now)
+        yield _check_service_container(group, host, stack, instance, facts, destination, runbook, now)
     for accessory in stack.accessories:
-        yield _check_accessory(group, host, stack, accessory, facts, destination, book)
+        yield _check_accessory(group, host, stack, accessory, facts, destination, runbook)
     yield from _check_unwanted_files(group, host, stack, facts, destination)
-    names = {name for each in stack.containers for name in (each.container, f"{each.container}-next")}
-    for name, there in facts.containers().items():
-        if there.project == stack.name and name not in names:
+    names = {container.container for container in stack.containers}
+    names |= {f"{name}-next" for name in names}
+    for name, container in facts.containers().items():
+        if container.project == stack.name and name not in names:
             cure = f"lead its domain elsewhere, then on the server: docker rm -f {name}"
             yield group.wrong(name, f"runs, which {stack.name} has no more", "no such container", cure)
 
@@ -88,7 +110,7 @@ def check_stack_containers(
 def _check_unwanted_files(
     group: FindingGroup, host: DeployHost, stack: ComposeStack, facts: HostFacts, destination: str
 ) -> Iterator[Finding]:
-    """Files that Compose would read beside the generated one; bin/deploy refuses to deploy with them."""
+    """Report files that Compose would read beside the generated one; bin/deploy refuses to deploy with them."""
     for kind, saw, expected in (
         ("foreign", "has lines that bin/deploy did not write", "lines of bin/deploy only; others belong into the spec"),
         ("unwanted", "Compose would read it", "no compose file but docker-compose.yml"),
@@ -106,34 +128,38 @@ def _check_service_container(
     instance: ServiceContainer,
     facts: HostFacts,
     destination: str,
-    book: RunbookIndex,
+    runbook: HostRunbookIndex,
     now: float,
 ) -> Finding:
     name = instance.container
-    there, pinned = facts.containers().get(name), _find_pinned_image(stack, name, facts)
-    if not there and not pinned:
-        return group.not_asked(name, f"nothing was deployed yet; {book.step('First push')}")
-    again = f"ssh {destination} 'cd {host.folder}/{stack.name} && docker compose up -d --no-deps {name}'"
-    anew = f"deploy it: {book.step('First push')}"
-    expected = pinned or "an image that bin/deploy has put into service"
-    if not there:
-        return group.wrong(name, "no container", expected, again)
-    if there.image != pinned:
-        return group.wrong(name, f"runs {there.image}", expected, again if pinned else anew)
+    container, pinned_image = facts.containers().get(name), _find_pinned_image(stack, name, facts)
+    if not container and not pinned_image:
+        return _report_not_deployed(group, name, runbook)
+    start = _format_start_command(host, stack, name, destination)
+    deploy = f"deploy it: {runbook.step('first_push')}"
+    expected = pinned_image or "an image that bin/deploy has put into service"
+    if not container:
+        return group.wrong(name, "no container", expected, start)
+    if container.image != pinned_image:
+        return group.wrong(name, f"runs {container.image}", expected, start if pinned_image else deploy)
     override = facts.word("pin", stack.name, name)
-    if override != pinned:
-        saw = f"the override file pins {override or 'nothing'}"
-        return group.wrong(name, saw, expected, anew)
-    if fault := _find_service_fault(instance, there, facts, now):
-        back = book.command("/bin/deploy rollback", f"{stack.name} {name} ")
-        return group.wrong(
-            name,
-            fault,
-            f"running{instance.health and f', and answering {instance.health}'}",
-            f"docker logs {name}; {back}",
-        )
-    restarts = f", {there.restarts} restarts" if there.restarts != "0" else ""
-    return group.ok(name, f"serves {pinned.partition('@')[2][:19]}, as pinned{restarts}")
+    if override != pinned_image:
+        return group.wrong(name, f"the override file pins {override or 'nothing'}", expected, deploy)
+    fault = _find_service_fault(instance, container, facts, now)
+    if fault:
+        expected = f"running, and answering {instance.health}" if instance.health else "running"
+        cure = f"docker logs {name}; {runbook.rollback(stack.name, name)}"
+        return group.wrong(name, fault, expected, cure)
+    restarts = "" if container.restarts == "0" else f", {container.restarts} restarts"
+    return group.ok(name, f"serves {parse_image_reference(pinned_image).digest[:19]}, as pinned{restarts}")
+
+
+def _report_not_deployed(group: FindingGroup, name: str, runbook: HostRunbookIndex) -> Finding:
+    return group.not_asked(name, f"nothing was deployed yet; {runbook.step('first_push')}")
+
+
+def _format_start_command(host: DeployHost, stack: ComposeStack, name: str, destination: str) -> str:
+    return f"ssh {destination} 'cd {host.folder}/{stack.name} && docker compose up -d --no-deps {name}'"
 
 
 def _check_accessory(
@@ -143,50 +169,54 @@ def _check_accessory(
     accessory: AccessoryContainer,
     facts: HostFacts,
     destination: str,
-    book: RunbookIndex,
+    runbook: HostRunbookIndex,
 ) -> Finding:
-    """Somebody else's image: as the compose file has it, and running, or ended well when it runs `once`."""
+    """Check somebody else's image: it is the compose file's, and runs, or ended well when it runs `once`."""
     name = accessory.container
-    there = facts.containers().get(name)
-    if not there and not any(facts.first("record", stack.name, each.container) for each in stack.instances):
-        return group.not_asked(name, f"nothing was deployed yet; {book.step('First push')}")
-    up = f"ssh {destination} 'cd {host.folder}/{stack.name} && docker compose up -d --no-deps {name}'"
-    if not there:
-        return group.wrong(name, "no container", accessory.image, up)
-    if there.image != accessory.image:
-        return group.wrong(name, f"runs {there.image}", accessory.image, up)
-    if accessory.once and there.status == "exited" and there.code == "0":
+    container = facts.containers().get(name)
+    is_stack_deployed = any(facts.first("record", stack.name, instance.container) for instance in stack.instances)
+    if not container and not is_stack_deployed:
+        return _report_not_deployed(group, name, runbook)
+    start = _format_start_command(host, stack, name, destination)
+    if not container:
+        return group.wrong(name, "no container", accessory.image, start)
+    if container.image != accessory.image:
+        return group.wrong(name, f"runs {container.image}", accessory.image, start)
+    if accessory.once and container.status == "exited" and container.code == "0":
         return group.ok(name, "has run to its end")
-    if fault := _find_container_fault(accessory, there):
-        return group.wrong(name, fault, "running, on its networks", f"docker logs {name}; {up}")
-    return group.ok(name, f"runs {there.image}")
+    fault = _find_container_fault(accessory, container)
+    if fault:
+        return group.wrong(name, fault, "running, on its networks", f"docker logs {name}; {start}")
+    return group.ok(name, f"runs {container.image}")
 
 
 def _find_pinned_image(stack: ComposeStack, name: str, facts: HostFacts) -> str:
     return facts.word("record", stack.name, name).partition(" ")[0]
 
 
-def _find_service_fault(instance: ServiceContainer, there: ContainerState, facts: HostFacts, now: float) -> str:
-    """What is wrong with a service's container of the right image, or nothing."""
-    if fault := _find_container_fault(instance, there):
+def _find_service_fault(instance: ServiceContainer, container: ContainerState, facts: HostFacts, now: float) -> str:
+    """What is wrong with a service's container of the right image; empty when nothing is."""
+    fault = _find_container_fault(instance, container)
+    if fault:
         return fault
     answer = facts.word("answer", instance.container)
     if instance.health and facts.word("python") and answer != str(instance.health_status):
         return f"answers {instance.health} with {answer or 'nothing'}"
-    if there.restarts != "0" and now - _parse_timestamp(there.started) < RECENT_RESTART_SECONDS:
-        return f"{there.restarts} restarts, the last a moment ago"
+    if container.restarts != "0" and now - _parse_timestamp(container.started) < RECENT_RESTART_SECONDS:
+        return f"{container.restarts} restarts, the last a moment ago"
     return ""
 
 
-def _find_container_fault(planned: Planned, there: ContainerState) -> str:
-    """What is wrong with any container of the right image, as Docker tells it, or nothing."""
-    if there.status != "running":
-        return f"{there.status}, exit code {there.code}{', out of memory' if there.oom == 'true' else ''}"
-    if lacking := [name for name in planned.docker_networks if name not in there.networks.split()]:
-        return f"is not on the network {', '.join(lacking)}"
-    if there.health == "unhealthy":
-        return "unhealthy"
-    return ""
+def _find_container_fault(planned: ComposeContainer, container: ContainerState) -> str:
+    """What is wrong with any container of the right image, by what Docker says of it; empty when nothing is."""
+    if container.status != "running":
+        out_of_memory = ", out of memory" if container.oom == "true" else ""
+        return f"{container.status}, exit code {container.code}{out_of_memory}"
+    networks = container.networks.split()
+    missing_networks = [name for name in planned.docker_networks if name not in networks]
+    if missing_networks:
+        return f"is not on the network {', '.join(missing_networks)}"
+    return "unhealthy" if container.health == "unhealthy" else ""
 
 
 def _parse_timestamp(time: str) -> float:

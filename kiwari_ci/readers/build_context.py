@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from kiwari_ci.github.linear_matcher import MAX_FAST_WILDCARDS, LinearMatcher, MatchStep
 from kiwari_ci.readers.dockerfile import CopySource
 from kiwari_ci.readers.tracked_files import Checkout, select_by_prefix
 
@@ -65,8 +66,8 @@ class BuildContext:
                 ignored = sign
         return ignored
 
-    def _is_taken(self, name: str, path: str, pattern: re.Pattern[str] | None) -> bool:
-        return pattern.match(name) is not None if pattern else name == path or name.startswith(path + "/")
+    def _is_taken(self, name: str, path: str, pattern: re.Pattern[str] | LinearMatcher | None) -> bool:
+        return bool(pattern.match(name)) if pattern else name == path or name.startswith(path + "/")
 
     def _is_left_out(self, name: str, path: str, left_out: Iterable[str]) -> bool:
         """`--exclude` starts at the source; at the context's root, too, so that no doubt raises an alarm."""
@@ -94,9 +95,9 @@ class BuildContext:
         return [self.prefix + name for name in names]
 
 
-def _parse_ignore_rules(text: str) -> Iterator[tuple[bool, re.Pattern[str]]]:
+def _parse_ignore_rules(text: str) -> Iterator[tuple[bool, re.Pattern[str] | LinearMatcher]]:
     """The lines of a .dockerignore: whether each ignores or, with `!`, brings back; lines of one kind joined."""
-    kinds: list[tuple[bool, list[str]]] = []
+    joined: list[tuple[bool, list[str]]] = []
     for line in text.removeprefix("\ufeff").splitlines():
         body = "" if line.startswith("#") else line.strip()
         sign = not body.startswith("!")
@@ -104,41 +105,70 @@ def _parse_ignore_rules(text: str) -> Iterator[tuple[bool, re.Pattern[str]]]:
         if not body:
             continue
         clean = posixpath.normpath("/" + body).lstrip("/")
-        if not kinds or kinds[-1][0] != sign:
-            kinds.append((sign, []))
-        kinds[-1][1].append(_translate_pattern(clean, True))
-    for sign, sources in kinds:
+        steps = _translate_pattern(clean, True)
+        if _count_wildcards(steps) > MAX_FAST_WILDCARDS:
+            yield from _join_rules(joined)
+            joined = []
+            yield sign, LinearMatcher(steps)
+            continue
+        if not joined or joined[-1][0] != sign:
+            joined.append((sign, []))
+        joined[-1][1].append(_build_regex(steps))
+    yield from _join_rules(joined)
+
+
+def _join_rules(joined: list[tuple[bool, list[str]]]) -> Iterator[tuple[bool, re.Pattern[str]]]:
+    for sign, sources in joined:
         yield sign, re.compile("|".join(f"(?:{source})" for source in sources), re.DOTALL)
 
 
-def _compile_pattern(pattern: str, deep: bool) -> re.Pattern[str]:
-    return re.compile(_translate_pattern(pattern, deep), re.DOTALL)
+def _compile_pattern(pattern: str, deep: bool) -> re.Pattern[str] | LinearMatcher:
+    steps = _translate_pattern(pattern, deep)
+    is_fast = _count_wildcards(steps) <= MAX_FAST_WILDCARDS
+    return re.compile(_build_regex(steps), re.DOTALL) if is_fast else LinearMatcher(steps)
 
 
-def _translate_pattern(pattern: str, deep: bool) -> str:
-    """A pattern as a regular expression that also matches all below; `deep`: `**` stands for any folders."""
-    parts = []
+def _count_wildcards(steps: list[MatchStep]) -> int:
+    return sum(step.kind in ("any", "paths") for step in steps)
+
+
+def _build_regex(steps: list[MatchStep]) -> str:
+    """The steps for `re`, which is the faster one for a pattern with few wildcards."""
+    sources = {"paths": "(?:.*/)?", "below": r"(?:/.*)?\Z"}
+    many = {"any": "*"}
+    return "".join(sources.get(step.kind) or step.characters + many.get(step.kind, "") for step in steps)
+
+
+def _translate_pattern(pattern: str, deep: bool) -> list[MatchStep]:
+    """A pattern that also matches all below; `deep`: `**` stands for any folders."""
+    steps: list[MatchStep] = []
     for token in _PATTERN_TOKEN.finditer(pattern):
         kind, text = token.lastgroup, token[0]
         if kind == "folders" and deep:
-            parts.append("(?:.*/)?" if text == "**/" else ".*")
+            steps.append(MatchStep("paths") if text == "**/" else MatchStep("any"))
         elif kind == "folders":
-            parts.append("[^/]*" + text[2:])
+            steps.append(MatchStep("any", "[^/]"))
+            steps += [MatchStep("one", "/")] if text.endswith("/") else []
+        elif kind == "some":
+            steps.append(MatchStep("any", "[^/]"))
+        elif kind == "one":
+            steps.append(MatchStep("one", "[^/]"))
         elif kind == "set":
-            parts.append(_translate_character_set(text[1:-1]))
+            steps += _translate_character_set(text[1:-1])
         else:
-            parts.append({"some": "[^/]*", "one": "[^/]"}.get(kind or "") or re.escape(token["plain"] or text))
-    return "".join(parts) + r"(?:/.*)?\Z"
+            steps.append(MatchStep("one", re.escape(token["plain"] or text)))
+    return [*steps, MatchStep("below")]
 
 
-def _translate_character_set(body: str) -> str:
+def _translate_character_set(body: str) -> list[MatchStep]:
+    """One character of a set; the text itself for what is no set."""
     sign, body = ("^", body[1:]) if body.startswith("^") else ("", body)
     escaped = re.sub(r"[\\\[\]^&~|]", r"\\\g<0>", body)
     try:
         re.compile(f"[{sign}{escaped}]")
     except re.error:
-        return re.escape(f"[{sign}{body}]")
-    return f"[{sign}{escaped}]"
+        return [MatchStep("one", re.escape(character)) for character in f"[{sign}{body}]"]
+    return [MatchStep("one", f"[{sign}{escaped}]")]
 
 
 def _is_nonempty_pattern(pattern: str) -> bool:

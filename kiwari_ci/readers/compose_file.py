@@ -1,25 +1,71 @@
-"""Compose file and env example → facts: services with what each attribute says, whichever way it is written."""
+"""Reads compose files: their services, with what each attribute says, whichever way it is written.
+
+Variables stay as they are written: `init` fills them in, `diff` compares them.
+"""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from kiwari_ci.readers.step_effects import parse_image_repository, resolve_dockerfile_path
-from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_list
+from kiwari_ci.readers.image_reference import parse_image_repository
+from kiwari_ci.readers.step_effects import resolve_dockerfile_path
+from kiwari_ci.readers.yaml_document import (
+    YamlDocument,
+    YamlMapping,
+    YamlSequence,
+    as_dict,
+    as_list,
+    format_scalar,
+)
 
-_TRAEFIK_HOST_RULE = re.compile(r"Host(?:SNI)?\(\s*[`'\"]([^`'\"]+)")
+COMPOSE_FILE_PATH = r"(?:.*/)?(?:docker-)?compose[\w.-]*\.ya?ml|(?:.*/)?docker-stack[\w.-]*\.ya?ml|(?:.*/)?stack\.ya?ml"
+MAX_EXTENDS_DEPTH = 10  # services that extend one another
+_TRAEFIK_HOSTS = re.compile(r"Host(?:SNI)?\(([^)]*)\)")
+_COLON_OUTSIDE_VARIABLE = re.compile(r":(?![^{}]*\})")
+_LIST_ATTRIBUTES = ("expose", "cap_add", "cap_drop", "devices", "security_opt", "dns", "tmpfs", "profiles")
+
+
+@dataclass(frozen=True)
+class ComposeBuild:
+    """What an image is built from; `options` is the whole of `build`, empty where it is only a context."""
+
+    context: str
+    dockerfile: str
+    options: YamlMapping
+
+
+@dataclass(frozen=True)
+class ComposePort:
+    """A port in Compose's short form; `options` are the keys of the long form that the short one has not."""
+
+    text: str
+    is_published: bool
+    options: dict[str, Any]
+    where: str
+
+
+@dataclass(frozen=True)
+class ComposeMount:
+    """What is mounted where: `source` is empty for an anonymous volume; `options` as those of a port."""
+
+    kind: str
+    source: str
+    target: str
+    mode: str
+    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class ComposeService:
-    """One service: its attributes in one shape each, and where it stands."""
+    """One service: `table` is what the file says, `attributes` the same in one shape for each attribute."""
 
     key: str
     container: str
     image: str
     attributes: dict[str, Any]
     where: str
+    table: YamlMapping = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -35,62 +81,179 @@ class ComposeProject:
     document: YamlDocument = field(repr=False)
 
 
-@dataclass(frozen=True)
-class EnvExample:
-    """The keys of an env example, with their values and whether a comment calls them secret."""
-
-    path: str
-    folder: str
-    generated: bool
-    values: dict[str, str]
-    secret: frozenset[str]
-    lines: dict[str, int]
-
-
 def parse_compose_file(document: YamlDocument) -> ComposeProject | None:
-    """The facts of a compose file; None for what is none."""
-    given = document.data.get("services")
-    if not isinstance(given, dict):
+    """The services of a compose file; None for a file that has none."""
+    services = document.data.get("services")
+    if not isinstance(services, YamlMapping):
         return None
     folder = document.path.rpartition("/")[0]
-    services = {key: _parse_service(document, key, each) for key, each in given.items()}
-    rest = {
-        key: value
-        for key, value in document.data.items()
-        if key not in ("services", "name", "version") and not key.startswith("x-")
-    }
     name = document.data.get("name")
-    named = str(name) if name else re.sub(r"[^a-z0-9_-]", "", folder.rpartition("/")[2].lower())
-    return ComposeProject(document.path, named, folder, document.generated, services, rest, document)
+    folder_name = re.sub(r"[^a-z0-9_-]", "", folder.rpartition("/")[2].lower())
+    return ComposeProject(
+        path=document.path,
+        name=str(name) if name else folder_name,
+        folder=folder,
+        generated=document.generated,
+        services={key: _parse_service(services, key) for key in services},
+        rest={
+            key: value
+            for key, value in document.data.items()
+            if key not in ("services", "name", "version") and not key.startswith("x-")
+        },
+        document=document,
+    )
 
 
-def _parse_service(document: YamlDocument, key: str, written: Any) -> ComposeService:
-    given = as_dict(written) if isinstance(written, dict | None) else {"": written}  # Compose refuses that
-    attributes = {name: _normalize_attribute(name, value) for name, value in given.items()}
-    build = given.get("build")
-    image = str(given.get("image", ""))
+def _parse_service(services: YamlMapping, key: str) -> ComposeService:
+    table = merge_extends(services, services.get_mapping(key))
+    attributes = {name: _normalize_attribute(table, name) for name in table}
+    if not isinstance(services[key], dict | None):
+        attributes[""] = services[key]  # Compose refuses that
+    image = str(table.get("image", ""))
+    build = parse_build(table)
     if build and not image:
-        context = build if isinstance(build, str) else str(as_dict(build).get("context", "."))
-        attributes["build"] = resolve_dockerfile_path(
-            context, "" if isinstance(build, str) else str(as_dict(build).get("dockerfile", ""))
-        )
-    return ComposeService(key, str(given.get("container_name", "")), image, attributes, document.where("services", key))
+        attributes["build"] = resolve_dockerfile_path(build.context, build.dockerfile)
+    return ComposeService(key, str(table.get("container_name", "")), image, attributes, services.where(key), table)
 
 
-def _normalize_attribute(name: str, value: Any) -> Any:
+def merge_extends(services: YamlMapping, table: YamlMapping, depth: int = 0) -> YamlMapping:
+    """A service with what it extends in the same file; one that extends a service of another file stays as it is."""
+    extends = table.get("extends")
+    if isinstance(extends, YamlMapping):
+        base_name = extends.get_text("service")
+        is_in_another_file = bool(extends.get("file"))
+    else:
+        base_name = format_scalar(extends)
+        is_in_another_file = False
+    base = services.get(base_name)
+    if depth >= MAX_EXTENDS_DEPTH or is_in_another_file or not isinstance(base, YamlMapping):
+        return table
+    base = merge_extends(services, base, depth + 1)
+    merged = YamlMapping(table.path, table.line)
+    for mapping in (base, table):
+        for key, value in mapping.items():
+            merged.put(key, value, mapping.key_lines[key])
+    for key in ("environment", "labels"):
+        if key in base and key in table:
+            merged[key] = _merge_values(base[key], table[key])
+    del merged["extends"]
+    return merged
+
+
+def _merge_values(base: Any, own: Any) -> Any:
+    """Two mappings or two lists as one; the own value where they are of different kinds."""
+    if isinstance(own, YamlMapping) and isinstance(base, YamlMapping):
+        mapping = YamlMapping(own.path, own.line)
+        mapping.update(base | own)
+        mapping.key_lines = base.key_lines | own.key_lines
+        return mapping
+    if isinstance(own, YamlSequence) and isinstance(base, YamlSequence):
+        sequence = YamlSequence()
+        sequence += [*base, *own]
+        sequence.item_lines = [*base.item_lines, *own.item_lines]
+        return sequence
+    return own
+
+
+def parse_build(table: YamlMapping) -> ComposeBuild | None:
+    """What a service's image is built from; None for one that is only pulled."""
+    if table.get("build") is None:
+        return None
+    options = table.get_mapping("build")
+    context = options.get_text("context") or table.get_text("build") or "."
+    return ComposeBuild(context, options.get_text("dockerfile"), options)
+
+
+def list_ports(table: YamlMapping) -> list[ComposePort]:
+    """The ports of a service, those that are not published included."""
+    ports = []
+    for item, where in table.list_items("ports"):
+        if isinstance(item, YamlMapping):
+            parts = [item.get_text(key) for key in ("host_ip", "published", "target")]
+            options = {key: value for key, value in item.items() if key not in ("host_ip", "published", "target")}
+            ports.append(ComposePort(":".join(filter(None, parts)), bool(parts[1]), options, where))
+        else:
+            text = str(item)
+            ports.append(ComposePort(text, ":" in text, {}, where))
+    return ports
+
+
+def list_mounts(table: YamlMapping) -> list[ComposeMount]:
+    """The volumes and folders that a service mounts."""
+    mounts = []
+    for item, _ in table.list_items("volumes"):
+        if isinstance(item, YamlMapping):
+            options = {key: value for key, value in item.items() if key not in ("source", "target", "type")}
+            kind, source, target = (item.get_text(key) for key in ("type", "source", "target"))
+            mode = "ro" if item.get("read_only") is True else ""
+            mounts.append(ComposeMount(kind, source, target, mode, options))
+            continue
+        parts = _COLON_OUTSIDE_VARIABLE.split(str(item), maxsplit=2)
+        if len(parts) == 1:
+            mounts.append(ComposeMount("", "", parts[0], "", {}))
+        else:
+            mounts.append(ComposeMount("", parts[0], parts[1], "".join(parts[2:]), {}))
+    return mounts
+
+
+def list_env_files(table: YamlMapping) -> list[tuple[str, str]]:
+    """The paths of a service's env files, each with its `path:line`."""
+    env_files = []
+    for item, where in table.list_items("env_file"):
+        path = item.get_text("path") if isinstance(item, YamlMapping) else str(item)
+        env_files.append((path, where))
+    return env_files
+
+
+def iter_dependencies(table: YamlMapping) -> Iterator[tuple[str, str]]:
+    """The services that a service waits for, each with the condition that it waits for."""
+    depends_on = table.get("depends_on")
+    if isinstance(depends_on, YamlMapping):
+        for name, options in depends_on.iter_mappings():
+            yield name, options.get_text("condition") or "service_started"
+    elif isinstance(depends_on, YamlSequence):
+        for name in depends_on:
+            yield format_scalar(name), "service_started"
+
+
+def find_rule_hosts(rule: str) -> list[str]:
+    """The hosts that a rule of Traefik names, without their quotes."""
+    return [host.strip(" `'\"") for hosts in _TRAEFIK_HOSTS.findall(rule) for host in hosts.split(",")]
+
+
+def find_service_domains(service: ComposeService) -> set[str]:
+    """Domains that labels or well-known variables of a proxy lead to a service."""
+    labels = as_dict(service.attributes.get("labels"))
+    environment = as_dict(service.attributes.get("environment"))
+    names = {host for key, value in labels.items() for host in find_rule_hosts(f"{key} {value}")}
+    for key in ("VIRTUAL_HOST", "LETSENCRYPT_HOST"):
+        names |= {name.strip() for name in str(environment.get(key) or "").split(",")}
+    names |= set(str(labels.get("caddy") or "").split())
+    return {name for name in names if "." in name}
+
+
+def collect_stack_images(stack: ComposeProject) -> set[str]:
+    """Repositories of a stack's images."""
+    return {parse_image_repository(service.image) for service in stack.services.values() if service.image}
+
+
+def _normalize_attribute(table: YamlMapping, name: str) -> Any:
     """Lists where order says nothing become mappings: two ways to write one thing are one."""
+    value = table[name]
     if name in ("environment", "labels", "annotations", "extra_hosts", "sysctls"):
-        return dict(_iter_key_pairs(value))
+        return {key: entry for key, entry, _ in table.iter_key_values(name)}
     if name in ("networks", "depends_on") and isinstance(value, dict):
-        return {key: _unwrap_single_key(each) for key, each in value.items()}
+        return {key: _unwrap_single_key(entry) for key, entry in value.items()}
     if name in ("networks", "depends_on", "configs", "secrets"):
-        return value if isinstance(value, dict) else {str(_parse_source_name(each)): None for each in as_list(value)}
-    if name in ("ports", "expose", "cap_add", "cap_drop", "devices", "security_opt", "dns", "tmpfs", "profiles"):
-        return {_format_port(each) if name == "ports" else str(each): None for each in as_list(value)}
+        return value if isinstance(value, dict) else {str(_get_source_name(item)): None for item in as_list(value)}
+    if name == "ports":
+        return {port.text + _format_options(port.options): None for port in list_ports(table)}
     if name == "volumes":
-        return dict(_parse_mount(each) for each in as_list(value))
+        return dict(_describe_mount(mount) for mount in list_mounts(table))
     if name == "env_file":
-        return {str(as_dict(each).get("path", each)): None for each in as_list(value)}
+        return {path: None for path, _ in list_env_files(table)}
+    if name in _LIST_ATTRIBUTES:
+        return {str(item): None for item in as_list(value)}
     return value
 
 
@@ -98,68 +261,22 @@ def _unwrap_single_key(value: Any) -> Any:
     """What a mapping of one key says, when that is all: `service_healthy` of {condition: service_healthy}."""
     if not isinstance(value, dict) or len(value) > 1:
         return value
-    (inner,) = value.values() or (None,)
-    return ", ".join(inner) if isinstance(inner, list) and all(isinstance(each, str) for each in inner) else inner
+    inner = next(iter(value.values()), None)
+    if isinstance(inner, list) and all(isinstance(item, str) for item in inner):
+        return ", ".join(inner)
+    return inner
 
 
-def _iter_key_pairs(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from value.items()
-    else:
-        for each in as_list(value):
-            key, equals, text = str(each).partition("=")
-            yield key, text if equals else None
-
-
-def _parse_source_name(value: Any) -> Any:
+def _get_source_name(value: Any) -> Any:
     return value.get("source", value) if isinstance(value, dict) else value
 
 
-def _format_port(value: Any) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    words = [str(value[key]) for key in ("host_ip", "published", "target") if value.get(key)]
-    extra = {key: each for key, each in value.items() if key not in ("host_ip", "published", "target")}
-    return ":".join(words) + (f" {extra}" if extra else "")
+def _format_options(options: dict[str, Any]) -> str:
+    return f" {options}" if options else ""
 
 
-def _parse_mount(value: Any) -> tuple[str, Any]:
-    """Where it is mounted → what, with its mode."""
-    if isinstance(value, dict):
-        rest = {key: each for key, each in value.items() if key not in ("source", "target", "type")}
-        return str(value.get("target", "")), f"{value.get('source', '')}" + (f" {rest}" if rest else "")
-    source, colon, target = str(value).partition(":")
-    path, _, mode = target.partition(":")
-    return (path, f"{source}:{mode}" if mode else source) if colon else (source, "")
-
-
-def find_service_domains(service: ComposeService) -> set[str]:
-    """Domains that labels or well-known variables of a proxy lead to a service."""
-    labels, environment = as_dict(service.attributes.get("labels")), as_dict(service.attributes.get("environment"))
-    found = {name for key, value in labels.items() for name in _TRAEFIK_HOST_RULE.findall(f"{key} {value}")}
-    for key in ("VIRTUAL_HOST", "LETSENCRYPT_HOST"):
-        found |= {name.strip() for name in str(environment.get(key) or "").split(",") if name.strip()}
-    caddy = str(labels.get("caddy") or "")
-    return {name for name in found | set(caddy.split()) if "." in name}
-
-
-def collect_stack_images(stack: ComposeProject) -> set[str]:
-    """Repositories of a stack's images."""
-    return {parse_image_repository(each.image) for each in stack.services.values() if each.image}
-
-
-def parse_env_example(path: str, text: str, generated: bool) -> EnvExample:
-    """The facts of an env example."""
-    values: dict[str, str] = {}
-    lines: dict[str, int] = {}
-    secret: set[str] = set()
-    comment = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith("#"):
-            comment = line
-        elif found := re.match(r"\s*(?:export\s+)?([A-Za-z_]\w*)=(.*)", line):
-            values[found[1]], lines[found[1]] = found[2].strip("'\""), number
-            if "secret" in comment:
-                secret.add(found[1])
-            comment = ""
-    return EnvExample(path, path.rpartition("/")[0], generated, values, frozenset(secret), lines)
+def _describe_mount(mount: ComposeMount) -> tuple[str, str]:
+    """Where something is mounted, and what: with its mode, or with the options of the long form."""
+    if mount.options or mount.kind:
+        return mount.target, mount.source + _format_options(mount.options)
+    return mount.target, f"{mount.source}:{mount.mode}" if mount.mode else mount.source

@@ -2,23 +2,23 @@
 
 import os
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kiwari_ci.output.generated_files import is_env_file
-from kiwari_ci.readers.tracked_files import READ_ONLY_GIT_OPTIONS, build_git_environment
+from kiwari_ci.readers import git
+from kiwari_ci.readers.compose_file import COMPOSE_FILE_PATH
+from kiwari_ci.safe_files import read_plain_file
 
 MAX_FILE_SIZE = 1_000_000  # bytes of a file
 MAX_FILES = 500  # files
 MAX_TOTAL_SIZE = 20_000_000  # bytes of all
 MAX_FOLDERS = 5_000  # that are looked into
 MAX_FOLDER_DEPTH = 6  # folders below the root
-GIT_TIMEOUT = 60  # for git
 _RELEVANT_PATH = re.compile(
     r"\.github/workflows/[^/]+\.ya?ml|\.github/actions/.+/action\.ya?ml|action\.ya?ml"
-    r"|(.+/)?(docker-)?compose[\w.-]*\.ya?ml|(.+/)?[\w.-]*\.?env\.(example|sample|template|dist)"
+    rf"|{COMPOSE_FILE_PATH}|(.+/)?[\w.-]*\.?env\.(example|sample|template|dist)"
     r"|deploy/bin/deploy(?:-over-ssh)?|deploy/RUNBOOK\.md|deploy/.+/init/[^/]+\.sh|(deploy|\.github/workflows)/\.gitattributes"
     r"|deploy/[^/]+/(hooks|conf)/[^/]+|\.github/dependabot\.yml"
 )
@@ -89,7 +89,7 @@ def _read_file(side: FileSet, root: Path, path: str) -> None:
         elif full.stat().st_size > MAX_FILE_SIZE:
             side.skipped[path] = f"more than {MAX_FILE_SIZE:,} bytes"
         else:
-            _add_file(side, path, full.read_bytes())
+            _add_file(side, path, read_plain_file(full, MAX_FILE_SIZE))
     except (OSError, RuntimeError) as error:
         side.skipped[path] = getattr(error, "strerror", None) or "a link that leads in circles"
 
@@ -166,17 +166,12 @@ def _is_searched_name(part: str) -> bool:
 def _run_git(environ: Mapping[str, str], folder: Path, *words: str) -> bytes | None:
     """What git prints; None when it refuses. Raises NoSide when there is no git, or no end."""
     try:
-        done = subprocess.run(
-            ["git", *READ_ONLY_GIT_OPTIONS, "-c", "protocol.allow=never", "-C", str(folder), *words],
-            env=build_git_environment(environ),
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=GIT_TIMEOUT,
-        )
-    except FileNotFoundError as error:
+        return git.run_git(folder, *words, environment=environ)
+    except git.GitMissing as error:
         raise NothingToCompare(
             "git is not installed, and only it can read another commit: install it, or name a folder"
         ) from error
-    except subprocess.TimeoutExpired as error:
-        raise NothingToCompare(f"git {words[0]} gave no answer in {GIT_TIMEOUT} s") from error
-    return done.stdout if done.returncode == 0 else None
+    except git.GitTimeout as error:
+        raise NothingToCompare(str(error)) from error
+    except git.GitError:
+        return None

@@ -1,26 +1,20 @@
 """What git knows: which files changed, what a source is called, which commits lie between two."""
 
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kiwari_ci.readers.tracked_files import READ_ONLY_GIT_OPTIONS, build_git_environment
+from kiwari_ci.readers.git import GitError, run_git
 
-GIT_TIMEOUT = 60  # for one answer
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's name for a tree without files
 # What makes GitHub run nothing for a push or pull request when its newest commit says it.
 # Source: https://docs.github.com/actions/managing-workflow-runs/skipping-workflow-runs
 SKIP_CI_PATTERN = re.compile(
     r"\[(?:skip ci|ci skip|no ci|skip actions|actions skip)\]|(?<=\n\n)skip-checks: ?true(?=\s*\Z)"
 )
-
-
-class GitError(Exception):  # noqa: N818 - it is an answer, too
-    """Why git cannot say, with the cure."""
 
 
 @dataclass(frozen=True)
@@ -52,24 +46,8 @@ class GitRepository:
 
     def ask(self, *words: str, index: Path | None = None) -> str:
         """What git prints for these words."""
-        command = ["git", *READ_ONLY_GIT_OPTIONS, "-c", "core.quotePath=true", "-c", "log.showSignature=false", *words]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=self.folder,
-                env=build_git_environment(self.environment) | ({"GIT_INDEX_FILE": str(index)} if index else {}),
-                capture_output=True,
-                stdin=subprocess.DEVNULL,
-                timeout=GIT_TIMEOUT,
-            )
-        except FileNotFoundError as error:
-            raise GitError("git is not installed: install it") from error
-        except subprocess.TimeoutExpired as error:
-            raise GitError(f"git {words[0]} gave no answer in {GIT_TIMEOUT} s") from error
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            raise GitError(f"git {words[0]} refused: {said[:200] or done.returncode}")
-        return done.stdout.decode(errors="replace")
+        printed = run_git(self.folder, *words, environment=self.environment, index=index)
+        return printed.decode(errors="replace")
 
     def commit(self, ref: str) -> str:
         """The full name of the commit that a branch, tag or name means."""
@@ -93,7 +71,7 @@ class GitRepository:
 
     def count(self, *revisions: str) -> int:
         """How many commits there are: the SEQUENCE of a deploy for one commit."""
-        return int(self.ask("rev-list", "--count", *revisions))
+        return int(self.ask("rev-list", "--count", *revisions, "--"))
 
     def commits(self, *revisions: str, paths: Sequence[str] = (), most: int = 0) -> list[Commit]:
         """Newest first; of these pathspecs only, when there are some."""
@@ -118,7 +96,7 @@ class GitRepository:
 
     def at_number(self, number: int, head: str) -> str:
         """The commit of a branch that so many commits lead to; empty when there is none, or more than one way."""
-        found = self.ask("rev-list", "--first-parent", head).split()
+        found = self.ask("rev-list", "--first-parent", head, "--").split()
         low, high = 0, len(found) - 1
         while low <= high:  # counts fall from the newest to the oldest
             middle = (low + high) // 2
@@ -161,7 +139,7 @@ def _find_merge_base(git: GitRepository, old: str, new: str) -> str:
 
 def _find_new_branch_base(git: GitRepository, new: str) -> tuple[str, str]:
     """GitHub compares a new branch with the parent of the deepest commit that was pushed."""
-    pushed = git.ask("rev-list", "--topo-order", new, "--not", "--remotes").split()
+    pushed = git.ask("rev-list", "--topo-order", new, "--not", "--remotes", "--").split()
     deepest = pushed[-1] if pushed else new
     old = f"{deepest}^" if git.exists(f"{deepest}^") else EMPTY_TREE
     place = "nothing" if old == EMPTY_TREE else f"the parent of {deepest[:7]}"
@@ -169,5 +147,7 @@ def _find_new_branch_base(git: GitRepository, new: str) -> tuple[str, str]:
 
 
 def _list_diff_files(git: GitRepository, base: str, span: tuple[str, str]) -> tuple[str, ...]:
-    said = git.ask("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", *span, "--")
+    said = git.ask(
+        "diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv", *span, "--"
+    )
     return tuple(sorted(filter(None, said.split("\0"))))

@@ -9,8 +9,19 @@ from typing import Any
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, is_within_folder, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
 
-MANIFEST_FILES = ("go.mod", "package.json", "pyproject.toml", "requirements.txt", "Cargo.toml", "pom.xml", "build.gradle",
-             "build.gradle.kts", "composer.json", "manage.py", "Pipfile")  # fmt: skip
+MANIFEST_FILES = (
+    "go.mod",
+    "package.json",
+    "pyproject.toml",
+    "requirements.txt",
+    "Cargo.toml",
+    "pom.xml",
+    "build.gradle",
+    "build.gradle.kts",
+    "composer.json",
+    "manage.py",
+    "Pipfile",
+)
 _SOURCE_FILE = r".*\.(go|js|ts|mjs|cjs|tsx|jsx|py|rs|java|kt|php|cs|rb)"
 _TEST_FILE = re.compile(
     r"(^|/)(tests?|__tests__|spec)/|(_test|\.test|\.spec|Test|Tests|_spec)\.\w+$|(^|/)test_[^/]*\.py$"
@@ -72,10 +83,17 @@ def detect_language(repository: LocalRepository, home: str) -> DetectedLanguage:
     """Read the manifest in a folder; its first kind that is known decides."""
     made = DetectedLanguage(home, folder=home)
     readers = {
-        "composer.json": _read_composer_json, "pom.xml": _read_maven_pom, "go.mod": _read_go_mod, "package.json": _read_package_json, "pyproject.toml": _read_python_project,
-        "requirements.txt": _read_python_project, "Pipfile": _read_python_project, "Cargo.toml": _read_cargo_project, "build.gradle": _read_gradle_build,
+        "composer.json": _read_composer_json,
+        "pom.xml": _read_maven_pom,
+        "go.mod": _read_go_mod,
+        "package.json": _read_package_json,
+        "pyproject.toml": _read_python_project,
+        "requirements.txt": _read_python_project,
+        "Pipfile": _read_python_project,
+        "Cargo.toml": _read_cargo_project,
+        "build.gradle": _read_gradle_build,
         "build.gradle.kts": _read_gradle_build,
-    }  # fmt: skip
+    }
     name = next((name for name in readers if repository.has(join_path(home, name))), "")
     if name:
         made.manifest = join_path(home, name) or ""

@@ -12,6 +12,12 @@ _PROXY_TARGET = re.compile(
     r"(?:reverse_proxy|proxy_pass)[ \t]+(?:[/*@]\S*[ \t]+)?(?:https?://)?([A-Za-z0-9][\w.-]*)(?::(\d{2,5}))?"
 )
 _CATCH_ALL_TARGET = re.compile(r"location\s+/\s*\{([^{}]*)\}|\n\s*reverse_proxy[ \t]+([A-Za-z0-9*][^\n]*)")
+_NGINX_UPSTREAM = re.compile(r"upstream\s+([\w-]+)\s*\{[^}]{0,500}?server\s+([\w.-]+(?::\d+)?)")
+_CADDYFILE_PATH = r"(?:.*/)?(?:Caddyfile[\w.-]*|[\w.-]+\.caddy)"
+_NGINX_FILE_PATH = (
+    r"(?:.*/)?(?:[\w.-]*nginx[\w.-]*|(?:.*/)?(?:nginx|conf\.d|sites-\w+)/.*)\.(?:conf|template|conf\.template)"
+)
+MAX_CONFIG_LENGTH = 200_000  # characters
 _NGINX_SERVER_NAME = re.compile(r"server_name\s+([^;]*);")
 
 
@@ -27,33 +33,44 @@ class ProxyRoute:
 
 def read_proxy_routes(repository: LocalRepository) -> list[ProxyRoute]:
     """The routes of every Caddyfile and nginx configuration."""
-    found = []
-    for path in repository.matching(r"(?:.*/)?(?:Caddyfile[\w.-]*|[\w.-]+\.caddy)"):
-        found += _parse_proxy_routes(repository, path, _CADDY_SITE_BLOCK)
-    for path in repository.matching(
-        r"(?:.*/)?(?:[\w.-]*nginx[\w.-]*|(?:.*/)?(?:nginx|conf\.d|sites-\w+)/.*)\.(?:conf|template|conf\.template)"
-    ):
-        found += _parse_proxy_routes(repository, path, _NGINX_SERVER_BLOCK)
-    return found
+    routes = []
+    for path in repository.matching(_CADDYFILE_PATH):
+        routes += _parse_proxy_routes(repository, path, _CADDY_SITE_BLOCK)
+    for path in repository.matching(_NGINX_FILE_PATH):
+        routes += _parse_proxy_routes(repository, path, _NGINX_SERVER_BLOCK)
+    return routes
 
 
-def _parse_proxy_routes(repository: LocalRepository, path: str, blocks: re.Pattern[str]) -> list[ProxyRoute]:
-    found, text = (
-        [],
-        "\n".join(
-            line.split(" #")[0] if not line.lstrip().startswith("#") else ""
-            for line in repository.read(path).split("\n")
-        ),
-    )
-    upstreams = dict(re.findall(r"upstream\s+([\w-]+)\s*\{[^}]{0,500}?server\s+([\w.-]+(?::\d+)?)", text))
-    for block in blocks.finditer(text[:200_000]):
-        heads = block[1] if blocks is _CADDY_SITE_BLOCK else " ".join(_NGINX_SERVER_NAME.findall(block[1]))
+def _parse_proxy_routes(repository: LocalRepository, path: str, block_pattern: re.Pattern[str]) -> list[ProxyRoute]:
+    text = _blank_comments(repository.read(path))
+    upstreams = dict(_NGINX_UPSTREAM.findall(text))
+    routes = []
+    for block in block_pattern.finditer(text[:MAX_CONFIG_LENGTH]):
         body = block[block.lastindex or 1]
-        whole = _CATCH_ALL_TARGET.search(body)  # what is not for a path of its own
-        target = (whole and _PROXY_TARGET.search(whole[0])) or _PROXY_TARGET.search(body)
-        name, port = (target[1], target[2]) if target else ("", "")
-        if name in upstreams:
-            name, _, port = upstreams[name].partition(":")
-        place = f"{path}:{text.count(chr(10), 0, block.start(1)) + 1}"
-        found += [ProxyRoute(domain, name, int(port or 0), place) for domain in vocabulary.find_domains(heads)]
-    return found
+        names = block[1] if block_pattern is _CADDY_SITE_BLOCK else " ".join(_NGINX_SERVER_NAME.findall(block[1]))
+        container, port = _find_target(body, upstreams)
+        line = text.count("\n", 0, block.start(1)) + 1
+        for domain in vocabulary.find_domains(names):
+            routes.append(ProxyRoute(domain, container, port, f"{path}:{line}"))
+    return routes
+
+
+def _blank_comments(text: str) -> str:
+    """The text without its comments, in as many lines."""
+    lines = []
+    for line in text.split("\n"):
+        lines.append("" if line.lstrip().startswith("#") else line.split(" #")[0])
+    return "\n".join(lines)
+
+
+def _find_target(body: str, upstreams: dict[str, str]) -> tuple[str, int]:
+    """The container and port of a block: of what serves all paths, else of the first that serves one."""
+    catch_all = _CATCH_ALL_TARGET.search(body)
+    target = _PROXY_TARGET.search(catch_all[0]) if catch_all else None
+    target = target or _PROXY_TARGET.search(body)
+    if not target:
+        return "", 0
+    container, port = target[1], target[2]
+    if container in upstreams:
+        container, _, port = upstreams[container].partition(":")
+    return container, int(port or 0)

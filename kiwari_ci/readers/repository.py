@@ -1,14 +1,13 @@
 """A repository as init sees it: which files there are, what they say, where it lives. Nothing is run but git."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from kiwari_ci.problems import escape_control_characters
-from kiwari_ci.readers import tracked_files
-from kiwari_ci.readers.tracked_files import READ_ONLY_GIT_OPTIONS
+from kiwari_ci.readers import git, tracked_files
+from kiwari_ci.safe_files import read_file_head
 
 MAX_READ_BYTES = 500_000  # bytes of a file that is read
 MAX_FILE_COUNT = 50_000  # files that are looked at
@@ -145,14 +144,10 @@ class LocalRepository:
 
     def _git(self, *words: str) -> str | None:
         """What git says; None when it says nothing. The checkout is named: a GIT_DIR around us means nothing."""
-        if not self.top:
-            return None
-        command = ["git", *READ_ONLY_GIT_OPTIONS, f"--git-dir={self.top / '.git'}", f"--work-tree={self.top}", *words]
         try:
-            done = subprocess.run(command, cwd=self.root, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
-        except (OSError, subprocess.TimeoutExpired):
+            return git.run_git(self.root, *words).decode(errors="replace")
+        except git.GitError:
             return None
-        return done.stdout.decode(errors="replace") if done.returncode == 0 else None
 
     def _read(self, path: str) -> str | None:
         place = self.root / path
@@ -160,8 +155,7 @@ class LocalRepository:
             if not place.resolve().is_relative_to(self.root) or not place.is_file():
                 self.troubles.append(f"{path}: a link that leads out, or no file: not read")
                 return None
-            with place.open("rb") as stream:
-                content = stream.read(MAX_READ_BYTES + 1)
+            content = read_file_head(place, MAX_READ_BYTES + 1)
         except (OSError, ValueError, RuntimeError) as error:
             self.troubles.append(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
             return None

@@ -4,10 +4,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from kiwari_ci.readers.docker_build import parse_docker_build
+from kiwari_ci.readers.image_reference import parse_image_repository
 from kiwari_ci.readers.shell import parse_shell_commands
-from kiwari_ci.readers.workflow import ParsedJob, ParsedStep, ParsedWorkflow
+from kiwari_ci.readers.workflow import ParsedJob, ParsedStep, ParsedWorkflow, get_action_name
 from kiwari_ci.readers.yaml_document import as_inline_code
 
+SSH_CLIENT_NAME = "deploy-over-ssh"  # our program that calls the host program
+HOST_PROGRAM_NOTE = "the host program"  # how our own deploys are done, among other ways such as `docker compose up`
 MAX_WORKFLOW_SCRIPTS = 1_000_000  # characters of one workflow, each combination of a matrix counted
 _IGNORED_COMMANDS = re.compile(
     r"(mkdir|echo|printf|chmod|chown|sleep|set|cd|umask|ssh-keyscan|cat|ssh-agent|ssh-add|rm|trap|test|\[|\[\[|true|exit|"
@@ -62,11 +66,11 @@ def find_workflow_effects(workflow: ParsedWorkflow) -> Iterator[tuple[ParsedJob,
             left -= len(step.run)
             if left > 0:
                 found |= dict.fromkeys(_find_step_effects(job, step))
-        yield from ((job, deed) for deed in found)
+        yield from ((job, effect) for effect in found)
 
 
 def _find_step_effects(job: ParsedJob, step: ParsedStep) -> Iterator[StepEffect]:
-    action = step.uses.partition("@")[0].lower()
+    action = get_action_name(step.uses).lower()
     script = next((step.given[key] for key in _SCRIPT_INPUTS if key in step.given), "") if "ssh" in action else ""
     if action.startswith("docker/build-push-action"):
         yield from _find_build_effects(step)
@@ -110,19 +114,6 @@ def resolve_dockerfile_path(context: str, file: str) -> str:
     return re.sub(r"^\./", "", file) or f"{context}/Dockerfile".lstrip("/")
 
 
-def parse_image_repository(image: str) -> str:
-    """An image's name without its tag and digest."""
-    name, _, _ = image.partition("@")
-    name = name.lower() if name.startswith("ghcr.io/") else name  # `github.repository` may have capitals
-    head, colon, tail = name.rpartition(":")
-    return head if colon and "/" not in tail else name
-
-
-def parse_image_tag(image: str) -> str:
-    """An image's tag; Docker's own default where it has none."""
-    return image[len(parse_image_repository(image)) :].partition("@")[0].lstrip(":") or "latest"
-
-
 def _find_script_effects(script: str, step: ParsedStep, place: _ScriptContext) -> Iterator[StepEffect]:
     known = {key: (value,) for key, value in step.env.items() if len(value) < 300} | _RUNNER_VARIABLES
     yield from _find_generated_effects(script, step.where)
@@ -130,13 +121,13 @@ def _find_script_effects(script: str, step: ParsedStep, place: _ScriptContext) -
     for words in parse_shell_commands(script, known):
         if words[0] == "find_image" and len(words) > 4:
             promoted.append(words[3])
-        for deed in _find_command_effects(words, place, step):
+        for effect in _find_command_effects(words, place, step):
             images = (
-                [deed.what.replace(_PROMOTED_IMAGE, each) for each in promoted]
-                if _PROMOTED_IMAGE in deed.what
-                else [deed.what]
+                [effect.what.replace(_PROMOTED_IMAGE, each) for each in promoted]
+                if _PROMOTED_IMAGE in effect.what
+                else [effect.what]
             )
-            yield from (replace(deed, what=image, where=step.where) for image in images)
+            yield from (replace(effect, what=image, where=step.where) for image in images)
     yield from (StepEffect("take", f"{image}:src-<key>", step.where) for image in promoted)
 
 
@@ -157,9 +148,9 @@ def _find_command_effects(words: list[str], place: _ScriptContext, step: ParsedS
         yield from _find_ssh_effects(words, step)
     elif name in ("docker", "docker-compose", "podman"):
         yield from _find_docker_effects(words, place)
-    elif name == "deploy-over-ssh":
+    elif name == SSH_CLIENT_NAME:
         yield StepEffect("login", "", "")
-        yield StepEffect("deploy", "".join(_parse_options(words, "--stack")), "", "the host program")
+        yield StepEffect("deploy", "".join(_parse_options(words, "--stack")), "", HOST_PROGRAM_NOTE)
     elif name in ("scp", "rsync"):
         yield StepEffect("other", line, "", f"files are copied to the server by {as_inline_code(line)}")
     elif name in ("curl", "wget"):
@@ -202,7 +193,7 @@ def _find_docker_effects(words: list[str], place: _ScriptContext) -> Iterator[St
     if verb == "compose":
         yield from _find_compose_effects(rest[rest.index("compose") + 1 :], line, place)
     elif verb == "build":
-        yield from _find_docker_build_effects(rest)
+        yield from _find_docker_build_effects(rest[rest.index("build") + 1 :])
     elif verb == "push" and len(rest) > 1:
         yield StepEffect("push", rest[-1], "")
     elif verb == "tag" and len(rest) > 2:
@@ -218,18 +209,13 @@ def _find_docker_effects(words: list[str], place: _ScriptContext) -> Iterator[St
         yield StepEffect("remote", line, "", as_inline_code(line))
 
 
-def _find_docker_build_effects(rest: list[str]) -> Iterator[StepEffect]:
-    tags = _parse_options(rest, "-t", "--tag")
-    context = rest[-1] if not rest[-1].startswith("-") else "."
-    for each in tags:
-        yield StepEffect("push" if "--push" in rest else "build", each, "")
-    if tags:
-        yield StepEffect(
-            "build",
-            parse_image_repository(tags[0]),
-            "",
-            resolve_dockerfile_path(context, (_parse_options(rest, "-f", "--file") or [""])[0]),
-        )
+def _find_docker_build_effects(words: list[str]) -> Iterator[StepEffect]:
+    build = parse_docker_build(words)
+    for tag in build.tags:
+        yield StepEffect("push" if build.pushes else "build", tag, "")
+    if build.tags:
+        dockerfile = resolve_dockerfile_path(build.context or ".", build.files[0] if build.files else "")
+        yield StepEffect("build", parse_image_repository(build.tags[0]), "", dockerfile)
 
 
 def _find_docker_run_effects(rest: list[str], line: str) -> Iterator[StepEffect]:

@@ -1,27 +1,18 @@
 """The files of a repository: those that git tracks, or, without git, those that lie there."""
 
 import os
-import shutil
-import subprocess
 from bisect import bisect_left
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
+from kiwari_ci.readers import git
+from kiwari_ci.safe_files import read_plain_file
+
 MAX_FILE_BYTES = 1_000_000  # bytes of a file that is read
 SKIPPED_FOLDERS = frozenset({".git", "node_modules", ".venv", "__pycache__"})  # of a walk: nobody tracks these
 SYMLINK_MODE, SUBMODULE_MODE = "120000", "160000"  # git's modes
-
-# Read-only, and no program that the repository's own settings name is started.
-READ_ONLY_GIT_OPTIONS = ["-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "--no-optional-locks"]
-
-
-def build_git_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """An environment for git: what names another repository (a hook's GIT_DIR) is left out, and no server is asked."""
-    kept = {key: value for key, value in given.items() if not key.startswith("GIT_")}
-    return kept | {"LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
 
 
 @dataclass(frozen=True)
@@ -56,11 +47,10 @@ class Checkout:
         try:
             if not path.is_file() or not path.resolve().is_relative_to(self.root.resolve()):
                 return None
-            with path.open("rb") as file:
-                content = file.read(MAX_FILE_BYTES + 1)
+            content = read_plain_file(path, MAX_FILE_BYTES)
         except (OSError, ValueError, RuntimeError):
             return None
-        return content.decode(errors="replace") if len(content) <= MAX_FILE_BYTES else None
+        return content.decode(errors="replace")
 
     def is_large(self, name: str) -> bool:
         """Whether the root's .gitattributes gives a file to Git LFS."""
@@ -88,38 +78,21 @@ def select_by_prefix(names: list[str], start: str) -> list[str]:
 
 def find_checkout_root(folder: Path) -> Path:
     """The root of the checkout that a folder is in; the folder itself when it is in none."""
-    found = _find_git_root(folder)
+    found = git.find_git_root(folder)
     return folder if found is None or found == folder.resolve() else Path(os.path.relpath(str(found)))
 
 
 def read_checkout(folder: Path) -> Checkout:
     """List a repository's files: with one call of git in a checkout, else by walking through it."""
-    root = _find_git_root(folder)
-    if root is None:
-        return Checkout(folder, _walk_folder(folder), "no git checkout")
-    program = shutil.which("git")
-    if not program:
-        return Checkout(folder, _walk_folder(folder), "git is not installed")
-    # Named, so that a GIT_DIR around us means nothing.
-    places = [f"--git-dir={root / '.git'}", f"--work-tree={root}"]
-    done = subprocess.run(
-        [program, *READ_ONLY_GIT_OPTIONS, *places, "ls-files", "-z", "--stage"],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-    )
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().partition("\n")[0]
-        return Checkout(folder, _walk_folder(folder), f"git said: {said[:200]}")
-    return Checkout(folder, _parse_git_listing(done.stdout), "")
-
-
-def _find_git_root(folder: Path) -> Path | None:
     try:
-        here = folder.resolve()
-    except OSError:
-        return None  # the folder that we are in is gone
-    return next((each for each in [here, *here.parents] if (each / ".git").exists()), None)
+        listing = git.run_git(folder, "ls-files", "-z", "--stage")
+    except git.NotACheckout:
+        return Checkout(folder, _walk_folder(folder), "no git checkout")
+    except git.GitMissing:
+        return Checkout(folder, _walk_folder(folder), "git is not installed")
+    except git.GitError as error:
+        return Checkout(folder, _walk_folder(folder), str(error))
+    return Checkout(folder, _parse_git_listing(listing), "")
 
 
 def _parse_git_listing(output: bytes) -> dict[str, str]:

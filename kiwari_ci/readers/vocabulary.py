@@ -10,20 +10,47 @@ from pydantic import TypeAdapter, ValidationError
 from kiwari_ci.rules import CREDENTIAL_PATTERN
 
 PRODUCTION, STAGING, DEVELOPMENT = "production", "staging", "development"
-_ENVIRONMENT_WORDS = {
-    STAGING: re.compile(r"st(a?g|age|aging)|uat|preprod|preview|qa"),
-    PRODUCTION: re.compile(r"prod|production|prd|live"),
-    DEVELOPMENT: re.compile(
-        r"dev|develop|development|local|tests?|testing|ci|e2e|override|debug|examples?|devcontainer|sandbox|demo|bench"
-        r"|benchmark"
-    ),
-}
-_SECRET_KEY = re.compile(
-    r"(?<!PUBLIC)_?(PASS(WORD|WD|PHRASE)?|PWD|SECRETS?|TOKEN|CREDENTIALS?|DSN|SALT|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY"
-    r"|SECRET_?KEY_BASE|_KEY)$",
-    re.IGNORECASE,
+_ENVIRONMENT_WORDS = {  # the first kind of which a text has a word is the text's kind
+    STAGING: {"staging", "stage", "stag", "stg", "uat", "preprod", "nonprod", "preview", "qa"},
+    PRODUCTION: {"production", "prod", "prd", "live"},
+    DEVELOPMENT: {
+        "development", "develop", "dev", "devcontainer", "local", "sandbox", "debug", "override",
+        "test", "tests", "testing", "e2e", "ci", "example", "examples", "demo", "bench", "benchmark",
+    },
+}  # fmt: skip
+_SPLIT_STAGING_WORD = re.compile(r"\b(pre|non)[-_.](?=prod)")
+# A name with one of these holds a secret, wherever the word stands in it.
+_SECRET_NAME = re.compile(
+    r"PASS(WORD|WD|PHRASE)?(?![A-Z])|PWD(?![A-Z])|SECRETS?(?![A-Z])|TOKENS?(?![A-Z])|CRED(ENTIAL)?S?(?![A-Z])|DSN(?![A-Z])"
+    r"|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY|WEB_?HOOKS?(?![A-Z])|JWT(?![A-Z])|BEARER|HMAC|MNEMONIC|CONN(ECTION)?_?STR(ING)?"
 )
-_SECRET_ASSIGNMENT = re.compile(r"(?i)(?:^|[;&?\s])(?:password|pwd|accountkey|sharedaccesskey)\s*=\s*[^;&\s]")
+# These say so only as the last word: SESSION may be one, SESSION_DRIVER is none.
+_SECRET_LAST_WORDS = frozenset(
+    {
+        *("KEY", "KEYS", "SALT", "PEPPER", "SEED", "SESSION", "SESSIONS", "SESSIONID", "COOKIE", "COOKIES", "AUTH"),
+        *("AUTHORIZATION", "AUTHENTICATION", "CERT", "CERTIFICATE", "SIGNATURE", "SIG", "SAS", "LICENSE", "LICENCE"),
+        *("PIN", "OTP", "TOTP", "PW", "PASSCODE", "HTPASSWD", "KUBECONFIG", "NETRC", "KEYSTORE", "BASE"),
+    }
+)
+_HARMLESS_VALUE = re.compile(r"(?i)true|false|yes|no|on|off|none|[0-9]{1,5}|[0-9]{1,5}(ms|s|m|h|d)")
+_SECRET_FORM = re.compile(
+    r"(?i)(?:^|[;&?\s])(?:password|pwd|accountkey|sharedaccesskey)\s*=\s*[^;&\s]"
+    r"|://(?!git@)[^/\s@]+@"  # user information in a URL
+    r"|\b(?:bearer|basic|digest|token|apikey)\s+[\w+/=.~-]{4,}"
+    r"|[?&;#][\w.-]*(?:key|token|secret|sig|signature|pass|pwd|auth|code|credential|session|jwt)[\w.-]*=[^\s&]"
+    r"|(?:^|\s)(?:-u|--user|--proxy-user)[=\s]?[\"']?[^\s:$]+:[^\s$]"
+    r"|(?:^|\s)-{1,2}[\w-]*(?:password|passwd|pass|token|secret|api-?key|auth|requirepass)[=\s]+[\"']?[^\s$-]"
+    r"|\b\w*(?:password|passwd|secret|token|api[_-]?key|authorization)\w*[\"']?\s*[=:]\s*[\"']?[^\s$\"']"
+    r"|\b(?:requirepass|masterauth)\s+\S"
+    r"|hooks\.slack\.com/\w|discord(?:app)?\.com/api/webhooks/|\.webhook\.office\.com/|/webhooks?/\w{8,}"
+    r"|-----BEGIN|AGE-SECRET-KEY|\$(?:2[abxy]|5|6|y|apr1|argon2\w*)\$"
+)
+_SECRET_PREFIX = re.compile(
+    r"(?:^|[^A-Za-z0-9])(?:sk-|sk_|rk_|whsec_|SG\.|AIza|ya29\.|glpat-|gldt-|npm_|pypi-|dckr_pat_|hf_|xox[a-z]-|xapp-|shp(?:at|ss)_"
+    r"|dop_v1_|gh[opusr]_|github_pat_|AKIA|ASIA|hvs\.|lin_api_|eyJ)[\w.-]{6,}|[0-9]{8,10}:[\w-]{30,}"
+)
+_HEX_VALUE = re.compile(r"[0-9a-fA-F]{24,}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_BASE64_VALUE = re.compile(r"[A-Za-z0-9+/_-]{14,}={1,2}(?![\w=])")
 _BROWSER_VARIABLE = re.compile(r"(NEXT_PUBLIC|VITE|REACT_APP|NUXT_PUBLIC|PUBLIC)_|.*PUBLI(C|SHABLE)_KEY")
 _LOCAL_ADDRESS = r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\])"
 _PROBE_URL = re.compile(rf"(?:https?://)?{_LOCAL_ADDRESS}(?::(?P<port>\d{{2,5}}))?(?P<path>/[A-Za-z0-9._~/?=&%-]*)?")
@@ -71,10 +98,16 @@ def split_words(text: str) -> list[str]:
 
 
 def classify_environment(text: str) -> str:
-    """Which kind of environment a name or path speaks of: production, staging, development, or none (empty)."""
-    return next(
-        (kind for kind, known in _ENVIRONMENT_WORDS.items() if any(map(known.fullmatch, split_words(text)))), ""
-    )
+    """Which kind of environment a name or path speaks of: production, staging, development, or none (empty).
+
+    A number may stand behind the word, as in `prod2`.
+    """
+    joined = _SPLIT_STAGING_WORD.sub(r"\1", text.lower())
+    words = {word if word == "e2e" else word.rstrip("0123456789") for word in split_words(joined)}
+    for kind, kind_words in _ENVIRONMENT_WORDS.items():
+        if words & kind_words:
+            return kind
+    return ""
 
 
 def strip_environment(text: str) -> str:
@@ -88,9 +121,36 @@ def slugify(text: str) -> str:
 
 
 def is_secret(key: str, value: str = "") -> bool:
-    """Whether an environment variable is named, or looks, like a secret."""
-    named = _SECRET_KEY.search(key) is not None and not _BROWSER_VARIABLE.match(key)
-    return named or CREDENTIAL_PATTERN.search(value) is not None or _SECRET_ASSIGNMENT.search(value) is not None
+    """Whether an environment variable is named like a secret, or its value may be one; when in doubt, it is."""
+    return is_secret_name(key, value) or may_be_secret(value)
+
+
+def is_secret_name(key: str, value: str = "") -> bool:
+    """Whether a variable's name says that it holds a secret; a value such as `true` or `30s` is none under most."""
+    if _BROWSER_VARIABLE.match(key):
+        return False
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)
+    name = re.sub(r"[^A-Z0-9]+", "_", words.upper()).strip("_")
+    last = re.sub(r"[0-9]+$", "", name).strip("_").rpartition("_")[2]
+    is_harmless = _HARMLESS_VALUE.fullmatch(value) is not None
+    if found := list(_SECRET_NAME.finditer(name)):
+        return found[-1].end() == len(name) or not is_harmless
+    return last in _SECRET_LAST_WORDS and not is_harmless
+
+
+def may_be_secret(text: str) -> bool:
+    """Whether a text has the form of a secret, or holds one: a credential, a login, a random string."""
+    forms = (CREDENTIAL_PATTERN, _SECRET_FORM, _SECRET_PREFIX, _HEX_VALUE, _BASE64_VALUE)
+    return any(form.search(text) for form in forms) or any(map(_is_random, re.split(r"[^A-Za-z0-9]+", text)))
+
+
+def _is_random(word: str) -> bool:
+    """Whether letters and digits are mixed as no word mixes them; `eu-central-1` and `utf8mb4` are words."""
+    if len(word) < 12:
+        return False
+    kinds = ["0" if character.isdigit() else "A" if character.isupper() else "a" for character in word]
+    changes = sum(one != other for one, other in zip(kinds, kinds[1:], strict=False))
+    return changes >= len(word) / 4 and ("0" in kinds or changes >= len(word) / 2)
 
 
 def parse_probe_command(text: str) -> tuple[int | None, str]:
@@ -114,7 +174,7 @@ def interpolate_variables(text: str, known: dict[str, str]) -> str | None:
         if found[0] == "$$":
             return "$"
         name, sign, default = found["name"] or found["bare"], found["sign"] or "", found["word"] or ""
-        missing |= is_secret(name)
+        missing |= is_secret(name, known.get(name) or default)
         if known.get(name):
             return default if sign.endswith("+") else known[name]
         missing |= not sign.endswith("-")

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice, product
+from itertools import islice
 from typing import Any
 
+from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import workflow_triggers
-from kiwari_ci.readers.yaml_document import YamlDocument, YamlPath, as_dict, as_inline_code, as_list, iter_strings
+from kiwari_ci.readers.workflow_matrix import expand_matrix
+from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_code, as_list, iter_strings
 
 EXPRESSION_PATTERN = re.compile(r"\$\{\{((?:(?!\$\{\{).){0,500}?)\}\}", re.DOTALL)
 _SETTING_REFERENCE = re.compile(r"\b(secrets|vars)(?:\.([A-Za-z_]\w*)|\[\s*'([^']+)'\s*\])")
@@ -15,7 +17,6 @@ _BRANCH_TAG_EXPRESSION = re.compile(
     r"github\.ref == '[^']+' && '([^'<>]+)' \|\| ''"
 )  # our own: a tag of one branch's image
 _GENERATED_OUTPUTS = {"steps.source.outputs.key": "src-<key>"}
-_MAX_COMBINATIONS = 40  # of a matrix
 _MAX_STEPS = 300  # of a job, with those that it calls and all combinations
 _MAX_JOBS = 200
 _MAX_TEXT_LENGTH = 100_000  # characters of a text in which expressions are filled in
@@ -89,6 +90,11 @@ class ReferenceContext:
         return ReferenceContext(self.documents, self.repository, self.depth + 1)
 
 
+def get_action_name(uses: str) -> str:
+    """The action of a step's `uses`, without its version."""
+    return uses.partition("@")[0]
+
+
 def parse_workflow(document: YamlDocument, around: ReferenceContext) -> ParsedWorkflow:
     """The facts of one workflow; whatever has an odd shape is left out of them."""
     data = document.data
@@ -115,7 +121,7 @@ def _parse_jobs(document: YamlDocument, around: ReferenceContext, on: tuple[str,
         env = {**_substitute_env(data.get("env"), around, {}), **as_dict(job.get("env"))}
         made = (
             step
-            for values in _expand_matrix(job)
+            for values in _list_matrix_values(job)
             for step in _parse_steps(document, ("jobs", name), job, env, values, around)
         )
         steps = list(islice(made, _MAX_STEPS))
@@ -165,30 +171,11 @@ def _parse_permissions(given: Any) -> dict[str, str] | None:
     return {scope: str(level) for scope, level in given.items() if level != "none"}
 
 
-def _expand_matrix(job: dict[str, Any]) -> list[dict[str, str]]:
+def _list_matrix_values(job: dict[str, Any]) -> list[dict[str, str]]:
+    """Each combination of a job's matrix as expressions and their values; one without any when there is no matrix."""
     matrix = as_dict(as_dict(job.get("strategy")).get("matrix"))
-    axes = {key: each for key, each in matrix.items() if isinstance(each, list) and key not in ("include", "exclude")}
-    size = 1
-    for each in axes.values():
-        size *= max(1, len(each))
-    found = [dict(zip(axes, each, strict=True)) for each in product(*axes.values())] if axes and size <= 200 else []
-    extra = [each for each in as_list(matrix.get("include")) if isinstance(each, dict)]
-    found = _add_matrix_includes(found, extra, set(axes))
-    flat = [dict(_flatten_keys("matrix", combination)) for combination in found[:_MAX_COMBINATIONS]]
-    return flat or [{}]
-
-
-def _add_matrix_includes(
-    found: list[dict[str, Any]], extra: list[dict[str, Any]], axes: set[str]
-) -> list[dict[str, Any]]:
-    """GitHub's `include`: it adds to the combinations that it agrees with, else it is one of its own."""
-    for each in extra:
-        fits = [one for one in found if all(one.get(key) == each[key] for key in axes & each.keys())] if axes else []
-        for one in fits:
-            one.update(each)
-        if not fits:
-            found = [*found, dict(each)]
-    return found
+    combinations = [dict(_flatten_keys("matrix", combination)) for combination in expand_matrix(matrix)]
+    return combinations or [{}]
 
 
 def _flatten_keys(name: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -232,7 +219,7 @@ def _parse_step(step: dict[str, Any], where: str, env: Substitutions, known: Sub
     run = substitute_expressions(_as_string(step.get("run")), known)
     folder = substitute_expressions(_as_string(step.get("working-directory")) or folder, known)
     uses = _as_string(step.get("uses"))
-    title = _as_string(step.get("name")) or uses.partition("@")[0] or run.strip().partition("\n")[0]
+    title = _as_string(step.get("name")) or get_action_name(uses) or run.strip().partition("\n")[0]
     given = {key: substitute_expressions(str(value), known) for key, value in as_dict(step.get("with")).items()}
     return ParsedStep(
         title,

@@ -106,6 +106,13 @@ def text(value: str) -> QuotedText:
     return QuotedText(value)
 
 
+def command(value: str) -> QuotedText:
+    """A line of shell that the plan has quoted; raises ValueError for what could end the line or a code block."""
+    if _CONTROL_CHARACTER.search(value) or "\n" in value or "`" in value:
+        raise ValueError(f"{value!r} is not one line of shell")
+    return QuotedText(value)
+
+
 def name(value: str) -> QuotedText:
     """An identifier, path or address, as it is; raises ValueError when it has any other character."""
     if not _IDENTIFIER.fullmatch(value):

@@ -1,4 +1,4 @@
-"""Plan → Tree: the Jinja environment, and which template makes which file."""
+"""Plan → files: the Jinja environment, and which template makes which file."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,10 +10,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined, TemplateError
 from jinja2.bccache import Bucket
 
+from kiwari_ci.engines.registry import list_engines
 from kiwari_ci.output.generated_files import (
     DEPENDABOT_PATH,
-    HOST_PROGRAM_PATH,
-    SSH_CLIENT_PATH,
     GeneratedFile,
     GeneratedFiles,
     format_example_marker,
@@ -25,7 +24,6 @@ from kiwari_ci.rendering import quoting
 
 TEMPLATES_FOLDER = Path(__file__).parent / "templates"
 DRIFT_WORKFLOW_PATH = ".github/workflows/pipeline-drift.yml"
-ENGINE_FOLDER = Path(__file__).parents[1] / "engines/compose"
 
 
 class RenderError(Exception):  # noqa: N818 - always a bug of ours
@@ -33,18 +31,18 @@ class RenderError(Exception):  # noqa: N818 - always a bug of ours
 
 
 def render_files(plan: Plan) -> GeneratedFiles:
-    """Print a plan: path → file, in the order in which a reader would open them."""
-    tree: GeneratedFiles = {plan.drift.spec_path: GeneratedFile(plan.spec_text, marked=False)}
+    """Render a plan: path → file, in the order in which a reader would open them."""
+    files: GeneratedFiles = {plan.drift.spec_path: GeneratedFile(plan.spec_text, marked=False)}
     if plan.pins.text:
-        tree[plan.pins.path] = GeneratedFile(plan.pins.text, marked=False)
+        files[plan.pins.path] = GeneratedFile(plan.pins.text, marked=False)
     for path, template, context in _list_templates(plan):
-        text = (
-            _render_template(template, plan, context).rstrip("\n") + "\n"
-        )  # the blank line behind a part, when it is the last
-        tree[path] = GeneratedFile(text, executable=text.startswith("#!"))
-    tree[HOST_PROGRAM_PATH] = GeneratedFile((ENGINE_FOLDER / "host.py").read_text(encoding="utf-8"), executable=True)
-    tree[SSH_CLIENT_PATH] = GeneratedFile((ENGINE_FOLDER / "over_ssh.py").read_text(encoding="utf-8"), executable=True)
-    return tree
+        # A part ends with a blank line, which the last part of a file must not have.
+        text = _render_template(template, plan, context).rstrip("\n") + "\n"
+        files[path] = GeneratedFile(text, executable=text.startswith("#!"))
+    for engine in list_engines():
+        for path, program in engine.list_programs().items():
+            files[path] = GeneratedFile(program.read_text(encoding="utf-8"), executable=True)
+    return files
 
 
 def _list_templates(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -53,33 +51,21 @@ def _list_templates(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for promotion in plan.promotions:
         yield f".github/workflows/{promotion.name}.yml", "github/promote.yml.j2", {"promotion": promotion}
     yield DRIFT_WORKFLOW_PATH, "github/pipeline-drift.yml.j2", {}
-    for bot in plan.dependabot:
-        yield DEPENDABOT_PATH, "github/dependabot.yml.j2", {"bot": bot}
+    for dependabot in plan.dependabot:
+        yield DEPENDABOT_PATH, "github/dependabot.yml.j2", {"bot": dependabot}
     yield ".github/workflows/.gitattributes", "gitattributes.j2", {}
     yield "deploy/.gitattributes", "gitattributes.j2", {}
-    for server in plan.servers:
-        yield f"deploy/{server.name}/docker-compose.yml", "compose/database.yml.j2", {"server": server}
-        yield f"deploy/{server.name}/.env.example", "compose/env.example.j2", {"env_file": server.env_file}
-        init = f"deploy/{server.name}/init/init-databases.sh"
-        yield init, "scripts/init-databases.sh.j2", {"server": server}
-    for stack in plan.stacks:
-        yield f"deploy/{stack.name}/docker-compose.yml", "compose/stack.yml.j2", {"stack": stack}
-        for hook in stack.hooks:
-            yield f"deploy/{stack.name}/hooks/{hook.name}", "scripts/hook.sh.j2", {"stack": stack, "hook": hook}
-        for env_file in stack.env_files:
-            yield f"deploy/{stack.name}/{env_file.name}.example", "compose/env.example.j2", {"env_file": env_file}
-    for front in [front for host in plan.hosts for front in host.fronts]:
-        yield f"deploy/{front.name}/docker-compose.yml", "compose/proxy.yml.j2", {"front": front}
-        for name in front.files:
-            yield f"deploy/{front.name}/{name}", f"proxy/{front.kind}.j2", {"front": front}
-    drawn = quoting.QuotedText(pipeline_graph.render_mermaid(pipeline_graph.build_pipeline_graph(plan)))
-    yield "deploy/RUNBOOK.md", "docs/runbook.md.j2", {"graph": drawn}
+    for engine in list_engines():
+        for file in engine.list_stack_templates(plan):
+            yield file.path, file.template, file.context
+    graph = pipeline_graph.render_mermaid(pipeline_graph.build_pipeline_graph(plan))
+    yield "deploy/RUNBOOK.md", "docs/runbook.md.j2", {"graph": quoting.QuotedText(graph)}
 
 
 class _TemplateCache(FileSystemBytecodeCache):
-    """Compiled templates, kept as Python keeps its own: in `__pycache__`, by their source's checksum, never needed.
+    """Keeps compiled templates as Python keeps compiled modules: in `__pycache__`, by the checksum of their source.
 
-    Compiling them is a quarter of a run.
+    Compiling them takes a quarter of a run. Where the folder cannot be written, each run compiles them.
     """
 
     def __init__(self) -> None:
@@ -109,7 +95,16 @@ def _create_jinja_environment() -> Environment:
         comment_start_string="<%#",
         comment_end_string="%>",
     )
-    filters = (quoting.yaml, quoting.nested, quoting.sh, quoting.block, quoting.name, quoting.text, quoting.script)
+    filters = (
+        quoting.yaml,
+        quoting.nested,
+        quoting.sh,
+        quoting.block,
+        quoting.name,
+        quoting.text,
+        quoting.script,
+        quoting.command,
+    )
     environment.filters = {filter.__name__: filter for filter in filters}
     return environment
 
@@ -122,8 +117,8 @@ def _require_quoted(value: object) -> object:
 
 def _render_template(template: str, plan: Plan, context: dict[str, Any]) -> str:
     try:
-        page = _create_jinja_environment().get_template(template)
-        return page.render(
+        compiled_template = _create_jinja_environment().get_template(template)
+        return compiled_template.render(
             plan=plan,
             project=plan.project,
             marker=quoting.QuotedText(format_marker(plan.project)),
@@ -135,12 +130,15 @@ def _render_template(template: str, plan: Plan, context: dict[str, Any]) -> str:
 
 
 def _find_template_line(error: BaseException, template: str) -> str:
-    """The innermost template line that the error passed through."""
-    place, trace = template, error.__traceback__
-    while trace:
-        file = Path(trace.tb_frame.f_code.co_filename)
+    """Find the innermost template line that the error passed through."""
+    syntax_error_line = getattr(error, "lineno", None)
+    if syntax_error_line is not None:
+        return f"templates/{getattr(error, 'name', template)}:{syntax_error_line}"
+    location = template
+    traceback = error.__traceback__
+    while traceback:
+        file = Path(traceback.tb_frame.f_code.co_filename)
         if file.is_relative_to(TEMPLATES_FOLDER):
-            place = f"{file.relative_to(TEMPLATES_FOLDER)}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    line = getattr(error, "lineno", None)
-    return f"templates/{place}" if line is None else f"templates/{getattr(error, 'name', template)}:{line}"
+            location = f"{file.relative_to(TEMPLATES_FOLDER)}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return f"templates/{location}"

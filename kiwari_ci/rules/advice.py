@@ -3,115 +3,118 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.effective import derived
+from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
+from kiwari_ci.effective.values import format_variable_name
 from kiwari_ci.loading.validation import report_at_key
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
-from kiwari_ci.schema import Spec
 
-Advice = Iterator[tuple[YamlPath, str, str, str]]
+Advice = Iterator[tuple[YamlPath, str, str, str]]  # place, rule, message, hint
 
 
-def collect_advice(source: YamlSource, given: Spec) -> list[Problem]:
-    """Advice for a sound spec; it never fails anything."""
-    found = [
-        *_check_latest_runners(given),
-        *_check_self_hosted_runners(given),
-        *_check_database_networks(given),
-        *_check_shared_env_files(given),
-        *_check_shared_deploy_keys(given),
-        *_check_pushed_files(given),
-        *_check_healthcheck_tools(given),
-        *_check_open_ports(given),
+def collect_advice(source: YamlSource, spec: EffectiveSpec) -> list[Problem]:
+    """Collect advice for a sound spec; it never makes a command fail."""
+    advice = [
+        *_check_latest_runners(spec),
+        *_check_self_hosted_runners(spec),
+        *_check_database_networks(spec),
+        *_check_shared_env_files(spec),
+        *_check_shared_deploy_keys(spec),
+        *_check_pushed_files(spec),
+        *_check_healthcheck_tools(spec),
+        *_check_open_ports(spec),
     ]
-    return [report_at_key(source, loc, rule, words, hint, severity="advice") for loc, rule, words, hint in found]
+    return [report_at_key(source, loc, rule, message, hint, severity="advice") for loc, rule, message, hint in advice]
 
 
-def _check_latest_runners(given: Spec) -> Advice:
-    for label in (each for each in given.project.runner if each.endswith("-latest")):
-        words = f"`{label}` moves to another system some day"
-        yield ("project", "runner"), "moving-runner", words, "runner: ubuntu-24.04"
+def _check_latest_runners(spec: EffectiveSpec) -> Advice:
+    for label in spec.project.runner:
+        if label.endswith("-latest"):
+            message = f"`{label}` moves to another system some day"
+            yield ("project", "runner"), "moving-runner", message, "runner: ubuntu-24.04"
 
 
-def _check_self_hosted_runners(given: Spec) -> Advice:
-    if "self-hosted" in given.project.runner:
-        words = "what a job leaves on a runner of your own, the next job finds"
+def _check_self_hosted_runners(spec: EffectiveSpec) -> Advice:
+    if "self-hosted" in spec.project.runner:
+        message = "what a job leaves on a runner of your own, the next job finds"
         hint = "runner: ubuntu-24.04; or keep it to a private repository, and make it anew for each job"
-        yield ("project", "runner"), "kept-runner", words, hint
+        yield ("project", "runner"), "kept-runner", message, hint
 
 
-def _check_database_networks(given: Spec) -> Advice:
-    proxied = {host.proxy.network for host in given.hosts.values()}
-    for name, server in given.databases.items():
-        if server.network in proxied:
-            words = f"everything on the network `{server.network}` can reach the database, the proxy too"
+def _check_database_networks(spec: EffectiveSpec) -> Advice:
+    proxy_networks = {host.proxy.network for host in spec.hosts.values()}
+    for name, server in spec.databases.items():
+        if server.model.network in proxy_networks:
+            message = f"everything on the network `{server.network}` can reach the database, the proxy too"
             hint = f"leave out `network`: the server gets `{name}`, which only its users join"
-            yield ("databases", name, "network"), "shared-network", words, hint
+            yield ("databases", name, "network"), "shared-network", message, hint
 
 
-def _check_shared_env_files(given: Spec) -> Advice:
-    for name, place in given.environments.items():
-        if place.env_file and len(derived.list_services(given, name)) > 1:
-            words = f"every service of {name} reads every secret in `{place.env_file}`"
+def _check_shared_env_files(spec: EffectiveSpec) -> Advice:
+    for name, environment in spec.environments.items():
+        if environment.model.env_file and len(environment.services) > 1:
+            message = f"every service of {name} reads every secret in `{environment.model.env_file}`"
             hint = "leave out `env_file`: each service gets its own"
-            yield ("environments", name, "env_file"), "shared-env-file", words, hint
+            yield ("environments", name, "env_file"), "shared-env-file", message, hint
 
 
-def _check_pushed_files(given: Spec) -> Advice:
-    for name, place in given.environments.items():
-        if place.sync:
-            key, host = derived.resolve_deploy_settings(given, name)["key"].name, derived.find_first_host(given, name)
-            words = f"whoever has the key `{key}`, or may push what is deployed, owns {host}: a compose file is sent"
+def _check_pushed_files(spec: EffectiveSpec) -> Advice:
+    for name, environment in spec.environments.items():
+        if environment.sends_files:
+            host = environment.first_host
+            key = environment.deploy_settings(host)["key"].name
+            owner = f"whoever has the key `{key}`, or may push what is deployed, owns {host.name}"
             hint = "leave out `sync`: a person copies the files, with the command that a refused deploy prints"
-            yield ("environments", name, "sync"), "pushed-files", words, hint
-            yield from _check_unsent_mounts(given, name, place.files or [])
+            yield ("environments", name, "sync"), "pushed-files", f"{owner}: a compose file is sent", hint
+            yield from _check_unsent_mounts(environment)
 
 
-def _check_unsent_mounts(given: Spec, environment: str, files: list[str]) -> Advice:
-    """What a container only reads beside the compose file is the repository's, and Docker makes a folder of a gap."""
-    for each in derived.list_services_and_accessories(given, environment):
-        for index, volume in enumerate(derived.resolve_container_options(given, environment, each).volumes or ()):
-            source, _, rest = volume.removeprefix("./").partition(":")
-            if volume.startswith("./") and rest.endswith(":ro") and not _is_covered_path(source, files):
-                words = f"{environment} sends its files, and not `{source}`, which {each} mounts"
-                loc = (*derived.find_spec_path(given, environment, each, "volumes"), index)
-                yield loc, "unsent-file", words, f"environments.{environment}.files: [{source}]"
+def _check_unsent_mounts(environment: EffectiveEnvironment) -> Advice:
+    """What a container only reads beside the compose file comes from the repository.
+
+    Docker creates an empty folder for what is missing.
+    """
+    sent_files = environment.model.files or []
+    for container in environment.containers.values():
+        for index, volume in enumerate(container.options.volumes or ()):
+            path, _, mount = volume.removeprefix("./").partition(":")
+            if volume.startswith("./") and mount.endswith(":ro") and not _is_covered_path(path, sent_files):
+                message = f"{environment.name} sends its files, and not `{path}`, which {container.name} mounts"
+                loc = (*container.yaml_path("volumes"), index)
+                yield loc, "unsent-file", message, f"environments.{environment.name}.files: [{path}]"
 
 
-def _is_covered_path(source: str, files: list[str]) -> bool:
-    return any(file == source or file.startswith(f"{source}/") for file in files)
+def _is_covered_path(path: str, files: list[str]) -> bool:
+    return any(file == path or file.startswith(f"{path}/") for file in files)
 
 
-def _check_shared_deploy_keys(given: Spec) -> Advice:
-    seen: dict[str, str] = {}
-    for name in given.environments:
-        key = derived.resolve_deploy_settings(given, name)["key"].name
-        other = seen.setdefault(key, name)
-        if other != name:
-            words = f"the key `{key}` of {other} deploys {name}, too"
-            yield (
-                ("environments", name),
-                "shared-key",
-                words,
-                f"key: {{secret: {derived.format_variable_name(name)}_SSH_KEY}}",
-            )
+def _check_shared_deploy_keys(spec: EffectiveSpec) -> Advice:
+    first_environments: dict[str, str] = {}
+    for name, environment in spec.environments.items():
+        key = environment.deploy_settings(environment.first_host)["key"].name
+        first_environment = first_environments.setdefault(key, name)
+        if first_environment != name:
+            message = f"the key `{key}` of {first_environment} deploys {name}, too"
+            hint = f"key: {{secret: {format_variable_name(name)}_SSH_KEY}}"
+            yield ("environments", name), "shared-key", message, hint
 
 
-def _check_healthcheck_tools(given: Spec) -> Advice:
-    """A service is asked from outside of it: within, its image must have the tool."""
-    for name, model in given.services.items():
-        words = model.healthcheck.test if model.healthcheck else []
-        if tool := next((each for each in ("curl", "wget") if re.search(rf"\b{each}\b", " ".join(words))), ""):
-            message = f"the image must have `{tool}`, or Docker calls {name} unhealthy for ever"
+def _check_healthcheck_tools(spec: EffectiveSpec) -> Advice:
+    """A deploy asks a service from outside its container; Docker asks within, where the image must have the tool."""
+    for name, service in spec.services.items():
+        command = " ".join(service.healthcheck.test) if service.healthcheck else ""
+        tools = [tool for tool in ("curl", "wget") if re.search(rf"\b{tool}\b", command)]
+        if tools:
+            message = f"the image must have `{tools[0]}`, or Docker calls {name} unhealthy for ever"
             hint = "leave it out where nothing waits for it: a deploy asks `health` from the host"
             yield ("services", name, "healthcheck"), "healthcheck-tool", message, hint
 
 
-def _check_open_ports(given: Spec) -> Advice:
+def _check_open_ports(spec: EffectiveSpec) -> Advice:
     """Docker's rules come before those of a firewall such as ufw."""
-    for name, model in given.accessories.items():
-        for port in model.ports or ():
+    for name, accessory in spec.accessories.items():
+        for port in accessory.ports or ():
             if not port.startswith("127.0.0.1:"):
-                words = f"`{port}` of {name} is open to the world, past the host's firewall"
+                message = f"`{port}` of {name} is open to the world, past the host's firewall"
                 hint = f"'127.0.0.1:{port.removeprefix('0.0.0.0:')}', for the host alone; services need none"
-                yield ("accessories", name, "ports"), "open-port", words, hint
+                yield ("accessories", name, "ports"), "open-port", message, hint

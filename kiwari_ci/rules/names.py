@@ -3,22 +3,21 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.effective import built_images, derived, triggers
+from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
+from kiwari_ci.effective.images import CACHE_TAG
+from kiwari_ci.effective.values import format_variable_name
 from kiwari_ci.loading.suggestions import suggest_closest
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
-from kiwari_ci.schema import ContainerOptions, Override, Spec
+from kiwari_ci.proxies.registry import find_proxy
+from kiwari_ci.schema import ContainerOptions, Override
 
+MAX_NAME_LENGTH = 63  # of a container, which is a host name too, and of what PostgreSQL names
 _STEP_VARIABLES = {"SEQUENCE"}  # of a deploy step, beside its settings and digests
-_SHAREABLE_SETTINGS = {
-    "token",
-    "user",
-    "jump_address",
-    "jump_user",
-    "jump_known_hosts",
-}  # one login and one bastion for many
-RUNNER_VARIABLE_PATTERN = (  # bash's, or the runner's
+# One login and one machine in between may serve several hosts.
+_SHAREABLE_SETTINGS = {"token", "user", "jump_address", "jump_user", "jump_known_hosts"}
+RUNNER_VARIABLE_PATTERN = (  # variables of Bash, or of the runner
     r"PATH|HOME|CI|IFS|(E?U|PP)ID|SECONDS|S?RANDOM|GROUPS|SHELLOPTS|LINENO|DIRSTACK|PIPESTATUS|REPLY|OPT(IND|ARG|ERR)"
     r"|PS[0-4]|PWD|OLDPWD|HOSTNAME|BASH.*|(GITHUB|RUNNER|ACTIONS|LD|DOCKER|COMPOSE)_.*"
 )
@@ -26,303 +25,326 @@ _RESERVED_NETWORKS = r"host|none|bridge|default"
 _RESERVED_CONTAINERS = r".*-next(-migrate)?|localhost"
 
 Problems = Iterator[Problem]
+NameRule = tuple[YamlPath, str, str]  # where a name is, the name, and the pattern of names that are taken
 
 
-def check_names(source: YamlSource, given: Spec) -> list[Problem]:
-    """Faults in the names of a spec whose types are right."""
-    found = [
-        check(source, given)
-        for check in (
-            _check_unique_names,
-            _check_duplicates,
-            _check_reserved_names,
-            _check_name_lengths,
-            _check_step_settings,
-        )
-    ]
-    return [problem for problems in found for problem in problems]
+def check_names(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """Find problems in the names of a spec that refers to nothing unknown."""
+    yield from _UniqueNames(source).check(spec)
+    yield from _check_duplicates(source, spec)
+    yield from _check_reserved_names(source, spec)
+    yield from _check_name_lengths(source, spec)
+    yield from _check_step_settings(source, spec)
+    yield from _check_setting_owners(source, spec)
 
 
-def check_references(source: YamlSource, given: Spec) -> Problems:
-    """Names that nothing has; with one of them, nothing else can be looked at."""
-    tables = {"hosts": list(given.hosts), "databases": list(given.databases)}
-    services, environments = list(given.services), list(given.environments)
-    for name, server in given.databases.items():
-        yield from _check_reference(source, ("databases", name, "host"), server.host, "hosts", tables["hosts"])
-    for name, place in given.environments.items():
-        here: YamlPath = ("environments", name)
-        for index, host in enumerate(place.host or [None]):
-            loc = (*here, "host", index) if (*here, "host", index) in source.values else (*here, "host")
-            yield from _check_reference(source, loc, host, "hosts", tables["hosts"])
-        if place.promote:
-            yield from _check_reference(source, (*here, "promote"), place.promote, "environments", environments)
-        if place.database:
-            yield from _check_reference(
-                source, (*here, "database", "server"), place.database.server, "databases", tables["databases"]
-            )
-        for index, service in enumerate(place.services or ()):
-            yield from _check_reference(source, (*here, "services", index), service, "services", services)
-        for index, accessory in enumerate(place.accessories or ()):
-            yield from _check_reference(
-                source, (*here, "accessories", index), accessory, "accessories", list(given.accessories)
-            )
-        for field in ("containers", "domains", "overrides"):
-            for each in getattr(place, field):
-                held, table = (
-                    derived.list_services_and_accessories(given, name),
-                    "services and accessories" if given.accessories else "services",
-                )
-                yield from _check_reference(source, (*here, field, each), each, f"{table} of {name}", held)
-    yield from _check_peer_references(source, given)
-    yield from _check_base_references(source, given)
+def check_references(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """Find names that nothing has; with one of them, no other rule can be checked."""
+    hosts = list(spec.hosts)
+    for name, server in spec.written.databases.items():
+        yield from _check_reference(source, ("databases", name, "host"), server.host, "hosts", hosts)
+    for environment in spec.environments.values():
+        yield from _check_environment_references(source, environment)
+    yield from _check_peer_references(source, spec)
+    yield from _check_base_references(source, spec)
 
 
-def iter_container_options(given: Spec) -> Iterator[tuple[YamlPath, ContainerOptions]]:
-    """Everything that says how a container runs, and where it stands."""
-    for name, service in given.services.items():
-        yield ("services", name), service
-    for name, accessory in given.accessories.items():
-        yield ("accessories", name), accessory
-    for environment, place in given.environments.items():
-        for name, override in place.overrides.items():
-            yield ("environments", environment, "overrides", name), override
+def _check_environment_references(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    spec, model = environment.spec, environment.model
+    environment_loc: YamlPath = ("environments", environment.name)
+    for index, host in enumerate(model.host or [None]):
+        loc: YamlPath = (*environment_loc, "host", index)
+        if loc not in source.values:  # one host may be written without brackets
+            loc = (*environment_loc, "host")
+        yield from _check_reference(source, loc, host, "hosts", list(spec.hosts))
+    if model.promote:
+        loc = (*environment_loc, "promote")
+        yield from _check_reference(source, loc, model.promote, "environments", list(spec.environments))
+    if model.database:
+        loc = (*environment_loc, "database", "server")
+        yield from _check_reference(source, loc, model.database.server, "databases", list(spec.written.databases))
+    for index, service in enumerate(model.services or ()):
+        loc = (*environment_loc, "services", index)
+        yield from _check_reference(source, loc, service, "services", list(spec.services))
+    for index, accessory in enumerate(model.accessories or ()):
+        loc = (*environment_loc, "accessories", index)
+        yield from _check_reference(source, loc, accessory, "accessories", list(spec.accessories))
+    tables = "services and accessories" if spec.accessories else "services"
+    for field, names in (("containers", model.containers), ("domains", model.domains), ("overrides", model.overrides)):
+        for name in names:
+            loc = (*environment_loc, field, name)
+            known_names = list(environment.containers)
+            yield from _check_reference(source, loc, name, f"{tables} of {environment.name}", known_names)
 
 
-def _check_peer_references(source: YamlSource, given: Spec) -> Problems:
-    """Services and accessories that others name."""
-    services, accessories = list(given.services), list(given.accessories)
-    for name, service in given.services.items():
-        if service.image_of:
-            loc: YamlPath = ("services", name, "image_of")
-            built = [each for each in built_images.list_built_services(given) if each != name]
-            if built:
-                yield from _check_reference(source, loc, service.image_of, "services with an image of their own", built)
-            else:
-                message = f"{format_yaml_path(loc)}: no service has an image of its own"
-                yield report_at_value(
-                    source, loc, "unknown-name", message, f"leave out `{loc[-1]}` where the image is built"
-                )
-    for name in filter(given.services.__contains__, accessories):
-        message = f"services.{name} and accessories.{name} share the name `{name}`"
-        yield report_at_key(source, ("accessories", name), "clash", message, "give each a name of its own")
-    for here, model in iter_container_options(given):
-        for field, values in (("env", model.env), ("environment", model.environment)):
-            for key, value in values.items():
-                for kind, table, known in (
-                    ("service", "services", services),
-                    ("accessory", "accessories", accessories),
-                ):
-                    if other := getattr(value, kind):
-                        yield from _check_reference(source, (*here, field, key, kind), other, table, known)
-        for other in model.depends_on:
-            known = [each for each in (*services, *accessories) if each != here[-1]]
-            yield from _check_reference(source, (*here, "depends_on", other), other, "services and accessories", known)
-        if isinstance(model, Override) and here[-1] in accessories:
-            for key in sorted(model.model_fields_set - set(type(given.accessories[str(here[-1])]).model_fields)):
-                message = f"{format_yaml_path((*here, key))}: is for services, and {here[-1]} is an accessory"
-                yield report_at_key(source, (*here, key), "unknown-key", message, f"leave out `{key}`")
+def _check_peer_references(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """Check the services and accessories that others name."""
+    yield from _check_image_references(source, spec)
+    for name in spec.accessories:
+        if name in spec.services:
+            message = f"services.{name} and accessories.{name} share the name `{name}`"
+            yield report_at_key(source, ("accessories", name), "clash", message, "give each a name of its own")
+    for loc, options in spec.iter_container_options():
+        yield from _check_option_references(source, spec, loc, options)
 
 
-def _check_base_references(source: YamlSource, given: Spec) -> Problems:
-    """Images that others are built from: known ones, and none from itself."""
-    for name, model in given.services.items():
-        for key, base in model.build.base.items():
-            loc: YamlPath = ("services", name, "build", "base", key)
-            yield from _check_reference(
-                source, loc, base, "services with an image of their own", built_images.list_built_services(given)
-            )
-            if name in _collect_base_services(given, base, ()):
+def _check_image_references(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    for name, service in spec.services.items():
+        if not service.image_of:
+            continue
+        loc: YamlPath = ("services", name, "image_of")
+        owners = [owner for owner in spec.built_services if owner != name]
+        if owners:
+            yield from _check_reference(source, loc, service.image_of, "services with an image of their own", owners)
+        else:
+            message = f"{format_yaml_path(loc)}: no service has an image of its own"
+            hint = "leave out `image_of` where the image is built"
+            yield report_at_value(source, loc, "unknown-name", message, hint)
+
+
+def _check_option_references(
+    source: YamlSource, spec: EffectiveSpec, container_loc: YamlPath, options: ContainerOptions
+) -> Problems:
+    name = str(container_loc[-1])
+    services, accessories = list(spec.services), list(spec.accessories)
+    for field, values in (("env", options.env), ("environment", options.environment)):
+        for key, value in values.items():
+            loc: YamlPath = (*container_loc, field, key)
+            if value.service:
+                yield from _check_reference(source, (*loc, "service"), value.service, "services", services)
+            if value.accessory:
+                yield from _check_reference(source, (*loc, "accessory"), value.accessory, "accessories", accessories)
+    peers = [peer for peer in (*services, *accessories) if peer != name]
+    for dependency in options.depends_on:
+        loc = (*container_loc, "depends_on", dependency)
+        yield from _check_reference(source, loc, dependency, "services and accessories", peers)
+    if isinstance(options, Override) and name in spec.accessories:
+        accessory_fields = type(spec.accessories[name]).model_fields
+        for key in sorted(options.model_fields_set - accessory_fields.keys()):
+            loc = (*container_loc, key)
+            message = f"{format_yaml_path(loc)}: is for services, and {name} is an accessory"
+            yield report_at_key(source, loc, "unknown-key", message, f"leave out `{key}`")
+
+
+def _check_base_references(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """Images that others are built from are known, and none is built from itself."""
+    for name, service in spec.services.items():
+        for argument, base in service.build.base.items():
+            loc: YamlPath = ("services", name, "build", "base", argument)
+            table = "services with an image of their own"
+            yield from _check_reference(source, loc, base, table, spec.built_services)
+            if name in _collect_bases(spec, base):
                 message = f"{format_yaml_path(loc)}: {name} would be built from itself"
                 yield report_at_value(source, loc, "base", message, "leave out one of them")
 
 
-def _collect_base_services(given: Spec, service: str, above: tuple[str, ...]) -> set[str]:
-    """A service, what it is built from, and what that is built from."""
-    bases = given.services[service].build.base.values() if service in given.services else ()
-    left = [base for base in bases if base not in above]
-    return {service, *bases}.union(*(_collect_base_services(given, base, (*above, service)) for base in left))
+def _collect_bases(spec: EffectiveSpec, service: str) -> set[str]:
+    """Collect a service, what it is built from, and what that is built from."""
+    collected: set[str] = set()
+    pending = [service]
+    while pending:
+        name = pending.pop()
+        if name not in collected:
+            collected.add(name)
+            if name in spec.services:
+                pending += spec.services[name].build.base.values()
+    return collected
 
 
 def _check_reference(source: YamlSource, loc: YamlPath, name: str | None, table: str, known: list[str]) -> Problems:
     """A name must be known; one that is left out must be the only one there is."""
     if name is None:
         if len(known) != 1:
-            cure = f"{loc[-1]}: {' or '.join(known)}" if known else f"{table}: {{NAME: {{}}}}"
-            words = f"{format_yaml_path(loc[:-1])} must name `{loc[-1]}`: `{table}` has {len(known)}"
-            yield report_at_key(source, loc, "missing-key", words, cure)
+            hint = f"{loc[-1]}: {' or '.join(known)}" if known else f"{table}: {{NAME: {{}}}}"
+            message = f"{format_yaml_path(loc[:-1])} must name `{loc[-1]}`: `{table}` has {len(known)}"
+            yield report_at_key(source, loc, "missing-key", message, hint)
     elif name not in known:
-        place = report_at_key if loc in source.keys and loc[-1] == name else report_at_value
-        yield place(
-            source,
-            loc,
-            "unknown-name",
-            f"{format_yaml_path(loc)}: no `{name}` in {table}",
-            suggest_closest(name, known),
-        )
+        message = f"{format_yaml_path(loc)}: no `{name}` in {table}"
+        is_key = loc in source.keys and loc[-1] == name
+        report = report_at_key if is_key else report_at_value
+        yield report(source, loc, "unknown-name", message, suggest_closest(name, known))
 
 
-def _check_unique_names(source: YamlSource, given: Spec) -> Problems:
-    """Names that may stand for one thing only; container names on one host, databases on one server."""
-    taken: dict[tuple[str, ...], str] = {}
+class _UniqueNames:
+    """Names that only one thing may have: container names on one host, databases on one server, and so on."""
 
-    def claim(loc: YamlPath, owner: str, kind: str, *scope_and_name: str) -> Problems:
-        other = taken.setdefault((kind, *scope_and_name), owner)
+    def __init__(self, source: YamlSource) -> None:
+        self._source = source
+        self._owners: dict[tuple[str, ...], str] = {}
+
+    def check(self, spec: EffectiveSpec) -> Problems:
+        yield from self._check_databases(spec)
+        yield from self._check_proxies(spec)
+        yield from self._check_images(spec)
+        for environment in spec.environments.values():
+            yield from self._check_environment(environment)
+
+    def _claim(self, loc: YamlPath, owner: str, kind: str, *scope_and_name: str) -> Problems:
+        other = self._owners.setdefault((kind, *scope_and_name), owner)
         if other != owner:
             message = f"{owner} and {other} share the {kind} `{scope_and_name[-1]}`"
-            yield report_at_key(source, loc, "clash", message, "give each a name of its own")
+            yield report_at_key(self._source, loc, "clash", message, "give each a name of its own")
 
-    for name in given.databases:
-        loc: YamlPath = ("databases", name)
-        yield from claim(loc, f"databases.{name}", "stack", name)
-        yield from claim(loc, f"databases.{name}", "container", derived.find_server_host(given, name), name)
-        if derived.owns_network(given, name):
-            network = derived.find_server_network(given, name)
-            yield from claim(
-                (*loc, "network"), f"databases.{name}", "network", derived.find_server_host(given, name), network
-            )
-    for name in filter(lambda host: derived.derive_proxy_stack_name(given, host), given.hosts):
-        loc, front = ("hosts", name, "proxy", "stack"), derived.derive_proxy_stack_name(given, name)
-        yield from claim(loc, f"hosts.{name}.proxy", "stack", front)
-        yield from claim(loc, f"hosts.{name}.proxy", "container", name, front)
-    for service in built_images.list_built_services(given):
-        here: YamlPath = ("services", service)
-        for image in built_images.list_service_images(given, service):
-            yield from claim(
-                (*here, "image"), f"services.{service}", "image", built_images.derive_image_name(given, image)
-            )
-            yield from claim(here, f"services.{service}", "workflow", built_images.derive_image_workflow(image))
-    for name, place in given.environments.items():
-        here = ("environments", name)
-        owner = f"environments.{name}"
-        if triggers.has_own_workflow(given, name):
-            yield from claim(here, owner, "workflow", triggers.derive_environment_workflow(given, name))
-        yield from claim((*here, "stack"), owner, "stack", derived.derive_stack_name(given, name))
-        yield from claim((*here, "tag"), owner, "image tag", derived.derive_image_tag(given, name))
-        for each in derived.list_services_and_accessories(given, name):
-            for container in derived.list_container_names(given, name, each):
-                for host in derived.list_hosts(given, name):
-                    yield from claim((*here, "containers", each), f"{owner}.{each}", "container", host, container)
-            if each in place.domains:
-                yield from claim((*here, "domains", each), f"{owner}.{each}", "domain", place.domains[each])
-        if place.database:
-            server = derived.find_database_server(given, place.database)
-            database = derived.derive_database_name(given, name, place.database)
-            role = derived.derive_database_user(given, name, place.database)
-            variable = derived.derive_password_key(given, name, place.database)
-            yield from claim((*here, "database", "name"), owner, "database", server, database)
-            yield from claim((*here, "database", "user"), owner, "role", server, role)
-            yield from claim((*here, "database", "password"), owner, "password key", server, variable)
+    def _check_databases(self, spec: EffectiveSpec) -> Problems:
+        for name, server in spec.databases.items():
+            loc: YamlPath = ("databases", name)
+            owner = f"databases.{name}"
+            yield from self._claim(loc, owner, "stack", name)
+            yield from self._claim(loc, owner, "container", server.host.name, name)
+            if server.owns_network:
+                yield from self._claim((*loc, "network"), owner, "network", server.host.name, server.network)
+
+    def _check_proxies(self, spec: EffectiveSpec) -> Problems:
+        for name, host in spec.hosts.items():
+            stack_name = find_proxy(host.proxy.kind).stack_name(host.proxy)
+            if stack_name:
+                loc: YamlPath = ("hosts", name, "proxy", "stack")
+                owner = f"hosts.{name}.proxy"
+                yield from self._claim(loc, owner, "stack", stack_name)
+                yield from self._claim(loc, owner, "container", name, stack_name)
+
+    def _check_images(self, spec: EffectiveSpec) -> Problems:
+        for image in spec.images:
+            loc: YamlPath = ("services", image.service)
+            owner = f"services.{image.service}"
+            yield from self._claim((*loc, "image"), owner, "image", image.registry_name)
+            yield from self._claim(loc, owner, "workflow", image.workflow)
+
+    def _check_environment(self, environment: EffectiveEnvironment) -> Problems:
+        loc: YamlPath = ("environments", environment.name)
+        owner = f"environments.{environment.name}"
+        if environment.has_own_workflow:
+            yield from self._claim(loc, owner, "workflow", environment.workflow)
+        yield from self._claim((*loc, "stack"), owner, "stack", environment.stack_name)
+        yield from self._claim((*loc, "tag"), owner, "image tag", environment.image_tag)
+        for name, container in environment.containers.items():
+            container_owner = f"{owner}.{name}"
+            for replica_name in container.replica_names:
+                for host in environment.host_names:
+                    container_loc = (*loc, "containers", name)
+                    yield from self._claim(container_loc, container_owner, "container", host, replica_name)
+            if container.domain:
+                yield from self._claim((*loc, "domains", name), container_owner, "domain", container.domain)
+        database = environment.database
+        if database:
+            server = database.server.name
+            yield from self._claim((*loc, "database", "name"), owner, "database", server, database.name)
+            yield from self._claim((*loc, "database", "user"), owner, "role", server, database.user)
+            password_loc = (*loc, "database", "password")
+            yield from self._claim(password_loc, owner, "password key", server, database.password_key)
 
 
-def _check_duplicates(source: YamlSource, given: Spec) -> Problems:
+def _check_duplicates(source: YamlSource, spec: EffectiveSpec) -> Problems:
     """An environment holds a service once, is on a host once, and has a file once."""
-    for name, place in given.environments.items():
-        lists = {"services": place.services, "accessories": place.accessories, "files": place.files}
-        for table, held in {**lists, "host": derived.list_hosts(given, name)}.items():
-            for index, each in enumerate(held or ()):
-                if each in (held or ())[:index]:
-                    loc: YamlPath = ("environments", name, table, index)
-                    message = f"{format_yaml_path(loc)}: `{each}` stands in this list twice"
+    for environment in spec.environments.values():
+        lists = {
+            "services": environment.model.services or [],
+            "accessories": environment.model.accessories or [],
+            "files": environment.model.files or [],
+            "host": environment.host_names,
+        }
+        for field, names in lists.items():
+            for index, name in enumerate(names):
+                if name in names[:index]:
+                    loc: YamlPath = ("environments", environment.name, field, index)
+                    message = f"{format_yaml_path(loc)}: `{name}` stands in this list twice"
                     yield report_at_value(source, loc, "duplicate", message, "leave out one of the two")
 
 
-def _check_reserved_names(source: YamlSource, given: Spec) -> Problems:
-    """Names that the pipeline, or what it runs on, uses itself."""
-    for loc, word, pattern in _iter_reserved_names(given):
-        if re.fullmatch(pattern, word):
-            message = f"{format_yaml_path(loc)}: `{word}` is taken: by the pipeline, the runner, Docker or PostgreSQL"
-            place = report_at_key if loc[-1] == word else report_at_value
-            yield place(source, loc, "reserved", message, "choose another name")
+def _check_reserved_names(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """Find names that the pipeline, or what it runs on, uses itself."""
+    for loc, name, pattern in _iter_name_rules(spec):
+        if re.fullmatch(pattern, name):
+            message = f"{format_yaml_path(loc)}: `{name}` is taken: by the pipeline, the runner, Docker or PostgreSQL"
+            report = report_at_key if loc[-1] == name else report_at_value
+            yield report(source, loc, "reserved", message, "choose another name")
 
 
-def _iter_reserved_names(given: Spec) -> Iterator[tuple[YamlPath, str, str]]:
-    """Where a name stands, the name, and the pattern of those that are taken."""
-    for name, host in given.hosts.items():
-        yield ("hosts", name), derived.format_variable_name(name), RUNNER_VARIABLE_PATTERN
+def _iter_name_rules(spec: EffectiveSpec) -> Iterator[NameRule]:
+    for name, host in spec.hosts.items():
+        yield ("hosts", name), host.variable, RUNNER_VARIABLE_PATTERN
         yield ("hosts", name, "proxy", "network"), host.proxy.network, _RESERVED_NETWORKS
-        yield (
-            ("hosts", name, "proxy", "stack"),
-            derived.derive_proxy_stack_name(given, name),
-            rf"bin|deploy|rollback|status|{_RESERVED_CONTAINERS}",
-        )
-    for name in given.databases:
+        reserved_stacks = rf"bin|deploy|rollback|status|{_RESERVED_CONTAINERS}"
+        proxy_stack_name = find_proxy(host.proxy.kind).stack_name(host.proxy)
+        yield ("hosts", name, "proxy", "stack"), proxy_stack_name, reserved_stacks
+    for name, server in spec.databases.items():
         yield ("databases", name), name, rf"bin|.|{_RESERVED_CONTAINERS}"
-        yield ("databases", name, "network"), derived.find_server_network(given, name), _RESERVED_NETWORKS
-    for where, model in iter_container_options(given):
-        for key in model.env:
-            yield (*where, "env", key), key, r"COMPOSE_.*|DOCKER_.*"
-        for index, network in enumerate(model.networks or ()):
-            yield (*where, "networks", index), network.name or network.internal or "", _RESERVED_NETWORKS
-            yield (*where, "networks", index), network.external or "", r"host|none|bridge"
-    for name, service in given.services.items():
-        for key, secret in service.build.secrets.items():
-            yield ("services", name, "build", "secrets", key), secret, RUNNER_VARIABLE_PATTERN
-    for name, place in given.environments.items():
-        here: YamlPath = ("environments", name)
-        yield (*here, "stack"), derived.derive_stack_name(given, name), r"bin|deploy|rollback|status"
-        versions = rf"(.*-)?src-.*|.*[0-9]+\.[0-9]+\.[0-9]+(-.*)?|{derived.CACHE_TAG}"
-        yield (*here, "tag"), derived.derive_image_tag(given, name), versions
-        for held in derived.list_services_and_accessories(given, name):
-            yield (*here, "containers", held), derived.derive_container_name(given, name, held), _RESERVED_CONTAINERS
-        for on in derived.list_hosts(given, name):
-            for setting in derived.resolve_deploy_settings(given, name, on).values():
-                yield ("hosts", on), setting.name, RUNNER_VARIABLE_PATTERN
-        if place.database:
-            at: YamlPath = (*here, "database")
-            yield (*at, "name"), derived.derive_database_name(given, name, place.database), r"postgres|template[01]"
-            yield (
-                (*at, "user"),
-                derived.derive_database_user(given, name, place.database),
-                r"postgres|pg_.*|public|none",
-            )
-            yield (
-                (*at, "password"),
-                derived.derive_password_key(given, name, place.database),
-                rf"POSTGRES_.*|PG.*|{RUNNER_VARIABLE_PATTERN}",
-            )
+        yield ("databases", name, "network"), server.network, _RESERVED_NETWORKS
+    for loc, options in spec.iter_container_options():
+        for key in options.env:
+            yield (*loc, "env", key), key, r"COMPOSE_.*|DOCKER_.*"
+        for index, network in enumerate(options.networks or ()):
+            yield (*loc, "networks", index), network.name or network.internal or "", _RESERVED_NETWORKS
+            yield (*loc, "networks", index), network.external or "", r"host|none|bridge"
+    for name, service in spec.services.items():
+        for mount_id, secret in service.build.secrets.items():
+            yield ("services", name, "build", "secrets", mount_id), secret, RUNNER_VARIABLE_PATTERN
+    for environment in spec.environments.values():
+        yield from _iter_environment_name_rules(environment)
 
 
-def _check_name_lengths(source: YamlSource, given: Spec) -> Problems:
-    """A derived name is no longer than a given one may be: a container is a host name, too."""
-    for name, place in given.environments.items():
-        here: YamlPath = ("environments", name)
-        names: dict[YamlPath, str] = {
-            (*here, "containers", each): derived.list_container_names(given, name, each)[-1]
-            for each in derived.list_services_and_accessories(given, name)
-        }
-        if place.database:
-            names[*here, "database", "name"] = derived.derive_database_name(given, name, place.database)
-        for loc, word in names.items():
-            if len(word) > 63:
-                message = f"{format_yaml_path(loc)}: the derived name `{word}` has more than 63 characters"
+def _iter_environment_name_rules(environment: EffectiveEnvironment) -> Iterator[NameRule]:
+    loc: YamlPath = ("environments", environment.name)
+    yield (*loc, "stack"), environment.stack_name, r"bin|deploy|rollback|status"
+    yield (*loc, "tag"), environment.image_tag, rf"(.*-)?src-.*|.*[0-9]+\.[0-9]+\.[0-9]+(-.*)?|{CACHE_TAG}"
+    for name, container in environment.containers.items():
+        yield (*loc, "containers", name), container.container_name, _RESERVED_CONTAINERS
+    for host in environment.hosts:
+        for setting in environment.deploy_settings(host).values():
+            yield ("hosts", host.name), setting.name, RUNNER_VARIABLE_PATTERN
+    database = environment.database
+    if database:
+        yield (*loc, "database", "name"), database.name, r"postgres|template[01]"
+        yield (*loc, "database", "user"), database.user, r"postgres|pg_.*|public|none"
+        yield (*loc, "database", "password"), database.password_key, rf"POSTGRES_.*|PG.*|{RUNNER_VARIABLE_PATTERN}"
+
+
+def _check_name_lengths(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """A derived name is no longer than a written one may be."""
+    for environment in spec.environments.values():
+        names: dict[YamlPath, str] = {}
+        for name, container in environment.containers.items():
+            names["environments", environment.name, "containers", name] = container.replica_names[-1]
+        if environment.database:
+            names["environments", environment.name, "database", "name"] = environment.database.name
+        for loc, derived_name in names.items():
+            if len(derived_name) > MAX_NAME_LENGTH:
+                too_long = f"the derived name `{derived_name}` has more than {MAX_NAME_LENGTH} characters"
+                message = f"{format_yaml_path(loc)}: {too_long}"
                 yield report_at_key(source, loc, "too-long", message, "give a shorter one")
 
 
-def _check_step_settings(source: YamlSource, given: Spec) -> Problems:
-    """A step's env has each name once; what several hosts share is the same thing for each of them."""
-    for name, place in given.environments.items():
-        taken = {f"DIGEST_{derived.format_variable_name(service)}" for service in given.services} | _STEP_VARIABLES
-        seen = dict.fromkeys(taken, ("a deploy", ""))
-        kept = {f"env.{key}": setting for setting, key in derived.collect_env_settings(given, name).items()}
-        shared = _SHAREABLE_SETTINGS | ({"key"} if place.key else set())
-        for number, host in enumerate(derived.list_hosts(given, name)):
-            settings = derived.resolve_deploy_settings(given, name, host) | ({} if number else kept)
-            for what, setting in settings.items():
-                if setting.name in seen and not (what in shared and seen[setting.name] == (what, setting.kind)):
-                    loc: YamlPath = ("hosts", host)
-                    message = f"{format_yaml_path(loc)}: `{setting.name}` is used twice, here for {what}"
+def _check_step_settings(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """The environment of a deploy step has each name once; what several hosts share is the same for each of them."""
+    digest_variables = {f"DIGEST_{format_variable_name(service)}" for service in spec.services}
+    for environment in spec.environments.values():
+        # By name: what the variable is for, and the kind of setting.
+        known: dict[str, tuple[str, str]] = dict.fromkeys(digest_variables | _STEP_VARIABLES, ("a deploy", ""))
+        shareable = _SHAREABLE_SETTINGS | ({"key"} if environment.model.key else set())
+        for number, host in enumerate(environment.hosts):
+            settings = environment.deploy_settings(host)
+            if number == 0:
+                settings |= {f"env.{key}": setting for setting, key in environment.env_settings.items()}
+            for purpose, setting in settings.items():
+                use = (purpose, setting.kind)
+                is_shared = purpose in shareable and known.get(setting.name) == use
+                if setting.name in known and not is_shared:
+                    loc: YamlPath = ("hosts", host.name)
+                    message = f"{format_yaml_path(loc)}: `{setting.name}` is used twice, here for {purpose}"
                     yield report_at_key(source, loc, "clash", message, "give each setting a name of its own")
-                seen.setdefault(setting.name, (what, setting.kind))
-    yield from _check_setting_owners(source, given)
+                known.setdefault(setting.name, use)
 
 
-def _check_setting_owners(source: YamlSource, given: Spec) -> Problems:
+def _check_setting_owners(source: YamlSource, spec: EffectiveSpec) -> Problems:
     """What one environment reads for one host, no other reads for another."""
     owners: dict[str, tuple[str, str]] = {}
-    for name in given.environments:
-        for host in derived.list_hosts(given, name):
-            for what, setting in derived.resolve_deploy_settings(given, name, host).items():
-                other, first = owners.setdefault(setting.name, (host, name))
-                if other != host and first != name and what not in _SHAREABLE_SETTINGS:
-                    message = f"hosts.{host} and hosts.{other} share the {setting.kind} `{setting.name}`"
-                    yield report_at_key(source, ("hosts", host), "clash", message, "give each host settings of its own")
+    for environment in spec.environments.values():
+        for host in environment.hosts:
+            for purpose, setting in environment.deploy_settings(host).items():
+                other_host, other_environment = owners.setdefault(setting.name, (host.name, environment.name))
+                is_other = other_host != host.name and other_environment != environment.name
+                if is_other and purpose not in _SHAREABLE_SETTINGS:
+                    both = f"hosts.{host.name} and hosts.{other_host}"
+                    message = f"{both} share the {setting.kind} `{setting.name}`"
+                    hint = "give each host settings of its own"
+                    yield report_at_key(source, ("hosts", host.name), "clash", message, hint)

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from kiwari_ci import __version__
 from kiwari_ci.schema.base import OneOf, OneOrMany, Reference, Secret, SpecModel
 from kiwari_ci.schema.containers import ContainerOptions, EnvValue, Healthcheck, Network
 from kiwari_ci.schema.environments import (
@@ -23,16 +22,47 @@ from kiwari_ci.schema.images import Build, BuildArg, PullToken, Registry
 from kiwari_ci.schema.services import Accessory, Health, Override, Service
 from kiwari_ci.schema.steps import Step, Steps, StepValue
 from kiwari_ci.schema.tests import Setup, Test, TestService, Tool
-from kiwari_ci.schema.text_formats import BranchName, GeneratorRequirement, RepositoryName, RunnerLabel, Slug
+from kiwari_ci.schema.text_formats import BranchName, GeneratorRequirement, Omittable, RepositoryName, RunnerLabel, Slug
 
 RunnerLabels = Annotated[list[RunnerLabel], OneOrMany()]
 
 __all__ = [
-    "Accessory", "Build", "BuildArg", "Database", "DatabaseServer", "DeployOn", "EnvValue", "Environment", "Health",
-    "Healthcheck", "Hooks", "Host", "Jump", "Migrations", "SpecModel", "Network", "OneOf", "Override", "Password",
-    "Project", "Proxy", "PullToken", "Reference", "Registry", "ContainerOptions", "Secret", "Service", "Setup", "Spec", "Step",
-    "Steps", "StepValue", "Test", "TestService", "Tool",
-]  # fmt: skip
+    "Accessory",
+    "Build",
+    "BuildArg",
+    "ContainerOptions",
+    "Database",
+    "DatabaseServer",
+    "DeployOn",
+    "EnvValue",
+    "Environment",
+    "Health",
+    "Healthcheck",
+    "Hooks",
+    "Host",
+    "Jump",
+    "Migrations",
+    "Network",
+    "OneOf",
+    "Override",
+    "Password",
+    "Project",
+    "Proxy",
+    "PullToken",
+    "Reference",
+    "Registry",
+    "Secret",
+    "Service",
+    "Setup",
+    "Spec",
+    "SpecModel",
+    "Step",
+    "StepValue",
+    "Steps",
+    "Test",
+    "TestService",
+    "Tool",
+]
 
 
 class Project(SpecModel):
@@ -61,11 +91,11 @@ class Spec(SpecModel):
     """A whole spec."""
 
     project: Project = Field(description="What the spec is about.")
-    generator: GeneratorRequirement = Field(
-        f"kiwari-ci=={__version__}",
-        description="How the drift check installs this tool; default: this version, as a release.",
+    generator: Omittable[GeneratorRequirement] = Field(
+        None,
+        description="How the drift check installs this tool; default: the commit that the tool was installed from.",
     )
-    registry: Registry = Field(Registry(), description="Where images are kept.")
+    registry: Registry = Field(Registry.model_construct(), description="Where images are kept.")
     hosts: dict[Slug, Host] = Field(min_length=1, description="Servers, by name.")
     databases: dict[Slug, DatabaseServer] = Field({}, description="PostgreSQL servers, by name.")
     services: dict[Slug, Service] = Field(

@@ -23,7 +23,13 @@ def simplify_json_schema(schema: dict[str, Any]) -> None:
 class SpecModel(BaseModel):
     """The base of all: unknown keys are faults, types are taken literally, nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, json_schema_extra=simplify_json_schema)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        json_schema_extra=simplify_json_schema,
+        defer_build=True,  # one validator for the whole spec is made, and not one for each model
+    )
 
 
 class OneOf(SpecModel):

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core_schema
 
 from kiwari_ci.schema.base import OneOf, SpecModel
+from kiwari_ci.schema.compose_mapping import WritesComposeKey
 from kiwari_ci.schema.text_formats import (
     ComposeKey,
     Duration,
@@ -66,16 +67,20 @@ class EnvValue(OneOf):
 class Healthcheck(SpecModel):
     """How Docker asks a container from within, so that others can wait until it is `healthy`."""
 
-    test: list[TextLine] = Field(
+    test: Annotated[list[TextLine], WritesComposeKey("test", copied=True)] = Field(
         min_length=2,
         description="`[CMD, redis-cli, ping]`, or `[CMD-SHELL, 'pg_isready -U app']` by the image's shell.",
     )
-    interval: Omittable[Duration] = Field(None, description="Between two questions; default: Docker's 30 seconds.")
-    timeout: Omittable[Duration] = Field(None, description="How long one may take; default: Docker's 30 seconds.")
-    retries: Omittable[Annotated[int, Field(ge=1, le=100)]] = Field(
-        None, description="How many in a row must fail; default: Docker's 3."
+    interval: Annotated[Omittable[Duration], WritesComposeKey("interval", copied=True)] = Field(
+        None, description="Between two questions; default: Docker's 30 seconds."
     )
-    start_period: Omittable[Duration] = Field(
+    timeout: Annotated[Omittable[Duration], WritesComposeKey("timeout", copied=True)] = Field(
+        None, description="How long one may take; default: Docker's 30 seconds."
+    )
+    retries: Annotated[Omittable[Annotated[int, Field(ge=1, le=100)]], WritesComposeKey("retries", copied=True)] = (
+        Field(None, description="How many in a row must fail; default: Docker's 3.")
+    )
+    start_period: Annotated[Omittable[Duration], WritesComposeKey("start_period", copied=True)] = Field(
         None, description="How long failures do not count at the start; default: 0."
     )
 
@@ -119,53 +124,53 @@ Dependencies = Annotated[dict[Slug, Literal["started", "healthy", "completed"]],
 class ContainerOptions(SpecModel):
     """How a container runs."""
 
-    command: Omittable[list[TextLine]] = Field(
+    command: Annotated[Omittable[list[TextLine]], WritesComposeKey("command")] = Field(
         None,
         min_length=1,
         description="What it runs in place of the image's own command: `[celery, -A, shop, worker]`.",
     )
-    entrypoint: Omittable[list[TextLine]] = Field(
+    entrypoint: Annotated[Omittable[list[TextLine]], WritesComposeKey("entrypoint")] = Field(
         None, min_length=1, description="What runs the command, in place of the image's own: `[sh, -c]`."
     )
-    env: dict[EnvKey, EnvValue] = Field(
+    env: Annotated[dict[EnvKey, EnvValue], WritesComposeKey("env_file")] = Field(
         {}, description="Its environment variables, by key, in an env file that the host keeps: secrets, too."
     )
-    environment: dict[EnvKey, EnvValue] = Field(
+    environment: Annotated[dict[EnvKey, EnvValue], WritesComposeKey("environment")] = Field(
         {},
         description="Those that stand in the compose file, where a pull request shows them: plain or derived, "
         "never a secret.",
     )
-    volumes: Omittable[list[VolumeMount]] = Field(
+    volumes: Annotated[Omittable[list[VolumeMount]], WritesComposeKey("volumes")] = Field(
         None,
         min_length=1,
         description="What stays when the container goes, or is the host's: `data:/data`, "
         "`./nginx.conf:/etc/nginx.conf:ro`; a file beside the compose file is one of `files`, or put there by hand.",
     )
-    ports: Omittable[list[PublishedPort]] = Field(
+    ports: Annotated[Omittable[list[PublishedPort]], WritesComposeKey("ports")] = Field(
         None,
         min_length=1,
         description="Ports that the host publishes: `'127.0.0.1:9090:9090'`; closed while a deploy changes containers, "
         "for two cannot have one. A proxy on the shared network needs none.",
     )
-    labels: dict[LabelKey, TextLine] = Field({}, description="Docker labels.")
-    healthcheck: Omittable[Healthcheck] = Field(
+    labels: Annotated[dict[LabelKey, TextLine], WritesComposeKey("labels")] = Field({}, description="Docker labels.")
+    healthcheck: Annotated[Omittable[Healthcheck], WritesComposeKey("healthcheck")] = Field(
         None, description="How Docker asks it from within; default: as the image says."
     )
-    depends_on: Dependencies = Field(
+    depends_on: Annotated[Dependencies, WritesComposeKey("depends_on")] = Field(
         {},
         description="What `docker compose up` starts before it, `started`, `healthy` or `completed`: "
         "`{redis: healthy}`, or `[redis]`. A deploy starts all accessories first.",
     )
-    networks: Omittable[list[Network]] = Field(
+    networks: Annotated[Omittable[list[Network]], WritesComposeKey("networks")] = Field(
         None, min_length=1, description="More Docker networks that it joins: `[backend, {external: monitoring}]`."
     )
-    mem_limit: Omittable[MemorySize] = Field(
+    mem_limit: Annotated[Omittable[MemorySize], WritesComposeKey("mem_limit", copied=True)] = Field(
         None, description="The most memory that it may use; more, and it is killed."
     )
-    cpus: Omittable[Annotated[float, Field(ge=0.01, le=1024)]] = Field(
-        None, description="The most processors that it may use: `0.5`."
+    cpus: Annotated[Omittable[Annotated[float, Field(ge=0.01, le=1024)]], WritesComposeKey("cpus", copied=True)] = (
+        Field(None, description="The most processors that it may use: `0.5`.")
     )
-    stop_grace_period: Omittable[Duration] = Field(
+    stop_grace_period: Annotated[Omittable[Duration], WritesComposeKey("stop_grace_period", copied=True)] = Field(
         None, description="How long it may take to stop before it is killed; default: Docker's 10 seconds."
     )
     compose: dict[ComposeKey, JsonValue] = Field(

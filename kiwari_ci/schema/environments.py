@@ -29,11 +29,13 @@ from kiwari_ci.schema.text_formats import (
     TraefikName,
 )
 
+ProxyKind = Literal["nginx-proxy-manager", "traefik", "caddy", "nginx", "none"]
+
 
 class Proxy(SpecModel):
     """What stands in front of the services on a host."""
 
-    kind: Literal["nginx-proxy-manager", "traefik", "caddy", "nginx", "none"] = Field(
+    kind: ProxyKind = Field(
         "nginx-proxy-manager",
         description="`nginx-proxy-manager`: the runbook says what to click; `traefik`: labels; `caddy` and `nginx`: "
         "a stack with its configuration; `none`: somebody else's, which leads to published `ports`.",
@@ -119,7 +121,7 @@ class Host(SpecModel):
     )
     jump: Omittable[Jump] = Field(None, description="The machine through which it is reached; `{}` takes its defaults.")
     directory: HostFolder = Field("~/docker", description="The folder that holds a folder for each stack.")
-    proxy: Proxy = Field(Proxy(), description="What stands in front of the services.")
+    proxy: Proxy = Field(Proxy.model_construct(), description="What stands in front of the services.")
 
 
 class Migrations(SpecModel):
@@ -210,8 +212,9 @@ class Environment(SpecModel):
     )
     sync: Omittable[Literal["push"]] = Field(
         None,
-        description="`push`: each deploy sends the compose file, the hooks and `files`; whoever has its key then "
-        "owns the host. Default: a person copies them, and a deploy of a commit with others is refused.",
+        description="`push`: each deploy sends the compose file, the hooks and `files`, and a push that changes only "
+        "these files is deployed, too; whoever has its key then owns the host. Default: a person copies them, and a "
+        "deploy of a commit with others is refused.",
     )
     files: Omittable[list[RepositoryFile]] = Field(
         None,

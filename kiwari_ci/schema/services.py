@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kiwari_ci.schema.base import SpecModel
+from kiwari_ci.schema.compose_mapping import WritesComposeKey
 from kiwari_ci.schema.containers import ContainerOptions
 from kiwari_ci.schema.images import Build, BuildOverride
 from kiwari_ci.schema.steps import Steps
@@ -45,7 +46,9 @@ class Health(SpecModel):
 class _ServiceFields(SpecModel):
     """What a service has and an accessory has not; its fields come first."""
 
-    image: Omittable[ImageName] = Field(None, description="Its image's name; default: `<project>-<service>`.")
+    image: Annotated[Omittable[ImageName], WritesComposeKey("image")] = Field(
+        None, description="Its image's name; default: `<project>-<service>`."
+    )
     image_of: Omittable[Slug] = Field(
         None,
         description="The service whose image it runs, as another process: `{image_of: api, command: [./worker]}`; "
@@ -57,9 +60,9 @@ class _ServiceFields(SpecModel):
         description="GitHub path filters of its source; the Dockerfile, `.dockerignore` and the workflow "
         "come by themselves; default: `<service>/**`.",
     )
-    build: Build = Field(Build(), description="How the image is built.")
+    build: Build = Field(Build.model_construct(), description="How the image is built.")
     test: Omittable[Test] = Field(None, description="What must pass before the image is built.")
-    steps: Steps = Field(Steps(), description="Steps of your own in its workflow.")
+    steps: Steps = Field(Steps.model_construct(), description="Steps of your own in its workflow.")
     tests: dict[Slug, Test] = Field(
         {}, description="Several such, by name, each a job of its own: `{unit: {run: …}, browser: {run: …}}`."
     )
@@ -67,7 +70,7 @@ class _ServiceFields(SpecModel):
         None,
         description="The port that it listens on in its container; without one it is a worker: well while it runs.",
     )
-    health: Health = Field(Health(), description="How it says that it is well.")
+    health: Health = Field(Health.model_construct(), description="How it says that it is well.")
     rollout: Literal["start-first", "recreate"] = Field(
         "start-first",
         description="`start-first`: the new one answers before the old one goes, which takes memory for two; "
@@ -79,7 +82,7 @@ class _ServiceFields(SpecModel):
         description="What a deploy runs with the new image before it replaces a container: `[./api, migrate]`; when it "
         "fails, so does the deploy, and the old version serves on. A deploy that is run again runs it again.",
     )
-    replicas: ReplicaCount = Field(
+    replicas: Annotated[ReplicaCount, WritesComposeKey("scale")] = Field(
         1, description="How many of it run: `NAME`, `NAME-2`, … behind one name; deployed one after the other."
     )
     websocket: bool = Field(False, description="Whether the proxy passes WebSockets on.")
@@ -92,7 +95,9 @@ class Service(ContainerOptions, _ServiceFields):
 class _AccessoryFields(SpecModel):
     """What an accessory has and a service has not; its fields come first."""
 
-    image: ImageReference = Field(description="Its image, with a version or a digest: `redis:7-alpine`.")
+    image: Annotated[ImageReference, WritesComposeKey("image")] = Field(
+        description="Its image, with a version or a digest: `redis:7-alpine`."
+    )
     once: bool = Field(
         False, description="Whether it runs to its end before each deploy, such as one that makes a bucket."
     )
@@ -112,6 +117,6 @@ class Override(ContainerOptions):
         description="Build arguments that differ, `{args: {PUBLIC_URL: …}}`: each environment then has an image of its "
         "own, `<image>-<environment>`, built by a workflow of its own, and none is promoted.",
     )
-    health: Health = Field(Health(), description="How it says that it is well.")
+    health: Health = Field(Health.model_construct(), description="How it says that it is well.")
     rollout: Literal["start-first", "recreate"] = Field("start-first", description="How it is replaced.")
     replicas: ReplicaCount = Field(1, description="How many of it run.")

@@ -8,6 +8,11 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import no_info_after_validator_function
 
+MAX_NAME_LENGTH = 1_000  # characters: readers of YAML take no key of more than 1,024
+MAX_TEXT_LENGTH = 20_000  # characters of what stands as a value only
+# What no text holds: control characters, all that ends a line for some reader, and what turns or hides text.
+_FORBIDDEN = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffe\uffff\ud800-\udfff"
+
 
 @dataclass(frozen=True)
 class StringFormat:
@@ -15,6 +20,7 @@ class StringFormat:
 
     pattern: str
     expected: str
+    longest: int = MAX_NAME_LENGTH
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check after pydantic has seen that it is a string."""
@@ -26,6 +32,8 @@ class StringFormat:
 
     def checked(self, value: str) -> str:
         """The text, when it is one of these."""
+        if len(value) > self.longest:
+            raise PydanticCustomError("text", "expected at most {most} characters", {"most": f"{self.longest:,}"})
         if re.fullmatch(self.pattern, value):
             return value
         raise PydanticCustomError("text", "expected {expected}", {"expected": self.expected, "pattern": self.pattern})
@@ -157,10 +165,11 @@ ContainerName = Annotated[
 PostgresName = Annotated[
     str, StringFormat(r"[a-z_][a-z0-9_]{0,62}", "a PostgreSQL name: lower-case letters, digits and _, at most 63")
 ]
-_LINE_CHARACTER = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]"
-TextLine = Annotated[str, StringFormat(f"{_LINE_CHARACTER}+", "one line of text")]
+_LINE_CHARACTER = rf"[^\t\n{_FORBIDDEN}]"
+TextLine = Annotated[str, StringFormat(f"{_LINE_CHARACTER}+", "one line of text", MAX_TEXT_LENGTH)]
 TrimmedLine = Annotated[
-    str, StringFormat(rf"(?![ ])({_LINE_CHARACTER}*[^ ])?(?<! )", "one line of text without blanks at its ends")
+    str,
+    StringFormat(rf"(?! ){_LINE_CHARACTER}*(?<! )", "one line of text without blanks at its ends", MAX_TEXT_LENGTH),
 ]
 Duration = Annotated[str, StringFormat(r"[1-9][0-9]{0,4}[sm]", "a duration such as 30s or 5m")]
 StartPeriod = Annotated[
@@ -223,9 +232,10 @@ ToolVersion = Annotated[str, StringFormat(r"[A-Za-z0-9][A-Za-z0-9.*_-]*", "a ver
 GeneratorRequirement = Annotated[
     str,
     StringFormat(
-        r"kiwari-ci==[0-9]+\.[0-9]+\.[0-9]+( --hash=sha256:[0-9a-f]{64})?"
+        r"(kiwari-ci==[0-9]+\.[0-9]+\.[0-9]+|\./([A-Za-z0-9_.-]+/)*kiwari_ci-[A-Za-z0-9_.+-]+\.whl)"
+        r" --hash=sha256:[0-9a-f]{64}"
         r"|git\+https://github\.com/[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_][A-Za-z0-9._-]*@[0-9a-f]{40}",
-        "kiwari-ci==X.Y.Z, alone or with --hash=sha256:… of its wheel, "
+        "kiwari-ci==X.Y.Z or ./path/of/its.whl, either with --hash=sha256:… of the wheel, "
         "or git+https://github.com/OWNER/NAME@ and the 40 digits of a commit",
     ),
 ]
@@ -233,16 +243,18 @@ GeneratorRequirement = Annotated[
 PlainText = Annotated[
     str,
     StringFormat(
-        r"[^\x00-\x1f\x7f-\x9f'\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]*(?<!\\)",
+        rf"[^\t\n'{_FORBIDDEN}]*(?<!\\)",
         "one line without a single quote, and without a backslash at its end",
+        MAX_TEXT_LENGTH,
     ),
 ]
 ShellScript = Annotated[
     str,
     StringFormat(
         r"(?=\S)(?![\s\S]*[ \t](\n|$))"
-        r"[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]{1,20000}",
+        rf"[^{_FORBIDDEN}]{{1,20000}}",
         "a shell script of at most 20,000 characters that begins with a command, without blanks at a line's end",
+        MAX_TEXT_LENGTH,
     ),
 ]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]

@@ -1,4 +1,4 @@
-"""`plan` and `trace` before a server that really deployed: real commits, images by their source keys, host's record."""
+"""`preview` and `trace` before a server that really deployed: real commits, images by their source keys, host's record."""
 
 import json
 import os
@@ -128,10 +128,10 @@ def short(world: World, version: str) -> str:
 
 
 def test_a_tag_that_nothing_stops(world: World) -> None:
-    done = world.asks("plan", "v1.1.0")
+    done = world.asks("preview", "v1.1.0")
     print(done.stdout)
     assert done.returncode == 0 and "!" not in done.stdout and "?" not in done.stdout
-    said = world.lines("plan", "v1.1.0")
+    said = world.lines("preview", "v1.1.0")
     assert [text for _, text in said["commits"]][0] == "2 since v1.0.0"
     assert f"image {world.digests['api-two']}" in [text for _, text in said["api"]]
     api, admin = ([text for _, text in said[service]] for service in ("api", "admin"))
@@ -148,7 +148,7 @@ def test_a_tag_that_nothing_stops(world: World) -> None:
 def test_what_the_host_lacks_stops_it(world: World) -> None:
     file = world.server.docker_folder / "pos-production/.env"
     file.write_text(file.read_text().replace("JWT_SECRET", "JWT"))
-    done = world.asks("plan", "v1.1.0")
+    done = world.asks("preview", "v1.1.0")
     assert done.returncode == 1
     assert "! pos-production/.env: missing: JWT_SECRET" in done.stdout and "1 would stop it (!)" in done.stdout
 
@@ -156,10 +156,10 @@ def test_what_the_host_lacks_stops_it(world: World) -> None:
 def test_what_staging_never_proved_stops_it(world: World) -> None:
     """Not built; then built, and not yet served."""
     world.repository.commit("feat: three", api__main="3")
-    done = world.asks("plan", "v1.1.0")
+    done = world.asks("preview", "v1.1.0")
     assert done.returncode == 1 and "! api-ci built no image from this source, ghcr.io/" in done.stdout
     world.built("api", "api-three")
-    done = world.asks("plan", "v1.1.0")
+    done = world.asks("preview", "v1.1.0")
     assert done.returncode == 1 and f"image {world.digests['api-three']}" in done.stdout
     assert f"! staging never served {short(world, 'api-three')}" in done.stdout
     assert f"it serves {short(world, 'api-two')} since" in done.stdout
@@ -170,7 +170,7 @@ def test_what_staging_never_proved_stops_it(world: World) -> None:
 def test_a_tag_that_is_taken_stops_it(world: World) -> None:
     """Somebody else's bytes are under that version; what the promotion would refuse, too."""
     world.images.push("kiwari-api", "another", tag="v1.2.0")
-    done = world.asks("plan", "v1.2.0")
+    done = world.asks("preview", "v1.2.0")
     assert done.returncode == 1 and "kiwari-api:v1.2.0 is there already with other bytes" in done.stdout
 
 
@@ -226,7 +226,7 @@ def test_with_the_deploy_key_alone(world: World) -> None:
     config.write_text(text.replace("keys/person", "keys/ci"))
     try:
         tracing, rolled = world.asks("trace", API.replace("api.", "stg-api.", 1)), world.asks("trace", API)
-        planning = world.lines("plan", "v1.1.1")
+        planning = world.lines("preview", "v1.1.1")
     finally:
         config.write_text(text)
     assert world.digests["api-two"] in tracing.stdout and "feat: two" in tracing.stdout, tracing.stdout
@@ -237,12 +237,12 @@ def test_with_the_deploy_key_alone(world: World) -> None:
 
 def test_nobody_can_be_asked(world: World) -> None:
     """Each part says so, and the others answer."""
-    done = world.asks("plan", "v1.1.1", ssh=f"{USER}@127.0.0.3")
+    done = world.asks("preview", "v1.1.1", ssh=f"{USER}@127.0.0.3")
     assert done.returncode == 0 and "2 since v1.0.0" in done.stdout and world.digests["api-two"] in done.stdout
     assert "? staging: vps: " in done.stdout and "? vps: " in done.stdout
     world.images.login, login = f"{world.home}/nobody", world.images.login
     try:
-        done = world.asks("plan", "v1.1.1")
+        done = world.asks("preview", "v1.1.1")
     finally:
         world.images.login = login
     assert "? image: the registry: " in done.stdout and "staging serves " in done.stdout, done.stdout

@@ -61,9 +61,11 @@ class World:
             "HOME": str(home),
             "PATH": f"{home}/bin:/usr/bin:/bin",
             "SSL_CERT_FILE": f"{server.folder}/tls.crt",
-            "GHCR_TOKEN": token,
+            "KIWARI_CI_PULL_TOKEN": token,
         }
-        command = [sys.executable, "-m", "kiwari_ci", "doctor", "specs/kiwari.yaml", "--ssh", f"vps={ssh}", *words]
+        registry = ["--pull-token", "ghcr.io"] if token else []
+        command = [sys.executable, "-m", "kiwari_ci", "doctor", "specs/kiwari.yaml", "--ssh", f"vps={ssh}"]
+        command += [*registry, *words]
         program = server.near("env", "-C", str(self.person.clone))
         done = subprocess.run([*program, *command], capture_output=True, text=True, timeout=60, env=environment)
         assert MARK not in done.stdout + done.stderr and TOKEN not in done.stdout + done.stderr

@@ -50,7 +50,7 @@ def sha256(file: Path) -> str:
 def test_from_a_commit(
     repository: Repository, index: Index, person: dict[str, str], monorepo: Path, tmp_path: Path
 ) -> None:
-    succeeds(filled(section("From the repository, at a commit"), repository), tmp_path, index.of(person))
+    succeeds(filled(section("With pip and hashes"), repository), tmp_path, index.of(person))
     agrees(person, monorepo)
 
 
@@ -87,7 +87,7 @@ def test_a_dependency_with_other_bytes_is_refused(
 def drift(monorepo: Path, generator: str, repository: Repository) -> str:
     """Generate with that line in the spec; the step's script, the tool checked out where the workflow puts it."""
     spec = monorepo / "specs/kiwari.yaml"
-    spec.write_text(re.sub(r"^generator: \S+", f"generator: {generator}", spec.read_text(), flags=re.MULTILINE))
+    spec.write_text(re.sub(r"^generator: .*", f"generator: {generator}", spec.read_text(), flags=re.MULTILINE))
     plan, tree = generate_files(spec)
     for path, file in tree.items():
         (monorepo / path).write_text(file.text)
@@ -102,7 +102,11 @@ def drift(monorepo: Path, generator: str, repository: Repository) -> str:
 
 @pytest.mark.parametrize(
     "generator",
-    ["git+https://github.com/example/kiwari-ci@COMMIT", "kiwari-ci==0.1.0", "kiwari-ci==0.1.0 --hash=sha256:HASH"],
+    [
+        "git+https://github.com/example/kiwari-ci@COMMIT",
+        "kiwari-ci==0.1.0 --hash=sha256:HASH",
+        "./.github/kiwari-ci/WHEEL --hash=sha256:HASH",
+    ],
 )
 def test_the_drift_step(
     generator: str,
@@ -113,7 +117,10 @@ def test_the_drift_step(
     monorepo: Path,
     tmp_path: Path,
 ) -> None:
-    script = drift(monorepo, generator.replace("COMMIT", repository[1]).replace("HASH", sha256(wheel)), repository)
+    (monorepo / ".github/kiwari-ci").mkdir(parents=True)
+    shutil.copy2(wheel, monorepo / ".github/kiwari-ci")
+    filled = generator.replace("COMMIT", repository[1]).replace("HASH", sha256(wheel)).replace("WHEEL", wheel.name)
+    script = drift(monorepo, filled, repository)
     runner = {**index.of(person), "RUNNER_TEMP": str(tmp_path / "runner"), "GITHUB_ACTIONS": "true"}
     runner["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary.md")
     (monorepo / "click.py").write_text("raise SystemExit('a file of the checkout was imported')\n")

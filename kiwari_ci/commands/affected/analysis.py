@@ -1,4 +1,4 @@
-"""What a change or a tag would touch, by GitHub's rules for filters.
+"""Finds what a change or a tag would start and deploy, by GitHub's rules for filters.
 
 Source: "Workflow syntax: on.<push|pull_request>.<branches|tags|paths>" and "Events that trigger workflows: push".
 """
@@ -11,14 +11,15 @@ from kiwari_ci.github import path_filters
 from kiwari_ci.plan import EnvironmentDeploy, EnvironmentWorkflow, Plan, ServiceContainer, ServiceWorkflow
 from kiwari_ci.readers.git_history import ChangedFiles
 
-MAX_DIFF_FILES = 300  # files of a diff
-MAX_PUSH_COMMITS = 1000  # commits of a push that are still compared
-MAX_PUSH_TAGS = 3  # that one push may bring
+# GitHub's limits: files of a diff that it looks at, commits of a push that it compares, tags of a push.
+MAX_DIFF_FILES = 300
+MAX_PUSH_COMMITS = 1000
+MAX_PUSH_TAGS = 3
 
 
 @dataclass(frozen=True)
 class AffectedContainer:
-    """A container that gets a new image, and where it answers; without a domain, an empty one."""
+    """A container that gets a new image; `domain` is empty where it has none."""
 
     environment: str
     host: str
@@ -28,7 +29,7 @@ class AffectedContainer:
 
 @dataclass(frozen=True)
 class AffectedWorkflow:
-    """A workflow that runs: on which event, why, and all that it reaches."""
+    """A workflow that runs: on which event, why, and what it builds and deploys."""
 
     workflow: str
     on: str
@@ -40,7 +41,7 @@ class AffectedWorkflow:
 
 @dataclass(frozen=True)
 class Unaffected:
-    """What stays as it is: a workflow or an environment, and why."""
+    """A workflow or an environment that stays as it is, and why."""
 
     name: str
     why: str
@@ -48,7 +49,7 @@ class Unaffected:
 
 @dataclass(frozen=True)
 class AffectedResult:
-    """What would be touched and what not; `by_hand`: what no workflow does; `notes`: the limits that count here."""
+    """What is affected and what is not; `by_hand` is for a person to do, `notes` are the GitHub limits that apply."""
 
     about: str
     touched: tuple[AffectedWorkflow, ...]
@@ -58,50 +59,60 @@ class AffectedResult:
 
 
 def find_affected_by_files(plan: Plan, change: ChangedFiles, pushed: bool, branch: str = "") -> AffectedResult:
-    """What changed files reach: pushed to a branch (the one that is built), or in a pull request into it."""
+    """Find what changed files start: pushed to a branch, by default the one that is built, or in a pull request."""
     branch = branch or plan.build_branch
-    push = f"push to {branch}"
-    merged = push if pushed else f"merge into {branch}"
-    touched, spared, notes = (
-        list(_find_drift_runs(plan, merged, branch, pushed)),
-        [],
-        list(_describe_github_limits(change, pushed)),
-    )
+    event = f"push to {branch}" if pushed else f"merge into {branch}"
+    affected = list(_find_drift_runs(plan, event, branch, pushed))
+    unaffected = []
     for workflow in plan.workflows:
-        is_run, why = _check_service_trigger(workflow, change, branch)
-        touched += [_build_affected_service(workflow, merged, why, branch)] if is_run else []
-        spared += [] if is_run else [Unaffected(workflow.source.workflow, why)]
+        runs, reason = _check_service_trigger(workflow, change, branch)
+        if runs:
+            affected.append(_build_affected_service(workflow, event, reason, branch))
+        else:
+            unaffected.append(Unaffected(workflow.source.workflow, reason))
     if branch != plan.default_branch and pushed:
-        spared.append(Unaffected("pipeline-drift", f"runs on pull requests and on pushes to {plan.default_branch}"))
-    spared += [Unaffected(each.name, _describe_promotion_trigger(each)) for each in plan.promotions]
+        reason = f"runs on pull requests and on pushes to {plan.default_branch}"
+        unaffected.append(Unaffected("pipeline-drift", reason))
+    for promotion in plan.promotions:
+        unaffected.append(Unaffected(promotion.name, _describe_promotion_trigger(promotion)))
     if pushed and change.skip:
-        spared = [Unaffected(each.workflow, f"the newest commit says {change.skip}") for each in touched] + spared
-        touched = []
-    spared += _find_unaffected_containers(plan, touched)
-    return AffectedResult(_describe_changed_files(change, push if pushed else f"pull request into {branch}"), tuple(touched), tuple(spared),
-                  tuple(_list_manual_steps(plan, change.files)), tuple(notes))  # fmt: skip
+        reason = f"the newest commit says {change.skip}"
+        unaffected = [Unaffected(workflow.workflow, reason) for workflow in affected] + unaffected
+        affected = []
+    unaffected += _find_unaffected_containers(plan, affected)
+    return AffectedResult(
+        about=_describe_changed_files(change, event if pushed else f"pull request into {branch}"),
+        touched=tuple(affected),
+        spared=tuple(unaffected),
+        by_hand=tuple(_list_manual_steps(plan, change.files)),
+        notes=tuple(_describe_github_limits(change, pushed)),
+    )
 
 
 def find_affected_by_tags(plan: Plan, tags: Sequence[str]) -> AffectedResult:
-    """What pushing tags reaches, all in one push: a path filter is not asked."""
-    about = f"push of the tag{'s' * (len(tags) > 1)} {', '.join(tags)}"
-    spared = [Unaffected(each.source.workflow, _explain_branch_trigger(each)) for each in plan.workflows]
-    spared.append(Unaffected("pipeline-drift", "runs on pull requests and on pushes to a branch"))
+    """Find what pushing tags starts, all in one push; path filters do not apply to tags."""
+    about = f"push of the {'tag' if len(tags) == 1 else 'tags'} {', '.join(tags)}"
+    unaffected = [
+        Unaffected(workflow.source.workflow, _explain_branch_trigger(workflow)) for workflow in plan.workflows
+    ]
+    unaffected.append(Unaffected("pipeline-drift", "runs on pull requests and on pushes to a branch"))
     if len(tags) > MAX_PUSH_TAGS:
-        note = f"{len(tags)} tags in one push: from {MAX_PUSH_TAGS + 1} on GitHub makes no event for any: push them one by one"
-        spared += [Unaffected(each.name, "no event is made") for each in plan.promotions]
-        return AffectedResult(about, (), tuple(spared), notes=(note,))
-    touched = []
+        note = f"{len(tags)} tags in one push: from {MAX_PUSH_TAGS + 1} on GitHub makes no event for any: "
+        note += "push them one by one"
+        unaffected += [Unaffected(promotion.name, "no event is made") for promotion in plan.promotions]
+        return AffectedResult(about, (), tuple(unaffected), notes=(note,))
+    affected = []
     for promotion in plan.promotions:
-        matching = [tag for tag in tags if path_filters.is_included(promotion.tags, tag)]
-        touched += [_build_affected_promotion(promotion, tag) for tag in matching]
-        if not matching:
-            spared.append(Unaffected(promotion.name, _explain_unmatched_tags(promotion, tags)))
-    return AffectedResult(about, tuple(touched), (*spared, *_find_unaffected_containers(plan, touched)))
+        matching_tags = [tag for tag in tags if path_filters.is_included(promotion.tags, tag)]
+        affected += [_build_affected_promotion(promotion, tag) for tag in matching_tags]
+        if not matching_tags:
+            unaffected.append(Unaffected(promotion.name, _explain_unmatched_tags(promotion, tags)))
+    unaffected += _find_unaffected_containers(plan, affected)
+    return AffectedResult(about, tuple(affected), tuple(unaffected))
 
 
 def is_release_version(promotion: EnvironmentWorkflow, tag: str) -> bool:
-    """Whether a tag is one that the promotion takes; another one that its filter matches fails in its first step."""
+    """Whether the promotion accepts a tag; one that only its filter matches fails in the first job."""
     return re.fullmatch(promotion.regex, tag) is not None
 
 
@@ -126,22 +137,24 @@ def _explain_branch_trigger(workflow: ServiceWorkflow) -> str:
 
 def _describe_changed_files(change: ChangedFiles, event: str) -> str:
     files = change.files
-    named = files[0] if len(files) == 1 else f"{len(files)} files"
-    return f"{event}: {named}" + (f", {change.said}" if change.said else "")
+    summary = files[0] if len(files) == 1 else f"{len(files)} files"
+    if change.said:
+        summary += f", {change.said}"
+    return f"{event}: {summary}"
 
 
-def _find_drift_runs(plan: Plan, merged: str, branch: str, pushed: bool) -> Iterator[AffectedWorkflow]:
+def _find_drift_runs(plan: Plan, event: str, branch: str, pushed: bool) -> Iterator[AffectedWorkflow]:
     if not pushed:
         yield AffectedWorkflow("pipeline-drift", "pull request", "runs on every pull request", ("drift",))
     if branch == plan.default_branch:
-        yield AffectedWorkflow("pipeline-drift", merged, f"runs on every push to {branch}", ("drift",))
+        yield AffectedWorkflow("pipeline-drift", event, f"runs on every push to {branch}", ("drift",))
 
 
 def _describe_github_limits(change: ChangedFiles, pushed: bool) -> Iterator[str]:
     if change.commits > MAX_PUSH_COMMITS:
         yield (
-            f"{change.commits} commits: when one push brings more than {MAX_PUSH_COMMITS}, GitHub compares nothing, and every "
-            "workflow of that branch runs"
+            f"{change.commits} commits: when one push brings more than {MAX_PUSH_COMMITS}, GitHub compares nothing, "
+            "and every workflow of that branch runs"
         )
     elif len(change.files) > MAX_DIFF_FILES:
         yield f"{len(change.files)} files: GitHub looks at the first {MAX_DIFF_FILES} of them, by path, and at no other"
@@ -151,7 +164,7 @@ def _describe_github_limits(change: ChangedFiles, pushed: bool) -> Iterator[str]
 
 def _check_service_trigger(workflow: ServiceWorkflow, change: ChangedFiles, branch: str) -> tuple[bool, str]:
     """Whether a service's workflow runs for a push to a branch, and why or why not."""
-    patterns = [each.pattern for each in workflow.source.filters]
+    patterns = [path_filter.pattern for path_filter in workflow.push_filters]
     if branch not in workflow.branches:
         return False, f"runs on pushes to {' and '.join(workflow.branches)} only"
     if change.commits > MAX_PUSH_COMMITS:
@@ -161,65 +174,82 @@ def _check_service_trigger(workflow: ServiceWorkflow, change: ChangedFiles, bran
         return False, _explain_unmatched_files(patterns, change.files)
     index, path = matching[0]
     if index >= MAX_DIFF_FILES:
-        cure = f"gh workflow run {workflow.source.workflow} --ref {branch}"
-        return (
-            False,
-            f"its first match, {path}, is file {index + 1}, and GitHub looks at {MAX_DIFF_FILES}; by hand: {cure}",
-        )
+        reason = f"its first match, {path}, is file {index + 1}, and GitHub looks at {MAX_DIFF_FILES}"
+        return False, f"{reason}; by hand: gh workflow run {workflow.source.workflow} --ref {branch}"
     more = f", and {len(matching) - 1} more" if len(matching) > 1 else ""
     return True, f"{path} matches {_find_deciding_pattern(patterns, path)}{more}"
 
 
 def _find_deciding_pattern(patterns: Sequence[str], path: str) -> str:
-    """The pattern that decides: the last that matches."""
-    return next((each for each in reversed(patterns) if path_filters.is_included([each.removeprefix("!")], path)), "")
+    """The last pattern that matches a path, which decides; empty when none matches."""
+    for pattern in reversed(patterns):
+        if path_filters.is_included([pattern.removeprefix("!")], path):
+            return pattern
+    return ""
 
 
 def _explain_unmatched_files(patterns: Sequence[str], files: Sequence[str]) -> str:
     if not files:
         return "no file changed"
-    excluding = [(path, found) for path in files if (found := _find_deciding_pattern(patterns, path))]
-    if excluding:
-        path, found = excluding[0]
-        return f"{path} is left out by {found}"
-    which = f"{files[0]} matches" if len(files) == 1 else f"of {len(files)} files none matches"
-    return f"{which} {'none of its paths: ' if len(files) == 1 else ''}{', '.join(patterns)}"
+    for path in files:
+        excluding_pattern = _find_deciding_pattern(patterns, path)
+        if excluding_pattern:
+            return f"{path} is left out by {excluding_pattern}"
+    if len(files) == 1:
+        return f"{files[0]} matches none of its paths: {', '.join(patterns)}"
+    return f"of {len(files)} files none matches {', '.join(patterns)}"
 
 
-def _build_affected_service(workflow: ServiceWorkflow, on: str, why: str, branch: str) -> AffectedWorkflow:
+def _build_affected_service(workflow: ServiceWorkflow, event: str, reason: str, branch: str) -> AffectedWorkflow:
     targets = [target for target in workflow.targets if target.deploy.branch == branch]
-    tags = [target.tag for target in targets]
-    images = tuple(f"{workflow.source.repository}:{tag}" for tag in [*tags, "src-…"])
-    places = tuple(_build_affected_container(target.deploy, each) for target in targets for each in target.instances)
-    spared = {f"deploy-{each.deploy.environment}" for each in workflow.targets if each not in targets}
-    jobs = tuple(job for job in workflow.jobs() if job not in spared)
-    return AffectedWorkflow(workflow.source.workflow, on, why, jobs, images, places)
+    other_targets = [target for target in workflow.targets if target not in targets]
+    skipped_jobs = {f"deploy-{target.deploy.environment}" for target in other_targets}
+    tags = [*(target.tag for target in targets), "src-…"]
+    return AffectedWorkflow(
+        workflow=workflow.source.workflow,
+        on=event,
+        why=reason,
+        jobs=tuple(job for job in workflow.jobs() if job not in skipped_jobs),
+        images=tuple(f"{workflow.source.repository}:{tag}" for tag in tags),
+        places=tuple(
+            _build_affected_container(target.deploy, instance) for target in targets for instance in target.instances
+        ),
+    )
 
 
 def _build_affected_promotion(promotion: EnvironmentWorkflow, tag: str) -> AffectedWorkflow:
-    on = f"tag {tag}"
+    event = f"tag {tag}"
     if not is_release_version(promotion, tag):
-        why = f"{promotion.pattern} matches, and its first job fails: no {promotion.words}"
-        return AffectedWorkflow(promotion.name, on, why, promotion.jobs()[:1])
-    images = tuple(f"{source.repository}:{each}" for source in promotion.sources for each in (tag, promotion.tag))
-    places = tuple(_build_affected_container(promotion.deploy, each) for each in promotion.deploy.stack.instances)
-    return AffectedWorkflow(promotion.name, on, f"{promotion.pattern} matches", promotion.jobs(), images, places)
+        reason = f"{promotion.pattern} matches, and its first job fails: no {promotion.words}"
+        return AffectedWorkflow(promotion.name, event, reason, promotion.jobs()[:1])
+    image_tags = (tag, promotion.tag)
+    instances = promotion.deploy.stack.instances
+    return AffectedWorkflow(
+        workflow=promotion.name,
+        on=event,
+        why=f"{promotion.pattern} matches",
+        jobs=promotion.jobs(),
+        images=tuple(f"{source.repository}:{image_tag}" for source in promotion.sources for image_tag in image_tags),
+        places=tuple(_build_affected_container(promotion.deploy, instance) for instance in instances),
+    )
 
 
 def _build_affected_container(deploy: EnvironmentDeploy, instance: ServiceContainer) -> AffectedContainer:
     return AffectedContainer(deploy.environment, deploy.host, instance.container, instance.domain)
 
 
-def _find_unaffected_containers(plan: Plan, touched: Sequence[AffectedWorkflow]) -> Iterator[Unaffected]:
-    """The environments in which a container stays as it is."""
-    reached = {place.container for each in touched for place in each.places}
-    own = {each.deploy.environment: each for each in plan.promotions}
+def _find_unaffected_containers(plan: Plan, affected: Sequence[AffectedWorkflow]) -> Iterator[Unaffected]:
+    """Find the environments in which a container stays as it is."""
+    deployed = {container.container for workflow in affected for container in workflow.places}
+    promotions = {promotion.deploy.environment: promotion for promotion in plan.promotions}
     for stack in plan.stacks:
-        names = [each.container for each in stack.instances if each.container not in reached]
-        until = _describe_next_deploy(own[stack.environment]) if stack.environment in own else ""
-        stay = "stays as it is" if len(names) == 1 else "stay as they are"
-        if names:
-            yield Unaffected(stack.environment, f"{', '.join(names)} {stay}{until}")
+        names = [instance.container for instance in stack.instances if instance.container not in deployed]
+        if not names:
+            continue
+        words = f"{', '.join(names)} {'stays as it is' if len(names) == 1 else 'stay as they are'}"
+        if stack.environment in promotions:
+            words += _describe_next_deploy(promotions[stack.environment])
+        yield Unaffected(stack.environment, words)
 
 
 def _describe_next_deploy(promotion: EnvironmentWorkflow) -> str:
@@ -227,21 +257,31 @@ def _describe_next_deploy(promotion: EnvironmentWorkflow) -> str:
 
 
 def _list_manual_steps(plan: Plan, files: Sequence[str]) -> Iterator[str]:
-    """What changes only when a person does it: compose files and the host program are copied, migrations run."""
+    """List what changes only when a person does it: migrations run, compose files and the host program are copied."""
     for server in plan.servers:
         folder = f"{server.migrations_directory.rstrip('/')}/"
-        if server.migrations_directory and (found := [path for path in files if path.startswith(folder)]):
-            yield f"{found[0]}: no workflow runs a migration: by hand, before the deploy that needs it (runbook)"
-    copied: dict[str, str] = {}
+        migrations = [path for path in files if path.startswith(folder)]
+        if server.migrations_directory and migrations:
+            yield f"{migrations[0]}: no workflow runs a migration: by hand, before the deploy that needs it (runbook)"
     for host in plan.hosts:
-        for path in (path for stack in host.stacks if not stack.pushed for path in stack.files):
-            copied[path] = f"{copied[path]}, {host.name}" if path in copied else host.name
-    copied |= {f"deploy/{each.name}/docker-compose.yml": each.host for each in plan.servers}
-    copied["deploy/bin/deploy"] = ", ".join(host.name for host in plan.hosts)
-    for host in plan.hosts:
-        for path in [f"deploy/{path}" for front in host.fronts for path in front.paths()]:
-            if path in files:
-                yield f"{path}: copy it to {host.name} and have the proxy read it again (runbook)"
-    for path, name in copied.items():
+        for proxy_stack in host.fronts:
+            for path in (f"deploy/{path}" for path in proxy_stack.paths()):
+                if path in files:
+                    yield f"{path}: copy it to {host.name} and have the proxy read it again (runbook)"
+    for path, host_names in _find_copied_files(plan).items():
         if path in files:
-            yield f"{path}: copy it to {name} before the next deploy, which may refuse another (runbook)"
+            hosts = ", ".join(host_names)
+            yield f"{path}: copy it to {hosts} before the next deploy, which may refuse another (runbook)"
+
+
+def _find_copied_files(plan: Plan) -> dict[str, list[str]]:
+    """By path, the hosts that a person copies a file to."""
+    host_names: dict[str, list[str]] = {}
+    for host in plan.hosts:
+        for stack in host.stacks:
+            for path in () if stack.pushed else stack.files:
+                host_names.setdefault(path, []).append(host.name)
+    for server in plan.servers:
+        host_names[f"deploy/{server.name}/docker-compose.yml"] = [server.host]
+    host_names["deploy/bin/deploy"] = [host.name for host in plan.hosts]
+    return host_names

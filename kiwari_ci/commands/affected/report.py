@@ -1,69 +1,67 @@
-"""Answers as text for people, as Markdown for a summary, and as data."""
+"""Formats the result of `affected` as text, as Markdown for a summary, or as JSON."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from itertools import chain
 from typing import Any
 
 from kiwari_ci.commands.affected.analysis import AffectedContainer, AffectedResult, AffectedWorkflow
 from kiwari_ci.commands.diff.report import escape_markdown
-from kiwari_ci.problems import escape_control_characters
+from kiwari_ci.problems import escape_control_characters, escape_text
 
 MAX_MARKDOWN_LENGTH = 60_000  # characters of Markdown: GitHub cuts a comment at 65,536
 
 
 def format_affected_text(answer: AffectedResult) -> str:
-    """What runs, with all that it reaches; then what does not, and why."""
+    """Format the workflows that run, with what they build and deploy; then those that do not, and why."""
     lines = [answer.about, *(f"note: {note}" for note in answer.notes), ""]
-    for event in dict.fromkeys(each.on for each in answer.touched):
+    for event in dict.fromkeys(workflow.on for workflow in answer.touched):
         lines.append(event)
-        lines += chain.from_iterable(_format_workflow(each) for each in answer.touched if each.on == event)
+        for workflow in answer.touched:
+            if workflow.on == event:
+                lines += _format_workflow(workflow)
         lines.append("")
-    sections = [
-        ("by hand", answer.by_hand),
-        ("not touched", [f"{each.name}: {each.why}" for each in answer.spared]),
-    ]
-    for title, rows in sections:
-        lines += [title, *(f"  {row}" for row in rows), ""] if rows else []
+    unaffected = [f"{item.name}: {item.why}" for item in answer.spared]
+    for title, rows in (("by hand", answer.by_hand), ("not touched", unaffected)):
+        if rows:
+            lines += [title, *(f"  {row}" for row in rows), ""]
     return "\n".join(map(escape_control_characters, lines)).rstrip("\n")
 
 
 def format_affected_markdown(answer: AffectedResult) -> str:
-    """For a pull request's summary: a row for each workflow; what comes from files cannot become markup."""
+    """Format a table for a pull request's summary; what comes from files is escaped."""
     head = [f"### {escape_markdown(answer.about)}", "", *(f"> {escape_markdown(note)}\n" for note in answer.notes)]
-    rows = [_format_table_row(each) for each in answer.touched]
-    table = ["| On | Workflow | Jobs | Images | Containers |", "| --- | --- | --- | --- | --- |", *rows, ""]
-    lines = [*head, *(table if rows else ["Nothing runs.", ""])]
-    lines += [f"- **by hand**: {escape_markdown(each)}" for each in answer.by_hand]
-    lines += [f"- not touched: **{escape_markdown(each.name)}**: {escape_markdown(each.why)}" for each in answer.spared]
-    text = "\n".join(map(_escape_lines, lines)).rstrip("\n")
-    return (
-        text if len(text) <= MAX_MARKDOWN_LENGTH else text[:MAX_MARKDOWN_LENGTH].rpartition("\n")[0] + "\n\n… and more"
-    )
+    lines = head
+    if answer.touched:
+        lines += ["| On | Workflow | Jobs | Images | Containers |", "| --- | --- | --- | --- | --- |"]
+        lines += [*map(_format_table_row, answer.touched), ""]
+    else:
+        lines += ["Nothing runs.", ""]
+    lines += [f"- **by hand**: {escape_markdown(step)}" for step in answer.by_hand]
+    lines += [f"- not touched: **{escape_markdown(item.name)}**: {escape_markdown(item.why)}" for item in answer.spared]
+    text = "\n".join(map(escape_text, lines)).rstrip("\n")
+    if len(text) <= MAX_MARKDOWN_LENGTH:
+        return text
+    return text[:MAX_MARKDOWN_LENGTH].rpartition("\n")[0] + "\n\n… and more"
 
 
 def build_affected_json(answer: AffectedResult) -> dict[str, Any]:
-    """For programs."""
+    """Convert the result for JSON."""
     return asdict(answer)
 
 
-def format_container(each: AffectedContainer) -> str:
-    """A container, where it runs, and where it answers."""
-    return f"{each.container} on {each.host}" + (f", https://{each.domain}" if each.domain else "")
+def format_container(container: AffectedContainer) -> str:
+    """Format a container with its host and its public address."""
+    address = f", https://{container.domain}" if container.domain else ""
+    return f"{container.container} on {container.host}{address}"
 
 
-def _escape_lines(lines: str) -> str:
-    return "\n".join(map(escape_control_characters, lines.split("\n")))
-
-
-def _format_workflow(each: AffectedWorkflow) -> Iterator[str]:
-    yield f"  {each.workflow}: {each.why}"
-    yield from _format_rows("jobs", [" → ".join(each.jobs)])
-    yield from _format_rows("images", each.images)
-    for environment in dict.fromkeys(found.environment for found in each.places):
-        yield from _format_rows(
-            environment, [format_container(found) for found in each.places if found.environment == environment]
-        )
+def _format_workflow(workflow: AffectedWorkflow) -> Iterator[str]:
+    yield f"  {workflow.workflow}: {workflow.why}"
+    yield from _format_rows("jobs", [" → ".join(workflow.jobs)])
+    yield from _format_rows("images", workflow.images)
+    for environment in dict.fromkeys(container.environment for container in workflow.places):
+        containers = [container for container in workflow.places if container.environment == environment]
+        yield from _format_rows(environment, map(format_container, containers))
 
 
 def _format_rows(title: str, rows: Iterable[str]) -> Iterator[str]:
@@ -71,12 +69,12 @@ def _format_rows(title: str, rows: Iterable[str]) -> Iterator[str]:
         yield f"    {title if index == 0 else '':11} {row}"
 
 
-def _format_table_row(each: AffectedWorkflow) -> str:
+def _format_table_row(workflow: AffectedWorkflow) -> str:
     cells = [
-        [each.on],
-        [f"{each.workflow}: {each.why}"],
-        [" → ".join(each.jobs)],
-        each.images,
-        map(format_container, each.places),
+        [workflow.on],
+        [f"{workflow.workflow}: {workflow.why}"],
+        [" → ".join(workflow.jobs)],
+        workflow.images,
+        map(format_container, workflow.places),
     ]
     return "| " + " | ".join("<br>".join(escape_markdown(line) for line in cell) for cell in cells) + " |"

@@ -11,9 +11,17 @@ from typing import Literal
 from kiwari_ci import __version__
 from kiwari_ci.commands.check import older_specs, spec_location, stale_files
 from kiwari_ci.loading import yaml_source
-from kiwari_ci.output.generated_files import PROGRAM_MARKERS, FileDifference, GeneratedFiles, read_marker_project
+from kiwari_ci.output.generated_files import (
+    MAX_FILE_BYTES,
+    PROGRAM_MARKERS,
+    FileDifference,
+    GeneratedFiles,
+    read_marker_project,
+)
 from kiwari_ci.plan import Plan
+from kiwari_ci.readers.installed_tool import find_installed_commit
 from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
+from kiwari_ci.safe_files import read_plain_file
 
 DriftCause = Literal[
     "missing", "orphaned", "foreign", "foreign-project", "line-ends", "mode", "pins", "pins-apart", "pins-old", "spec",
@@ -95,7 +103,15 @@ def build_fix_command(findings: Iterable[DriftFinding], plan: Plan, called: list
     if whys & {"foreign", "foreign-project"}:
         generate += " --force # it overwrites what is not ours, too"
     line = generate if "pins" not in whys else pull if whys == {"pins"} else f"{pull} && {generate}"
-    return f"{shlex.join(['pip', 'install', wanted])} && {line}" if (wanted := _find_tool_requirement(plan)) else line
+    wanted = _find_tool_requirement(plan)
+    return f"{_build_install_command(wanted)} && {line}" if wanted else line
+
+
+def _build_install_command(requirement: str) -> str:
+    """A command that installs the tool by its content: a commit, or a wheel with its hash."""
+    if requirement.startswith("git+"):
+        return shlex.join(["pip", "install", requirement])
+    return f"pip install --require-hashes --no-deps --requirement /dev/stdin <<<{shlex.quote(requirement)}"
 
 
 def _suggest_separate_folder(plan: Plan, called: list[str], others: list[str]) -> str:
@@ -109,9 +125,9 @@ def _find_tool_requirement(plan: Plan) -> str:
     """The tool that the spec names, as pip takes it; empty when it is the one that runs, or when nobody knows."""
     if plan.drift.commit:
         url = f"git+https://github.com/{plan.drift.repository}@{plan.drift.commit}"
-        return "" if _find_installed_commit() in ("", plan.drift.commit) else url
-    wanted = plan.drift.requirement.partition(" ")[0]
-    return "" if wanted == f"kiwari-ci=={__version__}" else wanted
+        return "" if find_installed_commit() in ("", plan.drift.commit) else url
+    wanted = plan.drift.requirement
+    return "" if re.search(rf"kiwari(-ci==|_ci-){re.escape(__version__)}[ -]", wanted) else wanted
 
 
 class _DriftClassifier:
@@ -239,27 +255,15 @@ class _DriftClassifier:
     def _is_of_another_version(self) -> bool:
         """Whether the drift workflow that is there installs something else than what runs here."""
         text = _read_file_text(self.root / DRIFT_WORKFLOW_PATH)
-        if found := re.search(r"<<< [\"']?kiwari-ci==([\w.!+]+)", text):
+        if found := re.search(r"<<< [\"']?(?:kiwari-ci==|\./\S*kiwari_ci-)([0-9]+\.[0-9]+\.[0-9]+)", text):
             return found[1] != __version__
         commit = re.search(r"^ +ref: [\"']?([0-9a-f]{40})", text, re.MULTILINE)
-        return commit is not None and commit[1] != (_find_installed_commit() or self.plan.drift.commit)
-
-
-def _find_installed_commit() -> str:
-    """The commit that pip installed this from; empty when it was installed from something else."""
-    import json
-    from importlib.metadata import PackageNotFoundError, distribution
-
-    try:
-        said = distribution("kiwari-ci").read_text("direct_url.json")
-        return str(json.loads(said or "{}").get("vcs_info", {}).get("commit_id", ""))
-    except (PackageNotFoundError, ValueError):
-        return ""
+        return commit is not None and commit[1] != (find_installed_commit() or self.plan.drift.commit)
 
 
 def _read_file_text(path: Path) -> str:
     """What is there, byte for byte; empty when it is no file."""
-    return path.read_bytes().decode(errors="surrogateescape") if path.is_file() else ""
+    return read_plain_file(path, MAX_FILE_BYTES).decode(errors="surrogateescape") if path.is_file() else ""
 
 
 def _normalize_text(text: str) -> str:

@@ -1,9 +1,9 @@
 """The specs that a tree may have been made of: the one that lies in it, and those that git has at its place."""
 
 import os
-import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kiwari_ci import generator
@@ -11,8 +11,9 @@ from kiwari_ci.github import action_pins
 from kiwari_ci.loading import yaml_source
 from kiwari_ci.output.generated_files import GeneratedFiles
 from kiwari_ci.problems import SpecError
-from kiwari_ci.readers.tracked_files import READ_ONLY_GIT_OPTIONS, build_git_environment
+from kiwari_ci.readers.git import GitError, run_git
 from kiwari_ci.rendering.render import render_files
+from kiwari_ci.safe_files import read_plain_file
 
 MAX_GIT_VERSIONS = 5  # versions that git is asked for
 GIT_TIMEOUT = 20  # for git
@@ -53,7 +54,7 @@ def _is_same_file(copy: Path, spec: Path) -> bool:
 def _read_spec_copy(path: Path) -> str | None:
     if not path.is_file() or path.stat().st_size > yaml_source.MAX_SPEC_SIZE:
         return None
-    return _decode_spec_text(path.read_bytes())
+    return _decode_spec_text(read_plain_file(path, yaml_source.MAX_SPEC_SIZE))
 
 
 def _decode_spec_text(content: bytes) -> str:
@@ -75,18 +76,28 @@ def _read_git_versions(folder: Path, name: str, environ: Mapping[str, str]) -> t
     """The texts that a file had in the last commits that changed it, and whether there is more than one to ask."""
     try:
         here = folder.resolve()
-        if not any((each / ".git").exists() for each in (here, *here.parents)):
-            return [], False
-        commits = _run_git(
-            here, environ, "rev-list", "--first-parent", f"--max-count={MAX_GIT_VERSIONS}", "HEAD", "--", name
-        ).split()
-        asked = b"".join(commit + b":./" + os.fsencode(name) + b"\n" for commit in commits)
-        texts = _parse_git_blobs(_run_git(here, environ, "cat-file", "--batch", given=asked)) if commits else []
-        is_whole = _run_git(here, environ, "rev-parse", "--is-shallow-repository").strip() == b"false"
-        count = _run_git(here, environ, "rev-list", "--first-parent", "--max-count=2", "HEAD").split()
+        ask = partial(run_git, here, environment=environ, timeout=GIT_TIMEOUT)
+        limit = f"--max-count={MAX_GIT_VERSIONS}"
+        commits = ask("--literal-pathspecs", "rev-list", "--first-parent", limit, "HEAD", "--", name).split()
+        texts = _read_git_texts(ask, commits, name) if commits else []
+        is_whole = ask("rev-parse", "--is-shallow-repository").strip() == b"false"
+        count = ask("rev-list", "--first-parent", "--max-count=2", "HEAD", "--").split()
         return texts, bool(texts) and (is_whole or len(count) > 1)
-    except (OSError, RuntimeError, subprocess.SubprocessError):
+    except (OSError, RuntimeError, GitError):
         return [], False
+
+
+def _read_git_texts(ask: Callable[..., bytes], commits: list[bytes], name: str) -> list[str]:
+    """The texts of a file at commits. Sizes come first: one that no spec has is never read."""
+    asked = b"".join(commit + b":./" + os.fsencode(name) + b"\n" for commit in commits)
+    blobs = []
+    for line in ask("cat-file", "--batch-check", stdin=asked).splitlines():
+        facts = line.split(b" ")
+        if len(facts) == 3 and facts[1] == b"blob" and int(facts[2]) <= yaml_source.MAX_SPEC_SIZE:
+            blobs.append(facts[0])
+    if not blobs:
+        return []
+    return _parse_git_blobs(ask("cat-file", "--batch", stdin=b"".join(blob + b"\n" for blob in blobs)))
 
 
 def _parse_git_blobs(output: bytes) -> list[str]:
@@ -100,15 +111,3 @@ def _parse_git_blobs(output: bytes) -> list[str]:
             if len(content) <= yaml_source.MAX_SPEC_SIZE and facts[-2] == b"blob":
                 texts.append(_decode_spec_text(content))
     return texts
-
-
-def _run_git(folder: Path, environ: Mapping[str, str], *words: str, given: bytes = b"") -> bytes:
-    """What git prints; raises CalledProcessError when it refuses. It asks no server for what a partial clone lacks."""
-    return subprocess.run(
-        ["git", *READ_ONLY_GIT_OPTIONS, "-c", "protocol.allow=never", "--literal-pathspecs", "-C", str(folder), *words],
-        env=build_git_environment(environ),
-        input=given,
-        capture_output=True,
-        timeout=GIT_TIMEOUT,
-        check=True,
-    ).stdout

@@ -14,7 +14,7 @@ from typing import Any
 
 from kiwari_ci.cli.output import format_json
 from kiwari_ci.commands.check.causes import DRIFT_CAUSE_LABELS, NOTHING_GENERATED, DriftFinding, DriftReport
-from kiwari_ci.problems import Problem, escape_control_characters, format_problems_github
+from kiwari_ci.problems import Problem, escape_control_characters, escape_text, format_problems_github
 
 MAX_ANNOTATIONS = 10  # of a kind in one step
 MAX_SUMMARY_BYTES = 1_048_576  # bytes of a step
@@ -49,7 +49,7 @@ def format_drift_text(out: Path, spec: Path, explained: DriftReport) -> str:
     """All diffs first: the list and the cure are what a reader sees last; before the first time, only the cure."""
     if explained.never:
         return f"{out}: {NOTHING_GENERATED}\ncure: {explained.cure}"
-    diffs = [escape_control_lines(finding.diff) for finding in explained.findings if finding.why != "line-ends"]
+    diffs = [escape_text(finding.diff) for finding in explained.findings if finding.why != "line-ends"]
     lines = [
         f"  {DRIFT_CAUSE_LABELS[each.why]}: {_format_file_location(each)}{_format_spec_location(each, spec)}"
         for each in explained.findings
@@ -77,26 +77,26 @@ def serialize_drift_report(out: Path, spec: Path, explained: DriftReport) -> dic
 
 
 def format_job_summary(out: Path, spec: Path, explained: DriftReport, room: int = MAX_SUMMARY_BYTES) -> str:
-    """A table and the patch as Markdown, of at most `room` bytes in UTF-8; what is cut off is said."""
-    rows = [
-        f"| {_format_inline_code(_format_file_location(each))} | {DRIFT_CAUSE_LABELS[each.why]} | {_format_spec_cell(each, spec)} |"
-        for each in explained.findings[:MAX_SUMMARY_ROWS]
-    ]
-    rest = len(explained.findings) - len(rows)
-    head = [
-        f"### {_format_headline(_format_inline_code(out.as_posix()), len(explained.findings), _format_inline_code(spec.as_posix()))}\n",
-        "| File | Why | Comes from |\n| --- | --- | --- |",
-        *rows,
-        *([f"\n… and {rest} more: they are in the log."] if rest else []),
-        f"\nThe cure, then commit:\n\n```sh\n{escape_control_characters(explained.cure)}\n```\n\n",
-    ]
-    texts = ["\n".join(head), f"{head[0]}\nThere is no room for more: all of it is in the log.\n", ""]
-    text = next((each for each in texts if len(each.encode()) <= room), "")
-    return text + (_format_patch_section(explained, room - len(text.encode())) if text == texts[0] else "")
+    """Format a table and the patch as Markdown, in at most `room` bytes of UTF-8; where it is cut, it says so."""
+    folder, spec_name = _format_inline_code(out.as_posix()), _format_inline_code(spec.as_posix())
+    headline = f"### {_format_headline(folder, len(explained.findings), spec_name)}\n"
+    lines = [headline, "| File | Why | Comes from |\n| --- | --- | --- |"]
+    for finding in explained.findings[:MAX_SUMMARY_ROWS]:
+        location, cause = _format_inline_code(_format_file_location(finding)), DRIFT_CAUSE_LABELS[finding.why]
+        lines.append(f"| {location} | {cause} | {_format_spec_cell(finding, spec)} |")
+    omitted_count = len(explained.findings) - MAX_SUMMARY_ROWS
+    if omitted_count > 0:
+        lines.append(f"\n… and {omitted_count} more: they are in the log.")
+    lines.append(f"\nThe cure, then commit:\n\n```sh\n{escape_control_characters(explained.cure)}\n```\n\n")
+    table = "\n".join(lines)
+    if len(table.encode()) <= room:
+        return table + _format_patch_section(explained, room - len(table.encode()))
+    short_text = f"{headline}\nThere is no room for more: all of it is in the log.\n"
+    return short_text if len(short_text.encode()) <= room else ""
 
 
 def _format_patch_section(explained: DriftReport, room: int) -> str:
-    patch = escape_control_lines("".join(each.diff for each in explained.findings if each.why != "line-ends")).encode()
+    patch = escape_text("".join(each.diff for each in explained.findings if each.why != "line-ends")).encode()
     longest = max((len(run) for run in re.findall(b"`+", patch)), default=0)
     fence = "`" * max(3, longest + 1)
     begin, end = f"<details><summary>The patch</summary>\n\n{fence}diff\n", f"{fence}\n\n</details>\n"
@@ -104,11 +104,6 @@ def _format_patch_section(explained: DriftReport, room: int) -> str:
         end += "\nThe patch is cut at GitHub's limit of a summary: all of it is in the log.\n"
         patch = patch[: patch.rfind(b"\n", 0, max(0, room - len(begin + end))) + 1]
     return f"{begin}{patch.decode()}{end}" if patch else ""
-
-
-def escape_control_lines(text: str) -> str:
-    """Lines of somebody else's, as a terminal may see them; tabs stay."""
-    return "\n".join("\t".join(map(escape_control_characters, line.split("\t"))) for line in text.split("\n"))
 
 
 def _build_error_annotations(out: Path, explained: DriftReport, workspace: str) -> Iterator[Problem]:

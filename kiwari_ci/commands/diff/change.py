@@ -1,10 +1,11 @@
-"""One change, told in words; and how two collections become changes."""
+"""A change between two pipelines, in words, and helpers that compare collections and format names."""
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kiwari_ci.problems import escape_control_characters
+from kiwari_ci.problems import escape_control_characters, join_with_limit
+from kiwari_ci.readers.yaml_document import as_inline_code
 
 _SECRET_PATTERN = re.compile(
     r"(?i)((?:password|passwd|token|secret|api_?key|bearer|authorization:?)[=:\s]+['\"]?)(?![<$])[^\s'\"`]{6,}|(://[^/\s:@]+:)[^@\s<$]+@"
@@ -13,10 +14,10 @@ _SECRET_PATTERN = re.compile(
 
 @dataclass(frozen=True)
 class PipelineChange:
-    """What is another way now: of whom, in words, and where it stands; `risky` asks for care or for work by hand.
+    """A change: its subject, its words, and where it stands; a `risky` one asks for care or for work by hand.
 
-    `part` is the part of the subject that it is about; `pairs` are the texts that it explains, before and after: what
-    differs by no more needs no words of its own.
+    `part` is the part of the subject that changes. `pairs` are the texts that the change explains, before and after:
+    a difference between two files that is one of them is not reported again.
     """
 
     subject: str
@@ -28,29 +29,34 @@ class PipelineChange:
 
 
 def find_added(before: Iterable[str], after: Iterable[str]) -> list[str]:
-    """Those of the second that the first has not, in order."""
+    """The texts that only the second collection has, in order."""
     known = set(before)
-    return [each for each in dict.fromkeys(after) if each not in known]
+    return [text for text in dict.fromkeys(after) if text not in known]
 
 
 def iter_added_removed(before: Iterable[str], after: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """What went and what came: each text, and whether it is new."""
+    """The texts that only one collection has, removed ones first, each with whether it is new."""
     before, after = list(before), list(after)
-    yield from ((each, False) for each in find_added(after, before))
-    yield from ((each, True) for each in find_added(before, after))
+    yield from ((text, False) for text in find_added(after, before))
+    yield from ((text, True) for text in find_added(before, after))
+
+
+def format_names(names: Iterable[str], limit: int = 8) -> str:
+    """Format names as inline code, and say how many more there are."""
+    return join_with_limit(map(as_inline_code, names), limit)
 
 
 def redact_secrets(text: str) -> str:
-    """A command without what looks like a password or a token."""
-    return _SECRET_PATTERN.sub(lambda found: f"{found[1] or found[2]}…" + ("@" if found[2] else ""), text)
+    """Replace what looks like a password or a token in a command."""
+    return _SECRET_PATTERN.sub(lambda match: f"{match[2]}…@" if match[2] else f"{match[1]}…", text)
 
 
 def escape_runner_commands(text: str) -> str:
-    """A text in which nothing moves a cursor, turns the direction of writing, or starts a runner's command."""
+    """Escape control characters, and what would be a command for GitHub's runner at the start of a line."""
     plain = escape_control_characters(text)
     return f"· {plain}" if plain.lstrip().startswith(("::", "##[")) else plain
 
 
 def pair_replacements(before: Iterable[str], after: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Texts that stand in each other's place."""
+    """Pair the texts that replace each other, by position."""
     return tuple(zip(before, after, strict=False))

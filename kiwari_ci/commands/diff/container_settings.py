@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from kiwari_ci.commands.diff.change import PipelineChange, iter_added_removed
-from kiwari_ci.problems import join_with_limit
+from kiwari_ci.commands.diff.change import PipelineChange, format_names, iter_added_removed
 from kiwari_ci.readers import compose_file
 from kiwari_ci.readers.compose_file import ComposeService
-from kiwari_ci.readers.step_effects import parse_image_repository, parse_image_tag, resolve_dockerfile_path
+from kiwari_ci.readers.image_reference import parse_image_repository, parse_image_tag
+from kiwari_ci.readers.step_effects import resolve_dockerfile_path
 from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_code
 
 _PRIVILEGE_ATTRIBUTES = {
@@ -91,23 +91,20 @@ class ContainerComparison:
     def _name(self) -> Iterator[PipelineChange]:
         old, new = self.before.container, self.after.container
         if old and new and old != new:
-            words = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: the old one must be removed by hand, and the proxy's"
-            words += " host changed"
+            words = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: "
+            words += "the old one must be removed by hand, and the proxy's host changed"
             yield PipelineChange("", words, True, self.at("container_name"), ((old, new),))
         elif new and not old:
-            words = f"its container is called {as_inline_code(new)} now, and no longer by Compose's own name: the old one must be"
-            words += " removed by hand"
+            words = f"its container is called {as_inline_code(new)} now, and no longer by Compose's own name: "
+            words += "the old one must be removed by hand"
             yield PipelineChange("", words, True, self.at("container_name"), (("", new),))
         elif old and not new:
-            yield PipelineChange(
-                "",
-                f"its container {as_inline_code(old)} has no name of its own any more: the old one must be removed by hand",
-                True,
-                self.at("image"),
-                ((old, ""),),
-            )
+            words = f"its container {as_inline_code(old)} has no name of its own any more: "
+            words += "the old one must be removed by hand"
+            yield PipelineChange("", words, True, self.at("image"), ((old, ""),))
         elif self.before.key != self.after.key and old == new:
-            words = f"the service {as_inline_code(self.before.key)} is called {as_inline_code(self.after.key)}: others reach it by that name"
+            words = f"the service {as_inline_code(self.before.key)} is called {as_inline_code(self.after.key)}: "
+            words += "others reach it by that name"
             yield PipelineChange("", words, True, self.after.where, ((self.before.key, self.after.key),))
 
     def _image(self) -> Iterator[PipelineChange]:
@@ -255,7 +252,7 @@ class ContainerComparison:
         if list(old) != list(new) and old.keys() == new.keys() and name == "env_file":
             yield PipelineChange(
                 "",
-                f"env files are read in another order: {join_with_limit(map(as_inline_code, new))}",
+                f"env files are read in another order: {format_names(new)}",
                 True,
                 self.at(name),
             )
@@ -265,7 +262,8 @@ class ContainerComparison:
             before, after = old.get(path), new.get(path)
             where = self.at("volumes")
             if path not in new:
-                words = f"volume {as_inline_code(before or path)} is no longer mounted at {as_inline_code(path)}: its data is not seen"
+                words = f"volume {as_inline_code(before or path)} is no longer mounted at {as_inline_code(path)}: "
+                words += "its data is not seen"
                 yield PipelineChange("", words, True, where, ((str(before), ""),))
             elif path not in old:
                 opens = "docker.sock" in f"{after}{path}"
@@ -351,5 +349,5 @@ def _format_yaml_value(given: Any) -> str:
     if given is None:
         return "nothing"
     if isinstance(given, dict) and given and not any(given.values()):
-        return join_with_limit(map(as_inline_code, given))
+        return format_names(given)
     return as_inline_code(given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, default=str))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kiwari_ci.commands.diff.change import PipelineChange
+from kiwari_ci.commands.diff.change import PipelineChange, format_names
 from kiwari_ci.commands.diff.container_settings import (
     DATABASE_IMAGE,
     ContainerComparison,
@@ -12,9 +12,8 @@ from kiwari_ci.commands.diff.container_settings import (
     format_replacement,
 )
 from kiwari_ci.commands.diff.matching import NameMatches
-from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
-from kiwari_ci.readers.step_effects import parse_image_repository
+from kiwari_ci.readers.image_reference import parse_image_repository
 from kiwari_ci.readers.yaml_document import as_dict, as_inline_code
 
 
@@ -77,17 +76,14 @@ def _warn_running_accessory(accessory: ComposeService, changed: list[PipelineCha
 def _compare_stack_names(pair: StackPair) -> Iterator[PipelineChange]:
     before, after = pair.before, pair.after
     if before.path != after.path:
-        words = f"its compose file is {as_inline_code(after.path)} now; {as_inline_code(before.path)} is read by nothing that is generated"
+        words = f"its compose file is {as_inline_code(after.path)} now; "
+        words += f"{as_inline_code(before.path)} is read by nothing that is generated"
         yield PipelineChange(pair.subject, words, True, after.path, ((before.path, after.path),))
     if before.name != after.name and before.name:
         kept = sorted(as_dict(before.rest.get("volumes")).keys() & as_dict(after.rest.get("volumes")).keys())
-        data = (
-            f"; its volumes {join_with_limit(map(as_inline_code, kept))} start empty, the old ones keep their data"
-            if kept
-            else ""
-        )
-        words = f"stack {as_inline_code(before.name)} → {as_inline_code(after.name)}: another folder on the server, which the deploy key"
-        words += " must name; the old one must be stopped by hand"
+        data = f"; its volumes {format_names(kept)} start empty, the old ones keep their data" if kept else ""
+        words = f"stack {as_inline_code(before.name)} → {as_inline_code(after.name)}: another folder on the server, "
+        words += "which the deploy key must name; the old one must be stopped by hand"
         yield PipelineChange(
             pair.subject, words + data, True, after.document.where("name"), ((before.name, after.name),)
         )

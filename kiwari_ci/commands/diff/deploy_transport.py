@@ -1,58 +1,132 @@
-"""How our own deploys get to the hosts, and what they bring with them → changes."""
+"""Compares how deploys reach their hosts, and what they send along."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from kiwari_ci.commands.diff.change import PipelineChange, pair_replacements
+from kiwari_ci.commands.diff.change import PipelineChange, format_names, pair_replacements
 from kiwari_ci.commands.diff.matching import ResponsibleJob
+from kiwari_ci.plan import EnvironmentDeploy, Plan
 from kiwari_ci.problems import join_with_limit
-from kiwari_ci.readers.yaml_document import as_inline_code
+from kiwari_ci.readers.shell import parse_shell_commands
+from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, SSH_CLIENT_NAME
 
-_TRANSPORT_OPTIONS = (  # what a script of ours has in it, what it then does, and what it means when it is gone
-    ("--jump-address ", "reached through a jump host", "reached directly, no longer through a jump host"),
-    (
-        "--send-files",
-        "each deploy sends its files, and who has its key owns the host: the key's line there must say `STACK:push`",
-        "no deploy sends its files any more: they are copied by hand",
-    ),
-    (
-        "--env",
-        "each deploy writes its env files, over what was edited on the host: the key's line there must say `STACK:env`",
-        "no deploy writes its env files any more: the host's are edited by hand",
-    ),
-)
+_DEFAULT_PORT = "22"
+
+
+@dataclass(frozen=True)
+class DeployTransport:
+    """How the deploys of one environment reach its hosts: `hosts` in the order in which they are deployed to."""
+
+    hosts: tuple[str, ...]
+    ports: tuple[str, ...]
+    has_jump_host: bool
+    sends_files: bool
+    writes_env_files: bool
+
+
+def get_planned_transport(plan: Plan, environment: str) -> DeployTransport | None:
+    """The transport of an environment as the plan has it; None for an environment that is not deployed."""
+    deploys = [deploy for deploy in plan.list_deploys() if deploy.environment == environment]
+    if not deploys:
+        return None
+    routes = [route for deploy in deploys for route in deploy.ways]
+    ports = [route.port for route in routes] + [jump.port for route in routes for jump in route.jumps]
+    return DeployTransport(
+        hosts=tuple(dict.fromkeys(route.host for route in routes)),
+        ports=_list_ports(ports),
+        has_jump_host=any(route.jumps for route in routes),
+        sends_files=any(deploy.stack.pushed for deploy in deploys),
+        writes_env_files=any(_writes_env_file(deploy) for deploy in deploys),
+    )
+
+
+def _writes_env_file(deploy: EnvironmentDeploy) -> bool:
+    return any(section.lines for env_file in deploy.stack.sent for section in env_file.groups)
+
+
+def read_generated_transport(roles: list[ResponsibleJob]) -> DeployTransport | None:
+    """The transport of an environment as generated workflows have it; None where another hand wrote the deploys.
+
+    The files that the new ones replace may be of any commit, so there is no plan of them: they have to be read. Only
+    the title of a deploy step has the host's name in the spec.
+    """
+    hosts: dict[str, list[str]] = {}
+    for _, job, effect in roles:
+        if effect.note != HOST_PROGRAM_NOTE:
+            continue
+        for step in job.steps:
+            title = re.fullmatch("Pull and restart on (.+)", step.title)
+            if title:
+                hosts[title[1]] = _find_client_arguments(step.run)
+    if not hosts:
+        return None
+    arguments = [word for words in hosts.values() for word in words]
+    ports = [port for words in hosts.values() for port in _find_ports(words)]
+    return DeployTransport(
+        hosts=tuple(hosts),
+        ports=_list_ports(ports),
+        has_jump_host="--jump-address" in arguments,
+        sends_files="--send-files" in arguments,
+        writes_env_files="--env" in arguments or "--env-value" in arguments,
+    )
+
+
+def _find_client_arguments(script: str) -> list[str]:
+    """The words behind the name of the program that calls the host."""
+    for words in parse_shell_commands(script):
+        if words[0].rpartition("/")[2] == SSH_CLIENT_NAME:
+            return words[1:]
+    return []
+
+
+def _find_ports(arguments: list[str]) -> list[str]:
+    options = zip(arguments, arguments[1:], strict=False)
+    return [value for option, value in options if option in ("--port", "--jump-port")]
+
+
+def _list_ports(ports: Iterable[str]) -> tuple[str, ...]:
+    """The ports that differ from SSH's own, or that one where there is no other; empty texts are no ports."""
+    return tuple(sorted({port for port in ports if port})) or (_DEFAULT_PORT,)
 
 
 def compare_deploy_transport(
-    environment: str, was: list[ResponsibleJob], now: list[ResponsibleJob], where: str
+    environment: str, before: DeployTransport | None, after: DeployTransport | None, where: str
 ) -> Iterator[PipelineChange]:
-    """Nothing where one side's are of another hand."""
-    old, new = _find_deploy_scripts(was), _find_deploy_scripts(now)
-    if not old or not new:
+    """Compare how one environment is reached; nothing is said where the deploys of one side are another hand's."""
+    if before is None or after is None:
         return
-    yield from _compare_target_hosts(environment, list(old), list(new), where)
-    before, after = "\n".join(old.values()), "\n".join(new.values())
-    for mark, came, went in _TRANSPORT_OPTIONS:
-        if (mark in before) != (mark in after):
-            yield PipelineChange(environment, came if mark in after else went, True, where)
-    ports, ports_now = (sorted(set(re.findall(r"port (\d+)", text)) or {"22"}) for text in (before, after))
-    if ports != ports_now:
-        words = f"SSH goes to port {join_with_limit(ports_now)}; before: {join_with_limit(ports)}"
-        yield PipelineChange(environment, words, True, where, pair_replacements(ports, ports_now))
+    if before.hosts != after.hosts:
+        yield PipelineChange(environment, _describe_hosts(before.hosts, after.hosts), True, where)
+    if before.has_jump_host != after.has_jump_host:
+        through, directly = "reached through a jump host", "reached directly, no longer through a jump host"
+        yield PipelineChange(environment, through if after.has_jump_host else directly, True, where)
+    if before.sends_files != after.sends_files:
+        yield PipelineChange(environment, _describe_sent_files(after), True, where)
+    if before.writes_env_files != after.writes_env_files:
+        yield PipelineChange(environment, _describe_written_env_files(after), True, where)
+    if before.ports != after.ports:
+        words = f"SSH goes to port {join_with_limit(after.ports)}; before: {join_with_limit(before.ports)}"
+        yield PipelineChange(environment, words, True, where, pair_replacements(before.ports, after.ports))
 
 
-def _find_deploy_scripts(roles: list[ResponsibleJob]) -> dict[str, str]:
-    """The script of each step that deploys, by its hosts, in order."""
-    steps = [step for _, job, deed in roles if deed.note == "the host program" for step in job.steps]
-    found = {each[1]: step.run for step in steps if (each := re.fullmatch("Pull and restart on (.+)", step.title))}
-    return found
+def _describe_hosts(before: tuple[str, ...], after: tuple[str, ...]) -> str:
+    words = f"deployed to {format_names(after)}, in this order; before: {format_names(before)}"
+    removed = [host for host in before if host not in after]
+    if removed:
+        words += f": what runs on {format_names(removed)} is to be removed by hand"
+    return words
 
 
-def _compare_target_hosts(environment: str, old: list[str], new: list[str], where: str) -> Iterator[PipelineChange]:
-    was, now = ([name for each in hosts for name in re.split(", | and ", each)] for hosts in (old, new))
-    gone = [each for each in dict.fromkeys(was) if each not in now]
-    if list(dict.fromkeys(was)) != list(dict.fromkeys(now)):
-        words = f"deployed to {join_with_limit(map(as_inline_code, dict.fromkeys(now)))}, in this order; "
-        words += f"before: {join_with_limit(map(as_inline_code, dict.fromkeys(was)))}"
-        stays = f": what runs on {join_with_limit(map(as_inline_code, gone))} is to be removed by hand" if gone else ""
-        yield PipelineChange(environment, words + stays, True, where)
+def _describe_sent_files(after: DeployTransport) -> str:
+    if not after.sends_files:
+        return "no deploy sends its files any more: they are copied by hand"
+    return "each deploy sends its files, and who has its key owns the host: the key's line there must say `STACK:push`"
+
+
+def _describe_written_env_files(after: DeployTransport) -> str:
+    if not after.writes_env_files:
+        return "no deploy writes its env files any more: the host's are edited by hand"
+    return (
+        "each deploy writes its env files, over what was edited on the host: the key's line there must say `STACK:env`"
+    )

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from kiwari_ci.commands.diff.change import PipelineChange
+from kiwari_ci.commands.diff.change import PipelineChange, format_names
 from kiwari_ci.problems import join_with_limit
-from kiwari_ci.readers.compose_file import EnvExample
+from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.yaml_document import as_inline_code
 
 
@@ -16,10 +16,10 @@ def compare_env_examples(subject: str, before: EnvExample | None, after: EnvExam
     old, new = before.values, after.values
     gone = [key for key in old if key not in new]
     if gone and before.generated:
-        words = f"no longer needs {join_with_limit(map(as_inline_code, gone), 20)} in the env file"
+        words = f"no longer needs {format_names(gone, 20)} in the env file"
         yield PipelineChange(subject, words, False, after.path, tuple((key, "") for key in gone))
     elif gone:
-        words = f"in no env file of the spec, and lost if still read: {join_with_limit(map(as_inline_code, gone), 20)}"
+        words = f"in no env file of the spec, and lost if still read: {format_names(gone, 20)}"
         yield PipelineChange(subject, words, True, before.path)
     for key in new:
         yield from _compare_env_key(subject, key, before, after)

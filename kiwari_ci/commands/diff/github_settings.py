@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.commands.diff.change import PipelineChange, find_added, pair_replacements
+from kiwari_ci.commands.diff.change import PipelineChange, find_added, format_names, pair_replacements
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.yaml_document import as_inline_code
@@ -15,11 +15,11 @@ def compare_github_settings(
     before: PipelineSnapshot, after: PipelineSnapshot, involved: set[str]
 ) -> Iterator[PipelineChange]:
     """Of the generated workflows, and of those of other hands that build or deploy the same."""
-    old = [work for path, work in before.works.items() if work.generated or path in involved]
-    new = [work for work in after.works.values() if work.generated]
+    old = [workflow for path, workflow in before.workflows.items() if workflow.generated or path in involved]
+    new = [workflow for workflow in after.workflows.values() if workflow.generated]
     yield from _compare_setting_names(old, new)
-    endless = [job.where for work in old for job in work.workflow.jobs if not job.timeout]
-    if endless and all(job.timeout for work in new for job in work.workflow.jobs):
+    endless = [job.where for workflow in old for job in workflow.parsed.jobs if not job.timeout]
+    if endless and all(job.timeout for workflow in new for job in workflow.parsed.jobs):
         yield PipelineChange(
             "GitHub", f"every job ends in time; before, {len(endless)} could run for six hours", False, endless[0]
         )
@@ -36,7 +36,7 @@ def _compare_setting_names(was: list[WorkflowWithEffects], now: list[WorkflowWit
             if name not in old:
                 words = f"needs the {command} {as_inline_code(name)}, for {by}: gh {command} set {name}"
                 yield PipelineChange("GitHub", words, True, new[name][users[0]], (("", name),))
-            elif users and any(work.path == users[0] for work in was):
+            elif users and any(workflow.path == users[0] for workflow in was):
                 yield PipelineChange(
                     "GitHub",
                     f"{by} now also reads the {command} {as_inline_code(name)}",
@@ -46,21 +46,19 @@ def _compare_setting_names(was: list[WorkflowWithEffects], now: list[WorkflowWit
                 )
         if gone := find_added(new, old):
             what = (
-                f"{command} {as_inline_code(gone[0])} is"
-                if len(gone) == 1
-                else f"{kind} {join_with_limit(map(as_inline_code, gone), 20)} are"
+                f"{command} {as_inline_code(gone[0])} is" if len(gone) == 1 else f"{kind} {format_names(gone, 20)} are"
             )
             where = next(iter(old[gone[0]].values()))
             words = f"the {what} no longer read by what builds and deploys"
             yield PipelineChange("GitHub", words, False, where, tuple((name, "") for name in gone))
 
 
-def _collect_setting_users(works: list[WorkflowWithEffects], kind: str) -> dict[str, dict[str, str]]:
+def _collect_setting_users(workflows: list[WorkflowWithEffects], kind: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
-    for work in works:
-        kept: dict[str, str] = getattr(work.workflow, kind)
+    for workflow in workflows:
+        kept: dict[str, str] = getattr(workflow.parsed, kind)
         for name, where in kept.items():
-            found.setdefault(name, {})[work.path] = where
+            found.setdefault(name, {})[workflow.path] = where
     return found
 
 
@@ -72,7 +70,7 @@ def _compare_action_pins(was: list[WorkflowWithEffects], now: list[WorkflowWithE
     if loose:
         yield PipelineChange(
             "GitHub",
-            f"actions are pinned to commits; before, by a name that moves: {join_with_limit(map(as_inline_code, loose))}",
+            f"actions are pinned to commits; before, by a name that moves: {format_names(loose)}",
         )
     for name in (each for each in new if each in old):
         gone, came = sorted(set(old[name]) - set(new[name])), sorted(set(new[name]) - set(old[name]))
@@ -97,10 +95,10 @@ def _compare_action_pins(was: list[WorkflowWithEffects], now: list[WorkflowWithE
         )
 
 
-def _collect_action_refs(works: list[WorkflowWithEffects]) -> dict[str, dict[str, str]]:
+def _collect_action_refs(workflows: list[WorkflowWithEffects]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
-    for work in works:
-        for name, refs in work.workflow.actions.items():
+    for workflow in workflows:
+        for name, refs in workflow.parsed.actions.items():
             found.setdefault(name, {}).update(refs)
     return found
 

@@ -1,158 +1,207 @@
-"""Generated files beside workflows → changes: what comes to a server, by hand or with a deploy; runbook; bots."""
+"""Compares the generated files beside workflows: what gets to a server by hand or with a deploy, runbook, Dependabot.
+
+What the new files say comes from the plan that they are printed from. The files before them may be of any commit,
+so there is no plan of them: where something of theirs is compared, it is read from their text.
+"""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kiwari_ci.commands.diff import matching
-from kiwari_ci.commands.diff.change import PipelineChange, iter_added_removed
+from kiwari_ci.commands.diff.change import PipelineChange, format_names, iter_added_removed
+from kiwari_ci.commands.diff.matching import NameMatches
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
 from kiwari_ci.output import generated_files
-from kiwari_ci.plan import DeployHost
-from kiwari_ci.problems import join_with_limit
+from kiwari_ci.plan import Plan
+from kiwari_ci.proxies.registry import find_planned_proxy
 from kiwari_ci.readers.file_sets import FileSet
 from kiwari_ci.readers.yaml_document import as_inline_code
 
 RUNBOOK_PATH = "deploy/RUNBOOK.md"
-_PROXY_HOST_ROW = re.compile(r"^\| `(\S+)` \| `http` .* \| (yes|no) \|$", re.MULTILINE)  # of Nginx Proxy Manager
 
-_STACK_FILES_LINE = re.compile(r"^# Files beside it: (.+)$", re.MULTILINE)
-_DEPLOY_KEY_LINE = re.compile(r'command="(?=\S+/bin/deploy ([^"]*))(\S+)/bin/deploy')
+# What an older generated tree has in its text.
+_OLD_PROXY_HOST_ROW = re.compile(r"^\| `(?P<domain>\S+)` \| `http` .* \| (?P<websocket>yes|no) \|$", re.MULTILINE)
+_OLD_STACK_FILES_LINE = re.compile(r"^# Files beside it: (.+)$", re.MULTILINE)
+_OLD_DEPLOY_KEY_LINE = re.compile(r'command="(?P<folder>\S+)/bin/deploy (?P<words>[^"]*)')
 
 
 @dataclass(frozen=True)
-class ManualCopy:
-    """How a stack's files, or the host program (`bin`), get to the server; without a command, by a deploy."""
+class _CopiedFile:
+    """A file below deploy/ that changes: `name` from its folder there; `command` copies the folder to its hosts.
 
+    The command is empty where each deploy sends the folder.
+    """
+
+    path: str
     folder: str
+    name: str
     command: str
+    is_new: bool
+
+    @property
+    def is_hook(self) -> bool:
+        return self.name.startswith("hooks/")
 
 
-def list_copy_commands(hosts: Iterable[DeployHost]) -> list[ManualCopy]:
-    """The runbook's command for each folder of deploy/; several hosts have one script each."""
-    found: dict[str, list[str]] = {}
-    for host in hosts:
-        pushed = [stack.name for stack in host.stacks if stack.pushed]
-        names = [stack.name for stack in host.stacks] + [server.name for server in host.servers]
-        for name in ("bin", *names, *(front.name for front in host.fronts)):
-            to = f'ssh "${host.variable}" tar -x --strip-components=1 -C {host.folder or "."}'
-            command = f"{host.variable}=USER@ADDRESS; git archive HEAD deploy/{name} | {to}"
-            found.setdefault(name, []).extend([] if name in pushed else [command])
-    return [ManualCopy(folder, " and ".join(commands)) for folder, commands in found.items()]
+def list_copy_commands(plan: Plan) -> dict[str, str]:
+    """By folder of deploy/, the runbook's commands that copy it; the host program (`bin`) goes to each host."""
+    commands: dict[str, list[str]] = {}
+    for host_commands in plan.runbook.hosts:
+        host = host_commands.host
+        sent_by_deploys = {stack.name for stack in host.stacks if stack.pushed}
+        for copy in host_commands.copy_files:
+            copies = commands.setdefault(copy.subject, [])
+            if copy.subject not in sent_by_deploys:
+                copies.append(f"{host.variable}=USER@ADDRESS; {copy.line}")
+    return {folder: " and ".join(copies) for folder, copies in commands.items()}
 
 
 def compare_manual_steps(
-    before: FileSet, after: dict[str, str], new: PipelineSnapshot, copies: list[ManualCopy]
+    before: FileSet, plan: Plan, after: dict[str, str], new: PipelineSnapshot, names: NameMatches
 ) -> Iterator[PipelineChange]:
-    """Files that a person copies to the server: a deploy refuses what it does not know."""
-    commands = {copy.folder: copy.command for copy in copies}
+    """Compare what a person copies, runs or clicks; `names` are those of the new files."""
+    commands = list_copy_commands(plan)
     for path, text in after.items():
         if path.startswith("deploy/") and _has_relevant_change(path, before.files.get(path, ""), text, new):
-            folder = path.split("/")[1]
+            folder, _, name = path.removeprefix("deploy/").partition("/")
             command = commands.get(folder, "see the runbook")
-            yield from _describe_copied_file(path, folder, path in before.files, new, command)
+            file = _CopiedFile(path, folder, name, command, path not in before.files)
+            yield from _describe_copied_file(file, new, names)
             if path in before.files and path in new.stacks:
-                yield from _compare_stack_files(path, folder, before.files[path], text, new, command)
-    for path, text in before.files.items():
-        if path not in after and "/hooks/" in path and generated_files.is_generated_file(path, text):
-            name = path.rpartition("/")[2]
-            subject = matching.extract_generated_names(new).environment(path.split("/")[1])
-            yield PipelineChange(
-                subject, f"its hook {as_inline_code(name)} is gone: nothing of it runs {name} a deploy", True, path
-            )
+                yield from _compare_stack_files(file, before.files[path], plan, names)
+    yield from _find_removed_hooks(before, after, names)
     yield from _compare_dependabot(
         before.files.get(generated_files.DEPENDABOT_PATH, ""), after.get(generated_files.DEPENDABOT_PATH, "")
     )
-    yield from _compare_runbooks(before.files.get(RUNBOOK_PATH, ""), after.get(RUNBOOK_PATH, ""))
+    old_runbook, new_runbook = before.files.get(RUNBOOK_PATH, ""), after.get(RUNBOOK_PATH, "")
+    # The first runbook is new as a whole, and needs no words.
+    if all(generated_files.is_generated_file(RUNBOOK_PATH, text) for text in (old_runbook, new_runbook)):
+        yield from _compare_proxy_hosts(old_runbook, plan)
+        yield from _compare_host_folders(old_runbook, plan)
+        yield from _compare_runbook_sections(old_runbook, new_runbook)
 
 
-def _has_relevant_change(path: str, old: str, new: str, facts: PipelineSnapshot) -> bool:
-    """The host hashes a stack's files; of the others, what only people read is nothing."""
-    return old != new if path in facts.stacks or "/hooks/" in path else _strip_comments(old) != _strip_comments(new)
+def _has_relevant_change(path: str, old: str, new: str, snapshot: PipelineSnapshot) -> bool:
+    """The host compares the bytes of a stack's files; in other files, comments do not matter."""
+    if path in snapshot.stacks or "/hooks/" in path:
+        return old != new
+    return _strip_comments(old) != _strip_comments(new)
 
 
-def _describe_copied_file(
-    path: str, folder: str, is_there: bool, new: PipelineSnapshot, command: str
-) -> Iterator[PipelineChange]:
-    ours = matching.extract_generated_names(new)
-    subject, file = ours.environment(folder), path.partition(f"{folder}/")[2]
-    is_hook = "/hooks/" in path
-    if path == generated_files.SSH_CLIENT_PATH:
-        words = f"the program with which a deploy job calls the server is {'another' if is_there else 'new'}"
-        yield PipelineChange("SSH client", words, False, path)
-    elif folder == "bin":
-        state = "changed" if is_there else "new"
-        yield PipelineChange("host program", f"{state}: copy it to the server: {command}", True, path)
-    elif (path in new.stacks or is_hook) and not command:
-        yield PipelineChange(subject, f"{as_inline_code(file)} is another: the next deploy sends it", False, path)
-    elif is_hook:
-        words = f"{as_inline_code(file)} must be copied to the server, or its deploys are refused: {command}"
-        yield PipelineChange(subject, words, True, path)
-    elif path in new.stacks and is_there:
-        is_deployed = new.stacks[path].name in ours.stacks
+def _describe_copied_file(file: _CopiedFile, new: PipelineSnapshot, names: NameMatches) -> Iterator[PipelineChange]:
+    subject = names.environment(file.folder)
+    is_compose_file = file.path in new.stacks
+    if file.path == generated_files.SSH_CLIENT_PATH:
+        state = "new" if file.is_new else "another"
+        words = f"the program with which a deploy job calls the server is {state}"
+        yield PipelineChange("SSH client", words, False, file.path)
+    elif file.folder == "bin":
+        state = "new" if file.is_new else "changed"
+        yield PipelineChange("host program", f"{state}: copy it to the server: {file.command}", True, file.path)
+    elif (is_compose_file or file.is_hook) and not file.command:
+        words = f"{as_inline_code(file.name)} is another: the next deploy sends it"
+        yield PipelineChange(subject, words, False, file.path)
+    elif file.is_hook:
+        words = f"{as_inline_code(file.name)} must be copied to the server, or its deploys are refused: {file.command}"
+        yield PipelineChange(subject, words, True, file.path)
+    elif file.is_new:
+        return  # A new stack, database server or proxy has words of its own.
+    elif is_compose_file:
+        is_deployed = new.stacks[file.path].name in names.stacks
         why = "or its deploys are refused" if is_deployed else "then docker compose up -d in its folder"
-        yield PipelineChange(subject, f"its compose file must be copied to the server, {why}: {command}", True, path)
-    elif file.endswith(".sh") and is_there:
-        name = as_inline_code(path.rpartition("/")[2])
-        yield PipelineChange(
-            folder, f"{name} changed: a database that is there runs it only by hand (runbook)", True, path
+        words = f"its compose file must be copied to the server, {why}: {file.command}"
+        yield PipelineChange(subject, words, True, file.path)
+    elif file.name.endswith(".sh"):
+        script = as_inline_code(file.path.rpartition("/")[2])
+        words = f"{script} changed: a database that is there runs it only by hand (runbook)"
+        yield PipelineChange(file.folder, words, True, file.path)
+    elif file.name.startswith("conf/"):
+        words = (
+            f"{as_inline_code(file.name)} changed: copy it to the server, and have the proxy read it again (runbook)"
         )
-    elif file.startswith("conf/") and is_there:
-        words = f"{as_inline_code(file)} changed: copy it to the server, and have the proxy read it again (runbook): {command}"
-        yield PipelineChange(folder, words, True, path)
+        yield PipelineChange(file.folder, f"{words}: {file.command}", True, file.path)
 
 
 def _compare_stack_files(
-    path: str, folder: str, old: str, new: str, facts: PipelineSnapshot, command: str
+    file: _CopiedFile, old_compose_file: str, plan: Plan, names: NameMatches
 ) -> Iterator[PipelineChange]:
-    """The files of a person's own that a stack's head names."""
-    subject = matching.extract_generated_names(facts).environment(folder)
-    was, now = ([name for each in _STACK_FILES_LINE.findall(text) for name in each.split()] for text in (old, new))
-    comes = f"must be copied to the server, or its deploys are refused: {command}" if command else "is sent by deploys"
-    for name, is_new in iter_added_removed(was, now):
-        if not name.startswith("hooks/"):
-            words = f"{as_inline_code(name)} {comes if is_new else 'is compared by no deploy now'}"
-            yield PipelineChange(subject, words, is_new and bool(command), path)
+    """Compare which files of the user's own belong to a stack; hooks have words of their own."""
+    lists = _OLD_STACK_FILES_LINE.findall(old_compose_file)
+    old_names = [name for line in lists for name in line.split()]
+    new_names = [name for stack in plan.stacks if stack.name == file.folder for name in stack.beside]
+    for name, is_new in iter_added_removed(old_names, new_names):
+        if name.startswith("hooks/"):
+            continue
+        if not is_new:
+            words = "is compared by no deploy now"
+        elif file.command:
+            words = f"must be copied to the server, or its deploys are refused: {file.command}"
+        else:
+            words = "is sent by deploys"
+        is_risky = is_new and bool(file.command)
+        subject = names.environment(file.folder)
+        yield PipelineChange(subject, f"{as_inline_code(name)} {words}", is_risky, file.path)
+
+
+def _find_removed_hooks(before: FileSet, after: dict[str, str], names: NameMatches) -> Iterator[PipelineChange]:
+    for path, text in before.files.items():
+        if path not in after and "/hooks/" in path and generated_files.is_generated_file(path, text):
+            name = path.rpartition("/")[2]
+            words = f"its hook {as_inline_code(name)} is gone: nothing of it runs {name} a deploy"
+            yield PipelineChange(names.environment(path.split("/")[1]), words, True, path)
 
 
 def _strip_comments(text: str) -> list[str]:
-    """A file's lines without what only people read."""
+    """The lines that programs read."""
     lines = (line.partition(" # ")[0].rstrip() for line in text.splitlines())
     return [line for line in lines if line and (line.startswith("#!") or not line.lstrip().startswith("#"))]
 
 
 def _compare_dependabot(old: str, new: str) -> Iterator[PipelineChange]:
-    if _strip_comments(old) != _strip_comments(new):
-        told = "is told otherwise what to bump" if old else "opens a pull request a week that bumps the actions"
-        words = f"Dependabot {told}" if new else "Dependabot is told no more to bump the actions"
-        yield PipelineChange("GitHub", words, not new, generated_files.DEPENDABOT_PATH)
-
-
-def _compare_runbooks(old: str, new: str) -> Iterator[PipelineChange]:
-    """What a person does by hand; only from one runbook of ours to another, for the first is new as a whole."""
-    if not generated_files.is_generated_file(RUNBOOK_PATH, old) or not generated_files.is_generated_file(
-        RUNBOOK_PATH, new
-    ):
+    if _strip_comments(old) == _strip_comments(new):
         return
-    was, now = dict(_PROXY_HOST_ROW.findall(old)), dict(_PROXY_HOST_ROW.findall(new))
-    for domain in [each for each in now if was.get(each, now[each]) != now[each]]:
-        way = "on" if now[domain] == "yes" else "off"
-        words = f"WebSockets Support of {as_inline_code(domain)} must be switched {way} in Nginx Proxy Manager"
-        yield PipelineChange("proxy", words, True, RUNBOOK_PATH)
-    folders, moved = dict(_DEPLOY_KEY_LINE.findall(old)), dict(_DEPLOY_KEY_LINE.findall(new))
-    for stacks in [each for each in moved if folders.get(each, moved[each]) != moved[each]]:
-        words = f"the server's folder is {as_inline_code(moved[stacks])}, not {as_inline_code(folders[stacks])}: move it there"
-        yield PipelineChange("host", f"{words}, and change `command=` in the deploy key's line", True, RUNBOOK_PATH)
-    before, after = _split_runbook_sections(old), _split_runbook_sections(new)
-    titles = [each for each in after if before.get(each) != after[each]]
-    titles += [each for each, is_new in iter_added_removed(before, after) if not is_new]
+    if not new:
+        words = "Dependabot is told no more to bump the actions"
+    elif old:
+        words = "Dependabot is told otherwise what to bump"
+    else:
+        words = "Dependabot opens a pull request a week that bumps the actions"
+    yield PipelineChange("GitHub", words, not new, generated_files.DEPENDABOT_PATH)
+
+
+def _compare_proxy_hosts(old_runbook: str, plan: Plan) -> Iterator[PipelineChange]:
+    """Compare the switches that a person sets in Nginx Proxy Manager."""
+    old_switches = {row["domain"]: row["websocket"] for row in _OLD_PROXY_HOST_ROW.finditer(old_runbook)}
+    managed_hosts = [host for host in plan.hosts if find_planned_proxy(host.proxy).has_admin_api]
+    for site in (site for host in managed_hosts for site in host.sites):
+        if old_switches.get(site.domain, site.websocket_answer) != site.websocket_answer:
+            state = "on" if site.websocket else "off"
+            words = f"WebSockets Support of {as_inline_code(site.domain)} must be switched {state}"
+            yield PipelineChange("proxy", f"{words} in Nginx Proxy Manager", True, RUNBOOK_PATH)
+
+
+def _compare_host_folders(old_runbook: str, plan: Plan) -> Iterator[PipelineChange]:
+    """Compare the folders on the hosts, which are known by what their deploy keys may do."""
+    old_folders = {line["words"]: line["folder"] for line in _OLD_DEPLOY_KEY_LINE.finditer(old_runbook)}
+    for host in plan.hosts:
+        for key in host.keys:
+            old_folder = old_folders.get(" ".join(key.words), host.folder)
+            if old_folder != host.folder:
+                words = f"the server's folder is {as_inline_code(host.folder)}, not {as_inline_code(old_folder)}"
+                words += ": move it there, and change `command=` in the deploy key's line"
+                yield PipelineChange("host", words, True, RUNBOOK_PATH)
+
+
+def _compare_runbook_sections(old_runbook: str, new_runbook: str) -> Iterator[PipelineChange]:
+    before, after = _split_runbook_sections(old_runbook), _split_runbook_sections(new_runbook)
+    titles = [title for title in after if before.get(title) != after[title]]
+    titles += [title for title, is_new in iter_added_removed(before, after) if not is_new]
     if titles:
-        yield PipelineChange(
-            "runbook", f"other words under {join_with_limit(map(as_inline_code, titles), 20)}", False, RUNBOOK_PATH
-        )
+        words = f"other words under {format_names(titles, 20)}"
+        yield PipelineChange("runbook", words, False, RUNBOOK_PATH)
 
 
 def _split_runbook_sections(text: str) -> dict[str, str]:
-    """By title, without its number; the drawing at the top says nothing that is not told."""
+    """The text of each section, by its title without the number; the graph above the first one is left out."""
     parts = re.split(r"^##+ (?:\d+\. )?(.+)$", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))

@@ -81,7 +81,7 @@ def escape_markdown(text: str) -> str:
 
 def _escape_special_characters(text: str) -> str:
     escaped = _MARKDOWN_CHARACTERS.sub(r"\\\1", text).replace("`", "'")
-    return re.sub("([@#])", "\\1\u200b", escaped)  # neither a mention nor a reference to an issue
+    return re.sub("([@#])", r"\1&#8203;", escaped)  # neither a mention nor a reference to an issue
 
 
 def build_diff_json(compared: DiffResult) -> dict[str, Any]:

@@ -4,31 +4,32 @@ import re
 from dataclasses import dataclass, field
 
 from kiwari_ci.output import generated_files
-from kiwari_ci.readers import compose_file, workflow, yaml_document
-from kiwari_ci.readers.compose_file import ComposeProject, EnvExample
+from kiwari_ci.readers import compose_file, env_file, yaml_document
+from kiwari_ci.readers.compose_file import ComposeProject
+from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.file_sets import FileSet
 from kiwari_ci.readers.step_effects import StepEffect, find_workflow_effects
-from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow, ReferenceContext
+from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow, ReferenceContext, parse_workflow
 
-_COMPOSE_PATH = re.compile(r"(.+/)?(docker-)?compose[\w.-]*\.ya?ml")
+_COMPOSE_PATH = re.compile(compose_file.COMPOSE_FILE_PATH)
 
 
 @dataclass(frozen=True)
 class WorkflowWithEffects:
     """A workflow with what its jobs do."""
 
-    workflow: ParsedWorkflow
-    deeds: tuple[tuple[ParsedJob, StepEffect], ...]
+    parsed: ParsedWorkflow
+    effects: tuple[tuple[ParsedJob, StepEffect], ...]
 
     @property
     def path(self) -> str:
         """Where it stands."""
-        return self.workflow.path
+        return self.parsed.path
 
     @property
     def generated(self) -> bool:
         """Whether it is one of ours."""
-        return self.workflow.document.generated
+        return self.parsed.document.generated
 
 
 @dataclass
@@ -36,7 +37,7 @@ class PipelineSnapshot:
     """All that one side says, by path."""
 
     name: str
-    works: dict[str, WorkflowWithEffects] = field(default_factory=dict)
+    workflows: dict[str, WorkflowWithEffects] = field(default_factory=dict)
     stacks: dict[str, ComposeProject] = field(default_factory=dict)
     examples: dict[str, EnvExample] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
@@ -45,7 +46,7 @@ class PipelineSnapshot:
     @property
     def generated(self) -> bool:
         """Whether a generated pipeline is there."""
-        return any(work.generated for work in self.works.values())
+        return any(workflow.generated for workflow in self.workflows.values())
 
 
 def build_snapshot(side: FileSet, repository: str) -> PipelineSnapshot:
@@ -55,8 +56,8 @@ def build_snapshot(side: FileSet, repository: str) -> PipelineSnapshot:
     around = ReferenceContext(documents, repository)
     for path, document in documents.items():
         if path.startswith(".github/workflows/"):
-            read = workflow.parse_workflow(document, around)
-            facts.works[path] = WorkflowWithEffects(read, tuple(find_workflow_effects(read)))
+            read = parse_workflow(document, around)
+            facts.workflows[path] = WorkflowWithEffects(read, tuple(find_workflow_effects(read)))
         elif _COMPOSE_PATH.fullmatch(path):
             if stack := compose_file.parse_compose_file(document):
                 facts.stacks[path] = stack
@@ -68,9 +69,7 @@ def build_snapshot(side: FileSet, repository: str) -> PipelineSnapshot:
 def _parse_file(facts: PipelineSnapshot, path: str, text: str) -> yaml_document.YamlDocument | None:
     if not path.endswith((".yml", ".yaml")):
         if re.search(r"env\.[a-z]+$", path):
-            facts.examples[path] = compose_file.parse_env_example(
-                path, text, generated_files.is_generated_file(path, text)
-            )
+            facts.examples[path] = env_file.parse_env_example(path, text, generated_files.is_generated_file(path, text))
         elif generated_files.is_generated_file(path, text):
             facts.others[path] = text
         return None

@@ -1,120 +1,128 @@
-"""Roles → changes: who builds, who deploys, when, from what, and what that asks of GitHub."""
+"""Compares who builds and who deploys, when, from what, and with which permissions."""
 
 import re
 from collections.abc import Iterator
 from enum import Enum
 
 from kiwari_ci.commands.diff import deploy_transport
-from kiwari_ci.commands.diff.change import PipelineChange, iter_added_removed, pair_replacements, redact_secrets
+from kiwari_ci.commands.diff.change import (
+    PipelineChange,
+    find_added,
+    format_names,
+    iter_added_removed,
+    pair_replacements,
+    redact_secrets,
+)
 from kiwari_ci.commands.diff.matching import Responsibilities, ResponsibleJob
 from kiwari_ci.commands.diff.snapshot import WorkflowWithEffects
+from kiwari_ci.plan import Plan
 from kiwari_ci.problems import join_with_limit
-from kiwari_ci.readers.step_effects import StepEffect, parse_image_repository, parse_image_tag
+from kiwari_ci.readers.image_reference import parse_image_repository, parse_image_tag
+from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, StepEffect
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow
 from kiwari_ci.readers.yaml_document import as_inline_code
 
 _PERMISSION_RANKS = {"read": 1, "write": 2}
 
 
-def compare_responsibilities(was: Responsibilities, now: Responsibilities) -> Iterator[PipelineChange]:
-    """All that the roles of two sides say."""
-    for service in dict.fromkeys([*now.builds, *was.builds]):
-        yield from _compare_builds(service, was.builds.get(service, []), now.builds.get(service, []))
-    for environment in dict.fromkeys([*now.deploys, *was.deploys]):
-        yield from _compare_deploys(environment, was.deploys.get(environment, []), now.deploys.get(environment, []))
-
-
-def _compare_builds(service: str, was: list[ResponsibleJob], now: list[ResponsibleJob]) -> Iterator[PipelineChange]:
-    if not was or not now:
-        work, _, deed = (now or was)[0]
-        image = as_inline_code(parse_image_repository(deed.what))
-        words = (
-            f"now built by {_format_workflow_path(work)}: {image}"
-            if now
-            else f"no longer built: {image}; it was by {_format_workflow_path(work)}"
+def compare_responsibilities(
+    old_roles: Responsibilities, new_roles: Responsibilities, plan: Plan
+) -> Iterator[PipelineChange]:
+    """Compare who builds each service, and who deploys each environment."""
+    for service in dict.fromkeys([*new_roles.builds, *old_roles.builds]):
+        yield from _compare_builds(service, old_roles.builds.get(service, []), new_roles.builds.get(service, []))
+    for environment in dict.fromkeys([*new_roles.deploys, *old_roles.deploys]):
+        yield from _compare_deploys(
+            environment, old_roles.deploys.get(environment, []), new_roles.deploys.get(environment, []), plan
         )
-        pair = ("", service) if now else (service, "")
-        yield PipelineChange(service, words, not now, deed.where, (pair,))
+
+
+def _compare_builds(
+    service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
+) -> Iterator[PipelineChange]:
+    if not old_roles or not new_roles:
+        workflow, _, effect = (new_roles or old_roles)[0]
+        image = as_inline_code(parse_image_repository(effect.what))
+        path = _format_workflow_path(workflow)
+        if new_roles:
+            yield PipelineChange(service, f"now built by {path}: {image}", False, effect.where, (("", service),))
+        else:
+            words = f"no longer built: {image}; it was by {path}"
+            yield PipelineChange(service, words, True, effect.where, ((service, ""),))
         return
-    where = now[0][2].where
-    yield from _compare_pushed_images(service, was, now)
-    for recipe, is_new in iter_added_removed(_list_dockerfiles(was), _list_dockerfiles(now)):
-        if is_new:
-            yield PipelineChange(
-                service,
-                f"its image is built from {as_inline_code(recipe)}",
-                False,
-                where,
-                pair_replacements(_list_dockerfiles(was), _list_dockerfiles(now)),
-            )
-    makers, made_by = _select_builders(was), _select_builders(now)
-    old, new = ({work.path for work, _, _ in roles} for roles in (makers, made_by))
-    if not old & new:
-        words = f"built by {join_with_limit(map(as_inline_code, sorted(new)))}; before: {join_with_limit(map(as_inline_code, sorted(old)))}"
+    where = new_roles[0].effect.where
+    yield from _compare_pushed_images(service, old_roles, new_roles)
+    old_dockerfiles, new_dockerfiles = _list_dockerfiles(old_roles), _list_dockerfiles(new_roles)
+    for dockerfile in find_added(old_dockerfiles, new_dockerfiles):
+        words = f"its image is built from {as_inline_code(dockerfile)}"
+        yield PipelineChange(service, words, False, where, pair_replacements(old_dockerfiles, new_dockerfiles))
+    old_builders, new_builders = _select_builders(old_roles), _select_builders(new_roles)
+    old_paths = {workflow.path for workflow, _, _ in old_builders}
+    new_paths = {workflow.path for workflow, _, _ in new_builders}
+    if not old_paths & new_paths:
+        words = f"built by {format_names(sorted(new_paths))}; before: {format_names(sorted(old_paths))}"
         yield PipelineChange(service, words, False, where)
-    yield from _compare_triggers(service, "build", makers, made_by)
-    yield from _compare_test_triggers(service, makers, made_by)
-    yield from _compare_path_filters(service, makers, made_by)
-    yield from _compare_permissions(service, "the job that builds it", was, now)
+    yield from _compare_triggers(service, "build", old_builders, new_builders)
+    yield from _compare_test_triggers(service, old_builders, new_builders)
+    yield from _compare_path_filters(service, old_builders, new_builders)
+    yield from _compare_permissions(service, "the job that builds it", old_roles, new_roles)
 
 
 def _select_builders(roles: list[ResponsibleJob]) -> list[ResponsibleJob]:
-    """Those that build: a promotion only tags."""
-    return [role for role in roles if role[2].kind == "build"] or roles
+    """The jobs that build; a promotion only tags."""
+    return [role for role in roles if role.effect.kind == "build"] or roles
 
 
 def _compare_pushed_images(
-    service: str, was: list[ResponsibleJob], now: list[ResponsibleJob]
+    service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    old, new = _list_pushed_images(was), _list_pushed_images(now)
+    old, new = _list_pushed_images(old_roles), _list_pushed_images(new_roles)
     names, renamed = {parse_image_repository(each) for each in old}, {parse_image_repository(each) for each in new}
-    where = now[0][2].where
+    where = new_roles[0].effect.where
     if new and old and not names & renamed:
-        words = f"image {join_with_limit(map(as_inline_code, sorted(names)))} → {join_with_limit(map(as_inline_code, sorted(renamed)))}"
+        words = f"image {format_names(sorted(names))} → {format_names(sorted(renamed))}"
         yield PipelineChange(service, words, True, where, pair_replacements(sorted(names), sorted(renamed)))
     if not old and new:
-        yield PipelineChange(
-            service, f"its image is pushed: {join_with_limit(map(as_inline_code, sorted(new)))}", False, where
-        )
+        yield PipelineChange(service, f"its image is pushed: {format_names(sorted(new))}", False, where)
     for each, is_new in iter_added_removed(map(parse_image_tag, old), map(parse_image_tag, new)) if old and new else ():
         if is_new:
             yield PipelineChange(
                 service,
                 f"its image is also tagged {as_inline_code(each)}",
                 False,
-                find_tag_location(now, each),
+                find_tag_location(new_roles, each),
                 (("", each),),
             )
         else:
             words = (
                 f"its image is no longer tagged {as_inline_code(each)}: whoever pulls that tag stays with an old one"
             )
-            yield PipelineChange(service, words, True, find_tag_location(was, each), ((each, ""),))
+            yield PipelineChange(service, words, True, find_tag_location(old_roles, each), ((each, ""),))
 
 
 def find_tag_location(roles: list[ResponsibleJob], wanted: str) -> str:
     """Where a tag is pushed."""
     return next(
-        (deed.where for _, _, deed in roles if deed.kind == "push" and parse_image_tag(deed.what) == wanted), ""
+        (effect.where for _, _, effect in roles if effect.kind == "push" and parse_image_tag(effect.what) == wanted), ""
     )
 
 
 def _list_pushed_images(roles: list[ResponsibleJob]) -> list[str]:
-    return list(dict.fromkeys(deed.what for _, _, deed in roles if deed.kind == "push"))
+    return list(dict.fromkeys(effect.what for _, _, effect in roles if effect.kind == "push"))
 
 
 def _list_dockerfiles(roles: list[ResponsibleJob]) -> list[str]:
-    return list(dict.fromkeys(deed.note for _, _, deed in roles if deed.kind == "build" and deed.note))
+    return list(dict.fromkeys(effect.note for _, _, effect in roles if effect.kind == "build" and effect.note))
 
 
 def _compare_triggers(
-    subject: str, verb: str, was: list[ResponsibleJob], now: list[ResponsibleJob]
+    subject: str, verb: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
     for when, is_new in iter_added_removed(
-        (each for _, job, _ in was for each in job.when), (each for _, job, _ in now for each in job.when)
+        (each for _, job, _ in old_roles for each in job.when), (each for _, job, _ in new_roles for each in job.when)
     ):
-        work = (now if is_new else was)[0][0]
-        where = work.workflow.triggers.get(when, "")
+        workflow = (new_roles if is_new else old_roles)[0].workflow
+        where = workflow.parsed.triggers.get(when, "")
         if is_new:
             yield PipelineChange(
                 subject, f"now also {verb}s {when}", "pull request target" in when, where, _pair_trigger_texts("", when)
@@ -124,13 +132,16 @@ def _compare_triggers(
 
 
 def _compare_test_triggers(
-    service: str, was: list[ResponsibleJob], now: list[ResponsibleJob]
+    service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
     """What starts the tests, and builds and deploys nothing."""
-    old, new = ({each for work in _list_workflows(roles) for each in work.workflow.triggers} for roles in (was, now))
-    built = {each for _, job, _ in (*was, *now) for each in job.when}
+    old, new = (
+        {each for workflow in _list_workflows(roles) for each in workflow.parsed.triggers}
+        for roles in (old_roles, new_roles)
+    )
+    built = {each for _, job, _ in (*old_roles, *new_roles) for each in job.when}
     for each, is_new in iter_added_removed(sorted(old - built), sorted(new - built)):
-        where = (now if is_new else was)[0][0].workflow.triggers.get(each, "")
+        where = (new_roles if is_new else old_roles)[0].workflow.parsed.triggers.get(each, "")
         yield PipelineChange(
             service, f"its tests {'now also' if is_new else 'no longer'} run {each}", not is_new, where
         )
@@ -143,20 +154,20 @@ def _pair_trigger_texts(before: str, after: str) -> tuple[tuple[str, str], ...]:
 
 
 def _compare_path_filters(
-    service: str, was: list[ResponsibleJob], now: list[ResponsibleJob]
+    service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    old, new = _collect_path_patterns(was), _collect_path_patterns(now)
-    where = now[0][0].workflow.document.where("on", "push", "paths")
+    old, new = _collect_path_patterns(old_roles), _collect_path_patterns(new_roles)
+    where = new_roles[0].workflow.parsed.document.where("on", "push", "paths")
     narrow, was_narrow = (any(not each.startswith("!") for each in patterns) for patterns in (new, old))
     if narrow and not was_narrow:
         before = f"; before: all but {join_with_limit(as_inline_code(each[1:]) for each in old)}" if old else ""
-        words = f"only runs when one of these changes: {join_with_limit(map(as_inline_code, new))}{before}"
+        words = f"only runs when one of these changes: {format_names(new)}{before}"
         yield PipelineChange(service, words, True, where)
         return
-    if was_narrow and not narrow and not any("on push" in when for _, job, _ in now for when in job.when):
+    if was_narrow and not narrow and not any("on push" in when for _, job, _ in new_roles for when in job.when):
         return  # no push starts it now, which has words
     if was_narrow and not narrow:
-        words = f"no longer only runs when one of these changes: {join_with_limit(map(as_inline_code, old))}"
+        words = f"no longer only runs when one of these changes: {format_names(old)}"
         yield PipelineChange(service, words, False, where)
         return
     for pattern, is_new in iter_added_removed(old, new):
@@ -167,9 +178,7 @@ def _compare_path_filters(
             service, f"{verb} {as_inline_code(pattern.removeprefix('!'))}", is_new == excludes, where, pairs
         )
     if old != new and sorted(old) == sorted(new) and any(each.startswith("!") for each in old):
-        yield PipelineChange(
-            service, f"filter in another order: {join_with_limit(map(as_inline_code, new))}", True, where
-        )
+        yield PipelineChange(service, f"filter in another order: {format_names(new)}", True, where)
 
 
 def _pair_pathspecs(before: str, after: str) -> tuple[tuple[str, str], ...]:
@@ -178,7 +187,9 @@ def _pair_pathspecs(before: str, after: str) -> tuple[tuple[str, str], ...]:
 
 
 def _collect_path_patterns(roles: list[ResponsibleJob]) -> list[str]:
-    found = [work.workflow.filters.get("push", ()) for work, job, deed in roles if deed.kind in ("build", "push")]
+    found = [
+        workflow.parsed.filters.get("push", ()) for workflow, job, effect in roles if effect.kind in ("build", "push")
+    ]
     lists = [
         each
         for each, (_, job, _) in zip(found, roles, strict=False)
@@ -188,11 +199,11 @@ def _collect_path_patterns(roles: list[ResponsibleJob]) -> list[str]:
 
 
 def _compare_permissions(
-    subject: str, job_words: str, was: list[ResponsibleJob], now: list[ResponsibleJob]
+    subject: str, job_words: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
     """Permissions of the jobs that have a role, the widest of them; what is not said is the repository's setting."""
-    old, new = _find_widest_permissions(was), _find_widest_permissions(now)
-    where = now[0][1].where
+    old, new = _find_widest_permissions(old_roles), _find_widest_permissions(new_roles)
+    where = new_roles[0].job.where
     if old is None or new is None or "everything" in {**old, **new}:
         if old != new:
             words = f"{job_words}: permissions {_format_permissions(old)} → {_format_permissions(new)}"
@@ -223,52 +234,56 @@ def _find_widest_permissions(roles: list[ResponsibleJob]) -> dict[str, str] | No
 
 
 def _compare_deploys(
-    environment: str, was: list[ResponsibleJob], now: list[ResponsibleJob]
+    environment: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob], plan: Plan
 ) -> Iterator[PipelineChange]:
-    if not was or not now:
-        work, _, deed = (now or was)[0]
-        words = (
-            f"now deployed by {_format_workflow_path(work)}"
-            if now
-            else f"no longer deployed; it was by {_format_workflow_path(work)}"
-        )
-        yield PipelineChange(environment, f"{words} ({_summarize_deploys(now or was)})", not now, deed.where)
+    if not old_roles or not new_roles:
+        workflow, _, effect = (new_roles or old_roles)[0]
+        verb = "now deployed by" if new_roles else "no longer deployed; it was by"
+        summary = _summarize_deploys(new_roles or old_roles)
+        words = f"{verb} {_format_workflow_path(workflow)} ({summary})"
+        yield PipelineChange(environment, words, not new_roles, effect.where)
         return
-    where = now[0][2].where
-    for each in sorted({deed.what for _, _, deed in was if deed.kind == "container"}):
-        words = f"container {as_inline_code(each)} was started by `docker run`: it must be removed by hand, for its name is taken"
+    where = new_roles[0].effect.where
+    for container in sorted({effect.what for _, _, effect in old_roles if effect.kind == "container"}):
+        words = f"container {as_inline_code(container)} was started by `docker run`: "
+        words += "it must be removed by hand, for its name is taken"
         yield PipelineChange(environment, words, True, where)
-    if _summarize_deploys(was) != _summarize_deploys(now):
-        words = f"deployed by {_summarize_deploys(now)}; before: {_summarize_deploys(was)}"
+    if _summarize_deploys(old_roles) != _summarize_deploys(new_roles):
+        words = f"deployed by {_summarize_deploys(new_roles)}; before: {_summarize_deploys(old_roles)}"
         yield PipelineChange(environment, words, True, where)
-    yield from _compare_triggers(environment, "deploy", was, now)
-    yield from _compare_host_key_checks(environment, was, now, where)
-    yield from deploy_transport.compare_deploy_transport(environment, was, now, where)
-    yield from _compare_promoted_tags(environment, was, now)
-    yield from _compare_health_checks(environment, _find_health_urls(was), _find_health_urls(now), where)
-    yield from _compare_permissions(environment, "the job that deploys it", was, now)
-    yield from _compare_concurrency(environment, was, now)
+    yield from _compare_triggers(environment, "deploy", old_roles, new_roles)
+    yield from _compare_host_key_checks(environment, old_roles, new_roles, where)
+    yield from deploy_transport.compare_deploy_transport(
+        environment,
+        deploy_transport.read_generated_transport(old_roles),
+        deploy_transport.get_planned_transport(plan, environment),
+        where,
+    )
+    yield from _compare_promoted_tags(environment, old_roles, new_roles)
+    yield from _compare_health_checks(environment, _find_health_urls(old_roles), _find_health_urls(new_roles), where)
+    yield from _compare_permissions(environment, "the job that deploys it", old_roles, new_roles)
+    yield from _compare_concurrency(environment, old_roles, new_roles)
 
 
-def _describe_deploy(deed: StepEffect) -> str:
+def _describe_deploy(effect: StepEffect) -> str:
     """How one deploy is done, and where."""
-    place = as_inline_code(deed.what.partition("\n")[0] or ".")
-    return deed.note if deed.kind == "container" else f"{deed.note} in {place}"
+    place = as_inline_code(effect.what.partition("\n")[0] or ".")
+    return effect.note if effect.kind == "container" else f"{effect.note} in {place}"
 
 
 def _summarize_deploys(roles: list[ResponsibleJob]) -> str:
-    ways_there = dict.fromkeys(_describe_deploy(deed) for _, _, deed in roles)
-    if any("the host program" in way for way in ways_there):
+    ways_there = dict.fromkeys(_describe_deploy(effect) for _, _, effect in roles)
+    if any(HOST_PROGRAM_NOTE in way for way in ways_there):
         return join_with_limit(way.replace(" in ", ", stack ") for way in ways_there)
     return redact_secrets(join_with_limit(ways_there, 4))
 
 
 def _compare_host_key_checks(
-    environment: str, was: list[ResponsibleJob], now: list[ResponsibleJob], where: str
+    environment: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob], where: str
 ) -> Iterator[PipelineChange]:
     old, new = (
-        {deed.what for _, deed in _iter_related_effects(roles, _JobScope.SAME) if deed.kind == "login"}
-        for roles in (was, now)
+        {effect.what for _, effect in _iter_related_effects(roles, _JobScope.SAME) if effect.kind == "login"}
+        for roles in (old_roles, new_roles)
     )
     for each in sorted(old - new - {""}):
         yield PipelineChange(environment, f"the host's key is compared with a known one; before, {each}", False, where)
@@ -284,29 +299,31 @@ class _JobScope(Enum):
 
 def _iter_related_effects(roles: list[ResponsibleJob], way: _JobScope) -> Iterator[tuple[ParsedJob, StepEffect]]:
     """The deeds of the jobs that deploy, and of those before or after them."""
-    for work in _list_workflows(roles):
-        jobs = {job.id: job for job in work.workflow.jobs}
-        found = {job.id for other, job, _ in roles if other.path == work.path}
+    for workflow in _list_workflows(roles):
+        jobs = {job.id: job for job in workflow.parsed.jobs}
+        found = {job.id for other, job, _ in roles if other.path == workflow.path}
         for _ in jobs:
             if way is _JobScope.BEFORE:
                 found |= {need for name in found for need in jobs[name].needs if need in jobs}
             elif way is _JobScope.AFTER:
                 found |= {name for name, job in jobs.items() if found & set(job.needs)}
-        yield from ((job, deed) for job, deed in work.deeds if job.id in found)
+        yield from ((job, effect) for job, effect in workflow.effects if job.id in found)
 
 
 def _compare_concurrency(
-    environment: str, was: list[ResponsibleJob], now: list[ResponsibleJob]
+    environment: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
     """How runs that come at once are held apart."""
-    old, new = ({work.workflow.concurrency for work in _list_workflows(roles)} - {""} for roles in (was, now))
+    old, new = (
+        {workflow.parsed.concurrency for workflow in _list_workflows(roles)} - {""} for roles in (old_roles, new_roles)
+    )
     gone, came = sorted(old - new), sorted(new - old)
     if (gone and came) or not old or not new:
         words = f"runs that come at once: {join_with_limit(came, 2) or 'not held apart'}"
         words += (
             f"; before: {join_with_limit(gone, 2)}" if gone else "; before, they were not held apart" if not old else ""
         )
-        where = now[0][0].workflow.document.where("concurrency")
+        where = new_roles[0].workflow.parsed.document.where("concurrency")
         pairs = pair_replacements(
             *([text for each in side for text in re.findall(r"`([^`]+)`", each)] for side in (gone, came))
         )
@@ -314,72 +331,72 @@ def _compare_concurrency(
 
 
 def _list_workflows(roles: list[ResponsibleJob]) -> list[WorkflowWithEffects]:
-    return list({work.path: work for work, _, _ in roles}.values())
+    return list({workflow.path: workflow for workflow, _, _ in roles}.values())
 
 
 def _compare_promoted_tags(
-    environment: str, was: list[ResponsibleJob], now: list[ResponsibleJob]
+    environment: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
-    """Of which tag a promotion takes an image."""
-    old, new = (
-        list(
-            dict.fromkeys(
-                parse_image_tag(deed.what)
-                for _, deed in _iter_related_effects(roles, _JobScope.BEFORE)
-                if deed.kind == "take"
-            )
-        )
-        for roles in (was, now)
-    )
-    where = now[0][2].where
-    if old and new and old != new:
-        words = f"promotes {join_with_limit(map(_describe_promoted_tag, new))}; before: {join_with_limit(map(_describe_promoted_tag, old))}"
-        yield PipelineChange(environment, words, False, where)
-    elif new and not old and not any(deed.kind == "build" for _, deed in _iter_related_effects(now, _JobScope.BEFORE)):
-        words = f"nothing is built for it: it gets {join_with_limit(map(_describe_promoted_tag, new))}"
-        yield PipelineChange(environment, words, True, where)
+    """Compare the tags of the images that are promoted."""
+    old_tags, new_tags = _list_promoted_tags(old_roles), _list_promoted_tags(new_roles)
+    where = new_roles[0].effect.where
+    if not new_tags or old_tags == new_tags:
+        return
+    promoted = join_with_limit(map(_describe_promoted_tag, new_tags))
+    if old_tags:
+        before = join_with_limit(map(_describe_promoted_tag, old_tags))
+        yield PipelineChange(environment, f"promotes {promoted}; before: {before}", False, where)
+    elif not any(effect.kind == "build" for _, effect in _iter_related_effects(new_roles, _JobScope.BEFORE)):
+        yield PipelineChange(environment, f"nothing is built for it: it gets {promoted}", True, where)
 
 
-def _describe_promoted_tag(name: str) -> str:
-    return (
-        "the image that was built from the tagged source"
-        if name == "src-<key>"
-        else f"whatever {as_inline_code(name)} is"
-    )
+def _list_promoted_tags(roles: list[ResponsibleJob]) -> list[str]:
+    effects = [effect for _, effect in _iter_related_effects(roles, _JobScope.BEFORE)]
+    return list(dict.fromkeys(parse_image_tag(effect.what) for effect in effects if effect.kind == "take"))
+
+
+def _describe_promoted_tag(tag: str) -> str:
+    if tag == "src-<key>":
+        return "the image that was built from the tagged source"
+    return f"whatever {as_inline_code(tag)} is"
 
 
 def _compare_health_checks(
     environment: str, old: dict[str, str], new: dict[str, str], where: str
 ) -> Iterator[PipelineChange]:
-    gone, came = [name for name in old if name not in new], [name for name in new if name not in old]
-    if len(gone) == len(came) == 1:
-        words = f"health is asked of {as_inline_code(came[0])}, not {as_inline_code(gone[0])}: DNS and the proxy must lead there"
-        yield PipelineChange(environment, words, True, where, ((gone[0], came[0]),))
-        gone, came = [], []
-    for domain in gone:
+    """Compare what is asked after a deploy: paths by their domains."""
+    removed, added = [domain for domain in old if domain not in new], [domain for domain in new if domain not in old]
+    if len(removed) == len(added) == 1:
+        words = f"health is asked of {as_inline_code(added[0])}, not {as_inline_code(removed[0])}: "
+        words += "DNS and the proxy must lead there"
+        yield PipelineChange(environment, words, True, where, ((removed[0], added[0]),))
+        removed, added = [], []
+    for domain in removed:
         words = f"health of {as_inline_code(domain + old[domain])} is no longer checked"
         yield PipelineChange(environment, words, not new, where, ((domain, ""),))
-    for domain in came:
-        at = f" at {as_inline_code(new[domain])}" if new[domain] else ""
-        yield PipelineChange(
-            environment, f"health of {as_inline_code(domain)} is checked{at}", False, where, (("", domain),)
-        )
-    for domain in (name for name in old if old[name] and new.get(name) and old[name] != new[name]):
-        words = f"health of {as_inline_code(domain)} is asked at {as_inline_code(new[domain])}, not {as_inline_code(old[domain])}"
-        yield PipelineChange(environment, words, True, where, ((domain + old[domain], domain + new[domain]),))
+    for domain in added:
+        path = f" at {as_inline_code(new[domain])}" if new[domain] else ""
+        words = f"health of {as_inline_code(domain)} is checked{path}"
+        yield PipelineChange(environment, words, False, where, (("", domain),))
+    for domain, old_path in old.items():
+        new_path = new.get(domain)
+        if old_path and new_path and old_path != new_path:
+            words = f"health of {as_inline_code(domain)} is asked at {as_inline_code(new_path)}, "
+            words += f"not {as_inline_code(old_path)}"
+            yield PipelineChange(environment, words, True, where, ((domain + old_path, domain + new_path),))
 
 
 def _find_health_urls(roles: list[ResponsibleJob]) -> dict[str, str]:
     """Domain → path that is asked after these roles deploy."""
     found: dict[str, str] = {}
-    for _, deed in _iter_related_effects(roles, _JobScope.AFTER):
-        if deed.kind == "check" and (url := re.match(r"(?:https?://)?([^/\s]+)([^\s?]*)", deed.what)):
+    for _, effect in _iter_related_effects(roles, _JobScope.AFTER):
+        if effect.kind == "check" and (url := re.match(r"(?:https?://)?([^/\s]+)([^\s?]*)", effect.what)):
             found[url[1]] = url[2] or "/"
     return found
 
 
-def _format_workflow_path(work: WorkflowWithEffects) -> str:
-    return as_inline_code(work.path)
+def _format_workflow_path(workflow: WorkflowWithEffects) -> str:
+    return as_inline_code(workflow.path)
 
 
 def describe_triggers(workflow: ParsedWorkflow) -> str:

@@ -1,10 +1,11 @@
 """The pipeline as one HTML page that asks no network and runs no script: a grid that the browser lays out."""
 
+import html
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 
 from kiwari_ci.planning.pipeline_graph import EnvironmentLane, PipelineGraph, ServiceRow
+from kiwari_ci.problems import escape_control_characters
 
 STYLESHEET_PATH = Path(__file__).with_name("page.css")
 HTML_DOCTYPE = "<!doctype html>"
@@ -26,15 +27,20 @@ def render_html_page(drawn: PipelineGraph) -> str:
             f'{HTML_DOCTYPE}\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-            f"<title>{escape(drawn.project)}: pipeline</title>",
+            f"<title>{escape_html(drawn.project)}: pipeline</title>",
             f"<style>\n{STYLESHEET_PATH.read_text()}</style>\n</head>\n<body>",
-            f"<h1>{escape(drawn.project)}</h1>",
-            f'<p><a href="https://github.com/{escape(drawn.repository)}">{escape(drawn.repository)}</a>'
-            f" · {' · '.join(counts)} · images at {escape(drawn.registry)}</p>",
+            f"<h1>{escape_html(drawn.project)}</h1>",
+            f'<p><a href="https://github.com/{escape_html(drawn.repository)}">{escape_html(drawn.repository)}</a>'
+            f" · {' · '.join(counts)} · images at {escape_html(drawn.registry)}</p>",
             *(_render_lane(drawn, lane) for lane in drawn.lanes),
             "</body>\n</html>\n",
         ]
     )
+
+
+def escape_html(text: str) -> str:
+    """A text of the spec, as a page may hold it: no markup, and no character that hides or turns the text around."""
+    return html.escape(escape_control_characters(text))
 
 
 def _format_count(number: int, word: str) -> str:
@@ -49,15 +55,15 @@ def _render_lane(drawn: PipelineGraph, lane: EnvironmentLane) -> str:
         ("accessories", ", ".join(lane.accessories)),
         ("images of", lane.source),
     ]
-    said = "".join(f"<span>{word} <b>{escape(value)}</b></span>" for word, value in facts if value)
+    said = "".join(f"<span>{word} <b>{escape_html(value)}</b></span>" for word, value in facts if value)
     kind = "tag" if lane.shared else "push"
     return "\n".join(
         [
             f'<section class="{kind}">',
-            f"<header><h2>{escape(lane.environment)}</h2>{said}</header>",
+            f"<header><h2>{escape_html(lane.environment)}</h2>{said}</header>",
             '<div class="lane">',
             *(_render_grid_cell(1, column, "head", head) for column, head in enumerate(COLUMN_TITLES, 1)),
-            _render_grid_cell(2, 1, "card start", escape(lane.trigger), len(lane.rows)),
+            _render_grid_cell(2, 1, "card start", escape_html(lane.trigger), len(lane.rows)),
             _render_grid_cell(2, 4 if lane.shared else 2, "wire", '<i class="in"></i>', len(lane.rows)),
             *(part for index, row in enumerate(lane.rows) for part in _render_row(drawn, lane, index, row)),
             "</div>\n</section>",
@@ -68,15 +74,19 @@ def _render_lane(drawn: PipelineGraph, lane: EnvironmentLane) -> str:
 def _render_row(drawn: PipelineGraph, lane: EnvironmentLane, index: int, row: ServiceRow) -> Iterator[str]:
     line = 2 + index
     yield from _render_workflow_card(drawn, lane, index, row)
-    tag = f":{escape(row.tag)}{', not rebuilt' if lane.source else ''}"
-    yield _render_grid_cell(line, 5, "card image", f'<span class="mono">{escape(row.image)}</span><small>{tag}</small>')
+    tag = f":{escape_html(row.tag)}{', not rebuilt' if lane.source else ''}"
+    yield _render_grid_cell(
+        line, 5, "card image", f'<span class="mono">{escape_html(row.image)}</span><small>{tag}</small>'
+    )
     yield _render_grid_cell(line, 6, "wire", _render_straight_wire())
-    health = f"<small>{escape(row.health)}</small>"
-    yield _render_grid_cell(line, 7, "card container", f'<strong class="mono">{escape(row.container)}</strong>{health}')
+    health = f"<small>{escape_html(row.health)}</small>"
+    yield _render_grid_cell(
+        line, 7, "card container", f'<strong class="mono">{escape_html(row.container)}</strong>{health}'
+    )
     if row.domain:
         yield _render_grid_cell(line, 8, "wire", _render_straight_wire())
         yield _render_grid_cell(
-            line, 9, "card site", f'<a href="https://{escape(row.domain)}">{escape(row.domain)}</a>'
+            line, 9, "card site", f'<a href="https://{escape_html(row.domain)}">{escape_html(row.domain)}</a>'
         )
     else:
         yield _render_grid_cell(line, 9, "none", "no domain")
@@ -86,9 +96,9 @@ def _render_workflow_card(drawn: PipelineGraph, lane: EnvironmentLane, index: in
     """Its card, and the wires around it; one that all rows share has its card in the first of them."""
     line, count = 2 + index, len(lane.rows)
     if not lane.shared or not index:
-        jobs = "".join(f"<li>{escape(job)}</li>" for job in row.jobs)
-        link = escape(f"https://github.com/{drawn.repository}/actions/workflows/{row.workflow}.yml")
-        card = f'<strong><a href="{link}">{escape(row.workflow)}</a></strong><ul class="jobs">{jobs}</ul>'
+        jobs = "".join(f"<li>{escape_html(job)}</li>" for job in row.jobs)
+        link = escape_html(f"https://github.com/{drawn.repository}/actions/workflows/{row.workflow}.yml")
+        card = f'<strong><a href="{link}">{escape_html(row.workflow)}</a></strong><ul class="jobs">{jobs}</ul>'
         rows = count if lane.shared else 1
         yield _render_grid_cell(
             line, 2, "wire", _render_straight_wire() if lane.shared else _render_forked_wire(index, count), rows

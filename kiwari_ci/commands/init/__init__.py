@@ -14,10 +14,11 @@ from kiwari_ci.commands.init.collect import collect_findings, find_replaced_work
 from kiwari_ci.commands.init.compose_files import read_compose_files
 from kiwari_ci.commands.init.dockerfiles import ImageDetection, detect_images
 from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
+from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.commands.init.workflow_files import read_workflows
 from kiwari_ci.loading import yaml_source
-from kiwari_ci.problems import Problem, SpecError
+from kiwari_ci.problems import SpecError
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.readers.vocabulary import SourcedValue
@@ -32,78 +33,90 @@ _IS_REPOSITORY_SLUG = vocabulary.build_validator(Slug)
 
 
 def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
-    """Read a repository and write nothing; raises Faults for one that no spec can be made of."""
+    """Read a repository and write nothing; raises SpecError for one that no spec can be made of."""
     repository = LocalRepository(folder)
     identity = _detect_slug_and_branch(folder, repository, slug)
-    existing = [path for path in repository.matching(r"specs/[^/]+\.ya?ml") if _is_kiwari_spec(repository, path)]
-    if existing and not identity:
-        own = generator.load_spec(repository.root / existing[0]).spec.project.repository
-        identity = _detect_slug_and_branch(folder, repository, own)
-    found, flows = read_compose_files(repository), read_workflows(repository)
-    built = detect_images(repository, found, flows, has_spec=bool(existing))
-    if not built.built:
-        raise _build_no_image_error(folder, built)
+    existing_specs = [path for path in repository.matching(r"specs/[^/]+\.ya?ml") if _is_kiwari_spec(repository, path)]
+    if existing_specs and not identity:
+        slug_of_spec = generator.load_spec(repository.root / existing_specs[0]).spec.project.repository
+        identity = _detect_slug_and_branch(folder, repository, slug_of_spec)
+    compose_files = read_compose_files(repository)
+    workflows = read_workflows(repository)
+    images = detect_images(repository, compose_files, workflows, has_spec=bool(existing_specs))
+    if not images.images:
+        raise _build_no_image_error(folder, images)
     if not identity:
-        command = shlex.join(["kiwari-ci", "init", *_get_folder_arguments(folder), "--repository"])
-        hint = f"{command} OWNER/NAME, or: git remote add origin git@github.com:OWNER/NAME.git"
-        said = "could not tell which repository on GitHub it is: no git remote leads there"
-        raise _build_init_error("no-repository", said, folder, hint)
-    facts, left = collect_findings(repository, identity, found, flows, built)
-    read = {
-        "Dockerfiles": len(built.built) + len(built.left),
-        "compose files": len(found),
-        "workflows": len(flows.files),
+        raise _build_no_repository_error(folder)
+    facts, left_out = collect_findings(repository, identity, compose_files, workflows, images)
+    file_counts = {
+        "Dockerfiles": len(images.images) + len(images.skipped),
+        "compose files": len(compose_files),
+        "workflows": len(workflows.files),
     }
-    if existing:
-        return replace(extend_spec.add_missing_services(existing, facts, read), replaces=find_replaced_workflows(flows))
+    replaced_workflows = find_replaced_workflows(workflows)
+    if existing_specs:
+        result = extend_spec.add_missing_services(existing_specs, facts, file_counts)
+        return replace(result, replaces=replaced_workflows)
     if not facts.services:
+        message = f"no service: {'; '.join(left_out[:5])}"
         hint = "a web server in the image, or in one beside it: EXPOSE 8080"
-        raise _build_init_error("no-service", f"no service: {'; '.join(left[:5])}", folder, hint)
-    left += [
-        f"{path}: builds or deploys today; remove it with the first generated pipeline"
-        for path in find_replaced_workflows(flows)
+        raise build_init_error("no-service", message, folder.as_posix(), hint)
+    left_out += [
+        f"{path}: builds or deploys today; remove it with the first generated pipeline" for path in replaced_workflows
     ]
-    return replace(_draft_new_spec(facts, list(dict.fromkeys(left)), read), replaces=find_replaced_workflows(flows))
+    result = _draft_new_spec(facts, list(dict.fromkeys(left_out)), file_counts)
+    return replace(result, replaces=replaced_workflows)
 
 
-def _build_no_image_error(folder: Path, built: ImageDetection) -> SpecError:
-    passed = "".join(f"; {path}: {why}" for path, why in built.left[:3])
+def _build_no_image_error(folder: Path, images: ImageDetection) -> SpecError:
+    skipped = "".join(f"; {path}: {reason}" for path, reason in images.skipped[:3])
+    message = f"nothing to go by: no Dockerfile that is built for production{skipped}"
     hint = "write a Dockerfile for each thing that runs (docker build . must work), and run init again"
-    return _build_init_error(
-        "no-dockerfile", f"nothing to go by: no Dockerfile that is built for production{passed}", folder, hint
-    )
+    return build_init_error("no-dockerfile", message, folder.as_posix(), hint)
 
 
-def format_init_result(first: InitResult, folder: Path) -> str:
+def _build_no_repository_error(folder: Path) -> SpecError:
+    message = "could not tell which repository on GitHub it is: no git remote leads there"
+    command = shlex.join(["kiwari-ci", "init", *_get_folder_arguments(folder), "--repository"])
+    hint = f"{command} OWNER/NAME, or: git remote add origin git@github.com:OWNER/NAME.git"
+    return build_init_error("no-repository", message, folder.as_posix(), hint)
+
+
+def format_init_result(result: InitResult, folder: Path) -> str:
     """What was found, what to decide, and what to do next, for a person."""
-    spec = first.path
-    said = [f"{'wrote' if first.new else 'added to'} {spec}: services {len(first.services)}"]
-    if not first.new and not first.services:
-        said = [f"{spec}: every Dockerfile of the pipeline has its service; nothing was changed"]
-    said.append("read: " + ", ".join(f"{what} {count}" for what, count in first.read.items()))
-    width = max(map(len, first.services), default=0)
-    said += [f"  {name:{width}}  {draft_text.to_single_line(words_)}" for name, words_ in first.services.items()]
-    if first.decisions:
-        said.append("decide:")
-        said += [
-            f"  {number}. {spec}:{line}: {draft_text.to_single_line(text)}"
-            for number, (line, text) in enumerate(first.decisions, 1)
-        ]
-    for title, lines in (("look at:", first.troubles), ("seen, and not in this spec:", first.seen)):
-        said += [title, *(f"  {draft_text.to_single_line(each)}" for each in lines)] if lines else []
-    if first.new or first.services:
-        there = [f"cd {shlex.quote(name)}" for name in _get_folder_arguments(folder)]
-        one = (
-            sum(path.exists() for path in (folder / "specs").glob("*.y*ml")) == 1
-        )  # what the commands find by themselves
-        name = "" if one else f" {shlex.quote(spec)}"
-        steps = [f"kiwari-ci {verb}{name}" for verb in NEXT_COMMANDS]
-        if first.replaces:
-            old = shlex.join(map(draft_text.to_single_line, first.replaces))
-            steps.append(f"rm {old} # builds or deploys today, and would go on beside the new ones")
-        steps.append(f"kiwari-ci generate{name}")
-        said += ["next:", *(f"  {step}" for step in there + steps)]
-    return "\n".join(said)
+    if not result.new and not result.services:
+        lines = [f"{result.path}: every Dockerfile of the pipeline has its service; nothing was changed"]
+    else:
+        lines = [f"{'wrote' if result.new else 'added to'} {result.path}: services {len(result.services)}"]
+    lines.append("read: " + ", ".join(f"{kind} {count}" for kind, count in result.read.items()))
+    width = max(map(len, result.services), default=0)
+    for name, summary in result.services.items():
+        lines.append(f"  {name:{width}}  {draft_text.to_single_line(summary)}")
+    if result.decisions:
+        lines.append("decide:")
+        for number, (line, question) in enumerate(result.decisions, 1):
+            lines.append(f"  {number}. {result.path}:{line}: {draft_text.to_single_line(question)}")
+    for title, notes in (("look at:", result.troubles), ("seen, and not in this spec:", result.seen)):
+        if notes:
+            lines.append(title)
+            lines += [f"  {draft_text.to_single_line(note)}" for note in notes]
+    if result.new or result.services:
+        lines.append("next:")
+        lines += [f"  {command}" for command in _list_next_commands(result, folder)]
+    return "\n".join(lines)
+
+
+def _list_next_commands(result: InitResult, folder: Path) -> list[str]:
+    """What to type next; the commands find the spec by themselves when it is the only one."""
+    is_only_spec = sum(path.exists() for path in (folder / "specs").glob("*.y*ml")) == 1
+    spec_argument = "" if is_only_spec else f" {shlex.quote(result.path)}"
+    commands = [f"cd {shlex.quote(name)}" for name in _get_folder_arguments(folder)]
+    commands += [f"kiwari-ci {command}{spec_argument}" for command in NEXT_COMMANDS]
+    if result.replaces:
+        files = shlex.join(map(draft_text.to_single_line, result.replaces))
+        commands.append(f"rm {files} # builds or deploys today, and would go on beside the new ones")
+    commands.append(f"kiwari-ci generate{spec_argument}")
+    return commands
 
 
 def _get_folder_arguments(folder: Path) -> list[str]:
@@ -111,29 +124,31 @@ def _get_folder_arguments(folder: Path) -> list[str]:
     return [] if folder.resolve() == Path.cwd() else [folder.as_posix()]
 
 
-def _draft_new_spec(facts: RepositoryFindings, left: list[str], read: dict[str, int]) -> InitResult:
-    made, path = spec_draft.build_spec_draft(facts), f"specs/{facts.name}.yaml"
-    left += made.seen
+def _draft_new_spec(facts: RepositoryFindings, left_out: list[str], file_counts: dict[str, int]) -> InitResult:
+    path = f"specs/{facts.name}.yaml"
+    draft = spec_draft.build_spec_draft(facts)
+    notes = [*left_out, *draft.seen]
 
-    def whole(table: CommentedMapping, dropped: list[str]) -> str:
-        foot = ["", "# Seen, and not in this spec:"] if left or dropped else []
-        foot += [f"# - {draft_text.to_single_line(line)}" for line in [*left, *dropped]]
-        return (
-            SPEC_HEADER + draft_text.render_mapping(table).rstrip("\n") + "\n" + "".join(f"{line}\n" for line in foot)
-        )
+    def render_spec(table: CommentedMapping, dropped: list[str]) -> str:
+        text = SPEC_HEADER + draft_text.render_mapping(table).rstrip("\n") + "\n"
+        if notes or dropped:
+            text += "\n# Seen, and not in this spec:\n"
+        for note in [*notes, *dropped]:
+            text += f"# - {draft_text.to_single_line(note)}\n"
+        return text
 
-    text, dropped = draft_text.drop_until_valid(made.table, path, whole)
-    first = InitResult(
+    text, dropped = draft_text.drop_until_valid(draft.table, path, render_spec)
+    result = InitResult(
         path,
         text,
         None,
         spec_draft.summarize_services(facts),
-        read,
-        seen=left + dropped,
+        file_counts,
+        seen=[*notes, *dropped],
         troubles=facts.repository.troubles,
     )
-    first.decisions = draft_text.locate_decisions(yaml_source.parse_yaml(path, text), made.decisions)
-    return first
+    result.decisions = draft_text.locate_decisions(yaml_source.parse_yaml(path, text), draft.decisions)
+    return result
 
 
 def _is_kiwari_spec(repository: LocalRepository, path: str) -> bool:
@@ -153,22 +168,17 @@ def _detect_slug_and_branch(
 ) -> tuple[SourcedValue, SourcedValue] | None:
     """OWNER/NAME and the default branch; None when nothing says the first."""
     if not repository.root.is_dir():
-        raise _build_init_error("no-folder", "no such folder", folder, "name the root of a checkout")
+        raise build_init_error("no-folder", "no such folder", folder.as_posix(), "name the root of a checkout")
     if repository.top and repository.top != repository.root:
-        said = "a folder inside of a checkout: the paths in a spec start at the checkout's root"
-        raise _build_init_error(
-            "not-the-root", said, folder, f"kiwari-ci init {shlex.quote(repository.top.as_posix())}"
-        )
+        message = "a folder inside of a checkout: the paths in a spec start at the checkout's root"
+        hint = f"kiwari-ci init {shlex.quote(repository.top.as_posix())}"
+        raise build_init_error("not-the-root", message, folder.as_posix(), hint)
     if slug is not None and not _IS_REPOSITORY_SLUG(slug):
-        said = f"`{draft_text.to_single_line(slug)}` is not OWNER/NAME as GitHub writes it"
-        raise _build_init_error("no-repository", said, folder, "--repository example/shop")
-    known = (slug, "") if slug else repository.slug
-    if not known:
+        message = f"`{draft_text.to_single_line(slug)}` is not OWNER/NAME as GitHub writes it"
+        raise build_init_error("no-repository", message, folder.as_posix(), "--repository example/shop")
+    if slug:
+        repository.slug = (slug, "")
+    if not repository.slug:
         return None
-    repository.slug = known
-    branch, said = repository.branch or ("main", "could not tell: no checkout says it")
-    return SourcedValue(*known), SourcedValue(branch, said, guess=not repository.branch)
-
-
-def _build_init_error(rule: str, words_: str, folder: Path, hint: str) -> SpecError:
-    return SpecError([Problem(rule, words_, folder.as_posix(), hint=hint)])
+    branch, where = repository.branch or ("main", "could not tell: no checkout says it")
+    return SourcedValue(*repository.slug), SourcedValue(branch, where, guess=not repository.branch)

@@ -7,7 +7,8 @@ from typing import Any
 
 from kiwari_ci.commands.init.docker_commands import UNKNOWN_TEXT
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.lenient_yaml import YamlMapping
+from kiwari_ci.readers.docker_build import DockerBuild
+from kiwari_ci.readers.yaml_document import YamlMapping
 from kiwari_ci.schema.text_formats import (
     SECRET_NAME_PATTERN,
     BuildSecretId,
@@ -27,28 +28,23 @@ _SECRET_EXPRESSION = re.compile(r"\$\{\{\s*(secrets|vars)\.(\w+)\s*\}\}")
 
 @dataclass
 class BuildSettings:
-    """What the spec's `build` says beside context and Dockerfile; in words what it cannot."""
+    """What the spec's `build` says beside context and Dockerfile; in words what it cannot say."""
 
-    known: dict[str, Any] = field(default_factory=dict)
-    left: list[str] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    unsupported: list[str] = field(default_factory=list)
 
     def argument(self, key: str, value: str) -> None:
         """A build argument: plain, or a variable of GitHub's."""
-        kept = _SECRET_EXPRESSION.fullmatch(value)
-        if not _IS_ENV_KEY(key) or SECRET_NAME_PATTERN.fullmatch(key) or (kept and kept[1] == "secrets"):
-            self.left.append(f"build argument {key}, which who has the image can read: `build: {{secrets: …}}`")
-        elif kept and _IS_SECRET_NAME(kept[2]):
-            self.known.setdefault("args", {})[key] = {"variable": kept[2]}
-        elif (
-            value
-            and "$" not in value
-            and UNKNOWN_TEXT not in value
-            and _IS_SINGLE_LINE(value)
-            and not vocabulary.is_secret("", value)
-        ):
-            self.known.setdefault("args", {})[key] = value
+        setting = _SECRET_EXPRESSION.fullmatch(value)
+        is_secret = setting is not None and setting[1] == "secrets"
+        if not _IS_ENV_KEY(key) or SECRET_NAME_PATTERN.fullmatch(key) or is_secret:
+            self.unsupported.append(f"build argument {key}, which who has the image can read: `build: {{secrets: …}}`")
+        elif setting and _IS_SECRET_NAME(setting[2]):
+            self.values.setdefault("args", {})[key] = {"variable": setting[2]}
+        elif _is_plain_argument(key, value):
+            self.values.setdefault("args", {})[key] = value
         else:
-            self.left.append(f"build argument {key}")
+            self.unsupported.append(f"build argument {key}")
 
     def stage(self, target: str, platforms: str) -> None:
         """The stage that is built, and for which platforms."""
@@ -61,46 +57,54 @@ class BuildSettings:
     def put(self, key: str, value: Any, fits: bool) -> None:
         """A key of `build`, if its value can stand there."""
         if fits:
-            self.known[key] = value
+            self.values[key] = value
         else:
-            self.left.append(f"build {key}")
+            self.unsupported.append(f"build {key}")
+
+
+def _is_plain_argument(key: str, value: str) -> bool:
+    """Whether a build argument's value is known here, and may be read by everybody."""
+    if not value or "$" in value or UNKNOWN_TEXT in value:
+        return False
+    return _IS_SINGLE_LINE(value) and not vocabulary.is_secret(key, value)
 
 
 def parse_action_inputs(given: YamlMapping, filled: Callable[[str], str]) -> BuildSettings:
     """The inputs of docker/build-push-action; `filled` puts in what is known of their expressions."""
     made = BuildSettings()
-    for line in filter(None, map(str.strip, filled(given.text("build-args")).splitlines())):
+    for line in filter(None, map(str.strip, filled(given.get_text("build-args")).splitlines())):
         key, _, value = line.partition("=")
         made.argument(key, value)
-    made.stage(filled(given.text("target")), filled(given.text("platforms")))
-    for line in filter(None, map(str.strip, given.text("secrets").splitlines())):
+    made.stage(filled(given.get_text("target")), filled(given.get_text("platforms")))
+    for line in filter(None, map(str.strip, given.get_text("secrets").splitlines())):
         key, _, value = line.partition("=")
         kept = _SECRET_EXPRESSION.fullmatch(value)
         if kept and kept[1] == "secrets" and _IS_SECRET_ID(key) and _IS_SECRET_NAME(kept[2]):
-            made.known.setdefault("secrets", {})[key] = kept[2]
+            made.values.setdefault("secrets", {})[key] = kept[2]
         else:
-            made.left.append(f"build secret {key}")
-    if given.text("cache-to") or given.text("cache-from"):
-        made.known["cache"] = True
+            made.unsupported.append(f"build secret {key}")
+    if given.get_text("cache-to") or given.get_text("cache-from"):
+        made.values["cache"] = True
     return made
 
 
-def parse_command_options(given: dict[str, list[str]]) -> BuildSettings:
+def parse_command_options(build: DockerBuild) -> BuildSettings:
     """The options of `docker build`."""
-    made = BuildSettings()
-    for each in given["arg"]:
-        made.argument(*each.partition("=")[::2])
-    made.stage("".join(given["target"][-1:]), "".join(given["platform"][-1:]))
-    made.left += [f"build secret {each}" for each in given["secret"]]
-    return made
+    settings = BuildSettings()
+    for argument in build.arguments:
+        key, _, value = argument.partition("=")
+        settings.argument(key, value)
+    settings.stage("".join(build.targets[-1:]), "".join(build.platforms[-1:]))
+    settings.unsupported += [f"build secret {secret}" for secret in build.secrets]
+    return settings
 
 
 def parse_compose_build(build: YamlMapping) -> BuildSettings:
     """The keys of a service's `build`; what only an example of an env file knows is not known."""
     made = BuildSettings()
-    for key, value, _ in build.pairs("args"):
+    for key, value, _ in build.iter_pairs("args"):
         made.argument(key, vocabulary.interpolate_variables(value, {}) or "")
-    made.stage(build.text("target"), "")
+    made.stage(build.get_text("target"), "")
     written = ("context", "dockerfile", "cache_from", "tags", "args", "target")
-    made.left += [f"build {key}" for key in build if key not in written]
+    made.unsupported += [f"build {key}" for key in build if key not in written]
     return made

@@ -12,10 +12,11 @@ from kiwari_ci.commands.init.compose_files import (
 from kiwari_ci.commands.init.databases import DetectedDatabaseServer
 from kiwari_ci.commands.init.dockerfiles import ImageDetection
 from kiwari_ci.commands.init.domains import assign_domains
+from kiwari_ci.commands.init.environments import DetectedEnvironment
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.commands.init.services import DetectedService, detect_services
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
-from kiwari_ci.effective import derived
+from kiwari_ci.effective.values import has_version_or_digest
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.proxy_config import ProxyRoute, read_proxy_routes
 from kiwari_ci.readers.repository import LocalRepository
@@ -25,93 +26,136 @@ from kiwari_ci.readers.vocabulary import SourcedValue
 def collect_findings(
     repository: LocalRepository,
     identity: tuple[SourcedValue, SourcedValue],
-    found: list[DetectedComposeFile],
-    flows: DetectedWorkflows,
-    built: ImageDetection,
+    compose_files: list[DetectedComposeFile],
+    workflows: DetectedWorkflows,
+    images: ImageDetection,
 ) -> tuple[RepositoryFindings, list[str]]:
     """The facts of the first spec, and in words what `init` does not write or nobody could tell."""
     slug, branch = identity
-    leads = read_proxy_routes(repository)
-    running = [each for stack in found if stack.kind != vocabulary.DEVELOPMENT for each in stack.containers]
-    made = detect_services(repository, built.built, found, flows, leads)
-    places = environments.detect_environments(flows, found, str(branch.value))
-    hosts = environments.detect_hosts(places)
-    files = {place.name: stack.name for place in places for stack in found if stack.kind == place.kind and stack.name}
-    stacks = environments.detect_stack_names(places, hosts, files)
-    shared = [fact for service in made.kept for _, container in service.containers for fact in container.networks]
-    network = shared[0] if shared else None
-    server, others = databases.detect_database_server(
-        repository, found, places, str(network.value) if network else "proxy"
+    routes = read_proxy_routes(repository)
+    containers = [
+        container
+        for compose_file in compose_files
+        if compose_file.kind != vocabulary.DEVELOPMENT
+        for container in compose_file.containers
+    ]
+    detection = detect_services(repository, images.images, compose_files, workflows, routes)
+    services = detection.services
+    detected_environments = environments.detect_environments(workflows, compose_files, str(branch.value))
+    hosts = environments.detect_hosts(detected_environments)
+    project_names = _find_project_names(detected_environments, compose_files)
+    network = _find_shared_network(services)
+    database_server, database_notes = databases.detect_database_server(
+        repository, compose_files, detected_environments, str(network.value) if network else "proxy"
     )
-    by_name, unknown = assign_domains(made.kept, places, leads)
-    name, _, _ = spec_draft.derive_project_names(made.kept, str(slug.value))
-    fronts, labels = _detect_proxies(running, leads)
-    aside = [*made.left, *(f"{path}: {why}" for path, why in built.left)]
-    accessories, left = _detect_accessories(running, made.kept, server, str(slug.value))
+    domains, unknown_domains = assign_domains(services, detected_environments, routes)
+    name, _, _ = spec_draft.derive_project_names(services, str(slug.value))
+    proxy_containers = _detect_proxy_containers(containers)
+    accessories, rejected_images = _detect_accessories(containers, services, database_server, str(slug.value))
+    rejected_dockerfiles = [*detection.rejected, *(f"{path}: {reason}" for path, reason in images.skipped)]
     facts = RepositoryFindings(
         repository=repository,
         name=name,
         slug=slug,
         branch=branch,
-        services=made.kept,
+        services=services,
         accessories=accessories,
-        containers=running,
-        places=places,
-        machines=hosts,
-        stacks=stacks,
-        domains=by_name,
-        server=server,
-        proxies=[*fronts, *labels],
-        fronts=fronts,
+        containers=containers,
+        environments=detected_environments,
+        hosts=hosts,
+        stack_names=environments.detect_stack_names(detected_environments, hosts, project_names),
+        domains=domains,
+        database_server=database_server,
+        proxies=[*proxy_containers, *_detect_proxies_by_configuration(containers, routes)],
+        proxy_containers=proxy_containers,
         network=network,
-        aside=aside,
+        rejected_dockerfiles=rejected_dockerfiles,
     )
-    known = {each.image for each in facts.accessories.values()}
-    return facts, [*aside, *(each for each in others if not any(image in each for image in known)), *unknown, *left]
+    accessory_images = {container.image for container in accessories.values()}
+    other_servers = [note for note in database_notes if not any(image in note for image in accessory_images)]
+    return facts, [*rejected_dockerfiles, *other_servers, *unknown_domains, *rejected_images]
 
 
-def find_replaced_workflows(flows: DetectedWorkflows) -> list[str]:
+def find_replaced_workflows(workflows: DetectedWorkflows) -> list[str]:
     """Workflows of a person that build or deploy today: beside the new ones they would go on."""
-    return sorted({step.workflow for step in flows.builds} | {job.workflow for job in flows.deploys})
+    return sorted({step.workflow for step in workflows.builds} | {job.workflow for job in workflows.deploys})
 
 
-def _detect_proxies(
-    containers: list[DetectedContainer], leads: list[ProxyRoute]
-) -> tuple[list[SourcedValue], list[SourcedValue]]:
-    """What stands in front of the containers: by its own image; by their labels, or by its file."""
-    made = [
-        SourcedValue(name, each.where) for each in containers if not each.builds and (name := detect_proxy(each.image))
-    ]
-    said = [each.proxy for each in containers if each.proxy]
-    return made, said + [SourcedValue("caddy", route.where) for route in leads if "addyfile" in route.where]
+def _find_project_names(
+    detected_environments: list[DetectedEnvironment], compose_files: list[DetectedComposeFile]
+) -> dict[str, SourcedValue]:
+    """The name that each environment's own compose file gives the project."""
+    names = {}
+    for environment in detected_environments:
+        for compose_file in compose_files:
+            if compose_file.kind == environment.kind and compose_file.name:
+                names[environment.name] = compose_file.name
+    return names
+
+
+def _find_shared_network(services: list[DetectedService]) -> SourcedValue | None:
+    """The first network of others that a container of a service is on."""
+    for service in services:
+        for _, container in service.containers:
+            if container.networks:
+                return container.networks[0]
+    return None
+
+
+def _detect_proxy_containers(containers: list[DetectedContainer]) -> list[SourcedValue]:
+    """The proxies that are containers here, known by their images."""
+    proxies = []
+    for container in containers:
+        proxy = "" if container.builds else detect_proxy(container.image)
+        if proxy:
+            proxies.append(SourcedValue(proxy, container.where))
+    return proxies
+
+
+def _detect_proxies_by_configuration(
+    containers: list[DetectedContainer], routes: list[ProxyRoute]
+) -> list[SourcedValue]:
+    """The proxies that labels of containers speak to, or that a Caddyfile configures."""
+    by_label = [container.proxy for container in containers if container.proxy]
+    by_file = [SourcedValue("caddy", route.where) for route in routes if "addyfile" in route.where]
+    return [*by_label, *by_file]
 
 
 def _detect_accessories(
     containers: list[DetectedContainer],
     services: list[DetectedService],
-    server: DetectedDatabaseServer | None,
+    database_server: DetectedDatabaseServer | None,
     slug: str,
 ) -> tuple[dict[str, DetectedContainer], list[str]]:
-    """Containers of others' images, by the names that the spec gives them, and those of none, in words."""
-    ours = {id(container) for each in services for _, container in [*each.containers, *each.further]}
-    kept = server.containers if server else set()
-    made: dict[str, DetectedContainer] = {}
-    left: dict[str, str] = {}
-    for each in containers:
-        name = vocabulary.slugify(vocabulary.strip_environment(each.name))
-        if id(each) in ours or not each.image or each.builds or detect_proxy(each.image):
+    """Containers of others' images, by the names that the spec gives them; and in words those that it cannot have."""
+    service_containers = {
+        id(container) for service in services for _, container in [*service.containers, *service.other_containers]
+    }
+    service_names = {service.name for service in services}
+    database_containers = database_server.containers if database_server else set()
+    accessories: dict[str, DetectedContainer] = {}
+    rejected: dict[str, str] = {}
+    for container in containers:
+        if id(container) in service_containers or not container.image or container.builds:
             continue
-        if is_postgres_image(each.image) and each.name in kept or any(name == service.name for service in services):
+        is_database = is_postgres_image(container.image) and container.name in database_containers
+        name = _derive_accessory_name(container.name)
+        if is_database or name in service_names or detect_proxy(container.image):
             continue
-        why = _explain_rejected_image(each.image, slug.partition("/")[0].lower())
-        why = f"which runs only with the profile {each.profiles}" if each.profiles else why
-        if name and not why:
-            made.setdefault(name, each)
+        reason = _explain_rejected_image(container.image, slug.partition("/")[0].lower())
+        if container.profiles:
+            reason = f"which runs only with the profile {container.profiles}"
+        if name and not reason:
+            accessories.setdefault(name, container)
         else:
-            left.setdefault(each.name, f"{each.name} ({each.where}): {each.image}, {why}")
-    return made, [
-        words_ for name, words_ in left.items() if vocabulary.slugify(vocabulary.strip_environment(name)) not in made
+            rejected.setdefault(container.name, f"{container.name} ({container.where}): {container.image}, {reason}")
+    return accessories, [
+        message for name, message in rejected.items() if _derive_accessory_name(name) not in accessories
     ]
+
+
+def _derive_accessory_name(container_name: str) -> str:
+    return vocabulary.slugify(vocabulary.strip_environment(container_name))
 
 
 def _explain_rejected_image(image: str, owner: str) -> str:
@@ -120,4 +164,4 @@ def _explain_rejected_image(image: str, owner: str) -> str:
         return "an image of yours that no Dockerfile here was found for"
     if "$" in image:
         return "whose version only a variable has"
-    return "" if derived.has_version_or_digest(image) else "which names no version: `accessories` wants one"
+    return "" if has_version_or_digest(image) else "which names no version: `accessories` wants one"

@@ -16,11 +16,10 @@ from kiwari_ci.commands.init.compose_files import (
 )
 from kiwari_ci.commands.init.draft_text import CommentedMapping
 from kiwari_ci.commands.init.findings import SpecDraft
+from kiwari_ci.engines.compose.rules.compose_keys import EXTRA_COMPOSE_KEYS
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.lenient_yaml import YamlMapping as Written
-from kiwari_ci.readers.lenient_yaml import YamlSequence, format_scalar
-from kiwari_ci.rules.containers import EXTRA_COMPOSE_KEYS
+from kiwari_ci.readers.yaml_document import YamlMapping, YamlSequence, format_scalar
 from kiwari_ci.schema.text_formats import (
     Duration,
     EnvKey,
@@ -52,7 +51,7 @@ def build_service_options(
     """What a service's container adds to its entry, and what is left in words; `named`: containers the spec has."""
     table, left = _build_common_options(container, named, network)
     given = container.table
-    replicas = given.get("scale") or given.table("deploy").get("replicas")
+    replicas = given.get("scale") or given.get_mapping("deploy").get("replicas")
     if isinstance(replicas, int) and 1 < replicas <= 20:
         table.put("replicas", replicas, given.where("deploy" if "deploy" in given else "scale"))
     elif replicas not in (None, 1):
@@ -75,7 +74,9 @@ def build_accessory_entry(
     more, others = _build_common_options(container, named, network)
     table |= more
     given = container.table
-    ports = [vocabulary.interpolate_variables(port, container.known) or port for port in list_published_ports(given)]
+    ports = [
+        vocabulary.interpolate_variables(port, container.variables) or port for port in list_published_ports(given)
+    ]
     if local := [port for port in ports if port.startswith("127.0.0.1:") and _IS_PUBLISHED_PORT(port)]:
         table.put("ports", local, given.where("ports"))
     if check := _convert_healthcheck(container):
@@ -110,9 +111,11 @@ def _build_common_options(
     if others := [{"external": each.value} for each in container.networks if each.value != network]:
         table.put("networks", [each for each in others if _IS_NETWORK_NAME(each["external"])], given.where("networks"))
     left += _add_resource_limits(container, table)
-    left += [f"restart: {given.text('restart')}"] if given.text("restart").startswith(("no", "on-failure:")) else []
+    left += (
+        [f"restart: {given.get_text('restart')}"] if given.get_text("restart").startswith(("no", "on-failure:")) else []
+    )
     ours = _PIPELINE_KEYS | (
-        {"logging"} if given.table("logging").text("driver") in ("", "json-file", "local") else set()
+        {"logging"} if given.get_mapping("logging").get_text("driver") in ("", "json-file", "local") else set()
     )
     more = [
         (key, value)
@@ -127,7 +130,7 @@ def _build_common_options(
         for key in given
         if key not in COVERED_COMPOSE_KEYS | _CONVERTED_KEYS | set(known) | ours and not key.startswith("x-")
     ]
-    return table, [*left, *(f"{key} ({summarize_value(given[key])})" for key in rest), *container.beyond]
+    return table, [*left, *(f"{key} ({summarize_value(given[key])})" for key in rest), *container.unsupported]
 
 
 def parse_command(container: DetectedContainer, key: str = "command") -> list[str]:
@@ -141,7 +144,7 @@ def parse_command(container: DetectedContainer, key: str = "command") -> list[st
         )
     except ValueError:
         return []
-    made = [vocabulary.interpolate_variables(each, container.known) for each in texts]
+    made = [vocabulary.interpolate_variables(each, container.variables) for each in texts]
     said = " ".join(filter(None, made))
     return [str(each) for each in made] if all(map(_IS_ARGUMENT, made)) and not may_contain_secret(said) else []
 
@@ -163,11 +166,16 @@ def add_volume_decision(made: SpecDraft, here: YamlPath, container: DetectedCont
 def _convert_labels(container: DetectedContainer) -> tuple[dict[str, str], list[str]]:
     """Those that the spec can have, and the keys of the others; those that a proxy reads are not among them."""
     known, untold, given = dict[str, str](), list[str](), container.table
-    for key, value, _ in [*given.pairs("labels"), *given.table("deploy").pairs("labels")]:
-        text = vocabulary.interpolate_variables(value, container.known)
+    for key, value, _ in [*given.iter_pairs("labels"), *given.get_mapping("deploy").iter_pairs("labels")]:
+        text = vocabulary.interpolate_variables(value, container.variables)
         if re.match(r"traefik\.|caddy", key):
             continue
-        if text and _IS_LABEL_KEY(key) and _IS_ARGUMENT(text) and not may_contain_secret(text):
+        if (
+            text
+            and _IS_LABEL_KEY(key)
+            and _IS_ARGUMENT(text)
+            and not (may_contain_secret(text) or vocabulary.is_secret(key, text))
+        ):
             known[key] = text
         else:
             untold.append(key)
@@ -177,20 +185,22 @@ def _convert_labels(container: DetectedContainer) -> tuple[dict[str, str], list[
 def _add_resource_limits(container: DetectedContainer, table: CommentedMapping) -> list[str]:
     """Memory, processors and the time to stop; in words what of `deploy` is left."""
     given, left = container.table, list[str]()
-    deploy = given.table("deploy")
-    limits = deploy.table("resources").table("limits")
-    memory = (limits.text("memory") or given.text("mem_limit")).lower().removesuffix("b")
+    deploy = given.get_mapping("deploy")
+    limits = deploy.get_mapping("resources").get_mapping("limits")
+    memory = (limits.get_text("memory") or given.get_text("mem_limit")).lower().removesuffix("b")
     if _IS_MEMORY(memory):
         table.put("mem_limit", memory, limits.where("memory") if limits else given.where("mem_limit"))
     elif memory:
         left.append(f"mem_limit ({memory})")
-    cpus = limits.text("cpus") or given.text("cpus")
+    cpus = limits.get_text("cpus") or given.get_text("cpus")
     if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,2})?", cpus) and float(cpus) >= 0.01:
         number = float(cpus)
         table.put("cpus", int(number) if number == int(number) else number, (limits or given).where("cpus"))
-    if grace := _convert_to_seconds(given.text("stop_grace_period")):
+    if grace := _convert_to_seconds(given.get_text("stop_grace_period")):
         table.put("stop_grace_period", grace, given.where("stop_grace_period"))
-    more = [key for key in limits if key not in ("memory", "cpus")] + [*deploy.table("resources").table("reservations")]
+    more = [key for key in limits if key not in ("memory", "cpus")] + [
+        *deploy.get_mapping("resources").get_mapping("reservations")
+    ]
     left += [f"resources ({', '.join(more)})"] if more else []
     rest = set(deploy) - {"resources", "replicas", "restart_policy", "labels", "update_config"}
     return [*left, *([f"deploy ({', '.join(sorted(rest))})"] if rest else [])]
@@ -206,13 +216,13 @@ def _convert_to_seconds(text: str) -> str:
 
 
 def _convert_healthcheck(container: DetectedContainer) -> dict[str, Any]:
-    check = container.table.table("healthcheck")
+    check = container.table.get_mapping("healthcheck")
     test = check.get("test")
     texts = list(map(format_scalar, test)) if isinstance(test, YamlSequence) else ["CMD-SHELL", format_scalar(test)]
-    made = [vocabulary.interpolate_variables(each, container.known) for each in texts]
+    made = [vocabulary.interpolate_variables(each, container.variables) for each in texts]
     if not check.get("test") or not all(map(_IS_ARGUMENT, made)) or may_contain_secret(" ".join(map(str, made))):
         return {}
-    times = {key: _convert_to_seconds(check.text(key)) for key in ("interval", "timeout", "start_period")}
+    times = {key: _convert_to_seconds(check.get_text(key)) for key in ("interval", "timeout", "start_period")}
     retries = check.get("retries")
     found = {"test": made} | {key: value for key, value in times.items() if value}
     return found | ({"retries": retries} if isinstance(retries, int) else {})
@@ -236,10 +246,10 @@ def _add_environment_keys(container: DetectedContainer, table: CommentedMapping)
 
 def _interpolate_nested(value: Any, container: DetectedContainer) -> Any:
     """A value of Compose as it is, its variables filled in; None for one that is not known."""
-    if isinstance(value, Written):
+    if isinstance(value, YamlMapping):
         made = {key: _interpolate_nested(each, container) for key, each in value.items()}
         return None if None in made.values() else made
     if isinstance(value, YamlSequence):
         items = [_interpolate_nested(each, container) for each in value]
         return None if None in items else items
-    return vocabulary.interpolate_variables(value, container.known) if isinstance(value, str) else value
+    return vocabulary.interpolate_variables(value, container.variables) if isinstance(value, str) else value

@@ -11,8 +11,9 @@ from kiwari_ci.commands.init.compose_files import (
     iter_mounts,
 )
 from kiwari_ci.commands.init.environments import DetectedEnvironment
-from kiwari_ci.effective.derived import parse_postgres_major
+from kiwari_ci.effective.values import parse_postgres_major
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, is_within_folder
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.rules.names import RUNNER_VARIABLE_PATTERN
@@ -96,7 +97,7 @@ def _is_supported_image(image: str) -> bool:
     return (
         _IS_IMAGE_REFERENCE(image)
         and parse_postgres_major(image) >= 15
-        and re.match(r"(docker\.io/)?(library/)?postgres:", image) is not None
+        and parse_image_reference(image).familiar_name == "postgres"
     )
 
 

@@ -6,7 +6,13 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from kiwari_ci.readers.image_reference import parse_image_reference
+
+MAX_COMMAND_LENGTH = 5_000  # characters
 UNKNOWN_TEXT = "\N{REPLACEMENT CHARACTER}"  # stands for what only a run knows
+_COMMAND_SEPARATOR = re.compile(r"&&|\|\||;|\|")
+_COMMAND_PREFIX = re.compile(r"\w+=.*|sudo|time")
+_CHANGE_DIRECTORY = re.compile(r"\s*cd\s+[\"']?([\w./-]+)[\"']?\s*")
 _INSTALL_COMMAND = re.compile(
     r"\b(npm ci|(npm|pnpm|yarn|bun|poetry|composer|bundle|pip\d?|pipx) (install|sync|i)\b|yarn$|uv (sync|pip|venv)"
     r"|corepack|go mod download|cargo install)",
@@ -24,56 +30,43 @@ TEST_COMMAND = re.compile(
 
 def parse_image_name(reference: str) -> str:
     """An image without its tag; empty when its last word is not known, UNKNOWN for what is not known before that."""
-    name = re.sub(r"(:[^/]*)?(@.*)?$", "", reference.strip().strip("\"'"))
-    before, slash, word = name.rpartition("/")
+    repository = parse_image_reference(reference.strip().strip("\"'")).repository
+    before, slash, word = repository.rpartition("/")
     if not re.fullmatch(r"[\w.-]+", word):
         return ""
     return (before if re.fullmatch(r"[\w./:-]*", before) else UNKNOWN_TEXT).lower() + slash + word.lower()
 
 
 def iter_docker_commands(script: str) -> Iterator[tuple[str, list[str]]]:
-    """The commands of a script that shlex can read, without redirections' meaning, and where each has gone by `cd`."""
+    """The words of each command of a script that names docker, and the folder that `cd` has changed to by then.
+
+    Variables are not filled in, and redirections are words like others; what shlex cannot read is left out.
+    """
     folder = "."
     for line in re.sub(r"\\\n", " ", script).split("\n"):
-        before, line = folder, line.strip()
-        inside = line.startswith("(")  # a subshell for this line
-        for part in re.split(r"&&|\|\||;|\|", line.strip("() ") if inside else line):
-            if moved := re.fullmatch(r"\s*cd\s+[\"']?([\w./-]+)[\"']?\s*", part):
-                folder = posixpath.normpath(posixpath.join(folder, moved[1]))
-            if "docker" in part and len(part) < 5000:
-                try:
-                    yield (
-                        folder,
-                        list(itertools.dropwhile(re.compile(r"\w+=.*|sudo|time").fullmatch, shlex.split(part))),
-                    )
-                except ValueError:
-                    continue
-        folder = before if inside else folder
+        line = line.strip()
+        folder_before = folder
+        is_subshell = line.startswith("(")
+        if is_subshell:
+            line = line.strip("() ")
+        for command in _COMMAND_SEPARATOR.split(line):
+            if change := _CHANGE_DIRECTORY.fullmatch(command):
+                folder = posixpath.normpath(posixpath.join(folder, change[1]))
+            if "docker" in command and len(command) < MAX_COMMAND_LENGTH:
+                words = _split_command(command)
+                if words:
+                    yield folder, words
+        if is_subshell:
+            folder = folder_before
 
 
-def parse_docker_build(given: list[str]) -> dict[str, list[str]]:
-    """What a `docker build` says: context, file, tag, arg, target, platform and secret, as often as each is there."""
-    long = {"-t": "tag", "--tag": "tag", "-f": "file", "--file": "file", "--build-arg": "arg"}
-    long |= {f"--{name}": name for name in ("target", "platform", "secret")}
-    found: dict[str, list[str]] = {name: [] for name in ("context", *long.values())}
-    rest = iter(given)
-    for part in rest:
-        name, _, value = part.partition("=")
-        if part.startswith("-"):
-            takes = name in long or name in (
-                "--cache-from",
-                "--cache-to",
-                "--label",
-                "--output",
-                "-o",
-                "--progress",
-            )
-            value = value or (next(rest, "") if takes else "")
-            if name in long:
-                found[long[name]].append(value)
-        else:
-            found["context"].append(part)
-    return found
+def _split_command(command: str) -> list[str]:
+    """The words of a command, without the assignments and prefixes before it; none when its quotes do not match."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return []
+    return list(itertools.dropwhile(_COMMAND_PREFIX.fullmatch, words))
 
 
 def is_needed_for_tests(script: str) -> bool:

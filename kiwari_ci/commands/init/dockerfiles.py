@@ -49,7 +49,7 @@ class DetectedImage:
     ports: list[SourcedValue] = field(default_factory=list)
     health: SourcedValue | None = None
     base: str = ""
-    beyond: list[str] = field(default_factory=list)
+    unsupported: list[str] = field(default_factory=list)
     names: list[SourcedValue] = field(default_factory=list)  # what compose, the workflows, the folder call it
 
 
@@ -57,8 +57,8 @@ class DetectedImage:
 class ImageDetection:
     """Those that belong to the pipeline, and the Dockerfiles that are left: path and why."""
 
-    built: list[DetectedImage]
-    left: list[tuple[str, str]]
+    images: list[DetectedImage]
+    skipped: list[tuple[str, str]]
 
 
 def detect_images(

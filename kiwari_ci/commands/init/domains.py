@@ -1,6 +1,7 @@
 """Domains: which of those that the repository speaks of leads to which service of which environment."""
 
 import re
+from dataclasses import dataclass
 
 from kiwari_ci.commands.init.environments import DetectedEnvironment
 from kiwari_ci.commands.init.services import DetectedService
@@ -14,6 +15,9 @@ _THIRD_PARTY_DOMAIN = re.compile(
 )
 
 
+_OWN_ADDRESS_KEY = re.compile(
+    r"ORIGIN|(APP|SITE|BASE|PUBLIC|FRONTEND|NEXTAUTH|AUTH)_(URL|DOMAIN|HOST)|DOMAIN|NEXT_PUBLIC_(APP|SITE|BASE)_URL"
+)
 _LOOPBACK = re.compile(r"127\.0\.0\.1|localhost|0\.0\.0\.0")
 _SERVICE_SYNONYMS = (
     {"api", "backend", "server"},
@@ -22,112 +26,132 @@ _SERVICE_SYNONYMS = (
 )
 
 
+@dataclass(frozen=True)
+class _DomainMention:
+    """A domain, the service and the kind of environment that it is said of (empty where nothing says), and where."""
+
+    domain: str
+    service: str
+    kind: str
+    where: str
+
+
 def assign_domains(
-    found: list[DetectedService], places: list[DetectedEnvironment], routes: list[ProxyRoute]
+    services: list[DetectedService], environments: list[DetectedEnvironment], routes: list[ProxyRoute]
 ) -> tuple[dict[tuple[str, str], SourcedValue], list[str]]:
-    """By environment and service; and those domains that could not be told, with their place."""
-    made: dict[tuple[str, str], SourcedValue] = {}
-    left: list[str] = []
-    ranked = [(*_match_service(each[0], each[1], found), each) for each in _collect_domains(found, places, routes)]
-    for _, owner, (domain, service, kind, where) in sorted(ranked, key=lambda each: each[0]):
-        place = _match_environment(domain, kind, places)
-        if _THIRD_PARTY_DOMAIN.search(domain) or any(fact.value == domain for fact in made.values()):
+    """By environment and service; and in words those domains that could not be told."""
+    ranked = []
+    for mention in _collect_domains(services, environments, routes):
+        rank, service_name = _match_service(mention.domain, mention.service, services)
+        ranked.append((rank, service_name, mention))
+    ranked.sort(key=lambda entry: entry[0])
+    assigned: dict[tuple[str, str], SourcedValue] = {}
+    unknown: dict[str, str] = {}
+    for _, service_name, mention in ranked:
+        is_assigned = any(domain.value == mention.domain for domain in assigned.values())
+        if is_assigned or _THIRD_PARTY_DOMAIN.search(mention.domain):
             continue
-        if not owner or not place or (place.name, owner) in made:
-            left.append(f"the domain {domain} ({where})")
+        environment = _match_environment(mention.domain, mention.kind, environments)
+        if not service_name or not environment or (environment.name, service_name) in assigned:
+            message = f"the domain {mention.domain} ({mention.where})"
+            unknown.setdefault(message, mention.domain)
         else:
-            made[place.name, owner] = SourcedValue(domain, where, guess=not service)
-    known = {str(fact.value) for fact in made.values()}
-    return made, [each for each in dict.fromkeys(left) if each.split()[2] not in known]
+            value = SourcedValue(mention.domain, mention.where, guess=not mention.service)
+            assigned[environment.name, service_name] = value
+    assigned_domains = {str(domain.value) for domain in assigned.values()}
+    return assigned, [message for message, domain in unknown.items() if domain not in assigned_domains]
 
 
 def _collect_domains(
-    found: list[DetectedService], places: list[DetectedEnvironment], routes: list[ProxyRoute]
-) -> list[tuple[str, str, str, str]]:
-    """Domain, service and kind of environment (empty where it does not say), place."""
-    seen: list[tuple[str, str, str, str]] = []
-    names: dict[str, str] = {}
+    services: list[DetectedService], environments: list[DetectedEnvironment], routes: list[ProxyRoute]
+) -> list[_DomainMention]:
+    """Every domain that compose files, proxies, workflows and variables speak of."""
+    mentions: list[_DomainMention] = []
+    service_names: dict[str, str] = {}
     published: dict[int, tuple[str, str]] = {}  # on the host: the service, and the kind of environment
-    for service in found:
-        names[service.name] = service.name
-        for stack, container in service.containers:
-            names[container.name] = service.name
+    for service in services:
+        service_names[service.name] = service.name
+        for compose_file, container in service.containers:
+            service_names[container.name] = service.name
             if container.container_name:
-                names[str(container.container_name.value)] = service.name
-            published |= {port: (service.name, stack.kind) for port in container.published}
-            seen += [(str(fact.value), service.name, stack.kind, fact.where) for fact in container.domains]
+                service_names[str(container.container_name.value)] = service.name
+            for port in container.published:
+                published[port] = (service.name, compose_file.kind)
+            for domain in container.domains:
+                mentions.append(_DomainMention(str(domain.value), service.name, compose_file.kind, domain.where))
     for route in routes:
-        local = published.get(route.port) if _LOOPBACK.fullmatch(route.container) else None
-        service_name, kind = local or (names.get(route.container, ""), vocabulary.classify_environment(route.where))
-        seen.append((route.domain, service_name, kind, route.where))
-    for place in places:
-        seen += [
-            (domain, "", place.kind, fact.where)
-            for fact in place.urls
-            for domain in vocabulary.find_domains(_extract_hostname(str(fact.value)))
-        ]
-    for service in found:
+        target = published.get(route.port) if _LOOPBACK.fullmatch(route.container) else None
+        if not target:
+            target = service_names.get(route.container, ""), vocabulary.classify_environment(route.where)
+        mentions.append(_DomainMention(route.domain, *target, route.where))
+    for environment in environments:
+        for url in environment.urls:
+            for name in vocabulary.find_domains(_extract_hostname(str(url.value))):
+                mentions.append(_DomainMention(name, "", environment.kind, url.where))
+    for service in services:
         for _, container in service.containers:
-            seen += _find_env_domains(service, container.env)
-    return seen
+            mentions += _find_env_domains(service, container.env)
+    return mentions
 
 
-def _find_env_domains(
-    service: DetectedService, env: list[tuple[str, str | None, str]]
-) -> list[tuple[str, str, str, str]]:
-    own = re.compile(
-        r"ORIGIN|(APP|SITE|BASE|PUBLIC|FRONTEND|NEXTAUTH|AUTH)_(URL|DOMAIN|HOST)|DOMAIN|NEXT_PUBLIC_(APP|SITE|BASE)_URL"
-    )
-    return [
-        (domain, service.name, "", where)
-        for key, value, where in env
-        if own.fullmatch(key) and value
-        for domain in vocabulary.find_domains(_extract_hostname(value))
-    ]
+def _find_env_domains(service: DetectedService, env: list[tuple[str, str | None, str]]) -> list[_DomainMention]:
+    """The domains in variables that speak of the service's own address."""
+    mentions = []
+    for key, value, where in env:
+        if value and _OWN_ADDRESS_KEY.fullmatch(key):
+            for domain in vocabulary.find_domains(_extract_hostname(value)):
+                mentions.append(_DomainMention(domain, service.name, "", where))
+    return mentions
 
 
 def _extract_hostname(url: str) -> str:
     return re.sub(r"^https?://", "", url).partition("/")[0].partition(":")[0]
 
 
-def _match_environment(domain: str, kind: str, places: list[DetectedEnvironment]) -> DetectedEnvironment | None:
+def _match_environment(domain: str, kind: str, environments: list[DetectedEnvironment]) -> DetectedEnvironment | None:
     """The environment that a domain's words, or its file's, speak of; without any, the one that is production."""
+    domain_kind = _classify_domain(domain) or kind
+    if domain_kind == vocabulary.DEVELOPMENT:
+        for environment in environments:
+            if vocabulary.DEVELOPMENT in (environment.kind, vocabulary.classify_environment(environment.name)):
+                return environment
+        return None
+    for environment in environments:
+        if environment.kind == (domain_kind or vocabulary.PRODUCTION):
+            return environment
+    return environments[0] if len(environments) == 1 and not domain_kind else None
+
+
+def _classify_domain(domain: str) -> str:
+    """The kind of environment that a domain's words speak of; a name like `example.dev` speaks of none."""
     labels = domain.split(".")
-    said = (
-        vocabulary.classify_environment(" ".join(labels[:-2]))
-        or vocabulary.classify_environment(labels[-2]).replace(vocabulary.DEVELOPMENT, "")
-        or kind
-    )
-    if said == vocabulary.DEVELOPMENT:
-        return next(
-            (
-                place
-                for place in places
-                if place.kind == vocabulary.DEVELOPMENT or vocabulary.classify_environment(place.name) == said
-            ),
-            None,
-        )
-    wanted = said or vocabulary.PRODUCTION
-    return next(
-        (place for place in places if place.kind == wanted), places[0] if len(places) == 1 and not said else None
-    )
+    kind = vocabulary.classify_environment(" ".join(labels[:-2]))
+    if kind:
+        return kind
+    kind = vocabulary.classify_environment(labels[-2])
+    return "" if kind == vocabulary.DEVELOPMENT else kind
 
 
-def _match_service(domain: str, service: str, found: list[DetectedService]) -> tuple[int, str]:
-    """How sure it is (0: it is said), and the service: by its name, its kind, as the pages, as the only one."""
-    if service:
-        return 0, service
-    said = set(vocabulary.split_words(" ".join(domain.split(".")[:-2])))
-    named = [each.name for each in found if set(vocabulary.split_words(each.name)) & said]
-    alike = [
-        each.name
-        for each in found
-        for same in _SERVICE_SYNONYMS
-        if said & same and set(vocabulary.split_words(each.name)) & same
+def _match_service(domain: str, service_name: str, services: list[DetectedService]) -> tuple[int, str]:
+    """How sure it is (0: something says it), and the service; empty when several services fit as well.
+
+    By its name, by another word for it, as the one that serves pages, as the only one.
+    """
+    if service_name:
+        return 0, service_name
+    domain_words = set(vocabulary.split_words(" ".join(domain.split(".")[:-2])))
+    words_of_services = {service.name: set(vocabulary.split_words(service.name)) for service in services}
+    by_name = [name for name, words in words_of_services.items() if words & domain_words]
+    by_synonym = [
+        name
+        for name, words in words_of_services.items()
+        for synonyms in _SERVICE_SYNONYMS
+        if domain_words & synonyms and words & synonyms
     ]
-    pages = [each.name for each in found if each.health and each.health.value == "/"]
-    bare = all(each in ("www", "app") or vocabulary.classify_environment(each) for each in said)
-    for rank, chosen in enumerate((named, alike, pages if bare else [], [each.name for each in found]), 1):
-        if len(chosen) == 1:
-            return rank, chosen[0]
+    names_no_service = all(word in ("www", "app") or vocabulary.classify_environment(word) for word in domain_words)
+    serving_pages = [service.name for service in services if service.health and service.health.value == "/"]
+    candidates = (by_name, by_synonym, serving_pages if names_no_service else [], list(words_of_services))
+    for rank, names in enumerate(candidates, 1):
+        if len(names) == 1:
+            return rank, names[0]
     return 9, ""

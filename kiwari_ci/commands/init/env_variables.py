@@ -4,10 +4,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from kiwari_ci.commands.init.compose_files import DetectedContainer, may_contain_secret, read_env_assignments
+from kiwari_ci.commands.init.compose_files import DetectedContainer, may_contain_secret
 from kiwari_ci.commands.init.databases import DetectedDatabaseServer
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.env_file import parse_env_assignments
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
 from kiwari_ci.schema.text_formats import EnvKey, PlainText
 
@@ -87,7 +88,8 @@ def _collect_variables(
     files += [join_path(folder, name) or "" for folder in folders for name in _EXAMPLE_FILES]
     for path in dict.fromkeys(files):
         if repository.has(path):
-            read += read_env_assignments(repository, path)
+            for assignment in parse_env_assignments(repository.read(path)):
+                read.append((assignment.key, assignment.value, f"{path}:{assignment.line}"))
     return read
 
 
@@ -105,7 +107,8 @@ def _classify_variable(
             {"database": part}, f"{where}, today with ?{query}" if query and not may_contain_secret(query) else where
         )
     if vocabulary.is_secret(key, value or ""):
-        return EnvVariable({"secret": True}, f"{where}, a secret by its name" if vocabulary.is_secret(key) else where)
+        why = "a secret by its name" if vocabulary.is_secret_name(key, value or "") else "whose value may be a secret"
+        return EnvVariable({"secret": True}, f"{where}, {why}")
     if key == "PORT" and found.port:
         return EnvVariable(str(found.port.value), where)
     if (

@@ -11,30 +11,29 @@ import yaml
 from kiwari_ci import generator
 from kiwari_ci.commands.init import draft_text, service_entry, spec_draft
 from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
+from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
-from kiwari_ci.effective import built_images
 from kiwari_ci.loading import yaml_source
-from kiwari_ci.problems import Problem, SpecError
+from kiwari_ci.output import generated_files
+from kiwari_ci.safe_files import read_plain_file
 from kiwari_ci.schema import Spec
 
 
 def add_missing_services(existing: list[str], facts: RepositoryFindings, read: dict[str, int]) -> InitResult:
     """The spec with a service for each Dockerfile that none builds; raises Faults when it is not sound, or not one."""
     root = facts.repository.root
-    known = {path: generator.load_spec(root / path).spec for path in existing}
-    built = {built_images.find_dockerfile_path(spec, name) for spec in known.values() for name in spec.services}
+    known = {path: generator.load_spec(root / path).effective for path in existing}
+    built = {spec.image(name).dockerfile_path for spec in known.values() for name in spec.services}
     facts.services = [found for found in facts.services if found.image.dockerfile not in built]
     path = existing[0]
-    raw = (root / path).read_bytes().decode()
+    raw = read_plain_file(root / path, yaml_source.MAX_SPEC_SIZE).decode()
     if not facts.services:
-        return InitResult(path, raw, raw, {}, read, seen=facts.aside)
+        return InitResult(path, raw, raw, {}, read, seen=facts.rejected_dockerfiles)
     if len(existing) > 1:
         names = ", ".join(found.image.dockerfile for found in facts.services)
         words = f"no service builds {names}, and there are several specs: {', '.join(existing)}"
-        raise SpecError(
-            [Problem("several-specs", words, path, hint="write its service into the one that it belongs to")]
-        )
-    return _extend_spec_text(path, raw, known[path], facts, read)
+        raise build_init_error("several-specs", words, path, "write its service into the one that it belongs to")
+    return _extend_spec_text(path, raw, known[path].written, facts, read)
 
 
 def _extend_spec_text(path: str, raw: str, spec: Spec, facts: RepositoryFindings, read: dict[str, int]) -> InitResult:
@@ -58,11 +57,11 @@ def _extend_spec_text(path: str, raw: str, spec: Spec, facts: RepositoryFindings
     settled, dropped = draft_text.drop_until_valid(table, path, whole)
     first = InitResult(
         path,
-        _restore_line_endings(settled, raw),
+        generated_files.restore_line_endings(settled, raw),
         raw,
         {},
         read,
-        seen=facts.aside + made.seen + dropped,
+        seen=facts.rejected_dockerfiles + made.seen + dropped,
         troubles=facts.repository.troubles,
     )
     kept = new if "services" in table else CommentedMapping()
@@ -75,12 +74,6 @@ def _extend_spec_text(path: str, raw: str, spec: Spec, facts: RepositoryFindings
 def _find_free_name(name: str, spec: Spec) -> str:
     taken = set(spec.services)
     return next(each for each in (name, *(f"{name}-{number}" for number in range(2, 1000))) if each not in taken)
-
-
-def _restore_line_endings(text: str, raw: str) -> str:
-    """The new text with the old one's line ends and byte order mark."""
-    mark = "\ufeff" if raw.startswith("\ufeff") else ""
-    return mark + (text.replace("\n", "\r\n") if "\r\n" in raw else text)
 
 
 def _append_to_mapping(text: str, loc: tuple[str, ...], new: Any) -> str:

@@ -23,18 +23,18 @@ class RepositoryFindings:
     services: list[DetectedService]
     accessories: dict[str, DetectedContainer]
     containers: list[DetectedContainer]  # all that are not for development
-    places: list[DetectedEnvironment]
-    machines: dict[str, DetectedHost]
-    stacks: dict[str, SourcedValue]
+    environments: list[DetectedEnvironment]
+    hosts: dict[str, DetectedHost]
+    stack_names: dict[str, SourcedValue]
     domains: dict[tuple[str, str], SourcedValue]
-    server: DetectedDatabaseServer | None
+    database_server: DetectedDatabaseServer | None
     proxies: list[SourcedValue]
-    fronts: list[SourcedValue]  # those of them that are containers of a compose file here
+    proxy_containers: list[SourcedValue]  # those of them that are containers of a compose file here
     network: SourcedValue | None
-    aside: list[str]  # Dockerfiles that no service is made of, and why
+    rejected_dockerfiles: list[str]  # Dockerfiles that no service is made of, and why
 
     @property
-    def shared(self) -> str:
+    def shared_network(self) -> str:
         """The network that the proxy and the services share today; empty when nobody says."""
         return str(self.network.value) if self.network else ""
 

@@ -13,8 +13,8 @@ from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_jobs import TestSteps
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.lenient_yaml import YamlMapping, format_scalar
 from kiwari_ci.readers.vocabulary import SourcedValue
+from kiwari_ci.readers.yaml_document import YamlMapping, format_scalar
 from kiwari_ci.schema.text_formats import (
     EnvKey,
     PathPattern,
@@ -82,13 +82,13 @@ def _add_container_options(
 ) -> None:
     """How it runs, by the container that production has."""
     ended = find_one_shot_services(each for _, each in found.containers)
-    for _, other in found.further:
+    for _, other in found.other_containers:
         if other.name in ended and (words_ := container_entry.parse_command(other)):
             table.put("migrate", words_, other.where)
     for number, (stack, container) in enumerate(found.containers):
         if stack.kind != vocabulary.DEVELOPMENT:
             more, left = container_entry.build_service_options(
-                container, map_container_names(facts) | {found.name: ""}, facts.shared
+                container, map_container_names(facts) | {found.name: ""}, facts.shared_network
             )
             if not number:
                 table.update(_simplify_depends_on(facts, more))
@@ -98,7 +98,7 @@ def _add_container_options(
                 for path in find_unlisted_env_files(facts.repository, found, container)
             ]
             made.leave(f"{found.name} ({container.where})", left)
-    made.seen += [f"{found.name}: {each}" for each in found.beyond]
+    made.seen += [f"{found.name}: {each}" for each in found.unsupported]
 
 
 def _simplify_depends_on(facts: RepositoryFindings, table: CommentedMapping) -> CommentedMapping:
@@ -118,7 +118,7 @@ def build_process_entries(
     """The other processes of a service's image, but for those that migrate and end."""
     entries: dict[str, CommentedMapping] = {}
     ended = find_one_shot_services(each for _, each in found.containers)
-    for stack, container in found.further:
+    for stack, container in found.other_containers:
         name = vocabulary.slugify(vocabulary.strip_environment(container.name)) or ""
         if container.name in ended or stack.kind == vocabulary.DEVELOPMENT or name in entries:
             continue
@@ -128,7 +128,7 @@ def build_process_entries(
             continue
         table = entries[name] = CommentedMapping()
         table.put("image_of", found.name, container.where)
-        more, left = container_entry.build_service_options(container, map_container_names(facts), facts.shared)
+        more, left = container_entry.build_service_options(container, map_container_names(facts), facts.shared_network)
         if not _shares_env_file(container, found):
             _add_env_variables(facts, table, replace(found, name=name, containers=[(stack, container)]))
         table.update(_simplify_depends_on(facts, more))
@@ -193,7 +193,7 @@ def _add_build_settings(table: CommentedMapping, found: DetectedService) -> None
     build = {"context": image.context.value} if image.context.value != "." else {}
     if image.dockerfile != f"{found.name}/Dockerfile":
         build["dockerfile"] = image.dockerfile
-    build |= found.settings.value.known
+    build |= found.settings.value.values
     note = image.by or f"{image.dockerfile}; the context is a guess from what it copies"
     if len(render_flow_style(build)) > MAX_FLOW_WIDTH:
         table["build"] = made = CommentedMapping(note=note)
@@ -246,16 +246,16 @@ def _is_literal_line(value: Any) -> bool:
 def _build_test_service(given: YamlMapping) -> CommentedMapping:
     """A container beside the tests."""
     table = CommentedMapping()
-    table.put("image", given.text("image"), given.where("image"))
+    table.put("image", given.get_text("image"), given.where("image"))
     if ports := [
         port
-        for item, _ in given.items_of("ports")
+        for item, _ in given.list_items("ports")
         if _IS_PUBLISHED_PORT(port := _format_port_mapping(format_scalar(item)))
     ]:
         table.put("ports", ports)
-    if env := {key: value for key, value, _ in given.pairs("env") if _IS_ENV_KEY(key) and _IS_SINGLE_LINE(value)}:
+    if env := {key: value for key, value, _ in given.iter_pairs("env") if _IS_ENV_KEY(key) and _IS_SINGLE_LINE(value)}:
         table.put("env", env)
-    if check := re.search(r"--health-cmd[= ](?:\"([^\"]*)\"|'([^']*)'|(\S+))", given.text("options")):
+    if check := re.search(r"--health-cmd[= ](?:\"([^\"]*)\"|'([^']*)'|(\S+))", given.get_text("options")):
         table.put("health", next(filter(None, check.groups()), ""))
     return table
 
@@ -270,7 +270,7 @@ def _detect_health_path(facts: RepositoryFindings, found: DetectedService) -> So
     if health and not health.guess:
         return health
     own = {fact.value for (_, service), fact in facts.domains.items() if service == found.name}
-    for place in facts.places:
+    for place in facts.environments:
         for fact in place.urls:
             host, slash, path = re.sub(r"^https?://", "", str(fact.value)).partition("/")
             if host in own and slash and re.search(r"health|ping|status|ready|live|up$", path):
@@ -280,9 +280,9 @@ def _detect_health_path(facts: RepositoryFindings, found: DetectedService) -> So
 
 def _add_env_variables(facts: RepositoryFindings, table: CommentedMapping, found: DetectedService) -> None:
     env = CommentedMapping()
-    for key, variable in detect_variables(facts.repository, found, facts.services, facts.server).items():
+    for key, variable in detect_variables(facts.repository, found, facts.services, facts.database_server).items():
         domain = isinstance(variable.value, dict) and "domain" in variable.value
-        public = all((place.name, found.name) in facts.domains for place in facts.places)
+        public = all((place.name, found.name) in facts.domains for place in facts.environments)
         if not domain or public:
             env.put(key, variable.value, variable.note)
         else:

@@ -7,8 +7,9 @@ from kiwari_ci.commands.init.build_settings import BuildSettings
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile, DetectedContainer, find_one_shot_services
 from kiwari_ci.commands.init.docker_commands import UNKNOWN_TEXT
 from kiwari_ci.commands.init.dockerfiles import DetectedImage
-from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows, TestSteps
+from kiwari_ci.commands.init.workflow_jobs import BuildStep, DetectedWorkflows, TestSteps
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.manifests import DetectedLanguage, detect_language, find_manifest_folder
 from kiwari_ci.readers.proxy_config import ProxyRoute
 from kiwari_ci.readers.repository import LocalRepository, is_within_folder
@@ -42,8 +43,8 @@ class DetectedService:
     reference: SourcedValue | None  # the image's whole name, as compose or a workflow has it
     test: TestSteps | None = None
     ports: list[SourcedValue] = field(default_factory=list)
-    beyond: list[str] = field(default_factory=list)
-    further: list[tuple[DetectedComposeFile, DetectedContainer]] = field(
+    unsupported: list[str] = field(default_factory=list)
+    other_containers: list[tuple[DetectedComposeFile, DetectedContainer]] = field(
         default_factory=list
     )  # of its image, beside the one that serves
     settings: SourcedValue = field(default_factory=lambda: SourcedValue(BuildSettings(), ""))  # of its build
@@ -69,108 +70,151 @@ class DetectedService:
 class ServiceDetection:
     """The services of the spec, and those images that none is made of: their name and why."""
 
-    kept: list[DetectedService]
-    left: list[str]
+    services: list[DetectedService]
+    rejected: list[str]
 
 
 def detect_services(
     repository: LocalRepository,
     images: list[DetectedImage],
-    stacks: list[DetectedComposeFile],
-    flows: DetectedWorkflows,
+    compose_files: list[DetectedComposeFile],
+    workflows: DetectedWorkflows,
     routes: list[ProxyRoute],
 ) -> ServiceDetection:
     """Put together what compose files, workflows, Dockerfiles and manifests say of each image."""
-    made = ServiceDetection([], [])
-    taken: set[str] = set()
-    known = [_detect_service(repository, image, stacks, flows, len(images), taken) for image in images]
-    for found in [each for one in known for each in _split_service(one, flows, taken)]:
-        image = found.image
-        upstream = {container.name for _, container in found.containers} | {found.name}
-        routed = [
-            SourcedValue(route.port, route.where) for route in routes if route.container in upstream and route.port
-        ]
-        said, away = (
-            [
-                fact
-                for stack, each in found.containers
-                if (stack.kind == vocabulary.DEVELOPMENT) is far
-                for fact in [*each.ports, *_find_env_ports(each)]
-            ]
-            for far in (False, True)
-        )
-        found.ports = _sort_ports(
-            [
-                *said,
-                *routed,
-                *(() if found.is_part and _is_worker_name(found.name) else image.ports),
-                *away,
-                *([found.language.port] if found.language.port else []),
-            ]
-        )
-        if why := _explain_unsupported(found):
-            with_it = "".join(f"; {each.name} ({each.where}), of its image" for _, each in found.further)
-            made.left.append(f"{found.name} ({image.dockerfile}): {why}{with_it}")
+    detection = ServiceDetection([], [])
+    taken_names: set[str] = set()
+    of_images = [
+        _detect_service(repository, image, compose_files, workflows, len(images), taken_names) for image in images
+    ]
+    services = [part for service in of_images for part in _split_service(service, workflows, taken_names)]
+    for service in services:
+        service.ports = _collect_ports(service, routes)
+        reason = _explain_unsupported(service)
+        if reason:
+            for _, container in service.other_containers:
+                reason += f"; {container.name} ({container.where}), of its image"
+            detection.rejected.append(f"{service.name} ({service.image.dockerfile}): {reason}")
             continue
-        found.is_worker = _is_worker_name(found.name) and all(fact.guess for fact in found.ports)
-        found.test = _find_test_steps(found, flows, len(images))
-        made.kept.append(found)
-    return made
+        service.is_worker = _is_worker_name(service.name) and all(port.guess for port in service.ports)
+        service.test = _find_test_steps(service, workflows, len(images))
+        detection.services.append(service)
+    return detection
+
+
+def _collect_ports(service: DetectedService, routes: list[ProxyRoute]) -> list[SourcedValue]:
+    """The ports that anything says of a service, the most certain first; what only development says comes late."""
+    container_names = {container.name for _, container in service.containers} | {service.name}
+    ports = _list_container_ports(service, in_development=False)
+    for route in routes:
+        if route.container in container_names and route.port:
+            ports.append(SourcedValue(route.port, route.where))
+    if not (service.is_part and _is_worker_name(service.name)):
+        ports += service.image.ports
+    ports += _list_container_ports(service, in_development=True)
+    if service.language.port:
+        ports.append(service.language.port)
+    return _sort_ports(ports)
+
+
+def _list_container_ports(service: DetectedService, in_development: bool) -> list[SourcedValue]:
+    ports: list[SourcedValue] = []
+    for compose_file, container in service.containers:
+        if (compose_file.kind == vocabulary.DEVELOPMENT) is in_development:
+            ports += [*container.ports, *_find_env_ports(container)]
+    return ports
 
 
 def _detect_service(
     repository: LocalRepository,
     image: DetectedImage,
-    stacks: list[DetectedComposeFile],
-    flows: DetectedWorkflows,
-    count: int,
-    taken: set[str],
+    compose_files: list[DetectedComposeFile],
+    workflows: DetectedWorkflows,
+    image_count: int,
+    taken_names: set[str],
 ) -> DetectedService:
-    steps = [step for step in flows.builds if step.dockerfile == image.dockerfile]
-    built = [
-        (stack, each)
-        for stack in stacks
-        for each in stack.containers
-        if each.builds and each.dockerfile == image.dockerfile
+    """The service of an image, with all containers that run it."""
+    steps = [step for step in workflows.builds if step.dockerfile == image.dockerfile]
+    all_containers = [(file, container) for file in compose_files for container in file.containers]
+    building = [
+        (file, container)
+        for file, container in all_containers
+        if container.builds and container.dockerfile == image.dockerfile
     ]
-    names = [SourcedValue(step.image, step.where) for step in steps if step.image and UNKNOWN_TEXT not in step.image]
-    names += [
-        SourcedValue(strip_image_tag(each.image), each.where)
-        for _, each in built
-        if "/" in each.image and strip_image_tag(each.image)
+    image_names = _list_image_names(steps, building)
+    base_names = {parse_image_reference(str(image_name.value)).name for image_name in image_names}
+    base_names |= {step.image.rpartition("/")[2] for step in steps}
+    pulling = [
+        (file, container)
+        for file, container in all_containers
+        if not container.builds and container.image and _get_image_base_name(container.image) in base_names
     ]
-    known = {
-        name.rpartition("/")[2] for name in [*(step.image for step in steps), *(str(fact.value) for fact in names)]
-    }
-    pulled = [
-        (stack, each) for stack in stacks for each in stack.containers
-        if not each.builds and each.image and _get_image_base_name(each.image) in known
-    ]  # fmt: skip
+    one_shot = find_one_shot_services(container for _, container in [*building, *pulling])
+    named_after = [container for file, container in building if file.kind != vocabulary.DEVELOPMENT]
+    if not named_after and len({step.image for step in steps}) > 1:
+        # A matrix builds several images of this Dockerfile: the container that serves gives the service its name.
+        pulled = [container for _, container in pulling]
+        named_after = sorted(pulled, key=lambda container: _rank_container(container, one_shot))[:1]
     home = find_manifest_folder(repository, image.dockerfile, str(image.context.value), image.sources)
-    ended = find_one_shot_services(each for _, each in [*built, *pulled])
-    named = [each for stack, each in built if stack.kind != vocabulary.DEVELOPMENT]
-    if not named and len({step.image for step in steps}) > 1:  # a matrix: the one that serves is the service
-        named = sorted((each for _, each in pulled), key=lambda each: _rank_container(each, ended))[:1]
-    name = _choose_service_name(image, named, home, names, count)
-    while name in taken:
-        name = _choose_unique_name(name, image, taken)
-    mine = [pair for pair in [*built, *pulled] if pair[0].kind != vocabulary.DEVELOPMENT] or built
-    found = DetectedService(name, image, detect_language(repository, home), mine, names[0] if names else None)
-    taken.add(name)
-    steps = sorted(steps, key=lambda step: not _matches_service_name(step.image, name))
-    if steps and _matches_service_name(steps[0].image, name):
-        found.reference = SourcedValue(steps[0].image, steps[0].where)
-    found.beyond = [f"{beyond} ({step.where})" for step in steps for beyond in step.beyond]
-    said = [SourcedValue(step.settings, step.where) for step in steps]
-    said += [SourcedValue(each.settings, each.where) for stack, each in built if stack.kind != vocabulary.DEVELOPMENT]
-    found.settings = said[0] if said else SourcedValue(BuildSettings(), "")
-    found.beyond += [f"{left} ({found.settings.where})" for left in found.settings.value.left]
-    for stack in stacks:  # several containers of one file run one image: the first that serves is the service
-        same = sorted((pair for pair in mine if pair[0] is stack), key=lambda pair: _rank_container(pair[1], ended))
-        for _, other in same[1:]:
-            found.further.append((stack, other))
-            found.containers.remove((stack, other))
-    return found
+    name = _choose_service_name(image, named_after, home, image_names, image_count)
+    while name in taken_names:
+        name = _choose_unique_name(name, image, taken_names)
+    taken_names.add(name)
+    deployed = [(file, container) for file, container in [*building, *pulling] if file.kind != vocabulary.DEVELOPMENT]
+    service = DetectedService(
+        name,
+        image,
+        detect_language(repository, home),
+        deployed or building,
+        image_names[0] if image_names else None,
+    )
+    _add_build_settings(service, steps, building)
+    _set_other_containers_apart(service, compose_files, one_shot)
+    return service
+
+
+def _list_image_names(
+    steps: list[BuildStep], building: list[tuple[DetectedComposeFile, DetectedContainer]]
+) -> list[SourcedValue]:
+    """The whole names of an image, as workflows and compose files that build it have them."""
+    names = [SourcedValue(step.image, step.where) for step in steps if step.image and UNKNOWN_TEXT not in step.image]
+    for _, container in building:
+        repository_name = parse_known_repository(container.image)
+        if "/" in container.image and repository_name:
+            names.append(SourcedValue(repository_name, container.where))
+    return names
+
+
+def _add_build_settings(
+    service: DetectedService,
+    steps: list[BuildStep],
+    building: list[tuple[DetectedComposeFile, DetectedContainer]],
+) -> None:
+    """How its image is built: as the workflow does that pushes it under the service's name, else as any."""
+    steps = sorted(steps, key=lambda step: not _matches_service_name(step.image, service.name))
+    if steps and _matches_service_name(steps[0].image, service.name):
+        service.reference = SourcedValue(steps[0].image, steps[0].where)
+    for step in steps:
+        service.unsupported += [f"{note} ({step.where})" for note in step.unsupported]
+    settings = [SourcedValue(step.settings, step.where) for step in steps]
+    for compose_file, container in building:
+        if compose_file.kind != vocabulary.DEVELOPMENT:
+            settings.append(SourcedValue(container.settings, container.where))
+    service.settings = settings[0] if settings else SourcedValue(BuildSettings(), "")
+    for note in service.settings.value.unsupported:
+        service.unsupported.append(f"{note} ({service.settings.where})")
+
+
+def _set_other_containers_apart(
+    service: DetectedService, compose_files: list[DetectedComposeFile], one_shot: set[str]
+) -> None:
+    """Of several containers of one file that run the image, the first that serves is the service."""
+    for compose_file in compose_files:
+        of_file = [container for file, container in service.containers if file is compose_file]
+        of_file.sort(key=lambda container: _rank_container(container, one_shot))
+        for container in of_file[1:]:
+            service.other_containers.append((compose_file, container))
+            service.containers.remove((compose_file, container))
 
 
 def _rank_container(container: DetectedContainer, ended: set[str]) -> tuple[bool, bool]:
@@ -182,12 +226,12 @@ def _split_service(found: DetectedService, flows: DetectedWorkflows, taken: set[
     """A service, and those of its Dockerfile that are built otherwise, and so have images of their own."""
     made: dict[str, DetectedService] = {}
     steps = [each for each in flows.builds if each.dockerfile == found.image.dockerfile]
-    for stack, other in list(found.further):
+    for stack, other in list(found.other_containers):
         first = next((each for its, each in found.containers if its is stack), other)
         name = vocabulary.slugify(vocabulary.strip_environment(other.name))
         if not name or not _runs_other_image(first, other):
             continue
-        found.further.remove((stack, other))
+        found.other_containers.remove((stack, other))
         if name in made:
             made[name].containers.append((stack, other))
             continue
@@ -197,18 +241,25 @@ def _split_service(found: DetectedService, flows: DetectedWorkflows, taken: set[
         step = next((each for each in steps if _matches_service_name(each.image, name)), None)
         settings = SourcedValue(step.settings, step.where) if step else SourcedValue(other.settings, other.where)
         image = SourcedValue(step.image, step.where) if step and UNKNOWN_TEXT not in step.image else None
-        left = [f"{each} ({settings.where})" for each in settings.value.left]
+        left = [f"{each} ({settings.where})" for each in settings.value.unsupported]
         made[name] = DetectedService(
-            name, found.image, found.language, [(stack, other)], image, beyond=left, settings=settings, is_part=True
+            name,
+            found.image,
+            found.language,
+            [(stack, other)],
+            image,
+            unsupported=left,
+            settings=settings,
+            is_part=True,
         )
     said = [
         (step.settings, step.where)
         for step in steps
         if not any(_matches_service_name(step.image, name) for name in made)
     ]
-    said += [(each.settings, each.where) for _, each in [*found.containers, *found.further] if each.builds]
-    if others := [where for settings, where in said if settings.known != found.settings.value.known]:
-        found.beyond.append(f"built otherwise, too: {', '.join(dict.fromkeys(others))}")
+    said += [(each.settings, each.where) for _, each in [*found.containers, *found.other_containers] if each.builds]
+    if others := [where for settings, where in said if settings.values != found.settings.value.values]:
+        found.unsupported.append(f"built otherwise, too: {', '.join(dict.fromkeys(others))}")
     return [found, *made.values()]
 
 
@@ -216,7 +267,7 @@ def _runs_other_image(first: DetectedContainer, other: DetectedContainer) -> boo
     """Whether two containers of one Dockerfile run two images."""
     if first.image and other.image:
         return _get_image_base_name(first.image) != _get_image_base_name(other.image)
-    return first.builds and other.builds and first.settings.known != other.settings.known
+    return first.builds and other.builds and first.settings.values != other.settings.values
 
 
 def _matches_service_name(image: str, name: str) -> bool:
@@ -224,15 +275,15 @@ def _matches_service_name(image: str, name: str) -> bool:
     return UNKNOWN_TEXT not in image and re.search(rf"(^|[/_.-]){re.escape(name)}$", image) is not None
 
 
-def strip_image_tag(image: str) -> str:
+def parse_known_repository(image: str) -> str:
     """An image without its tag, in lower case; empty when a part of it is a variable."""
-    name = re.sub(r"(:[^/]*)?(@.*)?$", "", re.sub(r":\$\{?.*$", "", image)).lower()
-    return name if re.fullmatch(r"[a-z0-9][\w./:-]*", name) else ""
+    repository = parse_image_reference(image).repository.lower()
+    return repository if re.fullmatch(r"[a-z0-9][\w./:-]*", repository) else ""
 
 
 def _get_image_base_name(image: str) -> str:
     """The last word of an image's name; what a variable or a placeholder stands for comes before it."""
-    return re.sub(r"(:[^/]*)?(@.*)?$", "", image).rpartition("/")[2].lower()
+    return parse_image_reference(image).name.lower()
 
 
 def _choose_service_name(

@@ -13,6 +13,7 @@ from kiwari_ci.commands.init.service_entry import format_source_note
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.schema.text_formats import ContainerName, ImageName, RepositoryFile, Slug, TraefikName
 
@@ -52,15 +53,15 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
         made.decide(("project", "default_branch"), "no checkout says which branch is the default one")
     _add_registry(made, facts, namespace)
     _add_hosts(made, facts)
-    if facts.server:
-        _add_database_server(made, facts.server)
+    if facts.database_server:
+        _add_database_server(made, facts.database_server)
     services = made.table["services"] = CommentedMapping()
     for found in facts.services:
         services[found.name] = service_entry.build_service_entry(made, facts, found, images.get(found.name, ""))
         services.update(service_entry.build_process_entries(made, facts, found, {*services, *facts.accessories}))
     _add_accessories(made, facts)
     environments = made.table["environments"] = CommentedMapping()
-    for place in facts.places:
+    for place in facts.environments:
         environments[place.name] = _build_environment_entry(made, facts, place)
     return made
 
@@ -78,7 +79,7 @@ def _add_registry(made: SpecDraft, facts: RepositoryFindings, namespace: str) ->
     image = next((found.reference for found in facts.services if found.reference), None)
     if namespace != owner and _IS_IMAGE_NAME(namespace):
         table.put("namespace", namespace, image.where if image else "")
-    token = next((machine for machine in facts.machines.values() if "token" in machine.settings), None)
+    token = next((machine for machine in facts.hosts.values() if "token" in machine.settings), None)
     if token and token.settings["token"][0] == "secret":
         table.put("pull_token", {"secret": token.settings["token"][1]}, f"{token.where}; a token with read:packages")
     if table:
@@ -114,7 +115,7 @@ def _find_other_registry(facts: RepositoryFindings) -> SourcedValue | None:
 def _add_hosts(made: SpecDraft, facts: RepositoryFindings) -> None:
     hosts = made.table["hosts"] = CommentedMapping()
     proxy, note = _build_proxy_entry(facts)
-    for machine in facts.machines.values():
+    for machine in facts.hosts.values():
         if machine.name in hosts:
             continue
         table = hosts[machine.name] = CommentedMapping()
@@ -125,7 +126,7 @@ def _add_hosts(made: SpecDraft, facts: RepositoryFindings) -> None:
         if machine.directory:
             table.put("directory", machine.directory.value, machine.directory.where)
         if proxy:
-            is_one_of_several = len({each.name for each in facts.machines.values()}) > 1
+            is_one_of_several = len({each.name for each in facts.hosts.values()}) > 1
             own = is_one_of_several and proxy.get("kind") in ("caddy", "nginx")
             table.put("proxy", proxy | ({"stack": f"{proxy['kind']}-{machine.name}"} if own else {}), note)
         if not machine.settings.get("address"):
@@ -145,7 +146,7 @@ def _build_proxy_entry(facts: RepositoryFindings) -> tuple[dict[str, Any], str]:
         return given, facts.network.where if facts.network else ""
     front = facts.proxies[0]
     kind = front.value if front.value in ("traefik", "caddy", "nginx") else "none"
-    is_ours = kind == "traefik" and any(fact is front for fact in facts.fronts)
+    is_ours = kind == "traefik" and any(fact is front for fact in facts.proxy_containers)
     more = (
         {key: fact.value for key, fact in _find_router_labels(facts).items()}
         if kind == "traefik" and not is_ours
@@ -177,7 +178,7 @@ def _add_accessories(made: SpecDraft, facts: RepositoryFindings) -> None:
     ended = find_one_shot_services(facts.containers)
     for name, container in facts.accessories.items():
         table[name], left = container_entry.build_accessory_entry(
-            container, named, facts.shared, container.name in ended
+            container, named, facts.shared_network, container.name in ended
         )
         made.leave(f"{name} ({container.where})", left)
         container_entry.add_volume_decision(made, ("accessories", name), container)
@@ -221,9 +222,9 @@ def _build_environment_entry(
         table.put("promote", place.promote, "re-tagged, never rebuilt")
     if place.guess or place.notes:
         made.decide((*here, "deploy_on"), f"what deploys {place.name}" + "".join(f"; {note}" for note in place.notes))
-    if len({machine.name for machine in facts.machines.values()}) > 1:
-        table.put("host", facts.machines[place.name].name)
-    if stack := facts.stacks.get(place.name):
+    if len({machine.name for machine in facts.hosts.values()}) > 1:
+        table.put("host", facts.hosts[place.name].name)
+    if stack := facts.stack_names.get(place.name):
         table.put("stack", stack.value, stack.where)
     if tag := _find_moving_tag(facts, place):
         table.put("tag", tag.value, tag.where)
@@ -234,8 +235,8 @@ def _build_environment_entry(
     if len(held) < len(facts.accessories):
         table.put("accessories", held, "by the compose files")
     _add_service_overrides(facts, place, table)
-    if facts.server:
-        database = facts.server.databases[place.name]
+    if facts.database_server:
+        database = facts.database_server.databases[place.name]
         given = {"name": database.name, "user": database.user}
         inner = {key: fact.value for key, fact in given.items() if fact}
         inner |= {"password": {"env": database.password.value}} if database.password else {}
@@ -253,14 +254,14 @@ def _has_accessory(facts: RepositoryFindings, place: DetectedEnvironment, access
 
 def _find_moving_tag(facts: RepositoryFindings, place: DetectedEnvironment) -> SourcedValue | None:
     """The one tag that an environment's own compose file pulls, when it is a name and no version."""
-    pulled = [
-        SourcedValue(found[1], container.where)
-        for service in facts.services
-        for stack, container in service.containers
-        if stack.kind == place.kind and (found := re.search(r":([A-Za-z][\w-]{0,40})$", container.image))
-    ]
+    pulled: list[SourcedValue] = []
+    for service in facts.services:
+        for stack, container in service.containers:
+            image = parse_image_reference(container.image)
+            if stack.kind == place.kind and not image.digest and re.fullmatch(r"[A-Za-z][\w-]{0,40}", image.tag):
+                pulled.append(SourcedValue(image.tag, container.where))
     same = {str(fact.value) for fact in pulled}
-    others = [other.name for other in facts.places if other is not place]
+    others = [other.name for other in facts.environments if other is not place]
     return pulled[0] if len(same) == 1 and same != {place.name} and not same & set(others) else None
 
 
@@ -281,7 +282,7 @@ def _add_service_overrides(facts: RepositoryFindings, place: DetectedEnvironment
     for found in facts.services:
         for stack, container in found.containers:
             name = container.container_name
-            mine = stack.kind == place.kind or (not stack.kind and len(facts.places) == 1)
+            mine = stack.kind == place.kind or (not stack.kind and len(facts.environments) == 1)
             if mine and name and _IS_CONTAINER_NAME(name.value):
                 containers.put(found.name, name.value, name.where)
         if domain := facts.domains.get((place.name, found.name)):
@@ -297,7 +298,7 @@ def summarize_services(facts: RepositoryFindings) -> dict[str, str]:
     """Each service in a line: what it is built from, and where it listens."""
     return {
         found.name: ", ".join(
-            [found.image.dockerfile, _describe_port(found), *(each.name for _, each in found.further)]
+            [found.image.dockerfile, _describe_port(found), *(each.name for _, each in found.other_containers)]
         )
         for found in facts.services
     }

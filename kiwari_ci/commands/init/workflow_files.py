@@ -1,85 +1,78 @@
 """GitHub workflows that are there already: what starts them, and each of their jobs with each of its matrix."""
 
-import itertools
-from typing import Any
-
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows, WorkflowTrigger, add_workflow_job
-from kiwari_ci.output.generated_files import is_generated_file
-from kiwari_ci.readers.lenient_yaml import YamlFileError, YamlMapping, YamlSequence, format_scalar, parse_yaml_mapping
 from kiwari_ci.readers.repository import LocalRepository
+from kiwari_ci.readers.workflow_matrix import expand_matrix
+from kiwari_ci.readers.yaml_document import (
+    UnreadableYaml,
+    YamlMapping,
+    format_scalar,
+    parse_yaml_document,
+)
 
 
 def read_workflows(repository: LocalRepository) -> DetectedWorkflows:
     """Read .github/workflows; those that kiwari-ci wrote are left out."""
-    made, documents = DetectedWorkflows(), {}
+    detected = DetectedWorkflows()
+    workflows: dict[str, YamlMapping] = {}
     for path in repository.matching(r"\.github/workflows/[^/]+\.ya?ml"):
-        text = repository.read(path)
-        if is_generated_file(path, text):
-            continue
         try:
-            documents[path] = parse_yaml_mapping(path, text)
-        except YamlFileError as why:
-            repository.troubles.append(f"{why}: not read")
-    by_name = {document.text("name") or path: document for path, document in documents.items()}
-    for path, document in documents.items():
-        made.files.append(path)
-        trigger = _resolve_trigger(document, by_name, documents, path)
-        for key, job in document.table("jobs").tables():
-            for matrix in _expand_matrix(job):
-                add_workflow_job(repository, made, path, document, key, trigger, matrix)
-    return made
+            document = parse_yaml_document(path, repository.read(path))
+        except UnreadableYaml as error:
+            repository.troubles.append(f"{error.describe(path)}: not read")
+            continue
+        if not document.generated:
+            workflows[path] = document.data
+    for path, workflow in workflows.items():
+        detected.files.append(path)
+        trigger = _resolve_trigger(path, workflows)
+        for key, job in workflow.get_mapping("jobs").iter_mappings():
+            matrix = job.get_mapping("strategy").get_mapping("matrix")
+            for combination in expand_matrix(matrix) or [{}]:
+                add_workflow_job(repository, detected, path, workflow, key, trigger, combination)
+    return detected
 
 
-def _resolve_trigger(
-    document: YamlMapping, by_name: dict[str, YamlMapping], documents: dict[str, YamlMapping], path: str
-) -> WorkflowTrigger:
-    made = _parse_trigger(document)
-    events = document.table("on")
+def _resolve_trigger(path: str, workflows: dict[str, YamlMapping]) -> WorkflowTrigger:
+    """What starts a workflow; one that others start runs when they do."""
+    workflow = workflows[path]
+    trigger = _parse_trigger(workflow)
+    events = workflow.get_mapping("on")
     if "workflow_run" in events:
-        for name, _ in events.table("workflow_run").items_of("workflows"):
+        by_name = {other.get_text("name") or other_path: other for other_path, other in workflows.items()}
+        for name, _ in events.get_mapping("workflow_run").list_items("workflows"):
             if other := by_name.get(format_scalar(name)):
-                made.branches += _parse_trigger(other).branches
+                trigger.branches += _parse_trigger(other).branches
     if "workflow_call" in events:
-        for other in documents.values():
-            if any(job.text("uses") == f"./{path}" for _, job in other.table("jobs").tables()):
+        for other in workflows.values():
+            if _calls_workflow(other, path):
                 caller = _parse_trigger(other)
-                made.branches, made.tags = made.branches + caller.branches, made.tags + caller.tags
-                made.by_hand |= caller.by_hand
-    return made
+                trigger.branches += caller.branches
+                trigger.tags += caller.tags
+                trigger.by_hand |= caller.by_hand
+    return trigger
 
 
-def _parse_trigger(document: YamlMapping) -> WorkflowTrigger:
-    made = WorkflowTrigger(where=document.where("on"))
-    events, named = document.table("on"), {format_scalar(item) for item, _ in document.items_of("on")}
-    push = events.table("push")
-    made.branches = [format_scalar(item) for item, _ in push.items_of("branches")]
-    made.tags = [format_scalar(item) for item, _ in push.items_of("tags")]
-    made.paths = [format_scalar(item) for item, _ in push.items_of("paths")]
-    if ("push" in events or "push" in named) and not made.branches and not made.tags:
-        made.branches = ["**"]
-    if "release" in events or "release" in named:
-        made.tags.append("v*")
-    made.by_hand = "workflow_dispatch" in events or "workflow_dispatch" in named
-    return made
+def _calls_workflow(workflow: YamlMapping, path: str) -> bool:
+    return any(job.get_text("uses") == f"./{path}" for _, job in workflow.get_mapping("jobs").iter_mappings())
 
 
-def _expand_matrix(job: YamlMapping) -> list[dict[str, Any]]:
-    """The combinations of a job's matrix, as far as they are written down; one without words when there is none."""
-    matrix = job.table("strategy").table("matrix")
-    axes = {
-        key: list(value)[:20]
-        for key, value in matrix.items()
-        if isinstance(value, YamlSequence) and key not in ("include", "exclude")
-    }
-    made = [dict(zip(axes, values, strict=True)) for values in itertools.islice(itertools.product(*axes.values()), 40)]
-    included = [dict(item) for item, _ in matrix.items_of("include") if isinstance(item, YamlMapping)]
-    for more in included[:40]:
-        same = [
-            each
-            for each in made
-            if axes and all(each.get(key, value) == value for key, value in more.items() if key in axes)
-        ]
-        for each in same:
-            each.update(more)
-        made += [] if same and set(more) & set(axes) else [more]
-    return [each for each in made if each or len(made) == 1] or [{}]
+def _parse_trigger(workflow: YamlMapping) -> WorkflowTrigger:
+    on = workflow.get("on")
+    if isinstance(on, YamlMapping):
+        event_names = set(on)
+    else:
+        event_names = {format_scalar(event) for event, _ in workflow.list_items("on")}
+    push = workflow.get_mapping("on").get_mapping("push")
+    trigger = WorkflowTrigger(
+        branches=[format_scalar(pattern) for pattern, _ in push.list_items("branches")],
+        tags=[format_scalar(pattern) for pattern, _ in push.list_items("tags")],
+        paths=[format_scalar(pattern) for pattern, _ in push.list_items("paths")],
+        by_hand="workflow_dispatch" in event_names,
+        where=workflow.where("on"),
+    )
+    if "push" in event_names and not trigger.branches and not trigger.tags:
+        trigger.branches = ["**"]
+    if "release" in event_names:
+        trigger.tags.append("v*")
+    return trigger

@@ -12,12 +12,13 @@ from kiwari_ci.commands.init.docker_commands import (
     UNKNOWN_TEXT,
     is_needed_for_tests,
     iter_docker_commands,
-    parse_docker_build,
     parse_image_name,
 )
-from kiwari_ci.readers.lenient_yaml import YamlMapping, collect_strings, format_scalar
+from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
+from kiwari_ci.readers.workflow import get_action_name
+from kiwari_ci.readers.yaml_document import YamlMapping, collect_strings, format_scalar
 
 _GITHUB_EXPRESSION = re.compile(r"\$\{\{(.{0,500}?)\}\}", re.DOTALL)
 _SSH_COMMAND = re.compile(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s")
@@ -66,7 +67,7 @@ class BuildStep:
     context: str
     dockerfile: str
     settings: BuildSettings
-    beyond: list[str]
+    unsupported: list[str]
 
 
 @dataclass
@@ -106,7 +107,7 @@ class DetectedWorkflows:
     tests: list[TestSteps] = field(default_factory=list)
     deploys: list[DeployJob] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
-    beyond: list[str] = field(default_factory=list)
+    unsupported: list[str] = field(default_factory=list)
 
 
 def add_workflow_job(
@@ -119,37 +120,52 @@ def add_workflow_job(
     matrix: dict[str, Any],
 ) -> None:
     """Put into `made` what a job of a workflow says, with one combination of its matrix."""
-    _JobReader(repository, made, path, document, key, document.table("jobs").table(key), trigger, matrix).read()
+    _JobReader(repository, made, path, document, key, trigger, matrix).read()
 
 
 class _JobReader:
-    """One job, with one combination of its matrix."""
+    """One job, with one combination of its matrix; `known` has the values of the expressions that are known here."""
 
     def __init__(
-        self, repository: LocalRepository, made: DetectedWorkflows, path: str, document: YamlMapping, key: str, job: YamlMapping,
-        trigger: WorkflowTrigger, matrix: dict[str, Any],
-    ) -> None:  # fmt: skip
-        self.made, self.path, self.key, self.job, self.trigger = made, path, key, job, trigger
-        self.where = document.table("jobs").where(key)
+        self,
+        repository: LocalRepository,
+        made: DetectedWorkflows,
+        path: str,
+        document: YamlMapping,
+        key: str,
+        trigger: WorkflowTrigger,
+        matrix: dict[str, Any],
+    ) -> None:
+        jobs = document.get_mapping("jobs")
+        self.made = made
+        self.path = path
+        self.key = key
+        self.job = jobs.get_mapping(key)
+        self.trigger = trigger
+        self.where = jobs.where(key)
+        self.steps = [item for item, _ in self.job.list_items("steps") if isinstance(item, YamlMapping)]
         slug = repository.slug[0] if repository.slug else UNKNOWN_TEXT
         self.known: dict[str, Any] = {
-            "github.repository": slug, "github.repository_owner": slug.partition("/")[0],
+            "github.repository": slug,
+            "github.repository_owner": slug.partition("/")[0],
             "github.event.repository.name": slug.rpartition("/")[2],
-        }  # fmt: skip
-        self.known |= {f"matrix.{key}": value for key, value in matrix.items()}
-        for table in (document.table("env"), job.table("env")):
-            for name, value in table.items():
+        }
+        for name, value in matrix.items():
+            self.known[f"matrix.{name}"] = value
+        for table in (document, self.job):
+            for name, value in table.get_mapping("env").items():
                 self.known[f"env.{name}"] = self.text(value)
-        self.steps = [item for item, _ in job.items_of("steps") if isinstance(item, YamlMapping)]
-        defaults = job.table("defaults").table("run").text("working-directory")
-        defaults = defaults or document.table("defaults").table("run").text("working-directory")
-        self.folder = join_path(".", self.text(defaults or ".")) or "."
+        self.folder = "."
+        for table in (document, self.job):
+            default_folder = table.get_mapping("defaults").get_mapping("run").get_text("working-directory")
+            if default_folder:
+                self.folder = join_path(".", self.text(default_folder)) or "."
 
     def read(self) -> None:
         for step in self.steps:
-            if re.match(r"docker/(build-push|bake)-action@", step.text("uses")):
+            if re.match(r"docker/(build-push|bake)-action@", step.get_text("uses")):
                 self.build_action(step)
-            for moved, command in iter_docker_commands(self.shell(step.text("run"))):
+            for moved, command in iter_docker_commands(self.shell(step.get_text("run"))):
                 self.build_command(step, moved, command)
         self.tests()
         self.deploy()
@@ -188,20 +204,20 @@ class _JobReader:
         return re.sub(r"\$\{?(\w+)\}?", lambda found: known.get(found[1], found[0]), self.text(script))
 
     def build_action(self, step: YamlMapping) -> None:
-        given = step.table("with")
-        context = self.text(given.text("context") or ".")
+        given = step.get_mapping("with")
+        context = self.text(given.get_text("context") or ".")
         context = "." if "://" in context or context == UNKNOWN_TEXT else context
-        file = self.text(given.text("file")) or f"{context}/Dockerfile"
+        file = self.text(given.get_text("file")) or f"{context}/Dockerfile"
         self.built(
             given.where(), self.image(given), context, file, build_settings.parse_action_inputs(given, self.known_text)
         )
 
     def image(self, given: YamlMapping) -> str:
         """The name in a step's tags, or in those of the metadata step that they come from."""
-        tags = given.text("tags")
+        tags = given.get_text("tags")
         if found := re.search(r"steps\.([\w-]+)\.outputs\.tags", tags):
-            meta = next((step for step in self.steps if step.text("id") == found[1]), None)
-            tags = meta.table("with").text("images") if meta else tags
+            meta = next((step for step in self.steps if step.get_text("id") == found[1]), None)
+            tags = meta.get_mapping("with").get_text("images") if meta else tags
         lines = re.split(r"[\n,]", self.text(tags))
         return next((name for line in lines if (name := parse_image_name(line))), "")
 
@@ -209,53 +225,55 @@ class _JobReader:
         at = command.index("build") if "build" in command[:3] else 0
         if command[:1] != ["docker"] or at not in (1, 2) or command[1] == "compose":
             return
-        given = parse_docker_build(command[at + 1 :])
-        folder = join_path(self.folder, self.text(step.text("working-directory") or ".")) or "."
-        if (inside := join_path(folder, moved)) is None:
+        build = parse_docker_build(command[at + 1 :])
+        folder = join_path(self.folder, self.text(step.get_text("working-directory") or ".")) or "."
+        folder_then = join_path(folder, moved)
+        if folder_then is None:
             return
-        context = join_path(inside, "".join(given["context"][-1:])) or "."
-        file = join_path(inside, given["file"][0]) if given["file"] else f"{context}/Dockerfile"
-        image = parse_image_name("".join(given["tag"][:1]))
-        self.built(step.where("run"), image, context, file or "", build_settings.parse_command_options(given))
+        context = join_path(folder_then, build.context) or "."
+        dockerfile = join_path(folder_then, build.files[0]) if build.files else f"{context}/Dockerfile"
+        image = parse_image_name("".join(build.tags[:1]))
+        settings = build_settings.parse_command_options(build)
+        self.built(step.where("run"), image, context, dockerfile or "", settings)
 
     def built(self, where: str, image: str, context: str, file: str, settings: BuildSettings) -> None:
         folder, dockerfile = join_path(".", context), join_path(".", file)
         runner = self.text(self.job.get("runs-on"))
-        beyond = [f"runs on {runner}"] if not runner.startswith("ubuntu") and runner else []
+        unsupported = [f"runs on {runner}"] if not runner.startswith("ubuntu") and runner else []
         if folder and dockerfile and UNKNOWN_TEXT not in folder + dockerfile:
-            self.made.builds.append(BuildStep(where, self.path, image, folder, dockerfile, settings, beyond))
+            self.made.builds.append(BuildStep(where, self.path, image, folder, dockerfile, settings, unsupported))
 
     def tests(self) -> None:
         runs = [
-            (step, join_path(self.folder, self.text(step.text("working-directory") or ".")) or ".")
+            (step, join_path(self.folder, self.text(step.get_text("working-directory") or ".")) or ".")
             for step in self.steps
-            if step.text("run")
+            if step.get_text("run")
         ]
-        tested = [index for index, (step, _) in enumerate(runs) if TEST_COMMAND.search(step.text("run"))]
-        if not tested or _SSH_COMMAND.search("\n".join(step.text("run") for step, _ in runs)):
+        tested = [index for index, (step, _) in enumerate(runs) if TEST_COMMAND.search(step.get_text("run"))]
+        if not tested or _SSH_COMMAND.search("\n".join(step.get_text("run") for step, _ in runs)):
             return
-        needed = [run for run in runs[: tested[-1] + 1] if is_needed_for_tests(run[0].text("run"))]
+        needed = [run for run in runs[: tested[-1] + 1] if is_needed_for_tests(run[0].get_text("run"))]
         folders = {place for _, place in needed}
         folder = folders.pop() if len(folders) == 1 else "."
         lines = [
             tool
             for action, tool in _TOOL_INSTALL_COMMANDS.items()
-            if any(action in step.text("uses") for step in self.steps)
+            if any(action in step.get_text("uses") for step in self.steps)
         ]
         for step, place in needed:
             lines += _wrap_in_subshell(
-                self.text(step.text("run")).rstrip(), place if place != folder else "", len(needed)
+                self.text(step.get_text("run")).rstrip(), place if place != folder else "", len(needed)
             )
-        needs = dict(self.job.table("services").tables())
+        needs = dict(self.job.get_mapping("services").iter_mappings())
         tables = [self.job, *(step for step, _ in needed)]
-        env = {key: SourcedValue(value, place) for each in tables for key, value, place in each.pairs("env")}
+        env = {key: SourcedValue(value, place) for each in tables for key, value, place in each.iter_pairs("env")}
         where = runs[tested[0]][0].where("run")
         self.made.tests.append(TestSteps(where, self.path, folder, lines, self.setup(), needs, env, self.trigger.paths))
 
     def setup(self) -> tuple[str, str, str] | None:
         for step in self.steps:
-            language = _SETUP_ACTIONS.get(step.text("uses").partition("@")[0])
-            given = step.table("with")
+            language = _SETUP_ACTIONS.get(get_action_name(step.get_text("uses")))
+            given = step.get_mapping("with")
             for field_name, key in (("version_file", f"{language}-version-file"), ("version", f"{language}-version")):
                 value = self.text(given.get(key)) if language else ""
                 if language and value and UNKNOWN_TEXT not in value:
@@ -264,20 +282,22 @@ class _JobReader:
 
     def deploy(self) -> None:
         environment = self.job.get("environment")
-        given = environment.text("name") if isinstance(environment, YamlMapping) else format_scalar(environment)
+        given = environment.get_text("name") if isinstance(environment, YamlMapping) else format_scalar(environment)
         name = self.text(given)
-        scripts = "\n".join(f"{step.text('run')}\n{step.table('with').text('script')}" for step in self.steps)
-        remote = any(_SSH_ACTION.search(step.text("uses").partition("@")[0]) for step in self.steps)
+        scripts = "\n".join(
+            f"{step.get_text('run')}\n{step.get_mapping('with').get_text('script')}" for step in self.steps
+        )
+        remote = any(_SSH_ACTION.search(get_action_name(step.get_text("uses"))) for step in self.steps)
         remote = remote or _SSH_COMMAND.search(scripts) is not None
         local = "self-hosted" in str(self.job.get("runs-on")) and _COMPOSE_UP_COMMAND.search(scripts) is not None
         if name.lower() in _NON_SERVER_ENVIRONMENTS or not (
             remote or local or (name and _COMPOSE_UP_COMMAND.search(scripts))
         ):
             return
-        trigger = _narrow_trigger(self.trigger, self.job.text("if"))
+        trigger = _narrow_trigger(self.trigger, self.job.get_text("if"))
         if not (trigger.branches or trigger.tags or trigger.by_hand):
             return
-        title = f"{name} {self.key} {self.job.text('name')} {self.path.rpartition('/')[2]}"
+        title = f"{name} {self.key} {self.job.get_text('name')} {self.path.rpartition('/')[2]}"
         made = DeployJob(self.where, self.path, "" if UNKNOWN_TEXT in name else name, title, trigger)
         if "inputs." in given:
             made.notes.append(
@@ -287,13 +307,13 @@ class _JobReader:
         self.made.deploys.append(made)
 
     def facts(self, made: DeployJob, environment: Any, scripts: str) -> None:
-        if isinstance(environment, YamlMapping) and environment.text("url"):
-            made.urls.append(SourcedValue(self.text(environment.text("url")), environment.where("url")))
+        if isinstance(environment, YamlMapping) and environment.get_text("url"):
+            made.urls.append(SourcedValue(self.text(environment.get_text("url")), environment.where("url")))
         for text, place in collect_strings(self.job):
             for url in re.findall(r"https?://[^\s\"'`<>;|)]+", self.shell(text)):
                 made.urls.append(SourcedValue(url, place))
         for step in self.steps:
-            action, by_hand = step.text("uses").partition("@")[0], _SSH_COMMAND.search(step.text("run"))
+            action, by_hand = get_action_name(step.get_text("uses")), _SSH_COMMAND.search(step.get_text("run"))
             if by_hand or _SSH_ACTION.search(action):
                 around = [text for text, _ in collect_strings(self.job.get("env"))] if by_hand else []
                 if ways := _describe_login_options(step):
@@ -317,8 +337,8 @@ def _wrap_in_subshell(script: str, folder: str, count: int) -> list[str]:
 
 def _describe_login_options(step: YamlMapping) -> list[str]:
     """What a step says of the login that is no secret's or variable's name."""
-    given, script = step.table("with"), step.text("run")
-    user, port, jump = given.text("username"), given.text("port"), given.text("proxy_host")
+    given, script = step.get_mapping("with"), step.get_text("run")
+    user, port, jump = given.get_text("username"), given.get_text("port"), given.get_text("proxy_host")
     ports = [port, *re.findall(r"\b(?:ssh|scp)\s[^\n]{0,200}?-[pP]\s*(\d+)", script)]
     jumps = [jump, *re.findall(r"\bssh\s[^\n]{0,200}?-J\s*(\S+)", script)]
     users = [user, *re.findall(r"\bssh\s[^\n@]{0,200}?([a-z_][\w-]*)@", re.sub(r"-J\s*\S+", "", script))]
@@ -330,7 +350,7 @@ def _describe_login_options(step: YamlMapping) -> list[str]:
 def _collect_login_settings(known: dict[str, tuple[str, str]], step: YamlMapping, text: str) -> None:
     """What a step reaches a server with: what its action is given, then what is named like it."""
     for key, role in _ACTION_INPUT_ROLES.items():
-        if found := _SECRET_OR_VARIABLE.search(step.table("with").text(key)):
+        if found := _SECRET_OR_VARIABLE.search(step.get_mapping("with").get_text(key)):
             known.setdefault(role, ("secret" if found[1] == "secrets" else "variable", found[2]))
     for kind, name in _SECRET_OR_VARIABLE.findall(text):
         role = next((role for role, names in _SETTING_ROLE_PATTERNS.items() if names.search(name)), "")

@@ -1,4 +1,4 @@
-"""A spec held against the repository that it is for: what is named must be there, and what is built be covered."""
+"""Compares a spec with its repository: what is named must exist, and what is built must be covered by paths."""
 
 import difflib
 import json
@@ -11,7 +11,6 @@ from typing import Any
 from kiwari_ci import generator
 from kiwari_ci.commands.lint import build_inputs
 from kiwari_ci.commands.lint.build_inputs import LintContext, format_first_names
-from kiwari_ci.effective import built_images, derived
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.plan import Plan
@@ -33,7 +32,7 @@ _NON_SERVICE_PATH = re.compile(
 
 @dataclass(frozen=True)
 class LintReport:
-    """What was found, and the plan whose needs are listed with it; `summary` says what was looked at."""
+    """The problems, the plan whose required settings are listed with them, and a summary of what was checked."""
 
     problems: list[Problem]
     plan: Plan
@@ -41,15 +40,15 @@ class LintReport:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is wrong; advice is not."""
+        """Whether there is no problem but advice."""
         return all(problem.severity == "advice" for problem in self.problems)
 
     def as_text(self) -> str:
-        """What must be set before a deploy works, and the summary."""
+        """Format the required settings and the summary."""
         return "\n\n".join(filter(None, [required_settings.format_required_settings(self.plan), self.summary]))
 
     def as_json(self) -> str:
-        """All of it, for programs."""
+        """Format everything as JSON."""
         parts: dict[str, Iterable[Any]] = {
             "problems": self.problems,
             "needs": self.plan.needs,
@@ -60,24 +59,23 @@ class LintReport:
 
 
 def lint_repository(path: Path, folder: Path | None) -> LintReport:
-    """Hold a spec against the repository in a folder, or in the checkout that we are in; raises Faults of the spec."""
-    decided = generator.load_spec(path)
+    """Compare a spec with the repository in a folder, or in the current checkout; raises SpecError of the spec."""
+    loaded = generator.load_spec(path)
     root = folder or tracked_files.find_checkout_root(Path())
-    files = tracked_files.read_checkout(root)
-    ground = LintContext(decided.source, decided.spec, files, root.as_posix())
-    how = f"files there (all of them: {files.no_git})" if files.no_git else "files that git tracks"
-    where = f"{root.as_posix()}: {len(files.files)} {how}"
-    if not files.files:
-        raise SpecError(
-            [Problem("no-files", where, path.as_posix(), hint="git add them, or name the folder: --checkout DIR")]
-        )
-    found = sort_problems(_find_problems(ground))
-    errors = sum(problem.severity == "error" for problem in found)
-    counts = f"services {len(decided.spec.services)}, errors {errors}, advice {len(found) - errors}"
-    return LintReport(found, decided.plan, f"{path.as_posix()} and {where}: {counts}")
+    checkout = tracked_files.read_checkout(root)
+    lint_context = LintContext(loaded.source, loaded.effective, checkout, root.as_posix())
+    kind = f"files there (all of them: {checkout.no_git})" if checkout.no_git else "files that git tracks"
+    location = f"{root.as_posix()}: {len(checkout.files)} {kind}"
+    if not checkout.files:
+        hint = "git add them, or name the folder: --checkout DIR"
+        raise SpecError([Problem("no-files", location, path.as_posix(), hint=hint)])
+    problems = sort_problems(_find_problems(lint_context))
+    errors = sum(problem.severity == "error" for problem in problems)
+    counts = f"services {len(loaded.spec.services)}, errors {errors}, advice {len(problems) - errors}"
+    return LintReport(problems, loaded.plan, f"{path.as_posix()} and {location}: {counts}")
 
 
-def _find_problems(ground: LintContext) -> Problems:
+def _find_problems(lint_context: LintContext) -> Problems:
     for check in (
         _check_path_filters,
         _check_test_folders,
@@ -85,107 +83,109 @@ def _find_problems(ground: LintContext) -> Problems:
         _check_migration_folders,
         _check_unused_dockerfiles,
     ):
-        yield from check(ground)
-    for service in built_images.list_built_services(ground.given):
-        missing = list(_check_dockerfile_path(ground, service)) + list(_check_build_context(ground, service))
-        yield from missing or build_inputs.check_service_images(ground, service)
+        yield from check(lint_context)
+    for service in lint_context.spec.built_services:
+        missing = list(_check_dockerfile_path(lint_context, service)) + list(
+            _check_build_context(lint_context, service)
+        )
+        yield from missing or build_inputs.check_service_images(lint_context, service)
 
 
-def _check_path_filters(ground: LintContext) -> Problems:
+def _check_path_filters(lint_context: LintContext) -> Problems:
     """Each pattern that a person wrote, or that stands for none written."""
-    for service in built_images.list_built_services(ground.given):
-        for index, pattern in enumerate(built_images.list_source_paths(ground.given, service)):
-            if ground.matching(pattern):
+    for service in lint_context.spec.built_services:
+        for index, pattern in enumerate(lint_context.spec.image(service).source_paths):
+            if lint_context.matching(pattern):
                 continue
             loc: YamlPath = ("services", service, "paths", index)
             sign = "!" if pattern.startswith("!") else ""
-            hint = _suggest_pattern(ground, pattern.removeprefix("!"), sign)
-            if not ground.given.services[service].paths:
+            hint = _suggest_pattern(lint_context, pattern.removeprefix("!"), sign)
+            if not lint_context.spec.services[service].paths:
                 words = f"services.{service} has no `paths`, and nothing is in `{service}/`, where it would be"
                 yield report_at_key(
-                    ground.source, loc[:2], "no-match", words, hint or "paths: [the folders of its source]"
+                    lint_context.source, loc[:2], "no-match", words, hint or "paths: [the folders of its source]"
                 )
             elif sign:
                 words = f"{format_yaml_path(loc)}: `{pattern}` leaves out no file"
-                yield report_at_value(ground.source, loc, "no-match", words, hint or "leave it out", severity="advice")
+                yield report_at_value(
+                    lint_context.source, loc, "no-match", words, hint or "leave it out", severity="advice"
+                )
             else:
                 words = f"{format_yaml_path(loc)}: `{pattern}` matches no file"
-                yield report_at_value(ground.source, loc, "no-match", words, hint or "leave it out")
+                yield report_at_value(lint_context.source, loc, "no-match", words, hint or "leave it out")
 
 
-def _check_dockerfile_path(ground: LintContext, service: str) -> Problems:
-    name = built_images.find_dockerfile_path(ground.given, service)
-    if name in ground.checkout.files:
+def _check_dockerfile_path(lint_context: LintContext, service: str) -> Problems:
+    name = lint_context.spec.image(service).dockerfile_path
+    if name in lint_context.checkout.files:
         return
     loc: YamlPath = ("services", service, "build", "dockerfile")
-    known = [each for each in ground.checkout.names if _is_dockerfile(each)]
+    known = [each for each in lint_context.checkout.names if _is_dockerfile(each)]
     hint = _suggest_path(name, known)
     if not hint and known:
         near = sorted(known, key=lambda each: service not in each)
         hint = f"there {'is' if len(known) == 1 else 'are'} {format_first_names(near)}"
     hint = hint or "write one: `build: {dockerfile: …}` says where it is"
-    yield _describe_missing_path(ground, loc, name, f"services.{service} is built from `{name}`", hint)
+    yield _describe_missing_path(lint_context, loc, name, f"services.{service} is built from `{name}`", hint)
 
 
-def _check_build_context(ground: LintContext, service: str) -> Problems:
-    folder = ground.given.services[service].build.context
+def _check_build_context(lint_context: LintContext, service: str) -> Problems:
+    folder = lint_context.spec.services[service].build.context
     loc: YamlPath = ("services", service, "build", "context")
-    if folder not in ground.checkout.folders:
-        hint = _suggest_path(folder, sorted(ground.checkout.folders)) or "context: . for all of the repository"
-        yield _describe_missing_path(ground, loc, folder, f"{format_yaml_path(loc)} is `{folder}`", hint)
+    if folder not in lint_context.checkout.folders:
+        hint = _suggest_path(folder, sorted(lint_context.checkout.folders)) or "context: . for all of the repository"
+        yield _describe_missing_path(lint_context, loc, folder, f"{format_yaml_path(loc)} is `{folder}`", hint)
 
 
-def _check_test_folders(ground: LintContext) -> Problems:
-    """Tests check out all of the repository."""
-    for service, model in ground.given.services.items():
-        for here, test in derived.iter_tests(service, model):
-            folder = test.working_directory
-            if folder and folder not in ground.checkout.folders:
-                loc: YamlPath = (*here, "working_directory")
-                hint = _suggest_path(folder, sorted(ground.checkout.folders)) or "leave it out for the root"
-                yield _describe_missing_path(ground, loc, folder, f"{format_yaml_path(loc)} is `{folder}`", hint)
+def _check_test_folders(lint_context: LintContext) -> Problems:
+    """Tests check out the whole repository, so any of its folders will do."""
+    for _, test_loc, test in lint_context.spec.iter_tests():
+        folder = test.working_directory
+        if folder and folder not in lint_context.checkout.folders:
+            loc: YamlPath = (*test_loc, "working_directory")
+            hint = _suggest_path(folder, sorted(lint_context.checkout.folders)) or "leave it out for the root"
+            yield _describe_missing_path(lint_context, loc, folder, f"{format_yaml_path(loc)} is `{folder}`", hint)
 
 
-def _check_version_files(ground: LintContext) -> Problems:
-    for service, model in ground.given.services.items():
-        tools = [(here, *each) for here, test in derived.iter_tests(service, model) for each in test.setup or ()]
-        for here, kind, tool in tools:
-            name = tool.version_file if tool else None
-            if name and name not in ground.checkout.files:
-                loc: YamlPath = (*here, "setup", kind, "version_file")
-                hint = _suggest_path(name, ground.checkout.names) or 'version: "…" in its place'
-                yield _describe_missing_path(ground, loc, name, f"{format_yaml_path(loc)} is `{name}`", hint)
+def _check_version_files(lint_context: LintContext) -> Problems:
+    for _, test_loc, test in lint_context.spec.iter_tests():
+        for tool_name, tool in test.setup or ():
+            file_name = tool.version_file if tool else None
+            if file_name and file_name not in lint_context.checkout.files:
+                loc: YamlPath = (*test_loc, "setup", tool_name, "version_file")
+                hint = _suggest_path(file_name, lint_context.checkout.names) or 'version: "…" in its place'
+                words = f"{format_yaml_path(loc)} is `{file_name}`"
+                yield _describe_missing_path(lint_context, loc, file_name, words, hint)
 
 
-def _check_migration_folders(ground: LintContext) -> Problems:
-    for server, model in ground.given.databases.items():
+def _check_migration_folders(lint_context: LintContext) -> Problems:
+    for server, model in lint_context.spec.written.databases.items():
         folder = model.migrations.directory if model.migrations else None
-        if folder and folder not in ground.checkout.folders:
+        if folder and folder not in lint_context.checkout.folders:
             loc: YamlPath = ("databases", server, "migrations", "directory")
             hint = (
-                _suggest_path(folder, sorted(ground.checkout.folders)) or "leave out `migrations` while there are none"
+                _suggest_path(folder, sorted(lint_context.checkout.folders))
+                or "leave out `migrations` while there are none"
             )
-            yield _describe_missing_path(ground, loc, folder, f"{format_yaml_path(loc)} is `{folder}`", hint)
+            yield _describe_missing_path(lint_context, loc, folder, f"{format_yaml_path(loc)} is `{folder}`", hint)
 
 
-def _check_unused_dockerfiles(ground: LintContext) -> Problems:
+def _check_unused_dockerfiles(lint_context: LintContext) -> Problems:
     """Dockerfiles that look like a service, and that nobody builds."""
-    built = {
-        built_images.find_dockerfile_path(ground.given, service)
-        for service in built_images.list_built_services(ground.given)
-    }
-    names = [name for name in ground.checkout.names if _is_dockerfile(name) and name not in built]
+    built = {lint_context.spec.image(service).dockerfile_path for service in lint_context.spec.built_services}
+    names = [name for name in lint_context.checkout.names if _is_dockerfile(name) and name not in built]
     if names := [name for name in names if not _NON_SERVICE_PATH.fullmatch(name)]:
         words = f"no service is built from {format_first_names(names, 5)}"
-        hint = f"a service of its own: `build: {{dockerfile: {escape_control_characters(names[0])}}}`, or nothing when it is none"
-        yield report_at_key(ground.source, ("services",), "not-in-spec", words, hint, severity="advice")
+        path = escape_control_characters(names[0])
+        hint = f"a service of its own: `build: {{dockerfile: {path}}}`, or nothing when it is none"
+        yield report_at_key(lint_context.source, ("services",), "not-in-spec", words, hint, severity="advice")
 
 
-def _describe_missing_path(ground: LintContext, loc: YamlPath, name: str, words: str, hint: str) -> Problem:
+def _describe_missing_path(lint_context: LintContext, loc: YamlPath, name: str, words: str, hint: str) -> Problem:
     """What is named and not there; on disk it may be, and the runner still lacks it."""
-    on_disk = (ground.checkout.root / name).exists() and not ground.checkout.no_git
+    on_disk = (lint_context.checkout.root / name).exists() and not lint_context.checkout.no_git
     words += ", which git does not track" if on_disk else ", and there is none"
-    return report_at_value(ground.source, loc, "not-there", words, f"git add {name}" if on_disk else hint)
+    return report_at_value(lint_context.source, loc, "not-there", words, f"git add {name}" if on_disk else hint)
 
 
 def _is_dockerfile(name: str) -> bool:
@@ -193,15 +193,15 @@ def _is_dockerfile(name: str) -> bool:
     return match is not None and not (match["kind"] or "").lower().endswith("dockerignore")
 
 
-def _suggest_pattern(ground: LintContext, pattern: str, sign: str) -> str:
+def _suggest_pattern(lint_context: LintContext, pattern: str, sign: str) -> str:
     """The same pattern for the path that was probably meant."""
     base, star, tail = re.match(r"([^*?+\[\\]*)(.?)(.*)", pattern, re.DOTALL).groups()  # type: ignore[union-attr]
-    if not star and base in ground.checkout.folders:
+    if not star and base in lint_context.checkout.folders:
         return f"a filter matches files, never a folder: {sign}{base}/**"
     if star and base.endswith("/"):
-        folder = _find_nearest_path(base[:-1], sorted(ground.checkout.folders))
+        folder = _find_nearest_path(base[:-1], sorted(lint_context.checkout.folders))
         return f"did you mean `{sign}{escape_control_characters(folder)}/{star}{tail}`?" if folder else ""
-    name = _find_nearest_path(base, ground.checkout.names) if not star else ""
+    name = _find_nearest_path(base, lint_context.checkout.names) if not star else ""
     return f"did you mean `{sign}{escape_control_characters(name)}`?" if name else ""
 
 

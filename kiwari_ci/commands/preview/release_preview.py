@@ -7,13 +7,15 @@ from hashlib import sha256
 
 from kiwari_ci.commands.affected.analysis import is_release_version
 from kiwari_ci.commands.preview.report import ReportLine, ReportSection, create_blocking_line, create_unknown_line
-from kiwari_ci.engines.compose.deploy_records import DeployRecord, RegistryDigest, parse_deploy_records
 from kiwari_ci.github import path_filters
 from kiwari_ci.plan import ComposeStack, EnvironmentWorkflow, ImageSource, Plan, ServiceContainer
 from kiwari_ci.probes import stack_checks
-from kiwari_ci.probes.findings import FindingGroup, RunbookIndex
+from kiwari_ci.probes.deploy_records import DeployRecord, RegistryDigest, parse_deploy_records
+from kiwari_ci.probes.findings import FindingGroup
+from kiwari_ci.probes.runbook_index import RunbookIndex
 from kiwari_ci.probes.ssh_host import HostFacts
-from kiwari_ci.readers.git_history import GitError, GitRepository
+from kiwari_ci.readers.git import GitError
+from kiwari_ci.readers.git_history import GitRepository
 
 EMPTY_SOURCE_KEY = f"src-{sha256(b'').hexdigest()[:12]}"
 MAX_LISTED_COMMITS = 20  # commits that are listed
@@ -225,7 +227,8 @@ def _check_target_host(
         yield ReportSection("env files", (create_unknown_line(f"{name}: {why}"),))
         return
     group = FindingGroup(name)
-    found = [stack_checks.check_env_file(group, stack.name, file, facts, means.book) for file in stack.env_files]
+    book = means.book.for_host(name)
+    found = [stack_checks.check_env_file(group, stack.name, file, facts, book) for file in stack.env_files]
     lines = [ReportLine(f"{each.subject}: {each.saw}", "stops" if each.state == "wrong" else "fact") for each in found]
     yield ReportSection("env files", tuple(lines))
 

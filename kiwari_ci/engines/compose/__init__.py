@@ -1,1 +1,1 @@
-"""Docker Compose on a host: the two programs that every generated repository has, copied byte for byte."""
+"""Docker Compose on a host: its plan, its rules, and the two programs that every repository gets as they are."""

@@ -1,4 +1,4 @@
-"""Files on the server: env files, compose files, services that come and go."""
+"""Files on the server: env files, compose files, hooks."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The image is bad, or cannot be had."""
+"""The image is bad, or cannot be pulled."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Runs that overlap, come late, or come again."""
+"""Runs that overlap, come late, or are repeated."""
 
 from collections.abc import Sequence
 

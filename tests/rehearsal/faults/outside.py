@@ -1,4 +1,4 @@
-"""Connections, runners, keys, and what stands in front."""
+"""Connections, runners, keys, and the proxy."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Tags: of what was never built, never served, never reviewed, or taken already."""
+"""Tags of commits that were never built, served or reviewed, and tags that exist already."""
 
 from tests.rehearsal.faults.images import registry_gone
 from tests.rehearsal.faults.order import SUPERSEDED

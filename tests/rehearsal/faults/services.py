@@ -1,4 +1,4 @@
-"""Services that come, go, or get another name, while the server has the files of before."""
+"""Services that are added, removed or renamed, while the server has the old files."""
 
 import re
 import shutil

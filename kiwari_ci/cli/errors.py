@@ -1,0 +1,47 @@
+"""What a command's end means: what it returns becomes the exit code, and a user's mistake becomes a message."""
+
+import sys
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any
+
+from kiwari_ci import problems
+from kiwari_ci.cli import output
+from kiwari_ci.cli.options import select_output_format
+from kiwari_ci.output import atomic_write
+
+EXIT_DRIFT = EXIT_FAULTS = 1
+EXIT_BAD_SPEC, EXIT_CANNOT_WRITE = 2, 73
+
+
+def exit_with_code(command: Callable[..., int]) -> Callable[..., None]:
+    """Turn what a command returns into an exit code, and what a user did wrong into words."""
+
+    @wraps(command)
+    def run(**options: Any) -> None:
+        try:
+            sys.exit(command(**options))
+        except problems.SpecError as error:
+            print_problems(error.problems, options.get("style"), err=True)
+            sys.exit(EXIT_BAD_SPEC)
+        except atomic_write.OutputError as error:
+            output.print_text(f"{error.title}\n{error}", err=True)
+            sys.exit(EXIT_CANNOT_WRITE)
+
+    return run
+
+
+def print_problems(found: Iterable[problems.Problem], style: str | None, err: bool = False) -> None:
+    """Print problems in the chosen format; text for people goes to standard error where `err` says so."""
+    output_format = select_output_format(style)
+    if output_format == "json":
+        output.print_text(problems.format_problems_json(found))
+    elif output_format == "github":
+        _print_if_any(problems.format_problems_github(found))
+    elif text := output.format_coloured_problems(found):
+        output.print_coloured_text(text, err=err)
+
+
+def _print_if_any(text: str) -> None:
+    if text:
+        output.print_text(text)

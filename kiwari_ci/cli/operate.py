@@ -1,0 +1,246 @@
+"""The commands that operate a pipeline: versions, hosts, pins, and the way out."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kiwari_ci.cli import output
+from kiwari_ci.cli.errors import EXIT_FAULTS, exit_with_code
+from kiwari_ci.cli.options import (
+    NonEmptyPath,
+    NonEmptyString,
+    find_output_root,
+    find_repository_root,
+    find_spec_file,
+    format_option,
+    json_format_option,
+    out_option,
+    parse_pairs,
+    quiet_option,
+    repository_option,
+    select_output_format,
+    spec_argument,
+    ssh_option,
+)
+from kiwari_ci.cli.progress import show_progress
+from kiwari_ci.problems import escape_control_characters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kiwari_ci.commands.preview.release_preview import PreviewSources
+    from kiwari_ci.plan import DeployHost, Plan
+
+
+@click.command("preview")
+@click.argument("tag", type=NonEmptyString())
+@spec_argument
+@ssh_option
+@repository_option
+@json_format_option
+@exit_with_code
+def preview_command(tag: str, spec: Path | None, ssh: tuple[str, ...], repository: Path | None, style: str) -> int:
+    """Say what a version's TAG would do: commits, images, what staging proved, migrations, env keys.
+
+    Each part is told as far as it can be asked: git here, the registry by docker, the hosts by ssh. Exit code 1 when
+    something would stop it.
+    """
+    from kiwari_ci import generator
+    from kiwari_ci.commands.preview import release_preview, report
+    from kiwari_ci.readers.git_history import GitRepository
+
+    plan = generator.load_spec(find_spec_file(spec)).plan
+    promotion = release_preview.find_promotion(plan, tag)
+    if promotion is None:
+        patterns = ", ".join(promotion.pattern for promotion in plan.promotions if promotion.pattern) or "nothing"
+        shown_tag = escape_control_characters(tag)
+        raise click.UsageError(f"no workflow runs on the tag {shown_tag}: the spec promotes on {patterns}")
+    environments = (promotion.from_environment, promotion.deploy.environment)
+    hosts = [host for host in plan.hosts if any(stack.environment in environments for stack in host.stacks)]
+    git = GitRepository(repository or find_repository_root(), os.environ)
+    with show_progress("Asking git, the registry and the hosts"):
+        sources = _prepare_probes(plan, hosts, ssh)
+        sections = release_preview.preview_release(plan, promotion, tag, git, sources)
+    title = f"{tag}: {release_preview.describe_promotion(promotion)}"
+    if style == "json":
+        output.print_text(output.format_json(report.build_sections_json(title, sections)))
+    else:
+        output.print_text(report.format_sections(title, sections))
+    return int(report.has_blocking_line(sections))
+
+
+@click.command("trace")
+@click.argument("address", type=NonEmptyString())
+@spec_argument
+@ssh_option
+@repository_option
+@json_format_option
+@exit_with_code
+def trace_command(address: str, spec: Path | None, ssh: tuple[str, ...], repository: Path | None, style: str) -> int:
+    """Say what serves at ADDRESS (an URL, a domain, a container), of which commits it is, and which run brought it."""
+    from kiwari_ci import generator
+    from kiwari_ci.commands import trace
+    from kiwari_ci.commands.preview import report
+    from kiwari_ci.readers.git_history import GitRepository
+
+    plan = generator.load_spec(find_spec_file(spec)).plan
+    place = trace.find_container_by_address(plan, address)
+    if place is None:
+        domains = ", ".join(plan.domains) or "no domain"
+        raise click.UsageError(f"nothing of the spec answers at {escape_control_characters(address)}: it has {domains}")
+    git = GitRepository(repository or find_repository_root(), os.environ)
+    with show_progress("Asking git, the registry and the host"):
+        sections = trace.trace_container(plan, place, git, _prepare_probes(plan, [place[0]], ssh))
+    if style == "json":
+        output.print_text(output.format_json(report.build_sections_json(address, sections)))
+    else:
+        output.print_text(report.format_sections(address, sections))
+    return 0
+
+
+def _prepare_probes(plan: "Plan", hosts: "Sequence[DeployHost]", ssh: tuple[str, ...]) -> "PreviewSources":
+    """Ask the registry when it is needed, and all hosts at once."""
+    from kiwari_ci.commands.preview import release_preview
+    from kiwari_ci.probes import deploy_records
+    from kiwari_ci.probes.runbook_index import RunbookIndex
+
+    destinations = parse_pairs(ssh)
+    if unknown := sorted(set(destinations) - {host.name for host in plan.hosts}):
+        raise click.UsageError(f"no host {', '.join(unknown)}: the spec has {', '.join(h.name for h in plan.hosts)}")
+    hosts_asked = deploy_records.query_hosts(list(hosts), destinations)
+    return release_preview.PreviewSources(
+        deploy_records.query_registry_digests, hosts_asked, RunbookIndex(plan.runbook, destinations)
+    )
+
+
+@click.command("doctor")
+@spec_argument
+@click.option(
+    "--env", "environments", type=NonEmptyString(), multiple=True, metavar="ENV", help="An environment. Default: all."
+)
+@ssh_option
+@click.option(
+    "--known-hosts",
+    type=NonEmptyString(),
+    multiple=True,
+    metavar="HOST=FILE",
+    help="A file with the line by which jobs know a host. Default: the variable, which gh reads.",
+)
+@click.option(
+    "--npm", type=NonEmptyString(), metavar="URL", help="Nginx Proxy Manager; NPM_TOKEN holds a token of its API."
+)
+@click.option(
+    "--pull-token",
+    type=NonEmptyString(),
+    metavar="REGISTRY",
+    help="Show this registry the pull token in KIWARI_CI_PULL_TOKEN: ghcr.io. Default: no token is shown to anybody.",
+)
+@format_option
+@quiet_option
+@exit_with_code
+def doctor_command(
+    spec: Path | None,
+    environments: tuple[str, ...],
+    ssh: tuple[str, ...],
+    known_hosts: tuple[str, ...],
+    npm: str | None,
+    pull_token: str | None,
+    style: str | None,
+    quiet: bool,
+) -> int:
+    """Compare the world with the spec, and exit with 1 when something is wrong; nothing is changed anywhere.
+
+    What cannot be reached is reported as not asked, and fails nothing. A token is shown only to a host that an option
+    names, and standard error says which.
+    """
+    from kiwari_ci import generator
+    from kiwari_ci.commands import doctor
+    from kiwari_ci.probes import findings
+
+    plan, files = generator.generate_files(find_spec_file(spec))
+    known_hosts_files = {host: Path(file) for host, file in parse_pairs(known_hosts).items()}
+    token = os.environ.get(doctor.PULL_TOKEN_VARIABLE, "") if pull_token else ""
+    if pull_token and (error := doctor.find_token_error(plan, pull_token, token)):
+        raise click.UsageError(error)
+    npm_token = os.environ.get("NPM_TOKEN", "")
+    options = doctor.ProbeOptions(parse_pairs(ssh), known_hosts_files, npm or "", npm_token, token)
+    if error := doctor.find_option_error(plan, environments, options):
+        raise click.UsageError(error)
+    if token:
+        output.print_text(f"{pull_token} sees the token in {doctor.PULL_TOKEN_VARIABLE}", err=True)
+    if npm and npm_token:
+        output.print_text(f"{escape_control_characters(npm)} sees the token in NPM_TOKEN", err=True)
+    with show_progress("Asking hosts, DNS, the registry and GitHub", quiet):
+        found = doctor.run_checks(plan, files, environments, options)
+    wrong = [finding for finding in found if finding.state == "wrong"]
+    output_format = select_output_format(style)
+    if output_format == "json":
+        output.print_text(findings.format_findings_json(found))
+    elif output_format == "github":
+        output.print_text(findings.format_findings_github(found))
+    elif not quiet:
+        output.print_text(findings.format_findings_text(found))
+    elif wrong:
+        output.print_text(findings.format_findings_text(wrong))
+    return EXIT_FAULTS if wrong else 0
+
+
+@click.command("pins")
+@click.argument("action", default="list", type=NonEmptyPath(), metavar="[list|pull]")
+@spec_argument
+@out_option
+@format_option
+@quiet_option
+@exit_with_code
+def pins_command(action: str, spec: Path | None, out: Path | None, style: str | None, quiet: bool) -> int:
+    """The actions that the workflows use, each at a commit: list them, or pull a bot's bumps.
+
+    They are kiwari-ci's own, until there is a file pins/action.yml beside the spec: then those in it. `pull` takes
+    the bumps out of the generated workflows into that file, and generates. It is refused, and changes nothing, where
+    two files disagree, or a pin has no full commit and version, is of another action, goes back, or has a version
+    that is known at another commit. What is frozen stays.
+    """
+    from kiwari_ci import generator
+    from kiwari_ci.commands import pins_pull
+    from kiwari_ci.github import action_pins
+
+    if action not in ("list", "pull"):
+        if spec or not action.endswith((".yaml", ".yml")):
+            raise click.UsageError(f"expected list or pull, met {action}: kiwari-ci pins --help")
+        action, spec = "list", Path(action)
+    spec = find_spec_file(spec, "pins pull" if action == "pull" else "pins")
+    generator.load_spec(spec)
+    if action == "list":
+        pin_set = action_pins.load_pins(spec)
+        if style == "json":
+            output.print_text(output.format_json(action_pins.serialize_pins(pin_set)))
+        else:
+            output.print_text(output.format_pin_list(pin_set, action_pins.derive_pins_path(spec)))
+        return 0
+    out = find_output_root(out)
+    result = pins_pull.pull_pin_updates(spec, out)
+    if style == "json":
+        output.print_text(output.format_json(pins_pull.serialize_pull_result(result)))
+    elif not quiet:
+        output.print_text(output.format_pull_result(out, spec, result))
+    return 0
+
+
+@click.command("eject")
+@spec_argument
+@out_option
+@format_option
+@exit_with_code
+def eject_command(spec: Path | None, out: Path | None, style: str | None) -> int:
+    """Make the generated files your own: no marker, no drift workflow; what they do stays as it is."""
+    from kiwari_ci import generator
+    from kiwari_ci.commands import eject
+
+    spec, out = find_spec_file(spec), find_output_root(out)
+    ejected = eject.eject_pipeline(out, spec, *generator.generate_files(spec))
+    output.print_text(
+        output.format_json(vars(ejected)) if style == "json" else output.format_eject_result(out, ejected)
+    )
+    return 0

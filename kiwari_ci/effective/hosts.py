@@ -1,0 +1,96 @@
+"""Hosts, and the settings of GitHub by which a deploy reaches them."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from kiwari_ci import schema
+from kiwari_ci.effective.values import format_variable_name
+from kiwari_ci.plan import GitHubSetting
+
+EngineKind = Literal["compose"]
+
+
+@dataclass(frozen=True)
+class EffectiveHost:
+    """A server with its settings."""
+
+    name: str
+    model: schema.Host
+
+    @property
+    def engine(self) -> EngineKind:
+        """What runs its containers."""
+        return "compose"
+
+    @property
+    def variable(self) -> str:
+        """The prefix of the names of its settings."""
+        return format_variable_name(self.name)
+
+    @property
+    def directory(self) -> str:
+        """The folder that holds a folder for each stack."""
+        return self.model.directory
+
+    @property
+    def home_folder(self) -> str:
+        """The same folder, relative to the login's home where it is there."""
+        return self.model.directory.removeprefix("~/")
+
+    @property
+    def proxy(self) -> schema.Proxy:
+        """What stands in front of the services."""
+        return self.model.proxy
+
+    def connection_settings(self, own_key: schema.Secret | None) -> dict[str, GitHubSetting]:
+        """What a deploy reads from GitHub to reach the host; `own_key` is an environment's own deploy key."""
+        prefix = self.variable
+        key = own_key or self.model.key
+        settings = {
+            "address": _reference_setting(self.model.address) or _secret_setting(f"{prefix}_HOST"),
+            "user": _reference_setting(self.model.user) or _secret_setting(f"{prefix}_USER"),
+            "key": _secret_setting(key.secret if key else f"{prefix}_SSH_KEY"),
+            "known_hosts": _reference_setting(self.model.known_hosts) or _variable_setting(f"{prefix}_KNOWN_HOSTS"),
+        }
+        if self.model.jump:
+            settings |= self._jump_settings(self.model.jump)
+        return settings
+
+    def _jump_settings(self, jump: schema.Jump) -> dict[str, GitHubSetting]:
+        prefix = f"{self.variable}_JUMP"
+        return {
+            "jump_address": _reference_setting(jump.address) or _secret_setting(f"{prefix}_HOST"),
+            "jump_user": _reference_setting(jump.user) or _secret_setting(f"{prefix}_USER"),
+            "jump_key": _secret_setting(jump.key.secret if jump.key else f"{prefix}_SSH_KEY"),
+            "jump_known_hosts": _reference_setting(jump.known_hosts) or _variable_setting(f"{prefix}_KNOWN_HOSTS"),
+        }
+
+
+def pull_token_setting(registry: schema.Registry) -> GitHubSetting:
+    """The token that a host pulls images with; the job's own has no kind, for nobody sets it."""
+    secret = registry.pull_token.secret
+    return _secret_setting(secret) if secret else GitHubSetting("REGISTRY_TOKEN", "github.token", "")
+
+
+def detect_runner_platform(runner_labels: Iterable[str]) -> str:
+    """Tell the platform of a runner by the names that GitHub gives its own runners."""
+    is_arm = any(re.search(r"arm(64)?$", label, re.IGNORECASE) for label in runner_labels)
+    return "linux/arm64" if is_arm else "linux/amd64"
+
+
+def _secret_setting(name: str) -> GitHubSetting:
+    return GitHubSetting(name, f"secrets.{name}", "secret")
+
+
+def _variable_setting(name: str) -> GitHubSetting:
+    return GitHubSetting(name, f"vars.{name}", "variable")
+
+
+def _reference_setting(reference: schema.Reference | None) -> GitHubSetting | None:
+    if reference is None:
+        return None
+    if reference.variable:
+        return _variable_setting(reference.variable)
+    return _secret_setting(str(reference.secret))

@@ -1,0 +1,38 @@
+"""Small readings of single values: durations, variable names, image references, published ports."""
+
+import re
+from collections.abc import Iterable
+
+from kiwari_ci.readers.image_reference import parse_image_reference
+
+
+def parse_duration(duration: str) -> int:
+    """Convert a duration such as `90s` or `3m` to seconds."""
+    seconds_per_unit = 60 if duration.endswith("m") else 1
+    return int(duration[:-1]) * seconds_per_unit
+
+
+def format_variable_name(name: str) -> str:
+    """Write a name as an environment variable: in capitals, with `_` for `-`."""
+    return name.upper().replace("-", "_")
+
+
+def has_version_or_digest(image: str) -> bool:
+    """Whether an image reference has a digest, or a tag other than `latest`, which moves."""
+    reference = parse_image_reference(image)
+    return bool(reference.digest) or reference.tag not in ("", "latest")
+
+
+def parse_postgres_major(image: str) -> int:
+    """Return the major version that an image's tag begins with, or 0 when the tag names none."""
+    digits = re.match(r"\d+", parse_image_reference(image).tag)
+    return int(digits[0]) if digits else 0
+
+
+def find_published_port(ports: Iterable[str], container_port: int) -> str:
+    """Return the host's port that a container's port is published on; empty when it is not published."""
+    for published_port in ports:
+        *_, host_port, published_container_port = published_port.split(":")
+        if published_container_port == str(container_port):
+            return host_port
+    return ""

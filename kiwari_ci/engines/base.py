@@ -1,0 +1,50 @@
+"""What an engine must be able to do: run the stacks of a host, and answer which image serves.
+
+The contract of a deploy is the same for each engine: *put this stack's services into service at these digests, in this
+order; answer which digest serves*. The jobs before it yield images, digests and a sequence, and know no engine.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from kiwari_ci.effective import EffectiveDatabaseServer, EffectiveEnvironment, EffectiveSpec
+from kiwari_ci.loading.yaml_source import YamlSource
+from kiwari_ci.plan import ComposeStack, DeployHost, Plan, PostgresServer, RequiredSetting
+from kiwari_ci.problems import Problem
+
+
+@dataclass(frozen=True)
+class FileTemplate:
+    """A generated file: its path in the repository, its template, and what the template reads besides the plan."""
+
+    path: str
+    template: str
+    context: dict[str, Any]
+
+
+class Engine(Protocol):
+    """A kind of engine that runs containers."""
+
+    @property
+    def deploy_step_template(self) -> str:
+        """The template of the step by which a workflow deploys to one host."""
+
+    def check(self, source: YamlSource, spec: EffectiveSpec) -> Iterator[Problem]:
+        """Find what a spec asks of the engine and the engine cannot do."""
+
+    def plan_stack(self, environment: EffectiveEnvironment) -> ComposeStack:
+        """Plan the stack of an environment."""
+
+    def plan_database_server(self, spec: EffectiveSpec, server: EffectiveDatabaseServer) -> PostgresServer:
+        """Plan a database server on one of its hosts."""
+
+    def required_settings(self, host: DeployHost) -> list[RequiredSetting]:
+        """List what a person sets at GitHub so that a deploy reaches a host."""
+
+    def list_stack_templates(self, plan: Plan) -> Iterator[FileTemplate]:
+        """List the files that are rendered for its hosts, in the order in which a reader would open them."""
+
+    def list_programs(self) -> dict[str, Path]:
+        """List the programs that a repository gets as they are: by their path there, the file of this package."""

@@ -1,0 +1,223 @@
+"""Containers: what Compose gets of a service, and of an accessory."""
+
+import shlex
+from typing import Any
+
+from kiwari_ci import schema
+from kiwari_ci.effective import EffectiveAccessory, EffectiveContainer, EffectiveService
+from kiwari_ci.effective.values import format_variable_name, parse_duration
+from kiwari_ci.plan import (
+    AccessoryContainer,
+    ComposeAttribute,
+    ComposeContainer,
+    KeyValue,
+    NetworkAttachment,
+    ServiceContainer,
+)
+from kiwari_ci.plan.base import FrozenMapping
+from kiwari_ci.proxies.registry import find_proxy
+from kiwari_ci.schema.compose_mapping import list_copied_compose_keys
+
+DEFAULT_NETWORK = "default"  # the network that Compose creates for each stack
+_COMPOSE_CONDITIONS = {
+    "started": "service_started",
+    "healthy": "service_healthy",
+    "completed": "service_completed_successfully",
+}
+
+
+def plan_service_containers(service: EffectiveService) -> tuple[ServiceContainer, ...]:
+    """Plan a service in one environment: a container for each replica, of which the first has the domain."""
+    return tuple(_plan_replica(service, replica_name) for replica_name in service.replica_names)
+
+
+def plan_accessory_container(accessory: EffectiveAccessory) -> AccessoryContainer:
+    """Plan an accessory in one environment."""
+    options = accessory.options
+    program_labels = {"deploy.accessory": "once" if options.once else "yes"}
+    container = _plan_container(accessory, options.image, program_labels, accessory.container_name)
+    return AccessoryContainer(**vars(container), name=accessory.name, once=options.once)
+
+
+def _plan_replica(service: EffectiveService, replica_name: str) -> ServiceContainer:
+    options = service.options
+    is_first = replica_name == service.container_name
+    tag = service.environment.image_tag
+    program_labels = {
+        **_plan_health_labels(service),
+        "deploy.from": _promotion_source(service),
+        "deploy.user": service.environment.spec.registry.user or "",
+        "deploy.rollout": "recreate" if options.rollout == "recreate" else "",
+        "deploy.migrate": shlex.join(options.migrate or ()) if is_first else "",
+    }
+    container = _plan_container(service, f"{service.image.repository}:{tag}", program_labels, replica_name)
+    return ServiceContainer(
+        **vars(container),
+        service=service.name,
+        source=service.image.name,
+        repository=service.image.repository,
+        tag=tag,
+        health=_format_health_endpoint(options),
+        variable=format_variable_name(service.name),
+        digest=f"DIGEST_{format_variable_name(service.name)}",
+    )
+
+
+def _plan_container(
+    container: EffectiveContainer, image: str, program_labels: dict[str, str], replica_name: str
+) -> ComposeContainer:
+    """Plan what services and accessories have in common; the host program reads `program_labels`."""
+    options = container.options
+    is_service = isinstance(options, schema.Service)
+    is_first = replica_name == container.container_name
+    domain = container.domain if is_first else ""
+    # Every replica answers to the first one's name, which is the service's.
+    attachments = _plan_network_attachments(container, alias="" if is_first else container.container_name)
+    has_aliases = any(attachment.alias for attachment in attachments)
+    return ComposeContainer(
+        container=replica_name,
+        image=image,
+        domain=domain,
+        port=options.port or 0,
+        health_path=options.health.path if isinstance(options, schema.Service) else "/",
+        health_status=options.health.status if isinstance(options, schema.Service) else 0,
+        websocket="yes" if options.websocket else "no",
+        restart=_restart_policy(options),
+        init=is_service and "init" not in options.compose,
+        is_bounded="logging" not in options.compose,
+        env_file=container.env_file,
+        entrypoint=tuple(_escape_dollar_signs(word) for word in options.entrypoint or ()),
+        command=tuple(_escape_dollar_signs(word) for word in options.command or ()),
+        environment=_plan_environment(container),
+        depends_on=_plan_dependencies(container),
+        ports=tuple(options.ports or ()),
+        volumes=tuple(options.volumes or ()),
+        healthcheck=_list_copied_attributes(options.healthcheck),
+        limits=_list_copied_attributes(options),
+        labels=_plan_labels(container, domain, program_labels),
+        more=tuple(ComposeAttribute(key, _escape_dollar_signs(value)) for key, value in options.compose.items()),
+        networks=() if has_aliases else tuple(attachment.name for attachment in attachments),
+        aliased=attachments if has_aliases else (),
+        docker_networks=tuple(attachment.docker_name for attachment in attachments),
+    )
+
+
+def _list_copied_attributes(model: schema.SpecModel | None) -> tuple[ComposeAttribute, ...]:
+    """List those fields of a model that are set, and whose values Compose takes as they are."""
+    if model is None:
+        return ()
+    attributes = []
+    for field, key in list_copied_compose_keys(type(model)):
+        value = getattr(model, field)
+        if value is not None:
+            attributes.append(ComposeAttribute(key, _escape_dollar_signs(value)))
+    return tuple(attributes)
+
+
+def _restart_policy(options: schema.Service | schema.Accessory) -> str:
+    if "restart" in options.compose:
+        return ""
+    runs_once = isinstance(options, schema.Accessory) and options.once
+    return "no" if runs_once else "unless-stopped"
+
+
+def _plan_environment(container: EffectiveContainer) -> tuple[KeyValue, ...]:
+    return tuple(
+        KeyValue(key, _escape_dollar_signs(container.resolve_variable(value)))
+        for key, value in container.options.environment.items()
+    )
+
+
+def _plan_dependencies(container: EffectiveContainer) -> tuple[KeyValue, ...]:
+    peers = container.environment.containers
+    return tuple(
+        KeyValue(peers[name].container_name, _COMPOSE_CONDITIONS[condition])
+        for name, condition in container.options.depends_on.items()
+    )
+
+
+def _plan_labels(container: EffectiveContainer, domain: str, program_labels: dict[str, str]) -> tuple[KeyValue, ...]:
+    """Plan the labels: the host program's, the proxy's, and the spec's own, which win."""
+    options = container.options
+    proxy = container.environment.first_host.proxy
+    proxy_labels: dict[str, str] = {}
+    if domain and options.port:
+        proxy_labels = find_proxy(proxy.kind).labels(proxy, domain, container.container_name, options.port)
+    used_program_labels = {key: value for key, value in program_labels.items() if value}
+    labels = used_program_labels | proxy_labels | options.labels
+    return tuple(KeyValue(key, _escape_dollar_signs(value)) for key, value in labels.items())
+
+
+def _format_health_endpoint(options: schema.Service) -> str:
+    """Write where and with which status a service answers; empty for a worker."""
+    if not options.port:
+        return ""
+    status = "" if options.health.status == 200 else f" {options.health.status}"
+    return f":{options.port}{options.health.path}{status}"
+
+
+def _plan_health_labels(service: EffectiveService) -> dict[str, str]:
+    """Plan the labels that say how the host asks a new container for its health; a worker has none."""
+    options = service.options
+    if not options.port:
+        return {}
+    start_period = options.health.start_period
+    name_cache_seconds = [find_proxy(host.proxy.kind).name_cache_seconds for host in service.environment.hosts]
+    return {
+        "deploy.health": _format_health_endpoint(options),
+        "deploy.host": options.health.host or service.domain,
+        "deploy.start-period": str(parse_duration(start_period)) if start_period else "",
+        "deploy.name-cache": str(max(name_cache_seconds)),
+    }
+
+
+def _escape_dollar_signs(value: Any) -> Any:
+    """Double each dollar sign, so that Compose does not look for variables."""
+    if isinstance(value, dict):
+        return FrozenMapping((_escape_dollar_signs(key), _escape_dollar_signs(inner)) for key, inner in value.items())
+    if isinstance(value, list):
+        return tuple(_escape_dollar_signs(inner) for inner in value)
+    return value.replace("$", "$$") if isinstance(value, str) else value
+
+
+def _promotion_source(service: EffectiveService) -> str:
+    """Name the stack and container whose state file must know a digest before this environment takes it.
+
+    It is empty where the two environments do not share their hosts.
+    """
+    environment = service.environment
+    if environment.model.promote is None:
+        return ""
+    source = environment.spec.environments[environment.model.promote]
+    if not set(environment.host_names) <= set(source.host_names):
+        return ""
+    return f"{source.stack_name}/{source.service(service.name).container_name}"
+
+
+def _plan_network_attachments(container: EffectiveContainer, alias: str) -> tuple[NetworkAttachment, ...]:
+    """Plan a container's networks: the proxy's, the database's, the stack's own, and those that the spec names.
+
+    An accessory without a domain is not on the proxy's network, and its short name is known on the stack's own alone.
+    """
+    environment, options = container.environment, container.options
+    is_service = isinstance(options, schema.Service)
+    is_long_running_accessory = isinstance(options, schema.Accessory) and not options.once
+    extra_networks = options.networks or []
+    own_names = {DEFAULT_NETWORK}
+    own_names |= {str(network.name or network.internal) for network in extra_networks if not network.external}
+
+    names = [] if is_service else [DEFAULT_NETWORK]
+    if is_service or container.domain:
+        names.append(environment.first_host.proxy.network)
+    if environment.database and container.uses_database:
+        names.append(environment.database.server.network)
+    if environment.accessories:
+        names.append(DEFAULT_NETWORK)
+    names += [str(network.external or network.name or network.internal) for network in extra_networks]
+
+    attachments = []
+    for name in dict.fromkeys(names):
+        short_name = container.name if name == DEFAULT_NETWORK and is_long_running_accessory else ""
+        docker_name = f"{environment.stack_name}_{name}" if name in own_names else name
+        attachments.append(NetworkAttachment(name, alias or short_name, docker_name))
+    return tuple(attachments)

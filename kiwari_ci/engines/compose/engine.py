@@ -1,0 +1,72 @@
+"""Docker Compose on a host that is reached over SSH."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from kiwari_ci.effective import EffectiveDatabaseServer, EffectiveEnvironment, EffectiveSpec
+from kiwari_ci.engines.base import FileTemplate
+from kiwari_ci.engines.compose import database_servers, settings, stacks
+from kiwari_ci.engines.compose.rules import check_compose
+from kiwari_ci.loading.yaml_source import YamlSource
+from kiwari_ci.output.generated_files import HOST_PROGRAM_PATH, SSH_CLIENT_PATH
+from kiwari_ci.plan import ComposeStack, DeployHost, Plan, PostgresServer, RequiredSetting
+from kiwari_ci.problems import Problem
+
+_FOLDER = Path(__file__).parent
+
+
+class ComposeEngine:
+    """Docker Compose on a host that is reached over SSH."""
+
+    deploy_step_template = "compose/deploy-step.yml.j2"
+
+    def check(self, source: YamlSource, spec: EffectiveSpec) -> Iterator[Problem]:
+        """Find what Docker Compose on a host cannot do."""
+        return check_compose(source, spec)
+
+    def plan_stack(self, environment: EffectiveEnvironment) -> ComposeStack:
+        """Plan the Compose project of an environment."""
+        return stacks.plan_stack(environment)
+
+    def plan_database_server(self, spec: EffectiveSpec, server: EffectiveDatabaseServer) -> PostgresServer:
+        """Plan a PostgreSQL server as a Compose project of its own."""
+        return database_servers.plan_postgres_server(spec, server)
+
+    def required_settings(self, host: DeployHost) -> list[RequiredSetting]:
+        """List the settings of an SSH connection."""
+        return settings.list_connection_settings(host)
+
+    def list_stack_templates(self, plan: Plan) -> Iterator[FileTemplate]:
+        """List compose files, what lies beside them, and examples of env files: databases, stacks, proxies."""
+        for server in plan.servers:
+            yield from _list_server_templates(server)
+        for stack in plan.stacks:
+            yield from _list_stack_templates(stack)
+        for host in plan.hosts:
+            for front in host.fronts:
+                folder = f"deploy/{front.name}"
+                yield FileTemplate(f"{folder}/docker-compose.yml", "compose/proxy.yml.j2", {"front": front})
+                for name in front.files:
+                    yield FileTemplate(f"{folder}/{name}", f"proxy/{front.kind}.j2", {"front": front})
+
+    def list_programs(self) -> dict[str, Path]:
+        """List the host program, and the client that the deploy job runs."""
+        return {HOST_PROGRAM_PATH: _FOLDER / "host.py", SSH_CLIENT_PATH: _FOLDER / "over_ssh.py"}
+
+
+def _list_server_templates(server: PostgresServer) -> Iterator[FileTemplate]:
+    folder = f"deploy/{server.name}"
+    yield FileTemplate(f"{folder}/docker-compose.yml", "compose/database.yml.j2", {"server": server})
+    yield FileTemplate(f"{folder}/.env.example", "compose/env.example.j2", {"env_file": server.env_file})
+    init_script = f"{folder}/init/init-databases.sh"
+    yield FileTemplate(init_script, "compose/init-databases.sh.j2", {"server": server})
+
+
+def _list_stack_templates(stack: ComposeStack) -> Iterator[FileTemplate]:
+    folder = f"deploy/{stack.name}"
+    yield FileTemplate(f"{folder}/docker-compose.yml", "compose/stack.yml.j2", {"stack": stack})
+    for hook in stack.hooks:
+        yield FileTemplate(f"{folder}/hooks/{hook.name}", "compose/hook.sh.j2", {"stack": stack, "hook": hook})
+    for env_file in stack.env_files:
+        example = f"{folder}/{env_file.name}.example"
+        yield FileTemplate(example, "compose/env.example.j2", {"env_file": env_file})

@@ -1,0 +1,72 @@
+"""Stacks: the containers of an environment, their networks and volumes, and what lies beside the compose file."""
+
+from collections.abc import Sequence
+
+from kiwari_ci.effective import EffectiveEnvironment
+from kiwari_ci.engines.compose import containers, stack_files
+from kiwari_ci.plan import ComposeContainer, ComposeStack, StackNetwork
+
+
+def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
+    """Plan the Compose project of an environment."""
+    instances = tuple(
+        instance
+        for service in environment.services.values()
+        for instance in containers.plan_service_containers(service)
+    )
+    accessories = tuple(
+        containers.plan_accessory_container(accessory) for accessory in environment.accessories.values()
+    )
+    all_containers = (*instances, *accessories)
+    own_networks = _plan_own_networks(environment)
+    env_files = stack_files.plan_env_files(environment)
+    hooks = stack_files.plan_deploy_hooks(environment)
+    files_beside = (*(f"hooks/{hook.name}" for hook in hooks), *(environment.model.files or ()))
+    return ComposeStack(
+        name=environment.stack_name,
+        environment=environment.name,
+        instances=instances,
+        accessories=accessories,
+        networks=_list_external_networks(all_containers, own_networks),
+        own_networks=own_networks,
+        env_files=() if environment.renders_env_files else env_files,
+        volumes=_list_named_volumes(all_containers),
+        hooks=hooks,
+        hook_names=" and ".join(f"`hooks/{hook.name}`" for hook in hooks),
+        sent=env_files if environment.renders_env_files else (),
+        kept=stack_files.list_rendered_settings(environment),
+        pushed=environment.sends_files,
+        beside=files_beside,
+        files=tuple(f"deploy/{environment.stack_name}/{file}" for file in ("docker-compose.yml", *files_beside)),
+    )
+
+
+def _plan_own_networks(environment: EffectiveEnvironment) -> tuple[StackNetwork, ...]:
+    """Plan the networks that Compose creates for the stack, except the default one, which it creates anyway."""
+    networks = [
+        network for container in environment.containers.values() for network in container.options.networks or ()
+    ]
+    return tuple(
+        dict.fromkeys(
+            StackNetwork(str(network.name or network.internal), network.internal is not None)
+            for network in networks
+            if not network.external
+        )
+    )
+
+
+def _list_external_networks(
+    all_containers: Sequence[ComposeContainer], own_networks: Sequence[StackNetwork]
+) -> tuple[str, ...]:
+    """List the networks that containers join and that somebody else creates."""
+    own_names = {containers.DEFAULT_NETWORK, *(network.name for network in own_networks)}
+    joined_names: list[str] = []
+    for container in all_containers:
+        joined_names += [*container.networks, *(attachment.name for attachment in container.aliased)]
+    return tuple(name for name in dict.fromkeys(joined_names) if name not in own_names)
+
+
+def _list_named_volumes(all_containers: Sequence[ComposeContainer]) -> tuple[str, ...]:
+    """List the volumes that Compose creates for the stack; a path is a folder of the host."""
+    sources = [volume.partition(":")[0] for container in all_containers for volume in container.volumes]
+    return tuple(dict.fromkeys(source for source in sources if source[0] not in "./"))

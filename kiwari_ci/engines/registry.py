@@ -1,0 +1,24 @@
+"""All engines. An engine that a host may have and that is missing here is a type error."""
+
+from typing import TypedDict, cast
+
+from kiwari_ci.effective.hosts import EngineKind
+from kiwari_ci.engines.base import Engine
+from kiwari_ci.engines.compose.engine import ComposeEngine
+
+
+class _Registry(TypedDict):
+    compose: Engine
+
+
+ENGINES: _Registry = {"compose": ComposeEngine()}
+
+
+def find_engine(kind: str) -> Engine:
+    """Find the engine of a host, by the kind that the effective spec or the plan names."""
+    return ENGINES[cast(EngineKind, kind)]
+
+
+def list_engines() -> list[Engine]:
+    """List every engine, for what is asked of all of them."""
+    return [ENGINES["compose"]]

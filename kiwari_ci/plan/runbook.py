@@ -1,0 +1,102 @@
+"""The runbook as data: its numbered steps, and those of its commands that other commands suggest as a cure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kiwari_ci.plan.hosts import DeployHost, PostgresServer
+
+RunbookStepId = Literal[
+    "files",
+    "env_files",
+    "deploy_key",
+    "host_key",
+    "github_settings",
+    "network",
+    "dns",
+    "proxy_hosts",
+    "health_endpoints",
+    "first_push",
+    "branch_protection",
+    "first_release",
+]
+
+# The subjects of the two commands for env files.
+CREATE_ENV_FILES = "create"
+EDIT_ENV_FILES = "edit"
+
+
+@dataclass(frozen=True)
+class RunbookStep:
+    """A numbered step; programs know it by its `id`, people by its number and title."""
+
+    id: RunbookStepId
+    number: int
+    title: str
+
+    @property
+    def heading(self) -> str:
+        """The step's heading in the runbook."""
+        return f"{self.number}. {self.title}"
+
+
+@dataclass(frozen=True)
+class RunbookCommand:
+    """A command for a person's shell: `subject` names what it is for, and is empty where that is the host itself.
+
+    In `line`, a host's shell variable (`"$VPS"`) stands for the host's login and address.
+    """
+
+    subject: str
+    line: str
+
+
+@dataclass(frozen=True)
+class SettingCommand:
+    """Sets a secret or variable at GitHub: for a host, for an environment only, or for the whole repository."""
+
+    kind: str
+    name: str
+    host: str
+    environment: str
+    line: str
+
+
+@dataclass(frozen=True)
+class ServerCommands:
+    """The commands for a PostgreSQL server; `init_databases` is typed on its host, in the folder of its stack."""
+
+    server: PostgresServer
+    start: RunbookCommand
+    init_databases: RunbookCommand
+
+
+@dataclass(frozen=True)
+class HostCommands:
+    """The commands for one host.
+
+    `env_files` has two commands, one that copies the examples and one that edits the copies; it is empty where the
+    host has no env file. `start_proxies` is empty where no service has a domain. The subjects are the name of a proxy,
+    a folder of `deploy/`, and `STACK CONTAINER` for a rollback.
+    """
+
+    host: DeployHost
+    create_network: RunbookCommand
+    env_files: tuple[RunbookCommand, ...]
+    servers: tuple[ServerCommands, ...]
+    start_proxies: tuple[RunbookCommand, ...]
+    reload_proxies: tuple[RunbookCommand, ...]
+    copy_files: tuple[RunbookCommand, ...]
+    rollbacks: tuple[RunbookCommand, ...]
+
+
+@dataclass(frozen=True)
+class Runbook:
+    """The steps by their ids, in their order; the commands for each host, and those for GitHub.
+
+    `first_release` is not among the steps when no environment is deployed by tag.
+    """
+
+    steps: dict[RunbookStepId, RunbookStep]
+    hosts: tuple[HostCommands, ...]
+    create_environments: tuple[RunbookCommand, ...]
+    settings: tuple[SettingCommand, ...]

@@ -1,0 +1,162 @@
+"""Plans the runbook: the numbers and titles of its steps, and the commands that it shares with the doctor.
+
+The template prints these commands, and the doctor suggests them as cures, so both have the same words without
+reading each other's text.
+"""
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from kiwari_ci.plan import ComposeStack, DeployHost, GitHubSetting, PostgresServer, ProxyStack, RequiredSetting
+from kiwari_ci.plan.runbook import (
+    CREATE_ENV_FILES,
+    EDIT_ENV_FILES,
+    HostCommands,
+    Runbook,
+    RunbookCommand,
+    RunbookStep,
+    RunbookStepId,
+    ServerCommands,
+    SettingCommand,
+)
+
+_STEP_TITLES: dict[RunbookStepId, str] = {
+    "files": "Files on the server",
+    "env_files": "Env files",
+    "deploy_key": "Deploy key",
+    "host_key": "Host key",
+    "github_settings": "GitHub: environments, secrets, variables",
+    "network": "Network",
+    "dns": "DNS",
+    "proxy_hosts": "Proxy hosts",
+    "health_endpoints": "Health endpoints",
+    "first_push": "First push",
+    "branch_protection": "Protect the branch",
+    "first_release": "First release",
+}
+
+
+def plan_runbook(
+    project: str,
+    repository: str,
+    hosts: Sequence[DeployHost],
+    stacks: Sequence[ComposeStack],
+    repository_settings: Sequence[GitHubSetting | RequiredSetting],
+    has_releases: bool,
+) -> Runbook:
+    """Plan the runbook; `repository_settings` are the tokens and what builds read, which belong to no host."""
+    has_database_servers = any(host.servers for host in hosts)
+    has_domains = any(container.domain for stack in stacks for container in stack.containers)
+    return Runbook(
+        steps=_plan_steps(has_database_servers, has_releases),
+        hosts=tuple(_plan_host_commands(host, has_domains) for host in hosts),
+        create_environments=tuple(
+            RunbookCommand(
+                stack.environment, f"gh api --silent -X PUT repos/{repository}/environments/{stack.environment}"
+            )
+            for stack in stacks
+        ),
+        settings=(
+            *(command for host in hosts for command in _plan_host_settings(project, host)),
+            *(_plan_setting(setting) for setting in repository_settings),
+            *(_plan_setting(setting, environment=stack.environment) for stack in stacks for setting in stack.kept),
+        ),
+    )
+
+
+def _plan_steps(has_database_servers: bool, has_releases: bool) -> dict[RunbookStepId, RunbookStep]:
+    titles = dict(_STEP_TITLES)
+    if has_database_servers:
+        titles["network"] = "Network and PostgreSQL"
+    if not has_releases:
+        del titles["first_release"]
+    return {step_id: RunbookStep(step_id, number, title) for number, (step_id, title) in enumerate(titles.items(), 1)}
+
+
+def _plan_host_commands(host: DeployHost, has_domains: bool) -> HostCommands:
+    return HostCommands(
+        host=host,
+        create_network=_plan_create_network(host),
+        env_files=_plan_env_files(host) if host.env_files else (),
+        servers=tuple(_plan_server_commands(host, server) for server in host.servers),
+        start_proxies=tuple(RunbookCommand(proxy.name, proxy.start_command) for proxy in host.fronts if has_domains),
+        reload_proxies=tuple(_plan_reload_proxy(host, proxy) for proxy in host.fronts if proxy.reload),
+        copy_files=tuple(_plan_copy_files(host, source) for source in host.sources),
+        rollbacks=tuple(
+            _plan_rollback(host, stack, instance.container) for stack in host.stacks for instance in stack.instances
+        ),
+    )
+
+
+def _format_ssh_command(host: DeployHost, script: str) -> str:
+    """A script that runs on the host; it has no single quotes."""
+    return f"ssh \"${host.variable}\" '{script}'"
+
+
+def _plan_create_network(host: DeployHost) -> RunbookCommand:
+    inspect = f"docker network inspect {host.network} >/dev/null 2>&1"
+    return RunbookCommand("", _format_ssh_command(host, f"{inspect} || docker network create {host.network}"))
+
+
+def _plan_env_files(host: DeployHost) -> tuple[RunbookCommand, ...]:
+    files = shlex.join(host.env_files)
+    copy_example = "[ -e $f ] || install -m 600 $f.example $f"
+    create = _format_ssh_command(host, f"cd {host.folder} && for f in {files}; do {copy_example}; done")
+    edit = f"ssh -t \"${host.variable}\" 'cd {host.folder} && editor {files}'"
+    hint = "# for each change-me and '': openssl rand -hex 32"
+    return RunbookCommand(CREATE_ENV_FILES, create), RunbookCommand(EDIT_ENV_FILES, f"{edit} {hint}")
+
+
+def _plan_server_commands(host: DeployHost, server: PostgresServer) -> ServerCommands:
+    start = _format_ssh_command(host, f"cd {host.folder}/{server.name} && docker compose up -d --wait")
+    init_script = "/docker-entrypoint-initdb.d/init-databases.sh"
+    init_databases = f"docker compose exec {server.name} bash {init_script}"
+    return ServerCommands(server, RunbookCommand(server.name, start), RunbookCommand(server.name, init_databases))
+
+
+def _plan_reload_proxy(host: DeployHost, proxy: ProxyStack) -> RunbookCommand:
+    return RunbookCommand(proxy.name, _format_ssh_command(host, f"cd {proxy.folder} && {proxy.reload}"))
+
+
+def _plan_copy_files(host: DeployHost, source: str) -> RunbookCommand:
+    folder = source.removeprefix("deploy/")
+    extract = f'ssh "${host.variable}" tar -x --strip-components=1 -C {host.folder}'
+    return RunbookCommand(folder, f"git archive HEAD {source} | {extract}")
+
+
+def _plan_rollback(host: DeployHost, stack: ComposeStack, container: str) -> RunbookCommand:
+    command = f'ssh "${host.variable}" {host.folder}/bin/deploy rollback {stack.name} {container}'
+    return RunbookCommand(f"{stack.name} {container}", f"{command} # [sha256:… of an earlier one]")
+
+
+def _plan_host_settings(project: str, host: DeployHost) -> Iterator[SettingCommand]:
+    yield from _plan_login_settings(host, host.variable, host.address, host.user)
+    for key in host.keys:
+        yield _plan_file_setting(project, host, "secret", key.secret)
+    yield _plan_file_setting(project, host, host.known_hosts.kind, host.known_hosts.name)
+    for jump in host.jumps:
+        yield from _plan_login_settings(host, jump.variable, jump.address, jump.user)
+        yield _plan_file_setting(project, host, "secret", jump.key.name)
+        yield _plan_file_setting(project, host, jump.known_hosts.kind, jump.known_hosts.name)
+
+
+def _plan_login_settings(
+    host: DeployHost, variable: str, address: GitHubSetting, user: GitHubSetting
+) -> Iterator[SettingCommand]:
+    """The shell variable holds USER@ADDRESS."""
+    for setting, value in ((address, f"${{{variable}#*@}}"), (user, f"${{{variable}%@*}}")):
+        line = f'printf %s "{value}" | gh {setting.kind} set {setting.name}'
+        yield SettingCommand(setting.kind, setting.name, host.name, "", line)
+
+
+def _plan_file_setting(project: str, host: DeployHost, kind: str, name: str) -> SettingCommand:
+    """A setting whose value an earlier step has written to a file."""
+    return SettingCommand(kind, name, host.name, "", f"gh {kind} set {name} <~/.ssh/{project}-{name}")
+
+
+def _plan_setting(setting: GitHubSetting | RequiredSetting, environment: str = "") -> SettingCommand:
+    """A setting whose value `gh` asks for."""
+    line = f"gh {setting.kind} set {setting.name}"
+    if environment:
+        line = f"{line} --env {environment}"
+    return SettingCommand(setting.kind, setting.name, "", environment, line)

@@ -1,0 +1,137 @@
+"""What a kind of proxy must be able to say of itself, and what the kinds with a generated stack have in common."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from kiwari_ci import schema
+from kiwari_ci.effective import EffectiveContainer, EffectiveHost
+from kiwari_ci.effective.values import find_published_port
+from kiwari_ci.plan import ComposeContainer, ProxySite, ProxyStack
+
+GENERATED_STACK_KEYS = frozenset({"stack", "image", "listen"})  # keys of the spec that shape a generated stack
+_CERTIFICATE_KEYS = frozenset({"email", "certificates", "certresolver"})
+_COMMON_KEYS = frozenset({"kind", "network"})
+NO_CERTIFICATES = "with `listen` it has no certificates"
+
+
+class Proxy(Protocol):
+    """A kind of proxy that can stand in front of services."""
+
+    @property
+    def supported_keys(self) -> frozenset[str]:
+        """The keys of the spec's `proxy` that this kind takes, besides `kind` and `network`."""
+
+    @property
+    def name_cache_seconds(self) -> int:
+        """For how many seconds a request may still go to the container that had a name before."""
+
+    @property
+    def unrouted_statuses(self) -> tuple[int, ...]:
+        """The HTTP statuses by which it answers for a domain that it does not know yet."""
+
+    @property
+    def has_admin_api(self) -> bool:
+        """Whether `doctor` can ask its API for the domains that a person has set up there."""
+
+    @property
+    def is_on_shared_network(self) -> bool:
+        """Whether it reaches containers over the Docker network that the spec names."""
+
+    @property
+    def guide_template(self) -> str:
+        """The template of what the runbook says of its domains; empty when the stack's own files say everything."""
+
+    @property
+    def has_one_guide_for_all_hosts(self) -> bool:
+        """Whether the runbook lists the domains of all hosts together."""
+
+    def stack_name(self, options: schema.Proxy) -> str:
+        """The name of its generated stack; empty when a person has set the proxy up."""
+
+    def explain_unused_key(self, options: schema.Proxy, key: str) -> str:
+        """Explain why a key that this kind takes has no effect; empty when it has one."""
+
+    def explain_unreachable_domain(self, container: EffectiveContainer) -> tuple[str, str] | None:
+        """Explain why its host cannot lead a domain to a container with a port, with a hint; None when it can."""
+
+    def labels(self, options: schema.Proxy, domain: str, container_name: str, port: int) -> dict[str, str]:
+        """The labels by which it finds a container; those without a value are left out."""
+
+    def plan_stack(self, host: EffectiveHost, sites: tuple[ProxySite, ...]) -> ProxyStack | None:
+        """Plan its stack, if it is generated."""
+
+    def runs_image(self, image: str) -> bool:
+        """Whether a container with this image is the proxy."""
+
+    def describe_required_version(self, image: str) -> str:
+        """Describe the version that is needed, when the image has an older one; else empty."""
+
+
+def list_written_keys(options: schema.Proxy) -> list[str]:
+    """List the keys that a person wrote, except for those that every kind takes."""
+    return sorted(options.model_fields_set - _COMMON_KEYS)
+
+
+def explain_certificate_key(options: schema.Proxy, key: str) -> str:
+    """Explain why a key of certificates has no effect with plain HTTP; empty when it has one."""
+    return NO_CERTIFICATES if options.listen and key in _CERTIFICATE_KEYS else ""
+
+
+def plan_sites(host: EffectiveHost, containers: Sequence[ComposeContainer]) -> tuple[ProxySite, ...]:
+    """Plan the domains of a host, and where they lead to."""
+    scheme = "http://" if host.proxy.listen else ""
+    sites = []
+    for container in containers:
+        if container.domain:
+            published_port = find_published_port(container.ports, container.port)
+            site = ProxySite(
+                domain=container.domain,
+                address=scheme + container.domain,
+                container=container.container,
+                port=container.port,
+                websocket=container.websocket == "yes",
+                published_address=f"http://127.0.0.1:{published_port}" if published_port else "",
+            )
+            sites.append(site)
+    return tuple(sites)
+
+
+def list_web_ports(options: schema.Proxy) -> tuple[str, ...]:
+    """List the ports that a generated stack publishes."""
+    return (f"{options.listen}:80",) if options.listen else ("80:80", "443:443")
+
+
+def plan_generated_stack(
+    host: EffectiveHost,
+    name: str,
+    *,
+    default_image: str,
+    volumes: tuple[str, ...],
+    ports: tuple[str, ...] = (),
+    command: tuple[str, ...] = (),
+    certificates: str = "",
+    config_files: tuple[str, ...] = (),
+    reload_command: str = "",
+    sites: tuple[ProxySite, ...] = (),
+) -> ProxyStack:
+    """Plan a generated stack from what is its kind's own."""
+    options = host.proxy
+    return ProxyStack(
+        kind=options.kind,
+        name=name,
+        host=host.name,
+        host_variable=host.variable,
+        folder=f"{host.directory}/{name}",
+        image=options.image or default_image,
+        network=options.network,
+        listen=options.listen or "",
+        email=options.email or "",
+        certificates=certificates,
+        ports=ports or list_web_ports(options),
+        command=command,
+        volumes=volumes,
+        named_volumes=tuple(volume.partition(":")[0] for volume in volumes if volume[0] not in "./"),
+        files=config_files,
+        reload=reload_command,
+        sites=sites,
+    )

@@ -1,0 +1,123 @@
+"""Traefik, which reads where domains lead from the labels of the containers; its stack may be generated."""
+
+import re
+
+from kiwari_ci import schema
+from kiwari_ci.effective import EffectiveContainer, EffectiveHost
+from kiwari_ci.plan import ProxySite, ProxyStack
+from kiwari_ci.proxies.base import GENERATED_STACK_KEYS, explain_certificate_key, plan_generated_stack
+
+OLDEST_VERSION = (3, 6)  # the first that knows the label `allownonrunning`
+_PRIVATE_NETWORKS = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
+_DOCKER_SOCKET = "/var/run/docker.sock:/var/run/docker.sock:ro"
+
+
+class Traefik:
+    """Traefik."""
+
+    supported_keys = GENERATED_STACK_KEYS | {"email", "entrypoint", "certresolver", "middlewares"}
+    name_cache_seconds = 2  # it looks a name up for each connection
+    unrouted_statuses: tuple[int, ...] = (404,)
+    has_admin_api = False
+    is_on_shared_network = True
+    guide_template = "proxy/traefik.md.j2"
+    has_one_guide_for_all_hosts = False
+
+    def stack_name(self, options: schema.Proxy) -> str:
+        """It is there already unless the spec names a stack."""
+        return options.stack or ""
+
+    def explain_unused_key(self, options: schema.Proxy, key: str) -> str:
+        """With plain HTTP there are no certificates; some keys are for a generated stack."""
+        if explain_certificate_key(options, key):
+            return explain_certificate_key(options, key)
+        if key in ("email", "image") and not options.stack:
+            return "is for a Traefik that is generated: `stack: traefik`"
+        return ""
+
+    def explain_unreachable_domain(self, container: EffectiveContainer) -> tuple[str, str] | None:
+        """It reaches every container over the shared network."""
+        return None
+
+    def labels(self, options: schema.Proxy, domain: str, container_name: str, port: int) -> dict[str, str]:
+        """The labels of a router and a service.
+
+        The service has the container's name as its address, so that Traefik looks it up as nginx does, and follows
+        a deploy. The temporary container has no such labels (the host program leaves them out): Traefik drops a router
+        that two containers define differently. With `allownonrunning` the router stays while the container is being
+        replaced, and whatever its own health check says.
+        """
+        # A domain has no underscore, so another domain is another router, and no conflict about this one.
+        name = domain.replace(".", "_")
+        router = f"traefik.http.routers.{name}"
+        resolver = _certificate_resolver(options)
+        labels = {
+            "traefik.enable": "true",
+            "traefik.docker.allownonrunning": "true",
+            f"{router}.rule": f"Host(`{domain}`)",
+            f"{router}.entrypoints": _entrypoint(options),
+            f"{router}.tls": "" if resolver or options.listen else "true",
+            f"{router}.tls.certresolver": resolver,
+            f"{router}.middlewares": ",".join(options.middlewares or ()),
+            f"traefik.http.services.{name}.loadbalancer.server.url": f"http://{container_name}:{port}",
+        }
+        return {label: value for label, value in labels.items() if value}
+
+    def plan_stack(self, host: EffectiveHost, sites: tuple[ProxySite, ...]) -> ProxyStack | None:
+        """Plan its stack, where the spec names one; the labels say where domains lead."""
+        name = self.stack_name(host.proxy)
+        if not name:
+            return None
+        return plan_generated_stack(
+            host,
+            name,
+            default_image="traefik:v3.6",
+            command=_command(host.proxy),
+            volumes=(_DOCKER_SOCKET,) if host.proxy.listen else (_DOCKER_SOCKET, "certificates:/certificates"),
+        )
+
+    def runs_image(self, image: str) -> bool:
+        """Whether a container with this image is the proxy."""
+        return "traefik" in image
+
+    def describe_required_version(self, image: str) -> str:
+        """Describe the oldest version that knows the labels, when the image has an older one."""
+        version = re.search(r"traefik:v?(\d+)\.(\d+)", image)
+        if version and (int(version[1]), int(version[2])) < OLDEST_VERSION:
+            return "Traefik 3.6 or newer, which knows the labels"
+        return ""
+
+
+def _entrypoint(options: schema.Proxy) -> str:
+    """Name the entrypoint that takes requests for the services."""
+    return options.entrypoint or ("web" if options.listen else "websecure")
+
+
+def _certificate_resolver(options: schema.Proxy) -> str:
+    """Name what gets the certificates; empty when Traefik has them already, or needs none."""
+    is_generated_with_https = bool(options.stack) and not options.listen
+    return options.certresolver or ("letsencrypt" if is_generated_with_https else "")
+
+
+def _command(options: schema.Proxy) -> tuple[str, ...]:
+    """List the options of a generated Traefik.
+
+    Connections are not kept open, for they would lead to the address that a container had before a deploy.
+    """
+    entrypoint = f"--entrypoints.{_entrypoint(options)}"
+    words = ["--providers.docker.exposedbydefault=false", "--serverstransport.maxidleconnsperhost=-1"]
+    if options.listen:
+        words += [f"{entrypoint}.address=:80", f"{entrypoint}.forwardedheaders.trustedips={_PRIVATE_NETWORKS}"]
+        return tuple(words)
+    resolver = f"--certificatesresolvers.{_certificate_resolver(options)}.acme"
+    words += [
+        f"{entrypoint}.address=:443",
+        "--entrypoints.plain.address=:80",
+        f"--entrypoints.plain.http.redirections.entrypoint.to={_entrypoint(options)}",
+        "--entrypoints.plain.http.redirections.entrypoint.scheme=https",
+        f"{resolver}.tlschallenge=true",
+        f"{resolver}.storage=/certificates/acme.json",
+    ]
+    if options.email:
+        words.append(f"{resolver}.email={options.email}")
+    return tuple(words)

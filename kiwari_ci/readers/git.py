@@ -1,0 +1,166 @@
+"""The one place that runs git. A checkout may be a stranger's, so nothing that it names is ever started.
+
+A repository's own configuration names programs (hooks, a file system monitor, ssh commands, signature checks, remote
+helpers, filters). This module overrides what git lets it override, runs only commands that read, and names the git
+directory itself, so that git finds no bare repository that somebody has committed into a folder.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+GIT_TIMEOUT = 60  # seconds for one answer
+MAX_GIT_OUTPUT = 64_000_000  # bytes of one answer
+
+# Each setting names a program, or a file that git would wait for, and would otherwise come from the checkout.
+_SAFE_SETTINGS = {
+    "core.fsmonitor": "false",
+    "core.untrackedCache": "false",
+    "core.splitIndex": "false",
+    "core.hooksPath": os.devnull,
+    "core.attributesFile": os.devnull,
+    "core.pager": "cat",
+    "core.editor": "false",
+    "core.askPass": "false",
+    "core.sshCommand": "false",
+    "core.gitProxy": "false",
+    "core.alternateRefsCommand": "false",
+    "core.quotePath": "true",
+    "credential.helper": "",
+    "diff.external": "",
+    "diff.orderFile": os.devnull,
+    "gpg.program": "false",
+    "gpg.openpgp.program": "false",
+    "gpg.ssh.program": "false",
+    "gpg.ssh.defaultKeyCommand": "false",
+    "gpg.x509.program": "false",
+    "interactive.diffFilter": "",
+    "log.showSignature": "false",
+    "protocol.allow": "never",
+    "safe.bareRepository": "explicit",
+    "sequence.editor": "false",
+    "submodule.recurse": "false",
+}
+_SAFE_ENVIRONMENT = {
+    "LC_ALL": "C",
+    "GIT_ALLOW_PROTOCOL": "",  # no protocol at all; unlike protocol.allow, no setting of one protocol outdoes it
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_PAGER": "cat",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+
+
+class GitError(Exception):  # noqa: N818 - it is an answer, too
+    """Why git cannot say, with the cure."""
+
+
+class GitMissing(GitError):
+    """Git is not installed."""
+
+
+class GitTimeout(GitError):
+    """Git gave no answer in time."""
+
+
+class NotACheckout(GitError):
+    """The folder is in no git checkout."""
+
+
+def find_git_root(folder: Path) -> Path | None:
+    """The root of the checkout that a folder is in; None when it is in none."""
+    try:
+        resolved = folder.resolve()
+        return next((parent for parent in (resolved, *resolved.parents) if os.path.lexists(parent / ".git")), None)
+    except (OSError, RuntimeError):
+        return None  # the folder is gone, or a link that leads in circles
+
+
+def build_git_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for git: what speaks to git (a hook's GIT_DIR, GIT_SSH_COMMAND) and to its helpers is left out."""
+    names = ("GIT_", "SSH_ASKPASS", "PAGER", "EDITOR", "VISUAL", "LESSOPEN", "LESSCLOSE")
+    kept = {name: value for name, value in environment.items() if not name.startswith(names)}
+    return kept | _SAFE_ENVIRONMENT
+
+
+def run_git(
+    folder: Path,
+    *words: str,
+    environment: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    index: Path | None = None,
+    timeout: float = GIT_TIMEOUT,
+) -> bytes:
+    """What git prints for a command that only reads, run in a folder of a checkout; raises GitError."""
+    current = os.environ if environment is None else environment
+    program = _find_git_program(current)
+    root = find_git_root(folder)
+    if root is None:
+        raise NotACheckout(f"{folder} is in no git checkout: go to one, or name it")
+    variables = build_git_environment(current)
+    if index:
+        variables["GIT_INDEX_FILE"] = str(index)
+    settings = [word for name, value in _SAFE_SETTINGS.items() for word in ("-c", f"{name}={value}")]
+    places = [f"--git-dir={root / '.git'}", f"--work-tree={root}"]
+    command = [program, "--no-pager", "--no-optional-locks", *settings, *places, *words]
+    name = next(word for word in words if not word.startswith("-"))
+    return _run_bounded(command, folder, variables, stdin, timeout, name)
+
+
+def _find_git_program(environment: Mapping[str, str]) -> str:
+    """Git's full path. A relative folder of PATH may be the stranger's checkout, so none is searched."""
+    folders = environment.get("PATH", os.defpath).split(os.pathsep)
+    program = shutil.which("git", path=os.pathsep.join(folder for folder in folders if os.path.isabs(folder)))
+    if not program:
+        raise GitMissing("git is not installed: install it")
+    return program
+
+
+def _run_bounded(
+    command: list[str], folder: Path, variables: dict[str, str], stdin: bytes, timeout: float, name: str
+) -> bytes:
+    """Run a command for so long, and keep so much of what it prints and no more."""
+    timed_out = threading.Event()
+    with tempfile.TemporaryFile() as question, tempfile.TemporaryFile() as errors:
+        question.write(stdin)
+        question.seek(0)
+        try:
+            process = subprocess.Popen(
+                command, cwd=folder, env=variables, stdin=question, stdout=subprocess.PIPE, stderr=errors
+            )
+        except OSError as error:
+            raise GitError(f"git {name} cannot be run in {folder}: {error.strerror or error}") from error
+
+        def stop() -> None:
+            timed_out.set()
+            process.kill()
+
+        timer = threading.Timer(timeout, stop)
+        timer.start()
+        try:
+            assert process.stdout  # noqa: S101 - it is a pipe
+            output = process.stdout.read(MAX_GIT_OUTPUT + 1)
+            if len(output) > MAX_GIT_OUTPUT:
+                process.kill()
+            process.stdout.close()
+            code = process.wait()
+        finally:
+            timer.cancel()
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if timed_out.is_set():
+            raise GitTimeout(f"git {name} gave no answer in {timeout:g} s")
+        if len(output) > MAX_GIT_OUTPUT:
+            raise GitError(f"git {name} printed more than {MAX_GIT_OUTPUT:,} bytes: that is too much to read")
+        if code:
+            errors.seek(0)
+            message = errors.read(100_000).decode(errors="replace").strip().rpartition("\n")[2]
+            raise GitError(f"git {name} refused: {message[:200] or code}")
+        return output

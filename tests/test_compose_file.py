@@ -1,0 +1,71 @@
+"""Other people's compose files and env files, read once for init and diff."""
+
+import pytest
+
+from kiwari_ci.readers import compose_file
+from kiwari_ci.readers.compose_file import ComposeService
+from kiwari_ci.readers.env_file import parse_env_assignments
+from kiwari_ci.readers.yaml_document import parse_yaml_document
+
+
+def read_service(text: str, key: str = "web") -> ComposeService:
+    project = compose_file.parse_compose_file(parse_yaml_document("shop/compose.yml", text))
+    assert project is not None
+    return project.services[key]
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("environment: [A=1, B]", "environment: {A: '1', B: }"),
+        ("ports: ['127.0.0.1:80:8080']", "ports: [{host_ip: 127.0.0.1, published: 80, target: 8080}]"),
+        ("volumes: ['data:/data']", "volumes: [{type: volume, source: data, target: /data}]"),
+        ("env_file: .env", "env_file: [{path: .env}]"),
+        ("depends_on: {db: {condition: service_started}}", "depends_on: {db: service_started}"),
+        ("build: ./web", "build: {context: web}"),
+        ("labels: [a=b]", "labels: [{a: b}]"),
+    ],
+)
+def test_two_ways_to_write_one_thing_are_one(short: str, long: str) -> None:
+    first = read_service(f"services: {{web: {{{short}}}}}")
+    second = read_service(f"services: {{web: {{{long}}}}}")
+    assert first.attributes == second.attributes != {}
+
+
+def test_a_colon_in_a_variable_cuts_no_mount() -> None:
+    service = read_service("services: {web: {volumes: ['${DATA:-./data}:/data:ro']}}")
+    (mount,) = compose_file.list_mounts(service.table)
+    assert (mount.source, mount.target, mount.mode) == ("${DATA:-./data}", "/data", "ro")
+
+
+def test_a_service_has_what_it_extends_in_the_same_file() -> None:
+    text = """
+services:
+  base: {image: 'a:1', environment: {A: 1, B: 1}}
+  web: {extends: {service: base}, environment: {B: 2}}
+  far: {extends: {service: base, file: other.yml}}
+  loop: {extends: loop}
+"""
+    web = read_service(text)
+    assert (web.image, web.attributes["environment"]) == ("a:1", {"A": 1, "B": 2})
+    assert "extends" not in web.attributes
+    assert list(read_service(text, "far").attributes) == ["extends"]
+    assert read_service(text, "loop").image == ""
+
+
+def test_the_hosts_of_a_rule() -> None:
+    rule = "Host(`a.example.com`, `b.example.com`) || (Host(`c.example.com`) && PathPrefix(`/api`))"
+    assert compose_file.find_rule_hosts(rule) == ["a.example.com", "b.example.com", "c.example.com"]
+
+
+def test_a_file_without_services_is_none() -> None:
+    assert compose_file.parse_compose_file(parse_yaml_document("compose.yml", "networks: {}")) is None
+
+
+def test_the_lines_of_an_env_file() -> None:
+    text = "# a secret\nA='x # y' # z\n\nexport B = 1 # one\r\nnot a variable\nC=\nD=\"open\nA=2\n"
+    assignments = parse_env_assignments(text)
+    assert [(each.key, each.value, each.line) for each in assignments] == [
+        ("A", "x # y", 2), ("B", "1", 4), ("C", "", 6), ("D", '"open', 7), ("A", "2", 8),
+    ]  # fmt: skip
+    assert [each.comment for each in assignments] == ["# a secret", "", "", "", ""]

@@ -1,0 +1,80 @@
+"""Every kind of proxy that a spec may name: what the others rely on holds for each of them."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from kiwari_ci import generator
+from kiwari_ci.loading.yaml_source import parse_yaml
+from kiwari_ci.plan import DeployHost
+from kiwari_ci.proxies.registry import ALL_KINDS, PROXIES, find_proxy, list_kinds_with_key
+from kiwari_ci.rendering.render import TEMPLATES_FOLDER, render_files
+from kiwari_ci.schema import Proxy
+from kiwari_ci.schema.environments import ProxyKind
+
+SPEC = """
+project: {{name: shop, repository: example/shop}}
+hosts: {{vps: {{proxy: {{kind: {kind}}}}}}}
+services: {{api: {{port: 8080, ports: ['127.0.0.1:8080:8080']}}}}
+environments:
+  live: {{deploy_on: {{push: main}}, domains: {{api: api.example.com}}}}
+"""
+
+
+def load(kind: ProxyKind) -> generator.LoadedSpec:
+    return generator.validate_and_plan(parse_yaml("shop.yaml", SPEC.format(kind=kind)))
+
+
+def plan_host(kind: ProxyKind) -> DeployHost:
+    (host,) = load(kind).plan.hosts
+    return host
+
+
+def test_the_registry_has_every_kind_that_a_spec_may_name() -> None:
+    assert set(PROXIES) == set(get_args(ProxyKind))
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_supported_keys_are_fields_of_the_spec(kind: ProxyKind) -> None:
+    assert find_proxy(kind).supported_keys <= set(Proxy.model_fields) - {"kind", "network"}
+
+
+@pytest.mark.parametrize("key", sorted(set(Proxy.model_fields) - {"kind", "network"}))
+def test_every_key_is_for_some_kind(key: str) -> None:
+    assert list_kinds_with_key(key)
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_the_runbook_says_where_the_domain_leads(kind: ProxyKind) -> None:
+    runbook = render_files(load(kind).plan)["deploy/RUNBOOK.md"].text
+    section = runbook.partition("### 8.")[2].partition("### 9.")[0]
+    assert "api.example.com" in section
+    assert "shop-api-live" in section or "127.0.0.1:8080" in section
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_a_generated_stack_has_its_files(kind: ProxyKind) -> None:
+    proxy = find_proxy(kind)
+    loaded = load(kind)
+    files = render_files(loaded.plan)
+    stacks = plan_host(kind).fronts
+    assert [stack.name for stack in stacks] == list(filter(None, [proxy.stack_name(Proxy(kind=kind))]))
+    for stack in stacks:
+        assert {f"deploy/{path}" for path in stack.paths()} <= files.keys()
+        assert proxy.runs_image(stack.image)
+        assert proxy.describe_required_version(stack.image) == ""
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_a_proxy_either_has_a_generated_configuration_or_a_guide(kind: ProxyKind) -> None:
+    template = find_proxy(kind).guide_template
+    assert bool(template) == (plan_host(kind).fronts == ())
+    assert not template or Path(TEMPLATES_FOLDER, template).is_file()
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_a_container_waits_as_long_as_the_proxy_keeps_a_name(kind: ProxyKind) -> None:
+    ((container,),) = [stack.instances for stack in load(kind).plan.stacks]
+    labels = {label.key: label.value for label in container.labels}
+    assert labels["deploy.name-cache"] == str(find_proxy(kind).name_cache_seconds)

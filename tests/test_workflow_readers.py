@@ -1,0 +1,45 @@
+"""What workflows of other people say, read once for init and diff."""
+
+from typing import Any
+
+import pytest
+
+from kiwari_ci.readers.docker_build import parse_docker_build
+from kiwari_ci.readers.workflow_matrix import MAX_MATRIX_COMBINATIONS, expand_matrix
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        ({}, []),
+        ({"a": "${{ fromJSON(inputs.list) }}"}, []),
+        ({"a": [1, 2]}, [{"a": 1}, {"a": 2}]),
+        ({"a": [1, 2], "b": [3]}, [{"a": 1, "b": 3}, {"a": 2, "b": 3}]),
+        ({"a": [1, 2], "exclude": [{"a": 1}]}, [{"a": 2}]),
+        ({"a": [1, 2], "include": [{"a": 2, "b": 3}]}, [{"a": 1}, {"a": 2, "b": 3}]),
+        ({"a": [1, 2], "include": [{"b": 3}]}, [{"a": 1, "b": 3}, {"a": 2, "b": 3}]),
+        ({"a": [1], "include": [{"a": 9}]}, [{"a": 1}, {"a": 9}]),
+        ({"include": [{"a": 1}, {"a": 2}]}, [{"a": 1}, {"a": 2}]),
+    ],
+)
+def test_the_combinations_of_a_matrix(matrix: dict[str, Any], expected: list[dict[str, Any]]) -> None:
+    assert expand_matrix(matrix) == expected
+
+
+def test_a_large_matrix_is_cut() -> None:
+    axes = {name: list(range(1000)) for name in "abcdefgh"}
+    assert len(expand_matrix(axes)) == MAX_MATRIX_COMBINATIONS
+    assert expand_matrix({**axes, "exclude": [{"a": 0}]}) == []
+
+
+def test_the_words_of_a_docker_build() -> None:
+    line = "--push --cache-to type=gha -t a:1 --tag=b:2 -f api/Dockerfile --build-arg=A=1 --no-cache --secret id=x api"
+    build = parse_docker_build(line.split())
+    assert (build.context, build.pushes) == ("api", True)
+    assert (build.tags, build.files, build.arguments) == (["a:1", "b:2"], ["api/Dockerfile"], ["A=1"])
+    assert (build.secrets, build.targets) == (["id=x"], [])
+
+
+def test_a_docker_build_whose_last_word_is_an_option() -> None:
+    build = parse_docker_build(["api", "--progress", "plain"])
+    assert (build.context, build.pushes) == ("api", False)
