@@ -1,6 +1,7 @@
 """What a deploy does with good images and with bad ones, and what serves afterwards."""
 
 import base64
+import copy
 import json
 from pathlib import Path
 
@@ -299,16 +300,17 @@ def test_an_answer_that_gets_lost(root: Path) -> None:
     """Whether the command was done is looked up, at each of the calls."""
     world = World(root, web(), job())
     world.deploy(1)
+    start = copy.deepcopy(world.cluster)
     count = world.kubectl.calls
     world.deploy(2)
     per_deploy = world.kubectl.calls - count
     for number in range(2, per_deploy + 1):
-        version = number + 10
+        world.cluster = copy.deepcopy(start)
         world.again().loses_answer_of = number
-        assert world.deploy(version).code == 0, f"call {number}"
-        assert world.serves(version)
-        assert len(world.cluster.of_kind("Job")) == 2 + number - 1, "the migration ran twice"
-        assert len({record for record in world.records() if record.endswith(f" {version}")}) == 1
+        assert world.deploy(2).code == 0, f"call {number}"
+        assert world.serves(2)
+        assert len(world.cluster.of_kind("Job")) == 2, f"the migration ran twice: call {number}"
+        assert len(world.records()) == 2, f"call {number}"
 
 
 def test_somebody_who_writes_all_the_time(world: World) -> None:
