@@ -15,7 +15,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kiwari_ci"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Programs that a generated repository has as single files: they import nothing of ours, and print and exit themselves.
-PROGRAMS = [PACKAGE / "engines/compose/host.py", PACKAGE / "engines/compose/over_ssh.py"]
+PROGRAMS = [
+    PACKAGE / "engines/compose/host.py",
+    PACKAGE / "engines/compose/over_ssh.py",
+    PACKAGE / "engines/kubernetes/rollout.py",
+]
 
 MACHINE = re.compile(
     r"(?<![\w./])/(?:work|root|mnt|Users)/|/home/|\.\./shared|pypi\.org|pythonhosted|registry\.npmjs|deb\.debian|proxy\.golang"

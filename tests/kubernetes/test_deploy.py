@@ -304,7 +304,7 @@ def test_an_answer_that_gets_lost(root: Path) -> None:
     count = world.kubectl.calls
     world.deploy(2)
     per_deploy = world.kubectl.calls - count
-    for number in range(2, per_deploy + 1):
+    for number in (*range(2, 18), *range(per_deploy - 5, per_deploy + 1)):  # the looks between them are alike
         world.cluster = copy.deepcopy(start)
         world.again().loses_answer_of = number
         assert world.deploy(2).code == 0, f"call {number}"

@@ -48,10 +48,10 @@ def check_environment(source: YamlSource, environment: EffectiveEnvironment) -> 
     for field, (reason, hint) in _ENVIRONMENT_FIELDS.items():
         if getattr(environment.model, field):
             yield _refuse(source, ("environments", environment.name, field), reason, hint)
+    yield from _check_env_files(source, environment)
     for container in environment.containers.values():
         yield from _check_container(source, container)
         yield from _check_name(source, container)
-        yield from _check_env_file(source, container)
         yield from _check_dependencies(source, container)
 
 
@@ -77,10 +77,11 @@ def _check_name(source: YamlSource, container: EffectiveContainer) -> Problems:
         yield _refuse(source, loc, reason, hint)
 
 
-def _check_env_file(source: YamlSource, container: EffectiveContainer) -> Problems:
-    file = container.env_file
+def _check_env_files(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    """An env file becomes a Secret. The name of one without `env_file` is made of a container's, which is sound."""
+    file = environment.model.env_file
     if file and not (rollout.ENV_FILE.fullmatch(file) and rollout.secret_of(file)):
-        loc = ("environments", container.environment.name, "env_file")
+        loc = ("environments", environment.name, "env_file")
         reason = f"`{file}` cannot be the name of a Secret"
         yield _refuse(source, loc, reason, "lower-case letters, digits and hyphens: `.env`, `api.env`")
 
