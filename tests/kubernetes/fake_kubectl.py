@@ -521,7 +521,9 @@ class FakeKubectl(rollout.Kubectl):
 
     def answer_auth(self, words: list[str], _stdin: str) -> str:
         assert words[0] == "can-i" and "--quiet" in words
-        if (words[1], words[2]) in self.forbidden:
+        part = next((word.partition("=")[2] for word in words if word.startswith("--subresource=")), "")
+        assert "/" not in words[2]
+        if (words[1], f"{words[2]}/{part}".rstrip("/")) in self.forbidden:
             raise Refused("")
         return ""
 

@@ -163,11 +163,11 @@ def test_check_of_a_cluster_that_is_ready(root: Path) -> None:
 
 
 def test_check_names_the_missing_rights(world: World) -> None:
-    world.kubectl.forbidden = {("patch", "services"), ("delete", "jobs.batch")}
+    world.kubectl.forbidden = {("patch", "services"), ("get", "pods/log"), ("delete", "jobs.batch")}
     outcome = world.run("check", STACK)
 
     assert outcome.code == 69
-    assert outcome.says("may not do this in the namespace shop: patch services, delete jobs.batch")
+    assert outcome.says("may not do this in the namespace shop: get pods/log, patch services, delete jobs.batch")
 
 
 # The program as a process, with a kubectl that is a script

@@ -1570,7 +1570,7 @@ def print_findings(stack: "Stack") -> int:
     missing = [
         f"{verb} {kind}"
         for verb, kind in RIGHTS
-        if stack.kubectl.run("auth", "can-i", verb, kind, "-n", stack.name, "--quiet").code != 0
+        if stack.kubectl.run(*can_i_words(stack, verb, kind)).code != 0
     ]
     if missing:
         raise Failed(
@@ -1586,6 +1586,13 @@ def print_findings(stack: "Stack") -> int:
         check_objects(stack, [service])
     progress(f"nothing that a check can see prevents a deploy of {stack.name}")
     return SERVING
+
+
+def can_i_words(stack: "Stack", verb: str, kind: str) -> List[str]:
+    """The command that asks for a right; kubectl would take `pods/log` for a pod named log."""
+    resource, _, part = kind.partition("/")
+    words = ["auth", "can-i", verb, resource, "-n", stack.name, "--quiet"]
+    return [*words, f"--subresource={part}"] if part else words
 
 
 def print_orphans(stack: "Stack") -> None:
