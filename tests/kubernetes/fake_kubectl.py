@@ -6,6 +6,7 @@ them. A Deployment makes ReplicaSets, those make pods, pods do what their image 
 
 import copy
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from kiwari_ci.engines.kubernetes.rollout import Output
 Json = dict[str, Any]
 Key = tuple[str, str, str]  # namespace, kind, name
 
-STEP = 0.5  # seconds between two looks of the controllers
+STEP = 0.5  # seconds between two steps of the controllers
 REVISION = "deployment.kubernetes.io/revision"
 HASH = "pod-template-hash"
 NAME_LABEL = "app.kubernetes.io/name"
@@ -83,7 +84,7 @@ class Cluster:
     def of_kind(self, kind: str, namespace: str = "") -> list[Json]:
         return [
             document
-            for (place, entry, _), document in sorted(self.objects.items())
+            for (place, entry, _), document in self.objects.items()
             if entry == kind and namespace in ("", place)
         ]
 
@@ -125,10 +126,12 @@ class Cluster:
     # Time
 
     def advance(self, seconds: float) -> None:
+        """Let time pass; the controllers take their steps at multiples of STEP."""
         end = self.clock + seconds
-        while self.clock < end - 1e-9:
-            self.clock = min(self.clock + STEP, end)
+        while (moment := STEP * (self.clock // STEP + 1)) <= end:
+            self.clock = moment
             self.act()
+        self.clock = end
 
     def act(self) -> None:
         """The controllers take a step."""
@@ -563,6 +566,9 @@ def local_documents(words: Sequence[str]) -> str:
 
 
 def yaml_documents(path: Path) -> Iterator[Json]:
-    for document in yaml.safe_load_all(path.read_text()):
-        if document:
-            yield document
+    yield from copy.deepcopy(parse_yaml(path.read_text()))
+
+
+@functools.cache
+def parse_yaml(text: str) -> list[Json]:
+    return [document for document in yaml.safe_load_all(text) if document]

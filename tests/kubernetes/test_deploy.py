@@ -157,17 +157,19 @@ def test_one_that_must_be_alone(root: Path) -> None:
     assert world.serves(2)
 
 
-def test_two_services_of_which_one_fails(root: Path) -> None:
+@pytest.mark.parametrize(("good", "bad"), [("web", "api"), ("api", "web")])
+def test_two_services_of_which_one_fails(root: Path, good: str, bad: str) -> None:
     world = World(root, web(), web("api"))
     world.deploy(1, None, "web", "api")
-    images = [f"web={world.image('web', 2)}", f"api={world.image('api', 2, EXITS)}"]
+    images = [f"{good}={world.image(good, 2)}", f"{bad}={world.image(bad, 2, EXITS)}"]
     outcome = world.run("deploy", "--stack", STACK, "--sequence", "2", *images)
 
     assert outcome.code == 1
-    assert outcome.results == {"web": "serving", "api": "failed"}
-    assert world.serves(2) and world.serves(1, "api")
+    assert outcome.results == {good: "serving", bad: "failed"}
+    assert world.serves(2, good) and world.serves(1, bad)
+    assert len(world.cluster.of_kind("ReplicaSet")) == 4  # the old template came back as it was
     assert outcome.says("VERSIONS ARE MIXED NOW")
-    assert outcome.says(f"to go back: deploy/bin/rollout rollback shop web {digest('web', 1)}")
+    assert outcome.says(f"to go back: deploy/bin/rollout rollback shop {good} {digest(good, 1)}")
 
 
 def test_a_deploy_of_one_service_leaves_the_other_alone(root: Path) -> None:

@@ -16,7 +16,7 @@ BEHAVIOURS = {
     "dies late": Image(exits_after=8),
     "no pull": Image(pull_error="401 Unauthorized"),
 }
-CALLS_IN_ONE_LOOP = 12  # of the many looks of a rollout, which are all alike, the first ones are enough
+CALLS_AT_THE_END = 8  # of the many looks of a rollout, which are alike, these and the first are enough
 
 
 @dataclasses.dataclass
@@ -28,7 +28,8 @@ class Interrupted:
     has_old: bool = True
 
     def prepare(self, root: Path) -> World:
-        world = World(root, *self.documents)
+        patient = "progressDeadlineSeconds: 75"
+        world = World(root, *(text.replace(patient, "progressDeadlineSeconds: 20") for text in self.documents))
         if self.has_old:
             world.deploy(1)
         world.again()
@@ -39,7 +40,7 @@ class Interrupted:
         world = self.prepare(root)
         world.deploy(2, self.behaviour)
         last = world.kubectl.calls
-        return sorted({*range(1, min(last, 20) + 1), *range(max(1, last - CALLS_IN_ONE_LOOP), last + 1)})
+        return sorted({*range(1, min(last, 18) + 1), *range(max(1, last - CALLS_AT_THE_END), last + 1)})
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)

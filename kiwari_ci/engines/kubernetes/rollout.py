@@ -410,6 +410,7 @@ class Service:
     mark: str = ""  # of the newest attempt
     is_applied: bool = False
     is_overtaken: bool = False  # by another rollout
+    is_undone: bool = False  # what served before comes back
     result: str = ""  # serving, superseded, failed, not started; empty while undecided
     problem: str = ""  # why it failed
     seconds: int = 0  # from the start of the request until the result was known
@@ -473,6 +474,7 @@ def perform(stack: "Stack", environment: Mapping[str, str]) -> int:
             deploy(stack, environment)
             if should_put_back(stack, environment):
                 put_back(stack)
+        wait_for_undone(stack)
         code = exit_code_of(stack.services)
         message = " ".join(service.problem for service in stack.services if service.problem)
     except Failed as failure:
@@ -578,6 +580,7 @@ def cancel(stack: "Stack") -> None:
         stack.services.append(service)
         service.result = "failed"
         undo(stack, service)
+        wait_for_undone(stack)
         state = stack.look()
         previous = service.previous
         if previous and serving_digests(state, service) == {previous.digest}:
@@ -702,10 +705,12 @@ class State:
     pods: List[Pod] = dataclasses.field(default_factory=list)
     slices: List[Json] = dataclasses.field(default_factory=list)
 
-    def replica_set(self, mark: str) -> Optional[Json]:
-        """The newest ReplicaSet of a rollout."""
+    def replica_set(self, service: str, mark: str) -> Optional[Json]:
+        """The newest ReplicaSet of a rollout; the services of one request have the same mark."""
         matching = [
-            entry for entry in self.replica_sets if mark and label(entry, RUN_LABEL) == mark
+            entry
+            for entry in self.replica_sets
+            if (label(entry, SERVICE_LABEL), label(entry, RUN_LABEL)) == (service, mark)
         ]
         return max(matching, key=revision_of, default=None)
 
@@ -1194,11 +1199,12 @@ def problem_of_rollout(
     for pod in state.pods_of(service.name, service.mark):
         if pod.problem:
             return pod.problem
-    replica_set = state.replica_set(service.mark) or {}
+    replica_set = state.replica_set(service.name, service.mark) or {}
     for condition in (replica_set.get("status") or {}).get("conditions") or []:
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             return f"the cluster does not create its pods: {condition.get('message', '')}"
-    if deployment.is_out_of_time or stack.kubectl.now() > service.end:
+    is_late = stack.kubectl.now() > service.end and not deployment.is_rolled_out
+    if deployment.is_out_of_time or is_late:
         answer = f"answer {service.health}" if service.health else "become ready"
         return (
             f"{service.name} {service.digest} did not {answer} within {deployment.deadline} seconds"
@@ -1253,13 +1259,13 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
     with signals_held_back():
         try:
             print_end_of_log(stack, service)
-            undo(stack, service)
+            undo(stack, service)  # its pods come back while the other services go on
         except (Failed, OSError) as failure:
             print_error(f"{service.name} could not be undone: {failure}")
         service.is_applied = False
 
 
-def undo(stack: "Stack", service: Service, waits: bool = True) -> None:
+def undo(stack: "Stack", service: Service) -> None:
     """Bring back the whole template of what served, unless another deploy has replaced ours."""
     for _ in range(CONFLICTS):
         state = stack.look()
@@ -1281,8 +1287,7 @@ def undo(stack: "Stack", service: Service, waits: bool = True) -> None:
             break
         except Conflict:
             stack.kubectl.wait(0.2)
-    if newest and waits:
-        wait_until_it_serves(stack, service, newest)
+    service.is_undone = newest is not None
 
 
 def former_deployment(state: State, service: Service, deployment: Deployment) -> Json:
@@ -1297,7 +1302,7 @@ def former_deployment(state: State, service: Service, deployment: Deployment) ->
         document["spec"]["template"] = template
         note_rollout(document, 0, deployment.mark)
         return document
-    replica_set = state.replica_set(newest.mark)
+    replica_set = state.replica_set(service.name, newest.mark)
     if replica_set:
         template = copy.deepcopy(replica_set["spec"]["template"])
         template["metadata"]["labels"].pop("pod-template-hash", None)
@@ -1309,18 +1314,26 @@ def former_deployment(state: State, service: Service, deployment: Deployment) ->
     return document
 
 
-def wait_until_it_serves(stack: "Stack", service: Service, newest: Record) -> None:
-    """Wait until what served before serves again; report it if it does not."""
+def wait_for_undone(stack: "Stack") -> None:
+    """Wait until what served before serves again, for the services that were undone."""
     end = stack.kubectl.now() + UNDO_SECONDS
+    for service in stack.services:
+        if service.is_undone:
+            wait_until_it_serves(stack, service, end)
+
+
+def wait_until_it_serves(stack: "Stack", service: Service, end: float) -> None:
+    """Wait until the newest record of a service serves again; report it if it does not."""
     while stack.kubectl.now() < end:
         state = stack.look()
         deployment = state.deployments.get(service.name)
-        if not deployment or deployment.mark != newest.mark:
+        newest = deployment.newest_record if deployment else None
+        if not deployment or not newest or deployment.mark != newest.mark:
             return  # the next deploy has begun
         if deployment.is_rolled_out and serving_digests(state, service) == {newest.digest}:
             return
         stack.kubectl.wait(1)
-    progress(f"{service.name}: not all pods of {newest.digest} are ready after {UNDO_SECONDS} s")
+    progress(f"{service.name}: not all old pods are ready after {UNDO_SECONDS} seconds")
 
 
 def undo_what_is_undecided(stack: "Stack", reason: str) -> None:
@@ -1334,7 +1347,7 @@ def undo_what_is_undecided(stack: "Stack", reason: str) -> None:
         if service.is_applied:
             try:
                 # GitHub leaves a few seconds to a cancelled step: the cluster does the rest alone.
-                undo(stack, service, waits=False)
+                undo(stack, service)
             except (Failed, OSError) as failure:
                 print_error(f"{service.name} could not be undone: {failure}")
 
@@ -1613,7 +1626,7 @@ def print_end_of_log(stack: "Stack", service: Service) -> None:
         pods = state.pods_of(service.name, service.mark)
         for pod in pods:
             quote(pod.state_text)
-        replica_set = state.replica_set(service.mark)
+        replica_set = state.replica_set(service.name, service.mark)
         if replica_set:
             print_warnings(stack, replica_set["metadata"]["name"])
         for pod in pods[:PODS_SHOWN]:
