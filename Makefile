@@ -19,8 +19,8 @@ generate: $(VENV)/runtime ## write the pipeline of specs/kiwari.yaml (SPEC=) int
 demo: $(VENV)/runtime ## two minutes with every command, in a scratch folder (DEMO_PAUSE=0: no pauses)
 	@PATH=$(abspath $(BIN)):$$PATH docs/demo
 
-test: $(VENV)/dev ## run the tests, without the engine's
-	$(BIN)/pytest -n auto --dist worksteal
+test: $(VENV)/dev ## run the tests, without the engine's (LONG=1: each kill point of the rollout program, too)
+	$(BIN)/pytest -n auto --dist worksteal $(if $(LONG),,-m "not long")
 
 types: $(VENV)/dev
 	$(BIN)/mypy

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "kiwari_ci"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Programs that a generated repository has as single files: they import nothing of ours, and print and exit themselves.
 PROGRAMS = [PACKAGE / f"engines/compose/{name}.py" for name in ("database", "host", "over_ssh")]
+PROGRAMS.append(PACKAGE / "engines/kubernetes/rollout.py")
 
 MACHINE = re.compile(
     r"(?<![\w./])/(?:work|root|mnt|Users)/|/home/|\.\./shared|pypi\.org|pythonhosted|registry\.npmjs|deb\.debian|proxy\.golang"

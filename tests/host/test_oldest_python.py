@@ -1,4 +1,4 @@
-"""The two programs run with the oldest Python that they promise, where the machine has one."""
+"""The programs run with the oldest Python that they promise, where the machine has one."""
 
 import os
 import shutil
@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci.engines.compose import database, host, over_ssh
+from kiwari_ci.engines.kubernetes import rollout
 
-PROGRAMS = [Path(host.__file__), Path(over_ssh.__file__), Path(database.__file__)]
+PROGRAMS = [Path(module.__file__) for module in (host, over_ssh, database, rollout)]
 
 
 def oldest_python() -> str:

@@ -1,0 +1,1 @@
+"""Kubernetes: the rollout program, and the manifests that it applies."""

@@ -1,0 +1,448 @@
+"""What a cluster runs of a stack, as objects of Kubernetes: pure functions of the effective spec.
+
+A document is plain data: dictionaries, lists, texts and numbers. `freeze` turns it into what a template can print.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kiwari_ci.effective import EffectiveAccessory, EffectiveContainer, EffectiveEnvironment, EffectiveService
+from kiwari_ci.effective.databases import POSTGRES_PORT
+from kiwari_ci.effective.values import parse_duration
+from kiwari_ci.engines.kubernetes import rollout
+from kiwari_ci.plan.base import FrozenMapping
+
+Document = dict[str, Any]
+
+NAME_LABEL = rollout.SERVICE_LABEL
+PART_LABEL = "app.kubernetes.io/part-of"
+REGISTRY_SECRET = "registry"  # what nodes pull images with
+DEPLOY_ACCOUNT = "deploy"
+
+STEADY_SECONDS = 11  # a new pod still answers after that, before the next old one goes
+START_SECONDS = 60  # a new pod may take that long to answer
+SPARE_SECONDS = 4
+GRACE_SECONDS = 10  # Docker's own, for a container that is stopped
+DRAIN_SECONDS = 10  # a pod that goes serves on until every proxy knows it
+LOST_NODE_SECONDS = 20  # the pods of a node that is gone move after that; Kubernetes' own default is 300
+JOB_SECONDS = 3600
+KEPT_JOB_SECONDS = 86_400
+_MEMORY_UNITS = {"k": "Ki", "m": "Mi", "g": "Gi"}
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """What a spec says of a cluster."""
+
+    name: str
+    ingress_class: str = ""  # empty: no Ingress is generated
+    issuer: str = ""  # of cert-manager, for certificates
+    database_addresses: dict[str, str] = field(default_factory=dict)  # by server: where the cluster reaches it
+
+
+def build_stack(environment: EffectiveEnvironment, cluster: ClusterSettings) -> list[Document]:
+    """Build the objects of an environment: Jobs first, then each Deployment with what belongs to it."""
+    documents: list[Document] = []
+    for accessory in environment.accessories.values():
+        documents += _build_accessory(accessory, cluster)
+    for service in environment.services.values():
+        documents += _build_service(service, cluster)
+    return documents
+
+
+def build_databases(environment: EffectiveEnvironment, cluster: ClusterSettings) -> list[Document]:
+    """Build the name under which the stack finds its database, which stays on another host."""
+    database = environment.database
+    if database is None:
+        return []
+    name = database.server.name
+    labels = {PART_LABEL: environment.spec.project.name}
+    slice_labels = {"kubernetes.io/service-name": name, **labels}
+    ports = [{"name": "postgres", "port": int(POSTGRES_PORT)}]
+    address = cluster.database_addresses[name]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name, "labels": labels},
+            "spec": {"ports": ports},
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": f"{name}-{database.server.host.name}", "labels": slice_labels},
+            "addressType": "IPv6" if ":" in address else "IPv4",
+            "ports": ports,
+            "endpoints": [{"addresses": [address]}],
+        },
+    ]
+
+
+def build_setup(environments: Sequence[EffectiveEnvironment], cluster: ClusterSettings) -> list[Document]:
+    """Build what an administrator applies once: for each stack, a namespace and an account that may little there."""
+    role = f"{environments[0].spec.project.name}-deploy"
+    documents = [_build_namespace(environment) for environment in environments]
+    documents.append(_build_deploy_role(role))
+    for environment in environments:
+        documents += _build_account(environment, role)
+        documents += _build_writable_secrets(environment)
+        documents += _build_view_of_source(environment, cluster)
+    return documents
+
+
+def freeze(part: Any) -> Any:
+    """Turn a document into what a template prints: tuples, and mappings that cannot change."""
+    if isinstance(part, dict):
+        return FrozenMapping((key, freeze(entry)) for key, entry in part.items())
+    if isinstance(part, list):
+        return tuple(freeze(entry) for entry in part)
+    return part
+
+
+# Services and accessories
+
+
+def _build_service(service: EffectiveService, cluster: ClusterSettings) -> list[Document]:
+    name, options = service.container_name, service.options
+    documents = [_build_migration(service)] if options.migrate else []
+    documents.append(_build_service_deployment(service, cluster))
+    if options.port:
+        documents.append(_build_cluster_service(service, options.port))
+    if options.port and service.domain and cluster.ingress_class:
+        documents.append(_build_ingress(service, cluster))
+    if options.replicas > 1:
+        selector = {"matchLabels": {NAME_LABEL: name}}
+        # An administrator who empties a node takes one pod at a time.
+        documents.append(
+            _object("policy/v1", "PodDisruptionBudget", service, {"maxUnavailable": 1, "selector": selector})
+        )
+    return documents
+
+
+def _build_service_deployment(service: EffectiveService, cluster: ClusterSettings) -> Document:
+    options = service.options
+    start_period = options.health.start_period
+    start_seconds = parse_duration(start_period) if start_period else START_SECONDS
+    is_recreated = options.rollout == "recreate"
+    deployment = _build_deployment(
+        service,
+        image=f"{service.image.repository}@{rollout.NO_DIGEST}",
+        replicas=options.replicas,
+        strategy={"type": "Recreate"}
+        if is_recreated
+        else {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+    )
+    deployment["spec"] |= {
+        "minReadySeconds": STEADY_SECONDS,
+        "progressDeadlineSeconds": start_seconds + STEADY_SECONDS + SPARE_SECONDS,
+        "revisionHistoryLimit": 10,
+    }
+    pod = deployment["spec"]["template"]["spec"]
+    grace = parse_duration(options.stop_grace_period) if options.stop_grace_period else GRACE_SECONDS
+    pod["terminationGracePeriodSeconds"] = grace + (DRAIN_SECONDS if options.port else 0)
+    notes = {}
+    if options.port:
+        container = pod["containers"][0]
+        container["ports"] = [{"name": "http", "containerPort": options.port}]
+        container["readinessProbe"] = _build_readiness_probe(service)
+        container["lifecycle"] = {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}}
+        notes[rollout.HEALTH_NOTE] = f":{options.port}{options.health.path} {options.health.status}"
+    source = _promotion_source(service, cluster)
+    if source:
+        notes[rollout.FROM_NOTE] = source
+    if notes:
+        deployment["metadata"]["annotations"] = notes
+    return deployment
+
+
+def _build_readiness_probe(service: EffectiveService) -> Document:
+    """Ask as the proxy would: some frameworks answer to known names only, and to HTTPS only."""
+    health = service.options.health
+    request: Document = {"path": health.path, "port": "http"}
+    host = health.host or service.domain
+    if host:
+        request["httpHeaders"] = [
+            {"name": "Host", "value": host},
+            {"name": "X-Forwarded-Proto", "value": "https"},
+        ]
+    return {"httpGet": request, "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 3}
+
+
+def _build_migration(service: EffectiveService) -> Document:
+    name = service.container_name
+    notes = {rollout.BEFORE_NOTE: name, rollout.IMAGE_OF_NOTE: name}
+    # The command of Compose's `run`: it replaces the image's command, and the entrypoint stays.
+    arguments = service.options.migrate or []
+    return _build_job(service, f"{name}-migrate", f"{service.image.repository}@{rollout.NO_DIGEST}", arguments, notes)
+
+
+def _build_accessory(accessory: EffectiveAccessory, cluster: ClusterSettings) -> list[Document]:
+    options = accessory.options
+    if options.once:
+        services = accessory.environment.services.values()
+        dependent = [service for service in services if accessory.name in service.options.depends_on]
+        names = " ".join(service.container_name for service in dependent or services)
+        notes = {rollout.BEFORE_NOTE: names}
+        return [_build_job(accessory, accessory.container_name, options.image, options.command or [], notes)]
+    deployment = _build_deployment(accessory, image=options.image, replicas=1, strategy={"type": "Recreate"})
+    deployment["metadata"]["annotations"] = {rollout.ACCESSORY_NOTE: "yes"}
+    documents = [deployment, _build_cluster_service(accessory, options.port)]
+    if options.port and accessory.domain and cluster.ingress_class:
+        documents.append(_build_ingress(accessory, cluster))
+    return documents
+
+
+# Parts
+
+
+def _object(version: str, kind: str, container: EffectiveContainer, spec: Document) -> Document:
+    """An object with the name and the labels of a container."""
+    name = container.container_name
+    metadata = {"name": name, "labels": _labels(container, name)}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def _labels(container: EffectiveContainer, name: str) -> dict[str, str]:
+    return {NAME_LABEL: name, PART_LABEL: container.environment.spec.project.name}
+
+
+def _build_deployment(container: EffectiveContainer, image: str, replicas: int, strategy: Document) -> Document:
+    name = container.container_name
+    selector = {"matchLabels": {NAME_LABEL: name}}
+    pod = {
+        **_build_pod(container, name, image),
+        "tolerations": [
+            {
+                "key": f"node.kubernetes.io/{state}",
+                "operator": "Exists",
+                "effect": "NoExecute",
+                "tolerationSeconds": LOST_NODE_SECONDS,
+            }
+            for state in ("unreachable", "not-ready")
+        ],
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": selector,
+                "matchLabelKeys": ["pod-template-hash"],
+            }
+        ],
+    }
+    if replicas == 1:
+        del pod["topologySpreadConstraints"]
+    _set_command(pod, container.options.command)
+    spec = {
+        "replicas": replicas,
+        "strategy": strategy,
+        "selector": selector,
+        "template": {"metadata": {"labels": _labels(container, name)}, "spec": pod},
+    }
+    return _object("apps/v1", "Deployment", container, spec)
+
+
+def _build_job(
+    container: EffectiveContainer, name: str, image: str, arguments: Iterable[str], notes: dict[str, str]
+) -> Document:
+    """A Job, whose pods have another name label than the service: no Service may lead to them."""
+    labels = _labels(container, name)
+    pod = {"restartPolicy": "Never", **_build_pod(container, name, image)}
+    _set_command(pod, list(arguments))
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "labels": labels, "annotations": notes},
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": JOB_SECONDS,
+            "ttlSecondsAfterFinished": KEPT_JOB_SECONDS,
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+
+
+def _build_pod(container: EffectiveContainer, name: str, image: str) -> Document:
+    """What every pod has. It gets no token of the cluster, and no variables about other Services."""
+    options = container.options
+    runs: Document = {"name": name, "image": image}
+    if options.entrypoint:
+        runs["command"] = [_escape(word) for word in options.entrypoint]
+    if container.env_file:
+        runs["envFrom"] = [{"secretRef": {"name": rollout.secret_of(container.env_file)}}]
+    if options.environment:
+        runs["env"] = [
+            {"name": key, "value": _escape(container.resolve_variable(value))}
+            for key, value in options.environment.items()
+        ]
+    limits = _build_limits(options.mem_limit, options.cpus)
+    if limits:
+        runs["resources"] = {"limits": limits}
+    runs["securityContext"] = {"allowPrivilegeEscalation": False}
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "imagePullSecrets": [{"name": REGISTRY_SECRET}],
+        "containers": [runs],
+    }
+
+
+def _set_command(pod: Document, words: list[str] | None) -> None:
+    """Set the arguments: what Compose calls `command` is what Kubernetes calls `args`."""
+    if words:
+        pod["containers"][0]["args"] = [_escape(word) for word in words]
+
+
+def _escape(text: str) -> str:
+    """Keep Kubernetes from replacing `$(NAME)` by a variable."""
+    return text.replace("$(", "$$(")
+
+
+def _build_limits(memory: str | None, processors: float | None) -> dict[str, str]:
+    limits = {}
+    if memory:
+        limits["memory"] = memory[:-1] + _MEMORY_UNITS[memory[-1]]
+    if processors:
+        limits["cpu"] = f"{round(processors * 1000)}m"
+    return limits
+
+
+def _build_cluster_service(container: EffectiveContainer, port: int | None) -> Document:
+    """The name of a container in the cluster; without a known port, one that leads to its pod on every port."""
+    selector = {NAME_LABEL: container.container_name}
+    if not port:
+        return _object("v1", "Service", container, {"clusterIP": "None", "selector": selector})
+    # By name where the pod has one: when an old pod comes back with another port, this leads to it, too.
+    target: str | int = "http" if isinstance(container, EffectiveService) else port
+    ports = [{"name": "http", "port": port, "targetPort": target}]
+    return _object("v1", "Service", container, {"selector": selector, "ports": ports})
+
+
+def _build_ingress(container: EffectiveContainer, cluster: ClusterSettings) -> Document:
+    name, domain = container.container_name, container.domain
+    backend = {"service": {"name": name, "port": {"name": "http"}}}
+    tls: Document = {"hosts": [domain]}
+    if cluster.issuer:
+        tls["secretName"] = f"{name}-tls"
+    spec = {
+        "ingressClassName": cluster.ingress_class,
+        "tls": [tls],
+        "rules": [{"host": domain, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}],
+    }
+    ingress = _object("networking.k8s.io/v1", "Ingress", container, spec)
+    if cluster.issuer:
+        ingress["metadata"]["annotations"] = {"cert-manager.io/cluster-issuer": cluster.issuer}
+    return ingress
+
+
+def _promotion_source(service: EffectiveService, cluster: ClusterSettings) -> str:
+    """Name the stack and service that must have served an image; empty if that is not on this cluster."""
+    environment = service.environment
+    if environment.model.promote is None:
+        return ""
+    source = environment.spec.environments[environment.model.promote]
+    if cluster.name not in source.host_names:
+        return ""
+    return f"{source.stack_name}/{source.service(service.name).container_name}"
+
+
+# What an administrator applies once
+
+
+def _build_namespace(environment: EffectiveEnvironment) -> Document:
+    """A namespace in which no pod may reach the files of a node, or be root there."""
+    labels = {PART_LABEL: environment.spec.project.name, "pod-security.kubernetes.io/enforce": "baseline"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": environment.stack_name, "labels": labels}}
+
+
+def _build_deploy_role(name: str) -> Document:
+    """What a deploy key may do in its namespace: it reads no Secret, and starts no shell in a pod."""
+    rules = [
+        ("apps", ["deployments"], ["get", "list", "create", "patch"]),
+        ("apps", ["replicasets"], ["get", "list"]),
+        ("", ["services"], ["get", "list", "create", "patch"]),
+        ("networking.k8s.io", ["ingresses"], ["get", "list", "create", "patch"]),
+        ("policy", ["poddisruptionbudgets"], ["get", "list", "create", "patch"]),
+        ("batch", ["jobs"], ["get", "list", "create", "delete"]),
+        ("", ["pods", "pods/log", "events"], ["get", "list"]),
+        ("discovery.k8s.io", ["endpointslices"], ["get", "list"]),
+    ]
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": name},
+        "rules": [{"apiGroups": [group], "resources": resources, "verbs": verbs} for group, resources, verbs in rules],
+    }
+
+
+def _build_account(environment: EffectiveEnvironment, role: str) -> list[Document]:
+    """The account of a stack's deploy key, its rights, and a token that lasts until somebody deletes it."""
+    namespace = environment.stack_name
+    notes = {"kubernetes.io/service-account.name": DEPLOY_ACCOUNT}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": DEPLOY_ACCOUNT, "namespace": namespace},
+        },
+        _build_binding(namespace, DEPLOY_ACCOUNT, "ClusterRole", role, namespace),
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/service-account-token",
+            "metadata": {"name": f"{DEPLOY_ACCOUNT}-token", "namespace": namespace, "annotations": notes},
+        },
+    ]
+
+
+def _build_writable_secrets(environment: EffectiveEnvironment) -> list[Document]:
+    """The Secrets that deploys write, and the right to write these and no others."""
+    if not environment.renders_env_files:
+        return []
+    namespace = environment.stack_name
+    files = [container.env_file for container in environment.containers.values() if container.env_file]
+    names = list(dict.fromkeys(map(rollout.secret_of, files)))
+    secrets: list[Document] = [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}} for name in names
+    ]
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": ["patch"]}
+    return [
+        *secrets,
+        _build_role(namespace, "write-env", rule),
+        _build_binding(namespace, "write-env", "Role", "write-env", namespace),
+    ]
+
+
+def _build_view_of_source(environment: EffectiveEnvironment, cluster: ClusterSettings) -> list[Document]:
+    """The right to see what served in the stack whose images are promoted."""
+    sources = [_promotion_source(service, cluster) for service in environment.services.values()]
+    names = [source.partition("/")[2] for source in sources if source]
+    if not names:
+        return []
+    namespace = next(filter(None, sources)).partition("/")[0]
+    name = f"served-for-{environment.stack_name}"
+    rule = {"apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": names, "verbs": ["get"]}
+    return [
+        _build_role(namespace, name, rule),
+        _build_binding(namespace, name, "Role", name, environment.stack_name),
+    ]
+
+
+def _build_role(namespace: str, name: str, rule: Document) -> Document:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": name, "namespace": namespace},
+        "rules": [rule],
+    }
+
+
+def _build_binding(namespace: str, name: str, kind: str, role: str, account_namespace: str) -> Document:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": name, "namespace": namespace},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": DEPLOY_ACCOUNT, "namespace": account_namespace}],
+    }

@@ -1,0 +1,103 @@
+"""What a spec asks of a cluster and a cluster cannot keep, each at its line, with what to write instead."""
+
+import re
+from collections.abc import Iterator
+
+from kiwari_ci.effective import EffectiveAccessory, EffectiveContainer, EffectiveEnvironment
+from kiwari_ci.engines.kubernetes import rollout
+from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
+from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
+from kiwari_ci.problems import Problem
+
+Problems = Iterator[Problem]
+
+RULE = "not-on-a-cluster"
+LONGEST_NAME = 40  # a Job's has a word and a number behind it
+NAME_PATTERN = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+
+_CONTAINER_FIELDS = {
+    "volumes": (
+        "a pod may move to another node at any time, and a volume would stay behind",
+        "run it in an environment on a host with `engine: compose`, or keep its data in an object store",
+    ),
+    "ports": (
+        "a cluster publishes nothing of a node",
+        "give it one of the environment's `domains`; another service finds it by `{service: NAME}`",
+    ),
+    "networks": (
+        "all pods of a cluster reach each other",
+        "leave it out; who may reach whom is the cluster's NetworkPolicy",
+    ),
+    "labels": ("nothing in a cluster reads Docker labels", "leave them out; the Ingress has what the proxy needs"),
+    "healthcheck": (
+        "a cluster does not read a health check of Docker's",
+        "write `health: {path: …}`: the cluster asks it over HTTP",
+    ),
+    "compose": ("a cluster does not read keys of Compose", "leave it out, or keep this environment on Compose"),
+}
+_ENVIRONMENT_FIELDS = {
+    "hooks": ("a cluster has no host that could run a script", "a `once` accessory, which runs before each deploy"),
+    "files": ("a cluster has no folder for files beside the stack", "put them into the image"),
+    "sync": ("a deploy to a cluster always sends its own manifest", "leave it out"),
+}
+
+
+def check_environment(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    """Find what an environment on a cluster cannot have."""
+    yield from _check_pull_token(source, environment)
+    for field, (reason, hint) in _ENVIRONMENT_FIELDS.items():
+        if getattr(environment.model, field):
+            yield _refuse(source, ("environments", environment.name, field), reason, hint)
+    yield from _check_env_files(source, environment)
+    for container in environment.containers.values():
+        yield from _check_container(source, container)
+        yield from _check_name(source, container)
+        yield from _check_dependencies(source, container)
+
+
+def _check_pull_token(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    if environment.spec.registry.pull_token.secret is None:
+        reason = "a pod may move to another node long after the job has ended, and its token with it"
+        hint = "`pull_token: {secret: NAME}`, a token that may read packages; the cluster keeps it, too"
+        yield _refuse(source, ("registry", "pull_token"), reason, hint)
+
+
+def _check_container(source: YamlSource, container: EffectiveContainer) -> Problems:
+    for field, (reason, hint) in _CONTAINER_FIELDS.items():
+        if getattr(container.options, field):
+            yield _refuse(source, container.yaml_path(field), reason, hint)
+
+
+def _check_name(source: YamlSource, container: EffectiveContainer) -> Problems:
+    name = container.container_name
+    if len(name) > LONGEST_NAME or not NAME_PATTERN.fullmatch(name):
+        loc = ("environments", container.environment.name, "containers", container.name)
+        reason = f"`{name}` cannot be the name of a Service of Kubernetes"
+        hint = f"a name of {LONGEST_NAME} characters or less that begins with a letter"
+        yield _refuse(source, loc, reason, hint)
+
+
+def _check_env_files(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    """An env file becomes a Secret. The name of one without `env_file` is made of a container's, which is sound."""
+    file = environment.model.env_file
+    if file and not (rollout.ENV_FILE.fullmatch(file) and rollout.secret_of(file)):
+        loc = ("environments", environment.name, "env_file")
+        reason = f"`{file}` cannot be the name of a Secret"
+        yield _refuse(source, loc, reason, "lower-case letters, digits and hyphens: `.env`, `api.env`")
+
+
+def _check_dependencies(source: YamlSource, container: EffectiveContainer) -> Problems:
+    """One-shots run before each deploy. Everything else starts when it likes, and has to bear it."""
+    for name in container.options.depends_on:
+        peer = container.environment.containers.get(name)
+        is_one_shot = isinstance(peer, EffectiveAccessory) and peer.options.once
+        if not is_one_shot:
+            reason = f"a cluster starts pods in any order, so nothing waits for `{name}`"
+            hint = "leave it out; let the program try to connect again, and answer its health check once it has"
+            yield _refuse(source, container.yaml_path("depends_on", name), reason, hint)
+
+
+def _refuse(source: YamlSource, loc: YamlPath, reason: str, hint: str) -> Problem:
+    message = f"{format_yaml_path(loc)}: {reason}"
+    report = report_at_key if loc in source.keys else report_at_value
+    return report(source, loc, RULE, message, hint)

@@ -1,0 +1,1 @@
+"""The rollout program against a cluster that is a stand-in."""
