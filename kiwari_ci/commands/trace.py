@@ -1,4 +1,4 @@
-"""From an address back to its commits: domain → container → digest → source key → commits → run."""
+"""Traces an address back to its source: domain → container → digest → source key → commit → run."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -12,43 +12,56 @@ from kiwari_ci.readers.git_history import GitRepository
 
 
 def find_container_by_address(plan: Plan, address: str) -> tuple[DeployHost, ComposeStack, ServiceContainer] | None:
-    """Who answers at an address: an URL, a domain, or a container's name."""
+    """Find the container that answers at an address: a URL, a domain, or a container's name."""
     try:
         name = (urlsplit(address if "//" in address else f"//{address}").hostname or "").rstrip(".")
     except ValueError:
         return None
-    every = [(host, stack, each) for host in plan.hosts for stack in host.stacks for each in stack.instances]
-    return next((found for found in every if name and name in (found[2].domain, found[2].container)), None)
+    if not name:
+        return None
+    for host in plan.hosts:
+        for stack in host.stacks:
+            for instance in stack.instances:
+                if name in (instance.domain, instance.container):
+                    return host, stack, instance
+    return None
 
 
 def trace_container(
-    plan: Plan, place: tuple[DeployHost, ComposeStack, ServiceContainer], git: GitRepository, means: PreviewSources
+    plan: Plan,
+    location: tuple[DeployHost, ComposeStack, ServiceContainer],
+    git: GitRepository,
+    sources: PreviewSources,
 ) -> list[ReportSection]:
-    """All that is known of what serves there, and of how it came there."""
-    host, stack, instance = place
-    facts = means.facts[host.name]
+    """Report what a container serves, and the commit and run that it came from."""
+    host, stack, instance = location
+    facts = sources.facts[host.name]
     answers = f"https://{instance.domain}{instance.health_path} → " if instance.domain else ""
-    sections = [
-        ReportSection("place", (ReportLine(f"{answers}{instance.container}, {stack.environment} on {host.name}"),))
-    ]
+    place_line = ReportLine(f"{answers}{instance.container}, {stack.environment} on {host.name}")
+    sections = [ReportSection("place", (place_line,))]
     if facts.why:
         return [*sections, ReportSection("image", (create_unknown_line(f"{host.name}: {facts.why}"),))]
-    found = parse_deploy_records(facts, stack, instance.container)
-    if not found:
+    records = parse_deploy_records(facts, stack, instance.container)
+    if not records:
         return [*sections, ReportSection("image", (ReportLine("nothing was deployed yet, by the host's record"),))]
-    last = found[-1]
-    sections.append(
-        ReportSection(
-            "image", tuple(_describe_served_image(plan, instance, last, facts.containers().get(instance.container)))
-        )
-    )
-    known = [each.source for each in plan.workflows] + [each for own in plan.promotions for each in own.sources]
-    source = next(each for each in known if each.image == instance.source)
+    running_container = facts.containers().get(instance.container)
+    image_lines = _describe_served_image(plan, instance, records[-1], running_container)
+    sections.append(ReportSection("image", tuple(image_lines)))
+    source = _find_image_source(plan, instance)
     try:
-        lines = tuple(_trace_source_commit(plan, source, found, git, means))
-    except GitError as reason:
-        lines = (create_unknown_line(str(reason)),)
-    return [*sections, ReportSection("source", lines), ReportSection("before it", tuple(_list_earlier_deploys(found)))]
+        source_lines = tuple(_trace_source_commit(plan, source, records, git, sources))
+    except GitError as error:
+        source_lines = (create_unknown_line(str(error)),)
+    sections.append(ReportSection("source", source_lines))
+    sections.append(ReportSection("before it", tuple(_list_earlier_deploys(records))))
+    return sections
+
+
+def _find_image_source(plan: Plan, instance: ServiceContainer) -> ImageSource:
+    image_sources = [workflow.source for workflow in plan.workflows]
+    for promotion in plan.promotions:
+        image_sources += promotion.sources
+    return next(source for source in image_sources if source.image == instance.source)
 
 
 def _describe_served_image(
@@ -69,50 +82,57 @@ def _format_run_link(plan: Plan, run: str) -> str:
 
 
 def _trace_source_commit(
-    plan: Plan, source: ImageSource, found: list[DeployRecord], git: GitRepository, means: PreviewSources
+    plan: Plan, source: ImageSource, records: list[DeployRecord], git: GitRepository, sources: PreviewSources
 ) -> Iterator[ReportLine]:
-    """Its commit is told by the record's number: of a rollback, by that of the deploy which it went back to."""
-    last = found[-1]
-    first = next((each for each in reversed(found) if each.digest == last.digest and each.run != "rollback"), None)
-    if first is None:
+    """Find the commit by the number in the record; a rollback has that of the deploy which it went back to."""
+    last = records[-1]
+    deploy = _find_original_deploy(records, last.digest)
+    if deploy is None:
         yield create_unknown_line("the record has only the rollback to it, which does not say its commit")
         return
     if git.is_shallow:
         yield create_unknown_line("this clone is shallow, so commits cannot be counted: git fetch --unshallow")
         return
     head = find_default_branch_ref(plan, git)
-    commit = git.at_number(first.number, head)
+    branch = head.removeprefix("refs/remotes/")
+    commit = git.at_number(deploy.number, head)
     if not commit:
-        name = head.removeprefix("refs/remotes/")
-        yield create_unknown_line(
-            f"no commit of {name} is number {first.number}: git fetch, or its history was rewritten"
-        )
+        message = f"no commit of {branch} is number {deploy.number}: git fetch, or its history was rewritten"
+        yield create_unknown_line(message)
         return
-    yield from _describe_source_commit(source, commit, first, git, means)
-    newer = git.commits(head, f"^{commit}", paths=source.pathspecs)
-    yield ReportLine(
-        f"commits of its source that {head.removeprefix('refs/remotes/')} has and that are not in it: {len(newer)}"
-    )
-    yield from (ReportLine(f"  {each.name} {each.date} {each.title}") for each in newer[:MAX_LISTED_COMMITS])
+    yield from _describe_source_commit(source, commit, deploy, git, sources)
+    newer_commits = git.commits(head, f"^{commit}", paths=source.pathspecs)
+    yield ReportLine(f"commits of its source that {branch} has and that are not in it: {len(newer_commits)}")
+    for newer in newer_commits[:MAX_LISTED_COMMITS]:
+        yield ReportLine(f"  {newer.name} {newer.date} {newer.title}")
+
+
+def _find_original_deploy(records: list[DeployRecord], digest: str) -> DeployRecord | None:
+    """The last deploy of an image that was no rollback."""
+    for record in reversed(records):
+        if record.digest == digest and record.run != "rollback":
+            return record
+    return None
 
 
 def _describe_source_commit(
-    source: ImageSource, commit: str, first: DeployRecord, git: GitRepository, means: PreviewSources
+    source: ImageSource, commit_id: str, deploy: DeployRecord, git: GitRepository, sources: PreviewSources
 ) -> Iterator[ReportLine]:
-    key = git.key(commit, source.pathspecs)
-    (shown,) = git.commits(commit, most=1)
-    tags = git.ask("tag", "--points-at", commit).split()
-    named = f" ({', '.join(tags)})" if tags else ""
-    yield ReportLine(f"commit number {first.number}: {shown.name} {shown.date} {shown.title}{named}")
-    asked = means.registry([f"{first.image}:{key}"])[f"{first.image}:{key}"]
-    if asked.why:
-        yield create_unknown_line(f"{key}, by the commit; the registry: {asked.why}")
-    elif asked.digest == first.digest:
+    key = git.key(commit_id, source.pathspecs)
+    (commit,) = git.commits(commit_id, most=1)
+    tags = git.ask("tag", "--points-at", commit_id).split()
+    tag_names = f" ({', '.join(tags)})" if tags else ""
+    yield ReportLine(f"commit number {deploy.number}: {commit.name} {commit.date} {commit.title}{tag_names}")
+    reference = f"{deploy.image}:{key}"
+    answer = sources.registry([reference])[reference]
+    if answer.why:
+        yield create_unknown_line(f"{key}, by the commit; the registry: {answer.why}")
+    elif answer.digest == deploy.digest:
         yield ReportLine(f"{key}, as the registry has it: built from exactly these files")
     else:
-        yield ReportLine(f"{key}, for which the registry has {asked.digest or 'nothing'}: built again, or cleaned up")
-    last = git.commits(commit, paths=source.pathspecs, most=1)
-    yield from (ReportLine(f"its source was last changed by {each.name} {each.date} {each.title}") for each in last)
+        yield ReportLine(f"{key}, for which the registry has {answer.digest or 'nothing'}: built again, or cleaned up")
+    for change in git.commits(commit_id, paths=source.pathspecs, most=1):
+        yield ReportLine(f"its source was last changed by {change.name} {change.date} {change.title}")
 
 
 def _list_earlier_deploys(records: list[DeployRecord]) -> Iterator[ReportLine]:
