@@ -38,11 +38,13 @@ install-test: $(VENV)/dev $(VENV)/wheels ## install it in every way, from a comm
 	$(BIN)/pytest tests/install
 
 # A test mostly waits, so two servers share the files of tests; each takes its own in their order.
-engine-test: $(VENV)/dev ## deploy for real: two servers, each in a network namespace of its own (root)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/engine $(if $(CI),|| $(try_again))
+engine-test: $(VENV)/dev ## deploy for real: two servers, each in a network namespace of its own (root; QUICK=1: not the long ones)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(quick) tests/engine $(if $(CI),|| $(try_again))
+
+quick = $(if $(QUICK),-m "not long")
 
 # In CI, what failed is tried once more, on one fresh server: a machine that is busy may be late once.
-try_again = { echo '== the tests that failed are run once more'; $(BIN)/pytest --last-failed --last-failed-no-failures none tests/engine; }
+try_again = { echo '== the tests that failed are run once more'; $(BIN)/pytest --last-failed --last-failed-no-failures none $(quick) tests/engine; }
 
 rehearse: $(VENV)/dev ## break the generated pipeline in every way, on a real engine (root; PART=faults, QUICK=1)
 	$(BIN)/python -m tests.rehearsal $(PART) $(if $(QUICK),--quick)

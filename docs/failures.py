@@ -97,6 +97,7 @@ def command_texts() -> set[str]:
             "cli/errors",
             "cli/every_day",
             "cli/operate",
+            "cli/servers",
             "cli/start",
             "cli/app",
             "output/atomic_write",
@@ -112,6 +113,11 @@ def command_texts() -> set[str]:
 def host_texts() -> set[str]:
     """What the host program refuses and ends with."""
     return {text for _, text in refusals((PROGRAMS / "host.py").read_text())}
+
+
+def database_texts() -> set[str]:
+    """What the database program refuses, ends with, and says of what is amiss."""
+    return {text for _, text in refusals((PROGRAMS / "database.py").read_text())}
 
 
 def workflow_texts() -> set[str]:
@@ -317,6 +323,14 @@ SECTIONS = [
         "serving before is still serving, unless the entry says otherwise. `docker/bin/deploy` is the program on the\n"
         "server; your runbook has your names for `STACK`, `HOST` and so on.",
         host_texts,
+    ),
+    Section(
+        "database",
+        "The database program",
+        "printed by `bin/database` after `database: `, and by its `status` after `FAILURE: `.",
+        "`docker/bin/database` on the server prints these messages. `kiwari-ci doctor` quotes those of its `status`.\n"
+        "The database in service was not changed, unless the entry says otherwise.",
+        database_texts,
     ),
     Section(
         "workflows",

@@ -25,6 +25,10 @@ KINDS = [
         r"^deploy/bin/deploy$",
         "the host's program: copy it to each server, as the runbook's `A changed file under deploy/` says",
     ),
+    (
+        r"^deploy/bin/database$",
+        "the database program: copy it to each server, as the runbook's `A changed file under deploy/` says",
+    ),
     (r"^deploy/bin/deploy-over-ssh$", "the deploy jobs' SSH client: takes effect with the push that brings it"),
     (r"/docker-compose\.yml$", "a compose file: copy it to its server first, or deploys of that stack are refused"),
     (r"\.example$", "an example of an env file: hold the server's own against it; values are never sent"),

@@ -28,12 +28,12 @@ def test_the_registry_has_every_engine() -> None:
 def test_templates_and_programs_are_there(engine: Engine) -> None:
     templates = {engine.deploy_step_template, *(file.template for file in engine.list_stack_templates(PLAN))}
     assert all(Path(TEMPLATES_FOLDER, template).is_file() for template in templates)
-    assert all(program.is_file() for program in engine.list_programs().values())
+    assert all(program.is_file() for program in engine.list_programs(PLAN).values())
 
 
 @pytest.mark.parametrize("engine", list_engines(), ids=lambda engine: type(engine).__name__)
 def test_every_file_is_generated_below_deploy(engine: Engine) -> None:
-    paths = [*(file.path for file in engine.list_stack_templates(PLAN)), *engine.list_programs()]
+    paths = [*(file.path for file in engine.list_stack_templates(PLAN)), *engine.list_programs(PLAN)]
     assert len(paths) == len(set(paths))
     assert set(paths) <= set(render_files(PLAN))
     assert all(path.startswith("deploy/") for path in paths)

@@ -637,18 +637,128 @@ def test_a_link_to_nowhere_in_specs_stops_nothing(tmp_path: Path, monkeypatch: p
     assert kiwari_ci("validate").code == 0
 
 
-def test_the_next_steps_name_the_workflows_that_must_go(tmp_path: Path) -> None:
-    flow = "on: push\njobs:\n  b:\n    runs-on: ubuntu-latest\n    steps:\n    - run: docker build -t shop web\n"
-    files = {"web/Dockerfile": DOCKERFILE, "web/x": "", ".github/workflows/my deploy.yml": flow}
-    repository(tmp_path, {**files, ".github/workflows/docs.yml": flow.replace("docker build -t shop web", "make docs")})
-    steps = kiwari_ci("init", tmp_path, "--repository", "example/shop").out.splitlines()[-3:]
-    assert steps == [
+BUILD_JOB = "  build:\n    runs-on: ubuntu-latest\n    steps:\n    - run: docker build -t shop web\n"
+TEST_JOB = "  test:\n    runs-on: ubuntu-latest\n    steps:\n    - {run: npm test, working-directory: web}\n"
+SCAN_JOB = "  scan:\n    runs-on: ubuntu-latest\n    needs: build\n    steps: [{uses: aquasecurity/trivy-action@v1}]\n"
+DEPLOY_JOB = """\
+  deploy:
+    runs-on: ubuntu-latest
+    environment: production
+    steps:
+    - run: ssh deploy@host 'cd /srv/shop && docker compose up -d'
+"""
+
+
+def describe_workflows(folder: Path, workflows: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """What becomes of each job of some workflows, and the workflows that may be removed."""
+    files = {f".github/workflows/{name}": text for name, text in workflows.items()}
+    result = build_init_result(repository(folder, {"web/Dockerfile": DOCKERFILE, "web/x": "", **files}), "example/shop")
+    jobs = {outcome.job: outcome.describe() for workflow in result.workflows for outcome in workflow.jobs}
+    removable = [workflow.path.rpartition("/")[2] for workflow in result.workflows if workflow.is_removable]
+    return jobs, removable
+
+
+def test_the_next_steps_remove_only_workflows_that_are_replaced(tmp_path: Path) -> None:
+    workflows = {
+        ".github/workflows/my deploy.yml": f"on: push\njobs:\n{BUILD_JOB}",
+        ".github/workflows/ci.yml": f"on: push\njobs:\n{BUILD_JOB}{SCAN_JOB}",
+        ".github/workflows/docs.yml": "on: push\njobs: {docs: {runs-on: ubuntu-latest, steps: [{run: make docs}]}}\n",
+    }
+    repository(tmp_path, {"web/Dockerfile": DOCKERFILE, "web/x": "", **workflows})
+    output = kiwari_ci("init", tmp_path, "--repository", "example/shop").out
+    assert output.partition("workflows of today:\n")[2].splitlines() == [
+        "  .github/workflows/ci.yml",
+        "  - build: replaced by services.web",
+        "  - scan: kept; its `needs` must no longer name build",
+        "  .github/workflows/docs.yml: kept",
+        "  .github/workflows/my deploy.yml",
+        "  - build: replaced by services.web",
+        "next:",
+        f"  cd {tmp_path}",
+        "  kiwari-ci validate",
+        "  kiwari-ci lint",
         "  kiwari-ci diff",
-        "  rm '.github/workflows/my deploy.yml' # builds or deploys today, and would go on beside the new ones",
+        "  rm '.github/workflows/my deploy.yml' # every job is replaced, and would go on beside the new ones",
+        "  # remove from .github/workflows/ci.yml what is replaced, which would go on beside the new ones: build",
         "  kiwari-ci generate",
     ]
     repository(tmp_path, {"api/Dockerfile": DOCKERFILE, "api/x": ""})
     assert "\n  rm '.github/workflows/my deploy.yml' #" in kiwari_ci("init", tmp_path).out, "still there"
+
+
+@pytest.mark.parametrize(
+    ("workflow", "outcomes"),
+    [
+        (TEST_JOB, {"test": "replaced by services.web.test"}),
+        (DEPLOY_JOB, {"deploy": "replaced by environments.production"}),
+        (
+            DEPLOY_JOB + "    - uses: slackapi/slack-github-action@v2\n",
+            {"deploy": "replaced by environments.production; not replaced: `slackapi/slack-github-action` (WHERE:8)"},
+        ),
+        (
+            DEPLOY_JOB.replace("compose up -d", "compose up -d && docker compose exec web npx prisma migrate deploy"),
+            {
+                "deploy": "replaced by environments.production; "
+                "not replaced: `docker compose exec web npx prisma migrate deploy` (WHERE:7)"
+            },
+        ),
+        (
+            BUILD_JOB + "    - run: trivy image shop\n",
+            {"build": "replaced by services.web; not replaced: `trivy image shop` (WHERE:7)"},
+        ),
+        (
+            BUILD_JOB + "    - run: docker build -t php php\n",
+            {
+                "build": "replaced by services.web; not replaced: the build of php/Dockerfile, of which no service is made"
+            },
+        ),
+        (
+            TEST_JOB + "  e2e:\n    runs-on: ubuntu-latest\n    steps: [{run: npm test, working-directory: e2e}]\n",
+            {"test": "replaced by services.web.test", "e2e": "not replaced: the tests (WHERE:9)"},
+        ),
+        (
+            "  docs: {runs-on: ubuntu-latest, steps: [{uses: actions/checkout@v4}, {run: make docs}]}\n",
+            {"docs": "kept"},
+        ),
+    ],
+)
+def test_what_becomes_of_a_job(tmp_path: Path, workflow: str, outcomes: dict[str, str]) -> None:
+    repository(tmp_path, {"php/Dockerfile": "FROM php:8-fpm\n"})
+    jobs, removable = describe_workflows(tmp_path, {"ci.yml": f"on: push\njobs:\n{workflow}"})
+    assert {job: text.replace(".github/workflows/ci.yml", "WHERE") for job, text in jobs.items()} == outcomes
+    is_whole = not any("kept" in text or "not replaced" in text for text in outcomes.values())
+    assert removable == (["ci.yml"] if is_whole else [])
+
+
+def test_a_scheduled_run_is_replaced_by_nothing(tmp_path: Path) -> None:
+    on = "on: {push: {branches: [main]}, schedule: [{cron: '0 3 * * *'}]}"
+    jobs, removable = describe_workflows(tmp_path, {"ci.yml": f"{on}\njobs:\n{TEST_JOB}"})
+    assert jobs == {"test": "replaced by services.web.test; not replaced: the run on the schedule `0 3 * * *`"}
+    assert removable == []
+
+
+@pytest.mark.parametrize(
+    ("caller", "removable"),
+    [
+        ("  all: {uses: ./.github/workflows/build.yml}\n", ["build.yml", "main.yml"]),
+        (f"  all: {{uses: ./.github/workflows/build.yml}}\n{SCAN_JOB}", []),
+    ],
+)
+def test_a_workflow_that_another_one_calls_goes_only_with_it(tmp_path: Path, caller: str, removable: list[str]) -> None:
+    workflows = {"build.yml": f"on: workflow_call\njobs:\n{BUILD_JOB}", "main.yml": f"on: push\njobs:\n{caller}"}
+    jobs, removable_workflows = describe_workflows(tmp_path, workflows)
+    assert jobs["all"] == "replaced by services.web"
+    assert removable_workflows == removable
+
+
+def test_the_spec_tells_what_nothing_in_it_replaces(tmp_path: Path) -> None:
+    workflow = f"on: push\njobs:\n{BUILD_JOB}    - run: trivy image shop\n"
+    files = {"web/Dockerfile": DOCKERFILE, "web/x": "", ".github/workflows/ci.yml": workflow}
+    text = build_init_result(repository(tmp_path, files), "example/shop").text
+    place = ".github/workflows/ci.yml"
+    assert text.endswith(
+        f"\n# Seen, and not in this spec:\n# - {place}:3: build: not replaced: `trivy image shop` ({place}:7)\n"
+    )
 
 
 def test_each_environment_has_the_accessories_of_its_files(tmp_path: Path) -> None:

@@ -241,3 +241,53 @@ def test_a_key_that_the_spec_cannot_have_hides_no_other(tmp_path: Path) -> None:
     spec, first = init(tmp_path, {"compose.yml": f"services: {{web: {{build: .}}, {search}}}"})
     assert spec["accessories"]["search"]["environment"] == {"B": "b"}
     assert any("environment discovery.type" in line for line in first.seen)
+
+
+@pytest.mark.parametrize(
+    ("reference", "env_example", "namespace"),
+    [
+        ("${REGISTRY}/shop/api:${TAG}", None, None),
+        ("${API_IMAGE:?}", None, None),
+        ("${REGISTRY:-ghcr.io/acme}/shop/api:${TAG}", None, "acme"),
+        ("${REGISTRY}/shop/api:${TAG}", "REGISTRY=ghcr.io/acme\n", "acme"),
+    ],
+)
+def test_an_image_with_variables_is_the_image_of_the_service_of_its_name(
+    tmp_path: Path, reference: str, env_example: str | None, namespace: str | None
+) -> None:
+    """Nothing here builds it; defaults and env examples say its name, and what they do not say is asked."""
+    compose = f"services: {{api: {{image: '{reference}', environment: {{LOG_LEVEL: info}}}}}}"
+    files = {"api/Dockerfile": DOCKERFILE, "api/main.js": "", "deploy/compose.prod.yml": compose}
+    if env_example:
+        files[".env.example"] = env_example
+    spec, result = init(tmp_path, files)
+    assert spec["services"]["api"]["env"]["LOG_LEVEL"] == "info"
+    questions = [question for _, question in result.decisions if "the image of api is today" in question]
+    if namespace:
+        assert spec["registry"] == {"namespace": namespace}
+        assert spec["services"]["api"]["image"] == "shop/api"
+        assert not questions
+    else:
+        assert len(questions) == 1
+
+
+def test_a_version_that_only_a_variable_has_is_asked(tmp_path: Path) -> None:
+    compose = "{cache: {image: 'redis:${REDIS_VERSION}'}, queue: {image: 'rabbitmq:${QUEUE_VERSION:-4}'}}"
+    spec, result = init(tmp_path, {"compose.yml": f"services: {compose}"})
+    assert spec["accessories"]["cache"]["image"] == "redis:VERSION"
+    assert spec["accessories"]["queue"]["image"] == "rabbitmq:4"
+    questions = [question for _, question in result.decisions if "the version of" in question]
+    assert questions == ["the version of redis:${REDIS_VERSION}: no default and no env example has it"]
+
+
+def test_an_image_that_only_a_variable_names_is_told(tmp_path: Path) -> None:
+    _, result = init(tmp_path, {"compose.yml": "services: {search: {image: '${SEARCH_IMAGE}'}}"})
+    assert any(
+        line.startswith("search (compose.yml:1): ${SEARCH_IMAGE}, which only a variable") for line in result.seen
+    )
+
+
+def test_a_container_that_has_only_the_name_of_a_service_is_told(tmp_path: Path) -> None:
+    files = {"api/Dockerfile": DOCKERFILE, "api/main.js": "", "compose.yml": "services: {api: {image: 'other/api:1'}}"}
+    _, result = init(tmp_path, files)
+    assert "api (compose.yml:1): other/api:1, not the image that is built for the service api" in result.seen

@@ -104,6 +104,7 @@ class Job:
             (self.folder / name).mkdir()
         (self.folder / "bin/ssh").write_text(SSH.format(python=sys.executable, folder=str(self.folder / "calls")))
         (self.folder / "bin/ssh").chmod(0o755)
+        (self.folder / "event.json").write_text(json.dumps({"repository": {"private": True}}))
         self.environment = {
             "PATH": str(self.folder / "bin"),
             "RUNNER_TEMP": str(self.folder / "temporary"),
@@ -112,6 +113,7 @@ class Job:
             "GITHUB_OUTPUT": str(self.folder / "output"),
             "GITHUB_STEP_SUMMARY": str(self.folder / "summary"),
             "GITHUB_EVENT_NAME": "push",
+            "GITHUB_EVENT_PATH": str(self.folder / "event.json"),
             "GITHUB_RUN_ATTEMPT": "1",
             **SECRETS,
         }
@@ -349,6 +351,9 @@ def test_outside_of_github(job: Job, name: str) -> None:
         ("TOKEN", "token\n"),
         ("JUMP_HOST", "jump\nUser root"),
         ("JUMP_USER", "x y"),
+        ("SHOP_KNOWN_HOSTS", "server.example.com"),
+        ("SHOP_KNOWN_HOSTS", "server.example.com ssh-ed25519 AAAA\nProxyCommand touch /tmp/x;y"),
+        ("JUMP_KNOWN_HOSTS", "2001:db8::7 ssh-ed25519 AAAA\nHost *"),
         ("GITHUB_RUN_ID", "1; reboot"),
     ],
 )
@@ -674,6 +679,29 @@ def test_lines_that_github_would_obey(line: str, capsys: pytest.CaptureFixture[s
 def test_what_the_host_says_is_no_command(job: Job) -> None:
     assert job.run(answers=[answer(verdict(), "::error::x", "##[error]x")]) == 0
     assert job.commands == []
+
+
+@pytest.mark.parametrize(
+    ("event", "flags", "is_shown"),
+    [
+        ({"repository": {"private": True}}, [], True),
+        ({"repository": {"private": False}}, [], False),
+        ({"repository": {"private": False}}, ["--show-output"], True),
+        ({"repository": {"private": "yes"}}, [], False),
+        ({}, [], False),
+        (None, [], False),
+    ],
+)
+def test_output_of_containers_in_a_public_log(job: Job, event: Any, flags: list[str], is_shown: bool) -> None:
+    (job.folder / "event.json").unlink()
+    if event is not None:
+        (job.folder / "event.json").write_text(json.dumps(event))
+    lines = ["==> web does not answer", "| password=hunter2", "| and more", "==> web is stopped", "| later"]
+    assert job.run(*flags, f"web={TWO}", answers=[answer(verdict(), *lines)]) == 0
+    assert ("hunter2" in job.log and "later" in job.log) == is_shown
+    assert ("hunter2" in job.log or "later" in job.log) == is_shown
+    assert ("everybody can read this log: lines of programs, 2;" in job.log) != is_shown
+    assert "==> web does not answer\n" in job.log and "==> web is stopped\n" in job.log
 
 
 def test_other_lines_are_as_they_are(job: Job) -> None:

@@ -84,7 +84,7 @@ def traced(
 def test_the_key_is_the_one_that_the_workflows_make(released: Repository) -> None:
     released.commit("odd", **{"api__café \t x": "1", "docker__Dockerfile.api": "FROM x"})
     words = " ".join(API.pathspecs)
-    expected = "src-" + released.sh(f"git ls-files -s -- {words} | sha256sum | cut -c1-12")
+    expected = "src-" + released.sh(f"git ls-files -s -- {words} | sha256sum | cut -c1-64")
     released.git("config", "core.quotePath", "false")
     assert released.read().key("HEAD", API.pathspecs) == expected
     released.commit("later", api__main="4")
@@ -142,7 +142,7 @@ def test_an_address_leads_to_its_commit(released: Repository) -> None:
     assert "→ pos-api, production on vps" in text and f"kiwari-api@{digest('a')}" in text
     assert "https://github.com/iqbalmuhyiddin/kiwari-monorepo/actions/runs/4242" in text
     assert f"commit number 2: {commit[:7]}" in text and "two (v1.10.0)" in text
-    assert f"{key}, as the registry has it: built from exactly these files" in text
+    assert f"{key}, as the registry has it: the image of exactly these files, if nobody else pushed that tag" in text
     assert "not in it: 1" in text and "feat: three" in text
     assert "sha256:dddddddddddd 2026-01-01T10:00:00Z, commit number 1, run 77" in text
 
@@ -203,7 +203,7 @@ def test_a_deploy_key_may_ask_for_the_status_only(tmp_path: Path, monkeypatch: p
     program(tmp_path / "bin", "ssh", f"""
 case ${{@: -1}} in
   -s) cat >/dev/null; echo 'deploy: this is none of the requests that the head of bin/deploy lists' >&2; exit 64 ;;
-  pos-production) printf '%s\\n' {answer} ;;
+  *pos-production) printf '%s\\n' {answer} ;;
 esac""")  # fmt: skip
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     seen = deploy_records.query_hosts(PLAN.hosts, {})["vps"]

@@ -63,16 +63,23 @@ SECTIONS = (
             "eject": "Keep the generated files, and stop using kiwari-ci",
         },
     ),
+    CommandSection(
+        "On the servers, by your own ssh login",
+        "servers",
+        {
+            "status": "Print what serves in an environment, and since when",
+            "logs": "Print the log of a service",
+            "exec": "Run a command in the container of a service",
+            "rollback": "Put the image that served before back into service",
+        },
+    ),
 )
 # What people type who know other tools, and what kiwari-ci has for it.
 HINTS_FOR_UNKNOWN_COMMANDS = {
     "deploy": "the generated workflows deploy, on a push or a tag: `kiwari-ci preview TAG` says what a tag would do,"
     " and deploy/RUNBOOK.md how to deploy by hand",
-    "status": "`kiwari-ci doctor` compares what runs with the spec, `kiwari-ci trace ADDRESS` says what serves there",
     "plan": "`kiwari-ci preview TAG` says what a version would do, and `kiwari-ci diff` what generating would change",
     "apply": "`kiwari-ci generate` writes the files, and the generated workflows deploy",
-    "rollback": "deploy/RUNBOOK.md has the command: the host goes back by itself, and by hand on its own console",
-    "logs": "`docker logs CONTAINER` on the host; `kiwari-ci trace ADDRESS` names the container",
 }
 
 

@@ -1,5 +1,6 @@
 """The commands that a person starts with: a first spec, and what is wrong with it."""
 
+import dataclasses
 from pathlib import Path
 
 import click
@@ -40,7 +41,7 @@ def init_command(folder: Path | None, repository: str | None, style: str, quiet:
     if result.new or result.services:
         generated_files.write_user_file(root.resolve(), result.path, result.text, result.was)
     if style == "json":
-        output.print_text(problems.format_json(vars(result)))
+        output.print_text(problems.format_json(dataclasses.asdict(result)))
     elif not quiet:
         output.print_text(init.format_init_result(result, root))
     return 0

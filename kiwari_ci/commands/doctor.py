@@ -205,6 +205,8 @@ class _HostCheck:
                 yield host_checks.check_placed_file(group, path, host, self.files, facts, self.runbook)
             for key in host.keys:
                 yield host_checks.check_deploy_key(group, host, key, facts, self.runbook)
+            if host.has_schedule:
+                yield host_checks.check_schedule(group, facts, self.runbook)
         target = self.results.reached[host.name]
         yield host_checks.check_host_key(group, host, self._find_known_hosts_entry(), target, facts, self.runbook)
         if not facts.why:

@@ -3,10 +3,17 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from kiwari_ci.commands.preview.release_preview import MAX_LISTED_COMMITS, PreviewSources, find_default_branch_ref
+from kiwari_ci.commands.preview.release_preview import (
+    MAX_LISTED_COMMITS,
+    PreviewSources,
+    describe_unknown_key,
+    find_default_branch_ref,
+    find_source_key,
+    format_branch,
+)
 from kiwari_ci.commands.preview.report import ReportLine, ReportSection, create_blocking_line, create_unknown_line
 from kiwari_ci.plan import ComposeStack, DeployHost, ImageSource, Plan, ServiceContainer
-from kiwari_ci.probes.deploy_records import DeployRecord, parse_deploy_records
+from kiwari_ci.probes.deploy_records import DeployRecord, RegistryDigest, parse_deploy_records
 from kiwari_ci.readers.git import GitError
 from kiwari_ci.readers.git_history import GitRepository
 
@@ -49,7 +56,7 @@ def trace_container(
     sections.append(ReportSection("image", tuple(image_lines)))
     source = _find_image_source(plan, instance)
     try:
-        source_lines = tuple(_trace_source_commit(plan, source, records, git, sources))
+        source_lines = tuple(_trace_source_commit(plan, source, _find_maker(plan, stack), records, git, sources))
     except GitError as error:
         source_lines = (create_unknown_line(str(error)),)
     sections.append(ReportSection("source", source_lines))
@@ -82,7 +89,12 @@ def _format_run_link(plan: Plan, run: str) -> str:
 
 
 def _trace_source_commit(
-    plan: Plan, source: ImageSource, records: list[DeployRecord], git: GitRepository, sources: PreviewSources
+    plan: Plan,
+    source: ImageSource,
+    maker: str,
+    records: list[DeployRecord],
+    git: GitRepository,
+    sources: PreviewSources,
 ) -> Iterator[ReportLine]:
     """Find the commit by the number in the record; a rollback has that of the deploy which it went back to."""
     last = records[-1]
@@ -94,13 +106,13 @@ def _trace_source_commit(
         yield create_unknown_line("this clone is shallow, so commits cannot be counted: git fetch --unshallow")
         return
     head = find_default_branch_ref(plan, git)
-    branch = head.removeprefix("refs/remotes/")
+    branch = format_branch(head)
     commit = git.at_number(deploy.number, head)
     if not commit:
         message = f"no commit of {branch} is number {deploy.number}: git fetch, or its history was rewritten"
         yield create_unknown_line(message)
         return
-    yield from _describe_source_commit(source, commit, deploy, git, sources)
+    yield from _describe_source_commit(source, maker, commit, deploy, git, sources)
     newer_commits = git.commits(head, f"^{commit}", paths=source.pathspecs)
     yield ReportLine(f"commits of its source that {branch} has and that are not in it: {len(newer_commits)}")
     for newer in newer_commits[:MAX_LISTED_COMMITS]:
@@ -116,23 +128,49 @@ def _find_original_deploy(records: list[DeployRecord], digest: str) -> DeployRec
 
 
 def _describe_source_commit(
-    source: ImageSource, commit_id: str, deploy: DeployRecord, git: GitRepository, sources: PreviewSources
+    source: ImageSource,
+    maker: str,
+    commit_id: str,
+    deploy: DeployRecord,
+    git: GitRepository,
+    sources: PreviewSources,
 ) -> Iterator[ReportLine]:
-    key = git.key(commit_id, source.pathspecs)
     (commit,) = git.commits(commit_id, most=1)
     tags = git.ask("tag", "--points-at", commit_id).split()
     tag_names = f" ({', '.join(tags)})" if tags else ""
     yield ReportLine(f"commit number {deploy.number}: {commit.name} {commit.date} {commit.title}{tag_names}")
-    reference = f"{deploy.image}:{key}"
-    answer = sources.registry([reference])[reference]
-    if answer.why:
-        yield create_unknown_line(f"{key}, by the commit; the registry: {answer.why}")
-    elif answer.digest == deploy.digest:
-        yield ReportLine(f"{key}, as the registry has it: built from exactly these files")
+    if source.variables:
+        yield create_unknown_line(describe_unknown_key(source))
     else:
-        yield ReportLine(f"{key}, for which the registry has {answer.digest or 'nothing'}: built again, or cleaned up")
+        key = find_source_key(git, commit_id, source, maker)
+        reference = f"{deploy.image}:{key}"
+        yield _describe_registry_image(key, deploy, sources.registry([reference])[reference])
     for change in git.commits(commit_id, paths=source.pathspecs, most=1):
         yield ReportLine(f"its source was last changed by {change.name} {change.date} {change.title}")
+
+
+def _describe_registry_image(key: str, deploy: DeployRecord, registry_image: RegistryDigest) -> ReportLine:
+    """Say whether the image that serves is the one which the registry has for its source."""
+    if registry_image.why:
+        return create_unknown_line(f"{key}, by the commit; the registry: {registry_image.why}")
+    if registry_image.digest == deploy.digest:
+        return ReportLine(
+            f"{key}, as the registry has it: the image of exactly these files, if nobody else pushed that tag"
+        )
+    found_digest = registry_image.digest or "nothing"
+    return ReportLine(f"{key}, for which the registry has {found_digest}: built again, or cleaned up")
+
+
+def _find_maker(plan: Plan, stack: ComposeStack) -> str:
+    """Find the branch or workflow that built the images of a stack."""
+    for promotion in plan.promotions:
+        if promotion.deploy.environment == stack.environment:
+            return promotion.maker
+    for workflow in plan.workflows:
+        for target in workflow.targets:
+            if target.deploy.environment == stack.environment:
+                return f"refs/heads/{target.deploy.branch}"
+    return ""
 
 
 def _list_earlier_deploys(records: list[DeployRecord]) -> Iterator[ReportLine]:

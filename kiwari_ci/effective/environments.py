@@ -153,6 +153,11 @@ class EffectiveEnvironment:
         return self.model.deploy_on.push or self.spec.project.default_branch
 
     @property
+    def image_maker(self) -> str:
+        """What builds the images that it runs first: its branch, or its own workflow."""
+        return f"refs/heads/{self.deploy_branch}" if self.is_deployed_on_push else self.workflow
+
+    @property
     def workflow(self) -> str:
         """Its own workflow: the only one of its kind needs no more than `promote` or `release`."""
         if self.workflow_kind == "deploy":

@@ -119,5 +119,19 @@ class EffectiveImage:
         return [environment.workflow for environment in self.environments if environment.has_own_builds]
 
     @property
+    def makers(self) -> list[str]:
+        """What builds it: the refs of branches, and the workflows of environments that build by themselves."""
+        refs = [f"refs/heads/{branch}" for branch in self.build_branches]
+        return refs + [environment.workflow for environment in self.environments if environment.has_own_builds]
+
+    @property
+    def variables(self) -> list[str]:
+        """The variables of GitHub whose values are in it, also by the images that it is built from."""
+        names = [argument.variable for argument in self.build.args.values() if argument.variable]
+        for base in self._model.build.base.values():
+            names += self.spec.image(base).variables
+        return list(dict.fromkeys(names))
+
+    @property
     def _model(self) -> schema.Service:
         return self.spec.services[self.service]

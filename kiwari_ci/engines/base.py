@@ -46,5 +46,5 @@ class Engine(Protocol):
     def list_stack_templates(self, plan: Plan) -> Iterator[FileTemplate]:
         """List the files that are rendered for its hosts, in the order in which a reader would open them."""
 
-    def list_programs(self) -> dict[str, Path]:
+    def list_programs(self, plan: Plan) -> dict[str, Path]:
         """List the programs that a repository gets as they are: by their path there, the file of this package."""

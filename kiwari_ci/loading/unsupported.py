@@ -47,12 +47,6 @@ UNSUPPORTED_FEATURES = (
         "`kiwari-ci eject` leaves compose files and a host program that any of them can call",
     ),
     UnsupportedFeature(
-        "crons?|cron_?jobs?|schedules?|scheduled|timers?",
-        "jobs by the clock",
-        "a container that stays is what a deploy can answer for",
-        "a service with `image_of` and a scheduler as its `command`; or the host's cron with `docker exec`",
-    ),
-    UnsupportedFeature(
         "canary|blue_green|traffic|weights?|strategy|rolling_update",
         "a part of the traffic for a new version",
         "the new one takes over when it has answered, and nothing is lost meanwhile",
@@ -75,12 +69,6 @@ UNSUPPORTED_FEATURES = (
         "a server that is set up",
         "it is rented once, and the runbook has its few commands",
         "the runbook, step 1; `kiwari-ci doctor` tells what the server lacks",
-    ),
-    UnsupportedFeature(
-        "backups?|dumps?|restore",
-        "backups",
-        "where they go and how long they stay is no matter of a deploy",
-        "`hooks.before` of an environment makes one before each deploy",
     ),
     UnsupportedFeature(
         "notify|notifications?|slack|discord|telegram|teams|webhooks?|alerts?",

@@ -32,6 +32,7 @@ from kiwari_ci.plan.runbook import (
     RunbookCommand,
     RunbookStep,
     RunbookStepId,
+    ScheduleCommands,
     ServerCommands,
     SettingCommand,
 )
@@ -69,6 +70,7 @@ from kiwari_ci.plan.workflows import (
 )
 
 __all__ = [
+    "ScheduleCommands",
     "AccessoryContainer",
     "PinnedAction",
     "MatrixAxis",

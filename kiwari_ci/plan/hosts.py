@@ -2,7 +2,7 @@
 
 from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import GitHubSetting
-from kiwari_ci.plan.stacks import ComposeContainer, ComposeStack, EnvFile
+from kiwari_ci.plan.stacks import ComposeAttribute, ComposeContainer, ComposeStack, EnvFile
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class ProxyGuide:
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """A PostgreSQL server with a stack of its own."""
+    """A PostgreSQL server with a stack of its own; `backups` has the settings of each database's, by its name."""
 
     name: str
     host: str
@@ -140,6 +140,7 @@ class PostgresServer:
     network: str
     owns_network: bool
     databases: tuple[DatabaseRole, ...]
+    backups: tuple[ComposeAttribute, ...]
     keys: tuple[str, ...]
     env_file: EnvFile
     host_folder: str
@@ -177,3 +178,8 @@ class DeployHost:
     proxy: str
     sites: tuple[ProxySite, ...]
     fronts: tuple[ProxyStack, ...]
+
+    @property
+    def has_schedule(self) -> bool:
+        """Whether something runs there by the clock."""
+        return any(server.backups for server in self.servers) or any(stack.jobs for stack in self.stacks)

@@ -18,6 +18,7 @@ RunbookStepId = Literal[
     "first_push",
     "branch_protection",
     "first_release",
+    "schedule",
 ]
 
 # The subjects of the two commands for env files.
@@ -71,6 +72,22 @@ class ServerCommands:
 
 
 @dataclass(frozen=True)
+class ScheduleCommands:
+    """The commands for what runs by the clock on a host, which has only jobs where the tuples are empty.
+
+    `back_ups` has a command for each database server, `restores` one for each database, and `trial_restores` those of
+    the first database of each server.
+    """
+
+    host_name: str
+    install_timer: RunbookCommand
+    show_status: RunbookCommand
+    back_ups: tuple[RunbookCommand, ...]
+    trial_restores: tuple[RunbookCommand, ...]
+    restores: tuple[RunbookCommand, ...]
+
+
+@dataclass(frozen=True)
 class HostCommands:
     """The commands for one host.
 
@@ -91,12 +108,14 @@ class HostCommands:
 
 @dataclass(frozen=True)
 class Runbook:
-    """The steps by their ids, in their order; the commands for each host, and those for GitHub.
+    """The steps by their ids, in their order; the commands for each host, for each schedule, and for GitHub.
 
-    `first_release` is not among the steps when no environment is deployed by tag.
+    `first_release` is not among the steps when no environment is deployed by tag, and `schedule` is not when nothing
+    runs by the clock.
     """
 
     steps: dict[RunbookStepId, RunbookStep]
     hosts: tuple[HostCommands, ...]
+    schedules: tuple[ScheduleCommands, ...]
     create_environments: tuple[RunbookCommand, ...]
     settings: tuple[SettingCommand, ...]

@@ -25,7 +25,8 @@ class ComposeAttribute:
 class ComposeContainer:
     """A container of a stack as Compose runs it; without a port (0) nothing is asked of it, and status 0 is any answer.
 
-    `networks` are there when none of them has an alias, `aliased` when one has; `limits`, `more`: keys of Compose.
+    `keeps_privileges`: its programs gain no privileges (setuid). `networks` are there when none of them has an alias,
+    `aliased` when one has; `limits`, `more`: keys of Compose.
     """
 
     container: str
@@ -38,6 +39,8 @@ class ComposeContainer:
     restart: str
     init: bool
     is_bounded: bool
+    keeps_privileges: bool
+    drops_raw_sockets: bool
     env_file: str
     entrypoint: tuple[str, ...]
     command: tuple[str, ...]
@@ -126,7 +129,8 @@ class ComposeStack:
     """A Compose project: the containers of one environment; `networks` are others', `own_networks` its own.
 
     `beside` are the files that a deploy compares, too; `files` the compose file and these, from the repository's root.
-    With `pushed` a deploy sends them, as it does `sent`, which it renders from what GitHub has `kept`.
+    With `pushed` a deploy sends them, as it does `sent`, which it renders from what GitHub has `kept`. `jobs` has the
+    settings of what runs by the clock.
     """
 
     name: str
@@ -144,6 +148,7 @@ class ComposeStack:
     pushed: bool
     beside: tuple[str, ...]
     files: tuple[str, ...]
+    jobs: tuple[ComposeAttribute, ...]
 
     @property
     def containers(self) -> tuple[ComposeContainer, ...]:

@@ -109,7 +109,7 @@ class EnvironmentDeploy:
     empty for the run's own commit. `program` is the host's, as a person there calls it. `superseded` is the condition
     that a host has something newer. `values` are what each step's env has from earlier jobs, as expressions; `images`
     and `last_image` are the containers, each with the variable that has its digest. `goes_back`: an older commit that
-    a person chose is put back.
+    a person chose is put back. `shows_output`: of containers, also in a public log.
     """
 
     environment: str
@@ -129,6 +129,7 @@ class EnvironmentDeploy:
     checks: tuple[PublicHealthCheck, ...]
     minutes: int
     goes_back: bool
+    shows_output: bool
 
     @property
     def settings(self) -> tuple[GitHubSetting, ...]:
@@ -141,7 +142,8 @@ class ImageSource:
     """A service's source: where its image is kept, and what the image is made of; `own_*` is the spec's part alone.
 
     `environment`: the only one that runs the image, where the build differs by environment. `workflow` is the image's
-    own, `builder` one that builds it.
+    own, `builder` one that builds it. `variables` are those of GitHub whose values are in the image, and in its key.
+    `has_several_makers`: several branches or workflows build it, so that its key says which of them did.
     """
 
     image: str
@@ -154,16 +156,29 @@ class ImageSource:
     workflow: str
     builder: str
     digest_output: str
+    digest_variable: str
+    variables: tuple[str, ...]
+    has_several_makers: bool
+    is_attested: bool
+
+    @property
+    def variable_names(self) -> str:
+        """The names of its variables, for people."""
+        return ", ".join(self.variables)
 
 
 @dataclass(frozen=True)
 class BaseImage:
-    """An image of ours that another is built from: the argument that names it, the output and variable of its key."""
+    """An image of ours that another is built from: the argument that names it, the output and variable of its key.
+
+    `maker` is the branch or workflow that builds it, as a word of the shell.
+    """
 
     argument: str
     source: ImageSource
     output: str
     variable: str
+    maker: str
 
 
 @dataclass(frozen=True)
@@ -211,9 +226,9 @@ class ServiceWorkflow:
     image: the files of the stacks that its deploys send. `on_pull_requests`: these start it, too; `after`: what tests
     wait for; `gate` or `gates`: what the build does; `build_job`: empty where no push builds;
     `condition`: which runs do;
-    `reuses`: an image of the same source is taken as it is; `tags`: what an image gets, a line each; `moving`: those of
-    them that move. `seen` is what the build sees of the repository; `is_tried`: in pull requests, the image is built
-    and pushed nowhere.
+    `maker`: what builds the image, a word of the shell, where the key says that. `reuses`: when a person starts it, an
+    image of the same source is taken as it is; `tags`: what an image gets, a line each. `seen` is what the build sees
+    of the repository; `is_tried`: in pull requests, the image is built and pushed nowhere.
     """
 
     source: ImageSource
@@ -222,9 +237,9 @@ class ServiceWorkflow:
     after: str
     build_job: str
     condition: str
+    maker: str
     reuses: bool
     tags: str
-    moving: str
     seen: str
     on_pull_requests: bool
     is_tried: bool
@@ -265,7 +280,9 @@ class EnvironmentWorkflow:
 
     Without a tag (`pattern`, `tags` and what else is of one are empty) commits of `branch` are deployed. `by_ref` or
     `by_commit`: what a person chooses, as `commands` show. `job` finds the images, after `builds`; `missing` is the
-    cure for one that is not there; `moves`: the environment's tag is moved here, whatever the commit.
+    cure for one that is not there; `moves`: the environment's tag is moved here, whatever the commit. `maker` is the
+    branch or workflow that built the images, a word of the shell; `signed_ref` matches the refs on which it did.
+    `find_environment` is what the step that finds images reads.
     """
 
     name: str
@@ -288,6 +305,10 @@ class EnvironmentWorkflow:
     packages_for: str
     title: str
     missing: str
+    maker: str
+    signed_ref: str
+    checks_signatures: bool
+    find_environment: tuple[KeyValue, ...]
     builds: tuple[ServiceWorkflow, ...]
     sources: tuple[ImageSource, ...]
     deploy: EnvironmentDeploy
@@ -299,6 +320,11 @@ class EnvironmentWorkflow:
         builds = ["check-commit", *builds] if builds else []
         check = ["health-check"] if self.deploy.url else []
         return (*builds, self.job, f"deploy-{self.deploy.environment}", *check)
+
+    @property
+    def has_variables(self) -> bool:
+        """Whether the key of one of its images holds values of variables."""
+        return any(source.variables for source in self.sources)
 
     def started_by(self) -> str:
         """What starts it, in words."""

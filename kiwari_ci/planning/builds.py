@@ -7,6 +7,8 @@ from kiwari_ci.effective.values import format_variable_name
 from kiwari_ci.github import path_filters
 from kiwari_ci.plan import BaseImage, ImageBuild, ImageSource, KeyValue, PathFilter, RegistryLogin
 
+BRANCH_OF_RUN = '"$GITHUB_REF"'  # a word of the shell
+
 
 def plan_image_source(image: EffectiveImage) -> ImageSource:
     """Plan what an image is made of, and where it is kept."""
@@ -22,14 +24,18 @@ def plan_image_source(image: EffectiveImage) -> ImageSource:
         workflow=image.workflow,
         builder=image.building_workflows[0],
         digest_output=f"digest-{image.service}",
+        digest_variable=f"DIGEST_{format_variable_name(image.service)}",
+        variables=tuple(image.variables),
+        has_several_makers=len(image.makers) > 1,
+        is_attested=image.build.attest,
     )
 
 
-def plan_image_build(image: EffectiveImage) -> ImageBuild:
-    """Plan how an image is built."""
+def plan_image_build(image: EffectiveImage, maker: str) -> ImageBuild:
+    """Plan how an image is built; `maker` is what builds it, as a word of the shell."""
     build = image.build
     platforms = build.platforms or []
-    bases = tuple(_plan_base_image(image.spec, argument, base) for argument, base in build.base.items())
+    bases = tuple(_plan_base_image(image, maker, argument, base) for argument, base in build.base.items())
     arguments = [*_format_build_arguments(build), *(_format_base_argument(base) for base in bases)]
     return ImageBuild(
         context=build.context,
@@ -60,9 +66,18 @@ def estimate_build_minutes(build: ImageBuild) -> int:
     return minutes
 
 
-def _plan_base_image(spec: EffectiveSpec, argument: str, base: str) -> BaseImage:
-    source = plan_image_source(spec.image(base))
-    return BaseImage(argument, source, f"base-{base}", f"KEY_{format_variable_name(base)}")
+def _plan_base_image(image: EffectiveImage, maker: str, argument: str, base: str) -> BaseImage:
+    base_image = image.spec.image(base)
+    variable = f"KEY_{format_variable_name(base)}"
+    base_maker = _find_base_maker(image, maker, base_image)
+    return BaseImage(argument, plan_image_source(base_image), f"base-{base}", variable, base_maker)
+
+
+def _find_base_maker(image: EffectiveImage, maker: str, base_image: EffectiveImage) -> str:
+    """Find what builds the image that another one is built from: the same branch or workflow, if it can."""
+    if maker == BRANCH_OF_RUN and set(image.build_branches) <= set(base_image.build_branches):
+        return maker
+    return maker if maker in base_image.makers else base_image.makers[0]
 
 
 def _format_build_arguments(build: schema.Build) -> list[str]:

@@ -16,6 +16,7 @@ from kiwari_ci.plan.runbook import (
     RunbookCommand,
     RunbookStep,
     RunbookStepId,
+    ScheduleCommands,
     ServerCommands,
     SettingCommand,
 )
@@ -33,6 +34,7 @@ _STEP_TITLES: dict[RunbookStepId, str] = {
     "first_push": "First push",
     "branch_protection": "Protect the branch",
     "first_release": "First release",
+    "schedule": "Backups and jobs by the clock",
 }
 
 
@@ -48,8 +50,9 @@ def plan_runbook(
     has_database_servers = any(host.servers for host in hosts)
     has_domains = any(container.domain for stack in stacks for container in stack.containers)
     return Runbook(
-        steps=_plan_steps(has_database_servers, has_releases),
+        steps=_plan_steps(has_database_servers, has_releases, has_schedule=any(host.has_schedule for host in hosts)),
         hosts=tuple(_plan_host_commands(host, has_domains) for host in hosts),
+        schedules=tuple(_plan_schedule_commands(host) for host in hosts if host.has_schedule),
         create_environments=tuple(
             RunbookCommand(
                 stack.environment, f"gh api --silent -X PUT repos/{repository}/environments/{stack.environment}"
@@ -64,12 +67,14 @@ def plan_runbook(
     )
 
 
-def _plan_steps(has_database_servers: bool, has_releases: bool) -> dict[RunbookStepId, RunbookStep]:
+def _plan_steps(has_database_servers: bool, has_releases: bool, has_schedule: bool) -> dict[RunbookStepId, RunbookStep]:
     titles = dict(_STEP_TITLES)
     if has_database_servers:
         titles["network"] = "Network and PostgreSQL"
     if not has_releases:
         del titles["first_release"]
+    if not has_schedule:
+        del titles["schedule"]
     return {step_id: RunbookStep(step_id, number, title) for number, (step_id, title) in enumerate(titles.items(), 1)}
 
 
@@ -127,6 +132,30 @@ def _plan_copy_files(host: DeployHost, source: str) -> RunbookCommand:
 def _plan_rollback(host: DeployHost, stack: ComposeStack, container: str) -> RunbookCommand:
     command = f'ssh "${host.variable}" {host.folder}/bin/deploy rollback {stack.name} {container}'
     return RunbookCommand(f"{stack.name} {container}", f"{command} # [sha256:… of an earlier one]")
+
+
+def _plan_schedule_commands(host: DeployHost) -> ScheduleCommands:
+    program = f"{host.folder}/bin/database"
+    servers = [server for server in host.servers if server.backups]
+    restores_of_servers = [_plan_restores(host, program, server) for server in servers]
+    return ScheduleCommands(
+        host_name=host.name,
+        install_timer=RunbookCommand("", f"ssh -t \"${host.variable}\" '{program} timer | sudo sh'"),
+        show_status=RunbookCommand("", f'ssh "${host.variable}" {program} status'),
+        back_ups=tuple(
+            RunbookCommand(server.name, f'ssh "${host.variable}" {program} backup {server.name}') for server in servers
+        ),
+        trial_restores=tuple(restores[0] for restores in restores_of_servers),
+        restores=tuple(command for restores in restores_of_servers for command in restores),
+    )
+
+
+def _plan_restores(host: DeployHost, program: str, server: PostgresServer) -> list[RunbookCommand]:
+    ssh = f'ssh "${host.variable}" {program}'
+    return [
+        RunbookCommand(f"{server.name} {backup.key}", f"{ssh} restore {server.name} {backup.key}")
+        for backup in server.backups
+    ]
 
 
 def _plan_host_settings(project: str, host: DeployHost) -> Iterator[SettingCommand]:

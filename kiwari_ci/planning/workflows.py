@@ -1,6 +1,6 @@
 """Workflows: test, build, deploy, promote."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from kiwari_ci import schema
@@ -45,7 +45,7 @@ def plan_service_workflow(
     )
     source = builds.plan_image_source(image)
     tests = test_jobs.plan_test_jobs(model, actions)
-    build = builds.plan_image_build(image)
+    build = builds.plan_image_build(image, builds.BRANCH_OF_RUN)
     moving_tags = _list_moving_tags(source, targets)
     sparse_patterns = path_filters.build_sparse_patterns([filter.pattern for filter in source.filters])
     gate, gates = _split_build_gates([test.job for test in tests])
@@ -58,9 +58,9 @@ def plan_service_workflow(
         after="",
         build_job=BUILD_JOB if branches else "",
         condition=" || ".join(_format_branch_condition(branch) for branch in branches),
-        reuses=len(branches) > 1 or any(environment.has_own_builds for environment in image.environments),
+        maker=builds.BRANCH_OF_RUN,
+        reuses=False,
         tags="\n".join([*moving_tags, f"{source.repository}:${{{{ steps.source.outputs.key }}}}"]),
-        moving="\n".join(moving_tags),
         seen="\n".join(sparse_patterns),
         on_pull_requests=on_pull_requests,
         is_tried=on_pull_requests and not model.build.secrets and not model.build.base,
@@ -102,9 +102,13 @@ def _split_build_gates(jobs: list[str]) -> tuple[str, tuple[str, ...]]:
     return "".join(jobs), ()
 
 
-def _embed_build(workflow: ServiceWorkflow) -> ServiceWorkflow:
-    """Move tests and build of a service into an environment's own workflow, which deploys by itself."""
+def _embed_build(environment: EffectiveEnvironment, workflow: ServiceWorkflow) -> ServiceWorkflow:
+    """Move tests and build of a service into an environment's own workflow, which deploys by itself.
+
+    A tag always builds. A person may go back to an older source, whose image the host must have run already.
+    """
     service = workflow.source.service
+    image = environment.spec.image(service, workflow.source.environment)
     tests = tuple(_rename_test_job(test, service) for test in workflow.tests)
     gate, gates = _split_build_gates([test.job for test in tests] or [CHECK_COMMIT_JOB])
     return replace(
@@ -115,9 +119,10 @@ def _embed_build(workflow: ServiceWorkflow) -> ServiceWorkflow:
         build_job=f"build-{service}",
         condition="",
         stack_filters=(),
-        reuses=True,
+        maker=environment.workflow,
+        reuses=bool(environment.model.deploy_on.dispatch),
         tags=workflow.tags.rpartition("\n")[2],
-        moving="",
+        build=builds.plan_image_build(image, environment.workflow),
         is_tried=False,
         tests=tests,
         targets=(),
@@ -148,6 +153,12 @@ def plan_environment_workflow(
     elif moves_tags:
         packages, packages_for = "write", "move a tag"
     image_environment = spec.environments[promoted_from] if promoted_from else environment
+    sources = tuple(workflow.source for workflow in own_workflows)
+    embedded_builds: tuple[ServiceWorkflow, ...] = ()
+    if environment.has_own_builds:
+        embedded_builds = tuple(_embed_build(environment, workflow) for workflow in own_workflows)
+    is_found_by_tag = not embedded_builds or bool(deploy_on.dispatch)
+    checks_signatures = is_found_by_tag and any(source.is_attested for source in sources)
     return EnvironmentWorkflow(
         name=environment.workflow,
         tags=tuple(environment.tag_filter),
@@ -169,11 +180,34 @@ def plan_environment_workflow(
         packages_for=packages_for,
         title=_format_find_step_title(environment.model),
         missing=_suggest_missing_image(image_environment),
-        builds=tuple(map(_embed_build, own_workflows)) if environment.has_own_builds else (),
-        sources=tuple(workflow.source for workflow in own_workflows),
+        maker=image_environment.image_maker,
+        signed_ref=_match_signed_refs(image_environment),
+        checks_signatures=checks_signatures,
+        find_environment=tuple(_plan_find_environment(embedded_builds, sources, checks_signatures)),
+        builds=embedded_builds,
+        sources=sources,
         deploy=_plan_environment_deploy(environment, stack, own_workflows, job),
         after_deploy=plan_custom_steps(after_deploy, actions),
     )
+
+
+def _match_signed_refs(environment: EffectiveEnvironment) -> str:
+    """Write the regular expression of the refs whose runs may sign the images of an environment."""
+    branch = "refs/heads/" + environment.deploy_branch.replace(".", "[.]")
+    return branch if environment.is_deployed_on_push else f"({branch}|refs/tags/.+)"
+
+
+def _plan_find_environment(
+    embedded_builds: tuple[ServiceWorkflow, ...], sources: tuple[ImageSource, ...], checks_signatures: bool
+) -> Iterator[KeyValue]:
+    """Plan what the step that finds images reads: what this run built, or the values that are in the keys."""
+    if checks_signatures:
+        yield KeyValue("GH_TOKEN", "${{ github.token }}")
+    for workflow in embedded_builds:
+        yield KeyValue(workflow.source.digest_variable, f"${{{{ needs.{workflow.build_job}.outputs.digest }}}}")
+    if not embedded_builds:
+        for variable in dict.fromkeys(variable for source in sources for variable in source.variables):
+            yield KeyValue(f"VARIABLE_{variable}", f"${{{{ vars.{variable} }}}}")
 
 
 def _builds_for(workflow: ServiceWorkflow, environment: EffectiveEnvironment) -> bool:
@@ -304,6 +338,7 @@ def _plan_deploy(
         checks=tuple(_plan_health_check(instance, rollback_command) for instance in deployed if instance.domain),
         minutes=minutes * len(hosts),
         goes_back=False,
+        shows_output=environment.spec.project.public_logs,
     )
 
 

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Any, Generic, TypeVar
+from typing import IO, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 REQUEST_TIMEOUT = 5  # seconds for one answer
@@ -61,6 +61,55 @@ def run_process(words: Sequence[str], stdin: str = "", seconds: float = REQUEST_
         return ProcessResult(-1, "", f"{words[0]}: {error.strerror}")
     stdout, stderr = process.stdout.decode(errors="replace"), process.stderr.decode(errors="replace")
     return ProcessResult(process.returncode, stdout, stderr)
+
+
+def stream_process(
+    words: Sequence[str],
+    print_line: Callable[[str, bool], None],
+    keeps_stdin: bool = False,
+    keeps_stdout: bool = False,
+) -> ProcessResult:
+    """Run a program that may take long, and give each of its lines away when it comes.
+
+    `print_line` gets a line without its end, and whether it is of standard error. The result's texts have the last
+    line of each stream only, because a log may have no end. The program reads nothing from standard input, and its
+    standard output is read here, unless they are kept as those of this process.
+    """
+    stdin = None if keeps_stdin else subprocess.DEVNULL
+    stdout = None if keeps_stdout else subprocess.PIPE
+    try:
+        process = subprocess.Popen(words, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE)
+    except OSError as error:
+        return ProcessResult(-1, "", f"{words[0]}: {error.strerror}")
+    last_lines = ["", ""]
+
+    def read(stream: IO[bytes] | None, is_error: bool) -> None:
+        for line in stream or ():
+            last_lines[is_error] = line.decode(errors="replace").rstrip("\r\n")
+            print_line(last_lines[is_error], is_error)
+
+    errors = threading.Thread(target=read, args=(process.stderr, True), daemon=True)
+    errors.start()
+    try:
+        read(process.stdout, False)
+        process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+        errors.join()
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
+    return ProcessResult(process.returncode, *last_lines)
+
+
+def run_in_terminal(words: Sequence[str]) -> ProcessResult:
+    """Run a program in the terminal of this process, and wait for its end."""
+    try:
+        return ProcessResult(subprocess.run(words).returncode, "", "")
+    except OSError as error:
+        return ProcessResult(-1, "", f"{words[0]}: {error.strerror}")
 
 
 @dataclass(frozen=True)

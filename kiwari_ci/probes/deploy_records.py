@@ -74,8 +74,7 @@ def _query_host(each: DeployHost, destination: str) -> HostFacts:
 
 
 def _query_stack_status(destination: str, stack: ComposeStack) -> list[tuple[str, ...]]:
-    options = [word for key, value in ssh_host.SSH_OPTIONS.items() for word in ("-o", f"{key}={value}")]
-    ran = run_process(["ssh", "-T", *options, "--", destination, "status", stack.name])
+    ran = run_process(ssh_host.build_ssh_command(destination, ["status", stack.name]))
     found = re.findall(rf"^{re.escape(stack.name)}/\.deploys/(\S+): .*\n  pinned: (.+)$", ran.out, re.MULTILINE)
     return [("record", stack.name, container, line) for container, line in found]
 

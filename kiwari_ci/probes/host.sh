@@ -162,6 +162,13 @@ database() { # CONTAINER
   while IFS='|' read -r kind one two; do fact "$kind" "$1" "$one" "$two"; done <<<"$said"
 }
 
+schedule() { # what bin/database says of backups and jobs
+  local said line
+  said=$(bin/database status 2>&1)
+  fact schedule "$?"
+  grep '^FAILURE: ' <<<"$said" | while read -r line; do fact failure "${line#FAILURE: }"; done
+}
+
 main() {
   local folder=$1 word runs=
   fact begin
@@ -175,6 +182,7 @@ main() {
       file:*) word=${word#*:} && fact file "$word" "$(sha256sum <"$word" | cut -d ' ' -f 1)" "$(stat -Lc %a "$word")" ;;
       env:*) word=${word#*:} && env_file "${word%%:*}" "${word#*:}" ;;
       stack:*) stack "${word#*:}" ;;
+      schedule:) [ -z "$runs" ] || schedule ;;
     esac
   done 2>/dev/null
   fact end

@@ -187,9 +187,20 @@ def check_placed_file(
     if digest != expected_digest:
         expected = f"sha256 {expected_digest[:12]}, which the spec makes"
         return group.wrong(path, f"another one: sha256 {digest[:12]}", expected, cure)
-    if file.executable and path == "bin/deploy" and not int(mode, 8) & 0o100:
+    if file.executable and path.startswith("bin/") and not int(mode, 8) & 0o100:
         return group.wrong(path, f"mode {mode}", "one that can be run", f"chmod +x {host.folder}/{path}")
     return group.ok(path, f"sha256 {expected_digest[:12]}")
+
+
+def check_schedule(group: FindingGroup, facts: HostFacts, runbook: HostRunbookIndex) -> Finding:
+    """Check the latest backups and jobs, as the database program on the host judges them."""
+    subject = "backups and jobs"
+    failures = [failure for (failure,) in facts.all("failure")]
+    if facts.word("schedule") == "0":
+        return group.ok(subject, "none failed, none is missed")
+    if not failures:
+        return group.not_asked(subject, "bin/database did not answer")
+    return group.wrong(subject, "; ".join(failures), "none failed, none is missed", runbook.schedule_status())
 
 
 def check_deploy_key(

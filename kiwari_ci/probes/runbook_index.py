@@ -107,6 +107,12 @@ class HostRunbookIndex(RunbookIndex):
         """The command that puts a container's previous image back."""
         return self._find_command(self._host.rollbacks, f"{stack_name} {container_name}")
 
+    def schedule_status(self) -> str:
+        """The command that shows the latest backups and jobs."""
+        host_name = self._host.host.name
+        schedule = next(commands for commands in self._runbook.schedules if commands.host_name == host_name)
+        return self._fill_in_destinations(schedule.show_status.line)
+
     def set_host_setting(self, kind: str, name: str, environment: str = "") -> str:
         """The command that sets a secret or variable, for this host where hosts have their own values."""
         return self.set_setting(kind, name, environment, self._host.host.name)

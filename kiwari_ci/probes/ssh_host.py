@@ -2,6 +2,7 @@
 
 import ipaddress
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from kiwari_ci.proxies.registry import find_planned_proxy
 
 DATABASE_INIT_SCRIPT = "init/init-databases.sh"
 PROBE_SCRIPT = Path(__file__).with_name("host.sh")
+DEPLOY_KEY_REASON = "ssh used the deploy key, which may do no more than deploy: log in with one of your own"
 # ssh asks nobody for a password, writes nothing to known_hosts, and keeps no connection open.
 SSH_OPTIONS = {
     "BatchMode": "yes",
@@ -83,10 +85,26 @@ class SshTarget:
 
 def probe_host(host: DeployHost, destination: str) -> HostFacts:
     """Collect all facts of a host over one connection."""
-    options = [word for key, value in SSH_OPTIONS.items() for word in ("-o", f"{key}={value}")]
     script = f"set -- {shlex.join(_build_script_arguments(host))}\n{PROBE_SCRIPT.read_text()}"
-    command = ["ssh", "-T", *options, "--", destination, "bash", "-s"]
+    command = [*_build_ssh_words(SSH_OPTIONS), "--", destination, "bash", "-s"]
     return parse_host_facts(run_process(command, stdin=script, seconds=TOTAL_TIMEOUT - 2))
+
+
+def build_ssh_command(destination: str, command: Sequence[str], is_terminal: bool = False) -> list[str]:
+    """The command that runs other words on a host; each word arrives there as it is, whatever characters it has.
+
+    A connection that is lost ends the command within a minute, however long the command itself takes.
+    """
+    options = SSH_OPTIONS | {"ServerAliveInterval": "15", "ServerAliveCountMax": "3"}
+    if is_terminal:
+        options |= {"RequestTTY": "force"}
+    return [*_build_ssh_words(options), "--", destination, shlex.join(command)]
+
+
+def _build_ssh_words(options: Mapping[str, str]) -> list[str]:
+    # `-T` would win over RequestTTY.
+    no_terminal = ["-T"] if options["RequestTTY"] == "no" else []
+    return ["ssh", *no_terminal, *(word for key, value in options.items() for word in ("-o", f"{key}={value}"))]
 
 
 def parse_host_facts(result: ProcessResult) -> HostFacts:
@@ -96,7 +114,7 @@ def parse_host_facts(result: ProcessResult) -> HostFacts:
         fact_lines = lines[lines.index("begin") + 1 : lines.index("end")]
         return HostFacts(tuple(tuple(line.split("\t")) for line in fact_lines))
     if "bin/deploy" in result.err:
-        return HostFacts(why="ssh used the deploy key, which may do no more than deploy: log in with one of your own")
+        return HostFacts(why=DEPLOY_KEY_REASON)
     reason = "its answer broke off" if "begin" in lines else find_last_line(result.err or result.out)
     return HostFacts(why=f"ssh: {reason.removeprefix('ssh: ')}")
 
@@ -132,12 +150,13 @@ def _build_script_arguments(host: DeployHost) -> list[str]:
     words += [f"env:{stack.name}/{_format_env_argument(file)}" for stack in host.stacks for file in stack.env_files]
     words += [f"stack:{stack.name}" for stack in host.stacks]
     words += [f"database:{server.name}" for server in host.servers]
+    words += ["schedule:"] if host.has_schedule else []
     return [host.folder, *words]
 
 
 def list_placed_files(host: DeployHost) -> list[str]:
     """The generated files that a person has placed, below the host's folder."""
-    paths = ["bin/deploy"]
+    paths = ["bin/deploy", "bin/database"] if host.has_schedule else ["bin/deploy"]
     for server in host.servers:
         paths += [f"{server.name}/docker-compose.yml", f"{server.name}/{DATABASE_INIT_SCRIPT}"]
     for stack in host.stacks:

@@ -78,6 +78,7 @@ class ComposeProject:
     generated: bool
     services: dict[str, ComposeService]
     rest: dict[str, Any]
+    schedule: dict[str, dict[str, Any]]  # what runs by the clock, by kind and name: `backup pos_production`
     document: YamlDocument = field(repr=False)
 
 
@@ -100,8 +101,19 @@ def parse_compose_file(document: YamlDocument) -> ComposeProject | None:
             for key, value in document.data.items()
             if key not in ("services", "name", "version") and not key.startswith("x-")
         },
+        schedule=_parse_schedule(document),
         document=document,
     )
+
+
+def _parse_schedule(document: YamlDocument) -> dict[str, dict[str, Any]]:
+    """The backups and jobs that deploy/bin/database runs."""
+    sections = as_dict(document.data.get("x-schedule"))
+    return {
+        f"{kind} {name}": as_dict(settings)
+        for kind, section in (("backup", "backups"), ("job", "jobs"))
+        for name, settings in as_dict(sections.get(section)).items()
+    }
 
 
 def _parse_service(services: YamlMapping, key: str) -> ComposeService:

@@ -4,6 +4,14 @@ import re
 from dataclasses import dataclass
 
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*")
+ENV_EXAMPLE_NAMES = (
+    ".env.example",
+    ".env.sample",
+    ".env.template",
+    "env.example",
+    ".env.dist",
+    ".env.production.example",
+)
 _TRAILING_COMMENT = re.compile(r"(^|\s)#.*")
 
 

@@ -80,14 +80,18 @@ class GitRepository:
         rows = [row.strip("\n").split("\0") for row in said.split("\x01") if row.strip("\n")]
         return [Commit(name, title, date) for name, date, title in rows]
 
-    def key(self, commit: str, pathspecs: Sequence[str]) -> str:
-        """The tag of the image that is made of a commit's files, as the generated workflows name it."""
+    def key(self, commit: str, pathspecs: Sequence[str], maker: str = "") -> str:
+        """The tag of the image that is made of a commit's files, as the generated workflows name it.
+
+        `maker` is the branch or workflow that builds it, where there are several.
+        """
         top = Path(self.ask("rev-parse", "--show-toplevel").rstrip("\n"))
         with TemporaryDirectory() as scratch:
             index = Path(scratch, "index")
             self.ask("read-tree", f"--index-output={index}", commit, index=index)
             listed = GitRepository(top, self.environment).ask("ls-files", "-s", "--", *pathspecs, index=index)
-        return f"src-{sha256(listed.encode()).hexdigest()[:12]}"
+        made_of = f"{listed}{maker}\0" if maker else listed
+        return f"src-{sha256(made_of.encode()).hexdigest()}"
 
     def files(self, commit: str, folder: str) -> list[str]:
         """The names of the files in a folder at a commit."""

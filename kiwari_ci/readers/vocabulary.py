@@ -165,23 +165,41 @@ def find_domains(text: str) -> list[str]:
     return list(dict.fromkeys(each for each in found if each.rpartition(".")[2] not in _NON_DOMAIN_ENDINGS))
 
 
-def interpolate_variables(text: str, known: dict[str, str]) -> str | None:
-    """Text with the variables of Compose or a shell put in; None when one has no value, or is a secret."""
-    missing = False
+def interpolate_variables(text: str, values: dict[str, str]) -> str | None:
+    """Replace the variables of Compose or a shell; None when one of them has no value, or is a secret."""
+    references = list(_VARIABLE_REFERENCE.finditer(text))
+    if any(_resolve_reference(reference, values) is None for reference in references):
+        return None
+    return interpolate_known_variables(text, values)
 
-    def value(found: re.Match[str]) -> str:
-        nonlocal missing
-        if found[0] == "$$":
-            return "$"
-        name, sign, default = found["name"] or found["bare"], found["sign"] or "", found["word"] or ""
-        missing |= is_secret(name, known.get(name) or default)
-        if known.get(name):
-            return default if sign.endswith("+") else known[name]
-        missing |= not sign.endswith("-")
-        return default if sign.endswith("-") else ""
 
-    made = _VARIABLE_REFERENCE.sub(value, text)
-    return None if missing else made
+def interpolate_known_variables(text: str, values: dict[str, str]) -> str:
+    """Replace the variables that have a value and are no secret; the others become a plain `${NAME}`."""
+
+    def replace_reference(reference: re.Match[str]) -> str:
+        value = _resolve_reference(reference, values)
+        return f"${{{_get_variable_name(reference)}}}" if value is None else value
+
+    return _VARIABLE_REFERENCE.sub(replace_reference, text)
+
+
+def _get_variable_name(reference: re.Match[str]) -> str:
+    return reference["name"] or reference["bare"] or ""
+
+
+def _resolve_reference(reference: re.Match[str], values: dict[str, str]) -> str | None:
+    """The value of a reference to a variable; None when nothing says it, or when it is a secret."""
+    if reference[0] == "$$":
+        return "$"
+    name = _get_variable_name(reference)
+    operator = reference["sign"] or ""
+    operand = reference["word"] or ""
+    value = values.get(name)
+    if is_secret(name, value or operand):
+        return None
+    if value:
+        return operand if operator.endswith("+") else value
+    return operand if operator.endswith("-") else None
 
 
 def build_validator(kind: Any) -> Callable[[Any], bool]:

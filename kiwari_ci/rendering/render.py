@@ -40,7 +40,7 @@ def render_files(plan: Plan) -> GeneratedFiles:
         text = _render_template(template, plan, context).rstrip("\n") + "\n"
         files[path] = GeneratedFile(text, executable=text.startswith("#!"))
     for engine in list_engines():
-        for path, program in engine.list_programs().items():
+        for path, program in engine.list_programs(plan).items():
             files[path] = GeneratedFile(program.read_text(encoding="utf-8"), executable=True)
     return files
 

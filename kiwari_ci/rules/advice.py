@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
+from kiwari_ci.effective import EffectiveContainer, EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.effective.values import format_variable_name
 from kiwari_ci.loading.validation import report_at_key
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
@@ -18,11 +18,12 @@ def collect_advice(source: YamlSource, spec: EffectiveSpec) -> list[Problem]:
         *_check_latest_runners(spec),
         *_check_self_hosted_runners(spec),
         *_check_database_networks(spec),
+        *_check_backup_copies(spec),
         *_check_shared_env_files(spec),
         *_check_shared_deploy_keys(spec),
         *_check_pushed_files(spec),
         *_check_healthcheck_tools(spec),
-        *_check_open_ports(spec),
+        *_check_host_access(spec),
     ]
     return [report_at_key(source, loc, rule, message, hint, severity="advice") for loc, rule, message, hint in advice]
 
@@ -48,6 +49,15 @@ def _check_database_networks(spec: EffectiveSpec) -> Advice:
             message = f"everything on the network `{server.network}` can reach the database, the proxy too"
             hint = f"leave out `network`: the server gets `{name}`, which only its users join"
             yield ("databases", name, "network"), "shared-network", message, hint
+
+
+def _check_backup_copies(spec: EffectiveSpec) -> Advice:
+    for name, server in spec.databases.items():
+        backup = server.model.backup
+        if backup and not backup.copy_to:
+            message = "the dumps are on the disk of the database: when it fails, both are lost"
+            hint = 'copy_to: {command: \'rclone copyto "$BACKUP_FILE" "far:$BACKUP_NAME"\'}'
+            yield ("databases", name, "backup"), "same-disk", message, hint
 
 
 def _check_shared_env_files(spec: EffectiveSpec) -> Advice:
@@ -110,11 +120,47 @@ def _check_healthcheck_tools(spec: EffectiveSpec) -> Advice:
             yield ("services", name, "healthcheck"), "healthcheck-tool", message, hint
 
 
-def _check_open_ports(spec: EffectiveSpec) -> Advice:
+def _check_host_access(spec: EffectiveSpec) -> Advice:
+    """What a container may do to its host, each once however many environments have it."""
+    seen: set[tuple[YamlPath, str]] = set()
+    for environment in spec.environments.values():
+        for container in environment.containers.values():
+            container_advice = [
+                *_check_open_ports(container),
+                *_check_host_mounts(container),
+                *_check_privileged(container),
+            ]
+            for advice in container_advice:
+                if (advice[0], advice[2]) not in seen:
+                    seen.add((advice[0], advice[2]))
+                    yield advice
+
+
+def _check_open_ports(container: EffectiveContainer) -> Advice:
     """Docker's rules come before those of a firewall such as ufw."""
-    for name, accessory in spec.accessories.items():
-        for port in accessory.ports or ():
-            if not port.startswith("127.0.0.1:"):
-                message = f"`{port}` of {name} is open to the world, past the host's firewall"
-                hint = f"'127.0.0.1:{port.removeprefix('0.0.0.0:')}', for the host alone; services need none"
-                yield ("accessories", name, "ports"), "open-port", message, hint
+    for port in container.options.ports or ():
+        if not port.startswith("127.0.0.1:"):
+            message = f"`{port}` of {container.name} is open to the world, past the host's firewall"
+            hint = f"'127.0.0.1:{port.removeprefix('0.0.0.0:')}', for the host alone; services need none"
+            yield container.yaml_path("ports"), "open-port", message, hint
+
+
+def _check_host_mounts(container: EffectiveContainer) -> Advice:
+    """Whoever breaks into a container has what it mounts, and Docker's socket is the whole machine."""
+    for index, volume in enumerate(container.options.volumes or ()):
+        host_path = volume.partition(":")[0]
+        loc = (*container.yaml_path("volumes"), index)
+        if host_path.endswith("/docker.sock"):
+            message = f"{container.name} has Docker's socket: "
+            message += "whoever breaks into it is root on the host, also with `:ro`"
+            yield loc, "docker-socket", message, "leave it out, or put a proxy before it that lets only reading through"
+        elif host_path.startswith(("/", "~")):
+            message = f"{container.name} has `{host_path}` of the host: whoever breaks into it has it, too"
+            yield loc, "host-path", message, "a named volume, `data:/data`, or a file beside the compose file, `./FILE`"
+
+
+def _check_privileged(container: EffectiveContainer) -> Advice:
+    if container.options.compose.get("privileged") is True:
+        message = f"{container.name} is privileged: whoever breaks into it is root on the host"
+        hint = "compose: {cap_add: [NET_ADMIN]}, the one capability that it needs, or `devices`"
+        yield container.yaml_path("compose", "privileged"), "privileged", message, hint

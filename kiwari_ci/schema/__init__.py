@@ -76,6 +76,11 @@ class Project(SpecModel):
     dependabot: bool = Field(
         False, description="Whether `.github/dependabot.yml` is generated: it bumps the actions, a pull request a week."
     )
+    public_logs: bool = Field(
+        False,
+        description="Whether the log of a run shows output of containers, such as the end of the log of one that "
+        "failed, also where the repository is public and everybody reads it. A private repository shows it always.",
+    )
     pull_requests: bool = Field(
         False, description="Whether pull requests are tested, and built but not pushed, for each service they touch."
     )

@@ -176,5 +176,6 @@ class ContainerOptions(SpecModel):
     compose: dict[ComposeKey, JsonValue] = Field(
         {},
         description="Keys of Compose that have no field here, as they are: `{extra_hosts: [...], init: false}`; "
-        "what has a field, or what deploys rely on, is refused.",
+        "what has a field, or what deploys rely on, is refused. Without `security_opt` a container gets "
+        "`no-new-privileges`, without `cap_drop` it loses `NET_RAW`: `{cap_drop: []}` keeps what Docker gives.",
     )

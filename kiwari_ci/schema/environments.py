@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from kiwari_ci.schema.base import AnyOf, Reference, Secret, SpecModel, require_true
+from kiwari_ci.schema.schedules import Backup
 from kiwari_ci.schema.services import Override
 from kiwari_ci.schema.text_formats import (
     BranchName,
@@ -138,6 +139,9 @@ class DatabaseServer(SpecModel):
     image: ImageReference = Field("postgres:17-alpine", description="The image, PostgreSQL 15 or newer.")
     network: Omittable[Slug] = Field(
         None, description="The Docker network that reaches it; default: one of its own, with its name."
+    )
+    backup: Omittable[Backup] = Field(
+        None, description="Backups of its databases by the clock, and before each migration; `{}` takes the defaults."
     )
     migrations: Omittable[Migrations] = Field(None, description="The migrations that the runbook tells how to run.")
 

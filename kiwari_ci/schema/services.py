@@ -8,6 +8,7 @@ from kiwari_ci.schema.base import SpecModel
 from kiwari_ci.schema.compose_mapping import WritesComposeKey
 from kiwari_ci.schema.containers import ContainerOptions
 from kiwari_ci.schema.images import Build, BuildOverride
+from kiwari_ci.schema.schedules import Job
 from kiwari_ci.schema.steps import Steps
 from kiwari_ci.schema.tests import Test
 from kiwari_ci.schema.text_formats import (
@@ -81,6 +82,11 @@ class _ServiceFields(SpecModel):
         min_length=1,
         description="What a deploy runs with the new image before it replaces a container: `[./api, migrate]`; when it "
         "fails, so does the deploy, and the old version serves on. A deploy that is run again runs it again.",
+    )
+    jobs: dict[Slug, Job] = Field(
+        {},
+        description="What runs by the clock with its image, by name: "
+        "`{clean: {schedule: '0 4 * * *', command: [./api, clean]}}`.",
     )
     replicas: Annotated[ReplicaCount, WritesComposeKey("scale")] = Field(
         1, description="How many of it run: `NAME`, `NAME-2`, … behind one name; deployed one after the other."

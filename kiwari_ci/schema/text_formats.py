@@ -262,4 +262,13 @@ ShellScript = Annotated[
         MAX_TEXT_LENGTH,
     ),
 ]
+CronLine = Annotated[
+    str,
+    StringFormat(
+        r"[^\s#]+( [^\s#]+){4}", "a cron line of five fields in quotes, minute hour day month weekday: '15 3 * * *'"
+    ),
+]
+TimeZone = Annotated[
+    str, StringFormat(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", "a time zone such as Asia/Jakarta")
+]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]

@@ -186,7 +186,7 @@ def test_where_what_serves_comes_from(world: World) -> None:
     assert said["image"][1].endswith("run https://github.com/iqbalmuhyiddin/kiwari-monorepo/actions/runs/12")
     number = world.repository.git("rev-list", "--count", "v1.0.0")
     assert said["source"][0].startswith(f"commit number {number}: {commit} ") and "(v1.0.0)" in said["source"][0]
-    assert said["source"][1] == f"{key}, as the registry has it: built from exactly these files"
+    assert said["source"][1] == f"{key}, as the registry has it: the image of exactly these files, if nobody else pushed that tag"
     assert "that are not in it: 1" in "\n".join(said["source"]) and "feat: two" in said["source"][-1]
     assert said["before it"] == ["nothing, as far as the record goes"]
 

@@ -79,10 +79,10 @@ class EngineBench(Bench):
 def references(server: Server, images: Images) -> dict[str, str]:
     """The images of the scripts, by digest."""
     digests = {
-        "one": images.push("contract", "one"),
-        "two": images.push("contract", "two"),
-        "labelled": images.push("contract", "labelled", label="traefik.enable=true"),
-        "exits": images.push("contract", "exits", "exits"),
+        "one": images.push("contract", "contract-one"),
+        "two": images.push("contract", "contract-two"),
+        "labelled": images.push("contract", "contract-labelled", label="traefik.enable=true"),
+        "exits": images.push("contract", "contract-exits", "exits"),
     }
     digests["unknown"] = f"sha256:{64 * '0'}"
     return {name: f"{images.registry}/contract@{digest}" for name, digest in digests.items()}

@@ -168,6 +168,7 @@ def test_cancel_through_the_key_ends_a_deploy_that_waits(server: Server, images:
     assert (again.returncode, again.stdout) == (0, "no deploy of pos-staging is running\n")
 
 
+@pytest.mark.long
 def test_an_older_commit_that_arrives_late_changes_nothing(server: Server, images: Images, proxy: Proxy) -> None:
     """But it clears what a killed one has left, and nobody who comes through the proxy sees that."""
     server.place_files("pos-staging")
@@ -250,6 +251,7 @@ def test_what_was_started_again_while_it_was_watched_is_not_believed(
     assert server.containers() - {"proxy-manager"} == {API}
 
 
+@pytest.mark.long
 def test_the_one_that_serves_is_never_removed_whatever_fails(server: Server, images: Images) -> None:
     """A version that works beside the old one, but not in its place: it goes on where it works."""
     pinned = server.pinned(API)

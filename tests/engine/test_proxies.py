@@ -174,6 +174,7 @@ def test_a_bad_version_never_stops_the_good_one(seen: Seen) -> None:
         assert answers.versions() == ["two"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kinds", NAME_CACHE, ids="-and-".join)
 @pytest.mark.parametrize("grace_period", ["30s", "10s"], ids=["30s", "docker's-default"])
 def test_what_has_begun_is_finished(

@@ -44,7 +44,7 @@ def test_requests_that_the_key_may_not_make(server: Server) -> None:
         (f"deploy 1 pos-staging 9 {SHA} 1 pos-api={DIGEST}", "there is no service 'pos-api' in: "),
         ("check bin", "this key has no right to the stack 'bin'"),
         ("cancel bin", "this key has no right to the stack 'bin'"),
-        ("status", "a key asks for one stack"),
+        ("status", "name the stack: status STACK"),
     ],
 )
 def test_a_stack_or_a_service_that_the_key_does_not_have(server: Server, words: str, reason: str) -> None:

@@ -114,6 +114,7 @@ def test_compose_by_hand_keeps_what_serves(shop: Shop, server: Server, images: I
     succeeds(shop.deploy(images.api("tre")))
 
 
+@pytest.mark.long
 def test_the_last_three_images_of_each_service_stay(shop: Shop, live: Shop, server: Server, images: Images) -> None:
     """And what is among the last three of another service, in any stack."""
     digests = [images.api(word) for word in ("uno", "due", "tre", "quattro", "cinque", "sei")]

@@ -65,7 +65,7 @@ def hosts(server: Server) -> Iterator[dict[str, str]]:
     allow(server, "sender", "shop shop:push shop:env")
     allow(server, "jump", "no-stack")
     lines = server.home / ".ssh/authorized_keys"
-    jump = 'restrict,port-forwarding,permitopen="127.0.0.1:2222",command="false"'
+    jump = 'restrict,port-forwarding,permitopen="127.0.0.1:2222",permitlisten="localhost:1",command="false"'
     lines.write_text(lines.read_text().replace('restrict,command="docker/bin/deploy no-stack"', jump))
     sshd = f"/usr/sbin/sshd -D -e -f {server.folder}/sshd_config -o ListenAddress=127.0.0.1:2222"
     with server.beside("bash", "-c", f"{sshd} & cat; kill $!"):

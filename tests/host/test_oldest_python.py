@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import host, over_ssh
+from kiwari_ci.engines.compose import database, host, over_ssh
 
-PROGRAMS = [Path(host.__file__), Path(over_ssh.__file__)]
+PROGRAMS = [Path(host.__file__), Path(over_ssh.__file__), Path(database.__file__)]
 
 
 def oldest_python() -> str:

@@ -186,6 +186,53 @@ def test_a_migration_that_fails_changes_nothing(root: Path) -> None:
     assert world.pins() == {"web": world.image("web", 1), "api": world.image("api", 1)}
 
 
+def database_program(root: Path, code: int) -> Path:
+    """A bin/database that notes its words, and ends with that code; the file with the words."""
+    (root / "bin").mkdir()
+    program = root / "bin/database"
+    program.write_text(f'#!/bin/sh\necho "$@" >>{root}/asked\necho dumped\nexit {code}\n')
+    program.chmod(0o755)
+    return root / "asked"
+
+
+BACKED_UP_API = MIGRATING_API.replace("deploy.migrate:", "deploy.backup: postgres/shop_live\n      deploy.migrate:")
+
+
+def test_the_database_is_dumped_before_the_migration(root: Path) -> None:
+    world = world_of(root, BACKED_UP_API, DB)
+    asked = database_program(root, 0)
+
+    outcome = world.deploy({"api": world.image("api", 1)}, 1)
+
+    assert outcome.code == 0
+    assert asked.read_text() == "backup postgres shop_live before-migration\n"
+    assert outcome.text.index("| dumped") < outcome.text.index("==> migrating with api")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (1, "the dump of shop_live failed with exit code 1, so nothing was migrated"),
+        (None, "bin/database is missing, and dumps before migrations need it. Copy it: git archive HEAD"),
+    ],
+)
+def test_without_a_dump_nothing_is_migrated(root: Path, code: int | None, message: str) -> None:
+    world = world_of(root, MIGRATING_API, DB)
+    start(world, "api")
+    world.machine.state.migrations.clear()
+    if code is not None:
+        database_program(root, code)
+    path = world.folder / "docker-compose.yml"
+    path.write_text(path.read_text().replace(MIGRATING_API, BACKED_UP_API))
+
+    outcome = world.deploy({"api": world.image("api", 2)}, 2)
+
+    assert outcome.code == 69
+    assert outcome.says(message)
+    assert world.machine.state.migrations == []
+    assert world.serves("api", world.image("api", 1))
+
+
 def test_an_old_version_that_does_not_get_on_with_what_the_migration_changed(root: Path) -> None:
     world = world_of(root, MIGRATING_API, DB)
     start(world, "api")

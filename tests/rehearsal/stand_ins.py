@@ -9,7 +9,7 @@ from tests.engine.server import Server
 from tests.postgres_server import binaries
 
 HERE = Path(__file__).parent
-TOOLS = ("env", "id", "cat", "ls", "mkdir", "chmod", "chown", "sleep", "printenv", "setpriv")
+TOOLS = ("env", "id", "cat", "df", "ls", "mkdir", "chmod", "chown", "sleep", "printenv", "setpriv")
 MIGRATE = "v4.18.3"
 
 
@@ -26,7 +26,8 @@ def postgres(server: Server, image: str = "postgres:16-alpine") -> None:
     (root / "tmp").chmod(0o1777)
     (root / "etc/passwd").write_text("root:x:0:0::/:/bin/bash\npostgres:x:70:70::/var/lib/postgresql:/bin/bash\n")
     (root / "etc/group").write_text("root:x:0:\npostgres:x:70:\n")
-    files = [programs / name for name in ("postgres", "initdb", "pg_ctl", "psql", "pg_isready", "createdb", "pg_dump")]
+    names = ("postgres", "initdb", "pg_ctl", "psql", "pg_isready", "createdb", "dropdb", "pg_dump", "pg_restore")
+    files = [programs / name for name in names]
     files += [Path(f"/usr/bin/{name}") for name in TOOLS] + [Path("/bin/bash"), Path("/bin/sh")]
     files += libraries(files)
     files += sorted((programs.parent / "lib").glob("*.so")) + [Path("/usr/lib/locale/C.utf8")]

@@ -142,7 +142,7 @@ def _find_tool_requirement(plan: Plan) -> str:
             return ""
         return f"git+https://github.com/{plan.drift.repository}@{plan.drift.commit}"
     requirement = plan.drift.requirement
-    is_running_version = re.search(rf"kiwari(-ci==|_ci-){re.escape(__version__)}[ -]", requirement)
+    is_running_version = re.search(rf"(kiwari-ci==|kiwari_ci-){re.escape(__version__)}[ -]", requirement)
     return "" if is_running_version else requirement
 
 

@@ -48,6 +48,7 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
             message = f"new container {as_inline_code(name)} ({as_inline_code(service.image)})"
             yield PipelineChange(pair.subject, message, False, service.where, (("", name),))
     yield from _compare_sections(pair)
+    yield from _compare_schedules(pair)
 
 
 def _describe_removed_container(subject: str, service: ComposeService) -> PipelineChange:
@@ -111,6 +112,28 @@ def _has_same_container(before: ComposeService, after: ComposeService) -> bool:
 
 def _has_same_image(before: ComposeService, after: ComposeService) -> bool:
     return bool(before.image) and parse_image_repository(before.image) == parse_image_repository(after.image)
+
+
+def _compare_schedules(pair: StackPair) -> Iterator[PipelineChange]:
+    """What runs by the clock: backups and jobs."""
+    old, new = pair.before.schedule, pair.after.schedule
+    where = pair.after.document.where("x-schedule")
+    for title in dict.fromkeys([*old, *new]):
+        kind, _, name = title.partition(" ")
+        what = f"backup of {as_inline_code(name)}" if kind == "backup" else f"job {as_inline_code(name)}"
+        if title not in old:
+            words = f"{what} runs by the clock: {format_replacement(None, new[title].get('schedule'))}"
+            yield PipelineChange(pair.subject, words, False, where, (("", title),))
+        elif title not in new:
+            yield PipelineChange(pair.subject, f"{what} no longer runs", True, where, ((title, ""),))
+        else:
+            for key in dict.fromkeys([*old[title], *new[title]]):
+                before, after = old[title].get(key), new[title].get(key)
+                if not are_identical(before, after):
+                    # Fewer dumps, and a copy that is made no more, cannot be brought back.
+                    is_risky = key == "keep" or key.startswith("copy-")
+                    words = f"{what}: {as_inline_code(key)}: {format_replacement(before, after)}"
+                    yield PipelineChange(pair.subject, words, is_risky, where)
 
 
 def _compare_sections(pair: StackPair) -> Iterator[PipelineChange]:

@@ -97,7 +97,9 @@ def _describe_copied_file(file: _CopiedFile, new: PipelineSnapshot, names: NameM
         yield PipelineChange("SSH client", message, False, file.path)
     elif file.folder == "bin":
         state = "new" if file.is_new else "changed"
-        yield PipelineChange("host program", f"{state}: copy it to the server: {file.command}", True, file.path)
+        is_database_program = file.path == generated_files.DATABASE_PROGRAM_PATH
+        program = "database program" if is_database_program else "host program"
+        yield PipelineChange(program, f"{state}: copy it to the server: {file.command}", True, file.path)
     elif (is_compose_file or file.is_hook) and not file.command:
         message = f"{as_inline_code(file.name)} is another: the next deploy sends it"
         yield PipelineChange(subject, message, False, file.path)

@@ -10,13 +10,17 @@ from pathlib import Path
 
 from kiwari_ci import generator
 from kiwari_ci.commands.init import draft_text, extend_spec, spec_draft
-from kiwari_ci.commands.init.collect import collect_findings, find_replaced_workflows
+from kiwari_ci.commands.init.collect import collect_findings
 from kiwari_ci.commands.init.compose_files import read_compose_files
 from kiwari_ci.commands.init.dockerfiles import ImageDetection, detect_images
 from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
 from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings
+from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_files import read_workflows
+from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
+from kiwari_ci.commands.init.workflow_outcomes import WorkflowOutcome, decide_workflow_outcomes
+from kiwari_ci.effective import EffectiveSpec
 from kiwari_ci.loading import yaml_source
 from kiwari_ci.problems import SpecError
 from kiwari_ci.readers import vocabulary
@@ -28,6 +32,7 @@ SPEC_HEADER = """\
 # A first spec, from what the repository holds. Behind a value: the place it was read at, or what it was guessed from.
 # Where init could not tell, the comment has the line to write. Next: kiwari-ci validate
 """
+SEEN_TITLE = "# Seen, and not in this spec:\n"
 NEXT_COMMANDS = ("validate", "lint", "diff")
 _IS_REPOSITORY_SLUG = vocabulary.build_validator(Slug)
 
@@ -53,19 +58,47 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
         "compose files": len(compose_files),
         "workflows": len(workflows.files),
     }
-    replaced_workflows = find_replaced_workflows(workflows)
+    services = list(facts.services)
     if existing_specs:
         result = extend_spec.add_missing_services(existing_specs, facts, file_counts)
-        return replace(result, replaces=replaced_workflows)
+        specs = [
+            generator.load_spec(repository.root / path).effective for path in existing_specs if path != result.path
+        ]
+        return _add_workflow_outcomes(result, specs, workflows, services, str(facts.slug.value))
     if not facts.services:
         message = f"no service: {'; '.join(left_out[:5])}"
         hint = "a web server in the image, or in one beside it: EXPOSE 8080"
         raise build_init_error("no-service", message, folder.as_posix(), hint)
-    left_out += [
-        f"{path}: builds or deploys today; remove it with the first generated pipeline" for path in replaced_workflows
-    ]
     result = _draft_new_spec(facts, list(dict.fromkeys(left_out)), file_counts)
-    return replace(result, replaces=replaced_workflows)
+    result = _add_workflow_outcomes(result, [], workflows, services, str(facts.slug.value))
+    return _add_not_replaced_comments(result)
+
+
+def _add_workflow_outcomes(
+    result: InitResult,
+    other_specs: list[EffectiveSpec],
+    workflows: DetectedWorkflows,
+    services: list[DetectedService],
+    slug: str,
+) -> InitResult:
+    """Decide what becomes of the workflows that are there, by the text of the spec that is now whole."""
+    spec = generator.validate_and_plan(yaml_source.parse_yaml(result.path, result.text)).effective
+    return replace(result, workflows=decide_workflow_outcomes(workflows, services, [spec, *other_specs], slug))
+
+
+def _add_not_replaced_comments(result: InitResult) -> InitResult:
+    """Write behind a new spec what the jobs of today do that nothing in it replaces."""
+    notes = [
+        f"{outcome.where}: {outcome.job}: not replaced: {'; '.join(outcome.not_replaced)}"
+        for workflow in result.workflows
+        for outcome in workflow.jobs
+        if outcome.not_replaced and not outcome.is_kept
+    ]
+    if not notes:
+        return result
+    text = result.text if result.seen else f"{result.text}\n{SEEN_TITLE}"
+    text += "".join(f"# - {draft_text.to_single_line(note)}\n" for note in notes)
+    return replace(result, text=text)
 
 
 def _build_no_image_error(folder: Path, images: ImageDetection) -> SpecError:
@@ -101,6 +134,9 @@ def format_init_result(result: InitResult, folder: Path) -> str:
             lines.append(title)
             lines += [f"  {draft_text.to_single_line(note)}" for note in notes]
     if result.new or result.services:
+        if result.workflows:
+            lines.append("workflows of today:")
+            lines += [f"  {draft_text.to_single_line(line)}" for line in _describe_workflows(result.workflows)]
         lines.append("next:")
         lines += [f"  {command}" for command in _list_next_commands(result, folder)]
     return "\n".join(lines)
@@ -112,11 +148,30 @@ def _list_next_commands(result: InitResult, folder: Path) -> list[str]:
     spec_argument = "" if is_only_spec else f" {shlex.quote(result.path)}"
     commands = [f"cd {shlex.quote(name)}" for name in _get_folder_arguments(folder)]
     commands += [f"kiwari-ci {command}{spec_argument}" for command in NEXT_COMMANDS]
-    if result.replaces:
-        files = shlex.join(map(draft_text.to_single_line, result.replaces))
-        commands.append(f"rm {files} # builds or deploys today, and would go on beside the new ones")
+    removable = [workflow.path for workflow in result.workflows if workflow.is_removable]
+    if removable:
+        files = shlex.join(map(draft_text.to_single_line, removable))
+        commands.append(f"rm {files} # every job is replaced, and would go on beside the new ones")
+    for workflow in result.workflows:
+        if workflow.replaced_jobs and not workflow.is_removable:
+            jobs = draft_text.to_single_line(", ".join(workflow.replaced_jobs))
+            path = draft_text.to_single_line(workflow.path)
+            commands.append(f"# remove from {path} what is replaced, which would go on beside the new ones: {jobs}")
     commands.append(f"kiwari-ci generate{spec_argument}")
     return commands
+
+
+def _describe_workflows(workflows: list[WorkflowOutcome]) -> list[str]:
+    """What becomes of each workflow, and of each job of those that build, test or deploy."""
+    lines = []
+    for workflow in workflows:
+        if workflow.is_kept:
+            lines.append(f"{workflow.path}: kept")
+            continue
+        callers = f": needed by {', '.join(workflow.called_by)}" if workflow.called_by else ""
+        lines.append(f"{workflow.path}{callers}")
+        lines += [f"- {outcome.job}: {outcome.describe()}" for outcome in workflow.jobs]
+    return lines
 
 
 def _get_folder_arguments(folder: Path) -> list[str]:
@@ -132,7 +187,7 @@ def _draft_new_spec(facts: RepositoryFindings, left_out: list[str], file_counts:
     def render_spec(table: CommentedMapping, dropped: list[str]) -> str:
         text = SPEC_HEADER + draft_text.render_mapping(table).rstrip("\n") + "\n"
         if notes or dropped:
-            text += "\n# Seen, and not in this spec:\n"
+            text += f"\n{SEEN_TITLE}"
         for note in [*notes, *dropped]:
             text += f"# - {draft_text.to_single_line(note)}\n"
         return text

@@ -7,6 +7,7 @@ from kiwari_ci.commands.init.compose_files import (
     DetectedComposeFile,
     DetectedContainer,
     detect_proxy,
+    has_variable_version,
     is_postgres_image,
 )
 from kiwari_ci.commands.init.databases import DetectedDatabaseServer
@@ -18,6 +19,7 @@ from kiwari_ci.commands.init.services import DetectedService, detect_services
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.effective.values import has_version_or_digest
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.proxy_config import ProxyRoute, read_proxy_routes
 from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.readers.vocabulary import SourcedValue
@@ -74,11 +76,6 @@ def collect_findings(
     accessory_images = {container.image for container in accessories.values()}
     other_servers = [note for note in database_notes if not any(image in note for image in accessory_images)]
     return facts, [*rejected_dockerfiles, *other_servers, *unknown_domains, *rejected_images]
-
-
-def find_replaced_workflows(workflows: DetectedWorkflows) -> list[str]:
-    """Workflows of a person that build or deploy today: beside the new ones they would go on."""
-    return sorted({step.workflow for step in workflows.builds} | {job.workflow for job in workflows.deploys})
 
 
 def _find_project_names(
@@ -140,9 +137,11 @@ def _detect_accessories(
             continue
         is_database = is_postgres_image(container.image) and container.name in database_containers
         name = _derive_accessory_name(container.name)
-        if is_database or name in service_names or detect_proxy(container.image):
+        if is_database or detect_proxy(container.image):
             continue
         reason = _explain_rejected_image(container.image, slug.partition("/")[0].lower())
+        if name in service_names:
+            reason = f"not the image that is built for the service {name}"
         if container.profiles:
             reason = f"which runs only with the profile {container.profiles}"
         if name and not reason:
@@ -162,6 +161,8 @@ def _explain_rejected_image(image: str, owner: str) -> str:
     """Why an image stands in no spec; empty for one that does."""
     if re.match(rf"(ghcr\.io/)?{re.escape(owner)}/", image.lower()):
         return "an image of yours that no Dockerfile here was found for"
-    if "$" in image:
-        return "whose version only a variable has"
+    if "$" in parse_image_reference(image).repository:
+        return "which only a variable names: give it a value in an .env.example beside the file, and run init again"
+    if has_variable_version(image):
+        return ""
     return "" if has_version_or_digest(image) else "which names no version: `accessories` wants one"

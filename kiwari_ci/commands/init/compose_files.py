@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.commands.init.build_settings import BuildSettings, parse_compose_build
+from kiwari_ci.proxies.registry import ALL_KINDS, find_proxy
 from kiwari_ci.readers import compose_file, vocabulary
-from kiwari_ci.readers.env_file import parse_env_assignments
+from kiwari_ci.readers.env_file import ENV_EXAMPLE_NAMES, parse_env_assignments
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
@@ -41,7 +42,7 @@ _TRAEFIK_ROUTER_OPTION = re.compile(r"traefik\.http\.routers\.([^.]+)\.(entrypoi
 _TRAEFIK_RULE = re.compile(r"traefik\.http\.routers\.[^.]+\.rule")
 _UNSUPPORTED_PROXY_LABEL = re.compile(r"traefik\.(http\.middlewares|tcp|udp)\.|caddy(_\d+)?\.(?!reverse_proxy$)")
 MAX_SUMMARY_LENGTH = 80  # characters
-_PROXY_IMAGES = ("traefik", "caddy", "nginx-proxy-manager", "nginxproxy", "jwilder", "haproxy", "nginx")
+_OTHER_PROXY_IMAGES = ("nginxproxy", "jwilder", "haproxy")  # proxies that no spec can have
 _POSTGRES_LIKE_IMAGE = re.compile(r"postg|timescale|pgvector|supabase/postgres")
 
 
@@ -96,9 +97,21 @@ class DetectedComposeFile:
 
 
 def detect_proxy(image: str) -> str:
-    """Which proxy an image is; empty for none."""
+    """Which proxy an image is, as the spec calls it where it knows it; empty for none."""
     repository = parse_image_reference(image).repository
-    return next((proxy for proxy in _PROXY_IMAGES if proxy in repository), "")
+    for name in _OTHER_PROXY_IMAGES:
+        if name in repository:
+            return name
+    for kind in ALL_KINDS:
+        if find_proxy(kind).runs_image(repository):
+            return kind
+    return ""
+
+
+def has_variable_version(image: str) -> bool:
+    """Whether only a variable says the version of an image that is known by its name."""
+    reference = parse_image_reference(image)
+    return "$" in f"{reference.tag}{reference.digest}" and "$" not in reference.repository
 
 
 def is_postgres_image(image: str) -> bool:
@@ -180,13 +193,23 @@ def list_published_ports(table: YamlMapping) -> list[str]:
 
 
 def load_compose_variables(repository: LocalRepository, folder: str) -> dict[str, str]:
-    """What an example of the env file beside a compose file says, or the file itself: Compose fills in from it."""
-    for name in (".env.example", ".env.sample", ".env.template", "env.example", ".env.dist", ".env"):
-        path = join_path(folder, name)
-        if path and repository.has(path):
-            assignments = parse_env_assignments(repository.read(path))
-            return {assignment.key: assignment.value for assignment in assignments}
-    return {}
+    """The values that Compose fills in: those of the examples of the env file beside a compose file, or of the file.
+
+    The first file that gives a variable a value counts. The examples in the root say what is missing beside the file.
+    """
+    values: dict[str, str] = {}
+    for example_folder in dict.fromkeys([folder, "."]):
+        for name in (*ENV_EXAMPLE_NAMES, ".env"):
+            path = join_path(example_folder, name)
+            if path and repository.has(path):
+                for key, value in _read_env_values(repository, path).items():
+                    values[key] = values.get(key) or value
+    return values
+
+
+def _read_env_values(repository: LocalRepository, path: str) -> dict[str, str]:
+    """The variables of an env file; the last of two equal ones counts."""
+    return {assignment.key: assignment.value for assignment in parse_env_assignments(repository.read(path))}
 
 
 def _parse_container(
@@ -195,8 +218,7 @@ def _parse_container(
     """Put into a container what its compose file says of it."""
     container.table = table
     container.variables = variables
-    image = table.get_text("image")
-    container.image = vocabulary.interpolate_variables(image, variables) or image
+    container.image = vocabulary.interpolate_known_variables(table.get_text("image"), variables)
     _parse_build(container)
     _parse_ports(container)
     _parse_healthcheck(container)

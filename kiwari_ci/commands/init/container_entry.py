@@ -8,6 +8,7 @@ from typing import Any
 from kiwari_ci.commands.init.compose_files import (
     COVERED_COMPOSE_KEYS,
     DetectedContainer,
+    has_variable_version,
     iter_dependencies,
     iter_mounts,
     list_published_ports,
@@ -19,6 +20,7 @@ from kiwari_ci.commands.init.findings import SpecDraft
 from kiwari_ci.engines.compose.rules.compose_keys import EXTRA_COMPOSE_KEYS
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.yaml_document import YamlMapping, YamlSequence, format_scalar
 from kiwari_ci.schema.text_formats import (
     Duration,
@@ -32,6 +34,7 @@ from kiwari_ci.schema.text_formats import (
     VolumeMount,
 )
 
+UNKNOWN_VERSION = "VERSION"  # no image has this tag, so that nothing starts before a person has answered
 _PIPELINE_KEYS = {"restart", "init", "pull_policy", "platform"}  # the pipeline's, or the runner's
 _CONVERTED_KEYS = {
     "command", "entrypoint", "volumes", "depends_on", "mem_limit", "cpus", "stop_grace_period", "deploy", "scale",
@@ -67,7 +70,7 @@ def build_accessory_entry(
 ) -> tuple[CommentedMapping, list[str]]:
     """The entry of somebody else's image, and what is left in words."""
     table = CommentedMapping()
-    table.put("image", container.image, container.table.where("image"))
+    _add_image(container, table)
     if once:
         table.put("once", True, "others wait until it has ended")
     left = _add_environment_keys(container, table)
@@ -88,6 +91,17 @@ def build_accessory_entry(
     left += [f"ports {', '.join(open_)}, open to others than this machine"] if open_ else []
     left += [f"env_file {', '.join(str(file.value) for file in container.env_files)}"] if container.env_files else []
     return table, [*left, *others]
+
+
+def _add_image(container: DetectedContainer, table: CommentedMapping) -> None:
+    """Add the image; where only a variable says its version, a placeholder that a person must replace."""
+    where = container.table.where("image")
+    if has_variable_version(container.image):
+        repository = parse_image_reference(container.image).repository
+        note = f"could not tell the version: {where} has {container.image}; write: image: {repository}:…"
+        table.put("image", f"{repository}:{UNKNOWN_VERSION}", note)
+    else:
+        table.put("image", container.image, where)
 
 
 def _build_common_options(

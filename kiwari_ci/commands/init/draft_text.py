@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci import generator
+from kiwari_ci.commands.init.workflow_outcomes import WorkflowOutcome
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource, parse_yaml
 from kiwari_ci.problems import Problem, SpecError
 from kiwari_ci.rendering import quoting
@@ -31,7 +32,7 @@ class InitResult:
     decisions: list[tuple[int, str]] = field(default_factory=list)  # line, question
     seen: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
-    replaces: list[str] = field(default_factory=list)  # workflows that build or deploy today
+    workflows: list[WorkflowOutcome] = field(default_factory=list)  # what becomes of those that are there
 
     @property
     def new(self) -> bool:

@@ -8,14 +8,13 @@ from kiwari_ci.commands.init.compose_files import DetectedContainer, may_contain
 from kiwari_ci.commands.init.databases import DetectedDatabaseServer
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.env_file import parse_env_assignments
+from kiwari_ci.readers.env_file import ENV_EXAMPLE_NAMES, parse_env_assignments
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
 from kiwari_ci.schema.text_formats import EnvKey, PlainText
 
 MAX_VARIABLES = 80  # variables of a service
 _IS_ENV_KEY, _IS_PLAIN_TEXT = vocabulary.build_validator(EnvKey), vocabulary.build_validator(PlainText)
 _RESERVED_KEYS = re.compile(r"COMPOSE_.*|DOCKER_.*")
-_EXAMPLE_FILES = (".env.example", ".env.sample", ".env.template", "env.example", ".env.dist", ".env.production.example")
 _DATABASE_KEYS = {
     "host": re.compile(r"(DB|DATABASE|POSTGRES|PG)_?(HOST|HOSTNAME|SERVER)$"),
     "port": re.compile(r"(DB|DATABASE|POSTGRES|PG)_?PORT$"),
@@ -54,7 +53,7 @@ def find_unlisted_env_files(
 ) -> list[str]:
     """The env files of a container whose keys no example says, neither beside them nor in the service's folder."""
     if found.language.home != "." and any(
-        repository.has(join_path(found.language.home, name) or "") for name in _EXAMPLE_FILES
+        repository.has(join_path(found.language.home, name) or "") for name in ENV_EXAMPLE_NAMES
     ):
         return []
     return [
@@ -67,7 +66,7 @@ def find_unlisted_env_files(
 def _list_example_paths(path: str) -> list[str]:
     """Where an example of an env file may be."""
     beside = (
-        [join_path(get_parent_folder(path), name) or "" for name in _EXAMPLE_FILES] if path.endswith(".env") else []
+        [join_path(get_parent_folder(path), name) or "" for name in ENV_EXAMPLE_NAMES] if path.endswith(".env") else []
     )
     return [*(f"{path}{ending}" for ending in (".example", ".sample", ".template", ".dist")), *beside]
 
@@ -85,7 +84,7 @@ def _collect_variables(
         ]
         for fact in container.env_files:
             files += _list_example_paths(str(fact.value))
-    files += [join_path(folder, name) or "" for folder in folders for name in _EXAMPLE_FILES]
+    files += [join_path(folder, name) or "" for folder in folders for name in ENV_EXAMPLE_NAMES]
     for path in dict.fromkeys(files):
         if repository.has(path):
             for assignment in parse_env_assignments(repository.read(path)):

@@ -53,15 +53,26 @@ def detect_environments(
     """The environments, those that build first; made up from the compose files where no workflow deploys."""
     found: dict[str, DetectedEnvironment] = {}
     for job in flows.deploys:
-        kind = vocabulary.classify_environment(job.name) or vocabulary.classify_environment(job.words)
-        if kind == vocabulary.DEVELOPMENT and not job.name:
+        name = name_environment(job)
+        if not name:
             continue
-        name = vocabulary.slugify(job.name) or _DEFAULT_NAMES.get(kind, PRODUCTION)
-        place = found.setdefault(name, DetectedEnvironment(name, kind or PRODUCTION, job.where))
+        place = found.setdefault(name, DetectedEnvironment(name, _classify_deploy_job(job) or PRODUCTION, job.where))
         _add_deploy_job(place, job, branch)
     if not found:
         return _guess_environments(stacks, branch)
     return _complete_triggers(list(found.values()), branch)
+
+
+def name_environment(job: DeployJob) -> str:
+    """The name in the spec of what a job deploys; empty for what is only for development."""
+    kind = _classify_deploy_job(job)
+    if kind == vocabulary.DEVELOPMENT and not job.name:
+        return ""
+    return vocabulary.slugify(job.name) or _DEFAULT_NAMES.get(kind, PRODUCTION)
+
+
+def _classify_deploy_job(job: DeployJob) -> str:
+    return vocabulary.classify_environment(job.name) or vocabulary.classify_environment(job.words)
 
 
 def _add_deploy_job(place: DetectedEnvironment, job: DeployJob, branch: str) -> None:

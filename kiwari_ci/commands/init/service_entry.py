@@ -13,6 +13,7 @@ from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_jobs import TestSteps
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.yaml_document import YamlMapping, format_scalar
 from kiwari_ci.schema.text_formats import (
@@ -52,6 +53,8 @@ def build_service_entry(
     table = CommentedMapping()
     if image:
         table.put("image", image, found.reference.where if found.reference else "")
+    elif not found.reference:
+        _add_image_decision(made, here, found)
     _add_path_filters(made, here, table, found)
     _add_build_settings(table, found)
     _add_test_entry(made, here, table, found)
@@ -60,6 +63,16 @@ def build_service_entry(
     _add_env_variables(facts, table, found)
     _add_container_options(made, facts, table, found)
     return table
+
+
+def _add_image_decision(draft: SpecDraft, service_path: YamlPath, service: DetectedService) -> None:
+    """Ask for the image's name where today a variable says a part of it that nothing here gives a value."""
+    for _, container in service.containers:
+        repository = parse_image_reference(container.image).repository
+        if "$" in repository:
+            today = f"{repository} ({container.where}), of which no default and no env example says the variables"
+            draft.decide(service_path, f"the image of {service.name} is today {today}; `registry` and `image` name it")
+            return
 
 
 def map_accessory_names(facts: RepositoryFindings) -> dict[str, str]:

@@ -160,6 +160,9 @@ def _detect_service(
     while name in taken_names:
         name = _choose_unique_name(name, image, taken_names)
     taken_names.add(name)
+    if not pulling:
+        pulling = [pair for pair in all_containers if _pulls_image_of(pair[1], name, repository)]
+        image_names += _list_pulled_names(pulling)
     deployed = [(file, container) for file, container in [*building, *pulling] if file.kind != vocabulary.DEVELOPMENT]
     service = DetectedService(
         name,
@@ -171,6 +174,33 @@ def _detect_service(
     _add_build_settings(service, steps, building)
     _set_other_containers_apart(service, compose_files, one_shot)
     return service
+
+
+def _pulls_image_of(container: DetectedContainer, service_name: str, repository: LocalRepository) -> bool:
+    """Whether a container that builds nothing runs a service's image, by the names, though no workflow here builds it.
+
+    An image of one's own is one in the owner's namespace, or one whose registry or namespace only a variable says.
+    """
+    if container.builds or not container.image:
+        return False
+    image = parse_image_reference(container.image)
+    written_image = parse_image_reference(container.table.get_text("image"))
+    owner = repository.slug[0].partition("/")[0].lower() if repository.slug else ""
+    is_own = "$" in written_image.repository or (bool(owner) and owner in image.repository.lower().split("/")[:-1])
+    container_name = vocabulary.slugify(vocabulary.strip_environment(container.name))
+    return is_own and (container_name == service_name or _matches_service_name(image.repository.lower(), service_name))
+
+
+def _list_pulled_names(
+    pulling: list[tuple[DetectedComposeFile, DetectedContainer]],
+) -> list[SourcedValue]:
+    """The whole names of pulled images, without those of which a variable says a part."""
+    names = []
+    for _, container in pulling:
+        repository_name = parse_known_repository(container.image)
+        if repository_name:
+            names.append(SourcedValue(repository_name, container.where))
+    return names
 
 
 def _list_image_names(

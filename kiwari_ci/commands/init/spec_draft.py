@@ -3,18 +3,21 @@
 import re
 from typing import Any
 
+from kiwari_ci import schema
 from kiwari_ci.commands.init import container_entry, service_entry
-from kiwari_ci.commands.init.compose_files import find_one_shot_services
+from kiwari_ci.commands.init.compose_files import find_one_shot_services, has_variable_version
 from kiwari_ci.commands.init.databases import DetectedDatabaseServer
 from kiwari_ci.commands.init.draft_text import CommentedMapping
-from kiwari_ci.commands.init.environments import DetectedEnvironment
+from kiwari_ci.commands.init.environments import DetectedEnvironment, DetectedHost
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.commands.init.service_entry import format_source_note
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.loading.yaml_source import YamlPath
+from kiwari_ci.proxies.registry import PROXIES, find_planned_proxy, find_proxy
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.vocabulary import SourcedValue
+from kiwari_ci.schema.environments import ProxyKind
 from kiwari_ci.schema.text_formats import ContainerName, ImageName, RepositoryFile, Slug, TraefikName
 
 _IS_FILE, _IS_IMAGE_NAME = vocabulary.build_validator(RepositoryFile), vocabulary.build_validator(ImageName)
@@ -112,64 +115,95 @@ def _find_other_registry(facts: RepositoryFindings) -> SourcedValue | None:
     return None
 
 
-def _add_hosts(made: SpecDraft, facts: RepositoryFindings) -> None:
-    hosts = made.table["hosts"] = CommentedMapping()
-    proxy, note = _build_proxy_entry(facts)
-    for machine in facts.hosts.values():
-        if machine.name in hosts:
+def _add_hosts(draft: SpecDraft, facts: RepositoryFindings) -> None:
+    """Add the hosts, each with the secrets that reach it and the proxy in front of its services."""
+    hosts = draft.table["hosts"] = CommentedMapping()
+    proxy_entry, proxy_note = _build_proxy_entry(facts)
+    host_names = {host.name for host in facts.hosts.values()}
+    for host in facts.hosts.values():
+        if host.name in hosts:
             continue
-        table = hosts[machine.name] = CommentedMapping()
-        for role in ("address", "user", "key", "known_hosts"):
-            kind, name = machine.settings.get(role, ("", ""))
-            if name and (role != "key" or kind == "secret"):
-                table.put(role, {kind: name}, machine.where)
-        if machine.directory:
-            table.put("directory", machine.directory.value, machine.directory.where)
-        if proxy:
-            is_one_of_several = len({each.name for each in facts.hosts.values()}) > 1
-            own = is_one_of_several and proxy.get("kind") in ("caddy", "nginx")
-            table.put("proxy", proxy | ({"stack": f"{proxy['kind']}-{machine.name}"} if own else {}), note)
-        if not machine.settings.get("address"):
-            upper = machine.name.upper().replace("-", "_")
-            table.above = [
-                f"could not tell which server: GitHub's secrets {upper}_HOST, {upper}_USER and {upper}_SSH_KEY say it"
-            ]
-            made.decide(("hosts", machine.name), "the server: its name here, and the secrets that reach it")
-    if facts.proxies and "kind" in proxy:
-        made.decide(("hosts", next(iter(hosts)), "proxy"), _describe_proxy_change(facts.proxies[0], proxy))
+        table = hosts[host.name] = CommentedMapping()
+        _add_login_settings(table, host)
+        if host.directory:
+            table.put("directory", host.directory.value, host.directory.where)
+        if proxy_entry:
+            stack_entry = _build_stack_of_host(proxy_entry, host.name) if len(host_names) > 1 else {}
+            table.put("proxy", proxy_entry | stack_entry, proxy_note)
+        if not host.settings.get("address"):
+            prefix = host.name.upper().replace("-", "_")
+            secrets = f"{prefix}_HOST, {prefix}_USER and {prefix}_SSH_KEY"
+            table.above = [f"could not tell which server: GitHub's secrets {secrets} say it"]
+            draft.decide(("hosts", host.name), "the server: its name here, and the secrets that reach it")
+    if facts.proxies and "kind" in proxy_entry:
+        first_host = next(iter(hosts))
+        draft.decide(("hosts", first_host, "proxy"), _describe_proxy_change(facts.proxies[0], proxy_entry))
+
+
+def _add_login_settings(table: CommentedMapping, host: DetectedHost) -> None:
+    """Add the secrets and variables by which the workflows reach a host today."""
+    for role in ("address", "user", "key", "known_hosts"):
+        kind, name = host.settings.get(role, ("", ""))
+        is_allowed = role != "key" or kind == "secret"
+        if name and is_allowed:
+            table.put(role, {kind: name}, host.where)
+
+
+def _build_stack_of_host(proxy_entry: dict[str, Any], host_name: str) -> dict[str, str]:
+    """A stack's name of its own for each of several hosts, where the kind of proxy always has a generated stack."""
+    options = schema.Proxy.model_validate({"kind": proxy_entry["kind"]} if "kind" in proxy_entry else {})
+    if not find_proxy(options.kind).stack_name(options):
+        return {}
+    return {"stack": f"{options.kind}-{host_name}"}
 
 
 def _build_proxy_entry(facts: RepositoryFindings) -> tuple[dict[str, Any], str]:
-    """What stands in front today, and where that is said: one that the spec has, or somebody else's."""
-    given = {"network": facts.network.value} if facts.network and _IS_SLUG(facts.network.value) else {}
-    if not facts.proxies or facts.proxies[0].value == "nginx-proxy-manager":
-        return given, facts.network.where if facts.network else ""
-    front = facts.proxies[0]
-    kind = front.value if front.value in ("traefik", "caddy", "nginx") else "none"
-    is_ours = kind == "traefik" and any(fact is front for fact in facts.proxy_containers)
-    more = (
-        {key: fact.value for key, fact in _find_router_labels(facts).items()}
-        if kind == "traefik" and not is_ours
-        else {}
-    )
-    return {"kind": kind, **given, **({"stack": "traefik"} if is_ours else {}), **more}, front.where
+    """The `proxy` of a host, and the place that says what stands in front today.
+
+    A proxy that the spec does not know is somebody else's: `kind: none`. The default kind is not written.
+    """
+    entry: dict[str, Any] = {}
+    if facts.network and _IS_SLUG(facts.network.value):
+        entry["network"] = facts.network.value
+    if not facts.proxies or facts.proxies[0].value == schema.Proxy().kind:
+        return entry, facts.network.where if facts.network else ""
+    proxy = facts.proxies[0]
+    kind: ProxyKind = proxy.value if proxy.value in PROXIES else "none"
+    entry = {"kind": kind, **entry}
+    supported_keys = find_proxy(kind).supported_keys
+    if not _reads_labels(kind):
+        return entry, proxy.where
+    if any(container_proxy is proxy for container_proxy in facts.proxy_containers):
+        return entry | {"stack": kind}, proxy.where
+    for option, fact in _find_router_options(facts).items():
+        if option in supported_keys:
+            entry[option] = fact.value
+    return entry, proxy.where
 
 
-def _describe_proxy_change(front: SourcedValue, proxy: dict[str, Any]) -> str:
+def _reads_labels(kind: str) -> bool:
+    """Whether a kind of proxy finds the services by the labels of their containers."""
+    options = schema.Proxy.model_validate({"kind": kind})
+    return bool(find_planned_proxy(kind).labels(options, "example.com", "example", 80))
+
+
+def _describe_proxy_change(proxy: SourcedValue, entry: dict[str, Any]) -> str:
     """What the generated pipeline does in place of the proxy of today."""
-    today = f"{front.value} stands in front today ({front.where})"
-    if proxy["kind"] == "none":
+    today = f"{proxy.value} stands in front today ({proxy.where})"
+    if not find_proxy(entry["kind"]).is_on_shared_network:
         return f"{today}: `kind: none` keeps it, and it must lead to published `ports`"
-    if proxy["kind"] == "traefik" and "stack" not in proxy:
+    if _reads_labels(entry["kind"]) and "stack" not in entry:
         return f"{today}: it reads the labels of the new stacks, too, when it is on the network"
     return f"{today}: one with a generated configuration takes its place; `kind: none` keeps yours"
 
 
-def _find_router_labels(facts: RepositoryFindings) -> dict[str, SourcedValue]:
-    """What the labels of today say of a router with a certificate, else of any."""
-    found = [each for container in facts.containers for each in container.routers.values()]
-    best = next((each for each in found if "certresolver" in each), next(iter(found), {}))
-    return {key: fact for key, fact in best.items() if _IS_TRAEFIK_NAME(fact.value)}
+def _find_router_options(facts: RepositoryFindings) -> dict[str, SourcedValue]:
+    """The options that today's labels give a router that has a certificate, or else the first router."""
+    routers = [router for container in facts.containers for router in container.routers.values()]
+    with_certificate = [router for router in routers if "certresolver" in router]
+    for router in [*with_certificate, *routers]:
+        return {option: fact for option, fact in router.items() if _IS_TRAEFIK_NAME(fact.value)}
+    return {}
 
 
 def _add_accessories(made: SpecDraft, facts: RepositoryFindings) -> None:
@@ -181,6 +215,11 @@ def _add_accessories(made: SpecDraft, facts: RepositoryFindings) -> None:
             container, named, facts.shared_network, container.name in ended
         )
         made.leave(f"{name} ({container.where})", left)
+        if has_variable_version(container.image):
+            made.decide(
+                ("accessories", name, "image"),
+                f"the version of {container.image}: no default and no env example has it",
+            )
         container_entry.add_volume_decision(made, ("accessories", name), container)
     if table:
         made.table["accessories"] = table

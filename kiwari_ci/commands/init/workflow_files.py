@@ -1,5 +1,7 @@
 """GitHub workflows that are there already: what starts them, and each of their jobs with each of its matrix."""
 
+import re
+
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows, WorkflowTrigger, add_workflow_job
 from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.readers.workflow_matrix import expand_matrix
@@ -10,21 +12,27 @@ from kiwari_ci.readers.yaml_document import (
     parse_yaml_document,
 )
 
+_WORKFLOW_PATH = r"\.github/workflows/[^/]+\.ya?ml"
+_ACTION_PATH = r"(?:.*/)?action\.ya?ml"
+
 
 def read_workflows(repository: LocalRepository) -> DetectedWorkflows:
     """Read .github/workflows; those that kiwari-ci wrote are left out."""
     detected = DetectedWorkflows()
     workflows: dict[str, YamlMapping] = {}
-    for path in repository.matching(r"\.github/workflows/[^/]+\.ya?ml"):
+    for path in repository.matching(rf"{_WORKFLOW_PATH}|{_ACTION_PATH}"):
         try:
             document = parse_yaml_document(path, repository.read(path))
         except UnreadableYaml as error:
             repository.troubles.append(f"{error.describe(path)}: not read")
             continue
-        if not document.generated:
+        if document.generated:
+            continue
+        detected.documents[path] = document
+        if re.fullmatch(_WORKFLOW_PATH, path):
             workflows[path] = document.data
+    detected.files = list(workflows)
     for path, workflow in workflows.items():
-        detected.files.append(path)
         trigger = _resolve_trigger(path, workflows)
         for key, job in workflow.get_mapping("jobs").iter_mappings():
             matrix = job.get_mapping("strategy").get_mapping("matrix")

@@ -18,7 +18,7 @@ from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.workflow import get_action_name
-from kiwari_ci.readers.yaml_document import YamlMapping, collect_strings, format_scalar
+from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, collect_strings, format_scalar
 
 _GITHUB_EXPRESSION = re.compile(r"\$\{\{(.{0,500}?)\}\}", re.DOTALL)
 _SSH_COMMAND = re.compile(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s")
@@ -63,6 +63,7 @@ class BuildStep:
 
     where: str
     workflow: str
+    job: str
     image: str
     context: str
     dockerfile: str
@@ -76,6 +77,8 @@ class TestSteps:
 
     where: str
     workflow: str
+    job: str
+    steps: list[str]  # the places of the steps
     folder: str
     lines: list[str]
     setup: tuple[str, str, str] | None  # language, version or version_file, value
@@ -90,6 +93,7 @@ class DeployJob:
 
     where: str
     workflow: str
+    job: str
     name: str  # of the environment, as GitHub knows it; empty when the job does not say
     words: str
     trigger: WorkflowTrigger
@@ -107,6 +111,7 @@ class DetectedWorkflows:
     tests: list[TestSteps] = field(default_factory=list)
     deploys: list[DeployJob] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    documents: dict[str, YamlDocument] = field(default_factory=dict)  # by path, those of composite actions included
     unsupported: list[str] = field(default_factory=list)
 
 
@@ -143,7 +148,9 @@ class _JobReader:
         self.job = jobs.get_mapping(key)
         self.trigger = trigger
         self.where = jobs.where(key)
-        self.steps = [item for item, _ in self.job.list_items("steps") if isinstance(item, YamlMapping)]
+        items = [(item, place) for item, place in self.job.list_items("steps") if isinstance(item, YamlMapping)]
+        self.steps = [item for item, _ in items]
+        self.step_places = {id(item): place for item, place in items}
         slug = repository.slug[0] if repository.slug else UNKNOWN_TEXT
         self.known: dict[str, Any] = {
             "github.repository": slug,
@@ -241,7 +248,9 @@ class _JobReader:
         runner = self.text(self.job.get("runs-on"))
         unsupported = [f"runs on {runner}"] if not runner.startswith("ubuntu") and runner else []
         if folder and dockerfile and UNKNOWN_TEXT not in folder + dockerfile:
-            self.made.builds.append(BuildStep(where, self.path, image, folder, dockerfile, settings, unsupported))
+            self.made.builds.append(
+                BuildStep(where, self.path, self.key, image, folder, dockerfile, settings, unsupported)
+            )
 
     def tests(self) -> None:
         runs = [
@@ -268,7 +277,10 @@ class _JobReader:
         tables = [self.job, *(step for step, _ in needed)]
         env = {key: SourcedValue(value, place) for each in tables for key, value, place in each.iter_pairs("env")}
         where = runs[tested[0]][0].where("run")
-        self.made.tests.append(TestSteps(where, self.path, folder, lines, self.setup(), needs, env, self.trigger.paths))
+        places = [self.step_places[id(step)] for step, _ in needed]
+        self.made.tests.append(
+            TestSteps(where, self.path, self.key, places, folder, lines, self.setup(), needs, env, self.trigger.paths)
+        )
 
     def setup(self) -> tuple[str, str, str] | None:
         for step in self.steps:
@@ -298,7 +310,7 @@ class _JobReader:
         if not (trigger.branches or trigger.tags or trigger.by_hand):
             return
         title = f"{name} {self.key} {self.job.get_text('name')} {self.path.rpartition('/')[2]}"
-        made = DeployJob(self.where, self.path, "" if UNKNOWN_TEXT in name else name, title, trigger)
+        made = DeployJob(self.where, self.path, self.key, "" if UNKNOWN_TEXT in name else name, title, trigger)
         if "inputs." in given:
             made.notes.append(
                 f"{self.where}: who starts it names the environment; here each one has an entry of its own"

@@ -17,7 +17,7 @@ from kiwari_ci.probes.ssh_host import HostFacts
 from kiwari_ci.readers.git import GitError
 from kiwari_ci.readers.git_history import GitRepository
 
-EMPTY_SOURCE_KEY = f"src-{sha256(b'').hexdigest()[:12]}"
+EMPTY_SOURCE_KEY = f"src-{sha256(b'').hexdigest()}"
 MAX_LISTED_COMMITS = 20  # commits in one section
 STATUS_ONLY_REASON = "ssh used the deploy key, which may ask for the status only: name another login with --ssh"
 
@@ -41,6 +41,11 @@ class ReleaseTag:
     before: str
     is_there: bool
 
+    @property
+    def ref_before(self) -> str:
+        """The version before it by its full name, which no branch can have; or empty."""
+        return f"refs/tags/{self.before}" if self.before else ""
+
 
 def find_promotion(plan: Plan, tag: str) -> EnvironmentWorkflow | None:
     """The promotion that a tag starts."""
@@ -59,17 +64,22 @@ def preview_release(
             ReportSection(f"tag {tag}", tuple(_describe_tag(plan, release, git))),
             ReportSection("commits", tuple(_describe_commits(release, git))),
         ]
-        keys = {source.service: git.key(release.commit, source.pathspecs) for source in promotion.sources}
+        for source in promotion.sources:
+            if not source.variables:
+                keys[source.service] = find_source_key(git, release.commit, source, promotion.maker)
     except GitError as error:
-        release = None
+        release, keys = None, {}
         sections = [ReportSection(f"tag {tag}", (create_unknown_line(str(error)),))]
     digests = sources.registry(_list_image_references(promotion, keys, tag))
     for source in promotion.sources:
         key = keys.get(source.service, "")
         lines: list[ReportLine] = []
-        if release:
-            lines += _describe_source_key(source, release, git, key)
-        lines += _check_release_image(source, key, tag, digests, promotion)
+        if release and source.variables:
+            lines.append(create_unknown_line(describe_unknown_key(source)))
+        else:
+            if release:
+                lines += _describe_source_key(source, release, git, key)
+            lines += _check_release_image(source, key, tag, digests, promotion)
         digest = digests[f"{source.repository}:{key}"].digest if key else ""
         lines += _check_environments(plan, promotion, source, digest, sources)
         sections.append(ReportSection(source.service, tuple(lines)))
@@ -85,6 +95,16 @@ def _list_image_references(promotion: EnvironmentWorkflow, keys: dict[str, str],
             references.append(f"{source.repository}:{key}")
         references.append(f"{source.repository}:{tag}")
     return references
+
+
+def find_source_key(git: GitRepository, commit: str, source: ImageSource, maker: str) -> str:
+    """The tag of an image that a branch or a workflow has built from a commit."""
+    return git.key(commit, source.pathspecs, maker if source.has_several_makers else "")
+
+
+def describe_unknown_key(source: ImageSource) -> str:
+    """Say why the tag of an image cannot be computed here."""
+    return f"its key holds values of variables that GitHub keeps ({source.variable_names})"
 
 
 def describe_promotion(promotion: EnvironmentWorkflow) -> str:
@@ -108,7 +128,13 @@ def _parse_version_numbers(promotion: EnvironmentWorkflow, tag: str) -> list[int
 
 def find_default_branch_ref(plan: Plan, git: GitRepository) -> str:
     """The default branch, as the remote has it where that is known."""
-    return next(filter(git.exists, (f"refs/remotes/origin/{plan.default_branch}", plan.default_branch)), "HEAD")
+    refs = (f"refs/remotes/origin/{plan.default_branch}", f"refs/heads/{plan.default_branch}")
+    return next(filter(git.exists, refs), "HEAD")
+
+
+def format_branch(ref: str) -> str:
+    """Write the full name of a branch for people."""
+    return ref.removeprefix("refs/remotes/").removeprefix("refs/heads/")
 
 
 def _resolve_release_tag(promotion: EnvironmentWorkflow, tag: str, git: GitRepository) -> ReleaseTag:
@@ -126,7 +152,7 @@ def _describe_tag(plan: Plan, release: ReleaseTag, git: GitRepository) -> Iterat
         yield create_blocking_line(f"{release.name} is not {promotion.words}")
     branch = find_default_branch_ref(plan, git)
     if git.count(release.commit, f"^{branch}"):
-        yield create_blocking_line(f"it is not on {branch.removeprefix('refs/remotes/')}: merge it first")
+        yield create_blocking_line(f"it is not on {format_branch(branch)}: merge it first")
     yield ReportLine(f"runs {promotion.name}: {describe_promotion(promotion)}")
     if git.is_shallow:
         yield create_unknown_line("this clone is shallow, so commits cannot be counted: git fetch --unshallow")
@@ -136,7 +162,7 @@ def _describe_commits(release: ReleaseTag, git: GitRepository) -> Iterator[Repor
     if not release.before:
         yield ReportLine(f"the first version: {git.count(release.commit)} commits")
         return
-    revisions = (release.commit, f"^{release.before}")
+    revisions = (release.commit, f"^{release.ref_before}")
     count = git.count(*revisions)
     yield ReportLine(f"{count} since {release.before}")
     yield from (
@@ -150,13 +176,13 @@ def _describe_commits(release: ReleaseTag, git: GitRepository) -> Iterator[Repor
 def _describe_source_key(
     source: ImageSource, release: ReleaseTag, git: GitRepository, key: str
 ) -> Iterator[ReportLine]:
-    before = release.before and git.key(release.before, source.pathspecs)
+    before = release.before and find_source_key(git, release.ref_before, source, release.promotion.maker)
     if key == EMPTY_SOURCE_KEY:
         yield create_blocking_line("its paths match no file of this commit: is this the repository of the spec?")
     elif before == key:
         yield ReportLine(f"source {key}, as in {release.before}: the same image")
     elif before:
-        commits = git.commits(release.commit, f"^{release.before}", paths=source.pathspecs)
+        commits = git.commits(release.commit, f"^{release.ref_before}", paths=source.pathspecs)
         yield ReportLine(
             f"source {before} → {key}, by {', '.join(commit.name for commit in commits[:8]) or 'a revert'}"
         )
@@ -288,7 +314,7 @@ def _compare_migrations(
         records = parse_deploy_records(facts, stack, instance.container)
         deployed_numbers += [record.number for record in records[-1:]]
     deployed_commit = git.at_number(min(deployed_numbers), release.commit) if deployed_numbers else ""
-    base = deployed_commit or release.before
+    base = deployed_commit or release.ref_before
     known_files = set(git.files(base, folder)) if base else set()
     new_files = [file for file in git.files(release.commit, folder) if file not in known_files]
     if deployed_commit:

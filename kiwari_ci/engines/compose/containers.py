@@ -49,6 +49,7 @@ def _plan_replica(service: EffectiveService, replica_name: str) -> ServiceContai
         "deploy.user": service.environment.spec.registry.user or "",
         "deploy.rollout": "recreate" if options.rollout == "recreate" else "",
         "deploy.migrate": shlex.join(options.migrate or ()) if is_first else "",
+        "deploy.backup": _find_backup_before_migration(service) if is_first else "",
     }
     container = _plan_container(service, f"{service.image.repository}:{tag}", program_labels, replica_name)
     return ServiceContainer(
@@ -85,9 +86,11 @@ def _plan_container(
         restart=_restart_policy(options),
         init=is_service and "init" not in options.compose,
         is_bounded="logging" not in options.compose,
+        keeps_privileges="security_opt" not in options.compose,
+        drops_raw_sockets="cap_drop" not in options.compose,
         env_file=container.env_file,
-        entrypoint=tuple(_escape_dollar_signs(word) for word in options.entrypoint or ()),
-        command=tuple(_escape_dollar_signs(word) for word in options.command or ()),
+        entrypoint=tuple(escape_dollar_signs(word) for word in options.entrypoint or ()),
+        command=tuple(escape_dollar_signs(word) for word in options.command or ()),
         environment=_plan_environment(container),
         depends_on=_plan_dependencies(container),
         ports=tuple(options.ports or ()),
@@ -95,7 +98,7 @@ def _plan_container(
         healthcheck=_list_copied_attributes(options.healthcheck),
         limits=_list_copied_attributes(options),
         labels=_plan_labels(container, domain, program_labels),
-        more=tuple(ComposeAttribute(key, _escape_dollar_signs(value)) for key, value in options.compose.items()),
+        more=tuple(ComposeAttribute(key, escape_dollar_signs(value)) for key, value in options.compose.items()),
         networks=() if has_aliases else tuple(attachment.name for attachment in attachments),
         aliased=attachments if has_aliases else (),
         docker_networks=tuple(attachment.docker_name for attachment in attachments),
@@ -110,7 +113,7 @@ def _list_copied_attributes(model: schema.SpecModel | None) -> tuple[ComposeAttr
     for field, key in list_copied_compose_keys(type(model)):
         value = getattr(model, field)
         if value is not None:
-            attributes.append(ComposeAttribute(key, _escape_dollar_signs(value)))
+            attributes.append(ComposeAttribute(key, escape_dollar_signs(value)))
     return tuple(attributes)
 
 
@@ -123,7 +126,7 @@ def _restart_policy(options: schema.Service | schema.Accessory) -> str:
 
 def _plan_environment(container: EffectiveContainer) -> tuple[KeyValue, ...]:
     return tuple(
-        KeyValue(key, _escape_dollar_signs(container.resolve_variable(value)))
+        KeyValue(key, escape_dollar_signs(container.resolve_variable(value)))
         for key, value in container.options.environment.items()
     )
 
@@ -145,7 +148,7 @@ def _plan_labels(container: EffectiveContainer, domain: str, program_labels: dic
         proxy_labels = find_proxy(proxy.kind).labels(proxy, domain, container.container_name, options.port)
     used_program_labels = {key: value for key, value in program_labels.items() if value}
     labels = used_program_labels | proxy_labels | options.labels
-    return tuple(KeyValue(key, _escape_dollar_signs(value)) for key, value in labels.items())
+    return tuple(KeyValue(key, escape_dollar_signs(value)) for key, value in labels.items())
 
 
 def _format_health_endpoint(options: schema.Service) -> str:
@@ -171,13 +174,21 @@ def _plan_health_labels(service: EffectiveService) -> dict[str, str]:
     }
 
 
-def _escape_dollar_signs(value: Any) -> Any:
+def escape_dollar_signs(value: Any) -> Any:
     """Double each dollar sign, so that Compose does not look for variables."""
     if isinstance(value, dict):
-        return FrozenMapping((_escape_dollar_signs(key), _escape_dollar_signs(inner)) for key, inner in value.items())
+        return FrozenMapping((escape_dollar_signs(key), escape_dollar_signs(inner)) for key, inner in value.items())
     if isinstance(value, list):
-        return tuple(_escape_dollar_signs(inner) for inner in value)
+        return tuple(escape_dollar_signs(inner) for inner in value)
     return value.replace("$", "$$") if isinstance(value, str) else value
+
+
+def _find_backup_before_migration(service: EffectiveService) -> str:
+    """Name the server and the database that a deploy dumps before it runs this service's migration, if any."""
+    database = service.environment.database
+    if not service.options.migrate or database is None or database.server.model.backup is None:
+        return ""
+    return f"{database.server.name}/{database.name}"
 
 
 def _promotion_source(service: EffectiveService) -> str:

@@ -2,6 +2,7 @@
 
 from kiwari_ci.effective import EffectiveDatabase, EffectiveDatabaseServer, EffectiveSpec
 from kiwari_ci.effective.values import parse_postgres_major
+from kiwari_ci.engines.compose import schedules
 from kiwari_ci.plan import DatabaseRole, EnvFile, EnvFileLine, EnvFileSection, PostgresServer
 
 
@@ -32,6 +33,7 @@ def plan_postgres_server(spec: EffectiveSpec, server: EffectiveDatabaseServer) -
         network=server.network,
         owns_network=server.owns_network,
         databases=roles,
+        backups=schedules.plan_backups(server, [role.name for role in roles]),
         keys=("POSTGRES_USER", *secret_keys),
         env_file=env_file,
         host_folder=server.host.home_folder,

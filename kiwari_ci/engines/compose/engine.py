@@ -8,7 +8,7 @@ from kiwari_ci.engines.base import FileTemplate
 from kiwari_ci.engines.compose import database_servers, settings, stacks
 from kiwari_ci.engines.compose.rules import check_compose
 from kiwari_ci.loading.yaml_source import YamlSource
-from kiwari_ci.output.generated_files import HOST_PROGRAM_PATH, SSH_CLIENT_PATH
+from kiwari_ci.output.generated_files import DATABASE_PROGRAM_PATH, HOST_PROGRAM_PATH, SSH_CLIENT_PATH
 from kiwari_ci.plan import ComposeStack, DeployHost, Plan, PostgresServer, RequiredSetting
 from kiwari_ci.problems import Problem
 
@@ -49,9 +49,12 @@ class ComposeEngine:
                 for name in front.files:
                     yield FileTemplate(f"{folder}/{name}", f"proxy/{front.kind}.j2", {"front": front})
 
-    def list_programs(self) -> dict[str, Path]:
-        """List the host program, and the client that the deploy job runs."""
-        return {HOST_PROGRAM_PATH: _FOLDER / "host.py", SSH_CLIENT_PATH: _FOLDER / "over_ssh.py"}
+    def list_programs(self, plan: Plan) -> dict[str, Path]:
+        """List the host program, the client that the deploy job runs, and the database program where it has work."""
+        programs = {HOST_PROGRAM_PATH: _FOLDER / "host.py", SSH_CLIENT_PATH: _FOLDER / "over_ssh.py"}
+        if plan.servers or any(host.has_schedule for host in plan.hosts):
+            programs[DATABASE_PROGRAM_PATH] = _FOLDER / "database.py"
+        return programs
 
 
 def _list_server_templates(server: PostgresServer) -> Iterator[FileTemplate]:

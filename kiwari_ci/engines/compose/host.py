@@ -185,6 +185,7 @@ CHANGE_SECONDS = 900  # a docker command that changes something; it may wait for
 PULL_SECONDS = 900  # one attempt to pull an image
 PULL_PAUSES = (5, 20, 0)  # the waits after failed attempts to pull; the third attempt is the last
 SCRIPT_SECONDS = 3600  # a migration or a hook
+DUMP_SECONDS = 6 * 3600  # a dump before a migration
 ACCESSORY_SECONDS = 120  # an accessory becomes healthy
 
 LOG_DAYS = 30
@@ -470,6 +471,11 @@ class Service:
     def migrate(self) -> List[str]:
         """The migration: a command that runs in the new image before it serves."""
         return shlex.split(self.labels.get("deploy.migrate", ""))
+
+    @property
+    def backup(self) -> List[str]:
+        """The server and the database that are dumped before its migration; empty if none is."""
+        return self.labels.get("deploy.backup", "").split("/") if self.migrate else []
 
     @property
     def container_name(self) -> str:
@@ -2074,6 +2080,7 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
     migrating = [service for service in services if service.migrate]
     if not migrating:
         return
+    back_up_databases(stack, migrating)
     stack.write_trial_pins()
     for service in migrating:
         progress(f"migrating with {service.name}: {shlex.join(service.migrate)}")
@@ -2098,6 +2105,27 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
             progress(
                 f"AFTER THE MIGRATION {service.name} DOES NOT ANSWER ANY MORE: its old version does"
                 " not work with the migrated database"
+            )
+
+
+def back_up_databases(stack: "Stack", services: List[Service]) -> None:
+    """Dump the databases that these services migrate, each once; bin/database does it."""
+    databases = dict.fromkeys(tuple(service.backup) for service in services)
+    for server, database in (pair for pair in databases if len(pair) == 2):
+        program = str(ROOT / "bin/database")
+        if not os.access(program, os.X_OK):
+            raise Failed(
+                NOT_READY, f"{program} is missing, and dumps before migrations need it. Copy it:"
+                f" {copy_command('bin/database')}"
+            )
+        output = stack.machine.show(
+            [program, "backup", server, database, "before-migration"], DUMP_SECONDS
+        )
+        if output.code != 0:
+            raise Failed(
+                NOT_READY,
+                f"the dump of {database} failed with exit code {output.code}, so nothing was"
+                " migrated, and no container of the service was changed",
             )
 
 
@@ -3391,10 +3419,10 @@ class Machine:
             stderr=subprocess.STDOUT,
             pass_fds=self.inherited,
         )
+        assert process.stdout
         timer = threading.Timer(seconds, process.kill)
         timer.start()
         try:
-            assert process.stdout
             for count, line in enumerate(iter(partial(process.stdout.readline, 65536), b"")):
                 if count < MOST_LINES_SHOWN:
                     quote(line.decode(errors="replace"))
@@ -3402,6 +3430,7 @@ class Machine:
         finally:
             timer.cancel()
             process.kill()
+            process.stdout.close()
 
     def script(self, command: List[str], folder: Path, settings: Dict[str, str]) -> int:
         """Run a hook, print its output, and return its exit code.

@@ -12,6 +12,7 @@ that the images serve, or that a newer commit does.
         [--send-files]                  send docker-compose.yml and the files beside it
         [--env FILE KEY VAR]...         send an env file with this key, and the value of VAR
         [--env-value FILE KEY VALUE]... the same, with a value that is not a secret
+        [--show-output]                 show output of containers also in a public repository
         [--put-back]                    if a person runs an older commit by hand, roll back to it
         SERVICE=DIGEST...
 
@@ -67,6 +68,9 @@ RUN = re.compile(r"[0-9]{1,20}")
 PORT = re.compile(r"[1-9][0-9]{0,4}")
 ADDRESS = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]*")
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*")
+KNOWN_HOST = re.compile(
+    r"(@(cert-authority|revoked) )?[!-~]+ [a-z0-9@.-]+ [A-Za-z0-9+/]+=*( [^\x00-\x1f\x7f]*)?"
+)
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ENV_FILE = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?\.env")
 FILE_BESIDE = re.compile(r"(?!(.*/)?\.\.?(/|$))[A-Za-z0-9_.@-]+(/[A-Za-z0-9_.@-]+)*")
@@ -82,9 +86,14 @@ OPTIONS = frozenset((*REQUIRED, *JUMP, "--port", "--jump-port"))
 NAMING_VARIABLES = tuple(
     option for option in (*REQUIRED, *JUMP) if option not in ("--stack", "--sequence")
 )
-FLAGS = frozenset(("--send-files", "--put-back"))
+FLAGS = frozenset(("--send-files", "--show-output", "--put-back"))
 OF_GITHUB = ("GITHUB_RUN_ID", "GITHUB_SHA", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")
 
+OUTPUT = "| "  # what the host puts before the output of containers and other programs
+HIDDEN = (
+    "| (not shown, for everybody can read this log: lines of programs, {}; they are on the host, in log/ of the"
+    " stack; `public_logs: true` in the spec shows them here)"
+)
 UNCLEAR = "the host does not say what serves"
 CANNOT_HOLD = (
     "an env file cannot hold several lines, a backslash at the end, or a single quote beside"
@@ -116,7 +125,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         refuse_if_any(problems_of_variables(command_line, environment))
         order = read_order(command_line, environment)
         with private_folder(order, environment) as folder:
-            ssh = Ssh(folder, without_secrets(environment, command_line))
+            shows_output = may_show_output(command_line, environment)
+            ssh = Ssh(folder, without_secrets(environment, command_line), shows_output)
             result = deploy(order, ssh)
             if should_put_back(command_line, environment, result):
                 result = put_back(order, result, ssh)
@@ -285,8 +295,19 @@ def problems_of_logins(command_line: CommandLine, environment: Mapping[str, str]
                 f"{variable} is not the name of a user: it has white space"
                 " or a character that no name has"
             )
+        elif option.endswith("known-hosts") and not are_known_hosts(setting):
+            yield (
+                f"{variable} is not a list of known hosts:"
+                " each line has names, the type of a key, and the key"
+            )
         elif option == "--token" and CONTROL_CHARACTER.search(setting):
             yield f"{variable} is not a token: it has more than one line, or a control character"
+
+
+def are_known_hosts(text: str) -> bool:
+    """Whether each line of a text is one of a known_hosts file, or a comment, or empty."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return all(not line.strip() or line[0] == "#" or KNOWN_HOST.fullmatch(line) for line in lines)
 
 
 def enumerate_words(names: Sequence[str]) -> str:
@@ -528,6 +549,7 @@ class Ssh:
 
     folder: Path
     environment: dict[str, str] = field(repr=False)
+    shows_output: bool  # of containers and other programs on the host
 
     def ask(self, request: Sequence[str], standard_input: bytes) -> Answer:
         """Send a request, and pass the output to the log while it arrives."""
@@ -545,7 +567,7 @@ class Ssh:
             feeder = threading.Thread(target=feed, args=(process.stdin, standard_input))
             feeder.start()
             try:
-                result_line = show_lines(process.stdout)
+                result_line = show_lines(process.stdout, self.shows_output)
                 return Answer(process.wait(), result_line)
             except BaseException:
                 process.terminate()
@@ -563,17 +585,40 @@ def feed(pipe: IO[bytes], content: bytes) -> None:
         pipe.close()
 
 
-def show_lines(stream: IO[bytes]) -> str:
+def may_show_output(command_line: CommandLine, environment: Mapping[str, str]) -> bool:
+    """Whether output of containers may be in the log: everybody reads that of a public repository.
+
+    A log may hold a password or a customer's name. The host keeps it in any case.
+    """
+    if "--show-output" in command_line.flags:
+        return True
+    try:
+        event = json.loads(Path(environment.get("GITHUB_EVENT_PATH", "")).read_bytes())
+        return event["repository"]["private"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def show_lines(stream: IO[bytes], shows_output: bool = True) -> str:
     """Pass the host's lines to the log, and return the last one that can be the result.
 
     A line of ssh itself may follow it when the connection closes. Output of containers cannot be
     mistaken for it, because the host program puts `| ` before such lines.
     """
     result_line = ""
+    hidden = 0
     for line in read_lines(stream):
+        if line.startswith(OUTPUT) and not shows_output:
+            hidden += 1
+            continue
+        if hidden:
+            say(HIDDEN.format(hidden))
+            hidden = 0
         say(disarm(line))
         if line.startswith("{"):
             result_line = line
+    if hidden:
+        say(HIDDEN.format(hidden))
     return result_line
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kiwari_ci.effective import EffectiveEnvironment
-from kiwari_ci.engines.compose import containers, stack_files
+from kiwari_ci.engines.compose import containers, schedules, stack_files
 from kiwari_ci.plan import ComposeContainer, ComposeStack, StackNetwork
 
 
@@ -38,6 +38,7 @@ def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
         pushed=environment.sends_files,
         beside=files_beside,
         files=tuple(f"deploy/{environment.stack_name}/{file}" for file in ("docker-compose.yml", *files_beside)),
+        jobs=schedules.plan_jobs(environment),
     )
 
 

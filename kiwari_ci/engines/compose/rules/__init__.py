@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kiwari_ci.effective import EffectiveSpec
-from kiwari_ci.engines.compose.rules import compose_keys, networks, stack_files
+from kiwari_ci.engines.compose.rules import compose_keys, networks, schedules, stack_files
 from kiwari_ci.loading.yaml_source import YamlSource
 from kiwari_ci.problems import Problem
 
@@ -13,3 +13,4 @@ def check_compose(source: YamlSource, spec: EffectiveSpec) -> Iterator[Problem]:
     yield from networks.check_networks(source, spec)
     yield from compose_keys.check_compose_keys(source, spec)
     yield from stack_files.check_stack_files(source, spec)
+    yield from schedules.check_schedules(source, spec)

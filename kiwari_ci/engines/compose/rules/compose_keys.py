@@ -40,7 +40,8 @@ _ALTERNATIVES = {
     "secrets": "`env: {KEY: {secret: true}}`",
     "volumes_from": "`volumes`",
 }
-# Each field declares the key that it writes. `restart`, `init` and `logging` may be added: they replace the default.
+# Each field declares the key that it writes. `restart`, `init`, `logging`, `security_opt` and `cap_drop` may be added:
+# they replace the default.
 _WRITTEN_BY_FIELDS = frozenset({*list_written_compose_keys(Service), *list_written_compose_keys(Accessory)})
 EXTRA_COMPOSE_KEYS = COMPOSE_SERVICE_KEYS - _WRITTEN_BY_FIELDS - _ALTERNATIVES.keys()
 

@@ -1,0 +1,310 @@
+"""The commands that a person runs on the servers of an environment, by the person's own ssh login."""
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kiwari_ci import problems
+from kiwari_ci.cli import output
+from kiwari_ci.cli.errors import exit_with_code
+from kiwari_ci.cli.options import (
+    NonEmptyPath,
+    NonEmptyString,
+    find_repository_root,
+    find_spec_file,
+    json_format_option,
+    parse_pairs,
+    repository_option,
+    ssh_option,
+)
+from kiwari_ci.cli.progress import show_progress
+from kiwari_ci.problems import escape_control_characters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kiwari_ci.commands.operate import ContainerOnHost
+    from kiwari_ci.plan import Plan
+    from kiwari_ci.probes.calls import ProcessResult
+
+EXIT_SSH_FAILED, EXIT_NOT_INSTALLED, EXIT_SIGNAL_BASE = 255, 127, 128
+COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
+
+environment_argument = click.argument("environment", metavar="ENV", type=NonEmptyString())
+service_argument = click.argument("service", type=NonEmptyString())
+spec_option = click.option(
+    "--spec", type=NonEmptyPath(path_type=Path), help="The spec. Default: the only specs/*.yaml of the repository."
+)
+host_option = click.option(
+    "--host", type=NonEmptyString(), metavar="HOST", help="One host of the environment. Default: all of them."
+)
+
+
+@click.command("status")
+@environment_argument
+@click.argument("service", required=False, type=NonEmptyString())
+@spec_option
+@host_option
+@ssh_option
+@repository_option
+@json_format_option
+@exit_with_code
+def status_command(
+    environment: str,
+    service: str | None,
+    spec: Path | None,
+    host: str | None,
+    ssh: tuple[str, ...],
+    repository: Path | None,
+    style: str,
+) -> int:
+    """Print what serves in ENV: each container with its state, image, commit, and the run that deployed it.
+
+    Exit code 1 when a container does not serve, else that of `bin/deploy status` on the host, or of ssh.
+    """
+    from kiwari_ci import generator
+    from kiwari_ci.commands import operate
+    from kiwari_ci.readers.git_history import GitRepository
+
+    plan = generator.load_spec(find_spec_file(spec)).plan
+    containers = _select_containers(plan, environment, service, host)
+    destinations = _parse_destinations(plan, ssh)
+    with show_progress("Asking the hosts"):
+        statuses = operate.query_status(environment, containers, destinations)
+        git = GitRepository(repository or find_repository_root(), os.environ)
+        statuses = operate.add_commits(plan, git, statuses)
+    if style == "json":
+        output.print_text(problems.format_json(operate.build_status_json(statuses)))
+    else:
+        output.print_text(operate.format_status(plan, statuses))
+    return next((status.exit_code for status in statuses if status.exit_code), 0)
+
+
+@click.command("logs")
+@environment_argument
+@service_argument
+@click.option("-f", "--follow", is_flag=True, help="Go on printing new lines, until Ctrl-C.")
+@click.option("-n", "--tail", type=click.IntRange(min=0), default=100, help="How many lines of the past. Default: 100.")
+@spec_option
+@host_option
+@ssh_option
+@exit_with_code
+def logs_command(
+    environment: str,
+    service: str,
+    follow: bool,
+    tail: int,
+    spec: Path | None,
+    host: str | None,
+    ssh: tuple[str, ...],
+) -> int:
+    """Print the log of SERVICE in ENV: of a service, an accessory, a database server, or a container by its name.
+
+    Exit code: that of `docker logs` on the host, or of ssh.
+    """
+    from kiwari_ci import generator
+    from kiwari_ci.commands import operate
+
+    plan = generator.load_spec(find_spec_file(spec)).plan
+    containers = _select_containers(plan, environment, service, host)
+    destinations = _parse_destinations(plan, ssh)
+    if follow:
+        containers = [_require_one_container(containers)]
+    exit_code = 0
+    for container in containers:
+        if len(containers) > 1:
+            output.print_text(f"==> {container} <==")
+        command = operate.build_logs_command(container.container, tail, follow)
+        exit_code = _run_on_host(container, command, destinations) or exit_code
+    return exit_code
+
+
+@click.command("exec")
+@environment_argument
+@service_argument
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@spec_option
+@host_option
+@ssh_option
+@exit_with_code
+def exec_command(
+    environment: str,
+    service: str,
+    command: tuple[str, ...],
+    spec: Path | None,
+    host: str | None,
+    ssh: tuple[str, ...],
+) -> int:
+    """Run COMMAND in the container that serves SERVICE in ENV, for example: exec production web -- sh.
+
+    It has a terminal when this command has one; else standard input and output are passed on as they are. Exit code:
+    that of COMMAND, or of ssh.
+    """
+    from kiwari_ci import generator
+    from kiwari_ci.commands import operate
+
+    plan = generator.load_spec(find_spec_file(spec)).plan
+    container = _require_one_container(_select_containers(plan, environment, service, host))
+    destinations = _parse_destinations(plan, ssh)
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    words = operate.build_exec_command(container.container, command, is_terminal)
+    return _run_on_host(container, words, destinations, is_terminal=is_terminal, is_filter=not is_terminal)
+
+
+@click.command("rollback")
+@environment_argument
+@service_argument
+@click.argument("digest", required=False, type=NonEmptyString())
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@spec_option
+@host_option
+@ssh_option
+@exit_with_code
+def rollback_command(
+    environment: str,
+    service: str,
+    digest: str | None,
+    yes: bool,
+    spec: Path | None,
+    host: str | None,
+    ssh: tuple[str, ...],
+) -> int:
+    """Put the image that served before back into service, or the one with DIGEST, which must have served there.
+
+    Several hosts and replicas go back one after the other; the first that fails ends it. Migrations are not undone.
+    Exit code: that of `bin/deploy rollback` on the host, or of ssh.
+    """
+    from kiwari_ci import generator
+    from kiwari_ci.commands import operate
+
+    if digest and not operate.DIGEST_PATTERN.fullmatch(digest):
+        shown_digest = escape_control_characters(digest)
+        raise click.UsageError(f"{shown_digest} is no digest (sha256: and 64 digits): kiwari-ci status prints them")
+    plan = generator.load_spec(find_spec_file(spec)).plan
+    containers = _select_containers(plan, environment, service, host)
+    destinations = _parse_destinations(plan, ssh)
+    if any(container.kind != "service" for container in containers):
+        raise click.UsageError(f"{service} is never deployed, so it has no image to go back to: name a service")
+    if not yes:
+        _confirm_rollback(plan, environment, containers, destinations, digest)
+    for number, container in enumerate(containers):
+        if len(containers) > 1:
+            output.print_text(f"==> {container} <==")
+        exit_code = _run_on_host(container, operate.build_rollback_command(container, digest or ""), destinations)
+        if exit_code:
+            left = ", ".join(map(str, containers[number + 1 :]))
+            if left:
+                output.print_text(f"not rolled back: {left}", err=True)
+            return exit_code
+    return 0
+
+
+def _confirm_rollback(
+    plan: "Plan",
+    environment: str,
+    containers: "Sequence[ContainerOnHost]",
+    destinations: "Mapping[str, str]",
+    digest: str | None,
+) -> None:
+    """Show what serves, and ask whether to go back."""
+    from kiwari_ci.commands import operate
+
+    with show_progress("Asking the hosts"):
+        statuses = operate.query_status(environment, containers, destinations)
+    output.print_text(operate.format_status(plan, statuses))
+    names = ", ".join(map(str, containers))
+    target = digest or "the image that served before"
+    question = f"Put {target} back into service: {names}? Migrations are not undone."
+    click.confirm(escape_control_characters(question), abort=True)
+
+
+def _select_containers(
+    plan: "Plan", environment: str, service: str | None, host: str | None
+) -> "list[ContainerOnHost]":
+    """The containers that the arguments name, in the order of the plan; raises UsageError when there are none."""
+    from kiwari_ci.commands import operate
+
+    environments = list(dict.fromkeys(stack.environment for each in plan.hosts for stack in each.stacks))
+    if environment not in environments:
+        known = ", ".join(environments)
+        raise click.UsageError(f"no environment {escape_control_characters(environment)}: the spec has {known}")
+    containers = operate.list_containers(plan, environment)
+    hosts = list(dict.fromkeys(container.host.name for container in containers))
+    if host and host not in hosts:
+        shown_host = escape_control_characters(host)
+        raise click.UsageError(f"{environment} is not on a host {shown_host}: it is on {', '.join(hosts)}")
+    if host:
+        containers = [container for container in containers if container.host.name == host]
+    if service is None:
+        return containers
+    selected = operate.select_containers(containers, service)
+    if not selected:
+        known = ", ".join(dict.fromkeys(container.name for container in containers))
+        shown_service = escape_control_characters(service)
+        raise click.UsageError(f"{environment} has no service or container {shown_service}: it has {known}")
+    return selected
+
+
+def _require_one_container(containers: "Sequence[ContainerOnHost]") -> "ContainerOnHost":
+    """The only container; raises UsageError when there are several."""
+    if len(containers) > 1:
+        names = ", ".join(map(str, containers))
+        raise click.UsageError(f"name one container: {names}; --host names one of several hosts")
+    return containers[0]
+
+
+def _parse_destinations(plan: "Plan", ssh: tuple[str, ...]) -> dict[str, str]:
+    """What ssh calls each host, by its name in the spec."""
+    destinations = parse_pairs(ssh)
+    if unknown := sorted(set(destinations) - {host.name for host in plan.hosts}):
+        known = ", ".join(host.name for host in plan.hosts)
+        raise click.UsageError(f"no host {escape_control_characters(', '.join(unknown))}: the spec has {known}")
+    return destinations
+
+
+def _run_on_host(
+    container: "ContainerOnHost",
+    command: "Sequence[str]",
+    destinations: "Mapping[str, str]",
+    is_terminal: bool = False,
+    is_filter: bool = False,
+) -> int:
+    """Run a command on the host of a container, print what it prints, and return its exit code.
+
+    A filter reads standard input, and writes to standard output as it is, unless that is a terminal.
+    """
+    from kiwari_ci.probes import calls, ssh_host
+
+    host_name = container.host.name
+    words = ssh_host.build_ssh_command(destinations.get(host_name, host_name), command, is_terminal)
+    if is_terminal:
+        result = calls.run_in_terminal(words)
+    else:
+        keeps_stdout = is_filter and not sys.stdout.isatty()
+        result = calls.stream_process(words, _print_line, keeps_stdin=is_filter, keeps_stdout=keeps_stdout)
+    return _explain_exit_code(host_name, result)
+
+
+def _print_line(line: str, is_error: bool) -> None:
+    """Print a line of a host; its colours are left out, so that they do not show as replaced characters."""
+    output.print_text(COLOUR_CODE.sub("", line), err=is_error)
+
+
+def _explain_exit_code(host_name: str, result: "ProcessResult") -> int:
+    """The exit code of a command on a host; where ssh is the reason for it, say so."""
+    from kiwari_ci.commands import operate
+    from kiwari_ci.probes import ssh_host
+
+    if operate.is_refused_to_deploy_key(result):
+        output.print_text(f"{host_name}: {ssh_host.DEPLOY_KEY_REASON}", err=True)
+    if result.code == EXIT_SSH_FAILED:
+        hint = f"--ssh {host_name}=USER@ADDRESS says where it is"
+        output.print_text(f"ssh {host_name} ended with 255; if it did not get through: {hint}", err=True)
+    if result.code == -1 and result.err:
+        output.print_text(result.err, err=True)
+        return EXIT_NOT_INSTALLED
+    return result.code if result.code >= 0 else EXIT_SIGNAL_BASE - result.code

@@ -1,0 +1,274 @@
+"""What becomes of the workflows that are there already: job by job, what the spec replaces and what it does not.
+
+A job is replaced only when everything that it does is done by the generated pipeline. What `init` does not understand
+counts as not replaced, so that no test, scan or deploy is removed without a word.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from kiwari_ci.commands.init.environments import name_environment
+from kiwari_ci.commands.init.services import DetectedService
+from kiwari_ci.commands.init.workflow_jobs import BuildStep, DeployJob, DetectedWorkflows, TestSteps
+from kiwari_ci.effective import EffectiveSpec
+from kiwari_ci.readers import compose_file
+from kiwari_ci.readers.step_effects import StepEffect, find_workflow_effects
+from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow, ReferenceContext, parse_workflow
+from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_list, format_scalar
+
+_DEPLOY_EFFECTS = {"deploy", "container"}
+_IMAGE_EFFECTS = {"build", "push", "take"}
+_REPLACED_WITH_A_DEPLOY = {*_DEPLOY_EFFECTS, "login", "check", "names"}
+_FILE_NAME = re.compile(r"[\w./-]+")
+
+
+@dataclass
+class JobOutcome:
+    """What becomes of a job: the places in the spec that replace it, and what no place there does."""
+
+    job: str
+    where: str
+    replaced_by: list[str] = field(default_factory=list)
+    not_replaced: list[str] = field(default_factory=list)
+    is_kept: bool = False  # it neither builds, tests nor deploys
+    needs: list[str] = field(default_factory=list)  # jobs that it waits for and that are replaced
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether nothing is lost without the job."""
+        return bool(self.replaced_by) and not self.not_replaced
+
+    def describe(self) -> str:
+        """The outcome in a line."""
+        parts = []
+        if self.replaced_by:
+            parts.append(f"replaced by {', '.join(self.replaced_by)}")
+        if self.is_kept:
+            parts.append("kept")
+        elif self.not_replaced:
+            parts.append(f"not replaced: {'; '.join(self.not_replaced)}")
+        if self.needs and not self.is_replaced:
+            parts.append(f"its `needs` must no longer name {', '.join(self.needs)}")
+        return "; ".join(parts)
+
+
+@dataclass
+class WorkflowOutcome:
+    """What becomes of a workflow: it may be removed when all its jobs are replaced and no other one needs it."""
+
+    path: str
+    jobs: list[JobOutcome]
+    called_by: list[str]  # other workflows that call it, or that run after it
+    is_removable: bool = False
+
+    @property
+    def replaced_jobs(self) -> list[str]:
+        """The jobs that would go on beside those of the generated pipeline."""
+        return [outcome.job for outcome in self.jobs if outcome.is_replaced]
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether none of its jobs builds, tests or deploys."""
+        return all(outcome.is_kept for outcome in self.jobs)
+
+
+def decide_workflow_outcomes(
+    workflows: DetectedWorkflows, services: Sequence[DetectedService], specs: Iterable[EffectiveSpec], slug: str
+) -> list[WorkflowOutcome]:
+    """What becomes of every workflow of a person; `specs` are all that the repository has."""
+    context = ReferenceContext(workflows.documents, slug)
+    coverage = _SpecCoverage(list(specs), services)
+    outcomes: dict[str, WorkflowOutcome] = {}
+    for path in workflows.files:
+        parsed = parse_workflow(workflows.documents[path], context)
+        jobs = _decide_jobs(parsed, workflows, coverage)
+        outcomes[path] = WorkflowOutcome(path, jobs, _find_callers(path, workflows))
+    for path, outcome in outcomes.items():
+        _decide_calls(workflows.documents[path], outcome, outcomes)
+        for job_outcome in outcome.jobs:
+            needs = _get_job(workflows.documents[path], job_outcome.job).get("needs")
+            job_outcome.needs = [str(name) for name in as_list(needs) if name in outcome.replaced_jobs]
+    _mark_removable(outcomes)
+    return list(outcomes.values())
+
+
+class _SpecCoverage:
+    """What the specs of the repository build, test and deploy, as places in them."""
+
+    def __init__(self, specs: list[EffectiveSpec], services: Sequence[DetectedService]) -> None:
+        self.specs = specs
+        self.services = services
+
+    def find_builds(self, build: BuildStep) -> list[str]:
+        """The services whose images are built from a Dockerfile."""
+        return [
+            f"services.{name}"
+            for spec in self.specs
+            for name in spec.built_services
+            if spec.image(name).dockerfile_path == build.dockerfile
+        ]
+
+    def find_tests(self, steps: TestSteps) -> list[str]:
+        """The services that have the tests of a job."""
+        places = []
+        for service in self.services:
+            test = service.test
+            if not test or (test.folder, test.lines, test.setup) != (steps.folder, steps.lines, steps.setup):
+                continue
+            for spec in self.specs:
+                for name in spec.built_services:
+                    is_same_service = spec.image(name).dockerfile_path == service.image.dockerfile
+                    if is_same_service and spec.services[name].test:
+                        places.append(f"services.{name}.test")
+        return places
+
+    def find_environments(self, deploy: DeployJob) -> list[str]:
+        """The environments that a job deploys."""
+        name = name_environment(deploy)
+        return [f"environments.{name}" for spec in self.specs if name in spec.environments]
+
+    def find_promotions(self) -> list[str]:
+        """The environments that take the images of another one."""
+        return [
+            f"environments.{name}.promote"
+            for spec in self.specs
+            for name, environment in spec.written.environments.items()
+            if environment.promote
+        ]
+
+    def find_migrations(self) -> list[str]:
+        """The places that say how migrations run."""
+        places = []
+        for spec in self.specs:
+            places += [f"services.{name}.migrate" for name, service in spec.services.items() if service.migrate]
+            places += [
+                f"databases.{name}.migrations" for name, server in spec.written.databases.items() if server.migrations
+            ]
+        return places
+
+
+def _decide_jobs(workflow: ParsedWorkflow, workflows: DetectedWorkflows, coverage: _SpecCoverage) -> list[JobOutcome]:
+    effects: dict[str, list[StepEffect]] = {job.id: [] for job in workflow.jobs}
+    for job, effect in find_workflow_effects(workflow):
+        effects[job.id].append(effect)
+    outcomes = []
+    for job in workflow.jobs:
+        builds = [step for step in workflows.builds if (step.workflow, step.job) == (workflow.path, job.id)]
+        tests = [steps for steps in workflows.tests if (steps.workflow, steps.job) == (workflow.path, job.id)]
+        deploys = [deploy for deploy in workflows.deploys if (deploy.workflow, deploy.job) == (workflow.path, job.id)]
+        outcomes.append(_decide_job(job, builds, tests, deploys, effects[job.id], coverage))
+    return outcomes
+
+
+def _decide_job(
+    job: ParsedJob,
+    builds: list[BuildStep],
+    tests: list[TestSteps],
+    deploys: list[DeployJob],
+    effects: list[StepEffect],
+    coverage: _SpecCoverage,
+) -> JobOutcome:
+    outcome = JobOutcome(job.id, job.where)
+    kinds = {effect.kind for effect in effects}
+    if not (builds or tests or deploys or kinds & (_DEPLOY_EFFECTS | _IMAGE_EFFECTS)):
+        outcome.is_kept = True
+        return outcome
+    for build in builds:
+        reason = f"the build of {build.dockerfile}, of which no service is made"
+        _record(outcome, coverage.find_builds(build), reason)
+    for steps in tests:
+        _record(outcome, coverage.find_tests(steps), f"the tests ({steps.where})")
+    for deploy in deploys:
+        _record(outcome, coverage.find_environments(deploy), f"the deploy of {name_environment(deploy) or deploy.job}")
+    test_steps = {place for steps in tests for place in steps.steps}
+    for effect in effects:
+        if effect.where not in test_steps:
+            _decide_effect(outcome, effect, builds, deploys, coverage)
+    for trigger in job.when:
+        if trigger.startswith("on the schedule"):
+            outcome.not_replaced.append(f"the run {trigger}")
+    outcome.replaced_by = list(dict.fromkeys(outcome.replaced_by))
+    outcome.not_replaced = list(dict.fromkeys(outcome.not_replaced))
+    return outcome
+
+
+def _record(outcome: JobOutcome, places: list[str], reason: str) -> None:
+    """Record the places that replace a part of a job, or the part that none replaces."""
+    if places:
+        outcome.replaced_by += places
+    else:
+        outcome.not_replaced.append(reason)
+
+
+def _decide_effect(
+    outcome: JobOutcome,
+    effect: StepEffect,
+    builds: list[BuildStep],
+    deploys: list[DeployJob],
+    coverage: _SpecCoverage,
+) -> None:
+    """Decide about one thing that a step does."""
+    if effect.kind in _IMAGE_EFFECTS:
+        if not builds:
+            _record(outcome, coverage.find_promotions(), f"the image {effect.what} ({effect.where})")
+    elif effect.kind in _REPLACED_WITH_A_DEPLOY:
+        if not deploys and effect.kind != "login":
+            outcome.not_replaced.append(f"{effect.note or effect.what} ({effect.where})")
+    elif effect.kind == "migrate":
+        _record(outcome, coverage.find_migrations(), f"{effect.note} ({effect.where})")
+    elif not (deploys and _copies_compose_file(effect)):
+        outcome.not_replaced.append(f"{effect.note or effect.what} ({effect.where})")
+
+
+def _copies_compose_file(effect: StepEffect) -> bool:
+    """Whether a step only copies a compose file to a server: the generated pipeline has stack files of its own."""
+    if "copied to the server" not in effect.note:
+        return False
+    return any(re.fullmatch(compose_file.COMPOSE_FILE_PATH, name) for name in _FILE_NAME.findall(effect.note))
+
+
+def _get_job(document: YamlDocument, name: str) -> YamlMapping:
+    return document.data.get_mapping("jobs").get_mapping(name)
+
+
+def _decide_calls(document: YamlDocument, outcome: WorkflowOutcome, outcomes: dict[str, WorkflowOutcome]) -> None:
+    """A job that calls a workflow of the same repository is replaced when all jobs of that workflow are."""
+    for job_outcome in outcome.jobs:
+        uses = _get_job(document, job_outcome.job).get_text("uses")
+        called = outcomes.get(uses.removeprefix("./"))
+        if not called or called is outcome:
+            continue
+        job_outcome.is_kept = called.is_kept
+        places = [place for job in called.jobs for place in job.replaced_by]
+        job_outcome.replaced_by = list(dict.fromkeys(places))
+        missing = [job.job for job in called.jobs if not job.is_replaced]
+        job_outcome.not_replaced = [f"the jobs {', '.join(missing)} of {called.path}"] if missing else []
+
+
+def _find_callers(path: str, workflows: DetectedWorkflows) -> list[str]:
+    """The other workflows that call a workflow, or that run after it."""
+    name = workflows.documents[path].data.get_text("name") or path
+    callers = []
+    for other_path in workflows.files:
+        data = workflows.documents[other_path].data
+        calls = any(job.get_text("uses") == f"./{path}" for _, job in data.get_mapping("jobs").iter_mappings())
+        run_after = data.get_mapping("on").get_mapping("workflow_run").list_items("workflows")
+        follows = any(format_scalar(followed) == name for followed, _ in run_after)
+        if other_path != path and (calls or follows):
+            callers.append(other_path)
+    return callers
+
+
+def _mark_removable(outcomes: dict[str, WorkflowOutcome]) -> None:
+    """Mark the workflows all of whose jobs are replaced, unless one that stays calls them."""
+    removable = {
+        path for path, outcome in outcomes.items() if outcome.jobs and all(job.is_replaced for job in outcome.jobs)
+    }
+    while True:
+        still_called = {path for path in removable if not removable.issuperset(outcomes[path].called_by)}
+        if not still_called:
+            break
+        removable -= still_called
+    for path in removable:
+        outcomes[path].is_removable = True

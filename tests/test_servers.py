@@ -1,0 +1,303 @@
+"""`status`, `logs`, `exec` and `rollback`: a stand-in for ssh runs here what it would run on the host.
+
+The stand-in gives the command to a shell, as sshd does, so that a word that is not quoted would be seen.
+"""
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci import generator
+from kiwari_ci.commands import operate
+from kiwari_ci.probes import calls, ssh_host
+from tests.cli_runner import Said, kiwari_ci
+from tests.repository import Repository
+
+ROOT = Path(__file__).parents[1]
+SPEC = ROOT / "specs/kiwari.yaml"
+SEVERAL_HOSTS = ROOT / "tests/cases/ok/several-hosts/spec.yaml"
+REPLICAS = ROOT / "tests/cases/ok/replicas/spec.yaml"
+DIGEST = f"sha256:{'a' * 64}"
+RECORD = f"ghcr.io/iqbalmuhyiddin/kiwari-api@{DIGEST} 1 2026-01-02T10:00:00Z 77"
+SSH = """#!{python}
+# A stand-in for ssh: it notes its words, and a shell in the host's home runs the command.
+import os, pathlib, sys
+words = sys.argv[1:]
+destination, command = words[words.index("--") + 1:]
+with open({calls!r}, "a") as note: print(words, file=note)
+home = pathlib.Path({home!r}, destination)
+if not home.is_dir():
+    print("ssh: connect to host gone: Connection refused", file=sys.stderr)
+    sys.exit(255)
+os.chdir(home)
+os.execvpe("sh", ["sh", "-c", command], os.environ | {{"PATH": f"{{home}}/commands:" + os.environ["PATH"]}})
+"""
+
+
+class Host:
+    """A folder that stands for a host: its docker and its bin/deploy print what they are told, and note their words."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.deploy("exit 0")
+        self.docker("exit 0")
+
+    def deploy(self, script: str) -> None:
+        """What the host program does."""
+        self._write("docker/bin/deploy", script)
+
+    def docker(self, script: str) -> None:
+        """What docker does."""
+        self._write("commands/docker", script)
+
+    def commands(self) -> list[list[str]]:
+        """The words of each call of docker and of the host program."""
+        note = self.folder / "note"
+        return [json.loads(line) for line in note.read_text().splitlines()] if note.exists() else []
+
+    def _write(self, path: str, script: str) -> None:
+        program = self.folder / path
+        program.parent.mkdir(parents=True, exist_ok=True)
+        words = f"{sys.executable} -c 'import json, sys; print(json.dumps(sys.argv[1:]))' {program.name}"
+        note = shlex.quote(str(self.folder / "note"))
+        program.write_text(f'#!/bin/bash\n{words} "$@" >>{note}\n{script}\n')
+        program.chmod(0o755)
+
+
+@pytest.fixture
+def vps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """The host of Kiwari's spec; other hosts are made by `Host(vps.folder.parent / NAME)`."""
+    (tmp_path / "bin").mkdir()
+    ssh = tmp_path / "bin/ssh"
+    ssh.write_text(SSH.format(python=sys.executable, home=str(tmp_path), calls=str(tmp_path / "ssh-calls")))
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    return Host(tmp_path / "vps")
+
+
+def on(command: str, *words: object, spec: Path = SPEC) -> Said:
+    """Run a command with a spec."""
+    return kiwari_ci(command, "--spec", spec, *words)
+
+
+def status_script(state: str = "ghcr.io/iqbalmuhyiddin/kiwari-api running since 2026, 0 restarts, exit code 0") -> str:
+    """What bin/deploy prints of the one service that was deployed."""
+    return f"echo 'bin/deploy 1.0 sha256:0'; echo 'pos-production/.deploys/pos-api: {state}'; echo '  pinned: {RECORD}'"
+
+
+def docker_rows(*rows: tuple[str, str, str, str]) -> str:
+    """What `docker ps` prints."""
+    return "\n".join(f"printf '%s\\n' {shlex.quote(chr(9).join(('container', *row)))}" for row in rows)
+
+
+WELL = (
+    ("pos-api", "x", "Up 3 hours (healthy)", "pos-production"),
+    ("pos-admin", "ghcr.io/old/admin:latest", "Up 3 weeks", "shop"),
+    ("postgres", "postgres:16", "Up 3 weeks (healthy)", "postgres"),
+)
+
+
+def test_status_says_what_serves_and_since_when(vps: Host, tmp_path: Path) -> None:
+    vps.deploy(status_script())
+    vps.docker(docker_rows(*WELL))
+    repository = Repository(tmp_path / "repository")
+    repository.commit("feat: the first", api__main="1")
+    done = on("status", "production", "--repo", repository.folder)
+    assert done.code == 0, done.err
+    assert done.out.startswith("production on vps: pos-production\n  pos-api: Up 3 hours (healthy)\n")
+    assert f"    image   ghcr.io/iqbalmuhyiddin/kiwari-api@{DIGEST}\n" in done.out
+    assert "    commit  number 1 of the branch: " in done.out and "feat: the first\n" in done.out
+    assert "/actions/runs/77\n" in done.out and "since   2026-01-02T10:00:00Z, run https://github.com/iqbal" in done.out
+    assert "  pos-admin: ghcr.io/old/admin:latest, Up 3 weeks, of the Compose project shop: never deployed" in done.out
+    assert "  postgres: postgres:16, Up 3 weeks (healthy)\n" in done.out
+    assert vps.commands()[0] == ["deploy", "status", "pos-production"]
+
+
+def test_status_of_one_service_as_json(vps: Host, tmp_path: Path) -> None:
+    vps.deploy(status_script())
+    vps.docker(docker_rows(*WELL))
+    done = on("status", "production", "api", "--format", "json", "--repo", tmp_path)
+    assert done.code == 0, done.err
+    (status,) = json.loads(done.out)
+    (container,) = status["containers"]
+    assert (status["host"], container["container"], container["is_serving"]) == ("vps", "pos-api", True)
+    assert container["deployed"]["digest"] == DIGEST and container["commit"] == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "rows", "shown"),
+    [
+        ("DOES NOT ANSWER: /health answered 500", WELL, "! pos-api: DOES NOT ANSWER: /health answered 500"),
+        ("DOES NOT RUN: it has no container", WELL[1:], "! pos-api: DOES NOT RUN: it has no container"),
+        ("x", WELL[:2], "! postgres: there is no such container"),
+        ("x", (*WELL[:2], ("postgres", "p", "Exited (1) 3 days ago", "")), "! postgres: p, Exited (1) 3 days ago"),
+        ("x", (*WELL[:2], ("postgres", "p", "Up 3 days (unhealthy)", "")), "! postgres: p, Up 3 days (unhealthy)"),
+        ("\x1b]0;x\x07", (), "! pos-admin: there is no such container"),
+    ],
+)
+def test_status_fails_when_something_does_not_serve(
+    vps: Host, state: str, rows: tuple[tuple[str, str, str, str], ...], shown: str
+) -> None:
+    vps.deploy(status_script(state))
+    vps.docker(docker_rows(*rows))
+    done = on("status", "production")
+    assert done.code == 1 and f"\n{shown}" in done.out and "\x1b" not in done.out
+
+
+def test_status_says_why_a_host_does_not_answer(vps: Host) -> None:
+    vps.deploy("echo 'deploy: unknown request: the top of bin/deploy lists the requests' >&2; exit 64")
+    done = on("status", "production")
+    assert done.code == 64 and "? ssh used the deploy key, which may do no more than deploy" in done.out
+    vps.deploy("echo 'deploy: there is no stack' >&2; exit 64")
+    done = on("status", "production")
+    assert done.code == 64 and "? deploy: there is no stack" in done.out
+    done = on("status", "production", "--ssh", "vps=gone")
+    assert done.code == 255 and "? connect to host gone: Connection refused" in done.out
+
+
+def test_logs_are_printed_line_by_line_and_escaped(vps: Host) -> None:
+    vps.docker(r"printf '\033[32mINFO\033[0m one\r\n\033]0;title\007two\n'; echo three >&2; printf four")
+    done = on("logs", "production", "api", "--tail", "7")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "INFO one\n\ufffd]0;title\ufffdtwo\nthree\nfour\n"
+    assert vps.commands() == [["docker", "logs", "--tail", "7", "--", "pos-api"]]
+    vps.docker("echo 'Error response from daemon: No such container: pos-api'; exit 1")
+    done = on("logs", "production", "pos-api", "-f")
+    assert done.code == 1 and "No such container" in done.out
+    assert vps.commands()[-1] == ["docker", "logs", "--tail", "100", "--follow", "--", "pos-api"]
+
+
+def test_logs_of_several_containers_one_after_the_other(vps: Host) -> None:
+    vps.docker('echo "log of ${@: -1}"')
+    done = on("logs", "production", "api", spec=REPLICAS)
+    assert done.code == 0
+    assert done.out.startswith(
+        "==> shop-api-production on vps <==\nlog of shop-api-production\n==> shop-api-production-2"
+    )
+    done = on("logs", "production", "api", "--follow", spec=REPLICAS)
+    assert done.code == 2 and "name one container: shop-api-production on vps, shop-api-production-2 on vps" in done.err
+    Host(vps.folder.parent / "one")
+    two = Host(vps.folder.parent / "two")
+    assert on("logs", "production", "web", "-f", "--host", "two", spec=SEVERAL_HOSTS).code == 0
+    assert len(two.commands()) == 1
+
+
+def test_exec_gives_each_word_to_the_container(vps: Host, capfd: pytest.CaptureFixture[str]) -> None:
+    vps.docker("echo out; echo \"err $'\\e'[1m\" >&2; printf 'a\\0b'; exit 7")
+    words = ["sh", "-c", "echo $HOME; rm 'x' \"y\" `z` \\ *", "", "--", "-it"]
+    done = on("exec", "production", "api", "--", *words)
+    assert done.code == 7
+    assert vps.commands() == [["docker", "exec", "-i", "--", "pos-api", *words]]
+    assert capfd.readouterr().out == "out\na\0b"  # as it is, because it is no terminal
+    assert "\x1b" not in done.err and "err " in done.err
+
+
+def test_exec_reads_standard_input(
+    vps: Host, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    vps.docker("cat")
+    read, write = os.pipe()
+    os.write(write, b"select 1;")
+    os.close(write)
+    kept = os.dup(0)
+    os.dup2(read, 0)
+    try:
+        assert on("exec", "production", "postgres", "--", "psql").code == 0
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(read)
+    assert capfd.readouterr().out == "select 1;"
+
+
+def test_exec_has_a_terminal_when_this_command_has_one() -> None:
+    assert operate.build_exec_command("web", ["sh"], is_terminal=True) == ["docker", "exec", "-it", "--", "web", "sh"]
+    words = ssh_host.build_ssh_command("vps", ["docker", "exec"], is_terminal=True)
+    assert "RequestTTY=force" in words and "-T" not in words and "BatchMode=yes" in words
+    assert calls.run_in_terminal([sys.executable, "-c", "raise SystemExit(3)"]).code == 3
+    assert calls.run_in_terminal(["/no/such/program"]).code == -1
+
+
+def test_exec_needs_one_container_and_a_command(vps: Host) -> None:
+    assert "name one container" in on("exec", "production", "api", "--", "ls", spec=REPLICAS).err
+    done = on("exec", "production", "api")
+    assert done.code == 2 and "COMMAND" in done.err
+    assert vps.commands() == []
+
+
+def test_rollback_asks_before_and_shows_what_serves(vps: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    vps.deploy(f'[ "$1" = rollback ] && {{ echo "==> back"; echo "deploy: note" >&2; exit 3; }}\n{status_script()}')
+    vps.docker(docker_rows(*WELL))
+    answers = iter(["n\n", "y\n"])
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: next(answers).strip())
+    done = on("rollback", "production", "api")
+    assert done.code == 130 and DIGEST in done.out and "rollback" not in str(vps.commands())
+    done = on("rollback", "production", "api", DIGEST)
+    assert (done.code, done.err) == (3, "deploy: note\n") and "==> back\n" in done.out
+    assert vps.commands()[-1] == ["deploy", "rollback", "pos-production", "pos-api", DIGEST]
+
+
+def test_rollback_goes_from_host_to_host_until_one_fails(vps: Host) -> None:
+    one, two = (Host(vps.folder.parent / name) for name in ("one", "two"))
+    done = on("rollback", "production", "web", "--yes", spec=SEVERAL_HOSTS)
+    assert done.code == 0
+    rollback = ["deploy", "rollback", "shop-production", "shop-web-production"]
+    assert one.commands() == two.commands() == [rollback]
+    one.deploy("exit 69")
+    done = on("rollback", "production", "web", "--yes", spec=SEVERAL_HOSTS)
+    assert done.code == 69 and "not rolled back: shop-web-production on two\n" in done.err
+    assert two.commands() == [rollback]
+    assert on("rollback", "production", "web", "--yes", "--host", "two", spec=SEVERAL_HOSTS).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("status", "live"), "no environment live: the spec has staging, production"),
+        (("status", "production", "web"), "production has no service or container web: it has api, admin, postgres"),
+        (("status", "production", "--host", "two"), "production is not on a host two: it is on vps"),
+        (("status", "production", "--ssh", "two=x"), "no host two: the spec has vps"),
+        (("rollback", "production", "postgres"), "postgres is never deployed, so it has no image to go back to"),
+        (("rollback", "production", "api", "v1"), "v1 is no digest (sha256: and 64 digits)"),
+        (("logs", "production", "api", "--tail", "-1"), "--tail"),
+    ],
+)
+def test_words_that_name_nothing(vps: Host, words: tuple[str, ...], message: str) -> None:
+    done = on(*words)
+    assert done.code == 2 and message in done.err
+    assert vps.commands() == []
+
+
+def test_ssh_that_fails_or_is_not_there(vps: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = on("logs", "production", "api", "--ssh", "vps=gone")
+    assert done.code == 255 and "--ssh vps=USER@ADDRESS says where it is" in done.err
+    vps.deploy("echo 'deploy: unknown request: see the top' >&2; exit 64")
+    assert "vps: ssh used the deploy key" in on("rollback", "production", "api", "--yes").err
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = on("logs", "production", "api")
+    assert done.code == 127 and "ssh: No such file or directory" in done.err
+
+
+def test_a_name_of_the_spec_is_no_command_on_the_host(vps: Host) -> None:
+    """Words reach the host as they are, whatever stands in them."""
+    vps.docker("exit 0")
+    odd = "a; touch $HOME/b\n'c' \"d\" `e` $(f) *"
+    command = ssh_host.build_ssh_command("vps", operate.build_logs_command(odd, 1, False))
+    assert calls.run_process(command).code == 0
+    assert vps.commands() == [["docker", "logs", "--tail", "1", "--", odd]]
+
+
+def test_a_deploy_without_a_known_run_is_named() -> None:
+    plan = generator.load_spec(SPEC).plan
+    places = operate.select_containers(operate.list_containers(plan, "production"), "api")
+    lines = [
+        f"pos-production/.deploys/pos-api: x\n  pinned: {RECORD.replace(' 77', run)}" for run in (" rollback", " x")
+    ]
+    for line, shown in zip(lines, ("by hand, a rollback", "run x"), strict=True):
+        result = calls.ProcessResult(0, line, "")
+        status = operate.parse_status("production", plan.hosts[0], "pos-production", places, result)
+        assert f"since   2026-01-02T10:00:00Z, {shown}" in operate.format_status(plan, [status])

@@ -1,0 +1,193 @@
+"""What an image is found by: the scripts of generated workflows run here, with stand-ins for docker and gh."""
+
+import hashlib
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiwari_ci import generator
+from tests.repository import Repository
+from tests.workflow import Workflow
+
+CASES = Path(__file__).parent / "cases" / "ok"
+REGISTRY_PROGRAM = """#!/usr/bin/env bash
+# A registry: a file for each tag, whose bytes are the manifest.
+if [ "$3" = inspect ]; then
+  cat "$REGISTRY/${5//[\\/:@]/_}" 2>/dev/null && exit 0
+  echo "ERROR: $5: not found" >&2
+  exit 1
+fi
+for file in "$REGISTRY"/*; do
+  if [ "sha256:$(sha256sum <"$file" | cut -c1-64)" = "${7#*@}" ]; then
+    cat "$file" >"$REGISTRY.copy"
+  fi
+done
+cp "$REGISTRY.copy" "$REGISTRY/${6//[\\/:@]/_}"
+"""
+SIGNATURES_PROGRAM = """#!/usr/bin/env bash
+printf '%s\\n' "$@" >>"$REGISTRY.signatures"
+[ -e "$REGISTRY.signed" ]
+"""
+
+
+class Runner:
+    """A machine that runs the steps of workflows in a checkout."""
+
+    def __init__(self, folder: Path) -> None:
+        self.repository = Repository(folder / "checkout")
+        self.registry = folder / "registry"
+        self.registry.mkdir()
+        programs = folder / "programs"
+        programs.mkdir()
+        for name, text in (("docker", REGISTRY_PROGRAM), ("gh", SIGNATURES_PROGRAM)):
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
+        self.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "REGISTRY": str(self.registry)}
+        self.outputs = folder / "outputs"
+
+    def commit(self) -> None:
+        """Commit the sources of both images, and say that the branches of the origin have them."""
+        self.repository.commit("first", web__Dockerfile="FROM x", base__Dockerfile="FROM y")
+        for branch in ("main", "develop"):
+            self.repository.git("update-ref", f"refs/remotes/origin/{branch}", "HEAD")
+
+    def push_image(self, tag: str, manifest: str) -> str:
+        """Put an image into the registry; its digest."""
+        (self.registry / re.sub("[/:@]", "_", tag)).write_text(manifest)
+        return f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
+
+    def run(self, script: str, **environment: str) -> tuple[int, str, dict[str, str]]:
+        """Run a step as GitHub does: its exit code, what it prints, and its outputs."""
+        self.outputs.write_text("")
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+            cwd=self.repository.folder,
+            env={**self.environment, "GITHUB_OUTPUT": str(self.outputs), **environment},
+            capture_output=True,
+            text=True,
+        )
+        pairs = (line.partition("=") for line in self.outputs.read_text().splitlines())
+        return done.returncode, done.stdout + done.stderr, {name: value for name, _, value in pairs}
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    runner = Runner(tmp_path)
+    runner.commit()
+    return runner
+
+
+def read_workflow(case: str, name: str) -> Workflow:
+    files = generator.generate_files(CASES / case / "spec.yaml")[1]
+    return Workflow(files[f".github/workflows/{name}.yml"].text)
+
+
+def find_step(workflow: Workflow, step_id: str, job: str = "") -> Any:
+    steps = [step for where, _, step in workflow.steps if step.get("id") == step_id and job in ("", where[1])]
+    return steps[0]
+
+
+def name_source(runner: Runner, workflow: str, ref: str = "refs/heads/main", **variables: str) -> dict[str, str]:
+    """The outputs of the step that computes the keys; it removes `.git`, which the test keeps."""
+    script = find_step(read_workflow("source-keys", workflow), "source")["run"].replace("rm -rf .git", "true")
+    environment = {"VARIABLE_API_URL": "", "VARIABLE_MIRROR": "", "GITHUB_REF": ref, **variables}
+    exit_code, text, outputs = runner.run(script, **environment)
+    assert exit_code == 0, text
+    return outputs
+
+
+def promote(runner: Runner, **environment: str) -> tuple[int, str, dict[str, str]]:
+    script = find_step(read_workflow("source-keys", "promote"), "find")["run"]
+    values = {"VARIABLE_API_URL": "", "VARIABLE_MIRROR": "", "GITHUB_REF_NAME": "v1.2.0", "GITHUB_EVENT_NAME": "push"}
+    return runner.run(script, **{**values, **environment})
+
+
+def push_both_images(runner: Runner, **variables: str) -> str:
+    """What the pushes to main have built; the digest of the web service's image."""
+    key = name_source(runner, "base-ci", **variables)["key"]
+    runner.push_image(f"ghcr.io/example/shop-base:{key}", "base")
+    key = name_source(runner, "web-ci", **variables)["key"]
+    return runner.push_image(f"ghcr.io/example/shop-web:{key}", "web")
+
+
+def test_a_key_has_all_digits(runner: Runner) -> None:
+    assert re.fullmatch("src-[0-9a-f]{64}", name_source(runner, "web-ci")["key"])
+
+
+def test_a_variable_of_a_build_is_in_the_key(runner: Runner) -> None:
+    key = name_source(runner, "web-ci")["key"]
+    assert name_source(runner, "web-ci", VARIABLE_API_URL="https://new.example.com")["key"] != key
+    assert name_source(runner, "web-ci", VARIABLE_MIRROR="mirror.example.com")["key"] != key, "that of its base"
+    # Two variables cannot change places, whatever line ends they have.
+    one = name_source(runner, "web-ci", VARIABLE_API_URL="a\nMIRROR=b", VARIABLE_MIRROR="")
+    other = name_source(runner, "web-ci", VARIABLE_API_URL="a", VARIABLE_MIRROR="b")
+    assert one["key"] != other["key"]
+
+
+def test_branches_do_not_share_a_tag(runner: Runner) -> None:
+    """A push always builds; what another branch builds of the same source later must not take the place."""
+    keys = {name_source(runner, "web-ci", f"refs/heads/{branch}")["key"] for branch in ("main", "develop")}
+    assert len(keys) == 2
+    assert not [step for _, _, step in read_workflow("source-keys", "web-ci").steps if step.get("id") == "found"]
+
+
+def test_a_base_is_found_by_the_key_that_its_workflow_makes(runner: Runner) -> None:
+    variables = {"VARIABLE_MIRROR": "mirror.example.com"}
+    for ref in ("refs/heads/main", "refs/heads/develop"):
+        built = name_source(runner, "base-ci", ref, **variables)["key"]
+        assert name_source(runner, "web-ci", ref, **variables)["base-base"] == built
+
+
+def test_a_promotion_finds_what_the_branch_of_staging_built(runner: Runner) -> None:
+    (runner.registry.parent / "registry.signed").touch()
+    digest = push_both_images(runner, VARIABLE_API_URL="https://a.example.com")
+    exit_code, text, outputs = promote(runner, VARIABLE_API_URL="https://a.example.com")
+    assert exit_code == 0, text
+    assert outputs["digest-web"] == digest
+
+
+def test_a_promotion_stops_when_a_variable_changed_since_staging(runner: Runner) -> None:
+    (runner.registry.parent / "registry.signed").touch()
+    push_both_images(runner, VARIABLE_API_URL="https://old.example.com")
+    exit_code, text, outputs = promote(runner, VARIABLE_API_URL="https://new.example.com")
+    assert exit_code == 1 and "digest-web" not in outputs
+    assert "the present values of API_URL, MIRROR, a change of which needs a rebuild" in text
+
+
+def test_an_image_without_its_signature_is_not_promoted(runner: Runner) -> None:
+    push_both_images(runner)
+    exit_code, text, _ = promote(runner)
+    assert exit_code == 1 and "has no signature of web-ci: something else pushed it" in text
+    assert not list(runner.registry.glob("*v1.2.0")), "nothing was tagged"
+    words = (runner.registry.parent / "registry.signatures").read_text().split("\n")
+    identity = words[words.index("--cert-identity-regex") + 1]
+    signer = "https://github.com/example/shop/.github/workflows/web-ci.yml@refs/heads/"
+    assert re.search(identity, f"{signer}main")
+    assert not re.search(identity, f"{signer}main2") and not re.search(identity, f"{signer}develop")
+    assert not re.search(identity, f"https://evil.example/{signer}main")
+
+
+def test_a_tag_of_the_name_of_a_remote_branch_proves_nothing(runner: Runner) -> None:
+    """A tag `origin/main` would come before the remote branch, if that had no full name."""
+    (runner.registry.parent / "registry.signed").touch()
+    runner.repository.commit("not merged", other="1")
+    runner.repository.git("tag", "origin/main")
+    push_both_images(runner)
+    exit_code, text, _ = promote(runner)
+    assert exit_code == 1 and "v1.2.0 is not on main" in text
+
+
+@pytest.mark.parametrize("case", ["reached-by-tags", "build-scanned"])
+def test_a_tag_that_builds_takes_no_image_from_the_registry(runner: Runner, case: str) -> None:
+    """Whoever may push a branch can push a `src-` tag: the digest comes from the run's own build."""
+    name = {"reached-by-tags": "release-staging", "build-scanned": "release"}[case]
+    workflow = read_workflow(case, name)
+    assert not [step for _, _, step in workflow.steps if step.get("id") == "found"]
+    find = find_step(workflow, "find")
+    expressions = [value for key, value in find["env"].items() if key.startswith("DIGEST_")]
+    assert expressions and all(re.search(r"needs\.build-\w+\.outputs\.digest", value) for value in expressions)
+    assert "src-" not in find["run"]
