@@ -157,6 +157,29 @@ def test_a_world_as_the_spec_has_it() -> None:
     assert len(found) > 40
 
 
+def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
+    """The containers of a setup that somebody else made, on a host that has no record of the stack."""
+    old = [container(f"shop_{name}_1", "old", project="shop") for name in ("api", "admin")]
+    names = {each.container for each in PLAN.stacks[1].instances}
+    lines = [
+        line
+        for line in well()
+        if line[:2] != ("record", "pos-production") and not (line[0] == "container" and line[1] in names)
+    ]
+    found = {each.subject: each for each in examined([*lines, *old]) if each.subject == "takeover"}
+    assert found["takeover"].saw == "shop_api_1, shop_admin_1 may serve it today"
+    assert found["takeover"].cure == (
+        "compare, then write: takeover: {project: shop, ports: npm, containers: {api: shop_api_1, admin: shop_admin_1}}"
+    )
+    assert found["takeover"].group == "environment production"
+    assert "takeover" not in of_state(examined(lines), "wrong")
+    twice = [*old, container("shop_api_2", "old", project="other")]
+    (finding,) = (each for each in examined([*lines, *twice]) if each.subject == "takeover")
+    assert finding.saw == "shop_admin_1 may serve it today"
+    same_project = [container("api", "old", project="pos-production")]
+    assert not [each for each in examined([*lines, *same_project]) if "docker rm -f" in each.cure]
+
+
 Change = Callable[[list[tuple[str, ...]]], list[tuple[str, ...]]]
 
 
@@ -790,8 +813,14 @@ def test_another_compose_file_is_told(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("ran", "why"),
     [
-        (calls.ProcessResult(255, "", "Warning: x\nssh: connect to host 192.0.2.1: Connection refused\n"), "Connection refused"),
-        (calls.ProcessResult(64, "", "deploy: this is none of the requests that bin/deploy lists"), "log in with one of your own"),
+        (
+            calls.ProcessResult(255, "", "Warning: x\nssh: connect to host 192.0.2.1: Connection refused\n"),
+            "Connection refused",
+        ),
+        (
+            calls.ProcessResult(64, "", "deploy: this is none of the requests that bin/deploy lists"),
+            "log in with one of your own",
+        ),
         (calls.ProcessResult(255, "motd\nbegin\nlogin\tx\ty", "Connection closed"), "its answer broke off"),
         (calls.ProcessResult(-2, "", "no answer within 18 s"), "no answer within 18 s"),
         (calls.ProcessResult(0, "", ""), "no words"),
@@ -976,7 +1005,8 @@ def test_no_variable_that_a_spec_names_is_sent_anywhere(alone: Path, monkeypatch
     assert "pull_token: {secret: GHCR_TOKEN}" in text and "GHCR_TOKEN" in os.environ
     old = re.search(r"^registry:\n(?:[ #].*\n)+", text, re.MULTILINE)
     assert old
-    new = "registry:\n  host: evil.example.com\n  user: a\n  pull_token: {secret: GHCR_TOKEN}\n  push_token: {secret: B}\n"
+    new = "registry:\n  host: evil.example.com\n  user: a\n"
+    new += "  pull_token: {secret: GHCR_TOKEN}\n  push_token: {secret: B}\n"
     spec.write_text(text.replace(old[0], new))
     said = kiwari_ci("doctor", spec)
     assert shown and {token for _, token in shown} == {""}, said

@@ -166,7 +166,7 @@ def test_a_linked_folder_that_leads_out_is_refused(tmp_path: Path) -> None:
     root.mkdir()
     (root / "deploy").symlink_to(outside)
     before = state(tmp_path)
-    with pytest.raises(OutputError, match=r"deploy/bin/deploy: deploy is a link, and nothing is written through a link"):
+    with pytest.raises(OutputError, match=r"deploy is a link, and nothing is written through a link"):
         write_files(root, TREE, "shop")
     assert state(tmp_path) == before
 

@@ -1,4 +1,4 @@
-"""Every command in a checkout of a stranger: no program that it names runs, and nothing is written through its links."""
+"""Every command in a checkout of a stranger: no program that it names runs, nothing is written through its links."""
 
 import os
 import subprocess

@@ -709,7 +709,8 @@ def test_the_next_steps_remove_only_workflows_that_are_replaced(tmp_path: Path) 
         (
             BUILD_JOB + "    - run: docker build -t php php\n",
             {
-                "build": "replaced by services.web; not replaced: the build of php/Dockerfile, of which no service is made"
+                "build": "replaced by services.web; not replaced: the build of php/Dockerfile,"
+                " of which no service is made"
             },
         ),
         (

@@ -1,4 +1,4 @@
-"""What `init` reads in a stranger's or one's own repository, and must not copy into a spec: values that may be secret."""
+"""What `init` reads in a repository and must not copy into a spec: values that may be secret."""
 
 from pathlib import Path
 

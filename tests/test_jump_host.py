@@ -1,4 +1,4 @@
-"""The key for a jump host, as the runbook writes its line, with a real sshd: it leads to the server, and opens nothing."""
+"""The key for a jump host, as the runbook writes its line, with a real sshd: it opens nothing else."""
 
 import os
 import re

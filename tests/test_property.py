@@ -28,7 +28,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "repository": ("example/shop", text_formats.RepositoryName),
     "branch": ("main", text_formats.BranchName),
     "runner": ("ubuntu-24.04", text_formats.RunnerLabel),
-    "generator": ("kiwari-ci==0.1.0 --hash=sha256:0000000000000000000000000000000000000000000000000000000000000000", text_formats.GeneratorRequirement),
+    "generator": (f"kiwari-ci==0.1.0 --hash=sha256:{'0' * 64}", text_formats.GeneratorRequirement),
     "namespace": ("example", text_formats.ImageName),
     "token": ("PACKAGES_TOKEN", text_formats.SecretName),
     "host": ("vps", text_formats.Slug),
@@ -219,7 +219,8 @@ def test_every_field_reaches_the_output(field: str, tmp_path: Path) -> None:
     """A field that nothing prints would be tried for nothing."""
     usual = {name: value for name, (value, _) in FIELDS.items()}
     other = {
-        "repository": "example/other", "generator": "kiwari-ci==9.9.9 --hash=sha256:9999999999999999999999999999999999999999999999999999999999999999", "directory": "/srv/other", "path": "other/**",
+        "repository": "example/other", "generator": f"kiwari-ci==9.9.9 --hash=sha256:{'9' * 64}",
+        "directory": "/srv/other", "path": "other/**",
         "server image": "postgres:18", "migrate": "other/migrate:v1", "version": "9.9", "health": "/other",
         "token": "OTHER", "address": "OTHER", "user": "OTHER", "key": "OTHER", "known": "OTHER", "env key": "OTHER",
         "accessory image": "other:1", "volume": "other:/data",

@@ -16,6 +16,7 @@ from kiwari_ci.probes import (
     host_checks,
     nginx_proxy_manager,
     registry,
+    running_setup,
     ssh_host,
     stack_checks,
 )
@@ -258,6 +259,7 @@ class _HostCheck:
             for env_file in stack.env_files:
                 yield stack_checks.check_env_file(group, stack.name, env_file, self.facts, self.runbook)
             yield from self._check_containers(group, stack)
+            yield from running_setup.check_running_setup(group, self.plan, self.host, stack, self.facts)
         for container in stack.containers:
             if container.domain:
                 yield from self._check_public_domain(group, stack, container)

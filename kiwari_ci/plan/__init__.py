@@ -35,6 +35,8 @@ from kiwari_ci.plan.runbook import (
     ScheduleCommands,
     ServerCommands,
     SettingCommand,
+    TakenOverContainer,
+    Takeover,
 )
 from kiwari_ci.plan.stacks import (
     AccessoryContainer,
@@ -73,6 +75,8 @@ __all__ = [
     "ScheduleCommands",
     "AccessoryContainer",
     "PinnedAction",
+    "TakenOverContainer",
+    "Takeover",
     "MatrixAxis",
     "BaseImage",
     "DependabotConfig",
@@ -161,6 +165,7 @@ class Plan:
     domains: tuple[str, ...]
     proxy_guides: tuple[ProxyGuide, ...]
     answering: tuple[ServiceContainer, ...]
+    takeovers: tuple[Takeover, ...]
     runbook: Runbook
     migrated: bool
     standing: tuple[LongRunningAccessories, ...]

@@ -107,6 +107,42 @@ class HostCommands:
 
 
 @dataclass(frozen=True)
+class TakenOverContainer:
+    """A container that serves today, and what the first deploy does with it.
+
+    `outcome`: an accessory `stays`, or has `another-name` and would be started a second time; a service is replaced
+    `without-a-gap`, or `with-a-gap` because two cannot run at once, or the old one runs on `under-its-own-name`.
+    """
+
+    name: str
+    today: str
+    container: str
+    domain: str
+    outcome: Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name"]
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """What serves an environment today.
+
+    `connect_commands` connect the proxy, and the accessories that stay, to the networks of the new containers;
+    `moved_volumes` are the stack's volumes, if today's have other names.
+    """
+
+    environment: str
+    stack: str
+    host_variables: tuple[str, ...]
+    host_folder: str
+    project: str
+    folder: str
+    workflows: tuple[str, ...]
+    ports: str
+    containers: tuple[TakenOverContainer, ...]
+    connect_commands: tuple[str, ...]
+    moved_volumes: str
+
+
+@dataclass(frozen=True)
 class Runbook:
     """The steps by their ids, in their order; the commands for each host, for each schedule, and for GitHub.
 

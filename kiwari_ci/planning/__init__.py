@@ -17,6 +17,7 @@ from kiwari_ci.plan import (
 from kiwari_ci.planning import builds, required_settings, runbook_steps
 from kiwari_ci.planning.escape_hatches import list_escape_hatches
 from kiwari_ci.planning.hosts import list_long_running, plan_deploy_host, plan_proxy_guides
+from kiwari_ci.planning.takeover import plan_takeovers
 from kiwari_ci.planning.workflows import plan_environment_workflow, plan_service_workflow
 
 
@@ -84,6 +85,7 @@ def build_plan(
             container.domain for stack in stacks.values() for container in stack.containers if container.domain
         ),
         proxy_guides=plan_proxy_guides(hosts),
+        takeovers=plan_takeovers(spec, stacks),
         answering=_list_health_checked(spec, stacks),
         standing=tuple(accessories for host in hosts for accessories in list_long_running(host)),
         pushing=", ".join(stack.environment for stack in stacks.values() if stack.pushed),

@@ -13,6 +13,7 @@ from kiwari_ci.plan import (
 )
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import HostRunbookIndex
+from kiwari_ci.probes.running_setup import was_ever_deployed
 from kiwari_ci.probes.ssh_host import ContainerState, HostFacts, list_env_keys
 from kiwari_ci.readers.image_reference import parse_image_reference
 
@@ -101,6 +102,8 @@ def check_stack_containers(
     yield from _check_unwanted_files(group, host, stack, facts, destination)
     names = {container.container for container in stack.containers}
     names |= {f"{name}-next" for name in names}
+    if not was_ever_deployed(stack, facts):
+        return  # what runs in a project of the same name serves, and is still to be taken over
     for name, container in facts.containers().items():
         if container.project == stack.name and name not in names:
             cure = f"lead its domain elsewhere, then on the server: docker rm -f {name}"

@@ -1,5 +1,6 @@
 """What works but could be safer or simpler, each with the one line of the spec that changes it."""
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -125,12 +126,8 @@ def _check_host_access(spec: EffectiveSpec) -> Advice:
     seen: set[tuple[YamlPath, str]] = set()
     for environment in spec.environments.values():
         for container in environment.containers.values():
-            container_advice = [
-                *_check_open_ports(container),
-                *_check_host_mounts(container),
-                *_check_privileged(container),
-            ]
-            for advice in container_advice:
+            checks = (_check_open_ports, _check_host_mounts, _check_privileged)
+            for advice in itertools.chain.from_iterable(check(container) for check in checks):
                 if (advice[0], advice[2]) not in seen:
                     seen.add((advice[0], advice[2]))
                     yield advice
@@ -151,8 +148,7 @@ def _check_host_mounts(container: EffectiveContainer) -> Advice:
         host_path = volume.partition(":")[0]
         loc = (*container.yaml_path("volumes"), index)
         if host_path.endswith("/docker.sock"):
-            message = f"{container.name} has Docker's socket: "
-            message += "whoever breaks into it is root on the host, also with `:ro`"
+            message = f"{container.name} has Docker's socket: who breaks into it is root on the host, also with `:ro`"
             yield loc, "docker-socket", message, "leave it out, or put a proxy before it that lets only reading through"
         elif host_path.startswith(("/", "~")):
             message = f"{container.name} has `{host_path}` of the host: whoever breaks into it has it, too"

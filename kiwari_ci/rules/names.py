@@ -1,7 +1,7 @@
 """Names: unknown ones, those that two things share, those that are taken, and those that grow too long."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.effective.images import CACHE_TAG
@@ -70,9 +70,16 @@ def _check_environment_references(source: YamlSource, environment: EffectiveEnvi
         loc = (*environment_loc, "accessories", index)
         yield from _check_reference(source, loc, accessory, "accessories", list(spec.accessories))
     tables = "services and accessories" if spec.accessories else "services"
-    for field, names in (("containers", model.containers), ("domains", model.domains), ("overrides", model.overrides)):
+    taken_over = model.takeover.containers if model.takeover else {}
+    tables_by_name: dict[YamlPath, Iterable[str]] = {
+        ("containers",): model.containers,
+        ("domains",): model.domains,
+        ("overrides",): model.overrides,
+        ("takeover", "containers"): taken_over,
+    }
+    for fields, names in tables_by_name.items():
         for name in names:
-            loc = (*environment_loc, field, name)
+            loc = (*environment_loc, *fields, name)
             known_names = list(environment.containers)
             yield from _check_reference(source, loc, name, f"{tables} of {environment.name}", known_names)
 

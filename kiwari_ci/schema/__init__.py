@@ -17,6 +17,7 @@ from kiwari_ci.schema.environments import (
     Migrations,
     Password,
     Proxy,
+    Takeover,
 )
 from kiwari_ci.schema.images import Build, BuildArg, PullToken, Registry
 from kiwari_ci.schema.services import Accessory, Health, Override, Service
@@ -39,6 +40,7 @@ __all__ = [
     "Health",
     "Healthcheck",
     "Hooks",
+    "Takeover",
     "Host",
     "Jump",
     "Migrations",

@@ -15,6 +15,7 @@ from kiwari_ci.schema.text_formats import (
     EmailAddress,
     EnvFileName,
     EnvKey,
+    ExistingName,
     HostFolder,
     ImageReference,
     ImageTag,
@@ -28,6 +29,7 @@ from kiwari_ci.schema.text_formats import (
     Slug,
     TagPattern,
     TraefikName,
+    WorkflowFileName,
 )
 
 ProxyKind = Literal["nginx-proxy-manager", "traefik", "caddy", "nginx", "none"]
@@ -198,6 +200,24 @@ class Hooks(SpecModel):
     )
 
 
+class Takeover(SpecModel):
+    """What serves an environment today, before its first deploy. The runbook's chapter on the takeover follows it."""
+
+    containers: dict[Slug, ExistingName] = Field(
+        description="The container that serves today, by service or accessory: `{web: shop_web_1, db: postgres}`."
+    )
+    project: Omittable[ExistingName] = Field(
+        None, description="The Compose project of these containers; default: none, somebody started them by hand."
+    )
+    folder: Omittable[HostFolder] = Field(None, description="The folder on the host with its Compose file.")
+    workflows: Omittable[list[WorkflowFileName]] = Field(
+        None, min_length=1, description="The workflows that deploy it today, and that are switched off: `[deploy.yml]`."
+    )
+    ports: Omittable[ExistingName] = Field(
+        None, description="The container that has ports 80 and 443; default: none, or a program of the host itself."
+    )
+
+
 class Environment(SpecModel):
     """One place where the services run: a stack on a host."""
 
@@ -251,3 +271,8 @@ class Environment(SpecModel):
         {}, description="What is different here, by service or accessory: `{api: {replicas: 2}}`."
     )
     hooks: Omittable[Hooks] = Field(None, description="Scripts that the host runs before and after each deploy.")
+    takeover: Omittable[Takeover] = Field(
+        None,
+        description="What serves today, and is taken over by the first deploy; default: nothing does. Remove it when "
+        "the takeover is done.",
+    )

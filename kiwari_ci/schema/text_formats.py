@@ -167,6 +167,13 @@ ContainerName = Annotated[
         "a container's name: 2 to 63 lower-case letters, digits and hyphens, for it is a host name too",
     ),
 ]
+ExistingName = Annotated[
+    str,
+    StringFormat(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "a name that Docker has today: letters, digits and _ . -"),
+]
+WorkflowFileName = Annotated[
+    str, StringFormat(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.ya?ml", "the name of a file in .github/workflows: deploy.yml")
+]
 PostgresName = Annotated[
     str, StringFormat(r"[a-z_][a-z0-9_]{0,62}", "a PostgreSQL name: lower-case letters, digits and _, at most 63")
 ]

@@ -1,4 +1,4 @@
-"""`preview` and `trace` before a server that really deployed: real commits, images by their source keys, host's record."""
+"""`preview` and `trace` before a server that really deployed: real commits, images, host's record."""
 
 import json
 import os
@@ -186,7 +186,8 @@ def test_where_what_serves_comes_from(world: World) -> None:
     assert said["image"][1].endswith("run https://github.com/iqbalmuhyiddin/kiwari-monorepo/actions/runs/12")
     number = world.repository.git("rev-list", "--count", "v1.0.0")
     assert said["source"][0].startswith(f"commit number {number}: {commit} ") and "(v1.0.0)" in said["source"][0]
-    assert said["source"][1] == f"{key}, as the registry has it: the image of exactly these files, if nobody else pushed that tag"
+    proof = "the image of exactly these files, if nobody else pushed that tag"
+    assert said["source"][1] == f"{key}, as the registry has it: {proof}"
     assert "that are not in it: 1" in "\n".join(said["source"]) and "feat: two" in said["source"][-1]
     assert said["before it"] == ["nothing, as far as the record goes"]
 

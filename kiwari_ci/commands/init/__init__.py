@@ -1,7 +1,7 @@
 """A first spec from what a repository holds: read each kind of file, decide, write.
 
-files → images, stacks, workflows, routes (what others wrote) → deciding: services, environments, databases, domains
-(what the spec calls them) → composing (a spec in the making) → draft (its text, of which validation refuses nothing).
+The readers of each kind of file say what others wrote. `collect` puts that together as services, environments,
+databases and domains. `spec_draft` makes a spec of it, and `draft_text` its text, without what validation refuses.
 """
 
 import shlex
@@ -82,7 +82,9 @@ def _add_workflow_outcomes(
     slug: str,
 ) -> InitResult:
     """Decide what becomes of the workflows that are there, by the text of the spec that is now whole."""
-    spec = generator.validate_and_plan(yaml_source.parse_yaml(result.path, result.text)).effective
+    spec = generator.validate_and_plan(
+        yaml_source.parse_yaml(result.path, extend_spec.normalize_text(result.text))
+    ).effective
     return replace(result, workflows=decide_workflow_outcomes(workflows, services, [spec, *other_specs], slug))
 
 

@@ -1,4 +1,4 @@
-"""How a container runs: what Compose is told of it, in the words of the spec; and what has no field there."""
+"""How a container runs: the options of its compose file as the spec writes them, and what the spec cannot say."""
 
 import re
 import shlex
@@ -40,57 +40,67 @@ _CONVERTED_KEYS = {
     "command", "entrypoint", "volumes", "depends_on", "mem_limit", "cpus", "stop_grace_period", "deploy", "scale",
     "healthcheck", "labels", "networks", "ports", "environment", "env_file", "profiles",
 }  # fmt: skip
-_IS_ENV_KEY, _IS_PLAIN_TEXT, _IS_LABEL_KEY, _IS_ARGUMENT = map(
-    vocabulary.build_validator, (EnvKey, PlainText, LabelKey, TextLine)
-)
-_IS_MEMORY, _IS_DURATION, _IS_VOLUME, _IS_PUBLISHED_PORT, _IS_NETWORK_NAME = map(
-    vocabulary.build_validator, (MemorySize, Duration, VolumeMount, PublishedPort, NetworkName)
-)
+_IS_ENV_KEY = vocabulary.build_validator(EnvKey)
+_IS_PLAIN_TEXT = vocabulary.build_validator(PlainText)
+_IS_LABEL_KEY = vocabulary.build_validator(LabelKey)
+_IS_ARGUMENT = vocabulary.build_validator(TextLine)
+_IS_MEMORY = vocabulary.build_validator(MemorySize)
+_IS_DURATION = vocabulary.build_validator(Duration)
+_IS_VOLUME = vocabulary.build_validator(VolumeMount)
+_IS_PUBLISHED_PORT = vocabulary.build_validator(PublishedPort)
+_IS_NETWORK_NAME = vocabulary.build_validator(NetworkName)
+_IGNORED_DEPLOY_KEYS = {"resources", "replicas", "restart_policy", "labels", "update_config"}
+_DEFAULT_LOG_DRIVERS = ("", "json-file", "local")
 
 
 def build_service_options(
-    container: DetectedContainer, named: Mapping[str, str], network: str
+    container: DetectedContainer, names: Mapping[str, str], network: str
 ) -> tuple[CommentedMapping, list[str]]:
-    """What a service's container adds to its entry, and what is left in words; `named`: containers the spec has."""
-    table, left = _build_common_options(container, named, network)
-    given = container.table
-    replicas = given.get("scale") or given.get_mapping("deploy").get("replicas")
+    """What a service's container adds to its entry, and notes on what it cannot.
+
+    `names` are the names in the spec of the containers that it has.
+    """
+    table, unsupported = _build_common_options(container, names, network)
+    compose = container.table
+    replicas = compose.get("scale") or compose.get_mapping("deploy").get("replicas")
     if isinstance(replicas, int) and 1 < replicas <= 20:
-        table.put("replicas", replicas, given.where("deploy" if "deploy" in given else "scale"))
+        table.put("replicas", replicas, compose.where("deploy" if "deploy" in compose else "scale"))
     elif replicas not in (None, 1):
-        left.append(f"replicas {format_scalar(replicas)}")
-    if (check := given.get("healthcheck")) and not container.health:
-        left.append(f"healthcheck ({told})" if (told := summarize_value(check)) else "healthcheck")
-    ports = list_published_ports(given)
-    return table, [*left, *([f"ports {', '.join(ports)}"] if ports else [])]
+        unsupported.append(f"replicas {format_scalar(replicas)}")
+    healthcheck = compose.get("healthcheck")
+    if healthcheck and not container.health:
+        summary = summarize_value(healthcheck)
+        unsupported.append(f"healthcheck ({summary})" if summary else "healthcheck")
+    ports = list_published_ports(compose)
+    if ports:
+        unsupported.append(f"ports {', '.join(ports)}")
+    return table, unsupported
 
 
 def build_accessory_entry(
-    container: DetectedContainer, named: Mapping[str, str], network: str, once: bool
+    container: DetectedContainer, names: Mapping[str, str], network: str, runs_once: bool
 ) -> tuple[CommentedMapping, list[str]]:
-    """The entry of somebody else's image, and what is left in words."""
+    """The entry of other people's image, and notes on what it cannot say."""
     table = CommentedMapping()
     _add_image(container, table)
-    if once:
+    if runs_once:
         table.put("once", True, "others wait until it has ended")
-    left = _add_environment_keys(container, table)
-    more, others = _build_common_options(container, named, network)
-    table |= more
-    given = container.table
-    ports = [
-        vocabulary.interpolate_variables(port, container.variables) or port for port in list_published_ports(given)
-    ]
-    if local := [port for port in ports if port.startswith("127.0.0.1:") and _IS_PUBLISHED_PORT(port)]:
-        table.put("ports", local, given.where("ports"))
-    if check := _convert_healthcheck(container):
-        table.put("healthcheck", check, given.where("healthcheck"))
-    elif given.get("healthcheck"):
-        left.append("healthcheck")
-    open_ = [port for port in ports if port not in local]
-    left += [f"the domain {fact.value}" for fact in container.domains]
-    left += [f"ports {', '.join(open_)}, open to others than this machine"] if open_ else []
-    left += [f"env_file {', '.join(str(file.value) for file in container.env_files)}"] if container.env_files else []
-    return table, [*left, *others]
+    unsupported = _add_environment_keys(container, table)
+    common_options, unsupported_options = _build_common_options(container, names, network)
+    table |= common_options
+    open_ports = _add_local_ports(container, table)
+    compose = container.table
+    healthcheck = _convert_healthcheck(container)
+    if healthcheck:
+        table.put("healthcheck", healthcheck, compose.where("healthcheck"))
+    elif compose.get("healthcheck"):
+        unsupported.append("healthcheck")
+    unsupported += [f"the domain {domain.value}" for domain in container.domains]
+    if open_ports:
+        unsupported.append(f"ports {', '.join(open_ports)}, open to others than this machine")
+    if container.env_files:
+        unsupported.append(f"env_file {', '.join(str(file.value) for file in container.env_files)}")
+    return table, [*unsupported, *unsupported_options]
 
 
 def _add_image(container: DetectedContainer, table: CommentedMapping) -> None:
@@ -104,166 +114,235 @@ def _add_image(container: DetectedContainer, table: CommentedMapping) -> None:
         table.put("image", container.image, where)
 
 
+def _add_local_ports(container: DetectedContainer, table: CommentedMapping) -> list[str]:
+    """Add the ports that only the host itself reaches; the others are returned."""
+    local_ports = []
+    open_ports = []
+    for port in list_published_ports(container.table):
+        text = vocabulary.interpolate_variables(port, container.variables) or port
+        is_local = text.startswith("127.0.0.1:") and _IS_PUBLISHED_PORT(text)
+        if is_local:
+            local_ports.append(text)
+        else:
+            open_ports.append(text)
+    if local_ports:
+        table.put("ports", local_ports, container.table.where("ports"))
+    return open_ports
+
+
 def _build_common_options(
-    container: DetectedContainer, named: Mapping[str, str], network: str
+    container: DetectedContainer, names: Mapping[str, str], network: str
 ) -> tuple[CommentedMapping, list[str]]:
-    table, left, given = CommentedMapping(), list[str](), container.table
+    """What services and accessories have in common, and notes on what the spec cannot say."""
+    table = CommentedMapping()
+    unsupported: list[str] = []
+    compose = container.table
     for key in ("command", "entrypoint"):
-        if line := parse_command(container, key):
-            table.put(key, line, given.where(key))
-        elif given.get(key):
-            left.append(f"{key} ({summarize_value(given[key])})")
-    if kept := list_portable_volumes(container):
-        table.put("volumes", kept, given.where("volumes"))
-    left += [f"volume {each}" for _, each in iter_mounts(container) if each not in kept]
-    if waits := {named[name]: how for name, how in iter_dependencies(container) if name in named}:
-        table.put("depends_on", waits, given.where("depends_on"))
-    labels, untold = _convert_labels(container)
+        words = parse_command(container, key)
+        if words:
+            table.put(key, words, compose.where(key))
+        elif compose.get(key):
+            unsupported.append(f"{key} ({summarize_value(compose[key])})")
+    volumes = list_portable_volumes(container)
+    if volumes:
+        table.put("volumes", volumes, compose.where("volumes"))
+    unsupported += [f"volume {mount}" for _, mount in iter_mounts(container) if mount not in volumes]
+    dependencies = {names[name]: condition for name, condition in iter_dependencies(container) if name in names}
+    if dependencies:
+        table.put("depends_on", dependencies, compose.where("depends_on"))
+    labels, unsupported_labels = _convert_labels(container)
     if labels:
-        table.put("labels", labels, given.where("labels"))
-    left += [f"label {key}" for key in untold]
-    if others := [{"external": each.value} for each in container.networks if each.value != network]:
-        table.put("networks", [each for each in others if _IS_NETWORK_NAME(each["external"])], given.where("networks"))
-    left += _add_resource_limits(container, table)
-    left += (
-        [f"restart: {given.get_text('restart')}"] if given.get_text("restart").startswith(("no", "on-failure:")) else []
-    )
-    ours = _PIPELINE_KEYS | (
-        {"logging"} if given.get_mapping("logging").get_text("driver") in ("", "json-file", "local") else set()
-    )
-    more = [
-        (key, value)
-        for key, value in given.items()
-        if key in EXTRA_COMPOSE_KEYS - ours - COVERED_COMPOSE_KEYS and summarize_value(value) != "…"
-    ]
-    hatch = {key: _interpolate_nested(value, container) for key, value in more}
-    if known := {key: value for key, value in hatch.items() if value is not None}:
-        table.put("compose", known, "as they are")
-    rest = [
-        key
-        for key in given
-        if key not in COVERED_COMPOSE_KEYS | _CONVERTED_KEYS | set(known) | ours and not key.startswith("x-")
-    ]
-    return table, [*left, *(f"{key} ({summarize_value(given[key])})" for key in rest), *container.unsupported]
+        table.put("labels", labels, compose.where("labels"))
+    unsupported += [f"label {key}" for key in unsupported_labels]
+    _add_networks(container, table, network)
+    unsupported += _add_resource_limits(container, table)
+    restart = compose.get_text("restart")
+    if restart.startswith(("no", "on-failure:")):
+        unsupported.append(f"restart: {restart}")
+    unsupported += _add_compose_keys(container, table)
+    return table, [*unsupported, *container.unsupported]
+
+
+def _add_networks(container: DetectedContainer, table: CommentedMapping, shared_network: str) -> None:
+    """Add the external networks beside the one that the proxy and the services share."""
+    names = [network.value for network in container.networks if network.value != shared_network]
+    if names:
+        networks = [{"external": name} for name in names if _IS_NETWORK_NAME(name)]
+        table.put("networks", networks, container.table.where("networks"))
+
+
+def _add_compose_keys(container: DetectedContainer, table: CommentedMapping) -> list[str]:
+    """Add the keys that the spec passes to Compose as they are; notes on those that it cannot have."""
+    compose = container.table
+    ignored_keys = set(_PIPELINE_KEYS)
+    if compose.get_mapping("logging").get_text("driver") in _DEFAULT_LOG_DRIVERS:
+        ignored_keys.add("logging")
+    allowed_keys = EXTRA_COMPOSE_KEYS - ignored_keys - COVERED_COMPOSE_KEYS
+    extra = {}
+    for key, value in compose.items():
+        if key in allowed_keys and summarize_value(value) != "…":
+            interpolated = _interpolate_nested(value, container)
+            if interpolated is not None:
+                extra[key] = interpolated
+    if extra:
+        table.put("compose", extra, "as they are")
+    known_keys = COVERED_COMPOSE_KEYS | _CONVERTED_KEYS | set(extra) | ignored_keys
+    other_keys = [key for key in compose if key not in known_keys and not key.startswith("x-")]
+    return [f"{key} ({summarize_value(compose[key])})" for key in other_keys]
 
 
 def parse_command(container: DetectedContainer, key: str = "command") -> list[str]:
     """The words of a command, as Compose splits them; none when a variable in it is not known."""
     value = container.table.get(key)
-    try:
-        texts = (
-            [format_scalar(each) for each in value]
-            if isinstance(value, YamlSequence)
-            else shlex.split(format_scalar(value))
-        )
-    except ValueError:
-        return []
-    made = [vocabulary.interpolate_variables(each, container.variables) for each in texts]
-    said = " ".join(filter(None, made))
-    return [str(each) for each in made] if all(map(_IS_ARGUMENT, made)) and not may_contain_secret(said) else []
+    if isinstance(value, YamlSequence):
+        texts = [format_scalar(item) for item in value]
+    else:
+        try:
+            texts = shlex.split(format_scalar(value))
+        except ValueError:
+            return []
+    return _interpolate_arguments(texts, container)
+
+
+def _interpolate_arguments(texts: list[str], container: DetectedContainer) -> list[str]:
+    """The words of a command with their variables replaced; none when one is not known, or may be a secret."""
+    words = []
+    for text in texts:
+        word = vocabulary.interpolate_variables(text, container.variables)
+        if word is None or not _IS_ARGUMENT(word):
+            return []
+        words.append(word)
+    return [] if may_contain_secret(" ".join(words)) else words
 
 
 def list_portable_volumes(container: DetectedContainer) -> list[str]:
-    """Those that are the stack's or the host's; those beside the compose file of today are left."""
-    return [each for name, each in iter_mounts(container) if _IS_VOLUME(each) and name[:1] != "." and name != "tmpfs"]
+    """Volumes and folders of the host; those beside today's compose file are left out."""
+    return [
+        mount
+        for source, mount in iter_mounts(container)
+        if _IS_VOLUME(mount) and not source.startswith(".") and source != "tmpfs"
+    ]
 
 
-def add_volume_decision(made: SpecDraft, here: YamlPath, container: DetectedContainer) -> None:
-    """Data that stays behind when the stack is called otherwise."""
-    if any(not each.startswith("/") for each in list_portable_volumes(container)):
-        said = (
-            f"the data of {here[1]}: Compose calls its volumes STACK_VOLUME; under another stack's name they are empty"
+def add_volume_decision(draft: SpecDraft, entry_path: YamlPath, container: DetectedContainer) -> None:
+    """Ask about data that stays behind when the stack gets another name."""
+    if any(not volume.startswith("/") for volume in list_portable_volumes(container)):
+        question = (
+            f"the data of {entry_path[1]}: Compose calls its volumes STACK_VOLUME; "
+            "under another stack's name they are empty"
         )
-        made.decide((*here, "volumes"), said)
+        draft.decide((*entry_path, "volumes"), question)
 
 
 def _convert_labels(container: DetectedContainer) -> tuple[dict[str, str], list[str]]:
-    """Those that the spec can have, and the keys of the others; those that a proxy reads are not among them."""
-    known, untold, given = dict[str, str](), list[str](), container.table
-    for key, value, _ in [*given.iter_pairs("labels"), *given.get_mapping("deploy").iter_pairs("labels")]:
-        text = vocabulary.interpolate_variables(value, container.variables)
+    """The labels that the spec can have, and the keys of the others; those that a proxy reads are neither."""
+    labels: dict[str, str] = {}
+    unsupported: list[str] = []
+    compose = container.table
+    for key, value, _ in [*compose.iter_pairs("labels"), *compose.get_mapping("deploy").iter_pairs("labels")]:
         if re.match(r"traefik\.|caddy", key):
             continue
-        if (
-            text
-            and _IS_LABEL_KEY(key)
-            and _IS_ARGUMENT(text)
-            and not (may_contain_secret(text) or vocabulary.is_secret(key, text))
-        ):
-            known[key] = text
+        text = vocabulary.interpolate_variables(value, container.variables)
+        if text and _is_plain_label(key, text):
+            labels[key] = text
         else:
-            untold.append(key)
-    return known, untold
+            unsupported.append(key)
+    return labels, unsupported
+
+
+def _is_plain_label(key: str, text: str) -> bool:
+    is_valid = _IS_LABEL_KEY(key) and _IS_ARGUMENT(text)
+    return is_valid and not may_contain_secret(text) and not vocabulary.is_secret(key, text)
 
 
 def _add_resource_limits(container: DetectedContainer, table: CommentedMapping) -> list[str]:
-    """Memory, processors and the time to stop; in words what of `deploy` is left."""
-    given, left = container.table, list[str]()
-    deploy = given.get_mapping("deploy")
-    limits = deploy.get_mapping("resources").get_mapping("limits")
-    memory = (limits.get_text("memory") or given.get_text("mem_limit")).lower().removesuffix("b")
+    """Add memory, processors and the time to stop; notes on what of `deploy` is left."""
+    unsupported: list[str] = []
+    compose = container.table
+    deploy = compose.get_mapping("deploy")
+    resources = deploy.get_mapping("resources")
+    limits = resources.get_mapping("limits")
+    memory = (limits.get_text("memory") or compose.get_text("mem_limit")).lower().removesuffix("b")
     if _IS_MEMORY(memory):
-        table.put("mem_limit", memory, limits.where("memory") if limits else given.where("mem_limit"))
+        table.put("mem_limit", memory, limits.where("memory") if limits else compose.where("mem_limit"))
     elif memory:
-        left.append(f"mem_limit ({memory})")
-    cpus = limits.get_text("cpus") or given.get_text("cpus")
+        unsupported.append(f"mem_limit ({memory})")
+    cpus = limits.get_text("cpus") or compose.get_text("cpus")
     if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,2})?", cpus) and float(cpus) >= 0.01:
         number = float(cpus)
-        table.put("cpus", int(number) if number == int(number) else number, (limits or given).where("cpus"))
-    if grace := _convert_to_seconds(given.get_text("stop_grace_period")):
-        table.put("stop_grace_period", grace, given.where("stop_grace_period"))
-    more = [key for key in limits if key not in ("memory", "cpus")] + [
-        *deploy.get_mapping("resources").get_mapping("reservations")
-    ]
-    left += [f"resources ({', '.join(more)})"] if more else []
-    rest = set(deploy) - {"resources", "replicas", "restart_policy", "labels", "update_config"}
-    return [*left, *([f"deploy ({', '.join(sorted(rest))})"] if rest else [])]
+        table.put("cpus", int(number) if number.is_integer() else number, (limits or compose).where("cpus"))
+    grace_period = _convert_to_seconds(compose.get_text("stop_grace_period"))
+    if grace_period:
+        table.put("stop_grace_period", grace_period, compose.where("stop_grace_period"))
+    other_limits = [key for key in limits if key not in ("memory", "cpus")]
+    other_limits += resources.get_mapping("reservations")
+    if other_limits:
+        unsupported.append(f"resources ({', '.join(other_limits)})")
+    other_keys = sorted(set(deploy) - _IGNORED_DEPLOY_KEYS)
+    if other_keys:
+        unsupported.append(f"deploy ({', '.join(other_keys)})")
+    return unsupported
 
 
 def _convert_to_seconds(text: str) -> str:
     """`1m30s` as `90s`; empty for what is no such time."""
     if _IS_DURATION(text):
         return text
-    parts = re.fullmatch(r"(?:(\d{1,3})h)?(?:(\d{1,4})m)?(?:(\d{1,5})s)?", text)
-    total = sum(int(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True)) if parts else 0
+    match = re.fullmatch(r"(?:(\d{1,3})h)?(?:(\d{1,4})m)?(?:(\d{1,5})s)?", text)
+    if not match:
+        return ""
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    total = hours * 3600 + minutes * 60 + seconds
     return f"{total}s" if 0 < total < 100_000 else ""
 
 
 def _convert_healthcheck(container: DetectedContainer) -> dict[str, Any]:
+    """Docker's health check as the spec writes it; empty for one that it cannot write."""
     check = container.table.get_mapping("healthcheck")
     test = check.get("test")
-    texts = list(map(format_scalar, test)) if isinstance(test, YamlSequence) else ["CMD-SHELL", format_scalar(test)]
-    made = [vocabulary.interpolate_variables(each, container.variables) for each in texts]
-    if not check.get("test") or not all(map(_IS_ARGUMENT, made)) or may_contain_secret(" ".join(map(str, made))):
+    if not test:
         return {}
-    times = {key: _convert_to_seconds(check.get_text(key)) for key in ("interval", "timeout", "start_period")}
-    retries = check.get("retries")
-    found = {"test": made} | {key: value for key, value in times.items() if value}
-    return found | ({"retries": retries} if isinstance(retries, int) else {})
+    texts = (
+        [format_scalar(item) for item in test] if isinstance(test, YamlSequence) else ["CMD-SHELL", format_scalar(test)]
+    )
+    words = _interpolate_arguments(texts, container)
+    if not words:
+        return {}
+    healthcheck: dict[str, Any] = {"test": words}
+    for key in ("interval", "timeout", "start_period"):
+        seconds = _convert_to_seconds(check.get_text(key))
+        if seconds:
+            healthcheck[key] = seconds
+    if isinstance(check.get("retries"), int):
+        healthcheck["retries"] = check["retries"]
+    return healthcheck
 
 
 def _add_environment_keys(container: DetectedContainer, table: CommentedMapping) -> list[str]:
     """Plain values stand in the compose file; secrets, and what nobody knows, in an env file."""
-    env, environment, left = CommentedMapping(), CommentedMapping(), list[str]()
+    env = CommentedMapping()
+    environment = CommentedMapping()
+    unsupported = []
     for key, value, where in container.env:
         if not _IS_ENV_KEY(key):
-            left.append(f"environment {key}")
+            unsupported.append(f"environment {key}")
         elif value is None or vocabulary.is_secret(key, value) or not _IS_PLAIN_TEXT(value):
             env.put(key, {"secret": True}, where)
         else:
             environment.put(key, value, where)
-    for name, part in (("env", env), ("environment", environment)):
-        if part:
-            table[name] = part
-    return left
+    if env:
+        table["env"] = env
+    if environment:
+        table["environment"] = environment
+    return unsupported
 
 
 def _interpolate_nested(value: Any, container: DetectedContainer) -> Any:
-    """A value of Compose as it is, its variables filled in; None for one that is not known."""
+    """A value of Compose with its variables replaced; None when one is not known."""
     if isinstance(value, YamlMapping):
-        made = {key: _interpolate_nested(each, container) for key, each in value.items()}
-        return None if None in made.values() else made
+        mapping = {key: _interpolate_nested(inner, container) for key, inner in value.items()}
+        return None if None in mapping.values() else mapping
     if isinstance(value, YamlSequence):
-        items = [_interpolate_nested(each, container) for each in value]
+        items = [_interpolate_nested(item, container) for item in value]
         return None if None in items else items
     return vocabulary.interpolate_variables(value, container.variables) if isinstance(value, str) else value

@@ -19,10 +19,10 @@ from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.rules.names import RUNNER_VARIABLE_PATTERN
 from kiwari_ci.schema.text_formats import ImageReference, PostgresName
 
-_IS_IMAGE_REFERENCE, _IS_POSTGRES_NAME = (
-    vocabulary.build_validator(ImageReference),
-    vocabulary.build_validator(PostgresName),
-)
+_IS_IMAGE_REFERENCE = vocabulary.build_validator(ImageReference)
+_IS_POSTGRES_NAME = vocabulary.build_validator(PostgresName)
+_CONVERTED_KEYS = COVERED_COMPOSE_KEYS | {"environment", "volumes", "networks", "healthcheck", "depends_on"}
+_DEFAULT_MIGRATE_IMAGE = "migrate/migrate:v4.18.3"
 _CREATE_DATABASE = re.compile(
     r"CREATE\s+DATABASE\s+\"?(\w+)\"?(?:\s+(?:WITH\s+)?OWNER\s*=?\s*\"?(\w+)\"?)?", re.IGNORECASE
 )
@@ -52,53 +52,80 @@ class DetectedDatabaseServer:
     databases: dict[str, DetectedDatabase] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _CreatedDatabase:
+    """A database that an init script creates; role and password key are empty where the script does not say them."""
+
+    name: SourcedValue
+    role: str
+    password_key: str
+
+
+_ServerContainer = tuple[DetectedComposeFile, DetectedContainer]
+
+
 def detect_database_server(
-    repository: LocalRepository, stacks: list[DetectedComposeFile], found: list[DetectedEnvironment], network: str
+    repository: LocalRepository,
+    compose_files: list[DetectedComposeFile],
+    environments: list[DetectedEnvironment],
+    network: str,
 ) -> tuple[DetectedDatabaseServer | None, list[str]]:
-    """The one server of the compose files, and what was left out and why."""
-    known = [(stack, each) for stack in stacks for each in stack.containers if is_postgres_image(each.image)]
-    fitting = [
-        (stack, each)
-        for stack, each in known
-        if stack.kind != vocabulary.DEVELOPMENT and _is_supported_image(each.image)
-    ]
-    left = [f"{each.name}: {each.image} ({each.where})" for stack, each in known if (stack, each) not in fitting]
-    if not fitting:
-        return None, left
-    _, first = fitting[0]
-    left += [
-        f"{each.name}: {each.image} ({each.where}), a server of its own"
-        for _, each in fitting
-        if _derive_server_name(each) != _derive_server_name(first)
-    ]
-    left += [
-        f"{first.name} ({first.where}): {key}"
-        for key in first.table
-        if key not in COVERED_COMPOSE_KEYS | {"environment", "volumes", "networks", "healthcheck", "depends_on"}
-    ]
-    left += [
-        f"{first.name} ({first.where}): volume {each}" for name, each in iter_mounts(first) if name[:1] in (".", "/")
-    ]
-    made = DetectedDatabaseServer(
-        _derive_server_name(first), first.image, first.where, {each.name for _, each in fitting} | {"postgres", "db"}
+    """The one server of the compose files, and notes on what the spec does not say of it and of other servers."""
+    supported: list[_ServerContainer] = []
+    notes = []
+    for compose_file in compose_files:
+        for container in compose_file.containers:
+            if not is_postgres_image(container.image):
+                continue
+            if compose_file.kind != vocabulary.DEVELOPMENT and _is_supported_image(container.image):
+                supported.append((compose_file, container))
+            else:
+                notes.append(f"{container.name}: {container.image} ({container.where})")
+    if not supported:
+        return None, notes
+    first = supported[0][1]
+    server = DetectedDatabaseServer(
+        _derive_server_name(first),
+        first.image,
+        first.where,
+        {container.name for _, container in supported} | {"postgres", "db"},
     )
-    made.network = next((fact for fact in first.networks if fact.value == network), None)
-    made.migrations = _find_migrations(repository)
-    created = _parse_init_scripts(repository, [get_parent_folder(stack.path) for stack, _ in fitting])
-    for place in found:
-        made.databases[place.name] = _detect_database(
-            place, found, [pair for pair in fitting if _derive_server_name(pair[1]) == made.name], created
-        )
-    _remove_shared_settings(list(made.databases.values()))
-    return made, left
+    notes += _describe_unsupported(server, [container for _, container in supported])
+    for container_network in first.networks:
+        if container_network.value == network:
+            server.network = container_network
+            break
+    server.migrations = _find_migrations(repository)
+    folders = [get_parent_folder(compose_file.path) for compose_file, _ in supported]
+    created = _parse_init_scripts(repository, folders)
+    of_server = [pair for pair in supported if _derive_server_name(pair[1]) == server.name]
+    for environment in environments:
+        is_last = environment is environments[-1]
+        server.databases[environment.name] = _detect_database(environment.kind, is_last, of_server, created)
+    _remove_shared_settings(list(server.databases.values()))
+    return server, notes
+
+
+def _describe_unsupported(server: DetectedDatabaseServer, containers: list[DetectedContainer]) -> list[str]:
+    """What the spec does not say: other servers, and keys and mounted folders of this one."""
+    first = containers[0]
+    notes = []
+    for container in containers:
+        if _derive_server_name(container) != server.name:
+            notes.append(f"{container.name}: {container.image} ({container.where}), a server of its own")
+    for key in first.table:
+        if key not in _CONVERTED_KEYS:
+            notes.append(f"{first.name} ({first.where}): {key}")
+    for source, mount in iter_mounts(first):
+        if source.startswith((".", "/")):
+            notes.append(f"{first.name} ({first.where}): volume {mount}")
+    return notes
 
 
 def _is_supported_image(image: str) -> bool:
-    return (
-        _IS_IMAGE_REFERENCE(image)
-        and parse_postgres_major(image) >= 15
-        and parse_image_reference(image).familiar_name == "postgres"
-    )
+    """Whether an image is the official one, in a version that the spec can have."""
+    is_official = parse_image_reference(image).familiar_name == "postgres"
+    return is_official and _IS_IMAGE_REFERENCE(image) and parse_postgres_major(image) >= 15
 
 
 def _derive_server_name(container: DetectedContainer) -> str:
@@ -107,54 +134,64 @@ def _derive_server_name(container: DetectedContainer) -> str:
 
 
 def _find_migrations(repository: LocalRepository) -> tuple[str, str, str] | None:
-    """Golang-migrate's folder, known by the names of its files; its image, where a file names one."""
+    """The folder of golang-migrate, known by the names of its files; its image, where a file names one."""
     files = repository.matching(r"(.*/)?\d+_[\w-]+\.up\.sql")
     folders = {get_parent_folder(path) for path in files}
     if len(folders) != 1:
         return None
+    folder = folders.pop()
     for path in repository.matching(r".*\.(ya?ml|sh|md)|(.*/)?Makefile"):
-        if each := re.search(r"\bmigrate/migrate:v?\d[\w.-]*", repository.read(path)):
-            return folders.pop(), each[0], path
-    return folders.pop(), "migrate/migrate:v4.18.3", ""
+        image = re.search(r"\bmigrate/migrate:v?\d[\w.-]*", repository.read(path))
+        if image:
+            return folder, image[0], path
+    return folder, _DEFAULT_MIGRATE_IMAGE, ""
 
 
-def _parse_init_scripts(repository: LocalRepository, around: list[str]) -> list[tuple[SourcedValue, str, str]]:
-    """What init scripts near the server's compose file create: database, role, key of its password."""
-    found = []
+def _parse_init_scripts(repository: LocalRepository, folders: list[str]) -> list[_CreatedDatabase]:
+    """The databases that init scripts near the server's compose file create."""
+    created = []
     for path in repository.matching(r".*\.(sh|sql)"):
-        if any(is_within_folder(path, folder) for folder in around) and "init" in path.lower():
-            text = repository.read(path)
-            keys = {role: key for role, key in _CREATE_ROLE.findall(text)}
-            for place, line in repository.lines(path):
-                if each := _CREATE_DATABASE.search(line):
-                    found.append((SourcedValue(each[1], place), each[2] or "", keys.get(each[2] or "", "")))
-    return found
+        is_near = any(is_within_folder(path, folder) for folder in folders)
+        if not is_near or "init" not in path.lower():
+            continue
+        password_keys = dict(_CREATE_ROLE.findall(repository.read(path)))
+        for place, line in repository.lines(path):
+            statement = _CREATE_DATABASE.search(line)
+            if statement:
+                role = statement[2] or ""
+                created.append(_CreatedDatabase(SourcedValue(statement[1], place), role, password_keys.get(role, "")))
+    return created
 
 
 def _detect_database(
-    place: DetectedEnvironment,
-    found: list[DetectedEnvironment],
-    servers: list[tuple[DetectedComposeFile, DetectedContainer]],
-    created: list[tuple[SourcedValue, str, str]],
+    kind: str, is_last: bool, servers: list[_ServerContainer], created: list[_CreatedDatabase]
 ) -> DetectedDatabase:
-    for name, role, key in created:
-        if vocabulary.classify_environment(name.value) == place.kind and _is_valid_name(name.value):
-            fine = role and _is_valid_name(role)
-            return DetectedDatabase(
-                name,
-                SourcedValue(role, name.where) if fine else None,
-                SourcedValue(key, name.where) if fine and _is_password_key(key) else None,
-            )
-    stack, container = next((pair for pair in servers if pair[0].kind == place.kind), (None, None))
-    if container is None and place is found[-1]:
-        stack, container = servers[0]
-    made = DetectedDatabase()
-    for key, value, where in container.env if container else ():
-        if key == "POSTGRES_DB" and value and _is_valid_name(value):
-            made.name = SourcedValue(value, where)
-        if key == "POSTGRES_USER" and value and _is_valid_name(value):
-            made.user = SourcedValue(value, where)
-    return made
+    """The database of an environment of a kind; the last environment takes that of a file which is for all."""
+    for candidate in created:
+        name = candidate.name
+        if vocabulary.classify_environment(name.value) == kind and _is_valid_name(name.value):
+            return _convert_created_database(candidate)
+    containers = [container for compose_file, container in servers if compose_file.kind == kind]
+    if not containers and is_last:
+        containers = [servers[0][1]]
+    database = DetectedDatabase()
+    for key, value, where in containers[0].env if containers else ():
+        if not value or not _is_valid_name(value):
+            continue
+        if key == "POSTGRES_DB":
+            database.name = SourcedValue(value, where)
+        elif key == "POSTGRES_USER":
+            database.user = SourcedValue(value, where)
+    return database
+
+
+def _convert_created_database(created: _CreatedDatabase) -> DetectedDatabase:
+    database = DetectedDatabase(created.name)
+    if created.role and _is_valid_name(created.role):
+        database.user = SourcedValue(created.role, created.name.where)
+        if _is_password_key(created.password_key):
+            database.password = SourcedValue(created.password_key, created.name.where)
+    return database
 
 
 def _is_valid_name(name: str) -> bool:
@@ -165,13 +202,13 @@ def _is_password_key(key: str) -> bool:
     return bool(key) and not re.fullmatch(rf"POSTGRES_.*|PG.*|{RUNNER_VARIABLE_PATTERN}", key)
 
 
-def _remove_shared_settings(found: list[DetectedDatabase]) -> None:
-    """Two environments share neither database nor role nor password."""
+def _remove_shared_settings(databases: list[DetectedDatabase]) -> None:
+    """Two environments share neither a database nor a role nor a password: the first one keeps it."""
     for field_name in ("name", "user", "password"):
-        seen: set[str] = set()
-        for each in found:
-            fact = getattr(each, field_name)
-            if fact and fact.value in seen:
-                setattr(each, field_name, None)
-            elif fact:
-                seen.add(fact.value)
+        used_values: set[str] = set()
+        for database in databases:
+            setting = getattr(database, field_name)
+            if setting and setting.value in used_values:
+                setattr(database, field_name, None)
+            elif setting:
+                used_values.add(setting.value)

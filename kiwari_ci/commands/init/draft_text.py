@@ -16,17 +16,18 @@ MAX_FLOW_WIDTH = 80  # characters of a list on one line
 
 def to_single_line(text: str) -> str:
     """Text from a repository as one line of a comment: nothing in it can end the line."""
-    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    line = " ".join(printable.split())
     return line if len(line) <= MAX_COMMENT_LENGTH else line[: MAX_COMMENT_LENGTH - 1] + "…"
 
 
 @dataclass
 class InitResult:
-    """What init made of a repository: a spec's text and its path from the root, and what to tell a person."""
+    """The spec's text and its path from the root, and what to tell a person."""
 
     path: str
     text: str
-    was: str | None  # the file before: None when there is none
+    was: str | None  # the file's text before; None when there was none
     services: dict[str, str]  # those that the text has now and had not, each in a line
     read: dict[str, int]
     decisions: list[tuple[int, str]] = field(default_factory=list)  # line, question
@@ -53,9 +54,10 @@ class CommentedMapping(dict[str, "CommentedValue | CommentedMapping"]):
     """A mapping over several lines, with the comments above its key."""
 
     def __init__(self, *above: str, note: str = "") -> None:
-        """Empty."""
+        """Create an empty mapping with its comments."""
         super().__init__()
-        self.above, self.note = list(above), note
+        self.above = list(above)
+        self.note = note
 
     def put(self, key: str, value: Any, note: str = "", *above: str) -> None:
         """Set a key to a value, with its comments."""
@@ -63,29 +65,30 @@ class CommentedMapping(dict[str, "CommentedValue | CommentedMapping"]):
 
 
 def render_mapping(table: CommentedMapping, indent: int = 0) -> str:
-    """The YAML of a table."""
+    """The YAML of a mapping; an empty line follows each of the outermost keys."""
     lines: list[str] = []
-    blank = "  " * indent
-    for key, item in table.items():
-        lines += [f"{blank}# {to_single_line(each)}" for each in item.above]
-        note = f" # {to_single_line(item.note)}" if item.note else ""
-        if (
-            isinstance(item, CommentedValue)
-            and isinstance(item.value, list)
-            and len(render_flow_style(item.value)) > MAX_FLOW_WIDTH
-        ):
-            lines.append(f"{blank}{quoting.yaml(key)}:{note}")
-            lines += [f"{blank}  - {render_flow_style(each)}" for each in item.value]
-        elif isinstance(item, CommentedValue):
-            head, *rest = _render_value(item.value, 2 * indent + 2).split("\n")
-            lines += [f"{blank}{quoting.yaml(key)}: {head}{note}", *rest]
-        elif item:
-            lines += [f"{blank}{quoting.yaml(key)}:{note}", render_mapping(item, indent + 1)]
-        else:
-            lines.append(f"{blank}{quoting.yaml(key)}: {{}}{note}")
+    for key, entry in table.items():
+        lines += [f"{'  ' * indent}# {to_single_line(comment)}" for comment in entry.above]
+        lines += _render_entry(key, entry, indent)
         if indent == 0:
             lines.append("")
     return "\n".join(lines)
+
+
+def _render_entry(key: str, entry: CommentedValue | CommentedMapping, indent: int) -> list[str]:
+    """The lines of a key with its value."""
+    spaces = "  " * indent
+    note = f" # {to_single_line(entry.note)}" if entry.note else ""
+    head = f"{spaces}{quoting.yaml(key)}:"
+    if isinstance(entry, CommentedMapping):
+        if not entry:
+            return [f"{head} {{}}{note}"]
+        return [f"{head}{note}", render_mapping(entry, indent + 1)]
+    value = entry.value
+    if isinstance(value, list) and len(render_flow_style(value)) > MAX_FLOW_WIDTH:
+        return [f"{head}{note}", *(f"{spaces}  - {render_flow_style(item)}" for item in value)]
+    first_line, *other_lines = _render_value(value, 2 * indent + 2).split("\n")
+    return [f"{head} {first_line}{note}", *other_lines]
 
 
 def render_flow_style(value: Any) -> str:
@@ -102,6 +105,7 @@ def render_flow_style(value: Any) -> str:
 
 
 def _render_value(value: Any, indent: int) -> str:
+    """A value behind its key; text of several lines as a block, where YAML has one for it."""
     if isinstance(value, str) and "\n" in value:
         try:
             return quoting.block(value, indent)
@@ -111,78 +115,93 @@ def _render_value(value: Any, indent: int) -> str:
 
 
 def drop_until_valid(
-    table: CommentedMapping, path: str, whole: Callable[[CommentedMapping, list[str]], str]
+    table: CommentedMapping, path: str, render_spec: Callable[[CommentedMapping, list[str]], str]
 ) -> tuple[str, list[str]]:
-    """The text of a spec that is sound, and what was left out for that; raises Faults when nothing sound is left.
+    """The text of a spec that is sound, and notes on what was left out for that.
 
-    `whole` makes a spec of the table, and of what was left out so far.
+    Raises SpecError when nothing sound is left. `render_spec` makes the text from the table and the notes so far.
     """
-    left: list[str] = []
+    dropped: list[str] = []
     while True:
-        made = whole(table, left)
-        read = parse_yaml(path, made)
+        text = render_spec(table, dropped)
+        source = parse_yaml(path, text)
         try:
-            generator.validate_and_plan(read)
-            return made, left
-        except SpecError as faults:
-            if not (dropped := _drop_invalid_entries(table, read, faults.problems)):
+            generator.validate_and_plan(source)
+            return text, dropped
+        except SpecError as error:
+            newly_dropped = _drop_invalid_entries(table, source, error.problems)
+            if not newly_dropped:
                 raise
-            left += dropped
+            dropped += newly_dropped
 
 
-def locate_decisions(read: YamlSource, decisions: list[tuple[YamlPath, str]]) -> list[tuple[int, str]]:
+def locate_decisions(source: YamlSource, decisions: list[tuple[YamlPath, str]]) -> list[tuple[int, str]]:
     """What to decide, with the line of the spec; a place that was left out is no question any more."""
-    known = [(read.keys[loc].line, words) for loc, words in decisions if loc in read.keys]
-    return sorted(dict.fromkeys(known))
+    located = [(source.keys[path].line, question) for path, question in decisions if path in source.keys]
+    return sorted(dict.fromkeys(located))
 
 
-def _drop_invalid_entries(table: CommentedMapping, read: YamlSource, problems: list[Problem]) -> list[str]:
-    """Take out what is refused; a line for each that went."""
-    gone = []
+def _drop_invalid_entries(table: CommentedMapping, source: YamlSource, problems: list[Problem]) -> list[str]:
+    """Take out what validation refuses, and note each entry that went."""
+    notes = []
     for problem in problems:
-        places = [*read.keys.items(), *read.values.items()]
-        found = [loc for loc, place in places if (place.line, place.column) == (problem.line, problem.column)]
-        loc = max(found, key=len, default=())
-        if problem.rule == "clash" and loc[2:3] == ("env",) and _drop_shared_env_files(table):
-            gone.append(f"left out: env_file, so that each service gets its own: {problem.message}")
-        elif loc and _drop_entry(table, loc):
-            gone.append(f"left out: {problem.message}" + (f" ({problem.hint})" if problem.hint else ""))
-    return gone
+        path = _find_problem_path(source, problem)
+        if problem.rule == "clash" and path[2:3] == ("env",) and _drop_shared_env_files(table):
+            notes.append(f"left out: env_file, so that each service gets its own: {problem.message}")
+        elif path and _drop_entry(table, path):
+            hint = f" ({problem.hint})" if problem.hint else ""
+            notes.append(f"left out: {problem.message}{hint}")
+    return notes
+
+
+def _find_problem_path(source: YamlSource, problem: Problem) -> YamlPath:
+    """The deepest place of the spec that a problem points at; empty for none."""
+    paths = [
+        path
+        for path, position in [*source.keys.items(), *source.values.items()]
+        if (position.line, position.column) == (problem.line, problem.column)
+    ]
+    return max(paths, key=len, default=())
 
 
 def _drop_shared_env_files(table: CommentedMapping) -> bool:
-    """Take the shared env files out; whether there was one."""
-    places = table.get("environments")
-    tables = (
-        [each for each in places.values() if isinstance(each, CommentedMapping)]
-        if isinstance(places, CommentedMapping)
-        else []
-    )
-    return any([each.pop("env_file", None) is not None for each in tables])
+    """Take out the env files that environments share among services; whether there was one."""
+    environments = table.get("environments")
+    if not isinstance(environments, CommentedMapping):
+        return False
+    was_dropped = False
+    for environment in environments.values():
+        if isinstance(environment, CommentedMapping) and environment.pop("env_file", None) is not None:
+            was_dropped = True
+    return was_dropped
 
 
-def _drop_entry(table: CommentedMapping, loc: YamlPath) -> bool:
-    """Take out the value at a place, or the smallest thing around it that can go."""
-    here: Any = table
-    for index, part in enumerate(loc):
-        if not isinstance(here, CommentedMapping) or part not in here:
+def _drop_entry(table: CommentedMapping, path: YamlPath) -> bool:
+    """Take out the value at a path, or the smallest thing around it that can go."""
+    mapping: Any = table
+    for index, part in enumerate(path):
+        if not isinstance(mapping, CommentedMapping) or part not in mapping:
             return False
-        item = here[str(part)]
-        last = index == len(loc) - 1
-        if isinstance(item, CommentedValue) and isinstance(item.value, list) and not last and len(item.value) > 1:
-            return _drop_list_entry(item, loc[index + 1])
-        if isinstance(item, CommentedMapping) and last and index == 1 and loc[0] == "hosts" and item:
-            item.clear()  # environments need their host: its settings get the names that are derived
+        entry = mapping[str(part)]
+        is_last = index == len(path) - 1
+        if isinstance(entry, CommentedValue):
+            if isinstance(entry.value, list) and not is_last and len(entry.value) > 1:
+                return _drop_list_item(entry, path[index + 1])
+            del mapping[str(part)]
             return True
-        if isinstance(item, CommentedValue) or last:
-            del here[str(part)]
+        if is_last:
+            is_host = index == 1 and path[0] == "hosts"
+            if is_host and entry:
+                entry.clear()  # environments need their host: its settings get the names that are derived
+            else:
+                del mapping[str(part)]
             return True
-        here = item
+        mapping = entry
     return False
 
 
-def _drop_list_entry(leaf: CommentedValue, index: str | int) -> bool:
-    if not isinstance(index, int) or index >= len(leaf.value):
+def _drop_list_item(entry: CommentedValue, index: str | int) -> bool:
+    if not isinstance(index, int) or index >= len(entry.value):
         return False
-    leaf.value = [each for number, each in enumerate(leaf.value) if number != index]
+    entry.value = [item for number, item in enumerate(entry.value) if number != index]
     return True

@@ -13,7 +13,8 @@ from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, joi
 from kiwari_ci.schema.text_formats import EnvKey, PlainText
 
 MAX_VARIABLES = 80  # variables of a service
-_IS_ENV_KEY, _IS_PLAIN_TEXT = vocabulary.build_validator(EnvKey), vocabulary.build_validator(PlainText)
+_IS_ENV_KEY = vocabulary.build_validator(EnvKey)
+_IS_PLAIN_TEXT = vocabulary.build_validator(PlainText)
 _RESERVED_KEYS = re.compile(r"COMPOSE_.*|DOCKER_.*")
 _DATABASE_KEYS = {
     "host": re.compile(r"(DB|DATABASE|POSTGRES|PG)_?(HOST|HOSTNAME|SERVER)$"),
@@ -22,6 +23,8 @@ _DATABASE_KEYS = {
     "user": re.compile(r"(DB|DATABASE|POSTGRES|PG)_?(USER|USERNAME)$"),
 }
 _DEVELOPMENT_ONLY = "localhost"  # stands for a value that only development has
+_LOCAL_ADDRESS = re.compile(r"localhost|127\.0\.0\.1")
+_PLACEHOLDER = re.compile(r"(?i)<.*>|.*(change.?me|your[-_ ]).*|x{3,}|\.\.\.|todo")
 _SERVICE_URL = re.compile(r"https?://([\w.-]+)(?::(\d+))?/?")
 
 
@@ -35,118 +38,143 @@ class EnvVariable:
 
 def detect_variables(
     repository: LocalRepository,
-    found: DetectedService,
+    service: DetectedService,
     services: list[DetectedService],
     server: DetectedDatabaseServer | None,
 ) -> dict[str, EnvVariable]:
     """The variables of a service: from compose files first, then from examples of its env files."""
-    made: dict[str, EnvVariable] = {}
-    for key, value, where in _collect_variables(repository, found, len(services)):
-        if key in made or not _IS_ENV_KEY(key) or _RESERVED_KEYS.fullmatch(key) or len(made) >= MAX_VARIABLES:
-            continue
-        made[key] = _classify_variable(key, value, where, found, services, server)
-    return made
+    variables: dict[str, EnvVariable] = {}
+    for key, value, where in _collect_variables(repository, service, len(services)):
+        is_allowed = _IS_ENV_KEY(key) and not _RESERVED_KEYS.fullmatch(key)
+        if is_allowed and key not in variables and len(variables) < MAX_VARIABLES:
+            variables[key] = _classify_variable(key, value or "", where, service, services, server)
+    return variables
 
 
 def find_unlisted_env_files(
-    repository: LocalRepository, found: DetectedService, container: DetectedContainer
+    repository: LocalRepository, service: DetectedService, container: DetectedContainer
 ) -> list[str]:
     """The env files of a container whose keys no example says, neither beside them nor in the service's folder."""
-    if found.language.home != "." and any(
-        repository.has(join_path(found.language.home, name) or "") for name in ENV_EXAMPLE_NAMES
-    ):
+    home = service.language.home
+    if home != "." and any(repository.has(path) for path in _list_examples_in(home)):
         return []
-    return [
-        path
-        for path in (str(fact.value) for fact in container.env_files)
-        if not any(map(repository.has, _list_example_paths(path)))
-    ]
+    paths = [str(env_file.value) for env_file in container.env_files]
+    return [path for path in paths if not any(map(repository.has, _list_example_paths(path)))]
+
+
+def _list_examples_in(folder: str) -> list[str]:
+    return [join_path(folder, name) or "" for name in ENV_EXAMPLE_NAMES]
 
 
 def _list_example_paths(path: str) -> list[str]:
     """Where an example of an env file may be."""
-    beside = (
-        [join_path(get_parent_folder(path), name) or "" for name in ENV_EXAMPLE_NAMES] if path.endswith(".env") else []
-    )
-    return [*(f"{path}{ending}" for ending in (".example", ".sample", ".template", ".dist")), *beside]
+    paths = [f"{path}{ending}" for ending in (".example", ".sample", ".template", ".dist")]
+    if path.endswith(".env"):
+        paths += _list_examples_in(get_parent_folder(path))
+    return paths
 
 
 def _collect_variables(
-    repository: LocalRepository, found: DetectedService, count: int
+    repository: LocalRepository, service: DetectedService, service_count: int
 ) -> list[tuple[str, str | None, str]]:
-    read: list[tuple[str, str | None, str]] = []
-    folders = [found.language.home] if found.language.home != "." or count == 1 else []
-    files: list[str] = []
-    for stack, container in found.containers:
-        read += [
-            (key, _DEVELOPMENT_ONLY if value and stack.kind == vocabulary.DEVELOPMENT else value, where)
-            for key, value, where in container.env
-        ]
-        for fact in container.env_files:
-            files += _list_example_paths(str(fact.value))
-    files += [join_path(folder, name) or "" for folder in folders for name in ENV_EXAMPLE_NAMES]
-    for path in dict.fromkeys(files):
+    """Key, value (None where it is not known) and place of each variable; the most certain ones come first."""
+    variables: list[tuple[str, str | None, str]] = []
+    example_paths: list[str] = []
+    for compose_file, container in service.containers:
+        for key, value, where in container.env:
+            is_for_development = bool(value) and compose_file.kind == vocabulary.DEVELOPMENT
+            variables.append((key, _DEVELOPMENT_ONLY if is_for_development else value, where))
+        for env_file in container.env_files:
+            example_paths += _list_example_paths(str(env_file.value))
+    home = service.language.home
+    if home != "." or service_count == 1:
+        example_paths += _list_examples_in(home)
+    for path in dict.fromkeys(example_paths):
         if repository.has(path):
             for assignment in parse_env_assignments(repository.read(path)):
-                read.append((assignment.key, assignment.value, f"{path}:{assignment.line}"))
-    return read
+                variables.append((assignment.key, assignment.value, f"{path}:{assignment.line}"))
+    return variables
 
 
 def _classify_variable(
     key: str,
-    value: str | None,
+    value: str,
     where: str,
-    found: DetectedService,
+    service: DetectedService,
     services: list[DetectedService],
     server: DetectedDatabaseServer | None,
 ) -> EnvVariable:
-    if server and (part := _match_database_part(key, value or "", server)):
-        query = (value or "").partition("?")[2] if part == "url" else ""
-        return EnvVariable(
-            {"database": part}, f"{where}, today with ?{query}" if query and not may_contain_secret(query) else where
-        )
-    if vocabulary.is_secret(key, value or ""):
-        why = "a secret by its name" if vocabulary.is_secret_name(key, value or "") else "whose value may be a secret"
-        return EnvVariable({"secret": True}, f"{where}, {why}")
-    if key == "PORT" and found.port:
-        return EnvVariable(str(found.port.value), where)
-    if (
-        value
-        and (url := _SERVICE_URL.fullmatch(value))
-        and (other := _find_service_by_address(url[1], url[2], services))
-    ):
-        own = other is found
-        return EnvVariable({"domain": "url"} if own else {"service": other.name}, where)
+    """A variable in the words of the spec; one without a value that production can have is a secret."""
+    database_part = _match_database_part(key, value, server) if server else ""
+    if database_part:
+        return EnvVariable({"database": database_part}, _describe_database_variable(database_part, value, where))
+    if vocabulary.is_secret_name(key, value):
+        return EnvVariable({"secret": True}, f"{where}, a secret by its name")
+    if vocabulary.is_secret(key, value):
+        return EnvVariable({"secret": True}, f"{where}, whose value may be a secret")
+    if key == "PORT" and service.port:
+        return EnvVariable(str(service.port.value), where)
+    other_service = _find_service_by_url(value, services)
+    if other_service is service:
+        return EnvVariable({"domain": "url"}, where)
+    if other_service:
+        return EnvVariable({"service": other_service.name}, where)
     if not value:
         return EnvVariable({"secret": True}, f"{where}, which does not say its value")
-    if re.search(r"localhost|127\.0\.0\.1", value) or re.fullmatch(
-        r"(?i)<.*>|.*(change.?me|your[-_ ]).*|x{3,}|\.\.\.|todo", value
-    ):
+    if _LOCAL_ADDRESS.search(value) or _PLACEHOLDER.fullmatch(value):
         return EnvVariable({"secret": True}, f"{where}, whose value is for development")
     if not _IS_PLAIN_TEXT(value):
         return EnvVariable({"secret": True}, f"{where}, whose value no env file can hold")
     return EnvVariable(value, where)
 
 
+def _describe_database_variable(part: str, value: str, where: str) -> str:
+    """The place of a variable, and the query of its URL, which the spec does not write."""
+    query = value.partition("?")[2]
+    if part != "url" or not query or may_contain_secret(query):
+        return where
+    return f"{where}, today with ?{query}"
+
+
 def _match_database_part(key: str, value: str, server: DetectedDatabaseServer) -> str:
     """Which part of the database a variable is; empty for none."""
-    if re.match(r"postgres(ql)?(\+\w+)?://", value) or (key in ("DATABASE_URL", "POSTGRES_URL") and not value):
-        return "url" if re.match(r"postgres(ql)?://|$", value) else ""
+    is_url_key = key in ("DATABASE_URL", "POSTGRES_URL")
+    if re.match(r"postgres(ql)?://", value) or (is_url_key and not value):
+        return "url"
+    if re.match(r"postgres(ql)?\+\w+://", value):
+        return ""  # a URL with a driver, which the spec does not write
     if value in server.containers and re.search(r"(HOST|HOSTNAME|SERVER|ADDR|ADDRESS)$", key):
         return "host"
-    return next((part for part, known in _DATABASE_KEYS.items() if known.search(key)), "")
+    for part, pattern in _DATABASE_KEYS.items():
+        if pattern.search(key):
+            return part
+    return ""
+
+
+def _find_service_by_url(value: str, services: list[DetectedService]) -> DetectedService | None:
+    url = _SERVICE_URL.fullmatch(value)
+    return _find_service_by_address(url[1], url[2] or "", services) if url else None
 
 
 def _find_service_by_address(host: str, port: str, services: list[DetectedService]) -> DetectedService | None:
-    """The service that a URL leads to: by its container's name, or on one's own machine by its port."""
-    for other in services:
-        if host == other.name or any(
-            host == container.name or (container.container_name and host == container.container_name.value)
-            for _, container in other.containers
-        ):
-            return other
-    local = re.fullmatch(r"localhost|127\.0\.0\.1|0\.0\.0\.0", host) and port
-    by_port = [
-        other for other in services if local and any(str(fact.value) == port for fact in other.ports if not fact.guess)
-    ]
+    """The service at an address: by its container's name, or by its port on the developer's own machine."""
+    for service in services:
+        if host in _list_host_names(service):
+            return service
+    if not port or not re.fullmatch(r"localhost|127\.0\.0\.1|0\.0\.0\.0", host):
+        return None
+    by_port = [service for service in services if port in _list_certain_ports(service)]
     return by_port[0] if len(by_port) == 1 else None
+
+
+def _list_host_names(service: DetectedService) -> list[str]:
+    names = [service.name]
+    for _, container in service.containers:
+        names.append(container.name)
+        if container.container_name:
+            names.append(str(container.container_name.value))
+    return names
+
+
+def _list_certain_ports(service: DetectedService) -> list[str]:
+    return [str(port.value) for port in service.ports if not port.guess]

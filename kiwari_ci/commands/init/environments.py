@@ -10,18 +10,17 @@ from kiwari_ci.readers.vocabulary import PRODUCTION, STAGING, SourcedValue
 from kiwari_ci.rules.names import RUNNER_VARIABLE_PATTERN
 from kiwari_ci.schema.text_formats import BranchName, HostFolder, SecretName, Slug, TagPattern
 
-_IS_BRANCH_NAME, _IS_TAG_PATTERN = vocabulary.build_validator(BranchName), vocabulary.build_validator(TagPattern)
-_IS_SLUG, _IS_HOST_FOLDER, _IS_SECRET_NAME = (
-    vocabulary.build_validator(Slug),
-    vocabulary.build_validator(HostFolder),
-    vocabulary.build_validator(SecretName),
-)
+_IS_BRANCH_NAME = vocabulary.build_validator(BranchName)
+_IS_TAG_PATTERN = vocabulary.build_validator(TagPattern)
+_IS_SLUG = vocabulary.build_validator(Slug)
+_IS_HOST_FOLDER = vocabulary.build_validator(HostFolder)
+_IS_SECRET_NAME = vocabulary.build_validator(SecretName)
 _DEFAULT_NAMES = {PRODUCTION: PRODUCTION, STAGING: STAGING}
 
 
 @dataclass
 class DetectedEnvironment:
-    """An environment."""
+    """An environment that something deploys today."""
 
     name: str
     kind: str
@@ -48,19 +47,20 @@ class DetectedHost:
 
 
 def detect_environments(
-    flows: DetectedWorkflows, stacks: list[DetectedComposeFile], branch: str
+    workflows: DetectedWorkflows, compose_files: list[DetectedComposeFile], default_branch: str
 ) -> list[DetectedEnvironment]:
-    """The environments, those that build first; made up from the compose files where no workflow deploys."""
-    found: dict[str, DetectedEnvironment] = {}
-    for job in flows.deploys:
+    """The environments, those that build first; guessed from the compose files where no workflow deploys."""
+    environments: dict[str, DetectedEnvironment] = {}
+    for job in workflows.deploys:
         name = name_environment(job)
         if not name:
             continue
-        place = found.setdefault(name, DetectedEnvironment(name, _classify_deploy_job(job) or PRODUCTION, job.where))
-        _add_deploy_job(place, job, branch)
-    if not found:
-        return _guess_environments(stacks, branch)
-    return _complete_triggers(list(found.values()), branch)
+        if name not in environments:
+            environments[name] = DetectedEnvironment(name, _classify_deploy_job(job) or PRODUCTION, job.where)
+        _add_deploy_job(environments[name], job, default_branch)
+    if not environments:
+        return _guess_environments(compose_files, default_branch)
+    return _complete_triggers(list(environments.values()), default_branch)
 
 
 def name_environment(job: DeployJob) -> str:
@@ -72,119 +72,154 @@ def name_environment(job: DeployJob) -> str:
 
 
 def _classify_deploy_job(job: DeployJob) -> str:
-    return vocabulary.classify_environment(job.name) or vocabulary.classify_environment(job.words)
+    return vocabulary.classify_environment(job.name) or vocabulary.classify_environment(job.description)
 
 
-def _add_deploy_job(place: DetectedEnvironment, job: DeployJob, branch: str) -> None:
-    pushes = [name for name in job.trigger.branches if _IS_BRANCH_NAME(name)]
-    wild = [name for name in job.trigger.branches if not _IS_BRANCH_NAME(name)]
-    if not place.push and (pushes or wild):
-        place.push = branch if branch in pushes or not pushes else pushes[0]
-        if wild or len(pushes) > 1:
-            place.notes.append(f"{job.where} runs on {', '.join(job.trigger.branches)}: here it is one branch")
-    if not place.tag and job.trigger.tags:
-        place.tag = _simplify_tag_pattern(job.trigger.tags[0])
-        if place.tag != job.trigger.tags[0] or "-" in place.tag:
-            place.notes.append(f"{job.where} runs on tags {', '.join(job.trigger.tags)}")
-    place.notes += job.notes
-    place.by_hand |= job.trigger.by_hand
-    place.urls += job.urls
-    place.folders += job.folders
+def _add_deploy_job(environment: DetectedEnvironment, job: DeployJob, default_branch: str) -> None:
+    """Add what a job says of the environment that it deploys."""
+    branches = [name for name in job.trigger.branches if _IS_BRANCH_NAME(name)]
+    has_patterns = len(branches) < len(job.trigger.branches)
+    if not environment.push and job.trigger.branches:
+        is_default = default_branch in branches or not branches
+        environment.push = default_branch if is_default else branches[0]
+        if has_patterns or len(branches) > 1:
+            environment.notes.append(f"{job.where} runs on {', '.join(job.trigger.branches)}: here it is one branch")
+    if not environment.tag and job.trigger.tags:
+        environment.tag = _simplify_tag_pattern(job.trigger.tags[0])
+        if environment.tag != job.trigger.tags[0] or "-" in environment.tag:
+            environment.notes.append(f"{job.where} runs on tags {', '.join(job.trigger.tags)}")
+    environment.notes += job.notes
+    environment.by_hand |= job.trigger.by_hand
+    environment.urls += job.urls
+    environment.folders += job.folders
     for role, setting in job.settings.items():
-        place.settings.setdefault(role, setting)
+        environment.settings.setdefault(role, setting)
 
 
 def _simplify_tag_pattern(tag: str) -> str:
-    """A tag filter as prefix and star, and what a candidate has behind it."""
-    prefix = re.match(r"(?:[A-Za-z][A-Za-z_-]*(?:[./][A-Za-z_-]+)*)?", tag)
-    candidate = re.search(r"-[A-Za-z][A-Za-z0-9]*\.?(?=\*|\[|$)", tag[len(prefix[0]) if prefix else 0 :])
-    made = f"{prefix[0] if prefix else ''}*" + (f"{candidate[0]}*" if candidate else "")
-    return made if _IS_TAG_PATTERN(made) else "v*"
+    """A tag filter as a prefix and a star, with the suffix of release candidates where the filter has one."""
+    prefix_match = re.match(r"(?:[A-Za-z][A-Za-z_-]*(?:[./][A-Za-z_-]+)*)?", tag)
+    prefix = prefix_match[0] if prefix_match else ""
+    candidate = re.search(r"-[A-Za-z][A-Za-z0-9]*\.?(?=\*|\[|$)", tag[len(prefix) :])
+    pattern = f"{prefix}*"
+    if candidate:
+        pattern += f"{candidate[0]}*"
+    return pattern if _IS_TAG_PATTERN(pattern) else "v*"
 
 
-def _complete_triggers(found: list[DetectedEnvironment], branch: str) -> list[DetectedEnvironment]:
-    """As today; what a tag or a person starts takes the images that another environment has from the same branch."""
-    for place in found:
-        if not (place.push or place.tag or place.by_hand):
-            place.by_hand = place.guess = True
-            place.notes.append("could not tell what starts it today: here a person does")
-        if place.push and place.tag and place.push != branch:
-            place.notes.append(f"tags ({place.tag}) deploy it, too, today; they have another order than {place.push}")
-            place.tag = ""
-    early = next((place for place in found if place.push == branch and place.kind != PRODUCTION), None)
-    for place in found:
-        if early and not place.push:
-            place.promote = early.name
-    return sorted(found, key=lambda place: (not place.push, bool(place.promote), place.kind == PRODUCTION))
-
-
-def _guess_environments(stacks: list[DetectedComposeFile], branch: str) -> list[DetectedEnvironment]:
-    of_kind = {kind: next((stack.path for stack in stacks if stack.kind == kind), "") for kind in (PRODUCTION, STAGING)}
-    if of_kind[STAGING]:
-        first = DetectedEnvironment(STAGING, STAGING, of_kind[STAGING], branch, guess=True)
-        second = DetectedEnvironment(
-            PRODUCTION, PRODUCTION, of_kind[PRODUCTION] or of_kind[STAGING], tag="v*", promote=STAGING, guess=True
-        )
-        return [first, second]
-    return [DetectedEnvironment(PRODUCTION, PRODUCTION, of_kind[PRODUCTION], branch, guess=True)]
-
-
-def detect_hosts(found: list[DetectedEnvironment]) -> dict[str, DetectedHost]:
-    """The host of each environment: one for each address that the workflows use, one in all when they name none."""
-    made: dict[str, DetectedHost] = {}
-    known = next((place for place in found if "address" in place.settings), None)
-    for place in found:
-        if not (place.settings.get("address") or not known):
-            place = DetectedEnvironment(place.name, place.kind, known.where, settings=known.settings)
-        address = place.settings.get("address", ("", ""))[1]
-        usual = re.sub(r"_?(SSH_)?(HOST|HOSTNAME|IP|ADDRESS|SERVER)$", "", address).lower()
-        name = vocabulary.slugify(usual) or "server"
-        name = (
-            name
-            if _IS_SLUG(name) and not re.fullmatch(RUNNER_VARIABLE_PATTERN, name.upper().replace("-", "_"))
-            else "server"
-        )
-        made[place.name] = DetectedHost(name, dict(place.settings), place.where)
-    _merge_hosts(made)
-    return made
-
-
-def _merge_hosts(made: dict[str, DetectedHost]) -> None:
-    """Hosts by name; two of them share no setting, and none has one name for two things."""
-    first: dict[str, DetectedHost] = {}
-    used: dict[str, str] = {}
-    for environment, machine in made.items():
-        machine = made[environment] = first.setdefault(machine.name, machine)
-        for role, (_, setting) in list(machine.settings.items()):
-            owner = f"{machine.name} {role}"
-            fine = (
-                _IS_SECRET_NAME(setting)
-                and not re.fullmatch(RUNNER_VARIABLE_PATTERN, setting)
-                and used.setdefault(setting, owner) == owner
+def _complete_triggers(environments: list[DetectedEnvironment], default_branch: str) -> list[DetectedEnvironment]:
+    """Triggers as today; what a tag or a person starts takes the images that another environment has of the branch."""
+    for environment in environments:
+        if not (environment.push or environment.tag or environment.by_hand):
+            environment.by_hand = True
+            environment.guess = True
+            environment.notes.append("could not tell what starts it today: here a person does")
+        if environment.tag and environment.push and environment.push != default_branch:
+            environment.notes.append(
+                f"tags ({environment.tag}) deploy it, too, today; they have another order than {environment.push}"
             )
-            if role != "token" and not fine:
-                del machine.settings[role]
+            environment.tag = ""
+    first = _find_first_environment(environments, default_branch)
+    if first:
+        for environment in environments:
+            if not environment.push:
+                environment.promote = first.name
+    return sorted(environments, key=_rank_environment)
+
+
+def _find_first_environment(environments: list[DetectedEnvironment], default_branch: str) -> DetectedEnvironment | None:
+    """The environment that every commit of the default branch reaches before production."""
+    for environment in environments:
+        if environment.push == default_branch and environment.kind != PRODUCTION:
+            return environment
+    return None
+
+
+def _rank_environment(environment: DetectedEnvironment) -> tuple[bool, bool, bool]:
+    """Environments that a push deploys come first, production comes last."""
+    return not environment.push, bool(environment.promote), environment.kind == PRODUCTION
+
+
+def _guess_environments(compose_files: list[DetectedComposeFile], default_branch: str) -> list[DetectedEnvironment]:
+    """Staging and production where a compose file is for staging; else production alone."""
+    paths = {PRODUCTION: "", STAGING: ""}
+    for compose_file in reversed(compose_files):
+        if compose_file.kind in paths:
+            paths[compose_file.kind] = compose_file.path
+    if not paths[STAGING]:
+        return [DetectedEnvironment(PRODUCTION, PRODUCTION, paths[PRODUCTION], default_branch, guess=True)]
+    production_path = paths[PRODUCTION] or paths[STAGING]
+    return [
+        DetectedEnvironment(STAGING, STAGING, paths[STAGING], default_branch, guess=True),
+        DetectedEnvironment(PRODUCTION, PRODUCTION, production_path, tag="v*", promote=STAGING, guess=True),
+    ]
+
+
+def detect_hosts(environments: list[DetectedEnvironment]) -> dict[str, DetectedHost]:
+    """The host of each environment: one for each address that the workflows use, or one for all."""
+    with_address = [environment for environment in environments if "address" in environment.settings]
+    hosts: dict[str, DetectedHost] = {}
+    for environment in environments:
+        source = environment
+        if with_address and not environment.settings.get("address"):
+            source = with_address[0]
+        address = source.settings.get("address", ("", ""))[1]
+        hosts[environment.name] = DetectedHost(_derive_host_name(address), dict(source.settings), source.where)
+    _merge_hosts(hosts)
+    return hosts
+
+
+def _derive_host_name(address_setting: str) -> str:
+    """A host's name from the secret that holds its address: `vps` of VPS_HOST."""
+    usual = re.sub(r"_?(SSH_)?(HOST|HOSTNAME|IP|ADDRESS|SERVER)$", "", address_setting).lower()
+    name = vocabulary.slugify(usual)
+    is_reserved = re.fullmatch(RUNNER_VARIABLE_PATTERN, name.upper().replace("-", "_")) is not None
+    return name if _IS_SLUG(name) and not is_reserved else "server"
+
+
+def _merge_hosts(hosts: dict[str, DetectedHost]) -> None:
+    """Make one host of those with one name, and drop the settings that two hosts or two roles would share."""
+    hosts_by_name: dict[str, DetectedHost] = {}
+    owners: dict[str, str] = {}
+    for environment_name, detected_host in hosts.items():
+        host = hosts_by_name.setdefault(detected_host.name, detected_host)
+        hosts[environment_name] = host
+        for role, (_, setting) in list(host.settings.items()):
+            if role == "token":
+                continue
+            is_allowed = _IS_SECRET_NAME(setting) and not re.fullmatch(RUNNER_VARIABLE_PATTERN, setting)
+            owner = f"{host.name} {role}"
+            if not is_allowed or owners.setdefault(setting, owner) != owner:
+                del host.settings[role]
 
 
 def detect_stack_names(
-    found: list[DetectedEnvironment], hosts: dict[str, DetectedHost], known: dict[str, SourcedValue]
+    environments: list[DetectedEnvironment],
+    hosts: dict[str, DetectedHost],
+    project_names: dict[str, SourcedValue],
 ) -> dict[str, SourcedValue]:
-    """The stack of each environment, and into `hosts` the folder of stacks, when the deploys of a host agree on it."""
-    stacks: dict[str, SourcedValue] = {}
-    parents: dict[str, set[str]] = {}
-    for place in found:
-        same = {fact.value for fact in place.folders}
-        for fact in place.folders[:1] if len(same) == 1 else ():
-            above, _, name = fact.value.rpartition("/")
-            parents.setdefault(hosts[place.name].name, set()).add(above)
-            if _IS_SLUG(name):
-                stacks[place.name] = SourcedValue(name, fact.where)
-    for place in found:
-        host = hosts[place.name]
-        above = parents.get(host.name, set())
-        if len(above) == 1 and _IS_HOST_FOLDER(only := next(iter(above))):
-            host.directory = SourcedValue(only, place.folders[0].where if place.folders else host.where)
-        if place.name in known:
-            stacks.setdefault(place.name, known[place.name])
-    names = [fact.value for fact in stacks.values()]
-    return {name: fact for name, fact in stacks.items() if names.count(fact.value) == 1}
+    """The stack of each environment, by the folder that its deploy uses or its Compose project's name.
+
+    Sets the folder of stacks of a host when all its deploys agree on it. Two environments with one name get none.
+    """
+    stack_names: dict[str, SourcedValue] = {}
+    parent_folders: dict[str, set[str]] = {}
+    for environment in environments:
+        folders = {folder.value for folder in environment.folders}
+        if len(folders) != 1:
+            continue
+        folder = environment.folders[0]
+        parent, _, name = folder.value.rpartition("/")
+        parent_folders.setdefault(hosts[environment.name].name, set()).add(parent)
+        if _IS_SLUG(name):
+            stack_names[environment.name] = SourcedValue(name, folder.where)
+    for environment in environments:
+        host = hosts[environment.name]
+        parents = list(parent_folders.get(host.name, ()))
+        if len(parents) == 1 and _IS_HOST_FOLDER(parents[0]):
+            where = environment.folders[0].where if environment.folders else host.where
+            host.directory = SourcedValue(parents[0], where)
+        if environment.name in project_names:
+            stack_names.setdefault(environment.name, project_names[environment.name])
+    names = [stack_name.value for stack_name in stack_names.values()]
+    return {name: stack_name for name, stack_name in stack_names.items() if names.count(stack_name.value) == 1}

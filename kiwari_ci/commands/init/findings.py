@@ -47,15 +47,16 @@ class SpecDraft:
     decisions: list[tuple[YamlPath, str]] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
 
-    def leave(self, name: str, what: list[str]) -> None:
-        """What of a container has no place in the spec."""
-        for each in dict.fromkeys(what):
-            last = self.seen[-1] if self.seen else ""
-            if last.startswith(f"{name}: ") and len(last) + len(each) < MAX_COMMENT_LENGTH:
-                self.seen[-1] += f"; {each}"
+    def leave(self, container: str, unsupported: list[str]) -> None:
+        """Note what of a container has no place in the spec, as many things in a line as fit."""
+        for description in dict.fromkeys(unsupported):
+            last_line = self.seen[-1] if self.seen else ""
+            fits = len(last_line) + len(description) < MAX_COMMENT_LENGTH
+            if last_line.startswith(f"{container}: ") and fits:
+                self.seen[-1] += f"; {description}"
             else:
-                self.seen.append(f"{name}: {each}")
+                self.seen.append(f"{container}: {description}")
 
-    def decide(self, loc: YamlPath, text: str) -> None:
-        """A question for a person."""
-        self.decisions.append((loc, text))
+    def decide(self, path: YamlPath, question: str) -> None:
+        """Ask a person about a place in the spec."""
+        self.decisions.append((path, question))

@@ -58,12 +58,18 @@ class DetectedService:
 
     @property
     def health(self) -> SourcedValue | None:
-        """What is asked, by those that ask today, or a guess from the source."""
-        near, away = (
-            [each.health for stack, each in self.containers if (stack.kind == vocabulary.DEVELOPMENT) is far]
-            for far in (False, True)
-        )
-        return next(filter(None, [*near, self.image.health, *away]), None) or self.language.health
+        """The path that its containers' health checks ask today, or a guess from the source."""
+        deployed = []
+        for_development = []
+        for compose_file, container in self.containers:
+            if compose_file.kind == vocabulary.DEVELOPMENT:
+                for_development.append(container.health)
+            else:
+                deployed.append(container.health)
+        for health in (*deployed, self.image.health, *for_development):
+            if health:
+                return health
+        return self.language.health
 
 
 @dataclass
@@ -252,45 +258,69 @@ def _rank_container(container: DetectedContainer, ended: set[str]) -> tuple[bool
     return _is_worker_name(container.name) or container.name in ended, not container.ports
 
 
-def _split_service(found: DetectedService, flows: DetectedWorkflows, taken: set[str]) -> list[DetectedService]:
+def _split_service(
+    service: DetectedService, workflows: DetectedWorkflows, taken_names: set[str]
+) -> list[DetectedService]:
     """A service, and those of its Dockerfile that are built otherwise, and so have images of their own."""
-    made: dict[str, DetectedService] = {}
-    steps = [each for each in flows.builds if each.dockerfile == found.image.dockerfile]
-    for stack, other in list(found.other_containers):
-        first = next((each for its, each in found.containers if its is stack), other)
-        name = vocabulary.slugify(vocabulary.strip_environment(other.name))
-        if not name or not _runs_other_image(first, other):
+    parts: dict[str, DetectedService] = {}
+    steps = [step for step in workflows.builds if step.dockerfile == service.image.dockerfile]
+    for compose_file, container in list(service.other_containers):
+        serving = [served for file, served in service.containers if file is compose_file]
+        name = vocabulary.slugify(vocabulary.strip_environment(container.name))
+        if not name or not serving or not _runs_other_image(serving[0], container):
             continue
-        found.other_containers.remove((stack, other))
-        if name in made:
-            made[name].containers.append((stack, other))
+        service.other_containers.remove((compose_file, container))
+        if name in parts:
+            parts[name].containers.append((compose_file, container))
             continue
-        if name in taken:
-            name = _choose_unique_name(name, found.image, taken)
-        taken.add(name)
-        step = next((each for each in steps if _matches_service_name(each.image, name)), None)
-        settings = SourcedValue(step.settings, step.where) if step else SourcedValue(other.settings, other.where)
-        image = SourcedValue(step.image, step.where) if step and UNKNOWN_TEXT not in step.image else None
-        left = [f"{each} ({settings.where})" for each in settings.value.unsupported]
-        made[name] = DetectedService(
-            name,
-            found.image,
-            found.language,
-            [(stack, other)],
-            image,
-            unsupported=left,
-            settings=settings,
-            is_part=True,
-        )
-    said = [
-        (step.settings, step.where)
-        for step in steps
-        if not any(_matches_service_name(step.image, name) for name in made)
-    ]
-    said += [(each.settings, each.where) for _, each in [*found.containers, *found.other_containers] if each.builds]
-    if others := [where for settings, where in said if settings.values != found.settings.value.values]:
-        found.unsupported.append(f"built otherwise, too: {', '.join(dict.fromkeys(others))}")
-    return [found, *made.values()]
+        if name in taken_names:
+            name = _choose_unique_name(name, service.image, taken_names)
+        taken_names.add(name)
+        parts[name] = _build_part(service, name, compose_file, container, steps)
+    other_builds = _find_other_builds(service, steps, list(parts))
+    if other_builds:
+        service.unsupported.append(f"built otherwise, too: {', '.join(other_builds)}")
+    return [service, *parts.values()]
+
+
+def _build_part(
+    service: DetectedService,
+    name: str,
+    compose_file: DetectedComposeFile,
+    container: DetectedContainer,
+    steps: list[BuildStep],
+) -> DetectedService:
+    """A service of a Dockerfile that another service is built from, too."""
+    settings = SourcedValue(container.settings, container.where)
+    reference = None
+    for step in steps:
+        if _matches_service_name(step.image, name):
+            settings = SourcedValue(step.settings, step.where)
+            reference = SourcedValue(step.image, step.where)
+            break
+    return DetectedService(
+        name,
+        service.image,
+        service.language,
+        [(compose_file, container)],
+        reference,
+        unsupported=[f"{note} ({settings.where})" for note in settings.value.unsupported],
+        settings=settings,
+        is_part=True,
+    )
+
+
+def _find_other_builds(service: DetectedService, steps: list[BuildStep], part_names: list[str]) -> list[str]:
+    """The places that build a service's image with other settings than the spec gets."""
+    builds = []
+    for step in steps:
+        if not any(_matches_service_name(step.image, name) for name in part_names):
+            builds.append((step.settings, step.where))
+    for _, container in [*service.containers, *service.other_containers]:
+        if container.builds:
+            builds.append((container.settings, container.where))
+    places = [where for settings, where in builds if settings.values != service.settings.value.values]
+    return list(dict.fromkeys(places))
 
 
 def _runs_other_image(first: DetectedContainer, other: DetectedContainer) -> bool:
@@ -317,33 +347,47 @@ def _get_image_base_name(image: str) -> str:
 
 
 def _choose_service_name(
-    image: DetectedImage, built: list[DetectedContainer], home: str, names: list[SourcedValue], count: int
+    image: DetectedImage,
+    containers: list[DetectedContainer],
+    home: str,
+    image_names: list[SourcedValue],
+    image_count: int,
 ) -> str:
     """What compose calls it, the Dockerfile's suffix, its folder, the image: the first that is a name."""
-    file = image.dockerfile.rpartition("/")[2]
-    ending = re.sub(r"(?i)^(dockerfile|containerfile)[._-]?|[._-]?(dockerfile|containerfile)$", "", file)
-    ending = "" if vocabulary.classify_environment(ending) else ending
-    folders = [home if home != "." else "", image.dockerfile.rpartition("/")[0], str(image.context.value)]
-    called = {vocabulary.slugify(vocabulary.strip_environment(each.name)) for each in built}
-    folder_names = [part for folder in folders for part in reversed(folder.split("/"))]
-    wanted = [
-        *(called if len(called) == 1 else ()),
-        ending,
-        *(name for name in folder_names if name not in _GENERIC_FOLDER_NAMES),
-        *(vocabulary.strip_environment(each.name) for each in built[:1]),
-        *(str(fact.value).rpartition("/")[2] for fact in names if count > 1),
-        "app",
-    ]
-    return next(filter(None, map(vocabulary.slugify, wanted)))
+    candidates: list[str] = []
+    container_names = {vocabulary.slugify(vocabulary.strip_environment(container.name)) for container in containers}
+    if len(container_names) == 1:
+        candidates += container_names
+    file_name = image.dockerfile.rpartition("/")[2]
+    suffix = re.sub(r"(?i)^(dockerfile|containerfile)[._-]?|[._-]?(dockerfile|containerfile)$", "", file_name)
+    if not vocabulary.classify_environment(suffix):
+        candidates.append(suffix)
+    for folder in (home if home != "." else "", image.dockerfile.rpartition("/")[0], str(image.context.value)):
+        candidates += [part for part in reversed(folder.split("/")) if part not in _GENERIC_FOLDER_NAMES]
+    candidates += [vocabulary.strip_environment(container.name) for container in containers[:1]]
+    if image_count > 1:
+        candidates += [str(image_name.value).rpartition("/")[2] for image_name in image_names]
+    for candidate in candidates:
+        name = vocabulary.slugify(candidate)
+        if name:
+            return name
+    return "app"
 
 
-def _choose_unique_name(name: str, image: DetectedImage, taken: set[str]) -> str:
+def _choose_unique_name(name: str, image: DetectedImage, taken_names: set[str]) -> str:
     """A name that is free: with the folder, the Dockerfile's ending, or a number."""
-    folder, _, file = image.dockerfile.rpartition("/")
-    for more in (f"{folder.rpartition('/')[2]}-{name}", f"{name}-{file.partition('.')[2]}", folder, image.dockerfile):
-        if (made := vocabulary.slugify(more)) and made not in taken:
-            return made
-    return f"{name}-{len(taken) + 1}"
+    folder, _, file_name = image.dockerfile.rpartition("/")
+    candidates = [
+        f"{folder.rpartition('/')[2]}-{name}",
+        f"{name}-{file_name.partition('.')[2]}",
+        folder,
+        image.dockerfile,
+    ]
+    for candidate in candidates:
+        slug = vocabulary.slugify(candidate)
+        if slug and slug not in taken_names:
+            return slug
+    return f"{name}-{len(taken_names) + 1}"
 
 
 def _find_env_ports(container: DetectedContainer) -> list[SourcedValue]:
@@ -355,12 +399,12 @@ def _find_env_ports(container: DetectedContainer) -> list[SourcedValue]:
 
 
 def _sort_ports(ports: list[SourcedValue]) -> list[SourcedValue]:
-    """Those that say it before those that guess; each port once."""
-    found: dict[int, SourcedValue] = {}
-    for fact in sorted(ports, key=lambda fact: fact.guess):
-        if 0 < fact.value < 65536:
-            found.setdefault(fact.value, fact)
-    return list(found.values())
+    """Certain ports before guesses; each port once."""
+    ports_by_number: dict[int, SourcedValue] = {}
+    for port in sorted(ports, key=lambda port: port.guess):
+        if 0 < port.value < 65536:
+            ports_by_number.setdefault(port.value, port)
+    return list(ports_by_number.values())
 
 
 def _is_worker_name(name: str) -> bool:
@@ -368,37 +412,43 @@ def _is_worker_name(name: str) -> bool:
     return bool(_WORKER_WORDS & set(vocabulary.split_words(name)))
 
 
-def _explain_unsupported(found: DetectedService) -> str:
-    """Why an image is no service of this spec: it does not speak HTTP."""
-    certain = [fact for fact in found.ports if not fact.guess]
-    if re.search(r"(^|/)php:[\w.-]*fpm|php-fpm", found.image.base) and {fact.value for fact in certain} <= {9000}:
+def _explain_unsupported(service: DetectedService) -> str:
+    """Why an image is no service of this spec; empty for one that can be."""
+    certain_ports = {port.value for port in service.ports if not port.guess}
+    is_php_fpm = re.search(r"(^|/)php:[\w.-]*fpm|php-fpm", service.image.base) is not None
+    if is_php_fpm and certain_ports <= {9000}:
         return "php-fpm speaks FastCGI, and a service of the spec answers HTTP"
     return ""
 
 
-def _find_test_steps(found: DetectedService, flows: DetectedWorkflows, count: int) -> TestSteps | None:
-    """The job of a workflow that tests this service: by its folder, its path filter or the words of its commands."""
-    home = found.language.home
-    built = {step.workflow for step in flows.builds if step.dockerfile == found.image.dockerfile}
+def _find_test_steps(service: DetectedService, workflows: DetectedWorkflows, image_count: int) -> TestSteps | None:
+    """The job of a workflow that tests this service: the one that fits best."""
+    building = {step.workflow for step in workflows.builds if step.dockerfile == service.image.dockerfile}
+    best = None
+    best_score = 0
+    for test in workflows.tests:
+        score = _score_test(test, service.language.home, building, image_count)
+        if score > best_score:
+            best = test
+            best_score = score
+    return best
 
-    def speaks(test: TestSteps) -> int:
-        if any(UNKNOWN_TEXT in line or "${{" in line for line in test.lines):
-            return 0
-        if test.folder != ".":
-            return (
-                4 if is_within_folder(test.folder, home) or is_within_folder(home, test.folder) and home != "." else 0
-            )
-        filtered = home != "." and any(is_within_folder(path.removesuffix("/**"), home) for path in test.paths)
-        named = home != "." and any(re.search(rf"(?<![\w-]){re.escape(home)}(?![\w-])", line) for line in test.lines)
-        return (
-            3
-            if filtered or named
-            else 2
-            if count == 1
-            else 1
-            if test.workflow in built and len(built) == 1 and home == "."
-            else 0
-        )
 
-    best = max(flows.tests, key=speaks, default=None)
-    return best if best and speaks(best) else None
+def _score_test(test: TestSteps, home: str, building_workflows: set[str], image_count: int) -> int:
+    """How well a job fits a service: by its folder, its path filter or the words of its commands; 0 for not at all."""
+    if any(UNKNOWN_TEXT in line or "${{" in line for line in test.lines):
+        return 0
+    has_home = home != "."
+    if test.folder != ".":
+        is_inside = is_within_folder(test.folder, home)
+        is_around = has_home and is_within_folder(home, test.folder)
+        return 4 if is_inside or is_around else 0
+    if has_home:
+        home_word = re.compile(rf"(?<![\w-]){re.escape(home)}(?![\w-])")
+        is_filtered = any(is_within_folder(path.removesuffix("/**"), home) for path in test.paths)
+        if is_filtered or any(home_word.search(line) for line in test.lines):
+            return 3
+    if image_count == 1:
+        return 2
+    builds_only_there = building_workflows == {test.workflow}
+    return 1 if builds_only_there and not has_home else 0

@@ -1,4 +1,4 @@
-"""All that was found → a first spec in the making, and what a person must decide."""
+"""Makes a first spec of all that was found, and the questions that a person must answer."""
 
 import re
 from typing import Any
@@ -6,13 +6,12 @@ from typing import Any
 from kiwari_ci import schema
 from kiwari_ci.commands.init import container_entry, service_entry
 from kiwari_ci.commands.init.compose_files import find_one_shot_services, has_variable_version
-from kiwari_ci.commands.init.databases import DetectedDatabaseServer
+from kiwari_ci.commands.init.databases import DetectedDatabase, DetectedDatabaseServer
 from kiwari_ci.commands.init.draft_text import CommentedMapping
 from kiwari_ci.commands.init.environments import DetectedEnvironment, DetectedHost
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.commands.init.service_entry import format_source_note
 from kiwari_ci.commands.init.services import DetectedService
-from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.proxies.registry import PROXIES, find_planned_proxy, find_proxy
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
@@ -20,73 +19,90 @@ from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.schema.environments import ProxyKind
 from kiwari_ci.schema.text_formats import ContainerName, ImageName, RepositoryFile, Slug, TraefikName
 
-_IS_FILE, _IS_IMAGE_NAME = vocabulary.build_validator(RepositoryFile), vocabulary.build_validator(ImageName)
-_IS_CONTAINER_NAME, _IS_SLUG, _IS_TRAEFIK_NAME = (
-    vocabulary.build_validator(ContainerName),
-    vocabulary.build_validator(Slug),
-    vocabulary.build_validator(TraefikName),
-)
+_IS_FILE = vocabulary.build_validator(RepositoryFile)
+_IS_IMAGE_NAME = vocabulary.build_validator(ImageName)
+_IS_CONTAINER_NAME = vocabulary.build_validator(ContainerName)
+_IS_SLUG = vocabulary.build_validator(Slug)
+_IS_TRAEFIK_NAME = vocabulary.build_validator(TraefikName)
+_GITHUB_REGISTRY = "ghcr.io/"
 
 
-def derive_project_names(found: list[DetectedService], slug: str) -> tuple[str, str, dict[str, str]]:
+def derive_project_names(services: list[DetectedService], slug: str) -> tuple[str, str, dict[str, str]]:
     """The project's name, the registry's namespace, and each service's image, as far as image names say them."""
-    known = {each.name: str(each.reference.value) for each in found if each.reference}
-    ours = {name: image.removeprefix("ghcr.io/") for name, image in known.items() if image.startswith("ghcr.io/")}
-    spaces = {image.partition("/")[0] for image in ours.values() if "/" in image}
-    namespace = spaces.pop() if len(spaces) == 1 else slug.partition("/")[0].lower()
-    inner = {name: image.rpartition("/")[2] for name, image in known.items()}
-    inner |= {name: image.removeprefix(f"{namespace}/") for name, image in ours.items()}
-    prefixes = {image.removesuffix(f"-{name}") for name, image in inner.items() if image.endswith(f"-{name}")}
-    usual = re.sub(r"[-_.](mono-?repo|mono)$", "", slug.rpartition("/")[2], flags=re.IGNORECASE)
-    only = next(iter(prefixes)) if len(prefixes) == 1 and len(inner) > 1 else ""
-    name = vocabulary.slugify(only) or vocabulary.slugify(usual) or "project"
-    given = {each: image for each, image in inner.items() if image != f"{name}-{each}" and _IS_IMAGE_NAME(image)}
-    return name, namespace, given
+    references = {service.name: str(service.reference.value) for service in services if service.reference}
+    on_github = {
+        name: reference.removeprefix(_GITHUB_REGISTRY)
+        for name, reference in references.items()
+        if reference.startswith(_GITHUB_REGISTRY)
+    }
+    namespaces = {image.partition("/")[0] for image in on_github.values() if "/" in image}
+    namespace = namespaces.pop() if len(namespaces) == 1 else slug.partition("/")[0].lower()
+    images = {name: reference.rpartition("/")[2] for name, reference in references.items()}
+    for name, image in on_github.items():
+        images[name] = image.removeprefix(f"{namespace}/")
+    project_name = _derive_project_name(images, slug)
+    own_images = {
+        name: image for name, image in images.items() if image != f"{project_name}-{name}" and _IS_IMAGE_NAME(image)
+    }
+    return project_name, namespace, own_images
+
+
+def _derive_project_name(images: dict[str, str], slug: str) -> str:
+    """What the images of several services have before the services' names; else the repository's name."""
+    prefixes = {image.removesuffix(f"-{name}") for name, image in images.items() if image.endswith(f"-{name}")}
+    repository_name = re.sub(r"[-_.](mono-?repo|mono)$", "", slug.rpartition("/")[2], flags=re.IGNORECASE)
+    common_prefix = prefixes.pop() if len(prefixes) == 1 and len(images) > 1 else ""
+    return vocabulary.slugify(common_prefix) or vocabulary.slugify(repository_name) or "project"
 
 
 def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
     """The whole first spec."""
-    made = SpecDraft()
+    draft = SpecDraft()
     _, namespace, images = derive_project_names(facts.services, str(facts.slug.value))
-    project = made.table["project"] = CommentedMapping()
+    project = draft.table["project"] = CommentedMapping()
     project.put("name", facts.name)
     project.put("repository", facts.slug.value, facts.slug.where)
     project.put("default_branch", facts.branch.value, facts.branch.where)
     if facts.branch.guess:
-        made.decide(("project", "default_branch"), "no checkout says which branch is the default one")
-    _add_registry(made, facts, namespace)
-    _add_hosts(made, facts)
+        draft.decide(("project", "default_branch"), "no checkout says which branch is the default one")
+    _add_registry(draft, facts, namespace)
+    _add_hosts(draft, facts)
     if facts.database_server:
-        _add_database_server(made, facts.database_server)
-    services = made.table["services"] = CommentedMapping()
-    for found in facts.services:
-        services[found.name] = service_entry.build_service_entry(made, facts, found, images.get(found.name, ""))
-        services.update(service_entry.build_process_entries(made, facts, found, {*services, *facts.accessories}))
-    _add_accessories(made, facts)
-    environments = made.table["environments"] = CommentedMapping()
-    for place in facts.environments:
-        environments[place.name] = _build_environment_entry(made, facts, place)
-    return made
+        _add_database_server(draft, facts.database_server)
+    services = draft.table["services"] = CommentedMapping()
+    for service in facts.services:
+        image = images.get(service.name, "")
+        services[service.name] = service_entry.build_service_entry(draft, facts, service, image)
+        taken_names = {*services, *facts.accessories}
+        services.update(service_entry.build_process_entries(draft, facts, service, taken_names))
+    _add_accessories(draft, facts)
+    environments = draft.table["environments"] = CommentedMapping()
+    for environment in facts.environments:
+        environments[environment.name] = _build_environment_entry(draft, facts, environment)
+    return draft
 
 
-def _add_registry(made: SpecDraft, facts: RepositoryFindings, namespace: str) -> None:
+def _add_registry(draft: SpecDraft, facts: RepositoryFindings, namespace: str) -> None:
+    """Add the registry, unless the images are where the spec expects them: in ghcr.io, under the owner's name."""
     owner = str(facts.slug.value).partition("/")[0].lower()
-    if elsewhere := _find_other_registry(facts):
-        made.table["registry"] = _build_registry_entry(elsewhere, owner)
-        made.decide(
-            ("registry",),
-            f"the login of {str(elsewhere.value).partition('/')[0]}, and the secrets that hold its tokens",
-        )
+    other_registry = _find_other_registry(facts)
+    if other_registry:
+        draft.table["registry"] = _build_registry_entry(other_registry, owner)
+        host = str(other_registry.value).partition("/")[0]
+        draft.decide(("registry",), f"the login of {host}, and the secrets that hold its tokens")
         return
     table = CommentedMapping()
-    image = next((found.reference for found in facts.services if found.reference), None)
+    references = [service.reference for service in facts.services if service.reference]
     if namespace != owner and _IS_IMAGE_NAME(namespace):
-        table.put("namespace", namespace, image.where if image else "")
-    token = next((machine for machine in facts.hosts.values() if "token" in machine.settings), None)
-    if token and token.settings["token"][0] == "secret":
-        table.put("pull_token", {"secret": token.settings["token"][1]}, f"{token.where}; a token with read:packages")
+        table.put("namespace", namespace, references[0].where if references else "")
+    for host_settings in facts.hosts.values():
+        kind, token = host_settings.settings.get("token", ("", ""))
+        if token:
+            if kind == "secret":
+                table.put("pull_token", {"secret": token}, f"{host_settings.where}; a token with read:packages")
+            break
     if table:
-        made.table["registry"] = table
+        draft.table["registry"] = table
 
 
 def _build_registry_entry(image: SourcedValue, owner: str) -> CommentedMapping:
@@ -103,15 +119,16 @@ def _build_registry_entry(image: SourcedValue, owner: str) -> CommentedMapping:
 
 def _find_other_registry(facts: RepositoryFindings) -> SourcedValue | None:
     """An image of ours in another registry than ghcr.io; on Docker Hub, one that a workflow pushes."""
-    known = [found.reference for found in facts.services if found.reference]
-    if any(str(each.value).startswith("ghcr.io/") for each in known):
+    references = [service.reference for service in facts.services if service.reference]
+    if any(str(reference.value).startswith(_GITHUB_REGISTRY) for reference in references):
         return None
-    hub = re.compile(r"[a-z0-9-]+/[\w.-]+")
-    for each in known:
-        if hub.fullmatch(str(each.value)) and each.where.startswith(".github/"):
-            return SourcedValue(f"docker.io/{each.value}", each.where)
-        if re.match(r"[\w-]+(\.[\w.-]+(:\d+)?|:\d+)/", str(each.value)):
-            return each
+    for reference in references:
+        image = str(reference.value)
+        is_on_docker_hub = re.fullmatch(r"[a-z0-9-]+/[\w.-]+", image) is not None
+        if is_on_docker_hub and reference.where.startswith(".github/"):
+            return SourcedValue(f"docker.io/{image}", reference.where)
+        if re.match(r"[\w-]+(\.[\w.-]+(:\d+)?|:\d+)/", image):
+            return reference
     return None
 
 
@@ -206,26 +223,26 @@ def _find_router_options(facts: RepositoryFindings) -> dict[str, SourcedValue]:
     return {}
 
 
-def _add_accessories(made: SpecDraft, facts: RepositoryFindings) -> None:
-    """Everybody else's images, with what Compose is told of them; those that others wait for run once."""
-    table, named = CommentedMapping(), service_entry.map_accessory_names(facts)
-    ended = find_one_shot_services(facts.containers)
+def _add_accessories(draft: SpecDraft, facts: RepositoryFindings) -> None:
+    """Add other people's images, with how their containers run; those that others wait for to end run once."""
+    table = CommentedMapping()
+    accessory_names = service_entry.map_accessory_names(facts)
+    one_shot = find_one_shot_services(facts.containers)
     for name, container in facts.accessories.items():
-        table[name], left = container_entry.build_accessory_entry(
-            container, named, facts.shared_network, container.name in ended
+        runs_once = container.name in one_shot
+        table[name], unsupported = container_entry.build_accessory_entry(
+            container, accessory_names, facts.shared_network, runs_once
         )
-        made.leave(f"{name} ({container.where})", left)
+        draft.leave(f"{name} ({container.where})", unsupported)
         if has_variable_version(container.image):
-            made.decide(
-                ("accessories", name, "image"),
-                f"the version of {container.image}: no default and no env example has it",
-            )
-        container_entry.add_volume_decision(made, ("accessories", name), container)
+            question = f"the version of {container.image}: no default and no env example has it"
+            draft.decide(("accessories", name, "image"), question)
+        container_entry.add_volume_decision(draft, ("accessories", name), container)
     if table:
-        made.table["accessories"] = table
+        draft.table["accessories"] = table
 
 
-def _add_database_server(made: SpecDraft, server: DetectedDatabaseServer) -> None:
+def _add_database_server(draft: SpecDraft, server: DetectedDatabaseServer) -> None:
     table = CommentedMapping(
         "a server in a stack of its own, beside the one that it is in today: move the data, or take this out"
     )
@@ -235,113 +252,146 @@ def _add_database_server(made: SpecDraft, server: DetectedDatabaseServer) -> Non
     if server.migrations:
         folder, image, where = server.migrations
         if _IS_FILE(folder):
-            table.put(
-                "migrations",
-                {"directory": folder, "image": image},
-                where or "golang-migrate, by the files' names; its version is a guess",
-            )
-    made.table["databases"] = CommentedMapping()
-    made.table["databases"][server.name] = table  # type: ignore[index]
-    made.decide(
+            note = where or "golang-migrate, by the files' names; its version is a guess"
+            table.put("migrations", {"directory": folder, "image": image}, note)
+    databases = draft.table["databases"] = CommentedMapping()
+    databases[server.name] = table
+    draft.decide(
         ("databases", server.name),
         f"PostgreSQL of {server.where} gets a stack of its own: move its data, or leave `databases` out",
     )
 
 
 def _build_environment_entry(
-    made: SpecDraft, facts: RepositoryFindings, place: DetectedEnvironment
+    draft: SpecDraft, facts: RepositoryFindings, environment: DetectedEnvironment
 ) -> CommentedMapping:
-    here: YamlPath = ("environments", place.name)
-    table = CommentedMapping(*place.notes)
-    said = place.where or "could not tell: nothing here deploys"
-    said += ", which does not say when" if place.guess and place.where else ""
-    ways = {"push": place.push, "tag": place.tag, "dispatch": place.by_hand and not place.push}
-    table.put("deploy_on", {way: value for way, value in ways.items() if value}, said)
-    if place.promote:
-        table.put("promote", place.promote, "re-tagged, never rebuilt")
-    if place.guess or place.notes:
-        made.decide((*here, "deploy_on"), f"what deploys {place.name}" + "".join(f"; {note}" for note in place.notes))
-    if len({machine.name for machine in facts.hosts.values()}) > 1:
-        table.put("host", facts.hosts[place.name].name)
-    if stack := facts.stack_names.get(place.name):
+    table = CommentedMapping(*environment.notes)
+    _add_trigger(draft, table, environment)
+    if len({host.name for host in facts.hosts.values()}) > 1:
+        table.put("host", facts.hosts[environment.name].name)
+    stack = facts.stack_names.get(environment.name)
+    if stack:
         table.put("stack", stack.value, stack.where)
-    if tag := _find_moving_tag(facts, place):
+    tag = _find_moving_tag(facts, environment)
+    if tag:
         table.put("tag", tag.value, tag.where)
-    shared = _find_shared_env_file(facts, place)
-    if shared:
-        table.put("env_file", ".env", f"{shared}, for the whole stack")
-    held = [name for name in facts.accessories if _has_accessory(facts, place, name)]
-    if len(held) < len(facts.accessories):
-        table.put("accessories", held, "by the compose files")
-    _add_service_overrides(facts, place, table)
+    shared_env_file = _find_shared_env_file(facts, environment)
+    if shared_env_file:
+        table.put("env_file", ".env", f"{shared_env_file}, for the whole stack")
+    accessories = [name for name in facts.accessories if _has_accessory(facts, environment, name)]
+    if len(accessories) < len(facts.accessories):
+        table.put("accessories", accessories, "by the compose files")
+    _add_service_overrides(facts, environment, table)
     if facts.database_server:
-        database = facts.database_server.databases[place.name]
-        given = {"name": database.name, "user": database.user}
-        inner = {key: fact.value for key, fact in given.items() if fact}
-        inner |= {"password": {"env": database.password.value}} if database.password else {}
-        where = database.name or database.user
-        table.put("database", inner, where.where if where else "")
+        _add_database(table, facts.database_server.databases[environment.name])
     return table
 
 
-def _has_accessory(facts: RepositoryFindings, place: DetectedEnvironment, accessory: str) -> bool:
+def _add_trigger(draft: SpecDraft, table: CommentedMapping, environment: DetectedEnvironment) -> None:
+    """Add what deploys an environment, and ask when that is a guess or differs from today."""
+    triggers: dict[str, Any] = {}
+    if environment.push:
+        triggers["push"] = environment.push
+    if environment.tag:
+        triggers["tag"] = environment.tag
+    if environment.by_hand and not environment.push:
+        triggers["dispatch"] = True
+    source = environment.where or "could not tell: nothing here deploys"
+    if environment.guess and environment.where:
+        source += ", which does not say when"
+    table.put("deploy_on", triggers, source)
+    if environment.promote:
+        table.put("promote", environment.promote, "re-tagged, never rebuilt")
+    if environment.guess or environment.notes:
+        question = "; ".join([f"what deploys {environment.name}", *environment.notes])
+        draft.decide(("environments", environment.name, "deploy_on"), question)
+
+
+def _add_database(table: CommentedMapping, database: DetectedDatabase) -> None:
+    entry: dict[str, Any] = {}
+    if database.name:
+        entry["name"] = database.name.value
+    if database.user:
+        entry["user"] = database.user.value
+    if database.password:
+        entry["password"] = {"env": database.password.value}
+    source = database.name or database.user
+    table.put("database", entry, source.where if source else "")
+
+
+def _has_accessory(facts: RepositoryFindings, environment: DetectedEnvironment, accessory: str) -> bool:
     """Whether a compose file of an environment has an accessory; one without files of its own has all."""
-    known = service_entry.map_accessory_names(facts)
-    kinds = {each.kind for each in facts.containers if known.get(each.name) == accessory}
-    return bool(kinds & {"", place.kind}) or all(each.kind != place.kind for each in facts.containers)
+    if all(container.kind != environment.kind for container in facts.containers):
+        return True
+    names = service_entry.map_accessory_names(facts)
+    kinds = {container.kind for container in facts.containers if names.get(container.name) == accessory}
+    return bool(kinds & {"", environment.kind})
 
 
-def _find_moving_tag(facts: RepositoryFindings, place: DetectedEnvironment) -> SourcedValue | None:
+def _find_moving_tag(facts: RepositoryFindings, environment: DetectedEnvironment) -> SourcedValue | None:
     """The one tag that an environment's own compose file pulls, when it is a name and no version."""
-    pulled: list[SourcedValue] = []
+    tags: list[SourcedValue] = []
     for service in facts.services:
-        for stack, container in service.containers:
+        for compose_file, container in service.containers:
             image = parse_image_reference(container.image)
-            if stack.kind == place.kind and not image.digest and re.fullmatch(r"[A-Za-z][\w-]{0,40}", image.tag):
-                pulled.append(SourcedValue(image.tag, container.where))
-    same = {str(fact.value) for fact in pulled}
-    others = [other.name for other in facts.environments if other is not place]
-    return pulled[0] if len(same) == 1 and same != {place.name} and not same & set(others) else None
+            is_name = re.fullmatch(r"[A-Za-z][\w-]{0,40}", image.tag) is not None
+            if compose_file.kind == environment.kind and not image.digest and is_name:
+                tags.append(SourcedValue(image.tag, container.where))
+    names = {str(tag.value) for tag in tags}
+    other_environments = {other.name for other in facts.environments if other is not environment}
+    if len(names) != 1 or names == {environment.name} or names & other_environments:
+        return None
+    return tags[0]
 
 
-def _find_shared_env_file(facts: RepositoryFindings, place: DetectedEnvironment) -> str:
-    """Where a compose file that is this environment's gives all its services one `.env`."""
-    files = [
-        [fact for fact in container.env_files if str(fact.value).rpartition("/")[2] == ".env"]
-        for found in facts.services
-        for stack, container in found.containers
-        if stack.kind == place.kind
-    ]
-    same = {str(fact.value) for each in files for fact in each}
-    return files[0][0].where if files and all(files) and len(same) == 1 and len(files) == len(facts.services) else ""
+def _find_shared_env_file(facts: RepositoryFindings, environment: DetectedEnvironment) -> str:
+    """Where a compose file that is this environment's gives all its services one `.env`; empty when none does."""
+    files_of_services: list[list[SourcedValue]] = []
+    for service in facts.services:
+        for compose_file, container in service.containers:
+            if compose_file.kind == environment.kind:
+                files_of_services.append(
+                    [file for file in container.env_files if str(file.value).rpartition("/")[2] == ".env"]
+                )
+    if not files_of_services or len(files_of_services) != len(facts.services) or not all(files_of_services):
+        return ""
+    paths = {str(file.value) for files in files_of_services for file in files}
+    return files_of_services[0][0].where if len(paths) == 1 else ""
 
 
-def _add_service_overrides(facts: RepositoryFindings, place: DetectedEnvironment, table: CommentedMapping) -> None:
-    containers, domains = CommentedMapping(), CommentedMapping()
-    for found in facts.services:
-        for stack, container in found.containers:
+def _add_service_overrides(
+    facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping
+) -> None:
+    """Add the names of the services' containers, and their domains."""
+    containers = CommentedMapping()
+    domains = CommentedMapping()
+    for service in facts.services:
+        for compose_file, container in service.containers:
+            is_for_all = not compose_file.kind and len(facts.environments) == 1
             name = container.container_name
-            mine = stack.kind == place.kind or (not stack.kind and len(facts.environments) == 1)
-            if mine and name and _IS_CONTAINER_NAME(name.value):
-                containers.put(found.name, name.value, name.where)
-        if domain := facts.domains.get((place.name, found.name)):
-            domains.put(found.name, domain.value, format_source_note(domain))
-    for key, part in (("containers", containers), ("domains", domains)):
-        if part:
-            table[key] = part
-    if not domains:
+            if (is_for_all or compose_file.kind == environment.kind) and name and _IS_CONTAINER_NAME(name.value):
+                containers.put(service.name, name.value, name.where)
+        domain = facts.domains.get((environment.name, service.name))
+        if domain:
+            domains.put(service.name, domain.value, format_source_note(domain))
+    if containers:
+        table["containers"] = containers
+    if domains:
+        table["domains"] = domains
+    else:
         table.above.append(f"could not tell the domains; write: domains: {{{facts.services[0].name}: …}}")
 
 
 def summarize_services(facts: RepositoryFindings) -> dict[str, str]:
-    """Each service in a line: what it is built from, and where it listens."""
-    return {
-        found.name: ", ".join(
-            [found.image.dockerfile, _describe_port(found), *(each.name for _, each in found.other_containers)]
-        )
-        for found in facts.services
-    }
+    """Each service in a line: what it is built from, where it listens, and its other processes."""
+    summaries = {}
+    for service in facts.services:
+        other_names = [container.name for _, container in service.other_containers]
+        summaries[service.name] = ", ".join([service.image.dockerfile, _describe_port(service), *other_names])
+    return summaries
 
 
-def _describe_port(found: DetectedService) -> str:
-    return "a worker" if found.is_worker else f"port {found.port.value if found.port else 'not told'}"
+def _describe_port(service: DetectedService) -> str:
+    if service.is_worker:
+        return "a worker"
+    return f"port {service.port.value if service.port else 'not told'}"

@@ -47,13 +47,12 @@ def _resolve_trigger(path: str, workflows: dict[str, YamlMapping]) -> WorkflowTr
     trigger = _parse_trigger(workflow)
     events = workflow.get_mapping("on")
     if "workflow_run" in events:
-        by_name = {other.get_text("name") or other_path: other for other_path, other in workflows.items()}
-        for name, _ in events.get_mapping("workflow_run").list_items("workflows"):
-            if other := by_name.get(format_scalar(name)):
+        for other_path, other in workflows.items():
+            if runs_after_workflow(workflow, other_path, other):
                 trigger.branches += _parse_trigger(other).branches
     if "workflow_call" in events:
         for other in workflows.values():
-            if _calls_workflow(other, path):
+            if calls_workflow(other, path):
                 caller = _parse_trigger(other)
                 trigger.branches += caller.branches
                 trigger.tags += caller.tags
@@ -61,8 +60,16 @@ def _resolve_trigger(path: str, workflows: dict[str, YamlMapping]) -> WorkflowTr
     return trigger
 
 
-def _calls_workflow(workflow: YamlMapping, path: str) -> bool:
+def calls_workflow(workflow: YamlMapping, path: str) -> bool:
+    """Whether a job of a workflow calls another workflow of the repository."""
     return any(job.get_text("uses") == f"./{path}" for _, job in workflow.get_mapping("jobs").iter_mappings())
+
+
+def runs_after_workflow(workflow: YamlMapping, other_path: str, other: YamlMapping) -> bool:
+    """Whether a workflow runs when another one has ended."""
+    other_name = other.get_text("name") or other_path
+    names = workflow.get_mapping("on").get_mapping("workflow_run").list_items("workflows")
+    return any(format_scalar(name) == other_name for name, _ in names)
 
 
 def _parse_trigger(workflow: YamlMapping) -> WorkflowTrigger:

@@ -17,10 +17,9 @@ from kiwari_ci.commands.init.docker_commands import (
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
-from kiwari_ci.readers.workflow import get_action_name
+from kiwari_ci.readers.workflow import EXPRESSION_PATTERN, get_action_name
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, collect_strings, format_scalar
 
-_GITHUB_EXPRESSION = re.compile(r"\$\{\{(.{0,500}?)\}\}", re.DOTALL)
 _SSH_COMMAND = re.compile(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s")
 _COMPOSE_UP_COMMAND = re.compile(r"docker[ -]compose\b[^\n]{0,200}\bup\b|docker stack deploy")
 _SSH_ACTION = re.compile(r"ssh|scp|rsync", re.IGNORECASE)
@@ -42,13 +41,14 @@ _UNRELATED_SETTING = re.compile(
 )
 _ACTION_INPUT_ROLES = {"host": "address", "username": "user", "user": "user", "key": "key", "ssh_private_key": "key"}
 _ACTION_INPUT_ROLES |= {"ssh-private-key": "key", "ssh_key": "key"}
+_SETTING_KINDS = {"secrets": "secret", "vars": "variable"}
 _SECRET_OR_VARIABLE = re.compile(r"\b(secrets|vars)\.([A-Za-z_]\w*)")
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
 
 @dataclass
 class WorkflowTrigger:
-    """What starts a workflow."""
+    """What starts a workflow, or a job of it."""
 
     branches: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
@@ -95,7 +95,7 @@ class DeployJob:
     workflow: str
     job: str
     name: str  # of the environment, as GitHub knows it; empty when the job does not say
-    words: str
+    description: str  # all that names it: the environment, the job and the file
     trigger: WorkflowTrigger
     urls: list[SourcedValue] = field(default_factory=list)
     settings: dict[str, tuple[str, str]] = field(default_factory=dict)  # role: secret or variable, its name
@@ -117,271 +117,362 @@ class DetectedWorkflows:
 
 def add_workflow_job(
     repository: LocalRepository,
-    made: DetectedWorkflows,
+    workflows: DetectedWorkflows,
     path: str,
     document: YamlMapping,
-    key: str,
+    job_name: str,
     trigger: WorkflowTrigger,
     matrix: dict[str, Any],
 ) -> None:
-    """Put into `made` what a job of a workflow says, with one combination of its matrix."""
-    _JobReader(repository, made, path, document, key, trigger, matrix).read()
+    """Add to `workflows` what a job of a workflow does, with one combination of its matrix."""
+    _JobReader(repository, workflows, path, document, job_name, trigger, matrix).read()
 
 
 class _JobReader:
-    """One job, with one combination of its matrix; `known` has the values of the expressions that are known here."""
+    """Reads one job, with one combination of its matrix."""
 
     def __init__(
         self,
         repository: LocalRepository,
-        made: DetectedWorkflows,
+        workflows: DetectedWorkflows,
         path: str,
         document: YamlMapping,
-        key: str,
+        job_name: str,
         trigger: WorkflowTrigger,
         matrix: dict[str, Any],
     ) -> None:
         jobs = document.get_mapping("jobs")
-        self.made = made
+        self.workflows = workflows
         self.path = path
-        self.key = key
-        self.job = jobs.get_mapping(key)
+        self.job_name = job_name
+        self.job = jobs.get_mapping(job_name)
         self.trigger = trigger
-        self.where = jobs.where(key)
-        items = [(item, place) for item, place in self.job.list_items("steps") if isinstance(item, YamlMapping)]
-        self.steps = [item for item, _ in items]
-        self.step_places = {id(item): place for item, place in items}
+        self.where = jobs.where(job_name)
+        self.steps: list[YamlMapping] = []
+        self.step_places: dict[int, str] = {}
+        for step, place in self.job.list_items("steps"):
+            if isinstance(step, YamlMapping):
+                self.steps.append(step)
+                self.step_places[id(step)] = place
+        self.expression_values = self._collect_expression_values(repository, document, matrix)
+        self.default_folder = "."
+        for mapping in (document, self.job):
+            folder = mapping.get_mapping("defaults").get_mapping("run").get_text("working-directory")
+            if folder:
+                self.default_folder = join_path(".", self._substitute(folder)) or "."
+
+    def _collect_expression_values(
+        self, repository: LocalRepository, document: YamlMapping, matrix: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The values of the expressions that are known without a run."""
         slug = repository.slug[0] if repository.slug else UNKNOWN_TEXT
-        self.known: dict[str, Any] = {
+        self.expression_values = {
             "github.repository": slug,
             "github.repository_owner": slug.partition("/")[0],
             "github.event.repository.name": slug.rpartition("/")[2],
         }
         for name, value in matrix.items():
-            self.known[f"matrix.{name}"] = value
-        for table in (document, self.job):
-            for name, value in table.get_mapping("env").items():
-                self.known[f"env.{name}"] = self.text(value)
-        self.folder = "."
-        for table in (document, self.job):
-            default_folder = table.get_mapping("defaults").get_mapping("run").get_text("working-directory")
-            if default_folder:
-                self.folder = join_path(".", self.text(default_folder)) or "."
+            self.expression_values[f"matrix.{name}"] = value
+        for mapping in (document, self.job):
+            for name, value in mapping.get_mapping("env").items():
+                self.expression_values[f"env.{name}"] = self._substitute(value)
+        return self.expression_values
 
     def read(self) -> None:
+        """Add the builds, the tests and the deploy of the job."""
         for step in self.steps:
             if re.match(r"docker/(build-push|bake)-action@", step.get_text("uses")):
-                self.build_action(step)
-            for moved, command in iter_docker_commands(self.shell(step.get_text("run"))):
-                self.build_command(step, moved, command)
-        self.tests()
-        self.deploy()
+                self._add_action_build(step)
+            script = self._substitute_in_script(step.get_text("run"))
+            for folder_change, command in iter_docker_commands(script):
+                self._add_command_build(step, folder_change, command)
+        self._add_tests()
+        self._add_deploy()
 
-    def text(self, value: Any) -> str:
-        """A text with what is known of its expressions put in."""
-        return _GITHUB_EXPRESSION.sub(lambda found: self.expression(found[1].strip()), format_scalar(value))
+    def _substitute(self, value: Any) -> str:
+        """A text with its expressions replaced; an unknown one becomes UNKNOWN_TEXT."""
+        return EXPRESSION_PATTERN.sub(lambda match: self._evaluate(match[1].strip()), format_scalar(value))
 
-    def known_text(self, value: str) -> str:
-        """A text with what is known of its expressions put in, and the others as they are."""
-        made = {found[0]: self.expression(found[1].strip()) for found in _GITHUB_EXPRESSION.finditer(value)}
-        return _GITHUB_EXPRESSION.sub(
-            lambda found: found[0] if UNKNOWN_TEXT in made[found[0]] else made[found[0]], value
-        )
+    def _substitute_known(self, value: str) -> str:
+        """A text with the known expressions replaced; the others stay as they are."""
 
-    def expression(self, body: str) -> str:
-        name, *fields = re.split(r"(?<=^matrix)\.", body)
-        value = self.known.get(body)
-        if value is None and fields and "." in fields[0]:
-            axis, _, inner = fields[0].partition(".")
-            table = self.known.get(f"matrix.{axis}")
-            value = table.get(inner) if isinstance(table, YamlMapping) else None
+        def replace_expression(match: re.Match[str]) -> str:
+            text = self._evaluate(match[1].strip())
+            return match[0] if UNKNOWN_TEXT in text else text
+
+        return EXPRESSION_PATTERN.sub(replace_expression, value)
+
+    def _evaluate(self, expression: str) -> str:
+        """The value of an expression; UNKNOWN_TEXT when only a run knows it."""
+        value = self.expression_values.get(expression)
+        nested = re.fullmatch(r"(matrix\.[^.]+)\.(.+)", expression)
+        if value is None and nested:
+            table = self.expression_values.get(nested[1])
+            value = table.get(nested[2]) if isinstance(table, YamlMapping) else None
         return format_scalar(value) or UNKNOWN_TEXT
 
-    def shell(self, script: str) -> str:
-        """A script with expressions and the variables of `env` put in."""
-        known = {
-            name.removeprefix("env."): format_scalar(value)
-            for name, value in self.known.items()
-            if name.startswith("env.")
+    def _substitute_in_script(self, script: str) -> str:
+        """A script with its expressions and the variables of `env` replaced."""
+        variables = {
+            "GITHUB_REPOSITORY": self.expression_values["github.repository"],
+            "GITHUB_REPOSITORY_OWNER": self.expression_values["github.repository_owner"],
         }
-        known |= {
-            "GITHUB_REPOSITORY": self.known["github.repository"],
-            "GITHUB_REPOSITORY_OWNER": self.known["github.repository_owner"],
-        }
-        return re.sub(r"\$\{?(\w+)\}?", lambda found: known.get(found[1], found[0]), self.text(script))
+        for name, value in self.expression_values.items():
+            if name.startswith("env."):
+                variables.setdefault(name.removeprefix("env."), format_scalar(value))
+        return re.sub(r"\$\{?(\w+)\}?", lambda match: variables.get(match[1], match[0]), self._substitute(script))
 
-    def build_action(self, step: YamlMapping) -> None:
-        given = step.get_mapping("with")
-        context = self.text(given.get_text("context") or ".")
-        context = "." if "://" in context or context == UNKNOWN_TEXT else context
-        file = self.text(given.get_text("file")) or f"{context}/Dockerfile"
-        self.built(
-            given.where(), self.image(given), context, file, build_settings.parse_action_inputs(given, self.known_text)
-        )
+    def _get_folder(self, step: YamlMapping) -> str:
+        """The folder that a step runs in."""
+        own_folder = self._substitute(step.get_text("working-directory") or ".")
+        return join_path(self.default_folder, own_folder) or "."
 
-    def image(self, given: YamlMapping) -> str:
-        """The name in a step's tags, or in those of the metadata step that they come from."""
-        tags = given.get_text("tags")
-        if found := re.search(r"steps\.([\w-]+)\.outputs\.tags", tags):
-            meta = next((step for step in self.steps if step.get_text("id") == found[1]), None)
-            tags = meta.get_mapping("with").get_text("images") if meta else tags
-        lines = re.split(r"[\n,]", self.text(tags))
-        return next((name for line in lines if (name := parse_image_name(line))), "")
+    def _add_action_build(self, step: YamlMapping) -> None:
+        """Add the build of docker/build-push-action; a context that is a URL or unknown is taken for the root."""
+        inputs = step.get_mapping("with")
+        context = self._substitute(inputs.get_text("context") or ".")
+        if "://" in context or context == UNKNOWN_TEXT:
+            context = "."
+        dockerfile = self._substitute(inputs.get_text("file")) or f"{context}/Dockerfile"
+        settings = build_settings.parse_action_inputs(inputs, self._substitute_known)
+        self._add_build(inputs.where(), self._find_image_name(inputs), context, dockerfile, settings)
 
-    def build_command(self, step: YamlMapping, moved: str, command: list[str]) -> None:
-        at = command.index("build") if "build" in command[:3] else 0
-        if command[:1] != ["docker"] or at not in (1, 2) or command[1] == "compose":
+    def _find_image_name(self, inputs: YamlMapping) -> str:
+        """The image's name in a step's tags, or in those of the metadata step that they come from."""
+        tags = inputs.get_text("tags")
+        reference = re.search(r"steps\.([\w-]+)\.outputs\.tags", tags)
+        if reference:
+            for step in self.steps:
+                if step.get_text("id") == reference[1]:
+                    tags = step.get_mapping("with").get_text("images")
+                    break
+        for line in re.split(r"[\n,]", self._substitute(tags)):
+            name = parse_image_name(line)
+            if name:
+                return name
+        return ""
+
+    def _add_command_build(self, step: YamlMapping, folder_change: str, command: list[str]) -> None:
+        """Add the build of a `docker build` or `docker buildx build`."""
+        if command[:1] != ["docker"] or "build" not in command[1:3] or command[1] == "compose":
             return
-        build = parse_docker_build(command[at + 1 :])
-        folder = join_path(self.folder, self.text(step.get_text("working-directory") or ".")) or "."
-        folder_then = join_path(folder, moved)
-        if folder_then is None:
+        build = parse_docker_build(command[command.index("build") + 1 :])
+        folder = join_path(self._get_folder(step), folder_change)
+        if folder is None:
             return
-        context = join_path(folder_then, build.context) or "."
-        dockerfile = join_path(folder_then, build.files[0]) if build.files else f"{context}/Dockerfile"
-        image = parse_image_name("".join(build.tags[:1]))
+        context = join_path(folder, build.context) or "."
+        dockerfile = join_path(folder, build.files[0]) if build.files else f"{context}/Dockerfile"
+        image = parse_image_name(build.tags[0]) if build.tags else ""
         settings = build_settings.parse_command_options(build)
-        self.built(step.where("run"), image, context, dockerfile or "", settings)
+        self._add_build(step.where("run"), image, context, dockerfile or "", settings)
 
-    def built(self, where: str, image: str, context: str, file: str, settings: BuildSettings) -> None:
-        folder, dockerfile = join_path(".", context), join_path(".", file)
-        runner = self.text(self.job.get("runs-on"))
-        unsupported = [f"runs on {runner}"] if not runner.startswith("ubuntu") and runner else []
-        if folder and dockerfile and UNKNOWN_TEXT not in folder + dockerfile:
-            self.made.builds.append(
-                BuildStep(where, self.path, self.key, image, folder, dockerfile, settings, unsupported)
-            )
-
-    def tests(self) -> None:
-        runs = [
-            (step, join_path(self.folder, self.text(step.get_text("working-directory") or ".")) or ".")
-            for step in self.steps
-            if step.get_text("run")
-        ]
-        tested = [index for index, (step, _) in enumerate(runs) if TEST_COMMAND.search(step.get_text("run"))]
-        if not tested or _SSH_COMMAND.search("\n".join(step.get_text("run") for step, _ in runs)):
+    def _add_build(self, where: str, image: str, context: str, file: str, settings: BuildSettings) -> None:
+        """Add a build whose context and Dockerfile are known and inside of the repository."""
+        folder = join_path(".", context)
+        dockerfile = join_path(".", file)
+        if not folder or not dockerfile or UNKNOWN_TEXT in folder + dockerfile:
             return
-        needed = [run for run in runs[: tested[-1] + 1] if is_needed_for_tests(run[0].get_text("run"))]
-        folders = {place for _, place in needed}
-        folder = folders.pop() if len(folders) == 1 else "."
-        lines = [
-            tool
-            for action, tool in _TOOL_INSTALL_COMMANDS.items()
-            if any(action in step.get_text("uses") for step in self.steps)
-        ]
-        for step, place in needed:
-            lines += _wrap_in_subshell(
-                self.text(step.get_text("run")).rstrip(), place if place != folder else "", len(needed)
-            )
-        needs = dict(self.job.get_mapping("services").iter_mappings())
-        tables = [self.job, *(step for step, _ in needed)]
-        env = {key: SourcedValue(value, place) for each in tables for key, value, place in each.iter_pairs("env")}
-        where = runs[tested[0]][0].where("run")
-        places = [self.step_places[id(step)] for step, _ in needed]
-        self.made.tests.append(
-            TestSteps(where, self.path, self.key, places, folder, lines, self.setup(), needs, env, self.trigger.paths)
+        runner = self._substitute(self.job.get("runs-on"))
+        unsupported = []
+        if runner and not runner.startswith("ubuntu"):
+            unsupported.append(f"runs on {runner}")
+        self.workflows.builds.append(
+            BuildStep(where, self.path, self.job_name, image, folder, dockerfile, settings, unsupported)
         )
 
-    def setup(self) -> tuple[str, str, str] | None:
+    def _add_tests(self) -> None:
+        """Add the steps of a job that tests, up to the last test; a job that uses SSH is a deploy with a check."""
+        steps = [step for step in self.steps if step.get_text("run")]
+        scripts = [step.get_text("run") for step in steps]
+        test_numbers = [number for number, script in enumerate(scripts) if TEST_COMMAND.search(script)]
+        if not test_numbers or _SSH_COMMAND.search("\n".join(scripts)):
+            return
+        needed = [step for step in steps[: test_numbers[-1] + 1] if is_needed_for_tests(step.get_text("run"))]
+        folders = {self._get_folder(step) for step in needed}
+        common_folder = folders.pop() if len(folders) == 1 else "."
+        lines = self._list_tool_commands()
+        for step in needed:
+            script = self._substitute(step.get_text("run")).rstrip()
+            folder = self._get_folder(step)
+            lines += _wrap_in_subshell(script, "" if folder == common_folder else folder, len(needed))
+        env = {}
+        for mapping in (self.job, *needed):
+            for key, value, place in mapping.iter_pairs("env"):
+                env[key] = SourcedValue(value, place)
+        self.workflows.tests.append(
+            TestSteps(
+                where=steps[test_numbers[0]].where("run"),
+                workflow=self.path,
+                job=self.job_name,
+                steps=[self.step_places[id(step)] for step in needed],
+                folder=common_folder,
+                lines=lines,
+                setup=self._find_setup(),
+                needs=dict(self.job.get_mapping("services").iter_mappings()),
+                env=env,
+                paths=self.trigger.paths,
+            )
+        )
+
+    def _list_tool_commands(self) -> list[str]:
+        """The commands that install what actions of the job install."""
+        commands = []
+        for action, command in _TOOL_INSTALL_COMMANDS.items():
+            if any(action in step.get_text("uses") for step in self.steps):
+                commands.append(command)
+        return commands
+
+    def _find_setup(self) -> tuple[str, str, str] | None:
+        """The language that the job sets up: its name, `version` or `version_file`, and the value."""
         for step in self.steps:
             language = _SETUP_ACTIONS.get(get_action_name(step.get_text("uses")))
-            given = step.get_mapping("with")
-            for field_name, key in (("version_file", f"{language}-version-file"), ("version", f"{language}-version")):
-                value = self.text(given.get(key)) if language else ""
-                if language and value and UNKNOWN_TEXT not in value:
-                    return language, field_name, join_path(".", value) or "" if field_name == "version_file" else value
+            if not language:
+                continue
+            inputs = step.get_mapping("with")
+            version_file = self._substitute(inputs.get(f"{language}-version-file"))
+            if version_file and UNKNOWN_TEXT not in version_file:
+                return language, "version_file", join_path(".", version_file) or ""
+            version = self._substitute(inputs.get(f"{language}-version"))
+            if version and UNKNOWN_TEXT not in version:
+                return language, "version", version
         return None
 
-    def deploy(self) -> None:
+    def _add_deploy(self) -> None:
+        """Add the deploy, when the job puts something on a server."""
         environment = self.job.get("environment")
-        given = environment.get_text("name") if isinstance(environment, YamlMapping) else format_scalar(environment)
-        name = self.text(given)
+        if isinstance(environment, YamlMapping):
+            written_name = environment.get_text("name")
+        else:
+            written_name = format_scalar(environment)
+        name = self._substitute(written_name)
         scripts = "\n".join(
             f"{step.get_text('run')}\n{step.get_mapping('with').get_text('script')}" for step in self.steps
         )
-        remote = any(_SSH_ACTION.search(get_action_name(step.get_text("uses"))) for step in self.steps)
-        remote = remote or _SSH_COMMAND.search(scripts) is not None
-        local = "self-hosted" in str(self.job.get("runs-on")) and _COMPOSE_UP_COMMAND.search(scripts) is not None
-        if name.lower() in _NON_SERVER_ENVIRONMENTS or not (
-            remote or local or (name and _COMPOSE_UP_COMMAND.search(scripts))
-        ):
+        if name.lower() in _NON_SERVER_ENVIRONMENTS or not self._reaches_server(scripts, has_environment=bool(name)):
             return
         trigger = _narrow_trigger(self.trigger, self.job.get_text("if"))
         if not (trigger.branches or trigger.tags or trigger.by_hand):
             return
-        title = f"{name} {self.key} {self.job.get_text('name')} {self.path.rpartition('/')[2]}"
-        made = DeployJob(self.where, self.path, self.key, "" if UNKNOWN_TEXT in name else name, title, trigger)
-        if "inputs." in given:
-            made.notes.append(
+        file_name = self.path.rpartition("/")[2]
+        deploy = DeployJob(
+            where=self.where,
+            workflow=self.path,
+            job=self.job_name,
+            name="" if UNKNOWN_TEXT in name else name,
+            description=f"{name} {self.job_name} {self.job.get_text('name')} {file_name}",
+            trigger=trigger,
+        )
+        if "inputs." in written_name:
+            deploy.notes.append(
                 f"{self.where}: who starts it names the environment; here each one has an entry of its own"
             )
-        self.facts(made, environment, scripts)
-        self.made.deploys.append(made)
+        self._collect_urls(deploy, environment)
+        self._collect_logins(deploy)
+        for folder in _CHANGE_DIRECTORY.findall(self._substitute_in_script(scripts)):
+            deploy.folders.append(SourcedValue(folder.rstrip("/"), self.where))
+        self.workflows.deploys.append(deploy)
 
-    def facts(self, made: DeployJob, environment: Any, scripts: str) -> None:
+    def _reaches_server(self, scripts: str, *, has_environment: bool) -> bool:
+        """Whether the job uses SSH, or starts containers on a runner of one's own or in an environment."""
+        if _SSH_COMMAND.search(scripts):
+            return True
+        if any(_SSH_ACTION.search(get_action_name(step.get_text("uses"))) for step in self.steps):
+            return True
+        is_self_hosted = "self-hosted" in str(self.job.get("runs-on"))
+        return (is_self_hosted or has_environment) and _COMPOSE_UP_COMMAND.search(scripts) is not None
+
+    def _collect_urls(self, deploy: DeployJob, environment: Any) -> None:
+        """Collect the addresses that a deploy names: its environment's URL first."""
         if isinstance(environment, YamlMapping) and environment.get_text("url"):
-            made.urls.append(SourcedValue(self.text(environment.get_text("url")), environment.where("url")))
+            deploy.urls.append(SourcedValue(self._substitute(environment.get_text("url")), environment.where("url")))
         for text, place in collect_strings(self.job):
-            for url in re.findall(r"https?://[^\s\"'`<>;|)]+", self.shell(text)):
-                made.urls.append(SourcedValue(url, place))
+            for url in re.findall(r"https?://[^\s\"'`<>;|)]+", self._substitute_in_script(text)):
+                deploy.urls.append(SourcedValue(url, place))
+
+    def _collect_logins(self, deploy: DeployJob) -> None:
+        """Collect how the steps of a deploy log in to the server."""
+        job_env = [text for text, _ in collect_strings(self.job.get("env"))]
         for step in self.steps:
-            action, by_hand = get_action_name(step.get_text("uses")), _SSH_COMMAND.search(step.get_text("run"))
-            if by_hand or _SSH_ACTION.search(action):
-                around = [text for text, _ in collect_strings(self.job.get("env"))] if by_hand else []
-                if ways := _describe_login_options(step):
-                    made.notes.append(f"{self.where} logs in {', '.join(ways)}: `hosts` has `user`, `port` and `jump`")
-                _collect_login_settings(
-                    made.settings, step, "\n".join([*around, *(text for text, _ in collect_strings(step))])
+            uses_command = _SSH_COMMAND.search(step.get_text("run")) is not None
+            if not uses_command and not _SSH_ACTION.search(get_action_name(step.get_text("uses"))):
+                continue
+            login_options = _describe_login_options(step)
+            if login_options:
+                deploy.notes.append(
+                    f"{self.where} logs in {', '.join(login_options)}: `hosts` has `user`, `port` and `jump`"
                 )
-        made.folders = [
-            SourcedValue(folder.rstrip("/"), self.where) for folder in _CHANGE_DIRECTORY.findall(self.shell(scripts))
-        ]
+            texts = [text for text, _ in collect_strings(step)]
+            if uses_command:
+                texts = [*job_env, *texts]
+            _collect_login_settings(deploy.settings, step, "\n".join(texts))
 
 
-def _wrap_in_subshell(script: str, folder: str, count: int) -> list[str]:
-    """A step's lines within one script: what it changes of its folder ends with it."""
-    moved = [f"cd {shlex.quote(folder)}"] if folder else []
-    lines = [*moved, *script.split("\n")]
-    return (
-        ["(", *(f"  {line}" for line in lines), ")"] if moved or (count > 1 and re.search(r"\bcd\s", script)) else lines
-    )
+def _wrap_in_subshell(script: str, folder: str, step_count: int) -> list[str]:
+    """The lines of a step within one script for all steps; a subshell keeps its `cd` from the next step."""
+    lines = script.split("\n")
+    if folder:
+        lines.insert(0, f"cd {shlex.quote(folder)}")
+    changes_folder = bool(folder) or (step_count > 1 and re.search(r"\bcd\s", script) is not None)
+    if not changes_folder:
+        return lines
+    return ["(", *(f"  {line}" for line in lines), ")"]
 
 
 def _describe_login_options(step: YamlMapping) -> list[str]:
-    """What a step says of the login that is no secret's or variable's name."""
-    given, script = step.get_mapping("with"), step.get_text("run")
-    user, port, jump = given.get_text("username"), given.get_text("port"), given.get_text("proxy_host")
-    ports = [port, *re.findall(r"\b(?:ssh|scp)\s[^\n]{0,200}?-[pP]\s*(\d+)", script)]
-    jumps = [jump, *re.findall(r"\bssh\s[^\n]{0,200}?-J\s*(\S+)", script)]
-    users = [user, *re.findall(r"\bssh\s[^\n@]{0,200}?([a-z_][\w-]*)@", re.sub(r"-J\s*\S+", "", script))]
-    said = [f"as {each}" for each in dict.fromkeys(users) if each and "${{" not in each]
-    said += [f"by port {each}" for each in ports if each.isdecimal() and each != "22"]
-    return said + ["through another machine"] if any(jumps) else said
+    """What a step says of the login in plain text, not in a secret or variable."""
+    inputs = step.get_mapping("with")
+    script = step.get_text("run")
+    script_without_jump = re.sub(r"-J\s*\S+", "", script)
+    users = [inputs.get_text("username"), *re.findall(r"\bssh\s[^\n@]{0,200}?([a-z_][\w-]*)@", script_without_jump)]
+    ports = [inputs.get_text("port"), *re.findall(r"\b(?:ssh|scp)\s[^\n]{0,200}?-[pP]\s*(\d+)", script)]
+    jumps = [inputs.get_text("proxy_host"), *re.findall(r"\bssh\s[^\n]{0,200}?-J\s*(\S+)", script)]
+    options = [f"as {user}" for user in dict.fromkeys(users) if user and "${{" not in user]
+    options += [f"by port {port}" for port in ports if port.isdecimal() and port != "22"]
+    if any(jumps):
+        options.append("through another machine")
+    return options
 
 
-def _collect_login_settings(known: dict[str, tuple[str, str]], step: YamlMapping, text: str) -> None:
-    """What a step reaches a server with: what its action is given, then what is named like it."""
+def _collect_login_settings(settings: dict[str, tuple[str, str]], step: YamlMapping, text: str) -> None:
+    """Add the settings that a step reaches a server with: the inputs of its action, then settings named like them."""
     for key, role in _ACTION_INPUT_ROLES.items():
-        if found := _SECRET_OR_VARIABLE.search(step.get_mapping("with").get_text(key)):
-            known.setdefault(role, ("secret" if found[1] == "secrets" else "variable", found[2]))
-    for kind, name in _SECRET_OR_VARIABLE.findall(text):
-        role = next((role for role, names in _SETTING_ROLE_PATTERNS.items() if names.search(name)), "")
-        if role and name.upper() == name and (role == "token" or not _UNRELATED_SETTING.search(name)):
-            known.setdefault(role, ("secret" if kind == "secrets" else "variable", name))
+        reference = _SECRET_OR_VARIABLE.search(step.get_mapping("with").get_text(key))
+        if reference:
+            settings.setdefault(role, (_SETTING_KINDS[reference[1]], reference[2]))
+    for context, name in _SECRET_OR_VARIABLE.findall(text):
+        setting_role = _find_setting_role(name)
+        if setting_role:
+            settings.setdefault(setting_role, (_SETTING_KINDS[context], name))
+
+
+def _find_setting_role(name: str) -> str:
+    """What a secret or variable is for, by its name; empty for one that has nothing to do with the login."""
+    if name.upper() != name:
+        return ""
+    for role, pattern in _SETTING_ROLE_PATTERNS.items():
+        if pattern.search(name):
+            is_related = role == "token" or not _UNRELATED_SETTING.search(name)
+            return role if is_related else ""
+    return ""
 
 
 def _narrow_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
     """What is left of a trigger under a job's `if`."""
-    if word := re.search(r"(!\s*)?contains\(\s*github\.ref(?:_name)?\s*,\s*'(-[\w.]+)'\s*\)", condition):
-        tags = [tag for tag in trigger.tags if ("-" in tag) is not bool(word[1])]
-        made = tags or ["v*" if word[1] else f"v*{word[2].rstrip('.')}*"]
-        return WorkflowTrigger([], made, trigger.paths, False, trigger.where)
-    branches = re.findall(r"refs/heads/([\w./-]+)", condition) + re.findall(r"ref_name\s*==\s*'([\w./-]+)'", condition)
-    tagged = re.search(r"refs/tags/|ref_type\s*==\s*'tag'|event_name\s*==\s*'release'", condition) is not None
-    by_hand = re.search(r"event_name\s*==\s*'workflow_dispatch'", condition) is not None
-    if not (branches or tagged or by_hand) or "!=" in condition or re.search(r"!\s*startsWith", condition):
+    tag_part = re.search(r"(!\s*)?contains\(\s*github\.ref(?:_name)?\s*,\s*'(-[\w.]+)'\s*\)", condition)
+    if tag_part:
+        wants_candidates = not tag_part[1]
+        tags = [tag for tag in trigger.tags if ("-" in tag) is wants_candidates]
+        if not tags:
+            tags = [f"v*{tag_part[2].rstrip('.')}*" if wants_candidates else "v*"]
+        return WorkflowTrigger([], tags, trigger.paths, False, trigger.where)
+    branches = re.findall(r"refs/heads/([\w./-]+)", condition)
+    branches += re.findall(r"ref_name\s*==\s*'([\w./-]+)'", condition)
+    names_tags = re.search(r"refs/tags/|ref_type\s*==\s*'tag'|event_name\s*==\s*'release'", condition) is not None
+    names_dispatch = re.search(r"event_name\s*==\s*'workflow_dispatch'", condition) is not None
+    is_negated = "!=" in condition or re.search(r"!\s*startsWith", condition) is not None
+    if is_negated or not (branches or names_tags or names_dispatch):
         return trigger
-    kept = [name for name in branches if name in trigger.branches or not trigger.branches or "**" in trigger.branches]
-    return WorkflowTrigger(
-        kept, (trigger.tags or ["v*"]) if tagged else [], trigger.paths, by_hand and trigger.by_hand, trigger.where
-    )
+    if trigger.branches and "**" not in trigger.branches:
+        branches = [name for name in branches if name in trigger.branches]
+    tags = (trigger.tags or ["v*"]) if names_tags else []
+    return WorkflowTrigger(branches, tags, trigger.paths, names_dispatch and trigger.by_hand, trigger.where)

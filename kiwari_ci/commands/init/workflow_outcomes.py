@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 
 from kiwari_ci.commands.init.environments import name_environment
 from kiwari_ci.commands.init.services import DetectedService
+from kiwari_ci.commands.init.workflow_files import calls_workflow, runs_after_workflow
 from kiwari_ci.commands.init.workflow_jobs import BuildStep, DeployJob, DetectedWorkflows, TestSteps
 from kiwari_ci.effective import EffectiveSpec
 from kiwari_ci.readers import compose_file
 from kiwari_ci.readers.step_effects import StepEffect, find_workflow_effects
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow, ReferenceContext, parse_workflow
-from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_list, format_scalar
+from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_list
 
 _DEPLOY_EFFECTS = {"deploy", "container"}
 _IMAGE_EFFECTS = {"build", "push", "take"}
@@ -248,14 +249,12 @@ def _decide_calls(document: YamlDocument, outcome: WorkflowOutcome, outcomes: di
 
 def _find_callers(path: str, workflows: DetectedWorkflows) -> list[str]:
     """The other workflows that call a workflow, or that run after it."""
-    name = workflows.documents[path].data.get_text("name") or path
+    workflow = workflows.documents[path].data
     callers = []
     for other_path in workflows.files:
-        data = workflows.documents[other_path].data
-        calls = any(job.get_text("uses") == f"./{path}" for _, job in data.get_mapping("jobs").iter_mappings())
-        run_after = data.get_mapping("on").get_mapping("workflow_run").list_items("workflows")
-        follows = any(format_scalar(followed) == name for followed, _ in run_after)
-        if other_path != path and (calls or follows):
+        other = workflows.documents[other_path].data
+        needs_workflow = calls_workflow(other, path) or runs_after_workflow(other, path, workflow)
+        if other_path != path and needs_workflow:
             callers.append(other_path)
     return callers
 

@@ -599,7 +599,7 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
 def check_again(stack: "Stack", services: List[Service]) -> None:
     """Check at the end all services: one may have failed while others were being replaced."""
     for service in services:
-        if service.result in ("serving", "unchanged") and not is_healthy(stack, service):
+        if service.result in ("serving", "unchanged") and not stays_healthy(stack, service):
             service.result = "failed"
             service.problem = f"{service.name} was healthy at first, and is not any more"
             print_error(service.problem)
@@ -902,7 +902,12 @@ def recover(stack: "Stack") -> None:
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
+    recover_services(stack)
     run_owed_hook(stack)
+
+
+def recover_services(stack: "Stack") -> None:
+    """Recover all services of the stack."""
     try:
         stack.read_compose_file()
     except Cancelled:
@@ -911,19 +916,23 @@ def recover(stack: "Stack") -> None:
         # This request may bring a compose file that is right.
         progress(f"note: {failure.message}")
         return
+    if not any(check_pins(stack)):  # the preflight reports what a person wrote into that file
+        stack.write_pins()
     for service in stack.services.values():
         if not service.accessory:
             wait_for_interrupted_migration(stack, service)
-            recover_service(stack, service)
-    if not any(check_pins(stack)):  # the preflight reports what a person wrote into that file
-        stack.write_pins()
+            with uninterrupted():
+                recover_service(stack, service)
 
 
 def recover_service(stack: "Stack", service: Service) -> None:
     """Recover one service, so that exactly one of its containers goes on serving."""
     repair_half_created_containers(stack, service)
-    current = stack.find(service.container_name)
     note = stack.set_aside_note(service)
+    was_interrupted = bool(note or stack.temporary(service))
+    if was_interrupted:
+        wait_until_started(stack, service)
+    current = stack.find(service.container_name)
     if current and current.id == note.get("id"):
         # The rename of the set-aside container was the last thing that happened.
         progress(f"an interrupted deploy was bringing back {service.name}: starting it")
@@ -931,7 +940,7 @@ def recover_service(stack: "Stack", service: Service) -> None:
     elif (
         current
         and current.image == stack.recorded_image(service.name)
-        and is_healthy(stack, service)
+        and stays_healthy(stack, service)
     ):
         retire_set_aside_container(stack, service)
     elif set_aside_container(stack, service):
@@ -943,6 +952,24 @@ def recover_service(stack: "Stack", service: Service) -> None:
     if not set_aside_container(stack, service):
         stack.forget_set_aside(service)
     remove_temporary_container_unless_needed(stack, service)
+    if was_interrupted:
+        go_back_if_nothing_serves(stack, service)
+
+
+def wait_until_started(stack: "Stack", service: Service) -> None:
+    """Wait until the own or the temporary container is healthy: they may still be starting.
+
+    After a boot, for example, a container that answers nothing yet may be the only one that works.
+    """
+    end = stack.machine.now() + service.start_seconds
+    for name in (service.container_name, service.temporary_name):
+        while not is_healthy(stack, service, name):
+            container = stack.find(name)
+            if not container or not container.is_running or stack.machine.now() > end:
+                break
+            stack.machine.wait(1)
+        else:
+            return
 
 
 def let_temporary_container_answer(stack: "Stack", service: Service) -> None:
@@ -974,16 +1001,23 @@ def remove_temporary_container_unless_needed(stack: "Stack", service: Service) -
 def stays_healthy(stack: "Stack", service: Service) -> bool:
     """Whether the own container is healthy, and remains so for a while if that is in doubt.
 
-    It is in doubt when the temporary container has the service's names: then an interrupted deploy
-    was replacing the own container, and Docker may still be about to stop it.
+    It is in doubt when another container waits to be removed because of it: then an interrupted
+    deploy was replacing the own container, and Docker may still be about to stop it. It is also in
+    doubt for a worker that Docker has restarted: a worker that fails runs now and then.
     """
-    seconds = OBSERVED_SECONDS if has_service_names(stack, service) else 0
-    end = stack.machine.now() + seconds
-    while is_healthy(stack, service):
-        if stack.machine.now() >= end:
-            return True
+    first = stack.find(service.container_name)
+    if not first or not is_healthy(stack, service):
+        return False
+    worker_was_restarted = first.restarts > 0 and not service.health
+    was_being_replaced = has_service_names(stack, service) or set_aside_container(stack, service)
+    is_in_doubt = worker_was_restarted or was_being_replaced
+    end = stack.machine.now() + (OBSERVED_SECONDS if is_in_doubt else 0)
+    while stack.machine.now() < end:
         stack.machine.wait(1)
-    return False
+        current = stack.find(service.container_name)
+        if not current or not current.is_same_run(first) or not is_healthy(stack, service):
+            return False
+    return True
 
 
 def repair_half_created_containers(stack: "Stack", service: Service) -> None:
@@ -1018,7 +1052,7 @@ def wait_for_interrupted_migration(stack: "Stack", service: Service) -> None:
     end = stack.machine.now() + SCRIPT_SECONDS
     while True:
         container = stack.find(service.migration_name)
-        if not container or container.project not in ("", stack.name):
+        if not container or not stack.is_temporary(container, service):
             return
         if not container.has_processes:
             stack.remove(service.migration_name)
@@ -1641,6 +1675,14 @@ def check_name(
             f"{holder.name} was not made by this stack, and a deploy would rename it to"
             f" {service.retained_name}, which exists already",
             f"Remove that container if you do not need it: docker rm -f {service.retained_name}",
+        )
+    if set_aside_container(stack, service):
+        yield Finding(
+            NOT_READY,
+            f"{holder.name} was not made by this stack, and {service.set_aside_name} is the old"
+            " container of an interrupted deploy",
+            f"Keep one of the two: docker rm -f {service.set_aside_name}, or docker rm -f"
+            f" {holder.name}",
         )
     yield from check_lost_data(stack, service, holder)
 
@@ -2292,7 +2334,7 @@ def is_unchanged(stack: "Stack", service: Service) -> bool:
     label = container.labels.get("com.docker.compose.config-hash")
     is_same = container.image == service.image and label in stack.hashes(service, container)
     is_same = is_same and stack.mounted_checksum(service) == stack.recorded_mounts(service)
-    return is_same and is_healthy(stack, service)
+    return is_same and stays_healthy(stack, service)
 
 
 def can_start_beside(stack: "Stack", service: Service) -> bool:
@@ -2501,8 +2543,12 @@ def bring_back_set_aside_container(stack: "Stack", service: Service) -> None:
     old = set_aside_container(stack, service)
     if not old:
         return
-    if stack.find(service.container_name):
-        stack.remove(service.container_name)
+    new = stack.find(service.container_name)
+    if new and not stack.owns(new, service):
+        progress(f"note: {new.name} was not made by this stack, so {old.name} does not come back")
+        return
+    if new:
+        stack.remove(new.name)
     stack.rename(old.name, service.container_name)
     resume_old_container(stack, service)
 

@@ -1,0 +1,95 @@
+"""Plans what the runbook says of an environment that serves already: its containers, and what becomes of each."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
+from kiwari_ci.effective.containers import EffectiveService
+from kiwari_ci.plan import ComposeStack, TakenOverContainer, Takeover
+
+
+def plan_takeovers(spec: EffectiveSpec, stacks: dict[str, ComposeStack]) -> tuple[Takeover, ...]:
+    """Plan the takeovers in the order in which a person does them: those that others promote from come first."""
+    environments = [environment for environment in spec.environments.values() if environment.model.takeover]
+    environments.sort(key=lambda environment: environment.model.promote is not None)
+    return tuple(_plan_takeover(environment, stacks[environment.name]) for environment in environments)
+
+
+def _plan_takeover(environment: EffectiveEnvironment, stack: ComposeStack) -> Takeover:
+    today = environment.model.takeover
+    assert today
+    has_other_project = today.project != stack.name
+    return Takeover(
+        environment=environment.name,
+        stack=stack.name,
+        host_variables=tuple(host.variable for host in environment.hosts),
+        host_folder=environment.first_host.home_folder,
+        project=today.project or "",
+        folder=today.folder or "",
+        workflows=tuple(today.workflows or ()),
+        ports=today.ports or "",
+        containers=tuple(
+            _plan_container(environment, name, container_today) for name, container_today in today.containers.items()
+        ),
+        connect_commands=tuple(_list_connect_commands(environment, stack)),
+        moved_volumes=", ".join(f"`{stack.name}_{volume}`" for volume in stack.volumes) if has_other_project else "",
+    )
+
+
+def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStack) -> Iterator[str]:
+    """Connect what stays to the networks of the new containers, on each host; nothing restarts.
+
+    A network of the stack's own is created first, with the labels by which Compose knows it as its own.
+    """
+    today = environment.model.takeover
+    assert today
+    scripts = []
+    for accessory in stack.accessories:
+        if accessory.container != today.containers.get(accessory.name):
+            continue
+        attachments = accessory.aliased
+        names = [attachment.name for attachment in attachments] or list(accessory.networks)
+        aliases = [attachment.alias for attachment in attachments] or [""] * len(names)
+        for name, alias, docker_name in zip(names, aliases, accessory.docker_networks, strict=True):
+            if name not in stack.networks:
+                scripts.append(_format_create_network(stack, name, docker_name))
+            alias_option = f"--alias {alias} " if alias else ""
+            scripts.append(f"docker network connect {alias_option}{docker_name} {accessory.container}")
+    if today.ports:
+        scripts.append(f"docker network connect {environment.first_host.proxy.network} {today.ports}")
+    for host in environment.hosts:
+        for script in scripts:
+            yield f"ssh \"${host.variable}\" '{script}'"
+
+
+def _format_create_network(stack: ComposeStack, name: str, docker_name: str) -> str:
+    labels = f"--label com.docker.compose.project={stack.name} --label com.docker.compose.network={name}"
+    create = f"docker network create {labels} {docker_name}"
+    return f"docker network inspect {docker_name} >/dev/null 2>&1 || {create}"
+
+
+def _plan_container(environment: EffectiveEnvironment, name: str, today: str) -> TakenOverContainer:
+    container = environment.containers[name]
+    return TakenOverContainer(
+        name=name,
+        today=today,
+        container=container.container_name,
+        domain=container.domain,
+        outcome=_decide_outcome(environment, name, today),
+    )
+
+
+def _decide_outcome(
+    environment: EffectiveEnvironment, name: str, today: str
+) -> Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name"]:
+    """What the host program does with a container that it finds."""
+    container = environment.containers[name]
+    has_same_name = today == container.container_name
+    if not isinstance(container, EffectiveService):
+        return "stays" if has_same_name else "another-name"
+    if not has_same_name:
+        return "under-its-own-name"
+    options = container.options
+    # A published port can belong to one container only, and a service without a health check cannot prove itself.
+    needs_stop = bool(options.ports) or options.port is None or options.rollout == "recreate"
+    return "with-a-gap" if needs_stop else "without-a-gap"

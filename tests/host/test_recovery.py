@@ -1,0 +1,206 @@
+"""A deploy that was interrupted: what the next request does before its own work."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci.engines.compose import host
+from tests.host.fake_docker import Image, Killed
+from tests.host.world import WEB, WORKER, World
+
+CRASHES = Image(exits_after=4, exit_code=3)
+
+
+def deploy_and_kill(world: World, name: str, version: int, when: Callable[[], bool]) -> None:
+    """Deploy, with the program killed at the first point at which the condition is true."""
+
+    def kill() -> None:
+        world.machine.is_dead = world.machine.is_dead or when()
+
+    world.machine.at_each_point = kill
+    with pytest.raises(Killed):
+        world.deploy({name: world.image(name, version)}, version)
+    world.machine.at_each_point = None
+    world.machine.revive()
+
+
+def deploy_that_the_preflight_refuses(world: World, name: str) -> None:
+    """Such a deploy recovers the stack, and changes nothing else."""
+    free, world.machine.free = world.machine.free, 3
+    assert world.deploy({name: world.image(name, 9)}, 9).code == 69
+    world.machine.free = free
+
+
+@pytest.fixture
+def worker_world(root: Path) -> World:
+    world = World(root, WORKER)
+    assert world.deploy({"worker": world.image("worker", 1)}, 1).code == 0
+    return world
+
+
+@pytest.fixture
+def web_world(root: Path) -> World:
+    world = World(root, WEB)
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+    return world
+
+
+@pytest.mark.parametrize("verb", ["deploy", "rollback"])
+def test_a_worker_that_crashes_in_a_loop_is_not_unchanged(worker_world: World, verb: str) -> None:
+    """It runs at the moment at which the program looks, because Docker starts it again each time."""
+    bad = worker_world.image("worker", 1, CRASHES)
+    worker_world.machine.wait(10)
+    assert worker_world.container("worker").is_running
+
+    if verb == "deploy":
+        outcome = worker_world.deploy({"worker": bad}, 1)
+    else:
+        outcome = worker_world.rollback("worker", bad)
+
+    assert (outcome.code, outcome.results) == (1, {"worker": "failed"})
+
+
+def test_a_worker_that_crashed_once_is_unchanged(worker_world: World) -> None:
+    good = worker_world.image("worker", 1, CRASHES)
+    worker_world.machine.wait(6)
+    worker_world.image("worker", 1)
+    assert worker_world.container("worker").restarts > 0
+
+    assert worker_world.deploy({"worker": good}, 1).results == {"worker": "unchanged"}
+
+
+def test_the_old_worker_comes_back_if_the_recorded_one_crashes_in_a_loop(worker_world: World) -> None:
+    old = worker_world.container("worker").id
+    deploy_and_kill(worker_world, "worker", 2, lambda: len(worker_world.record("worker")) == 2)
+    assert worker_world.names() == ["worker", "worker-previous"]
+    worker_world.image("worker", 2, CRASHES)
+    worker_world.machine.wait(10)
+
+    deploy_that_the_preflight_refuses(worker_world, "worker")
+
+    assert worker_world.names() == ["worker"]
+    assert worker_world.container("worker").id == old and worker_world.container("worker").is_running
+
+
+def kill_while_the_temporary_container_serves_alone(world: World) -> None:
+    def is_alone() -> bool:
+        return world.machine.find("web") is None and world.machine.find("web-next") is not None
+
+    deploy_and_kill(world, "web", 2, is_alone)
+    for container in world.machine.everything():
+        if container.name not in ("web", "web-next"):
+            world.machine.remove(container)
+    assert world.names() == ["web-next"]
+
+
+def test_the_only_container_of_a_service_is_given_time_to_start(web_world: World) -> None:
+    kill_while_the_temporary_container_serves_alone(web_world)
+    web_world.image("web", 2, Image(answers_after=20))
+    web_world.machine.boot()
+
+    deploy_that_the_preflight_refuses(web_world, "web")
+
+    (reached,) = web_world.machine.reached_by("web")
+    assert web_world.machine.answers(reached) and reached.name == "web-next"
+
+
+def test_a_service_whose_last_container_fails_gets_its_old_image(web_world: World) -> None:
+    kill_while_the_temporary_container_serves_alone(web_world)
+    web_world.image("web", 2, Image(hangs=True))
+    web_world.machine.boot()
+
+    deploy_that_the_preflight_refuses(web_world, "web")
+
+    web_world.machine.wait(2)
+    assert web_world.names() == ["web"]
+    assert web_world.serves("web", web_world.image("web", 1))
+
+
+def test_a_recorded_container_is_given_time_to_start(root: Path) -> None:
+    """A foreign container is set aside, and must not come back meanwhile."""
+    world = World(root, WEB)
+    world.machine.images["ghcr.io/acme/web:old"] = Image()
+    world.machine.run_by_hand("web", "ghcr.io/acme/web:old", "proxy")
+    world.machine.wait(2)
+    deploy_and_kill(world, "web", 1, lambda: len(world.record("web")) == 1)
+    world.image("web", 1, Image(answers_after=20))
+    world.machine.boot()
+
+    deploy_that_the_preflight_refuses(world, "web")
+
+    assert world.serves("web", world.image("web", 1))
+    assert world.names() == ["web", "web-before"]
+
+
+def test_a_container_that_a_person_made_during_the_outage_is_never_removed(worker_world: World) -> None:
+    deploy_and_kill(
+        worker_world,
+        "worker",
+        2,
+        lambda: "worker-previous" in worker_world.names() and "worker" not in worker_world.names(),
+    )
+    by_hand = worker_world.machine.run_by_hand("worker", "nginx:1", "proxy")
+    before = vars(by_hand).copy()
+
+    refused = worker_world.deploy({"worker": worker_world.image("worker", 3)}, 3)
+
+    assert refused.code == 69
+    assert refused.says("Keep one of the two: docker rm -f worker-previous, or docker rm -f worker")
+    assert vars(by_hand) == before
+    assert worker_world.names() == ["worker", "worker-previous"]
+    worker_world.machine.do_rm(["-f", "-v", "worker"])
+    good = worker_world.image("worker", 3)
+    assert worker_world.deploy({"worker": good}, 3).code == 0
+    assert worker_world.names() == ["worker"] and worker_world.serves("worker", good)
+
+
+def test_a_container_with_the_name_of_a_migration_is_not_removed(web_world: World) -> None:
+    theirs = web_world.machine.run_by_hand("web-next-migrate", "nginx:1", "proxy")
+    web_world.machine.do_stop(["web-next-migrate"])
+
+    assert web_world.deploy({"web": web_world.image("web", 2)}, 2).code == 0
+
+    assert theirs in web_world.machine.everything()
+
+
+@pytest.fixture
+def cancellable() -> Iterator[None]:
+    """This process ends like the program when it is told to end."""
+    before = signal.signal(signal.SIGTERM, host.end_on_signal)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def cancel() -> None:
+    # To this thread: the program has no other one that could take the signal.
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("cancellable")
+def test_a_cancel_during_the_recovery_leaves_no_service_down(
+    worker_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes when the old container has its name again, and was not started yet."""
+    old = worker_world.container("worker").id
+    deploy_and_kill(
+        worker_world,
+        "worker",
+        2,
+        lambda: "worker-previous" in worker_world.names() and "worker" in worker_world.names(),
+    )
+    rename = worker_world.machine.do_rename
+
+    def rename_and_cancel(words: list[str]) -> str:
+        rename(words)
+        cancel()
+        return ""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_world.machine, "do_rename", rename_and_cancel)
+        outcome = worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2)
+
+    assert outcome.result["message"] == "the deploy was cancelled"
+    assert worker_world.container("worker").id == old and worker_world.container("worker").is_running
