@@ -1,4 +1,4 @@
-"""Leaving: the generated files become a person's own, and nothing in them needs this tool any more."""
+"""Ejects a pipeline: the generated files become the user's own, and no longer need this tool."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ class EjectResult:
 def eject_pipeline(root: Path, spec: Path, plan: Plan, files: generated_files.GeneratedFiles) -> EjectResult:
     """Take our marker out of every generated file under `root`, and away what only serves the generator.
 
-    A file that was edited by hand stays as it is, but for its marker. Raises Refused, and changes nothing, when the
+    A file that was edited by hand stays as it is, but for its marker. Raises OutputError, and changes nothing, when the
     files are not there or the disk refuses.
     """
     there = generated_files.read_generated_files(root, files, plan.project)

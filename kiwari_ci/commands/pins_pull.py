@@ -1,4 +1,4 @@
-"""A bot's bumps, read back from the generated workflows into the file of pins."""
+"""Reads the pins that a bot updated in the generated workflows back into the pins file."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -39,7 +39,7 @@ class PinUpdate:
 
 @dataclass(frozen=True)
 class PullResult:
-    """What a pull found, the file of pins, and what was then generated; nothing is written without a bump."""
+    """The pins file, the updates, and what was generated; nothing is written without an update."""
 
     path: Path
     bumps: list[PinUpdate]
@@ -59,30 +59,35 @@ class WorkflowPin:
         return self.seen.pin
 
     def fault(self, rule: RuleName, message: str, hint: str) -> Problem:
-        """A problem at its place."""
+        """A problem at the line of the pin."""
         return report_at_value(self.file, self.seen.loc, rule, message, hint)
 
 
 def pull_pin_updates(spec: Path, out: Path) -> PullResult:
-    """Take the pins of the generated workflows into the spec's file of pins, and generate; raises Faults, Refused."""
-    own, (plan, files) = action_pins.load_pins(spec), generator.generate_files(spec)
-    found = _collect_workflow_pins(out, files, plan.project, own.pins)
-    bumps = _find_pin_updates(found, own.pins, spec)
-    moved = {bump.now.action: bump.now for bump in bumps if not bump.frozen}
+    """Take the pins of the generated workflows into the spec's pins file, and generate again.
+
+    Raises SpecError and OutputError.
+    """
+    own_pins = action_pins.load_pins(spec)
+    plan, files = generator.generate_files(spec)
+    workflow_pins = _collect_workflow_pins(out, files, plan.project, own_pins.pins)
+    updates = _find_pin_updates(workflow_pins, own_pins.pins, spec)
     path = action_pins.derive_pins_path(spec)
-    if not bumps:
+    if not updates:
         return PullResult(path, [])
-    if not moved:
-        return PullResult(path, bumps, generated_files.write_files(out, files, plan.project))
-    was = read_plain_file(path, yaml_source.MAX_SPEC_SIZE).decode() if own.text else None
-    text = update_pins_text(path, own.text, {action: moved.get(action, own.pins[action]) for action in found})
-    made = generated_files.restore_line_endings(text, was or "")
-    generated_files.write_user_file(spec.parent, action_pins.PINS_RELATIVE_PATH, made, was)
+    new_pins = {update.now.action: update.now for update in updates if not update.frozen}
+    if not new_pins:
+        return PullResult(path, updates, generated_files.write_files(out, files, plan.project))
+    old_text = read_plain_file(path, yaml_source.MAX_SPEC_SIZE).decode() if own_pins.text else None
+    expected_pins = {action: new_pins.get(action, own_pins.pins[action]) for action in workflow_pins}
+    updated_text = update_pins_text(path, own_pins.text, expected_pins)
+    new_text = generated_files.restore_line_endings(updated_text, old_text or "")
+    generated_files.write_user_file(spec.parent, action_pins.PINS_RELATIVE_PATH, new_text, old_text)
     try:
         plan, files = generator.generate_files(spec)
-        return PullResult(path, bumps, generated_files.write_files(out, files, plan.project))
+        return PullResult(path, updates, generated_files.write_files(out, files, plan.project))
     except BaseException:
-        _restore_pins_file(spec.parent, made, was)
+        _restore_pins_file(spec.parent, new_text, old_text)
         raise
 
 
@@ -95,30 +100,34 @@ def serialize_pull_result(result: PullResult) -> dict[str, Any]:
     }
 
 
-def update_pins_text(path: Path, text: str, wanted: Mapping[str, ActionPin]) -> str:
-    """A file's text with these pins, all else as it was; a new file where there is none; raises Refused."""
+def update_pins_text(path: Path, text: str, expected: Mapping[str, ActionPin]) -> str:
+    """Set these pins in the text of a pins file, and keep everything else; an empty text becomes a new file.
+
+    Raises OutputError when the file cannot be edited as it is written.
+    """
     if not text:
-        return PINS_FILE_HEADER + "".join(
-            f"{line}\n" for pin in wanted.values() for line in _format_pin_step(pin, "    ")
-        )
-    read = yaml_source.parse_yaml(path.as_posix(), text)
-    seen, _ = action_pins.find_pins(read, {**action_pins.DEFAULT_PINS, **wanted})
-    lines = list(read.lines)
-    for each in seen:
-        pin, row = wanted.get(each.pin.action, each.pin), each.place.line - 1
-        if pin.sha != each.pin.sha:
-            before, behind = lines[row][: each.place.column - 1], action_pins.find_trailing_text(read, each.place)
-            lines[row] = f"{before}{pin.action}@{pin.sha}" + behind.replace(each.pin.version, pin.version, 1)
-    _append_pin_steps(
-        read, lines, [pin for action, pin in wanted.items() if action not in {each.pin.action for each in seen}]
-    )
-    made = "\n".join(lines)
-    if not _has_expected_pins(path, made, wanted):
-        rows = "\n".join(f"  - uses: {pin.line}" for pin in wanted.values())
-        raise atomic_write.OutputError(
-            f"{path}: cannot be edited as it is written; below `steps`, write a line each:\n{rows}"
-        )
-    return made
+        lines = [line for pin in expected.values() for line in _format_pin_step(pin, "    ")]
+        return PINS_FILE_HEADER + "".join(f"{line}\n" for line in lines)
+    source = yaml_source.parse_yaml(path.as_posix(), text)
+    occurrences, _ = action_pins.find_pins(source, {**action_pins.DEFAULT_PINS, **expected})
+    lines = list(source.lines)
+    for occurrence in occurrences:
+        old_pin = occurrence.pin
+        new_pin = expected.get(old_pin.action, old_pin)
+        if new_pin.sha != old_pin.sha:
+            index = occurrence.place.line - 1
+            start = lines[index][: occurrence.place.column - 1]
+            trailing_text = action_pins.find_trailing_text(source, occurrence.place)
+            trailing_text = trailing_text.replace(old_pin.version, new_pin.version, 1)
+            lines[index] = f"{start}{new_pin.action}@{new_pin.sha}{trailing_text}"
+    known_actions = {occurrence.pin.action for occurrence in occurrences}
+    _append_pin_steps(source, lines, [pin for action, pin in expected.items() if action not in known_actions])
+    new_text = "\n".join(lines)
+    if not _has_expected_pins(path, new_text, expected):
+        rows = "\n".join(f"  - uses: {pin.line}" for pin in expected.values())
+        message = f"{path}: cannot be edited as it is written; below `steps`, write a line each:\n{rows}"
+        raise atomic_write.OutputError(message)
+    return new_text
 
 
 def _append_pin_steps(source: YamlSource, lines: list[str], new_pins: list[ActionPin]) -> None:
@@ -152,28 +161,29 @@ def _restore_pins_file(folder: Path, new_text: str, old_text: str | None) -> Non
 
 
 def _collect_workflow_pins(
-    out: Path, files: generated_files.GeneratedFiles, project: str, known: Mapping[str, ActionPin]
+    out: Path, files: generated_files.GeneratedFiles, project: str, known_pins: Mapping[str, ActionPin]
 ) -> dict[str, list[WorkflowPin]]:
-    """By action, each pin of the workflows that are there; raises Faults, Refused."""
-    found, faults, count = defaultdict[str, list[WorkflowPin]](list), list[Problem](), 0
-    for path in files:
-        full = out / path
-        if not (path.startswith(".github/workflows/") and path.endswith(".yml") and full.is_file()):
-            continue
-        with atomic_write.convert_os_errors(out):
-            is_ours = generated_files.read_marker_project(full) == project
-        if is_ours:
-            count += 1
-            file = yaml_source.load_yaml(full)
-            seen, wrong = action_pins.find_pins(file, known)
-            faults += wrong
-            for each in seen:
-                found[each.pin.action].append(WorkflowPin(file, each))
-    if not count:
+    """Each pin of the workflows on disk, by action; raises SpecError and OutputError."""
+    workflow_pins: dict[str, list[WorkflowPin]] = defaultdict(list)
+    problems: list[Problem] = []
+    workflows = [out / path for path in files if path.startswith(".github/workflows/") and path.endswith(".yml")]
+    own_workflows = [path for path in workflows if path.is_file() and _is_own_workflow(out, path, project)]
+    for path in own_workflows:
+        source = yaml_source.load_yaml(path)
+        occurrences, workflow_problems = action_pins.find_pins(source, known_pins)
+        problems += workflow_problems
+        for occurrence in occurrences:
+            workflow_pins[occurrence.pin.action].append(WorkflowPin(source, occurrence))
+    if not own_workflows:
         raise atomic_write.OutputError(f"{out}: no generated workflow of {project} is here: name the folder with --out")
-    if faults:
-        raise SpecError(faults)
-    return found
+    if problems:
+        raise SpecError(problems)
+    return workflow_pins
+
+
+def _is_own_workflow(out: Path, path: Path, project: str) -> bool:
+    with atomic_write.convert_os_errors(out):
+        return generated_files.read_marker_project(path) == project
 
 
 def _find_pin_updates(

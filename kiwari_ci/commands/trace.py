@@ -1,4 +1,4 @@
-"""From an address back to its commits: domain → container → digest → source key → commits → run."""
+"""Traces an address back to its source: domain → container → digest → source key → commit → run."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -19,43 +19,56 @@ from kiwari_ci.readers.git_history import GitRepository
 
 
 def find_container_by_address(plan: Plan, address: str) -> tuple[DeployHost, ComposeStack, ServiceContainer] | None:
-    """Who answers at an address: an URL, a domain, or a container's name."""
+    """Find the container that answers at an address: a URL, a domain, or a container's name."""
     try:
         name = (urlsplit(address if "//" in address else f"//{address}").hostname or "").rstrip(".")
     except ValueError:
         return None
-    every = [(host, stack, each) for host in plan.hosts for stack in host.stacks for each in stack.instances]
-    return next((found for found in every if name and name in (found[2].domain, found[2].container)), None)
+    if not name:
+        return None
+    for host in plan.hosts:
+        for stack in host.stacks:
+            for instance in stack.instances:
+                if name in (instance.domain, instance.container):
+                    return host, stack, instance
+    return None
 
 
 def trace_container(
-    plan: Plan, place: tuple[DeployHost, ComposeStack, ServiceContainer], git: GitRepository, means: PreviewSources
+    plan: Plan,
+    location: tuple[DeployHost, ComposeStack, ServiceContainer],
+    git: GitRepository,
+    sources: PreviewSources,
 ) -> list[ReportSection]:
-    """All that is known of what serves there, and of how it came there."""
-    host, stack, instance = place
-    facts = means.facts[host.name]
+    """Report what a container serves, and the commit and run that it came from."""
+    host, stack, instance = location
+    facts = sources.facts[host.name]
     answers = f"https://{instance.domain}{instance.health_path} → " if instance.domain else ""
-    sections = [
-        ReportSection("place", (ReportLine(f"{answers}{instance.container}, {stack.environment} on {host.name}"),))
-    ]
+    place_line = ReportLine(f"{answers}{instance.container}, {stack.environment} on {host.name}")
+    sections = [ReportSection("place", (place_line,))]
     if facts.why:
         return [*sections, ReportSection("image", (create_unknown_line(f"{host.name}: {facts.why}"),))]
-    found = parse_deploy_records(facts, stack, instance.container)
-    if not found:
+    records = parse_deploy_records(facts, stack, instance.container)
+    if not records:
         return [*sections, ReportSection("image", (ReportLine("nothing was deployed yet, by the host's record"),))]
-    last = found[-1]
-    sections.append(
-        ReportSection(
-            "image", tuple(_describe_served_image(plan, instance, last, facts.containers().get(instance.container)))
-        )
-    )
-    known = [each.source for each in plan.workflows] + [each for own in plan.promotions for each in own.sources]
-    source = next(each for each in known if each.image == instance.source)
+    running_container = facts.containers().get(instance.container)
+    image_lines = _describe_served_image(plan, instance, records[-1], running_container)
+    sections.append(ReportSection("image", tuple(image_lines)))
+    source = _find_image_source(plan, instance)
     try:
-        lines = tuple(_trace_source_commit(plan, source, _find_maker(plan, stack), found, git, means))
-    except GitError as reason:
-        lines = (create_unknown_line(str(reason)),)
-    return [*sections, ReportSection("source", lines), ReportSection("before it", tuple(_list_earlier_deploys(found)))]
+        source_lines = tuple(_trace_source_commit(plan, source, _find_maker(plan, stack), records, git, sources))
+    except GitError as error:
+        source_lines = (create_unknown_line(str(error)),)
+    sections.append(ReportSection("source", source_lines))
+    sections.append(ReportSection("before it", tuple(_list_earlier_deploys(records))))
+    return sections
+
+
+def _find_image_source(plan: Plan, instance: ServiceContainer) -> ImageSource:
+    image_sources = [workflow.source for workflow in plan.workflows]
+    for promotion in plan.promotions:
+        image_sources += promotion.sources
+    return next(source for source in image_sources if source.image == instance.source)
 
 
 def _describe_served_image(
@@ -76,56 +89,76 @@ def _format_run_link(plan: Plan, run: str) -> str:
 
 
 def _trace_source_commit(
-    plan: Plan, source: ImageSource, maker: str, found: list[DeployRecord], git: GitRepository, means: PreviewSources
+    plan: Plan,
+    source: ImageSource,
+    maker: str,
+    records: list[DeployRecord],
+    git: GitRepository,
+    sources: PreviewSources,
 ) -> Iterator[ReportLine]:
-    """Its commit is told by the record's number: of a rollback, by that of the deploy which it went back to."""
-    last = found[-1]
-    first = next((each for each in reversed(found) if each.digest == last.digest and each.run != "rollback"), None)
-    if first is None:
+    """Find the commit by the number in the record; a rollback has that of the deploy which it went back to."""
+    last = records[-1]
+    deploy = _find_original_deploy(records, last.digest)
+    if deploy is None:
         yield create_unknown_line("the record has only the rollback to it, which does not say its commit")
         return
     if git.is_shallow:
         yield create_unknown_line("this clone is shallow, so commits cannot be counted: git fetch --unshallow")
         return
     head = find_default_branch_ref(plan, git)
-    commit = git.at_number(first.number, head)
+    branch = format_branch(head)
+    commit = git.at_number(deploy.number, head)
     if not commit:
-        yield create_unknown_line(
-            f"no commit of {format_branch(head)} is number {first.number}: git fetch, or its history was rewritten"
-        )
+        message = f"no commit of {branch} is number {deploy.number}: git fetch, or its history was rewritten"
+        yield create_unknown_line(message)
         return
-    yield from _describe_source_commit(source, maker, commit, first, git, means)
-    newer = git.commits(head, f"^{commit}", paths=source.pathspecs)
-    yield ReportLine(f"commits of its source that {format_branch(head)} has and that are not in it: {len(newer)}")
-    yield from (ReportLine(f"  {each.name} {each.date} {each.title}") for each in newer[:MAX_LISTED_COMMITS])
+    yield from _describe_source_commit(source, maker, commit, deploy, git, sources)
+    newer_commits = git.commits(head, f"^{commit}", paths=source.pathspecs)
+    yield ReportLine(f"commits of its source that {branch} has and that are not in it: {len(newer_commits)}")
+    for newer in newer_commits[:MAX_LISTED_COMMITS]:
+        yield ReportLine(f"  {newer.name} {newer.date} {newer.title}")
+
+
+def _find_original_deploy(records: list[DeployRecord], digest: str) -> DeployRecord | None:
+    """The last deploy of an image that was no rollback."""
+    for record in reversed(records):
+        if record.digest == digest and record.run != "rollback":
+            return record
+    return None
 
 
 def _describe_source_commit(
-    source: ImageSource, maker: str, commit: str, first: DeployRecord, git: GitRepository, means: PreviewSources
+    source: ImageSource,
+    maker: str,
+    commit_id: str,
+    deploy: DeployRecord,
+    git: GitRepository,
+    sources: PreviewSources,
 ) -> Iterator[ReportLine]:
-    (shown,) = git.commits(commit, most=1)
-    tags = git.ask("tag", "--points-at", commit).split()
-    named = f" ({', '.join(tags)})" if tags else ""
-    yield ReportLine(f"commit number {first.number}: {shown.name} {shown.date} {shown.title}{named}")
+    (commit,) = git.commits(commit_id, most=1)
+    tags = git.ask("tag", "--points-at", commit_id).split()
+    tag_names = f" ({', '.join(tags)})" if tags else ""
+    yield ReportLine(f"commit number {deploy.number}: {commit.name} {commit.date} {commit.title}{tag_names}")
     if source.variables:
         yield create_unknown_line(describe_unknown_key(source))
     else:
-        key = find_source_key(git, commit, source, maker)
-        asked = means.registry([f"{first.image}:{key}"])[f"{first.image}:{key}"]
-        yield _describe_registry_image(key, first, asked)
-    last = git.commits(commit, paths=source.pathspecs, most=1)
-    yield from (ReportLine(f"its source was last changed by {each.name} {each.date} {each.title}") for each in last)
+        key = find_source_key(git, commit_id, source, maker)
+        reference = f"{deploy.image}:{key}"
+        yield _describe_registry_image(key, deploy, sources.registry([reference])[reference])
+    for change in git.commits(commit_id, paths=source.pathspecs, most=1):
+        yield ReportLine(f"its source was last changed by {change.name} {change.date} {change.title}")
 
 
-def _describe_registry_image(key: str, first: DeployRecord, asked: RegistryDigest) -> ReportLine:
+def _describe_registry_image(key: str, deploy: DeployRecord, registry_image: RegistryDigest) -> ReportLine:
     """Say whether the image that serves is the one which the registry has for its source."""
-    if asked.why:
-        return create_unknown_line(f"{key}, by the commit; the registry: {asked.why}")
-    if asked.digest == first.digest:
+    if registry_image.why:
+        return create_unknown_line(f"{key}, by the commit; the registry: {registry_image.why}")
+    if registry_image.digest == deploy.digest:
         return ReportLine(
             f"{key}, as the registry has it: the image of exactly these files, if nobody else pushed that tag"
         )
-    return ReportLine(f"{key}, for which the registry has {asked.digest or 'nothing'}: built again, or cleaned up")
+    found_digest = registry_image.digest or "nothing"
+    return ReportLine(f"{key}, for which the registry has {found_digest}: built again, or cleaned up")
 
 
 def _find_maker(plan: Plan, stack: ComposeStack) -> str:
@@ -133,9 +166,11 @@ def _find_maker(plan: Plan, stack: ComposeStack) -> str:
     for promotion in plan.promotions:
         if promotion.deploy.environment == stack.environment:
             return promotion.maker
-    targets = (target for workflow in plan.workflows for target in workflow.targets)
-    branches = [target.deploy.branch for target in targets if target.deploy.environment == stack.environment]
-    return f"refs/heads/{branches[0]}" if branches else ""
+    for workflow in plan.workflows:
+        for target in workflow.targets:
+            if target.deploy.environment == stack.environment:
+                return f"refs/heads/{target.deploy.branch}"
+    return ""
 
 
 def _list_earlier_deploys(records: list[DeployRecord]) -> Iterator[ReportLine]:

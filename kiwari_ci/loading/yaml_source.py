@@ -88,12 +88,12 @@ class YamlSource:
 
 
 def load_yaml(path: Path) -> YamlSource:
-    """Read a spec; raises Faults with all that can be found in one pass."""
+    """Read a spec; raises SpecError with all that can be found in one pass."""
     return parse_yaml(path.as_posix(), _read_text(path))
 
 
 def parse_yaml(path: str, text: str) -> YamlSource:
-    """Read a spec's text, its lines ending in LF; `path` is what messages call it; raises Faults."""
+    """Read a spec's text, its lines ending in LF; `path` is what messages call it; raises SpecError."""
     return _YamlReader(YamlSource(path, text, None, {}, {})).read()
 
 

@@ -1,4 +1,4 @@
-"""Files in their places, all of them or none; and what the disk refuses, in words."""
+"""Writes files all or nothing, and turns errors of the operating system into messages."""
 
 import errno
 import fcntl
@@ -37,14 +37,14 @@ class OutputError(Exception):  # noqa: N818 - a sentence for the user, not an er
 
 
 class PartialWriteError(OutputError):
-    """A write that the disk refused in its middle, and its undoing, too."""
+    """A write failed half-way and could not be rolled back."""
 
     title = "some files are new, and others are not:"
 
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Ctrl-C and its like wait for the end of what is only renames."""
+    """Block SIGINT, SIGTERM and SIGHUP while files are being renamed."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
         yield
@@ -53,38 +53,48 @@ def defer_signals() -> Iterator[None]:
 
 
 def apply_changes(staging: Path, changes: list[tuple[Path | None, Path]]) -> None:
-    """Put each staged file in its place, and take away what has none; on a refusal all is as it was."""
+    """Move each staged file to its target, and delete targets without one; when that fails, restore everything."""
     undo: list[tuple[Path | None, Path]] = []
-    made: list[Path] = []
+    new_folders: list[Path] = []
     try:
-        for index, (source, target) in enumerate(changes):
-            made += [folder for folder in target.parents if not folder.exists()]
+        for index, (staged, target) in enumerate(changes):
+            new_folders += [folder for folder in target.parents if not folder.exists()]
             target.parent.mkdir(parents=True, exist_ok=True)
-            kept = _backup_file(target, staging / f"{index}.old") if os.path.lexists(target) else None
-            if source:
-                source.replace(target)
+            backup = _backup_file(target, staging / f"{index}.old") if os.path.lexists(target) else None
+            if staged:
+                staged.replace(target)
             else:
                 target.unlink()
-            undo.append((kept, target))
+            undo.append((backup, target))
     except OSError as error:
         with convert_os_errors(target, PartialWriteError):
-            for kept, target in reversed(undo):
-                kept.replace(target) if kept else target.unlink()
-            remove_empty_folders(made)
+            for backup, target in reversed(undo):
+                _restore_file(backup, target)
+            remove_empty_folders(new_folders)
         raise error
 
 
+def _restore_file(backup: Path | None, target: Path) -> None:
+    if backup:
+        backup.replace(target)
+    else:
+        target.unlink()
+
+
 def _backup_file(target: Path, backup: Path) -> Path:
-    """The file itself under a second name, where the file system has such names; else a copy."""
+    """Keep a file under a second name: as a hard link where the file system has them, else as a copy."""
+    if target.is_symlink():
+        shutil.copy2(target, backup, follow_symlinks=False)
+        return backup
     try:
-        backup.hardlink_to(target) if not target.is_symlink() else shutil.copy2(target, backup, follow_symlinks=False)
+        backup.hardlink_to(target)
     except OSError:
         shutil.copy2(target, backup, follow_symlinks=False)
     return backup
 
 
 def remove_empty_folders(folders: list[Path]) -> None:
-    """Take away the folders that hold nothing."""
+    """Remove those of the folders that are empty, the deepest first."""
     for folder in sorted(set(folders), reverse=True):
         with suppress(OSError):
             folder.rmdir()
@@ -127,7 +137,7 @@ def is_scratch_folder(path: Path) -> bool:
 
 @contextmanager
 def convert_os_errors(root: Path, error_type: type[OutputError] = OutputError) -> Iterator[None]:
-    """What the disk refuses, in words."""
+    """Turn an OSError into an OutputError with a hint."""
     try:
         yield
     except OSError as error:
@@ -137,7 +147,7 @@ def convert_os_errors(root: Path, error_type: type[OutputError] = OutputError) -
 
 @contextmanager
 def lock_folder(root: Path) -> Iterator[None]:
-    """One writer at a time; the kernel lets go of the lock, whatever happens to us."""
+    """Hold a lock, so that only one process writes; the kernel releases it when the process ends."""
     handle = os.open(root, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

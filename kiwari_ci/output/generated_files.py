@@ -1,4 +1,4 @@
-"""The generated files: written, and compared with what is there. The only module that touches the output folder."""
+"""Writes the generated files, and compares them with the output folder, which no other module writes to."""
 
 import os
 import re
@@ -112,25 +112,29 @@ def is_program_file(path: str, text: str) -> bool:
 
 
 def compare_files(root: Path, tree: GeneratedFiles, project: str) -> list[FileDifference]:
-    """Every path that `write` would change, in order; raises Refused when the disk does."""
+    """Every path that `write_files` would change, in order; raises OutputError when a path cannot be used."""
     with convert_os_errors(root):
-        found = [
-            _explain_blocked_path(root, path) or _compare_file(root, path, file, project) for path, file in tree.items()
-        ]
-        if blocked := [difference for difference in found if isinstance(difference, str)]:
-            raise OutputError("\n".join(dict.fromkeys(blocked)))
-        differences = [difference for difference in found if isinstance(difference, FileDifference)]
-        differences += [
-            FileDifference(path, "orphaned", _format_diff(path, _read_file_bytes(root / path) or b"", b""))
-            for path in _find_orphaned_files(root, tree, project)
-        ]
+        blocked: dict[str, None] = {}
+        differences: list[FileDifference] = []
+        for path, file in tree.items():
+            reason = _explain_blocked_path(root, path)
+            difference = None if reason else _compare_file(root, path, file, project)
+            if reason:
+                blocked[reason] = None
+            elif difference:
+                differences.append(difference)
+        if blocked:
+            raise OutputError("\n".join(blocked))
+        for path in _find_orphaned_files(root, tree, project):
+            diff = _format_diff(path, _read_file_bytes(root / path) or b"", b"")
+            differences.append(FileDifference(path, "orphaned", diff))
     return sorted(differences, key=lambda difference: difference.path)
 
 
 def write_files(root: Path, tree: GeneratedFiles, project: str, force: bool = False) -> WriteResult:
-    """Make the tree true under `root`, all of it or nothing; orphans that carry our marker go.
+    """Write all files under `root` or none, and remove files with our marker that are no longer generated.
 
-    Raises Refused when a file of somebody else is in the way (unless `force`) or the disk refuses.
+    Raises OutputError when a file of somebody else is in the way (unless `force`) or the disk refuses.
     """
     with convert_os_errors(root):
         missing = [folder for folder in (root, *root.parents) if not folder.exists()]
@@ -145,24 +149,27 @@ def write_files(root: Path, tree: GeneratedFiles, project: str, force: bool = Fa
 
 
 def read_generated_files(root: Path, tree: GeneratedFiles, project: str) -> GeneratedFiles:
-    """What is on the disk of a tree's files, hand edits included, where the head still says that they are ours.
+    """Read the files of a tree from the disk, hand edits included, where their head says that they are ours.
 
-    Nothing, when none carries our marker: the programs alone are any project's. Raises Refused when some carry it, and
-    another is not there or is no text.
+    The result is empty when none carries our marker: the programs alone may be another project's. Raises OutputError
+    when some files carry it, and another is missing or is no text.
     """
     with convert_os_errors(root):
         paths = [path for path, file in tree.items() if file.marked]
-        if faults := [reason for path in paths if (reason := _explain_blocked_path(root, path))]:
-            raise OutputError("\n".join(dict.fromkeys(faults)))
-        there = [path for path in paths if (root / path).is_file() and is_owned_by_project(root, path, project)]
-        if not set(there) - PROGRAM_MARKERS.keys():
+        blocked = [reason for path in paths if (reason := _explain_blocked_path(root, path))]
+        if blocked:
+            raise OutputError("\n".join(dict.fromkeys(blocked)))
+        own_paths = [path for path in paths if (root / path).is_file() and is_owned_by_project(root, path, project)]
+        if not set(own_paths) - PROGRAM_MARKERS.keys():
             return {}
-        if faults := [reason for path in paths if (reason := _find_text_error(root, path, project))]:
-            raise OutputError("\n".join(faults))
-        return {
-            path: GeneratedFile(read_plain_file(root / path, MAX_FILE_BYTES).decode(), os.access(root / path, os.X_OK))
-            for path in there
-        }
+        text_errors = [reason for path in paths if (reason := _find_text_error(root, path, project))]
+        if text_errors:
+            raise OutputError("\n".join(text_errors))
+        return {path: _read_generated_file(root / path) for path in own_paths}
+
+
+def _read_generated_file(path: Path) -> GeneratedFile:
+    return GeneratedFile(read_plain_file(path, MAX_FILE_BYTES).decode(), os.access(path, os.X_OK))
 
 
 def remove_marker(path: str, text: str, project: str) -> str:
@@ -193,20 +200,31 @@ def _find_text_error(root: Path, path: str, project: str) -> str:
     return ""
 
 
-def write_user_file(root: Path, path: str, text: str, was: str | None) -> None:
-    """Write one file of a person's, staged first; raises Refused when it is not what it `was` (None: not there)."""
+def write_user_file(root: Path, path: str, text: str, expected_text: str | None) -> None:
+    """Write one of the user's files, staged first.
+
+    Raises OutputError when the file's text is not `expected_text`, or when it exists and None is expected.
+    """
     with convert_os_errors(root), lock_folder(root):
-        target, known = root / path, None if was is None else was.encode()
-        if reason := _explain_blocked_path(root, path):
+        reason = _explain_blocked_path(root, path)
+        if reason:
             raise OutputError(reason)
-        if target.is_symlink() or (
-            _read_file_bytes(target) != known if target.is_file() else os.path.lexists(target) or was
-        ):
+        target = root / path
+        if not _has_text(target, expected_text):
             raise OutputError(f"{path}: there is something else than what was read: move it away, or run it again")
         with create_scratch_folder(root) as scratch:
             staged = stage_file(scratch / "0", target, text, executable=False)
             target.parent.mkdir(parents=True, exist_ok=True)
             staged.replace(target)
+
+
+def _has_text(path: Path, text: str | None) -> bool:
+    """Whether a path is a file with this text, or nothing when the text is None; a link is neither."""
+    if path.is_symlink():
+        return False
+    if path.is_file():
+        return text is not None and _read_file_bytes(path) == text.encode()
+    return not text and not os.path.lexists(path)
 
 
 def restore_line_endings(text: str, raw: str) -> str:
@@ -241,17 +259,18 @@ def _write_changed_files(root: Path, tree: GeneratedFiles, project: str) -> Writ
 
 
 def _check_conflicts(root: Path, tree: GeneratedFiles, project: str, force: bool) -> None:
-    """Say everything that is in the way before anything is written."""
-    faults = []
+    """Raise OutputError with all paths that cannot be written, before anything is written."""
+    conflicts: list[str] = []
     for path, file in tree.items():
-        target = root / path
-        if reason := _explain_blocked_path(root, path):
-            faults.append(reason)
+        reason = _explain_blocked_path(root, path)
+        if reason:
+            conflicts.append(reason)
         elif not force and file.marked and _is_foreign_file(root, path, file, project):
-            whose = f"of the project {found}" if (found := read_marker_project(target)) else "not ours (no marker)"
-            faults.append(f"{path}: {whose}: move it away, or overwrite it with --force")
-    if faults:
-        raise OutputError("\n".join(faults))
+            owner = read_marker_project(root / path)
+            description = f"of the project {owner}" if owner else "not ours (no marker)"
+            conflicts.append(f"{path}: {description}: move it away, or overwrite it with --force")
+    if conflicts:
+        raise OutputError("\n".join(conflicts))
 
 
 def _explain_blocked_path(root: Path, path: str) -> str:
@@ -307,20 +326,21 @@ def _is_env_example(path: str) -> bool:
 
 
 def find_marked_files(root: Path) -> Iterator[tuple[str, str]]:
-    """Each file in our folders that carries a marker, with its project; no link is followed."""
-    walks = [os.walk(root / folder) for folder in GENERATED_FOLDERS]
-    for walk in [[(str(root / ".github"), [], ["dependabot.yml"])], *walks]:
-        for parent, folders, names in walk:
+    """Each file in the generated folders that carries a marker, with its project; links are not followed."""
+    for path in _iter_candidate_files(root):
+        if path.is_file() and not path.is_symlink() and os.access(path, os.R_OK):
+            project = read_marker_project(path)
+            if project:
+                yield path.relative_to(root).as_posix(), project
+
+
+def _iter_candidate_files(root: Path) -> Iterator[Path]:
+    yield root / DEPENDABOT_PATH
+    for generated_folder in GENERATED_FOLDERS:
+        for parent, folders, names in os.walk(root / generated_folder):
             folders.sort()
             for name in sorted(names):
-                full = Path(parent) / name
-                if (
-                    full.is_file()
-                    and not full.is_symlink()
-                    and os.access(full, os.R_OK)
-                    and (project := read_marker_project(full))
-                ):
-                    yield full.relative_to(root).as_posix(), project
+                yield Path(parent) / name
 
 
 def _find_orphaned_files(root: Path, tree: GeneratedFiles, project: str) -> list[str]:
@@ -329,25 +349,27 @@ def _find_orphaned_files(root: Path, tree: GeneratedFiles, project: str) -> list
 
 
 def _compare_file(root: Path, path: str, file: GeneratedFile, project: str = "") -> FileDifference | None:
-    there = _read_file_bytes(root / path)
-    if there is not None and not file.marked:
-        # A spec is a person's file: it may have the ends that they like, and the mark that Windows' editors put first.
-        there = there.removeprefix(BOM_UTF8).replace(b"\r\n", b"\n")
-    if there is None:
-        return FileDifference(path, "missing", _format_diff(path, b"", file.text.encode()))
-    executable = bool((root / path).stat().st_mode & 0o100)  # the bit that git keeps
-    mode = "" if executable == file.executable else _format_mode_change(executable)
-    if there == file.text.encode() and not mode and not (root / path).is_symlink():
+    target = root / path
+    expected = file.text.encode()
+    actual = _read_file_bytes(target)
+    if actual is None:
+        return FileDifference(path, "missing", _format_diff(path, b"", expected))
+    if not file.marked:
+        # The copy of a spec is a person's text: it may have line ends and a byte order mark of Windows.
+        actual = actual.removeprefix(BOM_UTF8).replace(b"\r\n", b"\n")
+    is_link = target.is_symlink()
+    is_executable = bool(target.stat().st_mode & 0o100)  # the only bit that git stores
+    mode_change = "" if is_executable == file.executable else _format_mode_change(is_executable)
+    if actual == expected and not mode_change and not is_link:
         return None
-    kind: DifferenceKind = (
-        "foreign" if project and file.marked and _is_foreign_file(root, path, file, project) else "changed"
-    )
-    if (root / path).is_symlink():
+    is_foreign = bool(project) and file.marked and _is_foreign_file(root, path, file, project)
+    kind: DifferenceKind = "foreign" if is_foreign else "changed"
+    if is_link:
         # The link may lead to any file, an env file too.
         diff = f"--- a/{path}\n+++ b/{path}\n@@ a symbolic link: the content of its target is not shown @@\n"
     else:
-        diff = _format_diff(path, there, file.text.encode())
-    return FileDifference(path, kind, mode + diff)
+        diff = _format_diff(path, actual, expected)
+    return FileDifference(path, kind, mode_change + diff)
 
 
 def _format_mode_change(executable: bool) -> str:

@@ -1,4 +1,4 @@
-"""What a version's tag would do: its commits, images, proofs, migrations and env keys, each as far as can be asked."""
+"""Previews a release: the commits, images, earlier deploys, migrations and env variables of a version tag."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -18,13 +18,13 @@ from kiwari_ci.readers.git import GitError
 from kiwari_ci.readers.git_history import GitRepository
 
 EMPTY_SOURCE_KEY = f"src-{sha256(b'').hexdigest()}"
-MAX_LISTED_COMMITS = 20  # commits that are listed
+MAX_LISTED_COMMITS = 20  # commits in one section
 STATUS_ONLY_REASON = "ssh used the deploy key, which may ask for the status only: name another login with --ssh"
 
 
 @dataclass(frozen=True)
 class PreviewSources:
-    """How the world is asked: for the digests of tags, and for the facts of hosts."""
+    """What a preview reads from outside: digests from the registry, facts of hosts, and the runbook."""
 
     registry: Callable[[list[str]], dict[str, RegistryDigest]]
     facts: dict[str, HostFacts]
@@ -53,37 +53,48 @@ def find_promotion(plan: Plan, tag: str) -> EnvironmentWorkflow | None:
 
 
 def preview_release(
-    plan: Plan, promotion: EnvironmentWorkflow, tag: str, git: GitRepository, means: PreviewSources
+    plan: Plan, promotion: EnvironmentWorkflow, tag: str, git: GitRepository, sources: PreviewSources
 ) -> list[ReportSection]:
-    """All sections; what one cannot know is said in it, and keeps the others from nothing."""
+    """Build all sections; what is unknown in one is stated there, and does not stop the others."""
+    release: ReleaseTag | None = None
+    keys: dict[str, str] = {}
     try:
-        tagged = _resolve_release_tag(promotion, tag, git)
-        head = [
-            ReportSection(f"tag {tag}", tuple(_describe_tag(plan, tagged, git))),
-            ReportSection("commits", tuple(_describe_commits(tagged, git))),
+        release = _resolve_release_tag(promotion, tag, git)
+        sections = [
+            ReportSection(f"tag {tag}", tuple(_describe_tag(plan, release, git))),
+            ReportSection("commits", tuple(_describe_commits(release, git))),
         ]
-        keys = {
-            source.service: find_source_key(git, tagged.commit, source, promotion.maker)
-            for source in promotion.sources
-            if not source.variables
-        }
-    except GitError as reason:
-        tagged, keys, head = None, {}, [ReportSection(f"tag {tag}", (create_unknown_line(str(reason)),))]
-    wanted = [
-        f"{each.repository}:{name}" for each in promotion.sources for name in (keys.get(each.service), tag) if name
-    ]
-    digests = means.registry(wanted)
+        for source in promotion.sources:
+            if not source.variables:
+                keys[source.service] = find_source_key(git, release.commit, source, promotion.maker)
+    except GitError as error:
+        release, keys = None, {}
+        sections = [ReportSection(f"tag {tag}", (create_unknown_line(str(error)),))]
+    digests = sources.registry(_list_image_references(promotion, keys, tag))
     for source in promotion.sources:
-        lines = list(_check_release_image(source, keys.get(source.service, ""), tag, digests, promotion))
-        if tagged and source.variables:
-            lines = [create_unknown_line(describe_unknown_key(source))]
-        elif tagged:
-            lines = [*_describe_source_key(source, tagged, git, keys[source.service]), *lines]
-        digest = digests.get(f"{source.repository}:{keys.get(source.service)}", RegistryDigest(why="no key")).digest
-        head.append(
-            ReportSection(source.service, (*lines, *_check_environments(plan, promotion, source, digest, means)))
-        )
-    return [*head, *_check_target_host(plan, promotion, tagged, git, means)]
+        key = keys.get(source.service, "")
+        lines: list[ReportLine] = []
+        if release and source.variables:
+            lines.append(create_unknown_line(describe_unknown_key(source)))
+        else:
+            if release:
+                lines += _describe_source_key(source, release, git, key)
+            lines += _check_release_image(source, key, tag, digests, promotion)
+        digest = digests[f"{source.repository}:{key}"].digest if key else ""
+        lines += _check_environments(plan, promotion, source, digest, sources)
+        sections.append(ReportSection(source.service, tuple(lines)))
+    return [*sections, *_check_target_host(plan, promotion, release, git, sources)]
+
+
+def _list_image_references(promotion: EnvironmentWorkflow, keys: dict[str, str], tag: str) -> list[str]:
+    """The images to look up in the registry: by source key, where it is known, and by the version's tag."""
+    references: list[str] = []
+    for source in promotion.sources:
+        key = keys.get(source.service)
+        if key:
+            references.append(f"{source.repository}:{key}")
+        references.append(f"{source.repository}:{tag}")
+    return references
 
 
 def find_source_key(git: GitRepository, commit: str, source: ImageSource, maker: str) -> str:
@@ -104,17 +115,15 @@ def describe_promotion(promotion: EnvironmentWorkflow) -> str:
 
 def find_previous_version(git: GitRepository, promotion: EnvironmentWorkflow, commit: str, tag: str) -> str:
     """The newest version before a commit, by its numbers; empty when there is none."""
-    said = git.ask("tag", "--list", promotion.pattern, "--merged", commit).split()
-    versions = [each for each in said if each != tag and is_release_version(promotion, each)]
-    return max(
-        versions, default="", key=lambda each: [int(number) for number in _parse_version_numbers(promotion, each)]
-    )
+    tags = git.ask("tag", "--list", promotion.pattern, "--merged", commit).split()
+    versions = [name for name in tags if name != tag and is_release_version(promotion, name)]
+    return max(versions, default="", key=lambda version: _parse_version_numbers(promotion, version))
 
 
-def _parse_version_numbers(promotion: EnvironmentWorkflow, tag: str) -> tuple[str, ...]:
-    """The numbers of a version, as the pattern's groups have them."""
+def _parse_version_numbers(promotion: EnvironmentWorkflow, tag: str) -> list[int]:
+    """The numbers of a version, in the order of the pattern's groups."""
     match = re.fullmatch(promotion.regex, tag)
-    return match.groups() if match else ()
+    return [int(number) for number in match.groups()] if match else []
 
 
 def find_default_branch_ref(plan: Plan, git: GitRepository) -> str:
@@ -134,44 +143,46 @@ def _resolve_release_tag(promotion: EnvironmentWorkflow, tag: str, git: GitRepos
     return ReleaseTag(tag, promotion, commit, find_previous_version(git, promotion, commit, tag), is_there)
 
 
-def _describe_tag(plan: Plan, tagged: ReleaseTag, git: GitRepository) -> Iterator[ReportLine]:
-    promotion = tagged.promotion
-    (commit,) = git.commits(tagged.commit, most=1)
-    where = "is there" if tagged.is_there else "is not there yet: judged as if it were put on HEAD"
+def _describe_tag(plan: Plan, release: ReleaseTag, git: GitRepository) -> Iterator[ReportLine]:
+    promotion = release.promotion
+    (commit,) = git.commits(release.commit, most=1)
+    where = "is there" if release.is_there else "is not there yet: judged as if it were put on HEAD"
     yield ReportLine(f"{where}, {commit.name} {commit.date} {commit.title}")
-    if not is_release_version(promotion, tagged.name):
-        yield create_blocking_line(f"{tagged.name} is not {promotion.words}")
+    if not is_release_version(promotion, release.name):
+        yield create_blocking_line(f"{release.name} is not {promotion.words}")
     branch = find_default_branch_ref(plan, git)
-    if git.count(tagged.commit, f"^{branch}"):
+    if git.count(release.commit, f"^{branch}"):
         yield create_blocking_line(f"it is not on {format_branch(branch)}: merge it first")
     yield ReportLine(f"runs {promotion.name}: {describe_promotion(promotion)}")
     if git.is_shallow:
         yield create_unknown_line("this clone is shallow, so commits cannot be counted: git fetch --unshallow")
 
 
-def _describe_commits(tagged: ReleaseTag, git: GitRepository) -> Iterator[ReportLine]:
-    if not tagged.before:
-        yield ReportLine(f"the first version: {git.count(tagged.commit)} commits")
+def _describe_commits(release: ReleaseTag, git: GitRepository) -> Iterator[ReportLine]:
+    if not release.before:
+        yield ReportLine(f"the first version: {git.count(release.commit)} commits")
         return
-    revisions = (tagged.commit, f"^{tagged.ref_before}")
+    revisions = (release.commit, f"^{release.ref_before}")
     count = git.count(*revisions)
-    yield ReportLine(f"{count} since {tagged.before}")
+    yield ReportLine(f"{count} since {release.before}")
     yield from (
         ReportLine(f"{commit.name} {commit.date} {commit.title}")
         for commit in git.commits(*revisions, most=MAX_LISTED_COMMITS)
     )
     if count > MAX_LISTED_COMMITS:
-        yield ReportLine(f"and {count - MAX_LISTED_COMMITS} more: git log {tagged.before}..{tagged.commit[:9]}")
+        yield ReportLine(f"and {count - MAX_LISTED_COMMITS} more: git log {release.before}..{release.commit[:9]}")
 
 
-def _describe_source_key(source: ImageSource, tagged: ReleaseTag, git: GitRepository, key: str) -> Iterator[ReportLine]:
-    before = tagged.before and find_source_key(git, tagged.ref_before, source, tagged.promotion.maker)
+def _describe_source_key(
+    source: ImageSource, release: ReleaseTag, git: GitRepository, key: str
+) -> Iterator[ReportLine]:
+    before = release.before and find_source_key(git, release.ref_before, source, release.promotion.maker)
     if key == EMPTY_SOURCE_KEY:
         yield create_blocking_line("its paths match no file of this commit: is this the repository of the spec?")
     elif before == key:
-        yield ReportLine(f"source {key}, as in {tagged.before}: the same image")
+        yield ReportLine(f"source {key}, as in {release.before}: the same image")
     elif before:
-        commits = git.commits(tagged.commit, f"^{tagged.ref_before}", paths=source.pathspecs)
+        commits = git.commits(release.commit, f"^{release.ref_before}", paths=source.pathspecs)
         yield ReportLine(
             f"source {before} → {key}, by {', '.join(commit.name for commit in commits[:8]) or 'a revert'}"
         )
@@ -184,7 +195,7 @@ def _check_release_image(
 ) -> Iterator[ReportLine]:
     if not key:
         return
-    built_image, tagged_image = digests[f"{source.repository}:{key}"], digests[f"{source.repository}:{tag}"]
+    built_image, release_image = digests[f"{source.repository}:{key}"], digests[f"{source.repository}:{tag}"]
     if built_image.why:
         yield create_unknown_line(f"image: the registry: {built_image.why}")
     elif built_image.digest:
@@ -195,51 +206,57 @@ def _check_release_image(
         yield create_blocking_line(
             f"{source.builder} built no image from this source, {source.repository}:{key} is not there"
         )
-    if tagged_image.digest and built_image.digest and tagged_image.digest != built_image.digest:
+    if release_image.digest and built_image.digest and release_image.digest != built_image.digest:
         yield create_blocking_line(
-            f"{source.repository}:{tag} is there already with other bytes, {tagged_image.digest}: tag a new version"
+            f"{source.repository}:{tag} is there already with other bytes, {release_image.digest}: tag a new version"
         )
 
 
 def _check_environments(
     plan: Plan, promotion: EnvironmentWorkflow, source: ImageSource, digest: str, sources: PreviewSources
 ) -> Iterator[ReportLine]:
-    """What the environments before and after know of this image."""
-    before = [] if promotion.builds else [(promotion.from_environment, "proved")]
-    for environment, word in (*before, (promotion.deploy.environment, "runs")):
-        stack, name = _find_environment_stack(plan, environment)
-        instance = _find_service_instance(stack, source.service)
-        facts = sources.facts.get(name, HostFacts(why="was not asked"))
-        if instance is None:
-            continue
-        if facts.why:
-            yield create_unknown_line(f"{environment}: {name}: {facts.why}")
-            continue
-        records = parse_deploy_records(facts, stack, instance.container)
-        yield (
-            _check_served_before(environment, records, digest, sources)
-            if word == "proved"
-            else _describe_running_image(environment, records, digest)
-        )
+    """What the environment before a promotion and the one that is deployed know of an image."""
+    if not promotion.builds:
+        environment = promotion.from_environment
+        records = _find_deploy_records(plan, environment, source, sources)
+        if isinstance(records, ReportLine):
+            yield records
+        elif records is not None:
+            yield _check_served_before(environment, records, digest)
+    environment = promotion.deploy.environment
+    records = _find_deploy_records(plan, environment, source, sources)
+    if isinstance(records, ReportLine):
+        yield records
+    elif records is not None:
+        yield _describe_running_image(environment, records, digest)
 
 
-def _check_served_before(
-    environment: str, records: list[DeployRecord], digest: str, means: PreviewSources
-) -> ReportLine:
-    matching_records = [record for record in records if record.digest == digest]
+def _find_deploy_records(
+    plan: Plan, environment: str, source: ImageSource, sources: PreviewSources
+) -> list[DeployRecord] | ReportLine | None:
+    """The deploys of a service, or a line that says why they are unknown; None where the service does not run."""
+    stack, host_name = _find_environment_stack(plan, environment)
+    instance = _find_service_instance(stack, source.service)
+    if instance is None:
+        return None
+    facts = sources.facts.get(host_name, HostFacts(why="was not asked"))
+    if facts.why:
+        return create_unknown_line(f"{environment}: {host_name}: {facts.why}")
+    return parse_deploy_records(facts, stack, instance.container)
+
+
+def _check_served_before(environment: str, records: list[DeployRecord], digest: str) -> ReportLine:
     if not records:
         return create_blocking_line(f"{environment} never served this service")
     last = records[-1]
     serves = f"serves {last.digest[:19]} since {last.time}"
     if not digest:
         return ReportLine(f"{environment} {serves}, run {last.run}")
-    if not matching_records:
+    first = next((record for record in records if record.digest == digest), None)
+    if first is None:
         return create_blocking_line(f"{environment} never served {digest[:19]}, as far as its record goes; it {serves}")
-    present_state = "serves it" if last.digest == digest else f"now {serves}"
-    return ReportLine(
-        f"{environment} proved it: served since {matching_records[0].time}, run {matching_records[0].run};"
-        f" {present_state}"
-    )
+    state = "serves it" if last.digest == digest else f"now {serves}"
+    return ReportLine(f"{environment} proved it: served since {first.time}, run {first.run}; {state}")
 
 
 def _describe_running_image(environment: str, records: list[DeployRecord], digest: str) -> ReportLine:
@@ -251,47 +268,63 @@ def _describe_running_image(environment: str, records: list[DeployRecord], diges
 
 
 def _check_target_host(
-    plan: Plan, promotion: EnvironmentWorkflow, tagged: ReleaseTag | None, git: GitRepository, means: PreviewSources
+    plan: Plan, promotion: EnvironmentWorkflow, release: ReleaseTag | None, git: GitRepository, sources: PreviewSources
 ) -> Iterator[ReportSection]:
-    stack, name = _find_environment_stack(plan, promotion.deploy.environment)
-    facts = means.facts.get(name, HostFacts(why="was not asked"))
-    if tagged and (lines := list(_find_new_migrations(plan, tagged, stack, facts, git))):
-        yield ReportSection("migrations", tuple(lines))
+    stack, host_name = _find_environment_stack(plan, promotion.deploy.environment)
+    facts = sources.facts.get(host_name, HostFacts(why="was not asked"))
+    migration_lines = tuple(_find_new_migrations(plan, release, stack, facts, git)) if release else ()
+    if migration_lines:
+        yield ReportSection("migrations", migration_lines)
     if not stack.env_files:
         return
-    if why := facts.why or ("" if facts.all("env") else STATUS_ONLY_REASON):
-        yield ReportSection("env files", (create_unknown_line(f"{name}: {why}"),))
+    reason = facts.why
+    if not reason and not facts.all("env"):
+        reason = STATUS_ONLY_REASON
+    if reason:
+        yield ReportSection("env files", (create_unknown_line(f"{host_name}: {reason}"),))
         return
-    group = FindingGroup(name)
-    book = means.book.for_host(name)
-    found = [stack_checks.check_env_file(group, stack.name, file, facts, book) for file in stack.env_files]
-    lines = [ReportLine(f"{each.subject}: {each.saw}", "stops" if each.state == "wrong" else "fact") for each in found]
+    group = FindingGroup(host_name)
+    book = sources.book.for_host(host_name)
+    lines: list[ReportLine] = []
+    for env_file in stack.env_files:
+        finding = stack_checks.check_env_file(group, stack.name, env_file, facts, book)
+        lines.append(ReportLine(f"{finding.subject}: {finding.saw}", "stops" if finding.state == "wrong" else "fact"))
     yield ReportSection("env files", tuple(lines))
 
 
 def _find_new_migrations(
-    plan: Plan, tagged: ReleaseTag, stack: ComposeStack, facts: HostFacts, git: GitRepository
+    plan: Plan, release: ReleaseTag, stack: ComposeStack, facts: HostFacts, git: GitRepository
 ) -> Iterator[ReportLine]:
-    """Those of the tag that the oldest commit which production runs has not."""
-    servers = [each for each in plan.servers for role in each.databases if role.environment == stack.environment]
-    for server in servers:
-        if not server.migrations_directory:
-            continue
-        deployed = [parse_deploy_records(facts, stack, each.container)[-1:] for each in stack.instances]
-        numbers = [each.number for last in deployed for each in last]
-        try:
-            since = git.at_number(min(numbers), tagged.commit) if numbers else ""
-            known = since or tagged.ref_before
-            there = set(git.files(known, server.migrations_directory)) if known else set()
-            new = [each for each in git.files(tagged.commit, server.migrations_directory) if each not in there]
-        except GitError as reason:
-            yield create_unknown_line(str(reason))
-            continue
-        what = f"what {stack.environment} runs ({since[:9]})" if since else tagged.before or "the beginning"
-        yield ReportLine(
-            f"{len(new)} new since {what}" + (": run them first, by hand (runbook, Migrations)" if new else "")
-        )
-        yield from (ReportLine(f"{server.migrations_directory}/{each}") for each in new)
+    """The migrations of the version that the oldest commit in production does not have."""
+    for server in plan.servers:
+        folder = server.migrations_directory
+        for database in server.databases:
+            if folder and database.environment == stack.environment:
+                try:
+                    yield from _compare_migrations(folder, release, stack, facts, git)
+                except GitError as error:
+                    yield create_unknown_line(str(error))
+
+
+def _compare_migrations(
+    folder: str, release: ReleaseTag, stack: ComposeStack, facts: HostFacts, git: GitRepository
+) -> list[ReportLine]:
+    deployed_numbers: list[int] = []
+    for instance in stack.instances:
+        records = parse_deploy_records(facts, stack, instance.container)
+        deployed_numbers += [record.number for record in records[-1:]]
+    deployed_commit = git.at_number(min(deployed_numbers), release.commit) if deployed_numbers else ""
+    base = deployed_commit or release.ref_before
+    known_files = set(git.files(base, folder)) if base else set()
+    new_files = [file for file in git.files(release.commit, folder) if file not in known_files]
+    if deployed_commit:
+        start = f"what {stack.environment} runs ({deployed_commit[:9]})"
+    else:
+        start = release.before or "the beginning"
+    headline = f"{len(new_files)} new since {start}"
+    if new_files:
+        headline += ": run them first, by hand (runbook, Migrations)"
+    return [ReportLine(headline), *(ReportLine(f"{folder}/{file}") for file in new_files)]
 
 
 def _find_environment_stack(plan: Plan, environment: str) -> tuple[ComposeStack, str]:

@@ -1,4 +1,4 @@
-"""What was found out, as a person reads it: titled lines, each known, of no use, or not to be known."""
+"""A report of titled sections; a line is a fact, something that would stop a deploy, or something unknown."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,7 +11,7 @@ STATE_MARKS: dict[LineState, str] = {"fact": " ", "stops": "!", "not asked": "?"
 
 @dataclass(frozen=True)
 class ReportLine:
-    """One fact; one that stops a deploy; or why nobody could say."""
+    """A fact, a fact that stops a deploy, or the reason why something is unknown."""
 
     text: str
     state: LineState = "fact"
@@ -19,24 +19,24 @@ class ReportLine:
 
 @dataclass(frozen=True)
 class ReportSection:
-    """What belongs together."""
+    """Lines that belong together, below a title."""
 
     title: str
     lines: tuple[ReportLine, ...]
 
 
 def create_blocking_line(text: str) -> ReportLine:
-    """What would stop a deploy."""
+    """Create a line for a fact that would stop a deploy."""
     return ReportLine(text, "stops")
 
 
 def create_unknown_line(text: str) -> ReportLine:
-    """What nobody could say, and why."""
+    """Create a line for something unknown, with the reason."""
     return ReportLine(text, "not asked")
 
 
 def has_blocking_line(sections: list[ReportSection]) -> bool:
-    """Whether anything was found that stops a deploy."""
+    """Whether any line would stop a deploy."""
     return any(line.state == "stops" for section in sections for line in section.lines)
 
 
@@ -47,9 +47,14 @@ def format_sections(about: str, sections: list[ReportSection]) -> str:
         rows += ["", escape_control_characters(section.title)]
         rows += [f"  {STATE_MARKS[line.state]} {escape_control_characters(line.text)}" for line in section.lines]
     states = [line.state for section in sections for line in section.lines]
-    count = [f"{states.count('stops')} would stop it (!)"] if "stops" in states else []
-    count += [f"{states.count('not asked')} not asked (?)"] if "not asked" in states else []
-    return "\n".join([*rows, *(["", ", ".join(count)] if count else [])])
+    counts: list[str] = []
+    if "stops" in states:
+        counts.append(f"{states.count('stops')} would stop it (!)")
+    if "not asked" in states:
+        counts.append(f"{states.count('not asked')} not asked (?)")
+    if counts:
+        rows += ["", ", ".join(counts)]
+    return "\n".join(rows)
 
 
 def build_sections_json(about: str, sections: list[ReportSection]) -> dict[str, Any]:
