@@ -58,6 +58,7 @@ RuleName = Literal[
     "not-a-mapping",
     "not-editable",
     "not-in-spec",
+    "not-on-a-cluster",
     "not-text",
     "not-the-root",
     "not-there",

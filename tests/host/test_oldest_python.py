@@ -11,7 +11,7 @@ import pytest
 from kiwari_ci.engines.compose import database, host, over_ssh
 from kiwari_ci.engines.kubernetes import rollout
 
-PROGRAMS = [Path(module.__file__) for module in (host, over_ssh, database, rollout)]
+PROGRAMS = [Path(str(module.__file__)) for module in (host, over_ssh, database, rollout)]
 
 
 def oldest_python() -> str:

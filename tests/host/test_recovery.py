@@ -55,10 +55,11 @@ def test_a_worker_that_crashes_in_a_loop_is_not_unchanged(worker_world: World, v
     worker_world.machine.wait(10)
     assert worker_world.container("worker").is_running
 
-    if verb == "deploy":
-        outcome = worker_world.deploy({"worker": bad}, 1)
-    else:
-        outcome = worker_world.rollback("worker", bad)
+    requests = {
+        "deploy": lambda: worker_world.deploy({"worker": bad}, 1),
+        "rollback": lambda: worker_world.rollback("worker", bad),
+    }
+    outcome = requests[verb]()
 
     assert (outcome.code, outcome.results) == (1, {"worker": "failed"})
 

@@ -7,11 +7,11 @@ from kiwari_ci.effective import EffectiveAccessory, EffectiveContainer, Effectiv
 from kiwari_ci.engines.kubernetes import rollout
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
-from kiwari_ci.problems import Problem
+from kiwari_ci.problems import Problem, RuleName
 
 Problems = Iterator[Problem]
 
-RULE = "not-on-a-cluster"
+RULE: RuleName = "not-on-a-cluster"
 LONGEST_NAME = 40  # a Job's has a word and a number behind it
 NAME_PATTERN = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 
