@@ -93,10 +93,13 @@ class HostCommands:
 class Runbook:
     """The steps by their ids, in their order; the commands for each host, and those for GitHub.
 
+    `protect_environments` limits what may deploy there to branches and tags, `protect_tags` who makes a version.
     `first_release` is not among the steps when no environment is deployed by tag.
     """
 
     steps: dict[RunbookStepId, RunbookStep]
     hosts: tuple[HostCommands, ...]
     create_environments: tuple[RunbookCommand, ...]
+    protect_environments: tuple[RunbookCommand, ...]
+    protect_tags: tuple[RunbookCommand, ...]
     settings: tuple[SettingCommand, ...]
