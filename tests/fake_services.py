@@ -46,6 +46,7 @@ def github(known_hosts: str) -> dict[str, Any]:
         f"{base}/actions/permissions": {"enabled": True, "allowed_actions": "all"},
         f"{base}/branches/main/protection/required_status_checks": {"contexts": ["drift"]},
         f"{base}/rules/branches/main": [],
+        f"{base}/rulesets": [{"name": "versions v*", "target": "tag", "enforcement": "active"}],
     }
     pages |= {f"{base}/environments/{name}/{kind}": nothing for name in ("staging", "production") for kind in nothing}
     names = [path.stem for path in sorted((GENERATED / ".github/workflows").glob("*.yml"))]

@@ -386,6 +386,26 @@ def test_github() -> None:
         assert sorted(set(of_state(examined(well(), github=seen), "wrong"))) == sorted(expected), changes
 
 
+def test_what_is_open_is_said() -> None:
+    """It is not wrong: a free private repository cannot have it otherwise."""
+    every = {"name": "staging", "deployment_branch_policy": None}, {"name": "production"}
+    found = examined(well(), github=seen_on_github(environments={"environments": every}, rulesets=[]))
+    texts = [f"{each.subject}: {each.saw}" for each in found if each.state == "ok"]
+    secret = "secret VPS_HOST: is set, open to every workflow of every branch: "
+    assert any(text.startswith(secret) and "gh secret set VPS_HOST --env staging" in text for text in texts)
+    assert "GitHub environment: staging, open to every branch and tag: " in "\n".join(texts)
+    assert "tags of versions: open to everybody who may push: " in "\n".join(texts)
+
+
+def test_what_is_closed_is_not_called_open() -> None:
+    policy = {"protected_branches": False, "custom_branch_policies": True}
+    closed = [{"name": name, "deployment_branch_policy": policy} for name in ("staging", "production")]
+    own = {"secrets": [{"name": name} for name in fake_services.SECRETS], "variables": []}
+    pages: dict[str, Any] = {f"environments/{name}/secrets": own for name in ("staging", "production")}
+    found = examined(well(), github=seen_on_github(environments={"environments": closed}, **pages))
+    assert not [each for each in found if "open to" in each.saw]
+
+
 def test_gh_in_every_mood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "gh is not installed" in github.probe_github(PLAN, ["staging"]).why
@@ -908,8 +928,8 @@ def test_the_pages_example() -> None:
 def test_a_command_can_be_typed_as_it_is() -> None:
     for destination, login in (("me@192.0.2.10", "me@192.0.2.10"), ("an alias", "USER@ADDRESS")):
         book = RunbookIndex(PLAN.runbook, {"vps": destination}).for_host("vps")
-        expected = f'VPS={login}; printf %s "${{VPS#*@}}" | gh secret set VPS_HOST'
-        assert book.set_setting("secret", "VPS_HOST") == expected
+        expected = f'VPS={login}; printf %s "${{VPS#*@}}" | gh secret set VPS_HOST --env staging'
+        assert book.set_setting("secret", "VPS_HOST", "staging") == expected
         assert shlex.quote(destination) in book.copy_files("bin")
 
 

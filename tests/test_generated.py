@@ -104,7 +104,7 @@ def test_no_line_of_a_script_is_long(name: str) -> None:
 def test_each_compose_service_is_short(stack: str) -> None:
     services = TREE[f"deploy/{stack}/docker-compose.yml"].text.split("\nservices:\n")[1].split("\nnetworks:\n")[0]
     for service in re.split(r"\n\n", services.strip("\n")):
-        assert len(service.splitlines()) <= 15, service
+        assert len(service.splitlines()) <= 17, service
 
 
 def changed_by(tmp_path: Path, old: str, new: str) -> GeneratedFiles:
@@ -303,3 +303,52 @@ def test_the_check_from_outside_wants_its_status(
     assert (done.returncode == 0) == green
     assert f"answered: {answer}" in done.stdout
     assert green or re.search(r"to go back, on vps: ~/docker/bin/deploy rollback \S+ \S+$", done.stdout.strip())
+
+
+def test_the_required_check_reports_in_a_merge_queue() -> None:
+    assert "merge_group" in WORKFLOWS["pipeline-drift"].data["on"]
+
+
+def test_what_a_pull_request_is_compared_with_is_a_full_name() -> None:
+    """`diff` gets a commit, never a word such as `HEAD^1` that it would have to look up."""
+    steps_of_drift = [
+        step["run"] for _, _, step in WORKFLOWS["pipeline-drift"].steps if "--against" in step.get("run", "")
+    ]
+    assert steps_of_drift and all('--against "$base"' in script for script in steps_of_drift)
+
+
+def test_no_container_gains_privileges() -> None:
+    files = [path for path in TREE if path.endswith("docker-compose.yml")]
+    services = [service for path in files for service in Workflow(TREE[path].text).data["services"].values()]
+    assert len(files) == 3 and services
+    for service in services:
+        assert service["security_opt"] == ["no-new-privileges:true"] and service["cap_drop"] == ["NET_RAW"]
+
+
+def test_a_spec_may_give_privileges_back(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    given = "port: 8081\n    compose: {cap_drop: [], security_opt: [seccomp=unconfined]}"
+    spec.write_text(SPEC.read_text().replace("port: 8081", given))
+    files = generator.generate_files(spec)[1]
+    services = Workflow(files["deploy/pos-staging/docker-compose.yml"].text).data["services"]
+    assert services["pos-api-staging"]["cap_drop"] == []
+    assert services["pos-api-staging"]["security_opt"] == ["seccomp=unconfined"]
+    assert services["pos-admin-staging"]["cap_drop"] == ["NET_RAW"]
+
+
+def test_the_runbook_keeps_each_secret_in_the_environments_that_read_it() -> None:
+    commands = [command for command in PLAN.runbook.settings if command.kind == "secret"]
+    assert {command.name for command in commands} == {need.name for need in PLAN.needs if need.kind == "secret"}
+    for command in commands:
+        assert command.environment in ("staging", "production")
+        assert f"gh secret set {command.name} --env {command.environment}" in command.line
+    refs = [command.line.partition("policies ")[2] for command in PLAN.runbook.protect_environments]
+    assert list(filter(None, refs)) == ["-f type=branch -f name=main", "-f type=tag -f 'name=v*'"]
+
+
+def test_a_public_log_shows_output_when_the_spec_says_so(tmp_path: Path) -> None:
+    files = changed_by(tmp_path, "  default_branch: main\n", "  default_branch: main\n  public_logs: true\n")
+    workflows = {path: file.text for path, file in files.items() if path.startswith(".github/")}
+    assert {path.rpartition("/")[2] for path in workflows} == {"api-ci.yml", "admin-ci.yml", "promote.yml"}
+    assert all("--show-output" in text for text in workflows.values())
+    assert not any("--show-output" in workflow.text for workflow in WORKFLOWS.values())

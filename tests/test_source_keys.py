@@ -181,6 +181,14 @@ def test_a_tag_of_the_name_of_a_remote_branch_proves_nothing(runner: Runner) -> 
     assert exit_code == 1 and "v1.2.0 is not on main" in text
 
 
+def test_the_login_comes_after_the_steps_of_your_own() -> None:
+    """What they install must not find a token that may push images."""
+    steps = read_workflow("steps", "web-ci").data["jobs"]["build-and-push"]["steps"]
+    names = [str(step.get("name") or step["uses"].partition("@")[0]) for step in steps]
+    login = names.index("docker/login-action")
+    assert names.index("Write down the licences") < login < names.index("Build and push")
+
+
 @pytest.mark.parametrize("case", ["reached-by-tags", "build-scanned"])
 def test_a_tag_that_builds_takes_no_image_from_the_registry(runner: Runner, case: str) -> None:
     """Whoever may push a branch can push a `src-` tag: the digest comes from the run's own build."""

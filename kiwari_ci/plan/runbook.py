@@ -146,6 +146,7 @@ class Takeover:
 class Runbook:
     """The steps by their ids, in their order; the commands for each host, for each schedule, and for GitHub.
 
+    `protect_environments` limits what may deploy there to branches and tags, `protect_tags` who makes a version.
     `first_release` is not among the steps when no environment is deployed by tag, and `schedule` is not when nothing
     runs by the clock.
     """
@@ -154,4 +155,6 @@ class Runbook:
     hosts: tuple[HostCommands, ...]
     schedules: tuple[ScheduleCommands, ...]
     create_environments: tuple[RunbookCommand, ...]
+    protect_environments: tuple[RunbookCommand, ...]
+    protect_tags: tuple[RunbookCommand, ...]
     settings: tuple[SettingCommand, ...]

@@ -25,7 +25,7 @@ class ComposeAttribute:
 class ComposeContainer:
     """A container of a stack as Compose runs it; without a port (0) nothing is asked of it, and status 0 is any answer.
 
-    `keeps_privileges`: its programs gain no privileges (setuid). `networks` are there when
+    `keeps_privileges`: its programs gain none; `drops_raw_sockets`: it cannot forge packets. `networks` are there when
     none of them has an alias, `aliased` when one has; `limits`, `more`: keys of Compose.
     """
 

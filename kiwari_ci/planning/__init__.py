@@ -1,6 +1,6 @@
 """EffectiveSpec → Plan: every name, default and expression of the output is decided here, once."""
 
-from kiwari_ci.effective import EffectiveSpec
+from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.effective.hosts import pull_token_setting
 from kiwari_ci.engines.registry import find_engine
 from kiwari_ci.github import action_pins
@@ -17,6 +17,7 @@ from kiwari_ci.plan import (
 from kiwari_ci.planning import builds, required_settings, runbook_steps
 from kiwari_ci.planning.escape_hatches import list_escape_hatches
 from kiwari_ci.planning.hosts import list_long_running, plan_deploy_host, plan_proxy_guides
+from kiwari_ci.planning.runbook_steps import DeployedRef
 from kiwari_ci.planning.takeover import plan_takeovers
 from kiwari_ci.planning.workflows import plan_environment_workflow, plan_service_workflow
 
@@ -52,6 +53,7 @@ def build_plan(
     tokens = _collect_pull_tokens(spec)
     login = builds.plan_registry_login(spec.registry)
     build_settings = required_settings.collect_build_settings(workflows, login)
+    needs = required_settings.collect_required_settings(hosts, tokens, build_settings, spec.registry.host)
     examples = [workflow.example for workflow in environment_workflows if workflow.example]
     migrating = [f"`{name}`" for name, service in spec.services.items() if service.migrate]
     return Plan(
@@ -77,7 +79,7 @@ def build_plan(
         servers=servers,
         hosts=hosts,
         tokens=tokens,
-        needs=required_settings.collect_required_settings(hosts, tokens, build_settings, spec.registry.host),
+        needs=needs,
         first_tags=tuple(dict.fromkeys(examples)),
         released=any(workflow.builds and workflow.pattern for workflow in environment_workflows),
         by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
@@ -98,13 +100,39 @@ def build_plan(
             hosts,
             tuple(stacks.values()),
             repository_settings=(*tokens, *_list_build_only_settings(build_settings, tokens)),
-            has_releases=bool(examples),
+            required_settings=needs,
+            deployed_refs=_list_deployed_refs(spec, needs),
+            version_tags=list(
+                dict.fromkeys(workflow.pattern for workflow in environment_workflows if workflow.pattern)
+            ),
         ),
         hatches=list_escape_hatches(spec),
         spec_text=spec_text,
         pins=action_pins.build_pins_file(pins),
         dependabot=(action_pins.build_dependabot_config(pins),) if project.dependabot else (),
     )
+
+
+def _list_deployed_refs(spec: EffectiveSpec, needs: tuple[RequiredSetting, ...]) -> dict[str, list[DeployedRef]]:
+    """List the branches and tags whose runs deploy to each of GitHub's environments, or build in `build`."""
+    refs = {environment.name: _list_refs_of(environment) for environment in spec.environments.values()}
+    if any(required_settings.BUILD_ENVIRONMENT in need.environments for need in needs):
+        every_ref = [("branch", branch) for image in spec.images for branch in image.build_branches]
+        every_ref += [ref for own_refs in refs.values() for ref in own_refs]
+        refs[required_settings.BUILD_ENVIRONMENT] = list(dict.fromkeys(every_ref))
+    return refs
+
+
+def _list_refs_of(environment: EffectiveEnvironment) -> list[DeployedRef]:
+    deploy_on = environment.model.deploy_on
+    refs: list[DeployedRef] = [("branch", deploy_on.push)] if deploy_on.push else []
+    if environment.tag_pattern:
+        refs.append(("tag", environment.tag_pattern.text))
+    elif deploy_on.dispatch:
+        refs.append(("branch", environment.deploy_branch))
+        if environment.has_own_builds:
+            refs.append(("tag", "*"))  # a person chooses an older commit by any tag of it
+    return list(dict.fromkeys(refs))
 
 
 def _is_started(workflow: ServiceWorkflow) -> bool:

@@ -4,8 +4,10 @@ The template prints these commands, and the doctor suggests them as cures, so bo
 reading each other's text.
 """
 
+import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from kiwari_ci.plan import ComposeStack, DeployHost, GitHubSetting, PostgresServer, ProxyStack, RequiredSetting
 from kiwari_ci.plan.runbook import (
@@ -20,6 +22,8 @@ from kiwari_ci.plan.runbook import (
     ServerCommands,
     SettingCommand,
 )
+
+DeployedRef = tuple[str, str]  # `branch` or `tag`, and its name or pattern
 
 _STEP_TITLES: dict[RunbookStepId, str] = {
     "files": "Files on the server",
@@ -44,27 +48,94 @@ def plan_runbook(
     hosts: Sequence[DeployHost],
     stacks: Sequence[ComposeStack],
     repository_settings: Sequence[GitHubSetting | RequiredSetting],
-    has_releases: bool,
+    required_settings: Sequence[RequiredSetting],
+    deployed_refs: Mapping[str, Sequence[DeployedRef]],
+    version_tags: Sequence[str],
 ) -> Runbook:
-    """Plan the runbook; `repository_settings` are the tokens and what builds read, which belong to no host."""
+    """Plan the runbook; `repository_settings` are the tokens and what builds read, which belong to no host.
+
+    `deployed_refs` are the branches and tags that may deploy to each of GitHub's environments.
+    """
+    general_settings = [
+        *(command for host in hosts for command in _plan_host_settings(project, host)),
+        *(_plan_setting(setting) for setting in repository_settings),
+    ]
+    host_environments = {host.name: [stack.environment for stack in host.stacks] for host in hosts}
     has_database_servers = any(host.servers for host in hosts)
     has_domains = any(container.domain for stack in stacks for container in stack.containers)
     return Runbook(
-        steps=_plan_steps(has_database_servers, has_releases, has_schedule=any(host.has_schedule for host in hosts)),
+        steps=_plan_steps(has_database_servers, bool(version_tags), any(host.has_schedule for host in hosts)),
         hosts=tuple(_plan_host_commands(host, has_domains) for host in hosts),
         schedules=tuple(_plan_schedule_commands(host) for host in hosts if host.has_schedule),
         create_environments=tuple(
-            RunbookCommand(
-                stack.environment, f"gh api --silent -X PUT repos/{repository}/environments/{stack.environment}"
-            )
-            for stack in stacks
+            RunbookCommand(environment, f"gh api --silent -X PUT {_environment_path(repository, environment)}")
+            for environment in deployed_refs
         ),
+        protect_environments=tuple(
+            command
+            for environment, refs in deployed_refs.items()
+            for command in _plan_deployed_refs(repository, environment, refs)
+        ),
+        protect_tags=tuple(_plan_tag_ruleset(repository, pattern) for pattern in version_tags),
         settings=(
-            *(command for host in hosts for command in _plan_host_settings(project, host)),
-            *(_plan_setting(setting) for setting in repository_settings),
+            *_keep_in_environments(general_settings, required_settings, host_environments),
             *(_plan_setting(setting, environment=stack.environment) for stack in stacks for setting in stack.kept),
         ),
     )
+
+
+def _environment_path(repository: str, environment: str) -> str:
+    return f"repos/{repository}/environments/{environment}"
+
+
+def _plan_deployed_refs(repository: str, environment: str, refs: Sequence[DeployedRef]) -> Iterator[RunbookCommand]:
+    """Only these branches and tags may deploy to an environment, and so read its secrets."""
+    path = _environment_path(repository, environment)
+    policy = (
+        "deployment_branch_policy[protected_branches]=false",
+        "deployment_branch_policy[custom_branch_policies]=true",
+    )
+    fields = " ".join(f"-F {shlex.quote(field)}" for field in policy)
+    yield RunbookCommand(environment, f"gh api --silent -X PUT {path} {fields}")
+    for kind, pattern in refs:
+        line = f"gh api --silent {path}/deployment-branch-policies -f type={kind} -f {shlex.quote(f'name={pattern}')}"
+        yield RunbookCommand(environment, line)
+
+
+def _plan_tag_ruleset(repository: str, pattern: str) -> RunbookCommand:
+    """Only administrators (role 5) make, move and remove the tags of versions."""
+    ruleset = {
+        "name": f"versions {pattern}",
+        "target": "tag",
+        "enforcement": "active",
+        "conditions": {"ref_name": {"include": [f"refs/tags/{pattern}"], "exclude": []}},
+        "rules": [{"type": "creation"}, {"type": "update"}, {"type": "deletion"}],
+        "bypass_actors": [{"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"}],
+    }
+    line = f"gh api --silent repos/{repository}/rulesets --input - <<<{shlex.quote(json.dumps(ruleset))}"
+    return RunbookCommand(pattern, line)
+
+
+def _keep_in_environments(
+    commands: Iterable[SettingCommand],
+    required_settings: Sequence[RequiredSetting],
+    host_environments: Mapping[str, Sequence[str]],
+) -> Iterator[SettingCommand]:
+    """Put each secret into the environments whose jobs read it; variables stay with the repository.
+
+    A secret of the repository is there for every workflow of every branch, also for one that somebody just pushed.
+    """
+    readers = {setting.name: setting.environments for setting in required_settings if setting.kind == "secret"}
+    for command in commands:
+        environments = readers.get(command.name, ()) if command.kind == "secret" else ()
+        if command.host:
+            environments = tuple(name for name in environments if name in host_environments[command.host])
+        if not environments:
+            yield command
+        for environment in environments:
+            plain = f"gh secret set {command.name}"
+            line = command.line.replace(plain, f"{plain} --env {environment}")
+            yield replace(command, environment=environment, line=line)
 
 
 def _plan_steps(has_database_servers: bool, has_releases: bool, has_schedule: bool) -> dict[RunbookStepId, RunbookStep]:

@@ -21,6 +21,7 @@ from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import HostRunbookIndex, RunbookIndex
 
 TIMED_OUT_RESULT = ProcessResult(-2, "", "no answer in time")
+TAG_RULESETS_PATH = "rulesets?per_page=100"
 RUNNING_STATUSES = ("queued", "in_progress", "waiting", "pending", "requested")
 
 
@@ -127,6 +128,7 @@ def _list_api_paths(plan: Plan, environments: Iterable[str]) -> list[str]:
         "actions/permissions",
         _build_protection_path(plan),
         _build_ruleset_path(plan),
+        TAG_RULESETS_PATH,
     ]
     for environment in environments:
         paths += _list_setting_endpoints(environment)
@@ -177,6 +179,8 @@ def check_repository(group: FindingGroup, plan: Plan, state: GitHubState, runboo
     yield _check_default_branch(group, plan, repository)
     yield _check_actions_allowed(group, plan, state)
     yield _check_branch_protection(group, plan, state, runbook)
+    if plan.runbook.protect_tags:
+        yield _check_tag_rulesets(group, state, runbook)
     for workflow in _list_workflow_names(plan):
         yield _check_last_run(group, workflow, state.page(_build_runs_path(workflow)), runbook)
 
@@ -218,6 +222,18 @@ def _check_branch_protection(group: FindingGroup, plan: Plan, state: GitHubState
     return group.wrong(subject, saw, "drift, and no other", runbook.step("branch_protection"))
 
 
+def _check_tag_rulesets(group: FindingGroup, state: GitHubState, runbook: RunbookIndex) -> Finding:
+    """Say whether everybody who may push can make the tag of a version."""
+    page = state.page(TAG_RULESETS_PATH)
+    if page.why:
+        return group.not_asked("tags of versions", page.why)
+    rulesets = [item for item in page.items("list") if item.get("target") == "tag"]
+    active = [str(item.get("name")) for item in rulesets if item.get("enforcement") == "active"]
+    if active:
+        return group.ok("tags of versions", f"rulesets: {', '.join(active)}")
+    return group.ok("tags of versions", f"open to everybody who may push: {runbook.step('github_settings')}")
+
+
 def _find_ruleset_checks(rules: GitHubResponse) -> set[str]:
     checks = set()
     for rule in rules.items("list"):
@@ -253,12 +269,25 @@ def check_github_environment(
         yield group.not_asked("GitHub environment, secrets, variables", repository.why or page.why)
         return
     if environment in {str(item.get("name")) for item in page.items("environments")}:
-        yield group.ok("GitHub environment", environment)
+        yield _check_environment_policy(group, environment, page, runbook)
     else:
         cure = runbook.create_environment(environment)
         yield group.wrong("GitHub environment", "none of this name", environment, cure)
     for setting in find_expected_settings(plan)[environment]:
         yield _check_setting(group, environment, setting, state, runbook)
+
+
+def _check_environment_policy(
+    group: FindingGroup, environment: str, page: GitHubResponse, runbook: HostRunbookIndex
+) -> Finding:
+    """Say whether every branch may deploy there; on some plans of GitHub nothing can be done about it."""
+    policies = [
+        item.get("deployment_branch_policy") for item in page.items("environments") if item.get("name") == environment
+    ]
+    if any(policies):
+        return group.ok("GitHub environment", f"{environment}, for some branches and tags only")
+    open_to = f"{environment}, open to every branch and tag: {runbook.step('github_settings')}"
+    return group.ok("GitHub environment", open_to)
 
 
 def _check_setting(
@@ -267,6 +296,9 @@ def _check_setting(
     subject = f"{setting.kind} {setting.name}"
     available = find_available_settings(state, environment)
     if (setting.kind, setting.name) in available:
+        if setting.kind == "secret" and not _is_set_in_environment(environment, setting, state):
+            cure = runbook.set_host_setting(setting.kind, setting.name, environment)
+            return group.ok(subject, f"is set, open to every workflow of every branch: {cure}")
         return group.ok(subject, "is set")
     unread = _find_unread_list(setting.kind, environment, state)
     if unread:
@@ -275,6 +307,16 @@ def _check_setting(
     saw = f"a {other_kind} of this name" if (other_kind, setting.name) in available else "is not set"
     cure = runbook.set_host_setting(setting.kind, setting.name, environment)
     return group.wrong(subject, saw, f"a {setting.kind}", cure)
+
+
+def _is_set_in_environment(environment: str, setting: GitHubSetting, state: GitHubState) -> bool:
+    names = {
+        str(item.get("name")).upper()
+        for path, (kind, list_key) in _list_setting_endpoints(environment).items()
+        if kind == setting.kind
+        for item in state.page(path).items(list_key)
+    }
+    return setting.name in names
 
 
 def _find_unread_list(kind: str, environment: str, state: GitHubState) -> str:

@@ -148,7 +148,9 @@ def _check_host_mounts(container: EffectiveContainer) -> Advice:
         host_path = volume.partition(":")[0]
         loc = (*container.yaml_path("volumes"), index)
         if host_path.endswith("/docker.sock"):
-            message = f"{container.name} has Docker's socket: who breaks into it is root on the host, also with `:ro`"
+            message = (
+                f"{container.name} has Docker's socket: whoever breaks into it is root on the host, also with `:ro`"
+            )
             yield loc, "docker-socket", message, "leave it out, or put a proxy before it that lets only reading through"
         elif host_path.startswith(("/", "~")):
             message = f"{container.name} has `{host_path}` of the host: whoever breaks into it has it, too"

@@ -98,10 +98,12 @@ def run_deploy_steps(server: Server, tree: Path, temporary: Path, environment: d
     jobs = Workflow((tree / ".github/workflows/web-ci.yml").read_text()).data["jobs"]
     steps = [step for step in jobs["deploy-live"]["steps"] if step.get("id", "").startswith("deploy-")]
     assert [step["id"] for step in steps] == ["deploy-near", "deploy-far"]
+    (temporary / "event.json").write_text('{"repository": {"private": true}}')
     github = {
         "GITHUB_RUN_ID": "7",
         "GITHUB_RUN_ATTEMPT": "1",
         "GITHUB_EVENT_NAME": "push",
+        "GITHUB_EVENT_PATH": str(temporary / "event.json"),
         "GITHUB_SHA": "0" * 40,
         "GITHUB_WORKSPACE": str(tree),
         "GITHUB_OUTPUT": str(temporary / "output"),

@@ -176,7 +176,7 @@ class GitHub:
         self.runs.append(run)
         for place in holds:
             run.hold(place)
-        (folder / "event.json").write_text(json.dumps({"ref": ref, "after": sha, "deleted": False}))
+        (folder / "event.json").write_text(json.dumps({"ref": ref, "after": sha, "deleted": False, "repository": {"private": True}}))
         data = self.workflows(sha)[workflow].data
         if any("concurrency" in job for job in data["jobs"].values()):
             raise NotModelled("concurrency of a job")
