@@ -1,4 +1,4 @@
-"""Workflow → facts: when it runs, what it may, what it needs, and its jobs with their steps."""
+"""Reads a workflow: its triggers, permissions, secrets and variables, and its jobs with their steps."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,12 +13,12 @@ from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_cod
 
 EXPRESSION_PATTERN = re.compile(r"\$\{\{((?:(?!\$\{\{).){0,500}?)\}\}", re.DOTALL)
 _SETTING_REFERENCE = re.compile(r"\b(secrets|vars)(?:\.([A-Za-z_]\w*)|\[\s*'([^']+)'\s*\])")
-_BRANCH_TAG_EXPRESSION = re.compile(
-    r"github\.ref == '[^']+' && '([^'<>]+)' \|\| ''"
-)  # our own: a tag of one branch's image
+# In generated workflows: the tag that only the image of one branch gets.
+_BRANCH_TAG_EXPRESSION = re.compile(r"github\.ref == '[^']+' && '([^'<>]+)' \|\| ''")
 _GENERATED_OUTPUTS = {"steps.source.outputs.key": "src-<key>"}
 _MAX_STEPS = 300  # of a job, with those that it calls and all combinations
 _MAX_JOBS = 200
+MAX_CALL_DEPTH = 3  # actions and workflows that call one another
 _MAX_TEXT_LENGTH = 100_000  # characters of a text in which expressions are filled in
 _MAX_SUBSTITUTION_LENGTH = 5_000
 
@@ -81,9 +81,12 @@ class ReferenceContext:
         """The action or workflow that `./…` names, unless calls go too deep."""
         path = uses.removeprefix("./").strip("/").partition("@")[0]
         names = (path, f"{path}/action.yml", f"{path}/action.yaml")
-        return (
-            None if self.depth > 3 else next((self.documents[name] for name in names if name in self.documents), None)
-        )
+        if self.depth > MAX_CALL_DEPTH:
+            return None
+        for name in names:
+            if name in self.documents:
+                return self.documents[name]
+        return None
 
     def deeper(self) -> "ReferenceContext":
         """One call further down."""
@@ -113,49 +116,55 @@ def parse_workflow(document: YamlDocument, around: ReferenceContext) -> ParsedWo
     )
 
 
-def _parse_jobs(document: YamlDocument, around: ReferenceContext, on: tuple[str, ...]) -> Iterator[ParsedJob]:
+def _parse_jobs(document: YamlDocument, context: ReferenceContext, triggers: tuple[str, ...]) -> Iterator[ParsedJob]:
     data = document.data
     for name, job in as_dict(data.get("jobs")).items():
         if not isinstance(job, dict):
             continue
-        env = {**_substitute_env(data.get("env"), around, {}), **as_dict(job.get("env"))}
-        made = (
-            step
-            for values in _list_matrix_values(job)
-            for step in _parse_steps(document, ("jobs", name), job, env, values, around)
-        )
-        steps = list(islice(made, _MAX_STEPS))
-        called = (
-            around.called(job["uses"]) if isinstance(job.get("uses"), str) and job["uses"].startswith("./") else None
-        )
-        given = job.get("permissions", data.get("permissions"))
+        uses = _as_string(job.get("uses"))
+        steps = list(islice(_parse_job_steps(document, name, job, context), _MAX_STEPS))
+        called = context.called(uses) if uses.startswith("./") else None
         if called:
-            below = islice(_parse_jobs(called, around.deeper(), on), _MAX_JOBS)
-            steps += [step for each in below for step in each.steps]
+            for called_job in islice(_parse_jobs(called, context.deeper(), triggers), _MAX_JOBS):
+                steps += called_job.steps
+        environment = job.get("environment")
         yield ParsedJob(
             id=name,
-            when=workflow_triggers.narrow_triggers(on, str(job.get("if", ""))),
+            when=workflow_triggers.narrow_triggers(triggers, str(job.get("if", ""))),
             steps=tuple(steps),
-            permissions=_parse_permissions(given),
-            environment=str(as_dict(job.get("environment")).get("name", "") or _as_string(job.get("environment"))),
-            needs=tuple(str(each) for each in as_list(job.get("needs"))),
+            permissions=_parse_permissions(job.get("permissions", data.get("permissions"))),
+            environment=str(as_dict(environment).get("name", "") or _as_string(environment)),
+            needs=tuple(str(needed_job) for needed_job in as_list(job.get("needs"))),
             own_machine="self-hosted" in str(job.get("runs-on")),
             timeout="timeout-minutes" in job or "uses" in job,
             where=document.where("jobs", name),
         )
 
 
+def _parse_job_steps(
+    document: YamlDocument, name: str, job: dict[str, Any], context: ReferenceContext
+) -> Iterator[ParsedStep]:
+    """The steps of a job, once for each combination of its matrix."""
+    env = {**_substitute_env(document.data.get("env"), context, {}), **as_dict(job.get("env"))}
+    for values in _list_matrix_values(job):
+        yield from _parse_steps(document, ("jobs", name), job, env, values, context)
+
+
 def _apply_needs(jobs: list[ParsedJob], data: dict[str, Any]) -> tuple[ParsedJob, ...]:
-    """A job is skipped where one that it waits for is, unless its `if` says otherwise."""
-    known = {job.id: job for job in jobs}
-    for _ in jobs:
-        for job in known.values():
-            needed = [known[name].when for name in job.needs if name in known]
+    """Narrow the triggers of jobs: one is skipped where a job that it needs is, unless its `if` says otherwise."""
+    jobs_by_id = {job.id: job for job in jobs}
+    for _ in jobs:  # a chain of jobs needs as many rounds as it is long
+        for job in jobs_by_id.values():
             condition = str(as_dict(as_dict(data.get("jobs")).get(job.id)).get("if", ""))
-            left = tuple(each for each in job.when if all(each in one for one in needed))
-            if left and left != job.when and not workflow_triggers.STATUS_FUNCTION.search(condition):
-                known[job.id] = replace(job, when=left)
-    return tuple(known.values())
+            if workflow_triggers.STATUS_FUNCTION.search(condition):
+                continue
+            needed_triggers = [jobs_by_id[name].when for name in job.needs if name in jobs_by_id]
+            remaining = tuple(
+                trigger for trigger in job.when if all(trigger in triggers for triggers in needed_triggers)
+            )
+            if remaining and remaining != job.when:
+                jobs_by_id[job.id] = replace(job, when=remaining)
+    return tuple(jobs_by_id.values())
 
 
 def _as_string(value: Any) -> str:
@@ -311,11 +320,11 @@ def _find_used_actions(document: YamlDocument, around: ReferenceContext) -> dict
 
 
 def _describe_concurrency(data: dict[str, Any]) -> str:
-    given = data.get("concurrency")
-    if not given:
+    concurrency = data.get("concurrency")
+    if not concurrency:
         return ""
-    group, cancels = (
-        (given.get("group", "") if isinstance(given, dict) else given),
-        as_dict(given).get("cancel-in-progress"),
-    )
-    return f"group {as_inline_code(group)}" + (", a running one is cancelled" if cancels is True else "")
+    group = concurrency.get("group", "") if isinstance(concurrency, dict) else concurrency
+    description = f"group {as_inline_code(group)}"
+    if as_dict(concurrency).get("cancel-in-progress") is True:
+        description += ", a running one is cancelled"
+    return description

@@ -1,4 +1,4 @@
-"""When a workflow runs, and which of it a job's `if` leaves: triggers, in words."""
+"""Describes the triggers of a workflow, and which of them a job's `if` leaves."""
 
 import re
 from collections.abc import Iterator
@@ -6,64 +6,76 @@ from typing import Any
 
 from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_code, as_list
 
-STATUS_FUNCTION = re.compile(
-    r"\b(always|failure|cancelled)\(\)"
-)  # of a job's `if`: it runs also when another was skipped
+# A job whose `if` calls one of these runs also when a job that it needs was skipped.
+STATUS_FUNCTION = re.compile(r"\b(always|failure|cancelled)\(\)")
 _EVENT_DESCRIPTIONS = {"workflow_dispatch": "by hand", "workflow_call": "when another workflow calls it"}
 
 
 def parse_triggers(document: YamlDocument, on: Any) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """What starts a workflow, in words, and where; its path filters, by event."""
-    found: dict[str, str] = {}
+    """The triggers of a workflow, each with its place; and its path filters, by event."""
+    triggers: dict[str, str] = {}
     filters: dict[str, tuple[str, ...]] = {}
     events = on if isinstance(on, dict) else {str(event): None for event in as_list(on)}
     for event, details in events.items():
-        for words in _describe_event(event, details):
-            found[words] = document.where("on", event)
-        given = as_dict(details)
-        patterns = [str(each) for each in as_list(given.get("paths"))]
-        patterns += [f"!{each}" for each in as_list(given.get("paths-ignore"))]
+        for description in _describe_event(event, details):
+            triggers[description] = document.where("on", event)
+        options = as_dict(details)
+        patterns = [str(path) for path in as_list(options.get("paths"))]
+        patterns += [f"!{path}" for path in as_list(options.get("paths-ignore"))]
         if patterns:
             filters[event] = tuple(patterns)
-    return found, filters
+    return triggers, filters
 
 
 def _describe_event(event: str, details: Any) -> Iterator[str]:
-    given = as_dict(details)
+    options = as_dict(details)
     if event == "schedule":
-        yield from (f"on the schedule {as_inline_code(as_dict(each).get('cron'))}" for each in as_list(details))
+        for schedule in as_list(details):
+            yield f"on the schedule {as_inline_code(as_dict(schedule).get('cron'))}"
     elif event == "workflow_run":
-        yield from (f"after {as_inline_code(name)}" for name in as_list(given.get("workflows")))
+        for name in as_list(options.get("workflows")):
+            yield f"after {as_inline_code(name)}"
     elif event in ("push", "pull_request", "pull_request_target"):
-        yield from _describe_refs(event.replace("_", " "), given)
+        yield from _describe_refs(event.replace("_", " "), options)
     elif event in _EVENT_DESCRIPTIONS:
         yield _EVENT_DESCRIPTIONS[event]
     else:
-        kinds = ", ".join(as_inline_code(each) for each in as_list(given.get("types")))
-        yield f"on {as_inline_code(event)}" + (f" ({kinds})" if kinds else "")
+        types = ", ".join(as_inline_code(event_type) for event_type in as_list(options.get("types")))
+        yield f"on {as_inline_code(event)} ({types})" if types else f"on {as_inline_code(event)}"
 
 
-def _describe_refs(event: str, given: dict[str, Any]) -> Iterator[str]:
-    branches, tags = as_list(given.get("branches")), as_list(given.get("tags"))
-    left_out = as_list(given.get("branches-ignore"))
-    yield from (f"on {event} to {as_inline_code(branch)}" for branch in branches)
-    yield from (f"on a tag {as_inline_code(tag)}" for tag in tags)
-    if left_out:
-        yield f"on {event} to any branch but {', '.join(map(as_inline_code, left_out))}"
+def _describe_refs(event: str, options: dict[str, Any]) -> Iterator[str]:
+    """The branches and tags of a push or a pull request."""
+    branches = as_list(options.get("branches"))
+    tags = as_list(options.get("tags"))
+    ignored_branches = as_list(options.get("branches-ignore"))
+    for branch in branches:
+        yield f"on {event} to {as_inline_code(branch)}"
+    for tag in tags:
+        yield f"on a tag {as_inline_code(tag)}"
+    if ignored_branches:
+        yield f"on {event} to any branch but {', '.join(map(as_inline_code, ignored_branches))}"
     elif not branches and not tags:
-        yield f"on {event}" + (" to any branch" if event == "push" else "")
+        yield f"on {event} to any branch" if event == "push" else f"on {event}"
 
 
-def narrow_triggers(when: tuple[str, ...], condition: str) -> tuple[str, ...]:
+def narrow_triggers(triggers: tuple[str, ...], condition: str) -> tuple[str, ...]:
     """The triggers that a job's `if` leaves, when it names a branch or tags plainly; all of them when it does not."""
     if "refs/tags" in condition and "!" not in condition:
-        return tuple(each for each in when if " tag " in each) or when
+        return tuple(trigger for trigger in triggers if " tag " in trigger) or triggers
     branch = re.search(r"==\s*'refs/heads/([^']+)'|ref_name\s*==\s*'([^']+)'", condition)
     if branch and "||" not in condition:
-        name = as_inline_code(branch[1] or branch[2])
-        pushes = [each for each in when if "pull request to" not in each]
-        left = [each for each in pushes if each.endswith(f" {name}") or each == "by hand"]
-        return tuple(left) or (f"on push to {name}",)
+        return _narrow_to_branch(triggers, as_inline_code(branch[1] or branch[2]))
     if "pull_request" in condition and "!=" in condition:
-        return tuple(each for each in when if "pull request" not in each) or when
-    return when
+        return tuple(trigger for trigger in triggers if "pull request" not in trigger) or triggers
+    return triggers
+
+
+def _narrow_to_branch(triggers: tuple[str, ...], branch: str) -> tuple[str, ...]:
+    """The triggers of a branch, and starts by hand; without any, the push that the condition asks for."""
+    remaining = []
+    for trigger in triggers:
+        is_for_branch = trigger.endswith(f" {branch}") and "pull request to" not in trigger
+        if is_for_branch or trigger == "by hand":
+            remaining.append(trigger)
+    return tuple(remaining) or (f"on push to {branch}",)

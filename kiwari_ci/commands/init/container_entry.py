@@ -302,9 +302,10 @@ def _convert_healthcheck(container: DetectedContainer) -> dict[str, Any]:
     test = check.get("test")
     if not test:
         return {}
-    texts = (
-        [format_scalar(item) for item in test] if isinstance(test, YamlSequence) else ["CMD-SHELL", format_scalar(test)]
-    )
+    if isinstance(test, YamlSequence):
+        texts = [format_scalar(item) for item in test]
+    else:
+        texts = ["CMD-SHELL", format_scalar(test)]
     words = _interpolate_arguments(texts, container)
     if not words:
         return {}

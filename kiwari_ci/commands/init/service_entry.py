@@ -28,40 +28,37 @@ from kiwari_ci.schema.text_formats import (
     UrlPath,
 )
 
-_IS_FILE, _IS_FOLDER, _IS_PATH_PATTERN = (
-    vocabulary.build_validator(RepositoryFile),
-    vocabulary.build_validator(RepositoryFolder),
-    vocabulary.build_validator(PathPattern),
-)
-_IS_URL_PATH, _IS_SCRIPT, _IS_VERSION = (
-    vocabulary.build_validator(UrlPath),
-    vocabulary.build_validator(ShellScript),
-    vocabulary.build_validator(ToolVersion),
-)
-_IS_ENV_KEY, _IS_SINGLE_LINE, _IS_PUBLISHED_PORT = (
-    vocabulary.build_validator(EnvKey),
-    vocabulary.build_validator(TrimmedLine),
-    vocabulary.build_validator(PublishedPort),
-)
+_IS_FILE = vocabulary.build_validator(RepositoryFile)
+_IS_FOLDER = vocabulary.build_validator(RepositoryFolder)
+_IS_PATH_PATTERN = vocabulary.build_validator(PathPattern)
+_IS_URL_PATH = vocabulary.build_validator(UrlPath)
+_IS_SCRIPT = vocabulary.build_validator(ShellScript)
+_IS_VERSION = vocabulary.build_validator(ToolVersion)
+_IS_ENV_KEY = vocabulary.build_validator(EnvKey)
+_IS_SINGLE_LINE = vocabulary.build_validator(TrimmedLine)
+_IS_PUBLISHED_PORT = vocabulary.build_validator(PublishedPort)
 
 
 def build_service_entry(
-    made: SpecDraft, facts: RepositoryFindings, found: DetectedService, image: str
+    draft: SpecDraft, facts: RepositoryFindings, service: DetectedService, image: str
 ) -> CommentedMapping:
-    """One service."""
-    here: YamlPath = ("services", found.name)
+    """The entry of a service; `image` is empty for an image that is called as the spec expects."""
+    path: YamlPath = ("services", service.name)
     table = CommentedMapping()
     if image:
-        table.put("image", image, found.reference.where if found.reference else "")
-    elif not found.reference:
-        _add_image_decision(made, here, found)
-    _add_path_filters(made, here, table, found)
-    _add_build_settings(table, found)
-    _add_test_entry(made, here, table, found)
-    if not found.is_worker:
-        _add_port_and_health(made, facts, here, table, found)
-    _add_env_variables(facts, table, found)
-    _add_container_options(made, facts, table, found)
+        table.put("image", image, service.reference.where if service.reference else "")
+    elif not service.reference:
+        _add_image_decision(draft, path, service)
+    _add_path_filters(draft, path, table, service)
+    _add_build_settings(table, service)
+    _add_test_entry(draft, path, table, service)
+    if not service.is_worker:
+        _add_port(draft, path, table, service)
+        _add_health(draft, facts, path, table, service)
+        if service.language.websocket:
+            table.put("websocket", True, format_source_note(service.language.websocket))
+    _add_env_variables(facts, table, service)
+    _add_container_options(draft, facts, table, service)
     return table
 
 
@@ -86,190 +83,241 @@ def map_accessory_names(facts: RepositoryFindings) -> dict[str, str]:
 
 def map_container_names(facts: RepositoryFindings) -> dict[str, str]:
     """The name in the spec of each container that it has."""
-    made = map_accessory_names(facts)
-    return made | {container.name: found.name for found in facts.services for _, container in found.containers}
+    names = map_accessory_names(facts)
+    for service in facts.services:
+        for _, container in service.containers:
+            names[container.name] = service.name
+    return names
 
 
 def _add_container_options(
-    made: SpecDraft, facts: RepositoryFindings, table: CommentedMapping, found: DetectedService
+    draft: SpecDraft, facts: RepositoryFindings, table: CommentedMapping, service: DetectedService
 ) -> None:
-    """How it runs, by the container that production has."""
-    ended = find_one_shot_services(each for _, each in found.containers)
-    for _, other in found.other_containers:
-        if other.name in ended and (words_ := container_entry.parse_command(other)):
-            table.put("migrate", words_, other.where)
-    for number, (stack, container) in enumerate(found.containers):
-        if stack.kind != vocabulary.DEVELOPMENT:
-            more, left = container_entry.build_service_options(
-                container, map_container_names(facts) | {found.name: ""}, facts.shared_network
-            )
-            if not number:
-                table.update(_simplify_depends_on(facts, more))
-                container_entry.add_volume_decision(made, ("services", found.name), container)
-            left += [
-                f"env_file {path}, of whose keys there is no example"
-                for path in find_unlisted_env_files(facts.repository, found, container)
-            ]
-            made.leave(f"{found.name} ({container.where})", left)
-    made.seen += [f"{found.name}: {each}" for each in found.unsupported]
+    """Add how the service runs, by the container that production has."""
+    one_shot = find_one_shot_services(container for _, container in service.containers)
+    for _, container in service.other_containers:
+        command = container_entry.parse_command(container) if container.name in one_shot else []
+        if command:
+            table.put("migrate", command, container.where)
+    for number, (compose_file, container) in enumerate(service.containers):
+        if compose_file.kind == vocabulary.DEVELOPMENT:
+            continue
+        names = map_container_names(facts) | {service.name: ""}
+        options, unsupported = container_entry.build_service_options(container, names, facts.shared_network)
+        if number == 0:
+            table.update(_simplify_depends_on(facts, options))
+            container_entry.add_volume_decision(draft, ("services", service.name), container)
+        for env_file in find_unlisted_env_files(facts.repository, service, container):
+            unsupported.append(f"env_file {env_file}, of whose keys there is no example")
+        draft.leave(f"{service.name} ({container.where})", unsupported)
+    draft.seen += [f"{service.name}: {note}" for note in service.unsupported]
 
 
 def _simplify_depends_on(facts: RepositoryFindings, table: CommentedMapping) -> CommentedMapping:
-    """Services of the spec have no check of Docker's: they are waited for until they are started."""
-    waits = table.get("depends_on")
-    if isinstance(waits, CommentedValue):
-        kept = {name: how if name in facts.accessories else "started" for name, how in waits.value.items() if name}
-        waits.value = list(kept) if set(kept.values()) == {"started"} else kept
-        if not kept:
-            del table["depends_on"]
+    """Services of the spec have no check of Docker's: others wait for them until they are started."""
+    entry = table.get("depends_on")
+    if not isinstance(entry, CommentedValue):
+        return table
+    conditions = {}
+    for name, condition in entry.value.items():
+        if name:
+            conditions[name] = condition if name in facts.accessories else "started"
+    if not conditions:
+        del table["depends_on"]
+    elif set(conditions.values()) == {"started"}:
+        entry.value = list(conditions)
+    else:
+        entry.value = conditions
     return table
 
 
 def build_process_entries(
-    made: SpecDraft, facts: RepositoryFindings, found: DetectedService, taken: set[str]
+    draft: SpecDraft, facts: RepositoryFindings, service: DetectedService, taken_names: set[str]
 ) -> dict[str, CommentedMapping]:
-    """The other processes of a service's image, but for those that migrate and end."""
+    """The other processes of a service's image, except for those that migrate and end."""
     entries: dict[str, CommentedMapping] = {}
-    ended = find_one_shot_services(each for _, each in found.containers)
-    for stack, container in found.other_containers:
-        name = vocabulary.slugify(vocabulary.strip_environment(container.name)) or ""
-        if container.name in ended or stack.kind == vocabulary.DEVELOPMENT or name in entries:
+    one_shot = find_one_shot_services(container for _, container in service.containers)
+    for compose_file, container in service.other_containers:
+        name = vocabulary.slugify(vocabulary.strip_environment(container.name))
+        if container.name in one_shot or compose_file.kind == vocabulary.DEVELOPMENT or name in entries:
             continue
-        if not name or name in taken or container.profiles:
-            why = f"runs only with the profile {container.profiles}" if container.profiles else "its name is another's"
-            made.leave(f"{container.name} ({container.where})", [f"an image of {found.name}, {why}"])
+        if container.profiles:
+            reason = f"runs only with the profile {container.profiles}"
+        elif not name or name in taken_names:
+            reason = "its name is another's"
+        else:
+            reason = ""
+        if reason:
+            draft.leave(f"{container.name} ({container.where})", [f"an image of {service.name}, {reason}"])
             continue
         table = entries[name] = CommentedMapping()
-        table.put("image_of", found.name, container.where)
-        more, left = container_entry.build_service_options(container, map_container_names(facts), facts.shared_network)
-        if not _shares_env_file(container, found):
-            _add_env_variables(facts, table, replace(found, name=name, containers=[(stack, container)]))
-        table.update(_simplify_depends_on(facts, more))
-        made.leave(f"{name} ({container.where})", left)
+        table.put("image_of", service.name, container.where)
+        options, unsupported = container_entry.build_service_options(
+            container, map_container_names(facts), facts.shared_network
+        )
+        if not _shares_env_file(container, service):
+            process = replace(service, name=name, containers=[(compose_file, container)])
+            _add_env_variables(facts, table, process)
+        table.update(_simplify_depends_on(facts, options))
+        draft.leave(f"{name} ({container.where})", unsupported)
     return entries
 
 
-def _shares_env_file(container: DetectedContainer, found: DetectedService) -> bool:
+def _shares_env_file(container: DetectedContainer, service: DetectedService) -> bool:
     """Whether it reads the file of the service whose image it runs: the keys stand there already."""
-    its = [[fact.value for fact in each.env_files] for _, each in found.containers]
-    return bool(container.env_files) and [fact.value for fact in container.env_files] in its
+    paths = _list_env_file_paths(container)
+    return bool(paths) and any(_list_env_file_paths(other) == paths for _, other in service.containers)
 
 
-def _add_port_and_health(
-    made: SpecDraft, facts: RepositoryFindings, here: YamlPath, table: CommentedMapping, found: DetectedService
-) -> None:
-    """Where it listens, and how it says that it is well."""
-    port, health = found.port, _detect_health_path(facts, found)
-    if port:
-        others = [f"{fact.value} in {fact.where}" for fact in found.ports[1:] if not fact.guess]
-        table.put("port", port.value, format_source_note(port) + (f"; {' and '.join(others[:3])}" if others else ""))
-    else:
+def _list_env_file_paths(container: DetectedContainer) -> list[str]:
+    return [str(env_file.value) for env_file in container.env_files]
+
+
+def _add_port(draft: SpecDraft, path: YamlPath, table: CommentedMapping, service: DetectedService) -> None:
+    """Add the port that the service listens on; ask when nothing says it for certain."""
+    port = service.port
+    if not port:
         table.put("port", 8080, "could not tell: nothing says where it listens; write: port: N")
-    if not port or port.guess:
-        made.decide((*here, "port"), f"where {found.name} listens" + (f": {port.value} is a guess" if port else ""))
+        draft.decide((*path, "port"), f"where {service.name} listens")
+        return
+    other_ports = [f"{other.value} in {other.where}" for other in service.ports[1:] if not other.guess]
+    note = format_source_note(port)
+    if other_ports:
+        note += f"; {' and '.join(other_ports[:3])}"
+    table.put("port", port.value, note)
+    if port.guess:
+        draft.decide((*path, "port"), f"where {service.name} listens: {port.value} is a guess")
+
+
+def _add_health(
+    draft: SpecDraft, facts: RepositoryFindings, path: YamlPath, table: CommentedMapping, service: DetectedService
+) -> None:
+    """Add the path that answers when the service is well; ask when nothing says it for certain."""
+    health = _detect_health_path(facts, service)
     if health and _IS_URL_PATH(health.value):
         table.put("health", {"path": health.value}, format_source_note(health))
     else:
         table.put("health", {"path": "/health"}, "could not tell: nothing asks it; write: health: {path: /…}")
-    if not health or health.guess:
-        made.decide(
-            (*here, "health"),
-            f"which path of {found.name} answers 200 when it is well"
-            + (f": {health.value} is a guess" if health else ""),
-        )
-    if found.language.websocket:
-        table.put("websocket", True, format_source_note(found.language.websocket))
+    question = f"which path of {service.name} answers 200 when it is well"
+    if not health:
+        draft.decide((*path, "health"), question)
+    elif health.guess:
+        draft.decide((*path, "health"), f"{question}: {health.value} is a guess")
 
 
-def _add_path_filters(made: SpecDraft, here: YamlPath, table: CommentedMapping, found: DetectedService) -> None:
-    patterns = [fact for fact in found.image.sources if _IS_PATH_PATTERN(fact.value)] or [
-        SourcedValue("**", found.image.dockerfile, guess=True)
-    ]
-    unknown = patterns[0].guess and patterns[0].value == "**"
-    note = (
-        f"could not tell what {found.image.dockerfile} copies"
-        if unknown
-        else _format_sources([fact.where for fact in patterns])
-    )
-    table.put("paths", [fact.value for fact in patterns], note)
-    if unknown:
-        made.decide((*here, "paths"), f"every change builds {found.name}: {note}; name its folders where you can")
-    elif patterns[0].value == "**":
-        made.decide(
-            (*here, "paths"),
-            f"every change builds {found.name}: {patterns[0].where} copies the whole repository",
-        )
+def _add_path_filters(draft: SpecDraft, path: YamlPath, table: CommentedMapping, service: DetectedService) -> None:
+    """Add the paths whose changes build the service; ask when every change does."""
+    dockerfile = service.image.dockerfile
+    patterns = [source for source in service.image.sources if _IS_PATH_PATTERN(source.value)]
+    if not patterns:
+        patterns = [SourcedValue("**", dockerfile, guess=True)]
+    first = patterns[0]
+    question = ""
+    note = _format_sources([pattern.where for pattern in patterns])
+    if first.value == "**" and first.guess:
+        note = f"could not tell what {dockerfile} copies"
+        question = f"every change builds {service.name}: {note}; name its folders where you can"
+    elif first.value == "**":
+        question = f"every change builds {service.name}: {first.where} copies the whole repository"
+    table.put("paths", [pattern.value for pattern in patterns], note)
+    if question:
+        draft.decide((*path, "paths"), question)
 
 
-def _add_build_settings(table: CommentedMapping, found: DetectedService) -> None:
-    image = found.image
-    build = {"context": image.context.value} if image.context.value != "." else {}
-    if image.dockerfile != f"{found.name}/Dockerfile":
+def _add_build_settings(table: CommentedMapping, service: DetectedService) -> None:
+    """Add how the image is built, as far as it is not what the spec expects."""
+    image = service.image
+    build: dict[str, Any] = {}
+    if image.context.value != ".":
+        build["context"] = image.context.value
+    if image.dockerfile != f"{service.name}/Dockerfile":
         build["dockerfile"] = image.dockerfile
-    build |= found.settings.value.values
+    build |= service.settings.value.values
     note = image.by or f"{image.dockerfile}; the context is a guess from what it copies"
     if len(render_flow_style(build)) > MAX_FLOW_WIDTH:
-        table["build"] = made = CommentedMapping(note=note)
-        made.update({key: CommentedValue(value) for key, value in build.items()})
+        entry = table["build"] = CommentedMapping(note=note)
+        for key, value in build.items():
+            entry.put(key, value)
     elif build:
         table.put("build", build, note)
 
 
-def _add_test_entry(made: SpecDraft, here: YamlPath, table: CommentedMapping, found: DetectedService) -> None:
-    test, known = found.test, found.language
-    lines, folder, where, setup = known.test, known.folder, known.where, known.setup
+def _add_test_entry(draft: SpecDraft, path: YamlPath, table: CommentedMapping, service: DetectedService) -> None:
+    """Add the test of a workflow's job, else the one that the language is known for; ask when there is none."""
+    test = service.test
+    language = service.language
+    lines, folder, where, setup = language.test, language.folder, language.where, language.setup
     if test:
-        lines, folder, where, setup = test.lines, test.folder, test.where, test.setup or known.setup
+        lines, folder, where, setup = test.lines, test.folder, test.where, test.setup or language.setup
     script = "\n".join(line.rstrip() for line in lines).strip()
-    script += "\n" if "\n" in script else ""
+    if "\n" in script:
+        script += "\n"
     if not script or not _IS_SCRIPT(script) or "${{" in script:
-        inside = f"working_directory: {known.home}, " if known.home != "." else ""
-        table.above.append(f"could not tell how to test it; write: test: {{{inside}run: …}}")
-        made.decide(here, f"{found.name} is built without a test")
+        folder_hint = f"working_directory: {language.home}, " if language.home != "." else ""
+        table.above.append(f"could not tell how to test it; write: test: {{{folder_hint}run: …}}")
+        draft.decide(path, f"{service.name} is built without a test")
         return
-    table["test"] = made_test = CommentedMapping(note="" if test else f"a guess from {where}")
-    if setup and (_IS_FILE(setup[2]) if setup[1] == "version_file" else _IS_VERSION(setup[2])):
-        made_test.put("setup", {setup[0]: {setup[1]: setup[2]} if setup[1] == "version_file" else setup[2]})
+    entry = table["test"] = CommentedMapping(note="" if test else f"a guess from {where}")
+    if setup:
+        _add_setup(entry, *setup)
     if test:
-        _add_test_environment(made, (*here, "test"), made_test, test)
+        _add_test_environment(draft, (*path, "test"), entry, test)
     if folder != "." and _IS_FOLDER(folder):
-        made_test.put("working_directory", folder)
-    made_test.put("run", script, where if test else "")
+        entry.put("working_directory", folder)
+    entry.put("run", script, where if test else "")
 
 
-def _add_test_environment(made: SpecDraft, here: YamlPath, table: CommentedMapping, test: TestSteps) -> None:
-    """Containers beside the tests, and their environment; what an expression says there, nobody knows here."""
-    if beside := {
-        name: _build_test_service(each) for key, each in test.needs.items() if (name := vocabulary.slugify(key))
-    }:
-        table["services"] = services = CommentedMapping()
-        services.update(beside)
-    known = {key: fact for key, fact in test.env.items() if _IS_ENV_KEY(key) and _is_literal_line(fact.value)}
-    if known:
-        table["env"] = env = CommentedMapping()
-        env.update({key: CommentedValue(fact.value, fact.where) for key, fact in known.items()})
-    if left := [f"{key} ({fact.where})" for key, fact in test.env.items() if key not in known]:
-        made.decide(here, f"tests have no secrets here: a value for {', '.join(left)}")
+def _add_setup(table: CommentedMapping, language: str, kind: str, value: str) -> None:
+    """Add the language and its version: a version itself, or the file that has it."""
+    if kind == "version_file" and _IS_FILE(value):
+        table.put("setup", {language: {kind: value}})
+    elif kind != "version_file" and _IS_VERSION(value):
+        table.put("setup", {language: value})
+
+
+def _add_test_environment(draft: SpecDraft, path: YamlPath, table: CommentedMapping, test: TestSteps) -> None:
+    """Add the containers beside the tests, and the environment; ask for values that are expressions."""
+    services = CommentedMapping()
+    for key, container in test.needs.items():
+        name = vocabulary.slugify(key)
+        if name:
+            services[name] = _build_test_service(container)
+    if services:
+        table["services"] = services
+    env = CommentedMapping()
+    unknown = []
+    for key, value in test.env.items():
+        if _IS_ENV_KEY(key) and _is_literal_line(value.value):
+            env.put(key, value.value, value.where)
+        else:
+            unknown.append(f"{key} ({value.where})")
+    if env:
+        table["env"] = env
+    if unknown:
+        draft.decide(path, f"tests have no secrets here: a value for {', '.join(unknown)}")
 
 
 def _is_literal_line(value: Any) -> bool:
-    return bool(_IS_SINGLE_LINE(value)) and "${{" not in value
+    return _IS_SINGLE_LINE(value) and "${{" not in value
 
 
-def _build_test_service(given: YamlMapping) -> CommentedMapping:
+def _build_test_service(container: YamlMapping) -> CommentedMapping:
     """A container beside the tests."""
     table = CommentedMapping()
-    table.put("image", given.get_text("image"), given.where("image"))
-    if ports := [
-        port
-        for item, _ in given.list_items("ports")
-        if _IS_PUBLISHED_PORT(port := _format_port_mapping(format_scalar(item)))
-    ]:
-        table.put("ports", ports)
-    if env := {key: value for key, value, _ in given.iter_pairs("env") if _IS_ENV_KEY(key) and _IS_SINGLE_LINE(value)}:
+    table.put("image", container.get_text("image"), container.where("image"))
+    ports = [_format_port_mapping(format_scalar(port)) for port, _ in container.list_items("ports")]
+    valid_ports = [port for port in ports if _IS_PUBLISHED_PORT(port)]
+    if valid_ports:
+        table.put("ports", valid_ports)
+    env = {}
+    for key, value, _ in container.iter_pairs("env"):
+        if _IS_ENV_KEY(key) and _IS_SINGLE_LINE(value):
+            env[key] = value
+    if env:
         table.put("env", env)
-    if check := re.search(r"--health-cmd[= ](?:\"([^\"]*)\"|'([^']*)'|(\S+))", given.get_text("options")):
-        table.put("health", next(filter(None, check.groups()), ""))
+    health_command = re.search(r"--health-cmd[= ](?:\"([^\"]*)\"|'([^']*)'|(\S+))", container.get_text("options"))
+    if health_command:
+        table.put("health", health_command[1] or health_command[2] or health_command[3] or "")
     return table
 
 
@@ -277,46 +325,48 @@ def _format_port_mapping(port: str) -> str:
     return f"{port}:{port}" if port.isdecimal() else port
 
 
-def _detect_health_path(facts: RepositoryFindings, found: DetectedService) -> SourcedValue | None:
-    """What asks it today: its own check, a workflow's curl, and then a guess."""
-    health = found.health
-    if health and not health.guess:
-        return health
-    own = {fact.value for (_, service), fact in facts.domains.items() if service == found.name}
-    for place in facts.environments:
-        for fact in place.urls:
-            host, slash, path = re.sub(r"^https?://", "", str(fact.value)).partition("/")
-            if host in own and slash and re.search(r"health|ping|status|ready|live|up$", path):
-                return SourcedValue(f"/{path}", fact.where)
-    return health
+def _detect_health_path(facts: RepositoryFindings, service: DetectedService) -> SourcedValue | None:
+    """The path that is asked today: by the service's own check, by a workflow's curl; else a guess."""
+    if service.health and not service.health.guess:
+        return service.health
+    domains = {domain.value for (_, name), domain in facts.domains.items() if name == service.name}
+    for environment in facts.environments:
+        for url in environment.urls:
+            host, slash, path = re.sub(r"^https?://", "", str(url.value)).partition("/")
+            if host in domains and slash and re.search(r"health|ping|status|ready|live|up$", path):
+                return SourcedValue(f"/{path}", url.where)
+    return service.health
 
 
-def _add_env_variables(facts: RepositoryFindings, table: CommentedMapping, found: DetectedService) -> None:
+def _add_env_variables(facts: RepositoryFindings, table: CommentedMapping, service: DetectedService) -> None:
+    """Add the variables; a service's own address is asked for where an environment has no domain for it."""
     env = CommentedMapping()
-    for key, variable in detect_variables(facts.repository, found, facts.services, facts.database_server).items():
-        domain = isinstance(variable.value, dict) and "domain" in variable.value
-        public = all((place.name, found.name) in facts.domains for place in facts.environments)
-        if not domain or public:
-            env.put(key, variable.value, variable.note)
+    is_public = all((environment.name, service.name) in facts.domains for environment in facts.environments)
+    variables = detect_variables(facts.repository, service, facts.services, facts.database_server)
+    for key, variable in variables.items():
+        is_own_address = isinstance(variable.value, dict) and "domain" in variable.value
+        if is_own_address and not is_public:
+            note = f"{variable.note}, its own address: not every environment has a domain for it"
+            env.put(key, {"secret": True}, note)
         else:
-            env.put(
-                key, {"secret": True}, f"{variable.note}, its own address: not every environment has a domain for it"
-            )
+            env.put(key, variable.value, variable.note)
     if env:
         table["env"] = env
 
 
 def _format_sources(places: list[str]) -> str:
     """Several places, each file named once: Dockerfile:3, 7."""
-    found: dict[str, list[str]] = {}
+    lines_by_file: dict[str, list[str]] = {}
     for place in places:
-        file, _, line = place.rpartition(":") if place.rpartition(":")[2].isdecimal() else (place, "", "")
-        found.setdefault(file, []).append(line)
-    return ", ".join(
-        ":".join(filter(None, (file, ", ".join(dict.fromkeys(filter(None, lines_)))))) for file, lines_ in found.items()
-    )
+        file, _, line = place.rpartition(":")
+        if not line.isdecimal():
+            file, line = place, ""
+        lines = lines_by_file.setdefault(file, [])
+        if line and line not in lines:
+            lines.append(line)
+    return ", ".join(f"{file}:{', '.join(lines)}" if lines else file for file, lines in lines_by_file.items())
 
 
-def format_source_note(fact: SourcedValue) -> str:
-    """The place of a fact, as a comment has it."""
-    return f"a guess from {fact.where}" if fact.guess else fact.where
+def format_source_note(source: SourcedValue) -> str:
+    """The place of a value, as a comment has it."""
+    return f"a guess from {source.where}" if source.guess else source.where
