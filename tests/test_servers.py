@@ -291,6 +291,18 @@ def test_a_name_of_the_spec_is_no_command_on_the_host(vps: Host) -> None:
     assert vps.commands() == [["docker", "logs", "--tail", "1", "--", odd]]
 
 
+def test_status_has_the_backups_and_jobs_of_the_host() -> None:
+    plan = generator.load_spec(SPEC).plan
+    lines = ["kiwari-ci: backups and jobs", "pos: backed up 2 h ago", "FAILURE: a job", "kiwari-ci: backups and jobs 1"]
+    result = calls.ProcessResult(0, "\n".join(lines), "")
+    status = operate.parse_status("production", plan.hosts[0], "pos-production", [], result)
+    assert status.schedule_code == status.exit_code == 1
+    assert "! backups and jobs of vps:\n    pos: backed up 2 h ago\n    FAILURE: a job" in operate.format_status(
+        plan, [status]
+    )
+    assert operate.build_status_command("docker", "shop", has_schedule=True)[-2] == "yes"
+
+
 def test_a_deploy_without_a_known_run_is_named() -> None:
     plan = generator.load_spec(SPEC).plan
     places = operate.select_containers(operate.list_containers(plan, "production"), "api")

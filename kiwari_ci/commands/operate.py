@@ -6,7 +6,7 @@ that no name of a spec and no word of a command line is read by that shell.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from kiwari_ci.commands.preview.release_preview import find_default_branch_ref
@@ -22,13 +22,20 @@ DIGEST_PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
 _BAD_STATES = ("DOES NOT RUN", "DOES NOT ANSWER", "UNKNOWN")
 _RUNNING_STATE = "Up "  # how `docker ps` begins the state of a container that runs
 _REQUEST_REFUSED = 64  # an exit code of the host program
-# $1 is the host's folder, $2 the stack. The exit code is that of the host program.
+# $1 is the host's folder, $2 the stack, and $3 is not empty where backups or jobs run by the clock.
+# $4 marks what the database program prints. The exit code is that of the host program.
 _STATUS_SCRIPT = """
 code=0
 "$1/bin/deploy" status "$2" || code=$?
 docker ps -a --format 'container\t{{.Names}}\t{{.Image}}\t{{.Status}}\t{{.Label "com.docker.compose.project"}}'
+if [ -n "$3" ]; then
+  echo "$4"
+  "$1/bin/database" status 2>&1
+  echo "$4 $?"
+fi
 exit $code
 """
+_SCHEDULE_MARK = "kiwari-ci: backups and jobs"
 
 
 @dataclass(frozen=True)
@@ -68,13 +75,16 @@ class StackStatus:
     code: int
     containers: tuple[ContainerStatus, ...] = ()
     problem: str = ""
+    schedule: tuple[str, ...] = ()
+    schedule_code: int = 0
 
     @property
     def exit_code(self) -> int:
         """The exit code of the host program, or of ssh; 1 when that is 0 and a container does not serve."""
         if self.code > 0:
             return self.code
-        return int(bool(self.problem) or not all(container.is_serving for container in self.containers))
+        is_well = all(container.is_serving for container in self.containers) and not self.schedule_code
+        return int(bool(self.problem) or not is_well)
 
 
 def list_containers(plan: Plan, environment: str) -> list[ContainerOnHost]:
@@ -101,9 +111,10 @@ def select_containers(containers: Iterable[ContainerOnHost], name: str) -> list[
     return by_name or [container for container in all_containers if container.container == name]
 
 
-def build_status_command(folder: str, stack: str) -> list[str]:
-    """Print what the host program says of a stack, and the state of all containers."""
-    return ["sh", "-c", _STATUS_SCRIPT, "sh", folder, stack]
+def build_status_command(folder: str, stack: str, has_schedule: bool = False) -> list[str]:
+    """Print what the host program says of a stack, the state of all containers, and that of backups and jobs."""
+    words = ["sh", folder, stack, "yes" if has_schedule else "", _SCHEDULE_MARK]
+    return ["sh", "-c", _STATUS_SCRIPT, *words]
 
 
 def build_logs_command(container: str, tail: int, follow: bool) -> list[str]:
@@ -130,7 +141,8 @@ def query_status(
     statuses = []
     for host, stack in dict.fromkeys((place.host, place.stack) for place in places if place.stack):
         destination = destinations.get(host.name, host.name)
-        ssh_command = ssh_host.build_ssh_command(destination, build_status_command(host.folder, stack))
+        status_command = build_status_command(host.folder, stack, host.has_schedule)
+        ssh_command = ssh_host.build_ssh_command(destination, status_command)
         result = run_process(ssh_command, seconds=TOTAL_TIMEOUT)
         on_this_host = [place for place in places if place.host == host and place.stack in ("", stack)]
         statuses.append(parse_status(environment, host, stack, on_this_host, result))
@@ -154,7 +166,16 @@ def parse_status(
     containers = tuple(
         _describe_container(place, states.get(place.container), docker_rows.get(place.container)) for place in places
     )
-    return StackStatus(environment, host.name, stack, 0, containers)
+    schedule, schedule_code = _parse_schedule(lines)
+    return StackStatus(environment, host.name, stack, 0, containers, "", schedule, schedule_code)
+
+
+def _parse_schedule(lines: Sequence[str]) -> tuple[tuple[str, ...], int]:
+    """What the database program printed of backups and jobs, and its exit code; empty where there are none."""
+    end = next((line for line in lines if line.startswith(f"{_SCHEDULE_MARK} ")), "")
+    if _SCHEDULE_MARK not in lines or not end:
+        return (), 0
+    return tuple(lines[lines.index(_SCHEDULE_MARK) + 1 : lines.index(end)]), int(end.rpartition(" ")[2])
 
 
 def is_refused_to_deploy_key(result: ProcessResult) -> bool:
@@ -199,14 +220,7 @@ def _describe_container(
 def add_commits(plan: Plan, git: GitRepository, statuses: Iterable[StackStatus]) -> list[StackStatus]:
     """The same statuses, with the commits of those deploys that this clone knows."""
     return [
-        StackStatus(
-            status.environment,
-            status.host,
-            status.stack,
-            status.code,
-            tuple(_add_commit(plan, git, container) for container in status.containers),
-            status.problem,
-        )
+        replace(status, containers=tuple(_add_commit(plan, git, container) for container in status.containers))
         for status in statuses
     ]
 
@@ -238,6 +252,9 @@ def format_status(plan: Plan, statuses: Iterable[StackStatus]) -> str:
             lines.append(f"{mark} {container.container}: {container.state}")
             if container.deployed:
                 lines += [f"    {detail}" for detail in _list_deploy_details(plan, container, container.deployed)]
+        if status.schedule:
+            lines.append(f"{'!' if status.schedule_code else ' '} backups and jobs of {status.host}:")
+            lines += [f"    {line}" for line in status.schedule]
     return "\n".join(lines)
 
 
