@@ -55,10 +55,7 @@ def test_a_worker_that_crashes_in_a_loop_is_not_unchanged(worker_world: World, v
     worker_world.machine.wait(10)
     assert worker_world.container("worker").is_running
 
-    if verb == "deploy":
-        outcome = worker_world.deploy({"worker": bad}, 1)
-    else:
-        outcome = worker_world.rollback("worker", bad)
+    outcome = worker_world.deploy({"worker": bad}, 1) if verb == "deploy" else worker_world.rollback("worker", bad)
 
     assert (outcome.code, outcome.results) == (1, {"worker": "failed"})
 
