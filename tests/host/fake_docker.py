@@ -221,7 +221,7 @@ class FakeMachine(host.Machine):
             code = container.ends_with if container.ends_after is not None else image.exit_code
             self.end(container, code)
             if container.restart_policy in ("always", "unless-stopped") or (
-                container.restart_policy == "on-failure" and code
+                container.restart_policy.startswith("on-failure") and code
             ):
                 container.restarts += 1
                 self.try_to_start(container)
@@ -437,7 +437,7 @@ class FakeMachine(host.Machine):
             },
             "Config": {"Image": container.reference, "Labels": container.labels},
             "HostConfig": {
-                "RestartPolicy": {"Name": container.restart_policy},
+                "RestartPolicy": restart_policy_of(container.restart_policy),
                 "PortBindings": {f"80/{protocol}": [{"HostPort": port}] for port, protocol in container.ports},
             },
             "NetworkSettings": {
@@ -842,6 +842,12 @@ def volume_without_name(container_id: str, place: str) -> Model:
     name = hashlib.sha256(f"{container_id} {place}".encode()).hexdigest()
     source = f"/var/lib/docker/volumes/{name}/_data"
     return {"Type": "volume", "Name": name, "Source": source, "Destination": place, "RW": True}
+
+
+def restart_policy_of(policy: str) -> Model:
+    """A restart policy as `docker inspect` prints it."""
+    name, _, most_restarts = policy.partition(":")
+    return {"Name": name, "MaximumRetryCount": int(most_restarts or 0)}
 
 
 def compose_verb(words: list[str]) -> str:

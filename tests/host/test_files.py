@@ -499,3 +499,43 @@ def test_a_rollback_reads_nothing() -> None:
     caller = host.Caller("", is_key=True, allowed=())
 
     assert host.read_delivery(host.Request("rollback", STACK), caller) == host.Delivery()
+
+
+def test_a_record_of_a_removed_service_does_not_stop_newer_files(world: World) -> None:
+    """Nobody could lower its number: a rollback needs a service of the compose file."""
+    state = world.folder / ".deploys"
+    state.mkdir()
+    line = f"ghcr.io/acme/gone@{world.image('gone', 1)} 999 2026-01-01T00:00:00Z 77\n"
+    (state / "gone").write_text(line)
+    (state / ".env.previous").write_text(line)
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1, files={".env": "SECRET='new'\n"})
+
+    assert outcome.code == 0, outcome.text
+    assert (world.folder / ".env").read_text() == "SECRET='new'\n"
+
+
+def test_a_file_that_is_there_gets_the_new_mode(world: World) -> None:
+    (world.folder / "hooks").mkdir()
+    (world.folder / "hooks" / "before").write_text("false")
+    (world.folder / "hooks" / "before").chmod(0o644)
+    info = entry("hooks/before")
+    info.mode, info.size = 0o100755, 4
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        tar.addfile(info, io.BytesIO(b"true"))
+    stream.seek(0)
+
+    outcome = world.perform(deploy(world, {"hooks/before": "true"}), host.Delivery(TOKEN, stream))
+
+    assert outcome.code == 0, outcome.text
+    assert (world.folder / "hooks" / "before").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_quote_without_its_partner_in_the_line_of_the_files(world: World) -> None:
+    world.write("# Files beside it: 'conf\n" + compose_file(WEB))
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1, files_sha256=64 * "a")
+
+    assert outcome.code == 69
+    assert outcome.says("the line 'Files beside it' of docker-compose.yml has a quote without its partner")

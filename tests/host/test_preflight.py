@@ -375,3 +375,25 @@ def test_an_image_is_looked_at_before_it_runs(world: World) -> None:
 
     harmless = Image(labels=(("org.opencontainers.image.source", "https://example.com"),))
     assert world.deploy({"web": world.image("web", 5, harmless)}, 5).code == 0
+
+
+def test_a_token_is_for_one_registry(root: Path) -> None:
+    """Another registry must not see it."""
+    world = World(root, WEB, WORKER.replace("ghcr.io/acme", "registry.example.com"))
+    digest = world.image("web", 1)
+
+    outcome = world.deploy({"web": digest, "worker": digest}, 1)
+
+    assert outcome.code == 64
+    assert outcome.says("the images are in several registries, ghcr.io and registry.example.com")
+    assert not [call for call in world.machine.calls if "pull" in call]
+
+
+def test_a_migration_with_a_quote_without_its_partner(world: World) -> None:
+    world.edit('deploy.name-cache: "11"', 'deploy.migrate: "migrate \'up"')
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 69
+    assert outcome.says("the label deploy.migrate of web is not valid")
+    assert world.names() == []

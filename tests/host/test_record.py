@@ -374,3 +374,10 @@ def test_status_says_when_a_container_is_missing_of_a_stack_without_a_compose_fi
 
     assert outcome.code == 0, outcome.text
     assert outcome.says("  pinned: ghcr.io/acme/web@")
+
+
+def test_status_of_a_service_whose_container_has_another_name(root: Path) -> None:
+    world = World(root, WEB.replace("container_name: web", "container_name: shop-web"))
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+
+    assert world.status("shop").says("shop/.deploys/web: ghcr.io/acme/web@")

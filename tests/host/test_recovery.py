@@ -55,11 +55,7 @@ def test_a_worker_that_crashes_in_a_loop_is_not_unchanged(worker_world: World, v
     worker_world.machine.wait(10)
     assert worker_world.container("worker").is_running
 
-    requests = {
-        "deploy": lambda: worker_world.deploy({"worker": bad}, 1),
-        "rollback": lambda: worker_world.rollback("worker", bad),
-    }
-    outcome = requests[verb]()
+    outcome = worker_world.deploy({"worker": bad}, 1) if verb == "deploy" else worker_world.rollback("worker", bad)
 
     assert (outcome.code, outcome.results) == (1, {"worker": "failed"})
 

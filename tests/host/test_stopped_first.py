@@ -148,3 +148,13 @@ def test_a_person_runs_compose_up(world: World, name: str) -> None:
     world.machine.wait(2)
     assert world.names() == [name] and world.serves(name, digest)
     assert world.deploy({name: digest}, 3).results == {name: "unchanged"}
+
+
+def test_the_limit_of_a_restart_policy_comes_back(root: Path) -> None:
+    world = World(root, WORKER.replace("unless-stopped", "on-failure:3"))
+    assert world.deploy({"worker": world.image("worker", 1)}, 1).code == 0
+    assert world.container("worker").restart_policy == "on-failure:3"
+
+    assert world.deploy({"worker": world.image("worker", 2, Image(exits_after=0.5))}, 2).code == 1
+
+    assert world.container("worker").restart_policy == "on-failure:3"

@@ -95,3 +95,16 @@ def test_a_note_of_a_container_that_is_gone(root: Path) -> None:
 
     assert world.serves("worker", old)
     assert vars(stranger) == before
+
+
+def test_two_stacks_with_a_service_of_the_same_name(root: Path) -> None:
+    """Their containers have different names, and so have the temporary ones."""
+    world = World(root, WEB.replace("container_name: web", "container_name: shop-web"))
+    stranger = world.machine.run_by_hand("web-next", "nginx:1", "proxy")
+    before = vars(stranger).copy()
+    for version in (1, 2):
+        outcome = world.deploy({"web": world.image("web", version)}, version)
+        assert outcome.code == 0, outcome.text
+
+    assert world.names() == ["shop-web", "web-next"]
+    assert vars(stranger) == before

@@ -9,7 +9,7 @@ import pytest
 
 from kiwari_ci.engines.compose import host
 from tests.host.fake_docker import Image
-from tests.host.world import WORKER, World
+from tests.host.world import WEB, WORKER, World
 
 EXITS = Image(exits_after=0.5, exit_code=3)
 
@@ -139,3 +139,83 @@ def test_a_service_that_fails_while_another_follows(world: World) -> None:
     assert outcome.code == 1
     assert outcome.results == {"web": "failed", "front": "serving"}
     assert outcome.says("web was healthy at first, and is not any more")
+
+
+@pytest.mark.usefixtures("cancellable")
+def test_a_cancel_during_a_migration_stops_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not run on while hooks/after runs and the next deploy takes the lock."""
+    world = World(root, WEB.replace('deploy.name-cache: "11"', 'deploy.migrate: "migrate up"'))
+    (world.folder / "hooks").mkdir()
+    (world.folder / "hooks" / "after").write_text("")
+    running_at_hook: list[str] = []
+
+    def cancel(_: float) -> None:
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    def script(command: list[str], folder: Path, settings: dict[str, str]) -> int:
+        running_at_hook.extend(each.name for each in world.machine.everything() if each.is_running)
+        return 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.machine, "wait", cancel)
+        patch.setattr(world.machine, "script", script)
+        outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.result["message"] == "the deploy was cancelled"
+    assert world.machine.state.migrations and running_at_hook == []
+
+
+@pytest.mark.parametrize("step", ["record", "pins"])
+def test_a_disk_that_is_full_when_a_worker_is_recorded(
+    worker_world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The container, the record and the pins agree about the old image."""
+    id, old = worker_world.container("worker").id, worker_world.image("worker", 1)
+    new = worker_world.image("worker", 2)
+    begun = worker_world.machine.now()
+    write_file = host.write_file
+
+    def is_being_recorded() -> bool:
+        worker = worker_world.machine.find("worker")
+        return bool(worker and worker.id != id and worker_world.machine.now() > begun + 10)
+
+    def refuse_to_sync(stream: object) -> None:
+        if is_being_recorded():
+            raise OSError(28, "No space left on device")
+
+    def refuse_pins(path: Path, content: bytes, mode: int) -> None:
+        if path.name == host.PINS_FILE and is_being_recorded():
+            raise OSError(28, "No space left on device", str(path))
+        write_file(path, content, mode)
+
+    with monkeypatch.context() as patch:
+        if step == "record":
+            patch.setattr(host, "sync", refuse_to_sync)
+        else:
+            patch.setattr(host, "write_file", refuse_pins)
+        outcome = worker_world.deploy({"worker": new}, 2)
+
+    assert (outcome.code, outcome.results) == (1, {"worker": "failed"})
+    assert len(worker_world.record("worker")) == 1
+    worker_world.machine.wait(2)
+    assert worker_world.serves("worker", old) and worker_world.pins() == {"worker": old}
+    check_that_the_old_worker_is_back(worker_world, id)
+
+
+@pytest.mark.usefixtures("cancellable")
+def test_a_cancel_while_a_worker_is_recorded(worker_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits until the record, the pins and the result agree."""
+    new = worker_world.image("worker", 2)
+    add_record = host.Stack.add_record
+
+    def add_and_cancel(stack: host.Stack, name: str, record: host.Record) -> None:
+        add_record(stack, name, record)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.Stack, "add_record", add_and_cancel)
+        outcome = worker_world.deploy({"worker": new}, 2)
+
+    assert outcome.result["message"] == "the deploy was cancelled"
+    assert worker_world.serves("worker", new) and worker_world.pins() == {"worker": new}
+    assert f"@{new} " in worker_world.record("worker")[-1]

@@ -176,7 +176,8 @@ class GitHub:
         self.runs.append(run)
         for place in holds:
             run.hold(place)
-        (folder / "event.json").write_text(json.dumps({"ref": ref, "after": sha, "deleted": False, "repository": {"private": True}}))
+        event_payload = {"ref": ref, "after": sha, "deleted": False, "repository": {"private": True}}
+        (folder / "event.json").write_text(json.dumps(event_payload))
         data = self.workflows(sha)[workflow].data
         if any("concurrency" in job for job in data["jobs"].values()):
             raise NotModelled("concurrency of a job")

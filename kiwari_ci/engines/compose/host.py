@@ -115,7 +115,7 @@ BAD_REQUEST, BAD_IMAGE, NOT_READY, LOCKED, TOKEN_REFUSED = 64, 65, 69, 75, 77
 
 ROOT = Path(__file__).resolve().parent.parent
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-MEMORY = Path("/dev/shm")  # files there are never on a disk
+MEMORY = Path("/dev/shm")  # files there are in memory, and gone after a boot
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 DIGEST = r"sha256:[0-9a-f]{64}"
@@ -398,22 +398,22 @@ class Service:
     @property
     def temporary_name(self) -> str:
         """The name of its temporary container."""
-        return f"{self.name}-next"
+        return f"{self.container_name}-next"
 
     @property
     def set_aside_name(self) -> str:
         """The name of its set-aside container."""
-        return f"{self.name}-previous"
+        return f"{self.container_name}-previous"
 
     @property
     def retained_name(self) -> str:
         """The name of its retained container."""
-        return f"{self.name}-before"
+        return f"{self.container_name}-before"
 
     @property
     def migration_name(self) -> str:
         """The name of the container in which its migration runs."""
-        return f"{self.name}-next-migrate"
+        return f"{self.container_name}-next-migrate"
 
     @property
     def repository(self) -> str:
@@ -728,6 +728,7 @@ def run_to_the_end(work: Callable[[], int]) -> int:
         return NOT_SERVING
     finally:
         sys.stdout.flush()
+        sys.stderr.flush()
 
 
 def open_log(stack: "Stack", request: Request) -> int:
@@ -962,14 +963,14 @@ def wait_until_started(stack: "Stack", service: Service) -> None:
     After a boot, for example, a container that answers nothing yet may be the only one that works.
     """
     end = stack.machine.now() + service.start_seconds
-    for name in (service.container_name, service.temporary_name):
-        while not is_healthy(stack, service, name):
-            container = stack.find(name)
-            if not container or not container.is_running or stack.machine.now() > end:
-                break
-            stack.machine.wait(1)
-        else:
+    while stack.machine.now() <= end:
+        containers = [stack.find(service.container_name), stack.temporary(service)]
+        starting = [
+            container.name for container in containers if container and container.is_running
+        ]
+        if not starting or any(is_healthy(stack, service, name) for name in starting):
             return
+        stack.machine.wait(1)
 
 
 def let_temporary_container_answer(stack: "Stack", service: Service) -> None:
@@ -1313,7 +1314,14 @@ class Files:
     def beside(self) -> List[str]:
         """The names of the files beside the compose file."""
         match = FILES_BESIDE_LINE.search(self.text())
-        return shlex.split(match[1]) if match else []
+        try:
+            return shlex.split(match[1]) if match else []
+        except ValueError as error:
+            raise Failed(
+                NOT_READY,
+                f"the line 'Files beside it' of {COMPOSE_FILE} has a quote without its partner."
+                " Generate the compose file again: kiwari-ci generate",
+            ) from error
 
     def env_files(self) -> List[str]:
         """The names of the env files that lie in the stack's folder."""
@@ -1422,6 +1430,7 @@ def preflight(stack: "Stack", request: Request, services: List[Service], files: 
         )
     for service in services:
         findings += check_promotion(service)
+    findings += check_registries(services)
     findings += check_disk(stack)
     if len(findings) == 1:
         raise Failed(findings[0].code, str(findings[0]))
@@ -1696,6 +1705,10 @@ def check_labels(service: Service) -> Iterator[Finding]:
             invalid.append(label)
     if labels.get("deploy.rollout", "recreate") != "recreate":
         invalid.append("deploy.rollout")
+    try:
+        shlex.split(labels.get("deploy.migrate", ""))
+    except ValueError:  # a quote without its partner
+        invalid.append("deploy.migrate")
     for label in invalid:
         yield Finding(
             NOT_READY,
@@ -1833,6 +1846,18 @@ def check_promotion(service: Service) -> Iterator[Finding]:
         )
 
 
+def check_registries(services: Sequence[Service]) -> Iterator[Finding]:
+    """All images must come from one registry: another one must not see the token."""
+    registries = sorted({registry_of(service.image) for service in services})
+    if len(registries) > 1:
+        yield Finding(
+            BAD_REQUEST,
+            f"the images are in several registries, {' and '.join(registries)}, and the token is"
+            " for one of them",
+            "Set one registry in the spec, and copy the compose file",
+        )
+
+
 def check_disk(stack: "Stack") -> Iterator[Finding]:
     """There must be space for another image."""
     folder = str(stack.machine.json("info", "--format", "{{json .}}").get("DockerRootDir") or "/")
@@ -1913,6 +1938,7 @@ def install_file(source: Path, folder: Path, name: str) -> None:
             stream.write(source.read_bytes())
             stream.truncate()
             sync(stream)
+        target.chmod(source.stat().st_mode & 0o777)
         return
     write_file(target, source.read_bytes(), source.stat().st_mode & 0o777)
 
@@ -2127,15 +2153,18 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
     for service in migrating:
         progress(f"migrating with {service.name}: {shlex.join(service.migrate)}")
         options = ("--rm", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.migration_name)
-        output = stack.compose(
-            "run",
-            *options,
-            service.name,
-            *service.migrate,
-            pins=stack.trial_pins,
-            seconds=SCRIPT_SECONDS,
-            prints_output=True,
-        )
+        try:
+            output = stack.compose(
+                "run",
+                *options,
+                service.name,
+                *service.migrate,
+                pins=stack.trial_pins,
+                seconds=SCRIPT_SECONDS,
+                prints_output=True,
+            )
+        finally:
+            stop_migration(stack, service)
         if output.code != 0:
             raise Failed(
                 NOT_SERVING,
@@ -2157,8 +2186,9 @@ def back_up_databases(stack: "Stack", services: List[Service]) -> None:
         program = str(ROOT / "bin/database")
         if not os.access(program, os.X_OK):
             raise Failed(
-                NOT_READY, f"{program} is missing, and dumps before migrations need it. Copy it:"
-                f" {copy_command('bin/database')}"
+                NOT_READY,
+                f"{program} is missing, and dumps before migrations need it. Copy it:"
+                f" {copy_command('bin/database')}",
             )
         output = stack.machine.show(
             [program, "backup", server, database, "before-migration"], DUMP_SECONDS
@@ -2169,6 +2199,14 @@ def back_up_databases(stack: "Stack", services: List[Service]) -> None:
                 f"the dump of {database} failed with exit code {output.code}, so nothing was"
                 " migrated, and no container of the service was changed",
             )
+
+
+def stop_migration(stack: "Stack", service: Service) -> None:
+    """Stop a migration that still runs: a cancel, or the time limit, ends only `docker` itself."""
+    container = stack.find(service.migration_name)
+    if container and container.has_processes and stack.is_temporary(container, service):
+        progress(f"stopping {service.migration_name}")
+        stack.stop(service.migration_name)
 
 
 @contextlib.contextmanager
@@ -2443,19 +2481,25 @@ def watch_containers(
 
 
 def finish(stack: "Stack", request: Request, service: Service, result: str) -> None:
-    """Record what serves, and pin it for Compose."""
-    sequence = sequence_to_record(stack, request, service)
-    latest = stack.newest_record(service.name)
-    if (
-        not latest
-        or (latest.image, latest.sequence) != (service.image, sequence)
-        or request.verb == "rollback"
-    ):
-        stack.add_record(service.name, Record(service.image, sequence, utc_now(), request.run))
-    stack.record_mounts(service)
-    stack.write_pins()
-    service.result = result
+    """Pin what serves for Compose, and record it.
+
+    The record comes last: if an earlier step fails, the old container comes back, and it must be
+    the recorded one.
+    """
+    with uninterrupted():
+        stack.write_pins({service.name: service.image})
+        sequence = sequence_to_record(stack, request, service)
+        latest = stack.newest_record(service.name)
+        if (
+            not latest
+            or (latest.image, latest.sequence) != (service.image, sequence)
+            or request.verb == "rollback"
+        ):
+            stack.add_record(service.name, Record(service.image, sequence, utc_now(), request.run))
+        service.result = result
     service.seconds = stack.seconds()
+    with cleaning_up():
+        stack.record_mounts(service)
     container = stack.find(service.container_name)
     if container and container.docker_health == "unhealthy":
         progress(f"note: Docker's health check says that {container.name} is unhealthy")
@@ -2952,7 +2996,7 @@ def print_mixed_versions(stack: "Stack", request: Request, services: List[Servic
 def serving_image(stack: "Stack", service: Service) -> str:
     """The image of the service's container that is healthy now; empty if none is."""
     try:
-        for name in (service.container_name, service.temporary_name, service.retained_name):
+        for name in (service.container_name, service.temporary_name, service.set_aside_name):
             container = stack.find(name)
             if not container or problem_of(stack, service, container):
                 continue
@@ -3025,7 +3069,7 @@ def service_status(stack: "Stack", name: str) -> str:
     try:
         stack.read_compose_file()
         service = stack.services.get(name) or Service(name, {})
-        container = stack.find(name)
+        container = stack.find(service.container_name)
         if not container:
             return "DOES NOT RUN: it has no container"
         problem = problem_of(stack, service, container)
@@ -3349,11 +3393,11 @@ class Stack:
         return record.sequence if record else 0
 
     def newest_sequence(self) -> int:
-        """The highest commit number that any service of the stack serves."""
-        return max(
-            (self.newest_sequence_of(path.name) for path in self.state.iterdir() if path.is_file()),
-            default=0,
-        )
+        """The highest commit number that any service of the compose file serves.
+
+        A service that the compose file no longer has does not count: nobody can lower its number.
+        """
+        return max((self.newest_sequence_of(name) for name in self.services), default=0)
 
     def add_record(self, name: str, record: Record) -> None:
         """Append a line to the record, also after a line that a power cut has left incomplete."""
@@ -3364,8 +3408,12 @@ class Stack:
         with os.fdopen(handle, "r+b") as stream:
             size = stream.seek(0, os.SEEK_END)
             is_incomplete = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
-            stream.write((b"\n" if is_incomplete else b"") + f"{record}\n".encode())
-            sync(stream)
+            try:
+                stream.write((b"\n" if is_incomplete else b"") + f"{record}\n".encode())
+                sync(stream)
+            except OSError:
+                os.ftruncate(handle, size)  # no deploy that fails may be in the record
+                raise
 
     def mounted_checksum(self, service: Service) -> str:
         """One checksum of the files beside the compose file that a service mounts; or empty."""
@@ -3430,7 +3478,7 @@ class Machine:
             return self.show(command, seconds)
         try:
             # A pull may be interrupted; half of a change would be hard to undo.
-            is_pull = "pull" in arguments
+            is_pull = arguments[0] in ("pull", "--config")  # --config names the login of a pull
             with memory_file() as out, memory_file() as err, uninterrupted(not is_pull):
                 # Files, not pipes: docker goes on to the end of its work if this program is killed.
                 code = subprocess.run(
@@ -3577,7 +3625,7 @@ def container_from(entry: Json) -> Container:
         restarts=int(entry.get("RestartCount") or 0),
         is_out_of_memory=bool(state.get("OOMKilled")),
         docker_health="" if health == "none" else health,
-        restart_policy=((entry.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name", ""),
+        restart_policy=restart_policy_from((entry.get("HostConfig") or {}).get("RestartPolicy")),
         labels=entry["Config"].get("Labels") or {},
         networks=settings.get("Networks") or {},
         mounts=tuple(entry.get("Mounts") or ()),
@@ -3588,6 +3636,13 @@ def container_from(entry: Json) -> Container:
             if binding.get("HostPort")
         ),
     )
+
+
+def restart_policy_from(settings: Optional[Json]) -> str:
+    """A restart policy as `docker update --restart` takes it: on-failure may have a limit."""
+    policy = str((settings or {}).get("Name") or "")
+    most_restarts = (settings or {}).get("MaximumRetryCount")
+    return f"{policy}:{most_restarts}" if policy == "on-failure" and most_restarts else policy
 
 
 def find_container(containers: Iterable[Container], name: str) -> Optional[Container]:
