@@ -42,14 +42,15 @@ Files that this program writes:
 If you write scripts STACK/hooks/before and STACK/hooks/after, they run around each deploy, with
 VERB, SERVICE and IMAGE in their environment, and EXIT_CODE for `after`.
 
-The containers of a service, by the names that this file uses for them:
+The containers of a service, by the names that this file uses for them. NAME is the container name
+that the compose file gives to the service.
 
     own container         NAME           what Compose runs for the service; it serves
     temporary container   NAME-next      runs a new image beside the own container, and serves while
                                          the own container is replaced
     set-aside container   NAME-previous  the old container, renamed while the new own container has
                                          not proved itself; it comes back if the new one fails
-    foreign container     NAME           has the service's name, but was not made by this stack
+    foreign container     NAME           has that name, but was not made by this stack
     retained container    NAME-before    a foreign container after its replacement: stopped, and
                                          never removed by this program
     accessory                            a database or the like: started if it is missing, never
@@ -893,7 +894,7 @@ def is_this_program(process: int) -> bool:
 
 
 def recover(stack: "Stack") -> None:
-    """Finish an interrupted deploy of a service if its new container is healthy, else undo it."""
+    """Finish an interrupted deploy of a service if its new container is recorded, else undo it."""
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
@@ -916,7 +917,7 @@ def recover_services(stack: "Stack") -> None:
     for service in stack.services.values():
         if not service.accessory:
             wait_for_interrupted_migration(stack, service)
-            with uninterrupted():
+            with uninterrupted(), cleaning_up():
                 recover_service(stack, service)
 
 
@@ -990,6 +991,7 @@ def remove_temporary_container_unless_needed(stack: "Stack", service: Service) -
     give_service_names(stack, service)
     if stack.find(service.container_name):
         # It has the service's names too, and may restart in a loop: some requests would go there.
+        stack.set_restart_policy(service.container_name, "no")
         stack.stop(service.container_name)
 
 
@@ -998,14 +1000,16 @@ def stays_healthy(stack: "Stack", service: Service) -> bool:
 
     It is in doubt when another container waits to be removed because of it: then an interrupted
     deploy was replacing the own container, and Docker may still be about to stop it. It is also in
-    doubt for a worker that Docker has restarted: a worker that fails runs now and then.
+    doubt for a worker that Docker has restarted: a worker that fails runs now and then. And it is
+    in doubt for a new container that has failed in this request.
     """
     first = stack.find(service.container_name)
     if not first or not is_healthy(stack, service):
         return False
     worker_was_restarted = first.restarts > 0 and not service.health
     was_being_replaced = has_service_names(stack, service) or set_aside_container(stack, service)
-    is_in_doubt = worker_was_restarted or was_being_replaced
+    has_failed = service.result == "failed" and first.image == service.image
+    is_in_doubt = worker_was_restarted or was_being_replaced or has_failed
     end = stack.machine.now() + (OBSERVED_SECONDS if is_in_doubt else 0)
     while stack.machine.now() < end:
         stack.machine.wait(1)
@@ -2232,8 +2236,9 @@ def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
 #   hand_over            It gets the names, only now because requests reach it from then on. Before
 #                        the old container stops, each proxy must have looked the names up again,
 #                        and so know the temporary container's address, too: hence the wait.
-#   replace_own          Compose recreates the own container on the new image. Meanwhile the
-#                        temporary container serves alone.
+#   replace_own          Compose recreates the own container on the new image. The temporary
+#                        container serves alone until the new one runs, which has the names from
+#                        its start.
 #   watch_and_record     The temporary container loses the names, and the new own container has to
 #                        stay healthy for at least as long as a proxy keeps an old address. Then it
 #                        is recorded, and the temporary container is stopped: no proxy sends it
@@ -2428,7 +2433,7 @@ def watch_and_record(stack: "Stack", request: Request, services: List[Service]) 
 
 @contextlib.contextmanager
 def cleaning_up() -> Iterator[None]:
-    """Report errors, and go on: the new version serves, whether the clean-up succeeds or not."""
+    """Report an error, and go on: what serves does not depend on this step of a clean-up."""
     try:
         yield
     except Cancelled:
@@ -2638,10 +2643,15 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
         service.seconds = stack.seconds()
         print_error(problem)
         print_end_of_log(stack, service)
-        bring_back_set_aside_container(stack, service)
-        remove_temporary_container_unless_needed(stack, service)
-        stack.write_pins()
-        go_back_if_nothing_serves(stack, service)
+        # An error in one of these steps must not prevent the others.
+        with cleaning_up():
+            bring_back_set_aside_container(stack, service)
+        with cleaning_up():
+            remove_temporary_container_unless_needed(stack, service)
+        with cleaning_up():
+            stack.write_pins()
+        with cleaning_up():
+            go_back_if_nothing_serves(stack, service)
 
 
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
@@ -3054,10 +3064,10 @@ def service_status(stack: "Stack", name: str) -> str:
 
 
 def print_end_of_log(stack: "Stack", service: Service) -> None:
-    """Print the state of the new container and the end of its log, as far as Docker has them."""
+    """Print the state of the containers and the end of their logs, as far as Docker has them."""
     with contextlib.suppress(Failed, OSError):
-        container = stack.temporary(service) or stack.find(service.container_name)
-        if container:
+        containers = [stack.temporary(service), stack.find(service.container_name)]
+        for container in filter(None, containers):
             quote(f"{container.name}: {container.state_text}")
             output = stack.machine.docker("logs", "--tail", str(LOGGED_LINES), container.name)
             quote(output.out + output.err)
