@@ -1023,15 +1023,15 @@ def repair_half_created_containers(stack: "Stack", service: Service) -> None:
     """Repair what an interrupted `docker compose up` left.
 
     Compose creates a new container with the name ID_NAME (ID: 12 digits of the old one's id),
-    removes the old one, and renames and starts the new one. So a container that never ran is
-    removed. One with such a name is removed if the old one still exists; else it gets its name.
+    removes the old one, and renames and starts the new one. A container that never ran is removed.
+    So is one that is still called ID_NAME, if a container NAME exists. Otherwise it becomes NAME.
     """
     current = stack.find(service.container_name)
     for container in stack.containers_of(service):
         is_renamed = re.fullmatch(
             rf"[0-9a-f]{{12}}_{re.escape(service.container_name)}", container.name
         )
-        if container.status == "created" or is_renamed and current:
+        if container.status == "created" or (is_renamed and current):
             stack.remove(container.name)
         elif is_renamed:
             stack.rename(container.name, service.container_name)
@@ -1201,7 +1201,7 @@ def without_echo() -> Iterator[None]:
 def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["Files"]:
     """The stack's files as they will be after this deploy: sent ones replace those of the server.
 
-    Files of an older commit than the one that serves are ignored.
+    If any service of the stack serves a newer commit, the files that were sent are ignored.
     """
     if not delivery.archive:
         yield stack.files
@@ -1297,7 +1297,8 @@ class Files:
     def __init__(
         self, folder: Path, overlay: Optional[Path] = None, are_newer: bool = False
     ) -> None:
-        self.are_newer = are_newer  # than the commit of the request: its checksum cannot match
+        # Whether these files are of a newer commit than the request: then its checksum cannot match.
+        self.are_newer = are_newer
         self.installed = folder
         self.overlay = overlay
         self.folder = overlay or folder
@@ -2676,7 +2677,7 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
 
 @contextlib.contextmanager
 def uninterrupted(is_needed: bool = True) -> Iterator[None]:
-    """Hold back a cancel (SIGTERM) until the end of a step that must not be interrupted."""
+    """Hold back a cancel (SIGTERM) until the end of a step, if `is_needed`."""
     blocked = {signal.SIGTERM} if is_needed else set()
     original = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
@@ -3460,7 +3461,7 @@ class Machine:
         try:
             # A pull may be interrupted; half of a change would be hard to undo.
             is_pull = arguments[0] in ("pull", "--config")  # --config names the login of a pull
-            with memory_file() as out, memory_file() as err, uninterrupted(not is_pull):
+            with memory_file() as out, memory_file() as err, uninterrupted(is_needed=not is_pull):
                 # Files, not pipes: docker goes on to the end of its work if this program is killed.
                 code = subprocess.run(
                     command,
