@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci.engines.compose import host
-from tests.host.fake_docker import Image
+from tests.host.fake_docker import Image, Refused, Running
 from tests.host.world import WEB, WORKER, World
 
 EXITS = Image(exits_after=0.5, exit_code=3)
@@ -48,7 +48,7 @@ def test_a_disk_that_is_full_while_the_old_worker_is_stopped(
         patch.setattr(host, "write_file", refuse_while_it_is_kept)
         outcome = worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2)
 
-    assert outcome.code == 69
+    assert outcome.code == 1
     assert outcome.says("No space left on device")
     check_that_the_old_worker_is_back(worker_world, id)
 
@@ -219,3 +219,82 @@ def test_a_cancel_while_a_worker_is_recorded(worker_world: World, monkeypatch: p
     assert outcome.result["message"] == "the deploy was cancelled"
     assert worker_world.serves("worker", new) and worker_world.pins() == {"worker": new}
     assert f"@{new} " in worker_world.record("worker")[-1]
+
+
+def test_an_error_while_one_service_is_undone_does_not_stop_the_undoing_of_the_others(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(root, WORKER, WORKER.replace("worker", "second"))
+    names = ["worker", "second"]
+    assert world.deploy({name: world.image(name, 1) for name in names}, 1).code == 0
+    old = {name: world.container(name).id for name in names}
+    remove = world.machine.do_rm
+    troubles = ["Error response from daemon: device or resource busy"]
+
+    def refuse_once(words: list[str]) -> str:
+        if troubles:
+            raise Refused(troubles.pop())
+        return remove(words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.machine, "do_rm", refuse_once)
+        outcome = world.deploy({name: world.image(name, 2, EXITS) for name in names}, 2)
+
+    assert outcome.code == 1 and not troubles
+    assert world.container("second").id == old["second"] and world.container("second").is_running
+    good = {name: world.image(name, 3) for name in names}
+    assert world.deploy(good, 3).code == 0
+    assert world.names() == sorted(names)
+
+
+def test_an_old_worker_that_cannot_be_started_does_not_block_later_deploys(
+    worker_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(words: list[str]) -> str:
+        raise Refused("Error response from daemon: port is already allocated")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_world.machine, "do_start", refuse)
+        assert worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2).code == 1
+        good = worker_world.image("worker", 3)
+
+        outcome = worker_world.deploy({"worker": good}, 3)
+
+    assert outcome.code == 0
+    assert outcome.says("an interrupted deploy was bringing back worker: starting it")
+    assert outcome.says("the clean-up failed")
+    worker_world.machine.wait(2)
+    assert worker_world.names() == ["worker"] and worker_world.serves("worker", good)
+
+
+def test_the_log_of_the_container_that_failed(root: Path) -> None:
+    """The temporary container of the same image is healthy, and its log does not say why."""
+    world = World(root, WEB)
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+
+    outcome = world.deploy({"web": world.image("web", 2, Image(works_only_beside=True))}, 2)
+
+    assert outcome.code == 1
+    assert outcome.says("| web: ")
+    assert world.container("web").restart_policy == "no" and not world.container("web").is_running
+
+
+def test_a_new_container_that_restarts_while_it_is_watched_does_not_replace_the_temporary_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers again when the program looks, and fails again later."""
+    world = World(root, WEB)
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+
+    end_of = world.machine.end_of
+
+    def end_of_own(container: Running, image: Image) -> float | None:
+        return 6 if container.name == "web" and image == Image(answers_after=0) else end_of(container, image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.machine, "end_of", end_of_own)
+        outcome = world.deploy({"web": world.image("web", 2, Image(answers_after=0))}, 2)
+
+    assert outcome.code == 1
+    (reached,) = world.machine.reached_by("web")
+    assert reached.name == "web-next" and world.machine.answers(reached)

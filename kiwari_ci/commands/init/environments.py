@@ -170,7 +170,7 @@ def detect_hosts(environments: list[DetectedEnvironment]) -> dict[str, DetectedH
 
 
 def _derive_host_name(address_setting: str) -> str:
-    """A host's name from the secret that holds its address: `vps` of VPS_HOST."""
+    """A host's name from the secret that holds its address: `shop` of SHOP_HOST."""
     usual = re.sub(r"_?(SSH_)?(HOST|HOSTNAME|IP|ADDRESS|SERVER)$", "", address_setting).lower()
     name = vocabulary.slugify(usual)
     is_reserved = re.fullmatch(RUNNER_VARIABLE_PATTERN, name.upper().replace("-", "_")) is not None

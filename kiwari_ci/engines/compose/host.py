@@ -42,14 +42,15 @@ Files that this program writes:
 If you write scripts STACK/hooks/before and STACK/hooks/after, they run around each deploy, with
 VERB, SERVICE and IMAGE in their environment, and EXIT_CODE for `after`.
 
-The containers of a service, by the names that this file uses for them:
+The containers of a service, by the names that this file uses for them. NAME is the container name
+that the compose file gives to the service.
 
     own container         NAME           what Compose runs for the service; it serves
     temporary container   NAME-next      runs a new image beside the own container, and serves while
                                          the own container is replaced
     set-aside container   NAME-previous  the old container, renamed while the new own container has
                                          not proved itself; it comes back if the new one fails
-    foreign container     NAME           has the service's name, but was not made by this stack
+    foreign container     NAME           has that name, but was not made by this stack
     retained container    NAME-before    a foreign container after its replacement: stopped, and
                                          never removed by this program
     accessory                            a database or the like: started if it is missing, never
@@ -899,7 +900,7 @@ def is_this_program(process: int) -> bool:
 
 
 def recover(stack: "Stack") -> None:
-    """Finish an interrupted deploy of a service if its new container is healthy, else undo it."""
+    """Finish an interrupted deploy of a service if its new container is recorded, else undo it."""
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
@@ -922,7 +923,7 @@ def recover_services(stack: "Stack") -> None:
     for service in stack.services.values():
         if not service.accessory:
             wait_for_interrupted_migration(stack, service)
-            with uninterrupted():
+            with uninterrupted(), cleaning_up():
                 recover_service(stack, service)
 
 
@@ -996,6 +997,7 @@ def remove_temporary_container_unless_needed(stack: "Stack", service: Service) -
     give_service_names(stack, service)
     if stack.find(service.container_name):
         # It has the service's names too, and may restart in a loop: some requests would go there.
+        stack.set_restart_policy(service.container_name, "no")
         stack.stop(service.container_name)
 
 
@@ -1004,14 +1006,16 @@ def stays_healthy(stack: "Stack", service: Service) -> bool:
 
     It is in doubt when another container waits to be removed because of it: then an interrupted
     deploy was replacing the own container, and Docker may still be about to stop it. It is also in
-    doubt for a worker that Docker has restarted: a worker that fails runs now and then.
+    doubt for a worker that Docker has restarted: a worker that fails runs now and then. And it is
+    in doubt for a new container that has failed in this request.
     """
     first = stack.find(service.container_name)
     if not first or not is_healthy(stack, service):
         return False
     worker_was_restarted = first.restarts > 0 and not service.health
     was_being_replaced = has_service_names(stack, service) or set_aside_container(stack, service)
-    is_in_doubt = worker_was_restarted or was_being_replaced
+    has_failed = service.result == "failed" and first.image == service.image
+    is_in_doubt = worker_was_restarted or was_being_replaced or has_failed
     end = stack.machine.now() + (OBSERVED_SECONDS if is_in_doubt else 0)
     while stack.machine.now() < end:
         stack.machine.wait(1)
@@ -1025,15 +1029,15 @@ def repair_half_created_containers(stack: "Stack", service: Service) -> None:
     """Repair what an interrupted `docker compose up` left.
 
     Compose creates a new container with the name ID_NAME (ID: 12 digits of the old one's id),
-    removes the old one, and renames and starts the new one. So a container that never ran is
-    removed. One with such a name is removed if the old one still exists; else it gets its name.
+    removes the old one, and renames and starts the new one. A container that never ran is removed.
+    So is one that is still called ID_NAME, if a container NAME exists. Otherwise it becomes NAME.
     """
     current = stack.find(service.container_name)
     for container in stack.containers_of(service):
         is_renamed = re.fullmatch(
             rf"[0-9a-f]{{12}}_{re.escape(service.container_name)}", container.name
         )
-        if container.status == "created" or is_renamed and current:
+        if container.status == "created" or (is_renamed and current):
             stack.remove(container.name)
         elif is_renamed:
             stack.rename(container.name, service.container_name)
@@ -1203,7 +1207,7 @@ def without_echo() -> Iterator[None]:
 def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["Files"]:
     """The stack's files as they will be after this deploy: sent ones replace those of the server.
 
-    Files of an older commit than the one that serves are ignored.
+    If any service of the stack serves a newer commit, the files that were sent are ignored.
     """
     if not delivery.archive:
         yield stack.files
@@ -1299,7 +1303,8 @@ class Files:
     def __init__(
         self, folder: Path, overlay: Optional[Path] = None, are_newer: bool = False
     ) -> None:
-        self.are_newer = are_newer  # than the commit of the request: its checksum cannot match
+        # Whether these files are of a newer commit than the request: then its checksum cannot match.
+        self.are_newer = are_newer
         self.installed = folder
         self.overlay = overlay
         self.folder = overlay or folder
@@ -2261,8 +2266,9 @@ def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
 #   hand_over            It gets the names, only now because requests reach it from then on. Before
 #                        the old container stops, each proxy must have looked the names up again,
 #                        and so know the temporary container's address, too: hence the wait.
-#   replace_own          Compose recreates the own container on the new image. Meanwhile the
-#                        temporary container serves alone.
+#   replace_own          Compose recreates the own container on the new image. The temporary
+#                        container serves alone until the new one runs, which has the names from
+#                        its start.
 #   watch_and_record     The temporary container loses the names, and the new own container has to
 #                        stay healthy for at least as long as a proxy keeps an old address. Then it
 #                        is recorded, and the temporary container is stopped: no proxy sends it
@@ -2457,7 +2463,7 @@ def watch_and_record(stack: "Stack", request: Request, services: List[Service]) 
 
 @contextlib.contextmanager
 def cleaning_up() -> Iterator[None]:
-    """Report errors, and go on: the new version serves, whether the clean-up succeeds or not."""
+    """Report an error, and go on: what serves does not depend on this step of a clean-up."""
     try:
         yield
     except Cancelled:
@@ -2667,10 +2673,15 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
         service.seconds = stack.seconds()
         print_error(problem)
         print_end_of_log(stack, service)
-        bring_back_set_aside_container(stack, service)
-        remove_temporary_container_unless_needed(stack, service)
-        stack.write_pins()
-        go_back_if_nothing_serves(stack, service)
+        # An error in one of these steps must not prevent the others.
+        with cleaning_up():
+            bring_back_set_aside_container(stack, service)
+        with cleaning_up():
+            remove_temporary_container_unless_needed(stack, service)
+        with cleaning_up():
+            stack.write_pins()
+        with cleaning_up():
+            go_back_if_nothing_serves(stack, service)
 
 
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
@@ -2695,7 +2706,7 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
 
 @contextlib.contextmanager
 def uninterrupted(is_needed: bool = True) -> Iterator[None]:
-    """Hold back a cancel (SIGTERM) until the end of a step that must not be interrupted."""
+    """Hold back a cancel (SIGTERM) until the end of a step, if `is_needed`."""
     blocked = {signal.SIGTERM} if is_needed else set()
     original = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
@@ -3083,10 +3094,10 @@ def service_status(stack: "Stack", name: str) -> str:
 
 
 def print_end_of_log(stack: "Stack", service: Service) -> None:
-    """Print the state of the new container and the end of its log, as far as Docker has them."""
+    """Print the state of the containers and the end of their logs, as far as Docker has them."""
     with contextlib.suppress(Failed, OSError):
-        container = stack.temporary(service) or stack.find(service.container_name)
-        if container:
+        containers = [stack.temporary(service), stack.find(service.container_name)]
+        for container in filter(None, containers):
             quote(f"{container.name}: {container.state_text}")
             output = stack.machine.docker("logs", "--tail", str(LOGGED_LINES), container.name)
             quote(output.out + output.err)
@@ -3479,7 +3490,7 @@ class Machine:
         try:
             # A pull may be interrupted; half of a change would be hard to undo.
             is_pull = arguments[0] in ("pull", "--config")  # --config names the login of a pull
-            with memory_file() as out, memory_file() as err, uninterrupted(not is_pull):
+            with memory_file() as out, memory_file() as err, uninterrupted(is_needed=not is_pull):
                 # Files, not pipes: docker goes on to the end of its work if this program is killed.
                 code = subprocess.run(
                     command,
