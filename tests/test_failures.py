@@ -62,7 +62,7 @@ def test_a_text_without_its_values(script: str, found: str) -> None:
 
 def test_a_new_message_is_missed() -> None:
     """The test above can fail: a refusal that nobody has written about is seen, whatever the form."""
-    code = "raise click.UsageError(f'a {b} c')\nfaults.append('new')\nclick.echo('said', err=True)\nclick.echo('no')"
+    code = "raise click.UsageError(f'a {b} c')\nconflicts.append('new')\nclick.echo('said', err=True)\nclick.echo('no')"
     assert set(failures._reported(ast.parse(code))) == {"a … c", "new", "said"}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci.engines.compose import host
-from tests.host.fake_docker import Image, Killed
+from tests.host.fake_docker import Image, Killed, Refused
 from tests.host.world import WEB, WORKER, World
 
 CRASHES = Image(exits_after=4, exit_code=3)
@@ -201,3 +201,50 @@ def test_a_cancel_during_the_recovery_leaves_no_service_down(
 
     assert outcome.result["message"] == "the deploy was cancelled"
     assert worker_world.container("worker").id == old and worker_world.container("worker").is_running
+
+
+def test_an_owed_hook_runs_when_the_services_have_recovered(
+    worker_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may end a maintenance mode."""
+    (worker_world.folder / "hooks").mkdir()
+    (worker_world.folder / "hooks" / "after").write_text("")
+    deploy_and_kill(
+        worker_world,
+        "worker",
+        2,
+        lambda: "worker-previous" in worker_world.names() and "worker" not in worker_world.names(),
+    )
+    names_at_hook: list[list[str]] = []
+
+    def script(command: list[str], folder: Path, settings: dict[str, str]) -> int:
+        names_at_hook.append(worker_world.names())
+        return 0
+
+    monkeypatch.setattr(worker_world.machine, "script", script)
+    deploy_that_the_preflight_refuses(worker_world, "worker")
+
+    assert names_at_hook == [["worker"]]
+
+
+def test_a_set_aside_container_that_answers_is_what_serves(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A foreign container goes on running while it is set aside, and here it cannot get its name back."""
+    world = World(root, WEB)
+    old = world.image("web", "by hand")
+    world.machine.run_by_hand("web", f"ghcr.io/acme/web@{old}", "proxy")
+    world.machine.wait(2)
+    rename = world.machine.do_rename
+
+    def refuse_the_old_name(words: list[str]) -> str:
+        if words[1] == "web":
+            raise Refused("Error response from daemon: no space left on device")
+        return rename(words)
+
+    monkeypatch.setattr(world.machine, "do_rename", refuse_the_old_name)
+    # The temporary container falls silent when the new own container has failed.
+    bad = Image(works_only_beside=True, silent_after=12.7)
+    outcome = world.deploy({"web": world.image("web", 1, bad)}, 1)
+
+    assert outcome.code == 1
+    assert world.names() == ["web-previous"]
+    assert outcome.result["services"][0]["now"] == old

@@ -232,12 +232,14 @@ def test_any_letter_can_be_printed_whatever_the_callers_locale_is(monkeypatch: p
 
 @pytest.mark.parametrize("verb", ["check", "cancel", "status"])
 def test_a_request_without_images_names_none(verb: str) -> None:
-    assert host.parse_request(key(f"{verb} shop")) == host.Request(verb, "shop", run=verb)
+    assert host.parse_request(key(f"{verb} shop")) == host.Request(verb, "shop", run=verb, is_from_key=True)
 
 
 def test_a_rollback_has_no_number_of_a_commit() -> None:
     """What is recorded then has the number of the commit that served last."""
-    expected = host.Request("rollback", "shop", sequence=0, files_sha256="", run="rollback", images={"web": ""})
+    expected = host.Request(
+        "rollback", "shop", sequence=0, files_sha256="", run="rollback", images={"web": ""}, is_from_key=True
+    )
 
     assert host.parse_request(key("rollback shop web")) == expected
 

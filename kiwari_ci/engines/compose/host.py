@@ -1303,7 +1303,7 @@ class Files:
     def __init__(
         self, folder: Path, overlay: Optional[Path] = None, are_newer: bool = False
     ) -> None:
-        # Whether these files are of a newer commit than the request: then its checksum cannot match.
+        # Whether they are of a newer commit than the request: its checksum then cannot match.
         self.are_newer = are_newer
         self.installed = folder
         self.overlay = overlay
