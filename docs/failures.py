@@ -275,7 +275,9 @@ def _refuses(call: ast.Call) -> bool:
     name = getattr(call.func, "id", getattr(call.func, "attr", ""))
     owner = getattr(getattr(call.func, "value", None), "id", "")
     error = any(word.arg == "err" and getattr(word.value, "value", False) is True for word in call.keywords)
-    return name in ("UsageError", "fail") or (owner, name) == ("conflicts", "append") or (name in ("echo", "print_text") and error)
+    if (owner, name) == ("conflicts", "append"):
+        return True
+    return name in ("UsageError", "fail") or (error and name in ("echo", "print_text"))
 
 
 def _texts(node: Any, names: dict[str, str] | None = None) -> Iterator[str]:
