@@ -64,7 +64,9 @@ def test_the_jobs_and_triggers_are_those_of_the_workflows() -> None:
         written = yaml.safe_load(TREE[f".github/workflows/{name}.yml"].text)
         assert tuple(written["jobs"]) == jobs
         on = written[True]
-        assert set(on) - {"workflow_dispatch"} == ({"push", "pull_request"} if name == "pipeline-drift" else {"push"})
+        assert set(on) - {"workflow_dispatch"} == (
+            {"push", "pull_request", "merge_group"} if name == "pipeline-drift" else {"push"}
+        )
         assert name not in services or set(on["push"]) == {"branches", "paths"}
         assert name not in promotions or set(on["push"]) == {"tags"}
 

@@ -152,8 +152,8 @@ def test_what_does_not_arrive_whole_changes_nothing(shop: Shop, server: Server, 
 @pytest.mark.parametrize(
     ("allowed", "names", "says"),
     [
-        (ALL, ["conf/other"], "the compose file does not read it"),
-        (ALL, ["other.env"], "the compose file does not read it"),
+        (ALL, ["conf/other"], "the compose file does not name it"),
+        (ALL, ["other.env"], "the compose file does not name it"),
         (ALL, ["docker-compose.override.yml"], "only plain files with plain names"),
         (ENV, ["web.env", "hooks/before"], "its line has no shop:push"),
         ("shop shop:push", ["web.env"], "its line has no shop:env"),
