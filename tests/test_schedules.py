@@ -28,7 +28,7 @@ AGAIN = Bounds((API,), other_branch=(1, 1))
 TAGS = Bounds((API, API), tags=(1, 2, 1))
 SMALL = [TWO, THREE, TAG, BESIDE, IGNORED, BAD, AGAIN, TAGS]
 
-GROUP = '{group: "api-ci-${{ github.ref }}-${{ github.sha }}", cancel-in-progress: false}'
+GROUP = "  group: api-ci-${{ github.ref }}-${{ github.sha }}\n  cancel-in-progress: false"
 
 # A line of the files that is another, and the promises that this breaks.
 MUTANTS = {
@@ -48,7 +48,7 @@ MUTANTS = {
     ),
     "a queue for each commit, whatever the branch": (CI, "-${{ github.ref }}", "", AGAIN, {LOST}),
     "one queue for all tags": (PROMOTE, "-${{ github.ref }}", "", TAGS, {LOST}),
-    "a queue for each branch that cancels": (CI, GROUP, "{group: api-ci, cancel-in-progress: true}", TWO, {LOST}),
+    "a queue for each branch that cancels": (CI, GROUP, "  group: api-ci\n  cancel-in-progress: true", TWO, {LOST}),
     "a queue for the deploy": (
         CI,
         "    needs: build-and-push\n",
