@@ -33,7 +33,8 @@ class StringFormat:
     def checked(self, value: str) -> str:
         """The text, when it is one of these."""
         if len(value) > self.longest:
-            raise PydanticCustomError("text", "expected at most {most} characters", {"most": f"{self.longest:,}"})
+            limit = f"at most {self.longest:,} characters"
+            raise PydanticCustomError("text", "expected {expected}", {"expected": limit, "pattern": self.pattern})
         if re.fullmatch(self.pattern, value):
             return value
         raise PydanticCustomError("text", "expected {expected}", {"expected": self.expected, "pattern": self.pattern})
