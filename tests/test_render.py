@@ -45,6 +45,11 @@ NEVER = {
     "host.keys": {"none"},
     "stack.networks": {"none"},
     "stack.containers": {"none"},
+    "plan.takeovers": {"none"},  # asked before
+    "takeover.containers": {"none"},
+    "takeover.host_variables": {"none"},
+    "takeover.workflows": {"none"},  # asked before
+    "plan.runbook.protect_environments": {"none", "one"},
     "plan.standing": {"none"},  # asked before
     "way.settings": {"none", "one"},
     "deploy.values": {"none", "one"},

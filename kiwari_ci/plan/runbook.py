@@ -120,6 +120,26 @@ class TakenOverContainer:
     domain: str
     outcome: Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name"]
 
+    @property
+    def stays(self) -> bool:
+        """Whether it runs on as it is."""
+        return self.outcome == "stays"
+
+    @property
+    def is_started_again(self) -> bool:
+        """Whether an accessory is started a second time, under the name that the spec gives it."""
+        return self.outcome == "another-name"
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the new container gets its name."""
+        return self.outcome in ("without-a-gap", "with-a-gap")
+
+    @property
+    def is_down_for_seconds(self) -> bool:
+        """Whether it is stopped before the new container starts."""
+        return self.outcome == "with-a-gap"
+
 
 @dataclass(frozen=True)
 class Takeover:
@@ -140,6 +160,27 @@ class Takeover:
     containers: tuple[TakenOverContainer, ...]
     connect_commands: tuple[str, ...]
     moved_volumes: str
+
+    @property
+    def first_host_variable(self) -> str:
+        """The shell variable with the address of the first host."""
+        return self.host_variables[0]
+
+    @property
+    def services(self) -> tuple[TakenOverContainer, ...]:
+        """The containers of services, which have an env file."""
+        accessories = [container for container in self.containers if container.stays or container.is_started_again]
+        return tuple(container for container in self.containers if container not in accessories)
+
+    @property
+    def replaced(self) -> tuple[TakenOverContainer, ...]:
+        """The containers that are kept, stopped, under another name."""
+        return tuple(container for container in self.containers if container.is_replaced)
+
+    @property
+    def beside(self) -> tuple[TakenOverContainer, ...]:
+        """The containers that run on beside the new ones, until a person stops them."""
+        return tuple(container for container in self.services if not container.is_replaced)
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,11 @@ class ImageSource:
     is_attested: bool
 
     @property
+    def has_more_than_files(self) -> bool:
+        """Whether its key also holds values of variables, or what built the image."""
+        return bool(self.variables or self.has_several_makers)
+
+    @property
     def variable_names(self) -> str:
         """The names of its variables, for people."""
         return ", ".join(self.variables)
@@ -257,6 +262,11 @@ class ServiceWorkflow:
     def push_filters(self) -> tuple[PathFilter, ...]:
         """The path filters of its pushes, in their order."""
         return (*self.source.filters, *self.stack_filters)
+
+    @property
+    def has_outputs(self) -> bool:
+        """Whether another job reads what the build job found out."""
+        return bool(self.targets or self.after)
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
