@@ -49,6 +49,7 @@ NEVER = {
     "takeover.containers": {"none"},
     "takeover.host_variables": {"none"},
     "takeover.workflows": {"none"},  # asked before
+    "takeover.services": {"none"},  # asked before
     "plan.runbook.protect_environments": {"none", "one"},
     "plan.standing": {"none"},  # asked before
     "way.settings": {"none", "one"},
