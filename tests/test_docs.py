@@ -133,10 +133,10 @@ def test_an_example_gets_the_output_of_its_command(tmp_path: Path) -> None:
 
 def test_the_next_example_starts_where_the_one_before_it_ended(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    page = "```console\n$ mkdir inner && cd inner\n$ basename \"$PWD\"\n```\n<!--\n```console\n$ cd ..\n```\n-->\n"
+    page = '```console\n$ mkdir inner && cd inner\n$ basename "$PWD"\n```\n<!--\n```console\n$ cd ..\n```\n-->\n'
     page += "```console\n$ ls\n```\n"
     again = examples.rerun(page, tmp_path)
-    assert "$ basename \"$PWD\"\ninner\n" in again
+    assert '$ basename "$PWD"\ninner\n' in again
     assert "$ ls\nfile\ninner\n" in again
 
 

@@ -307,9 +307,11 @@ def stands_as_planned(plan: Plan, tree: GeneratedFiles) -> None:
         assert read(text)["on"] == {"push": {"tags": list(promotion.tags)}}
         run = next(step["run"] for step in jobs(text)[promotion.job]["steps"] if step.get("id") == "find")
         for source in promotion.sources:
-            words = [source.digest_output, source.workflow, source.repository, *source.pathspecs]
-            commands = run.replace("\\\n", " ").splitlines()
-            assert words in [shlex.split(line)[1:] for line in commands if line.startswith("find_image ")]
+            commands = [line.strip() for line in run.replace("\\\n", " ").splitlines()]
+            finds = [shlex.split(line)[1:] for line in commands if line.startswith("find_image ")]
+            assert [source.digest_output, source.builder, source.repository, "src-$key"] in [find[:4] for find in finds]
+            lists = [shlex.split(line.rstrip("|"))[4:] for line in commands if line.startswith("git ls-files -s -- ")]
+            assert list(source.pathspecs) in lists
     for stack in plan.stacks:
         compose_file(stack, tree)
     for server in plan.servers:

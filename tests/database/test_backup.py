@@ -174,9 +174,7 @@ def test_a_copy_in_a_folder_has_the_same_bytes_and_the_same_number(world: World,
     assert world.lines()[-1]["copy"] == "done"
 
 
-def test_a_folder_that_is_not_mounted_is_loud(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_is_not_mounted_is_loud(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is not created; the dump itself is good, and stays."""
     copying(world, copy_folder=str(tmp_path / "nas"))
     assert world.run("backup", SERVER) == FAILED

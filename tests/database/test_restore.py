@@ -131,9 +131,7 @@ def test_a_killed_restore_loses_nothing_and_the_next_one_cleans_up(changed: Worl
         ("swap postgres pos_production nothing", "there is no database nothing"),
     ],
 )
-def test_what_cannot_be_restored(
-    changed: World, words: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_restored(changed: World, words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert changed.run(*words.split()) == BAD_REQUEST
     assert message in capsys.readouterr().err
     assert changed.databases[LIVE] == NEW
