@@ -94,7 +94,10 @@ def _rerun(command: str, written: str, terminal: _Terminal) -> str:
 def _environment(folder: Path) -> dict[str, str]:
     """Nothing of the caller's but its programs: output must not depend on who asks."""
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {"PATH": programs, "HOME": str(folder.parent), "LC_ALL": "C.UTF-8", "COLUMNS": "80"}
+    # A tool that was installed from a commit knows that commit; the clone that runs the examples was not.
+    source = f"git+https://github.com/OWNER/kiwari-ci@{'0123456789' * 4}"
+    settings = {"LC_ALL": "C.UTF-8", "COLUMNS": "80", "KIWARI_CI_SOURCE": source}
+    return {"PATH": programs, "HOME": str(folder.parent), **settings}
 
 
 @contextmanager
