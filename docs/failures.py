@@ -62,8 +62,8 @@ def page() -> str:
 @cache
 def entries() -> dict[str, dict[str, dict[str, str]]]:
     """What a person wrote about the messages: by section and name."""
-    found: dict[str, dict[str, dict[str, str]]] = yaml.safe_load((ROOT / "docs/failures.yaml").read_text())
-    return found
+    sections: dict[str, dict[str, dict[str, str]]] = yaml.safe_load((ROOT / "docs/failures.yaml").read_text())
+    return sections
 
 
 def problems() -> Iterator[tuple[bool, str, str]]:
@@ -77,10 +77,10 @@ def problems() -> Iterator[tuple[bool, str, str]]:
 @cache
 def examples() -> dict[str, str]:
     """What is printed: an example of each rule, and what a case of a command's is named after."""
-    found = {file.stem: file.read_text() for file in sorted(ROOT.glob("tests/cases/commands/*.out"))}
+    texts = {file.stem: file.read_text() for file in sorted(ROOT.glob("tests/cases/commands/*.out"))}
     for _, rule, text in sorted(problems()):
-        found.setdefault(rule, text)
-    return found
+        texts.setdefault(rule, text)
+    return texts
 
 
 def rules() -> set[str]:
@@ -124,10 +124,10 @@ def workflow_texts() -> set[str]:
     """What a workflow's own steps end with, the SSH client of its deploys, and the database's script."""
     scripts = [*TEMPLATES.glob("github/*.j2"), TEMPLATES / "compose/init-databases.sh.j2"]
     sources = [file.read_text() for file in scripts]
-    said = {plain(text) for source in sources for text in _SAID.findall(source)}
-    asked = {f"{GAP}: {words}" for source in sources for words in _ASKED.findall(source)}
+    printed_texts = {plain(text) for source in sources for text in _SAID.findall(source)}
+    checked_texts = {f"{GAP}: {words}" for source in sources for words in _ASKED.findall(source)}
     client = {text for _, text in refusals((PROGRAMS / "over_ssh.py").read_text())}
-    return {text for text in said | asked | client if re.search(r"\w", text)}
+    return {text for text in printed_texts | checked_texts | client if re.search(r"\w", text)}
 
 
 def refusals(program: str) -> list[tuple[str, str]]:
@@ -141,36 +141,36 @@ def refusals(program: str) -> list[tuple[str, str]]:
     numbers = _numbers(module)
     constants = _named_texts(module, {})
     functions = [node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)]
-    found = []
+    refused = []
     for scope in (module, *functions):
         names = constants | _named_texts(scope, constants)
         is_check = isinstance(scope, ast.FunctionDef) and scope.name.startswith("problems_of")
         for node in _own_nodes(scope):
             if isinstance(node, ast.Call):
-                found += _refusals_of_call(node, names, numbers)
+                refused += _refusals_of_call(node, names, numbers)
             elif isinstance(node, ast.Yield) and is_check:
-                found += [("", text) for text in _texts(node.value, names)]
-    return found
+                refused += [("", text) for text in _texts(node.value, names)]
+    return refused
 
 
 def _refusals_of_call(call: ast.Call, names: dict[str, str], numbers: dict[str, str]) -> list[tuple[str, str]]:
     name = getattr(call.func, "id", getattr(call.func, "attr", ""))
-    words = call.args
+    arguments = call.args
     if name in ("Failed", "Cancelled", "Finding"):
-        code = numbers.get(getattr(words[0], "id", ""), "")
-        parts = [list(_texts(word, names)) or [GAP] for word in words[1:]]
+        code = numbers.get(getattr(arguments[0], "id", ""), "")
+        parts = [list(_texts(argument, names)) or [GAP] for argument in arguments[1:]]
         # A finding is printed as its problem and its cure, each a sentence.
         text = ". ".join(part for (part,) in parts)
         return [(code, text)] if re.search(r"\w", text) else []
-    if name == "exit" and words and isinstance(words[0], ast.BinOp):
+    if name == "exit" and arguments and isinstance(arguments[0], ast.BinOp):
         # Python ends with 1 after such a text; its values are put in with `%`.
-        return [("1", re.sub(r"%d(\.%d)*", GAP, text)) for text in _texts(words[0].left, names)]
+        return [("1", re.sub(r"%d(\.%d)*", GAP, text)) for text in _texts(arguments[0].left, names)]
     if name in ("Refused", "print_error"):
-        return [("", text) for text in _texts(words[0], names)]
+        return [("", text) for text in _texts(arguments[0], names)]
     if name == "fail":
-        return [("", text) for text in _texts(words[2], names)]
-    if name == "annotate" and getattr(words[0], "value", "") == "error":
-        return [("", text) for text in _texts(words[1], names)]
+        return [("", text) for text in _texts(arguments[2], names)]
+    if name == "annotate" and getattr(arguments[0], "value", "") == "error":
+        return [("", text) for text in _texts(arguments[1], names)]
     return []
 
 
@@ -212,9 +212,9 @@ def plain(text: str) -> str:
     return _VALUE.sub(GAP, text).replace("\\$", "$")
 
 
-def fits(message: str, shown: str) -> bool:
+def fits(message: str, printed: str) -> bool:
     """Whether something printed has a message in it."""
-    return re.search(".*".join(map(re.escape, message.split(GAP))), shown) is not None
+    return re.search(".*".join(map(re.escape, message.split(GAP))), printed) is not None
 
 
 def _index() -> str:
@@ -241,9 +241,9 @@ def _inline_code(text: str) -> str:
 
 
 def _entry(name: str, entry: dict[str, str]) -> str:
-    shown = examples().get(name) or entry.get("shown") or entry["message"]
+    example = examples().get(name) or entry.get("shown") or entry["message"]
     cure = f" {entry['cure'].rstrip()}" if "cure" in entry else ""
-    return f"### {name}\n\n```text\n{shown.rstrip()}\n```\n\n{entry['cause'].rstrip()}{cure}\n"
+    return f"### {name}\n\n```text\n{example.rstrip()}\n```\n\n{entry['cause'].rstrip()}{cure}\n"
 
 
 def _codes() -> str:
@@ -254,8 +254,8 @@ def _codes() -> str:
     for code, text in refusals((PROGRAMS / "host.py").read_text()):
         by_code.setdefault(code, set()).add(names[text])
     rows = [
-        f"| {code} | {words} | {', '.join(f'[{name}](#{name})' for name in sorted(by_code.get(code, ())))} |"
-        for code, words in re.findall(r"^\| (\d+) \| ([^|]+) \|", runbook, re.MULTILINE)
+        f"| {code} | {meaning} | {', '.join(f'[{name}](#{name})' for name in sorted(by_code.get(code, ())))} |"
+        for code, meaning in re.findall(r"^\| (\d+) \| ([^|]+) \|", runbook, re.MULTILINE)
     ]
     return "\n".join(["| Exit code | Meaning | Messages |", "| --- | --- | --- |", *rows, ""])
 
@@ -266,7 +266,12 @@ def _reported(module: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.Call) and node.args and _refuses(node):
             yield from _texts(node.args[0])
         elif isinstance(node, ast.FunctionDef) and node.name == "_explain_blocked_path":
-            yield from (text for part in ast.walk(node) if isinstance(part, ast.Return) for text in _texts(part.value))
+            yield from (
+                text
+                for statement in ast.walk(node)
+                if isinstance(statement, ast.Return)
+                for text in _texts(statement.value)
+            )
         elif isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["title"]:
             yield from _texts(node.value)
 
@@ -274,7 +279,7 @@ def _reported(module: ast.Module) -> Iterator[str]:
 def _refuses(call: ast.Call) -> bool:
     name = getattr(call.func, "id", getattr(call.func, "attr", ""))
     owner = getattr(getattr(call.func, "value", None), "id", "")
-    error = any(word.arg == "err" and getattr(word.value, "value", False) is True for word in call.keywords)
+    error = any(option.arg == "err" and getattr(option.value, "value", False) is True for option in call.keywords)
     if (owner, name) == ("conflicts", "append"):
         return True
     return name in ("UsageError", "fail") or (error and name in ("echo", "print_text"))

@@ -19,7 +19,7 @@ from kiwari_ci.schema.text_formats import Slug, StringFormat
 NAME: StringFormat = get_args(Slug)[1]
 WILDCARDS = {"env": "KEY", "environment": "KEY", "accessories": "accessory", "overrides": "service"}
 Key = tuple[str, ...]  # the way to a field; `<service>` stands for any key of a table
-Told = dict[type[SpecModel], Key]  # which models have a section, and for which key
+SectionKeys = dict[type[SpecModel], Key]  # which models have a section, and for which key
 
 
 def page(root: Path) -> str:
@@ -29,57 +29,61 @@ def page(root: Path) -> str:
         for line in (root / "tests/cases/ok/minimal/spec.yaml").read_text().splitlines(keepends=True)
         if not line.startswith("#")
     )
-    read = yaml_source.load_yaml(root / "specs/kiwari.yaml")
+    spec_source = yaml_source.load_yaml(root / "specs/kiwari.yaml")
     parts = [INTRODUCTION.format(smallest=smallest, name=NAME.expected)]
-    told: Told = {}
+    sections: SectionKeys = {}
     for name in Spec.model_fields:
-        parts += _sections(Spec, [name], (), read, told)
+        parts += _sections(Spec, [name], (), spec_source, sections)
     return "\n".join(parts)
 
 
-def _sections(parent: type[SpecModel], names: list[str], above: Key, read: YamlSource, told: Told) -> Iterator[str]:
+def _sections(
+    parent: type[SpecModel], names: list[str], above: Key, spec_source: YamlSource, sections: SectionKeys
+) -> Iterator[str]:
     """A section for fields of one model, and for what is below it."""
     field = parent.model_fields[names[0]]
     keys = [(*above, name, *_wildcard(name, field)) for name in names]
     model = _model(field)
     yield f"{'#' * min(2 + (len(above) + 1) // 2, 4)} {', '.join(map(_dotted, keys))}\n"
     yield f"{model.__doc__ if model else field.description}\n"
-    if shown := [text for name in names if (text := _example(read, (*above, name)))]:
+    if shown := [text for name in names if (text := _example(spec_source, (*above, name)))]:
         yield "```yaml\n" + "\n".join(shown) + "\n```\n"
     if model is None:
-        yield _table(parent, names, told)
+        yield _table(parent, names, sections)
         return
-    if like := _like(model, told):
+    if like := _like(model, sections):
         alike = ", ".join(f"`{name}`" for name in model.model_fields)
-        yield f"These keys, each as in {_dotted(told[like])}: {alike}.\n"
+        yield f"These keys, each as in {_dotted(sections[like])}: {alike}.\n"
     else:
-        yield _forms(model) if issubclass(model, OneOf) else _table(model, list(model.model_fields), told)
-    told[model] = keys[0]
-    for below in _groups(model, told):
-        yield from _sections(model, below, keys[0], read, told)
+        yield _forms(model) if issubclass(model, OneOf) else _table(model, list(model.model_fields), sections)
+    sections[model] = keys[0]
+    for below in _groups(model, sections):
+        yield from _sections(model, below, keys[0], spec_source, sections)
 
 
-def _like(model: type[SpecModel], told: Told) -> type[SpecModel] | None:
+def _like(model: type[SpecModel], sections: SectionKeys) -> type[SpecModel] | None:
     """A model that has all of this one's keys, and a section already."""
-    return next((each for each in told if model.model_fields.keys() < each.model_fields.keys()), None)
+    return next(
+        (candidate for candidate in sections if model.model_fields.keys() < candidate.model_fields.keys()), None
+    )
 
 
-def _groups(model: type[SpecModel], told: Told) -> list[list[str]]:
+def _groups(model: type[SpecModel], sections: SectionKeys) -> list[list[str]]:
     """Fields that get a section below: those of the same model share one, and one model has no second."""
     groups: dict[type[SpecModel], list[str]] = {}
     for name, field in model.model_fields.items():
-        found = _model(field)
-        if found and not _is_single(found) and found not in told:
-            groups.setdefault(found, []).append(name)
+        section_model = _model(field)
+        if section_model and not _is_single(section_model) and section_model not in sections:
+            groups.setdefault(section_model, []).append(name)
     return list(groups.values())
 
 
-def _table(model: type[SpecModel], names: list[str], told: Told) -> str:
+def _table(model: type[SpecModel], names: list[str], sections: SectionKeys) -> str:
     rows = ["| Key | What it is | Value | Default |", "| --- | --- | --- | --- |"]
     for name in names:
         field = model.model_fields[name]
-        what, derived = _description(field)
-        rows.append(f"| `{name}` | {what} | {_cell(_value(field, told))} | {derived or _default(field)} |")
+        description, derived = _description(field)
+        rows.append(f"| `{name}` | {description} | {_cell(_value(field, sections))} | {derived or _default(field)} |")
     return "\n".join(rows) + "\n"
 
 
@@ -94,8 +98,8 @@ def _forms(model: type[OneOf]) -> str:
 
 def _description(field: FieldInfo) -> tuple[str, str]:
     """What it is, and the default that is derived: a description ends in `; default: …` where there is one."""
-    what, _, derived = (field.description or "").removesuffix(".").partition("; default: ")
-    return _cell(what), _cell(derived)
+    description, _, derived = (field.description or "").removesuffix(".").partition("; default: ")
+    return _cell(description), _cell(derived)
 
 
 def _default(field: FieldInfo) -> str:
@@ -107,12 +111,12 @@ def _default(field: FieldInfo) -> str:
     return f"`{default}`" if isinstance(default, str | int) else "none" if not default else "see below"
 
 
-def _value(field: FieldInfo, told: Told) -> str:
+def _value(field: FieldInfo, sections: SectionKeys) -> str:
     """A type in words; a model that has a section already is found there."""
-    words, model = _words(field.annotation, field.metadata), _model(field)
-    if model in told and words.endswith(" below"):
-        return f"{words.removesuffix(' below').removesuffix(',')} of {_dotted(told[model])}"
-    return words
+    type_words, model = _words(field.annotation, field.metadata), _model(field)
+    if model in sections and type_words.endswith(" below"):
+        return f"{type_words.removesuffix(' below').removesuffix(',')} of {_dotted(sections[model])}"
+    return type_words
 
 
 def _words(annotation: Any, metadata: list[Any]) -> str:
@@ -120,11 +124,11 @@ def _words(annotation: Any, metadata: list[Any]) -> str:
     annotation = _without_none(annotation)
     if hasattr(annotation, "__metadata__"):
         return _words(annotation.__origin__, list(annotation.__metadata__))
-    for each in metadata:
-        if isinstance(each, StringFormat):
-            return "a name" if each == NAME else each.expected
+    for constraint in metadata:
+        if isinstance(constraint, StringFormat):
+            return "a name" if constraint == NAME else constraint.expected
     if get_origin(annotation) is Literal:
-        return " or ".join(f"`{str(word).lower()}`" for word in get_args(annotation))
+        return " or ".join(f"`{str(literal).lower()}`" for literal in get_args(annotation))
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(_words(option, []) for option in get_args(annotation))
     if get_origin(annotation) is list:
@@ -146,7 +150,7 @@ def _mapping(model: type[SpecModel]) -> str:
 
 
 def _number(annotation: Any, metadata: list[Any]) -> str:
-    bounds = [bound for each in metadata for bound in getattr(each, "metadata", [each])]
+    bounds = [bound for constraint in metadata for bound in getattr(constraint, "metadata", [constraint])]
     low = next(bound.ge for bound in bounds if isinstance(bound, Ge))
     high = next(bound.le for bound in bounds if isinstance(bound, Le))
     return f"a {'whole ' if annotation is int else ''}number from {low} to {high}"
@@ -180,24 +184,27 @@ def _dotted(key: Key) -> str:
 
 def _cell(text: str) -> str:
     """Text as a table's cell holds it: outside of code spans nothing is markup."""
-    return re.sub(r"(`[^`]*`)|([|<*])", lambda found: found[1] or "\\" + found[2], text)
+    return re.sub(r"(`[^`]*`)|([|<*])", lambda match: match[1] or "\\" + match[2], text)
 
 
-def _example(read: YamlSource, key: Key) -> str:
+def _example(spec_source: YamlSource, key: Key) -> str:
     """How the spec writes it, in the first place that has it; empty when none has."""
-    for loc in read.keys:
-        if len(loc) == len(key) and all(part[0] == "<" or part == each for part, each in zip(key, loc, strict=True)):
-            return _written(read, loc)
+    for loc in spec_source.keys:
+        if len(loc) == len(key) and all(
+            expected_part[0] == "<" or expected_part == actual_part
+            for expected_part, actual_part in zip(key, loc, strict=True)
+        ):
+            return _written(spec_source, loc)
     return ""
 
 
-def _written(read: YamlSource, loc: YamlPath) -> str:
-    key = read.keys[loc]
-    first = read.lines[key.line - 1]
+def _written(spec_source: YamlSource, loc: YamlPath) -> str:
+    key = spec_source.keys[loc]
+    first = spec_source.lines[key.line - 1]
     if first[: key.column - 1].strip():  # inside of {…}
-        return f"{loc[-1]}: {read.at(read.values[loc])}"
+        return f"{loc[-1]}: {spec_source.at(spec_source.values[loc])}"
     lines = [first]
-    for line in read.lines[key.line :]:
+    for line in spec_source.lines[key.line :]:
         if line.strip() and len(line) - len(line.lstrip()) < key.column:
             break
         lines.append(line)

@@ -61,8 +61,8 @@ def changes(root: Path) -> str:
     """The changelog's part for this version, or what is not released yet."""
     text = (root / "CHANGELOG.md").read_text()
     for title in (__version__, "Unreleased"):
-        if found := re.search(rf"^## {re.escape(title)}\b[^\n]*\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL):
-            return found[1].strip()
+        if match := re.search(rf"^## {re.escape(title)}\b[^\n]*\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL):
+            return match[1].strip()
     raise NoNotes(f"CHANGELOG.md has neither `## {__version__}` nor `## Unreleased`")
 
 
@@ -80,13 +80,13 @@ def examples(root: Path, since: str) -> Iterator[str]:
 def trees(root: Path, commit: str) -> list[str]:
     """The folders that hold a generated tree at a commit; the tests' goldens are no examples."""
     paths = _lines(root, "ls-tree", "-r", "--name-only", commit)
-    found = [path.removesuffix(f"/{HEAD_OF_A_TREE}") for path in paths if path.endswith(f"/{HEAD_OF_A_TREE}")]
-    return [path for path in found if not path.startswith("tests/")]
+    folders = [path.removesuffix(f"/{HEAD_OF_A_TREE}") for path in paths if path.endswith(f"/{HEAD_OF_A_TREE}")]
+    return [path for path in folders if not path.startswith("tests/")]
 
 
 def kind(path: str) -> str:
     """What a changed file asks of a person."""
-    return next(words for pattern, words in KINDS if re.search(pattern, path))
+    return next(meaning for pattern, meaning in KINDS if re.search(pattern, path))
 
 
 def _folded(root: Path, since: str, tree: str, path: str) -> str:
@@ -100,17 +100,17 @@ def _folded(root: Path, since: str, tree: str, path: str) -> str:
     return f"{head}\n\n{fence}diff\n{body.rstrip()}\n{fence}\n\n</details>"
 
 
-def _html(words: str) -> str:
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", words)
+def _html(text: str) -> str:
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", text)
 
 
-def _lines(root: Path, *words: str) -> list[str]:
-    return (_git(root, *words) or "").splitlines()
+def _lines(root: Path, *arguments: str) -> list[str]:
+    return (_git(root, *arguments) or "").splitlines()
 
 
-def _git(root: Path, *words: str) -> str | None:
-    done = subprocess.run(["git", "-c", "core.quotePath=false", *words], cwd=root, capture_output=True, text=True)
-    return done.stdout if done.returncode == 0 else None
+def _git(root: Path, *arguments: str) -> str | None:
+    result = subprocess.run(["git", "-c", "core.quotePath=false", *arguments], cwd=root, capture_output=True, text=True)
+    return result.stdout if result.returncode == 0 else None
 
 
 def main() -> None:

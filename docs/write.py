@@ -34,8 +34,8 @@ def pages() -> dict[str, str]:
 
 def with_examples() -> list[Path]:
     """The hand-written pages whose examples are run."""
-    found = [path for path in examples.markdown(ROOT) if "tests" not in path.relative_to(ROOT).parts]
-    return [path for path in found if examples.BLOCK.search(path.read_text())]
+    pages = [path for path in examples.markdown(ROOT) if "tests" not in path.relative_to(ROOT).parts]
+    return [path for path in pages if examples.BLOCK.search(path.read_text())]
 
 
 def _commands() -> str:
@@ -46,10 +46,12 @@ def _commands() -> str:
     return "\n".join([COMMANDS, *parts, "## Exit codes\n", "| Code | Meaning |", "| --- | --- |", *rows, ""])
 
 
-def _kiwari_ci(*words: str) -> str:
-    given = list(filter(None, words))
-    said = CliRunner().invoke(app.root_command, given, prog_name="kiwari-ci", terminal_width=80, catch_exceptions=False)
-    return said.output
+def _kiwari_ci(*arguments: str) -> str:
+    given_arguments = list(filter(None, arguments))
+    result = CliRunner().invoke(
+        app.root_command, given_arguments, prog_name="kiwari-ci", terminal_width=80, catch_exceptions=False
+    )
+    return result.output
 
 
 def main() -> None:

@@ -39,10 +39,10 @@ def outside_github(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
 
 
-def said(*words: object) -> str:
-    answer = kiwari_ci("diff", *words)
-    assert (answer.code, answer.err) == (0, "")
-    return answer.out
+def said(*arguments: object) -> str:
+    result = kiwari_ci("diff", *arguments)
+    assert (result.code, result.err) == (0, "")
+    return result.out
 
 
 def between(before: FileSet, after: dict[str, str], plan: Plan = PLAN) -> compare.DiffResult:
@@ -69,14 +69,14 @@ def test_every_case_is_tried() -> None:
 
 
 def test_a_password_in_a_file_is_not_told() -> None:
-    told = (CASES / "matrix-and-appleboy/diff.txt").read_text()
-    assert "hunter22" not in told and "s3cr3t" not in told
+    printed = (CASES / "matrix-and-appleboy/diff.txt").read_text()
+    assert "hunter22" not in printed and "s3cr3t" not in printed
 
 
 def test_an_empty_folder_gets_all_of_it(tmp_path: Path) -> None:
-    told = said(KIWARI, "--against", tmp_path)
-    assert "api\n    now built by `.github/workflows/api-ci.yml`" in told
-    assert "  ! needs the secret `VPS_HOST`" in told
+    printed = said(KIWARI, "--against", tmp_path)
+    assert "api\n    now built by `.github/workflows/api-ci.yml`" in printed
+    assert "  ! needs the secret `VPS_HOST`" in printed
 
 
 # Later pull requests
@@ -98,8 +98,8 @@ def test_an_accessory_is_changed_by_hand(tmp_path: Path) -> None:
     small += "accessories: {cache: {image: 'redis:%s', healthcheck: {test: [CMD, a]}}}"
     _, before = built(tmp_path, small % ("healthy", 7))
     plan, after = built(tmp_path, small % ("started", 8))
-    told = words(before, after, plan)
-    assert told[:3] == [
+    changes = words(before, after, plan)
+    assert changes[:3] == [
         "live: depends_on `shop-cache-live`: `service_healthy` → `service_started`",
         "live: image 7 → 8: data must be dumped and restored",
         "live: it is an accessory, which no deploy changes while it runs: on the server, in its folder, "
@@ -108,13 +108,13 @@ def test_an_accessory_is_changed_by_hand(tmp_path: Path) -> None:
 
 
 def test_another_process_is_no_other_image(tmp_path: Path) -> None:
-    both = "services: {worker: {image_of: web, command: [./worker]}, web: {port: 80, replicas: 2}}"
+    services = "services: {worker: {image_of: web, command: [./worker]}, web: {port: 80, replicas: 2}}"
     _, before = built(tmp_path, "services: {web: {port: 80}}")
-    plan, after = built(tmp_path, both)
-    told = words(before, after, plan)
-    assert not [line for line in told if "built" in line]
-    assert "live: new container `shop-worker-live` (`ghcr.io/example/shop-web:live`)" in told
-    assert "live: new container `shop-web-live-2` (`ghcr.io/example/shop-web:live`)" in told
+    plan, after = built(tmp_path, services)
+    changes = words(before, after, plan)
+    assert not [line for line in changes if "built" in line]
+    assert "live: new container `shop-worker-live` (`ghcr.io/example/shop-web:live`)" in changes
+    assert "live: new container `shop-web-live-2` (`ghcr.io/example/shop-web:live`)" in changes
 
 
 EDITS = {
@@ -160,9 +160,9 @@ def test_an_edit_of_the_spec(pattern: str, tmp_path: Path) -> None:
 
 
 def test_nothing_to_say() -> None:
-    told = said(KIWARI, "--against", GENERATED)
-    assert told.splitlines()[-1] == "nothing changes in what the pipeline does"
-    assert len(told.splitlines()) == 3
+    printed = said(KIWARI, "--against", GENERATED)
+    assert printed.splitlines()[-1] == "nothing changes in what the pipeline does"
+    assert len(printed.splitlines()) == 3
 
 
 def plain_data(path: str, text: str) -> Any:
@@ -183,28 +183,30 @@ def test_comments_and_order_are_nothing() -> None:
         data = plain_data(path, after[path])
         after[path] = MARK + yaml.safe_dump(data, sort_keys=True, width=10**6).replace("'on':", "on:")
     assert after != before.files
-    told = between(before, after).changes
-    assert all("must be copied to the server" in change.words for change in told), "the host compares a stack's bytes"
+    changes = between(before, after).changes
+    assert all("must be copied to the server" in change.words for change in changes), (
+        "the host compares a stack's bytes"
+    )
 
 
 def test_a_permission_that_widens_is_marked() -> None:
     path = "generated/.github/workflows/promote.yml"
     text = (ROOT / path).read_text()
     less = re.sub(r"\n +packages: write.*", "", text)
-    there = {".github/workflows/promote.yml": less}
-    told = between(FileSet("before", there), {".github/workflows/promote.yml": text})
-    assert any(change.risky and "permissions.packages" in change.words for change in told.changes)
+    narrow_files = {".github/workflows/promote.yml": less}
+    result = between(FileSet("before", narrow_files), {".github/workflows/promote.yml": text})
+    assert any(change.risky and "permissions.packages" in change.words for change in result.changes)
 
 
 def test_the_host_script_comes_with_its_command(tmp_path: Path) -> None:
     shutil.copytree(GENERATED, tmp_path / "out")
     script = tmp_path / "out/deploy/bin/deploy"
-    ours = script.read_text()
-    script.write_text(f"{ours}print()\n")
-    told = said(KIWARI, "--against", tmp_path / "out")
+    program = script.read_text()
+    script.write_text(f"{program}print()\n")
+    printed = said(KIWARI, "--against", tmp_path / "out")
     command = 'VPS=USER@ADDRESS; git archive HEAD deploy/bin | ssh "$VPS" tar -x'
-    assert f"host program\n  ! changed: copy it to the server: {command}" in told
-    script.write_text(f"{ours}# a remark\n")
+    assert f"host program\n  ! changed: copy it to the server: {command}" in printed
+    script.write_text(f"{program}# a remark\n")
     assert "nothing changes" in said(KIWARI, "--against", tmp_path / "out")
 
 
@@ -221,11 +223,11 @@ def test_what_a_deploy_sends_need_not_be_copied(tmp_path: Path) -> None:
         if path.name in ("docker-compose.yml", "hooks"):
             file = path / "after" if path.is_dir() else path
             file.write_text(file.read_text() + "# a remark\n")
-    told = said(spec, "--against", tmp_path / "out")
-    assert told.count("`hooks/after` is another: the next deploy sends it") == 1
-    assert told.count("`docker-compose.yml` is another: the next deploy sends it") == 1
-    assert told.count("`hooks/after` must be copied to the server, or its deploys are refused") == 1
-    assert told.count("its compose file must be copied to the server, or its deploys are refused") == 1
+    printed = said(spec, "--against", tmp_path / "out")
+    assert printed.count("`hooks/after` is another: the next deploy sends it") == 1
+    assert printed.count("`docker-compose.yml` is another: the next deploy sends it") == 1
+    assert printed.count("`hooks/after` must be copied to the server, or its deploys are refused") == 1
+    assert printed.count("its compose file must be copied to the server, or its deploys are refused") == 1
 
 
 def test_a_workflow_that_stays_and_deploys_the_same_is_told_again_and_again(tmp_path: Path) -> None:
@@ -233,9 +235,9 @@ def test_a_workflow_that_stays_and_deploys_the_same_is_told_again_and_again(tmp_
     mine = tmp_path / "out/.github/workflows/mine.yml"
     deploy = "ssh me@192.0.2.1 'cd docker/pos-staging && docker compose up -d'"
     mine.write_text(yaml.safe_dump({"on": "push", "jobs": {"it": {"steps": [{"run": deploy}]}}}))
-    told = said(KIWARI, "--against", tmp_path / "out")
-    words = "stays, and still deploys `staging` on push to any branch: delete it in the same commit"
-    assert f"  ! `.github/workflows/mine.yml` {words}" in told
+    printed = said(KIWARI, "--against", tmp_path / "out")
+    warning = "stays, and still deploys `staging` on push to any branch: delete it in the same commit"
+    assert f"  ! `.github/workflows/mine.yml` {warning}" in printed
     mine.write_text(yaml.safe_dump({"on": "push", "jobs": {"it": {"steps": [{"run": "make lint"}]}}}))
     assert "nothing changes" in said(KIWARI, "--against", tmp_path / "out")
 
@@ -270,13 +272,13 @@ def walk(data: Any, loc: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 def mutants(data: Any) -> Iterator[tuple[str, Any]]:
     """Each value gone, and each changed in its kind."""
     for loc in walk(data):
-        for gone in (True, False):
+        for is_removed in (True, False):
             mutant = copy.deepcopy(data)
             inner = mutant
             for key in loc[:-1]:
                 inner = inner[key]
             value = inner[loc[-1]]
-            if gone:
+            if is_removed:
                 del inner[loc[-1]]
             elif isinstance(value, dict):
                 value["added"] = "x"
@@ -285,7 +287,7 @@ def mutants(data: Any) -> Iterator[tuple[str, Any]]:
             else:
                 inner[loc[-1]] = not value if isinstance(value, bool) else f"{value}x" if isinstance(value, str) else 7
             if mutant != data:
-                yield f"{'.'.join(map(str, loc))} {'gone' if gone else 'changed'}", mutant
+                yield f"{'.'.join(map(str, loc))} {'gone' if is_removed else 'changed'}", mutant
 
 
 SAYS_THE_SAME = {"name gone"}  # Compose takes the folder's name, which is the same
@@ -296,21 +298,21 @@ MUTATED = sorted(path for path in file_sets.load_folder(GENERATED).files if path
 def test_no_change_of_a_generated_file_is_silent(path: str) -> None:
     text = file_sets.load_folder(GENERATED).files[path]
     silent, tried = [], 0
-    for number, (what, mutant) in enumerate(mutants(plain_data(path, text))):
-        if number % 3 == len(path) % 3 and not (path.startswith("deploy") and what in SAYS_THE_SAME):
+    for number, (mutation, mutant) in enumerate(mutants(plain_data(path, text))):
+        if number % 3 == len(path) % 3 and not (path.startswith("deploy") and mutation in SAYS_THE_SAME):
             after = MARK + yaml.safe_dump(mutant, sort_keys=False, width=10**6).replace("'on':", "on:")
             tried += 1
-            told = between(FileSet("before", {path: text}), {path: after}).changes
-            silent += [] if any("copied to the server" not in change.words for change in told) else [what]
+            changes = between(FileSet("before", {path: text}), {path: after}).changes
+            silent += [] if any("copied to the server" not in change.words for change in changes) else [mutation]
     assert tried > 10 and silent == []
 
 
 # Against a git ref
 
 
-def git(folder: Path, *words: str) -> None:
+def git(folder: Path, *arguments: str) -> None:
     who = ["-c", "user.name=example", "-c", "user.email=example@example.com", "-c", "init.defaultBranch=main"]
-    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -330,39 +332,41 @@ def test_against_a_ref_reads_what_was_committed(checkout: Path) -> None:
     spec.write_text(spec.read_text().replace("path: /health}", "path: /healthz}"))
     kiwari_ci("generate")
     assert "nothing changes" in said()
-    told = said("--against", "HEAD")
-    assert told.startswith("HEAD → what specs/kiwari.yaml generates\n")
-    assert "health path /health → /healthz" in told
+    printed = said("--against", "HEAD")
+    assert printed.startswith("HEAD → what specs/kiwari.yaml generates\n")
+    assert "health path /health → /healthz" in printed
     git(checkout, "commit", "--quiet", "--all", "--message", "moved")
     assert "nothing changes" in said("--against", "HEAD")
-    assert said("--against", "HEAD~1").splitlines()[1:] == told.splitlines()[1:]
+    assert said("--against", "HEAD~1").splitlines()[1:] == printed.splitlines()[1:]
 
 
 def test_a_hook_names_no_other_repository(
     checkout: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = tmp_path_factory.mktemp("other")
-    git(other, "init", "--quiet")
-    git(other, "commit", "--quiet", "--allow-empty", "--message", "other")
-    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    other_repository = tmp_path_factory.mktemp("other")
+    git(other_repository, "init", "--quiet")
+    git(other_repository, "commit", "--quiet", "--allow-empty", "--message", "other")
+    monkeypatch.setenv("GIT_DIR", str(other_repository / ".git"))
     monkeypatch.setenv("GIT_INDEX_FILE", "/nonexistent")
     assert "nothing changes" in said("--against", "HEAD")
 
 
 def test_against_a_ref_sees_what_stays_in_the_checkout(checkout: Path) -> None:
-    other = checkout / ".github/workflows/old.yml"
-    other.write_text("on: push\njobs: {a: {steps: [{run: 'ssh h \"cd pos-staging && docker compose up -d\"'}]}}\n")
+    old_workflow = checkout / ".github/workflows/old.yml"
+    old_workflow.write_text(
+        "on: push\njobs: {a: {steps: [{run: 'ssh h \"cd pos-staging && docker compose up -d\"'}]}}\n"
+    )
     assert "`.github/workflows/old.yml` stays, and still deploys `staging`" in said("--against", "HEAD")
     git(checkout, "add", "--all")
     git(checkout, "commit", "--quiet", "--message", "more")
-    other.unlink()
+    old_workflow.unlink()
     assert "delete it" not in said("--against", "HEAD")
 
 
-def refused(*words: object) -> str:
-    answer = kiwari_ci("diff", *words)
-    assert (answer.code, answer.out) == (2, "")
-    return " ".join(answer.err.split())
+def refused(*arguments: object) -> str:
+    result = kiwari_ci("diff", *arguments)
+    assert (result.code, result.out) == (2, "")
+    return " ".join(result.err.split())
 
 
 def test_an_output_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
@@ -429,10 +433,10 @@ def test_files_that_cannot_be_read_are_named_and_left_out(tmp_path: Path) -> Non
     shutil.copytree(GENERATED, tmp_path / "out")
     for name, (content, _) in HOSTILE.items():
         (tmp_path / f"out/.github/workflows/{name}.yml").write_bytes(content)
-    told = said(KIWARI, "--against", tmp_path / "out")
+    printed = said(KIWARI, "--against", tmp_path / "out")
     for name, (_, reason) in HOSTILE.items():
-        assert re.search(rf"not read: \.github/workflows/{name}\.yml: (line \d+: )?{re.escape(reason)}", told), name
-    assert told.splitlines()[-1] == "nothing changes in what could be read; not read: 12"
+        assert re.search(rf"not read: \.github/workflows/{name}\.yml: (line \d+: )?{re.escape(reason)}", printed), name
+    assert printed.splitlines()[-1] == "nothing changes in what could be read; not read: 12"
 
 
 ODD = [
@@ -452,9 +456,9 @@ ODD = [
 
 @pytest.mark.parametrize("text", ODD)
 def test_odd_shapes_are_no_reason_to_stop(text: str) -> None:
-    there = file_sets.load_folder(GENERATED).files
+    files = file_sets.load_folder(GENERATED).files
     odd = {path: text for path in (".github/workflows/other.yml", "compose.yml", ".github/actions/a/action.yml")}
-    between(FileSet("before", {**there, **odd}), there)
+    between(FileSet("before", {**files, **odd}), files)
     between(FileSet("before", odd), {path: MARK + text for path in odd})
 
 
@@ -464,11 +468,11 @@ def test_odd_shapes_are_no_reason_to_stop(text: str) -> None:
 @pytest.mark.parametrize("value", [None, 3, "text", ["a", {"b": None}, 3], {"a": [1], "b": None}, {"source": 1}])
 def test_odd_compose_values(key: str, value: Any) -> None:
     path = "deploy/pos-staging/docker-compose.yml"
-    there = {path: file_sets.load_folder(GENERATED).files[path]}
-    data = plain_data(path, there[path])
+    files = {path: file_sets.load_folder(GENERATED).files[path]}
+    data = plain_data(path, files[path])
     data["services"]["pos-api-staging"][key] = value
-    odd = {**there, path: MARK + yaml.safe_dump(data)}
-    assert words(there, odd) and words(odd, there)
+    odd = {**files, path: MARK + yaml.safe_dump(data)}
+    assert words(files, odd) and words(odd, files)
 
 
 def test_links_are_not_followed_out(tmp_path: Path) -> None:
@@ -503,9 +507,9 @@ def test_nothing_of_a_file_moves_the_cursor_or_starts_a_command() -> None:
             evil: {"image": evil, "container_name": "pos-api", "labels": {evil: evil}, "environment": {evil: 1}}
         }
     }
-    there = {path: yaml.safe_dump(workflow), "prod/compose.yml": yaml.safe_dump(stack)}
-    told = between(FileSet(evil, there), file_sets.load_folder(GENERATED).files)
-    for text in (report.format_diff_text(told, "spec"), report.format_diff_markdown(told, "spec")):
+    evil_files = {path: yaml.safe_dump(workflow), "prod/compose.yml": yaml.safe_dump(stack)}
+    result = between(FileSet(evil, evil_files), file_sets.load_folder(GENERATED).files)
+    for text in (report.format_diff_text(result, "spec"), report.format_diff_markdown(result, "spec")):
         assert not [character for character in text if not character.isprintable() and character != "\n"]
         assert not [line for line in text.splitlines() if line.lstrip().startswith(("::", "##["))]
 
@@ -514,7 +518,7 @@ def test_nothing_of_a_file_moves_the_cursor_or_starts_a_command() -> None:
 
 
 def test_markdown_is_bounded_and_cannot_be_marked_up() -> None:
-    there = file_sets.load_folder(GENERATED).files
+    files = file_sets.load_folder(GENERATED).files
     steps = [
         {"name": f"</details> @everyone `x` [a](http://example.com) {number}", "uses": f"a/b{number}@v1"}
         for number in range(2000)
@@ -527,7 +531,7 @@ def test_markdown_is_bounded_and_cannot_be_marked_up() -> None:
         }
     )
     before = FileSet("`before` @me <b>", {".github/workflows/old.yml": workflow})
-    text = report.format_diff_markdown(between(before, there), "specs/shop.yaml")
+    text = report.format_diff_markdown(between(before, files), "specs/shop.yaml")
     assert len(text) <= report.MAX_MARKDOWN_LENGTH
     assert text.splitlines()[-1].startswith("… and ") or text.count("- ") > 100
     outside = re.sub(r"`[^`\n]*`", "", text)
@@ -536,10 +540,10 @@ def test_markdown_is_bounded_and_cannot_be_marked_up() -> None:
 
 
 def test_json_is_for_programs() -> None:
-    told = json.loads(said(KIWARI, "--against", ROOT / "tests/rehearsal/literal", "--format", "json"))
-    assert told.keys() == {"before", "changes", "skipped"}
-    assert {"subject", "part", "words", "risky", "where"} == told["changes"][0].keys()
-    assert any(change["risky"] for change in told["changes"])
+    document = json.loads(said(KIWARI, "--against", ROOT / "tests/rehearsal/literal", "--format", "json"))
+    assert document.keys() == {"before", "changes", "skipped"}
+    assert {"subject", "part", "words", "risky", "where"} == document["changes"][0].keys()
+    assert any(change["risky"] for change in document["changes"])
 
 
 def test_markdown_of_the_design() -> None:
@@ -550,8 +554,8 @@ def test_markdown_of_the_design() -> None:
 def test_a_spec_with_faults_is_told_as_ever(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("project: 3\n")
     for style in ("text", "markdown", "json"):
-        answer = kiwari_ci("diff", tmp_path / "bad.yaml", "--format", style)
-        assert answer.code == 2 and "Traceback" not in answer.err
+        result = kiwari_ci("diff", tmp_path / "bad.yaml", "--format", style)
+        assert result.code == 2 and "Traceback" not in result.err
 
 
 # Scripts
@@ -581,9 +585,9 @@ def test_what_a_script_calls(script: str, expected: list[list[str]]) -> None:
     ["'\n" * 50_000, "${{" * 30_000, "$(" * 30_000, "a\\" * 40_000, "<<E\n" * 20_000, "for i in " + "a " * 40_000],
 )
 def test_a_script_of_any_size_ends(script: str) -> None:
-    there = file_sets.load_folder(GENERATED).files
+    files = file_sets.load_folder(GENERATED).files
     workflow = yaml.safe_dump({"on": "push", "jobs": {"a": {"steps": [{"run": script}]}}})
-    between(FileSet("before", {".github/workflows/a.yml": workflow}), there)
+    between(FileSet("before", {".github/workflows/a.yml": workflow}), files)
 
 
 def test_what_was_not_read_is_not_called_unchanged() -> None:

@@ -58,9 +58,9 @@ API = PLAN.hosts[0].public[0]
 SECRET = "never-to-be-seen"
 
 
-def of_state(found: list[Finding], *states: str) -> dict[str, str]:
+def of_state(all_findings: list[Finding], *states: str) -> dict[str, str]:
     """Subject → what was seen."""
-    return {finding.subject: finding.saw for finding in found if finding.state in states}
+    return {finding.subject: finding.saw for finding in all_findings if finding.state in states}
 
 
 # A world in facts: what the script prints on a server on which the runbook was followed
@@ -85,12 +85,12 @@ def well() -> list[tuple[str, ...]]:
     ]:
         lines += [("env", path, "600"), *(("key", path, key, "") for key in ssh_host.list_env_keys(file))]
     for stack in PLAN.stacks:
-        for each in stack.instances:
-            image = f"{each.repository}@{digest}"
-            lines.append(("record", stack.name, each.container, f"{image} 7 2026-01-01T00:00:00Z 12"))
-            lines.append(("pin", stack.name, each.container, image))
-            lines.append(container(each.container, image, project=stack.name))
-            lines.append(("answer", each.container, "200", "200"))
+        for instance in stack.instances:
+            image = f"{instance.repository}@{digest}"
+            lines.append(("record", stack.name, instance.container, f"{image} 7 2026-01-01T00:00:00Z 12"))
+            lines.append(("pin", stack.name, instance.container, image))
+            lines.append(container(instance.container, image, project=stack.name))
+            lines.append(("answer", instance.container, "200", "200"))
     for role in PLAN.servers[0].databases:
         lines += [("owner", "postgres", role.name, role.user), ("role", "postgres", role.user, "login")]
         lines += [("reach", "postgres", role.user, role.name), ("reach", "postgres", "postgres", role.name)]
@@ -107,21 +107,21 @@ def examined(
     lines: list[tuple[str, ...]], plan: Plan = PLAN, tree: GeneratedFiles = TREE, only: Sequence[str] = (), **world: Any
 ) -> list[Finding]:
     """Every finding of a world in which these are the facts of the host, and all else is as it should be."""
-    answer = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=200)
-    there: dict[str, Any] = {
+    response = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=200)
+    defaults: dict[str, Any] = {
         "facts": {"vps": ssh_host.HostFacts(tuple(lines))},
         "reached": {"vps": ssh_host.SshTarget(ADDRESS, (ADDRESS,), frozenset({("ssh-ed25519", KEY)}))},
-        "seen": {domain: dns_tls.DomainState((ADDRESS,), (answer,)) for domain in plan.domains},
+        "seen": {domain: dns_tls.DomainState((ADDRESS,), (response,)) for domain in plan.domains},
         "github": seen_on_github(),
-        "proxy": ({each.domain: npm_host(each.domain) for each in PLAN.hosts[0].public}, ""),
-        "images": {each.repository: registry.RegistryResponse(200) for each in plan.answering},
+        "proxy": ({instance.domain: npm_host(instance.domain) for instance in PLAN.hosts[0].public}, ""),
+        "images": {instance.repository: registry.RegistryResponse(200) for instance in plan.answering},
     }
     means = doctor.ProbeOptions(
         npm="https://npm.example.com", pull_token=SECRET, net=dns_tls.NetworkBackend(now=lambda: NOW)
     )
-    whole = doctor.ProbeResults(**(there | world))
+    results = doctor.ProbeResults(**(defaults | world))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(doctor, "_run_probes", lambda *_: whole)
+        patch.setattr(doctor, "_run_probes", lambda *_: results)
         return doctor.run_checks(plan, tree, only, means)
 
 
@@ -130,8 +130,8 @@ def seen_on_github(**changes: Any) -> github.GitHubState:
     base = f"repos/{fake_services.REPOSITORY}"
     pages = fake_services.github(KNOWN) | {f"{base}/{path}": page for path, page in changes.items()}
     ran = {path: read_page(page) for path, page in pages.items()}
-    wanted = ["", *github._list_api_paths(PLAN, ["staging", "production"])]
-    return github.GitHubState({path: ran[f"{base}/{path.partition('?')[0]}".rstrip("/")] for path in wanted})
+    paths = ["", *github._list_api_paths(PLAN, ["staging", "production"])]
+    return github.GitHubState({path: ran[f"{base}/{path.partition('?')[0]}".rstrip("/")] for path in paths})
 
 
 def read_page(page: Any) -> github.GitHubResponse:
@@ -142,7 +142,7 @@ def read_page(page: Any) -> github.GitHubResponse:
 
 def npm_host(domain: str, **changes: Any) -> dict[str, Any]:
     """A proxy host as the runbook's table has it."""
-    (instance,) = (each for each in PLAN.hosts[0].public if each.domain == domain)
+    (instance,) = (candidate for candidate in PLAN.hosts[0].public if candidate.domain == domain)
     return {
         "domain_names": [domain], "forward_scheme": "http", "forward_host": instance.container,
         "forward_port": instance.port, "certificate_id": 3, "ssl_forced": True, "http2_support": 1,
@@ -152,32 +152,32 @@ def npm_host(domain: str, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_world_as_the_spec_has_it() -> None:
-    found = examined(well())
-    assert of_state(found, "wrong", "not asked") == {}
-    assert len(found) > 40
+    all_findings = examined(well())
+    assert of_state(all_findings, "wrong", "not asked") == {}
+    assert len(all_findings) > 40
 
 
 def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
     """The containers of a setup that somebody else made, on a host that has no record of the stack."""
     old = [container(f"shop_{name}_1", "old", project="shop") for name in ("api", "admin")]
-    names = {each.container for each in PLAN.stacks[1].instances}
+    names = {instance.container for instance in PLAN.stacks[1].instances}
     lines = [
         line
         for line in well()
         if line[:2] != ("record", "pos-production") and not (line[0] == "container" and line[1] in names)
     ]
-    found = {each.subject: each for each in examined([*lines, *old]) if each.subject == "takeover"}
-    assert found["takeover"].saw == "shop_api_1, shop_admin_1 may serve it today"
-    assert found["takeover"].cure == (
+    by_subject = {finding.subject: finding for finding in examined([*lines, *old]) if finding.subject == "takeover"}
+    assert by_subject["takeover"].saw == "shop_api_1, shop_admin_1 may serve it today"
+    assert by_subject["takeover"].cure == (
         "compare, then write: takeover: {project: shop, ports: npm, containers: {api: shop_api_1, admin: shop_admin_1}}"
     )
-    assert found["takeover"].group == "environment production"
+    assert by_subject["takeover"].group == "environment production"
     assert "takeover" not in of_state(examined(lines), "wrong")
     twice = [*old, container("shop_api_2", "old", project="other")]
-    (finding,) = (each for each in examined([*lines, *twice]) if each.subject == "takeover")
+    (finding,) = (finding for finding in examined([*lines, *twice]) if finding.subject == "takeover")
     assert finding.saw == "shop_admin_1 may serve it today"
     same_project = [container("api", "old", project="pos-production")]
-    assert not [each for each in examined([*lines, *same_project]) if "docker rm -f" in each.cure]
+    assert not [finding for finding in examined([*lines, *same_project]) if "docker rm -f" in finding.cure]
 
 
 Change = Callable[[list[tuple[str, ...]]], list[tuple[str, ...]]]
@@ -187,8 +187,8 @@ def without(*start: str) -> Change:
     return lambda lines: [line for line in lines if line[: len(start)] != start]
 
 
-def instead(start: tuple[str, ...], *after: str) -> Change:
-    return lambda lines: [(*start, *after) if line[: len(start)] == start else line for line in lines]
+def instead(start: tuple[str, ...], *replacement: str) -> Change:
+    return lambda lines: [(*start, *replacement) if line[: len(start)] == start else line for line in lines]
 
 
 def of_container(name: str, field: str, value: str) -> Change:
@@ -245,12 +245,12 @@ def of_container(name: str, field: str, value: str) -> Change:
     ],
 )  # fmt: skip
 def test_one_fact_is_another(change: Change, subject: str, saw: str) -> None:
-    found = examined(change(well()))
+    all_findings = examined(change(well()))
     if saw:
-        assert {name: saw in words for name, words in of_state(found, "wrong").items()} == {subject: True}
-        assert all(finding.expected and finding.cure for finding in found if finding.state == "wrong")
+        assert {name: saw in actual for name, actual in of_state(all_findings, "wrong").items()} == {subject: True}
+        assert all(finding.expected and finding.cure for finding in all_findings if finding.state == "wrong")
     else:
-        assert of_state(found, "wrong") == {}
+        assert of_state(all_findings, "wrong") == {}
 
 
 def test_a_container_that_crashes_again_and_again() -> None:
@@ -263,19 +263,21 @@ def test_a_container_that_crashes_again_and_again() -> None:
 def test_nothing_is_deployed_yet() -> None:
     lines = [line for line in well() if line[0] not in ("record", "pin", "answer") and line[1][:4] != "pos-"]
     silent = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=502)
-    seen = {domain: dns_tls.DomainState((ADDRESS,), (silent,)) for domain in PLAN.domains}
-    found = examined([*lines, *[line for line in well() if line[0] in ("env", "key", "file")]], seen=seen)
-    assert of_state(found, "wrong") == {}
-    assert len(of_state(found, "not asked")) == 8
-    assert len(of_state(examined(well(), seen=seen), "wrong")) == 4, "the same, with something deployed"
+    domain_states = {domain: dns_tls.DomainState((ADDRESS,), (silent,)) for domain in PLAN.domains}
+    all_findings = examined(
+        [*lines, *[line for line in well() if line[0] in ("env", "key", "file")]], seen=domain_states
+    )
+    assert of_state(all_findings, "wrong") == {}
+    assert len(of_state(all_findings, "not asked")) == 8
+    assert len(of_state(examined(well(), seen=domain_states), "wrong")) == 4, "the same, with something deployed"
 
 
 def test_a_host_without_docker_or_without_a_way_to_it() -> None:
-    found = examined(instead(("engine",), "", "permission denied while trying to connect")(well()))
-    assert "usermod" in next(each.cure for each in found if each.subject == "docker")
-    away = examined([], facts={"vps": ssh_host.HostFacts(why="ssh: refused")})
-    assert of_state(away, "wrong") == {}
-    assert of_state(away, "not asked") == {
+    all_findings = examined(instead(("engine",), "", "permission denied while trying to connect")(well()))
+    assert "usermod" in next(finding.cure for finding in all_findings if finding.subject == "docker")
+    unreachable = examined([], facts={"vps": ssh_host.HostFacts(why="ssh: refused")})
+    assert of_state(unreachable, "wrong") == {}
+    assert of_state(unreachable, "not asked") == {
         "everything on it": "ssh: refused (ssh vps); --ssh vps=USER@ADDRESS says where it is",
         "stack pos-staging": "vps was not asked", "stack pos-production": "vps was not asked",
     }  # fmt: skip
@@ -285,17 +287,19 @@ def test_all_case_specs_have_their_cures() -> None:
     """Whatever is wrong with any of them, the runbook has the words."""
     for path in sorted(ROOT.glob("tests/cases/ok/*/spec.yaml")):
         plan, tree = generator.generate_files(path)
-        here = {each.name: ssh_host.HostFacts((("engine", "27"), ("compose", "1"))) for each in plan.hosts}
-        there = {each.name: ssh_host.SshTarget() for each in plan.hosts}
-        world: dict[str, Any] = {"facts": here, "reached": there, "github": github.GitHubState(why="no gh")}
+        facts = {host.name: ssh_host.HostFacts((("engine", "27"), ("compose", "1"))) for host in plan.hosts}
+        targets = {host.name: ssh_host.SshTarget() for host in plan.hosts}
+        world: dict[str, Any] = {"facts": facts, "reached": targets, "github": github.GitHubState(why="no gh")}
         world["seen"] = {domain: dns_tls.DomainState() for domain in plan.domains}
-        world["images"] = {each.repository: registry.RegistryResponse(403) for s in plan.stacks for each in s.instances}
-        found = examined([], plan, tree, **world)
-        assert of_state(found, "wrong"), path
-        for each in plan.hosts:
-            cures = [finding.cure for finding in found if finding.group == f"host {each.name}"]
-            others = {f"ssh {other.name} " for other in plan.hosts if other != each}
-            assert not [cure for cure in cures if any(words in cure for words in others)], path
+        world["images"] = {
+            instance.repository: registry.RegistryResponse(403) for s in plan.stacks for instance in s.instances
+        }
+        all_findings = examined([], plan, tree, **world)
+        assert of_state(all_findings, "wrong"), path
+        for host in plan.hosts:
+            cures = [finding.cure for finding in all_findings if finding.group == f"host {host.name}"]
+            other_hosts = {f"ssh {other_host.name} " for other_host in plan.hosts if other_host != host}
+            assert not [cure for cure in cures if any(command in cure for command in other_hosts)], path
 
 
 ACCESSORIES = generator.generate_files(ROOT / "tests/cases/ok/accessories/spec.yaml")[0]
@@ -317,36 +321,36 @@ ACCESSORIES = generator.generate_files(ROOT / "tests/cases/ok/accessories/spec.y
 def test_an_accessory(name: str, facts: dict[str, str] | None, state: str, saw: str) -> None:
     """It runs as the compose file has it, whatever its record says: it has none."""
     (stack,) = ACCESSORIES.stacks
-    accessory = next(each for each in stack.accessories if each.name == name)
+    accessory = next(candidate for candidate in stack.accessories if candidate.name == name)
     line = container(accessory.container, accessory.image, project=stack.name)
-    there = ssh_host.ContainerState(*line[1:])._replace(networks=" ".join(accessory.docker_networks))
+    running = ssh_host.ContainerState(*line[1:])._replace(networks=" ".join(accessory.docker_networks))
     lines: list[tuple[str, ...]] = [("record", stack.name, stack.instances[0].container, "image 1")]
-    lines += [] if facts is None else [("container", *there._replace(**facts))]
-    seen = ssh_host.HostFacts(tuple(lines))
-    found = stack_checks._check_accessory(GROUP, ACCESSORIES.hosts[0], stack, accessory, seen, "vps", BOOK)
-    assert (found.state, found.saw) == (state, saw)
+    lines += [] if facts is None else [("container", *running._replace(**facts))]
+    host_facts = ssh_host.HostFacts(tuple(lines))
+    finding = stack_checks._check_accessory(GROUP, ACCESSORIES.hosts[0], stack, accessory, host_facts, "vps", BOOK)
+    assert (finding.state, finding.saw) == (state, saw)
     if state == "wrong":
-        assert f"docker compose up -d --no-deps {accessory.container}" in found.cure
+        assert f"docker compose up -d --no-deps {accessory.container}" in finding.cure
 
 
 def test_an_accessory_that_nobody_needs_yet() -> None:
     (stack,) = ACCESSORIES.stacks
-    found = [
-        stack_checks._check_accessory(GROUP, ACCESSORIES.hosts[0], stack, each, ssh_host.HostFacts(), "vps", BOOK)
-        for each in stack.accessories
+    all_findings = [
+        stack_checks._check_accessory(GROUP, ACCESSORIES.hosts[0], stack, accessory, ssh_host.HostFacts(), "vps", BOOK)
+        for accessory in stack.accessories
     ]
-    assert {each.state for each in found} == {"not asked"}
+    assert {finding.state for finding in all_findings} == {"not asked"}
 
 
 def test_any_answer_of_an_accessory_will_do() -> None:
-    store = next(each for each in ACCESSORIES.stacks[0].accessories if each.domain)
+    store = next(accessory for accessory in ACCESSORIES.stacks[0].accessories if accessory.domain)
     place = dns_tls.HostAddresses(frozenset({ADDRESS}))
     for status, state in ((403, "ok"), (200, "ok"), (502, "wrong")):
-        answer = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=status)
-        found = list(
-            dns_tls.check_domain(GROUP, store, dns_tls.DomainState((ADDRESS,), (answer,)), place, True, BOOK, NOW)
+        response = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=status)
+        all_findings = list(
+            dns_tls.check_domain(GROUP, store, dns_tls.DomainState((ADDRESS,), (response,)), place, True, BOOK, NOW)
         )
-        assert [each.state for each in found] == ["ok", "ok", state]
+        assert [finding.state for finding in all_findings] == ["ok", "ok", state]
 
 
 # What others answer
@@ -354,15 +358,15 @@ def test_any_answer_of_an_accessory_will_do() -> None:
 
 def test_github() -> None:
     nothing: dict[str, Any] = {"secrets": [], "variables": []}
-    both = [f"secret {name}" for name in fake_services.SECRETS]
+    secrets = [f"secret {name}" for name in fake_services.SECRETS]
     cases: list[tuple[dict[str, Any], list[str]]] = [
         ({"environments": {"environments": [{"name": "staging"}]}}, ["GitHub environment"]),
-        ({"actions/secrets": nothing}, both),
+        ({"actions/secrets": nothing}, secrets),
         ({"actions/secrets": nothing,
           "actions/organization-secrets": {"secrets": [{"name": name} for name in fake_services.SECRETS]}}, []),
         ({"actions/variables": {"variables": [{"name": "VPS_KNOWN_HOSTS", "value": "hello"}]}}, ["host key"]),
         ({"actions/variables": {"variables": [{"name": "VPS_HOST", "value": "x"}]}, "actions/secrets": nothing},
-         [*both, "variable VPS_KNOWN_HOSTS"]),
+         [*secrets, "variable VPS_KNOWN_HOSTS"]),
         ({"branches/main/protection/required_status_checks": [404, "Branch not protected"]}, ["protection of main"]),
         ({"branches/main/protection/required_status_checks": {"contexts": ["drift", "test"]}}, ["protection of main"]),
         ({"branches/main/protection/required_status_checks": [403, "Upgrade to GitHub Pro"]}, []),
@@ -379,18 +383,18 @@ def test_github() -> None:
     for changes, expected in cases:
         changes = {path.rstrip("/"): page for path, page in changes.items()}
         if "" in changes:
-            seen = seen_on_github()
-            seen = replace(seen, pages={**seen.pages, "": read_page(changes[""])})
+            state = seen_on_github()
+            state = replace(state, pages={**state.pages, "": read_page(changes[""])})
         else:
-            seen = seen_on_github(**changes)
-        assert sorted(set(of_state(examined(well(), github=seen), "wrong"))) == sorted(expected), changes
+            state = seen_on_github(**changes)
+        assert sorted(set(of_state(examined(well(), github=state), "wrong"))) == sorted(expected), changes
 
 
 def test_what_is_open_is_said() -> None:
     """It is not wrong: a free private repository cannot have it otherwise."""
     every = {"name": "staging", "deployment_branch_policy": None}, {"name": "production"}
-    found = examined(well(), github=seen_on_github(environments={"environments": every}, rulesets=[]))
-    texts = [f"{each.subject}: {each.saw}" for each in found if each.state == "ok"]
+    all_findings = examined(well(), github=seen_on_github(environments={"environments": every}, rulesets=[]))
+    texts = [f"{finding.subject}: {finding.saw}" for finding in all_findings if finding.state == "ok"]
     secret = "secret VPS_HOST: is set, open to every workflow of every branch: "
     assert any(text.startswith(secret) and "gh secret set VPS_HOST --env staging" in text for text in texts)
     assert "GitHub environment: staging, open to every branch and tag: " in "\n".join(texts)
@@ -400,18 +404,18 @@ def test_what_is_open_is_said() -> None:
 def test_what_is_closed_is_not_called_open() -> None:
     policy = {"protected_branches": False, "custom_branch_policies": True}
     closed = [{"name": name, "deployment_branch_policy": policy} for name in ("staging", "production")]
-    own = {"secrets": [{"name": name} for name in fake_services.SECRETS], "variables": []}
-    pages: dict[str, Any] = {f"environments/{name}/secrets": own for name in ("staging", "production")}
-    found = examined(well(), github=seen_on_github(environments={"environments": closed}, **pages))
-    assert not [each for each in found if "open to" in each.saw]
+    environment_secrets = {"secrets": [{"name": name} for name in fake_services.SECRETS], "variables": []}
+    pages: dict[str, Any] = {f"environments/{name}/secrets": environment_secrets for name in ("staging", "production")}
+    all_findings = examined(well(), github=seen_on_github(environments={"environments": closed}, **pages))
+    assert not [finding for finding in all_findings if "open to" in finding.saw]
 
 
 def test_gh_in_every_mood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "gh is not installed" in github.probe_github(PLAN, ["staging"]).why
     fake_services.gh(tmp_path, fake_services.github(KNOWN))
-    seen = github.probe_github(PLAN, ["staging", "production"])
-    assert of_state(examined(well(), github=seen), "wrong", "not asked") == {}
+    state = github.probe_github(PLAN, ["staging", "production"])
+    assert of_state(examined(well(), github=state), "wrong", "not asked") == {}
     moods: list[tuple[Any, str]] = [
         ([0, "To get started with GitHub CLI, please run:  gh auth login"], "gh is not logged in"),
         ([403, "API rate limit exceeded for user ID 1."], "API rate limit exceeded"),
@@ -421,11 +425,11 @@ def test_gh_in_every_mood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ]
     for page, says in moods:
         fake_services.gh(tmp_path, {"*": page})
-        seen = github.probe_github(PLAN, ["staging"])
-        assert says in seen.why
-        found = examined(well(), github=seen)
-        assert of_state(found, "wrong") == {}
-        assert set(of_state(found, "not asked")) == {
+        state = github.probe_github(PLAN, ["staging"])
+        assert says in state.why
+        all_findings = examined(well(), github=state)
+        assert of_state(all_findings, "wrong") == {}
+        assert set(of_state(all_findings, "not asked")) == {
             "GitHub environment, secrets, variables", fake_services.REPOSITORY, "host key",
         }  # fmt: skip
     for odd in ("", "[]", "null", '{"environments": 7, "secrets": [7], "contexts": {}}', '{"a": 1}{"b": 2}'):
@@ -493,14 +497,16 @@ def service(says: Callable[[str, str], tuple[int, str, dict[str, str]]], tls: Pa
 )
 def test_each_kind_of_proxy_is_known(case: str, lines: list[tuple[str, ...]], saw: str) -> None:
     plan, tree = generator.generate_files(ROOT / f"tests/cases/ok/proxy-{case}/spec.yaml")
-    book, there = RunbookIndex(plan.runbook, {}).for_host("vps"), plan.hosts[0]
+    book, host = RunbookIndex(plan.runbook, {}).for_host("vps"), plan.hosts[0]
     facts = ssh_host.HostFacts((("engine", "27.3.1"), ("compose", "2.29.7"), *lines))
-    found = [each for each in host_checks.check_host_system(GROUP, there, facts, book) if each.subject == "proxy"]
-    assert [each.saw.partition(",")[0] for each in found if each.state == "wrong"] == (
+    proxy_findings = [
+        finding for finding in host_checks.check_host_system(GROUP, host, facts, book) if finding.subject == "proxy"
+    ]
+    assert [finding.saw.partition(",")[0] for finding in proxy_findings if finding.state == "wrong"] == (
         [saw] if saw not in ("", "none") else []
     )
-    assert bool(found) == (saw != "none")
-    assert [path for path in ssh_host.list_placed_files(there) if f"deploy/{path}" not in tree] == []
+    assert bool(proxy_findings) == (saw != "none")
+    assert [path for path in ssh_host.list_placed_files(host) if f"deploy/{path}" not in tree] == []
 
 
 @pytest.mark.parametrize(("case", "file"), [("caddy", "caddy/conf/Caddyfile"), ("nginx", "nginx/conf/default.conf")])
@@ -508,29 +514,31 @@ def test_a_proxy_that_was_told_something_else_is_told_and_reads_it(case: str, fi
     plan, tree = generator.generate_files(ROOT / f"tests/cases/ok/proxy-{case}/spec.yaml")
     book = RunbookIndex(plan.runbook, {}).for_host("vps")
     facts = ssh_host.HostFacts((("file", file, "old", "644"),))
-    found = host_checks.check_placed_file(GROUP, file, plan.hosts[0], tree, facts, book)
-    assert found.state == "wrong"
-    copied, read = found.cure.split("; then ")
+    finding = host_checks.check_placed_file(GROUP, file, plan.hosts[0], tree, facts, book)
+    assert finding.state == "wrong"
+    copied, reload = finding.cure.split("; then ")
     assert copied.startswith("git archive HEAD") and f"deploy/{case}" in copied
-    assert read.startswith(f"ssh vps 'cd ~/docker/{case} && docker compose exec {case} ") and "reload" in read
+    assert reload.startswith(f"ssh vps 'cd ~/docker/{case} && docker compose exec {case} ") and "reload" in reload
 
 
 def test_traefik_has_no_route_to_what_was_never_deployed() -> None:
     plan = generator.load_spec(ROOT / "tests/cases/ok/proxy-traefik/spec.yaml").plan
     book, on = RunbookIndex(plan.runbook, {}), plan.hosts[0]
-    seen = dns_tls.DomainState((ADDRESS,), (dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=404),))
+    domain_state = dns_tls.DomainState(
+        (ADDRESS,), (dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=404),)
+    )
     place = ssh_host.collect_host_addresses(on, ssh_host.SshTarget(addresses=(ADDRESS,)), ssh_host.HostFacts())
     for deployed, state in ((False, "not asked"), (True, "wrong")):
-        *_, health = dns_tls.check_domain(GROUP, on.public[0], seen, place, deployed, book, NOW)
+        *_, health = dns_tls.check_domain(GROUP, on.public[0], domain_state, place, deployed, book, NOW)
         assert health.state == state, health
 
 
 def test_nginx_proxy_manager() -> None:
     hosts = [npm_host(domain) for domain in PLAN.domains]
-    right = "Bearer right"
+    expected_authorization = "Bearer right"
 
     def says(path: str, authorization: str) -> tuple[int, str, dict[str, str]]:
-        if authorization != right:
+        if authorization != expected_authorization:
             return 401, '{"error": "a stand-in for Nginx Proxy Manager"}', {}
         return 200, json.dumps(hosts) if path.startswith("/api/nginx/proxy-hosts") else "[]", {}
 
@@ -585,7 +593,7 @@ def test_the_registry() -> None:
         return (404 if "new" in path else 200), "", {}
 
     with service(says) as port:
-        asked = partial(registry.probe_image_tag, f"http://127.0.0.1:{port}")
+        probe = partial(registry.probe_image_tag, f"http://127.0.0.1:{port}")
         cases = [
             ("closed", SECRET, "ok", "GHCR_TOKEN may read it"),
             ("closed", "wrong", "wrong", "GHCR_TOKEN is refused: 403"),
@@ -595,16 +603,16 @@ def test_the_registry() -> None:
             ("evil", SECRET, "not asked", "the registry's way to log in is not known"),
         ]
         for image, token, state, saw in cases:
-            answer = asked(f"acme/{image}", "staging", "x-access-token", token)
+            response = probe(f"acme/{image}", "staging", "x-access-token", token)
             finding = registry.check_image_access(
-                GROUP, image, answer, registry.PullTokenSecret("GHCR_TOKEN", bool(token)), True, BOOK
+                GROUP, image, response, registry.PullTokenSecret("GHCR_TOKEN", bool(token)), True, BOOK
             )
             assert (finding.state, finding.saw) == (state, saw)
     early = registry.check_image_access(
         GROUP, "x", registry.RegistryResponse(403), registry.PullTokenSecret("GHCR_TOKEN", True), False, BOOK
     )
     assert early.state == "not asked" and early.saw == "GHCR_TOKEN may not read it, or nothing was pushed yet: 403"
-    assert "Connection refused" in asked("acme/open", "staging", "x-access-token", "").why
+    assert "Connection refused" in probe("acme/open", "staging", "x-access-token", "").why
 
 
 # Names
@@ -638,12 +646,14 @@ def net(port: int, authority: Callable[[str, int], Path], *addresses: str) -> dn
     return dns_tls.NetworkBackend(lambda _: list(addresses), partial(ssl.create_default_context, cafile=str(ca)), port)
 
 
-def judged(net: dns_tls.NetworkBackend, deployed: bool = True, known: str = "127.0.0.1") -> dict[str, tuple[str, str]]:
+def judged(
+    net: dns_tls.NetworkBackend, deployed: bool = True, address: str = "127.0.0.1"
+) -> dict[str, tuple[str, str]]:
     """What is said of the API's domain."""
-    seen = dns_tls.probe_domain(API.domain, API.health_path, net)
-    place = dns_tls.HostAddresses(frozenset({known}))
-    found = dns_tls.check_domain(GROUP, API, seen, place, deployed, BOOK, net.now())
-    return {finding.subject.removeprefix(API.domain).strip(): (finding.state, finding.saw) for finding in found}
+    domain_state = dns_tls.probe_domain(API.domain, API.health_path, net)
+    place = dns_tls.HostAddresses(frozenset({address}))
+    all_findings = dns_tls.check_domain(GROUP, API, domain_state, place, deployed, BOOK, net.now())
+    return {finding.subject.removeprefix(API.domain).strip(): (finding.state, finding.saw) for finding in all_findings}
 
 
 def test_a_domain_over_tls(authority: Callable[[str, int], Path]) -> None:
@@ -658,10 +668,10 @@ def test_a_domain_over_tls(authority: Callable[[str, int], Path]) -> None:
     answers = [answer for answer, _, _ in cases]
     with service(lambda *_: answers.pop(0), authority(API.domain, 60)) as port:
         for (_, _, headers), state, saw in cases:
-            said = judged(net(port, authority, "127.0.0.1"))
-            assert said["/health"][0] == state and said["/health"][1].startswith(saw), said
-            assert said["TLS"][0] == "ok" and re.fullmatch(r"valid for (59|60) days", said["TLS"][1])
-            assert said["DNS"] == (("ok", "127.0.0.1, of cloudflare: what it asks cannot be seen from here")
+            judgement = judged(net(port, authority, "127.0.0.1"))
+            assert judgement["/health"][0] == state and judgement["/health"][1].startswith(saw), judgement
+            assert judgement["TLS"][0] == "ok" and re.fullmatch(r"valid for (59|60) days", judgement["TLS"][1])
+            assert judgement["DNS"] == (("ok", "127.0.0.1, of cloudflare: what it asks cannot be seen from here")
                                    if "Server" in headers else ("ok", "127.0.0.1"))  # fmt: skip
 
 
@@ -674,9 +684,9 @@ def test_certificates(authority: Callable[[str, int], Path]) -> None:
     ]:
         with service(lambda *_: fine, authority(name, days)) as port:
             where = net(port, authority, "127.0.0.1")
-            said = judged(where if trusted else replace(where, context=ssl.create_default_context))
-            assert said["TLS"][0] == "wrong" and saw in said["TLS"][1], said
-            assert said["/health"][0] == ("ok" if days == 5 else "not asked")
+            judgement = judged(where if trusted else replace(where, context=ssl.create_default_context))
+            assert judgement["TLS"][0] == "wrong" and saw in judgement["TLS"][1], judgement
+            assert judgement["/health"][0] == ("ok" if days == 5 else "not asked")
     with service(lambda *_: fine) as port:  # no TLS at all
         assert judged(net(port, authority, "127.0.0.1"))["TLS"][1].startswith("no TLS: ")
     closed = judged(net(port, authority, "127.0.0.1"))
@@ -698,11 +708,13 @@ def test_where_a_domain_leads(authority: Callable[[str, int], Path]) -> None:
     assert "no names are known here" in judged(fails(socket.EAI_SERVICE))[everything][1], "a machine without a network"
     with service(lambda *_: (200, "", {}), authority(API.domain, 60)) as port:
         where = net(port, authority, "127.0.0.1")
-        assert judged(where, known="127.0.0.2")["DNS"] == ("wrong", "A 127.0.0.1")
-        assert judged(where, known="8.8.8.8")["DNS"][0] == "not asked", "a private address says nothing of a public one"
-        both = judged(net(port, authority, "127.0.0.1", "::1"))
-        assert both["DNS"] == ("not asked", "127.0.0.1, ::1: whether that is the host's is not known from here")
-        assert both["/health over IPv4"][0] == "ok" and both["TLS over IPv6"][0] in ("wrong", "not asked")
+        assert judged(where, address="127.0.0.2")["DNS"] == ("wrong", "A 127.0.0.1")
+        assert judged(where, address="8.8.8.8")["DNS"][0] == "not asked", (
+            "a private address says nothing of a public one"
+        )
+        judgement = judged(net(port, authority, "127.0.0.1", "::1"))
+        assert judgement["DNS"] == ("not asked", "127.0.0.1, ::1: whether that is the host's is not known from here")
+        assert judgement["/health over IPv4"][0] == "ok" and judgement["TLS over IPv6"][0] in ("wrong", "not asked")
     place = dns_tls.HostAddresses(frozenset({ADDRESS}), complete=True)
     two = dns_tls.DomainState((ADDRESS, "2001:db8::1"))
     assert dns_tls._check_dns(GROUP, API.domain, two, place, BOOK).saw == "AAAA 2001:db8::1", (
@@ -712,8 +724,8 @@ def test_where_a_domain_leads(authority: Callable[[str, int], Path]) -> None:
 
 def test_a_name_that_takes_for_ever() -> None:
     began = time.monotonic()
-    asked = calls.BackgroundCall(threading.Event().wait)
-    assert asked.answer(began + 0.05, True) and time.monotonic() - began < 1
+    call = calls.BackgroundCall(threading.Event().wait)
+    assert call.answer(began + 0.05, True) and time.monotonic() - began < 1
     with pytest.raises(ZeroDivisionError):
         calls.BackgroundCall(lambda: 1 / 0).answer(began + 5, 0.0)
 
@@ -721,13 +733,13 @@ def test_a_name_that_takes_for_ever() -> None:
 # The host's script, and what is made of its words
 
 
-def script(home: Path, *words: str) -> ssh_host.HostFacts:
+def script(home: Path, *arguments: str) -> ssh_host.HostFacts:
     """Runs it here, as `bash -s` would there, in a home of its own."""
-    text = f"echo hello from .bashrc\nset -- {shlex.join(words)}\n{ssh_host.PROBE_SCRIPT.read_text()}"
+    text = f"echo hello from .bashrc\nset -- {shlex.join(arguments)}\n{ssh_host.PROBE_SCRIPT.read_text()}"
     environment = {"HOME": str(home), "PATH": os.environ["PATH"], "DOCKER_HOST": "unix:///nowhere"}
-    done = subprocess.run(["bash", "-s"], input=text, capture_output=True, text=True, env=environment, timeout=30)
-    assert SECRET not in done.stdout + done.stderr
-    return ssh_host.parse_host_facts(calls.ProcessResult(done.returncode, done.stdout, done.stderr))
+    process = subprocess.run(["bash", "-s"], input=text, capture_output=True, text=True, env=environment, timeout=30)
+    assert SECRET not in process.stdout + process.stderr
+    return ssh_host.parse_host_facts(calls.ProcessResult(process.returncode, process.stdout, process.stderr))
 
 
 def test_the_script_is_clean() -> None:
@@ -743,19 +755,19 @@ def test_only_names_of_keys_leave_the_host(tmp_path: Path) -> None:
         + f"PEM='-----BEGIN KEY\n{SECRET}=\nABCDEFGH=\n{SECRET}\n-----END'\nDOUBLE=\"{SECRET}\n{SECRET}=x\"\n".encode()
         + f"{SECRET}\n{SECRET}=\n{SECRET}=1\nJBSWY3DPEHPK3PXP====\nLAST={SECRET}".encode()
     )
-    seen = script(
+    facts = script(
         tmp_path, "docker", "env:.env:lower,FIRST,BARE,EMPTY", "env:none.env:A", "file:.env", "file:none", "stack:none"
     )
-    assert seen.first("env", ".env") == (f"{(folder / '.env').stat().st_mode & 0o777:o}",)
-    assert {name: flags for name, flags in seen.all("key", ".env")} == {
+    assert facts.first("env", ".env") == (f"{(folder / '.env').stat().st_mode & 0o777:o}",)
+    assert {name: flags for name, flags in facts.all("key", ".env")} == {
         "FIRST": "", "EXPORTED": "", "EMPTY": "empty", "QUOTED": "empty", "LOOSE": "dollar", "FINE": "comment",
         "LEFT": "change-me", "NOTED": "comment change-me", "lower": "", "BARE": "empty", "PEM": "lines",
         "DOUBLE": "lines", "LAST": "",
     }  # fmt: skip
-    assert seen.word("others", ".env") == "4"
-    assert seen.first("env", "none.env") == ("missing",) and seen.first("file", "none") == ("", "")
-    assert seen.word("file", ".env") == sha256((folder / ".env").read_bytes()).hexdigest()
-    assert seen.first("engine")[0] == "" and "nowhere" in seen.first("engine")[1]
+    assert facts.word("others", ".env") == "4"
+    assert facts.first("env", "none.env") == ("missing",) and facts.first("file", "none") == ("", "")
+    assert facts.word("file", ".env") == sha256((folder / ".env").read_bytes()).hexdigest()
+    assert facts.first("engine")[0] == "" and "nowhere" in facts.first("engine")[1]
 
 
 @pytest.mark.parametrize(
@@ -779,15 +791,15 @@ def test_only_names_of_keys_leave_the_host(tmp_path: Path) -> None:
 def test_what_compose_reads_otherwise_in_an_env_file_is_flagged(tmp_path: Path, line: str, flags: str) -> None:
     (tmp_path / "docker").mkdir()
     (tmp_path / "docker/.env").write_text(f"{line}\nNEXT='x'\n" if "\n" not in line else f"{line}\n")
-    seen = script(tmp_path, "docker", "env:.env:KEY,NEXT")
-    shown = "lines" if flags.startswith("lines") else flags  # what follows the first line is not looked at
-    assert seen.word("key", ".env", "KEY") == shown
+    facts = script(tmp_path, "docker", "env:.env:KEY,NEXT")
+    expected = "lines" if flags.startswith("lines") else flags  # what follows the first line is not looked at
+    assert facts.word("key", ".env", "KEY") == expected
 
 
 def test_a_home_with_nothing_in_it(tmp_path: Path) -> None:
-    seen = script(tmp_path, *ssh_host._build_script_arguments(PLAN.hosts[0]))
-    assert seen.first("nofolder") == ("docker",)
-    assert {"bin/deploy", "pos-staging/.env"} <= set(of_state(examined(list(seen.lines)), "wrong"))
+    facts = script(tmp_path, *ssh_host._build_script_arguments(PLAN.hosts[0]))
+    assert facts.first("nofolder") == ("docker",)
+    assert {"bin/deploy", "pos-staging/.env"} <= set(of_state(examined(list(facts.lines)), "wrong"))
 
 
 def test_records_pins_and_keys(tmp_path: Path) -> None:
@@ -799,10 +811,10 @@ def test_records_pins_and_keys(tmp_path: Path) -> None:
     (stack / "docker-compose.override.yml").write_text(f"services:\n{pins}")
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/authorized_keys").write_text("ssh-ed25519 AAAA one\n\nssh-ed25519 BBBB\ttwo")
-    seen = script(tmp_path, "docker", "stack:web")
-    assert seen.word("record", "web", "web").split()[:2] == [image, "2"]
-    assert seen.all("pin") == [("web", "web", image)] and seen.word("foreign") == "web/docker-compose.override.yml"
-    assert seen.all("authorized") == [("ssh-ed25519 AAAA one",), ("",), ("ssh-ed25519 BBBB two",)]
+    facts = script(tmp_path, "docker", "stack:web")
+    assert facts.word("record", "web", "web").split()[:2] == [image, "2"]
+    assert facts.all("pin") == [("web", "web", image)] and facts.word("foreign") == "web/docker-compose.override.yml"
+    assert facts.all("authorized") == [("ssh-ed25519 AAAA one",), ("",), ("ssh-ed25519 BBBB two",)]
 
 
 @pytest.mark.parametrize(
@@ -816,8 +828,8 @@ def test_an_override_file_that_bin_deploy_would_overwrite(tmp_path: Path, more: 
     pins = f'  web: {{image: "ghcr.io/acme/web@sha256:{"a" * 64}"}}\n  web-redis: {{}}\n'
     (stack / "docker-compose.override.yml").write_text(head + pins + more)
     (stack / "docker-compose.yml").write_text("")
-    told = script(tmp_path, "docker", "stack:web").all("foreign")
-    assert told == ([("web/docker-compose.override.yml",)] if is_foreign else [])
+    foreign_files = script(tmp_path, "docker", "stack:web").all("foreign")
+    assert foreign_files == ([("web/docker-compose.override.yml",)] if is_foreign else [])
 
 
 @pytest.mark.parametrize(
@@ -915,14 +927,14 @@ def test_the_pages_example() -> None:
     lines = without("key", "pos-staging/.env", "JWT_SECRET")(lines)
     soon = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 12 * 86400, status=200)
     fine = replace(soon, expires=NOW + 75 * 86400)
-    seen = {
+    domain_states = {
         domain: dns_tls.DomainState((ADDRESS,), (soon if domain == API.domain else fine,)) for domain in PLAN.domains
     }
     nobody = github.GitHubState(why="gh is not logged in: gh auth login")
-    text = findings.format_findings_text(examined(lines, only=["staging"], seen=seen, github=nobody))
+    text = findings.format_findings_text(examined(lines, only=["staging"], seen=domain_states, github=nobody))
     page = (ROOT / "docs/doctor.md").read_text()
-    shown, printed = (re.sub(r"sha256 \w{12}", "sha256 of the file", words) for words in (page, text))
-    assert f"```text\n{printed}\n```" in shown, text
+    documented, printed = (re.sub(r"sha256 \w{12}", "sha256 of the file", output) for output in (page, text))
+    assert f"```text\n{printed}\n```" in documented, text
 
 
 def test_a_command_can_be_typed_as_it_is() -> None:
@@ -972,19 +984,19 @@ def test_the_runbook_prints_every_command_of_the_plan() -> None:
 
 
 def test_how_it_is_printed() -> None:
-    found = [
+    all_findings = [
         GROUP.ok("a", "fine"),
         GROUP.wrong("b\x1b[0m", "x\x1b[2J" + "y" * 999, "z", "do"),
         GROUP.not_asked("c", "away"),
     ]
-    text = findings.format_findings_text(found)
+    text = findings.format_findings_text(all_findings)
     assert text.splitlines()[:2] == ["here", "  ok         a: fine"]
     assert "\x1b" not in text and max(map(len, text.splitlines())) < 330
     assert text.splitlines()[3:] == [
         "             expected: z", "             cure: do", "  not asked  c: away", "",
         "1 ok, 1 wrong, 1 not asked",
     ]  # fmt: skip
-    assert json.loads(findings.format_findings_json(found))["count"] == {"ok": 1, "wrong": 1, "not asked": 1}
+    assert json.loads(findings.format_findings_json(all_findings))["count"] == {"ok": 1, "wrong": 1, "not asked": 1}
 
 
 @pytest.fixture
@@ -1002,20 +1014,20 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_nothing_can_be_asked(alone: Path) -> None:
-    done = kiwari_ci("doctor", SPEC, "--npm", "https://npm.example.com", "--format", "json")
-    said = json.loads(done.out)
-    assert done.code == 0 and said["count"]["wrong"] == said["count"]["ok"] == 0 < said["count"]["not asked"]
-    assert SECRET not in done.out + done.err
+    result = kiwari_ci("doctor", SPEC, "--npm", "https://npm.example.com", "--format", "json")
+    report = json.loads(result.out)
+    assert result.code == 0 and report["count"]["wrong"] == report["count"]["ok"] == 0 < report["count"]["not asked"]
+    assert SECRET not in result.out + result.err
     text = kiwari_ci("doctor", SPEC, "--env", "staging")
     assert text.code == 0 and "environment production" not in text.out and text.out.startswith("host vps\n")
 
 
 def test_no_variable_that_a_spec_names_is_sent_anywhere(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A spec may call any variable of the user's environment its pull token, and any host its registry."""
-    shown: list[tuple[str, str]] = []
+    sent_tokens: list[tuple[str, str]] = []
 
     def probe(base: str, repository: str, tag: str, user: str, token: str) -> registry.RegistryResponse:
-        shown.append((base, token))
+        sent_tokens.append((base, token))
         return registry.RegistryResponse(404)
 
     monkeypatch.setattr(registry, "probe_image_tag", probe)
@@ -1028,43 +1040,48 @@ def test_no_variable_that_a_spec_names_is_sent_anywhere(alone: Path, monkeypatch
     new = "registry:\n  host: evil.example.com\n  user: a\n"
     new += "  pull_token: {secret: GHCR_TOKEN}\n  push_token: {secret: B}\n"
     spec.write_text(text.replace(old[0], new))
-    said = kiwari_ci("doctor", spec)
-    assert shown and {token for _, token in shown} == {""}, said
-    assert {base for base, _ in shown} == {"https://evil.example.com"}
+    result = kiwari_ci("doctor", spec)
+    assert sent_tokens and {token for _, token in sent_tokens} == {""}, result
+    assert {base for base, _ in sent_tokens} == {"https://evil.example.com"}
     refused = kiwari_ci("doctor", spec, "--pull-token", "ghcr.io")
     assert refused.code == 2 and "the spec's registry is evil.example.com" in refused.err
-    shown.clear()
-    told = kiwari_ci("doctor", SPEC, "--pull-token", "ghcr.io")
-    assert set(shown) == {("https://ghcr.io", "for ghcr.io alone")}
-    assert "ghcr.io sees the token in KIWARI_CI_PULL_TOKEN" in told.err
+    sent_tokens.clear()
+    allowed = kiwari_ci("doctor", SPEC, "--pull-token", "ghcr.io")
+    assert set(sent_tokens) == {("https://ghcr.io", "for ghcr.io alone")}
+    assert "ghcr.io sees the token in KIWARI_CI_PULL_TOKEN" in allowed.err
     monkeypatch.delenv("KIWARI_CI_PULL_TOKEN")
     assert "no token in KIWARI_CI_PULL_TOKEN" in kiwari_ci("doctor", SPEC, "--pull-token", "ghcr.io").err
 
 
 def test_a_person_with_ssh(alone: Path) -> None:
     """ssh is a stand-in that prints facts of a server, and notes what it was told."""
-    answer = "\n".join(["hello", "begin", *("\t".join(line) for line in well()), "end", ""])
-    (alone / "facts").write_text(answer)
+    ssh_output = "\n".join(["hello", "begin", *("\t".join(line) for line in well()), "end", ""])
+    (alone / "facts").write_text(ssh_output)
     note = f"with open({str(alone / 'told')!r}, 'a') as note: note.write(repr(sys.argv) + chr(10) + sys.stdin.read())"
     body = f"if '-G' in sys.argv: print('hostname {ADDRESS}')\nelse: print(open({str(alone / 'facts')!r}).read())"
     (alone / "ssh").write_text(f"#!{sys.executable}\n# A stand-in for ssh.\nimport sys\n{note}\n{body}\n")
     (alone / "ssh").chmod(0o755)
-    known = alone / "known"
-    known.write_text(KNOWN)
-    done = kiwari_ci("doctor", SPEC, "--ssh", "vps=deploy@192.0.2.10", "--known-hosts", f"vps={known}")
-    assert done.code == 0, done.out + done.err
+    known_hosts = alone / "known"
+    known_hosts.write_text(KNOWN)
+    result = kiwari_ci("doctor", SPEC, "--ssh", "vps=deploy@192.0.2.10", "--known-hosts", f"vps={known_hosts}")
+    assert result.code == 0, result.out + result.err
     assert (
-        "  ok         host key: is that of VPS_KNOWN_HOSTS" in done.out and "  ok         pos-api: serves" in done.out
+        "  ok         host key: is that of VPS_KNOWN_HOSTS" in result.out
+        and "  ok         pos-api: serves" in result.out
     )
-    told = (alone / "told").read_text()
-    assert "'BatchMode=yes'" in told and "'--', 'deploy@192.0.2.10', 'bash', '-s']" in told and SECRET not in told
-    (alone / "facts").write_text(answer.replace("14000", "14"))
-    done = kiwari_ci("doctor", SPEC, "--ssh", "vps=deploy@192.0.2.10")
-    assert done.code == 1 and "  wrong      disk: 14 MB free in /var/lib/docker\n" in done.out
+    ssh_calls = (alone / "told").read_text()
+    assert (
+        "'BatchMode=yes'" in ssh_calls
+        and "'--', 'deploy@192.0.2.10', 'bash', '-s']" in ssh_calls
+        and SECRET not in ssh_calls
+    )
+    (alone / "facts").write_text(ssh_output.replace("14000", "14"))
+    result = kiwari_ci("doctor", SPEC, "--ssh", "vps=deploy@192.0.2.10")
+    assert result.code == 1 and "  wrong      disk: 14 MB free in /var/lib/docker\n" in result.out
 
 
 def test_words_that_it_does_not_know(alone: Path) -> None:
-    for words, says in [
+    for options, says in [
         (["--env", "live"], "no environment live: the spec has production, staging"),
         (["--ssh", "server=x"], "no host server: the spec has vps"),
         (["--known-hosts", "vps=gone"], "--known-hosts vps=gone: no file that can be read: ssh-keyscan HOST makes"),
@@ -1072,17 +1089,17 @@ def test_words_that_it_does_not_know(alone: Path) -> None:
         (["--ssh", "x"], "expected HOST=…, met x"),
         (["--known-hosts", "vps="], "expected HOST=…, met vps="),
     ]:
-        done = kiwari_ci("doctor", SPEC, *words)
-        assert done.code == 2 and says in done.err
+        result = kiwari_ci("doctor", SPEC, *options)
+        assert result.code == 2 and says in result.err
 
 
 def test_in_github_actions_what_is_wrong_is_annotated() -> None:
-    found = [
+    all_findings = [
         GROUP.ok("disk", "9 GB"),
         GROUP.wrong("health: /", "502\x1b", "200", "say 100%"),
         GROUP.not_asked("dns", "-"),
     ]
-    text = findings.format_findings_github(found)
-    assert text.startswith(findings.format_findings_text(found))
+    text = findings.format_findings_github(all_findings)
+    assert text.startswith(findings.format_findings_text(all_findings))
     assert text.splitlines()[-1] == "::error title=here%3A health%3A /::502\ufffd%0Aexpected: 200%0Acure: say 100%25"
-    assert "::" not in findings.format_findings_github(found[:1])
+    assert "::" not in findings.format_findings_github(all_findings[:1])

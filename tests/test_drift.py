@@ -60,23 +60,23 @@ def edit(path: str, old: str, new: str) -> None:
     Path(path).write_text(text.replace(old, new))
 
 
-def check(*words: str) -> dict[str, dict[str, object]]:
+def check(*arguments: str) -> dict[str, dict[str, object]]:
     """Each finding by its path; the cure under an empty one."""
-    told = json.loads(kiwari_ci("check", *words, "--format", "json").out)
-    return {each["path"]: each for each in told["differences"]} | {"": {"cure": told["cure"]}}
+    report = json.loads(kiwari_ci("check", *arguments, "--format", "json").out)
+    return {difference["path"]: difference for difference in report["differences"]} | {"": {"cure": report["cure"]}}
 
 
-def whys(*words: str) -> dict[str, str]:
-    return {path: str(each["why"]) for path, each in check(*words).items() if path}
+def whys(*arguments: str) -> dict[str, str]:
+    return {path: str(difference["why"]) for path, difference in check(*arguments).items() if path}
 
 
-def cure(*words: str) -> object:
-    return check(*words)[""]["cure"]
+def cure(*arguments: str) -> object:
+    return check(*arguments)[""]["cure"]
 
 
-def git(*words: str) -> str:
+def git(*arguments: str) -> str:
     who = ["-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false"]
-    return subprocess.run(["git", *who, *words], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(["git", *who, *arguments], check=True, capture_output=True, text=True).stdout
 
 
 def commit() -> None:
@@ -95,32 +95,32 @@ def checkout_with_a_pipeline() -> None:
 
 def test_edited_by_hand() -> None:
     edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
-    found = check()[COMPOSE]
-    assert (found["why"], found["key"]) == ("edited", "environments.production")
-    line = Path(f"generated/{COMPOSE}").read_text().splitlines()[int(str(found["line"])) - 1]
+    difference = check()[COMPOSE]
+    assert (difference["why"], difference["key"]) == ("edited", "environments.production")
+    line = Path(f"generated/{COMPOSE}").read_text().splitlines()[int(str(difference["line"])) - 1]
     assert line.strip() == "restart: always"
     assert cure() == "kiwari-ci generate"
 
 
 def test_spec_changed() -> None:
     put(SPEC, MOVED)
-    found = check()
-    assert {str(each["why"]) for path, each in found.items() if path} == {"spec"}
-    assert {COMPOSE, SPEC} <= found.keys()
-    assert found[COMPOSE]["key"] == "services.web.port"
+    differences = check()
+    assert {str(difference["why"]) for path, difference in differences.items() if path} == {"spec"}
+    assert {COMPOSE, SPEC} <= differences.keys()
+    assert differences[COMPOSE]["key"] == "services.web.port"
     port = next(number for number, line in enumerate(MOVED.splitlines(), 1) if "8081" in line)
-    assert found[COMPOSE]["spec_line"] == found[SPEC]["spec_line"] == port
+    assert differences[COMPOSE]["spec_line"] == differences[SPEC]["spec_line"] == port
 
 
 def test_spec_changed_and_a_file_edited() -> None:
     put(SPEC, MOVED)
     edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
-    found = check()
-    assert {path: each["why"] for path, each in found.items() if path in (COMPOSE, SPEC)} == {
+    differences = check()
+    assert {path: difference["why"] for path, difference in differences.items() if path in (COMPOSE, SPEC)} == {
         COMPOSE: "edited",
         SPEC: "spec",
     }
-    line = Path(f"generated/{COMPOSE}").read_text().splitlines()[int(str(found[COMPOSE]["line"])) - 1]
+    line = Path(f"generated/{COMPOSE}").read_text().splitlines()[int(str(differences[COMPOSE]["line"])) - 1]
     assert line.strip() == "restart: always", "the line that the spec has moved is not the edit"
 
 
@@ -136,8 +136,8 @@ def test_the_copy_edited_in_its_place() -> None:
 
 def test_a_new_service_is_a_spec_that_changed() -> None:
     put(SPEC, SMALL.replace("services: {", "services: {worker: {port: 8090, paths: [worker/**]}, "))
-    found = whys()
-    assert found[".github/workflows/worker-ci.yml"] == "spec", "not `missing`: it was never made"
+    reasons = whys()
+    assert reasons[".github/workflows/worker-ci.yml"] == "spec", "not `missing`: it was never made"
     Path(f"generated/{SCRIPT}").unlink()
     assert whys()[SCRIPT] == "missing"
 
@@ -163,10 +163,10 @@ def test_missing_orphaned_foreign_mode_line_ends() -> None:
 
 def test_a_renamed_project() -> None:
     put(SPEC, SMALL.replace("name: shop", "name: store"))
-    found = check()
-    assert found[CI]["why"] == "foreign-project" and found[SPEC]["why"] == "spec"
-    assert SCRIPT not in found, "a program is any project's"
-    assert (found[CI]["key"], found[CI]["spec_line"]) == ("project.name", 3)
+    differences = check()
+    assert differences[CI]["why"] == "foreign-project" and differences[SPEC]["why"] == "spec"
+    assert SCRIPT not in differences, "a program is any project's"
+    assert (differences[CI]["key"], differences[CI]["spec_line"]) == ("project.name", 3)
     assert "foreign (another project's marker): deploy/RUNBOOK.md (specs/shop.yaml:3" in kiwari_ci("check").out
     ran = str(cure()).split("#")[0].split()
     assert ran == ["kiwari-ci", "generate", "--force"] and kiwari_ci(*ran[1:]).code == 0
@@ -205,8 +205,8 @@ def test_git_has_the_older_spec() -> None:
     put(SPEC, MOVED)
     edit(SCRIPT, "#!/usr/bin/python3 -I", "#!/usr/bin/env python3")
     for number in range(3):  # on disk only; then committed, without what it makes; then with a commit of something else
-        found = whys()
-        assert found.pop(SCRIPT) == "edited" and set(found.values()) == {"spec"} and COMPOSE in found
+        reasons = whys()
+        assert reasons.pop(SCRIPT) == "edited" and set(reasons.values()) == {"spec"} and COMPOSE in reasons
         put("other", f"{number}")
         commit()
 
@@ -238,9 +238,9 @@ def test_a_pull_request_as_the_runner_checks_it_out(depth: int, why: str, tmp_pa
     git("merge", "-q", "--no-ff", "-m", "merge", "change")
     git("clone", "-q", "--depth", str(depth), f"file://{tmp_path}", "clone")
     os.chdir("clone")
-    found = check()
-    assert found[COMPOSE]["why"] == why
-    assert found[COMPOSE]["key"] == ("services.web.port" if why == "spec" else "environments.production")
+    differences = check()
+    assert differences[COMPOSE]["why"] == why
+    assert differences[COMPOSE]["key"] == ("services.web.port" if why == "spec" else "environments.production")
 
 
 @pytest.mark.parametrize("changed", [True, False])
@@ -298,8 +298,10 @@ def test_pins_moved() -> None:
         bump(path)
     assert set(whys().values()) == {"pins"} and len(whys()) == len(workflows())
     assert cure(SPEC, "--out", "generated") == f"kiwari-ci pins pull {SPEC} --out generated"
-    found = check()[CI]
-    assert "uses: actions/checkout" in Path(f"generated/{CI}").read_text().splitlines()[int(str(found["line"])) - 1]
+    difference = check()[CI]
+    assert (
+        "uses: actions/checkout" in Path(f"generated/{CI}").read_text().splitlines()[int(str(difference["line"])) - 1]
+    )
     Path(f"generated/{SCRIPT}").unlink()
     assert cure() == "kiwari-ci pins pull && kiwari-ci generate"
 
@@ -419,19 +421,19 @@ def test_nothing_in_a_file_is_a_command_to_the_runner() -> None:
     path = Path(f"generated/{COMPOSE}")
     lines = path.read_text().split("\n")
     path.write_text("\n".join([*lines[:4], "::error::\x1b[31mby a pull request", "::add-mask::x", *lines[4:]]))
-    said = kiwari_ci("check", "--format", "github").out
-    begin, _, rest = said.partition("\n")
+    printed = kiwari_ci("check", "--format", "github").out
+    begin, _, remainder = printed.partition("\n")
     token = begin.removeprefix("::stop-commands::")
-    inside, _, after = rest.partition(f"\n::{token}::\n")
-    assert len(token) == 64 and "::error::" in inside and "add-mask" not in after and "\x1b" not in said
+    inside, _, last_lines = remainder.partition(f"\n::{token}::\n")
+    assert len(token) == 64 and "::error::" in inside and "add-mask" not in last_lines and "\x1b" not in printed
 
 
 def test_paths_from_the_root_of_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     edit(f"generated/{COMPOSE}", "restart", "reboot")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path.parent))
-    said = kiwari_ci("check", "--format", "github", "--out", tmp_path / "generated").out
-    assert f"::error file={tmp_path.name}/generated/{COMPOSE}," in said
-    assert f"::notice file={tmp_path.name}/{SPEC}," in said
+    printed = kiwari_ci("check", "--format", "github", "--out", tmp_path / "generated").out
+    assert f"::error file={tmp_path.name}/generated/{COMPOSE}," in printed
+    assert f"::notice file={tmp_path.name}/{SPEC}," in printed
 
 
 def test_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,11 +442,11 @@ def test_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     put("summary.md", "before\n")
     edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: `````` | </details>")
     assert kiwari_ci("check").code == 1
-    said = Path("summary.md").read_text()
-    assert said.startswith("before\n### `generated`: 1 file does not agree with `specs/shop.yaml`\n")
-    assert f"| edited by hand | `{SPEC}:" in said and "```sh\nkiwari-ci generate\n```" in said
-    assert said.endswith("`" * 7 + "\n\n</details>\n") and said.count("`" * 7) == 2
-    assert kiwari_ci("check", "--format", "json").code == 1 and Path("summary.md").read_text() == said
+    summary = Path("summary.md").read_text()
+    assert summary.startswith("before\n### `generated`: 1 file does not agree with `specs/shop.yaml`\n")
+    assert f"| edited by hand | `{SPEC}:" in summary and "```sh\nkiwari-ci generate\n```" in summary
+    assert summary.endswith("`" * 7 + "\n\n</details>\n") and summary.count("`" * 7) == 2
+    assert kiwari_ci("check", "--format", "json").code == 1 and Path("summary.md").read_text() == summary
     Path("summary.md").unlink()
     Path("summary.md").mkdir()
     assert "no summary: summary.md: Is a directory" in kiwari_ci("check").err
@@ -457,10 +459,10 @@ def test_a_summary_fits_into_what_is_left(room: int) -> None:
     many(150)
     plan, files = generator.generate_files(Path(SPEC))
     out = Path("generated")
-    told = causes.explain_differences(
+    explanation = causes.explain_differences(
         out, Path(SPEC), plan, files, generated_files.compare_files(out, files, "shop"), [], os.environ
     )
-    text = report.format_job_summary(out, Path(SPEC), told, room)
+    text = report.format_job_summary(out, Path(SPEC), explanation, room)
     assert len(text.encode()) <= max(0, room)
     fences = re.findall(r"^`{3,}", text, re.MULTILINE)
     assert len(fences) % 2 == 0
@@ -565,17 +567,17 @@ def test_a_thousand_random_edits_are_all_caught() -> None:
         file, content = out / path, (out / path).read_bytes()
         mode = file.stat().st_mode
         allowed = change(file, chance)
-        told = causes.explain_differences(
+        explanation = causes.explain_differences(
             out, spec, plan, files, generated_files.compare_files(out, files, plan.project), [], os.environ
         )
-        seen = {each.path: each.why for each in told.findings}
-        assert seen.pop(path) in (OF_A_COPY if path == SPEC and not allowed & {"missing", "mode"} else allowed), (
+        reasons = {finding.path: finding.why for finding in explanation.findings}
+        assert reasons.pop(path) in (OF_A_COPY if path == SPEC and not allowed & {"missing", "mode"} else allowed), (
             change.__name__,
             path,
         )
         has_marker = path != SPEC and path not in generated_files.PROGRAM_MARKERS
-        assert seen == ({f"{path}.old": "orphaned"} if change is renamed and has_marker else {})
-        for finding in told.findings:
+        assert reasons == ({f"{path}.old": "orphaned"} if change is renamed and has_marker else {})
+        for finding in explanation.findings:
             assert finding.line >= 0 and 1 <= finding.spec_line <= SMALL.count("\n")
             met[finding.why] += 1
         (out / f"{path}.old").unlink(missing_ok=True)
@@ -590,21 +592,21 @@ def test_a_thousand_random_edits_are_all_caught() -> None:
 
 @contextmanager
 def masked(mask: int) -> Iterator[None]:
-    before = os.umask(mask)
+    earlier_mask = os.umask(mask)
     try:
         yield
     finally:
-        os.umask(before)
+        os.umask(earlier_mask)
 
 
-def agrees(folder: str | Path, *words: str) -> None:
-    before = Path.cwd()
+def agrees(folder: str | Path, *arguments: str) -> None:
+    earlier_folder = Path.cwd()
     os.chdir(folder)
     try:
-        said = kiwari_ci("check", *words)
+        result = kiwari_ci("check", *arguments)
     finally:
-        os.chdir(before)
-    assert (said.code, said.err) == (0, ""), said.out
+        os.chdir(earlier_folder)
+    assert (result.code, result.err) == (0, ""), result.out
 
 
 def test_no_false_alarm_in_any_checkout(tmp_path: Path) -> None:
@@ -613,7 +615,7 @@ def test_no_false_alarm_in_any_checkout(tmp_path: Path) -> None:
     git("init", "-q")
     commit()
     bare = f"file://{tmp_path}"
-    for number, (mask, words) in enumerate(
+    for number, (mask, options) in enumerate(
         [
             (0o022, ["-c", "core.autocrlf=true"]),
             (0o022, ["-c", "core.autocrlf=true", "-c", "core.eol=crlf"]),
@@ -626,7 +628,7 @@ def test_no_false_alarm_in_any_checkout(tmp_path: Path) -> None:
         ]
     ):
         with masked(mask):
-            git("clone", "-q", *words, bare, f"clones/{number}")
+            git("clone", "-q", *options, bare, f"clones/{number}")
         agrees(f"clones/{number}")
     git("worktree", "add", "-q", "--detach", "clones/a tree of git's")
     agrees("clones/a tree of git's")
@@ -653,18 +655,18 @@ def test_no_false_alarm_whatever_the_process_is_given(tmp_path: Path) -> None:
     runs = [
         subprocess.Popen(
             [sys.executable, "-m", "kiwari_ci", "check"],
-            env=bare | each,
+            env=bare | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        for each in environments
+        for variables in environments
     ]
-    for run in runs:
-        out, err = run.communicate()
-        assert (run.returncode, err) == (0, b""), out
+    for process in runs:
+        out, err = process.communicate()
+        assert (process.returncode, err) == (0, b""), out
     assert not (tmp_path / "none.md").exists()
     for name in ("C", "C.UTF-8"):
-        before = locale.setlocale(locale.LC_ALL)
+        earlier_locale = locale.setlocale(locale.LC_ALL)
         locale.setlocale(locale.LC_ALL, name)
         agrees(".")
-        locale.setlocale(locale.LC_ALL, before)
+        locale.setlocale(locale.LC_ALL, earlier_locale)

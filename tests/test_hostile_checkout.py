@@ -105,14 +105,14 @@ def hostile(tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     assert kiwari_ci("generate", "specs/kiwari.yaml").code == 0
     who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
     (folder / "specs/kiwari.yaml").write_text(SPEC.read_text() + "\n# changed\n")
-    for words in (
+    for arguments in (
         ["init", "-q", "-b", "main"],
         ["add", "--all"],
         [*who, "commit", "-q", "-m", "one"],
         [*who, "commit", "-q", "--allow-empty", "-m", "two"],
         ["tag", RENAMED_TAG],
     ):
-        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
+        subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
     hooks = tmp_path / "hooks"
     for place in (hooks, folder / ".git/hooks"):
         place.mkdir(exist_ok=True)
@@ -122,8 +122,8 @@ def hostile(tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     settings = {name: value.format(program=program, hooks=hooks) for name, value in PROGRAM_SETTINGS.items()}
     with (folder / ".git/config").open("a") as config:
         for name, value in (settings | OTHER_SETTINGS).items():
-            section, _, rest = name.partition(".")
-            middle, dot, key = rest.rpartition(".")
+            section, _, key_path = name.partition(".")
+            middle, dot, key = key_path.rpartition(".")
             config.write(f'[{section}{f" {chr(34)}{middle}{chr(34)}" if dot else ""}]\n\t{key} = "{value}"\n')
     canary.unlink(missing_ok=True)
     return folder
@@ -134,9 +134,9 @@ def test_no_program_of_a_hostile_checkout_runs(command: str, hostile: Path, cana
     monkeypatched = COMMANDS[command](hostile)
     if command.startswith("init") and command != "init-again":
         (hostile / "specs/kiwari.yaml").unlink()
-    said = kiwari_ci(*monkeypatched)
-    assert said.code in (0, 1, 2, 73), said
-    assert "Traceback" not in said.err
+    result = kiwari_ci(*monkeypatched)
+    assert result.code in (0, 1, 2, 73), result
+    assert "Traceback" not in result.err
     assert not canary.exists(), canary.read_text()
 
 
@@ -222,8 +222,8 @@ def test_no_command_writes_through_a_link(command: str, hostile: Path, tmp_path:
         (hostile / "specs/kiwari.yaml").unlink()
         for name in ("app", "checkout", "a", "b"):
             (hostile / f"specs/{name}.yaml").symlink_to(outside / f"new-{name}")
-    said = kiwari_ci(*COMMANDS[command](hostile))
-    assert "Traceback" not in said.err
+    result = kiwari_ci(*COMMANDS[command](hostile))
+    assert "Traceback" not in result.err
     assert [path.name for path in outside.iterdir()] == ["profile"]
     assert (outside / "profile").read_text() == "mine\n"
 
@@ -233,8 +233,8 @@ def test_a_page_is_not_written_through_a_link(hostile: Path, tmp_path: Path) -> 
     (hostile / "page.html").symlink_to(tmp_path / "home/profile")
     (hostile / "pages").symlink_to(tmp_path / "home")
     for name in ("page.html", "pages/page.html"):
-        said = kiwari_ci("graph", "specs/kiwari.yaml", "--html", name)
-        assert said.code == 2 and "is a link" in said.err
+        result = kiwari_ci("graph", "specs/kiwari.yaml", "--html", name)
+        assert result.code == 2 and "is a link" in result.err
     assert not list((tmp_path / "home").iterdir())
     assert kiwari_ci("graph", "specs/kiwari.yaml", "--html", "new.html").code == 0
     assert (hostile / "new.html").read_text().startswith("<!doctype html>")
@@ -253,16 +253,16 @@ def test_files_without_end_are_not_waited_for(command: str, hostile: Path) -> No
     for name in ("compose.prod.yml", "pyproject.toml", ".github/workflows/c.yml", "deploy/large.yml"):
         with (hostile / name).open("wb") as file:
             file.truncate(20_000_000_000)
-    said = kiwari_ci(*COMMANDS[command](hostile))
-    assert said.code in (0, 1, 2, 73), said
-    assert "Traceback" not in said.err
+    result = kiwari_ci(*COMMANDS[command](hostile))
+    assert result.code in (0, 1, 2, 73), result
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
 def test_a_spec_that_is_a_pipe_or_a_device_is_refused(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "spec.yaml")
-    said = kiwari_ci("validate", tmp_path / "spec.yaml")
-    assert said.code == 2 and "a pipe or a device, not a file" in said.err + said.out
+    result = kiwari_ci("validate", tmp_path / "spec.yaml")
+    assert result.code == 2 and "a pipe or a device, not a file" in result.err + result.out
 
 
 # A title for the terminal, text that runs backwards, characters that nobody sees, and a command of GitHub's runner.
@@ -285,13 +285,13 @@ def _commit_hostile_names(folder: Path) -> None:
     (folder / ".git/config").write_text("[core]\n\trepositoryformatversion = 0\n")
     subprocess.run(["rm", "-rf", folder / ".git/hooks"], check=True)
     (folder / ".gitattributes").unlink()
-    for words in (
+    for arguments in (
         ["add", "--all"],
         [*who, "commit", "-q", "-m", message],
         ["branch", "ev\u202eil"],
         ["tag", "-f", RENAMED_TAG],
     ):
-        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, env=safe)
+        subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, env=safe)
 
 
 @pytest.mark.parametrize("style", ["text", "github", "markdown", "json"])
@@ -302,7 +302,7 @@ def test_text_of_others_is_printed_escaped(
     _commit_hostile_names(hostile)
     summary = tmp_path / "summary"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
-    words = {
+    arguments = {
         "affected-files": ["affected", "specs/kiwari.yaml", "--files", HOSTILE_TEXT],
         "affected-branch": ["affected", "specs/kiwari.yaml", "--files", "a", "--branch", f"b{HOSTILE_TEXT}"],
         "diff-branch": ["diff", "specs/kiwari.yaml", "--against", "ev\u202eil"],
@@ -310,10 +310,10 @@ def test_text_of_others_is_printed_escaped(
     }.get(command) or COMMANDS[command](hostile)
     if command == "init":
         (hostile / "specs/kiwari.yaml").unlink()
-    said = kiwari_ci(*words, "--format", style)
-    shown = [said.out, said.err, summary.read_text() if summary.exists() else ""]
-    shown += [path.read_text() for path in hostile.glob("specs/*.yaml")] if command == "init" else []
-    assert "Traceback" not in said.err
-    for text in shown:
+    result = kiwari_ci(*arguments, "--format", style)
+    texts = [result.out, result.err, summary.read_text() if summary.exists() else ""]
+    texts += [path.read_text() for path in hostile.glob("specs/*.yaml")] if command == "init" else []
+    assert "Traceback" not in result.err
+    for text in texts:
         assert not NEVER_PRINTED & set(text), repr(text)
         assert not any(line.lstrip().startswith("::error title=owned") for line in text.splitlines()), repr(text)

@@ -77,8 +77,8 @@ def test_a_tool_that_does_not_know_its_source_stops(
     record: object, spec: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch, record)
-    said = kiwari_ci("generate")
-    assert said.code == 2 and "write generator: git+https://github.com/OWNER/kiwari-ci@COMMIT" in said.err
+    result = kiwari_ci("generate")
+    assert result.code == 2 and "write generator: git+https://github.com/OWNER/kiwari-ci@COMMIT" in result.err
     assert not Path(DRIFT).exists()
 
 
@@ -86,9 +86,9 @@ def test_a_tool_from_a_wheel_says_how_the_wheel_is_kept(spec: Path, monkeypatch:
     name = "kiwari_ci-0.1.0-py3-none-any.whl"
     record = {"url": f"file:///tmp/dist/{name}", "archive_info": {"hash": f"sha256={DIGEST}"}}
     install(monkeypatch, record)
-    said = kiwari_ci("generate")
+    result = kiwari_ci("generate")
     line = f"generator: ./.github/kiwari-ci/{name} --hash=sha256:{DIGEST}"
-    assert said.code == 2 and line in said.err
+    assert result.code == 2 and line in result.err
     spec.write_text(f"{line}\n{spec.read_text()}")
     assert kiwari_ci("generate").code == 0
     text = Path(DRIFT).read_text()
@@ -107,8 +107,8 @@ def test_a_tool_from_a_wheel_says_how_the_wheel_is_kept(spec: Path, monkeypatch:
 )
 def test_what_is_not_named_by_its_content_is_refused(requirement: str, spec: Path) -> None:
     spec.write_text(f"generator: {requirement}\n{spec.read_text()}")
-    said = kiwari_ci("validate")
-    assert said.code == 2 and "generator" in said.err
+    result = kiwari_ci("validate")
+    assert result.code == 2 and "generator" in result.err
 
 
 def test_a_source_of_the_environment_is_one_by_content(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,18 +174,18 @@ def doctor_command(
     if npm and npm_token:
         output.print_text(f"{escape_control_characters(npm)} sees the token in NPM_TOKEN", err=True)
     with show_progress("Asking hosts, DNS, the registry and GitHub", quiet):
-        found = doctor.run_checks(plan, files, environments, options)
-    wrong = [finding for finding in found if finding.state == "wrong"]
+        all_findings = doctor.run_checks(plan, files, environments, options)
+    wrong_findings = [finding for finding in all_findings if finding.state == "wrong"]
     output_format = select_output_format(style)
     if output_format == "json":
-        output.print_text(findings.format_findings_json(found))
+        output.print_text(findings.format_findings_json(all_findings))
     elif output_format == "github":
-        output.print_text(findings.format_findings_github(found))
+        output.print_text(findings.format_findings_github(all_findings))
     elif not quiet:
-        output.print_text(findings.format_findings_text(found))
-    elif wrong:
-        output.print_text(findings.format_findings_text(wrong))
-    return EXIT_FAULTS if wrong else 0
+        output.print_text(findings.format_findings_text(all_findings))
+    elif wrong_findings:
+        output.print_text(findings.format_findings_text(wrong_findings))
+    return EXIT_FAULTS if wrong_findings else 0
 
 
 @click.command("pins")

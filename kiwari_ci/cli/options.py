@@ -93,22 +93,22 @@ def find_spec_file(spec: Path | None, command: str = "") -> Path:
         return spec
     root = find_repository_root()
     prefix = "" if root == Path() else f"{root.as_posix()}/"
-    found = [str(path) for path in sorted((root / "specs").glob("*.y*ml")) if path.exists()]
-    if not found:
+    spec_files = [str(path) for path in sorted((root / "specs").glob("*.y*ml")) if path.exists()]
+    if not spec_files:
         cure = "go to the repository that has it, or write a first one: kiwari-ci init"
         raise click.UsageError(f"name the spec: {prefix}specs/*.yaml has none: {cure}")
-    if len(found) > 1:
+    if len(spec_files) > 1:
         command = command or str(click.get_current_context().info_name)
-        cure = shlex.join(["kiwari-ci", *command.split(), found[0]])
-        raise click.UsageError(f"name the spec: {prefix}specs/*.yaml has {', '.join(found)}: {cure}")
-    return Path(found[0])
+        cure = shlex.join(["kiwari-ci", *command.split(), spec_files[0]])
+        raise click.UsageError(f"name the spec: {prefix}specs/*.yaml has {', '.join(spec_files)}: {cure}")
+    return Path(spec_files[0])
 
 
-def parse_pairs(words: Iterable[str]) -> dict[str, str]:
+def parse_pairs(options: Iterable[str]) -> dict[str, str]:
     """Options of the form NAME=VALUE, as a mapping; raises UsageError for another form."""
-    pairs = dict(word.partition("=")[::2] for word in words)
+    pairs = dict(option.partition("=")[::2] for option in options)
     if not all(name and value for name, value in pairs.items()):
-        raise click.UsageError(f"expected HOST=…, met {' '.join(words)}")
+        raise click.UsageError(f"expected HOST=…, met {' '.join(options)}")
     return pairs
 
 

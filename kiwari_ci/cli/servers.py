@@ -151,8 +151,8 @@ def exec_command(
     container = _require_one_container(_select_containers(plan, environment, service, host))
     destinations = _parse_destinations(plan, ssh)
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    words = operate.build_exec_command(container.container, command, is_terminal)
-    return _run_on_host(container, words, destinations, is_terminal=is_terminal, is_filter=not is_terminal)
+    remote_command = operate.build_exec_command(container.container, command, is_terminal)
+    return _run_on_host(container, remote_command, destinations, is_terminal=is_terminal, is_filter=not is_terminal)
 
 
 @click.command("rollback")
@@ -196,9 +196,9 @@ def rollback_command(
             output.print_text(f"==> {container} <==")
         exit_code = _run_on_host(container, operate.build_rollback_command(container, digest or ""), destinations)
         if exit_code:
-            left = ", ".join(map(str, containers[number + 1 :]))
-            if left:
-                output.print_text(f"not rolled back: {left}", err=True)
+            remaining = ", ".join(map(str, containers[number + 1 :]))
+            if remaining:
+                output.print_text(f"not rolled back: {remaining}", err=True)
             return exit_code
     return 0
 
@@ -228,10 +228,12 @@ def _select_containers(
     """The containers that the arguments name, in the order of the plan; raises UsageError when there are none."""
     from kiwari_ci.commands import operate
 
-    environments = list(dict.fromkeys(stack.environment for each in plan.hosts for stack in each.stacks))
+    environments = list(dict.fromkeys(stack.environment for deploy_host in plan.hosts for stack in deploy_host.stacks))
     if environment not in environments:
-        known = ", ".join(environments)
-        raise click.UsageError(f"no environment {escape_control_characters(environment)}: the spec has {known}")
+        environment_names = ", ".join(environments)
+        raise click.UsageError(
+            f"no environment {escape_control_characters(environment)}: the spec has {environment_names}"
+        )
     containers = operate.list_containers(plan, environment)
     hosts = list(dict.fromkeys(container.host.name for container in containers))
     if host and host not in hosts:
@@ -243,9 +245,9 @@ def _select_containers(
         return containers
     selected = operate.select_containers(containers, service)
     if not selected:
-        known = ", ".join(dict.fromkeys(container.name for container in containers))
+        container_names = ", ".join(dict.fromkeys(container.name for container in containers))
         shown_service = escape_control_characters(service)
-        raise click.UsageError(f"{environment} has no service or container {shown_service}: it has {known}")
+        raise click.UsageError(f"{environment} has no service or container {shown_service}: it has {container_names}")
     return selected
 
 
@@ -261,8 +263,8 @@ def _parse_destinations(plan: "Plan", ssh: tuple[str, ...]) -> dict[str, str]:
     """What ssh calls each host, by its name in the spec."""
     destinations = parse_pairs(ssh)
     if unknown := sorted(set(destinations) - {host.name for host in plan.hosts}):
-        known = ", ".join(host.name for host in plan.hosts)
-        raise click.UsageError(f"no host {escape_control_characters(', '.join(unknown))}: the spec has {known}")
+        host_names = ", ".join(host.name for host in plan.hosts)
+        raise click.UsageError(f"no host {escape_control_characters(', '.join(unknown))}: the spec has {host_names}")
     return destinations
 
 
@@ -280,12 +282,12 @@ def _run_on_host(
     from kiwari_ci.probes import calls, ssh_host
 
     host_name = container.host.name
-    words = ssh_host.build_ssh_command(destinations.get(host_name, host_name), command, is_terminal)
+    ssh_command = ssh_host.build_ssh_command(destinations.get(host_name, host_name), command, is_terminal)
     if is_terminal:
-        result = calls.run_in_terminal(words)
+        result = calls.run_in_terminal(ssh_command)
     else:
         keeps_stdout = is_filter and not sys.stdout.isatty()
-        result = calls.stream_process(words, _print_line, keeps_stdin=is_filter, keeps_stdout=keeps_stdout)
+        result = calls.stream_process(ssh_command, _print_line, keeps_stdin=is_filter, keeps_stdout=keeps_stdout)
     return _explain_exit_code(host_name, result)
 
 

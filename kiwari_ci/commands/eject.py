@@ -31,22 +31,22 @@ def eject_pipeline(root: Path, spec: Path, plan: Plan, files: generated_files.Ge
     A file that was edited by hand stays as it is, but for its marker. Raises OutputError, and changes nothing, when the
     files are not there or the disk refuses.
     """
-    there = generated_files.read_generated_files(root, files, plan.project)
-    if not there:
+    existing_files = generated_files.read_generated_files(root, files, plan.project)
+    if not existing_files:
         raise atomic_write.OutputError(f"{root}: no generated file of {plan.project} is here, or it is ejected already")
     bots = tuple(replace(bot, folders=("/",)) for bot in plan.dependabot)
     plain = render_files(replace(plan, ejected=True, dependabot=bots))
-    edited = [path for path, file in there.items() if file != files[path] and path != DRIFT_WORKFLOW_PATH]
-    own = {
-        path: _build_unmarked_file(plan.project, path, there[path] if path in edited else plain[path])
-        for path in there
+    edited = [path for path, file in existing_files.items() if file != files[path] and path != DRIFT_WORKFLOW_PATH]
+    unmarked_files = {
+        path: _build_unmarked_file(plan.project, path, existing_files[path] if path in edited else plain[path])
+        for path in existing_files
         if path != DRIFT_WORKFLOW_PATH
     }
-    written = generated_files.write_files(root, own, plan.project)
+    write_result = generated_files.write_files(root, unmarked_files, plan.project)
     return EjectResult(
-        freed=written.changed,
+        freed=write_result.changed,
         edited=edited,
-        removed=written.removed
+        removed=write_result.removed
         + _remove_input_copy(root, plan.drift.spec_path, plan.spec_text, spec)
         + _remove_input_copy(root, plan.pins.path, plan.pins.text, derive_pins_path(spec)),
         spec=plan.drift.spec_path if (root / plan.drift.spec_path).exists() else "",
@@ -65,12 +65,12 @@ def _build_unmarked_file(project: str, path: str, file: generated_files.Generate
     )
 
 
-def _remove_input_copy(root: Path, path: str, text: str, own: Path) -> list[str]:
+def _remove_input_copy(root: Path, path: str, text: str, original: Path) -> list[str]:
     """A copy among the files goes, of the spec or of the pins; the file itself is a person's, and stays."""
     copy = root / path
     if (
         not copy.is_file()
-        or (own.exists() and copy.samefile(own))
+        or (original.exists() and copy.samefile(original))
         or not generated_files.remove_unmarked_file(root, path, text)
     ):
         return []

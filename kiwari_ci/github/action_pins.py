@@ -43,7 +43,7 @@ class ActionPin:
     @property
     def order(self) -> tuple[int, ...]:
         """What a newer version has more of."""
-        return tuple(int(part) for part in self.version[1:].split("."))
+        return tuple(int(number) for number in self.version[1:].split("."))
 
 
 # The actions that may be used, with our pin of each where we have one.
@@ -67,15 +67,15 @@ class PinSet:
     pins: dict[str, ActionPin]
 
 
-def find_pins(text: YamlSource, known: KnownActions) -> tuple[list[PinOccurrence], list[Problem]]:
+def find_pins(text: YamlSource, known_actions: KnownActions) -> tuple[list[PinOccurrence], list[Problem]]:
     """Every pin of a workflow or a file of pins, and what is wrong with any: each must be one of the known actions."""
-    seen, faults = list[PinOccurrence](), list[Problem]()
+    occurrences, faults = list[PinOccurrence](), list[Problem]()
     for loc, place in text.values.items():
         if _is_step_uses(loc):
-            found = _parse_pin(text, loc, place, known)
-            seen += [PinOccurrence(found, loc, place)] if isinstance(found, ActionPin) else []
-            faults += [found] if isinstance(found, Problem) else []
-    return seen, faults
+            parsed = _parse_pin(text, loc, place, known_actions)
+            occurrences += [PinOccurrence(parsed, loc, place)] if isinstance(parsed, ActionPin) else []
+            faults += [parsed] if isinstance(parsed, Problem) else []
+    return occurrences, faults
 
 
 def derive_pins_path(spec: Path) -> Path:
@@ -83,10 +83,10 @@ def derive_pins_path(spec: Path) -> Path:
     return spec.parent / PINS_RELATIVE_PATH
 
 
-def load_pins(spec: Path, read: YamlSource | None = None) -> PinSet:
+def load_pins(spec: Path, spec_source: YamlSource | None = None) -> PinSet:
     """The pins in use with a spec: its repository's, and for other actions the tool's; raises Faults.
 
-    `read`: the spec, where that was done already; the steps of its own use more actions.
+    `spec_source`: the spec, where it was read already; the steps of its own use more actions.
     """
     path = derive_pins_path(spec)
     try:
@@ -94,32 +94,36 @@ def load_pins(spec: Path, read: YamlSource | None = None) -> PinSet:
     except OSError:
         is_there = True  # reading it says why not
     return (
-        parse_pins_file(yaml_source.load_yaml(path), find_used_actions(read or yaml_source.load_yaml(spec)))
+        parse_pins_file(yaml_source.load_yaml(path), find_used_actions(spec_source or yaml_source.load_yaml(spec)))
         if is_there
         else DEFAULT_PIN_SET
     )
 
 
-def find_used_actions(read: YamlSource) -> set[str]:
+def find_used_actions(spec_source: YamlSource) -> set[str]:
     """The actions that a spec's own steps use, as far as it can be read."""
-    return {_read_string(read, loc) for loc in read.values if loc[:1] == ("services",) and loc[-1:] == ("uses",)}
+    return {
+        _read_string(spec_source, loc)
+        for loc in spec_source.values
+        if loc[:1] == ("services",) and loc[-1:] == ("uses",)
+    }
 
 
-def parse_pins_file(text: YamlSource, asked: Collection[str] = ()) -> PinSet:
+def parse_pins_file(text: YamlSource, used_actions: Collection[str] = ()) -> PinSet:
     """The pins that a file of a repository makes; raises Faults."""
-    seen, faults = find_pins(text, dict.fromkeys(asked) | DEFAULT_PINS)
+    occurrences, faults = find_pins(text, dict.fromkeys(used_actions) | DEFAULT_PINS)
     firsts: dict[str, PinOccurrence] = {}
-    for each in seen:
-        first = firsts.setdefault(each.pin.action, each)
-        if first is not each:
-            words = f"{each.pin.action} stands here twice, first on line {first.place.line}"
-            faults.append(report_at_value(text, each.loc, "pin-twice", words, "keep one of the two"))
-    if not seen and not faults:
-        words, hint = "no pin is in this file", f"below `runs:` and `steps:`, lines such as `- uses: {_PIN_FORMAT}`"
-        faults.append(report_at_span(text, None, "pin", words, f"{hint}; or remove the file"))
+    for occurrence in occurrences:
+        first = firsts.setdefault(occurrence.pin.action, occurrence)
+        if first is not occurrence:
+            message = f"{occurrence.pin.action} stands here twice, first on line {first.place.line}"
+            faults.append(report_at_value(text, occurrence.loc, "pin-twice", message, "keep one of the two"))
+    if not occurrences and not faults:
+        message, hint = "no pin is in this file", f"below `runs:` and `steps:`, lines such as `- uses: {_PIN_FORMAT}`"
+        faults.append(report_at_span(text, None, "pin", message, f"{hint}; or remove the file"))
     if faults:
         raise SpecError(faults)
-    return PinSet(text.text, DEFAULT_PINS | {action: each.pin for action, each in firsts.items()})
+    return PinSet(text.text, DEFAULT_PINS | {action: occurrence.pin for action, occurrence in firsts.items()})
 
 
 def build_pinned_action(pin: ActionPin) -> PinnedAction:
@@ -127,22 +131,22 @@ def build_pinned_action(pin: ActionPin) -> PinnedAction:
     return PinnedAction(f"{pin.action}@{pin.sha}", pin.version)
 
 
-def build_pins_file(own: PinSet) -> PinsFile:
+def build_pins_file(pin_set: PinSet) -> PinsFile:
     """The repository's own pins, for the drift check to read among the generated files."""
-    return PinsFile(f"specs/{PINS_RELATIVE_PATH}", own.text)
+    return PinsFile(f"specs/{PINS_RELATIVE_PATH}", pin_set.text)
 
 
-def build_dependabot_config(own: PinSet) -> DependabotConfig:
+def build_dependabot_config(pin_set: PinSet) -> DependabotConfig:
     """Dependabot looks into the file of pins where there is one, for it stops at a folder that is not there."""
-    folders = ("/", f"/specs/{PINS_RELATIVE_PATH}".rpartition("/")[0]) if own.text else ("/",)
+    folders = ("/", f"/specs/{PINS_RELATIVE_PATH}".rpartition("/")[0]) if pin_set.text else ("/",)
     return DependabotConfig(
-        folders, tuple(FrozenAction(pin.action, pin.version) for pin in own.pins.values() if pin.frozen)
+        folders, tuple(FrozenAction(pin.action, pin.version) for pin in pin_set.pins.values() if pin.frozen)
     )
 
 
-def serialize_pins(own: PinSet) -> list[dict[str, str]]:
+def serialize_pins(pin_set: PinSet) -> list[dict[str, str]]:
     """For programs."""
-    return [asdict(pin) for pin in own.pins.values()]
+    return [asdict(pin) for pin in pin_set.pins.values()]
 
 
 def find_trailing_text(text: YamlSource, place: SourceSpan) -> str:
@@ -158,34 +162,34 @@ def _is_step_uses(loc: YamlPath) -> bool:
     )
 
 
-def _parse_pin(text: YamlSource, loc: YamlPath, place: SourceSpan, known: KnownActions) -> ActionPin | Problem:
+def _parse_pin(text: YamlSource, loc: YamlPath, place: SourceSpan, known_actions: KnownActions) -> ActionPin | Problem:
     value, version = _read_string(text, loc), VERSION_COMMENT.match(find_trailing_text(text, place))
-    found = _USES_PATTERN.fullmatch(value)
-    if not found or found[1] not in known:
-        words = f"`{value[:100]}` is no action of these workflows"
-        return report_at_value(text, loc, "pin-action", words, f"they use {', '.join(known)}")
-    ours = known[found[1]]
-    if not found[2] or found[3]:
+    match = _USES_PATTERN.fullmatch(value)
+    if not match or match[1] not in known_actions:
+        message = f"`{value[:100]}` is no action of these workflows"
+        return report_at_value(text, loc, "pin-action", message, f"they use {', '.join(known_actions)}")
+    known_pin = known_actions[match[1]]
+    if not match[2] or match[3]:
         met = value.partition("@")[2] or "nothing"
-        words = f"{found[1]}: expected a commit of 40 hex digits behind `@`, met `{met[:60]}`"
+        message = f"{match[1]}: expected a commit of 40 hex digits behind `@`, met `{met[:60]}`"
         return report_at_value(
-            text, loc, "pin", words, f"{_PIN_FORMAT}; kiwari-ci has {ours.line}" if ours else _PIN_FORMAT
+            text, loc, "pin", message, f"{_PIN_FORMAT}; kiwari-ci has {known_pin.line}" if known_pin else _PIN_FORMAT
         )
     if not version:
-        words = f"{found[1]}: expected its version behind the commit, as in `# v1.2.3`"
-        return report_at_value(text, loc, "pin", words, suggest_tag_lookup(found[1], found[2]))
-    pin = ActionPin(found[1], found[2], version[1])
-    if ours and (wrong := explain_pin_conflict(pin, ours)):
-        return report_at_value(text, loc, "pin-tag", wrong, suggest_tag_lookup(pin.action, pin.version))
+        message = f"{match[1]}: expected its version behind the commit, as in `# v1.2.3`"
+        return report_at_value(text, loc, "pin", message, suggest_tag_lookup(match[1], match[2]))
+    pin = ActionPin(match[1], match[2], version[1])
+    if known_pin and (conflict := explain_pin_conflict(pin, known_pin)):
+        return report_at_value(text, loc, "pin-tag", conflict, suggest_tag_lookup(pin.action, pin.version))
     return _add_frozen_reason(text, loc, pin)
 
 
-def explain_pin_conflict(pin: ActionPin, known: ActionPin) -> str:
+def explain_pin_conflict(pin: ActionPin, known_pin: ActionPin) -> str:
     """Why two pins of an action cannot both be true: one tag at two commits, or one commit with two versions."""
-    if pin.version == known.version and pin.sha != known.sha:
-        return f"{pin.action}: {pin.version} is the commit {known.sha[:12]}…, not {pin.sha[:12]}…"
-    if pin.sha == known.sha and pin.version != known.version:
-        return f"{pin.action}: the commit {pin.sha[:12]}… is {known.version}, not {pin.version}"
+    if pin.version == known_pin.version and pin.sha != known_pin.sha:
+        return f"{pin.action}: {pin.version} is the commit {known_pin.sha[:12]}…, not {pin.sha[:12]}…"
+    if pin.sha == known_pin.sha and pin.version != known_pin.version:
+        return f"{pin.action}: the commit {pin.sha[:12]}… is {known_pin.version}, not {pin.version}"
     return ""
 
 
@@ -194,35 +198,37 @@ def _add_frozen_reason(text: YamlSource, loc: YamlPath, pin: ActionPin) -> Actio
     name = _read_string(text, (*loc[:-1], "name")) if loc[0] == "runs" else ""
     if not name.startswith("frozen"):
         return pin
-    found = _FROZEN_REASON.fullmatch(name)
-    words = f"name: frozen at {pin.version} because REASON"
-    if not found:
+    match = _FROZEN_REASON.fullmatch(name)
+    expected_name = f"name: frozen at {pin.version} because REASON"
+    if not match:
         return report_at_key(
-            text, (*loc[:-1], "name"), "pin-frozen", f"{pin.action} is frozen, and why is not said", words
+            text, (*loc[:-1], "name"), "pin-frozen", f"{pin.action} is frozen, and why is not said", expected_name
         )
-    if found[1] != pin.version:
-        told = f"{pin.action} is frozen at {found[1]}, and here is {pin.version}"
-        return report_at_value(text, loc, "pin-frozen", told, f"put {found[1]} back, or let it go: without that `name`")
-    return ActionPin(pin.action, pin.sha, pin.version, found[2])
+    if match[1] != pin.version:
+        message = f"{pin.action} is frozen at {match[1]}, and here is {pin.version}"
+        return report_at_value(
+            text, loc, "pin-frozen", message, f"put {match[1]} back, or let it go: without that `name`"
+        )
+    return ActionPin(pin.action, pin.sha, pin.version, match[2])
 
 
 def _read_string(text: YamlSource, loc: YamlPath) -> str:
     data: Any = text.data
-    for part in loc:
-        data = data.get(part) if isinstance(data, dict) else data[int(part)]
+    for key in loc:
+        data = data.get(key) if isinstance(data, dict) else data[int(key)]
     return escape_control_characters(data) if isinstance(data, str) else ""
 
 
-def suggest_tag_lookup(action: str, wanted: str) -> str:
+def suggest_tag_lookup(action: str, searched_text: str) -> str:
     """The cure that only the network has."""
-    return f"look it up: git ls-remote --tags https://github.com/{action} | grep {wanted}"
+    return f"look it up: git ls-remote --tags https://github.com/{action} | grep {searched_text}"
 
 
 def _load_default_pins() -> Iterator[ActionPin]:
     """The tool's own, whose form a test holds."""
     text = (Path(__file__).parent / "action.yml").read_text()
-    for found in re.finditer(r"uses: ([\w/-]+)@([0-9a-f]{40}) # (v[\d.]+)$", text, re.MULTILINE):
-        yield ActionPin(found[1], found[2], found[3])
+    for match in re.finditer(r"uses: ([\w/-]+)@([0-9a-f]{40}) # (v[\d.]+)$", text, re.MULTILINE):
+        yield ActionPin(match[1], match[2], match[3])
 
 
 DEFAULT_PINS = {pin.action: pin for pin in _load_default_pins()}

@@ -177,8 +177,8 @@ def _list_built_branches(workflows: tuple[ServiceWorkflow, ...]) -> tuple[BuiltB
 def _plan_drift_workflow(generator: str | None, spec_path: str, installed_source: str) -> DriftWorkflow:
     """How the workflow gets the tool; a source that only the installation says is told to the tool that runs there."""
     requirement = generator or installed_source
-    told = "" if generator else installed_source
+    source_from_installation = "" if generator else installed_source
     if not requirement.startswith("git+"):
-        return DriftWorkflow(requirement, "", "", spec_path, told)
+        return DriftWorkflow(requirement, "", "", spec_path, source_from_installation)
     repository, commit = requirement.removeprefix("git+https://github.com/").split("@")
-    return DriftWorkflow("", repository.removesuffix(".git"), commit, spec_path, told)
+    return DriftWorkflow("", repository.removesuffix(".git"), commit, spec_path, source_from_installation)

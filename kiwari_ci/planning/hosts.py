@@ -99,18 +99,18 @@ def _plan_proxy_guide(template: str, hosts: list[DeployHost]) -> ProxyGuide:
 
 
 def _plan_deploy_key(spec: EffectiveSpec, host: EffectiveHost, secret: str, stacks: list[ComposeStack]) -> DeployKey:
-    words = []
+    allowed_words = []
     for stack in stacks:
-        words.append(stack.name)
+        allowed_words.append(stack.name)
         if stack.pushed:
-            words.append(f"{stack.name}:push")
+            allowed_words.append(f"{stack.name}:push")
         if stack.sent:
-            words.append(f"{stack.name}:env")
+            allowed_words.append(f"{stack.name}:env")
     stack_names = tuple(stack.name for stack in stacks)
     return DeployKey(
         secret=secret,
         stacks=stack_names,
-        words=tuple(words),
+        words=tuple(allowed_words),
         pushes=any(stack.pushed for stack in stacks),
         renders=any(stack.sent for stack in stacks),
         first_stack=stack_names[0],
@@ -123,8 +123,11 @@ def _is_key_of_earlier_host(spec: EffectiveSpec, host: EffectiveHost, secret: st
     host_names = list(spec.hosts)
     earlier_names = host_names[: host_names.index(host.name)]
     for environment in spec.environments.values():
-        for other in environment.hosts:
-            if other.name in earlier_names and environment.deploy_settings(other)["key"].name == secret:
+        for environment_host in environment.hosts:
+            if (
+                environment_host.name in earlier_names
+                and environment.deploy_settings(environment_host)["key"].name == secret
+            ):
                 return True
     return False
 

@@ -40,43 +40,45 @@ class RegistryDigest:
 def query_hosts(hosts: Iterable[DeployHost], destinations: Mapping[str, str]) -> dict[str, HostFacts]:
     """What each host knows, side by side; one that does not answer says why."""
     until = monotonic() + TOTAL_TIMEOUT
-    asked = {
-        each.name: BackgroundCall(partial(_query_host, each, destinations.get(each.name, each.name))) for each in hosts
+    calls = {
+        host.name: BackgroundCall(partial(_query_host, host, destinations.get(host.name, host.name))) for host in hosts
     }
-    return {name: each.answer(until, HostFacts(why=TIMEOUT_REASON)) for name, each in asked.items()}
+    return {name: call.answer(until, HostFacts(why=TIMEOUT_REASON)) for name, call in calls.items()}
 
 
 def query_registry_digests(tags: Iterable[str]) -> dict[str, RegistryDigest]:
     """The digest of each image:tag, side by side, with the login that docker has."""
     until = monotonic() + TOTAL_TIMEOUT
-    asked = {tag: BackgroundCall(partial(_query_digest, tag)) for tag in tags}
-    return {tag: each.answer(until, RegistryDigest(why=TIMEOUT_REASON)) for tag, each in asked.items()}
+    calls = {tag: BackgroundCall(partial(_query_digest, tag)) for tag in tags}
+    return {tag: call.answer(until, RegistryDigest(why=TIMEOUT_REASON)) for tag, call in calls.items()}
 
 
 def parse_deploy_records(facts: HostFacts, stack: ComposeStack, container: str) -> list[DeployRecord]:
     """Every deploy of a container that the host still knows, the newest last."""
     lines = facts.all("served", stack.name, container) or facts.all("record", stack.name, container)
-    found = [DEPLOY_RECORD_PATTERN.fullmatch(line[0]) for line in lines if line]
+    matches = [DEPLOY_RECORD_PATTERN.fullmatch(line[0]) for line in lines if line]
     return [
-        DeployRecord(each["image"], each["digest"], int(each["number"]), each["time"], each["run"])
-        for each in found
-        if each
+        DeployRecord(match["image"], match["digest"], int(match["number"]), match["time"], match["run"])
+        for match in matches
+        if match
     ]
 
 
-def _query_host(each: DeployHost, destination: str) -> HostFacts:
-    facts = ssh_host.probe_host(each, destination)
+def _query_host(host: DeployHost, destination: str) -> HostFacts:
+    facts = ssh_host.probe_host(host, destination)
     if "deploy key" not in facts.why:
         return facts
-    said = [_query_stack_status(destination, stack) for stack in each.stacks]  # which is all that this key may ask
-    lines = tuple(line for found in said for line in found)
+    lines_of_stacks = [
+        _query_stack_status(destination, stack) for stack in host.stacks
+    ]  # which is all that this key may ask
+    lines = tuple(line for stack_lines in lines_of_stacks for line in stack_lines)
     return HostFacts(lines) if lines else facts
 
 
 def _query_stack_status(destination: str, stack: ComposeStack) -> list[tuple[str, ...]]:
     ran = run_process(ssh_host.build_ssh_command(destination, ["status", stack.name]))
-    found = re.findall(rf"^{re.escape(stack.name)}/\.deploys/(\S+): .*\n  pinned: (.+)$", ran.out, re.MULTILINE)
-    return [("record", stack.name, container, line) for container, line in found]
+    pinned_lines = re.findall(rf"^{re.escape(stack.name)}/\.deploys/(\S+): .*\n  pinned: (.+)$", ran.out, re.MULTILINE)
+    return [("record", stack.name, container, line) for container, line in pinned_lines]
 
 
 def _query_digest(tag: str) -> RegistryDigest:

@@ -17,11 +17,11 @@ def check_running_setup(
     """Print the field `takeover`, where containers of the environment run that nothing of the spec put there."""
     if was_ever_deployed(stack, facts) or any(takeover.stack == stack.name for takeover in plan.takeovers):
         return
-    found = find_running_containers(host, stack, facts)
-    if found:
-        names = ", ".join(container.name for container in found.values())
+    running_by_name = find_running_containers(host, stack, facts)
+    if running_by_name:
+        names = ", ".join(container.name for container in running_by_name.values())
         expected = f"environments.{stack.environment}.takeover says so, and the runbook then how to take it over"
-        field = format_takeover_field(found, facts)
+        field = format_takeover_field(running_by_name, facts)
         yield group.wrong("takeover", f"{names} may serve it today", expected, f"compare, then write: {field}")
 
 
@@ -37,7 +37,10 @@ def find_running_containers(host: DeployHost, stack: ComposeStack, facts: HostFa
     the only one with the accessory's image. What the spec put on the host is not one of them.
     """
     planned_elsewhere = {
-        container.container for other in host.stacks if other != stack for container in other.containers
+        container.container
+        for other_stack in host.stacks
+        if other_stack != stack
+        for container in other_stack.containers
     }
     planned_elsewhere |= {server.name for server in host.servers}
     running = [
@@ -45,26 +48,26 @@ def find_running_containers(host: DeployHost, stack: ComposeStack, facts: HostFa
         for container in facts.containers().values()
         if container.status == "running" and container.name not in planned_elsewhere
     ]
-    found: dict[str, ContainerState] = {}
+    running_by_name: dict[str, ContainerState] = {}
     for planned in stack.containers:
         name = _get_spec_name(planned)
         same_name = [container for container in running if container.name == planned.container]
         matches = same_name or [container for container in running if _stands_for(container, planned)]
         if len(matches) == 1:
-            found.setdefault(name, matches[0])
-    return found
+            running_by_name.setdefault(name, matches[0])
+    return running_by_name
 
 
-def format_takeover_field(found: dict[str, ContainerState], facts: HostFacts) -> str:
+def format_takeover_field(running_by_name: dict[str, ContainerState], facts: HostFacts) -> str:
     """The field as one line of YAML; the workflows are for a person to add."""
     parts = []
-    projects = {container.project for container in found.values()}
+    projects = {container.project for container in running_by_name.values()}
     if len(projects) == 1 and (project := projects.pop()):
         parts.append(f"project: {project}")
     front = [container.name for container in facts.containers().values() if _WEB_PORTS & set(container.ports.split())]
     if len(front) == 1:
         parts.append(f"ports: {front[0]}")
-    names = ", ".join(f"{name}: {container.name}" for name, container in found.items())
+    names = ", ".join(f"{name}: {container.name}" for name, container in running_by_name.items())
     parts.append(f"containers: {{{names}}}")
     return f"takeover: {{{', '.join(parts)}}}"
 

@@ -90,31 +90,33 @@ class Dockerfile:
     @property
     def built(self) -> tuple[Stage, ...]:
         """The stages that a build runs: the target, and what it needs."""
-        wanted: set[int] = set()
+        needed: set[int] = set()
         waiting = [] if self.target is None else [self.target]
         while waiting:
-            wanted.add(index := waiting.pop())
-            waiting += self.stages[index].needs - wanted
-        return tuple(self.stages[index] for index in sorted(wanted))
+            needed.add(index := waiting.pop())
+            waiting += self.stages[index].needs - needed
+        return tuple(self.stages[index] for index in sorted(needed))
 
     @property
     def exposed(self) -> tuple[ExposedPorts, ...]:
         """Ports of the image that is built, also those of the stages that its own one builds on."""
-        found: tuple[ExposedPorts, ...] = ()
+        ports: tuple[ExposedPorts, ...] = ()
         index = self.target
         while index is not None:
-            found = self.stages[index].exposed + found
+            ports = self.stages[index].exposed + ports
             index = self.stages[index].parent
-        return found
+        return ports
 
 
-def parse_dockerfile(text: str, given: Mapping[str, str | None] = _NO_ARGUMENTS, target: str = "") -> Dockerfile:
+def parse_dockerfile(
+    text: str, build_arguments: Mapping[str, str | None] = _NO_ARGUMENTS, target: str = ""
+) -> Dockerfile:
     """Read a Dockerfile's text; never raises: what is wrong with it is in `faults`.
 
-    `given` are the build arguments, None for a value that only the build knows; `target` is the stage, else the last.
+    A build argument is None when only the build knows its value; `target` is the stage, else the last.
     """
     listing = dockerfile_syntax.parse_instructions(text)
-    builder = _BuildSimulator(dockerfile_syntax.build_shell_lexer(listing.directives), given)
+    builder = _BuildSimulator(dockerfile_syntax.build_shell_lexer(listing.directives), build_arguments)
     for instruction in listing.instructions:
         builder.take(instruction)
     faults = list(listing.faults) + builder.faults
@@ -127,7 +129,10 @@ def parse_dockerfile(text: str, given: Mapping[str, str | None] = _NO_ARGUMENTS,
         tuple(sorted(faults)),
         builder.named(target) if target else last,
         frozenset(
-            key for each in listing.instructions if each.name == "ARG" for key, _ in builder.words.pairs(each.rest)
+            key
+            for instruction in listing.instructions
+            if instruction.name == "ARG"
+            for key, _ in builder.lexer.pairs(instruction.rest)
         ),
     )
 
@@ -161,100 +166,103 @@ def _freeze_stage(stage: _MutableStage) -> Stage:
 class _BuildSimulator:
     """Goes through the instructions as a build does."""
 
-    def __init__(self, words: ShellLexer, given: Mapping[str, str | None]) -> None:
-        self.words = words
-        self.given = given
+    def __init__(self, lexer: ShellLexer, build_arguments: Mapping[str, str | None]) -> None:
+        self.lexer = lexer
+        self.build_arguments = build_arguments
         self.stages: list[_MutableStage] = []
         self.arguments: dict[str, str] = {}  # those before the first FROM
         self.faults: list[tuple[int, str]] = []
 
-    def take(self, found: Instruction) -> None:
-        if found.name not in INSTRUCTION_NAMES:
-            self.faults.append((found.line, f"`{found.name[:40]}` is no instruction"))
-        elif found.name == "FROM":
-            self.start(found)
+    def take(self, instruction: Instruction) -> None:
+        if instruction.name not in INSTRUCTION_NAMES:
+            self.faults.append((instruction.line, f"`{instruction.name[:40]}` is no instruction"))
+        elif instruction.name == "FROM":
+            self.start(instruction)
         elif self.stages:
-            self.stages[-1].instructions.append(found)
-            self.within(self.stages[-1], found)
-        elif found.name == "ARG":
-            for key, default in self.words.pairs(found.rest):
-                value = self.given.get(key, default)
+            self.stages[-1].instructions.append(instruction)
+            self.within(self.stages[-1], instruction)
+        elif instruction.name == "ARG":
+            for key, default in self.lexer.pairs(instruction.rest):
+                value = self.build_arguments.get(key, default)
                 if value is not None:
-                    self.arguments[key] = value if key in self.given else self.words.expand(value, self.arguments)[0]
+                    self.arguments[key] = (
+                        value if key in self.build_arguments else self.lexer.expand(value, self.arguments)[0]
+                    )
         else:
-            self.faults.append((found.line, f"{found.name} before the first FROM"))
+            self.faults.append((instruction.line, f"{instruction.name} before the first FROM"))
 
-    def start(self, found: Instruction) -> None:
-        words = [self.words.expand(word, self.arguments)[0] for word in found.rest.split()] or [""]
+    def start(self, instruction: Instruction) -> None:
+        words = [self.lexer.expand(word, self.arguments)[0] for word in instruction.rest.split()] or [""]
         name = words[2].lower() if len(words) == 3 and words[1].upper() == "AS" else ""
         parent = self.named(words[0])
-        stage = _MutableStage(name, words[0], found.line, parent)
+        stage = _MutableStage(name, words[0], instruction.line, parent)
         if parent is not None:
             base = self.stages[parent]
             stage.values, stage.environment = dict(base.values), set(base.environment)
             stage.undefaulted, stage.needs = set(base.undefaulted), {parent}
-        if not found.rest:
-            self.faults.append((found.line, "FROM names no image"))
+        if not instruction.rest:
+            self.faults.append((instruction.line, "FROM names no image"))
         self.stages.append(stage)
 
-    def within(self, stage: _MutableStage, found: Instruction) -> None:
+    def within(self, stage: _MutableStage, instruction: Instruction) -> None:
         steps: dict[str, Callable[[_MutableStage, Instruction], None]] = {
             "ARG": self.argument, "ENV": self.variable, "EXPOSE": self.port,
             "ADD": self.copied, "COPY": self.copied, "RUN": self.mounted,
         }  # fmt: skip
-        if found.name in steps:
-            steps[found.name](stage, found)
+        if instruction.name in steps:
+            steps[instruction.name](stage, instruction)
 
-    def argument(self, stage: _MutableStage, found: Instruction) -> None:
+    def argument(self, stage: _MutableStage, instruction: Instruction) -> None:
         """What the build is given wins over a default, and ENV over both; one that has neither is empty."""
-        for key, value in self.words.pairs(found.rest):
+        for key, value in self.lexer.pairs(instruction.rest):
             if key in stage.environment:
                 continue
-            if key in self.given:
-                stage.set(key, self.given[key])
+            if key in self.build_arguments:
+                stage.set(key, self.build_arguments[key])
                 continue
             text = self.arguments.get(key) if value is None else self.value(stage, value)
             stage.set(key, text)
             if value is None and text is None and not _BUILTIN_ARGUMENT.fullmatch(key):
                 stage.undefaulted.add(key)
 
-    def variable(self, stage: _MutableStage, found: Instruction) -> None:
-        for key, value in self.words.pairs(found.rest):
+    def variable(self, stage: _MutableStage, instruction: Instruction) -> None:
+        for key, value in self.lexer.pairs(instruction.rest):
             stage.set(key, self.value(stage, value or ""))
             stage.environment.add(key)
 
     def value(self, stage: _MutableStage, word: str) -> str | None:
-        text, unknown = self.words.expand(word, stage.values)
+        text, unknown = self.lexer.expand(word, stage.values)
         return None if unknown else text
 
-    def port(self, stage: _MutableStage, found: Instruction) -> None:
-        for word in found.rest.split():
+    def port(self, stage: _MutableStage, instruction: Instruction) -> None:
+        for word in instruction.rest.split():
             if match := _PORT_RANGE.fullmatch(self.value(stage, word) or ""):
                 protocol = (match[3] or "tcp").lower()
-                stage.exposed.append(ExposedPorts(found.line, int(match[1]), int(match[2] or match[1]), protocol))
+                stage.exposed.append(ExposedPorts(instruction.line, int(match[1]), int(match[2] or match[1]), protocol))
 
-    def copied(self, stage: _MutableStage, found: Instruction) -> None:
+    def copied(self, stage: _MutableStage, instruction: Instruction) -> None:
         flags = [
-            (name, self.words.expand(text, stage.values)[0]) for name, _, text in map(_split_assignment, found.flags)
+            (name, self.lexer.expand(text, stage.values)[0])
+            for name, _, text in map(_split_assignment, instruction.flags)
         ]
-        words = parse_word_list(found.rest)
+        words = parse_word_list(instruction.rest)
         if len(words) < 2:
-            self.faults.append((found.line, f"{found.name} lacks a source or a destination"))
+            self.faults.append((instruction.line, f"{instruction.name} lacks a source or a destination"))
         if origins := [text for name, text in flags if name == "from"]:
             self.need(stage, origins[0])
             return
         left_out = tuple(text for name, text in flags if name == "exclude")
         parents = any(name == "parents" and text != "false" for name, text in flags)
         for word in words[:-1]:
-            taken = self.taken(stage, found, word, left_out, parents)
-            if not HEREDOC_START.fullmatch(word) and not (found.name == "ADD" and self.is_remote(stage, word)):
-                stage.taken.append(taken)
+            source = self.taken(stage, instruction, word, left_out, parents)
+            if not HEREDOC_START.fullmatch(word) and not (instruction.name == "ADD" and self.is_remote(stage, word)):
+                stage.taken.append(source)
 
     def is_remote(self, stage: _MutableStage, word: str) -> bool:
-        return _REMOTE_SOURCE.match(self.words.expand(word, stage.values)[0]) is not None
+        return _REMOTE_SOURCE.match(self.lexer.expand(word, stage.values)[0]) is not None
 
-    def mounted(self, stage: _MutableStage, found: Instruction) -> None:
-        for name, _, text in map(_split_assignment, found.flags):
+    def mounted(self, stage: _MutableStage, instruction: Instruction) -> None:
+        for name, _, text in map(_split_assignment, instruction.flags):
             options = {key.lower(): value for key, _, value in map(_split_assignment, text.strip("\"'").split(","))}
             kind = options.get("type", "bind")
             if name != "mount" or kind not in ("bind", "cache"):
@@ -263,15 +271,17 @@ class _BuildSimulator:
                 self.need(stage, options["from"])
             elif kind == "bind":
                 source = options.get("source") or options.get("src") or "."
-                stage.taken.append(self.taken(stage, found, source, (), False))
+                stage.taken.append(self.taken(stage, instruction, source, (), False))
 
     def taken(
-        self, stage: _MutableStage, found: Instruction, word: str, left_out: tuple[str, ...], parents: bool
+        self, stage: _MutableStage, instruction: Instruction, word: str, left_out: tuple[str, ...], parents: bool
     ) -> CopySource:
-        text, unknown = self.words.expand(word, stage.values)
+        text, unknown = self.lexer.expand(word, stage.values)
         path = posixpath.normpath("/" + text).lstrip("/")  # a `..` never leaves the context
         undefaulted = tuple(name for name in unknown if name in stage.undefaulted)
-        return CopySource(found.name, found.line, found.last, word, path, left_out, parents, unknown, undefaulted)
+        return CopySource(
+            instruction.name, instruction.line, instruction.last, word, path, left_out, parents, unknown, undefaulted
+        )
 
     def need(self, stage: _MutableStage, name: str) -> None:
         is_number = re.fullmatch("[0-9]{1,6}", name) and int(name) < len(self.stages) - 1
@@ -281,8 +291,8 @@ class _BuildSimulator:
 
     def named(self, name: str) -> int | None:
         """The stage that a name means; None for an image, or for a context that the call of the build names."""
-        found = [index for index, stage in enumerate(self.stages) if stage.name == name.lower() != ""]
-        return found[-1] if found else None
+        indexes = [index for index, stage in enumerate(self.stages) if stage.name == name.lower() != ""]
+        return indexes[-1] if indexes else None
 
 
 def _split_assignment(text: str) -> tuple[str, str, str]:

@@ -85,13 +85,13 @@ def find_git_root(folder: Path) -> Path | None:
 def build_git_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment for git: what speaks to git (a hook's GIT_DIR, GIT_SSH_COMMAND) and to its helpers is left out."""
     names = ("GIT_", "SSH_ASKPASS", "PAGER", "EDITOR", "VISUAL", "LESSOPEN", "LESSCLOSE")
-    kept = {name: value for name, value in environment.items() if not name.startswith(names)}
-    return kept | _SAFE_ENVIRONMENT
+    variables = {name: value for name, value in environment.items() if not name.startswith(names)}
+    return variables | _SAFE_ENVIRONMENT
 
 
 def run_git(
     folder: Path,
-    *words: str,
+    *arguments: str,
     environment: Mapping[str, str] | None = None,
     stdin: bytes = b"",
     index: Path | None = None,
@@ -106,10 +106,10 @@ def run_git(
     variables = build_git_environment(current)
     if index:
         variables["GIT_INDEX_FILE"] = str(index)
-    settings = [word for name, value in _SAFE_SETTINGS.items() for word in ("-c", f"{name}={value}")]
+    settings = [option for name, value in _SAFE_SETTINGS.items() for option in ("-c", f"{name}={value}")]
     places = [f"--git-dir={root / '.git'}", f"--work-tree={root}"]
-    command = [program, "--no-pager", "--no-optional-locks", *settings, *places, *words]
-    name = next(word for word in words if not word.startswith("-"))
+    command = [program, "--no-pager", "--no-optional-locks", *settings, *places, *arguments]
+    name = next(argument for argument in arguments if not argument.startswith("-"))
     return _run_bounded(command, folder, variables, stdin, timeout, name)
 
 

@@ -44,9 +44,9 @@ class GitRepository:
     folder: Path
     environment: Mapping[str, str]
 
-    def ask(self, *words: str, index: Path | None = None) -> str:
+    def ask(self, *arguments: str, index: Path | None = None) -> str:
         """What git prints for these words."""
-        printed = run_git(self.folder, *words, environment=self.environment, index=index)
+        printed = run_git(self.folder, *arguments, environment=self.environment, index=index)
         return printed.decode(errors="replace")
 
     def commit(self, ref: str) -> str:
@@ -76,8 +76,8 @@ class GitRepository:
     def commits(self, *revisions: str, paths: Sequence[str] = (), most: int = 0) -> list[Commit]:
         """Newest first; of these pathspecs only, when there are some."""
         limit = [f"--max-count={most}"] if most else []
-        said = self.ask("log", "--format=%h%x00%cs%x00%s%x01", *limit, *revisions, "--", *paths)
-        rows = [row.strip("\n").split("\0") for row in said.split("\x01") if row.strip("\n")]
+        printed = self.ask("log", "--format=%h%x00%cs%x00%s%x01", *limit, *revisions, "--", *paths)
+        rows = [row.strip("\n").split("\0") for row in printed.split("\x01") if row.strip("\n")]
         return [Commit(name, title, date) for name, date, title in rows]
 
     def key(self, commit: str, pathspecs: Sequence[str], maker: str = "") -> str:
@@ -95,18 +95,18 @@ class GitRepository:
 
     def files(self, commit: str, folder: str) -> list[str]:
         """The names of the files in a folder at a commit."""
-        said = self.ask("ls-tree", "-z", "--name-only", "--full-tree", commit, "--", f"{folder.rstrip('/')}/")
-        return [name.rpartition("/")[2] for name in said.split("\0") if name]
+        printed = self.ask("ls-tree", "-z", "--name-only", "--full-tree", commit, "--", f"{folder.rstrip('/')}/")
+        return [name.rpartition("/")[2] for name in printed.split("\0") if name]
 
     def at_number(self, number: int, head: str) -> str:
         """The commit of a branch that so many commits lead to; empty when there is none, or more than one way."""
-        found = self.ask("rev-list", "--first-parent", head, "--").split()
-        low, high = 0, len(found) - 1
+        commits = self.ask("rev-list", "--first-parent", head, "--").split()
+        low, high = 0, len(commits) - 1
         while low <= high:  # counts fall from the newest to the oldest
             middle = (low + high) // 2
-            counted = self.count(found[middle])
+            counted = self.count(commits[middle])
             if counted == number:
-                return found[middle]
+                return commits[middle]
             low, high = (middle + 1, high) if counted > number else (low, middle - 1)
         return ""
 
@@ -115,17 +115,20 @@ def find_changed_files(git: GitRepository, base: str, head: str, pushed: bool) -
     """What lies between two commits: for a push their difference, for a pull request what was added since the fork."""
     new = git.commit(head)
     skip = SKIP_CI_PATTERN.search(git.ask("log", "-1", "--format=%B", new, "--"))
-    word = skip[0] if skip else ""
+    skip_word = skip[0] if skip else ""
     if set(base) == {"0"}:
-        old, said = _find_new_branch_base(git, new)
+        old, comparison = _find_new_branch_base(git, new)
         return ChangedFiles(
-            _list_diff_files(git, f"{old}..{new}", (old, new)), said, git.count(new, *_exclude_base(git, old)), word
+            _list_diff_files(git, f"{old}..{new}", (old, new)),
+            comparison,
+            git.count(new, *_exclude_base(git, old)),
+            skip_word,
         )
     old = git.commit(base)
     span, dots = ((old, new), "..") if pushed else ((_find_merge_base(git, old, new), new), "...")
     kind = "two-dot, as GitHub compares a push" if pushed else "three-dot, as GitHub compares a pull request"
     return ChangedFiles(
-        _list_diff_files(git, base, span), f"{base}{dots}{head} ({kind})", git.count(new, f"^{old}"), word
+        _list_diff_files(git, base, span), f"{base}{dots}{head} ({kind})", git.count(new, f"^{old}"), skip_word
     )
 
 
@@ -151,7 +154,7 @@ def _find_new_branch_base(git: GitRepository, new: str) -> tuple[str, str]:
 
 
 def _list_diff_files(git: GitRepository, base: str, span: tuple[str, str]) -> tuple[str, ...]:
-    said = git.ask(
+    printed = git.ask(
         "diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv", *span, "--"
     )
-    return tuple(sorted(filter(None, said.split("\0"))))
+    return tuple(sorted(filter(None, printed.split("\0"))))

@@ -74,14 +74,16 @@ def find_manifest_folder(
         )
         if len(below) == 1 and (inner := below.pop()).count("/") == folder.count("/") + 1:
             return inner
-    own = get_parent_folder(dockerfile)
-    taken = own != "." and any(is_within_folder(str(fact.value), own) for fact in sources)
-    return own if taken else copied[0] if context == "." and len(copied) == 1 else context
+    dockerfile_folder = get_parent_folder(dockerfile)
+    is_copied = dockerfile_folder != "." and any(
+        is_within_folder(str(fact.value), dockerfile_folder) for fact in sources
+    )
+    return dockerfile_folder if is_copied else copied[0] if context == "." and len(copied) == 1 else context
 
 
 def detect_language(repository: LocalRepository, home: str) -> DetectedLanguage:
     """Read the manifest in a folder; its first kind that is known decides."""
-    made = DetectedLanguage(home, folder=home)
+    language = DetectedLanguage(home, folder=home)
     readers = {
         "composer.json": _read_composer_json,
         "pom.xml": _read_maven_pom,
@@ -96,14 +98,14 @@ def detect_language(repository: LocalRepository, home: str) -> DetectedLanguage:
     }
     name = next((name for name in readers if repository.has(join_path(home, name))), "")
     if name:
-        made.manifest = join_path(home, name) or ""
-        made.where = made.manifest
-        readers[name](repository, made)
+        language.manifest = join_path(home, name) or ""
+        language.where = language.manifest
+        readers[name](repository, language)
     elif projects := [path for path in repository.matching(r".*\.(csproj|sln|slnx)") if is_within_folder(path, home)]:
-        made.manifest = made.where = projects[0]
-        _read_dotnet_projects(repository, made, projects)
-    _scan_source_files(repository, made)
-    return made
+        language.manifest = language.where = projects[0]
+        _read_dotnet_projects(repository, language, projects)
+    _scan_source_files(repository, language)
+    return language
 
 
 def has_test_files(repository: LocalRepository, home: str, ends: str) -> bool:
@@ -121,21 +123,21 @@ def _find_file_upwards(repository: LocalRepository, home: str, *names: str) -> s
 
 
 def _detect_tool_version(
-    repository: LocalRepository, made: DetectedLanguage, tool: str, name: str, *files: str
+    repository: LocalRepository, language: DetectedLanguage, tool: str, name: str, *files: str
 ) -> None:
-    found = _find_file_upwards(repository, made.home, *files)
-    if found:
-        made.setup = (tool, "version_file", found)
+    version_file = _find_file_upwards(repository, language.home, *files)
+    if version_file:
+        language.setup = (tool, "version_file", version_file)
         return
-    tools = _find_file_upwards(repository, made.home, ".tool-versions")
-    if tools and (each := re.search(rf"^{name}\s+(\d[\w.]*)", repository.read(tools), re.MULTILINE)):
-        made.setup = (tool, "version", each[1])
+    tools = _find_file_upwards(repository, language.home, ".tool-versions")
+    if tools and (version_match := re.search(rf"^{name}\s+(\d[\w.]*)", repository.read(tools), re.MULTILINE)):
+        language.setup = (tool, "version", version_match[1])
 
 
-def _read_go_mod(repository: LocalRepository, made: DetectedLanguage) -> None:
-    made.setup = ("go", "version_file", made.manifest)
-    if has_test_files(repository, made.home, r"\.go$"):
-        made.test = ["go test ./..."]
+def _read_go_mod(repository: LocalRepository, language: DetectedLanguage) -> None:
+    language.setup = ("go", "version_file", language.manifest)
+    if has_test_files(repository, language.home, r"\.go$"):
+        language.test = ["go test ./..."]
 
 
 def _load_json(repository: LocalRepository, path: str) -> dict[str, Any]:
@@ -153,31 +155,31 @@ def _get_nested_table(data: dict[str, Any], *keys: str) -> dict[str, Any]:
     return data
 
 
-def _read_package_json(repository: LocalRepository, made: DetectedLanguage) -> None:
-    data = _load_json(repository, made.manifest)
+def _read_package_json(repository: LocalRepository, language: DetectedLanguage) -> None:
+    data = _load_json(repository, language.manifest)
     lock = _find_file_upwards(
-        repository, made.home, "pnpm-lock.yaml", "yarn.lock", "bun.lock", "bun.lockb", "package-lock.json"
+        repository, language.home, "pnpm-lock.yaml", "yarn.lock", "bun.lock", "bun.lockb", "package-lock.json"
     )
-    root = get_parent_folder(lock) if lock else made.home
+    root = get_parent_folder(lock) if lock else language.home
     top = (
         _load_json(repository, join_path(root, "package.json") or "")
         if repository.has(join_path(root, "package.json"))
         else data
     )
-    _detect_tool_version(repository, made, "node", "nodejs", ".nvmrc", ".node-version")
-    if not made.setup:
+    _detect_tool_version(repository, language, "node", "nodejs", ".nvmrc", ".node-version")
+    if not language.setup:
         holder = next(
             (
                 path
-                for path, each in ((made.manifest, data), (join_path(root, "package.json") or "", top))
-                if _get_nested_table(each, "engines").get("node")
+                for path, package in ((language.manifest, data), (join_path(root, "package.json") or "", top))
+                if _get_nested_table(package, "engines").get("node")
             ),
             "",
         )
-        made.setup = ("node", "version_file", holder) if holder else None
+        language.setup = ("node", "version_file", holder) if holder else None
     script = _get_nested_table(data, "scripts").get("test")
     if isinstance(script, str) and script.strip() and "no test specified" not in script:
-        made.test = _build_node_test(made, lock.rpartition("/")[2], root, str(top.get("packageManager", "")))
+        language.test = _build_node_test(language, lock.rpartition("/")[2], root, str(top.get("packageManager", "")))
     depends = {**_get_nested_table(data, "dependencies"), **_get_nested_table(data, "devDependencies")}
     ports = {
         "next": 3000,
@@ -187,8 +189,12 @@ def _read_package_json(repository: LocalRepository, made: DetectedLanguage) -> N
         "@nestjs/core": 3000,
         "astro": 4321,
     }
-    made.port = next(
-        (SourcedValue(port, f"{made.manifest}: {name}", guess=True) for name, port in ports.items() if name in depends),
+    language.port = next(
+        (
+            SourcedValue(port, f"{language.manifest}: {name}", guess=True)
+            for name, port in ports.items()
+            if name in depends
+        ),
         None,
     )
     pages = {
@@ -204,13 +210,16 @@ def _read_package_json(repository: LocalRepository, made: DetectedLanguage) -> N
         "@remix-run/react",
     }
     if page := sorted(pages & set(depends)):
-        made.health = SourcedValue("/", f"{made.manifest}: {page[0]}", guess=True)
+        language.health = SourcedValue("/", f"{language.manifest}: {page[0]}", guess=True)
 
 
-def _build_node_test(made: DetectedLanguage, lock: str, root: str, manager: str) -> list[str]:
-    if lock == "package-lock.json" and root != made.home:
-        made.folder = root
-        return ["npm ci", f"npm test --workspace {made.home if root == '.' else made.home.removeprefix(root + '/')}"]
+def _build_node_test(language: DetectedLanguage, lock: str, root: str, manager: str) -> list[str]:
+    if lock == "package-lock.json" and root != language.home:
+        language.folder = root
+        return [
+            "npm ci",
+            f"npm test --workspace {language.home if root == '.' else language.home.removeprefix(root + '/')}",
+        ]
     pinned = ["corepack enable"]
     frozen = "immutable" if re.match(r"yarn@[2-9]", manager) else "frozen-lockfile"
     return {
@@ -222,126 +231,134 @@ def _build_node_test(made: DetectedLanguage, lock: str, root: str, manager: str)
     }.get(lock, ["npm install", "npm test"])  # fmt: skip
 
 
-def _read_python_project(repository: LocalRepository, made: DetectedLanguage) -> None:
-    _detect_tool_version(repository, made, "python", "python", ".python-version")
+def _read_python_project(repository: LocalRepository, language: DetectedLanguage) -> None:
+    _detect_tool_version(repository, language, "python", "python", ".python-version")
     project: dict[str, Any] = {}
-    if repository.has(path := join_path(made.home, "pyproject.toml")):
+    if repository.has(path := join_path(language.home, "pyproject.toml")):
         try:
             project = tomllib.loads(repository.read(str(path)))
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             repository.troubles.append(f"{path}: not TOML: {error}")
-    if not made.setup and _get_nested_table(project, "project").get("requires-python"):
-        made.setup = ("python", "version_file", str(path))
-    if not has_test_files(repository, made.home, r"\.py$"):
+    if not language.setup and _get_nested_table(project, "project").get("requires-python"):
+        language.setup = ("python", "version_file", str(path))
+    if not has_test_files(repository, language.home, r"\.py$"):
         return
-    django = repository.has(join_path(made.home, "manage.py")) and "pytest" not in repository.read(made.manifest)
+    django = repository.has(join_path(language.home, "manage.py")) and "pytest" not in repository.read(
+        language.manifest
+    )
     command = "python manage.py test" if django else "pytest"
-    lock = _find_file_upwards(repository, made.home, "uv.lock", "poetry.lock", "Pipfile.lock").rpartition("/")[2]
+    lock = _find_file_upwards(repository, language.home, "uv.lock", "poetry.lock", "Pipfile.lock").rpartition("/")[2]
     tool = {
         "uv.lock": ("uv", "uv sync --locked", "uv run"),
         "poetry.lock": ("poetry", "poetry install", "poetry run"),
         "Pipfile.lock": ("pipenv", "pipenv sync --dev", "pipenv run"),
     }.get(lock)
     if tool:
-        made.test = [f"pip install {tool[0]}", tool[1], f"{tool[2]} {command}"]
+        language.test = [f"pip install {tool[0]}", tool[1], f"{tool[2]} {command}"]
         return
-    needed = [
+    requirement_files = [
         path.rpartition("/")[2]
         for path in repository.matching(r"(.*/)?requirements[\w.-]*\.txt")
-        if get_parent_folder(path) == made.home
+        if get_parent_folder(path) == language.home
     ]
-    install = ["pip install " + " ".join(f"-r {name}" for name in needed)] if needed else ["pip install ."]
-    listed = any("pytest" in repository.read(join_path(made.home, name) or "") for name in needed)
-    made.test = [*install, *(["pip install pytest"] if command == "pytest" and not listed else []), command]
+    install = (
+        ["pip install " + " ".join(f"-r {name}" for name in requirement_files)]
+        if requirement_files
+        else ["pip install ."]
+    )
+    listed = any("pytest" in repository.read(join_path(language.home, name) or "") for name in requirement_files)
+    language.test = [*install, *(["pip install pytest"] if command == "pytest" and not listed else []), command]
 
 
-def _read_cargo_project(repository: LocalRepository, made: DetectedLanguage) -> None:
-    lock = _find_file_upwards(repository, made.home, "Cargo.lock")
-    sources = [path for path in repository.files if path.endswith(".rs") and is_within_folder(path, made.home)]
+def _read_cargo_project(repository: LocalRepository, language: DetectedLanguage) -> None:
+    lock = _find_file_upwards(repository, language.home, "Cargo.lock")
+    sources = [path for path in repository.files if path.endswith(".rs") and is_within_folder(path, language.home)]
     if any("#[test]" in repository.read(path) or "::test]" in repository.read(path) for path in sources[:200]):
-        made.test = ["cargo test --locked" if lock else "cargo test"]
+        language.test = ["cargo test --locked" if lock else "cargo test"]
 
 
-def _read_maven_pom(repository: LocalRepository, made: DetectedLanguage) -> None:
-    text = repository.read(made.manifest)
-    wrapper = repository.has(join_path(made.home, "mvnw"))
+def _read_maven_pom(repository: LocalRepository, language: DetectedLanguage) -> None:
+    text = repository.read(language.manifest)
+    wrapper = repository.has(join_path(language.home, "mvnw"))
     java = _select_java_version(
         re.search(r"<(?:java\.version|maven\.compiler\.(?:release|target|source)|release)>(?:1\.)?(\d+)<", text)
     )
-    if has_test_files(repository, made.home, r"\.(java|kt)$"):
-        made.test = [*java, "./mvnw --batch-mode verify" if wrapper else "mvn --batch-mode verify"]
-    _detect_spring_boot(made, text)
+    if has_test_files(repository, language.home, r"\.(java|kt)$"):
+        language.test = [*java, "./mvnw --batch-mode verify" if wrapper else "mvn --batch-mode verify"]
+    _detect_spring_boot(language, text)
 
 
-def _read_gradle_build(repository: LocalRepository, made: DetectedLanguage) -> None:
-    text = repository.read(made.manifest)
-    wrapper = _find_file_upwards(repository, made.home, "gradlew")
+def _read_gradle_build(repository: LocalRepository, language: DetectedLanguage) -> None:
+    text = repository.read(language.manifest)
+    wrapper = _find_file_upwards(repository, language.home, "gradlew")
     java = _select_java_version(
         re.search(r"(?:JavaLanguageVersion\.of\(|jvmToolchain\(|JavaVersion\.VERSION_)(?:1_)?(\d+)", text)
     )
-    if has_test_files(repository, made.home, r"\.(java|kt)$"):
-        up = "../" * (made.home.count("/") + 1 if get_parent_folder(wrapper) == "." and made.home != "." else 0)
-        made.test = [*java, f"{up or './'}gradlew test" if wrapper else "gradle test"]
-    _detect_spring_boot(made, text)
+    if has_test_files(repository, language.home, r"\.(java|kt)$"):
+        up = "../" * (language.home.count("/") + 1 if get_parent_folder(wrapper) == "." and language.home != "." else 0)
+        language.test = [*java, f"{up or './'}gradlew test" if wrapper else "gradle test"]
+    _detect_spring_boot(language, text)
 
 
 def _select_java_version(version: re.Match[str] | None) -> list[str]:
     """The runner's images have several versions of Java, each behind a variable."""
-    known = version and version[1] in ("8", "11", "17", "21", "25")
-    return [f'export JAVA_HOME="$JAVA_HOME_{version[1]}_X64"'] if version and known else []
+    is_installed = version and version[1] in ("8", "11", "17", "21", "25")
+    return [f'export JAVA_HOME="$JAVA_HOME_{version[1]}_X64"'] if version and is_installed else []
 
 
-def _detect_spring_boot(made: DetectedLanguage, text: str) -> None:
+def _detect_spring_boot(language: DetectedLanguage, text: str) -> None:
     if "spring-boot" in text:
-        made.port = SourcedValue(8080, f"{made.manifest}: spring-boot", guess=True)
+        language.port = SourcedValue(8080, f"{language.manifest}: spring-boot", guess=True)
     if "spring-boot-starter-actuator" in text:
-        made.health = SourcedValue("/actuator/health", f"{made.manifest}: spring-boot-starter-actuator", guess=True)
+        language.health = SourcedValue(
+            "/actuator/health", f"{language.manifest}: spring-boot-starter-actuator", guess=True
+        )
 
 
-def _read_composer_json(repository: LocalRepository, made: DetectedLanguage) -> None:
-    data = _load_json(repository, made.manifest)
+def _read_composer_json(repository: LocalRepository, language: DetectedLanguage) -> None:
+    data = _load_json(repository, language.manifest)
     if "test" in _get_nested_table(data, "scripts"):
-        made.test = ["composer install --no-interaction", "composer test"]
+        language.test = ["composer install --no-interaction", "composer test"]
     elif "phpunit/phpunit" in _get_nested_table(data, "require-dev"):
-        made.test = ["composer install --no-interaction", "vendor/bin/phpunit"]
+        language.test = ["composer install --no-interaction", "vendor/bin/phpunit"]
     if "laravel/framework" in _get_nested_table(data, "require"):
-        made.health = SourcedValue("/up", f"{made.manifest}: laravel/framework", guess=True)
+        language.health = SourcedValue("/up", f"{language.manifest}: laravel/framework", guess=True)
 
 
-def _read_dotnet_projects(repository: LocalRepository, made: DetectedLanguage, projects: list[str]) -> None:
+def _read_dotnet_projects(repository: LocalRepository, language: DetectedLanguage, projects: list[str]) -> None:
     if any("test" in path.lower() or "Microsoft.NET.Test.Sdk" in repository.read(path) for path in projects):
-        made.test = ["dotnet test"]
-    made.port = (
-        SourcedValue(8080, f"{made.manifest}: ASP.NET", guess=True)
+        language.test = ["dotnet test"]
+    language.port = (
+        SourcedValue(8080, f"{language.manifest}: ASP.NET", guess=True)
         if any("Sdk.Web" in repository.read(path) for path in projects)
         else None
     )
 
 
-def _scan_source_files(repository: LocalRepository, made: DetectedLanguage) -> None:
+def _scan_source_files(repository: LocalRepository, language: DetectedLanguage) -> None:
     """What the source seems to say: a route for health, a port, WebSockets."""
     sources = [
         path
         for path in repository.matching(_SOURCE_FILE)
-        if is_within_folder(path, made.home) and not _TEST_FILE.search(path)
+        if is_within_folder(path, language.home) and not _TEST_FILE.search(path)
     ]
-    page = made.health is not None and made.health.value == "/"  # its strings are what a browser asks of others
+    page = language.health is not None and language.health.value == "/"  # its strings are what a browser asks of others
     for path in sources[:400]:
         if route := _HEALTH_ROUTE_FILE.search(path):
-            made.health = SourcedValue("/" + (route[1] or route[2] or route[3]), path, guess=True)
+            language.health = SourcedValue("/" + (route[1] or route[2] or route[3]), path, guess=True)
             page = True
         text = repository.read(path)
-        if not page and (found := _HEALTH_ROUTE.search(text)) and _is_better_route(found[1], made.health):
-            made.health = SourcedValue(found[1], _format_location(path, text, found), guess=True)
-        if not made.port and (found := _LISTEN_PORT.search(text)) and 1024 <= int(found[1]) < 65536:
-            made.port = SourcedValue(int(found[1]), _format_location(path, text, found), guess=True)
-    if made.manifest and (found := _WEBSOCKET_LIBRARY.search(repository.read(made.manifest))):
-        made.websocket = SourcedValue(True, f"{made.manifest}: {found[0]}", guess=True)
+        if not page and (match := _HEALTH_ROUTE.search(text)) and _is_better_route(match[1], language.health):
+            language.health = SourcedValue(match[1], _format_location(path, text, match), guess=True)
+        if not language.port and (match := _LISTEN_PORT.search(text)) and 1024 <= int(match[1]) < 65536:
+            language.port = SourcedValue(int(match[1]), _format_location(path, text, match), guess=True)
+    if language.manifest and (match := _WEBSOCKET_LIBRARY.search(repository.read(language.manifest))):
+        language.websocket = SourcedValue(True, f"{language.manifest}: {match[0]}", guess=True)
 
 
-def _is_better_route(path: str, known: SourcedValue | None) -> bool:
-    return known is None or ("health" in path and "health" not in str(known.value))
+def _is_better_route(path: str, current: SourcedValue | None) -> bool:
+    return current is None or ("health" in path and "health" not in str(current.value))
 
 
-def _format_location(path: str, text: str, found: re.Match[str]) -> str:
-    return f"{path}:{text.count(chr(10), 0, found.start(1)) + 1}"
+def _format_location(path: str, text: str, match: re.Match[str]) -> str:
+    return f"{path}:{text.count(chr(10), 0, match.start(1)) + 1}"

@@ -66,15 +66,15 @@ class LocalRepository:
         """Paths from the root, sorted: what git tracks or would, else what is there; never behind a link."""
         listed = self._git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
         never = IGNORED_FOLDERS if listed else NON_SOURCE_FOLDERS
-        found = listed.split("\0") if listed else tracked_files.read_checkout(self.root).names
-        kept = sorted({path for path in found if path and not never & set(path.split("/")[:-1])})
-        if len(kept) > MAX_FILE_COUNT:
+        names = listed.split("\0") if listed else tracked_files.read_checkout(self.root).names
+        paths = sorted({path for path in names if path and not never & set(path.split("/")[:-1])})
+        if len(paths) > MAX_FILE_COUNT:
             self.troubles.append(f"more than {MAX_FILE_COUNT:,} files: only the first of them were looked at")
-        odd = [path for path in kept[:MAX_FILE_COUNT] if not path.isprintable()]
+        odd = [path for path in paths[:MAX_FILE_COUNT] if not path.isprintable()]
         if odd:
-            words = "their names have characters that cannot be printed: rename them, and run init again"
-            self.troubles.append(f"{len(odd)} not looked at, {escape_control_characters(odd[0])} first: {words}")
-        return [path for path in kept[:MAX_FILE_COUNT] if path.isprintable()]
+            advice = "their names have characters that cannot be printed: rename them, and run init again"
+            self.troubles.append(f"{len(odd)} not looked at, {escape_control_characters(odd[0])} first: {advice}")
+        return [path for path in paths[:MAX_FILE_COUNT] if path.isprintable()]
 
     @cached_property
     def folders(self) -> set[str]:
@@ -91,14 +91,14 @@ class LocalRepository:
 
     def named(self, *names: str, under: str = ".") -> list[str]:
         """The files of these names under a folder, nearest to it first."""
-        found = [path for path in self.files if path.rpartition("/")[2] in names and is_within_folder(path, under)]
-        return sorted(found, key=lambda path: (path.count("/"), names.index(path.rpartition("/")[2]), path))
+        files = [path for path in self.files if path.rpartition("/")[2] in names and is_within_folder(path, under)]
+        return sorted(files, key=lambda path: (path.count("/"), names.index(path.rpartition("/")[2]), path))
 
     def matching(self, pattern: str) -> list[str]:
         """The files whose whole path matches a regular expression, sorted."""
         if pattern not in self._matching:
-            known = re.compile(pattern)
-            self._matching[pattern] = [path for path in self.files if known.fullmatch(path)]
+            expression = re.compile(pattern)
+            self._matching[pattern] = [path for path in self.files if expression.fullmatch(path)]
         return self._matching[pattern]
 
     def read(self, path: str) -> str:
@@ -124,8 +124,8 @@ class LocalRepository:
         names = (self._git("remote") or "").split()
         for name in sorted(names, key=lambda name: (name != "origin", name != "upstream", name)):
             address = (self._git("remote", "get-url", "--", name) or "").strip()
-            if found := _GITHUB_REMOTE.search(address):
-                return found[1], f"git remote {name}"
+            if match := _GITHUB_REMOTE.search(address):
+                return match[1], f"git remote {name}"
         return None
 
     @cached_property
@@ -134,18 +134,18 @@ class LocalRepository:
         head = (self._git("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD") or "").strip()
         if head:
             return head.removeprefix("origin/"), "git: origin/HEAD"
-        here = set(
+        branches = set(
             (self._git("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/remotes/origin") or "").split()
         )
         for name in ("main", "master", "trunk"):
-            if here & {name, f"origin/{name}"}:
+            if branches & {name, f"origin/{name}"}:
                 return name, f"git: branch {name}"
         return None
 
-    def _git(self, *words: str) -> str | None:
+    def _git(self, *arguments: str) -> str | None:
         """What git says; None when it says nothing. The checkout is named: a GIT_DIR around us means nothing."""
         try:
-            return git.run_git(self.root, *words).decode(errors="replace")
+            return git.run_git(self.root, *arguments).decode(errors="replace")
         except git.GitError:
             return None
 

@@ -59,14 +59,14 @@ class _ScriptContext:
 
 def find_workflow_effects(workflow: ParsedWorkflow) -> Iterator[tuple[ParsedJob, StepEffect]]:
     """Every deed of a workflow, each once for a job, in order; of the first SCRIPTS characters of its scripts."""
-    left = MAX_WORKFLOW_SCRIPTS
+    remaining = MAX_WORKFLOW_SCRIPTS
     for job in workflow.jobs:
-        found: dict[StepEffect, None] = {}
+        effects: dict[StepEffect, None] = {}
         for step in job.steps:
-            left -= len(step.run)
-            if left > 0:
-                found |= dict.fromkeys(_find_step_effects(job, step))
-        yield from ((job, effect) for effect in found)
+            remaining -= len(step.run)
+            if remaining > 0:
+                effects |= dict.fromkeys(_find_step_effects(job, step))
+        yield from ((job, effect) for effect in effects)
 
 
 def _find_step_effects(job: ParsedJob, step: ParsedStep) -> Iterator[StepEffect]:
@@ -85,13 +85,15 @@ def _find_step_effects(job: ParsedJob, step: ParsedStep) -> Iterator[StepEffect]
         )
     elif action and not _SETUP_ACTIONS.match(action) and not action.startswith("./"):
         copies = re.search(r"scp|rsync", action)
-        what = f"{as_inline_code(step.given.get('source', step.title))} is copied to the server" if copies else ""
-        told = (
+        copy_description = (
+            f"{as_inline_code(step.given.get('source', step.title))} is copied to the server" if copies else ""
+        )
+        step_description = (
             as_inline_code(action)
             if step.title.lower() == action
             else f"{as_inline_code(step.title)} ({as_inline_code(action)})"
         )
-        yield StepEffect("other", action, step.where, what or told)
+        yield StepEffect("other", action, step.where, copy_description or step_description)
 
 
 def _describe_host_key_check(step: ParsedStep) -> str:
@@ -115,15 +117,15 @@ def resolve_dockerfile_path(context: str, file: str) -> str:
 
 
 def _find_script_effects(script: str, step: ParsedStep, place: _ScriptContext) -> Iterator[StepEffect]:
-    known = {key: (value,) for key, value in step.env.items() if len(value) < 300} | _RUNNER_VARIABLES
+    variables = {key: (value,) for key, value in step.env.items() if len(value) < 300} | _RUNNER_VARIABLES
     yield from _find_generated_effects(script, step.where)
     promoted: list[str] = []
-    for words in parse_shell_commands(script, known):
+    for words in parse_shell_commands(script, variables):
         if words[0] == "find_image" and len(words) > 4:
             promoted.append(words[3])
         for effect in _find_command_effects(words, place, step):
             images = (
-                [effect.what.replace(_PROMOTED_IMAGE, each) for each in promoted]
+                [effect.what.replace(_PROMOTED_IMAGE, promoted_image) for promoted_image in promoted]
                 if _PROMOTED_IMAGE in effect.what
                 else [effect.what]
             )
@@ -175,10 +177,10 @@ def _find_ssh_effects(words: list[str], step: ParsedStep) -> Iterator[StepEffect
         index += 2 if _SSH_ARGUMENT_OPTION.fullmatch(words[index]) else 1
     line = " ".join(words)
     checks = re.search(r"StrictHostKeyChecking[= ]([\w-]+)", line)
-    known = {"no": "any host key is accepted", "off": "any host key is accepted"}
-    known["accept-new"] = "whatever host key answers first is accepted"
+    warnings = {"no": "any host key is accepted", "off": "any host key is accepted"}
+    warnings["accept-new"] = "whatever host key answers first is accepted"
     yield StepEffect(
-        "login", known.get(checks[1] if checks else "", ""), "", words[index] if index < len(words) else ""
+        "login", warnings.get(checks[1] if checks else "", ""), "", words[index] if index < len(words) else ""
     )
     remote = " ".join(words[index + 1 :])
     if remote:
@@ -186,23 +188,23 @@ def _find_ssh_effects(words: list[str], step: ParsedStep) -> Iterator[StepEffect
 
 
 def _find_docker_effects(words: list[str], place: _ScriptContext) -> Iterator[StepEffect]:
-    rest = [word for word in words[1:] if word not in ("buildx", "image")]
+    arguments = [word for word in words[1:] if word not in ("buildx", "image")]
     if words[0] == "docker-compose":
-        rest = ["compose", *rest]
-    verb, line = next((word for word in rest if not word.startswith("-")), ""), " ".join(words)
+        arguments = ["compose", *arguments]
+    verb, line = next((word for word in arguments if not word.startswith("-")), ""), " ".join(words)
     if verb == "compose":
-        yield from _find_compose_effects(rest[rest.index("compose") + 1 :], line, place)
+        yield from _find_compose_effects(arguments[arguments.index("compose") + 1 :], line, place)
     elif verb == "build":
-        yield from _find_docker_build_effects(rest[rest.index("build") + 1 :])
-    elif verb == "push" and len(rest) > 1:
-        yield StepEffect("push", rest[-1], "")
-    elif verb == "tag" and len(rest) > 2:
-        yield StepEffect("take", rest[1], "", rest[2])
-    elif verb == "imagetools" and "create" in rest:
-        yield from (StepEffect("push", each, "") for each in _parse_options(rest, "-t", "--tag"))
-        yield from [] if rest[-1].startswith("$") else [StepEffect("take", rest[-1], "")]
+        yield from _find_docker_build_effects(arguments[arguments.index("build") + 1 :])
+    elif verb == "push" and len(arguments) > 1:
+        yield StepEffect("push", arguments[-1], "")
+    elif verb == "tag" and len(arguments) > 2:
+        yield StepEffect("take", arguments[1], "", arguments[2])
+    elif verb == "imagetools" and "create" in arguments:
+        yield from (StepEffect("push", tag, "") for tag in _parse_options(arguments, "-t", "--tag"))
+        yield from [] if arguments[-1].startswith("$") else [StepEffect("take", arguments[-1], "")]
     elif verb == "run" and place.remote:
-        yield from _find_docker_run_effects(rest, line)
+        yield from _find_docker_run_effects(arguments, line)
     elif _MIGRATION_COMMAND.search(line):
         yield StepEffect("migrate", line, "", as_inline_code(line))
     elif verb in ("exec",) and place.remote:
@@ -218,38 +220,45 @@ def _find_docker_build_effects(words: list[str]) -> Iterator[StepEffect]:
         yield StepEffect("build", parse_image_repository(build.tags[0]), "", dockerfile)
 
 
-def _find_docker_run_effects(rest: list[str], line: str) -> Iterator[StepEffect]:
-    names = _parse_options(rest, "--name")
+def _find_docker_run_effects(arguments: list[str], line: str) -> Iterator[StepEffect]:
+    names = _parse_options(arguments, "--name")
     if _MIGRATION_COMMAND.search(line):
         yield StepEffect("migrate", line, "", as_inline_code(line))
-    elif names and "--rm" not in rest:
+    elif names and "--rm" not in arguments:
         yield StepEffect("container", names[0], "", as_inline_code(line, 160))
 
 
-def _find_compose_effects(rest: list[str], line: str, place: _ScriptContext) -> Iterator[StepEffect]:
-    files = _parse_options(rest, "-f", "--file")
+def _find_compose_effects(arguments: list[str], line: str, place: _ScriptContext) -> Iterator[StepEffect]:
+    files = _parse_options(arguments, "-f", "--file")
     verb = next(
-        (word for word in rest if word in ("up", "pull", "down", "build", "push", "restart", "run", "exec", "stop")), ""
+        (
+            word
+            for word in arguments
+            if word in ("up", "pull", "down", "build", "push", "restart", "run", "exec", "stop")
+        ),
+        "",
     )
     if _MIGRATION_COMMAND.search(line):
         yield StepEffect("migrate", line, "", as_inline_code(line))
     elif not place.remote and verb in ("build", "push"):
         yield StepEffect("other", line, "", as_inline_code(line))
     elif place.remote and verb:
-        stack = (_parse_options(rest, "-p", "--project-name") or [place.folder.rstrip("/").rpartition("/")[2]])[0]
+        stack = (_parse_options(arguments, "-p", "--project-name") or [place.folder.rstrip("/").rpartition("/")[2]])[0]
         yield StepEffect(
-            "deploy", "\n".join([stack, *files]), "", f"docker compose {verb}" + _format_compose_flags(rest, verb)
+            "deploy", "\n".join([stack, *files]), "", f"docker compose {verb}" + _format_compose_flags(arguments, verb)
         )
 
 
-def _format_compose_flags(rest: list[str], verb: str) -> str:
-    told = [flag for flag in ("--build", "-v", "--volumes") if flag in rest]
-    return "".join(f" {flag}" for flag in told)
+def _format_compose_flags(arguments: list[str], verb: str) -> str:
+    flags = [flag for flag in ("--build", "-v", "--volumes") if flag in arguments]
+    return "".join(f" {flag}" for flag in flags)
 
 
-def _parse_options(rest: list[str], *names: str) -> list[str]:
-    found = [value for name, value in zip(rest, rest[1:], strict=False) if name in names]
-    return found + [word.partition("=")[2] for word in rest if word.startswith(tuple(f"{name}=" for name in names))]
+def _parse_options(arguments: list[str], *names: str) -> list[str]:
+    values = [value for name, value in zip(arguments, arguments[1:], strict=False) if name in names]
+    return values + [
+        word.partition("=")[2] for word in arguments if word.startswith(tuple(f"{name}=" for name in names))
+    ]
 
 
 def _find_http_effects(words: list[str], step: ParsedStep) -> Iterator[StepEffect]:

@@ -31,11 +31,11 @@ class Checkout:
     @cached_property
     def folders(self) -> frozenset[str]:
         """The paths of all folders that hold a file; `.` is the root."""
-        found = {"."}
+        paths = {"."}
         for name in self.files:
-            while (name := name.rpartition("/")[0]) and name not in found:
-                found.add(name)
-        return frozenset(found | {name for name, mode in self.files.items() if mode == SUBMODULE_MODE})
+            while (name := name.rpartition("/")[0]) and name not in paths:
+                paths.add(name)
+        return frozenset(paths | {name for name, mode in self.files.items() if mode == SUBMODULE_MODE})
 
     def under(self, folder: str) -> list[str]:
         """The files in a folder and below; all of them for `.`."""
@@ -59,8 +59,10 @@ class Checkout:
     @cached_property
     def _large(self) -> list[str]:
         rows = (line.split() for line in (self.text(".gitattributes") or "").splitlines())
-        found = [row[0] for row in rows if "filter=lfs" in row[1:]]
-        return [each.lstrip("/") for each in found] + [f"*/{each}" for each in found if "/" not in each]
+        patterns = [row[0] for row in rows if "filter=lfs" in row[1:]]
+        return [pattern.lstrip("/") for pattern in patterns] + [
+            f"*/{pattern}" for pattern in patterns if "/" not in pattern
+        ]
 
     def target(self, name: str) -> str | None:
         """Where a symbolic link leads, as it is written; None for what is none."""
@@ -78,8 +80,8 @@ def select_by_prefix(names: list[str], start: str) -> list[str]:
 
 def find_checkout_root(folder: Path) -> Path:
     """The root of the checkout that a folder is in; the folder itself when it is in none."""
-    found = git.find_git_root(folder)
-    return folder if found is None or found == folder.resolve() else Path(os.path.relpath(str(found)))
+    root = git.find_git_root(folder)
+    return folder if root is None or root == folder.resolve() else Path(os.path.relpath(str(root)))
 
 
 def read_checkout(folder: Path) -> Checkout:
@@ -102,11 +104,11 @@ def _parse_git_listing(output: bytes) -> dict[str, str]:
 
 
 def _walk_folder(folder: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
+    modes: dict[str, str] = {}
     for place, folders, names in os.walk(folder):
         inside = Path(place).relative_to(folder).as_posix()
         prefix = "" if inside == "." else inside + "/"
         folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS]
         for name in names + [name for name in folders if os.path.islink(os.path.join(place, name))]:
-            found[prefix + name] = SYMLINK_MODE if os.path.islink(os.path.join(place, name)) else "100644"
-    return found
+            modes[prefix + name] = SYMLINK_MODE if os.path.islink(os.path.join(place, name)) else "100644"
+    return modes

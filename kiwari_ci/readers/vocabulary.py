@@ -129,12 +129,12 @@ def is_secret_name(key: str, value: str = "") -> bool:
     """Whether a variable's name says that it holds a secret; a value such as `true` or `30s` is none under most."""
     if _BROWSER_VARIABLE.match(key):
         return False
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)
-    name = re.sub(r"[^A-Z0-9]+", "_", words.upper()).strip("_")
+    separated = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)
+    name = re.sub(r"[^A-Z0-9]+", "_", separated.upper()).strip("_")
     last = re.sub(r"[0-9]+$", "", name).strip("_").rpartition("_")[2]
     is_harmless = _HARMLESS_VALUE.fullmatch(value) is not None
-    if found := list(_SECRET_NAME.finditer(name)):
-        return found[-1].end() == len(name) or not is_harmless
+    if matches := list(_SECRET_NAME.finditer(name)):
+        return matches[-1].end() == len(name) or not is_harmless
     return last in _SECRET_LAST_WORDS and not is_harmless
 
 
@@ -149,20 +149,20 @@ def _is_random(word: str) -> bool:
     if len(word) < 12:
         return False
     kinds = ["0" if character.isdigit() else "A" if character.isupper() else "a" for character in word]
-    changes = sum(one != other for one, other in zip(kinds, kinds[1:], strict=False))
+    changes = sum(kind != next_kind for kind, next_kind in zip(kinds, kinds[1:], strict=False))
     return changes >= len(word) / 4 and ("0" in kinds or changes >= len(word) / 2)
 
 
 def parse_probe_command(text: str) -> tuple[int | None, str]:
     """The port and path that a command asks on its own machine; None and empty when it asks nothing."""
-    found = next((each for each in _PROBE_URL.finditer(text) if each["port"] or each["path"]), None)
-    return (int(found["port"]) if found and found["port"] else None, (found["path"] or "/") if found else "")
+    probe = next((match for match in _PROBE_URL.finditer(text) if match["port"] or match["path"]), None)
+    return (int(probe["port"]) if probe and probe["port"] else None, (probe["path"] or "/") if probe else "")
 
 
 def find_domains(text: str) -> list[str]:
     """The public domains in a text, in lower case, each once."""
-    found = (each.lower() for each in _DOMAIN_NAME.findall(text))
-    return list(dict.fromkeys(each for each in found if each.rpartition(".")[2] not in _NON_DOMAIN_ENDINGS))
+    domains = (domain.lower() for domain in _DOMAIN_NAME.findall(text))
+    return list(dict.fromkeys(domain for domain in domains if domain.rpartition(".")[2] not in _NON_DOMAIN_ENDINGS))
 
 
 def interpolate_variables(text: str, values: dict[str, str]) -> str | None:

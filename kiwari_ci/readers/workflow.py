@@ -123,9 +123,9 @@ def _parse_jobs(document: YamlDocument, context: ReferenceContext, triggers: tup
             continue
         uses = _as_string(job.get("uses"))
         steps = list(islice(_parse_job_steps(document, name, job, context), _MAX_STEPS))
-        called = context.called(uses) if uses.startswith("./") else None
-        if called:
-            for called_job in islice(_parse_jobs(called, context.deeper(), triggers), _MAX_JOBS):
+        called_workflow = context.called(uses) if uses.startswith("./") else None
+        if called_workflow:
+            for called_job in islice(_parse_jobs(called_workflow, context.deeper(), triggers), _MAX_JOBS):
                 steps += called_job.steps
         environment = job.get("environment")
         yield ParsedJob(
@@ -171,13 +171,13 @@ def _as_string(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _parse_permissions(given: Any) -> dict[str, str] | None:
+def _parse_permissions(permissions: Any) -> dict[str, str] | None:
     """Scope → level; None where nothing is said, and the repository's setting decides."""
-    if isinstance(given, str):
-        return {"everything": given.removesuffix("-all")}
-    if not isinstance(given, dict):
+    if isinstance(permissions, str):
+        return {"everything": permissions.removesuffix("-all")}
+    if not isinstance(permissions, dict):
         return None
-    return {scope: str(level) for scope, level in given.items() if level != "none"}
+    return {scope: str(level) for scope, level in permissions.items() if level != "none"}
 
 
 def _list_matrix_values(job: dict[str, Any]) -> list[dict[str, str]]:
@@ -189,8 +189,8 @@ def _list_matrix_values(job: dict[str, Any]) -> list[dict[str, str]]:
 
 def _flatten_keys(name: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
-        for key, each in value.items():
-            yield from _flatten_keys(f"{name}.{key}", each)
+        for key, child in value.items():
+            yield from _flatten_keys(f"{name}.{key}", child)
     else:
         yield name, "" if value is None else str(value)
 
@@ -203,39 +203,49 @@ def _parse_steps(
     values: Substitutions,
     around: ReferenceContext,
 ) -> Iterator[ParsedStep]:
-    known = _build_substitutions(around, values)
-    env = {key: substitute_expressions(str(value), known) for key, value in env.items()}
-    known |= {f"env.{key}": value for key, value in env.items()}
+    substitutions = _build_substitutions(around, values)
+    env = {key: substitute_expressions(str(value), substitutions) for key, value in env.items()}
+    substitutions |= {f"env.{key}": value for key, value in env.items()}
     defaults = as_dict(as_dict(job.get("defaults")).get("run"))
     for index, step in enumerate(as_list(job.get("steps"))):
         if not isinstance(step, dict):
             continue
-        made = _parse_step(
-            step, document.where(*loc, "steps", index), env, known, _as_string(defaults.get("working-directory"))
+        parsed_step = _parse_step(
+            step,
+            document.where(*loc, "steps", index),
+            env,
+            substitutions,
+            _as_string(defaults.get("working-directory")),
         )
-        yield made
-        called = around.called(made.uses) if made.uses.startswith("./") else None
-        if called:
-            inner = {f"inputs.{key}": str(value) for key, value in made.given.items()}
-            runs = as_dict(called.data.get("runs"))
-            yield from _parse_steps(called, ("runs",), runs, env, {**values, **inner}, around.deeper())
-        known |= _predict_step_outputs(made)
+        yield parsed_step
+        called_action = around.called(parsed_step.uses) if parsed_step.uses.startswith("./") else None
+        if called_action:
+            inner = {f"inputs.{key}": str(value) for key, value in parsed_step.given.items()}
+            runs = as_dict(called_action.data.get("runs"))
+            yield from _parse_steps(called_action, ("runs",), runs, env, {**values, **inner}, around.deeper())
+        substitutions |= _predict_step_outputs(parsed_step)
 
 
-def _parse_step(step: dict[str, Any], where: str, env: Substitutions, known: Substitutions, folder: str) -> ParsedStep:
-    own = {key: substitute_expressions(str(value), known) for key, value in as_dict(step.get("env")).items()}
-    known = {**known, **{f"env.{key}": value for key, value in own.items()}}
-    run = substitute_expressions(_as_string(step.get("run")), known)
-    folder = substitute_expressions(_as_string(step.get("working-directory")) or folder, known)
+def _parse_step(
+    step: dict[str, Any], where: str, env: Substitutions, substitutions: Substitutions, folder: str
+) -> ParsedStep:
+    step_env = {
+        key: substitute_expressions(str(value), substitutions) for key, value in as_dict(step.get("env")).items()
+    }
+    substitutions = {**substitutions, **{f"env.{key}": value for key, value in step_env.items()}}
+    run = substitute_expressions(_as_string(step.get("run")), substitutions)
+    folder = substitute_expressions(_as_string(step.get("working-directory")) or folder, substitutions)
     uses = _as_string(step.get("uses"))
     title = _as_string(step.get("name")) or get_action_name(uses) or run.strip().partition("\n")[0]
-    given = {key: substitute_expressions(str(value), known) for key, value in as_dict(step.get("with")).items()}
+    inputs = {
+        key: substitute_expressions(str(value), substitutions) for key, value in as_dict(step.get("with")).items()
+    }
     return ParsedStep(
         title,
         uses,
         f"cd {folder}\n{run}" if folder and run else run,
-        given,
-        {**env, **own},
+        inputs,
+        {**env, **step_env},
         str(step.get("id", "")),
         where,
     )
@@ -245,7 +255,7 @@ def _build_substitutions(around: ReferenceContext, values: Substitutions) -> dic
     owner = around.repository.partition("/")[0]
     project = {"github.repository": around.repository, "github.repository_owner": owner}
     project["github.event.repository.name"] = around.repository.rpartition("/")[2]
-    return {**({key: each for key, each in project.items() if each}), **values}
+    return {**({key: value for key, value in project.items() if value}), **values}
 
 
 def _predict_step_outputs(step: ParsedStep) -> dict[str, str]:
@@ -268,15 +278,17 @@ def _predict_metadata_tag(line: str) -> str:
     return f"{prefix}{inner}"
 
 
-def substitute_expressions(text: str, known: Substitutions) -> str:
+def substitute_expressions(text: str, substitutions: Substitutions) -> str:
     """A text with each expression replaced by its value, or by its name where that is not known."""
     if "${{" not in text:
         return text
-    kept = EXPRESSION_PATTERN.sub(
-        lambda found: known.get(found[1].strip(), _format_unknown_expression(found[1]))[:_MAX_SUBSTITUTION_LENGTH],
-        text[:_MAX_TEXT_LENGTH],
-    )
-    return kept[:_MAX_TEXT_LENGTH]
+
+    def substitute(match: re.Match[str]) -> str:
+        value = substitutions.get(match[1].strip(), _format_unknown_expression(match[1]))
+        return value[:_MAX_SUBSTITUTION_LENGTH]
+
+    substituted = EXPRESSION_PATTERN.sub(substitute, text[:_MAX_TEXT_LENGTH])
+    return substituted[:_MAX_TEXT_LENGTH]
 
 
 def _format_unknown_expression(expression: str) -> str:
@@ -287,36 +299,36 @@ def _format_unknown_expression(expression: str) -> str:
     return _GENERATED_OUTPUTS.get(name, f"<{name}>") if re.fullmatch(r"[\w.*-]+", name) else "<expression>"
 
 
-def _substitute_env(given: Any, around: ReferenceContext, values: Substitutions) -> dict[str, str]:
-    known = _build_substitutions(around, values)
-    return {key: substitute_expressions(str(value), known) for key, value in as_dict(given).items()}
+def _substitute_env(env: Any, around: ReferenceContext, values: Substitutions) -> dict[str, str]:
+    substitutions = _build_substitutions(around, values)
+    return {key: substitute_expressions(str(value), substitutions) for key, value in as_dict(env).items()}
 
 
 def _find_setting_names(document: YamlDocument, kind: str) -> dict[str, str]:
     """Names of secrets or variables that are read, and where; the job's own token is kept nowhere."""
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for loc, text in iter_strings(document.data):
         if kind in text:
             parts = EXPRESSION_PATTERN.findall(text) + ([text] if loc[-1] == "if" else [])
             for name in (
                 dot or index
-                for part in parts
-                for which, dot, index in _SETTING_REFERENCE.findall(part)
-                if which == kind
+                for expression in parts
+                for reference_kind, dot, index in _SETTING_REFERENCE.findall(expression)
+                if reference_kind == kind
             ):
-                found.setdefault(name, document.where(*loc))
-    found.pop("GITHUB_TOKEN", None)
-    return found
+                places.setdefault(name, document.where(*loc))
+    places.pop("GITHUB_TOKEN", None)
+    return places
 
 
 def _find_used_actions(document: YamlDocument, around: ReferenceContext) -> dict[str, dict[str, str]]:
     """Action → the refs at which it is used → where."""
-    found: dict[str, dict[str, str]] = {}
+    places: dict[str, dict[str, str]] = {}
     for loc, text in iter_strings(document.data):
         if loc[-1] == "uses" and not text.startswith(("./", "docker://")):
             name, _, ref = text.partition("@")
-            found.setdefault(name, {}).setdefault(ref, document.where(*loc))
-    return found
+            places.setdefault(name, {}).setdefault(ref, document.where(*loc))
+    return places
 
 
 def _describe_concurrency(data: dict[str, Any]) -> str:

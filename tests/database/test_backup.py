@@ -49,18 +49,18 @@ def test_a_dump_is_private_recorded_and_named_by_its_time(world: World) -> None:
 def test_a_dump_that_fails_leaves_the_older_ones(
     world: World, fault: str, answer: object, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = good(world)
+    older_dumps = good(world)
     world.faults[fault] = answer
 
     assert world.run("backup", SERVER) == FAILED
 
-    assert world.dumps() == before
+    assert world.dumps() == older_dumps
     assert message in capsys.readouterr().err
     assert world.lines()[-1]["result"] == "failed" and message in world.lines()[-1]["message"]
 
 
 def test_the_disk_fills_up_while_the_dump_is_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = good(world)
+    older_dumps = good(world)
 
     def full(stream: object) -> None:
         raise OSError(28, "No space left on device")
@@ -68,7 +68,7 @@ def test_the_disk_fills_up_while_the_dump_is_written(world: World, monkeypatch: 
     monkeypatch.setattr(database, "new_file", full)
     assert world.run("backup", SERVER) == FAILED
     monkeypatch.undo()
-    assert (world.root / SERVER / "backups" / LIVE / before[0]).is_file()
+    assert (world.root / SERVER / "backups" / LIVE / older_dumps[0]).is_file()
 
 
 def test_a_container_that_does_not_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +80,7 @@ def test_a_container_that_does_not_run(world: World, capsys: pytest.CaptureFixtu
 
 def test_a_killed_backup_leaves_nothing_that_counts(world: World) -> None:
     """Killed before and after each call of docker: the older dump stays, and the next backup is good."""
-    before = good(world)
+    older_dumps = good(world)
     world.run("backup", SERVER)
     count = len(world.calls) // 2
     for number in range(count):
@@ -94,7 +94,7 @@ def test_a_killed_backup_leaves_nothing_that_counts(world: World) -> None:
         with pytest.raises(Killed):
             world.run("backup", SERVER)
         world.before_call = lambda name: None
-        assert set(before) <= set(world.dumps())
+        assert set(older_dumps) <= set(world.dumps())
         assert world.run("status", SERVER) in (OK, FAILED)
     world.clock += DAY
     assert world.run("backup", SERVER) == OK
@@ -121,10 +121,10 @@ def test_so_many_are_kept_and_files_of_others_stay(world: World) -> None:
 
 
 def test_dumps_before_migrations_push_out_no_others(world: World) -> None:
-    before = good(world)
+    older_dumps = good(world)
     for _ in range(5):
         assert world.run("backup", SERVER, LIVE, "before-migration") == OK
-    assert before[0] in world.dumps()
+    assert older_dumps[0] in world.dumps()
     assert len([name for name in world.dumps() if name.endswith("-before-migration.dump")]) == 3
 
 
@@ -209,12 +209,12 @@ def test_a_command_finds_the_dump_in_its_environment(world: World) -> None:
 def test_a_command_that_fails_is_loud_and_removes_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(3):
         good(world)
-    before = world.dumps()
+    older_dumps = world.dumps()
     copying(world, copy_command="false")
     world.faults["copy"] = 9
     assert world.run("backup", SERVER) == FAILED
     assert "NOT COPIED: the command ended with exit code 9" in capsys.readouterr().err
-    assert set(before) < set(world.dumps())
+    assert set(older_dumps) < set(world.dumps())
 
 
 # The record

@@ -62,10 +62,10 @@ class Host:
     root: Path
     server: Server
 
-    def run(self, *words: str) -> int:
+    def run(self, *arguments: str) -> int:
         """Carry out a request."""
         try:
-            return database.perform(database.Machine(), database.parse_request(words))
+            return database.perform(database.Machine(), database.parse_request(arguments))
         except database.Failed as failure:
             database.print_error(failure.message)
             return failure.code
@@ -132,11 +132,11 @@ def test_what_was_dumped_comes_back(host: Host, capsys: pytest.CaptureFixture[st
     assert host.server.sql('SELECT x FROM "Odd Name"."two words"', SHOP) == "5"
     assert host.server.sql("SELECT id, day FROM part", SHOP) == "1|2026-05-05"
     assert host.server.sql("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'sale'", SHOP) == OWNER
-    (kept,) = set(host.names()) - {SHOP, SUPERUSER}
-    assert host.server.sql("SELECT x FROM later", kept) == "42"
-    assert f"database swap postgres {SHOP} {kept}" in capsys.readouterr().out
+    (old_database,) = set(host.names()) - {SHOP, SUPERUSER}
+    assert host.server.sql("SELECT x FROM later", old_database) == "42"
+    assert f"database swap postgres {SHOP} {old_database}" in capsys.readouterr().out
 
-    assert host.run("swap", "postgres", SHOP, kept) == 0, capsys.readouterr()
+    assert host.run("swap", "postgres", SHOP, old_database) == 0, capsys.readouterr()
     assert host.server.sql("SELECT x FROM later", SHOP) == "42"
     assert host.server.sql("SELECT count(*) FROM sale", SHOP) == "5"
 
@@ -150,17 +150,17 @@ def test_sessions_of_a_service_end_and_new_ones_see_the_restored_data(host: Host
         " 'SELECT count(*) FROM sale; SELECT pg_sleep(0.2)' >>seen 2>>refused; done"
     )
     network = ["nsenter", f"--net=/proc/{host.server.process.pid}/ns/net"]
-    words = [*network, "setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "sh", "-c", pool]
+    command = [*network, "setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "sh", "-c", pool]
     environment = host.server.environment() | {"PGHOST": ADDRESS, "PGPASSWORD": "quiet"}
-    with subprocess.Popen(words, cwd=host.server.home, env=environment) as process:
+    with subprocess.Popen(command, cwd=host.server.home, env=environment) as process:
         try:
             assert host.run("restore", "postgres", SHOP) == 0
         finally:
             time.sleep(1)
             (host.server.home / "stop").touch()
             process.wait(30)
-    seen = (host.server.home / "seen").read_text().split()
-    assert seen[0] == "0" and seen[-1] == "20000"
+    counts = (host.server.home / "seen").read_text().split()
+    assert counts[0] == "0" and counts[-1] == "20000"
     # A connection that begins in the instant of the swap is refused, with a detail that says so; no other is.
     refused = (host.server.home / "refused").read_text()
     assert refused.count("does not exist") == refused.count("It seems to have just been dropped or renamed.")

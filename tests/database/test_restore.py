@@ -33,13 +33,13 @@ def test_the_newest_dump_comes_back_and_the_old_database_stays(
     assert changed.databases[LIVE] == OLD
     (name,) = kept(changed)
     assert changed.databases[name] == NEW
-    said = capsys.readouterr().out
-    assert f"/bin/database swap postgres {LIVE} {name}" in said
-    assert f"""dropdb -U "${{POSTGRES_USER:-postgres}}" {name}'""" in said
+    printed = capsys.readouterr().out
+    assert f"/bin/database swap postgres {LIVE} {name}" in printed
+    assert f"""dropdb -U "${{POSTGRES_USER:-postgres}}" {name}'""" in printed
 
     assert changed.run("swap", SERVER, LIVE, name) == OK
     assert changed.databases[LIVE] == NEW
-    assert [changed.databases[each] for each in kept(changed)] == [OLD]
+    assert [changed.databases[name] for name in kept(changed)] == [OLD]
 
 
 def test_a_dump_is_chosen_by_its_name(changed: World) -> None:

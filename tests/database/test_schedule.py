@@ -40,8 +40,8 @@ def moment(text: str) -> float:
     ],
 )
 def test_the_last_time_it_was_due(line: str, zone: str, until: str, due: str) -> None:
-    after = moment("2024-01-01 00:00")
-    assert latest(parse_schedule(line, zone), after, moment(until)) == moment(due)
+    start = moment("2024-01-01 00:00")
+    assert latest(parse_schedule(line, zone), start, moment(until)) == moment(due)
     assert latest(parse_schedule(line, zone), moment(due), moment(until)) is None
 
 
@@ -243,18 +243,18 @@ def test_all_is_well(timed: World, capsys: pytest.CaptureFixture[str]) -> None:
     timed.run("due")
     capsys.readouterr()
     assert timed.run("status") == OK
-    said = capsys.readouterr().out
-    assert "postgres: backup pos_production: 20251130T120000Z-scheduled.dump, 1 minutes old" in said
-    assert "2 tables, on this disk only; 1 dumps" in said
-    assert "pos-staging: job clean: done, 1 minutes ago" in said
-    assert "FAILURE" not in said
+    printed = capsys.readouterr().out
+    assert "postgres: backup pos_production: 20251130T120000Z-scheduled.dump, 1 minutes old" in printed
+    assert "2 tables, on this disk only; 1 dumps" in printed
+    assert "pos-staging: job clean: done, 1 minutes ago" in printed
+    assert "FAILURE" not in printed
 
 
 def test_a_timer_that_was_never_installed(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert world.run("status") == FAILED
-    said = capsys.readouterr().out
-    assert "FAILURE: no timer has called yet. Install it: " in said
-    assert "backup pos_production: the timer has never called for it" in said
+    printed = capsys.readouterr().out
+    assert "FAILURE: no timer has called yet. Install it: " in printed
+    assert "backup pos_production: the timer has never called for it" in printed
 
 
 def test_a_timer_that_stopped_is_seen_at_once_and_what_it_missed_later(
@@ -262,8 +262,8 @@ def test_a_timer_that_stopped_is_seen_at_once_and_what_it_missed_later(
 ) -> None:
     timed.clock += 3600
     assert timed.run("status") == FAILED
-    said = capsys.readouterr().out
-    assert "the timer has not called for 60 minutes" in said and "missed" not in said
+    printed = capsys.readouterr().out
+    assert "the timer has not called for 60 minutes" in printed and "missed" not in printed
     timed.clock += DAY
     assert timed.run("status") == FAILED
     assert "missed: it was due at 2025-11-30T03:15:00Z, and the last good run is none" in capsys.readouterr().out
@@ -285,6 +285,6 @@ def test_a_dump_that_is_gone_is_seen(timed: World, capsys: pytest.CaptureFixture
 
 def test_the_timer_is_installed_by_what_is_printed(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert world.run("timer") == OK
-    said = capsys.readouterr().out
-    assert f"ExecStart={world.root}/bin/database due\n" in said
-    assert "systemctl enable --now kiwari-ci-schedule.timer" in said
+    printed = capsys.readouterr().out
+    assert f"ExecStart={world.root}/bin/database due\n" in printed
+    assert "systemctl enable --now kiwari-ci-schedule.timer" in printed

@@ -64,12 +64,12 @@ class FakeMachine(database.Machine):
         code: int = self.world.fault("copy", 0)
         return code
 
-    def start(self, words: list[str]) -> Any:
+    def start(self, arguments: list[str]) -> Any:
         """Carry out a request at once, as the other process would."""
-        self.world.started.append(" ".join(words))
+        self.world.started.append(" ".join(arguments))
         if self.world.fault("start", 0):
             return EndedRun(137)
-        return EndedRun(self.world.run(*words))
+        return EndedRun(self.world.run(*arguments))
 
     def now(self) -> float:
         """The time, which goes on with each question."""
@@ -116,17 +116,17 @@ class World:
 
     # What a test does
 
-    def run(self, *words: str) -> int:
+    def run(self, *arguments: str) -> int:
         """Carry out a request, as `main` does; the exit code."""
         try:
-            return database.perform(self.machine, database.parse_request(words))
+            return database.perform(self.machine, database.parse_request(arguments))
         except database.Failed as failure:
             database.print_error(failure.message)
             return failure.code
 
-    def request(self, *words: str) -> Request:
+    def request(self, *arguments: str) -> Request:
         """A request that was parsed."""
-        return database.parse_request(words)
+        return database.parse_request(arguments)
 
     def fault(self, name: str, usual: Any) -> Any:
         """What a call answers: the usual, unless the test wants something else."""
@@ -158,10 +158,10 @@ class World:
         self.calls.append(name)
         self.before_call(name)
         if name in self.faults and isinstance(self.faults[name], Output):
-            found: Output = self.faults[name]
-            return found
-        answer: Output = getattr(self, f"_{name}")(arguments, stdin, source, target)
-        return answer
+            fault: Output = self.faults[name]
+            return fault
+        output: Output = getattr(self, f"_{name}")(arguments, stdin, source, target)
+        return output
 
     def name_of(self, arguments: tuple[str, ...], stdin: bytes) -> str:
         """A short name of a call."""
@@ -227,8 +227,8 @@ class World:
         tables, checksum = source.read_text()[5:-64], source.read_text()[-64:]
         if hashlib.sha256(tables.encode()).hexdigest() != checksum:
             return None
-        found: Tables = json.loads(tables)
-        return found
+        content: Tables = json.loads(tables)
+        return content
 
     def _list_contents(self, arguments: tuple[str, ...], stdin: bytes, source: Path | None, *_: Any) -> Output:
         assert source is not None
@@ -240,9 +240,9 @@ class World:
         return Output(int(damaged), "", "pg_restore: error: could not read from input file: end of file\n" * damaged)
 
     def _fill(self, arguments: tuple[str, ...], stdin: bytes, source: Path | None, *_: Any) -> Output:
-        found = self._read(source)
-        assert found is not None
-        self.databases[self._after("-d", arguments)] = found
+        content = self._read(source)
+        assert content is not None
+        self.databases[self._after("-d", arguments)] = content
         return Output(0, "", "")
 
     def _analyze(self, *_: Any) -> Output:
@@ -257,8 +257,8 @@ class World:
         return Output(0, "", "")
 
     def _rename(self, arguments: tuple[str, ...], *_: Any) -> Output:
-        old, new, kept, _oid = arguments[-4:]
-        self.databases[kept] = self.databases.pop(old)
+        old, new, kept_name, _oid = arguments[-4:]
+        self.databases[kept_name] = self.databases.pop(old)
         self.databases[old] = self.databases.pop(new)
         return Output(0, "", "")
 

@@ -50,7 +50,7 @@ class BuildSettings:
         """The stage that is built, and for which platforms."""
         if target:
             self.put("target", target, _IS_STAGE_NAME(target))
-        several = [each.strip() for each in platforms.split(",") if each.strip()]
+        several = [platform.strip() for platform in platforms.split(",") if platform.strip()]
         if several not in ([], ["linux/amd64"]):
             self.put("platforms", several, all(map(_IS_PLATFORM, several)))
 
@@ -69,23 +69,23 @@ def _is_plain_argument(key: str, value: str) -> bool:
     return _IS_SINGLE_LINE(value) and not vocabulary.is_secret(key, value)
 
 
-def parse_action_inputs(given: YamlMapping, filled: Callable[[str], str]) -> BuildSettings:
-    """The inputs of docker/build-push-action; `filled` puts in what is known of their expressions."""
-    made = BuildSettings()
-    for line in filter(None, map(str.strip, filled(given.get_text("build-args")).splitlines())):
+def parse_action_inputs(inputs: YamlMapping, substitute: Callable[[str], str]) -> BuildSettings:
+    """The inputs of docker/build-push-action; `substitute` puts in what is known of their expressions."""
+    settings = BuildSettings()
+    for line in filter(None, map(str.strip, substitute(inputs.get_text("build-args")).splitlines())):
         key, _, value = line.partition("=")
-        made.argument(key, value)
-    made.stage(filled(given.get_text("target")), filled(given.get_text("platforms")))
-    for line in filter(None, map(str.strip, given.get_text("secrets").splitlines())):
+        settings.argument(key, value)
+    settings.stage(substitute(inputs.get_text("target")), substitute(inputs.get_text("platforms")))
+    for line in filter(None, map(str.strip, inputs.get_text("secrets").splitlines())):
         key, _, value = line.partition("=")
-        kept = _SECRET_EXPRESSION.fullmatch(value)
-        if kept and kept[1] == "secrets" and _IS_SECRET_ID(key) and _IS_SECRET_NAME(kept[2]):
-            made.values.setdefault("secrets", {})[key] = kept[2]
+        secret_match = _SECRET_EXPRESSION.fullmatch(value)
+        if secret_match and secret_match[1] == "secrets" and _IS_SECRET_ID(key) and _IS_SECRET_NAME(secret_match[2]):
+            settings.values.setdefault("secrets", {})[key] = secret_match[2]
         else:
-            made.unsupported.append(f"build secret {key}")
-    if given.get_text("cache-to") or given.get_text("cache-from"):
-        made.values["cache"] = True
-    return made
+            settings.unsupported.append(f"build secret {key}")
+    if inputs.get_text("cache-to") or inputs.get_text("cache-from"):
+        settings.values["cache"] = True
+    return settings
 
 
 def parse_command_options(build: DockerBuild) -> BuildSettings:
@@ -101,10 +101,10 @@ def parse_command_options(build: DockerBuild) -> BuildSettings:
 
 def parse_compose_build(build: YamlMapping) -> BuildSettings:
     """The keys of a service's `build`; what only an example of an env file knows is not known."""
-    made = BuildSettings()
+    settings = BuildSettings()
     for key, value, _ in build.iter_pairs("args"):
-        made.argument(key, vocabulary.interpolate_variables(value, {}) or "")
-    made.stage(build.get_text("target"), "")
-    written = ("context", "dockerfile", "cache_from", "tags", "args", "target")
-    made.unsupported += [f"build {key}" for key in build if key not in written]
-    return made
+        settings.argument(key, vocabulary.interpolate_variables(value, {}) or "")
+    settings.stage(build.get_text("target"), "")
+    supported_keys = ("context", "dockerfile", "cache_from", "tags", "args", "target")
+    settings.unsupported += [f"build {key}" for key in build if key not in supported_keys]
+    return settings

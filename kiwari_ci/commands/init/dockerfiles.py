@@ -62,52 +62,55 @@ class ImageDetection:
 
 
 def detect_images(
-    repository: LocalRepository, found: list[DetectedComposeFile], workflows: DetectedWorkflows, has_spec: bool = False
+    repository: LocalRepository,
+    compose_files: list[DetectedComposeFile],
+    workflows: DetectedWorkflows,
+    has_spec: bool = False,
 ) -> ImageDetection:
     """One image for each Dockerfile that something builds, or that stands where it is meant to be built.
 
     Beside a spec, workflows that do not build one say nothing: it may be new.
     """
-    known = {path: True for path in repository.matching(_DOCKERFILE_PATH) if not _IGNORED_SUFFIX.search(path)}
+    candidates = {path: True for path in repository.matching(_DOCKERFILE_PATH) if not _IGNORED_SUFFIX.search(path)}
     if not has_spec:
-        _prefer_production_file(repository, found, workflows, list(known))
-    made: dict[str, DetectedImage] = {}
+        _prefer_production_file(repository, compose_files, workflows, list(candidates))
+    images: dict[str, DetectedImage] = {}
     claims: dict[str, list[SourcedValue]] = {}
-    for file, context, where, name in _collect_builds(found, workflows):
-        if file not in known and not repository.has(file):
+    for file, context, where, name in _collect_builds(compose_files, workflows):
+        if file not in candidates and not repository.has(file):
             repository.troubles.append(f"{where}: builds {file}, which is not there")
             continue
         claims.setdefault(file, []).append(SourcedValue(context, where))
-        image = made.setdefault(file, DetectedImage(file, SourcedValue(context, where), where))
+        image = images.setdefault(file, DetectedImage(file, SourcedValue(context, where), where))
         if name.value:
             image.names.append(name)
     for file, contexts in claims.items():
-        made[file].context = _choose_build_context(repository, file, contexts)
-        made[file].by = made[file].context.where
-    left = []
+        images[file].context = _choose_build_context(repository, file, contexts)
+        images[file].by = images[file].context.where
+    ignored_files = []
     in_use = not has_spec and bool(workflows.builds)
-    away = {
-        each.dockerfile: each.where
-        for stack in found
+    development_places = {
+        container.dockerfile: container.where
+        for stack in compose_files
         if stack.kind == vocabulary.DEVELOPMENT
-        for each in stack.containers
+        for container in stack.containers
     }
-    for file in known:
+    for file in candidates:
         why = (
-            f"only {away[file]} builds it, for development"
-            if made and file in away
-            else _explain_ignored_file(repository, file, made, has_spec)
+            f"only {development_places[file]} builds it, for development"
+            if images and file in development_places
+            else _explain_ignored_file(repository, file, images, has_spec)
         )
         why = why or ("nothing that init reads builds it" if in_use or _VARIANT_SUFFIX.search(file) else "")
-        if file not in made and why:
-            left.append((file, why))
-        elif file not in made:
-            made[file] = DetectedImage(file, _guess_build_context(repository, file), "")
-    unsaid = {file: why for file in made if (why := _explain_invalid_path(made[file]))}
-    kept = [made[file] for file in sorted(made) if file not in unsaid]
-    for image in kept:
+        if file not in images and why:
+            ignored_files.append((file, why))
+        elif file not in images:
+            images[file] = DetectedImage(file, _guess_build_context(repository, file), "")
+    invalid_files = {file: why for file in images if (why := _explain_invalid_path(images[file]))}
+    detected_images = [images[file] for file in sorted(images) if file not in invalid_files]
+    for image in detected_images:
         _inspect_dockerfile(repository, image)
-    return ImageDetection(kept, left + sorted(unsaid.items()))
+    return ImageDetection(detected_images, ignored_files + sorted(invalid_files.items()))
 
 
 def _explain_invalid_path(image: DetectedImage) -> str:
@@ -121,26 +124,36 @@ def _explain_invalid_path(image: DetectedImage) -> str:
 
 
 def _prefer_production_file(
-    repository: LocalRepository, found: list[DetectedComposeFile], workflows: DetectedWorkflows, known: list[str]
+    repository: LocalRepository,
+    compose_files: list[DetectedComposeFile],
+    workflows: DetectedWorkflows,
+    dockerfiles: list[str],
 ) -> None:
     """A Dockerfile with a twin that is production's by its name: compose files that name no environment get the twin.
 
     What a workflow builds, or a compose file of production or staging, is what it is.
     """
     certain = {step.dockerfile for step in workflows.builds}
-    certain |= {each.dockerfile for stack in found if stack.kind in _DEPLOYED_KINDS for each in stack.containers}
-    for file in known:
+    certain |= {
+        container.dockerfile
+        for stack in compose_files
+        if stack.kind in _DEPLOYED_KINDS
+        for container in stack.containers
+    }
+    for file in dockerfiles:
         twin = f"{get_parent_folder(file)}/Dockerfile".removeprefix("./")
         twins = [
-            other
-            for other in known
-            if get_parent_folder(other) == get_parent_folder(file) and _is_production_file(other)
+            sibling
+            for sibling in dockerfiles
+            if get_parent_folder(sibling) == get_parent_folder(file) and _is_production_file(sibling)
         ]
-        if twins != [file] or twin not in known or twin in certain:
+        if twins != [file] or twin not in dockerfiles or twin in certain:
             continue
-        for each in (each for stack in found for each in stack.containers if each.dockerfile == twin):
-            repository.troubles.append(f"{each.where}: builds {twin}; {file} is for production, by its name: taken")
-            each.dockerfile = file
+        users = [container for stack in compose_files for container in stack.containers if container.dockerfile == twin]
+        for container in users:
+            trouble = f"{container.where}: builds {twin}; {file} is for production, by its name: taken"
+            repository.troubles.append(trouble)
+            container.dockerfile = file
 
 
 def _get_file_name(path: str) -> str:
@@ -153,45 +166,50 @@ def _is_production_file(path: str) -> bool:
 
 def _choose_build_context(repository: LocalRepository, file: str, contexts: list[SourcedValue]) -> SourcedValue:
     """Of the folders in which a Dockerfile is built, that which holds most of what it copies; the first of equals."""
-    taken = _find_copied_paths(repository, file)
-    best = max(contexts, key=lambda fact: _count_paths_in_folder(repository, str(fact.value), taken))
-    most = _count_paths_in_folder(repository, str(best.value), taken)
+    copied_paths = _find_copied_paths(repository, file)
+    best = max(contexts, key=lambda fact: _count_paths_in_folder(repository, str(fact.value), copied_paths))
+    most = _count_paths_in_folder(repository, str(best.value), copied_paths)
     for fact in contexts:
-        if (there := _count_paths_in_folder(repository, str(fact.value), taken)) < most:
-            words_ = f"{there} of the {len(taken)} paths that {file} copies are; in {best.value} ({best.where}), {most}"
-            repository.troubles.append(f"{fact.where}: builds in {fact.value}, where {words_}")
+        if (path_count := _count_paths_in_folder(repository, str(fact.value), copied_paths)) < most:
+            comparison = (
+                f"{path_count} of the {len(copied_paths)} paths that {file} copies are; "
+                f"in {best.value} ({best.where}), {most}"
+            )
+            repository.troubles.append(f"{fact.where}: builds in {fact.value}, where {comparison}")
     return best
 
 
 def _find_copied_paths(repository: LocalRepository, file: str) -> list[str]:
     """What a Dockerfile takes of its build context, as far as that can be told."""
     stages = dockerfile.parse_dockerfile(repository.read(file)).stages
-    return [each.path for stage in stages for each in stage.taken if each.path and not each.unknown]
+    return [source.path for stage in stages for source in stage.taken if source.path and not source.unknown]
 
 
-def _count_paths_in_folder(repository: LocalRepository, folder: str, taken: list[str]) -> int:
+def _count_paths_in_folder(repository: LocalRepository, folder: str, paths: list[str]) -> int:
     """How many of some paths are in a folder."""
-    return sum(_path_exists(repository, join_path(folder, path.rstrip("/")) or "") for path in taken)
+    return sum(_path_exists(repository, join_path(folder, path.rstrip("/")) or "") for path in paths)
 
 
 def _collect_builds(
-    found: list[DetectedComposeFile], workflows: DetectedWorkflows
+    compose_files: list[DetectedComposeFile], workflows: DetectedWorkflows
 ) -> list[tuple[str, str, str, SourcedValue]]:
     """Dockerfile, context, place and name of all that is built: for production first, for development not at all."""
-    made = []
-    for stack in found:
-        for each in stack.containers:
-            if each.builds and stack.kind != vocabulary.DEVELOPMENT:
-                made.append((each.dockerfile, str(each.context), each.where, SourcedValue(each.name, each.where)))
-    built = [
+    compose_builds = []
+    for stack in compose_files:
+        for container in stack.containers:
+            if container.builds and stack.kind != vocabulary.DEVELOPMENT:
+                name = SourcedValue(container.name, container.where)
+                build = (container.dockerfile, str(container.context), container.where, name)
+                compose_builds.append(build)
+    workflow_builds = [
         (step.dockerfile, step.context, step.where, SourcedValue(step.image.rpartition("/")[2], step.where))
         for step in workflows.builds
     ]
-    return built + made
+    return workflow_builds + compose_builds
 
 
 def _explain_ignored_file(
-    repository: LocalRepository, file: str, made: dict[str, DetectedImage], has_spec: bool
+    repository: LocalRepository, file: str, images: dict[str, DetectedImage], has_spec: bool
 ) -> str:
     """Why a Dockerfile that nothing builds is none of the pipeline's; empty when it may be."""
     folder, _, name = file.rpartition("/")
@@ -201,34 +219,45 @@ def _explain_ignored_file(
         return "for development, tests or examples, by its name"
     if {"base", "builder", "build"} & set(vocabulary.split_words(name)):
         return "a base for others, by its name"
-    beside = [
-        other
-        for other in repository.matching(_DOCKERFILE_PATH)
-        if get_parent_folder(other) == (folder or ".") and other != file
+    siblings = [
+        sibling
+        for sibling in repository.matching(_DOCKERFILE_PATH)
+        if get_parent_folder(sibling) == (folder or ".") and sibling != file
     ]
-    plain = any(_get_file_name(other) == "Dockerfile" for other in beside)
+    has_plain_sibling = any(_get_file_name(sibling) == "Dockerfile" for sibling in siblings)
     kind = vocabulary.classify_environment(name)
-    if kind and (set(beside) & set(made) or plain and (has_spec or kind != vocabulary.PRODUCTION)):
+    if kind and (set(siblings) & set(images) or has_plain_sibling and (has_spec or kind != vocabulary.PRODUCTION)):
         return "another Dockerfile beside it has no environment in its name"
-    if name == "Dockerfile" and not has_spec and any(map(_is_production_file, beside)):
+    if name == "Dockerfile" and not has_spec and any(map(_is_production_file, siblings)):
         return "another Dockerfile beside it is for production, by its name"
     return ""
 
 
 def _guess_build_context(repository: LocalRepository, file: str) -> SourcedValue:
     """The folder from which most of what a Dockerfile copies can be reached: its own, or the root."""
-    own = get_parent_folder(file)
-    taken = _find_copied_paths(repository, file)
-    above = (
-        [own, *(get_parent_folder("/".join(own.split("/")[:count])) for count in range(len(own.split("/")), 0, -1))]
-        if own != "."
+    own_folder = get_parent_folder(file)
+    copied_paths = _find_copied_paths(repository, file)
+    candidate_folders = (
+        [
+            own_folder,
+            *(
+                get_parent_folder("/".join(own_folder.split("/")[:count]))
+                for count in range(len(own_folder.split("/")), 0, -1)
+            ),
+        ]
+        if own_folder != "."
         else ["."]
     )
-    best = max(above, key=lambda folder: (_count_paths_in_folder(repository, folder, taken), -above.index(folder)))
-    empty = not any(
-        path for path in repository.files if get_parent_folder(path) == own and path != file and "ocker" not in path
+    best = max(
+        candidate_folders,
+        key=lambda folder: (_count_paths_in_folder(repository, folder, copied_paths), -candidate_folders.index(folder)),
     )
-    if not taken and own != "." and empty:
+    empty = not any(
+        path
+        for path in repository.files
+        if get_parent_folder(path) == own_folder and path != file and "ocker" not in path
+    )
+    if not copied_paths and own_folder != "." and empty:
         best = "."
     return SourcedValue(best, file, guess=True)
 
@@ -236,61 +265,63 @@ def _guess_build_context(repository: LocalRepository, file: str) -> SourcedValue
 def _path_exists(repository: LocalRepository, path: str) -> bool:
     if re.search(r"[*?\[]", path):
         pattern = re.compile(re.escape(path).replace(r"\*", "[^/]*").replace(r"\?", "[^/]"))
-        return any(pattern.fullmatch(each) for each in repository.files)
+        return any(pattern.fullmatch(file) for file in repository.files)
     return path in repository.folders or repository.has(path)
 
 
 def _inspect_dockerfile(repository: LocalRepository, image: DetectedImage) -> None:
-    read = dockerfile.parse_dockerfile(repository.read(image.dockerfile))
-    for line, why in read.faults:
+    parsed = dockerfile.parse_dockerfile(repository.read(image.dockerfile))
+    for line, why in parsed.faults:
         repository.troubles.append(f"{image.dockerfile}:{line}: {why}")
-    stages = read.built
+    stages = parsed.built
     image.base = stages[-1].image if stages else ""
     for stage in reversed(stages):  # an alias of a stage is not what the image is made of
         if stage.parent is None:
             image.base = stage.image if stage is stages[-1] or stages[-1].parent is not None else image.base
     place = f"{image.dockerfile}:"
     image.ports += [
-        SourcedValue(each.low, f"{place}{each.line}")
-        for each in read.exposed
-        if each.protocol == "tcp" and each.low == each.high
+        SourcedValue(port_range.low, f"{place}{port_range.line}")
+        for port_range in parsed.exposed
+        if port_range.protocol == "tcp" and port_range.low == port_range.high
     ]
-    last = stages[-1].instructions if stages else ()
-    for each in last:
-        if each.name == "HEALTHCHECK":
-            port, path = vocabulary.parse_probe_command(vocabulary.interpolate_variables(each.rest, {}) or each.rest)
-            image.health = SourcedValue(path, f"{place}{each.line}") if path else None
-            image.ports[:0] = [SourcedValue(port, f"{place}{each.line}")] if port else []
-    for each in last:
-        if each.name in ("CMD", "ENTRYPOINT", "ENV") and (
-            found := _PORT_OPTION.search(
-                each.rest.replace(" ", "=", 1) if each.name == "ENV" and "=" not in each.rest else each.rest
-            )
-        ):
-            image.ports.append(SourcedValue(int(found[1]), f"{place}{each.line}"))
+    last_instructions = stages[-1].instructions if stages else ()
+    for instruction in last_instructions:
+        if instruction.name == "HEALTHCHECK":
+            command = vocabulary.interpolate_variables(instruction.rest, {}) or instruction.rest
+            port, path = vocabulary.parse_probe_command(command)
+            image.health = SourcedValue(path, f"{place}{instruction.line}") if path else None
+            image.ports[:0] = [SourcedValue(port, f"{place}{instruction.line}")] if port else []
+    for instruction in last_instructions:
+        if instruction.name not in ("CMD", "ENTRYPOINT", "ENV"):
+            continue
+        is_old_form = instruction.name == "ENV" and "=" not in instruction.rest  # ENV KEY VALUE
+        text = instruction.rest.replace(" ", "=", 1) if is_old_form else instruction.rest
+        if port_option := _PORT_OPTION.search(text):
+            image.ports.append(SourcedValue(int(port_option[1]), f"{place}{instruction.line}"))
     if not image.ports:
         image.ports += [
             SourcedValue(port, f"{place}{stages[-1].line}", guess=True)
             for pattern, port in _BASE_IMAGE_PORTS
             if re.search(pattern, image.base)
         ]
-    image.sources = _build_path_filters(repository, image, [taken for stage in stages for taken in stage.taken], place)
+    sources = [source for stage in stages for source in stage.taken]
+    image.sources = _build_path_filters(repository, image, sources, place)
 
 
 def _build_path_filters(
-    repository: LocalRepository, image: DetectedImage, taken: list[dockerfile.CopySource], place: str
+    repository: LocalRepository, image: DetectedImage, sources: list[dockerfile.CopySource], place: str
 ) -> list[SourcedValue]:
     """Path filters for what a Dockerfile copies; its own context folder is one when it is not the root."""
     context = str(image.context.value)
-    found = {} if context == "." else {f"{context}/**": SourcedValue(f"{context}/**", f"{image.context.where}")}
-    for each in taken:
-        where = f"{place}{each.line}"
-        path = join_path(context, each.path.rstrip("/"))
-        if each.unknown or path is None:
+    filters = {} if context == "." else {f"{context}/**": SourcedValue(f"{context}/**", f"{image.context.where}")}
+    for source in sources:
+        where = f"{place}{source.line}"
+        path = join_path(context, source.path.rstrip("/"))
+        if source.unknown or path is None:
             continue
-        whole = path == "." or path in repository.folders
-        pattern = "**" if path == "." else f"{path}/**" if whole else path.replace("?", "*")
-        if each.is_pattern and not whole:
+        is_folder = path == "." or path in repository.folders
+        pattern = "**" if path == "." else f"{path}/**" if is_folder else path.replace("?", "*")
+        if source.is_pattern and not is_folder:
             beneath = any(
                 re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]*"), folder) for folder in repository.folders
             )
@@ -298,12 +329,12 @@ def _build_path_filters(
         if not _path_exists(repository, path):
             repository.troubles.append(f"{where}: copies {path}, which is not there")
         elif not find_filter_errors([pattern]):
-            found.setdefault(pattern, SourcedValue(pattern, where))
-    covered = [pattern.removesuffix("**") for pattern in found if pattern.endswith("/**") and "*" not in pattern[:-2]]
-    if "**" in found:
-        return [found["**"]]
+            filters.setdefault(pattern, SourcedValue(pattern, where))
+    covered = [pattern.removesuffix("**") for pattern in filters if pattern.endswith("/**") and "*" not in pattern[:-2]]
+    if "**" in filters:
+        return [filters["**"]]
     return [
         fact
-        for pattern, fact in found.items()
-        if not any(pattern.startswith(each) and pattern != f"{each}**" for each in covered)
+        for pattern, fact in filters.items()
+        if not any(pattern.startswith(prefix) and pattern != f"{prefix}**" for prefix in covered)
     ]

@@ -328,15 +328,15 @@ def restore(stack: "Stack", request: Request) -> int:
         server.fill(new, path)
         refuse_missing_tables(new, tables, server.tables(new))
         server.analyze(new)
-        kept = free_name(server, database, "before")
-        exchange(server, database, new, kept)
+        earlier_name = free_name(server, database, "before")
+        exchange(server, database, new, earlier_name)
     except BaseException:
         with contextlib.suppress(Failed):
             server.drop(new)
         raise
-    stack.add_record(f"restore {database}", began, result="done", file=str(path), kept=kept)
+    stack.add_record(f"restore {database}", began, result="done", file=str(path), kept=earlier_name)
     progress(f"{database} is now what {path.name} holds: {len(tables)} tables")
-    print_way_back(stack, database, kept)
+    print_way_back(stack, database, earlier_name)
     return OK
 
 
@@ -349,11 +349,13 @@ def swap(stack: "Stack", request: Request) -> int:
             raise Failed(BAD_REQUEST, f"there is no database {name} on {stack.name}")
     if not is_timed_name(request.kept, request.database):
         raise Failed(BAD_REQUEST, f"{request.kept} was not kept by a restore of {request.database}")
-    kept = free_name(server, request.database, "before")
-    exchange(server, request.database, request.kept, kept)
-    stack.add_record(f"restore {request.database}", began, result="done", file="", kept=kept)
+    earlier_name = free_name(server, request.database, "before")
+    exchange(server, request.database, request.kept, earlier_name)
+    stack.add_record(
+        f"restore {request.database}", began, result="done", file="", kept=earlier_name
+    )
     progress(f"{request.database} is now what {request.kept} was")
-    print_way_back(stack, request.database, kept)
+    print_way_back(stack, request.database, earlier_name)
     return OK
 
 
@@ -429,8 +431,8 @@ def backups_of_request(stack: "Stack", request: Request) -> List[Job]:
                 f" database backup {stack.name} DATABASE",
             )
         return backups
-    named = [job for job in backups if job.name == request.database]
-    return named or [Job(stack.name, "backup", request.database, None)]
+    matching = [job for job in backups if job.name == request.database]
+    return matching or [Job(stack.name, "backup", request.database, None)]
 
 
 # 2. Lock and record. The kernel holds a lock until this program has ended.
@@ -527,10 +529,10 @@ def write_dump(server: "Server", database: str, reason: str) -> Dump:
     unfinished = folder / f".{path.name}.part"
     progress(f"dumping {database}, which has {megabytes(database_bytes)} on the server")
     try:
-        before = server.tables(database)
+        tables_before = server.tables(database)
         server.dump(database, unfinished)
         # A table that was created or dropped meanwhile may be in the dump or not.
-        expected = before & server.tables(database)
+        expected = tables_before & server.tables(database)
         tables = check_dump(server, unfinished)
         refuse_missing_tables(path.name, expected, tables)
         checksum = checksum_of(unfinished)
@@ -583,13 +585,13 @@ def refuse_if_disk_is_small(server: "Server", database: str, database_bytes: int
     """
     stack = server.stack
     sizes = [line["bytes"] for line in stack.good_dumps(database)]
-    needed = (sizes[-1] * 5 // 4 if sizes else database_bytes) + RESERVED_BYTES
+    needed_bytes = (sizes[-1] * 5 // 4 if sizes else database_bytes) + RESERVED_BYTES
     free = stack.machine.free_bytes(stack.dumps(database))
-    if free < needed:
+    if free < needed_bytes:
         raise Failed(
             NOT_READY,
             f"the disk of {stack.dumps(database)} has {megabytes(free)} free, and a dump of"
-            f" {database} needs {megabytes(needed)}. No dump was removed to make room",
+            f" {database} needs {megabytes(needed_bytes)}. No dump was removed to make room",
         )
 
 
@@ -699,13 +701,13 @@ def refuse_if_data_disk_is_small(server: "Server", path: Path, database: str) ->
         for line in server.stack.good_dumps(database)
         if line["file"] == path.name
     ]
-    needed = (sizes[-1] if sizes else path.stat().st_size * 5) + RESERVED_BYTES
+    needed_bytes = (sizes[-1] if sizes else path.stat().st_size * 5) + RESERVED_BYTES
     free = server.free_bytes()
-    if free < needed:
+    if free < needed_bytes:
         raise Failed(
             NOT_READY,
             f"the disk of {server.stack.name} has {megabytes(free)} free, and {database} needs"
-            f" {megabytes(needed)} beside the old one. Nothing was changed",
+            f" {megabytes(needed_bytes)} beside the old one. Nothing was changed",
         )
 
 
@@ -716,10 +718,10 @@ def remove_unfinished_restores(server: "Server", database: str) -> None:
             server.drop(name)
 
 
-def exchange(server: "Server", database: str, new: str, kept: str) -> None:
+def exchange(server: "Server", database: str, new: str, earlier_name: str) -> None:
     """Rename both databases in one transaction; sessions of the old one end."""
-    progress(f"renaming: {database} to {kept}, and {new} to {database}")
-    output = server.rename_both(database, new, kept)
+    progress(f"renaming: {database} to {earlier_name}, and {new} to {database}")
+    output = server.rename_both(database, new, earlier_name)
     if output.code != 0:
         raise Failed(
             FAILED,
@@ -730,11 +732,11 @@ def exchange(server: "Server", database: str, new: str, kept: str) -> None:
 STAMP = "[0-9]{8}t[0-9]{6}"
 
 
-def free_name(server: "Server", database: str, word: str) -> str:
+def free_name(server: "Server", database: str, purpose: str) -> str:
     """A name that no database has: beside the database's own, with the time, to the second."""
     while True:
         moment = utc(server.machine.now())
-        name = f"{base_of_name(database)}_{word}_{moment:%Y%m%dt%H%M%S}"
+        name = f"{base_of_name(database)}_{purpose}_{moment:%Y%m%dt%H%M%S}"
         if not server.has_database(name):
             return name
         server.machine.wait(1)
@@ -750,12 +752,13 @@ def is_timed_name(name: str, database: str) -> bool:
     return re.fullmatch(rf"{re.escape(base_of_name(database))}_before_{STAMP}", name) is not None
 
 
-def print_way_back(stack: "Stack", database: str, kept: str) -> None:
+def print_way_back(stack: "Stack", database: str, earlier_name: str) -> None:
     """Say how to go back, and how to drop what was kept."""
     container = Server.container_of(stack)
-    drop = f"""docker exec {container} sh -c 'dropdb -U "${{POSTGRES_USER:-postgres}}" {kept}'"""
-    progress(f"the services' sessions were ended; the old database is kept as {kept}")
-    progress(f"to go back: {ROOT}/bin/database swap {stack.name} {database} {kept}")
+    dropdb = f'dropdb -U "${{POSTGRES_USER:-postgres}}" {earlier_name}'
+    drop = f"docker exec {container} sh -c '{dropdb}'"
+    progress(f"the services' sessions were ended; the old database is kept as {earlier_name}")
+    progress(f"to go back: {ROOT}/bin/database swap {stack.name} {database} {earlier_name}")
     progress(f"when nobody needs it any more: {drop}")
 
 
@@ -892,8 +895,8 @@ def is_due(stack: "Stack", job: Job) -> bool:
         # What was due before there was a timer is nobody's failure.
         stack.add_record(job.title, now, result="seen", due=stamp(now))
         return False
-    after = max(seconds_of_stamp(line["due"]) for line in lines)
-    time_due = latest(job.schedule, after, now)
+    last_due = max(seconds_of_stamp(line["due"]) for line in lines)
+    time_due = latest(job.schedule, last_due, now)
     if time_due is None and is_to_be_repeated(stack, job):
         time_due = now
     if time_due is None or is_locked(stack.lock_of(job)):
@@ -925,12 +928,12 @@ def timer_file() -> Path:
 
 def stacks_with_schedule(machine: "Machine") -> List["Stack"]:
     """The stacks whose compose file has something that runs by the clock."""
-    found = []
+    stacks = []
     for path in sorted(ROOT.glob(f"*/{COMPOSE_FILE}")):
         # Compose is asked only where there is something: this runs each minute.
         if f"\n{SCHEDULE_KEY}:" in path.read_text(errors="replace"):
-            found.append(Stack(machine, path.parent))
-    return found
+            stacks.append(Stack(machine, path.parent))
+    return stacks
 
 
 def timer_commands() -> str:
@@ -982,10 +985,12 @@ def parse_schedule(text: str, zone: str = "") -> Schedule:
     """Parse a cron line of five fields; ValueError says what is wrong with it."""
     if text.startswith("@"):
         raise ValueError(f"'{text}' is not known; write five fields, such as 0 3 * * *")
-    words = text.split()
-    if len(words) != len(FIELDS):
-        raise ValueError(f"it has {len(words)} fields, not five: minute, hour, day, month, weekday")
-    sets = [parse_field(word, *field) for word, field in zip(words, FIELDS)]
+    field_texts = text.split()
+    if len(field_texts) != len(FIELDS):
+        raise ValueError(
+            f"it has {len(field_texts)} fields, not five: minute, hour, day, month, weekday"
+        )
+    sets = [parse_field(field_text, *field) for field_text, field in zip(field_texts, FIELDS)]
     schedule = Schedule(
         text=text,
         minutes=sets[0],
@@ -993,31 +998,31 @@ def parse_schedule(text: str, zone: str = "") -> Schedule:
         days=sets[2],
         months=sets[3],
         weekdays=frozenset(number % 7 for number in sets[4]),
-        is_any_day=words[2].startswith("*"),
-        is_any_weekday=words[4].startswith("*"),
+        is_any_day=field_texts[2].startswith("*"),
+        is_any_weekday=field_texts[4].startswith("*"),
         zone=zone,
     )
     refuse_if_never(schedule)
     return schedule
 
 
-def parse_field(word: str, title: str, lowest: int, highest: int) -> FrozenSet[int]:
+def parse_field(field: str, title: str, lowest: int, highest: int) -> FrozenSet[int]:
     """The numbers of a field: lists of numbers and ranges, each with a step."""
     numbers: Set[int] = set()
-    for part in word.lower().split(","):
+    for part in field.lower().split(","):
         match = re.fullmatch(r"(\*|(\w+)(?:-(\w+))?)(?:/([0-9]{1,3}))?", part, re.ASCII)
         if not match:
-            raise ValueError(f"the {title} '{word}' is not understood")
+            raise ValueError(f"the {title} '{field}' is not understood")
         step = int(match[4] or 1)
         if match[1] == "*":
             first, last = lowest, highest
         else:
-            first = number_of(match[2], title, word)
-            last = number_of(match[3], title, word) if match[3] else first
+            first = number_of(match[2], title, field)
+            last = number_of(match[3], title, field) if match[3] else first
             if match[4] and not match[3]:
                 last = highest  # 5/15 is 5-59/15
         if not lowest <= first <= last <= highest or step < 1:
-            raise ValueError(f"the {title} '{word}' is not within {lowest} to {highest}, in order")
+            raise ValueError(f"the {title} '{field}' is not within {lowest} to {highest}, in order")
         numbers.update(range(first, last + 1, step))
     return frozenset(numbers)
 
@@ -1092,16 +1097,16 @@ def moment_of(wall: datetime) -> float:
 @contextlib.contextmanager
 def time_zone(zone: str) -> Iterator[None]:
     """Let the functions of `time` count in a time zone; UTC if none is given."""
-    before = os.environ.get("TZ")
+    earlier_zone = os.environ.get("TZ")
     os.environ["TZ"] = zone or "UTC"
     time.tzset()
     try:
         yield
     finally:
-        if before is None:
+        if earlier_zone is None:
             del os.environ["TZ"]
         else:
-            os.environ["TZ"] = before
+            os.environ["TZ"] = earlier_zone
         time.tzset()
 
 
@@ -1159,11 +1164,11 @@ def problems_of(stack: "Stack", job: Job) -> Iterator[str]:
         yield f"the last dump was not copied: {lines[-1].get('message', '')}"
     if was_interrupted(stack, job):
         yield "the last run began and never ended"
-    seen = [line for line in stack.record() if line["job"] == job.title and line.get("due")]
-    if not seen or not job.schedule:
+    due_lines = [line for line in stack.record() if line["job"] == job.title and line.get("due")]
+    if not due_lines or not job.schedule:
         yield "the timer has never called for it"
         return
-    first = min(seconds_of_stamp(line["due"]) for line in seen)
+    first = min(seconds_of_stamp(line["due"]) for line in due_lines)
     due = latest(job.schedule, first, now - LATE_SECONDS)
     good = [seconds_of_stamp(line["time"]) for line in lines if line["result"] == "done"]
     if due is not None and not any(moment >= due - 60 for moment in good):
@@ -1344,7 +1349,7 @@ class Server:
     def run(
         self,
         program: str,
-        *words: str,
+        *arguments: str,
         stdin: Optional[bytes] = None,
         source: Optional[Path] = None,
         target: Optional[Path] = None,
@@ -1354,7 +1359,7 @@ class Server:
         options = {"psql": "-X -q -A -t -v ON_ERROR_STOP=1", "dropdb": "--maintenance-db=postgres"}
         script = f'exec {program} {options.get(program, "")} -U "${{POSTGRES_USER:-postgres}}" "$@"'
         return self.machine.docker(
-            *("exec", "-i", self.container, "sh", "-c", script, "sh", *words),
+            *("exec", "-i", self.container, "sh", "-c", script, "sh", *arguments),
             stdin=stdin,
             source=source,
             target=target,
@@ -1388,8 +1393,8 @@ class Server:
 
     def dump(self, database: str, path: Path) -> None:
         """Write a dump into a new file, and through to the disk."""
-        words = ("-Fc", f"--lock-wait-timeout={TABLE_LOCK}", "-d", database)
-        output = self.run("pg_dump", *words, target=path, seconds=DUMP_SECONDS)
+        arguments = ("-Fc", f"--lock-wait-timeout={TABLE_LOCK}", "-d", database)
+        output = self.run("pg_dump", *arguments, target=path, seconds=DUMP_SECONDS)
         if output.code != 0:
             raise Failed(FAILED, f"pg_dump of {database} failed: {output.last_line}")
 
@@ -1432,8 +1437,8 @@ class Server:
 
     def fill(self, database: str, path: Path) -> None:
         """Restore a dump into an empty database; the first error ends it."""
-        words = ("--exit-on-error", "-d", database)
-        output = self.run("pg_restore", *words, source=path, seconds=DUMP_SECONDS)
+        arguments = ("--exit-on-error", "-d", database)
+        output = self.run("pg_restore", *arguments, source=path, seconds=DUMP_SECONDS)
         if output.code != 0:
             raise Failed(FAILED, f"pg_restore failed, so nothing was changed: {output.last_line}")
 
@@ -1447,7 +1452,7 @@ class Server:
         """Drop a database that a restore of this program has created."""
         self.run("dropdb", "--if-exists", "--force", database, seconds=DUMP_SECONDS)
 
-    def rename_both(self, database: str, new: str, kept: str) -> Output:
+    def rename_both(self, database: str, new: str, earlier_name: str) -> Output:
         """Rename two databases in one transaction.
 
         PostgreSQL renames a database only when nobody is connected. The first rename locks it
@@ -1458,8 +1463,10 @@ class Server:
         identifier = self.sql(
             "SELECT oid FROM pg_database WHERE datname = :'name';", name=database
         )[0]
-        words = (database, new, kept, identifier)
-        return self.machine.docker("exec", self.container, "sh", "-c", RENAME_BOTH, "sh", *words)
+        arguments = (database, new, earlier_name, identifier)
+        return self.machine.docker(
+            "exec", self.container, "sh", "-c", RENAME_BOTH, "sh", *arguments
+        )
 
 
 # `datlocale` has had three names in the versions of PostgreSQL.
@@ -1672,14 +1679,14 @@ def age_text(seconds: float) -> str:
     return f"{seconds / 3600:.0f} hours" if seconds < 172_800 else f"{seconds / 86400:.0f} days"
 
 
-def utc(now: float) -> datetime:
+def utc(moment: float) -> datetime:
     """A moment, in UTC."""
-    return datetime.fromtimestamp(now, timezone.utc)
+    return datetime.fromtimestamp(moment, timezone.utc)
 
 
-def stamp(now: float) -> str:
+def stamp(moment: float) -> str:
     """A moment, for the record."""
-    return f"{utc(now):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{utc(moment):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def seconds_of_stamp(text: str) -> float:

@@ -1,0 +1,36 @@
+"""What the proxies have in common whose stack and configuration are generated, both whole."""
+
+from kiwari_ci import schema
+from kiwari_ci.effective import EffectiveContainer
+from kiwari_ci.proxies.base import explain_certificate_key
+
+
+class GeneratedProxy:
+    """A proxy whose generated configuration lists every domain, on the network that all containers share."""
+
+    default_stack_name: str
+    unrouted_statuses: tuple[int, ...] = ()
+    has_admin_api = False
+    is_on_shared_network = True
+    guide_template = ""
+    has_one_guide_for_all_hosts = False
+
+    def stack_name(self, options: schema.Proxy) -> str:
+        """Its stack is always generated."""
+        return options.stack or self.default_stack_name
+
+    def explain_unused_key(self, options: schema.Proxy, key: str) -> str:
+        """With plain HTTP there are no certificates."""
+        return explain_certificate_key(options, key)
+
+    def explain_unreachable_domain(self, container: EffectiveContainer) -> tuple[str, str] | None:
+        """It reaches every container over the shared network."""
+        return None
+
+    def labels(self, options: schema.Proxy, domain: str, container_name: str, port: int) -> dict[str, str]:
+        """Its configuration says everything."""
+        return {}
+
+    def describe_required_version(self, image: str) -> str:
+        """Every version will do."""
+        return ""
