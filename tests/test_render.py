@@ -40,6 +40,9 @@ NEVER = {
     "commands.rollbacks": {"none"},
     "commands.servers": {"none"},  # of one of several hosts, in the section about databases
     "plan.answering": {"none"},
+    "site.routes": {"none"},
+    "guide.routes": {"none"},
+    "guide.split_sites": {"one"},
     "plan.servers": {"none"},  # asked where some have migrations, or where there are some
     "host.stacks": {"none"},
     "host.keys": {"none"},

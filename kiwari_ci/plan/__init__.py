@@ -23,6 +23,7 @@ from kiwari_ci.plan.hosts import (
     LongRunningAccessories,
     PostgresServer,
     ProxyGuide,
+    ProxyRoute,
     ProxySite,
     ProxyStack,
 )
@@ -48,6 +49,7 @@ from kiwari_ci.plan.stacks import (
     EnvFileLine,
     EnvFileSection,
     NetworkAttachment,
+    PublicRoute,
     ServiceContainer,
     StackNetwork,
 )
@@ -82,6 +84,7 @@ __all__ = [
     "DependabotConfig",
     "ImageBuild",
     "PublicHealthCheck",
+    "PublicRoute",
     "ComposeContainer",
     "EnvironmentDeploy",
     "DeployKey",
@@ -113,6 +116,7 @@ __all__ = [
     "GitHubSetting",
     "SetupStep",
     "ProxyGuide",
+    "ProxyRoute",
     "ProxySite",
     "ImageSource",
     "ComposeStack",

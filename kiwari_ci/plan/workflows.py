@@ -93,9 +93,12 @@ class SshRoute:
 
 @dataclass(frozen=True)
 class PublicHealthCheck:
-    """What must answer from outside after a deploy; `to_go_back` says on which host, and the command there."""
+    """What must answer from outside after a deploy; `to_go_back` says on which host, and the command there.
 
-    service: str
+    `subject` is the service, with the address where several are asked.
+    """
+
+    subject: str
     url: str
     status: int
     to_go_back: str

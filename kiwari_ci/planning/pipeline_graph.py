@@ -123,7 +123,7 @@ def _build_rows(plan: Plan, stack: ComposeStack) -> Iterator[ServiceRow]:
             tag=instance.tag,
             container=instance.container,
             health=f"{instance.health_path} → {instance.health_status}" if instance.health else "a worker",
-            domain=instance.domain,
+            domain=instance.address,
         )
 
 

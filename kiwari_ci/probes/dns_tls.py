@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from kiwari_ci.plan import ComposeContainer
+from kiwari_ci.plan import ComposeContainer, PublicRoute
 from kiwari_ci.probes.calls import REQUEST_TIMEOUT, describe_error
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import RunbookIndex
@@ -133,33 +133,36 @@ def _request_health_path(address: str, secure: ssl.SSLSocket, domain: str, path:
     return EndpointResponse(address, expires=expires, status=answer.status, headers=headers)
 
 
-def check_domain(
+def check_route(
     group: FindingGroup,
     container: ComposeContainer,
+    route: PublicRoute,
     state: DomainState,
     host_addresses: HostAddresses,
     is_deployed: bool,
     runbook: RunbookIndex,
     now: float,
 ) -> Iterator[Finding]:
-    """Compare a domain with the plan; `is_deployed` is False only when it is known that nothing serves yet."""
-    domain = container.domain
+    """Compare a public address with the plan; `is_deployed` is False only when it is known that nothing serves yet."""
+    domain, path = route.domain, route.health_path or route.path
     if state.unknown:
-        yield group.not_asked(f"{domain} DNS, TLS, {container.health_path}", state.unknown)
+        yield group.not_asked(f"{domain} DNS, TLS, {path}", state.unknown)
         return
     yield _check_dns(group, domain, state, host_addresses, runbook)
     if not state.answers:
-        yield group.not_asked(f"{domain} TLS, {container.health_path}", "its name leads nowhere")
+        yield group.not_asked(f"{domain} TLS, {path}", "its name leads nowhere")
     unrouted_statuses = (*GATEWAY_ERROR_STATUSES, *host_addresses.unrouted)
     for answer in state.answers:
         family = ""
         if len(state.answers) > 1:
             family = " over IPv6" if ":" in answer.address else " over IPv4"
         yield _check_certificate(group, f"{domain} TLS{family}", answer, runbook, now)
-        subject = f"{domain}{container.health_path}{family}"
+        subject = f"{domain}{path}{family}"
         if not is_deployed and (answer.silent or answer.status in unrouted_statuses):
             reason = answer.silent or answer.status
             yield group.not_asked(subject, f"{reason}: nothing was deployed yet; {runbook.step('first_push')}")
+        elif not route.health_path:
+            yield group.not_asked(subject, "the health path is not below this path")
         else:
             yield _check_health(group, subject, container, answer, runbook)
 

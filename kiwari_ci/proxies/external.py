@@ -13,6 +13,7 @@ class ExternalProxy:
     name_cache_seconds = 0  # a published port has no name
     unrouted_statuses: tuple[int, ...] = ()
     has_admin_api = False
+    reads_labels = False
     is_on_shared_network = False
     guide_template = "proxy/external.md.j2"
     has_one_guide_for_all_hosts = False
@@ -36,7 +37,7 @@ class ExternalProxy:
         publishing = f"{container.table}.{container.name}.ports: ['127.0.0.1:{port}:{port}'], where another proxy leads"
         return reason, f"{publishing}; or `kind: caddy` for the host; or leave out the domain"
 
-    def labels(self, options: schema.Proxy, domain: str, container_name: str, port: int) -> dict[str, str]:
+    def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
         """Nothing is known of the labels that it reads."""
         return {}
 

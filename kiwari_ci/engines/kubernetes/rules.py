@@ -51,6 +51,7 @@ def check_environment(source: YamlSource, environment: EffectiveEnvironment) -> 
     yield from _check_env_files(source, environment)
     for container in environment.containers.values():
         yield from _check_container(source, container)
+        yield from _check_routes(source, container)
         yield from _check_name(source, container)
         yield from _check_dependencies(source, container)
 
@@ -66,6 +67,13 @@ def _check_container(source: YamlSource, container: EffectiveContainer) -> Probl
     for field, (reason, hint) in _CONTAINER_FIELDS.items():
         if getattr(container.options, field):
             yield _refuse(source, container.yaml_path(field), reason, hint)
+
+
+def _check_routes(source: YamlSource, container: EffectiveContainer) -> Problems:
+    if len(container.routes) > 1 or any(route.path for route in container.routes):
+        loc = ("environments", container.environment.name, "domains", container.name)
+        reason = "an Ingress of a cluster is generated for one whole domain"
+        yield _refuse(source, loc, reason, f"one domain without a path: `{container.name}: {container.domain}`")
 
 
 def _check_name(source: YamlSource, container: EffectiveContainer) -> Problems:
