@@ -26,7 +26,7 @@ import pytest
 from kiwari_ci import generator
 from kiwari_ci.commands import doctor
 from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import Plan, RunbookCommand, SettingCommand
+from kiwari_ci.plan import DomainRedirect, Plan, RunbookCommand, SettingCommand
 from kiwari_ci.probes import (
     calls,
     dns_tls,
@@ -292,7 +292,8 @@ def test_all_case_specs_have_their_cures() -> None:
         targets = {host.name: ssh_host.SshTarget() for host in plan.hosts}
         world: dict[str, Any] = {"facts": facts, "reached": targets, "github": github.GitHubState(why="no gh")}
         routes = [route for stack in plan.stacks for container in stack.containers for route in container.routes]
-        world["seen"] = {route.address: dns_tls.DomainState() for route in routes}
+        addresses = {*plan.domains, *(route.address for route in routes)}
+        world["seen"] = {address: dns_tls.DomainState() for address in addresses}
         world["images"] = {
             instance.repository: registry.RegistryResponse(403) for s in plan.stacks for instance in s.instances
         }
@@ -537,6 +538,27 @@ def test_traefik_has_no_route_to_what_was_never_deployed() -> None:
             GROUP, on.public[0], on.public[0].routes[0], domain_state, place, deployed, book, NOW
         )
         assert health.state == state, health
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "state", "saw"),
+    [
+        (308, "https://shop.example.com/", "ok", "308 to https://shop.example.com/"),
+        (301, "https://shop.example.com/", "ok", "301 to https://shop.example.com/"),
+        (308, "https://other.example.com/", "wrong", "308, to https://other.example.com/"),
+        (200, "", "wrong", "200, to nowhere"),
+    ],
+)
+def test_a_domain_that_only_redirects(status: int, location: str, state: str, saw: str) -> None:
+    redirect = DomainRedirect("www.shop.example.com", "shop.example.com", "shop-web-production")
+    response = dns_tls.EndpointResponse(
+        ADDRESS, expires=NOW + 60 * 86400, status=status, headers={"location": location} if location else {}
+    )
+    domain_state = dns_tls.DomainState((ADDRESS,), (response,))
+    place = dns_tls.HostAddresses(frozenset({ADDRESS}))
+    *others, last = dns_tls.check_redirect(GROUP, redirect, domain_state, place, BOOK, NOW)
+    assert [finding.state for finding in others] == ["ok", "ok"]
+    assert (last.state, last.saw) == (state, saw)
 
 
 def test_nginx_proxy_manager() -> None:

@@ -43,6 +43,9 @@ NEVER = {
     "site.routes": {"none"},
     "guide.routes": {"none"},
     "guide.split_sites": {"one"},
+    "front.redirects": {"many"},  # they are all alike
+    "guide.redirects": {"many"},
+    "deploy.redirects": {"many"},
     "plan.servers": {"none"},  # asked where some have migrations, or where there are some
     "host.stacks": {"none"},
     "host.keys": {"none"},

@@ -131,6 +131,11 @@ def _run_probes(plan: Plan, hosts: list[DeployHost], stacks: list[ComposeStack],
         for container in stack.containers
         for route in container.routes
     }
+    domain_calls |= {
+        redirect.domain: BackgroundCall(partial(dns_tls.probe_domain, redirect.domain, "/", options.net))
+        for stack in stacks
+        for redirect in stack.redirects
+    }
     github_call = BackgroundCall(partial(github.probe_github, plan, environments))
     proxy_call = BackgroundCall(partial(nginx_proxy_manager.fetch_proxy_hosts, options.npm, options.npm_token))
     image_calls = {
@@ -263,6 +268,11 @@ class _HostCheck:
         for container in stack.containers:
             # Several paths of one domain have the same DNS and the same certificate.
             yield from dict.fromkeys(self._check_public_routes(group, stack, container))
+        addresses = ssh_host.collect_host_addresses(self.host, self.results.reached[self.host.name], self.facts)
+        for redirect in stack.redirects:
+            state = self.results.seen[redirect.domain]
+            now = self.options.net.now()
+            yield from dns_tls.check_redirect(group, redirect, state, addresses, self.runbook, now)
         yield from github.check_github_environment(
             group, self.plan, stack.environment, self.results.github, self.runbook
         )

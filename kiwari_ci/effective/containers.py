@@ -50,6 +50,15 @@ class EffectiveContainer(ABC):
         return self.environment.model.domains.get(self.name, [])
 
     @property
+    def redirects(self) -> dict[str, str]:
+        """The domains that redirect to one of its own, each of which is given to the first container that has it."""
+        return {
+            domain: target
+            for domain, target in self.environment.model.redirects.items()
+            if self.environment.find_domain_owner(target) == self.name
+        }
+
+    @property
     def domain(self) -> str:
         """The domain of its first public address; empty when it has none."""
         return self.routes[0].domain if self.routes else ""

@@ -119,6 +119,15 @@ class ProxySite:
 
 
 @dataclass(frozen=True)
+class ProxyRedirect:
+    """A domain that only redirects to another one, with the path kept; `address` is the domain as Caddy has it."""
+
+    domain: str
+    address: str
+    target: str
+
+
+@dataclass(frozen=True)
 class ProxyStack:
     """A proxy with a stack that is generated; with `listen` it speaks plain HTTP there, to the host alone.
 
@@ -142,6 +151,7 @@ class ProxyStack:
     files: tuple[str, ...]
     reload: str
     sites: tuple[ProxySite, ...]
+    redirects: tuple[ProxyRedirect, ...]
 
     @property
     def start_command(self) -> str:
@@ -170,6 +180,7 @@ class ProxyGuide:
     host: str
     network: str
     sites: tuple[ProxySite, ...]
+    redirects: tuple[ProxyRedirect, ...]
     stack: tuple[ProxyStack, ...]
     domains: tuple[str, ...]
 
@@ -235,12 +246,13 @@ class DeployHost:
     public: tuple[ComposeContainer, ...]
     proxy: str
     sites: tuple[ProxySite, ...]
+    redirects: tuple[ProxyRedirect, ...]
     fronts: tuple[ProxyStack, ...]
 
     @property
     def domains(self) -> tuple[str, ...]:
         """The domains that lead to it."""
-        return tuple(site.domain for site in self.sites)
+        return (*(site.domain for site in self.sites), *(redirect.domain for redirect in self.redirects))
 
     @property
     def has_schedule(self) -> bool:

@@ -44,6 +44,15 @@ class PublicRoute:
 
 
 @dataclass(frozen=True)
+class DomainRedirect:
+    """A domain that only redirects to another one; `container` is the first that the target leads to."""
+
+    domain: str
+    target: str
+    container: str
+
+
+@dataclass(frozen=True)
 class ComposeContainer:
     """A container of a stack as Compose runs it; without a port (0) nothing is asked of it, and status 0 is any answer.
 
@@ -181,6 +190,7 @@ class ComposeStack:
     beside: tuple[str, ...]
     files: tuple[str, ...]
     jobs: tuple[ComposeAttribute, ...]
+    redirects: tuple[DomainRedirect, ...]
 
     @property
     def containers(self) -> tuple[ComposeContainer, ...]:

@@ -105,6 +105,14 @@ class PublicHealthCheck:
 
 
 @dataclass(frozen=True)
+class PublicRedirectCheck:
+    """A domain that must redirect to another one."""
+
+    domain: str
+    target: str
+
+
+@dataclass(frozen=True)
 class EnvironmentDeploy:
     """A deploy of one environment over SSH, a step for each of its hosts, in order.
 
@@ -130,6 +138,7 @@ class EnvironmentDeploy:
     last_image: KeyValue
     stack: ComposeStack
     checks: tuple[PublicHealthCheck, ...]
+    redirects: tuple[PublicRedirectCheck, ...]
     minutes: int
     goes_back: bool
     shows_output: bool

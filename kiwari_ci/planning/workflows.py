@@ -17,6 +17,7 @@ from kiwari_ci.plan import (
     KeyValue,
     PathFilter,
     PublicHealthCheck,
+    PublicRedirectCheck,
     ServiceContainer,
     ServiceWorkflow,
     SshRoute,
@@ -336,6 +337,7 @@ def _plan_deploy(
         last_image=last_image,
         stack=stack,
         checks=tuple(check for instance in deployed for check in _plan_health_checks(instance, rollback_command)),
+        redirects=_plan_redirect_checks(stack, deployed),
         minutes=minutes * len(hosts),
         goes_back=False,
         shows_output=environment.spec.project.public_logs,
@@ -359,6 +361,18 @@ def _plan_health_checks(instance: ServiceContainer, rollback_command: str) -> It
             status=instance.health_status,
             to_go_back=f"{rollback_command} {instance.container}",
         )
+
+
+def _plan_redirect_checks(
+    stack: ComposeStack, deployed: tuple[ServiceContainer, ...]
+) -> tuple[PublicRedirectCheck, ...]:
+    """Plan the check of each domain that redirects to a domain of what is deployed."""
+    names = {instance.container for instance in deployed}
+    return tuple(
+        PublicRedirectCheck(redirect.domain, redirect.target)
+        for redirect in stack.redirects
+        if redirect.container in names
+    )
 
 
 def _plan_ssh_route(environment: EffectiveEnvironment, host: EffectiveHost, is_one_of_several: bool) -> SshRoute:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from kiwari_ci.plan import ComposeContainer, PublicRoute
+from kiwari_ci.plan import ComposeContainer, DomainRedirect, PublicRoute
 from kiwari_ci.probes.calls import REQUEST_TIMEOUT, describe_error
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import RunbookIndex
@@ -165,6 +165,35 @@ def check_route(
             yield group.not_asked(subject, "the health path is not below this path")
         else:
             yield _check_health(group, subject, container, answer, runbook)
+
+
+def check_redirect(
+    group: FindingGroup,
+    redirect: DomainRedirect,
+    state: DomainState,
+    host_addresses: HostAddresses,
+    runbook: RunbookIndex,
+    now: float,
+) -> Iterator[Finding]:
+    """Compare a domain that only redirects with the plan."""
+    domain = redirect.domain
+    if state.unknown:
+        yield group.not_asked(f"{domain} DNS, TLS, redirect", state.unknown)
+        return
+    yield _check_dns(group, domain, state, host_addresses, runbook)
+    expected = f"https://{redirect.target}/"
+    for answer in state.answers:
+        yield _check_certificate(group, f"{domain} TLS", answer, runbook, now)
+        subject = f"{domain} redirect"
+        location = answer.headers.get("location", "")
+        connection_error = answer.unreachable or answer.closed or answer.refused
+        if connection_error:
+            yield group.not_asked(subject, connection_error)
+        elif location == expected and 300 <= answer.status < 400:
+            yield group.ok(subject, f"{answer.status} to {location}")
+        else:
+            saw = answer.silent or f"{answer.status}, to {location or 'nowhere'}"
+            yield group.wrong(subject, saw, expected, runbook.step("proxy_hosts"))
 
 
 def _check_dns(

@@ -6,7 +6,15 @@ from typing import Protocol
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer, EffectiveHost
 from kiwari_ci.effective.values import find_published_port
-from kiwari_ci.plan import ComposeContainer, ProxyRoute, ProxySite, ProxyStack, PublicRoute
+from kiwari_ci.plan import (
+    ComposeContainer,
+    DomainRedirect,
+    ProxyRedirect,
+    ProxyRoute,
+    ProxySite,
+    ProxyStack,
+    PublicRoute,
+)
 
 GENERATED_STACK_KEYS = frozenset({"stack", "image", "listen"})  # keys of the spec that shape a generated stack
 _CERTIFICATE_KEYS = frozenset({"email", "certificates", "certresolver"})
@@ -61,7 +69,9 @@ class Proxy(Protocol):
     def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
         """The labels by which it finds a container with public addresses."""
 
-    def plan_stack(self, host: EffectiveHost, sites: tuple[ProxySite, ...]) -> ProxyStack | None:
+    def plan_stack(
+        self, host: EffectiveHost, sites: tuple[ProxySite, ...], redirects: tuple[ProxyRedirect, ...]
+    ) -> ProxyStack | None:
         """Plan its stack, if it is generated."""
 
     def runs_image(self, image: str) -> bool:
@@ -94,6 +104,12 @@ def plan_sites(host: EffectiveHost, containers: Sequence[ComposeContainer]) -> t
     )
 
 
+def plan_redirects(host: EffectiveHost, redirects: Sequence[DomainRedirect]) -> tuple[ProxyRedirect, ...]:
+    """Plan the domains of a host that only redirect."""
+    scheme = "http://" if host.proxy.listen else ""
+    return tuple(ProxyRedirect(redirect.domain, scheme + redirect.domain, redirect.target) for redirect in redirects)
+
+
 def _plan_proxy_route(container: ComposeContainer, route: PublicRoute) -> ProxyRoute:
     published_port = find_published_port(container.ports, container.port)
     return ProxyRoute(
@@ -124,6 +140,7 @@ def plan_generated_stack(
     config_files: tuple[str, ...] = (),
     reload_command: str = "",
     sites: tuple[ProxySite, ...] = (),
+    redirects: tuple[ProxyRedirect, ...] = (),
 ) -> ProxyStack:
     """Plan a generated stack from what is its kind's own."""
     options = host.proxy
@@ -145,4 +162,5 @@ def plan_generated_stack(
         files=config_files,
         reload=reload_command,
         sites=sites,
+        redirects=redirects,
     )

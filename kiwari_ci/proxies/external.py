@@ -3,7 +3,7 @@
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer, EffectiveHost
 from kiwari_ci.effective.values import find_published_port
-from kiwari_ci.plan import ProxySite, ProxyStack
+from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
 
 
 class ExternalProxy:
@@ -41,7 +41,9 @@ class ExternalProxy:
         """Nothing is known of the labels that it reads."""
         return {}
 
-    def plan_stack(self, host: EffectiveHost, sites: tuple[ProxySite, ...]) -> ProxyStack | None:
+    def plan_stack(
+        self, host: EffectiveHost, sites: tuple[ProxySite, ...], redirects: tuple[ProxyRedirect, ...]
+    ) -> ProxyStack | None:
         """Somebody else has set it up."""
         return None
 

@@ -2,7 +2,7 @@
 
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer, EffectiveHost
-from kiwari_ci.plan import ProxySite, ProxyStack
+from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
 
 
 class NginxProxyManager:
@@ -33,7 +33,9 @@ class NginxProxyManager:
         """It reads no labels."""
         return {}
 
-    def plan_stack(self, host: EffectiveHost, sites: tuple[ProxySite, ...]) -> ProxyStack | None:
+    def plan_stack(
+        self, host: EffectiveHost, sites: tuple[ProxySite, ...], redirects: tuple[ProxyRedirect, ...]
+    ) -> ProxyStack | None:
         """A person has set it up."""
         return None
 

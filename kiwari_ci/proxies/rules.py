@@ -9,6 +9,7 @@ from kiwari_ci.effective import (
     EffectiveSpec,
     find_outside_health_path,
 )
+from kiwari_ci.loading.suggestions import suggest_closest
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
@@ -30,6 +31,7 @@ def check_proxies(source: YamlSource, spec: EffectiveSpec) -> Problems:
     for environment in spec.environments.values():
         yield from _check_domains(source, environment)
     yield from _check_domain_hosts(source, spec)
+    yield from _check_redirects(source, spec)
     for container, loc, route in _iter_routes(spec):
         yield from _check_path(source, container, loc, route)
     for environment in spec.environments.values():
@@ -77,6 +79,26 @@ def _check_domain_hosts(source: YamlSource, spec: EffectiveSpec) -> Problems:
                 f"and to {owner.name} on {' and '.join(there.host_names)}"
             )
             yield report_at_value(source, loc, "clash", message, "give each host domains of its own")
+
+
+def _check_redirects(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """A domain that redirects leads nowhere else, and its target is a domain of the environment."""
+    owners = {
+        route.domain: f"environments.{here.environment.name}.{here.name}" for here, _, route in _iter_routes(spec)
+    }
+    for environment in spec.environments.values():
+        owner = f"environments.{environment.name}.redirects"
+        for domain, target in environment.model.redirects.items():
+            loc: YamlPath = ("environments", environment.name, "redirects", domain)
+            other = owners.setdefault(domain, owner)
+            if other != owner:
+                message = f"{format_yaml_path(loc[:-1])} and {other} share the domain `{domain}`"
+                yield report_at_key(source, loc, "clash", message, "a domain either leads to services, or redirects")
+            if not environment.find_domain_owner(target):
+                domains = {route.domain for here in environment.containers.values() for route in here.routes}
+                message = f"{format_yaml_path(loc[:-1])}: no service of {environment.name} has the domain `{target}`"
+                hint = suggest_closest(target, sorted(domains))
+                yield report_at_value(source, loc, "unknown-name", message, hint)
 
 
 def _check_path(source: YamlSource, container: EffectiveContainer, loc: YamlPath, route: Route) -> Problems:

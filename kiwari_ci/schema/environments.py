@@ -12,6 +12,7 @@ from kiwari_ci.schema.services import Override
 from kiwari_ci.schema.text_formats import (
     BranchName,
     ContainerName,
+    DomainName,
     EmailAddress,
     EnvFileName,
     EnvKey,
@@ -267,6 +268,11 @@ class Environment(SpecModel):
         {},
         description="Public domains, by service or accessory: `{web: example.com, api: example.com/api}`, or a list "
         "of them; one without is not public.",
+    )
+    redirects: dict[DomainName, DomainName] = Field(
+        {},
+        description="Domains that only redirect to one of `domains`, with the path kept: "
+        "`{www.example.com: example.com}`.",
     )
     database: Omittable[Database] = Field(None, description="Its database.")
     overrides: dict[Slug, Override] = Field(

@@ -47,6 +47,7 @@ environments:
       api: shop.example.com/api
       docs: [{domain: shop.example.com, path: /api/docs.v1, strip_path: true}, docs.example.com]
       admin: {domain: intern.example.com, path: /admin, strip_path: true}
+    redirects: {www.shop.example.com: shop.example.com}
 """
 
 
@@ -209,7 +210,7 @@ def add_label(configuration: dict[str, Any], keys: list[str], value: str) -> Non
         setting: Any = [{"url": re.sub("//[^:]+:", "//127.0.0.1:", value)}]
     else:
         is_list = keys[-1] in ("entrypoints", "middlewares", "prefixes")
-        setting = value.split(",") if is_list else value
+        setting = value.split(",") if is_list else value.replace("$$", "$")
     for key in keys[:-1]:
         configuration = configuration.setdefault(key, {})
     configuration[keys[-1]] = setting
@@ -240,3 +241,10 @@ def test_an_address_leads_to_its_service(front: Front, address: str, service: st
 @pytest.mark.parametrize("address", ["intern.example.com/", "intern.example.com/administrator", "other.example.com/"])
 def test_an_address_of_no_service_is_not_found(front: Front, address: str) -> None:
     assert front.ask(address).status == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/api/users?page=2"])
+def test_a_domain_redirects_with_its_path(front: Front, path: str) -> None:
+    answer = front.ask(f"www.shop.example.com{path}")
+    assert answer.status in (301, 308)
+    assert answer.location == f"https://shop.example.com{path}"

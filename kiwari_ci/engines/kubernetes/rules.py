@@ -36,6 +36,7 @@ _CONTAINER_FIELDS = {
     "compose": ("a cluster does not read keys of Compose", "leave it out, or keep this environment on Compose"),
 }
 _ENVIRONMENT_FIELDS = {
+    "redirects": ("no Ingress that redirects is generated", "leave it out, and write an Ingress for it by hand"),
     "hooks": ("a cluster has no host that could run a script", "a `once` accessory, which runs before each deploy"),
     "files": ("a cluster has no folder for files beside the stack", "put them into the image"),
     "sync": ("a deploy to a cluster always sends its own manifest", "leave it out"),
