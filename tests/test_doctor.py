@@ -540,6 +540,24 @@ def test_traefik_has_no_route_to_what_was_never_deployed() -> None:
         assert health.state == state, health
 
 
+def test_a_password_is_expected_to_be_asked_for() -> None:
+    plan = generator.load_spec(ROOT / "tests/cases/ok/basic-auth-nginx-proxy-manager/spec.yaml").plan
+    (host,) = plan.hosts
+    container, site = host.public[0], host.sites[0]
+    place = dns_tls.HostAddresses(frozenset({ADDRESS}))
+    for status, state in ((401, "ok"), (200, "wrong")):
+        response = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=status)
+        domain_state = dns_tls.DomainState((ADDRESS,), (response,))
+        *_, last = dns_tls.check_route(GROUP, container, container.routes[0], domain_state, place, True, BOOK, NOW)
+        assert last.state == state
+    for access_list, state in ((4, "ok"), (0, "wrong")):
+        proxy_host = npm_host(
+            API.domain, forward_host=container.container, forward_port=container.port, access_list_id=access_list
+        )
+        finding = nginx_proxy_manager.check_proxy_host(GROUP, site, ({site.domain: proxy_host}, ""), BOOK)
+        assert finding.state == state
+
+
 @pytest.mark.parametrize(
     ("status", "location", "state", "saw"),
     [

@@ -43,6 +43,9 @@ NEVER = {
     "site.routes": {"none"},
     "guide.routes": {"none"},
     "guide.split_sites": {"one"},
+    "guide.auth_lists": {"many"},
+    "guide.protected_sites": {"none", "one"},  # asked before
+    "front.auth_commands": {"none"},
     "front.redirects": {"many"},  # they are all alike
     "guide.redirects": {"many"},
     "deploy.redirects": {"many"},

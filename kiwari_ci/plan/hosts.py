@@ -55,6 +55,7 @@ class ProxyRoute:
     """A path of a domain, and where it leads to: a container's port, or the address at which the host publishes it.
 
     `path` is empty for what no longer path takes; `published_address` is empty for a port that is not published.
+    `auth_list` names the users whom the proxy lets in; empty where it lets everybody in.
     """
 
     domain: str
@@ -64,6 +65,7 @@ class ProxyRoute:
     port: int
     websocket: bool
     published_address: str
+    auth_list: str
 
     @property
     def address(self) -> str:
@@ -113,6 +115,11 @@ class ProxySite:
         return not self.last_route.path
 
     @property
+    def auth_list(self) -> str:
+        """The users whom the whole domain lets in; empty where it lets everybody in."""
+        return self.last_route.auth_list
+
+    @property
     def last_route(self) -> ProxyRoute:
         """The route with the shortest path, or without one."""
         return self.routes[-1]
@@ -152,6 +159,19 @@ class ProxyStack:
     reload: str
     sites: tuple[ProxySite, ...]
     redirects: tuple[ProxyRedirect, ...]
+    auth_lists: tuple[str, ...]
+
+    @property
+    def auth_commands(self) -> tuple[str, ...]:
+        """What a person types to add a user to each list; Caddy wants a blank between name and hash."""
+        keep_line = 'sed -n "s/:/ /p"' if self.kind == "caddy" else "grep :"
+        hash_password = "docker run --rm -i httpd:2.4-alpine htpasswd -niB USER"  # noqa: S105 - a command
+        return tuple(
+            f"read -rsp 'Password: ' password && printf '%s' \"$password\" | ssh \"${self.host_variable}\" "
+            f"'mkdir -p {self.folder}/auth && chmod 700 {self.folder} && {hash_password} | {keep_line} "
+            f">>{self.folder}/auth/{auth_list}'"
+            for auth_list in self.auth_lists
+        )
 
     @property
     def start_command(self) -> str:
@@ -174,7 +194,10 @@ class LongRunningAccessories:
 
 @dataclass(frozen=True)
 class ProxyGuide:
-    """What the runbook says of the domains of a host's proxy, or of all hosts with this kind of proxy."""
+    """What the runbook says of the domains of a host's proxy, or of all hosts with this kind of proxy.
+
+    `auth_lists` are the lists of users that a person makes in a proxy without a generated stack.
+    """
 
     template: str
     host: str
@@ -183,11 +206,17 @@ class ProxyGuide:
     redirects: tuple[ProxyRedirect, ...]
     stack: tuple[ProxyStack, ...]
     domains: tuple[str, ...]
+    auth_lists: tuple[str, ...]
 
     @property
     def routes(self) -> tuple[ProxyRoute, ...]:
         """The routes of all domains."""
         return tuple(route for site in self.sites for route in site.routes)
+
+    @property
+    def protected_sites(self) -> tuple[ProxySite, ...]:
+        """The domains that ask for a name and a password."""
+        return tuple(site for site in self.sites if site.auth_list)
 
     @property
     def split_sites(self) -> tuple[ProxySite, ...]:

@@ -26,12 +26,14 @@ class PublicRoute:
     """A public address of a container: a domain, or a path of it, which the proxy may strip.
 
     `health_path` is what is asked there from outside; empty where the container's health path is not below the path.
+    `auth_list` names the users whom the proxy lets in; empty where it lets everybody in.
     """
 
     domain: str
     path: str
     strips_path: bool
     health_path: str
+    auth_list: str
 
     @property
     def address(self) -> str:

@@ -95,12 +95,14 @@ class SshRoute:
 class PublicHealthCheck:
     """What must answer from outside after a deploy; `to_go_back` says on which host, and the command there.
 
-    `subject` is the service, with the address where several are asked.
+    `subject` is the service, with the address where several are asked. Where the proxy asks for a password, it must
+    do so, and nothing of the service is seen.
     """
 
     subject: str
     url: str
     status: int
+    asks_password: bool
     to_go_back: str
 
 

@@ -11,7 +11,7 @@ from kiwari_ci.plan import (
     PostgresServer,
     ProxyGuide,
 )
-from kiwari_ci.proxies.base import plan_redirects, plan_sites
+from kiwari_ci.proxies.base import list_auth_lists, plan_redirects, plan_sites
 from kiwari_ci.proxies.registry import find_planned_proxy, find_proxy
 
 DEFAULT_SSH_PORT = 22
@@ -98,6 +98,7 @@ def _plan_proxy_guide(template: str, hosts: list[DeployHost]) -> ProxyGuide:
         redirects=tuple(redirect for host in hosts for redirect in host.redirects),
         stack=hosts[0].fronts if template == _STACK_GUIDE_TEMPLATE else (),
         domains=tuple(site.domain for site in sites),
+        auth_lists=() if hosts[0].fronts else list_auth_lists(sites),
     )
 
 

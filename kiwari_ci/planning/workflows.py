@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from http import HTTPStatus
 
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveImage, EffectiveService
@@ -358,7 +359,8 @@ def _plan_health_checks(instance: ServiceContainer, rollback_command: str) -> It
         yield PublicHealthCheck(
             subject=instance.service + where,
             url=f"https://{route.domain}{route.health_path}",
-            status=instance.health_status,
+            status=int(HTTPStatus.UNAUTHORIZED) if route.auth_list else instance.health_status,
+            asks_password=bool(route.auth_list),
             to_go_back=f"{rollback_command} {instance.container}",
         )
 

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from kiwari_ci.plan import ComposeContainer, DomainRedirect, PublicRoute
 from kiwari_ci.probes.calls import REQUEST_TIMEOUT, describe_error
@@ -164,7 +165,8 @@ def check_route(
         elif not route.health_path:
             yield group.not_asked(subject, "the health path is not below this path")
         else:
-            yield _check_health(group, subject, container, answer, runbook)
+            expected_status = int(HTTPStatus.UNAUTHORIZED) if route.auth_list else container.health_status
+            yield _check_health(group, subject, expected_status, answer, runbook)
 
 
 def check_redirect(
@@ -254,24 +256,24 @@ def _check_certificate(
 
 
 def _check_health(
-    group: FindingGroup, subject: str, container: ComposeContainer, answer: EndpointResponse, runbook: RunbookIndex
+    group: FindingGroup, subject: str, expected_status: int, answer: EndpointResponse, runbook: RunbookIndex
 ) -> Finding:
     connection_error = answer.unreachable or answer.closed or answer.refused
     if connection_error:
         return group.not_asked(subject, connection_error)
-    expected = f"status {container.health_status}" if container.health_status else "an answer of its own"
+    expected = f"status {expected_status}" if expected_status else "an answer of its own"
     if answer.silent:
         return group.wrong(subject, answer.silent, expected, runbook.step("health_endpoints"))
-    if _is_healthy(container, answer.status):
+    if _is_healthy(expected_status, answer.status):
         return group.ok(subject, str(answer.status))
     saw, cure = _explain_failed_health(answer, runbook)
     return group.wrong(subject, saw, expected, cure)
 
 
-def _is_healthy(container: ComposeContainer, status: int) -> bool:
+def _is_healthy(expected_status: int, status: int) -> bool:
     """A container without a health status may answer anything, but for the errors that are the proxy's own."""
-    if container.health_status:
-        return status == container.health_status
+    if expected_status:
+        return status == expected_status
     return status not in GATEWAY_ERROR_STATUSES
 
 

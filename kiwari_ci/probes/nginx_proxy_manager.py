@@ -77,8 +77,11 @@ def _find_proxy_host_faults(site: ProxySite, host: dict[str, Any], target: str) 
     if host.get("locations"):
         yield "has custom locations, which keep a dead address"
     yield from _find_snippet_faults(site, str(host.get("advanced_config") or ""))
-    if host.get("access_list_id"):
+    has_access_list = bool(host.get("access_list_id"))
+    if has_access_list and not site.auth_list:
         yield "an access list stands before the health check"
+    if site.auth_list and not has_access_list:
+        yield f"no access list, where the spec has {site.auth_list}"
     meta = host.get("meta")
     if isinstance(meta, dict) and meta.get("nginx_online") is False:
         yield f"nginx refused it: {meta.get('nginx_err') or 'no words'}"

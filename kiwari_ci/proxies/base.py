@@ -66,6 +66,9 @@ class Proxy(Protocol):
     def explain_unreachable_domain(self, container: EffectiveContainer) -> tuple[str, str] | None:
         """Explain why its host cannot lead a domain to a container with a port, with a hint; None when it can."""
 
+    def explain_unsupported_route(self, container: EffectiveContainer, route: schema.Route) -> tuple[str, str] | None:
+        """Explain what it cannot do of what an address asks for, with a hint; None when it can do everything."""
+
     def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
         """The labels by which it finds a container with public addresses."""
 
@@ -84,6 +87,13 @@ class Proxy(Protocol):
 def list_written_keys(options: schema.Proxy) -> list[str]:
     """List the keys that a person wrote, except for those that every kind takes."""
     return sorted(options.model_fields_set - _COMMON_KEYS)
+
+
+def explain_middlewares(route: schema.Route) -> tuple[str, str] | None:
+    """Explain that only Traefik has middlewares."""
+    if route.middlewares:
+        return "`middlewares` are for `kind: traefik`", "leave out `middlewares`"
+    return None
 
 
 def explain_certificate_key(options: schema.Proxy, key: str) -> str:
@@ -120,7 +130,13 @@ def _plan_proxy_route(container: ComposeContainer, route: PublicRoute) -> ProxyR
         port=container.port,
         websocket=container.websocket == "yes",
         published_address=f"http://127.0.0.1:{published_port}" if published_port else "",
+        auth_list=route.auth_list,
     )
+
+
+def list_auth_lists(sites: Sequence[ProxySite]) -> tuple[str, ...]:
+    """List the lists of users that some addresses ask for, each once."""
+    return tuple(dict.fromkeys(route.auth_list for site in sites for route in site.routes if route.auth_list))
 
 
 def list_web_ports(options: schema.Proxy) -> tuple[str, ...]:
@@ -141,9 +157,12 @@ def plan_generated_stack(
     reload_command: str = "",
     sites: tuple[ProxySite, ...] = (),
     redirects: tuple[ProxyRedirect, ...] = (),
+    auth_lists: tuple[str, ...] = (),
 ) -> ProxyStack:
     """Plan a generated stack from what is its kind's own."""
     options = host.proxy
+    if auth_lists:
+        volumes = (*volumes, "./auth:/auth:ro")
     return ProxyStack(
         kind=options.kind,
         name=name,
@@ -163,4 +182,5 @@ def plan_generated_stack(
         reload=reload_command,
         sites=sites,
         redirects=redirects,
+        auth_lists=auth_lists,
     )

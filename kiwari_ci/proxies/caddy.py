@@ -2,7 +2,7 @@
 
 from kiwari_ci.effective import EffectiveHost
 from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
-from kiwari_ci.proxies.base import GENERATED_STACK_KEYS, list_web_ports, plan_generated_stack
+from kiwari_ci.proxies.base import GENERATED_STACK_KEYS, list_auth_lists, list_web_ports, plan_generated_stack
 from kiwari_ci.proxies.generated import GeneratedProxy
 
 
@@ -32,6 +32,7 @@ class Caddy(GeneratedProxy):
             reload_command=f"docker compose exec {name} caddy reload --config /etc/caddy/Caddyfile",
             sites=sites,
             redirects=redirects,
+            auth_lists=list_auth_lists(sites),
         )
 
     def runs_image(self, image: str) -> bool:

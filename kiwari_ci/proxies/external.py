@@ -4,6 +4,7 @@ from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer, EffectiveHost
 from kiwari_ci.effective.values import find_published_port
 from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
+from kiwari_ci.proxies.base import explain_middlewares
 
 
 class ExternalProxy:
@@ -36,6 +37,15 @@ class ExternalProxy:
         )
         publishing = f"{container.table}.{container.name}.ports: ['127.0.0.1:{port}:{port}'], where another proxy leads"
         return reason, f"{publishing}; or `kind: caddy` for the host; or leave out the domain"
+
+    def explain_unsupported_route(self, container: EffectiveContainer, route: schema.Route) -> tuple[str, str] | None:
+        """Nobody knows how it asks for a password."""
+        if route.basic_auth:
+            return (
+                "`basic_auth` needs a proxy that is known, and the kind is `none`",
+                "have your own proxy ask for the password, and leave out `basic_auth`",
+            )
+        return explain_middlewares(route)
 
     def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
         """Nothing is known of the labels that it reads."""

@@ -2,7 +2,7 @@
 
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer
-from kiwari_ci.proxies.base import explain_certificate_key
+from kiwari_ci.proxies.base import explain_certificate_key, explain_middlewares
 
 
 class GeneratedProxy:
@@ -27,6 +27,10 @@ class GeneratedProxy:
     def explain_unreachable_domain(self, container: EffectiveContainer) -> tuple[str, str] | None:
         """It reaches every container over the shared network."""
         return None
+
+    def explain_unsupported_route(self, container: EffectiveContainer, route: schema.Route) -> tuple[str, str] | None:
+        """It has no middlewares; it reads users from a file beside its stack."""
+        return explain_middlewares(route)
 
     def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
         """Its configuration says everything."""

@@ -2,7 +2,7 @@
 
 from kiwari_ci.effective import EffectiveHost
 from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
-from kiwari_ci.proxies.base import GENERATED_STACK_KEYS, plan_generated_stack
+from kiwari_ci.proxies.base import GENERATED_STACK_KEYS, list_auth_lists, plan_generated_stack
 from kiwari_ci.proxies.generated import GeneratedProxy
 
 _DEFAULT_CERTIFICATES = "/etc/letsencrypt"
@@ -36,6 +36,7 @@ class Nginx(GeneratedProxy):
             reload_command=f'docker compose exec {name} sh -c "nginx -t && nginx -s reload"',
             sites=sites,
             redirects=redirects,
+            auth_lists=list_auth_lists(sites),
         )
 
     def runs_image(self, image: str) -> bool:

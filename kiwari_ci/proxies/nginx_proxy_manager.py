@@ -3,6 +3,7 @@
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer, EffectiveHost
 from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
+from kiwari_ci.proxies.base import explain_middlewares
 
 
 class NginxProxyManager:
@@ -29,6 +30,16 @@ class NginxProxyManager:
         """It reaches every container over the shared network."""
         return None
 
+    def explain_unsupported_route(self, container: EffectiveContainer, route: schema.Route) -> tuple[str, str] | None:
+        """An access list is for a whole domain."""
+        if route.basic_auth and _has_paths(container, route.domain):
+            return (
+                f"an access list of Nginx Proxy Manager is for a whole domain, and paths of `{route.domain}` "
+                "lead to different services",
+                "give the service a domain of its own, or leave out `basic_auth`",
+            )
+        return explain_middlewares(route)
+
     def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
         """It reads no labels."""
         return {}
@@ -46,3 +57,9 @@ class NginxProxyManager:
     def describe_required_version(self, image: str) -> str:
         """Every version will do."""
         return ""
+
+
+def _has_paths(container: EffectiveContainer, domain: str) -> bool:
+    """Whether paths of a domain are led elsewhere."""
+    peers = container.environment.containers.values()
+    return any(route.domain == domain and route.path for peer in peers for route in peer.routes)

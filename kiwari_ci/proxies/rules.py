@@ -104,6 +104,11 @@ def _check_redirects(source: YamlSource, spec: EffectiveSpec) -> Problems:
 def _check_path(source: YamlSource, container: EffectiveContainer, loc: YamlPath, route: Route) -> Problems:
     """An address is written once, and `strip_path` has something to strip."""
     where = format_yaml_path(loc[:-1])
+    proxy = find_proxy(container.environment.first_host.proxy.kind)
+    problem = proxy.explain_unsupported_route(container, route)
+    if problem:
+        reason, hint = problem
+        yield report_at_value(source, loc, "proxy", f"{where}: {reason}", hint)
     for other in container.routes[: int(loc[-1])]:
         if other.address == route.address:
             message = f"{where}: `{route.address}` stands in this list twice"

@@ -5,7 +5,7 @@ import re
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer, EffectiveHost
 from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
-from kiwari_ci.proxies.base import GENERATED_STACK_KEYS, explain_certificate_key, plan_generated_stack
+from kiwari_ci.proxies.base import GENERATED_STACK_KEYS, explain_certificate_key, list_auth_lists, plan_generated_stack
 
 OLDEST_VERSION = (3, 6)  # the first that knows the label `allownonrunning`
 _PRIVATE_NETWORKS = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
@@ -40,6 +40,10 @@ class Traefik:
         """It reaches every container over the shared network."""
         return None
 
+    def explain_unsupported_route(self, container: EffectiveContainer, route: schema.Route) -> tuple[str, str] | None:
+        """It can do everything."""
+        return None
+
     def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
         """The labels of a router for each public address, and of one service.
 
@@ -71,6 +75,7 @@ class Traefik:
             default_image="traefik:v3.6",
             command=_command(host.proxy),
             volumes=(_DOCKER_SOCKET,) if host.proxy.listen else (_DOCKER_SOCKET, "certificates:/certificates"),
+            auth_lists=list_auth_lists(sites),
         )
 
     def runs_image(self, image: str) -> bool:
@@ -86,11 +91,16 @@ class Traefik:
 
 
 def _router_labels(options: schema.Proxy, route: schema.Route, service: str) -> dict[str, str]:
-    """The labels of the router for one address, and of the middleware that strips its path."""
+    """The labels of the router for one address, and of its middlewares."""
     name = _router_name(service, route.domain, route.path or "")
-    middlewares = list(options.middlewares or ())
+    middlewares = [*(options.middlewares or ()), *(route.middlewares or ())]
     rule = f"Host(`{route.domain}`)"
     definitions = {}
+    if route.basic_auth and not options.stack:
+        middlewares.append(f"{route.basic_auth}@file")
+    elif route.basic_auth:
+        middlewares.append(f"{name}-users")
+        definitions[f"traefik.http.middlewares.{name}-users.basicauth.usersfile"] = f"/auth/{route.basic_auth}"
     if route.path:
         rule += f" && (Path(`{route.path}`) || PathPrefix(`{route.path}/`))"
     if route.path and route.strip_path:

@@ -6,7 +6,7 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 from kiwari_ci.schema.base import OneOrMany, SpecModel
-from kiwari_ci.schema.text_formats import DomainAndPath, DomainName, Omittable, RoutePath
+from kiwari_ci.schema.text_formats import DomainAndPath, DomainName, Middleware, Omittable, RoutePath, Slug
 
 
 class Route(SpecModel):
@@ -20,6 +20,17 @@ class Route(SpecModel):
     )
     strip_path: bool = Field(
         False, description="Whether the service gets `/users` for `/api/users`; else the path as it was asked for."
+    )
+
+    basic_auth: Omittable[Slug] = Field(
+        None,
+        description="The list of users whose name and password the proxy asks for: `team`. The server keeps it, with "
+        "hashes of the passwords, in `auth/team` of the proxy's folder; the runbook has the command.",
+    )
+    middlewares: Omittable[list[Middleware]] = Field(
+        None,
+        min_length=1,
+        description="Traefik's middlewares before this address, after those of the host's proxy: `[ratelimit@file]`.",
     )
 
     @property

@@ -4,6 +4,7 @@ The programs run on this machine and not in containers, so two things are not as
 127.0.0.1, and the ports are free ones. Labels are given to Traefik as a file, because no engine runs.
 """
 
+import base64
 import contextlib
 import http.client
 import http.server
@@ -27,6 +28,7 @@ from tests.engine import fronts
 from tests.engine.server import eventually
 
 LIBRARIES = fronts.PROGRAMS / "usr/lib/x86_64-linux-gnu"
+USER, PASSWORD = "anna", "correct horse"
 SERVICES = ("web", "api", "docs", "admin")
 KINDS = ("caddy", "nginx", "traefik")
 
@@ -46,7 +48,10 @@ environments:
       web: [shop.example.com, shop.example.org]
       api: shop.example.com/api
       docs: [{domain: shop.example.com, path: /api/docs.v1, strip_path: true}, docs.example.com]
-      admin: {domain: intern.example.com, path: /admin, strip_path: true}
+      admin:
+        - {domain: intern.example.com, path: /admin, strip_path: true}
+        - {domain: closed.example.com, basic_auth: team}
+        - {domain: shop.example.com, path: /closed, strip_path: true, basic_auth: team}
     redirects: {www.shop.example.com: shop.example.com}
 """
 
@@ -124,6 +129,7 @@ def front(request: pytest.FixtureRequest, service_ports: dict[str, int], tmp_pat
     text = SPEC.replace("KIND", request.param)
     for name, port in service_ports.items():
         text = text.replace(f"port: {name.upper()}", f"port: {port}")
+    write_users(folder, "team", is_caddy=request.param == "caddy")
     spec = folder / "shop.yaml"
     spec.write_text(text)
     _, tree = generator.generate_files(spec)
@@ -142,6 +148,22 @@ def front(request: pytest.FixtureRequest, service_ports: dict[str, int], tmp_pat
         process.wait(timeout=20)
 
 
+def write_users(folder: Path, auth_list: str, is_caddy: bool) -> None:
+    """Write a list of users as the runbook's command does, and let nginx read it, which is not root then."""
+    hashing = subprocess.run(
+        [str(fronts.PROGRAMS / "usr/bin/caddy"), "hash-password", "--bcrypt-cost", "4", "--plaintext", PASSWORD],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"HOME": str(folder)},
+    )
+    (folder / "auth").mkdir()
+    (folder / "auth" / auth_list).write_text(f"{USER}{' ' if is_caddy else ':'}{hashing.stdout.strip()}\n")
+    for part in (folder, *folder.parents):
+        if part.stat().st_uid == os.getuid() and part != Path("/"):
+            part.chmod(part.stat().st_mode | 0o055)
+
+
 def answers(front: Front) -> bool:
     """Whether the proxy leads to a service."""
     try:
@@ -157,14 +179,14 @@ def find_free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-def at_home(text: str) -> str:
-    """Replace the names of containers by this machine's address."""
-    return re.sub(r"\bshop-[a-z]+-live\b(?=[:;])", "127.0.0.1", text)
+def at_home(text: str, folder: Path) -> str:
+    """Replace the names of containers by this machine's address, and the folder that is mounted by the real one."""
+    return re.sub(r"\bshop-[a-z]+-live\b(?=[:;])", "127.0.0.1", text).replace(" /auth/", f" {folder}/auth/")
 
 
 def prepare_caddy(tree: GeneratedFiles, folder: Path, port: int) -> list[str]:
     """Write the Caddyfile, and return the command that starts Caddy."""
-    text = at_home(tree["deploy/front/conf/Caddyfile"].text)
+    text = at_home(tree["deploy/front/conf/Caddyfile"].text, folder)
     config = folder / "Caddyfile"
     config.write_text(text.replace("{\n", f"{{\n\tadmin off\n\thttp_port {port}\n", 1))
     return [str(fronts.PROGRAMS / "usr/bin/caddy"), "run", "--config", str(config)]
@@ -172,7 +194,7 @@ def prepare_caddy(tree: GeneratedFiles, folder: Path, port: int) -> list[str]:
 
 def prepare_nginx(tree: GeneratedFiles, folder: Path, port: int) -> list[str]:
     """Write the configuration and what an image has around it, and return the command that starts nginx."""
-    text = at_home(tree["deploy/front/conf/default.conf"].text)
+    text = at_home(tree["deploy/front/conf/default.conf"].text, folder)
     (folder / "default.conf").write_text(text.replace("listen 80", f"listen 127.0.0.1:{port}"))
     (folder / "nginx.conf").write_text(
         f"daemon off; pid {folder}/pid; error_log stderr; events {{}}\n"
@@ -195,7 +217,7 @@ def prepare_traefik(tree: GeneratedFiles, folder: Path, port: int) -> list[str]:
         for name, router in configuration["http"]["routers"].items():
             if name not in known_routers:
                 router["service"] = service["container_name"]  # by labels, it is the only one of the container
-    (folder / "labels.yml").write_text(yaml.safe_dump(configuration))
+    (folder / "labels.yml").write_text(yaml.safe_dump(configuration).replace(" /auth/", f" {folder}/auth/"))
     return [
         str(fronts.PROGRAMS / "usr/bin/traefik"),
         f"--providers.file.filename={folder}/labels.yml",
@@ -248,3 +270,13 @@ def test_a_domain_redirects_with_its_path(front: Front, path: str) -> None:
     answer = front.ask(f"www.shop.example.com{path}")
     assert answer.status in (301, 308)
     assert answer.location == f"https://shop.example.com{path}"
+
+
+@pytest.mark.parametrize(("address", "path"), [("closed.example.com/a", "/a"), ("shop.example.com/closed/a", "/a")])
+def test_a_password_is_asked_for(front: Front, address: str, path: str) -> None:
+    assert front.ask(address).status == 401
+    for password, status in (("wrong", 401), (PASSWORD, 200)):
+        credentials = base64.b64encode(f"{USER}:{password}".encode()).decode()
+        answer = front.ask(address, {"Authorization": f"Basic {credentials}"})
+        assert answer.status == status
+    assert (answer.service, answer.path) == ("admin", path)

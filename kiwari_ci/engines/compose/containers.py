@@ -146,6 +146,7 @@ def _plan_route(container: EffectiveContainer, route: schema.Route) -> PublicRou
         path=route.path or "",
         strips_path=bool(route.path) and route.strip_path,
         health_path=find_outside_health_path(container, route),
+        auth_list=route.basic_auth or "",
     )
 
 

@@ -71,7 +71,7 @@ def _check_container(source: YamlSource, container: EffectiveContainer) -> Probl
 
 
 def _check_routes(source: YamlSource, container: EffectiveContainer) -> Problems:
-    if len(container.routes) > 1 or any(route.path for route in container.routes):
+    if len(container.routes) > 1 or any(route.model_fields_set != {"domain"} for route in container.routes):
         loc = ("environments", container.environment.name, "domains", container.name)
         reason = "an Ingress of a cluster is generated for one whole domain"
         yield _refuse(source, loc, reason, f"one domain without a path: `{container.name}: {container.domain}`")
