@@ -1,5 +1,6 @@
 """Rules of proxies: which of their keys have an effect, and what a proxy must be able to reach."""
 
+import re
 from collections.abc import Iterator
 
 from kiwari_ci.effective import (
@@ -17,6 +18,10 @@ from kiwari_ci.proxies.base import list_written_keys
 from kiwari_ci.proxies.registry import find_proxy, list_kinds_with_key
 from kiwari_ci.schema import Proxy, Route
 
+_TRAEFIK_LABEL = re.compile(
+    r"traefik\.(http|tcp|udp)\.(?P<kind>routers|services|middlewares)\.(?P<name>[^.]+)\.", re.IGNORECASE
+)
+
 Problems = Iterator[Problem]
 
 
@@ -32,6 +37,7 @@ def check_proxies(source: YamlSource, spec: EffectiveSpec) -> Problems:
         yield from _check_domains(source, environment)
     yield from _check_domain_hosts(source, spec)
     yield from _check_redirects(source, spec)
+    yield from _check_traefik_names(source, spec)
     for container, loc, route in _iter_routes(spec):
         yield from _check_path(source, container, loc, route)
     for environment in spec.environments.values():
@@ -99,6 +105,45 @@ def _check_redirects(source: YamlSource, spec: EffectiveSpec) -> Problems:
                 message = f"{format_yaml_path(loc[:-1])}: no service of {environment.name} has the domain `{target}`"
                 hint = suggest_closest(target, sorted(domains))
                 yield report_at_value(source, loc, "unknown-name", message, hint)
+
+
+def _check_traefik_names(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """All stacks of a host share one list of the names that labels give to parts of Traefik's settings.
+
+    Traefik drops a router or a middleware that two containers define differently, and spreads the requests for a
+    service over both. Only a middleware may be defined twice, and only in the same way.
+    """
+    owners: dict[tuple[str, str, str], tuple[str, dict[str, str]]] = {}
+    for environment in spec.environments.values():
+        if not find_proxy(environment.first_host.proxy.kind).reads_labels:
+            continue
+        for name, container in environment.containers.items():
+            owner = f"{name} in {environment.name}"
+            for (kind, part), labels in _group_traefik_labels(container).items():
+                for host_name in environment.host_names:
+                    other, other_labels = owners.setdefault((host_name, kind, part), (owner, labels))
+                    is_shared = kind == "middlewares" and labels == other_labels
+                    if other != owner and not is_shared:
+                        first_label = next(iter(labels))
+                        loc = container.yaml_path("labels", first_label)
+                        where = format_yaml_path(loc[:-1])
+                        message = f"{where}: {owner} and {other} define `{part}` of Traefik's {kind} on {host_name}"
+                        renamed_label = first_label.replace(f".{part}.", f".{part}-{environment.name}.", 1)
+                        hint = (
+                            f"`{renamed_label}` in the `overrides` of each "
+                            "environment; a field of `domains` needs no label"
+                        )
+                        yield report_at_key(source, loc, "clash", message, hint)
+
+
+def _group_traefik_labels(container: EffectiveContainer) -> dict[tuple[str, str], dict[str, str]]:
+    """Group the labels that a person wrote by the part of Traefik's settings that they define: its kind and name."""
+    groups: dict[tuple[str, str], dict[str, str]] = {}
+    for label, text in container.options.labels.items():
+        match = _TRAEFIK_LABEL.match(label)
+        if match:
+            groups.setdefault((match["kind"], match["name"]), {})[label] = text
+    return groups
 
 
 def _check_path(source: YamlSource, container: EffectiveContainer, loc: YamlPath, route: Route) -> Problems:
