@@ -102,6 +102,7 @@ RuleName = Literal[
     "unsent-file",
     "unused",
     "value",
+    "variable",
     "whole-repository",
     "worker",
     "yaml-syntax",

@@ -127,7 +127,8 @@ class ContainerOptions(SpecModel):
     command: Annotated[Omittable[list[TextLine]], WritesComposeKey("command")] = Field(
         None,
         min_length=1,
-        description="What it runs in place of the image's own command: `[celery, -A, shop, worker]`.",
+        description="What it runs in place of the image's own command: `[celery, -A, shop, worker]`; with a variable "
+        "by a shell: `[sh, -c, 'exec redis-server --requirepass \"$$REDIS_PASSWORD\"']`.",
     )
     entrypoint: Annotated[Omittable[list[TextLine]], WritesComposeKey("entrypoint")] = Field(
         None, min_length=1, description="What runs the command, in place of the image's own: `[sh, -c]`."

@@ -211,7 +211,7 @@ def _interpolate_arguments(texts: list[str], container: DetectedContainer) -> li
         word = vocabulary.interpolate_variables(text, container.variables)
         if word is None or not _IS_ARGUMENT(word):
             return []
-        words.append(word)
+        words.append(vocabulary.escape_dollar_signs(word))
     return [] if may_contain_secret(" ".join(words)) else words
 
 
@@ -244,7 +244,7 @@ def _convert_labels(container: DetectedContainer) -> tuple[dict[str, str], list[
             continue
         text = vocabulary.interpolate_variables(value, container.variables)
         if text and _is_plain_label(key, text):
-            labels[key] = text
+            labels[key] = vocabulary.escape_dollar_signs(text)
         else:
             unsupported.append(key)
     return labels, unsupported
@@ -330,7 +330,7 @@ def _add_environment_keys(container: DetectedContainer, table: CommentedMapping)
         elif value is None or vocabulary.is_secret(key, value) or not _IS_PLAIN_TEXT(value):
             env.put(key, {"secret": True}, where)
         else:
-            environment.put(key, value, where)
+            environment.put(key, vocabulary.escape_dollar_signs(value), where)
     if env:
         table["env"] = env
     if environment:
@@ -346,4 +346,7 @@ def _interpolate_nested(value: Any, container: DetectedContainer) -> Any:
     if isinstance(value, YamlSequence):
         items = [_interpolate_nested(item, container) for item in value]
         return None if None in items else items
-    return vocabulary.interpolate_variables(value, container.variables) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    text = vocabulary.interpolate_variables(value, container.variables)
+    return None if text is None else vocabulary.escape_dollar_signs(text)
