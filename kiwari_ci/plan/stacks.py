@@ -151,6 +151,11 @@ class ComposeStack:
     jobs: tuple[ComposeAttribute, ...]
 
     @property
+    def lists_networks(self) -> bool:
+        """Whether the compose file has networks to list: its default one it need not."""
+        return bool(self.networks or self.own_networks)
+
+    @property
     def containers(self) -> tuple[ComposeContainer, ...]:
         """All that runs in it, as the compose file has it: services first."""
         return (*self.instances, *self.accessories)

@@ -163,7 +163,10 @@ class ContainerOptions(SpecModel):
         "`{redis: healthy}`, or `[redis]`. A deploy starts all accessories first.",
     )
     networks: Annotated[Omittable[list[Network]], WritesComposeKey("networks")] = Field(
-        None, min_length=1, description="More Docker networks that it joins: `[backend, {external: monitoring}]`."
+        None,
+        min_length=1,
+        description="More Docker networks that it joins: `[backend, {external: monitoring}]`. The proxy's it joins "
+        "with a domain, and with a port in an environment without `domains`; else the stack's own alone.",
     )
     mem_limit: Annotated[Omittable[MemorySize], WritesComposeKey("mem_limit", copied=True)] = Field(
         None, description="The most memory that it may use; more, and it is killed."
