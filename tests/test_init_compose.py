@@ -74,6 +74,17 @@ def test_what_has_no_place_is_told(tmp_path: Path, more: str, said: str) -> None
     assert any(said in line for line in first.seen), first.seen
 
 
+def test_volumes_with_a_name_of_their_own_are_kept(tmp_path: Path) -> None:
+    compose = (
+        f"{WEB}volumes: ['up:/srv', 'data:/data', 'tmp:/x']}}}}\n"
+        "volumes: {up: {external: true}, data: {name: old_Data}, tmp: {}, unused: {external: true}}\n"
+    )
+    spec, first = init(tmp_path, {"compose.yml": compose})
+    (environment,) = spec["environments"].values()
+    assert environment["volumes"] == {"up": "up", "data": "old_Data"}
+    assert not any("volume" in line for line in first.seen), first.seen
+
+
 def test_a_long_list_of_what_is_left_is_told_to_its_end(tmp_path: Path) -> None:
     more = ", ".join(f"labels{number}: {'x' * 60}" for number in range(9))
     _, first = init(tmp_path, {"compose.yml": f"{WEB}{more}}}}}"})

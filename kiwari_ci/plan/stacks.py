@@ -117,6 +117,14 @@ class StackNetwork:
 
 
 @dataclass(frozen=True)
+class StackVolume:
+    """A named volume: Compose makes it, unless it is there already under the name `existing`."""
+
+    name: str
+    existing: str
+
+
+@dataclass(frozen=True)
 class DeployHook:
     """A script that the host runs before or after a deploy: `name` says which; it ends in a newline."""
 
@@ -140,7 +148,7 @@ class ComposeStack:
     networks: tuple[str, ...]
     own_networks: tuple[StackNetwork, ...]
     env_files: tuple[EnvFile, ...]
-    volumes: tuple[str, ...]
+    volumes: tuple[StackVolume, ...]
     hooks: tuple[DeployHook, ...]
     hook_names: str
     sent: tuple[EnvFile, ...]

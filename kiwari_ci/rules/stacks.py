@@ -19,6 +19,8 @@ def check_stacks(source: YamlSource, spec: EffectiveSpec) -> Problems:
         yield from _check_shared_env_keys(source, environment)
     for environment in environments:
         yield from _check_database_host(source, environment)
+    for environment in environments:
+        yield from _check_existing_volumes(source, environment)
     for container, field, key, value in _iter_variables(spec):
         yield from _check_variable_source(source, container, field, key, value)
     for container, field, key, value in _iter_variables(spec):
@@ -66,6 +68,24 @@ def _check_database_host(source: YamlSource, environment: EffectiveEnvironment) 
         message = f"environments.{name} is on {host_name}, its database server `{server.name}` on {server.host.name}"
         hint = "a database is reached over a Docker network: put both on one host"
         yield report_at_key(source, ("environments", name, "database"), "host", message, hint)
+
+
+def _check_existing_volumes(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    """A volume that exists already is mounted by something here, and by no two names."""
+    mounts = [mount for container in environment.containers.values() for mount in container.options.volumes or ()]
+    mounted_names = {mount.partition(":")[0] for mount in mounts}
+    first_names: dict[str, str] = {}
+    for name, existing in environment.model.volumes.items():
+        loc: YamlPath = ("environments", environment.name, "volumes", name)
+        if name not in mounted_names:
+            message = f"{format_yaml_path(loc)}: nothing here mounts a volume `{name}`"
+            yield report_at_key(
+                source, loc, "unused", message, f"volumes: ['{name}:/PATH'] of a service; or leave it out"
+            )
+        first_name = first_names.setdefault(existing, name)
+        if first_name != name:
+            message = f"{format_yaml_path(loc)}: `{existing}` is the volume `{first_name}` already"
+            yield report_at_value(source, loc, "clash", message, f"mount `{first_name}` in both places")
 
 
 def _check_variable_source(

@@ -29,6 +29,7 @@ from kiwari_ci.schema.text_formats import (
     Slug,
     TagPattern,
     TraefikName,
+    VolumeName,
     WorkflowFileName,
 )
 
@@ -265,6 +266,11 @@ class Environment(SpecModel):
     )
     domains: dict[Slug, DomainName] = Field(
         {}, description="Public domains, by service or accessory; one without is not public."
+    )
+    volumes: dict[VolumeName, ExistingName] = Field(
+        {},
+        description="Docker volumes that exist already, by the name that `volumes` of a service or an accessory gives "
+        "them: `{uploads: old_uploads}`; Compose creates the others as `<stack>_<name>`.",
     )
     database: Omittable[Database] = Field(None, description="Its database.")
     overrides: dict[Slug, Override] = Field(

@@ -226,10 +226,11 @@ def list_portable_volumes(container: DetectedContainer) -> list[str]:
 
 def add_volume_decision(draft: SpecDraft, entry_path: YamlPath, container: DetectedContainer) -> None:
     """Ask about data that stays behind when the stack gets another name."""
-    if any(not volume.startswith("/") for volume in list_portable_volumes(container)):
+    names = {volume.partition(":")[0] for volume in list_portable_volumes(container)}
+    if any(not name.startswith("/") and name not in container.existing_volumes for name in names):
         question = (
             f"the data of {entry_path[1]}: Compose calls its volumes STACK_VOLUME; "
-            "under another stack's name they are empty"
+            "under another stack's name they are empty, unless `volumes` of the environment names today's"
         )
         draft.decide((*entry_path, "volumes"), question)
 
