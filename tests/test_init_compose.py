@@ -85,6 +85,19 @@ def test_volumes_with_a_name_of_their_own_are_kept(tmp_path: Path) -> None:
     assert not any("volume" in line for line in first.seen), first.seen
 
 
+def test_what_others_wait_for_until_it_has_ended_runs_once(tmp_path: Path) -> None:
+    compose = (
+        "services:\n"
+        "  front: {build: {context: ., dockerfile: front/Dockerfile}, volumes: ['site:/site']}\n"
+        "  web: {build: ., ports: ['8080'], depends_on: {front: {condition: service_completed_successfully}}}\n"
+        "volumes: {site: {}}\n"
+    )
+    spec, _ = init(tmp_path, {"compose.yml": compose, "front/Dockerfile": "FROM scratch\nCOPY front /front\n"})
+    assert spec["services"]["front"]["once"] is True
+    assert "port" not in spec["services"]["front"]
+    assert spec["services"]["web"]["depends_on"] == {"front": "completed"}
+
+
 def test_a_long_list_of_what_is_left_is_told_to_its_end(tmp_path: Path) -> None:
     more = ", ".join(f"labels{number}: {'x' * 60}" for number in range(9))
     _, first = init(tmp_path, {"compose.yml": f"{WEB}{more}}}}}"})

@@ -61,7 +61,8 @@ class ComposeContainer:
 class ServiceContainer(ComposeContainer):
     """A service as it runs in one environment, or one of its replicas; without a port it is a worker, without health.
 
-    `source` is the image that it runs, by its name, and `digest` the variable that has its digest in a deploy.
+    `source` is the image that it runs, by its name, and `digest` the variable that has its digest in a deploy. `once`
+    it runs to its end, in each deploy of its image.
     """
 
     service: str
@@ -71,6 +72,7 @@ class ServiceContainer(ComposeContainer):
     health: str
     variable: str
     digest: str
+    once: bool
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,8 @@ def _check_service_container(
     container, pinned_image = facts.containers().get(name), _find_pinned_image(stack, name, facts)
     if not container and not pinned_image:
         return _report_not_deployed(group, name, runbook)
+    if instance.once:
+        return group.ok(name, f"has run to its end with {parse_image_reference(pinned_image).digest[:19]}")
     start = _format_start_command(host, stack, name, destination)
     deploy = f"deploy it: {runbook.step('first_push')}"
     expected = pinned_image or "an image that bin/deploy has put into service"

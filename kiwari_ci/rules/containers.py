@@ -11,6 +11,7 @@ from kiwari_ci.schema import Accessory, Service
 
 Problems = Iterator[Problem]
 
+ONE_SHOT_EXCLUDES = ("port", "healthcheck", "health", "websocket", "rollout", "replicas", "migrate", "jobs")
 IMAGE_FIELDS = ("image", "paths", "build", "test", "tests", "steps")
 
 
@@ -18,7 +19,7 @@ def check_containers(source: YamlSource, spec: EffectiveSpec) -> Problems:
     """Find problems of single services and accessories, also as an environment overrides them."""
     yield from _check_shared_images(source, spec)
     yield from _check_accessory_images(source, spec)
-    yield from _check_one_off_accessories(source, spec)
+    yield from _check_one_shots(source, spec)
     for check in (_check_healthcheck_command, _check_dependencies):
         for container in _iter_containers(spec):
             yield from check(source, container)
@@ -65,14 +66,16 @@ def _check_accessory_images(source: YamlSource, spec: EffectiveSpec) -> Problems
         yield from check_image_version(source, ("accessories", name, "image"), accessory.image)
 
 
-def _check_one_off_accessories(source: YamlSource, spec: EffectiveSpec) -> Problems:
-    """Nobody asks for the health of an accessory that runs to its end."""
-    for name, accessory in spec.accessories.items():
-        if not accessory.once:
+def _check_one_shots(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """What runs to its end is not asked for its health, does not run twice, and runs nothing beside."""
+    everyone: dict[str, Service | Accessory] = {**spec.services, **spec.accessories}
+    one_shots = [name for name, options in everyone.items() if options.once]
+    for container_loc, options in spec.iter_container_options():
+        if container_loc[-1] not in one_shots:
             continue
-        for key in ("port", "healthcheck", "websocket"):
-            if key in accessory.model_fields_set:
-                loc: YamlPath = ("accessories", name, key)
+        for key in ONE_SHOT_EXCLUDES:
+            if key in options.model_fields_set:
+                loc: YamlPath = (*container_loc, key)
                 message = f"{format_yaml_path(loc)}: it runs `once`, to its end"
                 yield report_at_key(source, loc, "once", message, f"leave out `{key}`, or `once`")
 
@@ -115,11 +118,10 @@ def _check_dependencies(source: YamlSource, container: EffectiveContainer) -> Pr
 
 def _explain_unmet_condition(options: Service | Accessory, condition: str) -> tuple[str, str] | None:
     """Explain why a container never reaches the state that is waited for, with a hint."""
-    runs_once = isinstance(options, Accessory) and options.once
-    if runs_once and condition != "completed":
+    if options.once and condition != "completed":
         return f"runs `once`, and is never {condition}", "wait until it is `completed`"
-    if condition == "completed" and not runs_once:
-        return "does not end", "wait until it is `started` or `healthy`; `once: true` for an accessory that ends"
+    if condition == "completed" and not options.once:
+        return "does not end", "wait until it is `started` or `healthy`; `once: true` for what ends"
     if condition == "healthy" and not options.healthcheck:
         return "has no `healthcheck`, so Docker never calls it healthy", "healthcheck: {test: [CMD, …]}; or `started`"
     return None

@@ -83,6 +83,12 @@ class _ServiceFields(SpecModel):
         description="What a deploy runs with the new image before it replaces a container: `[./api, migrate]`; when it "
         "fails, so does the deploy, and the old version serves on. A deploy that is run again runs it again.",
     )
+    once: bool = Field(
+        False,
+        description="Whether it ends: a deploy runs it to its end with the new image, before those that wait until it "
+        "is `completed`, and fails unless its exit code is 0. For a migration with an image of its own, a seed, files "
+        "that are copied into a volume; it has no `port`.",
+    )
     jobs: dict[Slug, Job] = Field(
         {},
         description="What runs by the clock with its image, by name: "

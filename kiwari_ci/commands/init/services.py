@@ -49,6 +49,7 @@ class DetectedService:
     )  # of its image, beside the one that serves
     settings: SourcedValue = field(default_factory=lambda: SourcedValue(BuildSettings(), ""))  # of its build
     is_worker: bool = False  # it listens on no port
+    runs_once: bool = False  # others wait until it has ended
     is_part: bool = False  # of a Dockerfile that another service is built from, too
 
     @property
@@ -102,7 +103,8 @@ def detect_services(
                 reason += f"; {container.name} ({container.where}), of its image"
             detection.rejected.append(f"{service.name} ({service.image.dockerfile}): {reason}")
             continue
-        service.is_worker = _is_worker_name(service.name) and all(port.guess for port in service.ports)
+        is_worker_by_name = _is_worker_name(service.name) and all(port.guess for port in service.ports)
+        service.is_worker = service.runs_once or is_worker_by_name
         service.test = _find_test_steps(service, workflows, len(images))
         detection.services.append(service)
     return detection
@@ -155,7 +157,7 @@ def _detect_service(
         for file, container in all_containers
         if not container.builds and container.image and _get_image_base_name(container.image) in base_names
     ]
-    one_shot = find_one_shot_services(container for _, container in [*building, *pulling])
+    one_shot = find_one_shot_services(container for _, container in all_containers)
     named_after = [container for file, container in building if file.kind != vocabulary.DEVELOPMENT]
     if not named_after and len({step.image for step in steps}) > 1:
         # A matrix builds several images of this Dockerfile: the container that serves gives the service its name.
@@ -179,6 +181,7 @@ def _detect_service(
     )
     _add_build_settings(service, steps, building)
     _set_other_containers_apart(service, compose_files, one_shot)
+    service.runs_once = any(container.name in one_shot for _, container in service.containers)
     return service
 
 

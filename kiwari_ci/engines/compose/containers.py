@@ -48,6 +48,7 @@ def _plan_replica(service: EffectiveService, replica_name: str) -> ServiceContai
         "deploy.from": _promotion_source(service),
         "deploy.user": service.environment.spec.registry.user or "",
         "deploy.rollout": "recreate" if options.rollout == "recreate" else "",
+        "deploy.once": "yes" if options.once else "",
         "deploy.migrate": shlex.join(options.migrate or ()) if is_first else "",
         "deploy.backup": _find_backup_before_migration(service) if is_first else "",
     }
@@ -61,6 +62,7 @@ def _plan_replica(service: EffectiveService, replica_name: str) -> ServiceContai
         health=_format_health_endpoint(options),
         variable=format_variable_name(service.name),
         digest=f"DIGEST_{format_variable_name(service.name)}",
+        once=options.once,
     )
 
 
@@ -120,8 +122,7 @@ def _list_copied_attributes(model: schema.SpecModel | None) -> tuple[ComposeAttr
 def _restart_policy(options: schema.Service | schema.Accessory) -> str:
     if "restart" in options.compose:
         return ""
-    runs_once = isinstance(options, schema.Accessory) and options.once
-    return "no" if runs_once else "unless-stopped"
+    return "no" if options.once else "unless-stopped"
 
 
 def _plan_environment(container: EffectiveContainer) -> tuple[KeyValue, ...]:
