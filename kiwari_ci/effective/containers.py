@@ -97,8 +97,7 @@ class EffectiveContainer(ABC):
         override = self.environment.model.overrides.get(self.name)
         if override and field in override.model_fields_set:
             value = getattr(override, field)
-            is_merged_by_key = bool(rest) and isinstance(value, dict)
-            if not is_merged_by_key or rest[0] in value:
+            if not rest or _is_written_in(value, rest[0]):
                 return ("environments", self.environment.name, "overrides", self.name, field, *rest)
         return (self.table, self.name, field, *rest)
 
@@ -187,6 +186,15 @@ class EffectiveAccessory(EffectiveContainer):
     def table(self) -> str:
         """The table of the spec that defines it."""
         return "accessories"
+
+
+def _is_written_in(value: object, key: str | int) -> bool:
+    """Whether an override says a key itself; mappings and models are merged key by key."""
+    if isinstance(value, dict):
+        return key in value
+    if isinstance(value, schema.SpecModel) and not isinstance(value, schema.OneOf):
+        return key in value.model_fields_set
+    return True
 
 
 def find_env_setting(key: str, value: schema.EnvValue) -> GitHubSetting | None:

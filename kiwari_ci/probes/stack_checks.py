@@ -205,7 +205,10 @@ def _find_service_fault(instance: ServiceContainer, container: ContainerState, f
     if fault:
         return fault
     answer = facts.word("answer", instance.container)
-    if instance.health and facts.word("python") and answer != str(instance.health_status):
+    is_asked_over_http = instance.health.startswith(":")
+    if instance.health == "healthcheck" and container.health != "healthy":
+        return f"Docker's health check says: {container.health or 'there is none'}"
+    if is_asked_over_http and facts.word("python") and answer != str(instance.health_status):
         return f"answers {instance.health} with {answer or 'nothing'}"
     if container.restarts != "0" and now - _parse_timestamp(container.started) < RECENT_RESTART_SECONDS:
         return f"{container.restarts} restarts, the last a moment ago"

@@ -20,7 +20,7 @@ def check_containers(source: YamlSource, spec: EffectiveSpec) -> Problems:
     yield from _check_shared_images(source, spec)
     yield from _check_accessory_images(source, spec)
     yield from _check_one_shots(source, spec)
-    for check in (_check_healthcheck_command, _check_dependencies):
+    for check in (_check_healthcheck_command, _check_health_kind, _check_dependencies):
         for container in _iter_containers(spec):
             yield from check(source, container)
     for environment in spec.environments.values():
@@ -92,6 +92,18 @@ def _check_healthcheck_command(source: YamlSource, container: EffectiveContainer
     elif form == "CMD-SHELL" and len(words) > 1:
         message = f"{format_yaml_path(loc)}: CMD-SHELL takes one text, met {len(words)}"
         yield report_at_value(source, loc, "value", message, "put the command in one pair of quotes, or write CMD")
+
+
+def _check_health_kind(source: YamlSource, container: EffectiveContainer) -> Problems:
+    """Only a request over HTTP has a path, a status and a host."""
+    if not isinstance(container.options, Service) or container.options.health.by == "http":
+        return
+    health = container.options.health
+    for key in ("path", "status", "host"):
+        if key in health.model_fields_set:
+            loc = container.yaml_path("health", key)
+            message = f"{format_yaml_path(loc)}: with `by: {health.by}` nothing is asked over HTTP"
+            yield report_at_key(source, loc, "unused", message, f"leave out `{key}`, or `by`")
 
 
 def _check_dependencies(source: YamlSource, container: EffectiveContainer) -> Problems:

@@ -156,6 +156,8 @@ def _check_worker(source: YamlSource, spec: EffectiveSpec, name: str, options: S
     is_service = name in spec.services
     table, kind = ("services", "service") if is_service else ("accessories", "accessory")
     for key in sorted(options.model_fields_set & {"health", "websocket"}):
+        if key == "health" and isinstance(options, Service) and options.health.by == "healthcheck":
+            continue  # Docker asks in the container
         message = f"{table}.{name}.{key}: the {kind} has no `port`"
         yield report_at_key(source, (table, name, key), "worker", message, "port: the one that it listens on")
     for environment in spec.environments.values():
@@ -165,7 +167,8 @@ def _check_worker(source: YamlSource, spec: EffectiveSpec, name: str, options: S
             hint = f"{table}: {{{name}: {{port: the one that it listens on}}}}"
             yield report_at_key(source, loc, "worker", message, hint)
         override = environment.model.overrides.get(name)
-        if override and "health" in override.model_fields_set:
+        is_asked_by_docker = override is not None and override.health.by == "healthcheck"
+        if override and "health" in override.model_fields_set and not is_asked_by_docker:
             loc = ("environments", environment.name, "overrides", name, "health")
             message = f"{format_yaml_path(loc)}: the service has no `port`"
             yield report_at_key(source, loc, "worker", message, "port: the one that it listens on, in `services`")

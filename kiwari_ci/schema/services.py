@@ -30,6 +30,11 @@ ReplicaCount = Annotated[int, Field(ge=1, le=20)]
 class Health(SpecModel):
     """How a service says that it is well."""
 
+    by: Literal["http", "tcp", "healthcheck"] = Field(
+        "http",
+        description="`http`: `path` is asked; `tcp`: `port` takes connections, for php-fpm and gRPC; `healthcheck`: "
+        "Docker's `healthcheck` succeeds, a command in the container, also for a worker.",
+    )
     path: UrlPath = Field("/health", description="The path that is asked, on the service's port and at its domain.")
     status: Annotated[int, Field(ge=200, le=399)] = Field(
         200, description="The HTTP status that means well; redirects are not followed."

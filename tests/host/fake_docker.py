@@ -301,6 +301,9 @@ class FakeMachine(host.Machine):
                 return image.status
         raise ConnectionRefusedError(111, "Connection refused")
 
+    def connect(self, address: str, port: int) -> None:
+        self.http_status(address, port, "", {})
+
     def script(self, command: list[str], folder: Path, settings: dict[str, str]) -> int:
         self.point()
         self.scripts.append((command[-1], settings))

@@ -207,6 +207,10 @@ class ContainerComparison:
             message = f"is no longer asked at {as_inline_code(old)} before it serves"
             yield PipelineChange("", message, True, where, ((old, new),))
             return
+        if not old.startswith(":") or not new.startswith(":"):
+            message = f"health {as_inline_code(old)} → {as_inline_code(new)}: it must answer so before it serves"
+            yield PipelineChange("", message, True, where, ((old, new),))
+            return
         parts = zip(("port", "path", "status"), _parse_health_label(old), _parse_health_label(new), strict=True)
         for part, before, after in parts:
             if before != after:

@@ -17,11 +17,11 @@ from kiwari_ci.commands.init.compose_files import (
 )
 from kiwari_ci.commands.init.draft_text import CommentedMapping
 from kiwari_ci.commands.init.findings import SpecDraft
-from kiwari_ci.engines.compose.rules.compose_keys import EXTRA_COMPOSE_KEYS
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.yaml_document import YamlMapping, YamlSequence, format_scalar
+from kiwari_ci.schema.compose_keys import EXTRA_COMPOSE_KEYS
 from kiwari_ci.schema.text_formats import (
     Duration,
     EnvKey,

@@ -298,14 +298,23 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Health:
-    """The health check of a service: a request over HTTP, and the status that it expects."""
+    """The health check of a service.
 
-    port: int
-    path: str
-    status: int
-    host: str  # the Host header that the proxy would send; empty if the service has no domain
+    It is a request over HTTP, and the status that it expects; or, of kind "tcp", a connection; or,
+    of kind "docker", the health check that Docker runs in the container.
+    """
+
+    kind: str
+    port: int = 0
+    path: str = ""
+    status: int = 0
+    host: str = ""  # the Host header that the proxy would send; empty if there is no domain
 
     def __str__(self) -> str:
+        if self.kind == "tcp":
+            return f"a connection to port {self.port}"
+        if self.kind == "docker":
+            return "Docker's health check"
         return f"{self.path} on port {self.port} with {self.status}"
 
 
@@ -438,15 +447,18 @@ class Service:
 
     @property
     def health(self) -> Optional[Health]:
-        """Its health check; a service without HTTP has none, and only has to run."""
-        match = re.fullmatch(
-            r":([0-9]+)(/\S*)(?: ([0-9]{3}))?", self.labels.get("deploy.health", "")
-        )
+        """Its health check; a worker may have none, and then only has to run."""
+        label = self.labels.get("deploy.health", "")
+        if label == "healthcheck":
+            return Health("docker")
+        match = re.fullmatch(r"tcp:([0-9]+)", label)
+        if match:
+            return Health("tcp", int(match[1]))
+        match = re.fullmatch(r":([0-9]+)(/\S*)(?: ([0-9]{3}))?", label)
         if not match:
             return None
-        return Health(
-            int(match[1]), match[2], int(match[3] or 200), self.labels.get("deploy.host", "")
-        )
+        host = self.labels.get("deploy.host", "")
+        return Health("http", int(match[1]), match[2], int(match[3] or 200), host)
 
     @property
     def is_start_first(self) -> bool:
@@ -2923,26 +2935,36 @@ def problem_of(stack: "Stack", service: Service, container: Container) -> str:
     if not container.is_running:
         return container.state_text
     health = service.health
+    if container.docker_health == "unhealthy" and (not health or health.kind == "docker"):
+        return "Docker's health check says that it is unhealthy"
     if not health:
-        return (
-            "Docker's health check says that it is unhealthy"
-            if container.docker_health == "unhealthy"
-            else ""
-        )
+        return ""
+    if health.kind == "docker":
+        if not container.docker_health:
+            return "it has no health check of Docker's, in the compose file or its image"
+        is_well = container.docker_health == "healthy"
+        return "" if is_well else "Docker's health check has not succeeded yet"
     problem = f"it has no address on a network, for {health}"
     for address in container.addresses:
-        headers = {"Host": health.host or f"{address}:{health.port}", "User-Agent": "kiwari-ci"}
-        if health.host:
-            headers["X-Forwarded-Proto"] = "https"
-        try:
-            status = stack.machine.http_status(address, health.port, health.path, headers)
-        except (OSError, ValueError, OverflowError) as error:
-            problem = f"{health}: {error or type(error).__name__}"
-            continue
-        if status == health.status:
+        problem = problem_at(stack, health, address)
+        if not problem:
             return ""
-        problem = f"{health}: the answer was {status}"
     return problem
+
+
+def problem_at(stack: "Stack", health: Health, address: str) -> str:
+    """Why a health check over the network fails at an address; empty if it succeeds."""
+    headers = {"Host": health.host or f"{address}:{health.port}", "User-Agent": "kiwari-ci"}
+    if health.host:
+        headers["X-Forwarded-Proto"] = "https"
+    try:
+        if health.kind == "tcp":
+            stack.machine.connect(address, health.port)
+            return ""
+        status = stack.machine.http_status(address, health.port, health.path, headers)
+    except (OSError, ValueError, OverflowError) as error:
+        return f"{health}: {error or type(error).__name__}"
+    return "" if status == health.status else f"{health}: the answer was {status}"
 
 
 # 13. Record, pin, clean up. Records are append-only, and the pins are written from them.
@@ -3640,6 +3662,10 @@ class Machine:
             printed.seek(0)
             quote(printed.read(MOST_LINES_SHOWN * 100).decode(errors="replace"))
         return code
+
+    def connect(self, address: str, port: int) -> None:
+        """Open a TCP connection, and close it."""
+        socket.create_connection((address, port), ANSWER_SECONDS).close()
 
     def http_status(self, address: str, port: int, path: str, headers: Dict[str, str]) -> int:
         """Send a GET request and return the status of the answer; redirects are not followed.
