@@ -329,7 +329,7 @@ def test_the_environment_of_a_name(name: str, kind: str) -> None:
         ({}, "no-dockerfile"),
         ({"README.md": "# A book"}, "no-dockerfile"),
         ({"node_modules/a/Dockerfile": DOCKERFILE, "Dockerfile.dev": DOCKERFILE}, "no-dockerfile"),
-        ({"php/Dockerfile": "FROM php:8.4-fpm\n"}, "no-service"),
+        ({"db/Dockerfile": "FROM postgres:17-alpine\nEXPOSE 5432\n"}, "no-service"),
         ({"Dockerfile": DOCKERFILE, "specs/shop.yaml": "project: {"}, "yaml-syntax"),
     ],
 )

@@ -198,6 +198,9 @@ def _add_health(
     draft: SpecDraft, facts: RepositoryFindings, path: YamlPath, table: CommentedMapping, service: DetectedService
 ) -> None:
     """Add the path that answers when the service is well; ask when nothing says it for certain."""
+    if service.speaks_fastcgi:
+        table.put("health", {"by": "tcp"}, "php-fpm speaks FastCGI")
+        return
     health = _detect_health_path(facts, service)
     if health and _IS_URL_PATH(health.value):
         table.put("health", {"path": health.value}, format_source_note(health))
