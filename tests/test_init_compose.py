@@ -242,17 +242,17 @@ def test_an_environment_that_a_person_names_is_told(tmp_path: Path) -> None:
     assert any("who starts it names the environment" in text for _, text in first.decisions)
 
 
-def test_a_server_and_an_image_of_fastcgi_are_told_with_all_that_is_of_them(tmp_path: Path) -> None:
+def test_a_server_and_an_image_of_a_database_are_told_with_all_that_is_of_them(tmp_path: Path) -> None:
     compose = """\
 services:
   web: {build: ., environment: {DATABASE_URL: 'postgres://a:b@db/c?schema=public'}}
-  php: {build: php}
-  queue: {build: php, command: artisan}
+  search: {build: search}
+  queue: {build: search, command: artisan}
   db: {image: 'postgres:16', command: -c max_connections=200, volumes: ['./init:/docker-entrypoint-initdb.d']}
   adminer: {image: 'adminer:4', labels: {traefik.http.routers.a.rule: 'Host(`db.example.com`)'}}
 """
     _, first = init(
-        tmp_path, {"compose.yml": compose, "php/Dockerfile": "FROM php:8.3-fpm\nCOPY php /x\n", "php/x": ""}
+        tmp_path, {"compose.yml": compose, "search/Dockerfile": "FROM redis:7\nCOPY search /x\n", "search/x": ""}
     )
     said = "\n".join(first.seen)
     assert "db (compose.yml:5): command" in said and "volume ./init:" in said
