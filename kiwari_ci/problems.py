@@ -14,6 +14,7 @@ Severity = Literal["error", "advice"]
 RuleName = Literal[
     "alias",
     "anchor",
+    "baked-address",
     "base",
     "branches",
     "build-argument",
