@@ -50,6 +50,7 @@ from kiwari_ci.plan.stacks import (
     NetworkAttachment,
     ServiceContainer,
     StackNetwork,
+    StackVolume,
 )
 from kiwari_ci.plan.workflows import (
     BaseImage,
@@ -102,6 +103,7 @@ __all__ = [
     "RegistryLogin",
     "RequiredSetting",
     "StackNetwork",
+    "StackVolume",
     "KeyValue",
     "PinsFile",
     "Plan",

@@ -61,7 +61,8 @@ class ComposeContainer:
 class ServiceContainer(ComposeContainer):
     """A service as it runs in one environment, or one of its replicas; without a port it is a worker, without health.
 
-    `source` is the image that it runs, by its name, and `digest` the variable that has its digest in a deploy.
+    `source` is the image that it runs, by its name, and `digest` the variable that has its digest in a deploy. `once`
+    it runs to its end, in each deploy of its image.
     """
 
     service: str
@@ -71,6 +72,7 @@ class ServiceContainer(ComposeContainer):
     health: str
     variable: str
     digest: str
+    once: bool
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,14 @@ class StackNetwork:
 
 
 @dataclass(frozen=True)
+class StackVolume:
+    """A named volume: Compose makes it, unless it is there already under the name `existing`."""
+
+    name: str
+    existing: str
+
+
+@dataclass(frozen=True)
 class DeployHook:
     """A script that the host runs before or after a deploy: `name` says which; it ends in a newline."""
 
@@ -140,7 +150,7 @@ class ComposeStack:
     networks: tuple[str, ...]
     own_networks: tuple[StackNetwork, ...]
     env_files: tuple[EnvFile, ...]
-    volumes: tuple[str, ...]
+    volumes: tuple[StackVolume, ...]
     hooks: tuple[DeployHook, ...]
     hook_names: str
     sent: tuple[EnvFile, ...]
@@ -149,6 +159,11 @@ class ComposeStack:
     beside: tuple[str, ...]
     files: tuple[str, ...]
     jobs: tuple[ComposeAttribute, ...]
+
+    @property
+    def lists_networks(self) -> bool:
+        """Whether the compose file has networks to list: its default one it need not."""
+        return bool(self.networks or self.own_networks)
 
     @property
     def containers(self) -> tuple[ComposeContainer, ...]:

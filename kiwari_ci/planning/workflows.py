@@ -166,6 +166,7 @@ def plan_environment_workflow(
         regex=pattern.regex if pattern else "",
         words=pattern.words if pattern else "",
         example=pattern.example(_EXAMPLE_VERSION) if pattern else "",
+        removed_prefix=environment.removed_tag_prefix,
         left_alone=_exclusion_options(environment),
         by_hand=bool(deploy_on.dispatch),
         by_ref=_describe_ref_choice(environment),
@@ -335,7 +336,9 @@ def _plan_deploy(
         images=tuple(images),
         last_image=last_image,
         stack=stack,
-        checks=tuple(_plan_health_check(instance, rollback_command) for instance in deployed if instance.domain),
+        checks=tuple(
+            _plan_health_check(instance, rollback_command) for instance in deployed if _is_asked_outside(instance)
+        ),
         minutes=minutes * len(hosts),
         goes_back=False,
         shows_output=environment.spec.project.public_logs,
@@ -346,6 +349,11 @@ def _estimate_container_minutes(service: EffectiveService) -> int:
     """Estimate how long one container may take: it is waited for twice, beside the old one and in its place."""
     start_period = service.options.health.start_period
     return 10 + 2 * (parse_duration(start_period) // 60 if start_period else 0)
+
+
+def _is_asked_outside(instance: ServiceContainer) -> bool:
+    """Whether a job asks for its health at its domain: what speaks no HTTP is asked on the host alone."""
+    return bool(instance.domain and instance.health_status)
 
 
 def _plan_health_check(instance: ServiceContainer, rollback_command: str) -> PublicHealthCheck:

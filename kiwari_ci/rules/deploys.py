@@ -18,6 +18,10 @@ def check_deploys(source: YamlSource, spec: EffectiveSpec) -> Problems:
             yield from _check_promotion(source, environment, spec.environments[environment.model.promote])
         else:
             yield from _check_commit_order(source, environment)
+        if environment.model.image_version != "tag" and not environment.model.deploy_on.tag:
+            loc: YamlPath = ("environments", environment.name, "image_version")
+            message = f"{format_yaml_path(loc)}: no tag starts its deploys"
+            yield report_at_key(source, loc, "unused", message, 'deploy_on: {tag: "v*"}; or leave it out')
     yield from _check_tag_conflicts(source, spec)
     yield from _check_duplicate_builds(source, spec)
     yield from _check_base_builds(source, spec)

@@ -19,7 +19,7 @@ from kiwari_ci.schema.environments import (
     Proxy,
     Takeover,
 )
-from kiwari_ci.schema.images import Build, BuildArg, PullToken, Registry
+from kiwari_ci.schema.images import Build, BuildArg, BuildOverride, PullToken, Registry
 from kiwari_ci.schema.services import Accessory, Health, Override, Service
 from kiwari_ci.schema.steps import Step, Steps, StepValue
 from kiwari_ci.schema.tests import Setup, Test, TestService, Tool
@@ -31,6 +31,7 @@ __all__ = [
     "Accessory",
     "Build",
     "BuildArg",
+    "BuildOverride",
     "ContainerOptions",
     "Database",
     "DatabaseServer",

@@ -29,6 +29,7 @@ from kiwari_ci.schema.text_formats import (
     Slug,
     TagPattern,
     TraefikName,
+    VolumeName,
     WorkflowFileName,
 )
 
@@ -226,6 +227,11 @@ class Environment(SpecModel):
         None, description="The environment whose images are taken, re-tagged and never rebuilt."
     )
     tag: Omittable[ImageTag] = Field(None, description="The moving tag of its images; default: the environment's name.")
+    image_version: Literal["tag", "number"] = Field(
+        "tag",
+        description="What a tag such as `v1.2.0` calls its images: `tag`: `:v1.2.0`; `number`: `:1.2.0`, without what "
+        "stands before the star of `deploy_on.tag`.",
+    )
     env_file: Omittable[EnvFileName] = Field(
         None, description="One env file for the whole stack; default: one for each service that has `env`."
     )
@@ -265,6 +271,11 @@ class Environment(SpecModel):
     )
     domains: dict[Slug, DomainName] = Field(
         {}, description="Public domains, by service or accessory; one without is not public."
+    )
+    volumes: dict[VolumeName, ExistingName] = Field(
+        {},
+        description="Docker volumes that exist already, by the name that `volumes` of a service or an accessory gives "
+        "them: `{uploads: old_uploads}`; Compose creates the others as `<stack>_<name>`.",
     )
     database: Omittable[Database] = Field(None, description="Its database.")
     overrides: dict[Slug, Override] = Field(

@@ -301,6 +301,9 @@ class FakeMachine(host.Machine):
                 return image.status
         raise ConnectionRefusedError(111, "Connection refused")
 
+    def connect(self, address: str, port: int) -> None:
+        self.http_status(address, port, "", {})
+
     def script(self, command: list[str], folder: Path, settings: dict[str, str]) -> int:
         self.point()
         self.scripts.append((command[-1], settings))
@@ -637,7 +640,7 @@ class FakeMachine(host.Machine):
     def compose_run(self, model: Model, words: list[str]) -> str:
         options, words = take_options(words, {"-l", "--name"})
         assert "-T" in options and "--no-deps" in options
-        service, command = words[0], words[1:]
+        service = words[0]
         settings = model["services"][service]
         self.have_image(settings["image"])
         name = str(options["--name"])
@@ -646,7 +649,7 @@ class FakeMachine(host.Machine):
             key, _, value = str(options["-l"]).partition("=")
             container.labels[key] = value
         self.changed()
-        if not command:
+        if "-d" in options:
             self.start(container)
             return container.id
         image = self.image_of(container)

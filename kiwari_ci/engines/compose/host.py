@@ -55,6 +55,11 @@ that the compose file gives to the service.
                                          never removed by this program
     accessory                            a database or the like: started if it is missing, never
                                          replaced
+    one-shot                             a service that ends, such as one that copies files into a
+                                         volume: it runs in NAME-next-run, which is removed
+
+A one-shot runs before the services that depend on it. It serves, in the words of this file, if it
+ended with exit code 0; then its image is recorded like that of a container that answers.
 
 A container is healthy if it runs and answers the health check that the compose file describes.
 
@@ -293,14 +298,23 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Health:
-    """The health check of a service: a request over HTTP, and the status that it expects."""
+    """The health check of a service.
 
-    port: int
-    path: str
-    status: int
-    host: str  # the Host header that the proxy would send; empty if the service has no domain
+    It is a request over HTTP, and the status that it expects; or, of kind "tcp", a connection; or,
+    of kind "docker", the health check that Docker runs in the container.
+    """
+
+    kind: str
+    port: int = 0
+    path: str = ""
+    status: int = 0
+    host: str = ""  # the Host header that the proxy would send; empty if there is no domain
 
     def __str__(self) -> str:
+        if self.kind == "tcp":
+            return f"a connection to port {self.port}"
+        if self.kind == "docker":
+            return "Docker's health check"
         return f"{self.path} on port {self.port} with {self.status}"
 
 
@@ -412,9 +426,14 @@ class Service:
         return f"{self.container_name}-before"
 
     @property
-    def migration_name(self) -> str:
-        """The name of the container in which its migration runs."""
-        return f"{self.container_name}-next-migrate"
+    def runs_once(self) -> bool:
+        """Whether it is a one-shot: it ends, and its exit code is its result."""
+        return "deploy.once" in self.labels
+
+    @property
+    def one_off_name(self) -> str:
+        """The name of the container in which its migration runs, or itself if it is a one-shot."""
+        return f"{self.container_name}-next-{'run' if self.runs_once else 'migrate'}"
 
     @property
     def repository(self) -> str:
@@ -428,15 +447,18 @@ class Service:
 
     @property
     def health(self) -> Optional[Health]:
-        """Its health check; a service without HTTP has none, and only has to run."""
-        match = re.fullmatch(
-            r":([0-9]+)(/\S*)(?: ([0-9]{3}))?", self.labels.get("deploy.health", "")
-        )
+        """Its health check; a worker may have none, and then only has to run."""
+        label = self.labels.get("deploy.health", "")
+        if label == "healthcheck":
+            return Health("docker")
+        match = re.fullmatch(r"tcp:([0-9]+)", label)
+        if match:
+            return Health("tcp", int(match[1]))
+        match = re.fullmatch(r":([0-9]+)(/\S*)(?: ([0-9]{3}))?", label)
         if not match:
             return None
-        return Health(
-            int(match[1]), match[2], int(match[3] or 200), self.labels.get("deploy.host", "")
-        )
+        host = self.labels.get("deploy.host", "")
+        return Health("http", int(match[1]), match[2], int(match[3] or 200), host)
 
     @property
     def is_start_first(self) -> bool:
@@ -600,7 +622,8 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
 def check_again(stack: "Stack", services: List[Service]) -> None:
     """Check at the end all services: one may have failed while others were being replaced."""
     for service in services:
-        if service.result in ("serving", "unchanged") and not stays_healthy(stack, service):
+        has_served = service.result in ("serving", "unchanged") and not service.runs_once
+        if has_served and not stays_healthy(stack, service):
             service.result = "failed"
             service.problem = f"{service.name} was healthy at first, and is not any more"
             print_error(service.problem)
@@ -922,7 +945,8 @@ def recover_services(stack: "Stack") -> None:
         stack.write_pins()
     for service in stack.services.values():
         if not service.accessory:
-            wait_for_interrupted_migration(stack, service)
+            wait_for_interrupted_one_off(stack, service)
+        if not service.accessory and not service.runs_once:
             with uninterrupted(), cleaning_up():
                 recover_service(stack, service)
 
@@ -1052,21 +1076,21 @@ def set_aside_container(stack: "Stack", service: Service) -> Optional[Container]
     )
 
 
-def wait_for_interrupted_migration(stack: "Stack", service: Service) -> None:
+def wait_for_interrupted_one_off(stack: "Stack", service: Service) -> None:
     """Wait for the migration of an interrupted deploy: two at once could harm the database."""
     end = stack.machine.now() + SCRIPT_SECONDS
     while True:
-        container = stack.find(service.migration_name)
+        container = stack.find(service.one_off_name)
         if not container or not stack.is_temporary(container, service):
             return
         if not container.has_processes:
-            stack.remove(service.migration_name)
+            stack.remove(service.one_off_name)
             return
         if stack.machine.now() > end:
             raise Failed(
-                LOCKED, f"{service.migration_name} of an interrupted deploy is still running"
+                LOCKED, f"{service.one_off_name} of an interrupted deploy is still running"
             )
-        progress(f"waiting for {service.migration_name}, which an interrupted deploy started")
+        progress(f"waiting for {service.one_off_name}, which an interrupted deploy started")
         stack.machine.wait(5)
 
 
@@ -1399,9 +1423,7 @@ def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
     newest = stack.newest_record(service.name)
     if not newest or sequence >= newest.sequence:
         return False
-    current = stack.find(service.container_name)
-    is_recorded = current and stack.owns(current, service) and current.image == newest.image
-    if not is_recorded or not is_healthy(stack, service):
+    if not service.runs_once and not runs_image(stack, service, newest.image):
         # The newer commit fails, but only a person may decide that an older one replaces it.
         raise Failed(
             NOT_SERVING,
@@ -1420,6 +1442,13 @@ def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
     )
     service.result = "superseded"
     return True
+
+
+def runs_image(stack: "Stack", service: Service, image: str) -> bool:
+    """Whether its own container runs that image and is healthy."""
+    current = stack.find(service.container_name)
+    is_recorded = current and stack.owns(current, service) and current.image == image
+    return bool(is_recorded) and is_healthy(stack, service)
 
 
 def preflight(stack: "Stack", request: Request, services: List[Service], files: Files) -> None:
@@ -1457,6 +1486,7 @@ def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> It
     for service in services:
         yield from check_name(stack, service, containers)
         yield from check_ports(stack, service, containers)
+        yield from check_one_shots(stack, service, services)
     for service in stack.services.values():
         if service.accessory:
             yield from check_volumes_in_use(stack, service, containers)
@@ -1673,6 +1703,8 @@ def check_name(
         )
     yield from check_labels(service)
     yield from check_temporary_names(stack, service, containers)
+    if service.runs_once:
+        return  # it runs in a container of another name
     holder = find_container(containers, service.container_name)
     if not holder or stack.owns(holder, service):
         return
@@ -1701,6 +1733,21 @@ def check_name(
     yield from check_lost_data(stack, service, holder)
 
 
+def check_one_shots(
+    stack: "Stack", service: Service, services: Sequence[Service]
+) -> Iterator[Finding]:
+    """The one-shots that a service depends on have run to their end, or run in this request."""
+    requested = {other.name for other in services}
+    for name in sorted(service.dependencies - requested):
+        one_shot = stack.services.get(name)
+        if one_shot and one_shot.runs_once and not stack.newest_record(name):
+            yield Finding(
+                NOT_READY,
+                f"{service.name} depends on {name}, which has never run to its end",
+                f"Deploy {name} first, then run the job again",
+            )
+
+
 def check_labels(service: Service) -> Iterator[Finding]:
     """The labels that control this program must be valid."""
     labels = service.labels
@@ -1726,7 +1773,10 @@ def check_temporary_names(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
     """The names of the temporary and the set-aside container must not be somebody else's."""
-    for name in (service.temporary_name, service.set_aside_name):
+    names = [service.temporary_name, service.set_aside_name]
+    if service.runs_once:
+        names = [service.one_off_name]
+    for name in names:
         other = find_container(containers, name)
         if other and not stack.owns(other, service) and not stack.is_temporary(other, service):
             yield Finding(
@@ -2157,19 +2207,7 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
     stack.write_trial_pins()
     for service in migrating:
         progress(f"migrating with {service.name}: {shlex.join(service.migrate)}")
-        options = ("--rm", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.migration_name)
-        try:
-            output = stack.compose(
-                "run",
-                *options,
-                service.name,
-                *service.migrate,
-                pins=stack.trial_pins,
-                seconds=SCRIPT_SECONDS,
-                prints_output=True,
-            )
-        finally:
-            stop_migration(stack, service)
+        output = run_one_off(stack, service, service.migrate)
         if output.code != 0:
             raise Failed(
                 NOT_SERVING,
@@ -2182,6 +2220,23 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
                 f"AFTER THE MIGRATION {service.name} DOES NOT ANSWER ANY MORE: its old version does"
                 " not work with the migrated database"
             )
+
+
+def run_one_off(stack: "Stack", service: Service, command: Sequence[str]) -> Output:
+    """Run a command, or a one-shot's own one, in a new container of the new image, to its end."""
+    options = ("--rm", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.one_off_name)
+    try:
+        return stack.compose(
+            "run",
+            *options,
+            service.name,
+            *command,
+            pins=stack.trial_pins,
+            seconds=SCRIPT_SECONDS,
+            prints_output=True,
+        )
+    finally:
+        stop_one_off(stack, service)
 
 
 def back_up_databases(stack: "Stack", services: List[Service]) -> None:
@@ -2206,12 +2261,12 @@ def back_up_databases(stack: "Stack", services: List[Service]) -> None:
             )
 
 
-def stop_migration(stack: "Stack", service: Service) -> None:
-    """Stop a migration that still runs: a cancel, or the time limit, ends only `docker` itself."""
-    container = stack.find(service.migration_name)
+def stop_one_off(stack: "Stack", service: Service) -> None:
+    """Stop what still runs: a cancel, or the time limit, ends only `docker` itself."""
+    container = stack.find(service.one_off_name)
     if container and container.has_processes and stack.is_temporary(container, service):
-        progress(f"stopping {service.migration_name}")
-        stack.stop(service.migration_name)
+        progress(f"stopping {service.one_off_name}")
+        stack.stop(service.one_off_name)
 
 
 @contextlib.contextmanager
@@ -2311,7 +2366,9 @@ def replace_containers(stack: "Stack", request: Request, services: List[Service]
     """Replace the containers of services that do not depend on each other."""
     changing = []
     for service in services:
-        if is_unchanged(stack, service):
+        if service.runs_once:
+            run_to_its_end(stack, request, service)
+        elif is_unchanged(stack, service):
             progress(f"{service.name} already runs this image with these settings")
             finish(stack, request, service, "unchanged")
         else:
@@ -2323,6 +2380,32 @@ def replace_containers(stack: "Stack", request: Request, services: List[Service]
             for service in not_failed(batch):
                 fail(stack, service, str(error))
             raise
+
+
+def run_to_its_end(stack: "Stack", request: Request, service: Service) -> None:
+    """Run a one-shot with its new image, also if it has run with that image before."""
+    stack.write_trial_pins()
+    progress(f"running {service.name} to its end")
+    with service_may_fail(stack, service):
+        remove_own_container_of_one_shot(stack, service)
+        output = run_one_off(stack, service, ())
+        if output.code != 0:
+            raise Failed(NOT_SERVING, f"{service.name} ended with exit code {output.code}")
+        finish(stack, request, service, "serving")
+
+
+def remove_own_container_of_one_shot(stack: "Stack", service: Service) -> None:
+    """Remove what `docker compose up` by hand left, or what ran before it became a one-shot."""
+    container = stack.find(service.container_name)
+    if not container or not stack.owns(container, service):
+        return
+    if container.has_processes and "deploy.once" in container.labels:
+        raise Failed(
+            NOT_SERVING,
+            f"{container.name} is running, which somebody started by hand: deploy again when it"
+            " has ended",
+        )
+    stack.remove(container.name)
 
 
 def batches_that_fit(stack: "Stack", services: List[Service]) -> List[List[Service]]:
@@ -2687,7 +2770,7 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     """Create the own container again from its old image, if no healthy container is left."""
     image = stack.recorded_image(service.name)
-    if not image or image == service.image or stack.temporary(service):
+    if not image or image == service.image or service.runs_once or stack.temporary(service):
         return
     current = stack.find(service.container_name)
     if current and current.image == image:
@@ -2852,26 +2935,36 @@ def problem_of(stack: "Stack", service: Service, container: Container) -> str:
     if not container.is_running:
         return container.state_text
     health = service.health
+    if container.docker_health == "unhealthy" and (not health or health.kind == "docker"):
+        return "Docker's health check says that it is unhealthy"
     if not health:
-        return (
-            "Docker's health check says that it is unhealthy"
-            if container.docker_health == "unhealthy"
-            else ""
-        )
+        return ""
+    if health.kind == "docker":
+        if not container.docker_health:
+            return "it has no health check of Docker's, in the compose file or its image"
+        is_well = container.docker_health == "healthy"
+        return "" if is_well else "Docker's health check has not succeeded yet"
     problem = f"it has no address on a network, for {health}"
     for address in container.addresses:
-        headers = {"Host": health.host or f"{address}:{health.port}", "User-Agent": "kiwari-ci"}
-        if health.host:
-            headers["X-Forwarded-Proto"] = "https"
-        try:
-            status = stack.machine.http_status(address, health.port, health.path, headers)
-        except (OSError, ValueError, OverflowError) as error:
-            problem = f"{health}: {error or type(error).__name__}"
-            continue
-        if status == health.status:
+        problem = problem_at(stack, health, address)
+        if not problem:
             return ""
-        problem = f"{health}: the answer was {status}"
     return problem
+
+
+def problem_at(stack: "Stack", health: Health, address: str) -> str:
+    """Why a health check over the network fails at an address; empty if it succeeds."""
+    headers = {"Host": health.host or f"{address}:{health.port}", "User-Agent": "kiwari-ci"}
+    if health.host:
+        headers["X-Forwarded-Proto"] = "https"
+    try:
+        if health.kind == "tcp":
+            stack.machine.connect(address, health.port)
+            return ""
+        status = stack.machine.http_status(address, health.port, health.path, headers)
+    except (OSError, ValueError, OverflowError) as error:
+        return f"{health}: {error or type(error).__name__}"
+    return "" if status == health.status else f"{health}: the answer was {status}"
 
 
 # 13. Record, pin, clean up. Records are append-only, and the pins are written from them.
@@ -2964,6 +3057,9 @@ def print_outcome(stack: "Stack", request: Request, services: List[Service], cod
         shown = digest_of(image) or "nothing"
         result = result_of(service)
         title = "SERVING" if result in ("serving", "unchanged", "superseded") else result.upper()
+        if service.runs_once and title == "SERVING":
+            progress(f"HAS RUN TO ITS END: {service.name} with {shown}")
+            continue
         progress(f"{title}: {service.name}; serving now: {shown}")
         if (
             result == "failed"
@@ -3005,7 +3101,12 @@ def print_mixed_versions(stack: "Stack", request: Request, services: List[Servic
 
 
 def serving_image(stack: "Stack", service: Service) -> str:
-    """The image of the service's container that is healthy now; empty if none is."""
+    """The image of the service's container that is healthy now; empty if none is.
+
+    Of a one-shot it is the image that ran to its end last.
+    """
+    if service.runs_once:
+        return stack.recorded_image(service.name)
     try:
         for name in (service.container_name, service.temporary_name, service.set_aside_name):
             container = stack.find(name)
@@ -3080,6 +3181,8 @@ def service_status(stack: "Stack", name: str) -> str:
     try:
         stack.read_compose_file()
         service = stack.services.get(name) or Service(name, {})
+        if service.runs_once:
+            return "has run to its end"
         container = stack.find(service.container_name)
         if not container:
             return "DOES NOT RUN: it has no container"
@@ -3559,6 +3662,10 @@ class Machine:
             printed.seek(0)
             quote(printed.read(MOST_LINES_SHOWN * 100).decode(errors="replace"))
         return code
+
+    def connect(self, address: str, port: int) -> None:
+        """Open a TCP connection, and close it."""
+        socket.create_connection((address, port), ANSWER_SECONDS).close()
 
     def http_status(self, address: str, port: int, path: str, headers: Dict[str, str]) -> int:
         """Send a GET request and return the status of the answer; redirects are not followed.
