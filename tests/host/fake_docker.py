@@ -161,6 +161,7 @@ class FakeMachine(host.Machine):
         self.hash_has_dependencies = False
         self.descriptions: dict[tuple[object, ...], str] = {}
         self.troubles: dict[str, list[str]] = {}  # errors with which the next commands of a verb end
+        self.devices: dict[str, str] = {}  # the folders elsewhere that volumes stand for
         self.scripts: list[tuple[str, dict[str, str]]] = []
         self.script_codes: dict[str, int] = {}
 
@@ -499,10 +500,25 @@ class FakeMachine(host.Machine):
             raise Refused(f"Error response from daemon: network {words[0]} not found")
         return "[]"
 
+    def do_volume_ls(self, words: list[str]) -> str:
+        assert words == ["-q"]
+        return "".join(f"{name}\n" for name in sorted(self.state.volumes))
+
     def do_volume_inspect(self, words: list[str]) -> str:
-        if words[0] not in self.state.volumes:
-            raise Refused(f"Error response from daemon: get {words[0]}: no such volume")
-        return "[]"
+        found = [
+            {
+                "Name": name,
+                "Mountpoint": f"/var/lib/docker/volumes/{name}/_data",
+                "Options": {"device": self.devices[name]} if name in self.devices else None,
+            }
+            for name in words
+            if name in self.state.volumes
+        ]
+        missing = [name for name in words if name not in self.state.volumes]
+        if missing:
+            lines = [f"Error response from daemon: get {name}: no such volume" for name in missing]
+            raise Refused("\n".join(lines), printed=json.dumps(found))
+        return json.dumps(found)
 
     def do_network_disconnect(self, words: list[str]) -> str:
         network, container = words[0], self.get(words[1])

@@ -157,6 +157,9 @@ FILES_THAT_COMPOSE_READS = (
 # over the requests for another service's domain.
 LABELS_OF_PROXIES_AND_COMPOSE = ("traefik.", "caddy", "com.docker.compose.")
 
+# Many containers may mount these, for example the socket of Docker and the time zone.
+FOLDERS_WITHOUT_DATA = ("/dev/", "/etc/", "/proc/", "/run/", "/sys/")
+
 # Docker reports a registry's answer only as text.
 SIGNS_OF_A_REFUSED_TOKEN = (
     "unauthorized",
@@ -336,6 +339,11 @@ class Container:
         return self.status in ("running", "paused", "restarting")
 
     @property
+    def starts_at_boot(self) -> bool:
+        """Whether Docker starts it when the server boots, although a person stopped it."""
+        return self.restart_policy.startswith(("always", "on-failure"))
+
+    @property
     def project(self) -> str:
         """The Compose project that it belongs to."""
         return self.labels.get("com.docker.compose.project", "")
@@ -442,6 +450,11 @@ class Service:
     def is_start_first(self) -> bool:
         """Whether a new image first proves itself in a temporary container."""
         return self.health is not None and self.labels.get("deploy.rollout") != "recreate"
+
+    @property
+    def may_run_twice(self) -> bool:
+        """Whether another container may run on its data meanwhile, as its temporary one does."""
+        return self.is_start_first and not self.accessory
 
     @property
     def start_seconds(self) -> int:
@@ -1457,9 +1470,9 @@ def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> It
     for service in services:
         yield from check_name(stack, service, containers)
         yield from check_ports(stack, service, containers)
-    for service in stack.services.values():
-        if service.accessory:
-            yield from check_volumes_in_use(stack, service, containers)
+    accessories = [service for service in stack.services.values() if service.accessory]
+    for service in [*services, *accessories]:
+        yield from check_volumes_in_use(stack, service, containers)
 
 
 def print_findings(stack: "Stack") -> int:
@@ -1794,13 +1807,17 @@ def check_ports(
 
 
 def check_volumes_in_use(
-    stack: "Stack", accessory: Service, containers: Sequence[Container]
+    stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """No other container may run on an accessory's volumes: two databases destroy the data."""
-    own = find_container(containers, accessory.container_name)
-    if own and own.has_processes and accessory.accessory != "once":
-        return  # an accessory that runs is never replaced, whoever made it
-    if own and not stack.owns(own, accessory):
+    """No other container may write to the data of a service that must not run twice.
+
+    Two databases on one volume destroy the data. If the service's own container runs, the deploy
+    adds no second one to what is there.
+    """
+    own = find_container(containers, service.container_name)
+    if service.may_run_twice or (own and own.has_processes and service.accessory != "once"):
+        return
+    if own and service.accessory and not stack.owns(own, service):
         yield Finding(
             NOT_READY,
             f"{own.name} exists, does not run, and was not made by this stack",
@@ -1808,22 +1825,52 @@ def check_volumes_in_use(
             f" Otherwise remove it: docker rm {own.name}",
         )
         return
-    sources = {
-        writable_source(stack, volume) for volume in accessory.model.get("volumes") or []
-    } - {""}
+    sources = {writable_source(stack, volume) for volume in service.model.get("volumes") or []}
+    folders_of_volumes = stack.folders_of_volumes() if sources - {""} else {}
+    places = {place_of(source, folders_of_volumes) for source in sources - {""}}
+    places = {place for place in places if not place.startswith(FOLDERS_WITHOUT_DATA)}
     for container in containers:
+        if container is own or is_of_stack(stack, container):
+            continue
         shared = ", ".join(
-            sorted(source for source in writable_sources(container) if overlaps(source, sources))
+            sorted(
+                source
+                for source in writable_sources(container)
+                if overlaps(place_of(source, folders_of_volumes), places)
+            )
         )
-        is_of_stack = container.project == stack.name and container.service in stack.services
-        is_of_stack = is_of_stack and not container.is_one_off
-        if shared and container.has_processes and not is_of_stack:
+        cure = f"docker update --restart no {container.name} && docker stop {container.name}"
+        if shared and container.has_processes:
             yield Finding(
                 NOT_READY,
-                f"{container.name} runs on {shared}, and {accessory.name} would use that too",
+                f"{container.name} runs on {shared}, and {service.name} would use that too",
                 "To let this stack take it over, stop that container, then run the job again:"
-                f" docker update --restart no {container.name} && docker stop {container.name}",
+                f" {cure}",
             )
+        elif shared and container.starts_at_boot:
+            yield Finding(
+                NOT_READY,
+                f"{container.name} is stopped, but Docker starts it again when the server boots, on"
+                f" {shared}, and {service.name} would use that too",
+                f"To let this stack take it over, type this, then run the job again: {cure}",
+            )
+
+
+def is_of_stack(stack: "Stack", container: Container) -> bool:
+    """Whether Compose or a deploy made it for a service of this stack.
+
+    One that a person started with `docker compose run` is not meant.
+    """
+    service = stack.services.get(container.service)
+    if container.project != stack.name or not service:
+        return False
+    return not container.is_one_off or container.name == service.temporary_name
+
+
+def place_of(source: str, folders_of_volumes: Dict[str, str]) -> str:
+    """Where the data of a volume or folder are: one folder may be known by several names."""
+    folder = folders_of_volumes.get(source, source)
+    return os.path.realpath(folder) if folder.startswith("/") else folder
 
 
 def writable_source(stack: "Stack", volume: Json) -> str:
@@ -2074,11 +2121,11 @@ def report_missing_networks(stack: "Stack", accessory: Service) -> None:
             )
 
 
-def refuse_shared_data(stack: "Stack", accessories: List[Service]) -> None:
+def refuse_shared_data(stack: "Stack", services: List[Service]) -> None:
     """Repeat this check of the preflight: a rollback skipped it, and the pull has taken time."""
     containers = stack.containers()
-    for accessory in accessories:
-        for finding in check_volumes_in_use(stack, accessory, containers):
+    for service in services:
+        for finding in check_volumes_in_use(stack, service, containers):
             raise Failed(finding.code, str(finding))
 
 
@@ -2565,6 +2612,11 @@ def stop_and_set_aside(stack: "Stack", service: Service) -> None:
 
     It has no restart policy meanwhile: otherwise a server that boots would start both.
     """
+    refuse_shared_data(stack, [service])
+    if not service.may_run_twice and stack.temporary(service):
+        # It is of an earlier deploy: the service could run twice then.
+        stack.set_restart_policy(service.temporary_name, "no")
+        stack.stop(service.temporary_name)
     container = stack.find(service.container_name)
     if not container or (stack.owns(container, service) and not container.is_running):
         return  # it does not run, and Compose replaces it
@@ -3307,6 +3359,19 @@ class Stack:
         if output.code != 0 and "no such" not in output.err.lower():
             raise no_answer(output)
         return [container_from(entry) for entry in json.loads(output.out or "[]")]
+
+    def folders_of_volumes(self) -> Dict[str, str]:
+        """The folders of the server in which the data of its volumes are, by their names."""
+        names = self.machine.docker("volume", "ls", "-q").out.split()
+        if not names:
+            return {}
+        output = self.machine.docker("volume", "inspect", *names)
+        folders = {}
+        for volume in json.loads(output.out or "[]"):
+            device = str((volume.get("Options") or {}).get("device") or "")
+            is_folder = device.startswith("/")  # a volume may stand for a folder elsewhere
+            folders[volume["Name"]] = device if is_folder else str(volume["Mountpoint"])
+        return folders
 
     def containers_of(self, service: Service) -> List[Container]:
         """The containers that Compose regards as this service's."""
