@@ -480,14 +480,15 @@ class FakeMachine(host.Machine):
         return ""
 
     def do_rm(self, words: list[str]) -> str:
-        assert words[:2] == ["-f", "-v"]
+        assert words[:-1] in (["-f"], ["-f", "-v"])
         container = self.find(words[-1])
         if not container:
             return ""  # with -f it is no error
         if container.is_running:
             self.ended.append((self.state.clock, container.name, container.id))
         self.remove(container)
-        self.remove_own_volumes(container)
+        if "-v" in words:
+            self.remove_own_volumes(container)
         return ""
 
     def do_update(self, words: list[str]) -> str:

@@ -1073,7 +1073,7 @@ def wait_for_interrupted_migration(stack: "Stack", service: Service) -> None:
         if not container or not stack.is_temporary(container, service):
             return
         if not container.has_processes:
-            stack.remove(service.migration_name)
+            stack.remove_with_volumes(service.migration_name)
             return
         if stack.machine.now() > end:
             raise Failed(
@@ -1687,6 +1687,8 @@ def check_name(
     yield from check_labels(service)
     yield from check_temporary_names(stack, service, containers)
     holder = find_container(containers, service.container_name)
+    if holder and stack.owns(holder, service):
+        yield from check_hidden_data(stack, service, holder)
     if not holder or stack.owns(holder, service):
         return
     is_of_other_stack = holder.project and (ROOT / holder.project / ".deploys").is_dir()
@@ -1750,7 +1752,10 @@ def check_temporary_names(
 
 
 def check_lost_data(stack: "Stack", service: Service, holder: Container) -> Iterator[Finding]:
-    """The compose file must mount all volumes of a foreign container that is to be replaced."""
+    """The compose file must mount all named volumes and folders of a foreign container.
+
+    An anonymous volume stays with the retained container.
+    """
     mounted = {writable_source(stack, volume) for volume in service.model.get("volumes") or []}
     lost = sorted(writable_sources(holder) - mounted)
     if lost:
@@ -1760,6 +1765,24 @@ def check_lost_data(stack: "Stack", service: Service, holder: Container) -> Iter
             f" not mount: {', '.join(lost)}",
             "Add them to the spec first, or the service would start without its data",
         )
+
+
+def check_hidden_data(stack: "Stack", service: Service, holder: Container) -> Iterator[Finding]:
+    """No other volume may be mounted over an anonymous one, whose data would be gone for it."""
+    volumes = {volume.get("target"): volume for volume in service.model.get("volumes") or []}
+    for mount in holder.mounts:
+        volume = volumes.get(mount.get("Destination"), {})
+        if is_anonymous_volume(mount) and volume.get("source"):
+            name, target = holder.name, mount["Destination"]
+            old, new = mount["Name"], writable_source(stack, volume) or volume["source"]
+            copying = f"docker run --rm -v {old}:/old:ro -v {new}:/new alpine cp -a /old/. /new/"
+            yield Finding(
+                NOT_READY,
+                f"{name} has its data of {target} in a volume without a name, and the compose file"
+                f" mounts {new} there",
+                f"Copy the data, then run the job again: docker stop {name} && {copying} &&"
+                f" docker rm {name}",
+            )
 
 
 def overlaps(source: str, sources: Set[str]) -> bool:
@@ -2135,7 +2158,7 @@ def is_to_be_started(stack: "Stack", accessory: Service) -> bool:
     if container and container.has_processes:
         return False
     if container and accessory.accessory == "once" and stack.owns(container, accessory):
-        stack.remove(accessory.container_name)
+        stack.remove_with_volumes(accessory.container_name)
     return True
 
 
@@ -2779,7 +2802,7 @@ def remove_temporary_container(stack: "Stack", service: Service) -> None:
         wait_for_name_caches(stack, [service])
     stack.set_restart_policy(service.temporary_name, "no")
     stack.stop(service.temporary_name)
-    stack.remove(service.temporary_name)
+    stack.remove_with_volumes(service.temporary_name)
 
 
 def has_service_names(stack: "Stack", service: Service) -> bool:
@@ -2847,6 +2870,11 @@ def name_cache_wait(services: List[Service]) -> int:
 def no_answer(output: Output) -> Failed:
     """The failure of a docker command that only reads."""
     return Failed(NOT_READY, f"Docker does not answer: {output.last_line}")
+
+
+def is_missing(output: Output) -> bool:
+    """Whether Docker says that a container does not exist; a missing socket is something else."""
+    return re.search("no such (container|object)", output.err.lower()) is not None
 
 
 def refuse_failed_start(name: str, output: Output) -> None:
@@ -3311,14 +3339,16 @@ class Stack:
         model = self.model_of(service)
         settings = model["services"][service.name]
         settings.pop("container_name", None)
-        mounted = {volume.get("target") for volume in settings.get("volumes") or []}
+        volumes = {volume.get("target"): volume for volume in settings.get("volumes") or []}
         for mount in container.mounts:
             # The new container takes over anonymous volumes, as with `docker compose up`.
-            if is_anonymous_volume(mount) and mount["Destination"] not in mounted:
-                volume = {"type": "volume", "source": mount["Name"], "target": mount["Destination"]}
-                settings["volumes"] = [*(settings.get("volumes") or []), volume]
-                external = {mount["Name"]: {"name": mount["Name"], "external": True}}
+            name, target = mount.get("Name"), mount.get("Destination")
+            if is_anonymous_volume(mount) and not volumes.get(target, {}).get("source"):
+                volumes[target] = {"type": "volume", "source": name, "target": target}
+                external = {name: {"name": name, "external": True}}
                 model["volumes"] = {**(model.get("volumes") or {}), **external}
+        if volumes:
+            settings["volumes"] = list(volumes.values())
         return model
 
     def config_hash(self, service: Service) -> str:
@@ -3356,7 +3386,7 @@ class Stack:
         if not names:
             return []
         output = self.machine.docker("inspect", "--type", "container", *names)
-        if output.code != 0 and "no such" not in output.err.lower():
+        if output.code != 0 and not is_missing(output):
             raise no_answer(output)
         return [container_from(entry) for entry in json.loads(output.out or "[]")]
 
@@ -3391,7 +3421,7 @@ class Stack:
         if output.code == 0:
             # `docker inspect` also accepts the beginning of an id, so the name is compared.
             return find_container(map(container_from, json.loads(output.out)), name)
-        if "no such" in output.err.lower():
+        if is_missing(output):
             return None
         raise no_answer(output)
 
@@ -3434,7 +3464,11 @@ class Stack:
         self.change("stop", name)
 
     def remove(self, name: str) -> None:
-        """Remove a container and its anonymous volumes."""
+        """Remove a container; its anonymous volumes stay, because they may hold the only data."""
+        self.change("rm", "-f", name)
+
+    def remove_with_volumes(self, name: str) -> None:
+        """Remove a container that was made for one deploy, and its anonymous volumes."""
         self.change("rm", "-f", "-v", name)
 
     def set_restart_policy(self, name: str, policy: str) -> None:
@@ -3444,7 +3478,7 @@ class Stack:
     def change(self, *arguments: str) -> None:
         """Run a docker command that changes a container; it may be gone already."""
         output = self.machine.docker(*arguments, seconds=CHANGE_SECONDS)
-        if output.code != 0 and "no such container" not in output.err.lower():
+        if output.code != 0 and not is_missing(output):
             raise Failed(NOT_READY, f"docker {arguments[0]} failed: {output.last_line}")
 
     # Its record and its pins
