@@ -3591,15 +3591,17 @@ class Machine:
             is_pull = arguments[0] in ("pull", "--config")  # --config names the login of a pull
             with memory_file() as out, memory_file() as err, uninterrupted(is_needed=not is_pull):
                 # Files, not pipes: docker goes on to the end of its work if this program is killed.
-                code = subprocess.run(
+                process = subprocess.Popen(
                     command,
-                    input=stdin.encode(),
+                    stdin=subprocess.PIPE,
                     stdout=out,
                     stderr=err,
-                    timeout=seconds,
                     pass_fds=self.inherited,
-                ).returncode
-                return Output(code, text_of(out), text_of(err))
+                    start_new_session=True,
+                )
+                with ended_with_its_group(process):
+                    process.communicate(stdin.encode(), seconds)
+                return Output(process.returncode, text_of(out), text_of(err))
         except subprocess.TimeoutExpired as error:
             raise Failed(
                 NOT_READY, f"docker {verb_of(arguments)} did not end within {seconds} seconds"
@@ -3622,19 +3624,19 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=self.inherited,
+            start_new_session=True,
         )
         assert process.stdout
-        timer = threading.Timer(seconds, process.kill)
+        timer = threading.Timer(seconds, kill_group, [process])
         timer.start()
         try:
-            for count, line in enumerate(iter(partial(process.stdout.readline, 65536), b"")):
-                if count < MOST_LINES_SHOWN:
-                    quote(line.decode(errors="replace"))
-            return Output(process.wait(), "", "")
+            with ended_with_its_group(process), process.stdout as stream:
+                for count, line in enumerate(iter(partial(stream.readline, 65536), b"")):
+                    if count < MOST_LINES_SHOWN:
+                        quote(line.decode(errors="replace"))
+                return Output(process.wait(), "", "")
         finally:
             timer.cancel()
-            process.kill()
-            process.stdout.close()
 
     def script(self, command: List[str], folder: Path, settings: Dict[str, str]) -> int:
         """Run a hook, print its output, and return its exit code.
@@ -3916,6 +3918,23 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def kill_group(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process and those that it started: they would hold its output and the stack's lock."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def ended_with_its_group(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Kill the group of a process that has not ended: after its time limit, or a cancel."""
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            kill_group(process)
+            process.wait()
 
 
 def memory_file() -> IO[bytes]:
