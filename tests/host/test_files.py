@@ -194,6 +194,18 @@ def test_an_env_file_that_compose_would_obey(world: World, line: str) -> None:
     assert not world.machine.everything()
 
 
+def test_a_setting_of_compose_that_hides_behind_a_value(world: World) -> None:
+    """Compose reads a line on after the closing quote, and would obey COMPOSE_FILE in .env."""
+    before = files_in(world.folder)
+    sent = {".env": "SECRET='x' COMPOSE_FILE=web.env\nSECRET=y\n"}
+
+    outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
+
+    assert outcome.code == 69, outcome.text
+    assert outcome.says("Compose reads more variables from shop/.env than it has lines")
+    assert files_in(world.folder) == before
+
+
 def files_in(folder: Path) -> dict[str, bytes]:
     """The stack's files, which a refused request leaves as they are; the program's own are left out."""
     own = (host.PINS_FILE, ".deploy.lock")

@@ -55,6 +55,8 @@ def refused(world: World, code: int = 69, sequence: int = 9) -> Outcome:
         ("A4: hidden$HOME\n", "shop/.env:1: Compose reads another value for A4"),
         ("A7=hidden #def\n", "shop/.env:1: Compose reads another value for A7"),
         ("A8='hidden' more\n", "shop/.env:1: "),
+        ("A='a'\nB=1\nA='hidden'\n", "shop/.env:3: A is set in line 1, too. Remove one of the two lines"),
+        ("A='hidden'  B=hidden\n", "Compose reads more variables from shop/.env than it has lines"),
         ("A9=hidden$$twice\n", "shop/.env:1: Compose reads another value for A9"),
         ('A5="two\nlines hidden $HOME"\n', "shop/.env:2 is not KEY='value' on one line"),
         ("SECRET='hidden\n", "Compose cannot read shop/.env"),
@@ -87,7 +89,6 @@ def test_an_env_file_that_is_not_ready(world: World, text: str | None, says: str
         "A: yaml\n",
         "export A=1\n",
         "A=\n",
-        "A='a'\nA='b'\n",
         "# change-me\nA=1\n",
         "\r\nA='1'\r\n",
         "A='ü'\n",
@@ -105,6 +106,25 @@ def test_an_env_file_of_another_encoding(world: World) -> None:
     (world.folder / ".env").write_bytes(b"SECRET=\xfc change-me\n")
 
     assert refused(world).says("shop/.env:1: SECRET still has change-me")
+
+
+def test_an_env_file_that_compose_cannot_read_any_more(root: Path) -> None:
+    """A container never starts without its variables; the old one runs on."""
+    world = World(root, WORKER.replace("    networks:", "    env_file: .env\n    networks:"))
+    first = world.image("worker", 1)
+    assert world.deploy({"worker": first}, 1).code == 0
+    troubles = world.machine.troubles
+
+    def fail_once_after_the_pull() -> None:
+        if "pull" in world.machine.calls[-1] and "compose config" not in troubles:
+            troubles["compose config"] = ["failed to read .env"]
+
+    world.machine.at_each_point = fail_once_after_the_pull
+    outcome = world.deploy({"worker": world.image("worker", 2)}, 2)
+
+    assert outcome.code == 69, outcome.text
+    assert outcome.says("Compose cannot read the env files, and no container starts without them.")
+    assert world.serves("worker", first)
 
 
 def test_a_key_that_the_example_has(world: World) -> None:

@@ -583,6 +583,7 @@ def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[
         pull_images(stack, current, delivery.token)
         files.install()
     stack.read_compose_file()  # as it is now, in the stack's folder
+    refuse_missing_env_files(stack)
     roll_out(stack, request, current)
     # Last, because orphans do not stand in the way of the new version.
     refuse_orphans(stack)
@@ -601,13 +602,20 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     services.append(service)
     for finding in findings_of(stack, [service], stack.files):
         progress(f"note: {finding}")
-    if not stack.are_env_files_read:
-        raise Failed(
-            NOT_READY, "Compose cannot start a container without its env files: see the notes above"
-        )
+    refuse_missing_env_files(stack)
     move_edited_pins_away(stack)
     ensure_rollback_image(stack, service)
     roll_out(stack, request, [service])
+
+
+def refuse_missing_env_files(stack: "Stack") -> None:
+    """Fail if Compose has read the compose file only without its env files."""
+    if not stack.are_env_files_read:
+        raise Failed(
+            NOT_READY,
+            "Compose cannot read the env files, and no container starts without them. See why on"
+            f" the server: cd {stack.folder} && docker compose config -q",
+        )
 
 
 def check_again(stack: "Stack", services: List[Service]) -> None:
@@ -1636,7 +1644,10 @@ def check_env_example(shown: str, lines: List[EnvLine], example: Path) -> Iterat
 def check_env_values(
     stack: "Stack", path: Path, shown: str, lines: List[EnvLine]
 ) -> Iterator[Finding]:
-    """Compose must read the value that a person reads: it replaces `$NAME`, for example."""
+    """Compose must read the same variables and values that a person sees.
+
+    It replaces `$NAME` in a value, for example.
+    """
     model = {"name": "env", "services": {"env": {"image": "env", "env_file": [str(path)]}}}
     output = stack.machine.docker(
         *COMPOSE, "-f", "-", "config", "--format", "json", stdin=json.dumps(model)
@@ -1650,15 +1661,31 @@ def check_env_values(
         )
         return
     environment = json.loads(output.out)["services"]["env"].get("environment") or {}
-    for line in {line.key: line for line in lines if line.key}.values():
-        if unescape(str(environment.get(line.key) or "")) != line.env_value:
+    numbers: Dict[str, int] = {}
+    for line in lines:
+        if line.key in numbers:
             yield Finding(
                 NOT_READY,
-                f"{shown}:{line.number}: Compose reads another value for {line.shown_key} than the"
-                " line shows",
-                "Put the value between single quotes, with none inside, and a comment on its own"
-                " line",
+                f"{shown}:{line.number}: {line.shown_key} is set in line {numbers[line.key]}, too",
+                "Remove one of the two lines",
             )
+        elif line.key:
+            numbers[line.key] = line.number
+            if unescape(str(environment.get(line.key) or "")) != line.env_value:
+                yield Finding(
+                    NOT_READY,
+                    f"{shown}:{line.number}: Compose reads another value for {line.shown_key} than"
+                    " the line shows",
+                    "Put the value between single quotes, with none inside, and a comment on its"
+                    " own line",
+                )
+    if set(environment) - set(numbers):
+        # After a closing quote, Compose reads another KEY=VALUE from the same line.
+        yield Finding(
+            NOT_READY,
+            f"Compose reads more variables from {shown} than it has lines",
+            "Write each variable on a line of its own",
+        )
 
 
 def check_networks_and_volumes(stack: "Stack") -> Iterator[Finding]:
