@@ -78,6 +78,22 @@ def test_a_bad_image(world: World, name: str, image: Image) -> None:
     assert world.container(name).is_running
 
 
+@pytest.mark.parametrize(("answers_after", "code"), [(40, 0), (100, 0), (900, 1)])
+def test_a_worker_with_a_health_check_of_dockers(root: Path, answers_after: float, code: int) -> None:
+    """Its first check may be half a minute away: until then Docker does not know whether it is healthy."""
+    world = World(root, WORKER)
+    assert world.deploy({"worker": world.image("worker", 1)}, 1).code == 0
+
+    image = Image(has_health_check=True, answers_after=answers_after)
+    outcome = world.deploy({"worker": world.image("worker", 2, image)}, 2)
+
+    assert outcome.code == code, outcome.text
+    world.machine.wait(2)
+    assert world.serves("worker", world.image("worker", 2, image) if code == 0 else world.image("worker", 1))
+    reason = "worker did not become healthy within 120 seconds: Docker's health check has not passed yet"
+    assert outcome.says(reason) == (code == 1)
+
+
 def test_two_never_run_at_once(root: Path) -> None:
     world = World(root, WORKER.replace("    networks:", DATA), rest="volumes:\n  data:\n")
     for version in (1, 2, 3):

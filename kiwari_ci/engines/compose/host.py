@@ -190,7 +190,7 @@ PULL_SECONDS = 900  # one attempt to pull an image
 PULL_PAUSES = (5, 20, 0)  # the waits after failed attempts to pull; the third attempt is the last
 SCRIPT_SECONDS = 3600  # a migration or a hook
 DUMP_SECONDS = 6 * 3600  # a dump before a migration
-ACCESSORY_SECONDS = 120  # an accessory becomes healthy
+HEALTHCHECK_SECONDS = 120  # Docker's own health check of an accessory or a worker passes
 
 LOG_DAYS = 30
 LOGGED_LINES = 40  # of a failed container's log
@@ -459,7 +459,8 @@ class Service:
     @property
     def start_seconds(self) -> int:
         """How long a new container may take to become healthy."""
-        return seconds_of(self.labels.get("deploy.start-period"), START_SECONDS)
+        default = START_SECONDS if self.health else HEALTHCHECK_SECONDS
+        return seconds_of(self.labels.get("deploy.start-period"), default)
 
     @property
     def name_cache_seconds(self) -> int:
@@ -2203,7 +2204,7 @@ def needed_by(stack: "Stack", services: List[Service]) -> Set[str]:
 
 def wait_for_accessory(stack: "Stack", accessory: Service) -> None:
     """Wait until an accessory is healthy."""
-    end = stack.machine.now() + ACCESSORY_SECONDS
+    end = stack.machine.now() + HEALTHCHECK_SECONDS
     while True:
         container = stack.find(accessory.container_name)
         if container and is_accessory_healthy(accessory, container):
@@ -2921,6 +2922,8 @@ def wait_until_healthy(stack: "Stack", service: Service, name: str) -> None:
         if not container.is_same_run(first) or not container.is_running:
             raise Failed(NOT_SERVING, f"{name} did not stay up: {container.state_text}")
         problem = problem_of(stack, service, container)
+        if not problem and not service.health and container.docker_health == "starting":
+            problem = "Docker's health check has not passed yet"
         if not problem:
             return
         if stack.machine.now() > end:
