@@ -83,6 +83,7 @@ class Running:
     restarts: int = 0
     own_volumes: frozenset[str] = frozenset()  # those without a name that were made with it
     is_stopped_by_hand: bool = False
+    is_removed_when_stopped: bool = False
     ends_after: float | None = None  # of a command that runs to its end
     ends_with: int = 0
 
@@ -439,6 +440,7 @@ class FakeMachine(host.Machine):
             "Config": {"Image": container.reference, "Labels": container.labels},
             "HostConfig": {
                 "RestartPolicy": restart_policy_of(container.restart_policy),
+                "AutoRemove": container.is_removed_when_stopped,
                 "PortBindings": {f"80/{protocol}": [{"HostPort": port}] for port, protocol in container.ports},
             },
             "NetworkSettings": {
@@ -603,6 +605,8 @@ class FakeMachine(host.Machine):
     def end(self, container: Running, code: int) -> None:
         container.status, container.exit_code = "exited", code
         container.addresses = {}
+        if container.is_removed_when_stopped:
+            self.remove(container)
 
     def remove(self, container: Running) -> None:
         del self.state.containers[container.id]

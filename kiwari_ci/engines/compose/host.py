@@ -323,6 +323,7 @@ class Container:
     is_out_of_memory: bool
     docker_health: str  # of the image's own HEALTHCHECK; empty if it has none
     restart_policy: str
+    is_removed_when_stopped: bool  # it was started with `docker run --rm`
     labels: Dict[str, str]
     networks: Dict[str, Json]
     mounts: Tuple[Json, ...]
@@ -531,7 +532,7 @@ def main() -> int:
     if request.verb == "check":
         return print_findings(stack)
     if request.verb == "cancel":
-        return cancel(stack)
+        return cancel(stack, request)
     delivery = read_delivery(request, caller)
     return run_detached(stack, request, lambda: perform(stack, request, delivery))
 
@@ -818,12 +819,20 @@ def end_on_signal(number: int, frame: object) -> None:
 
 @contextlib.contextmanager
 def locked(
-    path: Path, purpose: str, keep_for_children: "Optional[Machine]" = None
+    path: Path,
+    purpose: str,
+    keep_for_children: "Optional[Machine]" = None,
+    is_from_key: bool = False,
 ) -> Iterator[None]:
     """Hold the lock of a file, and write into it who holds it."""
     handle = wait_for_lock(path)
     try:
-        holder = {"doing": purpose, "since": utc_now(), "pid": os.getpid()}
+        holder = {
+            "doing": purpose,
+            "since": utc_now(),
+            "pid": os.getpid(),
+            "is_from_key": is_from_key,
+        }
         os.ftruncate(handle, 0)
         os.pwrite(handle, (json.dumps(holder) + "\n").encode(), 0)
         if keep_for_children:
@@ -888,12 +897,21 @@ def is_locked(path: Path) -> bool:
         os.close(handle)
 
 
-def cancel(stack: "Stack") -> int:
-    """End the deploy that holds the stack's lock; it undoes what it began, as after a failure."""
+def cancel(stack: "Stack", request: Request) -> int:
+    """End the deploy that holds the stack's lock; it undoes what it began, as after a failure.
+
+    With a key, only what a key started: a stolen one must not keep a person from going back.
+    """
     if not is_locked(stack.lock_file):
         print(f"no deploy of {stack.name} is running")
         return SERVING
     holder = read_json(stack.lock_file)
+    if request.is_from_key and not holder.get("is_from_key"):
+        raise Failed(
+            BAD_REQUEST,
+            f"a key cannot cancel what a person started: {holder_of(stack.lock_file)}."
+            f" On the server: {ROOT}/bin/deploy cancel {stack.name}",
+        )
     process = int(holder.get("pid") or 0)
     if process and is_this_program(process):
         os.kill(process, signal.SIGTERM)
@@ -1725,6 +1743,13 @@ def check_name(
             NOT_READY,
             f"the stack {holder.project} also has a service with the container name {holder.name}",
             "Give one of the two another container name in the spec",
+        )
+    if holder.is_removed_when_stopped:
+        yield Finding(
+            NOT_READY,
+            f"{holder.name} was started with `docker run --rm`, so Docker would remove it when a"
+            " deploy stops it, and it could not come back if the new version fails",
+            f"Start it without --rm, or stop it yourself: docker stop {holder.name}",
         )
     if find_container(containers, service.retained_name):
         yield Finding(
@@ -3247,9 +3272,8 @@ class Stack:
     def locked(self, request: Request) -> Iterator[None]:
         """Hold the stack's lock."""
         names = " ".join(request.images)
-        with locked(
-            self.lock_file, f"{request.verb} {self.name} {names}, run {request.run}", self.machine
-        ):
+        purpose = f"{request.verb} {self.name} {names}, run {request.run}"
+        with locked(self.lock_file, purpose, self.machine, request.is_from_key):
             yield
 
     @contextlib.contextmanager
@@ -3767,6 +3791,7 @@ def container_from(entry: Json) -> Container:
         restarts=int(entry.get("RestartCount") or 0),
         is_out_of_memory=bool(state.get("OOMKilled")),
         docker_health="" if health == "none" else health,
+        is_removed_when_stopped=bool((entry.get("HostConfig") or {}).get("AutoRemove")),
         restart_policy=restart_policy_from((entry.get("HostConfig") or {}).get("RestartPolicy")),
         labels=entry["Config"].get("Labels") or {},
         networks=settings.get("Networks") or {},
