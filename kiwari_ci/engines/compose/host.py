@@ -37,6 +37,8 @@ Files that this program writes:
     STACK/.deploys/SERVICE              a line for each deploy: image, sequence, time, run
     STACK/docker-compose.override.yml   pins each service to the image that serves, so that a
                                         `docker compose up` by hand starts the same image
+    STACK/.deploys/FILE.before-TIME     an env file before a sent one replaced it: the first one,
+                                        and the 50 newest
     STACK/log/                          the output of each run
 
 If you write scripts STACK/hooks/before and STACK/hooks/after, they run around each deploy, with
@@ -196,6 +198,7 @@ LOG_DAYS = 30
 LOGGED_LINES = 40  # of a failed container's log
 MOST_LINES_SHOWN, MOST_LETTERS_SHOWN = 10_000, 2_000  # of the output of other programs
 MOST_BYTES_SENT, MOST_FILES_SENT = 64 * 1024 * 1024, 1000
+ENV_BACKUPS_TO_KEEP = 50  # of each env file, beside the first one
 IMAGES_TO_KEEP = 3  # for each service, to go back to
 FREE_MEGABYTES = 1500
 OLDEST_ENGINE, OLDEST_COMPOSE = (20, 10), (2, 20)
@@ -1278,7 +1281,7 @@ def unpack(archive: IO[bytes], folder: Path) -> None:
         with tarfile.open(fileobj=archive, mode="r:") as tar:
             for count, entry in enumerate(tar):
                 remaining -= entry.size
-                if count >= MOST_FILES_SENT or remaining < 0:
+                if count >= MOST_FILES_SENT or entry.size < 0 or remaining < 0:
                     raise Failed(BAD_REQUEST, "too many or too large files were sent")
                 unpack_file(tar, entry, folder)
     except (tarfile.TarError, FileExistsError, NotADirectoryError) as error:
@@ -1313,8 +1316,10 @@ def is_env_file(name: str) -> bool:
 def refuse_names_not_allowed(request: Request, files: "Files") -> None:
     """Refuse files that this key may not send, and files that the compose file does not name."""
     names = files.names()
-    # The installed compose file decides what is an env file: a sent one could declare anything so.
-    env_files = set(Files(files.installed).env_files())
+    # Both compose files count: a file that either of them reads as an env file may have secrets. A
+    # compose file itself never is one, so a key for env files cannot send a compose file that
+    # declares other files to be env files.
+    env_files = {*files.env_files(), *Files(files.installed).env_files()}
     env_files -= {COMPOSE_FILE, *FILES_THAT_COMPOSE_READS}
     for name in files.sent():
         is_env = is_env_file(name) or name in env_files
@@ -1412,11 +1417,24 @@ class Files:
             return
         for name in self.changed:
             if name in self.env_files() and (self.installed / name).is_file():
-                # It is backed up, because it may be the only copy of a secret.
-                backup = self.installed / ".deploys" / f"{name.replace('/', '-')}.previous"
-                write_file(backup, (self.installed / name).read_bytes(), 0o600)
+                self.back_up(name)
             install_file(self.overlay / name, self.installed, name)
             progress(f"installed {name}")
+
+    def back_up(self, name: str) -> None:
+        """Copy an env file before it is replaced: it may be the only copy of a secret.
+
+        The first backup of all is kept, and the newest ones: no number of bad files that are sent
+        removes the secrets with which the stack began.
+        """
+        prefix = f"{name.replace('/', '-')}.before-"
+        backup = (
+            self.installed / ".deploys" / f"{prefix}{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}"
+        )
+        write_file(backup, (self.installed / name).read_bytes(), 0o600)
+        _, *later = sorted(backup.parent.glob(f"{prefix}*"))
+        for path in later[:-ENV_BACKUPS_TO_KEEP]:
+            path.unlink()
 
 
 # 6. Preflight: find all reasons why the deploy cannot succeed, before anything changes.
@@ -2047,7 +2065,6 @@ def install_file(source: Path, folder: Path, name: str) -> None:
     A file that a container may mount is overwritten in place, because a container that runs would
     go on seeing the old file if a new one took its name.
     """
-    target = folder / name
     for place in places_below(folder, name):
         if place.is_symlink():
             raise Failed(
@@ -2055,20 +2072,41 @@ def install_file(source: Path, folder: Path, name: str) -> None:
                 f"{place} is a symbolic link, which is never followed. Remove it, then run the job"
                 " again",
             )
-    for parent in places_below(folder, name)[:-1]:
-        if not parent.exists():
-            parent.mkdir()
-            parent.chmod(0o755)  # the processes of a container may run as another user
-    if target.exists() and name != COMPOSE_FILE and not is_env_file(name):
-        with target.open("r+b") as stream:
+    content, mode = source.read_bytes(), source.stat().st_mode & 0o777
+    with folder_of(folder, name) as parent:
+        target = parent / Path(name).name
+        if not target.exists() or name == COMPOSE_FILE or is_env_file(name):
+            write_file(target, content, mode)
+            return
+        with os.fdopen(os.open(target, os.O_RDWR | os.O_NOFOLLOW), "r+b") as stream:
             # A full disk has to show before the old content is gone.
-            os.posix_fallocate(stream.fileno(), 0, max(source.stat().st_size, 1))
-            stream.write(source.read_bytes())
+            os.posix_fallocate(stream.fileno(), 0, max(len(content), 1))
+            os.fchmod(stream.fileno(), mode)
+            stream.write(content)
             stream.truncate()
             sync(stream)
-        target.chmod(source.stat().st_mode & 0o777)
-        return
-    write_file(target, source.read_bytes(), source.stat().st_mode & 0o777)
+
+
+@contextlib.contextmanager
+def folder_of(folder: Path, name: str) -> Iterator[Path]:
+    """Open the folder of a file below a stack's folder, and create it if it is missing.
+
+    A container that mounts a folder could put a link into it after the check above. So each folder
+    is opened without following a link, and the path that is returned leads to what is open.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in name.split("/")[:-1]:
+            if not os.path.lexists(f"/proc/self/fd/{handle}/{part}"):
+                os.mkdir(part, dir_fd=handle)
+                os.chmod(part, 0o755, dir_fd=handle)  # a container may run as another user
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            inner = os.open(part, flags, dir_fd=handle)
+            os.close(handle)
+            handle = inner
+        yield Path(f"/proc/self/fd/{handle}")
+    finally:
+        os.close(handle)
 
 
 # 8. Pull: by digest, with a login that is in memory only. Then check what was pulled.
