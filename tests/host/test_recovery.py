@@ -207,8 +207,7 @@ def test_an_owed_hook_runs_when_the_services_have_recovered(
     worker_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may end a maintenance mode."""
-    (worker_world.folder / "hooks").mkdir()
-    (worker_world.folder / "hooks" / "after").write_text("")
+    worker_world.add_hooks("after")
     deploy_and_kill(
         worker_world,
         "worker",

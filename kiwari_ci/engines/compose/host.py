@@ -41,8 +41,9 @@ Files that this program writes:
                                         and the 50 newest
     STACK/log/                          the output of each run
 
-If you write scripts STACK/hooks/before and STACK/hooks/after, they run around each deploy, with
-VERB, SERVICE and IMAGE in their environment, and EXIT_CODE for `after`.
+The scripts STACK/hooks/before and STACK/hooks/after run around each deploy if the compose file
+names them in the line "Files beside it". They have VERB, SERVICE and IMAGE in their environment,
+and `after` has EXIT_CODE, too.
 
 The containers of a service, by the names that this file uses for them. NAME is the container name
 that the compose file gives to the service.
@@ -2413,8 +2414,17 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
 
 
 def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
-    """Run a hook if there is one, and print its output; the exit code."""
+    """Run a hook if there is one, and print its output; the exit code.
+
+    One that the compose file no longer names is left over: no deploy removes a file.
+    """
     if not (stack.folder / "hooks" / name).exists():
+        return 0
+    if f"hooks/{name}" not in stack.files.beside():
+        progress(
+            f"note: hooks/{name} does not run, because {COMPOSE_FILE} does not name it in the line"
+            " 'Files beside it'"
+        )
         return 0
     progress(f"running hooks/{name}")
     return stack.machine.script(["bash", f"hooks/{name}"], stack.folder, settings)
