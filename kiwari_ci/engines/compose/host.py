@@ -598,21 +598,22 @@ def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[
     The checks, the pull and the installation of the files come in this order because a refused
     request, or an image that cannot be pulled, must leave the stack's folder as it was.
     """
-    with unpacked(stack, request, delivery) as files:
-        services += resolve_services(stack, request, files)
-        current = [
-            service
-            for service in services
-            if not mark_if_superseded(stack, service, request.sequence)
-        ]
-        if not current:
-            return
-        preflight(stack, request, current, files)
-        pull_images(stack, current, delivery.token)
-        files.install()
-    stack.read_compose_file()  # as it is now, in the stack's folder
-    refuse_missing_env_files(stack)
-    roll_out(stack, request, current)
+    with old_files_come_back_after_failure(stack, services):
+        with unpacked(stack, request, delivery) as files:
+            services += resolve_services(stack, request, files)
+            to_deploy = [
+                service
+                for service in services
+                if not mark_if_superseded(stack, service, request.sequence)
+            ]
+            if not to_deploy:
+                return
+            preflight(stack, request, to_deploy, files)
+            pull_images(stack, to_deploy, delivery.token)
+            install_files(stack, files)
+        stack.read_compose_file()  # as it is now, in the stack's folder
+        refuse_missing_env_files(stack)
+        roll_out(stack, request, to_deploy)
     # Last, because orphans do not stand in the way of the new version.
     refuse_orphans(stack)
 
@@ -977,6 +978,8 @@ def recover(stack: "Stack") -> None:
 
 def recover_services(stack: "Stack") -> None:
     """Recover all services of the stack."""
+    if not read_json(stack.replaced_note).get("is_installed"):
+        restore_files(stack)  # before anything reads them: old and new ones are mixed
     try:
         stack.read_compose_file()
     except Cancelled:
@@ -987,12 +990,15 @@ def recover_services(stack: "Stack") -> None:
         return
     if not any(check_pins(stack)):  # the preflight reports what a person wrote into that file
         stack.write_pins()
+    restore_files(stack)
     for service in stack.services.values():
         if not service.accessory:
             wait_for_interrupted_one_off(stack, service)
         if not service.accessory and not service.runs_once:
             with uninterrupted(), cleaning_up():
                 recover_service(stack, service)
+    restore_files(stack)
+    stack.forget_replaced_files()
 
 
 def recover_service(stack: "Stack", service: Service) -> None:
@@ -2160,6 +2166,100 @@ def folder_of(folder: Path, name: str) -> Iterator[Path]:
         os.close(handle)
 
 
+def install_files(stack: "Stack", files: Files) -> None:
+    """Install the files that were sent, after a copy of those that they replace.
+
+    The copies are for the old version, which may have to serve again. A note names the files; it is
+    written before the first one is replaced, so that the next deploy can go on from any moment.
+    """
+    if not files.overlay or not files.changed:
+        return
+    if not (stack.folder / COMPOSE_FILE).is_file():
+        files.install()  # the first files of this stack: there is no old version
+        return
+    remove_folder(stack.replaced_files)
+    stack.replaced_files.mkdir(mode=0o700)
+    for name in files.changed:
+        old, copy = stack.folder / name, stack.replaced_files / name
+        if old.is_file():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            write_file(copy, old.read_bytes(), old.stat().st_mode & 0o777)
+    stack.write_replaced_note(files.changed, is_installed=False)
+    files.install()
+    stack.write_replaced_note(files.changed, is_installed=True)
+
+
+@contextlib.contextmanager
+def old_files_come_back_after_failure(stack: "Stack", services: List[Service]) -> Iterator[None]:
+    """Restore replaced files at the end of a deploy in which a service fails."""
+    try:
+        yield
+    except Exception:
+        decide_about_replaced_files(stack, services)
+        raise
+    decide_about_replaced_files(stack, services)
+
+
+def decide_about_replaced_files(stack: "Stack", services: List[Service]) -> None:
+    """At the end of a deploy: restore the replaced files, or remove their copies."""
+    with uninterrupted(), cleaning_up():
+        for service in services:
+            service.result = result_of(service)
+        if exit_code_of(services) == NOT_SERVING:
+            restore_files(stack)
+        stack.forget_replaced_files()
+
+
+def restore_files(stack: "Stack") -> None:
+    """Restore the replaced files that no service needs which runs the new version."""
+    names = files_to_restore(stack)
+    for name in names:
+        progress(f"{name}: the version before this deploy comes back")
+        copy = stack.replaced_files / name
+        if copy.is_file():
+            install_file(copy, stack.folder, name)
+        elif (stack.folder / name).is_file():
+            (stack.folder / name).unlink()  # there was none
+    if names:
+        stack.write_replaced_note(sorted(set(stack.replaced_names()) - set(names)))
+    if COMPOSE_FILE in names and stack.services:
+        stack.read_compose_file()
+        stack.write_pins()
+
+
+def files_to_restore(stack: "Stack") -> List[str]:
+    """The replaced files whose old version the old containers need.
+
+    If a service runs the new version, these are only those that others mount, and it does not.
+    """
+    names = stack.replaced_names()
+    if not names:
+        return []
+    new = [service for service in stack.services.values() if may_need_new_files(stack, service)]
+    others = [service for service in stack.services.values() if service not in new]
+    return [
+        name
+        for name in names
+        if not new
+        or any(stack.mounts(service, name) for service in others)
+        and not any(stack.mounts(service, name) for service in new)
+    ]
+
+
+def may_need_new_files(stack: "Stack", service: Service) -> bool:
+    """Whether a service runs the new version, or will be started with it later."""
+    if service.accessory:
+        return False
+    if service.result == "serving" or stack.temporary(service):
+        return True
+    if service.image:
+        return not service.result
+    # An interrupted deploy is recovered. It may have put its container into service unrecorded.
+    own = stack.find(service.container_name)
+    is_new = own and stack.owns(own, service) and own.image != stack.recorded_image(service.name)
+    return bool(is_new) and not set_aside_container(stack, service)
+
+
 # 8. Pull: by digest, with a login that is in memory only. Then check what was pulled.
 
 
@@ -2760,6 +2860,10 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
     service.seconds = stack.seconds()
     with cleaning_up():
         stack.record_mounts(service)
+    if result == "serving":
+        with cleaning_up():
+            # After a power cut, the old version of the files that it uses must not come back.
+            stack.write_replaced_note(files_to_restore(stack))
     container = stack.find(service.container_name)
     if container and container.docker_health == "unhealthy":
         progress(f"note: Docker's health check says that {container.name} is unhealthy")
@@ -2934,6 +3038,8 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
         print_end_of_log(stack, service)
         # An error in one of these steps must not prevent the others.
         with cleaning_up():
+            restore_files(stack)  # first, because the old container reads them when it starts
+        with cleaning_up():
             bring_back_set_aside_container(stack, service)
         with cleaning_up():
             remove_temporary_container_unless_needed(stack, service)
@@ -2945,6 +3051,8 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
 
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     """Create the own container again from its old image, if no healthy container is left."""
+    with cleaning_up():
+        restore_files(stack)
     image = stack.recorded_image(service.name)
     if not image or image == service.image or service.runs_once or stack.temporary(service):
         return
@@ -3406,6 +3514,8 @@ class Stack:
         self.trial_pins = self.state / "trial.yml"
         self.lock_file = folder / ".deploy.lock"
         self.owed_hook = self.state / "owed-hook.json"
+        self.replaced_files = self.state / ".replaced"
+        self.replaced_note = self.state / ".replaced.json"
         self.token_prefix = (
             "kiwari-ci-" + hashlib.sha256(str(folder).encode()).hexdigest()[:16] + "-"
         )
@@ -3730,15 +3840,37 @@ class Stack:
                 os.ftruncate(handle, size)  # no deploy that fails may be in the record
                 raise
 
-    def mounted_checksum(self, service: Service) -> str:
-        """One checksum of the files beside the compose file that a service mounts; or empty."""
+    # The files that it mounts, and those that a deploy has replaced
+
+    def replaced_names(self) -> List[str]:
+        """The names of the files that this deploy has replaced, and that may have to come back."""
+        return list(read_json(self.replaced_note).get("names") or [])
+
+    def write_replaced_note(self, names: List[str], is_installed: bool = True) -> None:
+        """Note which files a deploy has replaced, and whether all of them are installed."""
+        if names or self.replaced_note.exists():
+            note = {"names": names, "is_installed": is_installed}
+            write_file(self.replaced_note, json.dumps(note).encode(), 0o600)
+
+    def forget_replaced_files(self) -> None:
+        """Remove the copies of the replaced files: the new ones stay."""
+        with contextlib.suppress(FileNotFoundError):
+            self.replaced_note.unlink()
+        remove_folder(self.replaced_files)
+
+    def mounts(self, service: Service, name: str) -> bool:
+        """Whether a service mounts a file of the stack's folder, or a folder that it is in."""
+        path = self.folder / name
         volumes = service.model.get("volumes") or []
         sources = [Path(str(volume.get("source"))) for volume in volumes]
+        return any(source == path or source in path.parents for source in sources)
+
+    def mounted_checksum(self, service: Service) -> str:
+        """One checksum of the files beside the compose file that a service mounts; or empty."""
         lines = ""
         for name in self.files.beside():
-            path = self.folder / name
-            if any(source == path or source in path.parents for source in sources):
-                lines += f"{checksum_of(path)}  {name}\n"
+            if self.mounts(service, name):
+                lines += f"{checksum_of(self.folder / name)}  {name}\n"
         return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
 
     def recorded_mounts(self, service: Service) -> str:
