@@ -54,8 +54,8 @@ def compare_pipelines(before: FileSet, plan: Plan, after: dict[str, str], checko
     `checkout` has the files that stay, because nobody deletes them; it is `before` unless that is a git ref.
     """
     old = snapshot.build_snapshot(before, plan.repository)
-    new = snapshot.build_snapshot(FileSet("generated", dict(after)), plan.repository)
     remaining = old if checkout is before else snapshot.build_snapshot(checkout, plan.repository)
+    new = snapshot.build_snapshot(FileSet("generated", dict(after)), plan.repository, remaining)
     planned_names = matching.get_planned_names(plan)
     changes = list(_compare_snapshots(old, new, remaining, plan, planned_names))
     changes += manual_steps.compare_manual_steps(before, plan, after, new, planned_names)
