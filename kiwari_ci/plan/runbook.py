@@ -73,7 +73,7 @@ class ServerCommands:
 
 @dataclass(frozen=True)
 class ScheduleCommands:
-    """The commands for what runs by the clock on a host, which has only jobs where the tuples are empty.
+    """The commands for what runs on a schedule on a host, which has only jobs where the tuples are empty.
 
     `back_ups` has a command for each database server, `restores` one for each database, and `trial_restores` those of
     the first database of each server.
@@ -191,7 +191,7 @@ class Runbook:
 
     `protect_environments` limits what may deploy there to branches and tags, `protect_tags` who makes a version.
     `first_release` is not among the steps when no environment is deployed by tag, and `schedule` is not when nothing
-    runs by the clock.
+    runs on a schedule.
     """
 
     steps: dict[RunbookStepId, RunbookStep]

@@ -130,7 +130,7 @@ class ComposeStack:
 
     `beside` are the files that a deploy compares, too; `files` the compose file and these, from the repository's root.
     With `pushed` a deploy sends them, as it does `sent`, which it renders from what GitHub has `kept`. `jobs` has the
-    settings of what runs by the clock.
+    settings of what runs on a schedule.
     """
 
     name: str

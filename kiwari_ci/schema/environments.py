@@ -143,7 +143,7 @@ class DatabaseServer(SpecModel):
         None, description="The Docker network that reaches it; default: one of its own, with its name."
     )
     backup: Omittable[Backup] = Field(
-        None, description="Backups of its databases by the clock, and before each migration; `{}` takes the defaults."
+        None, description="Backups of its databases on a schedule, and before each migration; `{}` takes the defaults."
     )
     migrations: Omittable[Migrations] = Field(None, description="The migrations that the runbook tells how to run.")
 

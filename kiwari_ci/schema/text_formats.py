@@ -273,7 +273,8 @@ ShellScript = Annotated[
 CronLine = Annotated[
     str,
     StringFormat(
-        r"[^\s#]+( [^\s#]+){4}", "a cron line of five fields in quotes, minute hour day month weekday: '15 3 * * *'"
+        r"[A-Za-z0-9*,/-]+( [A-Za-z0-9*,/-]+){4}",
+        "a cron line of five fields in quotes, minute hour day month weekday: '15 3 * * *'",
     ),
 ]
 TimeZone = Annotated[
