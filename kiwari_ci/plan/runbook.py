@@ -145,8 +145,9 @@ class TakenOverContainer:
 class Takeover:
     """What serves an environment today.
 
-    `connect_commands` connect the proxy, and the accessories that stay, to the networks of the new containers;
-    `moved_volumes` are the stack's volumes, if today's have other names.
+    `has_same_folder`: the new stack's files go into today's folder. `connect_commands` connect the proxy, and the
+    accessories that stay, to the networks of the new containers; `moved_volumes` are the stack's volumes, if today's
+    have other names.
     """
 
     environment: str
@@ -155,6 +156,7 @@ class Takeover:
     host_folder: str
     project: str
     folder: str
+    has_same_folder: bool
     workflows: tuple[str, ...]
     ports: str
     containers: tuple[TakenOverContainer, ...]

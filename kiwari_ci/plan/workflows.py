@@ -58,9 +58,13 @@ class CustomStep:
 
 @dataclass(frozen=True)
 class TestJob:
-    """The tests of a service, a job; the script ends in a newline."""
+    """The tests of a service, a job; the script ends in a newline.
+
+    `workflow` is the file of a workflow that the job calls in place of all else; empty for none.
+    """
 
     job: str
+    workflow: str
     minutes: int
     axes: tuple[MatrixAxis, ...]
     setups: tuple[SetupStep, ...]

@@ -205,7 +205,9 @@ class Takeover(SpecModel):
     """What serves an environment today, before its first deploy. The runbook's chapter on the takeover follows it."""
 
     containers: dict[Slug, ExistingName] = Field(
-        description="The container that serves today, by service or accessory: `{web: shop_web_1, db: postgres}`."
+        {},
+        description="The container that serves today, by service or accessory: `{web: shop_web_1, db: postgres}`; "
+        "`kiwari-ci doctor` prints those that it finds on the host.",
     )
     project: Omittable[ExistingName] = Field(
         None, description="The Compose project of these containers; default: none, somebody started them by hand."
