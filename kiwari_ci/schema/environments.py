@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from kiwari_ci.schema.base import AnyOf, Reference, Secret, SpecModel, require_true
+from kiwari_ci.schema.routes import Routes
 from kiwari_ci.schema.schedules import Backup
 from kiwari_ci.schema.services import Override
 from kiwari_ci.schema.text_formats import (
@@ -271,8 +272,15 @@ class Environment(SpecModel):
     containers: dict[Slug, ContainerName] = Field(
         {}, description="Container names, by service or accessory; default: `<project>-<service>-<environment>`."
     )
-    domains: dict[Slug, DomainName] = Field(
-        {}, description="Public domains, by service or accessory; one without is not public."
+    domains: dict[Slug, Routes] = Field(
+        {},
+        description="Public domains, by service or accessory: `{web: example.com, api: example.com/api}`, or a list "
+        "of them; one without is not public.",
+    )
+    redirects: dict[DomainName, DomainName] = Field(
+        {},
+        description="Domains that only redirect to one of `domains`, with the path kept: "
+        "`{www.example.com: example.com}`.",
     )
     volumes: dict[VolumeName, ExistingName] = Field(
         {},

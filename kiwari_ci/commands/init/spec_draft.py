@@ -209,8 +209,7 @@ def _build_proxy_entry(facts: RepositoryFindings) -> tuple[dict[str, Any], str]:
 
 def _reads_labels(kind: str) -> bool:
     """Whether a kind of proxy finds the services by the labels of their containers."""
-    options = schema.Proxy.model_validate({"kind": kind})
-    return bool(find_planned_proxy(kind).labels(options, "example.com", "example", 80))
+    return find_planned_proxy(kind).reads_labels
 
 
 def _describe_proxy_change(proxy: SourcedValue, entry: dict[str, Any]) -> str:
