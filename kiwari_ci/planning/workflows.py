@@ -352,8 +352,8 @@ def _estimate_container_minutes(service: EffectiveService) -> int:
 
 
 def _plan_health_checks(instance: ServiceContainer, rollback_command: str) -> Iterator[PublicHealthCheck]:
-    """Plan what is asked at each public address that leads to the health path; nothing where no HTTP is spoken."""
-    routes = [route for route in instance.routes if route.health_path and instance.health_status]
+    """Plan what is asked at each public address that leads to the health path."""
+    routes = [route for route in instance.routes if route.health_path]
     for route in routes:
         where = f" at {route.address}" if len(routes) > 1 else ""
         yield PublicHealthCheck(
