@@ -26,7 +26,7 @@ import pytest
 from kiwari_ci import generator
 from kiwari_ci.commands import doctor
 from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import DomainRedirect, Plan, RunbookCommand, SettingCommand
+from kiwari_ci.plan import DomainRedirect, Plan, RunbookCommand, SettingCommand, TakenOverContainer, Takeover
 from kiwari_ci.probes import (
     calls,
     dns_tls,
@@ -179,6 +179,41 @@ def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
     assert finding.saw == "shop_admin_1 may serve it today"
     same_project = [container("api", "old", project="pos-production")]
     assert not [finding for finding in examined([*lines, *same_project]) if "docker rm -f" in finding.cure]
+
+
+@pytest.mark.parametrize(
+    ("written", "printed"),
+    [
+        (
+            {"folder": "/srv/shop", "workflows": ("deploy.yml",)},
+            "takeover: {project: shop, folder: /srv/shop, workflows: [deploy.yml], ports: npm, "
+            "containers: {api: shop_api_1}}",
+        ),
+        (
+            {"project": "other", "ports": "caddy", "containers": (TakenOverContainer("admin", "a", "b", "", "stays"),)},
+            "takeover: {project: other, ports: caddy, containers: {api: shop_api_1, admin: a}}",
+        ),
+        (
+            {"project": "other", "ports": "caddy", "containers": (TakenOverContainer("api", "a", "b", "", "stays"),)},
+            "",
+        ),
+    ],
+)
+def test_the_field_in_the_spec_gets_only_what_it_lacks(written: dict[str, Any], printed: str) -> None:
+    stack = PLAN.stacks[1]
+    names = {instance.container for instance in stack.instances}
+    lines = [
+        line
+        for line in well()
+        if line[:2] != ("record", stack.name) and not (line[0] == "container" and line[1] in names)
+    ]
+    nothing: dict[str, Any] = {"host_variables": ("VPS",), "host_folder": "docker", "has_same_folder": False}
+    nothing |= dict.fromkeys(("project", "folder", "ports", "moved_volumes"), "")
+    nothing |= dict.fromkeys(("workflows", "containers", "connect_commands"), ())
+    takeover = Takeover(environment=stack.environment, stack=stack.name, **(nothing | written))
+    findings = examined([*lines, container("shop_api_1", "old", project="shop")], replace(PLAN, takeovers=(takeover,)))
+    cures = [finding.cure for finding in findings if finding.subject == "takeover"]
+    assert cures == ([f"compare, then write: {printed}"] if printed else [])
 
 
 Change = Callable[[list[tuple[str, ...]]], list[tuple[str, ...]]]

@@ -190,6 +190,13 @@ class EffectiveEnvironment:
         return None if tag is None else VersionTagPattern.parse(tag)
 
     @property
+    def removed_tag_prefix(self) -> str:
+        """What is removed from a tag to name its images; empty when they have the tag's own name."""
+        if self.tag_pattern is None or self.model.image_version == "tag":
+            return ""
+        return self.tag_pattern.prefix
+
+    @property
     def excluded_tag_patterns(self) -> list[VersionTagPattern]:
         """The release candidates of the same prefix, which final versions leave to another environment."""
         own = self.tag_pattern

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
 def find_outside_health_path(container: "EffectiveContainer", route: schema.Route) -> str:
     """Find the path by which the health of a container is asked at one of its addresses.
 
-    It is empty where no such path exists: the health path is not below the address, or leads to another service. An
-    accessory has no health path, so the address itself is asked.
+    It is empty where no such path exists: the service speaks no HTTP, or the health path is not below the address, or
+    leads to another service. An accessory has no health path, so the address itself is asked.
     """
     prefix = route.path or ""
     if not isinstance(container.options, schema.Service):
         return prefix or "/"
+    if container.options.health.by != "http":
+        return ""
     health_path = container.options.health.path
     outside_path = prefix + health_path if route.strip_path else health_path
     target = _find_route(container, route.domain, outside_path.partition("?")[0])

@@ -9,7 +9,8 @@ from kiwari_ci.loading import suggestions
 from kiwari_ci.loading.unsupported import find_unsupported_feature
 from kiwari_ci.loading.yaml_source import SourceSpan, YamlPath, YamlSource
 from kiwari_ci.problems import Problem, RuleName, Severity, join_with_limit
-from kiwari_ci.schema import Spec
+from kiwari_ci.schema import ContainerOptions, Spec
+from kiwari_ci.schema.compose_keys import suggest_compose_key
 
 # pydantic's kinds of error, completing "expected …".
 EXPECTED_PHRASES = {
@@ -114,7 +115,10 @@ def _describe_unknown_key(source: YamlSource, loc: YamlPath, key: str) -> Proble
     if feature:
         message = f"no `{key}` in {parent}, {feature.what}: {feature.why}"
         return report_at_key(source, loc, "declined", message, feature.instead)
-    hint = suggestions.suggest_closest(key, _list_field_names(loc[:-1]))
+    model = _find_model(loc[:-1])
+    is_container = model is not None and issubclass(model, ContainerOptions)
+    hint = suggest_compose_key(key) if is_container else ""
+    hint = hint or suggestions.suggest_closest(key, _list_field_names(loc[:-1]))
     return report_at_key(source, loc, "unknown-key", f"unknown key `{key}` in {parent}", hint)
 
 

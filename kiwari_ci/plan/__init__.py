@@ -54,6 +54,7 @@ from kiwari_ci.plan.stacks import (
     PublicRoute,
     ServiceContainer,
     StackNetwork,
+    StackVolume,
 )
 from kiwari_ci.plan.workflows import (
     BaseImage,
@@ -110,6 +111,7 @@ __all__ = [
     "RegistryLogin",
     "RequiredSetting",
     "StackNetwork",
+    "StackVolume",
     "KeyValue",
     "PinsFile",
     "Plan",

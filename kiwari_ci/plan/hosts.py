@@ -285,5 +285,5 @@ class DeployHost:
 
     @property
     def has_schedule(self) -> bool:
-        """Whether something runs there by the clock."""
+        """Whether something runs there on a schedule."""
         return any(server.backups for server in self.servers) or any(stack.jobs for stack in self.stacks)

@@ -104,7 +104,8 @@ class ComposeContainer:
 class ServiceContainer(ComposeContainer):
     """A service as it runs in one environment, or one of its replicas; without a port it is a worker, without health.
 
-    `source` is the image that it runs, by its name, and `digest` the variable that has its digest in a deploy.
+    `source` is the image that it runs, by its name, and `digest` the variable that has its digest in a deploy. `once`
+    it runs to its end, in each deploy of its image.
     """
 
     service: str
@@ -114,6 +115,7 @@ class ServiceContainer(ComposeContainer):
     health: str
     variable: str
     digest: str
+    once: bool
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,14 @@ class StackNetwork:
 
 
 @dataclass(frozen=True)
+class StackVolume:
+    """A named volume: Compose makes it, unless it is there already under the name `existing`."""
+
+    name: str
+    existing: str
+
+
+@dataclass(frozen=True)
 class DeployHook:
     """A script that the host runs before or after a deploy: `name` says which; it ends in a newline."""
 
@@ -173,7 +183,7 @@ class ComposeStack:
 
     `beside` are the files that a deploy compares, too; `files` the compose file and these, from the repository's root.
     With `pushed` a deploy sends them, as it does `sent`, which it renders from what GitHub has `kept`. `jobs` has the
-    settings of what runs by the clock.
+    settings of what runs on a schedule.
     """
 
     name: str
@@ -183,7 +193,7 @@ class ComposeStack:
     networks: tuple[str, ...]
     own_networks: tuple[StackNetwork, ...]
     env_files: tuple[EnvFile, ...]
-    volumes: tuple[str, ...]
+    volumes: tuple[StackVolume, ...]
     hooks: tuple[DeployHook, ...]
     hook_names: str
     sent: tuple[EnvFile, ...]
@@ -193,6 +203,11 @@ class ComposeStack:
     files: tuple[str, ...]
     jobs: tuple[ComposeAttribute, ...]
     redirects: tuple[DomainRedirect, ...]
+
+    @property
+    def lists_networks(self) -> bool:
+        """Whether the compose file has networks to list: its default one it need not."""
+        return bool(self.networks or self.own_networks)
 
     @property
     def containers(self) -> tuple[ComposeContainer, ...]:

@@ -58,9 +58,13 @@ class CustomStep:
 
 @dataclass(frozen=True)
 class TestJob:
-    """The tests of a service, a job; the script ends in a newline."""
+    """The tests of a service, a job; the script ends in a newline.
+
+    `workflow` is the file of a workflow that the job calls in place of all else; empty for none.
+    """
 
     job: str
+    workflow: str
     minutes: int
     axes: tuple[MatrixAxis, ...]
     setups: tuple[SetupStep, ...]
@@ -306,7 +310,8 @@ class EnvironmentWorkflow:
     `by_commit`: what a person chooses, as `commands` show. `job` finds the images, after `builds`; `missing` is the
     cure for one that is not there; `moves`: the environment's tag is moved here, whatever the commit. `maker` is the
     branch or workflow that built the images, a word of the shell; `signed_ref` matches the refs on which it did.
-    `find_environment` is what the step that finds images reads.
+    `find_environment` is what the step that finds images reads. Images are called like the tag, without
+    `removed_prefix`.
     """
 
     name: str
@@ -315,6 +320,7 @@ class EnvironmentWorkflow:
     regex: str
     words: str
     example: str
+    removed_prefix: str
     left_alone: tuple[str, ...]
     by_hand: bool
     by_ref: str
@@ -337,6 +343,11 @@ class EnvironmentWorkflow:
     sources: tuple[ImageSource, ...]
     deploy: EnvironmentDeploy
     after_deploy: tuple[CustomStep, ...]
+
+    @property
+    def version_variable(self) -> str:
+        """The shell variable that has the name of the images of a tag."""
+        return "version" if self.removed_prefix else "GITHUB_REF_NAME"
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""

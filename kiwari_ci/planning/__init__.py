@@ -154,14 +154,13 @@ def _collect_pull_tokens(spec: EffectiveSpec) -> tuple[GitHubSetting, ...]:
 
 
 def _list_health_checked(spec: EffectiveSpec, stacks: dict[str, ComposeStack]) -> tuple[ServiceContainer, ...]:
-    """List one container of each service that is asked for its health, where it runs first."""
+    """List one container of each service that is asked for its health over HTTP, where it runs first."""
     first_instances: dict[str, ServiceContainer] = {}
     for stack in stacks.values():
         for instance in stack.instances:
             first_instances.setdefault(instance.service, instance)
-    return tuple(
-        first_instances[name] for name, service in spec.services.items() if service.port and name in first_instances
-    )
+    asked_names = [name for name, service in spec.services.items() if service.port and service.health.by == "http"]
+    return tuple(first_instances[name] for name in asked_names if name in first_instances)
 
 
 def _list_built_branches(workflows: tuple[ServiceWorkflow, ...]) -> tuple[BuiltBranch, ...]:

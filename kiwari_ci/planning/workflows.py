@@ -168,6 +168,7 @@ def plan_environment_workflow(
         regex=pattern.regex if pattern else "",
         words=pattern.words if pattern else "",
         example=pattern.example(_EXAMPLE_VERSION) if pattern else "",
+        removed_prefix=environment.removed_tag_prefix,
         left_alone=_exclusion_options(environment),
         by_hand=bool(deploy_on.dispatch),
         by_ref=_describe_ref_choice(environment),

@@ -19,7 +19,7 @@ from kiwari_ci.schema.environments import (
     Proxy,
     Takeover,
 )
-from kiwari_ci.schema.images import Build, BuildArg, PullToken, Registry
+from kiwari_ci.schema.images import Build, BuildArg, BuildOverride, PullToken, Registry
 from kiwari_ci.schema.routes import Route
 from kiwari_ci.schema.services import Accessory, Health, Override, Service
 from kiwari_ci.schema.steps import Step, Steps, StepValue
@@ -32,6 +32,7 @@ __all__ = [
     "Accessory",
     "Build",
     "BuildArg",
+    "BuildOverride",
     "ContainerOptions",
     "Database",
     "DatabaseServer",

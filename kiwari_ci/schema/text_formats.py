@@ -80,8 +80,9 @@ BranchName = Annotated[
 TagPattern = Annotated[
     str,
     StringFormat(
-        r"([A-Za-z][A-Za-z0-9._-]*)?\*(-[A-Za-z][A-Za-z0-9]*\.?\*)?",
-        "a prefix and a star such as v*, or v*-rc.*: the stars stand for MAJOR.MINOR.PATCH, and a number",
+        r"([A-Za-z]|[A-Za-z][A-Za-z0-9._-]*[A-Za-z._-])?\*(-[A-Za-z][A-Za-z0-9]*\.?\*)?",
+        "a prefix that ends in no digit and a star such as v*, or v*-rc.*: the stars stand for MAJOR.MINOR.PATCH, and "
+        "a number; v2* would release v21.0.0, and not v2.1.0",
     ),
 ]
 ImageName = Annotated[
@@ -214,11 +215,15 @@ NetworkName = Annotated[
         r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a Docker network's name: letters, digits and _ . - after the first"
     ),
 ]
+_VOLUME_NAME_PATTERN = r"[a-z][a-z0-9_-]*"
+VolumeName = Annotated[
+    str, StringFormat(_VOLUME_NAME_PATTERN, "the name of a volume: lower-case letters, digits, _ and -, a letter first")
+]
 _MOUNT_PATTERN = r"(/[A-Za-z0-9_.-]+)+"
 VolumeMount = Annotated[
     str,
     StringFormat(
-        rf"(?!.*/\.\.?(/|:|$))([a-z][a-z0-9_-]*|\.?{_MOUNT_PATTERN}):{_MOUNT_PATTERN}(:ro)?",
+        rf"(?!.*/\.\.?(/|:|$))({_VOLUME_NAME_PATTERN}|\.?{_MOUNT_PATTERN}):{_MOUNT_PATTERN}(:ro)?",
         "a volume as Compose writes it: data:/var/lib/data, ./nginx.conf:/etc/nginx/nginx.conf:ro, /srv/files:/files",
     ),
 ]
@@ -280,7 +285,8 @@ ShellScript = Annotated[
 CronLine = Annotated[
     str,
     StringFormat(
-        r"[^\s#]+( [^\s#]+){4}", "a cron line of five fields in quotes, minute hour day month weekday: '15 3 * * *'"
+        r"[A-Za-z0-9*,/-]+( [A-Za-z0-9*,/-]+){4}",
+        "a cron line of five fields in quotes, minute hour day month weekday: '15 3 * * *'",
     ),
 ]
 TimeZone = Annotated[

@@ -8,7 +8,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kiwari_ci.commands.diff.change import PipelineChange, format_names, iter_added_removed
+from kiwari_ci.commands.diff.change import (
+    COPY_FOLDERS,
+    EVERY_ADOPTION,
+    PipelineChange,
+    format_names,
+    iter_added_removed,
+)
 from kiwari_ci.commands.diff.matching import NameMatches
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
 from kiwari_ci.output import generated_files
@@ -96,12 +102,21 @@ def _describe_copied_file(file: _CopiedFile, new: PipelineSnapshot, names: NameM
     if file.path == generated_files.SSH_CLIENT_PATH:
         state = "new" if file.is_new else "another"
         message = f"the program with which a deploy job calls the server is {state}"
-        yield PipelineChange("SSH client", message, False, file.path)
+        item = "the deploy job calls the server with `deploy/bin/deploy-over-ssh`"
+        yield PipelineChange("SSH client", message, False, file.path, summary=EVERY_ADOPTION, item=item)
     elif file.folder == "bin":
         state = "new" if file.is_new else "changed"
         is_database_program = file.path == generated_files.DATABASE_PROGRAM_PATH
         program = "database program" if is_database_program else "host program"
-        yield PipelineChange(program, f"{state}: copy it to the server: {file.command}", True, file.path)
+        yield PipelineChange(
+            program,
+            f"{state}: copy it to the server: {file.command}",
+            True,
+            file.path,
+            stage="before",
+            summary=COPY_FOLDERS,
+            item=as_inline_code(file.folder),
+        )
     elif (is_compose_file or file.is_hook) and not file.command:
         message = f"{as_inline_code(file.name)} is another: the next deploy sends it"
         yield PipelineChange(subject, message, False, file.path)
@@ -109,23 +124,39 @@ def _describe_copied_file(file: _CopiedFile, new: PipelineSnapshot, names: NameM
         message = (
             f"{as_inline_code(file.name)} must be copied to the server, or its deploys are refused: {file.command}"
         )
-        yield PipelineChange(subject, message, True, file.path)
+        yield PipelineChange(
+            subject,
+            message,
+            True,
+            file.path,
+            stage="before",
+            summary=COPY_FOLDERS,
+            item=as_inline_code(file.folder),
+        )
     elif file.is_new:
         return  # A new stack, database server or proxy has words of its own.
     elif is_compose_file:
         is_deployed = new.stacks[file.path].name in names.stacks
         consequence = "or its deploys are refused" if is_deployed else "then docker compose up -d in its folder"
         message = f"its compose file must be copied to the server, {consequence}: {file.command}"
-        yield PipelineChange(subject, message, True, file.path)
+        yield PipelineChange(
+            subject,
+            message,
+            True,
+            file.path,
+            stage="before",
+            summary=COPY_FOLDERS,
+            item=as_inline_code(file.folder),
+        )
     elif file.name.endswith(".sh"):
         script = as_inline_code(file.path.rpartition("/")[2])
         message = f"{script} changed: a database that is there runs it only by hand (runbook)"
-        yield PipelineChange(file.folder, message, True, file.path)
+        yield PipelineChange(file.folder, message, True, file.path, stage="before")
     elif file.name.startswith("conf/"):
         message = (
             f"{as_inline_code(file.name)} changed: copy it to the server, and have the proxy read it again (runbook)"
         )
-        yield PipelineChange(file.folder, f"{message}: {file.command}", True, file.path)
+        yield PipelineChange(file.folder, f"{message}: {file.command}", True, file.path, stage="before")
 
 
 def _compare_stack_files(
