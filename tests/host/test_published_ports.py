@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.fake_docker import Image, Killed
+from tests.host.compose_reader import Model
+from tests.host.fake_docker import Image, Killed, Refused
 from tests.host.world import WEB, World
 
 PUBLISHING = WEB.replace("    networks:", '    ports: ["8080:8080"]\n    networks:')
@@ -33,8 +34,18 @@ def test_the_old_image_comes_back_if_the_own_container_fails(world: World) -> No
 
 def test_a_temporary_container_is_not_what_serves_now(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It could not be removed, and the old image could not be started."""
-    troubles = ["Error response from daemon: device or resource busy"]
-    monkeypatch.setitem(world.machine.troubles, "rm", troubles * 9)
+
+    def refuse(*_: object) -> str:
+        raise Refused("Error response from daemon: device or resource busy")
+
+    create_new = world.machine.compose_up
+
+    def create_and_refuse_the_next(model: Model, words: list[str]) -> str:
+        monkeypatch.setattr(world.machine, "compose_up", refuse)
+        return create_new(model, words)
+
+    monkeypatch.setattr(world.machine, "do_rm", refuse)
+    monkeypatch.setattr(world.machine, "compose_up", create_and_refuse_the_next)
 
     outcome = world.deploy({"web": world.image("web", 2, ONLY_BESIDE)}, 2)
 

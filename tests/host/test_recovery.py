@@ -92,7 +92,7 @@ def test_a_kill_when_the_temporary_container_has_the_names_on_one_network_only(r
 
     def has_one_name() -> bool:
         container = world.machine.find("web-next")
-        return bool(container) and sum("web" in names for names in container.aliases.values()) == 1
+        return container is not None and sum("web" in names for names in container.aliases.values()) == 1
 
     deploy_and_kill(world, "web", 2, has_one_name)
     world.machine.remove(world.container("web"))
@@ -135,6 +135,22 @@ def test_a_service_whose_last_container_fails_gets_its_old_image(web_world: Worl
     web_world.machine.wait(2)
     assert web_world.names() == ["web"]
     assert web_world.serves("web", web_world.image("web", 1))
+
+
+def test_an_old_container_that_compose_had_stopped_is_started_again(web_world: World) -> None:
+    """The deploy was killed then, and its temporary container fails afterwards."""
+    old = web_world.container("web").id
+
+    def is_stopped() -> bool:
+        return any(container.id == old and not container.is_running for container in web_world.machine.everything())
+
+    deploy_and_kill(web_world, "web", 2, is_stopped)
+    web_world.image("web", 2, Image(hangs=True))
+
+    deploy_that_the_preflight_refuses(web_world, "web")
+
+    web_world.machine.wait(2)
+    assert web_world.names() == ["web"] and web_world.serves("web", web_world.image("web", 1))
 
 
 def test_a_recorded_container_is_given_time_to_start(root: Path) -> None:

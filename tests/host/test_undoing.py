@@ -242,12 +242,16 @@ def test_an_error_while_one_service_is_undone_does_not_stop_the_undoing_of_the_o
 def test_an_old_worker_that_cannot_be_started_does_not_block_later_deploys(
     worker_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(words: list[str]) -> str:
-        raise Refused("Error response from daemon: port is already allocated")
+    old, start = worker_world.container("worker").id, worker_world.machine.start
+
+    def refuse_the_old_one(container: Running) -> None:
+        if container.id == old:
+            raise Refused("Error response from daemon: port is already allocated")
+        start(container)
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker_world.machine, "do_start", refuse)
-        assert worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2).code == 1
+        patch.setattr(worker_world.machine, "start", refuse_the_old_one)
+        assert worker_world.deploy({"worker": worker_world.image("worker", 2, EXITS)}, 2).code == 1
         good = worker_world.image("worker", 3)
 
         outcome = worker_world.deploy({"worker": good}, 3)

@@ -1035,6 +1035,11 @@ def remove_temporary_container_unless_needed(stack: "Stack", service: Service) -
     """
     if not stack.temporary(service):
         return
+    if not service.can_temporary_serve and not stays_healthy(stack, service):
+        # Before it goes: by its names, other containers reach it meanwhile.
+        stack.write_pins()
+        go_back_if_nothing_serves(stack, service)
+        wait_until_started(stack, service)
     if (
         not service.can_temporary_serve
         or stays_healthy(stack, service)
@@ -2086,7 +2091,7 @@ def may_need_new_files(stack: "Stack", service: Service) -> bool:
     """Whether a service runs the new version, or will be started with it later."""
     if service.accessory:
         return False
-    if service.result == "serving" or stack.temporary(service):
+    if service.result == "serving" or (service.can_temporary_serve and stack.temporary(service)):
         return True
     if service.image:
         return not service.result
@@ -2884,10 +2889,12 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     with cleaning_up():
         restore_files(stack)
     image = stack.recorded_image(service.name)
-    if not image or image == service.image or stack.temporary(service):
+    if not image or image == service.image:
+        return
+    if service.can_temporary_serve and stack.temporary(service):
         return
     current = stack.find(service.container_name)
-    if current and current.image == image:
+    if current and current.image == image and current.has_processes:
         return  # the old container is back; if it is not healthy, it was not healthy before
     # Without HTTP, a container that fails looks healthy now and then, because Docker restarts it.
     has_failed = current and current.image == service.image and not service.health
