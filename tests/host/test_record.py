@@ -1,5 +1,6 @@
 """The record, going back, and what is kept: a record only grows, and stands what people and power cuts do to it."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -381,3 +382,22 @@ def test_status_of_a_service_whose_container_has_another_name(root: Path) -> Non
     assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
 
     assert world.status("shop").says("shop/.deploys/web: ghcr.io/acme/web@")
+
+
+def test_a_record_on_a_full_disk(world: World) -> None:
+    """A part of a line that could be written is taken back, also when the file is closed."""
+    stack = world.stack()
+    stack.state.mkdir()
+    path = stack.state / "web"
+    image = f"ghcr.io/acme/web@{world.image('web', 1)}"
+    stack.add_record("web", host.Record(image, 1, "2026-01-01T00:00:00Z", "77"))
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))
+        with pytest.raises(OSError):
+            stack.add_record("web", host.Record(image, 2, "2026-01-02T00:00:00Z", "78"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert path.read_bytes() == before

@@ -111,6 +111,16 @@ def test_a_lock_with_anything_in_it(root: Path, text: str) -> None:
         assert host.read_json(path)["doing"] == "a test"
 
 
+def test_a_lock_that_root_makes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's lock is for the stacks of all users; who owns the folder can open it then."""
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda handle, user, group: owners.append((user, group)))
+
+    with host.locked(root / ".host.lock", "a test"):
+        assert owners == [(root.stat().st_uid, -1)]
+
+
 def test_a_lock_that_is_a_link(root: Path, tmp_path: Path) -> None:
     (root / ".deploy.lock").symlink_to(tmp_path / "outside")
 

@@ -170,7 +170,7 @@ class World:
         return captured(lambda: host.perform(self.stack(), request, delivery))
 
     def stack(self) -> host.Stack:
-        return host.open_stack(self.machine, STACK)
+        return host.open_stack(self.machine, STACK, f"status {STACK}")
 
     def checksum(self, files: dict[str, str]) -> str:
         """That of the commit's compose file and of the files beside it."""

@@ -137,6 +137,8 @@ REQUESTS = [
     re.compile(rf"(?P<verb>status)(?: (?P<stack>{NAME}))?"),
 ]
 
+VERBS = {"deploy", "rollback", "check", "cancel", "status"}
+
 COMPOSE_FILE = "docker-compose.yml"
 PINS_FILE = "docker-compose.override.yml"
 PINS_HEAD = "# Written by bin/deploy: what serves. Compose reads it by itself.\nservices:\n"
@@ -159,6 +161,7 @@ FILES_THAT_COMPOSE_READS = (
 # Proxies and Compose act on labels with these prefixes. An image could bring its own, and so take
 # over the requests for another service's domain.
 LABELS_OF_PROXIES_AND_COMPOSE = ("traefik.", "caddy", "com.docker.compose.")
+VARIABLES_OF_PROXIES = ("VIRTUAL_HOST", "VIRTUAL_PORT", "VIRTUAL_PATH")  # of nginx-proxy
 
 # Many containers may mount these, for example the socket of Docker and the time zone.
 FOLDERS_WITHOUT_DATA = ("/dev/", "/etc/", "/proc/", "/run/", "/sys/")
@@ -312,6 +315,20 @@ class Health:
 
 
 @dataclasses.dataclass(frozen=True)
+class Port:
+    """A published port of the server."""
+
+    address: str  # empty: all addresses of the server
+    number: str
+    protocol: str
+
+    def conflicts_with(self, other: "Port") -> bool:
+        """Whether two containers cannot publish both."""
+        is_same = (self.number, self.protocol) == (other.number, other.protocol)
+        return is_same and (self.address == other.address or "" in (self.address, other.address))
+
+
+@dataclasses.dataclass(frozen=True)
 class Container:
     """A container as `docker inspect` describes it."""
 
@@ -331,7 +348,7 @@ class Container:
     labels: Dict[str, str]
     networks: Dict[str, Json]
     mounts: Tuple[Json, ...]
-    ports: Tuple[Tuple[str, str], ...]
+    ports: Tuple[Port, ...]
 
     @property
     def is_running(self) -> bool:
@@ -510,12 +527,11 @@ class Service:
         }
 
     @property
-    def published(self) -> List[Tuple[str, str]]:
-        """The published ports of the server, each with its protocol."""
-        ports = self.model.get("ports") or []
+    def published(self) -> List[Port]:
+        """The ports that it publishes."""
         return [
-            (str(port["published"]), str(port.get("protocol", "tcp")))
-            for port in ports
+            port_from(port.get("host_ip"), port["published"], port.get("protocol"))
+            for port in self.model.get("ports") or []
             if port.get("published")
         ]
 
@@ -532,7 +548,7 @@ def main() -> int:
     machine = Machine()
     if request.verb == "status":
         return print_status(machine, request.stack)
-    stack = open_stack(machine, request.stack)
+    stack = open_stack(machine, request.stack, caller.request)
     if request.verb == "check":
         return print_findings(stack)
     if request.verb == "cancel":
@@ -679,6 +695,14 @@ def parse_request(caller: Caller) -> Request:
     stack = fields.get("stack") or ""
     if caller.is_key and not stack:
         raise Failed(BAD_REQUEST, "with a deploy key, name the stack: status STACK")
+    for name in sorted(VERBS & {fields["verb"], stack}):
+        # With a key and no command, the key's list of stacks looks like a request of a person.
+        if (ROOT / name).is_dir():
+            raise Failed(
+                NOT_READY,
+                f"no stack may be called '{name}', which is a request. Rename its folder, in the"
+                f" spec and here: {ROOT / name}",
+            )
     if caller.is_key and stack not in caller.allowed:
         raise Failed(BAD_REQUEST, f"this key has no right to the stack '{stack}'")
     if int(fields.get("protocol") or PROTOCOL) > PROTOCOL:
@@ -713,7 +737,7 @@ def requested_digests(fields: Dict[str, Any]) -> Dict[str, str]:
     return digests
 
 
-def open_stack(machine: "Machine", name: str) -> "Stack":
+def open_stack(machine: "Machine", name: str, request: str) -> "Stack":
     """The stack of that name; its folder must exist, and belong to the user who runs this."""
     folder = ROOT / name
     if not folder.is_dir():
@@ -724,8 +748,8 @@ def open_stack(machine: "Machine", name: str) -> "Stack":
     if owner != os.geteuid():
         # For example root: it would leave files that the deploy user cannot replace later.
         login = name_of_user(owner)
-        command = shlex.join(sys.argv)
-        raise Failed(NOT_READY, f"{folder} belongs to {login}. Type: sudo -u {login} {command}")
+        command = f"sudo -u {login} {ROOT}/bin/deploy {request}"
+        raise Failed(NOT_READY, f"{folder} belongs to {login}. On the server: {command}")
     return Stack(machine, folder)
 
 
@@ -854,6 +878,9 @@ def wait_for_lock(path: Path) -> int:
     is_announced = False
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        if os.geteuid() == 0:
+            # A stack of root uses the server's lock, too; the owner of bin/ must be able to open it.
+            os.fchown(handle, path.parent.stat().st_uid, -1)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # If somebody removed the file meanwhile, another deploy may hold the lock of a new one.
@@ -1893,10 +1920,10 @@ def check_ports(
         ):
             continue
         for port in service.published:
-            if port in container.ports:
+            if any(port.conflicts_with(other) for other in container.ports):
                 yield Finding(
                     NOT_READY,
-                    f"{service.name} publishes port {port[0]}, which {container.name} uses",
+                    f"{service.name} publishes port {port.number}, which {container.name} uses",
                     f"Stop that container, or publish another port: docker stop {container.name}",
                 )
 
@@ -2193,7 +2220,15 @@ def check_image(stack: "Stack", service: Service) -> None:
             raise Failed(
                 BAD_IMAGE,
                 f"{service.image} has the label {printable(label)}, which a proxy or Compose acts"
-                " on: remove it from the Dockerfile; such labels belong into the spec",
+                " on: remove it from the Dockerfile; such labels belong in the spec, specs/*.yaml",
+            )
+    for variable in (image.get("Config") or {}).get("Env") or []:
+        key = variable.partition("=")[0]
+        if key in VARIABLES_OF_PROXIES and key not in (service.model.get("environment") or {}):
+            raise Failed(
+                BAD_IMAGE,
+                f"{service.image} sets the variable {key}, which a proxy acts on: remove it from"
+                " the Dockerfile; such variables belong in the spec, specs/*.yaml",
             )
 
 
@@ -3617,11 +3652,12 @@ class Stack:
         handle = os.open(
             path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
-        with os.fdopen(handle, "r+b") as stream:
+        # Without a buffer: after an error, its rest would be written when the file is closed.
+        with os.fdopen(handle, "r+b", buffering=0) as stream:
             size = stream.seek(0, os.SEEK_END)
             is_incomplete = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
             try:
-                stream.write((b"\n" if is_incomplete else b"") + f"{record}\n".encode())
+                write_all(handle, (b"\n" if is_incomplete else b"") + f"{record}\n".encode())
                 sync(stream)
             except OSError:
                 os.ftruncate(handle, size)  # no deploy that fails may be in the record
@@ -3845,12 +3881,18 @@ def container_from(entry: Json) -> Container:
         networks=settings.get("Networks") or {},
         mounts=tuple(entry.get("Mounts") or ()),
         ports=tuple(
-            (str(binding.get("HostPort")), port.partition("/")[2] or "tcp")
+            port_from(binding.get("HostIp"), binding["HostPort"], port.partition("/")[2])
             for port, host_ports in bindings.items()
             for binding in host_ports or []
             if binding.get("HostPort")
         ),
     )
+
+
+def port_from(address: Any, number: Any, protocol: Any) -> Port:
+    """A published port, with the same empty address for all forms of "on all addresses"."""
+    is_everywhere = address in (None, "0.0.0.0", "::")  # noqa: S104 - it is compared, not used
+    return Port("" if is_everywhere else str(address), str(number), str(protocol or "tcp"))
 
 
 def restart_policy_from(settings: Optional[Json]) -> str:
