@@ -253,7 +253,7 @@ def test_a_number_that_is_much_too_high_is_lifted_by_going_back(world: World, di
     world.rollback("web", digests["b"])
 
     assert (refused.code, still_refused.code) == (3, 3)
-    assert refused.says("if 999999999 is not the number of a commit of yours, type on the server: ")
+    assert refused.says("if number 999999999 is wrong, type on the server: ")
     assert refused.says(f"{world.root}/bin/deploy rollback shop web goes back to the image before it")
     assert world.deploy({"web": digests["c"]}, 3).code == 0
     assert world.serves("web", digests["c"])
@@ -272,7 +272,7 @@ def test_a_person_confirms_the_image_that_serves_and_lifts_its_number(
     command = f"{world.root}/bin/deploy rollback shop web {digests[served[-1]]}"
     confirmed = world.rollback("web", digests[served[-1]])
 
-    assert refused.code == 3 and refused.says(f"{command} keeps this image and forgets the number")
+    assert refused.code == 3 and refused.says(f"{command} keeps this image and resets the number")
     assert (confirmed.results, world.container("web").id) == ({"web": "unchanged"}, id)
     assert world.deploy({"web": digests["c"]}, 2).code == 0
     assert world.deploy({"web": digests["d"]}, 1).code == 3

@@ -207,7 +207,7 @@ def test_a_deploy_that_is_cancelled_takes_back_what_it_had_begun(world: World, p
         assert outcome.result["message"] == "the deploy was cancelled"
         assert world.pins() == {"web": host.digest_of(world.record("web")[-1].split()[0])}
     assert any(world.machine.answers(container) for container in world.machine.reached_by("web"))
-    assert not list(host.MEMORY.iterdir())
+    assert not list(host.MEMORY_FOLDER.iterdir())
     good = world.image("web", 3)
     assert world.deploy({"web": good}, 3).code == 0
     assert world.names() == ["web"] and world.serves("web", good)

@@ -10,8 +10,8 @@ program and no other:
     restrict,command="docker/bin/deploy STACK..." ssh-ed25519 AAAA...
 
 STACK is a folder beside bin/ that has a docker-compose.yml. With STACK:env in that line the key may
-also send env files. With STACK:push it may send all other files of the stack, and whoever can send
-a compose file can become root on this server. These are the requests:
+also send env files. With STACK:push it may send all other files. That is root: a compose file can mount
+the whole disk. STACK alone gives everything that its services can read. These are the requests:
 
     deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
@@ -26,11 +26,12 @@ changes nothing, so that a slow run of an older commit never replaces a newer on
 a person types on the server lowers the recorded number; a rollback with a key does not.
 
 For `deploy`, the first line of standard input is the registry token. After it, a key has to send a
-line "BYTES SHA256", and a tar archive of that length, which may be 0.
+line "BYTES SHA256", and a tar archive of that length. BYTES may be 0; then no archive follows.
 
 Exit codes: 0 the images serve, 1 they do not, 3 a newer commit serves, 64 the request is refused,
 65 the image is refused, 69 the server is not ready, 75 another deploy holds the lock, 77 the
-registry refused the token.
+registry refused the token. 69 also means that the new version serves, and something else is left
+to do: the message says what.
 
 Files that this program writes:
 
@@ -56,10 +57,12 @@ that the compose file gives to the service.
     foreign container     NAME           has that name, but was not made by this stack
     retained container    NAME-before    a foreign container after its replacement: stopped, and
                                          never removed by this program
-    accessory                            a database or the like: started if it is missing, never
+    accessory                            a database or the like: started if it does not run, never
                                          replaced
 
-A container is healthy if it runs and answers the health check that the compose file describes.
+A container is healthy if it runs and answers the HTTP request in the label deploy.health. Without
+that label, as for a worker, it has to go on running, and Docker's HEALTHCHECK must pass if it has
+one.
 
 This file is the same in every repository: `sha256sum bin/deploy` shows whether it was changed.
 """
@@ -119,7 +122,7 @@ BAD_REQUEST, BAD_IMAGE, NOT_READY, LOCKED, TOKEN_REFUSED = 64, 65, 69, 75, 77
 
 ROOT = Path(__file__).resolve().parent.parent
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-MEMORY = Path("/dev/shm")  # files there are in memory, and gone after a boot
+MEMORY_FOLDER = Path("/dev/shm")  # files there are in memory, and gone after a boot
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 DIGEST = r"sha256:[0-9a-f]{64}"
@@ -188,7 +191,7 @@ START_SECONDS = 60  # a new container becomes healthy; label deploy.start-period
 NAME_CACHE_SECONDS = 11  # a proxy keeps the address of a name; label deploy.name-cache
 WATCHED_SECONDS = 3  # a new container stays healthy, at least, before it counts as serving
 OBSERVED_SECONDS = 11  # a new container without a health check keeps running
-LOCK_SECONDS = 600  # a request waits for the deploy before it
+LOCK_SECONDS = 600  # the longest wait for a lock
 CANCEL_SECONDS = 180  # a cancelled deploy undoes what it began
 QUERY_SECONDS = 60  # a docker command that only reads
 CHANGE_SECONDS = 900  # a docker command that changes something; it may wait for a slow stop
@@ -453,7 +456,7 @@ class Service:
 
     @property
     def accessory(self) -> str:
-        """Empty if it is no accessory; "yes" if it runs on; "once" if it runs to its end."""
+        """Empty if it is no accessory; "yes" if it keeps running; "once" if it runs to its end."""
         return self.labels.get("deploy.accessory", "")
 
     @property
@@ -1143,7 +1146,7 @@ def wait_for_interrupted_migration(stack: "Stack", service: Service) -> None:
 
 def remove_stale_tokens(stack: "Stack") -> None:
     """Remove registry tokens in memory that a killed deploy of this stack left."""
-    for folder in MEMORY.glob(f"{stack.token_prefix}*") if MEMORY.is_dir() else ():
+    for folder in MEMORY_FOLDER.glob(f"{stack.token_prefix}*") if MEMORY_FOLDER.is_dir() else ():
         with contextlib.suppress(OSError):
             if folder.lstat().st_uid == os.geteuid() and not folder.is_symlink():
                 remove_folder(folder)
@@ -1278,7 +1281,8 @@ def without_echo() -> Iterator[None]:
 def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["Files"]:
     """The stack's files as they will be after this deploy: sent ones replace those of the server.
 
-    If any service of the stack serves a newer commit, the files that were sent are ignored.
+    If any service of the stack serves a newer commit, the files that were sent are ignored. The
+    request's checksum is then not compared.
     """
     if not delivery.archive:
         yield stack.files
@@ -1499,9 +1503,8 @@ def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
         f"{service.name}: commit number {newest.sequence} serves, which is newer than {sequence}"
     )
     progress(
-        f"if {newest.sequence} is not the number of a commit of yours, type on the server:"
-        f" {rollback_command(stack, service, newest.image)} keeps this image and forgets"
-        " the number;"
+        f"if number {newest.sequence} is wrong, type on the server:"
+        f" {rollback_command(stack, service, newest.image)} keeps this image and resets the number;"
         f" {rollback_command(stack, service)} goes back to the image before it"
     )
     service.result = "superseded"
@@ -1603,7 +1606,7 @@ def check_pins(stack: "Stack") -> Iterator[Finding]:
         yield Finding(
             NOT_READY,
             f"{path} has lines that bin/deploy did not write, and would overwrite",
-            f"Move them to the spec, then move the file away: mv {path} {path}.before",
+            f"Move them to the spec, specs/*.yaml, then move the file away: mv {path} {path}.before",
         )
 
 
@@ -2164,7 +2167,8 @@ def pull(stack: "Stack", image: str, login: Path) -> None:
             progress(f"the pull failed; the next attempt is in {pause} seconds: {output.last_line}")
             stack.machine.wait(pause)
     raise Failed(
-        NOT_READY, f"{image} could not be pulled; the token is not the cause: {output.last_line}"
+        NOT_READY,
+        f"{image} could not be pulled; the registry did not reject the token: {output.last_line}",
     )
 
 
@@ -2175,8 +2179,8 @@ def refuse_if_final(image: str, output: Output) -> None:
     if any(sign in error for sign in SIGNS_OF_A_REFUSED_TOKEN):
         raise Failed(
             TOKEN_REFUSED,
-            f"{registry_of(image)} refused the token: set a new one (runbook, step 5) and run"
-            f" the job again. Its answer: {output.last_line}",
+            f"{registry_of(image)} refused the token: set a new one (deploy/RUNBOOK.md, step 5) and"
+            f" run the job again. Its answer: {output.last_line}",
         )
     if any(sign in error for sign in SIGNS_OF_A_MISSING_IMAGE):
         raise Failed(BAD_IMAGE, f"could not pull {image}: {output.last_line}")
@@ -2243,6 +2247,13 @@ def start_accessories(stack: "Stack", services: List[Service]) -> None:
         refuse_shared_data(stack, missing)
         names = [accessory.name for accessory in missing]
         progress(f"starting {', '.join(names)}")
+        for accessory in missing:
+            if stack.find(accessory.container_name):
+                progress(
+                    f"note: {accessory.name} was stopped, and a deploy starts it again, as `docker"
+                    " compose up` does. While it must not run, keep deploys away in a shell with"
+                    f" the stack's lock: flock {stack.lock_file} bash"
+                )
         output = stack.compose("up", "-d", "--no-deps", "--no-recreate", *names)
         if output.code != 0:
             # Only those that a service of this request needs make it fail, below.
@@ -3366,10 +3377,11 @@ class Stack:
         `docker login` is not used: it may write the token to a credential store on the disk.
         """
         try:
-            folder = Path(tempfile.mkdtemp(prefix=self.token_prefix, dir=MEMORY))
+            folder = Path(tempfile.mkdtemp(prefix=self.token_prefix, dir=MEMORY_FOLDER))
         except OSError as error:
             raise Failed(
-                NOT_READY, f"the token cannot be written to memory, in {MEMORY}: {error.strerror}"
+                NOT_READY,
+                f"the token cannot be written to memory, in {MEMORY_FOLDER}: {error.strerror}",
             ) from error
         try:
             accounts = {}
@@ -3726,9 +3738,9 @@ class Machine:
             return self.show(command, seconds)
         try:
             # A pull may be interrupted; half of a change would be hard to undo.
-            is_pull = arguments[0] in ("pull", "--config")  # --config names the login of a pull
+            is_pull = arguments[0] in ("pull", "--config")  # only pulls are called with --config
             with memory_file() as out, memory_file() as err, uninterrupted(is_needed=not is_pull):
-                # Files, not pipes: docker goes on to the end of its work if this program is killed.
+                # Files: with a pipe, docker would die if this program is killed.
                 process = subprocess.Popen(
                     command,
                     stdin=subprocess.PIPE,
