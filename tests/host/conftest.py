@@ -19,7 +19,7 @@ def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         memory = folder / ".memory"
         memory.mkdir(parents=True)
         monkeypatch.setattr(host, "ROOT", folder)
-        monkeypatch.setattr(host, "MEMORY", memory)
+        monkeypatch.setattr(host, "MEMORY_FOLDER", memory)
         monkeypatch.setattr(host, "sync", lambda stream: stream.flush())
         yield folder
 

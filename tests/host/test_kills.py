@@ -172,7 +172,7 @@ def check_that_it_is_clean(scenario: Scenario, world: World, images: dict[str, s
         ), where
         assert not world.container(name).is_one_off, where
     assert world.pins() == images, where
-    assert not list(host.MEMORY.iterdir()), where
+    assert not list(host.MEMORY_FOLDER.iterdir()), where
     assert not list(world.folder.glob(".deploys/incoming-*")), where
     assert not list(world.folder.glob(".deploys/.set-aside-*")), where
 

@@ -138,6 +138,16 @@ def test_a_lock_with_anything_in_it(root: Path, text: str) -> None:
         assert host.read_json(path)["doing"] == "a test"
 
 
+def test_a_lock_that_root_makes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's lock is for the stacks of all users; who owns the folder can open it then."""
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda handle, user, group: owners.append((user, group)))
+
+    with host.locked(root / ".host.lock", "a test"):
+        assert owners == [(root.stat().st_uid, -1)]
+
+
 def test_a_lock_that_is_a_link(root: Path, tmp_path: Path) -> None:
     (root / ".deploy.lock").symlink_to(tmp_path / "outside")
 
@@ -224,7 +234,7 @@ def test_a_deploy_that_is_cancelled_takes_back_what_it_had_begun(world: World, p
         assert outcome.result["message"] == "the deploy was cancelled"
         assert world.pins() == {"web": host.digest_of(world.record("web")[-1].split()[0])}
     assert any(world.machine.answers(container) for container in world.machine.reached_by("web"))
-    assert not list(host.MEMORY.iterdir())
+    assert not list(host.MEMORY_FOLDER.iterdir())
     good = world.image("web", 3)
     assert world.deploy({"web": good}, 3).code == 0
     assert world.names() == ["web"] and world.serves("web", good)

@@ -175,7 +175,7 @@ class World:
             signal.signal(signal.SIGTERM, before)  # at its end, a request ignores a cancel
 
     def stack(self) -> host.Stack:
-        return host.open_stack(self.machine, STACK)
+        return host.open_stack(self.machine, STACK, f"status {STACK}")
 
     def checksum(self, files: dict[str, str]) -> str:
         """That of the commit's compose file and of the files beside it."""

@@ -10,8 +10,8 @@ program and no other:
     restrict,command="docker/bin/deploy STACK..." ssh-ed25519 AAAA...
 
 STACK is a folder beside bin/ that has a docker-compose.yml. With STACK:env in that line the key may
-also send env files. With STACK:push it may send all other files of the stack, and whoever can send
-a compose file can become root on this server. These are the requests:
+also send env files. With STACK:push it may send all other files. That is root: a compose file can mount
+the whole disk. STACK alone gives everything that its services can read. These are the requests:
 
     deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
@@ -27,11 +27,12 @@ changes nothing, so that a slow run of an older commit never replaces a newer on
 a person types on the server lowers the recorded number; a rollback with a key does not.
 
 For `deploy`, the first line of standard input is the registry token. After it, a key has to send a
-line "BYTES SHA256", and a tar archive of that length, which may be 0.
+line "BYTES SHA256", and a tar archive of that length. BYTES may be 0; then no archive follows.
 
 Exit codes: 0 the images serve, 1 they do not, 3 a newer commit serves, 64 the request is refused,
 65 the image is refused, 69 the server is not ready, 75 another deploy holds the lock, 77 the
-registry refused the token.
+registry refused the token. 69 also means that the new version serves, and something else is left
+to do: the message says what.
 
 Files that this program writes:
 
@@ -57,7 +58,7 @@ that the compose file gives to the service.
     foreign container     NAME           has that name, but was not made by this stack
     retained container    NAME-before    a foreign container after its replacement: stopped, and
                                          never removed by this program
-    accessory                            a database or the like: started if it is missing, never
+    accessory                            a database or the like: started if it does not run, never
                                          replaced
     one-shot                             a service that ends, such as one that copies files into a
                                          volume: it runs in NAME-next-run, which is removed
@@ -65,7 +66,9 @@ that the compose file gives to the service.
 A one-shot runs before the services that depend on it. It serves, in the words of this file, if it
 ended with exit code 0; then its image is recorded like that of a container that answers.
 
-A container is healthy if it runs and answers the health check that the compose file describes.
+A container is healthy if it runs and answers the HTTP request in the label deploy.health. Without
+that label, as for a worker, it has to go on running, and Docker's HEALTHCHECK must pass if it has
+one.
 
 This file is the same in every repository: `sha256sum bin/deploy` shows whether it was changed.
 """
@@ -125,7 +128,7 @@ BAD_REQUEST, BAD_IMAGE, NOT_READY, LOCKED, TOKEN_REFUSED = 64, 65, 69, 75, 77
 
 ROOT = Path(__file__).resolve().parent.parent
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-MEMORY = Path("/dev/shm")  # files there are in memory, and gone after a boot
+MEMORY_FOLDER = Path("/dev/shm")  # files there are in memory, and gone after a boot
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 DIGEST = r"sha256:[0-9a-f]{64}"
@@ -142,6 +145,8 @@ REQUESTS = [
     re.compile(rf"(?P<verb>check|cancel) (?P<stack>{NAME})"),
     re.compile(rf"(?P<verb>status)(?: (?P<stack>{NAME}))?"),
 ]
+
+VERBS = {"deploy", "rollback", "check", "cancel", "status"}
 
 COMPOSE_FILE = "docker-compose.yml"
 PINS_FILE = "docker-compose.override.yml"
@@ -165,6 +170,7 @@ FILES_THAT_COMPOSE_READS = (
 # Proxies and Compose act on labels with these prefixes. An image could bring its own, and so take
 # over the requests for another service's domain.
 LABELS_OF_PROXIES_AND_COMPOSE = ("traefik.", "caddy", "com.docker.compose.")
+VARIABLES_OF_PROXIES = ("VIRTUAL_HOST", "VIRTUAL_PORT", "VIRTUAL_PATH")  # of nginx-proxy
 
 # Many containers may mount these, for example the socket of Docker and the time zone.
 FOLDERS_WITHOUT_DATA = ("/dev/", "/etc/", "/proc/", "/run/", "/sys/")
@@ -191,7 +197,7 @@ START_SECONDS = 60  # a new container becomes healthy; label deploy.start-period
 NAME_CACHE_SECONDS = 11  # a proxy keeps the address of a name; label deploy.name-cache
 WATCHED_SECONDS = 3  # a new container stays healthy, at least, before it counts as serving
 OBSERVED_SECONDS = 11  # a new container without a health check keeps running
-LOCK_SECONDS = 600  # a request waits for the deploy before it
+LOCK_SECONDS = 600  # the longest wait for a lock
 CANCEL_SECONDS = 180  # a cancelled deploy undoes what it began
 DOCKER_SECONDS = 120  # Docker answers again, after its own restart
 QUERY_SECONDS = 60  # a docker command that only reads
@@ -329,6 +335,20 @@ class Health:
 
 
 @dataclasses.dataclass(frozen=True)
+class Port:
+    """A published port of the server."""
+
+    address: str  # empty: all addresses of the server
+    number: str
+    protocol: str
+
+    def conflicts_with(self, other: "Port") -> bool:
+        """Whether two containers cannot publish both."""
+        is_same = (self.number, self.protocol) == (other.number, other.protocol)
+        return is_same and (self.address == other.address or "" in (self.address, other.address))
+
+
+@dataclasses.dataclass(frozen=True)
 class Container:
     """A container as `docker inspect` describes it."""
 
@@ -348,7 +368,7 @@ class Container:
     labels: Dict[str, str]
     networks: Dict[str, Json]
     mounts: Tuple[Json, ...]
-    ports: Tuple[Tuple[str, str], ...]
+    ports: Tuple[Port, ...]
     stop_seconds: int  # after `docker stop`, until Docker kills it
 
     @property
@@ -459,7 +479,7 @@ class Service:
 
     @property
     def accessory(self) -> str:
-        """Empty if it is no accessory; "yes" if it runs on; "once" if it runs to its end."""
+        """Empty if it is no accessory; "yes" if it keeps running; "once" if it runs to its end."""
         return self.labels.get("deploy.accessory", "")
 
     @property
@@ -541,12 +561,11 @@ class Service:
         }
 
     @property
-    def published(self) -> List[Tuple[str, str]]:
-        """The published ports of the server, each with its protocol."""
-        ports = self.model.get("ports") or []
+    def published(self) -> List[Port]:
+        """The ports that it publishes."""
         return [
-            (str(port["published"]), str(port.get("protocol", "tcp")))
-            for port in ports
+            port_from(port.get("host_ip"), port["published"], port.get("protocol"))
+            for port in self.model.get("ports") or []
             if port.get("published")
         ]
 
@@ -563,7 +582,7 @@ def main() -> int:
     machine = Machine()
     if request.verb == "status":
         return print_status(machine, request.stack)
-    stack = open_stack(machine, request.stack)
+    stack = open_stack(machine, request.stack, caller.request)
     if request.verb == "check":
         return print_findings(stack)
     if request.verb == "cancel":
@@ -733,6 +752,14 @@ def parse_request(caller: Caller) -> Request:
     stack = fields.get("stack") or ""
     if caller.is_key and not stack:
         raise Failed(BAD_REQUEST, "with a deploy key, name the stack: status STACK")
+    for name in sorted(VERBS & {fields["verb"], stack}):
+        # With a key and no command, the key's list of stacks looks like a request of a person.
+        if (ROOT / name).is_dir():
+            raise Failed(
+                NOT_READY,
+                f"no stack may be called '{name}', which is a request. Rename its folder, in the"
+                f" spec and here: {ROOT / name}",
+            )
     if caller.is_key and stack not in caller.allowed:
         raise Failed(BAD_REQUEST, f"this key has no right to the stack '{stack}'")
     if int(fields.get("protocol") or PROTOCOL) > PROTOCOL:
@@ -767,7 +794,7 @@ def requested_digests(fields: Dict[str, Any]) -> Dict[str, str]:
     return digests
 
 
-def open_stack(machine: "Machine", name: str) -> "Stack":
+def open_stack(machine: "Machine", name: str, request: str) -> "Stack":
     """The stack of that name; its folder must exist, and belong to the user who runs this."""
     folder = ROOT / name
     if not folder.is_dir():
@@ -778,8 +805,8 @@ def open_stack(machine: "Machine", name: str) -> "Stack":
     if owner != os.geteuid():
         # For example root: it would leave files that the deploy user cannot replace later.
         login = name_of_user(owner)
-        command = shlex.join(sys.argv)
-        raise Failed(NOT_READY, f"{folder} belongs to {login}. Type: sudo -u {login} {command}")
+        command = f"sudo -u {login} {ROOT}/bin/deploy {request}"
+        raise Failed(NOT_READY, f"{folder} belongs to {login}. On the server: {command}")
     return Stack(machine, folder)
 
 
@@ -914,6 +941,9 @@ def wait_for_lock(path: Path) -> int:
     is_announced = False
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        if os.geteuid() == 0:
+            # A stack of root uses the server's lock, too; the owner of bin/ must be able to open it.
+            os.fchown(handle, path.parent.stat().st_uid, -1)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # If somebody removed the file meanwhile, another deploy may hold the lock of a new one.
@@ -1198,7 +1228,7 @@ def wait_for_interrupted_one_off(stack: "Stack", service: Service) -> None:
 
 def remove_stale_tokens(stack: "Stack") -> None:
     """Remove registry tokens in memory that a killed deploy of this stack left."""
-    for folder in MEMORY.glob(f"{stack.token_prefix}*") if MEMORY.is_dir() else ():
+    for folder in MEMORY_FOLDER.glob(f"{stack.token_prefix}*") if MEMORY_FOLDER.is_dir() else ():
         with contextlib.suppress(OSError):
             if folder.lstat().st_uid == os.geteuid() and not folder.is_symlink():
                 remove_folder(folder)
@@ -1333,7 +1363,8 @@ def without_echo() -> Iterator[None]:
 def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["Files"]:
     """The stack's files as they will be after this deploy: sent ones replace those of the server.
 
-    If any service of the stack serves a newer commit, the files that were sent are ignored.
+    If any service of the stack serves a newer commit, the files that were sent are ignored. The
+    request's checksum is then not compared.
     """
     if not delivery.archive:
         yield stack.files
@@ -1552,9 +1583,8 @@ def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
         f"{service.name}: commit number {newest.sequence} serves, which is newer than {sequence}"
     )
     progress(
-        f"if {newest.sequence} is not the number of a commit of yours, type on the server:"
-        f" {rollback_command(stack, service, newest.image)} keeps this image and forgets"
-        " the number;"
+        f"if number {newest.sequence} is wrong, type on the server:"
+        f" {rollback_command(stack, service, newest.image)} keeps this image and resets the number;"
         f" {rollback_command(stack, service)} goes back to the image before it"
     )
     service.result = "superseded"
@@ -1664,7 +1694,7 @@ def check_pins(stack: "Stack") -> Iterator[Finding]:
         yield Finding(
             NOT_READY,
             f"{path} has lines that bin/deploy did not write, and would overwrite",
-            f"Move them to the spec, then move the file away: mv {path} {path}.before",
+            f"Move them to the spec, specs/*.yaml, then move the file away: mv {path} {path}.before",
         )
 
 
@@ -2001,10 +2031,10 @@ def check_ports(
         ):
             continue
         for port in service.published:
-            if port in container.ports:
+            if any(port.conflicts_with(other) for other in container.ports):
                 yield Finding(
                     NOT_READY,
-                    f"{service.name} publishes port {port[0]}, which {container.name} uses",
+                    f"{service.name} publishes port {port.number}, which {container.name} uses",
                     f"Stop that container, or publish another port: docker stop {container.name}",
                 )
 
@@ -2339,7 +2369,8 @@ def pull(stack: "Stack", image: str, login: Path) -> None:
             progress(f"the pull failed; the next attempt is in {pause} seconds: {output.last_line}")
             stack.machine.wait(pause)
     raise Failed(
-        NOT_READY, f"{image} could not be pulled; the token is not the cause: {output.last_line}"
+        NOT_READY,
+        f"{image} could not be pulled; the registry did not reject the token: {output.last_line}",
     )
 
 
@@ -2350,8 +2381,8 @@ def refuse_if_final(image: str, output: Output) -> None:
     if any(sign in error for sign in SIGNS_OF_A_REFUSED_TOKEN):
         raise Failed(
             TOKEN_REFUSED,
-            f"{registry_of(image)} refused the token: set a new one (runbook, step 5) and run"
-            f" the job again. Its answer: {output.last_line}",
+            f"{registry_of(image)} refused the token: set a new one (deploy/RUNBOOK.md, step 5) and"
+            f" run the job again. Its answer: {output.last_line}",
         )
     if any(sign in error for sign in SIGNS_OF_A_MISSING_IMAGE):
         raise Failed(BAD_IMAGE, f"could not pull {image}: {output.last_line}")
@@ -2395,7 +2426,15 @@ def check_image(stack: "Stack", service: Service) -> None:
             raise Failed(
                 BAD_IMAGE,
                 f"{service.image} has the label {printable(label)}, which a proxy or Compose acts"
-                " on: remove it from the Dockerfile; such labels belong into the spec",
+                " on: remove it from the Dockerfile; such labels belong in the spec, specs/*.yaml",
+            )
+    for variable in (image.get("Config") or {}).get("Env") or []:
+        key = variable.partition("=")[0]
+        if key in VARIABLES_OF_PROXIES and key not in (service.model.get("environment") or {}):
+            raise Failed(
+                BAD_IMAGE,
+                f"{service.image} sets the variable {key}, which a proxy acts on: remove it from"
+                " the Dockerfile; such variables belong in the spec, specs/*.yaml",
             )
 
 
@@ -2410,6 +2449,13 @@ def start_accessories(stack: "Stack", services: List[Service]) -> None:
         refuse_shared_data(stack, missing)
         names = [accessory.name for accessory in missing]
         progress(f"starting {', '.join(names)}")
+        for accessory in missing:
+            if stack.find(accessory.container_name):
+                progress(
+                    f"note: {accessory.name} was stopped, and a deploy starts it again, as `docker"
+                    " compose up` does. While it must not run, keep deploys away in a shell with"
+                    f" the stack's lock: flock {stack.lock_file} bash"
+                )
         output = stack.compose("up", "-d", "--no-deps", "--no-recreate", *names)
         if output.code != 0:
             # Only those that a service of this request needs make it fail, below.
@@ -3665,10 +3711,11 @@ class Stack:
         `docker login` is not used: it may write the token to a credential store on the disk.
         """
         try:
-            folder = Path(tempfile.mkdtemp(prefix=self.token_prefix, dir=MEMORY))
+            folder = Path(tempfile.mkdtemp(prefix=self.token_prefix, dir=MEMORY_FOLDER))
         except OSError as error:
             raise Failed(
-                NOT_READY, f"the token cannot be written to memory, in {MEMORY}: {error.strerror}"
+                NOT_READY,
+                f"the token cannot be written to memory, in {MEMORY_FOLDER}: {error.strerror}",
             ) from error
         try:
             accounts = {}
@@ -3963,11 +4010,12 @@ class Stack:
         handle = os.open(
             path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
-        with os.fdopen(handle, "r+b") as stream:
+        # Without a buffer: after an error, its rest would be written when the file is closed.
+        with os.fdopen(handle, "r+b", buffering=0) as stream:
             size = stream.seek(0, os.SEEK_END)
             is_incomplete = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
             try:
-                stream.write((b"\n" if is_incomplete else b"") + f"{record}\n".encode())
+                write_all(handle, (b"\n" if is_incomplete else b"") + f"{record}\n".encode())
                 sync(stream)
             except OSError:
                 os.ftruncate(handle, size)  # no deploy that fails may be in the record
@@ -4058,9 +4106,9 @@ class Machine:
             return self.show(command, seconds)
         try:
             # A pull may be interrupted; half of a change would be hard to undo.
-            is_pull = arguments[0] in ("pull", "--config")  # --config names the login of a pull
+            is_pull = arguments[0] in ("pull", "--config")  # only pulls are called with --config
             with memory_file() as out, memory_file() as err, uninterrupted(is_needed=not is_pull):
-                # Files, not pipes: docker goes on to the end of its work if this program is killed.
+                # Files: with a pipe, docker would die if this program is killed.
                 process = subprocess.Popen(
                     command,
                     stdin=subprocess.PIPE,
@@ -4217,13 +4265,19 @@ def container_from(entry: Json) -> Container:
         networks=settings.get("Networks") or {},
         mounts=tuple(entry.get("Mounts") or ()),
         ports=tuple(
-            (str(binding.get("HostPort")), port.partition("/")[2] or "tcp")
+            port_from(binding.get("HostIp"), binding["HostPort"], port.partition("/")[2])
             for port, host_ports in bindings.items()
             for binding in host_ports or []
             if binding.get("HostPort")
         ),
         stop_seconds=int(entry["Config"].get("StopTimeout") or 0),
     )
+
+
+def port_from(address: Any, number: Any, protocol: Any) -> Port:
+    """A published port, with the same empty address for all forms of "on all addresses"."""
+    is_everywhere = address in (None, "0.0.0.0", "::")  # noqa: S104 - it is compared, not used
+    return Port("" if is_everywhere else str(address), str(number), str(protocol or "tcp"))
 
 
 def restart_policy_from(settings: Optional[Json]) -> str:
