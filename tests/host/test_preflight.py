@@ -325,7 +325,7 @@ RECREATED = WEB.replace("deploy.host:", "deploy.rollout: recreate\n      deploy.
 MOUNTING = "    volumes:\n      - data:/var/lib/app\n    networks:"
 ONE_WRITER = {
     "web": RECREATED.replace("    networks:", MOUNTING),
-    "worker": WORKER.replace("    networks:", MOUNTING),
+    "worker": WORKER.replace("    networks:", f"    labels:\n      deploy.rollout: recreate\n{MOUNTING}"),
 }
 SHOP_DATA = {"Type": "volume", "Name": "shop_data", "Source": "/var/lib/docker/volumes/shop_data/_data"}
 
@@ -358,6 +358,13 @@ def test_data_of_a_service_that_must_not_run_twice(root: Path, name: str) -> Non
     assert world.deploy({name: world.image(name, 3)}, 3).code == 0
     world.machine.do_start([other.name])
     assert world.deploy({name: world.image(name, 4)}, 4).code == 0
+
+
+def test_a_worker_may_share_its_files_with_others(root: Path) -> None:
+    """For example with a web server that another stack runs: only the spec knows that a worker must run alone."""
+    world = World(root, WORKER.replace("    networks:", MOUNTING), rest=DATA)
+    world.machine.run_by_hand("files-server", "app:1", "proxy", mounts=[SHOP_DATA])
+    assert world.deploy({"worker": world.image("worker", 1)}, 1).code == 0
 
 
 def test_data_that_a_container_opens_while_the_image_is_pulled(root: Path) -> None:

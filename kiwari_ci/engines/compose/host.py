@@ -503,9 +503,9 @@ class Service:
         return self.health is not None and self.labels.get("deploy.rollout") != "recreate"
 
     @property
-    def may_run_twice(self) -> bool:
-        """Whether another container may run on its data meanwhile, as its temporary one does."""
-        return self.is_start_first and not self.accessory
+    def must_run_alone(self) -> bool:
+        """Whether no other container may write to its data: it is a database, or the spec says so."""
+        return bool(self.accessory) or self.labels.get("deploy.rollout") == "recreate"
 
     @property
     def can_temporary_serve(self) -> bool:
@@ -2048,7 +2048,7 @@ def check_volumes_in_use(
     adds no second one to what is there.
     """
     own = find_container(containers, service.container_name)
-    if service.may_run_twice or (own and own.has_processes and service.accessory != "once"):
+    if not service.must_run_alone or (own and own.has_processes and service.accessory != "once"):
         return
     if own and service.accessory and not stack.owns(own, service):
         yield Finding(
@@ -3035,7 +3035,7 @@ def stop_and_set_aside(stack: "Stack", service: Service) -> None:
     """
     refuse_left_over_set_aside(stack, service)
     refuse_shared_data(stack, [service])
-    if not service.may_run_twice and stack.temporary(service):
+    if not service.is_start_first and stack.temporary(service):
         # It is of an earlier deploy: the service could run twice then.
         stack.set_restart_policy(service.temporary_name, "no")
         stack.stop(service.temporary_name)
@@ -3204,6 +3204,8 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     has_failed = current and current.image == service.image and not service.health
     if is_healthy(stack, service) and not has_failed:
         return
+    if any(check_volumes_in_use(stack, service, stack.containers())):
+        return  # two writers would destroy the data
     progress(f"nothing serves: creating {service.name} again from its old image {image}")
     output = stack.compose(
         "up", "-d", "--no-deps", "--pull", "never", service.name, pins=stack.pins
