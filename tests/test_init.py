@@ -442,7 +442,7 @@ def test_the_environment_of_a_name(name: str, kind: str) -> None:
         ({}, "no-dockerfile"),
         ({"README.md": "# A book"}, "no-dockerfile"),
         ({"node_modules/a/Dockerfile": DOCKERFILE, "Dockerfile.dev": DOCKERFILE}, "no-dockerfile"),
-        ({"php/Dockerfile": "FROM php:8.4-fpm\n"}, "no-service"),
+        ({"db/Dockerfile": "FROM postgres:17-alpine\nEXPOSE 5432\n"}, "no-service"),
         ({"Dockerfile": DOCKERFILE, "specs/shop.yaml": "project: {"}, "yaml-syntax"),
     ],
 )
@@ -820,9 +820,9 @@ def test_the_next_steps_remove_only_workflows_that_are_replaced(tmp_path: Path) 
             {"build": "replaced by services.web; not replaced: `trivy image shop` (WHERE:7)"},
         ),
         (
-            BUILD_JOB + "    - run: docker build -t php php\n",
+            BUILD_JOB + "    - run: docker build -t own-db own-db\n",
             {
-                "build": "replaced by services.web; not replaced: the build of php/Dockerfile,"
+                "build": "replaced by services.web; not replaced: the build of own-db/Dockerfile,"
                 " of which no service is made"
             },
         ),
@@ -837,7 +837,7 @@ def test_the_next_steps_remove_only_workflows_that_are_replaced(tmp_path: Path) 
     ],
 )
 def test_what_becomes_of_a_job(tmp_path: Path, workflow: str, outcomes: dict[str, str]) -> None:
-    repository(tmp_path, {"php/Dockerfile": "FROM php:8-fpm\n"})
+    repository(tmp_path, {"own-db/Dockerfile": "FROM postgres:17-alpine\n"})
     jobs, removable = describe_workflows(tmp_path, {"ci.yml": f"on: push\njobs:\n{workflow}"})
     assert {job: text.replace(".github/workflows/ci.yml", "WHERE") for job, text in jobs.items()} == outcomes
     is_whole = not any("kept" in text or "not replaced" in text for text in outcomes.values())

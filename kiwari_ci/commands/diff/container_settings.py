@@ -60,6 +60,10 @@ _LABEL_MESSAGES = {  # by label of ours: messages for a label that is set, by it
         {"": "replaced with a gap: the old one stops before the new one starts"},
         {"": "replaced without a gap: the new one answers before the old one goes, which takes memory for two"},
     ),
+    "deploy.once": (
+        {"": "runs to its end in each deploy of its image, which fails unless the exit code is 0"},
+        {"": "is expected to keep running now, and no longer to end"},
+    ),
     "deploy.accessory": (
         {"once": "runs to its end before each deploy", "": "an accessory: started when it is not there, and then left"},
         {"": "no accessory any more"},
@@ -249,6 +253,10 @@ class ContainerComparison:
             return
         if not new:
             message = f"is no longer asked at {as_inline_code(old)} before it serves"
+            yield PipelineChange("", message, True, where, ((old, new),))
+            return
+        if not old.startswith(":") or not new.startswith(":"):
+            message = f"health {as_inline_code(old)} → {as_inline_code(new)}: it must answer so before it serves"
             yield PipelineChange("", message, True, where, ((old, new),))
             return
         parts = zip(("port", "path", "status"), _parse_health_label(old), _parse_health_label(new), strict=True)

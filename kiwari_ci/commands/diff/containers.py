@@ -261,4 +261,14 @@ def _compare_section_entry(
         stage: Stage = "before" if is_external else "change"
         return PipelineChange(pair.subject, message, is_external, where, (("", name),), stage=stage)
     message = f"{entry}: {format_replacement(before[name], after[name])}"
+    if noun == "volume":
+        message = _describe_other_volume(entry, name, as_dict(after[name]))
     return PipelineChange(pair.subject, message, True, where)
+
+
+def _describe_other_volume(entry: str, name: str, after: dict[str, Any]) -> str:
+    """Describe that a name means another volume of Docker's than before."""
+    if after.get("external"):
+        volume = as_inline_code(str(after.get("name") or name))
+        return f"{entry} is now {volume}, which must exist on the server; the data of the former one stays behind"
+    return f"{entry} is now created by Compose, empty; the data of the former one stays behind"

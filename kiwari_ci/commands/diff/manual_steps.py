@@ -27,6 +27,7 @@ RUNBOOK_PATH = "deploy/RUNBOOK.md"
 
 # What an older generated tree has in its text.
 _OLD_PROXY_HOST_ROW = re.compile(r"^\| `(?P<domain>\S+)` \| `http` .* \| (?P<websocket>yes|no) \|$", re.MULTILINE)
+_ADVANCED_TAB = re.compile(r"^Paths of `(\S+)` lead to other services\..*\n\n```nginx\n([^`]*)```$", re.MULTILINE)
 _OLD_STACK_FILES_LINE = re.compile(r"^# Files beside it: (.+)$", re.MULTILINE)
 _OLD_DEPLOY_KEY_LINE = re.compile(r'command="(?P<folder>\S+)/bin/deploy (?P<words>[^"]*)')
 
@@ -83,6 +84,7 @@ def compare_manual_steps(
     # The first runbook is new as a whole, and needs no words.
     if all(generated_files.is_generated_file(RUNBOOK_PATH, text) for text in (old_runbook, new_runbook)):
         yield from _compare_proxy_hosts(old_runbook, plan)
+        yield from _compare_advanced_tabs(old_runbook, new_runbook, plan)
         yield from _compare_host_folders(old_runbook, plan)
         yield from _compare_runbook_sections(old_runbook, new_runbook)
 
@@ -209,10 +211,20 @@ def _compare_proxy_hosts(old_runbook: str, plan: Plan) -> Iterator[PipelineChang
     old_switches = {row["domain"]: row["websocket"] for row in _OLD_PROXY_HOST_ROW.finditer(old_runbook)}
     managed_hosts = [host for host in plan.hosts if find_planned_proxy(host.proxy).has_admin_api]
     for site in (site for host in managed_hosts for site in host.sites):
-        if old_switches.get(site.domain, site.websocket_answer) != site.websocket_answer:
-            state = "on" if site.websocket else "off"
+        answer = site.last_route.websocket_answer
+        if old_switches.get(site.domain, answer) != answer:
+            state = "on" if site.last_route.websocket else "off"
             message = f"WebSockets Support of {as_inline_code(site.domain)} must be switched {state}"
             yield PipelineChange("proxy", f"{message} in Nginx Proxy Manager", True, RUNBOOK_PATH)
+
+
+def _compare_advanced_tabs(old_runbook: str, new_runbook: str, plan: Plan) -> Iterator[PipelineChange]:
+    """Compare what a person enters in Nginx Proxy Manager for the paths of a domain."""
+    old, new = dict(_ADVANCED_TAB.findall(old_runbook)), dict(_ADVANCED_TAB.findall(new_runbook))
+    for domain in plan.domains:
+        if old.get(domain, "") != new.get(domain, ""):
+            message = f"the Advanced tab of {as_inline_code(domain)} must be changed in Nginx Proxy Manager"
+            yield PipelineChange("proxy", f"{message}: its paths lead elsewhere", True, RUNBOOK_PATH)
 
 
 def _compare_host_folders(old_runbook: str, plan: Plan) -> Iterator[PipelineChange]:

@@ -528,12 +528,14 @@ def _compare_health_checks(
 
 
 def _find_health_urls(roles: list[ResponsibleJob]) -> dict[str, str]:
-    """The path that is requested after these jobs deploy, by domain."""
+    """The path that is requested after these jobs deploy, by domain; another path of it is by itself, without one."""
     paths_by_domain: dict[str, str] = {}
     for _, effect in _iter_related_effects(roles, _JobScope.AFTER):
         url = re.match(r"(?:https?://)?([^/\s]+)([^\s?]*)", effect.what)
         if effect.kind == "check" and url:
-            paths_by_domain[url[1]] = url[2] or "/"
+            path = url[2] or "/"
+            if paths_by_domain.setdefault(url[1], path) != path:
+                paths_by_domain[url[1] + path] = ""
     return paths_by_domain
 
 

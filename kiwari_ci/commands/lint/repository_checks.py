@@ -82,6 +82,7 @@ def _find_problems(lint_context: LintContext) -> Problems:
         _check_test_folders,
         _check_test_workflows,
         _check_version_files,
+        _check_stack_files,
         _check_migration_folders,
         _check_unused_dockerfiles,
     ):
@@ -198,6 +199,19 @@ def _check_migration_folders(lint_context: LintContext) -> Problems:
                 or "leave out `migrations` while there are none"
             )
             yield _describe_missing_path(lint_context, loc, folder, f"{format_yaml_path(loc)} is `{folder}`", hint)
+
+
+def _check_stack_files(lint_context: LintContext) -> Problems:
+    """Files that a stack needs beside its compose file, which a deploy compares and perhaps sends."""
+    for name, environment in lint_context.spec.environments.items():
+        folder = f"deploy/{environment.stack_name}"
+        for index, file in enumerate(environment.model.files or ()):
+            path = f"{folder}/{file}"
+            if path not in lint_context.checkout.files:
+                loc: YamlPath = ("environments", name, "files", index)
+                message = f"{format_yaml_path(loc)}: there is no {path}"
+                hint = _suggest_path(path, lint_context.checkout.names) or f"git add {path}"
+                yield report_at_value(lint_context.source, loc, "not-there", message, hint)
 
 
 def _check_unused_dockerfiles(lint_context: LintContext) -> Problems:
