@@ -176,7 +176,7 @@ class Bench(abc.ABC):
             facts.append(f"on {name} {has_address} an address as {'+'.join(names) or 'nobody'}")
         for mount in sorted(container.mounts, key=lambda mount: str(mount["Destination"])):
             facts.append(self.mount_in_words(mount))
-        facts += [f"port {port}/{protocol}" for port, protocol in container.ports]
+        facts += [f"port {port.number}/{port.protocol}" for port in container.ports]
         return facts
 
     def mount_in_words(self, mount: host.Json) -> str:
@@ -550,7 +550,7 @@ def service_in_words(service: host.Service) -> list[str]:
     lines = [f"image {service.model['image']}", f"container {service.container_name}"]
     lines += [f"label {key}={text}" for key, text in sorted(service.labels.items())]
     lines += [f"{key}={text}" for key, text in sorted((service.model.get("environment") or {}).items())]
-    lines += [f"port {port}/{protocol}" for port, protocol in service.published]
+    lines += [f"port {port.number}/{port.protocol}" for port in service.published]
     lines += [f"on {network} as {', '.join(service.names_on(network))}" for network in sorted(service.networks)]
     for volume in service.model.get("volumes") or []:
         settings = [f"{key}={volume[key]}" for key in ("type", "source", "target", "read_only") if volume.get(key)]

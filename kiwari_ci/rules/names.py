@@ -22,6 +22,7 @@ RUNNER_VARIABLE_PATTERN = (  # variables of Bash, or of the runner
     r"|PS[0-4]|PWD|OLDPWD|HOSTNAME|BASH.*|(GITHUB|RUNNER|ACTIONS|LD|DOCKER|COMPOSE)_.*"
 )
 _RESERVED_NETWORKS = r"host|none|bridge|default"
+_RESERVED_STACKS = r"bin|deploy|rollback|check|cancel|status"  # bin/ itself, and requests of bin/deploy
 _RESERVED_CONTAINERS = r".*-next(-migrate)?|localhost"
 
 Problems = Iterator[Problem]
@@ -272,11 +273,11 @@ def _iter_name_rules(spec: EffectiveSpec) -> Iterator[NameRule]:
     for name, host in spec.hosts.items():
         yield ("hosts", name), host.variable, RUNNER_VARIABLE_PATTERN
         yield ("hosts", name, "proxy", "network"), host.proxy.network, _RESERVED_NETWORKS
-        reserved_stacks = rf"bin|deploy|rollback|status|{_RESERVED_CONTAINERS}"
+        reserved_stacks = rf"{_RESERVED_STACKS}|{_RESERVED_CONTAINERS}"
         proxy_stack_name = find_proxy(host.proxy.kind).stack_name(host.proxy)
         yield ("hosts", name, "proxy", "stack"), proxy_stack_name, reserved_stacks
     for name, server in spec.databases.items():
-        yield ("databases", name), name, rf"bin|.|{_RESERVED_CONTAINERS}"
+        yield ("databases", name), name, rf".|{_RESERVED_STACKS}|{_RESERVED_CONTAINERS}"
         yield ("databases", name, "network"), server.network, _RESERVED_NETWORKS
     for loc, options in spec.iter_container_options():
         for key in options.env:
@@ -293,7 +294,7 @@ def _iter_name_rules(spec: EffectiveSpec) -> Iterator[NameRule]:
 
 def _iter_environment_name_rules(environment: EffectiveEnvironment) -> Iterator[NameRule]:
     loc: YamlPath = ("environments", environment.name)
-    yield (*loc, "stack"), environment.stack_name, r"bin|deploy|rollback|status"
+    yield (*loc, "stack"), environment.stack_name, _RESERVED_STACKS
     yield (*loc, "tag"), environment.image_tag, rf"(.*-)?src-.*|.*[0-9]+\.[0-9]+\.[0-9]+(-.*)?|{CACHE_TAG}"
     for name, container in environment.containers.items():
         yield (*loc, "containers", name), container.container_name, _RESERVED_CONTAINERS

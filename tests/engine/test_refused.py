@@ -110,7 +110,7 @@ def test_a_login_that_the_registry_refuses(server: Server, user: str) -> None:
     result = server.key(server.words(API, DIGEST, 99), token=token)
 
     assert result.returncode == 77, result.stdout
-    assert "ghcr.io refused the token: set a new one (runbook, step 5) and run the job again" in result.stdout
+    assert "ghcr.io refused the token: set a new one (deploy/RUNBOOK.md, step 5) and run the job again" in result.stdout
     assert token not in result.stdout
     (service,) = outcome(result)["services"]
     assert service["now"] == before.record[-1][0].partition("@")[2]

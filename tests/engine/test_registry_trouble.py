@@ -60,7 +60,7 @@ def test_a_registry_that_cannot_at_the_moment_is_asked_again(server: Server, sta
 
     assert result.returncode == 69, result.stdout
     assert "==> the pull failed; the next attempt is in" in result.stdout
-    assert "could not be pulled; the token is not the cause" in result.stdout
+    assert "could not be pulled; the registry did not reject the token" in result.stdout
     assert status in result.stdout
     assert seen(server, API) == before
 

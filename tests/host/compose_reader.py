@@ -181,10 +181,12 @@ def port_of(port: Any) -> Model:
         return port
     address, _, inner = str(port).rpartition(":")
     target, _, protocol = inner.partition("/")
+    host_ip, _, published = address.rpartition(":")
     return {
         "mode": "ingress",
+        **({"host_ip": host_ip} if host_ip else {}),
         "target": int(target),
-        "published": address.rpartition(":")[2],
+        "published": published,
         "protocol": protocol or "tcp",
     }
 

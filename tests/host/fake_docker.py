@@ -8,6 +8,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class Image:
     volumes: tuple[str, ...] = ()  # places for which Docker makes a volume without a name
     architecture: str = "amd64"
     labels: tuple[tuple[str, str], ...] = ()
+    variables: tuple[str, ...] = ()
     printed: str = "started\n"
 
 
@@ -75,7 +77,7 @@ class Running:
     restart_policy: str
     aliases: dict[str, list[str]]  # for each network that it is on
     mounts: list[Model]
-    ports: list[tuple[str, str]]
+    ports: list[tuple[str, str]]  # the port, perhaps after an address and a colon, and the protocol
     addresses: dict[str, str] = dataclasses.field(default_factory=dict)
     status: str = "created"
     started_at: float = -1
@@ -86,6 +88,7 @@ class Running:
     is_removed_when_stopped: bool = False
     ends_after: float | None = None  # of a command that runs to its end
     ends_with: int = 0
+    stop_timeout: int | None = None  # Docker kills it so many seconds after it was told to stop
 
     @property
     def is_running(self) -> bool:
@@ -440,11 +443,18 @@ class FakeMachine(host.Machine):
                 "OOMKilled": False,
                 **({"Health": {"Status": health}} if image.has_health_check else {}),
             },
-            "Config": {"Image": container.reference, "Labels": container.labels},
+            "Config": {
+                "Image": container.reference,
+                "Labels": container.labels,
+                **({"StopTimeout": container.stop_timeout} if container.stop_timeout else {}),
+            },
             "HostConfig": {
                 "RestartPolicy": restart_policy_of(container.restart_policy),
                 "AutoRemove": container.is_removed_when_stopped,
-                "PortBindings": {f"80/{protocol}": [{"HostPort": port}] for port, protocol in container.ports},
+                "PortBindings": {
+                    f"80/{protocol}": [{"HostIp": address, "HostPort": port}]
+                    for address, port, protocol in map(bound, container.ports)
+                },
             },
             "NetworkSettings": {
                 "Networks": {
@@ -555,7 +565,7 @@ class FakeMachine(host.Machine):
         entry = {
             "Id": image_id_of(reference),
             "Architecture": image.architecture,
-            "Config": {"Labels": labels},
+            "Config": {"Labels": labels, "Env": ["PATH=/bin", *image.variables]},
         }
         return json.dumps([entry])
 
@@ -828,7 +838,8 @@ class FakeMachine(host.Machine):
             aliases=networks,
             mounts=mounts,
             without_name=without_name,
-            ports=[] if is_one_off else [(str(port["published"]), port["protocol"]) for port in settings["ports"]],
+            stop_timeout=seconds_in(settings.get("stop_grace_period")),
+            ports=[] if is_one_off else [published(port) for port in settings["ports"]],
         )
 
     def have(self, present: set[str], settings: Model, kind: str) -> None:
@@ -866,6 +877,25 @@ def volume_without_name(container_id: str, place: str) -> Model:
     name = hashlib.sha256(f"{container_id} {place}".encode()).hexdigest()
     source = f"/var/lib/docker/volumes/{name}/_data"
     return {"Type": "volume", "Name": name, "Source": source, "Destination": place, "RW": True}
+
+
+def seconds_in(period: object) -> int | None:
+    """The seconds of a period such as 20m0s, as Compose prints it."""
+    match = re.fullmatch(r"(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?", str(period or ""))
+    hours, minutes, seconds = (int(number or 0) for number in match.groups()) if match else (0, 0, 0)
+    return hours * 3600 + minutes * 60 + seconds or None
+
+
+def published(port: Model) -> tuple[str, str]:
+    """A port of the compose file, as a container has it."""
+    address = f"{port['host_ip']}:" if port.get("host_ip") else ""
+    return f"{address}{port['published']}", port["protocol"]
+
+
+def bound(port: tuple[str, str]) -> tuple[str, str, str]:
+    """The address, the number and the protocol of a published port."""
+    address, _, number = port[0].rpartition(":")
+    return address, number, port[1]
 
 
 def restart_policy_of(policy: str) -> Model:

@@ -21,7 +21,7 @@ BAD_IMAGES = {
     "answers 500": (Image(status=500), "the answer was 500"),
     "listens elsewhere": (Image(port=3000), "Connection refused"),
     "dies while it is watched": (Image(exits_after=6, exit_code=4), "web-next did not stay up: "),
-    "falls silent while it is watched": (Image(silent_after=6), "web-next did not stay up: "),
+    "falls silent while it is watched": (Image(silent_after=6), "web-next did not stay healthy: "),
 }
 
 
@@ -320,14 +320,14 @@ def test_the_token_is_in_memory_while_images_are_pulled(world: World) -> None:
     seen: list[str] = []
 
     def look() -> None:
-        seen.extend(path.read_text() for path in host.MEMORY.rglob("config.json"))
+        seen.extend(path.read_text() for path in host.MEMORY_FOLDER.rglob("config.json"))
 
     world.machine.at_each_point = look
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 
     assert outcome.code == 0
     assert "ghcr.io" in seen[0]
-    assert list(host.MEMORY.iterdir()) == []
+    assert list(host.MEMORY_FOLDER.iterdir()) == []
     assert not outcome.says(TOKEN)
     assert all(TOKEN not in " ".join(call) for call in world.machine.calls)
 
@@ -338,10 +338,10 @@ def test_a_wrong_token(world: World) -> None:
     outcome = world.deploy({"web": world.image("web", 2)}, 2, token="wrong")
 
     assert outcome.code == 77
-    assert outcome.says("ghcr.io refused the token: set a new one (runbook, step 5)")
+    assert outcome.says("ghcr.io refused the token: set a new one (deploy/RUNBOOK.md, step 5)")
     assert outcome.result["exit"] == 77 and outcome.result["result"] == "failed"
     assert world.serves("web", old)
-    assert list(host.MEMORY.iterdir()) == []
+    assert list(host.MEMORY_FOLDER.iterdir()) == []
 
 
 def test_a_digest_that_was_never_pushed(world: World) -> None:
@@ -379,7 +379,7 @@ def test_a_registry_that_stays_in_trouble_is_not_the_tokens_fault(world: World, 
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 
     assert outcome.code == 69
-    assert outcome.says("could not be pulled; the token is not the cause: ")
+    assert outcome.says("could not be pulled; the registry did not reject the token: ")
 
 
 def test_a_disk_that_runs_full_while_pulling(world: World) -> None:
@@ -392,7 +392,7 @@ def test_a_disk_that_runs_full_while_pulling(world: World) -> None:
 
 
 def test_no_place_for_the_token(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "MEMORY", world.root / "nowhere")
+    monkeypatch.setattr(host, "MEMORY_FOLDER", world.root / "nowhere")
 
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 

@@ -270,6 +270,19 @@ def test_a_port_that_another_container_holds(root: Path, is_running: bool) -> No
         assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
 
 
+@pytest.mark.parametrize(
+    ("address", "is_taken"),
+    [("", True), ("0.0.0.0:", True), ("127.0.0.1:", True), ("10.0.0.1:", False), ("[::1]:", False)],
+)
+def test_a_port_of_one_address(root: Path, address: str, is_taken: bool) -> None:
+    world = World(root, WEB.replace("    networks:", '    ports: ["127.0.0.1:8080:8080"]\n    networks:'))
+    world.machine.run_by_hand("other", "nginx:1", "proxy", ports=[(f"{address}8080", "tcp")])
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == (69 if is_taken else 0), outcome.text
+
+
 def test_its_own_port_is_in_nobodys_way(root: Path) -> None:
     world = World(root, WEB.replace("    networks:", '    ports: ["8080:8080"]\n    networks:'))
     world.deploy({"web": world.image("web", 1)}, 1)
@@ -526,8 +539,22 @@ def test_an_image_is_looked_at_before_it_runs(world: World) -> None:
         assert (outcome.code, outcome.says(says)) == (65, True), outcome.text
         assert world.names() == []
 
+    for version, variable in [(7, "VIRTUAL_HOST=evil.example.com"), (8, "VIRTUAL_PORT=1")]:
+        outcome = world.deploy({"web": world.image("web", version, Image(variables=(variable,)))}, version)
+        name = variable.partition("=")[0]
+        assert (outcome.code, outcome.says(f"sets the variable {name}, which a proxy acts on")) == (65, True)
+        assert world.names() == []
+
     harmless = Image(labels=(("org.opencontainers.image.source", "https://example.com"),))
     assert world.deploy({"web": world.image("web", 5, harmless)}, 5).code == 0
+
+
+def test_a_variable_of_a_proxy_that_the_compose_file_sets(root: Path) -> None:
+    web = WEB.replace("    networks:", "    environment:\n      VIRTUAL_HOST: shop.example.com\n    networks:")
+    world = World(root, web)
+    image = Image(variables=("VIRTUAL_HOST=localhost",))
+
+    assert world.deploy({"web": world.image("web", 1, image)}, 1).code == 0
 
 
 def test_a_token_is_for_one_registry(root: Path) -> None:

@@ -1,5 +1,6 @@
 """The record, going back, and what is kept: a record only grows, and stands what people and power cuts do to it."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_what_served_before(world: World, digests: dict[str, str], parts: tuple[
     """As it was lived: what was gone back from is nothing to go back to."""
     write_record(world, lines(digests, *parts))
 
-    image = host.image_to_go_back_to(world.stack(), "web", "")
+    image = host.image_to_go_back_to(world.stack(), host.Service("web", {}), "")
 
     assert host.digest_of(image) == digests[back]
 
@@ -133,13 +134,13 @@ def test_a_record_with_bytes_that_are_no_text(world: World, digests: dict[str, s
     (world.folder / ".deploys").mkdir()
     (world.folder / ".deploys" / "web").write_bytes(b"\xff\xfe\0\n" + lines(digests, "a1", "b2").encode())
 
-    assert host.digest_of(host.image_to_go_back_to(world.stack(), "web", "")) == digests["a"]
+    assert host.digest_of(host.image_to_go_back_to(world.stack(), host.Service("web", {}), "")) == digests["a"]
 
 
 def test_a_long_record(world: World, digests: dict[str, str]) -> None:
     write_record(world, lines(digests, "a1", "b2") * 5000 + lines(digests, "c3"))
 
-    assert host.digest_of(host.image_to_go_back_to(world.stack(), "web", "")) == digests["b"]
+    assert host.digest_of(host.image_to_go_back_to(world.stack(), host.Service("web", {}), "")) == digests["b"]
 
 
 def test_going_back_pulls_by_digest_what_is_gone(world: World, digests: dict[str, str]) -> None:
@@ -252,7 +253,7 @@ def test_a_number_that_is_much_too_high_is_lifted_by_going_back(world: World, di
     world.rollback("web", digests["b"])
 
     assert (refused.code, still_refused.code) == (3, 3)
-    assert refused.says("if 999999999 is not the number of a commit of yours, type on the server: ")
+    assert refused.says("if number 999999999 is wrong, type on the server: ")
     assert refused.says(f"{world.root}/bin/deploy rollback shop web goes back to the image before it")
     assert world.deploy({"web": digests["c"]}, 3).code == 0
     assert world.serves("web", digests["c"])
@@ -271,7 +272,7 @@ def test_a_person_confirms_the_image_that_serves_and_lifts_its_number(
     command = f"{world.root}/bin/deploy rollback shop web {digests[served[-1]]}"
     confirmed = world.rollback("web", digests[served[-1]])
 
-    assert refused.code == 3 and refused.says(f"{command} keeps this image and forgets the number")
+    assert refused.code == 3 and refused.says(f"{command} keeps this image and resets the number")
     assert (confirmed.results, world.container("web").id) == ({"web": "unchanged"}, id)
     assert world.deploy({"web": digests["c"]}, 2).code == 0
     assert world.deploy({"web": digests["d"]}, 1).code == 3
@@ -381,3 +382,22 @@ def test_status_of_a_service_whose_container_has_another_name(root: Path) -> Non
     assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
 
     assert world.status("shop").says("shop/.deploys/web: ghcr.io/acme/web@")
+
+
+def test_a_record_on_a_full_disk(world: World) -> None:
+    """A part of a line that could be written is taken back, also when the file is closed."""
+    stack = world.stack()
+    stack.state.mkdir()
+    path = stack.state / "web"
+    image = f"ghcr.io/acme/web@{world.image('web', 1)}"
+    stack.add_record("web", host.Record(image, 1, "2026-01-01T00:00:00Z", "77"))
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))
+        with pytest.raises(OSError):
+            stack.add_record("web", host.Record(image, 2, "2026-01-02T00:00:00Z", "78"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert path.read_bytes() == before

@@ -254,7 +254,7 @@ def test_an_empty_command_of_a_key_is_not_a_person(monkeypatch: pytest.MonkeyPat
 
 def test_a_stack_that_is_not_on_the_server(world: World) -> None:
     with pytest.raises(host.Failed, match="there is no stack 'other' on this server") as refused:
-        host.open_stack(world.machine, "other")
+        host.open_stack(world.machine, "other", "check other")
 
     assert refused.value.code == 64
     assert "git archive HEAD deploy/other | ssh HOST" in refused.value.message
@@ -264,10 +264,26 @@ def test_a_stack_that_is_not_on_the_server(world: World) -> None:
 def test_a_stack_of_another_login(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4321)
 
-    with pytest.raises(host.Failed, match="sudo -u ") as refused:
-        host.open_stack(world.machine, "shop")
+    with pytest.raises(host.Failed, match=f"sudo -u .* {world.root}/bin/deploy rollback shop web$") as refused:
+        host.open_stack(world.machine, "shop", "rollback shop web")
 
     assert refused.value.code == 69
+
+
+@pytest.mark.parametrize("words", ["status", "status shop", "cancel status", GOOD.replace("shop", "status")])
+def test_a_stack_that_is_called_like_a_request(world: World, words: str) -> None:
+    """`ssh HOST` without a command runs the line of the key, `deploy status`, as if a person had typed it."""
+    for caller in (key(words, "shop", "status"), person(words)):
+        if words != "status" or not caller.is_key:
+            assert host.parse_request(caller)
+    (world.root / "status").mkdir()
+
+    for caller in (key(words, "shop", "status"), person(words)):
+        if words == "status" and caller.is_key:
+            continue
+        with pytest.raises(host.Failed, match="no stack may be called 'status', which is a request") as refused:
+            host.parse_request(caller)
+        assert refused.value.code == 69
 
 
 @pytest.mark.parametrize("service", ["api", "we", "web.", "w.b"])

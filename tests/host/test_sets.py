@@ -266,6 +266,21 @@ def test_an_accessory_is_started_and_waited_for(root: Path) -> None:
     assert world.container("api").started_at - world.container("db").started_at >= 30
 
 
+def test_an_accessory_that_a_person_stopped(root: Path) -> None:
+    """It starts again, and the log says so, and how a person prevents it."""
+    world = world_of(root, API, DB)
+    start(world, "api")
+    world.machine.do_stop(["db"])
+
+    outcome = world.deploy({"api": world.image("api", 2)}, 2)
+
+    assert outcome.code == 0, outcome.text
+    assert world.container("db").is_running
+    assert outcome.says("note: db was stopped, and a deploy starts it again, as `docker compose up` does.")
+    assert outcome.says(f"flock {world.folder}/.deploy.lock bash")
+    assert not world.deploy({"api": world.image("api", 3)}, 3).says("note: db was stopped")
+
+
 def test_an_accessory_that_nobody_needs_is_not_waited_for(root: Path) -> None:
     world = world_of(root, WEB, DB)
     world.machine.images["postgres:17"] = Image(has_health_check=True, answers_after=900)

@@ -10,13 +10,14 @@ program and no other:
     restrict,command="docker/bin/deploy STACK..." ssh-ed25519 AAAA...
 
 STACK is a folder beside bin/ that has a docker-compose.yml. With STACK:env in that line the key may
-also send env files. With STACK:push it may send all other files of the stack, and whoever can send
-a compose file can become root on this server. These are the requests:
+also send env files. With STACK:push it may send all other files. That is root: a compose file can mount
+the whole disk. STACK alone gives everything that its services can read. These are the requests:
 
     deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
     check STACK                        print what would make a deploy fail; change nothing
-    cancel STACK                       end the deploy that is running, and undo what it began
+    cancel STACK                       end the deploy that is running, and undo the services that
+                                       are half replaced; finished ones keep the new image
     status [STACK]                     print what serves
 
 A person on the server types the same: ~/docker/bin/deploy status.
@@ -26,24 +27,25 @@ changes nothing, so that a slow run of an older commit never replaces a newer on
 a person types on the server lowers the recorded number; a rollback with a key does not.
 
 For `deploy`, the first line of standard input is the registry token. After it, a key has to send a
-line "BYTES SHA256", and a tar archive of that length, which may be 0.
+line "BYTES SHA256", and a tar archive of that length. BYTES may be 0; then no archive follows.
 
 Exit codes: 0 the images serve, 1 they do not, 3 a newer commit serves, 64 the request is refused,
 65 the image is refused, 69 the server is not ready, 75 another deploy holds the lock, 77 the
-registry refused the token.
+registry refused the token. 69 also means that the new version serves, and something else is left
+to do: the message says what.
 
 Files that this program writes:
 
     STACK/.deploys/SERVICE              a line for each deploy: image, sequence, time, run
-    STACK/docker-compose.override.yml   pins each service to the image that serves, so that a
+    STACK/docker-compose.override.yml   pins each service to the recorded image, so that a
                                         `docker compose up` by hand starts the same image
     STACK/.deploys/FILE.before-TIME     an env file before a sent one replaced it: the first one,
                                         and the 50 newest
     STACK/log/                          the output of each run
 
-The scripts STACK/hooks/before and STACK/hooks/after run around each deploy if the compose file
-names them in the line "Files beside it". They have VERB, SERVICE and IMAGE in their environment,
-and `after` has EXIT_CODE, too.
+The scripts STACK/hooks/before and STACK/hooks/after run around each deploy and rollback if the
+compose file names them in the line "Files beside it". They have VERB, SERVICE and IMAGE in their
+environment, and `after` has EXIT_CODE, too. SERVICE and IMAGE hold all names, separated by spaces.
 
 The containers of a service, by the names that this file uses for them. NAME is the container name
 that the compose file gives to the service.
@@ -51,12 +53,12 @@ that the compose file gives to the service.
     own container         NAME           what Compose runs for the service; it serves
     temporary container   NAME-next      runs a new image beside the own container, and serves while
                                          the own container is replaced
-    set-aside container   NAME-previous  the old container, renamed while the new own container has
-                                         not proved itself; it comes back if the new one fails
+    set-aside container   NAME-previous  the old container, renamed until the new one has proved
+                                         itself; it comes back if the new one fails
     foreign container     NAME           has that name, but was not made by this stack
     retained container    NAME-before    a foreign container after its replacement: stopped, and
                                          never removed by this program
-    accessory                            a database or the like: started if it is missing, never
+    accessory                            a database or the like: started if it does not run, never
                                          replaced
     one-shot                             a service that ends, such as one that copies files into a
                                          volume: it runs in NAME-next-run, which is removed
@@ -64,7 +66,9 @@ that the compose file gives to the service.
 A one-shot runs before the services that depend on it. It serves, in the words of this file, if it
 ended with exit code 0; then its image is recorded like that of a container that answers.
 
-A container is healthy if it runs and answers the health check that the compose file describes.
+A container is healthy if it runs and answers the HTTP request in the label deploy.health. Without
+that label, as for a worker, it has to go on running, and Docker's HEALTHCHECK must pass if it has
+one.
 
 This file is the same in every repository: `sha256sum bin/deploy` shows whether it was changed.
 """
@@ -119,12 +123,12 @@ from typing import (
 VERSION = "1.0"
 PROTOCOL = 1
 
-SERVING, NOT_SERVING, SUPERSEDED = 0, 1, 3
+OK, SERVING, NOT_SERVING, SUPERSEDED = 0, 0, 1, 3
 BAD_REQUEST, BAD_IMAGE, NOT_READY, LOCKED, TOKEN_REFUSED = 64, 65, 69, 75, 77
 
 ROOT = Path(__file__).resolve().parent.parent
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-MEMORY = Path("/dev/shm")  # files there are in memory, and gone after a boot
+MEMORY_FOLDER = Path("/dev/shm")  # files there are in memory, and gone after a boot
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 DIGEST = r"sha256:[0-9a-f]{64}"
@@ -141,6 +145,8 @@ REQUESTS = [
     re.compile(rf"(?P<verb>check|cancel) (?P<stack>{NAME})"),
     re.compile(rf"(?P<verb>status)(?: (?P<stack>{NAME}))?"),
 ]
+
+VERBS = {"deploy", "rollback", "check", "cancel", "status"}
 
 COMPOSE_FILE = "docker-compose.yml"
 PINS_FILE = "docker-compose.override.yml"
@@ -164,6 +170,7 @@ FILES_THAT_COMPOSE_READS = (
 # Proxies and Compose act on labels with these prefixes. An image could bring its own, and so take
 # over the requests for another service's domain.
 LABELS_OF_PROXIES_AND_COMPOSE = ("traefik.", "caddy", "com.docker.compose.")
+VARIABLES_OF_PROXIES = ("VIRTUAL_HOST", "VIRTUAL_PORT", "VIRTUAL_PATH")  # of nginx-proxy
 
 # Many containers may mount these, for example the socket of Docker and the time zone.
 FOLDERS_WITHOUT_DATA = ("/dev/", "/etc/", "/proc/", "/run/", "/sys/")
@@ -190,10 +197,11 @@ START_SECONDS = 60  # a new container becomes healthy; label deploy.start-period
 NAME_CACHE_SECONDS = 11  # a proxy keeps the address of a name; label deploy.name-cache
 WATCHED_SECONDS = 3  # a new container stays healthy, at least, before it counts as serving
 OBSERVED_SECONDS = 11  # a new container without a health check keeps running
-LOCK_SECONDS = 600  # a request waits for the deploy before it
+LOCK_SECONDS = 600  # the longest wait for a lock
 CANCEL_SECONDS = 180  # a cancelled deploy undoes what it began
+DOCKER_SECONDS = 120  # Docker answers again, after its own restart
 QUERY_SECONDS = 60  # a docker command that only reads
-CHANGE_SECONDS = 900  # a docker command that changes something; it may wait for a slow stop
+CHANGE_SECONDS = 900  # a docker command that changes something; a stop has more, see there
 PULL_SECONDS = 900  # one attempt to pull an image
 PULL_PAUSES = (5, 20, 0)  # the waits after failed attempts to pull; the third attempt is the last
 SCRIPT_SECONDS = 3600  # a migration or a hook
@@ -212,7 +220,8 @@ OLDEST_ENGINE, OLDEST_COMPOSE = (20, 10), (2, 20)
 # Compose would read .env of the stack's folder by itself, and obey settings in it.
 COMPOSE = ("compose", "--env-file", "/dev/null")
 # Traefik finds containers by labels, which the temporary container has from the compose file, too:
-# without this, Traefik would send it requests before it has proved itself.
+# without this, Traefik would send it requests before it has proved itself. It needs none of its own
+# later: the generated router leads to the name of the service, which the container then gets.
 NOT_FOR_TRAEFIK = ("-l", "traefik.enable=false")
 
 Json = Dict[str, Any]
@@ -326,6 +335,20 @@ class Health:
 
 
 @dataclasses.dataclass(frozen=True)
+class Port:
+    """A published port of the server."""
+
+    address: str  # empty: all addresses of the server
+    number: str
+    protocol: str
+
+    def conflicts_with(self, other: "Port") -> bool:
+        """Whether two containers cannot publish both."""
+        is_same = (self.number, self.protocol) == (other.number, other.protocol)
+        return is_same and (self.address == other.address or "" in (self.address, other.address))
+
+
+@dataclasses.dataclass(frozen=True)
 class Container:
     """A container as `docker inspect` describes it."""
 
@@ -345,7 +368,8 @@ class Container:
     labels: Dict[str, str]
     networks: Dict[str, Json]
     mounts: Tuple[Json, ...]
-    ports: Tuple[Tuple[str, str], ...]
+    ports: Tuple[Port, ...]
+    stop_seconds: int  # after `docker stop`, until Docker kills it
 
     @property
     def is_running(self) -> bool:
@@ -455,7 +479,7 @@ class Service:
 
     @property
     def accessory(self) -> str:
-        """Empty if it is no accessory; "yes" if it runs on; "once" if it runs to its end."""
+        """Empty if it is no accessory; "yes" if it keeps running; "once" if it runs to its end."""
         return self.labels.get("deploy.accessory", "")
 
     @property
@@ -482,6 +506,11 @@ class Service:
     def may_run_twice(self) -> bool:
         """Whether another container may run on its data meanwhile, as its temporary one does."""
         return self.is_start_first and not self.accessory
+
+    @property
+    def can_temporary_serve(self) -> bool:
+        """Whether requests can reach its temporary container, which publishes no ports."""
+        return not self.published
 
     @property
     def start_seconds(self) -> int:
@@ -532,12 +561,11 @@ class Service:
         }
 
     @property
-    def published(self) -> List[Tuple[str, str]]:
-        """The published ports of the server, each with its protocol."""
-        ports = self.model.get("ports") or []
+    def published(self) -> List[Port]:
+        """The ports that it publishes."""
         return [
-            (str(port["published"]), str(port.get("protocol", "tcp")))
-            for port in ports
+            port_from(port.get("host_ip"), port["published"], port.get("protocol"))
+            for port in self.model.get("ports") or []
             if port.get("published")
         ]
 
@@ -554,7 +582,7 @@ def main() -> int:
     machine = Machine()
     if request.verb == "status":
         return print_status(machine, request.stack)
-    stack = open_stack(machine, request.stack)
+    stack = open_stack(machine, request.stack, caller.request)
     if request.verb == "check":
         return print_findings(stack)
     if request.verb == "cancel":
@@ -587,6 +615,7 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
         code, message = NOT_SERVING, f"a mistake in bin/deploy itself: {error!r}"
         print_error(message)
         traceback.print_exc()
+    ignore_cancel()  # what the services do now is decided, and only has to be printed
     print_outcome(stack, request, services, code)
     print_result(stack, request, services, code, message)
     return code
@@ -627,7 +656,7 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     ((name, digest),) = request.images.items()
     service = stack.service(name)
     service.previous_image = stack.recorded_image(name)
-    service.image = image_to_go_back_to(stack, name, digest)
+    service.image = image_to_go_back_to(stack, service, digest)
     services.append(service)
     for finding in findings_of(stack, [service], stack.files):
         progress(f"note: {finding}")
@@ -648,13 +677,33 @@ def refuse_missing_env_files(stack: "Stack") -> None:
 
 
 def check_again(stack: "Stack", services: List[Service]) -> None:
-    """Check at the end all services: one may have failed while others were being replaced."""
+    """At the end, check all services again: one may have failed while others were replaced."""
     for service in services:
-        has_served = service.result in ("serving", "unchanged") and not service.runs_once
-        if has_served and not stays_healthy(stack, service):
+        if service.runs_once or service.result not in ("serving", "unchanged"):
+            continue
+        service.problem = problem_at_the_end(stack, service)
+        if service.problem:
             service.result = "failed"
-            service.problem = f"{service.name} was healthy at first, and is not any more"
             print_error(service.problem)
+
+
+def problem_at_the_end(stack: "Stack", service: Service) -> str:
+    """Why not every request of a service gets an answer of the image that was asked for."""
+    own = stack.find(service.container_name)
+    if not own or not stack.owns(own, service) or own.image_id != service.image_id:
+        return f"{service.name} does not run {service.image} any more: somebody else replaced it"
+    others = [set_aside_container(stack, service)]
+    if has_service_names(stack, service):
+        others.append(stack.temporary(service))
+    for other in others:
+        if other and other.is_running and other.image_id != service.image_id:
+            return (
+                f"{other.name} could not be removed, and goes on answering requests for"
+                f" {service.name} with another image: run the job again"
+            )
+    if not stays_healthy(stack, service):
+        return f"{service.name} was healthy at first, and is not any more"
+    return ""
 
 
 def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
@@ -703,6 +752,14 @@ def parse_request(caller: Caller) -> Request:
     stack = fields.get("stack") or ""
     if caller.is_key and not stack:
         raise Failed(BAD_REQUEST, "with a deploy key, name the stack: status STACK")
+    for name in sorted(VERBS & {fields["verb"], stack}):
+        # With a key and no command, the key's list of stacks looks like a request of a person.
+        if (ROOT / name).is_dir():
+            raise Failed(
+                NOT_READY,
+                f"no stack may be called '{name}', which is a request. Rename its folder, in the"
+                f" spec and here: {ROOT / name}",
+            )
     if caller.is_key and stack not in caller.allowed:
         raise Failed(BAD_REQUEST, f"this key has no right to the stack '{stack}'")
     if int(fields.get("protocol") or PROTOCOL) > PROTOCOL:
@@ -737,7 +794,7 @@ def requested_digests(fields: Dict[str, Any]) -> Dict[str, str]:
     return digests
 
 
-def open_stack(machine: "Machine", name: str) -> "Stack":
+def open_stack(machine: "Machine", name: str, request: str) -> "Stack":
     """The stack of that name; its folder must exist, and belong to the user who runs this."""
     folder = ROOT / name
     if not folder.is_dir():
@@ -748,8 +805,8 @@ def open_stack(machine: "Machine", name: str) -> "Stack":
     if owner != os.geteuid():
         # For example root: it would leave files that the deploy user cannot replace later.
         login = name_of_user(owner)
-        command = shlex.join(sys.argv)
-        raise Failed(NOT_READY, f"{folder} belongs to {login}. Type: sudo -u {login} {command}")
+        command = f"sudo -u {login} {ROOT}/bin/deploy {request}"
+        raise Failed(NOT_READY, f"{folder} belongs to {login}. On the server: {command}")
     return Stack(machine, folder)
 
 
@@ -759,8 +816,8 @@ def open_stack(machine: "Machine", name: str) -> "Stack":
 def run_detached(stack: "Stack", request: Request, work: Callable[[], int]) -> int:
     """Do the work in another process, which writes to a log file, and print that file meanwhile."""
     log = open_log(stack, request)
-    worker = os.fork()
-    if worker == 0:
+    child = os.fork()
+    if child == 0:
         os.setsid()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, end_on_signal)
@@ -768,7 +825,7 @@ def run_detached(stack: "Stack", request: Request, work: Callable[[], int]) -> i
         os.dup2(log, 1)
         os.dup2(log, 2)
         os._exit(run_to_the_end(work))
-    return watch(log, worker)
+    return print_log_until_end(log, child)
 
 
 def run_to_the_end(work: Callable[[], int]) -> int:
@@ -779,8 +836,9 @@ def run_to_the_end(work: Callable[[], int]) -> int:
         traceback.print_exc()
         return NOT_SERVING
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # a full disk does not change what serves
+            sys.stdout.flush()
+            sys.stderr.flush()
 
 
 def open_log(stack: "Stack", request: Request) -> int:
@@ -799,8 +857,8 @@ def open_log(stack: "Stack", request: Request) -> int:
     return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
 
 
-def watch(log: int, worker: int) -> int:
-    """Print the log as it grows, until the worker ends. Ctrl-C here does not end the worker."""
+def print_log_until_end(log: int, child: int) -> int:
+    """Print the log as it grows, until the child process ends. Ctrl-C here does not end that."""
     offset = 0
     code: Optional[int] = None
     try:
@@ -813,15 +871,15 @@ def watch(log: int, worker: int) -> int:
                 return code
             else:
                 time.sleep(0.1)
-                code = exit_code_if_ended(worker)
+                code = exit_code_if_ended(child)
     except (BrokenPipeError, KeyboardInterrupt):
-        print_error("the deploy goes on without you; bin/deploy cancel STACK ends it")
+        print_error("the request goes on without you; bin/deploy cancel STACK ends it")
         return NOT_SERVING
 
 
-def exit_code_if_ended(worker: int) -> Optional[int]:
-    """The exit code of the worker; None while it runs."""
-    ended, status = os.waitpid(worker, os.WNOHANG)
+def exit_code_if_ended(child: int) -> Optional[int]:
+    """The exit code of the child process; None while it runs."""
+    ended, status = os.waitpid(child, os.WNOHANG)
     if not ended:
         return None
     if os.WIFEXITED(status):
@@ -835,8 +893,13 @@ def exit_code_if_ended(worker: int) -> Optional[int]:
 
 def end_on_signal(number: int, frame: object) -> None:
     """Cancel the deploy on SIGTERM; a second SIGTERM must not interrupt the clean-up."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ignore_cancel()
     raise Cancelled(NOT_SERVING, "the deploy was cancelled")
+
+
+def ignore_cancel() -> None:
+    """From now on a cancel (SIGTERM) comes too late."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 # 3. Lock: one deploy of a stack at a time. The kernel holds the lock until this program and the
@@ -878,6 +941,9 @@ def wait_for_lock(path: Path) -> int:
     is_announced = False
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        if os.geteuid() == 0:
+            # A stack of root uses the server's lock, too; the owner of bin/ must be able to open it.
+            os.fchown(handle, path.parent.stat().st_uid, -1)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # If somebody removed the file meanwhile, another deploy may hold the lock of a new one.
@@ -890,7 +956,7 @@ def wait_for_lock(path: Path) -> int:
         if time.monotonic() > end:
             raise Failed(
                 LOCKED,
-                f"another deploy holds the lock for {LOCK_SECONDS} seconds: {holder_of(path)}."
+                f"this request waited {LOCK_SECONDS} seconds for the lock of: {holder_of(path)}."
                 " bin/deploy cancel STACK ends it",
             )
         time.sleep(0.3)
@@ -932,7 +998,7 @@ def cancel(stack: "Stack", request: Request) -> int:
     """
     if not is_locked(stack.lock_file):
         print(f"no deploy of {stack.name} is running")
-        return SERVING
+        return OK
     holder = read_json(stack.lock_file)
     if request.is_from_key and not holder.get("is_from_key"):
         raise Failed(
@@ -952,7 +1018,7 @@ def cancel(stack: "Stack", request: Request) -> int:
             )
         time.sleep(0.3)
     print("it has ended")
-    return SERVING
+    return OK
 
 
 def is_this_program(process: int) -> bool:
@@ -968,7 +1034,10 @@ def is_this_program(process: int) -> bool:
 
 
 def recover(stack: "Stack") -> None:
-    """Finish an interrupted deploy of a service if its new container is recorded, else undo it."""
+    """Finish the interrupted deploy of each service, or undo it.
+
+    If the new container is recorded, or is the only one that is healthy, it goes on serving.
+    """
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
@@ -1008,15 +1077,13 @@ def recover_service(stack: "Stack", service: Service) -> None:
     was_interrupted = bool(note or stack.temporary(service))
     if was_interrupted:
         wait_until_started(stack, service)
-    current = stack.find(service.container_name)
-    if current and current.id == note.get("id"):
+    own = stack.find(service.container_name)
+    if own and own.id == note.get("id"):
         # The rename of the set-aside container was the last thing that happened.
         progress(f"an interrupted deploy was bringing back {service.name}: starting it")
         resume_old_container(stack, service)
-    elif (
-        current
-        and current.image == stack.recorded_image(service.name)
-        and stays_healthy(stack, service)
+    elif note.get("is_replaced") or (
+        own and own.image == stack.recorded_image(service.name) and stays_healthy(stack, service)
     ):
         retire_set_aside_container(stack, service)
     elif set_aside_container(stack, service):
@@ -1039,7 +1106,9 @@ def wait_until_started(stack: "Stack", service: Service) -> None:
     """
     end = stack.machine.now() + service.start_seconds
     while stack.machine.now() <= end:
-        containers = [stack.find(service.container_name), stack.temporary(service)]
+        containers = [stack.find(service.container_name)]
+        if service.can_temporary_serve:
+            containers.append(stack.temporary(service))
         starting = [
             container.name for container in containers if container and container.is_running
         ]
@@ -1051,16 +1120,28 @@ def wait_until_started(stack: "Stack", service: Service) -> None:
 def let_temporary_container_answer(stack: "Stack", service: Service) -> None:
     """Lead requests to the temporary container while the own container is exchanged."""
     temporary = stack.temporary(service)
-    if temporary and temporary.is_running and not has_service_names(stack, service):
+    if temporary and temporary.is_running and not all(are_names_given(stack, service)):
         give_service_names(stack, service)
         wait_for_name_caches(stack, [service])
 
 
 def remove_temporary_container_unless_needed(stack: "Stack", service: Service) -> None:
-    """Remove the temporary container, unless it is the only one that is healthy."""
+    """Remove the temporary container, unless it is the only one that is healthy.
+
+    If the service publishes ports, the temporary container was only a proof of the new image.
+    """
     if not stack.temporary(service):
         return
-    if stays_healthy(stack, service) or not is_healthy(stack, service, service.temporary_name):
+    if not service.can_temporary_serve and not stays_healthy(stack, service):
+        # Before it goes: by its names, other containers reach it meanwhile.
+        stack.write_pins()
+        go_back_if_nothing_serves(stack, service)
+        wait_until_started(stack, service)
+    if (
+        not service.can_temporary_serve
+        or stays_healthy(stack, service)
+        or not is_healthy(stack, service, service.temporary_name)
+    ):
         progress(f"removing {service.temporary_name}")
         remove_temporary_container(stack, service)
         return
@@ -1078,18 +1159,19 @@ def remove_temporary_container_unless_needed(stack: "Stack", service: Service) -
 def stays_healthy(stack: "Stack", service: Service) -> bool:
     """Whether the own container is healthy, and remains so for a while if that is in doubt.
 
-    It is in doubt when another container waits to be removed because of it: then an interrupted
-    deploy was replacing the own container, and Docker may still be about to stop it. It is also in
-    doubt for a worker that Docker has restarted: a worker that fails runs now and then. And it is
-    in doubt for a new container that has failed in this request.
+    It is in doubt:
+    - when another container waits to be removed because of it. Then an interrupted deploy was
+      replacing the own container, and Docker may still be about to stop it;
+    - for a service without HTTP that Docker has restarted: one that fails runs now and then;
+    - for a new container that has failed in this request.
     """
     first = stack.find(service.container_name)
     if not first or not is_healthy(stack, service):
         return False
-    worker_was_restarted = first.restarts > 0 and not service.health
     was_being_replaced = has_service_names(stack, service) or set_aside_container(stack, service)
+    was_restarted = first.restarts > 0 and not service.health
     has_failed = service.result == "failed" and first.image == service.image
-    is_in_doubt = worker_was_restarted or was_being_replaced or has_failed
+    is_in_doubt = was_being_replaced or was_restarted or has_failed
     end = stack.machine.now() + (OBSERVED_SECONDS if is_in_doubt else 0)
     while stack.machine.now() < end:
         stack.machine.wait(1)
@@ -1104,7 +1186,7 @@ def repair_half_created_containers(stack: "Stack", service: Service) -> None:
 
     Compose creates a new container with the name ID_NAME (ID: 12 digits of the old one's id),
     removes the old one, and renames and starts the new one. A container that never ran is removed.
-    So is one that is still called ID_NAME, if a container NAME exists. Otherwise it becomes NAME.
+    If NAME exists, a container ID_NAME is removed; if not, it is renamed to NAME.
     """
     current = stack.find(service.container_name)
     for container in stack.containers_of(service):
@@ -1146,7 +1228,7 @@ def wait_for_interrupted_one_off(stack: "Stack", service: Service) -> None:
 
 def remove_stale_tokens(stack: "Stack") -> None:
     """Remove registry tokens in memory that a killed deploy of this stack left."""
-    for folder in MEMORY.glob(f"{stack.token_prefix}*") if MEMORY.is_dir() else ():
+    for folder in MEMORY_FOLDER.glob(f"{stack.token_prefix}*") if MEMORY_FOLDER.is_dir() else ():
         with contextlib.suppress(OSError):
             if folder.lstat().st_uid == os.geteuid() and not folder.is_symlink():
                 remove_folder(folder)
@@ -1281,7 +1363,8 @@ def without_echo() -> Iterator[None]:
 def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["Files"]:
     """The stack's files as they will be after this deploy: sent ones replace those of the server.
 
-    If any service of the stack serves a newer commit, the files that were sent are ignored.
+    If any service of the stack serves a newer commit, the files that were sent are ignored. The
+    request's checksum is then not compared.
     """
     if not delivery.archive:
         yield stack.files
@@ -1500,9 +1583,8 @@ def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
         f"{service.name}: commit number {newest.sequence} serves, which is newer than {sequence}"
     )
     progress(
-        f"if {newest.sequence} is not the number of a commit of yours, type on the server:"
-        f" {rollback_command(stack, service, newest.image)} keeps this image and forgets"
-        " the number;"
+        f"if number {newest.sequence} is wrong, type on the server:"
+        f" {rollback_command(stack, service, newest.image)} keeps this image and resets the number;"
         f" {rollback_command(stack, service)} goes back to the image before it"
     )
     service.result = "superseded"
@@ -1612,7 +1694,7 @@ def check_pins(stack: "Stack") -> Iterator[Finding]:
         yield Finding(
             NOT_READY,
             f"{path} has lines that bin/deploy did not write, and would overwrite",
-            f"Move them to the spec, then move the file away: mv {path} {path}.before",
+            f"Move them to the spec, specs/*.yaml, then move the file away: mv {path} {path}.before",
         )
 
 
@@ -1949,10 +2031,10 @@ def check_ports(
         ):
             continue
         for port in service.published:
-            if port in container.ports:
+            if any(port.conflicts_with(other) for other in container.ports):
                 yield Finding(
                     NOT_READY,
-                    f"{service.name} publishes port {port[0]}, which {container.name} uses",
+                    f"{service.name} publishes port {port.number}, which {container.name} uses",
                     f"Stop that container, or publish another port: docker stop {container.name}",
                 )
 
@@ -2250,7 +2332,7 @@ def may_need_new_files(stack: "Stack", service: Service) -> bool:
     """Whether a service runs the new version, or will be started with it later."""
     if service.accessory:
         return False
-    if service.result == "serving" or stack.temporary(service):
+    if service.result == "serving" or (service.can_temporary_serve and stack.temporary(service)):
         return True
     if service.image:
         return not service.result
@@ -2287,7 +2369,8 @@ def pull(stack: "Stack", image: str, login: Path) -> None:
             progress(f"the pull failed; the next attempt is in {pause} seconds: {output.last_line}")
             stack.machine.wait(pause)
     raise Failed(
-        NOT_READY, f"{image} could not be pulled; the token is not the cause: {output.last_line}"
+        NOT_READY,
+        f"{image} could not be pulled; the registry did not reject the token: {output.last_line}",
     )
 
 
@@ -2298,8 +2381,8 @@ def refuse_if_final(image: str, output: Output) -> None:
     if any(sign in error for sign in SIGNS_OF_A_REFUSED_TOKEN):
         raise Failed(
             TOKEN_REFUSED,
-            f"{registry_of(image)} refused the token: set a new one (runbook, step 5) and run"
-            f" the job again. Its answer: {output.last_line}",
+            f"{registry_of(image)} refused the token: set a new one (deploy/RUNBOOK.md, step 5) and"
+            f" run the job again. Its answer: {output.last_line}",
         )
     if any(sign in error for sign in SIGNS_OF_A_MISSING_IMAGE):
         raise Failed(BAD_IMAGE, f"could not pull {image}: {output.last_line}")
@@ -2343,7 +2426,15 @@ def check_image(stack: "Stack", service: Service) -> None:
             raise Failed(
                 BAD_IMAGE,
                 f"{service.image} has the label {printable(label)}, which a proxy or Compose acts"
-                " on: remove it from the Dockerfile; such labels belong into the spec",
+                " on: remove it from the Dockerfile; such labels belong in the spec, specs/*.yaml",
+            )
+    for variable in (image.get("Config") or {}).get("Env") or []:
+        key = variable.partition("=")[0]
+        if key in VARIABLES_OF_PROXIES and key not in (service.model.get("environment") or {}):
+            raise Failed(
+                BAD_IMAGE,
+                f"{service.image} sets the variable {key}, which a proxy acts on: remove it from"
+                " the Dockerfile; such variables belong in the spec, specs/*.yaml",
             )
 
 
@@ -2358,6 +2449,13 @@ def start_accessories(stack: "Stack", services: List[Service]) -> None:
         refuse_shared_data(stack, missing)
         names = [accessory.name for accessory in missing]
         progress(f"starting {', '.join(names)}")
+        for accessory in missing:
+            if stack.find(accessory.container_name):
+                progress(
+                    f"note: {accessory.name} was stopped, and a deploy starts it again, as `docker"
+                    " compose up` does. While it must not run, keep deploys away in a shell with"
+                    f" the stack's lock: flock {stack.lock_file} bash"
+                )
         output = stack.compose("up", "-d", "--no-deps", "--no-recreate", *names)
         if output.code != 0:
             # Only those that a service of this request needs make it fail, below.
@@ -2589,16 +2687,16 @@ def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
 #
 #   start_beside         The temporary container starts, without the service's names on any network.
 #                        If it does not become healthy, no request has ever reached it.
-#   hand_over            It gets the names, only now because requests reach it from then on. Before
-#                        the old container stops, each proxy must have looked the names up again,
-#                        and so know the temporary container's address, too: hence the wait.
+#   hand_over            It gets the names. Then wait until each proxy has looked them up again; only
+#                        after that may the old container stop.
 #   replace_own          Compose recreates the own container on the new image. The temporary
 #                        container serves alone until the new one runs, which has the names from
 #                        its start.
-#   watch_and_record     The temporary container loses the names, and the new own container has to
-#                        stay healthy for at least as long as a proxy keeps an old address. Then it
-#                        is recorded, and the temporary container is stopped: no proxy sends it
-#                        requests any more, and it finishes those that it has.
+#   watch_and_record     The temporary container loses the names, for which Docker disconnects it
+#                        for a moment. The new own container has to stay healthy for at least as
+#                        long as a proxy keeps an old address. Then it is recorded, and the temporary
+#                        container is stopped: no proxy sends it requests any more, and it finishes
+#                        those that it has.
 #
 # For a service that cannot run twice, only the last two steps are done, and there is a gap: its old
 # container is stopped first and set aside. Services are replaced in batches whose new containers
@@ -2738,9 +2836,8 @@ def is_unchanged(stack: "Stack", service: Service) -> bool:
 def can_start_beside(stack: "Stack", service: Service) -> bool:
     """Whether a temporary container starts first.
 
-    Without an old container that runs, there is nothing that has to go on serving. And if an
-    earlier deploy left a temporary container, which may be the only one that works, a second one
-    cannot have its name.
+    It does not if no old container runs, which would have to go on serving. Nor if there is a
+    temporary container of an earlier deploy: that may be the only one that works, and has the name.
     """
     container = stack.find(service.container_name)
     return (
@@ -2791,8 +2888,8 @@ def watch_and_record(stack: "Stack", request: Request, services: List[Service]) 
     """Watch the new own containers for a while, record them, and remove what they replaced.
 
     The temporary container loses the names before the watch, so that the new own container answers
-    real requests meanwhile. But one that an earlier deploy left runs another image, and may be all
-    that works: it keeps the names until the new own container has proved itself.
+    all requests meanwhile. A temporary container of an earlier deploy runs another image and may be
+    the only one that works: it keeps the names until the new own container has proved itself.
     """
     watched = {}
     for service in services:
@@ -2805,14 +2902,23 @@ def watch_and_record(stack: "Stack", request: Request, services: List[Service]) 
     if seconds:
         progress(f"watching the new containers for {seconds} seconds")
     watch_containers(stack, services, watched, seconds)
-    for service in not_failed(services):
-        with service_may_fail(stack, service):
-            finish(stack, request, service, "serving")
-    for service in services:
-        if service.result == "serving":
-            with cleaning_up():
-                remove_temporary_container(stack, service)
-                retire_set_aside_container(stack, service)
+    try:
+        for service in not_failed(services):
+            with service_may_fail(stack, service):
+                finish(stack, request, service, "serving")
+    finally:
+        remove_what_was_replaced(stack, services)
+
+
+def remove_what_was_replaced(stack: "Stack", services: List[Service]) -> None:
+    """Remove the other containers of the services that now serve, also after a cancel."""
+    with uninterrupted():
+        for service in services:
+            if service.result == "serving":
+                with cleaning_up():
+                    remove_temporary_container(stack, service)
+                with cleaning_up():
+                    retire_set_aside_container(stack, service)
 
 
 @contextlib.contextmanager
@@ -2822,7 +2928,7 @@ def cleaning_up() -> Iterator[None]:
         yield
     except Cancelled:
         raise
-    except (Failed, OSError) as error:
+    except Exception as error:
         progress(f"note: the clean-up failed, and the next deploy does it: {error}")
 
 
@@ -2857,6 +2963,8 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
         ):
             stack.add_record(service.name, Record(service.image, sequence, utc_now(), request.run))
         service.result = result
+        with cleaning_up():
+            stack.mark_set_aside_as_replaced(service)
     service.seconds = stack.seconds()
     with cleaning_up():
         stack.record_mounts(service)
@@ -2897,7 +3005,9 @@ def recreate(stack: "Stack", service: Service) -> None:
         return
     # Forced, because perhaps only a mounted file has changed, which Compose does not notice.
     options = ("-d", "--no-deps", "--force-recreate", "--pull", "never")
-    refuse_failed_start(service.name, stack.compose("up", *options, service.name, pins=stack.pins))
+    seconds = stack.change_seconds(service.container_name)
+    output = stack.compose("up", *options, service.name, pins=stack.pins, seconds=seconds)
+    refuse_failed_start(service.name, output)
 
 
 def create_successor(stack: "Stack", service: Service, old: Container) -> None:
@@ -2923,6 +3033,7 @@ def stop_and_set_aside(stack: "Stack", service: Service) -> None:
 
     It has no restart policy meanwhile: otherwise a server that boots would start both.
     """
+    refuse_left_over_set_aside(stack, service)
     refuse_shared_data(stack, [service])
     if not service.may_run_twice and stack.temporary(service):
         # It is of an earlier deploy: the service could run twice then.
@@ -2942,6 +3053,7 @@ def set_aside(stack: "Stack", service: Service, container: Container) -> None:
     Its id is written to a file first. If this deploy is killed, the next one knows from it which
     container to bring back, and does not mistake another one for it.
     """
+    refuse_left_over_set_aside(stack, service)
     note = {
         "id": container.id,
         "restart": container.restart_policy,
@@ -2949,6 +3061,19 @@ def set_aside(stack: "Stack", service: Service, container: Container) -> None:
     }
     write_file(stack.set_aside_file(service), json.dumps(note).encode(), 0o600)
     stack.rename(container.name, service.set_aside_name)
+
+
+def refuse_left_over_set_aside(stack: "Stack", service: Service) -> None:
+    """Fail if a container is still set aside: it may be the only one that works.
+
+    Its note must not be overwritten, and it may run.
+    """
+    if stack.find(service.set_aside_name):
+        raise Failed(
+            NOT_READY,
+            f"{service.set_aside_name} is still there: an interrupted deploy could not bring it"
+            " back, and the reason is above. Remove the cause, then run the job again",
+        )
 
 
 def bring_back_set_aside_container(stack: "Stack", service: Service) -> None:
@@ -2961,6 +3086,7 @@ def bring_back_set_aside_container(stack: "Stack", service: Service) -> None:
         progress(f"note: {new.name} was not made by this stack, so {old.name} does not come back")
         return
     if new:
+        stack.stop(new.name)  # so that it can finish a write to a volume that both mount
         stack.remove(new.name)
     stack.rename(old.name, service.container_name)
     resume_old_container(stack, service)
@@ -2973,6 +3099,8 @@ def resume_old_container(stack: "Stack", service: Service) -> None:
     stack.set_restart_policy(service.container_name, policy)
     if note.get("was_running"):
         stack.change("start", service.container_name)
+        if not stack.get(service.container_name).is_running:
+            raise Failed(NOT_SERVING, f"{service.container_name} did not start again")
     stack.forget_set_aside(service)
 
 
@@ -3035,6 +3163,7 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
         service.problem = problem
         service.seconds = stack.seconds()
         print_error(problem)
+        wait_until_docker_answers(stack)
         print_end_of_log(stack, service)
         # An error in one of these steps must not prevent the others.
         with cleaning_up():
@@ -3049,19 +3178,31 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
             go_back_if_nothing_serves(stack, service)
 
 
+def wait_until_docker_answers(stack: "Stack") -> None:
+    """Wait while Docker restarts, for example for an update: nothing could be undone meanwhile."""
+    end = stack.machine.now() + DOCKER_SECONDS
+    while stack.machine.now() < end:
+        with contextlib.suppress(Failed):
+            if stack.machine.docker("version", "--format", "{{json .}}").code == 0:
+                return
+        stack.machine.wait(1)
+
+
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     """Create the own container again from its old image, if no healthy container is left."""
     with cleaning_up():
         restore_files(stack)
     image = stack.recorded_image(service.name)
-    if not image or image == service.image or service.runs_once or stack.temporary(service):
+    if not image or image == service.image or service.runs_once:
+        return
+    if service.can_temporary_serve and stack.temporary(service):
         return
     current = stack.find(service.container_name)
-    if current and current.image == image:
+    if current and current.image == image and current.has_processes:
         return  # the old container is back; if it is not healthy, it was not healthy before
-    # A worker that fails looks healthy now and then, because Docker restarts it.
-    is_failed_worker = current and current.image == service.image and not service.health
-    if is_healthy(stack, service) and not is_failed_worker:
+    # Without HTTP, a container that fails looks healthy now and then, because Docker restarts it.
+    has_failed = current and current.image == service.image and not service.health
+    if is_healthy(stack, service) and not has_failed:
         return
     progress(f"nothing serves: creating {service.name} again from its old image {image}")
     output = stack.compose(
@@ -3102,17 +3243,23 @@ def has_service_names(stack: "Stack", service: Service) -> bool:
 
     It need not run: it has them also while Docker restarts it.
     """
+    return any(are_names_given(stack, service))
+
+
+def are_names_given(stack: "Stack", service: Service) -> List[bool]:
+    """For each network of a service, whether the temporary container has the service's names."""
     container = stack.temporary(service)
-    if not container:
-        return False
-    return any(
-        service.name in (settings.get("Aliases") or []) for settings in container.networks.values()
-    )
+    networks = container.networks if container else {}
+    settings = [networks.get(stack.network_name(key)) or {} for key in service.networks]
+    return [service.name in (network.get("Aliases") or []) for network in settings]
 
 
 def give_service_names(stack: "Stack", service: Service) -> None:
-    """Add the service's names to the temporary container, which then gets its requests, too."""
-    if not has_service_names(stack, service):
+    """Add the service's names to the temporary container, which then gets its requests, too.
+
+    A kill may have come when it had them on some networks only.
+    """
+    if not all(are_names_given(stack, service)):
         rejoin(stack, service, has_names=True)
 
 
@@ -3206,7 +3353,7 @@ def refuse_change(stack: "Stack", service: Service, watched: Container) -> None:
     problem = problem_of(stack, service, container)
     # Asked twice, because one lost answer does not mean that it fails.
     if problem and problem_of(stack, service, container):
-        raise Failed(NOT_SERVING, f"{container.name} did not stay up: {problem}")
+        raise Failed(NOT_SERVING, f"{container.name} did not stay healthy: {problem}")
 
 
 def is_healthy(stack: "Stack", service: Service, name: str = "") -> bool:
@@ -3269,12 +3416,16 @@ def read_record(path: Path) -> List[Record]:
     return [Record(match[1], int(match[2]), match[3], match[4]) for match in matches if match]
 
 
-def image_to_go_back_to(stack: "Stack", name: str, digest: str) -> str:
+def image_to_go_back_to(stack: "Stack", service: Service, digest: str) -> str:
     """The image with that digest if it ever served; without a digest, the one that served before.
 
-    An image that a person went back from was bad: it is not one that served before. So after
+    If an image serves that is not recorded, because its deploy was cancelled or killed before that,
+    the last recorded image is the one that served before.
+
+    Images that somebody rolled back from are skipped. So after
     deploys of 1 and 2, a rollback to 1 and a deploy of 3, the image before 3 is 1.
     """
+    name = service.name
     history: List[str] = []
     for record in stack.record(name):
         if record.run == "rollback" and record.image in history:
@@ -3287,6 +3438,8 @@ def image_to_go_back_to(stack: "Stack", name: str, digest: str) -> str:
         ]
         if images:
             return images[-1]
+    elif history and serving_image(stack, service) not in ("", history[-1]):
+        return history[-1]
     elif len(history) > 1:
         return history[-2]
     raise Failed(
@@ -3307,22 +3460,34 @@ def remove_old_images(stack: "Stack", services: List[Service]) -> None:
 
     Only these repositories are cleaned up: `docker image prune` could remove somebody else's.
     """
-    with locked(ROOT / ".host.lock", "removing old images"):
-        records = [read_record(path) for path in ROOT.glob("*/.deploys/*")]
-        needed = {image for record in records for image in newest_images(record)}
-        for path in ROOT.glob("*/.deploys/trial.yml"):
-            # An image that another stack has just pulled is not in a record yet.
-            needed |= set(PINNED_IMAGE.findall(path.read_text(errors="replace")))
-        for repository in sorted(
-            {service.repository for service in services if service.result == "serving"}
-        ):
-            output = stack.machine.docker(
-                "image", "ls", "--digests", "--format", "{{json .}}", repository
-            )
-            for line in output.out.splitlines():
-                image = f"{repository}@{json.loads(line).get('Digest')}"
-                if image not in needed and "@sha256:" in image:
-                    stack.machine.docker("image", "rm", image)
+    for repository in sorted(
+        {service.repository for service in services if service.result == "serving"}
+    ):
+        output = stack.machine.docker(
+            "image", "ls", "--digests", "--format", "{{json .}}", repository
+        )
+        for line in output.out.splitlines():
+            remove_unneeded_image(stack, f"{repository}@{json.loads(line).get('Digest')}")
+
+
+def remove_unneeded_image(stack: "Stack", image: str) -> None:
+    """Remove an image that no stack needs.
+
+    The lock is taken for each image: a removal may take long, and hand-overs wait for it.
+    """
+    with locked(ROOT / ".host.lock", f"removing {image}"):
+        if "@sha256:" in image and image not in needed_images():
+            stack.machine.docker("image", "rm", image)
+
+
+def needed_images() -> Set[str]:
+    """The images that the stacks of this server serve, go back to, or have just pulled."""
+    records = [read_record(path) for path in ROOT.glob("*/.deploys/*")]
+    needed = {image for record in records for image in newest_images(record)}
+    for path in ROOT.glob("*/.deploys/trial.yml"):
+        # An image that another stack has just pulled is not in a record yet.
+        needed |= set(PINNED_IMAGE.findall(path.read_text(errors="replace")))
+    return needed
 
 
 def newest_images(records: List[Record]) -> List[str]:
@@ -3399,21 +3564,23 @@ def serving_image(stack: "Stack", service: Service) -> str:
     if service.runs_once:
         return stack.recorded_image(service.name)
     try:
-        for name in (service.container_name, service.temporary_name, service.set_aside_name):
+        names = [service.container_name, service.set_aside_name]
+        if service.can_temporary_serve:
+            names.insert(1, service.temporary_name)
+        for name in names:
             container = stack.find(name)
             if not container or problem_of(stack, service, container):
                 continue
-            if not is_restarted_worker(service, container):
+            if not is_restarted_failure(service, container):
                 return container.image
-    except Failed:
+    except (Failed, OSError):
         pass
     return ""
 
 
-def is_restarted_worker(service: Service, container: Container) -> bool:
-    """Whether a worker has failed and Docker restarts it: now and then it looks healthy."""
-    is_failed_worker = service.result == "failed" and not service.health
-    return is_failed_worker and container.restarts > 0
+def is_restarted_failure(service: Service, container: Container) -> bool:
+    """Whether a service without HTTP has failed, and Docker restarts it: it may look healthy."""
+    return service.result == "failed" and not service.health and container.restarts > 0
 
 
 def print_result(
@@ -3464,7 +3631,7 @@ def print_status(machine: "Machine", only: str) -> int:
         stack = Stack(machine, path.parent.parent)
         print(f"{stack.name}/.deploys/{path.name}: {service_status(stack, path.name)}")
         print(f"  pinned: {records[-1]}")
-    return SERVING
+    return OK
 
 
 def service_status(stack: "Stack", name: str) -> str:
@@ -3544,10 +3711,11 @@ class Stack:
         `docker login` is not used: it may write the token to a credential store on the disk.
         """
         try:
-            folder = Path(tempfile.mkdtemp(prefix=self.token_prefix, dir=MEMORY))
+            folder = Path(tempfile.mkdtemp(prefix=self.token_prefix, dir=MEMORY_FOLDER))
         except OSError as error:
             raise Failed(
-                NOT_READY, f"the token cannot be written to memory, in {MEMORY}: {error.strerror}"
+                NOT_READY,
+                f"the token cannot be written to memory, in {MEMORY_FOLDER}: {error.strerror}",
             ) from error
         try:
             accounts = {}
@@ -3758,6 +3926,13 @@ class Stack:
         """The id of the set-aside container, its old restart policy, and whether it ran."""
         return read_json(self.set_aside_file(service))
 
+    def mark_set_aside_as_replaced(self, service: Service) -> None:
+        """Note that the new container is recorded: the set-aside one never comes back."""
+        note = self.set_aside_note(service)
+        if note:
+            text = json.dumps({**note, "is_replaced": True})
+            write_file(self.set_aside_file(service), text.encode(), 0o600)
+
     def forget_set_aside(self, service: Service) -> None:
         """Remove the note: no container is set aside any more."""
         with contextlib.suppress(FileNotFoundError):
@@ -3776,7 +3951,12 @@ class Stack:
 
     def stop(self, name: str) -> None:
         """Stop a container; Docker kills it after its stop_grace_period."""
-        self.change("stop", name)
+        self.change("stop", name, seconds=self.change_seconds(name))
+
+    def change_seconds(self, name: str) -> int:
+        """The time limit of a command that stops a container, which may take a long time to end."""
+        container = self.find(name)
+        return CHANGE_SECONDS + (container.stop_seconds if container else 0)
 
     def remove(self, name: str) -> None:
         """Remove a container; its anonymous volumes stay, because they may hold the only data."""
@@ -3790,9 +3970,9 @@ class Stack:
         """Change the restart policy of a container."""
         self.change("update", "--restart", policy, name)
 
-    def change(self, *arguments: str) -> None:
+    def change(self, *arguments: str, seconds: int = CHANGE_SECONDS) -> None:
         """Run a docker command that changes a container; it may be gone already."""
-        output = self.machine.docker(*arguments, seconds=CHANGE_SECONDS)
+        output = self.machine.docker(*arguments, seconds=seconds)
         if output.code != 0 and not is_missing(output):
             raise Failed(NOT_READY, f"docker {arguments[0]} failed: {output.last_line}")
 
@@ -3830,11 +4010,12 @@ class Stack:
         handle = os.open(
             path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
-        with os.fdopen(handle, "r+b") as stream:
+        # Without a buffer: after an error, its rest would be written when the file is closed.
+        with os.fdopen(handle, "r+b", buffering=0) as stream:
             size = stream.seek(0, os.SEEK_END)
             is_incomplete = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
             try:
-                stream.write((b"\n" if is_incomplete else b"") + f"{record}\n".encode())
+                write_all(handle, (b"\n" if is_incomplete else b"") + f"{record}\n".encode())
                 sync(stream)
             except OSError:
                 os.ftruncate(handle, size)  # no deploy that fails may be in the record
@@ -3925,9 +4106,9 @@ class Machine:
             return self.show(command, seconds)
         try:
             # A pull may be interrupted; half of a change would be hard to undo.
-            is_pull = arguments[0] in ("pull", "--config")  # --config names the login of a pull
+            is_pull = arguments[0] in ("pull", "--config")  # only pulls are called with --config
             with memory_file() as out, memory_file() as err, uninterrupted(is_needed=not is_pull):
-                # Files, not pipes: docker goes on to the end of its work if this program is killed.
+                # Files: with a pipe, docker would die if this program is killed.
                 process = subprocess.Popen(
                     command,
                     stdin=subprocess.PIPE,
@@ -3978,10 +4159,10 @@ class Machine:
     def script(self, command: List[str], folder: Path, settings: Dict[str, str]) -> int:
         """Run a hook, print its output, and return its exit code.
 
-        The output goes to a file: a pipe would stay open as long as a background process of the
-        hook runs.
+        The output goes to a file in memory: a pipe would stay open as long as a background process
+        of the hook runs, and a full disk must not prevent hooks/after.
         """
-        with tempfile.TemporaryFile() as printed:
+        with memory_file() as printed:
             try:
                 code = subprocess.run(
                     command,
@@ -4084,12 +4265,19 @@ def container_from(entry: Json) -> Container:
         networks=settings.get("Networks") or {},
         mounts=tuple(entry.get("Mounts") or ()),
         ports=tuple(
-            (str(binding.get("HostPort")), port.partition("/")[2] or "tcp")
+            port_from(binding.get("HostIp"), binding["HostPort"], port.partition("/")[2])
             for port, host_ports in bindings.items()
             for binding in host_ports or []
             if binding.get("HostPort")
         ),
+        stop_seconds=int(entry["Config"].get("StopTimeout") or 0),
     )
+
+
+def port_from(address: Any, number: Any, protocol: Any) -> Port:
+    """A published port, with the same empty address for all forms of "on all addresses"."""
+    is_everywhere = address in (None, "0.0.0.0", "::")  # noqa: S104 - it is compared, not used
+    return Port("" if is_everywhere else str(address), str(number), str(protocol or "tcp"))
 
 
 def restart_policy_from(settings: Optional[Json]) -> str:
