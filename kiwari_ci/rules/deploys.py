@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
-from kiwari_ci.loading.validation import format_yaml_path, report_at_value
+from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
 
