@@ -51,9 +51,28 @@ class EffectiveContainer(ABC):
         return [self.container_name]
 
     @property
+    def routes(self) -> list[schema.Route]:
+        """Its public addresses."""
+        return self.environment.model.domains.get(self.name, [])
+
+    @property
+    def redirects(self) -> dict[str, str]:
+        """The domains that redirect to one of its own, each of which is given to the first container that has it."""
+        return {
+            domain: target
+            for domain, target in self.environment.model.redirects.items()
+            if self.environment.find_domain_owner(target) == self.name
+        }
+
+    @property
     def domain(self) -> str:
-        """Its public domain; empty when it has none."""
-        return self.environment.model.domains.get(self.name, "")
+        """The domain of its first public address; empty when it has none."""
+        return self.routes[0].domain if self.routes else ""
+
+    @property
+    def url(self) -> str:
+        """The URL of its first public address; empty when it has none."""
+        return f"https://{self.routes[0].address}" if self.routes else ""
 
     @property
     def env_owner(self) -> "EffectiveContainer":
@@ -114,7 +133,7 @@ class EffectiveContainer(ABC):
         if value.accessory:
             return self.environment.accessory(value.accessory).container_name
         if value.domain:
-            return self.domain if value.domain == "name" else f"https://{self.domain}"
+            return self.domain if value.domain == "name" else self.url
         if value.database:
             database = self.environment.database
             return database.field(value.database) if database else ""

@@ -48,6 +48,13 @@ class EffectiveEnvironment:
         """Its services, then its accessories."""
         return {**self.services, **self.accessories}
 
+    def find_domain_owner(self, domain: str) -> str:
+        """Name the first container that a domain leads to; empty when it leads to none."""
+        for name, container in self.containers.items():
+            if any(route.domain == domain for route in container.routes):
+                return name
+        return ""
+
     def service(self, name: str) -> EffectiveService:
         """A service as it is here, whether or not the environment holds it."""
         return EffectiveService(self, name)

@@ -1,7 +1,7 @@
 """Validates plain data as a Spec; pydantic's errors become problems with a place in the file."""
 
 import re
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -130,24 +130,39 @@ def _format_expectation(error: dict[str, Any]) -> str:
 
 
 def _find_source_path(source: YamlSource, loc: YamlPath) -> YamlPath:
-    """The part of pydantic's place that a person wrote: it adds words for keys, shorthands and missing fields."""
-    while loc and loc not in source.values:
-        loc = loc[:-1]
-    return loc
+    """The part of pydantic's place that a person wrote.
+
+    It adds words for keys, shorthands and missing fields, and the index of the only item that stands for a list.
+    """
+    written: YamlPath = ()
+    for part in loc:
+        if (*written, part) in source.values:
+            written = (*written, part)
+    return written
 
 
 def _find_model(loc: YamlPath) -> type[BaseModel] | None:
     annotation: Any = Spec
     for part in loc:
+        if not isinstance(part, int):
+            annotation = _strip_list(annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             annotation = annotation.model_fields[str(part)].annotation if part in annotation.model_fields else None
         else:
             annotation = (get_args(annotation) or (None,))[-1]
         annotation = _strip_optional(annotation)
+    annotation = _strip_list(annotation)
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
+def _strip_list(annotation: Any) -> Any:
+    """The items of a list, for which one item may stand."""
+    return get_args(annotation)[0] if get_origin(annotation) is list else annotation
+
+
 def _strip_optional(annotation: Any) -> Any:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     chosen = [option for option in get_args(annotation) if option is not type(None)]
     return chosen[0] if len(chosen) == 1 and type(None) in get_args(annotation) else annotation
 

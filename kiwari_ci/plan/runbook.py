@@ -73,7 +73,7 @@ class ServerCommands:
 
 @dataclass(frozen=True)
 class ScheduleCommands:
-    """The commands for what runs by the clock on a host, which has only jobs where the tuples are empty.
+    """The commands for what runs on a schedule on a host, which has only jobs where the tuples are empty.
 
     `back_ups` has a command for each database server, `restores` one for each database, and `trial_restores` those of
     the first database of each server.
@@ -145,8 +145,9 @@ class TakenOverContainer:
 class Takeover:
     """What serves an environment today.
 
-    `connect_commands` connect the proxy, and the accessories that stay, to the networks of the new containers;
-    `moved_volumes` are the stack's volumes, if today's have other names.
+    `has_same_folder`: the new stack's files go into today's folder. `connect_commands` connect the proxy, and the
+    accessories that stay, to the networks of the new containers; `moved_volumes` are the stack's volumes, if today's
+    have other names.
     """
 
     environment: str
@@ -155,6 +156,7 @@ class Takeover:
     host_folder: str
     project: str
     folder: str
+    has_same_folder: bool
     workflows: tuple[str, ...]
     ports: str
     containers: tuple[TakenOverContainer, ...]
@@ -189,7 +191,7 @@ class Runbook:
 
     `protect_environments` limits what may deploy there to branches and tags, `protect_tags` who makes a version.
     `first_release` is not among the steps when no environment is deployed by tag, and `schedule` is not when nothing
-    runs by the clock.
+    runs on a schedule.
     """
 
     steps: dict[RunbookStepId, RunbookStep]

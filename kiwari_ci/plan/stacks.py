@@ -22,6 +22,37 @@ class ComposeAttribute:
 
 
 @dataclass(frozen=True)
+class PublicRoute:
+    """A public address of a container: a domain, or a path of it, which the proxy may strip.
+
+    `health_path` is what is asked there from outside; empty where the container's health path is not below the path.
+    """
+
+    domain: str
+    path: str
+    strips_path: bool
+    health_path: str
+
+    @property
+    def address(self) -> str:
+        """The domain and the path, as a person writes them."""
+        return self.domain + self.path
+
+    def covers(self, path: str) -> bool:
+        """Whether a path of the domain leads here, unless a longer one is another container's."""
+        return path == self.path or path.startswith(f"{self.path}/") or not self.path
+
+
+@dataclass(frozen=True)
+class DomainRedirect:
+    """A domain that only redirects to another one; `container` is the first that the target leads to."""
+
+    domain: str
+    target: str
+    container: str
+
+
+@dataclass(frozen=True)
 class ComposeContainer:
     """A container of a stack as Compose runs it; without a port (0) nothing is asked of it, and status 0 is any answer.
 
@@ -31,7 +62,7 @@ class ComposeContainer:
 
     container: str
     image: str
-    domain: str
+    routes: tuple[PublicRoute, ...]
     port: int
     health_path: str
     health_status: int
@@ -55,6 +86,16 @@ class ComposeContainer:
     networks: tuple[str, ...]
     aliased: tuple[NetworkAttachment, ...]
     docker_networks: tuple[str, ...]
+
+    @property
+    def domain(self) -> str:
+        """The domain of its first public address; empty when it has none."""
+        return self.routes[0].domain if self.routes else ""
+
+    @property
+    def address(self) -> str:
+        """Its first public address, without the scheme; empty when it has none."""
+        return self.routes[0].address if self.routes else ""
 
 
 @dataclass(frozen=True)
@@ -140,7 +181,7 @@ class ComposeStack:
 
     `beside` are the files that a deploy compares, too; `files` the compose file and these, from the repository's root.
     With `pushed` a deploy sends them, as it does `sent`, which it renders from what GitHub has `kept`. `jobs` has the
-    settings of what runs by the clock.
+    settings of what runs on a schedule.
     """
 
     name: str
@@ -159,6 +200,7 @@ class ComposeStack:
     beside: tuple[str, ...]
     files: tuple[str, ...]
     jobs: tuple[ComposeAttribute, ...]
+    redirects: tuple[DomainRedirect, ...]
 
     @property
     def lists_networks(self) -> bool:

@@ -58,9 +58,13 @@ class CustomStep:
 
 @dataclass(frozen=True)
 class TestJob:
-    """The tests of a service, a job; the script ends in a newline."""
+    """The tests of a service, a job; the script ends in a newline.
+
+    `workflow` is the file of a workflow that the job calls in place of all else; empty for none.
+    """
 
     job: str
+    workflow: str
     minutes: int
     axes: tuple[MatrixAxis, ...]
     setups: tuple[SetupStep, ...]
@@ -93,12 +97,23 @@ class SshRoute:
 
 @dataclass(frozen=True)
 class PublicHealthCheck:
-    """What must answer from outside after a deploy; `to_go_back` says on which host, and the command there."""
+    """What must answer from outside after a deploy; `to_go_back` says on which host, and the command there.
 
-    service: str
+    `subject` is the service, with the address where several are asked.
+    """
+
+    subject: str
     url: str
     status: int
     to_go_back: str
+
+
+@dataclass(frozen=True)
+class PublicRedirectCheck:
+    """A domain that must redirect to another one."""
+
+    domain: str
+    target: str
 
 
 @dataclass(frozen=True)
@@ -128,6 +143,7 @@ class EnvironmentDeploy:
     last_image: KeyValue
     stack: ComposeStack
     checks: tuple[PublicHealthCheck, ...]
+    redirects: tuple[PublicRedirectCheck, ...]
     minutes: int
     goes_back: bool
     shows_output: bool

@@ -7,6 +7,7 @@ from kiwari_ci.github import action_pins
 from kiwari_ci.plan import (
     BuiltBranch,
     ComposeStack,
+    DeployHost,
     DriftWorkflow,
     GitHubSetting,
     Plan,
@@ -83,9 +84,7 @@ def build_plan(
         first_tags=tuple(dict.fromkeys(examples)),
         released=any(workflow.builds and workflow.pattern for workflow in environment_workflows),
         by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
-        domains=tuple(
-            container.domain for stack in stacks.values() for container in stack.containers if container.domain
-        ),
+        domains=_list_domains(hosts),
         proxy_guides=plan_proxy_guides(hosts),
         takeovers=plan_takeovers(spec, stacks),
         answering=_list_health_checked(spec, stacks),
@@ -181,3 +180,8 @@ def _plan_drift_workflow(generator: str | None, spec_path: str, installed_source
         return DriftWorkflow(requirement, "", "", spec_path, source_from_installation)
     repository, commit = requirement.removeprefix("git+https://github.com/").split("@")
     return DriftWorkflow("", repository.removesuffix(".git"), commit, spec_path, source_from_installation)
+
+
+def _list_domains(hosts: tuple[DeployHost, ...]) -> tuple[str, ...]:
+    """List the domains of all hosts, each once."""
+    return tuple(dict.fromkeys(domain for host in hosts for domain in host.domains))

@@ -11,7 +11,7 @@ from kiwari_ci.plan import (
     PostgresServer,
     ProxyGuide,
 )
-from kiwari_ci.proxies.base import plan_sites
+from kiwari_ci.proxies.base import plan_redirects, plan_sites
 from kiwari_ci.proxies.registry import find_planned_proxy, find_proxy
 
 DEFAULT_SSH_PORT = 22
@@ -32,7 +32,8 @@ def plan_deploy_host(
     host_servers = tuple(server for server in servers if server.host == host.name)
     public = tuple(container for stack in host_stacks for container in stack.containers if container.domain)
     sites = plan_sites(host, public)
-    proxy_stack = find_proxy(host.proxy.kind).plan_stack(host, sites)
+    redirects = plan_redirects(host, [redirect for stack in host_stacks for redirect in stack.redirects])
+    proxy_stack = find_proxy(host.proxy.kind).plan_stack(host, sites, redirects)
     folders = ["bin"]
     folders += [server.name for server in host_servers]
     folders += [stack.name for stack in host_stacks]
@@ -63,6 +64,7 @@ def plan_deploy_host(
         public=public,
         proxy=host.proxy.kind,
         sites=sites,
+        redirects=redirects,
         fronts=(proxy_stack,) if proxy_stack else (),
     )
 
@@ -93,6 +95,7 @@ def _plan_proxy_guide(template: str, hosts: list[DeployHost]) -> ProxyGuide:
         host=hosts[0].name,
         network=hosts[0].network,
         sites=sites,
+        redirects=tuple(redirect for host in hosts for redirect in host.redirects),
         stack=hosts[0].fronts if template == _STACK_GUIDE_TEMPLATE else (),
         domains=tuple(site.domain for site in sites),
     )

@@ -123,7 +123,7 @@ def _build_rows(plan: Plan, stack: ComposeStack) -> Iterator[ServiceRow]:
             tag=instance.tag,
             container=instance.container,
             health=_describe_health(instance),
-            domain=instance.domain,
+            domain=instance.address,
         )
 
 

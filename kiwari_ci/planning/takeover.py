@@ -26,6 +26,7 @@ def _plan_takeover(environment: EffectiveEnvironment, stack: ComposeStack) -> Ta
         host_folder=environment.first_host.home_folder,
         project=today.project or "",
         folder=today.folder or "",
+        has_same_folder=today.folder == f"{environment.first_host.directory}/{stack.name}",
         workflows=tuple(today.workflows or ()),
         ports=today.ports or "",
         containers=tuple(

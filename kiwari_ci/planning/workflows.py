@@ -17,6 +17,7 @@ from kiwari_ci.plan import (
     KeyValue,
     PathFilter,
     PublicHealthCheck,
+    PublicRedirectCheck,
     ServiceContainer,
     ServiceWorkflow,
     SshRoute,
@@ -326,11 +327,11 @@ def _plan_deploy(
     routes = tuple(_plan_ssh_route(environment, host, len(hosts) > 1) for host in hosts)
     program = f"{hosts[0].directory}/bin/deploy"
     rollback_command = f"on {host_names}: {program} rollback {stack.name}"
-    domains = [instance.domain for instance in (*deployed, *stack.instances) if instance.domain]
+    addresses = [instance.address for instance in (*deployed, *stack.instances) if instance.address]
     minutes = 10 + sum(_estimate_container_minutes(environment.services[instance.service]) for instance in deployed)
     return EnvironmentDeploy(
         environment=environment.name,
-        url=f"https://{domains[0]}" if domains else "",
+        url=f"https://{addresses[0]}" if addresses else "",
         host=host_names,
         branch=environment.deploy_branch,
         ref="",
@@ -343,9 +344,8 @@ def _plan_deploy(
         images=tuple(images),
         last_image=last_image,
         stack=stack,
-        checks=tuple(
-            _plan_health_check(instance, rollback_command) for instance in deployed if _is_asked_outside(instance)
-        ),
+        checks=tuple(check for instance in deployed for check in _plan_health_checks(instance, rollback_command)),
+        redirects=_plan_redirect_checks(stack, deployed),
         minutes=minutes * len(hosts),
         goes_back=False,
         shows_output=environment.spec.project.public_logs,
@@ -360,17 +360,28 @@ def _estimate_container_minutes(service: EffectiveService) -> int:
     return 10 + 2 * (parse_duration(start_period) // 60 if start_period else 0)
 
 
-def _is_asked_outside(instance: ServiceContainer) -> bool:
-    """Whether a job asks for its health at its domain: what speaks no HTTP is asked on the host alone."""
-    return bool(instance.domain and instance.health_status)
+def _plan_health_checks(instance: ServiceContainer, rollback_command: str) -> Iterator[PublicHealthCheck]:
+    """Plan what is asked at each public address that leads to the health path."""
+    routes = [route for route in instance.routes if route.health_path]
+    for route in routes:
+        where = f" at {route.address}" if len(routes) > 1 else ""
+        yield PublicHealthCheck(
+            subject=instance.service + where,
+            url=f"https://{route.domain}{route.health_path}",
+            status=instance.health_status,
+            to_go_back=f"{rollback_command} {instance.container}",
+        )
 
 
-def _plan_health_check(instance: ServiceContainer, rollback_command: str) -> PublicHealthCheck:
-    return PublicHealthCheck(
-        service=instance.service,
-        url=f"https://{instance.domain}{instance.health_path}",
-        status=instance.health_status,
-        to_go_back=f"{rollback_command} {instance.container}",
+def _plan_redirect_checks(
+    stack: ComposeStack, deployed: tuple[ServiceContainer, ...]
+) -> tuple[PublicRedirectCheck, ...]:
+    """Plan the check of each domain that redirects to a domain of what is deployed."""
+    names = {instance.container for instance in deployed}
+    return tuple(
+        PublicRedirectCheck(redirect.domain, redirect.target)
+        for redirect in stack.redirects
+        if redirect.container in names
     )
 
 

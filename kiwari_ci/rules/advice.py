@@ -134,7 +134,7 @@ def _check_baked_addresses(spec: EffectiveSpec) -> Advice:
 
 def _names_domain_of(environment: EffectiveEnvironment, text: str) -> bool:
     """Whether a text has one of an environment's domains in it."""
-    domains = environment.model.domains.values()
+    domains = {route.domain for routes in environment.model.domains.values() for route in routes}
     return any(re.search(rf"(?<![\w.-]){re.escape(domain)}(?![\w.-])", text) for domain in domains)
 
 

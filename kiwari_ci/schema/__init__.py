@@ -20,12 +20,13 @@ from kiwari_ci.schema.environments import (
     Takeover,
 )
 from kiwari_ci.schema.images import Build, BuildArg, BuildOverride, PullToken, Registry
+from kiwari_ci.schema.routes import Route
 from kiwari_ci.schema.services import Accessory, Health, Override, Service
 from kiwari_ci.schema.steps import Step, Steps, StepValue
 from kiwari_ci.schema.tests import Setup, Test, TestService, Tool
 from kiwari_ci.schema.text_formats import BranchName, GeneratorRequirement, Omittable, RepositoryName, RunnerLabel, Slug
 
-RunnerLabels = Annotated[list[RunnerLabel], OneOrMany()]
+RunnerLabels = Annotated[list[RunnerLabel], OneOrMany(str)]
 
 __all__ = [
     "Accessory",
@@ -54,6 +55,7 @@ __all__ = [
     "PullToken",
     "Reference",
     "Registry",
+    "Route",
     "Secret",
     "Service",
     "Setup",

@@ -96,7 +96,7 @@ class _ServiceFields(SpecModel):
     )
     jobs: dict[Slug, Job] = Field(
         {},
-        description="What runs by the clock with its image, by name: "
+        description="What runs on a schedule with its image, by name: "
         "`{clean: {schedule: '0 4 * * *', command: [./api, clean]}}`.",
     )
     replicas: Annotated[ReplicaCount, WritesComposeKey("scale")] = Field(

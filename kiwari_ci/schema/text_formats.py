@@ -154,11 +154,18 @@ RepositoryFolder = Annotated[
 ]
 EnvFileName = Annotated[str, StringFormat(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?\.env", "a file name that ends in .env")]
 HostFolder = Annotated[str, StringFormat(r"~?(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", "a folder on the host: ~/… or /…")]
-DomainName = Annotated[
+_DOMAIN_PATTERN = r"(?=[^/]{1,253}(/|$))([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+_ROUTE_PATH_PATTERN = r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+"
+DomainName = Annotated[str, StringFormat(_DOMAIN_PATTERN, "a domain in lower case, without https:// or a path")]
+RoutePath = Annotated[
+    str,
+    StringFormat(_ROUTE_PATH_PATTERN, "a path such as /api: it begins with /, does not end with one, and has no star"),
+]
+DomainAndPath = Annotated[
     str,
     StringFormat(
-        r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
-        "a domain in lower case, without https:// or a path",
+        rf"{_DOMAIN_PATTERN}({_ROUTE_PATH_PATTERN})?",
+        "a domain in lower case without https://, and with a path or without: example.com, example.com/api",
     ),
 ]
 UrlPath = Annotated[str, StringFormat(r"/[A-Za-z0-9._~/?=&%-]*", "a path that begins with / and has no blanks")]
@@ -278,7 +285,8 @@ ShellScript = Annotated[
 CronLine = Annotated[
     str,
     StringFormat(
-        r"[^\s#]+( [^\s#]+){4}", "a cron line of five fields in quotes, minute hour day month weekday: '15 3 * * *'"
+        r"[A-Za-z0-9*,/-]+( [A-Za-z0-9*,/-]+){4}",
+        "a cron line of five fields in quotes, minute hour day month weekday: '15 3 * * *'",
     ),
 ]
 TimeZone = Annotated[

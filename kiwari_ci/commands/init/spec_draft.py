@@ -12,6 +12,11 @@ from kiwari_ci.commands.init.environments import DetectedEnvironment, DetectedHo
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.commands.init.service_entry import format_source_note
 from kiwari_ci.commands.init.services import DetectedService
+from kiwari_ci.commands.init.takeover_entry import (
+    ask_about_folders,
+    build_takeover_entry,
+    list_container_names,
+)
 from kiwari_ci.proxies.registry import PROXIES, find_planned_proxy, find_proxy
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
@@ -66,6 +71,8 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
     project.put("default_branch", facts.branch.value, facts.branch.where)
     if facts.branch.guess:
         draft.decide(("project", "default_branch"), "no checkout says which branch is the default one")
+    if facts.pull_requests:
+        project.put("pull_requests", True, facts.pull_requests)
     _add_registry(draft, facts, namespace)
     _add_hosts(draft, facts)
     if facts.database_server:
@@ -80,6 +87,7 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
     environments = draft.table["environments"] = CommentedMapping()
     for environment in facts.environments:
         environments[environment.name] = _build_environment_entry(draft, facts, environment)
+    ask_about_folders(draft, facts)
     return draft
 
 
@@ -201,8 +209,7 @@ def _build_proxy_entry(facts: RepositoryFindings) -> tuple[dict[str, Any], str]:
 
 def _reads_labels(kind: str) -> bool:
     """Whether a kind of proxy finds the services by the labels of their containers."""
-    options = schema.Proxy.model_validate({"kind": kind})
-    return bool(find_planned_proxy(kind).labels(options, "example.com", "example", 80))
+    return find_planned_proxy(kind).reads_labels
 
 
 def _describe_proxy_change(proxy: SourcedValue, entry: dict[str, Any]) -> str:
@@ -282,10 +289,13 @@ def _build_environment_entry(
     accessories = [name for name in facts.accessories if _has_accessory(facts, environment, name)]
     if len(accessories) < len(facts.accessories):
         table.put("accessories", accessories, "by the compose files")
-    _add_service_overrides(facts, environment, table)
+    _add_container_names(facts, environment, table)
+    _add_domains(facts, environment, table)
     _add_existing_volumes(draft, facts, environment, table)
     if facts.database_server:
         _add_database(table, facts.database_server.databases[environment.name])
+    if environment.workflows:
+        table["takeover"] = build_takeover_entry(facts, environment)
     return table
 
 
@@ -398,23 +408,22 @@ def _find_shared_env_file(facts: RepositoryFindings, environment: DetectedEnviro
     return files_of_services[0][0].where if len(paths) == 1 else ""
 
 
-def _add_service_overrides(
-    facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping
-) -> None:
-    """Add the names of the services' containers, and their domains."""
+def _add_container_names(facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping) -> None:
+    """Keep the names of the containers of today."""
     containers = CommentedMapping()
+    for name, container_name in list_container_names(facts, environment).items():
+        if _IS_CONTAINER_NAME(container_name.value):
+            containers.put(name, container_name.value, container_name.where)
+    if containers:
+        table["containers"] = containers
+
+
+def _add_domains(facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping) -> None:
     domains = CommentedMapping()
     for service in facts.services:
-        for compose_file, container in service.containers:
-            is_for_all = not compose_file.kind and len(facts.environments) == 1
-            name = container.container_name
-            if (is_for_all or compose_file.kind == environment.kind) and name and _IS_CONTAINER_NAME(name.value):
-                containers.put(service.name, name.value, name.where)
         domain = facts.domains.get((environment.name, service.name))
         if domain:
             domains.put(service.name, domain.value, format_source_note(domain))
-    if containers:
-        table["containers"] = containers
     if domains:
         table["domains"] = domains
     else:

@@ -4,7 +4,7 @@ import shlex
 from typing import Any
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveAccessory, EffectiveContainer, EffectiveService
+from kiwari_ci.effective import EffectiveAccessory, EffectiveContainer, EffectiveService, find_outside_health_path
 from kiwari_ci.effective.values import format_variable_name, parse_duration
 from kiwari_ci.plan import (
     AccessoryContainer,
@@ -12,6 +12,7 @@ from kiwari_ci.plan import (
     ComposeContainer,
     KeyValue,
     NetworkAttachment,
+    PublicRoute,
     ServiceContainer,
 )
 from kiwari_ci.plan.base import FrozenMapping
@@ -27,7 +28,7 @@ _COMPOSE_CONDITIONS = {
 
 
 def plan_service_containers(service: EffectiveService) -> tuple[ServiceContainer, ...]:
-    """Plan a service in one environment: a container for each replica, of which the first has the domain."""
+    """Plan a service in one environment: a container for each replica, of which the first has the domains."""
     return tuple(_plan_replica(service, replica_name) for replica_name in service.replica_names)
 
 
@@ -73,15 +74,15 @@ def _plan_container(
     options = container.options
     is_service = isinstance(options, schema.Service)
     is_first = replica_name == container.container_name
-    domain = container.domain if is_first else ""
     http_health = options.health if isinstance(options, schema.Service) and options.health.by == "http" else None
+    routes = tuple(_plan_route(container, route) for route in container.routes) if is_first else ()
     # Every replica answers to the first one's name, which is the service's.
     attachments = _plan_network_attachments(container, alias="" if is_first else container.container_name)
     has_aliases = any(attachment.alias for attachment in attachments)
     return ComposeContainer(
         container=replica_name,
         image=image,
-        domain=domain,
+        routes=routes,
         port=options.port or 0,
         health_path=http_health.path if http_health else "/",
         health_status=http_health.status if http_health else 0,
@@ -100,7 +101,7 @@ def _plan_container(
         volumes=tuple(options.volumes or ()),
         healthcheck=_list_copied_attributes(options.healthcheck),
         limits=_list_copied_attributes(options),
-        labels=_plan_labels(container, domain, program_labels),
+        labels=_plan_labels(container, bool(routes), program_labels),
         more=tuple(ComposeAttribute(key, escape_dollar_signs(value)) for key, value in options.compose.items()),
         networks=() if has_aliases else tuple(attachment.name for attachment in attachments),
         aliased=attachments if has_aliases else (),
@@ -141,13 +142,22 @@ def _plan_dependencies(container: EffectiveContainer) -> tuple[KeyValue, ...]:
     )
 
 
-def _plan_labels(container: EffectiveContainer, domain: str, program_labels: dict[str, str]) -> tuple[KeyValue, ...]:
+def _plan_route(container: EffectiveContainer, route: schema.Route) -> PublicRoute:
+    return PublicRoute(
+        domain=route.domain,
+        path=route.path or "",
+        strips_path=bool(route.path) and route.strip_path,
+        health_path=find_outside_health_path(container, route),
+    )
+
+
+def _plan_labels(
+    container: EffectiveContainer, is_public: bool, program_labels: dict[str, str]
+) -> tuple[KeyValue, ...]:
     """Plan the labels: the host program's, the proxy's, and the spec's own, which win."""
     options = container.options
-    proxy = container.environment.first_host.proxy
-    proxy_labels: dict[str, str] = {}
-    if domain and options.port:
-        proxy_labels = find_proxy(proxy.kind).labels(proxy, domain, container.container_name, options.port)
+    proxy = find_proxy(container.environment.first_host.proxy.kind)
+    proxy_labels = proxy.labels(container, options.port) if is_public and options.port else {}
     used_program_labels = {key: value for key, value in program_labels.items() if value}
     labels = used_program_labels | proxy_labels | options.labels
     return tuple(KeyValue(key, escape_dollar_signs(value)) for key, value in labels.items())

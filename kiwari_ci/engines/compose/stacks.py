@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kiwari_ci.effective import EffectiveEnvironment
 from kiwari_ci.engines.compose import containers, schedules, stack_files
-from kiwari_ci.plan import ComposeContainer, ComposeStack, StackNetwork, StackVolume
+from kiwari_ci.plan import ComposeContainer, ComposeStack, DomainRedirect, StackNetwork, StackVolume
 
 
 def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
@@ -39,6 +39,16 @@ def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
         beside=files_beside,
         files=tuple(f"deploy/{environment.stack_name}/{file}" for file in ("docker-compose.yml", *files_beside)),
         jobs=schedules.plan_jobs(environment),
+        redirects=_plan_redirects(environment),
+    )
+
+
+def _plan_redirects(environment: EffectiveEnvironment) -> tuple[DomainRedirect, ...]:
+    """Plan the domains that only redirect."""
+    return tuple(
+        DomainRedirect(domain, target, container.container_name)
+        for container in environment.containers.values()
+        for domain, target in container.redirects.items()
     )
 
 

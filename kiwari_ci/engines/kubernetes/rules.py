@@ -36,6 +36,7 @@ _CONTAINER_FIELDS = {
     "compose": ("a cluster does not read keys of Compose", "leave it out, or keep this environment on Compose"),
 }
 _ENVIRONMENT_FIELDS = {
+    "redirects": ("no Ingress that redirects is generated", "leave it out, and write an Ingress for it by hand"),
     "hooks": ("a cluster has no host that could run a script", "a `once` accessory, which runs before each deploy"),
     "files": ("a cluster has no folder for files beside the stack", "put them into the image"),
     "sync": ("a deploy to a cluster always sends its own manifest", "leave it out"),
@@ -51,6 +52,7 @@ def check_environment(source: YamlSource, environment: EffectiveEnvironment) -> 
     yield from _check_env_files(source, environment)
     for container in environment.containers.values():
         yield from _check_container(source, container)
+        yield from _check_routes(source, container)
         yield from _check_name(source, container)
         yield from _check_dependencies(source, container)
 
@@ -66,6 +68,13 @@ def _check_container(source: YamlSource, container: EffectiveContainer) -> Probl
     for field, (reason, hint) in _CONTAINER_FIELDS.items():
         if getattr(container.options, field):
             yield _refuse(source, container.yaml_path(field), reason, hint)
+
+
+def _check_routes(source: YamlSource, container: EffectiveContainer) -> Problems:
+    if len(container.routes) > 1 or any(route.path for route in container.routes):
+        loc = ("environments", container.environment.name, "domains", container.name)
+        reason = "an Ingress of a cluster is generated for one whole domain"
+        yield _refuse(source, loc, reason, f"one domain without a path: `{container.name}: {container.domain}`")
 
 
 def _check_name(source: YamlSource, container: EffectiveContainer) -> Problems:
