@@ -118,6 +118,8 @@ def _check_health_path(source: YamlSource, container: EffectiveContainer) -> Pro
     """The health of a service can be asked at one of its addresses."""
     if not isinstance(container, EffectiveService) or not container.options.port:
         return
+    if container.options.health.by != "http":
+        return  # it is asked on the host alone
     if not container.routes or any(find_outside_health_path(container, route) for route in container.routes):
         return
     route = container.routes[0]
