@@ -1,5 +1,6 @@
 """A server for each test."""
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,3 +28,11 @@ def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def world(root: Path) -> World:
     """A stack with a service that answers HTTP, and a worker."""
     return World(root)
+
+
+@pytest.fixture
+def cancellable() -> Iterator[None]:
+    """This process ends like the program when it is told to end."""
+    before = signal.signal(signal.SIGTERM, host.end_on_signal)
+    yield
+    signal.signal(signal.SIGTERM, before)

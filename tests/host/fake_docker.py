@@ -8,6 +8,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ class Running:
     is_removed_when_stopped: bool = False
     ends_after: float | None = None  # of a command that runs to its end
     ends_with: int = 0
+    stop_timeout: int | None = None  # Docker kills it so many seconds after it was told to stop
 
     @property
     def is_running(self) -> bool:
@@ -440,7 +442,11 @@ class FakeMachine(host.Machine):
                 "OOMKilled": False,
                 **({"Health": {"Status": health}} if image.has_health_check else {}),
             },
-            "Config": {"Image": container.reference, "Labels": container.labels},
+            "Config": {
+                "Image": container.reference,
+                "Labels": container.labels,
+                **({"StopTimeout": container.stop_timeout} if container.stop_timeout else {}),
+            },
             "HostConfig": {
                 "RestartPolicy": restart_policy_of(container.restart_policy),
                 "AutoRemove": container.is_removed_when_stopped,
@@ -828,6 +834,7 @@ class FakeMachine(host.Machine):
             aliases=networks,
             mounts=mounts,
             without_name=without_name,
+            stop_timeout=seconds_in(settings.get("stop_grace_period")),
             ports=[] if is_one_off else [(str(port["published"]), port["protocol"]) for port in settings["ports"]],
         )
 
@@ -866,6 +873,13 @@ def volume_without_name(container_id: str, place: str) -> Model:
     name = hashlib.sha256(f"{container_id} {place}".encode()).hexdigest()
     source = f"/var/lib/docker/volumes/{name}/_data"
     return {"Type": "volume", "Name": name, "Source": source, "Destination": place, "RW": True}
+
+
+def seconds_in(period: object) -> int | None:
+    """The seconds of a period such as 20m0s, as Compose prints it."""
+    match = re.fullmatch(r"(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?", str(period or ""))
+    hours, minutes, seconds = (int(number or 0) for number in match.groups()) if match else (0, 0, 0)
+    return hours * 3600 + minutes * 60 + seconds or None
 
 
 def restart_policy_of(policy: str) -> Model:

@@ -21,7 +21,7 @@ BAD_IMAGES = {
     "answers 500": (Image(status=500), "the answer was 500"),
     "listens elsewhere": (Image(port=3000), "Connection refused"),
     "dies while it is watched": (Image(exits_after=6, exit_code=4), "web-next did not stay up: "),
-    "falls silent while it is watched": (Image(silent_after=6), "web-next did not stay up: "),
+    "falls silent while it is watched": (Image(silent_after=6), "web-next did not stay healthy: "),
 }
 
 

@@ -38,6 +38,7 @@ DB = """
       - proxy
 """
 CACHE_SECONDS = {"web": 11.0, "api": 11.0}
+PUBLISHING = WEB.replace("    networks:", '    ports: ["8080:8080"]\n    networks:')
 ALWAYS = WORKER.replace("unless-stopped", "always")
 STUCK = Image(hangs=True)
 EXITS = Image(exits_after=0.5, exit_code=3)
@@ -113,6 +114,7 @@ SCENARIOS = {
     "an image that works beside only": Scenario({"web": None}, {"web": ONLY_BESIDE}),
     "in place of one that does not answer": Scenario({"web": STUCK}, {"web": None}),
     "in place of one that does not answer, a bad one": Scenario({"web": STUCK}, {"web": EXITS}),
+    "with a published port": Scenario({"web": None}, {"web": None}, (PUBLISHING,)),
     "a worker": Scenario({"worker": None}, {"worker": None}, (WORKER,)),
     "a worker's first": Scenario({}, {"worker": None}, (WORKER,)),
     "a worker that exits": Scenario({"worker": None}, {"worker": EXITS}, (ALWAYS,)),

@@ -66,7 +66,7 @@ def test_what_served_before(world: World, digests: dict[str, str], parts: tuple[
     """As it was lived: what was gone back from is nothing to go back to."""
     write_record(world, lines(digests, *parts))
 
-    image = host.image_to_go_back_to(world.stack(), "web", "")
+    image = host.image_to_go_back_to(world.stack(), host.Service("web", {}), "")
 
     assert host.digest_of(image) == digests[back]
 
@@ -133,13 +133,13 @@ def test_a_record_with_bytes_that_are_no_text(world: World, digests: dict[str, s
     (world.folder / ".deploys").mkdir()
     (world.folder / ".deploys" / "web").write_bytes(b"\xff\xfe\0\n" + lines(digests, "a1", "b2").encode())
 
-    assert host.digest_of(host.image_to_go_back_to(world.stack(), "web", "")) == digests["a"]
+    assert host.digest_of(host.image_to_go_back_to(world.stack(), host.Service("web", {}), "")) == digests["a"]
 
 
 def test_a_long_record(world: World, digests: dict[str, str]) -> None:
     write_record(world, lines(digests, "a1", "b2") * 5000 + lines(digests, "c3"))
 
-    assert host.digest_of(host.image_to_go_back_to(world.stack(), "web", "")) == digests["b"]
+    assert host.digest_of(host.image_to_go_back_to(world.stack(), host.Service("web", {}), "")) == digests["b"]
 
 
 def test_going_back_pulls_by_digest_what_is_gone(world: World, digests: dict[str, str]) -> None:

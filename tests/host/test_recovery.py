@@ -2,12 +2,11 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import host
 from tests.host.fake_docker import Image, Killed, Refused
 from tests.host.world import WEB, WORKER, World
 
@@ -69,17 +68,39 @@ def test_a_worker_that_crashed_once_is_unchanged(worker_world: World) -> None:
     assert worker_world.deploy({"worker": good}, 1).results == {"worker": "unchanged"}
 
 
-def test_the_old_worker_comes_back_if_the_recorded_one_crashes_in_a_loop(worker_world: World) -> None:
-    old = worker_world.container("worker").id
+def test_a_recorded_worker_is_never_replaced_by_an_old_one(worker_world: World) -> None:
+    """It has proved itself, and fails days later: only a rollback goes back."""
     deploy_and_kill(worker_world, "worker", 2, lambda: len(worker_world.record("worker")) == 2)
     assert worker_world.names() == ["worker", "worker-previous"]
+    new = worker_world.container("worker").id
     worker_world.image("worker", 2, CRASHES)
     worker_world.machine.wait(10)
 
     deploy_that_the_preflight_refuses(worker_world, "worker")
 
     assert worker_world.names() == ["worker"]
-    assert worker_world.container("worker").id == old and worker_world.container("worker").is_running
+    assert worker_world.container("worker").id == new
+    assert not list(worker_world.folder.glob(".deploys/.set-aside-*"))
+
+
+def test_a_kill_when_the_temporary_container_has_the_names_on_one_network_only(root: Path) -> None:
+    world = World(
+        root, WEB.replace("      - proxy\n", "      - inner\n      - proxy\n"), rest="  inner:\n    external: true\n"
+    )
+    world.machine.state.networks.add("inner")
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+
+    def has_one_name() -> bool:
+        container = world.machine.find("web-next")
+        return container is not None and sum("web" in names for names in container.aliases.values()) == 1
+
+    deploy_and_kill(world, "web", 2, has_one_name)
+    world.machine.remove(world.container("web"))
+
+    deploy_that_the_preflight_refuses(world, "web")
+
+    aliases = world.container("web-next").aliases
+    assert aliases.keys() == {"inner", "proxy"} and all("web" in names for names in aliases.values())
 
 
 def kill_while_the_temporary_container_serves_alone(world: World) -> None:
@@ -114,6 +135,22 @@ def test_a_service_whose_last_container_fails_gets_its_old_image(web_world: Worl
     web_world.machine.wait(2)
     assert web_world.names() == ["web"]
     assert web_world.serves("web", web_world.image("web", 1))
+
+
+def test_an_old_container_that_compose_had_stopped_is_started_again(web_world: World) -> None:
+    """The deploy was killed then, and its temporary container fails afterwards."""
+    old = web_world.container("web").id
+
+    def is_stopped() -> bool:
+        return any(container.id == old and not container.is_running for container in web_world.machine.everything())
+
+    deploy_and_kill(web_world, "web", 2, is_stopped)
+    web_world.image("web", 2, Image(hangs=True))
+
+    deploy_that_the_preflight_refuses(web_world, "web")
+
+    web_world.machine.wait(2)
+    assert web_world.names() == ["web"] and web_world.serves("web", web_world.image("web", 1))
 
 
 def test_a_recorded_container_is_given_time_to_start(root: Path) -> None:
@@ -161,14 +198,6 @@ def test_a_container_with_the_name_of_a_migration_is_not_removed(web_world: Worl
     assert web_world.deploy({"web": web_world.image("web", 2)}, 2).code == 0
 
     assert theirs in web_world.machine.everything()
-
-
-@pytest.fixture
-def cancellable() -> Iterator[None]:
-    """This process ends like the program when it is told to end."""
-    before = signal.signal(signal.SIGTERM, host.end_on_signal)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 def cancel() -> None:

@@ -67,8 +67,7 @@ def worker_world(root: Path) -> World:
 
 def deploy_worker(world: World, image: Image | None = None) -> host.Json:
     outcome = world.deploy({"worker": world.image("worker", 2, image)}, 2, files=files(MOUNTING_WORKER, version="new"))
-    result: host.Json = outcome.result
-    return result
+    return dict(outcome.result)
 
 
 def test_the_new_files_stay_with_the_new_version(worker_world: World) -> None:

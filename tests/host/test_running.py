@@ -2,12 +2,16 @@
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import signal
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +72,29 @@ def test_another_stack_is_not_waited_for(world: World) -> None:
 
     with another_process("deploy other api", world.root / "other" / ".deploy.lock"):
         assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+
+
+def test_other_stacks_wait_for_one_removal_at_most(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removing images takes long, and a hand-over of another stack needs the lock of the server."""
+    for version in range(1, 5):
+        assert world.deploy({"worker": world.image("worker", version)}, version).code == 0
+    list_images, remove_image = world.machine.do_image_ls, world.machine.do_image_rm
+    lock = world.root / ".host.lock"
+    held: list[tuple[str, bool]] = []
+
+    def look_and_list(words: list[str]) -> str:
+        held.append(("ls", host.is_locked(lock)))
+        return list_images(words)
+
+    def look_and_remove(words: list[str]) -> str:
+        held.append(("rm", host.is_locked(lock)))
+        return remove_image(words)
+
+    monkeypatch.setattr(world.machine, "do_image_ls", look_and_list)
+    monkeypatch.setattr(world.machine, "do_image_rm", look_and_remove)
+    assert world.deploy({"worker": world.image("worker", 5)}, 5).code == 0
+
+    assert held == [("ls", False), ("rm", True)]
 
 
 def test_a_lock_whose_file_was_removed_is_no_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,3 +357,61 @@ def test_a_disk_that_is_full(world: World, monkeypatch: pytest.MonkeyPatch) -> N
     assert outcome.code == 69
     assert outcome.says("No space left on device")
     assert world.machine.answers(world.container("web"))
+
+
+# The end of a request
+
+
+def test_a_disk_that_is_full_at_the_end_does_not_change_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is on that disk."""
+
+    class FullDisk(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+
+    assert host.run_to_the_end(lambda: 0) == 0
+
+
+@pytest.mark.usefixtures("cancellable")
+def test_a_cancel_that_comes_when_all_services_serve_is_too_late(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = world.image("web", 1)
+    print_outcome = host.print_outcome
+
+    def cancel_and_print(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        print_outcome(*arguments)
+
+    monkeypatch.setattr(host, "print_outcome", cancel_and_print)
+    outcome = world.deploy({"web": digest}, 1)
+
+    assert outcome.code == 0
+    assert outcome.result["services"][0]["now"] == digest
+
+
+def test_a_result_is_printed_without_memory_for_docker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> host.Container:
+        raise OSError(12, "Cannot allocate memory")
+
+    def refuse_and_print(*arguments: Any) -> None:
+        monkeypatch.setattr(host.Stack, "find", refuse)
+        print_outcome(*arguments)
+
+    print_outcome = host.print_outcome
+    monkeypatch.setattr(host, "print_outcome", refuse_and_print)
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 0
+    assert outcome.results == {"web": "serving"}
+
+
+def test_a_hook_runs_when_the_disk_is_full(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+
+    outcome = captured(lambda: host.Machine().script(["sh", "-c", "echo done"], root, {}))
+
+    assert outcome.code == 0 and outcome.says("| done")

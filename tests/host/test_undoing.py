@@ -1,14 +1,14 @@
 """What goes wrong while a deploy is undone: what served before serves again all the same."""
 
+import contextlib
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kiwari_ci.engines.compose import host
-from tests.host.fake_docker import Image, Refused, Running
+from tests.host.fake_docker import Image, Killed, Refused, Running
 from tests.host.world import WEB, WORKER, World
 
 EXITS = Image(exits_after=0.5, exit_code=3)
@@ -66,14 +66,6 @@ def test_a_log_that_cannot_be_had(worker_world: World, monkeypatch: pytest.Monke
 
     assert (outcome.code, outcome.results) == (1, {"worker": "failed"})
     check_that_the_old_worker_is_back(worker_world, id)
-
-
-@pytest.fixture
-def cancellable() -> Iterator[None]:
-    """This process ends like the program when it is told to end."""
-    before = signal.signal(signal.SIGTERM, host.end_on_signal)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.usefixtures("cancellable")
@@ -249,12 +241,16 @@ def test_an_error_while_one_service_is_undone_does_not_stop_the_undoing_of_the_o
 def test_an_old_worker_that_cannot_be_started_does_not_block_later_deploys(
     worker_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(words: list[str]) -> str:
-        raise Refused("Error response from daemon: port is already allocated")
+    old, start = worker_world.container("worker").id, worker_world.machine.start
+
+    def refuse_the_old_one(container: Running) -> None:
+        if container.id == old:
+            raise Refused("Error response from daemon: port is already allocated")
+        start(container)
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker_world.machine, "do_start", refuse)
-        assert worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2).code == 1
+        patch.setattr(worker_world.machine, "start", refuse_the_old_one)
+        assert worker_world.deploy({"worker": worker_world.image("worker", 2, EXITS)}, 2).code == 1
         good = worker_world.image("worker", 3)
 
         outcome = worker_world.deploy({"worker": good}, 3)
@@ -297,3 +293,227 @@ def test_a_new_container_that_restarts_while_it_is_watched_does_not_replace_the_
     assert outcome.code == 1
     (reached,) = world.machine.reached_by("web")
     assert reached.name == "web-next" and world.machine.answers(reached)
+
+
+def test_docker_restarts_while_the_old_worker_is_stopped(worker_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be undone before it answers again."""
+    id = worker_world.container("worker").id
+    obey = worker_world.machine.obey
+    answers_again: list[float] = []
+
+    def refuse_for_a_while(words: list[str], stdin: str) -> str:
+        if "create" in words:
+            answers_again.append(worker_world.machine.now() + 40)
+        if answers_again and worker_world.machine.now() < answers_again[0]:
+            raise Refused("Cannot connect to the Docker daemon at unix:///var/run/docker.sock")
+        return obey(words, stdin)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_world.machine, "obey", refuse_for_a_while)
+        outcome = worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2)
+
+    assert (outcome.code, outcome.results) == (1, {"worker": "failed"})
+    assert outcome.result["services"][0]["now"] == worker_world.image("worker", 1)
+    check_that_the_old_worker_is_back(worker_world, id)
+
+
+def test_a_docker_that_never_answers_again_ends_the_deploy(
+    worker_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = worker_world.container("worker").id
+    obey = worker_world.machine.obey
+    begun: list[bool] = []
+
+    def refuse(words: list[str], stdin: str) -> str:
+        begun.extend([True] if "create" in words else [])
+        if begun:
+            raise Refused("Cannot connect to the Docker daemon at unix:///var/run/docker.sock")
+        return obey(words, stdin)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_world.machine, "obey", refuse)
+        assert worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2).code != 0
+
+    check_that_the_old_worker_is_back_after_a_deploy(worker_world, id)
+
+
+def check_that_the_old_worker_is_back_after_a_deploy(world: World, id: str) -> None:
+    world.machine.free = 3
+    assert world.deploy({"worker": world.image("worker", 3)}, 3).code == 69
+    world.machine.free = 50_000
+    check_that_the_old_worker_is_back(world, id)
+
+
+def test_the_new_worker_may_end_before_the_old_one_comes_back(
+    worker_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both may mount the same data, and a process that is killed may leave half of a write."""
+    remove = worker_world.machine.do_rm
+    removed_while_running: list[str] = []
+
+    def look_and_remove(words: list[str]) -> str:
+        container = worker_world.machine.find(words[-1])
+        if container and container.is_running:
+            removed_while_running.append(container.name)
+        return remove(words)
+
+    def refuse_to_record(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_world.machine, "do_rm", look_and_remove)
+        patch.setattr(host.Stack, "add_record", refuse_to_record)
+        assert worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2).code == 1
+
+    assert removed_while_running == []
+
+
+def test_a_worker_that_takes_long_to_end_is_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker would complete the stop after the program had given up, and the worker would stay down."""
+    world = World(root, WORKER.replace("    networks:", "    stop_grace_period: 30m0s\n    networks:"))
+    assert world.deploy({"worker": world.image("worker", 1)}, 1).code == 0
+    docker = world.machine.docker
+    limits: list[int] = []
+
+    def note_limit(*words: str, stdin: str = "", seconds: int = 60, prints_output: bool = False) -> host.Output:
+        if words[0] == "stop":
+            limits.append(seconds)
+        return docker(*words, stdin=stdin, seconds=seconds, prints_output=prints_output)
+
+    monkeypatch.setattr(world.machine, "docker", note_limit)
+    assert world.deploy({"worker": world.image("worker", 2)}, 2).code == 0
+
+    assert limits and min(limits) > 30 * 60
+
+
+@pytest.mark.parametrize("does_compose_start_the_old_one", [True, False])
+def test_a_container_that_could_not_be_brought_back_is_not_forgotten(
+    worker_world: World, monkeypatch: pytest.MonkeyPatch, does_compose_start_the_old_one: bool
+) -> None:
+    """Docker refuses twice: first when the deploy is undone, then when the next one recovers it."""
+    id = worker_world.container("worker").id
+    rename = worker_world.machine.do_rename
+
+    def refuse_the_old_name(words: list[str]) -> str:
+        if words == ["worker-previous", "worker"]:
+            raise Refused("Error response from daemon: device or resource busy")
+        return rename(words)
+
+    def refuse_to_remove(*_: object) -> str:
+        raise Refused("Error response from daemon: device or resource busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_world.machine, "do_rename", refuse_the_old_name)
+        patch.setattr(worker_world.machine, "do_rm", refuse_to_remove)
+        if not does_compose_start_the_old_one:
+            patch.setattr(worker_world.machine, "compose_up", refuse_to_remove)
+        late = Image(exits_after=8, exit_code=4)
+        assert worker_world.deploy({"worker": worker_world.image("worker", 2, late)}, 2).code == 1
+        if not does_compose_start_the_old_one:
+            assert worker_world.names() == ["worker", "worker-previous"]
+            worker_world.machine.do_start(["worker"])
+        outcome = worker_world.deploy({"worker": worker_world.image("worker", 3, late)}, 3)
+
+    assert outcome.code == 1
+    assert outcome.says("worker-previous is still there: an interrupted deploy could not bring it back")
+    check_that_the_old_worker_is_back_after_a_deploy(worker_world, id)
+
+
+def test_a_temporary_container_of_an_earlier_deploy_that_cannot_be_removed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the service's names, so some requests would get answers of another image: the run is red."""
+    world = World(root, WEB)
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+    assert world.deploy({"web": world.image("web", 2, Image(works_only_beside=True))}, 2).code == 1
+    assert world.machine.find("web-next")
+    disconnect = world.machine.do_network_disconnect
+
+    def refuse(words: list[str]) -> str:
+        if world.serves("web", world.image("web", 3)):
+            raise Refused("Error response from daemon: device or resource busy")
+        return disconnect(words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.machine, "do_network_disconnect", refuse)
+        outcome = world.deploy({"web": world.image("web", 3)}, 3)
+
+    assert (outcome.code, outcome.results) == (1, {"web": "failed"})
+    assert outcome.says("web-next could not be removed, and goes on answering requests for web with another image")
+    again = world.deploy({"web": world.image("web", 3)}, 3)
+    assert again.code == 0 and world.names() == ["web"]
+
+
+def test_a_container_that_somebody_replaces_meanwhile_is_not_what_was_deployed(root: Path) -> None:
+    world = World(root, WEB, WORKER.replace("    networks:", "    depends_on: [web]\n    networks:"))
+    images = {"web": world.image("web", 1), "worker": world.image("worker", 1)}
+
+    def replace_web() -> None:
+        web, worker = world.machine.find("web"), world.machine.find("worker")
+        if web and worker and web.labels:
+            world.machine.remove(web)
+            world.machine.run_by_hand("web", f"ghcr.io/acme/web@{world.image('web', 7)}", "proxy")
+
+    world.machine.at_each_point = replace_web
+    outcome = world.deploy(images, 1)
+
+    assert outcome.code == 1
+    assert outcome.results == {"web": "failed", "worker": "serving"}
+    assert outcome.says(f"web does not run ghcr.io/acme/web@{images['web']} any more")
+
+
+def test_a_mistake_in_a_clean_up_does_not_turn_a_deploy_red(
+    worker_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_world.machine, "do_image_ls", lambda words: "this is not JSON\n")
+        outcome = worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2)
+
+    assert outcome.code == 0 and outcome.says("the clean-up failed")
+
+
+@pytest.mark.usefixtures("cancellable")
+def test_a_cancel_after_the_first_record_of_two_leaves_one_container_of_each(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(root, WORKER, WORKER.replace("worker", "second"))
+    names = ["worker", "second"]
+    assert world.deploy({name: world.image(name, 1) for name in names}, 1).code == 0
+    add_record = host.Stack.add_record
+
+    def add_and_cancel(stack: host.Stack, name: str, record: host.Record) -> None:
+        add_record(stack, name, record)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.Stack, "add_record", add_and_cancel)
+        outcome = world.deploy({name: world.image(name, 2) for name in names}, 2)
+
+    assert outcome.result["message"] == "the deploy was cancelled"
+    assert world.names() == sorted(names)
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+@pytest.mark.usefixtures("cancellable")
+def test_a_rollback_from_an_image_that_was_never_recorded(
+    root: Path, monkeypatch: pytest.MonkeyPatch, is_killed: bool
+) -> None:
+    """The image before it is the last one that is recorded, not the one before that."""
+    world = World(root, WEB)
+    for version in (1, 2):
+        assert world.deploy({"web": world.image("web", version)}, version).code == 0
+
+    def interrupt(*_: object) -> None:
+        if is_killed:
+            raise Killed
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "watch_and_record", interrupt)
+        with pytest.raises(Killed) if is_killed else contextlib.nullcontext():
+            assert world.deploy({"web": world.image("web", 3)}, 3).code == 1
+    assert world.serves("web", world.image("web", 3)) and len(world.record("web")) == 2
+
+    assert world.rollback("web").code == 0
+
+    assert world.serves("web", world.image("web", 2))

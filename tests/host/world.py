@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import signal
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -167,7 +168,11 @@ class World:
         return captured(lambda: host.print_status(self.machine, stack))
 
     def perform(self, request: host.Request, delivery: host.Delivery) -> Outcome:
-        return captured(lambda: host.perform(self.stack(), request, delivery))
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            return captured(lambda: host.perform(self.stack(), request, delivery))
+        finally:
+            signal.signal(signal.SIGTERM, before)  # at its end, a request ignores a cancel
 
     def stack(self) -> host.Stack:
         return host.open_stack(self.machine, STACK)

@@ -16,7 +16,8 @@ a compose file can become root on this server. These are the requests:
     deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
     check STACK                        print what would make a deploy fail; change nothing
-    cancel STACK                       end the deploy that is running, and undo what it began
+    cancel STACK                       end the deploy that is running, and undo the services that
+                                       are half replaced; finished ones keep the new image
     status [STACK]                     print what serves
 
 A person on the server types the same: ~/docker/bin/deploy status.
@@ -35,15 +36,15 @@ registry refused the token.
 Files that this program writes:
 
     STACK/.deploys/SERVICE              a line for each deploy: image, sequence, time, run
-    STACK/docker-compose.override.yml   pins each service to the image that serves, so that a
+    STACK/docker-compose.override.yml   pins each service to the recorded image, so that a
                                         `docker compose up` by hand starts the same image
     STACK/.deploys/FILE.before-TIME     an env file before a sent one replaced it: the first one,
                                         and the 50 newest
     STACK/log/                          the output of each run
 
-The scripts STACK/hooks/before and STACK/hooks/after run around each deploy if the compose file
-names them in the line "Files beside it". They have VERB, SERVICE and IMAGE in their environment,
-and `after` has EXIT_CODE, too.
+The scripts STACK/hooks/before and STACK/hooks/after run around each deploy and rollback if the
+compose file names them in the line "Files beside it". They have VERB, SERVICE and IMAGE in their
+environment, and `after` has EXIT_CODE, too. SERVICE and IMAGE hold all names, separated by spaces.
 
 The containers of a service, by the names that this file uses for them. NAME is the container name
 that the compose file gives to the service.
@@ -51,8 +52,8 @@ that the compose file gives to the service.
     own container         NAME           what Compose runs for the service; it serves
     temporary container   NAME-next      runs a new image beside the own container, and serves while
                                          the own container is replaced
-    set-aside container   NAME-previous  the old container, renamed while the new own container has
-                                         not proved itself; it comes back if the new one fails
+    set-aside container   NAME-previous  the old container, renamed until the new one has proved
+                                         itself; it comes back if the new one fails
     foreign container     NAME           has that name, but was not made by this stack
     retained container    NAME-before    a foreign container after its replacement: stopped, and
                                          never removed by this program
@@ -119,7 +120,7 @@ from typing import (
 VERSION = "1.0"
 PROTOCOL = 1
 
-SERVING, NOT_SERVING, SUPERSEDED = 0, 1, 3
+OK, SERVING, NOT_SERVING, SUPERSEDED = 0, 0, 1, 3
 BAD_REQUEST, BAD_IMAGE, NOT_READY, LOCKED, TOKEN_REFUSED = 64, 65, 69, 75, 77
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -192,8 +193,9 @@ WATCHED_SECONDS = 3  # a new container stays healthy, at least, before it counts
 OBSERVED_SECONDS = 11  # a new container without a health check keeps running
 LOCK_SECONDS = 600  # a request waits for the deploy before it
 CANCEL_SECONDS = 180  # a cancelled deploy undoes what it began
+DOCKER_SECONDS = 120  # Docker answers again, after its own restart
 QUERY_SECONDS = 60  # a docker command that only reads
-CHANGE_SECONDS = 900  # a docker command that changes something; it may wait for a slow stop
+CHANGE_SECONDS = 900  # a docker command that changes something; a stop has more, see there
 PULL_SECONDS = 900  # one attempt to pull an image
 PULL_PAUSES = (5, 20, 0)  # the waits after failed attempts to pull; the third attempt is the last
 SCRIPT_SECONDS = 3600  # a migration or a hook
@@ -212,7 +214,8 @@ OLDEST_ENGINE, OLDEST_COMPOSE = (20, 10), (2, 20)
 # Compose would read .env of the stack's folder by itself, and obey settings in it.
 COMPOSE = ("compose", "--env-file", "/dev/null")
 # Traefik finds containers by labels, which the temporary container has from the compose file, too:
-# without this, Traefik would send it requests before it has proved itself.
+# without this, Traefik would send it requests before it has proved itself. It needs none of its own
+# later: the generated router leads to the name of the service, which the container then gets.
 NOT_FOR_TRAEFIK = ("-l", "traefik.enable=false")
 
 Json = Dict[str, Any]
@@ -346,6 +349,7 @@ class Container:
     networks: Dict[str, Json]
     mounts: Tuple[Json, ...]
     ports: Tuple[Tuple[str, str], ...]
+    stop_seconds: int  # after `docker stop`, until Docker kills it
 
     @property
     def is_running(self) -> bool:
@@ -484,6 +488,11 @@ class Service:
         return self.is_start_first and not self.accessory
 
     @property
+    def can_temporary_serve(self) -> bool:
+        """Whether requests can reach its temporary container, which publishes no ports."""
+        return not self.published
+
+    @property
     def start_seconds(self) -> int:
         """How long a new container may take to become healthy."""
         default = START_SECONDS if self.health else HEALTHCHECK_SECONDS
@@ -587,6 +596,7 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
         code, message = NOT_SERVING, f"a mistake in bin/deploy itself: {error!r}"
         print_error(message)
         traceback.print_exc()
+    ignore_cancel()  # what the services do now is decided, and only has to be printed
     print_outcome(stack, request, services, code)
     print_result(stack, request, services, code, message)
     return code
@@ -627,7 +637,7 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     ((name, digest),) = request.images.items()
     service = stack.service(name)
     service.previous_image = stack.recorded_image(name)
-    service.image = image_to_go_back_to(stack, name, digest)
+    service.image = image_to_go_back_to(stack, service, digest)
     services.append(service)
     for finding in findings_of(stack, [service], stack.files):
         progress(f"note: {finding}")
@@ -648,13 +658,33 @@ def refuse_missing_env_files(stack: "Stack") -> None:
 
 
 def check_again(stack: "Stack", services: List[Service]) -> None:
-    """Check at the end all services: one may have failed while others were being replaced."""
+    """At the end, check all services again: one may have failed while others were replaced."""
     for service in services:
-        has_served = service.result in ("serving", "unchanged") and not service.runs_once
-        if has_served and not stays_healthy(stack, service):
+        if service.runs_once or service.result not in ("serving", "unchanged"):
+            continue
+        service.problem = problem_at_the_end(stack, service)
+        if service.problem:
             service.result = "failed"
-            service.problem = f"{service.name} was healthy at first, and is not any more"
             print_error(service.problem)
+
+
+def problem_at_the_end(stack: "Stack", service: Service) -> str:
+    """Why not every request of a service gets an answer of the image that was asked for."""
+    own = stack.find(service.container_name)
+    if not own or not stack.owns(own, service) or own.image_id != service.image_id:
+        return f"{service.name} does not run {service.image} any more: somebody else replaced it"
+    others = [set_aside_container(stack, service)]
+    if has_service_names(stack, service):
+        others.append(stack.temporary(service))
+    for other in others:
+        if other and other.is_running and other.image_id != service.image_id:
+            return (
+                f"{other.name} could not be removed, and goes on answering requests for"
+                f" {service.name} with another image: run the job again"
+            )
+    if not stays_healthy(stack, service):
+        return f"{service.name} was healthy at first, and is not any more"
+    return ""
 
 
 def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
@@ -759,8 +789,8 @@ def open_stack(machine: "Machine", name: str) -> "Stack":
 def run_detached(stack: "Stack", request: Request, work: Callable[[], int]) -> int:
     """Do the work in another process, which writes to a log file, and print that file meanwhile."""
     log = open_log(stack, request)
-    worker = os.fork()
-    if worker == 0:
+    child = os.fork()
+    if child == 0:
         os.setsid()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, end_on_signal)
@@ -768,7 +798,7 @@ def run_detached(stack: "Stack", request: Request, work: Callable[[], int]) -> i
         os.dup2(log, 1)
         os.dup2(log, 2)
         os._exit(run_to_the_end(work))
-    return watch(log, worker)
+    return print_log_until_end(log, child)
 
 
 def run_to_the_end(work: Callable[[], int]) -> int:
@@ -779,8 +809,9 @@ def run_to_the_end(work: Callable[[], int]) -> int:
         traceback.print_exc()
         return NOT_SERVING
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # a full disk does not change what serves
+            sys.stdout.flush()
+            sys.stderr.flush()
 
 
 def open_log(stack: "Stack", request: Request) -> int:
@@ -799,8 +830,8 @@ def open_log(stack: "Stack", request: Request) -> int:
     return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
 
 
-def watch(log: int, worker: int) -> int:
-    """Print the log as it grows, until the worker ends. Ctrl-C here does not end the worker."""
+def print_log_until_end(log: int, child: int) -> int:
+    """Print the log as it grows, until the child process ends. Ctrl-C here does not end that."""
     offset = 0
     code: Optional[int] = None
     try:
@@ -813,15 +844,15 @@ def watch(log: int, worker: int) -> int:
                 return code
             else:
                 time.sleep(0.1)
-                code = exit_code_if_ended(worker)
+                code = exit_code_if_ended(child)
     except (BrokenPipeError, KeyboardInterrupt):
-        print_error("the deploy goes on without you; bin/deploy cancel STACK ends it")
+        print_error("the request goes on without you; bin/deploy cancel STACK ends it")
         return NOT_SERVING
 
 
-def exit_code_if_ended(worker: int) -> Optional[int]:
-    """The exit code of the worker; None while it runs."""
-    ended, status = os.waitpid(worker, os.WNOHANG)
+def exit_code_if_ended(child: int) -> Optional[int]:
+    """The exit code of the child process; None while it runs."""
+    ended, status = os.waitpid(child, os.WNOHANG)
     if not ended:
         return None
     if os.WIFEXITED(status):
@@ -835,8 +866,13 @@ def exit_code_if_ended(worker: int) -> Optional[int]:
 
 def end_on_signal(number: int, frame: object) -> None:
     """Cancel the deploy on SIGTERM; a second SIGTERM must not interrupt the clean-up."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ignore_cancel()
     raise Cancelled(NOT_SERVING, "the deploy was cancelled")
+
+
+def ignore_cancel() -> None:
+    """From now on a cancel (SIGTERM) comes too late."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 # 3. Lock: one deploy of a stack at a time. The kernel holds the lock until this program and the
@@ -890,7 +926,7 @@ def wait_for_lock(path: Path) -> int:
         if time.monotonic() > end:
             raise Failed(
                 LOCKED,
-                f"another deploy holds the lock for {LOCK_SECONDS} seconds: {holder_of(path)}."
+                f"this request waited {LOCK_SECONDS} seconds for the lock of: {holder_of(path)}."
                 " bin/deploy cancel STACK ends it",
             )
         time.sleep(0.3)
@@ -932,7 +968,7 @@ def cancel(stack: "Stack", request: Request) -> int:
     """
     if not is_locked(stack.lock_file):
         print(f"no deploy of {stack.name} is running")
-        return SERVING
+        return OK
     holder = read_json(stack.lock_file)
     if request.is_from_key and not holder.get("is_from_key"):
         raise Failed(
@@ -952,7 +988,7 @@ def cancel(stack: "Stack", request: Request) -> int:
             )
         time.sleep(0.3)
     print("it has ended")
-    return SERVING
+    return OK
 
 
 def is_this_program(process: int) -> bool:
@@ -968,7 +1004,10 @@ def is_this_program(process: int) -> bool:
 
 
 def recover(stack: "Stack") -> None:
-    """Finish an interrupted deploy of a service if its new container is recorded, else undo it."""
+    """Finish the interrupted deploy of each service, or undo it.
+
+    If the new container is recorded, or is the only one that is healthy, it goes on serving.
+    """
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
@@ -1008,15 +1047,13 @@ def recover_service(stack: "Stack", service: Service) -> None:
     was_interrupted = bool(note or stack.temporary(service))
     if was_interrupted:
         wait_until_started(stack, service)
-    current = stack.find(service.container_name)
-    if current and current.id == note.get("id"):
+    own = stack.find(service.container_name)
+    if own and own.id == note.get("id"):
         # The rename of the set-aside container was the last thing that happened.
         progress(f"an interrupted deploy was bringing back {service.name}: starting it")
         resume_old_container(stack, service)
-    elif (
-        current
-        and current.image == stack.recorded_image(service.name)
-        and stays_healthy(stack, service)
+    elif note.get("is_replaced") or (
+        own and own.image == stack.recorded_image(service.name) and stays_healthy(stack, service)
     ):
         retire_set_aside_container(stack, service)
     elif set_aside_container(stack, service):
@@ -1039,7 +1076,9 @@ def wait_until_started(stack: "Stack", service: Service) -> None:
     """
     end = stack.machine.now() + service.start_seconds
     while stack.machine.now() <= end:
-        containers = [stack.find(service.container_name), stack.temporary(service)]
+        containers = [stack.find(service.container_name)]
+        if service.can_temporary_serve:
+            containers.append(stack.temporary(service))
         starting = [
             container.name for container in containers if container and container.is_running
         ]
@@ -1051,16 +1090,28 @@ def wait_until_started(stack: "Stack", service: Service) -> None:
 def let_temporary_container_answer(stack: "Stack", service: Service) -> None:
     """Lead requests to the temporary container while the own container is exchanged."""
     temporary = stack.temporary(service)
-    if temporary and temporary.is_running and not has_service_names(stack, service):
+    if temporary and temporary.is_running and not all(are_names_given(stack, service)):
         give_service_names(stack, service)
         wait_for_name_caches(stack, [service])
 
 
 def remove_temporary_container_unless_needed(stack: "Stack", service: Service) -> None:
-    """Remove the temporary container, unless it is the only one that is healthy."""
+    """Remove the temporary container, unless it is the only one that is healthy.
+
+    If the service publishes ports, the temporary container was only a proof of the new image.
+    """
     if not stack.temporary(service):
         return
-    if stays_healthy(stack, service) or not is_healthy(stack, service, service.temporary_name):
+    if not service.can_temporary_serve and not stays_healthy(stack, service):
+        # Before it goes: by its names, other containers reach it meanwhile.
+        stack.write_pins()
+        go_back_if_nothing_serves(stack, service)
+        wait_until_started(stack, service)
+    if (
+        not service.can_temporary_serve
+        or stays_healthy(stack, service)
+        or not is_healthy(stack, service, service.temporary_name)
+    ):
         progress(f"removing {service.temporary_name}")
         remove_temporary_container(stack, service)
         return
@@ -1078,18 +1129,19 @@ def remove_temporary_container_unless_needed(stack: "Stack", service: Service) -
 def stays_healthy(stack: "Stack", service: Service) -> bool:
     """Whether the own container is healthy, and remains so for a while if that is in doubt.
 
-    It is in doubt when another container waits to be removed because of it: then an interrupted
-    deploy was replacing the own container, and Docker may still be about to stop it. It is also in
-    doubt for a worker that Docker has restarted: a worker that fails runs now and then. And it is
-    in doubt for a new container that has failed in this request.
+    It is in doubt:
+    - when another container waits to be removed because of it. Then an interrupted deploy was
+      replacing the own container, and Docker may still be about to stop it;
+    - for a service without HTTP that Docker has restarted: one that fails runs now and then;
+    - for a new container that has failed in this request.
     """
     first = stack.find(service.container_name)
     if not first or not is_healthy(stack, service):
         return False
-    worker_was_restarted = first.restarts > 0 and not service.health
     was_being_replaced = has_service_names(stack, service) or set_aside_container(stack, service)
+    was_restarted = first.restarts > 0 and not service.health
     has_failed = service.result == "failed" and first.image == service.image
-    is_in_doubt = worker_was_restarted or was_being_replaced or has_failed
+    is_in_doubt = was_being_replaced or was_restarted or has_failed
     end = stack.machine.now() + (OBSERVED_SECONDS if is_in_doubt else 0)
     while stack.machine.now() < end:
         stack.machine.wait(1)
@@ -1104,7 +1156,7 @@ def repair_half_created_containers(stack: "Stack", service: Service) -> None:
 
     Compose creates a new container with the name ID_NAME (ID: 12 digits of the old one's id),
     removes the old one, and renames and starts the new one. A container that never ran is removed.
-    So is one that is still called ID_NAME, if a container NAME exists. Otherwise it becomes NAME.
+    If NAME exists, a container ID_NAME is removed; if not, it is renamed to NAME.
     """
     current = stack.find(service.container_name)
     for container in stack.containers_of(service):
@@ -2250,7 +2302,7 @@ def may_need_new_files(stack: "Stack", service: Service) -> bool:
     """Whether a service runs the new version, or will be started with it later."""
     if service.accessory:
         return False
-    if service.result == "serving" or stack.temporary(service):
+    if service.result == "serving" or (service.can_temporary_serve and stack.temporary(service)):
         return True
     if service.image:
         return not service.result
@@ -2589,16 +2641,16 @@ def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
 #
 #   start_beside         The temporary container starts, without the service's names on any network.
 #                        If it does not become healthy, no request has ever reached it.
-#   hand_over            It gets the names, only now because requests reach it from then on. Before
-#                        the old container stops, each proxy must have looked the names up again,
-#                        and so know the temporary container's address, too: hence the wait.
+#   hand_over            It gets the names. Then wait until each proxy has looked them up again; only
+#                        after that may the old container stop.
 #   replace_own          Compose recreates the own container on the new image. The temporary
 #                        container serves alone until the new one runs, which has the names from
 #                        its start.
-#   watch_and_record     The temporary container loses the names, and the new own container has to
-#                        stay healthy for at least as long as a proxy keeps an old address. Then it
-#                        is recorded, and the temporary container is stopped: no proxy sends it
-#                        requests any more, and it finishes those that it has.
+#   watch_and_record     The temporary container loses the names, for which Docker disconnects it
+#                        for a moment. The new own container has to stay healthy for at least as
+#                        long as a proxy keeps an old address. Then it is recorded, and the temporary
+#                        container is stopped: no proxy sends it requests any more, and it finishes
+#                        those that it has.
 #
 # For a service that cannot run twice, only the last two steps are done, and there is a gap: its old
 # container is stopped first and set aside. Services are replaced in batches whose new containers
@@ -2738,9 +2790,8 @@ def is_unchanged(stack: "Stack", service: Service) -> bool:
 def can_start_beside(stack: "Stack", service: Service) -> bool:
     """Whether a temporary container starts first.
 
-    Without an old container that runs, there is nothing that has to go on serving. And if an
-    earlier deploy left a temporary container, which may be the only one that works, a second one
-    cannot have its name.
+    It does not if no old container runs, which would have to go on serving. Nor if there is a
+    temporary container of an earlier deploy: that may be the only one that works, and has the name.
     """
     container = stack.find(service.container_name)
     return (
@@ -2791,8 +2842,8 @@ def watch_and_record(stack: "Stack", request: Request, services: List[Service]) 
     """Watch the new own containers for a while, record them, and remove what they replaced.
 
     The temporary container loses the names before the watch, so that the new own container answers
-    real requests meanwhile. But one that an earlier deploy left runs another image, and may be all
-    that works: it keeps the names until the new own container has proved itself.
+    all requests meanwhile. A temporary container of an earlier deploy runs another image and may be
+    the only one that works: it keeps the names until the new own container has proved itself.
     """
     watched = {}
     for service in services:
@@ -2805,14 +2856,23 @@ def watch_and_record(stack: "Stack", request: Request, services: List[Service]) 
     if seconds:
         progress(f"watching the new containers for {seconds} seconds")
     watch_containers(stack, services, watched, seconds)
-    for service in not_failed(services):
-        with service_may_fail(stack, service):
-            finish(stack, request, service, "serving")
-    for service in services:
-        if service.result == "serving":
-            with cleaning_up():
-                remove_temporary_container(stack, service)
-                retire_set_aside_container(stack, service)
+    try:
+        for service in not_failed(services):
+            with service_may_fail(stack, service):
+                finish(stack, request, service, "serving")
+    finally:
+        remove_what_was_replaced(stack, services)
+
+
+def remove_what_was_replaced(stack: "Stack", services: List[Service]) -> None:
+    """Remove the other containers of the services that now serve, also after a cancel."""
+    with uninterrupted():
+        for service in services:
+            if service.result == "serving":
+                with cleaning_up():
+                    remove_temporary_container(stack, service)
+                with cleaning_up():
+                    retire_set_aside_container(stack, service)
 
 
 @contextlib.contextmanager
@@ -2822,7 +2882,7 @@ def cleaning_up() -> Iterator[None]:
         yield
     except Cancelled:
         raise
-    except (Failed, OSError) as error:
+    except Exception as error:
         progress(f"note: the clean-up failed, and the next deploy does it: {error}")
 
 
@@ -2857,6 +2917,8 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
         ):
             stack.add_record(service.name, Record(service.image, sequence, utc_now(), request.run))
         service.result = result
+        with cleaning_up():
+            stack.mark_set_aside_as_replaced(service)
     service.seconds = stack.seconds()
     with cleaning_up():
         stack.record_mounts(service)
@@ -2897,7 +2959,9 @@ def recreate(stack: "Stack", service: Service) -> None:
         return
     # Forced, because perhaps only a mounted file has changed, which Compose does not notice.
     options = ("-d", "--no-deps", "--force-recreate", "--pull", "never")
-    refuse_failed_start(service.name, stack.compose("up", *options, service.name, pins=stack.pins))
+    seconds = stack.change_seconds(service.container_name)
+    output = stack.compose("up", *options, service.name, pins=stack.pins, seconds=seconds)
+    refuse_failed_start(service.name, output)
 
 
 def create_successor(stack: "Stack", service: Service, old: Container) -> None:
@@ -2923,6 +2987,7 @@ def stop_and_set_aside(stack: "Stack", service: Service) -> None:
 
     It has no restart policy meanwhile: otherwise a server that boots would start both.
     """
+    refuse_left_over_set_aside(stack, service)
     refuse_shared_data(stack, [service])
     if not service.may_run_twice and stack.temporary(service):
         # It is of an earlier deploy: the service could run twice then.
@@ -2942,6 +3007,7 @@ def set_aside(stack: "Stack", service: Service, container: Container) -> None:
     Its id is written to a file first. If this deploy is killed, the next one knows from it which
     container to bring back, and does not mistake another one for it.
     """
+    refuse_left_over_set_aside(stack, service)
     note = {
         "id": container.id,
         "restart": container.restart_policy,
@@ -2949,6 +3015,19 @@ def set_aside(stack: "Stack", service: Service, container: Container) -> None:
     }
     write_file(stack.set_aside_file(service), json.dumps(note).encode(), 0o600)
     stack.rename(container.name, service.set_aside_name)
+
+
+def refuse_left_over_set_aside(stack: "Stack", service: Service) -> None:
+    """Fail if a container is still set aside: it may be the only one that works.
+
+    Its note must not be overwritten, and it may run.
+    """
+    if stack.find(service.set_aside_name):
+        raise Failed(
+            NOT_READY,
+            f"{service.set_aside_name} is still there: an interrupted deploy could not bring it"
+            " back, and the reason is above. Remove the cause, then run the job again",
+        )
 
 
 def bring_back_set_aside_container(stack: "Stack", service: Service) -> None:
@@ -2961,6 +3040,7 @@ def bring_back_set_aside_container(stack: "Stack", service: Service) -> None:
         progress(f"note: {new.name} was not made by this stack, so {old.name} does not come back")
         return
     if new:
+        stack.stop(new.name)  # so that it can finish a write to a volume that both mount
         stack.remove(new.name)
     stack.rename(old.name, service.container_name)
     resume_old_container(stack, service)
@@ -2973,6 +3053,8 @@ def resume_old_container(stack: "Stack", service: Service) -> None:
     stack.set_restart_policy(service.container_name, policy)
     if note.get("was_running"):
         stack.change("start", service.container_name)
+        if not stack.get(service.container_name).is_running:
+            raise Failed(NOT_SERVING, f"{service.container_name} did not start again")
     stack.forget_set_aside(service)
 
 
@@ -3035,6 +3117,7 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
         service.problem = problem
         service.seconds = stack.seconds()
         print_error(problem)
+        wait_until_docker_answers(stack)
         print_end_of_log(stack, service)
         # An error in one of these steps must not prevent the others.
         with cleaning_up():
@@ -3049,19 +3132,31 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
             go_back_if_nothing_serves(stack, service)
 
 
+def wait_until_docker_answers(stack: "Stack") -> None:
+    """Wait while Docker restarts, for example for an update: nothing could be undone meanwhile."""
+    end = stack.machine.now() + DOCKER_SECONDS
+    while stack.machine.now() < end:
+        with contextlib.suppress(Failed):
+            if stack.machine.docker("version", "--format", "{{json .}}").code == 0:
+                return
+        stack.machine.wait(1)
+
+
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     """Create the own container again from its old image, if no healthy container is left."""
     with cleaning_up():
         restore_files(stack)
     image = stack.recorded_image(service.name)
-    if not image or image == service.image or service.runs_once or stack.temporary(service):
+    if not image or image == service.image or service.runs_once:
+        return
+    if service.can_temporary_serve and stack.temporary(service):
         return
     current = stack.find(service.container_name)
-    if current and current.image == image:
+    if current and current.image == image and current.has_processes:
         return  # the old container is back; if it is not healthy, it was not healthy before
-    # A worker that fails looks healthy now and then, because Docker restarts it.
-    is_failed_worker = current and current.image == service.image and not service.health
-    if is_healthy(stack, service) and not is_failed_worker:
+    # Without HTTP, a container that fails looks healthy now and then, because Docker restarts it.
+    has_failed = current and current.image == service.image and not service.health
+    if is_healthy(stack, service) and not has_failed:
         return
     progress(f"nothing serves: creating {service.name} again from its old image {image}")
     output = stack.compose(
@@ -3102,17 +3197,23 @@ def has_service_names(stack: "Stack", service: Service) -> bool:
 
     It need not run: it has them also while Docker restarts it.
     """
+    return any(are_names_given(stack, service))
+
+
+def are_names_given(stack: "Stack", service: Service) -> List[bool]:
+    """For each network of a service, whether the temporary container has the service's names."""
     container = stack.temporary(service)
-    if not container:
-        return False
-    return any(
-        service.name in (settings.get("Aliases") or []) for settings in container.networks.values()
-    )
+    networks = container.networks if container else {}
+    settings = [networks.get(stack.network_name(key)) or {} for key in service.networks]
+    return [service.name in (network.get("Aliases") or []) for network in settings]
 
 
 def give_service_names(stack: "Stack", service: Service) -> None:
-    """Add the service's names to the temporary container, which then gets its requests, too."""
-    if not has_service_names(stack, service):
+    """Add the service's names to the temporary container, which then gets its requests, too.
+
+    A kill may have come when it had them on some networks only.
+    """
+    if not all(are_names_given(stack, service)):
         rejoin(stack, service, has_names=True)
 
 
@@ -3206,7 +3307,7 @@ def refuse_change(stack: "Stack", service: Service, watched: Container) -> None:
     problem = problem_of(stack, service, container)
     # Asked twice, because one lost answer does not mean that it fails.
     if problem and problem_of(stack, service, container):
-        raise Failed(NOT_SERVING, f"{container.name} did not stay up: {problem}")
+        raise Failed(NOT_SERVING, f"{container.name} did not stay healthy: {problem}")
 
 
 def is_healthy(stack: "Stack", service: Service, name: str = "") -> bool:
@@ -3269,12 +3370,16 @@ def read_record(path: Path) -> List[Record]:
     return [Record(match[1], int(match[2]), match[3], match[4]) for match in matches if match]
 
 
-def image_to_go_back_to(stack: "Stack", name: str, digest: str) -> str:
+def image_to_go_back_to(stack: "Stack", service: Service, digest: str) -> str:
     """The image with that digest if it ever served; without a digest, the one that served before.
 
-    An image that a person went back from was bad: it is not one that served before. So after
+    If an image serves that is not recorded, because its deploy was cancelled or killed before that,
+    the last recorded image is the one that served before.
+
+    Images that somebody rolled back from are skipped. So after
     deploys of 1 and 2, a rollback to 1 and a deploy of 3, the image before 3 is 1.
     """
+    name = service.name
     history: List[str] = []
     for record in stack.record(name):
         if record.run == "rollback" and record.image in history:
@@ -3287,6 +3392,8 @@ def image_to_go_back_to(stack: "Stack", name: str, digest: str) -> str:
         ]
         if images:
             return images[-1]
+    elif history and serving_image(stack, service) not in ("", history[-1]):
+        return history[-1]
     elif len(history) > 1:
         return history[-2]
     raise Failed(
@@ -3307,22 +3414,34 @@ def remove_old_images(stack: "Stack", services: List[Service]) -> None:
 
     Only these repositories are cleaned up: `docker image prune` could remove somebody else's.
     """
-    with locked(ROOT / ".host.lock", "removing old images"):
-        records = [read_record(path) for path in ROOT.glob("*/.deploys/*")]
-        needed = {image for record in records for image in newest_images(record)}
-        for path in ROOT.glob("*/.deploys/trial.yml"):
-            # An image that another stack has just pulled is not in a record yet.
-            needed |= set(PINNED_IMAGE.findall(path.read_text(errors="replace")))
-        for repository in sorted(
-            {service.repository for service in services if service.result == "serving"}
-        ):
-            output = stack.machine.docker(
-                "image", "ls", "--digests", "--format", "{{json .}}", repository
-            )
-            for line in output.out.splitlines():
-                image = f"{repository}@{json.loads(line).get('Digest')}"
-                if image not in needed and "@sha256:" in image:
-                    stack.machine.docker("image", "rm", image)
+    for repository in sorted(
+        {service.repository for service in services if service.result == "serving"}
+    ):
+        output = stack.machine.docker(
+            "image", "ls", "--digests", "--format", "{{json .}}", repository
+        )
+        for line in output.out.splitlines():
+            remove_unneeded_image(stack, f"{repository}@{json.loads(line).get('Digest')}")
+
+
+def remove_unneeded_image(stack: "Stack", image: str) -> None:
+    """Remove an image that no stack needs.
+
+    The lock is taken for each image: a removal may take long, and hand-overs wait for it.
+    """
+    with locked(ROOT / ".host.lock", f"removing {image}"):
+        if "@sha256:" in image and image not in needed_images():
+            stack.machine.docker("image", "rm", image)
+
+
+def needed_images() -> Set[str]:
+    """The images that the stacks of this server serve, go back to, or have just pulled."""
+    records = [read_record(path) for path in ROOT.glob("*/.deploys/*")]
+    needed = {image for record in records for image in newest_images(record)}
+    for path in ROOT.glob("*/.deploys/trial.yml"):
+        # An image that another stack has just pulled is not in a record yet.
+        needed |= set(PINNED_IMAGE.findall(path.read_text(errors="replace")))
+    return needed
 
 
 def newest_images(records: List[Record]) -> List[str]:
@@ -3399,21 +3518,23 @@ def serving_image(stack: "Stack", service: Service) -> str:
     if service.runs_once:
         return stack.recorded_image(service.name)
     try:
-        for name in (service.container_name, service.temporary_name, service.set_aside_name):
+        names = [service.container_name, service.set_aside_name]
+        if service.can_temporary_serve:
+            names.insert(1, service.temporary_name)
+        for name in names:
             container = stack.find(name)
             if not container or problem_of(stack, service, container):
                 continue
-            if not is_restarted_worker(service, container):
+            if not is_restarted_failure(service, container):
                 return container.image
-    except Failed:
+    except (Failed, OSError):
         pass
     return ""
 
 
-def is_restarted_worker(service: Service, container: Container) -> bool:
-    """Whether a worker has failed and Docker restarts it: now and then it looks healthy."""
-    is_failed_worker = service.result == "failed" and not service.health
-    return is_failed_worker and container.restarts > 0
+def is_restarted_failure(service: Service, container: Container) -> bool:
+    """Whether a service without HTTP has failed, and Docker restarts it: it may look healthy."""
+    return service.result == "failed" and not service.health and container.restarts > 0
 
 
 def print_result(
@@ -3464,7 +3585,7 @@ def print_status(machine: "Machine", only: str) -> int:
         stack = Stack(machine, path.parent.parent)
         print(f"{stack.name}/.deploys/{path.name}: {service_status(stack, path.name)}")
         print(f"  pinned: {records[-1]}")
-    return SERVING
+    return OK
 
 
 def service_status(stack: "Stack", name: str) -> str:
@@ -3758,6 +3879,13 @@ class Stack:
         """The id of the set-aside container, its old restart policy, and whether it ran."""
         return read_json(self.set_aside_file(service))
 
+    def mark_set_aside_as_replaced(self, service: Service) -> None:
+        """Note that the new container is recorded: the set-aside one never comes back."""
+        note = self.set_aside_note(service)
+        if note:
+            text = json.dumps({**note, "is_replaced": True})
+            write_file(self.set_aside_file(service), text.encode(), 0o600)
+
     def forget_set_aside(self, service: Service) -> None:
         """Remove the note: no container is set aside any more."""
         with contextlib.suppress(FileNotFoundError):
@@ -3776,7 +3904,12 @@ class Stack:
 
     def stop(self, name: str) -> None:
         """Stop a container; Docker kills it after its stop_grace_period."""
-        self.change("stop", name)
+        self.change("stop", name, seconds=self.change_seconds(name))
+
+    def change_seconds(self, name: str) -> int:
+        """The time limit of a command that stops a container, which may take a long time to end."""
+        container = self.find(name)
+        return CHANGE_SECONDS + (container.stop_seconds if container else 0)
 
     def remove(self, name: str) -> None:
         """Remove a container; its anonymous volumes stay, because they may hold the only data."""
@@ -3790,9 +3923,9 @@ class Stack:
         """Change the restart policy of a container."""
         self.change("update", "--restart", policy, name)
 
-    def change(self, *arguments: str) -> None:
+    def change(self, *arguments: str, seconds: int = CHANGE_SECONDS) -> None:
         """Run a docker command that changes a container; it may be gone already."""
-        output = self.machine.docker(*arguments, seconds=CHANGE_SECONDS)
+        output = self.machine.docker(*arguments, seconds=seconds)
         if output.code != 0 and not is_missing(output):
             raise Failed(NOT_READY, f"docker {arguments[0]} failed: {output.last_line}")
 
@@ -3978,10 +4111,10 @@ class Machine:
     def script(self, command: List[str], folder: Path, settings: Dict[str, str]) -> int:
         """Run a hook, print its output, and return its exit code.
 
-        The output goes to a file: a pipe would stay open as long as a background process of the
-        hook runs.
+        The output goes to a file in memory: a pipe would stay open as long as a background process
+        of the hook runs, and a full disk must not prevent hooks/after.
         """
-        with tempfile.TemporaryFile() as printed:
+        with memory_file() as printed:
             try:
                 code = subprocess.run(
                     command,
@@ -4089,6 +4222,7 @@ def container_from(entry: Json) -> Container:
             for binding in host_ports or []
             if binding.get("HostPort")
         ),
+        stop_seconds=int(entry["Config"].get("StopTimeout") or 0),
     )
 
 
