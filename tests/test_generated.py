@@ -204,9 +204,8 @@ def test_what_is_promoted_is_what_production_runs() -> None:
 
 
 def test_every_address_that_is_asked_is_a_declared_domain() -> None:
-    declared = {
-        domain for place in generator.load_spec(SPEC).spec.environments.values() for domain in place.domains.values()
-    }
+    environments = generator.load_spec(SPEC).spec.environments.values()
+    declared = {route.domain for place in environments for routes in place.domains.values() for route in routes}
     asked = {
         found
         for workflow in WORKFLOWS.values()
