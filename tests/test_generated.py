@@ -13,6 +13,7 @@ import pytest
 from kiwari_ci import generator
 from kiwari_ci.github import path_filters
 from kiwari_ci.output.generated_files import GeneratedFiles, compare_files, is_program_file
+from tests.repository import Repository
 from tests.workflow import Workflow
 
 ROOT = Path(__file__).parents[1]
@@ -203,9 +204,8 @@ def test_what_is_promoted_is_what_production_runs() -> None:
 
 
 def test_every_address_that_is_asked_is_a_declared_domain() -> None:
-    declared = {
-        domain for place in generator.load_spec(SPEC).spec.environments.values() for domain in place.domains.values()
-    }
+    environments = generator.load_spec(SPEC).spec.environments.values()
+    declared = {route.domain for place in environments for routes in place.domains.values() for route in routes}
     asked = {
         found
         for workflow in WORKFLOWS.values()
@@ -274,17 +274,43 @@ def test_a_deploy_is_red_when_the_call_is(tmp_path: Path) -> None:
     assert run(step["run"], tmp_path, **dict.fromkeys(step["env"], "x")).returncode == 69
 
 
+def see_that_a_newer_commit_serves(folder: Path, newer: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the step of a promotion whose deploy changed nothing, because that number serves."""
+    step = next(step for step in steps(WORKFLOWS["promote"], "deploy-production") if "NEWER" in step.get("env", {}))
+    return run(step["run"], folder, NEWER=newer, **environment)
+
+
 @pytest.mark.parametrize(("newer", "code"), [("1", 0), ("2", 0), ("3", 1)])
 def test_a_newer_commit_must_be_on_the_branch(tmp_path: Path, newer: str, code: int) -> None:
-    counted = tmp_path / "counted"
-    who = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
-    subprocess.run(["git", "init", "-q", counted], check=True)
-    for message in ("one", "two"):
-        subprocess.run(["git", "-C", counted, *who, "commit", "-q", "--allow-empty", "-m", message], check=True)
-    step = next(step for step in steps(WORKFLOWS["promote"], "deploy-production") if "NEWER" in step.get("env", {}))
-    done = run(step["run"], tmp_path, NEWER=newer)
+    repository = Repository(tmp_path / "counted")
+    first = repository.commit("one")
+    repository.commit("two")
+    repository.git("tag", "v1.3.0")
+    done = see_that_a_newer_commit_serves(
+        tmp_path, newer, GITHUB_REF_TYPE="tag", GITHUB_REF_NAME="v1.2.0", GITHUB_SHA=first
+    )
     assert done.returncode == code
     assert ("commit number 3 serves, and main has only 2 commits" in done.stdout) == bool(code)
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind", "code"),
+    [("v1.3.0", "tag", 0), ("v1.3.0-rc.1", "tag", 1), ("", "tag", 1), ("", "branch", 0)],
+)
+def test_a_tag_that_changed_nothing_is_red_unless_a_newer_one_did(
+    tmp_path: Path, tag: str, kind: str, code: int
+) -> None:
+    repository = Repository(tmp_path / "counted")
+    first = repository.commit("one")
+    repository.git("tag", "v1.2.0")
+    repository.commit("two")
+    if tag:
+        repository.git("tag", tag)
+    done = see_that_a_newer_commit_serves(
+        tmp_path, "2", GITHUB_REF_TYPE=kind, GITHUB_REF_NAME="v1.2.0", GITHUB_SHA=first
+    )
+    assert done.returncode == code
+    assert ("v1.2.0 changed nothing: commit number 2 serves, and no newer tag" in done.stdout) == bool(code)
 
 
 def checks() -> list[Any]:

@@ -126,7 +126,8 @@ class EnvironmentDeploy:
     empty for the run's own commit. `program` is the host's, as a person there calls it. `superseded` is the condition
     that a host has something newer. `values` are what each step's env has from earlier jobs, as expressions; `images`
     and `last_image` are the containers, each with the variable that has its digest. `goes_back`: an older commit that
-    a person chose is put back. `shows_output`: of containers, also in a public log.
+    a person chose is put back. `shows_output`: of containers, also in a public log. `released_tags` and
+    `released_regex` match the tags of which a newer one may overtake this deploy; empty for a deploy of no tag.
     """
 
     environment: str
@@ -148,6 +149,8 @@ class EnvironmentDeploy:
     minutes: int
     goes_back: bool
     shows_output: bool
+    released_tags: str
+    released_regex: str
 
     @property
     def settings(self) -> tuple[GitHubSetting, ...]:
@@ -345,9 +348,9 @@ class EnvironmentWorkflow:
     after_deploy: tuple[CustomStep, ...]
 
     @property
-    def version_variable(self) -> str:
-        """The shell variable that has the name of the images of a tag."""
-        return "version" if self.removed_prefix else "GITHUB_REF_NAME"
+    def version_word(self) -> str:
+        """What the images of a tag are called, as a variable of the script."""
+        return "$version" if self.removed_prefix else "$GITHUB_REF_NAME"
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""

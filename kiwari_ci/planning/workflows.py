@@ -297,7 +297,14 @@ def _plan_environment_deploy(
     digests = {workflow.source.image: workflow.source.digest_output for workflow in workflows}
     deploy = _plan_deploy(environment, stack, stack.instances, job, digests)
     ref = "${{ inputs.commit || github.sha }}" if _accepts_commit(environment) else ""
-    return replace(deploy, ref=ref, goes_back=bool(environment.model.deploy_on.dispatch))
+    pattern = environment.tag_pattern
+    return replace(
+        deploy,
+        ref=ref,
+        goes_back=bool(environment.model.deploy_on.dispatch),
+        released_tags=pattern.text if pattern else "",
+        released_regex=pattern.regex if pattern else "",
+    )
 
 
 def _accepts_commit(environment: EffectiveEnvironment) -> bool:
@@ -343,6 +350,8 @@ def _plan_deploy(
         minutes=minutes * len(hosts),
         goes_back=False,
         shows_output=environment.spec.project.public_logs,
+        released_tags="",
+        released_regex="",
     )
 
 
