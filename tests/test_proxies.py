@@ -75,6 +75,6 @@ def test_a_proxy_either_has_a_generated_configuration_or_a_guide(kind: ProxyKind
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
 def test_a_container_waits_as_long_as_the_proxy_keeps_a_name(kind: ProxyKind) -> None:
-    ((container,),) = [stack.instances for stack in load(kind).plan.stacks]
+    ((container,),) = [stack.instances for stack in load(kind).plan.compose_stacks]
     labels = {label.key: label.value for label in container.labels}
     assert labels["deploy.name-cache"] == str(find_proxy(kind).name_cache_seconds)

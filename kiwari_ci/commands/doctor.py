@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import ComposeContainer, ComposeStack, DeployHost, Plan
+from kiwari_ci.plan import ComposeStack, DeployHost, Plan, PlannedContainer, Stack
 from kiwari_ci.probes import (
     database_checks,
     dns_tls,
@@ -113,7 +113,7 @@ def run_checks(plan: Plan, files: GeneratedFiles, environments: Sequence[str], o
     return findings
 
 
-def _run_probes(plan: Plan, hosts: list[DeployHost], stacks: list[ComposeStack], options: ProbeOptions) -> ProbeResults:
+def _run_probes(plan: Plan, hosts: list[DeployHost], stacks: list[Stack], options: ProbeOptions) -> ProbeResults:
     """Start all calls before the first answer is waited for."""
     deadline = monotonic() + TOTAL_TIMEOUT
     environments = [stack.environment for stack in stacks]
@@ -156,7 +156,7 @@ def _run_probes(plan: Plan, hosts: list[DeployHost], stacks: list[ComposeStack],
     )
 
 
-def _collect_image_tags(stacks: list[ComposeStack]) -> dict[str, str]:
+def _collect_image_tags(stacks: list[Stack]) -> dict[str, str]:
     """By image repository, the tag of the first environment that runs the image."""
     tags: dict[str, str] = {}
     for stack in stacks:
@@ -278,7 +278,7 @@ class _HostCheck:
         )
 
     def _check_public_domain(
-        self, group: FindingGroup, stack: ComposeStack, container: ComposeContainer
+        self, group: FindingGroup, stack: ComposeStack, container: PlannedContainer
     ) -> Iterator[Finding]:
         addresses = ssh_host.collect_host_addresses(self.host, self.results.reached[self.host.name], self.facts)
         is_deployed = stack_checks.is_deployed(stack, container, self.facts)
@@ -290,7 +290,7 @@ class _HostCheck:
 
 
 def _check_registry_images(
-    plan: Plan, stacks: list[ComposeStack], results: ProbeResults, options: ProbeOptions, runbook: RunbookIndex
+    plan: Plan, stacks: list[Stack], results: ProbeResults, options: ProbeOptions, runbook: RunbookIndex
 ) -> Iterator[Finding]:
     secret_name = next((token.name for token in plan.tokens), "")
     secret = registry.PullTokenSecret(secret_name, bool(options.pull_token))

@@ -19,6 +19,7 @@ from kiwari_ci.plan.hosts import (
     DatabaseRole,
     DeployHost,
     DeployKey,
+    Host,
     JumpHost,
     LongRunningAccessories,
     PostgresServer,
@@ -48,13 +49,18 @@ from kiwari_ci.plan.stacks import (
     EnvFileLine,
     EnvFileSection,
     NetworkAttachment,
+    PlannedAccessory,
+    PlannedContainer,
+    PlannedService,
     ServiceContainer,
+    Stack,
     StackNetwork,
 )
 from kiwari_ci.plan.workflows import (
     BaseImage,
     BuiltBranch,
     CustomStep,
+    DeployStep,
     DeployTarget,
     DriftWorkflow,
     EnvironmentDeploy,
@@ -95,6 +101,12 @@ __all__ = [
     "FrozenAction",
     "EscapeHatch",
     "DeployHost",
+    "DeployStep",
+    "Host",
+    "PlannedAccessory",
+    "PlannedContainer",
+    "PlannedService",
+    "Stack",
     "ServiceContainer",
     "NetworkAttachment",
     "JumpHost",
@@ -136,6 +148,7 @@ __all__ = [
 class Plan:
     """Everything that templates read; `runner` is empty when a runner must have several labels.
 
+    `every_host` has all hosts in the spec's order, whatever their engine; `stacks` has their stacks, each once.
     `ejected`: render without the marker of generated files, for the user owns them from now on.
     """
 
@@ -154,9 +167,9 @@ class Plan:
     workflows: tuple[ServiceWorkflow, ...]
     promotions: tuple[EnvironmentWorkflow, ...]
     drift: DriftWorkflow
-    stacks: tuple[ComposeStack, ...]
+    stacks: tuple[Stack, ...]
     servers: tuple[PostgresServer, ...]
-    hosts: tuple[DeployHost, ...]
+    every_host: tuple[Host, ...]
     tokens: tuple[GitHubSetting, ...]
     needs: tuple[RequiredSetting, ...]
     first_tags: tuple[str, ...]
@@ -164,7 +177,7 @@ class Plan:
     released: bool
     domains: tuple[str, ...]
     proxy_guides: tuple[ProxyGuide, ...]
-    answering: tuple[ServiceContainer, ...]
+    answering: tuple[PlannedService, ...]
     takeovers: tuple[Takeover, ...]
     runbook: Runbook
     migrated: bool
@@ -177,6 +190,16 @@ class Plan:
     pins: PinsFile
     dependabot: tuple[DependabotConfig, ...]
     ejected: bool = False
+
+    @property
+    def hosts(self) -> tuple[DeployHost, ...]:
+        """The hosts that are reached over SSH."""
+        return tuple(host for host in self.every_host if isinstance(host, DeployHost))
+
+    @property
+    def compose_stacks(self) -> tuple[ComposeStack, ...]:
+        """The stacks that are Compose projects."""
+        return tuple(stack for stack in self.stacks if isinstance(stack, ComposeStack))
 
     def list_deploys(self) -> tuple[EnvironmentDeploy, ...]:
         """The deploys of all workflows; several workflows may deploy to one environment."""

@@ -2,7 +2,7 @@
 
 from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import GitHubSetting
-from kiwari_ci.plan.stacks import ComposeAttribute, ComposeContainer, ComposeStack, EnvFile
+from kiwari_ci.plan.stacks import ComposeAttribute, ComposeStack, EnvFile, PlannedContainer, Stack
 
 
 @dataclass(frozen=True)
@@ -150,16 +150,25 @@ class PostgresServer:
 
 
 @dataclass(frozen=True)
-class DeployHost:
-    """A server and what is placed on it; `folder` is its directory as the login's home sees it.
-
-    `port` is that of its SSH server, empty where it is 22, which `ssh_port` is not; `way` is what else a person's
-    own ssh must be told of it, as words of a shell.
-    """
+class Host:
+    """Where an engine runs stacks: an entry of `hosts` in the spec. `public` are its containers with a domain."""
 
     name: str
     engine: str
     variable: str
+    stacks: tuple[Stack, ...]
+    public: tuple[PlannedContainer, ...]
+
+
+@dataclass(frozen=True)
+class DeployHost(Host):
+    """A server that is reached over SSH, and what is placed on it.
+
+    `folder` is its directory as the login's home sees it. `port` is that of its SSH server, empty where it is 22,
+    which `ssh_port` is not; `way` is what else a person's own ssh must be told of it, as words of a shell.
+    """
+
+    stacks: tuple[ComposeStack, ...]
     folder: str
     address: GitHubSetting
     user: GitHubSetting
@@ -170,11 +179,9 @@ class DeployHost:
     jumps: tuple[JumpHost, ...]
     keys: tuple[DeployKey, ...]
     network: str
-    stacks: tuple[ComposeStack, ...]
     servers: tuple[PostgresServer, ...]
     sources: tuple[str, ...]
     env_files: tuple[str, ...]
-    public: tuple[ComposeContainer, ...]
     proxy: str
     sites: tuple[ProxySite, ...]
     fronts: tuple[ProxyStack, ...]

@@ -2,7 +2,16 @@
 
 from kiwari_ci.engines.registry import find_engine
 from kiwari_ci.frozen import dataclass
-from kiwari_ci.plan import DeployHost, EnvFile, GitHubSetting, Plan, RegistryLogin, RequiredSetting, ServiceWorkflow
+from kiwari_ci.plan import (
+    DeployHost,
+    EnvFile,
+    GitHubSetting,
+    Host,
+    Plan,
+    RegistryLogin,
+    RequiredSetting,
+    ServiceWorkflow,
+)
 
 BUILD_ENVIRONMENT = "build"  # GitHub's environment that a build with secrets runs in
 
@@ -25,7 +34,7 @@ class HostEnvFile:
 
 
 def collect_required_settings(
-    hosts: tuple[DeployHost, ...],
+    hosts: tuple[Host, ...],
     tokens: tuple[GitHubSetting, ...],
     build_settings: tuple[RequiredSetting, ...],
     registry: str,
@@ -40,7 +49,7 @@ def collect_required_settings(
     return _merge_duplicates([*settings, *build_settings])
 
 
-def _collect_rendered_settings(hosts: tuple[DeployHost, ...]) -> list[RequiredSetting]:
+def _collect_rendered_settings(hosts: tuple[Host, ...]) -> list[RequiredSetting]:
     """Collect what env files are rendered from, each with the environments that read it."""
     environments: dict[GitHubSetting, list[str]] = {}
     for host in hosts:

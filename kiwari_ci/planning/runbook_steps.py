@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from kiwari_ci.plan import ComposeStack, DeployHost, GitHubSetting, PostgresServer, ProxyStack, RequiredSetting
+from kiwari_ci.plan import DeployHost, GitHubSetting, PostgresServer, ProxyStack, RequiredSetting, Stack
 from kiwari_ci.plan.runbook import (
     CREATE_ENV_FILES,
     EDIT_ENV_FILES,
@@ -46,7 +46,7 @@ def plan_runbook(
     project: str,
     repository: str,
     hosts: Sequence[DeployHost],
-    stacks: Sequence[ComposeStack],
+    stacks: Sequence[Stack],
     repository_settings: Sequence[GitHubSetting | RequiredSetting],
     required_settings: Sequence[RequiredSetting],
     deployed_refs: Mapping[str, Sequence[DeployedRef]],
@@ -200,7 +200,7 @@ def _plan_copy_files(host: DeployHost, source: str) -> RunbookCommand:
     return RunbookCommand(folder, f"git archive HEAD {source} | {extract}")
 
 
-def _plan_rollback(host: DeployHost, stack: ComposeStack, container: str) -> RunbookCommand:
+def _plan_rollback(host: DeployHost, stack: Stack, container: str) -> RunbookCommand:
     command = f'ssh "${host.variable}" {host.folder}/bin/deploy rollback {stack.name} {container}'
     return RunbookCommand(f"{stack.name} {container}", f"{command} # [sha256:… of an earlier one]")
 

@@ -6,24 +6,25 @@ from dataclasses import replace
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveImage, EffectiveService
 from kiwari_ci.effective.values import parse_duration
+from kiwari_ci.engines.base import StepOfDeploy
 from kiwari_ci.engines.registry import find_engine
 from kiwari_ci.github import path_filters
 from kiwari_ci.plan import (
-    ComposeStack,
+    DeployStep,
     DeployTarget,
     EnvironmentDeploy,
     EnvironmentWorkflow,
     ImageSource,
     KeyValue,
     PathFilter,
+    PlannedService,
     PublicHealthCheck,
-    ServiceContainer,
     ServiceWorkflow,
-    SshRoute,
+    Stack,
     TestJob,
 )
 from kiwari_ci.planning import builds, test_jobs
-from kiwari_ci.planning.hosts import format_ssh_port, plan_jump_hosts
+from kiwari_ci.planning.stacks import EnvironmentStacks
 from kiwari_ci.planning.steps import ActionPins, plan_custom_steps
 
 BUILD_JOB = "build-and-push"
@@ -31,15 +32,13 @@ CHECK_COMMIT_JOB = "check-commit"
 _EXAMPLE_VERSION = "0.1.0"
 
 
-def plan_service_workflow(
-    image: EffectiveImage, stacks: dict[str, ComposeStack], actions: ActionPins
-) -> ServiceWorkflow:
+def plan_service_workflow(image: EffectiveImage, stacks: EnvironmentStacks, actions: ActionPins) -> ServiceWorkflow:
     """Plan the workflow of one image."""
     spec = image.spec
     model = spec.services[image.service]
     branches = image.build_branches
     targets = tuple(
-        _plan_deploy_target(image, environment, stacks[environment.name], len(branches) > 1)
+        _plan_deploy_target(image, environment, stacks, len(branches) > 1)
         for environment in image.environments
         if environment.is_deployed_on_push
     )
@@ -54,7 +53,9 @@ def plan_service_workflow(
     return ServiceWorkflow(
         source=source,
         branches=tuple(branches),
-        stack_filters=_plan_stack_filters([stacks[target.deploy.environment] for target in targets]),
+        stack_filters=_plan_stack_filters(
+            stack for target in targets for stack in stacks.list_stacks(spec.environments[target.deploy.environment])
+        ),
         after="",
         build_job=BUILD_JOB if branches else "",
         condition=" || ".join(_format_branch_condition(branch) for branch in branches),
@@ -76,7 +77,7 @@ def plan_service_workflow(
     )
 
 
-def _plan_stack_filters(stacks: Iterable[ComposeStack]) -> tuple[PathFilter, ...]:
+def _plan_stack_filters(stacks: Iterable[Stack]) -> tuple[PathFilter, ...]:
     """Plan what starts a deploy of files alone: without it, a commit that only raises a limit would wait."""
     sent_stacks = (stack for stack in stacks if stack.pushed)
     return tuple(PathFilter(f"deploy/{stack.name}/**", "a deploy sends these files") for stack in sent_stacks)
@@ -136,7 +137,7 @@ def _rename_test_job(test: TestJob, service: str) -> TestJob:
 
 def plan_environment_workflow(
     environment: EffectiveEnvironment,
-    stack: ComposeStack,
+    stacks: EnvironmentStacks,
     workflows: tuple[ServiceWorkflow, ...],
     actions: ActionPins,
 ) -> EnvironmentWorkflow:
@@ -186,7 +187,7 @@ def plan_environment_workflow(
         find_environment=tuple(_plan_find_environment(embedded_builds, sources, checks_signatures)),
         builds=embedded_builds,
         sources=sources,
-        deploy=_plan_environment_deploy(environment, stack, own_workflows, job),
+        deploy=_plan_environment_deploy(environment, stacks, own_workflows, job),
         after_deploy=plan_custom_steps(after_deploy, actions),
     )
 
@@ -273,26 +274,36 @@ def _suggest_missing_image(environment: EffectiveEnvironment) -> str:
 
 
 def _plan_deploy_target(
-    image: EffectiveImage, environment: EffectiveEnvironment, stack: ComposeStack, is_one_of_several: bool
+    image: EffectiveImage, environment: EffectiveEnvironment, stacks: EnvironmentStacks, is_one_of_several: bool
 ) -> DeployTarget:
-    instances = [instance for instance in stack.instances if instance.source == image.name]
     # The service itself is deployed before other processes of its image.
-    instances.sort(key=lambda instance: instance.service != image.service)
+    services = [image.service] if image.service in environment.services else []
+    services += [
+        name
+        for name, service in environment.services.items()
+        if service.image.name == image.name and name != image.service
+    ]
     condition = _format_branch_condition(environment.deploy_branch) if is_one_of_several else ""
+    deploy = _plan_deploy(environment, stacks, services, BUILD_JOB, {image.name: "digest"})
     return DeployTarget(
-        deploy=_plan_deploy(environment, stack, tuple(instances), BUILD_JOB, {image.name: "digest"}),
+        deploy=deploy,
         condition=condition,
         tag=environment.image_tag,
-        instances=tuple(instances),
+        instances=tuple(_list_instances(stacks.first_stack(environment), services)),
     )
 
 
+def _list_instances(stack: Stack, services: Iterable[str]) -> list[PlannedService]:
+    """List what runs of some services in a stack, service by service."""
+    return [instance for name in services for instance in stack.instances if instance.service == name]
+
+
 def _plan_environment_deploy(
-    environment: EffectiveEnvironment, stack: ComposeStack, workflows: list[ServiceWorkflow], job: str
+    environment: EffectiveEnvironment, stacks: EnvironmentStacks, workflows: list[ServiceWorkflow], job: str
 ) -> EnvironmentDeploy:
     """Plan a deploy of all services of an environment, whose images an earlier job has found."""
     digests = {workflow.source.image: workflow.source.digest_output for workflow in workflows}
-    deploy = _plan_deploy(environment, stack, stack.instances, job, digests)
+    deploy = _plan_deploy(environment, stacks, list(environment.services), job, digests)
     ref = "${{ inputs.commit || github.sha }}" if _accepts_commit(environment) else ""
     return replace(deploy, ref=ref, goes_back=bool(environment.model.deploy_on.dispatch))
 
@@ -304,41 +315,63 @@ def _accepts_commit(environment: EffectiveEnvironment) -> bool:
 
 def _plan_deploy(
     environment: EffectiveEnvironment,
-    stack: ComposeStack,
-    deployed: tuple[ServiceContainer, ...],
+    stacks: EnvironmentStacks,
+    services: list[str],
     job: str,
     digests: dict[str, str],
 ) -> EnvironmentDeploy:
     """Plan a deploy; `digests` has, by image, the output of the earlier job that holds its digest."""
+    first_stack = stacks.first_stack(environment)
+    deployed = _list_instances(first_stack, services)
     values = {instance.digest: f"needs.{job}.outputs.{digests[instance.source]}" for instance in deployed}
     values["SEQUENCE"] = f"needs.{job}.outputs.sequence"
-    *images, last_image = (KeyValue(instance.container, instance.digest) for instance in deployed)
-    hosts = environment.hosts
-    host_names = " and ".join(environment.host_names)
-    routes = tuple(_plan_ssh_route(environment, host, len(hosts) > 1) for host in hosts)
-    program = f"{hosts[0].directory}/bin/deploy"
-    rollback_command = f"on {host_names}: {program} rollback {stack.name}"
-    domains = [instance.domain for instance in (*deployed, *stack.instances) if instance.domain]
+    steps = tuple(_plan_deploy_step(environment, host, stacks, services) for host in environment.hosts)
+    rollback = _describe_rollback(environment)
+    domains = [instance.domain for instance in (*deployed, *first_stack.instances) if instance.domain]
     minutes = 10 + sum(_estimate_container_minutes(environment.services[instance.service]) for instance in deployed)
     return EnvironmentDeploy(
         environment=environment.name,
         url=f"https://{domains[0]}" if domains else "",
-        host=host_names,
+        host=" and ".join(environment.host_names),
         branch=environment.deploy_branch,
         ref="",
-        program=program,
-        ways=routes,
-        superseded=" || ".join(f"steps.{route.step}.outputs.superseded-by" for route in routes),
-        token=environment.deploy_settings(hosts[0])["token"].name,
+        ways=steps,
+        superseded=" || ".join(f"steps.{step.step}.outputs.superseded-by" for step in steps),
         token_is_of_job=environment.spec.registry.pull_token.secret is None,
         values=tuple(KeyValue(name, expression) for name, expression in values.items()),
-        images=tuple(images),
-        last_image=last_image,
-        stack=stack,
-        checks=tuple(_plan_health_check(instance, rollback_command) for instance in deployed if instance.domain),
-        minutes=minutes * len(hosts),
+        folder=environment.stack_name,
+        instances=first_stack.instances,
+        checks=tuple(_plan_health_check(instance, rollback) for instance in deployed if instance.domain),
+        minutes=minutes * len(steps),
         goes_back=False,
         shows_output=environment.spec.project.public_logs,
+    )
+
+
+def _plan_deploy_step(
+    environment: EffectiveEnvironment, host: EffectiveHost, stacks: EnvironmentStacks, services: list[str]
+) -> DeployStep:
+    """Plan the step for one of the hosts; the engine of each host has its own names of containers."""
+    stack = stacks.find_stack(environment, host)
+    instances = _list_instances(stack, services)
+    return find_engine(host.engine).plan_deploy_step(
+        StepOfDeploy(
+            id=f"deploy-{host.name}" if len(environment.hosts) > 1 else "deploy",
+            environment=environment,
+            host=host,
+            stack=stack,
+            images=tuple(KeyValue(instance.container, instance.digest) for instance in instances),
+        )
+    )
+
+
+def _describe_rollback(environment: EffectiveEnvironment) -> str:
+    """Describe where and how a person goes back, for each engine."""
+    hosts_by_engine: dict[str, list[EffectiveHost]] = {}
+    for host in environment.hosts:
+        hosts_by_engine.setdefault(host.engine, []).append(host)
+    return "; ".join(
+        find_engine(engine).describe_rollback(environment, hosts) for engine, hosts in hosts_by_engine.items()
     )
 
 
@@ -348,26 +381,10 @@ def _estimate_container_minutes(service: EffectiveService) -> int:
     return 10 + 2 * (parse_duration(start_period) // 60 if start_period else 0)
 
 
-def _plan_health_check(instance: ServiceContainer, rollback_command: str) -> PublicHealthCheck:
+def _plan_health_check(instance: PlannedService, rollback_command: str) -> PublicHealthCheck:
     return PublicHealthCheck(
         service=instance.service,
         url=f"https://{instance.domain}{instance.health_path}",
         status=instance.health_status,
         to_go_back=f"{rollback_command} {instance.container}",
-    )
-
-
-def _plan_ssh_route(environment: EffectiveEnvironment, host: EffectiveHost, is_one_of_several: bool) -> SshRoute:
-    settings = environment.deploy_settings(host)
-    return SshRoute(
-        host=host.name,
-        template=find_engine(host.engine).deploy_step_template,
-        step=f"deploy-{host.name}" if is_one_of_several else "deploy",
-        settings=(*dict.fromkeys(settings.values()), *environment.env_settings),
-        address=settings["address"].name,
-        user=settings["user"].name,
-        key=settings["key"].name,
-        known_hosts=settings["known_hosts"].name,
-        port=format_ssh_port(host.model.port),
-        jumps=plan_jump_hosts(host, settings),
     )

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from kiwari_ci.plan import ComposeContainer
+from kiwari_ci.plan import PlannedContainer
 from kiwari_ci.probes.calls import REQUEST_TIMEOUT, describe_error
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import RunbookIndex
@@ -135,7 +135,7 @@ def _request_health_path(address: str, secure: ssl.SSLSocket, domain: str, path:
 
 def check_domain(
     group: FindingGroup,
-    container: ComposeContainer,
+    container: PlannedContainer,
     state: DomainState,
     host_addresses: HostAddresses,
     is_deployed: bool,
@@ -222,7 +222,7 @@ def _check_certificate(
 
 
 def _check_health(
-    group: FindingGroup, subject: str, container: ComposeContainer, answer: EndpointResponse, runbook: RunbookIndex
+    group: FindingGroup, subject: str, container: PlannedContainer, answer: EndpointResponse, runbook: RunbookIndex
 ) -> Finding:
     connection_error = answer.unreachable or answer.closed or answer.refused
     if connection_error:
@@ -236,7 +236,7 @@ def _check_health(
     return group.wrong(subject, saw, expected, cure)
 
 
-def _is_healthy(container: ComposeContainer, status: int) -> bool:
+def _is_healthy(container: PlannedContainer, status: int) -> bool:
     """A container without a health status may answer anything, but for the errors that are the proxy's own."""
     if container.health_status:
         return status == container.health_status

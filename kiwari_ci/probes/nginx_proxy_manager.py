@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from kiwari_ci.plan import ComposeContainer
+from kiwari_ci.plan import PlannedContainer
 from kiwari_ci.probes.calls import HttpResponse, fetch_url, is_loopback_url
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import RunbookIndex
@@ -43,7 +43,7 @@ def parse_proxy_hosts(response: HttpResponse) -> tuple[ProxyHosts, str]:
 
 
 def check_proxy_host(
-    group: FindingGroup, container: ComposeContainer, proxy: tuple[ProxyHosts, str], runbook: RunbookIndex
+    group: FindingGroup, container: PlannedContainer, proxy: tuple[ProxyHosts, str], runbook: RunbookIndex
 ) -> Finding:
     """Compare the proxy host of a domain with the runbook's table; `proxy` is the result of `fetch_proxy_hosts`."""
     hosts, reason = proxy
@@ -60,7 +60,7 @@ def check_proxy_host(
     return group.ok(subject, f"forwards to {target}")
 
 
-def _find_proxy_host_faults(container: ComposeContainer, host: dict[str, Any], target: str) -> Iterator[str]:
+def _find_proxy_host_faults(container: PlannedContainer, host: dict[str, Any], target: str) -> Iterator[str]:
     actual_target = " ".join(str(host.get(key)) for key in ("forward_scheme", "forward_host", "forward_port"))
     if actual_target != target:
         yield f"forwards to {actual_target}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from kiwari_ci.github import path_filters
 from kiwari_ci.output.generated_files import DATABASE_PROGRAM_PATH, HOST_PROGRAM_PATH
-from kiwari_ci.plan import EnvironmentDeploy, EnvironmentWorkflow, Plan, ServiceContainer, ServiceWorkflow
+from kiwari_ci.plan import EnvironmentDeploy, EnvironmentWorkflow, Plan, PlannedService, ServiceWorkflow
 from kiwari_ci.readers.git_history import ChangedFiles
 
 # GitHub's limits: files of a diff that it looks at, commits of a push that it compares, tags of a push.
@@ -224,7 +224,7 @@ def _build_affected_promotion(promotion: EnvironmentWorkflow, tag: str) -> Affec
         reason = f"{promotion.pattern} matches, and its first job fails: no {promotion.words}"
         return AffectedWorkflow(promotion.name, event, reason, promotion.jobs()[:1])
     image_tags = (tag, promotion.tag)
-    instances = promotion.deploy.stack.instances
+    instances = promotion.deploy.instances
     return AffectedWorkflow(
         workflow=promotion.name,
         on=event,
@@ -235,7 +235,7 @@ def _build_affected_promotion(promotion: EnvironmentWorkflow, tag: str) -> Affec
     )
 
 
-def _build_affected_container(deploy: EnvironmentDeploy, instance: ServiceContainer) -> AffectedContainer:
+def _build_affected_container(deploy: EnvironmentDeploy, instance: PlannedService) -> AffectedContainer:
     return AffectedContainer(deploy.environment, deploy.host, instance.container, instance.domain)
 
 

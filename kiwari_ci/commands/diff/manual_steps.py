@@ -132,7 +132,7 @@ def _compare_stack_files(
     """Compare which files of the user's own belong to a stack; hooks have words of their own."""
     lists = _OLD_STACK_FILES_LINE.findall(old_compose_file)
     old_names = [name for line in lists for name in line.split()]
-    new_names = [name for stack in plan.stacks if stack.name == file.folder for name in stack.beside]
+    new_names = [name for stack in plan.compose_stacks if stack.name == file.folder for name in stack.beside]
     for name, is_new in iter_added_removed(old_names, new_names):
         if name.startswith("hooks/"):
             continue

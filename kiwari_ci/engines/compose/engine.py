@@ -1,15 +1,15 @@
 """Docker Compose on a host that is reached over SSH."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kiwari_ci.effective import EffectiveDatabaseServer, EffectiveEnvironment, EffectiveSpec
-from kiwari_ci.engines.base import FileTemplate
-from kiwari_ci.engines.compose import database_servers, settings, stacks
+from kiwari_ci.effective import EffectiveDatabaseServer, EffectiveEnvironment, EffectiveHost, EffectiveSpec
+from kiwari_ci.engines.base import FileTemplate, StepOfDeploy
+from kiwari_ci.engines.compose import database_servers, hosts, settings, ssh_route, stacks
 from kiwari_ci.engines.compose.rules import check_compose
 from kiwari_ci.loading.yaml_source import YamlSource
 from kiwari_ci.output.generated_files import DATABASE_PROGRAM_PATH, HOST_PROGRAM_PATH, SSH_CLIENT_PATH
-from kiwari_ci.plan import ComposeStack, DeployHost, Plan, PostgresServer, RequiredSetting
+from kiwari_ci.plan import ComposeStack, DeployHost, Host, Plan, PostgresServer, RequiredSetting, SshRoute, Stack
 from kiwari_ci.problems import Problem
 
 _FOLDER = Path(__file__).parent
@@ -32,15 +32,36 @@ class ComposeEngine:
         """Plan a PostgreSQL server as a Compose project of its own."""
         return database_servers.plan_postgres_server(spec, server)
 
-    def required_settings(self, host: DeployHost) -> list[RequiredSetting]:
+    def plan_host(
+        self,
+        spec: EffectiveSpec,
+        host: EffectiveHost,
+        stacks: Mapping[str, Stack],
+        servers: Sequence[PostgresServer],
+    ) -> DeployHost:
+        """Plan a server that is reached over SSH."""
+        compose_stacks = {name: stack for name, stack in stacks.items() if isinstance(stack, ComposeStack)}
+        return hosts.plan_deploy_host(spec, host, compose_stacks, servers)
+
+    def plan_deploy_step(self, step: StepOfDeploy) -> SshRoute:
+        """Plan the step that deploys over SSH."""
+        return ssh_route.plan_ssh_route(step, self.deploy_step_template)
+
+    def describe_rollback(self, environment: EffectiveEnvironment, hosts: Sequence[EffectiveHost]) -> str:
+        """Describe the command of the host program."""
+        names = " and ".join(host.name for host in hosts)
+        return f"on {names}: {ssh_route.program_path(hosts[0])} rollback {environment.stack_name}"
+
+    def required_settings(self, host: Host) -> list[RequiredSetting]:
         """List the settings of an SSH connection."""
+        assert isinstance(host, DeployHost)
         return settings.list_connection_settings(host)
 
     def list_stack_templates(self, plan: Plan) -> Iterator[FileTemplate]:
         """List compose files, what lies beside them, and examples of env files: databases, stacks, proxies."""
         for server in plan.servers:
             yield from _list_server_templates(server)
-        for stack in plan.stacks:
+        for stack in plan.compose_stacks:
             yield from _list_stack_templates(stack)
         for host in plan.hosts:
             for front in host.fronts:
