@@ -292,7 +292,7 @@ def test_all_case_specs_have_their_cures() -> None:
         world: dict[str, Any] = {"facts": facts, "reached": targets, "github": github.GitHubState(why="no gh")}
         world["seen"] = {domain: dns_tls.DomainState() for domain in plan.domains}
         world["images"] = {
-            instance.repository: registry.RegistryResponse(403) for s in plan.compose_stacks for instance in s.instances
+            instance.repository: registry.RegistryResponse(403) for s in plan.stacks for instance in s.instances
         }
         all_findings = examined([], plan, tree, **world)
         assert of_state(all_findings, "wrong"), path

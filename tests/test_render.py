@@ -83,6 +83,13 @@ NEVER = {
     "host.jumps": {"many"},
     "way.jumps": {"many"},
     "deploy.ways": {"none"},
+    "plan.every_host": {"none"},
+    "plan.runbook.clusters": {"none"},  # asked before
+    "commands.namespaces": {"none"},
+    "namespace.rollbacks": {"none"},
+    "namespace.database": {"many"},
+    "head": {"none"},
+    "documents": {"none", "one"},
 }
 OUTCOMES: dict[type[nodes.Node], tuple[object, ...]] = {nodes.If: (True, False), nodes.For: ("none", "one", "many")}
 

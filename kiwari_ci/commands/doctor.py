@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import ComposeStack, DeployHost, Plan, PlannedContainer, Stack
+from kiwari_ci.plan import ComposeStack, DeployHost, Host, Plan, PlannedContainer, Stack
 from kiwari_ci.probes import (
     database_checks,
     dns_tls,
@@ -96,7 +96,8 @@ def _is_readable_file(file: Path) -> bool:
 def run_checks(plan: Plan, files: GeneratedFiles, environments: Sequence[str], options: ProbeOptions) -> list[Finding]:
     """Return every finding: hosts first, then environments (all when none is named), GitHub and the registry."""
     stacks = [stack for stack in plan.stacks if not environments or stack.environment in environments]
-    hosts = [host for host in plan.hosts if any(stack in stacks for stack in host.stacks)]
+    names = {stack.environment for stack in stacks}
+    hosts = [host for host in plan.hosts if names & set(host.environments)]
     runbook = RunbookIndex(plan.runbook, options.destinations)
     results = _run_probes(plan, hosts, stacks, options)
     checks = [_HostCheck(plan, host, files, results, options, runbook.for_host(host.name)) for host in hosts]
@@ -107,6 +108,10 @@ def run_checks(plan: Plan, files: GeneratedFiles, environments: Sequence[str], o
         for stack in check.host.stacks:
             if stack in stacks:
                 findings += check.check_environment(stack)
+    for other_host in plan.every_host:
+        for other_stack in other_host.stacks:
+            if other_stack in stacks and not isinstance(other_host, DeployHost):
+                findings += _check_unasked_environment(plan, other_host, other_stack, results, options, runbook)
     group = FindingGroup(f"GitHub {plan.repository}")
     findings += github.check_repository(group, plan, results.github, runbook)
     findings += _check_registry_images(plan, stacks, results, options, runbook)
@@ -208,8 +213,9 @@ class _HostCheck:
                 yield host_checks.check_deploy_key(group, host, key, facts, self.runbook)
             if host.has_schedule:
                 yield host_checks.check_schedule(group, facts, self.runbook)
-        target = self.results.reached[host.name]
-        yield host_checks.check_host_key(group, host, self._find_known_hosts_entry(), target, facts, self.runbook)
+        if host.keys:
+            target = self.results.reached[host.name]
+            yield host_checks.check_host_key(group, host, self._find_known_hosts_entry(), target, facts, self.runbook)
         if not facts.why:
             for server in host.servers:
                 yield stack_checks.check_env_file(group, server.name, server.env_file, facts, self.runbook)
@@ -287,6 +293,21 @@ class _HostCheck:
         yield from dns_tls.check_domain(group, container, state, addresses, is_deployed, self.runbook, now)
         if self.options.npm and find_planned_proxy(self.host.proxy).has_admin_api:
             yield nginx_proxy_manager.check_proxy_host(group, container, self.results.proxy, self.runbook)
+
+
+def _check_unasked_environment(
+    plan: Plan, host: Host, stack: Stack, results: ProbeResults, options: ProbeOptions, runbook: RunbookIndex
+) -> Iterator[Finding]:
+    """Check what can be seen of an environment from outside, on a host that ssh does not reach."""
+    group = FindingGroup(f"environment {stack.environment}")
+    reason = f"{host.name} is not asked; this command says what serves: {stack.status_command}"
+    yield group.not_asked(f"stack {stack.name}", reason)
+    for container in stack.containers:
+        if container.domain:
+            state = results.seen[container.domain]
+            addresses = dns_tls.HostAddresses()
+            yield from dns_tls.check_domain(group, container, state, addresses, True, runbook, options.net.now())
+    yield from github.check_github_environment(group, plan, stack.environment, results.github, runbook)
 
 
 def _check_registry_images(

@@ -60,8 +60,10 @@ class Engine(Protocol):
     def plan_deploy_step(self, step: StepOfDeploy) -> DeployStep:
         """Plan the step by which a workflow deploys to one host."""
 
-    def describe_rollback(self, environment: EffectiveEnvironment, hosts: Sequence[EffectiveHost]) -> str:
-        """Describe where and how a person goes back, up to the name of the container, which follows."""
+    def describe_rollback(
+        self, environment: EffectiveEnvironment, hosts: Sequence[EffectiveHost], container: str
+    ) -> str:
+        """Describe where and how a person puts back the image that a container had before."""
 
     def plan_database_server(self, spec: EffectiveSpec, server: EffectiveDatabaseServer) -> PostgresServer:
         """Plan a database server on one of its hosts."""

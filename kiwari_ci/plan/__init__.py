@@ -15,6 +15,7 @@ from kiwari_ci.plan.base import (
     RegistryLogin,
     RequiredSetting,
 )
+from kiwari_ci.plan.clusters import Cluster, ClusterStack, ClusterStep, EnvSecret
 from kiwari_ci.plan.hosts import (
     DatabaseRole,
     DeployHost,
@@ -28,7 +29,9 @@ from kiwari_ci.plan.hosts import (
     ProxyStack,
 )
 from kiwari_ci.plan.runbook import (
+    ClusterCommands,
     HostCommands,
+    NamespaceCommands,
     Runbook,
     RunbookCommand,
     RunbookStep,
@@ -101,7 +104,13 @@ __all__ = [
     "FrozenAction",
     "EscapeHatch",
     "DeployHost",
+    "Cluster",
+    "ClusterCommands",
+    "NamespaceCommands",
+    "ClusterStack",
+    "ClusterStep",
     "DeployStep",
+    "EnvSecret",
     "Host",
     "PlannedAccessory",
     "PlannedContainer",
@@ -171,6 +180,7 @@ class Plan:
     servers: tuple[PostgresServer, ...]
     every_host: tuple[Host, ...]
     tokens: tuple[GitHubSetting, ...]
+    pulls_with_job_token: bool
     needs: tuple[RequiredSetting, ...]
     first_tags: tuple[str, ...]
     by_hand: tuple[EnvironmentWorkflow, ...]
@@ -195,6 +205,16 @@ class Plan:
     def hosts(self) -> tuple[DeployHost, ...]:
         """The hosts that are reached over SSH."""
         return tuple(host for host in self.every_host if isinstance(host, DeployHost))
+
+    @property
+    def clusters(self) -> tuple[Cluster, ...]:
+        """The clusters of Kubernetes."""
+        return tuple(host for host in self.every_host if isinstance(host, Cluster))
+
+    @property
+    def cluster_stacks(self) -> tuple[ClusterStack, ...]:
+        """The stacks that clusters run."""
+        return tuple(stack for stack in self.stacks if isinstance(stack, ClusterStack))
 
     @property
     def compose_stacks(self) -> tuple[ComposeStack, ...]:

@@ -128,7 +128,10 @@ class ProxyGuide:
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """A PostgreSQL server with a stack of its own; `backups` has the settings of each database's, by its name."""
+    """A PostgreSQL server with a stack of its own; `backups` has the settings of each database's, by its name.
+
+    `published` is the address and port where others than containers of its host reach it; empty where none does.
+    """
 
     name: str
     host: str
@@ -138,6 +141,7 @@ class PostgresServer:
     volume: str
     health_test: str
     network: str
+    published: str
     owns_network: bool
     databases: tuple[DatabaseRole, ...]
     backups: tuple[ComposeAttribute, ...]
@@ -185,6 +189,12 @@ class DeployHost(Host):
     proxy: str
     sites: tuple[ProxySite, ...]
     fronts: tuple[ProxyStack, ...]
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """The environments that run there, or have their database there."""
+        on_servers = [database.environment for server in self.servers for database in server.databases]
+        return tuple(dict.fromkeys([*(stack.environment for stack in self.stacks), *on_servers]))
 
     @property
     def has_schedule(self) -> bool:

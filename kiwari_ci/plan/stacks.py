@@ -144,6 +144,7 @@ class DeployHook:
 class Stack:
     """What one engine runs of an environment. `files` are those of its engine, from the repository's root.
 
+    `status_command` is what a person types to see what serves, on the host or with a login for the cluster.
     With `pushed` a deploy sends them, as it does `sent`, the env files that it renders from what GitHub has `kept`.
     """
 
@@ -156,6 +157,7 @@ class Stack:
     kept: tuple[GitHubSetting, ...]
     pushed: bool
     files: tuple[str, ...]
+    status_command: str
 
     @property
     def containers(self) -> tuple[PlannedContainer, ...]:

@@ -77,7 +77,7 @@ class DeployStep:
     """The step that deploys a stack to one host, which its engine's template prints.
 
     `settings` are all that it reads from GitHub. `images` and `last_image` are the containers, each with the variable
-    that has its digest. `status_command` is what a person types to see what serves there.
+    that has its digest.
     """
 
     host: str
@@ -87,7 +87,6 @@ class DeployStep:
     settings: tuple[GitHubSetting, ...]
     images: tuple[KeyValue, ...]
     last_image: KeyValue
-    status_command: str
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from kiwari_ci.engines.registry import find_engine
 from kiwari_ci.github import action_pins
 from kiwari_ci.plan import (
     BuiltBranch,
+    Cluster,
+    ComposeStack,
     DeployHost,
     DriftWorkflow,
     GitHubSetting,
@@ -44,6 +46,7 @@ def build_plan(
         stack for environment in spec.environments.values() for stack in environment_stacks.list_stacks(environment)
     )
     first_stacks = tuple(environment_stacks.first_stack(environment) for environment in spec.environments.values())
+    compose_stacks = [stack for stack in stacks if isinstance(stack, ComposeStack)]
     servers = tuple(
         find_engine(server.host.engine).plan_database_server(spec, server) for server in spec.databases.values()
     )
@@ -56,7 +59,7 @@ def build_plan(
         if environment.has_own_workflow
     )
     built_branches = _list_built_branches(workflows)
-    tokens = _collect_pull_tokens(spec)
+    tokens = _collect_pull_tokens(spec) if any(host.stacks for host in hosts) else ()
     login = builds.plan_registry_login(spec.registry)
     build_settings = required_settings.collect_build_settings(workflows, login)
     needs = required_settings.collect_required_settings(every_host, tokens, build_settings, spec.registry.host)
@@ -85,6 +88,7 @@ def build_plan(
         servers=servers,
         every_host=every_host,
         tokens=tokens,
+        pulls_with_job_token=spec.registry.pull_token.secret is None,
         needs=needs,
         first_tags=tuple(dict.fromkeys(examples)),
         released=any(workflow.builds and workflow.pattern for workflow in environment_workflows),
@@ -94,14 +98,15 @@ def build_plan(
         takeovers=plan_takeovers(spec, stacks),
         answering=_list_health_checked(spec, first_stacks),
         standing=tuple(accessories for host in hosts for accessories in list_long_running(host)),
-        pushing=", ".join(stack.environment for stack in first_stacks if stack.pushed),
-        rendered=", ".join(stack.environment for stack in first_stacks if stack.sent),
+        pushing=", ".join(stack.environment for stack in compose_stacks if stack.pushed),
+        rendered=", ".join(stack.environment for stack in compose_stacks if stack.sent),
         migrating=", ".join(migrating),
         migrated=any(server.migrations_image for server in servers),
         runbook=runbook_steps.plan_runbook(
             project.name,
             project.repository,
             hosts,
+            tuple(host for host in every_host if isinstance(host, Cluster)),
             first_stacks,
             repository_settings=(*tokens, *_list_build_only_settings(build_settings, tokens)),
             required_settings=needs,

@@ -326,7 +326,6 @@ def _plan_deploy(
     values = {instance.digest: f"needs.{job}.outputs.{digests[instance.source]}" for instance in deployed}
     values["SEQUENCE"] = f"needs.{job}.outputs.sequence"
     steps = tuple(_plan_deploy_step(environment, host, stacks, services) for host in environment.hosts)
-    rollback = _describe_rollback(environment)
     domains = [instance.domain for instance in (*deployed, *first_stack.instances) if instance.domain]
     minutes = 10 + sum(_estimate_container_minutes(environment.services[instance.service]) for instance in deployed)
     return EnvironmentDeploy(
@@ -341,7 +340,7 @@ def _plan_deploy(
         values=tuple(KeyValue(name, expression) for name, expression in values.items()),
         folder=environment.stack_name,
         instances=first_stack.instances,
-        checks=tuple(_plan_health_check(instance, rollback) for instance in deployed if instance.domain),
+        checks=tuple(_plan_health_check(environment, instance) for instance in deployed if instance.domain),
         minutes=minutes * len(steps),
         goes_back=False,
         shows_output=environment.spec.project.public_logs,
@@ -365,13 +364,14 @@ def _plan_deploy_step(
     )
 
 
-def _describe_rollback(environment: EffectiveEnvironment) -> str:
+def _describe_rollback(environment: EffectiveEnvironment, container: str) -> str:
     """Describe where and how a person goes back, for each engine."""
     hosts_by_engine: dict[str, list[EffectiveHost]] = {}
     for host in environment.hosts:
         hosts_by_engine.setdefault(host.engine, []).append(host)
     return "; ".join(
-        find_engine(engine).describe_rollback(environment, hosts) for engine, hosts in hosts_by_engine.items()
+        find_engine(engine).describe_rollback(environment, hosts, container)
+        for engine, hosts in hosts_by_engine.items()
     )
 
 
@@ -381,10 +381,10 @@ def _estimate_container_minutes(service: EffectiveService) -> int:
     return 10 + 2 * (parse_duration(start_period) // 60 if start_period else 0)
 
 
-def _plan_health_check(instance: PlannedService, rollback_command: str) -> PublicHealthCheck:
+def _plan_health_check(environment: EffectiveEnvironment, instance: PlannedService) -> PublicHealthCheck:
     return PublicHealthCheck(
         service=instance.service,
         url=f"https://{instance.domain}{instance.health_path}",
         status=instance.health_status,
-        to_go_back=f"{rollback_command} {instance.container}",
+        to_go_back=_describe_rollback(environment, instance.container),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
+from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveSpec
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
@@ -22,9 +22,16 @@ def check_proxies(source: YamlSource, spec: EffectiveSpec) -> Problems:
                 loc: YamlPath = ("hosts", name, "proxy", key)
                 yield report_at_key(source, loc, "proxy", f"{format_yaml_path(loc)}: {reason}", f"leave out `{key}`")
     for environment in spec.environments.values():
-        yield from _check_domains(source, environment)
+        for host in _list_different_hosts(environment):
+            yield from _check_domains(source, environment, host)
     for environment in spec.environments.values():
-        yield from _check_ports(source, environment)
+        for host in _list_different_hosts(environment):
+            yield from _check_ports(source, environment, host)
+
+
+def _list_different_hosts(environment: EffectiveEnvironment) -> list[EffectiveHost]:
+    """List the first host with each engine, for those with the same engine are alike."""
+    return [environment.hosts_with(engine)[0] for engine in dict.fromkeys(host.engine for host in environment.hosts)]
 
 
 def _explain_unused_key(options: Proxy, key: str) -> str:
@@ -35,19 +42,18 @@ def _explain_unused_key(options: Proxy, key: str) -> str:
     return find_proxy(options.kind).explain_unused_key(options, key)
 
 
-def _check_domains(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+def _check_domains(source: YamlSource, environment: EffectiveEnvironment, host: EffectiveHost) -> Problems:
     """The proxy can lead each domain to its container."""
-    proxy = find_proxy(environment.first_host.proxy.kind)
+    proxy = find_proxy(host.proxy.kind)
     for name in environment.model.domains:
         problem = proxy.explain_unreachable_domain(environment.containers[name])
-        if problem:
+        if problem and host.has_ports:
             message, hint = problem
             yield report_at_key(source, ("environments", environment.name, "domains", name), "proxy", message, hint)
 
 
-def _check_ports(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+def _check_ports(source: YamlSource, environment: EffectiveEnvironment, host: EffectiveHost) -> Problems:
     """No container publishes the ports of a generated proxy."""
-    host = environment.first_host
     stack_name = find_proxy(host.proxy.kind).stack_name(host.proxy)
     if not stack_name:
         return

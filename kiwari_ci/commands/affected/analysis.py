@@ -269,6 +269,11 @@ def _list_manual_steps(plan: Plan, files: Sequence[str]) -> Iterator[str]:
             for path in (f"deploy/{path}" for path in proxy_stack.paths()):
                 if path in files:
                     yield f"{path}: copy it to {host.name} and have the proxy read it again (runbook)"
+    for cluster in plan.clusters:
+        applied = [cluster.setup_path, *(path for stack in cluster.stacks for path in stack.applied_by_hand)]
+        for path in applied:
+            if path in files:
+                yield f"{path}: apply it to {cluster.name}, before the deploy that needs it (runbook)"
     for path, host_names in _find_copied_files(plan).items():
         if path in files:
             hosts = ", ".join(host_names)

@@ -9,7 +9,7 @@ from kiwari_ci.commands.diff.matching import ResponsibleJob
 from kiwari_ci.plan import Plan, SshRoute, Stack
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.shell import parse_shell_commands
-from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, SSH_CLIENT_NAME
+from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, ROLLOUT_NAME, ROLLOUT_NOTE, SSH_CLIENT_NAME
 
 _DEFAULT_PORT = "22"
 
@@ -37,7 +37,7 @@ def get_planned_transport(plan: Plan, environment: str) -> DeployTransport | Non
         hosts=tuple(dict.fromkeys(step.host for step in steps)),
         ports=_list_ports(ports),
         has_jump_host=any(route.jumps for route in routes),
-        sends_files=any(step.stack.pushed for step in steps),
+        sends_files=any(route.stack.pushed for route in routes),
         writes_env_files=any(_writes_env_file(step.stack) for step in steps),
     )
 
@@ -54,10 +54,10 @@ def read_generated_transport(roles: list[ResponsibleJob]) -> DeployTransport | N
     """
     hosts: dict[str, list[str]] = {}
     for _, job, effect in roles:
-        if effect.note != HOST_PROGRAM_NOTE:
+        if effect.note not in (HOST_PROGRAM_NOTE, ROLLOUT_NOTE):
             continue
         for step in job.steps:
-            title = re.fullmatch("Pull and restart on (.+)", step.title)
+            title = re.fullmatch("(?:Pull and restart|Roll out) on (.+)", step.title)
             if title:
                 hosts[title[1]] = _find_client_arguments(step.run)
     if not hosts:
@@ -74,9 +74,9 @@ def read_generated_transport(roles: list[ResponsibleJob]) -> DeployTransport | N
 
 
 def _find_client_arguments(script: str) -> list[str]:
-    """The words behind the name of the program that calls the host."""
+    """The words behind the name of the program that deploys."""
     for command in parse_shell_commands(script):
-        if command[0].rpartition("/")[2] == SSH_CLIENT_NAME:
+        if command[0].rpartition("/")[2] in (SSH_CLIENT_NAME, ROLLOUT_NAME):
             return command[1:]
     return []
 

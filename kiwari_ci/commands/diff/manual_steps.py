@@ -95,6 +95,16 @@ def _describe_copied_file(file: _CopiedFile, new: PipelineSnapshot, names: NameM
         state = "new" if file.is_new else "another"
         message = f"the program with which a deploy job calls the server is {state}"
         yield PipelineChange("SSH client", message, False, file.path)
+    elif file.path == generated_files.ROLLOUT_PROGRAM_PATH:
+        state = "new" if file.is_new else "another"
+        message = f"the program with which a deploy job rolls out to a cluster is {state}"
+        yield PipelineChange("rollout program", message, False, file.path)
+    elif file.name == "kubernetes.yaml":
+        message = f"{as_inline_code(file.name)} is another: the next deploy sends it"
+        yield PipelineChange(subject, message, False, file.path)
+    elif file.name in ("setup.yaml", "database.yaml"):
+        message = f"{as_inline_code(file.path)} must be applied by who administers the cluster (runbook)"
+        yield PipelineChange(subject, message, True, file.path)
     elif file.folder == "bin":
         state = "new" if file.is_new else "changed"
         is_database_program = file.path == generated_files.DATABASE_PROGRAM_PATH

@@ -5,7 +5,8 @@ from typing import Any
 
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveAccessory, EffectiveContainer, EffectiveService
-from kiwari_ci.effective.values import format_variable_name, parse_duration
+from kiwari_ci.effective.values import parse_duration
+from kiwari_ci.engines.services import describe_service, format_health_endpoint
 from kiwari_ci.plan import (
     AccessoryContainer,
     ComposeAttribute,
@@ -42,7 +43,6 @@ def plan_accessory_container(accessory: EffectiveAccessory) -> AccessoryContaine
 def _plan_replica(service: EffectiveService, replica_name: str) -> ServiceContainer:
     options = service.options
     is_first = replica_name == service.container_name
-    tag = service.environment.image_tag
     program_labels = {
         **_plan_health_labels(service),
         "deploy.from": _promotion_source(service),
@@ -51,17 +51,9 @@ def _plan_replica(service: EffectiveService, replica_name: str) -> ServiceContai
         "deploy.migrate": shlex.join(options.migrate or ()) if is_first else "",
         "deploy.backup": _find_backup_before_migration(service) if is_first else "",
     }
-    container = _plan_container(service, f"{service.image.repository}:{tag}", program_labels, replica_name)
-    return ServiceContainer(
-        **vars(container),
-        service=service.name,
-        source=service.image.name,
-        repository=service.image.repository,
-        tag=tag,
-        health=_format_health_endpoint(options),
-        variable=format_variable_name(service.name),
-        digest=f"DIGEST_{format_variable_name(service.name)}",
-    )
+    image = f"{service.image.repository}:{service.environment.image_tag}"
+    container = _plan_container(service, image, program_labels, replica_name)
+    return ServiceContainer(**vars(container), **describe_service(service))
 
 
 def _plan_container(
@@ -142,7 +134,7 @@ def _plan_dependencies(container: EffectiveContainer) -> tuple[KeyValue, ...]:
 def _plan_labels(container: EffectiveContainer, domain: str, program_labels: dict[str, str]) -> tuple[KeyValue, ...]:
     """Plan the labels: the host program's, the proxy's, and the spec's own, which win."""
     options = container.options
-    proxy = container.environment.first_host.proxy
+    proxy = container.environment.hosts_with("compose")[0].proxy
     proxy_labels: dict[str, str] = {}
     if domain and options.port:
         proxy_labels = find_proxy(proxy.kind).labels(proxy, domain, container.container_name, options.port)
@@ -151,23 +143,16 @@ def _plan_labels(container: EffectiveContainer, domain: str, program_labels: dic
     return tuple(KeyValue(key, escape_dollar_signs(value)) for key, value in labels.items())
 
 
-def _format_health_endpoint(options: schema.Service) -> str:
-    """Write where and with which status a service answers; empty for a worker."""
-    if not options.port:
-        return ""
-    status = "" if options.health.status == 200 else f" {options.health.status}"
-    return f":{options.port}{options.health.path}{status}"
-
-
 def _plan_health_labels(service: EffectiveService) -> dict[str, str]:
     """Plan the labels that say how the host asks a new container for its health; a worker has none."""
     options = service.options
     if not options.port:
         return {}
     start_period = options.health.start_period
-    name_cache_seconds = [find_proxy(host.proxy.kind).name_cache_seconds for host in service.environment.hosts]
+    hosts = service.environment.hosts_with("compose")
+    name_cache_seconds = [find_proxy(host.proxy.kind).name_cache_seconds for host in hosts]
     return {
-        "deploy.health": _format_health_endpoint(options),
+        "deploy.health": format_health_endpoint(options),
         "deploy.host": options.health.host or service.domain,
         "deploy.start-period": str(parse_duration(start_period)) if start_period else "",
         "deploy.name-cache": str(max(name_cache_seconds)),
@@ -200,7 +185,8 @@ def _promotion_source(service: EffectiveService) -> str:
     if environment.model.promote is None:
         return ""
     source = environment.spec.environments[environment.model.promote]
-    if not set(environment.host_names) <= set(source.host_names):
+    names = {host.name for host in environment.hosts_with("compose")}
+    if not names <= set(source.host_names):
         return ""
     return f"{source.stack_name}/{source.service(service.name).container_name}"
 
@@ -219,7 +205,7 @@ def _plan_network_attachments(container: EffectiveContainer, alias: str) -> tupl
 
     names = [] if is_service else [DEFAULT_NETWORK]
     if is_service or container.domain:
-        names.append(environment.first_host.proxy.network)
+        names.append(environment.hosts_with("compose")[0].proxy.network)
     if environment.database and container.uses_database:
         names.append(environment.database.server.network)
     if environment.accessories:

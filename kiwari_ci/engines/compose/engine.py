@@ -13,6 +13,7 @@ from kiwari_ci.plan import ComposeStack, DeployHost, Host, Plan, PostgresServer,
 from kiwari_ci.problems import Problem
 
 _FOLDER = Path(__file__).parent
+_PLACE = "on the server"  # of env files
 
 
 class ComposeEngine:
@@ -47,10 +48,12 @@ class ComposeEngine:
         """Plan the step that deploys over SSH."""
         return ssh_route.plan_ssh_route(step, self.deploy_step_template)
 
-    def describe_rollback(self, environment: EffectiveEnvironment, hosts: Sequence[EffectiveHost]) -> str:
+    def describe_rollback(
+        self, environment: EffectiveEnvironment, hosts: Sequence[EffectiveHost], container: str
+    ) -> str:
         """Describe the command of the host program."""
         names = " and ".join(host.name for host in hosts)
-        return f"on {names}: {ssh_route.program_path(hosts[0])} rollback {environment.stack_name}"
+        return f"on {names}: {stacks.program_path(hosts[0])} rollback {environment.stack_name} {container}"
 
     def required_settings(self, host: Host) -> list[RequiredSetting]:
         """List the settings of an SSH connection."""
@@ -72,7 +75,11 @@ class ComposeEngine:
 
     def list_programs(self, plan: Plan) -> dict[str, Path]:
         """List the host program, the client that the deploy job runs, and the database program where it has work."""
-        programs = {HOST_PROGRAM_PATH: _FOLDER / "host.py", SSH_CLIENT_PATH: _FOLDER / "over_ssh.py"}
+        programs = {}
+        if plan.hosts:
+            programs[HOST_PROGRAM_PATH] = _FOLDER / "host.py"
+        if plan.compose_stacks:
+            programs[SSH_CLIENT_PATH] = _FOLDER / "over_ssh.py"
         if plan.servers or any(host.has_schedule for host in plan.hosts):
             programs[DATABASE_PROGRAM_PATH] = _FOLDER / "database.py"
         return programs
@@ -81,7 +88,7 @@ class ComposeEngine:
 def _list_server_templates(server: PostgresServer) -> Iterator[FileTemplate]:
     folder = f"deploy/{server.name}"
     yield FileTemplate(f"{folder}/docker-compose.yml", "compose/database.yml.j2", {"server": server})
-    yield FileTemplate(f"{folder}/.env.example", "compose/env.example.j2", {"env_file": server.env_file})
+    yield FileTemplate(f"{folder}/.env.example", "env.example.j2", {"env_file": server.env_file, "place": _PLACE})
     init_script = f"{folder}/init/init-databases.sh"
     yield FileTemplate(init_script, "compose/init-databases.sh.j2", {"server": server})
 
@@ -93,4 +100,4 @@ def _list_stack_templates(stack: ComposeStack) -> Iterator[FileTemplate]:
         yield FileTemplate(f"{folder}/hooks/{hook.name}", "compose/hook.sh.j2", {"stack": stack, "hook": hook})
     for env_file in stack.env_files:
         example = f"{folder}/{env_file.name}.example"
-        yield FileTemplate(example, "compose/env.example.j2", {"env_file": env_file})
+        yield FileTemplate(example, "env.example.j2", {"env_file": env_file, "place": _PLACE})

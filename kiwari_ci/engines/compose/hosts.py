@@ -19,7 +19,8 @@ def plan_deploy_host(
     for environment in environments:
         secret = environment.deploy_settings(host)["key"].name
         environments_by_key.setdefault(secret, []).append(environment.name)
-    settings = environments[0].deploy_settings(host)
+    # A host with nothing but a database server is reached by persons alone.
+    settings = environments[0].deploy_settings(host) if environments else host.deploy_settings()
     host_stacks = tuple(stacks.values())
     host_servers = tuple(server for server in servers if server.host == host.name)
     public = tuple(container for stack in host_stacks for container in stack.containers if container.domain)

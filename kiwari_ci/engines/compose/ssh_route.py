@@ -1,6 +1,5 @@
 """How a deploy reaches a host over SSH."""
 
-from kiwari_ci.effective import EffectiveHost
 from kiwari_ci.engines.base import StepOfDeploy
 from kiwari_ci.engines.compose.hosts import format_ssh_port, plan_jump_hosts
 from kiwari_ci.plan import SshRoute
@@ -19,7 +18,6 @@ def plan_ssh_route(step: StepOfDeploy, template: str) -> SshRoute:
         settings=(*dict.fromkeys(settings.values()), *environment.env_settings),
         images=tuple(images),
         last_image=last_image,
-        status_command=f"{program_path(host)} status {step.stack.name}",
         address=settings["address"].name,
         user=settings["user"].name,
         key=settings["key"].name,
@@ -28,8 +26,3 @@ def plan_ssh_route(step: StepOfDeploy, template: str) -> SshRoute:
         jumps=plan_jump_hosts(host, settings),
         token=settings["token"].name,
     )
-
-
-def program_path(host: EffectiveHost) -> str:
-    """The host program, as a person on the host calls it."""
-    return f"{host.directory}/bin/deploy"

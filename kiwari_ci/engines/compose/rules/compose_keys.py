@@ -48,7 +48,7 @@ EXTRA_COMPOSE_KEYS = COMPOSE_SERVICE_KEYS - _WRITTEN_BY_FIELDS - _ALTERNATIVES.k
 
 def check_compose_keys(source: YamlSource, spec: EffectiveSpec) -> Iterator[Problem]:
     """Find keys of Compose that the pipeline writes itself, or that nobody knows."""
-    for environment in spec.environments.values():
+    for environment in spec.environments_on("compose"):
         for container in environment.containers.values():
             yield from _check_container(source, container)
 
