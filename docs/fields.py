@@ -227,6 +227,10 @@ pipeline from it. This is the smallest one that works. Everything else has a def
 - Unknown keys and keys without a value are errors. So are YAML anchors, aliases, merge keys and tags.
 - A spec is read as YAML 1.2: `on` and `22:22` are text, and `1.10` is a number, so put versions in quotes.
 - A spec contains the names of secrets, never their values.
+- In the texts of a container (`command`, `env`, `environment`, `labels`, `healthcheck`, `compose` and so on), `$$` is a
+  dollar sign, as in a Compose file. Nothing replaces `${{NAME}}` or `$NAME`, so they are errors, except in what a shell
+  in the container reads (`[sh, -c, …]` or `[CMD-SHELL, …]`) if the spec gives the container that variable. `$$NAME`
+  there is a variable that the image or the script sets.
 - In the tables, *a name* means {name}.
 
 The examples are from [specs/kiwari.yaml](../../specs/kiwari.yaml).

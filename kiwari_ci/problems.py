@@ -14,6 +14,7 @@ Severity = Literal["error", "advice"]
 RuleName = Literal[
     "alias",
     "anchor",
+    "baked-address",
     "base",
     "branches",
     "build-argument",
@@ -102,6 +103,7 @@ RuleName = Literal[
     "unsent-file",
     "unused",
     "value",
+    "variable",
     "whole-repository",
     "worker",
     "yaml-syntax",

@@ -14,6 +14,7 @@ import yaml
 
 from kiwari_ci import generator
 from kiwari_ci.commands.diff import compare, report
+from kiwari_ci.commands.diff.first_comparison import PART_TITLES
 from kiwari_ci.plan import Plan
 from kiwari_ci.readers import file_sets, shell, yaml_document
 from kiwari_ci.readers.file_sets import FileSet
@@ -75,8 +76,184 @@ def test_a_password_in_a_file_is_not_told() -> None:
 
 def test_an_empty_folder_gets_all_of_it(tmp_path: Path) -> None:
     printed = said(KIWARI, "--against", tmp_path)
-    assert "api\n    now built by `.github/workflows/api-ci.yml`" in printed
-    assert "  ! needs the secret `VPS_HOST`" in printed
+    assert "    api: now built by `.github/workflows/api-ci.yml`" in printed
+    assert "set these secrets on GitHub with `gh secret set NAME` (runbook, step 5): `VPS_HOST`, " in printed
+
+
+def first_comparison(tmp_path: Path, spec: str, **files: str) -> str:
+    """The text of the first comparison; `files` are hand-written, by the last part of their paths."""
+    paths = {"deploy": ".github/workflows/deploy.yml", "compose": "compose.prod.yml", "example": ".env.example"}
+    path = tmp_path / "shop.yaml"
+    if "pull_requests" not in spec:
+        spec = "project: {name: shop, repository: example/shop}\n" + spec
+    path.write_text(f"hosts: {{vps: {{}}}}\n{spec}")
+    plan, generated = generator.generate_files(path)
+    before = FileSet("before", {paths[name]: text for name, text in files.items()})
+    after = {name: file.text for name, file in generated.items()}
+    return report.format_diff_text(compare.compare_pipelines(before, plan, after, before), "shop.yaml")
+
+
+def lines_of_part(text: str, title: str) -> list[str]:
+    return text.partition(f"{title}\n")[2].partition("\n\n")[0].splitlines()
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_the_first_comparison_has_three_parts_and_dangerous_lines_stand_first(name: str) -> None:
+    text = (CASES / name / "diff.txt").read_text()
+    parts = [lines_of_part(text, title) for title in PART_TITLES.values()]
+    assert parts[0] and parts[2]
+    for lines in parts:
+        marks = [line.startswith("  !") for line in lines]
+        assert marks == sorted(marks, reverse=True)
+    # What every adoption has in common is one line, the last.
+    assert parts[2][-1].startswith("    as in every pipeline that kiwari-ci generates: ")
+    assert sum("time limit" in line for line in text.splitlines()) == 1
+    assert sum("permission" in line for line in text.splitlines()) == 1
+
+
+def test_what_is_beside_the_compose_file_does_not_move_by_itself(tmp_path: Path) -> None:
+    spec = "services: {web: {port: 80, volumes: ['./uploads:/uploads', './web.conf:/web.conf:ro']}}\n"
+    text = first_comparison(tmp_path, spec + LIVE, compose=COMPOSE_WITH_FOLDERS, deploy=DEPLOY % "")
+    assert "  ! live: `./uploads` is beside the Compose file" in text
+    assert "`./web.conf` is beside" not in text
+
+
+LIVE = "environments: {live: {stack: shop-prod, deploy_on: {push: main}}}\n"
+COMPOSE = """
+services:
+  web:
+    image: ghcr.io/example/shop-web:latest
+    environment: {API_TOKEN: "${API_TOKEN}", OLD_TOKEN: "${OLD_TOKEN}"}
+    volumes: ["uploads:/uploads"]
+volumes: {uploads: {}}
+"""
+COMPOSE_WITH_FOLDERS = """
+services:
+  web: {image: "ghcr.io/example/shop-web:latest", volumes: ["./uploads:/uploads", "./web.conf:/web.conf:ro"]}
+"""
+DEPLOY = """
+on: {push: {branches: [main]}, pull_request: {branches: [main]}}
+jobs:
+  test: {runs-on: ubuntu-latest, steps: [{run: make test}]}
+  build:
+    needs: test
+    if: github.ref == 'refs/heads/main'
+    runs-on: ubuntu-latest
+    steps:
+      - uses: docker/build-push-action@v6
+        with: {push: true, tags: "ghcr.io/example/shop-web:latest"}
+  deploy:
+    needs: build
+    if: github.ref == 'refs/heads/main'
+    runs-on: ubuntu-latest
+    steps: [{run: "ssh me@192.0.2.1 'cd /srv/shop && docker compose %s -f compose.prod.yml up -d'"}]
+"""
+WEB = "services: {web: {port: 80, volumes: ['uploads:/uploads'], env: {API_TOKEN: {secret: true}}%s}}\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "compose", "dangerous_words"),
+    [
+        ("-p shop-prod", COMPOSE, ""),
+        ("", "name: shop-prod" + COMPOSE, ""),
+        ("-p shop", COMPOSE, "`uploads` would start empty, for Compose calls a volume PROJECT_VOLUME"),
+        ("", COMPOSE, "keep the data with `stack: shop` in the spec, or copy it"),
+        ("", COMPOSE.replace("uploads: {}", "uploads: {name: shop-prod_uploads}"), ""),
+    ],
+)
+def test_volumes_start_empty_only_when_their_full_names_change(
+    flags: str, compose: str, dangerous_words: str, tmp_path: Path
+) -> None:
+    text = first_comparison(tmp_path, WEB % "" + LIVE, compose=compose, deploy=DEPLOY % flags)
+    if dangerous_words:
+        assert dangerous_words in text
+    else:
+        assert "would start empty" not in text and "keep the data" not in text
+
+
+def test_the_takeover_in_the_spec_says_what_the_project_is(tmp_path: Path) -> None:
+    takeover = LIVE.replace("deploy_on", "takeover: {project: shop-prod, containers: {web: web}}, deploy_on")
+    text = first_comparison(tmp_path, WEB % "" + takeover, compose=COMPOSE, deploy=DEPLOY % "")
+    assert "would start empty" not in text
+
+
+def test_a_project_that_no_file_shows_is_asked_for(tmp_path: Path) -> None:
+    text = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=DEPLOY.replace("/srv/shop", "$F") % "")
+    assert "  ! live: `uploads` would start empty if today's Compose project is not `shop-prod`" in text
+
+
+@pytest.mark.parametrize("source", ["", ", env_from: github"])
+def test_a_secret_that_the_spec_has_is_not_called_lost(source: str, tmp_path: Path) -> None:
+    """Whether a person writes the env file, or each deploy does from GitHub's secrets."""
+    live = LIVE.replace("}}\n", f"{source}}}}}\n")
+    text = first_comparison(tmp_path, WEB % "" + live, compose=COMPOSE, deploy=DEPLOY % "")
+    assert "  ! live (web): the compose file no longer sets `OLD_TOKEN`: it is lost" in text
+    assert not [line for line in text.splitlines() if "API_TOKEN" in line and ("lost" in line or "!" in line)]
+
+
+def test_a_key_of_another_env_file_is_not_called_lost(tmp_path: Path) -> None:
+    spec = "services:\n  web: {port: 80, env: {API_TOKEN: {secret: true}}}\n"
+    spec += "  api: {port: 81, env: {DATABASE_URL: {secret: true}}, environment: {MODE: live}}\n"
+    example = "API_TOKEN=\nDATABASE_URL=\nMODE=\nOLD_TOKEN=\n"
+    text = first_comparison(tmp_path, spec + LIVE, compose=COMPOSE, deploy=DEPLOY % "", example=example)
+    assert [line for line in text.splitlines() if "lost if still read" in line] == [
+        "  ! live: in no env file of the spec, and lost if still read: `OLD_TOKEN`  [.env.example]"
+    ]
+
+
+def test_secrets_that_other_workflows_read_are_not_to_be_deleted(tmp_path: Path) -> None:
+    deploy = DEPLOY % "" + "    env: {OLD: '${{ secrets.OLD }}', SHARED: '${{ secrets.SHARED }}'}\n"
+    path = tmp_path / "shop.yaml"
+    path.write_text(f"project: {{name: shop, repository: example/shop}}\nhosts: {{vps: {{}}}}\n{WEB % ''}{LIVE}")
+    plan, generated = generator.generate_files(path)
+    files = {
+        ".github/workflows/deploy.yml": deploy,
+        ".github/workflows/lint.yml": "on: push\njobs: {a: {steps: [{run: 'lint ${{ secrets.SHARED }}'}]}}\n",
+        "compose.prod.yml": COMPOSE,
+    }
+    after = {name: file.text for name, file in generated.items()}
+    text = report.format_diff_text(between(FileSet("before", files), after, plan), "shop.yaml")
+    assert [line for line in text.splitlines() if "gh secret delete" in line] == [
+        "    when you no longer want to go back, delete these secrets with `gh secret delete NAME`: `OLD`"
+    ]
+
+
+def test_tests_that_run_on_pull_requests_are_not_called_lost(tmp_path: Path) -> None:
+    """They run in the generated workflow, or the hand-written job stays, because nothing replaces it."""
+    project = "project: {name: shop, repository: example/shop, pull_requests: true}\n"
+    spec = WEB % ", test: {run: make test}" + LIVE
+    with_test = first_comparison(tmp_path, project + spec, compose=COMPOSE, deploy=DEPLOY % "")
+    assert "its tests no longer run" not in with_test
+    assert "delete it in the same commit" in with_test
+    pushes_only = first_comparison(tmp_path, spec, compose=COMPOSE, deploy=DEPLOY % "")
+    assert "web: its tests no longer run on pull request to `main`" in pushes_only
+    without_test = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=DEPLOY % "")
+    assert "its tests no longer run" not in without_test and "no longer done: `make test`" not in without_test
+    assert "take its jobs `build`, `deploy` out in the same commit" in without_test
+    only_builds = DEPLOY.replace("run: make test", "uses: docker/build-push-action@v6, with: {tags: %s}")
+    image = "ghcr.io/example/shop-web:pr"
+    text = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=only_builds % (image, ""))
+    assert "delete it in the same commit" in text
+    text = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=only_builds % ("other:pr", ""))
+    assert "take its jobs `build`, `deploy` out in the same commit" in text
+
+
+def test_migrations_that_each_deploy_runs_are_not_called_lost(tmp_path: Path) -> None:
+    deploy = DEPLOY.replace("up -d", "run --rm web ./migrate up && docker compose -f compose.prod.yml up -d") % ""
+    lost = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=deploy)
+    assert any("migrations are no longer run" in line for line in lost.splitlines() if line.startswith("  !"))
+    spec = WEB % ", migrate: [./migrate, up]" + LIVE
+    assert "migrations are no longer run" not in first_comparison(tmp_path, spec, compose=COMPOSE, deploy=deploy)
+
+
+def test_a_container_of_docker_run_is_replaced_only_under_its_name(tmp_path: Path) -> None:
+    run = "docker run -d --name %s ghcr.io/example/shop-web:latest"
+    deploy = DEPLOY.replace("docker compose %s -f compose.prod.yml up -d", run)
+    text = first_comparison(tmp_path, WEB % "" + LIVE, deploy=deploy % "shop-web-live")
+    assert "the first deploy replaces it, and keeps it, stopped, as `shop-web-live-before`" in text
+    text = first_comparison(tmp_path, WEB % "" + LIVE, deploy=deploy % "shop-web")
+    after_the_merge = lines_of_part(text, PART_TITLES["after"])
+    assert any("it runs on beside the new ones until you stop it" in line for line in after_the_merge)
 
 
 # Later pull requests
@@ -370,7 +547,9 @@ def refused(*arguments: object) -> str:
 
 
 def test_an_output_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
-    assert "new stack" in said(KIWARI, "--out", tmp_path / "none")
+    assert "copy these folders of `deploy/` to the server (runbook, step 1): `pos-staging`" in said(
+        KIWARI, "--out", tmp_path / "none"
+    )
 
 
 def test_a_ref_that_is_not_there(checkout: Path) -> None:
@@ -541,14 +720,20 @@ def test_markdown_is_bounded_and_cannot_be_marked_up() -> None:
 
 def test_json_is_for_programs() -> None:
     document = json.loads(said(KIWARI, "--against", ROOT / "tests/rehearsal/literal", "--format", "json"))
-    assert document.keys() == {"before", "changes", "skipped"}
-    assert {"subject", "part", "words", "risky", "where"} == document["changes"][0].keys()
+    assert document.keys() == {"before", "first", "changes", "skipped"} and document["first"]
+    keys = {"subject", "part", "words", "risky", "where", "stage", "is_dangerous"}
+    assert keys == document["changes"][0].keys()
     assert any(change["risky"] for change in document["changes"])
+    assert {change["stage"] for change in document["changes"]} == {"before", "change"}
 
 
 def test_markdown_of_the_design() -> None:
     text = said(KIWARI, "--against", ROOT / "tests/rehearsal/literal", "--format", "markdown")
-    assert "#### staging" in text and "- ⚠️ deployed by the host program" in text
+    assert "#### Before the merge, by hand" in text and "#### What else changes" in text
+    assert "- **staging, production**: `.env` on the server must have" in text
+    matrix = ROOT / "tests/cases/diff/matrix-and-appleboy/before"
+    text = said(ROOT / "tests/cases/diff/shop.yaml", "--against", matrix, "--format", "markdown")
+    assert "- ⚠️ `.github/workflows/deploy.yml` stays, and still deploys" in text
 
 
 def test_a_spec_with_faults_is_told_as_ever(tmp_path: Path) -> None:

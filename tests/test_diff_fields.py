@@ -90,7 +90,7 @@ def side(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     found, known = before(tmp_path_factory.getbasetemp())
     read = snapshot.build_snapshot
     monkeypatch.setattr(
-        snapshot, "build_snapshot", lambda each, repository: known if each is found else read(each, repository)
+        snapshot, "build_snapshot", lambda each, repository, *_: known if each is found else read(each, repository)
     )
     return found
 

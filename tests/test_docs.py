@@ -3,10 +3,12 @@
 The JSON Schema, by which editors check a spec, agrees with what the tool reads.
 """
 
+import functools
 import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -181,18 +183,20 @@ def leads_somewhere(page: Path, link: str) -> bool:
     target = page.parent / path if path else page
     if not target.exists():
         return False
-    return not anchor or (target.suffix == ".md" and anchor in anchors(target.read_text()))
+    return not anchor or (target.suffix == ".md" and anchor in anchors(target))
 
 
-def anchors(text: str) -> set[str]:
+@functools.cache
+def anchors(page: Path) -> frozenset[str]:
     """The ids that GitHub gives to headings: https://docs.github.com/get-started/writing-on-github (section links)."""
-    found: list[str] = []
-    for heading in re.findall(r"^#{1,6} (.+)$", FENCED.sub("", text), re.MULTILINE):
+    times_used: Counter[str] = Counter()
+    ids = set()
+    for heading in re.findall(r"^#{1,6} (.+)$", FENCED.sub("", page.read_text()), re.MULTILINE):
         plain_text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
         slug = re.sub(r"[^\w\- ]", "", plain_text).replace(" ", "-")
-        same = sum(each == slug or re.fullmatch(rf"{re.escape(slug)}-\d+", each) is not None for each in found)
-        found.append(f"{slug}-{same}" if same else slug)
-    return set(found)
+        ids.add(f"{slug}-{times_used[slug]}" if times_used[slug] else slug)
+        times_used[slug] += 1
+    return frozenset(ids)
 
 
 def changed(place: str, value: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import pytest
 from kiwari_ci import generator
 from kiwari_ci.commands import doctor
 from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import Plan, RunbookCommand, SettingCommand
+from kiwari_ci.plan import DomainRedirect, Plan, RunbookCommand, SettingCommand, TakenOverContainer, Takeover
 from kiwari_ci.probes import (
     calls,
     dns_tls,
@@ -55,6 +55,7 @@ KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIExample"
 KNOWN = f"{ADDRESS} ssh-ed25519 {KEY}"
 NOW = 1_800_000_000.0
 API = PLAN.hosts[0].public[0]
+API_SITE = PLAN.hosts[0].sites[0]
 SECRET = "never-to-be-seen"
 
 
@@ -111,7 +112,7 @@ def examined(
     defaults: dict[str, Any] = {
         "facts": {"vps": ssh_host.HostFacts(tuple(lines))},
         "reached": {"vps": ssh_host.SshTarget(ADDRESS, (ADDRESS,), frozenset({("ssh-ed25519", KEY)}))},
-        "seen": {domain: dns_tls.DomainState((ADDRESS,), (response,)) for domain in plan.domains},
+        "seen": {address: dns_tls.DomainState((ADDRESS,), (response,)) for address in plan.domains},
         "github": seen_on_github(),
         "proxy": ({instance.domain: npm_host(instance.domain) for instance in PLAN.hosts[0].public}, ""),
         "images": {instance.repository: registry.RegistryResponse(200) for instance in plan.answering},
@@ -178,6 +179,41 @@ def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
     assert finding.saw == "shop_admin_1 may serve it today"
     same_project = [container("api", "old", project="pos-production")]
     assert not [finding for finding in examined([*lines, *same_project]) if "docker rm -f" in finding.cure]
+
+
+@pytest.mark.parametrize(
+    ("written", "printed"),
+    [
+        (
+            {"folder": "/srv/shop", "workflows": ("deploy.yml",)},
+            "takeover: {project: shop, folder: /srv/shop, workflows: [deploy.yml], ports: npm, "
+            "containers: {api: shop_api_1}}",
+        ),
+        (
+            {"project": "other", "ports": "caddy", "containers": (TakenOverContainer("admin", "a", "b", "", "stays"),)},
+            "takeover: {project: other, ports: caddy, containers: {api: shop_api_1, admin: a}}",
+        ),
+        (
+            {"project": "other", "ports": "caddy", "containers": (TakenOverContainer("api", "a", "b", "", "stays"),)},
+            "",
+        ),
+    ],
+)
+def test_the_field_in_the_spec_gets_only_what_it_lacks(written: dict[str, Any], printed: str) -> None:
+    stack = PLAN.stacks[1]
+    names = {instance.container for instance in stack.instances}
+    lines = [
+        line
+        for line in well()
+        if line[:2] != ("record", stack.name) and not (line[0] == "container" and line[1] in names)
+    ]
+    nothing: dict[str, Any] = {"host_variables": ("VPS",), "host_folder": "docker", "has_same_folder": False}
+    nothing |= dict.fromkeys(("project", "folder", "ports", "moved_volumes"), "")
+    nothing |= dict.fromkeys(("workflows", "containers", "connect_commands"), ())
+    takeover = Takeover(environment=stack.environment, stack=stack.name, **(nothing | written))
+    findings = examined([*lines, container("shop_api_1", "old", project="shop")], replace(PLAN, takeovers=(takeover,)))
+    cures = [finding.cure for finding in findings if finding.subject == "takeover"]
+    assert cures == ([f"compare, then write: {printed}"] if printed else [])
 
 
 Change = Callable[[list[tuple[str, ...]]], list[tuple[str, ...]]]
@@ -290,7 +326,9 @@ def test_all_case_specs_have_their_cures() -> None:
         facts = {host.name: ssh_host.HostFacts((("engine", "27"), ("compose", "1"))) for host in plan.hosts}
         targets = {host.name: ssh_host.SshTarget() for host in plan.hosts}
         world: dict[str, Any] = {"facts": facts, "reached": targets, "github": github.GitHubState(why="no gh")}
-        world["seen"] = {domain: dns_tls.DomainState() for domain in plan.domains}
+        routes = [route for stack in plan.stacks for container in stack.containers for route in container.routes]
+        addresses = {*plan.domains, *(route.address for route in routes)}
+        world["seen"] = {address: dns_tls.DomainState() for address in addresses}
         world["images"] = {
             instance.repository: registry.RegistryResponse(403) for s in plan.stacks for instance in s.instances
         }
@@ -348,7 +386,9 @@ def test_any_answer_of_an_accessory_will_do() -> None:
     for status, state in ((403, "ok"), (200, "ok"), (502, "wrong")):
         response = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=status)
         all_findings = list(
-            dns_tls.check_domain(GROUP, store, dns_tls.DomainState((ADDRESS,), (response,)), place, True, BOOK, NOW)
+            dns_tls.check_route(
+                GROUP, store, store.routes[0], dns_tls.DomainState((ADDRESS,), (response,)), place, True, BOOK, NOW
+            )
         )
         assert [finding.state for finding in all_findings] == ["ok", "ok", state]
 
@@ -529,8 +569,31 @@ def test_traefik_has_no_route_to_what_was_never_deployed() -> None:
     )
     place = ssh_host.collect_host_addresses(on, ssh_host.SshTarget(addresses=(ADDRESS,)), ssh_host.HostFacts())
     for deployed, state in ((False, "not asked"), (True, "wrong")):
-        *_, health = dns_tls.check_domain(GROUP, on.public[0], domain_state, place, deployed, book, NOW)
+        *_, health = dns_tls.check_route(
+            GROUP, on.public[0], on.public[0].routes[0], domain_state, place, deployed, book, NOW
+        )
         assert health.state == state, health
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "state", "saw"),
+    [
+        (308, "https://shop.example.com/", "ok", "308 to https://shop.example.com/"),
+        (301, "https://shop.example.com/", "ok", "301 to https://shop.example.com/"),
+        (308, "https://other.example.com/", "wrong", "308, to https://other.example.com/"),
+        (200, "", "wrong", "200, to nowhere"),
+    ],
+)
+def test_a_domain_that_only_redirects(status: int, location: str, state: str, saw: str) -> None:
+    redirect = DomainRedirect("www.shop.example.com", "shop.example.com", "shop-web-production")
+    response = dns_tls.EndpointResponse(
+        ADDRESS, expires=NOW + 60 * 86400, status=status, headers={"location": location} if location else {}
+    )
+    domain_state = dns_tls.DomainState((ADDRESS,), (response,))
+    place = dns_tls.HostAddresses(frozenset({ADDRESS}))
+    *others, last = dns_tls.check_redirect(GROUP, redirect, domain_state, place, BOOK, NOW)
+    assert [finding.state for finding in others] == ["ok", "ok"]
+    assert (last.state, last.saw) == (state, saw)
 
 
 def test_nginx_proxy_manager() -> None:
@@ -574,10 +637,31 @@ def test_nginx_proxy_manager() -> None:
 )
 def test_a_proxy_host_is_another(changes: dict[str, Any], saw: str) -> None:
     finding = nginx_proxy_manager.check_proxy_host(
-        GROUP, API, ({API.domain: npm_host(API.domain, **changes)}, ""), BOOK
+        GROUP, API_SITE, ({API.domain: npm_host(API.domain, **changes)}, ""), BOOK
     )
     assert (finding.state, finding.saw) == ("wrong", saw)
-    assert nginx_proxy_manager.check_proxy_host(GROUP, API, ({}, ""), BOOK).saw == "none for this domain"
+    assert nginx_proxy_manager.check_proxy_host(GROUP, API_SITE, ({}, ""), BOOK).saw == "none for this domain"
+
+
+def test_paths_of_a_proxy_host() -> None:
+    """The Advanced tab leads paths to other services, as the runbook says."""
+    folder = ROOT / "tests/cases/ok/routes-nginx-proxy-manager"
+    site = generator.load_spec(folder / "spec.yaml").plan.hosts[0].sites[0]
+    runbook = (folder / "expected/deploy/RUNBOOK.md").read_text()
+    snippet = runbook.partition(f"Paths of `{site.domain}`")[2].partition("```nginx\n")[2].partition("```")[0]
+    host = npm_host(API.domain, forward_host="shop-web-production", forward_port=3000)
+
+    def check(advanced: str) -> tuple[str, str]:
+        hosts = {site.domain: host | {"advanced_config": advanced}}
+        finding = nginx_proxy_manager.check_proxy_host(GROUP, site, (hosts, ""), BOOK)
+        return finding.state, finding.saw
+
+    assert check(snippet)[0] == "ok"
+    assert check(snippet.replace("$server shop-api-production", "$server other")) == (
+        "wrong",
+        "its Advanced snippet does not lead /api to shop-api-production",
+    )
+    assert check("")[1].count("does not lead") == 2
 
 
 def test_the_registry() -> None:
@@ -652,7 +736,7 @@ def judged(
     """What is said of the API's domain."""
     domain_state = dns_tls.probe_domain(API.domain, API.health_path, net)
     place = dns_tls.HostAddresses(frozenset({address}))
-    all_findings = dns_tls.check_domain(GROUP, API, domain_state, place, deployed, BOOK, net.now())
+    all_findings = dns_tls.check_route(GROUP, API, API.routes[0], domain_state, place, deployed, BOOK, net.now())
     return {finding.subject.removeprefix(API.domain).strip(): (finding.state, finding.saw) for finding in all_findings}
 
 

@@ -199,6 +199,119 @@ def test_what_deploys(tmp_path: Path, on: str, reached: dict[str, Any]) -> None:
     assert {name: place["deploy_on"] for name, place in data["environments"].items()} == reached
 
 
+TAKEN_OVER = {
+    "Dockerfile": DOCKERFILE,
+    "compose.prod.yml": "services:\n"
+    "  shop: {build: ., container_name: shop-web, ports: ['80:8080']}\n"
+    "  cache: {image: 'redis:7.4', container_name: shop-cache}\n",
+    ".github/workflows/deploy.yml": "on: {push: {branches: [main]}}\n"
+    "jobs: {live: {environment: production, steps: "
+    "[{run: \"ssh a 'cd /srv/shop && docker compose -f compose.prod.yml up -d'\"}]}}\n",
+}
+
+
+def takeover(folder: Path, **changes: str) -> dict[str, Any]:
+    """What init writes of today, after changes of the workflow and the compose file."""
+    files = dict(TAKEN_OVER)
+    paths = {"deploy": ".github/workflows/deploy.yml", "compose": "compose.prod.yml"}
+    for name, text in changes.items():
+        files[paths[name]] = text
+    field: dict[str, Any] = made(folder, files)["environments"]["production"]["takeover"]
+    return field
+
+
+def test_what_serves_today_is_what_the_files_show(tmp_path: Path) -> None:
+    assert takeover(tmp_path) == {
+        "project": "shop",
+        "folder": "/srv/shop",
+        "workflows": ["deploy.yml"],
+        "ports": "shop-web",
+        "containers": {"shop": "shop-web", "cache": "shop-cache"},
+    }
+    environment = made(tmp_path, {})["environments"]["production"]
+    assert environment["containers"] == {"shop": "shop-web", "cache": "shop-cache"}
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "project"),
+    [
+        ("docker compose -p blue -f compose.prod.yml up -d", "", "blue"),
+        ("docker compose --project-name=blue up -d", "name: green\n", "blue"),
+        ("docker compose up -d", "name: green\n", "green"),
+        ("docker compose -p $NAME up -d", "name: green\n", "green"),
+        ("docker compose up -d", "", "shop"),
+    ],
+)
+def test_the_project_of_today_keeps_its_volumes(command: str, name: str, project: str, tmp_path: Path) -> None:
+    old_command = "docker compose -f compose.prod.yml up -d"
+    deploy = TAKEN_OVER[".github/workflows/deploy.yml"].replace(old_command, command)
+    files = {**TAKEN_OVER, ".github/workflows/deploy.yml": deploy}
+    files["compose.prod.yml"] = name + files["compose.prod.yml"]
+    environment = made(tmp_path, files)["environments"]["production"]
+    assert (environment["takeover"]["project"], environment["stack"]) == (project, project)
+
+
+def test_what_no_file_shows_is_left_to_the_doctor(tmp_path: Path) -> None:
+    deploy = TAKEN_OVER[".github/workflows/deploy.yml"].replace("/srv/shop", "$FOLDER")
+    field = takeover(tmp_path, deploy=deploy, compose="services: {shop: {build: ., ports: ['80:8080']}}\n")
+    assert field == {"workflows": ["deploy.yml"]}
+    text = build_init_result(tmp_path, "example/shop").text
+    comment = (
+        "no file shows project, folder, ports, containers of today; `kiwari-ci doctor --env production` prints them"
+    )
+    assert f"    # {comment}\n    takeover:\n" in text
+
+
+def test_a_folder_is_no_project_where_the_compose_file_is_only_on_the_server(tmp_path: Path) -> None:
+    """It may have a name of its own."""
+    files = {path: text for path, text in TAKEN_OVER.items() if path != "compose.prod.yml"}
+    assert made(tmp_path, files)["environments"]["production"]["takeover"] == {
+        "folder": "/srv/shop",
+        "workflows": ["deploy.yml"],
+    }
+
+
+def test_the_workflow_that_is_switched_off_is_the_one_that_starts(tmp_path: Path) -> None:
+    called = TAKEN_OVER[".github/workflows/deploy.yml"].replace("{push: {branches: [main]}}", "workflow_call")
+    main = "on: {push: {branches: [main]}}\njobs: {deploy: {uses: ./.github/workflows/deploy.yml}}\n"
+    files = {**TAKEN_OVER, ".github/workflows/deploy.yml": called, ".github/workflows/main.yml": main}
+    field = made(tmp_path, files)["environments"]["production"]["takeover"]
+    assert field["workflows"] == ["main.yml"]
+
+
+def test_nothing_is_taken_over_where_nothing_deploys(tmp_path: Path) -> None:
+    files = {path: text for path, text in TAKEN_OVER.items() if "workflows" not in path}
+    assert "takeover" not in made(tmp_path, files)["environments"]["production"]
+
+
+def test_the_runbook_of_the_first_spec_has_the_takeover(tmp_path: Path) -> None:
+    first = build_init_result(repository(tmp_path, TAKEN_OVER), "example/shop")
+    (tmp_path / "specs").mkdir()
+    (tmp_path / first.path).write_text(first.text)
+    _, files = generator.generate_files(tmp_path / first.path)
+    runbook = files["deploy/RUNBOOK.md"].text
+    assert "### Take over production" in runbook and "gh workflow disable deploy.yml" in runbook
+    assert "| shop | `shop-web` | the same | " in runbook and "| cache | `shop-cache` | the same | nothing" in runbook
+    # The new files would replace those of today.
+    assert "'cp -a /srv/shop /srv/shop-before'" in runbook
+    (question,) = [question for _, question in first.decisions if "folders that serve today" in question]
+    assert "/srv/shop" in question
+
+
+@pytest.mark.parametrize(
+    ("events", "job", "expected"),
+    [
+        ("{pull_request: , push: {branches: [main]}}", "{steps: [{run: npm test}]}", True),
+        ("{push: {branches: [main]}}", "{steps: [{run: npm test}]}", None),
+        ("{pull_request: }", "{steps: [{run: echo hello}]}", None),
+    ],
+)
+def test_pull_requests_are_tested_as_before(events: str, job: str, expected: bool | None, tmp_path: Path) -> None:
+    workflow = f"on: {events}\njobs: {{a: {job}}}\n"
+    spec = made(tmp_path, {**TAKEN_OVER, ".github/workflows/ci.yml": workflow})
+    assert spec["project"].get("pull_requests") is expected
+
+
 def test_what_is_by_hand_stays_so(tmp_path: Path) -> None:
     files = {
         f".github/workflows/{name}.yml": "on: workflow_dispatch\n"
@@ -207,8 +320,8 @@ def test_what_is_by_hand_stays_so(tmp_path: Path) -> None:
     }
     places = made(tmp_path, {"Dockerfile": DOCKERFILE, **files})["environments"]
     assert places == {
-        "staging": {"deploy_on": {"dispatch": True}},
-        "production": {"deploy_on": {"dispatch": True}},
+        "staging": {"deploy_on": {"dispatch": True}, "takeover": {"workflows": ["staging.yml"]}},
+        "production": {"deploy_on": {"dispatch": True}, "takeover": {"workflows": ["production.yml"]}},
     }
 
 
@@ -329,7 +442,7 @@ def test_the_environment_of_a_name(name: str, kind: str) -> None:
         ({}, "no-dockerfile"),
         ({"README.md": "# A book"}, "no-dockerfile"),
         ({"node_modules/a/Dockerfile": DOCKERFILE, "Dockerfile.dev": DOCKERFILE}, "no-dockerfile"),
-        ({"php/Dockerfile": "FROM php:8.4-fpm\n"}, "no-service"),
+        ({"db/Dockerfile": "FROM postgres:17-alpine\nEXPOSE 5432\n"}, "no-service"),
         ({"Dockerfile": DOCKERFILE, "specs/shop.yaml": "project: {"}, "yaml-syntax"),
     ],
 )
@@ -707,9 +820,9 @@ def test_the_next_steps_remove_only_workflows_that_are_replaced(tmp_path: Path) 
             {"build": "replaced by services.web; not replaced: `trivy image shop` (WHERE:7)"},
         ),
         (
-            BUILD_JOB + "    - run: docker build -t php php\n",
+            BUILD_JOB + "    - run: docker build -t own-db own-db\n",
             {
-                "build": "replaced by services.web; not replaced: the build of php/Dockerfile,"
+                "build": "replaced by services.web; not replaced: the build of own-db/Dockerfile,"
                 " of which no service is made"
             },
         ),
@@ -724,7 +837,7 @@ def test_the_next_steps_remove_only_workflows_that_are_replaced(tmp_path: Path) 
     ],
 )
 def test_what_becomes_of_a_job(tmp_path: Path, workflow: str, outcomes: dict[str, str]) -> None:
-    repository(tmp_path, {"php/Dockerfile": "FROM php:8-fpm\n"})
+    repository(tmp_path, {"own-db/Dockerfile": "FROM postgres:17-alpine\n"})
     jobs, removable = describe_workflows(tmp_path, {"ci.yml": f"on: push\njobs:\n{workflow}"})
     assert {job: text.replace(".github/workflows/ci.yml", "WHERE") for job, text in jobs.items()} == outcomes
     is_whole = not any("kept" in text or "not replaced" in text for text in outcomes.values())

@@ -74,6 +74,30 @@ def test_what_has_no_place_is_told(tmp_path: Path, more: str, said: str) -> None
     assert any(said in line for line in first.seen), first.seen
 
 
+def test_volumes_with_a_name_of_their_own_are_kept(tmp_path: Path) -> None:
+    compose = (
+        f"{WEB}volumes: ['up:/srv', 'data:/data', 'tmp:/x']}}}}\n"
+        "volumes: {up: {external: true}, data: {name: old_Data}, tmp: {}, unused: {external: true}}\n"
+    )
+    spec, first = init(tmp_path, {"compose.yml": compose})
+    (environment,) = spec["environments"].values()
+    assert environment["volumes"] == {"up": "up", "data": "old_Data"}
+    assert not any("volume" in line for line in first.seen), first.seen
+
+
+def test_what_others_wait_for_until_it_has_ended_runs_once(tmp_path: Path) -> None:
+    compose = (
+        "services:\n"
+        "  front: {build: {context: ., dockerfile: front/Dockerfile}, volumes: ['site:/site']}\n"
+        "  web: {build: ., ports: ['8080'], depends_on: {front: {condition: service_completed_successfully}}}\n"
+        "volumes: {site: {}}\n"
+    )
+    spec, _ = init(tmp_path, {"compose.yml": compose, "front/Dockerfile": "FROM scratch\nCOPY front /front\n"})
+    assert spec["services"]["front"]["once"] is True
+    assert "port" not in spec["services"]["front"]
+    assert spec["services"]["web"]["depends_on"] == {"front": "completed"}
+
+
 def test_a_long_list_of_what_is_left_is_told_to_its_end(tmp_path: Path) -> None:
     more = ", ".join(f"labels{number}: {'x' * 60}" for number in range(9))
     _, first = init(tmp_path, {"compose.yml": f"{WEB}{more}}}}}"})
@@ -218,17 +242,17 @@ def test_an_environment_that_a_person_names_is_told(tmp_path: Path) -> None:
     assert any("who starts it names the environment" in text for _, text in first.decisions)
 
 
-def test_a_server_and_an_image_of_fastcgi_are_told_with_all_that_is_of_them(tmp_path: Path) -> None:
+def test_a_server_and_an_image_of_a_database_are_told_with_all_that_is_of_them(tmp_path: Path) -> None:
     compose = """\
 services:
   web: {build: ., environment: {DATABASE_URL: 'postgres://a:b@db/c?schema=public'}}
-  php: {build: php}
-  queue: {build: php, command: artisan}
+  search: {build: search}
+  queue: {build: search, command: artisan}
   db: {image: 'postgres:16', command: -c max_connections=200, volumes: ['./init:/docker-entrypoint-initdb.d']}
   adminer: {image: 'adminer:4', labels: {traefik.http.routers.a.rule: 'Host(`db.example.com`)'}}
 """
     _, first = init(
-        tmp_path, {"compose.yml": compose, "php/Dockerfile": "FROM php:8.3-fpm\nCOPY php /x\n", "php/x": ""}
+        tmp_path, {"compose.yml": compose, "search/Dockerfile": "FROM redis:7\nCOPY search /x\n", "search/x": ""}
     )
     said = "\n".join(first.seen)
     assert "db (compose.yml:5): command" in said and "volume ./init:" in said

@@ -700,7 +700,7 @@ def test_output_of_containers_in_a_public_log(job: Job, event: Any, flags: list[
     assert job.run(*flags, f"web={TWO}", answers=[answer(verdict(), *lines)]) == 0
     assert ("hunter2" in job.log and "later" in job.log) == is_shown
     assert ("hunter2" in job.log or "later" in job.log) == is_shown
-    assert ("everybody can read this log: lines of programs, 2;" in job.log) != is_shown
+    assert ("because everybody can read this log: 2." in job.log) != is_shown
     assert "==> web does not answer\n" in job.log and "==> web is stopped\n" in job.log
 
 

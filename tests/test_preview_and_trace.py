@@ -17,6 +17,7 @@ from tests.cli_runner import kiwari_ci
 from tests.repository import Repository
 
 SPEC = Path(__file__).parents[1] / "specs/kiwari.yaml"
+ROUTES = Path(__file__).parent / "cases/ok/routes-caddy/spec.yaml"
 PLAN = generator.load_spec(SPEC).plan
 API, ADMIN = (each.source for each in PLAN.workflows)
 
@@ -145,6 +146,28 @@ def test_an_address_leads_to_its_commit(released: Repository) -> None:
     assert f"{key}, as the registry has it: the image of exactly these files, if nobody else pushed that tag" in text
     assert "not in it: 1" in text and "feat: three" in text
     assert "sha256:dddddddddddd 2026-01-01T10:00:00Z, commit number 1, run 77" in text
+
+
+@pytest.mark.parametrize(
+    ("address", "service"),
+    [
+        ("https://shop.example.com", "web"),
+        ("shop.example.com/apis", "web"),
+        ("https://shop.example.com/api/users", "api"),
+        ("shop.example.com/api/docs.v1", "docs"),
+        ("shop-web-production", "web"),
+    ],
+)
+def test_the_longest_path_of_a_domain_is_traced(address: str, service: str) -> None:
+    plan = generator.load_spec(ROUTES).plan
+    place = trace.find_container_by_address(plan, address)
+    assert place is not None
+    assert place[2].service == service
+
+
+def test_an_address_that_leads_nowhere_is_not_traced() -> None:
+    plan = generator.load_spec(ROUTES).plan
+    assert trace.find_container_by_address(plan, "https://intern.example.com/") is None
 
 
 def test_a_rollback_is_traced_to_the_deploy_that_it_went_back_to(released: Repository) -> None:

@@ -40,6 +40,12 @@ NEVER = {
     "commands.rollbacks": {"none"},
     "commands.servers": {"none"},  # of one of several hosts, in the section about databases
     "plan.answering": {"none"},
+    "site.routes": {"none"},
+    "guide.routes": {"none"},
+    "guide.split_sites": {"one"},
+    "front.redirects": {"many"},  # they are all alike
+    "guide.redirects": {"many"},
+    "deploy.redirects": {"many"},
     "plan.servers": {"none"},  # asked where some have migrations, or where there are some
     "host.stacks": {"none"},
     "host.keys": {"none"},

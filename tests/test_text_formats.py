@@ -12,6 +12,7 @@ FORMATS = {name: kind for name, kind in vars(text_formats).items() if get_origin
 SAMPLES = [
     *("a", "a1", "A", "Ab", "a/b", "/a", "~/a", "v1", "v*", "1", "30s", "5m", "1g", "a.b", "a.env", "a b", "80:80"),
     *("127.0.0.1:80", "a:/b", "linux/amd64", "a@b.c", "a@file", "SECRET"),
+    *("deploy.yml", "15 3 * * *"),
     f"git+https://github.com/a/b@{'0' * 40}",
 ]
 BAD_ENDS = ["\0", "\x07", "\x1b", "\r", "\x85", "\u2028", "\u2029", "\u200b", "\u202e", "\u2066", "\ufeff", "\ud800"]

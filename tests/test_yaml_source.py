@@ -200,7 +200,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_text("a: 1")
     path.chmod(0)
     if os.geteuid() == 0:  # root may read it all the same
-        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(SpecError, match="may not be read"):
         yaml_source.load_yaml(path)
 

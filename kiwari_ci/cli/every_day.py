@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @spec_argument
 @out_option
 @format_option
-@click.option("--force", is_flag=True, help="Overwrite files in the way that carry no marker of ours.")
+@click.option("--force", is_flag=True, help="Overwrite existing files that do not have kiwari-ci's marker.")
 @quiet_option
 @exit_with_code
 def generate_command(spec: Path | None, out: Path | None, style: str | None, force: bool, quiet: bool) -> int:
@@ -117,7 +117,7 @@ def _warn_of_stale_files(out: Path, stale_paths: list[str]) -> None:
     "--against",
     type=NonEmptyPath(),
     metavar="DIR|REF",
-    help="What to compare with: a folder, or a commit as git has it (origin/main). Default: the root of the output.",
+    help="What to compare with: a folder, or a Git ref such as origin/main. Default: the root of the output.",
 )
 @click.option(
     "--format", "style", type=click.Choice(["text", "markdown", "json"]), help="Default: text; markdown for a summary."
@@ -126,9 +126,10 @@ def _warn_of_stale_files(out: Path, stale_paths: list[str]) -> None:
 def diff_command(spec: Path | None, out: Path | None, against: str | None, style: str | None) -> int:
     """Say what would change, in words: who builds and deploys what, when, with which rights, names and data.
 
-    The files may be hand-written: they are matched by what they build and deploy. What asks for care or for work by
-    hand comes first and is marked `!`. The exit code is 0 with changes and without: a change is no failure
-    (`check` is what fails).
+    What asks for care or for work by hand comes first and is marked `!`. The files may be hand-written: they are
+    matched by what they build and deploy, and the output then says what to do by hand before the merge, what after it,
+    and what else changes; a `!` marks what can lose data or requests. The exit code is 0 with changes and without: a
+    change is no failure (`check` is what fails).
     """
     from kiwari_ci import generator
     from kiwari_ci.commands.diff import compare, report
@@ -185,16 +186,16 @@ class MultiFileCommand(click.Command):
     type=NonEmptyString(),
     multiple=True,
     metavar="PATH...",
-    help="Changed files, from the root of the repository; -: a line each.",
+    help="A changed file, as a path from the root of the repository; - reads paths from standard input, one a line.",
 )
 @click.option(
-    "--base", type=NonEmptyString(), metavar="REF", help="Changed files, as git has them; 000... for a new branch."
+    "--base", type=NonEmptyString(), metavar="REF", help="Take the files that git says have changed since this ref."
 )
 @click.option("--head", type=NonEmptyString(), metavar="REF", help="The newer side of --base. Default: HEAD.")
 @click.option(
     "--event",
     type=click.Choice(["pull_request", "push"]),
-    help="What brings the files; --base compares three-dot for one, two-dot for the other. Default: pull_request.",
+    help="The event that GitHub would start workflows for. Default: pull_request.",
 )
 @click.option(
     "--branch",
@@ -208,7 +209,7 @@ class MultiFileCommand(click.Command):
     type=NonEmptyString(),
     multiple=True,
     metavar="TAG",
-    help="A tag to push; more than once: in one push.",
+    help="A tag that is pushed; repeat it for several tags in one push.",
 )
 @repository_option
 @markdown_format_option

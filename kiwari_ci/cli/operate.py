@@ -128,7 +128,7 @@ def _prepare_probes(plan: "Plan", hosts: "Sequence[DeployHost]", ssh: tuple[str,
     type=NonEmptyString(),
     multiple=True,
     metavar="HOST=FILE",
-    help="A file with the line by which jobs know a host. Default: the variable, which gh reads.",
+    help="A known_hosts file for a host. Default: the GitHub variable, read with gh.",
 )
 @click.option(
     "--npm", type=NonEmptyString(), metavar="URL", help="Nginx Proxy Manager; NPM_TOKEN holds a token of its API."
@@ -137,7 +137,7 @@ def _prepare_probes(plan: "Plan", hosts: "Sequence[DeployHost]", ssh: tuple[str,
     "--pull-token",
     type=NonEmptyString(),
     metavar="REGISTRY",
-    help="Show this registry the pull token in KIWARI_CI_PULL_TOKEN: ghcr.io. Default: no token is shown to anybody.",
+    help="Send the pull token in KIWARI_CI_PULL_TOKEN to this registry. Default: no token is sent to anybody.",
 )
 @format_option
 @quiet_option

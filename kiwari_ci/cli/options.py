@@ -33,7 +33,7 @@ spec_argument = click.argument("spec", required=False, type=NonEmptyPath(path_ty
 out_option = click.option(
     "--out",
     type=NonEmptyPath(path_type=Path, file_okay=False),
-    help="Root of the output. Default: generated/ where a pipeline is in it, else the root of the repository.",
+    help="Root of the output. Default: generated/ if it contains a pipeline, else the root of the repository.",
 )
 format_option = click.option(
     "--format",

@@ -88,7 +88,13 @@ def status_command(
 @environment_argument
 @service_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on printing new lines, until Ctrl-C.")
-@click.option("-n", "--tail", type=click.IntRange(min=0), default=100, help="How many lines of the past. Default: 100.")
+@click.option(
+    "-n",
+    "--tail",
+    type=click.IntRange(min=0),
+    default=100,
+    help="Number of lines to print from the end of the log. Default: 100.",
+)
 @spec_option
 @host_option
 @ssh_option
@@ -159,7 +165,7 @@ def exec_command(
 @environment_argument
 @service_argument
 @click.argument("digest", required=False, type=NonEmptyString())
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @spec_option
 @host_option
 @ssh_option

@@ -23,7 +23,9 @@ from kiwari_ci.cli.progress import show_progress
 
 @click.command("init")
 @click.argument("folder", required=False, type=NonEmptyPath(path_type=Path))
-@click.option("--repository", metavar="OWNER/NAME", help="The repository on GitHub, where no git remote says it.")
+@click.option(
+    "--repository", metavar="OWNER/NAME", help="The repository on GitHub. Default: taken from the git remote."
+)
 @json_format_option
 @quiet_option
 @exit_with_code

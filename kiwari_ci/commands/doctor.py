@@ -129,12 +129,17 @@ def _run_probes(plan: Plan, hosts: list[DeployHost], stacks: list[Stack], option
         fact_calls[host.name] = BackgroundCall(partial(ssh_host.probe_host, host, destination))
         target_calls[host.name] = BackgroundCall(partial(ssh_host.resolve_ssh_target, destination, options.net))
     domain_calls = {
-        container.domain: BackgroundCall(
-            partial(dns_tls.probe_domain, container.domain, container.health_path, options.net)
+        route.address: BackgroundCall(
+            partial(dns_tls.probe_domain, route.domain, route.health_path or route.path, options.net)
         )
         for stack in stacks
         for container in stack.containers
-        if container.domain
+        for route in container.routes
+    }
+    domain_calls |= {
+        redirect.domain: BackgroundCall(partial(dns_tls.probe_domain, redirect.domain, "/", options.net))
+        for stack in stacks
+        for redirect in stack.redirects
     }
     github_call = BackgroundCall(partial(github.probe_github, plan, environments))
     proxy_call = BackgroundCall(partial(nginx_proxy_manager.fetch_proxy_hosts, options.npm, options.npm_token))
@@ -149,8 +154,8 @@ def _run_probes(plan: Plan, hosts: list[DeployHost], stacks: list[Stack], option
         },
         reached={host_name: call.answer(deadline, ssh_host.SshTarget()) for host_name, call in target_calls.items()},
         seen={
-            domain: call.answer(deadline, dns_tls.DomainState(unknown=TIMEOUT_REASON))
-            for domain, call in domain_calls.items()
+            address: call.answer(deadline, dns_tls.DomainState(unknown=TIMEOUT_REASON))
+            for address, call in domain_calls.items()
         },
         github=github_call.answer(deadline, github.GitHubState(why=TIMEOUT_REASON)),
         proxy=proxy_call.answer(deadline, ({}, TIMEOUT_REASON)),
@@ -267,8 +272,13 @@ class _HostCheck:
             yield from self._check_containers(group, stack)
             yield from running_setup.check_running_setup(group, self.plan, self.host, stack, self.facts)
         for container in stack.containers:
-            if container.domain:
-                yield from self._check_public_domain(group, stack, container)
+            # Several paths of one domain have the same DNS and the same certificate.
+            yield from dict.fromkeys(self._check_public_routes(group, stack, container))
+        addresses = ssh_host.collect_host_addresses(self.host, self.results.reached[self.host.name], self.facts)
+        for redirect in stack.redirects:
+            state = self.results.seen[redirect.domain]
+            now = self.options.net.now()
+            yield from dns_tls.check_redirect(group, redirect, state, addresses, self.runbook, now)
         yield from github.check_github_environment(
             group, self.plan, stack.environment, self.results.github, self.runbook
         )
@@ -283,16 +293,19 @@ class _HostCheck:
             group, self.host, stack, self.facts, destination, self.runbook, now
         )
 
-    def _check_public_domain(
+    def _check_public_routes(
         self, group: FindingGroup, stack: ComposeStack, container: PlannedContainer
     ) -> Iterator[Finding]:
         addresses = ssh_host.collect_host_addresses(self.host, self.results.reached[self.host.name], self.facts)
         is_deployed = stack_checks.is_deployed(stack, container, self.facts)
-        state = self.results.seen[container.domain]
         now = self.options.net.now()
-        yield from dns_tls.check_domain(group, container, state, addresses, is_deployed, self.runbook, now)
+        for route in container.routes:
+            state = self.results.seen[route.address]
+            yield from dns_tls.check_route(group, container, route, state, addresses, is_deployed, self.runbook, now)
         if self.options.npm and find_planned_proxy(self.host.proxy).has_admin_api:
-            yield nginx_proxy_manager.check_proxy_host(group, container, self.results.proxy, self.runbook)
+            for site in self.host.sites:
+                if site.last_route.container == container.container:
+                    yield nginx_proxy_manager.check_proxy_host(group, site, self.results.proxy, self.runbook)
 
 
 def _check_unasked_environment(
@@ -303,10 +316,10 @@ def _check_unasked_environment(
     reason = f"{host.name} is not asked; this command says what serves: {stack.status_command}"
     yield group.not_asked(f"stack {stack.name}", reason)
     for container in stack.containers:
-        if container.domain:
-            state = results.seen[container.domain]
+        for route in container.routes:
+            state = results.seen[route.address]
             addresses = dns_tls.HostAddresses()
-            yield from dns_tls.check_domain(group, container, state, addresses, True, runbook, options.net.now())
+            yield from dns_tls.check_route(group, container, route, state, addresses, True, runbook, options.net.now())
     yield from github.check_github_environment(group, plan, stack.environment, results.github, runbook)
 
 

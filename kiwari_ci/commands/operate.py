@@ -22,7 +22,7 @@ DIGEST_PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
 _BAD_STATES = ("DOES NOT RUN", "DOES NOT ANSWER", "UNKNOWN")
 _RUNNING_STATE = "Up "  # how `docker ps` begins the state of a container that runs
 _REQUEST_REFUSED = 64  # an exit code of the host program
-# $1 is the host's folder, $2 the stack, and $3 is not empty where backups or jobs run by the clock.
+# $1 is the host's folder, $2 the stack, and $3 is not empty where backups or jobs run on a schedule.
 # $4 marks what the database program prints. The exit code is that of the host program.
 _STATUS_SCRIPT = """
 code=0

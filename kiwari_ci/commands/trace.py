@@ -19,19 +19,29 @@ from kiwari_ci.readers.git_history import GitRepository
 
 
 def find_container_by_address(plan: Plan, address: str) -> tuple[Host, Stack, PlannedService] | None:
-    """Find the container that answers at an address: a URL, a domain, or a container's name."""
+    """Find the container that answers at an address: a URL, a domain with or without a path, a container's name.
+
+    Of a domain whose paths lead to several services, the longest path counts.
+    """
     try:
-        name = (urlsplit(address if "//" in address else f"//{address}").hostname or "").rstrip(".")
+        url = urlsplit(address if "//" in address else f"//{address}")
+        name = (url.hostname or "").rstrip(".")
     except ValueError:
         return None
     if not name:
         return None
+    path_length = -1
+    location = None
     for host in plan.every_host:
         for stack in host.stacks:
             for instance in stack.instances:
-                if name in (instance.domain, instance.container):
+                if name == instance.container:
                     return host, stack, instance
-    return None
+                for route in instance.routes:
+                    if route.domain == name and route.covers(url.path) and len(route.path) > path_length:
+                        path_length = len(route.path)
+                        location = host, stack, instance
+    return location
 
 
 def trace_container(
@@ -42,7 +52,8 @@ def trace_container(
 ) -> list[ReportSection]:
     """Report what a container serves, and the commit and run that it came from."""
     host, stack, instance = location
-    answers = f"https://{instance.domain}{instance.health_path} → " if instance.domain else ""
+    urls = [f"https://{route.domain}{route.health_path}" for route in instance.routes if route.health_path]
+    answers = f"{urls[0]} → " if urls else ""
     place_line = ReportLine(f"{answers}{instance.container}, {stack.environment} on {host.name}")
     sections = [ReportSection("place", (place_line,))]
     if not isinstance(stack, ComposeStack):

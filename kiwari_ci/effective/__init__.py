@@ -5,6 +5,7 @@ from kiwari_ci.effective.databases import EffectiveDatabase, EffectiveDatabaseSe
 from kiwari_ci.effective.environments import EffectiveEnvironment
 from kiwari_ci.effective.hosts import EffectiveHost
 from kiwari_ci.effective.images import EffectiveImage
+from kiwari_ci.effective.routes import find_outside_health_path
 from kiwari_ci.effective.spec import EffectiveSpec
 from kiwari_ci.effective.tag_patterns import VersionTagPattern
 
@@ -19,4 +20,5 @@ __all__ = [
     "EffectiveService",
     "EffectiveSpec",
     "VersionTagPattern",
+    "find_outside_health_path",
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kiwari_ci import schema
 from kiwari_ci.effective.databases import PLACEHOLDER
+from kiwari_ci.effective.dollar_signs import unescape_container_texts
 from kiwari_ci.effective.images import EffectiveImage
 from kiwari_ci.effective.overrides import apply_override
 from kiwari_ci.loading.yaml_source import YamlPath
@@ -25,8 +26,13 @@ class EffectiveContainer(ABC):
 
     @property
     @abstractmethod
+    def written_options(self) -> schema.Service | schema.Accessory:
+        """What the spec says of it, with the environment's overrides applied, in the words of the spec."""
+
+    @property
+    @abstractmethod
     def options(self) -> schema.Service | schema.Accessory:
-        """What the spec says of it, with the environment's overrides applied."""
+        """The same with each text as the container gets it: `$$` is a dollar sign."""
 
     @property
     @abstractmethod
@@ -45,9 +51,28 @@ class EffectiveContainer(ABC):
         return [self.container_name]
 
     @property
+    def routes(self) -> list[schema.Route]:
+        """Its public addresses."""
+        return self.environment.model.domains.get(self.name, [])
+
+    @property
+    def redirects(self) -> dict[str, str]:
+        """The domains that redirect to one of its own, each of which is given to the first container that has it."""
+        return {
+            domain: target
+            for domain, target in self.environment.model.redirects.items()
+            if self.environment.find_domain_owner(target) == self.name
+        }
+
+    @property
     def domain(self) -> str:
-        """Its public domain; empty when it has none."""
-        return self.environment.model.domains.get(self.name, "")
+        """The domain of its first public address; empty when it has none."""
+        return self.routes[0].domain if self.routes else ""
+
+    @property
+    def url(self) -> str:
+        """The URL of its first public address; empty when it has none."""
+        return f"https://{self.routes[0].address}" if self.routes else ""
 
     @property
     def env_owner(self) -> "EffectiveContainer":
@@ -71,6 +96,16 @@ class EffectiveContainer(ABC):
         return False
 
     @property
+    def variable_names(self) -> set[str]:
+        """The names of the variables that it gets from the spec: its own, and those of an env file that it shares."""
+        names = {*self.env_owner.options.env, *self.options.environment}
+        if self.env_file:
+            for peer in self.environment.containers.values():
+                if peer.env_file == self.env_file:
+                    names |= peer.env_owner.options.env.keys()
+        return names
+
+    @property
     def uses_database(self) -> bool:
         """Whether one of its variables is something of the environment's database."""
         values = (*self.env_owner.options.env.values(), *self.options.environment.values())
@@ -81,8 +116,7 @@ class EffectiveContainer(ABC):
         override = self.environment.model.overrides.get(self.name)
         if override and field in override.model_fields_set:
             value = getattr(override, field)
-            is_merged_by_key = bool(rest) and isinstance(value, dict)
-            if not is_merged_by_key or rest[0] in value:
+            if not rest or _is_written_in(value, rest[0]):
                 return ("environments", self.environment.name, "overrides", self.name, field, *rest)
         return (self.table, self.name, field, *rest)
 
@@ -99,7 +133,7 @@ class EffectiveContainer(ABC):
         if value.accessory:
             return self.environment.accessory(value.accessory).container_name
         if value.domain:
-            return self.domain if value.domain == "name" else f"https://{self.domain}"
+            return self.domain if value.domain == "name" else self.url
         if value.database:
             database = self.environment.database
             return database.field(value.database) if database else ""
@@ -111,10 +145,15 @@ class EffectiveService(EffectiveContainer):
     """A service in one environment."""
 
     @cached_property
-    def options(self) -> schema.Service:
-        """What the spec says of it, with the environment's overrides applied."""
+    def written_options(self) -> schema.Service:
+        """What the spec says of it, with the environment's overrides applied, in the words of the spec."""
         usual = self.environment.spec.services[self.name]
         return apply_override(usual, self.environment.model.overrides.get(self.name))
+
+    @cached_property
+    def options(self) -> schema.Service:
+        """The same with each text as the container gets it: `$$` is a dollar sign."""
+        return unescape_container_texts(self.written_options)
 
     @property
     def table(self) -> str:
@@ -152,15 +191,29 @@ class EffectiveAccessory(EffectiveContainer):
     """An accessory in one environment."""
 
     @cached_property
-    def options(self) -> schema.Accessory:
-        """What the spec says of it, with the environment's overrides applied."""
+    def written_options(self) -> schema.Accessory:
+        """What the spec says of it, with the environment's overrides applied, in the words of the spec."""
         usual = self.environment.spec.accessories[self.name]
         return apply_override(usual, self.environment.model.overrides.get(self.name))
+
+    @cached_property
+    def options(self) -> schema.Accessory:
+        """The same with each text as the container gets it: `$$` is a dollar sign."""
+        return unescape_container_texts(self.written_options)
 
     @property
     def table(self) -> str:
         """The table of the spec that defines it."""
         return "accessories"
+
+
+def _is_written_in(value: object, key: str | int) -> bool:
+    """Whether an override says a key itself; mappings and models are merged key by key."""
+    if isinstance(value, dict):
+        return key in value
+    if isinstance(value, schema.SpecModel) and not isinstance(value, schema.OneOf):
+        return key in value.model_fields_set
+    return True
 
 
 def find_env_setting(key: str, value: schema.EnvValue) -> GitHubSetting | None:

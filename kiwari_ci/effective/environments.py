@@ -49,6 +49,13 @@ class EffectiveEnvironment:
         """Its services, then its accessories."""
         return {**self.services, **self.accessories}
 
+    def find_domain_owner(self, domain: str) -> str:
+        """Name the first container that a domain leads to; empty when it leads to none."""
+        for name, container in self.containers.items():
+            if any(route.domain == domain for route in container.routes):
+                return name
+        return ""
+
     def service(self, name: str) -> EffectiveService:
         """A service as it is here, whether or not the environment holds it."""
         return EffectiveService(self, name)
@@ -185,6 +192,13 @@ class EffectiveEnvironment:
         """The tags that reach it, if some do."""
         tag = self.model.deploy_on.tag
         return None if tag is None else VersionTagPattern.parse(tag)
+
+    @property
+    def removed_tag_prefix(self) -> str:
+        """What is removed from a tag to name its images; empty when they have the tag's own name."""
+        if self.tag_pattern is None or self.model.image_version == "tag":
+            return ""
+        return self.tag_pattern.prefix
 
     @property
     def excluded_tag_patterns(self) -> list[VersionTagPattern]:

@@ -45,10 +45,10 @@ UNSUPPORTED_FEATURES = (
         "helm|kustomize|argo(_?cd)?|flux|gitops",
         "Helm charts and GitOps",
         "the job that deploys says what serves; a program in the cluster would apply the files some time later",
-        "`engine: kubernetes`, whose files a deploy applies; or Argo CD or Flux with the images that the workflows build",
+        "`engine: kubernetes`, whose files a deploy applies; or Argo CD with the images of the workflows",
     ),
     UnsupportedFeature(
-        "autoscal(e|ing)|autoscaler|hpa|min_replicas|max_replicas",
+        "autoscale|autoscaling|autoscaler|hpa|min_replicas|max_replicas",
         "a number of replicas that changes by itself",
         "each deploy sets the number, and two programs would change it in turn",
         "`replicas`, for the peak",

@@ -1,7 +1,7 @@
 """Validates plain data as a Spec; pydantic's errors become problems with a place in the file."""
 
 import re
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -9,7 +9,8 @@ from kiwari_ci.loading import suggestions
 from kiwari_ci.loading.unsupported import find_unsupported_feature
 from kiwari_ci.loading.yaml_source import SourceSpan, YamlPath, YamlSource
 from kiwari_ci.problems import Problem, RuleName, Severity, join_with_limit
-from kiwari_ci.schema import Spec
+from kiwari_ci.schema import ContainerOptions, Spec
+from kiwari_ci.schema.compose_keys import suggest_compose_key
 
 # pydantic's kinds of error, completing "expected …".
 EXPECTED_PHRASES = {
@@ -114,7 +115,10 @@ def _describe_unknown_key(source: YamlSource, loc: YamlPath, key: str) -> Proble
     if feature:
         message = f"no `{key}` in {parent}, {feature.what}: {feature.why}"
         return report_at_key(source, loc, "declined", message, feature.instead)
-    hint = suggestions.suggest_closest(key, _list_field_names(loc[:-1]))
+    model = _find_model(loc[:-1])
+    is_container = model is not None and issubclass(model, ContainerOptions)
+    hint = suggest_compose_key(key) if is_container else ""
+    hint = hint or suggestions.suggest_closest(key, _list_field_names(loc[:-1]))
     return report_at_key(source, loc, "unknown-key", f"unknown key `{key}` in {parent}", hint)
 
 
@@ -126,24 +130,39 @@ def _format_expectation(error: dict[str, Any]) -> str:
 
 
 def _find_source_path(source: YamlSource, loc: YamlPath) -> YamlPath:
-    """The part of pydantic's place that a person wrote: it adds words for keys, shorthands and missing fields."""
-    while loc and loc not in source.values:
-        loc = loc[:-1]
-    return loc
+    """The part of pydantic's place that a person wrote.
+
+    It adds words for keys, shorthands and missing fields, and the index of the only item that stands for a list.
+    """
+    written: YamlPath = ()
+    for part in loc:
+        if (*written, part) in source.values:
+            written = (*written, part)
+    return written
 
 
 def _find_model(loc: YamlPath) -> type[BaseModel] | None:
     annotation: Any = Spec
     for part in loc:
+        if not isinstance(part, int):
+            annotation = _strip_list(annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             annotation = annotation.model_fields[str(part)].annotation if part in annotation.model_fields else None
         else:
             annotation = (get_args(annotation) or (None,))[-1]
         annotation = _strip_optional(annotation)
+    annotation = _strip_list(annotation)
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
+def _strip_list(annotation: Any) -> Any:
+    """The items of a list, for which one item may stand."""
+    return get_args(annotation)[0] if get_origin(annotation) is list else annotation
+
+
 def _strip_optional(annotation: Any) -> Any:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     chosen = [option for option in get_args(annotation) if option is not type(None)]
     return chosen[0] if len(chosen) == 1 and type(None) in get_args(annotation) else annotation
 

@@ -51,23 +51,80 @@ class DeployKey:
 
 
 @dataclass(frozen=True)
-class ProxySite:
-    """A domain, and where it leads to: a container's port, or the address at which the host publishes it.
+class ProxyRoute:
+    """A path of a domain, and where it leads to: a container's port, or the address at which the host publishes it.
 
-    `address` is the domain as Caddy has it; `published_address` is empty for a port that is not published.
+    `path` is empty for what no longer path takes; `published_address` is empty for a port that is not published.
     """
 
     domain: str
-    address: str
+    path: str
+    strips_path: bool
     container: str
     port: int
     websocket: bool
     published_address: str
 
     @property
+    def address(self) -> str:
+        """The domain and the path, as a person writes them."""
+        return self.domain + self.path
+
+    @property
+    def target_cell(self) -> str:
+        """Where it leads to, as a table of the runbook says it."""
+        return self._format_target(f"http://{self.container}:{self.port}")
+
+    @property
+    def published_cell(self) -> str:
+        """Where the host publishes it, as a table of the runbook says it."""
+        return self._format_target(self.published_address)
+
+    def _format_target(self, address: str) -> str:
+        return f"`{address}`, without `{self.path}` in the path" if self.strips_path else f"`{address}`"
+
+    @property
+    def path_regex(self) -> str:
+        """The path as a part of a regular expression."""
+        return self.path.replace(".", "\\.")
+
+    @property
     def websocket_answer(self) -> str:
         """Whether WebSockets are passed on, as a table of the runbook says it."""
         return "yes" if self.websocket else "no"
+
+
+@dataclass(frozen=True)
+class ProxySite:
+    """A domain and its routes, the longest path first; `address` is the domain as Caddy has it."""
+
+    domain: str
+    address: str
+    routes: tuple[ProxyRoute, ...]
+
+    @property
+    def has_paths(self) -> bool:
+        """Whether one of its paths leads elsewhere than the rest."""
+        return any(route.path for route in self.routes)
+
+    @property
+    def has_root(self) -> bool:
+        """Whether what no path takes leads somewhere; else the proxy answers `404` to it."""
+        return not self.last_route.path
+
+    @property
+    def last_route(self) -> ProxyRoute:
+        """The route with the shortest path, or without one."""
+        return self.routes[-1]
+
+
+@dataclass(frozen=True)
+class ProxyRedirect:
+    """A domain that only redirects to another one, with the path kept; `address` is the domain as Caddy has it."""
+
+    domain: str
+    address: str
+    target: str
 
 
 @dataclass(frozen=True)
@@ -94,6 +151,7 @@ class ProxyStack:
     files: tuple[str, ...]
     reload: str
     sites: tuple[ProxySite, ...]
+    redirects: tuple[ProxyRedirect, ...]
 
     @property
     def start_command(self) -> str:
@@ -122,8 +180,19 @@ class ProxyGuide:
     host: str
     network: str
     sites: tuple[ProxySite, ...]
+    redirects: tuple[ProxyRedirect, ...]
     stack: tuple[ProxyStack, ...]
     domains: tuple[str, ...]
+
+    @property
+    def routes(self) -> tuple[ProxyRoute, ...]:
+        """The routes of all domains."""
+        return tuple(route for site in self.sites for route in site.routes)
+
+    @property
+    def split_sites(self) -> tuple[ProxySite, ...]:
+        """The domains whose paths lead to different services."""
+        return tuple(site for site in self.sites if site.has_paths)
 
 
 @dataclass(frozen=True)
@@ -163,6 +232,11 @@ class Host:
     stacks: tuple[Stack, ...]
     public: tuple[PlannedContainer, ...]
 
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains that lead to it."""
+        return tuple(dict.fromkeys(route.domain for container in self.public for route in container.routes))
+
 
 @dataclass(frozen=True)
 class DeployHost(Host):
@@ -188,6 +262,7 @@ class DeployHost(Host):
     env_files: tuple[str, ...]
     proxy: str
     sites: tuple[ProxySite, ...]
+    redirects: tuple[ProxyRedirect, ...]
     fronts: tuple[ProxyStack, ...]
 
     @property
@@ -197,6 +272,11 @@ class DeployHost(Host):
         return tuple(dict.fromkeys([*(stack.environment for stack in self.stacks), *on_servers]))
 
     @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains that lead to it."""
+        return (*(site.domain for site in self.sites), *(redirect.domain for redirect in self.redirects))
+
+    @property
     def has_schedule(self) -> bool:
-        """Whether something runs there by the clock."""
+        """Whether something runs there on a schedule."""
         return any(server.backups for server in self.servers) or any(stack.jobs for stack in self.stacks)

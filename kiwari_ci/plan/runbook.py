@@ -75,7 +75,7 @@ class ServerCommands:
 
 @dataclass(frozen=True)
 class ScheduleCommands:
-    """The commands for what runs by the clock on a host, which has only jobs where the tuples are empty.
+    """The commands for what runs on a schedule on a host, which has only jobs where the tuples are empty.
 
     `back_ups` has a command for each database server, `restores` one for each database, and `trial_restores` those of
     the first database of each server.
@@ -172,8 +172,9 @@ class TakenOverContainer:
 class Takeover:
     """What serves an environment today.
 
-    `connect_commands` connect the proxy, and the accessories that stay, to the networks of the new containers;
-    `moved_volumes` are the stack's volumes, if today's have other names.
+    `has_same_folder`: the new stack's files go into today's folder. `connect_commands` connect the proxy, and the
+    accessories that stay, to the networks of the new containers; `moved_volumes` are the stack's volumes, if today's
+    have other names.
     """
 
     environment: str
@@ -182,6 +183,7 @@ class Takeover:
     host_folder: str
     project: str
     folder: str
+    has_same_folder: bool
     workflows: tuple[str, ...]
     ports: str
     containers: tuple[TakenOverContainer, ...]
@@ -216,7 +218,7 @@ class Runbook:
 
     `protect_environments` limits what may deploy there to branches and tags, `protect_tags` who makes a version.
     A step that concerns nothing of the spec is not among them: `cluster` without a cluster, those of servers where all
-    is on clusters, `first_release` when no environment is deployed by tag, `schedule` when nothing runs by the clock.
+    is on clusters, `first_release` when no environment is deployed by tag, `schedule` when nothing runs on a schedule.
     """
 
     steps: dict[RunbookStepId, RunbookStep]

@@ -22,23 +22,65 @@ class ComposeAttribute:
 
 
 @dataclass(frozen=True)
+class PublicRoute:
+    """A public address of a container: a domain, or a path of it, which the proxy may strip.
+
+    `health_path` is what is asked there from outside; empty where the container's health path is not below the path.
+    """
+
+    domain: str
+    path: str
+    strips_path: bool
+    health_path: str
+
+    @property
+    def address(self) -> str:
+        """The domain and the path, as a person writes them."""
+        return self.domain + self.path
+
+    def covers(self, path: str) -> bool:
+        """Whether a path of the domain leads here, unless a longer one is another container's."""
+        return path == self.path or path.startswith(f"{self.path}/") or not self.path
+
+
+@dataclass(frozen=True)
+class DomainRedirect:
+    """A domain that only redirects to another one; `container` is the first that the target leads to."""
+
+    domain: str
+    target: str
+    container: str
+
+
+@dataclass(frozen=True)
 class PlannedContainer:
     """What an engine runs of a stack; without a port (0) nothing is asked of it, and status 0 is any answer."""
 
     container: str
     image: str
-    domain: str
+    routes: tuple[PublicRoute, ...]
     port: int
     health_path: str
     health_status: int
     websocket: str
+
+    @property
+    def domain(self) -> str:
+        """The domain of its first public address; empty when it has none."""
+        return self.routes[0].domain if self.routes else ""
+
+    @property
+    def address(self) -> str:
+        """Its first public address, without the scheme; empty when it has none."""
+        return self.routes[0].address if self.routes else ""
 
 
 @dataclass(frozen=True)
 class PlannedService(PlannedContainer):
     """A service as it runs in one environment; without a port it is a worker, without health.
 
-    `source` is the image that it runs, by its name, and `digest` the variable that has its digest in a deploy.
+    `source` is the image that it runs, by its name, and `digest` the variable that has its digest in a deploy. `once`
+    it runs to its end, in each deploy of its image.
     """
 
     service: str
@@ -48,6 +90,7 @@ class PlannedService(PlannedContainer):
     health: str
     variable: str
     digest: str
+    once: bool
 
 
 @dataclass(frozen=True)
@@ -133,6 +176,14 @@ class StackNetwork:
 
 
 @dataclass(frozen=True)
+class StackVolume:
+    """A named volume: Compose makes it, unless it is there already under the name `existing`."""
+
+    name: str
+    existing: str
+
+
+@dataclass(frozen=True)
 class DeployHook:
     """A script that the host runs before or after a deploy: `name` says which; it ends in a newline."""
 
@@ -158,6 +209,7 @@ class Stack:
     pushed: bool
     files: tuple[str, ...]
     status_command: str
+    redirects: tuple[DomainRedirect, ...]
 
     @property
     def containers(self) -> tuple[PlannedContainer, ...]:
@@ -169,19 +221,24 @@ class Stack:
 class ComposeStack(Stack):
     """A Compose project: `networks` are others', `own_networks` its own.
 
-    `beside` are the files that a deploy compares besides the compose file. `jobs` has the settings of what runs by the
-    clock.
+    `beside` are the files that a deploy compares besides the compose file. `jobs` has the settings of what runs on a
+    schedule.
     """
 
     instances: tuple[ServiceContainer, ...]
     accessories: tuple[AccessoryContainer, ...]
     networks: tuple[str, ...]
     own_networks: tuple[StackNetwork, ...]
-    volumes: tuple[str, ...]
+    volumes: tuple[StackVolume, ...]
     hooks: tuple[DeployHook, ...]
     hook_names: str
     beside: tuple[str, ...]
     jobs: tuple[ComposeAttribute, ...]
+
+    @property
+    def lists_networks(self) -> bool:
+        """Whether the compose file has networks to list: its default one it need not."""
+        return bool(self.networks or self.own_networks)
 
     @property
     def containers(self) -> tuple[ComposeContainer, ...]:

@@ -58,9 +58,13 @@ class CustomStep:
 
 @dataclass(frozen=True)
 class TestJob:
-    """The tests of a service, a job; the script ends in a newline."""
+    """The tests of a service, a job; the script ends in a newline.
+
+    `workflow` is the file of a workflow that the job calls in place of all else; empty for none.
+    """
 
     job: str
+    workflow: str
     minutes: int
     axes: tuple[MatrixAxis, ...]
     setups: tuple[SetupStep, ...]
@@ -107,12 +111,23 @@ class SshRoute(DeployStep):
 
 @dataclass(frozen=True)
 class PublicHealthCheck:
-    """What must answer from outside after a deploy; `to_go_back` says on which host, and the command there."""
+    """What must answer from outside after a deploy; `to_go_back` says on which host, and the command there.
 
-    service: str
+    `subject` is the service, with the address where several are asked.
+    """
+
+    subject: str
     url: str
     status: int
     to_go_back: str
+
+
+@dataclass(frozen=True)
+class PublicRedirectCheck:
+    """A domain that must redirect to another one."""
+
+    domain: str
+    target: str
 
 
 @dataclass(frozen=True)
@@ -138,6 +153,7 @@ class EnvironmentDeploy:
     folder: str
     instances: tuple[PlannedService, ...]
     checks: tuple[PublicHealthCheck, ...]
+    redirects: tuple[PublicRedirectCheck, ...]
     minutes: int
     goes_back: bool
     shows_output: bool
@@ -303,7 +319,8 @@ class EnvironmentWorkflow:
     `by_commit`: what a person chooses, as `commands` show. `job` finds the images, after `builds`; `missing` is the
     cure for one that is not there; `moves`: the environment's tag is moved here, whatever the commit. `maker` is the
     branch or workflow that built the images, a word of the shell; `signed_ref` matches the refs on which it did.
-    `find_environment` is what the step that finds images reads.
+    `find_environment` is what the step that finds images reads. Images are called like the tag, without
+    `removed_prefix`.
     """
 
     name: str
@@ -312,6 +329,7 @@ class EnvironmentWorkflow:
     regex: str
     words: str
     example: str
+    removed_prefix: str
     left_alone: tuple[str, ...]
     by_hand: bool
     by_ref: str
@@ -334,6 +352,11 @@ class EnvironmentWorkflow:
     sources: tuple[ImageSource, ...]
     deploy: EnvironmentDeploy
     after_deploy: tuple[CustomStep, ...]
+
+    @property
+    def version_variable(self) -> str:
+        """The shell variable that has the name of the images of a tag."""
+        return "version" if self.removed_prefix else "GITHUB_REF_NAME"
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""

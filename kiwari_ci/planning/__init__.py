@@ -93,7 +93,7 @@ def build_plan(
         first_tags=tuple(dict.fromkeys(examples)),
         released=any(workflow.builds and workflow.pattern for workflow in environment_workflows),
         by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
-        domains=tuple(container.domain for stack in first_stacks for container in stack.containers if container.domain),
+        domains=_list_domains(every_host),
         proxy_guides=plan_proxy_guides(hosts),
         takeovers=plan_takeovers(spec, stacks),
         answering=_list_health_checked(spec, first_stacks),
@@ -176,14 +176,13 @@ def _collect_pull_tokens(spec: EffectiveSpec) -> tuple[GitHubSetting, ...]:
 
 
 def _list_health_checked(spec: EffectiveSpec, stacks: tuple[Stack, ...]) -> tuple[PlannedService, ...]:
-    """List one container of each service that is asked for its health, where it runs first."""
+    """List one container of each service that is asked for its health over HTTP, where it runs first."""
     first_instances: dict[str, PlannedService] = {}
     for stack in stacks:
         for instance in stack.instances:
             first_instances.setdefault(instance.service, instance)
-    return tuple(
-        first_instances[name] for name, service in spec.services.items() if service.port and name in first_instances
-    )
+    asked_names = [name for name, service in spec.services.items() if service.port and service.health.by == "http"]
+    return tuple(first_instances[name] for name in asked_names if name in first_instances)
 
 
 def _list_built_branches(workflows: tuple[ServiceWorkflow, ...]) -> tuple[BuiltBranch, ...]:
@@ -203,3 +202,8 @@ def _plan_drift_workflow(generator: str | None, spec_path: str, installed_source
         return DriftWorkflow(requirement, "", "", spec_path, source_from_installation)
     repository, commit = requirement.removeprefix("git+https://github.com/").split("@")
     return DriftWorkflow("", repository.removesuffix(".git"), commit, spec_path, source_from_installation)
+
+
+def _list_domains(hosts: tuple[Host, ...]) -> tuple[str, ...]:
+    """List the domains of all hosts, each once."""
+    return tuple(dict.fromkeys(domain for host in hosts for domain in host.domains))

@@ -32,6 +32,7 @@ def _plan_proxy_guide(template: str, hosts: list[DeployHost]) -> ProxyGuide:
         host=hosts[0].name,
         network=hosts[0].network,
         sites=sites,
+        redirects=tuple(redirect for host in hosts for redirect in host.redirects),
         stack=hosts[0].fronts if template == _STACK_GUIDE_TEMPLATE else (),
         domains=tuple(site.domain for site in sites),
     )

@@ -6,7 +6,7 @@ It is rendered as Mermaid here, also for the runbook, and as a page by the comma
 from collections.abc import Iterator
 
 from kiwari_ci.frozen import dataclass
-from kiwari_ci.plan import EnvironmentWorkflow, Plan, ServiceWorkflow, Stack
+from kiwari_ci.plan import EnvironmentWorkflow, Plan, PlannedService, ServiceWorkflow, Stack
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,16 @@ def _build_rows(plan: Plan, stack: Stack) -> Iterator[ServiceRow]:
             image=instance.repository.partition("/")[2],
             tag=instance.tag,
             container=instance.container,
-            health=f"{instance.health_path} → {instance.health_status}" if instance.health else "a worker",
-            domain=instance.domain,
+            health=_describe_health(instance),
+            domain=instance.address,
         )
+
+
+def _describe_health(instance: PlannedService) -> str:
+    """Describe what must be true of a service before it serves."""
+    if not instance.health:
+        return "a worker"
+    return f"{instance.health_path} → {instance.health_status}" if instance.health_status else instance.health
 
 
 def _list_service_jobs(workflow: ServiceWorkflow, stack: Stack) -> tuple[str, tuple[str, ...]]:

@@ -40,7 +40,7 @@ _STEP_TITLES: dict[RunbookStepId, str] = {
     "first_push": "First push",
     "branch_protection": "Protect the branch",
     "first_release": "First release",
-    "schedule": "Backups and jobs by the clock",
+    "schedule": "Backups and scheduled jobs",
 }
 
 

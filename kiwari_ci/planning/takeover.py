@@ -27,14 +27,20 @@ def _plan_takeover(environment: EffectiveEnvironment, stack: ComposeStack) -> Ta
         host_folder=environment.first_host.home_folder,
         project=today.project or "",
         folder=today.folder or "",
+        has_same_folder=today.folder == f"{environment.first_host.directory}/{stack.name}",
         workflows=tuple(today.workflows or ()),
         ports=today.ports or "",
         containers=tuple(
             _plan_container(environment, name, container_today) for name, container_today in today.containers.items()
         ),
         connect_commands=tuple(_list_connect_commands(environment, stack)),
-        moved_volumes=", ".join(f"`{stack.name}_{volume}`" for volume in stack.volumes) if has_other_project else "",
+        moved_volumes=_list_moved_volumes(stack) if has_other_project else "",
     )
+
+
+def _list_moved_volumes(stack: ComposeStack) -> str:
+    """List the volumes that Compose would make anew, by their names in Docker."""
+    return ", ".join(f"`{stack.name}_{volume.name}`" for volume in stack.volumes if not volume.existing)
 
 
 def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStack) -> Iterator[str]:

@@ -43,6 +43,7 @@ def _plan_test_job(job: str, test: schema.Test, first_steps: tuple[CustomStep, .
     own_variables = [KeyValue(key, value) for key, value in test.env.items()]
     return TestJob(
         job=job,
+        workflow=test.workflow or "",
         minutes=test.timeout_minutes,
         axes=tuple(MatrixAxis(key, tuple(values)) for key, values in test.matrix.items()),
         setups=tuple(_plan_setup_step(kind, tool, pins) for kind, tool in test.setup or () if tool),
@@ -50,7 +51,7 @@ def _plan_test_job(job: str, test: schema.Test, first_steps: tuple[CustomStep, .
         waited_for=tuple(container.name for container in containers if container.is_waited_for),
         env=(*matrix_variables, *own_variables),
         working_directory=test.working_directory or "",
-        run=test.run.rstrip("\n") + "\n",
+        run=test.run.rstrip("\n") + "\n" if test.run else "",
         steps=first_steps,
     )
 

@@ -19,6 +19,7 @@ from kiwari_ci.plan import (
     PathFilter,
     PlannedService,
     PublicHealthCheck,
+    PublicRedirectCheck,
     ServiceWorkflow,
     Stack,
     TestJob,
@@ -167,6 +168,7 @@ def plan_environment_workflow(
         regex=pattern.regex if pattern else "",
         words=pattern.words if pattern else "",
         example=pattern.example(_EXAMPLE_VERSION) if pattern else "",
+        removed_prefix=environment.removed_tag_prefix,
         left_alone=_exclusion_options(environment),
         by_hand=bool(deploy_on.dispatch),
         by_ref=_describe_ref_choice(environment),
@@ -326,11 +328,11 @@ def _plan_deploy(
     values = {instance.digest: f"needs.{job}.outputs.{digests[instance.source]}" for instance in deployed}
     values["SEQUENCE"] = f"needs.{job}.outputs.sequence"
     steps = tuple(_plan_deploy_step(environment, host, stacks, services) for host in environment.hosts)
-    domains = [instance.domain for instance in (*deployed, *first_stack.instances) if instance.domain]
+    addresses = [instance.address for instance in (*deployed, *first_stack.instances) if instance.address]
     minutes = 10 + sum(_estimate_container_minutes(environment.services[instance.service]) for instance in deployed)
     return EnvironmentDeploy(
         environment=environment.name,
-        url=f"https://{domains[0]}" if domains else "",
+        url=f"https://{addresses[0]}" if addresses else "",
         host=" and ".join(environment.host_names),
         branch=environment.deploy_branch,
         ref="",
@@ -340,7 +342,8 @@ def _plan_deploy(
         values=tuple(KeyValue(name, expression) for name, expression in values.items()),
         folder=environment.stack_name,
         instances=first_stack.instances,
-        checks=tuple(_plan_health_check(environment, instance) for instance in deployed if instance.domain),
+        checks=tuple(check for instance in deployed for check in _plan_health_checks(environment, instance)),
+        redirects=_plan_redirect_checks(first_stack, deployed),
         minutes=minutes * len(steps),
         goes_back=False,
         shows_output=environment.spec.project.public_logs,
@@ -381,10 +384,24 @@ def _estimate_container_minutes(service: EffectiveService) -> int:
     return 10 + 2 * (parse_duration(start_period) // 60 if start_period else 0)
 
 
-def _plan_health_check(environment: EffectiveEnvironment, instance: PlannedService) -> PublicHealthCheck:
-    return PublicHealthCheck(
-        service=instance.service,
-        url=f"https://{instance.domain}{instance.health_path}",
-        status=instance.health_status,
-        to_go_back=_describe_rollback(environment, instance.container),
+def _plan_health_checks(environment: EffectiveEnvironment, instance: PlannedService) -> Iterator[PublicHealthCheck]:
+    """Plan what is asked at each public address that leads to the health path."""
+    routes = [route for route in instance.routes if route.health_path]
+    for route in routes:
+        where = f" at {route.address}" if len(routes) > 1 else ""
+        yield PublicHealthCheck(
+            subject=instance.service + where,
+            url=f"https://{route.domain}{route.health_path}",
+            status=instance.health_status,
+            to_go_back=_describe_rollback(environment, instance.container),
+        )
+
+
+def _plan_redirect_checks(stack: Stack, deployed: list[PlannedService]) -> tuple[PublicRedirectCheck, ...]:
+    """Plan the check of each domain that redirects to a domain of what is deployed."""
+    names = {instance.container for instance in deployed}
+    return tuple(
+        PublicRedirectCheck(redirect.domain, redirect.target)
+        for redirect in stack.redirects
+        if redirect.container in names
     )

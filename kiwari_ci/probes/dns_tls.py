@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from kiwari_ci.plan import PlannedContainer
+from kiwari_ci.plan import DomainRedirect, PlannedContainer, PublicRoute
 from kiwari_ci.probes.calls import REQUEST_TIMEOUT, describe_error
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import RunbookIndex
@@ -133,35 +133,67 @@ def _request_health_path(address: str, secure: ssl.SSLSocket, domain: str, path:
     return EndpointResponse(address, expires=expires, status=answer.status, headers=headers)
 
 
-def check_domain(
+def check_route(
     group: FindingGroup,
     container: PlannedContainer,
+    route: PublicRoute,
     state: DomainState,
     host_addresses: HostAddresses,
     is_deployed: bool,
     runbook: RunbookIndex,
     now: float,
 ) -> Iterator[Finding]:
-    """Compare a domain with the plan; `is_deployed` is False only when it is known that nothing serves yet."""
-    domain = container.domain
+    """Compare a public address with the plan; `is_deployed` is False only when it is known that nothing serves yet."""
+    domain, path = route.domain, route.health_path or route.path
     if state.unknown:
-        yield group.not_asked(f"{domain} DNS, TLS, {container.health_path}", state.unknown)
+        yield group.not_asked(f"{domain} DNS, TLS, {path}", state.unknown)
         return
     yield _check_dns(group, domain, state, host_addresses, runbook)
     if not state.answers:
-        yield group.not_asked(f"{domain} TLS, {container.health_path}", "its name leads nowhere")
+        yield group.not_asked(f"{domain} TLS, {path}", "its name leads nowhere")
     unrouted_statuses = (*GATEWAY_ERROR_STATUSES, *host_addresses.unrouted)
     for answer in state.answers:
         family = ""
         if len(state.answers) > 1:
             family = " over IPv6" if ":" in answer.address else " over IPv4"
         yield _check_certificate(group, f"{domain} TLS{family}", answer, runbook, now)
-        subject = f"{domain}{container.health_path}{family}"
+        subject = f"{domain}{path}{family}"
         if not is_deployed and (answer.silent or answer.status in unrouted_statuses):
             reason = answer.silent or answer.status
             yield group.not_asked(subject, f"{reason}: nothing was deployed yet; {runbook.step('first_push')}")
+        elif not route.health_path:
+            yield group.not_asked(subject, "the health path is not below this path")
         else:
             yield _check_health(group, subject, container, answer, runbook)
+
+
+def check_redirect(
+    group: FindingGroup,
+    redirect: DomainRedirect,
+    state: DomainState,
+    host_addresses: HostAddresses,
+    runbook: RunbookIndex,
+    now: float,
+) -> Iterator[Finding]:
+    """Compare a domain that only redirects with the plan."""
+    domain = redirect.domain
+    if state.unknown:
+        yield group.not_asked(f"{domain} DNS, TLS, redirect", state.unknown)
+        return
+    yield _check_dns(group, domain, state, host_addresses, runbook)
+    expected = f"https://{redirect.target}/"
+    for answer in state.answers:
+        yield _check_certificate(group, f"{domain} TLS", answer, runbook, now)
+        subject = f"{domain} redirect"
+        location = answer.headers.get("location", "")
+        connection_error = answer.unreachable or answer.closed or answer.refused
+        if connection_error:
+            yield group.not_asked(subject, connection_error)
+        elif location == expected and 300 <= answer.status < 400:
+            yield group.ok(subject, f"{answer.status} to {location}")
+        else:
+            saw = answer.silent or f"{answer.status}, to {location or 'nowhere'}"
+            yield group.wrong(subject, saw, expected, runbook.step("proxy_hosts"))
 
 
 def _check_dns(

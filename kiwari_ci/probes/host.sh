@@ -78,7 +78,7 @@ engine() { # what runs, and what answers
         "$networks" "$ports" "$label"
       read -r where expected <<<"$label "
       # shellcheck disable=SC2086 # each address is a word
-      [ "$status" != running ] || [ -z "$where" ] || fact answer "${name#/}" \
+      [ "$status" != running ] || [ "${where#:}" = "$where" ] || fact answer "${name#/}" \
         "$(answer "$where" "${expected:-200}" "$domain" $addresses)" "${expected:-200}" &
     done && wait; }
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from kiwari_ci.plan import PlannedContainer
+from kiwari_ci.plan import ProxySite
 from kiwari_ci.probes.calls import HttpResponse, fetch_url, is_loopback_url
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import RunbookIndex
@@ -43,24 +43,24 @@ def parse_proxy_hosts(response: HttpResponse) -> tuple[ProxyHosts, str]:
 
 
 def check_proxy_host(
-    group: FindingGroup, container: PlannedContainer, proxy: tuple[ProxyHosts, str], runbook: RunbookIndex
+    group: FindingGroup, site: ProxySite, proxy: tuple[ProxyHosts, str], runbook: RunbookIndex
 ) -> Finding:
     """Compare the proxy host of a domain with the runbook's table; `proxy` is the result of `fetch_proxy_hosts`."""
     hosts, reason = proxy
-    subject, cure = f"{container.domain} proxy host", runbook.step("proxy_hosts")
+    subject, cure = f"{site.domain} proxy host", runbook.step("proxy_hosts")
     if reason:
         return group.not_asked(subject, reason)
-    target = f"http {container.container} {container.port}"
-    if container.domain not in hosts:
+    target = f"http {site.last_route.container} {site.last_route.port}"
+    if site.domain not in hosts:
         return group.wrong(subject, "none for this domain", target, cure)
-    faults = list(_find_proxy_host_faults(container, hosts[container.domain], target))
+    faults = list(_find_proxy_host_faults(site, hosts[site.domain], target))
     if faults:
         expected = f"{target}, Force SSL, HTTP/2, as the runbook's table has it"
         return group.wrong(subject, "; ".join(faults), expected, cure)
     return group.ok(subject, f"forwards to {target}")
 
 
-def _find_proxy_host_faults(container: PlannedContainer, host: dict[str, Any], target: str) -> Iterator[str]:
+def _find_proxy_host_faults(site: ProxySite, host: dict[str, Any], target: str) -> Iterator[str]:
     actual_target = " ".join(str(host.get(key)) for key in ("forward_scheme", "forward_host", "forward_port"))
     if actual_target != target:
         yield f"forwards to {actual_target}"
@@ -72,14 +72,26 @@ def _find_proxy_host_faults(container: PlannedContainer, host: dict[str, Any], t
         yield "SSL is not forced"
     if not host.get("http2_support"):
         yield "no HTTP/2"
-    if container.websocket == "yes" and not host.get("allow_websocket_upgrade"):
+    if site.last_route.websocket and not host.get("allow_websocket_upgrade"):
         yield "no WebSockets"
     if host.get("locations"):
         yield "has custom locations, which keep a dead address"
-    if str(host.get("advanced_config") or "").strip():
-        yield "has an Advanced snippet"
+    yield from _find_snippet_faults(site, str(host.get("advanced_config") or ""))
     if host.get("access_list_id"):
         yield "an access list stands before the health check"
     meta = host.get("meta")
     if isinstance(meta, dict) and meta.get("nginx_online") is False:
         yield f"nginx refused it: {meta.get('nginx_err') or 'no words'}"
+
+
+def _find_snippet_faults(site: ProxySite, snippet: str) -> Iterator[str]:
+    """Compare the Advanced tab, which leads paths to other services, with the routes."""
+    if not site.has_paths:
+        if snippet.strip():
+            yield "has an Advanced snippet"
+        return
+    for route in site.routes:
+        location = snippet.partition(f"location ~ ^{route.path_regex}(/|$) {{")[2].partition("}")[0]
+        is_right = f"set $server {route.container};" in location and f"set $port {route.port};" in location
+        if route.path and not is_right:
+            yield f"its Advanced snippet does not lead {route.path} to {route.container}"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.plan import AccessoryContainer, ComposeStack, DeployHost, Plan, ServiceContainer
+from kiwari_ci.plan import AccessoryContainer, ComposeStack, DeployHost, Plan, ServiceContainer, Takeover
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.ssh_host import ContainerState, HostFacts
 from kiwari_ci.readers.image_reference import parse_image_reference
@@ -14,14 +14,18 @@ _WEB_PORTS = {"80", "443"}
 def check_running_setup(
     group: FindingGroup, plan: Plan, host: DeployHost, stack: ComposeStack, facts: HostFacts
 ) -> Iterator[Finding]:
-    """Print the field `takeover`, where containers of the environment run that nothing of the spec put there."""
-    if was_ever_deployed(stack, facts) or any(takeover.stack == stack.name for takeover in plan.takeovers):
+    """Print the field `takeover`, where containers of the environment run that nothing of the spec put there.
+
+    A field that is in the spec keeps what it says; it is printed if the host shows more.
+    """
+    if was_ever_deployed(stack, facts):
         return
     running_by_name = find_running_containers(host, stack, facts)
-    if running_by_name:
+    written = next((takeover for takeover in plan.takeovers if takeover.stack == stack.name), None)
+    field = format_takeover_field(running_by_name, facts, written)
+    if running_by_name and (written is None or field != format_takeover_field({}, None, written)):
         names = ", ".join(container.name for container in running_by_name.values())
         expected = f"environments.{stack.environment}.takeover says so, and the runbook then how to take it over"
-        field = format_takeover_field(running_by_name, facts)
         yield group.wrong("takeover", f"{names} may serve it today", expected, f"compare, then write: {field}")
 
 
@@ -58,18 +62,33 @@ def find_running_containers(host: DeployHost, stack: ComposeStack, facts: HostFa
     return running_by_name
 
 
-def format_takeover_field(running_by_name: dict[str, ContainerState], facts: HostFacts) -> str:
-    """The field as one line of YAML; the workflows are for a person to add."""
-    parts = []
+def format_takeover_field(
+    running_by_name: dict[str, ContainerState], facts: HostFacts | None, written: Takeover | None
+) -> str:
+    """The field as one line of YAML: what the spec says already, and what the host shows beside it.
+
+    Where the spec has no such field, the folder and the workflows are for a person to add.
+    """
     projects = {container.project for container in running_by_name.values()}
-    if len(projects) == 1 and (project := projects.pop()):
-        parts.append(f"project: {project}")
-    front = [container.name for container in facts.containers().values() if _WEB_PORTS & set(container.ports.split())]
-    if len(front) == 1:
-        parts.append(f"ports: {front[0]}")
-    names = ", ".join(f"{name}: {container.name}" for name, container in running_by_name.items())
-    parts.append(f"containers: {{{names}}}")
-    return f"takeover: {{{', '.join(parts)}}}"
+    project = projects.pop() if len(projects) == 1 else ""
+    containers = facts.containers().values() if facts else ()
+    front = [container.name for container in containers if _WEB_PORTS & set(container.ports.split())]
+    ports = front[0] if len(front) == 1 else ""
+    names = {name: container.name for name, container in running_by_name.items()}
+    folder, workflows = "", ""
+    if written:
+        project, ports = written.project or project, written.ports or ports
+        folder, workflows = written.folder, ", ".join(written.workflows)
+        names |= {container.name: container.today for container in written.containers}
+    pairs = ", ".join(f"{name}: {names[name]}" for name in names)
+    parts = {
+        "project": project,
+        "folder": folder,
+        "workflows": f"[{workflows}]" if workflows else "",
+        "ports": ports,
+        "containers": f"{{{pairs}}}" if pairs else "",
+    }
+    return f"takeover: {{{', '.join(f'{key}: {text}' for key, text in parts.items() if text)}}}"
 
 
 def _get_spec_name(planned: object) -> str:

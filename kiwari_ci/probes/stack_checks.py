@@ -139,6 +139,8 @@ def _check_service_container(
     container, pinned_image = facts.containers().get(name), _find_pinned_image(stack, name, facts)
     if not container and not pinned_image:
         return _report_not_deployed(group, name, runbook)
+    if instance.once:
+        return group.ok(name, f"has run to its end with {parse_image_reference(pinned_image).digest[:19]}")
     start = _format_start_command(host, stack, name, destination)
     deploy = f"deploy it: {runbook.step('first_push')}"
     expected = pinned_image or "an image that bin/deploy has put into service"
@@ -204,7 +206,10 @@ def _find_service_fault(instance: ServiceContainer, container: ContainerState, f
     if fault:
         return fault
     answer = facts.word("answer", instance.container)
-    if instance.health and facts.word("python") and answer != str(instance.health_status):
+    is_asked_over_http = instance.health.startswith(":")
+    if instance.health == "healthcheck" and container.health != "healthy":
+        return f"Docker's health check says: {container.health or 'there is none'}"
+    if is_asked_over_http and facts.word("python") and answer != str(instance.health_status):
         return f"answers {instance.health} with {answer or 'nothing'}"
     if container.restarts != "0" and now - _parse_timestamp(container.started) < RECENT_RESTART_SECONDS:
         return f"{container.restarts} restarts, the last a moment ago"

@@ -6,7 +6,15 @@ from typing import Protocol
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer, EffectiveHost
 from kiwari_ci.effective.values import find_published_port
-from kiwari_ci.plan import ComposeContainer, ProxySite, ProxyStack
+from kiwari_ci.plan import (
+    ComposeContainer,
+    DomainRedirect,
+    ProxyRedirect,
+    ProxyRoute,
+    ProxySite,
+    ProxyStack,
+    PublicRoute,
+)
 
 GENERATED_STACK_KEYS = frozenset({"stack", "image", "listen"})  # keys of the spec that shape a generated stack
 _CERTIFICATE_KEYS = frozenset({"email", "certificates", "certresolver"})
@@ -34,6 +42,10 @@ class Proxy(Protocol):
         """Whether `doctor` can ask its API for the domains that a person has set up there."""
 
     @property
+    def reads_labels(self) -> bool:
+        """Whether it finds the services by the labels of their containers."""
+
+    @property
     def is_on_shared_network(self) -> bool:
         """Whether it reaches containers over the Docker network that the spec names."""
 
@@ -54,10 +66,12 @@ class Proxy(Protocol):
     def explain_unreachable_domain(self, container: EffectiveContainer) -> tuple[str, str] | None:
         """Explain why its host cannot lead a domain to a container with a port, with a hint; None when it can."""
 
-    def labels(self, options: schema.Proxy, domain: str, container_name: str, port: int) -> dict[str, str]:
-        """The labels by which it finds a container; those without a value are left out."""
+    def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
+        """The labels by which it finds a container with public addresses."""
 
-    def plan_stack(self, host: EffectiveHost, sites: tuple[ProxySite, ...]) -> ProxyStack | None:
+    def plan_stack(
+        self, host: EffectiveHost, sites: tuple[ProxySite, ...], redirects: tuple[ProxyRedirect, ...]
+    ) -> ProxyStack | None:
         """Plan its stack, if it is generated."""
 
     def runs_image(self, image: str) -> bool:
@@ -78,22 +92,35 @@ def explain_certificate_key(options: schema.Proxy, key: str) -> str:
 
 
 def plan_sites(host: EffectiveHost, containers: Sequence[ComposeContainer]) -> tuple[ProxySite, ...]:
-    """Plan the domains of a host, and where they lead to."""
-    scheme = "http://" if host.proxy.listen else ""
-    sites = []
+    """Plan the domains of a host, and where their paths lead to, the longest path first."""
+    routes_by_domain: dict[str, list[ProxyRoute]] = {}
     for container in containers:
-        if container.domain:
-            published_port = find_published_port(container.ports, container.port)
-            site = ProxySite(
-                domain=container.domain,
-                address=scheme + container.domain,
-                container=container.container,
-                port=container.port,
-                websocket=container.websocket == "yes",
-                published_address=f"http://127.0.0.1:{published_port}" if published_port else "",
-            )
-            sites.append(site)
-    return tuple(sites)
+        for route in container.routes:
+            routes_by_domain.setdefault(route.domain, []).append(_plan_proxy_route(container, route))
+    scheme = "http://" if host.proxy.listen else ""
+    return tuple(
+        ProxySite(domain, scheme + domain, tuple(sorted(routes, key=lambda route: -len(route.path))))
+        for domain, routes in routes_by_domain.items()
+    )
+
+
+def plan_redirects(host: EffectiveHost, redirects: Sequence[DomainRedirect]) -> tuple[ProxyRedirect, ...]:
+    """Plan the domains of a host that only redirect."""
+    scheme = "http://" if host.proxy.listen else ""
+    return tuple(ProxyRedirect(redirect.domain, scheme + redirect.domain, redirect.target) for redirect in redirects)
+
+
+def _plan_proxy_route(container: ComposeContainer, route: PublicRoute) -> ProxyRoute:
+    published_port = find_published_port(container.ports, container.port)
+    return ProxyRoute(
+        domain=route.domain,
+        path=route.path,
+        strips_path=route.strips_path,
+        container=container.container,
+        port=container.port,
+        websocket=container.websocket == "yes",
+        published_address=f"http://127.0.0.1:{published_port}" if published_port else "",
+    )
 
 
 def list_web_ports(options: schema.Proxy) -> tuple[str, ...]:
@@ -113,6 +140,7 @@ def plan_generated_stack(
     config_files: tuple[str, ...] = (),
     reload_command: str = "",
     sites: tuple[ProxySite, ...] = (),
+    redirects: tuple[ProxyRedirect, ...] = (),
 ) -> ProxyStack:
     """Plan a generated stack from what is its kind's own."""
     options = host.proxy
@@ -134,4 +162,5 @@ def plan_generated_stack(
         files=config_files,
         reload=reload_command,
         sites=sites,
+        redirects=redirects,
     )

@@ -1,7 +1,7 @@
 """Caddy with a generated stack and a generated Caddyfile."""
 
 from kiwari_ci.effective import EffectiveHost
-from kiwari_ci.plan import ProxySite, ProxyStack
+from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
 from kiwari_ci.proxies.base import GENERATED_STACK_KEYS, list_web_ports, plan_generated_stack
 from kiwari_ci.proxies.generated import GeneratedProxy
 
@@ -13,7 +13,9 @@ class Caddy(GeneratedProxy):
     supported_keys = GENERATED_STACK_KEYS | {"email"}
     name_cache_seconds = 2  # it looks a name up for each connection
 
-    def plan_stack(self, host: EffectiveHost, sites: tuple[ProxySite, ...]) -> ProxyStack | None:
+    def plan_stack(
+        self, host: EffectiveHost, sites: tuple[ProxySite, ...], redirects: tuple[ProxyRedirect, ...]
+    ) -> ProxyStack | None:
         """Plan its stack; over HTTP/3 it answers on a UDP port, too."""
         name = self.stack_name(host.proxy)
         ports = list_web_ports(host.proxy)
@@ -29,6 +31,7 @@ class Caddy(GeneratedProxy):
             config_files=("conf/Caddyfile",),
             reload_command=f"docker compose exec {name} caddy reload --config /etc/caddy/Caddyfile",
             sites=sites,
+            redirects=redirects,
         )
 
     def runs_image(self, image: str) -> bool:

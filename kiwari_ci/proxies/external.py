@@ -3,7 +3,7 @@
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer, EffectiveHost
 from kiwari_ci.effective.values import find_published_port
-from kiwari_ci.plan import ProxySite, ProxyStack
+from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
 
 
 class ExternalProxy:
@@ -13,6 +13,7 @@ class ExternalProxy:
     name_cache_seconds = 0  # a published port has no name
     unrouted_statuses: tuple[int, ...] = ()
     has_admin_api = False
+    reads_labels = False
     is_on_shared_network = False
     guide_template = "proxy/external.md.j2"
     has_one_guide_for_all_hosts = False
@@ -36,11 +37,13 @@ class ExternalProxy:
         publishing = f"{container.table}.{container.name}.ports: ['127.0.0.1:{port}:{port}'], where another proxy leads"
         return reason, f"{publishing}; or `kind: caddy` for the host; or leave out the domain"
 
-    def labels(self, options: schema.Proxy, domain: str, container_name: str, port: int) -> dict[str, str]:
+    def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
         """Nothing is known of the labels that it reads."""
         return {}
 
-    def plan_stack(self, host: EffectiveHost, sites: tuple[ProxySite, ...]) -> ProxyStack | None:
+    def plan_stack(
+        self, host: EffectiveHost, sites: tuple[ProxySite, ...], redirects: tuple[ProxyRedirect, ...]
+    ) -> ProxyStack | None:
         """Somebody else has set it up."""
         return None
 

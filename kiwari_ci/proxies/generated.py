@@ -11,6 +11,7 @@ class GeneratedProxy:
     default_stack_name: str
     unrouted_statuses: tuple[int, ...] = ()
     has_admin_api = False
+    reads_labels = False
     is_on_shared_network = True
     guide_template = ""
     has_one_guide_for_all_hosts = False
@@ -27,7 +28,7 @@ class GeneratedProxy:
         """It reaches every container over the shared network."""
         return None
 
-    def labels(self, options: schema.Proxy, domain: str, container_name: str, port: int) -> dict[str, str]:
+    def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
         """Its configuration says everything."""
         return {}
 

@@ -2,7 +2,7 @@
 
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer, EffectiveHost
-from kiwari_ci.plan import ProxySite, ProxyStack
+from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
 
 
 class Ingress:
@@ -12,6 +12,7 @@ class Ingress:
     name_cache_seconds = 0  # a pod that goes serves on until every proxy knows it
     unrouted_statuses = (404,)
     has_admin_api = False
+    reads_labels = False
     is_on_shared_network = False
     guide_template = ""
     has_one_guide_for_all_hosts = False
@@ -28,11 +29,13 @@ class Ingress:
         """It reaches every container with a port."""
         return None
 
-    def labels(self, options: schema.Proxy, domain: str, container_name: str, port: int) -> dict[str, str]:
+    def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
         """It reads no labels of Docker."""
         return {}
 
-    def plan_stack(self, host: EffectiveHost, sites: tuple[ProxySite, ...]) -> ProxyStack | None:
+    def plan_stack(
+        self, host: EffectiveHost, sites: tuple[ProxySite, ...], redirects: tuple[ProxyRedirect, ...]
+    ) -> ProxyStack | None:
         """It is a part of the cluster."""
         return None
 

@@ -1,7 +1,7 @@
 """Nginx with a generated stack and a generated configuration; a person brings the certificates."""
 
 from kiwari_ci.effective import EffectiveHost
-from kiwari_ci.plan import ProxySite, ProxyStack
+from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
 from kiwari_ci.proxies.base import GENERATED_STACK_KEYS, plan_generated_stack
 from kiwari_ci.proxies.generated import GeneratedProxy
 
@@ -15,7 +15,9 @@ class Nginx(GeneratedProxy):
     supported_keys = GENERATED_STACK_KEYS | {"certificates"}
     name_cache_seconds = 11  # the generated configuration has `resolver … valid=10s`
 
-    def plan_stack(self, host: EffectiveHost, sites: tuple[ProxySite, ...]) -> ProxyStack | None:
+    def plan_stack(
+        self, host: EffectiveHost, sites: tuple[ProxySite, ...], redirects: tuple[ProxyRedirect, ...]
+    ) -> ProxyStack | None:
         """Plan its stack; with plain HTTP it reads no certificates."""
         name = self.stack_name(host.proxy)
         # The configuration's folder, not its file: a container keeps the old one of a file that is replaced.
@@ -33,6 +35,7 @@ class Nginx(GeneratedProxy):
             config_files=("conf/default.conf",),
             reload_command=f'docker compose exec {name} sh -c "nginx -t && nginx -s reload"',
             sites=sites,
+            redirects=redirects,
         )
 
     def runs_image(self, image: str) -> bool:

@@ -2,7 +2,7 @@
 
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer, EffectiveHost
-from kiwari_ci.plan import ProxySite, ProxyStack
+from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
 
 
 class NginxProxyManager:
@@ -12,6 +12,7 @@ class NginxProxyManager:
     name_cache_seconds = 11  # its nginx keeps an address for 10 seconds
     unrouted_statuses: tuple[int, ...] = ()
     has_admin_api = True
+    reads_labels = False
     is_on_shared_network = True
     guide_template = "proxy/nginx-proxy-manager.md.j2"
     has_one_guide_for_all_hosts = True
@@ -28,11 +29,13 @@ class NginxProxyManager:
         """It reaches every container over the shared network."""
         return None
 
-    def labels(self, options: schema.Proxy, domain: str, container_name: str, port: int) -> dict[str, str]:
+    def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
         """It reads no labels."""
         return {}
 
-    def plan_stack(self, host: EffectiveHost, sites: tuple[ProxySite, ...]) -> ProxyStack | None:
+    def plan_stack(
+        self, host: EffectiveHost, sites: tuple[ProxySite, ...], redirects: tuple[ProxyRedirect, ...]
+    ) -> ProxyStack | None:
         """A person has set it up."""
         return None
 

@@ -2,13 +2,21 @@
 
 from collections.abc import Iterator
 
-from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveSpec
+from kiwari_ci.effective import (
+    EffectiveContainer,
+    EffectiveEnvironment,
+    EffectiveHost,
+    EffectiveService,
+    EffectiveSpec,
+    find_outside_health_path,
+)
+from kiwari_ci.loading.suggestions import suggest_closest
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
 from kiwari_ci.proxies.base import list_written_keys
 from kiwari_ci.proxies.registry import find_proxy, list_kinds_with_key
-from kiwari_ci.schema import Proxy
+from kiwari_ci.schema import Proxy, Route
 
 Problems = Iterator[Problem]
 
@@ -24,6 +32,13 @@ def check_proxies(source: YamlSource, spec: EffectiveSpec) -> Problems:
     for environment in spec.environments.values():
         for host in _list_different_hosts(environment):
             yield from _check_domains(source, environment, host)
+    yield from _check_domain_hosts(source, spec)
+    yield from _check_redirects(source, spec)
+    for container, loc, route in _iter_routes(spec):
+        yield from _check_path(source, container, loc, route)
+    for environment in spec.environments.values():
+        for container in environment.containers.values():
+            yield from _check_health_path(source, container)
     for environment in spec.environments.values():
         for host in _list_different_hosts(environment):
             yield from _check_ports(source, environment, host)
@@ -50,6 +65,86 @@ def _check_domains(source: YamlSource, environment: EffectiveEnvironment, host: 
         if problem and host.has_ports:
             message, hint = problem
             yield report_at_key(source, ("environments", environment.name, "domains", name), "proxy", message, hint)
+
+
+def _iter_routes(spec: EffectiveSpec) -> Iterator[tuple[EffectiveContainer, YamlPath, Route]]:
+    """Every public address, with its container and its place."""
+    for environment in spec.environments.values():
+        for name, container in environment.containers.items():
+            for index, route in enumerate(container.routes):
+                yield container, ("environments", environment.name, "domains", name, index), route
+
+
+def _check_domain_hosts(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """A domain is one address in DNS, so all that it leads to is on the same hosts."""
+    owners: dict[str, EffectiveContainer] = {}
+    for container, loc, route in _iter_routes(spec):
+        owner = owners.setdefault(route.domain, container)
+        here, there = container.environment, owner.environment
+        if here.host_names != there.host_names:
+            message = (
+                f"`{route.domain}` leads to {container.name} on {' and '.join(here.host_names)}, "
+                f"and to {owner.name} on {' and '.join(there.host_names)}"
+            )
+            yield report_at_value(source, loc, "clash", message, "give each host domains of its own")
+
+
+def _check_redirects(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """A domain that redirects leads nowhere else, and its target is a domain of the environment."""
+    owners = {
+        route.domain: f"environments.{here.environment.name}.{here.name}" for here, _, route in _iter_routes(spec)
+    }
+    for environment in spec.environments.values():
+        owner = f"environments.{environment.name}.redirects"
+        for domain, target in environment.model.redirects.items():
+            loc: YamlPath = ("environments", environment.name, "redirects", domain)
+            other = owners.setdefault(domain, owner)
+            if other != owner:
+                message = f"{format_yaml_path(loc[:-1])} and {other} share the domain `{domain}`"
+                yield report_at_key(source, loc, "clash", message, "a domain either leads to services, or redirects")
+            if not environment.find_domain_owner(target):
+                domains = {route.domain for here in environment.containers.values() for route in here.routes}
+                message = f"{format_yaml_path(loc[:-1])}: no service of {environment.name} has the domain `{target}`"
+                hint = suggest_closest(target, sorted(domains))
+                yield report_at_value(source, loc, "unknown-name", message, hint)
+
+
+def _check_path(source: YamlSource, container: EffectiveContainer, loc: YamlPath, route: Route) -> Problems:
+    """An address is written once, and `strip_path` has something to strip."""
+    where = format_yaml_path(loc[:-1])
+    for other in container.routes[: int(loc[-1])]:
+        if other.address == route.address:
+            message = f"{where}: `{route.address}` stands in this list twice"
+            yield report_at_value(source, loc, "duplicate", message, "leave out one of the two")
+    if route.strip_path and not route.path:
+        message = f"{where}: `{route.domain}` has no `path` that could be stripped"
+        hint = f"{{domain: {route.domain}, path: /api, strip_path: true}}, or leave out `strip_path`"
+        yield report_at_value(source, loc, "proxy", message, hint)
+
+
+def _check_health_path(source: YamlSource, container: EffectiveContainer) -> Problems:
+    """The health of a service can be asked at one of its addresses."""
+    if not isinstance(container, EffectiveService) or not container.options.port:
+        return
+    if container.options.health.by != "http":
+        return  # nothing is asked at its addresses
+    if not container.routes or any(find_outside_health_path(container, route) for route in container.routes):
+        return
+    route = container.routes[0]
+    health_path = container.options.health.path
+    message = (
+        f"environments.{container.environment.name}: `{route.domain}{health_path}` does not lead to {container.name}, "
+        f"whose health is asked there after a deploy"
+    )
+    if route.path and not route.strip_path:
+        hint = (
+            f"health: {{path: {route.path}{health_path}}}, for the service gets the path as it was asked for; "
+            f"or {{domain: {route.domain}, path: {route.path}, strip_path: true}}"
+        )
+    else:
+        hint = "`health: {path: …}` that no other service's path covers"
+    loc = ("environments", container.environment.name, "domains", container.name)
+    yield report_at_key(source, loc, "proxy", message, hint)
 
 
 def _check_ports(source: YamlSource, environment: EffectiveEnvironment, host: EffectiveHost) -> Problems:

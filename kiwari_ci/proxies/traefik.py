@@ -4,7 +4,7 @@ import re
 
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer, EffectiveHost
-from kiwari_ci.plan import ProxySite, ProxyStack
+from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
 from kiwari_ci.proxies.base import GENERATED_STACK_KEYS, explain_certificate_key, plan_generated_stack
 
 OLDEST_VERSION = (3, 6)  # the first that knows the label `allownonrunning`
@@ -19,6 +19,7 @@ class Traefik:
     name_cache_seconds = 2  # it looks a name up for each connection
     unrouted_statuses: tuple[int, ...] = (404,)
     has_admin_api = False
+    reads_labels = True
     is_on_shared_network = True
     guide_template = "proxy/traefik.md.j2"
     has_one_guide_for_all_hosts = False
@@ -39,31 +40,27 @@ class Traefik:
         """It reaches every container over the shared network."""
         return None
 
-    def labels(self, options: schema.Proxy, domain: str, container_name: str, port: int) -> dict[str, str]:
-        """The labels of a router and a service.
+    def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
+        """The labels of a router for each public address, and of one service.
 
         The service has the container's name as its address, so that Traefik looks it up as nginx does, and follows
         a deploy. The temporary container has no such labels (the host program leaves them out): Traefik drops a router
         that two containers define differently. With `allownonrunning` the router stays while the container is being
         replaced, and whatever its own health check says.
         """
-        # A domain has no underscore, so another domain is another router, and no conflict about this one.
-        name = domain.replace(".", "_")
-        router = f"traefik.http.routers.{name}"
-        resolver = _certificate_resolver(options)
-        labels = {
-            "traefik.enable": "true",
-            "traefik.docker.allownonrunning": "true",
-            f"{router}.rule": f"Host(`{domain}`)",
-            f"{router}.entrypoints": _entrypoint(options),
-            f"{router}.tls": "" if resolver or options.listen else "true",
-            f"{router}.tls.certresolver": resolver,
-            f"{router}.middlewares": ",".join(options.middlewares or ()),
-            f"traefik.http.services.{name}.loadbalancer.server.url": f"http://{container_name}:{port}",
-        }
-        return {label: value for label, value in labels.items() if value}
+        options = container.environment.hosts_with("compose")[0].proxy
+        service = container.container_name
+        labels = {"traefik.enable": "true", "traefik.docker.allownonrunning": "true"}
+        for route in container.routes:
+            labels |= _router_labels(options, route, service)
+        for domain, target in container.redirects.items():
+            labels |= _redirect_labels(options, domain, target, service)
+        labels[f"traefik.http.services.{service}.loadbalancer.server.url"] = f"http://{service}:{port}"
+        return labels
 
-    def plan_stack(self, host: EffectiveHost, sites: tuple[ProxySite, ...]) -> ProxyStack | None:
+    def plan_stack(
+        self, host: EffectiveHost, sites: tuple[ProxySite, ...], redirects: tuple[ProxyRedirect, ...]
+    ) -> ProxyStack | None:
         """Plan its stack, where the spec names one; the labels say where domains lead."""
         name = self.stack_name(host.proxy)
         if not name:
@@ -86,6 +83,59 @@ class Traefik:
         if version and (int(version[1]), int(version[2])) < OLDEST_VERSION:
             return "Traefik 3.6 or newer, which knows the labels"
         return ""
+
+
+def _router_labels(options: schema.Proxy, route: schema.Route, service: str) -> dict[str, str]:
+    """The labels of the router for one address, and of the middleware that strips its path."""
+    name = _router_name(service, route.domain, route.path or "")
+    middlewares = list(options.middlewares or ())
+    rule = f"Host(`{route.domain}`)"
+    definitions = {}
+    if route.path:
+        rule += f" && (Path(`{route.path}`) || PathPrefix(`{route.path}/`))"
+    if route.path and route.strip_path:
+        middlewares.append(f"{name}-strip")
+        definitions[f"traefik.http.middlewares.{name}-strip.stripprefix.prefixes"] = route.path
+    return _define_router(options, name, rule, middlewares) | definitions
+
+
+def _redirect_labels(options: schema.Proxy, domain: str, target: str, service: str) -> dict[str, str]:
+    """The labels of the router for a domain that only redirects."""
+    name = _router_name(service, domain, "")
+    redirect = f"traefik.http.middlewares.{name}-redirect.redirectregex"
+    return _define_router(options, name, f"Host(`{domain}`)", [f"{name}-redirect"]) | {
+        f"{redirect}.regex": "^https?://[^/]+/(.*)",
+        f"{redirect}.replacement": f"https://{target}/${{1}}",
+        f"{redirect}.permanent": "true",
+    }
+
+
+def _define_router(options: schema.Proxy, name: str, rule: str, middlewares: list[str]) -> dict[str, str]:
+    router = f"traefik.http.routers.{name}"
+    resolver = _certificate_resolver(options)
+    labels = {
+        f"{router}.rule": rule,
+        f"{router}.entrypoints": _entrypoint(options),
+        f"{router}.tls": "" if resolver or options.listen else "true",
+        f"{router}.tls.certresolver": resolver,
+        f"{router}.middlewares": ",".join(middlewares),
+    }
+    return {label: value for label, value in labels.items() if value}
+
+
+def _router_name(service: str, domain: str, path: str) -> str:
+    """Name a router by its container and its address.
+
+    All stacks of a host share one list of routers, and Traefik drops a name that two containers define differently.
+    A container's name is there only once. Another address is another router, so that the old container and the new one
+    do not define one router differently while a deploy replaces them.
+    """
+    segments = [re.sub(r"[^A-Za-z0-9-]", _escape_path_character, part) for part in path.split("/")]
+    return "__".join([f"{service}_{domain.replace('.', '_')}", *segments[1:]])
+
+
+def _escape_path_character(match: re.Match[str]) -> str:
+    return f"_{ord(match[0]):02x}"
 
 
 def _entrypoint(options: schema.Proxy) -> str:

@@ -78,7 +78,7 @@ class ComposeProject:
     generated: bool
     services: dict[str, ComposeService]
     rest: dict[str, Any]
-    schedule: dict[str, dict[str, Any]]  # what runs by the clock, by kind and name: `backup pos_production`
+    schedule: dict[str, dict[str, Any]]  # what runs on a schedule, by kind and name: `backup pos_production`
     document: YamlDocument = field(repr=False)
 
 

@@ -43,12 +43,16 @@ _SCRIPT_INPUTS = ("script", "command", "run", "args", "remote_command")
 
 @dataclass(frozen=True)
 class StepEffect:
-    """One thing that a step does: `what` is an image, a stack's folder, a URL or a command; `note` says more of it."""
+    """One thing that a step does: `what` is an image, a stack's folder, a URL or a command; `note` says more of it.
+
+    `project` is the Compose project that the command names.
+    """
 
     kind: str
     what: str
     where: str
     note: str = ""
+    project: str = ""
 
 
 @dataclass
@@ -247,10 +251,10 @@ def _find_compose_effects(arguments: list[str], line: str, place: _ScriptContext
     elif not place.remote and verb in ("build", "push"):
         yield StepEffect("other", line, "", as_inline_code(line))
     elif place.remote and verb:
-        stack = (_parse_options(arguments, "-p", "--project-name") or [place.folder.rstrip("/").rpartition("/")[2]])[0]
-        yield StepEffect(
-            "deploy", "\n".join([stack, *files]), "", f"docker compose {verb}" + _format_compose_flags(arguments, verb)
-        )
+        project = next(iter(_parse_options(arguments, "-p", "--project-name")), "")
+        stack = project or place.folder.rstrip("/").rpartition("/")[2]
+        note = f"docker compose {verb}" + _format_compose_flags(arguments, verb)
+        yield StepEffect("deploy", "\n".join([stack, *files]), "", note, project)
 
 
 def _format_compose_flags(arguments: list[str], verb: str) -> str:

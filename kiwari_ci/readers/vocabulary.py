@@ -183,6 +183,11 @@ def interpolate_known_variables(text: str, values: dict[str, str]) -> str:
     return _VARIABLE_REFERENCE.sub(replace_reference, text)
 
 
+def escape_dollar_signs(text: str) -> str:
+    """Write a text as a spec or a Compose file has it, where `$$` is a dollar sign and `$NAME` a variable."""
+    return text.replace("$", "$$") if _VARIABLE_REFERENCE.search(text) else text
+
+
 def _get_variable_name(reference: re.Match[str]) -> str:
     return reference["name"] or reference["bare"] or ""
 

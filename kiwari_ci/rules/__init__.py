@@ -12,7 +12,7 @@ from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
 from kiwari_ci.proxies import rules as proxy_rules
-from kiwari_ci.rules import containers, deploys, images, names, registry, stacks, steps
+from kiwari_ci.rules import containers, deploys, images, names, registry, stacks, steps, variables
 from kiwari_ci.schema.text_formats import CREDENTIAL_PATTERN, SECRET_NAME_PATTERN
 
 OLDEST_POSTGRES = 15  # the init script needs `\getenv`, which psql has since then
@@ -57,6 +57,7 @@ def check_spec(source: YamlSource, spec: EffectiveSpec, pinned_actions: Collecti
         _check_unused_entries,
         stacks.check_stacks,
         containers.check_containers,
+        variables.check_variable_references,
         _check_server_versions,
         _check_plain_secrets,
         images.check_images,

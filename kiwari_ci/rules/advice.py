@@ -10,6 +10,8 @@ from kiwari_ci.loading.validation import report_at_key
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem, RuleName
 
+_PUBLIC_ARGUMENT = re.compile(r"(VITE|REACT_APP|(\w+_)?PUBLIC)_")  # what frameworks build into a browser's code
+
 Advice = Iterator[tuple[YamlPath, RuleName, str, str]]  # place, rule, message, hint
 
 
@@ -23,6 +25,7 @@ def collect_advice(source: YamlSource, spec: EffectiveSpec) -> list[Problem]:
         *_check_shared_env_files(spec),
         *_check_shared_deploy_keys(spec),
         *_check_pushed_files(spec),
+        *_check_baked_addresses(spec),
         *_check_healthcheck_tools(spec),
         *_check_host_access(spec),
     ]
@@ -109,6 +112,31 @@ def _check_shared_deploy_keys(spec: EffectiveSpec) -> Advice:
             message = f"the key `{key}` of {first_environment} deploys {name}, too"
             hint = f"key: {{secret: {format_variable_name(name)}_SSH_KEY}}"
             yield ("environments", name), "shared-key", message, hint
+
+
+def _check_baked_addresses(spec: EffectiveSpec) -> Advice:
+    """An image has one value of a build argument, whichever environment runs it."""
+    for name in spec.built_services:
+        environments = [environment for environment in spec.environments.values() if name in environment.services]
+        if len(environments) < 2 or spec.has_environment_specific_build(name):
+            continue
+        for key, argument in spec.services[name].build.args.items():
+            owner = next((each for each in environments if _names_domain_of(each, argument.value or "")), None)
+            is_address = _PUBLIC_ARGUMENT.match(key) and "://" in (argument.value or "")
+            if owner is None and not is_address:
+                continue
+            others = [environment.name for environment in environments if environment is not owner]
+            message = f"`{argument.value}` is built into the image that {' and '.join(others)} runs, too"
+            if owner is None:
+                message = f"`{argument.value}` is built into the image, and the same in {' and '.join(others)}"
+            hint = f"environments.{others[-1]}.overrides: {{{name}: {{build: {{args: {{{key}: …}}}}}}}}"
+            yield ("services", name, "build", "args", key), "baked-address", message, hint
+
+
+def _names_domain_of(environment: EffectiveEnvironment, text: str) -> bool:
+    """Whether a text has one of an environment's domains in it."""
+    domains = {route.domain for routes in environment.model.domains.values() for route in routes}
+    return any(re.search(rf"(?<![\w.-]){re.escape(domain)}(?![\w.-])", text) for domain in domains)
 
 
 def _check_healthcheck_tools(spec: EffectiveSpec) -> Advice:

@@ -11,6 +11,7 @@ from kiwari_ci.schema import Accessory, Service
 
 Problems = Iterator[Problem]
 
+ONE_SHOT_EXCLUDES = ("port", "healthcheck", "health", "websocket", "rollout", "replicas", "migrate", "jobs")
 IMAGE_FIELDS = ("image", "paths", "build", "test", "tests", "steps")
 
 
@@ -18,8 +19,8 @@ def check_containers(source: YamlSource, spec: EffectiveSpec) -> Problems:
     """Find problems of single services and accessories, also as an environment overrides them."""
     yield from _check_shared_images(source, spec)
     yield from _check_accessory_images(source, spec)
-    yield from _check_one_off_accessories(source, spec)
-    for check in (_check_healthcheck_command, _check_dependencies):
+    yield from _check_one_shots(source, spec)
+    for check in (_check_healthcheck_command, _check_health_kind, _check_dependencies):
         for container in _iter_containers(spec):
             yield from check(source, container)
     for environment in spec.environments.values():
@@ -65,14 +66,16 @@ def _check_accessory_images(source: YamlSource, spec: EffectiveSpec) -> Problems
         yield from check_image_version(source, ("accessories", name, "image"), accessory.image)
 
 
-def _check_one_off_accessories(source: YamlSource, spec: EffectiveSpec) -> Problems:
-    """Nobody asks for the health of an accessory that runs to its end."""
-    for name, accessory in spec.accessories.items():
-        if not accessory.once:
+def _check_one_shots(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """What runs to its end is not asked for its health, does not run twice, and runs nothing beside."""
+    everyone: dict[str, Service | Accessory] = {**spec.services, **spec.accessories}
+    one_shots = [name for name, options in everyone.items() if options.once]
+    for container_loc, options in spec.iter_container_options():
+        if container_loc[-1] not in one_shots:
             continue
-        for key in ("port", "healthcheck", "websocket"):
-            if key in accessory.model_fields_set:
-                loc: YamlPath = ("accessories", name, key)
+        for key in ONE_SHOT_EXCLUDES:
+            if key in options.model_fields_set:
+                loc: YamlPath = (*container_loc, key)
                 message = f"{format_yaml_path(loc)}: it runs `once`, to its end"
                 yield report_at_key(source, loc, "once", message, f"leave out `{key}`, or `once`")
 
@@ -89,6 +92,18 @@ def _check_healthcheck_command(source: YamlSource, container: EffectiveContainer
     elif form == "CMD-SHELL" and len(words) > 1:
         message = f"{format_yaml_path(loc)}: CMD-SHELL takes one text, met {len(words)}"
         yield report_at_value(source, loc, "value", message, "put the command in one pair of quotes, or write CMD")
+
+
+def _check_health_kind(source: YamlSource, container: EffectiveContainer) -> Problems:
+    """Only a request over HTTP has a path, a status and a host."""
+    if not isinstance(container.options, Service) or container.options.health.by == "http":
+        return
+    health = container.options.health
+    for key in ("path", "status", "host"):
+        if key in health.model_fields_set:
+            loc = container.yaml_path("health", key)
+            message = f"{format_yaml_path(loc)}: with `by: {health.by}` nothing is asked over HTTP"
+            yield report_at_key(source, loc, "unused", message, f"leave out `{key}`, or `by`")
 
 
 def _check_dependencies(source: YamlSource, container: EffectiveContainer) -> Problems:
@@ -115,11 +130,10 @@ def _check_dependencies(source: YamlSource, container: EffectiveContainer) -> Pr
 
 def _explain_unmet_condition(options: Service | Accessory, condition: str) -> tuple[str, str] | None:
     """Explain why a container never reaches the state that is waited for, with a hint."""
-    runs_once = isinstance(options, Accessory) and options.once
-    if runs_once and condition != "completed":
+    if options.once and condition != "completed":
         return f"runs `once`, and is never {condition}", "wait until it is `completed`"
-    if condition == "completed" and not runs_once:
-        return "does not end", "wait until it is `started` or `healthy`; `once: true` for an accessory that ends"
+    if condition == "completed" and not options.once:
+        return "does not end", "wait until it is `started` or `healthy`; `once: true` for what ends"
     if condition == "healthy" and not options.healthcheck:
         return "has no `healthcheck`, so Docker never calls it healthy", "healthcheck: {test: [CMD, …]}; or `started`"
     return None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
-from kiwari_ci.loading.validation import format_yaml_path, report_at_value
+from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
 
@@ -18,6 +18,10 @@ def check_deploys(source: YamlSource, spec: EffectiveSpec) -> Problems:
             yield from _check_promotion(source, environment, spec.environments[environment.model.promote])
         else:
             yield from _check_commit_order(source, environment)
+        if environment.model.image_version != "tag" and not environment.model.deploy_on.tag:
+            loc: YamlPath = ("environments", environment.name, "image_version")
+            message = f"{format_yaml_path(loc)}: no tag starts its deploys"
+            yield report_at_key(source, loc, "unused", message, 'deploy_on: {tag: "v*"}; or leave it out')
     yield from _check_tag_conflicts(source, spec)
     yield from _check_duplicate_builds(source, spec)
     yield from _check_base_builds(source, spec)

@@ -101,8 +101,21 @@ def _check_tests(source: YamlSource, spec: EffectiveSpec) -> Problems:
         if service.test and service.tests:
             message = f"services.{name} has `test` and `tests`"
             yield report_at_key(source, ("services", name, "test"), "clash", message, "give it a name among `tests`")
-    for _, loc, test in spec.iter_tests():
+    for name, loc, test in spec.iter_tests():
         yield from _check_matrix(source, loc, test)
+        if test.workflow:
+            yield from _check_called_workflow(source, loc, test, bool(spec.services[name].steps.before_test))
+
+
+def _check_called_workflow(source: YamlSource, test_loc: YamlPath, test: Test, has_steps: bool) -> Problems:
+    """A called workflow has jobs of its own: nothing can be added to them."""
+    for key in sorted(test.model_fields_set - {"workflow"}):
+        message = f"{format_yaml_path((*test_loc, key))}: `workflow` calls {test.workflow}, whose jobs do not read it"
+        yield report_at_key(source, (*test_loc, key), "clash", message, f"write it in {test.workflow}")
+    if has_steps:
+        loc = (*test_loc, "workflow")
+        message = f"{format_yaml_path(loc)}: `steps.before_test` does not run in a workflow that is called"
+        yield report_at_key(source, loc, "clash", message, f"write the steps in {test.workflow}")
 
 
 def _check_matrix(source: YamlSource, test_loc: YamlPath, test: Test) -> Problems:

@@ -230,8 +230,9 @@ class _UniqueNames:
                 for host in environment.host_names:
                     container_loc = (*loc, "containers", name)
                     yield from self._claim(container_loc, container_owner, "container", host, replica_name)
-            if container.domain:
-                yield from self._claim((*loc, "domains", name), container_owner, "domain", container.domain)
+            for index, route in enumerate(container.routes):
+                route_loc = (*loc, "domains", name, index)
+                yield from self._claim(route_loc, container_owner, "address", route.address)
         database = environment.database
         if database:
             server = database.server.name

@@ -17,6 +17,8 @@ def check_stacks(source: YamlSource, spec: EffectiveSpec) -> Problems:
     environments = list(spec.environments.values())
     for environment in environments:
         yield from _check_shared_env_keys(source, environment)
+    for environment in environments:
+        yield from _check_existing_volumes(source, environment)
     for container, field, key, value in _iter_variables(spec):
         yield from _check_variable_source(source, container, field, key, value)
     for container, field, key, value in _iter_variables(spec):
@@ -51,6 +53,24 @@ def _check_shared_env_keys(source: YamlSource, environment: EffectiveEnvironment
                 message = f"{different}, which share {file} in {environment.name}"
                 hint = "leave out `env_file`: each service gets its own"
                 yield report_at_key(source, container.yaml_path("env", key), "clash", message, hint)
+
+
+def _check_existing_volumes(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    """A volume that exists already is mounted by something here, and by no two names."""
+    mounts = [mount for container in environment.containers.values() for mount in container.options.volumes or ()]
+    mounted_names = {mount.partition(":")[0] for mount in mounts}
+    first_names: dict[str, str] = {}
+    for name, existing in environment.model.volumes.items():
+        loc: YamlPath = ("environments", environment.name, "volumes", name)
+        if name not in mounted_names:
+            message = f"{format_yaml_path(loc)}: nothing here mounts a volume `{name}`"
+            yield report_at_key(
+                source, loc, "unused", message, f"volumes: ['{name}:/PATH'] of a service; or leave it out"
+            )
+        first_name = first_names.setdefault(existing, name)
+        if first_name != name:
+            message = f"{format_yaml_path(loc)}: `{existing}` is the volume `{first_name}` already"
+            yield report_at_value(source, loc, "clash", message, f"mount `{first_name}` in both places")
 
 
 def _check_variable_source(
@@ -121,6 +141,8 @@ def _check_worker(source: YamlSource, spec: EffectiveSpec, name: str, options: S
     is_service = name in spec.services
     table, kind = ("services", "service") if is_service else ("accessories", "accessory")
     for key in sorted(options.model_fields_set & {"health", "websocket"}):
+        if key == "health" and isinstance(options, Service) and options.health.by == "healthcheck":
+            continue  # Docker asks in the container
         message = f"{table}.{name}.{key}: the {kind} has no `port`"
         yield report_at_key(source, (table, name, key), "worker", message, "port: the one that it listens on")
     for environment in spec.environments.values():
@@ -130,7 +152,8 @@ def _check_worker(source: YamlSource, spec: EffectiveSpec, name: str, options: S
             hint = f"{table}: {{{name}: {{port: the one that it listens on}}}}"
             yield report_at_key(source, loc, "worker", message, hint)
         override = environment.model.overrides.get(name)
-        if override and "health" in override.model_fields_set:
+        is_asked_by_docker = override is not None and override.health.by == "healthcheck"
+        if override and "health" in override.model_fields_set and not is_asked_by_docker:
             loc = ("environments", environment.name, "overrides", name, "health")
             message = f"{format_yaml_path(loc)}: the service has no `port`"
             yield report_at_key(source, loc, "worker", message, "port: the one that it listens on, in `services`")

@@ -19,18 +19,20 @@ from kiwari_ci.schema.environments import (
     Proxy,
     Takeover,
 )
-from kiwari_ci.schema.images import Build, BuildArg, PullToken, Registry
+from kiwari_ci.schema.images import Build, BuildArg, BuildOverride, PullToken, Registry
+from kiwari_ci.schema.routes import Route
 from kiwari_ci.schema.services import Accessory, Health, Override, Service
 from kiwari_ci.schema.steps import Step, Steps, StepValue
 from kiwari_ci.schema.tests import Setup, Test, TestService, Tool
 from kiwari_ci.schema.text_formats import BranchName, GeneratorRequirement, Omittable, RepositoryName, RunnerLabel, Slug
 
-RunnerLabels = Annotated[list[RunnerLabel], OneOrMany()]
+RunnerLabels = Annotated[list[RunnerLabel], OneOrMany(str)]
 
 __all__ = [
     "Accessory",
     "Build",
     "BuildArg",
+    "BuildOverride",
     "ContainerOptions",
     "Database",
     "DatabaseServer",
@@ -53,6 +55,7 @@ __all__ = [
     "PullToken",
     "Reference",
     "Registry",
+    "Route",
     "Secret",
     "Service",
     "Setup",

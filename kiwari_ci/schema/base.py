@@ -84,19 +84,23 @@ def require_true(value: object) -> object:
     raise PydanticCustomError("text", "expected {expected}", {"expected": "`true`", "pattern": "true"})
 
 
-def _wrap_in_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
 class OneOrMany:
-    """A list that a bare value stands for, too."""
+    """A list that one of its items stands for, too."""
+
+    def __init__(self, *item_types: type) -> None:
+        """Keep the types of a value that is an item and no list."""
+        self.item_types = item_types
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Read a bare value as the only one."""
-        return no_info_before_validator_function(_wrap_in_list, handler(source))
+        """Read an item as the only one."""
+
+        def wrap_in_list(value: Any) -> Any:
+            return [value] if isinstance(value, self.item_types) else value
+
+        return no_info_before_validator_function(wrap_in_list, handler(source))
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Tell editors about the bare value, too."""
+        """Tell editors about the single item, too."""
         schema = handler(core_schema)
         return {"anyOf": [schema["items"], schema]}
 

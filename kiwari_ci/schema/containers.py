@@ -127,7 +127,8 @@ class ContainerOptions(SpecModel):
     command: Annotated[Omittable[list[TextLine]], WritesComposeKey("command")] = Field(
         None,
         min_length=1,
-        description="What it runs in place of the image's own command: `[celery, -A, shop, worker]`.",
+        description="What it runs in place of the image's own command: `[celery, -A, shop, worker]`; with a variable "
+        "by a shell: `[sh, -c, 'exec redis-server --requirepass \"$$REDIS_PASSWORD\"']`.",
     )
     entrypoint: Annotated[Omittable[list[TextLine]], WritesComposeKey("entrypoint")] = Field(
         None, min_length=1, description="What runs the command, in place of the image's own: `[sh, -c]`."
@@ -162,7 +163,10 @@ class ContainerOptions(SpecModel):
         "`{redis: healthy}`, or `[redis]`. A deploy starts all accessories first.",
     )
     networks: Annotated[Omittable[list[Network]], WritesComposeKey("networks")] = Field(
-        None, min_length=1, description="More Docker networks that it joins: `[backend, {external: monitoring}]`."
+        None,
+        min_length=1,
+        description="More Docker networks that it joins: `[backend, {external: monitoring}]`. The proxy's it joins "
+        "with a domain, and with a port in an environment without `domains`; else the stack's own alone.",
     )
     mem_limit: Annotated[Omittable[MemorySize], WritesComposeKey("mem_limit", copied=True)] = Field(
         None, description="The most memory that it may use; more, and it is killed."
@@ -175,7 +179,10 @@ class ContainerOptions(SpecModel):
     )
     compose: dict[ComposeKey, JsonValue] = Field(
         {},
-        description="Keys of Compose that have no field here, as they are: `{extra_hosts: [...], init: false}`; "
-        "what has a field, or what deploys rely on, is refused. Without `security_opt` a container gets "
+        description="Keys of Compose that have no field here, as they are: "
+        "`{logging: {driver: json-file, options: {max-size: 20m}}, shm_size: 256m, ulimits: {nofile: 65536}, "
+        "extra_hosts: ['host.docker.internal:host-gateway'], user: '1000:1000', cap_drop: [ALL], read_only: true, "
+        "tmpfs: [/tmp]}`; `init`, `restart` and `logging` replace what is written otherwise. "
+        "What has a field, or what deploys rely on, is refused. Without `security_opt` a container gets "
         "`no-new-privileges`, without `cap_drop` it loses `NET_RAW`: `{cap_drop: []}` keeps what Docker gives.",
     )

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from kiwari_ci.schema.base import AnyOf, Reference, Secret, SpecModel, require_true
+from kiwari_ci.schema.routes import Routes
 from kiwari_ci.schema.schedules import Backup
 from kiwari_ci.schema.services import Override
 from kiwari_ci.schema.text_formats import (
@@ -31,6 +32,7 @@ from kiwari_ci.schema.text_formats import (
     Slug,
     TagPattern,
     TraefikName,
+    VolumeName,
     WorkflowFileName,
 )
 
@@ -183,7 +185,7 @@ class DatabaseServer(SpecModel):
         None, description="The Docker network that reaches it; default: one of its own, with its name."
     )
     backup: Omittable[Backup] = Field(
-        None, description="Backups of its databases by the clock, and before each migration; `{}` takes the defaults."
+        None, description="Backups of its databases on a schedule, and before each migration; `{}` takes the defaults."
     )
     migrations: Omittable[Migrations] = Field(None, description="The migrations that the runbook tells how to run.")
 
@@ -244,7 +246,9 @@ class Takeover(SpecModel):
     """What serves an environment today, before its first deploy. The runbook's chapter on the takeover follows it."""
 
     containers: dict[Slug, ExistingName] = Field(
-        description="The container that serves today, by service or accessory: `{web: shop_web_1, db: postgres}`."
+        {},
+        description="The container that serves today, by service or accessory: `{web: shop_web_1, db: postgres}`; "
+        "`kiwari-ci doctor` prints those that it finds on the host.",
     )
     project: Omittable[ExistingName] = Field(
         None, description="The Compose project of these containers; default: none, somebody started them by hand."
@@ -266,6 +270,11 @@ class Environment(SpecModel):
         None, description="The environment whose images are taken, re-tagged and never rebuilt."
     )
     tag: Omittable[ImageTag] = Field(None, description="The moving tag of its images; default: the environment's name.")
+    image_version: Literal["tag", "number"] = Field(
+        "tag",
+        description="What a tag such as `v1.2.0` calls its images: `tag`: `:v1.2.0`; `number`: `:1.2.0`, without what "
+        "stands before the star of `deploy_on.tag`.",
+    )
     env_file: Omittable[EnvFileName] = Field(
         None, description="One env file for the whole stack; default: one for each service that has `env`."
     )
@@ -303,8 +312,20 @@ class Environment(SpecModel):
     containers: dict[Slug, ContainerName] = Field(
         {}, description="Container names, by service or accessory; default: `<project>-<service>-<environment>`."
     )
-    domains: dict[Slug, DomainName] = Field(
-        {}, description="Public domains, by service or accessory; one without is not public."
+    domains: dict[Slug, Routes] = Field(
+        {},
+        description="Public domains, by service or accessory: `{web: example.com, api: example.com/api}`, or a list "
+        "of them; one without is not public.",
+    )
+    redirects: dict[DomainName, DomainName] = Field(
+        {},
+        description="Domains that only redirect to one of `domains`, with the path kept: "
+        "`{www.example.com: example.com}`.",
+    )
+    volumes: dict[VolumeName, ExistingName] = Field(
+        {},
+        description="Docker volumes that exist already, by the name that `volumes` of a service or an accessory gives "
+        "them: `{uploads: old_uploads}`; Compose creates the others as `<stack>_<name>`.",
     )
     database: Omittable[Database] = Field(None, description="Its database.")
     overrides: dict[Slug, Override] = Field(

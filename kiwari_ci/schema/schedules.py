@@ -1,4 +1,4 @@
-"""What runs on a host by the clock: backups of databases, and commands of services."""
+"""What runs on a host on a schedule: backups of databases, and commands of services."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ class Backup(SpecModel):
 
 
 class Job(SpecModel):
-    """A command that runs by the clock, in a new container of the service, with the image that serves."""
+    """A command that runs on a schedule, in a new container of the service, with the image that serves."""
 
     schedule: CronLine = Field(description="When, as a cron line.")
     timezone: Omittable[TimeZone] = Field(None, description="The time zone of `schedule`; default: UTC.")

@@ -30,6 +30,11 @@ ReplicaCount = Annotated[int, Field(ge=1, le=20)]
 class Health(SpecModel):
     """How a service says that it is well."""
 
+    by: Literal["http", "tcp", "healthcheck"] = Field(
+        "http",
+        description="`http`: `path` is asked; `tcp`: `port` takes connections, for php-fpm and gRPC; `healthcheck`: "
+        "Docker's `healthcheck` succeeds, a command in the container, also for a worker.",
+    )
     path: UrlPath = Field("/health", description="The path that is asked, on the service's port and at its domain.")
     status: Annotated[int, Field(ge=200, le=399)] = Field(
         200, description="The HTTP status that means well; redirects are not followed."
@@ -83,9 +88,15 @@ class _ServiceFields(SpecModel):
         description="What a deploy runs with the new image before it replaces a container: `[./api, migrate]`; when it "
         "fails, so does the deploy, and the old version serves on. A deploy that is run again runs it again.",
     )
+    once: bool = Field(
+        False,
+        description="Whether it ends: a deploy runs it to its end with the new image, before those that wait until it "
+        "is `completed`, and fails unless its exit code is 0. For a migration with an image of its own, a seed, files "
+        "that are copied into a volume; it has no `port`.",
+    )
     jobs: dict[Slug, Job] = Field(
         {},
-        description="What runs by the clock with its image, by name: "
+        description="What runs on a schedule with its image, by name: "
         "`{clean: {schedule: '0 4 * * *', command: [./api, clean]}}`.",
     )
     replicas: Annotated[ReplicaCount, WritesComposeKey("scale")] = Field(

@@ -18,6 +18,7 @@ from kiwari_ci.schema.text_formats import (
     TextLine,
     ToolVersion,
     TrimmedLine,
+    WorkflowFileName,
 )
 
 
@@ -75,8 +76,13 @@ class TestService(SpecModel):
 
 
 class Test(SpecModel):
-    """The tests that gate a build."""
+    """The tests that gate a build: a command, or a workflow of yours."""
 
+    workflow: Omittable[WorkflowFileName] = Field(
+        None,
+        description="A workflow of yours in `.github/workflows`, with the trigger `workflow_call`: `tests.yml`. It is "
+        "called in place of `run`, with read access to the repository and without secrets.",
+    )
     setup: Omittable[Setup] = Field(None, description="The languages to install first.")
     services: dict[Slug, TestService] = Field({}, description="Containers that the tests need, by name.")
     matrix: dict[EnvKey, Annotated[list[ToolVersion], Field(min_length=1)]] = Field(
@@ -88,5 +94,11 @@ class Test(SpecModel):
     working_directory: Omittable[RepositoryFolder] = Field(
         None, description="The folder that the command runs in; default: the repository's root."
     )
-    run: ShellScript = Field(description="The command, in bash.")
+    run: Omittable[ShellScript] = Field(None, description="The command, in bash.")
     timeout_minutes: Annotated[int, Field(ge=1, le=360)] = Field(15, description="How long they may take.")
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> "Test":
+        if (self.run is None) == (self.workflow is None):
+            raise PydanticCustomError("one_of", "expected exactly one of {names}", {"names": "`run` or `workflow`"})
+        return self

@@ -1,4 +1,4 @@
-"""Jobs by the clock: cron lines, what is due, what was missed, and what `status` says of it."""
+"""Scheduled jobs: cron lines, what is due, what was missed, and what `status` says of it."""
 
 from datetime import UTC, datetime
 

@@ -173,8 +173,11 @@ class Example:
             "GITHUB_WORKSPACE": str(self.checkout),
             "GITHUB_OUTPUT": str(folder / "output"),
             "GITHUB_STEP_SUMMARY": str(folder / "summary"),
+            "GITHUB_EVENT_PATH": str(folder / "event.json"),
             "RUNNER_TEMP": str(folder),
         }
+        # A run of a private repository shows what the containers print.
+        (folder / "event.json").write_text('{"repository": {"private": true}}')
         return subprocess.run(
             self.server.near("env", "-C", str(self.checkout), "bash", "-eo", "pipefail", "-c", script),
             env={**os.environ, **runner, **env},

@@ -115,7 +115,7 @@ def test_without_a_dump_nothing_is_deployed(base: None, shop: Shop, server: Serv
 
 
 def test_jobs_run_the_image_that_serves(base: None, shop: Shop, server: Server, images: Images) -> None:
-    """By hand and by the clock; what failed is in `status`, and nothing of a job is left."""
+    """By hand and on a schedule; what failed is in `status`, and nothing of a job is left."""
     shop.write(JOBS)
     assert ask(server, "run shop tidy").returncode == 69, "nothing serves yet"
     assert shop.deploy(images.api("uno")).returncode == 0

@@ -190,8 +190,7 @@ def test_before_the_first_deploy(world: World) -> None:
         for name in ("pos-api", "pos-admin"):
             server.docker("rename", f"{name}-aside", name)
             server.docker("network", "connect", "--alias", name, "proxy", name)
-    strangers = [f"environment production: {name}-aside" for name in ("pos-api", "pos-admin")]
-    assert {name for name, each in found.items() if each["state"] == "wrong"} == set(strangers)
+    assert [name for name, each in found.items() if each["state"] == "wrong"] == ["environment production: takeover"]
     assert "nothing was deployed yet" in found["environment production: pos-api"]["saw"]
     assert "nothing was deployed yet" in found["environment production: api.nasibakarkiwari.com/health"]["saw"]
     world.server.docker("restart", "pos-api", "pos-admin")

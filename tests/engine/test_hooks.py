@@ -107,7 +107,9 @@ def test_a_migration_that_was_made_and_never_started_goes(shop: Shop, server: Se
     shop.write(labels=migrate("ends", "0"))
     server.docker("build", "-q", "-t", "left:1", str(images.context))
     dangling = server.dangling()
-    server.docker("create", "--name", MIGRATION, "left:1")
+    made_by = {"project": "shop", "service": WEB, "oneoff": "True"}
+    labels = [word for key, value in made_by.items() for word in ("--label", f"com.docker.compose.{key}={value}")]
+    server.docker("create", "--name", MIGRATION, *labels, "left:1")
 
     result = shop.deploy(images.api("uno"))
 

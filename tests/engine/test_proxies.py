@@ -214,9 +214,9 @@ def test_labels_that_change_close_traefik_for_a_moment_alone(
     server: Server, images: Images, found: dict[str, ProxyStack], urls: list[str]
 ) -> None:
     compose = server.docker_folder / STACK / "docker-compose.yml"
-    line = "      traefik.http.routers.api_example_com.entrypoints: web\n"
+    line = "      traefik.http.routers.front-api-live_api_example_com.entrypoints: web\n"
     small = "      traefik.http.middlewares.small.compress: 'true'\n"
-    told = "      traefik.http.routers.api_example_com.middlewares: small\n"
+    told = "      traefik.http.routers.front-api-live_api_example_com.middlewares: small\n"
     assert line in (text := compose.read_text())
     compose.write_text(text.replace(line, line + small + told))
 

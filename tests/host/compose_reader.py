@@ -189,6 +189,7 @@ def port_of(port: Any) -> Model:
     }
 
 
+INHERITED_LINE = re.compile(r"[A-Za-z_][\w.-]*[ \t]*(?:\n|$)")  # a key alone: the value of Compose's environment
 ENV_LINE = re.compile(r"(?:export\s+)?(?P<key>[A-Za-z_][\w.-]*)\s*[=:][ \t]*")
 
 
@@ -201,6 +202,9 @@ def read_env_file(path: Path) -> dict[str, str]:
     while rest := rest.lstrip():
         if rest.startswith("#"):
             rest = rest.partition("\n")[2]
+            continue
+        if inherited := INHERITED_LINE.match(rest):
+            rest = rest[inherited.end() :]
             continue
         match = ENV_LINE.match(rest)
         if not match:
@@ -222,7 +226,7 @@ def env_value(rest: str, path: Path) -> tuple[str, str]:
         value = rest[1:end]
         if quote == '"':
             value = interpolated_text(value.replace("\\n", "\n").replace('\\"', '"').replace("\\$", "$$"))
-        return value, rest[end + 1 :].partition("\n")[2]
+        return value, rest[end + 1 :]  # another variable may follow on the same line
     line, _, rest = rest.partition("\n")
     return interpolated_text(re.split(r"\s+#", line)[0].strip()), rest
 

@@ -83,6 +83,7 @@ class Running:
     restarts: int = 0
     own_volumes: frozenset[str] = frozenset()  # those without a name that were made with it
     is_stopped_by_hand: bool = False
+    is_removed_when_stopped: bool = False
     ends_after: float | None = None  # of a command that runs to its end
     ends_with: int = 0
 
@@ -161,6 +162,7 @@ class FakeMachine(host.Machine):
         self.hash_has_dependencies = False
         self.descriptions: dict[tuple[object, ...], str] = {}
         self.troubles: dict[str, list[str]] = {}  # errors with which the next commands of a verb end
+        self.devices: dict[str, str] = {}  # the folders elsewhere that volumes stand for
         self.scripts: list[tuple[str, dict[str, str]]] = []
         self.script_codes: dict[str, int] = {}
 
@@ -301,6 +303,9 @@ class FakeMachine(host.Machine):
                 return image.status
         raise ConnectionRefusedError(111, "Connection refused")
 
+    def connect(self, address: str, port: int) -> None:
+        self.http_status(address, port, "", {})
+
     def script(self, command: list[str], folder: Path, settings: dict[str, str]) -> int:
         self.point()
         self.scripts.append((command[-1], settings))
@@ -438,6 +443,7 @@ class FakeMachine(host.Machine):
             "Config": {"Image": container.reference, "Labels": container.labels},
             "HostConfig": {
                 "RestartPolicy": restart_policy_of(container.restart_policy),
+                "AutoRemove": container.is_removed_when_stopped,
                 "PortBindings": {f"80/{protocol}": [{"HostPort": port}] for port, protocol in container.ports},
             },
             "NetworkSettings": {
@@ -479,14 +485,15 @@ class FakeMachine(host.Machine):
         return ""
 
     def do_rm(self, words: list[str]) -> str:
-        assert words[:2] == ["-f", "-v"]
+        assert words[:-1] in (["-f"], ["-f", "-v"])
         container = self.find(words[-1])
         if not container:
             return ""  # with -f it is no error
         if container.is_running:
             self.ended.append((self.state.clock, container.name, container.id))
         self.remove(container)
-        self.remove_own_volumes(container)
+        if "-v" in words:
+            self.remove_own_volumes(container)
         return ""
 
     def do_update(self, words: list[str]) -> str:
@@ -499,10 +506,25 @@ class FakeMachine(host.Machine):
             raise Refused(f"Error response from daemon: network {words[0]} not found")
         return "[]"
 
+    def do_volume_ls(self, words: list[str]) -> str:
+        assert words == ["-q"]
+        return "".join(f"{name}\n" for name in sorted(self.state.volumes))
+
     def do_volume_inspect(self, words: list[str]) -> str:
-        if words[0] not in self.state.volumes:
-            raise Refused(f"Error response from daemon: get {words[0]}: no such volume")
-        return "[]"
+        found = [
+            {
+                "Name": name,
+                "Mountpoint": f"/var/lib/docker/volumes/{name}/_data",
+                "Options": {"device": self.devices[name]} if name in self.devices else None,
+            }
+            for name in words
+            if name in self.state.volumes
+        ]
+        missing = [name for name in words if name not in self.state.volumes]
+        if missing:
+            lines = [f"Error response from daemon: get {name}: no such volume" for name in missing]
+            raise Refused("\n".join(lines), printed=json.dumps(found))
+        return json.dumps(found)
 
     def do_network_disconnect(self, words: list[str]) -> str:
         network, container = words[0], self.get(words[1])
@@ -586,6 +608,8 @@ class FakeMachine(host.Machine):
     def end(self, container: Running, code: int) -> None:
         container.status, container.exit_code = "exited", code
         container.addresses = {}
+        if container.is_removed_when_stopped:
+            self.remove(container)
 
     def remove(self, container: Running) -> None:
         del self.state.containers[container.id]
@@ -637,7 +661,7 @@ class FakeMachine(host.Machine):
     def compose_run(self, model: Model, words: list[str]) -> str:
         options, words = take_options(words, {"-l", "--name"})
         assert "-T" in options and "--no-deps" in options
-        service, command = words[0], words[1:]
+        service = words[0]
         settings = model["services"][service]
         self.have_image(settings["image"])
         name = str(options["--name"])
@@ -646,7 +670,7 @@ class FakeMachine(host.Machine):
             key, _, value = str(options["-l"]).partition("=")
             container.labels[key] = value
         self.changed()
-        if not command:
+        if "-d" in options:
             self.start(container)
             return container.id
         image = self.image_of(container)

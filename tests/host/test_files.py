@@ -194,6 +194,18 @@ def test_an_env_file_that_compose_would_obey(world: World, line: str) -> None:
     assert not world.machine.everything()
 
 
+def test_a_setting_of_compose_that_hides_behind_a_value(world: World) -> None:
+    """Compose reads a line on after the closing quote, and would obey COMPOSE_FILE in .env."""
+    before = files_in(world.folder)
+    sent = {".env": "SECRET='x' COMPOSE_FILE=web.env\nSECRET=y\n"}
+
+    outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
+
+    assert outcome.code == 69, outcome.text
+    assert outcome.says("Compose reads more variables from shop/.env than it has lines")
+    assert files_in(world.folder) == before
+
+
 def files_in(folder: Path) -> dict[str, bytes]:
     """The stack's files, which a refused request leaves as they are; the program's own are left out."""
     own = (host.PINS_FILE, ".deploy.lock")
@@ -507,12 +519,83 @@ def test_a_record_of_a_removed_service_does_not_stop_newer_files(world: World) -
     state.mkdir()
     line = f"ghcr.io/acme/gone@{world.image('gone', 1)} 999 2026-01-01T00:00:00Z 77\n"
     (state / "gone").write_text(line)
-    (state / ".env.previous").write_text(line)
+    (state / ".env.before-20260101T000000.000000Z").write_text(line)
 
     outcome = world.deploy({"web": world.image("web", 1)}, 1, files={".env": "SECRET='new'\n"})
 
     assert outcome.code == 0, outcome.text
     assert (world.folder / ".env").read_text() == "SECRET='new'\n"
+
+
+@pytest.mark.parametrize("is_named_already", [False, True])
+def test_secrets_of_an_env_file_that_a_compose_file_brings(world: World, is_named_already: bool) -> None:
+    """Nobody else on the server may read them, and the right to send other files is not enough."""
+    text = BESIDE + declaring("secrets/app.env")
+    sent = {"docker-compose.yml": text, "secrets/app.env": "SECRET='new'\n"}
+    if is_named_already:
+        world.write(text)
+        (world.folder / "secrets").mkdir()
+        (world.folder / "secrets" / "app.env").write_text("SECRET='old'\n")
+        (world.folder / "secrets" / "app.env").chmod(0o644)
+
+    refused = world.perform(deploy(world, sent, "push"), host.Delivery(TOKEN, archive_of(sent)))
+    assert refused.code == 64
+    assert refused.says("this key may send no env file: its line has no shop:env")
+
+    outcome = world.perform(deploy(world, sent, "env push"), host.Delivery(TOKEN, archive_of(sent)))
+    assert outcome.code == 0, outcome.text
+    assert (world.folder / "secrets" / "app.env").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_only_copy_of_a_secret_outlives_bad_sends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "ENV_BACKUPS_TO_KEEP", 3)
+
+    for number in range(1, 9):
+        assert world.deploy({"web": world.image("web", 1)}, 1, files={".env": f"SECRET='bad {number}'\n"}).code == 0
+
+    backups = sorted((world.folder / ".deploys").glob(".env.before-*"))
+    expected = ["s3cret", "bad 5", "bad 6", "bad 7"]
+    assert [backup.read_text() for backup in backups] == [f"SECRET='{words}'\n" for words in expected]
+    assert {backup.stat().st_mode & 0o777 for backup in backups} == {0o600}
+
+
+@pytest.mark.parametrize("name", ["conf", "conf/nginx.conf"])
+def test_a_link_that_a_container_puts_there_at_the_last_moment(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Between the look at it and the writing."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "nginx.conf").write_text("of another")
+    (world.folder / "conf").mkdir()
+    (world.folder / "conf" / "nginx.conf").write_text("old")
+    place = world.folder / name
+
+    def put_link(path: Path) -> bool:
+        if path == world.folder / "conf" / "nginx.conf" and not os.path.islink(place):
+            place.rename(world.root / "away")
+            place.symlink_to(outside if name == "conf" else outside / "nginx.conf")
+        return False
+
+    monkeypatch.setattr(Path, "is_symlink", put_link)
+    outcome = world.deploy({"web": world.image("web", 1)}, 1, files={"conf/nginx.conf": "new"})
+
+    assert outcome.code == 69, outcome.text
+    assert os.path.islink(place)
+    assert (outside / "nginx.conf").read_text() == "of another"
+
+
+def test_an_entry_of_a_negative_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would raise the limit for those after it."""
+    monkeypatch.setattr(host, "MOST_BYTES_SENT", 10)
+    info = tarfile.TarInfo("a")
+    info.size = -512
+    archive = io.BytesIO(info.tobuf(tarfile.GNU_FORMAT) + archive_of({"b": 20 * "x"}).read())
+
+    with pytest.raises(host.Failed):
+        host.unpack(archive, tmp_path)
+
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_is_there_gets_the_new_mode(world: World) -> None:

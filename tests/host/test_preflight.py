@@ -55,6 +55,8 @@ def refused(world: World, code: int = 69, sequence: int = 9) -> Outcome:
         ("A4: hidden$HOME\n", "shop/.env:1: Compose reads another value for A4"),
         ("A7=hidden #def\n", "shop/.env:1: Compose reads another value for A7"),
         ("A8='hidden' more\n", "shop/.env:1: "),
+        ("A='a'\nB=1\nA='hidden'\n", "shop/.env:3: A is set in line 1, too. Remove one of the two lines"),
+        ("A='hidden'  B=hidden\n", "Compose reads more variables from shop/.env than it has lines"),
         ("A9=hidden$$twice\n", "shop/.env:1: Compose reads another value for A9"),
         ('A5="two\nlines hidden $HOME"\n', "shop/.env:2 is not KEY='value' on one line"),
         ("SECRET='hidden\n", "Compose cannot read shop/.env"),
@@ -87,7 +89,6 @@ def test_an_env_file_that_is_not_ready(world: World, text: str | None, says: str
         "A: yaml\n",
         "export A=1\n",
         "A=\n",
-        "A='a'\nA='b'\n",
         "# change-me\nA=1\n",
         "\r\nA='1'\r\n",
         "A='ü'\n",
@@ -105,6 +106,25 @@ def test_an_env_file_of_another_encoding(world: World) -> None:
     (world.folder / ".env").write_bytes(b"SECRET=\xfc change-me\n")
 
     assert refused(world).says("shop/.env:1: SECRET still has change-me")
+
+
+def test_an_env_file_that_compose_cannot_read_any_more(root: Path) -> None:
+    """A container never starts without its variables; the old one runs on."""
+    world = World(root, WORKER.replace("    networks:", "    env_file: .env\n    networks:"))
+    first = world.image("worker", 1)
+    assert world.deploy({"worker": first}, 1).code == 0
+    troubles = world.machine.troubles
+
+    def fail_once_after_the_pull() -> None:
+        if "pull" in world.machine.calls[-1] and "compose config" not in troubles:
+            troubles["compose config"] = ["failed to read .env"]
+
+    world.machine.at_each_point = fail_once_after_the_pull
+    outcome = world.deploy({"worker": world.image("worker", 2)}, 2)
+
+    assert outcome.code == 69, outcome.text
+    assert outcome.says("Compose cannot read the env files, and no container starts without them.")
+    assert world.serves("worker", first)
 
 
 def test_a_key_that_the_example_has(world: World) -> None:
@@ -286,6 +306,139 @@ def test_data_that_another_container_has_open(root: Path, status: str) -> None:
 
     assert outcome.says("old-db runs on shop_data, and db would use that too")
     assert outcome.says("docker update --restart no old-db && docker stop old-db")
+
+
+RECREATED = WEB.replace("deploy.host:", "deploy.rollout: recreate\n      deploy.host:")
+MOUNTING = "    volumes:\n      - data:/var/lib/app\n    networks:"
+ONE_WRITER = {
+    "web": RECREATED.replace("    networks:", MOUNTING),
+    "worker": WORKER.replace("    networks:", MOUNTING),
+}
+SHOP_DATA = {"Type": "volume", "Name": "shop_data", "Source": "/var/lib/docker/volumes/shop_data/_data"}
+
+
+@pytest.mark.parametrize("name", ONE_WRITER)
+def test_data_of_a_service_that_must_not_run_twice(root: Path, name: str) -> None:
+    """Two writers are refused, before a deploy and when a rollback starts; a third one is not added by a deploy."""
+    world = World(root, ONE_WRITER[name], rest=DATA)
+    other = world.machine.run_by_hand("shop_app_1", "app:1", "proxy", mounts=[SHOP_DATA])
+    first = world.image(name, 1)
+
+    outcome = world.deploy({name: first}, 1)
+
+    assert outcome.code == 69, outcome.text
+    assert outcome.says(f"shop_app_1 runs on shop_data, and {name} would use that too")
+    assert world.names() == ["shop_app_1"]
+
+    world.machine.do_stop([other.name])
+    assert world.deploy({name: first}, 1).code == 0
+    assert world.deploy({name: world.image(name, 2)}, 2).code == 0
+    world.machine.do_stop([name])
+    world.machine.do_start([other.name])
+    going_back = world.rollback(name)
+    assert going_back.code == 1, going_back.text
+    assert going_back.says(f"shop_app_1 runs on shop_data, and {name} would use that too")
+    assert not world.container(name).is_running
+
+    # A person who knows that both may write starts the other one beside it.
+    world.machine.do_stop([other.name])
+    assert world.deploy({name: world.image(name, 3)}, 3).code == 0
+    world.machine.do_start([other.name])
+    assert world.deploy({name: world.image(name, 4)}, 4).code == 0
+
+
+def test_data_that_a_container_opens_while_the_image_is_pulled(root: Path) -> None:
+    world = World(root, ONE_WRITER["worker"], rest=DATA)
+
+    def start_another() -> None:
+        if any("pull" in call for call in world.machine.calls) and not world.machine.find("other"):
+            world.machine.run_by_hand("other", "app:1", "proxy", mounts=[SHOP_DATA])
+
+    world.machine.at_each_point = start_another
+    outcome = world.deploy({"worker": world.image("worker", 1)}, 1)
+
+    assert outcome.code == 1, outcome.text
+    assert outcome.says("other runs on shop_data, and worker would use that too")
+    assert world.names() == ["other"]
+
+
+def test_a_temporary_container_of_a_service_that_must_not_run_twice_any_more(root: Path) -> None:
+    """An earlier deploy left it, and it serves; the next one stops it before its own container starts."""
+    world = World(root, WEB.replace("    networks:", MOUNTING), rest=DATA)
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+    world.machine.do_rename(["web", "x"])
+    stack = world.stack()
+    stack.read_compose_file()
+    image = f"ghcr.io/acme/web@{world.image('web', 1)}"
+    web = stack.services["web"]
+    assert stack.compose("run", "-d", "-T", "--no-deps", "--name", "web-next", "web", pins=stack.pins).code == 0
+    host.give_service_names(stack, web)
+    world.machine.do_rm(["-f", "-v", "x"])
+    world.machine.wait(5)
+    assert world.container("web-next").reference == image
+    world.edit("deploy.host:", "deploy.rollout: recreate\n      deploy.host:")
+    running: set[int] = set()
+    world.machine.at_each_point = lambda: running.add(
+        len([each for each in world.machine.everything() if each.is_running])
+    )
+    digest = world.image("web", 2)
+
+    outcome = world.deploy({"web": digest}, 2)
+
+    assert outcome.code == 0, outcome.text
+    assert world.names() == ["web"] and world.serves("web", digest)
+    assert running == {0, 1}
+
+
+def test_data_of_a_container_that_starts_when_the_server_boots(root: Path) -> None:
+    """With `restart: always` it does, although a person stopped it: two databases would run then."""
+    world = World(root, WEB, DB, rest=DATA)
+    old = world.machine.run_by_hand("old-db", "postgres:16", "proxy", mounts=[SHOP_DATA], restart_policy="always")
+    world.machine.do_stop(["old-db"])
+
+    outcome = refused(world)
+
+    assert outcome.says("old-db is stopped, but Docker starts it again when the server boots, on shop_data")
+    assert outcome.says("docker update --restart no old-db && docker stop old-db")
+
+    old.restart_policy = "unless-stopped"
+    world.machine.images["postgres:17"] = Image()
+    world.machine.public.add("postgres:17")
+    assert world.deploy({"web": world.image("web", 9)}, 9).code == 0
+
+
+def test_data_that_is_known_by_two_names(root: Path, tmp_path: Path) -> None:
+    """A link leads to a folder, and a volume stands for one."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    world = World(root, WEB, DB.replace("data:/var", f"{tmp_path}/link:/var"))
+    world.machine.devices["elsewhere"] = f"{tmp_path}/data"
+    world.machine.state.volumes.add("elsewhere")
+    for mount in (
+        {"Type": "bind", "Source": f"{tmp_path}/data"},
+        {"Type": "volume", "Name": "elsewhere", "Source": "/var/lib/docker/volumes/elsewhere/_data"},
+    ):
+        old = world.machine.run_by_hand("old-db", "postgres:16", "proxy", mounts=[mount])
+        assert refused(world).says(f"old-db runs on {mount.get('Name') or mount['Source']}, and db would use that too")
+        world.machine.remove(old)
+
+
+def test_a_volume_and_its_folder_are_the_same_data(root: Path) -> None:
+    world = World(root, WEB, DB, rest=DATA)
+    world.machine.state.volumes.add("shop_data")
+    mount = {"Type": "bind", "Source": "/var/lib/docker/volumes/shop_data"}
+    world.machine.run_by_hand("old-db", "postgres:16", "proxy", mounts=[mount])
+
+    assert refused(world).says("old-db runs on /var/lib/docker/volumes/shop_data, and db would use that too")
+
+
+def test_dockers_socket_is_no_data(root: Path) -> None:
+    volume = "    volumes:\n      - /run/docker.sock:/var/run/docker.sock\n    networks:"
+    world = World(root, WORKER.replace("    networks:", volume))
+    mount = {"Type": "bind", "Source": "/var/run/docker.sock"}
+    world.machine.run_by_hand("other", "other:1", "proxy", mounts=[mount])
+
+    assert world.deploy({"worker": world.image("worker", 1)}, 1).code == 0
 
 
 def test_data_under_its_name_that_does_not_run(root: Path) -> None:

@@ -207,8 +207,7 @@ def test_an_owed_hook_runs_when_the_services_have_recovered(
     worker_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may end a maintenance mode."""
-    (worker_world.folder / "hooks").mkdir()
-    (worker_world.folder / "hooks" / "after").write_text("")
+    worker_world.add_hooks("after")
     deploy_and_kill(
         worker_world,
         "worker",
@@ -248,3 +247,18 @@ def test_a_set_aside_container_that_answers_is_what_serves(root: Path, monkeypat
     assert outcome.code == 1
     assert world.names() == ["web-previous"]
     assert outcome.result["services"][0]["now"] == old
+
+
+def test_a_docker_that_is_gone_is_not_a_container_that_is_gone(worker_world: World) -> None:
+    """Without its socket, Docker says nothing about the old container: its note must stay."""
+    note = worker_world.folder / ".deploys" / ".set-aside-worker"
+    worker_world.deploy({"worker": worker_world.image("worker", 1)}, 1)
+    note.write_text('{"id": "x", "restart": "always", "was_running": true}')
+    words = "failed to connect to the docker API at unix:///var/run/docker.sock: dial unix: no such file or directory"
+    worker_world.machine.troubles["inspect"] = [words] * 999
+
+    outcome = worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2)
+
+    assert outcome.code == 69
+    assert outcome.says("Docker does not answer: failed to connect")
+    assert note.exists()

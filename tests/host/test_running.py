@@ -15,14 +15,17 @@ from kiwari_ci.engines.compose import host
 from tests.host.fake_docker import Image
 from tests.host.world import World, captured
 
+CANCEL = host.Request("cancel", "shop", run="cancel")
+CANCEL_WITH_KEY = host.Request("cancel", "shop", run="cancel", is_from_key=True)
+
 
 @contextlib.contextmanager
-def another_process(work: str, path: Path) -> Iterator[int]:
+def another_process(work: str, path: Path, is_from_key: bool = False) -> Iterator[int]:
     """A process that holds the lock of a file until it is told to end."""
     ready, told = os.pipe()
     process = os.fork()
     if process == 0:
-        with host.locked(path, work):
+        with host.locked(path, work, is_from_key=is_from_key):
             os.write(told, b"x")
             signal.pause()
         os._exit(0)
@@ -120,16 +123,16 @@ def test_a_lock_that_is_a_link(root: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_to_cancel(world: World) -> None:
-    assert captured(lambda: host.cancel(world.stack())).text == "no deploy of shop is running\n"
+    assert captured(lambda: host.cancel(world.stack(), CANCEL)).text == "no deploy of shop is running\n"
     world.deploy({"web": world.image("web", 1)}, 1)
-    assert captured(lambda: host.cancel(world.stack())).text == "no deploy of shop is running\n"
+    assert captured(lambda: host.cancel(world.stack(), CANCEL)).text == "no deploy of shop is running\n"
 
 
 def test_cancelling_ends_the_holder(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "is_this_program", lambda process: True)
 
     with another_process("deploy shop web, run 41", world.folder / ".deploy.lock") as process:
-        outcome = captured(lambda: host.cancel(world.stack()))
+        outcome = captured(lambda: host.cancel(world.stack(), CANCEL))
         ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
 
     assert outcome.code == 0
@@ -137,11 +140,35 @@ def test_cancelling_ends_the_holder(world: World, monkeypatch: pytest.MonkeyPatc
     assert ended and ended.si_status == signal.SIGTERM
 
 
+def test_a_key_cancels_what_a_key_started(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stolen one, nobody can keep a person from going back."""
+    monkeypatch.setattr(host, "is_this_program", lambda process: True)
+    lock = world.folder / ".deploy.lock"
+
+    with another_process("rollback shop web, run rollback", lock) as process:
+        refused = captured(lambda: host.cancel(world.stack(), CANCEL_WITH_KEY))
+        assert os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None
+    with another_process("deploy shop web, run 41", lock, is_from_key=True):
+        outcome = captured(lambda: host.cancel(world.stack(), CANCEL_WITH_KEY))
+
+    assert refused.code == 64
+    assert refused.says("a key cannot cancel what a person started: rollback shop web, run rollback, since 20")
+    assert refused.says(f"On the server: {world.root}/bin/deploy cancel shop")
+    assert outcome.code == 0
+
+
+def test_the_lock_says_whether_a_key_holds_it(world: World) -> None:
+    for is_from_key in (True, False):
+        request = host.Request("deploy", "shop", is_from_key=is_from_key)
+        with world.stack().locked(request):
+            assert host.read_json(world.folder / ".deploy.lock")["is_from_key"] is is_from_key
+
+
 @pytest.mark.usefixtures("impatient")
 def test_cancelling_kills_no_strangers(world: World) -> None:
     """The number in a lock may be another process's by now."""
     with another_process("deploy shop web, run 41", world.folder / ".deploy.lock") as process:
-        outcome = captured(lambda: host.cancel(world.stack()))
+        outcome = captured(lambda: host.cancel(world.stack(), CANCEL))
         os.kill(process, 0)
 
     assert outcome.code == 75

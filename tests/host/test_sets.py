@@ -343,14 +343,20 @@ def test_an_accessory_that_runs_once_runs_anew_for_each_deploy(root: Path) -> No
 # Hooks
 
 
-def hook(world: World, *names: str) -> None:
-    (world.folder / "hooks").mkdir(exist_ok=True)
-    for name in names:
-        (world.folder / "hooks" / name).write_text("")
+def test_a_hook_that_a_commit_has_removed(world: World) -> None:
+    """Its file is still on the server."""
+    world.add_hooks("before", "after")
+    world.edit("# Files beside it: hooks/before hooks/after", "# Files beside it: hooks/after")
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 0
+    assert [name for name, _ in world.machine.scripts] == ["hooks/after"]
+    assert outcome.says("note: hooks/before does not run, because docker-compose.yml does not name it in the line")
 
 
 def test_hooks(world: World) -> None:
-    hook(world, "before", "after")
+    world.add_hooks("before", "after")
     digest = world.image("web", 1)
 
     assert world.deploy({"web": digest}, 1).code == 0
@@ -361,7 +367,7 @@ def test_hooks(world: World) -> None:
 
 
 def test_a_hook_before_that_fails(world: World) -> None:
-    hook(world, "before", "after")
+    world.add_hooks("before", "after")
     world.machine.script_codes["hooks/before"] = 1
 
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
@@ -375,7 +381,7 @@ def test_a_hook_before_that_fails(world: World) -> None:
 def test_going_back_does_not_wait_for_a_hook_that_fails(world: World) -> None:
     for version in (1, 2):
         world.deploy({"web": world.image("web", version)}, version)
-    hook(world, "before")
+    world.add_hooks("before")
     world.machine.script_codes["hooks/before"] = 1
 
     outcome = world.rollback("web")
@@ -385,7 +391,7 @@ def test_going_back_does_not_wait_for_a_hook_that_fails(world: World) -> None:
 
 
 def test_a_hook_after_that_fails_is_owed(world: World) -> None:
-    hook(world, "after")
+    world.add_hooks("after")
     world.machine.script_codes["hooks/after"] = 1
     digest = world.image("web", 1)
 
@@ -402,7 +408,7 @@ def test_a_hook_after_that_fails_is_owed(world: World) -> None:
 
 
 def test_a_hook_after_is_told_of_a_bad_image(world: World) -> None:
-    hook(world, "after")
+    world.add_hooks("after")
 
     outcome = world.deploy({"web": world.image("web", 1, EXITS)}, 1)
 
@@ -412,7 +418,7 @@ def test_a_hook_after_is_told_of_a_bad_image(world: World) -> None:
 
 def test_hooks_are_none_of_a_superseded_deploys_business(world: World) -> None:
     world.deploy({"web": world.image("web", 5)}, 5)
-    hook(world, "before", "after")
+    world.add_hooks("before", "after")
 
     assert world.deploy({"web": world.image("web", 4)}, 4).code == 3
     assert world.machine.scripts == []

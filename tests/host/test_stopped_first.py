@@ -6,7 +6,7 @@ import pytest
 
 from kiwari_ci.engines.compose import host
 from tests.host.fake_docker import Image
-from tests.host.world import WEB, WORKER, World
+from tests.host.world import WEB, WORKER, World, compose_file
 
 RECREATE = WEB.replace("deploy.host:", "deploy.rollout: recreate\n      deploy.host:").replace("web", "store")
 SERVICES = {"worker": WORKER, "store": RECREATE}
@@ -78,6 +78,22 @@ def test_a_bad_image(world: World, name: str, image: Image) -> None:
     assert world.container(name).is_running
 
 
+@pytest.mark.parametrize(("answers_after", "code"), [(40, 0), (100, 0), (900, 1)])
+def test_a_worker_with_a_health_check_of_dockers(root: Path, answers_after: float, code: int) -> None:
+    """Its first check may be half a minute away: until then Docker does not know whether it is healthy."""
+    world = World(root, WORKER)
+    assert world.deploy({"worker": world.image("worker", 1)}, 1).code == 0
+
+    image = Image(has_health_check=True, answers_after=answers_after)
+    outcome = world.deploy({"worker": world.image("worker", 2, image)}, 2)
+
+    assert outcome.code == code, outcome.text
+    world.machine.wait(2)
+    assert world.serves("worker", world.image("worker", 2, image) if code == 0 else world.image("worker", 1))
+    reason = "worker did not become healthy within 120 seconds: Docker's health check has not passed yet"
+    assert outcome.says(reason) == (code == 1)
+
+
 def test_two_never_run_at_once(root: Path) -> None:
     world = World(root, WORKER.replace("    networks:", DATA), rest="volumes:\n  data:\n")
     for version in (1, 2, 3):
@@ -134,6 +150,46 @@ def test_a_volume_without_a_name_stays(root: Path) -> None:
         mounted = [(entry["Name"], entry["Destination"]) for entry in world.container("worker").mounts]
         assert mounted == [(volume, "/cache")]
         assert world.deploy({"worker": digest}, version).results == {"worker": "unchanged"}
+
+
+def volume_at(world: World, place: str) -> str:
+    (name,) = [mount["Name"] for mount in world.container("worker").mounts if mount["Destination"] == place]
+    return str(name)
+
+
+def test_a_volume_without_a_name_that_the_compose_file_asks_for(root: Path) -> None:
+    world = World(root, WORKER.replace("    networks:", "    volumes:\n      - /cache\n    networks:"))
+    assert world.deploy({"worker": world.image("worker", 1)}, 1).code == 0
+    volume = volume_at(world, "/cache")
+
+    digest = world.image("worker", 2)
+    assert world.deploy({"worker": digest}, 2).code == 0
+
+    assert volume_at(world, "/cache") == volume
+    assert world.deploy({"worker": digest}, 3).results == {"worker": "unchanged"}
+
+
+def test_a_volume_that_would_hide_the_data_of_one_without_a_name(root: Path) -> None:
+    """A deploy is refused; a rollback goes on, and removes no data."""
+    world = World(root, WORKER)
+    for version in (1, 2):
+        digest = world.image("worker", version, Image(volumes=("/data",)))
+        assert world.deploy({"worker": digest}, version).code == 0
+    volume, before = volume_at(world, "/data"), world.container("worker").id
+    world.write(compose_file(WORKER.replace("    networks:", DATA), rest="volumes:\n  data:\n"))
+
+    outcome = world.deploy({"worker": world.image("worker", 3)}, 3)
+
+    assert outcome.code == 69, outcome.text
+    assert outcome.says("worker has its data of /data in a volume without a name")
+    assert outcome.says("and the compose file mounts shop_data there")
+    copying = f"docker run --rm -v {volume}:/old:ro -v shop_data:/new alpine cp -a /old/. /new/"
+    assert outcome.says(f"docker stop worker && {copying} && docker rm worker")
+    assert world.container("worker").id == before and world.container("worker").is_running
+
+    assert world.rollback("worker").code == 0
+    assert volume_at(world, "/data") == "shop_data"
+    assert volume in world.machine.state.volumes
 
 
 def test_a_person_runs_compose_up(world: World, name: str) -> None:

@@ -62,6 +62,21 @@ def test_a_name_that_a_deploy_needs_for_a_while(world: World, service: str, suff
     assert world.names() == sorted([service, "stranger"])
 
 
+@pytest.mark.parametrize("service", ["web", "worker"])
+def test_a_container_that_docker_would_remove(world: World, service: str) -> None:
+    """Nobody could bring it back."""
+    world.machine.run_by_hand(service, "app:1", "proxy", is_removed_when_stopped=True)
+
+    outcome = world.deploy({service: world.image(service, 1)}, 1)
+
+    assert outcome.code == 69
+    assert outcome.says(f"{service} was started with `docker run --rm`, so Docker would remove it when a deploy stops")
+    assert world.container(service).is_running
+
+    world.machine.do_stop([service])
+    assert world.deploy({service: world.image(service, 1)}, 1).code == 0
+
+
 def test_going_back_starts_no_second_database(root: Path) -> None:
     """Going back waits for no finding, but data that another database has open is at stake."""
     world = World(root, API, DB, rest="volumes:\n  data:\n")

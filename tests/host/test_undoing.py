@@ -145,8 +145,7 @@ def test_a_service_that_fails_while_another_follows(world: World) -> None:
 def test_a_cancel_during_a_migration_stops_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not run on while hooks/after runs and the next deploy takes the lock."""
     world = World(root, WEB.replace('deploy.name-cache: "11"', 'deploy.migrate: "migrate up"'))
-    (world.folder / "hooks").mkdir()
-    (world.folder / "hooks" / "after").write_text("")
+    world.add_hooks("after")
     running_at_hook: list[str] = []
 
     def cancel(_: float) -> None:

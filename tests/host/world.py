@@ -93,6 +93,15 @@ class World:
         assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new))
 
+    def add_hooks(self, *names: str) -> None:
+        """Scripts of the stack, which the compose file names."""
+        (self.folder / "hooks").mkdir()
+        for name in names:
+            (self.folder / "hooks" / name).write_text("")
+        head = f"# Files beside it: {' '.join(f'hooks/{name}' for name in names)}\n"
+        path = self.folder / "docker-compose.yml"
+        path.write_text(head + path.read_text())
+
     def record(self, service: str) -> list[str]:
         path = self.folder / ".deploys" / service
         return path.read_text().splitlines() if path.exists() else []

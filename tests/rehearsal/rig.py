@@ -214,7 +214,7 @@ class Rig:
         """What the run says when it was killed; green is right only if the image serves."""
         if kill.who == PROGRAM:
             assert result.returncode == 1, result.stdout
-            assert "was killed by signal 9; the next deploy repairs" in result.stdout, result.stdout
+            assert "was killed by signal 9" in result.stdout, result.stdout
         elif result.returncode == 0:
             problems = self.problems(kill.run.service, request.digest)
             assert kill.run.is_good and not problems, f"green, and {problems}:\n{result.stdout}"

@@ -20,7 +20,7 @@ MAX_PUSH_TAGS = 3
 
 @dataclass(frozen=True)
 class AffectedContainer:
-    """A container that gets a new image; `domain` is empty where it has none."""
+    """A container that gets a new image; `domain` is its first public address, empty where it has none."""
 
     environment: str
     host: str
@@ -236,7 +236,7 @@ def _build_affected_promotion(promotion: EnvironmentWorkflow, tag: str) -> Affec
 
 
 def _build_affected_container(deploy: EnvironmentDeploy, instance: PlannedService) -> AffectedContainer:
-    return AffectedContainer(deploy.environment, deploy.host, instance.container, instance.domain)
+    return AffectedContainer(deploy.environment, deploy.host, instance.container, instance.address)
 
 
 def _find_unaffected_containers(plan: Plan, affected: Sequence[AffectedWorkflow]) -> Iterator[Unaffected]:

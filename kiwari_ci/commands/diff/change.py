@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from kiwari_ci.problems import escape_control_characters, join_with_limit
 from kiwari_ci.readers.yaml_document import as_inline_code
@@ -12,12 +13,26 @@ _SECRET_PATTERN = re.compile(
 )
 
 
+# When a person has to do something for a change, or `change` for what happens by itself.
+Stage = Literal["before", "after", "change"]
+
+HANDWRITTEN_FILES = "written by hand"  # the subject of files that kiwari-ci did not generate
+
+# Summaries under which the first comparison lists what many changes have in common.
+EVERY_ADOPTION = "as in every pipeline that kiwari-ci generates"
+COPY_FOLDERS = "copy these folders of `deploy/` to the server (runbook, step 1)"
+
+
 @dataclass(frozen=True)
 class PipelineChange:
     """A change: its subject, its words, and where it stands; a `risky` one asks for care or for work by hand.
 
     `part` is the part of the subject that changes. `pairs` are the texts that the change explains, before and after:
     a difference between two files that is one of them is not reported again.
+
+    The rest is for the first comparison, of a hand-written pipeline: the `stage` at which a person acts, and whether
+    the change can lose data or requests (`is_dangerous`). Changes with one `summary` become one line, which lists the
+    `item` of each.
     """
 
     subject: str
@@ -26,6 +41,10 @@ class PipelineChange:
     where: str = ""
     pairs: tuple[tuple[str, str], ...] = ()
     part: str = ""
+    stage: Stage = "change"
+    is_dangerous: bool = False
+    summary: str = ""
+    item: str = ""
 
 
 def find_added(before: Iterable[str], after: Iterable[str]) -> list[str]:

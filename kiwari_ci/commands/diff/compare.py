@@ -1,5 +1,6 @@
 """Compares the files that are there with those that a plan generates, and sorts the changes for a reader."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,25 +16,36 @@ from kiwari_ci.commands.diff import (
     snapshot,
     workflow_changes,
 )
-from kiwari_ci.commands.diff.change import PipelineChange, escape_runner_commands
+from kiwari_ci.commands.diff.change import (
+    COPY_FOLDERS,
+    EVERY_ADOPTION,
+    HANDWRITTEN_FILES,
+    PipelineChange,
+    escape_runner_commands,
+)
 from kiwari_ci.commands.diff.containers import StackPair
-from kiwari_ci.commands.diff.matching import NameMatches, Responsibilities
+from kiwari_ci.commands.diff.matching import NameMatches, Responsibilities, ResponsibleJob
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
 from kiwari_ci.plan import Plan
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
 from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.file_sets import FileSet
 from kiwari_ci.readers.image_reference import parse_image_reference
-from kiwari_ci.readers.yaml_document import as_dict, as_inline_code
+from kiwari_ci.readers.yaml_document import as_dict, as_inline_code, iter_strings
+from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
 
 
 @dataclass(frozen=True)
 class DiffResult:
-    """What was compared, every change, and the files that were not read, with the reasons."""
+    """What was compared, every change, and the files that were not read, with the reasons.
+
+    It `is_first` if no generated pipeline is there yet.
+    """
 
     before: str
     changes: tuple[PipelineChange, ...]
     skipped: tuple[tuple[str, str], ...]
+    is_first: bool = False
 
 
 def compare_pipelines(before: FileSet, plan: Plan, after: dict[str, str], checkout: FileSet) -> DiffResult:
@@ -42,8 +54,8 @@ def compare_pipelines(before: FileSet, plan: Plan, after: dict[str, str], checko
     `checkout` has the files that stay, because nobody deletes them; it is `before` unless that is a git ref.
     """
     old = snapshot.build_snapshot(before, plan.repository)
-    new = snapshot.build_snapshot(FileSet("generated", dict(after)), plan.repository)
     remaining = old if checkout is before else snapshot.build_snapshot(checkout, plan.repository)
+    new = snapshot.build_snapshot(FileSet("generated", dict(after)), plan.repository, remaining)
     planned_names = matching.get_planned_names(plan)
     changes = list(_compare_snapshots(old, new, remaining, plan, planned_names))
     changes += manual_steps.compare_manual_steps(before, plan, after, new, planned_names)
@@ -51,7 +63,9 @@ def compare_pipelines(before: FileSet, plan: Plan, after: dict[str, str], checko
         (escape_runner_commands(path), escape_runner_commands(reason))
         for path, reason in {**remaining.skipped, **old.skipped}.items()
     )
-    return DiffResult(escape_runner_commands(before.name), tuple(_merge_and_sort(changes)), tuple(skipped))
+    return DiffResult(
+        escape_runner_commands(before.name), tuple(_merge_and_sort(changes)), tuple(skipped), not old.generated
+    )
 
 
 def _compare_snapshots(
@@ -65,13 +79,15 @@ def _compare_snapshots(
     old_roles = matching.assign_responsibilities(old, names, planned_names)
     new_roles = matching.assign_responsibilities(new, planned_names, planned_names)
     changes = [
-        *workflow_changes.compare_responsibilities(old_roles, new_roles, plan),
+        *workflow_changes.compare_responsibilities(old_roles, new_roles, plan, matching.collect_effects(new)),
         *github_settings.compare_github_settings(old, new, old_roles.involved()),
     ]
-    pairs = _pair_stacks(old, new, names, planned_names)
+    pairs = _pair_stacks(old, new, names, planned_names, old_roles, plan)
     for pair in pairs:
         changes += containers.compare_stacks(pair, names, planned_names)
-    changes += _find_unpaired_stacks(old, new, pairs, names, planned_names)
+        if pair.before.path != pair.after.path and not pair.before.generated:
+            changes.append(_describe_new_folder(pair))
+    changes += _find_unpaired_stacks(old, new, pairs, names, planned_names, plan)
     changes += _compare_env_files(old, new, pairs, planned_names)
     yield from changes
     explained = [pair for change in changes for pair in change.pairs]
@@ -95,7 +111,12 @@ def _assign_handwritten_responsibilities(
 
 
 def _pair_stacks(
-    old: PipelineSnapshot, new: PipelineSnapshot, names: NameMatches, planned_names: NameMatches
+    old: PipelineSnapshot,
+    new: PipelineSnapshot,
+    names: NameMatches,
+    planned_names: NameMatches,
+    old_roles: Responsibilities,
+    plan: Plan,
 ) -> list[StackPair]:
     """Each new stack with the old one that it replaces, if there is one; the one of the same path comes first."""
     pairs = []
@@ -106,9 +127,60 @@ def _pair_stacks(
             continue
         before = next((stack for stack in candidates if stack.path == after.path), candidates[0])
         examples = [example for example in new.examples.values() if example.folder == after.folder]
-        keys = frozenset(key for example in examples for key in example.values)
-        pairs.append(StackPair(subject, before, after, keys))
+        keys = frozenset(key for example in examples for key in example.values) | _list_planned_keys(plan, subject)
+        project_today = _find_project_today(before, after, old_roles.deploys.get(subject, []), plan)
+        pairs.append(StackPair(subject, before, after, keys, project_today))
     return pairs
+
+
+def _describe_new_folder(pair: StackPair) -> PipelineChange:
+    """A generated stack that takes the place of a hand-written one is new on the server."""
+    folder = pair.after.folder.rpartition("/")[2]
+    message = f"its folder {as_inline_code(pair.after.folder)} must be on the server"
+    return PipelineChange(
+        pair.subject,
+        message,
+        True,
+        pair.after.path,
+        stage="before",
+        summary=COPY_FOLDERS,
+        item=as_inline_code(folder),
+    )
+
+
+def _list_planned_keys(plan: Plan, environment: str) -> frozenset[str]:
+    """The keys of the env files of an environment; a deploy may write them, and then they have no example."""
+    stacks = [stack for stack in plan.stacks if stack.environment == environment]
+    env_files_of_stacks = [env_file for stack in stacks for env_file in (*stack.env_files, *stack.sent)]
+    sections = [section for env_file in env_files_of_stacks for section in env_file.groups]
+    return frozenset(line.key for section in sections for line in section.lines)
+
+
+def _find_project_today(
+    before: ComposeProject, after: ComposeProject, deploys: list[ResponsibleJob], plan: Plan
+) -> str:
+    """The Compose project of a hand-written stack; empty if neither the spec nor the files show one.
+
+    The spec knows best. A deploy with `-p`, the file's `name` and the folder of the deploy on the server follow, in the
+    order in which Compose takes them. A file that stays where it is belongs to a stack that stays where it is.
+    """
+    if before.generated:
+        return before.name
+    for takeover in plan.takeovers:
+        if takeover.stack == after.name and takeover.project:
+            return takeover.project
+    file_name = before.path.rpartition("/")[2]
+    effects = [
+        effect for _, _, effect in deploys if effect.kind == "deploy" and matching.is_deploy_of_file(effect, file_name)
+    ]
+    named_projects = {effect.project for effect in effects if effect.project}
+    folders = {effect.what.partition("\n")[0] for effect in effects}
+    stays_in_place = not folders and before.path == after.path
+    if before.document.data.get("name") or stays_in_place:
+        folders = {before.name}
+    projects = named_projects or folders
+    project = projects.pop() if len(projects) == 1 else ""
+    return project if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", project) else ""
 
 
 def _is_same_stack(before: ComposeProject, after: ComposeProject, subject: str, names: NameMatches) -> bool:
@@ -135,15 +207,27 @@ def _find_unpaired_stacks(
     pairs: list[StackPair],
     names: NameMatches,
     planned_names: NameMatches,
+    plan: Plan,
 ) -> Iterator[PipelineChange]:
     """Report stacks that only one side has."""
+    sent_stacks = {stack.name for stack in plan.stacks if stack.pushed}
     old_paths, new_paths = {pair.before.path for pair in pairs}, {pair.after.path for pair in pairs}
     for path, stack in new.stacks.items():
         if path not in new_paths:
             deploy_key = ", and the deploy key must name it" if stack.name in planned_names.stacks else ""
             message = f"new stack {as_inline_code(stack.name)} with {_format_containers(stack)}"
             message += f": its folder must be on the server{deploy_key}"
-            yield PipelineChange(planned_names.environment(stack.name), message, True, path, (("", stack.name),))
+            is_sent = stack.name in sent_stacks
+            yield PipelineChange(
+                planned_names.environment(stack.name),
+                message,
+                True,
+                path,
+                (("", stack.name),),
+                stage="change" if is_sent else "before",
+                summary="each deploy sends these folders of `deploy/`" if is_sent else COPY_FOLDERS,
+                item=as_inline_code(stack.name),
+            )
     for path, stack in old.stacks.items():
         if stack.generated and path not in old_paths:
             message = f"stack {as_inline_code(stack.name)} is gone: {_format_containers(stack)} run on"
@@ -167,7 +251,7 @@ def _compare_env_files(
         if not before and after.folder in old_stacks:
             before = _find_handwritten_example(old, old_stacks[after.folder])
         compared_paths.add(before.path if before else "")
-        yield from env_files.compare_env_examples(subject, before, after)
+        yield from env_files.compare_env_examples(subject, before, after, _list_known_keys(new, after.folder))
     for path, before in old.examples.items():
         stack = _find_folder_stack(new, before.folder)
         if before.generated and path not in compared_paths and stack:
@@ -176,6 +260,17 @@ def _compare_env_files(
             state = "written by each deploy, from GitHub" if is_read else "no longer read"
             message = f"the env file that {as_inline_code(path)} shows is {state}"
             yield PipelineChange(planned_names.environment(stack.name), message, False, path)
+
+
+def _list_known_keys(new: PipelineSnapshot, folder: str) -> frozenset[str]:
+    """The keys that a stack's env files, its Compose file or a generated workflow sets."""
+    keys = {key for example in new.examples.values() if example.folder == folder for key in example.values}
+    for service in _list_folder_services(new, folder):
+        keys |= as_dict(service.attributes.get("environment")).keys()
+    for workflow in new.workflows.values():
+        for _, text in iter_strings(workflow.parsed.document.data):
+            keys |= set(re.findall(r"\b[A-Z][A-Z0-9_]*\b", text))
+    return frozenset(keys)
 
 
 def _find_folder_stack(snapshot: PipelineSnapshot, folder: str) -> ComposeProject | None:
@@ -205,7 +300,15 @@ def _find_unpaired_workflows(
     for path, workflow in new.workflows.items():
         if path not in old.workflows and path not in described_paths:
             message = f"new workflow: runs {workflow_changes.describe_triggers(workflow.parsed)}"
-            yield PipelineChange(workflow.parsed.name, message, False, path)
+            is_drift_check = path == DRIFT_WORKFLOW_PATH
+            yield PipelineChange(
+                workflow.parsed.name,
+                message,
+                False,
+                path,
+                summary=EVERY_ADOPTION if is_drift_check else "",
+                item="each pull request checks that the generated files match the spec",
+            )
     for path, workflow in old.workflows.items():
         if workflow.generated and path not in new.workflows:
             triggers = workflow_changes.describe_triggers(workflow.parsed)
@@ -227,17 +330,19 @@ def _merge_and_sort(changes: list[PipelineChange]) -> Iterator[PipelineChange]:
         merged[key] = change
     risky_counts = Counter(change.subject for change in merged.values() if change.risky)
     subjects = dict.fromkeys(change.subject for change in merged.values())
-    for subject in sorted(subjects, key=lambda name: (name != "written by hand", not risky_counts[name])):
+    for subject in sorted(subjects, key=lambda name: (name != HANDWRITTEN_FILES, not risky_counts[name])):
         subject_changes = [change for change in merged.values() if change.subject == subject]
         yield from sorted(subject_changes, key=lambda change: not change.risky)
 
 
 def _sanitize_change(change: PipelineChange) -> PipelineChange:
     """Escape what a file may have put into the texts; the pairs are not needed any more."""
-    return PipelineChange(
+    return replace(
+        change,
         subject=escape_runner_commands(change.subject),
         words=escape_runner_commands(change.words),
-        risky=change.risky,
         where=escape_runner_commands(change.where),
         part=escape_runner_commands(change.part),
+        item=escape_runner_commands(change.item),
+        pairs=(),
     )

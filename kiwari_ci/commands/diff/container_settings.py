@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from kiwari_ci.commands.diff.change import PipelineChange, format_names, iter_added_removed
+from kiwari_ci.commands.diff.change import (
+    EVERY_ADOPTION,
+    PipelineChange,
+    Stage,
+    format_names,
+    iter_added_removed,
+)
 from kiwari_ci.readers import compose_file
 from kiwari_ci.readers.compose_file import ComposeService
 from kiwari_ci.readers.image_reference import parse_image_repository, parse_image_tag
@@ -54,12 +60,25 @@ _LABEL_MESSAGES = {  # by label of ours: messages for a label that is set, by it
         {"": "replaced with a gap: the old one stops before the new one starts"},
         {"": "replaced without a gap: the new one answers before the old one goes, which takes memory for two"},
     ),
+    "deploy.once": (
+        {"": "runs to its end in each deploy of its image, which fails unless the exit code is 0"},
+        {"": "is expected to keep running now, and no longer to end"},
+    ),
     "deploy.accessory": (
         {"once": "runs to its end before each deploy", "": "an accessory: started when it is not there, and then left"},
         {"": "no accessory any more"},
     ),
 }
+_REQUIRED_KEYS = "set these keys, without which Compose starts nothing"
 _SAFE_LABELS = {"deploy.name-cache"}
+_USUAL_LABELS = {"deploy.name-cache", "deploy.host"}
+# What every generated container has, if the spec does not say otherwise.
+_USUAL_ATTRIBUTES: dict[str, Any] = {
+    "init": True,
+    "cap_drop": {"NET_RAW": None},
+    "security_opt": {"no-new-privileges:true": None},
+    "logging": {"driver": "local"},
+}
 DATABASE_IMAGE = re.compile(
     r"(^|/)(postgres|postgis|mysql|mariadb|mongo|timescaledb|redis|elasticsearch|clickhouse)[^/]*$"
 )
@@ -95,15 +114,15 @@ class ContainerComparison:
         if old and new and old != new:
             message = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: "
             message += "the old one must be removed by hand, and the proxy's host changed"
-            yield PipelineChange("", message, True, self.where("container_name"), ((old, new),))
+            yield PipelineChange("", message, True, self.where("container_name"), ((old, new),), stage="after")
         elif new and not old:
             message = f"its container is called {as_inline_code(new)} now, and no longer by Compose's own name: "
             message += "the old one must be removed by hand"
-            yield PipelineChange("", message, True, self.where("container_name"), (("", new),))
+            yield PipelineChange("", message, True, self.where("container_name"), (("", new),), stage="after")
         elif old and not new:
             message = f"its container {as_inline_code(old)} has no name of its own any more: "
             message += "the old one must be removed by hand"
-            yield PipelineChange("", message, True, self.where("image"), ((old, ""),))
+            yield PipelineChange("", message, True, self.where("image"), ((old, ""),), stage="after")
         elif self.before.key != self.after.key and old == new:
             message = f"the service {as_inline_code(self.before.key)} is called {as_inline_code(self.after.key)}: "
             message += "others reach it by that name"
@@ -125,7 +144,15 @@ class ContainerComparison:
             message = f"image {as_inline_code(old)} → {as_inline_code(new)}"
         if needs_restore:
             message += ": data must be dumped and restored"
-        yield PipelineChange("", message, needs_restore or not is_same_repository, self.where("image"), (pair,))
+        yield PipelineChange(
+            "",
+            message,
+            needs_restore or not is_same_repository,
+            self.where("image"),
+            (pair,),
+            stage="before" if needs_restore else "change",
+            is_dangerous=needs_restore,
+        )
 
     def _compare_builds(self, old_build: Any, new_build: Any) -> Iterator[PipelineChange]:
         if old_build and not new_build:
@@ -152,7 +179,15 @@ class ContainerComparison:
             message = f"only what {as_inline_code(new)} has served is let in"
         else:
             message = "what no other environment has served is let in, too"
-        yield PipelineChange("", message, not new, self.where("labels", "deploy.from"), ((old, new),))
+        yield PipelineChange(
+            "",
+            message,
+            not new,
+            self.where("labels", "deploy.from"),
+            ((old, new),),
+            summary=EVERY_ADOPTION if new else "",
+            item="an environment that promotes gets only images that the other environment has served",
+        )
 
     def _compare_other_labels(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
         domains = {*compose_file.find_service_domains(self.before), *compose_file.find_service_domains(self.after)}
@@ -188,7 +223,15 @@ class ContainerComparison:
             if old_value and new_value and "%s" in template:
                 message += f"; before: {as_inline_code(old_value)}"
             is_risky = key not in _SAFE_LABELS
-            yield PipelineChange("", message, is_risky, self.where("labels", key), ((old_value, new_value),))
+            yield PipelineChange(
+                "",
+                message,
+                is_risky,
+                self.where("labels", key),
+                ((old_value, new_value),),
+                summary=EVERY_ADOPTION if key in _USUAL_LABELS else "",
+                item="a deploy gives the proxy time to find the new container",
+            )
 
     def _compare_health(self, old: str, new: str) -> Iterator[PipelineChange]:
         """Compare the health checks, `:PORT/PATH STATUS`, that must pass before a container gets its name."""
@@ -197,10 +240,23 @@ class ContainerComparison:
             return
         if not old:
             message = f"must answer at {as_inline_code(new)} before it serves"
-            yield PipelineChange("", message, True, where, ((old, new),))
+            yield PipelineChange(
+                "",
+                message,
+                True,
+                where,
+                ((old, new),),
+                stage="before",
+                summary="check that these answer, for a new container serves only when it does",
+                item=as_inline_code(f"{self.after.container or self.after.key}{new}"),
+            )
             return
         if not new:
             message = f"is no longer asked at {as_inline_code(old)} before it serves"
+            yield PipelineChange("", message, True, where, ((old, new),))
+            return
+        if not old.startswith(":") or not new.startswith(":"):
+            message = f"health {as_inline_code(old)} → {as_inline_code(new)}: it must answer so before it serves"
             yield PipelineChange("", message, True, where, ((old, new),))
             return
         parts = zip(("port", "path", "status"), _parse_health_label(old), _parse_health_label(new), strict=True)
@@ -217,7 +273,15 @@ class ContainerComparison:
                 message = f"domain {as_inline_code(domain)} leads to it"
             else:
                 message = f"domain {as_inline_code(domain)} no longer leads to it by a label: the proxy must"
-            yield PipelineChange("", message, not is_new, self.where("labels"), (_pair_one_side(domain, is_new),))
+            yield PipelineChange(
+                "",
+                message,
+                not is_new,
+                self.where("labels"),
+                (_pair_one_side(domain, is_new),),
+                stage="change" if is_new else "before",
+                is_dangerous=not is_new,
+            )
 
     def _compare_attribute(self, name: str, old: Any, new: Any) -> Iterator[PipelineChange]:
         if name == "volumes":
@@ -229,9 +293,18 @@ class ContainerComparison:
         else:
             never_restarts = name == "restart" and new in (None, "no")
             is_risky = name in _PRIVILEGE_ATTRIBUTES or never_restarts
+            is_usual = old is None and name in _USUAL_ATTRIBUTES and are_identical(new, _USUAL_ATTRIBUTES[name])
             for path, before, after in _iter_differing_leaves(name, old, new):
                 message = f"{as_inline_code(path)}: {format_replacement(before, after)}"
-                yield PipelineChange("", message, is_risky, self.where(name))
+                yield PipelineChange(
+                    "",
+                    message,
+                    is_risky,
+                    self.where(name),
+                    summary=EVERY_ADOPTION if is_usual else "",
+                    item="containers run with `init`, `no-new-privileges` and the logging driver `local`, and without "
+                    "`NET_RAW`",
+                )
 
     def _compare_list(self, name: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
         noun, added_message, removed_message = _LIST_MESSAGES[name]
@@ -239,7 +312,17 @@ class ContainerComparison:
         for entry, is_new in iter_added_removed(old, new):
             message = f"{noun} {as_inline_code(entry)} is {added_message if is_new else removed_message}".strip()
             is_risky = _is_risky_list_change(name, is_new)
-            yield PipelineChange("", message, is_risky, where, (_pair_one_side(entry, is_new),))
+            is_cut_off = not is_new and name in ("ports", "networks")
+            needs_file = is_new and name == "env_file"
+            yield PipelineChange(
+                "",
+                message,
+                is_risky,
+                where,
+                (_pair_one_side(entry, is_new),),
+                stage="before" if is_cut_off or needs_file else "change",
+                is_dangerous=is_cut_off,
+            )
         for entry in old.keys() & new.keys():
             if not are_identical(old[entry], new[entry]):
                 message = f"{noun or 'depends_on'} {as_inline_code(entry)}: "
@@ -256,7 +339,7 @@ class ContainerComparison:
             if path not in new:
                 message = f"volume {as_inline_code(before or path)} is no longer mounted at {shown_path}: "
                 message += "its data is not seen"
-                yield PipelineChange("", message, True, where, ((str(before), ""),))
+                yield PipelineChange("", message, True, where, ((str(before), ""),), stage="before", is_dangerous=True)
             elif path not in old:
                 message = f"volume {as_inline_code(after or path)} is mounted at {shown_path}"
                 opens_docker = "docker.sock" in f"{after}{path}"
@@ -267,7 +350,15 @@ class ContainerComparison:
                 if has_other_source:
                     message += "; its data stays behind in the old one"
                 is_risky = has_other_source or "docker.sock" in str(after)
-                yield PipelineChange("", message, is_risky, where, ((str(before), str(after)),))
+                yield PipelineChange(
+                    "",
+                    message,
+                    is_risky,
+                    where,
+                    ((str(before), str(after)),),
+                    stage="before" if has_other_source else "change",
+                    is_dangerous=has_other_source,
+                )
 
     def _compare_environment(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
         """Compare environment variables by name; no value is shown, for it may be a secret."""
@@ -276,19 +367,52 @@ class ContainerComparison:
             if key not in new:
                 consequence = "put it into the env file on the server" if key in self.keys else "it is lost"
                 message = f"the compose file no longer sets {name}: {consequence}"
-                yield PipelineChange("", message, True, self.where("environment"), ((key, ""),))
+                yield PipelineChange(
+                    "",
+                    message,
+                    True,
+                    self.where("environment"),
+                    ((key, ""),),
+                    stage="before",
+                    is_dangerous=key not in self.keys,
+                )
             elif key not in old:
                 is_required = _is_required_variable(new[key])
                 message = f"the compose file sets {name}"
                 if is_required:
                     message += ": the stack's .env must have it, or nothing starts"
-                yield PipelineChange("", message, is_required, self.where("environment", key), (("", key),))
+                stage: Stage = "before" if is_required else "change"
+                where = self.where("environment", key)
+                yield PipelineChange(
+                    "",
+                    message,
+                    is_required,
+                    where,
+                    (("", key),),
+                    stage=stage,
+                    summary=_REQUIRED_KEYS if is_required else "",
+                    item=self._describe_required_key(key),
+                )
             elif not are_identical(old[key], new[key]):
-                if _is_required_variable(new[key]) and not _is_required_variable(old[key]):
+                is_required = _is_required_variable(new[key]) and not _is_required_variable(old[key])
+                if is_required:
                     message = f"{name} must not be empty in the stack's .env, or nothing starts"
                 else:
                     message = f"the compose file sets {name} to something else"
-                yield PipelineChange("", message, True, self.where("environment", key))
+                stage = "before" if is_required else "change"
+                yield PipelineChange(
+                    "",
+                    message,
+                    True,
+                    self.where("environment", key),
+                    stage=stage,
+                    summary=_REQUIRED_KEYS if is_required else "",
+                    item=self._describe_required_key(key),
+                )
+
+    def _describe_required_key(self, key: str) -> str:
+        folder = self.document.path.rpartition("/")[0].rpartition("/")[2]
+        return f"{as_inline_code(key)} in {as_inline_code(f'{folder}/.env')}"
 
 
 def _is_required_variable(value: Any) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kiwari_ci.commands.diff.change import PipelineChange, format_names
+from kiwari_ci.commands.diff.change import PipelineChange, Stage, format_names
 from kiwari_ci.commands.diff.container_settings import (
     DATABASE_IMAGE,
     ContainerComparison,
@@ -19,12 +19,16 @@ from kiwari_ci.readers.yaml_document import as_dict, as_inline_code
 
 @dataclass(frozen=True)
 class StackPair:
-    """A stack before and after, what its subject is called, and the keys that its env file has after."""
+    """A stack before and after, what its subject is called, and the keys that its env files have after.
+
+    `project_today` is the Compose project before; it is empty if the files do not show it.
+    """
 
     subject: str
     before: ComposeProject
     after: ComposeProject
     keys: frozenset[str] = frozenset()
+    project_today: str = ""
 
 
 def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatches) -> Iterator[PipelineChange]:
@@ -39,9 +43,11 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
         changes = list(ContainerComparison(before, after, pair.after.document, pair.keys).changes())
         for change in [*changes, *_warn_running_accessory(after, changes)]:
             yield replace(change, subject=pair.subject, where=change.where or after.where, part=part)
+    if not pair.before.generated:
+        yield from _find_moved_folders(pair, matches)
     for key, service in pair.before.services.items():
         if key not in matches:
-            yield _describe_removed_container(pair.subject, service)
+            yield _describe_removed_container(pair, service)
     for key, service in pair.after.services.items():
         if key not in matches.values():
             name = service.container or key
@@ -51,15 +57,31 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
     yield from _compare_schedules(pair)
 
 
-def _describe_removed_container(subject: str, service: ComposeService) -> PipelineChange:
+def _describe_removed_container(pair: StackPair, service: ComposeService) -> PipelineChange:
     container = as_inline_code(service.container or service.key)
     image = as_inline_code(service.image or "built there")
-    if DATABASE_IMAGE.search(parse_image_repository(service.image)):
-        consequence = "dump its data first, and restore it where the spec has the database"
+    is_database = DATABASE_IMAGE.search(parse_image_repository(service.image)) is not None
+    if not pair.before.generated:
+        message = f"container {container} ({image}) is not in the stack {as_inline_code(pair.after.name)}: "
+        message += "no deploy starts, stops or changes it"
+        if is_database:
+            message += "; connect it to a network of the new containers, or dump its data and restore it in a database "
+            message += "of the spec"
     else:
         consequence = "what it does is lost"
-    message = f"container {container} ({image}) is no longer in the stack: {consequence}; it is to be removed by hand"
-    return PipelineChange(subject, message, True, service.where, ((container, ""),))
+        if is_database:
+            consequence = "dump its data first, and restore it where the spec has the database"
+        message = f"container {container} ({image}) is no longer in the stack: {consequence}; "
+        message += "it is to be removed by hand"
+    return PipelineChange(
+        pair.subject,
+        message,
+        True,
+        service.where,
+        ((container, ""),),
+        stage="before" if is_database else "after",
+        is_dangerous=is_database,
+    )
 
 
 def _warn_running_accessory(accessory: ComposeService, changes: list[PipelineChange]) -> Iterator[PipelineChange]:
@@ -76,8 +98,19 @@ def _compare_stack_names(pair: StackPair) -> Iterator[PipelineChange]:
     if before.path != after.path:
         message = f"its compose file is {as_inline_code(after.path)} now; "
         message += f"{as_inline_code(before.path)} is read by nothing that is generated"
-        yield PipelineChange(pair.subject, message, True, after.path, ((before.path, after.path),))
-    if before.name and before.name != after.name:
+        yield PipelineChange(
+            pair.subject,
+            message,
+            True,
+            after.path,
+            ((before.path, after.path),),
+            stage="after",
+            summary="when you no longer want to go back, delete these Compose files, which generated ones replace",
+            item=as_inline_code(before.path),
+        )
+    if not before.generated:
+        yield from _compare_project_today(pair)
+    elif before.name and before.name != after.name:
         message = f"stack {as_inline_code(before.name)} → {as_inline_code(after.name)}: another folder on the server, "
         message += "which the deploy key must name; the old one must be stopped by hand"
         shared_volumes = as_dict(before.rest.get("volumes")).keys() & as_dict(after.rest.get("volumes")).keys()
@@ -85,6 +118,58 @@ def _compare_stack_names(pair: StackPair) -> Iterator[PipelineChange]:
             message += f"; its volumes {format_names(sorted(shared_volumes))} start empty, the old ones keep their data"
         where = after.document.where("name")
         yield PipelineChange(pair.subject, message, True, where, ((before.name, after.name),))
+
+
+def _compare_project_today(pair: StackPair) -> Iterator[PipelineChange]:
+    """Compare the Compose project of a hand-written file with the new one: it is a part of the volumes' names."""
+    before, after, today = pair.before, pair.after, pair.project_today
+    where = after.document.where("name")
+    new_name = as_inline_code(after.name)
+    moved_volumes = []
+    for volume in as_dict(before.rest.get("volumes")):
+        old_name = _get_volume_name(before, volume, today)
+        if _get_volume_name(after, volume, after.name) not in (None, old_name):
+            moved_volumes.append(volume)
+    volume_names = format_names(sorted(moved_volumes))
+    if today and today != after.name:
+        message = f"the Compose project {as_inline_code(today)} becomes {new_name}: "
+        message += "the containers of the old one run on until you stop them"
+        yield PipelineChange(pair.subject, message, True, where, ((before.name, after.name),), stage="after")
+        if moved_volumes:
+            message = f"{volume_names} would start empty, for Compose calls a volume PROJECT_VOLUME: "
+            message += f"keep the data with `stack: {today}` in the spec, or copy it"
+            yield PipelineChange(pair.subject, message, True, where, stage="before", is_dangerous=True)
+    elif not today and moved_volumes:
+        message = f"{volume_names} would start empty if today's Compose project is not {new_name}: compare with "
+        message += "`docker volume ls`, and write today's project as `stack` in the spec"
+        yield PipelineChange(pair.subject, message, True, where, stage="before", is_dangerous=True)
+
+
+def _find_moved_folders(pair: StackPair, matches: dict[str, str]) -> Iterator[PipelineChange]:
+    """Report folders beside the Compose file that containers write to: the new stack has a folder of its own."""
+    if pair.project_today == pair.after.name or pair.before.path == pair.after.path:
+        return
+    for old_key, new_key in matches.items():
+        before, after = pair.before.services[old_key], pair.after.services[new_key]
+        old_mounts, new_mounts = as_dict(before.attributes.get("volumes")), as_dict(after.attributes.get("volumes"))
+        for path, mount in old_mounts.items():
+            is_beside_file = mount.startswith(("./", "../")) and not mount.endswith(":ro")
+            if is_beside_file and new_mounts.get(path) == mount:
+                source = as_inline_code(mount.partition(":")[0])
+                message = f"{source} is beside the Compose file, and the new stack is in another folder: move what is "
+                message += "in it, or write the full path in the spec"
+                yield PipelineChange(pair.subject, message, True, after.where, stage="before", is_dangerous=True)
+
+
+def _get_volume_name(stack: ComposeProject, volume: str, project: str) -> str | None:
+    """The full name of a declared volume; None if the stack does not declare it."""
+    volumes = as_dict(stack.rest.get("volumes"))
+    if volume not in volumes:
+        return None
+    settings = as_dict(volumes[volume])
+    if settings.get("name"):
+        return str(settings["name"])
+    return volume if settings.get("external") else f"{project}_{volume}"
 
 
 def _match_services(pair: StackPair, old_names: NameMatches, new_names: NameMatches) -> dict[str, str]:
@@ -115,14 +200,14 @@ def _has_same_image(before: ComposeService, after: ComposeService) -> bool:
 
 
 def _compare_schedules(pair: StackPair) -> Iterator[PipelineChange]:
-    """What runs by the clock: backups and jobs."""
+    """Scheduled backups and jobs."""
     old, new = pair.before.schedule, pair.after.schedule
     where = pair.after.document.where("x-schedule")
     for title in dict.fromkeys([*old, *new]):
         kind, _, name = title.partition(" ")
         what = f"backup of {as_inline_code(name)}" if kind == "backup" else f"job {as_inline_code(name)}"
         if title not in old:
-            words = f"{what} runs by the clock: {format_replacement(None, new[title].get('schedule'))}"
+            words = f"{what} is scheduled: {as_inline_code(new[title].get('schedule'))}"
             yield PipelineChange(pair.subject, words, False, where, (("", title),))
         elif title not in new:
             yield PipelineChange(pair.subject, f"{what} no longer runs", True, where, ((title, ""),))
@@ -153,7 +238,8 @@ def _compare_section_entries(
 ) -> Iterator[PipelineChange]:
     for name in dict.fromkeys([*before, *after]):
         is_on_both_sides = name in before and name in after
-        if not is_on_both_sides or not are_identical(before[name], after[name]):
+        # `uploads: {}` and `uploads:` say the same.
+        if not is_on_both_sides or not are_identical(before[name] or None, after[name] or None):
             yield _compare_section_entry(pair, noun, name, before, after)
 
 
@@ -172,6 +258,17 @@ def _compare_section_entry(
         is_external = bool(as_dict(after[name]).get("external"))
         if is_external:
             message += ", and must exist on the server"
-        return PipelineChange(pair.subject, message, is_external, where, (("", name),))
+        stage: Stage = "before" if is_external else "change"
+        return PipelineChange(pair.subject, message, is_external, where, (("", name),), stage=stage)
     message = f"{entry}: {format_replacement(before[name], after[name])}"
+    if noun == "volume":
+        message = _describe_other_volume(entry, name, as_dict(after[name]))
     return PipelineChange(pair.subject, message, True, where)
+
+
+def _describe_other_volume(entry: str, name: str, after: dict[str, Any]) -> str:
+    """Describe that a name means another volume of Docker's than before."""
+    if after.get("external"):
+        volume = as_inline_code(str(after.get("name") or name))
+        return f"{entry} is now {volume}, which must exist on the server; the data of the former one stays behind"
+    return f"{entry} is now created by Compose, empty; the data of the former one stays behind"

@@ -8,8 +8,13 @@ from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.yaml_document import as_inline_code
 
 
-def compare_env_examples(subject: str, before: EnvExample | None, after: EnvExample) -> Iterator[PipelineChange]:
-    """Report what the env file on the server must have now, and what it does not need any more."""
+def compare_env_examples(
+    subject: str, before: EnvExample | None, after: EnvExample, known_keys: frozenset[str]
+) -> Iterator[PipelineChange]:
+    """Report what the env file on the server must have now, and what it does not need any more.
+
+    `known_keys` are set elsewhere: in other env files of the environment, by the Compose file, or by a workflow.
+    """
     if before is None:
         yield from _list_required_keys(subject, after)
         return
@@ -18,9 +23,9 @@ def compare_env_examples(subject: str, before: EnvExample | None, after: EnvExam
     if removed_keys and before.generated:
         message = f"no longer needs {format_names(removed_keys, 20)} in the env file"
         yield PipelineChange(subject, message, False, after.path, tuple((key, "") for key in removed_keys))
-    elif removed_keys:
-        message = f"in no env file of the spec, and lost if still read: {format_names(removed_keys, 20)}"
-        yield PipelineChange(subject, message, True, before.path)
+    elif unknown_keys := [key for key in removed_keys if key not in known_keys]:
+        message = f"in no env file of the spec, and lost if still read: {format_names(unknown_keys, 20)}"
+        yield PipelineChange(subject, message, True, before.path, stage="before", is_dangerous=True)
     for key in new:
         yield from _compare_env_key(subject, key, before, after)
 
@@ -29,9 +34,8 @@ def _list_required_keys(subject: str, after: EnvExample) -> Iterator[PipelineCha
     keys = [as_inline_code(key) + (" (secret)" if key in after.secret else "") for key in after.values]
     if keys:
         name = after.path.removesuffix(".example").rpartition("/")[2]
-        yield PipelineChange(
-            subject, f"{as_inline_code(name)} on the server must have {join_with_limit(keys, 20)}", True, after.path
-        )
+        message = f"{as_inline_code(name)} on the server must have {join_with_limit(keys, 20)}"
+        yield PipelineChange(subject, message, True, after.path, stage="before")
 
 
 def _compare_env_key(subject: str, key: str, before: EnvExample, after: EnvExample) -> Iterator[PipelineChange]:
@@ -39,7 +43,7 @@ def _compare_env_key(subject: str, key: str, before: EnvExample, after: EnvExamp
     old, new, secret = before.values.get(key), after.values[key], key in after.secret
     if old is None:
         message = f"now also needs {'the secret ' if secret else ''}{as_inline_code(key)} in the env file on the server"
-        yield PipelineChange(subject, message, True, where, (("", key),))
+        yield PipelineChange(subject, message, True, where, (("", key),), stage="before")
     elif not before.generated:
         return  # what another hand's example shows says nothing of the server's own
     elif old != new:

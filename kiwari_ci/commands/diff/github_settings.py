@@ -3,7 +3,13 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.commands.diff.change import PipelineChange, find_added, format_names, pair_replacements
+from kiwari_ci.commands.diff.change import (
+    EVERY_ADOPTION,
+    PipelineChange,
+    find_added,
+    format_names,
+    pair_replacements,
+)
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.yaml_document import as_inline_code
@@ -17,18 +23,22 @@ def compare_github_settings(
     """Compare generated workflows, and hand-written ones that build or deploy the same."""
     old = [workflow for path, workflow in before.workflows.items() if workflow.generated or path in involved]
     new = [workflow for workflow in after.workflows.values() if workflow.generated]
-    yield from _compare_setting_names(old, new)
+    kept = [workflow for path, workflow in before.workflows.items() if not workflow.generated and path not in involved]
+    yield from _compare_setting_names(old, new, kept)
     endless = [job.where for workflow in old for job in workflow.parsed.jobs if not job.timeout]
     if endless and all(job.timeout for workflow in new for job in workflow.parsed.jobs):
         message = f"every job ends in time; before, {len(endless)} could run for six hours"
-        yield PipelineChange("GitHub", message, False, endless[0])
+        item = "jobs have a time limit"
+        yield PipelineChange("GitHub", message, False, endless[0], summary=EVERY_ADOPTION, item=item)
     yield from _compare_action_pins(old, new)
 
 
 def _compare_setting_names(
-    old_workflows: list[WorkflowWithEffects], new_workflows: list[WorkflowWithEffects]
+    old_workflows: list[WorkflowWithEffects],
+    new_workflows: list[WorkflowWithEffects],
+    kept_workflows: list[WorkflowWithEffects],
 ) -> Iterator[PipelineChange]:
-    """Report secrets and variables that GitHub must have, or does not need any more."""
+    """Report secrets and variables that GitHub must have, or does not need any more; the kept workflows need theirs."""
     for kind, command in (("secrets", "secret"), ("variables", "variable")):
         old, new = _collect_setting_users(old_workflows, kind), _collect_setting_users(new_workflows, kind)
         for name, paths in new.items():
@@ -39,11 +49,21 @@ def _compare_setting_names(
             user_names = join_with_limit(_format_workflow_name(path) for path in new_users)
             if name not in old:
                 message = f"needs the {command} {as_inline_code(name)}, for {user_names}: gh {command} set {name}"
-                yield PipelineChange("GitHub", message, True, where, (("", name),))
+                yield PipelineChange(
+                    "GitHub",
+                    message,
+                    True,
+                    where,
+                    (("", name),),
+                    stage="before",
+                    summary=f"set these {kind} on GitHub with `gh {command} set NAME` (runbook, step 5)",
+                    item=as_inline_code(name),
+                )
             elif any(workflow.path == new_users[0] for workflow in old_workflows):
                 message = f"{user_names} now also reads the {command} {as_inline_code(name)}"
                 yield PipelineChange("GitHub", message, True, where, (("", name),))
-        removed = find_added(new, old)
+        still_read = {*new, *_collect_setting_users(kept_workflows, kind)}
+        removed = find_added(still_read, old)
         if removed:
             if len(removed) == 1:
                 subject = f"{command} {as_inline_code(removed[0])} is"
@@ -51,7 +71,16 @@ def _compare_setting_names(
                 subject = f"{kind} {format_names(removed, 20)} are"
             where = next(iter(old[removed[0]].values()))
             message = f"the {subject} no longer read by what builds and deploys"
-            yield PipelineChange("GitHub", message, False, where, tuple((name, "") for name in removed))
+            yield PipelineChange(
+                "GitHub",
+                message,
+                False,
+                where,
+                tuple((name, "") for name in removed),
+                stage="after",
+                summary=f"when you no longer want to go back, delete these {kind} with `gh {command} delete NAME`",
+                item=format_names(removed, 20),
+            )
 
 
 def _collect_setting_users(workflows: list[WorkflowWithEffects], kind: str) -> dict[str, dict[str, str]]:
@@ -73,14 +102,21 @@ def _compare_action_pins(
             moving_refs += [f"{action}@{ref}" for ref in refs if not _COMMIT_HASH.fullmatch(ref)]
     if moving_refs:
         message = f"actions are pinned to commits; before, by a name that moves: {format_names(moving_refs)}"
-        yield PipelineChange("GitHub", message)
+        yield PipelineChange("GitHub", message, summary=EVERY_ADOPTION, item="actions are pinned to commits")
     for action in new:
         if action in old:
             yield from _compare_action_refs(action, old[action], new[action], moving_refs)
     for action in find_added(old, new):
         is_risky = not all(_COMMIT_HASH.fullmatch(ref) for ref in new[action])
         where = next(iter(new[action].values()))
-        yield PipelineChange("GitHub", f"uses the action {as_inline_code(action)}", is_risky, where)
+        yield PipelineChange(
+            "GitHub",
+            f"uses the action {as_inline_code(action)}",
+            is_risky,
+            where,
+            summary="" if is_risky else "the generated workflows also use these actions",
+            item=as_inline_code(action),
+        )
 
 
 def _compare_action_refs(

@@ -8,7 +8,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kiwari_ci.commands.diff.change import PipelineChange, format_names, iter_added_removed
+from kiwari_ci.commands.diff.change import (
+    COPY_FOLDERS,
+    EVERY_ADOPTION,
+    PipelineChange,
+    format_names,
+    iter_added_removed,
+)
 from kiwari_ci.commands.diff.matching import NameMatches
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
 from kiwari_ci.output import generated_files
@@ -21,6 +27,7 @@ RUNBOOK_PATH = "deploy/RUNBOOK.md"
 
 # What an older generated tree has in its text.
 _OLD_PROXY_HOST_ROW = re.compile(r"^\| `(?P<domain>\S+)` \| `http` .* \| (?P<websocket>yes|no) \|$", re.MULTILINE)
+_ADVANCED_TAB = re.compile(r"^Paths of `(\S+)` lead to other services\..*\n\n```nginx\n([^`]*)```$", re.MULTILINE)
 _OLD_STACK_FILES_LINE = re.compile(r"^# Files beside it: (.+)$", re.MULTILINE)
 _OLD_DEPLOY_KEY_LINE = re.compile(r'command="(?P<folder>\S+)/bin/deploy (?P<words>[^"]*)')
 
@@ -77,6 +84,7 @@ def compare_manual_steps(
     # The first runbook is new as a whole, and needs no words.
     if all(generated_files.is_generated_file(RUNBOOK_PATH, text) for text in (old_runbook, new_runbook)):
         yield from _compare_proxy_hosts(old_runbook, plan)
+        yield from _compare_advanced_tabs(old_runbook, new_runbook, plan)
         yield from _compare_host_folders(old_runbook, plan)
         yield from _compare_runbook_sections(old_runbook, new_runbook)
 
@@ -94,7 +102,8 @@ def _describe_copied_file(file: _CopiedFile, new: PipelineSnapshot, names: NameM
     if file.path == generated_files.SSH_CLIENT_PATH:
         state = "new" if file.is_new else "another"
         message = f"the program with which a deploy job calls the server is {state}"
-        yield PipelineChange("SSH client", message, False, file.path)
+        item = "the deploy job calls the server with `deploy/bin/deploy-over-ssh`"
+        yield PipelineChange("SSH client", message, False, file.path, summary=EVERY_ADOPTION, item=item)
     elif file.path == generated_files.ROLLOUT_PROGRAM_PATH:
         state = "new" if file.is_new else "another"
         message = f"the program with which a deploy job rolls out to a cluster is {state}"
@@ -109,7 +118,15 @@ def _describe_copied_file(file: _CopiedFile, new: PipelineSnapshot, names: NameM
         state = "new" if file.is_new else "changed"
         is_database_program = file.path == generated_files.DATABASE_PROGRAM_PATH
         program = "database program" if is_database_program else "host program"
-        yield PipelineChange(program, f"{state}: copy it to the server: {file.command}", True, file.path)
+        yield PipelineChange(
+            program,
+            f"{state}: copy it to the server: {file.command}",
+            True,
+            file.path,
+            stage="before",
+            summary=COPY_FOLDERS,
+            item=as_inline_code(file.folder),
+        )
     elif (is_compose_file or file.is_hook) and not file.command:
         message = f"{as_inline_code(file.name)} is another: the next deploy sends it"
         yield PipelineChange(subject, message, False, file.path)
@@ -117,23 +134,39 @@ def _describe_copied_file(file: _CopiedFile, new: PipelineSnapshot, names: NameM
         message = (
             f"{as_inline_code(file.name)} must be copied to the server, or its deploys are refused: {file.command}"
         )
-        yield PipelineChange(subject, message, True, file.path)
+        yield PipelineChange(
+            subject,
+            message,
+            True,
+            file.path,
+            stage="before",
+            summary=COPY_FOLDERS,
+            item=as_inline_code(file.folder),
+        )
     elif file.is_new:
         return  # A new stack, database server or proxy has words of its own.
     elif is_compose_file:
         is_deployed = new.stacks[file.path].name in names.stacks
         consequence = "or its deploys are refused" if is_deployed else "then docker compose up -d in its folder"
         message = f"its compose file must be copied to the server, {consequence}: {file.command}"
-        yield PipelineChange(subject, message, True, file.path)
+        yield PipelineChange(
+            subject,
+            message,
+            True,
+            file.path,
+            stage="before",
+            summary=COPY_FOLDERS,
+            item=as_inline_code(file.folder),
+        )
     elif file.name.endswith(".sh"):
         script = as_inline_code(file.path.rpartition("/")[2])
         message = f"{script} changed: a database that is there runs it only by hand (runbook)"
-        yield PipelineChange(file.folder, message, True, file.path)
+        yield PipelineChange(file.folder, message, True, file.path, stage="before")
     elif file.name.startswith("conf/"):
         message = (
             f"{as_inline_code(file.name)} changed: copy it to the server, and have the proxy read it again (runbook)"
         )
-        yield PipelineChange(file.folder, f"{message}: {file.command}", True, file.path)
+        yield PipelineChange(file.folder, f"{message}: {file.command}", True, file.path, stage="before")
 
 
 def _compare_stack_files(
@@ -188,10 +221,20 @@ def _compare_proxy_hosts(old_runbook: str, plan: Plan) -> Iterator[PipelineChang
     old_switches = {row["domain"]: row["websocket"] for row in _OLD_PROXY_HOST_ROW.finditer(old_runbook)}
     managed_hosts = [host for host in plan.hosts if find_planned_proxy(host.proxy).has_admin_api]
     for site in (site for host in managed_hosts for site in host.sites):
-        if old_switches.get(site.domain, site.websocket_answer) != site.websocket_answer:
-            state = "on" if site.websocket else "off"
+        answer = site.last_route.websocket_answer
+        if old_switches.get(site.domain, answer) != answer:
+            state = "on" if site.last_route.websocket else "off"
             message = f"WebSockets Support of {as_inline_code(site.domain)} must be switched {state}"
             yield PipelineChange("proxy", f"{message} in Nginx Proxy Manager", True, RUNBOOK_PATH)
+
+
+def _compare_advanced_tabs(old_runbook: str, new_runbook: str, plan: Plan) -> Iterator[PipelineChange]:
+    """Compare what a person enters in Nginx Proxy Manager for the paths of a domain."""
+    old, new = dict(_ADVANCED_TAB.findall(old_runbook)), dict(_ADVANCED_TAB.findall(new_runbook))
+    for domain in plan.domains:
+        if old.get(domain, "") != new.get(domain, ""):
+            message = f"the Advanced tab of {as_inline_code(domain)} must be changed in Nginx Proxy Manager"
+            yield PipelineChange("proxy", f"{message}: its paths lead elsewhere", True, RUNBOOK_PATH)
 
 
 def _compare_host_folders(old_runbook: str, plan: Plan) -> Iterator[PipelineChange]:

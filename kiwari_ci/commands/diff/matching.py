@@ -227,14 +227,43 @@ def _guess_stack_environment(
     return guess_environment(stack.path, planned_names)
 
 
+def collect_effects(snapshot: PipelineSnapshot) -> set[str]:
+    """What all workflows do, as `StepEffect.what` has it, and the repositories of the images that they build."""
+    effects = [effect for workflow in snapshot.workflows.values() for _, effect in workflow.effects]
+    images = {parse_image_repository(effect.what) for effect in effects if effect.kind in ("build", "push")}
+    return images | {effect.what for effect in effects}
+
+
+def find_replaced_jobs(workflow: WorkflowWithEffects, roles: Responsibilities, still_done: set[str]) -> set[str] | None:
+    """The jobs that build or deploy, and those that wait for one; None if nothing is lost with the whole workflow.
+
+    `still_done` is what the workflows that replace it do.
+    """
+    all_roles = [role for jobs in (*roles.builds.values(), *roles.deploys.values()) for role in jobs]
+    replaced_jobs = {role.job.id for role in all_roles if role.workflow.path == workflow.path}
+    jobs = workflow.parsed.jobs
+    for _ in jobs:  # no chain of `needs` is longer than the number of jobs
+        replaced_jobs |= {job.id for job in jobs if replaced_jobs & set(job.needs)}
+    for job, effect in workflow.effects:
+        is_done = effect.what in still_done or effect.kind == "login"
+        is_built = effect.kind == "build" and parse_image_repository(effect.what) in still_done
+        if job.id not in replaced_jobs and not is_done and not is_built:
+            return replaced_jobs
+    return None
+
+
+def is_deploy_of_file(effect: StepEffect, file_name: str) -> bool:
+    """Whether a deploy reads a Compose file of this name: it names it, or names none and takes the default."""
+    files = [path.rpartition("/")[2] for path in effect.what.split("\n")[1:]]
+    return file_name in (files or _DEFAULT_COMPOSE_NAMES)
+
+
 def _is_used_by_deploy(stack: ComposeProject, snapshot: PipelineSnapshot) -> bool:
     name = stack.path.rpartition("/")[2]
     for workflow in snapshot.workflows.values():
         for _, effect in workflow.effects:
-            if effect.kind == "deploy":
-                files = [path.rpartition("/")[2] for path in effect.what.split("\n")[1:]]
-                if name in (files or _DEFAULT_COMPOSE_NAMES):
-                    return True
+            if effect.kind == "deploy" and is_deploy_of_file(effect, name):
+                return True
     return False
 
 

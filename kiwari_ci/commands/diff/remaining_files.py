@@ -2,12 +2,18 @@
 
 from collections.abc import Iterator
 
-from kiwari_ci.commands.diff.change import PipelineChange, format_names, redact_secrets
-from kiwari_ci.commands.diff.matching import NameMatches, Responsibilities, ResponsibleJob
+from kiwari_ci.commands.diff.change import HANDWRITTEN_FILES, PipelineChange, Stage, format_names, redact_secrets
+from kiwari_ci.commands.diff.matching import (
+    NameMatches,
+    Responsibilities,
+    ResponsibleJob,
+    collect_effects,
+    find_replaced_jobs,
+)
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.image_reference import parse_image_repository
-from kiwari_ci.readers.yaml_document import as_inline_code
+from kiwari_ci.readers.yaml_document import as_dict, as_inline_code
 
 _LOST_EFFECT_MESSAGES = {
     "migrate": "migrations are no longer run: {}; run them by hand before the deploy (runbook)",
@@ -30,32 +36,53 @@ def find_remaining_files(
     `remaining` are the files that nobody deletes, and `remaining_roles` those of the hand-written ones among them.
     """
     is_first_generation = not before.generated
+    still_done = collect_effects(after)
     for path, workflow in remaining.workflows.items():
         if workflow.generated:
             continue
         if path in after.workflows:
             message = f"{as_inline_code(path)} is replaced by a generated one: generate asks for --force"
-            yield PipelineChange("written by hand", message, False, path)
+            yield PipelineChange(
+                HANDWRITTEN_FILES,
+                message,
+                False,
+                path,
+                summary="these hand-written workflows are replaced by generated ones (`kiwari-ci generate --force`)",
+                item=as_inline_code(path),
+            )
             continue
         triggers = _summarize_triggers(workflow)
         duplicates = _describe_duplicates(path, remaining_roles)
         if duplicates:
             message = f"{as_inline_code(path)} stays, and still {join_with_limit(duplicates)} {triggers}"
-            message += f": {_suggest_removal(path, remaining_roles)}"
-            yield PipelineChange("written by hand", message, True, path)
+            message += f": {_suggest_removal(workflow, remaining_roles, still_done)}"
+            yield PipelineChange(HANDWRITTEN_FILES, message, True, path, stage="before", is_dangerous=True)
         elif is_first_generation:
             message = f"{as_inline_code(path)} stays as it is ({triggers})"
-            message += _describe_other_deploys(path, remaining_roles)
-            yield PipelineChange("written by hand", message, False, path)
-    still_done = {effect.what for workflow in after.workflows.values() for _, effect in workflow.effects}
+            other_deploys = _describe_other_deploys(path, remaining_roles)
+            yield PipelineChange(
+                HANDWRITTEN_FILES,
+                message + other_deploys,
+                False,
+                path,
+                summary="" if other_deploys else "these hand-written workflows stay as they are",
+                item=as_inline_code(path),
+            )
     for path, workflow in before.workflows.items():
         if not workflow.generated and path in old_roles.involved():
-            # A workflow that only builds keeps its other jobs; one that deploys is deleted as a whole.
-            is_deleted = _has_deploy(path, old_roles) or path in after.workflows
-            removed_jobs = set() if is_deleted else _find_build_jobs(path, old_roles)
-            yield from _find_lost_effects(workflow, still_done, removed_jobs, names)
+            is_overwritten = path in after.workflows
+            removed_jobs = None if is_overwritten else find_replaced_jobs(workflow, old_roles, still_done)
+            for change in _find_lost_effects(workflow, still_done, removed_jobs, names):
+                # A service with `migrate` runs its migrations in each deploy.
+                if not (change.is_dangerous and _has_migrations(after)):
+                    yield change
     if is_first_generation:
         yield from _find_unused_compose_files(before, after, names)
+
+
+def _has_migrations(after: PipelineSnapshot) -> bool:
+    services = [service for stack in after.stacks.values() for service in stack.services.values()]
+    return any("deploy.migrate" in as_dict(service.attributes.get("labels")) for service in services)
 
 
 def _describe_other_deploys(path: str, roles: Responsibilities) -> str:
@@ -67,23 +94,16 @@ def _describe_other_deploys(path: str, roles: Responsibilities) -> str:
     return f"; it deploys {join_with_limit(targets)}, which is no environment of the spec"
 
 
-def _has_deploy(path: str, roles: Responsibilities) -> bool:
-    return any(_has_job_in(path, jobs) for jobs in roles.deploys.values())
-
-
 def _has_job_in(path: str, jobs: list[ResponsibleJob]) -> bool:
     return any(workflow.path == path for workflow, _, _ in jobs)
 
 
-def _find_build_jobs(path: str, roles: Responsibilities) -> set[str]:
-    return {job.id for jobs in roles.builds.values() for workflow, job, _ in jobs if workflow.path == path}
-
-
-def _suggest_removal(path: str, roles: Responsibilities) -> str:
-    """A file that deploys goes; of one that only builds, the jobs that do."""
-    if _has_deploy(path, roles):
+def _suggest_removal(workflow: WorkflowWithEffects, roles: Responsibilities, still_done: set[str]) -> str:
+    """A file of which nothing else is left goes; of another one, the jobs that build and deploy."""
+    replaced_jobs = find_replaced_jobs(workflow, roles, still_done)
+    if replaced_jobs is None:
         return "delete it in the same commit"
-    return f"take its jobs {format_names(sorted(_find_build_jobs(path, roles)))} out in the same commit"
+    return f"take its jobs {format_names(sorted(replaced_jobs))} out in the same commit"
 
 
 def _describe_duplicates(path: str, roles: Responsibilities) -> list[str]:
@@ -103,12 +123,12 @@ def _summarize_triggers(workflow: WorkflowWithEffects) -> str:
 
 
 def _find_lost_effects(
-    workflow: WorkflowWithEffects, still_done: set[str], jobs: set[str], names: NameMatches
+    workflow: WorkflowWithEffects, still_done: set[str], jobs: set[str] | None, names: NameMatches
 ) -> Iterator[PipelineChange]:
     """Report by step what nothing does any more; of these jobs, or of all jobs when none is named."""
     lost: dict[tuple[str, str], list[str]] = {}
     for job, effect in workflow.effects:
-        if jobs and job.id not in jobs:
+        if jobs is not None and job.id not in jobs:
             continue
         notes = lost.setdefault((effect.kind, effect.where), [])
         if effect.kind == "push":
@@ -125,7 +145,9 @@ def _find_lost_effects(
     for (kind, where), notes in lost.items():
         if notes:
             message = _LOST_EFFECT_MESSAGES[kind].format(join_with_limit(dict.fromkeys(notes)))
-            yield PipelineChange(workflow.path, message, True, where)
+            is_migration = kind == "migrate"
+            stage: Stage = "before" if is_migration else "change"
+            yield PipelineChange(workflow.path, message, True, where, stage=stage, is_dangerous=is_migration)
 
 
 def _find_unused_compose_files(
@@ -136,4 +158,11 @@ def _find_unused_compose_files(
         is_matched = stack.path in names.stacks or stack.name in names.stacks
         if not is_replaced and not is_matched:
             message = f"{as_inline_code(path)} stays as it is, and no deploy reads it ({format_names(stack.services)})"
-            yield PipelineChange("written by hand", message, False, path)
+            yield PipelineChange(
+                HANDWRITTEN_FILES,
+                message,
+                False,
+                path,
+                summary="these Compose files stay as they are, and no deploy reads them",
+                item=as_inline_code(path),
+            )

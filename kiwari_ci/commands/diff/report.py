@@ -6,6 +6,7 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
+from kiwari_ci.commands.diff import first_comparison
 from kiwari_ci.commands.diff.change import PipelineChange
 from kiwari_ci.commands.diff.compare import DiffResult
 
@@ -14,8 +15,15 @@ _MARKDOWN_CHARACTERS = re.compile(r"([\\*_{}\[\]<>()#+!|~@&])")
 
 
 def format_diff_text(result: DiffResult, spec: str) -> str:
-    """Format changes for people: by subject, risky ones first and marked, with a summary at the end."""
+    """Format changes for people, with a summary at the end.
+
+    The first comparison is arranged by what a person does and when; later ones by subject, risky changes first.
+    """
     lines = [f"{result.before} → what {spec} generates", ""]
+    if result.is_first and result.changes:
+        lines += _format_first_comparison(result)
+        lines += [f"not read: {path}: {reason}" for path, reason in result.skipped]
+        return "\n".join([*lines, summarize_diff(result)])
     for subject, changes in groupby(result.changes, key=_get_subject):
         lines.append(subject)
         for change in changes:
@@ -28,18 +36,45 @@ def format_diff_text(result: DiffResult, spec: str) -> str:
     return "\n".join([*lines, summarize_diff(result)])
 
 
+def _format_first_comparison(result: DiffResult) -> Iterator[str]:
+    yield first_comparison.DANGER_NOTE
+    yield ""
+    for stage, lines in first_comparison.arrange_lines(result.changes):
+        yield first_comparison.PART_TITLES[stage]
+        for line in lines:
+            mark = "!" if line.is_dangerous else " "
+            subject = f"{line.subject}: " if line.subject and line.subject != line.where else ""
+            location = f"  [{line.where}]" if line.where and line.where not in line.words else ""
+            yield f"  {mark} {subject}{line.words}{location}"
+        yield ""
+
+
 def _get_subject(change: PipelineChange) -> str:
     return change.subject
 
 
 def summarize_diff(result: DiffResult) -> str:
     """Count the changes, the risky ones among them, and the files that were not read."""
+    if result.is_first and result.changes:
+        return _summarize_first_comparison(result)
     total, risky_count = len(result.changes), sum(change.risky for change in result.changes)
     unread = f"; not read: {len(result.skipped)}" if result.skipped else ""
     if not total:
         return "nothing changes in what " + (f"could be read{unread}" if unread else "the pipeline does")
     care = f"{risky_count} to look at first (!)" if risky_count else "none of them risky"
     return f"{total} {'change' if total == 1 else 'changes'}, {care}{unread}"
+
+
+def _summarize_first_comparison(result: DiffResult) -> str:
+    """Count the lines of each part, and the dangerous ones among them."""
+    lines_by_stage = dict(first_comparison.arrange_lines(result.changes))
+    before_count, after_count = len(lines_by_stage.get("before", [])), len(lines_by_stage.get("after", []))
+    dangerous_count = sum(line.is_dangerous for lines in lines_by_stage.values() for line in lines)
+    unread = f"; not read: {len(result.skipped)}" if result.skipped else ""
+    return (
+        f"by hand: {before_count} before the merge, {after_count} after it; "
+        f"can lose data or requests (!): {dangerous_count}{unread}"
+    )
 
 
 def format_diff_markdown(result: DiffResult, spec: str) -> str:
@@ -56,7 +91,7 @@ def format_diff_markdown(result: DiffResult, spec: str) -> str:
         "",
     ]
     length = sum(map(len, lines))
-    body = list(_format_subjects(result))
+    body = list(_format_first_parts(result) if result.is_first else _format_subjects(result))
     body += [f"- not read: {escape_markdown(path)}: {escape_markdown(reason)}" for path, reason in result.skipped]
     for index, line in enumerate(body):
         if length + len(line) > MAX_MARKDOWN_LENGTH - 200:
@@ -66,6 +101,18 @@ def format_diff_markdown(result: DiffResult, spec: str) -> str:
         lines.append(line)
         length += len(line) + 1
     return "\n".join(lines).rstrip()
+
+
+def _format_first_parts(result: DiffResult) -> Iterator[str]:
+    for stage, lines in first_comparison.arrange_lines(result.changes):
+        yield f"#### {first_comparison.PART_TITLES[stage]}\n"
+        for line in lines:
+            mark = "⚠️ " if line.is_dangerous else ""
+            subject = f"**{escape_markdown(line.subject)}**: " if line.subject else ""
+            is_place_shown = not line.where or line.where == line.subject or line.where in line.words
+            location = "" if is_place_shown else f" ({escape_markdown(line.where)})"
+            yield f"- {mark}{subject}{escape_markdown(line.words)}{location}"
+        yield ""
 
 
 def _format_subjects(result: DiffResult) -> Iterator[str]:
@@ -95,6 +142,12 @@ def build_diff_json(result: DiffResult) -> dict[str, Any]:
     changes = []
     for change in result.changes:
         fields = asdict(change)
-        del fields["pairs"]
+        for internal in ("pairs", "summary", "item"):
+            del fields[internal]
         changes.append(fields)
-    return {"before": result.before, "changes": changes, "skipped": dict(result.skipped)}
+    return {
+        "before": result.before,
+        "first": result.is_first,
+        "changes": changes,
+        "skipped": dict(result.skipped),
+    }

@@ -49,13 +49,17 @@ class PipelineSnapshot:
         return any(workflow.generated for workflow in self.workflows.values())
 
 
-def build_snapshot(file_set: FileSet, repository: str) -> PipelineSnapshot:
-    """Read every file of a set; `repository` is the value of `github.repository` in its workflows."""
+def build_snapshot(file_set: FileSet, repository: str, beside: PipelineSnapshot | None = None) -> PipelineSnapshot:
+    """Read every file of a set; `repository` is the value of `github.repository` in its workflows.
+
+    `beside` has the workflows that may be called, too: those of a person, for generated ones.
+    """
     snapshot = PipelineSnapshot(file_set.name, skipped=dict(file_set.skipped))
     documents = {
         path: document for path, text in file_set.files.items() if (document := _parse_file(snapshot, path, text))
     }
-    context = ReferenceContext(documents, repository)
+    others = {path: workflow.parsed.document for path, workflow in beside.workflows.items()} if beside else {}
+    context = ReferenceContext({**others, **documents}, repository)
     for path, document in documents.items():
         if path.startswith(".github/workflows/"):
             workflow = parse_workflow(document, context)

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 from enum import Enum
 
-from kiwari_ci.commands.diff import deploy_transport
+from kiwari_ci.commands.diff import deploy_transport, matching
 from kiwari_ci.commands.diff.change import (
+    EVERY_ADOPTION,
     PipelineChange,
     find_added,
     format_names,
@@ -22,15 +23,19 @@ from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, ROLLOUT_NOTE, Step
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow
 from kiwari_ci.readers.yaml_document import as_inline_code
 
+_SOURCE_TAG = "src-<key>"
 _PERMISSION_RANKS = {"read": 1, "write": 2}
 
 
 def compare_responsibilities(
-    old_roles: Responsibilities, new_roles: Responsibilities, plan: Plan
+    old_roles: Responsibilities, new_roles: Responsibilities, plan: Plan, still_done: set[str]
 ) -> Iterator[PipelineChange]:
     """Compare who builds each service, and who deploys each environment."""
+    kept_triggers = _collect_kept_triggers(old_roles, still_done)
     for service in dict.fromkeys([*new_roles.builds, *old_roles.builds]):
-        yield from _compare_builds(service, old_roles.builds.get(service, []), new_roles.builds.get(service, []))
+        yield from _compare_builds(
+            service, old_roles.builds.get(service, []), new_roles.builds.get(service, []), kept_triggers
+        )
     for environment in dict.fromkeys([*new_roles.deploys, *old_roles.deploys]):
         yield from _compare_deploys(
             environment, old_roles.deploys.get(environment, []), new_roles.deploys.get(environment, []), plan
@@ -38,7 +43,7 @@ def compare_responsibilities(
 
 
 def _compare_builds(
-    service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
+    service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob], kept_triggers: set[str]
 ) -> Iterator[PipelineChange]:
     if not old_roles or not new_roles:
         workflow, _, effect = (new_roles or old_roles)[0]
@@ -61,9 +66,16 @@ def _compare_builds(
     new_paths = {workflow.path for workflow, _, _ in new_builders}
     if not old_paths & new_paths:
         message = f"built by {format_names(sorted(new_paths))}; before: {format_names(sorted(old_paths))}"
-        yield PipelineChange(service, message, False, where)
+        yield PipelineChange(
+            service,
+            message,
+            False,
+            where,
+            summary="other workflows build the images",
+            item=f"{as_inline_code(service)} by {format_names(sorted(new_paths))}",
+        )
     yield from _compare_triggers(service, "build", old_builders, new_builders)
-    yield from _compare_test_triggers(service, old_builders, new_builders)
+    yield from _compare_test_triggers(service, old_builders, new_builders, kept_triggers)
     yield from _compare_path_filters(service, old_builders, new_builders)
     yield from _compare_permissions(service, "the job that builds it", old_roles, new_roles)
 
@@ -92,7 +104,15 @@ def _compare_pushed_images(
     for tag, is_new in iter_added_removed(old_tags, new_tags):
         if is_new:
             message = f"its image is also tagged {as_inline_code(tag)}"
-            yield PipelineChange(service, message, False, find_tag_location(new_roles, tag), (("", tag),))
+            yield PipelineChange(
+                service,
+                message,
+                False,
+                find_tag_location(new_roles, tag),
+                (("", tag),),
+                summary=EVERY_ADOPTION if tag == _SOURCE_TAG else "",
+                item="images are also tagged with a hash of their sources",
+            )
         else:
             message = f"its image is no longer tagged {as_inline_code(tag)}: "
             message += "whoever pulls that tag stays with an old one"
@@ -124,7 +144,15 @@ def _compare_triggers(
         if is_new:
             is_risky = "pull request target" in trigger
             pairs = _pair_trigger_texts("", trigger)
-            yield PipelineChange(subject, f"now also {verb}s {trigger}", is_risky, where, pairs)
+            yield PipelineChange(
+                subject,
+                f"now also {verb}s {trigger}",
+                is_risky,
+                where,
+                pairs,
+                summary=EVERY_ADOPTION if trigger == "by hand" else "",
+                item="a person can start each workflow",
+            )
         else:
             pairs = _pair_trigger_texts(trigger, "")
             yield PipelineChange(subject, f"no longer {verb}s {trigger}", True, where, pairs)
@@ -135,14 +163,30 @@ def _list_triggers(roles: list[ResponsibleJob]) -> list[str]:
     return [trigger for _, job, _ in roles for trigger in job.when]
 
 
+def _collect_kept_triggers(old_roles: Responsibilities, still_done: set[str]) -> set[str]:
+    """The events on which jobs of hand-written workflows still run, because nothing replaces these jobs."""
+    triggers: set[str] = set()
+    for workflow in _list_workflows([role for roles in old_roles.builds.values() for role in roles]):
+        replaced_jobs = matching.find_replaced_jobs(workflow, old_roles, still_done)
+        if workflow.generated or replaced_jobs is None:
+            continue
+        for job in workflow.parsed.jobs:
+            if job.id not in replaced_jobs:
+                triggers |= set(job.when)
+    return triggers
+
+
 def _compare_test_triggers(
-    service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
+    service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob], kept_triggers: set[str]
 ) -> Iterator[PipelineChange]:
     """Compare the events that start only the tests, and build and deploy nothing."""
     building_triggers = {*_list_triggers(old_roles), *_list_triggers(new_roles)}
-    old_triggers = _list_workflow_triggers(old_roles) - building_triggers
+    old_triggers = _list_workflow_triggers(old_roles) - building_triggers - kept_triggers
     new_triggers = _list_workflow_triggers(new_roles) - building_triggers
     for trigger, is_new in iter_added_removed(sorted(old_triggers), sorted(new_triggers)):
+        other_roles = old_roles if is_new else new_roles
+        if _is_covered(trigger, _list_workflow_triggers(other_roles)):
+            continue
         where = (new_roles if is_new else old_roles)[0].workflow.parsed.triggers.get(trigger, "")
         adverb = "now also" if is_new else "no longer"
         yield PipelineChange(service, f"its tests {adverb} run {trigger}", not is_new, where)
@@ -150,6 +194,12 @@ def _compare_test_triggers(
 
 def _list_workflow_triggers(roles: list[ResponsibleJob]) -> set[str]:
     return {trigger for workflow in _list_workflows(roles) for trigger in workflow.parsed.triggers}
+
+
+def _is_covered(trigger: str, other_triggers: set[str]) -> bool:
+    """Whether one of the other triggers starts a run whenever this one does, as one without a branch does."""
+    event, _, branch = trigger.partition(" to ")
+    return bool(branch) and not {event, f"{event} to any branch"}.isdisjoint(other_triggers)
 
 
 def _pair_trigger_texts(before: str, after: str) -> tuple[tuple[str, str], ...]:
@@ -179,7 +229,8 @@ def _compare_path_filters(
             message = f"no longer only runs when one of these changes: {format_names(old_patterns)}"
             yield PipelineChange(service, message, False, where)
     else:
-        yield from _compare_path_patterns(service, old_patterns, new_patterns, where)
+        new_workflow_path = new_roles[0].workflow.path
+        yield from _compare_path_patterns(service, old_patterns, new_patterns, where, new_workflow_path)
 
 
 def _has_including_pattern(patterns: list[str]) -> bool:
@@ -187,7 +238,7 @@ def _has_including_pattern(patterns: list[str]) -> bool:
 
 
 def _compare_path_patterns(
-    service: str, old_patterns: list[str], new_patterns: list[str], where: str
+    service: str, old_patterns: list[str], new_patterns: list[str], where: str, new_workflow_path: str
 ) -> Iterator[PipelineChange]:
     for pattern, is_new in iter_added_removed(old_patterns, new_patterns):
         excludes = pattern.startswith("!")
@@ -195,7 +246,16 @@ def _compare_path_patterns(
         verb = "leaves out" if excludes else "matches"
         message = f"filter {adverb} {verb} {as_inline_code(pattern.removeprefix('!'))}"
         matches_less = is_new == excludes
-        yield PipelineChange(service, message, matches_less, where, _pair_pathspecs(pattern, is_new))
+        is_usual = is_new and (pattern == ".dockerignore" or pattern == new_workflow_path)
+        yield PipelineChange(
+            service,
+            message,
+            matches_less,
+            where,
+            _pair_pathspecs(pattern, is_new),
+            summary=EVERY_ADOPTION if is_usual else "",
+            item="a workflow also runs when it or `.dockerignore` changes",
+        )
     is_reordered = old_patterns != new_patterns and sorted(old_patterns) == sorted(new_patterns)
     if is_reordered and any(pattern.startswith("!") for pattern in old_patterns):
         yield PipelineChange(service, f"filter in another order: {format_names(new_patterns)}", True, where)
@@ -228,18 +288,23 @@ def _compare_permissions(
     subject: str, job_name: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
     """Compare the widest permissions of jobs with a role; unstated ones come from the repository's settings."""
+    item = "each job has only the permissions that it needs"
     old, new = _find_widest_permissions(old_roles), _find_widest_permissions(new_roles)
     where = new_roles[0].job.where
     if old is None or new is None or "everything" in {**old, **new}:
         if old != new:
             message = f"{job_name}: permissions {_format_permissions(old)} → {_format_permissions(new)}"
-            yield PipelineChange(subject, message, new is None or "everything" in new, where)
+            is_wider = new is None or "everything" in new
+            summary = "" if is_wider else EVERY_ADOPTION
+            yield PipelineChange(subject, message, is_wider, where, summary=summary, item=item)
         return
     for scope in sorted({*old, *new}):
         before, after = old.get(scope, "none"), new.get(scope, "none")
         if before != after:
             is_wider = _PERMISSION_RANKS.get(after, 0) > _PERMISSION_RANKS.get(before, 0)
-            yield PipelineChange(subject, f"{job_name}: permission {scope} {before} → {after}", is_wider, where)
+            message = f"{job_name}: permission {scope} {before} → {after}"
+            summary = "" if is_wider else EVERY_ADOPTION
+            yield PipelineChange(subject, message, is_wider, where, summary=summary, item=item)
 
 
 def _format_permissions(permissions: dict[str, str] | None) -> str:
@@ -270,13 +335,32 @@ def _compare_deploys(
         yield PipelineChange(environment, message, not new_roles, effect.where)
         return
     where = new_roles[0].effect.where
+    planned_containers = {
+        container.container
+        for stack in plan.stacks
+        if stack.environment == environment
+        for container in stack.containers
+    }
     for container in sorted({effect.what for _, _, effect in old_roles if effect.kind == "container"}):
         message = f"container {as_inline_code(container)} was started by `docker run`: "
-        message += "it must be removed by hand, for its name is taken"
-        yield PipelineChange(environment, message, True, where)
+        if container in planned_containers:
+            message += (
+                f"the first deploy replaces it, and keeps it, stopped, as {as_inline_code(f'{container}-before')}"
+            )
+            yield PipelineChange(environment, message, True, where)
+        else:
+            message += "it runs on beside the new ones until you stop it"
+            yield PipelineChange(environment, message, True, where, stage="after")
     if _summarize_deploys(old_roles) != _summarize_deploys(new_roles):
         message = f"deployed by {_summarize_deploys(new_roles)}; before: {_summarize_deploys(old_roles)}"
-        yield PipelineChange(environment, message, True, where)
+        yield PipelineChange(
+            environment,
+            message,
+            True,
+            where,
+            summary=EVERY_ADOPTION,
+            item="deploys run the program `deploy/bin/deploy` on the server",
+        )
     yield from _compare_triggers(environment, "deploy", old_roles, new_roles)
     yield from _compare_host_key_checks(environment, old_roles, new_roles, where)
     yield from deploy_transport.compare_deploy_transport(
@@ -312,7 +396,8 @@ def _compare_host_key_checks(
     old_logins, new_logins = _find_unchecked_logins(old_roles), _find_unchecked_logins(new_roles)
     for login in sorted(old_logins - new_logins):
         message = f"the host's key is compared with a known one; before, {login}"
-        yield PipelineChange(environment, message, False, where)
+        item = "deploys compare the server's host key"
+        yield PipelineChange(environment, message, False, where, summary=EVERY_ADOPTION, item=item)
     for login in sorted(new_logins - old_logins):
         yield PipelineChange(environment, f"the host's key is no longer compared: {login}", True, where)
 
@@ -364,7 +449,15 @@ def _compare_concurrency(
     removed_texts = [text for group in removed for text in _find_code_texts(group)]
     added_texts = [text for group in added for text in _find_code_texts(group)]
     is_risky = not new or any("cancelled" in group for group in added)
-    yield PipelineChange(environment, message, is_risky, where, pair_replacements(removed_texts, added_texts))
+    yield PipelineChange(
+        environment,
+        message,
+        is_risky,
+        where,
+        pair_replacements(removed_texts, added_texts),
+        summary="" if is_risky else EVERY_ADOPTION,
+        item="runs that start at the same time wait for each other",
+    )
 
 
 def _list_concurrency(roles: list[ResponsibleJob]) -> set[str]:
@@ -397,7 +490,7 @@ def _list_promoted_tags(roles: list[ResponsibleJob]) -> list[str]:
 
 
 def _describe_promoted_tag(tag: str) -> str:
-    if tag == "src-<key>":
+    if tag == _SOURCE_TAG:
         return "the image that was built from the tagged source"
     return f"whatever {as_inline_code(tag)} is"
 
@@ -418,7 +511,15 @@ def _compare_health_checks(
     for domain in added:
         path = f" at {as_inline_code(new[domain])}" if new[domain] else ""
         message = f"health of {as_inline_code(domain)} is checked{path}"
-        yield PipelineChange(environment, message, False, where, (("", domain),))
+        yield PipelineChange(
+            environment,
+            message,
+            False,
+            where,
+            (("", domain),),
+            summary="after each deploy, the run requests these addresses",
+            item=as_inline_code(f"https://{domain}{new[domain]}"),
+        )
     for domain, old_path in old.items():
         new_path = new.get(domain)
         if old_path and new_path and old_path != new_path:
@@ -428,12 +529,14 @@ def _compare_health_checks(
 
 
 def _find_health_urls(roles: list[ResponsibleJob]) -> dict[str, str]:
-    """The path that is requested after these jobs deploy, by domain."""
+    """The path that is requested after these jobs deploy, by domain; another path of it is by itself, without one."""
     paths_by_domain: dict[str, str] = {}
     for _, effect in _iter_related_effects(roles, _JobScope.AFTER):
         url = re.match(r"(?:https?://)?([^/\s]+)([^\s?]*)", effect.what)
         if effect.kind == "check" and url:
-            paths_by_domain[url[1]] = url[2] or "/"
+            path = url[2] or "/"
+            if paths_by_domain.setdefault(url[1], path) != path:
+                paths_by_domain[url[1] + path] = ""
     return paths_by_domain
 
 

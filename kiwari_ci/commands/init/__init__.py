@@ -67,7 +67,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
         return _add_workflow_outcomes(result, specs, workflows, services, str(facts.slug.value))
     if not facts.services:
         message = f"no service: {'; '.join(left_out[:5])}"
-        hint = "a web server in the image, or in one beside it: EXPOSE 8080"
+        hint = "a Dockerfile for a program that runs on the server"
         raise build_init_error("no-service", message, folder.as_posix(), hint)
     result = _draft_new_spec(facts, list(dict.fromkeys(left_out)), file_counts)
     result = _add_workflow_outcomes(result, [], workflows, services, str(facts.slug.value))

@@ -72,6 +72,8 @@ def collect_findings(
         proxy_containers=proxy_containers,
         network=network,
         rejected_dockerfiles=rejected_dockerfiles,
+        pull_requests=workflows.pull_requests,
+        project_names=project_names,
     )
     accessory_images = {container.image for container in accessories.values()}
     other_servers = [note for note in database_notes if not any(image in note for image in accessory_images)]

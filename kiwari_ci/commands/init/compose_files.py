@@ -70,6 +70,7 @@ class DetectedContainer:
     routers: dict[str, dict[str, SourcedValue]] = field(default_factory=dict)  # what Traefik's labels say of each
     table: YamlMapping = field(default_factory=lambda: YamlMapping("", 0), repr=False)  # all that Compose is told of it
     variables: dict[str, str] = field(default_factory=dict)  # variables, as the example beside the file has them
+    existing_volumes: dict[str, str] = field(default_factory=dict)  # those with a name of their own, by their key
     unsupported: list[str] = field(default_factory=list)  # what `init` does not write, beside the keys of `table`
 
     @property
@@ -145,13 +146,15 @@ def _parse_compose_file(repository: LocalRepository, document: YamlDocument) -> 
     for service in project.services.values() if project else ():
         container = DetectedContainer(path, service.key, service.where, kind)
         containers.append(_parse_container(container, service.table, variables, external_networks))
-    volume_options = {
-        key: ", ".join(options) for key, options in document.data.get_mapping("volumes").iter_mappings() if options
-    }
-    for container in containers:
-        for volume, _ in iter_mounts(container):
-            if volume in volume_options:
-                container.unsupported.append(f"{volume_options[volume]} of the volume {volume}")
+    for key, options in document.data.get_mapping("volumes").iter_mappings():
+        existing_name = _find_existing_volume(key, options, variables)
+        other_options = ", ".join(option for option in options if option not in ("external", "name"))
+        for container in containers:
+            if key in dict(iter_mounts(container)):
+                if existing_name:
+                    container.existing_volumes[key] = existing_name
+                if other_options:
+                    container.unsupported.append(f"{other_options} of the volume {key}")
     project_name = SourcedValue(name, document.data.where("name")) if name else None
     return DetectedComposeFile(path, kind, project_name, containers)
 
@@ -164,6 +167,14 @@ def _find_external_networks(compose: YamlMapping, variables: dict[str, str]) -> 
             name = options.get_text("name") or key
             networks[key] = vocabulary.interpolate_variables(name, variables) or key
     return networks
+
+
+def _find_existing_volume(key: str, options: YamlMapping, variables: dict[str, str]) -> str:
+    """What Docker calls a volume that has another name than Compose would give it; empty for the others."""
+    if not options.get("external") and not options.get("name"):
+        return ""
+    name = options.get_text("name") or key
+    return vocabulary.interpolate_variables(name, variables) or ""
 
 
 def iter_dependencies(container: DetectedContainer) -> Iterator[tuple[str, str]]:

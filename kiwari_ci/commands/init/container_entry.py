@@ -17,11 +17,11 @@ from kiwari_ci.commands.init.compose_files import (
 )
 from kiwari_ci.commands.init.draft_text import CommentedMapping
 from kiwari_ci.commands.init.findings import SpecDraft
-from kiwari_ci.engines.compose.rules.compose_keys import EXTRA_COMPOSE_KEYS
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.yaml_document import YamlMapping, YamlSequence, format_scalar
+from kiwari_ci.schema.compose_keys import EXTRA_COMPOSE_KEYS
 from kiwari_ci.schema.text_formats import (
     Duration,
     EnvKey,
@@ -211,7 +211,7 @@ def _interpolate_arguments(texts: list[str], container: DetectedContainer) -> li
         word = vocabulary.interpolate_variables(text, container.variables)
         if word is None or not _IS_ARGUMENT(word):
             return []
-        words.append(word)
+        words.append(vocabulary.escape_dollar_signs(word))
     return [] if may_contain_secret(" ".join(words)) else words
 
 
@@ -226,10 +226,11 @@ def list_portable_volumes(container: DetectedContainer) -> list[str]:
 
 def add_volume_decision(draft: SpecDraft, entry_path: YamlPath, container: DetectedContainer) -> None:
     """Ask about data that stays behind when the stack gets another name."""
-    if any(not volume.startswith("/") for volume in list_portable_volumes(container)):
+    names = {volume.partition(":")[0] for volume in list_portable_volumes(container)}
+    if any(not name.startswith("/") and name not in container.existing_volumes for name in names):
         question = (
             f"the data of {entry_path[1]}: Compose calls its volumes STACK_VOLUME; "
-            "under another stack's name they are empty"
+            "under another stack's name they are empty, unless `volumes` of the environment names today's"
         )
         draft.decide((*entry_path, "volumes"), question)
 
@@ -244,7 +245,7 @@ def _convert_labels(container: DetectedContainer) -> tuple[dict[str, str], list[
             continue
         text = vocabulary.interpolate_variables(value, container.variables)
         if text and _is_plain_label(key, text):
-            labels[key] = text
+            labels[key] = vocabulary.escape_dollar_signs(text)
         else:
             unsupported.append(key)
     return labels, unsupported
@@ -330,7 +331,7 @@ def _add_environment_keys(container: DetectedContainer, table: CommentedMapping)
         elif value is None or vocabulary.is_secret(key, value) or not _IS_PLAIN_TEXT(value):
             env.put(key, {"secret": True}, where)
         else:
-            environment.put(key, value, where)
+            environment.put(key, vocabulary.escape_dollar_signs(value), where)
     if env:
         table["env"] = env
     if environment:
@@ -346,4 +347,7 @@ def _interpolate_nested(value: Any, container: DetectedContainer) -> Any:
     if isinstance(value, YamlSequence):
         items = [_interpolate_nested(item, container) for item in value]
         return None if None in items else items
-    return vocabulary.interpolate_variables(value, container.variables) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    text = vocabulary.interpolate_variables(value, container.variables)
+    return None if text is None else vocabulary.escape_dollar_signs(text)

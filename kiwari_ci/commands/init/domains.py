@@ -140,7 +140,8 @@ def _match_service(domain: str, service_name: str, services: list[DetectedServic
     if service_name:
         return 0, service_name
     domain_words = set(vocabulary.split_words(" ".join(domain.split(".")[:-2])))
-    words_of_services = {service.name: set(vocabulary.split_words(service.name)) for service in services}
+    web_services = [service for service in services if not service.is_worker and not service.speaks_fastcgi]
+    words_of_services = {service.name: set(vocabulary.split_words(service.name)) for service in web_services}
     by_name = [name for name, words in words_of_services.items() if words & domain_words]
     by_synonym = [
         name

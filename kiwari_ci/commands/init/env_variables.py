@@ -125,7 +125,7 @@ def _classify_variable(
         return EnvVariable({"secret": True}, f"{where}, whose value is for development")
     if not _IS_PLAIN_TEXT(value):
         return EnvVariable({"secret": True}, f"{where}, whose value no env file can hold")
-    return EnvVariable(value, where)
+    return EnvVariable(vocabulary.escape_dollar_signs(value), where)
 
 
 def _describe_database_variable(part: str, value: str, where: str) -> str:

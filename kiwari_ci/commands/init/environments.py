@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile
+from kiwari_ci.commands.init.workflow_files import list_started_workflows
 from kiwari_ci.commands.init.workflow_jobs import DeployJob, DetectedWorkflows
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.vocabulary import PRODUCTION, STAGING, SourcedValue
@@ -32,6 +33,8 @@ class DetectedEnvironment:
     urls: list[SourcedValue] = field(default_factory=list)
     settings: dict[str, tuple[str, str]] = field(default_factory=dict)
     folders: list[SourcedValue] = field(default_factory=list)
+    projects: list[SourcedValue] = field(default_factory=list)  # Compose projects that its deploys name
+    workflows: list[SourcedValue] = field(default_factory=list)  # file names of the workflows that deploy it
     guess: bool = False
     by_hand: bool = False
 
@@ -58,6 +61,8 @@ def detect_environments(
         if name not in environments:
             environments[name] = DetectedEnvironment(name, _classify_deploy_job(job) or PRODUCTION, job.where)
         _add_deploy_job(environments[name], job, default_branch)
+        for path in list_started_workflows(job.workflow, workflows):
+            environments[name].workflows.append(SourcedValue(path.rpartition("/")[2], job.where))
     if not environments:
         return _guess_environments(compose_files, default_branch)
     return _complete_triggers(list(environments.values()), default_branch)
@@ -92,6 +97,7 @@ def _add_deploy_job(environment: DetectedEnvironment, job: DeployJob, default_br
     environment.by_hand |= job.trigger.by_hand
     environment.urls += job.urls
     environment.folders += job.folders
+    environment.projects += job.projects
     for role, setting in job.settings.items():
         environment.settings.setdefault(role, setting)
 
@@ -219,7 +225,10 @@ def detect_stack_names(
         if len(parents) == 1 and _IS_HOST_FOLDER(parents[0]):
             where = environment.folders[0].where if environment.folders else host.where
             host.directory = SourcedValue(parents[0], where)
-        if environment.name in project_names:
-            stack_names.setdefault(environment.name, project_names[environment.name])
+        # Compose takes the project that the command names, then that of the file, then the folder's name: with another
+        # name the volumes would be others.
+        named_projects = [*environment.projects, *filter(None, [project_names.get(environment.name)])]
+        if named_projects and _IS_SLUG(named_projects[0].value):
+            stack_names[environment.name] = named_projects[0]
     names = [stack_name.value for stack_name in stack_names.values()]
     return {name: stack_name for name, stack_name in stack_names.items() if names.count(stack_name.value) == 1}

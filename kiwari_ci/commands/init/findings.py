@@ -32,6 +32,8 @@ class RepositoryFindings:
     proxy_containers: list[SourcedValue]  # those of them that are containers of a compose file here
     network: SourcedValue | None
     rejected_dockerfiles: list[str]  # Dockerfiles that no service is made of, and why
+    pull_requests: str  # where a workflow says that pull requests are tested or built; empty if none are
+    project_names: dict[str, SourcedValue]  # the Compose project of each environment, as its Compose file names it
 
     @property
     def shared_network(self) -> str:

@@ -57,6 +57,8 @@ def build_service_entry(
         _add_health(draft, facts, path, table, service)
         if service.language.websocket:
             table.put("websocket", True, format_source_note(service.language.websocket))
+    if service.runs_once:
+        table.put("once", True, "others wait until it has ended")
     _add_env_variables(facts, table, service)
     _add_container_options(draft, facts, table, service)
     return table
@@ -118,9 +120,12 @@ def _simplify_depends_on(facts: RepositoryFindings, table: CommentedMapping) -> 
     entry = table.get("depends_on")
     if not isinstance(entry, CommentedValue):
         return table
+    one_shots = {service.name for service in facts.services if service.runs_once}
     conditions = {}
     for name, condition in entry.value.items():
-        if name:
+        if name in one_shots:
+            conditions[name] = "completed"
+        elif name:
             conditions[name] = condition if name in facts.accessories else "started"
     if not conditions:
         del table["depends_on"]
@@ -193,6 +198,9 @@ def _add_health(
     draft: SpecDraft, facts: RepositoryFindings, path: YamlPath, table: CommentedMapping, service: DetectedService
 ) -> None:
     """Add the path that answers when the service is well; ask when nothing says it for certain."""
+    if service.speaks_fastcgi:
+        table.put("health", {"by": "tcp"}, "php-fpm speaks FastCGI")
+        return
     health = _detect_health_path(facts, service)
     if health and _IS_URL_PATH(health.value):
         table.put("health", {"path": health.value}, format_source_note(health))

@@ -31,6 +31,13 @@ _GENERIC_FOLDER_NAMES = {
 _WORKER_WORDS = {"worker", "workers", "cron", "scheduler", "queue", "consumer", "migrate", "migration", "migrations",
               "migrator", "beat", "bot", "seed", "job", "jobs", "backup", "cli"}  # fmt: skip
 
+_FASTCGI_PORT = 9000
+_PHP_FPM_BASE = re.compile(r"(^|/)php:[\w.-]*fpm|php-fpm")
+_DATABASE_BASE = re.compile(
+    r"(^|/)(postgres|postgis|timescaledb|mysql|mariadb|percona|mongo|redis|valkey|elasticsearch|clickhouse)"
+    r"[\w-]*(:|@|$)"
+)
+
 
 @dataclass
 class DetectedService:
@@ -49,6 +56,8 @@ class DetectedService:
     )  # of its image, beside the one that serves
     settings: SourcedValue = field(default_factory=lambda: SourcedValue(BuildSettings(), ""))  # of its build
     is_worker: bool = False  # it listens on no port
+    speaks_fastcgi: bool = False  # a web server in another container asks it
+    runs_once: bool = False  # others wait until it has ended
     is_part: bool = False  # of a Dockerfile that another service is built from, too
 
     @property
@@ -96,13 +105,17 @@ def detect_services(
     services = [part for service in of_images for part in _split_service(service, workflows, taken_names)]
     for service in services:
         service.ports = _collect_ports(service, routes)
+        service.speaks_fastcgi = _speaks_fastcgi(service)
+        if service.speaks_fastcgi:
+            service.ports = [SourcedValue(_FASTCGI_PORT, f"{service.image.dockerfile}: php-fpm")]
         reason = _explain_unsupported(service)
         if reason:
             for _, container in service.other_containers:
                 reason += f"; {container.name} ({container.where}), of its image"
             detection.rejected.append(f"{service.name} ({service.image.dockerfile}): {reason}")
             continue
-        service.is_worker = _is_worker_name(service.name) and all(port.guess for port in service.ports)
+        is_worker_by_name = _is_worker_name(service.name) and all(port.guess for port in service.ports)
+        service.is_worker = service.runs_once or is_worker_by_name
         service.test = _find_test_steps(service, workflows, len(images))
         detection.services.append(service)
     return detection
@@ -155,7 +168,7 @@ def _detect_service(
         for file, container in all_containers
         if not container.builds and container.image and _get_image_base_name(container.image) in base_names
     ]
-    one_shot = find_one_shot_services(container for _, container in [*building, *pulling])
+    one_shot = find_one_shot_services(container for _, container in all_containers)
     named_after = [container for file, container in building if file.kind != vocabulary.DEVELOPMENT]
     if not named_after and len({step.image for step in steps}) > 1:
         # A matrix builds several images of this Dockerfile: the container that serves gives the service its name.
@@ -179,6 +192,7 @@ def _detect_service(
     )
     _add_build_settings(service, steps, building)
     _set_other_containers_apart(service, compose_files, one_shot)
+    service.runs_once = any(container.name in one_shot for _, container in service.containers)
     return service
 
 
@@ -414,11 +428,15 @@ def _is_worker_name(name: str) -> bool:
 
 def _explain_unsupported(service: DetectedService) -> str:
     """Why an image is no service of this spec; empty for one that can be."""
-    certain_ports = {port.value for port in service.ports if not port.guess}
-    is_php_fpm = re.search(r"(^|/)php:[\w.-]*fpm|php-fpm", service.image.base) is not None
-    if is_php_fpm and certain_ports <= {9000}:
-        return "php-fpm speaks FastCGI, and a service of the spec answers HTTP"
+    if _DATABASE_BASE.search(service.image.base):
+        return "a database, of which two would open the same data during a deploy: an accessory whose image is pulled"
     return ""
+
+
+def _speaks_fastcgi(service: DetectedService) -> bool:
+    """Whether an image is php-fpm, and no web server is in it."""
+    certain_ports = {port.value for port in service.ports if not port.guess}
+    return _PHP_FPM_BASE.search(service.image.base) is not None and certain_ports <= {_FASTCGI_PORT}
 
 
 def _find_test_steps(service: DetectedService, workflows: DetectedWorkflows, image_count: int) -> TestSteps | None:

@@ -7,21 +7,27 @@ from kiwari_ci import schema
 from kiwari_ci.commands.init import container_entry, service_entry
 from kiwari_ci.commands.init.compose_files import find_one_shot_services, has_variable_version
 from kiwari_ci.commands.init.databases import DetectedDatabase, DetectedDatabaseServer
-from kiwari_ci.commands.init.draft_text import CommentedMapping
+from kiwari_ci.commands.init.draft_text import CommentedMapping, CommentedValue
 from kiwari_ci.commands.init.environments import DetectedEnvironment, DetectedHost
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.commands.init.service_entry import format_source_note
 from kiwari_ci.commands.init.services import DetectedService
+from kiwari_ci.commands.init.takeover_entry import (
+    ask_about_folders,
+    build_takeover_entry,
+    list_container_names,
+)
 from kiwari_ci.proxies.registry import PROXIES, find_planned_proxy, find_proxy
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.schema.environments import ProxyKind
-from kiwari_ci.schema.text_formats import ContainerName, ImageName, RepositoryFile, Slug, TraefikName
+from kiwari_ci.schema.text_formats import ContainerName, ExistingName, ImageName, RepositoryFile, Slug, TraefikName
 
 _IS_FILE = vocabulary.build_validator(RepositoryFile)
 _IS_IMAGE_NAME = vocabulary.build_validator(ImageName)
 _IS_CONTAINER_NAME = vocabulary.build_validator(ContainerName)
+_IS_EXISTING_NAME = vocabulary.build_validator(ExistingName)
 _IS_SLUG = vocabulary.build_validator(Slug)
 _IS_TRAEFIK_NAME = vocabulary.build_validator(TraefikName)
 _GITHUB_REGISTRY = "ghcr.io/"
@@ -65,6 +71,8 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
     project.put("default_branch", facts.branch.value, facts.branch.where)
     if facts.branch.guess:
         draft.decide(("project", "default_branch"), "no checkout says which branch is the default one")
+    if facts.pull_requests:
+        project.put("pull_requests", True, facts.pull_requests)
     _add_registry(draft, facts, namespace)
     _add_hosts(draft, facts)
     if facts.database_server:
@@ -79,6 +87,7 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
     environments = draft.table["environments"] = CommentedMapping()
     for environment in facts.environments:
         environments[environment.name] = _build_environment_entry(draft, facts, environment)
+    ask_about_folders(draft, facts)
     return draft
 
 
@@ -200,8 +209,7 @@ def _build_proxy_entry(facts: RepositoryFindings) -> tuple[dict[str, Any], str]:
 
 def _reads_labels(kind: str) -> bool:
     """Whether a kind of proxy finds the services by the labels of their containers."""
-    options = schema.Proxy.model_validate({"kind": kind})
-    return bool(find_planned_proxy(kind).labels(options, "example.com", "example", 80))
+    return find_planned_proxy(kind).reads_labels
 
 
 def _describe_proxy_change(proxy: SourcedValue, entry: dict[str, Any]) -> str:
@@ -281,10 +289,51 @@ def _build_environment_entry(
     accessories = [name for name in facts.accessories if _has_accessory(facts, environment, name)]
     if len(accessories) < len(facts.accessories):
         table.put("accessories", accessories, "by the compose files")
-    _add_service_overrides(facts, environment, table)
+    _add_container_names(facts, environment, table)
+    _add_domains(facts, environment, table)
+    _add_existing_volumes(draft, facts, environment, table)
     if facts.database_server:
         _add_database(table, facts.database_server.databases[environment.name])
+    if environment.workflows:
+        table["takeover"] = build_takeover_entry(facts, environment)
     return table
+
+
+def _add_existing_volumes(
+    draft: SpecDraft, facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping
+) -> None:
+    """Add the volumes that exist under a name of their own, and that the environment's containers mount."""
+    is_default = environment.kind == vocabulary.PRODUCTION or len(facts.environments) == 1
+    kinds = {environment.kind, ""} if is_default else {environment.kind}
+    volumes: dict[str, str] = {}
+    service_containers = [container for service in facts.services for _, container in service.containers]
+    for container in [*service_containers, *facts.accessories.values()]:
+        if container.kind in kinds:
+            mounted_names = {mount.partition(":")[0] for mount in container_entry.list_portable_volumes(container)}
+            for name, existing in container.existing_volumes.items():
+                if name in mounted_names and _IS_EXISTING_NAME(existing) and existing not in volumes.values():
+                    volumes.setdefault(name, existing)
+    written_volumes = {name: existing for name, existing in volumes.items() if _mounts_volume(draft, table, name)}
+    if written_volumes:
+        table.put("volumes", written_volumes, "volumes that exist already")
+
+
+def _mounts_volume(draft: SpecDraft, table: CommentedMapping, name: str) -> bool:
+    """Whether the draft has a service, or an accessory of this environment, that mounts a volume."""
+    accessories = draft.table.get("accessories", CommentedMapping())
+    services = draft.table["services"]
+    assert isinstance(services, CommentedMapping)
+    assert isinstance(accessories, CommentedMapping)
+    chosen = table.get("accessories")
+    entries = list(services.values())
+    for accessory, entry in accessories.items():
+        if not isinstance(chosen, CommentedValue) or accessory in chosen.value:
+            entries.append(entry)
+    for entry in entries:
+        volumes = entry.get("volumes") if isinstance(entry, CommentedMapping) else None
+        if isinstance(volumes, CommentedValue) and any(mount.startswith(f"{name}:") for mount in volumes.value):
+            return True
+    return False
 
 
 def _add_trigger(draft: SpecDraft, table: CommentedMapping, environment: DetectedEnvironment) -> None:
@@ -359,23 +408,22 @@ def _find_shared_env_file(facts: RepositoryFindings, environment: DetectedEnviro
     return files_of_services[0][0].where if len(paths) == 1 else ""
 
 
-def _add_service_overrides(
-    facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping
-) -> None:
-    """Add the names of the services' containers, and their domains."""
+def _add_container_names(facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping) -> None:
+    """Keep the names of the containers of today."""
     containers = CommentedMapping()
+    for name, container_name in list_container_names(facts, environment).items():
+        if _IS_CONTAINER_NAME(container_name.value):
+            containers.put(name, container_name.value, container_name.where)
+    if containers:
+        table["containers"] = containers
+
+
+def _add_domains(facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping) -> None:
     domains = CommentedMapping()
     for service in facts.services:
-        for compose_file, container in service.containers:
-            is_for_all = not compose_file.kind and len(facts.environments) == 1
-            name = container.container_name
-            if (is_for_all or compose_file.kind == environment.kind) and name and _IS_CONTAINER_NAME(name.value):
-                containers.put(service.name, name.value, name.where)
         domain = facts.domains.get((environment.name, service.name))
         if domain:
             domains.put(service.name, domain.value, format_source_note(domain))
-    if containers:
-        table["containers"] = containers
     if domains:
         table["domains"] = domains
     else:

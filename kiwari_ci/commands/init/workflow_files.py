@@ -45,7 +45,7 @@ def _resolve_trigger(path: str, workflows: dict[str, YamlMapping]) -> WorkflowTr
     """What starts a workflow; one that others start runs when they do."""
     workflow = workflows[path]
     trigger = _parse_trigger(workflow)
-    events = workflow.get_mapping("on")
+    events = _list_event_names(workflow)
     if "workflow_run" in events:
         for other_path, other in workflows.items():
             if runs_after_workflow(workflow, other_path, other):
@@ -57,7 +57,16 @@ def _resolve_trigger(path: str, workflows: dict[str, YamlMapping]) -> WorkflowTr
                 trigger.branches += caller.branches
                 trigger.tags += caller.tags
                 trigger.by_hand |= caller.by_hand
+                trigger.pull_requests |= caller.pull_requests
     return trigger
+
+
+def list_started_workflows(path: str, detected: DetectedWorkflows) -> list[str]:
+    """The workflows that events start, and that so run a workflow: itself, or those that call it."""
+    events = _list_event_names(detected.documents[path].data)
+    started = [path] if events - {"workflow_call"} else []
+    callers = [other for other in detected.files if calls_workflow(detected.documents[other].data, path)]
+    return [*started, *callers]
 
 
 def calls_workflow(workflow: YamlMapping, path: str) -> bool:
@@ -72,18 +81,23 @@ def runs_after_workflow(workflow: YamlMapping, other_path: str, other: YamlMappi
     return any(format_scalar(name) == other_name for name, _ in names)
 
 
+def _list_event_names(workflow: YamlMapping) -> set[str]:
+    """The events of a workflow, which are a mapping, a list or one name."""
+    events = workflow.get("on")
+    if isinstance(events, YamlMapping):
+        return set(events)
+    return {format_scalar(event) for event, _ in workflow.list_items("on")}
+
+
 def _parse_trigger(workflow: YamlMapping) -> WorkflowTrigger:
-    on = workflow.get("on")
-    if isinstance(on, YamlMapping):
-        event_names = set(on)
-    else:
-        event_names = {format_scalar(event) for event, _ in workflow.list_items("on")}
+    event_names = _list_event_names(workflow)
     push = workflow.get_mapping("on").get_mapping("push")
     trigger = WorkflowTrigger(
         branches=[format_scalar(pattern) for pattern, _ in push.list_items("branches")],
         tags=[format_scalar(pattern) for pattern, _ in push.list_items("tags")],
         paths=[format_scalar(pattern) for pattern, _ in push.list_items("paths")],
         by_hand="workflow_dispatch" in event_names,
+        pull_requests="pull_request" in event_names,
         where=workflow.where("on"),
     )
     if "push" in event_names and not trigger.branches and not trigger.tags:

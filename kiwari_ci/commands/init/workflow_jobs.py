@@ -43,6 +43,11 @@ _ACTION_INPUT_ROLES = {"host": "address", "username": "user", "user": "user", "k
 _ACTION_INPUT_ROLES |= {"ssh-private-key": "key", "ssh_key": "key"}
 _SETTING_KINDS = {"secrets": "secret", "vars": "variable"}
 _SECRET_OR_VARIABLE = re.compile(r"\b(secrets|vars)\.([A-Za-z_]\w*)")
+_COMPOSE_PROJECT_OPTION = re.compile(
+    r"docker[ -]compose\b[^\n;&|]{0,200}?\s(?:-p|--project-name)[ =][\"']?([a-z0-9][a-z0-9_-]*)(?![\w.$"
+    + UNKNOWN_TEXT
+    + "-])"
+)
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
 
@@ -55,6 +60,7 @@ class WorkflowTrigger:
     paths: list[str] = field(default_factory=list)
     by_hand: bool = False
     where: str = ""
+    pull_requests: bool = False
 
 
 @dataclass
@@ -100,6 +106,7 @@ class DeployJob:
     urls: list[SourcedValue] = field(default_factory=list)
     settings: dict[str, tuple[str, str]] = field(default_factory=dict)  # role: secret or variable, its name
     folders: list[SourcedValue] = field(default_factory=list)
+    projects: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
     notes: list[str] = field(default_factory=list)  # what a person should know of it
 
 
@@ -113,6 +120,7 @@ class DetectedWorkflows:
     files: list[str] = field(default_factory=list)
     documents: dict[str, YamlDocument] = field(default_factory=dict)  # by path, those of composite actions included
     unsupported: list[str] = field(default_factory=list)
+    pull_requests: str = ""  # where it says that pull requests are tested or built; empty if none are
 
 
 def add_workflow_job(
@@ -188,6 +196,11 @@ class _JobReader:
                 self._add_command_build(step, folder_change, command)
         self._add_tests()
         self._add_deploy()
+        test_jobs = {(steps.workflow, steps.job) for steps in self.workflows.tests}
+        build_jobs = {(step.workflow, step.job) for step in self.workflows.builds}
+        is_tested = (self.path, self.job_name) in test_jobs | build_jobs
+        if self.trigger.pull_requests and is_tested and not self.workflows.pull_requests:
+            self.workflows.pull_requests = self.trigger.where
 
     def _substitute(self, value: Any) -> str:
         """A text with its expressions replaced; an unknown one becomes UNKNOWN_TEXT."""
@@ -370,6 +383,8 @@ class _JobReader:
         self._collect_logins(deploy)
         for folder in _CHANGE_DIRECTORY.findall(self._substitute_in_script(scripts)):
             deploy.folders.append(SourcedValue(folder.rstrip("/"), self.where))
+        for project in _COMPOSE_PROJECT_OPTION.findall(self._substitute_in_script(scripts)):
+            deploy.projects.append(SourcedValue(project, self.where))
         self.workflows.deploys.append(deploy)
 
     def _reaches_server(self, scripts: str, *, has_environment: bool) -> bool:

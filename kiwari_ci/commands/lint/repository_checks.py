@@ -17,6 +17,7 @@ from kiwari_ci.plan import Plan
 from kiwari_ci.planning import required_settings
 from kiwari_ci.problems import Problem, SpecError, escape_control_characters, sort_problems
 from kiwari_ci.readers import tracked_files
+from kiwari_ci.readers.yaml_document import UnreadableYaml, as_list, parse_yaml_document
 
 Problems = Iterator[Problem]
 
@@ -79,7 +80,9 @@ def _find_problems(lint_context: LintContext) -> Problems:
     for check in (
         _check_path_filters,
         _check_test_folders,
+        _check_test_workflows,
         _check_version_files,
+        _check_stack_files,
         _check_migration_folders,
         _check_unused_dockerfiles,
     ):
@@ -149,6 +152,32 @@ def _check_test_folders(lint_context: LintContext) -> Problems:
             yield _describe_missing_path(lint_context, loc, folder, f"{format_yaml_path(loc)} is `{folder}`", hint)
 
 
+def _check_test_workflows(lint_context: LintContext) -> Problems:
+    """A workflow that is called is there, and may be called."""
+    for _, test_loc, test in lint_context.spec.iter_tests():
+        if not test.workflow:
+            continue
+        loc: YamlPath = (*test_loc, "workflow")
+        path = f".github/workflows/{test.workflow}"
+        if path not in lint_context.checkout.files:
+            hint = _suggest_path(path, lint_context.checkout.names) or "write the command as `run`"
+            yield _describe_missing_path(lint_context, loc, path, f"{format_yaml_path(loc)} is `{path}`", hint)
+        elif not _can_be_called(path, lint_context.checkout.text(path) or ""):
+            message = f"{format_yaml_path(loc)}: no trigger `workflow_call` can be read in `{path}`, and GitHub would "
+            message += "refuse to call it"
+            yield report_at_value(
+                lint_context.source, loc, "not-there", message, "add `workflow_call:` below its `on:`"
+            )
+
+
+def _can_be_called(path: str, text: str) -> bool:
+    try:
+        events = parse_yaml_document(path, text).data.get("on")
+    except UnreadableYaml:
+        return False
+    return "workflow_call" in (events if isinstance(events, dict) else as_list(events))
+
+
 def _check_version_files(lint_context: LintContext) -> Problems:
     for _, test_loc, test in lint_context.spec.iter_tests():
         for tool_name, tool in test.setup or ():
@@ -170,6 +199,19 @@ def _check_migration_folders(lint_context: LintContext) -> Problems:
                 or "leave out `migrations` while there are none"
             )
             yield _describe_missing_path(lint_context, loc, folder, f"{format_yaml_path(loc)} is `{folder}`", hint)
+
+
+def _check_stack_files(lint_context: LintContext) -> Problems:
+    """Files that a stack needs beside its compose file, which a deploy compares and perhaps sends."""
+    for name, environment in lint_context.spec.environments.items():
+        folder = f"deploy/{environment.stack_name}"
+        for index, file in enumerate(environment.model.files or ()):
+            path = f"{folder}/{file}"
+            if path not in lint_context.checkout.files:
+                loc: YamlPath = ("environments", name, "files", index)
+                message = f"{format_yaml_path(loc)}: there is no {path}"
+                hint = _suggest_path(path, lint_context.checkout.names) or f"git add {path}"
+                yield report_at_value(lint_context.source, loc, "not-there", message, hint)
 
 
 def _check_unused_dockerfiles(lint_context: LintContext) -> Problems:

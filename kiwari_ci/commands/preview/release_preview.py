@@ -70,7 +70,8 @@ def preview_release(
     except GitError as error:
         release, keys = None, {}
         sections = [ReportSection(f"tag {tag}", (create_unknown_line(str(error)),))]
-    digests = sources.registry(_list_image_references(promotion, keys, tag))
+    version = tag.removeprefix(promotion.removed_prefix)
+    digests = sources.registry(_list_image_references(promotion, keys, version))
     for source in promotion.sources:
         key = keys.get(source.service, "")
         lines: list[ReportLine] = []
@@ -79,21 +80,21 @@ def preview_release(
         else:
             if release:
                 lines += _describe_source_key(source, release, git, key)
-            lines += _check_release_image(source, key, tag, digests, promotion)
+            lines += _check_release_image(source, key, version, digests, promotion)
         digest = digests[f"{source.repository}:{key}"].digest if key else ""
         lines += _check_environments(plan, promotion, source, digest, sources)
         sections.append(ReportSection(source.service, tuple(lines)))
     return [*sections, *_check_target_host(plan, promotion, release, git, sources)]
 
 
-def _list_image_references(promotion: EnvironmentWorkflow, keys: dict[str, str], tag: str) -> list[str]:
+def _list_image_references(promotion: EnvironmentWorkflow, keys: dict[str, str], version: str) -> list[str]:
     """The images to look up in the registry: by source key, where it is known, and by the version's tag."""
     references: list[str] = []
     for source in promotion.sources:
         key = keys.get(source.service)
         if key:
             references.append(f"{source.repository}:{key}")
-        references.append(f"{source.repository}:{tag}")
+        references.append(f"{source.repository}:{version}")
     return references
 
 
@@ -191,11 +192,11 @@ def _describe_source_key(
 
 
 def _check_release_image(
-    source: ImageSource, key: str, tag: str, digests: dict[str, RegistryDigest], promotion: EnvironmentWorkflow
+    source: ImageSource, key: str, version: str, digests: dict[str, RegistryDigest], promotion: EnvironmentWorkflow
 ) -> Iterator[ReportLine]:
     if not key:
         return
-    built_image, release_image = digests[f"{source.repository}:{key}"], digests[f"{source.repository}:{tag}"]
+    built_image, release_image = digests[f"{source.repository}:{key}"], digests[f"{source.repository}:{version}"]
     if built_image.why:
         yield create_unknown_line(f"image: the registry: {built_image.why}")
     elif built_image.digest:
@@ -207,8 +208,9 @@ def _check_release_image(
             f"{source.builder} built no image from this source, {source.repository}:{key} is not there"
         )
     if release_image.digest and built_image.digest and release_image.digest != built_image.digest:
+        reference = f"{source.repository}:{version}"
         yield create_blocking_line(
-            f"{source.repository}:{tag} is there already with other bytes, {release_image.digest}: tag a new version"
+            f"{reference} is there already with other bytes, {release_image.digest}: tag a new version"
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveAccessory, EffectiveContainer, EffectiveService
 from kiwari_ci.effective.values import parse_duration
-from kiwari_ci.engines.services import describe_service, format_health_endpoint
+from kiwari_ci.engines.services import describe_service, format_health_endpoint, plan_route
 from kiwari_ci.plan import (
     AccessoryContainer,
     ComposeAttribute,
@@ -28,7 +28,7 @@ _COMPOSE_CONDITIONS = {
 
 
 def plan_service_containers(service: EffectiveService) -> tuple[ServiceContainer, ...]:
-    """Plan a service in one environment: a container for each replica, of which the first has the domain."""
+    """Plan a service in one environment: a container for each replica, of which the first has the domains."""
     return tuple(_plan_replica(service, replica_name) for replica_name in service.replica_names)
 
 
@@ -47,7 +47,8 @@ def _plan_replica(service: EffectiveService, replica_name: str) -> ServiceContai
         **_plan_health_labels(service),
         "deploy.from": _promotion_source(service),
         "deploy.user": service.environment.spec.registry.user or "",
-        "deploy.rollout": "recreate" if options.rollout == "recreate" else "",
+        "deploy.rollout": "recreate" if _is_stopped_first(options) else "",
+        "deploy.once": "yes" if options.once else "",
         "deploy.migrate": shlex.join(options.migrate or ()) if is_first else "",
         "deploy.backup": _find_backup_before_migration(service) if is_first else "",
     }
@@ -63,17 +64,18 @@ def _plan_container(
     options = container.options
     is_service = isinstance(options, schema.Service)
     is_first = replica_name == container.container_name
-    domain = container.domain if is_first else ""
+    http_health = options.health if isinstance(options, schema.Service) and options.health.by == "http" else None
+    routes = tuple(plan_route(container, route) for route in container.routes) if is_first else ()
     # Every replica answers to the first one's name, which is the service's.
     attachments = _plan_network_attachments(container, alias="" if is_first else container.container_name)
     has_aliases = any(attachment.alias for attachment in attachments)
     return ComposeContainer(
         container=replica_name,
         image=image,
-        domain=domain,
+        routes=routes,
         port=options.port or 0,
-        health_path=options.health.path if isinstance(options, schema.Service) else "/",
-        health_status=options.health.status if isinstance(options, schema.Service) else 0,
+        health_path=http_health.path if http_health else "/",
+        health_status=http_health.status if http_health else 0,
         websocket="yes" if options.websocket else "no",
         restart=_restart_policy(options),
         init=is_service and "init" not in options.compose,
@@ -89,7 +91,7 @@ def _plan_container(
         volumes=tuple(options.volumes or ()),
         healthcheck=_list_copied_attributes(options.healthcheck),
         limits=_list_copied_attributes(options),
-        labels=_plan_labels(container, domain, program_labels),
+        labels=_plan_labels(container, bool(routes), program_labels),
         more=tuple(ComposeAttribute(key, escape_dollar_signs(value)) for key, value in options.compose.items()),
         networks=() if has_aliases else tuple(attachment.name for attachment in attachments),
         aliased=attachments if has_aliases else (),
@@ -112,8 +114,7 @@ def _list_copied_attributes(model: schema.SpecModel | None) -> tuple[ComposeAttr
 def _restart_policy(options: schema.Service | schema.Accessory) -> str:
     if "restart" in options.compose:
         return ""
-    runs_once = isinstance(options, schema.Accessory) and options.once
-    return "no" if runs_once else "unless-stopped"
+    return "no" if options.once else "unless-stopped"
 
 
 def _plan_environment(container: EffectiveContainer) -> tuple[KeyValue, ...]:
@@ -131,29 +132,37 @@ def _plan_dependencies(container: EffectiveContainer) -> tuple[KeyValue, ...]:
     )
 
 
-def _plan_labels(container: EffectiveContainer, domain: str, program_labels: dict[str, str]) -> tuple[KeyValue, ...]:
+def _plan_labels(
+    container: EffectiveContainer, is_public: bool, program_labels: dict[str, str]
+) -> tuple[KeyValue, ...]:
     """Plan the labels: the host program's, the proxy's, and the spec's own, which win."""
     options = container.options
-    proxy = container.environment.hosts_with("compose")[0].proxy
-    proxy_labels: dict[str, str] = {}
-    if domain and options.port:
-        proxy_labels = find_proxy(proxy.kind).labels(proxy, domain, container.container_name, options.port)
+    proxy = find_proxy(container.environment.hosts_with("compose")[0].proxy.kind)
+    proxy_labels = proxy.labels(container, options.port) if is_public and options.port else {}
     used_program_labels = {key: value for key, value in program_labels.items() if value}
     labels = used_program_labels | proxy_labels | options.labels
     return tuple(KeyValue(key, escape_dollar_signs(value)) for key, value in labels.items())
 
 
+def _is_stopped_first(options: schema.Service) -> bool:
+    """Whether the old container stops before the new one starts: nobody calls a worker, which works alone."""
+    is_checked_worker = options.port is None and options.health.by == "healthcheck"
+    is_default_rollout = "rollout" not in options.model_fields_set
+    return options.rollout == "recreate" or (is_checked_worker and is_default_rollout)
+
+
 def _plan_health_labels(service: EffectiveService) -> dict[str, str]:
-    """Plan the labels that say how the host asks a new container for its health; a worker has none."""
+    """Plan the labels that say how the host asks a new container for its health; a worker may have none."""
     options = service.options
-    if not options.port:
+    endpoint = format_health_endpoint(options)
+    if not endpoint:
         return {}
     start_period = options.health.start_period
     hosts = service.environment.hosts_with("compose")
     name_cache_seconds = [find_proxy(host.proxy.kind).name_cache_seconds for host in hosts]
     return {
-        "deploy.health": format_health_endpoint(options),
-        "deploy.host": options.health.host or service.domain,
+        "deploy.health": endpoint,
+        "deploy.host": (options.health.host or service.domain) if options.health.by == "http" else "",
         "deploy.start-period": str(parse_duration(start_period)) if start_period else "",
         "deploy.name-cache": str(max(name_cache_seconds)),
     }
@@ -191,10 +200,19 @@ def _promotion_source(service: EffectiveService) -> str:
     return f"{source.stack_name}/{source.service(service.name).container_name}"
 
 
+def _is_reached_by_proxy(container: EffectiveContainer) -> bool:
+    """Whether the proxy leads to a container, or could: a person may add the domains of a stack that has none."""
+    if container.domain:
+        return True
+    is_web_service = isinstance(container.options, schema.Service) and container.options.port is not None
+    return is_web_service and not container.environment.model.domains
+
+
 def _plan_network_attachments(container: EffectiveContainer, alias: str) -> tuple[NetworkAttachment, ...]:
     """Plan a container's networks: the proxy's, the database's, the stack's own, and those that the spec names.
 
-    An accessory without a domain is not on the proxy's network, and its short name is known on the stack's own alone.
+    What is not public is on the stack's own network alone, where the others reach it. An accessory's short name is
+    known there, and nowhere else.
     """
     environment, options = container.environment, container.options
     is_service = isinstance(options, schema.Service)
@@ -204,11 +222,12 @@ def _plan_network_attachments(container: EffectiveContainer, alias: str) -> tupl
     own_names |= {str(network.name or network.internal) for network in extra_networks if not network.external}
 
     names = [] if is_service else [DEFAULT_NETWORK]
-    if is_service or container.domain:
+    if _is_reached_by_proxy(container):
         names.append(environment.hosts_with("compose")[0].proxy.network)
     if environment.database and container.uses_database:
         names.append(environment.database.server.network)
-    if environment.accessories:
+    are_all_public = all(_is_reached_by_proxy(peer) for peer in environment.services.values())
+    if environment.accessories or not are_all_public:
         names.append(DEFAULT_NETWORK)
     names += [str(network.external or network.name or network.internal) for network in extra_networks]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -I
-"""The kiwari-ci database program: it backs up and restores databases, and runs jobs by the clock.
+"""The kiwari-ci database program: it backs up and restores databases, and runs scheduled jobs.
 
 It works on the server, beside bin/deploy. A person types, or a timer calls:
 
@@ -111,7 +111,7 @@ LONGEST_DATABASE_NAME = 63  # PostgreSQL cuts off what is longer
 QUERY_SECONDS = 60  # a command that only reads
 DUMP_SECONDS = 6 * 3600  # a dump, a restore, a copy, or a job
 LOCK_SECONDS = 600  # a request waits for the backup or restore before it
-SCHEDULED_LOCK_SECONDS = 6 * 3600  # the same for a backup by the clock, which nobody waits for
+SCHEDULED_LOCK_SECONDS = 6 * 3600  # the same for a scheduled backup, which nobody waits for
 TABLE_LOCK = "600s"  # pg_dump waits for a table that a migration changes
 
 LATE_SECONDS = 1800  # a run may end that long after its time, before it counts as missed
@@ -199,7 +199,7 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Something that runs by the clock: a backup of a database, or a command in a service."""
+    """Something that runs on a schedule: a backup of a database, or a command in a service."""
 
     stack: str
     kind: str  # backup or job
@@ -927,7 +927,7 @@ def timer_file() -> Path:
 
 
 def stacks_with_schedule(machine: "Machine") -> List["Stack"]:
-    """The stacks whose compose file has something that runs by the clock."""
+    """The stacks whose compose file has something that runs on a schedule."""
     stacks = []
     for path in sorted(ROOT.glob(f"*/{COMPOSE_FILE}")):
         # Compose is asked only where there is something: this runs each minute.
@@ -944,7 +944,7 @@ def timer_commands() -> str:
 set -e
 cat >/etc/systemd/system/kiwari-ci-schedule.service <<'END'
 [Unit]
-Description=Backups and jobs by the clock, of {ROOT}
+Description=Backups and scheduled jobs, of {ROOT}
 After=docker.service
 
 [Service]
@@ -1261,7 +1261,7 @@ class Stack:
         return self._model
 
     def jobs(self) -> List[Job]:
-        """What runs by the clock, as the compose file says."""
+        """What runs on a schedule, as the compose file says."""
         schedule = self.model.get(SCHEDULE_KEY) or {}
         try:
             backups = [

@@ -37,10 +37,13 @@ Files that this program writes:
     STACK/.deploys/SERVICE              a line for each deploy: image, sequence, time, run
     STACK/docker-compose.override.yml   pins each service to the image that serves, so that a
                                         `docker compose up` by hand starts the same image
+    STACK/.deploys/FILE.before-TIME     an env file before a sent one replaced it: the first one,
+                                        and the 50 newest
     STACK/log/                          the output of each run
 
-If you write scripts STACK/hooks/before and STACK/hooks/after, they run around each deploy, with
-VERB, SERVICE and IMAGE in their environment, and EXIT_CODE for `after`.
+The scripts STACK/hooks/before and STACK/hooks/after run around each deploy if the compose file
+names them in the line "Files beside it". They have VERB, SERVICE and IMAGE in their environment,
+and `after` has EXIT_CODE, too.
 
 The containers of a service, by the names that this file uses for them. NAME is the container name
 that the compose file gives to the service.
@@ -55,6 +58,11 @@ that the compose file gives to the service.
                                          never removed by this program
     accessory                            a database or the like: started if it is missing, never
                                          replaced
+    one-shot                             a service that ends, such as one that copies files into a
+                                         volume: it runs in NAME-next-run, which is removed
+
+A one-shot runs before the services that depend on it. It serves, in the words of this file, if it
+ended with exit code 0; then its image is recorded like that of a container that answers.
 
 A container is healthy if it runs and answers the health check that the compose file describes.
 
@@ -157,6 +165,9 @@ FILES_THAT_COMPOSE_READS = (
 # over the requests for another service's domain.
 LABELS_OF_PROXIES_AND_COMPOSE = ("traefik.", "caddy", "com.docker.compose.")
 
+# Many containers may mount these, for example the socket of Docker and the time zone.
+FOLDERS_WITHOUT_DATA = ("/dev/", "/etc/", "/proc/", "/run/", "/sys/")
+
 # Docker reports a registry's answer only as text.
 SIGNS_OF_A_REFUSED_TOKEN = (
     "unauthorized",
@@ -187,12 +198,13 @@ PULL_SECONDS = 900  # one attempt to pull an image
 PULL_PAUSES = (5, 20, 0)  # the waits after failed attempts to pull; the third attempt is the last
 SCRIPT_SECONDS = 3600  # a migration or a hook
 DUMP_SECONDS = 6 * 3600  # a dump before a migration
-ACCESSORY_SECONDS = 120  # an accessory becomes healthy
+HEALTHCHECK_SECONDS = 120  # Docker's own health check of an accessory or a worker passes
 
 LOG_DAYS = 30
 LOGGED_LINES = 40  # of a failed container's log
 MOST_LINES_SHOWN, MOST_LETTERS_SHOWN = 10_000, 2_000  # of the output of other programs
 MOST_BYTES_SENT, MOST_FILES_SENT = 64 * 1024 * 1024, 1000
+ENV_BACKUPS_TO_KEEP = 50  # of each env file, beside the first one
 IMAGES_TO_KEEP = 3  # for each service, to go back to
 FREE_MEGABYTES = 1500
 OLDEST_ENGINE, OLDEST_COMPOSE = (20, 10), (2, 20)
@@ -293,14 +305,23 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Health:
-    """The health check of a service: a request over HTTP, and the status that it expects."""
+    """The health check of a service.
 
-    port: int
-    path: str
-    status: int
-    host: str  # the Host header that the proxy would send; empty if the service has no domain
+    It is a request over HTTP, and the status that it expects; or, of kind "tcp", a connection; or,
+    of kind "docker", the health check that Docker runs in the container.
+    """
+
+    kind: str
+    port: int = 0
+    path: str = ""
+    status: int = 0
+    host: str = ""  # the Host header that the proxy would send; empty if there is no domain
 
     def __str__(self) -> str:
+        if self.kind == "tcp":
+            return f"a connection to port {self.port}"
+        if self.kind == "docker":
+            return "Docker's health check"
         return f"{self.path} on port {self.port} with {self.status}"
 
 
@@ -320,6 +341,7 @@ class Container:
     is_out_of_memory: bool
     docker_health: str  # of the image's own HEALTHCHECK; empty if it has none
     restart_policy: str
+    is_removed_when_stopped: bool  # it was started with `docker run --rm`
     labels: Dict[str, str]
     networks: Dict[str, Json]
     mounts: Tuple[Json, ...]
@@ -334,6 +356,11 @@ class Container:
     def has_processes(self) -> bool:
         """Whether it may write to its volumes: a paused or restarting container may, too."""
         return self.status in ("running", "paused", "restarting")
+
+    @property
+    def starts_at_boot(self) -> bool:
+        """Whether Docker starts it when the server boots, although a person stopped it."""
+        return self.restart_policy.startswith(("always", "on-failure"))
 
     @property
     def project(self) -> str:
@@ -412,9 +439,14 @@ class Service:
         return f"{self.container_name}-before"
 
     @property
-    def migration_name(self) -> str:
-        """The name of the container in which its migration runs."""
-        return f"{self.container_name}-next-migrate"
+    def runs_once(self) -> bool:
+        """Whether it is a one-shot: it ends, and its exit code is its result."""
+        return "deploy.once" in self.labels
+
+    @property
+    def one_off_name(self) -> str:
+        """The name of the container in which its migration runs, or itself if it is a one-shot."""
+        return f"{self.container_name}-next-{'run' if self.runs_once else 'migrate'}"
 
     @property
     def repository(self) -> str:
@@ -428,15 +460,18 @@ class Service:
 
     @property
     def health(self) -> Optional[Health]:
-        """Its health check; a service without HTTP has none, and only has to run."""
-        match = re.fullmatch(
-            r":([0-9]+)(/\S*)(?: ([0-9]{3}))?", self.labels.get("deploy.health", "")
-        )
+        """Its health check; a worker may have none, and then only has to run."""
+        label = self.labels.get("deploy.health", "")
+        if label == "healthcheck":
+            return Health("docker")
+        match = re.fullmatch(r"tcp:([0-9]+)", label)
+        if match:
+            return Health("tcp", int(match[1]))
+        match = re.fullmatch(r":([0-9]+)(/\S*)(?: ([0-9]{3}))?", label)
         if not match:
             return None
-        return Health(
-            int(match[1]), match[2], int(match[3] or 200), self.labels.get("deploy.host", "")
-        )
+        host = self.labels.get("deploy.host", "")
+        return Health("http", int(match[1]), match[2], int(match[3] or 200), host)
 
     @property
     def is_start_first(self) -> bool:
@@ -444,9 +479,15 @@ class Service:
         return self.health is not None and self.labels.get("deploy.rollout") != "recreate"
 
     @property
+    def may_run_twice(self) -> bool:
+        """Whether another container may run on its data meanwhile, as its temporary one does."""
+        return self.is_start_first and not self.accessory
+
+    @property
     def start_seconds(self) -> int:
         """How long a new container may take to become healthy."""
-        return seconds_of(self.labels.get("deploy.start-period"), START_SECONDS)
+        default = START_SECONDS if self.health else HEALTHCHECK_SECONDS
+        return seconds_of(self.labels.get("deploy.start-period"), default)
 
     @property
     def name_cache_seconds(self) -> int:
@@ -517,7 +558,7 @@ def main() -> int:
     if request.verb == "check":
         return print_findings(stack)
     if request.verb == "cancel":
-        return cancel(stack)
+        return cancel(stack, request)
     delivery = read_delivery(request, caller)
     return run_detached(stack, request, lambda: perform(stack, request, delivery))
 
@@ -557,20 +598,22 @@ def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[
     The checks, the pull and the installation of the files come in this order because a refused
     request, or an image that cannot be pulled, must leave the stack's folder as it was.
     """
-    with unpacked(stack, request, delivery) as files:
-        services += resolve_services(stack, request, files)
-        current = [
-            service
-            for service in services
-            if not mark_if_superseded(stack, service, request.sequence)
-        ]
-        if not current:
-            return
-        preflight(stack, request, current, files)
-        pull_images(stack, current, delivery.token)
-        files.install()
-    stack.read_compose_file()  # as it is now, in the stack's folder
-    roll_out(stack, request, current)
+    with old_files_come_back_after_failure(stack, services):
+        with unpacked(stack, request, delivery) as files:
+            services += resolve_services(stack, request, files)
+            to_deploy = [
+                service
+                for service in services
+                if not mark_if_superseded(stack, service, request.sequence)
+            ]
+            if not to_deploy:
+                return
+            preflight(stack, request, to_deploy, files)
+            pull_images(stack, to_deploy, delivery.token)
+            install_files(stack, files)
+        stack.read_compose_file()  # as it is now, in the stack's folder
+        refuse_missing_env_files(stack)
+        roll_out(stack, request, to_deploy)
     # Last, because orphans do not stand in the way of the new version.
     refuse_orphans(stack)
 
@@ -588,19 +631,27 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     services.append(service)
     for finding in findings_of(stack, [service], stack.files):
         progress(f"note: {finding}")
-    if not stack.are_env_files_read:
-        raise Failed(
-            NOT_READY, "Compose cannot start a container without its env files: see the notes above"
-        )
+    refuse_missing_env_files(stack)
     move_edited_pins_away(stack)
     ensure_rollback_image(stack, service)
     roll_out(stack, request, [service])
 
 
+def refuse_missing_env_files(stack: "Stack") -> None:
+    """Fail if Compose has read the compose file only without its env files."""
+    if not stack.are_env_files_read:
+        raise Failed(
+            NOT_READY,
+            "Compose cannot read the env files, and no container starts without them. See why on"
+            f" the server: cd {stack.folder} && docker compose config -q",
+        )
+
+
 def check_again(stack: "Stack", services: List[Service]) -> None:
     """Check at the end all services: one may have failed while others were being replaced."""
     for service in services:
-        if service.result in ("serving", "unchanged") and not stays_healthy(stack, service):
+        has_served = service.result in ("serving", "unchanged") and not service.runs_once
+        if has_served and not stays_healthy(stack, service):
             service.result = "failed"
             service.problem = f"{service.name} was healthy at first, and is not any more"
             print_error(service.problem)
@@ -796,12 +847,20 @@ def end_on_signal(number: int, frame: object) -> None:
 
 @contextlib.contextmanager
 def locked(
-    path: Path, purpose: str, keep_for_children: "Optional[Machine]" = None
+    path: Path,
+    purpose: str,
+    keep_for_children: "Optional[Machine]" = None,
+    is_from_key: bool = False,
 ) -> Iterator[None]:
     """Hold the lock of a file, and write into it who holds it."""
     handle = wait_for_lock(path)
     try:
-        holder = {"doing": purpose, "since": utc_now(), "pid": os.getpid()}
+        holder = {
+            "doing": purpose,
+            "since": utc_now(),
+            "pid": os.getpid(),
+            "is_from_key": is_from_key,
+        }
         os.ftruncate(handle, 0)
         os.pwrite(handle, (json.dumps(holder) + "\n").encode(), 0)
         if keep_for_children:
@@ -866,12 +925,21 @@ def is_locked(path: Path) -> bool:
         os.close(handle)
 
 
-def cancel(stack: "Stack") -> int:
-    """End the deploy that holds the stack's lock; it undoes what it began, as after a failure."""
+def cancel(stack: "Stack", request: Request) -> int:
+    """End the deploy that holds the stack's lock; it undoes what it began, as after a failure.
+
+    With a key, only what a key started: a stolen one must not keep a person from going back.
+    """
     if not is_locked(stack.lock_file):
         print(f"no deploy of {stack.name} is running")
         return SERVING
     holder = read_json(stack.lock_file)
+    if request.is_from_key and not holder.get("is_from_key"):
+        raise Failed(
+            BAD_REQUEST,
+            f"a key cannot cancel what a person started: {holder_of(stack.lock_file)}."
+            f" On the server: {ROOT}/bin/deploy cancel {stack.name}",
+        )
     process = int(holder.get("pid") or 0)
     if process and is_this_program(process):
         os.kill(process, signal.SIGTERM)
@@ -910,6 +978,8 @@ def recover(stack: "Stack") -> None:
 
 def recover_services(stack: "Stack") -> None:
     """Recover all services of the stack."""
+    if not read_json(stack.replaced_note).get("is_installed"):
+        restore_files(stack)  # before anything reads them: old and new ones are mixed
     try:
         stack.read_compose_file()
     except Cancelled:
@@ -920,11 +990,15 @@ def recover_services(stack: "Stack") -> None:
         return
     if not any(check_pins(stack)):  # the preflight reports what a person wrote into that file
         stack.write_pins()
+    restore_files(stack)
     for service in stack.services.values():
         if not service.accessory:
-            wait_for_interrupted_migration(stack, service)
+            wait_for_interrupted_one_off(stack, service)
+        if not service.accessory and not service.runs_once:
             with uninterrupted(), cleaning_up():
                 recover_service(stack, service)
+    restore_files(stack)
+    stack.forget_replaced_files()
 
 
 def recover_service(stack: "Stack", service: Service) -> None:
@@ -1052,21 +1126,21 @@ def set_aside_container(stack: "Stack", service: Service) -> Optional[Container]
     )
 
 
-def wait_for_interrupted_migration(stack: "Stack", service: Service) -> None:
+def wait_for_interrupted_one_off(stack: "Stack", service: Service) -> None:
     """Wait for the migration of an interrupted deploy: two at once could harm the database."""
     end = stack.machine.now() + SCRIPT_SECONDS
     while True:
-        container = stack.find(service.migration_name)
+        container = stack.find(service.one_off_name)
         if not container or not stack.is_temporary(container, service):
             return
         if not container.has_processes:
-            stack.remove(service.migration_name)
+            stack.remove_with_volumes(service.one_off_name)
             return
         if stack.machine.now() > end:
             raise Failed(
-                LOCKED, f"{service.migration_name} of an interrupted deploy is still running"
+                LOCKED, f"{service.one_off_name} of an interrupted deploy is still running"
             )
-        progress(f"waiting for {service.migration_name}, which an interrupted deploy started")
+        progress(f"waiting for {service.one_off_name}, which an interrupted deploy started")
         stack.machine.wait(5)
 
 
@@ -1238,7 +1312,7 @@ def unpack(archive: IO[bytes], folder: Path) -> None:
         with tarfile.open(fileobj=archive, mode="r:") as tar:
             for count, entry in enumerate(tar):
                 remaining -= entry.size
-                if count >= MOST_FILES_SENT or remaining < 0:
+                if count >= MOST_FILES_SENT or entry.size < 0 or remaining < 0:
                     raise Failed(BAD_REQUEST, "too many or too large files were sent")
                 unpack_file(tar, entry, folder)
     except (tarfile.TarError, FileExistsError, NotADirectoryError) as error:
@@ -1273,8 +1347,10 @@ def is_env_file(name: str) -> bool:
 def refuse_names_not_allowed(request: Request, files: "Files") -> None:
     """Refuse files that this key may not send, and files that the compose file does not name."""
     names = files.names()
-    # The installed compose file decides what is an env file: a sent one could declare anything so.
-    env_files = set(Files(files.installed).env_files())
+    # Both compose files count: a file that either of them reads as an env file may have secrets. A
+    # compose file itself never is one, so a key for env files cannot send a compose file that
+    # declares other files to be env files.
+    env_files = {*files.env_files(), *Files(files.installed).env_files()}
     env_files -= {COMPOSE_FILE, *FILES_THAT_COMPOSE_READS}
     for name in files.sent():
         is_env = is_env_file(name) or name in env_files
@@ -1372,11 +1448,24 @@ class Files:
             return
         for name in self.changed:
             if name in self.env_files() and (self.installed / name).is_file():
-                # It is backed up, because it may be the only copy of a secret.
-                backup = self.installed / ".deploys" / f"{name.replace('/', '-')}.previous"
-                write_file(backup, (self.installed / name).read_bytes(), 0o600)
+                self.back_up(name)
             install_file(self.overlay / name, self.installed, name)
             progress(f"installed {name}")
+
+    def back_up(self, name: str) -> None:
+        """Copy an env file before it is replaced: it may be the only copy of a secret.
+
+        The first backup of all is kept, and the newest ones: no number of bad files that are sent
+        removes the secrets with which the stack began.
+        """
+        prefix = f"{name.replace('/', '-')}.before-"
+        backup = (
+            self.installed / ".deploys" / f"{prefix}{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}"
+        )
+        write_file(backup, (self.installed / name).read_bytes(), 0o600)
+        _, *later = sorted(backup.parent.glob(f"{prefix}*"))
+        for path in later[:-ENV_BACKUPS_TO_KEEP]:
+            path.unlink()
 
 
 # 6. Preflight: find all reasons why the deploy cannot succeed, before anything changes.
@@ -1399,9 +1488,7 @@ def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
     newest = stack.newest_record(service.name)
     if not newest or sequence >= newest.sequence:
         return False
-    current = stack.find(service.container_name)
-    is_recorded = current and stack.owns(current, service) and current.image == newest.image
-    if not is_recorded or not is_healthy(stack, service):
+    if not service.runs_once and not runs_image(stack, service, newest.image):
         # The newer commit fails, but only a person may decide that an older one replaces it.
         raise Failed(
             NOT_SERVING,
@@ -1420,6 +1507,13 @@ def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
     )
     service.result = "superseded"
     return True
+
+
+def runs_image(stack: "Stack", service: Service, image: str) -> bool:
+    """Whether its own container runs that image and is healthy."""
+    current = stack.find(service.container_name)
+    is_recorded = current and stack.owns(current, service) and current.image == image
+    return bool(is_recorded) and is_healthy(stack, service)
 
 
 def preflight(stack: "Stack", request: Request, services: List[Service], files: Files) -> None:
@@ -1457,9 +1551,10 @@ def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> It
     for service in services:
         yield from check_name(stack, service, containers)
         yield from check_ports(stack, service, containers)
-    for service in stack.services.values():
-        if service.accessory:
-            yield from check_volumes_in_use(stack, service, containers)
+        yield from check_one_shots(stack, service, services)
+    accessories = [service for service in stack.services.values() if service.accessory]
+    for service in [*services, *accessories]:
+        yield from check_volumes_in_use(stack, service, containers)
 
 
 def print_findings(stack: "Stack") -> int:
@@ -1623,7 +1718,10 @@ def check_env_example(shown: str, lines: List[EnvLine], example: Path) -> Iterat
 def check_env_values(
     stack: "Stack", path: Path, shown: str, lines: List[EnvLine]
 ) -> Iterator[Finding]:
-    """Compose must read the value that a person reads: it replaces `$NAME`, for example."""
+    """Compose must read the same variables and values that a person sees.
+
+    It replaces `$NAME` in a value, for example.
+    """
     model = {"name": "env", "services": {"env": {"image": "env", "env_file": [str(path)]}}}
     output = stack.machine.docker(
         *COMPOSE, "-f", "-", "config", "--format", "json", stdin=json.dumps(model)
@@ -1637,15 +1735,31 @@ def check_env_values(
         )
         return
     environment = json.loads(output.out)["services"]["env"].get("environment") or {}
-    for line in {line.key: line for line in lines if line.key}.values():
-        if unescape(str(environment.get(line.key) or "")) != line.env_value:
+    numbers: Dict[str, int] = {}
+    for line in lines:
+        if line.key in numbers:
             yield Finding(
                 NOT_READY,
-                f"{shown}:{line.number}: Compose reads another value for {line.shown_key} than the"
-                " line shows",
-                "Put the value between single quotes, with none inside, and a comment on its own"
-                " line",
+                f"{shown}:{line.number}: {line.shown_key} is set in line {numbers[line.key]}, too",
+                "Remove one of the two lines",
             )
+        elif line.key:
+            numbers[line.key] = line.number
+            if unescape(str(environment.get(line.key) or "")) != line.env_value:
+                yield Finding(
+                    NOT_READY,
+                    f"{shown}:{line.number}: Compose reads another value for {line.shown_key} than"
+                    " the line shows",
+                    "Put the value between single quotes, with none inside, and a comment on its"
+                    " own line",
+                )
+    if set(environment) - set(numbers):
+        # After a closing quote, Compose reads another KEY=VALUE from the same line.
+        yield Finding(
+            NOT_READY,
+            f"Compose reads more variables from {shown} than it has lines",
+            "Write each variable on a line of its own",
+        )
 
 
 def check_networks_and_volumes(stack: "Stack") -> Iterator[Finding]:
@@ -1673,7 +1787,11 @@ def check_name(
         )
     yield from check_labels(service)
     yield from check_temporary_names(stack, service, containers)
+    if service.runs_once:
+        return  # it runs in a container of another name
     holder = find_container(containers, service.container_name)
+    if holder and stack.owns(holder, service):
+        yield from check_hidden_data(stack, service, holder)
     if not holder or stack.owns(holder, service):
         return
     is_of_other_stack = holder.project and (ROOT / holder.project / ".deploys").is_dir()
@@ -1682,6 +1800,13 @@ def check_name(
             NOT_READY,
             f"the stack {holder.project} also has a service with the container name {holder.name}",
             "Give one of the two another container name in the spec",
+        )
+    if holder.is_removed_when_stopped:
+        yield Finding(
+            NOT_READY,
+            f"{holder.name} was started with `docker run --rm`, so Docker would remove it when a"
+            " deploy stops it, and it could not come back if the new version fails",
+            f"Start it without --rm, or stop it yourself: docker stop {holder.name}",
         )
     if find_container(containers, service.retained_name):
         yield Finding(
@@ -1699,6 +1824,21 @@ def check_name(
             f" {holder.name}",
         )
     yield from check_lost_data(stack, service, holder)
+
+
+def check_one_shots(
+    stack: "Stack", service: Service, services: Sequence[Service]
+) -> Iterator[Finding]:
+    """The one-shots that a service depends on have run to their end, or run in this request."""
+    requested = {other.name for other in services}
+    for name in sorted(service.dependencies - requested):
+        one_shot = stack.services.get(name)
+        if one_shot and one_shot.runs_once and not stack.newest_record(name):
+            yield Finding(
+                NOT_READY,
+                f"{service.name} depends on {name}, which has never run to its end",
+                f"Deploy {name} first, then run the job again",
+            )
 
 
 def check_labels(service: Service) -> Iterator[Finding]:
@@ -1726,7 +1866,10 @@ def check_temporary_names(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
     """The names of the temporary and the set-aside container must not be somebody else's."""
-    for name in (service.temporary_name, service.set_aside_name):
+    names = [service.temporary_name, service.set_aside_name]
+    if service.runs_once:
+        names = [service.one_off_name]
+    for name in names:
         other = find_container(containers, name)
         if other and not stack.owns(other, service) and not stack.is_temporary(other, service):
             yield Finding(
@@ -1737,7 +1880,10 @@ def check_temporary_names(
 
 
 def check_lost_data(stack: "Stack", service: Service, holder: Container) -> Iterator[Finding]:
-    """The compose file must mount all volumes of a foreign container that is to be replaced."""
+    """The compose file must mount all named volumes and folders of a foreign container.
+
+    An anonymous volume stays with the retained container.
+    """
     mounted = {writable_source(stack, volume) for volume in service.model.get("volumes") or []}
     lost = sorted(writable_sources(holder) - mounted)
     if lost:
@@ -1747,6 +1893,24 @@ def check_lost_data(stack: "Stack", service: Service, holder: Container) -> Iter
             f" not mount: {', '.join(lost)}",
             "Add them to the spec first, or the service would start without its data",
         )
+
+
+def check_hidden_data(stack: "Stack", service: Service, holder: Container) -> Iterator[Finding]:
+    """No other volume may be mounted over an anonymous one, whose data would be gone for it."""
+    volumes = {volume.get("target"): volume for volume in service.model.get("volumes") or []}
+    for mount in holder.mounts:
+        volume = volumes.get(mount.get("Destination"), {})
+        if is_anonymous_volume(mount) and volume.get("source"):
+            name, target = holder.name, mount["Destination"]
+            old, new = mount["Name"], writable_source(stack, volume) or volume["source"]
+            copying = f"docker run --rm -v {old}:/old:ro -v {new}:/new alpine cp -a /old/. /new/"
+            yield Finding(
+                NOT_READY,
+                f"{name} has its data of {target} in a volume without a name, and the compose file"
+                f" mounts {new} there",
+                f"Copy the data, then run the job again: docker stop {name} && {copying} &&"
+                f" docker rm {name}",
+            )
 
 
 def overlaps(source: str, sources: Set[str]) -> bool:
@@ -1794,13 +1958,17 @@ def check_ports(
 
 
 def check_volumes_in_use(
-    stack: "Stack", accessory: Service, containers: Sequence[Container]
+    stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """No other container may run on an accessory's volumes: two databases destroy the data."""
-    own = find_container(containers, accessory.container_name)
-    if own and own.has_processes and accessory.accessory != "once":
-        return  # an accessory that runs is never replaced, whoever made it
-    if own and not stack.owns(own, accessory):
+    """No other container may write to the data of a service that must not run twice.
+
+    Two databases on one volume destroy the data. If the service's own container runs, the deploy
+    adds no second one to what is there.
+    """
+    own = find_container(containers, service.container_name)
+    if service.may_run_twice or (own and own.has_processes and service.accessory != "once"):
+        return
+    if own and service.accessory and not stack.owns(own, service):
         yield Finding(
             NOT_READY,
             f"{own.name} exists, does not run, and was not made by this stack",
@@ -1808,22 +1976,52 @@ def check_volumes_in_use(
             f" Otherwise remove it: docker rm {own.name}",
         )
         return
-    sources = {
-        writable_source(stack, volume) for volume in accessory.model.get("volumes") or []
-    } - {""}
+    sources = {writable_source(stack, volume) for volume in service.model.get("volumes") or []}
+    folders_of_volumes = stack.folders_of_volumes() if sources - {""} else {}
+    places = {place_of(source, folders_of_volumes) for source in sources - {""}}
+    places = {place for place in places if not place.startswith(FOLDERS_WITHOUT_DATA)}
     for container in containers:
+        if container is own or is_of_stack(stack, container):
+            continue
         shared = ", ".join(
-            sorted(source for source in writable_sources(container) if overlaps(source, sources))
+            sorted(
+                source
+                for source in writable_sources(container)
+                if overlaps(place_of(source, folders_of_volumes), places)
+            )
         )
-        is_of_stack = container.project == stack.name and container.service in stack.services
-        is_of_stack = is_of_stack and not container.is_one_off
-        if shared and container.has_processes and not is_of_stack:
+        cure = f"docker update --restart no {container.name} && docker stop {container.name}"
+        if shared and container.has_processes:
             yield Finding(
                 NOT_READY,
-                f"{container.name} runs on {shared}, and {accessory.name} would use that too",
+                f"{container.name} runs on {shared}, and {service.name} would use that too",
                 "To let this stack take it over, stop that container, then run the job again:"
-                f" docker update --restart no {container.name} && docker stop {container.name}",
+                f" {cure}",
             )
+        elif shared and container.starts_at_boot:
+            yield Finding(
+                NOT_READY,
+                f"{container.name} is stopped, but Docker starts it again when the server boots, on"
+                f" {shared}, and {service.name} would use that too",
+                f"To let this stack take it over, type this, then run the job again: {cure}",
+            )
+
+
+def is_of_stack(stack: "Stack", container: Container) -> bool:
+    """Whether Compose or a deploy made it for a service of this stack.
+
+    One that a person started with `docker compose run` is not meant.
+    """
+    service = stack.services.get(container.service)
+    if container.project != stack.name or not service:
+        return False
+    return not container.is_one_off or container.name == service.temporary_name
+
+
+def place_of(source: str, folders_of_volumes: Dict[str, str]) -> str:
+    """Where the data of a volume or folder are: one folder may be known by several names."""
+    folder = folders_of_volumes.get(source, source)
+    return os.path.realpath(folder) if folder.startswith("/") else folder
 
 
 def writable_source(stack: "Stack", volume: Json) -> str:
@@ -1924,7 +2122,6 @@ def install_file(source: Path, folder: Path, name: str) -> None:
     A file that a container may mount is overwritten in place, because a container that runs would
     go on seeing the old file if a new one took its name.
     """
-    target = folder / name
     for place in places_below(folder, name):
         if place.is_symlink():
             raise Failed(
@@ -1932,20 +2129,135 @@ def install_file(source: Path, folder: Path, name: str) -> None:
                 f"{place} is a symbolic link, which is never followed. Remove it, then run the job"
                 " again",
             )
-    for parent in places_below(folder, name)[:-1]:
-        if not parent.exists():
-            parent.mkdir()
-            parent.chmod(0o755)  # the processes of a container may run as another user
-    if target.exists() and name != COMPOSE_FILE and not is_env_file(name):
-        with target.open("r+b") as stream:
+    content, mode = source.read_bytes(), source.stat().st_mode & 0o777
+    with folder_of(folder, name) as parent:
+        target = parent / Path(name).name
+        if not target.exists() or name == COMPOSE_FILE or is_env_file(name):
+            write_file(target, content, mode)
+            return
+        with os.fdopen(os.open(target, os.O_RDWR | os.O_NOFOLLOW), "r+b") as stream:
             # A full disk has to show before the old content is gone.
-            os.posix_fallocate(stream.fileno(), 0, max(source.stat().st_size, 1))
-            stream.write(source.read_bytes())
+            os.posix_fallocate(stream.fileno(), 0, max(len(content), 1))
+            os.fchmod(stream.fileno(), mode)
+            stream.write(content)
             stream.truncate()
             sync(stream)
-        target.chmod(source.stat().st_mode & 0o777)
+
+
+@contextlib.contextmanager
+def folder_of(folder: Path, name: str) -> Iterator[Path]:
+    """Open the folder of a file below a stack's folder, and create it if it is missing.
+
+    A container that mounts a folder could put a link into it after the check above. So each folder
+    is opened without following a link, and the path that is returned leads to what is open.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in name.split("/")[:-1]:
+            if not os.path.lexists(f"/proc/self/fd/{handle}/{part}"):
+                os.mkdir(part, dir_fd=handle)
+                os.chmod(part, 0o755, dir_fd=handle)  # a container may run as another user
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            inner = os.open(part, flags, dir_fd=handle)
+            os.close(handle)
+            handle = inner
+        yield Path(f"/proc/self/fd/{handle}")
+    finally:
+        os.close(handle)
+
+
+def install_files(stack: "Stack", files: Files) -> None:
+    """Install the files that were sent, after a copy of those that they replace.
+
+    The copies are for the old version, which may have to serve again. A note names the files; it is
+    written before the first one is replaced, so that the next deploy can go on from any moment.
+    """
+    if not files.overlay or not files.changed:
         return
-    write_file(target, source.read_bytes(), source.stat().st_mode & 0o777)
+    if not (stack.folder / COMPOSE_FILE).is_file():
+        files.install()  # the first files of this stack: there is no old version
+        return
+    remove_folder(stack.replaced_files)
+    stack.replaced_files.mkdir(mode=0o700)
+    for name in files.changed:
+        old, copy = stack.folder / name, stack.replaced_files / name
+        if old.is_file():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            write_file(copy, old.read_bytes(), old.stat().st_mode & 0o777)
+    stack.write_replaced_note(files.changed, is_installed=False)
+    files.install()
+    stack.write_replaced_note(files.changed, is_installed=True)
+
+
+@contextlib.contextmanager
+def old_files_come_back_after_failure(stack: "Stack", services: List[Service]) -> Iterator[None]:
+    """Restore replaced files at the end of a deploy in which a service fails."""
+    try:
+        yield
+    except Exception:
+        decide_about_replaced_files(stack, services)
+        raise
+    decide_about_replaced_files(stack, services)
+
+
+def decide_about_replaced_files(stack: "Stack", services: List[Service]) -> None:
+    """At the end of a deploy: restore the replaced files, or remove their copies."""
+    with uninterrupted(), cleaning_up():
+        for service in services:
+            service.result = result_of(service)
+        if exit_code_of(services) == NOT_SERVING:
+            restore_files(stack)
+        stack.forget_replaced_files()
+
+
+def restore_files(stack: "Stack") -> None:
+    """Restore the replaced files that no service needs which runs the new version."""
+    names = files_to_restore(stack)
+    for name in names:
+        progress(f"{name}: the version before this deploy comes back")
+        copy = stack.replaced_files / name
+        if copy.is_file():
+            install_file(copy, stack.folder, name)
+        elif (stack.folder / name).is_file():
+            (stack.folder / name).unlink()  # there was none
+    if names:
+        stack.write_replaced_note(sorted(set(stack.replaced_names()) - set(names)))
+    if COMPOSE_FILE in names and stack.services:
+        stack.read_compose_file()
+        stack.write_pins()
+
+
+def files_to_restore(stack: "Stack") -> List[str]:
+    """The replaced files whose old version the old containers need.
+
+    If a service runs the new version, these are only those that others mount, and it does not.
+    """
+    names = stack.replaced_names()
+    if not names:
+        return []
+    new = [service for service in stack.services.values() if may_need_new_files(stack, service)]
+    others = [service for service in stack.services.values() if service not in new]
+    return [
+        name
+        for name in names
+        if not new
+        or any(stack.mounts(service, name) for service in others)
+        and not any(stack.mounts(service, name) for service in new)
+    ]
+
+
+def may_need_new_files(stack: "Stack", service: Service) -> bool:
+    """Whether a service runs the new version, or will be started with it later."""
+    if service.accessory:
+        return False
+    if service.result == "serving" or stack.temporary(service):
+        return True
+    if service.image:
+        return not service.result
+    # An interrupted deploy is recovered. It may have put its container into service unrecorded.
+    own = stack.find(service.container_name)
+    is_new = own and stack.owns(own, service) and own.image != stack.recorded_image(service.name)
+    return bool(is_new) and not set_aside_container(stack, service)
 
 
 # 8. Pull: by digest, with a login that is in memory only. Then check what was pulled.
@@ -2074,11 +2386,11 @@ def report_missing_networks(stack: "Stack", accessory: Service) -> None:
             )
 
 
-def refuse_shared_data(stack: "Stack", accessories: List[Service]) -> None:
+def refuse_shared_data(stack: "Stack", services: List[Service]) -> None:
     """Repeat this check of the preflight: a rollback skipped it, and the pull has taken time."""
     containers = stack.containers()
-    for accessory in accessories:
-        for finding in check_volumes_in_use(stack, accessory, containers):
+    for service in services:
+        for finding in check_volumes_in_use(stack, service, containers):
             raise Failed(finding.code, str(finding))
 
 
@@ -2088,7 +2400,7 @@ def is_to_be_started(stack: "Stack", accessory: Service) -> bool:
     if container and container.has_processes:
         return False
     if container and accessory.accessory == "once" and stack.owns(container, accessory):
-        stack.remove(accessory.container_name)
+        stack.remove_with_volumes(accessory.container_name)
     return True
 
 
@@ -2106,7 +2418,7 @@ def needed_by(stack: "Stack", services: List[Service]) -> Set[str]:
 
 def wait_for_accessory(stack: "Stack", accessory: Service) -> None:
     """Wait until an accessory is healthy."""
-    end = stack.machine.now() + ACCESSORY_SECONDS
+    end = stack.machine.now() + HEALTHCHECK_SECONDS
     while True:
         container = stack.find(accessory.container_name)
         if container and is_accessory_healthy(accessory, container):
@@ -2157,19 +2469,7 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
     stack.write_trial_pins()
     for service in migrating:
         progress(f"migrating with {service.name}: {shlex.join(service.migrate)}")
-        options = ("--rm", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.migration_name)
-        try:
-            output = stack.compose(
-                "run",
-                *options,
-                service.name,
-                *service.migrate,
-                pins=stack.trial_pins,
-                seconds=SCRIPT_SECONDS,
-                prints_output=True,
-            )
-        finally:
-            stop_migration(stack, service)
+        output = run_one_off(stack, service, service.migrate)
         if output.code != 0:
             raise Failed(
                 NOT_SERVING,
@@ -2182,6 +2482,23 @@ def migrate(stack: "Stack", services: List[Service]) -> None:
                 f"AFTER THE MIGRATION {service.name} DOES NOT ANSWER ANY MORE: its old version does"
                 " not work with the migrated database"
             )
+
+
+def run_one_off(stack: "Stack", service: Service, command: Sequence[str]) -> Output:
+    """Run a command, or a one-shot's own one, in a new container of the new image, to its end."""
+    options = ("--rm", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.one_off_name)
+    try:
+        return stack.compose(
+            "run",
+            *options,
+            service.name,
+            *command,
+            pins=stack.trial_pins,
+            seconds=SCRIPT_SECONDS,
+            prints_output=True,
+        )
+    finally:
+        stop_one_off(stack, service)
 
 
 def back_up_databases(stack: "Stack", services: List[Service]) -> None:
@@ -2206,12 +2523,12 @@ def back_up_databases(stack: "Stack", services: List[Service]) -> None:
             )
 
 
-def stop_migration(stack: "Stack", service: Service) -> None:
-    """Stop a migration that still runs: a cancel, or the time limit, ends only `docker` itself."""
-    container = stack.find(service.migration_name)
+def stop_one_off(stack: "Stack", service: Service) -> None:
+    """Stop what still runs: a cancel, or the time limit, ends only `docker` itself."""
+    container = stack.find(service.one_off_name)
     if container and container.has_processes and stack.is_temporary(container, service):
-        progress(f"stopping {service.migration_name}")
-        stack.stop(service.migration_name)
+        progress(f"stopping {service.one_off_name}")
+        stack.stop(service.one_off_name)
 
 
 @contextlib.contextmanager
@@ -2252,8 +2569,17 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
 
 
 def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
-    """Run a hook if there is one, and print its output; the exit code."""
+    """Run a hook if there is one, and print its output; the exit code.
+
+    One that the compose file no longer names is left over: no deploy removes a file.
+    """
     if not (stack.folder / "hooks" / name).exists():
+        return 0
+    if f"hooks/{name}" not in stack.files.beside():
+        progress(
+            f"note: hooks/{name} does not run, because {COMPOSE_FILE} does not name it in the line"
+            " 'Files beside it'"
+        )
         return 0
     progress(f"running hooks/{name}")
     return stack.machine.script(["bash", f"hooks/{name}"], stack.folder, settings)
@@ -2311,7 +2637,9 @@ def replace_containers(stack: "Stack", request: Request, services: List[Service]
     """Replace the containers of services that do not depend on each other."""
     changing = []
     for service in services:
-        if is_unchanged(stack, service):
+        if service.runs_once:
+            run_to_its_end(stack, request, service)
+        elif is_unchanged(stack, service):
             progress(f"{service.name} already runs this image with these settings")
             finish(stack, request, service, "unchanged")
         else:
@@ -2323,6 +2651,32 @@ def replace_containers(stack: "Stack", request: Request, services: List[Service]
             for service in not_failed(batch):
                 fail(stack, service, str(error))
             raise
+
+
+def run_to_its_end(stack: "Stack", request: Request, service: Service) -> None:
+    """Run a one-shot with its new image, also if it has run with that image before."""
+    stack.write_trial_pins()
+    progress(f"running {service.name} to its end")
+    with service_may_fail(stack, service):
+        remove_own_container_of_one_shot(stack, service)
+        output = run_one_off(stack, service, ())
+        if output.code != 0:
+            raise Failed(NOT_SERVING, f"{service.name} ended with exit code {output.code}")
+        finish(stack, request, service, "serving")
+
+
+def remove_own_container_of_one_shot(stack: "Stack", service: Service) -> None:
+    """Remove what `docker compose up` by hand left, or what ran before it became a one-shot."""
+    container = stack.find(service.container_name)
+    if not container or not stack.owns(container, service):
+        return
+    if container.has_processes and "deploy.once" in container.labels:
+        raise Failed(
+            NOT_SERVING,
+            f"{container.name} is running, which somebody started by hand: deploy again when it"
+            " has ended",
+        )
+    stack.remove(container.name)
 
 
 def batches_that_fit(stack: "Stack", services: List[Service]) -> List[List[Service]]:
@@ -2506,6 +2860,10 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
     service.seconds = stack.seconds()
     with cleaning_up():
         stack.record_mounts(service)
+    if result == "serving":
+        with cleaning_up():
+            # After a power cut, the old version of the files that it uses must not come back.
+            stack.write_replaced_note(files_to_restore(stack))
     container = stack.find(service.container_name)
     if container and container.docker_health == "unhealthy":
         progress(f"note: Docker's health check says that {container.name} is unhealthy")
@@ -2565,6 +2923,11 @@ def stop_and_set_aside(stack: "Stack", service: Service) -> None:
 
     It has no restart policy meanwhile: otherwise a server that boots would start both.
     """
+    refuse_shared_data(stack, [service])
+    if not service.may_run_twice and stack.temporary(service):
+        # It is of an earlier deploy: the service could run twice then.
+        stack.set_restart_policy(service.temporary_name, "no")
+        stack.stop(service.temporary_name)
     container = stack.find(service.container_name)
     if not container or (stack.owns(container, service) and not container.is_running):
         return  # it does not run, and Compose replaces it
@@ -2675,6 +3038,8 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
         print_end_of_log(stack, service)
         # An error in one of these steps must not prevent the others.
         with cleaning_up():
+            restore_files(stack)  # first, because the old container reads them when it starts
+        with cleaning_up():
             bring_back_set_aside_container(stack, service)
         with cleaning_up():
             remove_temporary_container_unless_needed(stack, service)
@@ -2686,8 +3051,10 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
 
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     """Create the own container again from its old image, if no healthy container is left."""
+    with cleaning_up():
+        restore_files(stack)
     image = stack.recorded_image(service.name)
-    if not image or image == service.image or stack.temporary(service):
+    if not image or image == service.image or service.runs_once or stack.temporary(service):
         return
     current = stack.find(service.container_name)
     if current and current.image == image:
@@ -2727,7 +3094,7 @@ def remove_temporary_container(stack: "Stack", service: Service) -> None:
         wait_for_name_caches(stack, [service])
     stack.set_restart_policy(service.temporary_name, "no")
     stack.stop(service.temporary_name)
-    stack.remove(service.temporary_name)
+    stack.remove_with_volumes(service.temporary_name)
 
 
 def has_service_names(stack: "Stack", service: Service) -> bool:
@@ -2797,6 +3164,11 @@ def no_answer(output: Output) -> Failed:
     return Failed(NOT_READY, f"Docker does not answer: {output.last_line}")
 
 
+def is_missing(output: Output) -> bool:
+    """Whether Docker says that a container does not exist; a missing socket is something else."""
+    return re.search("no such (container|object)", output.err.lower()) is not None
+
+
 def refuse_failed_start(name: str, output: Output) -> None:
     """Fail if Docker could not create or start a container."""
     if output.code != 0:
@@ -2814,6 +3186,8 @@ def wait_until_healthy(stack: "Stack", service: Service, name: str) -> None:
         if not container.is_same_run(first) or not container.is_running:
             raise Failed(NOT_SERVING, f"{name} did not stay up: {container.state_text}")
         problem = problem_of(stack, service, container)
+        if not problem and not service.health and container.docker_health == "starting":
+            problem = "Docker's health check has not passed yet"
         if not problem:
             return
         if stack.machine.now() > end:
@@ -2852,26 +3226,36 @@ def problem_of(stack: "Stack", service: Service, container: Container) -> str:
     if not container.is_running:
         return container.state_text
     health = service.health
+    if container.docker_health == "unhealthy" and (not health or health.kind == "docker"):
+        return "Docker's health check says that it is unhealthy"
     if not health:
-        return (
-            "Docker's health check says that it is unhealthy"
-            if container.docker_health == "unhealthy"
-            else ""
-        )
+        return ""
+    if health.kind == "docker":
+        if not container.docker_health:
+            return "it has no health check of Docker's, in the compose file or its image"
+        is_well = container.docker_health == "healthy"
+        return "" if is_well else "Docker's health check has not succeeded yet"
     problem = f"it has no address on a network, for {health}"
     for address in container.addresses:
-        headers = {"Host": health.host or f"{address}:{health.port}", "User-Agent": "kiwari-ci"}
-        if health.host:
-            headers["X-Forwarded-Proto"] = "https"
-        try:
-            status = stack.machine.http_status(address, health.port, health.path, headers)
-        except (OSError, ValueError, OverflowError) as error:
-            problem = f"{health}: {error or type(error).__name__}"
-            continue
-        if status == health.status:
+        problem = problem_at(stack, health, address)
+        if not problem:
             return ""
-        problem = f"{health}: the answer was {status}"
     return problem
+
+
+def problem_at(stack: "Stack", health: Health, address: str) -> str:
+    """Why a health check over the network fails at an address; empty if it succeeds."""
+    headers = {"Host": health.host or f"{address}:{health.port}", "User-Agent": "kiwari-ci"}
+    if health.host:
+        headers["X-Forwarded-Proto"] = "https"
+    try:
+        if health.kind == "tcp":
+            stack.machine.connect(address, health.port)
+            return ""
+        status = stack.machine.http_status(address, health.port, health.path, headers)
+    except (OSError, ValueError, OverflowError) as error:
+        return f"{health}: {error or type(error).__name__}"
+    return "" if status == health.status else f"{health}: the answer was {status}"
 
 
 # 13. Record, pin, clean up. Records are append-only, and the pins are written from them.
@@ -2964,6 +3348,9 @@ def print_outcome(stack: "Stack", request: Request, services: List[Service], cod
         shown = digest_of(image) or "nothing"
         result = result_of(service)
         title = "SERVING" if result in ("serving", "unchanged", "superseded") else result.upper()
+        if service.runs_once and title == "SERVING":
+            progress(f"HAS RUN TO ITS END: {service.name} with {shown}")
+            continue
         progress(f"{title}: {service.name}; serving now: {shown}")
         if (
             result == "failed"
@@ -3005,7 +3392,12 @@ def print_mixed_versions(stack: "Stack", request: Request, services: List[Servic
 
 
 def serving_image(stack: "Stack", service: Service) -> str:
-    """The image of the service's container that is healthy now; empty if none is."""
+    """The image of the service's container that is healthy now; empty if none is.
+
+    Of a one-shot it is the image that ran to its end last.
+    """
+    if service.runs_once:
+        return stack.recorded_image(service.name)
     try:
         for name in (service.container_name, service.temporary_name, service.set_aside_name):
             container = stack.find(name)
@@ -3080,6 +3472,8 @@ def service_status(stack: "Stack", name: str) -> str:
     try:
         stack.read_compose_file()
         service = stack.services.get(name) or Service(name, {})
+        if service.runs_once:
+            return "has run to its end"
         container = stack.find(service.container_name)
         if not container:
             return "DOES NOT RUN: it has no container"
@@ -3120,6 +3514,8 @@ class Stack:
         self.trial_pins = self.state / "trial.yml"
         self.lock_file = folder / ".deploy.lock"
         self.owed_hook = self.state / "owed-hook.json"
+        self.replaced_files = self.state / ".replaced"
+        self.replaced_note = self.state / ".replaced.json"
         self.token_prefix = (
             "kiwari-ci-" + hashlib.sha256(str(folder).encode()).hexdigest()[:16] + "-"
         )
@@ -3137,9 +3533,8 @@ class Stack:
     def locked(self, request: Request) -> Iterator[None]:
         """Hold the stack's lock."""
         names = " ".join(request.images)
-        with locked(
-            self.lock_file, f"{request.verb} {self.name} {names}, run {request.run}", self.machine
-        ):
+        purpose = f"{request.verb} {self.name} {names}, run {request.run}"
+        with locked(self.lock_file, purpose, self.machine, request.is_from_key):
             yield
 
     @contextlib.contextmanager
@@ -3259,14 +3654,16 @@ class Stack:
         model = self.model_of(service)
         settings = model["services"][service.name]
         settings.pop("container_name", None)
-        mounted = {volume.get("target") for volume in settings.get("volumes") or []}
+        volumes = {volume.get("target"): volume for volume in settings.get("volumes") or []}
         for mount in container.mounts:
             # The new container takes over anonymous volumes, as with `docker compose up`.
-            if is_anonymous_volume(mount) and mount["Destination"] not in mounted:
-                volume = {"type": "volume", "source": mount["Name"], "target": mount["Destination"]}
-                settings["volumes"] = [*(settings.get("volumes") or []), volume]
-                external = {mount["Name"]: {"name": mount["Name"], "external": True}}
+            name, target = mount.get("Name"), mount.get("Destination")
+            if is_anonymous_volume(mount) and not volumes.get(target, {}).get("source"):
+                volumes[target] = {"type": "volume", "source": name, "target": target}
+                external = {name: {"name": name, "external": True}}
                 model["volumes"] = {**(model.get("volumes") or {}), **external}
+        if volumes:
+            settings["volumes"] = list(volumes.values())
         return model
 
     def config_hash(self, service: Service) -> str:
@@ -3304,9 +3701,22 @@ class Stack:
         if not names:
             return []
         output = self.machine.docker("inspect", "--type", "container", *names)
-        if output.code != 0 and "no such" not in output.err.lower():
+        if output.code != 0 and not is_missing(output):
             raise no_answer(output)
         return [container_from(entry) for entry in json.loads(output.out or "[]")]
+
+    def folders_of_volumes(self) -> Dict[str, str]:
+        """The folders of the server in which the data of its volumes are, by their names."""
+        names = self.machine.docker("volume", "ls", "-q").out.split()
+        if not names:
+            return {}
+        output = self.machine.docker("volume", "inspect", *names)
+        folders = {}
+        for volume in json.loads(output.out or "[]"):
+            device = str((volume.get("Options") or {}).get("device") or "")
+            is_folder = device.startswith("/")  # a volume may stand for a folder elsewhere
+            folders[volume["Name"]] = device if is_folder else str(volume["Mountpoint"])
+        return folders
 
     def containers_of(self, service: Service) -> List[Container]:
         """The containers that Compose regards as this service's."""
@@ -3326,7 +3736,7 @@ class Stack:
         if output.code == 0:
             # `docker inspect` also accepts the beginning of an id, so the name is compared.
             return find_container(map(container_from, json.loads(output.out)), name)
-        if "no such" in output.err.lower():
+        if is_missing(output):
             return None
         raise no_answer(output)
 
@@ -3369,7 +3779,11 @@ class Stack:
         self.change("stop", name)
 
     def remove(self, name: str) -> None:
-        """Remove a container and its anonymous volumes."""
+        """Remove a container; its anonymous volumes stay, because they may hold the only data."""
+        self.change("rm", "-f", name)
+
+    def remove_with_volumes(self, name: str) -> None:
+        """Remove a container that was made for one deploy, and its anonymous volumes."""
         self.change("rm", "-f", "-v", name)
 
     def set_restart_policy(self, name: str, policy: str) -> None:
@@ -3379,7 +3793,7 @@ class Stack:
     def change(self, *arguments: str) -> None:
         """Run a docker command that changes a container; it may be gone already."""
         output = self.machine.docker(*arguments, seconds=CHANGE_SECONDS)
-        if output.code != 0 and "no such container" not in output.err.lower():
+        if output.code != 0 and not is_missing(output):
             raise Failed(NOT_READY, f"docker {arguments[0]} failed: {output.last_line}")
 
     # Its record and its pins
@@ -3426,15 +3840,37 @@ class Stack:
                 os.ftruncate(handle, size)  # no deploy that fails may be in the record
                 raise
 
-    def mounted_checksum(self, service: Service) -> str:
-        """One checksum of the files beside the compose file that a service mounts; or empty."""
+    # The files that it mounts, and those that a deploy has replaced
+
+    def replaced_names(self) -> List[str]:
+        """The names of the files that this deploy has replaced, and that may have to come back."""
+        return list(read_json(self.replaced_note).get("names") or [])
+
+    def write_replaced_note(self, names: List[str], is_installed: bool = True) -> None:
+        """Note which files a deploy has replaced, and whether all of them are installed."""
+        if names or self.replaced_note.exists():
+            note = {"names": names, "is_installed": is_installed}
+            write_file(self.replaced_note, json.dumps(note).encode(), 0o600)
+
+    def forget_replaced_files(self) -> None:
+        """Remove the copies of the replaced files: the new ones stay."""
+        with contextlib.suppress(FileNotFoundError):
+            self.replaced_note.unlink()
+        remove_folder(self.replaced_files)
+
+    def mounts(self, service: Service, name: str) -> bool:
+        """Whether a service mounts a file of the stack's folder, or a folder that it is in."""
+        path = self.folder / name
         volumes = service.model.get("volumes") or []
         sources = [Path(str(volume.get("source"))) for volume in volumes]
+        return any(source == path or source in path.parents for source in sources)
+
+    def mounted_checksum(self, service: Service) -> str:
+        """One checksum of the files beside the compose file that a service mounts; or empty."""
         lines = ""
         for name in self.files.beside():
-            path = self.folder / name
-            if any(source == path or source in path.parents for source in sources):
-                lines += f"{checksum_of(path)}  {name}\n"
+            if self.mounts(service, name):
+                lines += f"{checksum_of(self.folder / name)}  {name}\n"
         return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
 
     def recorded_mounts(self, service: Service) -> str:
@@ -3492,15 +3928,17 @@ class Machine:
             is_pull = arguments[0] in ("pull", "--config")  # --config names the login of a pull
             with memory_file() as out, memory_file() as err, uninterrupted(is_needed=not is_pull):
                 # Files, not pipes: docker goes on to the end of its work if this program is killed.
-                code = subprocess.run(
+                process = subprocess.Popen(
                     command,
-                    input=stdin.encode(),
+                    stdin=subprocess.PIPE,
                     stdout=out,
                     stderr=err,
-                    timeout=seconds,
                     pass_fds=self.inherited,
-                ).returncode
-                return Output(code, text_of(out), text_of(err))
+                    start_new_session=True,
+                )
+                with ended_with_its_group(process):
+                    process.communicate(stdin.encode(), seconds)
+                return Output(process.returncode, text_of(out), text_of(err))
         except subprocess.TimeoutExpired as error:
             raise Failed(
                 NOT_READY, f"docker {verb_of(arguments)} did not end within {seconds} seconds"
@@ -3523,19 +3961,19 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=self.inherited,
+            start_new_session=True,
         )
         assert process.stdout
-        timer = threading.Timer(seconds, process.kill)
+        timer = threading.Timer(seconds, kill_group, [process])
         timer.start()
         try:
-            for count, line in enumerate(iter(partial(process.stdout.readline, 65536), b"")):
-                if count < MOST_LINES_SHOWN:
-                    quote(line.decode(errors="replace"))
-            return Output(process.wait(), "", "")
+            with ended_with_its_group(process), process.stdout as stream:
+                for count, line in enumerate(iter(partial(stream.readline, 65536), b"")):
+                    if count < MOST_LINES_SHOWN:
+                        quote(line.decode(errors="replace"))
+                return Output(process.wait(), "", "")
         finally:
             timer.cancel()
-            process.kill()
-            process.stdout.close()
 
     def script(self, command: List[str], folder: Path, settings: Dict[str, str]) -> int:
         """Run a hook, print its output, and return its exit code.
@@ -3559,6 +3997,10 @@ class Machine:
             printed.seek(0)
             quote(printed.read(MOST_LINES_SHOWN * 100).decode(errors="replace"))
         return code
+
+    def connect(self, address: str, port: int) -> None:
+        """Open a TCP connection, and close it."""
+        socket.create_connection((address, port), ANSWER_SECONDS).close()
 
     def http_status(self, address: str, port: int, path: str, headers: Dict[str, str]) -> int:
         """Send a GET request and return the status of the answer; redirects are not followed.
@@ -3636,6 +4078,7 @@ def container_from(entry: Json) -> Container:
         restarts=int(entry.get("RestartCount") or 0),
         is_out_of_memory=bool(state.get("OOMKilled")),
         docker_health="" if health == "none" else health,
+        is_removed_when_stopped=bool((entry.get("HostConfig") or {}).get("AutoRemove")),
         restart_policy=restart_policy_from((entry.get("HostConfig") or {}).get("RestartPolicy")),
         labels=entry["Config"].get("Labels") or {},
         networks=settings.get("Networks") or {},
@@ -3817,6 +4260,23 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def kill_group(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process and those that it started: they would hold its output and the stack's lock."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def ended_with_its_group(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Kill the group of a process that has not ended: after its time limit, or a cancel."""
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            kill_group(process)
+            process.wait()
 
 
 def memory_file() -> IO[bytes]:

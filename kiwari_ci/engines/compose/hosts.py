@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from kiwari_ci.effective import EffectiveHost, EffectiveSpec
 from kiwari_ci.plan import ComposeStack, DeployHost, DeployKey, GitHubSetting, JumpHost, PostgresServer
-from kiwari_ci.proxies.base import plan_sites
+from kiwari_ci.proxies.base import plan_redirects, plan_sites
 from kiwari_ci.proxies.registry import find_proxy
 
 DEFAULT_SSH_PORT = 22
@@ -25,7 +25,8 @@ def plan_deploy_host(
     host_servers = tuple(server for server in servers if server.host == host.name)
     public = tuple(container for stack in host_stacks for container in stack.containers if container.domain)
     sites = plan_sites(host, public)
-    proxy_stack = find_proxy(host.proxy.kind).plan_stack(host, sites)
+    redirects = plan_redirects(host, [redirect for stack in host_stacks for redirect in stack.redirects])
+    proxy_stack = find_proxy(host.proxy.kind).plan_stack(host, sites, redirects)
     folders = ["bin"]
     folders += [server.name for server in host_servers]
     folders += [stack.name for stack in host_stacks]
@@ -56,6 +57,7 @@ def plan_deploy_host(
         public=public,
         proxy=host.proxy.kind,
         sites=sites,
+        redirects=redirects,
         fronts=(proxy_stack,) if proxy_stack else (),
     )
 

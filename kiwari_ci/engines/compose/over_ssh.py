@@ -91,8 +91,8 @@ OF_GITHUB = ("GITHUB_RUN_ID", "GITHUB_SHA", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMAR
 
 OUTPUT = "| "  # what the host puts before the output of containers and other programs
 HIDDEN = (
-    "| (not shown, for everybody can read this log: lines of programs, {}; they are on the host, in log/ of the"
-    " stack; `public_logs: true` in the spec shows them here)"
+    "| (lines of output that are not shown here, because everybody can read this log: {}. They are on"
+    " the server, in log/ of the stack. `public_logs: true` in the spec shows them here)"
 )
 UNCLEAR = "the host does not say what serves"
 CANNOT_HOLD = (

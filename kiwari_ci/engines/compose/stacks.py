@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost
 from kiwari_ci.engines import env_files as env_file_plans
 from kiwari_ci.engines.compose import containers, schedules, stack_files
-from kiwari_ci.plan import ComposeContainer, ComposeStack, StackNetwork
+from kiwari_ci.plan import ComposeContainer, ComposeStack, DomainRedirect, StackNetwork, StackVolume
 
 
 def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
@@ -31,7 +31,7 @@ def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
         networks=_list_external_networks(all_containers, own_networks),
         own_networks=own_networks,
         env_files=() if environment.renders_env_files else env_files,
-        volumes=_list_named_volumes(all_containers),
+        volumes=_plan_volumes(environment, all_containers),
         hooks=hooks,
         hook_names=" and ".join(f"`hooks/{hook.name}`" for hook in hooks),
         sent=env_files if environment.renders_env_files else (),
@@ -41,6 +41,16 @@ def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
         status_command=f"{program_path(environment.hosts_with('compose')[0])} status {environment.stack_name}",
         files=tuple(f"deploy/{environment.stack_name}/{file}" for file in ("docker-compose.yml", *files_beside)),
         jobs=schedules.plan_jobs(environment),
+        redirects=_plan_redirects(environment),
+    )
+
+
+def _plan_redirects(environment: EffectiveEnvironment) -> tuple[DomainRedirect, ...]:
+    """Plan the domains that only redirect."""
+    return tuple(
+        DomainRedirect(domain, target, container.container_name)
+        for container in environment.containers.values()
+        for domain, target in container.redirects.items()
     )
 
 
@@ -74,7 +84,10 @@ def _list_external_networks(
     return tuple(name for name in dict.fromkeys(joined_names) if name not in own_names)
 
 
-def _list_named_volumes(all_containers: Sequence[ComposeContainer]) -> tuple[str, ...]:
-    """List the volumes that Compose creates for the stack; a path is a folder of the host."""
+def _plan_volumes(
+    environment: EffectiveEnvironment, all_containers: Sequence[ComposeContainer]
+) -> tuple[StackVolume, ...]:
+    """Plan the named volumes; a path is a folder of the host."""
     sources = [volume.partition(":")[0] for container in all_containers for volume in container.volumes]
-    return tuple(dict.fromkeys(source for source in sources if source[0] not in "./"))
+    names = dict.fromkeys(source for source in sources if source[0] not in "./")
+    return tuple(StackVolume(name, environment.model.volumes.get(name, "")) for name in names)

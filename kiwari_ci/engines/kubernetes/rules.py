@@ -8,6 +8,7 @@ from kiwari_ci.effective import (
     EffectiveContainer,
     EffectiveEnvironment,
     EffectiveHost,
+    EffectiveService,
     EffectiveSpec,
 )
 from kiwari_ci.engines.kubernetes import rollout
@@ -47,6 +48,7 @@ _CONTAINER_FIELDS = {
 }
 _HOST_FIELDS = ("address", "user", "port", "key", "known_hosts", "jump", "directory")
 _ENVIRONMENT_FIELDS = {
+    "redirects": ("no Ingress that redirects is generated", "leave it out, and write an Ingress for it by hand"),
     "hooks": ("a cluster has no host that could run a script", "a `once` accessory, which runs before each deploy"),
     "files": ("a cluster has no folder for files beside the stack", "put them into the image"),
     "sync": ("a deploy to a cluster always sends its own manifest", "leave it out"),
@@ -99,6 +101,8 @@ def check_environment(source: YamlSource, environment: EffectiveEnvironment) -> 
     yield from _check_env_files(source, environment)
     for container in environment.containers.values():
         yield from _check_container(source, container)
+        yield from _check_routes(source, container)
+        yield from _check_service(source, container)
         yield from _check_name(source, container)
         yield from _check_dependencies(source, container)
 
@@ -136,6 +140,26 @@ def _check_container(source: YamlSource, container: EffectiveContainer) -> Probl
     for field, (reason, hint) in _CONTAINER_FIELDS.items():
         if getattr(container.options, field, None):
             yield _refuse(source, container.yaml_path(field), reason, hint)
+
+
+def _check_service(source: YamlSource, container: EffectiveContainer) -> Problems:
+    """A service serves, and is asked from outside its container."""
+    if not isinstance(container, EffectiveService):
+        return
+    options = container.options
+    if options.once:
+        hint = "`migrate` of the service that needs it, or a `once` accessory with an image that is not built here"
+        yield _refuse(source, container.yaml_path("once"), "a cluster rolls out services that keep running", hint)
+    if options.health.by == "healthcheck" and not options.healthcheck:
+        reason, hint = _CONTAINER_FIELDS["healthcheck"]
+        yield _refuse(source, container.yaml_path("health", "by"), reason, hint)
+
+
+def _check_routes(source: YamlSource, container: EffectiveContainer) -> Problems:
+    if len(container.routes) > 1 or any(route.path for route in container.routes):
+        loc = ("environments", container.environment.name, "domains", container.name)
+        reason = "an Ingress of a cluster is generated for one whole domain"
+        yield _refuse(source, loc, reason, f"one domain without a path: `{container.name}: {container.domain}`")
 
 
 def _check_name(source: YamlSource, container: EffectiveContainer) -> Problems:

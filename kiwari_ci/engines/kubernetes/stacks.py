@@ -13,7 +13,7 @@ from kiwari_ci.effective import (
 from kiwari_ci.engines import env_files
 from kiwari_ci.engines.base import StepOfDeploy
 from kiwari_ci.engines.kubernetes import manifests, rollout
-from kiwari_ci.engines.services import describe_service
+from kiwari_ci.engines.services import describe_service, plan_route
 from kiwari_ci.plan import (
     Cluster,
     ClusterStack,
@@ -44,6 +44,7 @@ def plan_stack(environment: EffectiveEnvironment) -> ClusterStack:
         sent=files if is_rendered else (),
         kept=env_files.list_rendered_settings(environment),
         pushed=True,
+        redirects=(),  # a rule refuses them
         status_command=f"{PROGRAM} status {environment.stack_name}",
         files=tuple(f"deploy/{environment.stack_name}/{name}" for name in names),
         objects=_freeze(manifests.build_stack(environment, settings)),
@@ -119,7 +120,7 @@ def _plan_container(container: EffectiveContainer, image: str, path: str, status
     return PlannedContainer(
         container=container.container_name,
         image=image,
-        domain=container.domain,
+        routes=tuple(plan_route(container, route) for route in container.routes),
         port=container.options.port or 0,
         health_path=path,
         health_status=status,

@@ -162,9 +162,14 @@ def program_replaced(world: World) -> Claim:
 @fault("a hook leaves something running, and another deploy comes", GREEN_RIGHT, ())
 def hook_leaves_something(world: World) -> Claim:
     """What a hook has started must not hold the lock."""
-    hooks = on_the_server(world, "hooks")
+    hooks, compose_file = on_the_server(world, "hooks"), on_the_server(world, "docker-compose.yml")
+    good, script = (world.clone / COMPOSE).read_text(), "sleep 600 &\n"
+    headed = f"# Files beside it: hooks/before\n{good}"
     hooks.mkdir()
-    (hooks / "before").write_text("sleep 600 &\n")
+    (hooks / "before").write_text(script)
+    world.write(COMPOSE, headed)
+    world.write("deploy/pos-staging/hooks/before", script)
+    compose_file.write_text(headed)
     world.server.run("chown", "-R", f"{UID}:{UID}", str(hooks))
     try:
         world.commit("api")
@@ -175,4 +180,7 @@ def hook_leaves_something(world: World) -> Claim:
     finally:
         world.server.run("pkill", "-u", str(UID), "-x", "sleep", check=False)
         shutil.rmtree(hooks)
+        shutil.rmtree(world.clone / "deploy/pos-staging/hooks")
+        world.write(COMPOSE, good)
+        compose_file.write_text(good)
     return Claim(second, green=all(run.green for run in [*first, *second]))
