@@ -555,12 +555,13 @@ EDITS: list[Callable[[Path, random.Random], set[str]]] = [
 OF_A_COPY = {"edited", "spec"}
 
 
-def test_a_thousand_random_edits_are_all_caught() -> None:
+@pytest.mark.parametrize("edits", [200, pytest.param(1000, marks=pytest.mark.long)])
+def test_random_edits_are_all_caught(edits: int) -> None:
     """Each by itself, in any file: it is seen there and nowhere else, its class is one that it can have, it goes."""
     chance, out, spec = random.Random(6), Path("generated"), Path(SPEC)  # noqa: S311
     plan, files = generator.generate_files(spec)
     paths, met = sorted(files), dict.fromkeys(causes.DRIFT_CAUSE_LABELS, 0)
-    for _ in range(1000):
+    for _ in range(edits):
         change, path = chance.choice(EDITS), chance.choice(paths)
         if (change, path) == (with_crlf, SPEC):
             continue  # a person's file may have such lines
@@ -584,7 +585,7 @@ def test_a_thousand_random_edits_are_all_caught() -> None:
         file.write_bytes(content)
         file.chmod(mode)
     assert not generated_files.compare_files(out, files, plan.project)
-    assert met["edited"] > 300 and not met["unknown"]
+    assert met["edited"] > edits / 4 and not met["unknown"]
 
 
 # Twenty environments

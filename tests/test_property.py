@@ -188,7 +188,8 @@ def written(value: Any) -> str:
 FREE = ["env value", "script", "variable value", "extra", "argument", "label value"]  # nearly every text is allowed
 
 
-@pytest.mark.parametrize(("fields", "examples"), [(sorted(FIELDS), 200), (FREE, 200)], ids=["all", "free"])
+@pytest.mark.parametrize("examples", [60, pytest.param(400, marks=pytest.mark.long)])
+@pytest.mark.parametrize("fields", [sorted(FIELDS), FREE], ids=["all", "free"])
 def test_any_text_is_refused_or_kept(tmp_path: Path, fields: list[str], examples: int) -> None:
     path = tmp_path / "shop.yaml"
     counts = {"refused": 0, "kept": 0}
@@ -211,7 +212,7 @@ def test_any_text_is_refused_or_kept(tmp_path: Path, fields: list[str], examples
             assert tree[plan.drift.spec_path].text == path.read_text()
 
     tried()
-    assert min(counts.values()) > 30, counts
+    assert min(counts.values()) > examples / 7, counts
 
 
 @pytest.mark.parametrize("field", FIELDS)

@@ -123,11 +123,11 @@ def _check_path(source: YamlSource, container: EffectiveContainer, loc: YamlPath
 
 
 def _check_health_path(source: YamlSource, container: EffectiveContainer) -> Problems:
-    """The health of a service can be asked at one of its addresses."""
+    """The health of a service that speaks HTTP can be asked at one of its addresses."""
     if not isinstance(container, EffectiveService) or not container.options.port:
         return
     if container.options.health.by != "http":
-        return  # nothing is asked at its addresses
+        return
     if not container.routes or any(find_outside_health_path(container, route) for route in container.routes):
         return
     route = container.routes[0]
