@@ -120,6 +120,11 @@ def database_texts() -> set[str]:
     return {text for _, text in refusals((PROGRAMS / "database.py").read_text())}
 
 
+def rollout_texts() -> set[str]:
+    """What the rollout program refuses and ends with."""
+    return {text for _, text in refusals((PROGRAMS.parent / "kubernetes/rollout.py").read_text())}
+
+
 def workflow_texts() -> set[str]:
     """What a workflow's own steps end with, the SSH client of its deploys, and the database's script."""
     scripts = [*TEMPLATES.glob("github/*.j2"), TEMPLATES / "compose/init-databases.sh.j2"]
@@ -338,6 +343,14 @@ SECTIONS = [
         "`docker/bin/database` on the server prints these messages. `kiwari-ci doctor` quotes those of its `status`.\n"
         "The database in service was not changed, unless the entry says otherwise.",
         database_texts,
+    ),
+    Section(
+        "rollout",
+        "The rollout program",
+        "printed by `deploy/bin/rollout`, in the log of a job that deploys to a cluster and in a person's shell.",
+        "These messages are of deploys to a cluster. What was serving before is still serving, unless the entry says\n"
+        "otherwise.",
+        rollout_texts,
     ),
     Section(
         "workflows",

@@ -73,6 +73,12 @@ def language_service(workflows: Sequence[Path]) -> list[str]:
     return _said([*_node(), "service"], workflows)
 
 
+def kubernetes_schema(manifests: Sequence[Path]) -> list[str]:
+    """The schemas of Kubernetes' objects, of the oldest version that the manifests are for and of a new one."""
+    validate = [_tool("kubernetes-validate"), "--strict", "--quiet", "-k"]
+    return [line for version in ("1.30", "1.35") for line in _said([*validate, version], manifests)]
+
+
 def yamllint(files: Sequence[Path]) -> list[str]:
     """Warnings count; the settings are the repository's."""
     return _said([_tool("yamllint"), "-s", "-f", "parsable", "-c", str(ROOT / ".yamllint")], files)
@@ -130,6 +136,7 @@ WORKFLOWS: list[Checker] = [
 ACTIONS: list[Checker] = [zizmor, action_schema, yamllint, shellcheck, shell_syntax]
 DEPENDABOT: list[Checker] = [zizmor, dependabot_schema, yamllint, prettier]
 STACKS: list[Checker] = [compose_schema, compose_config, yamllint, prettier]
+MANIFESTS: list[Checker] = [kubernetes_schema, yamllint]
 SCRIPTS: list[Checker] = [shellcheck, shell_syntax]
 
 

@@ -38,7 +38,6 @@ RULES_TESTED_ELSEWHERE = {
     "generator",  # test_installed_tool.py: it depends on how the tool was installed
     "not-editable",  # test_set.py
     "no-such-path",  # test_set.py
-    "not-on-a-cluster",  # tests/kubernetes
     *get_args(InitRule),  # test_init.py
 }
 

@@ -59,6 +59,19 @@ STACK_FAULTS = [
     (checkers.compose_config, "${PASSWORD:?}", "${PASWORD}", "PASWORD"),
     (checkers.yamllint, "init: true", "init: yes", "truthy"),
 ]
+MANIFEST = """---
+apiVersion: v1
+kind: Service
+metadata:
+  name: web
+spec:
+  ports:
+    - port: 80
+"""
+MANIFEST_FAULTS = [
+    (checkers.kubernetes_schema, "ports:", "prots:", "prots"),
+    (checkers.kubernetes_schema, "port: 80", "port: eighty", "eighty"),
+]
 ACTION_FAULTS = [
     (checkers.zizmor, 'echo "$NAME"', 'echo "${{ inputs.name }}"', "template-injection"),
     (checkers.action_schema, "    - shell: bash\n      env", "    - env", "steps"),
@@ -71,6 +84,7 @@ SCRIPT_FAULTS = [
 FAULTS = [
     *((*fault, GOOD, "good.yml") for fault in WORKFLOW_FAULTS),
     *((*fault, STACK, "docker-compose.yml") for fault in STACK_FAULTS),
+    *((*fault, MANIFEST, "kubernetes.yaml") for fault in MANIFEST_FAULTS),
     *((*fault, ACTION, "action.yml") for fault in ACTION_FAULTS),
     *((*fault, SCRIPT, "script") for fault in SCRIPT_FAULTS),
 ]
@@ -101,6 +115,7 @@ def test_checker_finds_what_is_planted(
     [
         *((checker, GOOD, "good.yml") for checker in checkers.WORKFLOWS),
         *((checker, STACK, "docker-compose.yml") for checker in checkers.STACKS),
+        *((checker, MANIFEST, "kubernetes.yaml") for checker in checkers.MANIFESTS),
         *((checker, ACTION, "action.yml") for checker in checkers.ACTIONS),
         *((checker, SCRIPT, "script") for checker in checkers.SCRIPTS),
     ],
@@ -110,7 +125,7 @@ def test_checker_is_silent_on_good_files(tmp_path: Path, checker: Checker, text:
 
 
 def test_every_checker_has_a_fault() -> None:
-    every = {*checkers.WORKFLOWS, *checkers.ACTIONS, *checkers.STACKS, *checkers.SCRIPTS}
+    every = {*checkers.WORKFLOWS, *checkers.ACTIONS, *checkers.STACKS, *checkers.MANIFESTS, *checkers.SCRIPTS}
     assert every == {checker for checker, *_ in FAULTS}
 
 

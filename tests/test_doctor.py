@@ -81,11 +81,11 @@ def well() -> list[tuple[str, ...]]:
     for path in [*ssh_host.list_placed_files(PLAN.hosts[0])]:
         mode = "755" if path == "bin/deploy" else "644"
         lines.append(("file", path, sha256(TREE[f"deploy/{path}"].text.encode()).hexdigest(), mode))
-    for path, file in [(f"{s.name}/{f.name}", f) for s in PLAN.stacks for f in s.env_files] + [
+    for path, file in [(f"{s.name}/{f.name}", f) for s in PLAN.compose_stacks for f in s.env_files] + [
         (f"{server.name}/.env", server.env_file) for server in PLAN.servers
     ]:
         lines += [("env", path, "600"), *(("key", path, key, "") for key in ssh_host.list_env_keys(file))]
-    for stack in PLAN.stacks:
+    for stack in PLAN.compose_stacks:
         for instance in stack.instances:
             image = f"{instance.repository}@{digest}"
             lines.append(("record", stack.name, instance.container, f"{image} 7 2026-01-01T00:00:00Z 12"))
@@ -161,7 +161,7 @@ def test_a_world_as_the_spec_has_it() -> None:
 def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
     """The containers of a setup that somebody else made, on a host that has no record of the stack."""
     old = [container(f"shop_{name}_1", "old", project="shop") for name in ("api", "admin")]
-    names = {instance.container for instance in PLAN.stacks[1].instances}
+    names = {instance.container for instance in PLAN.compose_stacks[1].instances}
     lines = [
         line
         for line in well()
@@ -358,7 +358,7 @@ ACCESSORIES = generator.generate_files(ROOT / "tests/cases/ok/accessories/spec.y
 )
 def test_an_accessory(name: str, facts: dict[str, str] | None, state: str, saw: str) -> None:
     """It runs as the compose file has it, whatever its record says: it has none."""
-    (stack,) = ACCESSORIES.stacks
+    (stack,) = ACCESSORIES.compose_stacks
     accessory = next(candidate for candidate in stack.accessories if candidate.name == name)
     line = container(accessory.container, accessory.image, project=stack.name)
     running = ssh_host.ContainerState(*line[1:])._replace(networks=" ".join(accessory.docker_networks))
@@ -372,7 +372,7 @@ def test_an_accessory(name: str, facts: dict[str, str] | None, state: str, saw: 
 
 
 def test_an_accessory_that_nobody_needs_yet() -> None:
-    (stack,) = ACCESSORIES.stacks
+    (stack,) = ACCESSORIES.compose_stacks
     all_findings = [
         stack_checks._check_accessory(GROUP, ACCESSORIES.hosts[0], stack, accessory, ssh_host.HostFacts(), "vps", BOOK)
         for accessory in stack.accessories
@@ -381,7 +381,7 @@ def test_an_accessory_that_nobody_needs_yet() -> None:
 
 
 def test_any_answer_of_an_accessory_will_do() -> None:
-    store = next(accessory for accessory in ACCESSORIES.stacks[0].accessories if accessory.domain)
+    store = next(accessory for accessory in ACCESSORIES.compose_stacks[0].accessories if accessory.domain)
     place = dns_tls.HostAddresses(frozenset({ADDRESS}))
     for status, state in ((403, "ok"), (200, "ok"), (502, "wrong")):
         response = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=status)

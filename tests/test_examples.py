@@ -12,7 +12,7 @@ from kiwari_ci import generator
 from kiwari_ci.output.generated_files import PROGRAM_MARKERS, GeneratedFiles, is_program_file
 from kiwari_ci.schema import Proxy
 from tests import policy
-from tests.checkers import DEPENDABOT, SCRIPTS, STACKS, WORKFLOWS, Checker, findings
+from tests.checkers import DEPENDABOT, MANIFESTS, SCRIPTS, STACKS, WORKFLOWS, Checker, findings
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "specs/examples").glob("*.yaml"))
@@ -43,6 +43,7 @@ def written(trees: dict[Path, GeneratedFiles], pattern: str) -> list[Path]:
 KINDS: dict[str, Sequence[Checker]] = {
     r"\.github/workflows/.*\.yml": WORKFLOWS,
     r"deploy/.*/docker-compose\.yml": STACKS,
+    r"deploy/.*/(kubernetes|database|setup)\.yaml": MANIFESTS,
     r"deploy/.*/init/.*\.sh": SCRIPTS,
     r"\.github/dependabot\.yml": DEPENDABOT,
 }

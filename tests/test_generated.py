@@ -197,7 +197,7 @@ def test_what_is_pushed_is_what_compose_runs(name: str) -> None:
 def test_what_is_promoted_is_what_production_runs() -> None:
     promotion = PLAN.promotions[0]
     text = WORKFLOWS["promote"].text
-    images = {service["image"] for service in compose(promotion.deploy.stack.name)["services"].values()}
+    images = {service["image"] for service in compose(promotion.deploy.folder)["services"].values()}
     assert images == {f"{source.repository}:{promotion.tag}" for source in promotion.sources}
     assert f'-t "${{image%@*}}:{promotion.tag}"' in text
     assert all(f"find_image digest-{source.service} " in text for source in promotion.sources)

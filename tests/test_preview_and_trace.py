@@ -48,7 +48,7 @@ def facts(**records: list[str]) -> HostFacts:
     lines: list[tuple[str, ...]] = []
     for name, rows in records.items():
         container = name.replace("_", "-")
-        stack = next(each for each in PLAN.stacks if container in [found.container for found in each.instances])
+        stack = next(each for each in PLAN.compose_stacks if container in [found.container for found in each.instances])
         lines += [("served", stack.name, container, row) for row in rows]
     lines.append(("env", "pos-production/.env", "600"))
     keys = ("DATABASE_URL", "API_URL", "ORIGIN")
@@ -230,7 +230,7 @@ case ${{@: -1}} in
 esac""")  # fmt: skip
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     seen = deploy_records.query_hosts(PLAN.hosts, {})["vps"]
-    assert [each.digest for each in deploy_records.parse_deploy_records(seen, PLAN.stacks[1], "pos-api")] == [
+    assert [each.digest for each in deploy_records.parse_deploy_records(seen, PLAN.compose_stacks[1], "pos-api")] == [
         digest("a")
     ]
     told = planned(Repository(tmp_path / "empty"), "v1.0.0", means(seen))

@@ -246,7 +246,7 @@ def test_compose_itself_reads_an_env_file_as_the_plan_has_it(tmp_path: Path) -> 
     given_spec["services"]["api"]["env"] |= {f"V{index}": value for index, value in enumerate(written_values)}
     (tmp_path / "shop.yaml").write_text(written(given_spec))
     plan, tree = generator.generate_files(tmp_path / "shop.yaml")
-    stack = next(stack for stack in plan.stacks if stack.environment == "production")
+    stack = next(stack for stack in plan.compose_stacks if stack.environment == "production")
     (tmp_path / "compose.yml").write_text(tree[f"deploy/{stack.name}/docker-compose.yml"].text)
     for file in stack.env_files:
         (tmp_path / file.name).write_text(tree[f"deploy/{stack.name}/{file.name}.example"].text)
@@ -314,7 +314,7 @@ def stands_as_planned(plan: Plan, tree: GeneratedFiles) -> None:
             assert [source.digest_output, source.builder, source.repository, "src-$key"] in [find[:4] for find in finds]
             lists = [shlex.split(line.rstrip("|"))[4:] for line in commands if line.startswith("git ls-files -s -- ")]
             assert list(source.pathspecs) in lists
-    for stack in plan.stacks:
+    for stack in plan.compose_stacks:
         compose_file(stack, tree)
     for server in plan.servers:
         database_server(server, tree)

@@ -28,7 +28,7 @@ ALLOWED = (
 
 # Lists that are never empty, or never longer than one: what the plan promises, and the only gaps allowed.
 NEVER = {
-    "plan.stacks": {"none"},
+    "plan.compose_stacks": {"none"},
     "plan.hosts": {"none"},
     "plan.needs": {"none", "one"},
     "plan.runbook.hosts": {"none"},
@@ -92,6 +92,13 @@ NEVER = {
     "host.jumps": {"many"},
     "way.jumps": {"many"},
     "deploy.ways": {"none"},
+    "plan.every_host": {"none"},
+    "plan.runbook.clusters": {"none"},  # asked before
+    "commands.namespaces": {"none"},
+    "namespace.rollbacks": {"none"},
+    "namespace.database": {"many"},
+    "head": {"none"},
+    "documents": {"none", "one"},
 }
 OUTCOMES: dict[type[nodes.Node], tuple[object, ...]] = {nodes.If: (True, False), nodes.For: ("none", "one", "many")}
 

@@ -15,8 +15,9 @@ FILES = sorted(file for tree in TREES for file in tree.rglob("*") if file.is_fil
 WORKFLOWS = [file for file in FILES if file.match(".github/workflows/*.yml")]
 DEPENDABOT = [file for file in FILES if file.name == "dependabot.yml"]
 STACKS = [file for file in FILES if file.name == "docker-compose.yml"]
+MANIFESTS = [file for file in FILES if file.name in ("kubernetes.yaml", "database.yaml", "setup.yaml")]
 SCRIPTS = [file for file in FILES if re.match(rb"#!.*\b(ba)?sh\n", file.read_bytes())]
-OTHER_YAML = [file for file in FILES if file.suffix in (".yml", ".yaml") and file not in WORKFLOWS + STACKS]
+OTHER_YAML = [file for file in FILES if file.suffix in (".yml", ".yaml") and file not in WORKFLOWS + STACKS + MANIFESTS]
 
 OWN_WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))
 IN_PLACES = [*sorted((ROOT / ".ci").iterdir()), ROOT / "docs/demo"]
@@ -29,6 +30,7 @@ CHECKS: list[tuple[Checker, list[Path]]] = [
     *((checker, OWN_ACTIONS) for checker in checkers.ACTIONS),
     *((checker, DEPENDABOT) for checker in checkers.DEPENDABOT),
     *((checker, STACKS) for checker in checkers.STACKS),
+    *((checker, MANIFESTS) for checker in checkers.MANIFESTS),
     *((checker, SCRIPTS + OWN_SCRIPTS) for checker in checkers.SCRIPTS),
     (checkers.yamllint, OTHER_YAML + OWN_YAML),
 ]
@@ -66,5 +68,5 @@ def test_there_is_something_to_check() -> None:
 
 def test_every_tree_has_a_file_of_some_kind() -> None:
     """A case whose files are looked at by no checker would be a golden nobody reads."""
-    looked_at = {*WORKFLOWS, *STACKS, *SCRIPTS, *OTHER_YAML}
+    looked_at = {*WORKFLOWS, *STACKS, *MANIFESTS, *SCRIPTS, *OTHER_YAML}
     assert [str(tree) for tree in TREES if not any(file.is_relative_to(tree) for file in looked_at)] == []

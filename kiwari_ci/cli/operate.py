@@ -93,7 +93,8 @@ def trace_command(address: str, spec: Path | None, ssh: tuple[str, ...], reposit
         raise click.UsageError(f"nothing of the spec answers at {escape_control_characters(address)}: it has {domains}")
     git = GitRepository(repository or find_repository_root(), os.environ)
     with show_progress("Asking git, the registry and the host"):
-        sections = trace.trace_container(plan, place, git, _prepare_probes(plan, [place[0]], ssh))
+        hosts = [host for host in plan.hosts if host == place[0]]
+        sections = trace.trace_container(plan, place, git, _prepare_probes(plan, hosts, ssh))
     if style == "json":
         output.print_text(problems.format_json(report.build_sections_json(address, sections)))
     else:

@@ -234,13 +234,19 @@ def _select_containers(
     """The containers that the arguments name, in the order of the plan; raises UsageError when there are none."""
     from kiwari_ci.commands import operate
 
-    environments = list(dict.fromkeys(stack.environment for deploy_host in plan.hosts for stack in deploy_host.stacks))
+    environments = list(dict.fromkeys(stack.environment for stack in plan.stacks))
     if environment not in environments:
         environment_names = ", ".join(environments)
         raise click.UsageError(
             f"no environment {escape_control_characters(environment)}: the spec has {environment_names}"
         )
     containers = operate.list_containers(plan, environment)
+    if not containers:
+        stack = next(stack for stack in plan.stacks if stack.environment == environment)
+        raise click.UsageError(
+            f"{environment} is not on a host that ssh reaches; "
+            f"this command says what serves: {stack.status_command}"
+        )
     hosts = list(dict.fromkeys(container.host.name for container in containers))
     if host and host not in hosts:
         shown_host = escape_control_characters(host)

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import ComposeContainer, ComposeStack, DeployHost, Plan
+from kiwari_ci.plan import ComposeStack, DeployHost, Host, Plan, PlannedContainer, Stack
 from kiwari_ci.probes import (
     database_checks,
     dns_tls,
@@ -96,7 +96,8 @@ def _is_readable_file(file: Path) -> bool:
 def run_checks(plan: Plan, files: GeneratedFiles, environments: Sequence[str], options: ProbeOptions) -> list[Finding]:
     """Return every finding: hosts first, then environments (all when none is named), GitHub and the registry."""
     stacks = [stack for stack in plan.stacks if not environments or stack.environment in environments]
-    hosts = [host for host in plan.hosts if any(stack in stacks for stack in host.stacks)]
+    names = {stack.environment for stack in stacks}
+    hosts = [host for host in plan.hosts if names & set(host.environments)]
     runbook = RunbookIndex(plan.runbook, options.destinations)
     results = _run_probes(plan, hosts, stacks, options)
     checks = [_HostCheck(plan, host, files, results, options, runbook.for_host(host.name)) for host in hosts]
@@ -107,13 +108,17 @@ def run_checks(plan: Plan, files: GeneratedFiles, environments: Sequence[str], o
         for stack in check.host.stacks:
             if stack in stacks:
                 findings += check.check_environment(stack)
+    for other_host in plan.every_host:
+        for other_stack in other_host.stacks:
+            if other_stack in stacks and not isinstance(other_host, DeployHost):
+                findings += _check_unasked_environment(plan, other_host, other_stack, results, options, runbook)
     group = FindingGroup(f"GitHub {plan.repository}")
     findings += github.check_repository(group, plan, results.github, runbook)
     findings += _check_registry_images(plan, stacks, results, options, runbook)
     return findings
 
 
-def _run_probes(plan: Plan, hosts: list[DeployHost], stacks: list[ComposeStack], options: ProbeOptions) -> ProbeResults:
+def _run_probes(plan: Plan, hosts: list[DeployHost], stacks: list[Stack], options: ProbeOptions) -> ProbeResults:
     """Start all calls before the first answer is waited for."""
     deadline = monotonic() + TOTAL_TIMEOUT
     environments = [stack.environment for stack in stacks]
@@ -161,7 +166,7 @@ def _run_probes(plan: Plan, hosts: list[DeployHost], stacks: list[ComposeStack],
     )
 
 
-def _collect_image_tags(stacks: list[ComposeStack]) -> dict[str, str]:
+def _collect_image_tags(stacks: list[Stack]) -> dict[str, str]:
     """By image repository, the tag of the first environment that runs the image."""
     tags: dict[str, str] = {}
     for stack in stacks:
@@ -213,8 +218,9 @@ class _HostCheck:
                 yield host_checks.check_deploy_key(group, host, key, facts, self.runbook)
             if host.has_schedule:
                 yield host_checks.check_schedule(group, facts, self.runbook)
-        target = self.results.reached[host.name]
-        yield host_checks.check_host_key(group, host, self._find_known_hosts_entry(), target, facts, self.runbook)
+        if host.keys:
+            target = self.results.reached[host.name]
+            yield host_checks.check_host_key(group, host, self._find_known_hosts_entry(), target, facts, self.runbook)
         if not facts.why:
             for server in host.servers:
                 yield stack_checks.check_env_file(group, server.name, server.env_file, facts, self.runbook)
@@ -288,7 +294,7 @@ class _HostCheck:
         )
 
     def _check_public_routes(
-        self, group: FindingGroup, stack: ComposeStack, container: ComposeContainer
+        self, group: FindingGroup, stack: ComposeStack, container: PlannedContainer
     ) -> Iterator[Finding]:
         addresses = ssh_host.collect_host_addresses(self.host, self.results.reached[self.host.name], self.facts)
         is_deployed = stack_checks.is_deployed(stack, container, self.facts)
@@ -302,8 +308,23 @@ class _HostCheck:
                     yield nginx_proxy_manager.check_proxy_host(group, site, self.results.proxy, self.runbook)
 
 
+def _check_unasked_environment(
+    plan: Plan, host: Host, stack: Stack, results: ProbeResults, options: ProbeOptions, runbook: RunbookIndex
+) -> Iterator[Finding]:
+    """Check what can be seen of an environment from outside, on a host that ssh does not reach."""
+    group = FindingGroup(f"environment {stack.environment}")
+    reason = f"{host.name} is not asked; this command says what serves: {stack.status_command}"
+    yield group.not_asked(f"stack {stack.name}", reason)
+    for container in stack.containers:
+        for route in container.routes:
+            state = results.seen[route.address]
+            addresses = dns_tls.HostAddresses()
+            yield from dns_tls.check_route(group, container, route, state, addresses, True, runbook, options.net.now())
+    yield from github.check_github_environment(group, plan, stack.environment, results.github, runbook)
+
+
 def _check_registry_images(
-    plan: Plan, stacks: list[ComposeStack], results: ProbeResults, options: ProbeOptions, runbook: RunbookIndex
+    plan: Plan, stacks: list[Stack], results: ProbeResults, options: ProbeOptions, runbook: RunbookIndex
 ) -> Iterator[Finding]:
     secret_name = next((token.name for token in plan.tokens), "")
     secret = registry.PullTokenSecret(secret_name, bool(options.pull_token))

@@ -12,13 +12,13 @@ from kiwari_ci.commands.preview.release_preview import (
     format_branch,
 )
 from kiwari_ci.commands.preview.report import ReportLine, ReportSection, create_blocking_line, create_unknown_line
-from kiwari_ci.plan import ComposeStack, DeployHost, ImageSource, Plan, ServiceContainer
+from kiwari_ci.plan import ComposeStack, Host, ImageSource, Plan, PlannedService, Stack
 from kiwari_ci.probes.deploy_records import DeployRecord, RegistryDigest, parse_deploy_records
 from kiwari_ci.readers.git import GitError
 from kiwari_ci.readers.git_history import GitRepository
 
 
-def find_container_by_address(plan: Plan, address: str) -> tuple[DeployHost, ComposeStack, ServiceContainer] | None:
+def find_container_by_address(plan: Plan, address: str) -> tuple[Host, Stack, PlannedService] | None:
     """Find the container that answers at an address: a URL, a domain with or without a path, a container's name.
 
     Of a domain whose paths lead to several services, the longest path counts.
@@ -32,7 +32,7 @@ def find_container_by_address(plan: Plan, address: str) -> tuple[DeployHost, Com
         return None
     path_length = -1
     location = None
-    for host in plan.hosts:
+    for host in plan.every_host:
         for stack in host.stacks:
             for instance in stack.instances:
                 if name == instance.container:
@@ -46,17 +46,20 @@ def find_container_by_address(plan: Plan, address: str) -> tuple[DeployHost, Com
 
 def trace_container(
     plan: Plan,
-    location: tuple[DeployHost, ComposeStack, ServiceContainer],
+    location: tuple[Host, Stack, PlannedService],
     git: GitRepository,
     sources: PreviewSources,
 ) -> list[ReportSection]:
     """Report what a container serves, and the commit and run that it came from."""
     host, stack, instance = location
-    facts = sources.facts[host.name]
     urls = [f"https://{route.domain}{route.health_path}" for route in instance.routes if route.health_path]
     answers = f"{urls[0]} → " if urls else ""
     place_line = ReportLine(f"{answers}{instance.container}, {stack.environment} on {host.name}")
     sections = [ReportSection("place", (place_line,))]
+    if not isinstance(stack, ComposeStack):
+        reason = f"{host.name} is not asked; this command says what serves: {stack.status_command}"
+        return [*sections, ReportSection("image", (create_unknown_line(reason),))]
+    facts = sources.facts[host.name]
     if facts.why:
         return [*sections, ReportSection("image", (create_unknown_line(f"{host.name}: {facts.why}"),))]
     records = parse_deploy_records(facts, stack, instance.container)
@@ -75,7 +78,7 @@ def trace_container(
     return sections
 
 
-def _find_image_source(plan: Plan, instance: ServiceContainer) -> ImageSource:
+def _find_image_source(plan: Plan, instance: PlannedService) -> ImageSource:
     image_sources = [workflow.source for workflow in plan.workflows]
     for promotion in plan.promotions:
         image_sources += promotion.sources
@@ -83,7 +86,7 @@ def _find_image_source(plan: Plan, instance: ServiceContainer) -> ImageSource:
 
 
 def _describe_served_image(
-    plan: Plan, instance: ServiceContainer, last_record: DeployRecord, running: object
+    plan: Plan, instance: PlannedService, last_record: DeployRecord, running: object
 ) -> Iterator[ReportLine]:
     yield ReportLine(f"{last_record.image}@{last_record.digest}")
     running_image = getattr(running, "image", "")
@@ -172,7 +175,7 @@ def _describe_registry_image(key: str, deploy: DeployRecord, registry_image: Reg
     return ReportLine(f"{key}, for which the registry has {found_digest}: built again, or cleaned up")
 
 
-def _find_maker(plan: Plan, stack: ComposeStack) -> str:
+def _find_maker(plan: Plan, stack: Stack) -> str:
     """Find the branch or workflow that built the images of a stack."""
     for promotion in plan.promotions:
         if promotion.deploy.environment == stack.environment:

@@ -16,6 +16,7 @@ from kiwari_ci.effective.hosts import EffectiveHost, pull_token_setting
 from kiwari_ci.effective.tag_patterns import VersionTagPattern
 from kiwari_ci.github import path_filters
 from kiwari_ci.plan import GitHubSetting
+from kiwari_ci.schema.environments import EngineKind
 
 if TYPE_CHECKING:
     from kiwari_ci.effective.spec import EffectiveSpec
@@ -77,8 +78,12 @@ class EffectiveEnvironment:
 
     @property
     def first_host(self) -> EffectiveHost:
-        """The first of its hosts; the others are like it."""
+        """The first of its hosts; those with the same engine are like it."""
         return self.hosts[0]
+
+    def hosts_with(self, engine: EngineKind) -> list[EffectiveHost]:
+        """Those of its hosts that have an engine."""
+        return [host for host in self.hosts if host.engine == engine]
 
     @property
     def stack_name(self) -> str:
@@ -111,8 +116,7 @@ class EffectiveEnvironment:
 
     def deploy_settings(self, host: EffectiveHost) -> dict[str, GitHubSetting]:
         """What a deploy to one of its hosts reads from GitHub, in the order of a step's `env`."""
-        token = pull_token_setting(self.spec.registry)
-        return {**host.connection_settings(self.model.key), "token": token}
+        return host.deploy_settings(self.model.key, pull_token_setting(self.spec.registry))
 
     @cached_property
     def env_settings(self) -> dict[GitHubSetting, str]:

@@ -3,13 +3,11 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from kiwari_ci import schema
 from kiwari_ci.effective.values import format_variable_name
 from kiwari_ci.plan import GitHubSetting
-
-EngineKind = Literal["compose"]
+from kiwari_ci.schema.environments import EngineKind
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class EffectiveHost:
     @property
     def engine(self) -> EngineKind:
         """What runs its containers."""
-        return "compose"
+        return self.model.engine
 
     @property
     def variable(self) -> str:
@@ -44,7 +42,14 @@ class EffectiveHost:
         """What stands in front of the services."""
         return self.model.proxy
 
-    def connection_settings(self, own_key: schema.Secret | None) -> dict[str, GitHubSetting]:
+    @property
+    def has_ports(self) -> bool:
+        """Whether containers can publish ports of it."""
+        return True
+
+    def deploy_settings(
+        self, own_key: schema.Secret | None = None, pull_token: GitHubSetting | None = None
+    ) -> dict[str, GitHubSetting]:
         """What a deploy reads from GitHub to reach the host; `own_key` is an environment's own deploy key."""
         prefix = self.variable
         key = own_key or self.model.key
@@ -56,6 +61,8 @@ class EffectiveHost:
         }
         if self.model.jump:
             settings |= self._jump_settings(self.model.jump)
+        if pull_token:
+            settings["token"] = pull_token
         return settings
 
     def _jump_settings(self, jump: schema.Jump) -> dict[str, GitHubSetting]:
@@ -66,6 +73,30 @@ class EffectiveHost:
             "jump_key": _secret_setting(jump.key.secret if jump.key else f"{prefix}_SSH_KEY"),
             "jump_known_hosts": _reference_setting(jump.known_hosts) or _variable_setting(f"{prefix}_KNOWN_HOSTS"),
         }
+
+
+class EffectiveCluster(EffectiveHost):
+    """A cluster, with the login of its deploys. It has the token that images are pulled with, so no job reads it."""
+
+    @property
+    def has_ports(self) -> bool:
+        """A pod may be on any of its nodes."""
+        return False
+
+    def deploy_settings(
+        self, own_key: schema.Secret | None = None, pull_token: GitHubSetting | None = None
+    ) -> dict[str, GitHubSetting]:
+        """What a deploy reads from GitHub."""
+        written = self.model.kubeconfig
+        return {"kubeconfig": _secret_setting(written.secret if written else f"{self.variable}_KUBECONFIG")}
+
+
+_HOST_CLASSES: dict[EngineKind, type[EffectiveHost]] = {"compose": EffectiveHost, "kubernetes": EffectiveCluster}
+
+
+def create_effective_host(name: str, model: schema.Host) -> EffectiveHost:
+    """Wrap a host of a spec, by what runs its containers."""
+    return _HOST_CLASSES[model.engine](name, model)
 
 
 def pull_token_setting(registry: schema.Registry) -> GitHubSetting:

@@ -6,9 +6,10 @@ from functools import cached_property
 from kiwari_ci import schema
 from kiwari_ci.effective.databases import EffectiveDatabaseServer
 from kiwari_ci.effective.environments import EffectiveEnvironment
-from kiwari_ci.effective.hosts import EffectiveHost, detect_runner_platform
+from kiwari_ci.effective.hosts import create_effective_host, detect_runner_platform
 from kiwari_ci.effective.images import EffectiveImage
 from kiwari_ci.loading.yaml_source import YamlPath
+from kiwari_ci.schema.environments import EngineKind
 
 
 class EffectiveSpec:
@@ -25,7 +26,7 @@ class EffectiveSpec:
         self.registry = spec.registry
         self.services = spec.services
         self.accessories = spec.accessories
-        self.hosts = {name: EffectiveHost(name, host) for name, host in spec.hosts.items()}
+        self.hosts = {name: create_effective_host(name, host) for name, host in spec.hosts.items()}
         self.environments = {
             name: EffectiveEnvironment(self, name, environment) for name, environment in spec.environments.items()
         }
@@ -38,6 +39,10 @@ class EffectiveSpec:
             host = self.hosts[server.host or next(iter(self.hosts))]
             servers[name] = EffectiveDatabaseServer(name, server, host)
         return servers
+
+    def environments_on(self, engine: EngineKind) -> list[EffectiveEnvironment]:
+        """The environments of which at least one host has this engine."""
+        return [environment for environment in self.environments.values() if environment.hosts_with(engine)]
 
     @property
     def runner_platform(self) -> str:

@@ -4,14 +4,14 @@ The contract of a deploy is the same for each engine: *put this stack's services
 order; answer which digest serves*. The jobs before it yield images, digests and a sequence, and know no engine.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from kiwari_ci.effective import EffectiveDatabaseServer, EffectiveEnvironment, EffectiveSpec
+from kiwari_ci.effective import EffectiveDatabaseServer, EffectiveEnvironment, EffectiveHost, EffectiveSpec
 from kiwari_ci.loading.yaml_source import YamlSource
-from kiwari_ci.plan import ComposeStack, DeployHost, Plan, PostgresServer, RequiredSetting
+from kiwari_ci.plan import DeployStep, Host, KeyValue, Plan, PostgresServer, RequiredSetting, Stack
 from kiwari_ci.problems import Problem
 
 
@@ -24,6 +24,17 @@ class FileTemplate:
     context: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class StepOfDeploy:
+    """What a step of a deploy has to do, whatever the engine: `images` are containers and variables with digests."""
+
+    id: str
+    environment: EffectiveEnvironment
+    host: EffectiveHost
+    stack: Stack
+    images: tuple[KeyValue, ...]
+
+
 class Engine(Protocol):
     """A kind of engine that runs containers."""
 
@@ -34,13 +45,30 @@ class Engine(Protocol):
     def check(self, source: YamlSource, spec: EffectiveSpec) -> Iterator[Problem]:
         """Find what a spec asks of the engine and the engine cannot do."""
 
-    def plan_stack(self, environment: EffectiveEnvironment) -> ComposeStack:
+    def plan_stack(self, environment: EffectiveEnvironment) -> Stack:
         """Plan the stack of an environment."""
+
+    def plan_host(
+        self,
+        spec: EffectiveSpec,
+        host: EffectiveHost,
+        stacks: Mapping[str, Stack],
+        servers: Sequence[PostgresServer],
+    ) -> Host:
+        """Plan a host: how it is reached, and what is placed on it. `stacks` are those on it, by environment."""
+
+    def plan_deploy_step(self, step: StepOfDeploy) -> DeployStep:
+        """Plan the step by which a workflow deploys to one host."""
+
+    def describe_rollback(
+        self, environment: EffectiveEnvironment, hosts: Sequence[EffectiveHost], container: str
+    ) -> str:
+        """Describe where and how a person puts back the image that a container had before."""
 
     def plan_database_server(self, spec: EffectiveSpec, server: EffectiveDatabaseServer) -> PostgresServer:
         """Plan a database server on one of its hosts."""
 
-    def required_settings(self, host: DeployHost) -> list[RequiredSetting]:
+    def required_settings(self, host: Host) -> list[RequiredSetting]:
         """List what a person sets at GitHub so that a deploy reaches a host."""
 
     def list_stack_templates(self, plan: Plan) -> Iterator[FileTemplate]:

@@ -2,16 +2,18 @@
 
 from typing import TypedDict, cast
 
-from kiwari_ci.effective.hosts import EngineKind
 from kiwari_ci.engines.base import Engine
 from kiwari_ci.engines.compose.engine import ComposeEngine
+from kiwari_ci.engines.kubernetes.engine import KubernetesEngine
+from kiwari_ci.schema.environments import EngineKind
 
 
 class _Registry(TypedDict):
     compose: Engine
+    kubernetes: Engine
 
 
-ENGINES: _Registry = {"compose": ComposeEngine()}
+ENGINES: _Registry = {"compose": ComposeEngine(), "kubernetes": KubernetesEngine()}
 
 
 def find_engine(kind: str) -> Engine:
@@ -21,4 +23,4 @@ def find_engine(kind: str) -> Engine:
 
 def list_engines() -> list[Engine]:
     """List every engine, for what is asked of all of them."""
-    return [ENGINES["compose"]]
+    return [ENGINES["compose"], ENGINES["kubernetes"]]

@@ -36,10 +36,22 @@ UNSUPPORTED_FEATURES = (
         "`host: [one, two]` and `replicas`",
     ),
     UnsupportedFeature(
-        "kubernetes|k8s|helm|nomad|ecs|cluster|autoscal(e|ing)",
-        "a cluster",
-        "a host's lock and its record say what serves; a cluster has its own",
-        "`host: [one, two]` and `replicas`; beyond that, Argo CD or Flux",
+        "nomad|ecs|fargate|mesos",
+        "another cluster than Kubernetes",
+        "what serves is asked of Kubernetes, and tried with Kubernetes alone",
+        "`hosts: {cluster: {engine: kubernetes}}`, or `host: [one, two]` and `replicas`",
+    ),
+    UnsupportedFeature(
+        "helm|kustomize|argo(_?cd)?|flux|gitops",
+        "Helm charts and GitOps",
+        "the job that deploys says what serves; a program in the cluster would apply the files some time later",
+        "`engine: kubernetes`, whose files a deploy applies; or Argo CD with the images of the workflows",
+    ),
+    UnsupportedFeature(
+        "autoscale|autoscaling|autoscaler|hpa|min_replicas|max_replicas",
+        "a number of replicas that changes by itself",
+        "each deploy sets the number, and two programs would change it in turn",
+        "`replicas`, for the peak",
     ),
     UnsupportedFeature(
         "lambda|serverless|functions|static(_site)?|s3|cdn|github_pages",

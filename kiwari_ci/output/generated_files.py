@@ -32,11 +32,13 @@ _REDACTED_TEXT = b"(not shown)"
 HOST_PROGRAM_PATH = "deploy/bin/deploy"
 SSH_CLIENT_PATH = "deploy/bin/deploy-over-ssh"
 DATABASE_PROGRAM_PATH = "deploy/bin/database"
+ROLLOUT_PROGRAM_PATH = "deploy/bin/rollout"
 # The same bytes in every project's tree, so no project's marker is in them: their second line says that they are ours.
 PROGRAM_MARKERS = {
     HOST_PROGRAM_PATH: '"""The kiwari-ci host program: ',
     SSH_CLIENT_PATH: '"""The kiwari-ci SSH client: ',
     DATABASE_PROGRAM_PATH: '"""The kiwari-ci database program: ',
+    ROLLOUT_PROGRAM_PATH: '"""The kiwari-ci rollout program: ',
 }
 
 

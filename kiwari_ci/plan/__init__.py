@@ -15,10 +15,12 @@ from kiwari_ci.plan.base import (
     RegistryLogin,
     RequiredSetting,
 )
+from kiwari_ci.plan.clusters import Cluster, ClusterStack, ClusterStep, EnvSecret
 from kiwari_ci.plan.hosts import (
     DatabaseRole,
     DeployHost,
     DeployKey,
+    Host,
     JumpHost,
     LongRunningAccessories,
     PostgresServer,
@@ -29,7 +31,9 @@ from kiwari_ci.plan.hosts import (
     ProxyStack,
 )
 from kiwari_ci.plan.runbook import (
+    ClusterCommands,
     HostCommands,
+    NamespaceCommands,
     Runbook,
     RunbookCommand,
     RunbookStep,
@@ -51,8 +55,12 @@ from kiwari_ci.plan.stacks import (
     EnvFileLine,
     EnvFileSection,
     NetworkAttachment,
+    PlannedAccessory,
+    PlannedContainer,
+    PlannedService,
     PublicRoute,
     ServiceContainer,
+    Stack,
     StackNetwork,
     StackVolume,
 )
@@ -60,6 +68,7 @@ from kiwari_ci.plan.workflows import (
     BaseImage,
     BuiltBranch,
     CustomStep,
+    DeployStep,
     DeployTarget,
     DriftWorkflow,
     EnvironmentDeploy,
@@ -104,6 +113,18 @@ __all__ = [
     "FrozenAction",
     "EscapeHatch",
     "DeployHost",
+    "Cluster",
+    "ClusterCommands",
+    "NamespaceCommands",
+    "ClusterStack",
+    "ClusterStep",
+    "DeployStep",
+    "EnvSecret",
+    "Host",
+    "PlannedAccessory",
+    "PlannedContainer",
+    "PlannedService",
+    "Stack",
     "ServiceContainer",
     "NetworkAttachment",
     "JumpHost",
@@ -148,6 +169,7 @@ __all__ = [
 class Plan:
     """Everything that templates read; `runner` is empty when a runner must have several labels.
 
+    `every_host` has all hosts in the spec's order, whatever their engine; `stacks` has their stacks, each once.
     `ejected`: render without the marker of generated files, for the user owns them from now on.
     """
 
@@ -166,17 +188,18 @@ class Plan:
     workflows: tuple[ServiceWorkflow, ...]
     promotions: tuple[EnvironmentWorkflow, ...]
     drift: DriftWorkflow
-    stacks: tuple[ComposeStack, ...]
+    stacks: tuple[Stack, ...]
     servers: tuple[PostgresServer, ...]
-    hosts: tuple[DeployHost, ...]
+    every_host: tuple[Host, ...]
     tokens: tuple[GitHubSetting, ...]
+    pulls_with_job_token: bool
     needs: tuple[RequiredSetting, ...]
     first_tags: tuple[str, ...]
     by_hand: tuple[EnvironmentWorkflow, ...]
     released: bool
     domains: tuple[str, ...]
     proxy_guides: tuple[ProxyGuide, ...]
-    answering: tuple[ServiceContainer, ...]
+    answering: tuple[PlannedService, ...]
     takeovers: tuple[Takeover, ...]
     runbook: Runbook
     migrated: bool
@@ -189,6 +212,26 @@ class Plan:
     pins: PinsFile
     dependabot: tuple[DependabotConfig, ...]
     ejected: bool = False
+
+    @property
+    def hosts(self) -> tuple[DeployHost, ...]:
+        """The hosts that are reached over SSH."""
+        return tuple(host for host in self.every_host if isinstance(host, DeployHost))
+
+    @property
+    def clusters(self) -> tuple[Cluster, ...]:
+        """The clusters of Kubernetes."""
+        return tuple(host for host in self.every_host if isinstance(host, Cluster))
+
+    @property
+    def cluster_stacks(self) -> tuple[ClusterStack, ...]:
+        """The stacks that clusters run."""
+        return tuple(stack for stack in self.stacks if isinstance(stack, ClusterStack))
+
+    @property
+    def compose_stacks(self) -> tuple[ComposeStack, ...]:
+        """The stacks that are Compose projects."""
+        return tuple(stack for stack in self.stacks if isinstance(stack, ComposeStack))
 
     def list_deploys(self) -> tuple[EnvironmentDeploy, ...]:
         """The deploys of all workflows; several workflows may deploy to one environment."""

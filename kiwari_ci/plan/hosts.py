@@ -2,7 +2,7 @@
 
 from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import GitHubSetting
-from kiwari_ci.plan.stacks import ComposeAttribute, ComposeContainer, ComposeStack, EnvFile
+from kiwari_ci.plan.stacks import ComposeAttribute, ComposeStack, EnvFile, PlannedContainer, Stack
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,10 @@ class ProxyGuide:
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """A PostgreSQL server with a stack of its own; `backups` has the settings of each database's, by its name."""
+    """A PostgreSQL server with a stack of its own; `backups` has the settings of each database's, by its name.
+
+    `published` is the address and port where others than containers of its host reach it; empty where none does.
+    """
 
     name: str
     host: str
@@ -236,6 +239,7 @@ class PostgresServer:
     volume: str
     health_test: str
     network: str
+    published: str
     owns_network: bool
     databases: tuple[DatabaseRole, ...]
     backups: tuple[ComposeAttribute, ...]
@@ -248,16 +252,30 @@ class PostgresServer:
 
 
 @dataclass(frozen=True)
-class DeployHost:
-    """A server and what is placed on it; `folder` is its directory as the login's home sees it.
-
-    `port` is that of its SSH server, empty where it is 22, which `ssh_port` is not; `way` is what else a person's
-    own ssh must be told of it, as words of a shell.
-    """
+class Host:
+    """Where an engine runs stacks: an entry of `hosts` in the spec. `public` are its containers with a domain."""
 
     name: str
     engine: str
     variable: str
+    stacks: tuple[Stack, ...]
+    public: tuple[PlannedContainer, ...]
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains that lead to it."""
+        return tuple(dict.fromkeys(route.domain for container in self.public for route in container.routes))
+
+
+@dataclass(frozen=True)
+class DeployHost(Host):
+    """A server that is reached over SSH, and what is placed on it.
+
+    `folder` is its directory as the login's home sees it. `port` is that of its SSH server, empty where it is 22,
+    which `ssh_port` is not; `way` is what else a person's own ssh must be told of it, as words of a shell.
+    """
+
+    stacks: tuple[ComposeStack, ...]
     folder: str
     address: GitHubSetting
     user: GitHubSetting
@@ -268,15 +286,19 @@ class DeployHost:
     jumps: tuple[JumpHost, ...]
     keys: tuple[DeployKey, ...]
     network: str
-    stacks: tuple[ComposeStack, ...]
     servers: tuple[PostgresServer, ...]
     sources: tuple[str, ...]
     env_files: tuple[str, ...]
-    public: tuple[ComposeContainer, ...]
     proxy: str
     sites: tuple[ProxySite, ...]
     redirects: tuple[ProxyRedirect, ...]
     fronts: tuple[ProxyStack, ...]
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """The environments that run there, or have their database there."""
+        on_servers = [database.environment for server in self.servers for database in server.databases]
+        return tuple(dict.fromkeys([*(stack.environment for stack in self.stacks), *on_servers]))
 
     @property
     def domains(self) -> tuple[str, ...]:

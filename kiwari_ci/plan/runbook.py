@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from kiwari_ci.plan.clusters import Cluster
 from kiwari_ci.plan.hosts import DeployHost, PostgresServer
 
 RunbookStepId = Literal[
@@ -11,6 +12,7 @@ RunbookStepId = Literal[
     "deploy_key",
     "host_key",
     "github_settings",
+    "cluster",
     "network",
     "dns",
     "proxy_hosts",
@@ -107,6 +109,31 @@ class HostCommands:
 
 
 @dataclass(frozen=True)
+class NamespaceCommands:
+    """The commands for a stack on a cluster; `kubeconfig` gives GitHub the login of its deploys."""
+
+    stack_name: str
+    kubeconfig: SettingCommand
+    pull_secret: RunbookCommand
+    env_secrets: tuple[RunbookCommand, ...]
+    database: tuple[RunbookCommand, ...]
+    rights: RunbookCommand
+    status: RunbookCommand
+    check: RunbookCommand
+    cancel: RunbookCommand
+    rollbacks: tuple[RunbookCommand, ...]
+
+
+@dataclass(frozen=True)
+class ClusterCommands:
+    """The commands for a cluster, typed by who administers it, with a kubeconfig of their own."""
+
+    cluster: Cluster
+    set_up: RunbookCommand
+    namespaces: tuple[NamespaceCommands, ...]
+
+
+@dataclass(frozen=True)
 class TakenOverContainer:
     """A container that serves today, and what the first deploy does with it.
 
@@ -187,15 +214,16 @@ class Takeover:
 
 @dataclass(frozen=True)
 class Runbook:
-    """The steps by their ids, in their order; the commands for each host, for each schedule, and for GitHub.
+    """The steps by their ids, in their order; the commands for each host, cluster and schedule, and for GitHub.
 
     `protect_environments` limits what may deploy there to branches and tags, `protect_tags` who makes a version.
-    `first_release` is not among the steps when no environment is deployed by tag, and `schedule` is not when nothing
-    runs on a schedule.
+    A step that concerns nothing of the spec is not among them: `cluster` without a cluster, those of servers where all
+    is on clusters, `first_release` when no environment is deployed by tag, `schedule` when nothing runs on a schedule.
     """
 
     steps: dict[RunbookStepId, RunbookStep]
     hosts: tuple[HostCommands, ...]
+    clusters: tuple[ClusterCommands, ...]
     schedules: tuple[ScheduleCommands, ...]
     create_environments: tuple[RunbookCommand, ...]
     protect_environments: tuple[RunbookCommand, ...]

@@ -55,12 +55,8 @@ class DomainRedirect:
 
 
 @dataclass(frozen=True)
-class ComposeContainer:
-    """A container of a stack as Compose runs it; without a port (0) nothing is asked of it, and status 0 is any answer.
-
-    `keeps_privileges`: its programs gain none; `drops_raw_sockets`: it cannot forge packets. `networks` are there when
-    none of them has an alias, `aliased` when one has; `limits`, `more`: keys of Compose.
-    """
+class PlannedContainer:
+    """What an engine runs of a stack; without a port (0) nothing is asked of it, and status 0 is any answer."""
 
     container: str
     image: str
@@ -69,6 +65,52 @@ class ComposeContainer:
     health_path: str
     health_status: int
     websocket: str
+
+    @property
+    def domain(self) -> str:
+        """The domain of its first public address; empty when it has none."""
+        return self.routes[0].domain if self.routes else ""
+
+    @property
+    def address(self) -> str:
+        """Its first public address, without the scheme; empty when it has none."""
+        return self.routes[0].address if self.routes else ""
+
+
+@dataclass(frozen=True)
+class PlannedService(PlannedContainer):
+    """A service as it runs in one environment; without a port it is a worker, without health.
+
+    `source` is the image that it runs, by its name, and `digest` the variable that has its digest in a deploy. `once`
+    it runs to its end, in each deploy of its image.
+    """
+
+    service: str
+    source: str
+    repository: str
+    tag: str
+    health: str
+    variable: str
+    digest: str
+    once: bool
+
+
+@dataclass(frozen=True)
+class PlannedAccessory(PlannedContainer):
+    """Somebody else's image as it runs in one environment; `once` it runs to its end, before each deploy."""
+
+    name: str
+    once: bool
+
+
+@dataclass(frozen=True)
+class ComposeContainer(PlannedContainer):
+    """A container of a stack as Compose runs it.
+
+    `keeps_privileges`: its programs gain none; `drops_raw_sockets`: it cannot forge packets. `networks` are there when
+    none of them has an alias, `aliased` when one has; `limits`, `more`: keys of Compose.
+    """
+
     restart: str
     init: bool
     is_bounded: bool
@@ -89,41 +131,15 @@ class ComposeContainer:
     aliased: tuple[NetworkAttachment, ...]
     docker_networks: tuple[str, ...]
 
-    @property
-    def domain(self) -> str:
-        """The domain of its first public address; empty when it has none."""
-        return self.routes[0].domain if self.routes else ""
 
-    @property
-    def address(self) -> str:
-        """Its first public address, without the scheme; empty when it has none."""
-        return self.routes[0].address if self.routes else ""
+@dataclass(frozen=True)
+class ServiceContainer(ComposeContainer, PlannedService):
+    """A service as Compose runs it, or one of its replicas."""
 
 
 @dataclass(frozen=True)
-class ServiceContainer(ComposeContainer):
-    """A service as it runs in one environment, or one of its replicas; without a port it is a worker, without health.
-
-    `source` is the image that it runs, by its name, and `digest` the variable that has its digest in a deploy. `once`
-    it runs to its end, in each deploy of its image.
-    """
-
-    service: str
-    source: str
-    repository: str
-    tag: str
-    health: str
-    variable: str
-    digest: str
-    once: bool
-
-
-@dataclass(frozen=True)
-class AccessoryContainer(ComposeContainer):
-    """Somebody else's image as it runs in one environment; `once` it runs to its end, before each deploy."""
-
-    name: str
-    once: bool
+class AccessoryContainer(ComposeContainer, PlannedAccessory):
+    """An accessory as Compose runs it."""
 
 
 @dataclass(frozen=True)
@@ -178,31 +194,48 @@ class DeployHook:
 
 
 @dataclass(frozen=True)
-class ComposeStack:
-    """A Compose project: the containers of one environment; `networks` are others', `own_networks` its own.
+class Stack:
+    """What one engine runs of an environment. `files` are those of its engine, from the repository's root.
 
-    `beside` are the files that a deploy compares, too; `files` the compose file and these, from the repository's root.
-    With `pushed` a deploy sends them, as it does `sent`, which it renders from what GitHub has `kept`. `jobs` has the
-    settings of what runs on a schedule.
+    `status_command` is what a person types to see what serves, on the host or with a login for the cluster.
+    With `pushed` a deploy sends them, as it does `sent`, the env files that it renders from what GitHub has `kept`.
     """
 
     name: str
     environment: str
+    instances: tuple[PlannedService, ...]
+    accessories: tuple[PlannedAccessory, ...]
+    env_files: tuple[EnvFile, ...]
+    sent: tuple[EnvFile, ...]
+    kept: tuple[GitHubSetting, ...]
+    pushed: bool
+    files: tuple[str, ...]
+    status_command: str
+    redirects: tuple[DomainRedirect, ...]
+
+    @property
+    def containers(self) -> tuple[PlannedContainer, ...]:
+        """All that runs in it, services first."""
+        return (*self.instances, *self.accessories)
+
+
+@dataclass(frozen=True)
+class ComposeStack(Stack):
+    """A Compose project: `networks` are others', `own_networks` its own.
+
+    `beside` are the files that a deploy compares besides the compose file. `jobs` has the settings of what runs on a
+    schedule.
+    """
+
     instances: tuple[ServiceContainer, ...]
     accessories: tuple[AccessoryContainer, ...]
     networks: tuple[str, ...]
     own_networks: tuple[StackNetwork, ...]
-    env_files: tuple[EnvFile, ...]
     volumes: tuple[StackVolume, ...]
     hooks: tuple[DeployHook, ...]
     hook_names: str
-    sent: tuple[EnvFile, ...]
-    kept: tuple[GitHubSetting, ...]
-    pushed: bool
     beside: tuple[str, ...]
-    files: tuple[str, ...]
     jobs: tuple[ComposeAttribute, ...]
-    redirects: tuple[DomainRedirect, ...]
 
     @property
     def lists_networks(self) -> bool:

@@ -3,7 +3,7 @@
 from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import GitHubSetting, KeyValue, PinnedAction
 from kiwari_ci.plan.hosts import JumpHost
-from kiwari_ci.plan.stacks import ComposeStack, ServiceContainer
+from kiwari_ci.plan.stacks import PlannedService, Stack
 
 
 @dataclass(frozen=True)
@@ -77,22 +77,36 @@ class TestJob:
 
 
 @dataclass(frozen=True)
-class SshRoute:
-    """How a deploy reaches one host: a step with the id `step`, and the names of the variables of its env.
+class DeployStep:
+    """The step that deploys a stack to one host, which its engine's template prints.
 
-    `settings` are all that the step reads from GitHub; `port` is empty where it is SSH's own.
+    `settings` are all that it reads from GitHub. `images` and `last_image` are the containers, each with the variable
+    that has its digest.
     """
 
     host: str
     step: str
     template: str
+    stack: Stack
     settings: tuple[GitHubSetting, ...]
+    images: tuple[KeyValue, ...]
+    last_image: KeyValue
+
+
+@dataclass(frozen=True)
+class SshRoute(DeployStep):
+    """A deploy over SSH: the names of the variables of its env.
+
+    `port` is empty where it is SSH's own. `token` is what the host pulls images with.
+    """
+
     address: str
     user: str
     key: str
     known_hosts: str
     port: str
     jumps: tuple[JumpHost, ...]
+    token: str
 
 
 @dataclass(frozen=True)
@@ -120,14 +134,14 @@ class PublicRedirectCheck:
 
 @dataclass(frozen=True)
 class EnvironmentDeploy:
-    """A deploy of one environment over SSH, a step for each of its hosts, in order.
+    """A deploy of one environment, a step for each of its hosts, in order.
 
-    `host` names its hosts for people. `branch` is the one whose commits are counted; `ref` is what the job checks out,
-    empty for the run's own commit. `program` is the host's, as a person there calls it. `superseded` is the condition
-    that a host has something newer. `values` are what each step's env has from earlier jobs, as expressions; `images`
-    and `last_image` are the containers, each with the variable that has its digest. `goes_back`: an older commit that
-    a person chose is put back. `shows_output`: of containers, also in a public log. `released_tags` and
-    `released_regex` match the tags of which a newer one may overtake this deploy; empty for a deploy of no tag.
+    `host` names its hosts for people, `folder` is that of its stack. `branch` is the one whose commits are counted;
+    `ref` is what the job checks out, empty for the run's own commit. `instances` are all that the environment runs.
+    `superseded` is the condition that a host has something newer. `values` are what each step's env has from earlier
+    jobs, as expressions. `goes_back`: an older commit that a person chose is put back. `shows_output`: of containers,
+    also in a public log. `released_tags` and `released_regex` match the tags of which a newer one may overtake this
+    deploy; empty for a deploy of no tag.
     """
 
     environment: str
@@ -135,15 +149,12 @@ class EnvironmentDeploy:
     host: str
     branch: str
     ref: str
-    program: str
-    ways: tuple[SshRoute, ...]
+    ways: tuple[DeployStep, ...]
     superseded: str
-    token: str
     token_is_of_job: bool
     values: tuple[KeyValue, ...]
-    images: tuple[KeyValue, ...]
-    last_image: KeyValue
-    stack: ComposeStack
+    folder: str
+    instances: tuple[PlannedService, ...]
     checks: tuple[PublicHealthCheck, ...]
     redirects: tuple[PublicRedirectCheck, ...]
     minutes: int
@@ -241,7 +252,7 @@ class DeployTarget:
     deploy: EnvironmentDeploy
     condition: str
     tag: str
-    instances: tuple[ServiceContainer, ...]
+    instances: tuple[PlannedService, ...]
 
 
 @dataclass(frozen=True)

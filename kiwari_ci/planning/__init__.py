@@ -1,24 +1,29 @@
 """EffectiveSpec → Plan: every name, default and expression of the output is decided here, once."""
 
-from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
+from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveSpec
 from kiwari_ci.effective.hosts import pull_token_setting
 from kiwari_ci.engines.registry import find_engine
 from kiwari_ci.github import action_pins
 from kiwari_ci.plan import (
     BuiltBranch,
+    Cluster,
     ComposeStack,
     DeployHost,
     DriftWorkflow,
     GitHubSetting,
+    Host,
     Plan,
+    PlannedService,
+    PostgresServer,
     RequiredSetting,
-    ServiceContainer,
     ServiceWorkflow,
+    Stack,
 )
 from kiwari_ci.planning import builds, required_settings, runbook_steps
 from kiwari_ci.planning.escape_hatches import list_escape_hatches
-from kiwari_ci.planning.hosts import list_long_running, plan_deploy_host, plan_proxy_guides
+from kiwari_ci.planning.hosts import list_long_running, plan_proxy_guides
 from kiwari_ci.planning.runbook_steps import DeployedRef
+from kiwari_ci.planning.stacks import EnvironmentStacks
 from kiwari_ci.planning.takeover import plan_takeovers
 from kiwari_ci.planning.workflows import plan_environment_workflow, plan_service_workflow
 
@@ -36,25 +41,28 @@ def build_plan(
     `installed_source` says how this tool can be installed again, for a spec that does not.
     """
     project = spec.project
-    stacks = {
-        name: find_engine(environment.first_host.engine).plan_stack(environment)
-        for name, environment in spec.environments.items()
-    }
+    environment_stacks = EnvironmentStacks(spec)
+    stacks = tuple(
+        stack for environment in spec.environments.values() for stack in environment_stacks.list_stacks(environment)
+    )
+    first_stacks = tuple(environment_stacks.first_stack(environment) for environment in spec.environments.values())
+    compose_stacks = [stack for stack in stacks if isinstance(stack, ComposeStack)]
     servers = tuple(
         find_engine(server.host.engine).plan_database_server(spec, server) for server in spec.databases.values()
     )
-    hosts = tuple(plan_deploy_host(spec, host, stacks, servers) for host in spec.hosts.values())
-    workflows = tuple(plan_service_workflow(image, stacks, pins.pins) for image in spec.images)
+    every_host = tuple(_plan_host(spec, host, environment_stacks, servers) for host in spec.hosts.values())
+    hosts = tuple(host for host in every_host if isinstance(host, DeployHost))
+    workflows = tuple(plan_service_workflow(image, environment_stacks, pins.pins) for image in spec.images)
     environment_workflows = tuple(
-        plan_environment_workflow(environment, stacks[environment.name], workflows, pins.pins)
+        plan_environment_workflow(environment, environment_stacks, workflows, pins.pins)
         for environment in spec.environments.values()
         if environment.has_own_workflow
     )
     built_branches = _list_built_branches(workflows)
-    tokens = _collect_pull_tokens(spec)
+    tokens = _collect_pull_tokens(spec) if any(host.stacks for host in hosts) else ()
     login = builds.plan_registry_login(spec.registry)
     build_settings = required_settings.collect_build_settings(workflows, login)
-    needs = required_settings.collect_required_settings(hosts, tokens, build_settings, spec.registry.host)
+    needs = required_settings.collect_required_settings(every_host, tokens, build_settings, spec.registry.host)
     examples = [workflow.example for workflow in environment_workflows if workflow.example]
     migrating = [f"`{name}`" for name, service in spec.services.items() if service.migrate]
     return Plan(
@@ -76,28 +84,30 @@ def build_plan(
         workflows=tuple(workflow for workflow in workflows if _is_started(workflow)),
         promotions=environment_workflows,
         drift=_plan_drift_workflow(spec.generator, f"specs/{spec_name}", installed_source),
-        stacks=tuple(stacks.values()),
+        stacks=stacks,
         servers=servers,
-        hosts=hosts,
+        every_host=every_host,
         tokens=tokens,
+        pulls_with_job_token=spec.registry.pull_token.secret is None,
         needs=needs,
         first_tags=tuple(dict.fromkeys(examples)),
         released=any(workflow.builds and workflow.pattern for workflow in environment_workflows),
         by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
-        domains=_list_domains(hosts),
+        domains=_list_domains(every_host),
         proxy_guides=plan_proxy_guides(hosts),
         takeovers=plan_takeovers(spec, stacks),
-        answering=_list_health_checked(spec, stacks),
+        answering=_list_health_checked(spec, first_stacks),
         standing=tuple(accessories for host in hosts for accessories in list_long_running(host)),
-        pushing=", ".join(stack.environment for stack in stacks.values() if stack.pushed),
-        rendered=", ".join(stack.environment for stack in stacks.values() if stack.sent),
+        pushing=", ".join(stack.environment for stack in compose_stacks if stack.pushed),
+        rendered=", ".join(stack.environment for stack in compose_stacks if stack.sent),
         migrating=", ".join(migrating),
         migrated=any(server.migrations_image for server in servers),
         runbook=runbook_steps.plan_runbook(
             project.name,
             project.repository,
             hosts,
-            tuple(stacks.values()),
+            tuple(host for host in every_host if isinstance(host, Cluster)),
+            first_stacks,
             repository_settings=(*tokens, *_list_build_only_settings(build_settings, tokens)),
             required_settings=needs,
             deployed_refs=_list_deployed_refs(spec, needs),
@@ -110,6 +120,18 @@ def build_plan(
         pins=action_pins.build_pins_file(pins),
         dependabot=(action_pins.build_dependabot_config(pins),) if project.dependabot else (),
     )
+
+
+def _plan_host(
+    spec: EffectiveSpec, host: EffectiveHost, stacks: EnvironmentStacks, servers: tuple[PostgresServer, ...]
+) -> Host:
+    """Plan a host with the stacks that are on it."""
+    own_stacks = {
+        name: stacks.find_stack(environment, host)
+        for name, environment in spec.environments.items()
+        if host.name in environment.host_names
+    }
+    return find_engine(host.engine).plan_host(spec, host, own_stacks, servers)
 
 
 def _list_deployed_refs(spec: EffectiveSpec, needs: tuple[RequiredSetting, ...]) -> dict[str, list[DeployedRef]]:
@@ -153,10 +175,10 @@ def _collect_pull_tokens(spec: EffectiveSpec) -> tuple[GitHubSetting, ...]:
     return (token,) if token.kind else ()
 
 
-def _list_health_checked(spec: EffectiveSpec, stacks: dict[str, ComposeStack]) -> tuple[ServiceContainer, ...]:
+def _list_health_checked(spec: EffectiveSpec, stacks: tuple[Stack, ...]) -> tuple[PlannedService, ...]:
     """List one container of each service that is asked for its health over HTTP, where it runs first."""
-    first_instances: dict[str, ServiceContainer] = {}
-    for stack in stacks.values():
+    first_instances: dict[str, PlannedService] = {}
+    for stack in stacks:
         for instance in stack.instances:
             first_instances.setdefault(instance.service, instance)
     asked_names = [name for name, service in spec.services.items() if service.port and service.health.by == "http"]
@@ -182,6 +204,6 @@ def _plan_drift_workflow(generator: str | None, spec_path: str, installed_source
     return DriftWorkflow("", repository.removesuffix(".git"), commit, spec_path, source_from_installation)
 
 
-def _list_domains(hosts: tuple[DeployHost, ...]) -> tuple[str, ...]:
+def _list_domains(hosts: tuple[Host, ...]) -> tuple[str, ...]:
     """List the domains of all hosts, each once."""
     return tuple(dict.fromkeys(domain for host in hosts for domain in host.domains))

@@ -6,7 +6,7 @@ It is rendered as Mermaid here, also for the runbook, and as a page by the comma
 from collections.abc import Iterator
 
 from kiwari_ci.frozen import dataclass
-from kiwari_ci.plan import ComposeStack, EnvironmentWorkflow, Plan, ServiceContainer, ServiceWorkflow
+from kiwari_ci.plan import EnvironmentWorkflow, Plan, PlannedService, ServiceWorkflow, Stack
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class PipelineGraph:
 def build_pipeline_graph(plan: Plan) -> PipelineGraph:
     """Build the lanes of a plan."""
     order = [stack.environment for stack in plan.stacks]
-    lanes = [_build_lane(plan, host.name, stack) for host in plan.hosts for stack in host.stacks]
+    lanes = [_build_lane(plan, host.name, stack) for host in plan.every_host for stack in host.stacks]
     lanes.sort(key=lambda lane: order.index(lane.environment))
     return PipelineGraph(plan.project, plan.repository, plan.registry, tuple(lanes))
 
 
-def _build_lane(plan: Plan, host: str, stack: ComposeStack) -> EnvironmentLane:
+def _build_lane(plan: Plan, host: str, stack: Stack) -> EnvironmentLane:
     own_workflow = _find_environment_workflow(plan, stack)
     branch = _find_push_branch(plan, stack)
     triggers = []
@@ -81,14 +81,14 @@ def _build_lane(plan: Plan, host: str, stack: ComposeStack) -> EnvironmentLane:
     )
 
 
-def _find_environment_workflow(plan: Plan, stack: ComposeStack) -> EnvironmentWorkflow | None:
+def _find_environment_workflow(plan: Plan, stack: Stack) -> EnvironmentWorkflow | None:
     for workflow in plan.promotions:
         if workflow.deploy.environment == stack.environment:
             return workflow
     return None
 
 
-def _find_push_branch(plan: Plan, stack: ComposeStack) -> str:
+def _find_push_branch(plan: Plan, stack: Stack) -> str:
     """Find the branch whose pushes deploy an environment; empty where only tags or persons do."""
     for workflow in plan.workflows:
         for target in workflow.targets:
@@ -97,7 +97,7 @@ def _find_push_branch(plan: Plan, stack: ComposeStack) -> str:
     return ""
 
 
-def _find_database(plan: Plan, stack: ComposeStack) -> str:
+def _find_database(plan: Plan, stack: Stack) -> str:
     """Name the server and the database of an environment; empty when it has none."""
     name = ""
     for server in plan.servers:
@@ -107,7 +107,7 @@ def _find_database(plan: Plan, stack: ComposeStack) -> str:
     return name
 
 
-def _build_rows(plan: Plan, stack: ComposeStack) -> Iterator[ServiceRow]:
+def _build_rows(plan: Plan, stack: Stack) -> Iterator[ServiceRow]:
     workflows = {workflow.source.image: workflow for workflow in plan.workflows}
     own_workflow = None if _find_push_branch(plan, stack) else _find_environment_workflow(plan, stack)
     for instance in stack.instances:
@@ -127,14 +127,14 @@ def _build_rows(plan: Plan, stack: ComposeStack) -> Iterator[ServiceRow]:
         )
 
 
-def _describe_health(instance: ServiceContainer) -> str:
+def _describe_health(instance: PlannedService) -> str:
     """Describe what must be true of a service before it serves."""
     if not instance.health:
         return "a worker"
     return f"{instance.health_path} → {instance.health_status}" if instance.health_status else instance.health
 
 
-def _list_service_jobs(workflow: ServiceWorkflow, stack: ComposeStack) -> tuple[str, tuple[str, ...]]:
+def _list_service_jobs(workflow: ServiceWorkflow, stack: Stack) -> tuple[str, tuple[str, ...]]:
     """List a service's own workflow, and its jobs on the way into one environment."""
     jobs = [job for job in workflow.jobs() if not job.startswith("deploy-")]
     return workflow.source.workflow, (*jobs, f"deploy-{stack.environment}")

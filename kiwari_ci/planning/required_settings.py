@@ -2,7 +2,16 @@
 
 from kiwari_ci.engines.registry import find_engine
 from kiwari_ci.frozen import dataclass
-from kiwari_ci.plan import DeployHost, EnvFile, GitHubSetting, Plan, RegistryLogin, RequiredSetting, ServiceWorkflow
+from kiwari_ci.plan import (
+    DeployHost,
+    EnvFile,
+    GitHubSetting,
+    Host,
+    Plan,
+    RegistryLogin,
+    RequiredSetting,
+    ServiceWorkflow,
+)
 
 BUILD_ENVIRONMENT = "build"  # GitHub's environment that a build with secrets runs in
 
@@ -17,7 +26,7 @@ class EnvFileKey:
 
 @dataclass(frozen=True)
 class HostEnvFile:
-    """An env file that a host keeps, by its path there, and the keys that it must hold."""
+    """An env file that a host keeps, by its path there, or a cluster's Secret, and the keys that it must hold."""
 
     host: str
     path: str
@@ -25,7 +34,7 @@ class HostEnvFile:
 
 
 def collect_required_settings(
-    hosts: tuple[DeployHost, ...],
+    hosts: tuple[Host, ...],
     tokens: tuple[GitHubSetting, ...],
     build_settings: tuple[RequiredSetting, ...],
     registry: str,
@@ -33,20 +42,23 @@ def collect_required_settings(
     """Collect every secret and variable: of each host as the runbook has them, then tokens, then those of builds."""
     settings = [setting for host in hosts for setting in find_engine(host.engine).required_settings(host)]
     settings += _collect_rendered_settings(hosts)
-    all_environments = tuple(stack.environment for host in hosts for stack in host.stacks)
+    pulling_hosts = (host for host in hosts if isinstance(host, DeployHost))  # a cluster keeps its own token
+    all_environments = tuple(stack.environment for host in pulling_hosts for stack in host.stacks)
     permission = "with `read:packages`" if registry == "ghcr.io" else f"that may pull from {registry}"
     purpose = f"token {permission}: the host pulls with it, and never keeps it"
     settings += [RequiredSetting(token.name, token.kind, purpose, all_environments) for token in tokens]
     return _merge_duplicates([*settings, *build_settings])
 
 
-def _collect_rendered_settings(hosts: tuple[DeployHost, ...]) -> list[RequiredSetting]:
+def _collect_rendered_settings(hosts: tuple[Host, ...]) -> list[RequiredSetting]:
     """Collect what env files are rendered from, each with the environments that read it."""
     environments: dict[GitHubSetting, list[str]] = {}
     for host in hosts:
         for stack in host.stacks:
             for setting in stack.kept:
-                environments.setdefault(setting, []).append(stack.environment)
+                names = environments.setdefault(setting, [])
+                if stack.environment not in names:
+                    names.append(stack.environment)
     return [
         RequiredSetting(
             setting.name, setting.kind, f"what the env files of {', '.join(names)} are rendered from", tuple(names)
@@ -71,6 +83,11 @@ def list_host_env_files(plan: Plan) -> tuple[HostEnvFile, ...]:
         env_files += [_describe_env_file(host, server.name, server.env_file) for server in host.servers]
         for stack in host.stacks:
             env_files += [_describe_env_file(host, stack.name, env_file) for env_file in stack.env_files]
+    for cluster in plan.clusters:
+        for cluster_stack in cluster.stacks:
+            for secret in cluster_stack.secrets:
+                place = f"Secret {secret.name} in {cluster_stack.name}"
+                env_files.append(HostEnvFile(cluster.name, place, _list_keys(secret.env_file)))
     return tuple(env_files)
 
 
@@ -119,9 +136,12 @@ def _collect_image_settings(workflows: tuple[ServiceWorkflow, ...]) -> list[Requ
 
 
 def _describe_env_file(host: DeployHost, folder: str, env_file: EnvFile) -> HostEnvFile:
+    return HostEnvFile(host.name, f"{host.folder}/{folder}/{env_file.name}", _list_keys(env_file))
+
+
+def _list_keys(env_file: EnvFile) -> tuple[EnvFileKey, ...]:
     lines = [line for section in env_file.groups for line in section.lines]
-    keys = tuple(EnvFileKey(line.key, line.note.startswith("secret")) for line in lines)
-    return HostEnvFile(host.name, f"{host.folder}/{folder}/{env_file.name}", keys)
+    return tuple(EnvFileKey(line.key, line.note.startswith("secret")) for line in lines)
 
 
 def _format_table(rows: list[tuple[str, ...]]) -> list[str]:

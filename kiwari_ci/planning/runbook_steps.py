@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from kiwari_ci.plan import ComposeStack, DeployHost, GitHubSetting, PostgresServer, ProxyStack, RequiredSetting
+from kiwari_ci.plan import Cluster, DeployHost, GitHubSetting, PostgresServer, ProxyStack, RequiredSetting, Stack
 from kiwari_ci.plan.runbook import (
     CREATE_ENV_FILES,
     EDIT_ENV_FILES,
@@ -22,6 +22,7 @@ from kiwari_ci.plan.runbook import (
     ServerCommands,
     SettingCommand,
 )
+from kiwari_ci.planning.cluster_steps import plan_cluster_commands
 
 DeployedRef = tuple[str, str]  # `branch` or `tag`, and its name or pattern
 
@@ -31,6 +32,7 @@ _STEP_TITLES: dict[RunbookStepId, str] = {
     "deploy_key": "Deploy key",
     "host_key": "Host key",
     "github_settings": "GitHub: environments, secrets, variables",
+    "cluster": "Cluster",
     "network": "Network",
     "dns": "DNS",
     "proxy_hosts": "Proxy hosts",
@@ -46,7 +48,8 @@ def plan_runbook(
     project: str,
     repository: str,
     hosts: Sequence[DeployHost],
-    stacks: Sequence[ComposeStack],
+    clusters: Sequence[Cluster],
+    stacks: Sequence[Stack],
     repository_settings: Sequence[GitHubSetting | RequiredSetting],
     required_settings: Sequence[RequiredSetting],
     deployed_refs: Mapping[str, Sequence[DeployedRef]],
@@ -61,11 +64,11 @@ def plan_runbook(
         *(_plan_setting(setting) for setting in repository_settings),
     ]
     host_environments = {host.name: [stack.environment for stack in host.stacks] for host in hosts}
-    has_database_servers = any(host.servers for host in hosts)
     has_domains = any(container.domain for stack in stacks for container in stack.containers)
     return Runbook(
-        steps=_plan_steps(has_database_servers, bool(version_tags), any(host.has_schedule for host in hosts)),
+        steps=_plan_steps(hosts, clusters, has_releases=bool(version_tags)),
         hosts=tuple(_plan_host_commands(host, has_domains) for host in hosts),
+        clusters=tuple(plan_cluster_commands(cluster) for cluster in clusters),
         schedules=tuple(_plan_schedule_commands(host) for host in hosts if host.has_schedule),
         create_environments=tuple(
             RunbookCommand(environment, f"gh api --silent -X PUT {_environment_path(repository, environment)}")
@@ -138,14 +141,23 @@ def _keep_in_environments(
             yield replace(command, environment=environment, line=line)
 
 
-def _plan_steps(has_database_servers: bool, has_releases: bool, has_schedule: bool) -> dict[RunbookStepId, RunbookStep]:
+def _plan_steps(
+    hosts: Sequence[DeployHost], clusters: Sequence[Cluster], has_releases: bool
+) -> dict[RunbookStepId, RunbookStep]:
     titles = dict(_STEP_TITLES)
-    if has_database_servers:
+    if any(host.servers for host in hosts):
         titles["network"] = "Network and PostgreSQL"
+    unused: list[RunbookStepId] = []
+    if not clusters:
+        unused.append("cluster")
+    if not hosts:
+        unused += ["files", "env_files", "deploy_key", "host_key", "network", "proxy_hosts"]
     if not has_releases:
-        del titles["first_release"]
-    if not has_schedule:
-        del titles["schedule"]
+        unused.append("first_release")
+    if not any(host.has_schedule for host in hosts):
+        unused.append("schedule")
+    for step_id in unused:
+        del titles[step_id]
     return {step_id: RunbookStep(step_id, number, title) for number, (step_id, title) in enumerate(titles.items(), 1)}
 
 
@@ -200,7 +212,7 @@ def _plan_copy_files(host: DeployHost, source: str) -> RunbookCommand:
     return RunbookCommand(folder, f"git archive HEAD {source} | {extract}")
 
 
-def _plan_rollback(host: DeployHost, stack: ComposeStack, container: str) -> RunbookCommand:
+def _plan_rollback(host: DeployHost, stack: Stack, container: str) -> RunbookCommand:
     command = f'ssh "${host.variable}" {host.folder}/bin/deploy rollback {stack.name} {container}'
     return RunbookCommand(f"{stack.name} {container}", f"{command} # [sha256:… of an earlier one]")
 
@@ -230,6 +242,8 @@ def _plan_restores(host: DeployHost, program: str, server: PostgresServer) -> li
 
 
 def _plan_host_settings(project: str, host: DeployHost) -> Iterator[SettingCommand]:
+    if not host.stacks:
+        return  # no job goes there
     yield from _plan_login_settings(host, host.variable, host.address, host.user)
     for key in host.keys:
         yield _plan_file_setting(project, host, "secret", key.secret)

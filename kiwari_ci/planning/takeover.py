@@ -1,16 +1,17 @@
 """Plans what the runbook says of an environment that serves already: its containers, and what becomes of each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.effective.containers import EffectiveService
-from kiwari_ci.plan import ComposeStack, TakenOverContainer, Takeover
+from kiwari_ci.plan import ComposeStack, Stack, TakenOverContainer, Takeover
 
 
-def plan_takeovers(spec: EffectiveSpec, stacks: dict[str, ComposeStack]) -> tuple[Takeover, ...]:
+def plan_takeovers(spec: EffectiveSpec, all_stacks: Iterable[Stack]) -> tuple[Takeover, ...]:
     """Plan the takeovers in the order in which a person does them: those that others promote from come first."""
-    environments = [environment for environment in spec.environments.values() if environment.model.takeover]
+    stacks = {stack.environment: stack for stack in all_stacks if isinstance(stack, ComposeStack)}
+    environments = [spec.environments[name] for name in stacks if spec.environments[name].model.takeover]
     environments.sort(key=lambda environment: environment.model.promote is not None)
     return tuple(_plan_takeover(environment, stacks[environment.name]) for environment in environments)
 

@@ -7,25 +7,26 @@ from http import HTTPStatus
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveImage, EffectiveService
 from kiwari_ci.effective.values import parse_duration
+from kiwari_ci.engines.base import StepOfDeploy
 from kiwari_ci.engines.registry import find_engine
 from kiwari_ci.github import path_filters
 from kiwari_ci.plan import (
-    ComposeStack,
+    DeployStep,
     DeployTarget,
     EnvironmentDeploy,
     EnvironmentWorkflow,
     ImageSource,
     KeyValue,
     PathFilter,
+    PlannedService,
     PublicHealthCheck,
     PublicRedirectCheck,
-    ServiceContainer,
     ServiceWorkflow,
-    SshRoute,
+    Stack,
     TestJob,
 )
 from kiwari_ci.planning import builds, test_jobs
-from kiwari_ci.planning.hosts import format_ssh_port, plan_jump_hosts
+from kiwari_ci.planning.stacks import EnvironmentStacks
 from kiwari_ci.planning.steps import ActionPins, plan_custom_steps
 
 BUILD_JOB = "build-and-push"
@@ -33,15 +34,13 @@ CHECK_COMMIT_JOB = "check-commit"
 _EXAMPLE_VERSION = "0.1.0"
 
 
-def plan_service_workflow(
-    image: EffectiveImage, stacks: dict[str, ComposeStack], actions: ActionPins
-) -> ServiceWorkflow:
+def plan_service_workflow(image: EffectiveImage, stacks: EnvironmentStacks, actions: ActionPins) -> ServiceWorkflow:
     """Plan the workflow of one image."""
     spec = image.spec
     model = spec.services[image.service]
     branches = image.build_branches
     targets = tuple(
-        _plan_deploy_target(image, environment, stacks[environment.name], len(branches) > 1)
+        _plan_deploy_target(image, environment, stacks, len(branches) > 1)
         for environment in image.environments
         if environment.is_deployed_on_push
     )
@@ -56,7 +55,9 @@ def plan_service_workflow(
     return ServiceWorkflow(
         source=source,
         branches=tuple(branches),
-        stack_filters=_plan_stack_filters([stacks[target.deploy.environment] for target in targets]),
+        stack_filters=_plan_stack_filters(
+            stack for target in targets for stack in stacks.list_stacks(spec.environments[target.deploy.environment])
+        ),
         after="",
         build_job=BUILD_JOB if branches else "",
         condition=" || ".join(_format_branch_condition(branch) for branch in branches),
@@ -78,7 +79,7 @@ def plan_service_workflow(
     )
 
 
-def _plan_stack_filters(stacks: Iterable[ComposeStack]) -> tuple[PathFilter, ...]:
+def _plan_stack_filters(stacks: Iterable[Stack]) -> tuple[PathFilter, ...]:
     """Plan what starts a deploy of files alone: without it, a commit that only raises a limit would wait."""
     sent_stacks = (stack for stack in stacks if stack.pushed)
     return tuple(PathFilter(f"deploy/{stack.name}/**", "a deploy sends these files") for stack in sent_stacks)
@@ -138,7 +139,7 @@ def _rename_test_job(test: TestJob, service: str) -> TestJob:
 
 def plan_environment_workflow(
     environment: EffectiveEnvironment,
-    stack: ComposeStack,
+    stacks: EnvironmentStacks,
     workflows: tuple[ServiceWorkflow, ...],
     actions: ActionPins,
 ) -> EnvironmentWorkflow:
@@ -189,7 +190,7 @@ def plan_environment_workflow(
         find_environment=tuple(_plan_find_environment(embedded_builds, sources, checks_signatures)),
         builds=embedded_builds,
         sources=sources,
-        deploy=_plan_environment_deploy(environment, stack, own_workflows, job),
+        deploy=_plan_environment_deploy(environment, stacks, own_workflows, job),
         after_deploy=plan_custom_steps(after_deploy, actions),
     )
 
@@ -276,26 +277,36 @@ def _suggest_missing_image(environment: EffectiveEnvironment) -> str:
 
 
 def _plan_deploy_target(
-    image: EffectiveImage, environment: EffectiveEnvironment, stack: ComposeStack, is_one_of_several: bool
+    image: EffectiveImage, environment: EffectiveEnvironment, stacks: EnvironmentStacks, is_one_of_several: bool
 ) -> DeployTarget:
-    instances = [instance for instance in stack.instances if instance.source == image.name]
     # The service itself is deployed before other processes of its image.
-    instances.sort(key=lambda instance: instance.service != image.service)
+    services = [image.service] if image.service in environment.services else []
+    services += [
+        name
+        for name, service in environment.services.items()
+        if service.image.name == image.name and name != image.service
+    ]
     condition = _format_branch_condition(environment.deploy_branch) if is_one_of_several else ""
+    deploy = _plan_deploy(environment, stacks, services, BUILD_JOB, {image.name: "digest"})
     return DeployTarget(
-        deploy=_plan_deploy(environment, stack, tuple(instances), BUILD_JOB, {image.name: "digest"}),
+        deploy=deploy,
         condition=condition,
         tag=environment.image_tag,
-        instances=tuple(instances),
+        instances=tuple(_list_instances(stacks.first_stack(environment), services)),
     )
 
 
+def _list_instances(stack: Stack, services: Iterable[str]) -> list[PlannedService]:
+    """List what runs of some services in a stack, service by service."""
+    return [instance for name in services for instance in stack.instances if instance.service == name]
+
+
 def _plan_environment_deploy(
-    environment: EffectiveEnvironment, stack: ComposeStack, workflows: list[ServiceWorkflow], job: str
+    environment: EffectiveEnvironment, stacks: EnvironmentStacks, workflows: list[ServiceWorkflow], job: str
 ) -> EnvironmentDeploy:
     """Plan a deploy of all services of an environment, whose images an earlier job has found."""
     digests = {workflow.source.image: workflow.source.digest_output for workflow in workflows}
-    deploy = _plan_deploy(environment, stack, stack.instances, job, digests)
+    deploy = _plan_deploy(environment, stacks, list(environment.services), job, digests)
     ref = "${{ inputs.commit || github.sha }}" if _accepts_commit(environment) else ""
     pattern = environment.tag_pattern
     return replace(
@@ -314,44 +325,66 @@ def _accepts_commit(environment: EffectiveEnvironment) -> bool:
 
 def _plan_deploy(
     environment: EffectiveEnvironment,
-    stack: ComposeStack,
-    deployed: tuple[ServiceContainer, ...],
+    stacks: EnvironmentStacks,
+    services: list[str],
     job: str,
     digests: dict[str, str],
 ) -> EnvironmentDeploy:
     """Plan a deploy; `digests` has, by image, the output of the earlier job that holds its digest."""
+    first_stack = stacks.first_stack(environment)
+    deployed = _list_instances(first_stack, services)
     values = {instance.digest: f"needs.{job}.outputs.{digests[instance.source]}" for instance in deployed}
     values["SEQUENCE"] = f"needs.{job}.outputs.sequence"
-    *images, last_image = (KeyValue(instance.container, instance.digest) for instance in deployed)
-    hosts = environment.hosts
-    host_names = " and ".join(environment.host_names)
-    routes = tuple(_plan_ssh_route(environment, host, len(hosts) > 1) for host in hosts)
-    program = f"{hosts[0].directory}/bin/deploy"
-    rollback_command = f"on {host_names}: {program} rollback {stack.name}"
-    addresses = [instance.address for instance in (*deployed, *stack.instances) if instance.address]
+    steps = tuple(_plan_deploy_step(environment, host, stacks, services) for host in environment.hosts)
+    addresses = [instance.address for instance in (*deployed, *first_stack.instances) if instance.address]
     minutes = 10 + sum(_estimate_container_minutes(environment.services[instance.service]) for instance in deployed)
     return EnvironmentDeploy(
         environment=environment.name,
         url=f"https://{addresses[0]}" if addresses else "",
-        host=host_names,
+        host=" and ".join(environment.host_names),
         branch=environment.deploy_branch,
         ref="",
-        program=program,
-        ways=routes,
-        superseded=" || ".join(f"steps.{route.step}.outputs.superseded-by" for route in routes),
-        token=environment.deploy_settings(hosts[0])["token"].name,
+        ways=steps,
+        superseded=" || ".join(f"steps.{step.step}.outputs.superseded-by" for step in steps),
         token_is_of_job=environment.spec.registry.pull_token.secret is None,
         values=tuple(KeyValue(name, expression) for name, expression in values.items()),
-        images=tuple(images),
-        last_image=last_image,
-        stack=stack,
-        checks=tuple(check for instance in deployed for check in _plan_health_checks(instance, rollback_command)),
-        redirects=_plan_redirect_checks(stack, deployed),
-        minutes=minutes * len(hosts),
+        folder=environment.stack_name,
+        instances=first_stack.instances,
+        checks=tuple(check for instance in deployed for check in _plan_health_checks(environment, instance)),
+        redirects=_plan_redirect_checks(first_stack, deployed),
+        minutes=minutes * len(steps),
         goes_back=False,
         shows_output=environment.spec.project.public_logs,
         released_tags="",
         released_regex="",
+    )
+
+
+def _plan_deploy_step(
+    environment: EffectiveEnvironment, host: EffectiveHost, stacks: EnvironmentStacks, services: list[str]
+) -> DeployStep:
+    """Plan the step for one of the hosts; the engine of each host has its own names of containers."""
+    stack = stacks.find_stack(environment, host)
+    instances = _list_instances(stack, services)
+    return find_engine(host.engine).plan_deploy_step(
+        StepOfDeploy(
+            id=f"deploy-{host.name}" if len(environment.hosts) > 1 else "deploy",
+            environment=environment,
+            host=host,
+            stack=stack,
+            images=tuple(KeyValue(instance.container, instance.digest) for instance in instances),
+        )
+    )
+
+
+def _describe_rollback(environment: EffectiveEnvironment, container: str) -> str:
+    """Describe where and how a person goes back, for each engine."""
+    hosts_by_engine: dict[str, list[EffectiveHost]] = {}
+    for host in environment.hosts:
+        hosts_by_engine.setdefault(host.engine, []).append(host)
+    return "; ".join(
+        find_engine(engine).describe_rollback(environment, hosts, container)
+        for engine, hosts in hosts_by_engine.items()
     )
 
 
@@ -361,7 +394,7 @@ def _estimate_container_minutes(service: EffectiveService) -> int:
     return 10 + 2 * (parse_duration(start_period) // 60 if start_period else 0)
 
 
-def _plan_health_checks(instance: ServiceContainer, rollback_command: str) -> Iterator[PublicHealthCheck]:
+def _plan_health_checks(environment: EffectiveEnvironment, instance: PlannedService) -> Iterator[PublicHealthCheck]:
     """Plan what is asked at each public address that leads to the health path."""
     routes = [route for route in instance.routes if route.health_path]
     for route in routes:
@@ -371,33 +404,15 @@ def _plan_health_checks(instance: ServiceContainer, rollback_command: str) -> It
             url=f"https://{route.domain}{route.health_path}",
             status=int(HTTPStatus.UNAUTHORIZED) if route.auth_list else instance.health_status,
             asks_password=bool(route.auth_list),
-            to_go_back=f"{rollback_command} {instance.container}",
+            to_go_back=_describe_rollback(environment, instance.container),
         )
 
 
-def _plan_redirect_checks(
-    stack: ComposeStack, deployed: tuple[ServiceContainer, ...]
-) -> tuple[PublicRedirectCheck, ...]:
+def _plan_redirect_checks(stack: Stack, deployed: list[PlannedService]) -> tuple[PublicRedirectCheck, ...]:
     """Plan the check of each domain that redirects to a domain of what is deployed."""
     names = {instance.container for instance in deployed}
     return tuple(
         PublicRedirectCheck(redirect.domain, redirect.target)
         for redirect in stack.redirects
         if redirect.container in names
-    )
-
-
-def _plan_ssh_route(environment: EffectiveEnvironment, host: EffectiveHost, is_one_of_several: bool) -> SshRoute:
-    settings = environment.deploy_settings(host)
-    return SshRoute(
-        host=host.name,
-        template=find_engine(host.engine).deploy_step_template,
-        step=f"deploy-{host.name}" if is_one_of_several else "deploy",
-        settings=(*dict.fromkeys(settings.values()), *environment.env_settings),
-        address=settings["address"].name,
-        user=settings["user"].name,
-        key=settings["key"].name,
-        known_hosts=settings["known_hosts"].name,
-        port=format_ssh_port(host.model.port),
-        jumps=plan_jump_hosts(host, settings),
     )

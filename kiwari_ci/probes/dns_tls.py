@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from kiwari_ci.plan import ComposeContainer, DomainRedirect, PublicRoute
+from kiwari_ci.plan import DomainRedirect, PlannedContainer, PublicRoute
 from kiwari_ci.probes.calls import REQUEST_TIMEOUT, describe_error
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import RunbookIndex
@@ -136,7 +136,7 @@ def _request_health_path(address: str, secure: ssl.SSLSocket, domain: str, path:
 
 def check_route(
     group: FindingGroup,
-    container: ComposeContainer,
+    container: PlannedContainer,
     route: PublicRoute,
     state: DomainState,
     host_addresses: HostAddresses,

@@ -18,7 +18,7 @@ from kiwari_ci.probes.calls import (
     run_process,
 )
 from kiwari_ci.probes.findings import Finding, FindingGroup
-from kiwari_ci.probes.runbook_index import HostRunbookIndex, RunbookIndex
+from kiwari_ci.probes.runbook_index import RunbookIndex
 
 TIMED_OUT_RESULT = ProcessResult(-2, "", "no answer in time")
 TAG_RULESETS_PATH = "rulesets?per_page=100"
@@ -261,7 +261,7 @@ def _check_last_run(group: FindingGroup, workflow: str, page: GitHubResponse, ru
 
 
 def check_github_environment(
-    group: FindingGroup, plan: Plan, environment: str, state: GitHubState, runbook: HostRunbookIndex
+    group: FindingGroup, plan: Plan, environment: str, state: GitHubState, runbook: RunbookIndex
 ) -> Iterator[Finding]:
     """Check an environment, and every secret and variable that its deploys read."""
     repository, page = state.page(""), state.page("environments?per_page=100")
@@ -278,7 +278,7 @@ def check_github_environment(
 
 
 def _check_environment_policy(
-    group: FindingGroup, environment: str, page: GitHubResponse, runbook: HostRunbookIndex
+    group: FindingGroup, environment: str, page: GitHubResponse, runbook: RunbookIndex
 ) -> Finding:
     """Say whether every branch may deploy there; on some plans of GitHub nothing can be done about it."""
     policies = [
@@ -291,7 +291,7 @@ def _check_environment_policy(
 
 
 def _check_setting(
-    group: FindingGroup, environment: str, setting: GitHubSetting, state: GitHubState, runbook: HostRunbookIndex
+    group: FindingGroup, environment: str, setting: GitHubSetting, state: GitHubState, runbook: RunbookIndex
 ) -> Finding:
     subject = f"{setting.kind} {setting.name}"
     available = find_available_settings(state, environment)

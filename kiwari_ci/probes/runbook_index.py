@@ -20,8 +20,9 @@ class RunbookIndex:
         return HostRunbookIndex(self._runbook, self._destinations, host_name)
 
     def step(self, step_id: RunbookStepId) -> str:
-        """Where a step stands in the runbook."""
-        step = self._runbook.steps[step_id]
+        """Where a step stands in the runbook; where all is on clusters, one step has what others have of servers."""
+        steps = self._runbook.steps
+        step = steps[step_id] if step_id in steps else steps["cluster"]
         return f"runbook, step {step.number} ({step.title})"
 
     def create_environment(self, environment: str) -> str:
@@ -33,12 +34,18 @@ class RunbookIndex:
 
         An environment may have its own value for it, and so may a host; that command is taken first.
         """
-        commands = [command for command in self._runbook.settings if (command.kind, command.name) == (kind, name)]
+        kubeconfigs = (namespace.kubeconfig for commands in self._runbook.clusters for namespace in commands.namespaces)
+        settings = (*self._runbook.settings, *kubeconfigs)
+        commands = [command for command in settings if (command.kind, command.name) == (kind, name)]
 
         def is_less_specific(command: SettingCommand) -> tuple[bool, bool]:
             return command.environment != environment, command.host != host_name
 
         return self._fill_in_destinations(min(commands, key=is_less_specific).line)
+
+    def set_host_setting(self, kind: str, name: str, environment: str = "") -> str:
+        """The command that sets a secret or variable, for a host where hosts have their own values."""
+        return self.set_setting(kind, name, environment)
 
     def _find_command(self, commands: Iterable[RunbookCommand], subject: str) -> str:
         line = next(command.line for command in commands if command.subject == subject)

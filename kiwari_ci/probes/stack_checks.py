@@ -9,6 +9,7 @@ from kiwari_ci.plan import (
     ComposeStack,
     DeployHost,
     EnvFile,
+    PlannedContainer,
     ServiceContainer,
 )
 from kiwari_ci.probes.findings import Finding, FindingGroup
@@ -77,7 +78,7 @@ def _describe_additional_lines(path: str, additional_keys: list[str], facts: Hos
     return f"; not in the spec: {', '.join(parts)}" if parts else ""
 
 
-def is_deployed(stack: ComposeStack, container: ComposeContainer, facts: HostFacts) -> bool:
+def is_deployed(stack: ComposeStack, container: PlannedContainer, facts: HostFacts) -> bool:
     """Whether a container was ever put into service; True also when nobody knows."""
     if facts.why or not facts.word("engine"):
         return True

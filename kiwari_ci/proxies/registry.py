@@ -5,6 +5,7 @@ from typing import TypedDict, cast, get_args
 from kiwari_ci.proxies.base import Proxy
 from kiwari_ci.proxies.caddy import Caddy
 from kiwari_ci.proxies.external import ExternalProxy
+from kiwari_ci.proxies.ingress import Ingress
 from kiwari_ci.proxies.nginx import Nginx
 from kiwari_ci.proxies.nginx_proxy_manager import NginxProxyManager
 from kiwari_ci.proxies.traefik import Traefik
@@ -12,7 +13,7 @@ from kiwari_ci.schema.environments import ProxyKind
 
 _Registry = TypedDict(
     "_Registry",
-    {"nginx-proxy-manager": Proxy, "traefik": Proxy, "caddy": Proxy, "nginx": Proxy, "none": Proxy},
+    {"nginx-proxy-manager": Proxy, "traefik": Proxy, "caddy": Proxy, "nginx": Proxy, "none": Proxy, "ingress": Proxy},
 )
 
 PROXIES: _Registry = {
@@ -21,6 +22,7 @@ PROXIES: _Registry = {
     "caddy": Caddy(),
     "nginx": Nginx(),
     "none": ExternalProxy(),
+    "ingress": Ingress(),
 }
 ALL_KINDS: tuple[ProxyKind, ...] = get_args(ProxyKind)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from kiwari_ci.effective import (
     EffectiveContainer,
     EffectiveEnvironment,
+    EffectiveHost,
     EffectiveService,
     EffectiveSpec,
     find_outside_health_path,
@@ -34,7 +35,8 @@ def check_proxies(source: YamlSource, spec: EffectiveSpec) -> Problems:
                 loc: YamlPath = ("hosts", name, "proxy", key)
                 yield report_at_key(source, loc, "proxy", f"{format_yaml_path(loc)}: {reason}", f"leave out `{key}`")
     for environment in spec.environments.values():
-        yield from _check_domains(source, environment)
+        for host in _list_different_hosts(environment):
+            yield from _check_domains(source, environment, host)
     yield from _check_domain_hosts(source, spec)
     yield from _check_redirects(source, spec)
     yield from _check_traefik_names(source, spec)
@@ -44,7 +46,13 @@ def check_proxies(source: YamlSource, spec: EffectiveSpec) -> Problems:
         for container in environment.containers.values():
             yield from _check_health_path(source, container)
     for environment in spec.environments.values():
-        yield from _check_ports(source, environment)
+        for host in _list_different_hosts(environment):
+            yield from _check_ports(source, environment, host)
+
+
+def _list_different_hosts(environment: EffectiveEnvironment) -> list[EffectiveHost]:
+    """List the first host with each engine, for those with the same engine are alike."""
+    return [environment.hosts_with(engine)[0] for engine in dict.fromkeys(host.engine for host in environment.hosts)]
 
 
 def _explain_unused_key(options: Proxy, key: str) -> str:
@@ -55,12 +63,12 @@ def _explain_unused_key(options: Proxy, key: str) -> str:
     return find_proxy(options.kind).explain_unused_key(options, key)
 
 
-def _check_domains(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+def _check_domains(source: YamlSource, environment: EffectiveEnvironment, host: EffectiveHost) -> Problems:
     """The proxy can lead each domain to its container."""
-    proxy = find_proxy(environment.first_host.proxy.kind)
+    proxy = find_proxy(host.proxy.kind)
     for name in environment.model.domains:
         problem = proxy.explain_unreachable_domain(environment.containers[name])
-        if problem:
+        if problem and host.has_ports:
             message, hint = problem
             yield report_at_key(source, ("environments", environment.name, "domains", name), "proxy", message, hint)
 
@@ -189,9 +197,8 @@ def _check_health_path(source: YamlSource, container: EffectiveContainer) -> Pro
     yield report_at_key(source, loc, "proxy", message, hint)
 
 
-def _check_ports(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+def _check_ports(source: YamlSource, environment: EffectiveEnvironment, host: EffectiveHost) -> Problems:
     """No container publishes the ports of a generated proxy."""
-    host = environment.first_host
     stack_name = find_proxy(host.proxy.kind).stack_name(host.proxy)
     if not stack_name:
         return

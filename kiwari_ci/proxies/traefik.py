@@ -52,7 +52,7 @@ class Traefik:
         that two containers define differently. With `allownonrunning` the router stays while the container is being
         replaced, and whatever its own health check says.
         """
-        options = container.environment.first_host.proxy
+        options = container.environment.hosts_with("compose")[0].proxy
         service = container.container_name
         labels = {"traefik.enable": "true", "traefik.docker.allownonrunning": "true"}
         for route in container.routes:

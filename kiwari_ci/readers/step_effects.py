@@ -12,6 +12,8 @@ from kiwari_ci.readers.yaml_document import as_inline_code
 
 SSH_CLIENT_NAME = "deploy-over-ssh"  # our program that calls the host program
 HOST_PROGRAM_NOTE = "the host program"  # how our own deploys are done, among other ways such as `docker compose up`
+ROLLOUT_NAME = "rollout"  # our program that deploys to a cluster
+ROLLOUT_NOTE = "the rollout program"
 MAX_WORKFLOW_SCRIPTS = 1_000_000  # characters of one workflow, each combination of a matrix counted
 _IGNORED_COMMANDS = re.compile(
     r"(mkdir|echo|printf|chmod|chown|sleep|set|cd|umask|ssh-keyscan|cat|ssh-agent|ssh-add|rm|trap|test|\[|\[\[|true|exit|"
@@ -157,6 +159,8 @@ def _find_command_effects(words: list[str], place: _ScriptContext, step: ParsedS
     elif name == SSH_CLIENT_NAME:
         yield StepEffect("login", "", "")
         yield StepEffect("deploy", "".join(_parse_options(words, "--stack")), "", HOST_PROGRAM_NOTE)
+    elif name == ROLLOUT_NAME and "--stack" in words:
+        yield StepEffect("deploy", "".join(_parse_options(words, "--stack")), "", ROLLOUT_NOTE)
     elif name in ("scp", "rsync"):
         yield StepEffect("other", line, "", f"files are copied to the server by {as_inline_code(line)}")
     elif name in ("curl", "wget"):

@@ -87,10 +87,12 @@ def _check_unused_entries(source: YamlSource, spec: EffectiveSpec) -> Problems:
     environments = list(spec.environments.values())
     used_services = {name for each in environments if not each.is_promoted for name in each.services}
     used_services |= {base for service in spec.services.values() for base in service.build.base.values()}
+    used_hosts = {name for each in environments for name in each.host_names}
+    used_hosts |= {each.database.server.host.name for each in environments if each.database}
     tables = {
         "services": (list(spec.services), used_services),
         "accessories": (list(spec.accessories), {name for each in environments for name in each.accessories}),
-        "hosts": (list(spec.hosts), {name for each in environments for name in each.host_names}),
+        "hosts": (list(spec.hosts), used_hosts),
         "databases": (list(spec.databases), {each.database.server.name for each in environments if each.database}),
     }
     for table, (entries, used_entries) in tables.items():

@@ -75,7 +75,7 @@ def _check_shared_env_files(spec: EffectiveSpec) -> Advice:
 def _check_pushed_files(spec: EffectiveSpec) -> Advice:
     for name, environment in spec.environments.items():
         if environment.sends_files:
-            host = environment.first_host
+            host = environment.hosts_with("compose")[0]
             key = environment.deploy_settings(host)["key"].name
             owner = f"whoever has the key `{key}`, or may push what is deployed, owns {host.name}"
             hint = "leave out `sync`: a person copies the files, with the command that a refused deploy prints"
@@ -104,8 +104,9 @@ def _is_covered_path(path: str, files: list[str]) -> bool:
 
 def _check_shared_deploy_keys(spec: EffectiveSpec) -> Advice:
     first_environments: dict[str, str] = {}
-    for name, environment in spec.environments.items():
-        key = environment.deploy_settings(environment.first_host)["key"].name
+    for environment in spec.environments_on("compose"):
+        name = environment.name
+        key = environment.deploy_settings(environment.hosts_with("compose")[0])["key"].name
         first_environment = first_environments.setdefault(key, name)
         if first_environment != name:
             message = f"the key `{key}` of {first_environment} deploys {name}, too"

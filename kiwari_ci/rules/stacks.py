@@ -18,8 +18,6 @@ def check_stacks(source: YamlSource, spec: EffectiveSpec) -> Problems:
     for environment in environments:
         yield from _check_shared_env_keys(source, environment)
     for environment in environments:
-        yield from _check_database_host(source, environment)
-    for environment in environments:
         yield from _check_existing_volumes(source, environment)
     for container, field, key, value in _iter_variables(spec):
         yield from _check_variable_source(source, container, field, key, value)
@@ -55,19 +53,6 @@ def _check_shared_env_keys(source: YamlSource, environment: EffectiveEnvironment
                 message = f"{different}, which share {file} in {environment.name}"
                 hint = "leave out `env_file`: each service gets its own"
                 yield report_at_key(source, container.yaml_path("env", key), "clash", message, hint)
-
-
-def _check_database_host(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
-    """A database is on the host of its environment."""
-    if environment.database is None:
-        return
-    server = environment.database.server
-    host_name = environment.first_host.name
-    if host_name != server.host.name:
-        name = environment.name
-        message = f"environments.{name} is on {host_name}, its database server `{server.name}` on {server.host.name}"
-        hint = "a database is reached over a Docker network: put both on one host"
-        yield report_at_key(source, ("environments", name, "database"), "host", message, hint)
 
 
 def _check_existing_volumes(source: YamlSource, environment: EffectiveEnvironment) -> Problems:

@@ -1,8 +1,8 @@
 """Where services run: hosts, databases, environments."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema, core_schema
 
 from kiwari_ci.schema.base import AnyOf, Reference, Secret, SpecModel, require_true
@@ -20,6 +20,8 @@ from kiwari_ci.schema.text_formats import (
     HostFolder,
     ImageReference,
     ImageTag,
+    IpAddress,
+    KubernetesName,
     LocalAddress,
     Middleware,
     Omittable,
@@ -34,7 +36,8 @@ from kiwari_ci.schema.text_formats import (
     WorkflowFileName,
 )
 
-ProxyKind = Literal["nginx-proxy-manager", "traefik", "caddy", "nginx", "none"]
+EngineKind = Literal["compose", "kubernetes"]
+ProxyKind = Literal["nginx-proxy-manager", "traefik", "caddy", "nginx", "none", "ingress"]
 
 
 class Proxy(SpecModel):
@@ -43,7 +46,8 @@ class Proxy(SpecModel):
     kind: ProxyKind = Field(
         "nginx-proxy-manager",
         description="`nginx-proxy-manager`: the runbook says what to click; `traefik`: labels; `caddy` and `nginx`: "
-        "a stack with its configuration; `none`: somebody else's, which leads to published `ports`.",
+        "a stack with its configuration; `none`: somebody else's, which leads to published `ports`; `ingress`: the "
+        "Ingress controller of a cluster.",
     )
     network: Slug = Field("proxy", description="The Docker network that the proxy and the services share.")
     stack: Omittable[Slug] = Field(
@@ -80,6 +84,27 @@ class Proxy(SpecModel):
     middlewares: Omittable[list[Middleware]] = Field(
         None, min_length=1, description="Traefik's middlewares before every service: `[compress@file]`."
     )
+    issuer: Omittable[KubernetesName] = Field(
+        None,
+        description="For `ingress`, the ClusterIssuer of cert-manager that makes the certificates: `letsencrypt`; "
+        "default: the controller's own certificate.",
+    )
+
+    @property
+    def ingress_class(self) -> str:
+        """The value of the key `class`, which cannot be the name of an attribute."""
+        return getattr(self, "class", None) or ""
+
+
+if not TYPE_CHECKING:  # a field whose name is a word of Python
+    _CLASS = Field(None, description="For `ingress`, the IngressClass of the controller: `traefik`, as k3s has it.")
+    Proxy = create_model(
+        "Proxy",
+        __base__=Proxy,
+        __doc__=Proxy.__doc__,
+        __module__=__name__,
+        **{"class": (Omittable[KubernetesName], _CLASS)},
+    )
 
 
 class _OneOrManySlugs:
@@ -115,8 +140,18 @@ class Jump(SpecModel):
 
 
 class Host(SpecModel):
-    """A server that is reached over SSH."""
+    """A server that is reached over SSH, or a cluster."""
 
+    engine: EngineKind = Field(
+        "compose",
+        description="What runs the containers. `compose`: Docker Compose on one server, over SSH; `kubernetes`: a "
+        "cluster that is there already, by `kubectl` in the job.",
+    )
+    kubeconfig: Omittable[Secret] = Field(
+        None,
+        description="For `kubernetes`, the login of deploys, which may do little and is another one for each "
+        "environment; default: `{secret: <HOST>_KUBECONFIG}`.",
+    )
     address: Omittable[Reference] = Field(None, description="Its address; default: `{secret: <HOST>_HOST}`.")
     user: Omittable[Reference] = Field(None, description="The login; default: `{secret: <HOST>_USER}`.")
     port: PortNumber = Field(22, description="The port that its SSH server listens on.")
@@ -140,6 +175,11 @@ class DatabaseServer(SpecModel):
     """A PostgreSQL server in a stack of its own; app deploys never touch it."""
 
     host: Omittable[Slug] = Field(None, description="One of `hosts`: where it runs; default: the only one.")
+    address: Omittable[IpAddress] = Field(
+        None,
+        description="Its host's address on a private network, where a cluster reaches it; the port 5432 is then open "
+        "on that address. Default: it is reached over a Docker network of its host alone.",
+    )
     image: ImageReference = Field("postgres:17-alpine", description="The image, PostgreSQL 15 or newer.")
     network: Omittable[Slug] = Field(
         None, description="The Docker network that reaches it; default: one of its own, with its name."

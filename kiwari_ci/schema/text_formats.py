@@ -235,6 +235,16 @@ PublishedPort = Annotated[
         "a published port as Compose writes it, in quotes: '127.0.0.1:8080:80'",
     ),
 ]
+KubernetesName = Annotated[
+    str,
+    StringFormat(
+        r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*",
+        "the name of an object of Kubernetes: lower-case letters, digits, hyphens and dots",
+    ),
+]
+IpAddress = Annotated[
+    str, StringFormat(r"([0-9]{1,3}\.){3}[0-9]{1,3}|[0-9a-f:]*:[0-9a-f:.]*", "an IP address such as 10.0.0.2")
+]
 LocalAddress = Annotated[
     str, StringFormat(rf"127\.0\.0\.1:{_PORT_PATTERN}", "an address of the host alone: 127.0.0.1:8080")
 ]

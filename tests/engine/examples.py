@@ -95,7 +95,7 @@ class Example:
         spec.write_text((SPECS / spec.name).read_text().replace(f"nofile: {FILES}", f"nofile: {most}"))
         self.plan, tree = generator.generate_files(spec)
         (self.host,) = self.plan.hosts
-        self.staging, self.production = self.plan.stacks
+        self.staging, self.production = self.plan.compose_stacks
         self.folder = server.folder / "example"
         self.checkout = self.folder / "checkout"
         self.checkout.mkdir(parents=True)
@@ -103,7 +103,7 @@ class Example:
         for compose_file in self.checkout.glob("deploy/*/docker-compose.yml"):
             waiting = re.sub(r'name-cache: "[1-9][0-9]*"', f'name-cache: "{NAME_CACHE}"', compose_file.read_text())
             compose_file.write_text(waiting)
-        for stack in self.plan.stacks:
+        for stack in self.plan.compose_stacks:
             for path in stack.files:
                 if not (self.checkout / path).exists():
                     (self.checkout / path).write_text(f"; a file of one's own, for {stack.name}\n")
@@ -279,7 +279,7 @@ class Trial:
 
 def prepare(example: Example) -> None:
     """Step 6 of the runbook: the networks, and PostgreSQL in a stack of its own."""
-    names = {name for stack in example.plan.stacks for name in stack.networks}
+    names = {name for stack in example.plan.compose_stacks for name in stack.networks}
     owned = {server.network for server in example.plan.servers if server.owns_network}
     there = set(example.server.docker("network", "ls", "--format", "{{.Name}}").split())
     for name in names - owned - there:

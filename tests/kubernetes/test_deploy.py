@@ -100,6 +100,30 @@ def test_the_log_says_why(world: World) -> None:
     assert world.deploy(5, FORBIDDEN).says("violates PodSecurity")
 
 
+@pytest.mark.parametrize(
+    ("event", "options", "is_shown"),
+    [
+        ('{"repository": {"private": true}}', [], True),
+        ('{"repository": {"private": false}}', [], False),
+        ('{"repository": {"private": false}}', ["--show-output"], True),
+        ("{}", [], False),
+    ],
+)
+def test_the_log_of_a_public_repository_has_no_output_of_containers(
+    world: World, tmp_path: Path, event: str, options: list[str], is_shown: bool
+) -> None:
+    path = tmp_path / "event.json"
+    path.write_text(event)
+    world.environment |= {"GITHUB_ACTIONS": "true", "GITHUB_EVENT_PATH": str(path)}
+    image = f"web={world.image('web', 1, EXITS)}"
+    outcome = world.run("deploy", "--stack", "shop", "--sequence", "1", *options, image)
+
+    assert outcome.code == 1
+    assert outcome.says("did not stay up: exit code 3")
+    assert outcome.says("a container says this") is is_shown
+    assert outcome.says("(not shown, for everybody can read this log: ") is not is_shown
+
+
 def test_other_bytes_than_those_of_the_digest(world: World) -> None:
     world.deploy(1)
     outcome = world.deploy(2, OTHER_BYTES)

@@ -26,8 +26,10 @@ CLUSTER = manifests.ClusterSettings("cluster", "traefik", "letsencrypt", {"postg
 SHOP = """
 project: {name: shop, repository: acme/shop}
 registry: {host: ghcr.io, pull_token: {secret: PULL_TOKEN}}
-hosts: {vps: {}, cluster: {}}
-databases: {postgres: {host: vps}}
+hosts:
+  vps: {}
+  cluster: {engine: kubernetes, proxy: {kind: ingress, class: traefik, issuer: letsencrypt}}
+databases: {postgres: {host: vps, address: 10.0.0.2}}
 services:
   api:
     port: 8080

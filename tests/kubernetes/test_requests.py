@@ -39,7 +39,7 @@ DEPLOY = ("deploy", "--stack", STACK, "--sequence", "1")
         ((*DEPLOY, "--verbose", GOOD), "--verbose is not an option"),
         ((*DEPLOY, GOOD, "--kubeconfig"), "--kubeconfig needs 1 word behind it"),
         ((*DEPLOY, GOOD, "--kubeconfig", "a b"), "is not the name of a variable"),
-        ((*DEPLOY, GOOD, "--kubeconfig", "KUBE"), "KUBE is not set: runbook, step 5"),
+        ((*DEPLOY, GOOD, "--kubeconfig", "KUBE"), "KUBE is not set: runbook, the step about GitHub"),
         ((*DEPLOY, GOOD, "--env", ".env", "A"), "--env needs 3 words behind it"),
         ((*DEPLOY, GOOD, "--env", ".env", "A", "NOT_SET"), "NOT_SET is not set"),
         ((*DEPLOY, GOOD, "--env", "../.env", "A", "B"), "is not the name of an env file"),

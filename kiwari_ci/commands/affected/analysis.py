@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from kiwari_ci.github import path_filters
 from kiwari_ci.output.generated_files import DATABASE_PROGRAM_PATH, HOST_PROGRAM_PATH
-from kiwari_ci.plan import EnvironmentDeploy, EnvironmentWorkflow, Plan, ServiceContainer, ServiceWorkflow
+from kiwari_ci.plan import EnvironmentDeploy, EnvironmentWorkflow, Plan, PlannedService, ServiceWorkflow
 from kiwari_ci.readers.git_history import ChangedFiles
 
 # GitHub's limits: files of a diff that it looks at, commits of a push that it compares, tags of a push.
@@ -224,7 +224,7 @@ def _build_affected_promotion(promotion: EnvironmentWorkflow, tag: str) -> Affec
         reason = f"{promotion.pattern} matches, and its first job fails: no {promotion.words}"
         return AffectedWorkflow(promotion.name, event, reason, promotion.jobs()[:1])
     image_tags = (tag, promotion.tag)
-    instances = promotion.deploy.stack.instances
+    instances = promotion.deploy.instances
     return AffectedWorkflow(
         workflow=promotion.name,
         on=event,
@@ -235,7 +235,7 @@ def _build_affected_promotion(promotion: EnvironmentWorkflow, tag: str) -> Affec
     )
 
 
-def _build_affected_container(deploy: EnvironmentDeploy, instance: ServiceContainer) -> AffectedContainer:
+def _build_affected_container(deploy: EnvironmentDeploy, instance: PlannedService) -> AffectedContainer:
     return AffectedContainer(deploy.environment, deploy.host, instance.container, instance.address)
 
 
@@ -269,6 +269,11 @@ def _list_manual_steps(plan: Plan, files: Sequence[str]) -> Iterator[str]:
             for path in (f"deploy/{path}" for path in proxy_stack.paths()):
                 if path in files:
                     yield f"{path}: copy it to {host.name} and have the proxy read it again (runbook)"
+    for cluster in plan.clusters:
+        applied = [cluster.setup_path, *(path for stack in cluster.stacks for path in stack.applied_by_hand)]
+        for path in applied:
+            if path in files:
+                yield f"{path}: apply it to {cluster.name}, before the deploy that needs it (runbook)"
     for path, host_names in _find_copied_files(plan).items():
         if path in files:
             hosts = ", ".join(host_names)

@@ -28,6 +28,9 @@ def find_spec_key(path: str, plan: Plan) -> YamlPath:
 
 def _find_folder_key(folder: str, plan: Plan) -> YamlPath | None:
     """The part of a spec that a folder of deploy/ comes from."""
+    for cluster in plan.clusters:
+        if cluster.name == folder:
+            return "hosts", cluster.name
     for host in plan.hosts:
         for proxy_stack in host.fronts:
             if proxy_stack.name == folder:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from kiwari_ci.commands.diff.change import PipelineChange, format_names, pair_replacements
 from kiwari_ci.commands.diff.matching import ResponsibleJob
-from kiwari_ci.plan import EnvironmentDeploy, Plan
+from kiwari_ci.plan import Plan, SshRoute, Stack
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.shell import parse_shell_commands
-from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, SSH_CLIENT_NAME
+from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, ROLLOUT_NAME, ROLLOUT_NOTE, SSH_CLIENT_NAME
 
 _DEFAULT_PORT = "22"
 
@@ -30,19 +30,20 @@ def get_planned_transport(plan: Plan, environment: str) -> DeployTransport | Non
     deploys = [deploy for deploy in plan.list_deploys() if deploy.environment == environment]
     if not deploys:
         return None
-    routes = [route for deploy in deploys for route in deploy.ways]
+    steps = [step for deploy in deploys for step in deploy.ways]
+    routes = [step for step in steps if isinstance(step, SshRoute)]
     ports = [route.port for route in routes] + [jump.port for route in routes for jump in route.jumps]
     return DeployTransport(
-        hosts=tuple(dict.fromkeys(route.host for route in routes)),
+        hosts=tuple(dict.fromkeys(step.host for step in steps)),
         ports=_list_ports(ports),
         has_jump_host=any(route.jumps for route in routes),
-        sends_files=any(deploy.stack.pushed for deploy in deploys),
-        writes_env_files=any(_writes_env_file(deploy) for deploy in deploys),
+        sends_files=any(route.stack.pushed for route in routes),
+        writes_env_files=any(_writes_env_file(step.stack) for step in steps),
     )
 
 
-def _writes_env_file(deploy: EnvironmentDeploy) -> bool:
-    return any(section.lines for env_file in deploy.stack.sent for section in env_file.groups)
+def _writes_env_file(stack: Stack) -> bool:
+    return any(section.lines for env_file in stack.sent for section in env_file.groups)
 
 
 def read_generated_transport(roles: list[ResponsibleJob]) -> DeployTransport | None:
@@ -53,10 +54,10 @@ def read_generated_transport(roles: list[ResponsibleJob]) -> DeployTransport | N
     """
     hosts: dict[str, list[str]] = {}
     for _, job, effect in roles:
-        if effect.note != HOST_PROGRAM_NOTE:
+        if effect.note not in (HOST_PROGRAM_NOTE, ROLLOUT_NOTE):
             continue
         for step in job.steps:
-            title = re.fullmatch("Pull and restart on (.+)", step.title)
+            title = re.fullmatch("(?:Pull and restart|Roll out) on (.+)", step.title)
             if title:
                 hosts[title[1]] = _find_client_arguments(step.run)
     if not hosts:
@@ -73,9 +74,9 @@ def read_generated_transport(roles: list[ResponsibleJob]) -> DeployTransport | N
 
 
 def _find_client_arguments(script: str) -> list[str]:
-    """The words behind the name of the program that calls the host."""
+    """The words behind the name of the program that deploys."""
     for command in parse_shell_commands(script):
-        if command[0].rpartition("/")[2] == SSH_CLIENT_NAME:
+        if command[0].rpartition("/")[2] in (SSH_CLIENT_NAME, ROLLOUT_NAME):
             return command[1:]
     return []
 

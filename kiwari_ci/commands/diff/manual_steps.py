@@ -104,6 +104,16 @@ def _describe_copied_file(file: _CopiedFile, new: PipelineSnapshot, names: NameM
         message = f"the program with which a deploy job calls the server is {state}"
         item = "the deploy job calls the server with `deploy/bin/deploy-over-ssh`"
         yield PipelineChange("SSH client", message, False, file.path, summary=EVERY_ADOPTION, item=item)
+    elif file.path == generated_files.ROLLOUT_PROGRAM_PATH:
+        state = "new" if file.is_new else "another"
+        message = f"the program with which a deploy job rolls out to a cluster is {state}"
+        yield PipelineChange("rollout program", message, False, file.path)
+    elif file.name == "kubernetes.yaml":
+        message = f"{as_inline_code(file.name)} is another: the next deploy sends it"
+        yield PipelineChange(subject, message, False, file.path)
+    elif file.name in ("setup.yaml", "database.yaml"):
+        message = f"{as_inline_code(file.path)} must be applied by who administers the cluster (runbook)"
+        yield PipelineChange(subject, message, True, file.path)
     elif file.folder == "bin":
         state = "new" if file.is_new else "changed"
         is_database_program = file.path == generated_files.DATABASE_PROGRAM_PATH
@@ -165,7 +175,7 @@ def _compare_stack_files(
     """Compare which files of the user's own belong to a stack; hooks have words of their own."""
     lists = _OLD_STACK_FILES_LINE.findall(old_compose_file)
     old_names = [name for line in lists for name in line.split()]
-    new_names = [name for stack in plan.stacks if stack.name == file.folder for name in stack.beside]
+    new_names = [name for stack in plan.compose_stacks if stack.name == file.folder for name in stack.beside]
     for name, is_new in iter_added_removed(old_names, new_names):
         if name.startswith("hooks/"):
             continue

@@ -19,7 +19,7 @@ from kiwari_ci.commands.diff.snapshot import WorkflowWithEffects
 from kiwari_ci.plan import Plan
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.image_reference import parse_image_repository, parse_image_tag
-from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, StepEffect
+from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, ROLLOUT_NOTE, StepEffect
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow
 from kiwari_ci.readers.yaml_document import as_inline_code
 
@@ -383,7 +383,8 @@ def _describe_deploy(effect: StepEffect) -> str:
 
 def _summarize_deploys(roles: list[ResponsibleJob]) -> str:
     descriptions = list(dict.fromkeys(_describe_deploy(effect) for _, _, effect in roles))
-    if any(HOST_PROGRAM_NOTE in description for description in descriptions):
+    notes = (HOST_PROGRAM_NOTE, ROLLOUT_NOTE)
+    if any(note in description for note in notes for description in descriptions):
         return join_with_limit(description.replace(" in ", ", stack ") for description in descriptions)
     return redact_secrets(join_with_limit(descriptions, 4))
 

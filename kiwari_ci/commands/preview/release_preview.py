@@ -8,7 +8,7 @@ from hashlib import sha256
 from kiwari_ci.commands.affected.analysis import is_release_version
 from kiwari_ci.commands.preview.report import ReportLine, ReportSection, create_blocking_line, create_unknown_line
 from kiwari_ci.github import path_filters
-from kiwari_ci.plan import ComposeStack, EnvironmentWorkflow, ImageSource, Plan, ServiceContainer
+from kiwari_ci.plan import ComposeStack, EnvironmentWorkflow, ImageSource, Plan, PlannedService, Stack
 from kiwari_ci.probes import stack_checks
 from kiwari_ci.probes.deploy_records import DeployRecord, RegistryDigest, parse_deploy_records
 from kiwari_ci.probes.findings import FindingGroup
@@ -238,6 +238,8 @@ def _find_deploy_records(
 ) -> list[DeployRecord] | ReportLine | None:
     """The deploys of a service, or a line that says why they are unknown; None where the service does not run."""
     stack, host_name = _find_environment_stack(plan, environment)
+    if not isinstance(stack, ComposeStack):
+        return create_unknown_line(_describe_unasked_host(environment, host_name, stack))
     instance = _find_service_instance(stack, source.service)
     if instance is None:
         return None
@@ -273,6 +275,10 @@ def _check_target_host(
     plan: Plan, promotion: EnvironmentWorkflow, release: ReleaseTag | None, git: GitRepository, sources: PreviewSources
 ) -> Iterator[ReportSection]:
     stack, host_name = _find_environment_stack(plan, promotion.deploy.environment)
+    if not isinstance(stack, ComposeStack):
+        unknown = create_unknown_line(_describe_unasked_host(stack.environment, host_name, stack))
+        yield ReportSection("env files", (unknown,))
+        return
     facts = sources.facts.get(host_name, HostFacts(why="was not asked"))
     migration_lines = tuple(_find_new_migrations(plan, release, stack, facts, git)) if release else ()
     if migration_lines:
@@ -329,9 +335,15 @@ def _compare_migrations(
     return [ReportLine(headline), *(ReportLine(f"{folder}/{file}") for file in new_files)]
 
 
-def _find_environment_stack(plan: Plan, environment: str) -> tuple[ComposeStack, str]:
-    return next((stack, host.name) for host in plan.hosts for stack in host.stacks if stack.environment == environment)
+def _find_environment_stack(plan: Plan, environment: str) -> tuple[Stack, str]:
+    return next(
+        (stack, host.name) for host in plan.every_host for stack in host.stacks if stack.environment == environment
+    )
 
 
-def _find_service_instance(stack: ComposeStack, service: str) -> ServiceContainer | None:
+def _describe_unasked_host(environment: str, host_name: str, stack: Stack) -> str:
+    return f"{environment}: {host_name} is not asked; this command says what serves: {stack.status_command}"
+
+
+def _find_service_instance(stack: ComposeStack, service: str) -> PlannedService | None:
     return next((instance for instance in stack.instances if instance.service == service), None)

@@ -4,15 +4,15 @@ import shlex
 from typing import Any
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveAccessory, EffectiveContainer, EffectiveService, find_outside_health_path
-from kiwari_ci.effective.values import format_variable_name, parse_duration
+from kiwari_ci.effective import EffectiveAccessory, EffectiveContainer, EffectiveService
+from kiwari_ci.effective.values import parse_duration
+from kiwari_ci.engines.services import describe_service, format_health_endpoint, plan_route
 from kiwari_ci.plan import (
     AccessoryContainer,
     ComposeAttribute,
     ComposeContainer,
     KeyValue,
     NetworkAttachment,
-    PublicRoute,
     ServiceContainer,
 )
 from kiwari_ci.plan.base import FrozenMapping
@@ -43,7 +43,6 @@ def plan_accessory_container(accessory: EffectiveAccessory) -> AccessoryContaine
 def _plan_replica(service: EffectiveService, replica_name: str) -> ServiceContainer:
     options = service.options
     is_first = replica_name == service.container_name
-    tag = service.environment.image_tag
     program_labels = {
         **_plan_health_labels(service),
         "deploy.from": _promotion_source(service),
@@ -53,18 +52,9 @@ def _plan_replica(service: EffectiveService, replica_name: str) -> ServiceContai
         "deploy.migrate": shlex.join(options.migrate or ()) if is_first else "",
         "deploy.backup": _find_backup_before_migration(service) if is_first else "",
     }
-    container = _plan_container(service, f"{service.image.repository}:{tag}", program_labels, replica_name)
-    return ServiceContainer(
-        **vars(container),
-        service=service.name,
-        source=service.image.name,
-        repository=service.image.repository,
-        tag=tag,
-        health=_format_health_endpoint(options),
-        variable=format_variable_name(service.name),
-        digest=f"DIGEST_{format_variable_name(service.name)}",
-        once=options.once,
-    )
+    image = f"{service.image.repository}:{service.environment.image_tag}"
+    container = _plan_container(service, image, program_labels, replica_name)
+    return ServiceContainer(**vars(container), **describe_service(service))
 
 
 def _plan_container(
@@ -75,7 +65,7 @@ def _plan_container(
     is_service = isinstance(options, schema.Service)
     is_first = replica_name == container.container_name
     http_health = options.health if isinstance(options, schema.Service) and options.health.by == "http" else None
-    routes = tuple(_plan_route(container, route) for route in container.routes) if is_first else ()
+    routes = tuple(plan_route(container, route) for route in container.routes) if is_first else ()
     # Every replica answers to the first one's name, which is the service's.
     attachments = _plan_network_attachments(container, alias="" if is_first else container.container_name)
     has_aliases = any(attachment.alias for attachment in attachments)
@@ -142,22 +132,12 @@ def _plan_dependencies(container: EffectiveContainer) -> tuple[KeyValue, ...]:
     )
 
 
-def _plan_route(container: EffectiveContainer, route: schema.Route) -> PublicRoute:
-    return PublicRoute(
-        domain=route.domain,
-        path=route.path or "",
-        strips_path=bool(route.path) and route.strip_path,
-        health_path=find_outside_health_path(container, route),
-        auth_list=route.basic_auth or "",
-    )
-
-
 def _plan_labels(
     container: EffectiveContainer, is_public: bool, program_labels: dict[str, str]
 ) -> tuple[KeyValue, ...]:
     """Plan the labels: the host program's, the proxy's, and the spec's own, which win."""
     options = container.options
-    proxy = find_proxy(container.environment.first_host.proxy.kind)
+    proxy = find_proxy(container.environment.hosts_with("compose")[0].proxy.kind)
     proxy_labels = proxy.labels(container, options.port) if is_public and options.port else {}
     used_program_labels = {key: value for key, value in program_labels.items() if value}
     labels = used_program_labels | proxy_labels | options.labels
@@ -171,26 +151,15 @@ def _is_stopped_first(options: schema.Service) -> bool:
     return options.rollout == "recreate" or (is_checked_worker and is_default_rollout)
 
 
-def _format_health_endpoint(options: schema.Service) -> str:
-    """Write where and with which status a service answers, or how else it is asked; empty for a worker."""
-    if options.health.by == "healthcheck":
-        return "healthcheck"
-    if not options.port:
-        return ""
-    if options.health.by == "tcp":
-        return f"tcp:{options.port}"
-    status = "" if options.health.status == 200 else f" {options.health.status}"
-    return f":{options.port}{options.health.path}{status}"
-
-
 def _plan_health_labels(service: EffectiveService) -> dict[str, str]:
     """Plan the labels that say how the host asks a new container for its health; a worker may have none."""
     options = service.options
-    endpoint = _format_health_endpoint(options)
+    endpoint = format_health_endpoint(options)
     if not endpoint:
         return {}
     start_period = options.health.start_period
-    name_cache_seconds = [find_proxy(host.proxy.kind).name_cache_seconds for host in service.environment.hosts]
+    hosts = service.environment.hosts_with("compose")
+    name_cache_seconds = [find_proxy(host.proxy.kind).name_cache_seconds for host in hosts]
     return {
         "deploy.health": endpoint,
         "deploy.host": (options.health.host or service.domain) if options.health.by == "http" else "",
@@ -225,7 +194,8 @@ def _promotion_source(service: EffectiveService) -> str:
     if environment.model.promote is None:
         return ""
     source = environment.spec.environments[environment.model.promote]
-    if not set(environment.host_names) <= set(source.host_names):
+    names = {host.name for host in environment.hosts_with("compose")}
+    if not names <= set(source.host_names):
         return ""
     return f"{source.stack_name}/{source.service(service.name).container_name}"
 
@@ -253,7 +223,7 @@ def _plan_network_attachments(container: EffectiveContainer, alias: str) -> tupl
 
     names = [] if is_service else [DEFAULT_NETWORK]
     if _is_reached_by_proxy(container):
-        names.append(environment.first_host.proxy.network)
+        names.append(environment.hosts_with("compose")[0].proxy.network)
     if environment.database and container.uses_database:
         names.append(environment.database.server.network)
     are_all_public = all(_is_reached_by_proxy(peer) for peer in environment.services.values())

@@ -1,6 +1,7 @@
 """PostgreSQL servers, each with a stack of its own."""
 
 from kiwari_ci.effective import EffectiveDatabase, EffectiveDatabaseServer, EffectiveSpec
+from kiwari_ci.effective.databases import POSTGRES_PORT
 from kiwari_ci.effective.values import parse_postgres_major
 from kiwari_ci.engines.compose import schedules
 from kiwari_ci.plan import DatabaseRole, EnvFile, EnvFileLine, EnvFileSection, PostgresServer
@@ -31,6 +32,7 @@ def plan_postgres_server(spec: EffectiveSpec, server: EffectiveDatabaseServer) -
         volume=f"pgdata:{_find_pgdata_folder(server.model.image)}",
         health_test=_format_health_test([role.name for role in roles]),
         network=server.network,
+        published=_format_published_port(server.model.address) if server.model.address else "",
         owns_network=server.owns_network,
         databases=roles,
         backups=schedules.plan_backups(server, [role.name for role in roles]),
@@ -52,6 +54,12 @@ def _plan_database_role(environment_name: str, stack_name: str, database: Effect
         connection_limit=database.model.connection_limit,
         stack=stack_name,
     )
+
+
+def _format_published_port(address: str) -> str:
+    """Publish the server on one address of its host, and on no other."""
+    host = f"[{address}]" if ":" in address else address
+    return f"{host}:{POSTGRES_PORT}:{POSTGRES_PORT}"
 
 
 def _find_pgdata_folder(image: str) -> str:

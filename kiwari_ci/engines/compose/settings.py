@@ -5,6 +5,8 @@ from kiwari_ci.plan import DeployHost, GitHubSetting, JumpHost, RequiredSetting
 
 def list_connection_settings(host: DeployHost) -> list[RequiredSetting]:
     """List the settings by which a deploy reaches a host, in the order of the runbook."""
+    if not host.stacks:
+        return []  # no job goes there
     environments = tuple(stack.environment for stack in host.stacks)
     settings = [
         _require(host.address, f"address of {host.name}", environments),

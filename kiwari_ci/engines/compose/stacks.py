@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from kiwari_ci.effective import EffectiveEnvironment
+from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost
+from kiwari_ci.engines import env_files as env_file_plans
 from kiwari_ci.engines.compose import containers, schedules, stack_files
 from kiwari_ci.plan import ComposeContainer, ComposeStack, DomainRedirect, StackNetwork, StackVolume
 
@@ -19,7 +20,7 @@ def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
     )
     all_containers = (*instances, *accessories)
     own_networks = _plan_own_networks(environment)
-    env_files = stack_files.plan_env_files(environment)
+    env_files = env_file_plans.plan_env_files(environment)
     hooks = stack_files.plan_deploy_hooks(environment)
     files_beside = (*(f"hooks/{hook.name}" for hook in hooks), *(environment.model.files or ()))
     return ComposeStack(
@@ -34,9 +35,10 @@ def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
         hooks=hooks,
         hook_names=" and ".join(f"`hooks/{hook.name}`" for hook in hooks),
         sent=env_files if environment.renders_env_files else (),
-        kept=stack_files.list_rendered_settings(environment),
+        kept=env_file_plans.list_rendered_settings(environment),
         pushed=environment.sends_files,
         beside=files_beside,
+        status_command=f"{program_path(environment.hosts_with('compose')[0])} status {environment.stack_name}",
         files=tuple(f"deploy/{environment.stack_name}/{file}" for file in ("docker-compose.yml", *files_beside)),
         jobs=schedules.plan_jobs(environment),
         redirects=_plan_redirects(environment),
@@ -50,6 +52,11 @@ def _plan_redirects(environment: EffectiveEnvironment) -> tuple[DomainRedirect, 
         for container in environment.containers.values()
         for domain, target in container.redirects.items()
     )
+
+
+def program_path(host: EffectiveHost) -> str:
+    """The host program, as a person on the host calls it."""
+    return f"{host.directory}/bin/deploy"
 
 
 def _plan_own_networks(environment: EffectiveEnvironment) -> tuple[StackNetwork, ...]:

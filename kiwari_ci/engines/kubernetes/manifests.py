@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveAccessory, EffectiveContainer, EffectiveEnvironment, EffectiveService
 from kiwari_ci.effective.databases import POSTGRES_PORT
 from kiwari_ci.effective.values import parse_duration
@@ -147,7 +148,7 @@ def _build_service_deployment(service: EffectiveService, cluster: ClusterSetting
         container["ports"] = [{"name": "http", "containerPort": options.port}]
         container["readinessProbe"] = _build_readiness_probe(service)
         container["lifecycle"] = {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}}
-        notes[rollout.HEALTH_NOTE] = f":{options.port}{options.health.path} {options.health.status}"
+        notes[rollout.HEALTH_NOTE] = _format_health_note(options)
     source = _promotion_source(service, cluster)
     if source:
         notes[rollout.FROM_NOTE] = source
@@ -156,9 +157,19 @@ def _build_service_deployment(service: EffectiveService, cluster: ClusterSetting
     return deployment
 
 
+def _format_health_note(options: schema.Service) -> str:
+    """Write what is asked of a pod, for messages of the rollout program."""
+    if options.health.by == "tcp":
+        return f"tcp:{options.port}"
+    return f":{options.port}{options.health.path} {options.health.status}"
+
+
 def _build_readiness_probe(service: EffectiveService) -> Document:
     """Ask as the proxy would: some frameworks answer to known names only, and to HTTPS only."""
     health = service.options.health
+    timing = {"periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 3}
+    if health.by == "tcp":
+        return {"tcpSocket": {"port": "http"}, **timing}
     request: Document = {"path": health.path, "port": "http"}
     host = health.host or service.domain
     if host:
@@ -166,7 +177,7 @@ def _build_readiness_probe(service: EffectiveService) -> Document:
             {"name": "Host", "value": host},
             {"name": "X-Forwarded-Proto", "value": "https"},
         ]
-    return {"httpGet": request, "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 3}
+    return {"httpGet": request, **timing}
 
 
 def _build_migration(service: EffectiveService) -> Document:

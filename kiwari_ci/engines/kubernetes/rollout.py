@@ -6,7 +6,7 @@ leads is a pod that runs the image that was asked for, that it is ready, and tha
 
 A GitHub workflow runs it in a checkout, and so does a person. These are the requests:
 
-    deploy --stack STACK --sequence N [--put-back] [--env FILE KEY VAR]...
+    deploy --stack STACK --sequence N [--put-back] [--show-output] [--env FILE KEY VAR]...
         [--env-value FILE KEY VALUE]... SERVICE=DIGEST...    put these images into service
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
     check STACK                        print what would make a deploy fail; change nothing
@@ -26,6 +26,8 @@ rollback that a person types lowers the number; one by --put-back does not.
 
 --put-back: if a person starts the run of an older commit by hand, roll back to its images.
 --env and --env-value: lines of an env file, which becomes the Secret that the pods read.
+--show-output: show output of containers also in the log of a public repository, which everybody
+reads. A log may hold a password or the name of a customer.
 
 Exit codes: 0 the images serve, 1 they do not, 3 a newer commit serves (in a job of GitHub 0: then
 the step's output `superseded-by` has its number, and the next step checks that the branch has it),
@@ -221,6 +223,7 @@ class Request:
     kubeconfig: str = ""  # the name of a variable
     env_lines: List[EnvLine] = dataclasses.field(default_factory=list)
     puts_back: bool = False
+    shows_output: bool = True  # of containers
     run: str = ""  # of GitHub
 
     def variables(self) -> List[str]:
@@ -598,6 +601,7 @@ def read_request(arguments: Sequence[str], environment: Mapping[str, str]) -> Re
     """Parse the arguments. argparse would take a value such as `-Xmx512m` for an option."""
     remaining = deque(arguments)
     request = Request(run=environment.get("GITHUB_RUN_ID") or "0")
+    request.shows_output = not is_public_log(environment)
     words: List[str] = []
     while remaining:
         word = remaining.popleft()
@@ -605,6 +609,8 @@ def read_request(arguments: Sequence[str], environment: Mapping[str, str]) -> Re
             read_option(request, word, *take_words(1, remaining, word))
         elif word == "--put-back":
             request.puts_back = True
+        elif word == "--show-output":
+            request.shows_output = True
         elif word in ("--env", "--env-value"):
             file, key, text = take_words(3, remaining, word)
             request.env_lines.append(EnvLine(file, key, text, is_variable=word == "--env"))
@@ -616,6 +622,17 @@ def read_request(arguments: Sequence[str], environment: Mapping[str, str]) -> Re
     read_words(request, words[1:])
     refuse_invalid_request(request)
     return request
+
+
+def is_public_log(environment: Mapping[str, str]) -> bool:
+    """Whether this is a job whose log everybody may read; so is one of which nothing is known."""
+    if environment.get("GITHUB_ACTIONS") != "true":
+        return False
+    try:
+        event = json.loads(Path(environment.get("GITHUB_EVENT_PATH", "")).read_bytes())
+        return event["repository"]["private"] is not True
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
 
 
 def take_words(count: int, remaining: Deque[str], option: str) -> List[str]:
@@ -690,7 +707,7 @@ def refuse_unset_variables(request: Request, environment: Mapping[str, str]) -> 
     missing = [name for name in request.variables() if not environment.get(name)]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
-        raise Failed(BAD_REQUEST, f"{', '.join(missing)} {verb} not set: runbook, step 5")
+        raise Failed(BAD_REQUEST, f"{', '.join(missing)} {verb} not set: runbook, the step about GitHub")
 
 
 # 2. Look: one command reads the state of the stack. All decisions are made from such a state.
@@ -985,7 +1002,8 @@ def run_job(stack: "Stack", job: Json) -> None:
     """Run a Job to its end."""
     name = create_job(stack, job, new_mark(stack, 0))
     problem = wait_for_job(stack, name)
-    quote(stack.kubectl.run("logs", "-n", stack.name, f"job/{name}", "--tail=200").out)
+    output = stack.kubectl.run("logs", "-n", stack.name, f"job/{name}", "--tail=200")
+    quote_container(stack, f"job/{name}", output.out)
     if problem:
         raise Failed(NOT_SERVING, f"{name} failed: {problem}. No pod of the services was changed")
 
@@ -1631,7 +1649,20 @@ def print_end_of_log(stack: "Stack", service: Service) -> None:
             print_warnings(stack, replica_set["metadata"]["name"])
         for pod in pods[:PODS_SHOWN]:
             output = stack.kubectl.run("logs", "-n", stack.name, pod.name, f"--tail={LOGGED_LINES}")
-            quote(output.out + output.err)
+            quote_container(stack, pod.name, output.out + output.err)
+
+
+def quote_container(stack: "Stack", name: str, text: str) -> None:
+    """Print output of a container, if only people who may see it read this log."""
+    if stack.request.shows_output or not text.strip():
+        quote(text)
+        return
+    count = len(text.splitlines())
+    lines = "1 line" if count == 1 else f"{count} lines"
+    quote(
+        f"(not shown, for everybody can read this log: {lines} of {name}; kubectl -n {stack.name}"
+        f" logs {name} prints them; `public_logs: true` in the spec shows them here)"
+    )
 
 
 def print_warnings(stack: "Stack", name: str) -> None:

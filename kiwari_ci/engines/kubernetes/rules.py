@@ -3,7 +3,14 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.effective import EffectiveAccessory, EffectiveContainer, EffectiveEnvironment
+from kiwari_ci.effective import (
+    EffectiveAccessory,
+    EffectiveContainer,
+    EffectiveEnvironment,
+    EffectiveHost,
+    EffectiveService,
+    EffectiveSpec,
+)
 from kiwari_ci.engines.kubernetes import rollout
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
@@ -33,19 +40,61 @@ _CONTAINER_FIELDS = {
         "a cluster does not read a health check of Docker's",
         "write `health: {path: …}`: the cluster asks it over HTTP",
     ),
+    "jobs": (
+        "no program on a cluster runs jobs on a schedule",
+        "leave it out; write a CronJob of your own, or keep the service in an environment on Compose",
+    ),
     "compose": ("a cluster does not read keys of Compose", "leave it out, or keep this environment on Compose"),
 }
+_HOST_FIELDS = ("address", "user", "port", "key", "known_hosts", "jump", "directory")
 _ENVIRONMENT_FIELDS = {
     "redirects": ("no Ingress that redirects is generated", "leave it out, and write an Ingress for it by hand"),
     "hooks": ("a cluster has no host that could run a script", "a `once` accessory, which runs before each deploy"),
     "files": ("a cluster has no folder for files beside the stack", "put them into the image"),
     "sync": ("a deploy to a cluster always sends its own manifest", "leave it out"),
+    "key": (
+        "a deploy to a cluster has no SSH key",
+        "leave it out: each of GitHub's environments has its own kubeconfig under the same name",
+    ),
+    "takeover": ("no deploy to a cluster takes over a container of Docker's", "`host: [SERVER, CLUSTER]` for the move"),
 }
+
+
+def check_kubernetes(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """Find what a spec asks of its clusters and they cannot keep."""
+    for host in spec.hosts.values():
+        if host.engine == "kubernetes":
+            yield from _check_cluster(source, host)
+    for name, server in spec.databases.items():
+        if server.host.engine == "kubernetes":
+            reason = f"{server.host.name} is a cluster, whose pods lose their disk when they move"
+            yield _refuse(source, ("databases", name, "host"), reason, "a host with `engine: compose`; then `address`")
+    for environment in spec.environments_on("kubernetes"):
+        yield from check_environment(source, environment)
+
+
+def _check_cluster(source: YamlSource, host: EffectiveHost) -> Problems:
+    """A cluster is reached by its kubeconfig alone, and its proxy is an Ingress controller."""
+    loc: YamlPath = ("hosts", host.name)
+    for field in _HOST_FIELDS:
+        if field in host.model.model_fields_set:
+            hint = f"leave it out: `kubeconfig: {{secret: {host.variable}_KUBECONFIG}}` has all of it"
+            yield _refuse(source, (*loc, field), "a cluster is not reached over SSH", hint)
+    if host.proxy.kind not in ("ingress", "none"):
+        hint = "proxy: {kind: ingress, class: traefik}; or `kind: none` for an Ingress of your own"
+        yield _refuse(source, (*loc, "proxy"), "the proxy of a cluster is an Ingress controller", hint)
+    elif host.proxy.kind == "ingress" and not host.proxy.ingress_class:
+        hint = "class: traefik, or another that `kubectl get ingressclasses` lists"
+        yield _refuse(source, (*loc, "proxy"), "an Ingress needs the `class` of its controller", hint)
+    if "network" in host.proxy.model_fields_set:
+        yield _refuse(source, (*loc, "proxy", "network"), "a cluster has no Docker network", "leave it out")
 
 
 def check_environment(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
     """Find what an environment on a cluster cannot have."""
     yield from _check_pull_token(source, environment)
+    yield from _check_hosts(source, environment)
+    yield from _check_database(source, environment)
     for field, (reason, hint) in _ENVIRONMENT_FIELDS.items():
         if getattr(environment.model, field):
             yield _refuse(source, ("environments", environment.name, field), reason, hint)
@@ -53,8 +102,31 @@ def check_environment(source: YamlSource, environment: EffectiveEnvironment) -> 
     for container in environment.containers.values():
         yield from _check_container(source, container)
         yield from _check_routes(source, container)
+        yield from _check_service(source, container)
         yield from _check_name(source, container)
         yield from _check_dependencies(source, container)
+
+
+def _check_hosts(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    """A stack is on one cluster, and its folder is not that of a cluster."""
+    loc: YamlPath = ("environments", environment.name)
+    clusters = [host.name for host in environment.hosts_with("kubernetes")]
+    if len(clusters) > 1:
+        reason = f"{' and '.join(clusters)} are two clusters, and one manifest cannot be for both"
+        yield _refuse(source, (*loc, "host"), reason, "name one cluster; or an environment for each")
+    hosts = environment.spec.hosts.values()
+    if environment.stack_name in [host.name for host in hosts if host.engine == "kubernetes"]:
+        reason = f"`{environment.stack_name}` is the folder of the cluster's own files"
+        yield _refuse(source, (*loc, "stack"), reason, "give the stack or the cluster another name")
+
+
+def _check_database(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    """A cluster reaches a database server by an address."""
+    database = environment.database
+    if database and database.server.host.engine == "compose" and not database.server.model.address:
+        reason = f"a cluster reaches `{database.server.name}` by an address"
+        hint = f"databases: {{{database.server.name}: {{address: 10.0.0.2}}}}, that of its host on a private network"
+        yield _refuse(source, ("environments", environment.name, "database"), reason, hint)
 
 
 def _check_pull_token(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
@@ -66,8 +138,21 @@ def _check_pull_token(source: YamlSource, environment: EffectiveEnvironment) -> 
 
 def _check_container(source: YamlSource, container: EffectiveContainer) -> Problems:
     for field, (reason, hint) in _CONTAINER_FIELDS.items():
-        if getattr(container.options, field):
+        if getattr(container.options, field, None):
             yield _refuse(source, container.yaml_path(field), reason, hint)
+
+
+def _check_service(source: YamlSource, container: EffectiveContainer) -> Problems:
+    """A service serves, and is asked from outside its container."""
+    if not isinstance(container, EffectiveService):
+        return
+    options = container.options
+    if options.once:
+        hint = "`migrate` of the service that needs it, or a `once` accessory with an image that is not built here"
+        yield _refuse(source, container.yaml_path("once"), "a cluster rolls out services that keep running", hint)
+    if options.health.by == "healthcheck" and not options.healthcheck:
+        reason, hint = _CONTAINER_FIELDS["healthcheck"]
+        yield _refuse(source, container.yaml_path("health", "by"), reason, hint)
 
 
 def _check_routes(source: YamlSource, container: EffectiveContainer) -> Problems:

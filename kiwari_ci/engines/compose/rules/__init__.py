@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 
 from kiwari_ci.effective import EffectiveSpec
-from kiwari_ci.engines.compose.rules import compose_keys, networks, schedules, stack_files
+from kiwari_ci.engines.compose.rules import compose_keys, hosts, networks, schedules, stack_files
 from kiwari_ci.loading.yaml_source import YamlSource
 from kiwari_ci.problems import Problem
 
 
 def check_compose(source: YamlSource, spec: EffectiveSpec) -> Iterator[Problem]:
     """Find what Docker Compose on a host cannot do."""
+    yield from hosts.check_hosts(source, spec)
     yield from networks.check_networks(source, spec)
     yield from compose_keys.check_compose_keys(source, spec)
     yield from stack_files.check_stack_files(source, spec)

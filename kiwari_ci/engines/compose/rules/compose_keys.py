@@ -14,7 +14,7 @@ from kiwari_ci.schema.compose_mapping import list_written_compose_keys
 
 def check_compose_keys(source: YamlSource, spec: EffectiveSpec) -> Iterator[Problem]:
     """Find keys of Compose that the pipeline writes itself, or that nobody knows."""
-    for environment in spec.environments.values():
+    for environment in spec.environments_on("compose"):
         for container in environment.containers.values():
             yield from _check_container(source, container)
 

@@ -13,16 +13,16 @@ Problems = Iterator[Problem]
 def check_networks(source: YamlSource, spec: EffectiveSpec) -> Problems:
     """Find ports that two containers publish, and names that mean two things on one network."""
     yield from _check_published_ports(source, spec)
-    for environment in spec.environments.values():
+    for environment in spec.environments_on("compose"):
         yield from _check_network_names(source, environment)
-    for environment in spec.environments.values():
+    for environment in spec.environments_on("compose"):
         yield from _check_short_names(source, environment)
 
 
 def _check_published_ports(source: YamlSource, spec: EffectiveSpec) -> Problems:
     """A port of a host is one container's."""
     owners: dict[tuple[str, str], str] = {}
-    for environment in spec.environments.values():
+    for environment in spec.environments_on("compose"):
         for name, container in environment.containers.items():
             ports = container.options.ports or []
             loc = container.yaml_path("ports")
@@ -33,7 +33,7 @@ def _check_published_ports(source: YamlSource, spec: EffectiveSpec) -> Problems:
             owner = f"{name} in {environment.name}"
             for index, port in enumerate(ports):
                 host_port = _format_host_port(port)
-                for host_name in environment.host_names:
+                for host_name in (host.name for host in environment.hosts_with("compose")):
                     other = owners.setdefault((host_name, host_port), owner)
                     if other != owner:
                         port_loc = (*loc, index)
@@ -52,7 +52,7 @@ def _format_host_port(published_port: str) -> str:
 def _check_network_names(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
     """A network's name means one network in a stack."""
     descriptions = {"name": "one of its own", "internal": "an internal one", "external": "not its own"}
-    kinds = {environment.first_host.proxy.network: "external"}
+    kinds = {environment.hosts_with("compose")[0].proxy.network: "external"}
     if environment.database:
         kinds[environment.database.server.network] = "external"
     for container in environment.containers.values():
@@ -70,8 +70,9 @@ def _check_network_names(source: YamlSource, environment: EffectiveEnvironment) 
 def _check_short_names(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
     """On the stack's own network an accessory is known by its short name, which nothing else there may have."""
     names: dict[str, YamlPath] = {name: ("databases", name) for name in environment.spec.databases}
-    for other in environment.spec.environments.values():
-        if other.first_host.name != environment.first_host.name:
+    host = environment.hosts_with("compose")[0]
+    for other in environment.spec.environments_on("compose"):
+        if other.hosts_with("compose")[0].name != host.name:
             continue
         for name, container in other.containers.items():
             shares_a_network = name in other.services or container.domain or other is environment

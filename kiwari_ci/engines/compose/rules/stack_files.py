@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.effective import EffectiveContainer, EffectiveSpec
+from kiwari_ci.effective import EffectiveContainer, EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.effective.containers import find_env_setting
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
@@ -20,7 +20,8 @@ def check_stack_files(source: YamlSource, spec: EffectiveSpec) -> Problems:
     yield from _check_github_values(source, spec)
     yield from _check_rendering_environments(source, spec)
     yield from _check_hooks_and_files(source, spec)
-    yield from _check_several_hosts(source, spec)
+    for environment in spec.environments_on("compose"):
+        yield from _check_several_hosts(source, environment)
 
 
 def _check_github_values(source: YamlSource, spec: EffectiveSpec) -> Problems:
@@ -77,24 +78,23 @@ def _check_hooks_and_files(source: YamlSource, spec: EffectiveSpec) -> Problems:
                 yield report_at_value(source, loc, "reserved", message, hint)
 
 
-def _check_several_hosts(source: YamlSource, spec: EffectiveSpec) -> Problems:
+def _check_several_hosts(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
     """One compose file serves on each host of an environment, so they are alike; a database is on one of them."""
-    for name, environment in spec.environments.items():
-        loc: YamlPath = ("environments", name, "host")
-        where = format_yaml_path(loc)
-        first_host, *other_hosts = environment.hosts
-        if other_hosts and environment.database:
-            met = " and ".join(environment.host_names)
-            message = f"{where}: a database is reached over one host's Docker network, met {met}"
-            hint = "name one host; or give the services a URL as a secret"
-            yield report_at_key(source, loc, "host", message, hint)
-        for host in other_hosts:
-            both = f"{first_host.name} and {host.name}"
-            if first_host.directory != host.directory:
-                message = f"{where}: {both} keep their stacks in different folders"
-                yield report_at_key(source, loc, "host", message, "give both the same `directory`")
-            # The stack of the proxy is generated for each host by itself.
-            without_stack = {"stack": None}
-            if first_host.proxy.model_copy(update=without_stack) != host.proxy.model_copy(update=without_stack):
-                message = f"{where}: {both} have different proxies, and share a compose file"
-                yield report_at_key(source, loc, "host", message, "give both the same `proxy`; its `stack` may differ")
+    loc: YamlPath = ("environments", environment.name, "host")
+    where = format_yaml_path(loc)
+    first_host, *other_hosts = environment.hosts_with("compose")
+    if other_hosts and environment.database:
+        met = " and ".join(host.name for host in (first_host, *other_hosts))
+        message = f"{where}: a database is reached over one host's Docker network, met {met}"
+        hint = "name one host; or give the services a URL as a secret"
+        yield report_at_key(source, loc, "host", message, hint)
+    for host in other_hosts:
+        both = f"{first_host.name} and {host.name}"
+        if first_host.directory != host.directory:
+            message = f"{where}: {both} keep their stacks in different folders"
+            yield report_at_key(source, loc, "host", message, "give both the same `directory`")
+        # The stack of the proxy is generated for each host by itself.
+        without_stack = {"stack": None}
+        if first_host.proxy.model_copy(update=without_stack) != host.proxy.model_copy(update=without_stack):
+            message = f"{where}: {both} have different proxies, and share a compose file"
+            yield report_at_key(source, loc, "host", message, "give both the same `proxy`; its `stack` may differ")

@@ -1,0 +1,129 @@
+"""Hosts that are reached over SSH, and the database servers on them."""
+
+from collections.abc import Mapping, Sequence
+
+from kiwari_ci.effective import EffectiveHost, EffectiveSpec
+from kiwari_ci.plan import ComposeStack, DeployHost, DeployKey, GitHubSetting, JumpHost, PostgresServer
+from kiwari_ci.proxies.base import plan_redirects, plan_sites
+from kiwari_ci.proxies.registry import find_proxy
+
+DEFAULT_SSH_PORT = 22
+
+
+def plan_deploy_host(
+    spec: EffectiveSpec, host: EffectiveHost, stacks: Mapping[str, ComposeStack], servers: Sequence[PostgresServer]
+) -> DeployHost:
+    """Plan a host: its settings, its keys, and what is placed on it; `stacks` are its own, by environment."""
+    environments = [spec.environments[name] for name in stacks]
+    environments_by_key: dict[str, list[str]] = {}
+    for environment in environments:
+        secret = environment.deploy_settings(host)["key"].name
+        environments_by_key.setdefault(secret, []).append(environment.name)
+    # A host with nothing but a database server is reached by persons alone.
+    settings = environments[0].deploy_settings(host) if environments else host.deploy_settings()
+    host_stacks = tuple(stacks.values())
+    host_servers = tuple(server for server in servers if server.host == host.name)
+    public = tuple(container for stack in host_stacks for container in stack.containers if container.domain)
+    sites = plan_sites(host, public)
+    redirects = plan_redirects(host, [redirect for stack in host_stacks for redirect in stack.redirects])
+    proxy_stack = find_proxy(host.proxy.kind).plan_stack(host, sites, redirects)
+    folders = ["bin"]
+    folders += [server.name for server in host_servers]
+    folders += [stack.name for stack in host_stacks]
+    folders += [proxy_stack.name] if proxy_stack else []
+    env_files = [f"{server.name}/.env" for server in host_servers]
+    env_files += [f"{stack.name}/{env_file.name}" for stack in host_stacks for env_file in stack.env_files]
+    return DeployHost(
+        name=host.name,
+        engine=host.engine,
+        variable=host.variable,
+        folder=host.home_folder,
+        address=settings["address"],
+        user=settings["user"],
+        known_hosts=settings["known_hosts"],
+        port=format_ssh_port(host.model.port),
+        ssh_port=str(host.model.port),
+        way=_format_ssh_config(host),
+        jumps=plan_jump_hosts(host, settings),
+        keys=tuple(
+            _plan_deploy_key(spec, host, secret, [stacks[name] for name in names])
+            for secret, names in environments_by_key.items()
+        ),
+        network=host.proxy.network,
+        stacks=host_stacks,
+        servers=host_servers,
+        sources=tuple(f"deploy/{folder}" for folder in folders),
+        env_files=tuple(env_files),
+        public=public,
+        proxy=host.proxy.kind,
+        sites=sites,
+        redirects=redirects,
+        fronts=(proxy_stack,) if proxy_stack else (),
+    )
+
+
+def _plan_deploy_key(spec: EffectiveSpec, host: EffectiveHost, secret: str, stacks: list[ComposeStack]) -> DeployKey:
+    allowed_words = []
+    for stack in stacks:
+        allowed_words.append(stack.name)
+        if stack.pushed:
+            allowed_words.append(f"{stack.name}:push")
+        if stack.sent:
+            allowed_words.append(f"{stack.name}:env")
+    stack_names = tuple(stack.name for stack in stacks)
+    return DeployKey(
+        secret=secret,
+        stacks=stack_names,
+        words=tuple(allowed_words),
+        pushes=any(stack.pushed for stack in stacks),
+        renders=any(stack.sent for stack in stacks),
+        first_stack=stack_names[0],
+        is_there=_is_key_of_earlier_host(spec, host, secret),
+    )
+
+
+def _is_key_of_earlier_host(spec: EffectiveSpec, host: EffectiveHost, secret: str) -> bool:
+    """Whether a host before this one has the key, too, so that the runbook has already made it."""
+    host_names = list(spec.hosts)
+    earlier_names = host_names[: host_names.index(host.name)]
+    for environment in spec.environments.values():
+        for environment_host in environment.hosts:
+            if (
+                environment_host.name in earlier_names
+                and environment.deploy_settings(environment_host)["key"].name == secret
+            ):
+                return True
+    return False
+
+
+def plan_jump_hosts(host: EffectiveHost, settings: dict[str, GitHubSetting]) -> tuple[JumpHost, ...]:
+    """Plan the machine through which a host is reached, if there is one."""
+    jump = host.model.jump
+    if jump is None:
+        return ()
+    return (
+        JumpHost(
+            variable=f"{host.variable}_JUMP",
+            address=settings["jump_address"],
+            user=settings["jump_user"],
+            key=settings["jump_key"],
+            known_hosts=settings["jump_known_hosts"],
+            port=format_ssh_port(jump.port),
+            ssh_port=str(jump.port),
+        ),
+    )
+
+
+def format_ssh_port(port: int) -> str:
+    """Write a port for ssh; empty for SSH's own, which needs no option."""
+    return "" if port == DEFAULT_SSH_PORT else str(port)
+
+
+def _format_ssh_config(host: EffectiveHost) -> str:
+    """Write lines of a person's own ~/.ssh/config, in double quotes."""
+    lines = []
+    if host.model.port != DEFAULT_SSH_PORT:
+        lines.append(f"Port {host.model.port}")
+    if host.model.jump:
+        lines.append(f"ProxyJump ${host.variable}_JUMP:{host.model.jump.port}")
+    return " ".join(f'"{line}"' for line in lines)

@@ -1,0 +1,41 @@
+"""Hosts with Docker Compose: what only another engine has, and databases, which are on the host of their users."""
+
+from collections.abc import Iterator
+
+from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
+from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
+from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
+from kiwari_ci.problems import Problem
+
+Problems = Iterator[Problem]
+
+
+def check_hosts(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """Find what a host with Docker Compose does not have."""
+    for name, host in spec.hosts.items():
+        if host.engine != "compose":
+            continue
+        if host.model.kubeconfig:
+            loc: YamlPath = ("hosts", name, "kubeconfig")
+            message = f"{format_yaml_path(loc)}: is for `engine: kubernetes`, and {name} is reached over SSH"
+            hint = f"leave it out; or hosts: {{{name}: {{engine: kubernetes}}}}"
+            yield report_at_key(source, loc, "host", message, hint)
+        if host.proxy.kind == "ingress":
+            loc = ("hosts", name, "proxy", "kind")
+            message = f"{format_yaml_path(loc)}: an Ingress is of a cluster, and {name} is a server"
+            yield report_at_value(source, loc, "proxy", message, "`traefik`, `caddy`, `nginx` or `nginx-proxy-manager`")
+    for environment in spec.environments_on("compose"):
+        yield from _check_database_host(source, environment)
+
+
+def _check_database_host(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    """A database is on the host of its environment."""
+    if environment.database is None:
+        return
+    server = environment.database.server
+    host_name = environment.hosts_with("compose")[0].name
+    if host_name != server.host.name:
+        name = environment.name
+        message = f"environments.{name} is on {host_name}, its database server `{server.name}` on {server.host.name}"
+        hint = "a database is reached over a Docker network: put both on one host"
+        yield report_at_key(source, ("environments", name, "database"), "host", message, hint)
