@@ -231,6 +231,10 @@ pipeline from it. This is the smallest one that works. Everything else has a def
   dollar sign, as in a Compose file. Nothing replaces `${{NAME}}` or `$NAME`, so they are errors, except in what a shell
   in the container reads (`[sh, -c, …]` or `[CMD-SHELL, …]`) if the spec gives the container that variable. `$$NAME`
   there is a variable that the image or the script sets.
+- Keys of Compose that have no field here stand below `compose:` of a service or an accessory, such as `shm_size`,
+  `ulimits`, `extra_hosts`, `user`, `cap_drop`, `read_only`, `tmpfs`, and
+  `logging: {{driver: json-file, options: {{max-size: 20m}}}}`. `init`, `restart` and `logging` replace what is written
+  otherwise. A key that has a field, or that deploys rely on, is refused.
 - In the tables, *a name* means {name}.
 
 The examples are from [specs/kiwari.yaml](../../specs/kiwari.yaml).

@@ -180,9 +180,6 @@ class ContainerOptions(SpecModel):
     compose: dict[ComposeKey, JsonValue] = Field(
         {},
         description="Keys of Compose that have no field here, as they are: "
-        "`{logging: {driver: json-file, options: {max-size: 20m}}, shm_size: 256m, ulimits: {nofile: 65536}, "
-        "extra_hosts: ['host.docker.internal:host-gateway'], user: '1000:1000', cap_drop: [ALL], read_only: true, "
-        "tmpfs: [/tmp]}`; `init`, `restart` and `logging` replace what is written otherwise. "
-        "What has a field, or what deploys rely on, is refused. Without `security_opt` a container gets "
-        "`no-new-privileges`, without `cap_drop` it loses `NET_RAW`: `{cap_drop: []}` keeps what Docker gives.",
+        "`{shm_size: 256m, user: '1000:1000', read_only: true, tmpfs: [/tmp]}`. Without `security_opt` a container "
+        "gets `no-new-privileges`; without `cap_drop` it loses `NET_RAW`: `{cap_drop: []}` keeps what Docker gives.",
     )

@@ -75,6 +75,11 @@ class TestService(SpecModel):
     )
 
 
+def _require_one_of_run_and_workflow(schema: dict[str, Any]) -> None:
+    simplify_json_schema(schema)
+    schema["oneOf"] = [{"required": ["run"]}, {"required": ["workflow"]}]
+
+
 class Test(SpecModel):
     """The tests that gate a build: a command, or a workflow of yours."""
 
@@ -96,6 +101,8 @@ class Test(SpecModel):
     )
     run: Omittable[ShellScript] = Field(None, description="The command, in bash.")
     timeout_minutes: Annotated[int, Field(ge=1, le=360)] = Field(15, description="How long they may take.")
+
+    model_config = ConfigDict(json_schema_extra=_require_one_of_run_and_workflow)
 
     @model_validator(mode="after")
     def _one_thing(self) -> "Test":
