@@ -89,7 +89,7 @@ def test_every_head_says_what_it_is() -> None:
 def test_workflows_are_short() -> None:
     """One statement a line: what several workflows would repeat is in the two programs."""
     lengths = [len(workflow.text.splitlines()) for name, workflow in WORKFLOWS.items() if name != "pipeline-drift"]
-    assert sum(lengths) <= 500 and max(lengths) <= 200
+    assert sum(lengths) <= 520 and max(lengths) <= 200
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
