@@ -229,3 +229,9 @@ class Runbook:
     protect_environments: tuple[RunbookCommand, ...]
     protect_tags: tuple[RunbookCommand, ...]
     settings: tuple[SettingCommand, ...]
+
+    @property
+    def list_settings(self) -> str:
+        """The command that lists the names of all variables and secrets, in bash."""
+        lists = [f"gh secret list --env {command.subject}" for command in self.create_environments]
+        return " && ".join(["gh variable list", *lists])

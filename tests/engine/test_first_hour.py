@@ -1,4 +1,4 @@
-"""The first hour of somebody else's project: README's smallest spec, an empty server, the runbook, the first green run.
+"""The first hour of somebody else's project: a small spec, an empty server, the runbook, the first green run.
 
 A person follows the generated runbook, with a stand-in for `gh` that keeps what it is given; GitHub is the rehearsal's,
 which has the same from then on, and runs the generated workflow by act. DNS and Nginx Proxy Manager, steps 7 and 8,
@@ -24,7 +24,12 @@ from tests.rehearsal.front import Front
 from tests.rehearsal.github import GitHub, git
 from tests.rehearsal.on_trial import act
 
-README = Path(__file__).parents[2] / "README.md"
+SPEC = """
+project: {name: shop, repository: example/shop}
+hosts: {vps: {}}
+services: {web: {port: 8080}}
+environments: {live: {deploy_on: {push: main}, domains: {web: shop.example.com}}}
+"""
 SERVICE, STACK, KEY = "shop-web-live", "shop-live", ".ssh/shop-VPS_SSH_KEY"
 DOCKERFILE = 'FROM scratch\nCOPY web/app /app\nENV VERSION={version} PORT=8080\nEXPOSE 8080\nENTRYPOINT ["/app"]\n'
 GH = """#!/bin/sh
@@ -41,14 +46,13 @@ esac
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with one service, the spec of the README, and what it generates."""
+    """A repository with one service, a small spec, and what it generates."""
     if lacks := [*missing(), *([] if os.path.exists(act()) else ["act"])]:
         words = f"the first hour needs {', '.join(lacks)}: as root on Debian 12, run .ci/install-engine"
         pytest.fail(words) if os.environ.get("CI") == "true" else pytest.skip(words)
     folder = tmp_path_factory.mktemp("shop")
-    [spec] = re.findall(r"^```yaml\n(project: .*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
     (folder / "specs").mkdir()
-    (folder / "specs/shop.yaml").write_text(spec)
+    (folder / "specs/shop.yaml").write_text(SPEC)
     (folder / "web").mkdir()
     (folder / "web/Dockerfile").write_text(DOCKERFILE.format(version="first"))
     said = kiwari_ci("generate", folder / "specs/shop.yaml", "--out", folder)
