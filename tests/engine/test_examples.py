@@ -19,6 +19,8 @@ from tests.engine.images import Images
 from tests.engine.proxy import Proxy
 from tests.engine.server import throw_away
 
+# Four minutes on three servers; other tests on the engine and the cases of the generator have each part of it.
+pytestmark = pytest.mark.long
 NAMES = ("bookings", "clinic", "ledger")
 Trials = Callable[[str], Trial]
 

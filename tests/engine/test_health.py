@@ -10,7 +10,9 @@ from tests.engine.shop import RECREATE, WEB, Shop
 HOST = "      deploy.host: shop.example.com\n"
 
 
-@pytest.mark.parametrize("rollout", ["", RECREATE], ids=["start-first", "recreate"])
+@pytest.mark.parametrize(
+    "rollout", ["", pytest.param(RECREATE, marks=pytest.mark.long)], ids=["start-first", "recreate"]
+)
 def test_a_service_that_answers_to_its_domain_alone(shop: Shop, server: Server, images: Images, rollout: str) -> None:
     """As Django does with ALLOWED_HOSTS and SECURE_SSL_REDIRECT: any other question is answered with 400."""
     strict = images.api("strict", "wants-its-domain")
