@@ -35,7 +35,7 @@ drift: $(VENV)/runtime
 check: lint types drift test ## what CI runs: lint, types, drift, tests
 
 install-test: $(VENV)/dev $(VENV)/wheels ## install it in every way, from a commit, an index on loopback, a folder
-	$(BIN)/pytest tests/install
+	$(BIN)/pytest -n auto tests/install
 
 # A test mostly waits, so two servers share the files of tests; each takes its own in their order.
 engine-test: $(VENV)/dev ## deploy for real: two servers, each in a network namespace of its own (root; QUICK=1: not the long ones)
