@@ -585,7 +585,7 @@ def test_random_edits_are_all_caught(edits: int) -> None:
         file.write_bytes(content)
         file.chmod(mode)
     assert not generated_files.compare_files(out, files, plan.project)
-    assert met["edited"] > edits / 4 and not met["unknown"]
+    assert met["edited"] > edits * 0.3 and not met["unknown"]
 
 
 # Twenty environments

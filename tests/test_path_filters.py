@@ -233,7 +233,7 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Checkouts:
     return Checkouts(tmp_path_factory.mktemp("checkouts"))
 
 
-@settings(max_examples=60, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(case=cases())
 def test_filter_pathspecs_and_sparse_checkout_agree(checkouts: Checkouts, case: tuple[list[str], list[str]]) -> None:
     tree, patterns = case
