@@ -84,6 +84,46 @@ class Proxy(Protocol):
         """Describe the version that is needed, when the image has an older one; else empty."""
 
 
+class ExistingProxy:
+    """What the kinds have in common that are there already, so that no stack is generated for them."""
+
+    supported_keys: frozenset[str] = frozenset()
+    has_admin_api = False
+    reads_labels = False
+    is_on_shared_network = False
+    has_one_guide_for_all_hosts = False
+
+    def stack_name(self, options: schema.Proxy) -> str:
+        """No stack is generated."""
+        return ""
+
+    def explain_unused_key(self, options: schema.Proxy, key: str) -> str:
+        """Each key that the kind takes has an effect."""
+        return ""
+
+    def explain_unreachable_domain(self, container: EffectiveContainer) -> tuple[str, str] | None:
+        """It reaches every container with a port."""
+        return None
+
+    def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
+        """It reads no labels of Docker."""
+        return {}
+
+    def plan_stack(
+        self, host: EffectiveHost, sites: tuple[ProxySite, ...], redirects: tuple[ProxyRedirect, ...]
+    ) -> ProxyStack | None:
+        """No stack is generated."""
+        return None
+
+    def runs_image(self, image: str) -> bool:
+        """Its image is not known."""
+        return False
+
+    def describe_required_version(self, image: str) -> str:
+        """Its version does not matter."""
+        return ""
+
+
 def list_written_keys(options: schema.Proxy) -> list[str]:
     """List the keys that a person wrote, except for those that every kind takes."""
     return sorted(options.model_fields_set - _COMMON_KEYS)

@@ -1,31 +1,17 @@
 """Somebody else's proxy, which leads to ports that the host publishes."""
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveContainer, EffectiveHost
+from kiwari_ci.effective import EffectiveContainer
 from kiwari_ci.effective.values import find_published_port
-from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
-from kiwari_ci.proxies.base import explain_middlewares
+from kiwari_ci.proxies.base import ExistingProxy, explain_middlewares
 
 
-class ExternalProxy:
+class ExternalProxy(ExistingProxy):
     """A proxy of which nothing is known."""
 
-    supported_keys: frozenset[str] = frozenset()
     name_cache_seconds = 0  # a published port has no name
     unrouted_statuses: tuple[int, ...] = ()
-    has_admin_api = False
-    reads_labels = False
-    is_on_shared_network = False
     guide_template = "proxy/external.md.j2"
-    has_one_guide_for_all_hosts = False
-
-    def stack_name(self, options: schema.Proxy) -> str:
-        """Somebody else has set it up."""
-        return ""
-
-    def explain_unused_key(self, options: schema.Proxy, key: str) -> str:
-        """It takes no key."""
-        return ""
 
     def explain_unreachable_domain(self, container: EffectiveContainer) -> tuple[str, str] | None:
         """A domain leads to a port that the host publishes, so there must be one."""
@@ -46,21 +32,3 @@ class ExternalProxy:
                 "have your own proxy ask for the password, and leave out `basic_auth`",
             )
         return explain_middlewares(route)
-
-    def labels(self, container: EffectiveContainer, port: int) -> dict[str, str]:
-        """Nothing is known of the labels that it reads."""
-        return {}
-
-    def plan_stack(
-        self, host: EffectiveHost, sites: tuple[ProxySite, ...], redirects: tuple[ProxyRedirect, ...]
-    ) -> ProxyStack | None:
-        """Somebody else has set it up."""
-        return None
-
-    def runs_image(self, image: str) -> bool:
-        """Nothing is known of its image."""
-        return False
-
-    def describe_required_version(self, image: str) -> str:
-        """Nothing is known of its versions."""
-        return ""

@@ -98,75 +98,74 @@ def _has_relevant_change(path: str, old: str, new: str, snapshot: PipelineSnapsh
 
 def _describe_copied_file(file: _CopiedFile, new: PipelineSnapshot, names: NameMatches) -> Iterator[PipelineChange]:
     subject = names.environment(file.folder)
-    is_compose_file = file.path in new.stacks
+    if file.folder == "bin":
+        yield _describe_program(file)
+    elif file.path.endswith(".yaml"):
+        yield _describe_cluster_file(file, subject)
+    elif file.path in new.stacks or file.is_hook:
+        yield from _describe_stack_file(file, new, names)
+    elif not file.is_new:  # A new database server or proxy has words of its own.
+        yield from _describe_changed_file(file)
+
+
+def _describe_program(file: _CopiedFile) -> PipelineChange:
+    state = "new" if file.is_new else "another"
     if file.path == generated_files.SSH_CLIENT_PATH:
-        state = "new" if file.is_new else "another"
         message = f"the program with which a deploy job calls the server is {state}"
         item = "the deploy job calls the server with `deploy/bin/deploy-over-ssh`"
-        yield PipelineChange("SSH client", message, False, file.path, summary=EVERY_ADOPTION, item=item)
-    elif file.path == generated_files.ROLLOUT_PROGRAM_PATH:
-        state = "new" if file.is_new else "another"
+        return PipelineChange("SSH client", message, False, file.path, summary=EVERY_ADOPTION, item=item)
+    if file.path == generated_files.ROLLOUT_PROGRAM_PATH:
         message = f"the program with which a deploy job rolls out to a cluster is {state}"
-        yield PipelineChange("rollout program", message, False, file.path)
-    elif file.name == "kubernetes.yaml":
-        message = f"{as_inline_code(file.name)} is another: the next deploy sends it"
-        yield PipelineChange(subject, message, False, file.path)
-    elif file.name in ("setup.yaml", "database.yaml"):
-        message = f"{as_inline_code(file.path)} must be applied by who administers the cluster (runbook)"
-        yield PipelineChange(subject, message, True, file.path)
-    elif file.folder == "bin":
-        state = "new" if file.is_new else "changed"
-        is_database_program = file.path == generated_files.DATABASE_PROGRAM_PATH
-        program = "database program" if is_database_program else "host program"
-        yield PipelineChange(
-            program,
-            f"{state}: copy it to the server: {file.command}",
-            True,
-            file.path,
-            stage="before",
-            summary=COPY_FOLDERS,
-            item=as_inline_code(file.folder),
-        )
-    elif (is_compose_file or file.is_hook) and not file.command:
-        message = f"{as_inline_code(file.name)} is another: the next deploy sends it"
-        yield PipelineChange(subject, message, False, file.path)
+        return PipelineChange("rollout program", message, False, file.path)
+    is_database_program = file.path == generated_files.DATABASE_PROGRAM_PATH
+    program = "database program" if is_database_program else "host program"
+    state = "new" if file.is_new else "changed"
+    return _ask_to_copy(file, program, f"{state}: copy it to the server: {file.command}")
+
+
+def _describe_cluster_file(file: _CopiedFile, subject: str) -> PipelineChange:
+    if file.name == "kubernetes.yaml":
+        return _describe_sent_file(file, subject)
+    message = f"{as_inline_code(file.path)} must be applied by who administers the cluster (runbook)"
+    return PipelineChange(subject, message, True, file.path)
+
+
+def _describe_stack_file(file: _CopiedFile, new: PipelineSnapshot, names: NameMatches) -> Iterator[PipelineChange]:
+    subject = names.environment(file.folder)
+    if not file.command:
+        yield _describe_sent_file(file, subject)
     elif file.is_hook:
-        message = (
-            f"{as_inline_code(file.name)} must be copied to the server, or its deploys are refused: {file.command}"
-        )
-        yield PipelineChange(
-            subject,
-            message,
-            True,
-            file.path,
-            stage="before",
-            summary=COPY_FOLDERS,
-            item=as_inline_code(file.folder),
-        )
-    elif file.is_new:
-        return  # A new stack, database server or proxy has words of its own.
-    elif is_compose_file:
+        name = as_inline_code(file.name)
+        message = f"{name} must be copied to the server, or its deploys are refused: {file.command}"
+        yield _ask_to_copy(file, subject, message)
+    elif not file.is_new:  # A new stack has words of its own.
         is_deployed = new.stacks[file.path].name in names.stacks
         consequence = "or its deploys are refused" if is_deployed else "then docker compose up -d in its folder"
         message = f"its compose file must be copied to the server, {consequence}: {file.command}"
-        yield PipelineChange(
-            subject,
-            message,
-            True,
-            file.path,
-            stage="before",
-            summary=COPY_FOLDERS,
-            item=as_inline_code(file.folder),
-        )
-    elif file.name.endswith(".sh"):
+        yield _ask_to_copy(file, subject, message)
+
+
+def _describe_changed_file(file: _CopiedFile) -> Iterator[PipelineChange]:
+    """Describe a file of a database server or of a proxy."""
+    if file.name.endswith(".sh"):
         script = as_inline_code(file.path.rpartition("/")[2])
         message = f"{script} changed: a database that is there runs it only by hand (runbook)"
         yield PipelineChange(file.folder, message, True, file.path, stage="before")
     elif file.name.startswith("conf/"):
-        message = (
-            f"{as_inline_code(file.name)} changed: copy it to the server, and have the proxy read it again (runbook)"
-        )
-        yield PipelineChange(file.folder, f"{message}: {file.command}", True, file.path, stage="before")
+        name = as_inline_code(file.name)
+        message = f"{name} changed: copy it to the server, and have the proxy read it again (runbook): {file.command}"
+        yield PipelineChange(file.folder, message, True, file.path, stage="before")
+
+
+def _describe_sent_file(file: _CopiedFile, subject: str) -> PipelineChange:
+    message = f"{as_inline_code(file.name)} is another: the next deploy sends it"
+    return PipelineChange(subject, message, False, file.path)
+
+
+def _ask_to_copy(file: _CopiedFile, subject: str, message: str) -> PipelineChange:
+    """What a person does before the merge; a first comparison lists the folders in one line."""
+    folder = as_inline_code(file.folder)
+    return PipelineChange(subject, message, True, file.path, stage="before", summary=COPY_FOLDERS, item=folder)
 
 
 def _compare_stack_files(

@@ -2,7 +2,7 @@
 
 import re
 
-from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows, WorkflowTrigger, add_workflow_job
+from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows, WorkflowJobReader, WorkflowTrigger
 from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.readers.workflow_matrix import expand_matrix
 from kiwari_ci.readers.yaml_document import (
@@ -37,7 +37,7 @@ def read_workflows(repository: LocalRepository) -> DetectedWorkflows:
         for key, job in workflow.get_mapping("jobs").iter_mappings():
             matrix = job.get_mapping("strategy").get_mapping("matrix")
             for combination in expand_matrix(matrix) or [{}]:
-                add_workflow_job(repository, detected, path, workflow, key, trigger, combination)
+                WorkflowJobReader(repository, detected, path, workflow, key, trigger, combination).read()
     return detected
 
 

@@ -123,20 +123,7 @@ class DetectedWorkflows:
     pull_requests: str = ""  # where it says that pull requests are tested or built; empty if none are
 
 
-def add_workflow_job(
-    repository: LocalRepository,
-    workflows: DetectedWorkflows,
-    path: str,
-    document: YamlMapping,
-    job_name: str,
-    trigger: WorkflowTrigger,
-    matrix: dict[str, Any],
-) -> None:
-    """Add to `workflows` what a job of a workflow does, with one combination of its matrix."""
-    _JobReader(repository, workflows, path, document, job_name, trigger, matrix).read()
-
-
-class _JobReader:
+class WorkflowJobReader:
     """Reads one job, with one combination of its matrix."""
 
     def __init__(
@@ -187,7 +174,7 @@ class _JobReader:
         return self.expression_values
 
     def read(self) -> None:
-        """Add the builds, the tests and the deploy of the job."""
+        """Add the builds, the tests and the deploy of the job to `workflows`."""
         for step in self.steps:
             if re.match(r"docker/(build-push|bake)-action@", step.get_text("uses")):
                 self._add_action_build(step)
