@@ -95,14 +95,14 @@ def command_texts() -> set[str]:
         ast.parse((ROOT / f"kiwari_ci/{name}.py").read_text())
         for name in (
             "cli/errors",
-            "cli/every_day",
-            "cli/operate",
-            "cli/servers",
-            "cli/start",
+            "cli/daily_commands",
+            "cli/operate_commands",
+            "cli/server_commands",
+            "cli/setup_commands",
             "cli/app",
             "output/atomic_write",
             "cli/options",
-            "cli/output",
+            "cli/terminal",
             "output/generated_files",
         )
     ]

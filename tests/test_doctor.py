@@ -29,12 +29,12 @@ from kiwari_ci.output.generated_files import GeneratedFiles
 from kiwari_ci.plan import DomainRedirect, Plan, RunbookCommand, SettingCommand, TakenOverContainer, Takeover
 from kiwari_ci.probes import (
     calls,
+    container_registry,
     dns_tls,
     findings,
     github,
     host_checks,
     nginx_proxy_manager,
-    registry,
     ssh_host,
     stack_checks,
 )
@@ -115,7 +115,7 @@ def examined(
         "seen": {address: dns_tls.DomainState((ADDRESS,), (response,)) for address in plan.domains},
         "github": seen_on_github(),
         "proxy": ({instance.domain: npm_host(instance.domain) for instance in PLAN.hosts[0].public}, ""),
-        "images": {instance.repository: registry.RegistryResponse(200) for instance in plan.answering},
+        "images": {instance.repository: container_registry.RegistryResponse(200) for instance in plan.answering},
     }
     means = doctor.ProbeOptions(
         npm="https://npm.example.com", pull_token=SECRET, net=dns_tls.NetworkBackend(now=lambda: NOW)
@@ -330,7 +330,9 @@ def test_all_case_specs_have_their_cures() -> None:
         addresses = {*plan.domains, *(route.address for route in routes)}
         world["seen"] = {address: dns_tls.DomainState() for address in addresses}
         world["images"] = {
-            instance.repository: registry.RegistryResponse(403) for s in plan.stacks for instance in s.instances
+            instance.repository: container_registry.RegistryResponse(403)
+            for s in plan.stacks
+            for instance in s.instances
         }
         all_findings = examined([], plan, tree, **world)
         assert of_state(all_findings, "wrong"), path
@@ -695,7 +697,7 @@ def test_the_registry() -> None:
         return (404 if "new" in path else 200), "", {}
 
     with service(says) as port:
-        probe = partial(registry.probe_image_tag, f"http://127.0.0.1:{port}")
+        probe = partial(container_registry.probe_image_tag, f"http://127.0.0.1:{port}")
         cases = [
             ("closed", SECRET, "ok", "GHCR_TOKEN may read it"),
             ("closed", "wrong", "wrong", "GHCR_TOKEN is refused: 403"),
@@ -706,12 +708,17 @@ def test_the_registry() -> None:
         ]
         for image, token, state, saw in cases:
             response = probe(f"acme/{image}", "staging", "x-access-token", token)
-            finding = registry.check_image_access(
-                GROUP, image, response, registry.PullTokenSecret("GHCR_TOKEN", bool(token)), True, BOOK
+            finding = container_registry.check_image_access(
+                GROUP, image, response, container_registry.PullTokenSecret("GHCR_TOKEN", bool(token)), True, BOOK
             )
             assert (finding.state, finding.saw) == (state, saw)
-    early = registry.check_image_access(
-        GROUP, "x", registry.RegistryResponse(403), registry.PullTokenSecret("GHCR_TOKEN", True), False, BOOK
+    early = container_registry.check_image_access(
+        GROUP,
+        "x",
+        container_registry.RegistryResponse(403),
+        container_registry.PullTokenSecret("GHCR_TOKEN", True),
+        False,
+        BOOK,
     )
     assert early.state == "not asked" and early.saw == "GHCR_TOKEN may not read it, or nothing was pushed yet: 403"
     assert "Connection refused" in probe("acme/open", "staging", "x-access-token", "").why
@@ -1128,11 +1135,11 @@ def test_no_variable_that_a_spec_names_is_sent_anywhere(alone: Path, monkeypatch
     """A spec may call any variable of the user's environment its pull token, and any host its registry."""
     sent_tokens: list[tuple[str, str]] = []
 
-    def probe(base: str, repository: str, tag: str, user: str, token: str) -> registry.RegistryResponse:
+    def probe(base: str, repository: str, tag: str, user: str, token: str) -> container_registry.RegistryResponse:
         sent_tokens.append((base, token))
-        return registry.RegistryResponse(404)
+        return container_registry.RegistryResponse(404)
 
-    monkeypatch.setattr(registry, "probe_image_tag", probe)
+    monkeypatch.setattr(container_registry, "probe_image_tag", probe)
     monkeypatch.setenv("KIWARI_CI_PULL_TOKEN", "for ghcr.io alone")
     spec = alone / "spec.yaml"
     text = SPEC.read_text()

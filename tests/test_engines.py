@@ -6,8 +6,8 @@ from typing import get_args
 import pytest
 
 from kiwari_ci import generator
+from kiwari_ci.engines.all_engines import ENGINES, find_engine, list_engines
 from kiwari_ci.engines.base import Engine
-from kiwari_ci.engines.registry import ENGINES, find_engine, list_engines
 from kiwari_ci.rendering.render import TEMPLATES_FOLDER, render_files
 from kiwari_ci.schema import Accessory, Service
 from kiwari_ci.schema.compose_keys import COMPOSE_SERVICE_KEYS, EXTRA_COMPOSE_KEYS

@@ -8,7 +8,7 @@ import pytest
 from kiwari_ci import generator
 from kiwari_ci.loading.yaml_source import parse_yaml
 from kiwari_ci.plan import DeployHost
-from kiwari_ci.proxies.registry import ALL_KINDS, PROXIES, find_proxy, list_kinds_with_key
+from kiwari_ci.proxies.all_proxies import ALL_KINDS, PROXIES, find_proxy, list_kinds_with_key
 from kiwari_ci.rendering.render import TEMPLATES_FOLDER, render_files
 from kiwari_ci.schema import Proxy
 from kiwari_ci.schema.environments import ProxyKind

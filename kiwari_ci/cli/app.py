@@ -31,7 +31,7 @@ class CommandSection:
 SECTIONS = (
     CommandSection(
         "Start",
-        "start",
+        "setup_commands",
         {
             "init": "Write a first spec from what a repository holds, or extend one",
             "validate": "Check a spec: point at each mistake, and give advice",
@@ -41,7 +41,7 @@ SECTIONS = (
     ),
     CommandSection(
         "Every day",
-        "every_day",
+        "daily_commands",
         {
             "generate": "Write the pipeline's files",
             "check": "Fail when a generated file differs from what the spec makes",
@@ -54,7 +54,7 @@ SECTIONS = (
     ),
     CommandSection(
         "Operate",
-        "operate",
+        "operate_commands",
         {
             "preview": "Describe what releasing a version would do, before you push it",
             "doctor": "Compare servers, DNS, GitHub and the registry with the spec",
@@ -65,7 +65,7 @@ SECTIONS = (
     ),
     CommandSection(
         "On the servers, by your own ssh login",
-        "servers",
+        "server_commands",
         {
             "status": "Print what serves in an environment, and since when",
             "logs": "Print the log of a service",
@@ -173,11 +173,11 @@ def main() -> NoReturn:
         root_command(standalone_mode=False)
         sys.exit(0)
     except click.ClickException as error:
-        from kiwari_ci.cli import output
+        from kiwari_ci.cli import terminal
 
         shown = io.StringIO()
         error.show(file=shown)
-        output.print_text(shown.getvalue(), err=True, nl=False)
+        terminal.print_text(shown.getvalue(), err=True, nl=False)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -185,10 +185,10 @@ def main() -> NoReturn:
     except Exception as error:
         import traceback
 
-        from kiwari_ci.cli import output
+        from kiwari_ci.cli import terminal
 
-        output.print_text(traceback.format_exc(), err=True)
-        output.print_text(f"kiwari-ci: this is a bug of kiwari-ci, not of your spec: {error}", err=True)
+        terminal.print_text(traceback.format_exc(), err=True)
+        terminal.print_text(f"kiwari-ci: this is a bug of kiwari-ci, not of your spec: {error}", err=True)
         sys.exit(EXIT_INTERNAL_ERROR)
 
 

@@ -6,7 +6,7 @@ from functools import wraps
 from typing import Any
 
 from kiwari_ci import problems
-from kiwari_ci.cli import output
+from kiwari_ci.cli import terminal
 from kiwari_ci.cli.options import select_output_format
 from kiwari_ci.output import atomic_write
 
@@ -25,7 +25,7 @@ def exit_with_code(command: Callable[..., int]) -> Callable[..., None]:
             print_problems(error.problems, options.get("style"), err=True)
             sys.exit(EXIT_BAD_SPEC)
         except atomic_write.OutputError as error:
-            output.print_text(f"{error.title}\n{error}", err=True)
+            terminal.print_text(f"{error.title}\n{error}", err=True)
             sys.exit(EXIT_CANNOT_WRITE)
 
     return run
@@ -35,13 +35,13 @@ def print_problems(found: Iterable[problems.Problem], style: str | None, err: bo
     """Print problems in the chosen format; text for people goes to standard error where `err` says so."""
     output_format = select_output_format(style)
     if output_format == "json":
-        output.print_text(problems.format_problems_json(found))
+        terminal.print_text(problems.format_problems_json(found))
     elif output_format == "github":
         _print_if_any(problems.format_problems_github(found))
-    elif text := output.format_coloured_problems(found):
-        output.print_coloured_text(text, err=err)
+    elif text := terminal.format_coloured_problems(found):
+        terminal.print_coloured_text(text, err=err)
 
 
 def _print_if_any(text: str) -> None:
     if text:
-        output.print_text(text)
+        terminal.print_text(text)

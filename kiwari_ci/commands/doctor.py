@@ -10,12 +10,12 @@ from time import monotonic
 from kiwari_ci.output.generated_files import GeneratedFiles
 from kiwari_ci.plan import ComposeStack, DeployHost, Host, Plan, PlannedContainer, Stack
 from kiwari_ci.probes import (
+    container_registry,
     database_checks,
     dns_tls,
     github,
     host_checks,
     nginx_proxy_manager,
-    registry,
     running_setup,
     ssh_host,
     stack_checks,
@@ -23,7 +23,7 @@ from kiwari_ci.probes import (
 from kiwari_ci.probes.calls import TOTAL_TIMEOUT, BackgroundCall
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import HostRunbookIndex, RunbookIndex
-from kiwari_ci.proxies.registry import find_planned_proxy
+from kiwari_ci.proxies.all_proxies import find_planned_proxy
 
 TIMEOUT_REASON = f"no answer within {TOTAL_TIMEOUT} s"
 
@@ -57,7 +57,7 @@ class ProbeResults:
     seen: Mapping[str, dns_tls.DomainState]
     github: github.GitHubState
     proxy: tuple[nginx_proxy_manager.ProxyHosts, str]
-    images: Mapping[str, registry.RegistryResponse]
+    images: Mapping[str, container_registry.RegistryResponse]
 
 
 PULL_TOKEN_VARIABLE = "KIWARI_CI_PULL_TOKEN"  # the one name: a spec names no variable of the user's environment
@@ -160,7 +160,7 @@ def _run_probes(plan: Plan, hosts: list[DeployHost], stacks: list[Stack], option
         github=github_call.answer(deadline, github.GitHubState(why=TIMEOUT_REASON)),
         proxy=proxy_call.answer(deadline, ({}, TIMEOUT_REASON)),
         images={
-            repository: call.answer(deadline, registry.RegistryResponse(0, TIMEOUT_REASON))
+            repository: call.answer(deadline, container_registry.RegistryResponse(0, TIMEOUT_REASON))
             for repository, call in image_calls.items()
         },
     )
@@ -175,13 +175,13 @@ def _collect_image_tags(stacks: list[Stack]) -> dict[str, str]:
     return tags
 
 
-def _probe_image(plan: Plan, repository: str, tag: str, options: ProbeOptions) -> registry.RegistryResponse:
+def _probe_image(plan: Plan, repository: str, tag: str, options: ProbeOptions) -> container_registry.RegistryResponse:
     # Docker Hub's API has another host than its images' names.
     host = "registry-1.docker.io" if plan.registry == "docker.io" else plan.registry
     base_url = options.registry or f"https://{host}"
     name = repository.removeprefix(f"{plan.registry}/")
     user = plan.login.user if plan.login.secret else "x-access-token"
-    return registry.probe_image_tag(base_url, name, tag, user, options.pull_token)
+    return container_registry.probe_image_tag(base_url, name, tag, user, options.pull_token)
 
 
 @dataclass(frozen=True)
@@ -327,12 +327,12 @@ def _check_registry_images(
     plan: Plan, stacks: list[Stack], results: ProbeResults, options: ProbeOptions, runbook: RunbookIndex
 ) -> Iterator[Finding]:
     secret_name = next((token.name for token in plan.tokens), "")
-    secret = registry.PullTokenSecret(secret_name, bool(options.pull_token))
+    secret = container_registry.PullTokenSecret(secret_name, bool(options.pull_token))
     group = FindingGroup(f"registry {plan.registry}")
     deployed = _find_deployed_repositories(plan, results)
     for repository in _collect_image_tags(stacks):
         answer = results.images[repository]
-        yield registry.check_image_access(group, repository, answer, secret, repository in deployed, runbook)
+        yield container_registry.check_image_access(group, repository, answer, secret, repository in deployed, runbook)
 
 
 def _find_deployed_repositories(plan: Plan, results: ProbeResults) -> set[str]:

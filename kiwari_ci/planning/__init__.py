@@ -2,7 +2,7 @@
 
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveSpec
 from kiwari_ci.effective.hosts import pull_token_setting
-from kiwari_ci.engines.registry import find_engine
+from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.github import action_pins
 from kiwari_ci.plan import (
     BuiltBranch,

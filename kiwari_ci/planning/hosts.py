@@ -1,8 +1,8 @@
 """What the runbook says of all hosts: the domains of their proxies, and the accessories that keep running."""
 
 from kiwari_ci.plan import DeployHost, LongRunningAccessories, ProxyGuide
+from kiwari_ci.proxies.all_proxies import find_planned_proxy
 from kiwari_ci.proxies.base import list_auth_lists
-from kiwari_ci.proxies.registry import find_planned_proxy
 
 _STACK_GUIDE_TEMPLATE = "proxy/stack.md.j2"
 

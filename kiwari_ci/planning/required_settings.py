@@ -1,6 +1,6 @@
 """What a person must set before a deploy works: secrets and variables at GitHub, env files on the servers."""
 
-from kiwari_ci.engines.registry import find_engine
+from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan import (
     DeployHost,

@@ -1,7 +1,7 @@
 """The stacks of each environment: one for each engine that its hosts have."""
 
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveSpec
-from kiwari_ci.engines.registry import find_engine
+from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.plan import Stack
 
 

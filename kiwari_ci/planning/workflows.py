@@ -7,8 +7,8 @@ from http import HTTPStatus
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveImage, EffectiveService
 from kiwari_ci.effective.values import parse_duration
+from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.engines.base import StepOfDeploy
-from kiwari_ci.engines.registry import find_engine
 from kiwari_ci.github import path_filters
 from kiwari_ci.plan import (
     DeployStep,

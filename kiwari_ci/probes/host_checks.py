@@ -10,7 +10,7 @@ from kiwari_ci.plan import DeployHost, DeployKey
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import HostRunbookIndex
 from kiwari_ci.probes.ssh_host import ContainerState, HostFacts, SshTarget
-from kiwari_ci.proxies.registry import find_planned_proxy
+from kiwari_ci.proxies.all_proxies import find_planned_proxy
 
 # What bin/deploy requires, as the free disk space below.
 MIN_ENGINE_VERSION = (20, 10)

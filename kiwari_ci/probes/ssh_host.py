@@ -10,7 +10,7 @@ from typing import NamedTuple
 from kiwari_ci.plan import DeployHost, EnvFile
 from kiwari_ci.probes.calls import REQUEST_TIMEOUT, TOTAL_TIMEOUT, ProcessResult, find_last_line, run_process
 from kiwari_ci.probes.dns_tls import HostAddresses, NetworkBackend
-from kiwari_ci.proxies.registry import find_planned_proxy
+from kiwari_ci.proxies.all_proxies import find_planned_proxy
 
 DATABASE_INIT_SCRIPT = "init/init-databases.sh"
 PROBE_SCRIPT = Path(__file__).with_name("host.sh")

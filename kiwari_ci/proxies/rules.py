@@ -15,8 +15,8 @@ from kiwari_ci.loading.suggestions import suggest_closest
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
+from kiwari_ci.proxies.all_proxies import find_proxy, list_kinds_with_key
 from kiwari_ci.proxies.base import list_written_keys
-from kiwari_ci.proxies.registry import find_proxy, list_kinds_with_key
 from kiwari_ci.schema import Proxy, Route
 
 _TRAEFIK_LABEL = re.compile(

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined, TemplateError
 from jinja2.bccache import Bucket
 
-from kiwari_ci.engines.registry import list_engines
+from kiwari_ci.engines.all_engines import list_engines
 from kiwari_ci.output.generated_files import (
     DEPENDABOT_PATH,
     GeneratedFile,

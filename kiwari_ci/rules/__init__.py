@@ -7,12 +7,12 @@ from typing import Any
 
 from kiwari_ci.effective import EffectiveSpec
 from kiwari_ci.effective.values import parse_postgres_major
-from kiwari_ci.engines.registry import list_engines
+from kiwari_ci.engines.all_engines import list_engines
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
 from kiwari_ci.proxies import rules as proxy_rules
-from kiwari_ci.rules import containers, deploys, images, names, registry, stacks, steps, variables
+from kiwari_ci.rules import container_registry, containers, deploys, images, names, stacks, steps, variables
 from kiwari_ci.schema.text_formats import CREDENTIAL_PATTERN, SECRET_NAME_PATTERN
 
 OLDEST_POSTGRES = 15  # the init script needs `\getenv`, which psql has since then
@@ -61,7 +61,7 @@ def check_spec(source: YamlSource, spec: EffectiveSpec, pinned_actions: Collecti
         _check_server_versions,
         _check_plain_secrets,
         images.check_images,
-        registry.check_registry,
+        container_registry.check_registry,
         steps.check_steps,
         proxy_rules.check_proxies,
         *(engine.check for engine in list_engines()),

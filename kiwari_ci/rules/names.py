@@ -10,7 +10,7 @@ from kiwari_ci.loading.suggestions import suggest_closest
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
-from kiwari_ci.proxies.registry import find_proxy
+from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.schema import ContainerOptions, Override
 
 MAX_NAME_LENGTH = 63  # of a container, which is a host name too, and of what PostgreSQL names

@@ -7,7 +7,7 @@ import pytest
 
 from kiwari_ci import generator
 from kiwari_ci.commands import doctor
-from kiwari_ci.probes import dns_tls, github, registry
+from kiwari_ci.probes import container_registry, dns_tls, github
 from tests.cli_runner import kiwari_ci
 
 CASES = Path(__file__).parents[1] / "cases/ok"
@@ -79,7 +79,7 @@ def test_the_doctor_looks_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         seen={domain: dns_tls.DomainState(("192.0.2.1",), (response,)) for domain in plan.domains},
         github=github.GitHubState(why="gh is not installed"),
         proxy=({}, ""),
-        images={instance.repository: registry.RegistryResponse(200) for instance in plan.answering},
+        images={instance.repository: container_registry.RegistryResponse(200) for instance in plan.answering},
     )
     monkeypatch.setattr(doctor, "_run_probes", lambda *_: results)
     options = doctor.ProbeOptions(net=dns_tls.NetworkBackend(now=lambda: NOW))

@@ -19,7 +19,7 @@ from kiwari_ci.commands.diff.matching import NameMatches
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
 from kiwari_ci.output import generated_files
 from kiwari_ci.plan import Plan
-from kiwari_ci.proxies.registry import find_planned_proxy
+from kiwari_ci.proxies.all_proxies import find_planned_proxy
 from kiwari_ci.readers.file_sets import FileSet
 from kiwari_ci.readers.yaml_document import as_inline_code
 

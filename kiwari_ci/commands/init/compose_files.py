@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.commands.init.build_settings import BuildSettings, parse_compose_build
-from kiwari_ci.proxies.registry import ALL_KINDS, find_proxy
+from kiwari_ci.proxies.all_proxies import ALL_KINDS, find_proxy
 from kiwari_ci.readers import compose_file, vocabulary
 from kiwari_ci.readers.env_file import ENV_EXAMPLE_NAMES, parse_env_assignments
 from kiwari_ci.readers.image_reference import parse_image_reference

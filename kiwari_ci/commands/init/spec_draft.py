@@ -17,7 +17,7 @@ from kiwari_ci.commands.init.takeover_entry import (
     build_takeover_entry,
     list_container_names,
 )
-from kiwari_ci.proxies.registry import PROXIES, find_planned_proxy, find_proxy
+from kiwari_ci.proxies.all_proxies import PROXIES, find_planned_proxy, find_proxy
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.vocabulary import SourcedValue

@@ -16,7 +16,7 @@ from kiwari_ci.plan import (
     ServiceContainer,
 )
 from kiwari_ci.plan.base import FrozenMapping
-from kiwari_ci.proxies.registry import find_proxy
+from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.schema.compose_mapping import list_copied_compose_keys
 
 DEFAULT_NETWORK = "default"  # the network that Compose creates for each stack

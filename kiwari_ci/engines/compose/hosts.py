@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from kiwari_ci.effective import EffectiveHost, EffectiveSpec
 from kiwari_ci.plan import ComposeStack, DeployHost, DeployKey, GitHubSetting, JumpHost, PostgresServer
+from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.proxies.base import plan_redirects, plan_sites
-from kiwari_ci.proxies.registry import find_proxy
 
 DEFAULT_SSH_PORT = 22
 

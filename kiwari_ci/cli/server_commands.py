@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kiwari_ci import problems
-from kiwari_ci.cli import output
+from kiwari_ci.cli import terminal
 from kiwari_ci.cli.errors import exit_with_code
 from kiwari_ci.cli.options import (
     NonEmptyPath,
@@ -78,9 +78,9 @@ def status_command(
         git = GitRepository(repository or find_repository_root(), os.environ)
         statuses = operate.add_commits(plan, git, statuses)
     if style == "json":
-        output.print_text(problems.format_json(operate.build_status_json(statuses)))
+        terminal.print_text(problems.format_json(operate.build_status_json(statuses)))
     else:
-        output.print_text(operate.format_status(plan, statuses))
+        terminal.print_text(operate.format_status(plan, statuses))
     return next((status.exit_code for status in statuses if status.exit_code), 0)
 
 
@@ -123,7 +123,7 @@ def logs_command(
     exit_code = 0
     for container in containers:
         if len(containers) > 1:
-            output.print_text(f"==> {container} <==")
+            terminal.print_text(f"==> {container} <==")
         command = operate.build_logs_command(container.container, tail, follow)
         exit_code = _run_on_host(container, command, destinations) or exit_code
     return exit_code
@@ -199,12 +199,12 @@ def rollback_command(
         _confirm_rollback(plan, environment, containers, destinations, digest)
     for number, container in enumerate(containers):
         if len(containers) > 1:
-            output.print_text(f"==> {container} <==")
+            terminal.print_text(f"==> {container} <==")
         exit_code = _run_on_host(container, operate.build_rollback_command(container, digest or ""), destinations)
         if exit_code:
             remaining = ", ".join(map(str, containers[number + 1 :]))
             if remaining:
-                output.print_text(f"not rolled back: {remaining}", err=True)
+                terminal.print_text(f"not rolled back: {remaining}", err=True)
             return exit_code
     return 0
 
@@ -221,7 +221,7 @@ def _confirm_rollback(
 
     with show_progress("Asking the hosts"):
         statuses = operate.query_status(environment, containers, destinations)
-    output.print_text(operate.format_status(plan, statuses))
+    terminal.print_text(operate.format_status(plan, statuses))
     names = ", ".join(map(str, containers))
     target = digest or "the image that served before"
     question = f"Put {target} back into service: {names}? Migrations are not undone."
@@ -305,7 +305,7 @@ def _run_on_host(
 
 def _print_line(line: str, is_error: bool) -> None:
     """Print a line of a host; its colours are left out, so that they do not show as replaced characters."""
-    output.print_text(COLOUR_CODE.sub("", line), err=is_error)
+    terminal.print_text(COLOUR_CODE.sub("", line), err=is_error)
 
 
 def _explain_exit_code(host_name: str, result: "ProcessResult") -> int:
@@ -314,11 +314,11 @@ def _explain_exit_code(host_name: str, result: "ProcessResult") -> int:
     from kiwari_ci.probes import ssh_host
 
     if operate.is_refused_to_deploy_key(result):
-        output.print_text(f"{host_name}: {ssh_host.DEPLOY_KEY_REASON}", err=True)
+        terminal.print_text(f"{host_name}: {ssh_host.DEPLOY_KEY_REASON}", err=True)
     if result.code == EXIT_SSH_FAILED:
         hint = f"--ssh {host_name}=USER@ADDRESS says where it is"
-        output.print_text(f"ssh {host_name} ended with 255; if it did not get through: {hint}", err=True)
+        terminal.print_text(f"ssh {host_name} ended with 255; if it did not get through: {hint}", err=True)
     if result.code == -1 and result.err:
-        output.print_text(result.err, err=True)
+        terminal.print_text(result.err, err=True)
         return EXIT_NOT_INSTALLED
     return result.code if result.code >= 0 else EXIT_SIGNAL_BASE - result.code

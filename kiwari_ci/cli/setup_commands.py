@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from kiwari_ci import problems
-from kiwari_ci.cli import output
+from kiwari_ci.cli import terminal
 from kiwari_ci.cli.errors import EXIT_FAULTS, exit_with_code, print_problems
 from kiwari_ci.cli.options import (
     NonEmptyPath,
@@ -43,9 +43,9 @@ def init_command(folder: Path | None, repository: str | None, style: str, quiet:
     if result.new or result.services:
         generated_files.write_user_file(root.resolve(), result.path, result.text, result.was)
     if style == "json":
-        output.print_text(problems.format_json(dataclasses.asdict(result)))
+        terminal.print_text(problems.format_json(dataclasses.asdict(result)))
     elif not quiet:
-        output.print_text(init.format_init_result(result, root))
+        terminal.print_text(init.format_init_result(result, root))
     return 0
 
 
@@ -65,7 +65,7 @@ def validate_command(spec: Path | None, style: str | None, quiet: bool) -> int:
     print_problems(loaded.advice, style)
     if select_output_format(style) != "json":
         services, environments = len(loaded.spec.services), len(loaded.spec.environments)
-        output.print_text(
+        terminal.print_text(
             f"{spec} is sound: services {services}, environments {environments}, advice {len(loaded.advice)}"
         )
     return 0
@@ -92,12 +92,12 @@ def lint_command(spec: Path | None, repository: Path | None, style: str | None, 
         report = repository_checks.lint_repository(find_spec_file(spec), repository)
     exit_code = 0 if report.is_clean else EXIT_FAULTS
     if select_output_format(style) == "json":
-        output.print_text(report.as_json())
+        terminal.print_text(report.as_json())
     elif quiet:
         print_problems([problem for problem in report.problems if problem.severity == "error"], style)
     else:
         print_problems(report.problems, style)
-        output.print_text(("\n" if report.problems else "") + report.as_text())
+        terminal.print_text(("\n" if report.problems else "") + report.as_text())
     return exit_code
 
 
@@ -107,5 +107,5 @@ def schema_command() -> int:
     """Print the JSON Schema of a spec, for editors."""
     from kiwari_ci.schema import Spec
 
-    output.print_text(problems.format_json(Spec.model_json_schema()))
+    terminal.print_text(problems.format_json(Spec.model_json_schema()))
     return 0

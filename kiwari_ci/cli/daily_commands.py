@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kiwari_ci import problems
-from kiwari_ci.cli import output
+from kiwari_ci.cli import terminal
 from kiwari_ci.cli.errors import EXIT_DRIFT, exit_with_code
 from kiwari_ci.cli.options import (
     NonEmptyPath,
@@ -48,9 +48,9 @@ def generate_command(spec: Path | None, out: Path | None, style: str | None, for
     written = generated_files.write_files(out, files, plan.project, force)
     stale_paths = _list_stale_files(spec, out, plan.project, files)
     if style == "json":
-        output.print_text(problems.format_json(vars(written) | {"left": stale_paths}))
+        terminal.print_text(problems.format_json(vars(written) | {"left": stale_paths}))
     elif not quiet:
-        output.print_coloured_text(output.format_write_result(spec, out, written))
+        terminal.print_coloured_text(terminal.format_write_result(spec, out, written))
     _warn_of_stale_files(out, stale_paths)
     return 0
 
@@ -79,13 +79,13 @@ def check_command(spec: Path | None, out: Path | None, style: str | None, quiet:
         explained = causes.explain_differences(out, spec, plan, files, differences, arguments, os.environ)
         text = report.format_drift_report(output_format, out, spec, explained, os.environ)
         if output_format == "text":
-            output.print_coloured_text(output.colour_diff_lines(text))
+            terminal.print_coloured_text(terminal.colour_diff_lines(text))
         else:
-            output.print_text(text)
+            terminal.print_text(text)
         if output_format == "github" and (reason := report.write_job_summary(out, spec, explained, os.environ)):
-            output.print_text(f"no summary: {reason}", err=True)
+            terminal.print_text(f"no summary: {reason}", err=True)
     elif not quiet:
-        output.print_text(f"{out}: {len(files)} files agree with {spec}")
+        terminal.print_text(f"{out}: {len(files)} files agree with {spec}")
     _warn_of_stale_files(out, _list_stale_files(spec, out, plan.project, files))
     return EXIT_DRIFT if differences else 0
 
@@ -105,7 +105,7 @@ def _warn_of_stale_files(out: Path, stale_paths: list[str]) -> None:
     """On standard error: it changes neither what a program reads nor the exit code."""
     if stale_paths:
         cure = problems.escape_control_characters(shlex.join(["rm", *(str(out / path) for path in stale_paths)]))
-        output.print_text(
+        terminal.print_text(
             f"left of an earlier name, for no spec makes it now: when nothing else does, {cure}", err=True
         )
 
@@ -153,7 +153,7 @@ def diff_command(spec: Path | None, out: Path | None, against: str | None, style
         text = report.format_diff_markdown(comparison, spec.as_posix())
     else:
         text = report.format_diff_text(comparison, spec.as_posix())
-    output.print_text(text, nl=bool(text))
+    terminal.print_text(text, nl=bool(text))
     return 0
 
 
@@ -253,11 +253,11 @@ def affected_command(
     except GitError as error:
         raise click.UsageError(str(error)) from error
     if style == "json":
-        output.print_text(problems.format_json(report.build_affected_json(answer)))
+        terminal.print_text(problems.format_json(report.build_affected_json(answer)))
     elif style == "markdown":
-        output.print_text(report.format_affected_markdown(answer))
+        terminal.print_text(report.format_affected_markdown(answer))
     else:
-        output.print_text(report.format_affected_text(answer))
+        terminal.print_text(report.format_affected_text(answer))
     return 0
 
 
@@ -284,7 +284,7 @@ def graph_command(spec: Path | None, html: Path | None) -> int:
 
     graph = pipeline_graph.build_pipeline_graph(generator.load_spec(find_spec_file(spec)).plan)
     if html is None:
-        output.print_text(pipeline_graph.render_mermaid(graph))
+        terminal.print_text(pipeline_graph.render_mermaid(graph))
         return 0
     doctype = html_page.HTML_DOCTYPE.encode()
     try:
@@ -295,7 +295,7 @@ def graph_command(spec: Path | None, html: Path | None) -> int:
         atomic_write.replace_file(html, html_page.render_html_page(graph))
     except OSError as error:
         raise click.UsageError(f"{html}: {error.strerror}: name a file in a folder that is there") from error
-    output.print_text(f"{html} is written")
+    terminal.print_text(f"{html} is written")
     return 0
 
 
@@ -311,12 +311,12 @@ def show_command(spec: Path | None, style: str | None) -> int:
 
     from kiwari_ci import generator
 
-    plan = output.convert_tuples_to_lists(asdict(generator.load_spec(find_spec_file(spec)).plan))
+    plan = terminal.convert_tuples_to_lists(asdict(generator.load_spec(find_spec_file(spec)).plan))
     del plan["spec_text"], plan["pins"]["text"]
     if style == "json":
-        output.print_text(problems.format_json(plan))
+        terminal.print_text(problems.format_json(plan))
     else:
-        output.print_text(yaml.safe_dump(plan, sort_keys=False, width=120), nl=False)
+        terminal.print_text(yaml.safe_dump(plan, sort_keys=False, width=120), nl=False)
     return 0
 
 
@@ -338,10 +338,10 @@ def set_command(path: str, value: str, spec: Path | None, style: str, quiet: boo
 
     edit = edit_spec.set_value(find_spec_file(spec), path, value)
     if style == "json":
-        output.print_text(problems.format_json({"path": edit.path.as_posix(), "diff": edit.diff}))
+        terminal.print_text(problems.format_json({"path": edit.path.as_posix(), "diff": edit.diff}))
     elif not edit.diff and not quiet:
-        output.print_text(f"{edit.path}: {path} has this value already; nothing was changed")
+        terminal.print_text(f"{edit.path}: {path} has this value already; nothing was changed")
     elif not quiet:
-        output.print_coloured_text(output.colour_diff_lines(edit.diff))
-        output.print_text("next: kiwari-ci generate")
+        terminal.print_coloured_text(terminal.colour_diff_lines(edit.diff))
+        terminal.print_text("next: kiwari-ci generate")
     return 0

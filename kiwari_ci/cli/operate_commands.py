@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kiwari_ci import problems
-from kiwari_ci.cli import output
+from kiwari_ci.cli import terminal
 from kiwari_ci.cli.errors import EXIT_FAULTS, exit_with_code
 from kiwari_ci.cli.options import (
     NonEmptyPath,
@@ -66,9 +66,9 @@ def preview_command(tag: str, spec: Path | None, ssh: tuple[str, ...], repositor
         sections = release_preview.preview_release(plan, promotion, tag, git, sources)
     title = f"{tag}: {release_preview.describe_promotion(promotion)}"
     if style == "json":
-        output.print_text(problems.format_json(report.build_sections_json(title, sections)))
+        terminal.print_text(problems.format_json(report.build_sections_json(title, sections)))
     else:
-        output.print_text(report.format_sections(title, sections))
+        terminal.print_text(report.format_sections(title, sections))
     return int(report.has_blocking_line(sections))
 
 
@@ -96,9 +96,9 @@ def trace_command(address: str, spec: Path | None, ssh: tuple[str, ...], reposit
         hosts = [host for host in plan.hosts if host == place[0]]
         sections = trace.trace_container(plan, place, git, _prepare_probes(plan, hosts, ssh))
     if style == "json":
-        output.print_text(problems.format_json(report.build_sections_json(address, sections)))
+        terminal.print_text(problems.format_json(report.build_sections_json(address, sections)))
     else:
-        output.print_text(report.format_sections(address, sections))
+        terminal.print_text(report.format_sections(address, sections))
     return 0
 
 
@@ -171,21 +171,21 @@ def doctor_command(
     if error := doctor.find_option_error(plan, environments, options):
         raise click.UsageError(error)
     if token:
-        output.print_text(f"{pull_token} sees the token in {doctor.PULL_TOKEN_VARIABLE}", err=True)
+        terminal.print_text(f"{pull_token} sees the token in {doctor.PULL_TOKEN_VARIABLE}", err=True)
     if npm and npm_token:
-        output.print_text(f"{escape_control_characters(npm)} sees the token in NPM_TOKEN", err=True)
+        terminal.print_text(f"{escape_control_characters(npm)} sees the token in NPM_TOKEN", err=True)
     with show_progress("Asking hosts, DNS, the registry and GitHub", quiet):
         all_findings = doctor.run_checks(plan, files, environments, options)
     wrong_findings = [finding for finding in all_findings if finding.state == "wrong"]
     output_format = select_output_format(style)
     if output_format == "json":
-        output.print_text(findings.format_findings_json(all_findings))
+        terminal.print_text(findings.format_findings_json(all_findings))
     elif output_format == "github":
-        output.print_text(findings.format_findings_github(all_findings))
+        terminal.print_text(findings.format_findings_github(all_findings))
     elif not quiet:
-        output.print_text(findings.format_findings_text(all_findings))
+        terminal.print_text(findings.format_findings_text(all_findings))
     elif wrong_findings:
-        output.print_text(findings.format_findings_text(wrong_findings))
+        terminal.print_text(findings.format_findings_text(wrong_findings))
     return EXIT_FAULTS if wrong_findings else 0
 
 
@@ -217,16 +217,16 @@ def pins_command(action: str, spec: Path | None, out: Path | None, style: str | 
     if action == "list":
         pin_set = action_pins.load_pins(spec)
         if style == "json":
-            output.print_text(problems.format_json(action_pins.serialize_pins(pin_set)))
+            terminal.print_text(problems.format_json(action_pins.serialize_pins(pin_set)))
         else:
-            output.print_text(output.format_pin_list(pin_set, action_pins.derive_pins_path(spec)))
+            terminal.print_text(terminal.format_pin_list(pin_set, action_pins.derive_pins_path(spec)))
         return 0
     out = find_output_root(out)
     result = pins_pull.pull_pin_updates(spec, out)
     if style == "json":
-        output.print_text(problems.format_json(pins_pull.serialize_pull_result(result)))
+        terminal.print_text(problems.format_json(pins_pull.serialize_pull_result(result)))
     elif not quiet:
-        output.print_text(output.format_pull_result(out, spec, result))
+        terminal.print_text(terminal.format_pull_result(out, spec, result))
     return 0
 
 
@@ -242,7 +242,7 @@ def eject_command(spec: Path | None, out: Path | None, style: str | None) -> int
 
     spec, out = find_spec_file(spec), find_output_root(out)
     ejected = eject.eject_pipeline(out, spec, *generator.generate_files(spec))
-    output.print_text(
-        problems.format_json(vars(ejected)) if style == "json" else output.format_eject_result(out, ejected)
+    terminal.print_text(
+        problems.format_json(vars(ejected)) if style == "json" else terminal.format_eject_result(out, ejected)
     )
     return 0
