@@ -16,7 +16,7 @@ SHOWN = (
     "    domains: {web: shop.example.com}\n",
     "$ kiwari-ci validate\nspecs/shop.yaml is sound: services 1, environments 1",
     "services 1, errors 0",
-    "  ! `.github/workflows/deploy.yml` stays, and still deploys `production`",
+    "  ! `.github/workflows/deploy.yml` would deploy `production`",
     "  new      deploy/bin/deploy\n",
     ".: 9 files agree with specs/shop.yaml\n",
     "-# quick fix\n",

@@ -224,18 +224,18 @@ def test_tests_that_run_on_pull_requests_are_not_called_lost(tmp_path: Path) -> 
     spec = WEB % ", test: {run: make test}" + LIVE
     with_test = first_comparison(tmp_path, project + spec, compose=COMPOSE, deploy=DEPLOY % "")
     assert "its tests no longer run" not in with_test
-    assert "delete it in the same commit" in with_test
+    assert "delete it in the commit that adds the generated files" in with_test
     pushes_only = first_comparison(tmp_path, spec, compose=COMPOSE, deploy=DEPLOY % "")
     assert "web: its tests no longer run on pull request to `main`" in pushes_only
     without_test = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=DEPLOY % "")
     assert "its tests no longer run" not in without_test and "no longer done: `make test`" not in without_test
-    assert "take its jobs `build`, `deploy` out in the same commit" in without_test
+    assert "take its jobs `build`, `deploy` out in the commit that adds the generated files" in without_test
     only_builds = DEPLOY.replace("run: make test", "uses: docker/build-push-action@v6, with: {tags: %s}")
     image = "ghcr.io/example/shop-web:pr"
     text = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=only_builds % (image, ""))
-    assert "delete it in the same commit" in text
+    assert "delete it in the commit that adds the generated files" in text
     text = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=only_builds % ("other:pr", ""))
-    assert "take its jobs `build`, `deploy` out in the same commit" in text
+    assert "take its jobs `build`, `deploy` out in the commit that adds the generated files" in text
 
 
 def test_migrations_that_each_deploy_runs_are_not_called_lost(tmp_path: Path) -> None:
@@ -413,7 +413,7 @@ def test_a_workflow_that_stays_and_deploys_the_same_is_told_again_and_again(tmp_
     deploy = "ssh me@192.0.2.1 'cd docker/pos-staging && docker compose up -d'"
     mine.write_text(yaml.safe_dump({"on": "push", "jobs": {"it": {"steps": [{"run": deploy}]}}}))
     printed = said(KIWARI, "--against", tmp_path / "out")
-    warning = "stays, and still deploys `staging` on push to any branch: delete it in the same commit"
+    warning = "would deploy `staging` a second time (on push to any branch)"
     assert f"  ! `.github/workflows/mine.yml` {warning}" in printed
     mine.write_text(yaml.safe_dump({"on": "push", "jobs": {"it": {"steps": [{"run": "make lint"}]}}}))
     assert "nothing changes" in said(KIWARI, "--against", tmp_path / "out")
@@ -533,7 +533,7 @@ def test_against_a_ref_sees_what_stays_in_the_checkout(checkout: Path) -> None:
     old_workflow.write_text(
         "on: push\njobs: {a: {steps: [{run: 'ssh h \"cd pos-staging && docker compose up -d\"'}]}}\n"
     )
-    assert "`.github/workflows/old.yml` stays, and still deploys `staging`" in said("--against", "HEAD")
+    assert "`.github/workflows/old.yml` would deploy `staging` a second time" in said("--against", "HEAD")
     git(checkout, "add", "--all")
     git(checkout, "commit", "--quiet", "--message", "more")
     old_workflow.unlink()
@@ -733,7 +733,7 @@ def test_markdown_of_the_design() -> None:
     assert "- **staging, production**: `.env` on the server must have" in text
     matrix = ROOT / "tests/cases/diff/matrix-and-appleboy/before"
     text = said(ROOT / "tests/cases/diff/shop.yaml", "--against", matrix, "--format", "markdown")
-    assert "- ⚠️ `.github/workflows/deploy.yml` stays, and still deploys" in text
+    assert "- ⚠️ `.github/workflows/deploy.yml` would deploy" in text
 
 
 def test_a_spec_with_faults_is_told_as_ever(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def find_remaining_files(
         triggers = _summarize_triggers(workflow)
         duplicates = _describe_duplicates(path, remaining_roles)
         if duplicates:
-            message = f"{as_inline_code(path)} stays, and still {join_with_limit(duplicates)} {triggers}"
+            message = f"{as_inline_code(path)} would {join_with_limit(duplicates)} a second time ({triggers})"
             message += f": {_suggest_removal(workflow, remaining_roles, still_done)}"
             yield PipelineChange(HANDWRITTEN_FILES, message, True, path, stage="before", is_dangerous=True)
         elif is_first_generation:
@@ -102,8 +102,8 @@ def _suggest_removal(workflow: WorkflowWithEffects, roles: Responsibilities, sti
     """A file of which nothing else is left goes; of another one, the jobs that build and deploy."""
     replaced_jobs = find_replaced_jobs(workflow, roles, still_done)
     if replaced_jobs is None:
-        return "delete it in the same commit"
-    return f"take its jobs {format_names(sorted(replaced_jobs))} out in the same commit"
+        return "delete it in the commit that adds the generated files"
+    return f"take its jobs {format_names(sorted(replaced_jobs))} out in the commit that adds the generated files"
 
 
 def _describe_duplicates(path: str, roles: Responsibilities) -> list[str]:
@@ -111,10 +111,10 @@ def _describe_duplicates(path: str, roles: Responsibilities) -> list[str]:
     duplicates: list[str] = []
     deploys = [environment for environment, jobs in roles.deploys.items() if _has_job_in(path, jobs)]
     if deploys:
-        duplicates.append(f"deploys {format_names(deploys)}")
+        duplicates.append(f"deploy {format_names(deploys)}")
     builds = [service for service, jobs in roles.builds.items() if _has_job_in(path, jobs)]
     if builds:
-        duplicates.append(f"pushes the image of {format_names(builds)}")
+        duplicates.append(f"push the image of {format_names(builds)}")
     return duplicates
 
 
