@@ -64,8 +64,8 @@ healthy container serves. The next deploy ends correctly, and leaves no secret a
 [`tests/host/test_kills.py`](../tests/host/test_kills.py) repeats this for more kinds of deploys, with a fake
 Docker, and also simulates a power failure of the server at each point.
 
-The fake Docker is tested, too: [a record](../tests/data/contract) contains what a real engine does for each command that
-the program runs, and the fake must do the same.
+The fake Docker is tested, too: [a record](../tests/data/contract) contains what a real engine does for each command
+that the program runs, and the fake must do the same.
 
 The tests themselves are tested by mutation: `make mutate` changes the program in small ways, and a test has to fail.
 This was run for the functions that decide who can request and send what, and which image a rollback goes back to:
