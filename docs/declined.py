@@ -7,8 +7,8 @@ HEAD = """# What is not supported
 Check here whether kiwari-ci can do what you need, and what to do instead if it cannot. If a spec asks for one of these,
 `kiwari-ci validate` reports it at the line, with the same reason and advice.
 
-A Compose key without a field of its own goes through `compose`. Your own steps and scripts go through `steps` and
-`hooks`.
+Some things have no field in the spec, but are supported: write other Compose keys under `compose`, and your own steps
+and scripts under `steps` and `hooks`.
 
 | Not supported | Why | Instead |
 | --- | --- | --- |

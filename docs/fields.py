@@ -3,6 +3,7 @@
 import re
 import textwrap
 from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -45,7 +46,7 @@ def _sections(
     keys = [(*above, name, *_wildcard(name, field)) for name in names]
     model = _model(field)
     yield f"{'#' * min(2 + (len(above) + 1) // 2, 4)} {', '.join(map(_dotted, keys))}\n"
-    yield f"{model.__doc__ if model else field.description}\n"
+    yield f"{cleandoc(model.__doc__ or '') if model else field.description}\n"
     if shown := [text for name in names if (text := _example(spec_source, (*above, name)))]:
         yield "```yaml\n" + "\n".join(shown) + "\n```\n"
     if model is None:
@@ -223,18 +224,19 @@ pipeline from it. This is the smallest one that works. Everything else has a def
 - `kiwari-ci validate` reports all errors at once, and gives advice. [Failures](../failures.md) has an example of each.
 - `kiwari-ci show` prints what follows from a spec, with every name and default.
 - Editors complete and check a spec while you type if its first line names the schema,
-  `# yaml-language-server: $schema=kiwari-ci.schema.json`, and that file has the output of `kiwari-ci schema`.
+  `# yaml-language-server: $schema=kiwari-ci.schema.json`. Write this file beside the spec with
+  `kiwari-ci schema >specs/kiwari-ci.schema.json`.
 - Unknown keys and keys without a value are errors. So are YAML anchors, aliases, merge keys and tags.
 - A spec is read as YAML 1.2: `on` and `22:22` are text, and `1.10` is a number, so put versions in quotes.
 - A spec contains the names of secrets, never their values.
-- In the texts of a container (`command`, `env`, `environment`, `labels`, `healthcheck`, `compose` and so on), `$$` is a
-  dollar sign, as in a Compose file. Nothing replaces `${{NAME}}` or `$NAME`, so they are errors, except in what a shell
-  in the container reads (`[sh, -c, …]` or `[CMD-SHELL, …]`) if the spec gives the container that variable. `$$NAME`
-  there is a variable that the image or the script sets.
-- Keys of Compose that have no field here stand below `compose:` of a service or an accessory, such as `shm_size`,
+- In the fields of a container (`command`, `env`, `environment`, `labels`, `healthcheck`, `compose` and so on), write
+  `$$` for a dollar sign, as in a Compose file. `${{NAME}}` and `$NAME` are errors, because nothing replaces them. The
+  exception is a command that a shell in the container runs (`[sh, -c, …]` or `[CMD-SHELL, …]`): it can use the
+  variables that the spec gives the container. There, write `$$NAME` for a variable that the image or the script sets.
+- Write Compose keys that have no field in the spec below `compose:` of a service or an accessory, such as `shm_size`,
   `ulimits`, `extra_hosts`, `user`, `cap_drop`, `read_only`, `tmpfs`, and
-  `logging: {{driver: json-file, options: {{max-size: 20m}}}}`. `init`, `restart` and `logging` replace what is written
-  otherwise. A key that has a field, or that deploys rely on, is refused.
+  `logging: {{driver: json-file, options: {{max-size: 20m}}}}`. `init`, `restart` and `logging` replace the values that
+  are generated otherwise. A key that has a field of its own, or that deploys rely on, is refused.
 - In the tables, *a name* means {name}.
 
 The examples are from [specs/kiwari.yaml](../../specs/kiwari.yaml).

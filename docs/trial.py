@@ -37,11 +37,13 @@ For the generated pipeline, the trial also checks after each fault that
 - the recorded digest, the deploy record and the running image agree, the lock is free, and nothing half-done is left;
 - no token is in memory or in a log, and the log gives the reason.
 
-Two limits: the drift check, which installs packages from the network, is not run. And a push that changes more than
-300 files may start no workflow, because GitHub's path filters look at the first 300 only; nobody notices before the
-tag. The runbook has the command that starts it by hand. In the table about PostgreSQL, the first two mistakes of the
-hand-written pipeline are corrected where it could not start otherwise: Docker refuses the word in its health check,
-and the passwords do not reach its container.
+The trial has two limits. It does not run the drift check, which installs packages from the network. And it does not
+show that a push of more than 300 changed files may start no workflow, because GitHub's path filters look at the first
+300 files only; you would notice this only when you push the tag. The runbook has the command that starts the workflow
+by hand.
+
+In the table about PostgreSQL, two mistakes of the hand-written pipeline are corrected, because it could not start
+otherwise: Docker refuses the word in its health check, and the passwords do not reach its container.
 
 """
 SCHEDULES = """
@@ -50,19 +52,20 @@ SCHEDULES = """
 A search goes through the possible orders of up to three pushes, tags, cancelled runs and repeated runs, with the
 triggers, `needs` and concurrency groups of the generated workflows and the rules of the host program. The search
 takes those rules as given; the host program's own tests check that it follows them. The generated pipeline breaks
-none of the promises below. The hand-written one breaks each of them; these are the shortest ways:
+none of the promises below. The hand-written one breaks each of them. For each promise, this is the shortest sequence of
+events that breaks it:
 """
 HOST = """
 ## The host program, killed
 
-`kill -9` ends the host program before, during and after each call of Docker that changes something; separate trials
-end Docker instead (`make rehearse PART=kills`). The deploys have a good image, a bad image, or a worker. Something
-healthy serves at every moment, and the next deploy ends correctly, with no secret and nothing half-done left behind.
-[`tests/host/test_kills.py`](../tests/host/test_kills.py) repeats this for more kinds of deploys, with a stand-in for
-Docker, and also loses the server's power at each point.
+`kill -9` ends the host program before, during and after each call of Docker that changes something. Other trials end
+Docker instead (`make rehearse PART=kills`). The deploys have a good image, a bad image, or a worker. At every moment, a
+healthy container serves. The next deploy ends correctly, and leaves no secret and nothing half-done behind.
+[`tests/host/test_kills.py`](../tests/host/test_kills.py) repeats this for more kinds of deploys, with a fake
+Docker, and also simulates a power failure of the server at each point.
 
-The stand-in is tested, too: [what a real engine does](../tests/data/contract) with the commands that the program runs
-is recorded, and the stand-in must do the same.
+The fake Docker is tested, too: [a record](../tests/data/contract) contains what a real engine does for each command
+that the program runs, and the fake must do the same.
 
 The tests themselves are tested by mutation: `make mutate` changes the program in small ways, and a test has to fail.
 This was run for the functions that decide who can request and send what, and which image a rollback goes back to:
@@ -90,8 +93,8 @@ pipelines and fails above these limits.
 NEEDS = """
 ## What goes wrong in other pipelines
 
-These mistakes were found in twenty public monorepos with a pipeline of this kind. The second column names the fault
-or the test that covers each here.
+These mistakes were found in twenty public monorepos with a pipeline of this kind. The second column names the fault or
+the test of kiwari-ci that covers the mistake.
 
 | Mistake | Covered by |
 | --- | --- |

@@ -416,7 +416,7 @@ def test_as_a_module_and_as_a_program() -> None:
 def test_help_groups_the_commands_and_cuts_no_line() -> None:
     text = good(kiwari_ci("--help"))
     headings = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert headings == ["Options:", "Start:", "Every day:", "Operate:", "On the servers, by your own ssh login:"]
+    assert headings == ["Options:", "Start:", "Every day:", "Operate:", "On the servers, with your own ssh login:"]
     assert "..." not in text.partition("Options:")[2]
     assert max(map(len, text.splitlines())) <= 80
     for name, _ in app.list_all_commands():

@@ -33,9 +33,9 @@ SECTIONS = (
         "Start",
         "setup_commands",
         {
-            "init": "Write a first spec from what a repository holds, or extend one",
-            "validate": "Check a spec: point at each mistake, and give advice",
-            "lint": "Compare a spec with its repository, and list what to set",
+            "init": "Draft a spec from the files of a repository, or add services",
+            "validate": "Check whether a spec is valid, and give advice",
+            "lint": "Compare a spec with its repository, and list secrets to set",
             "schema": "Print the JSON Schema of a spec, for editors",
         },
     ),
@@ -43,34 +43,34 @@ SECTIONS = (
         "Every day",
         "daily_commands",
         {
-            "generate": "Write the pipeline's files",
-            "check": "Fail when a generated file differs from what the spec makes",
-            "diff": "Describe what would change, in words",
+            "generate": "Write the generated files",
+            "check": "Fail when a generated file differs from the spec, and say why",
+            "diff": "Describe in words what generating would change",
             "affected": "List what changed files or a tag would build and deploy",
-            "graph": "Draw the pipeline, as Mermaid or as a page",
-            "set": "Change one value of a spec, and keep its comments",
-            "show": "Print every name and default that the spec leads to",
+            "graph": "Draw the pipeline, as Mermaid or as an HTML page",
+            "set": "Change one value in a spec, and keep the comments",
+            "show": "Print all names and values that follow from the spec",
         },
     ),
     CommandSection(
         "Operate",
         "operate_commands",
         {
-            "preview": "Describe what releasing a version would do, before you push it",
+            "preview": "Describe what the tag of a version would do, before you push it",
             "doctor": "Compare servers, DNS, GitHub and the registry with the spec",
-            "trace": "Find the commit and the run behind what serves at an address",
+            "trace": "Find the commit and the run of what serves at an address",
             "pins": "List the pinned actions, or take over the updates of a bot",
             "eject": "Keep the generated files, and stop using kiwari-ci",
         },
     ),
     CommandSection(
-        "On the servers, by your own ssh login",
+        "On the servers, with your own ssh login",
         "server_commands",
         {
             "status": "Print what serves in an environment, and since when",
             "logs": "Print the log of a service",
             "exec": "Run a command in the container of a service",
-            "rollback": "Put the image that served before back into service",
+            "rollback": "Go back to the image that served before",
         },
     ),
 )
@@ -121,7 +121,7 @@ class RootCommand(click.Group):
             with formatter.section(section.heading):
                 formatter.write_dl([(name.ljust(width), line) for name, line in section.help_lines.items()])
         formatter.write_paragraph()
-        formatter.write_text("kiwari-ci help COMMAND says more about a command.")
+        formatter.write_text("Run `kiwari-ci help COMMAND` for the options of a command.")
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -146,10 +146,11 @@ click.Context.formatter_class = ColouredHelpFormatter
 @click.group(cls=RootCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kiwari-ci")
 def root_command() -> None:
-    """Turn one spec into GitHub workflows, compose stacks, a host program and a runbook.
+    """Generate GitHub workflows, Compose stacks, a deploy program and a runbook from one spec.
 
-    SPEC defaults to the only specs/*.yaml at the root of the repository, also in its subfolders. Exit codes: 0 fine,
-    1 drift or something wrong, 2 bad usage or bad spec, 73 cannot write, 130 interrupted, 70 a bug of kiwari-ci.
+    SPEC defaults to the only file specs/*.yaml of the repository, also when you are in a subfolder. Exit codes: 0
+    success, 1 drift or something wrong, 2 wrong usage or invalid spec, 73 cannot write, 130 interrupted, 70 internal
+    error (a bug).
     """
 
 

@@ -62,9 +62,10 @@ def generate_command(spec: Path | None, out: Path | None, style: str | None, for
 @quiet_option
 @exit_with_code
 def check_command(spec: Path | None, out: Path | None, style: str | None, quiet: bool) -> int:
-    """Compare the generated files with the spec; say why each differs, and exit with 1 when one does.
+    """Compare the generated files with the spec, and print why a file differs.
 
-    In GitHub Actions it annotates the files and the spec's lines, and writes the job's summary.
+    The exit code is 1 when a file differs. In GitHub Actions, the command also annotates the files and the lines of
+    the spec, and writes a job summary.
     """
     from kiwari_ci import generator
     from kiwari_ci.output import generated_files
@@ -117,19 +118,19 @@ def _warn_of_stale_files(out: Path, stale_paths: list[str]) -> None:
     "--against",
     type=NonEmptyPath(),
     metavar="DIR|REF",
-    help="What to compare with: a folder, or a Git ref such as origin/main. Default: the root of the output.",
+    help="Compare with this folder, or with a Git ref such as origin/main. Default: the root of the output.",
 )
 @click.option(
     "--format", "style", type=click.Choice(["text", "markdown", "json"]), help="Default: text; markdown for a summary."
 )
 @exit_with_code
 def diff_command(spec: Path | None, out: Path | None, against: str | None, style: str | None) -> int:
-    """Say what would change, in words: who builds and deploys what, when, with which rights, names and data.
+    """Describe what `generate` would change in the pipeline: builds, deploys, permissions, names and data.
 
-    What asks for care or for work by hand comes first and is marked `!`. The files may be hand-written: they are
-    matched by what they build and deploy, and the output then says what to do by hand before the merge, what after it,
-    and what else changes; a `!` marks what can lose data or requests. The exit code is 0 with changes and without: a
-    change is no failure (`check` is what fails).
+    Changes that need attention or manual work come first, with a `!`. The files to compare with can be hand-written:
+    `diff` finds out what they build and deploy, and lists what to do by hand before the merge, what to do after it, and
+    what else changes; there, `!` marks what can lose data or requests. The exit code is 0 with and without changes;
+    `check` is the command that fails.
     """
     from kiwari_ci import generator
     from kiwari_ci.commands.diff import compare, report
@@ -186,22 +187,22 @@ class MultiFileCommand(click.Command):
     type=NonEmptyString(),
     multiple=True,
     metavar="PATH...",
-    help="A changed file, as a path from the root of the repository; - reads paths from standard input, one a line.",
+    help="Changed files, as paths from the root of the repository; - reads paths from standard input, one a line.",
 )
 @click.option(
-    "--base", type=NonEmptyString(), metavar="REF", help="Take the files that git says have changed since this ref."
+    "--base", type=NonEmptyString(), metavar="REF", help="Take the files that have changed since this Git ref."
 )
-@click.option("--head", type=NonEmptyString(), metavar="REF", help="The newer side of --base. Default: HEAD.")
+@click.option("--head", type=NonEmptyString(), metavar="REF", help="Where the changes since --base end. Default: HEAD.")
 @click.option(
     "--event",
     type=click.Choice(["pull_request", "push"]),
-    help="The event that GitHub would start workflows for. Default: pull_request.",
+    help="The event that starts the workflows. Default: pull_request.",
 )
 @click.option(
     "--branch",
     type=NonEmptyString(),
     metavar="NAME",
-    help="The branch pushed to, or merged into. Default: the one that is built.",
+    help="The branch that is pushed to, or the target of the pull request. Default: the branch that is built.",
 )
 @click.option(
     "--tag",
@@ -209,7 +210,7 @@ class MultiFileCommand(click.Command):
     type=NonEmptyString(),
     multiple=True,
     metavar="TAG",
-    help="A tag that is pushed; repeat it for several tags in one push.",
+    help="A tag that is pushed. Repeat the option for several tags in one push.",
 )
 @repository_option
 @markdown_format_option
@@ -225,9 +226,10 @@ def affected_command(
     repository: Path | None,
     style: str,
 ) -> int:
-    """Say which workflows, jobs, images, containers and domains changed files or a tag would touch, and which not.
+    """List which workflows, jobs, images, containers and domains changed files or a tag would affect, and which not.
 
-    By GitHub's rules: its filters, 300 files of a diff, 1,000 commits and three tags of a push. Exit code 0 always.
+    The command follows the rules of GitHub: path filters, and the limits of 300 files in a diff, 1,000 commits in a
+    push, and three tags in a push. The exit code is 0 whatever it finds.
     """
     from kiwari_ci import generator
     from kiwari_ci.commands.affected import analysis, report
@@ -271,11 +273,11 @@ def _read_file_paths(words: tuple[str, ...]) -> tuple[str, ...]:
 @click.command("graph")
 @spec_argument
 @click.option(
-    "--html", type=NonEmptyPath(path_type=Path), metavar="FILE", help="Write a page to look at; it needs no network."
+    "--html", type=NonEmptyPath(path_type=Path), metavar="FILE", help="Write an HTML page, which needs no network."
 )
 @exit_with_code
 def graph_command(spec: Path | None, html: Path | None) -> int:
-    """Draw the pipeline: from push and tag over jobs, images and containers to domains, as Mermaid or as a page."""
+    """Draw the pipeline, from pushes and tags through jobs, images and containers to domains, as Mermaid or HTML."""
     from kiwari_ci import generator
     from kiwari_ci.commands.graph import html_page
     from kiwari_ci.output import atomic_write
@@ -304,7 +306,7 @@ def graph_command(spec: Path | None, html: Path | None) -> int:
 @format_option
 @exit_with_code
 def show_command(spec: Path | None, style: str | None) -> int:
-    """Print the resolved plan: every name and default decided."""
+    """Print all names and values that follow from the spec, with every default filled in."""
     from dataclasses import asdict
 
     import yaml
@@ -331,8 +333,8 @@ def set_command(path: str, value: str, spec: Path | None, style: str, quiet: boo
     """Change the value at PATH in a spec, or add a key; comments, quotes and blank lines stay as they are.
 
     VALUE is YAML: `kiwari-ci set services.api.port 8082`, or for a new service
-    `kiwari-ci set services.worker '{image_of: api, command: [work]}'`. The spec must be sound before and after, or
-    nothing is written.
+    `kiwari-ci set services.worker '{image_of: api, command: [work]}'`. Nothing is written unless the spec is valid
+    both before and after the change.
     """
     from kiwari_ci.commands import edit_spec
 

@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 @json_format_option
 @exit_with_code
 def preview_command(tag: str, spec: Path | None, ssh: tuple[str, ...], repository: Path | None, style: str) -> int:
-    """Say what a version's TAG would do: commits, images, what staging proved, migrations, env keys.
+    """Print what pushing the version TAG would do: commits, images, what staging has served, migrations, env keys.
 
-    Each part is told as far as it can be asked: git here, the registry by docker, the hosts by ssh. Exit code 1 when
-    something would stop it.
+    The command asks git in this checkout, the registry with docker, and the hosts with ssh; it prints ? for what it
+    cannot find out. The exit code is 1 when something would stop the release.
     """
     from kiwari_ci import generator
     from kiwari_ci.commands.preview import release_preview, report
@@ -80,7 +80,7 @@ def preview_command(tag: str, spec: Path | None, ssh: tuple[str, ...], repositor
 @json_format_option
 @exit_with_code
 def trace_command(address: str, spec: Path | None, ssh: tuple[str, ...], repository: Path | None, style: str) -> int:
-    """Say what serves at ADDRESS (an URL, a domain, a container), of which commits it is, and which run brought it."""
+    """Print which image and commit serve at ADDRESS (a URL, domain or container), and the run that deployed them."""
     from kiwari_ci import generator
     from kiwari_ci.commands import trace
     from kiwari_ci.commands.preview import report
@@ -120,7 +120,12 @@ def _prepare_probes(plan: "Plan", hosts: "Sequence[DeployHost]", ssh: tuple[str,
 @click.command("doctor")
 @spec_argument
 @click.option(
-    "--env", "environments", type=NonEmptyString(), multiple=True, metavar="ENV", help="An environment. Default: all."
+    "--env",
+    "environments",
+    type=NonEmptyString(),
+    multiple=True,
+    metavar="ENV",
+    help="Check one environment. Default: all.",
 )
 @ssh_option
 @click.option(
@@ -128,16 +133,19 @@ def _prepare_probes(plan: "Plan", hosts: "Sequence[DeployHost]", ssh: tuple[str,
     type=NonEmptyString(),
     multiple=True,
     metavar="HOST=FILE",
-    help="A known_hosts file for a host. Default: the GitHub variable, read with gh.",
+    help="A known_hosts file with the host's key. Default: the variable on GitHub, read with gh.",
 )
 @click.option(
-    "--npm", type=NonEmptyString(), metavar="URL", help="Nginx Proxy Manager; NPM_TOKEN holds a token of its API."
+    "--npm",
+    type=NonEmptyString(),
+    metavar="URL",
+    help="The address of Nginx Proxy Manager. The environment variable NPM_TOKEN has a token of its API.",
 )
 @click.option(
     "--pull-token",
     type=NonEmptyString(),
     metavar="REGISTRY",
-    help="Send the pull token in KIWARI_CI_PULL_TOKEN to this registry. Default: no token is sent to anybody.",
+    help="Send the token in the environment variable KIWARI_CI_PULL_TOKEN to this registry. Default: no token is sent.",
 )
 @format_option
 @quiet_option
@@ -152,10 +160,11 @@ def doctor_command(
     style: str | None,
     quiet: bool,
 ) -> int:
-    """Compare the world with the spec, and exit with 1 when something is wrong; nothing is changed anywhere.
+    """Check whether servers, DNS, certificates, GitHub and the registry are as the spec needs them.
 
-    What cannot be reached is reported as not asked, and fails nothing. A token is shown only to a host that an option
-    names, and standard error says which.
+    The doctor only reads. The exit code is 1 when something is wrong. A check that it cannot make is reported as not
+    asked, and does not change the exit code. It sends a token only to a host that an option names, and prints that
+    host to standard error.
     """
     from kiwari_ci import generator
     from kiwari_ci.commands import doctor
@@ -197,12 +206,13 @@ def doctor_command(
 @quiet_option
 @exit_with_code
 def pins_command(action: str, spec: Path | None, out: Path | None, style: str | None, quiet: bool) -> int:
-    """The actions that the workflows use, each at a commit: list them, or pull a bot's bumps.
+    """List the actions that the workflows use, each at a commit, or take over the updates of a bot.
 
-    They are kiwari-ci's own, until there is a file pins/action.yml beside the spec: then those in it. `pull` takes
-    the bumps out of the generated workflows into that file, and generates. It is refused, and changes nothing, where
-    two files disagree, or a pin has no full commit and version, is of another action, goes back, or has a version
-    that is known at another commit. What is frozen stays.
+    kiwari-ci includes a commit for each action. If there is a file pins/action.yml beside the spec, the commits in
+    that file are used instead. `pull` reads the updates of a bot from the generated workflows, writes them to that
+    file, and generates. It changes nothing if two workflows have different commits, or if a commit is not a full one,
+    has no version, is of an unknown action, is older than before, or has a version that is known with another commit.
+    Frozen actions keep their commits.
     """
     from kiwari_ci import generator
     from kiwari_ci.commands import pins_pull
@@ -236,7 +246,11 @@ def pins_command(action: str, spec: Path | None, out: Path | None, style: str | 
 @format_option
 @exit_with_code
 def eject_command(spec: Path | None, out: Path | None, style: str | None) -> int:
-    """Make the generated files your own: no marker, no drift workflow; what they do stays as it is."""
+    """Keep the generated files as files of your own.
+
+    The files lose the line that says that they were generated, and the drift workflow is removed. Nothing else changes
+    in what they do.
+    """
     from kiwari_ci import generator
     from kiwari_ci.commands import eject
 

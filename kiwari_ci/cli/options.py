@@ -46,25 +46,25 @@ markdown_format_option = click.option(
     "style",
     type=click.Choice(["text", "markdown", "json"]),
     default="text",
-    help="Default: text; markdown for a summary.",
+    help="Default: text; markdown is for a job summary.",
 )
 json_format_option = click.option(
     "--format", "style", type=click.Choice(["text", "json"]), default="text", help="Default: text."
 )
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print only what is wrong.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
 repository_option = click.option(
     "--repo",
     "repository",
     metavar="DIR",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The repository that the spec is for. Default: the checkout that this folder is in.",
+    help="A checkout of the repository that the spec is for. Default: the one that you are in.",
 )
 ssh_option = click.option(
     "--ssh",
     type=NonEmptyString(),
     multiple=True,
     metavar="HOST=DESTINATION",
-    help="Where ssh finds a host: server=deploy@192.0.2.10. Default: its name in the spec, as in ~/.ssh/config.",
+    help="Login and address of a host: server=deploy@192.0.2.10. Default: its name in the spec, as in ~/.ssh/config.",
 )
 
 

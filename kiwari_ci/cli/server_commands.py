@@ -40,7 +40,10 @@ spec_option = click.option(
     "--spec", type=NonEmptyPath(path_type=Path), help="The spec. Default: the only specs/*.yaml of the repository."
 )
 host_option = click.option(
-    "--host", type=NonEmptyString(), metavar="HOST", help="One host of the environment. Default: all of them."
+    "--host",
+    type=NonEmptyString(),
+    metavar="HOST",
+    help="Only this host of the environment. Default: all of its hosts.",
 )
 
 
@@ -64,7 +67,8 @@ def status_command(
 ) -> int:
     """Print what serves in ENV: each container with its state, image, commit, and the run that deployed it.
 
-    Exit code 1 when a container does not serve, else that of `bin/deploy status` on the host, or of ssh.
+    The exit code is 1 when a container does not serve; otherwise it is the one of `bin/deploy status` on the host, or
+    of ssh.
     """
     from kiwari_ci import generator
     from kiwari_ci.commands import operate
@@ -87,7 +91,7 @@ def status_command(
 @click.command("logs")
 @environment_argument
 @service_argument
-@click.option("-f", "--follow", is_flag=True, help="Go on printing new lines, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines as they appear, until you press Ctrl-C.")
 @click.option(
     "-n",
     "--tail",
@@ -108,9 +112,10 @@ def logs_command(
     host: str | None,
     ssh: tuple[str, ...],
 ) -> int:
-    """Print the log of SERVICE in ENV: of a service, an accessory, a database server, or a container by its name.
+    """Print the log of SERVICE in ENV.
 
-    Exit code: that of `docker logs` on the host, or of ssh.
+    SERVICE is a service, an accessory, a database server, or the name of a container. The exit code is the one of
+    `docker logs` on the host, or of ssh.
     """
     from kiwari_ci import generator
     from kiwari_ci.commands import operate
@@ -147,8 +152,8 @@ def exec_command(
 ) -> int:
     """Run COMMAND in the container that serves SERVICE in ENV, for example: exec production web -- sh.
 
-    It has a terminal when this command has one; else standard input and output are passed on as they are. Exit code:
-    that of COMMAND, or of ssh.
+    In a terminal, COMMAND gets a terminal, too; otherwise standard input and output are passed on unchanged. The exit
+    code is the one of COMMAND, or of ssh.
     """
     from kiwari_ci import generator
     from kiwari_ci.commands import operate
@@ -179,10 +184,10 @@ def rollback_command(
     host: str | None,
     ssh: tuple[str, ...],
 ) -> int:
-    """Put the image that served before back into service, or the one with DIGEST, which must have served there.
+    """Go back to the image that SERVICE served in ENV before, or to the one with DIGEST, which must have served there.
 
-    Several hosts and replicas go back one after the other; the first that fails ends it. Migrations are not undone.
-    Exit code: that of `bin/deploy rollback` on the host, or of ssh.
+    Several hosts and replicas are rolled back one after the other, and the command stops at the first failure.
+    Migrations are not undone. The exit code is the one of `bin/deploy rollback` on the host, or of ssh.
     """
     from kiwari_ci import generator
     from kiwari_ci.commands import operate
@@ -244,8 +249,7 @@ def _select_containers(
     if not containers:
         stack = next(stack for stack in plan.stacks if stack.environment == environment)
         raise click.UsageError(
-            f"{environment} is not on a host that ssh reaches; "
-            f"this command says what serves: {stack.status_command}"
+            f"{environment} is not on a host that ssh reaches; this command says what serves: {stack.status_command}"
         )
     hosts = list(dict.fromkeys(container.host.name for container in containers))
     if host and host not in hosts:

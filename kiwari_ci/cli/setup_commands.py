@@ -30,7 +30,7 @@ from kiwari_ci.cli.progress import show_progress
 @quiet_option
 @exit_with_code
 def init_command(folder: Path | None, repository: str | None, style: str, quiet: bool) -> int:
-    """Write a first spec from what the repository in FOLDER holds, or add what is new to the one that is there.
+    """Draft a spec from the Dockerfiles, Compose files and workflows in FOLDER, or add new services to its spec.
 
     FOLDER defaults to the root of the repository that you are in.
     """
@@ -55,7 +55,7 @@ def init_command(folder: Path | None, repository: str | None, style: str, quiet:
 @quiet_option
 @exit_with_code
 def validate_command(spec: Path | None, style: str | None, quiet: bool) -> int:
-    """Check a spec: point at every mistake, and give advice."""
+    """Check whether a spec is valid: print each mistake with its line, and give advice."""
     from kiwari_ci import generator
 
     spec = find_spec_file(spec)
@@ -79,13 +79,16 @@ def validate_command(spec: Path | None, style: str | None, quiet: bool) -> int:
     "repository",
     metavar="DIR",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The checkout of the repository that the spec is for. Default: the one that this folder is in.",
+    help="A checkout of the repository that the spec is for. Default: the one that you are in.",
 )
 @format_option
 @quiet_option
 @exit_with_code
 def lint_command(spec: Path | None, repository: Path | None, style: str | None, quiet: bool) -> int:
-    """Compare a spec with its repository, and list what to set; exit with 1 when a build would fail or go stale."""
+    """Compare a spec with its repository, and list the secrets and variables to set on GitHub.
+
+    The exit code is 1 when a build would fail, or would miss a change of a file that it copies.
+    """
     from kiwari_ci.commands.lint import repository_checks
 
     with show_progress("Reading the repository", quiet):

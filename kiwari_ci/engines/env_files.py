@@ -8,7 +8,7 @@ from kiwari_ci.effective.containers import find_env_setting
 from kiwari_ci.effective.databases import PLACEHOLDER
 from kiwari_ci.plan import EnvFile, EnvFileLine, EnvFileSection, GitHubSetting
 
-_FILL_IN_INSTRUCTION = f"replace each {PLACEHOLDER}: with one left, nothing is deployed"
+_FILL_IN_INSTRUCTION = f"replace each {PLACEHOLDER}; a deploy is refused while one is left"
 
 
 def list_rendered_settings(environment: EffectiveEnvironment) -> tuple[GitHubSetting, ...]:

@@ -45,7 +45,7 @@ def collect_required_settings(
     pulling_hosts = (host for host in hosts if isinstance(host, DeployHost))  # a cluster keeps its own token
     all_environments = tuple(stack.environment for host in pulling_hosts for stack in host.stacks)
     permission = "with `read:packages`" if registry == "ghcr.io" else f"that may pull from {registry}"
-    purpose = f"token {permission}: the host pulls with it, and never keeps it"
+    purpose = f"token {permission}: the host pulls images with it, and does not store it"
     settings += [RequiredSetting(token.name, token.kind, purpose, all_environments) for token in tokens]
     return _merge_duplicates([*settings, *build_settings])
 
@@ -61,7 +61,7 @@ def _collect_rendered_settings(hosts: tuple[Host, ...]) -> list[RequiredSetting]
                     names.append(stack.environment)
     return [
         RequiredSetting(
-            setting.name, setting.kind, f"what the env files of {', '.join(names)} are rendered from", tuple(names)
+            setting.name, setting.kind, f"value in the env files of {', '.join(names)}", tuple(names)
         )
         for setting, names in environments.items()
     ]

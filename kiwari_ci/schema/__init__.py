@@ -71,28 +71,33 @@ __all__ = [
 
 
 class Project(SpecModel):
-    """What the whole spec is about."""
+    """The repository, and settings for the whole pipeline."""
 
     name: Slug = Field(
-        description="Short name; derived names begin with it, and the head of every generated file has it."
+        description="A short name. Derived names begin with it, and it is in the first lines of every generated file."
     )
     repository: RepositoryName = Field(description="OWNER/NAME of the monorepo on GitHub.")
-    default_branch: BranchName = Field("main", description="The branch that a release must be on.")
+    default_branch: BranchName = Field("main", description="The default branch. Only its commits can be released.")
     dependabot: bool = Field(
-        False, description="Whether `.github/dependabot.yml` is generated: it bumps the actions, a pull request a week."
+        False,
+        description="Whether `.github/dependabot.yml` is generated, with one pull request a week that updates the "
+        "actions.",
     )
     public_logs: bool = Field(
         False,
-        description="Whether the log of a run shows output of containers, such as the end of the log of one that "
-        "failed, also where the repository is public and everybody reads it. A private repository shows it always.",
+        description="Whether the log of a run in a public repository, which everybody can read, shows output of "
+        "containers, such as the last lines of one that failed. In a private repository, the log always "
+        "shows it.",
     )
     pull_requests: bool = Field(
-        False, description="Whether pull requests are tested, and built but not pushed, for each service they touch."
+        False,
+        description="Whether each pull request runs the tests and builds the images, without pushing them, of the "
+        "services that it changes.",
     )
     runner: RunnerLabels = Field(
         ["ubuntu-24.04"],
         min_length=1,
-        description="The label of the GitHub runner that jobs run on, or several: `[self-hosted, linux]`; "
+        description="The label of the GitHub runner on which jobs run, or several labels: `[self-hosted, linux]`; "
         "default: `ubuntu-24.04`.",
     )
 
@@ -103,13 +108,16 @@ class Spec(SpecModel):
     project: Project = Field(description="What the spec is about.")
     generator: Omittable[GeneratorRequirement] = Field(
         None,
-        description="How the drift check installs this tool; default: the commit that the tool was installed from.",
+        description="What the drift check installs to run kiwari-ci; default: the commit that the tool was installed "
+        "from.",
     )
-    registry: Registry = Field(Registry.model_construct(), description="Where images are kept.")
+    registry: Registry = Field(Registry.model_construct(), description="The registry that keeps the images.")
     hosts: dict[Slug, Host] = Field(min_length=1, description="Servers, by name.")
     databases: dict[Slug, DatabaseServer] = Field({}, description="PostgreSQL servers, by name.")
     services: dict[Slug, Service] = Field(
-        min_length=1, description="Services, by name; one deploy of several takes them in this order."
+        min_length=1, description="Services, by name. A deploy of several services deploys them in this order."
     )
-    accessories: dict[Slug, Accessory] = Field({}, description="Others' images in the stacks, by name.")
+    accessories: dict[Slug, Accessory] = Field(
+        {}, description="Containers in the stacks whose images no workflow here builds, by name."
+    )
     environments: dict[Slug, Environment] = Field(min_length=1, description="Environments, by name.")

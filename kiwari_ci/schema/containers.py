@@ -41,57 +41,66 @@ class EnvValue(OneOf):
     shorthand = "value"
     value: Omittable[PlainText] = Field(
         None,
-        description="Plain text, the same everywhere: `LOG_LEVEL: info`; "
-        "what needs a `'` is filled in on the host, as a secret is.",
+        description="Plain text, the same in every environment: `LOG_LEVEL: info`. A value that contains a `'` must "
+        "be filled in on the host, like a secret.",
     )
     secret: Omittable[Annotated[Literal[True] | SecretName, BeforeValidator(_validate_secret)]] = Field(
         None,
-        description="`true`: filled in on the host; the example of the env file says `change-me`. "
-        "With `env_from: github` it is the secret of the key's name there, or the one that is named here.",
+        description="`true`: you fill in the value on the host; the example of the env file has `change-me`. With "
+        "`env_from: github`, it is the secret on GitHub with the name of the key, or the one that you "
+        "name here.",
     )
     variable: Omittable[SecretName] = Field(
-        None, description="With `env_from: github`, the name of a variable there; else filled in on the host."
+        None,
+        description="With `env_from: github`, the name of a variable on GitHub; otherwise you fill in the value on "
+        "the host.",
     )
     database: Omittable[Literal["url", "host", "port", "name", "user"]] = Field(
-        None, description="Something of the environment's database; a `url` has the password in it."
+        None, description="A property of the environment's database. A `url` contains the password."
     )
     service: Omittable[Slug] = Field(
         None, description="The URL of another service of the same environment, inside the Docker network."
     )
     accessory: Omittable[Slug] = Field(
-        None, description="The host name of an accessory of the same environment: its container's."
+        None, description="The host name of an accessory of the same environment, which is the name of its container."
     )
-    domain: Omittable[Literal["url", "name"]] = Field(None, description="The service's own domain, or the URL of it.")
+    domain: Omittable[Literal["url", "name"]] = Field(
+        None, description="The service's own domain (`name`), or its URL (`url`)."
+    )
 
 
 class Healthcheck(SpecModel):
-    """How Docker asks a container from within, so that others can wait until it is `healthy`."""
+    """A command with which Docker checks a container from inside, so that others can wait until it is `healthy`."""
 
     test: Annotated[list[TextLine], WritesComposeKey("test", copied=True)] = Field(
         min_length=2,
-        description="`[CMD, redis-cli, ping]`, or `[CMD-SHELL, 'pg_isready -U app']` by the image's shell.",
+        description="The command: `[CMD, redis-cli, ping]`, or `[CMD-SHELL, 'pg_isready -U app']` to run it with the "
+        "image's shell.",
     )
     interval: Annotated[Omittable[Duration], WritesComposeKey("interval", copied=True)] = Field(
-        None, description="Between two questions; default: Docker's 30 seconds."
+        None, description="The time between two checks; default: Docker's 30 seconds."
     )
     timeout: Annotated[Omittable[Duration], WritesComposeKey("timeout", copied=True)] = Field(
-        None, description="How long one may take; default: Docker's 30 seconds."
+        None, description="How long one check may take; default: Docker's 30 seconds."
     )
     retries: Annotated[Omittable[Annotated[int, Field(ge=1, le=100)]], WritesComposeKey("retries", copied=True)] = (
-        Field(None, description="How many in a row must fail; default: Docker's 3.")
+        Field(
+            None,
+            description="How many checks in a row must fail before the container is unhealthy; default: Docker's 3.",
+        )
     )
     start_period: Annotated[Omittable[Duration], WritesComposeKey("start_period", copied=True)] = Field(
-        None, description="How long failures do not count at the start; default: 0."
+        None, description="How long after the start a failed check does not count; default: 0."
     )
 
 
 class Network(OneOf):
-    """A Docker network that a container joins, beside those that it is on already."""
+    """A Docker network that a container joins in addition to those that it is on already."""
 
     shorthand = "name"
-    name: Omittable[Slug] = Field(None, description="One of the stack's own, which Compose makes: `backend`.")
-    internal: Omittable[Slug] = Field(None, description="One of the stack's own, without a way out.")
-    external: Omittable[NetworkName] = Field(None, description="One that is there already: `monitoring_default`.")
+    name: Omittable[Slug] = Field(None, description="A network of the stack, which Compose creates: `backend`.")
+    internal: Omittable[Slug] = Field(None, description="A network of the stack that has no access to other networks.")
+    external: Omittable[NetworkName] = Field(None, description="A network that exists already: `monitoring_default`.")
 
 
 class ListOrMapping:
@@ -127,49 +136,53 @@ class ContainerOptions(SpecModel):
     command: Annotated[Omittable[list[TextLine]], WritesComposeKey("command")] = Field(
         None,
         min_length=1,
-        description="What it runs in place of the image's own command: `[celery, -A, shop, worker]`; with a variable "
-        "by a shell: `[sh, -c, 'exec redis-server --requirepass \"$$REDIS_PASSWORD\"']`.",
+        description="What it runs in place of the image's own command: `[celery, -A, shop, worker]`. To use a "
+        "variable, run a shell: `[sh, -c, 'exec redis-server --requirepass \"$$REDIS_PASSWORD\"']`.",
     )
     entrypoint: Annotated[Omittable[list[TextLine]], WritesComposeKey("entrypoint")] = Field(
-        None, min_length=1, description="What runs the command, in place of the image's own: `[sh, -c]`."
+        None, min_length=1, description="The entrypoint, in place of the image's own: `[sh, -c]`."
     )
     env: Annotated[dict[EnvKey, EnvValue], WritesComposeKey("env_file")] = Field(
-        {}, description="Its environment variables, by key, in an env file that the host keeps: secrets, too."
+        {}, description="Its environment variables, by key, in an env file that the host keeps. They may be secrets."
     )
     environment: Annotated[dict[EnvKey, EnvValue], WritesComposeKey("environment")] = Field(
         {},
-        description="Those that stand in the compose file, where a pull request shows them: plain or derived, "
-        "never a secret.",
+        description="Environment variables that are in the Compose file, where a pull request shows them: plain text "
+        "or derived values, never a secret.",
     )
     volumes: Annotated[Omittable[list[VolumeMount]], WritesComposeKey("volumes")] = Field(
         None,
         min_length=1,
-        description="What stays when the container goes, or is the host's: `data:/data`, "
-        "`./nginx.conf:/etc/nginx.conf:ro`; a file beside the compose file is one of `files`, or put there by hand.",
+        description="Named volumes, which are kept when the container is removed, and folders or files of the host: "
+        "`data:/data`, `./nginx.conf:/etc/nginx.conf:ro`. A file beside the Compose file must be in "
+        "`files`, or you copy it to the host by hand.",
     )
     ports: Annotated[Omittable[list[PublishedPort]], WritesComposeKey("ports")] = Field(
         None,
         min_length=1,
-        description="Ports that the host publishes: `'127.0.0.1:9090:9090'`; closed while a deploy changes containers, "
-        "for two cannot have one. A proxy on the shared network needs none.",
+        description="Ports that the host publishes: `'127.0.0.1:9090:9090'`. Only one container can have a port, so "
+        "it is closed while a deploy replaces the container. A service behind a proxy on the shared "
+        "network needs no published port.",
     )
     labels: Annotated[dict[LabelKey, TextLine], WritesComposeKey("labels")] = Field({}, description="Docker labels.")
     healthcheck: Annotated[Omittable[Healthcheck], WritesComposeKey("healthcheck")] = Field(
-        None, description="How Docker asks it from within; default: as the image says."
+        None, description="A command with which Docker checks the container; default: the one of the image."
     )
     depends_on: Annotated[Dependencies, WritesComposeKey("depends_on")] = Field(
         {},
-        description="What `docker compose up` starts before it, `started`, `healthy` or `completed`: "
-        "`{redis: healthy}`, or `[redis]`. A deploy starts all accessories first.",
+        description="The containers that `docker compose up` starts before it, and whether it waits until they are "
+        "`started`, `healthy` or `completed`: `{redis: healthy}`, or `[redis]` for `started`. A deploy "
+        "starts all accessories first.",
     )
     networks: Annotated[Omittable[list[Network]], WritesComposeKey("networks")] = Field(
         None,
         min_length=1,
-        description="More Docker networks that it joins: `[backend, {external: monitoring}]`. The proxy's it joins "
-        "with a domain, and with a port in an environment without `domains`; else the stack's own alone.",
+        description="More Docker networks that it joins: `[backend, {external: monitoring}]`. It joins the proxy's "
+        "network if it has a domain, or if it has a port and the environment has no `domains`; otherwise "
+        "it joins only the stack's own network.",
     )
     mem_limit: Annotated[Omittable[MemorySize], WritesComposeKey("mem_limit", copied=True)] = Field(
-        None, description="The most memory that it may use; more, and it is killed."
+        None, description="The most memory that it may use. If it uses more, it is killed."
     )
     cpus: Annotated[Omittable[Annotated[float, Field(ge=0.01, le=1024)]], WritesComposeKey("cpus", copied=True)] = (
         Field(None, description="The most processors that it may use: `0.5`.")
@@ -179,7 +192,8 @@ class ContainerOptions(SpecModel):
     )
     compose: dict[ComposeKey, JsonValue] = Field(
         {},
-        description="Keys of Compose that have no field here, as they are: "
-        "`{shm_size: 256m, user: '1000:1000', read_only: true, tmpfs: [/tmp]}`. Without `security_opt` a container "
-        "gets `no-new-privileges`; without `cap_drop` it loses `NET_RAW`: `{cap_drop: []}` keeps what Docker gives.",
+        description="Keys of Compose that have no field here, copied as they are: `{shm_size: 256m, user: "
+        "'1000:1000', read_only: true, tmpfs: [/tmp]}`. Without `security_opt`, a container gets "
+        "`no-new-privileges`. Without `cap_drop`, it loses `NET_RAW`; `{cap_drop: []}` keeps Docker's "
+        "default capabilities.",
     )

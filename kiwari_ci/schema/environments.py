@@ -41,36 +41,36 @@ ProxyKind = Literal["nginx-proxy-manager", "traefik", "caddy", "nginx", "none", 
 
 
 class Proxy(SpecModel):
-    """What stands in front of the services on a host."""
+    """The reverse proxy in front of the services on a host."""
 
     kind: ProxyKind = Field(
         "nginx-proxy-manager",
-        description="`nginx-proxy-manager`: the runbook says what to click; `traefik`: labels; `caddy` and `nginx`: "
-        "a stack with its configuration; `none`: somebody else's, which leads to published `ports`; `ingress`: the "
-        "Ingress controller of a cluster.",
+        description="`nginx-proxy-manager`: the runbook has the values to enter; `traefik`: labels on the services; "
+        "`caddy` and `nginx`: a stack with its configuration; `none`: a proxy of your own, which sends "
+        "requests to published `ports`; `ingress`: the Ingress controller of a cluster.",
     )
     network: Slug = Field("proxy", description="The Docker network that the proxy and the services share.")
     stack: Omittable[Slug] = Field(
         None,
-        description="Its folder on the host and Compose project, generated; default: `caddy` or `nginx`; "
-        "a Traefik is there already unless this is written.",
+        description="The folder on the host and the Compose project of the generated proxy; default: `caddy` or "
+        "`nginx`; for Traefik none, because your own one is used.",
     )
     image: Omittable[ImageReference] = Field(
         None,
-        description="The image of that stack (Traefik 3.6, nginx 1.25.1, or newer); "
-        "default: the program's version that was tried.",
+        description="The image of the generated proxy: Traefik 3.6, nginx 1.25.1, or newer; default: the version with"
+        " which kiwari-ci was tested.",
     )
     listen: Omittable[LocalAddress] = Field(
         None,
-        description="`127.0.0.1:8080`: plain HTTP there, for what the host has in front already (its own nginx, "
-        "cloudflared); default: ports 80 and 443, with certificates.",
+        description="`127.0.0.1:8080`: the proxy listens there for plain HTTP, behind a proxy that the host has "
+        "already (nginx, cloudflared); default: ports 80 and 443, with certificates.",
     )
     email: Omittable[EmailAddress] = Field(
-        None, description="Where Let's Encrypt writes to, for certificates that it gets."
+        None, description="The address to which Let's Encrypt writes about certificates."
     )
     certificates: Omittable[HostFolder] = Field(
         None,
-        description="For `nginx`, the host's folder with `live/DOMAIN/fullchain.pem` and `privkey.pem`; "
+        description="For `nginx`, the folder on the host that has `live/DOMAIN/fullchain.pem` and `privkey.pem`; "
         "default: `/etc/letsencrypt`.",
     )
     entrypoint: Omittable[TraefikName] = Field(
@@ -78,15 +78,15 @@ class Proxy(SpecModel):
     )
     certresolver: Omittable[TraefikName] = Field(
         None,
-        description="Traefik's certificate resolver; default: `letsencrypt` of the generated stack, "
-        "else the certificates that Traefik has.",
+        description="Traefik's certificate resolver; default: `letsencrypt` in the generated stack; otherwise none, "
+        "and Traefik uses the certificates that it has.",
     )
     middlewares: Omittable[list[Middleware]] = Field(
-        None, min_length=1, description="Traefik's middlewares before every service: `[compress@file]`."
+        None, min_length=1, description="Traefik middlewares that run before every service: `[compress@file]`."
     )
     issuer: Omittable[KubernetesName] = Field(
         None,
-        description="For `ingress`, the ClusterIssuer of cert-manager that makes the certificates: `letsencrypt`; "
+        description="For `ingress`, the ClusterIssuer of cert-manager that issues the certificates: `letsencrypt`; "
         "default: the controller's own certificate.",
     )
 
@@ -126,16 +126,22 @@ class _OneOrManySlugs:
 
 
 class Jump(SpecModel):
-    """The machine through which a host is reached: ssh goes there first, and on from there."""
+    """The jump host: ssh connects to it first, and from there to the host."""
 
-    address: Omittable[Reference] = Field(None, description="Its address; default: `{secret: <HOST>_JUMP_HOST}`.")
-    user: Omittable[Reference] = Field(None, description="The login there; default: `{secret: <HOST>_JUMP_USER}`.")
-    port: PortNumber = Field(22, description="The port that its SSH server listens on.")
+    address: Omittable[Reference] = Field(
+        None, description="The address of the jump host; default: `{secret: <HOST>_JUMP_HOST}`."
+    )
+    user: Omittable[Reference] = Field(
+        None, description="The login on the jump host; default: `{secret: <HOST>_JUMP_USER}`."
+    )
+    port: PortNumber = Field(22, description="The port of its SSH server.")
     key: Omittable[Secret] = Field(
-        None, description="The private key for it; default: `{secret: <HOST>_JUMP_SSH_KEY}`."
+        None, description="The private key for the jump host; default: `{secret: <HOST>_JUMP_SSH_KEY}`."
     )
     known_hosts: Omittable[Reference] = Field(
-        None, description="Its host key as a line of `known_hosts`; default: `{variable: <HOST>_JUMP_KNOWN_HOSTS}`."
+        None,
+        description="The host key of the jump host, as a line of `known_hosts`; default: `{variable: "
+        "<HOST>_JUMP_KNOWN_HOSTS}`.",
     )
 
 
@@ -145,64 +151,74 @@ class Host(SpecModel):
     engine: EngineKind = Field(
         "compose",
         description="What runs the containers. `compose`: Docker Compose on one server, over SSH; `kubernetes`: a "
-        "cluster that is there already, by `kubectl` in the job.",
+        "cluster that exists already, with `kubectl` in the job.",
     )
     kubeconfig: Omittable[Secret] = Field(
         None,
-        description="For `kubernetes`, the login of deploys, which may do little and is another one for each "
-        "environment; default: `{secret: <HOST>_KUBECONFIG}`.",
+        description="For `kubernetes`, the kubeconfig with which jobs deploy. It has few permissions, and is a "
+        "different one for each environment; default: `{secret: <HOST>_KUBECONFIG}`.",
     )
-    address: Omittable[Reference] = Field(None, description="Its address; default: `{secret: <HOST>_HOST}`.")
-    user: Omittable[Reference] = Field(None, description="The login; default: `{secret: <HOST>_USER}`.")
-    port: PortNumber = Field(22, description="The port that its SSH server listens on.")
+    address: Omittable[Reference] = Field(
+        None, description="The address of the server; default: `{secret: <HOST>_HOST}`."
+    )
+    user: Omittable[Reference] = Field(None, description="The login on the server; default: `{secret: <HOST>_USER}`.")
+    port: PortNumber = Field(22, description="The port of its SSH server.")
     key: Omittable[Secret] = Field(None, description="The private deploy key; default: `{secret: <HOST>_SSH_KEY}`.")
     known_hosts: Omittable[Reference] = Field(
-        None, description="Its host key as a line of `known_hosts`; default: `{variable: <HOST>_KNOWN_HOSTS}`."
+        None,
+        description="The host key of the server, as a line of `known_hosts`; default: `{variable: "
+        "<HOST>_KNOWN_HOSTS}`.",
     )
-    jump: Omittable[Jump] = Field(None, description="The machine through which it is reached; `{}` takes its defaults.")
-    directory: HostFolder = Field("~/docker", description="The folder that holds a folder for each stack.")
-    proxy: Proxy = Field(Proxy.model_construct(), description="What stands in front of the services.")
+    jump: Omittable[Jump] = Field(
+        None, description="The jump host through which SSH reaches the server; `{}` uses the defaults."
+    )
+    directory: HostFolder = Field("~/docker", description="The folder that contains a folder for each stack.")
+    proxy: Proxy = Field(Proxy.model_construct(), description="The reverse proxy in front of the services.")
 
 
 class Migrations(SpecModel):
     """Database migrations that a person runs before the deploy."""
 
-    directory: RepositoryFile = Field(description="Folder of the migration files in the repository.")
+    directory: RepositoryFile = Field(description="The folder of the migration files in the repository.")
     image: ImageReference = Field(description="The image of golang-migrate that runs them.")
 
 
 class DatabaseServer(SpecModel):
-    """A PostgreSQL server in a stack of its own; app deploys never touch it."""
+    """A PostgreSQL server in a stack of its own; deploys of services never change it."""
 
-    host: Omittable[Slug] = Field(None, description="One of `hosts`: where it runs; default: the only one.")
+    host: Omittable[Slug] = Field(None, description="The entry of `hosts` on which it runs; default: the only one.")
     address: Omittable[IpAddress] = Field(
         None,
-        description="Its host's address on a private network, where a cluster reaches it; the port 5432 is then open "
-        "on that address. Default: it is reached over a Docker network of its host alone.",
+        description="The address of its host on a private network, at which a cluster reaches it; port 5432 is then "
+        "open on that address. Default: only containers on its Docker network reach it.",
     )
     image: ImageReference = Field("postgres:17-alpine", description="The image, PostgreSQL 15 or newer.")
     network: Omittable[Slug] = Field(
-        None, description="The Docker network that reaches it; default: one of its own, with its name."
+        None, description="The Docker network on which services reach it; default: a network with its own name."
     )
     backup: Omittable[Backup] = Field(
-        None, description="Backups of its databases on a schedule, and before each migration; `{}` takes the defaults."
+        None, description="Backups of its databases, on a schedule and before each migration; `{}` uses the defaults."
     )
-    migrations: Omittable[Migrations] = Field(None, description="The migrations that the runbook tells how to run.")
+    migrations: Omittable[Migrations] = Field(
+        None, description="Migrations that you run by hand; the runbook has the commands."
+    )
 
 
 class DeployOn(AnyOf):
-    """What starts a deploy: one way, or several."""
+    """What starts a deploy: one or several of these."""
 
-    push: Omittable[BranchName] = Field(None, description="A push to this branch; images are built there.")
+    push: Omittable[BranchName] = Field(None, description="A push to this branch, which also builds the images.")
     tag: Omittable[TagPattern] = Field(
         None,
-        description="A tag of a commit of the default branch: `v1.2.0` for `v*`, `v1.2.0-rc.1` for `v*-rc.*`, which "
-        "`v*` then leaves alone. Without `promote` its own workflow tests and builds what has no image yet.",
+        description="A tag on a commit of the default branch: `v*` matches `v1.2.0`, and `v*-rc.*` matches "
+        "`v1.2.0-rc.1`, which `v*` does not match. Without `promote`, a workflow of its own tests the "
+        "tagged commit and builds the images that do not exist yet.",
     )
     dispatch: Omittable[Annotated[Literal[True], BeforeValidator(require_true)]] = Field(
         None,
-        description="`true`: a person, by `gh workflow run`, also to go back: to a tag that is chosen as the ref, or "
-        "to a commit of the pushed branch. Alone, it deploys the default branch, built or promoted.",
+        description="`true`: a person starts the deploy with `gh workflow run`, also to go back to a tag that is "
+        "chosen as the ref, or to a commit of the pushed branch. Without `push` and `tag`, it deploys the"
+        " default branch, built or promoted.",
     )
 
 
@@ -215,14 +231,16 @@ class Password(SpecModel):
 class Database(SpecModel):
     """The database and the role of one environment."""
 
-    server: Omittable[Slug] = Field(None, description="One of `databases`; default: the only one.")
-    name: Omittable[PostgresName] = Field(None, description="The database; default: `<project>_<environment>`.")
+    server: Omittable[Slug] = Field(None, description="The entry of `databases` on which it is; default: the only one.")
+    name: Omittable[PostgresName] = Field(
+        None, description="The name of the database; default: `<project>_<environment>`."
+    )
     user: Omittable[PostgresName] = Field(None, description="The role that owns it; default: the database's name.")
     password: Omittable[Password] = Field(
-        None, description="Where the role's password is; default: `{env: <USER>_PASSWORD}`."
+        None, description="Where the password of the role is; default: `{env: <USER>_PASSWORD}`."
     )
     connection_limit: Annotated[int, Field(ge=1, le=10000)] = Field(
-        20, description="Connections that the role may have at once."
+        20, description="How many connections the role may have at the same time."
     )
 
 
@@ -234,11 +252,12 @@ class Hooks(SpecModel):
     """
 
     before: Omittable[ShellScript] = Field(
-        None, description="Run before anything is changed; when it fails, so does the deploy."
+        None, description="Runs before anything is changed. If it fails, the deploy fails."
     )
     after: Omittable[ShellScript] = Field(
         None,
-        description="Run when the deploy has ended, also when it has failed or was killed; `EXIT_CODE` 0: it serves.",
+        description="Runs when the deploy has ended, also if it has failed or was killed. `EXIT_CODE` is 0 if the new"
+        " images serve.",
     )
 
 
@@ -251,89 +270,97 @@ class Takeover(SpecModel):
         "`kiwari-ci doctor` prints those that it finds on the host.",
     )
     project: Omittable[ExistingName] = Field(
-        None, description="The Compose project of these containers; default: none, somebody started them by hand."
+        None,
+        description="The Compose project of these containers; default: none, because somebody started them by hand.",
     )
-    folder: Omittable[HostFolder] = Field(None, description="The folder on the host with its Compose file.")
+    folder: Omittable[HostFolder] = Field(None, description="The folder on the host that has today's Compose file.")
     workflows: Omittable[list[WorkflowFileName]] = Field(
-        None, min_length=1, description="The workflows that deploy it today, and that are switched off: `[deploy.yml]`."
+        None,
+        min_length=1,
+        description="The workflows that deploy the environment today, and that you disable: `[deploy.yml]`.",
     )
     ports: Omittable[ExistingName] = Field(
-        None, description="The container that has ports 80 and 443; default: none, or a program of the host itself."
+        None, description="The container that uses ports 80 and 443; default: none, or a program of the host itself."
     )
 
 
 class Environment(SpecModel):
-    """One place where the services run: a stack on a host."""
+    """A place where the services run, such as staging: a stack on a host."""
 
     deploy_on: DeployOn = Field(description="What starts a deploy.")
     promote: Omittable[Slug] = Field(
-        None, description="The environment whose images are taken, re-tagged and never rebuilt."
+        None, description="The environment from which it takes the images. They are tagged again and never rebuilt."
     )
-    tag: Omittable[ImageTag] = Field(None, description="The moving tag of its images; default: the environment's name.")
+    tag: Omittable[ImageTag] = Field(
+        None, description="The tag that moves to each new image of the environment; default: the environment's name."
+    )
     image_version: Literal["tag", "number"] = Field(
         "tag",
-        description="What a tag such as `v1.2.0` calls its images: `tag`: `:v1.2.0`; `number`: `:1.2.0`, without what "
-        "stands before the star of `deploy_on.tag`.",
+        description="How the images of a version such as `v1.2.0` are tagged. `tag`: `:v1.2.0`; `number`: `:1.2.0`, "
+        "without the prefix before the star in `deploy_on.tag`.",
     )
     env_file: Omittable[EnvFileName] = Field(
         None, description="One env file for the whole stack; default: one for each service that has `env`."
     )
     env_from: Omittable[Literal["github"]] = Field(
         None,
-        description="`github`: each deploy renders the env files from secrets and variables there, and sends them; "
-        "what was edited on the host is overwritten. Default: the host keeps them, and nothing sends them.",
+        description="`github`: each deploy writes the env files from secrets and variables on GitHub, sends them to "
+        "the host, and overwrites edits that were made there. Default: you keep the env files on the "
+        "host, and nothing sends them.",
     )
     sync: Omittable[Literal["push"]] = Field(
         None,
-        description="`push`: each deploy sends the compose file, the hooks and `files`, and a push that changes only "
-        "these files is deployed, too; whoever has its key then owns the host. Default: a person copies them, and a "
-        "deploy of a commit with others is refused.",
+        description="`push`: each deploy sends the Compose file, the hooks and `files`, and a push that changes only "
+        "these files is deployed, too. Whoever has the deploy key is then root on the host. Default: you "
+        "copy these files by hand, and a deploy of a commit with other files is refused.",
     )
     files: Omittable[list[RepositoryFile]] = Field(
         None,
         min_length=1,
-        description="Files of the repository's `deploy/<stack>/` that the stack needs beside the compose file: "
-        "`[Caddyfile, conf/site.conf]`; a deploy compares them as it does the compose file.",
+        description="Files in `deploy/<stack>/` that the stack needs beside the Compose file: `[Caddyfile, "
+        "conf/site.conf]`. A deploy compares them with the commit, as it does with the Compose file.",
     )
     host: Omittable[Annotated[list[Slug], _OneOrManySlugs()]] = Field(
         None,
         min_length=1,
-        description="One of `hosts`, or several: `[one, two]`, each served before the next is touched; "
-        "default: the only one.",
+        description="One or several entries of `hosts`: `[one, two]`. A deploy finishes on one host before it begins "
+        "on the next; default: the only one.",
     )
-    key: Omittable[Secret] = Field(None, description="A deploy key of its own; default: the host's.")
+    key: Omittable[Secret] = Field(None, description="A deploy key for this environment only; default: the host's.")
     stack: Omittable[Slug] = Field(
-        None, description="Its folder on the host and Compose project; default: `<project>-<environment>`."
+        None, description="The Compose project, and the folder on the host; default: `<project>-<environment>`."
     )
     services: Omittable[list[Slug]] = Field(
-        None, min_length=1, description="The services that it holds, deployed in the order of `services`; default: all."
+        None,
+        min_length=1,
+        description="The services that run in it, deployed in the order in which they are in `services`; default: all.",
     )
-    accessories: Omittable[list[Slug]] = Field(None, description="The accessories that it holds; default: all.")
+    accessories: Omittable[list[Slug]] = Field(None, description="The accessories that run in it; default: all.")
     containers: dict[Slug, ContainerName] = Field(
         {}, description="Container names, by service or accessory; default: `<project>-<service>-<environment>`."
     )
     domains: dict[Slug, Routes] = Field(
         {},
         description="Public domains, by service or accessory: `{web: example.com, api: example.com/api}`, or a list "
-        "of them; one without is not public.",
+        "of them. A service without a domain is not public.",
     )
     redirects: dict[DomainName, DomainName] = Field(
         {},
-        description="Domains that only redirect to one of `domains`, with the path kept: "
-        "`{www.example.com: example.com}`.",
+        description="Domains that only redirect to one of `domains`, and keep the path: `{www.example.com: "
+        "example.com}`.",
     )
     volumes: dict[VolumeName, ExistingName] = Field(
         {},
-        description="Docker volumes that exist already, by the name that `volumes` of a service or an accessory gives "
-        "them: `{uploads: old_uploads}`; Compose creates the others as `<stack>_<name>`.",
+        description="Docker volumes that exist already, by the name that they have in `volumes` of a service or an "
+        "accessory: `{uploads: old_uploads}`. Compose creates all other volumes, as `<stack>_<name>`.",
     )
-    database: Omittable[Database] = Field(None, description="Its database.")
+    database: Omittable[Database] = Field(None, description="The database of this environment.")
     overrides: dict[Slug, Override] = Field(
-        {}, description="What is different here, by service or accessory: `{api: {replicas: 2}}`."
+        {}, description="Settings that differ in this environment, by service or accessory: `{api: {replicas: 2}}`."
     )
     hooks: Omittable[Hooks] = Field(None, description="Scripts that the host runs before and after each deploy.")
     takeover: Omittable[Takeover] = Field(
         None,
-        description="What serves today, and is taken over by the first deploy; default: nothing does. Remove it when "
-        "the takeover is done.",
+        description="What serves today, until the first deploy takes it over. Remove the field when the takeover is "
+        "finished; default: nothing serves yet.",
     )

@@ -10,27 +10,30 @@ from kiwari_ci.schema.text_formats import DomainAndPath, DomainName, Middleware,
 
 
 class Route(SpecModel):
-    """A public address that leads to a service: a domain, or a path of one. `example.com/api` is its short form."""
+    """A public address that leads to a service: a domain, or a path below it. `example.com/api` is the short form."""
 
     domain: DomainName = Field(description="The domain.")
     path: Omittable[RoutePath] = Field(
         None,
-        description="The path that leads there, and all below it: `/api` for `/api` and `/api/users`, and not for "
-        "`/apis`; the longest path of a domain wins. Default: what no other service of the domain has.",
+        description="The path that leads to the service, with everything below it: `/api` stands for `/api` and "
+        "`/api/users`, but not for `/apis`. If several paths match, the longest one wins. Default: every "
+        "path that no other service of the domain has.",
     )
     strip_path: bool = Field(
-        False, description="Whether the service gets `/users` for `/api/users`; else the path as it was asked for."
+        False, description="Whether `path` is removed before the service gets the request: `/users` for `/api/users`."
     )
 
     basic_auth: Omittable[Slug] = Field(
         None,
-        description="The list of users whose name and password the proxy asks for: `team`. The server keeps it, with "
-        "hashes of the passwords, in `auth/team` of the proxy's folder; the runbook has the command.",
+        description="The list of users for whose name and password the proxy asks: `team`. The list is only on the "
+        "server, with hashes of the passwords, in `auth/team` of the proxy's folder; the runbook has the "
+        "command.",
     )
     middlewares: Omittable[list[Middleware]] = Field(
         None,
         min_length=1,
-        description="Traefik's middlewares before this address, after those of the host's proxy: `[ratelimit@file]`.",
+        description="Traefik middlewares for this address, which run after those of the host's proxy: "
+        "`[ratelimit@file]`.",
     )
 
     @property

@@ -9,25 +9,25 @@ from kiwari_ci.schema.text_formats import CronLine, HostFolder, Omittable, TextL
 
 
 class BackupCopy(AnyOf):
-    """Where a copy of each dump goes; a copy that fails is a failure of the backup."""
+    """Where a copy of each dump goes. If the copy fails, the backup fails."""
 
     folder: Omittable[HostFolder] = Field(
-        None, description="A folder on the host, usually of another machine's disk; it must exist: `/srv/nas`."
+        None, description="A folder on the host that must exist, usually on the disk of another machine: `/srv/nas`."
     )
     command: Omittable[TextLine] = Field(
         None,
-        description="A command of bash that copies the dump `$BACKUP_FILE` under the name `$BACKUP_NAME`: "
-        '`rclone copyto "$BACKUP_FILE" "far:$BACKUP_NAME"`.',
+        description="A bash command that copies the dump `$BACKUP_FILE` under the name `$BACKUP_NAME`: `rclone copyto"
+        ' "$BACKUP_FILE" "far:$BACKUP_NAME"`.',
     )
 
 
 class Backup(SpecModel):
-    """Dumps of each database of a server, made on the host; also before each deploy that migrates."""
+    """Dumps of each database of a server, which the host makes on a schedule and before each deploy that migrates."""
 
-    schedule: CronLine = Field("15 3 * * *", description="When, as a cron line.")
+    schedule: CronLine = Field("15 3 * * *", description="The times of the backups, as a cron line.")
     timezone: Omittable[TimeZone] = Field(None, description="The time zone of `schedule`; default: UTC.")
     keep: Annotated[int, Field(ge=1, le=365)] = Field(
-        14, description="How many dumps are kept of each database; as many of those before deploys."
+        14, description="How many dumps of each database are kept. The dumps before deploys are counted separately."
     )
     copy_to: Omittable[BackupCopy] = Field(None, description="Where a copy of each dump goes.")
 
@@ -35,6 +35,6 @@ class Backup(SpecModel):
 class Job(SpecModel):
     """A command that runs on a schedule, in a new container of the service, with the image that serves."""
 
-    schedule: CronLine = Field(description="When, as a cron line.")
+    schedule: CronLine = Field(description="The times at which it runs, as a cron line.")
     timezone: Omittable[TimeZone] = Field(None, description="The time zone of `schedule`; default: UTC.")
-    command: list[TextLine] = Field(min_length=1, description="What runs: `[python, manage.py, clearsessions]`.")
+    command: list[TextLine] = Field(min_length=1, description="The command: `[python, manage.py, clearsessions]`.")

@@ -28,21 +28,24 @@ ReplicaCount = Annotated[int, Field(ge=1, le=20)]
 
 
 class Health(SpecModel):
-    """How a service says that it is well."""
+    """How a deploy checks that a service is healthy."""
 
     by: Literal["http", "tcp", "healthcheck"] = Field(
         "http",
-        description="`http`: `path` is asked; `tcp`: `port` takes connections, for php-fpm and gRPC; `healthcheck`: "
-        "Docker's `healthcheck` succeeds, a command in the container, also for a worker.",
+        description="`http`: the deploy requests `path`; `tcp`: it connects to `port`, for php-fpm and gRPC; "
+        "`healthcheck`: it waits until Docker's `healthcheck`, a command in the container, succeeds, also"
+        " for a worker.",
     )
-    path: UrlPath = Field("/health", description="The path that is asked, on the service's port and at its domain.")
+    path: UrlPath = Field(
+        "/health", description="The path that the health check requests, on the service's port and at its domain."
+    )
     status: Annotated[int, Field(ge=200, le=399)] = Field(
-        200, description="The HTTP status that means well; redirects are not followed."
+        200, description="The HTTP status code of a healthy service; the check does not follow redirects."
     )
     host: Omittable[DomainName] = Field(
         None,
-        description="The `Host` header with which the server asks a container, for what answers to known names only "
-        "(Django's `ALLOWED_HOSTS`); default: the service's domain.",
+        description="The `Host` header of requests from the server to a container, for a service that answers only to"
+        " names that it knows (Django's `ALLOWED_HOSTS`); default: the service's domain.",
     )
     start_period: Omittable[StartPeriod] = Field(
         None, description="How long a new container may take until it answers: `3m`; default: 60 seconds."
@@ -53,60 +56,66 @@ class _ServiceFields(SpecModel):
     """What a service has and an accessory has not; its fields come first."""
 
     image: Annotated[Omittable[ImageName], WritesComposeKey("image")] = Field(
-        None, description="Its image's name; default: `<project>-<service>`."
+        None, description="The name of its image; default: `<project>-<service>`."
     )
     image_of: Omittable[Slug] = Field(
         None,
-        description="The service whose image it runs, as another process: `{image_of: api, command: [./worker]}`; "
-        "deployed after it, with the same bytes, and with its env file where it has no `env` of its own.",
+        description="The service whose image it runs, with another process: `{image_of: api, command: [./worker]}`. "
+        "It is deployed after that service, with the same image, and uses its env file if it has no `env`"
+        " of its own.",
     )
     paths: Omittable[list[PathPattern]] = Field(
         None,
         min_length=1,
-        description="GitHub path filters of its source; the Dockerfile, `.dockerignore` and the workflow "
-        "come by themselves; default: `<service>/**`.",
+        description="GitHub path filters for its source. The Dockerfile, `.dockerignore` and the workflow are added "
+        "automatically; default: `<service>/**`.",
     )
     build: Build = Field(Build.model_construct(), description="How the image is built.")
-    test: Omittable[Test] = Field(None, description="What must pass before the image is built.")
-    steps: Steps = Field(Steps.model_construct(), description="Steps of your own in its workflow.")
+    test: Omittable[Test] = Field(None, description="The tests that must pass before the image is built.")
+    steps: Steps = Field(Steps.model_construct(), description="Steps of your own in the service's workflow.")
     tests: dict[Slug, Test] = Field(
-        {}, description="Several such, by name, each a job of its own: `{unit: {run: …}, browser: {run: …}}`."
+        {}, description="Several tests, by name, each in a job of its own: `{unit: {run: …}, browser: {run: …}}`."
     )
     port: Omittable[PortNumber] = Field(
         None,
-        description="The port that it listens on in its container; without one it is a worker: well while it runs.",
+        description="The port on which it listens in its container. A service without a port is a worker: it is "
+        "healthy while it runs.",
     )
-    health: Health = Field(Health.model_construct(), description="How it says that it is well.")
+    health: Health = Field(Health.model_construct(), description="How a deploy checks that it is healthy.")
     rollout: Literal["start-first", "recreate"] = Field(
         "start-first",
-        description="`start-first`: the new one answers before the old one goes, which takes memory for two; "
-        "`recreate`: for what cannot run twice, with a gap.",
+        description="`start-first`: the old container stops only after the new one answers, so there must be memory "
+        "for both; `recreate`: the old one stops first, with a gap, for a service of which two must not "
+        "run at once.",
     )
     migrate: Omittable[list[TextLine]] = Field(
         None,
         min_length=1,
-        description="What a deploy runs with the new image before it replaces a container: `[./api, migrate]`; when it "
-        "fails, so does the deploy, and the old version serves on. A deploy that is run again runs it again.",
+        description="The command that a deploy runs with the new image before it replaces a container: `[./api, "
+        "migrate]`. If it fails, the deploy fails, and the old version continues to serve. If a deploy is"
+        " run again, it is run again, too.",
     )
     once: bool = Field(
         False,
-        description="Whether it ends: a deploy runs it to its end with the new image, before those that wait until it "
-        "is `completed`, and fails unless its exit code is 0. For a migration with an image of its own, a seed, files "
-        "that are copied into a volume; it has no `port`.",
+        description="Whether it runs to its end. A deploy runs it with the new image before the services that wait "
+        "until it is `completed`, and fails if its exit code is not 0. Use it for a migration with an "
+        "image of its own, for seed data, or to copy files into a volume. It has no `port`.",
     )
     jobs: dict[Slug, Job] = Field(
         {},
-        description="What runs on a schedule with its image, by name: "
-        "`{clean: {schedule: '0 4 * * *', command: [./api, clean]}}`.",
+        description="Commands that run on a schedule with its image, by name: `{clean: {schedule: '0 4 * * *', "
+        "command: [./api, clean]}}`.",
     )
     replicas: Annotated[ReplicaCount, WritesComposeKey("scale")] = Field(
-        1, description="How many of it run: `NAME`, `NAME-2`, … behind one name; deployed one after the other."
+        1,
+        description="How many containers of it run: `NAME`, `NAME-2` and so on, all behind one name. They are "
+        "deployed one after the other.",
     )
-    websocket: bool = Field(False, description="Whether the proxy passes WebSockets on.")
+    websocket: bool = Field(False, description="Whether the proxy forwards WebSockets to it.")
 
 
 class Service(ContainerOptions, _ServiceFields):
-    """One image of the monorepo, or another process of one, and the container that runs it."""
+    """An image that is built from the monorepo, or another process of one, and the container that runs it."""
 
 
 class _AccessoryFields(SpecModel):
@@ -116,24 +125,26 @@ class _AccessoryFields(SpecModel):
         description="Its image, with a version or a digest: `redis:7-alpine`."
     )
     once: bool = Field(
-        False, description="Whether it runs to its end before each deploy, such as one that makes a bucket."
+        False, description="Whether it runs to its end before each deploy, for example to create a bucket."
     )
-    port: Omittable[PortNumber] = Field(None, description="The port that its domain leads to.")
-    websocket: bool = Field(False, description="Whether the proxy passes WebSockets on.")
+    port: Omittable[PortNumber] = Field(None, description="The port to which its domain leads.")
+    websocket: bool = Field(False, description="Whether the proxy forwards WebSockets to it.")
 
 
 class Accessory(ContainerOptions, _AccessoryFields):
-    """Somebody else's image in the stack, which no workflow builds: a deploy starts it when it is not there."""
+    """A container in the stack whose image no workflow here builds. A deploy starts it if it does not run."""
 
 
 class Override(ContainerOptions):
-    """What one environment changes of a service or an accessory: mappings by their keys, the rest as a whole."""
+    """What one environment changes in a service or accessory. Mappings are merged by key; other values are replaced."""
 
     build: BuildOverride = Field(
         BuildOverride(),
-        description="Build arguments that differ, `{args: {PUBLIC_URL: …}}`: each environment then has an image of its "
-        "own, `<image>-<environment>`, built by a workflow of its own, and none is promoted.",
+        description="Build arguments that differ, `{args: {PUBLIC_URL: …}}`. Each environment then has its own image,"
+        " `<image>-<environment>`, which a workflow of its own builds, and no image is promoted.",
     )
-    health: Health = Field(Health.model_construct(), description="How it says that it is well.")
-    rollout: Literal["start-first", "recreate"] = Field("start-first", description="How it is replaced.")
-    replicas: ReplicaCount = Field(1, description="How many of it run.")
+    health: Health = Field(Health.model_construct(), description="How a deploy checks that it is healthy.")
+    rollout: Literal["start-first", "recreate"] = Field(
+        "start-first", description="How a deploy replaces its container."
+    )
+    replicas: ReplicaCount = Field(1, description="How many containers of it run.")

@@ -24,23 +24,25 @@ class StepValue(OneOf):
 
     shorthand = "value"
     value: Omittable[TrimmedLine] = Field(None, description="Plain text.")
-    secret: Omittable[SecretName] = Field(None, description="Name of a secret.")
-    variable: Omittable[SecretName] = Field(None, description="Name of a variable.")
+    secret: Omittable[SecretName] = Field(None, description="The name of a secret.")
+    variable: Omittable[SecretName] = Field(None, description="The name of a variable.")
 
 
 class Step(SpecModel):
-    """A step of the user's own."""
+    """A step of your own in a generated workflow."""
 
-    name: StepName = Field(description="What it does, in a few words; the log shows it.")
-    run: Omittable[ShellScript] = Field(None, description="A command, in bash; values come by `env`.")
+    name: StepName = Field(description="What the step does, in a few words; the log shows it.")
+    run: Omittable[ShellScript] = Field(None, description="A bash command. Give it values with `env`.")
     uses: Omittable[ActionName] = Field(
-        None, description="An action, `owner/name`; its commit is in `specs/pins/action.yml`, where bots bump it."
+        None, description="An action, as `owner/name`. Its commit is in `specs/pins/action.yml`, where bots update it."
     )
-    inputs: dict[InputName, TrimmedLine] = Field({}, description="The action's inputs (its `with`), plain text.")
-    env: dict[EnvKey, StepValue] = Field({}, description="Its environment.")
-    working_directory: Omittable[RepositoryFolder] = Field(None, description="The folder that `run` runs in.")
+    inputs: dict[InputName, TrimmedLine] = Field({}, description="The inputs of the action (`with`), as plain text.")
+    env: dict[EnvKey, StepValue] = Field({}, description="The environment variables of the step.")
+    working_directory: Omittable[RepositoryFolder] = Field(None, description="The folder in which `run` runs.")
     when: Literal["success", "failure"] = Field(
-        "success", description="`failure`: only when something before it in the job failed, to tell somebody."
+        "success",
+        description="`failure`: the step runs only if an earlier step of the job failed, for example to notify "
+        "somebody.",
     )
 
     @model_validator(mode="after")
@@ -51,10 +53,10 @@ class Step(SpecModel):
 
 
 class Steps(SpecModel):
-    """Steps by the place where they stand."""
+    """Steps of your own, by their place in the workflow."""
 
-    before_test: list[Step] = Field([], description="In each test job, before the command; no secrets are there.")
+    before_test: list[Step] = Field([], description="Steps in each test job, before the tests. They get no secrets.")
     before_build: list[Step] = Field(
-        [], description="Before the image is built, where the paths are checked out; what they write, the build sees."
+        [], description="Steps before the image is built, after the checkout. The build sees the files that they write."
     )
-    after_deploy: list[Step] = Field([], description="After each deploy and its health check.")
+    after_deploy: list[Step] = Field([], description="Steps after each deploy and its health check.")

@@ -23,14 +23,14 @@ from kiwari_ci.schema.text_formats import (
 
 
 class Tool(OneOf):
-    """The version of a language, written down, read from a file, or one of a matrix."""
+    """The version of a language or tool: written here, read from a file, or a key of `matrix`."""
 
     shorthand = "version"
     version: Omittable[ToolVersion] = Field(None, description="The version, in quotes: '1.24'.")
     version_file: Omittable[RepositoryFile] = Field(
         None, description="The file in the repository that names the version."
     )
-    matrix: Omittable[EnvKey] = Field(None, description="The key of `matrix` whose values are versions.")
+    matrix: Omittable[EnvKey] = Field(None, description="The key of `matrix` that has the versions.")
 
 
 def _require_properties(schema: dict[str, Any]) -> None:
@@ -39,7 +39,7 @@ def _require_properties(schema: dict[str, Any]) -> None:
 
 
 class Setup(SpecModel):
-    """The languages and tools that the tests need, in this order; others the runner has, or `run` installs."""
+    """The languages and tools that the tests need, installed in this order. Install others with `run`."""
 
     go: Omittable[Tool] = Field(None, description="Go, by actions/setup-go.")
     java: Omittable[Tool] = Field(None, description="Java (Temurin), by actions/setup-java.")
@@ -60,15 +60,17 @@ class Setup(SpecModel):
 
 
 class TestService(SpecModel):
-    """A container beside the tests, such as a database; it is reached at localhost."""
+    """A container beside the tests, such as a database. The tests reach it at localhost."""
 
     image: ImageReference = Field(description="The image, with its version.")
     ports: Omittable[list[PublishedPort]] = Field(
         None, min_length=1, description="Ports that the runner publishes: `['5432:5432']`."
     )
-    env: dict[EnvKey, TrimmedLine] = Field({}, description="Its environment; passwords of tests are no secrets.")
+    env: dict[EnvKey, TrimmedLine] = Field(
+        {}, description="The environment variables of the container. Passwords that only tests use are no secrets."
+    )
     health: Omittable[TrimmedLine] = Field(
-        None, description="The command that says in the container that it is ready: `pg_isready -U postgres`."
+        None, description="A command in the container that succeeds when it is ready: `pg_isready -U postgres`."
     )
     command: Omittable[list[TextLine]] = Field(
         None, min_length=1, description="What it runs in place of the image's own command."
@@ -81,26 +83,28 @@ def _require_one_of_run_and_workflow(schema: dict[str, Any]) -> None:
 
 
 class Test(SpecModel):
-    """The tests that gate a build: a command, or a workflow of yours."""
+    """The tests that must pass before the image is built: a command, or a workflow of your own."""
 
     workflow: Omittable[WorkflowFileName] = Field(
         None,
-        description="A workflow of yours in `.github/workflows`, with the trigger `workflow_call`: `tests.yml`. It is "
-        "called in place of `run`, with read access to the repository and without secrets.",
+        description="A workflow of your own in `.github/workflows`, with the trigger `workflow_call`: `tests.yml`. It"
+        " is called instead of `run`, with read access to the repository and without secrets.",
     )
     setup: Omittable[Setup] = Field(None, description="The languages to install first.")
     services: dict[Slug, TestService] = Field({}, description="Containers that the tests need, by name.")
     matrix: dict[EnvKey, Annotated[list[ToolVersion], Field(min_length=1)]] = Field(
         {},
-        description="Run the tests once for each value: `{PYTHON: ['3.12', '3.13']}`; "
-        "each key is a variable of the command, too.",
+        description="Runs the tests once for each value: `{PYTHON: ['3.12', '3.13']}`. Each key is also an "
+        "environment variable of the command.",
     )
-    env: dict[EnvKey, TrimmedLine] = Field({}, description="Environment of the command; nothing secret.")
+    env: dict[EnvKey, TrimmedLine] = Field(
+        {}, description="The environment variables of the command; they must not be secrets."
+    )
     working_directory: Omittable[RepositoryFolder] = Field(
-        None, description="The folder that the command runs in; default: the repository's root."
+        None, description="The folder in which the command runs; default: the repository's root."
     )
-    run: Omittable[ShellScript] = Field(None, description="The command, in bash.")
-    timeout_minutes: Annotated[int, Field(ge=1, le=360)] = Field(15, description="How long they may take.")
+    run: Omittable[ShellScript] = Field(None, description="A bash command that runs the tests.")
+    timeout_minutes: Annotated[int, Field(ge=1, le=360)] = Field(15, description="How many minutes the tests may take.")
 
     model_config = ConfigDict(json_schema_extra=_require_one_of_run_and_workflow)
 

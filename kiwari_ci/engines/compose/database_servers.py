@@ -19,7 +19,7 @@ def plan_postgres_server(spec: EffectiveSpec, server: EffectiveDatabaseServer) -
     lines += [EnvFileLine(key, "", "secret", "") for key in secret_keys]
     env_file = EnvFile(
         ".env",
-        "fill in what is empty: with one left, Compose starts nothing",
+        "fill in each empty value; while one is empty, Compose starts nothing",
         (EnvFileSection(server.name, tuple(lines)),),
     )
     migrations = server.model.migrations

@@ -5,12 +5,12 @@
 # After a new environment or a changed password, run it again; what is there already stays:
 #   docker compose up -d
 #   docker compose exec staging-db bash /docker-entrypoint-initdb.d/init-databases.sh
-set -e    # no more than the entrypoint has: a file that is not executable is sourced there
+set -e    # as the entrypoint has it, which sources a file that is not executable
 
 superuser=${POSTGRES_USER:-postgres}
 
-# psql takes the password from the environment and quotes it: it stands in no argument, and the session
-# keeps its own statements out of the server's log, also the one that fails.
+# psql takes the password from the environment and quotes it, so no argument contains it. The session keeps
+# its statements out of the server's log, also one that fails.
 database() {    # NAME ROLE PASSWORD_VARIABLE CONNECTION_LIMIT
   [ "$2" != "$superuser" ] || { echo "init-databases: POSTGRES_USER may not be $2, the role of $1" >&2; exit 1; }
   psql -X -q -v ON_ERROR_STOP=1 -U "$superuser" -d postgres \
