@@ -69,11 +69,11 @@ that the program runs, and the fake must do the same.
 
 The tests themselves are tested by mutation: `make mutate` changes the program in small ways, and a test has to fail.
 This was run for the functions that decide who can request and send what, and which image a rollback goes back to:
-`take_caller`, `parse_request`, `images_of`, `read_delivery`, `unpack`, `unpack_file`, `is_plain_name`, `is_env_file`,
-`refuse_names_not_allowed`, `check_env_lines` and `image_to_go_back_to`. It was not run for the rest of the program,
-and the exhaustive kills were left out. 16 of 434 changes were not noticed. For five of them, tests were added
-afterwards: four change the advice in a refusal, and one refuses capital letters. One change of each kind was then
-made by hand, and a test failed; the whole run was not repeated. The other 11 remain: four put letters around a
+`take_caller`, `parse_request`, `requested_digests`, `read_delivery`, `unpack`, `unpack_file`, `is_plain_name`,
+`is_env_file`, `refuse_names_not_allowed`, `check_env_lines` and `image_to_go_back_to`. It was not run for the rest of
+the program, and the exhaustive kills were left out. 16 of 434 changes were not noticed. For five of them, tests were
+added afterwards: four change the advice in a refusal, and one refuses capital letters. One change of each kind was
+then made by hand, and a test failed; the whole run was not repeated. The other 11 remain: four put letters around a
 message of which the tests check the middle; one writes `UTF-8` for `utf-8`; one cuts at the last `=` where there is
 only one; two wait 11 instead of 10 seconds for a line that does not come; two give an env file a mode that is set
 again before anything reads it; and one would allow the execution of a file that in the archive only other users can

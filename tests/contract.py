@@ -66,8 +66,8 @@ class Bench(abc.ABC):
     # What an engine and its stand-in do in different ways
 
     @abc.abstractmethod
-    def run_by_hand(self, name: str) -> None:
-        """Start a container of the image "one" as a person does with `docker run`."""
+    def run_by_hand(self, name: str, is_removed_when_stopped: bool = False) -> None:
+        """Start a container of the image "one" as a person does with `docker run`, perhaps with `--rm`."""
 
     @abc.abstractmethod
     def command_that_ends(self, code: int) -> list[str]:
@@ -445,6 +445,58 @@ def volumes(bench: Bench) -> None:
     bench.look()
 
 
+def folders_of_volumes(bench: Bench) -> None:
+    """The host program learns where the data of a volume are, also of one that stands for a folder elsewhere."""
+    (bench.folder / "data").mkdir(exist_ok=True)
+    mounting = WEB + "    volumes:\n      - files:/files\n      - elsewhere:/elsewhere\n"
+    driver = f"    driver_opts:\n      type: none\n      o: bind\n      device: {bench.folder}/data\n"
+    bench.write(mounting, rest=f"volumes:\n  files:\n  elsewhere:\n{driver}")
+    bench.compose(*UP, "web")
+    bench.look()
+    folders = bench.stack.folders_of_volumes()
+    own_place = bench.stack.get("web").mounts
+    for mount in sorted(own_place, key=lambda mount: str(mount["Destination"])):
+        folder = folders[mount["Name"]].replace(mount["Name"], "NAME")
+        place = folder if folder.startswith(str(bench.folder)) else "/".join(folder.split("/")[-3:])
+        bench.say(f"  what is at {mount['Destination']} is in {place}")
+    bench.docker("volume", "inspect", "contract_files", "no-volume")
+
+
+def removal_and_volumes(bench: Bench) -> None:
+    """A volume without a name stays when its container is removed, unless that is asked for."""
+    bench.write(WEB)
+    for options in (["-f"], ["-f", "-v"]):
+        bench.compose(*UP, "web")
+        bench.look()
+        volume = next(mount for mount in bench.stack.get("web").mounts if host.is_anonymous_volume(mount))
+        bench.docker("rm", *options, "web")
+        bench.say(f"  the volume is {'gone' if is_gone(bench, volume) else 'there'}")
+        is_listed = volume["Name"] in bench.machine.docker("volume", "ls", "-q").out.split()
+        bench.say(f"  the volume is {'listed' if is_listed else 'not listed'}")
+
+
+def removal_by_a_stop(bench: Bench) -> None:
+    """A container that a person started with --rm is gone when it is stopped; it has no restart policy."""
+    bench.run_by_hand("web", is_removed_when_stopped=True)
+    bench.run_by_hand("worker")
+    for name in ("web", "worker"):
+        is_removed = bench.stack.get(name).is_removed_when_stopped
+        bench.say(f"  {name} is {'removed' if is_removed else 'kept'} when it stops")
+    bench.look()
+    bench.docker("stop", "web")
+    bench.docker("stop", "worker")
+    bench.look()
+
+
+def time_to_stop(bench: Bench) -> None:
+    """The container has the time that the compose file gives it to end; without one, Docker has a default."""
+    bench.write(WEB + "    stop_grace_period: 1m30s\n", WORKER)
+    bench.compose(*UP, "web")
+    bench.compose(*UP, "worker")
+    for name in ("web", "worker"):
+        bench.say(f"  {name}: {bench.stack.get(name).stop_seconds} seconds")
+
+
 def is_gone(bench: Bench, volume: host.Json) -> bool:
     """Whether a volume is not there any more."""
     return bench.machine.docker("volume", "inspect", volume["Name"]).code != 0
@@ -476,6 +528,8 @@ def images_by_digest(bench: Bench) -> None:
         labels = (image.get("Config") or {}).get("Labels") or {}
         is_for_here = image["Architecture"] == engine["Arch"]
         bench.say(f"  {name}: labels {labels}, {'for' if is_for_here else 'not for'} this server")
+        keys = {variable.partition("=")[0] for variable in image["Config"]["Env"]}
+        bench.say(f"  its variables are {', '.join(sorted(keys))}")
         runs_it = bench.stack.get("web").image_id == image["Id"]
         bench.say(f"  web {'runs' if runs_it else 'does not run'} it")
     repository = host.repository_of(bench.images["one"])
@@ -601,6 +655,10 @@ SCRIPTS: dict[str, Callable[[Bench], None]] = {
         commands_that_end,
         one_more_container,
         volumes,
+        folders_of_volumes,
+        removal_and_volumes,
+        removal_by_a_stop,
+        time_to_stop,
         ports_that_are_taken,
         images_by_digest,
         pulls,

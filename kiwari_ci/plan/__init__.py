@@ -208,6 +208,7 @@ class Plan:
     migrating: str
     rendered: str
     pushing: str
+    getting_files: str
     spec_text: str
     pins: PinsFile
     dependabot: tuple[DependabotConfig, ...]

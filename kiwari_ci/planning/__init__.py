@@ -100,6 +100,7 @@ def build_plan(
         standing=tuple(accessories for host in hosts for accessories in list_long_running(host)),
         pushing=", ".join(stack.environment for stack in compose_stacks if stack.pushed),
         rendered=", ".join(stack.environment for stack in compose_stacks if stack.sent),
+        getting_files=", ".join(stack.environment for stack in compose_stacks if stack.pushed or stack.sent),
         migrating=", ".join(migrating),
         migrated=any(server.migrations_image for server in servers),
         runbook=runbook_steps.plan_runbook(

@@ -58,9 +58,10 @@ class EngineBench(Bench):
 
     machine: Engine
 
-    def run_by_hand(self, name: str) -> None:
+    def run_by_hand(self, name: str, is_removed_when_stopped: bool = False) -> None:
         """As a person does."""
-        options = ("-d", "--name", name, "--network", NETWORK, "--restart", "unless-stopped")
+        end = ("--rm",) if is_removed_when_stopped else ("--restart", "unless-stopped")
+        options = ("-d", "--name", name, "--network", NETWORK, *end)
         self.machine.server.docker("run", *options, self.images["one"])
 
     def command_that_ends(self, code: int) -> list[str]:
@@ -106,7 +107,7 @@ def remove_all(server: Server) -> None:
     """Removes what scripts and earlier tests have made."""
     if containers := server.containers() - {"proxy-manager"}:
         server.docker("rm", "-fv", *containers)
-    server.docker("volume", "rm", "-f", f"{STACK}_files", check=False)
+    server.docker("volume", "rm", "-f", f"{STACK}_files", f"{STACK}_elsewhere", check=False)
     server.docker("network", "rm", f"{STACK}_default", check=False)
 
 

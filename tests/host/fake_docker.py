@@ -165,6 +165,7 @@ class FakeMachine(host.Machine):
         self.hash_has_dependencies = False
         self.descriptions: dict[tuple[object, ...], str] = {}
         self.troubles: dict[str, list[str]] = {}  # errors with which the next commands of a verb end
+        self.compose_is_killed_at: int | None = None  # the number of steps of Compose's until a signal ends docker
         self.devices: dict[str, str] = {}  # the folders elsewhere that volumes stand for
         self.scripts: list[tuple[str, dict[str, str]]] = []
         self.script_codes: dict[str, int] = {}
@@ -667,6 +668,11 @@ class FakeMachine(host.Machine):
         """A step of Compose's is done."""
         self.settle()
         self.point()
+        if self.compose_is_killed_at is not None:
+            self.compose_is_killed_at -= 1
+            if self.compose_is_killed_at == 0:
+                self.compose_is_killed_at = None
+                raise Refused("", code=-9)
 
     def compose_run(self, model: Model, words: list[str]) -> str:
         options, words = take_options(words, {"-l", "--name"})
@@ -805,8 +811,11 @@ class FakeMachine(host.Machine):
             if not source:
                 continue  # Docker makes it, as it does for the image's
             if volume["type"] == "volume":
-                self.have(self.state.volumes, model["volumes"][source], "volume")
-                source = model["volumes"][source]["name"]
+                declared = model["volumes"][source]
+                self.have(self.state.volumes, declared, "volume")
+                source = declared["name"]
+                if "driver_opts" in declared:
+                    self.devices[source] = declared["driver_opts"]["device"]
             mounts.append(
                 {
                     "Type": volume["type"],

@@ -1,5 +1,6 @@
 """The stand-in for Docker does what a real engine has done: tests/engine/test_contract.py wrote it down."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ class FakeBench(Bench):
 
     machine: FakeMachine
 
-    def run_by_hand(self, name: str) -> None:
+    def run_by_hand(self, name: str, is_removed_when_stopped: bool = False) -> None:
         """As a person does."""
-        self.machine.run_by_hand(name, self.images["one"], NETWORK)
+        policy = "no" if is_removed_when_stopped else "unless-stopped"
+        options = {"is_removed_when_stopped": is_removed_when_stopped, "restart_policy": policy}
+        self.machine.run_by_hand(name, self.images["one"], NETWORK, **options)
 
     def command_that_ends(self, code: int) -> list[str]:
         """What it ends with is a property of the image."""
@@ -32,11 +35,12 @@ def bench(root: Path) -> FakeBench:
     """A server without containers, with the images of the scripts."""
     machine = FakeMachine()
     machine.state.networks.add(NETWORK)
+    image = Image(volumes=("/data",), variables=("BEHAVIOUR=answers", "PORT=8081", "VERSION=one"))
     kinds = {
-        "one": Image(volumes=("/data",)),
-        "two": Image(volumes=("/data",)),
-        "labelled": Image(volumes=("/data",), labels=(("traefik.enable", "true"),)),
-        "exits": Image(volumes=("/data",), exits_after=0.5, exit_code=3),
+        "one": image,
+        "two": image,
+        "labelled": dataclasses.replace(image, labels=(("traefik.enable", "true"),)),
+        "exits": dataclasses.replace(image, exits_after=0.5, exit_code=3),
     }
     references = {}
     for number, (name, image) in enumerate(kinds.items(), 1):

@@ -77,6 +77,18 @@ def test_a_container_that_docker_would_remove(world: World, service: str) -> Non
     assert world.deploy({service: world.image(service, 1)}, 1).code == 0
 
 
+def test_a_container_that_has_the_name_of_the_migration(world: World) -> None:
+    """`docker compose run` would be refused after the pull."""
+    world.edit("deploy.name-cache:", 'deploy.migrate: "migrate up"\n      deploy.name-cache:')
+    world.machine.run_by_hand("web-next-migrate", "nginx:1", "proxy")
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 69
+    assert outcome.says("web-next-migrate was not made by a deploy, and deploys of web need that name")
+    assert world.names() == ["web-next-migrate"]
+
+
 def test_going_back_starts_no_second_database(root: Path) -> None:
     """Going back waits for no finding, but data that another database has open is at stake."""
     world = World(root, API, DB, rest="volumes:\n  data:\n")

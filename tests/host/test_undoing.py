@@ -517,3 +517,37 @@ def test_a_rollback_from_an_image_that_was_never_recorded(
     assert world.rollback("web").code == 0
 
     assert world.serves("web", world.image("web", 2))
+
+
+@pytest.mark.parametrize("step", ["the new one is created", "the old one is stopped", "it is removed", "the rename"])
+def test_docker_is_killed_while_compose_replaces_the_container(world: World, step: str) -> None:
+    """The old container may be gone already, while a proxy still sends requests to its address."""
+    steps = ["start beside", "the new one is created", "the old one is stopped", "it is removed", "the rename"]
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+    address = world.container("web").addresses["proxy"]
+    new = world.image("web", 2)
+    world.machine.compose_is_killed_at = steps.index(step) + 1
+
+    outcome = world.deploy({"web": new}, 2)
+
+    assert world.machine.compose_is_killed_at is None
+    assert outcome.code == 0 and outcome.says("docker was killed while it replaced web: trying once more")
+    assert world.serves("web", new) and world.names() == ["web"]
+    assert world.container("web").addresses["proxy"] == address
+
+
+def test_docker_is_killed_each_time_that_compose_replaces_the_container(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+    new = world.image("web", 2)
+
+    def be_killed(*_: object) -> str:
+        raise Refused("", code=-9)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.machine, "compose_up", be_killed)
+        outcome = world.deploy({"web": new}, 2)
+
+    assert outcome.code == 1 and outcome.says("web could not be started: exit code -9")
+    assert world.names() == ["web"] and not world.serves("web", new)

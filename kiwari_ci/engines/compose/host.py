@@ -276,7 +276,7 @@ class Delivery:
 class Output:
     """The exit code of a command, and what it printed."""
 
-    code: int
+    code: int  # below zero if a signal ended the command
     out: str
     err: str
 
@@ -1947,10 +1947,10 @@ def check_labels(service: Service) -> Iterator[Finding]:
 def check_temporary_names(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """The names of the temporary and the set-aside container must not be somebody else's."""
-    names = [service.temporary_name, service.set_aside_name]
-    if service.runs_once:
-        names = [service.one_off_name]
+    """The names that a deploy gives to other containers of a service must not be somebody else's."""
+    names = [] if service.runs_once else [service.temporary_name, service.set_aside_name]
+    if service.runs_once or "deploy.migrate" in service.labels:
+        names.append(service.one_off_name)
     for name in names:
         other = find_container(containers, name)
         if other and not stack.owns(other, service) and not stack.is_temporary(other, service):
@@ -3003,11 +3003,23 @@ def recreate(stack: "Stack", service: Service) -> None:
     if old and stack.owns(old, service):
         create_successor(stack, service, old)
         return
+    output = replace_by_compose(stack, service)
+    if output.code < 0:
+        # A signal ended docker, perhaps because memory was short. It may have removed the old
+        # container already, to whose address a proxy still sends requests. Docker gives a new
+        # container the lowest free address, so that requests which wait are answered.
+        progress(f"docker was killed while it replaced {service.name}: trying once more")
+        repair_half_created_containers(stack, service)
+        output = replace_by_compose(stack, service)
+    refuse_failed_start(service.name, output)
+
+
+def replace_by_compose(stack: "Stack", service: Service) -> Output:
+    """Let Compose replace the own container; it stops and removes the old one first."""
     # Forced, because perhaps only a mounted file has changed, which Compose does not notice.
     options = ("-d", "--no-deps", "--force-recreate", "--pull", "never")
     seconds = stack.change_seconds(service.container_name)
-    output = stack.compose("up", *options, service.name, pins=stack.pins, seconds=seconds)
-    refuse_failed_start(service.name, output)
+    return stack.compose("up", *options, service.name, pins=stack.pins, seconds=seconds)
 
 
 def create_successor(stack: "Stack", service: Service, old: Container) -> None:
