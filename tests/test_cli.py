@@ -243,7 +243,8 @@ def test_check_in_github_actions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kiwari_ci("check").out == plain
     assert plain.splitlines()[-2:] == [
         "::error file=deploy/bin/deploy,title=drift::missing; run: kiwari-ci generate",
-        "::notice file=specs/shop.yaml,line=3,title=drift::project: from here comes what differs in deploy/bin/deploy",
+        "::notice file=specs/shop.yaml,line=3,title=drift::project: "
+        "this line of the spec leads to the difference in deploy/bin/deploy",
     ]
     assert "+++ b/deploy/bin/deploy" in plain.splitlines()
     monkeypatch.setenv("GITHUB_ACTIONS", "false")

@@ -186,7 +186,7 @@ def check_placed_file(
         return group.wrong(path, "is not there", f"in {host.folder}", cure)
     if digest != expected_digest:
         expected = f"sha256 {expected_digest[:12]}, which the spec makes"
-        return group.wrong(path, f"another one: sha256 {digest[:12]}", expected, cure)
+        return group.wrong(path, f"differs: sha256 {digest[:12]}", expected, cure)
     if file.executable and path.startswith("bin/") and not int(mode, 8) & 0o100:
         return group.wrong(path, f"mode {mode}", "one that can be run", f"chmod +x {host.folder}/{path}")
     return group.ok(path, f"sha256 {expected_digest[:12]}")

@@ -142,15 +142,15 @@ EnvKey = Annotated[str, StringFormat(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an 
 PathPattern = Annotated[
     str,
     StringFormat(
-        r"!?[A-Za-z0-9_.,@/*?+\[\]{}\\-]+", "a path filter without blanks, quotes or other special characters"
+        r"!?[A-Za-z0-9_.,@/*?+\[\]{}\\-]+", "a path filter without spaces, quotes or other special characters"
     ),
 ]
 _PATH_PATTERN = r"(?!-)(?!(.*/)?(\.|\.\.|\.git)(/|$))[A-Za-z0-9_.@-]+(/[A-Za-z0-9_.@-]+)*"
 RepositoryFile = Annotated[
-    str, StringFormat(_PATH_PATTERN, "a file's path from the repository's root, without blanks, ./ or ../")
+    str, StringFormat(_PATH_PATTERN, "a file's path from the repository's root, without spaces, ./ or ../")
 ]
 RepositoryFolder = Annotated[
-    str, StringFormat(rf"\.|{_PATH_PATTERN}", "a folder's path from the repository's root, without blanks, ./ or ../")
+    str, StringFormat(rf"\.|{_PATH_PATTERN}", "a folder's path from the repository's root, without spaces, ./ or ../")
 ]
 EnvFileName = Annotated[str, StringFormat(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?\.env", "a file name that ends in .env")]
 HostFolder = Annotated[str, StringFormat(r"~?(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", "a folder on the host: ~/… or /…")]
@@ -173,7 +173,7 @@ ContainerName = Annotated[
     str,
     StringFormat(
         r"[a-z0-9][a-z0-9-]{0,61}[a-z0-9]",
-        "a container's name: 2 to 63 lower-case letters, digits and hyphens, for it is a host name too",
+        "a container's name: 2 to 63 lower-case letters, digits and hyphens; it is also a host name",
     ),
 ]
 ExistingName = Annotated[

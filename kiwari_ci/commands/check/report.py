@@ -133,7 +133,7 @@ def _build_notice_annotations(spec: Path, report: DriftReport, workspace: str) -
             files_by_line.setdefault((finding.spec_line, finding.key), []).append(finding.path)
     for line, key in sorted(files_by_line)[:MAX_ANNOTATIONS]:
         names = join_with_limit(sorted(files_by_line[line, key]), MAX_FILE_NAMES)
-        message = f"{key or 'this'}: from here comes what differs in {names}"
+        message = f"{key or 'this'}: this line of the spec leads to the difference in {names}"
         yield Annotation("drift", message, _resolve_checkout_path(workspace, spec), line, severity="advice")
 
 

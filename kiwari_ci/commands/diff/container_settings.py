@@ -35,7 +35,7 @@ _SEPARATE_ATTRIBUTES = {"container_name", "image", "build"}
 _LIST_MESSAGES = {
     "ports": ("port", "published on the server", "no longer published on the server"),
     "env_file": ("env file", "read: it must be on the server before the next deploy", "no longer read"),
-    "networks": ("network", "joined", "left: what it reaches there, and who reaches it, is cut off"),
+    "networks": ("network", "joined", "left: the container and what is on that network no longer reach each other"),
     "depends_on": ("", "waited for at the start", "no longer waited for at the start"),
 }
 _LABEL_MESSAGES = {  # by label of ours: messages for a label that is set, by its value, and for one that is gone

@@ -127,7 +127,7 @@ def _describe_sent_files(after: DeployTransport) -> str:
 
 def _describe_written_env_files(after: DeployTransport) -> str:
     if not after.writes_env_files:
-        return "no deploy writes its env files any more: the host's are edited by hand"
+        return "no deploy writes its env files any more: a person edits them on the host"
     return (
         "each deploy writes its env files, over what was edited on the host: the key's line there must say `STACK:env`"
     )

@@ -48,7 +48,7 @@ def _compare_env_key(subject: str, key: str, before: EnvExample, after: EnvExamp
         return  # what another hand's example shows says nothing of the server's own
     elif old != new:
         both = "" if secret or key in before.secret else f": {as_inline_code(old)} → {as_inline_code(new)}"
-        message = f"the example of {as_inline_code(key)} in the env file{both}: the server's own is edited by hand"
+        message = f"the example of {as_inline_code(key)} in the env file{both}: change it on the server, too"
         yield PipelineChange(subject, message, True, where)
     elif (key in before.secret) != secret:
         message = f"{as_inline_code(key)} in the env file is called {'a secret' if secret else 'no secret'}"

@@ -253,7 +253,7 @@ def _compare_runbook_sections(old_runbook: str, new_runbook: str) -> Iterator[Pi
     titles = [title for title in after if before.get(title) != after[title]]
     titles += [title for title, is_new in iter_added_removed(before, after) if not is_new]
     if titles:
-        message = f"other words under {format_names(titles, 20)}"
+        message = f"the text changed under {format_names(titles, 20)}"
         yield PipelineChange("runbook", message, False, RUNBOOK_PATH)
 
 

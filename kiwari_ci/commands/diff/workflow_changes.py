@@ -115,7 +115,7 @@ def _compare_pushed_images(
             )
         else:
             message = f"its image is no longer tagged {as_inline_code(tag)}: "
-            message += "whoever pulls that tag stays with an old one"
+            message += "who pulls that tag gets an old image from now on"
             yield PipelineChange(service, message, True, find_tag_location(old_roles, tag), ((tag, ""),))
 
 

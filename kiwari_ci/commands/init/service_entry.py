@@ -206,7 +206,7 @@ def _add_health(
         table.put("health", {"path": health.value}, format_source_note(health))
     else:
         table.put("health", {"path": "/health"}, "could not tell: nothing asks it; write: health: {path: /…}")
-    question = f"which path of {service.name} answers 200 when it is well"
+    question = f"which path of {service.name} answers 200 when the service is healthy"
     if not health:
         draft.decide((*path, "health"), question)
     elif health.guess:

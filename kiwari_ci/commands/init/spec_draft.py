@@ -70,7 +70,7 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
     project.put("repository", facts.slug.value, facts.slug.where)
     project.put("default_branch", facts.branch.value, facts.branch.where)
     if facts.branch.guess:
-        draft.decide(("project", "default_branch"), "no checkout says which branch is the default one")
+        draft.decide(("project", "default_branch"), "the default branch is not known: the clone does not say it")
     if facts.pull_requests:
         project.put("pull_requests", True, facts.pull_requests)
     _add_registry(draft, facts, namespace)
