@@ -87,7 +87,9 @@ class Project(SpecModel):
         "failed, also where the repository is public and everybody reads it. A private repository shows it always.",
     )
     pull_requests: bool = Field(
-        False, description="Whether pull requests are tested, and built but not pushed, for each service they touch."
+        False,
+        description="Whether pull requests are tested, and built but not pushed, for each service they touch. "
+        "The check `all-passed` reports on every one, and can be required.",
     )
     runner: RunnerLabels = Field(
         ["ubuntu-24.04"],
