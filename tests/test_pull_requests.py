@@ -16,6 +16,9 @@ from kiwari_ci.commands.check.spec_location import find_spec_key
 from kiwari_ci.github import path_filters
 from kiwari_ci.plan import Plan
 from kiwari_ci.planning.pull_requests import WORKFLOW_PATH
+from kiwari_ci.probes import github
+from kiwari_ci.probes.findings import FindingGroup
+from kiwari_ci.probes.runbook_index import RunbookIndex
 from kiwari_ci.readers.git_history import ChangedFiles
 from kiwari_ci.rendering.render import render_files
 from tests.repository import Repository
@@ -340,3 +343,15 @@ def test_a_push_and_a_tag_start_no_workflow_of_pull_requests(plan: Plan) -> None
         assert "pull-requests" not in [run.workflow for run in answer.touched]
         spared: dict[str, Any] = {each.name: each.why for each in answer.spared}
         assert spared["pull-requests"] == "runs on pull requests and in merge queues"
+
+
+@pytest.mark.parametrize(
+    ("contexts", "state"),
+    [(["drift", "all-passed"], "ok"), (["drift"], "wrong"), (["all-passed"], "wrong"), (["drift", "test"], "wrong")],
+)
+def test_the_doctor_wants_both_checks_required(contexts: list[str], state: str, plan: Plan) -> None:
+    pages = {github._build_protection_path(plan): github.GitHubResponse(({"contexts": contexts},))}
+    runbook = RunbookIndex(plan.runbook, {}).for_host("vps")
+    finding = github._check_branch_protection(FindingGroup("GitHub"), plan, github.GitHubState(pages), runbook)
+    assert finding.state == state
+    assert state == "ok" or "drift and all-passed, and no other" in str(finding)
