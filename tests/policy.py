@@ -162,13 +162,32 @@ def least_permissions(workflow: Workflow) -> Iterator[Finding]:
 
 @rule
 def nothing_is_forgiven(workflow: Workflow) -> Iterator[Finding]:
-    """No continue-on-error, no always()."""
+    """No continue-on-error; always() only for a job that reports on the others, and can do nothing else."""
     for where in workflow.lines:
         if where[-1] == "continue-on-error":
             yield where, "a failure that turns green"
     for where, expression in workflow.expressions:
-        if re.search(r"\balways\(\)", expression):
+        reports = where in [(*job, "if") for job, _ in _reporting_jobs(workflow)]
+        if re.search(r"\balways\(\)", expression) and not reports:
             yield where, "always() also runs what was cancelled: !cancelled()"
+
+
+def _reporting_jobs(workflow: Workflow) -> Iterator[tuple[Where, Mapping]]:
+    """The jobs that run whatever happened, without permissions or an action: GitHub takes a skipped check for green."""
+    for where, job in workflow.jobs:
+        uses = "uses" in job or any("uses" in step for step in job.get("steps", []))
+        if job.get("if") == "always()" and job.get("permissions") == {} and not uses and "environment" not in job:
+            yield where, job
+
+
+@rule
+def reports_on_every_job(workflow: Workflow) -> Iterator[Finding]:
+    """A job that reports on the others waits for each of them, and reads its result."""
+    for where, job in _reporting_jobs(workflow):
+        needs = job.get("needs", [])
+        for _, name in [other for other, _ in workflow.jobs if other != where]:
+            if name not in needs or f"needs.{name}.result" not in str(job["steps"]):
+                yield (*where, "needs"), f"does not see how {name} ended"
 
 
 @rule

@@ -312,6 +312,53 @@ def test_pull_requests_are_tested_as_before(events: str, job: str, expected: boo
     assert spec["project"].get("pull_requests") is expected
 
 
+CALLED = "name: tests\non: {on}\njobs: {{unit: {{{job}steps: [{{run: npm test}}]}}}}\n"
+
+
+def made_with_tests(tmp_path: Path, on: str, job: str = "") -> tuple[dict[str, Any], str]:
+    """The service of a draft whose tests are in a workflow of their own, and what becomes of that workflow."""
+    files = {"Dockerfile": DOCKERFILE, ".github/workflows/tests.yml": CALLED.format(on=on, job=job)}
+    result = build_init_result(repository(tmp_path, files), "example/shop")
+    [service] = parse_yaml(result.path, result.text).data["services"].values()
+    [outcome] = result.workflows
+    return service | {"text": result.text}, outcome.jobs[0].describe()
+
+
+@pytest.mark.parametrize("on", ["workflow_call", "[push, workflow_call]", "{workflow_call: , push: }"])
+def test_tests_of_a_workflow_that_can_be_called_stay_there(tmp_path: Path, on: str) -> None:
+    service, outcome = made_with_tests(tmp_path, on)
+    assert service["test"] == {"workflow": "tests.yml"} and outcome == "kept"
+
+
+def test_a_workflow_that_lacks_a_trigger_is_offered(tmp_path: Path) -> None:
+    service, outcome = made_with_tests(tmp_path, "push")
+    assert service["test"]["run"] == "npm test" and outcome == "replaced by services.app.test"
+    offered = "# to keep the tests in tests.yml, add `workflow_call:` below its `on:`, and write:"
+    assert f"    {offered}\n    # test: {{workflow: tests.yml}}\n    test:" in service["text"]
+
+
+@pytest.mark.parametrize(
+    ("on", "job"),
+    [
+        ("{workflow_call: {inputs: {a: {type: string, required: true}}}}", ""),
+        ("workflow_call", "permissions: {contents: read, checks: write}, "),
+        ("workflow_call", "permissions: write-all, "),
+        ("workflow_call", "concurrency: tests, "),
+        ("workflow_call", "env: {A: '${{ secrets.TOKEN }}'}, "),
+        ("workflow_call", "environment: production, container: {credentials: '${{ secrets.B }}'}, "),
+    ],
+)
+def test_a_workflow_that_needs_more_than_a_caller_has_is_not_called(tmp_path: Path, on: str, job: str) -> None:
+    service, _ = made_with_tests(tmp_path, on, job)
+    assert service["test"]["run"] == "npm test" and "workflow_call" not in service["text"]
+
+
+@pytest.mark.parametrize("job", ["permissions: {contents: read}, ", "env: {A: '${{ secrets.GITHUB_TOKEN }}'}, "])
+def test_a_workflow_that_reads_is_called(tmp_path: Path, job: str) -> None:
+    service, _ = made_with_tests(tmp_path, "workflow_call", job)
+    assert service["test"] == {"workflow": "tests.yml"}
+
+
 def test_what_is_by_hand_stays_so(tmp_path: Path) -> None:
     files = {
         f".github/workflows/{name}.yml": "on: workflow_dispatch\n"

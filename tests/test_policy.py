@@ -12,6 +12,7 @@ from tests.checkers import HERE
 GOOD = HERE / "good.yml"
 SHA = "3d3c42e5aac5ba805825da76410c181273ba90b1"
 PERMISSIONS = "    permissions: {}\n    environment"
+REPORT = "    if: always()\n    runs-on: ubuntu-24.04\n    timeout-minutes: 5\n    permissions: "
 LONG = "printf x\n          " * 2500
 
 # The rule, the text of good.yml that is taken out, and what comes instead.
@@ -48,6 +49,9 @@ FAULTS = [
     ("nothing_is_forgiven", "    needs: build\n", "    needs: build\n    continue-on-error: true\n"),
     ("nothing_is_forgiven", "        id: build\n", "        id: build\n        continue-on-error: true\n"),
     ("nothing_is_forgiven", "if: github.ref == 'refs/heads/main'", "if: always()"),
+    ("nothing_is_forgiven", f"{REPORT}{{}}\n", f"{REPORT}\n      contents: read\n"),
+    ("reports_on_every_job", "      - deploy\n", ""),
+    ("reports_on_every_job", "${{ needs.deploy.result }}", "success"),
     ("bare_if", "if: github.ref == 'refs/heads/main'", "if: ${{ github.ref == 'refs/heads/main' }}"),
     ("pinned_actions", f"{SHA} # v7.0.1", "v7.0.1"),
     ("pinned_actions", f"{SHA} # v7.0.1", SHA),

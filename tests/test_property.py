@@ -312,7 +312,8 @@ def stands_as_planned(plan: Plan, tree: GeneratedFiles) -> None:
             commands = [line.strip() for line in run.replace("\\\n", " ").splitlines()]
             finds = [shlex.split(line)[1:] for line in commands if line.startswith("find_image ")]
             assert [source.digest_output, source.builder, source.repository, "src-$key"] in [find[:4] for find in finds]
-            lists = [shlex.split(line.rstrip("|"))[4:] for line in commands if line.startswith("git ls-files -s -- ")]
+            keys = [line.partition("git ls-files -s -- ")[2] for line in commands]
+            lists = [shlex.split(line.rstrip("|")) for line in keys if line]
             assert list(source.pathspecs) in lists
     for stack in plan.compose_stacks:
         compose_file(stack, tree)

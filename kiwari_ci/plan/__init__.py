@@ -79,11 +79,14 @@ from kiwari_ci.plan.workflows import (
     PathFilter,
     PublicHealthCheck,
     PublicRedirectCheck,
+    PullRequestService,
+    PullRequestWorkflow,
     ServiceWorkflow,
     SetupStep,
     SshRoute,
     TestContainer,
     TestJob,
+    TriedBuild,
 )
 
 __all__ = [
@@ -154,6 +157,9 @@ __all__ = [
     "DeployTarget",
     "TestJob",
     "TestContainer",
+    "TriedBuild",
+    "PullRequestService",
+    "PullRequestWorkflow",
     "SshRoute",
     "HostCommands",
     "Runbook",
@@ -170,6 +176,7 @@ class Plan:
     """Everything that templates read; `runner` is empty when a runner must have several labels.
 
     `every_host` has all hosts in the spec's order, whatever their engine; `stacks` has their stacks, each once.
+    `required_checks`: jobs that report on every pull request, so that branch protection can require them.
     `ejected`: render without the marker of generated files, for the user owns them from now on.
     """
 
@@ -181,12 +188,13 @@ class Plan:
     pushed: tuple[BuiltBranch, ...]
     runner: str
     runner_labels: tuple[str, ...]
-    pull_requests: bool
     registry: str
     login: RegistryLogin
     actions: dict[str, PinnedAction]
     workflows: tuple[ServiceWorkflow, ...]
     promotions: tuple[EnvironmentWorkflow, ...]
+    pull_requests: tuple[PullRequestWorkflow, ...]
+    required_checks: tuple[str, ...]
     drift: DriftWorkflow
     stacks: tuple[Stack, ...]
     servers: tuple[PostgresServer, ...]

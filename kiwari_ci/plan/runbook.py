@@ -217,6 +217,8 @@ class Runbook:
     """The steps by their ids, in their order; the commands for each host, cluster and schedule, and for GitHub.
 
     `protect_environments` limits what may deploy there to branches and tags, `protect_tags` who makes a version.
+    `required_checks` says which checks a merge waits for, `checks_after_eject` which are left without the drift check,
+    and `required_contexts` how GitHub lists the first.
     A step that concerns nothing of the spec is not among them: `cluster` without a cluster, those of servers where all
     is on clusters, `first_release` when no environment is deployed by tag, `schedule` when nothing runs on a schedule.
     """
@@ -229,6 +231,9 @@ class Runbook:
     protect_environments: tuple[RunbookCommand, ...]
     protect_tags: tuple[RunbookCommand, ...]
     settings: tuple[SettingCommand, ...]
+    required_checks: str
+    checks_after_eject: str
+    required_contexts: str
 
     @property
     def list_settings(self) -> str:

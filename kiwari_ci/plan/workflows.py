@@ -60,10 +60,13 @@ class CustomStep:
 class TestJob:
     """The tests of a service, a job; the script ends in a newline.
 
-    `workflow` is the file of a workflow that the job calls in place of all else; empty for none.
+    `workflow` is the file of a workflow that the job calls in place of all else; empty for none. `needs` is the job
+    that it waits for and `condition` what it runs on, each empty for none.
     """
 
     job: str
+    needs: str
+    condition: str
     workflow: str
     minutes: int
     axes: tuple[MatrixAxis, ...]
@@ -260,26 +263,23 @@ class ServiceWorkflow:
     """Test, build and deploy one image.
 
     `branches`: those whose pushes it runs on; `stack_filters`: what starts it on a push though it is no part of the
-    image: the files of the stacks that its deploys send. `on_pull_requests`: these start it, too; `after`: what tests
-    wait for; `gate` or `gates`: what the build does; `build_job`: empty where no push builds;
-    `condition`: which runs do;
+    image: the files of the stacks that its deploys send. `gate` or `gates`: what the build waits for;
+    `condition`: which runs build; `is_embedded`: it is a part of an environment's workflow.
     `maker`: what builds the image, a word of the shell, where the key says that. `reuses`: when a person starts it, an
     image of the same source is taken as it is; `tags`: what an image gets, a line each. `seen` is what the build sees
-    of the repository; `is_tried`: in pull requests, the image is built and pushed nowhere.
+    of the repository.
     """
 
     source: ImageSource
     branches: tuple[str, ...]
     stack_filters: tuple[PathFilter, ...]
-    after: str
+    is_embedded: bool
     build_job: str
     condition: str
     maker: str
     reuses: bool
     tags: str
     seen: str
-    on_pull_requests: bool
-    is_tried: bool
     tests: tuple[TestJob, ...]
     gate: str
     gates: tuple[str, ...]
@@ -298,14 +298,59 @@ class ServiceWorkflow:
     @property
     def has_outputs(self) -> bool:
         """Whether another job reads what the build job found out."""
-        return bool(self.targets or self.after)
+        return bool(self.targets) or self.is_embedded
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
         deploys = [f"deploy-{target.deploy.environment}" for target in self.targets]
-        tried = ["build"] if self.is_tried else []
-        built = [self.build_job] if self.build_job else []
-        return (*(test.job for test in self.tests), *tried, *built, *deploys)
+        return (*(test.job for test in self.tests), self.build_job, *deploys)
+
+
+@dataclass(frozen=True)
+class TriedBuild:
+    """A job that builds an image and pushes it nowhere; `seen` is what the build sees of the repository."""
+
+    job: str
+    needs: str
+    condition: str
+    build: ImageBuild
+    minutes: int
+    seen: str
+
+
+@dataclass(frozen=True)
+class PullRequestService:
+    """What a pull request runs of a service that it touches; `filters` and `pathspecs` say which files are its own."""
+
+    service: str
+    filters: tuple[PathFilter, ...]
+    pathspecs: tuple[str, ...]
+    tests: tuple[TestJob, ...]
+    builds: tuple[TriedBuild, ...]
+
+    @property
+    def job_names(self) -> tuple[str, ...]:
+        """Its jobs, in their order."""
+        return (*(test.job for test in self.tests), *(build.job for build in self.builds))
+
+
+@dataclass(frozen=True)
+class PullRequestWorkflow:
+    """The workflow of pull requests and merge queues, for all services.
+
+    `changes_job` says which services a change touches, `check` is the job that always reports, a name that branch
+    protection can require. A change of `path`, the workflow itself, touches every service.
+    """
+
+    name: str
+    path: str
+    changes_job: str
+    check: str
+    services: tuple[PullRequestService, ...]
+
+    def jobs(self) -> tuple[str, ...]:
+        """Its jobs, in their order."""
+        return (self.changes_job, *(job for service in self.services for job in service.job_names), self.check)
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,13 @@ from kiwari_ci.plan import (
 from kiwari_ci.planning import builds, required_settings, runbook_steps
 from kiwari_ci.planning.escape_hatches import list_escape_hatches
 from kiwari_ci.planning.hosts import list_long_running, plan_proxy_guides
+from kiwari_ci.planning.pull_requests import plan_pull_request_workflows
 from kiwari_ci.planning.runbook_steps import DeployedRef
 from kiwari_ci.planning.stacks import EnvironmentStacks
 from kiwari_ci.planning.takeover import plan_takeovers
 from kiwari_ci.planning.workflows import plan_environment_workflow, plan_service_workflow
+
+DRIFT_CHECK = "drift"  # the job of the drift workflow
 
 
 def build_plan(
@@ -64,6 +67,8 @@ def build_plan(
     build_settings = required_settings.collect_build_settings(workflows, login)
     needs = required_settings.collect_required_settings(every_host, tokens, build_settings, spec.registry.host)
     examples = [workflow.example for workflow in environment_workflows if workflow.example]
+    pull_requests = plan_pull_request_workflows(spec, pins.pins)
+    required_checks = (DRIFT_CHECK, *(workflow.check for workflow in pull_requests))
     migrating = [f"`{name}`" for name, service in spec.services.items() if service.migrate]
     return Plan(
         project=project.name,
@@ -74,15 +79,16 @@ def build_plan(
         pushed=built_branches,
         runner=project.runner[0] if len(project.runner) == 1 else "",
         runner_labels=tuple(project.runner),
-        pull_requests=project.pull_requests,
         registry=spec.registry.host,
         login=login,
         actions={
             name.split("/")[1].replace("-", "_"): action_pins.build_pinned_action(pins.pins[name])
             for name in action_pins.DEFAULT_PINS
         },
-        workflows=tuple(workflow for workflow in workflows if _is_started(workflow)),
+        workflows=tuple(workflow for workflow in workflows if workflow.branches),
         promotions=environment_workflows,
+        pull_requests=pull_requests,
+        required_checks=required_checks,
         drift=_plan_drift_workflow(spec.generator, f"specs/{spec_name}", installed_source),
         stacks=stacks,
         servers=servers,
@@ -115,6 +121,7 @@ def build_plan(
             version_tags=list(
                 dict.fromkeys(workflow.pattern for workflow in environment_workflows if workflow.pattern)
             ),
+            required_checks=required_checks,
         ),
         hatches=list_escape_hatches(spec),
         spec_text=spec_text,
@@ -155,11 +162,6 @@ def _list_refs_of(environment: EffectiveEnvironment) -> list[DeployedRef]:
         if environment.has_own_builds:
             refs.append(("tag", "*"))  # a person chooses an older commit by any tag of it
     return list(dict.fromkeys(refs))
-
-
-def _is_started(workflow: ServiceWorkflow) -> bool:
-    """Whether something starts a workflow: a push, or a pull request for which it has a job."""
-    return bool(workflow.branches) or (workflow.on_pull_requests and bool(workflow.jobs()))
 
 
 def _list_build_only_settings(

@@ -54,6 +54,11 @@ def plan_image_build(image: EffectiveImage, maker: str) -> ImageBuild:
     )
 
 
+def list_seen_paths(source: ImageSource) -> str:
+    """List what a build sees of the repository, a line each, as `sparse-checkout` takes it."""
+    return "\n".join(path_filters.build_sparse_patterns([path_filter.pattern for path_filter in source.filters]))
+
+
 def estimate_build_minutes(build: ImageBuild) -> int:
     """Estimate how long a build may take: longer when it waits for another, or is emulated."""
     minutes = 20

@@ -54,6 +54,7 @@ def plan_runbook(
     required_settings: Sequence[RequiredSetting],
     deployed_refs: Mapping[str, Sequence[DeployedRef]],
     version_tags: Sequence[str],
+    required_checks: Sequence[str],
 ) -> Runbook:
     """Plan the runbook; `repository_settings` are the tokens and what builds read, which belong to no host.
 
@@ -84,7 +85,19 @@ def plan_runbook(
             *_keep_in_environments(general_settings, required_settings, host_environments),
             *(_plan_setting(setting, environment=stack.environment) for stack in stacks for setting in stack.kept),
         ),
+        required_checks=_describe_required_checks(required_checks),
+        checks_after_eject="".join(f"`{name}`, and no other check" for name in required_checks[1:]) or "no check",
+        required_contexts=f"`{json.dumps(required_checks, separators=(',', ':'))}`"
+        + (", in any order" if len(required_checks) > 1 else ""),
     )
+
+
+def _describe_required_checks(names: Sequence[str]) -> str:
+    """Name the checks that branch protection should require."""
+    if len(names) == 1:
+        return f"the check `{names[0]}`"
+    drift, pull_requests = names
+    return f"the checks `{drift}` and `{pull_requests}`, which says whether everything that the change touches passed"
 
 
 def _environment_path(repository: str, environment: str) -> str:

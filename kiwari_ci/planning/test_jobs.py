@@ -37,12 +37,19 @@ def plan_test_jobs(service: schema.Service, pins: ActionPins) -> tuple[TestJob, 
     return tuple(_plan_test_job(job, test, first_steps, pins) for job, test in tests.items())
 
 
+def name_test_job(job: str, service: str) -> str:
+    """Name a test among those of other services: `test-api`, `test-api_unit`; no name of a spec has a `_`."""
+    return f"test-{service}{job.removeprefix('test').replace('-', '_', 1)}"
+
+
 def _plan_test_job(job: str, test: schema.Test, first_steps: tuple[CustomStep, ...], pins: ActionPins) -> TestJob:
     containers = tuple(_plan_test_container(name, service) for name, service in test.services.items())
     matrix_variables = [KeyValue(key, f"${{{{ matrix.{key} }}}}") for key in test.matrix]
     own_variables = [KeyValue(key, value) for key, value in test.env.items()]
     return TestJob(
         job=job,
+        needs="",
+        condition="",
         workflow=test.workflow or "",
         minutes=test.timeout_minutes,
         axes=tuple(MatrixAxis(key, tuple(values)) for key, values in test.matrix.items()),

@@ -9,7 +9,6 @@ from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveIm
 from kiwari_ci.effective.values import parse_duration
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.engines.base import StepOfDeploy
-from kiwari_ci.github import path_filters
 from kiwari_ci.plan import (
     DeployStep,
     DeployTarget,
@@ -23,7 +22,6 @@ from kiwari_ci.plan import (
     PublicRedirectCheck,
     ServiceWorkflow,
     Stack,
-    TestJob,
 )
 from kiwari_ci.planning import builds, test_jobs
 from kiwari_ci.planning.stacks import EnvironmentStacks
@@ -48,25 +46,20 @@ def plan_service_workflow(image: EffectiveImage, stacks: EnvironmentStacks, acti
     tests = test_jobs.plan_test_jobs(model, actions)
     build = builds.plan_image_build(image, builds.BRANCH_OF_RUN)
     moving_tags = _list_moving_tags(source, targets)
-    sparse_patterns = path_filters.build_sparse_patterns([filter.pattern for filter in source.filters])
     gate, gates = _split_build_gates([test.job for test in tests])
-    is_first_image = image == spec.images_of(image.service)[0]
-    on_pull_requests = spec.project.pull_requests and is_first_image
     return ServiceWorkflow(
         source=source,
         branches=tuple(branches),
         stack_filters=_plan_stack_filters(
             stack for target in targets for stack in stacks.list_stacks(spec.environments[target.deploy.environment])
         ),
-        after="",
-        build_job=BUILD_JOB if branches else "",
+        is_embedded=False,
+        build_job=BUILD_JOB,
         condition=" || ".join(_format_branch_condition(branch) for branch in branches),
         maker=builds.BRANCH_OF_RUN,
         reuses=False,
         tags="\n".join([*moving_tags, f"{source.repository}:${{{{ steps.source.outputs.key }}}}"]),
-        seen="\n".join(sparse_patterns),
-        on_pull_requests=on_pull_requests,
-        is_tried=on_pull_requests and not model.build.secrets and not model.build.base,
+        seen=builds.list_seen_paths(source),
         tests=tests,
         gate=gate,
         gates=gates,
@@ -112,11 +105,14 @@ def _embed_build(environment: EffectiveEnvironment, workflow: ServiceWorkflow) -
     """
     service = workflow.source.service
     image = environment.spec.image(service, workflow.source.environment)
-    tests = tuple(_rename_test_job(test, service) for test in workflow.tests)
+    tests = tuple(
+        replace(test, job=test_jobs.name_test_job(test.job, service), needs=CHECK_COMMIT_JOB)
+        for test in workflow.tests
+    )
     gate, gates = _split_build_gates([test.job for test in tests] or [CHECK_COMMIT_JOB])
     return replace(
         workflow,
-        after=CHECK_COMMIT_JOB,
+        is_embedded=True,
         gate=gate,
         gates=gates,
         build_job=f"build-{service}",
@@ -126,15 +122,9 @@ def _embed_build(environment: EffectiveEnvironment, workflow: ServiceWorkflow) -
         reuses=bool(environment.model.deploy_on.dispatch),
         tags=workflow.tags.rpartition("\n")[2],
         build=builds.plan_image_build(image, environment.workflow),
-        is_tried=False,
         tests=tests,
         targets=(),
     )
-
-
-def _rename_test_job(test: TestJob, service: str) -> TestJob:
-    """Name a test among those of other services: `test-api`, `test-api_unit`; no name of a spec has a `_`."""
-    return replace(test, job=f"test-{service}{test.job.removeprefix('test').replace('-', '_', 1)}")
 
 
 def plan_environment_workflow(

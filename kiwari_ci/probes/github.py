@@ -216,10 +216,11 @@ def _check_branch_protection(group: FindingGroup, plan: Plan, state: GitHubState
     required |= _find_ruleset_checks(state.page(_build_ruleset_path(plan)))
     if not required and protection.why and protection.status != 404:
         return group.not_asked(subject, protection.why)
-    if required == {"drift"}:
-        return group.ok(subject, "requires drift")
+    expected = " and ".join(plan.required_checks)
+    if required == set(plan.required_checks):
+        return group.ok(subject, f"requires {expected}")
     saw = f"requires {', '.join(sorted(required)) or 'no check'}"
-    return group.wrong(subject, saw, "drift, and no other", runbook.step("branch_protection"))
+    return group.wrong(subject, saw, f"{expected}, and no other", runbook.step("branch_protection"))
 
 
 def _check_tag_rulesets(group: FindingGroup, state: GitHubState, runbook: RunbookIndex) -> Finding:

@@ -50,6 +50,8 @@ def _list_templates(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield f".github/workflows/{workflow.source.workflow}.yml", "github/service-ci.yml.j2", {"workflow": workflow}
     for promotion in plan.promotions:
         yield f".github/workflows/{promotion.name}.yml", "github/promote.yml.j2", {"promotion": promotion}
+    for pull_requests in plan.pull_requests:
+        yield pull_requests.path, "github/pull-requests.yml.j2", {"pull_requests": pull_requests}
     yield DRIFT_WORKFLOW_PATH, "github/pipeline-drift.yml.j2", {}
     for dependabot in plan.dependabot:
         yield DEPENDABOT_PATH, "github/dependabot.yml.j2", {"bot": dependabot}

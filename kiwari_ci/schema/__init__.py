@@ -92,7 +92,7 @@ class Project(SpecModel):
     pull_requests: bool = Field(
         False,
         description="Whether each pull request runs the tests and builds the images, without pushing them, of the "
-        "services that it changes.",
+        "services that it changes. The check `all-passed` reports on every pull request and can be required.",
     )
     runner: RunnerLabels = Field(
         ["ubuntu-24.04"],

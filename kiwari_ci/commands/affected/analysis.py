@@ -9,13 +9,23 @@ from dataclasses import dataclass
 
 from kiwari_ci.github import path_filters
 from kiwari_ci.output.generated_files import DATABASE_PROGRAM_PATH, HOST_PROGRAM_PATH
-from kiwari_ci.plan import EnvironmentDeploy, EnvironmentWorkflow, Plan, PlannedService, ServiceWorkflow
+from kiwari_ci.plan import (
+    EnvironmentDeploy,
+    EnvironmentWorkflow,
+    Plan,
+    PlannedService,
+    PullRequestService,
+    PullRequestWorkflow,
+    ServiceWorkflow,
+)
 from kiwari_ci.readers.git_history import ChangedFiles
 
 # GitHub's limits: files of a diff that it looks at, commits of a push that it compares, tags of a push.
 MAX_DIFF_FILES = 300
 MAX_PUSH_COMMITS = 1000
 MAX_PUSH_TAGS = 3
+
+_PULL_REQUEST_TRIGGER = "runs on pull requests and in merge queues"
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,12 @@ def find_affected_by_files(plan: Plan, change: ChangedFiles, pushed: bool, branc
     event = f"push to {branch}" if pushed else f"merge into {branch}"
     affected = list(_find_drift_runs(plan, event, branch, pushed))
     unaffected = []
+    for pull_requests in plan.pull_requests:
+        if pushed:
+            unaffected.append(Unaffected(pull_requests.name, _PULL_REQUEST_TRIGGER))
+        else:
+            affected.append(_build_pull_request_run(pull_requests, change.files))
+            unaffected += _find_untouched_services(pull_requests, change.files)
     for workflow in plan.workflows:
         runs, reason = _check_service_trigger(workflow, change, branch)
         if runs:
@@ -97,6 +113,7 @@ def find_affected_by_tags(plan: Plan, tags: Sequence[str]) -> AffectedResult:
         Unaffected(workflow.source.workflow, _explain_branch_trigger(workflow)) for workflow in plan.workflows
     ]
     unaffected.append(Unaffected("pipeline-drift", "runs on pull requests and on pushes to a branch"))
+    unaffected += [Unaffected(workflow.name, _PULL_REQUEST_TRIGGER) for workflow in plan.pull_requests]
     if len(tags) > MAX_PUSH_TAGS:
         note = f"{len(tags)} tags in one push: from {MAX_PUSH_TAGS + 1} on GitHub makes no event for any: "
         note += "push them one by one"
@@ -149,6 +166,37 @@ def _find_drift_runs(plan: Plan, event: str, branch: str, pushed: bool) -> Itera
         yield AffectedWorkflow("pipeline-drift", "pull request", "runs on every pull request", ("drift",))
     if branch == plan.default_branch:
         yield AffectedWorkflow("pipeline-drift", event, f"runs on every push to {branch}", ("drift",))
+
+
+def _build_pull_request_run(workflow: PullRequestWorkflow, files: Sequence[str]) -> AffectedWorkflow:
+    """Build what a pull request runs: the jobs of the services that it touches, between those that always run."""
+    reasons = ["runs on every pull request"]
+    jobs = [workflow.changes_job]
+    for service in workflow.services:
+        reason = _find_touching_file(workflow, service, files)
+        if reason:
+            reasons.append(f"{service.service}: {reason}")
+            jobs += service.job_names
+    jobs.append(workflow.check)
+    return AffectedWorkflow(workflow.name, "pull request", "; ".join(reasons), tuple(jobs))
+
+
+def _find_untouched_services(workflow: PullRequestWorkflow, files: Sequence[str]) -> Iterator[Unaffected]:
+    for service in workflow.services:
+        if not _find_touching_file(workflow, service, files):
+            patterns = [path_filter.pattern for path_filter in service.filters]
+            yield Unaffected(f"{workflow.name} for {service.service}", _explain_unmatched_files(patterns, files))
+
+
+def _find_touching_file(workflow: PullRequestWorkflow, service: PullRequestService, files: Sequence[str]) -> str:
+    """Why a service's jobs run, with the first file that it is for; empty when they do not run."""
+    if workflow.path in files:
+        return f"{workflow.path} changes, which is for every service"
+    patterns = [path_filter.pattern for path_filter in service.filters]
+    for path in files:
+        if path_filters.is_included(patterns, path):
+            return f"{path} matches {_find_deciding_pattern(patterns, path)}"
+    return ""
 
 
 def _describe_github_limits(change: ChangedFiles, pushed: bool) -> Iterator[str]:

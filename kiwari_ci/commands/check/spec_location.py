@@ -15,6 +15,8 @@ def find_spec_key(path: str, plan: Plan) -> YamlPath:
     """The part of a spec that a file comes from: a service, an environment, a database server, else the project."""
     if path == DRIFT_WORKFLOW_PATH:
         return ("generator",)
+    if path in {workflow.path for workflow in plan.pull_requests}:
+        return "project", "pull_requests"
     for promotion in plan.promotions:
         if path == f".github/workflows/{promotion.name}.yml":
             return "environments", promotion.deploy.environment

@@ -5,12 +5,13 @@ environment); hand-written files are matched by image, container and folder, and
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
 from kiwari_ci.plan import Plan
+from kiwari_ci.planning.pull_requests import WORKFLOW_PATH as PULL_REQUESTS_PATH
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
 from kiwari_ci.readers.image_reference import parse_image_repository
@@ -61,9 +62,13 @@ class NameMatches:
 
 @dataclass
 class Responsibilities:
-    """Who builds and who deploys, by service and by environment; `unknown` deploys to an environment without a name."""
+    """Who builds and who deploys, by service and by environment; `unknown` deploys to an environment without a name.
+
+    `pull_requests`: by service, the generated workflow that tests it before the merge, and pushes no image.
+    """
 
     builds: dict[str, list[ResponsibleJob]] = field(default_factory=dict)
+    pull_requests: dict[str, WorkflowWithEffects] = field(default_factory=dict)
     deploys: dict[str, list[ResponsibleJob]] = field(default_factory=dict)
     unknown: list[ResponsibleJob] = field(default_factory=list)
 
@@ -295,6 +300,7 @@ def assign_responsibilities(
     roles = Responsibilities()
     for workflow in snapshot.workflows.values():
         pushed_services = _find_pushed_services(workflow, names)
+        roles.pull_requests |= dict.fromkeys(_find_services_of_pull_requests(workflow, names), workflow)
         for job, effect in workflow.effects:
             role = ResponsibleJob(workflow, job, effect)
             if effect.kind in ("push", "build"):
@@ -317,6 +323,20 @@ def _find_pushed_services(workflow: WorkflowWithEffects, names: NameMatches) -> 
     """The services whose images a workflow pushes."""
     images = [parse_image_repository(effect.what) for _, effect in workflow.effects if effect.kind == "push"]
     return {names.images[image] for image in images if image in names.images}
+
+
+def _find_services_of_pull_requests(workflow: WorkflowWithEffects, names: NameMatches) -> Iterator[str]:
+    """Find the services that have jobs in the generated workflow of pull requests."""
+    if not workflow.generated or workflow.path != PULL_REQUESTS_PATH:
+        return
+    for service in dict.fromkeys(names.images.values()):
+        if any(is_pull_request_job(job.id, service) for job in workflow.parsed.jobs):
+            yield service
+
+
+def is_pull_request_job(job: str, service: str) -> bool:
+    """Whether a job of the generated workflow of pull requests is a service's: `test-api`, `test-api_unit`."""
+    return job.partition("_")[0] in (f"test-{service}", f"build-{service}")
 
 
 def _find_deploy_environment(

@@ -33,9 +33,10 @@ def compare_responsibilities(
     """Compare who builds each service, and who deploys each environment."""
     kept_triggers = _collect_kept_triggers(old_roles, still_done)
     for service in dict.fromkeys([*new_roles.builds, *old_roles.builds]):
-        yield from _compare_builds(
-            service, old_roles.builds.get(service, []), new_roles.builds.get(service, []), kept_triggers
-        )
+        old_jobs, new_jobs = old_roles.builds.get(service, []), new_roles.builds.get(service, [])
+        yield from _compare_builds(service, old_jobs, new_jobs)
+        if old_jobs and new_jobs:
+            yield from _compare_test_triggers(service, old_roles, new_roles, kept_triggers)
     for environment in dict.fromkeys([*new_roles.deploys, *old_roles.deploys]):
         yield from _compare_deploys(
             environment, old_roles.deploys.get(environment, []), new_roles.deploys.get(environment, []), plan
@@ -43,7 +44,7 @@ def compare_responsibilities(
 
 
 def _compare_builds(
-    service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob], kept_triggers: set[str]
+    service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
 ) -> Iterator[PipelineChange]:
     if not old_roles or not new_roles:
         workflow, _, effect = (new_roles or old_roles)[0]
@@ -75,7 +76,6 @@ def _compare_builds(
             item=f"{as_inline_code(service)} by {format_names(sorted(new_paths))}",
         )
     yield from _compare_triggers(service, "build", old_builders, new_builders)
-    yield from _compare_test_triggers(service, old_builders, new_builders, kept_triggers)
     yield from _compare_path_filters(service, old_builders, new_builders)
     yield from _compare_permissions(service, "the job that builds it", old_roles, new_roles)
 
@@ -177,23 +177,38 @@ def _collect_kept_triggers(old_roles: Responsibilities, still_done: set[str]) ->
 
 
 def _compare_test_triggers(
-    service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob], kept_triggers: set[str]
+    service: str, old_roles: Responsibilities, new_roles: Responsibilities, kept_triggers: set[str]
 ) -> Iterator[PipelineChange]:
     """Compare the events that start only the tests, and build and deploy nothing."""
-    building_triggers = {*_list_triggers(old_roles), *_list_triggers(new_roles)}
-    old_triggers = _list_workflow_triggers(old_roles) - building_triggers - kept_triggers
-    new_triggers = _list_workflow_triggers(new_roles) - building_triggers
+    old_builders, new_builders = (_select_builders(roles.builds[service]) for roles in (old_roles, new_roles))
+    building_triggers = {*_list_triggers(old_builders), *_list_triggers(new_builders)}
+    old_places = _find_test_triggers(service, old_builders, old_roles)
+    new_places = _find_test_triggers(service, new_builders, new_roles)
+    old_triggers = old_places.keys() - building_triggers - kept_triggers
+    new_triggers = new_places.keys() - building_triggers
     for trigger, is_new in iter_added_removed(sorted(old_triggers), sorted(new_triggers)):
-        other_roles = old_roles if is_new else new_roles
-        if _is_covered(trigger, _list_workflow_triggers(other_roles)):
+        if _is_covered(trigger, set(old_places if is_new else new_places)):
             continue
-        where = (new_roles if is_new else old_roles)[0].workflow.parsed.triggers.get(trigger, "")
+        where = (new_places if is_new else old_places)[trigger]
         adverb = "now also" if is_new else "no longer"
-        yield PipelineChange(service, f"its tests {adverb} run {trigger}", not is_new, where)
+        subject = _describe_tests(service, new_roles if is_new else old_roles)
+        yield PipelineChange(service, f"{subject} {adverb} run {trigger}", not is_new, where)
 
 
-def _list_workflow_triggers(roles: list[ResponsibleJob]) -> set[str]:
-    return {trigger for workflow in _list_workflows(roles) for trigger in workflow.parsed.triggers}
+def _find_test_triggers(service: str, builders: list[ResponsibleJob], roles: Responsibilities) -> dict[str, str]:
+    """The events that start a service's tests, each with its place: of its own workflow, and of pull requests."""
+    workflows = _list_workflows(builders)
+    if service in roles.pull_requests:
+        workflows = [*workflows, roles.pull_requests[service]]
+    return {trigger: where for workflow in workflows for trigger, where in workflow.parsed.triggers.items()}
+
+
+def _describe_tests(service: str, roles: Responsibilities) -> str:
+    """What runs on an event that deploys nothing; in generated pull requests, some services are only built."""
+    workflow = roles.pull_requests.get(service)
+    if workflow and not any(job.id.partition("_")[0] == f"test-{service}" for job in workflow.parsed.jobs):
+        return "builds that are not pushed"
+    return "its tests"
 
 
 def _is_covered(trigger: str, other_triggers: set[str]) -> bool:

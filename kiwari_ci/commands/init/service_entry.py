@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from kiwari_ci.commands.init import container_entry
+from kiwari_ci.commands.init.callable_workflows import Callability
 from kiwari_ci.commands.init.compose_files import DetectedContainer, find_one_shot_services
 from kiwari_ci.commands.init.draft_text import MAX_FLOW_WIDTH, CommentedMapping, CommentedValue, render_flow_style
 from kiwari_ci.commands.init.env_variables import detect_variables, find_unlisted_env_files
@@ -26,6 +27,7 @@ from kiwari_ci.schema.text_formats import (
     ToolVersion,
     TrimmedLine,
     UrlPath,
+    WorkflowFileName,
 )
 
 _IS_FILE = vocabulary.build_validator(RepositoryFile)
@@ -33,6 +35,7 @@ _IS_FOLDER = vocabulary.build_validator(RepositoryFolder)
 _IS_PATH_PATTERN = vocabulary.build_validator(PathPattern)
 _IS_URL_PATH = vocabulary.build_validator(UrlPath)
 _IS_SCRIPT = vocabulary.build_validator(ShellScript)
+_IS_WORKFLOW_FILE = vocabulary.build_validator(WorkflowFileName)
 _IS_VERSION = vocabulary.build_validator(ToolVersion)
 _IS_ENV_KEY = vocabulary.build_validator(EnvKey)
 _IS_SINGLE_LINE = vocabulary.build_validator(TrimmedLine)
@@ -255,6 +258,10 @@ def _add_test_entry(draft: SpecDraft, path: YamlPath, table: CommentedMapping, s
     test = service.test
     language = service.language
     lines, folder, where, setup = language.test, language.folder, language.where, language.setup
+    called_workflow = _get_workflow_name(test)
+    if test and called_workflow and service.callability == Callability.READY:
+        table.put("test", {"workflow": called_workflow}, test.where)
+        return
     if test:
         lines, folder, where, setup = test.lines, test.folder, test.where, test.setup or language.setup
     script = "\n".join(line.rstrip() for line in lines).strip()
@@ -266,6 +273,11 @@ def _add_test_entry(draft: SpecDraft, path: YamlPath, table: CommentedMapping, s
         draft.decide(path, f"{service.name} is built without a test")
         return
     entry = table["test"] = CommentedMapping(note="" if test else f"a guess from {where}")
+    if called_workflow and service.callability == Callability.WITHOUT_TRIGGER:
+        entry.above = [
+            f"to keep the tests in {called_workflow}, add `workflow_call:` below its `on:`, and write:",
+            f"test: {{workflow: {called_workflow}}}",
+        ]
     if setup:
         _add_setup(entry, *setup)
     if test:
@@ -273,6 +285,12 @@ def _add_test_entry(draft: SpecDraft, path: YamlPath, table: CommentedMapping, s
     if folder != "." and _IS_FOLDER(folder):
         entry.put("working_directory", folder)
     entry.put("run", script, where if test else "")
+
+
+def _get_workflow_name(test: TestSteps | None) -> str:
+    """The file name of the workflow that has the test; empty for none that a spec can name."""
+    name = test.workflow.rpartition("/")[2] if test else ""
+    return name if _IS_WORKFLOW_FILE(name) else ""
 
 
 def _add_setup(table: CommentedMapping, language: str, kind: str, value: str) -> None:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from kiwari_ci.commands.init.build_settings import BuildSettings
+from kiwari_ci.commands.init.callable_workflows import Callability, classify_callability
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile, DetectedContainer, find_one_shot_services
 from kiwari_ci.commands.init.docker_commands import UNKNOWN_TEXT
 from kiwari_ci.commands.init.dockerfiles import DetectedImage
@@ -49,6 +50,7 @@ class DetectedService:
     containers: list[tuple[DetectedComposeFile, DetectedContainer]]
     reference: SourcedValue | None  # the image's whole name, as compose or a workflow has it
     test: TestSteps | None = None
+    callability: Callability = Callability.UNFIT  # of the workflow that has the test
     ports: list[SourcedValue] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)
     other_containers: list[tuple[DetectedComposeFile, DetectedContainer]] = field(
@@ -117,6 +119,8 @@ def detect_services(
         is_worker_by_name = _is_worker_name(service.name) and all(port.guess for port in service.ports)
         service.is_worker = service.runs_once or is_worker_by_name
         service.test = _find_test_steps(service, workflows, len(images))
+        if service.test:
+            service.callability = classify_callability(service.test.workflow, workflows)
         detection.services.append(service)
     return detection
 

@@ -5,7 +5,7 @@ counts as not replaced, so that no test, scan or deploy is removed without a wor
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kiwari_ci.commands.init.environments import name_environment
@@ -32,7 +32,7 @@ class JobOutcome:
     where: str
     replaced_by: list[str] = field(default_factory=list)
     not_replaced: list[str] = field(default_factory=list)
-    is_kept: bool = False  # it neither builds, tests nor deploys
+    is_kept: bool = False  # it neither builds, tests nor deploys, or the spec calls its workflow
     needs: list[str] = field(default_factory=list)  # jobs that it waits for and that are replaced
 
     @property
@@ -124,6 +124,11 @@ class _SpecCoverage:
                         places.append(f"services.{name}.test")
         return places
 
+    def calls(self, path: str) -> bool:
+        """Whether a service's tests are in a workflow, which the generated ones call."""
+        names = {f".github/workflows/{name}" for spec in self.specs for name in _list_called_workflows(spec)}
+        return path in names
+
     def find_environments(self, deploy: DeployJob) -> list[str]:
         """The environments that a job deploys."""
         name = name_environment(deploy)
@@ -149,7 +154,16 @@ class _SpecCoverage:
         return places
 
 
+def _list_called_workflows(spec: EffectiveSpec) -> Iterator[str]:
+    for service in spec.services.values():
+        for test in (service.test, *service.tests.values()):
+            if test and test.workflow:
+                yield test.workflow
+
+
 def _decide_jobs(workflow: ParsedWorkflow, workflows: DetectedWorkflows, coverage: _SpecCoverage) -> list[JobOutcome]:
+    if coverage.calls(workflow.path):
+        return [JobOutcome(job.id, job.where, is_kept=True) for job in workflow.jobs]
     effects: dict[str, list[StepEffect]] = {job.id: [] for job in workflow.jobs}
     for job, effect in find_workflow_effects(workflow):
         effects[job.id].append(effect)
