@@ -3565,6 +3565,7 @@ def newest_images(records: List[Record]) -> List[str]:
 # services run with the new value. While it is there, everything can be undone: at once if a service
 # fails, or by the next request of the stack after a kill or a power cut.
 
+LONGEST_SECRET = 16_000  # characters; more would not fit into one line of standard input
 SECRET_SECONDS = 300  # a person types the new value
 PASSWORD_SECONDS = 120  # bin/database changes the password of a role
 LINE_END = re.compile(r"(\r\n|\r|\n)")
@@ -3668,6 +3669,8 @@ def problem_of_secret(secret: str, is_password: bool) -> str:
         return "has a line break, or another character that cannot be printed"
     if "'" in secret or secret.endswith("\\"):
         return "has a single quote, or a backslash at its end, which an env file cannot hold"
+    if len(secret) > LONGEST_SECRET:
+        return f"is longer than {LONGEST_SECRET} characters"
     if "change-me" in secret:
         return "has change-me in it, with which nothing is deployed"
     if is_password and not re.fullmatch(r"[!-~]+", secret):
