@@ -209,6 +209,28 @@ def logs_in(server: Server, password: str) -> bool:
     return server.run(*words, PGPASSWORD=password).returncode == 0
 
 
+def open_session(server: Server, password: str) -> "subprocess.Popen[str]":
+    """A session of the role that waits for statements."""
+    network = ["nsenter", f"--net=/proc/{server.process.pid}/ns/net"]
+    user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    psql = ["psql", "-XqAtw", "-h", ADDRESS, "-U", "app", "-d", SHOP]
+    session = subprocess.Popen(
+        [*network, *user, *psql],
+        env=server.environment() | {"PGPASSWORD": password},
+        cwd=server.home,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'"
+    for _ in range(50):
+        if server.sql(count) == "1" or session.poll() is not None:
+            break
+        time.sleep(0.1)
+    return session
+
+
 def give(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """What the program reads as standard input."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
@@ -225,6 +247,7 @@ def test_a_password_is_changed_and_seen_nowhere(
     try:
         # pg_hba.conf asks for SCRAM here, which a verifier of MD5 cannot answer.
         assert logs_in(host.server, old) is (kind != "md5")
+        session = open_session(host.server, old)
         give(monkeypatch, f"{old}\n{new}\n")
         assert host.run("set-password", "postgres", "app") == 0
 
@@ -233,6 +256,8 @@ def test_a_password_is_changed_and_seen_nowhere(
         assert database.is_verified(stored, "app", new) and not database.is_verified(stored, "app", old)
         assert logs_in(host.server, new) is (kind != "md5")
         assert not logs_in(host.server, old)
+        still_there = session.communicate("SELECT 'still there'")[0]
+        assert ("still there" in still_there) is (kind != "md5"), "a session that is open stays open"
 
         log = host.server.log()[logged_before:].replace("rolpassword FROM pg_authid WHERE rolname = 'app'", "")
         printed = "".join(capfd.readouterr())

@@ -1,6 +1,7 @@
 """`rotate` changes a secret and redeploys the services that read it; if one fails, everything comes back."""
 
 import os
+import signal
 import stat
 from pathlib import Path
 
@@ -349,6 +350,32 @@ def test_consumers_are_printed_and_nothing_changes(database: World) -> None:
     ]
     assert (env_files(database), ids(database)) == (files, before)
     assert database.machine.given == []
+
+
+def test_other_changes_that_a_service_gets_are_named(shop: World) -> None:
+    (shop.folder / "api.env").write_text("SECRET='s3cret'\nAPI_KEY='edited by hand'\n")
+
+    outcome = shop.consumers("SECRET")
+
+    assert outcome.says("note: api also gets what else has changed since its last deploy")
+    assert not outcome.says("note: web")
+
+
+def test_a_cancelled_rotation_goes_back(shop: World, cancellable: None) -> None:
+    files, before = env_files(shop), ids(shop)
+
+    def cancel() -> None:
+        if shop.machine.find("web-next"):
+            shop.machine.at_each_point = None
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    shop.machine.at_each_point = cancel
+    outcome = shop.rotate("SECRET", NEW)
+
+    assert outcome.code == 1 and outcome.says("cancelled")
+    assert (env_files(shop), ids(shop)) == (files, before)
+    assert shop.names() == ["api", "web", "worker"]
+    assert not shop.stack().rotation_note.exists()
 
 
 def test_hooks_run_around_a_rotation(shop: World) -> None:

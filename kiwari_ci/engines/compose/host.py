@@ -3844,7 +3844,20 @@ def consumers(stack: "Stack", rotation: Rotation) -> List[Service]:
     finally:
         remove_folder(folder)
         stack.read_compose_file()
+    for service in services:
+        report_other_changes(stack, service)
     return services
+
+
+def report_other_changes(stack: "Stack", service: Service) -> None:
+    """Say if a service also gets other settings than those with which it was deployed."""
+    container = stack.find(service.container_name)
+    if not container or not stack.owns(container, service):
+        return
+    if container.labels.get("com.docker.compose.config-hash") not in stack.hashes(
+        service, container
+    ):
+        progress(f"note: {service.name} also gets what else has changed since its last deploy")
 
 
 def deployed_consumers(
