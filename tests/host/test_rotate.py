@@ -346,7 +346,7 @@ def test_consumers_are_printed_and_nothing_changes(database: World) -> None:
         "changes: the password of the role shop_live of pg",
         "redeploys: api, start-first, with the image that it runs",
         "redeploys: web, start-first, with the image that it runs",
-        "redeploys: worker, stopped first, with the image that it runs",
+        "redeploys: worker, with a short gap, with the image that it runs",
     ]
     assert (env_files(database), ids(database)) == (files, before)
     assert database.machine.given == []

@@ -3640,7 +3640,8 @@ def print_consumers(stack: "Stack", request: Request) -> int:
     if rotation.role:
         print(f"changes: the password of the role {rotation.role.name} of {rotation.role.server}")
     for service in services:
-        way = "start-first" if service.is_start_first else "stopped first"
+        has_no_gap = service.is_start_first and service.can_temporary_serve
+        way = "start-first" if has_no_gap else "with a short gap"
         print(f"redeploys: {service.name}, {way}, with the image that it runs")
     if not services:
         print("redeploys: nothing, because no service of the stack that was deployed reads it")
