@@ -1,8 +1,9 @@
-"""`status`, `logs`, `exec` and `rollback`: a stand-in for ssh runs here what it would run on the host.
+"""`status`, `logs`, `exec`, `rollback` and `rotate`: a stand-in for ssh runs here what it would run on the host.
 
 The stand-in gives the command to a shell, as sshd does, so that a word that is not quoted would be seen.
 """
 
+import io
 import json
 import os
 import shlex
@@ -313,3 +314,174 @@ def test_a_deploy_without_a_known_run_is_named() -> None:
         result = calls.ProcessResult(0, line, "")
         status = operate.parse_status("production", plan.hosts[0], "pos-production", places, result)
         assert f"since   2026-01-02T10:00:00Z, {shown}" in operate.format_status(plan, [status])
+
+
+SECRET = 'n3w $HOME "secret"'
+KEYS = "DATABASE_URL,JWT_SECRET"
+RENDERED = ROOT / "tests/cases/ok/env-from-github/spec.yaml"
+CLUSTER = ROOT / "tests/cases/ok/kubernetes/spec.yaml"
+TWO_SERVERS = ROOT / "tests/cases/ok/two-servers/spec.yaml"
+SECRETS = """\
+project: {name: shop, repository: example/shop}
+hosts: {one: {}, two: {}}
+services:
+  api: {port: 8080, env: {TOKEN: {secret: true}, LOG_LEVEL: info}}
+  web: {port: 3000, env: {TOKEN: {secret: true}, SESSION_SECRET: {secret: true}}}
+environments: {production: {deploy_on: {push: main}, host: [one, two]}}
+"""
+
+
+def type_value(monkeypatch: pytest.MonkeyPatch, *typed: str) -> None:
+    """A person at a terminal confirms, and types these without echo."""
+    values = iter(typed)
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "y")
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: next(values))
+
+
+class Terminal(io.StringIO):
+    """Standard input that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def pipe_value(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """A program writes this to standard input."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
+def reading(vps: Host, consumers_code: int = 0, code: int = 0) -> Path:
+    """A host program that keeps what it reads in a file, which is returned."""
+    given = vps.folder / "given"
+    vps.deploy(
+        f"if [ $1 = consumers ]; then echo 'redeploys: pos-api'; exit {consumers_code}; fi\n"
+        f"cat >>{shlex.quote(str(given))}; echo '==> rotated'; exit {code}"
+    )
+    return given
+
+
+def test_rotate_shows_the_readers_asks_and_gives_the_value_on_standard_input(
+    vps: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = reading(vps)
+    type_value(monkeypatch, SECRET, SECRET)
+
+    done = on("rotate", "production", "JWT_SECRET")
+
+    assert (done.code, given.read_text()) == (0, f"{SECRET}\n"), done.err
+    assert vps.commands() == [
+        ["deploy", "consumers", "pos-production", "JWT_SECRET"],
+        ["deploy", "rotate", "pos-production", "JWT_SECRET"],
+    ]
+    assert "redeploys: pos-api\n" in done.out and "==> rotated\n" in done.out
+    assert "secret" not in done.out + done.err + (tmp_path / "ssh-calls").read_text()
+
+
+def test_rotate_is_not_confirmed_or_refused_by_the_host(vps: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = reading(vps)
+    type_value(monkeypatch, SECRET, SECRET)
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
+    assert on("rotate", "production", "JWT_SECRET").code == 130
+    reading(vps, consumers_code=69)
+    assert on("rotate", "production", "JWT_SECRET").code == 69
+    assert "rotate" not in str(vps.commands()) and not given.exists()
+    reading(vps, code=1)
+    assert on("rotate", "production", "JWT_SECRET", "--yes").code == 1
+
+
+def test_rotate_generates_a_value_that_nobody_sees(vps: Host) -> None:
+    given = reading(vps)
+    done = on("rotate", "production", "JWT_SECRET", "--generate", "--yes")
+    value = given.read_text().strip()
+    assert done.code == 0 and len(value) == 40 and value.isalnum() and value.isascii()
+    assert value not in done.out + done.err
+    on("rotate", "production", "JWT_SECRET", "--generate", "--yes")
+    assert len(set(given.read_text().split())) == 2
+
+
+def test_rotate_reads_the_value_from_a_pipe(vps: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = reading(vps)
+    pipe_value(monkeypatch, f"{SECRET}\n")
+    assert on("rotate", "production", "JWT_SECRET", "--yes").code == 0
+    assert given.read_text() == f"{SECRET}\n"
+    done = on("rotate", "production", "JWT_SECRET")
+    assert done.code == 2 and "so nobody can confirm: add --yes" in done.err
+    for text, problem in (("a\nb\n", "has a line break"), ("", "is empty"), ("it's", "has a single quote")):
+        pipe_value(monkeypatch, text)
+        done = on("rotate", "production", "JWT_SECRET", "--yes")
+        assert done.code == 2 and f"the new value {problem}" in done.err
+    assert given.read_text() == f"{SECRET}\n"
+
+
+@pytest.mark.parametrize("name", ["pos_production", "POS_PROD_PASSWORD"])
+def test_rotate_names_the_role_and_what_may_have_its_password(
+    vps: Host, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = reading(vps)
+    words = ["pos-production", KEYS, "postgres", "pos_prod", "POS_PROD_PASSWORD"]
+    assert on("rotate", "production", name, "--generate", "--yes").code == 0
+    assert vps.commands() == [["deploy", "rotate", *words]]
+    pipe_value(monkeypatch, "with blanks")
+    done = on("rotate", "production", name, "--yes")
+    assert done.code == 2 and "which no password should have" in done.err
+    assert len(given.read_text().split()) == 1
+
+
+def test_rotate_goes_from_host_to_host_until_one_fails(
+    vps: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SECRETS)
+    one, two = (Host(vps.folder.parent / name) for name in ("one", "two"))
+    files = [reading(host) for host in (one, two)]
+    assert on("rotate", "production", "TOKEN", "--generate", "--yes", spec=spec).code == 0
+    assert files[0].read_text() == files[1].read_text()
+    assert (
+        on("rotate", "production", "TOKEN", "--service", "web", "--host", "two", "--generate", "-y", spec=spec).code
+        == 0
+    )
+    assert two.commands()[-1] == ["deploy", "rotate", "shop-production", "TOKEN", "shop-web-production.env"]
+    assert len(one.commands()) == 1
+    reading(two, code=1)
+    done = on("rotate", "production", "TOKEN", "--generate", "--yes", spec=spec)
+    assert done.code == 1 and "TOKEN differs between the hosts now; not changed: two\n" in done.err
+    reading(one, code=69)
+    done = on("rotate", "production", "TOKEN", "--generate", "--yes", spec=spec)
+    assert done.code == 69 and len(two.commands()) == 3
+    done = on("rotate", "production", "TOKEN", "--service", "cron", "-y", "--generate", spec=spec)
+    assert "the env file of cron has no secret TOKEN" in done.err
+    done = on("rotate", "production", "LOG_LEVEL", "-y", "--generate", spec=spec)
+    assert "LOG_LEVEL is no secret" in done.err
+
+
+@pytest.mark.parametrize(
+    ("spec", "environment", "name", "message"),
+    [
+        (SPEC, "live", "JWT_SECRET", "no environment live: the spec has staging, production"),
+        (SPEC, "production", "NO_KEY", "production has no secret NO_KEY: it has JWT_SECRET, pos_production"),
+        (SPEC, "production", "DATABASE_URL", "kiwari-ci rotate production pos_production changes both"),
+        (SPEC, "production", "POSTGRES_PASSWORD", "POSTGRES_PASSWORD is the superuser's in postgres/.env"),
+        (SPEC, "production", "VPS_SSH_KEY", "gh secret set VPS_SSH_KEY --env staging && gh secret set VPS_SSH_KEY"),
+        (
+            RENDERED,
+            "production",
+            "stripe_key",
+            "GitHub keeps stripe_key of production: gh secret set STRIPE --env prod",
+        ),
+        (RENDERED, "production", "shop_production", "then gh secret set for each key that has it, and deploy again"),
+        (CLUSTER, "production", "SECRET_KEY", "production is on a cluster, to which rotate does not log in"),
+    ],
+)
+def test_a_secret_that_is_stored_elsewhere(vps: Host, spec: Path, environment: str, name: str, message: str) -> None:
+    done = on("rotate", environment, name, "--generate", "--yes", spec=spec)
+    assert done.code == 2 and message in done.err
+    assert vps.commands() == []
+
+
+def test_a_database_is_found_on_the_server_of_its_environment(vps: Host) -> None:
+    Host(vps.folder.parent / "far")
+    assert on("rotate", "live", "shop_live", "--generate", "--yes", spec=TWO_SERVERS).code == 0
+    assert Host(vps.folder.parent / "far").commands()[0][1:] == [
+        *("rotate", "shop-live", "DATABASE_URL", "live-db", "shop_live", "SHOP_LIVE_PASSWORD")
+    ]

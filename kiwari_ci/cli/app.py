@@ -71,6 +71,7 @@ SECTIONS = (
             "logs": "Print the log of a service",
             "exec": "Run a command in the container of a service",
             "rollback": "Go back to the image that served before",
+            "rotate": "Change a secret, and redeploy the containers that read it",
         },
     ),
 )

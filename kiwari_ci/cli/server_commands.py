@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kiwari_ci.commands.operate import ContainerOnHost
-    from kiwari_ci.plan import Plan
+    from kiwari_ci.commands.rotate import HostRotation
+    from kiwari_ci.plan import ComposeStack, Plan, Stack
     from kiwari_ci.probes.calls import ProcessResult
 
 EXIT_SSH_FAILED, EXIT_NOT_INSTALLED, EXIT_SIGNAL_BASE = 255, 127, 128
@@ -214,6 +215,183 @@ def rollback_command(
     return 0
 
 
+@click.command("rotate")
+@environment_argument
+@click.argument("name", type=NonEmptyString())
+@click.option("--generate", is_flag=True, help="Generate the new value: 40 letters and digits, which nobody sees.")
+@click.option(
+    "--service", type=NonEmptyString(), help="The service whose env file has NAME, where several have different values."
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+@spec_option
+@host_option
+@ssh_option
+@exit_with_code
+def rotate_command(
+    environment: str,
+    name: str,
+    generate: bool,
+    service: str | None,
+    yes: bool,
+    spec: Path | None,
+    host: str | None,
+    ssh: tuple[str, ...],
+) -> int:
+    """Change the secret NAME in ENV, and redeploy the containers that read it, with the images that they run.
+
+    NAME is a key with `secret: true`, or a database: then the password of its role changes in PostgreSQL, and in the
+    env files. The new value is typed without echo, or the only line of standard input. If a container does not become
+    healthy, the old value comes back everywhere. Exit code: that of `bin/deploy rotate` on the host, or of ssh.
+    """
+    from kiwari_ci import generator
+
+    plan = generator.load_spec(find_spec_file(spec)).plan
+    rotations = _plan_rotations(plan, environment, name, service, host)
+    destinations = _parse_destinations(plan, ssh)
+    is_asked = sys.stdin.isatty()
+    if not generate and not is_asked and not yes:
+        raise click.UsageError("the new value is on standard input, so nobody can confirm: add --yes")
+    if not yes:
+        for rotation in rotations:
+            exit_code = _rotate_on_host(rotation, "consumers", destinations)
+            if exit_code:
+                return exit_code
+        question = f"Change {name}, and redeploy these containers of {environment}?"
+        click.confirm(escape_control_characters(question), abort=True)
+    value = _read_new_value(name, generate, is_asked, is_password=_is_password(plan, environment, name))
+    for number, rotation in enumerate(rotations):
+        exit_code = _rotate_on_host(rotation, "rotate", destinations, value)
+        if exit_code:
+            remaining = ", ".join(rotation.host.name for rotation in rotations[number + 1 :])
+            if remaining or number:
+                text = f"{name} differs between the hosts now; not changed: {rotation.host.name}"
+                output.print_text(", ".join(filter(None, (text, remaining))), err=True)
+            return exit_code
+    return 0
+
+
+def _read_new_value(name: str, generate: bool, is_asked: bool, is_password: bool) -> str:
+    """Generate the new value, ask for it twice without echo, or read it from standard input."""
+    from kiwari_ci.commands import rotate
+    from kiwari_ci.engines.compose import host
+
+    if generate:
+        return rotate.generate_secret()
+    if is_asked:
+        prompt = f"New value of {escape_control_characters(name)}"
+        value = str(click.prompt(prompt, hide_input=True, confirmation_prompt=True, err=True))
+    else:
+        value = sys.stdin.buffer.read().decode(errors="replace")
+        value = value.removesuffix("\n").removesuffix("\r")
+    problem = host.problem_of_secret(value, is_password)
+    if problem:
+        raise click.UsageError(f"the new value {problem}. Nothing was changed")
+    return value
+
+
+def _rotate_on_host(rotation: "HostRotation", verb: str, destinations: "Mapping[str, str]", value: str = "") -> int:
+    """Run a request of a rotation on its host, with the new value as its standard input."""
+    from kiwari_ci.probes import calls, ssh_host
+
+    host_name = rotation.host.name
+    output.print_text(f"==> {host_name} <==")
+    destination = destinations.get(host_name, host_name)
+    ssh_command = ssh_host.build_ssh_command(destination, rotation.build_command(verb))
+    stdin_text = f"{value}\n" if value else ""
+    result = calls.stream_process(ssh_command, _print_line, stdin_text=stdin_text)
+    return _explain_exit_code(host_name, result)
+
+
+def _is_password(plan: "Plan", environment: str, name: str) -> bool:
+    """Whether a name means the password of a database, not a key of an env file."""
+    from kiwari_ci.commands import rotate
+
+    return rotate.find_database(plan, environment, name) is not None
+
+
+def _plan_rotations(
+    plan: "Plan", environment: str, name: str, service: str | None, host: str | None
+) -> "list[HostRotation]":
+    """What each host is asked; raises UsageError where the secret is not on a host, or not that of one."""
+    from kiwari_ci.commands import rotate
+
+    _require_environment(plan, environment)
+    stack = next(stack for stack in plan.stacks if stack.environment == environment)
+    _refuse_secret_elsewhere(plan, environment, stack, name)
+    stacks = rotate.list_stacks(plan, environment)
+    if host and host not in [stack_host.name for stack_host, _ in stacks]:
+        names = ", ".join(stack_host.name for stack_host, _ in stacks)
+        raise click.UsageError(f"{environment} is not on a host {escape_control_characters(host)}: it is on {names}")
+    password = rotate.find_database(plan, environment, name)
+    if password:
+        ((database_host, database_stack),) = stacks  # a rule: both are on one host
+        return [rotate.plan_password_rotation(database_host, database_stack, password)]
+    rotations = []
+    for stack_host, compose_stack in stacks:
+        if host in (None, stack_host.name):
+            env_file = _find_env_file(compose_stack, service, name) if service else ""
+            rotations.append(rotate.plan_key_rotation(stack_host, compose_stack, name, env_file))
+    return rotations
+
+
+def _find_env_file(stack: "ComposeStack", service: str, key: str) -> str:
+    """The env file of a service; raises UsageError if the key is not in it."""
+    from kiwari_ci.commands import rotate
+
+    env_file = rotate.find_env_file(stack, service, key)
+    if not env_file:
+        raise click.UsageError(f"the env file of {escape_control_characters(service)} has no secret {key}")
+    return env_file
+
+
+def _refuse_secret_elsewhere(plan: "Plan", environment: str, stack: "Stack", name: str) -> None:
+    """Raise UsageError for what no host stores, with the commands that change it where it is stored."""
+    from kiwari_ci.commands import rotate
+
+    shown_name = escape_control_characters(name)
+    kept = next((setting for setting in plan.needs if setting.name == name and setting.kind == "secret"), None)
+    rendered = rotate.find_env_line(stack.sent, name)
+    line = rotate.find_env_line(stack.env_files, name)
+    is_password = _is_password(plan, environment, name)
+    if rendered and rendered.variable.startswith("SECRET_"):
+        secret = rendered.variable.removeprefix("SECRET_")
+        raise click.UsageError(
+            f"GitHub keeps {name} of {environment}: gh secret set {secret} --env {environment}, then deploy again"
+        )
+    if is_password and stack.sent:
+        raise click.UsageError(
+            f"GitHub keeps what the services of {environment} read, and the host the password of the role. By hand:"
+            " deploy/RUNBOOK.md, 'A new database, or a changed password', then gh secret set for each key that has it,"
+            " and deploy again"
+        )
+    is_secret = is_password or bool(line and line.is_secret)
+    if is_secret and not rotate.list_stacks(plan, environment):
+        raise click.UsageError(
+            f"{environment} is on a cluster, to which rotate does not log in: change {name} in your copy of its env"
+            " file, write the Secret with env_secret (deploy/RUNBOOK.md, step 2), then deploy again"
+        )
+    if is_secret:
+        return
+    if line and line.has_password:
+        databases = ", ".join(password.role.name for password in rotate.list_databases(plan, environment))
+        raise click.UsageError(
+            f"{name} has the password of a database in it: kiwari-ci rotate {environment} {databases} changes both"
+        )
+    if line:
+        raise click.UsageError(f"{name} is no secret: the spec has its value, or each host has its own")
+    if kept:
+        commands = " && ".join(f"gh secret set {name} --env {target}" for target in kept.environments)
+        raise click.UsageError(f"GitHub keeps {name}, which is the {kept.holds}: {commands}")
+    for password in rotate.list_databases(plan, environment):
+        if name in password.server.keys:
+            raise click.UsageError(
+                f"{name} is the superuser's in {password.server.name}/.env, which no service has. By hand:"
+                " deploy/RUNBOOK.md, 'A new database, or a changed password'"
+            )
+    names = ", ".join(rotate.list_names(plan, environment, stack)) or "none"
+    raise click.UsageError(f"{environment} has no secret {shown_name}: it has {names}")
+
+
 def _confirm_rollback(
     plan: "Plan",
     environment: str,
@@ -233,18 +411,23 @@ def _confirm_rollback(
     click.confirm(escape_control_characters(question), abort=True)
 
 
-def _select_containers(
-    plan: "Plan", environment: str, service: str | None, host: str | None
-) -> "list[ContainerOnHost]":
-    """The containers that the arguments name, in the order of the plan; raises UsageError when there are none."""
-    from kiwari_ci.commands import operate
-
+def _require_environment(plan: "Plan", environment: str) -> None:
+    """Raise UsageError if the spec has no such environment."""
     environments = list(dict.fromkeys(stack.environment for stack in plan.stacks))
     if environment not in environments:
         environment_names = ", ".join(environments)
         raise click.UsageError(
             f"no environment {escape_control_characters(environment)}: the spec has {environment_names}"
         )
+
+
+def _select_containers(
+    plan: "Plan", environment: str, service: str | None, host: str | None
+) -> "list[ContainerOnHost]":
+    """The containers that the arguments name, in the order of the plan; raises UsageError when there are none."""
+    from kiwari_ci.commands import operate
+
+    _require_environment(plan, environment)
     containers = operate.list_containers(plan, environment)
     if not containers:
         stack = next(stack for stack in plan.stacks if stack.environment == environment)

@@ -43,6 +43,8 @@ def _plan_env_lines(container: EffectiveContainer) -> Iterator[EnvFileLine]:
             container.resolve_variable(value),
             _describe_secret(container.environment, value),
             setting.name if setting else "",
+            is_secret=bool(value.secret),
+            has_password=value.database == "url",
         )
 
 

@@ -144,12 +144,17 @@ class AccessoryContainer(ComposeContainer, PlannedAccessory):
 
 @dataclass(frozen=True)
 class EnvFileLine:
-    """A line of an env file: the value is what the example shows, or what a deploy's step has in `variable`."""
+    """A line of an env file: the value is what the example shows, or what a deploy's step has in `variable`.
+
+    `has_password`: it is the URL of a database, with the password of its role.
+    """
 
     key: str
     value: str
     note: str
     variable: str
+    is_secret: bool = False
+    has_password: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Calls programs and web servers with timeouts, in the background where several are called."""
 
+import contextlib
 import subprocess
 import threading
 import time
@@ -68,19 +69,24 @@ def stream_process(
     print_line: Callable[[str, bool], None],
     keeps_stdin: bool = False,
     keeps_stdout: bool = False,
+    stdin_text: str = "",
 ) -> ProcessResult:
     """Run a program that may take long, and give each of its lines away when it comes.
 
     `print_line` gets a line without its end, and whether it is of standard error. The result's texts have the last
-    line of each stream only, because a log may have no end. The program reads nothing from standard input, and its
-    standard output is read here, unless they are kept as those of this process.
+    line of each stream only, because a log may have no end. The program reads `stdin_text` from standard input, which
+    must be short enough for a pipe, and its standard output is read here, unless they are kept as those of this
+    process.
     """
-    stdin = None if keeps_stdin else subprocess.DEVNULL
+    stdin = None if keeps_stdin else subprocess.PIPE
     stdout = None if keeps_stdout else subprocess.PIPE
     try:
         process = subprocess.Popen(words, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE)
     except OSError as error:
         return ProcessResult(-1, "", f"{words[0]}: {error.strerror}")
+    if process.stdin:
+        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write(stdin_text.encode())
     last_lines = ["", ""]
 
     def read(stream: IO[bytes] | None, is_error: bool) -> None:

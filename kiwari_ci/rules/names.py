@@ -22,7 +22,8 @@ RUNNER_VARIABLE_PATTERN = (  # variables of Bash, or of the runner
     r"|PS[0-4]|PWD|OLDPWD|HOSTNAME|BASH.*|(GITHUB|RUNNER|ACTIONS|LD|DOCKER|COMPOSE)_.*"
 )
 _RESERVED_NETWORKS = r"host|none|bridge|default"
-_RESERVED_STACKS = r"bin|deploy|rollback|check|cancel|status"  # bin/ itself, and requests of bin/deploy
+# bin/ itself, and requests of bin/deploy
+_RESERVED_STACKS = r"bin|deploy|rollback|rotate|consumers|check|cancel|status"
 _RESERVED_CONTAINERS = r".*-next(-migrate)?|localhost"
 
 Problems = Iterator[Problem]

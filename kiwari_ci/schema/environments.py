@@ -247,7 +247,8 @@ class Database(SpecModel):
 class Hooks(SpecModel):
     """Scripts in bash that the host runs around each deploy of a service, in the stack's folder.
 
-    They find `VERB` (deploy or rollback), `SERVICE` and `IMAGE` in their environment, and `after` finds `EXIT_CODE`.
+    They find `VERB` (deploy, rollback or rotate), `SERVICE` and `IMAGE` in their environment, and `after` finds
+    `EXIT_CODE`.
     A deploy of several services has all of them in `SERVICE`, with a space between, and their images in `IMAGE`.
     """
 

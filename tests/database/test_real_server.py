@@ -1,5 +1,6 @@
 """The program against a real PostgreSQL server, whose container is a script in place of docker."""
 
+import io
 import json
 import stat
 import subprocess
@@ -192,3 +193,102 @@ def test_a_dump_that_the_owner_cannot_have_is_not_swapped_in(host: Host) -> None
 
     assert host.run("restore", "postgres", SHOP) == 1
     assert (host.server.sql(ROWS, SHOP), host.names()) == (rows, names)
+
+
+PASSWORDS = """
+SET password_encryption = '{kind}';
+CREATE ROLE app LOGIN PASSWORD '{old}';
+GRANT CONNECT ON DATABASE shop TO app;
+"""
+DROP = "DROP OWNED BY app; DROP ROLE app"
+
+
+def logs_in(server: Server, password: str) -> bool:
+    """Whether the server lets the role in with a password, over the network."""
+    words = ("psql", "-XqAtw", "-h", ADDRESS, "-U", "app", "-d", SHOP, "-c", "SELECT 1")
+    return server.run(*words, PGPASSWORD=password).returncode == 0
+
+
+def open_session(server: Server, password: str) -> "subprocess.Popen[str]":
+    """A session of the role that waits for statements."""
+    network = ["nsenter", f"--net=/proc/{server.process.pid}/ns/net"]
+    user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    psql = ["psql", "-XqAtw", "-h", ADDRESS, "-U", "app", "-d", SHOP]
+    session = subprocess.Popen(
+        [*network, *user, *psql],
+        env=server.environment() | {"PGPASSWORD": password},
+        cwd=server.home,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'"
+    for _ in range(50):
+        if server.sql(count) == "1" or session.poll() is not None:
+            break
+        time.sleep(0.1)
+    return session
+
+
+def give(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """What the program reads as standard input."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
+@pytest.mark.parametrize("kind", ["scram-sha-256", "md5"])
+def test_a_password_is_changed_and_seen_nowhere(
+    host: Host, kind: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The new one works, the old one does not, and both stay out of the log, the arguments and the output."""
+    old, new = "The-old:1/ok", 'The-new:"$2\\x%'
+    host.server.sql(PASSWORDS.format(kind=kind, old=old), SHOP)
+    logged_before = len(host.server.log())
+    try:
+        # pg_hba.conf asks for SCRAM here, which a verifier of MD5 cannot answer.
+        assert logs_in(host.server, old) is (kind != "md5")
+        session = open_session(host.server, old)
+        give(monkeypatch, f"{old}\n{new}\n")
+        assert host.run("set-password", "postgres", "app") == 0
+
+        stored = host.server.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'app'")
+        assert stored.startswith("md5" if kind == "md5" else "SCRAM-SHA-256$4096:")
+        assert database.is_verified(stored, "app", new) and not database.is_verified(stored, "app", old)
+        assert logs_in(host.server, new) is (kind != "md5")
+        assert not logs_in(host.server, old)
+        still_there = session.communicate("SELECT 'still there'")[0]
+        assert ("still there" in still_there) is (kind != "md5"), "a session that is open stays open"
+
+        log = host.server.log()[logged_before:].replace("rolpassword FROM pg_authid WHERE rolname = 'app'", "")
+        printed = "".join(capfd.readouterr())
+        for text in (log, printed, host.server.arguments()):
+            assert old not in text and new not in text and "SCRAM-SHA-256$" not in text and stored not in text
+        assert "ALTER ROLE" not in log
+        assert "the role app of postgres has another password" in printed
+    finally:
+        host.server.sql(DROP, SHOP)
+
+
+def test_a_password_that_somebody_else_has_changed_is_not_overwritten(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To set it a second time changes nothing; and a role that is not there, or half a request, is refused."""
+    host.server.sql(PASSWORDS.format(kind="scram-sha-256", old="third"), SHOP)
+    try:
+        give(monkeypatch, "first\nsecond\n")
+        assert host.run("set-password", "postgres", "app") == 69
+        assert "has another password than its .env says. Nothing was changed" in capsys.readouterr().err
+        assert logs_in(host.server, "third")
+        stored = host.server.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'app'")
+        give(monkeypatch, "second\nthird\n")
+        assert host.run("set-password", "postgres", "app") == 0
+        assert host.server.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'app'") == stored
+        give(monkeypatch, "third\nfourth\n")
+        assert host.run("set-password", "postgres", "nobody") == 64
+        assert "there is no role nobody on postgres" in capsys.readouterr().err
+        for half in ("third\n", "third\nfourth", "\nfourth\n", "third\nfourth\nfifth\n"):
+            give(monkeypatch, half)
+            assert host.run("set-password", "postgres", "app") == 64
+        assert logs_in(host.server, "third")
+    finally:
+        host.server.sql(DROP, SHOP)

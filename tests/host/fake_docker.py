@@ -89,6 +89,7 @@ class Running:
     ends_after: float | None = None  # of a command that runs to its end
     ends_with: int = 0
     stop_timeout: int | None = None  # Docker kills it so many seconds after it was told to stop
+    environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def is_running(self) -> bool:
@@ -123,6 +124,7 @@ class State:
     volumes: set[str] = dataclasses.field(default_factory=set)
     local: set[str] = dataclasses.field(default_factory=set)  # the images that are on the server
     migrations: list[str] = dataclasses.field(default_factory=list)
+    passwords: dict[str, str] = dataclasses.field(default_factory=dict)  # of PostgreSQL's roles: SERVER ROLE
 
     def copy(self) -> "State":
         """One that does not change with this one; `copy.deepcopy` takes ten times as long."""
@@ -134,6 +136,7 @@ class State:
             volumes=set(self.volumes),
             local=set(self.local),
             migrations=list(self.migrations),
+            passwords=dict(self.passwords),
         )
 
 
@@ -167,8 +170,11 @@ class FakeMachine(host.Machine):
         self.troubles: dict[str, list[str]] = {}  # errors with which the next commands of a verb end
         self.compose_is_killed_at: int | None = None  # the number of steps of Compose's until a signal ends docker
         self.devices: dict[str, str] = {}  # the folders elsewhere that volumes stand for
+        self.accepts: Callable[[Running], bool] = lambda container: True  # whether its variables let it answer
+        self.given: list[str] = []  # what bin/database read from standard input
         self.scripts: list[tuple[str, dict[str, str]]] = []
         self.script_codes: dict[str, int] = {}
+        self.database_code = 0  # with which bin/database ends
 
     def forget(self) -> None:
         """Begin to watch anew."""
@@ -282,6 +288,7 @@ class FakeMachine(host.Machine):
         image = self.image_of(container)
         lives = self.state.clock - container.started_at
         is_silent = image.silent_after is not None and 0 <= lives - image.silent_after < image.silent_for
+        is_silent = is_silent or not self.accepts(container)
         return container.is_running and lives >= image.answers_after and not image.hangs and not is_silent
 
     def reached_by(self, name: str) -> list[Running]:
@@ -314,6 +321,21 @@ class FakeMachine(host.Machine):
         self.point()
         self.scripts.append((command[-1], settings))
         return self.script_codes.get(command[-1], 0)
+
+    def show(self, command: list[str], seconds: int, stdin: str = "") -> host.Output:
+        """Run bin/database, which changes the password of a role."""
+        if command[1] != "set-password":
+            return super().show(command, seconds, stdin)
+        self.point()
+        self.given.append(stdin)
+        role = " ".join(command[2:])
+        old, new = stdin.splitlines()
+        present = self.state.passwords.get(role)
+        if present not in (old, new) or self.database_code:
+            return host.Output(self.database_code or 69, "", "")
+        self.state.passwords[role] = new
+        self.point()
+        return host.Output(0, "", "")
 
     # What there is
 
@@ -848,6 +870,7 @@ class FakeMachine(host.Machine):
             mounts=mounts,
             without_name=without_name,
             stop_timeout=seconds_in(settings.get("stop_grace_period")),
+            environment=dict(settings.get("environment") or {}),
             ports=[] if is_one_off else [published(port) for port in settings["ports"]],
         )
 

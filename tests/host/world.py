@@ -161,6 +161,15 @@ class World:
         )
         return self.perform(request, host.Delivery())
 
+    def rotate(self, words: str, secret: str) -> Outcome:
+        """A rotation, with the words behind the name of the stack."""
+        request = host.parse_request(host.Caller(f"rotate {STACK} {words}", is_key=False, allowed=()))
+        return self.perform(request, host.Delivery(secret=secret))
+
+    def consumers(self, words: str) -> Outcome:
+        request = host.parse_request(host.Caller(f"consumers {STACK} {words}", is_key=False, allowed=()))
+        return captured(lambda: host.print_consumers(self.stack(), request))
+
     def check(self) -> Outcome:
         return captured(lambda: host.print_findings(self.stack()))
 

@@ -7,6 +7,8 @@ It works on the server, beside bin/deploy. A person types, or a timer calls:
     database restore SERVER DATABASE [FILE]    bring back a dump; without FILE, or with "latest",
                                                the newest good one
     database swap SERVER DATABASE KEPT         go back to the database that a restore kept
+    database set-password SERVER ROLE          change the password of a role; the first line of
+                                               standard input is the old one, the second the new
     database status [STACK]                    print what is backed up, what ran, and what is amiss
     database run STACK JOB                     run a job of the stack now
     database due                               run what is due by now; the timer calls this
@@ -36,7 +38,8 @@ transaction. The old database stays on the server, under a name with the time, u
 it.
 
 The programs of PostgreSQL run inside the server's container, as its superuser, over its socket. So
-no password is needed, and none is seen here.
+no password is needed. `set-password` alone reads passwords, from bin/deploy. It sends the server no
+password but its verifier, which is what PostgreSQL stores: no argument, log or query has a password.
 
 Exit codes: 0 all is well, 1 something failed or is missed, 64 the request is refused, 69 the server
 is not ready, 75 another backup or restore holds the lock.
@@ -51,16 +54,19 @@ if sys.version_info < (3, 8):
         "database: Python 3.8 or newer is needed, and this server has %d.%d" % sys.version_info[:2]
     )
 
+import base64
 import calendar
 import contextlib
 import dataclasses
 import fcntl
 import hashlib
+import hmac
 import io
 import json
 import os
 import pwd
 import re
+import secrets
 import shlex
 import shutil
 import signal
@@ -82,6 +88,7 @@ ZONES = Path("/usr/share/zoneinfo")
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 DATABASE = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
+ROLE = r"[A-Za-z_][A-Za-z0-9_]{0,62}"
 REQUESTS = [
     re.compile(
         rf"(?P<verb>backup) (?P<stack>{NAME})"
@@ -91,6 +98,7 @@ REQUESTS = [
         rf"(?P<verb>restore) (?P<stack>{NAME}) (?P<database>{DATABASE})(?: (?P<dump>\S.*))?"
     ),
     re.compile(rf"(?P<verb>swap) (?P<stack>{NAME}) (?P<database>{DATABASE}) (?P<kept>{DATABASE})"),
+    re.compile(rf"(?P<verb>set-password) (?P<stack>{NAME}) (?P<role>{ROLE})"),
     re.compile(rf"(?P<verb>run) (?P<stack>{NAME}) (?P<job>{NAME})(?: (?P<reason>scheduled))?"),
     re.compile(rf"(?P<verb>status)(?: (?P<stack>{NAME}))?"),
     re.compile(r"(?P<verb>due|timer)"),
@@ -147,6 +155,7 @@ class Request:
     database: str = ""
     dump: str = ""
     kept: str = ""
+    role: str = ""
     job: str = ""
     reason: str = ""  # scheduled or before-migration; empty if a person asks
 
@@ -254,6 +263,9 @@ def perform(machine: "Machine", request: Request) -> int:
     stack = open_stack(machine, request.stack)
     if request.verb == "run":
         return run_job(stack, request)
+    if request.verb == "set-password":
+        # Without the lock: a backup or a restore may take hours, and changes no role.
+        return set_password(stack, request, read_passwords(sys.stdin.buffer))
     with stack.locked(request):
         if request.verb == "backup":
             return back_up(stack, request)
@@ -356,6 +368,30 @@ def swap(stack: "Stack", request: Request) -> int:
     )
     progress(f"{request.database} is now what {request.kept} was")
     print_way_back(stack, request.database, earlier_name)
+    return OK
+
+
+def set_password(stack: "Stack", request: Request, passwords: Tuple[str, str]) -> int:
+    """Change the password of a role from the old to the new one.
+
+    Nothing happens if the role has the new one already, so that an interrupted caller may repeat
+    its request. If it has neither, somebody else has changed it, and nothing is overwritten.
+    """
+    server = open_server(stack)
+    began = stack.machine.now()
+    old, new = passwords
+    verifier = server.verifier(request.role)
+    if is_verified(verifier, request.role, new):
+        return OK
+    if not is_verified(verifier, request.role, old):
+        raise Failed(
+            NOT_READY,
+            f"the role {request.role} of {stack.name} has another password than its .env says."
+            " Nothing was changed",
+        )
+    server.set_verifier(request.role, make_verifier(verifier, request.role, new))
+    stack.add_record(f"password {request.role}", began, result="done")
+    progress(f"the role {request.role} of {stack.name} has another password")
     return OK
 
 
@@ -762,7 +798,64 @@ def print_way_back(stack: "Stack", database: str, earlier_name: str) -> None:
     progress(f"when nobody needs it any more: {drop}")
 
 
-# 6. Jobs: a command in a new container of a service, with the image that serves.
+# 6. Passwords: the server gets a verifier, from which nobody can compute the password.
+
+SCRAM_VERIFIER = re.compile(
+    r"SCRAM-SHA-256\$(?P<iterations>[0-9]{1,9}):(?P<salt>[A-Za-z0-9+/=]+)"
+    r"\$[A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+"
+)
+SCRAM_ITERATIONS, SCRAM_SALT_BYTES = 4096, 16  # what PostgreSQL itself uses
+
+
+def read_passwords(stream: IO[bytes]) -> Tuple[str, str]:
+    """The old and the new password: two lines of standard input."""
+    lines = stream.read(65536).decode(errors="replace").split("\n")
+    if len(lines) != 3 or not all(lines[:2]) or lines[2]:
+        raise Failed(
+            BAD_REQUEST, "standard input is not two lines: the old password, and the new one"
+        )
+    return lines[0], lines[1]
+
+
+def is_verified(verifier: str, role: str, password: str) -> bool:
+    """Whether a role with that verifier has that password."""
+    match = SCRAM_VERIFIER.fullmatch(verifier)
+    if match:
+        salt = base64.b64decode(match["salt"])
+        expected = scram_verifier(password, salt, int(match["iterations"]))
+    else:
+        expected = md5_verifier(role, password)
+    return hmac.compare_digest(verifier.encode(), expected.encode())
+
+
+def make_verifier(earlier: str, role: str, password: str) -> str:
+    """The verifier of a new password, of the same kind as the earlier one.
+
+    A role with a verifier of MD5 may have clients that know no other kind.
+    """
+    if earlier.startswith("md5"):
+        return md5_verifier(role, password)
+    match = SCRAM_VERIFIER.fullmatch(earlier)
+    iterations = int(match["iterations"]) if match else SCRAM_ITERATIONS
+    return scram_verifier(password, secrets.token_bytes(SCRAM_SALT_BYTES), iterations)
+
+
+def scram_verifier(password: str, salt: bytes, iterations: int) -> str:
+    """What PostgreSQL stores of a password for SCRAM-SHA-256 (RFC 5803)."""
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
+    client_key = hmac.new(salted, b"Client Key", hashlib.sha256).digest()
+    stored_key = hashlib.sha256(client_key).digest()
+    server_key = hmac.new(salted, b"Server Key", hashlib.sha256).digest()
+    parts = [base64.b64encode(part).decode() for part in (salt, stored_key, server_key)]
+    return f"SCRAM-SHA-256${iterations}:{parts[0]}${parts[1]}:{parts[2]}"
+
+
+def md5_verifier(role: str, password: str) -> str:
+    """What PostgreSQL stores of a password for its old method."""
+    return "md5" + hashlib.md5((password + role).encode()).hexdigest()
+
+
+# 7. Jobs: a command in a new container of a service, with the image that serves.
 
 
 def run_job(stack: "Stack", request: Request) -> int:
@@ -835,7 +928,7 @@ def serving_image(stack: "Stack", service: str) -> str:
     return images[-1]
 
 
-# 7. Due: the timer calls each minute. What was missed while the server was off runs once.
+# 8. Due: the timer calls each minute. What was missed while the server was off runs once.
 
 
 def run_due(machine: "Machine") -> int:
@@ -968,7 +1061,7 @@ systemctl daemon-reload
 systemctl enable --now kiwari-ci-schedule.timer"""
 
 
-# 8. Cron lines. The generator checks the spec with the same functions.
+# 9. Cron lines. The generator checks the spec with the same functions.
 
 FIELDS = (
     ("minute", 0, 59),
@@ -1110,7 +1203,7 @@ def time_zone(zone: str) -> Iterator[None]:
         time.tzset()
 
 
-# 9. Status: for a person, and for whatever looks at the exit code.
+# 10. Status: for a person, and for whatever looks at the exit code.
 
 
 def print_status(machine: "Machine", only: str) -> int:
@@ -1452,6 +1545,19 @@ class Server:
         """Drop a database that a restore of this program has created."""
         self.run("dropdb", "--if-exists", "--force", database, seconds=DUMP_SECONDS)
 
+    def verifier(self, role: str) -> str:
+        """What the server stores of a role's password; empty if it has none."""
+        rows = self.sql(
+            "SELECT coalesce(rolpassword, '') FROM pg_authid WHERE rolname = :'role';", role=role
+        )
+        if not rows:
+            raise Failed(BAD_REQUEST, f"there is no role {role} on {self.stack.name}")
+        return rows[0]
+
+    def set_verifier(self, role: str, verifier: str) -> None:
+        """Store a verifier, and keep the statement out of the server's log, also if it fails."""
+        self.sql(f"{UNLOGGED}ALTER ROLE :\"role\" PASSWORD '{verifier}';", role=role)
+
     def rename_both(self, database: str, new: str, earlier_name: str) -> Output:
         """Rename two databases in one transaction.
 
@@ -1469,6 +1575,12 @@ class Server:
         )
 
 
+# Of this session: the server's log gets no statement of it, also none that fails.
+UNLOGGED = """
+SET log_statement = 'none'; SET log_min_error_statement = 'panic';
+SET log_transaction_sample_rate = 0;
+SET log_min_duration_statement = -1; SET log_min_duration_sample = -1;
+"""
 # `datlocale` has had three names in the versions of PostgreSQL.
 CREATE_LIKE = """
 SELECT format('CREATE DATABASE %I TEMPLATE template0 OWNER %I ENCODING %L LC_COLLATE %L LC_CTYPE %L'

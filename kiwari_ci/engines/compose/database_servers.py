@@ -16,7 +16,7 @@ def plan_postgres_server(spec: EffectiveSpec, server: EffectiveDatabaseServer) -
     )
     secret_keys = ["POSTGRES_PASSWORD", *(role.password_variable for role in roles)]
     lines = [EnvFileLine("POSTGRES_USER", "postgres", "", "")]
-    lines += [EnvFileLine(key, "", "secret", "") for key in secret_keys]
+    lines += [EnvFileLine(key, "", "secret", "", is_secret=True) for key in secret_keys]
     env_file = EnvFile(
         ".env",
         "fill in each empty value; while one is empty, Compose starts nothing",

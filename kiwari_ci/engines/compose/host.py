@@ -15,6 +15,11 @@ the whole disk. STACK alone gives everything that its services can read. These a
 
     deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
+    rotate STACK KEY [FILE]            change a secret in the env files, and redeploy its readers
+    rotate STACK KEY,... SERVER ROLE PASSWORD_KEY
+                                       change the password of a PostgreSQL role, which is in
+                                       SERVER/.env, and in values of KEY,... in the env files
+    consumers ...                      with the words of rotate: print what it would change
     check STACK                        print what would make a deploy fail; change nothing
     cancel STACK                       end the deploy that is running, and undo the services that
                                        are half replaced; finished ones keep the new image
@@ -25,6 +30,9 @@ A person on the server types the same: ~/docker/bin/deploy status.
 SEQUENCE is the number of commits of the branch. A deploy with a lower number than the recorded one
 changes nothing, so that a slow run of an older commit never replaces a newer one. A rollback that
 a person types on the server lowers the recorded number; a rollback with a key does not.
+
+A key can send neither `rotate` nor `consumers`. For `rotate`, the new value is the first line of
+standard input.
 
 For `deploy`, the first line of standard input is the registry token. After it, a key has to send a
 line "BYTES SHA256", and a tar archive of that length. BYTES may be 0; then no archive follows.
@@ -39,13 +47,16 @@ Files that this program writes:
     STACK/.deploys/SERVICE              a line for each deploy: image, sequence, time, run
     STACK/docker-compose.override.yml   pins each service to the recorded image, so that a
                                         `docker compose up` by hand starts the same image
-    STACK/.deploys/FILE.before-TIME     an env file before a sent one replaced it: the first one,
-                                        and the 50 newest
+    STACK/.deploys/FILE.before-TIME     an env file before a deploy or rotation changed it: the
+                                        first one, and the 50 newest
+    STACK/.deploys/.rotation.json       what a rotation changes, so that it can be undone; it is
+                                        removed at the end
     STACK/log/                          the output of each run
 
-The scripts STACK/hooks/before and STACK/hooks/after run around each deploy and rollback if the
-compose file names them in the line "Files beside it". They have VERB, SERVICE and IMAGE in their
-environment, and `after` has EXIT_CODE, too. SERVICE and IMAGE hold all names, separated by spaces.
+The scripts STACK/hooks/before and STACK/hooks/after run around each deploy, rollback and rotation
+if the compose file names them in the line "Files beside it". They have VERB, SERVICE and IMAGE in
+their environment, and `after` has EXIT_CODE, too. SERVICE and IMAGE hold all names, separated by
+spaces.
 
 The containers of a service, by the names that this file uses for them. NAME is the container name
 that the compose file gives to the service.
@@ -102,6 +113,7 @@ import termios
 import threading
 import time
 import traceback
+import urllib.parse
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -132,6 +144,8 @@ MEMORY_FOLDER = Path("/dev/shm")  # files there are in memory, and gone after a 
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 DIGEST = r"sha256:[0-9a-f]{64}"
+KEY = r"[A-Za-z_][A-Za-z0-9_]*"
+ROLE = r"[A-Za-z_][A-Za-z0-9_]{0,62}"
 REQUESTS = [
     re.compile(
         r"(?P<verb>deploy) (?P<protocol>[1-9][0-9]{0,3})"
@@ -142,13 +156,23 @@ REQUESTS = [
     re.compile(
         rf"(?P<verb>rollback) (?P<stack>{NAME}) (?P<service>{NAME})(?: (?P<digest>{DIGEST}))?"
     ),
+    re.compile(
+        rf"(?P<verb>rotate|consumers) (?P<stack>{NAME}) (?P<keys>{KEY})"
+        r"(?: (?P<env_file>[A-Za-z0-9._-]+))?"
+    ),
+    re.compile(
+        rf"(?P<verb>rotate|consumers) (?P<stack>{NAME}) (?P<keys>{KEY}(?:,{KEY}){{0,99}})"
+        rf" (?P<server>{NAME}) (?P<role>{ROLE}) (?P<password_key>{KEY})"
+    ),
     re.compile(rf"(?P<verb>check|cancel) (?P<stack>{NAME})"),
     re.compile(rf"(?P<verb>status)(?: (?P<stack>{NAME}))?"),
 ]
 
-VERBS = {"deploy", "rollback", "check", "cancel", "status"}
+VERBS = {"deploy", "rollback", "rotate", "consumers", "check", "cancel", "status"}
+VERBS_OF_PERSONS = {"rotate", "consumers"}  # a deploy key may only deploy and go back
 
 COMPOSE_FILE = "docker-compose.yml"
+SERVER_ENV_FILE = ".env"  # of a PostgreSQL server
 PINS_FILE = "docker-compose.override.yml"
 PINS_HEAD = "# Written by bin/deploy: what serves. Compose reads it by itself.\nservices:\n"
 PINS_LINE = re.compile(rf'  {NAME}: \{{(?:image: "[^"\\]+")?\}}\n')
@@ -259,6 +283,11 @@ class Request:
     files_sha256: str = ""
     run: str = ""
     images: Dict[str, str] = dataclasses.field(default_factory=dict)
+    keys: Tuple[str, ...] = ()  # of a rotation: the keys in env files
+    env_file: str = ""  # the only env file of a rotation; empty if it is in all
+    server: str = ""  # of a rotation of a password: the PostgreSQL server, the role, and the key of
+    role: str = ""  # the password in the server's env file
+    password_key: str = ""
     is_from_key: bool = False
     may_send_env_files: bool = False
     may_send_files: bool = False
@@ -266,10 +295,14 @@ class Request:
 
 @dataclasses.dataclass
 class Delivery:
-    """What standard input brings: the registry token, and the archive of files if one is sent."""
+    """What standard input brings: the registry token, and the archive of files if one is sent.
+
+    For a rotation it is the new value.
+    """
 
     token: str = ""
     archive: Optional[IO[bytes]] = None
+    secret: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -587,6 +620,8 @@ def main() -> int:
         return print_findings(stack)
     if request.verb == "cancel":
         return cancel(stack, request)
+    if request.verb == "consumers":
+        return print_consumers(stack, request)
     delivery = read_delivery(request, caller)
     return run_detached(stack, request, lambda: perform(stack, request, delivery))
 
@@ -600,6 +635,8 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
             recover(stack)
             if request.verb == "rollback":
                 roll_back(stack, request, services)
+            elif request.verb == "rotate":
+                rotate(stack, request, delivery.secret, services)
             else:
                 deploy(stack, request, delivery, services)
             check_again(stack, services)
@@ -760,6 +797,8 @@ def parse_request(caller: Caller) -> Request:
                 f"no stack may be called '{name}', which is a request. Rename its folder, in the"
                 f" spec and here: {ROOT / name}",
             )
+    if caller.is_key and fields["verb"] in VERBS_OF_PERSONS:
+        raise Failed(BAD_REQUEST, f"a deploy key may not {fields['verb']}: log in as a person")
     if caller.is_key and stack not in caller.allowed:
         raise Failed(BAD_REQUEST, f"this key has no right to the stack '{stack}'")
     if int(fields.get("protocol") or PROTOCOL) > PROTOCOL:
@@ -775,6 +814,11 @@ def parse_request(caller: Caller) -> Request:
         files_sha256=fields.get("files") or "",
         run=fields.get("run") or fields["verb"],
         images=requested_digests(fields),
+        keys=tuple(filter(None, (fields.get("keys") or "").split(","))),
+        env_file=fields.get("env_file") or "",
+        server=fields.get("server") or "",
+        role=fields.get("role") or "",
+        password_key=fields.get("password_key") or "",
         is_from_key=caller.is_key,
         may_send_env_files=not caller.is_key or f"{stack}:env" in caller.allowed,
         may_send_files=not caller.is_key or f"{stack}:push" in caller.allowed,
@@ -1041,7 +1085,8 @@ def recover(stack: "Stack") -> None:
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
-    recover_services(stack)
+    with undone_rotation(stack):
+        recover_services(stack)
     run_owed_hook(stack)
 
 
@@ -1263,6 +1308,8 @@ def read_delivery(request: Request, caller: Caller) -> Delivery:
 
     A person may leave out the second line.
     """
+    if request.verb == "rotate":
+        return Delivery(secret=read_secret(request))
     if request.verb != "deploy":
         return Delivery()
     with without_echo():
@@ -1613,6 +1660,11 @@ def preflight(stack: "Stack", request: Request, services: List[Service], files: 
         findings += check_promotion(service)
     findings += check_registries(services)
     findings += check_disk(stack)
+    refuse_findings(findings)
+
+
+def refuse_findings(findings: List[Finding]) -> None:
+    """Refuse a request for these reasons, if there are any."""
     if len(findings) == 1:
         raise Failed(findings[0].code, str(findings[0]))
     for finding in findings:
@@ -2603,13 +2655,7 @@ def back_up_databases(stack: "Stack", services: List[Service]) -> None:
     """Dump the databases that these services migrate, each once; bin/database does it."""
     databases = dict.fromkeys(tuple(service.backup) for service in services)
     for server, database in (pair for pair in databases if len(pair) == 2):
-        program = str(ROOT / "bin/database")
-        if not os.access(program, os.X_OK):
-            raise Failed(
-                NOT_READY,
-                f"{program} is missing, and dumps before migrations need it. Copy it:"
-                f" {copy_command('bin/database')}",
-            )
+        program = database_program("dumps before migrations")
         output = stack.machine.show(
             [program, "backup", server, database, "before-migration"], DUMP_SECONDS
         )
@@ -2619,6 +2665,17 @@ def back_up_databases(stack: "Stack", services: List[Service]) -> None:
                 f"the dump of {database} failed with exit code {output.code}, so nothing was"
                 " migrated, and no container of the service was changed",
             )
+
+
+def database_program(purpose: str) -> str:
+    """The path of bin/database, which must be there."""
+    program = str(ROOT / "bin/database")
+    if not os.access(program, os.X_OK):
+        raise Failed(
+            NOT_READY,
+            f"{program} is missing, and {purpose} need it. Copy it: {copy_command('bin/database')}",
+        )
+    return program
 
 
 def stop_one_off(stack: "Stack", service: Service) -> None:
@@ -2646,7 +2703,7 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
     code = NOT_SERVING
     try:
         if run_hook(stack, "before", settings) != 0:
-            if verb == "deploy":
+            if verb != "rollback":
                 raise Failed(NOT_READY, f"{stack.name}/hooks/before failed")
             progress("note: hooks/before failed; a rollback goes on all the same")
         yield
@@ -2987,6 +3044,8 @@ def sequence_to_record(stack: "Stack", request: Request, service: Service) -> in
     """
     if request.verb == "deploy":
         return request.sequence
+    if request.verb == "rotate":
+        return stack.newest_sequence_of(service.name)  # it is the same image
     latest = stack.newest_record(service.name)
     if request.is_from_key or not latest:
         return latest.sequence if latest else 0
@@ -3509,6 +3568,463 @@ def newest_images(records: List[Record]) -> List[str]:
     return list(dict.fromkeys(record.image for record in reversed(records)))[:IMAGES_TO_KEEP]
 
 
+# 14. Rotate: change a secret where it is stored, and redeploy the services that read it.
+#
+# First the env files change, then the role's password in PostgreSQL, then the services. Containers
+# that run keep their variables, and their sessions with PostgreSQL, until they are replaced.
+#
+# A note has all old and new values. It is written before the first change, and removed when all
+# services run with the new value. While it is there, everything can be undone: at once if a service
+# fails, or by the next request of the stack after a kill or a power cut.
+
+LONGEST_SECRET = 16_000  # characters; more would not fit into one line of standard input
+SECRET_SECONDS = 300  # a person types the new value
+PASSWORD_SECONDS = 120  # bin/database changes the password of a role
+LINE_END = re.compile(r"(\r\n|\r|\n)")
+URL_WITH_PASSWORD = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^:/@?#]*):(?P<password>[^@]*)@(?P<rest>.*)"
+)
+# In the text of a connection, such as `host=db password=x`, and in the query of a URL.
+PASSWORD_SETTING = re.compile(r"((?:^|[\s;?&])(?:password|pwd)\s*=\s*)([^\s;&]+)", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """A line of an env file, before and after a rotation."""
+
+    path: str  # of the env file, below ROOT
+    key: str
+    before: str
+    after: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Role:
+    """A role of a PostgreSQL server, and its password before and after a rotation."""
+
+    server: str
+    name: str
+    before: str
+    after: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotation:
+    """What a rotation changes: lines of env files, and perhaps the password of a role."""
+
+    changes: Tuple[Change, ...]
+    role: Optional[Role] = None
+    services: Tuple[str, ...] = ()  # those that are redeployed
+
+    @property
+    def places(self) -> List[str]:
+        """The keys that change, with their files, for a message."""
+        return [f"{change.key} in {change.path}" for change in self.changes]
+
+
+def rotate(stack: "Stack", request: Request, secret: str, services: List[Service]) -> None:
+    """Change a secret, and put the services that read it into service with the new value."""
+    rotation = plan_rotation(stack, request, secret)
+    services += consumers(stack, rotation)
+    for service in services:
+        ensure_rollback_image(stack, service)
+    if rotation.role:
+        # The role must have the old password: another one could not be brought back.
+        set_password(stack, rotation.role, rotation.role.before, rotation.role.before)
+    names = tuple(service.name for service in services)
+    with rotation_is_undone_after_failure(stack, services):
+        apply_rotation(stack, dataclasses.replace(rotation, services=names))
+        stack.read_compose_file()
+        roll_out(stack, request, services)
+        check_again(stack, services)
+    if exit_code_of(services) == SERVING:
+        progress(f"rotated: {', '.join(rotation.places)}")
+
+
+def print_consumers(stack: "Stack", request: Request) -> int:
+    """`consumers`: print what a rotation would change, and the services that it would redeploy."""
+    stack.state.mkdir(exist_ok=True)
+    with stack.locked(request):
+        rotation = plan_rotation(stack, request, base64.b16encode(os.urandom(16)).decode())
+        services = consumers(stack, rotation)
+    for place in rotation.places:
+        print(f"changes: {place}")
+    if rotation.role:
+        print(f"changes: the password of the role {rotation.role.name} of {rotation.role.server}")
+    for service in services:
+        has_no_gap = service.is_start_first and service.can_temporary_serve
+        way = "start-first" if has_no_gap else "with a short gap"
+        print(f"redeploys: {service.name}, {way}, with the image that it runs")
+    if not services:
+        print("redeploys: nothing, because no service of the stack that was deployed reads it")
+    return OK
+
+
+def read_secret(request: Request) -> str:
+    """Read the new value from standard input."""
+    if os.isatty(0):
+        print_line(f"the new value of {' '.join(request.keys)}, which is not shown:", sys.stderr)
+    with without_echo():
+        secret = read_line(SECRET_SECONDS)
+    problem = problem_of_secret(secret, is_password=bool(request.role))
+    if problem:
+        raise Failed(BAD_REQUEST, f"the new value {problem}. Nothing was changed")
+    return secret
+
+
+def problem_of_secret(secret: str, is_password: bool) -> str:
+    """Why a value cannot be stored between single quotes on a line of an env file; or empty."""
+    if not secret:
+        return "is empty"
+    if secret != secret.strip():
+        return "has a blank at its beginning or end"
+    if not secret.isprintable() or "\ufffd" in secret:
+        return "has a line break, or another character that cannot be printed"
+    if "'" in secret or secret.endswith("\\"):
+        return "has a single quote, or a backslash at its end, which an env file cannot hold"
+    if len(secret) > LONGEST_SECRET:
+        return f"is longer than {LONGEST_SECRET} characters"
+    if "change-me" in secret:
+        return "has change-me in it, with which nothing is deployed"
+    if is_password and not re.fullmatch(r"[!-~]+", secret):
+        # PostgreSQL and its clients would have to agree on how such characters are normalized.
+        return "has a blank, or a character that is not of ASCII, which no password should have"
+    return ""
+
+
+def plan_rotation(stack: "Stack", request: Request, secret: str) -> Rotation:
+    """Find the lines of env files that have the secret; it raises Failed if there are none."""
+    stack.read_compose_file()
+    refuse_missing_env_files(stack)
+    if request.role:
+        return plan_password_rotation(stack, request, secret)
+    keys = ", ".join(request.keys)
+    names = stack.files.env_files()
+    if request.env_file:
+        names = [name for name in names if name == request.env_file]
+    values: Dict[str, str] = {}
+    changes: List[Change] = []
+    for name in names:
+        path = stack.folder / name
+        for line in env_lines_to_change(path):
+            if line.key in request.keys:
+                values[name] = line.env_value
+        changes += changes_in(path, partial(with_new_value, keys=request.keys, secret=secret))
+    if not values:
+        raise Failed(BAD_REQUEST, f"no env file of {stack.name} has {keys}")
+    if len(set(values.values())) > 1:
+        raise Failed(
+            BAD_REQUEST,
+            f"{keys} has different values in {', '.join(values)}. Name the file whose value is to"
+            f" change: rotate {stack.name} {keys} FILE",
+        )
+    if not changes:
+        raise Failed(BAD_REQUEST, f"{keys} has this value already. Nothing was changed")
+    return Rotation(tuple(changes))
+
+
+def plan_password_rotation(stack: "Stack", request: Request, secret: str) -> Rotation:
+    """Find the password of a role in the server's env file, and in the env files of the stack."""
+    path = ROOT / request.server / SERVER_ENV_FILE
+    lines = [line for line in env_lines_to_change(path) if line.key == request.password_key]
+    if not lines or not lines[0].env_value:
+        raise Failed(
+            BAD_REQUEST, f"{request.server}/{SERVER_ENV_FILE} has no {request.password_key}"
+        )
+    role = Role(request.server, request.role, lines[0].env_value, secret)
+    if role.before == role.after:
+        raise Failed(BAD_REQUEST, f"{role.name} has this password already. Nothing was changed")
+    password_keys = (request.password_key,)
+    changes = changes_in(path, partial(with_new_value, keys=password_keys, secret=secret))
+    for name in stack.files.env_files():
+        place = f"{stack.name}/{name}"
+        new_value = partial(with_new_password, keys=request.keys, role=role, place=place)
+        changes += changes_in(stack.folder / name, new_value)
+    return Rotation(tuple(changes), role)
+
+
+def with_new_value(line: EnvLine, keys: Sequence[str], secret: str) -> str:
+    """The value of a line with one of these keys is the new one; others stay."""
+    return secret if line.key in keys else line.env_value
+
+
+def with_new_password(line: EnvLine, keys: Sequence[str], role: Role, place: str) -> str:
+    """The value of a line with the new password in place of the old one; or the value as it is."""
+    value = line.env_value
+    if line.key not in keys:
+        return value
+    if value == role.before:
+        return role.after
+    encoded = urllib.parse.quote(role.after, safe="")
+    url = URL_WITH_PASSWORD.fullmatch(value)
+    if url and urllib.parse.unquote(url["user"]) == role.name:
+        if role.before in (url["password"], urllib.parse.unquote(url["password"])):
+            return f"{url['scheme']}{url['user']}:{encoded}@{url['rest']}"
+        if re.match(rf"{re.escape(role.server)}(?:[:/]|$)", url["rest"]):
+            raise Failed(
+                NOT_READY,
+                f"{line.shown_key} in {place} has another password for {role.name} than"
+                f" {role.server}/{SERVER_ENV_FILE}. Correct the wrong one first. Nothing was"
+                " changed",
+            )
+        return value
+
+    def replaced(match: "re.Match[str]") -> str:
+        if role.before not in (match[2], urllib.parse.unquote(match[2])):
+            return match[0]
+        if "://" not in value and encoded != role.after:
+            raise Failed(
+                BAD_REQUEST,
+                f"{line.shown_key} in {place} takes no such password: use letters and digits only."
+                " Nothing was changed",
+            )
+        return match[1] + encoded
+
+    return PASSWORD_SETTING.sub(replaced, value)
+
+
+def env_lines_to_change(path: Path) -> List[EnvLine]:
+    """The lines of an env file that is a plain file of this user."""
+    shown = f"{path.parent.name}/{path.name}"
+    if path.is_symlink() or not path.is_file():
+        raise Failed(NOT_READY, f"{shown} is missing, or is a symbolic link, which is not followed")
+    owner = path.stat().st_uid
+    if owner != os.geteuid():
+        raise Failed(
+            NOT_READY,
+            f"{shown} belongs to {name_of_user(owner)}. Give it to the user of the stack: sudo chown"
+            f" {name_of_user(os.geteuid())} {path}",
+        )
+    return read_env_lines(path)
+
+
+def changes_in(path: Path, new_value: Callable[[EnvLine], str]) -> List[Change]:
+    """The lines of an env file that get another value."""
+    texts = LINE_END.split(read_env_text(path))[::2]
+    changes = []
+    for line in env_lines_to_change(path):
+        value = new_value(line)
+        if value == line.env_value:
+            continue
+        before = texts[line.number - 1]
+        export = "export " if before.lstrip().startswith("export ") else ""
+        after = f"{export}{line.key}='{value}'"
+        changes.append(Change(f"{path.parent.name}/{path.name}", line.key, before, after))
+    return changes
+
+
+def read_env_text(path: Path) -> str:
+    """The text of an env file, from which the same bytes can be made again."""
+    return path.read_bytes().decode("utf-8", "surrogateescape")
+
+
+def with_changes(path: Path, changes: Iterable[Change], is_undone: bool = False) -> bytes:
+    """The content of an env file after these changes, or before them."""
+    parts = LINE_END.split(read_env_text(path))
+    for change in changes:
+        old, new = change.before, change.after
+        if is_undone:
+            old, new = new, old
+        parts = [new if part == old else part for part in parts]
+    return "".join(parts).encode("utf-8", "surrogateescape")
+
+
+def consumers(stack: "Stack", rotation: Rotation) -> List[Service]:
+    """The services whose environment a rotation changes, as Compose reads it.
+
+    The rotation is refused if a deploy of these services with the changed files would be.
+    """
+    environments = {
+        name: service.model.get("environment") for name, service in stack.services.items()
+    }
+    folder = Path(tempfile.mkdtemp(prefix="incoming-", dir=stack.state))
+    try:
+        files = Files(stack.folder, folder)
+        for name, changes in changes_by_file(rotation).items():
+            if ROOT / name == stack.folder / Path(name).name:
+                content = with_changes(ROOT / name, changes)
+                write_file(folder / Path(name).name, content, 0o600)
+        files.complete()
+        stack.read_compose_file(files)
+        refuse_missing_env_files(stack)
+        services = [
+            service
+            for service in stack.services.values()
+            if service.model.get("environment") != environments[service.name]
+        ]
+        services = deployed_consumers(stack, rotation, services)
+        refuse_findings(list(findings_of(stack, services, files)))
+    finally:
+        remove_folder(folder)
+        stack.read_compose_file()
+    for service in services:
+        report_other_changes(stack, service)
+    return services
+
+
+def report_other_changes(stack: "Stack", service: Service) -> None:
+    """Say if a service also gets other settings than those with which it was deployed."""
+    container = stack.find(service.container_name)
+    if not container or not stack.owns(container, service):
+        return
+    if container.labels.get("com.docker.compose.config-hash") not in stack.hashes(
+        service, container
+    ):
+        progress(f"note: {service.name} also gets what else has changed since its last deploy")
+
+
+def deployed_consumers(
+    stack: "Stack", rotation: Rotation, services: List[Service]
+) -> List[Service]:
+    """Those of the services that were deployed, each with the image that it runs."""
+    for service in services:
+        if service.accessory:
+            names = " ".join(other.name for other in services)
+            raise Failed(
+                NOT_READY,
+                f"{service.name} reads {', '.join(rotation.places)}, and a deploy never replaces"
+                " an accessory. Edit the file by hand, then: cd"
+                f" {stack.folder} && docker compose up -d {names}",
+            )
+        service.image = service.previous_image = stack.recorded_image(service.name)
+        if not service.image:
+            progress(f"note: {service.name} was never deployed: its first deploy has the new value")
+        elif serving_image(stack, service) not in ("", service.image):
+            raise Failed(
+                NOT_READY,
+                f"{service.name} runs another image than the recorded one. Deploy it, or go back"
+                f" first: {rollback_command(stack, service)}",
+            )
+    return [service for service in services if service.image]
+
+
+def changes_by_file(rotation: Rotation) -> Dict[str, List[Change]]:
+    """The changes of each env file."""
+    files: Dict[str, List[Change]] = {}
+    for change in rotation.changes:
+        files.setdefault(change.path, []).append(change)
+    return files
+
+
+def apply_rotation(stack: "Stack", rotation: Rotation) -> None:
+    """Write the note, then change the env files, then the password of the role."""
+    with uninterrupted():
+        for path in changes_by_file(rotation):
+            folder = ROOT / Path(path).parent
+            (folder / stack.state.name).mkdir(exist_ok=True)
+            Files(folder).back_up(Path(path).name)
+        note = json.dumps(dataclasses.asdict(rotation))
+        write_file(stack.rotation_note, note.encode(), 0o600)
+        write_env_files(rotation)
+        if rotation.role:
+            set_password(stack, rotation.role, rotation.role.before, rotation.role.after)
+
+
+def write_env_files(rotation: Rotation, is_undone: bool = False) -> None:
+    """Change the lines of the env files, or bring back the old ones. Other lines stay.
+
+    The lock of the whole server is held: the env file of a PostgreSQL server belongs to all stacks.
+    """
+    with locked(ROOT / ".host.lock", "changing env files"):
+        for name, changes in changes_by_file(rotation).items():
+            path = ROOT / name
+            if not path.is_file():
+                progress(f"note: {name} is missing")
+                continue
+            settings = path.stat()
+            write_file(path, with_changes(path, changes, is_undone), settings.st_mode & 0o777)
+            with contextlib.suppress(PermissionError):
+                os.chown(path, -1, settings.st_gid)
+
+
+def set_password(stack: "Stack", role: Role, old: str, new: str) -> None:
+    """Let bin/database change the password of a role; it gets both passwords on standard input."""
+    program = database_program("passwords of databases")
+    command = [program, "set-password", role.server, role.name]
+    output = stack.machine.show(command, PASSWORD_SECONDS, stdin=f"{old}\n{new}\n")
+    if output.code != 0:
+        raise Failed(
+            NOT_READY,
+            f"the password of {role.name} on {role.server} was not changed: bin/database ended with"
+            f" exit code {output.code}",
+        )
+
+
+@contextlib.contextmanager
+def rotation_is_undone_after_failure(stack: "Stack", services: List[Service]) -> Iterator[None]:
+    """Bring back the old secret if a service does not run with the new one."""
+    try:
+        yield
+    except Exception:
+        if services and all(service.result in ("serving", "unchanged") for service in services):
+            stack.rotation_note.unlink()  # only hooks/after has failed, for example
+        else:
+            undo_after_failure(stack, services)
+        raise
+    if exit_code_of(services) == SERVING:
+        stack.rotation_note.unlink()
+    else:
+        undo_after_failure(stack, services)
+
+
+def undo_after_failure(stack: "Stack", services: List[Service]) -> None:
+    """Undo a rotation; an error in this leaves the rest to the next request of the stack."""
+    with uninterrupted():
+        try:
+            with undone_rotation(stack):
+                stack.services = {}  # what they have learned belongs to the new value
+                stack.read_compose_file()
+        except (Failed, OSError) as error:
+            print_error(f"the rotation is not undone, and the next request tries again: {error}")
+        for service in services:
+            if result_of(service) in ("serving", "unchanged"):
+                service.result = "failed"
+                service.problem = f"{service.name} went back to the old value, with the others."
+
+
+@contextlib.contextmanager
+def undone_rotation(stack: "Stack") -> Iterator[None]:
+    """Undo a rotation that was not finished, around a step that needs the old files.
+
+    The old env files and the old password come before that step. The services that run with the
+    new value are replaced after it, because containers that are half replaced stand in the way.
+    """
+    note = read_json(stack.rotation_note)
+    if not note:
+        yield
+        return
+    rotation = Rotation(
+        tuple(Change(**change) for change in note["changes"]),
+        Role(**note["role"]) if note["role"] else None,
+        tuple(note["services"]),
+    )
+    progress(f"undoing a rotation: {', '.join(rotation.places)}")
+    write_env_files(rotation, is_undone=True)
+    if rotation.role:
+        set_password(stack, rotation.role, rotation.role.after, rotation.role.before)
+    yield
+    if not stack.services:
+        return  # Compose could not read its file; the next request goes on here
+    replace_with_old_value(stack, rotation)
+    stack.rotation_note.unlink()
+
+
+def replace_with_old_value(stack: "Stack", rotation: Rotation) -> None:
+    """Replace the containers that run with the new value; the others are left as they are."""
+    request = Request("rotate", stack.name, run="rotate")
+    names = [name for name in rotation.services if name in stack.services]
+    services = [stack.services[name] for name in names]
+    for service in services:
+        service.image = service.previous_image = stack.recorded_image(service.name)
+    for level in dependency_levels(services):
+        replace_containers(stack, request, level)
+    for service in services:
+        if service.result not in ("serving", "unchanged"):
+            print_error(f"{service.name} does not serve with the old value either")
+    stack.services = {}  # what they have learned is of no use to the request that goes on
+    stack.read_compose_file()
+
+
 # The output at the end of a request, and of `status`.
 
 
@@ -3697,6 +4213,7 @@ class Stack:
         self.owed_hook = self.state / "owed-hook.json"
         self.replaced_files = self.state / ".replaced"
         self.replaced_note = self.state / ".replaced.json"
+        self.rotation_note = self.state / ".rotation.json"
         self.token_prefix = (
             "kiwari-ci-" + hashlib.sha256(str(folder).encode()).hexdigest()[:16] + "-"
         )
@@ -3713,7 +4230,7 @@ class Stack:
     @contextlib.contextmanager
     def locked(self, request: Request) -> Iterator[None]:
         """Hold the stack's lock."""
-        names = " ".join(request.images)
+        names = " ".join(request.images or request.keys)
         purpose = f"{request.verb} {self.name} {names}, run {request.run}"
         with locked(self.lock_file, purpose, self.machine, request.is_from_key):
             yield
@@ -4148,16 +4665,19 @@ class Machine:
             raise no_answer(output)
         return json.loads(output.out)
 
-    def show(self, command: List[str], seconds: int) -> Output:
+    def show(self, command: List[str], seconds: int, stdin: str = "") -> Output:
         """Run a command, and print its output while it runs."""
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=self.inherited,
-            start_new_session=True,
-        )
+        with memory_file() as given:
+            given.write(stdin.encode())
+            given.seek(0)
+            process = subprocess.Popen(
+                command,
+                stdin=given,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=self.inherited,
+                start_new_session=True,
+            )
         assert process.stdout
         timer = threading.Timer(seconds, kill_group, [process])
         timer.start()

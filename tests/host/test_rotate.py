@@ -1,0 +1,490 @@
+"""`rotate` changes a secret and redeploys the services that read it; if one fails, everything comes back."""
+
+import os
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci.engines.compose import host
+from tests.host.fake_docker import Image, Running
+from tests.host.world import STACK, WEB, WORKER, Snapshot, World
+
+API = WEB.replace("web", "api").replace("env_file: .env", "env_file: api.env")
+JOBS = WORKER.replace("restart: unless-stopped", "restart: unless-stopped\n    env_file: worker.env")
+REDIS = """
+  redis:
+    image: redis:8
+    container_name: redis
+    restart: unless-stopped
+    env_file: redis.env
+    labels:
+      deploy.accessory: "yes"
+    networks:
+      - proxy
+"""
+OLD, NEW = "s3cret", "n3w-secret"
+ROLE = "pg shop_live"
+DATABASE_WORDS = "DATABASE_URL,DB_PASSWORD,DSN pg shop_live LIVE_PASSWORD"
+
+
+@pytest.fixture
+def shop(root: Path) -> World:
+    """Two services with one secret, one of them with more secrets, and one that reads none of them."""
+    world = World(root, WEB, API, JOBS)
+    (world.folder / "api.env").write_text("# of the API\nSECRET='s3cret'\nAPI_KEY=\"first\"\n")
+    (world.folder / "worker.env").write_text("QUEUE='mail'\n")
+    for name in (".env", "api.env", "worker.env"):
+        (world.folder / name).chmod(0o640)
+    assert world.deploy({name: world.image(name, 1) for name in ("web", "api", "worker")}, 1).code == 0
+    return world
+
+
+@pytest.fixture
+def database(shop: World) -> World:
+    """The services have a database, whose password is in a URL, in a value of its own, and in a DSN."""
+    folder = shop.root / "pg"
+    folder.mkdir()
+    (folder / ".env").write_text("POSTGRES_USER='postgres'\nLIVE_PASSWORD='old/pass'\n")
+    (shop.folder / "api.env").write_text(
+        "DATABASE_URL='postgres://shop_live:old%2Fpass@pg:5432/shop?sslmode=disable'\n"
+    )
+    (shop.folder / ".env").write_text("DB_USER='old/pass'\nDB_PASSWORD='old/pass'\n")
+    (shop.folder / "worker.env").write_text("DSN='host=pg user=shop_live password=old/pass dbname=shop'\n")
+    program = shop.root / "bin/database"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text("")
+    program.chmod(0o755)
+    shop.machine.state.passwords[ROLE] = "old/pass"
+    assert shop.deploy({name: shop.image(name, 2) for name in ("web", "api", "worker")}, 2).code == 0
+    return shop
+
+
+def ids(world: World) -> dict[str, str]:
+    return {name: world.container(name).id for name in ("web", "api", "worker")}
+
+
+def env_files(world: World) -> dict[str, str]:
+    names = ["pg/.env", *(f"{STACK}/{name}" for name in (".env", "api.env", "worker.env"))]
+    return {name: (world.root / name).read_text() for name in names if (world.root / name).exists()}
+
+
+def variables(world: World, name: str) -> dict[str, str]:
+    return world.container(name).environment
+
+
+def test_the_readers_run_with_the_new_value_and_nothing_else_changes(shop: World) -> None:
+    before, records = ids(shop), {name: shop.record(name) for name in ("web", "api", "worker")}
+
+    outcome = shop.rotate("SECRET", NEW)
+
+    assert outcome.code == 0, outcome.text
+    assert outcome.results == {"web": "serving", "api": "serving"}
+    assert variables(shop, "web") == {"SECRET": NEW}
+    assert variables(shop, "api") == {"SECRET": NEW, "API_KEY": "first"}
+    assert env_files(shop) == {
+        "shop/.env": f"SECRET='{NEW}'\n",
+        "shop/api.env": f"# of the API\nSECRET='{NEW}'\nAPI_KEY=\"first\"\n",
+        "shop/worker.env": "QUEUE='mail'\n",
+    }
+    after = ids(shop)
+    assert after["worker"] == before["worker"] and after["web"] != before["web"] and after["api"] != before["api"]
+    assert {name: shop.record(name) for name in records} == records
+    assert shop.names() == ["api", "web", "worker"]
+    assert outcome.says("rotated: SECRET in shop/.env, SECRET in shop/api.env")
+    assert OLD not in outcome.text and NEW not in outcome.text
+    assert not shop.stack().rotation_note.exists()
+
+
+def test_the_mode_stays_and_the_old_file_is_kept_for_this_user_alone(shop: World) -> None:
+    shop.rotate("API_KEY", NEW)
+
+    path = shop.folder / "api.env"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    (backup,) = (shop.folder / ".deploys").glob("api.env.before-*")
+    assert 'API_KEY="first"' in backup.read_text() and stat.S_IMODE(backup.stat().st_mode) == 0o600
+    assert not list((shop.folder / ".deploys").glob("incoming-*"))
+
+
+def test_no_request_fails_while_the_secret_changes(shop: World) -> None:
+    shop.machine.watched = ("web", "api")
+    shop.machine.forget()
+
+    assert shop.rotate("SECRET", NEW).code == 0
+
+    for moment in shop.machine.trace:
+        for name in ("web", "api"):
+            assert moment.named[name] & moment.answering, f"nobody answers for {name} at {moment.time}"
+
+
+def test_a_key_that_only_one_file_has(shop: World) -> None:
+    before = ids(shop)
+
+    assert shop.rotate("API_KEY", NEW).results == {"api": "serving"}
+
+    assert ids(shop)["web"] == before["web"]
+
+
+def test_different_values_under_one_key_are_different_secrets(shop: World) -> None:
+    (shop.folder / "api.env").write_text("SECRET='another'\n")
+
+    refused = shop.rotate("SECRET", NEW)
+    assert refused.code == 64
+    assert refused.says("SECRET has different values in .env, api.env. Name the file")
+    assert env_files(shop)["shop/.env"] == "SECRET='s3cret'\n"
+
+    assert shop.rotate("SECRET api.env", NEW).results == {"api": "serving"}
+    assert variables(shop, "web") == {"SECRET": OLD}
+    assert variables(shop, "api") == {"SECRET": NEW}
+
+
+@pytest.mark.parametrize("failing", ["web", "api"])
+def test_if_one_reader_fails_all_go_back(shop: World, failing: str) -> None:
+    """The file has its old bytes, no container has the new value, and the request says what happened."""
+    files, before = env_files(shop), ids(shop)
+    shop.machine.accepts = lambda container: (
+        not (container.environment.get("SECRET") == NEW and container.labels["com.docker.compose.service"] == failing)
+    )
+
+    outcome = shop.rotate("SECRET", NEW)
+
+    assert outcome.code == 1, outcome.text
+    assert set(outcome.results.values()) == {"failed"}
+    assert env_files(shop) == files
+    assert variables(shop, "web")["SECRET"] == variables(shop, "api")["SECRET"] == OLD
+    assert ids(shop)[failing] == before[failing], "the old container never stopped"
+    assert shop.serves("web", shop.image("web", 1)) and shop.serves("api", shop.image("api", 1))
+    assert shop.names() == ["api", "web", "worker"]
+    assert OLD not in outcome.text and NEW not in outcome.text
+    assert not shop.stack().rotation_note.exists()
+    shop.machine.accepts = lambda container: True
+    assert shop.rotate("SECRET", NEW).code == 0
+
+
+def test_a_worker_that_fails_starts_again_with_the_old_value(shop: World) -> None:
+    before = ids(shop)
+    shop.machine.images[shop.container("worker").reference] = shop.machine.image_of(shop.container("worker"))
+    real = shop.machine.end_of
+    shop.machine.end_of = lambda container, image: (  # type: ignore[method-assign]
+        1 if container.environment.get("QUEUE") == NEW else real(container, image)
+    )
+
+    outcome = shop.rotate("QUEUE", NEW)
+
+    assert outcome.code == 1, outcome.text
+    assert variables(shop, "worker") == {"QUEUE": "mail"} and shop.container("worker").is_running
+    assert ids(shop)["worker"] == before["worker"]
+    assert env_files(shop)["shop/worker.env"] == "QUEUE='mail'\n"
+
+
+def test_the_password_of_a_role_and_everything_that_has_it(database: World) -> None:
+    """DB_USER has the same text, and is no secret: it stays."""
+    outcome = database.rotate(DATABASE_WORDS, "newPass1")
+
+    assert outcome.code == 0, outcome.text
+    assert database.machine.state.passwords[ROLE] == "newPass1"
+    assert env_files(database) == {
+        "pg/.env": "POSTGRES_USER='postgres'\nLIVE_PASSWORD='newPass1'\n",
+        "shop/.env": "DB_USER='old/pass'\nDB_PASSWORD='newPass1'\n",
+        "shop/api.env": "DATABASE_URL='postgres://shop_live:newPass1@pg:5432/shop?sslmode=disable'\n",
+        "shop/worker.env": "DSN='host=pg user=shop_live password=newPass1 dbname=shop'\n",
+    }
+    assert outcome.results == {"web": "serving", "api": "serving", "worker": "serving"}
+    assert database.machine.given == ["old/pass\nold/pass\n", "old/pass\nnewPass1\n"]
+    assert "newPass1" not in outcome.text and "old/pass" not in outcome.text
+    assert not any("newPass1" in word for call in database.machine.calls for word in call)
+    (backup,) = (database.root / "pg/.deploys").glob(".env.before-*")
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+
+
+def test_a_password_is_encoded_in_a_url(database: World) -> None:
+    (database.folder / "worker.env").write_text("QUEUE='mail'\n")
+
+    assert database.rotate(DATABASE_WORDS, "a@b/c:d%e").code == 0
+
+    assert "shop_live:a%40b%2Fc%3Ad%25e@pg" in env_files(database)["shop/api.env"]
+    assert "DB_PASSWORD='a@b/c:d%e'" in env_files(database)["shop/.env"]
+
+
+def test_if_a_reader_fails_the_role_has_its_old_password(database: World) -> None:
+    """A container answers only if its own password is the role's, as one without a pool would."""
+    files = env_files(database)
+
+    def accepts(container: Running) -> bool:
+        text = str(container.environment).replace("%2F", "/")
+        is_new_worker = container.labels["com.docker.compose.service"] == "web" and "newPass1" in text
+        has_password = any(key in container.environment for key in ("DATABASE_URL", "DB_PASSWORD"))
+        return not is_new_worker and (not has_password or database.machine.state.passwords[ROLE] in text)
+
+    database.machine.accepts = accepts
+
+    outcome = database.rotate(DATABASE_WORDS, "newPass1")
+
+    assert outcome.code == 1, outcome.text
+    assert database.machine.state.passwords[ROLE] == "old/pass"
+    assert env_files(database) == files
+    for name in ("web", "api"):
+        assert database.machine.answers(database.container(name)), name
+        assert "old" in str(variables(database, name))
+    assert database.names() == ["api", "web", "worker"]
+    assert "newPass1" not in outcome.text and "old/pass" not in outcome.text
+
+
+def test_a_role_with_another_password_is_refused_before_anything_changes(database: World) -> None:
+    files, before = env_files(database), ids(database)
+    database.machine.state.passwords[ROLE] = "somebody-elses"
+
+    outcome = database.rotate(DATABASE_WORDS, "newPass1")
+
+    assert outcome.code == 69 and outcome.says("the password of shop_live on pg was not changed")
+    assert (env_files(database), ids(database)) == (files, before)
+    assert not database.stack().rotation_note.exists()
+
+
+def test_if_the_role_cannot_be_changed_the_files_come_back(database: World) -> None:
+    """The server fails between the check and the change; what could not be undone, the next request undoes."""
+    files, before = env_files(database), ids(database)
+    real = database.machine.show
+
+    def show(command: list[str], seconds: int, stdin: str = "") -> host.Output:
+        if database.machine.given:
+            database.machine.database_code = 69
+        return real(command, seconds, stdin)
+
+    database.machine.show = show  # type: ignore[method-assign]
+    outcome = database.rotate(DATABASE_WORDS, "newPass1")
+
+    assert outcome.code == 69
+    assert outcome.says("the rotation is not undone, and the next request tries again")
+    assert (env_files(database), ids(database)) == (files, before)
+    assert database.stack().rotation_note.exists()
+
+    database.machine.show, database.machine.database_code = real, 0  # type: ignore[method-assign]
+    assert database.rollback("web").code == 0
+    assert not database.stack().rotation_note.exists()
+
+
+WRONG_URL = "DATABASE_URL='postgres://shop_live:different@pg:5432/shop'\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "secret", "files", "code", "says"),
+    [
+        ("NO_KEY", "x", {}, 64, "no env file of shop has NO_KEY"),
+        ("SECRET other.env", "x", {}, 64, "no env file of shop has SECRET"),
+        ("QUEUE", "mail", {}, 64, "QUEUE has this value already. Nothing was changed"),
+        ("QUEUE", "new", {"shop/.env": "A='change-me'\n"}, 69, "shop/.env:1: A still has change-me"),
+        (DATABASE_WORDS, "new", {"shop/api.env": WRONG_URL}, 69, "DATABASE_URL in shop/api.env has another password"),
+        (DATABASE_WORDS, "new", {"pg/.env": "X='y'\n"}, 64, "pg/.env has no LIVE_PASSWORD"),
+        (DATABASE_WORDS, "old/pass", {}, 64, "shop_live has this password already"),
+        (DATABASE_WORDS, "a;b", {}, 64, "DSN in shop/worker.env takes no such password"),
+        (DATABASE_WORDS.replace("pg ", "other "), "new", {}, 69, "other/.env is missing"),
+    ],
+)
+def test_what_is_refused_changes_nothing(
+    database: World, words: str, secret: str, files: dict[str, str], code: int, says: str
+) -> None:
+    if words == "QUEUE":
+        (database.folder / "worker.env").write_text("QUEUE='mail'\n")
+    for name, text in files.items():
+        (database.root / name).write_text(text)
+    present, before = env_files(database), ids(database)
+
+    outcome = database.rotate(words, secret)
+
+    assert outcome.code == code and outcome.says(says), outcome.text
+    assert (env_files(database), ids(database)) == (present, before)
+    assert "different" not in outcome.text.replace("different values", "")
+
+
+def test_a_link_is_not_followed_and_another_user_is_named(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = shop.folder / "worker.env"
+    path.rename(shop.folder / "kept")
+    path.symlink_to("kept")
+    assert shop.rotate("QUEUE", NEW).says("shop/worker.env is missing, or is a symbolic link")
+    path.unlink()
+    (shop.folder / "kept").rename(path)
+    if os.geteuid() == 0:
+        os.chown(path, 65534, -1)
+        assert shop.rotate("QUEUE", NEW).says("shop/worker.env belongs to")
+
+
+def test_an_accessory_is_never_replaced(root: Path) -> None:
+    world = World(root, WEB, REDIS)
+    (world.folder / "redis.env").write_text("PASSWORD='old'\n")
+    world.machine.images["redis:8"] = Image(has_health_check=True)
+    world.machine.public.add("redis:8")
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+
+    outcome = world.rotate("PASSWORD", NEW)
+
+    assert outcome.code == 69
+    assert outcome.says("redis reads PASSWORD in shop/redis.env, and a deploy never replaces an accessory.")
+    assert outcome.says("docker compose up -d redis")
+    assert (world.folder / "redis.env").read_text() == "PASSWORD='old'\n"
+
+
+def test_a_service_that_was_never_deployed_reads_it_later(root: Path) -> None:
+    world = World(root, WEB)
+    outcome = world.rotate("SECRET", NEW)
+    assert outcome.code == 0 and outcome.says("web was never deployed: its first deploy has the new value")
+    assert (world.folder / ".env").read_text() == f"SECRET='{NEW}'\n"
+
+
+def test_consumers_are_printed_and_nothing_changes(database: World) -> None:
+    files, before = env_files(database), ids(database)
+
+    outcome = database.consumers(DATABASE_WORDS)
+
+    assert outcome.code == 0
+    assert outcome.text.splitlines() == [
+        "changes: LIVE_PASSWORD in pg/.env",
+        "changes: DB_PASSWORD in shop/.env",
+        "changes: DATABASE_URL in shop/api.env",
+        "changes: DSN in shop/worker.env",
+        "changes: the password of the role shop_live of pg",
+        "redeploys: api, start-first, with the image that it runs",
+        "redeploys: web, start-first, with the image that it runs",
+        "redeploys: worker, with a short gap, with the image that it runs",
+    ]
+    assert (env_files(database), ids(database)) == (files, before)
+    assert database.machine.given == []
+
+
+def test_other_changes_that_a_service_gets_are_named(shop: World) -> None:
+    (shop.folder / "api.env").write_text("SECRET='s3cret'\nAPI_KEY='edited by hand'\n")
+
+    outcome = shop.consumers("SECRET")
+
+    assert outcome.says("note: api also gets what else has changed since its last deploy")
+    assert not outcome.says("note: web")
+
+
+def test_a_cancelled_rotation_goes_back(shop: World, cancellable: None) -> None:
+    files, before = env_files(shop), ids(shop)
+
+    def cancel() -> None:
+        if shop.machine.find("web-next"):
+            shop.machine.at_each_point = None
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    shop.machine.at_each_point = cancel
+    outcome = shop.rotate("SECRET", NEW)
+
+    assert outcome.code == 1 and outcome.says("cancelled")
+    assert (env_files(shop), ids(shop)) == (files, before)
+    assert shop.names() == ["api", "web", "worker"]
+    assert not shop.stack().rotation_note.exists()
+
+
+def test_hooks_run_around_a_rotation(shop: World) -> None:
+    shop.add_hooks("before", "after")
+    shop.machine.scripts.clear()
+
+    assert shop.rotate("QUEUE", NEW).code == 0
+
+    assert [settings["VERB"] for _, settings in shop.machine.scripts] == ["rotate", "rotate"]
+    assert not any(NEW in str(settings) for _, settings in shop.machine.scripts)
+    shop.machine.script_codes["hooks/before"] = 1
+    outcome = shop.rotate("QUEUE", "third")
+    assert outcome.code == 69 and outcome.says("shop/hooks/before failed")
+    assert env_files(shop)["shop/worker.env"] == f"QUEUE='{NEW}'\n"
+    shop.machine.script_codes = {"hooks/after": 1}
+    outcome = shop.rotate("QUEUE", "fourth")
+    assert outcome.code == 69 and outcome.says("shop/hooks/after failed")
+    assert env_files(shop)["shop/worker.env"] == "QUEUE='fourth'\n", "the service serves with it"
+
+
+@pytest.mark.parametrize(
+    ("secret", "is_password", "problem"),
+    [
+        ("", False, "is empty"),
+        (" x", False, "has a blank at its beginning or end"),
+        ("a\x1bb", False, "has a line break, or another character that cannot be printed"),
+        ("it's", False, "has a single quote"),
+        ("a\\", False, "has a single quote, or a backslash at its end"),
+        ("change-me", False, "has change-me in it"),
+        ("pässword", True, "has a blank, or a character that is not of ASCII"),
+        ('pässword with blanks $HOME "#', False, ""),
+        ('$%&/()=?`"#', True, ""),
+    ],
+)
+def test_a_value_that_an_env_file_cannot_hold(secret: str, is_password: bool, problem: str) -> None:
+    shown = host.problem_of_secret(secret, is_password)
+    assert shown.startswith(problem) and bool(shown) is bool(problem)
+
+
+def test_any_value_reaches_the_container_as_it_is(shop: World) -> None:
+    secret = '$HOME ${X:-y} "quoted" # no comment `x` \\n %41 é'
+    assert shop.rotate("QUEUE", secret).code == 0
+    assert variables(shop, "worker")["QUEUE"] == secret
+
+
+def test_a_deploy_key_may_not_rotate() -> None:
+    for words in ("rotate shop SECRET", "consumers shop SECRET", f"rotate shop {DATABASE_WORDS}"):
+        caller = host.Caller(words, is_key=True, allowed=("shop", "shop:env", "shop:push"))
+        with pytest.raises(host.Failed, match="a deploy key may not (rotate|consumers): log in as a person"):
+            host.parse_request(caller)
+
+
+def test_the_value_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = host.Request("rotate", "shop", keys=("SECRET",))
+    for given, secret in ((b"new value\nmore", "new value"), (b"it's\n", None), (b"", None)):
+        read, write = os.pipe()
+        os.write(write, given)
+        os.close(write)
+        kept = os.dup(0)
+        os.dup2(read, 0)
+        try:
+            if secret is None:
+                with pytest.raises(host.Failed, match="the new value .* Nothing was changed"):
+                    host.read_delivery(request, host.Caller("", False, ()))
+            else:
+                assert host.read_delivery(request, host.Caller("", False, ())).secret == secret
+        finally:
+            os.dup2(kept, 0)
+            os.close(kept)
+            os.close(read)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_killed_at_any_moment_the_next_request_finds_one_value_everywhere(database: World, fails: bool) -> None:
+    """After a kill, and after a power cut: either the old value is in all places, or the new one is."""
+    files = env_files(database)
+
+    def accepts(container: Running) -> bool:
+        is_new = "newPass1" in str(container.environment)
+        return not (fails and is_new and container.labels["com.docker.compose.service"] == "api")
+
+    database.machine.accepts = accepts
+    moments: dict[str, Snapshot] = {}
+
+    def look() -> None:
+        snapshot = database.snapshot()
+        moments.setdefault(snapshot.fingerprint(), snapshot)
+
+    database.machine.at_each_point = look
+    assert database.rotate(DATABASE_WORDS, "newPass1").code == int(fails)
+    database.machine.at_each_point = None
+    assert len(moments) > 40
+    undone = 0
+    for number, moment in enumerate(list(moments.values())[::3]):
+        database.restore(moment)
+        if number % 2:
+            database.machine.boot()
+            database.machine.wait(3)
+
+        deployed = database.deploy({"web": database.image("web", 2)}, 2)
+
+        assert deployed.code == 0, deployed.text
+        undone += deployed.says("undoing a rotation")
+        value = database.machine.state.passwords[ROLE]
+        assert env_files(database) == files or (value == "newPass1" and not fails)
+        assert f"LIVE_PASSWORD='{value}'" in env_files(database)["pg/.env"]
+        for name in ("web", "api", "worker"):
+            shown = str(variables(database, name)).replace("%2F", "/")
+            assert value in shown, f"{name} has another password at moment {number}"
+            assert database.container(name).is_running
+        assert database.names() == ["api", "web", "worker"]
+    assert undone > 10
