@@ -104,6 +104,9 @@ OTHERS = {
         + "FROM $A59\nCOPY $A59 /\n"
         + double_variables("ARG B0=long\n", "ARG B{new}=$B{old}$B{old}$B{old}\n"),
     },
+    "stages": {
+        "web/Dockerfile": "FROM a AS s0\n" + "".join(f"FROM s{n} AS s{n + 1}\n" for n in range(20_000)) + "COPY a /\n",
+    },
     "compose": {
         "compose.yml": "services: {a: {image: '" + "${A:-" * 10_000 + "'}}\n",
         "docker-compose.yml": "include: [docker-compose.yml]\nservices: {a: {extends: {service: a}}}\n",

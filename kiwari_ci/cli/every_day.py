@@ -126,10 +126,9 @@ def _warn_of_stale_files(out: Path, stale_paths: list[str]) -> None:
 def diff_command(spec: Path | None, out: Path | None, against: str | None, style: str | None) -> int:
     """Say what would change, in words: who builds and deploys what, when, with which rights, names and data.
 
-    What asks for care or for work by hand comes first and is marked `!`. The files may be hand-written: they are
-    matched by what they build and deploy, and the output then says what to do by hand before the merge, what after it,
-    and what else changes; a `!` marks what can lose data or requests. The exit code is 0 with changes and without: a
-    change is no failure (`check` is what fails).
+    A `!` marks what to look at first, and such lines come first. The files may be hand-written: they are matched by
+    what they build and deploy, and the output then says what to do by hand before the merge, what after it, and what
+    else changes. The exit code is 0 with changes and without: a change is no failure (`check` is what fails).
     """
     from kiwari_ci import generator
     from kiwari_ci.commands.diff import compare, report

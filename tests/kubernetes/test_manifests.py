@@ -175,6 +175,24 @@ def test_a_dollar_sign_is_what_it_is(text: str, tmp_path: Path) -> None:
 
 
 
+HOSTILE_TEXTS = ["--- {a: b}", "a: b", "- a", "{a: b}", "[a", "&a", "*a", "!!python/name:os.system", "#c", "a #c", "'"]
+HOSTILE_TEXTS += ['"', "\\", "`id`", "a; id", "--flag", "::error::x", "%0A", "@file", "on", "1e3", "0x1F"]
+HOSTILE_TEXTS += ["é\u3000😀", "<script>", "|"]
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS)
+def test_a_text_of_the_spec_is_a_value_and_nothing_else(text: str, tmp_path: Path) -> None:
+    written = json.dumps(text, ensure_ascii=False)
+    spec = SHOP.replace("./api, work", written).replace('"$(now)"', written)
+    spec = spec.replace("    rollout: recreate\n", f"    rollout: recreate\n    entrypoint: [{written}]\n")
+    if "'" not in text and not text.endswith("\\"):  # an env file cannot hold these
+        spec = spec.replace('"costs $(5)"', written)
+    documents = manifests.build_stack(environment_of(load(spec, tmp_path)[1], "staging"), CLUSTER)
+    assert list(yaml.safe_load_all(render(documents)))[-len(documents) :] == documents
+    container = find(documents, "Deployment", "shop-worker-staging")["spec"]["template"]["spec"]["containers"][0]
+    assert (container["args"], container["command"]) == ([text], [text])
+
+
 def test_a_worker_has_no_service_and_no_probe(shop: EffectiveSpec) -> None:
     documents = manifests.build_stack(environment_of(shop, "production"), CLUSTER)
     kinds = {entry["kind"] for entry in documents if entry["metadata"]["name"] == "shop-worker-production"}

@@ -370,7 +370,10 @@ def _build_namespace(environment: EffectiveEnvironment) -> Document:
 
 
 def _build_deploy_role(name: str) -> Document:
-    """What a deploy key may do in its namespace: it reads no Secret, and starts no shell in a pod."""
+    """What a deploy key may do in its namespace: no right reads a Secret, or starts a shell in a pod.
+
+    A container that it starts may be given every Secret of the namespace all the same.
+    """
     rules = [
         ("apps", ["deployments"], ["get", "list", "create", "patch"]),
         ("apps", ["replicasets"], ["get", "list"]),
