@@ -202,6 +202,19 @@ def test_values_of_others_are_bounded(command: str, kind: str, checkout: Path) -
     run_command(command, checkout)
 
 
+def test_lines_of_stars_are_bounded(checkout: Path) -> None:
+    """Each line of a .dockerignore is matched with each file."""
+    for folder in ("api", "docker"):
+        (checkout / folder).mkdir()
+    (checkout / "docker/Dockerfile.api").write_text("FROM scratch\nCOPY api /\n")
+    for number in range(100):
+        (checkout / "api" / f"{'a' * 200}{number}").touch()
+    (checkout / ".dockerignore").write_text("".join(f"{'*a' * 60}{number}b\n" for number in range(5_000)))
+    commit(checkout)
+    result = kiwari_ci("lint", "specs/kiwari.yaml", "--checkout", checkout)
+    assert "4980 lines of .dockerignore have too many stars: they are not read" in result.out
+
+
 def test_a_text_with_values_has_an_end() -> None:
     pattern = re.compile(r"\$(\w)")
     assert fill_in_values(pattern, lambda match: match[1].upper(), "a $b$c d") == "a BC d"

@@ -208,7 +208,8 @@ def test_init_says_that_git_gave_no_answer(hostile: Path, monkeypatch: pytest.Mo
     """Git waits for a pipe in place of its list of ignored files; `init` then walks through the folders itself."""
     (hostile / ".git/info/exclude").unlink(missing_ok=True)
     os.mkfifo(hostile / ".git/info/exclude")
-    monkeypatch.setitem(git.run_git.__kwdefaults__, "timeout", 0.3)
+    defaults = git.run_git.__kwdefaults__ or {}
+    monkeypatch.setattr(git.run_git, "__kwdefaults__", {**defaults, "timeout": 0.3})
     result = kiwari_ci(*COMMANDS["init-again"](hostile))
     assert "git ls-files gave no answer in 0.3 s" in result.out
 
