@@ -8,7 +8,6 @@ OUT    ?= generated
 SPEC   ?= specs/kiwari.yaml
 VENV   := .venv
 BIN    := $(VENV)/bin
-UV     := uv==0.13.9
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -34,8 +33,8 @@ drift: $(VENV)/runtime
 
 check: lint types drift test ## what CI runs: lint, types, drift, tests
 
-install-test: $(VENV)/dev $(VENV)/wheels ## install it in every way, from a commit, an index on loopback, a folder
-	$(BIN)/pytest -n auto tests/install
+install-test: $(VENV)/dev $(VENV)/wheels ## install it in every way, from a commit, an index, a folder (QUICK=1: not the long ones)
+	$(BIN)/pytest -n auto $(quick) tests/install
 
 # A test mostly waits, so two servers share the files of tests; each takes its own in their order.
 engine-test: $(VENV)/dev ## deploy for real: two servers, each in a network namespace of its own (root; QUICK=1: not the long ones)
@@ -82,12 +81,13 @@ release-notes: $(VENV)/runtime ## print what a release changes, also in the exam
 
 lock: ## remake the locks of pyproject.toml and the npm checkers (UPGRADE=--upgrade)
 	$(PYTHON) -m venv $(VENV)/lock
-	$(VENV)/lock/bin/pip install --quiet --disable-pip-version-check $(UV)
+	$(VENV)/lock/bin/pip install $(hashed) --requirement requirements-lock.txt
 	$(call compile,pyproject.toml --group build,requirements.txt)
 	$(call compile,pyproject.toml --constraints requirements.txt --no-annotate,kiwari_ci/requirements.txt)
 	$(call compile,pyproject.toml --group build --group dev --constraints requirements.txt,requirements-dev.txt)
 	$(call compile,--group mutate --constraints requirements-dev.txt,requirements-mutate.txt)
 	$(call compile,--group install,tests/install/requirements.txt)
+	$(call compile,--group lock,requirements-lock.txt)
 	$(call compile,--group ci,.ci/requirements.txt)
 	cd tests/checkers && npm install --package-lock-only --ignore-scripts
 
@@ -121,8 +121,9 @@ $(VENV)/wheels: requirements.txt tests/install/requirements.txt | $(VENV)/runtim
 	$(download) --requirement requirements.txt --requirement tests/install/requirements.txt --dest $@
 	@touch $@
 
-download = $(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --only-binary :all:
-install = $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement $(1)
+hashed = --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+download = $(BIN)/pip download $(hashed)
+install = $(BIN)/pip install $(hashed) --requirement $(1)
 
 # `make .venv` makes it with everything in it.
 .PHONY: $(VENV)

@@ -204,6 +204,16 @@ def test_git_gives_up_on_a_file_that_never_ends(hostile: Path) -> None:
         git.run_git(hostile, "rev-parse", "HEAD", timeout=0.5)
 
 
+def test_init_says_that_git_gave_no_answer(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git waits for a pipe in place of its list of ignored files; `init` then walks through the folders itself."""
+    (hostile / ".git/info/exclude").unlink(missing_ok=True)
+    os.mkfifo(hostile / ".git/info/exclude")
+    defaults = git.run_git.__kwdefaults__ or {}
+    monkeypatch.setattr(git.run_git, "__kwdefaults__", {**defaults, "timeout": 0.3})
+    result = kiwari_ci(*COMMANDS["init-again"](hostile))
+    assert "git ls-files gave no answer in 0.3 s" in result.out
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_writes_through_a_link(command: str, hostile: Path, tmp_path: Path) -> None:
     """Everything that a command may write is a link that the repository tracks; the user's files stay as they are."""

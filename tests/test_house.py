@@ -18,6 +18,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 PROGRAMS = [PACKAGE / f"engines/compose/{name}.py" for name in ("database", "host", "over_ssh")]
 PROGRAMS.append(PACKAGE / "engines/kubernetes/rollout.py")
 
+REQUIREMENTS = [ROOT / f"{folder}/requirements.txt" for folder in (".ci", "kiwari_ci", "tests/install")]
+REQUIREMENTS += ROOT.glob("requirements*.txt")
+
 MACHINE = re.compile(
     r"(?<![\w./])/(?:work|root|mnt|Users)/|/home/|\.\./shared|pypi\.org|pythonhosted|registry\.npmjs|deb\.debian|proxy\.golang"
 )
@@ -74,6 +77,26 @@ def test_nobody_knows_a_users_words() -> None:
     words = re.compile(r"\b(pos|admin|nasibakarkiwari|iqbalmuhyiddin|vps|stg)\b|\bkiwari\b(?!-ci)")
     for file in {*MODULES, *TEMPLATES_FOLDER.rglob("*.j2")} - {PACKAGE / "readers/vocabulary.py"}:  # it knows "stg"
         assert not words.search(file.read_text().replace("kiwari_ci", "")), file.name
+
+
+def test_nothing_is_installed_without_hashes() -> None:
+    """pip takes nothing from an index but what a file of requirements has the hash of."""
+    targets = ["dev", "mutate", "wheels"]
+    words = ["make", "--dry-run", "--always-make", "lock", "wheelhouse", *(f".venv/{name}" for name in targets)]
+    printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    installs = [line for line in printed.splitlines() if re.search(r"\bpip (install|download|wheel) ", line)]
+    from_an_index = [line for line in installs if "--no-index" not in line]
+    assert len(from_an_index) >= 6
+    for line in from_an_index:
+        assert "--require-hashes --only-binary :all: --requirement " in line
+
+
+@pytest.mark.parametrize("file", REQUIREMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_each_requirement_has_a_hash(file: Path) -> None:
+    _, *requirements = re.split(r"^(?=[A-Za-z0-9])", file.read_text(), flags=re.MULTILINE)
+    assert requirements
+    for requirement in requirements:
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", requirement), requirement.split()[0]
 
 
 def test_nothing_names_a_machine() -> None:

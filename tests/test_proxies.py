@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
 from kiwari_ci import generator
 from kiwari_ci.loading.yaml_source import parse_yaml
@@ -46,6 +47,32 @@ def test_supported_keys_are_fields_of_the_spec(kind: ProxyKind) -> None:
 @pytest.mark.parametrize("key", sorted(set(Proxy.model_fields) - {"kind", "network"}))
 def test_every_key_is_for_some_kind(key: str) -> None:
     assert list_kinds_with_key(key)
+
+
+NEIGHBOURS = """
+project: {name: shop, repository: example/shop}
+hosts: {vps: {proxy: {network: front}}}
+databases: {data: {host: vps}}
+services:
+  web: {port: 8080, depends_on: {cache: started}}
+  api: {port: 8081, env: {URL: {database: url}}}
+  worker: {image_of: api, command: [work]}
+accessories: {cache: {image: "redis:7", port: 6379}}
+environments:
+  live: {deploy_on: {push: main}, database: {}, domains: {web: www.example.com}}
+  inner: {deploy_on: {push: main}, database: {}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("stack", "reached"),
+    [("shop-live", ["shop-web-live"]), ("shop-inner", ["shop-web-inner", "shop-api-inner"]), ("data", [])],
+)
+def test_only_what_the_proxy_leads_to_is_on_its_network(stack: str, reached: list[str]) -> None:
+    """Whatever is on that network reaches the others there past the proxy."""
+    files = render_files(generator.validate_and_plan(parse_yaml("shop.yaml", NEIGHBOURS)).plan)
+    containers = yaml.safe_load(files[f"deploy/{stack}/docker-compose.yml"].text)["services"]
+    assert [name for name, options in containers.items() if "front" in options.get("networks", [])] == reached
 
 
 @pytest.mark.parametrize("kind", SERVER_KINDS)

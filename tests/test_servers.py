@@ -304,6 +304,24 @@ def test_status_has_the_backups_and_jobs_of_the_host() -> None:
     assert operate.build_status_command("docker", "shop", has_schedule=True)[-2] == "yes"
 
 
+def test_what_a_job_prints_is_not_taken_for_the_end() -> None:
+    """A job may print anything, also a line like the one that ends the list."""
+    plan = generator.load_spec(SPEC).plan
+    mark = "kiwari-ci: backups and jobs"
+    lines = [mark, "job clean: ok", f"{mark} many", f"{mark} 0", f"{mark} {'9' * 5_000}", "backup: failed", f"{mark} 1"]
+    result = calls.ProcessResult(0, "\n".join(lines) + "\n", "")
+    status = operate.parse_status("production", plan.hosts[0], "pos-production", [], result)
+    assert status.schedule == tuple(lines[1:-1])
+    assert status.schedule_code == 1
+
+
+def test_a_log_without_an_end_of_line_comes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "MAX_LINE_BYTES", 10)
+    parts: list[str] = []
+    calls.stream_process(["printf", "%s", "x" * 25], lambda line, is_error: parts.append(line))
+    assert parts == ["x" * 10, "x" * 10, "x" * 5]
+
+
 def test_a_deploy_without_a_known_run_is_named() -> None:
     plan = generator.load_spec(SPEC).plan
     places = operate.select_containers(operate.list_containers(plan, "production"), "api")

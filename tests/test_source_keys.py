@@ -128,6 +128,15 @@ def test_a_variable_of_a_build_is_in_the_key(runner: Runner) -> None:
     assert one["key"] != other["key"]
 
 
+def test_a_file_with_the_name_of_a_commit_is_no_commit(runner: Runner) -> None:
+    """Git refuses a word that is both, unless it is told which of them is meant."""
+    before = name_source(runner, "web-ci")["sequence"]
+    runner.repository.commit("second", HEAD="a file")
+    for branch in ("main", "develop"):
+        runner.repository.git("update-ref", f"refs/remotes/origin/{branch}", "@")
+    assert int(name_source(runner, "web-ci")["sequence"]) == int(before) + 1
+
+
 def test_branches_do_not_share_a_tag(runner: Runner) -> None:
     """A push always builds; what another branch builds of the same source later must not take the place."""
     keys = {name_source(runner, "web-ci", f"refs/heads/{branch}")["key"] for branch in ("main", "develop")}

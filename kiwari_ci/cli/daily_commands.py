@@ -126,10 +126,9 @@ def _warn_of_stale_files(out: Path, stale_paths: list[str]) -> None:
 def diff_command(spec: Path | None, out: Path | None, against: str | None, style: str | None) -> int:
     """Describe what `generate` would change in the pipeline: builds, deploys, permissions, names and data.
 
-    Changes that need attention or manual work come first, with a `!`. The files to compare with can be hand-written:
-    `diff` finds out what they build and deploy, and lists what to do by hand before the merge, what to do after it, and
-    what else changes; there, `!` marks what can lose data or requests. The exit code is 0 with and without changes;
-    `check` is the command that fails.
+    A `!` marks what to look at first, and such lines come first. The files to compare with can be hand-written: `diff`
+    finds out what they build and deploy, and lists what to do by hand before the merge, what to do after it, and what
+    else changes. The exit code is 0 with and without changes; `check` is the command that fails.
     """
     from kiwari_ci import generator
     from kiwari_ci.commands.diff import compare, report

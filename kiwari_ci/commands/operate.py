@@ -36,6 +36,7 @@ fi
 exit $code
 """
 _SCHEDULE_MARK = "kiwari-ci: backups and jobs"
+_SCHEDULE_END = re.compile(rf"{_SCHEDULE_MARK} [0-9]{{1,3}}")
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,11 @@ def parse_status(
 
 def _parse_schedule(lines: Sequence[str]) -> tuple[tuple[str, ...], int]:
     """What the database program printed of backups and jobs, and its exit code; empty where there are none."""
-    end = next((line for line in lines if line.startswith(f"{_SCHEDULE_MARK} ")), "")
-    if _SCHEDULE_MARK not in lines or not end:
+    ends = [number for number, line in enumerate(lines) if _SCHEDULE_END.fullmatch(line)]
+    if _SCHEDULE_MARK not in lines or not ends:
         return (), 0
-    return tuple(lines[lines.index(_SCHEDULE_MARK) + 1 : lines.index(end)]), int(end.rpartition(" ")[2])
+    end = ends[-1]  # what a job prints may look like it
+    return tuple(lines[lines.index(_SCHEDULE_MARK) + 1 : end]), int(lines[end].rpartition(" ")[2])
 
 
 def is_refused_to_deploy_key(result: ProcessResult) -> bool:

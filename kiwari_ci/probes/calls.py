@@ -6,7 +6,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import IO, Any, Generic, TypeVar
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 REQUEST_TIMEOUT = 5  # seconds for one answer
 TOTAL_TIMEOUT = 20  # seconds for everything
 MAX_RESPONSE_BYTES = 5_000_000  # bytes of an answer
+MAX_LINE_BYTES = 100_000  # bytes of a line that a program prints
 
 T = TypeVar("T")
 
@@ -90,7 +91,7 @@ def stream_process(
     last_lines = ["", ""]
 
     def read(stream: IO[bytes] | None, is_error: bool) -> None:
-        for line in stream or ():
+        for line in _iter_lines(stream):
             last_lines[is_error] = line.decode(errors="replace").rstrip("\r\n")
             print_line(last_lines[is_error], is_error)
 
@@ -108,6 +109,12 @@ def stream_process(
             if stream:
                 stream.close()
     return ProcessResult(process.returncode, *last_lines)
+
+
+def _iter_lines(stream: IO[bytes] | None) -> Iterator[bytes]:
+    """The lines of a stream; one that does not end comes in parts, so that it does not fill the memory."""
+    while stream and (line := stream.readline(MAX_LINE_BYTES)):
+        yield line
 
 
 def run_in_terminal(words: Sequence[str]) -> ProcessResult:

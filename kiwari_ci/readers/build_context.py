@@ -16,7 +16,12 @@ from kiwari_ci.readers.tracked_files import Checkout, select_by_prefix
 _PATTERN_TOKEN = re.compile(
     r"(?P<folders>\*\*/?)|(?P<some>\*)|(?P<one>\?)|(?P<set>\[\^?[^]]+\])|\\(?P<plain>.)|.", re.DOTALL
 )
+MAX_SLOW_LINES = 20  # of a .dockerignore that have many stars: each of them is matched with every file
 _MAX_SYMLINKS = 40  # followed in one path, as Linux does
+
+
+# Whether a line, or several of one kind, ignores what it matches, or brings it back.
+IgnoreRule = tuple[bool, re.Pattern[str] | LinearMatcher]
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class BuildContext:
     def __init__(self, checkout: Checkout, folder: str, ignore: str) -> None:
         self.checkout = checkout
         self.prefix = "" if folder == "." else folder + "/"
-        self.rules = list(_parse_ignore_rules(ignore))
+        self.rules, self.unread_lines = _parse_ignore_rules(ignore)
 
     @cached_property
     def names(self) -> list[str]:
@@ -95,26 +100,34 @@ class BuildContext:
         return [self.prefix + name for name in names]
 
 
-def _parse_ignore_rules(text: str) -> Iterator[tuple[bool, re.Pattern[str] | LinearMatcher]]:
-    """The lines of a .dockerignore: whether each ignores or, with `!`, brings back; lines of one kind joined."""
+def _parse_ignore_rules(text: str) -> tuple[list[IgnoreRule], int]:
+    """The rules of a .dockerignore, and how many lines are left out because there are too many of their kind."""
+    rules: list[IgnoreRule] = []
     joined: list[tuple[bool, list[str]]] = []
+    slow_lines = 0
+    for sign, steps in _iter_ignore_lines(text):
+        if _count_wildcards(steps) <= MAX_FAST_WILDCARDS:
+            if not joined or joined[-1][0] != sign:
+                joined.append((sign, []))
+            joined[-1][1].append(_build_regex(steps))
+            continue
+        slow_lines += 1
+        if slow_lines <= MAX_SLOW_LINES:
+            rules += _join_rules(joined)
+            joined = []
+            rules.append((sign, LinearMatcher(steps)))
+    rules += _join_rules(joined)
+    return rules, max(0, slow_lines - MAX_SLOW_LINES)
+
+
+def _iter_ignore_lines(text: str) -> Iterator[tuple[bool, list[MatchStep]]]:
+    """The lines of a .dockerignore: whether each ignores or, with `!`, brings back, and its pattern."""
     for line in text.removeprefix("\ufeff").splitlines():
         body = "" if line.startswith("#") else line.strip()
         sign = not body.startswith("!")
         body = body.removeprefix("!").strip()
-        if not body:
-            continue
-        clean = posixpath.normpath("/" + body).lstrip("/")
-        steps = _translate_pattern(clean, True)
-        if _count_wildcards(steps) > MAX_FAST_WILDCARDS:
-            yield from _join_rules(joined)
-            joined = []
-            yield sign, LinearMatcher(steps)
-            continue
-        if not joined or joined[-1][0] != sign:
-            joined.append((sign, []))
-        joined[-1][1].append(_build_regex(steps))
-    yield from _join_rules(joined)
+        if body:
+            yield sign, _translate_pattern(posixpath.normpath("/" + body).lstrip("/"), True)
 
 
 def _join_rules(joined: list[tuple[bool, list[str]]]) -> Iterator[tuple[bool, re.Pattern[str]]]:

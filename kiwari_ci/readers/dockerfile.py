@@ -15,6 +15,7 @@ from kiwari_ci.readers.dockerfile_syntax import (
     parse_word_list,
 )
 
+MAX_STAGES = 200  # each takes over what the one before it has
 _REMOTE_SOURCE = re.compile(r"(?:https?|git|ssh)://|git@[^/]+:|github\.com/")
 _PORT_RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(\w+))?")
 _NO_ARGUMENTS: Mapping[str, str | None] = MappingProxyType({})
@@ -118,6 +119,9 @@ def parse_dockerfile(
     listing = dockerfile_syntax.parse_instructions(text)
     builder = _BuildSimulator(dockerfile_syntax.build_shell_lexer(listing.directives), build_arguments)
     for instruction in listing.instructions:
+        if instruction.name == "FROM" and len(builder.stages) == MAX_STAGES:
+            builder.faults.append((instruction.line, f"more than {MAX_STAGES} stages: nothing is read from here on"))
+            break
         builder.take(instruction)
     faults = list(listing.faults) + builder.faults
     if not builder.stages:

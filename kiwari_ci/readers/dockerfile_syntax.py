@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from kiwari_ci.readers.bounded_text import fill_in_values
+
 INSTRUCTION_NAMES = frozenset(
     {"ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER"}
     | {"ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
@@ -100,7 +102,7 @@ class ShellLexer:
                 unknown.append(name)
             return value or ""
 
-        return self.part.sub(fill, word), tuple(dict.fromkeys(unknown))
+        return fill_in_values(self.part, fill, word), tuple(dict.fromkeys(unknown))
 
 
 def parse_word_list(rest: str) -> list[str]:

@@ -22,6 +22,7 @@ MANIFEST_FILES = (
     "manage.py",
     "Pipfile",
 )
+MAX_DOTS_IN_TOML_LINE = 200  # Python's reader takes minutes for a key of many thousand parts
 _SOURCE_FILE = r".*\.(go|js|ts|mjs|cjs|tsx|jsx|py|rs|java|kt|php|cs|rb)"
 _TEST_FILE = re.compile(
     r"(^|/)(tests?|__tests__|spec)/|(_test|\.test|\.spec|Test|Tests|_spec)\.\w+$|(^|/)test_[^/]*\.py$"
@@ -149,6 +150,18 @@ def _load_json(repository: LocalRepository, path: str) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+def _load_toml(repository: LocalRepository, path: str) -> dict[str, Any]:
+    text = repository.read(path)
+    if any(line.count(".") > MAX_DOTS_IN_TOML_LINE for line in text.split("\n")):
+        repository.troubles.append(f"{path}: not read: a line has more than {MAX_DOTS_IN_TOML_LINE} dots")
+        return {}
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        repository.troubles.append(f"{path}: not TOML: {error}")
+        return {}
+
+
 def _get_nested_table(data: dict[str, Any], *keys: str) -> dict[str, Any]:
     for key in keys:
         data = data.get(key, {}) if isinstance(data.get(key), dict) else {}
@@ -235,10 +248,7 @@ def _read_python_project(repository: LocalRepository, language: DetectedLanguage
     _detect_tool_version(repository, language, "python", "python", ".python-version")
     project: dict[str, Any] = {}
     if repository.has(path := join_path(language.home, "pyproject.toml")):
-        try:
-            project = tomllib.loads(repository.read(str(path)))
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            repository.troubles.append(f"{path}: not TOML: {error}")
+        project = _load_toml(repository, str(path))
     if not language.setup and _get_nested_table(project, "project").get("requires-python"):
         language.setup = ("python", "version_file", str(path))
     if not has_test_files(repository, language.home, r"\.py$"):

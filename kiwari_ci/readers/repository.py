@@ -146,6 +146,9 @@ class LocalRepository:
         """What git says; None when it says nothing. The checkout is named: a GIT_DIR around us means nothing."""
         try:
             return git.run_git(self.root, *arguments).decode(errors="replace")
+        except git.GitTimeout as error:
+            self.troubles.append(str(error))
+            return None
         except git.GitError:
             return None
 

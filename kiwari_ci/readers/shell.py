@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import product
 
+from kiwari_ci.readers.bounded_text import fill_in_values
+
 MAX_COMMANDS = 2_000  # commands of a script
 MAX_SCRIPT_LENGTH = 100_000  # characters of a script
 MAX_VARIABLE_LENGTH = 1_000  # characters of a variable: one made of others grows no further
@@ -86,7 +88,7 @@ def _unquote_word(word: str, values: Mapping[str, str]) -> str:
     """A word without its quotes, its variables replaced; one that nobody set stays as it is written."""
     if len(word) > 1 and word[0] == word[-1] == "'":
         return word[1:-1]
-    filled = _VARIABLE_REFERENCE.sub(lambda found: values.get(found[1] or found[2], found[0]), word)
+    filled = fill_in_values(_VARIABLE_REFERENCE, lambda found: values.get(found[1] or found[2], found[0]), word)
     return re.sub(r"\\\n", " ", filled).replace('"', "").replace("'", "") if "\n" not in word else filled.strip("'\"")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from kiwari_ci.readers.bounded_text import MAX_VALUE_LENGTH, fill_in_values
 from kiwari_ci.schema.text_formats import CREDENTIAL_PATTERN
 
 PRODUCTION, STAGING, DEVELOPMENT = "production", "staging", "development"
@@ -180,7 +181,7 @@ def interpolate_known_variables(text: str, values: dict[str, str]) -> str:
         value = _resolve_reference(reference, values)
         return f"${{{_get_variable_name(reference)}}}" if value is None else value
 
-    return _VARIABLE_REFERENCE.sub(replace_reference, text)
+    return fill_in_values(_VARIABLE_REFERENCE, replace_reference, text)
 
 
 def escape_dollar_signs(text: str) -> str:
@@ -193,14 +194,14 @@ def _get_variable_name(reference: re.Match[str]) -> str:
 
 
 def _resolve_reference(reference: re.Match[str], values: dict[str, str]) -> str | None:
-    """The value of a reference to a variable; None when nothing says it, or when it is a secret."""
+    """The value of a reference to a variable; None when nothing says it, when it is a secret, or very long."""
     if reference[0] == "$$":
         return "$"
     name = _get_variable_name(reference)
     operator = reference["sign"] or ""
     operand = reference["word"] or ""
     value = values.get(name)
-    if is_secret(name, value or operand):
+    if is_secret(name, value or operand) or len(value or operand) > MAX_VALUE_LENGTH:
         return None
     if value:
         return operand if operator.endswith("+") else value

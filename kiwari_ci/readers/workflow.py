@@ -8,6 +8,7 @@ from typing import Any
 
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import workflow_triggers
+from kiwari_ci.readers.bounded_text import fill_in_values
 from kiwari_ci.readers.workflow_matrix import expand_matrix
 from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_code, as_list, iter_strings
 
@@ -19,8 +20,6 @@ _GENERATED_OUTPUTS = {"steps.source.outputs.key": "src-<key>"}
 _MAX_STEPS = 300  # of a job, with those that it calls and all combinations
 _MAX_JOBS = 200
 MAX_CALL_DEPTH = 3  # actions and workflows that call one another
-_MAX_TEXT_LENGTH = 100_000  # characters of a text in which expressions are filled in
-_MAX_SUBSTITUTION_LENGTH = 5_000
 
 Substitutions = Mapping[str, str]
 
@@ -284,11 +283,9 @@ def substitute_expressions(text: str, substitutions: Substitutions) -> str:
         return text
 
     def substitute(match: re.Match[str]) -> str:
-        value = substitutions.get(match[1].strip(), _format_unknown_expression(match[1]))
-        return value[:_MAX_SUBSTITUTION_LENGTH]
+        return substitutions.get(match[1].strip(), _format_unknown_expression(match[1]))
 
-    substituted = EXPRESSION_PATTERN.sub(substitute, text[:_MAX_TEXT_LENGTH])
-    return substituted[:_MAX_TEXT_LENGTH]
+    return fill_in_values(EXPRESSION_PATTERN, substitute, text)
 
 
 def _format_unknown_expression(expression: str) -> str:

@@ -16,7 +16,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WHEELS = ROOT / ".venv/wheels"
+INSTALL_PAGE = (ROOT / "docs/install.md").read_text()
 GIT = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "init.defaultBranch=main"]
+
+
+def section(title: str, language: str = "sh") -> str:
+    """The block of a section of docs/install.md."""
+    [text] = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", INSTALL_PAGE, re.MULTILINE | re.DOTALL)
+    [block] = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    return str(block)
+
+
+def hash_file(file: Path) -> str:
+    """Its SHA-256, as sha256sum prints it."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def lacks(part: str, target: str) -> None:

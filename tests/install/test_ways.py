@@ -1,13 +1,11 @@
-"""Each way of getting it, as docs/install.md and the generated drift workflow have it, run for real."""
+"""Each way of getting it, as docs/install.md has it, run for real."""
 
-import hashlib
 import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -15,19 +13,10 @@ import yaml
 
 from kiwari_ci.generator import generate_files
 from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
-from tests.install.conftest import GIT, ROOT, Index, lacks, run, succeeds
+from tests.install.conftest import GIT, INSTALL_PAGE, ROOT, Index, hash_file, lacks, run, section, succeeds
 
-PAGE = (ROOT / "docs/install.md").read_text()
-PROMISED = 15  # seconds that the drift job should take, its install included; a test does not hold it to that
 AGREEMENT = re.compile(r"\.: \d+ files agree with specs/kiwari\.yaml\n")
 Repository = tuple[Path, str]
-
-
-def section(title: str, language: str = "sh") -> str:
-    """The block of a section of docs/install.md."""
-    [text] = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
-    [block] = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-    return str(block)
 
 
 def filled(text: str, repository: Repository) -> str:
@@ -38,10 +27,6 @@ def filled(text: str, repository: Repository) -> str:
 def agrees(person: dict[str, str], monorepo: Path) -> None:
     """What was installed says that a consumer's files are as they should be."""
     assert AGREEMENT.fullmatch(succeeds("~/.kiwari-ci/bin/kiwari-ci check", monorepo, person))
-
-
-def sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 # The page
@@ -58,7 +43,7 @@ def test_a_released_version(wheel: Path, index: Index, person: dict[str, str], m
     script = section("A released version")
     said = run(script.replace("HASH", "0" * 64), tmp_path, index.of(person))
     assert said.returncode == 1 and "THESE PACKAGES DO NOT MATCH THE HASHES" in said.stdout
-    succeeds(script.replace("HASH", sha256(wheel)), tmp_path, index.of(person))
+    succeeds(script.replace("HASH", hash_file(wheel)), tmp_path, index.of(person))
     agrees(person, monorepo)
 
 
@@ -81,64 +66,18 @@ def test_a_dependency_with_other_bytes_is_refused(
     assert said.returncode == 1 and "DO NOT MATCH THE HASHES" in said.stdout and "click" in said.stdout
 
 
-# The drift workflow
-
-
-def drift(monorepo: Path, generator: str, repository: Repository) -> str:
-    """Generate with that line in the spec; the step's script, the tool checked out where the workflow puts it."""
-    spec = monorepo / "specs/kiwari.yaml"
-    spec.write_text(re.sub(r"^generator: .*", f"generator: {generator}", spec.read_text(), flags=re.MULTILINE))
-    plan, tree = generate_files(spec)
-    for path, file in tree.items():
-        (monorepo / path).write_text(file.text)
-    steps = yaml.safe_load((monorepo / DRIFT_WORKFLOW_PATH).read_text())["jobs"]["drift"]["steps"]
-    for checkout in [step["with"] for step in steps if "path" in step.get("with", {})]:
-        assert checkout["ref"] == repository[1]
-        subprocess.run(["git", "clone", "-q", repository[0], monorepo / checkout["path"]], check=True)
-        subprocess.run(["git", "checkout", "-q", checkout["ref"]], cwd=monorepo / checkout["path"], check=True)
-    script, _ = [step["run"] for step in steps if "run" in step]
-    return str(script)
-
-
-@pytest.mark.parametrize(
-    "generator",
-    [
-        "git+https://github.com/example/kiwari-ci@COMMIT",
-        "kiwari-ci==0.1.0 --hash=sha256:HASH",
-        "./.github/kiwari-ci/WHEEL --hash=sha256:HASH",
-    ],
-)
-def test_the_drift_step(
-    generator: str,
-    repository: Repository,
-    wheel: Path,
-    index: Index,
-    person: dict[str, str],
-    monorepo: Path,
-    tmp_path: Path,
-) -> None:
-    (monorepo / ".github/kiwari-ci").mkdir(parents=True)
-    shutil.copy2(wheel, monorepo / ".github/kiwari-ci")
-    filled = generator.replace("COMMIT", repository[1]).replace("HASH", sha256(wheel)).replace("WHEEL", wheel.name)
-    script = drift(monorepo, filled, repository)
-    runner = {**index.of(person), "RUNNER_TEMP": str(tmp_path / "runner"), "GITHUB_ACTIONS": "true"}
-    runner["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary.md")
-    (monorepo / "click.py").write_text("raise SystemExit('a file of the checkout was imported')\n")
-    begun = time.monotonic()
-    assert AGREEMENT.fullmatch(succeeds(script, monorepo, runner))
-    print(f"the drift job took {time.monotonic() - begun:.1f} s; it should take at most {PROMISED} on a quiet machine")
-    (monorepo / "deploy/RUNBOOK.md").write_text("by hand\n")
-    shutil.rmtree(tmp_path / "runner")
-    red = run(script, monorepo, runner)
-    assert red.returncode == 1 and "::error file=deploy/RUNBOOK.md" in red.stdout
-    assert "| `deploy/RUNBOOK.md` | not ours (no marker) |" in (tmp_path / "summary.md").read_text()
+# The drift workflow, which test_first_pull_request.py runs
 
 
 def test_the_drift_step_refuses_another_wheel(
-    repository: Repository, index: Index, person: dict[str, str], monorepo: Path, tmp_path: Path
+    index: Index, person: dict[str, str], monorepo: Path, tmp_path: Path
 ) -> None:
-    script = drift(monorepo, f"kiwari-ci==0.1.0 --hash=sha256:{'0' * 64}", repository)
-    red = run(script, monorepo, {**index.of(person), "RUNNER_TEMP": str(tmp_path / "runner")})
+    spec = monorepo / "specs/kiwari.yaml"
+    generator = f"generator: kiwari-ci==0.1.0 --hash=sha256:{'0' * 64}"
+    spec.write_text(re.sub(r"^generator: .*", generator, spec.read_text(), flags=re.MULTILINE))
+    _, files = generate_files(spec)
+    compare, _ = [step["run"] for step in yaml.safe_load(files[DRIFT_WORKFLOW_PATH].text)["jobs"]["drift"]["steps"][1:]]
+    red = run(compare, monorepo, {**index.of(person), "RUNNER_TEMP": str(tmp_path / "runner")})
     assert red.returncode == 1 and "DO NOT MATCH THE HASHES" in red.stdout
 
 
@@ -249,7 +188,7 @@ def test_the_generate_hook(hooked: dict[str, str], monorepo: Path) -> None:
 
 def test_every_hook_is_in_the_page() -> None:
     hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
-    assert all(hook["id"] in PAGE and not hook["pass_filenames"] for hook in hooks)
+    assert all(hook["id"] in INSTALL_PAGE and not hook["pass_filenames"] for hook in hooks)
     files = {
         path
         for path in subprocess.run(

@@ -12,7 +12,7 @@ import pytest
 from kiwari_ci import __version__
 from tests.install.conftest import ROOT, build, succeeds
 
-LARGEST = 1_000_000  # bytes; the sources compress to some 600,000
+LARGEST = 750_000  # bytes, as docs/install.md says; the sources compress to some 700,000
 
 
 @pytest.fixture(scope="module")

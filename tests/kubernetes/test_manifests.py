@@ -1,6 +1,7 @@
 """The objects of a stack: valid for Kubernetes, complete, and accepted by the rollout program."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -145,6 +146,51 @@ def test_a_service(shop: EffectiveSpec) -> None:
     assert find(documents, "PodDisruptionBudget", name)["spec"]["maxUnavailable"] == 1
     assert find(documents, "Ingress", name)["spec"]["rules"][0]["host"] == "shop.example.com"
     assert find(documents, "Service", name)["spec"]["ports"][0]["port"] == 8080
+
+
+def expand(text: str) -> str:
+    """What a kubelet makes of an argument: `$$` is a dollar sign, and `$(NAME)` the value of a variable.
+
+    Source: https://github.com/kubernetes/kubernetes/blob/master/third_party/forked/golang/expansion/expand.go
+    """
+    return re.sub(r"\$(\$|\([^)]*\))", lambda found: "$" if found[1] == "$" else "the value of a variable", text)
+
+
+DOLLARS = ["$(X)", "$$(X)", "$$$(X)", "$$", "a$$b", "$$$", "$2y$10$", "$", "$(", "$X", "$($(X))"]
+
+
+@pytest.mark.parametrize("text", DOLLARS)
+def test_a_dollar_sign_is_what_it_is(text: str, tmp_path: Path) -> None:
+    doubled = text.replace("$", "$$")  # as in a Compose file
+    spec = SHOP.replace("costs $(5)", doubled).replace("$(now)", doubled).replace("./api, work", f"'{doubled}'")
+    documents = manifests.build_stack(environment_of(load(spec, tmp_path)[1], "staging"), CLUSTER)
+    containers = [
+        document["spec"]["template"]["spec"]["containers"][0]
+        for document in documents
+        if document["kind"] in ("Deployment", "Job")
+    ]
+    written = [variable["value"] for container in containers for variable in container.get("env", [])]
+    written += [word for container in containers for word in container.get("args", [])]
+    assert [expand(word) for word in written].count(text) == 4
+
+
+
+HOSTILE_TEXTS = ["--- {a: b}", "a: b", "- a", "{a: b}", "[a", "&a", "*a", "!!python/name:os.system", "#c", "a #c", "'"]
+HOSTILE_TEXTS += ['"', "\\", "`id`", "a; id", "--flag", "::error::x", "%0A", "@file", "on", "1e3", "0x1F"]
+HOSTILE_TEXTS += ["é\u3000😀", "<script>", "|"]
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS)
+def test_a_text_of_the_spec_is_a_value_and_nothing_else(text: str, tmp_path: Path) -> None:
+    written = json.dumps(text, ensure_ascii=False)
+    spec = SHOP.replace("./api, work", written).replace('"$(now)"', written)
+    spec = spec.replace("    rollout: recreate\n", f"    rollout: recreate\n    entrypoint: [{written}]\n")
+    if "'" not in text and not text.endswith("\\"):  # an env file cannot hold these
+        spec = spec.replace('"costs $(5)"', written)
+    documents = manifests.build_stack(environment_of(load(spec, tmp_path)[1], "staging"), CLUSTER)
+    assert list(yaml.safe_load_all(render(documents)))[-len(documents) :] == documents
+    container = find(documents, "Deployment", "shop-worker-staging")["spec"]["template"]["spec"]["containers"][0]
+    assert (container["args"], container["command"]) == ([text], [text])
 
 
 def test_a_worker_has_no_service_and_no_probe(shop: EffectiveSpec) -> None:

@@ -110,6 +110,12 @@ def test_a_request_that_is_refused_in_a_job(world: World, job_files: dict[str, P
     assert world.run(*DEPLOY, "web=").text.startswith("::error::web: '' is not the digest")
 
 
+def test_an_error_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    """The text may be the cluster's, or that of an admission webhook."""
+    rollout.print_error("denied: \x1b[2J\u202e100%\r\n::error::owned", is_job=True)
+    assert capsys.readouterr().out == "::error::denied: ?[2J?100%25?%0A::error::owned\n"
+
+
 def test_a_cancelled_job_takes_its_rollout_back(world: World, job_files: dict[str, Path]) -> None:
     world.deploy(1)
 

@@ -73,7 +73,7 @@ def _summarize_first_comparison(result: DiffResult) -> str:
     unread = f"; not read: {len(result.skipped)}" if result.skipped else ""
     return (
         f"by hand: {before_count} before the merge, {after_count} after it; "
-        f"can lose data or requests (!): {dangerous_count}{unread}"
+        f"to look at first (!): {dangerous_count}{unread}"
     )
 
 

@@ -14,12 +14,14 @@ from kiwari_ci.commands.init.docker_commands import (
     iter_docker_commands,
     parse_image_name,
 )
+from kiwari_ci.readers.bounded_text import fill_in_values
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.workflow import EXPRESSION_PATTERN, get_action_name
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, collect_strings, format_scalar
 
+_SHELL_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _SSH_COMMAND = re.compile(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s")
 _COMPOSE_UP_COMMAND = re.compile(r"docker[ -]compose\b[^\n]{0,200}\bup\b|docker stack deploy")
 _SSH_ACTION = re.compile(r"ssh|scp|rsync", re.IGNORECASE)
@@ -191,7 +193,7 @@ class WorkflowJobReader:
 
     def _substitute(self, value: Any) -> str:
         """A text with its expressions replaced; an unknown one becomes UNKNOWN_TEXT."""
-        return EXPRESSION_PATTERN.sub(lambda match: self._evaluate(match[1].strip()), format_scalar(value))
+        return fill_in_values(EXPRESSION_PATTERN, lambda match: self._evaluate(match[1].strip()), format_scalar(value))
 
     def _substitute_known(self, value: str) -> str:
         """A text with the known expressions replaced; the others stay as they are."""
@@ -200,7 +202,7 @@ class WorkflowJobReader:
             text = self._evaluate(match[1].strip())
             return match[0] if UNKNOWN_TEXT in text else text
 
-        return EXPRESSION_PATTERN.sub(replace_expression, value)
+        return fill_in_values(EXPRESSION_PATTERN, replace_expression, value)
 
     def _evaluate(self, expression: str) -> str:
         """The value of an expression; UNKNOWN_TEXT when only a run knows it."""
@@ -220,7 +222,9 @@ class WorkflowJobReader:
         for name, value in self.expression_values.items():
             if name.startswith("env."):
                 variables.setdefault(name.removeprefix("env."), format_scalar(value))
-        return re.sub(r"\$\{?(\w+)\}?", lambda match: variables.get(match[1], match[0]), self._substitute(script))
+        return fill_in_values(
+            _SHELL_VARIABLE, lambda match: variables.get(match[1], match[0]), self._substitute(script)
+        )
 
     def _get_folder(self, step: YamlMapping) -> str:
         """The folder that a step runs in."""

@@ -125,6 +125,10 @@ def _check_image(lint_context: LintContext, built: EffectiveImage) -> Problems:
         yield report_at_value(
             lint_context.source, loc, "dockerfile", message, suggest_closest(str(image.build.target), dockerfile.names)
         )
+    if image.context.unread_lines:
+        message = f"{image.context.unread_lines} lines of {image.ignore_file} have too many stars: they are not read"
+        hint = "write a folder, or the end of a file's name: build, *.log"
+        yield report.at(1, "dockerfile", message, hint, "advice")
     yield from report.unread(dockerfile)
     yield from report.sources(dockerfile)
     yield from report.ports(dockerfile)

@@ -3,6 +3,7 @@
 A document is plain data: dictionaries, lists, texts and numbers. `freeze` turns it into what a template can print.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,7 @@ DRAIN_SECONDS = 10  # a pod that goes serves on until every proxy knows it
 LOST_NODE_SECONDS = 20  # the pods of a node that is gone move after that; Kubernetes' own default is 300
 JOB_SECONDS = 3600
 KEPT_JOB_SECONDS = 86_400
+_READ_DOLLAR = re.compile(r"\$(?=[$(])")  # a dollar sign that Kubernetes reads together with what comes next
 _MEMORY_UNITS = {"k": "Ki", "m": "Mi", "g": "Gi"}
 
 
@@ -306,8 +308,8 @@ def _set_command(pod: Document, words: list[str] | None) -> None:
 
 
 def _escape(text: str) -> str:
-    """Keep Kubernetes from replacing `$(NAME)` by a variable."""
-    return text.replace("$(", "$$(")
+    """Keep Kubernetes from replacing `$(NAME)` by a variable, and `$$` by one dollar sign."""
+    return _READ_DOLLAR.sub("$$", text)
 
 
 def _build_limits(memory: str | None, processors: float | None) -> dict[str, str]:
@@ -368,7 +370,10 @@ def _build_namespace(environment: EffectiveEnvironment) -> Document:
 
 
 def _build_deploy_role(name: str) -> Document:
-    """What a deploy key may do in its namespace: it reads no Secret, and starts no shell in a pod."""
+    """What a deploy key may do in its namespace: no right reads a Secret, or starts a shell in a pod.
+
+    A container that it starts may be given every Secret of the namespace all the same.
+    """
     rules = [
         ("apps", ["deployments"], ["get", "list", "create", "patch"]),
         ("apps", ["replicasets"], ["get", "list"]),

@@ -1993,8 +1993,8 @@ def print_error(text: str, is_job: bool = False) -> None:
 
 def annotate(kind: str, sentence: str) -> None:
     """Show a sentence on the page of the run, as an `error` or a `notice`."""
-    escaped = sentence.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    print_line(f"::{kind}::{escaped}")
+    lines = [printable(line).replace("%", "%25") for line in sentence.split("\n")]
+    print_line(f"::{kind}::{'%0A'.join(lines)}")
 
 
 def quote(text: str) -> None:
