@@ -265,7 +265,7 @@ def rotate_command(
             remaining = ", ".join(rotation.host.name for rotation in rotations[number + 1 :])
             if remaining or number:
                 text = f"{name} differs between the hosts now; not changed: {rotation.host.name}"
-                output.print_text(", ".join(filter(None, (text, remaining))), err=True)
+                terminal.print_text(", ".join(filter(None, (text, remaining))), err=True)
             return exit_code
     return 0
 
@@ -294,7 +294,7 @@ def _rotate_on_host(rotation: "HostRotation", verb: str, destinations: "Mapping[
     from kiwari_ci.probes import calls, ssh_host
 
     host_name = rotation.host.name
-    output.print_text(f"==> {host_name} <==")
+    terminal.print_text(f"==> {host_name} <==")
     destination = destinations.get(host_name, host_name)
     ssh_command = ssh_host.build_ssh_command(destination, rotation.build_command(verb))
     stdin_text = f"{value}\n" if value else ""
