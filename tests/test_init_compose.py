@@ -229,6 +229,8 @@ def test_candidates_and_finals(tmp_path: Path, tags: str, condition: str, tag: s
         ("uses: appleboy/ssh-action@v1, with: {username: deploy, port: 2222, proxy_host: b}",
          "logs in as deploy, by port 2222, through another machine"),
         ("run: ssh -p 2222 -J j@b root@c up", "logs in as root, by port 2222, through another machine"),
+        ('run: ssh -o ProxyCommand="cloudflared access ssh --hostname %h" root@c up', "through ProxyCommand: `hosts.*"),
+        ("run: tailscale up --auth-key=x && ssh root@c up", "through tailscale up: `hosts.*.proxy_command`"),
     ],
 )  # fmt: skip
 def test_how_a_deploy_logs_in_is_told(tmp_path: Path, step: str, said: str) -> None:

@@ -81,7 +81,8 @@ UNSUPPORTED_FEATURES = (
         "tailscale|wireguard|vpn|tunnel|cloudflared?",
         "a private network joined by the job",
         "its key would open more than one host to whoever changes a workflow",
-        "`hosts.*.jump`, or a runner inside the network (`project.runner`); cloudflared leads to `proxy.listen`",
+        "`hosts.*.proxy_command` with the program and its login, or `jump`, or a runner inside the network "
+        "(`project.runner`); for domains, cloudflared leads to `proxy.listen`",
     ),
     UnsupportedFeature(
         "terraform|ansible|provision(ing)?|cloud_?init|firewall|users",
