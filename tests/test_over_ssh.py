@@ -245,7 +245,8 @@ def test_a_program_connects_to_the_server_and_only_it_gets_its_secrets(job: Job)
     [call] = job.calls
     config = call["files"]["config"][0]
     assert "Host server\nProxyCommand cloudflared access ssh --hostname %h\n" in config
-    assert {"Port 2222", "StrictHostKeyChecking yes", "UserKnownHostsFile server-known-hosts"} <= set(config.split("\n"))
+    lines = set(config.split("\n"))
+    assert {"Port 2222", "StrictHostKeyChecking yes", "UserKnownHostsFile server-known-hosts"} <= lines
     assert "of the program" not in config + " ".join(call["arguments"])
     assert call["environment"]["ACCESS_SECRET"] == "of the program"
     assert not {"SHOP_SSH_KEY", "TOKEN", "PORT"} & set(call["environment"])

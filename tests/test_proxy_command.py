@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci.engines.compose import over_ssh
+from kiwari_ci.probes import ssh_host
+from kiwari_ci.probes.calls import ProcessResult
+from kiwari_ci.probes.dns_tls import NetworkBackend
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 # Connects standard input and output to a port of this machine, whatever address it is given.
@@ -88,3 +91,10 @@ def test_a_server_with_another_key_is_refused_through_the_program(server: RealSe
     told = server.connect(f"server.example.com {(server.folder / 'other.pub').read_text()}")
     assert "Host key verification failed" in told
     assert "reached" not in told
+
+
+def test_the_address_behind_a_program_is_not_taken_for_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cloudflare's own addresses are those of a name that leads through its tunnel."""
+    settings = "hostname ssh.example.com\nport 22\nproxycommand cloudflared access ssh --hostname %h\n"
+    monkeypatch.setattr(ssh_host, "run_process", lambda command: ProcessResult(0, settings, ""))
+    assert ssh_host.resolve_ssh_target("vps", NetworkBackend()) == ssh_host.SshTarget("ssh.example.com")
