@@ -64,6 +64,8 @@ def test_no_secret_is_copied(tmp_path: Path, container: str) -> None:
         ("labels: {a.b: '${UNSET}'}", "label a.b"),
         ("labels: ['traefik.http.middlewares.a.basicauth.users=x:y']", "label traefik.http.middlewares.a.basicauth"),
         ("labels: {traefik.http.routers.a.rule: 'Host(`a.example.com`) && Path(`/b`)'}", "more of its router's rule"),
+        ("labels: {traefik.http.routers.a.rule: 'Host(`a.example.com`) && PathPrefix(`/b`)'}",
+         "the path of its router's rule, which `domains` takes: a.example.com/b"),
         ("labels: {traefik.http.routers.a.rule: 'Host(`a.${DOMAIN}`)'}", "the domain of its rule, `a.${DOMAIN}`"),
         ("env_file: .env", "env_file .env, of whose keys there is no example"),
     ],

@@ -233,7 +233,6 @@ class ProxyGuide:
     sites: tuple[ProxySite, ...]
     redirects: tuple[ProxyRedirect, ...]
     stack: tuple[ProxyStack, ...]
-    domains: tuple[str, ...]
     auth_lists: tuple[str, ...]
 
     @property
@@ -245,6 +244,16 @@ class ProxyGuide:
     def protected_sites(self) -> tuple[ProxySite, ...]:
         """The domains that ask for a name and a password."""
         return tuple(site for site in self.sites if site.auth_list)
+
+    @property
+    def root_domains(self) -> tuple[str, ...]:
+        """The domains on which something answers to every path."""
+        return tuple(site.domain for site in self.sites if site.has_root)
+
+    @property
+    def path_domains(self) -> tuple[str, ...]:
+        """The domains of which only some paths lead somewhere: the proxy answers to the others itself."""
+        return tuple(site.domain for site in self.sites if not site.has_root)
 
     @property
     def split_sites(self) -> tuple[ProxySite, ...]:

@@ -40,6 +40,7 @@ _TRAEFIK_PORT = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.serve
 _TRAEFIK_HEALTH_PATH = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path")
 _TRAEFIK_ROUTER_OPTION = re.compile(r"traefik\.http\.routers\.([^.]+)\.(entrypoints|tls\.certresolver)")
 _TRAEFIK_RULE = re.compile(r"traefik\.http\.routers\.[^.]+\.rule")
+_PATH_PREFIX = re.compile(r"\bPathPrefix\(`(/[A-Za-z0-9._~/-]*)`\)")
 _UNSUPPORTED_PROXY_LABEL = re.compile(r"traefik\.(http\.middlewares|tcp|udp)\.|caddy(_\d+)?\.(?!reverse_proxy$)")
 MAX_SUMMARY_LENGTH = 80  # characters
 _OTHER_PROXY_IMAGES = ("nginxproxy", "jwilder", "haproxy")  # proxies that no spec can have
@@ -412,8 +413,13 @@ def _parse_router_rule(container: DetectedContainer, written: str, rule: str, pl
     """The domains of a router; `rule` is what is written, with its variables filled in, or empty."""
     domains = vocabulary.find_domains(" ".join(compose_file.find_rule_hosts(rule)))
     container.domains += [SourcedValue(domain, place) for domain in domains]
-    if re.search(r"Path|Header|Query|Method|ClientIP", rule):
-        container.unsupported.append("more of its router's rule than the domain")
+    prefixes = _PATH_PREFIX.findall(rule)
+    rest = _PATH_PREFIX.sub("", rule)
+    if domains and prefixes:
+        addresses = ", ".join(f"{domain}{prefix}" for domain in domains for prefix in prefixes)
+        container.unsupported.append(f"the path of its router's rule, which `domains` takes: {addresses}")
+    if re.search(r"Path|Header|Query|Method|ClientIP", rest):
+        container.unsupported.append("more of its router's rule than the domain and the path")
     if not domains:
         hosts = written.partition("Host(")[2].partition(")")[0]
         container.unsupported.append(f"the domain of its rule, {hosts}")
