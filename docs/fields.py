@@ -14,13 +14,15 @@ from pydantic.fields import FieldInfo
 
 from kiwari_ci.loading import yaml_source
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
-from kiwari_ci.schema import OneOf, Spec, SpecModel
+from kiwari_ci.schema import OneOf, Spec, SpecModel, Step
 from kiwari_ci.schema.text_formats import Slug, StringFormat
 
 NAME: StringFormat = get_args(Slug)[1]
 WILDCARDS = {"env": "KEY", "environment": "KEY", "accessories": "accessory", "overrides": "service"}
 Key = tuple[str, ...]  # the way to a field; `<service>` stands for any key of a table
 SectionKeys = dict[type[SpecModel], Key]  # which models have a section, and for which key
+# A section is below the first key that has its model, except for these.
+CHOSEN_SECTIONS: SectionKeys = {Step: ("services", "<service>", "steps", "before_test")}
 
 
 def page(root: Path) -> str:
@@ -32,7 +34,7 @@ def page(root: Path) -> str:
     )
     spec_source = yaml_source.load_yaml(root / "specs/kiwari.yaml")
     parts = [INTRODUCTION.format(smallest=smallest, name=NAME.expected)]
-    sections: SectionKeys = {}
+    sections = dict(CHOSEN_SECTIONS)
     for name in Spec.model_fields:
         parts += _sections(Spec, [name], (), spec_source, sections)
     return "\n".join(parts)
@@ -58,23 +60,27 @@ def _sections(
     else:
         yield _forms(model) if issubclass(model, OneOf) else _table(model, list(model.model_fields), sections)
     sections[model] = keys[0]
-    for below in _groups(model, sections):
+    for below in _groups(model, keys[0], sections):
         yield from _sections(model, below, keys[0], spec_source, sections)
 
 
 def _like(model: type[SpecModel], sections: SectionKeys) -> type[SpecModel] | None:
-    """A model that has all of this one's keys, and a section already."""
+    """A model that has all of this one's keys, and a section already; two choices between forms are two things."""
+    if issubclass(model, OneOf):
+        return None
     return next(
         (candidate for candidate in sections if model.model_fields.keys() < candidate.model_fields.keys()), None
     )
 
 
-def _groups(model: type[SpecModel], sections: SectionKeys) -> list[list[str]]:
+def _groups(model: type[SpecModel], above: Key, sections: SectionKeys) -> list[list[str]]:
     """Fields that get a section below: those of the same model share one, and one model has no second."""
     groups: dict[type[SpecModel], list[str]] = {}
     for name, field in model.model_fields.items():
         section_model = _model(field)
-        if section_model and not _is_single(section_model) and section_model not in sections:
+        if not section_model or _is_single(section_model):
+            continue
+        if section_model not in sections or sections[section_model][:-1] == above:
             groups.setdefault(section_model, []).append(name)
     return list(groups.values())
 

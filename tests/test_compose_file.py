@@ -69,3 +69,13 @@ def test_the_lines_of_an_env_file() -> None:
         ("A", "x # y", 2), ("B", "1", 4), ("C", "", 6), ("D", '"open', 7), ("A", "2", 8),
     ]  # fmt: skip
     assert [each.comment for each in assignments] == ["# a secret", "", "", "", ""]
+
+
+def test_lists_of_an_override_file_add_to_the_first_files_or_take_their_place() -> None:
+    base = parse_yaml_document("a.yml", "services: {web: {build: ., ports: ['1:1'], dns: [a], command: [a, b]}}\n")
+    text = "services: {web: {ports: ['2:2'], dns: !override [b], command: [c], tty: true}}\n"
+    override = parse_yaml_document("b.yml", text)
+    compose_file.apply_override_file(base, override)
+    table = override.data.get_mapping("services").get_mapping("web")
+    assert dict(table) == {"build": ".", "ports": ["1:1", "2:2"], "dns": ["b"], "command": ["c"], "tty": True}
+    assert table.list_items("ports") == [("1:1", "a.yml:1"), ("2:2", "b.yml:1")]

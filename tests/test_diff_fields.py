@@ -129,6 +129,7 @@ def test_the_same_spec_says_nothing(side: file_sets.FileSet, tmp_path: Path) -> 
         ("Environment.promote", "nothing is built for it"),
         ("Environment.deploy_on", "no longer only runs"),  # the filter is that of pushes
         ("Environment.env_from +", "shows is no longer read"),
+        ("Environment.redirects -", "health of"),  # a redirect is no health check
     ],
 )
 def test_what_is_not_so_is_not_told(name: str, lie: str, side: file_sets.FileSet, tmp_path: Path) -> None:

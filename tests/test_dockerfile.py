@@ -64,7 +64,7 @@ def test_what_a_line_takes(line: str, paths: list[str]) -> None:
         ("ARG A=a\nFROM x\nARG A\nCOPY $A/b /x", ["a/b"]),
         ("ARG A=a\nFROM x\nARG A=c\nCOPY ${A}/b /x", ["c/b"]),
         ("FROM x\nARG A=a\nENV A=b\nARG A=c\nCOPY $A /x", ["b"]),
-        ("FROM x\nENV A=a B='b c' C=\"$A\"\nCOPY $A $C ${B} /x/", ["a", "a", "b c"]),
+        ("FROM x\nENV A=a B='b c'\nENV C=\"$A\"\nCOPY $A $C ${B} /x/", ["a", "a", "b c"]),
         ("FROM x\nENV A a b\nCOPY $A /x", ["a b"]),
         ("FROM x AS y\nARG A=a\nFROM y\nCOPY $A /x", ["a"]),
         ("FROM x\nCOPY ${A:-a} ${A-b} c${A:+d} '$A' \\$A /x/", ["a", "b", "c", "$A", "$A"]),
@@ -206,3 +206,43 @@ def test_what_a_build_is_given() -> None:
     assert parse_dockerfile("FROM x\nARG V=1\nCOPY $V /x\n", {"V": "2"}).built[0].taken[0].path == "2"
     assert parse_dockerfile(text, {}, "c").target is None and parse_dockerfile(text, {}, "c").built == ()
     assert read_so.arguments == {"V", "W", "N", "D"}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("ARG SRC=b\nFROM a AS b\nFROM c\nARG SRC\nCOPY --from=$SRC /s /s\n", (5, "`from=$SRC`: no variable")),
+        ("FROM a AS b\nFROM c\nRUN --mount=from=${SRC:-b},target=/x true\n", (3, "`from=${SRC:-b}`: no variable")),
+        ("FROM a AS b\nCOPY --from=b /x /y\n", (2, "COPY takes files of its own stage `b`")),
+        ("FROM a AS b\nFROM c\nRUN --mount=from=1,target=/x true\n", (3, "RUN takes files of its own stage `1`")),
+        ("FROM a\nONBUILD ONBUILD RUN b\n", (2, "ONBUILD takes no ONBUILD")),
+        ("FROM a\nONBUILD FROM b\n", (2, "ONBUILD takes no FROM")),
+        ("FROM a\nONBUILD COPPY b c\n", (2, "`COPPY` is no instruction")),
+        ("FROM a AS b\nONBUILD COPY --from=$C /x /y\nFROM b\n", (2, "`from=$C`: no variable")),
+    ],
+)
+def test_a_source_that_no_build_can_copy_from(text: str, fault: tuple[int, str]) -> None:
+    [(line, message)] = parse_dockerfile(text).faults
+    assert line == fault[0]
+    assert message.startswith(fault[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("FROM a AS b\nONBUILD COPY x /x\nFROM b AS c\nFROM c\nCOPY y /y\n", ["x", "y"]),  # not again in c's child
+        ("FROM a AS b\nONBUILD ADD --chown=u x /x\n", []),
+        ("FROM a AS b\nONBUILD ARG D=x\nONBUILD COPY $D /x\nFROM b\n", ["x"]),
+        ("FROM a AS b\nonbuild run --mount=target=/x,source=z true\nFROM b\n", ["z"]),
+    ],
+)
+def test_what_onbuild_takes_in_the_stage_that_builds_on_it(text: str, paths: list[str]) -> None:
+    assert taken(text) == paths
+
+
+@pytest.mark.parametrize(
+    ("lines", "port"),
+    [("ENV P=3000\nENV P=4000 Q=$P", 3000), ("ARG P=3000\nARG P=4000 Q=$P", 3000), ("ENV P=1\nENV Q=$P R=2", 1)],
+)
+def test_the_values_of_one_line_see_those_before_it(lines: str, port: int) -> None:
+    assert ports(f"FROM a\n{lines}\nEXPOSE $Q\n") == [(port, port, "tcp")]

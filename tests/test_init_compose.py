@@ -64,6 +64,8 @@ def test_no_secret_is_copied(tmp_path: Path, container: str) -> None:
         ("labels: {a.b: '${UNSET}'}", "label a.b"),
         ("labels: ['traefik.http.middlewares.a.basicauth.users=x:y']", "label traefik.http.middlewares.a.basicauth"),
         ("labels: {traefik.http.routers.a.rule: 'Host(`a.example.com`) && Path(`/b`)'}", "more of its router's rule"),
+        ("labels: {traefik.http.routers.a.rule: 'Host(`a.example.com`) && PathPrefix(`/b`)'}",
+         "the path of its router's rule, which `domains` takes: a.example.com/b"),
         ("labels: {traefik.http.routers.a.rule: 'Host(`a.${DOMAIN}`)'}", "the domain of its rule, `a.${DOMAIN}`"),
         ("env_file: .env", "env_file .env, of whose keys there is no example"),
     ],
@@ -229,6 +231,8 @@ def test_candidates_and_finals(tmp_path: Path, tags: str, condition: str, tag: s
         ("uses: appleboy/ssh-action@v1, with: {username: deploy, port: 2222, proxy_host: b}",
          "logs in as deploy, by port 2222, through another machine"),
         ("run: ssh -p 2222 -J j@b root@c up", "logs in as root, by port 2222, through another machine"),
+        ('run: ssh -o ProxyCommand="cloudflared access ssh --hostname %h" root@c up', "through ProxyCommand: `hosts.*"),
+        ("run: tailscale up --auth-key=x && ssh root@c up", "through tailscale up: `hosts.*.proxy_command`"),
     ],
 )  # fmt: skip
 def test_how_a_deploy_logs_in_is_told(tmp_path: Path, step: str, said: str) -> None:
@@ -315,3 +319,66 @@ def test_a_container_that_has_only_the_name_of_a_service_is_told(tmp_path: Path)
     files = {"api/Dockerfile": DOCKERFILE, "api/main.js": "", "compose.yml": "services: {api: {image: 'other/api:1'}}"}
     _, result = init(tmp_path, files)
     assert "api (compose.yml:1): other/api:1, not the image that is built for the service api" in result.seen
+
+
+BASE = """\
+services:
+  api:
+    build: .
+    environment: {LOG: info, MODE: a}
+    command: [./api, --base]
+    mem_limit: 128m
+    volumes: ["data:/data"]
+    healthcheck: {test: [CMD, curl, -f, "http://localhost:8080/base"], retries: 5}
+    stop_grace_period: 20s
+  mail: {image: "mailpit:1"}
+volumes: {data: {}, more: {}}
+"""
+
+
+@pytest.mark.parametrize("stem", ["compose", "deploy/docker-compose"])
+def test_an_override_for_production_counts(tmp_path: Path, stem: str) -> None:
+    names = (f"{stem}.yml", f"{stem}.prod.yml")
+    override = """\
+services:
+  api:
+    environment: {LOG: warn}
+    command: [./api, --prod]
+    mem_limit: 512m
+    volumes: ["more:/more"]
+    healthcheck: {test: [CMD, curl, -f, "http://localhost:8080/prod"]}
+    stop_grace_period: !reset null
+  mail: !reset null
+"""
+    base = BASE.replace("build: .", "build: ..") if "/" in stem else BASE
+    data, first = init(tmp_path, dict(zip(names, (base, override), strict=True)))
+    api = data["services"]["api"]
+    assert {"LOG": "warn", "MODE": "a"}.items() <= {**api.get("env", {}), **api.get("environment", {})}.items()
+    assert (api["command"], api["mem_limit"], api["health"]["path"]) == (["./api", "--prod"], "512m", "/prod")
+    assert api["volumes"] == ["data:/data", "more:/more"]
+    assert "stop_grace_period" not in api
+    assert "accessories" not in data
+    assert f"LOG: warn # {names[1]}:3" in first.text
+    assert f"MODE: a # {names[0]}:4" in first.text
+
+
+def test_what_a_compose_file_includes(tmp_path: Path) -> None:
+    compose = "include: [deploy/cache.yaml, {path: [more.yaml, gone.yaml]}]\n"
+    compose += "services: {api: {build: ., depends_on: [cache], environment: {REDIS_URL: 'redis://cache:6379'}}}\n"
+    cache = "services: {cache: {image: 'redis:7-alpine'}}\n"
+    files = {
+        "compose.yaml": compose,
+        "deploy/cache.yaml": cache,
+        "more.yaml": "services: {mq: {image: 'rabbitmq:4'}}\n",
+    }
+    data, first = init(tmp_path, files)
+    assert set(data["accessories"]) == {"cache", "mq"}
+    assert data["services"]["api"]["depends_on"] == {"cache": "started"} or data["services"]["api"]["depends_on"] == [
+        "cache"
+    ]
+    assert "compose.yaml: includes gone.yaml, which is not there" in first.troubles
+
+
+def test_a_file_of_composes_first_version_is_told(tmp_path: Path) -> None:
+    _, first = init(tmp_path, {"docker-compose.yml": "api: {build: ., links: [cache]}\ncache: {image: 'redis:7'}\n"})
+    assert "docker-compose.yml: no `services:`, as in version 1 of Compose: not read" in first.troubles

@@ -191,6 +191,52 @@ def test_links_submodules_and_large_files(here: Path) -> None:
     assert "add `lib/shared/x.js` to services.web.paths" in kiwari_ci("lint", "spec.yaml").out
 
 
+def test_a_dockerfile_and_an_ignore_file_that_lead_elsewhere(here: Path) -> None:
+    """A change of what a link leads to changes the image, and the sparse checkout must have it."""
+    (here / "web").mkdir()
+    (here / "web/Dockerfile").symlink_to("../docker/node.Dockerfile")
+    (here / "web/Dockerfile.dockerignore").symlink_to("../shared/ignored")
+    made(here, {"spec.yaml": spec(), "docker/node.Dockerfile": "FROM a\nCOPY web /x\n", "shared/ignored": "tmp\n"})
+    said = kiwari_ci("lint", "spec.yaml").out
+    assert "matches `docker/node.Dockerfile`, to which `web/Dockerfile` leads" in said
+    assert "matches `shared/ignored`, to which `web/Dockerfile.dockerignore` leads" in said
+    assert "no service is built from" not in said
+    (here / "spec.yaml").write_text(spec("web/**, docker/**, shared/**"))
+    assert rules("spec.yaml") == []
+
+
+@pytest.mark.parametrize(
+    ("attributes", "is_large"),
+    [
+        ({"web/.gitattributes": "*.png filter=lfs diff=lfs merge=lfs -text\n"}, True),
+        ({".gitattributes": "[attr]large filter=lfs\n*.png large\n"}, True),
+        ({".gitattributes": "*.png filter=lfs\nweb/icons/*.png -filter\n"}, False),
+        ({".gitattributes": "*.png filter=lfs\n", "web/.gitattributes": "icons/** !filter\n"}, False),
+        ({".gitattributes": "*.png filter=crypt\n"}, False),
+    ],
+)
+def test_what_git_lfs_keeps_is_what_git_says(attributes: dict[str, str], is_large: bool, here: Path) -> None:
+    dockerfile = "FROM a\nCOPY web/icons /x\n"
+    made(here, {"spec.yaml": spec(), "web/Dockerfile": dockerfile, "web/icons/a.png": "", **attributes})
+    assert rules("spec.yaml") == ([("large-files", "web/Dockerfile", 2)] if is_large else [])
+
+
+@pytest.mark.parametrize("files", [{"shared/x": ""}, {}])
+def test_what_a_stage_copies_for_those_that_build_on_it(files: dict[str, str], here: Path) -> None:
+    text = "FROM a AS base\nONBUILD COPY shared /x\nFROM base\nCOPY web /y\n"
+    made(here, {"spec.yaml": spec(), "web/Dockerfile": text, **files})
+    assert rules("spec.yaml") == [("uncovered" if files else "no-source", "web/Dockerfile", 2)]
+
+
+def test_a_pattern_of_files_in_a_submodule(here: Path) -> None:
+    made(here / "other", {"a": ""})
+    git(here / "other", "commit", "-qm", "a")
+    git(here, "init", "-q")
+    git(here, "submodule", "add", "--quiet", "./other", "libs/shared")
+    made(here, {"spec.yaml": spec("web/**, libs/shared/**"), "web/Dockerfile": "FROM a\nCOPY web /x\n"})
+    assert "GitHub sees a submodule as one file: libs/shared\n" in kiwari_ci("lint", "spec.yaml").out
+
+
 @pytest.mark.parametrize("kind", ["folder", "pipe", "out", "huge", "binary", "gone", "empty"])
 def test_a_dockerfile_that_is_none(kind: str, here: Path) -> None:
     made(here, {"spec.yaml": spec(), "web/Dockerfile": "FROM a\n"})

@@ -238,6 +238,36 @@ def test_a_host_behind_another(job: Job) -> None:
     assert call["files"]["jump-known-hosts"][0] == JUMP_SECRETS["JUMP_KNOWN_HOSTS"] + "\n"
 
 
+def test_a_program_connects_to_the_server_and_only_it_gets_its_secrets(job: Job) -> None:
+    job.environment |= {"ACCESS_SECRET": "of the program", "PORT": "2222"}
+    words = ["--proxy-command", "cloudflared access ssh --hostname %h", "--proxy-variable", "ACCESS_SECRET"]
+    assert job.run(*words, "--port", "PORT", f"web={TWO}", answers=[answer(verdict())]) == 0
+    [call] = job.calls
+    config = call["files"]["config"][0]
+    assert "Host server\nProxyCommand cloudflared access ssh --hostname %h\n" in config
+    lines = set(config.split("\n"))
+    assert {"Port 2222", "StrictHostKeyChecking yes", "UserKnownHostsFile server-known-hosts"} <= lines
+    assert "of the program" not in config + " ".join(call["arguments"])
+    assert call["environment"]["ACCESS_SECRET"] == "of the program"
+    assert not {"SHOP_SSH_KEY", "TOKEN", "PORT"} & set(call["environment"])
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({}, "PORT and ACCESS_SECRET are not set"),
+        ({"ACCESS_SECRET": "a", "PORT": "22\nUser root"}, "PORT is not a port"),
+        ({"ACCESS_SECRET": "a", "PORT": "70000"}, "PORT is not a port"),
+    ],
+)
+def test_settings_of_the_way_to_a_server_that_are_refused(job: Job, variables: dict[str, str], problem: str) -> None:
+    job.environment |= variables
+    words = ["--proxy-command", "nc %h %p", "--proxy-variable", "ACCESS_SECRET", "--port", "PORT"]
+    assert job.run(*words, f"web={TWO}") == 1
+    assert any(problem in command for command in job.commands)
+    assert not job.calls
+
+
 def test_a_key_from_a_form_in_a_browser(job: Job) -> None:
     job.environment["SHOP_SSH_KEY"] = "-----BEGIN-----\r\nkey\r\n-----END-----\r\n\r\n"
     assert job.run(answers=[answer(verdict())]) == 0
@@ -374,7 +404,12 @@ def test_values_that_would_say_something_else(job: Job, variable: str, value: st
         (["--sequence", "0", f"web={TWO}"], "--sequence '0' is not valid"),
         (["--sequence", "1000000000", f"web={TWO}"], "--sequence '1000000000' is not valid"),
         (["--port", "22 x", f"web={TWO}"], "--port '22 x' is not valid"),
-        (["--port", "65536", f"web={TWO}"], "the highest port is 65535"),
+        (["--port", "65536", f"web={TWO}"], "--port '65536' is not valid: a port is a number from 1 to 65535"),
+        (["--proxy-command", "nc %h; id", f"web={TWO}"], "--proxy-command 'nc %25h; id' is not valid"),
+        (["--proxy-command", "nc %h\nProxyJump b", f"web={TWO}"], "is not valid"),
+        (["--proxy-command", "-h", f"web={TWO}"], "--proxy-command '-h' is not valid"),
+        (["--proxy-command", "nc %h %p", *JUMP_WORDS, f"web={TWO}"], "are two ways to the server"),
+        (["--proxy-variable", "A=b", f"web={TWO}"], "--proxy-variable 'A=b' is not valid"),
         (["--token", "A B", f"web={TWO}"], "--token 'A B' is not valid"),
         (["--force", f"web={TWO}"], "--force is not an option"),
         ([f"web={TWO}", "--port"], "--port needs 1 word behind it"),

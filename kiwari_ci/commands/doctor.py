@@ -255,9 +255,12 @@ class _HostCheck:
         if self.host.address.kind != "variable":
             return ""
         address = variables.get(("variable", self.host.address.name), "")
-        if address and self.host.port:
-            return f"[{address}]:{self.host.port}"
-        return address
+        if not address or not self.host.port.option:
+            return address
+        port = self.host.port.option
+        for setting in self.host.port.settings:
+            port = variables.get(("variable", setting.name), "")
+        return f"[{address}]:{port}" if port else ""
 
     def check_environment(self, stack: ComposeStack) -> Iterator[Finding]:
         """Check a stack, its public domains, and what GitHub has for its environment."""

@@ -59,8 +59,11 @@ class EffectiveHost:
             "key": _secret_setting(key.secret if key else f"{prefix}_SSH_KEY"),
             "known_hosts": _reference_setting(self.model.known_hosts) or _variable_setting(f"{prefix}_KNOWN_HOSTS"),
         }
+        settings |= _port_setting("port", self.model.port)
         if self.model.jump:
             settings |= self._jump_settings(self.model.jump)
+        if self.model.proxy_command:
+            settings |= _proxy_command_settings(self.model.proxy_command)
         if pull_token:
             settings["token"] = pull_token
         return settings
@@ -72,6 +75,7 @@ class EffectiveHost:
             "jump_user": _reference_setting(jump.user) or _secret_setting(f"{prefix}_USER"),
             "jump_key": _secret_setting(jump.key.secret if jump.key else f"{prefix}_SSH_KEY"),
             "jump_known_hosts": _reference_setting(jump.known_hosts) or _variable_setting(f"{prefix}_KNOWN_HOSTS"),
+            **_port_setting("jump_port", jump.port),
         }
 
 
@@ -109,6 +113,23 @@ def detect_runner_platform(runner_labels: Iterable[str]) -> str:
     """Tell the platform of a runner by the names that GitHub gives its own runners."""
     is_arm = any(re.search(r"arm(64)?$", label, re.IGNORECASE) for label in runner_labels)
     return "linux/arm64" if is_arm else "linux/amd64"
+
+
+def _port_setting(purpose: str, port: schema.SshPort) -> dict[str, GitHubSetting]:
+    """The setting that holds a port; none for a port that is written."""
+    if port.number:
+        return {}
+    return {purpose: _variable_setting(port.variable) if port.variable else _secret_setting(str(port.secret))}
+
+
+def _proxy_command_settings(proxy_command: schema.ProxyCommand) -> dict[str, GitHubSetting]:
+    """What the program on the way to a host reads, each under the name that the program gives it."""
+    settings = {}
+    for key, reference in proxy_command.env.items():
+        at_github = _reference_setting(reference)
+        assert at_github
+        settings[f"proxy_command.env.{key}"] = GitHubSetting(key, at_github.expression, at_github.kind)
+    return settings
 
 
 def _secret_setting(name: str) -> GitHubSetting:

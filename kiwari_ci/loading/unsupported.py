@@ -82,7 +82,8 @@ UNSUPPORTED_FEATURES = (
         "tailscale|wireguard|vpn|tunnel|cloudflared?",
         "a private network joined by the job",
         "its key would give everybody who can change a workflow access to more than one host",
-        "`hosts.*.jump`, or a runner inside the network (`project.runner`); for cloudflared, `proxy.listen`",
+        "`hosts.*.proxy_command` with the program and its login, or `jump`, or a runner inside the network "
+        "(`project.runner`); for domains, cloudflared and `proxy.listen`",
     ),
     UnsupportedFeature(
         "terraform|ansible|provision(ing)?|cloud_?init|firewall|users",

@@ -18,6 +18,35 @@ class DatabaseRole:
 
 
 @dataclass(frozen=True)
+class SshPort:
+    """The port of an SSH server.
+
+    `option` is what the SSH client of deploys gets: the number, or the variable that holds it; empty for SSH's own.
+    `shell` is the port in a command of the runbook: the number, or `$variable`, which a person sets there to what
+    `settings` hold. `known_host` is what the line of `known_hosts` begins with, there.
+    """
+
+    option: str
+    shell: str
+    known_host: str
+    variable: str
+    settings: tuple[GitHubSetting, ...]
+
+
+@dataclass(frozen=True)
+class ProxyCommand:
+    """The program through which ssh reaches a host: its words as OpenSSH takes them.
+
+    `settings` are what it reads from GitHub, and `step_settings` what the steps read that install it.
+    """
+
+    program: str
+    words: str
+    settings: tuple[GitHubSetting, ...]
+    step_settings: tuple[GitHubSetting, ...]
+
+
+@dataclass(frozen=True)
 class JumpHost:
     """The machine through which a host is reached: its settings at GitHub.
 
@@ -29,8 +58,7 @@ class JumpHost:
     user: GitHubSetting
     key: GitHubSetting
     known_hosts: GitHubSetting
-    port: str
-    ssh_port: str
+    port: SshPort
 
 
 @dataclass(frozen=True)
@@ -205,7 +233,6 @@ class ProxyGuide:
     sites: tuple[ProxySite, ...]
     redirects: tuple[ProxyRedirect, ...]
     stack: tuple[ProxyStack, ...]
-    domains: tuple[str, ...]
     auth_lists: tuple[str, ...]
 
     @property
@@ -217,6 +244,16 @@ class ProxyGuide:
     def protected_sites(self) -> tuple[ProxySite, ...]:
         """The domains that ask for a name and a password."""
         return tuple(site for site in self.sites if site.auth_list)
+
+    @property
+    def root_domains(self) -> tuple[str, ...]:
+        """The domains on which something answers to every path."""
+        return tuple(site.domain for site in self.sites if site.has_root)
+
+    @property
+    def path_domains(self) -> tuple[str, ...]:
+        """The domains of which only some paths lead somewhere: the proxy answers to the others itself."""
+        return tuple(site.domain for site in self.sites if not site.has_root)
 
     @property
     def split_sites(self) -> tuple[ProxySite, ...]:
@@ -271,8 +308,8 @@ class Host:
 class DeployHost(Host):
     """A server that is reached over SSH, and what is placed on it.
 
-    `folder` is its directory as the login's home sees it. `port` is that of its SSH server, empty where it is 22,
-    which `ssh_port` is not; `way` is what else a person's own ssh must be told of it, as words of a shell.
+    `folder` is its directory as the login's home sees it; `way` is what else than login and address a person's own ssh
+    must be told of it, as words of a shell.
     """
 
     stacks: tuple[ComposeStack, ...]
@@ -280,10 +317,10 @@ class DeployHost(Host):
     address: GitHubSetting
     user: GitHubSetting
     known_hosts: GitHubSetting
-    port: str
-    ssh_port: str
+    port: SshPort
     way: str
     jumps: tuple[JumpHost, ...]
+    proxy_commands: tuple[ProxyCommand, ...]
     keys: tuple[DeployKey, ...]
     network: str
     servers: tuple[PostgresServer, ...]

@@ -2,7 +2,7 @@
 
 from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import GitHubSetting, KeyValue, PinnedAction
-from kiwari_ci.plan.hosts import JumpHost
+from kiwari_ci.plan.hosts import JumpHost, ProxyCommand, SshPort
 from kiwari_ci.plan.stacks import PlannedService, Stack
 
 
@@ -98,17 +98,15 @@ class DeployStep:
 
 @dataclass(frozen=True)
 class SshRoute(DeployStep):
-    """A deploy over SSH: the names of the variables of its env.
-
-    `port` is empty where it is SSH's own. `token` is what the host pulls images with.
-    """
+    """A deploy over SSH: the names of the variables of its env. `token` is what the host pulls images with."""
 
     address: str
     user: str
     key: str
     known_hosts: str
-    port: str
+    port: SshPort
     jumps: tuple[JumpHost, ...]
+    proxy_commands: tuple[ProxyCommand, ...]
     token: str
 
 
@@ -144,7 +142,7 @@ class EnvironmentDeploy:
     `superseded` is the condition that a host has something newer. `values` are what each step's env has from earlier
     jobs, as expressions. `goes_back`: an older commit that a person chose is put back. `shows_output`: of containers,
     also in a public log. `released_tags` and `released_regex` match the tags of which a newer one may overtake this
-    deploy; empty for a deploy of no tag.
+    deploy; empty for a deploy of no tag. `first_steps` are the user's own, which a host is reached by.
     """
 
     environment: str
@@ -152,6 +150,7 @@ class EnvironmentDeploy:
     host: str
     branch: str
     ref: str
+    first_steps: tuple[CustomStep, ...]
     ways: tuple[DeployStep, ...]
     superseded: str
     token_is_of_job: bool

@@ -9,6 +9,10 @@ from kiwari_ci.plan import EscapeHatch
 def list_escape_hatches(spec: EffectiveSpec) -> tuple[EscapeHatch, ...]:
     """List each place of the spec that has one, in the spec's order, with what it adds."""
     additions: dict[str, Mapping[str, object]] = {}
+    for name, host in spec.hosts.items():
+        if host.model.proxy_command:
+            steps_before_connection = host.model.proxy_command.steps
+            additions[f"hosts.{name}.proxy_command.steps"] = {step.name: step for step in steps_before_connection}
     for name, service in spec.services.items():
         additions[f"services.{name}.compose"] = service.compose
         for place, steps in service.steps:

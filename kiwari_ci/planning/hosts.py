@@ -35,7 +35,6 @@ def _plan_proxy_guide(template: str, hosts: list[DeployHost]) -> ProxyGuide:
         sites=sites,
         redirects=tuple(redirect for host in hosts for redirect in host.redirects),
         stack=hosts[0].fronts if template == _STACK_GUIDE_TEMPLATE else (),
-        domains=tuple(site.domain for site in sites),
         auth_lists=() if hosts[0].fronts else list_auth_lists(sites),
     )
 

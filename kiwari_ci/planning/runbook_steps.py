@@ -9,7 +9,16 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from kiwari_ci.plan import Cluster, DeployHost, GitHubSetting, PostgresServer, ProxyStack, RequiredSetting, Stack
+from kiwari_ci.plan import (
+    Cluster,
+    DeployHost,
+    GitHubSetting,
+    PostgresServer,
+    ProxyStack,
+    RequiredSetting,
+    SshPort,
+    Stack,
+)
 from kiwari_ci.plan.runbook import (
     CREATE_ENV_FILES,
     EDIT_ENV_FILES,
@@ -258,13 +267,18 @@ def _plan_host_settings(project: str, host: DeployHost) -> Iterator[SettingComma
     if not host.stacks:
         return  # no job goes there
     yield from _plan_login_settings(host, host.variable, host.address, host.user)
+    yield from _plan_port_settings(host, host.port)
     for key in host.keys:
         yield _plan_file_setting(project, host, "secret", key.secret)
     yield _plan_file_setting(project, host, host.known_hosts.kind, host.known_hosts.name)
     for jump in host.jumps:
         yield from _plan_login_settings(host, jump.variable, jump.address, jump.user)
+        yield from _plan_port_settings(host, jump.port)
         yield _plan_file_setting(project, host, "secret", jump.key.name)
         yield _plan_file_setting(project, host, jump.known_hosts.kind, jump.known_hosts.name)
+    for proxy_command in host.proxy_commands:
+        for setting in (*proxy_command.settings, *proxy_command.step_settings):
+            yield _plan_prompted_host_setting(host, setting)
 
 
 def _plan_login_settings(
@@ -274,6 +288,18 @@ def _plan_login_settings(
     for setting, value in ((address, f"${{{variable}#*@}}"), (user, f"${{{variable}%@*}}")):
         line = f'printf %s "{value}" | gh {setting.kind} set {setting.name}'
         yield SettingCommand(setting.kind, setting.name, host.name, "", line)
+
+
+def _plan_port_settings(host: DeployHost, port: SshPort) -> Iterator[SettingCommand]:
+    for setting in port.settings:
+        line = f'printf %s "{port.shell}" | gh {setting.kind} set {setting.name}'
+        yield SettingCommand(setting.kind, setting.name, host.name, "", line)
+
+
+def _plan_prompted_host_setting(host: DeployHost, setting: GitHubSetting) -> SettingCommand:
+    """A setting of a host whose value `gh` asks for."""
+    line = f"gh {setting.kind} set {setting.name_at_github}"
+    return SettingCommand(setting.kind, setting.name_at_github, host.name, "", line)
 
 
 def _plan_file_setting(project: str, host: DeployHost, kind: str, name: str) -> SettingCommand:

@@ -38,7 +38,7 @@ def plan_service_workflow(image: EffectiveImage, stacks: EnvironmentStacks, acti
     model = spec.services[image.service]
     branches = image.build_branches
     targets = tuple(
-        _plan_deploy_target(image, environment, stacks, len(branches) > 1)
+        _plan_deploy_target(image, environment, stacks, actions, len(branches) > 1)
         for environment in image.environments
         if environment.is_deployed_on_push
     )
@@ -180,7 +180,7 @@ def plan_environment_workflow(
         find_environment=tuple(_plan_find_environment(embedded_builds, sources, checks_signatures)),
         builds=embedded_builds,
         sources=sources,
-        deploy=_plan_environment_deploy(environment, stacks, own_workflows, job),
+        deploy=_plan_environment_deploy(environment, stacks, actions, own_workflows, job),
         after_deploy=plan_custom_steps(after_deploy, actions),
     )
 
@@ -267,7 +267,11 @@ def _suggest_missing_image(environment: EffectiveEnvironment) -> str:
 
 
 def _plan_deploy_target(
-    image: EffectiveImage, environment: EffectiveEnvironment, stacks: EnvironmentStacks, is_one_of_several: bool
+    image: EffectiveImage,
+    environment: EffectiveEnvironment,
+    stacks: EnvironmentStacks,
+    actions: ActionPins,
+    is_one_of_several: bool,
 ) -> DeployTarget:
     # The service itself is deployed before other processes of its image.
     services = [image.service] if image.service in environment.services else []
@@ -277,7 +281,7 @@ def _plan_deploy_target(
         if service.image.name == image.name and name != image.service
     ]
     condition = _format_branch_condition(environment.deploy_branch) if is_one_of_several else ""
-    deploy = _plan_deploy(environment, stacks, services, BUILD_JOB, {image.name: "digest"})
+    deploy = _plan_deploy(environment, stacks, actions, services, BUILD_JOB, {image.name: "digest"})
     return DeployTarget(
         deploy=deploy,
         condition=condition,
@@ -292,11 +296,15 @@ def _list_instances(stack: Stack, services: Iterable[str]) -> list[PlannedServic
 
 
 def _plan_environment_deploy(
-    environment: EffectiveEnvironment, stacks: EnvironmentStacks, workflows: list[ServiceWorkflow], job: str
+    environment: EffectiveEnvironment,
+    stacks: EnvironmentStacks,
+    actions: ActionPins,
+    workflows: list[ServiceWorkflow],
+    job: str,
 ) -> EnvironmentDeploy:
     """Plan a deploy of all services of an environment, whose images an earlier job has found."""
     digests = {workflow.source.image: workflow.source.digest_output for workflow in workflows}
-    deploy = _plan_deploy(environment, stacks, list(environment.services), job, digests)
+    deploy = _plan_deploy(environment, stacks, actions, list(environment.services), job, digests)
     ref = "${{ inputs.commit || github.sha }}" if _accepts_commit(environment) else ""
     pattern = environment.tag_pattern
     return replace(
@@ -316,6 +324,7 @@ def _accepts_commit(environment: EffectiveEnvironment) -> bool:
 def _plan_deploy(
     environment: EffectiveEnvironment,
     stacks: EnvironmentStacks,
+    actions: ActionPins,
     services: list[str],
     job: str,
     digests: dict[str, str],
@@ -327,6 +336,7 @@ def _plan_deploy(
     values["SEQUENCE"] = f"needs.{job}.outputs.sequence"
     steps = tuple(_plan_deploy_step(environment, host, stacks, services) for host in environment.hosts)
     addresses = [instance.address for instance in (*deployed, *first_stack.instances) if instance.address]
+    proxy_commands = [host.model.proxy_command for host in environment.hosts if host.model.proxy_command]
     minutes = 10 + sum(_estimate_container_minutes(environment.services[instance.service]) for instance in deployed)
     return EnvironmentDeploy(
         environment=environment.name,
@@ -334,6 +344,7 @@ def _plan_deploy(
         host=" and ".join(environment.host_names),
         branch=environment.deploy_branch,
         ref="",
+        first_steps=plan_custom_steps([step for each in proxy_commands for step in each.steps], actions),
         ways=steps,
         superseded=" || ".join(f"steps.{step.step}.outputs.superseded-by" for step in steps),
         token_is_of_job=environment.spec.registry.pull_token.secret is None,

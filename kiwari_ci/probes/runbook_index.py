@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterable, Mapping
 
-from kiwari_ci.plan import Runbook, RunbookCommand, RunbookStepId, SettingCommand
+from kiwari_ci.plan import Runbook, RunbookCommand, RunbookStepId, SettingCommand, SshPort
 from kiwari_ci.plan.runbook import CREATE_ENV_FILES, EDIT_ENV_FILES
 
 
@@ -59,8 +59,10 @@ class RunbookIndex:
             line = line.replace(f'"${host.variable}"', shlex.quote(destination))
             # An alias of ~/.ssh/config has no login and address that a command could cut out of it.
             line = _assign_login_variable(line, host.variable, destination if "@" in destination else "USER@ADDRESS")
+            line = _assign_port_variable(line, host.port)
             for jump in host.jumps:
                 line = _assign_login_variable(line, jump.variable, "USER@ADDRESS")
+                line = _assign_port_variable(line, jump.port)
         return line
 
 
@@ -68,6 +70,13 @@ def _assign_login_variable(line: str, variable: str, login: str) -> str:
     """Set a shell variable before a command that takes it apart, as in `${VPS#*@}`."""
     if f"${{{variable}#" in line or f"${{{variable}%" in line:
         return f"{variable}={shlex.quote(login)}; {line}"
+    return line
+
+
+def _assign_port_variable(line: str, port: SshPort) -> str:
+    """Set the shell variable of a port, which GitHub keeps, before a command that has it."""
+    if port.variable and f'"{port.shell}"' in line:
+        return f"{port.variable}=PORT; {line}"
     return line
 
 

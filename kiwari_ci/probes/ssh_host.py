@@ -126,8 +126,10 @@ def resolve_ssh_target(destination: str, net: NetworkBackend) -> SshTarget:
     name, port = settings.get("hostname", ""), settings.get("port", "22")
     if result.code or not name:
         return SshTarget()
+    if settings.get("proxycommand", "none") != "none":
+        return SshTarget(name)  # its address leads to what the program connects to, such as Cloudflare
     addresses = _resolve_addresses(name, net)
-    is_reached_through_another = any(settings.get(key, "none") != "none" for key in ("proxyjump", "proxycommand"))
+    is_reached_through_another = settings.get("proxyjump", "none") != "none"
     if is_reached_through_another or not addresses:
         return SshTarget(name, addresses)
     scan = run_process(["ssh-keyscan", "-T", str(REQUEST_TIMEOUT), "-p", port, "--", addresses[0]])

@@ -52,7 +52,7 @@ class BuildContext:
 
     def find(self, taken: CopySource) -> CopiedFiles:
         """What a source of a Dockerfile takes; raises nothing: a source that leads out of the context finds nothing."""
-        path, links = self._followed(taken.path)
+        path, links = self.follow_links(taken.path)
         pattern = _compile_pattern(path, taken.parents) if taken.is_pattern else None
         plain = re.split(r"[*?[\\]", path)[0] if pattern else path
         names = select_by_prefix(self.names, plain) if path else self.names
@@ -80,7 +80,7 @@ class BuildContext:
         patterns = [_compile_pattern(each.strip("/"), True) for each in left_out if _is_nonempty_pattern(each)]
         return any(pattern.match(each) for pattern in patterns for each in (name, inside))
 
-    def _followed(self, path: str) -> tuple[str, list[str]]:
+    def follow_links(self, path: str) -> tuple[str, list[str]]:
         """A path with the symbolic links in it resolved, as BuildKit does, and these; what is behind a `*` stays."""
         links: list[str] = []
         for _ in range(_MAX_SYMLINKS):

@@ -3,6 +3,7 @@
 Variables stay as they are written: `init` fills them in, `diff` compares them.
 """
 
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -165,6 +166,67 @@ def _merge_values(base: Any, own: Any) -> Any:
         sequence.item_lines = [*base.item_lines, *own.item_lines]
         return sequence
     return own
+
+
+_REPLACED_LISTS = ("command", "entrypoint", "test")  # a file that comes later replaces these, and adds to the others
+
+
+def apply_override_file(base: YamlDocument, override: YamlDocument) -> None:
+    """Complete the services of an override file by those of the file that `docker compose -f` names before it.
+
+    Only what has neither image nor build of its own is completed. A service that the override resets is taken out of
+    both files.
+    """
+    base_services = base.data.get_mapping("services")
+    override_services = override.data.get_mapping("services")
+    for key, table in list(override_services.items()):
+        base_table = base_services.get(key)
+        if not isinstance(base_table, YamlMapping):
+            continue
+        if table is None:
+            del base_services[key], override_services[key]
+        elif isinstance(table, YamlMapping) and not {"image", "build"} & table.keys():
+            override_services[key] = _override_mapping(merge_extends(base_services, base_table), table)
+
+
+def _override_mapping(base: YamlMapping, own: YamlMapping) -> YamlMapping:
+    """Two mappings of two files as one; a key without a value, as `!reset` leaves it, takes away the base's."""
+    merged = YamlMapping(own.path, own.line)
+    for mapping in (base, own):
+        for key, value in mapping.items():
+            merged.put(key, value, mapping.key_lines[key])
+            merged.key_paths[key] = mapping.path_of(key)
+    for key in base.keys() & own.keys():
+        merged[key] = _override_value(key, base, own)
+        if merged[key] is None:
+            del merged[key]
+    return merged
+
+
+def _override_value(key: str, base: YamlMapping, own: YamlMapping) -> Any:
+    base_value, own_value = base[key], own[key]
+    if key in own.override_keys:
+        return own_value
+    if isinstance(base_value, YamlMapping) and isinstance(own_value, YamlMapping):
+        return _override_mapping(base_value, own_value)
+    is_added = key not in _REPLACED_LISTS
+    if is_added and isinstance(base_value, YamlSequence) and isinstance(own_value, YamlSequence):
+        sequence = YamlSequence()
+        sequence += [*base_value, *own_value]
+        sequence.item_lines = [*base_value.item_lines, *own_value.item_lines]
+        sequence.item_paths = [base.path_of(key)] * len(base_value) + [own.path_of(key)] * len(own_value)
+        return sequence
+    return own_value
+
+
+def list_included_paths(document: YamlDocument) -> list[str]:
+    """The files that a compose file includes, from the repository's root."""
+    folder = document.path.rpartition("/")[0]
+    included = []
+    for item, _ in document.data.list_items("include"):
+        paths = as_list(item.get("path")) if isinstance(item, YamlMapping) else [item]
+        included += [posixpath.normpath(posixpath.join(folder, format_scalar(path))) for path in paths]
+    return included
 
 
 def parse_build(table: YamlMapping) -> ComposeBuild | None:

@@ -3,7 +3,7 @@
 import posixpath
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from kiwari_ci.readers import dockerfile_syntax
@@ -19,6 +19,7 @@ MAX_STAGES = 200  # each takes over what the one before it has
 _REMOTE_SOURCE = re.compile(r"(?:https?|git|ssh)://|git@[^/]+:|github\.com/")
 _PORT_RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(\w+))?")
 _NO_ARGUMENTS: Mapping[str, str | None] = MappingProxyType({})
+_VARIABLE = re.compile(r"(?<!\\)\$[A-Za-z_{]")
 _BUILTIN_ARGUMENT = re.compile(r"(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT)|TARGETSTAGE")
 
 
@@ -134,7 +135,7 @@ def parse_dockerfile(
         builder.named(target) if target else last,
         frozenset(
             key
-            for instruction in listing.instructions
+            for instruction in map(builder.without_onbuild, listing.instructions)
             if instruction.name == "ARG"
             for key, _ in builder.lexer.pairs(instruction.rest)
         ),
@@ -154,6 +155,7 @@ class _MutableStage:
     taken: list[CopySource] = field(default_factory=list)
     exposed: list[ExposedPorts] = field(default_factory=list)
     needs: set[int] = field(default_factory=set)
+    triggers: list[Instruction] = field(default_factory=list)  # of ONBUILD: they run in stages that build on this one
 
     def set(self, key: str, value: str | None) -> None:
         self.undefaulted.discard(key)
@@ -207,40 +209,65 @@ class _BuildSimulator:
         if not instruction.rest:
             self.faults.append((instruction.line, "FROM names no image"))
         self.stages.append(stage)
+        if parent is not None:
+            for trigger in self.stages[parent].triggers:
+                self.within(stage, trigger)
 
     def within(self, stage: _MutableStage, instruction: Instruction) -> None:
         steps: dict[str, Callable[[_MutableStage, Instruction], None]] = {
             "ARG": self.argument, "ENV": self.variable, "EXPOSE": self.port,
-            "ADD": self.copied, "COPY": self.copied, "RUN": self.mounted,
+            "ADD": self.copied, "COPY": self.copied, "RUN": self.mounted, "ONBUILD": self.triggered,
         }  # fmt: skip
         if instruction.name in steps:
             steps[instruction.name](stage, instruction)
 
+    def without_onbuild(self, instruction: Instruction) -> Instruction:
+        """The instruction that an ONBUILD keeps for later; any other one as it is."""
+        if instruction.name != "ONBUILD":
+            return instruction
+        name, rest = (instruction.rest.split(maxsplit=1) + ["", ""])[:2]
+        flags, rest = self.lexer.split_flags(rest)
+        return replace(instruction, name=name.upper(), flags=flags, rest=rest)
+
+    def triggered(self, stage: _MutableStage, instruction: Instruction) -> None:
+        """Keep what runs at the FROM of a stage that builds on this one, and there alone."""
+        trigger = self.without_onbuild(instruction)
+        if trigger.name in ("ONBUILD", "FROM", "MAINTAINER"):
+            self.faults.append((instruction.line, f"ONBUILD takes no {trigger.name}"))
+        elif trigger.name not in INSTRUCTION_NAMES:
+            self.faults.append((instruction.line, f"`{trigger.name[:40]}` is no instruction"))
+        else:
+            stage.triggers.append(trigger)
+
     def argument(self, stage: _MutableStage, instruction: Instruction) -> None:
         """What the build is given wins over a default, and ENV over both; one that has neither is empty."""
+        values_before = dict(stage.values)
         for key, value in self.lexer.pairs(instruction.rest):
             if key in stage.environment:
                 continue
             if key in self.build_arguments:
                 stage.set(key, self.build_arguments[key])
                 continue
-            text = self.arguments.get(key) if value is None else self.value(stage, value)
+            text = self.arguments.get(key) if value is None else self.expand(value, values_before)
             stage.set(key, text)
             if value is None and text is None and not _BUILTIN_ARGUMENT.fullmatch(key):
                 stage.undefaulted.add(key)
 
     def variable(self, stage: _MutableStage, instruction: Instruction) -> None:
+        """Set variables; the values of one line see what was set before the line."""
+        values_before = dict(stage.values)
         for key, value in self.lexer.pairs(instruction.rest):
-            stage.set(key, self.value(stage, value or ""))
+            stage.set(key, self.expand(value or "", values_before))
             stage.environment.add(key)
 
-    def value(self, stage: _MutableStage, word: str) -> str | None:
-        text, unknown = self.lexer.expand(word, stage.values)
+    def expand(self, word: str, values: Mapping[str, str]) -> str | None:
+        """A word with its variables filled in; None where one has no value."""
+        text, unknown = self.lexer.expand(word, values)
         return None if unknown else text
 
     def port(self, stage: _MutableStage, instruction: Instruction) -> None:
         for word in instruction.rest.split():
-            if match := _PORT_RANGE.fullmatch(self.value(stage, word) or ""):
+            if match := _PORT_RANGE.fullmatch(self.expand(word, stage.values) or ""):
                 protocol = (match[3] or "tcp").lower()
                 stage.exposed.append(ExposedPorts(instruction.line, int(match[1]), int(match[2] or match[1]), protocol))
 
@@ -252,8 +279,8 @@ class _BuildSimulator:
         words = parse_word_list(instruction.rest)
         if len(words) < 2:
             self.faults.append((instruction.line, f"{instruction.name} lacks a source or a destination"))
-        if origins := [text for name, text in flags if name == "from"]:
-            self.need(stage, origins[0])
+        if origins := [text for name, _, text in map(_split_assignment, instruction.flags) if name == "from"]:
+            self.need(stage, instruction, origins[0])
             return
         left_out = tuple(text for name, text in flags if name == "exclude")
         parents = any(name == "parents" and text != "false" for name, text in flags)
@@ -272,7 +299,7 @@ class _BuildSimulator:
             if name != "mount" or kind not in ("bind", "cache"):
                 continue
             if "from" in options:
-                self.need(stage, options["from"])
+                self.need(stage, instruction, options["from"])
             elif kind == "bind":
                 source = options.get("source") or options.get("src") or "."
                 stage.taken.append(self.taken(stage, instruction, source, (), False))
@@ -287,10 +314,19 @@ class _BuildSimulator:
             instruction.name, instruction.line, instruction.last, word, path, left_out, parents, unknown, undefaulted
         )
 
-    def need(self, stage: _MutableStage, name: str) -> None:
-        is_number = re.fullmatch("[0-9]{1,6}", name) and int(name) < len(self.stages) - 1
-        index = int(name) if is_number else self.named(name)
-        if index is not None and self.stages[index] is not stage:
+    def need(self, stage: _MutableStage, instruction: Instruction, name: str) -> None:
+        """Note the stage that another one copies from; a name that no stage has is an image."""
+        if _VARIABLE.search(name):
+            message = f"`from={name[:40]}`: no variable can stand there; name a stage `FROM {name[:40]} AS …`"
+            self.faults.append((instruction.line, message))
+            return
+        is_number = re.fullmatch("[0-9]{1,6}", name) and int(name) < len(self.stages)
+        index = int(name) if is_number else self.named(self.lexer.expand(name, {})[0])
+        if index is None:
+            return
+        if self.stages[index] is stage:
+            self.faults.append((instruction.line, f"{instruction.name} takes files of its own stage `{name[:40]}`"))
+        else:
             stage.needs.add(index)
 
     def named(self, name: str) -> int | None:

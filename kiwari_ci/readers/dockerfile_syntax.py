@@ -72,6 +72,16 @@ class ShellLexer:
         found: list[str] = self.word.findall(rest)
         return found
 
+    def split_flags(self, rest: str) -> tuple[tuple[str, ...], str]:
+        """The flags at the beginning of a line, without `--`, and what follows them."""
+        found = []
+        while rest.startswith("--") and (match := self.word.match(rest)):
+            rest = rest[match.end() :].lstrip()
+            if match[0] == "--":
+                break
+            found.append(match[0][2:])
+        return tuple(found), rest
+
     def pairs(self, rest: str) -> list[tuple[str, str | None]]:
         """`KEY=value …`, `KEY …`, and the old `KEY some text`."""
         words = [word.partition("=") for word in self.split(rest)]
@@ -141,7 +151,7 @@ class _InstructionReader:
             if not text:
                 continue
             name, rest = (text.split(maxsplit=1) + [""])[:2]
-            flags, rest = self.flags(rest)
+            flags, rest = self.words.split_flags(rest)
             name = name.upper()
             if "<<" in rest and (rest.split()[0].upper() if name == "ONBUILD" else name) in ("ADD", "COPY", "RUN"):
                 self.heredocs(first, rest)
@@ -160,15 +170,6 @@ class _InstructionReader:
             joined = self.words.continued.sub("", line)
             text, more = text + joined, joined != line
         return text
-
-    def flags(self, rest: str) -> tuple[tuple[str, ...], str]:
-        found = []
-        while rest.startswith("--") and (match := self.words.word.match(rest)):
-            rest = rest[match.end() :].lstrip()
-            if match[0] == "--":
-                break
-            found.append(match[0][2:])
-        return tuple(found), rest
 
     def heredocs(self, first: int, rest: str) -> None:
         """Skip the texts that an instruction's `<<EOF` announce."""

@@ -279,6 +279,8 @@ def _find_http_effects(words: list[str], step: ParsedStep) -> Iterator[StepEffec
             "",
             f"{as_inline_code(step.title)} (a call of {as_inline_code(url or 'some address')})",
         )
+    elif url and any("%{redirect_url}" in word for word in words):
+        yield StepEffect("redirect", url, "")
     elif url and not re.search(
         r"\.(sh|gz|zip|tgz)$|githubusercontent|github\.com|//(ghcr|docker|quay)\.io|get\.|install", url
     ):

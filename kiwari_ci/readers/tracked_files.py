@@ -3,7 +3,6 @@
 import os
 from bisect import bisect_left
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
@@ -53,16 +52,20 @@ class Checkout:
         return content.decode(errors="replace")
 
     def is_large(self, name: str) -> bool:
-        """Whether the root's .gitattributes gives a file to Git LFS."""
-        return any(fnmatchcase(name, pattern) for pattern in self._large)
+        """Whether git gives a file to Git LFS, by all .gitattributes of the checkout; without git, nobody can tell."""
+        return name in self._large
 
     @cached_property
-    def _large(self) -> list[str]:
-        rows = (line.split() for line in (self.text(".gitattributes") or "").splitlines())
-        patterns = [row[0] for row in rows if "filter=lfs" in row[1:]]
-        return [pattern.lstrip("/") for pattern in patterns] + [
-            f"*/{pattern}" for pattern in patterns if "/" not in pattern
-        ]
+    def _large(self) -> frozenset[str]:
+        if self.no_git:
+            return frozenset()
+        names = "\0".join(self.files)
+        try:
+            answer = git.run_git(self.root, "check-attr", "-z", "--stdin", "filter", stdin=os.fsencode(names))
+        except git.GitError:
+            return frozenset()
+        words = os.fsdecode(answer).split("\0")  # a path, the attribute and its value, again and again
+        return frozenset(path for path, value in zip(words[::3], words[2::3], strict=False) if value == "lfs")
 
     def target(self, name: str) -> str | None:
         """Where a symbolic link leads, as it is written; None for what is none."""

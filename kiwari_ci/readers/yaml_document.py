@@ -63,6 +63,8 @@ class YamlMapping(dict[str, Any]):
         self.path = path
         self.line = line
         self.key_lines: dict[str, int] = {}
+        self.key_paths: dict[str, str] = {}  # of keys that came from another file
+        self.override_keys: set[str] = set()  # whose value Compose takes in place of an earlier file's: `!override`
 
     def put(self, key: str, value: Any, line: int) -> None:
         """Set a key that stands on a line."""
@@ -71,7 +73,11 @@ class YamlMapping(dict[str, Any]):
 
     def where(self, key: str = "") -> str:
         """`path:line` of a key, or of the mapping itself."""
-        return f"{self.path}:{self.key_lines.get(key, self.line)}"
+        return f"{self.path_of(key)}:{self.key_lines.get(key, self.line)}"
+
+    def path_of(self, key: str) -> str:
+        """The file that a key stands in."""
+        return self.key_paths.get(key, self.path)
 
     def get_mapping(self, key: str) -> "YamlMapping":
         """The mapping under a key; an empty one when there is none."""
@@ -94,7 +100,9 @@ class YamlMapping(dict[str, Any]):
         """The items of a list, each with its `path:line`; a single value is a list of one."""
         value = self.get(key)
         if isinstance(value, YamlSequence):
-            return [(item, f"{self.path}:{line}") for item, line in zip(value, value.item_lines, strict=True)]
+            paths = value.item_paths or [self.path_of(key)] * len(value)
+            places = zip(value, paths, value.item_lines, strict=True)
+            return [(item, f"{path}:{line}") for item, path, line in places]
         return [] if value is None else [(value, self.where(key))]
 
     def iter_key_values(self, key: str) -> Iterator[tuple[str, Any, str]]:
@@ -128,6 +136,7 @@ class YamlSequence(list[Any]):
         """Start empty; the reader adds the items."""
         super().__init__()
         self.item_lines: list[int] = []
+        self.item_paths: list[str] = []  # where items came from several files
 
 
 @dataclass(frozen=True)
@@ -203,6 +212,8 @@ class _DocumentBuilder:
             data, size = self.read_sequence(depth)
         else:
             data, size = _convert_scalar(event), 1
+        if getattr(event, "tag", None) == "!reset":  # Compose: as if no file said anything
+            data = None
         if event.anchor:
             self.anchors[event.anchor] = data, size
         return data, size
@@ -233,8 +244,11 @@ class _DocumentBuilder:
             key = event.value
             if key in mapping:
                 raise UnreadableYaml(f"{as_inline_code(key)} stands there a second time", line)
-            value, size = self.read_value(next(self.events), depth + 1)
+            value_event = next(self.events)
+            value, size = self.read_value(value_event, depth + 1)
             total = _add_size(total, size)
+            if getattr(value_event, "tag", None) == "!override":
+                mapping.override_keys.add(key)
             if key == "<<" and event.implicit[0]:
                 bases += value if isinstance(value, YamlSequence) else [value]
             else:

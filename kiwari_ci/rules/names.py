@@ -1,7 +1,7 @@
 """Names: unknown ones, those that two things share, those that are taken, and those that grow too long."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.effective.images import CACHE_TAG
@@ -15,8 +15,8 @@ from kiwari_ci.schema import ContainerOptions, Override
 
 MAX_NAME_LENGTH = 63  # of a container, which is a host name too, and of what PostgreSQL names
 _STEP_VARIABLES = {"SEQUENCE"}  # of a deploy step, beside its settings and digests
-# One login and one machine in between may serve several hosts.
-_SHAREABLE_SETTINGS = {"token", "user", "jump_address", "jump_user", "jump_known_hosts"}
+# One login, one port and one machine or program in between may serve several hosts.
+_SHAREABLE_SETTINGS = {"token", "user", "port", "jump_address", "jump_user", "jump_port", "jump_known_hosts"}
 RUNNER_VARIABLE_PATTERN = (  # variables of Bash, or of the runner
     r"PATH|HOME|CI|IFS|(E?U|PP)ID|SECONDS|S?RANDOM|GROUPS|SHELLOPTS|LINENO|DIRSTACK|PIPESTATUS|REPLY|OPT(IND|ARG|ERR)"
     r"|PS[0-4]|PWD|OLDPWD|HOSTNAME|BASH.*|(GITHUB|RUNNER|ACTIONS|LD|DOCKER|COMPOSE)_.*"
@@ -337,12 +337,17 @@ def _check_step_settings(source: YamlSource, spec: EffectiveSpec) -> Problems:
                 settings |= {f"env.{key}": setting for setting, key in environment.env_settings.items()}
             for purpose, setting in settings.items():
                 use = (purpose, setting.kind)
-                is_shared = purpose in shareable and known.get(setting.name) == use
+                is_shared = _is_shareable(purpose, shareable) and known.get(setting.name) == use
                 if setting.name in known and not is_shared:
                     loc: YamlPath = ("hosts", host.name)
                     message = f"{format_yaml_path(loc)}: `{setting.name}` is used twice, here for {purpose}"
                     yield report_at_key(source, loc, "clash", message, "give each setting a name of its own")
                 known.setdefault(setting.name, use)
+
+
+def _is_shareable(purpose: str, shareable: Collection[str]) -> bool:
+    """Whether several hosts may read one setting for a purpose."""
+    return purpose in shareable or purpose.startswith("proxy_command.")
 
 
 def _check_setting_owners(source: YamlSource, spec: EffectiveSpec) -> Problems:
@@ -353,7 +358,7 @@ def _check_setting_owners(source: YamlSource, spec: EffectiveSpec) -> Problems:
             for purpose, setting in environment.deploy_settings(host).items():
                 other_host, other_environment = owners.setdefault(setting.name, (host.name, environment.name))
                 is_other = other_host != host.name and other_environment != environment.name
-                if is_other and purpose not in _SHAREABLE_SETTINGS:
+                if is_other and not _is_shareable(purpose, _SHAREABLE_SETTINGS):
                     both = f"hosts.{host.name} and hosts.{other_host}"
                     message = f"{both} share the {setting.kind} `{setting.name}`"
                     hint = "give each host settings of its own"

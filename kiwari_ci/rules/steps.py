@@ -51,3 +51,7 @@ def _iter_steps(spec: EffectiveSpec) -> Iterator[tuple[str, YamlPath, Step]]:
         for place, steps in service.steps:
             for index, step in enumerate(steps):
                 yield place, ("services", name, "steps", place, index), step
+    for name, host in spec.hosts.items():
+        if host.model.proxy_command:
+            for index, step in enumerate(host.model.proxy_command.steps):
+                yield "before_connection", ("hosts", name, "proxy_command", "steps", index), step

@@ -17,6 +17,8 @@ from kiwari_ci.schema.environments import (
     Migrations,
     Password,
     Proxy,
+    ProxyCommand,
+    SshPort,
     Takeover,
 )
 from kiwari_ci.schema.images import Build, BuildArg, BuildOverride, PullToken, Registry
@@ -52,6 +54,7 @@ __all__ = [
     "Password",
     "Project",
     "Proxy",
+    "ProxyCommand",
     "PullToken",
     "Reference",
     "Registry",
@@ -61,6 +64,7 @@ __all__ = [
     "Setup",
     "Spec",
     "SpecModel",
+    "SshPort",
     "Step",
     "StepValue",
     "Steps",

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema, core_schema
 
-from kiwari_ci.schema.base import AnyOf, Reference, Secret, SpecModel, require_true
+from kiwari_ci.schema.base import AnyOf, OneOf, Reference, Secret, SpecModel, require_true
 from kiwari_ci.schema.routes import Routes
 from kiwari_ci.schema.schedules import Backup
 from kiwari_ci.schema.services import Override
+from kiwari_ci.schema.steps import Step
 from kiwari_ci.schema.text_formats import (
     BranchName,
     ContainerName,
@@ -27,7 +28,9 @@ from kiwari_ci.schema.text_formats import (
     Omittable,
     PortNumber,
     PostgresName,
+    ProxyCommandWord,
     RepositoryFile,
+    SecretName,
     ShellScript,
     Slug,
     TagPattern,
@@ -125,6 +128,15 @@ class _OneOrManySlugs:
         return {"anyOf": [several["items"], several]}
 
 
+class SshPort(OneOf):
+    """A port: its number, or a setting that GitHub keeps."""
+
+    shorthand = "number"
+    number: Omittable[PortNumber] = Field(None, description="Its number: `2222`.")
+    secret: Omittable[SecretName] = Field(None, description="Name of the secret that holds it.")
+    variable: Omittable[SecretName] = Field(None, description="Name of the variable that holds it.")
+
+
 class Jump(SpecModel):
     """The jump host: ssh connects to it first, and from there to the host."""
 
@@ -134,7 +146,7 @@ class Jump(SpecModel):
     user: Omittable[Reference] = Field(
         None, description="The login on the jump host; default: `{secret: <HOST>_JUMP_USER}`."
     )
-    port: PortNumber = Field(22, description="The port of its SSH server.")
+    port: SshPort = Field(SshPort(number=22), description="The port of its SSH server; default: `22`.")
     key: Omittable[Secret] = Field(
         None, description="The private key for the jump host; default: `{secret: <HOST>_JUMP_SSH_KEY}`."
     )
@@ -142,6 +154,26 @@ class Jump(SpecModel):
         None,
         description="The host key of the jump host, as a line of `known_hosts`; default: `{variable: "
         "<HOST>_JUMP_KNOWN_HOSTS}`.",
+    )
+
+
+class ProxyCommand(SpecModel):
+    """The program through which ssh reaches a host, as OpenSSH's `ProxyCommand`; the host's key is checked as ever."""
+
+    command: list[ProxyCommandWord] = Field(
+        min_length=1,
+        description="Its words: `[cloudflared, access, ssh, --hostname, '%h']`, `[tailscale, nc, '%h', '%p']`. `%h` is "
+        "the host's address, `%p` its port, `%r` the login.",
+    )
+    env: dict[EnvKey, Reference] = Field(
+        {},
+        description="What the program reads of secrets and variables: "
+        "`{TUNNEL_SERVICE_TOKEN_SECRET: {secret: ACCESS_SECRET}}`.",
+    )
+    steps: list[Step] = Field(
+        [],
+        description="Steps of the deploy job that install the program and log it in, before the connection; default: "
+        "the runner has it.",
     )
 
 
@@ -162,7 +194,9 @@ class Host(SpecModel):
         None, description="The address of the server; default: `{secret: <HOST>_HOST}`."
     )
     user: Omittable[Reference] = Field(None, description="The login on the server; default: `{secret: <HOST>_USER}`.")
-    port: PortNumber = Field(22, description="The port of its SSH server.")
+    port: SshPort = Field(
+        SshPort(number=22), description="The port of its SSH server, `2222` or `{secret: NAME}`; default: `22`."
+    )
     key: Omittable[Secret] = Field(None, description="The private deploy key; default: `{secret: <HOST>_SSH_KEY}`.")
     known_hosts: Omittable[Reference] = Field(
         None,
@@ -171,6 +205,11 @@ class Host(SpecModel):
     )
     jump: Omittable[Jump] = Field(
         None, description="The jump host through which SSH reaches the server; `{}` uses the defaults."
+    )
+    proxy_command: Omittable[ProxyCommand] = Field(
+        None,
+        description="The program through which SSH reaches the server, such as cloudflared or Tailscale, in place of "
+        "`jump`.",
     )
     directory: HostFolder = Field("~/docker", description="The folder that contains a folder for each stack.")
     proxy: Proxy = Field(Proxy.model_construct(), description="The reverse proxy in front of the services.")

@@ -245,6 +245,13 @@ KubernetesName = Annotated[
 IpAddress = Annotated[
     str, StringFormat(r"([0-9]{1,3}\.){3}[0-9]{1,3}|[0-9a-f:]*:[0-9a-f:.]*", "an IP address such as 10.0.0.2")
 ]
+ProxyCommandWord = Annotated[
+    str,
+    StringFormat(
+        r"([A-Za-z0-9_./:@=,+-]|%[hpr])+",
+        "a word of letters, digits, and . _ - / : @ = , + in which %h is the address, %p the port, and %r the login",
+    ),
+]
 LocalAddress = Annotated[
     str, StringFormat(rf"127\.0\.0\.1:{_PORT_PATTERN}", "an address of the host alone: 127.0.0.1:8080")
 ]

@@ -42,8 +42,8 @@ def run(name: str, stack: contextlib.ExitStack) -> Trial:
     plan, host = trial.example.plan, trial.example.host
     if plan.registry != "ghcr.io":
         know(images, plan.registry, plan.login.user)
-    if host.port:
-        stack.enter_context(answering(server, int(host.port)))
+    if host.port.option:
+        stack.enter_context(answering(server, int(host.port.option)))
     stand_ins = StandIns(images, trial.web.repository.rpartition("/")[0])
     for accessory in trial.example.staging.accessories:
         stand_ins.build(accessory.image, accessory.image, "works", 9)

@@ -21,6 +21,7 @@ class DeployTransport:
     hosts: tuple[str, ...]
     ports: tuple[str, ...]
     has_jump_host: bool
+    proxy_commands: tuple[str, ...]
     sends_files: bool
     writes_env_files: bool
 
@@ -32,11 +33,13 @@ def get_planned_transport(plan: Plan, environment: str) -> DeployTransport | Non
         return None
     steps = [step for deploy in deploys for step in deploy.ways]
     routes = [step for step in steps if isinstance(step, SshRoute)]
-    ports = [route.port for route in routes] + [jump.port for route in routes for jump in route.jumps]
+    ports = [route.port.option for route in routes]
+    ports += [jump.port.option for route in routes for jump in route.jumps]
     return DeployTransport(
         hosts=tuple(dict.fromkeys(step.host for step in steps)),
         ports=_list_ports(ports),
         has_jump_host=any(route.jumps for route in routes),
+        proxy_commands=tuple(proxy_command.words for route in routes for proxy_command in route.proxy_commands),
         sends_files=any(route.stack.pushed for route in routes),
         writes_env_files=any(_writes_env_file(step.stack) for step in steps),
     )
@@ -63,11 +66,12 @@ def read_generated_transport(roles: list[ResponsibleJob]) -> DeployTransport | N
     if not hosts:
         return None
     arguments = [word for client_arguments in hosts.values() for word in client_arguments]
-    ports = [port for client_arguments in hosts.values() for port in _find_ports(client_arguments)]
+    ports = _find_option_values(arguments, ("--port", "--jump-port"))
     return DeployTransport(
         hosts=tuple(hosts),
         ports=_list_ports(ports),
         has_jump_host="--jump-address" in arguments,
+        proxy_commands=tuple(_find_option_values(arguments, ("--proxy-command",))),
         sends_files="--send-files" in arguments,
         writes_env_files="--env" in arguments or "--env-value" in arguments,
     )
@@ -81,9 +85,10 @@ def _find_client_arguments(script: str) -> list[str]:
     return []
 
 
-def _find_ports(arguments: list[str]) -> list[str]:
+def _find_option_values(arguments: list[str], names: tuple[str, ...]) -> list[str]:
+    """The words behind options with these names."""
     options = zip(arguments, arguments[1:], strict=False)
-    return [port for option, port in options if option in ("--port", "--jump-port")]
+    return [value for option, value in options if option in names]
 
 
 def _list_ports(ports: Iterable[str]) -> tuple[str, ...]:
@@ -102,6 +107,8 @@ def compare_deploy_transport(
     if before.has_jump_host != after.has_jump_host:
         through, directly = "reached through a jump host", "reached directly, no longer through a jump host"
         yield PipelineChange(environment, through if after.has_jump_host else directly, True, where)
+    if before.proxy_commands != after.proxy_commands:
+        yield PipelineChange(environment, _describe_proxy_commands(before, after), True, where)
     if before.sends_files != after.sends_files:
         yield PipelineChange(environment, _describe_sent_files(after), True, where)
     if before.writes_env_files != after.writes_env_files:
@@ -117,6 +124,15 @@ def _describe_hosts(before: tuple[str, ...], after: tuple[str, ...]) -> str:
     if removed:
         message += f": what runs on {format_names(removed)} is to be removed by hand"
     return message
+
+
+def _describe_proxy_commands(before: DeployTransport, after: DeployTransport) -> str:
+    if not after.proxy_commands:
+        return f"no longer reached through {format_names(before.proxy_commands)}"
+    message = f"reached through {format_names(after.proxy_commands)}"
+    if before.proxy_commands:
+        return f"{message}; before: {format_names(before.proxy_commands)}"
+    return f"{message}, which must be installed where the job runs"
 
 
 def _describe_sent_files(after: DeployTransport) -> str:

@@ -386,6 +386,7 @@ def _compare_deploys(
     )
     yield from _compare_promoted_tags(environment, old_roles, new_roles)
     yield from _compare_health_checks(environment, _find_health_urls(old_roles), _find_health_urls(new_roles), where)
+    yield from _compare_redirect_checks(environment, _find_redirects(old_roles), _find_redirects(new_roles), where)
     yield from _compare_permissions(environment, "the job that deploys it", old_roles, new_roles)
     yield from _compare_concurrency(environment, old_roles, new_roles)
 
@@ -541,6 +542,25 @@ def _compare_health_checks(
             message = f"health of {as_inline_code(domain)} is asked at {as_inline_code(new_path)}, "
             message += f"not {as_inline_code(old_path)}"
             yield PipelineChange(environment, message, True, where, ((domain + old_path, domain + new_path),))
+
+
+def _compare_redirect_checks(environment: str, old: list[str], new: list[str], where: str) -> Iterator[PipelineChange]:
+    """Compare the domains that are asked after a deploy whether they redirect."""
+    for domain in old:
+        if domain not in new:
+            message = f"whether {as_inline_code(domain)} redirects is no longer checked"
+            yield PipelineChange(environment, message, False, where, ((domain, ""),))
+    for domain in new:
+        if domain not in old:
+            message = f"whether {as_inline_code(domain)} redirects is checked after each deploy"
+            yield PipelineChange(environment, message, False, where, (("", domain),))
+
+
+def _find_redirects(roles: list[ResponsibleJob]) -> list[str]:
+    """The domains that are asked after these jobs deploy whether they redirect."""
+    effects = [effect for _, effect in _iter_related_effects(roles, _JobScope.AFTER)]
+    urls = [effect.what for effect in effects if effect.kind == "redirect"]
+    return list(dict.fromkeys(re.sub(r"https?://", "", url).partition("/")[0] for url in urls))
 
 
 def _find_health_urls(roles: list[ResponsibleJob]) -> dict[str, str]:

@@ -40,6 +40,7 @@ _TRAEFIK_PORT = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.serve
 _TRAEFIK_HEALTH_PATH = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path")
 _TRAEFIK_ROUTER_OPTION = re.compile(r"traefik\.http\.routers\.([^.]+)\.(entrypoints|tls\.certresolver)")
 _TRAEFIK_RULE = re.compile(r"traefik\.http\.routers\.[^.]+\.rule")
+_PATH_PREFIX = re.compile(r"\bPathPrefix\(`(/[A-Za-z0-9._~/-]*)`\)")
 _UNSUPPORTED_PROXY_LABEL = re.compile(r"traefik\.(http\.middlewares|tcp|udp)\.|caddy(_\d+)?\.(?!reverse_proxy$)")
 MAX_SUMMARY_LENGTH = 80  # characters
 _OTHER_PROXY_IMAGES = ("nginxproxy", "jwilder", "haproxy")  # proxies that no spec can have
@@ -122,24 +123,86 @@ def is_postgres_image(image: str) -> bool:
 
 def read_compose_files(repository: LocalRepository) -> list[DetectedComposeFile]:
     """Every compose file of a person that can be read; those for production first, those for development last."""
-    compose_files = []
+    documents: dict[str, YamlDocument] = {}
     for path in repository.matching(compose_file.COMPOSE_FILE_PATH):
-        try:
-            document = parse_yaml_document(path, repository.read(path))
-        except UnreadableYaml as error:
-            repository.troubles.append(f"{error.describe(path)}: not read")
-            continue
-        if not document.generated:
-            compose_files.append(_parse_compose_file(repository, document))
+        document = _read_document(repository, path)
+        if document and not document.generated:
+            documents[path] = document
+    _apply_override_files(documents)
+    included = _read_included_documents(repository, documents)
+    in_others = {document.path for others in included.values() for document in others}
+    compose_files = [
+        _parse_compose_file(repository, document, included[path])
+        for path, document in documents.items()
+        if path not in in_others
+    ]
     order = [vocabulary.PRODUCTION, vocabulary.STAGING, "", vocabulary.DEVELOPMENT]
     return sorted(compose_files, key=lambda file: (order.index(file.kind), file.path.count("/"), file.path))
 
 
-def _parse_compose_file(repository: LocalRepository, document: YamlDocument) -> DetectedComposeFile:
+def _read_document(repository: LocalRepository, path: str) -> YamlDocument | None:
+    try:
+        document = parse_yaml_document(path, repository.read(path))
+    except UnreadableYaml as error:
+        repository.troubles.append(f"{error.describe(path)}: not read")
+        return None
+    if not document.generated and not {"services", "include"} & document.data.keys():
+        repository.troubles.append(f"{path}: no `services:`, as in version 1 of Compose: not read")
+        return None
+    return document
+
+
+def _apply_override_files(documents: dict[str, YamlDocument]) -> None:
+    """Complete what is written for production or staging alone by the file beside it that is for all."""
+    for path, document in documents.items():
+        if vocabulary.classify_environment(path) not in (vocabulary.PRODUCTION, vocabulary.STAGING):
+            continue
+        for base_path, base in documents.items():
+            is_beside = get_parent_folder(base_path) == get_parent_folder(path)
+            if is_beside and not vocabulary.classify_environment(base_path):
+                compose_file.apply_override_file(base, document)
+
+
+def _read_included_documents(
+    repository: LocalRepository, documents: dict[str, YamlDocument]
+) -> dict[str, list[YamlDocument]]:
+    """The files that each compose file includes, and those that they include in turn."""
+    included: dict[str, list[YamlDocument]] = {}
+    for path, document in documents.items():
+        found: dict[str, YamlDocument] = {}
+        waiting = compose_file.list_included_paths(document)
+        while waiting:
+            included_path = waiting.pop(0)
+            if included_path in found or included_path == path:
+                continue
+            if included_path not in repository.files:
+                repository.troubles.append(f"{path}: includes {included_path}, which is not there")
+                continue
+            included_document = documents.get(included_path) or _read_document(repository, included_path)
+            if included_document:
+                found[included_path] = included_document
+                waiting += compose_file.list_included_paths(included_document)
+        included[path] = list(found.values())
+    return included
+
+
+def _parse_compose_file(
+    repository: LocalRepository, document: YamlDocument, included: list[YamlDocument]
+) -> DetectedComposeFile:
+    """A compose file with the containers of those that it includes."""
+    kind = vocabulary.classify_environment(document.path)
+    containers = [
+        container for each in (document, *included) for container in _parse_containers(repository, each, kind)
+    ]
+    variables = load_compose_variables(repository, get_parent_folder(document.path))
+    name = vocabulary.interpolate_variables(document.data.get_text("name"), variables)
+    project_name = SourcedValue(name, document.data.where("name")) if name else None
+    return DetectedComposeFile(document.path, kind, project_name, containers)
+
+
+def _parse_containers(repository: LocalRepository, document: YamlDocument, kind: str) -> list[DetectedContainer]:
     path = document.path
     variables = load_compose_variables(repository, get_parent_folder(path))
-    name = vocabulary.interpolate_variables(document.data.get_text("name"), variables)
-    kind = vocabulary.classify_environment(path)
     external_networks = _find_external_networks(document.data, variables)
     project = compose_file.parse_compose_file(document)
     containers = []
@@ -155,8 +218,7 @@ def _parse_compose_file(repository: LocalRepository, document: YamlDocument) -> 
                     container.existing_volumes[key] = existing_name
                 if other_options:
                     container.unsupported.append(f"{other_options} of the volume {key}")
-    project_name = SourcedValue(name, document.data.where("name")) if name else None
-    return DetectedComposeFile(path, kind, project_name, containers)
+    return containers
 
 
 def _find_external_networks(compose: YamlMapping, variables: dict[str, str]) -> dict[str, str]:
@@ -351,8 +413,13 @@ def _parse_router_rule(container: DetectedContainer, written: str, rule: str, pl
     """The domains of a router; `rule` is what is written, with its variables filled in, or empty."""
     domains = vocabulary.find_domains(" ".join(compose_file.find_rule_hosts(rule)))
     container.domains += [SourcedValue(domain, place) for domain in domains]
-    if re.search(r"Path|Header|Query|Method|ClientIP", rule):
-        container.unsupported.append("more of its router's rule than the domain")
+    prefixes = _PATH_PREFIX.findall(rule)
+    rest = _PATH_PREFIX.sub("", rule)
+    if domains and prefixes:
+        addresses = ", ".join(f"{domain}{prefix}" for domain in domains for prefix in prefixes)
+        container.unsupported.append(f"the path of its router's rule, which `domains` takes: {addresses}")
+    if re.search(r"Path|Header|Query|Method|ClientIP", rest):
+        container.unsupported.append("more of its router's rule than the domain and the path")
     if not domains:
         hosts = written.partition("Host(")[2].partition(")")[0]
         container.unsupported.append(f"the domain of its rule, {hosts}")

@@ -22,6 +22,7 @@ from kiwari_ci.readers.workflow import EXPRESSION_PATTERN, get_action_name
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, collect_strings, format_scalar
 
 _SHELL_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
+_PROXY_PROGRAM = re.compile(r"\b(?:ProxyCommand|cloudflared access|tailscale (?:up|nc)|tailscale/github-action)\b")
 _SSH_COMMAND = re.compile(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s")
 _COMPOSE_UP_COMMAND = re.compile(r"docker[ -]compose\b[^\n]{0,200}\bup\b|docker stack deploy")
 _SSH_ACTION = re.compile(r"ssh|scp|rsync", re.IGNORECASE)
@@ -398,6 +399,9 @@ class WorkflowJobReader:
     def _collect_logins(self, deploy: DeployJob) -> None:
         """Collect how the steps of a deploy log in to the server."""
         job_env = [text for text, _ in collect_strings(self.job.get("env"))]
+        programs = [match[0] for text, _ in collect_strings(self.job) for match in _PROXY_PROGRAM.finditer(text)]
+        if programs:
+            deploy.notes.append(f"{self.where} reaches the server through {programs[0]}: `hosts.*.proxy_command`")
         for step in self.steps:
             uses_command = _SSH_COMMAND.search(step.get_text("run")) is not None
             if not uses_command and not _SSH_ACTION.search(get_action_name(step.get_text("uses"))):

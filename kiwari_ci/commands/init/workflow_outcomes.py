@@ -20,7 +20,7 @@ from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_list
 
 _DEPLOY_EFFECTS = {"deploy", "container"}
 _IMAGE_EFFECTS = {"build", "push", "take"}
-_REPLACED_WITH_A_DEPLOY = {*_DEPLOY_EFFECTS, "login", "check", "names"}
+_REPLACED_WITH_A_DEPLOY = {*_DEPLOY_EFFECTS, "login", "check", "redirect", "names"}
 _FILE_NAME = re.compile(r"[\w./-]+")
 
 

@@ -82,6 +82,11 @@ class LintContext:
         """How many services cover each file."""
         return Counter(name for service in self.spec.built_services for name in self.coverage(service)[0])
 
+    def read_paths(self, name: str) -> list[str]:
+        """The files of the repository that are read for one: itself, or symbolic links and what they lead to."""
+        path, links = self.context(".", "").follow_links(name)
+        return [*links, path]
+
     def context(self, folder: str, ignore_file: str) -> BuildContext:
         """A build context; services share what is known of it."""
         key = folder, ignore_file
@@ -253,9 +258,13 @@ class _DockerfileReport:
 
     def sources(self, dockerfile: Dockerfile) -> Problems:
         lint_context, ignore_file = self.image.lint_context, self.image.ignore_file
-        if ignore_file and ignore_file not in lint_context.coverage(self.image.service)[0]:
-            message = f"no path of services.{self.image.service} matches `{ignore_file}`, which shapes the image"
-            yield self.uncovered(message, ignore_file)
+        covered_files = lint_context.coverage(self.image.service)[0]
+        for file in filter(None, [self.image.name, ignore_file]):
+            for path in lint_context.read_paths(file):
+                if path in covered_files:
+                    continue
+                reason = "which shapes the image" if path == file else f"to which `{file}` leads"
+                yield self.uncovered(f"no path of services.{self.image.service} matches `{path}`, {reason}", path)
         copies = [copy for stage in dockerfile.built for copy in stage.taken]
         for copy in copies:
             if copy.undefaulted:

@@ -216,7 +216,8 @@ def _check_stack_files(lint_context: LintContext) -> Problems:
 
 def _check_unused_dockerfiles(lint_context: LintContext) -> Problems:
     """Dockerfiles that look like a service, and that nobody builds."""
-    built = {lint_context.spec.image(service).dockerfile_path for service in lint_context.spec.built_services}
+    dockerfiles = [lint_context.spec.image(service).dockerfile_path for service in lint_context.spec.built_services]
+    built = {path for dockerfile in dockerfiles for path in lint_context.read_paths(dockerfile)}
     names = [name for name in lint_context.checkout.names if _is_dockerfile(name) and name not in built]
     if names := [name for name in names if not _NON_SERVICE_PATH.fullmatch(name)]:
         message = f"no service is built from {format_first_names(names, 5)}"
@@ -244,6 +245,8 @@ def _suggest_pattern(lint_context: LintContext, pattern: str, sign: str) -> str:
         return f"a filter matches files, never a folder: {sign}{base}/**"
     if star and base.endswith("/"):
         folder = _find_nearest_path(base[:-1], sorted(lint_context.checkout.folders))
+        if lint_context.checkout.files.get(folder) == tracked_files.SUBMODULE_MODE:
+            return f"GitHub sees a submodule as one file: {sign}{escape_control_characters(folder)}"
         return f"did you mean `{sign}{escape_control_characters(folder)}/{star}{tail}`?" if folder else ""
     name = _find_nearest_path(base, lint_context.checkout.names) if not star else ""
     return f"did you mean `{sign}{escape_control_characters(name)}`?" if name else ""

@@ -1,9 +1,19 @@
 """Hosts that are reached over SSH, and the database servers on them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveHost, EffectiveSpec
-from kiwari_ci.plan import ComposeStack, DeployHost, DeployKey, GitHubSetting, JumpHost, PostgresServer
+from kiwari_ci.plan import (
+    ComposeStack,
+    DeployHost,
+    DeployKey,
+    GitHubSetting,
+    JumpHost,
+    PostgresServer,
+    ProxyCommand,
+    SshPort,
+)
 from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.proxies.base import plan_redirects, plan_sites
 
@@ -21,6 +31,8 @@ def plan_deploy_host(
         environments_by_key.setdefault(secret, []).append(environment.name)
     # A host with nothing but a database server is reached by persons alone.
     settings = environments[0].deploy_settings(host) if environments else host.deploy_settings()
+    port = plan_ssh_port(host.variable, host.model.port, settings.get("port"))
+    jumps = plan_jump_hosts(host, settings)
     host_stacks = tuple(stacks.values())
     host_servers = tuple(server for server in servers if server.host == host.name)
     public = tuple(container for stack in host_stacks for container in stack.containers if container.domain)
@@ -41,10 +53,10 @@ def plan_deploy_host(
         address=settings["address"],
         user=settings["user"],
         known_hosts=settings["known_hosts"],
-        port=format_ssh_port(host.model.port),
-        ssh_port=str(host.model.port),
-        way=_format_ssh_config(host),
-        jumps=plan_jump_hosts(host, settings),
+        port=port,
+        way=_format_ssh_config(host, port, jumps),
+        jumps=jumps,
+        proxy_commands=plan_proxy_commands(host, settings),
         keys=tuple(
             _plan_deploy_key(spec, host, secret, [stacks[name] for name in names])
             for secret, names in environments_by_key.items()
@@ -108,22 +120,54 @@ def plan_jump_hosts(host: EffectiveHost, settings: dict[str, GitHubSetting]) -> 
             user=settings["jump_user"],
             key=settings["jump_key"],
             known_hosts=settings["jump_known_hosts"],
-            port=format_ssh_port(jump.port),
-            ssh_port=str(jump.port),
+            port=plan_ssh_port(f"{host.variable}_JUMP", jump.port, settings.get("jump_port")),
         ),
     )
 
 
-def format_ssh_port(port: int) -> str:
-    """Write a port for ssh; empty for SSH's own, which needs no option."""
-    return "" if port == DEFAULT_SSH_PORT else str(port)
+def plan_proxy_commands(host: EffectiveHost, settings: dict[str, GitHubSetting]) -> tuple[ProxyCommand, ...]:
+    """Plan the program through which a host is reached, if there is one."""
+    proxy_command = host.model.proxy_command
+    if proxy_command is None:
+        return ()
+    step_values = [value for step in proxy_command.steps for value in step.env.values()]
+    return (
+        ProxyCommand(
+            program=proxy_command.command[0],
+            words=" ".join(proxy_command.command),
+            settings=tuple(setting for purpose, setting in settings.items() if purpose.startswith("proxy_command.")),
+            step_settings=tuple(dict.fromkeys(_plan_step_settings(step_values))),
+        ),
+    )
 
 
-def _format_ssh_config(host: EffectiveHost) -> str:
+def _plan_step_settings(values: Iterable[schema.StepValue]) -> Iterator[GitHubSetting]:
+    for value in values:
+        if value.secret:
+            yield GitHubSetting(value.secret, f"secrets.{value.secret}", "secret")
+        elif value.variable:
+            yield GitHubSetting(value.variable, f"vars.{value.variable}", "variable")
+
+
+def plan_ssh_port(prefix: str, port: schema.SshPort, setting: GitHubSetting | None) -> SshPort:
+    """Plan the port of an SSH server; SSH's own needs no option."""
+    address = f"${{{prefix}#*@}}"
+    if setting:
+        variable = f"{prefix}_PORT"
+        shell = f"${variable}"
+        known_host = f"{address},[{address}]:{shell}"  # both forms, for ssh has no brackets where the port is its own
+        return SshPort(setting.name, shell, known_host, variable, settings=(setting,))
+    if port.number == DEFAULT_SSH_PORT:
+        return SshPort("", str(port.number), known_host=address, variable="", settings=())
+    return SshPort(str(port.number), str(port.number), f"[{address}]:{port.number}", variable="", settings=())
+
+
+def _format_ssh_config(host: EffectiveHost, port: SshPort, jumps: tuple[JumpHost, ...]) -> str:
     """Write lines of a person's own ~/.ssh/config, in double quotes."""
     lines = []
-    if host.model.port != DEFAULT_SSH_PORT:
-        lines.append(f"Port {host.model.port}")
-    if host.model.jump:
-        lines.append(f"ProxyJump ${host.variable}_JUMP:{host.model.jump.port}")
+    if port.option:
+        lines.append(f"Port {port.shell}")
+    lines += [f"ProxyJump ${jump.variable}:{jump.port.shell}" for jump in jumps]
+    if host.model.proxy_command:
+        lines.append(f"ProxyCommand {' '.join(host.model.proxy_command.command)}")
     return " ".join(f'"{line}"' for line in lines)

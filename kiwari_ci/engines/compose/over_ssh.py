@@ -6,8 +6,11 @@ for a deploy, and passes its output to the log. It exits with 0 only if the host
 that the images serve, or that a newer commit does.
 
     deploy/bin/deploy-over-ssh --stack STACK --sequence N
-        --address VAR --user VAR --key VAR --known-hosts VAR [--port N]
-        [--jump-address VAR --jump-user VAR --jump-key VAR --jump-known-hosts VAR [--jump-port N]]
+        --address VAR --user VAR --key VAR --known-hosts VAR [--port N|VAR]
+        [--jump-address VAR --jump-user VAR --jump-key VAR --jump-known-hosts VAR
+         [--jump-port N|VAR]]
+        [--proxy-command WORDS]         a program that connects to the server, as OpenSSH has it
+        [--proxy-variable VAR]...       what that program reads from its environment
         --token VAR
         [--send-files]                  send docker-compose.yml and the files beside it
         [--env FILE KEY VAR]...         send an env file with this key, and the value of VAR
@@ -18,7 +21,8 @@ that the images serve, or that a newer commit does.
 
 VAR is the name of an environment variable. Secrets are passed to this program in such variables. It
 passes them on by the standard input of ssh, or in a private folder that it removes at the end. They
-are never in the arguments of a process, which any user of a machine can read, nor in the log.
+are never in the arguments of a process, which any user of a machine can read, nor in the log. Only
+a program on the way to the server reads variables of its environment, those of --proxy-variable.
 
 Exit codes: 0 the images serve, or a newer commit does (then the step's output `superseded-by` has
 its sequence number, and the next step checks that the branch has it); the exit code of the host
@@ -66,6 +70,10 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 SEQUENCE = re.compile(r"[1-9][0-9]{0,8}")
 RUN = re.compile(r"[0-9]{1,20}")
 PORT = re.compile(r"[1-9][0-9]{0,4}")
+# The user's shell reads the command, so that its words have no character that means something there.
+PROXY_COMMAND = re.compile(
+    r"[A-Za-z0-9_./][A-Za-z0-9_./+-]*( ([A-Za-z0-9_./:@=,+-]|%[hpr])+)*"  # a program and its words
+)
 ADDRESS = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]*")
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*")
 KNOWN_HOST = re.compile(
@@ -82,7 +90,8 @@ BESIDE = "# Files beside it: "  # the comment in the compose file's head that na
 LOGIN_OPTIONS = ("address", "user", "key", "known-hosts")
 REQUIRED = ("--stack", "--sequence", *(f"--{option}" for option in LOGIN_OPTIONS), "--token")
 JUMP = tuple(f"--jump-{option}" for option in LOGIN_OPTIONS)
-OPTIONS = frozenset((*REQUIRED, *JUMP, "--port", "--jump-port"))
+PORTS = ("--port", "--jump-port")
+OPTIONS = frozenset((*REQUIRED, *JUMP, *PORTS, "--proxy-command"))
 NAMING_VARIABLES = tuple(
     option for option in (*REQUIRED, *JUMP) if option not in ("--stack", "--sequence")
 )
@@ -167,6 +176,7 @@ class CommandLine:
     options: dict[str, str] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
     env_lines: list[EnvLine] = field(default_factory=list)
+    proxy_variables: list[str] = field(default_factory=list)
     services: list[tuple[str, str]] = field(default_factory=list)  # name, digest
 
     @property
@@ -176,9 +186,16 @@ class CommandLine:
 
     def variables(self) -> list[str]:
         """The environment variables that the arguments name, without repetitions."""
-        names = [self.options[option] for option in NAMING_VARIABLES if option in self.options]
+        options = [option for option in NAMING_VARIABLES if option in self.options]
+        options += [option for option in PORTS if is_variable(self.options.get(option, ""))]
+        names = [self.options[option] for option in options]
         names += [line.text for line in self.env_lines if line.is_variable]
         return list(dict.fromkeys(names))
+
+
+def is_variable(word: str) -> bool:
+    """Whether a word is the name of a variable, and no number."""
+    return VARIABLE.fullmatch(word) is not None
 
 
 def read_command_line(arguments: Sequence[str]) -> CommandLine:
@@ -194,6 +211,8 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
         elif word in ("--env", "--env-value"):
             file, key, text = take_words(3, remaining, word)
             command_line.env_lines.append(EnvLine(file, key, text, is_variable=word == "--env"))
+        elif word == "--proxy-variable":
+            command_line.proxy_variables += take_words(1, remaining, word)
         elif word.startswith("-"):
             raise Refused(f"{word} is not an option of deploy-over-ssh")
         else:
@@ -225,12 +244,18 @@ def problems_of_words(command_line: CommandLine) -> Iterator[str]:
     for option in needed:
         if option not in command_line.options:
             yield f"{option} is missing on the command line"
-    shapes = {"--stack": NAME, "--sequence": SEQUENCE, "--port": PORT, "--jump-port": PORT}
+    shapes = {"--stack": NAME, "--sequence": SEQUENCE, "--proxy-command": PROXY_COMMAND}
     for option, word in command_line.options.items():
-        if not shapes.get(option, VARIABLE).fullmatch(word):
+        if option in PORTS and not is_variable(word):
+            if not is_port(word):
+                yield f"{option} {word!r} is not valid: a port is a number from 1 to 65535"
+        elif not shapes.get(option, VARIABLE).fullmatch(word):
             yield f"{option} {word!r} is not valid"
-        elif shapes.get(option) is PORT and int(word) > 65535:
-            yield f"{option} {word!r} is not valid: the highest port is 65535"
+    if command_line.has_jump and "--proxy-command" in command_line.options:
+        yield "--proxy-command and --jump-address are two ways to the server: there is one"
+    for name in command_line.proxy_variables:
+        if not is_variable(name):
+            yield f"--proxy-variable {name!r} is not valid"
     yield from problems_of_services(command_line.services)
     for line in command_line.env_lines:
         if not ENV_FILE.fullmatch(line.file):
@@ -259,7 +284,8 @@ def problems_of_variables(
     command_line: CommandLine, environment: Mapping[str, str]
 ) -> Iterator[str]:
     """Problems of the environment. GitHub passes a secret that is not set as an empty string."""
-    missing = [name for name in command_line.variables() if not environment.get(name)]
+    needed = [*command_line.variables(), *command_line.proxy_variables]
+    missing = [name for name in needed if not environment.get(name)]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         yield f"{enumerate_words(missing)} {verb} not set: runbook, step 5"
@@ -300,8 +326,15 @@ def problems_of_logins(command_line: CommandLine, environment: Mapping[str, str]
                 f"{variable} is not a list of known hosts:"
                 " each line has names, the type of a key, and the key"
             )
+        elif option in PORTS and is_variable(variable) and not is_port(setting):
+            yield f"{variable} is not a port: a number from 1 to 65535"
         elif option == "--token" and CONTROL_CHARACTER.search(setting):
             yield f"{variable} is not a token: it has more than one line, or a control character"
+
+
+def is_port(text: str) -> bool:
+    """Whether a text is the number of a port."""
+    return PORT.fullmatch(text) is not None and int(text) <= 65535
 
 
 def are_known_hosts(text: str) -> bool:
@@ -352,6 +385,7 @@ class Order:
     files: tuple[StackFile, ...]  # that are sent
     server: Machine
     jump: Machine | None
+    proxy_command: str  # empty: ssh connects by itself
 
 
 def read_order(command_line: CommandLine, environment: Mapping[str, str]) -> Order:
@@ -371,6 +405,7 @@ def read_order(command_line: CommandLine, environment: Mapping[str, str]) -> Ord
         jump=read_machine("jump", "--jump-", command_line, environment)
         if command_line.has_jump
         else None,
+        proxy_command=command_line.options.get("--proxy-command", ""),
     )
 
 
@@ -382,6 +417,8 @@ def read_machine(
         environment[command_line.options[prefix + option]] for option in LOGIN_OPTIONS
     )
     port = command_line.options.get(f"{prefix}port", "22")
+    if is_variable(port):
+        port = environment[port]
     return Machine(alias, address, user, key, known_hosts, port)
 
 
@@ -483,7 +520,7 @@ def private_folder(order: Order, environment: Mapping[str, str]) -> Iterator[Pat
             write_private(
                 folder / f"{machine.alias}-known-hosts", as_text_file(machine.known_hosts)
             )
-        write_private(folder / "config", "".join(map(ssh_config, machines)) + jump_config(order))
+        write_private(folder / "config", "".join(map(ssh_config, machines)) + way_config(order))
         yield folder
     finally:
         signal.pthread_sigmask(
@@ -524,9 +561,16 @@ def ssh_config(machine: Machine) -> str:
     return "\n".join(lines) + "\n"
 
 
-def jump_config(order: Order) -> str:
-    """The ssh configuration that leads through the jump host, if there is one."""
-    return f"Host {order.server.alias}\nProxyJump {order.jump.alias}\n" if order.jump else ""
+def way_config(order: Order) -> str:
+    """The ssh configuration that leads through a jump host or a program, if there is one.
+
+    It changes how ssh connects, and not what it trusts: the key of the server must still be known.
+    """
+    if order.jump:
+        return f"Host {order.server.alias}\nProxyJump {order.jump.alias}\n"
+    if order.proxy_command:
+        return f"Host {order.server.alias}\nProxyCommand {order.proxy_command}\n"
+    return ""
 
 
 def without_secrets(environment: Mapping[str, str], command_line: CommandLine) -> dict[str, str]:

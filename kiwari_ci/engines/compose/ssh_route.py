@@ -1,7 +1,7 @@
 """How a deploy reaches a host over SSH."""
 
 from kiwari_ci.engines.base import StepOfDeploy
-from kiwari_ci.engines.compose.hosts import format_ssh_port, plan_jump_hosts
+from kiwari_ci.engines.compose.hosts import plan_jump_hosts, plan_proxy_commands, plan_ssh_port
 from kiwari_ci.plan import SshRoute
 
 
@@ -22,7 +22,8 @@ def plan_ssh_route(step: StepOfDeploy, template: str) -> SshRoute:
         user=settings["user"].name,
         key=settings["key"].name,
         known_hosts=settings["known_hosts"].name,
-        port=format_ssh_port(host.model.port),
+        port=plan_ssh_port(host.variable, host.model.port, settings.get("port")),
         jumps=plan_jump_hosts(host, settings),
+        proxy_commands=plan_proxy_commands(host, settings),
         token=settings["token"].name,
     )

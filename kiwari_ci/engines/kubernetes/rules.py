@@ -46,7 +46,7 @@ _CONTAINER_FIELDS = {
     ),
     "compose": ("a cluster does not read keys of Compose", "leave it out, or keep this environment on Compose"),
 }
-_HOST_FIELDS = ("address", "user", "port", "key", "known_hosts", "jump", "directory")
+_HOST_FIELDS = ("address", "user", "port", "key", "known_hosts", "jump", "proxy_command", "directory")
 _ENVIRONMENT_FIELDS = {
     "redirects": ("no Ingress that redirects is generated", "leave it out, and write an Ingress for it by hand"),
     "hooks": ("a cluster has no host that could run a script", "a `once` accessory, which runs before each deploy"),
