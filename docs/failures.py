@@ -138,7 +138,7 @@ def workflow_texts() -> set[str]:
 def refusals(program: str) -> list[tuple[str, str]]:
     """The exit code, where it stands beside the text, and the text of each refusal in one of the two programs.
 
-    The host's program has `Failed(CODE, text)`, `Finding(CODE, text, cure)`, `print_error(text)`,
+    The host's program has `Failed(CODE, text)`, `Finding(text, cure, CODE)`, `print_error(text)`,
     `fail(stack, service, text)` and `sys.exit(text)`; the client has `Refused(text)`, `annotate("error", text)`, and
     what its functions `problems_of_…` yield. A text may have a part that stands elsewhere under a name.
     """
@@ -161,12 +161,11 @@ def refusals(program: str) -> list[tuple[str, str]]:
 def _refusals_of_call(call: ast.Call, names: dict[str, str], numbers: dict[str, str]) -> list[tuple[str, str]]:
     name = getattr(call.func, "id", getattr(call.func, "attr", ""))
     arguments = call.args
-    if name in ("Failed", "Cancelled", "Finding"):
-        code = numbers.get(getattr(arguments[0], "id", ""), "")
-        parts = [list(_texts(argument, names)) or [GAP] for argument in arguments[1:]]
-        # A finding is printed as its problem and its cure, each a sentence.
-        text = ". ".join(part for (part,) in parts)
-        return [(code, text)] if re.search(r"\w", text) else []
+    if name in ("Failed", "Cancelled"):
+        return _refusal(arguments[0], arguments[1:], names, numbers)
+    if name == "Finding":
+        code = arguments[2] if len(arguments) > 2 else ast.Name("NOT_READY")
+        return _refusal(code, arguments[:2], names, numbers)
     if name == "exit" and arguments and isinstance(arguments[0], ast.BinOp):
         # Python ends with 1 after such a text; its values are put in with `%`.
         return [("1", re.sub(r"%d(\.%d)*", GAP, text)) for text in _texts(arguments[0].left, names)]
@@ -177,6 +176,15 @@ def _refusals_of_call(call: ast.Call, names: dict[str, str], numbers: dict[str, 
     if name == "annotate" and getattr(arguments[0], "value", "") == "error":
         return [("", text) for text in _texts(arguments[1], names)]
     return []
+
+
+def _refusal(
+    code: ast.expr, sentences: list[ast.expr], names: dict[str, str], numbers: dict[str, str]
+) -> list[tuple[str, str]]:
+    """The exit code and the text of a refusal; a finding is printed as its problem and its cure, each a sentence."""
+    parts = [list(_texts(sentence, names)) or [GAP] for sentence in sentences]
+    text = ". ".join(part for (part,) in parts)
+    return [(numbers.get(getattr(code, "id", ""), ""), text)] if re.search(r"\w", text) else []
 
 
 def _numbers(module: ast.Module) -> dict[str, str]:

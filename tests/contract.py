@@ -411,7 +411,7 @@ def one_more_container(bench: Bench) -> None:
     model = bench.stack.successor_model(service, bench.stack.get("web-previous"))
     words = ("create", "--no-recreate", "--pull", "never", "--scale", "web=2", "web")
     bench.say(f"$ docker compose {shlex.join(words)} # without container_name")
-    bench.ended(bench.stack.compose_model(model, *words))
+    bench.ended(bench.stack.compose_text(json.dumps(model), *words))
     bench.look()
     bench.docker("rename", "contract-web-2", "web")
     bench.docker("start", "web")

@@ -68,16 +68,16 @@ def test_a_new_message_is_missed() -> None:
 
 def test_the_refusals_of_the_host_program_are_found_with_their_codes() -> None:
     program = """
-SERVING, NOT_SERVING, BAD_REQUEST = 0, 1, 64
+SERVING, NOT_SERVING, BAD_REQUEST, NOT_READY = 0, 1, 64, 69
 sys.exit("deploy: Python %d.%d is old" % sys.version_info[:2])
 raise Failed(BAD_REQUEST, f"no stack '{name}' here")
 raise Cancelled(NOT_SERVING, "cancelled")
-yield Finding(BAD_REQUEST, "docker is old", "Install a newer one")
+yield Finding("docker is old", "Install a newer one")
 def check():
     shown = f"the env file {name}"
     twice = "a"
     twice = "b"
-    yield Finding(BAD_REQUEST, f"{shown} is missing", f"Copy {twice}")
+    yield Finding(f"{shown} is missing", f"Copy {twice}", BAD_REQUEST)
 print_error("it goes on")
 print_error(message)
 fail(stack, service, "it was not finished")
@@ -87,7 +87,7 @@ print("quiet")
         ("1", "deploy: Python … is old"),
         ("64", "no stack '…' here"),
         ("1", "cancelled"),
-        ("64", "docker is old. Install a newer one"),
+        ("69", "docker is old. Install a newer one"),
         ("64", "the env file … is missing. Copy …"),
         ("", "it goes on"),
         ("", "it was not finished"),

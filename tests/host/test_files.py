@@ -393,8 +393,14 @@ class Stdin:
             os.write(theirs, content)
             if not is_open:
                 os.close(theirs)
-            request = host.Request("deploy", STACK, may_send_env_files="env" in rights, may_send_files="push" in rights)
-            return host.read_delivery(request, host.Caller("", is_key=is_key, allowed=()))
+            request = host.Request(
+                "deploy",
+                STACK,
+                is_from_key=is_key,
+                may_send_env_files="env" in rights,
+                may_send_files="push" in rights,
+            )
+            return host.read_delivery(request)
         finally:
             os.dup2(kept, 0)
             os.close(kept)
@@ -473,7 +479,7 @@ def test_files_that_did_not_arrive_whole(stdin: Stdin, arrived: int) -> None:
 def test_files_that_stop_arriving(stdin: Stdin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "QUERY_SECONDS", 0.05)
 
-    with pytest.raises(host.Failed, match="the files stopped arriving, with 5 bytes missing"):
+    with pytest.raises(host.Failed, match="the files did not arrive whole: 5 bytes are missing"):
         stdin.read(b"the-token\n" + header(b"0123456789") + b"01234", is_open=True)
 
 
@@ -508,9 +514,7 @@ def test_a_key_that_may_send_nothing(stdin: Stdin) -> None:
 
 
 def test_a_rollback_reads_nothing() -> None:
-    caller = host.Caller("", is_key=True, allowed=())
-
-    assert host.read_delivery(host.Request("rollback", STACK), caller) == host.Delivery()
+    assert host.read_delivery(host.Request("rollback", STACK, is_from_key=True)) == host.Delivery()
 
 
 def test_a_record_of_a_removed_service_does_not_stop_newer_files(world: World) -> None:

@@ -106,7 +106,7 @@ def test_notes_by_hand_and_torn_lines_are_passed_over(world: World, digests: dic
     note = f"# ghcr.io/acme/web@{digests['h']} 99 2026-01-01T00:00:00Z 77\n\n"
     write_record(world, note + good + note + lines(digests, "c3")[:-20])
 
-    assert world.stack().recorded_image("web").endswith(digests["b"])
+    assert world.stack().newest_record("web").image.endswith(digests["b"])
 
     outcome = world.deploy({"web": digests["d"]}, 4)
     assert outcome.code == 0

@@ -52,6 +52,18 @@ Files that this program writes:
     STACK/.deploys/.rotation.json       what a rotation changes, so that it can be undone; it is
                                         removed at the end
     STACK/log/                          the output of each run
+    STACK/.deploy.lock, .host.lock      who deploys to the stack, and who changes network aliases or
+                                        removes images on this server
+
+and, for the next deploy to go on from if this one is killed:
+
+    STACK/.deploys/.set-aside-SERVICE   the id of the set-aside container, and how it ran
+    STACK/.deploys/.replaced/           the old version of files that were replaced;
+                                        .replaced.json names them
+    STACK/.deploys/.mounts-SERVICE      the checksum of the files that the own container mounts
+    STACK/.deploys/owed-hook.json       hooks/after has not run yet
+    STACK/.deploys/trial.yml            pins the images that have not proved themselves
+    STACK/.deploys/incoming-*/          sent files that are not installed yet
 
 The scripts STACK/hooks/before and STACK/hooks/after run around each deploy, rollback and rotation
 if the compose file names them in the line "Files beside it". They have VERB, SERVICE and IMAGE in
@@ -80,6 +92,18 @@ ended with exit code 0; then its image is recorded like that of a container that
 A container is healthy if it runs and answers the HTTP request in the label deploy.health. Without
 that label, as for a worker, it has to go on running, and Docker's HEALTHCHECK must pass if it has
 one.
+
+The parts of this file follow a deploy from the request to the record. `main` and `deploy` call them
+in this order:
+
+     1. parse and authorize        6. preflight                  11. start the new beside the old
+     2. detach and log             7. install sent files         12. hand over, or undo
+     3. lock                       8. pull                       13. record, pin, clean up
+     4. recover                    9. start accessories
+     5. receive token and files   10. migrate
+
+The output comes after them, then the stack, then `Machine`, through which this program talks to
+Docker and the server, and small helpers.
 
 This file is the same in every repository: `sha256sum bin/deploy` shows whether it was changed.
 """
@@ -333,13 +357,16 @@ class Record:
         return f"{self.image} {self.sequence} {self.time} {self.run}"
 
 
+NO_RECORD = Record(image="", sequence=0, time="", run="")  # of a service that has never served
+
+
 @dataclasses.dataclass(frozen=True)
 class Finding:
     """A reason why a deploy cannot succeed, and what a person does about it."""
 
-    code: int
     problem: str
     cure: str
+    code: int = NOT_READY
 
     def __str__(self) -> str:
         return f"{self.problem}. {self.cure}"
@@ -433,11 +460,6 @@ class Container:
     def is_one_off(self) -> bool:
         """Whether `docker compose run` made it; `docker compose up` ignores such containers."""
         return self.labels.get("com.docker.compose.oneoff") == "True"
-
-    @property
-    def digest(self) -> str:
-        """The digest of its image; empty if it was not created by digest."""
-        return digest_of(self.image)
 
     @property
     def addresses(self) -> List[str]:
@@ -622,7 +644,7 @@ def main() -> int:
         return cancel(stack, request)
     if request.verb == "consumers":
         return print_consumers(stack, request)
-    delivery = read_delivery(request, caller)
+    delivery = read_delivery(request)
     return run_detached(stack, request, lambda: perform(stack, request, delivery))
 
 
@@ -642,16 +664,10 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
             check_again(stack, services)
         code = exit_code_of(services)
         message = " ".join(service.problem for service in services if service.problem)
-    except Failed as failure:
+    except Exception as error:
+        failure = as_failure(error)
         code, message = failure.code, failure.message
         print_error(message)
-    except OSError as error:
-        code, message = NOT_READY, os_error_text(error)
-        print_error(message)
-    except Exception as error:
-        code, message = NOT_SERVING, f"a mistake in bin/deploy itself: {error!r}"
-        print_error(message)
-        traceback.print_exc()
     ignore_cancel()  # what the services do now is decided, and only has to be printed
     print_outcome(stack, request, services, code)
     print_result(stack, request, services, code, message)
@@ -692,7 +708,7 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     stack.read_compose_file()
     ((name, digest),) = request.images.items()
     service = stack.service(name)
-    service.previous_image = stack.recorded_image(name)
+    service.previous_image = stack.newest_record(name).image
     service.image = image_to_go_back_to(stack, service, digest)
     services.append(service)
     for finding in findings_of(stack, [service], stack.files):
@@ -1119,16 +1135,18 @@ def recover_service(stack: "Stack", service: Service) -> None:
     """Recover one service, so that exactly one of its containers goes on serving."""
     repair_half_created_containers(stack, service)
     note = stack.set_aside_note(service)
-    was_interrupted = bool(note or stack.temporary(service))
-    if was_interrupted:
-        wait_until_started(stack, service)
+    if not note and not stack.temporary(service):
+        return  # no deploy was replacing it
+    wait_until_started(stack, service)
     own = stack.find(service.container_name)
     if own and own.id == note.get("id"):
         # The rename of the set-aside container was the last thing that happened.
         progress(f"an interrupted deploy was bringing back {service.name}: starting it")
         resume_old_container(stack, service)
     elif note.get("is_replaced") or (
-        own and own.image == stack.recorded_image(service.name) and stays_healthy(stack, service)
+        own
+        and own.image == stack.newest_record(service.name).image
+        and stays_healthy(stack, service)
     ):
         retire_set_aside_container(stack, service)
     elif set_aside_container(stack, service):
@@ -1140,8 +1158,7 @@ def recover_service(stack: "Stack", service: Service) -> None:
     if not set_aside_container(stack, service):
         stack.forget_set_aside(service)
     remove_temporary_container_unless_needed(stack, service)
-    if was_interrupted:
-        go_back_if_nothing_serves(stack, service)
+    go_back_if_nothing_serves(stack, service)
 
 
 def wait_until_started(stack: "Stack", service: Service) -> None:
@@ -1167,29 +1184,36 @@ def let_temporary_container_answer(stack: "Stack", service: Service) -> None:
     temporary = stack.temporary(service)
     if temporary and temporary.is_running and not all(are_names_given(stack, service)):
         give_service_names(stack, service)
-        wait_for_name_caches(stack, [service])
+        wait_for_name_caches(stack, service)
 
 
 def remove_temporary_container_unless_needed(stack: "Stack", service: Service) -> None:
-    """Remove the temporary container, unless it is the only one that is healthy.
-
-    If the service publishes ports, the temporary container was only a proof of the new image.
-    """
+    """Remove the temporary container, unless it is the only one that is healthy."""
     if not stack.temporary(service):
         return
-    if not service.can_temporary_serve and not stays_healthy(stack, service):
-        # Before it goes: by its names, other containers reach it meanwhile.
+    if not service.can_temporary_serve:
+        let_old_container_serve(stack, service)
+    elif not stays_healthy(stack, service) and is_healthy(stack, service, service.temporary_name):
+        let_temporary_container_serve(stack, service)
+        return
+    progress(f"removing {service.temporary_name}")
+    remove_temporary_container(stack, service)
+
+
+def let_old_container_serve(stack: "Stack", service: Service) -> None:
+    """For a service that publishes ports: bring the old version back, if nothing else serves.
+
+    The temporary container was only a proof of the new image, but by the service's names other
+    containers reach it meanwhile. So this comes before its removal.
+    """
+    if not stays_healthy(stack, service):
         stack.write_pins()
         go_back_if_nothing_serves(stack, service)
         wait_until_started(stack, service)
-    if (
-        not service.can_temporary_serve
-        or stays_healthy(stack, service)
-        or not is_healthy(stack, service, service.temporary_name)
-    ):
-        progress(f"removing {service.temporary_name}")
-        remove_temporary_container(stack, service)
-        return
+
+
+def let_temporary_container_serve(stack: "Stack", service: Service) -> None:
+    """Give all requests to the temporary container, until a deploy replaces it."""
     progress(
         f"{service.temporary_name} serves in place of {service.name}, until a deploy replaces it"
     )
@@ -1303,7 +1327,7 @@ def run_owed_hook(stack: "Stack") -> None:
 # and its checksum were compared with those that were announced.
 
 
-def read_delivery(request: Request, caller: Caller) -> Delivery:
+def read_delivery(request: Request) -> Delivery:
     """Read standard input: the line of the token, a line "BYTES SHA256", and that many bytes.
 
     A person may leave out the second line.
@@ -1319,7 +1343,7 @@ def read_delivery(request: Request, caller: Caller) -> Delivery:
     if os.isatty(0):
         return Delivery(token)
     header = read_line(10)
-    if not header and not caller.is_key:
+    if not header and not request.is_from_key:
         return Delivery(token)
     match = re.fullmatch(r"([0-9]{1,12}) ([0-9a-f]{64})", header)
     if not match:
@@ -1350,12 +1374,8 @@ def read_archive(length: int, checksum: str) -> IO[bytes]:
     digest = hashlib.sha256()
     missing = length
     while missing:
-        if not select.select([0], [], [], QUERY_SECONDS)[0]:
-            raise Failed(
-                BAD_REQUEST,
-                f"the files stopped arriving, with {missing} bytes missing: run the job again",
-            )
-        block = os.read(0, min(missing, 65536))
+        is_ready = bool(select.select([0], [], [], QUERY_SECONDS)[0])
+        block = os.read(0, min(missing, 65536)) if is_ready else b""
         if not block:
             raise Failed(
                 BAD_REQUEST,
@@ -1554,11 +1574,6 @@ class Files:
 
     def complete(self) -> None:
         """Copy the files that were not sent to the sent ones: Compose reads them together."""
-        self.changed = [
-            name
-            for name in self.sent()
-            if not is_same_file(self.folder / name, self.installed / name)
-        ]
         for name in self.names():
             target = self.folder / name
             if not target.exists() and (self.installed / name).is_file():
@@ -1572,14 +1587,21 @@ class Files:
             lines += f"{checksum_of(self.folder / name)}  {name}\n"
         return hashlib.sha256(lines.encode()).hexdigest()
 
-    def install(self) -> None:
-        """Copy the files that were sent, and differ, into the stack's folder."""
-        if not self.overlay:
-            return
-        for name in self.changed:
-            if name in self.env_files() and (self.installed / name).is_file():
+    def changed(self) -> List[str]:
+        """The names of the files that were sent, and that differ from those of the server."""
+        return [
+            name
+            for name in (self.sent() if self.overlay else [])
+            if not is_same_file(self.folder / name, self.installed / name)
+        ]
+
+    def install(self, names: Iterable[str]) -> None:
+        """Copy files that were sent into the stack's folder."""
+        env_files = self.env_files()
+        for name in names:
+            if name in env_files and (self.installed / name).is_file():
                 self.back_up(name)
-            install_file(self.overlay / name, self.installed, name)
+            install_file(self.folder / name, self.installed, name)
             progress(f"installed {name}")
 
     def back_up(self, name: str) -> None:
@@ -1607,7 +1629,7 @@ def resolve_services(stack: "Stack", request: Request, files: Files) -> List[Ser
     services = []
     for name, digest in request.images.items():
         service = stack.service(name)
-        service.previous_image = stack.recorded_image(name)
+        service.previous_image = stack.newest_record(name).image
         service.image = f"{service.repository}@{digest}"
         services.append(service)
     return services
@@ -1616,7 +1638,7 @@ def resolve_services(stack: "Stack", request: Request, files: Files) -> List[Ser
 def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
     """Whether a newer commit serves; then the service gets the result `superseded`."""
     newest = stack.newest_record(service.name)
-    if not newest or sequence >= newest.sequence:
+    if sequence >= newest.sequence:
         return False
     if not service.runs_once and not runs_image(stack, service, newest.image):
         # The newer commit fails, but only a person may decide that an older one replaces it.
@@ -1651,7 +1673,6 @@ def preflight(stack: "Stack", request: Request, services: List[Service], files: 
     if files.checksum() != request.files_sha256 and not files.are_newer:
         findings.append(
             Finding(
-                NOT_READY,
                 "the compose file on this server, or a file beside it, differs from the commit's",
                 f"Copy it and run the job again: {copy_command(stack.name)}",
             )
@@ -1683,7 +1704,9 @@ def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> It
     yield from check_networks_and_volumes(stack)
     containers = stack.containers()
     for service in services:
-        yield from check_name(stack, service, containers)
+        yield from check_labels(service)
+        yield from check_temporary_names(stack, service, containers)
+        yield from check_holder_of_name(stack, service, containers)
         yield from check_ports(stack, service, containers)
         yield from check_one_shots(stack, service, services)
     accessories = [service for service in stack.services.values() if service.accessory]
@@ -1711,14 +1734,11 @@ def check_versions(stack: "Stack") -> Iterator[Finding]:
     engine = stack.machine.json("version", "--format", "{{json .}}").get("Server") or {}
     if version_of(str(engine.get("Version", ""))) < OLDEST_ENGINE:
         yield Finding(
-            NOT_READY,
-            f"Docker Engine is {engine.get('Version') or 'unknown'}",
-            "20.10 or newer is needed",
+            f"Docker Engine is {engine.get('Version') or 'unknown'}", "20.10 or newer is needed"
         )
     output = stack.machine.docker("compose", "version", "--short")
     if output.code != 0 or version_of(output.out.strip()) < OLDEST_COMPOSE:
         yield Finding(
-            NOT_READY,
             f"Docker Compose is {output.out.strip() or 'missing'}",
             "2.20 or newer is needed: install the package docker-compose-plugin",
         )
@@ -1729,7 +1749,6 @@ def check_compose_files(stack: "Stack") -> Iterator[Finding]:
     for name in FILES_THAT_COMPOSE_READS:
         if os.path.lexists(stack.folder / name):
             yield Finding(
-                NOT_READY,
                 f"{stack.folder / name} is in the way: Compose would read it",
                 f"Move it away: mv {stack.folder / name} {stack.folder / name}.before",
             )
@@ -1744,7 +1763,6 @@ def check_pins(stack: "Stack") -> Iterator[Finding]:
     lines = text[len(PINS_HEAD) :].splitlines(keepends=True)
     if not text.startswith(PINS_HEAD) or not all(PINS_LINE.fullmatch(line) for line in lines):
         yield Finding(
-            NOT_READY,
             f"{path} has lines that bin/deploy did not write, and would overwrite",
             f"Move them to the spec, specs/*.yaml, then move the file away: mv {path} {path}.before",
         )
@@ -1765,9 +1783,7 @@ def check_env_files(stack: "Stack", files: Files) -> Iterator[Finding]:
         path = files.folder / name
         shown = f"{stack.name}/{name}"
         if not path.is_file():
-            yield Finding(
-                NOT_READY, f"{shown} is missing", f"Create it on the server, from {name}.example"
-            )
+            yield Finding(f"{shown} is missing", f"Create it on the server, from {name}.example")
             continue
         lines = read_env_lines(path)
         yield from check_env_lines(shown, lines)
@@ -1816,22 +1832,25 @@ def without_quotes(text: str) -> str:
 
 def check_env_lines(shown: str, lines: List[EnvLine]) -> Iterator[Finding]:
     """Each line must be KEY=VALUE, filled in, and no setting of Docker or Compose itself."""
+    first_numbers: Dict[str, int] = {}
     for line in lines:
+        first = first_numbers.setdefault(line.key, line.number)
         if not line.key:
             yield Finding(
-                NOT_READY,
                 f"{shown}:{line.number} is not KEY='value' on one line",
                 "Correct it; keep a value of several lines in base64",
             )
+        elif first != line.number:
+            yield Finding(
+                f"{shown}:{line.number}: {line.shown_key} is set in line {first}, too",
+                "Remove one of the two lines",
+            )
         elif "change-me" in line.env_value:
             yield Finding(
-                NOT_READY,
-                f"{shown}:{line.number}: {line.shown_key} still has change-me",
-                "Fill it in",
+                f"{shown}:{line.number}: {line.shown_key} still has change-me", "Fill it in"
             )
         elif line.key.startswith(("COMPOSE_", "DOCKER_")) and shown.endswith("/.env"):
             yield Finding(
-                NOT_READY,
                 f"{shown}:{line.number}: {line.shown_key} is a setting of Compose or Docker itself",
                 "Remove the line",
             )
@@ -1844,9 +1863,7 @@ def check_env_example(shown: str, lines: List[EnvLine], example: Path) -> Iterat
     present = {line.key for line in lines}
     for line in read_env_lines(example):
         if line.key and line.key not in present:
-            yield Finding(
-                NOT_READY, f"{shown} lacks {line.key}, which {example.name} has", "Add it"
-            )
+            yield Finding(f"{shown} lacks {line.key}, which {example.name} has", "Add it")
 
 
 def check_env_values(
@@ -1863,34 +1880,23 @@ def check_env_values(
     if output.code != 0:
         # The error of Compose is not shown, because it may quote a password.
         yield Finding(
-            NOT_READY,
             f"Compose cannot read {shown}",
             f"See why on the server: cd {stack.folder} && docker compose config -q",
         )
         return
     environment = json.loads(output.out)["services"]["env"].get("environment") or {}
-    numbers: Dict[str, int] = {}
-    for line in lines:
-        if line.key in numbers:
+    last_lines = {line.key: line for line in lines if line.key}
+    for key, line in last_lines.items():
+        if unescape(str(environment.get(key) or "")) != line.env_value:
             yield Finding(
-                NOT_READY,
-                f"{shown}:{line.number}: {line.shown_key} is set in line {numbers[line.key]}, too",
-                "Remove one of the two lines",
+                f"{shown}:{line.number}: Compose reads another value for {line.shown_key} than"
+                " the line shows",
+                "Put the value between single quotes, with none inside, and a comment on its"
+                " own line",
             )
-        elif line.key:
-            numbers[line.key] = line.number
-            if unescape(str(environment.get(line.key) or "")) != line.env_value:
-                yield Finding(
-                    NOT_READY,
-                    f"{shown}:{line.number}: Compose reads another value for {line.shown_key} than"
-                    " the line shows",
-                    "Put the value between single quotes, with none inside, and a comment on its"
-                    " own line",
-                )
-    if set(environment) - set(numbers):
+    if set(environment) - set(last_lines):
         # After a closing quote, Compose reads another KEY=VALUE from the same line.
         yield Finding(
-            NOT_READY,
             f"Compose reads more variables from {shown} than it has lines",
             "Write each variable on a line of its own",
         )
@@ -1905,53 +1911,49 @@ def check_networks_and_volumes(stack: "Stack") -> Iterator[Finding]:
                 kind, "inspect", name
             ).code != 0:
                 yield Finding(
-                    NOT_READY,
-                    f"the {kind} {name} is missing",
-                    f"Create it: docker {kind} create {name}",
+                    f"the {kind} {name} is missing", f"Create it: docker {kind} create {name}"
                 )
 
 
-def check_name(
+def check_holder_of_name(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """The service's container name must be free, or that of a container which can be replaced."""
+    """The container that has the service's name must be one that a deploy can replace."""
     if not service.model.get("container_name"):
-        yield Finding(
-            NOT_READY, f"{service.name} has no container_name", "Add it to the compose file"
-        )
-    yield from check_labels(service)
-    yield from check_temporary_names(stack, service, containers)
-    if service.runs_once:
-        return  # it runs in a container of another name
+        yield Finding(f"{service.name} has no container_name", "Add it to the compose file")
     holder = find_container(containers, service.container_name)
-    if holder and stack.owns(holder, service):
+    if not holder or service.runs_once:
+        return  # a one-shot runs in a container of another name
+    if stack.owns(holder, service):
         yield from check_hidden_data(stack, service, holder)
-    if not holder or stack.owns(holder, service):
-        return
+    else:
+        yield from check_foreign_container(stack, service, containers, holder)
+
+
+def check_foreign_container(
+    stack: "Stack", service: Service, containers: Sequence[Container], holder: Container
+) -> Iterator[Finding]:
+    """A foreign container is taken over, if that is safe and can be undone."""
     is_of_other_stack = holder.project and (ROOT / holder.project / ".deploys").is_dir()
     if is_of_other_stack and holder.project != stack.name:
         yield Finding(
-            NOT_READY,
             f"the stack {holder.project} also has a service with the container name {holder.name}",
             "Give one of the two another container name in the spec",
         )
     if holder.is_removed_when_stopped:
         yield Finding(
-            NOT_READY,
             f"{holder.name} was started with `docker run --rm`, so Docker would remove it when a"
             " deploy stops it, and it could not come back if the new version fails",
             f"Start it without --rm, or stop it yourself: docker stop {holder.name}",
         )
     if find_container(containers, service.retained_name):
         yield Finding(
-            NOT_READY,
             f"{holder.name} was not made by this stack, and a deploy would rename it to"
             f" {service.retained_name}, which exists already",
             f"Remove that container if you do not need it: docker rm -f {service.retained_name}",
         )
     if set_aside_container(stack, service):
         yield Finding(
-            NOT_READY,
             f"{holder.name} was not made by this stack, and {service.set_aside_name} is the old"
             " container of an interrupted deploy",
             f"Keep one of the two: docker rm -f {service.set_aside_name}, or docker rm -f"
@@ -1967,9 +1969,8 @@ def check_one_shots(
     requested = {other.name for other in services}
     for name in sorted(service.dependencies - requested):
         one_shot = stack.services.get(name)
-        if one_shot and one_shot.runs_once and not stack.newest_record(name):
+        if one_shot and one_shot.runs_once and not stack.newest_record(name).image:
             yield Finding(
-                NOT_READY,
                 f"{service.name} depends on {name}, which has never run to its end",
                 f"Deploy {name} first, then run the job again",
             )
@@ -1990,7 +1991,6 @@ def check_labels(service: Service) -> Iterator[Finding]:
         invalid.append("deploy.migrate")
     for label in invalid:
         yield Finding(
-            NOT_READY,
             f"the label {label} of {service.name} is not valid",
             "Generate the compose file again: kiwari-ci generate",
         )
@@ -2007,7 +2007,6 @@ def check_temporary_names(
         other = find_container(containers, name)
         if other and not stack.owns(other, service) and not stack.is_temporary(other, service):
             yield Finding(
-                NOT_READY,
                 f"{name} was not made by a deploy, and deploys of {service.name} need that name",
                 f"Give that container another name: docker rename {name} OTHER",
             )
@@ -2022,7 +2021,6 @@ def check_lost_data(stack: "Stack", service: Service, holder: Container) -> Iter
     lost = sorted(writable_sources(holder) - mounted)
     if lost:
         yield Finding(
-            NOT_READY,
             f"{holder.name} was not made by this stack, and has volumes that the compose file does"
             f" not mount: {', '.join(lost)}",
             "Add them to the spec first, or the service would start without its data",
@@ -2039,7 +2037,6 @@ def check_hidden_data(stack: "Stack", service: Service, holder: Container) -> It
             old, new = mount["Name"], writable_source(stack, volume) or volume["source"]
             copying = f"docker run --rm -v {old}:/old:ro -v {new}:/new alpine cp -a /old/. /new/"
             yield Finding(
-                NOT_READY,
                 f"{name} has its data of {target} in a volume without a name, and the compose file"
                 f" mounts {new} there",
                 f"Copy the data, then run the job again: docker stop {name} && {copying} &&"
@@ -2085,7 +2082,6 @@ def check_ports(
         for port in service.published:
             if any(port.conflicts_with(other) for other in container.ports):
                 yield Finding(
-                    NOT_READY,
                     f"{service.name} publishes port {port.number}, which {container.name} uses",
                     f"Stop that container, or publish another port: docker stop {container.name}",
                 )
@@ -2104,7 +2100,6 @@ def check_volumes_in_use(
         return
     if own and service.accessory and not stack.owns(own, service):
         yield Finding(
-            NOT_READY,
             f"{own.name} exists, does not run, and was not made by this stack",
             f"If you need its data, start it: docker start {own.name}."
             f" Otherwise remove it: docker rm {own.name}",
@@ -2127,14 +2122,12 @@ def check_volumes_in_use(
         cure = f"docker update --restart no {container.name} && docker stop {container.name}"
         if shared and container.has_processes:
             yield Finding(
-                NOT_READY,
                 f"{container.name} runs on {shared}, and {service.name} would use that too",
                 "To let this stack take it over, stop that container, then run the job again:"
                 f" {cure}",
             )
         elif shared and container.starts_at_boot:
             yield Finding(
-                NOT_READY,
                 f"{container.name} is stopped, but Docker starts it again when the server boots, on"
                 f" {shared}, and {service.name} would use that too",
                 f"To let this stack take it over, type this, then run the job again: {cure}",
@@ -2177,9 +2170,9 @@ def check_promotion(service: Service) -> Iterator[Finding]:
         for record in read_record(ROOT / source / ".deploys" / name)
     ):
         yield Finding(
-            BAD_IMAGE,
             f"{source}/{name} has never served {digest}",
             "Deploy it there first, then run the job again",
+            BAD_IMAGE,
         )
 
 
@@ -2188,10 +2181,10 @@ def check_registries(services: Sequence[Service]) -> Iterator[Finding]:
     registries = sorted({registry_of(service.image) for service in services})
     if len(registries) > 1:
         yield Finding(
-            BAD_REQUEST,
             f"the images are in several registries, {' and '.join(registries)}, and the token is"
             " for one of them",
             "Set one registry in the spec, and copy the compose file",
+            BAD_REQUEST,
         )
 
 
@@ -2201,7 +2194,6 @@ def check_disk(stack: "Stack") -> Iterator[Finding]:
     free = stack.machine.free_megabytes(folder)
     if free < FREE_MEGABYTES:
         yield Finding(
-            NOT_READY,
             f"Docker has {free} MB left on {folder}, and {FREE_MEGABYTES} are needed",
             "Free some space (docker system df), then run the job again",
         )
@@ -2306,21 +2298,22 @@ def install_files(stack: "Stack", files: Files) -> None:
     The copies are for the old version, which may have to serve again. A note names the files; it is
     written before the first one is replaced, so that the next deploy can go on from any moment.
     """
-    if not files.overlay or not files.changed:
+    changed = files.changed()
+    if not changed:
         return
     if not (stack.folder / COMPOSE_FILE).is_file():
-        files.install()  # the first files of this stack: there is no old version
+        files.install(changed)  # the first files of this stack: there is no old version
         return
     remove_folder(stack.replaced_files)
     stack.replaced_files.mkdir(mode=0o700)
-    for name in files.changed:
+    for name in changed:
         old, copy = stack.folder / name, stack.replaced_files / name
         if old.is_file():
             copy.parent.mkdir(parents=True, exist_ok=True)
             write_file(copy, old.read_bytes(), old.stat().st_mode & 0o777)
-    stack.write_replaced_note(files.changed, is_installed=False)
-    files.install()
-    stack.write_replaced_note(files.changed, is_installed=True)
+    stack.write_replaced_note(changed, is_installed=False)
+    files.install(changed)
+    stack.write_replaced_note(changed, is_installed=True)
 
 
 @contextlib.contextmanager
@@ -2370,12 +2363,13 @@ def files_to_restore(stack: "Stack") -> List[str]:
     if not names:
         return []
     new = [service for service in stack.services.values() if may_need_new_files(stack, service)]
+    if not new:
+        return names
     others = [service for service in stack.services.values() if service not in new]
     return [
         name
         for name in names
-        if not new
-        or any(stack.mounts(service, name) for service in others)
+        if any(stack.mounts(service, name) for service in others)
         and not any(stack.mounts(service, name) for service in new)
     ]
 
@@ -2390,7 +2384,9 @@ def may_need_new_files(stack: "Stack", service: Service) -> bool:
         return not service.result
     # An interrupted deploy is recovered. It may have put its container into service unrecorded.
     own = stack.find(service.container_name)
-    is_new = own and stack.owns(own, service) and own.image != stack.recorded_image(service.name)
+    is_new = (
+        own and stack.owns(own, service) and own.image != stack.newest_record(service.name).image
+    )
     return bool(is_new) and not set_aside_container(stack, service)
 
 
@@ -2516,24 +2512,7 @@ def start_accessories(stack: "Stack", services: List[Service]) -> None:
     for accessory in accessories:
         if accessory.name in needed:
             wait_for_accessory(stack, accessory)
-        report_changed_settings(stack, accessory)
-        report_missing_networks(stack, accessory)
-
-
-def report_missing_networks(stack: "Stack", accessory: Service) -> None:
-    """Print how to connect a foreign accessory to the stack's network."""
-    container = stack.find(accessory.container_name)
-    if not container or stack.owns(container, accessory):
-        return
-    for key in accessory.networks:
-        network = stack.network_name(key)
-        if network not in container.networks:
-            aliases = " ".join(f"--alias {name}" for name in accessory.names_on(key))
-            progress(
-                f"note: {container.name} was not made by this stack, and is not on its network"
-                f" {network}. To connect it: docker network connect {aliases} {network}"
-                f" {container.name}"
-            )
+        report_differences(stack, accessory)
 
 
 def refuse_shared_data(stack: "Stack", services: List[Service]) -> None:
@@ -2589,19 +2568,34 @@ def is_accessory_healthy(accessory: Service, container: Container) -> bool:
     return container.is_running and container.docker_health in ("", "healthy")
 
 
-def report_changed_settings(stack: "Stack", accessory: Service) -> None:
-    """Print how to recreate an accessory whose settings in the compose file have changed.
+def report_differences(stack: "Stack", accessory: Service) -> None:
+    """Print how to give an accessory the settings of the compose file.
 
-    A person decides when that is done: a database is gone meanwhile.
+    A person decides when that is done: a database is gone while it is recreated.
     """
     container = stack.find(accessory.container_name)
-    if not container or not stack.owns(container, accessory):
+    if not container:
         return
-    if container.labels.get("com.docker.compose.config-hash") != stack.config_hash(accessory):
+    if not stack.owns(container, accessory):
+        report_missing_networks(stack, accessory, container)
+    elif container.labels.get("com.docker.compose.config-hash") != stack.config_hash(accessory):
         progress(
             f"note: {accessory.name} runs with other settings than those of the compose file. To"
             f" recreate it: cd {stack.folder} && docker compose up -d --no-deps {accessory.name}"
         )
+
+
+def report_missing_networks(stack: "Stack", accessory: Service, container: Container) -> None:
+    """Print how to connect a foreign accessory to the stack's networks."""
+    for key in accessory.networks:
+        network = stack.network_name(key)
+        if network not in container.networks:
+            aliases = " ".join(f"--alias {name}" for name in accessory.names_on(key))
+            progress(
+                f"note: {container.name} was not made by this stack, and is not on its network"
+                f" {network}. To connect it: docker network connect {aliases} {network}"
+                f" {container.name}"
+            )
 
 
 # 10. Migrate: with the new images, before any container is replaced. Hooks are scripts of the user.
@@ -2884,10 +2878,12 @@ def is_unchanged(stack: "Stack", service: Service) -> bool:
     container = stack.find(service.container_name)
     if not container or not stack.owns(container, service) or stack.temporary(service):
         return False
+    if container.image != service.image:
+        return False
     label = container.labels.get("com.docker.compose.config-hash")
-    is_same = container.image == service.image and label in stack.hashes(service, container)
-    is_same = is_same and stack.mounted_checksum(service) == stack.recorded_mounts(service)
-    return is_same and stays_healthy(stack, service)
+    has_settings = label in stack.hashes(service, container)
+    has_files = stack.mounted_checksum(service) == stack.recorded_mounts(service)
+    return has_settings and has_files and stays_healthy(stack, service)
 
 
 def can_start_beside(stack: "Stack", service: Service) -> bool:
@@ -2925,7 +2921,7 @@ def hand_over(stack: "Stack", services: List[Service]) -> None:
             stack.set_restart_policy(service.temporary_name, service.restart_policy)
             give_service_names(stack, service)
             watched[service.name] = stack.get(service.temporary_name)
-    seconds = name_cache_wait(not_failed(services))
+    seconds = announced_name_cache_seconds(not_failed(services))
     watch_containers(stack, services, watched, seconds)
 
 
@@ -3013,11 +3009,8 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
         stack.write_pins({service.name: service.image})
         sequence = sequence_to_record(stack, request, service)
         latest = stack.newest_record(service.name)
-        if (
-            not latest
-            or (latest.image, latest.sequence) != (service.image, sequence)
-            or request.verb == "rollback"
-        ):
+        is_recorded = (latest.image, latest.sequence) == (service.image, sequence)
+        if not is_recorded or request.verb == "rollback":
             stack.add_record(service.name, Record(service.image, sequence, utc_now(), request.run))
         service.result = result
         with cleaning_up():
@@ -3047,8 +3040,8 @@ def sequence_to_record(stack: "Stack", request: Request, service: Service) -> in
     if request.verb == "rotate":
         return stack.newest_sequence_of(service.name)  # it is the same image
     latest = stack.newest_record(service.name)
-    if request.is_from_key or not latest:
-        return latest.sequence if latest else 0
+    if request.is_from_key:
+        return latest.sequence
     if latest.image == service.image:
         return 0  # a person confirms the image that serves: any commit may replace it
     return lowest_deployed_sequence(stack.record(service.name), service.image)
@@ -3092,7 +3085,8 @@ def create_successor(stack: "Stack", service: Service, old: Container) -> None:
     known = {container.id for container in stack.containers_of(service)}
     scale = f"{service.name}={len(known) + 1}"
     options = ("--no-recreate", "--pull", "never", "--scale", scale)
-    refuse_failed_start(service.name, stack.compose_model(model, "create", *options, service.name))
+    output = stack.compose_text(json.dumps(model), "create", *options, service.name)
+    refuse_failed_start(service.name, output)
     for container in stack.containers_of(service):
         if container.id not in known:
             stack.rename(container.name, service.container_name)
@@ -3208,6 +3202,9 @@ def retire_set_aside_container(stack: "Stack", service: Service) -> None:
     stack.forget_set_aside(service)
 
 
+# 12., when it fails: undo what was done for a service, and let its old container serve again.
+
+
 @contextlib.contextmanager
 def service_may_fail(stack: "Stack", service: Service) -> Iterator[None]:
     """Undo what was done for a service if it fails; the other services go on."""
@@ -3215,13 +3212,8 @@ def service_may_fail(stack: "Stack", service: Service) -> Iterator[None]:
         yield
     except Cancelled:
         raise
-    except Failed as failure:
-        fail(stack, service, failure.message)
-    except OSError as error:
-        fail(stack, service, os_error_text(error))
     except Exception as error:
-        fail(stack, service, f"a mistake in bin/deploy itself: {error!r}")
-        traceback.print_exc()
+        fail(stack, service, as_failure(error).message)
 
 
 def fail(stack: "Stack", service: Service, problem: str) -> None:
@@ -3263,7 +3255,7 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     """Create the own container again from its old image, if no healthy container is left."""
     with cleaning_up():
         restore_files(stack)
-    image = stack.recorded_image(service.name)
+    image = stack.newest_record(service.name).image
     if not image or image == service.image or service.runs_once:
         return
     if service.can_temporary_serve and stack.temporary(service):
@@ -3286,10 +3278,9 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
 
 
 @contextlib.contextmanager
-def uninterrupted(is_needed: bool = True) -> Iterator[None]:
-    """Hold back a cancel (SIGTERM) until the end of a step, if `is_needed`."""
-    blocked = {signal.SIGTERM} if is_needed else set()
-    original = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+def uninterrupted() -> Iterator[None]:
+    """Hold back a cancel (SIGTERM) until the end of a step."""
+    original = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         yield
     finally:
@@ -3305,10 +3296,13 @@ def remove_temporary_container(stack: "Stack", service: Service) -> None:
         return
     if has_service_names(stack, service):
         remove_service_names(stack, service)
-        wait_for_name_caches(stack, [service])
+        wait_for_name_caches(stack, service)
     stack.set_restart_policy(service.temporary_name, "no")
     stack.stop(service.temporary_name)
     stack.remove_with_volumes(service.temporary_name)
+
+
+# 12., the names of a service on its networks: who has them gets its requests.
 
 
 def has_service_names(stack: "Stack", service: Service) -> bool:
@@ -3364,14 +3358,12 @@ def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
                 )
 
 
-def wait_for_name_caches(stack: "Stack", services: List[Service]) -> None:
-    """Wait until the proxies in front have looked up the services' names again."""
-    seconds = name_cache_wait(services)
-    if seconds:
-        stack.machine.wait(seconds)
+def wait_for_name_caches(stack: "Stack", service: Service) -> None:
+    """Wait until the proxy in front has looked up the service's names again."""
+    stack.machine.wait(announced_name_cache_seconds([service]))
 
 
-def name_cache_wait(services: List[Service]) -> int:
+def announced_name_cache_seconds(services: List[Service]) -> int:
     """The seconds after which no proxy uses an old address of these services; print them."""
     seconds = max((service.name_cache_seconds for service in services), default=0)
     if seconds:
@@ -3379,14 +3371,7 @@ def name_cache_wait(services: List[Service]) -> int:
     return seconds
 
 
-def no_answer(output: Output) -> Failed:
-    """The failure of a docker command that only reads."""
-    return Failed(NOT_READY, f"Docker does not answer: {output.last_line}")
-
-
-def is_missing(output: Output) -> bool:
-    """Whether Docker says that a container does not exist; a missing socket is something else."""
-    return re.search("no such (container|object)", output.err.lower()) is not None
+# 11. and 12., health: a container serves if it runs and answers its health check.
 
 
 def refuse_failed_start(name: str, output: Output) -> None:
@@ -3423,19 +3408,22 @@ def refuse_change(stack: "Stack", service: Service, watched: Container) -> None:
     container = stack.get(watched.name)
     if not container.is_same_run(watched):
         raise Failed(NOT_SERVING, f"{container.name} did not stay up: {container.state_text}")
-    problem = problem_of(stack, service, container)
-    # Asked twice, because one lost answer does not mean that it fails.
-    if problem and problem_of(stack, service, container):
+    problem = lasting_problem_of(stack, service, container)
+    if problem:
         raise Failed(NOT_SERVING, f"{container.name} did not stay healthy: {problem}")
 
 
 def is_healthy(stack: "Stack", service: Service, name: str = "") -> bool:
     """Whether the own container of a service, or the one of that name, is healthy."""
-    for _ in range(2):  # one lost answer does not mean that it fails
-        container = stack.find(name or service.container_name)
-        if container and not problem_of(stack, service, container):
-            return True
-    return False
+    container = stack.find(name or service.container_name)
+    return container is not None and not lasting_problem_of(stack, service, container)
+
+
+def lasting_problem_of(stack: "Stack", service: Service, container: Container) -> str:
+    """As `problem_of`, but asked twice: one lost answer does not mean that a container fails."""
+    if not problem_of(stack, service, container):
+        return ""
+    return problem_of(stack, service, stack.find(container.name) or container)
 
 
 def problem_of(stack: "Stack", service: Service, container: Container) -> str:
@@ -3494,30 +3482,35 @@ def image_to_go_back_to(stack: "Stack", service: Service, digest: str) -> str:
 
     If an image serves that is not recorded, because its deploy was cancelled or killed before that,
     the last recorded image is the one that served before.
-
-    Images that somebody rolled back from are skipped. So after
-    deploys of 1 and 2, a rollback to 1 and a deploy of 3, the image before 3 is 1.
     """
-    name = service.name
-    history: List[str] = []
-    for record in stack.record(name):
-        if record.run == "rollback" and record.image in history:
-            del history[len(history) - history[::-1].index(record.image) :]
-        elif not history or history[-1] != record.image:
-            history.append(record.image)
+    records = stack.record(service.name)
     if digest:
-        images = [
-            record.image for record in stack.record(name) if digest_of(record.image) == digest
-        ]
-        if images:
-            return images[-1]
-    elif history and serving_image(stack, service) not in ("", history[-1]):
-        return history[-1]
-    elif len(history) > 1:
-        return history[-2]
-    raise Failed(
-        BAD_IMAGE, f"the record of {name} has no such image: see {stack.name}/.deploys/{name}"
-    )
+        images = [record.image for record in records if digest_of(record.image) == digest]
+    else:
+        images = images_without_undone_ones(records)
+        if images and serving_image(stack, service) in ("", images[-1]):
+            images.pop()
+    if not images:
+        raise Failed(
+            BAD_IMAGE,
+            f"the record of {service.name} has no such image: see"
+            f" {stack.name}/.deploys/{service.name}",
+        )
+    return images[-1]
+
+
+def images_without_undone_ones(records: List[Record]) -> List[str]:
+    """The recorded images, oldest first, without those from which somebody rolled back.
+
+    So after deploys of 1 and 2, a rollback to 1 and a deploy of 3, the image before 3 is 1.
+    """
+    images: List[str] = []
+    for record in records:
+        if record.run == "rollback" and record.image in images:
+            del images[len(images) - images[::-1].index(record.image) :]
+        elif not images or images[-1] != record.image:
+            images.append(record.image)
+    return images
 
 
 def lowest_deployed_sequence(records: List[Record], image: str) -> int:
@@ -4092,12 +4085,10 @@ def serving_image(stack: "Stack", service: Service) -> str:
     Of a one-shot it is the image that ran to its end last.
     """
     if service.runs_once:
-        return stack.recorded_image(service.name)
+        return stack.newest_record(service.name).image
     try:
-        names = [service.container_name, service.set_aside_name]
-        if service.can_temporary_serve:
-            names.insert(1, service.temporary_name)
-        for name in names:
+        temporary_names = [service.temporary_name] if service.can_temporary_serve else []
+        for name in [service.container_name, *temporary_names, service.set_aside_name]:
             container = stack.find(name)
             if not container or problem_of(stack, service, container):
                 continue
@@ -4129,7 +4120,7 @@ def print_result(
     }
     if code == SUPERSEDED:
         result["newest_sequence"] = max(
-            stack.newest_sequence_of(service.name) for service in services
+            stack.newest_record(service.name).sequence for service in services
         )
     print_line(json.dumps(result))
 
@@ -4269,11 +4260,13 @@ class Stack:
                 NOT_READY,
                 f"{self.folder / COMPOSE_FILE} is missing. Copy it: {copy_command(self.name)}",
             )
-        output = self.config(files, files.text())
+        config = ("config", "--format", "json")
+        output = self.compose_text(files.text(), *config, folder=files.folder)
         self.are_env_files_read = output.code == 0
         if output.code != 0:
             # Perhaps an env file is missing. The preflight reports that, with its other findings.
-            output = self.config(files, ENV_FILE_LINE.sub("", files.text()))
+            text = ENV_FILE_LINE.sub("", files.text())
+            output = self.compose_text(text, *config, folder=files.folder)
         if output.code != 0:
             # The error of Compose is not shown, because it may quote a password of an env file.
             raise Failed(
@@ -4292,11 +4285,6 @@ class Stack:
             if name in self.services and service.image:
                 service.model = self.services[name].model
                 self.services[name] = service
-
-    def config(self, files: Files, text: str) -> Output:
-        """Let Compose parse the text of a compose file, with the env files of `files`."""
-        options = ("--project-directory", str(files.folder), "-p", self.name, "-f", "-")
-        return self.machine.docker(*COMPOSE, *options, "config", "--format", "json", stdin=text)
 
     def service(self, name: str) -> Service:
         """A service that a request may name."""
@@ -4329,11 +4317,11 @@ class Stack:
             *COMPOSE, *project, *files, *arguments, seconds=seconds, prints_output=prints_output
         )
 
-    def compose_model(self, model: Json, *arguments: str) -> Output:
-        """Run Compose on a compose file that this program generates."""
-        options = ["--project-directory", str(self.folder), "-p", self.name, "-f", "-"]
+    def compose_text(self, text: str, *arguments: str, folder: Optional[Path] = None) -> Output:
+        """Run Compose on the text of a compose file, with the env files of the stack or a folder."""
+        options = ["--project-directory", str(folder or self.folder), "-p", self.name, "-f", "-"]
         return self.machine.docker(
-            *COMPOSE, *options, *arguments, stdin=json.dumps(model), seconds=CHANGE_SECONDS
+            *COMPOSE, *options, *arguments, stdin=text, seconds=CHANGE_SECONDS
         )
 
     def model_of(self, service: Service) -> Json:
@@ -4376,7 +4364,7 @@ class Stack:
 
     def hash_of(self, model: Json, service: Service) -> str:
         """Compose's checksum of a service in a generated compose file; empty if it fails."""
-        output = self.compose_model(model, "config", "--hash", service.name)
+        output = self.compose_text(json.dumps(model), "config", "--hash", service.name)
         return output.out.split()[-1] if output.code == 0 and output.out.split() else ""
 
     def hashes(self, service: Service, container: Container) -> Set[str]:
@@ -4513,27 +4501,16 @@ class Stack:
         """The record of a service, oldest line first."""
         return read_record(self.state / name)
 
-    def newest_record(self, name: str) -> Optional[Record]:
+    def newest_record(self, name: str) -> Record:
         """The last line of the record of a service."""
-        records = self.record(name)
-        return records[-1] if records else None
-
-    def recorded_image(self, name: str) -> str:
-        """The image in the last line of the record; empty if there is none."""
-        record = self.newest_record(name)
-        return record.image if record else ""
-
-    def newest_sequence_of(self, name: str) -> int:
-        """The commit number in the last line of the record; 0 if there is none."""
-        record = self.newest_record(name)
-        return record.sequence if record else 0
+        return (self.record(name) or [NO_RECORD])[-1]
 
     def newest_sequence(self) -> int:
         """The highest commit number that any service of the compose file serves.
 
         A service that the compose file no longer has does not count: nobody can lower its number.
         """
-        return max((self.newest_sequence_of(name) for name in self.services), default=0)
+        return max((self.newest_record(name).sequence for name in self.services), default=0)
 
     def add_record(self, name: str, record: Record) -> None:
         """Append a line to the record, also after a line that a power cut has left incomplete."""
@@ -4611,7 +4588,7 @@ class Stack:
     def _write_pins(self, path: Path, images: Dict[str, str]) -> None:
         text = PINS_HEAD
         for name, service in self.services.items():
-            image = "" if service.accessory else images.get(name) or self.recorded_image(name)
+            image = "" if service.accessory else images.get(name) or self.newest_record(name).image
             text += f'  {name}: {{image: "{image}"}}\n' if image else f"  {name}: {{}}\n"
         write_file(path, text.encode(), 0o644)
 
@@ -4638,7 +4615,8 @@ class Machine:
         try:
             # A pull may be interrupted; half of a change would be hard to undo.
             is_pull = arguments[0] in ("pull", "--config")  # only pulls are called with --config
-            with memory_file() as out, memory_file() as err, uninterrupted(is_needed=not is_pull):
+            until_its_end = contextlib.nullcontext() if is_pull else uninterrupted()
+            with memory_file() as out, memory_file() as err, until_its_end:
                 # Files: with a pipe, docker would die if this program is killed.
                 process = subprocess.Popen(
                     command,
@@ -4775,12 +4753,32 @@ class Machine:
 # Small helpers.
 
 
+def as_failure(error: Exception) -> Failed:
+    """An error with its exit code and its message."""
+    if isinstance(error, Failed):
+        return error
+    if isinstance(error, OSError):
+        return Failed(NOT_READY, os_error_text(error))
+    traceback.print_exc()
+    return Failed(NOT_SERVING, f"a mistake in bin/deploy itself: {error!r}")
+
+
+def no_answer(output: Output) -> Failed:
+    """The failure of a docker command that only reads."""
+    return Failed(NOT_READY, f"Docker does not answer: {output.last_line}")
+
+
+def is_missing(output: Output) -> bool:
+    """Whether Docker says that a container does not exist; a missing socket is something else."""
+    return re.search("no such (container|object)", output.err.lower()) is not None
+
+
 def container_from(entry: Json) -> Container:
     """A container, from an entry of the output of `docker inspect`."""
     state = entry["State"]
     health = (state.get("Health") or {}).get("Status", "")
-    settings = entry.get("NetworkSettings") or {}
-    bindings = (entry.get("HostConfig") or {}).get("PortBindings") or {}
+    networks = (entry.get("NetworkSettings") or {}).get("Networks") or {}
+    settings = entry.get("HostConfig") or {}
     return Container(
         name=entry["Name"].lstrip("/"),
         id=entry["Id"],
@@ -4793,14 +4791,14 @@ def container_from(entry: Json) -> Container:
         restarts=int(entry.get("RestartCount") or 0),
         is_out_of_memory=bool(state.get("OOMKilled")),
         docker_health="" if health == "none" else health,
-        is_removed_when_stopped=bool((entry.get("HostConfig") or {}).get("AutoRemove")),
-        restart_policy=restart_policy_from((entry.get("HostConfig") or {}).get("RestartPolicy")),
+        is_removed_when_stopped=bool(settings.get("AutoRemove")),
+        restart_policy=restart_policy_from(settings.get("RestartPolicy")),
         labels=entry["Config"].get("Labels") or {},
-        networks=settings.get("Networks") or {},
+        networks=networks,
         mounts=tuple(entry.get("Mounts") or ()),
         ports=tuple(
             port_from(binding.get("HostIp"), binding["HostPort"], port.partition("/")[2])
-            for port, host_ports in bindings.items()
+            for port, host_ports in (settings.get("PortBindings") or {}).items()
             for binding in host_ports or []
             if binding.get("HostPort")
         ),
@@ -5026,9 +5024,7 @@ def remove_folder(folder: Path) -> None:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except Failed as failure:
+    except (Failed, OSError) as error:
+        failure = as_failure(error)
         print_error(failure.message)
         sys.exit(failure.code)
-    except OSError as error:
-        print_error(os_error_text(error))
-        sys.exit(NOT_READY)
