@@ -368,7 +368,11 @@ def _build_namespace(environment: EffectiveEnvironment) -> Document:
 
 
 def _build_deploy_role(name: str) -> Document:
-    """What a deploy key may do in its namespace: it reads no Secret, and starts no shell in a pod."""
+    """What a deploy key may do in its namespace.
+
+    It may not ask for a Secret or start a shell in a pod. But no rule keeps a pod that it starts from using a Secret of
+    the namespace, so who has the key can learn them all.
+    """
     rules = [
         ("apps", ["deployments"], ["get", "list", "create", "patch"]),
         ("apps", ["replicasets"], ["get", "list"]),
