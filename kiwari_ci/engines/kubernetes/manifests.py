@@ -374,14 +374,16 @@ def _build_deploy_role(name: str) -> Document:
     the namespace, so who has the key can learn them all.
     """
     rules = [
-        ("apps", ["deployments"], ["get", "list", "create", "patch"]),
-        ("apps", ["replicasets"], ["get", "list"]),
-        ("", ["services"], ["get", "list", "create", "patch"]),
-        ("networking.k8s.io", ["ingresses"], ["get", "list", "create", "patch"]),
-        ("policy", ["poddisruptionbudgets"], ["get", "list", "create", "patch"]),
+        ("apps", ["deployments"], ["list", "create", "patch"]),
+        ("apps", ["replicasets"], ["list"]),
+        ("", ["services"], ["create", "patch"]),
+        ("networking.k8s.io", ["ingresses"], ["create", "patch"]),
+        ("policy", ["poddisruptionbudgets"], ["create", "patch"]),
         ("batch", ["jobs"], ["get", "list", "create", "delete"]),
-        ("", ["pods", "pods/log", "events"], ["get", "list"]),
-        ("discovery.k8s.io", ["endpointslices"], ["get", "list"]),
+        ("", ["pods"], ["get", "list"]),
+        ("", ["pods/log"], ["get"]),
+        ("", ["events"], ["list"]),
+        ("discovery.k8s.io", ["endpointslices"], ["list"]),
     ]
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
