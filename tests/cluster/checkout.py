@@ -113,7 +113,7 @@ class Checkout:
         """The steps of a workflow's deploy job that put images into service: one for each host."""
         text = (self.clone / ".github/workflows" / workflow).read_text()
         job = yaml.safe_load(text)["jobs"][f"deploy-{environment_name}"]
-        return [step for step in job["steps"] if "deploy/bin/" in step.get("run", "")]
+        return [step for step in job["steps"] if step.get("run", "").startswith("deploy/bin/")]
 
     def deploy(self, workflow: str, environment_name: str, digests: Mapping[str, str], sequence: int = 0) -> Job:
         """Runs these steps, as GitHub's runner does, until one fails; digests: of each service."""
@@ -203,10 +203,10 @@ class Running:
         log, _ = self.process.communicate(timeout=600)
         assert not list((self.folder / "temporary").iterdir()), "the step leaves nothing in RUNNER_TEMP"
         assert not any(secret in log for secret in self.secrets)
-        texts = [
-            path.read_text() if path.exists() else "" for path in (self.folder / "output", self.folder / "summary")
-        ]
-        return Job(self.process.returncode, log, *texts, **read_result(log))
+        output = self.folder / "output"
+        written = output.read_text() if output.exists() else ""
+        result = read_result(log)
+        return Job(self.process.returncode, log, result.get("seconds", 0), written, result)
 
 
 def read_result(log: str) -> dict[str, Any]:

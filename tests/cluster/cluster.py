@@ -103,6 +103,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.pid = 0
+        self.processes: list[subprocess.Popen[bytes]] = []  # that live as long as the cluster
 
     # Commands
 
@@ -139,17 +140,18 @@ class Cluster:
 
     # The life of it
 
-    def start(self, name: str, program: str, options: str = "") -> None:
-        """Starts a part of the control plane, which logs into a file of its name."""
-        words = options.format(folder=self.folder, address=CONTROL_PLANE).split()
-        with open(self.folder / f"{name}.log", "a") as log:
-            subprocess.Popen(
-                self.inside(program, *words),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment("admin", self),
+    def start(self, log: Path, command: Sequence[str], user: str = "admin") -> None:
+        """Starts a program that runs until the cluster ends, and logs into a file."""
+        with open(log, "a") as file:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment(user, self)
             )
+        self.processes.append(process)
+
+    def start_part(self, name: str, program: str, options: str) -> None:
+        """Starts a part of the control plane."""
+        words = options.format(folder=self.folder, address=CONTROL_PLANE).split()
+        self.start(self.folder / f"{name}.log", self.inside(program, *words))
 
     def start_control_plane(self) -> None:
         """Starts the wire, etcd, the API server and the controllers."""
@@ -160,16 +162,16 @@ class Cluster:
             *(f"ip route add 10.244.{number}.0/24 via {node_address(number)}" for number in NODES),
         ):
             self.run(*command.split())
-        self.start("etcd", str(CACHE / "debian/usr/bin/etcd"), ETCD)
-        self.start("kube-apiserver", "kube-apiserver", API_SERVER)
+        self.start_part("etcd", str(CACHE / "debian/usr/bin/etcd"), ETCD)
+        self.start_part("kube-apiserver", "kube-apiserver", API_SERVER)
         ask = ("get", "--raw", "/readyz")
         eventually(
             lambda: self.kubectl(*ask, check=False).returncode == 0,
             120,
             f"the API server is ready: see {self.folder}/*.log",
         )
-        self.start("kube-controller-manager", "kube-controller-manager", CONTROLLER_MANAGER)
-        self.start(
+        self.start_part("kube-controller-manager", "kube-controller-manager", CONTROLLER_MANAGER)
+        self.start_part(
             "kube-scheduler", "kube-scheduler", "--kubeconfig={folder}/kube-scheduler.kubeconfig --leader-elect=false"
         )
 
@@ -177,11 +179,8 @@ class Cluster:
         """Starts a node; it need not be ready when this ends."""
         place = self.folder / f"node-{number}"
         (place / "pid").unlink(missing_ok=True)
-        with open(place / "node.log", "a") as log:
-            subprocess.Popen(
-                self.inside(str(HERE / "node"), str(self.folder), str(number)),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(f"system:node:node-{number}", self),
-            )  # fmt: skip
+        words = self.inside(str(HERE / "node"), str(self.folder), str(number))
+        self.start(place / "node.log", words, user=f"system:node:node-{number}")
         eventually((place / "pid").exists, 20, f"{place.name} has namespaces")
 
     def power_off(self, number: int) -> None:
@@ -236,7 +235,8 @@ def throw_away() -> Iterator[Cluster]:
         yield cluster
     finally:
         process.stdin.close()
-        process.wait(timeout=60)
+        for each in (process, *cluster.processes):
+            each.wait(timeout=60)
     assert not folder.exists()
 
 

@@ -56,9 +56,7 @@ class World:
         """Starts a registry with the images of the server's own one."""
         file = self.server.folder / f"registry-{name}.yml"
         file.write_text(configuration.format(server=self.server.folder, cluster=self.cluster.folder, address=address))
-        with open(file.with_suffix(".log"), "w") as log:
-            words = self.server.inside("docker-registry", "serve", str(file))
-            subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.cluster.start(file.with_suffix(".log"), self.server.inside("docker-registry", "serve", str(file)))
         answers = ("bash", "-c", f"exec 3<>/dev/tcp/{address}/443")
         eventually(lambda: self.server.run(*answers, check=False).returncode == 0, 20, f"registry {name} answers")
 
@@ -70,10 +68,7 @@ class World:
     def start_ingress(self) -> None:
         """Starts the Ingress controller, and what answers to names of Services."""
         words = self.cluster.inside(sys.executable, str(HERE / "names.py"), CONTROL_PLANE)
-        with open(self.cluster.folder / "names.log", "w") as log:
-            subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clusters.environment("admin", self.cluster)
-            )
+        self.cluster.start(self.cluster.folder / "names.log", words)
         self.cluster.kubectl("apply", "--server-side", "-f", str(HERE / "ingress.yaml"))
         self.cluster.kubectl("rollout", "status", "-n", "ingress", "daemonset/traefik", "--timeout=180s")
 
@@ -114,7 +109,7 @@ class ExampleImages(Images):
 @contextlib.contextmanager
 def throw_away() -> Iterator[World]:
     """Starts a cluster and a server, with nothing deployed, and takes them down whatever happens."""
-    with throw_away_server() as server, clusters.throw_away() as cluster:
+    with clusters.throw_away() as cluster, throw_away_server() as server:
         world = World(cluster, server)
         world.connect_server()
         world.push_images()
