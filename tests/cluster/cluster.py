@@ -77,7 +77,7 @@ API_SERVER = """\
 --service-account-issuer=https://kubernetes.default.svc --service-account-key-file={folder}/accounts.key
 --service-account-signing-key-file={folder}/accounts.key --service-cluster-ip-range=10.96.0.0/16
 --kubelet-client-certificate={folder}/kubelet-client.crt --kubelet-client-key={folder}/kubelet-client.key
---kubelet-preferred-address-types=InternalIP
+--kubelet-preferred-address-types=InternalIP --allow-privileged=true
 """
 CONTROLLER_MANAGER = """\
 --kubeconfig={folder}/kube-controller-manager.kubeconfig --use-service-account-credentials --leader-elect=false

@@ -16,6 +16,12 @@ from tests.engine.server import TOKEN, UID, USER
 from tests.engine.shop import allow
 
 DOMAIN = "moved.example.com"
+CLUSTER = """\
+  cluster:
+    engine: kubernetes
+    kubeconfig: {secret: CLUSTER_KUBECONFIG}
+    proxy: {kind: ingress, class: traefik, issuer: letsencrypt}
+"""
 # The proxy's configuration when it leads to the cluster: to the Ingress controllers of two nodes.
 LEADS_TO_THE_CLUSTER = """
 worker_processes 2;
@@ -44,6 +50,9 @@ def test_the_move_from_a_server(world: World, tmp_path: Path, record: Record) ->
     on_the_server = checkout_with(world, tmp_path / "before", "vps")
     place_on_server(on_the_server)
     images = {"api": push(world, "kiwari-api", 8081), "admin": push(world, "kiwari-admin", 3000)}
+    for service, digest in images.items():
+        served = on_the_server.deploy(f"{service}-ci.yml", "staging", {service: digest})
+        assert served.code == 0, served.log
     deployed = on_the_server.deploy("promote.yml", "production", images)
     assert deployed.code == 0, deployed.log
 
@@ -78,12 +87,17 @@ def test_the_move_from_a_server(world: World, tmp_path: Path, record: Record) ->
 def checkout_with(world: World, folder: Path, host: str) -> Checkout:
     """Kiwari's example with production on these hosts, in a stack of its own."""
     text = (SPECS / "kiwari-cluster.yaml").read_text()
-    for old, new in (
-        ("    host: cluster", f"    host: {host}"),
-        ("stack: pos-production", "stack: pos-moved"),
-        ("api: api.example.com", f"api: {DOMAIN}"),
-    ):
-        assert old in text
+    changes = {
+        "    host: cluster": f"    host: {host}",
+        "stack: pos-production": "stack: pos-moved",
+        "api: api.example.com": f"api: {DOMAIN}",
+        "admin: admin.example.com": "admin: admin-moved.example.com",
+    }
+    if "cluster" not in host:  # a spec names no host that nothing is on
+        changes[CLUSTER] = ""
+        changes["    address: 10.0.0.2 # of the server on the private network, where the cluster reaches it\n"] = ""
+    for old, new in changes.items():
+        assert old in text, old
         text = text.replace(old, new)
     folder.mkdir()
     spec = folder / "kiwari.yaml"
@@ -104,9 +118,9 @@ def place_on_server(checkout: Checkout) -> None:
         host.known_hosts.name: (server.folder / "known_hosts").read_text(),
         "GHCR_TOKEN": TOKEN,
     }
-    for name in ("bin", "pos-moved"):
+    for name in ("bin", "pos-staging", "pos-moved"):
         shutil.copytree(checkout.clone / "deploy" / name, server.docker_folder / name, dirs_exist_ok=True)
-    for example in (server.docker_folder / "pos-moved").glob("*.example"):
+    for example in server.docker_folder.glob("*/*.example"):
         example.with_suffix("").write_text(example.read_text().replace("change-me", FILLED))
     subprocess.run(["chown", "-R", f"{UID}:{UID}", server.docker_folder], check=True)
 

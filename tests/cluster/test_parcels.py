@@ -1,7 +1,9 @@
 """A stack with a worker, a migration and a one-shot, in two namespaces: what runs before the pods, and a promotion."""
 
+import base64
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from tests.cluster.checkout import FILLED, Checkout
 from tests.cluster.clients import asking
 from tests.cluster.conftest import SPECS, Record, issue_certificates
 from tests.cluster.figures import count
+from tests.cluster.login import Login
 from tests.cluster.production import Environment
 from tests.cluster.world import World
 from tests.engine.server import UID
@@ -90,7 +93,7 @@ def test_a_migration_that_fails(staging: Environment, record: Record) -> None:
         job = staging.deploy({"web": digest, "worker": digest})
 
     assert job.code == 1, job.log
-    assert "exit code 3. No pod of the services was changed" in job.log
+    assert "failed: exit code 3 (Error). No pod of the services was changed" in job.log
     assert staging.settle() == before
     assert not answers.failed(), answers
     record(12, "a migration that fails", job.code, job.seconds, count(answers), "the old image")
@@ -117,6 +120,20 @@ def test_production_takes_only_what_staging_served(staging: Environment, record:
         "not asked",
         "what served before",
     )
+
+
+def test_the_login_of_a_deploy_that_writes_secrets_also_reads_them(staging: Environment, tmp_path: Path) -> None:
+    """Whoever may change a Secret gets the whole of it as the answer."""
+    login = Login(staging, tmp_path)
+    asked = login.kubectl("get", "secret", "parcels-web-staging-env")
+    written = login.kubectl(
+        "patch", "secret", "parcels-web-staging-env", "-p", "{}", "-o", "jsonpath={.data.SECRET_KEY}"
+    )
+    other = login.kubectl("patch", "secret", "registry", "-p", "{}")
+
+    assert asked.returncode != 0
+    assert base64.b64decode(written.stdout).decode() == FILLED
+    assert other.returncode != 0
 
 
 def test_a_secret_of_github_reaches_the_pods(staging: Environment) -> None:
