@@ -73,7 +73,7 @@ def issue_certificates(checkout: Checkout) -> None:
         for container in stack.containers:
             if container.domain:
                 words = ("create", "secret", "tls", f"{container.container}-tls", "-n", stack.name, *files)
-                cluster.kubectl(*words, check=False)
+                cluster.kubectl(*words)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -66,8 +66,8 @@ def test_an_older_commit_comes_late(production: Environment, record: Record) -> 
 
 def test_two_rollbacks(production: Environment, record: Record) -> None:
     before = production.settle()
-    versions = [{**before, "api": production.push("api", f"api-back-{number}")} for number in (1, 2, 3)]
-    for digests in versions:
+    versions = [before, *({**before, "api": production.push("api", f"api-back-{number}")} for number in (1, 2))]
+    for digests in versions[1:]:
         assert production.deploy(digests).code == 0
     (api,) = [each.container for each in production.stack.instances if each.service == "api"]
     with asking(production.checkout.world, API) as answers:
