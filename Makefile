@@ -50,7 +50,7 @@ rehearse: $(VENV)/dev ## break the generated pipeline in every way, on a real en
 	$(BIN)/python -m tests.rehearsal $(PART) $(if $(QUICK),--quick)
 
 # What tests/cluster/install builds stays in .venv/cluster.
-cluster-test: $(VENV)/dev ## deploy to a real cluster of three nodes (root; the first time builds Kubernetes, for ten minutes or more; PART=test_nodes.py)
+cluster-test: $(VENV)/dev ## deploy to a real cluster of three nodes (root; PART=test_nodes.py; the first run builds Kubernetes, 15 minutes of CPU time)
 	tests/cluster/install
 	$(BIN)/pytest -s tests/cluster$(if $(PART),/$(PART))
 
