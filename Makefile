@@ -1,6 +1,6 @@
 # Everything a developer or CI runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo generate test check types lint drift install-test engine-test rehearse bench snapshots docs lock
+.PHONY: help demo generate test check types lint drift install-test engine-test cluster-test rehearse bench snapshots docs lock
 .PHONY: wheel wheelhouse release-notes mutate clean
 
 PYTHON ?= python3
@@ -47,6 +47,11 @@ try_again = { echo '== the tests that failed are run once more'; $(BIN)/pytest -
 
 rehearse: $(VENV)/dev ## break the generated pipeline in every way, on a real engine (root; PART=faults, QUICK=1)
 	$(BIN)/python -m tests.rehearsal $(PART) $(if $(QUICK),--quick)
+
+# What tests/cluster/install builds stays in .venv/cluster.
+cluster-test: $(VENV)/dev ## deploy to a real cluster of three nodes (root; PART=test_nodes.py; the first run builds Kubernetes, 15 minutes of CPU time)
+	tests/cluster/install
+	$(BIN)/pytest -s tests/cluster$(if $(PART),/$(PART))
 
 # mutmut works in a copy, the folder mutants/, and keeps there what it has found; some 5,000 mutants take hours.
 mutate: $(VENV)/mutate ## break the host program in small ways: do its tests notice? (PART='*recover* x_fail__*': only there)

@@ -51,5 +51,6 @@ def _plan_namespace_commands(cluster: Cluster, stack: ClusterStack) -> Namespace
 
 def _plan_env_secret(stack: ClusterStack, secret: EnvSecret) -> RunbookCommand:
     """The file is that of a server, with its single quotes; a Secret has the values without them."""
-    words = shlex.join([stack.name, secret.name, secret.env_file.name])
-    return RunbookCommand(secret.env_file.name, f"env_secret {words}")
+    words = shlex.join([stack.name, secret.name])
+    path = f"{stack.name}/{secret.env_file.name}"
+    return RunbookCommand(path, f'env_secret {words} "$ENV_FILES"/{shlex.quote(path)}')

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from tests.engine.images import REGISTRY, Images
+from tests.engine.images import Images
 from tests.engine.server import HERE, Server, eventually
 
 # As Nginx Proxy Manager writes it, with "Websockets Support": a variable for the name, and docker's resolver, whose
@@ -67,7 +67,7 @@ class Proxy:
     def __init__(self, server: Server, images: Images) -> None:
         self.server = server
         images.push("proxy", "proxy", port=9)
-        run = ("run", "-d", "--name", "proxy-manager", "--network", "proxy", f"{REGISTRY}/proxy:staging")
+        run = ("run", "-d", "--name", "proxy-manager", "--network", "proxy", f"{images.registry}/proxy:staging")
         server.docker("--config", images.login, *run)
         self.address = ""
 

@@ -242,7 +242,7 @@ def test_a_deploy_key_may_little(shop: EffectiveSpec) -> None:
         for verb in rule["verbs"]
     }
 
-    assert set(rollout.RIGHTS) <= granted
+    assert set(rollout.RIGHTS) == granted
     assert not any("secrets" in kind or "exec" in kind or "roles" in kind for _, kind in granted)
     assert [kind for verb, kind in granted if verb == "delete"] == ["jobs.batch"]
     written = find(documents, "Role", "write-env")

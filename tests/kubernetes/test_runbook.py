@@ -18,7 +18,7 @@ KUBECTL = """#!/bin/bash
 printf '%s\\n' "$*" >>"$ARGUMENTS"
 case "$*" in
   *config\\ view*) printf https://192.0.2.1:6443 ;;
-  *data.token*) printf dG9rZW4tb2YtZGVwbG95 ;;
+  *data.token*) printf "${TOKEN-dG9rZW4tb2YtZGVwbG95}" ;;
   *ca*crt*) printf Y2VydGlmaWNhdGU= ;;
   *) cat "$([[ $* == *dev/stdin* ]] && echo /dev/stdin || echo -)" ;;
 esac
@@ -74,3 +74,10 @@ def test_the_login_of_deploys(functions: str, tmp_path: Path) -> None:
     assert config["users"][0]["user"]["token"] == "token-of-deploy"
     assert config["contexts"][0]["context"]["namespace"] == "shop-web"
     assert "token-of-deploy" not in arguments
+
+
+def test_a_login_that_the_cluster_has_not_made_yet(functions: str, tmp_path: Path) -> None:
+    command = "TOKEN= ; export TOKEN; { kubeconfig shop-web || echo failed; } 2>&1"
+    output, _ = run(tmp_path, functions, command)
+
+    assert output == "the cluster has not written deploy-token of shop-web yet: run this line again\nfailed\n"

@@ -370,19 +370,22 @@ def _build_namespace(environment: EffectiveEnvironment) -> Document:
 
 
 def _build_deploy_role(name: str) -> Document:
-    """What a deploy key may do in its namespace: no right reads a Secret, or starts a shell in a pod.
+    """What a deploy key may do in its namespace.
 
-    A container that it starts may be given every Secret of the namespace all the same.
+    It may not ask for a Secret or start a shell in a pod. But no rule keeps a pod that it starts from using a Secret of
+    the namespace, so who has the key can learn them all.
     """
     rules = [
-        ("apps", ["deployments"], ["get", "list", "create", "patch"]),
-        ("apps", ["replicasets"], ["get", "list"]),
-        ("", ["services"], ["get", "list", "create", "patch"]),
-        ("networking.k8s.io", ["ingresses"], ["get", "list", "create", "patch"]),
-        ("policy", ["poddisruptionbudgets"], ["get", "list", "create", "patch"]),
+        ("apps", ["deployments"], ["list", "create", "patch"]),
+        ("apps", ["replicasets"], ["list"]),
+        ("", ["services"], ["create", "patch"]),
+        ("networking.k8s.io", ["ingresses"], ["create", "patch"]),
+        ("policy", ["poddisruptionbudgets"], ["create", "patch"]),
         ("batch", ["jobs"], ["get", "list", "create", "delete"]),
-        ("", ["pods", "pods/log", "events"], ["get", "list"]),
-        ("discovery.k8s.io", ["endpointslices"], ["get", "list"]),
+        ("", ["pods"], ["get", "list"]),
+        ("", ["pods/log"], ["get"]),
+        ("", ["events"], ["list"]),
+        ("discovery.k8s.io", ["endpointslices"], ["list"]),
     ]
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",

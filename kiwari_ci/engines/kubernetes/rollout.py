@@ -165,15 +165,23 @@ LONGEST_MESSAGE = 2_000  # in an annotation of the run
 
 # What the deploy key needs in the stack's namespace; setup.yaml grants it.
 RIGHTS = (
+    ("list", "deployments.apps"),
+    ("create", "deployments.apps"),
     ("patch", "deployments.apps"),
     ("list", "replicasets.apps"),
+    ("get", "pods"),
     ("list", "pods"),
     ("get", "pods/log"),
     ("list", "endpointslices.discovery.k8s.io"),
     ("list", "events"),
+    ("create", "services"),
     ("patch", "services"),
+    ("create", "ingresses.networking.k8s.io"),
     ("patch", "ingresses.networking.k8s.io"),
+    ("create", "poddisruptionbudgets.policy"),
     ("patch", "poddisruptionbudgets.policy"),
+    ("get", "jobs.batch"),
+    ("list", "jobs.batch"),
     ("create", "jobs.batch"),
     ("delete", "jobs.batch"),
 )

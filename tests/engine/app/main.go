@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"strconv"
@@ -22,6 +23,19 @@ func main() {
 	version, behaviour := os.Getenv("VERSION"), os.Getenv("BEHAVIOUR")
 	if len(os.Args) > 2 && os.Args[1] == "ends" {
 		ends(os.Args[2], os.Args[3:])
+	}
+	if behaviour == "runs-once" {
+		ends("0", os.Args[1:])
+	}
+	if len(os.Args) > 1 && os.Args[1] == "says" {
+		fmt.Println(os.Args[2:])
+		os.Exit(0)
+	}
+	if len(os.Args) > 1 && os.Args[1] == "migrate" {
+		migrate(behaviour)
+	}
+	if len(os.Args) > 1 && os.Args[1] == "work" && behaviour == "answers" {
+		behaviour = "works"
 	}
 	for line := 0; line < 40; line++ {
 		fmt.Fprintln(os.Stderr, "loads part", line)
@@ -55,6 +69,8 @@ func main() {
 		}
 	case "restarts": // answers at first
 		time.AfterFunc(2*time.Second, func() { os.Exit(4) })
+	case "dies-in-20s": // long after it first answered
+		time.AfterFunc(20*time.Second, func() { os.Exit(4) })
 	case "boots-slowly":
 		time.Sleep(3 * time.Second)
 	case "boots-in-8s", "boots-in-20s", "boots-in-70s":
@@ -62,6 +78,10 @@ func main() {
 		time.Sleep(seconds)
 	case "answers-400":
 		answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }
+	case "answers-500":
+		answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }
+	case "shows-its-environment": // what a variable holds, whose name is the path
+		answer = func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getenv(r.URL.Path[1:])) }
 	case "shows-its-file": // as it was when this process started
 		content, _ := os.ReadFile("/conf/site")
 		answer = func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, string(content)) }
@@ -108,6 +128,27 @@ func ends(code string, words []string) {
 	}
 	number, _ := strconv.Atoi(code)
 	os.Exit(number)
+}
+
+// migrate asks the database of DATABASE_URL, as PostgreSQL is asked, whether it speaks TLS; any answer is one of PostgreSQL.
+func migrate(behaviour string) {
+	place, _ := url.Parse(os.Getenv("DATABASE_URL"))
+	connection, err := net.DialTimeout("tcp", place.Host, 10*time.Second)
+	if err != nil {
+		fmt.Println("the database does not answer:", err)
+		os.Exit(1)
+	}
+	answer := make([]byte, 1)
+	_, _ = connection.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47})
+	if _, err := io.ReadFull(connection, answer); err != nil || (answer[0] != 'N' && answer[0] != 'S') {
+		fmt.Println("this is not PostgreSQL:", err)
+		os.Exit(1)
+	}
+	fmt.Println("migrates the PostgreSQL at", place.Host)
+	if behaviour == "migration-fails" {
+		os.Exit(3)
+	}
+	os.Exit(0)
 }
 
 // talk is a WebSocket that answers whatever it hears with the version, in a frame of text.

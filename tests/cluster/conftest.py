@@ -1,0 +1,85 @@
+"""One cluster for all trials; each trial begins with what is healthy, whatever served before it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import figures
+from tests.cluster.checkout import Checkout
+from tests.cluster.cluster import PROGRAMS
+from tests.cluster.figures import Figure
+from tests.cluster.production import Environment
+from tests.cluster.world import World, throw_away
+from tests.engine.conftest import missing
+
+SPECS = Path(__file__).parents[2] / "specs/examples"
+FIGURES: list[Figure] = []
+Record = Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    """A cluster of three nodes, and a server beside it."""
+    parts = missing() + ([] if (PROGRAMS / "kubelet").exists() else ["tests/cluster/install"])
+    if parts:
+        pytest.fail(
+            f"these tests need {', '.join(parts)}: as root on Debian 12, run .ci/install-engine and make cluster-test"
+        )
+    with throw_away() as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def kiwari(world: World, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """Kiwari's production, for which the runbook was followed; nothing is deployed yet."""
+    checkout = Checkout(world, SPECS / "kiwari-cluster.yaml", tmp_path_factory.mktemp("kiwari"))
+    checkout.follow_runbook()
+    issue_certificates(checkout)
+    return Environment(checkout, "production", "promote.yml")
+
+
+@pytest.fixture(scope="session")
+def serving(kiwari: Environment) -> Environment:
+    """Kiwari's production, after its first deploy."""
+    job = kiwari.deploy({"api": kiwari.push("api", "api-first"), "admin": kiwari.push("admin", "admin-first")})
+    assert job.code == 0, job.log
+    FIGURES.append(Figure(1, "the first deploy", str(job.code), str(job.seconds), "not asked", "the new images"))
+    return kiwari
+
+
+@pytest.fixture
+def production(serving: Environment) -> Environment:
+    """Kiwari's production, in which all pods are ready."""
+    serving.settle()
+    return serving
+
+
+@pytest.fixture
+def record() -> Record:
+    """Adds a row to the table of figures."""
+
+    def add(*words: object) -> None:
+        FIGURES.append(Figure(*words))  # type: ignore[arg-type]
+
+    return add
+
+
+def issue_certificates(checkout: Checkout) -> None:
+    """What cert-manager does for an Ingress: it writes the certificate into the Secret that the Ingress names."""
+    cluster = checkout.world.cluster
+    files = (f"--cert={cluster.folder}/tls.crt", f"--key={cluster.folder}/tls.key")
+    for stack in checkout.plan.cluster_stacks:
+        for container in stack.containers:
+            if container.domain:
+                words = ("create", "secret", "tls", f"{container.container}-tls", "-n", stack.name, *files)
+                cluster.kubectl(*words)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Prints the table; a whole run in which nothing failed writes it into the page."""
+    if not FIGURES:
+        return
+    print(f"\n\n{figures.write_table(FIGURES)}")
+    if exitstatus == 0 and not session.config.option.keyword and session.config.args == ["tests/cluster"]:
+        figures.write_page(FIGURES)

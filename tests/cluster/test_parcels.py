@@ -1,0 +1,147 @@
+"""A stack with a worker, a migration and a one-shot, in two namespaces: what runs before the pods, and a promotion."""
+
+import base64
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.checkout import FILLED, Checkout
+from tests.cluster.clients import asking
+from tests.cluster.conftest import SPECS, Record, issue_certificates
+from tests.cluster.figures import count
+from tests.cluster.login import Login
+from tests.cluster.production import Environment
+from tests.cluster.world import World
+from tests.engine.server import UID
+from tests.rehearsal import stand_ins
+
+STAGING = "staging.example.com"
+
+
+@pytest.fixture(scope="module")
+def checkout(world: World, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The repository, whose runbook was followed; PostgreSQL runs on the server."""
+    checkout = Checkout(world, SPECS / "parcels.yaml", tmp_path_factory.mktemp("parcels"))
+    checkout.settings["DATABASE_URL"] = (
+        f"postgres://parcels_staging:{FILLED.replace(' ', '%20')}@postgres:5432/parcels_staging"
+    )
+    checkout.follow_runbook()
+    issue_certificates(checkout)
+    start_database(checkout)
+    world.images.push_one_shot("minio/mc:RELEASE.2025-08-13T08-35-41Z")
+    return checkout
+
+
+def start_database(checkout: Checkout) -> None:
+    """The runbook's steps about PostgreSQL on the server."""
+    server = checkout.world.server
+    (planned,) = checkout.plan.servers
+    stand_ins.postgres(server, planned.image)
+    folder = server.docker_folder / planned.name
+    shutil.copytree(checkout.clone / f"deploy/{planned.name}", folder)
+    (folder / ".env").write_text((folder / ".env.example").read_text().replace("=''", f"='{FILLED}'"))
+    server.run("chown", "-R", f"{UID}:{UID}", str(folder))
+    server.by_hand(f"cd docker/{planned.name} && docker compose up -d --wait", check=True)
+
+
+@pytest.fixture(scope="module")
+def deployed(checkout: Checkout) -> Environment:
+    """Staging, after its first deploy."""
+    staging = Environment(checkout, "staging", "web-ci.yml")
+    digest = staging.push("web", "parcels-first")
+    job = staging.deploy({"web": digest, "worker": digest})
+    assert job.code == 0, job.log
+    assert "migrates the PostgreSQL at postgres:5432" in job.log
+    return staging
+
+
+@pytest.fixture
+def staging(deployed: Environment) -> Iterator[Environment]:
+    """Staging, in which all pods are ready."""
+    deployed.settle()
+    yield deployed
+
+
+def test_a_migration_runs_before_the_pods(staging: Environment, record: Record) -> None:
+    digest = staging.push("web", "parcels-migrated")
+    with asking(staging.checkout.world, STAGING) as answers:
+        job = staging.deploy({"web": digest, "worker": digest})
+        serving = staging.settle()
+
+    assert job.code == 0, job.log
+    assert "migrates the PostgreSQL at postgres:5432" in job.log
+    assert job.log.index("running parcels-web-staging-migrate") < job.log.index("rolling out parcels-web-staging ")
+    assert job.log.index("running parcels-buckets") < job.log.index("rolling out parcels-web-staging ")
+    assert serving == {"web": digest, "worker": digest}
+    assert not answers.failed(), answers
+    record(
+        11,
+        "a migration, then a good version with a worker, one replica",
+        job.code,
+        job.seconds,
+        count(answers),
+        "the new image",
+    )
+
+
+def test_a_migration_that_fails(staging: Environment, record: Record) -> None:
+    before = staging.settle()
+    digest = staging.push("web", "parcels-unmigrated", "migration-fails")
+    with asking(staging.checkout.world, STAGING) as answers:
+        job = staging.deploy({"web": digest, "worker": digest})
+
+    assert job.code == 1, job.log
+    assert "failed: exit code 3 (Error). No pod of the services was changed" in job.log
+    assert staging.settle() == before
+    assert not answers.failed(), answers
+    record(12, "a migration that fails", job.code, job.seconds, count(answers), "the old image")
+
+
+def test_production_takes_only_what_staging_served(staging: Environment, record: Record) -> None:
+    production = Environment(staging.checkout, "production", "promote.yml")
+    served = staging.settle()["web"]
+    strange = production.push("web", "parcels-strange")
+    refused = production.deploy({"web": strange, "worker": strange})
+    nothing = production.serving()
+    promoted = production.deploy({"web": served, "worker": served})
+
+    assert refused.code == 65, refused.log
+    assert "has never served" in refused.log
+    assert nothing == {"web": set(), "worker": set()}
+    assert promoted.code == 0, promoted.log
+    assert production.settle() == {"web": served, "worker": served}
+    record(
+        13,
+        "a promotion of an image that staging never served",
+        refused.code,
+        refused.seconds,
+        "not asked",
+        "what served before",
+    )
+
+
+def test_the_login_of_a_deploy_that_writes_secrets_also_reads_them(staging: Environment, tmp_path: Path) -> None:
+    """Whoever may change a Secret gets the whole of it as the answer."""
+    login = Login(staging, tmp_path)
+    asked = login.kubectl("get", "secret", "parcels-web-staging-env")
+    written = login.kubectl(
+        "patch", "secret", "parcels-web-staging-env", "-p", "{}", "-o", "jsonpath={.data.SECRET_KEY}"
+    )
+    other = login.kubectl("patch", "secret", "registry", "-p", "{}")
+
+    assert asked.returncode != 0
+    assert base64.b64decode(written.stdout).decode() == FILLED
+    assert other.returncode != 0
+
+
+def test_a_secret_of_github_reaches_the_pods(staging: Environment) -> None:
+    digest = staging.push("web", "parcels-shows", "shows-its-environment")
+    job = staging.deploy({"web": digest, "worker": digest})
+    with asking(staging.checkout.world, STAGING, "/SECRET_KEY") as answers:
+        staging.settle()
+
+    assert job.code == 0, job.log
+    assert FILLED not in job.log
+    assert answers.versions()[-1] == FILLED.split()[0]  # the client notes the first word of an answer

@@ -1,0 +1,60 @@
+"""Deploys to a real cluster, good and bad: what serves, what the job says, and whether a client noticed."""
+
+import pytest
+
+from tests.cluster.checkout import Job
+from tests.cluster.clients import asking
+from tests.cluster.conftest import Record
+from tests.cluster.figures import count
+from tests.cluster.production import Environment
+from tests.engine.proxy import Answers
+
+API = "api.example.com"
+
+
+def deploy_while_asking(production: Environment, digests: dict[str, str]) -> tuple[Job, Answers]:
+    """Deploys while a client asks, also for some seconds before and after it."""
+    with asking(production.checkout.world, API) as answers:
+        job = production.deploy(digests)
+        production.settle()
+    return job, answers
+
+
+def test_the_first_deploy(serving: Environment) -> None:
+    versions = serving.settle()
+    deployed = {"api": serving.push("api", "api-first"), "admin": serving.push("admin", "admin-first")}
+
+    assert versions == deployed
+
+
+def test_a_good_version(production: Environment, record: Record) -> None:
+    before = production.settle()
+    wanted = {"api": production.push("api", "api-good"), "admin": before["admin"]}
+    job, answers = deploy_while_asking(production, wanted)
+
+    assert job.code == 0, job.log
+    assert production.settle() == wanted
+    assert answers.versions()[-1] == "api-good"
+    assert not answers.failed(), answers
+    record(2, "a good version, three replicas", job.code, job.seconds, count(answers), "the new image")
+
+
+@pytest.mark.parametrize(
+    ("order", "trial", "behaviour"),
+    [
+        (3, "a version that exits at once", "exits"),
+        (4, "a version that hangs", "hangs"),
+        (5, "a version that answers 500", "answers-500"),
+        (6, "a version that dies 20 seconds after its start", "dies-in-20s"),
+    ],
+)
+def test_a_bad_version(production: Environment, record: Record, order: int, trial: str, behaviour: str) -> None:
+    before = production.settle()
+    bad = production.push("api", f"api-{behaviour}", behaviour)
+    job, answers = deploy_while_asking(production, {"api": bad, "admin": before["admin"]})
+
+    assert job.code == 1, job.log
+    assert production.settle() == before
+    assert not answers.failed(), answers
+    assert "going back to" in job.log
+    record(order, trial, job.code, job.seconds, count(answers), "the old image")
