@@ -439,9 +439,9 @@ def test_the_value_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch) 
         try:
             if secret is None:
                 with pytest.raises(host.Failed, match="the new value .* Nothing was changed"):
-                    host.read_delivery(request, host.Caller("", False, ()))
+                    host.read_delivery(request)
             else:
-                assert host.read_delivery(request, host.Caller("", False, ())).secret == secret
+                assert host.read_delivery(request).secret == secret
         finally:
             os.dup2(kept, 0)
             os.close(kept)

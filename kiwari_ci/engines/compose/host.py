@@ -3038,7 +3038,7 @@ def sequence_to_record(stack: "Stack", request: Request, service: Service) -> in
     if request.verb == "deploy":
         return request.sequence
     if request.verb == "rotate":
-        return stack.newest_sequence_of(service.name)  # it is the same image
+        return stack.newest_record(service.name).sequence  # it is the same image
     latest = stack.newest_record(service.name)
     if request.is_from_key:
         return latest.sequence
@@ -3879,7 +3879,7 @@ def deployed_consumers(
                 " an accessory. Edit the file by hand, then: cd"
                 f" {stack.folder} && docker compose up -d {names}",
             )
-        service.image = service.previous_image = stack.recorded_image(service.name)
+        service.image = service.previous_image = stack.newest_record(service.name).image
         if not service.image:
             progress(f"note: {service.name} was never deployed: its first deploy has the new value")
         elif serving_image(stack, service) not in ("", service.image):
@@ -4008,7 +4008,7 @@ def replace_with_old_value(stack: "Stack", rotation: Rotation) -> None:
     names = [name for name in rotation.services if name in stack.services]
     services = [stack.services[name] for name in names]
     for service in services:
-        service.image = service.previous_image = stack.recorded_image(service.name)
+        service.image = service.previous_image = stack.newest_record(service.name).image
     for level in dependency_levels(services):
         replace_containers(stack, request, level)
     for service in services:
