@@ -51,6 +51,7 @@ Files that this program writes:
                                         first one, and the 50 newest
     STACK/.deploys/.rotation.json       what a rotation changes, so that it can be undone; it is
                                         removed at the end
+    STACK/.deploys/.mounts-SERVICE      the checksum of the files that the own container mounts
     STACK/log/                          the output of each run
     STACK/.deploy.lock, .host.lock      who deploys to the stack, and who changes network aliases or
                                         removes images on this server
@@ -60,7 +61,6 @@ and, for the next deploy to go on from if this one is killed:
     STACK/.deploys/.set-aside-SERVICE   the id of the set-aside container, and how it ran
     STACK/.deploys/.replaced/           the old version of files that were replaced;
                                         .replaced.json names them
-    STACK/.deploys/.mounts-SERVICE      the checksum of the files that the own container mounts
     STACK/.deploys/owed-hook.json       hooks/after has not run yet
     STACK/.deploys/trial.yml            pins the images that have not proved themselves
     STACK/.deploys/incoming-*/          sent files that are not installed yet
@@ -2112,26 +2112,29 @@ def check_volumes_in_use(
     for container in containers:
         if container is own or is_of_stack(stack, container):
             continue
-        shared = ", ".join(
-            sorted(
-                source
-                for source in writable_sources(container)
-                if overlaps(place_of(source, folders_of_volumes), places)
-            )
+        shared = sorted(
+            source
+            for source in writable_sources(container)
+            if overlaps(place_of(source, folders_of_volumes), places)
         )
-        cure = f"docker update --restart no {container.name} && docker stop {container.name}"
-        if shared and container.has_processes:
-            yield Finding(
-                f"{container.name} runs on {shared}, and {service.name} would use that too",
-                "To let this stack take it over, stop that container, then run the job again:"
-                f" {cure}",
-            )
-        elif shared and container.starts_at_boot:
-            yield Finding(
-                f"{container.name} is stopped, but Docker starts it again when the server boots, on"
-                f" {shared}, and {service.name} would use that too",
-                f"To let this stack take it over, type this, then run the job again: {cure}",
-            )
+        if shared:
+            yield from check_second_writer(service, container, ", ".join(shared))
+
+
+def check_second_writer(service: Service, container: Container, shared: str) -> Iterator[Finding]:
+    """A container that has the same data must not run, and Docker must not start it at a boot."""
+    cure = f"docker update --restart no {container.name} && docker stop {container.name}"
+    if container.has_processes:
+        yield Finding(
+            f"{container.name} runs on {shared}, and {service.name} would use that too",
+            f"To let this stack take it over, stop that container, then run the job again: {cure}",
+        )
+    elif container.starts_at_boot:
+        yield Finding(
+            f"{container.name} is stopped, but Docker starts it again when the server boots, on"
+            f" {shared}, and {service.name} would use that too",
+            f"To let this stack take it over, type this, then run the job again: {cure}",
+        )
 
 
 def is_of_stack(stack: "Stack", container: Container) -> bool:
