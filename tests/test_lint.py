@@ -195,13 +195,13 @@ def test_a_dockerfile_and_an_ignore_file_that_lead_elsewhere(here: Path) -> None
     """A change of what a link leads to changes the image, and the sparse checkout must have it."""
     (here / "web").mkdir()
     (here / "web/Dockerfile").symlink_to("../docker/node.Dockerfile")
-    (here / "web/Dockerfile.dockerignore").symlink_to("../shared/ignored")
-    made(here, {"spec.yaml": spec(), "docker/node.Dockerfile": "FROM a\nCOPY web /x\n", "shared/ignored": "tmp\n"})
+    (here / "web/Dockerfile.dockerignore").symlink_to("../common/ignored")
+    made(here, {"spec.yaml": spec(), "docker/node.Dockerfile": "FROM a\nCOPY web /x\n", "common/ignored": "tmp\n"})
     said = kiwari_ci("lint", "spec.yaml").out
     assert "matches `docker/node.Dockerfile`, to which `web/Dockerfile` leads" in said
-    assert "matches `shared/ignored`, to which `web/Dockerfile.dockerignore` leads" in said
+    assert "matches `common/ignored`, to which `web/Dockerfile.dockerignore` leads" in said
     assert "no service is built from" not in said
-    (here / "spec.yaml").write_text(spec("web/**, docker/**, shared/**"))
+    (here / "spec.yaml").write_text(spec("web/**, docker/**, common/**"))
     assert rules("spec.yaml") == []
 
 

@@ -51,6 +51,10 @@ NEVER = {
     "deploy.redirects": {"many"},
     "plan.servers": {"none"},  # asked where some have migrations, or where there are some
     "host.stacks": {"none"},
+    "host.proxy_commands": {"many"},  # ssh takes one way to a host
+    "way.proxy_commands": {"many"},
+    "host.port.settings": {"many"},
+    "jump.port.settings": {"many"},
     "host.keys": {"none"},
     "stack.networks": {"none"},
     "stack.containers": {"none"},
