@@ -1,9 +1,11 @@
 """A stack with a worker, a migration and a one-shot, in two namespaces: what runs before the pods, and a promotion."""
 
 import base64
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -14,7 +16,7 @@ from tests.cluster.figures import count
 from tests.cluster.login import Login
 from tests.cluster.production import Environment
 from tests.cluster.world import World
-from tests.engine.server import UID
+from tests.engine.server import UID, Result
 from tests.rehearsal import stand_ins
 
 STAGING = "staging.example.com"
@@ -24,9 +26,7 @@ STAGING = "staging.example.com"
 def checkout(world: World, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The repository, whose runbook was followed; PostgreSQL runs on the server."""
     checkout = Checkout(world, SPECS / "parcels.yaml", tmp_path_factory.mktemp("parcels"))
-    checkout.settings["DATABASE_URL"] = (
-        f"postgres://parcels_staging:{FILLED.replace(' ', '%20')}@postgres:5432/parcels_staging"
-    )
+    checkout.settings["DATABASE_URL"] = f"postgres://parcels_staging:{quote(FILLED)}@postgres:5432/parcels_staging"
     checkout.follow_runbook()
     issue_certificates(checkout)
     start_database(checkout)
@@ -126,14 +126,19 @@ def test_the_login_of_a_deploy_that_writes_secrets_also_reads_them(staging: Envi
     """Whoever may change a Secret gets the whole of it as the answer."""
     login = Login(staging, tmp_path)
     asked = login.kubectl("get", "secret", "parcels-web-staging-env")
-    written = login.kubectl(
-        "patch", "secret", "parcels-web-staging-env", "-p", "{}", "-o", "jsonpath={.data.SECRET_KEY}"
-    )
-    other = login.kubectl("patch", "secret", "registry", "-p", "{}")
+    written = write_nothing(login, "parcels-web-staging-env")
+    other = write_nothing(login, "registry")
 
     assert asked.returncode != 0
     assert base64.b64decode(written.stdout).decode() == FILLED
     assert other.returncode != 0
+
+
+def write_nothing(login: Login, name: str) -> Result:
+    """Writes a Secret without a value into the one that is there, which changes nothing."""
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}}
+    words = ("apply", "--server-side", "--field-manager=somebody", "-f", "-", "-o", "jsonpath={.data.SECRET_KEY}")
+    return login.kubectl(*words, stdin=json.dumps(secret))
 
 
 def test_a_secret_of_github_reaches_the_pods(staging: Environment) -> None:
