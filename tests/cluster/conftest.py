@@ -1,5 +1,6 @@
 """One cluster for all trials; each trial begins with what is healthy, whatever served before it."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import figures
-from tests.cluster.checkout import Checkout, Job
+from tests.cluster.checkout import FILLED, Checkout, Job
 from tests.cluster.cluster import PROGRAMS
 from tests.cluster.figures import Figure
 from tests.cluster.production import Environment
 from tests.cluster.world import World, throw_away
 from tests.engine.conftest import missing
+from tests.engine.server import UID
+from tests.rehearsal import stand_ins
 
 SPECS = Path(__file__).parents[2] / "specs/examples"
 FIGURES: list[Figure] = []
@@ -64,6 +67,25 @@ def production(kiwari: Environment, first_deploy: FirstDeploy) -> Environment:
     assert first_deploy.job.code == 0, first_deploy.job.log
     kiwari.settle()
     return kiwari
+
+
+@pytest.fixture(scope="session")
+def parcels(world: World, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The repository of the example with a worker, a migration and a one-shot."""
+    return Checkout(world, SPECS / "parcels.yaml", tmp_path_factory.mktemp("parcels"))
+
+
+@pytest.fixture(scope="session")
+def database(parcels: Checkout) -> None:
+    """PostgreSQL on the server, by the runbook's steps about it."""
+    server = parcels.world.server
+    (planned,) = parcels.plan.servers
+    stand_ins.postgres(server, planned.image)
+    folder = server.docker_folder / planned.name
+    shutil.copytree(parcels.clone / f"deploy/{planned.name}", folder)
+    (folder / ".env").write_text((folder / ".env.example").read_text().replace("=''", f"='{FILLED}'"))
+    server.run("chown", "-R", f"{UID}:{UID}", str(folder))
+    server.by_hand(f"cd docker/{planned.name} && docker compose up -d --wait", check=True)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -11,39 +10,23 @@ import pytest
 
 from tests.cluster.checkout import FILLED, Checkout
 from tests.cluster.clients import asking
-from tests.cluster.conftest import SPECS, Record, issue_certificates
+from tests.cluster.conftest import Record, issue_certificates
 from tests.cluster.figures import count
 from tests.cluster.login import Login
 from tests.cluster.production import Environment
-from tests.cluster.world import World
-from tests.engine.server import UID, Result
-from tests.rehearsal import stand_ins
+from tests.engine.server import Result
 
 STAGING = "staging.example.com"
 
 
 @pytest.fixture(scope="module")
-def checkout(world: World, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def checkout(parcels: Checkout, database: None) -> Checkout:
     """The repository, whose runbook was followed; PostgreSQL runs on the server."""
-    checkout = Checkout(world, SPECS / "parcels.yaml", tmp_path_factory.mktemp("parcels"))
-    checkout.settings["DATABASE_URL"] = f"postgres://parcels_staging:{quote(FILLED)}@postgres:5432/parcels_staging"
-    checkout.follow_runbook()
-    issue_certificates(checkout)
-    start_database(checkout)
-    world.images.push_one_shot("minio/mc:RELEASE.2025-08-13T08-35-41Z")
-    return checkout
-
-
-def start_database(checkout: Checkout) -> None:
-    """The runbook's steps about PostgreSQL on the server."""
-    server = checkout.world.server
-    (planned,) = checkout.plan.servers
-    stand_ins.postgres(server, planned.image)
-    folder = server.docker_folder / planned.name
-    shutil.copytree(checkout.clone / f"deploy/{planned.name}", folder)
-    (folder / ".env").write_text((folder / ".env.example").read_text().replace("=''", f"='{FILLED}'"))
-    server.run("chown", "-R", f"{UID}:{UID}", str(folder))
-    server.by_hand(f"cd docker/{planned.name} && docker compose up -d --wait", check=True)
+    parcels.settings["DATABASE_URL"] = f"postgres://parcels_staging:{quote(FILLED)}@postgres:5432/parcels_staging"
+    parcels.follow_runbook()
+    issue_certificates(parcels)
+    parcels.world.images.push_one_shot("minio/mc:RELEASE.2025-08-13T08-35-41Z")
+    return parcels
 
 
 @pytest.fixture(scope="module")
