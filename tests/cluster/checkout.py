@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -98,6 +99,7 @@ class Checkout:
     def _fill_env_file(self, path: str) -> None:
         """What a person makes of an example."""
         text = (self.clone / f"deploy/{path}.example").read_text()
+        text = text.replace(":change-me@", f":{quote(FILLED)}@")  # in the URL of a database
         file = self.env_files / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text.replace("change-me", FILLED).replace("=''", f"='{FILLED}'"))

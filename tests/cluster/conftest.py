@@ -1,17 +1,21 @@
 """One cluster for all trials; each trial begins with what is healthy, whatever served before it."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import figures
-from tests.cluster.checkout import Checkout
+from tests.cluster.checkout import FILLED, Checkout, Job
 from tests.cluster.cluster import PROGRAMS
 from tests.cluster.figures import Figure
 from tests.cluster.production import Environment
 from tests.cluster.world import World, throw_away
 from tests.engine.conftest import missing
+from tests.engine.server import UID
+from tests.rehearsal import stand_ins
 
 SPECS = Path(__file__).parents[2] / "specs/examples"
 FIGURES: list[Figure] = []
@@ -39,20 +43,49 @@ def kiwari(world: World, tmp_path_factory: pytest.TempPathFactory) -> Environmen
     return Environment(checkout, "production", "promote.yml")
 
 
+@dataclass(frozen=True)
+class FirstDeploy:
+    """A deploy into an empty namespace: how it ended, what it asked for, and what served then, by service."""
+
+    job: Job
+    wanted: dict[str, str]
+    served: dict[str, set[str]]
+
+
 @pytest.fixture(scope="session")
-def serving(kiwari: Environment) -> Environment:
-    """Kiwari's production, after its first deploy."""
-    job = kiwari.deploy({"api": kiwari.push("api", "api-first"), "admin": kiwari.push("admin", "admin-first")})
-    assert job.code == 0, job.log
+def first_deploy(kiwari: Environment) -> FirstDeploy:
+    """Kiwari's production is deployed for the first time."""
+    wanted = {service: kiwari.push(service, f"{service}-first") for service in ("api", "admin")}
+    job = kiwari.deploy(wanted)
     FIGURES.append(Figure(1, "the first deploy", str(job.code), str(job.seconds), "not asked", "the new images"))
-    return kiwari
+    return FirstDeploy(job, wanted, kiwari.serving())
 
 
 @pytest.fixture
-def production(serving: Environment) -> Environment:
+def production(kiwari: Environment, first_deploy: FirstDeploy) -> Environment:
     """Kiwari's production, in which all pods are ready."""
-    serving.settle()
-    return serving
+    assert first_deploy.job.code == 0, first_deploy.job.log
+    kiwari.settle()
+    return kiwari
+
+
+@pytest.fixture(scope="session")
+def parcels(world: World, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The repository of the example with a worker, a migration and a one-shot."""
+    return Checkout(world, SPECS / "parcels.yaml", tmp_path_factory.mktemp("parcels"))
+
+
+@pytest.fixture(scope="session")
+def database(parcels: Checkout) -> None:
+    """PostgreSQL on the server, by the runbook's steps about it."""
+    server = parcels.world.server
+    (planned,) = parcels.plan.servers
+    stand_ins.postgres(server, planned.image)
+    folder = server.docker_folder / planned.name
+    shutil.copytree(parcels.clone / f"deploy/{planned.name}", folder)
+    (folder / ".env").write_text((folder / ".env.example").read_text().replace("=''", f"='{FILLED}'"))
+    server.run("chown", "-R", f"{UID}:{UID}", str(folder))
+    server.by_hand(f"cd docker/{planned.name} && docker compose up -d --wait", check=True)
 
 
 @pytest.fixture

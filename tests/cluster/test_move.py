@@ -5,6 +5,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.cluster.checkout import FILLED, Checkout
 from tests.cluster.cluster import node_address
 from tests.cluster.conftest import SPECS, Record, issue_certificates
@@ -46,6 +48,7 @@ http {{
 """
 
 
+@pytest.mark.usefixtures("database")
 def test_the_move_from_a_server(world: World, tmp_path: Path, record: Record) -> None:
     on_the_server = checkout_with(world, tmp_path / "before", "vps")
     place_on_server(on_the_server)

@@ -36,7 +36,14 @@ def test_an_administrator_empties_a_node(production: Environment, record: Record
 
     assert f"node-{LOST}" not in nodes_of(production, "api")
     assert not answers.failed(), answers
-    record(14, "an administrator empties a node (`kubectl drain`)", "", seconds, count(answers), "the same image")
+    record(
+        14,
+        "an administrator empties a node (`kubectl drain`)",
+        "not a deploy",
+        seconds,
+        count(answers),
+        "the same image",
+    )
 
 
 def test_the_power_of_a_node_goes(production: Environment, record: Record) -> None:
@@ -52,7 +59,9 @@ def test_the_power_of_a_node_goes(production: Environment, record: Record) -> No
     production.settle()
 
     assert len(answers.failed()) <= len(answers) / 100, answers
-    record(15, "the power of a node goes, in the minute after it", "", "60", count(answers), "the same image")
+    record(
+        15, "the power of a node goes, in the minute after it", "not a deploy", "60", count(answers), "the same image"
+    )
 
 
 def spread(production: Environment) -> Job | None:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.cluster.checkout import Job
 from tests.cluster.clients import asking
-from tests.cluster.conftest import Record
+from tests.cluster.conftest import FirstDeploy, Record
 from tests.cluster.figures import count
 from tests.cluster.production import Environment
 from tests.engine.proxy import Answers
@@ -20,11 +20,9 @@ def deploy_while_asking(production: Environment, digests: dict[str, str]) -> tup
     return job, answers
 
 
-def test_the_first_deploy(serving: Environment) -> None:
-    versions = serving.settle()
-    deployed = {"api": serving.push("api", "api-first"), "admin": serving.push("admin", "admin-first")}
-
-    assert versions == deployed
+def test_the_first_deploy(first_deploy: FirstDeploy) -> None:
+    assert first_deploy.job.code == 0, first_deploy.job.log
+    assert first_deploy.served == {service: {digest} for service, digest in first_deploy.wanted.items()}
 
 
 def test_a_good_version(production: Environment, record: Record) -> None:
