@@ -99,8 +99,8 @@ def test_two_specs_may_share_an_output(here: Path) -> None:
     assert said.code == 0 and said.err.endswith("deploy/shop-production/docker-compose.yml\n")
     assert "rm .github/workflows/web-ci.yml " in said.err
     assert Path(".github/workflows/web-ci.yml").exists(), "what is left is never removed"
-    subprocess.run(["bash", "-c", said.err.rpartition(", ")[2]], check=True)
-    assert "left" not in good(kiwari_ci("check", "specs/store.yaml"))
+    subprocess.run(["bash", "-c", said.err.rpartition(": ")[2]], check=True)
+    assert "no spec generates" not in good(kiwari_ci("check", "specs/store.yaml"))
 
 
 def test_a_files_name_reaches_no_terminal_as_it_is() -> None:

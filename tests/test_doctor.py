@@ -668,7 +668,7 @@ def test_paths_of_a_proxy_host() -> None:
     folder = ROOT / "tests/cases/ok/routes-nginx-proxy-manager"
     site = generator.load_spec(folder / "spec.yaml").plan.hosts[0].sites[0]
     runbook = (folder / "expected/deploy/RUNBOOK.md").read_text()
-    snippet = runbook.partition(f"Paths of `{site.domain}`")[2].partition("```nginx\n")[2].partition("```")[0]
+    snippet = runbook.partition(f"Some paths of `{site.domain}`")[2].partition("```nginx\n")[2].partition("```")[0]
     host = npm_host(API.domain, forward_host="shop-web-production", forward_port=3000)
 
     def check(advanced: str) -> tuple[str, str]:

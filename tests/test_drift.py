@@ -412,7 +412,7 @@ def test_annotations_within_githubs_limits() -> None:
     notices = [line for line in lines if line.startswith("::notice")]
     assert len(errors) == report.MAX_ANNOTATIONS and 0 < len(notices) <= report.MAX_ANNOTATIONS
     assert "and 20 more" in errors[-1] or re.search(r"and \d\d more", errors[-1])
-    assert any("title=drift::services.web.port: from here comes" in line for line in notices)
+    assert any("title=drift::services.web.port: this line of the spec" in line for line in notices)
     assert any("file=generated/deploy/o%2Cl%3Ad%25-00.yml" in line for line in errors)
 
 

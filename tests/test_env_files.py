@@ -133,7 +133,7 @@ def test_a_renamed_project(copies: dict[str, bytes]) -> None:
     put("specs/shop.yaml", SPEC.replace("name: shop", "name: store"))
     run(copies, "check", code=1)
     said = run(copies, "generate", "--force")
-    [command] = [line.rpartition(", ")[2] for line in said.err.splitlines() if line.startswith("left of")]
+    [command] = [line.rpartition(": ")[2] for line in said.err.splitlines() if line.startswith("no spec generates")]
     assert f"{OF_SERVICE}.example" in command
     subprocess.run(["bash", "-c", command], check=True)
     assert there(copies) == copies

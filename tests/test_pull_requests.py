@@ -327,7 +327,7 @@ def test_the_runbook_names_both_checks(tmp_path: Path) -> None:
     assert "require the checks `drift` and `all-passed`, which says whether everything" in text
     assert 'prints `["drift","all-passed"]`, in any order.' in text
     left = render_files(replace(plan, ejected=True))["deploy/RUNBOOK.md"].text
-    assert "require `all-passed`, and no other check of these workflows" in left
+    assert "make `all-passed`, and no other check of these workflows a required status check" in left
 
 
 def test_other_files_of_workflows_come_from_where_they_did(plan: Plan) -> None:

@@ -106,8 +106,10 @@ def _warn_of_stale_files(out: Path, stale_paths: list[str]) -> None:
     """On standard error: it changes neither what a program reads nor the exit code."""
     if stale_paths:
         cure = problems.escape_control_characters(shlex.join(["rm", *(str(out / path) for path in stale_paths)]))
-        message = f"no spec generates these files any more; to remove them, unless something else uses them: {cure}"
-        terminal.print_text(message, err=True)
+        terminal.print_text(
+            f"no spec generates these files any more; to remove them, unless something else uses them: {cure}",
+            err=True,
+        )
 
 
 @click.command("diff")

@@ -27,7 +27,7 @@ RUNBOOK_PATH = "deploy/RUNBOOK.md"
 
 # What an older generated tree has in its text.
 _OLD_PROXY_HOST_ROW = re.compile(r"^\| `(?P<domain>\S+)` \| `http` .* \| (?P<websocket>yes|no) \|$", re.MULTILINE)
-_ADVANCED_TAB = re.compile(r"^Paths of `(\S+)` lead to other services\..*\n\n```nginx\n([^`]*)```$", re.MULTILINE)
+_ADVANCED_TAB = re.compile(r"^Some paths of `(\S+)` lead to other services\..*\n\n```nginx\n([^`]*)```$", re.MULTILINE)
 _OLD_STACK_FILES_LINE = re.compile(r"^# Files beside it: (.+)$", re.MULTILINE)
 _OLD_DEPLOY_KEY_LINE = re.compile(r'command="(?P<folder>\S+)/bin/deploy (?P<words>[^"]*)')
 
