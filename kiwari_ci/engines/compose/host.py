@@ -1578,7 +1578,7 @@ class Files:
             target = self.folder / name
             if not target.exists() and (self.installed / name).is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self.installed / name, target)
+                shutil.copy(self.installed / name, target)
 
     def checksum(self) -> str:
         """The checksum that `sha256sum docker-compose.yml FILES_BESIDE | sha256sum` prints."""
@@ -1588,7 +1588,10 @@ class Files:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def changed(self) -> List[str]:
-        """The names of the files that were sent, and that differ from those of the server."""
+        """The names of the files that were sent, and that differ from those of the server.
+
+        The other files have a copy among them, which differs in nothing.
+        """
         return [
             name
             for name in (self.sent() if self.overlay else [])
@@ -4950,8 +4953,11 @@ def checksum_of(path: Path) -> str:
 
 
 def is_same_file(first: Path, second: Path) -> bool:
-    """Whether both files exist, with the same bytes."""
-    return first.is_file() and second.is_file() and first.read_bytes() == second.read_bytes()
+    """Whether both files exist, with the same bytes, and both or none can be executed."""
+    if not first.is_file() or not second.is_file():
+        return False
+    is_executable = [bool(path.stat().st_mode & 0o100) for path in (first, second)]
+    return is_executable[0] == is_executable[1] and first.read_bytes() == second.read_bytes()
 
 
 def write_file(path: Path, content: bytes, mode: int) -> None:
