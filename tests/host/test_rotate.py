@@ -1,8 +1,10 @@
 """`rotate` changes a secret and redeploys the services that read it; if one fails, everything comes back."""
 
+import contextlib
 import os
 import signal
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -428,24 +430,49 @@ def test_a_deploy_key_may_not_rotate() -> None:
             host.parse_request(caller)
 
 
-def test_the_value_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextlib.contextmanager
+def standard_input(given: bytes) -> Iterator[None]:
+    """Somebody wrote this to standard input, and closed it."""
+    read, write = os.pipe()
+    os.write(write, given)
+    os.close(write)
+    kept = os.dup(0)
+    os.dup2(read, 0)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(read)
+
+
+def test_the_value_is_the_first_line_of_standard_input() -> None:
     request = host.Request("rotate", "shop", keys=("SECRET",))
-    for given, secret in ((b"new value\nmore", "new value"), (b"it's\n", None), (b"", None)):
-        read, write = os.pipe()
-        os.write(write, given)
-        os.close(write)
-        kept = os.dup(0)
-        os.dup2(read, 0)
-        try:
-            if secret is None:
-                with pytest.raises(host.Failed, match="the new value .* Nothing was changed"):
-                    host.read_delivery(request)
-            else:
-                assert host.read_delivery(request).secret == secret
-        finally:
-            os.dup2(kept, 0)
-            os.close(kept)
-            os.close(read)
+    with standard_input(b"new value\nmore"):
+        assert host.read_delivery(request).secret == "new value"
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (b"it's\n", "has a single quote"),
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b" outer\n", "has a blank at its beginning or end"),
+        (b"outer \n", "has a blank at its beginning or end"),
+        (b"value\r\n", "has a blank at its beginning or end"),
+        (b"half of a val", "has no line break at its end"),
+        (20_000 * b"x", "is longer than 16000 characters"),
+    ],
+)
+def test_a_line_that_is_no_value(given: bytes, problem: str) -> None:
+    """A value is never changed to fit, and one that a broken connection has cut off is never stored."""
+    request = host.Request("rotate", "shop", keys=("SECRET",))
+    with standard_input(given), pytest.raises(host.Failed) as refused:
+        host.read_delivery(request)
+    assert refused.value.code == 64
+    assert refused.value.message.startswith(f"the new value {problem}")
+    assert refused.value.message.endswith("Nothing was changed")
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -1337,12 +1337,12 @@ def read_delivery(request: Request) -> Delivery:
     if request.verb != "deploy":
         return Delivery()
     with without_echo():
-        token = read_line(10)
+        token = read_line(10).strip()
     if not token:
         raise Failed(BAD_REQUEST, "there is no registry token on standard input")
     if os.isatty(0):
         return Delivery(token)
-    header = read_line(10)
+    header = read_line(10).strip()
     if not header and not request.is_from_key:
         return Delivery(token)
     match = re.fullmatch(r"([0-9]{1,12}) ([0-9a-f]{64})", header)
@@ -1391,7 +1391,7 @@ def read_archive(length: int, checksum: str) -> IO[bytes]:
 
 
 def read_line(seconds: int) -> str:
-    """Read a line of standard input; empty if none comes in time.
+    """Read a line of standard input, with its line break; without one if it ends before, or is late.
 
     It is read byte by byte, because a buffer would swallow the archive that follows.
     """
@@ -1404,10 +1404,10 @@ def read_line(seconds: int) -> str:
             byte = os.read(0, 1)
         except OSError:
             break
+        line += byte
         if byte in (b"", b"\n"):
             break
-        line += byte
-    return line.decode(errors="replace").strip()
+    return line.decode(errors="replace")
 
 
 @contextlib.contextmanager
@@ -3664,8 +3664,11 @@ def read_secret(request: Request) -> str:
     if os.isatty(0):
         print_line(f"the new value of {' '.join(request.keys)}, which is not shown:", sys.stderr)
     with without_echo():
-        secret = read_line(SECRET_SECONDS)
+        secret, line_break, _ = read_line(SECRET_SECONDS).partition("\n")
     problem = problem_of_secret(secret, is_password=bool(request.role))
+    if not problem and not line_break:
+        # A connection that breaks would otherwise store half of the value.
+        problem = "has no line break at its end, so the rest of it may be missing"
     if problem:
         raise Failed(BAD_REQUEST, f"the new value {problem}. Nothing was changed")
     return secret
