@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -473,6 +474,30 @@ def test_a_line_that_is_no_value(given: bytes, problem: str) -> None:
     assert refused.value.code == 64
     assert refused.value.message.startswith(f"the new value {problem}")
     assert refused.value.message.endswith("Nothing was changed")
+
+
+def test_a_cancel_while_a_rotation_looks_at_what_serves(
+    shop: World, monkeypatch: pytest.MonkeyPatch, cancellable: None
+) -> None:
+    """No error of Docker's is meant by it: the rotation ends, and does not go on without a way to cancel it."""
+    serving_image = host.serving_image
+    http_status = shop.machine.http_status
+
+    def look_and_cancel(stack: host.Stack, service: host.Service) -> str:
+        def cancel(address: str, port: int, path: str, headers: dict[str, str]) -> int:
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+            return http_status(address, port, path, headers)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(shop.machine, "http_status", cancel)
+            return serving_image(stack, service)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "serving_image", look_and_cancel)
+        outcome = shop.rotate("SECRET", NEW)
+
+    assert outcome.code == 1 and outcome.result["message"] == "the deploy was cancelled"
+    assert variables(shop, "web") == {"SECRET": OLD}
 
 
 @pytest.mark.parametrize("fails", [False, True])

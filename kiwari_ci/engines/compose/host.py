@@ -4103,6 +4103,8 @@ def serving_image(stack: "Stack", service: Service) -> str:
                 continue
             if not is_restarted_failure(service, container):
                 return container.image
+    except Cancelled:
+        raise
     except (Failed, OSError):
         pass
     return ""
