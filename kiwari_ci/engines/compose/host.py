@@ -61,7 +61,7 @@ and, for the next deploy to go on from if this one is killed:
     STACK/.deploys/.set-aside-SERVICE   the id of the set-aside container, and how it ran
     STACK/.deploys/.replaced/           the old version of files that were replaced;
                                         .replaced.json names them
-    STACK/.deploys/owed-hook.json       hooks/after has not run yet
+    STACK/.deploys/owed-hook.json       hooks/after has not run yet, or has failed
     STACK/.deploys/trial.yml            pins the images that have not proved themselves
     STACK/.deploys/incoming-*/          sent files that are not installed yet
 
@@ -1312,12 +1312,16 @@ def remove_stale_files(stack: "Stack") -> None:
 
 
 def run_owed_hook(stack: "Stack") -> None:
-    """Run hooks/after for a deploy that was killed before it did: it may end a maintenance mode."""
+    """Run hooks/after if it failed, or if its deploy was killed: it may end a maintenance mode."""
     if not stack.owed_hook.exists():
         return
-    progress("an interrupted deploy did not run hooks/after: it runs now")
     settings = read_json(stack.owed_hook)
-    if run_hook(stack, "after", {**settings, "EXIT_CODE": "137"}) == 0:
+    if "EXIT_CODE" in settings:
+        progress("hooks/after failed after an earlier deploy: it runs again")
+    else:
+        progress("an interrupted deploy did not run hooks/after: it runs now")
+        settings["EXIT_CODE"] = "137"  # as of a program that was killed
+    if run_hook(stack, "after", settings) == 0:
         stack.owed_hook.unlink()
     else:
         progress("hooks/after failed: correct it; the next deploy runs it again")
@@ -2712,9 +2716,13 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
         code = failure.code
         raise
     finally:
-        is_done = run_hook(stack, "after", {**settings, "EXIT_CODE": str(code)}) == 0
+        settings = {**settings, "EXIT_CODE": str(code)}
+        is_done = run_hook(stack, "after", settings) == 0
         if is_done:
             stack.owed_hook.unlink()
+        else:
+            with cleaning_up():
+                write_file(stack.owed_hook, json.dumps(settings).encode(), 0o600)
     if not is_done:
         outcome = "the new version serves, but " if code == SERVING else ""
         raise Failed(
