@@ -493,6 +493,7 @@ class Service:
     image: str = ""  # the image that the request asks for, by digest; empty if it asks for none
     image_id: str = ""
     previous_image: str = ""  # the image that the record named when the request began
+    new_container: str = ""  # the id of the own container that this request created
     result: str = ""  # serving, unchanged, superseded, failed, not started; empty while undecided
     problem: str = ""  # why it failed
     seconds: int = 0  # from the start of the request until the result was known
@@ -2390,14 +2391,30 @@ def may_need_new_files(stack: "Stack", service: Service) -> bool:
         return False
     if service.result == "serving" or (service.can_temporary_serve and stack.temporary(service)):
         return True
-    if service.image:
-        return not service.result
-    # An interrupted deploy is recovered. It may have put its container into service unrecorded.
+    if service.image and not service.result:
+        return True
     own = stack.find(service.container_name)
-    is_new = (
-        own and stack.owns(own, service) and own.image != stack.newest_record(service.name).image
-    )
-    return bool(is_new) and not set_aside_container(stack, service)
+    if not own or not stack.owns(own, service) or set_aside_container(stack, service):
+        return False
+    if service.image:
+        return is_new_container(stack, service, own) and is_new_container_kept(stack, service)
+    # An interrupted deploy is recovered. It may have put its container into service unrecorded.
+    return own.image != stack.newest_record(service.name).image
+
+
+def is_new_container(stack: "Stack", service: Service, own: Container) -> bool:
+    """Whether this request created the own container: from a new image, or with new settings."""
+    recorded = stack.newest_record(service.name).image
+    return own.id == service.new_container or own.image == service.image != recorded
+
+
+def is_new_container_kept(stack: "Stack", service: Service) -> bool:
+    """Whether the new container of a service that failed goes on serving, with the new files.
+
+    It failed while it was watched, and is healthy again. Without HTTP, a container that fails looks
+    healthy now and then, because Docker restarts it; so the old one takes its place.
+    """
+    return service.health is not None and is_healthy(stack, service)
 
 
 # 8. Pull: by digest, with a login that is in memory only. Then check what was pulled.
@@ -2948,6 +2965,7 @@ def replace_own(
         with service_may_fail(stack, service):
             make_way(stack, service)
             recreate(stack, service)
+            service.new_container = stack.get(service.container_name).id
             wait_until_healthy(stack, service, service.container_name)
 
 
@@ -3270,23 +3288,26 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     with cleaning_up():
         restore_files(stack)
     image = stack.newest_record(service.name).image
-    if not image or image == service.image or service.runs_once:
+    if not image or service.runs_once:
         return
     if service.can_temporary_serve and stack.temporary(service):
         return
     current = stack.find(service.container_name)
-    if current and current.image == image and current.has_processes:
-        return  # the old container is back; if it is not healthy, it was not healthy before
-    # Without HTTP, a container that fails looks healthy now and then, because Docker restarts it.
-    has_failed = current and current.image == service.image and not service.health
-    if is_healthy(stack, service) and not has_failed:
+    if current and is_new_container(stack, service, current):
+        is_kept = is_new_container_kept(stack, service)
+    else:
+        # The old container is back. If it is not healthy, it was not healthy before.
+        is_back = current and current.image == image and current.has_processes
+        is_kept = is_back or is_healthy(stack, service)
+    if is_kept:
         return
     if any(check_volumes_in_use(stack, service, stack.containers())):
         return  # two writers would destroy the data
     progress(f"nothing serves: creating {service.name} again from its old image {image}")
-    output = stack.compose(
-        "up", "-d", "--no-deps", "--pull", "never", service.name, pins=stack.pins
-    )
+    options = ["-d", "--no-deps", "--pull", "never"]
+    if current and current.id == service.new_container and not set_aside_container(stack, service):
+        options.append("--force-recreate")  # perhaps only a mounted file differs
+    output = stack.compose("up", *options, service.name, pins=stack.pins)
     if output.code != 0:
         progress(f"that failed: {output.last_line}")
 
