@@ -1138,6 +1138,8 @@ def recover_service(stack: "Stack", service: Service) -> None:
     note = stack.set_aside_note(service)
     if not note and not stack.temporary(service):
         return  # no deploy was replacing it
+    if not has_recorded_its_image(stack, service):
+        stack.unrecorded.add(service.name)
     wait_until_started(stack, service)
     own = stack.find(service.container_name)
     if own and own.id == note.get("id"):
@@ -1160,6 +1162,17 @@ def recover_service(stack: "Stack", service: Service) -> None:
         stack.forget_set_aside(service)
     remove_temporary_container_unless_needed(stack, service)
     go_back_if_nothing_serves(stack, service)
+
+
+def has_recorded_its_image(stack: "Stack", service: Service) -> bool:
+    """Whether the deploy that left a set-aside or temporary container had recorded its image."""
+    recorded = stack.newest_record(service.name).image
+    own, temporary = stack.find(service.container_name), stack.temporary(service)
+    note = stack.set_aside_note(service)
+    if not note:
+        return temporary is not None and temporary.image == recorded
+    is_own_recorded = own and own.id != note.get("id") and own.image == recorded
+    return bool(note.get("is_replaced") or is_own_recorded)
 
 
 def wait_until_started(stack: "Stack", service: Service) -> None:
@@ -3516,14 +3529,20 @@ def image_to_go_back_to(stack: "Stack", service: Service, digest: str) -> str:
     """The image with that digest if it ever served; without a digest, the one that served before.
 
     If an image serves that is not recorded, because its deploy was cancelled or killed before that,
-    the last recorded image is the one that served before.
+    the last recorded image is the one that served before, also if this request has undone that
+    deploy already.
     """
     records = stack.record(service.name)
     if digest:
         images = [record.image for record in records if digest_of(record.image) == digest]
     else:
         images = images_without_undone_ones(records)
-        if images and serving_image(stack, service) in ("", images[-1]):
+        if service.name in stack.unrecorded:
+            progress(
+                f"the last deploy of {service.name} ended before it was recorded: going back to the"
+                " image that served before it"
+            )
+        elif images and serving_image(stack, service) in ("", images[-1]):
             images.pop()
     if not images:
         raise Failed(
@@ -4251,6 +4270,7 @@ class Stack:
         self.model: Json = {}
         self.services: Dict[str, Service] = {}
         self.are_env_files_read = False
+        self.unrecorded: Set[str] = set()  # services whose interrupted deploy was not recorded
 
     def seconds(self) -> int:
         """The seconds since the request began."""
