@@ -1068,27 +1068,66 @@ def cancel(stack: "Stack", request: Request) -> int:
             f" On the server: {ROOT}/bin/deploy cancel {stack.name}",
         )
     process = int(holder.get("pid") or 0)
+    print(f"cancelling: {holder_of(stack.lock_file)}")
     if process and is_this_program(process):
         os.kill(process, signal.SIGTERM)
-    print(f"cancelling: {holder_of(stack.lock_file)}")
+    else:
+        print("the deploy itself was killed, and a command that it started goes on: waiting for it")
     end = time.monotonic() + CANCEL_SECONDS
     while is_locked(stack.lock_file) and read_json(stack.lock_file).get("pid") == process:
         if time.monotonic() > end:
             raise Failed(
-                LOCKED, f"the lock is still held after {CANCEL_SECONDS} seconds: {stack.lock_file}"
+                LOCKED,
+                f"the lock is still held after {CANCEL_SECONDS} seconds:"
+                f" {way_to_free_lock(stack.lock_file)}",
             )
         time.sleep(0.3)
     print("it has ended")
     return OK
 
 
+def way_to_free_lock(path: Path) -> str:
+    """Which processes hold a lock, and how to end them: usually a docker command that hangs.
+
+    After that, this program goes on and undoes what it began. It is named itself only if it has
+    started no command; or else it waits for the lock, or for the command.
+    """
+    processes = processes_that_opened(path)
+    commands = [process for process in processes if not is_this_program(process)] or processes
+    if not commands:
+        return f"{path} is held by another user's process, which `sudo fuser -v {path}` names"
+    names = [
+        f"{process} ({printable(' '.join(arguments_of(process))[:80])})" for process in commands
+    ]
+    return (
+        f"{path} is held by the process {', '.join(names)}. If it hangs, end it: kill -9"
+        f" {' '.join(map(str, commands))}. The next deploy repairs what is left"
+    )
+
+
+def processes_that_opened(path: Path) -> List[int]:
+    """The other processes of this user that have a file open."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is of another user
+            opened = any(os.path.samefile(link, path) for link in (folder / "fd").iterdir())
+            if opened and int(folder.name) != os.getpid():
+                found.append(int(folder.name))
+    return sorted(found)
+
+
+def arguments_of(process: int) -> List[str]:
+    """The words of the command that a process runs; none if it has ended."""
+    try:
+        text = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return []
+    return text.rstrip("\0").split("\0")
+
+
 def is_this_program(process: int) -> bool:
     """Whether a process runs this program; an old process number may belong to another one now."""
-    try:
-        arguments = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return any(os.path.basename(argument) == b"deploy" for argument in arguments[:4])
+    return any(os.path.basename(argument) == "deploy" for argument in arguments_of(process)[:4])
 
 
 # 4. Recover: finish or undo a deploy that was killed, or that a power cut ended.
