@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci.engines.compose import host
-from tests.host.fake_docker import Image, Running
+from tests.host.fake_docker import Image, Killed, Running
 from tests.host.world import STACK, WEB, WORKER, Snapshot, World
 
 API = WEB.replace("web", "api").replace("env_file: .env", "env_file: api.env")
@@ -498,6 +498,48 @@ def test_a_cancel_while_a_rotation_looks_at_what_serves(
 
     assert outcome.code == 1 and outcome.result["message"] == "the deploy was cancelled"
     assert variables(shop, "web") == {"SECRET": OLD}
+
+
+@pytest.fixture
+def half_rotated(database: World) -> World:
+    """A rotation was killed when the role had its new password, and PostgreSQL does not run now."""
+
+    def kill() -> None:
+        database.machine.is_dead = database.machine.is_dead or database.machine.state.passwords[ROLE] == "newPass1"
+
+    database.machine.at_each_point = kill
+    with pytest.raises(Killed):
+        database.rotate(DATABASE_WORDS, "newPass1")
+    database.machine.at_each_point = None
+    database.machine.revive()
+    database.machine.database_code = 69
+    return database
+
+
+def test_a_half_rotated_password_without_its_server_refuses_a_deploy_and_says_the_way_out(half_rotated: World) -> None:
+    outcome = half_rotated.deploy({"web": half_rotated.image("web", 3)}, 3)
+
+    assert outcome.code == 69
+    assert outcome.says("the password of shop_live on pg is half rotated, and was not changed back")
+    assert outcome.says(f"Start the server: cd {half_rotated.root}/pg && docker compose up -d. Then run this again")
+    assert outcome.says(f"rm {half_rotated.folder}/.deploys/.rotation.json")
+
+
+def test_a_half_rotated_password_without_its_server_lets_a_rollback_through(half_rotated: World) -> None:
+    """It is the way out of trouble; what is left of the rotation is undone when the server runs again."""
+    outcome = half_rotated.rollback("web", half_rotated.image("web", 1))
+
+    assert outcome.code == 0, outcome.text
+    assert outcome.says("note: the password of shop_live on pg is half rotated, and was not changed back")
+    assert half_rotated.serves("web", half_rotated.image("web", 1))
+    assert half_rotated.stack().rotation_note.exists()
+
+    half_rotated.machine.database_code = 0
+    assert half_rotated.deploy({"web": half_rotated.image("web", 3)}, 3).code == 0
+    assert half_rotated.machine.state.passwords[ROLE] == "old/pass"
+    assert not half_rotated.stack().rotation_note.exists()
+    for name in ("web", "api", "worker"):
+        assert "newPass1" not in str(variables(half_rotated, name))
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -655,7 +655,7 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
     message = ""
     try:
         with stack.locked(request):
-            recover(stack)
+            recover(stack, request.verb)
             if request.verb == "rollback":
                 roll_back(stack, request, services)
             elif request.verb == "rotate":
@@ -1133,15 +1133,16 @@ def is_this_program(process: int) -> bool:
 # 4. Recover: finish or undo a deploy that was killed, or that a power cut ended.
 
 
-def recover(stack: "Stack") -> None:
+def recover(stack: "Stack", verb: str) -> None:
     """Finish the interrupted deploy of each service, or undo it.
 
     If the new container is recorded, or is the only one that is healthy, it goes on serving.
+    A rollback, the way out of trouble, leaves a rotation to a later request if PostgreSQL is down.
     """
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
-    with undone_rotation(stack):
+    with undone_rotation(stack, may_wait=verb == "rollback"):
         recover_services(stack)
     run_owed_hook(stack)
 
@@ -4072,11 +4073,12 @@ def undo_after_failure(stack: "Stack", services: List[Service]) -> None:
 
 
 @contextlib.contextmanager
-def undone_rotation(stack: "Stack") -> Iterator[None]:
+def undone_rotation(stack: "Stack", may_wait: bool = False) -> Iterator[None]:
     """Undo a rotation that was not finished, around a step that needs the old files.
 
     The old env files and the old password come before that step. The services that run with the
     new value are replaced after it, because containers that are half replaced stand in the way.
+    If the password cannot be changed and this `may_wait`, the next request tries again.
     """
     note = read_json(stack.rotation_note)
     if not note:
@@ -4089,13 +4091,34 @@ def undone_rotation(stack: "Stack") -> Iterator[None]:
     )
     progress(f"undoing a rotation: {', '.join(rotation.places)}")
     write_env_files(rotation, is_undone=True)
-    if rotation.role:
-        set_password(stack, rotation.role, rotation.role.after, rotation.role.before)
+    failure = change_password_back(stack, rotation.role) if rotation.role else None
+    if failure and not may_wait:
+        raise failure
     yield
+    if failure:
+        progress(f"note: {failure.message}")
+        return
     if not stack.services:
         return  # Compose could not read its file; the next request goes on here
     replace_with_old_value(stack, rotation)
     stack.rotation_note.unlink()
+
+
+def change_password_back(stack: "Stack", role: Role) -> Optional[Failed]:
+    """Give a role its old password; the failure, with the way out, if that is not possible."""
+    try:
+        set_password(stack, role, role.after, role.before)
+    except Cancelled:
+        raise
+    except Failed:
+        return Failed(
+            NOT_READY,
+            f"the password of {role.name} on {role.server} is half rotated, and was not changed"
+            f" back: bin/database says why. Start the server: cd {ROOT / role.server} && docker"
+            " compose up -d. Then run this again. If somebody has changed the password meanwhile,"
+            f" write it into the env files, and end the rotation: rm {stack.rotation_note}",
+        )
+    return None
 
 
 def replace_with_old_value(stack: "Stack", rotation: Rotation) -> None:
