@@ -7,11 +7,12 @@ that was asked for, and is healthy.
 A GitHub workflow calls it over SSH. The line of its key in ~/.ssh/authorized_keys allows this
 program and no other:
 
-    restrict,command="docker/bin/deploy STACK..." ssh-ed25519 AAAA...
+    restrict,command="docker/bin/deploy STACK STACK:env" ssh-ed25519 AAAA...
 
-STACK is a folder beside bin/ that has a docker-compose.yml. With STACK:env in that line the key may
-also send env files. With STACK:push it may send all other files. That is root: a compose file can mount
-the whole disk. STACK alone gives everything that its services can read. These are the requests:
+STACK is a folder beside bin/ that has a docker-compose.yml. The key may send requests for each STACK
+in that line, and so it gives everything that the services can read. With STACK:env after STACK, the
+key may also send env files, and with STACK:push all other files. That is root: a compose file can
+mount the whole disk. These are the requests:
 
     deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
@@ -28,8 +29,10 @@ the whole disk. STACK alone gives everything that its services can read. These a
 A person on the server types the same: ~/docker/bin/deploy status.
 
 SEQUENCE is the number of commits of the branch. A deploy with a lower number than the recorded one
-changes nothing, so that a slow run of an older commit never replaces a newer one. A rollback that
-a person types on the server lowers the recorded number; a rollback with a key does not.
+changes nothing, so that a slow run of an older commit never replaces a newer one. It ends with exit
+code 3 if the newer image answers, and with 1 if that does not. A rollback that a person types on the
+server lowers the recorded number to the lowest one with which the image was deployed, or to 0 if it
+names the image that is recorded already. A rollback with a key does not lower it.
 
 A key can send neither `rotate` nor `consumers`. For `rotate`, the new value is the first line of
 standard input.
@@ -38,9 +41,9 @@ For `deploy`, the first line of standard input is the registry token. After it, 
 line "BYTES SHA256", and a tar archive of that length. BYTES may be 0; then no archive follows.
 
 Exit codes: 0 the images serve, 1 they do not, 3 a newer commit serves, 64 the request is refused,
-65 the image is refused, 69 the server is not ready, 75 another deploy holds the lock, 77 the
-registry refused the token. 69 also means that the new version serves, and something else is left
-to do: the message says what.
+65 the image is refused, 69 something on the server needs a person, 75 another deploy holds the lock,
+77 the registry refused the token. With 69, either the server was not ready for the request, or the
+new version serves and something else is left to do, such as a hook that failed: the message says so.
 
 Files that this program writes:
 
@@ -56,7 +59,9 @@ Files that this program writes:
     STACK/.deploy.lock, .host.lock      who deploys to the stack, and who changes network aliases or
                                         removes images on this server
 
-and, for the next deploy to go on from if this one is killed:
+If a deploy is killed or the server loses its power, nothing goes on by itself, also not when the
+server boots. The next deploy, rollback or rotation of the stack finishes or undoes what was
+interrupted, before its own work. It reads for that:
 
     STACK/.deploys/.set-aside-SERVICE   the id of the set-aside container, and how it ran
     STACK/.deploys/.replaced/           the old version of files that were replaced;
@@ -1136,7 +1141,9 @@ def is_this_program(process: int) -> bool:
 def recover(stack: "Stack", verb: str) -> None:
     """Finish the interrupted deploy of each service, or undo it.
 
-    If the new container is recorded, or is the only one that is healthy, it goes on serving.
+    A new container goes on serving if it is recorded, or if no old container is left to come back.
+    Else the old one comes back; the temporary container serves if no other is healthy.
+
     A rollback, the way out of trouble, leaves a rotation to a later request if PostgreSQL is down.
     """
     stack.state.mkdir(exist_ok=True)
@@ -1283,8 +1290,8 @@ def stays_healthy(stack: "Stack", service: Service) -> bool:
     """Whether the own container is healthy, and remains so for a while if that is in doubt.
 
     It is in doubt:
-    - when another container waits to be removed because of it. Then an interrupted deploy was
-      replacing the own container, and Docker may still be about to stop it;
+    - if the temporary container has the service's names, or an old one is set aside. Then a deploy
+      was replacing the own container, and a command of Docker's may still be about to stop it;
     - for a service without HTTP that Docker has restarted: one that fails runs now and then;
     - for a new container that has failed in this request.
     """
@@ -1488,8 +1495,9 @@ def without_echo() -> Iterator[None]:
 def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["Files"]:
     """The stack's files as they will be after this deploy: sent ones replace those of the server.
 
-    If any service of the stack serves a newer commit, the files that were sent are ignored. The
-    request's checksum is then not compared.
+    If any service of the stack serves a newer commit, the files that were sent are ignored. If the
+    key may send all files, those of the server are of that newer commit: the checksum of this
+    request is then not compared with them.
     """
     if not delivery.archive:
         yield stack.files
@@ -2419,9 +2427,11 @@ def restore_files(stack: "Stack") -> None:
 
 
 def files_to_restore(stack: "Stack") -> List[str]:
-    """The replaced files whose old version the old containers need.
+    """The names of the replaced files of which the old version comes back.
 
-    If a service runs the new version, these are only those that others mount, and it does not.
+    If no service needs the new version, these are all. If some services need it, these are only the
+    files that another service mounts, and none of them does: the compose file, for example, stays
+    the new one.
     """
     names = stack.replaced_names()
     if not names:
@@ -3716,7 +3726,8 @@ def rotate(stack: "Stack", request: Request, secret: str, services: List[Service
     for service in services:
         ensure_rollback_image(stack, service)
     if rotation.role:
-        # The role must have the old password: another one could not be brought back.
+        # From the old password to the same one: this changes nothing, and fails if the role has
+        # another one, which could not be brought back.
         set_password(stack, rotation.role, rotation.role.before, rotation.role.before)
     names = tuple(service.name for service in services)
     with rotation_is_undone_after_failure(stack, services):
