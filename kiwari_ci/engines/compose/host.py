@@ -9,10 +9,10 @@ program and no other:
 
     restrict,command="docker/bin/deploy STACK STACK:env" ssh-ed25519 AAAA...
 
-STACK is a folder beside bin/ that has a docker-compose.yml. The key may send requests for each STACK
-in that line, and so it gives everything that the services can read. With STACK:env after STACK, the
-key may also send env files, and with STACK:push all other files. That is root: a compose file can
-mount the whole disk. These are the requests:
+STACK is a folder beside bin/ that has a docker-compose.yml. The key may send requests for each
+STACK in that line, and so it gives everything that the services can read. With STACK:env after
+STACK, the key may also send env files, and with STACK:push all other files. That is root: a compose
+file can mount the whole disk. These are the requests:
 
     deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
@@ -30,9 +30,9 @@ A person on the server types the same: ~/docker/bin/deploy status.
 
 SEQUENCE is the number of commits of the branch. A deploy with a lower number than the recorded one
 changes nothing, so that a slow run of an older commit never replaces a newer one. It ends with exit
-code 3 if the newer image answers, and with 1 if that does not. A rollback that a person types on the
-server lowers the recorded number to the lowest one with which the image was deployed, or to 0 if it
-names the image that is recorded already. A rollback with a key does not lower it.
+code 3 if the newer image answers, and with 1 if that does not. A rollback that a person types on
+the server lowers the recorded number to the lowest one with which the image was deployed, or to 0
+if it names the image that is recorded already. A rollback with a key does not lower it.
 
 A key can send neither `rotate` nor `consumers`. For `rotate`, the new value is the first line of
 standard input.
@@ -41,9 +41,10 @@ For `deploy`, the first line of standard input is the registry token. After it, 
 line "BYTES SHA256", and a tar archive of that length. BYTES may be 0; then no archive follows.
 
 Exit codes: 0 the images serve, 1 they do not, 3 a newer commit serves, 64 the request is refused,
-65 the image is refused, 69 something on the server needs a person, 75 another deploy holds the lock,
-77 the registry refused the token. With 69, either the server was not ready for the request, or the
-new version serves and something else is left to do, such as a hook that failed: the message says so.
+65 the image is refused, 69 something on the server needs a person, 75 another deploy holds the
+lock, 77 the registry refused the token. With 69, either the server was not ready for the request,
+or the new version serves and something else is left to do, such as a hook that failed: the message
+says so.
 
 Files that this program writes:
 
