@@ -120,6 +120,31 @@ def test_a_compose_file_that_is_broken_is_mended_by_what_is_sent(world: World) -
     assert outcome.code == 0, outcome.text
 
 
+def test_a_file_that_a_commit_only_makes_executable(world: World) -> None:
+    world.add_hooks("before")
+    hook = world.folder / "hooks/before"
+    hook.chmod(0o644)
+    entry = tarfile.TarInfo("hooks/before")
+    entry.mode = 0o755
+    request = deploy(world, {}, "push")
+
+    outcome = world.perform(request, host.Delivery(TOKEN, archive_of([entry])))
+
+    assert outcome.code == 0, outcome.text
+    assert outcome.says("installed hooks/before") and hook.stat().st_mode & 0o777 == 0o755
+
+
+def test_an_executable_file_that_is_not_sent_stays_as_it_is(world: World) -> None:
+    world.add_hooks("before")
+    hook = world.folder / "hooks/before"
+    hook.chmod(0o755)
+
+    outcome = world.deploy({"web": world.image("web", 1)}, 1, files={".env": "SECRET='new'\n"})
+
+    assert outcome.code == 0 and not outcome.says("installed hooks/before")
+    assert hook.stat().st_mode & 0o777 == 0o755
+
+
 @pytest.mark.parametrize(
     ("rights", "files", "says"),
     [

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.host.compose_reader import Model
-from tests.host.fake_docker import Image, Killed, Refused
-from tests.host.world import WEB, World
+from tests.host.fake_docker import Image, Killed, Refused, Running
+from tests.host.world import WEB, World, compose_file
 
 PUBLISHING = WEB.replace("    networks:", '    ports: ["8080:8080"]\n    networks:')
 ONLY_BESIDE = Image(works_only_beside=True)
@@ -70,3 +70,45 @@ def test_an_interrupted_deploy_goes_back_to_the_old_image(world: World) -> None:
 
     world.machine.wait(2)
     assert world.names() == ["web"] and world.serves("web", old)
+
+
+def refuse_port(world: World, monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+    """A process of the server, which is no container, holds the port."""
+    start = world.machine.start
+
+    def refuse(container: Running) -> None:
+        if any(port == number for port, _ in container.ports):
+            raise Refused(f"Error response from daemon: failed to bind host port 0.0.0.0:{number}/tcp: in use")
+        start(container)
+
+    monkeypatch.setattr(world.machine, "start", refuse)
+
+
+def test_new_settings_of_the_same_image_that_do_not_start(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose has removed the old container by then: it is made again, with its old settings."""
+    old = world.image("web", 1)
+    refuse_port(world, monkeypatch, "9090")
+    files = {"docker-compose.yml": compose_file(PUBLISHING.replace('"8080:8080"', '"8080:8080", "9090:9090"'))}
+
+    outcome = world.deploy({"web": old}, 2, files=files)
+
+    assert outcome.code == 1 and outcome.says("failed to bind host port 0.0.0.0:9090/tcp")
+    assert outcome.says("nothing serves: creating web again from its old image")
+    world.machine.wait(2)
+    assert world.names() == ["web"] and world.serves("web", old)
+    assert world.container("web").ports == [("8080", "tcp")]
+    assert "9090" not in (world.folder / "docker-compose.yml").read_text()
+
+
+def test_new_settings_of_the_same_image_with_which_it_does_not_answer(world: World) -> None:
+    """It runs, so it is not taken for the old container."""
+    old = world.image("web", 1)
+    world.machine.accepts = lambda container: ("9090", "tcp") not in container.ports
+    files = {"docker-compose.yml": compose_file(PUBLISHING.replace('"8080:8080"', '"8080:8080", "9090:9090"'))}
+
+    outcome = world.deploy({"web": old}, 2, files=files)
+
+    assert outcome.code == 1
+    world.machine.wait(2)
+    assert world.names() == ["web"] and world.serves("web", old)
+    assert world.container("web").ports == [("8080", "tcp")]

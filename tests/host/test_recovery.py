@@ -291,3 +291,32 @@ def test_a_docker_that_is_gone_is_not_a_container_that_is_gone(worker_world: Wor
     assert outcome.code == 69
     assert outcome.says("Docker does not answer: failed to connect")
     assert note.exists()
+
+
+@pytest.mark.parametrize("service", ["web", "worker"])
+def test_a_rollback_after_a_deploy_that_was_killed_before_its_record(root: Path, service: str) -> None:
+    """The person wants the image back that served before that deploy: the recovery has done it already."""
+    world = World(root, WEB, WORKER)
+    for version in (1, 2):
+        assert world.deploy({service: world.image(service, version)}, version).code == 0
+    old = world.container(service).id
+    other_name = f"{service}-previous" if service == "worker" else f"{service}-next"
+    deploy_and_kill(world, service, 3, lambda: other_name in world.names())
+    assert world.machine.find(other_name)
+
+    outcome = world.rollback(service)
+
+    assert outcome.code == 0, outcome.text
+    assert world.serves(service, world.image(service, 2)) and world.container(service).id == old
+    assert outcome.says(f"the last deploy of {service} ended before it was recorded: going back to the image")
+    assert world.rollback(service).code == 0
+    assert world.serves(service, world.image(service, 1))
+
+
+def test_a_rollback_after_a_deploy_that_was_killed_after_its_record(worker_world: World) -> None:
+    assert worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2).code == 0
+    deploy_and_kill(worker_world, "worker", 3, lambda: len(worker_world.record("worker")) == 3)
+
+    assert worker_world.rollback("worker").code == 0
+
+    assert worker_world.serves("worker", worker_world.image("worker", 2))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci.engines.compose import host
-from tests.host.fake_docker import Image, Killed
+from tests.host.fake_docker import Image, Killed, Running
 from tests.host.world import WEB, WORKER, World, compose_file
 
 EXITS = Image(exits_after=0.5, exit_code=3)
@@ -231,6 +231,29 @@ def test_a_temporary_container_that_goes_on_serving_keeps_its_files(root: Path) 
 
     assert outcome.code == 1 and world.machine.find("web-next")
     assert versions(world) == all_of("new")
+
+
+def test_a_new_container_that_restarts_once_while_it_is_watched_keeps_its_files(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is healthy again, so the temporary container goes, and this one serves."""
+    world = world_with(root, MOUNTING_WEB)
+    new = world.image("web", 2, Image(answers_after=0))
+    end_of = world.machine.end_of
+
+    def end_once(container: Running, image: Image) -> float | None:
+        is_new = container.name == "web" and host.digest_of(container.reference) == new
+        return 6 if is_new and container.restarts == 0 else end_of(container, image)
+
+    monkeypatch.setattr(world.machine, "end_of", end_once)
+
+    outcome = world.deploy({"web": new}, 2, files=files(MOUNTING_WEB, version="new"))
+
+    assert outcome.code == 1 and outcome.says("web did not stay up")
+    assert world.names() == ["web"] and world.serves("web", new)
+    assert outcome.result["services"][0]["now"] == new
+    assert versions(world) == all_of("new")
+    assert world.deploy({"web": world.image("web", 3)}, 3, files=files(MOUNTING_WEB, version="new")).code == 0
 
 
 def test_a_new_image_that_never_served_leaves_the_old_files(root: Path) -> None:

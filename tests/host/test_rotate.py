@@ -1,14 +1,17 @@
 """`rotate` changes a secret and redeploys the services that read it; if one fails, everything comes back."""
 
+import contextlib
 import os
 import signal
 import stat
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kiwari_ci.engines.compose import host
-from tests.host.fake_docker import Image, Running
+from tests.host.fake_docker import Image, Killed, Running
 from tests.host.world import STACK, WEB, WORKER, Snapshot, World
 
 API = WEB.replace("web", "api").replace("env_file: .env", "env_file: api.env")
@@ -428,24 +431,115 @@ def test_a_deploy_key_may_not_rotate() -> None:
             host.parse_request(caller)
 
 
-def test_the_value_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextlib.contextmanager
+def standard_input(given: bytes) -> Iterator[None]:
+    """Somebody wrote this to standard input, and closed it."""
+    read, write = os.pipe()
+    os.write(write, given)
+    os.close(write)
+    kept = os.dup(0)
+    os.dup2(read, 0)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(read)
+
+
+def test_the_value_is_the_first_line_of_standard_input() -> None:
     request = host.Request("rotate", "shop", keys=("SECRET",))
-    for given, secret in ((b"new value\nmore", "new value"), (b"it's\n", None), (b"", None)):
-        read, write = os.pipe()
-        os.write(write, given)
-        os.close(write)
-        kept = os.dup(0)
-        os.dup2(read, 0)
-        try:
-            if secret is None:
-                with pytest.raises(host.Failed, match="the new value .* Nothing was changed"):
-                    host.read_delivery(request)
-            else:
-                assert host.read_delivery(request).secret == secret
-        finally:
-            os.dup2(kept, 0)
-            os.close(kept)
-            os.close(read)
+    with standard_input(b"new value\nmore"):
+        assert host.read_delivery(request).secret == "new value"
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (b"it's\n", "has a single quote"),
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b" outer\n", "has a blank at its beginning or end"),
+        (b"outer \n", "has a blank at its beginning or end"),
+        (b"value\r\n", "has a blank at its beginning or end"),
+        (b"half of a val", "has no line break at its end"),
+        (20_000 * b"x", "is longer than 16000 characters"),
+    ],
+)
+def test_a_line_that_is_no_value(given: bytes, problem: str) -> None:
+    """A value is never changed to fit, and one that a broken connection has cut off is never stored."""
+    request = host.Request("rotate", "shop", keys=("SECRET",))
+    with standard_input(given), pytest.raises(host.Failed) as refused:
+        host.read_delivery(request)
+    assert refused.value.code == 64
+    assert refused.value.message.startswith(f"the new value {problem}")
+    assert refused.value.message.endswith("Nothing was changed")
+
+
+def test_a_cancel_while_a_rotation_looks_at_what_serves(
+    shop: World, monkeypatch: pytest.MonkeyPatch, cancellable: None
+) -> None:
+    """No error of Docker's is meant by it: the rotation ends, and does not go on without a way to cancel it."""
+    serving_image = host.serving_image
+    http_status = shop.machine.http_status
+
+    def look_and_cancel(stack: host.Stack, service: host.Service) -> str:
+        def cancel(address: str, port: int, path: str, headers: dict[str, str]) -> int:
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+            return http_status(address, port, path, headers)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(shop.machine, "http_status", cancel)
+            return serving_image(stack, service)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "serving_image", look_and_cancel)
+        outcome = shop.rotate("SECRET", NEW)
+
+    assert outcome.code == 1 and outcome.result["message"] == "the deploy was cancelled"
+    assert variables(shop, "web") == {"SECRET": OLD}
+
+
+@pytest.fixture
+def half_rotated(database: World) -> World:
+    """A rotation was killed when the role had its new password, and PostgreSQL does not run now."""
+
+    def kill() -> None:
+        database.machine.is_dead = database.machine.is_dead or database.machine.state.passwords[ROLE] == "newPass1"
+
+    database.machine.at_each_point = kill
+    with pytest.raises(Killed):
+        database.rotate(DATABASE_WORDS, "newPass1")
+    database.machine.at_each_point = None
+    database.machine.revive()
+    database.machine.database_code = 69
+    return database
+
+
+def test_a_half_rotated_password_without_its_server_refuses_a_deploy_and_says_the_way_out(half_rotated: World) -> None:
+    outcome = half_rotated.deploy({"web": half_rotated.image("web", 3)}, 3)
+
+    assert outcome.code == 69
+    assert outcome.says("the password of shop_live on pg is half rotated, and was not changed back")
+    assert outcome.says(f"Start the server: cd {half_rotated.root}/pg && docker compose up -d. Then run this again")
+    assert outcome.says(f"rm {half_rotated.folder}/.deploys/.rotation.json")
+
+
+def test_a_half_rotated_password_without_its_server_lets_a_rollback_through(half_rotated: World) -> None:
+    """It is the way out of trouble; what is left of the rotation is undone when the server runs again."""
+    outcome = half_rotated.rollback("web", half_rotated.image("web", 1))
+
+    assert outcome.code == 0, outcome.text
+    assert outcome.says("note: the password of shop_live on pg is half rotated, and was not changed back")
+    assert half_rotated.serves("web", half_rotated.image("web", 1))
+    assert half_rotated.stack().rotation_note.exists()
+
+    half_rotated.machine.database_code = 0
+    assert half_rotated.deploy({"web": half_rotated.image("web", 3)}, 3).code == 0
+    assert half_rotated.machine.state.passwords[ROLE] == "old/pass"
+    assert not half_rotated.stack().rotation_note.exists()
+    for name in ("web", "api", "worker"):
+        assert "newPass1" not in str(variables(half_rotated, name))
 
 
 @pytest.mark.parametrize("fails", [False, True])

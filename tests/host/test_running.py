@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -210,6 +211,29 @@ def test_cancelling_kills_no_strangers(world: World) -> None:
 
     assert outcome.code == 75
     assert outcome.says("the lock is still held")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_command_of_a_killed_deploy_that_hangs_is_named(world: World) -> None:
+    """It has inherited the lock, and nobody else would know what to end."""
+    lock = world.folder / ".deploy.lock"
+    with host.locked(lock, "deploy shop web, run 41"):
+        handle = os.open(lock, os.O_RDWR)
+        os.set_inheritable(handle, True)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    hanging = subprocess.Popen(["sleep", "60"], pass_fds=(handle,))
+    os.close(handle)
+    lock.write_text('{"doing": "deploy shop web, run 41", "pid": 999999999}')
+    try:
+        outcome = captured(lambda: host.cancel(world.stack(), CANCEL))
+    finally:
+        hanging.kill()
+        hanging.wait()
+
+    assert outcome.code == 75
+    assert outcome.says("the deploy itself was killed, and a command that it started goes on")
+    assert outcome.says(f"{hanging.pid} (sleep 60)")
+    assert outcome.says(f"If it hangs, end it: kill -9 {hanging.pid}. The next deploy repairs what is left")
 
 
 @pytest.mark.parametrize("point", range(1, 120, 6))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.fake_docker import Image
+from kiwari_ci.engines.compose import host
+from tests.host.fake_docker import Image, Killed
 from tests.host.test_kills import DB
 from tests.host.watching import unserved
 from tests.host.world import WEB, WORKER, World
@@ -418,7 +419,26 @@ def test_a_hook_after_that_fails_is_owed(world: World) -> None:
 
     world.machine.script_codes.clear()
     world.machine.scripts.clear()
-    assert world.deploy({"web": digest}, 2).code == 0
+    again = world.deploy({"web": digest}, 2)
+    assert again.code == 0
+    assert again.says("hooks/after failed after an earlier deploy: it runs again") and not again.says("interrupted")
+    assert [settings["EXIT_CODE"] for _, settings in world.machine.scripts] == ["0", "0"]
+
+
+def test_a_hook_after_that_a_killed_deploy_owes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.add_hooks("after")
+    digest = world.image("web", 1)
+
+    def be_killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "run_hook", be_killed)
+        with pytest.raises(Killed):
+            world.deploy({"web": digest}, 1)
+
+    again = world.deploy({"web": digest}, 2)
+    assert again.code == 0 and again.says("an interrupted deploy did not run hooks/after: it runs now")
     assert [settings["EXIT_CODE"] for _, settings in world.machine.scripts] == ["137", "0"]
 
 

@@ -7,11 +7,12 @@ that was asked for, and is healthy.
 A GitHub workflow calls it over SSH. The line of its key in ~/.ssh/authorized_keys allows this
 program and no other:
 
-    restrict,command="docker/bin/deploy STACK..." ssh-ed25519 AAAA...
+    restrict,command="docker/bin/deploy STACK STACK:env" ssh-ed25519 AAAA...
 
-STACK is a folder beside bin/ that has a docker-compose.yml. With STACK:env in that line the key may
-also send env files. With STACK:push it may send all other files. That is root: a compose file can mount
-the whole disk. STACK alone gives everything that its services can read. These are the requests:
+STACK is a folder beside bin/ that has a docker-compose.yml. The key may send requests for each
+STACK in that line, and so it gives everything that the services can read. With STACK:env after
+STACK, the key may also send env files, and with STACK:push all other files. That is root: a compose
+file can mount the whole disk. These are the requests:
 
     deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
@@ -28,8 +29,10 @@ the whole disk. STACK alone gives everything that its services can read. These a
 A person on the server types the same: ~/docker/bin/deploy status.
 
 SEQUENCE is the number of commits of the branch. A deploy with a lower number than the recorded one
-changes nothing, so that a slow run of an older commit never replaces a newer one. A rollback that
-a person types on the server lowers the recorded number; a rollback with a key does not.
+changes nothing, so that a slow run of an older commit never replaces a newer one. It ends with exit
+code 3 if the newer image answers, and with 1 if that does not. A rollback that a person types on
+the server lowers the recorded number to the lowest one with which the image was deployed, or to 0
+if it names the image that is recorded already. A rollback with a key does not lower it.
 
 A key can send neither `rotate` nor `consumers`. For `rotate`, the new value is the first line of
 standard input.
@@ -38,9 +41,10 @@ For `deploy`, the first line of standard input is the registry token. After it, 
 line "BYTES SHA256", and a tar archive of that length. BYTES may be 0; then no archive follows.
 
 Exit codes: 0 the images serve, 1 they do not, 3 a newer commit serves, 64 the request is refused,
-65 the image is refused, 69 the server is not ready, 75 another deploy holds the lock, 77 the
-registry refused the token. 69 also means that the new version serves, and something else is left
-to do: the message says what.
+65 the image is refused, 69 something on the server needs a person, 75 another deploy holds the
+lock, 77 the registry refused the token. With 69, either the server was not ready for the request,
+or the new version serves and something else is left to do, such as a hook that failed: the message
+says so.
 
 Files that this program writes:
 
@@ -56,12 +60,14 @@ Files that this program writes:
     STACK/.deploy.lock, .host.lock      who deploys to the stack, and who changes network aliases or
                                         removes images on this server
 
-and, for the next deploy to go on from if this one is killed:
+If a deploy is killed or the server loses its power, nothing goes on by itself, also not when the
+server boots. The next deploy, rollback or rotation of the stack finishes or undoes what was
+interrupted, before its own work. It reads for that:
 
     STACK/.deploys/.set-aside-SERVICE   the id of the set-aside container, and how it ran
     STACK/.deploys/.replaced/           the old version of files that were replaced;
                                         .replaced.json names them
-    STACK/.deploys/owed-hook.json       hooks/after has not run yet
+    STACK/.deploys/owed-hook.json       hooks/after has not run yet, or has failed
     STACK/.deploys/trial.yml            pins the images that have not proved themselves
     STACK/.deploys/incoming-*/          sent files that are not installed yet
 
@@ -493,6 +499,7 @@ class Service:
     image: str = ""  # the image that the request asks for, by digest; empty if it asks for none
     image_id: str = ""
     previous_image: str = ""  # the image that the record named when the request began
+    new_container: str = ""  # the id of the own container that this request created
     result: str = ""  # serving, unchanged, superseded, failed, not started; empty while undecided
     problem: str = ""  # why it failed
     seconds: int = 0  # from the start of the request until the result was known
@@ -654,7 +661,7 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
     message = ""
     try:
         with stack.locked(request):
-            recover(stack)
+            recover(stack, request.verb)
             if request.verb == "rollback":
                 roll_back(stack, request, services)
             elif request.verb == "rotate":
@@ -1067,41 +1074,83 @@ def cancel(stack: "Stack", request: Request) -> int:
             f" On the server: {ROOT}/bin/deploy cancel {stack.name}",
         )
     process = int(holder.get("pid") or 0)
+    print(f"cancelling: {holder_of(stack.lock_file)}")
     if process and is_this_program(process):
         os.kill(process, signal.SIGTERM)
-    print(f"cancelling: {holder_of(stack.lock_file)}")
+    else:
+        print("the deploy itself was killed, and a command that it started goes on: waiting for it")
     end = time.monotonic() + CANCEL_SECONDS
     while is_locked(stack.lock_file) and read_json(stack.lock_file).get("pid") == process:
         if time.monotonic() > end:
             raise Failed(
-                LOCKED, f"the lock is still held after {CANCEL_SECONDS} seconds: {stack.lock_file}"
+                LOCKED,
+                f"the lock is still held after {CANCEL_SECONDS} seconds:"
+                f" {way_to_free_lock(stack.lock_file)}",
             )
         time.sleep(0.3)
     print("it has ended")
     return OK
 
 
+def way_to_free_lock(path: Path) -> str:
+    """Which processes hold a lock, and how to end them: usually a docker command that hangs.
+
+    After that, this program goes on and undoes what it began. It is named itself only if it has
+    started no command; or else it waits for the lock, or for the command.
+    """
+    processes = processes_that_opened(path)
+    commands = [process for process in processes if not is_this_program(process)] or processes
+    if not commands:
+        return f"{path} is held by another user's process, which `sudo fuser -v {path}` names"
+    names = [
+        f"{process} ({printable(' '.join(arguments_of(process))[:80])})" for process in commands
+    ]
+    return (
+        f"{path} is held by the process {', '.join(names)}. If it hangs, end it: kill -9"
+        f" {' '.join(map(str, commands))}. The next deploy repairs what is left"
+    )
+
+
+def processes_that_opened(path: Path) -> List[int]:
+    """The other processes of this user that have a file open."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is of another user
+            opened = any(os.path.samefile(link, path) for link in (folder / "fd").iterdir())
+            if opened and int(folder.name) != os.getpid():
+                found.append(int(folder.name))
+    return sorted(found)
+
+
+def arguments_of(process: int) -> List[str]:
+    """The words of the command that a process runs; none if it has ended."""
+    try:
+        text = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return []
+    return text.rstrip("\0").split("\0")
+
+
 def is_this_program(process: int) -> bool:
     """Whether a process runs this program; an old process number may belong to another one now."""
-    try:
-        arguments = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return any(os.path.basename(argument) == b"deploy" for argument in arguments[:4])
+    return any(os.path.basename(argument) == "deploy" for argument in arguments_of(process)[:4])
 
 
 # 4. Recover: finish or undo a deploy that was killed, or that a power cut ended.
 
 
-def recover(stack: "Stack") -> None:
+def recover(stack: "Stack", verb: str) -> None:
     """Finish the interrupted deploy of each service, or undo it.
 
-    If the new container is recorded, or is the only one that is healthy, it goes on serving.
+    A new container goes on serving if it is recorded, or if no old container is left to come back.
+    Else the old one comes back; the temporary container serves if no other is healthy.
+
+    A rollback, the way out of trouble, leaves a rotation to a later request if PostgreSQL is down.
     """
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
-    with undone_rotation(stack):
+    with undone_rotation(stack, may_wait=verb == "rollback"):
         recover_services(stack)
     run_owed_hook(stack)
 
@@ -1137,6 +1186,8 @@ def recover_service(stack: "Stack", service: Service) -> None:
     note = stack.set_aside_note(service)
     if not note and not stack.temporary(service):
         return  # no deploy was replacing it
+    if not has_recorded_its_image(stack, service):
+        stack.unrecorded.add(service.name)
     wait_until_started(stack, service)
     own = stack.find(service.container_name)
     if own and own.id == note.get("id"):
@@ -1159,6 +1210,17 @@ def recover_service(stack: "Stack", service: Service) -> None:
         stack.forget_set_aside(service)
     remove_temporary_container_unless_needed(stack, service)
     go_back_if_nothing_serves(stack, service)
+
+
+def has_recorded_its_image(stack: "Stack", service: Service) -> bool:
+    """Whether the deploy that left a set-aside or temporary container had recorded its image."""
+    recorded = stack.newest_record(service.name).image
+    own, temporary = stack.find(service.container_name), stack.temporary(service)
+    note = stack.set_aside_note(service)
+    if not note:
+        return temporary is not None and temporary.image == recorded
+    is_own_recorded = own and own.id != note.get("id") and own.image == recorded
+    return bool(note.get("is_replaced") or is_own_recorded)
 
 
 def wait_until_started(stack: "Stack", service: Service) -> None:
@@ -1229,8 +1291,8 @@ def stays_healthy(stack: "Stack", service: Service) -> bool:
     """Whether the own container is healthy, and remains so for a while if that is in doubt.
 
     It is in doubt:
-    - when another container waits to be removed because of it. Then an interrupted deploy was
-      replacing the own container, and Docker may still be about to stop it;
+    - if the temporary container has the service's names, or an old one is set aside. Then a deploy
+      was replacing the own container, and a command of Docker's may still be about to stop it;
     - for a service without HTTP that Docker has restarted: one that fails runs now and then;
     - for a new container that has failed in this request.
     """
@@ -1312,12 +1374,16 @@ def remove_stale_files(stack: "Stack") -> None:
 
 
 def run_owed_hook(stack: "Stack") -> None:
-    """Run hooks/after for a deploy that was killed before it did: it may end a maintenance mode."""
+    """Run hooks/after if it failed, or if its deploy was killed: it may end a maintenance mode."""
     if not stack.owed_hook.exists():
         return
-    progress("an interrupted deploy did not run hooks/after: it runs now")
     settings = read_json(stack.owed_hook)
-    if run_hook(stack, "after", {**settings, "EXIT_CODE": "137"}) == 0:
+    if "EXIT_CODE" in settings:
+        progress("hooks/after failed after an earlier deploy: it runs again")
+    else:
+        progress("an interrupted deploy did not run hooks/after: it runs now")
+        settings["EXIT_CODE"] = "137"  # as of a program that was killed
+    if run_hook(stack, "after", settings) == 0:
         stack.owed_hook.unlink()
     else:
         progress("hooks/after failed: correct it; the next deploy runs it again")
@@ -1337,12 +1403,12 @@ def read_delivery(request: Request) -> Delivery:
     if request.verb != "deploy":
         return Delivery()
     with without_echo():
-        token = read_line(10)
+        token = read_line(10).strip()
     if not token:
         raise Failed(BAD_REQUEST, "there is no registry token on standard input")
     if os.isatty(0):
         return Delivery(token)
-    header = read_line(10)
+    header = read_line(10).strip()
     if not header and not request.is_from_key:
         return Delivery(token)
     match = re.fullmatch(r"([0-9]{1,12}) ([0-9a-f]{64})", header)
@@ -1391,7 +1457,7 @@ def read_archive(length: int, checksum: str) -> IO[bytes]:
 
 
 def read_line(seconds: int) -> str:
-    """Read a line of standard input; empty if none comes in time.
+    """Read a line of standard input, with its line break; without one if it ends before, or is late.
 
     It is read byte by byte, because a buffer would swallow the archive that follows.
     """
@@ -1404,10 +1470,10 @@ def read_line(seconds: int) -> str:
             byte = os.read(0, 1)
         except OSError:
             break
+        line += byte
         if byte in (b"", b"\n"):
             break
-        line += byte
-    return line.decode(errors="replace").strip()
+    return line.decode(errors="replace")
 
 
 @contextlib.contextmanager
@@ -1430,8 +1496,9 @@ def without_echo() -> Iterator[None]:
 def unpacked(stack: "Stack", request: Request, delivery: Delivery) -> Iterator["Files"]:
     """The stack's files as they will be after this deploy: sent ones replace those of the server.
 
-    If any service of the stack serves a newer commit, the files that were sent are ignored. The
-    request's checksum is then not compared.
+    If any service of the stack serves a newer commit, the files that were sent are ignored. If the
+    key may send all files, those of the server are of that newer commit: the checksum of this
+    request is then not compared with them.
     """
     if not delivery.archive:
         yield stack.files
@@ -1578,7 +1645,7 @@ class Files:
             target = self.folder / name
             if not target.exists() and (self.installed / name).is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self.installed / name, target)
+                shutil.copy(self.installed / name, target)
 
     def checksum(self) -> str:
         """The checksum that `sha256sum docker-compose.yml FILES_BESIDE | sha256sum` prints."""
@@ -1588,7 +1655,10 @@ class Files:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def changed(self) -> List[str]:
-        """The names of the files that were sent, and that differ from those of the server."""
+        """The names of the files that were sent, and that differ from those of the server.
+
+        The other files have a copy among them, which differs in nothing.
+        """
         return [
             name
             for name in (self.sent() if self.overlay else [])
@@ -2358,9 +2428,11 @@ def restore_files(stack: "Stack") -> None:
 
 
 def files_to_restore(stack: "Stack") -> List[str]:
-    """The replaced files whose old version the old containers need.
+    """The names of the replaced files of which the old version comes back.
 
-    If a service runs the new version, these are only those that others mount, and it does not.
+    If no service needs the new version, these are all. If some services need it, these are only the
+    files that another service mounts, and none of them does: the compose file, for example, stays
+    the new one.
     """
     names = stack.replaced_names()
     if not names:
@@ -2383,14 +2455,30 @@ def may_need_new_files(stack: "Stack", service: Service) -> bool:
         return False
     if service.result == "serving" or (service.can_temporary_serve and stack.temporary(service)):
         return True
-    if service.image:
-        return not service.result
-    # An interrupted deploy is recovered. It may have put its container into service unrecorded.
+    if service.image and not service.result:
+        return True
     own = stack.find(service.container_name)
-    is_new = (
-        own and stack.owns(own, service) and own.image != stack.newest_record(service.name).image
-    )
-    return bool(is_new) and not set_aside_container(stack, service)
+    if not own or not stack.owns(own, service) or set_aside_container(stack, service):
+        return False
+    if service.image:
+        return is_new_container(stack, service, own) and is_new_container_kept(stack, service)
+    # An interrupted deploy is recovered. It may have put its container into service unrecorded.
+    return own.image != stack.newest_record(service.name).image
+
+
+def is_new_container(stack: "Stack", service: Service, own: Container) -> bool:
+    """Whether this request created the own container: from a new image, or with new settings."""
+    recorded = stack.newest_record(service.name).image
+    return own.id == service.new_container or own.image == service.image != recorded
+
+
+def is_new_container_kept(stack: "Stack", service: Service) -> bool:
+    """Whether the new container of a service that failed goes on serving, with the new files.
+
+    It failed while it was watched, and is healthy again. Without HTTP, a container that fails looks
+    healthy now and then, because Docker restarts it; so the old one takes its place.
+    """
+    return service.health is not None and is_healthy(stack, service)
 
 
 # 8. Pull: by digest, with a login that is in memory only. Then check what was pulled.
@@ -2709,9 +2797,13 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
         code = failure.code
         raise
     finally:
-        is_done = run_hook(stack, "after", {**settings, "EXIT_CODE": str(code)}) == 0
+        settings = {**settings, "EXIT_CODE": str(code)}
+        is_done = run_hook(stack, "after", settings) == 0
         if is_done:
             stack.owed_hook.unlink()
+        else:
+            with cleaning_up():
+                write_file(stack.owed_hook, json.dumps(settings).encode(), 0o600)
     if not is_done:
         outcome = "the new version serves, but " if code == SERVING else ""
         raise Failed(
@@ -2937,6 +3029,7 @@ def replace_own(
         with service_may_fail(stack, service):
             make_way(stack, service)
             recreate(stack, service)
+            service.new_container = stack.get(service.container_name).id
             wait_until_healthy(stack, service, service.container_name)
 
 
@@ -3259,23 +3352,26 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     with cleaning_up():
         restore_files(stack)
     image = stack.newest_record(service.name).image
-    if not image or image == service.image or service.runs_once:
+    if not image or service.runs_once:
         return
     if service.can_temporary_serve and stack.temporary(service):
         return
     current = stack.find(service.container_name)
-    if current and current.image == image and current.has_processes:
-        return  # the old container is back; if it is not healthy, it was not healthy before
-    # Without HTTP, a container that fails looks healthy now and then, because Docker restarts it.
-    has_failed = current and current.image == service.image and not service.health
-    if is_healthy(stack, service) and not has_failed:
+    if current and is_new_container(stack, service, current):
+        is_kept = is_new_container_kept(stack, service)
+    else:
+        # The old container is back. If it is not healthy, it was not healthy before.
+        is_back = current and current.image == image and current.has_processes
+        is_kept = is_back or is_healthy(stack, service)
+    if is_kept:
         return
     if any(check_volumes_in_use(stack, service, stack.containers())):
         return  # two writers would destroy the data
     progress(f"nothing serves: creating {service.name} again from its old image {image}")
-    output = stack.compose(
-        "up", "-d", "--no-deps", "--pull", "never", service.name, pins=stack.pins
-    )
+    options = ["-d", "--no-deps", "--pull", "never"]
+    if current and current.id == service.new_container and not set_aside_container(stack, service):
+        options.append("--force-recreate")  # perhaps only a mounted file differs
+    output = stack.compose("up", *options, service.name, pins=stack.pins)
     if output.code != 0:
         progress(f"that failed: {output.last_line}")
 
@@ -3484,14 +3580,20 @@ def image_to_go_back_to(stack: "Stack", service: Service, digest: str) -> str:
     """The image with that digest if it ever served; without a digest, the one that served before.
 
     If an image serves that is not recorded, because its deploy was cancelled or killed before that,
-    the last recorded image is the one that served before.
+    the last recorded image is the one that served before, also if this request has undone that
+    deploy already.
     """
     records = stack.record(service.name)
     if digest:
         images = [record.image for record in records if digest_of(record.image) == digest]
     else:
         images = images_without_undone_ones(records)
-        if images and serving_image(stack, service) in ("", images[-1]):
+        if service.name in stack.unrecorded:
+            progress(
+                f"the last deploy of {service.name} ended before it was recorded: going back to the"
+                " image that served before it"
+            )
+        elif images and serving_image(stack, service) in ("", images[-1]):
             images.pop()
     if not images:
         raise Failed(
@@ -3625,7 +3727,8 @@ def rotate(stack: "Stack", request: Request, secret: str, services: List[Service
     for service in services:
         ensure_rollback_image(stack, service)
     if rotation.role:
-        # The role must have the old password: another one could not be brought back.
+        # From the old password to the same one: this changes nothing, and fails if the role has
+        # another one, which could not be brought back.
         set_password(stack, rotation.role, rotation.role.before, rotation.role.before)
     names = tuple(service.name for service in services)
     with rotation_is_undone_after_failure(stack, services):
@@ -3661,8 +3764,11 @@ def read_secret(request: Request) -> str:
     if os.isatty(0):
         print_line(f"the new value of {' '.join(request.keys)}, which is not shown:", sys.stderr)
     with without_echo():
-        secret = read_line(SECRET_SECONDS)
+        secret, line_break, _ = read_line(SECRET_SECONDS).partition("\n")
     problem = problem_of_secret(secret, is_password=bool(request.role))
+    if not problem and not line_break:
+        # A connection that breaks would otherwise store half of the value.
+        problem = "has no line break at its end, so the rest of it may be missing"
     if problem:
         raise Failed(BAD_REQUEST, f"the new value {problem}. Nothing was changed")
     return secret
@@ -3979,11 +4085,12 @@ def undo_after_failure(stack: "Stack", services: List[Service]) -> None:
 
 
 @contextlib.contextmanager
-def undone_rotation(stack: "Stack") -> Iterator[None]:
+def undone_rotation(stack: "Stack", may_wait: bool = False) -> Iterator[None]:
     """Undo a rotation that was not finished, around a step that needs the old files.
 
     The old env files and the old password come before that step. The services that run with the
     new value are replaced after it, because containers that are half replaced stand in the way.
+    If the password cannot be changed and this `may_wait`, the next request tries again.
     """
     note = read_json(stack.rotation_note)
     if not note:
@@ -3996,13 +4103,34 @@ def undone_rotation(stack: "Stack") -> Iterator[None]:
     )
     progress(f"undoing a rotation: {', '.join(rotation.places)}")
     write_env_files(rotation, is_undone=True)
-    if rotation.role:
-        set_password(stack, rotation.role, rotation.role.after, rotation.role.before)
+    failure = change_password_back(stack, rotation.role) if rotation.role else None
+    if failure and not may_wait:
+        raise failure
     yield
+    if failure:
+        progress(f"note: {failure.message}")
+        return
     if not stack.services:
         return  # Compose could not read its file; the next request goes on here
     replace_with_old_value(stack, rotation)
     stack.rotation_note.unlink()
+
+
+def change_password_back(stack: "Stack", role: Role) -> Optional[Failed]:
+    """Give a role its old password; the failure, with the way out, if that is not possible."""
+    try:
+        set_password(stack, role, role.after, role.before)
+    except Cancelled:
+        raise
+    except Failed:
+        return Failed(
+            NOT_READY,
+            f"the password of {role.name} on {role.server} is half rotated, and was not changed"
+            f" back: bin/database says why. Start the server: cd {ROOT / role.server} && docker"
+            " compose up -d. Then run this again. If somebody has changed the password meanwhile,"
+            f" write it into the env files, and end the rotation: rm {stack.rotation_note}",
+        )
+    return None
 
 
 def replace_with_old_value(stack: "Stack", rotation: Rotation) -> None:
@@ -4097,6 +4225,8 @@ def serving_image(stack: "Stack", service: Service) -> str:
                 continue
             if not is_restarted_failure(service, container):
                 return container.image
+    except Cancelled:
+        raise
     except (Failed, OSError):
         pass
     return ""
@@ -4214,6 +4344,7 @@ class Stack:
         self.model: Json = {}
         self.services: Dict[str, Service] = {}
         self.are_env_files_read = False
+        self.unrecorded: Set[str] = set()  # services whose interrupted deploy was not recorded
 
     def seconds(self) -> int:
         """The seconds since the request began."""
@@ -4950,8 +5081,11 @@ def checksum_of(path: Path) -> str:
 
 
 def is_same_file(first: Path, second: Path) -> bool:
-    """Whether both files exist, with the same bytes."""
-    return first.is_file() and second.is_file() and first.read_bytes() == second.read_bytes()
+    """Whether both files exist, with the same bytes, and both or none can be executed."""
+    if not first.is_file() or not second.is_file():
+        return False
+    is_executable = [bool(path.stat().st_mode & 0o100) for path in (first, second)]
+    return is_executable[0] == is_executable[1] and first.read_bytes() == second.read_bytes()
 
 
 def write_file(path: Path, content: bytes, mode: int) -> None:
