@@ -232,7 +232,8 @@ pipeline from it. This is the smallest one that works. Everything else has a def
 - Editors complete and check a spec while you type if its first line names the schema,
   `# yaml-language-server: $schema=kiwari-ci.schema.json`. Write this file beside the spec with
   `kiwari-ci schema >specs/kiwari-ci.schema.json`.
-- Unknown keys and keys without a value are errors. So are YAML anchors, aliases, merge keys and tags.
+- Unknown keys and keys without a value are errors. So are YAML anchors, aliases, merge keys and tags: write
+  what several services have in common into `service_defaults`.
 - A spec is read as YAML 1.2: `on` and `22:22` are text, and `1.10` is a number, so put versions in quotes.
 - A spec contains the names of secrets, never their values.
 - In the fields of a container (`command`, `env`, `environment`, `labels`, `healthcheck`, `compose` and so on), write

@@ -7,7 +7,7 @@ from kiwari_ci import planning, rules
 from kiwari_ci.effective import EffectiveSpec
 from kiwari_ci.frozen import dataclass
 from kiwari_ci.github import action_pins
-from kiwari_ci.loading import validation, yaml_source
+from kiwari_ci.loading import service_defaults, validation, yaml_source
 from kiwari_ci.output.generated_files import GeneratedFiles
 from kiwari_ci.plan import Plan
 from kiwari_ci.problems import Problem, SpecError, sort_problems
@@ -19,7 +19,7 @@ from kiwari_ci.schema import Spec
 
 @dataclass(frozen=True)
 class LoadedSpec:
-    """A sound spec: its text, what it says, what follows from it, and advice."""
+    """A sound spec: its text as a person wrote it, what it says, what follows from it, and advice."""
 
     source: yaml_source.YamlSource
     spec: Spec
@@ -38,7 +38,8 @@ def validate_and_plan(
     source: yaml_source.YamlSource, pins: action_pins.PinSet = action_pins.DEFAULT_PIN_SET
 ) -> LoadedSpec:
     """Plan everything about a spec that was read, with the pins of its repository; raises SpecError."""
-    spec, problems = validation.validate_spec(source)
+    source, data = service_defaults.merge_service_defaults(source)
+    spec, problems = validation.validate_spec(source, data)
     problems += rules.check_text(source)
     if spec is None:
         raise SpecError(problems)

@@ -151,8 +151,9 @@ class SpecError(Exception):  # noqa: N818 - it holds many, and is never one
 
 
 def sort_problems(problems: Iterable[Problem]) -> list[Problem]:
-    """Sort problems by place, and drop duplicates."""
-    return sorted(dict.fromkeys(problems), key=_get_sort_key)
+    """Sort problems by place, and drop those that say the same of the same place, whatever they suggest."""
+    by_place = {_get_sort_key(problem): problem for problem in reversed(list(problems))}
+    return [by_place[key] for key in sorted(by_place)]
 
 
 def format_problems_text(problems: Iterable[Problem]) -> str:

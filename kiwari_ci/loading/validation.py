@@ -30,21 +30,29 @@ EXPECTED_PHRASES = {
     "one_of": "exactly one of {names}",
     "some_of": "at least one of {names}",
 }
+DEFAULTS_KEY = "service_defaults"
 MAX_INPUT_LENGTH = 60  # characters of a value in a message
 
 
-def validate_spec(source: YamlSource) -> tuple[Spec | None, list[Problem]]:
-    """The spec when its types are right, and everything that is wrong with them."""
+def validate_spec(source: YamlSource, data: Any) -> tuple[Spec | None, list[Problem]]:
+    """The spec when the types of its data are right, and everything that is wrong with them.
+
+    `data` is that of the source with what services inherit. An error in an inherited value is one of
+    `service_defaults`, where it is reported once.
+    """
     try:
-        return Spec.model_validate(source.data), []
+        return Spec.model_validate(data), []
     except ValidationError as error:
-        return None, [_convert_error(source, dict(details)) for details in error.errors(include_url=False)]
+        all_details: list[dict[str, Any]] = [dict(details) for details in error.errors(include_url=False)]
+    written = [each for each in all_details if _find_source_path(source, each["loc"]) not in source.origins]
+    return None, [_convert_error(source, details) for details in written]
 
 
 def report_at_key(
     source: YamlSource, loc: YamlPath, rule: RuleName, message: str, hint: str = "", severity: Severity = "error"
 ) -> Problem:
     """A problem that points at a key, or at the nearest thing above it that a person wrote."""
+    message = _name_origin(source, loc, message)
     while loc and loc not in source.keys and loc not in source.values:
         loc = loc[:-1]
     return report_at_span(
@@ -56,6 +64,7 @@ def report_at_value(
     source: YamlSource, loc: YamlPath, rule: RuleName, message: str, hint: str = "", severity: Severity = "error"
 ) -> Problem:
     """A problem that points at a value, or at the nearest thing above it that is written down."""
+    message = _name_origin(source, loc, message)
     return report_at_span(
         source, source.values.get(_find_source_path(source, loc)), rule, message, hint, severity=severity
     )
@@ -82,6 +91,13 @@ def format_yaml_path(loc: YamlPath) -> str:
     """A place in words: services.api.paths[0]."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     return text.removeprefix(".") or "the spec"
+
+
+def _name_origin(source: YamlSource, loc: YamlPath, message: str) -> str:
+    """A message that names `service_defaults` for a value that a service inherits: the same for all that do."""
+    if _find_source_path(source, loc) not in source.origins:
+        return message
+    return message.replace(f"{format_yaml_path(loc[:2])}.", f"{DEFAULTS_KEY}.")
 
 
 def _convert_error(source: YamlSource, error: dict[str, Any]) -> Problem:
@@ -115,11 +131,22 @@ def _describe_unknown_key(source: YamlSource, loc: YamlPath, key: str) -> Proble
     if feature:
         message = f"no `{key}` in {parent}, {feature.what}: {feature.why}"
         return report_at_key(source, loc, "declined", message, feature.instead)
-    model = _find_model(loc[:-1])
+    if _is_of_one_service(loc):
+        hint = f"write `{key}` in each service that needs it: it cannot be common to all"
+        return report_at_key(source, loc, "unknown-key", f"no `{key}` in {parent}", hint)
+    model = find_model(loc[:-1])
     is_container = model is not None and issubclass(model, ContainerOptions)
     hint = suggest_compose_key(key) if is_container else ""
     hint = hint or suggestions.suggest_closest(key, _list_field_names(loc[:-1]))
     return report_at_key(source, loc, "unknown-key", f"unknown key `{key}` in {parent}", hint)
+
+
+def _is_of_one_service(loc: YamlPath) -> bool:
+    """Whether a key that `service_defaults` does not have is one of a service."""
+    if loc[0] != DEFAULTS_KEY:
+        return False
+    model = find_model(("services", "", *loc[1:-1]))
+    return model is not None and loc[-1] in model.model_fields
 
 
 def _format_expectation(error: dict[str, Any]) -> str:
@@ -141,7 +168,8 @@ def _find_source_path(source: YamlSource, loc: YamlPath) -> YamlPath:
     return written
 
 
-def _find_model(loc: YamlPath) -> type[BaseModel] | None:
+def find_model(loc: YamlPath) -> type[BaseModel] | None:
+    """The model of the value at a place, or of the items of a list there; none for a value of another kind."""
     annotation: Any = Spec
     for part in loc:
         if not isinstance(part, int):
@@ -168,12 +196,12 @@ def _strip_optional(annotation: Any) -> Any:
 
 
 def _list_field_names(loc: YamlPath) -> list[str]:
-    model = _find_model(loc)
+    model = find_model(loc)
     return list(model.model_fields) if model else []
 
 
 def _find_description(loc: YamlPath, field: str) -> str:
-    model = _find_model(loc)
+    model = find_model(loc)
     description = model.model_fields[field].description if model and field in model.model_fields else None
     return f"{field}: {description}" if description else ""
 
@@ -208,7 +236,7 @@ def _suggest_fix(error: dict[str, Any], written: str) -> str:
 def _describe_field(loc: YamlPath) -> str:
     """The keys of a field and its description; the hint when no nearer one is known."""
     parts: list[str] = []
-    model = _find_model(loc)
+    model = find_model(loc)
     if model:
         field_names = join_with_limit((f"`{name}`" for name in model.model_fields), 12)
         parts.append(f"{format_yaml_path(loc)} takes {field_names}")

@@ -8,7 +8,7 @@ make a spec harder to read than its text is refused: anchors, aliases, merge key
 import errno
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -47,6 +47,7 @@ _SYNTAX_HINTS = {  # the first part that the parser's words have
     "parsing a quoted scalar": "`\\` starts an escape in double quotes: single quotes have none",
     "expected ':'": "a key ends with `:` and a blank",
 }
+_SHARING_HINT = "write out what it stands for; what services have in common goes into `service_defaults`"
 GENERAL_SYNTAX_HINT = "look at the indentation, the quotes and the brackets from here upwards"
 
 
@@ -64,6 +65,8 @@ class YamlSource:
     """A spec as it was read: its text (its lines end in LF), its data, and the place of each key and value.
 
     `keys` and `values` go by the path to a value, shaped as pydantic's `loc`; the whole document is `values[()]`.
+    `origins` has the path in `service_defaults` of each value that a service inherits from there; `keys` and `values`
+    have its place there, too.
     """
 
     path: str
@@ -71,6 +74,7 @@ class YamlSource:
     data: Any
     keys: dict[YamlPath, SourceSpan]
     values: dict[YamlPath, SourceSpan]
+    origins: dict[YamlPath, YamlPath] = field(default_factory=dict)
 
     @cached_property
     def lines(self) -> list[str]:
@@ -258,7 +262,7 @@ class _YamlReader:
             self.skip(event)
             return f"{span.line}:{span.column}"
         if event.value == "<<" and event.implicit[0]:
-            self.fault("merge-key", "merge keys are not read", span, "write out what it would bring")
+            self.fault("merge-key", "merge keys are not read", span, _SHARING_HINT)
         elif not isinstance(value := self.scalar(event, span), str):
             hint = "put quotes around it" if event.value else "write a name before the `:`"
             self.fault("key-not-text", f"a key is text, and this is {_describe_type(value)}", span, hint)
@@ -292,7 +296,7 @@ class _YamlReader:
         if event.anchor:
             is_alias = isinstance(event, yaml.AliasEvent)
             rule: RuleName = "alias" if is_alias else "anchor"
-            hint = "write out what it stands for" if is_alias else "leave it out"
+            hint = _SHARING_HINT if is_alias else "leave it out"
             self.fault(rule, f"the {rule} {_quote_shortened(event.anchor)} is not read", span, hint)
         tag = getattr(event, "tag", None)
         if tag:

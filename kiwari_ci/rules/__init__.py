@@ -8,7 +8,7 @@ from typing import Any
 from kiwari_ci.effective import EffectiveSpec
 from kiwari_ci.effective.values import parse_postgres_major
 from kiwari_ci.engines.all_engines import list_engines
-from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
+from kiwari_ci.loading.validation import DEFAULTS_KEY, format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
 from kiwari_ci.proxies import rules as proxy_rules
@@ -55,6 +55,7 @@ def check_spec(source: YamlSource, spec: EffectiveSpec, pinned_actions: Collecti
         names.check_names,
         deploys.check_deploys,
         _check_unused_entries,
+        _check_unused_defaults,
         stacks.check_stacks,
         containers.check_containers,
         variables.check_variable_references,
@@ -101,6 +102,16 @@ def _check_unused_entries(source: YamlSource, spec: EffectiveSpec) -> Problems:
                 message = f"{table}.{name}: no environment {_USAGE_PHRASES[table]} it"
                 hint = "leave it out, or name it in an environment"
                 yield report_at_key(source, (table, name), "unused", message, hint)
+
+
+def _check_unused_defaults(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """What no service inherits has no effect."""
+    inherited_fields = {origin[1] for origin in source.origins.values()}
+    for field in sorted(spec.written.service_defaults.model_fields_set - inherited_fields):
+        loc: YamlPath = (DEFAULTS_KEY, field)
+        message = f"{format_yaml_path(loc)}: no service takes it"
+        hint = "leave it out: each service writes its own, or is of a kind that has none"
+        yield report_at_key(source, loc, "unused", message, hint)
 
 
 def _check_server_versions(source: YamlSource, spec: EffectiveSpec) -> Problems:

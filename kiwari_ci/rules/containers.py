@@ -8,11 +8,9 @@ from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
 from kiwari_ci.rules.images import check_image_version
 from kiwari_ci.schema import Accessory, Service
+from kiwari_ci.schema.services import HTTP_HEALTH_FIELDS, IMAGE_FIELDS, ONE_SHOT_EXCLUDES
 
 Problems = Iterator[Problem]
-
-ONE_SHOT_EXCLUDES = ("port", "healthcheck", "health", "websocket", "rollout", "replicas", "migrate", "jobs")
-IMAGE_FIELDS = ("image", "paths", "build", "test", "tests", "steps")
 
 
 def check_containers(source: YamlSource, spec: EffectiveSpec) -> Problems:
@@ -99,7 +97,7 @@ def _check_health_kind(source: YamlSource, container: EffectiveContainer) -> Pro
     if not isinstance(container.options, Service) or container.options.health.by == "http":
         return
     health = container.options.health
-    for key in ("path", "status", "host"):
+    for key in HTTP_HEALTH_FIELDS:
         if key in health.model_fields_set:
             loc = container.yaml_path("health", key)
             message = f"{format_yaml_path(loc)}: with `by: {health.by}` nothing is asked over HTTP"

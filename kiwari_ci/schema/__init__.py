@@ -23,7 +23,7 @@ from kiwari_ci.schema.environments import (
 )
 from kiwari_ci.schema.images import Build, BuildArg, BuildOverride, PullToken, Registry
 from kiwari_ci.schema.routes import Route
-from kiwari_ci.schema.services import Accessory, Health, Override, Service
+from kiwari_ci.schema.services import Accessory, Health, Override, Service, ServiceDefaults
 from kiwari_ci.schema.steps import Step, Steps, StepValue
 from kiwari_ci.schema.tests import Setup, Test, TestService, Tool
 from kiwari_ci.schema.text_formats import BranchName, GeneratorRequirement, Omittable, RepositoryName, RunnerLabel, Slug
@@ -61,6 +61,7 @@ __all__ = [
     "Route",
     "Secret",
     "Service",
+    "ServiceDefaults",
     "Setup",
     "Spec",
     "SpecModel",
@@ -120,6 +121,9 @@ class Spec(SpecModel):
     databases: dict[Slug, DatabaseServer] = Field({}, description="PostgreSQL servers, by name.")
     services: dict[Slug, Service] = Field(
         min_length=1, description="Services, by name. A deploy of several services deploys them in this order."
+    )
+    service_defaults: ServiceDefaults = Field(
+        ServiceDefaults.model_construct(), description="What the services have in common, written once."
     )
     accessories: dict[Slug, Accessory] = Field(
         {}, description="Containers in the stacks whose images no workflow here builds, by name."

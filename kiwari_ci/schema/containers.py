@@ -177,8 +177,9 @@ class ContainerOptions(SpecModel):
     networks: Annotated[Omittable[list[Network]], WritesComposeKey("networks")] = Field(
         None,
         min_length=1,
-        description="More Docker networks that it joins: `[backend, {external: monitoring}]`. It joins the stack's "
-        "network; with a domain, or with a port in an environment without `domains`, also the proxy's.",
+        description="More Docker networks to join: `[backend, {external: monitoring}]`. It joins the proxy's network "
+        "if it has a domain, or if it has a port and the environment has no `domains`; otherwise only the stack's "
+        "own.",
     )
     mem_limit: Annotated[Omittable[MemorySize], WritesComposeKey("mem_limit", copied=True)] = Field(
         None, description="The most memory that it may use. If it uses more, it is killed."

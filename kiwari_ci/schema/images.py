@@ -82,13 +82,9 @@ class Scan(SpecModel):
     )
 
 
-class Build(SpecModel):
-    """How an image is built."""
+class SharedBuild(SpecModel):
+    """What the builds of several images may have in common."""
 
-    context: RepositoryFolder = Field(".", description="The build context, a folder of the repository.")
-    dockerfile: Omittable[RepositoryFile] = Field(
-        None, description="The path of the Dockerfile from the repository's root; default: `<service>/Dockerfile`."
-    )
     target: Omittable[StageName] = Field(None, description="The stage to build; default: the last one.")
     args: dict[EnvKey, BuildArg] = Field(
         {}, description="Build arguments (`ARG`), by name. Whoever has the image can read them."
@@ -117,8 +113,21 @@ class Build(SpecModel):
         description="Whether GitHub signs where the image comes from; `gh attestation verify` checks the signature. "
         "For a public repository, or on GitHub Enterprise Cloud.",
     )
+
+
+class _OwnBuild(SpecModel):
+    """What tells the build of one image from the others; its fields come first."""
+
+    context: RepositoryFolder = Field(".", description="The build context, a folder of the repository.")
+    dockerfile: Omittable[RepositoryFile] = Field(
+        None, description="The path of the Dockerfile from the repository's root; default: `<service>/Dockerfile`."
+    )
     base: dict[EnvKey, Slug] = Field(
         {},
         description="Images of other services from which it is built, by build argument: `{BASE: php-base}` for `ARG "
         "BASE` and `FROM $BASE`. When one of them changes, it is built again.",
     )
+
+
+class Build(SharedBuild, _OwnBuild):
+    """How an image is built."""

@@ -7,7 +7,7 @@ from pydantic import Field
 from kiwari_ci.schema.base import SpecModel
 from kiwari_ci.schema.compose_mapping import WritesComposeKey
 from kiwari_ci.schema.containers import ContainerOptions
-from kiwari_ci.schema.images import Build, BuildOverride
+from kiwari_ci.schema.images import Build, BuildOverride, SharedBuild
 from kiwari_ci.schema.schedules import Job
 from kiwari_ci.schema.steps import Steps
 from kiwari_ci.schema.tests import Test
@@ -23,6 +23,10 @@ from kiwari_ci.schema.text_formats import (
     TextLine,
     UrlPath,
 )
+
+IMAGE_FIELDS = ("image", "paths", "build", "test", "tests", "steps")  # what a service with `image_of` has not
+ONE_SHOT_EXCLUDES = ("port", "healthcheck", "health", "websocket", "rollout", "replicas", "migrate", "jobs")
+HTTP_HEALTH_FIELDS = ("path", "status", "host")  # of `health`, for requests over HTTP
 
 ReplicaCount = Annotated[int, Field(ge=1, le=20)]
 
@@ -52,8 +56,26 @@ class Health(SpecModel):
     )
 
 
+class _SharedServiceFields(SpecModel):
+    """What a service has, an accessory has not, and several services may have in common."""
+
+    health: Health = Field(Health.model_construct(), description="How a deploy checks that it is healthy.")
+    rollout: Literal["start-first", "recreate"] = Field(
+        "start-first",
+        description="`start-first`: the old container stops only after the new one answers, so there must be memory "
+        "for both; `recreate`: the old one stops first, with a gap, for a service of which two must not "
+        "run at once.",
+    )
+    replicas: Annotated[ReplicaCount, WritesComposeKey("scale")] = Field(
+        1,
+        description="How many containers of it run: `NAME`, `NAME-2` and so on, all behind one name. They are "
+        "deployed one after the other.",
+    )
+    websocket: bool = Field(False, description="Whether the proxy forwards WebSockets to it.")
+
+
 class _ServiceFields(SpecModel):
-    """What a service has and an accessory has not; its fields come first."""
+    """What one service has, which tells it from the others; its fields come first."""
 
     image: Annotated[Omittable[ImageName], WritesComposeKey("image")] = Field(
         None, description="The name of its image; default: `<project>-<service>`."
@@ -81,13 +103,6 @@ class _ServiceFields(SpecModel):
         description="The port on which it listens in its container. A service without a port is a worker: it is "
         "healthy while it runs.",
     )
-    health: Health = Field(Health.model_construct(), description="How a deploy checks that it is healthy.")
-    rollout: Literal["start-first", "recreate"] = Field(
-        "start-first",
-        description="`start-first`: the old container stops only after the new one answers, so there must be memory "
-        "for both; `recreate`: the old one stops first, with a gap, for a service of which two must not "
-        "run at once.",
-    )
     migrate: Omittable[list[TextLine]] = Field(
         None,
         min_length=1,
@@ -106,16 +121,23 @@ class _ServiceFields(SpecModel):
         description="Commands that run on a schedule with its image, by name: `{clean: {schedule: '0 4 * * *', "
         "command: [./api, clean]}}`.",
     )
-    replicas: Annotated[ReplicaCount, WritesComposeKey("scale")] = Field(
-        1,
-        description="How many containers of it run: `NAME`, `NAME-2` and so on, all behind one name. They are "
-        "deployed one after the other.",
-    )
-    websocket: bool = Field(False, description="Whether the proxy forwards WebSockets to it.")
 
 
-class Service(ContainerOptions, _ServiceFields):
+class Service(ContainerOptions, _SharedServiceFields, _ServiceFields):
     """An image that is built from the monorepo, or another process of one, and the container that runs it."""
+
+
+class ServiceDefaults(ContainerOptions, _SharedServiceFields):
+    """What services have in common. A service with a key of its own merges or replaces it, as in `overrides`.
+
+    A service does not take what its kind excludes. Without a `port`, it takes no `websocket`, and `health` only with
+    `by: healthcheck`; if it is not checked over HTTP, it takes no `path`, `status` and `host` of `health`. With `once`,
+    it takes no `health`, `healthcheck`, `rollout`, `replicas` and `websocket`. With `image_of`, it takes no `build`,
+    and `env` only if it has an `env` of its own. No service waits for itself because of a `depends_on` here.
+    Nothing else takes a default away: write what is not for all services in those that have it.
+    """
+
+    build: SharedBuild = Field(SharedBuild.model_construct(), description="How the images are built.")
 
 
 class _AccessoryFields(SpecModel):

@@ -71,7 +71,7 @@ def load(text: str, folder: Path) -> tuple[YamlSource, EffectiveSpec]:
     path = folder / "shop.yaml"
     path.write_text(text)
     source = load_yaml(path)
-    spec, problems = validate_spec(source)
+    spec, problems = validate_spec(source, source.data)
     assert spec, problems
     return source, EffectiveSpec(spec)
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from kiwari_ci import __version__
 from kiwari_ci.commands.check import older_specs, spec_location, stale_files
-from kiwari_ci.loading import yaml_source
+from kiwari_ci.loading import service_defaults, yaml_source
 from kiwari_ci.output.generated_files import (
     MAX_FILE_BYTES,
     PROGRAM_MARKERS,
@@ -263,7 +263,7 @@ class _DriftClassifier:
 
     @cached_property
     def spec(self) -> yaml_source.YamlSource:
-        return yaml_source.load_yaml(self.path)
+        return service_defaults.merge_service_defaults(yaml_source.load_yaml(self.path))[0]
 
     @cached_property
     def before(self) -> older_specs.CandidateSpecs:

@@ -47,7 +47,10 @@ def _find_folder_key(folder: str, plan: Plan) -> YamlPath | None:
 
 
 def locate_generated_line(spec: YamlSource, key: YamlPath, line: str) -> tuple[YamlPath, int]:
-    """The key below `key` whose value, the longest of all, is part of a generated line; else `key` itself."""
+    """The key below `key` whose value, the longest of all, is part of a generated line; else `key` itself.
+
+    For a value that a service inherits, it is the key in `service_defaults`.
+    """
     parents = {loc[:-1] for loc in spec.values if loc}
     longest = 0
     best_loc = key
@@ -59,7 +62,7 @@ def locate_generated_line(spec: YamlSource, key: YamlPath, line: str) -> tuple[Y
             continue
         if len(text) > longest and _contains_whole_word(line, text):
             longest, best_loc = len(text), loc
-    return locate_nearest_key(spec, best_loc)
+    return locate_nearest_key(spec, spec.origins.get(best_loc, best_loc))
 
 
 def locate_nearest_key(spec: YamlSource, loc: YamlPath) -> tuple[YamlPath, int]:
