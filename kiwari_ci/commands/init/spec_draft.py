@@ -345,7 +345,7 @@ def _add_trigger(draft: SpecDraft, table: CommentedMapping, environment: Detecte
         triggers["tag"] = environment.tag
     if environment.by_hand and not environment.push:
         triggers["dispatch"] = True
-    source = environment.where or "could not tell: nothing here deploys"
+    source = environment.trigger_where or environment.where or "could not tell: nothing here deploys"
     if environment.guess and environment.where:
         source += ", which does not say when"
     table.put("deploy_on", triggers, source)

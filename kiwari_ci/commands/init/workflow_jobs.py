@@ -18,7 +18,8 @@ from kiwari_ci.readers.bounded_text import fill_in_values
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
-from kiwari_ci.readers.workflow import EXPRESSION_PATTERN, get_action_name
+from kiwari_ci.readers.workflow import get_action_name
+from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, collect_strings, format_scalar
 
 _SHELL_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
@@ -66,6 +67,15 @@ class WorkflowTrigger:
     pull_requests: bool = False
 
 
+@dataclass(frozen=True)
+class JobStart:
+    """How a job is reached: the workflow that events start, and the job there that calls, if it is called."""
+
+    workflow: str
+    where: str = ""  # of the job that calls
+    callers: str = ""  # the names of the jobs and files that call, from the first on
+
+
 @dataclass
 class BuildStep:
     """An image that a workflow builds; `image` has neither registry's tag nor, where unknown, a name."""
@@ -106,6 +116,7 @@ class DeployJob:
     name: str  # of the environment, as GitHub knows it; empty when the job does not say
     description: str  # all that names it: the environment, the job and the file
     trigger: WorkflowTrigger
+    started_by: str  # the workflow that events start: this one, or the one that calls it
     urls: list[SourcedValue] = field(default_factory=list)
     settings: dict[str, tuple[str, str]] = field(default_factory=dict)  # role: secret or variable, its name
     folders: list[SourcedValue] = field(default_factory=list)
@@ -122,7 +133,7 @@ class DetectedWorkflows:
     deploys: list[DeployJob] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     documents: dict[str, YamlDocument] = field(default_factory=dict)  # by path, those of composite actions included
-    unsupported: list[str] = field(default_factory=list)
+    bakes: list[str] = field(default_factory=list)  # where `docker buildx bake` builds, whose file is not read
     pull_requests: str = ""  # where it says that pull requests are tested or built; empty if none are
 
 
@@ -136,16 +147,19 @@ class WorkflowJobReader:
         path: str,
         document: YamlMapping,
         job_name: str,
+        job: YamlMapping,
         trigger: WorkflowTrigger,
         matrix: dict[str, Any],
+        start: "JobStart",
     ) -> None:
         jobs = document.get_mapping("jobs")
         self.workflows = workflows
         self.path = path
         self.job_name = job_name
-        self.job = jobs.get_mapping(job_name)
+        self.job = job
         self.trigger = trigger
-        self.where = jobs.where(job_name)
+        self.start = start
+        self.where = start.where or jobs.where(job_name)
         self.steps: list[YamlMapping] = []
         self.step_places: dict[int, str] = {}
         for step, place in self.job.list_items("steps"):
@@ -179,8 +193,11 @@ class WorkflowJobReader:
     def read(self) -> None:
         """Add the builds, the tests and the deploy of the job to `workflows`."""
         for step in self.steps:
-            if re.match(r"docker/(build-push|bake)-action@", step.get_text("uses")):
+            action = get_action_name(step.get_text("uses"))
+            if action == "docker/build-push-action":
                 self._add_action_build(step)
+            if action == "docker/bake-action":
+                self.workflows.bakes.append(step.where("uses"))
             script = self._substitute_in_script(step.get_text("run"))
             for folder_change, command in iter_docker_commands(script):
                 self._add_command_build(step, folder_change, command)
@@ -259,6 +276,8 @@ class WorkflowJobReader:
 
     def _add_command_build(self, step: YamlMapping, folder_change: str, command: list[str]) -> None:
         """Add the build of a `docker build` or `docker buildx build`."""
+        if command[:1] == ["docker"] and "bake" in command[1:3]:
+            self.workflows.bakes.append(step.where("run"))
         if command[:1] != ["docker"] or "build" not in command[1:3] or command[1] == "compose":
             return
         build = parse_docker_build(command[command.index("build") + 1 :])
@@ -355,7 +374,7 @@ class WorkflowJobReader:
         )
         if name.lower() in _NON_SERVER_ENVIRONMENTS or not self._reaches_server(scripts, has_environment=bool(name)):
             return
-        trigger = _narrow_trigger(self.trigger, self.job.get_text("if"))
+        trigger = narrow_trigger(self.trigger, self.job.get_text("if"))
         if not (trigger.branches or trigger.tags or trigger.by_hand):
             return
         file_name = self.path.rpartition("/")[2]
@@ -364,8 +383,9 @@ class WorkflowJobReader:
             workflow=self.path,
             job=self.job_name,
             name="" if UNKNOWN_TEXT in name else name,
-            description=f"{name} {self.job_name} {self.job.get_text('name')} {file_name}",
+            description=f"{name} {self.start.callers} {self.job_name} {self.job.get_text('name')} {file_name}",
             trigger=trigger,
+            started_by=self.start.workflow,
         )
         if "inputs." in written_name:
             deploy.notes.append(
@@ -466,7 +486,7 @@ def _find_setting_role(name: str) -> str:
     return ""
 
 
-def _narrow_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
+def narrow_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
     """What is left of a trigger under a job's `if`."""
     tag_part = re.search(r"(!\s*)?contains\(\s*github\.ref(?:_name)?\s*,\s*'(-[\w.]+)'\s*\)", condition)
     if tag_part:
