@@ -164,3 +164,86 @@ def test_a_bake_file_is_told_and_its_dockerfiles_are_services(step: str, tmp_pat
         result.troubles
     )
     assert [outcome.is_removable for outcome in result.workflows] == [False]
+
+
+def push_by_variable(folder: Path, *steps: str) -> tuple[dict[str, Any], str]:
+    """The spec that init makes of a job whose image only a variable names in full."""
+    workflow = (
+        "on: {push: {branches: [main]}}\njobs:\n  build:\n    runs-on: ubuntu-latest\n    steps:\n"
+        "      - uses: docker/build-push-action@v6\n"
+        '        with: {context: ., push: true, tags: "${{ vars.HUB_USER }}/shop-api:latest"}\n'
+    )
+    return describe_environments(
+        folder, {"workflows/main.yml": workflow + "".join(f"      - {step}\n" for step in steps)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("login", "registry"),
+    [
+        (
+            '{uses: docker/login-action@v3, with: {username: shop-bot, password: "${{ secrets.HUB_TOKEN }}"}}',
+            ("docker.io", "shop-bot", "HUB_TOKEN"),
+        ),
+        (
+            'run: echo "$TOKEN" | docker login -u "${{ vars.HUB_USER }}" --password-stdin',
+            ("docker.io", "example", "REGISTRY_PUSH_TOKEN"),
+        ),
+        (
+            '{uses: docker/login-action@v3, with: {registry: registry.example.com, username: "${{ vars.HUB_USER }}"}}',
+            ("registry.example.com", "example", "REGISTRY_PUSH_TOKEN"),
+        ),
+    ],
+)
+def test_the_login_tells_the_registry_of_an_image(login: str, registry: tuple[str, str, str], tmp_path: Path) -> None:
+    spec, text = push_by_variable(tmp_path, login)
+    written = spec["registry"]
+    assert (written["host"], written["user"], written["push_token"]["secret"]) == registry
+    assert "could not tell the namespace" in text
+
+
+def test_images_of_a_job_that_logs_in_to_ghcr_stay_there(tmp_path: Path) -> None:
+    spec, _ = push_by_variable(tmp_path, "{uses: docker/login-action@v3, with: {registry: ghcr.io, username: x}}")
+    assert "registry" not in spec
+
+
+def test_a_registry_that_nothing_tells_is_asked_about(tmp_path: Path) -> None:
+    push_by_variable(tmp_path)
+    result = build_init_result(tmp_path, "example/shop")
+    questions = [question for _, question in result.decisions]
+    assert any("only a variable says the registry or the owner of the image" in question for question in questions)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["docker {}", 'ssh root@shop.example.com "docker {}"'],
+)
+def test_the_options_of_docker_run_are_told(command: str, tmp_path: Path) -> None:
+    run = "run -d --name api --network=host -e TOKEN=hunter2 --memory 512m -v /srv/data:/data example/api"
+    _, text = describe_environments(
+        tmp_path,
+        {
+            "workflows/main.yml": "on: {push: {branches: [main]}}\njobs:\n  deploy:\n    runs-on: ubuntu-latest\n"
+            "    environment: production\n    steps:\n"
+            f"      - {{uses: appleboy/ssh-action@v1, with: {{{LOGIN}}}}}\n"
+            f"      - run: |\n          {command.format(run)}\n          docker run --rm -it example/api check\n"
+        },
+    )
+    assert "`docker run` of api: --network host, -e TOKEN, --memory 512m, -v /srv/data:/data" in text
+    assert "hunter2" not in text
+    assert text.count("`docker run`") == 1
+
+
+def test_an_empty_value_of_a_matrix_is_no_value(tmp_path: Path) -> None:
+    entries = '{app: api, target: "", build_args: ""}, {app: web, target: run}'
+    inputs = 'file: "${{ matrix.app }}/Dockerfile", target: "${{ matrix.target }}"'
+    inputs += ', build-args: "${{ matrix.build_args }}"'
+    workflow = (
+        "on: {push: {branches: [main]}}\njobs:\n  build:\n    runs-on: ubuntu-latest\n    strategy:\n"
+        f"      matrix: {{include: [{entries}]}}\n    steps:\n"
+        f"      - {{uses: docker/build-push-action@v6, with: {{context: ., {inputs}}}}}\n"
+    )
+    files = {"api/Dockerfile": DOCKERFILE, "web/Dockerfile": DOCKERFILE.replace("scratch", "scratch AS run")}
+    result = build_init_result(repository(tmp_path, {**files, ".github/workflows/main.yml": workflow}), "example/shop")
+    assert not [note for note in result.seen if "build" in note]
+    assert "target: run" in result.text

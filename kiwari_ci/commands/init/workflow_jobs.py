@@ -12,8 +12,10 @@ from kiwari_ci.commands.init.docker_commands import (
     UNKNOWN_TEXT,
     is_needed_for_tests,
     iter_docker_commands,
+    parse_docker_run,
     parse_image_name,
 )
+from kiwari_ci.commands.init.registry_logins import UnnamedPush, build_unnamed_push, find_registry_logins
 from kiwari_ci.readers.bounded_text import fill_in_values
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
@@ -133,6 +135,8 @@ class DetectedWorkflows:
     deploys: list[DeployJob] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     documents: dict[str, YamlDocument] = field(default_factory=dict)  # by path, those of composite actions included
+    unnamed_pushes: list[UnnamedPush] = field(default_factory=list)  # images that only a variable names in full
+    container_options: list[str] = field(default_factory=list)  # in words, what `docker run` says on a server
     bakes: list[str] = field(default_factory=list)  # where `docker buildx bake` builds, whose file is not read
     pull_requests: str = ""  # where it says that pull requests are tested or built; empty if none are
 
@@ -166,6 +170,8 @@ class WorkflowJobReader:
             if isinstance(step, YamlMapping):
                 self.steps.append(step)
                 self.step_places[id(step)] = place
+        axes = self.job.get_mapping("strategy").get_mapping("matrix")
+        self.empty_values = {f"matrix.{name}" for name in _list_empty_values(matrix, axes)}
         self.expression_values = self._collect_expression_values(repository, document, matrix)
         self.default_folder = "."
         for mapping in (document, self.job):
@@ -224,6 +230,8 @@ class WorkflowJobReader:
 
     def _evaluate(self, expression: str) -> str:
         """The value of an expression; UNKNOWN_TEXT when only a run knows it."""
+        if expression in self.empty_values:
+            return ""
         value = self.expression_values.get(expression)
         nested = re.fullmatch(r"(matrix\.[^.]+)\.(.+)", expression)
         if value is None and nested:
@@ -252,7 +260,7 @@ class WorkflowJobReader:
     def _add_action_build(self, step: YamlMapping) -> None:
         """Add the build of docker/build-push-action; a context that is a URL or unknown is taken for the root."""
         inputs = step.get_mapping("with")
-        context = self._substitute(inputs.get_text("context") or ".")
+        context = self._substitute(inputs.get_text("context")) or "."
         if "://" in context or context == UNKNOWN_TEXT:
             context = "."
         dockerfile = self._substitute(inputs.get_text("file")) or f"{context}/Dockerfile"
@@ -292,6 +300,9 @@ class WorkflowJobReader:
 
     def _add_build(self, where: str, image: str, context: str, file: str, settings: BuildSettings) -> None:
         """Add a build whose context and Dockerfile are known and inside of the repository."""
+        unnamed_push = build_unnamed_push(image, find_registry_logins(self.steps, self._substitute), where)
+        if unnamed_push:
+            self.workflows.unnamed_pushes.append(unnamed_push)
         folder = join_path(".", context)
         dockerfile = join_path(".", file)
         if not folder or not dockerfile or UNKNOWN_TEXT in folder + dockerfile:
@@ -397,7 +408,20 @@ class WorkflowJobReader:
             deploy.folders.append(SourcedValue(folder.rstrip("/"), self.where))
         for project in _COMPOSE_PROJECT_OPTION.findall(self._substitute_in_script(scripts)):
             deploy.projects.append(SourcedValue(project, self.where))
+        self.workflows.container_options += self._describe_container_options()
         self.workflows.deploys.append(deploy)
+
+    def _describe_container_options(self) -> list[str]:
+        """In words, the options of containers that a deploy starts with `docker run`."""
+        descriptions = []
+        for step in self.steps:
+            for mapping, key in ((step, "run"), (step.get_mapping("with"), "script")):
+                for _, words in iter_docker_commands(self._substitute_in_script(mapping.get_text(key))):
+                    run = parse_docker_run(words)
+                    if run and run.options:
+                        options = ", ".join(run.options)
+                        descriptions.append(f"{mapping.where(key)}: `docker run` of {run.name}: {options}")
+        return descriptions
 
     def _reaches_server(self, scripts: str, *, has_environment: bool) -> bool:
         """Whether the job uses SSH, or starts containers on a runner of one's own or in an environment."""
@@ -435,6 +459,15 @@ class WorkflowJobReader:
             if uses_command:
                 texts = [*job_env, *texts]
             _collect_login_settings(deploy.settings, step, "\n".join(texts))
+
+
+def _list_empty_values(combination: dict[str, Any], matrix: YamlMapping) -> list[str]:
+    """The keys of a matrix that are empty in one combination of it: written so, or only those of other entries."""
+    if not combination:
+        return []
+    other_entries = [entry for entry, _ in matrix.list_items("include") if isinstance(entry, YamlMapping)]
+    names = {name for entry in other_entries for name in entry} | set(combination)
+    return [name for name in names if combination.get(name) in (None, "")]
 
 
 def _wrap_in_subshell(script: str, folder: str, step_count: int) -> list[str]:
