@@ -55,6 +55,7 @@ def detect_environments(
 ) -> list[DetectedEnvironment]:
     """The environments, those that build first; guessed from the compose files where no workflow deploys."""
     environments: dict[str, DetectedEnvironment] = {}
+    first_jobs: dict[str, DeployJob] = {}
     for job in workflows.deploys:
         name = name_environment(job)
         if not name:
@@ -63,14 +64,21 @@ def detect_environments(
         if name not in environments:
             environments[name] = DetectedEnvironment(name, _classify_deploy_job(job) or PRODUCTION, job.where)
         environment = environments[name]
-        known_workflows = [workflow.value for workflow in environment.workflows]
-        if known_workflows and started_by.value not in known_workflows:
+        first_job = first_jobs.setdefault(name, job)
+        if first_job.started_by != job.started_by and _differs_from(first_job, job):
             environment.notes.append(f"{job.where} deploys it, too, today, beside {environment.where}")
         _add_deploy_job(environment, job, default_branch)
         environment.workflows.append(started_by)
     if not environments:
         return _guess_environments(compose_files, default_branch)
     return _complete_triggers(list(environments.values()), default_branch)
+
+
+def _differs_from(first_job: DeployJob, job: DeployJob) -> bool:
+    """Whether a job of another workflow deploys an environment at other times, or to another server."""
+    triggers = [(one.trigger.branches, one.trigger.tags, one.trigger.by_hand) for one in (first_job, job)]
+    addresses = {one.settings["address"] for one in (first_job, job) if "address" in one.settings}
+    return triggers[0] != triggers[1] or len(addresses) > 1
 
 
 def name_environment(job: DeployJob) -> str:
