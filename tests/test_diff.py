@@ -381,7 +381,7 @@ def test_the_host_script_comes_with_its_command(tmp_path: Path) -> None:
     program = script.read_text()
     script.write_text(f"{program}print()\n")
     printed = said(KIWARI, "--against", tmp_path / "out")
-    command = 'VPS=USER@ADDRESS; git archive HEAD deploy/bin | ssh "$VPS" tar -x'
+    command = 'VPS=USER@ADDRESS; git archive HEAD deploy/bin | ssh "$VPS" \'umask 022; tar -x'
     assert f"host program\n  ! changed: copy it to the server: {command}" in printed
     script.write_text(f"{program}# a remark\n")
     assert "nothing changes" in said(KIWARI, "--against", tmp_path / "out")
@@ -778,3 +778,19 @@ def test_a_script_of_any_size_ends(script: str) -> None:
 def test_what_was_not_read_is_not_called_unchanged() -> None:
     compared = compare.DiffResult("before", (), (("deploy.yml", "broken"),))
     assert report.summarize_diff(compared) == "nothing changes in what could be read; not read: 1"
+
+
+@pytest.mark.parametrize(
+    ("step", "is_told"),
+    [
+        ("{uses: actions/delete-package-versions@v5, with: {package-type: container, package-name: shop}}", True),
+        ("{uses: actions/delete-package-versions@v5, with: {package-type: npm, package-name: shop}}", False),
+        ("{uses: snok/container-retention-policy@v3, with: {tag-selection: both}}", True),
+        ("{run: 'gh api -X DELETE /orgs/example/packages/container/shop/versions/1'}", True),
+        ("{run: 'gh api /orgs/example/packages/container/shop/versions'}", False),
+    ],
+)
+def test_what_deletes_images_beside_the_pipeline_is_told(step: str, is_told: bool) -> None:
+    workflow = f"on: {{schedule: [{{cron: '0 3 * * 0'}}]}}\njobs: {{clean: {{runs-on: x, steps: [{step}]}}}}\n"
+    lines = words({".github/workflows/cleanup.yml": workflow}, {})
+    assert any("deletes images from the registry" in line for line in lines) is is_told, lines

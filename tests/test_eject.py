@@ -66,9 +66,10 @@ def test_the_printed_command_is_the_runbooks(root: Path) -> None:
     [command] = re.findall(r"VPS=USER@ADDRESS; (git archive .*)", kiwari_ci("eject").out)
     runbook = (root / "deploy/RUNBOOK.md").read_text()
     for source in PLAN.hosts[0].sources:
-        assert f'git archive HEAD {source} | ssh "$VPS" tar -x --strip-components=1 -C docker\n' in runbook
+        unpacking = "'umask 022; tar -x --strip-components=1 -C docker'"
+        assert f'git archive HEAD {source} | ssh "$VPS" {unpacking}\n' in runbook
     archive = f"git archive HEAD {' '.join(PLAN.hosts[0].sources)} | "
-    assert command == archive + 'ssh "$VPS" tar -x --strip-components=1 -C docker'
+    assert command == archive + 'ssh "$VPS" \'umask 022; tar -x --strip-components=1 -C docker\''
 
 
 @pytest.mark.parametrize(

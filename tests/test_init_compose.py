@@ -64,8 +64,8 @@ def test_no_secret_is_copied(tmp_path: Path, container: str) -> None:
         ("labels: {a.b: '${UNSET}'}", "label a.b"),
         ("labels: ['traefik.http.middlewares.a.basicauth.users=x:y']", "label traefik.http.middlewares.a.basicauth"),
         ("labels: {traefik.http.routers.a.rule: 'Host(`a.example.com`) && Path(`/b`)'}", "more of its router's rule"),
-        ("labels: {traefik.http.routers.a.rule: 'Host(`a.example.com`) && PathPrefix(`/b`)'}",
-         "the path of its router's rule, which `domains` takes: a.example.com/b"),
+        ("labels: {traefik.http.routers.a.rule: 'Host(`a.example.com`) && (PathPrefix(`/b`) || PathPrefix(`/c`))'}",
+         "the paths of its router's rule, which `domains` takes: a.example.com/b, a.example.com/c"),
         ("labels: {traefik.http.routers.a.rule: 'Host(`a.${DOMAIN}`)'}", "the domain of its rule, `a.${DOMAIN}`"),
         ("env_file: .env", "env_file .env, of whose keys there is no example"),
     ],
@@ -382,3 +382,28 @@ def test_what_a_compose_file_includes(tmp_path: Path) -> None:
 def test_a_file_of_composes_first_version_is_told(tmp_path: Path) -> None:
     _, first = init(tmp_path, {"docker-compose.yml": "api: {build: ., links: [cache]}\ncache: {image: 'redis:7'}\n"})
     assert "docker-compose.yml: no `services:`, as in version 1 of Compose: not read" in first.troubles
+
+
+def test_the_path_of_a_router_is_part_of_the_address(tmp_path: Path) -> None:
+    rule = "traefik.http.routers.a.rule: 'Host(`example.com`)"
+    compose = (
+        "services:\n"
+        f"  web: {{build: ./web, labels: {{{rule}'}}}}\n"
+        f"  api: {{build: ./api, labels: {{{rule} && PathPrefix(`/api/`)'}}}}\n"
+    )
+    dockerfile = "FROM scratch\nEXPOSE 8080\n"
+    data, first = init(tmp_path, {"compose.yml": compose, "web/Dockerfile": dockerfile, "api/Dockerfile": dockerfile})
+    assert data["environments"]["production"]["domains"] == {"web": "example.com", "api": "example.com/api"}
+    assert not [line for line in first.seen if "example.com" in line]
+
+
+@pytest.mark.parametrize("own", ["[LOG=warn, MORE=1]", "{LOG: warn, MORE: '1'}"])
+@pytest.mark.parametrize("base", ["[LOG=info, KEPT=yes]", "{LOG: info, KEPT: 'yes'}"])
+def test_variables_of_an_override_file_join_the_first_files(base: str, own: str, tmp_path: Path) -> None:
+    files = {
+        "compose.yaml": f"services: {{api: {{build: ., environment: {base}}}}}\n",
+        "compose.prod.yaml": f"services: {{api: {{environment: {own}}}}}\n",
+    }
+    data, _ = init(tmp_path, {**files, "Dockerfile": "FROM scratch\nEXPOSE 8080\n"})
+    (service,) = data["services"].values()
+    assert service["env"] == {"LOG": "warn", "KEPT": "yes", "MORE": "1"}

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from kiwari_ci.readers.docker_build import parse_docker_build
+from kiwari_ci.readers.workflow import ReferenceContext, parse_workflow
 from kiwari_ci.readers.workflow_matrix import MAX_MATRIX_COMBINATIONS, expand_matrix
+from kiwari_ci.readers.yaml_document import parse_yaml_document
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,31 @@ def test_the_words_of_a_docker_build() -> None:
 def test_a_docker_build_whose_last_word_is_an_option() -> None:
     build = parse_docker_build(["api", "--progress", "plain"])
     assert (build.context, build.pushes) == ("api", False)
+
+
+CALLED_WORKFLOW = """\
+on: {workflow_call: {inputs: {environment: {type: string}, mode: {type: string, default: full}}}}
+jobs:
+  ship:
+    if: inputs.mode == 'full'
+    environment: ${{ inputs.environment == 'live' && 'production' || 'staging' }}
+    steps: [{run: "echo ${{ inputs.mode }}"}]
+  check:
+    if: inputs.mode != 'full'
+    steps: [{run: check}]
+"""
+
+
+@pytest.mark.parametrize(("given", "environment"), [("live", "production"), ("test", "staging")])
+def test_a_called_workflow_has_the_inputs_of_its_caller(given: str, environment: str) -> None:
+    caller = f"jobs: {{call: {{uses: ./.github/workflows/ship.yml, with: {{environment: {given}}}}}}}"
+    documents = {
+        path: parse_yaml_document(path, text)
+        for path, text in {
+            ".github/workflows/ship.yml": CALLED_WORKFLOW,
+            ".github/workflows/main.yml": f"on: push\n{caller}\n",
+        }.items()
+    }
+    workflow = parse_workflow(documents[".github/workflows/main.yml"], ReferenceContext(documents))
+    assert [job.environment for job in workflow.jobs] == [environment]
+    assert [step.run for step in workflow.jobs[0].steps] == ["echo full"]

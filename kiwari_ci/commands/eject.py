@@ -53,7 +53,7 @@ def eject_pipeline(root: Path, spec: Path, plan: Plan, files: generated_files.Ge
         pins=plan.pins.path if (root / plan.pins.path).exists() else "",
         hosts={
             host.variable: f"git archive HEAD {' '.join(host.sources)} | "
-            f'ssh "${host.variable}" tar -x --strip-components=1 -C {host.folder}'
+            f"ssh \"${host.variable}\" 'umask 022; tar -x --strip-components=1 -C {host.folder}'"
             for host in plan.hosts
         },
     )

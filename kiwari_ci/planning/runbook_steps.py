@@ -230,7 +230,7 @@ def _plan_reload_proxy(host: DeployHost, proxy: ProxyStack) -> RunbookCommand:
 
 def _plan_copy_files(host: DeployHost, source: str) -> RunbookCommand:
     folder = source.removeprefix("deploy/")
-    extract = f'ssh "${host.variable}" tar -x --strip-components=1 -C {host.folder}'
+    extract = f"ssh \"${host.variable}\" 'umask 022; tar -x --strip-components=1 -C {host.folder}'"
     return RunbookCommand(folder, f"git archive HEAD {source} | {extract}")
 
 

@@ -168,6 +168,9 @@ def _merge_values(base: Any, own: Any) -> Any:
     return own
 
 
+# Keys that Compose reads as a mapping or as a list; in some of them each item of a list has a value.
+_LISTS_OF_PAIRS = {"environment", "labels", "args", "annotations", "sysctls"}
+_PAIRS = {*_LISTS_OF_PAIRS, "depends_on", "networks"}
 _REPLACED_LISTS = ("command", "entrypoint", "test")  # a file that comes later replaces these, and adds to the others
 
 
@@ -209,6 +212,10 @@ def _override_value(key: str, base: YamlMapping, own: YamlMapping) -> Any:
         return own_value
     if isinstance(base_value, YamlMapping) and isinstance(own_value, YamlMapping):
         return _override_mapping(base_value, own_value)
+    collections = YamlMapping | YamlSequence
+    is_mixed = type(base_value) is not type(own_value) or key in _LISTS_OF_PAIRS
+    if key in _PAIRS and is_mixed and isinstance(base_value, collections) and isinstance(own_value, collections):
+        return _merge_pairs(key, base, own)
     is_added = key not in _REPLACED_LISTS
     if is_added and isinstance(base_value, YamlSequence) and isinstance(own_value, YamlSequence):
         sequence = YamlSequence()
@@ -217,6 +224,17 @@ def _override_value(key: str, base: YamlMapping, own: YamlMapping) -> Any:
         sequence.item_paths = [base.path_of(key)] * len(base_value) + [own.path_of(key)] * len(own_value)
         return sequence
     return own_value
+
+
+def _merge_pairs(key: str, base: YamlMapping, own: YamlMapping) -> YamlMapping:
+    """The entries of two files, of which one or both are written as a list: `KEY=value`, or a mere name."""
+    merged = YamlMapping(own.path_of(key), own.key_lines[key])
+    for mapping in (base, own):
+        for name, value, place in mapping.iter_key_values(key):
+            path, _, line = place.rpartition(":")
+            merged.put(name, value, int(line))
+            merged.key_paths[name] = path
+    return merged
 
 
 def list_included_paths(document: YamlDocument) -> list[str]:

@@ -17,7 +17,7 @@ MAX_TOTAL_SIZE = 20_000_000  # bytes of all
 MAX_FOLDERS = 5_000  # that are looked into
 MAX_FOLDER_DEPTH = 6  # folders below the root
 _RELEVANT_PATH = re.compile(
-    r"\.github/workflows/[^/]+\.ya?ml|\.github/actions/.+/action\.ya?ml|action\.ya?ml"
+    r"\.github/workflows/[^/]+\.ya?ml|(.+/)?action\.ya?ml"
     rf"|{COMPOSE_FILE_PATH}|(.+/)?[\w.-]*\.?env\.(example|sample|template|dist)"
     r"|deploy/bin/(?:database|deploy|deploy-over-ssh|rollout)|deploy/RUNBOOK\.md|deploy/.+/init/[^/]+\.sh|(deploy|\.github/workflows)/\.gitattributes"
     r"|deploy/[^/]+/(?:kubernetes|database|setup)\.yaml|deploy/[^/]+/(hooks|conf)/[^/]+|\.github/dependabot\.yml"

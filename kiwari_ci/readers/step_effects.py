@@ -14,6 +14,7 @@ SSH_CLIENT_NAME = "deploy-over-ssh"  # our program that calls the host program
 HOST_PROGRAM_NOTE = "the host program"  # how our own deploys are done, among other ways such as `docker compose up`
 ROLLOUT_NAME = "rollout"  # our program that deploys to a cluster
 ROLLOUT_NOTE = "the rollout program"
+BAKE = "docker bake"  # builds what a bake file names, which is not read
 MAX_WORKFLOW_SCRIPTS = 1_000_000  # characters of one workflow, each combination of a matrix counted
 _IGNORED_COMMANDS = re.compile(
     r"(mkdir|echo|printf|chmod|chown|sleep|set|cd|umask|ssh-keyscan|cat|ssh-agent|ssh-add|rm|trap|test|\[|\[\[|true|exit|"
@@ -86,9 +87,7 @@ def _find_step_effects(job: ParsedJob, step: ParsedStep) -> Iterator[StepEffect]
     elif step.run:
         yield from _find_script_effects(step.run, step, _ScriptContext(remote=job.own_machine))
     elif action.startswith("docker/bake-action"):
-        yield StepEffect(
-            "other", "docker/bake-action", step.where, f"{as_inline_code(step.title)} (docker/bake-action)"
-        )
+        yield StepEffect("other", BAKE, step.where, f"{as_inline_code(step.title)} (docker/bake-action)")
     elif action and not _SETUP_ACTIONS.match(action) and not action.startswith("./"):
         copies = re.search(r"scp|rsync", action)
         copy_description = (
@@ -202,6 +201,8 @@ def _find_docker_effects(words: list[str], place: _ScriptContext) -> Iterator[St
     verb, line = next((word for word in arguments if not word.startswith("-")), ""), " ".join(words)
     if verb == "compose":
         yield from _find_compose_effects(arguments[arguments.index("compose") + 1 :], line, place)
+    elif verb == "bake":
+        yield StepEffect("other", BAKE, "", as_inline_code(line))
     elif verb == "build":
         yield from _find_docker_build_effects(arguments[arguments.index("build") + 1 :])
     elif verb == "push" and len(arguments) > 1:

@@ -9,10 +9,15 @@ from typing import Any
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import workflow_triggers
 from kiwari_ci.readers.bounded_text import fill_in_values
-from kiwari_ci.readers.workflow_matrix import expand_matrix
-from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_code, as_list, iter_strings
+from kiwari_ci.readers.workflow_calls import (
+    EXPRESSION_PATTERN,
+    fill_in_call_values,
+    fill_in_called_document,
+    never_runs,
+)
+from kiwari_ci.readers.workflow_matrix import list_matrix_values
+from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_dict, as_inline_code, as_list, iter_strings
 
-EXPRESSION_PATTERN = re.compile(r"\$\{\{((?:(?!\$\{\{).){0,500}?)\}\}", re.DOTALL)
 _SETTING_REFERENCE = re.compile(r"\b(secrets|vars)(?:\.([A-Za-z_]\w*)|\[\s*'([^']+)'\s*\])")
 # In generated workflows: the tag that only the image of one branch gets.
 _BRANCH_TAG_EXPRESSION = re.compile(r"github\.ref == '[^']+' && '([^'<>]+)' \|\| ''")
@@ -20,6 +25,7 @@ _GENERATED_OUTPUTS = {"steps.source.outputs.key": "src-<key>"}
 _MAX_STEPS = 300  # of a job, with those that it calls and all combinations
 _MAX_JOBS = 200
 MAX_CALL_DEPTH = 3  # actions and workflows that call one another
+MAX_CALLS = 500  # of all workflows; each one copies what it calls
 
 Substitutions = Mapping[str, str]
 
@@ -75,21 +81,23 @@ class ReferenceContext:
     documents: Mapping[str, YamlDocument]
     repository: str = ""
     depth: int = field(default=0)
+    calls: list[str] = field(default_factory=list)  # the documents that were called so far
 
     def called(self, uses: str) -> YamlDocument | None:
         """The action or workflow that `./…` names, unless calls go too deep."""
         path = uses.removeprefix("./").strip("/").partition("@")[0]
         names = (path, f"{path}/action.yml", f"{path}/action.yaml")
-        if self.depth > MAX_CALL_DEPTH:
+        if self.depth > MAX_CALL_DEPTH or len(self.calls) >= MAX_CALLS:
             return None
         for name in names:
             if name in self.documents:
+                self.calls.append(name)
                 return self.documents[name]
         return None
 
     def deeper(self) -> "ReferenceContext":
         """One call further down."""
-        return ReferenceContext(self.documents, self.repository, self.depth + 1)
+        return replace(self, depth=self.depth + 1)
 
 
 def get_action_name(uses: str) -> str:
@@ -118,21 +126,18 @@ def parse_workflow(document: YamlDocument, around: ReferenceContext) -> ParsedWo
 def _parse_jobs(document: YamlDocument, context: ReferenceContext, triggers: tuple[str, ...]) -> Iterator[ParsedJob]:
     data = document.data
     for name, job in as_dict(data.get("jobs")).items():
-        if not isinstance(job, dict):
+        if not isinstance(job, dict) or (context.depth and never_runs(job)):
             continue
-        uses = _as_string(job.get("uses"))
         steps = list(islice(_parse_job_steps(document, name, job, context), _MAX_STEPS))
-        called_workflow = context.called(uses) if uses.startswith("./") else None
-        if called_workflow:
-            for called_job in islice(_parse_jobs(called_workflow, context.deeper(), triggers), _MAX_JOBS):
-                steps += called_job.steps
-        environment = job.get("environment")
+        called_jobs = list(islice(_parse_called_jobs(job, context, triggers), _MAX_JOBS))
+        for called_job in called_jobs:
+            steps += called_job.steps
         yield ParsedJob(
             id=name,
             when=workflow_triggers.narrow_triggers(triggers, str(job.get("if", ""))),
             steps=tuple(steps),
             permissions=_parse_permissions(job.get("permissions", data.get("permissions"))),
-            environment=str(as_dict(environment).get("name", "") or _as_string(environment)),
+            environment=_find_environment(job, called_jobs),
             needs=tuple(str(needed_job) for needed_job in as_list(job.get("needs"))),
             own_machine="self-hosted" in str(job.get("runs-on")),
             timeout="timeout-minutes" in job or "uses" in job,
@@ -140,12 +145,33 @@ def _parse_jobs(document: YamlDocument, context: ReferenceContext, triggers: tup
         )
 
 
+def _parse_called_jobs(
+    job: dict[str, Any], context: ReferenceContext, triggers: tuple[str, ...]
+) -> Iterator[ParsedJob]:
+    """The jobs of the workflow that a job calls, with what it gives them, once for each combination of its matrix."""
+    uses = _as_string(job.get("uses"))
+    called_workflow = context.called(uses) if uses.startswith("./") else None
+    if not called_workflow or not isinstance(job, YamlMapping):
+        return
+    for values in list_matrix_values(job):
+        called = fill_in_called_document(called_workflow, fill_in_call_values(job, values))
+        yield from _parse_jobs(called, context.deeper(), triggers)
+
+
+def _find_environment(job: dict[str, Any], called_jobs: list[ParsedJob]) -> str:
+    """The environment that a job names, or that the jobs that it calls do."""
+    environment = job.get("environment")
+    name = str(as_dict(environment).get("name", "") or _as_string(environment))
+    called_names = [called_job.environment for called_job in called_jobs if called_job.environment]
+    return name or next(iter(called_names), "")
+
+
 def _parse_job_steps(
     document: YamlDocument, name: str, job: dict[str, Any], context: ReferenceContext
 ) -> Iterator[ParsedStep]:
     """The steps of a job, once for each combination of its matrix."""
     env = {**_substitute_env(document.data.get("env"), context, {}), **as_dict(job.get("env"))}
-    for values in _list_matrix_values(job):
+    for values in list_matrix_values(job):
         yield from _parse_steps(document, ("jobs", name), job, env, values, context)
 
 
@@ -179,21 +205,6 @@ def _parse_permissions(permissions: Any) -> dict[str, str] | None:
     return {scope: str(level) for scope, level in permissions.items() if level != "none"}
 
 
-def _list_matrix_values(job: dict[str, Any]) -> list[dict[str, str]]:
-    """Each combination of a job's matrix as expressions and their values; one without any when there is no matrix."""
-    matrix = as_dict(as_dict(job.get("strategy")).get("matrix"))
-    combinations = [dict(_flatten_keys("matrix", combination)) for combination in expand_matrix(matrix)]
-    return combinations or [{}]
-
-
-def _flatten_keys(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for key, child in value.items():
-            yield from _flatten_keys(f"{name}.{key}", child)
-    else:
-        yield name, "" if value is None else str(value)
-
-
 def _parse_steps(
     document: YamlDocument,
     loc: YamlPath,
@@ -207,7 +218,7 @@ def _parse_steps(
     substitutions |= {f"env.{key}": value for key, value in env.items()}
     defaults = as_dict(as_dict(job.get("defaults")).get("run"))
     for index, step in enumerate(as_list(job.get("steps"))):
-        if not isinstance(step, dict):
+        if not isinstance(step, YamlMapping) or (around.depth and never_runs(step)):
             continue
         parsed_step = _parse_step(
             step,
@@ -219,9 +230,9 @@ def _parse_steps(
         yield parsed_step
         called_action = around.called(parsed_step.uses) if parsed_step.uses.startswith("./") else None
         if called_action:
-            inner = {f"inputs.{key}": str(value) for key, value in parsed_step.given.items()}
+            called_action = fill_in_called_document(called_action, step)
             runs = as_dict(called_action.data.get("runs"))
-            yield from _parse_steps(called_action, ("runs",), runs, env, {**values, **inner}, around.deeper())
+            yield from _parse_steps(called_action, ("runs",), runs, env, substitutions, around.deeper())
         substitutions |= _predict_step_outputs(parsed_step)
 
 

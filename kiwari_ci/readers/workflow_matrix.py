@@ -1,7 +1,10 @@
 """Expands the matrix of a job into its combinations, as GitHub does."""
 
+from collections.abc import Iterator
 from itertools import islice, product
 from typing import Any
+
+from kiwari_ci.readers.yaml_document import as_dict
 
 MAX_MATRIX_COMBINATIONS = 40
 MAX_EXCLUDED = 100  # entries of `exclude`
@@ -22,6 +25,21 @@ def expand_matrix(matrix: dict[str, Any]) -> list[dict[str, Any]]:
     for included in _list_mappings(matrix.get("include"))[:MAX_MATRIX_COMBINATIONS]:
         _include(combinations, included, axes)
     return combinations[:MAX_MATRIX_COMBINATIONS]
+
+
+def list_matrix_values(job: dict[str, Any]) -> list[dict[str, str]]:
+    """Each combination of a job's matrix as expressions and their values; one without any when there is no matrix."""
+    matrix = as_dict(as_dict(job.get("strategy")).get("matrix"))
+    combinations = [dict(_flatten_keys("matrix", combination)) for combination in expand_matrix(matrix)]
+    return combinations or [{}]
+
+
+def _flatten_keys(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield from _flatten_keys(f"{name}.{key}", child)
+    else:
+        yield name, "" if value is None else str(value)
 
 
 def _list_mappings(value: Any) -> list[dict[str, Any]]:

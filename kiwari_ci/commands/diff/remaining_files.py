@@ -1,5 +1,6 @@
 """Compares hand-written files: which of them would build or deploy once more, and what is lost with them."""
 
+import re
 from collections.abc import Iterator
 
 from kiwari_ci.commands.diff.change import HANDWRITTEN_FILES, PipelineChange, Stage, format_names, redact_secrets
@@ -13,8 +14,20 @@ from kiwari_ci.commands.diff.matching import (
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.image_reference import parse_image_repository
+from kiwari_ci.readers.workflow import ParsedStep, get_action_name
 from kiwari_ci.readers.yaml_document import as_dict, as_inline_code
 
+_IMAGE_CLEANUP_ACTIONS = {
+    "bots-house/ghcr-delete-image-action",
+    "chipkent/action-cleanup-package",
+    "dataaxiom/ghcr-cleanup-action",
+    "snok/container-retention-policy",
+    "vlaurin/action-ghcr-prune",
+}
+_IMAGE_DELETION = re.compile(
+    r"\bDELETE\b[^\n]{0,300}/packages/container/|/packages/container/[^\n]{0,300}\bDELETE\b"
+    r"|\baz acr (?:purge|repository delete)\b|\becr batch-delete-image\b|\bacr purge\b"
+)
 _LOST_EFFECT_MESSAGES = {
     "migrate": "migrations are no longer run: {}; run them by hand before the deploy (runbook)",
     "push": "no service of the spec builds {}",
@@ -51,6 +64,7 @@ def find_remaining_files(
                 item=as_inline_code(path),
             )
             continue
+        yield from _find_image_cleanups(workflow)
         triggers = _summarize_triggers(workflow)
         duplicates = _describe_duplicates(path, remaining_roles)
         if duplicates:
@@ -78,6 +92,23 @@ def find_remaining_files(
                     yield change
     if is_first_generation:
         yield from _find_unused_compose_files(before, after, names)
+
+
+def _find_image_cleanups(workflow: WorkflowWithEffects) -> Iterator[PipelineChange]:
+    """Report steps that delete images from the registry: a promotion and a rollback need those of earlier commits."""
+    for place in dict.fromkeys(
+        step.where for job in workflow.parsed.jobs for step in job.steps if _deletes_images(step)
+    ):
+        message = f"{as_inline_code(workflow.path)} deletes images from the registry, even without a tag or with a "
+        message += "`src-` tag: promotion and rollback would not find them; keep the images of all services out of it"
+        yield PipelineChange(HANDWRITTEN_FILES, message, True, place, stage="before", is_dangerous=True)
+
+
+def _deletes_images(step: ParsedStep) -> bool:
+    action = get_action_name(step.uses).lower()
+    if action == "actions/delete-package-versions":
+        return step.given.get("package-type", "container") in ("container", "docker")
+    return action in _IMAGE_CLEANUP_ACTIONS or _IMAGE_DELETION.search(step.run) is not None
 
 
 def _has_migrations(after: PipelineSnapshot) -> bool:

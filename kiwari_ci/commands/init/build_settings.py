@@ -37,7 +37,9 @@ class BuildSettings:
         """A build argument: plain, or a variable of GitHub's."""
         setting = _SECRET_EXPRESSION.fullmatch(value)
         is_secret = setting is not None and setting[1] == "secrets"
-        if not _IS_ENV_KEY(key) or SECRET_NAME_PATTERN.fullmatch(key) or is_secret:
+        if "${{" in key:
+            self.unsupported.append(f"build arguments that {key} says")
+        elif not _IS_ENV_KEY(key) or SECRET_NAME_PATTERN.fullmatch(key) or is_secret:
             self.unsupported.append(f"build argument {key}, which who has the image can read: `build: {{secrets: …}}`")
         elif setting and _IS_SECRET_NAME(setting[2]):
             self.values.setdefault("args", {})[key] = {"variable": setting[2]}

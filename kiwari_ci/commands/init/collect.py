@@ -73,11 +73,18 @@ def collect_findings(
         network=network,
         rejected_dockerfiles=rejected_dockerfiles,
         pull_requests=workflows.pull_requests,
+        unnamed_pushes=workflows.unnamed_pushes,
         project_names=project_names,
     )
     accessory_images = {container.image for container in accessories.values()}
     other_servers = [note for note in database_notes if not any(image in note for image in accessory_images)]
-    return facts, [*rejected_dockerfiles, *other_servers, *unknown_domains, *rejected_images]
+    return facts, [
+        *rejected_dockerfiles,
+        *other_servers,
+        *unknown_domains,
+        *rejected_images,
+        *workflows.container_options,
+    ]
 
 
 def _find_project_names(

@@ -65,7 +65,7 @@ class DetectedContainer:
     env: list[tuple[str, str | None, str]] = field(default_factory=list)  # key, value (None: not known here), place
     env_files: list[SourcedValue] = field(default_factory=list)
     container_name: SourcedValue | None = None
-    domains: list[SourcedValue] = field(default_factory=list)
+    domains: list[SourcedValue] = field(default_factory=list)  # with the path that a router's rule has
     networks: list[SourcedValue] = field(default_factory=list)  # those that others made
     proxy: SourcedValue | None = None  # that its labels speak to
     routers: dict[str, dict[str, SourcedValue]] = field(default_factory=dict)  # what Traefik's labels say of each
@@ -412,12 +412,13 @@ def _parse_labels(container: DetectedContainer) -> None:
 def _parse_router_rule(container: DetectedContainer, written: str, rule: str, place: str) -> None:
     """The domains of a router; `rule` is what is written, with its variables filled in, or empty."""
     domains = vocabulary.find_domains(" ".join(compose_file.find_rule_hosts(rule)))
-    container.domains += [SourcedValue(domain, place) for domain in domains]
-    prefixes = _PATH_PREFIX.findall(rule)
+    prefixes = list(dict.fromkeys(prefix.rstrip("/") for prefix in _PATH_PREFIX.findall(rule)))
+    path = prefixes[0] if len(prefixes) == 1 else ""
+    container.domains += [SourcedValue(f"{domain}{path}", place) for domain in domains]
     rest = _PATH_PREFIX.sub("", rule)
-    if domains and prefixes:
+    if domains and len(prefixes) > 1:
         addresses = ", ".join(f"{domain}{prefix}" for domain in domains for prefix in prefixes)
-        container.unsupported.append(f"the path of its router's rule, which `domains` takes: {addresses}")
+        container.unsupported.append(f"the paths of its router's rule, which `domains` takes: {addresses}")
     if re.search(r"Path|Header|Query|Method|ClientIP", rest):
         container.unsupported.append("more of its router's rule than the domain and the path")
     if not domains:

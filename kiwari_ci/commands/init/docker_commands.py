@@ -5,6 +5,7 @@ import posixpath
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from kiwari_ci.readers.image_reference import parse_image_reference
 
@@ -26,6 +27,13 @@ TEST_COMMAND = re.compile(
     r"|composer\b[^\n]{0,200}\btest\b|phpunit|pest\b"
     r"|artisan test|dotnet test|make [\w-]*test|just [\w-]*test|turbo\b[^\n]{0,200}\btest\b|rspec|rails test|mix test)"
 )
+
+_FLAGS_OF_RUN = {
+    "--detach", "--init", "--interactive", "--no-healthcheck", "--oom-kill-disable", "--privileged", "--publish-all",
+    "--quiet", "--read-only", "--rm", "--tty",
+}  # fmt: skip
+_SHORT_FLAGS_OF_RUN = "ditPq"
+_UNTOLD_OPTIONS_OF_RUN = {"-d", "--detach", "-i", "-t", "-it", "-dit", "-itd", "--interactive", "--tty", "--pull", "-q"}
 
 
 def parse_image_name(reference: str) -> str:
@@ -67,6 +75,50 @@ def _split_command(command: str) -> list[str]:
     except ValueError:
         return []
     return list(itertools.dropwhile(_COMMAND_PREFIX.fullmatch, words))
+
+
+@dataclass(frozen=True)
+class DockerRun:
+    """A container that `docker run` starts and that stays: its name or image, and its options.
+
+    Of variables only the names are there.
+    """
+
+    name: str
+    options: list[str]
+
+
+def parse_docker_run(words: list[str]) -> DockerRun | None:
+    """The words of a `docker run` of a container that stays; None for another command."""
+    if words[:1] == ["ssh"] and words[-1] != "ssh":
+        return next((run for _, inner in iter_docker_commands(words[-1]) if (run := parse_docker_run(inner))), None)
+    if words[:2] != ["docker", "run"] and words[:3] != ["docker", "container", "run"]:
+        return None
+    remaining = iter(words[words.index("run") + 1 :])
+    name = ""
+    options = []
+    for word in remaining:
+        option, equals, value = word.partition("=")
+        if not word.startswith("-"):
+            name = name or word
+            break
+        if option == "--rm":
+            return None
+        if _takes_value(option) and not equals:
+            value = next(remaining, "")
+        if option == "--name":
+            name = value
+        elif option not in _UNTOLD_OPTIONS_OF_RUN:
+            shown_value = value.partition("=")[0] if option in ("-e", "--env") else value
+            options.append(f"{option} {shown_value}".strip())
+    return DockerRun(name.replace(UNKNOWN_TEXT, "…"), [option.replace(UNKNOWN_TEXT, "…") for option in options])
+
+
+def _takes_value(option: str) -> bool:
+    """Whether the word behind an option of `docker run` is its value; in `-it` and the like the last letter decides."""
+    if option.startswith("--"):
+        return option not in _FLAGS_OF_RUN
+    return option[-1] not in _SHORT_FLAGS_OF_RUN
 
 
 def is_needed_for_tests(script: str) -> bool:

@@ -88,7 +88,8 @@ def detect_images(
         images[file].context = _choose_build_context(repository, file, contexts)
         images[file].by = images[file].context.where
     ignored_files = []
-    in_use = not has_spec and bool(workflows.builds)
+    # A bake file may build any Dockerfile.
+    in_use = not has_spec and bool(workflows.builds) and not workflows.bakes
     development_places = {
         container.dockerfile: container.where
         for stack in compose_files

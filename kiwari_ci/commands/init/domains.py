@@ -34,6 +34,12 @@ class _DomainMention:
     service: str
     kind: str
     where: str
+    path: str = ""  # of its address, where a router's rule has one
+
+    @property
+    def address(self) -> str:
+        """The domain with its path, as the spec writes it."""
+        return f"{self.domain}{self.path}"
 
 
 def assign_domains(
@@ -48,15 +54,15 @@ def assign_domains(
     assigned: dict[tuple[str, str], SourcedValue] = {}
     unknown: dict[str, str] = {}
     for _, service_name, mention in ranked:
-        is_assigned = any(domain.value == mention.domain for domain in assigned.values())
+        is_assigned = any(domain.value == mention.address for domain in assigned.values())
         if is_assigned or _THIRD_PARTY_DOMAIN.search(mention.domain):
             continue
         environment = _match_environment(mention.domain, mention.kind, environments)
         if not service_name or not environment or (environment.name, service_name) in assigned:
-            message = f"the domain {mention.domain} ({mention.where})"
-            unknown.setdefault(message, mention.domain)
+            message = f"the domain {mention.address} ({mention.where})"
+            unknown.setdefault(message, mention.address)
         else:
-            value = SourcedValue(mention.domain, mention.where, guess=not mention.service)
+            value = SourcedValue(mention.address, mention.where, guess=not mention.service)
             assigned[environment.name, service_name] = value
     assigned_domains = {str(domain.value) for domain in assigned.values()}
     return assigned, [message for message, domain in unknown.items() if domain not in assigned_domains]
@@ -78,7 +84,9 @@ def _collect_domains(
             for port in container.published:
                 published[port] = (service.name, compose_file.kind)
             for domain in container.domains:
-                mentions.append(_DomainMention(str(domain.value), service.name, compose_file.kind, domain.where))
+                name, slash, path = str(domain.value).partition("/")
+                mention = _DomainMention(name, service.name, compose_file.kind, domain.where, f"{slash}{path}")
+                mentions.append(mention)
     for route in routes:
         target = published.get(route.port) if _LOOPBACK.fullmatch(route.container) else None
         if not target:

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass, field
 
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile
-from kiwari_ci.commands.init.workflow_files import list_started_workflows
 from kiwari_ci.commands.init.workflow_jobs import DeployJob, DetectedWorkflows
+from kiwari_ci.github.path_filters import is_included
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.vocabulary import PRODUCTION, STAGING, SourcedValue
 from kiwari_ci.rules.names import RUNNER_VARIABLE_PATTERN
@@ -37,6 +37,7 @@ class DetectedEnvironment:
     workflows: list[SourcedValue] = field(default_factory=list)  # file names of the workflows that deploy it
     guess: bool = False
     by_hand: bool = False
+    trigger_where: str = ""  # the job that has the trigger, which may be another one than the first that deploys
 
 
 @dataclass
@@ -54,18 +55,30 @@ def detect_environments(
 ) -> list[DetectedEnvironment]:
     """The environments, those that build first; guessed from the compose files where no workflow deploys."""
     environments: dict[str, DetectedEnvironment] = {}
+    first_jobs: dict[str, DeployJob] = {}
     for job in workflows.deploys:
         name = name_environment(job)
         if not name:
             continue
+        started_by = SourcedValue(job.started_by.rpartition("/")[2], job.where)
         if name not in environments:
             environments[name] = DetectedEnvironment(name, _classify_deploy_job(job) or PRODUCTION, job.where)
-        _add_deploy_job(environments[name], job, default_branch)
-        for path in list_started_workflows(job.workflow, workflows):
-            environments[name].workflows.append(SourcedValue(path.rpartition("/")[2], job.where))
+        environment = environments[name]
+        first_job = first_jobs.setdefault(name, job)
+        if first_job.started_by != job.started_by and _differs_from(first_job, job):
+            environment.notes.append(f"{job.where} deploys it, too, today, beside {environment.where}")
+        _add_deploy_job(environment, job, default_branch)
+        environment.workflows.append(started_by)
     if not environments:
         return _guess_environments(compose_files, default_branch)
     return _complete_triggers(list(environments.values()), default_branch)
+
+
+def _differs_from(first_job: DeployJob, job: DeployJob) -> bool:
+    """Whether a job of another workflow deploys an environment at other times, or to another server."""
+    triggers = [(one.trigger.branches, one.trigger.tags, one.trigger.by_hand) for one in (first_job, job)]
+    addresses = {one.settings["address"] for one in (first_job, job) if "address" in one.settings}
+    return triggers[0] != triggers[1] or len(addresses) > 1
 
 
 def name_environment(job: DeployJob) -> str:
@@ -84,12 +97,15 @@ def _add_deploy_job(environment: DetectedEnvironment, job: DeployJob, default_br
     """Add what a job says of the environment that it deploys."""
     branches = [name for name in job.trigger.branches if _IS_BRANCH_NAME(name)]
     has_patterns = len(branches) < len(job.trigger.branches)
-    if not environment.push and job.trigger.branches:
-        is_default = default_branch in branches or not branches
-        environment.push = default_branch if is_default else branches[0]
-        if has_patterns or len(branches) > 1:
-            environment.notes.append(f"{job.where} runs on {', '.join(job.trigger.branches)}: here it is one branch")
+    push = _choose_branch(environment, job.trigger.branches, branches, default_branch)
+    if push and not environment.push:
+        environment.push = push
+        environment.trigger_where = job.where
+    if job.trigger.branches and (has_patterns or len(branches) > 1 or not push):
+        today = f"{job.where} runs on {', '.join(job.trigger.branches)}"
+        environment.notes.append(f"{today}: here {'it is one branch' if push else 'no push deploys it'}")
     if not environment.tag and job.trigger.tags:
+        environment.trigger_where = environment.trigger_where or job.where
         environment.tag = _simplify_tag_pattern(job.trigger.tags[0])
         if environment.tag != job.trigger.tags[0] or "-" in environment.tag:
             environment.notes.append(f"{job.where} runs on tags {', '.join(job.trigger.tags)}")
@@ -98,6 +114,34 @@ def _add_deploy_job(environment: DetectedEnvironment, job: DeployJob, default_br
     environment.urls += job.urls
     environment.folders += job.folders
     environment.projects += job.projects
+    _add_login_settings(environment, job)
+
+
+def _choose_branch(
+    environment: DetectedEnvironment, patterns: list[str], branches: list[str], default_branch: str
+) -> str:
+    """The branch whose pushes deploy an environment; empty where no push does, or none that may be named.
+
+    Production is deployed by the default branch only where it is today. Other environments get it in place of a
+    pattern, because their images are those that production takes.
+    """
+    if not patterns:
+        return ""
+    if is_included(patterns, default_branch):
+        return default_branch
+    if branches:
+        return branches[0]
+    return "" if environment.kind == PRODUCTION else default_branch
+
+
+def _add_login_settings(environment: DetectedEnvironment, job: DeployJob) -> None:
+    """Add how a job reaches its server; where another job reaches another one, that is only noted."""
+    address = environment.settings.get("address")
+    other_address = job.settings.get("address")
+    if address and other_address and address != other_address:
+        names = ", ".join(name for _, name in job.settings.values())
+        environment.notes.append(f"{job.where} reaches another server by {names}: only one is written")
+        return
     for role, setting in job.settings.items():
         environment.settings.setdefault(role, setting)
 

@@ -6,6 +6,7 @@ from kiwari_ci.commands.init.compose_files import DetectedContainer
 from kiwari_ci.commands.init.databases import DetectedDatabaseServer
 from kiwari_ci.commands.init.draft_text import MAX_COMMENT_LENGTH, CommentedMapping
 from kiwari_ci.commands.init.environments import DetectedEnvironment, DetectedHost
+from kiwari_ci.commands.init.registry_logins import UnnamedPush
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers.repository import LocalRepository
@@ -33,6 +34,7 @@ class RepositoryFindings:
     network: SourcedValue | None
     rejected_dockerfiles: list[str]  # Dockerfiles that no service is made of, and why
     pull_requests: str  # where a workflow says that pull requests are tested or built; empty if none are
+    unnamed_pushes: list[UnnamedPush]
     project_names: dict[str, SourcedValue]  # the Compose project of each environment, as its Compose file names it
 
     @property

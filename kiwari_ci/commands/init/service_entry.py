@@ -361,7 +361,17 @@ def _detect_health_path(facts: RepositoryFindings, service: DetectedService) -> 
             host, slash, path = re.sub(r"^https?://", "", str(url.value)).partition("/")
             if host in domains and slash and re.search(r"health|ping|status|ready|live|up$", path):
                 return SourcedValue(f"/{path}", url.where)
-    return service.health
+    return _guess_health_below_path(sorted(map(str, domains)), service.health)
+
+
+def _guess_health_below_path(addresses: list[str], health: SourcedValue | None) -> SourcedValue | None:
+    """A guess that the service's address leads to: one below its path, where it has one."""
+    _, slash, path = addresses[0].partition("/") if addresses else ("", "", "")
+    if not slash:
+        return health
+    name = str(health.value) if health else "/health"
+    where = f"{health.where}, below {addresses[0]}" if health else f"the path of {addresses[0]}"
+    return SourcedValue(f"/{path}{name}", where, guess=True)
 
 
 def _add_env_variables(facts: RepositoryFindings, table: CommentedMapping, service: DetectedService) -> None:

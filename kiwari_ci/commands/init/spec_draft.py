@@ -10,6 +10,7 @@ from kiwari_ci.commands.init.databases import DetectedDatabase, DetectedDatabase
 from kiwari_ci.commands.init.draft_text import CommentedMapping, CommentedValue
 from kiwari_ci.commands.init.environments import DetectedEnvironment, DetectedHost
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
+from kiwari_ci.commands.init.registry_logins import UnnamedPush
 from kiwari_ci.commands.init.service_entry import format_source_note
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.takeover_entry import (
@@ -22,9 +23,20 @@ from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.schema.environments import ProxyKind
-from kiwari_ci.schema.text_formats import ContainerName, ExistingName, ImageName, RepositoryFile, Slug, TraefikName
+from kiwari_ci.schema.text_formats import (
+    ContainerName,
+    ExistingName,
+    ImageName,
+    RegistryUser,
+    RepositoryFile,
+    SecretName,
+    Slug,
+    TraefikName,
+)
 
 _IS_FILE = vocabulary.build_validator(RepositoryFile)
+_IS_REGISTRY_USER = vocabulary.build_validator(RegistryUser)
+_IS_SECRET_NAME = vocabulary.build_validator(SecretName)
 _IS_IMAGE_NAME = vocabulary.build_validator(ImageName)
 _IS_CONTAINER_NAME = vocabulary.build_validator(ContainerName)
 _IS_EXISTING_NAME = vocabulary.build_validator(ExistingName)
@@ -100,6 +112,9 @@ def _add_registry(draft: SpecDraft, facts: RepositoryFindings, namespace: str) -
         host = str(other_registry.value).partition("/")[0]
         draft.decide(("registry",), f"the login of {host}, and the secrets that hold its tokens")
         return
+    is_unnamed = bool(facts.unnamed_pushes) and not _pushes_to_github(facts)
+    if is_unnamed and _add_unnamed_registry(draft, facts.unnamed_pushes[0], owner):
+        return
     table = CommentedMapping()
     references = [service.reference for service in facts.services if service.reference]
     if namespace != owner and _IS_IMAGE_NAME(namespace):
@@ -112,6 +127,32 @@ def _add_registry(draft: SpecDraft, facts: RepositoryFindings, namespace: str) -
             break
     if table:
         draft.table["registry"] = table
+
+
+def _pushes_to_github(facts: RepositoryFindings) -> bool:
+    """Whether an image of ours is in ghcr.io, or a job that names its images by a variable logs in only there."""
+    references = [str(service.reference.value) for service in facts.services if service.reference]
+    is_there = any(reference.startswith(_GITHUB_REGISTRY) for reference in references)
+    return is_there or facts.unnamed_pushes[0].host == "ghcr.io"
+
+
+def _add_unnamed_registry(draft: SpecDraft, push: UnnamedPush, owner: str) -> bool:
+    """Add the registry of images that only a variable names in full; without a login that tells, ask about it."""
+    if not push.host or not push.login:
+        where = f"{push.where}: only a variable says the registry or the owner of the image"
+        draft.decide(("project", "name"), f"{where}; without `registry` it is ghcr.io, under the repository's owner")
+        return False
+    login = push.login
+    table = CommentedMapping("could not tell the namespace, which a variable says today; write: namespace: …")
+    table.put("host", push.host, login.where)
+    user = login.user if _IS_REGISTRY_USER(login.user) else ""
+    table.put("user", user or owner, login.where if user else "could not tell: the login that the tokens are of")
+    secret = login.secret if _IS_SECRET_NAME(login.secret) else ""
+    table.put("push_token", {"secret": secret or "REGISTRY_PUSH_TOKEN"}, login.where if secret else "could not tell")
+    table.put("pull_token", {"secret": "REGISTRY_PULL_TOKEN"}, "could not tell; one that may pull is enough")
+    draft.table["registry"] = table
+    draft.decide(("registry",), f"the namespace and the login of {push.host}, and the secrets that hold its tokens")
+    return True
 
 
 def _build_registry_entry(image: SourcedValue, owner: str) -> CommentedMapping:
@@ -345,7 +386,7 @@ def _add_trigger(draft: SpecDraft, table: CommentedMapping, environment: Detecte
         triggers["tag"] = environment.tag
     if environment.by_hand and not environment.push:
         triggers["dispatch"] = True
-    source = environment.where or "could not tell: nothing here deploys"
+    source = environment.trigger_where or environment.where or "could not tell: nothing here deploys"
     if environment.guess and environment.where:
         source += ", which does not say when"
     table.put("deploy_on", triggers, source)

@@ -1,13 +1,26 @@
 """GitHub workflows that are there already: what starts them, and each of their jobs with each of its matrix."""
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
-from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows, WorkflowJobReader, WorkflowTrigger
+from kiwari_ci.commands.init.workflow_jobs import (
+    DetectedWorkflows,
+    JobStart,
+    WorkflowJobReader,
+    WorkflowTrigger,
+    narrow_trigger,
+)
 from kiwari_ci.readers.repository import LocalRepository
-from kiwari_ci.readers.workflow_matrix import expand_matrix
+from kiwari_ci.readers.workflow import ReferenceContext
+from kiwari_ci.readers.workflow_calls import fill_in_call_values, fill_in_called_document, never_runs
+from kiwari_ci.readers.workflow_matrix import expand_matrix, list_matrix_values
 from kiwari_ci.readers.yaml_document import (
     UnreadableYaml,
+    YamlDocument,
     YamlMapping,
+    YamlSequence,
     format_scalar,
     parse_yaml_document,
 )
@@ -32,41 +45,118 @@ def read_workflows(repository: LocalRepository) -> DetectedWorkflows:
         if re.fullmatch(_WORKFLOW_PATH, path):
             workflows[path] = document.data
     detected.files = list(workflows)
+    context = ReferenceContext(detected.documents, repository.slug[0] if repository.slug else "")
+    reader = _WorkflowReader(repository, detected, workflows)
     for path, workflow in workflows.items():
+        if _is_only_called(path, workflows):
+            continue
         trigger = _resolve_trigger(path, workflows)
-        for key, job in workflow.get_mapping("jobs").iter_mappings():
-            matrix = job.get_mapping("strategy").get_mapping("matrix")
-            for combination in expand_matrix(matrix) or [{}]:
-                WorkflowJobReader(repository, detected, path, workflow, key, trigger, combination).read()
+        reader.read_jobs(path, workflow, trigger, JobStart(path), context)
+    for place in dict.fromkeys(detected.bakes):
+        repository.troubles.append(f"{place}: builds with docker bake: its file, docker-bake.hcl, is not read")
     return detected
 
 
+def _is_only_called(path: str, workflows: dict[str, YamlMapping]) -> bool:
+    """Whether a workflow runs only where another one calls it; it is read there, with what the caller gives it."""
+    is_called = any(calls_workflow(other, path) for other_path, other in workflows.items() if other_path != path)
+    return is_called and _list_event_names(workflows[path]) == {"workflow_call"}
+
+
+class _WorkflowReader:
+    """Reads the jobs of workflows, and those of the workflows that they call."""
+
+    def __init__(
+        self, repository: LocalRepository, detected: DetectedWorkflows, workflows: dict[str, YamlMapping]
+    ) -> None:
+        self.repository = repository
+        self.detected = detected
+        self.workflows = workflows
+
+    def read_jobs(
+        self, path: str, workflow: YamlMapping, trigger: WorkflowTrigger, start: JobStart, context: ReferenceContext
+    ) -> None:
+        """Read each job, once for each combination of its matrix."""
+        jobs = workflow.get_mapping("jobs")
+        for name, job in jobs.iter_mappings():
+            if context.depth and never_runs(job):
+                continue
+            called = self._find_called_workflow(job, context)
+            if called:
+                self._read_called_jobs(called, jobs, name, trigger, start, context)
+                continue
+            expanded = insert_action_steps(job, context)
+            combinations = expand_matrix(job.get_mapping("strategy").get_mapping("matrix")) or [{}]
+            for combination in combinations:
+                WorkflowJobReader(
+                    self.repository, self.detected, path, workflow, name, expanded, trigger, combination, start
+                ).read()
+
+    def _find_called_workflow(self, job: YamlMapping, context: ReferenceContext) -> YamlDocument | None:
+        uses = job.get_text("uses")
+        called = context.called(uses) if uses.startswith("./") else None
+        return called if called and called.path in self.workflows else None
+
+    def _read_called_jobs(
+        self,
+        called: YamlDocument,
+        jobs: YamlMapping,
+        name: str,
+        trigger: WorkflowTrigger,
+        start: JobStart,
+        context: ReferenceContext,
+    ) -> None:
+        """Read the jobs of a called workflow as the calling job starts them."""
+        job = jobs.get_mapping(name)
+        start = replace(
+            start,
+            where=start.where or jobs.where(name),
+            callers=f"{start.callers} {name} {job.get_text('name')} {jobs.path.rpartition('/')[2]}".strip(),
+        )
+        trigger = narrow_trigger(trigger, job.get_text("if"))
+        for values in list_matrix_values(job):
+            document = fill_in_called_document(called, fill_in_call_values(job, values))
+            self.read_jobs(called.path, document.data, trigger, start, context.deeper())
+
+
+def insert_action_steps(job: YamlMapping, context: ReferenceContext) -> YamlMapping:
+    """A job in which the steps of the repository's own actions stand behind the steps that use them."""
+    steps = YamlSequence()
+    for step, place in _iter_steps(job, context):
+        path, _, line = place.rpartition(":")
+        steps.append(step)
+        steps.item_paths.append(path)
+        steps.item_lines.append(int(line))
+    expanded = YamlMapping(job.path, job.line)
+    for key, value, place in job.iter_entries():
+        expanded.put(key, steps if key == "steps" else value, int(place.rpartition(":")[2]))
+    return expanded
+
+
+def _iter_steps(job: YamlMapping, context: ReferenceContext) -> Iterator[tuple[Any, str]]:
+    for step, place in job.list_items("steps"):
+        if context.depth and isinstance(step, YamlMapping) and never_runs(step):
+            continue
+        yield step, place
+        uses = step.get_text("uses") if isinstance(step, YamlMapping) else ""
+        action = context.called(uses) if uses.startswith("./") else None
+        if action:
+            yield from _iter_steps(fill_in_called_document(action, step).data.get_mapping("runs"), context.deeper())
+
+
 def _resolve_trigger(path: str, workflows: dict[str, YamlMapping]) -> WorkflowTrigger:
-    """What starts a workflow; one that others start runs when they do."""
+    """What starts a workflow; one that runs after others is started by what starts them, as far as it lets them."""
     workflow = workflows[path]
     trigger = _parse_trigger(workflow)
-    events = _list_event_names(workflow)
-    if "workflow_run" in events:
-        for other_path, other in workflows.items():
-            if runs_after_workflow(workflow, other_path, other):
-                trigger.branches += _parse_trigger(other).branches
-    if "workflow_call" in events:
-        for other in workflows.values():
-            if calls_workflow(other, path):
-                caller = _parse_trigger(other)
-                trigger.branches += caller.branches
-                trigger.tags += caller.tags
-                trigger.by_hand |= caller.by_hand
-                trigger.pull_requests |= caller.pull_requests
+    after = workflow.get_mapping("on").get_mapping("workflow_run")
+    if "workflow_run" not in _list_event_names(workflow):
+        return trigger
+    own_branches = [format_scalar(pattern) for pattern, _ in after.list_items("branches")]
+    for other_path, other in workflows.items():
+        if runs_after_workflow(workflow, other_path, other):
+            branches = _parse_trigger(other).branches
+            trigger.branches += own_branches if own_branches and branches else branches
     return trigger
-
-
-def list_started_workflows(path: str, detected: DetectedWorkflows) -> list[str]:
-    """The workflows that events start, and that so run a workflow: itself, or those that call it."""
-    events = _list_event_names(detected.documents[path].data)
-    started = [path] if events - {"workflow_call"} else []
-    callers = [other for other in detected.files if calls_workflow(detected.documents[other].data, path)]
-    return [*started, *callers]
 
 
 def calls_workflow(workflow: YamlMapping, path: str) -> bool:

@@ -12,13 +12,16 @@ from kiwari_ci.commands.init.docker_commands import (
     UNKNOWN_TEXT,
     is_needed_for_tests,
     iter_docker_commands,
+    parse_docker_run,
     parse_image_name,
 )
+from kiwari_ci.commands.init.registry_logins import UnnamedPush, build_unnamed_push, find_registry_logins
 from kiwari_ci.readers.bounded_text import fill_in_values
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
-from kiwari_ci.readers.workflow import EXPRESSION_PATTERN, get_action_name
+from kiwari_ci.readers.workflow import get_action_name
+from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, collect_strings, format_scalar
 
 _SHELL_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
@@ -66,6 +69,15 @@ class WorkflowTrigger:
     pull_requests: bool = False
 
 
+@dataclass(frozen=True)
+class JobStart:
+    """How a job is reached: the workflow that events start, and the job there that calls, if it is called."""
+
+    workflow: str
+    where: str = ""  # of the job that calls
+    callers: str = ""  # the names of the jobs and files that call, from the first on
+
+
 @dataclass
 class BuildStep:
     """An image that a workflow builds; `image` has neither registry's tag nor, where unknown, a name."""
@@ -106,6 +118,7 @@ class DeployJob:
     name: str  # of the environment, as GitHub knows it; empty when the job does not say
     description: str  # all that names it: the environment, the job and the file
     trigger: WorkflowTrigger
+    started_by: str  # the workflow that events start: this one, or the one that calls it
     urls: list[SourcedValue] = field(default_factory=list)
     settings: dict[str, tuple[str, str]] = field(default_factory=dict)  # role: secret or variable, its name
     folders: list[SourcedValue] = field(default_factory=list)
@@ -122,7 +135,9 @@ class DetectedWorkflows:
     deploys: list[DeployJob] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     documents: dict[str, YamlDocument] = field(default_factory=dict)  # by path, those of composite actions included
-    unsupported: list[str] = field(default_factory=list)
+    unnamed_pushes: list[UnnamedPush] = field(default_factory=list)  # images that only a variable names in full
+    container_options: list[str] = field(default_factory=list)  # in words, what `docker run` says on a server
+    bakes: list[str] = field(default_factory=list)  # where `docker buildx bake` builds, whose file is not read
     pull_requests: str = ""  # where it says that pull requests are tested or built; empty if none are
 
 
@@ -136,22 +151,27 @@ class WorkflowJobReader:
         path: str,
         document: YamlMapping,
         job_name: str,
+        job: YamlMapping,
         trigger: WorkflowTrigger,
         matrix: dict[str, Any],
+        start: "JobStart",
     ) -> None:
         jobs = document.get_mapping("jobs")
         self.workflows = workflows
         self.path = path
         self.job_name = job_name
-        self.job = jobs.get_mapping(job_name)
+        self.job = job
         self.trigger = trigger
-        self.where = jobs.where(job_name)
+        self.start = start
+        self.where = start.where or jobs.where(job_name)
         self.steps: list[YamlMapping] = []
         self.step_places: dict[int, str] = {}
         for step, place in self.job.list_items("steps"):
             if isinstance(step, YamlMapping):
                 self.steps.append(step)
                 self.step_places[id(step)] = place
+        axes = self.job.get_mapping("strategy").get_mapping("matrix")
+        self.empty_values = {f"matrix.{name}" for name in _list_empty_values(matrix, axes)}
         self.expression_values = self._collect_expression_values(repository, document, matrix)
         self.default_folder = "."
         for mapping in (document, self.job):
@@ -179,8 +199,11 @@ class WorkflowJobReader:
     def read(self) -> None:
         """Add the builds, the tests and the deploy of the job to `workflows`."""
         for step in self.steps:
-            if re.match(r"docker/(build-push|bake)-action@", step.get_text("uses")):
+            action = get_action_name(step.get_text("uses"))
+            if action == "docker/build-push-action":
                 self._add_action_build(step)
+            if action == "docker/bake-action":
+                self.workflows.bakes.append(step.where("uses"))
             script = self._substitute_in_script(step.get_text("run"))
             for folder_change, command in iter_docker_commands(script):
                 self._add_command_build(step, folder_change, command)
@@ -207,6 +230,8 @@ class WorkflowJobReader:
 
     def _evaluate(self, expression: str) -> str:
         """The value of an expression; UNKNOWN_TEXT when only a run knows it."""
+        if expression in self.empty_values:
+            return ""
         value = self.expression_values.get(expression)
         nested = re.fullmatch(r"(matrix\.[^.]+)\.(.+)", expression)
         if value is None and nested:
@@ -235,7 +260,7 @@ class WorkflowJobReader:
     def _add_action_build(self, step: YamlMapping) -> None:
         """Add the build of docker/build-push-action; a context that is a URL or unknown is taken for the root."""
         inputs = step.get_mapping("with")
-        context = self._substitute(inputs.get_text("context") or ".")
+        context = self._substitute(inputs.get_text("context")) or "."
         if "://" in context or context == UNKNOWN_TEXT:
             context = "."
         dockerfile = self._substitute(inputs.get_text("file")) or f"{context}/Dockerfile"
@@ -259,6 +284,8 @@ class WorkflowJobReader:
 
     def _add_command_build(self, step: YamlMapping, folder_change: str, command: list[str]) -> None:
         """Add the build of a `docker build` or `docker buildx build`."""
+        if command[:1] == ["docker"] and "bake" in command[1:3]:
+            self.workflows.bakes.append(step.where("run"))
         if command[:1] != ["docker"] or "build" not in command[1:3] or command[1] == "compose":
             return
         build = parse_docker_build(command[command.index("build") + 1 :])
@@ -273,6 +300,9 @@ class WorkflowJobReader:
 
     def _add_build(self, where: str, image: str, context: str, file: str, settings: BuildSettings) -> None:
         """Add a build whose context and Dockerfile are known and inside of the repository."""
+        unnamed_push = build_unnamed_push(image, find_registry_logins(self.steps, self._substitute), where)
+        if unnamed_push:
+            self.workflows.unnamed_pushes.append(unnamed_push)
         folder = join_path(".", context)
         dockerfile = join_path(".", file)
         if not folder or not dockerfile or UNKNOWN_TEXT in folder + dockerfile:
@@ -355,7 +385,7 @@ class WorkflowJobReader:
         )
         if name.lower() in _NON_SERVER_ENVIRONMENTS or not self._reaches_server(scripts, has_environment=bool(name)):
             return
-        trigger = _narrow_trigger(self.trigger, self.job.get_text("if"))
+        trigger = narrow_trigger(self.trigger, self.job.get_text("if"))
         if not (trigger.branches or trigger.tags or trigger.by_hand):
             return
         file_name = self.path.rpartition("/")[2]
@@ -364,8 +394,9 @@ class WorkflowJobReader:
             workflow=self.path,
             job=self.job_name,
             name="" if UNKNOWN_TEXT in name else name,
-            description=f"{name} {self.job_name} {self.job.get_text('name')} {file_name}",
+            description=f"{name} {self.start.callers} {self.job_name} {self.job.get_text('name')} {file_name}",
             trigger=trigger,
+            started_by=self.start.workflow,
         )
         if "inputs." in written_name:
             deploy.notes.append(
@@ -377,7 +408,20 @@ class WorkflowJobReader:
             deploy.folders.append(SourcedValue(folder.rstrip("/"), self.where))
         for project in _COMPOSE_PROJECT_OPTION.findall(self._substitute_in_script(scripts)):
             deploy.projects.append(SourcedValue(project, self.where))
+        self.workflows.container_options += self._describe_container_options()
         self.workflows.deploys.append(deploy)
+
+    def _describe_container_options(self) -> list[str]:
+        """In words, the options of containers that a deploy starts with `docker run`."""
+        descriptions = []
+        for step in self.steps:
+            for mapping, key in ((step, "run"), (step.get_mapping("with"), "script")):
+                for _, words in iter_docker_commands(self._substitute_in_script(mapping.get_text(key))):
+                    run = parse_docker_run(words)
+                    if run and run.options:
+                        options = ", ".join(run.options)
+                        descriptions.append(f"{mapping.where(key)}: `docker run` of {run.name}: {options}")
+        return descriptions
 
     def _reaches_server(self, scripts: str, *, has_environment: bool) -> bool:
         """Whether the job uses SSH, or starts containers on a runner of one's own or in an environment."""
@@ -415,6 +459,15 @@ class WorkflowJobReader:
             if uses_command:
                 texts = [*job_env, *texts]
             _collect_login_settings(deploy.settings, step, "\n".join(texts))
+
+
+def _list_empty_values(combination: dict[str, Any], matrix: YamlMapping) -> list[str]:
+    """The keys of a matrix that are empty in one combination of it: written so, or only those of other entries."""
+    if not combination:
+        return []
+    other_entries = [entry for entry, _ in matrix.list_items("include") if isinstance(entry, YamlMapping)]
+    names = {name for entry in other_entries for name in entry} | set(combination)
+    return [name for name in names if combination.get(name) in (None, "")]
 
 
 def _wrap_in_subshell(script: str, folder: str, step_count: int) -> list[str]:
@@ -466,7 +519,7 @@ def _find_setting_role(name: str) -> str:
     return ""
 
 
-def _narrow_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
+def narrow_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
     """What is left of a trigger under a job's `if`."""
     tag_part = re.search(r"(!\s*)?contains\(\s*github\.ref(?:_name)?\s*,\s*'(-[\w.]+)'\s*\)", condition)
     if tag_part:

@@ -14,7 +14,7 @@ from kiwari_ci.commands.init.workflow_files import calls_workflow, runs_after_wo
 from kiwari_ci.commands.init.workflow_jobs import BuildStep, DeployJob, DetectedWorkflows, TestSteps
 from kiwari_ci.effective import EffectiveSpec
 from kiwari_ci.readers import compose_file
-from kiwari_ci.readers.step_effects import StepEffect, find_workflow_effects
+from kiwari_ci.readers.step_effects import BAKE, StepEffect, find_workflow_effects
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow, ReferenceContext, parse_workflow
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_list
 
@@ -186,7 +186,8 @@ def _decide_job(
 ) -> JobOutcome:
     outcome = JobOutcome(job.id, job.where)
     kinds = {effect.kind for effect in effects}
-    if not (builds or tests or deploys or kinds & (_DEPLOY_EFFECTS | _IMAGE_EFFECTS)):
+    bakes = any(effect.what == BAKE for effect in effects)
+    if not (builds or tests or deploys or bakes or kinds & (_DEPLOY_EFFECTS | _IMAGE_EFFECTS)):
         outcome.is_kept = True
         return outcome
     for build in builds:
