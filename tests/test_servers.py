@@ -446,6 +446,12 @@ def test_rotate_names_the_role_and_what_may_have_its_password(
     assert len(given.read_text().split()) == 1
 
 
+def test_rotate_says_that_the_host_program_may_be_older(vps: Host) -> None:
+    vps.deploy("echo 'deploy: unknown request: the top of bin/deploy lists the requests' >&2; exit 64")
+    done = on("rotate", "production", "JWT_SECRET", "--generate", "--yes")
+    assert done.code == 64 and "bin/deploy on vps may also be older than this command" in done.err
+
+
 def test_rotate_goes_from_host_to_host_until_one_fails(
     vps: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -463,10 +469,20 @@ def test_rotate_goes_from_host_to_host_until_one_fails(
     assert len(one.commands()) == 1
     reading(two, code=1)
     done = on("rotate", "production", "TOKEN", "--generate", "--yes", spec=spec)
-    assert done.code == 1 and "TOKEN differs between the hosts now; not changed: two\n" in done.err
+    assert done.code == 1
+    assert "TOKEN differs between the hosts now. Changed: one\nNot changed: two\n" in done.err
+    assert "each with --host HOST" in done.err
+    for code in (69, 255):
+        reading(two, code=code)
+        done = on("rotate", "production", "TOKEN", "--generate", "--yes", spec=spec)
+        assert done.code == code and "Changed: one\nPerhaps not changed: two\n" in done.err
+    reading(one, code=64)
+    done = on("rotate", "production", "TOKEN", "--generate", "--yes", spec=spec)
+    assert "Not changed: one\nNot changed: two\n" in done.err
+    assert "differs" not in done.err and "--host" not in done.err
     reading(one, code=69)
     done = on("rotate", "production", "TOKEN", "--generate", "--yes", spec=spec)
-    assert done.code == 69 and len(two.commands()) == 3
+    assert done.code == 69 and len(two.commands()) == 5
     done = on("rotate", "production", "TOKEN", "--service", "cron", "-y", "--generate", spec=spec)
     assert "the env file of cron has no secret TOKEN" in done.err
     done = on("rotate", "production", "LOG_LEVEL", "-y", "--generate", spec=spec)

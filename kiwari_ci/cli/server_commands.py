@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kiwari_ci.probes.calls import ProcessResult
 
 EXIT_SSH_FAILED, EXIT_NOT_INSTALLED, EXIT_SIGNAL_BASE = 255, 127, 128
+EXIT_HOST_NOT_READY = 69  # of bin/deploy
 COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 environment_argument = click.argument("environment", metavar="ENV", type=NonEmptyString())
@@ -262,12 +263,28 @@ def rotate_command(
     for number, rotation in enumerate(rotations):
         exit_code = _rotate_on_host(rotation, "rotate", destinations, value)
         if exit_code:
-            remaining = ", ".join(rotation.host.name for rotation in rotations[number + 1 :])
-            if remaining or number:
-                text = f"{name} differs between the hosts now; not changed: {rotation.host.name}"
-                terminal.print_text(", ".join(filter(None, (text, remaining))), err=True)
+            if len(rotations) > 1:
+                host_names = [rotation.host.name for rotation in rotations]
+                _explain_partial_rotation(name, host_names, number, exit_code)
             return exit_code
     return 0
+
+
+def _explain_partial_rotation(name: str, host_names: "Sequence[str]", failed: int, exit_code: int) -> None:
+    """After the failure of one of several hosts, say which hosts have the new value, and the way out."""
+    changed, unchanged = ", ".join(host_names[:failed]), ", ".join(host_names[failed + 1 :])
+    lines = []
+    if changed:
+        lines.append(f"{name} differs between the hosts now. Changed: {changed}")
+    # The request may go on without the connection, and a hook may fail after the change.
+    is_unknown = exit_code in (EXIT_SSH_FAILED, EXIT_HOST_NOT_READY)
+    title = "Perhaps not changed" if is_unknown else "Not changed"
+    lines.append(f"{title}: {host_names[failed]}")
+    if unchanged:
+        lines.append(f"Not changed: {unchanged}")
+    if changed:
+        lines.append("Give the others the same value, each with --host HOST, or rotate all hosts again")
+    terminal.print_text("\n".join(lines), err=True)
 
 
 def _read_new_value(name: str, generate: bool, is_asked: bool, is_password: bool) -> str:
@@ -291,6 +308,7 @@ def _read_new_value(name: str, generate: bool, is_asked: bool, is_password: bool
 
 def _rotate_on_host(rotation: "HostRotation", verb: str, destinations: "Mapping[str, str]", value: str = "") -> int:
     """Run a request of a rotation on its host, with the new value as its standard input."""
+    from kiwari_ci.commands import operate
     from kiwari_ci.probes import calls, ssh_host
 
     host_name = rotation.host.name
@@ -299,6 +317,12 @@ def _rotate_on_host(rotation: "HostRotation", verb: str, destinations: "Mapping[
     ssh_command = ssh_host.build_ssh_command(destination, rotation.build_command(verb))
     stdin_text = f"{value}\n" if value else ""
     result = calls.stream_process(ssh_command, _print_line, stdin_text=stdin_text)
+    if operate.is_refused_to_deploy_key(result):
+        hint = (
+            f"bin/deploy on {host_name} may also be older than this command. deploy/RUNBOOK.md, 'A changed file under"
+            " deploy/', says how to replace it"
+        )
+        terminal.print_text(hint, err=True)
     return _explain_exit_code(host_name, result)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci.engines.compose import database
-from tests.postgres_server import ADDRESS, SUPERUSER, Server, cluster, serving
+from tests.postgres_server import ADDRESS, AS_POSTGRES, SUPERUSER, Server, cluster, serving
 
 SHOP, OWNER = "shop", "keeper"
 MODEL = {"services": {"postgres": {"container_name": "postgres"}}, "x-schedule": {}}
@@ -290,5 +290,57 @@ def test_a_password_that_somebody_else_has_changed_is_not_overwritten(
             give(monkeypatch, half)
             assert host.run("set-password", "postgres", "app") == 64
         assert logs_in(host.server, "third")
+    finally:
+        host.server.sql(DROP, SHOP)
+
+
+def test_a_change_that_came_too_late_does_not_happen(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another session locks the roles: the server gives up before this program says that nothing was changed."""
+    assert database.STATEMENT_SECONDS < database.QUERY_SECONDS
+    monkeypatch.setattr(database, "STATEMENT_SECONDS", 1)
+    host.server.sql(PASSWORDS.format(kind="scram-sha-256", old="old"), SHOP)
+    words = ["nsenter", f"--net=/proc/{host.server.process.pid}/ns/net", *AS_POSTGRES]
+    other = subprocess.Popen(
+        [*words, "psql", "-XqAt", "-U", SUPERUSER, "-d", "postgres"],
+        env=host.server.environment(),
+        cwd=host.server.home,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert other.stdin and other.stdout
+        other.stdin.write("BEGIN; LOCK TABLE pg_authid IN SHARE MODE; SELECT 'locked';\n")
+        other.stdin.flush()
+        assert other.stdout.readline() == "locked\n"
+        give(monkeypatch, "old\nnew\n")
+        assert host.run("set-password", "postgres", "app") == 69
+        assert "canceling statement due to statement timeout" in capsys.readouterr().err
+        other.communicate("COMMIT;\n")
+        stored = host.server.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'app'")
+        assert database.is_verified(stored, "app", "old")
+    finally:
+        other.kill()
+        other.wait()
+        host.server.sql(DROP, SHOP)
+
+
+def test_a_password_that_was_changed_is_reported_so_without_a_record(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The disk is full when the record is written."""
+
+    def fail(*arguments: object, **line: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(database.Stack, "add_record", fail)
+    host.server.sql(PASSWORDS.format(kind="scram-sha-256", old="old"), SHOP)
+    try:
+        give(monkeypatch, "old\nnew\n")
+        assert host.run("set-password", "postgres", "app") == 0
+        assert "the record of postgres has no line of this" in capsys.readouterr().out
+        assert logs_in(host.server, "new")
     finally:
         host.server.sql(DROP, SHOP)

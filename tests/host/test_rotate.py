@@ -1,6 +1,7 @@
 """`rotate` changes a secret and redeploys the services that read it; if one fails, everything comes back."""
 
 import contextlib
+import errno
 import os
 import signal
 import stat
@@ -49,7 +50,7 @@ def database(shop: World) -> World:
     """The services have a database, whose password is in a URL, in a value of its own, and in a DSN."""
     folder = shop.root / "pg"
     folder.mkdir()
-    (folder / ".env").write_text("POSTGRES_USER='postgres'\nLIVE_PASSWORD='old/pass'\n")
+    (folder / ".env").write_text("POSTGRES_PASSWORD='super'\nLIVE_PASSWORD='old/pass'\n")
     (shop.folder / "api.env").write_text(
         "DATABASE_URL='postgres://shop_live:old%2Fpass@pg:5432/shop?sslmode=disable'\n"
     )
@@ -188,7 +189,7 @@ def test_the_password_of_a_role_and_everything_that_has_it(database: World) -> N
     assert outcome.code == 0, outcome.text
     assert database.machine.state.passwords[ROLE] == "newPass1"
     assert env_files(database) == {
-        "pg/.env": "POSTGRES_USER='postgres'\nLIVE_PASSWORD='newPass1'\n",
+        "pg/.env": "POSTGRES_PASSWORD='super'\nLIVE_PASSWORD='newPass1'\n",
         "shop/.env": "DB_USER='old/pass'\nDB_PASSWORD='newPass1'\n",
         "shop/api.env": "DATABASE_URL='postgres://shop_live:newPass1@pg:5432/shop?sslmode=disable'\n",
         "shop/worker.env": "DSN='host=pg user=shop_live password=newPass1 dbname=shop'\n",
@@ -582,3 +583,260 @@ def test_killed_at_any_moment_the_next_request_finds_one_value_everywhere(databa
             assert database.container(name).is_running
         assert database.names() == ["api", "web", "worker"]
     assert undone > 10
+
+
+def give_only(database: World, line: str) -> None:
+    """The worker alone has the password, in this line."""
+    for name in (".env", "api.env"):
+        (database.folder / name).write_text("X='1'\n")
+    (database.folder / "worker.env").write_text(f"{line}\n")
+    assert database.deploy({name: database.image(name, 2) for name in ("web", "api", "worker")}, 2).code == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "DSN=\"host=pg user=shop_live password='old/pass' dbname=shop\"",
+        'DSN=\'{"user":"shop_live","password":"old/pass"}\'',
+        "DSN='Host=pg;Username=shop_live;Password=\"old/pass\"'",
+        "DSN='shop_live:old/pass@tcp(pg:3306)/shop'",
+        "DSN='postgres://shop_live@pg/shop?pass=old%2fpass'",
+        "DSN='postgres://shop_live:old%2Fpass@pg/a postgres://shop_live:old%2Fpass@pg/b'",
+    ],
+)
+def test_a_password_in_an_unknown_form_is_refused(database: World, line: str) -> None:
+    give_only(database, line)
+    files = env_files(database)
+
+    outcome = database.rotate(DATABASE_WORDS, "newPass1")
+
+    assert outcome.code == 69, outcome.text
+    assert outcome.says("DSN in shop/worker.env has the password of shop_live in a form that rotate does not know")
+    assert env_files(database) == files and database.machine.state.passwords[ROLE] == "old/pass"
+    assert "old/pass" not in outcome.text
+
+
+@pytest.mark.parametrize(
+    ("old", "before", "after"),
+    [
+        ("o@d", "postgres://shop_live:o@d@pg:5432/a?x=b@c", "postgres://shop_live:newPass1@pg:5432/a?x=b@c"),
+        ("shop", "postgres://shop_live:shop@pg/shop_live", "postgres://shop_live:newPass1@pg/shop_live"),
+        ("ab", "postgres://pg/a?user=shop_live&password=ab", "postgres://pg/a?user=shop_live&password=newPass1"),
+        ("ab", "Server=pg,5432;User Id=shop_live;Pwd=ab", "Server=pg,5432;User Id=shop_live;Pwd=newPass1"),
+        ("newPass", "postgres://shop_live:newPass@pg/a", "postgres://shop_live:newPass1@pg/a"),
+    ],
+)
+def test_a_password_in_an_unusual_place_changes(database: World, old: str, before: str, after: str) -> None:
+    database.machine.state.passwords[ROLE] = old
+    (database.root / "pg/.env").write_text(f"LIVE_PASSWORD='{old}'\n")
+    give_only(database, f"DSN='{before}'")
+
+    outcome = database.rotate(DATABASE_WORDS, "newPass1")
+
+    assert outcome.code == 0, outcome.text
+    assert env_files(database)["shop/worker.env"] == f"DSN='{after}'\n"
+
+
+def test_a_password_that_no_service_has_is_refused(database: World) -> None:
+    give_only(database, "DSN=''")
+
+    outcome = database.rotate(DATABASE_WORDS, "newPass1")
+
+    assert outcome.code == 69 and outcome.says("no value of shop has the password of shop_live that pg/.env has")
+    assert database.machine.state.passwords[ROLE] == "old/pass"
+
+
+def test_the_credentials_of_another_user_stay(database: World) -> None:
+    """They may be the same text, and are another secret."""
+    url, text = "postgres://report:old%2Fpass@pg/shop", "host=pg user=report password=old/pass"
+    (database.folder / "worker.env").write_text(f"DSN='{url}'\n")
+    (database.folder / ".env").write_text(f"DB_PASSWORD='{text}'\n")
+
+    assert database.rotate(DATABASE_WORDS, "newPass1").code == 0
+
+    assert env_files(database)["shop/worker.env"] == f"DSN='{url}'\n"
+    assert env_files(database)["shop/.env"] == f"DB_PASSWORD='{text}'\n"
+
+
+@pytest.mark.parametrize(
+    "value", ["postgres://shop_live:old%2Fpass@elsewhere:5432/shop", "host=elsewhere user=shop_live password=old/pass"]
+)
+def test_the_same_password_on_another_host_is_refused(database: World, value: str) -> None:
+    (database.folder / "worker.env").write_text(f"DSN='{value}'\n")
+    files = env_files(database)
+
+    outcome = database.rotate(DATABASE_WORDS, "newPass1")
+
+    assert outcome.code == 69
+    assert outcome.says("DSN in shop/worker.env has the password of shop_live, and names another host than pg")
+    assert env_files(database) == files
+
+
+def test_a_key_with_the_password_of_a_role_is_refused(database: World) -> None:
+    files = env_files(database)
+
+    for outcome in (database.rotate("DB_PASSWORD", "newPass1"), database.consumers("DB_PASSWORD")):
+        assert outcome.code == 64
+        assert outcome.says("DB_PASSWORD has the password that pg/.env has as LIVE_PASSWORD")
+        assert outcome.says("kiwari-ci rotate ENV DATABASE")
+
+    assert env_files(database) == files and database.machine.state.passwords[ROLE] == "old/pass"
+
+
+def test_a_line_that_is_not_utf_8_is_refused(database: World) -> None:
+    path = database.folder / "worker.env"
+    path.write_bytes(b"DSN='host=pg user=shop_live password=old/pass application_name=caf\xe9'\n")
+    content = path.read_bytes()
+
+    outcome = database.rotate(DATABASE_WORDS, "newPass1")
+
+    assert outcome.code == 69 and outcome.says("shop/worker.env:1: DSN has bytes that are not UTF-8")
+    assert path.read_bytes() == content
+
+
+def test_a_full_disk_does_not_keep_the_role_from_its_old_password(
+    database: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, write_file = env_files(database), host.write_file
+    is_full = False
+
+    def write(path: Path, content: bytes, mode: int, group: int = -1) -> None:
+        if is_full:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_file(path, content, mode, group)
+
+    def look() -> None:
+        nonlocal is_full
+        is_full = is_full or database.machine.state.passwords[ROLE] == "newPass1"
+
+    monkeypatch.setattr(host, "write_file", write)
+    database.machine.at_each_point = look
+    outcome = database.rotate(DATABASE_WORDS, "newPass1")
+    database.machine.at_each_point = None
+
+    assert outcome.code != 0 and outcome.says("the rotation is not undone, and the next request tries again")
+    assert database.machine.state.passwords[ROLE] == "old/pass"
+    assert database.stack().rotation_note.exists()
+    is_full = False
+    assert database.deploy({"web": database.image("web", 2)}, 2).code == 0
+    assert env_files(database) == files
+    assert not database.stack().rotation_note.exists()
+
+
+def test_a_service_that_does_not_come_back_keeps_the_note(shop: World) -> None:
+    """The API refuses the new value, and then web does not start with the old one."""
+    shop.edit("container_name: api", "container_name: api\n    depends_on:\n      - web")
+    assert shop.deploy({name: shop.image(name, 2) for name in ("web", "api", "worker")}, 2).code == 0
+    has_served = False
+
+    def accepts(container: Running) -> bool:
+        nonlocal has_served
+        service, value = container.labels["com.docker.compose.service"], container.environment.get("SECRET")
+        if service == "api":
+            return value != NEW
+        has_served = has_served or (service == "web" and value == NEW)
+        return not (service == "web" and value == OLD and has_served and container.name != "web")
+
+    shop.machine.accepts = accepts
+    outcome = shop.rotate("SECRET", NEW)
+
+    assert outcome.code == 1
+    assert outcome.says("web does not serve with the old value either")
+    assert outcome.says("web may still have the new value, because the rotation is not undone.")
+    assert not outcome.says("went back to the old value")
+    assert shop.stack().rotation_note.exists()
+    sentence = "A rotation of shop failed or was interrupted, and is not undone yet"
+    assert shop.check().says(sentence) and shop.status().says(sentence) and shop.status("shop").says(sentence)
+    assert shop.rotate("SECRET", "third").says("an earlier rotation of shop is not undone yet")
+
+    shop.machine.accepts = lambda container: True
+    assert shop.rollback("api").code == 0
+    assert variables(shop, "web")["SECRET"] == OLD
+    assert not shop.stack().rotation_note.exists()
+    assert not shop.check().says(sentence) and not shop.status().says(sentence)
+
+
+def test_the_log_of_a_service_shows_no_value(database: World) -> None:
+    """An app prints its settings as it fails; with them, the password in a URL is percent-encoded."""
+    printed = "FATAL: new*pass / new%2Apass / old/pass / old%2Fpass / fine\n"
+    digest = database.image("web", 3, Image(printed=printed))
+    database.machine.accepts = lambda container: "new*pass" not in str(container.environment)
+    (database.folder / "worker.env").write_text("DSN=''\n")
+    assert database.deploy({"web": digest}, 3).code == 0
+
+    outcome = database.rotate(DATABASE_WORDS, "new*pass")
+
+    assert outcome.code == 1 and outcome.says("| FATAL: *** / *** / *** / *** / fine")
+    assert not any(text in outcome.text for text in ("new*pass", "new%2Apass", "old/pass", "old%2Fpass"))
+    host.quote("old/pass")
+    assert host.HIDDEN_VALUES == []
+
+
+def test_the_last_hook_runs_when_the_rotation_is_undone(shop: World) -> None:
+    shop.add_hooks("before", "after")
+    script = shop.machine.script
+    seen = []
+
+    def run(command: list[str], folder: Path, settings: dict[str, str]) -> int:
+        host.quote(f"from {OLD} to {NEW}")
+        text = (shop.folder / ".env").read_text()
+        seen.append((command[-1], settings.get("EXIT_CODE"), text, variables(shop, "web")))
+        return script(command, folder, settings)
+
+    shop.machine.script = run  # type: ignore[method-assign]
+    shop.machine.accepts = lambda container: container.environment.get("SECRET") != NEW
+    outcome = shop.rotate("SECRET", NEW)
+
+    old = ("SECRET='s3cret'\n", {"SECRET": OLD})
+    assert seen == [("hooks/before", None, *old), ("hooks/after", "1", *old)]
+    assert outcome.says("| from *** to ***") and OLD not in outcome.text
+
+
+def test_a_kill_while_a_file_is_written_leaves_no_password_and_keeps_the_group(
+    database: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group is right before the file has its name, and what was half written is removed from all folders."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may give a file to any group")
+    files, replace = env_files(database), os.replace
+    path = database.folder / "api.env"
+    os.chown(path, -1, 12345)
+
+    class KilledInReplace(BaseException):
+        pass
+
+    def killed(source: str, target: Path) -> None:
+        if target == path:
+            assert os.stat(source).st_gid == 12345
+        replace(source, target)
+        if target == path:
+            raise KilledInReplace
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KilledInReplace):
+        database.rotate(DATABASE_WORDS, "newPass1")
+    monkeypatch.setattr(os, "replace", replace)
+    left = [database.root / "pg/.new-a", database.root / "pg/.deploys/.new-b", database.folder / ".new-c"]
+    for half in left:
+        half.write_text("LIVE_PASSWORD='newPass1'\n")
+
+    assert database.deploy({"web": database.image("web", 2)}, 2).code == 0
+
+    assert not any(half.exists() for half in left)
+    assert env_files(database) == files and path.stat().st_gid == 12345
+
+
+def test_the_removal_of_the_note_is_on_the_disk(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a power cut brought it back, the next request would undo a rotation that was done."""
+    note, synced = shop.stack().rotation_note, []
+    sync_folder = host.sync_folder
+
+    def sync(folder: Path) -> None:
+        synced.append((folder, note.exists()))
+        sync_folder(folder)
+
+    monkeypatch.setattr(host, "sync_folder", sync)
+    assert shop.rotate("SECRET", NEW).code == 0
+
+    states = [exists for folder, exists in synced if folder == note.parent]
+    assert True in states and states[-1] is False

@@ -117,6 +117,7 @@ LONGEST_DATABASE_NAME = 63  # PostgreSQL cuts off what is longer
 
 # Time limits, in seconds.
 QUERY_SECONDS = 60  # a command that only reads
+STATEMENT_SECONDS = 30  # a statement that changes a role; less than QUERY_SECONDS
 DUMP_SECONDS = 6 * 3600  # a dump, a restore, a copy, or a job
 LOCK_SECONDS = 600  # a request waits for the backup or restore before it
 SCHEDULED_LOCK_SECONDS = 6 * 3600  # the same for a scheduled backup, which nobody waits for
@@ -390,7 +391,11 @@ def set_password(stack: "Stack", request: Request, passwords: Tuple[str, str]) -
             " Nothing was changed",
         )
     server.set_verifier(request.role, make_verifier(verifier, request.role, new))
-    stack.add_record(f"password {request.role}", began, result="done")
+    try:
+        stack.add_record(f"password {request.role}", began, result="done")
+    except (Failed, OSError) as error:
+        # The role has the new password all the same, and the caller must know that.
+        progress(f"note: the record of {stack.name} has no line of this: {error}")
     progress(f"the role {request.role} of {stack.name} has another password")
     return OK
 
@@ -1555,8 +1560,13 @@ class Server:
         return rows[0]
 
     def set_verifier(self, role: str, verifier: str) -> None:
-        """Store a verifier, and keep the statement out of the server's log, also if it fails."""
-        self.sql(f"{UNLOGGED}ALTER ROLE :\"role\" PASSWORD '{verifier}';", role=role)
+        """Store a verifier, and keep the statement out of the server's log, also if it fails.
+
+        The server gives up before this program does. Otherwise a statement that waits for a lock
+        could change the password after the caller was told that it was not changed.
+        """
+        limit = f"SET statement_timeout = '{STATEMENT_SECONDS}s';"
+        self.sql(f"{limit}{UNLOGGED}ALTER ROLE :\"role\" PASSWORD '{verifier}';", role=role)
 
     def rename_both(self, database: str, new: str, earlier_name: str) -> Output:
         """Rename two databases in one transaction.

@@ -772,13 +772,16 @@ def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
     with hooks(stack, request.verb, services):
         if request.verb == "deploy":
             migrate(stack, services)
-        for level in dependency_levels(services):
-            ready = [
-                service for service in level if not mark_if_dependency_failed(service, services)
-            ]
-            replace_containers(stack, request, ready)
+        replace_in_order(stack, request, services)
         with cleaning_up():
             remove_old_images(stack, services)
+
+
+def replace_in_order(stack: "Stack", request: Request, services: List[Service]) -> None:
+    """Replace the containers; a service whose dependency has failed is left as it is."""
+    for level in dependency_levels(services):
+        ready = [service for service in level if not mark_if_dependency_failed(service, services)]
+        replace_containers(stack, request, ready)
 
 
 # 1. Parse and authorize: a request is one line in a fixed grammar, and a key has a list of stacks.
@@ -1369,8 +1372,14 @@ def remove_stale_files(stack: "Stack") -> None:
     """Remove files that a killed deploy had received, or had begun to write."""
     for folder in stack.state.glob("incoming-*"):
         remove_folder(folder)
-    for half_written in [*stack.folder.glob(".new-*"), *stack.state.glob(".new-*")]:
-        half_written.unlink()
+    remove_half_written_files(stack.folder, stack.state)
+
+
+def remove_half_written_files(*folders: Path) -> None:
+    """Remove the files that `write_file` had begun to write when it was killed."""
+    for folder in folders:
+        for path in folder.glob(".new-*"):
+            path.unlink()
 
 
 def run_owed_hook(stack: "Stack") -> None:
@@ -1791,6 +1800,8 @@ def print_findings(stack: "Stack") -> int:
     findings = [*findings_of(stack, services, stack.files), *check_disk(stack)]
     for finding in findings:
         print_error(str(finding))
+    if stack.rotation_note.exists():
+        progress(unfinished_rotation(stack))
     for container in orphans(stack):
         progress(orphan_note(stack, container))
     if findings:
@@ -3675,15 +3686,29 @@ def newest_images(records: List[Record]) -> List[str]:
 # services run with the new value. While it is there, everything can be undone: at once if a service
 # fails, or by the next request of the stack after a kill or a power cut.
 
+ROTATION_NOTE = ".rotation.json"
+SUPERUSER_KEY = (
+    "POSTGRES_PASSWORD"  # in the env file of a PostgreSQL server, with those of its roles
+)
+HIDDEN_VALUES: List[str] = []  # texts that are not printed while a rotation goes on
 LONGEST_SECRET = 16_000  # characters; more would not fit into one line of standard input
 SECRET_SECONDS = 300  # a person types the new value
-PASSWORD_SECONDS = 120  # bin/database changes the password of a role
+# For bin/database to change the password of a role. Its queries end before this: one that goes on
+# could change the password after the rotation was undone.
+PASSWORD_SECONDS = 300
 LINE_END = re.compile(r"(\r\n|\r|\n)")
 URL_WITH_PASSWORD = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^:/@?#]*):(?P<password>[^@]*)@(?P<rest>.*)"
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^:/@?#]*):(?P<password>.*?)"
+    r"@(?P<rest>(?P<host>[^@/?#]*)(?:[/?#].*)?)"
 )
 # In the text of a connection, such as `host=db password=x`, and in the query of a URL.
 PASSWORD_SETTING = re.compile(r"((?:^|[\s;?&])(?:password|pwd)\s*=\s*)([^\s;&]+)", re.IGNORECASE)
+USER_SETTING = re.compile(
+    r"(?:^|[\s;?&])(?:user|username|user id|uid)\s*=\s*([^\s;&]+)", re.IGNORECASE
+)
+HOST_SETTING = re.compile(
+    r"(?:^|[\s;?&])(?:host|server|data source)\s*=\s*([^\s;&]+)", re.IGNORECASE
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -3722,20 +3747,30 @@ class Rotation:
 
 def rotate(stack: "Stack", request: Request, secret: str, services: List[Service]) -> None:
     """Change a secret, and put the services that read it into service with the new value."""
+    if stack.rotation_note.exists():
+        raise Failed(
+            NOT_READY,
+            f"an earlier rotation of {stack.name} is not undone yet, and its values would be lost."
+            " Nothing was changed",
+        )
     rotation = plan_rotation(stack, request, secret)
     services += consumers(stack, rotation)
     for service in services:
         ensure_rollback_image(stack, service)
-    if rotation.role:
-        # From the old password to the same one: this changes nothing, and fails if the role has
-        # another one, which could not be brought back.
-        set_password(stack, rotation.role, rotation.role.before, rotation.role.before)
     names = tuple(service.name for service in services)
-    with rotation_is_undone_after_failure(stack, services):
-        apply_rotation(stack, dataclasses.replace(rotation, services=names))
-        stack.read_compose_file()
-        roll_out(stack, request, services)
-        check_again(stack, services)
+    rotation = dataclasses.replace(rotation, services=names)
+    with values_are_hidden(rotation):
+        if rotation.role:
+            # The role must have the old password: another one could not be brought back.
+            set_password(stack, rotation.role, rotation.role.before, rotation.role.before)
+        start_accessories(stack, services)
+        # The hooks enclose the undoing, too: hooks/after may end a maintenance mode.
+        undoing = rotation_is_undone_after_failure(stack, services)
+        with hooks(stack, request.verb, services), undoing:
+            apply_rotation(stack, rotation)
+            stack.read_compose_file()
+            replace_in_order(stack, request, services)
+            check_again(stack, services)
     if exit_code_of(services) == SERVING:
         progress(f"rotated: {', '.join(rotation.places)}")
 
@@ -3822,7 +3857,27 @@ def plan_rotation(stack: "Stack", request: Request, secret: str) -> Rotation:
         )
     if not changes:
         raise Failed(BAD_REQUEST, f"{keys} has this value already. Nothing was changed")
+    refuse_password_of_role(stack, keys, set(values.values()))
     return Rotation(tuple(changes))
+
+
+def refuse_password_of_role(stack: "Stack", key: str, values: Set[str]) -> None:
+    """Fail if a value is a password of a PostgreSQL server, where the role would keep the old one."""
+    for path in sorted(ROOT.glob(f"*/{SERVER_ENV_FILE}")):
+        if path.parent == stack.folder or not os.access(path, os.R_OK):
+            continue
+        lines = {line.key: line.env_value for line in read_env_lines(path)}
+        if SUPERUSER_KEY not in lines:
+            continue  # it is the file of a stack that is no PostgreSQL server
+        for server_key, value in lines.items():
+            if value in values and server_key.endswith("_PASSWORD"):
+                raise Failed(
+                    BAD_REQUEST,
+                    f"{key} has the password that {path.parent.name}/{path.name} has as"
+                    f" {server_key}, and the role would keep the old one. Name the database"
+                    " instead, which changes both: kiwari-ci rotate ENV DATABASE. Nothing was"
+                    " changed",
+                )
 
 
 def plan_password_rotation(stack: "Stack", request: Request, secret: str) -> Rotation:
@@ -3842,6 +3897,13 @@ def plan_password_rotation(stack: "Stack", request: Request, secret: str) -> Rot
         place = f"{stack.name}/{name}"
         new_value = partial(with_new_password, keys=request.keys, role=role, place=place)
         changes += changes_in(stack.folder / name, new_value)
+    if all(change.path == f"{role.server}/{SERVER_ENV_FILE}" for change in changes):
+        raise Failed(
+            NOT_READY,
+            f"no value of {stack.name} has the password of {role.name} that"
+            f" {role.server}/{SERVER_ENV_FILE} has, so its services would keep another one."
+            " Nothing was changed",
+        )
     return Rotation(tuple(changes), role)
 
 
@@ -3857,32 +3919,69 @@ def with_new_password(line: EnvLine, keys: Sequence[str], role: Role, place: str
         return value
     if value == role.before:
         return role.after
+    user, host = user_and_host(value)
+    if user not in ("", role.name):
+        return value  # the credentials of somebody else, which may be the same text
+    shown = f"{line.shown_key} in {place}"
+    is_of_server = re.fullmatch(rf"{re.escape(role.server)}(?:[:,][0-9]+)?", host)
     encoded = urllib.parse.quote(role.after, safe="")
-    url = URL_WITH_PASSWORD.fullmatch(value)
-    if url and urllib.parse.unquote(url["user"]) == role.name:
-        if role.before in (url["password"], urllib.parse.unquote(url["password"])):
-            return f"{url['scheme']}{url['user']}:{encoded}@{url['rest']}"
-        if re.match(rf"{re.escape(role.server)}(?:[:/]|$)", url["rest"]):
+    changed = with_password_replaced(value, role.before, encoded)
+    if not has_password(value, role):
+        if is_of_server and URL_WITH_PASSWORD.fullmatch(value):
             raise Failed(
                 NOT_READY,
-                f"{line.shown_key} in {place} has another password for {role.name} than"
+                f"{shown} has another password for {role.name} than"
                 f" {role.server}/{SERVER_ENV_FILE}. Correct the wrong one first. Nothing was"
                 " changed",
             )
         return value
+    if host and not is_of_server:
+        raise Failed(
+            NOT_READY,
+            f"{shown} has the password of {role.name}, and names another host than {role.server}."
+            " Give one of the two another password by hand. Nothing was changed",
+        )
+    # What is left without the password; the name of the role, or of its database, may contain it.
+    rest = with_password_replaced(value, role.before, "").replace(role.name, "")
+    if changed == value or has_password(rest, role):
+        raise Failed(
+            NOT_READY,
+            f"{shown} has the password of {role.name} in a form that rotate does not know. Write it"
+            " as a URL, or change the password by hand. Nothing was changed",
+        )
+    if "://" not in value and encoded != role.after:
+        raise Failed(
+            BAD_REQUEST,
+            f"{shown} takes no such password: use letters and digits only. Nothing was changed",
+        )
+    return changed
+
+
+def user_and_host(value: str) -> Tuple[str, str]:
+    """The user and the host of a URL, or of the text of a connection; empty if it has none."""
+    url = URL_WITH_PASSWORD.fullmatch(value)
+    if url:
+        return urllib.parse.unquote(url["user"]), url["host"]
+    user, host = USER_SETTING.search(value), HOST_SETTING.search(value)
+    return user[1].strip("'\"") if user else "", host[1].strip("'\"") if host else ""
+
+
+def with_password_replaced(value: str, old: str, new: str) -> str:
+    """A URL, or the text of a connection, with another password wherever it has this one."""
+    url = URL_WITH_PASSWORD.fullmatch(value)
+    if url and old in (url["password"], urllib.parse.unquote(url["password"])):
+        value = f"{url['scheme']}{url['user']}:{new}@{url['rest']}"
 
     def replaced(match: "re.Match[str]") -> str:
-        if role.before not in (match[2], urllib.parse.unquote(match[2])):
-            return match[0]
-        if "://" not in value and encoded != role.after:
-            raise Failed(
-                BAD_REQUEST,
-                f"{line.shown_key} in {place} takes no such password: use letters and digits only."
-                " Nothing was changed",
-            )
-        return match[1] + encoded
+        is_old = old in (match[2], urllib.parse.unquote(match[2]))
+        return match[1] + new if is_old else match[0]
 
     return PASSWORD_SETTING.sub(replaced, value)
+
+
+def has_password(text: str, role: Role) -> bool:
+    """Whether a text has the old password of a role somewhere, perhaps percent-encoded."""
+    return role.before in text or role.before in urllib.parse.unquote(text)
 
 
 def env_lines_to_change(path: Path) -> List[EnvLine]:
@@ -3908,6 +4007,12 @@ def changes_in(path: Path, new_value: Callable[[EnvLine], str]) -> List[Change]:
         value = new_value(line)
         if value == line.env_value:
             continue
+        if "\ufffd" in line.env_value:
+            raise Failed(
+                NOT_READY,
+                f"{path.parent.name}/{path.name}:{line.number}: {line.shown_key} has bytes that are"
+                " not UTF-8, and would lose them. Write the line in UTF-8. Nothing was changed",
+            )
         before = texts[line.number - 1]
         export = "export " if before.lstrip().startswith("export ") else ""
         after = f"{export}{line.key}='{value}'"
@@ -4011,18 +4116,14 @@ def changes_by_file(rotation: Rotation) -> Dict[str, List[Change]]:
 def apply_rotation(stack: "Stack", rotation: Rotation) -> None:
     """Write the note, then change the env files, then the password of the role."""
     with uninterrupted():
-        for path in changes_by_file(rotation):
-            folder = ROOT / Path(path).parent
-            (folder / stack.state.name).mkdir(exist_ok=True)
-            Files(folder).back_up(Path(path).name)
         note = json.dumps(dataclasses.asdict(rotation))
         write_file(stack.rotation_note, note.encode(), 0o600)
-        write_env_files(rotation)
+        write_env_files(stack, rotation)
         if rotation.role:
             set_password(stack, rotation.role, rotation.role.before, rotation.role.after)
 
 
-def write_env_files(rotation: Rotation, is_undone: bool = False) -> None:
+def write_env_files(stack: "Stack", rotation: Rotation, is_undone: bool = False) -> None:
     """Change the lines of the env files, or bring back the old ones. Other lines stay.
 
     The lock of the whole server is held: the env file of a PostgreSQL server belongs to all stacks.
@@ -4030,13 +4131,16 @@ def write_env_files(rotation: Rotation, is_undone: bool = False) -> None:
     with locked(ROOT / ".host.lock", "changing env files"):
         for name, changes in changes_by_file(rotation).items():
             path = ROOT / name
+            remove_half_written_files(path.parent, path.parent / stack.state.name)
             if not path.is_file():
                 progress(f"note: {name} is missing")
                 continue
+            if not is_undone:
+                (path.parent / stack.state.name).mkdir(exist_ok=True)
+                Files(path.parent).back_up(path.name)
             settings = path.stat()
-            write_file(path, with_changes(path, changes, is_undone), settings.st_mode & 0o777)
-            with contextlib.suppress(PermissionError):
-                os.chown(path, -1, settings.st_gid)
+            content = with_changes(path, changes, is_undone)
+            write_file(path, content, settings.st_mode & 0o777, group=settings.st_gid)
 
 
 def set_password(stack: "Stack", role: Role, old: str, new: str) -> None:
@@ -4058,13 +4162,10 @@ def rotation_is_undone_after_failure(stack: "Stack", services: List[Service]) ->
     try:
         yield
     except Exception:
-        if services and all(service.result in ("serving", "unchanged") for service in services):
-            stack.rotation_note.unlink()  # only hooks/after has failed, for example
-        else:
-            undo_after_failure(stack, services)
+        undo_after_failure(stack, services)
         raise
     if exit_code_of(services) == SERVING:
-        stack.rotation_note.unlink()
+        remove_rotation_note(stack)
     else:
         undo_after_failure(stack, services)
 
@@ -4078,10 +4179,13 @@ def undo_after_failure(stack: "Stack", services: List[Service]) -> None:
                 stack.read_compose_file()
         except (Failed, OSError) as error:
             print_error(f"the rotation is not undone, and the next request tries again: {error}")
+        outcome = "went back to the old value, with the others."
+        if stack.rotation_note.exists():
+            outcome = "may still have the new value, because the rotation is not undone."
         for service in services:
             if result_of(service) in ("serving", "unchanged"):
                 service.result = "failed"
-                service.problem = f"{service.name} went back to the old value, with the others."
+                service.problem = f"{service.name} {outcome}"
 
 
 @contextlib.contextmanager
@@ -4102,18 +4206,24 @@ def undone_rotation(stack: "Stack", may_wait: bool = False) -> Iterator[None]:
         tuple(note["services"]),
     )
     progress(f"undoing a rotation: {', '.join(rotation.places)}")
-    write_env_files(rotation, is_undone=True)
-    failure = change_password_back(stack, rotation.role) if rotation.role else None
-    if failure and not may_wait:
-        raise failure
-    yield
-    if failure:
-        progress(f"note: {failure.message}")
-        return
-    if not stack.services:
-        return  # Compose could not read its file; the next request goes on here
-    replace_with_old_value(stack, rotation)
-    stack.rotation_note.unlink()
+    with values_are_hidden(rotation):
+        failure = None
+        try:
+            write_env_files(stack, rotation, is_undone=True)
+        finally:
+            # Also if the disk is full: the containers that still serve have the old password.
+            if rotation.role:
+                failure = change_password_back(stack, rotation.role)
+        if failure and not may_wait:
+            raise failure
+        yield
+        if failure:
+            progress(f"note: {failure.message}")
+            return
+        if not stack.services:
+            return  # Compose could not read its file; the next request goes on here
+        if replace_with_old_value(stack, rotation):
+            remove_rotation_note(stack)
 
 
 def change_password_back(stack: "Stack", role: Role) -> Optional[Failed]:
@@ -4133,8 +4243,8 @@ def change_password_back(stack: "Stack", role: Role) -> Optional[Failed]:
     return None
 
 
-def replace_with_old_value(stack: "Stack", rotation: Rotation) -> None:
-    """Replace the containers that run with the new value; the others are left as they are."""
+def replace_with_old_value(stack: "Stack", rotation: Rotation) -> bool:
+    """Replace the containers that run with the new value; whether all serve with the old one."""
     request = Request("rotate", stack.name, run="rotate")
     names = [name for name in rotation.services if name in stack.services]
     services = [stack.services[name] for name in names]
@@ -4144,9 +4254,43 @@ def replace_with_old_value(stack: "Stack", rotation: Rotation) -> None:
         replace_containers(stack, request, level)
     for service in services:
         if service.result not in ("serving", "unchanged"):
-            print_error(f"{service.name} does not serve with the old value either")
+            print_error(
+                f"{service.name} does not serve with the old value either. The next request of the"
+                " stack tries again"
+            )
     stack.services = {}  # what they have learned is of no use to the request that goes on
     stack.read_compose_file()
+    return exit_code_of(services) == SERVING
+
+
+def remove_rotation_note(stack: "Stack") -> None:
+    """Forget a rotation; a note that came back after a power cut would undo it."""
+    stack.rotation_note.unlink()
+    sync_folder(stack.state)
+
+
+def unfinished_rotation(stack: "Stack") -> str:
+    """A sentence about a rotation that is not undone yet."""
+    return (
+        f"A rotation of {stack.name} failed or was interrupted, and is not undone yet: the next"
+        " deploy, rollback or rotation does it first."
+    )
+
+
+@contextlib.contextmanager
+def values_are_hidden(rotation: Rotation) -> Iterator[None]:
+    """Replace the old and new values by stars in what other programs print meanwhile."""
+    assignments = [text for change in rotation.changes for text in (change.before, change.after)]
+    values = [without_quotes(re.split("[=:]", text, maxsplit=1)[1].strip()) for text in assignments]
+    if rotation.role:
+        values += [rotation.role.before, rotation.role.after]
+    values += [urllib.parse.quote(value, safe="") for value in values]
+    hidden_before = list(HIDDEN_VALUES)
+    HIDDEN_VALUES[:] = sorted({*hidden_before, *filter(None, values)}, key=len, reverse=True)
+    try:
+        yield
+    finally:
+        HIDDEN_VALUES[:] = hidden_before
 
 
 # The output at the end of a request, and of `status`.
@@ -4285,6 +4429,8 @@ def print_status(machine: "Machine", only: str) -> int:
         stack = Stack(machine, path.parent.parent)
         print(f"{stack.name}/.deploys/{path.name}: {service_status(stack, path.name)}")
         print(f"  pinned: {records[-1]}")
+    for note in sorted(ROOT.glob(f"{only or '*'}/.deploys/{ROTATION_NOTE}")):
+        print(unfinished_rotation(Stack(machine, note.parent.parent)))
     return OK
 
 
@@ -4337,7 +4483,7 @@ class Stack:
         self.owed_hook = self.state / "owed-hook.json"
         self.replaced_files = self.state / ".replaced"
         self.replaced_note = self.state / ".replaced.json"
-        self.rotation_note = self.state / ".rotation.json"
+        self.rotation_note = self.state / ROTATION_NOTE
         self.token_prefix = (
             "kiwari-ci-" + hashlib.sha256(str(folder).encode()).hexdigest()[:16] + "-"
         )
@@ -4970,6 +5116,8 @@ def print_error(text: str) -> None:
 
 def quote(text: str) -> None:
     """Print the output of another program, so that no line is a command to GitHub's runner."""
+    for value in HIDDEN_VALUES:
+        text = text.replace(value, "***")
     for line in text.replace("\r", "\n").splitlines():
         print_line(f"| {printable(line[:MOST_LETTERS_SHOWN])}")
 
@@ -5088,13 +5236,18 @@ def is_same_file(first: Path, second: Path) -> bool:
     return is_executable[0] == is_executable[1] and first.read_bytes() == second.read_bytes()
 
 
-def write_file(path: Path, content: bytes, mode: int) -> None:
-    """Write a file, completely or not at all; a symbolic link is replaced, not followed."""
+def write_file(path: Path, content: bytes, mode: int, group: int = -1) -> None:
+    """Write a file, completely or not at all; a symbolic link is replaced, not followed.
+
+    Its group is the one with this number, if this user may give it away.
+    """
     handle, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             sync(stream)
+        with contextlib.suppress(PermissionError):
+            os.chown(temporary, -1, group)
         os.chmod(temporary, mode)
         os.replace(temporary, path)
         sync_folder(path.parent)
