@@ -199,9 +199,9 @@ def test_before_the_first_deploy(world: World) -> None:
 
 # A file below the server's docker folder, and what in it is another; the finding, and what the doctor saw.
 CHANGES = [
-    ("bin/deploy", "VERSION = ", "VERSION  = ", "host vps: bin/deploy", "another one: sha256"),
-    ("pos-staging/docker-compose.yml", "init: true", "init: yes", "pos-staging/docker-compose.yml", "another one"),
-    ("postgres/init/init-databases.sh", "set -e ", "set +e ", "host vps: postgres/init/init-databases.sh", "other"),
+    ("bin/deploy", "VERSION = ", "VERSION  = ", "host vps: bin/deploy", "differs: sha256"),
+    ("pos-staging/docker-compose.yml", "init: true", "init: yes", "pos-staging/docker-compose.yml", "differs"),
+    ("postgres/init/init-databases.sh", "set -e ", "set +e ", "host vps: postgres/init/init-databases.sh", "differs"),
     ("pos-staging/.env", "JWT_SECRET=", "JWT_SECRETS=", "pos-staging/.env", "missing: JWT_SECRET"),
     ("pos-staging/.env", f"API_URL='{MARK}", "API_URL='change-me", "pos-staging/.env", "still change-me: API_URL"),
     ("pos-staging/.env", f"ORIGIN='{MARK}$x'", f"ORIGIN=#{MARK}$x", "pos-staging/.env", "a $ without single quotes"),
