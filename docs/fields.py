@@ -54,7 +54,7 @@ def _sections(
     if model is None:
         yield _table(parent, names, sections)
         return
-    if like := _like(model, sections):
+    if like := _find_wider_model(model, sections):
         alike = ", ".join(f"`{name}`" for name in model.model_fields)
         yield f"These keys, each as in {_dotted(sections[like])}: {alike}.\n"
     else:
@@ -64,8 +64,8 @@ def _sections(
         yield from _sections(model, below, keys[0], spec_source, sections)
 
 
-def _like(model: type[SpecModel], sections: SectionKeys) -> type[SpecModel] | None:
-    """A model that has all of this one's keys, and a section already; two choices between forms are two things."""
+def _find_wider_model(model: type[SpecModel], sections: SectionKeys) -> type[SpecModel] | None:
+    """Find a documented model that has all keys of this one; models that only list alternative forms do not count."""
     if issubclass(model, OneOf):
         return None
     return next(

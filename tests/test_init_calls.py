@@ -22,13 +22,13 @@ def describe_environments(folder: Path, workflows: dict[str, str]) -> tuple[dict
 
 
 def test_an_action_of_the_repository_deploys(tmp_path: Path) -> None:
-    given = 'host: "${{ secrets.PROD_HOST }}", user: "${{ secrets.PROD_USER }}", key: "${{ secrets.PROD_KEY }}"'
+    inputs = 'host: "${{ secrets.PROD_HOST }}", user: "${{ secrets.PROD_USER }}", key: "${{ secrets.PROD_KEY }}"'
     spec, _ = describe_environments(
         tmp_path,
         {
             "workflows/main.yml": "on: {push: {branches: [main]}}\njobs:\n  deploy:\n    runs-on: ubuntu-latest\n"
             "    environment: {name: prod, url: https://shop.example.com}\n    steps:\n"
-            f"      - {{uses: ./.github/actions/deploy, with: {{{given}}}}}\n",
+            f"      - {{uses: ./.github/actions/deploy, with: {{{inputs}}}}}\n",
             "actions/deploy/action.yml": "inputs: {host: {}, user: {}, key: {}, folder: {default: /srv/shop}}\n"
             "runs:\n  using: composite\n  steps:\n    - uses: appleboy/ssh-action@v1\n      with:\n"
             "        host: ${{ inputs.host }}\n        username: ${{ inputs.user }}\n        key: ${{ inputs.key }}\n"

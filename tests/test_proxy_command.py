@@ -88,9 +88,9 @@ def test_a_server_with_the_known_key_is_reached_through_the_program(server: Real
 
 
 def test_a_server_with_another_key_is_refused_through_the_program(server: RealServer) -> None:
-    told = server.connect(f"server.example.com {(server.folder / 'other.pub').read_text()}")
-    assert "Host key verification failed" in told
-    assert "reached" not in told
+    output = server.connect(f"server.example.com {(server.folder / 'other.pub').read_text()}")
+    assert "Host key verification failed" in output
+    assert "reached" not in output
 
 
 def test_the_address_behind_a_program_is_not_taken_for_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,12 +83,12 @@ def workflow(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """A repository in which a `main` has every file that a change is about."""
-    made = Repository(tmp_path_factory.mktemp("repository"))
-    made.git("config", "uploadpack.allowFilter", "true")
-    made.git("config", "uploadpack.allowAnySHA1InWant", "true")
+    repository = Repository(tmp_path_factory.mktemp("repository"))
+    repository.git("config", "uploadpack.allowFilter", "true")
+    repository.git("config", "uploadpack.allowAnySHA1InWant", "true")
     names = {name for files, _ in CHANGES for name in files}
-    made.commit("start", **dict.fromkeys((name.replace("/", "__") for name in names), "1"))
-    return made
+    repository.commit("start", **dict.fromkeys((name.replace("/", "__") for name in names), "1"))
+    return repository
 
 
 def pull_request(repository: Repository, **files: str) -> str:
@@ -326,8 +326,8 @@ def test_the_runbook_names_both_checks(tmp_path: Path) -> None:
     assert plan.required_checks == ("drift", "all-passed")
     assert "require the checks `drift` and `all-passed`, which says whether everything" in text
     assert 'prints `["drift","all-passed"]`, in any order.' in text
-    left = render_files(replace(plan, ejected=True))["deploy/RUNBOOK.md"].text
-    assert "make `all-passed`, and no other check of these workflows a required status check" in left
+    ejected_runbook = render_files(replace(plan, ejected=True))["deploy/RUNBOOK.md"].text
+    assert "make `all-passed`, and no other check of these workflows a required status check" in ejected_runbook
 
 
 def test_other_files_of_workflows_come_from_where_they_did(plan: Plan) -> None:

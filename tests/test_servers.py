@@ -371,23 +371,23 @@ def pipe_value(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 
 def reading(vps: Host, consumers_code: int = 0, code: int = 0) -> Path:
     """A host program that keeps what it reads in a file, which is returned."""
-    given = vps.folder / "given"
+    received = vps.folder / "received"
     vps.deploy(
         f"if [ $1 = consumers ]; then echo 'redeploys: pos-api'; exit {consumers_code}; fi\n"
-        f"cat >>{shlex.quote(str(given))}; echo '==> rotated'; exit {code}"
+        f"cat >>{shlex.quote(str(received))}; echo '==> rotated'; exit {code}"
     )
-    return given
+    return received
 
 
 def test_rotate_shows_the_readers_asks_and_gives_the_value_on_standard_input(
     vps: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    given = reading(vps)
+    received = reading(vps)
     type_value(monkeypatch, SECRET, SECRET)
 
     done = on("rotate", "production", "JWT_SECRET")
 
-    assert (done.code, given.read_text()) == (0, f"{SECRET}\n"), done.err
+    assert (done.code, received.read_text()) == (0, f"{SECRET}\n"), done.err
     assert vps.commands() == [
         ["deploy", "consumers", "pos-production", "JWT_SECRET"],
         ["deploy", "rotate", "pos-production", "JWT_SECRET"],
@@ -397,53 +397,53 @@ def test_rotate_shows_the_readers_asks_and_gives_the_value_on_standard_input(
 
 
 def test_rotate_is_not_confirmed_or_refused_by_the_host(vps: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = reading(vps)
+    received = reading(vps)
     type_value(monkeypatch, SECRET, SECRET)
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
     assert on("rotate", "production", "JWT_SECRET").code == 130
     reading(vps, consumers_code=69)
     assert on("rotate", "production", "JWT_SECRET").code == 69
-    assert "rotate" not in str(vps.commands()) and not given.exists()
+    assert "rotate" not in str(vps.commands()) and not received.exists()
     reading(vps, code=1)
     assert on("rotate", "production", "JWT_SECRET", "--yes").code == 1
 
 
 def test_rotate_generates_a_value_that_nobody_sees(vps: Host) -> None:
-    given = reading(vps)
+    received = reading(vps)
     done = on("rotate", "production", "JWT_SECRET", "--generate", "--yes")
-    value = given.read_text().strip()
+    value = received.read_text().strip()
     assert done.code == 0 and len(value) == 40 and value.isalnum() and value.isascii()
     assert value not in done.out + done.err
     on("rotate", "production", "JWT_SECRET", "--generate", "--yes")
-    assert len(set(given.read_text().split())) == 2
+    assert len(set(received.read_text().split())) == 2
 
 
 def test_rotate_reads_the_value_from_a_pipe(vps: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = reading(vps)
+    received = reading(vps)
     pipe_value(monkeypatch, f"{SECRET}\n")
     assert on("rotate", "production", "JWT_SECRET", "--yes").code == 0
-    assert given.read_text() == f"{SECRET}\n"
+    assert received.read_text() == f"{SECRET}\n"
     done = on("rotate", "production", "JWT_SECRET")
     assert done.code == 2 and "so nobody can confirm: add --yes" in done.err
     for text, problem in (("a\nb\n", "has a line break"), ("", "is empty"), ("it's", "has a single quote")):
         pipe_value(monkeypatch, text)
         done = on("rotate", "production", "JWT_SECRET", "--yes")
         assert done.code == 2 and f"the new value {problem}" in done.err
-    assert given.read_text() == f"{SECRET}\n"
+    assert received.read_text() == f"{SECRET}\n"
 
 
 @pytest.mark.parametrize("name", ["pos_production", "POS_PROD_PASSWORD"])
 def test_rotate_names_the_role_and_what_may_have_its_password(
     vps: Host, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = reading(vps)
+    received = reading(vps)
     words = ["pos-production", KEYS, "postgres", "pos_prod", "POS_PROD_PASSWORD"]
     assert on("rotate", "production", name, "--generate", "--yes").code == 0
     assert vps.commands() == [["deploy", "rotate", *words]]
     pipe_value(monkeypatch, "with blanks")
     done = on("rotate", "production", name, "--yes")
     assert done.code == 2 and "which no password should have" in done.err
-    assert len(given.read_text().split()) == 1
+    assert len(received.read_text().split()) == 1
 
 
 def test_rotate_says_that_the_host_program_may_be_older(vps: Host) -> None:

@@ -373,7 +373,7 @@ def _refuse_secret_elsewhere(plan: "Plan", environment: str, stack: "Stack", nam
     from kiwari_ci.commands import rotate
 
     shown_name = escape_control_characters(name)
-    kept = next((setting for setting in plan.needs if setting.name == name and setting.kind == "secret"), None)
+    github_secret = next((setting for setting in plan.needs if setting.name == name and setting.kind == "secret"), None)
     rendered = rotate.find_env_line(stack.sent, name)
     line = rotate.find_env_line(stack.env_files, name)
     is_password = _is_password(plan, environment, name)
@@ -403,9 +403,9 @@ def _refuse_secret_elsewhere(plan: "Plan", environment: str, stack: "Stack", nam
         )
     if line:
         raise click.UsageError(f"{name} is no secret: the spec has its value, or each host has its own")
-    if kept:
-        commands = " && ".join(f"gh secret set {name} --env {target}" for target in kept.environments)
-        raise click.UsageError(f"GitHub keeps {name}, which is the {kept.holds}: {commands}")
+    if github_secret:
+        commands = " && ".join(f"gh secret set {name} --env {target}" for target in github_secret.environments)
+        raise click.UsageError(f"GitHub keeps {name}, which is the {github_secret.holds}: {commands}")
     for password in rotate.list_databases(plan, environment):
         if name in password.server.keys:
             raise click.UsageError(

@@ -74,13 +74,13 @@ class ShellLexer:
 
     def split_flags(self, rest: str) -> tuple[tuple[str, ...], str]:
         """The flags at the beginning of a line, without `--`, and what follows them."""
-        found = []
+        flags = []
         while rest.startswith("--") and (match := self.word.match(rest)):
             rest = rest[match.end() :].lstrip()
             if match[0] == "--":
                 break
-            found.append(match[0][2:])
-        return tuple(found), rest
+            flags.append(match[0][2:])
+        return tuple(flags), rest
 
     def pairs(self, rest: str) -> list[tuple[str, str | None]]:
         """`KEY=value …`, `KEY …`, and the old `KEY some text`."""

@@ -2,15 +2,14 @@
 
 import contextlib
 import os
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 
 from tests.cluster.cluster import node_address
 from tests.cluster.world import World
 from tests.engine.proxy import Answers, parse
 from tests.engine.server import HERE as ENGINE
+from tests.engine.server import run_beside
 
 SECONDS = 0.1  # between two requests to one address
 ENTRANCES = (1, 2)  # nodes whose Ingress controller is asked
@@ -31,13 +30,5 @@ def asking_words(world: World, words: Sequence[str]) -> Iterator[list[str]]:
     """Runs the client in the cluster's network."""
     command = world.cluster.near(sys.executable, str(ENGINE / "asker.py"), str(SECONDS), *words)
     settings = {**os.environ, "SSL_CERT_FILE": str(world.cluster.folder / "tls.crt")}
-    lines: list[str] = []
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=settings) as program:
-        reader = threading.Thread(target=lambda: lines.extend(program.stdout or ()))
-        reader.start()
-        try:
-            yield lines
-        finally:
-            assert program.stdin
-            program.stdin.close()
-            reader.join(60)
+    with run_beside(command, settings) as lines:
+        yield lines

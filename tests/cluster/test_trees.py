@@ -38,13 +38,13 @@ def test_the_api_server_takes_the_tree(world: World, spec: Path) -> None:
 def namespaces(world: World, names: list[str]) -> Iterator[None]:
     """Has namespaces while the block runs: objects of one that is missing cannot be checked."""
     there = {each["metadata"]["name"] for each in world.cluster.get("default", "namespaces")}
-    made = [name for name in names if name not in there]
-    for name in made:
+    missing = [name for name in names if name not in there]
+    for name in missing:
         world.cluster.kubectl("create", "namespace", name)
     try:
         yield
     finally:
-        for name in made:
+        for name in missing:
             world.cluster.kubectl("delete", "namespace", name)
 
 

@@ -59,6 +59,23 @@ def eventually(true: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(0.1)
 
 
+@contextlib.contextmanager
+def run_beside(command: Sequence[str], environment: dict[str, str] | None = None) -> Iterator[list[str]]:
+    """Runs a program until the block ends, and with it its standard input; its lines are complete then."""
+    lines: list[str] = []
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as program:
+        reader = threading.Thread(target=lambda: lines.extend(program.stdout or ()))
+        reader.start()
+        try:
+            yield lines
+        finally:
+            assert program.stdin
+            program.stdin.close()
+            reader.join(60)
+
+
 class Server:
     """The machine that `tests/engine/machine` makes, seen from outside of its namespaces."""
 
@@ -130,18 +147,8 @@ class Server:
     @contextlib.contextmanager
     def beside(self, *command: str) -> Iterator[list[str]]:
         """Runs a program until the block ends, and with it its standard input; its lines are complete then."""
-        lines: list[str] = []
-        with subprocess.Popen(
-            self.inside(*command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as program:
-            reader = threading.Thread(target=lambda: lines.extend(program.stdout or ()))
-            reader.start()
-            try:
-                yield lines
-            finally:
-                assert program.stdin
-                program.stdin.close()
-                reader.join(60)
+        with run_beside(self.inside(*command)) as lines:
+            yield lines
 
     # The deploy path
 

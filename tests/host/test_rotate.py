@@ -433,18 +433,18 @@ def test_a_deploy_key_may_not_rotate() -> None:
 
 
 @contextlib.contextmanager
-def standard_input(given: bytes) -> Iterator[None]:
+def standard_input(written: bytes) -> Iterator[None]:
     """Somebody wrote this to standard input, and closed it."""
     read, write = os.pipe()
-    os.write(write, given)
+    os.write(write, written)
     os.close(write)
-    kept = os.dup(0)
+    original_input = os.dup(0)
     os.dup2(read, 0)
     try:
         yield
     finally:
-        os.dup2(kept, 0)
-        os.close(kept)
+        os.dup2(original_input, 0)
+        os.close(original_input)
         os.close(read)
 
 
@@ -816,13 +816,13 @@ def test_a_kill_while_a_file_is_written_leaves_no_password_and_keeps_the_group(
     with pytest.raises(KilledInReplace):
         database.rotate(DATABASE_WORDS, "newPass1")
     monkeypatch.setattr(os, "replace", replace)
-    left = [database.root / "pg/.new-a", database.root / "pg/.deploys/.new-b", database.folder / ".new-c"]
-    for half in left:
+    interrupted_files = [database.root / "pg/.new-a", database.root / "pg/.deploys/.new-b", database.folder / ".new-c"]
+    for half in interrupted_files:
         half.write_text("LIVE_PASSWORD='newPass1'\n")
 
     assert database.deploy({"web": database.image("web", 2)}, 2).code == 0
 
-    assert not any(half.exists() for half in left)
+    assert not any(half.exists() for half in interrupted_files)
     assert env_files(database) == files and path.stat().st_gid == 12345
 
 

@@ -1116,13 +1116,13 @@ def way_to_free_lock(path: Path) -> str:
 
 def processes_that_opened(path: Path) -> List[int]:
     """The other processes of this user that have a file open."""
-    found = []
+    processes = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended, or is of another user
             opened = any(os.path.samefile(link, path) for link in (folder / "fd").iterdir())
             if opened and int(folder.name) != os.getpid():
-                found.append(int(folder.name))
-    return sorted(found)
+                processes.append(int(folder.name))
+    return sorted(processes)
 
 
 def arguments_of(process: int) -> List[str]:
