@@ -128,13 +128,14 @@ class Service(ContainerOptions, _SharedServiceFields, _ServiceFields):
 
 
 class ServiceDefaults(ContainerOptions, _SharedServiceFields):
-    """What services have in common. A service with a key of its own merges or replaces it, as in `overrides`.
+    """What services have in common.
 
-    A service does not take what its kind excludes. Without a `port`, it takes no `websocket`, and `health` only with
+    If a service has the same key, mappings are merged, and other values replace the default, as in `overrides`.
+    A service ignores a default that it cannot have. Without a `port`, it takes no `websocket`, and `health` only with
     `by: healthcheck`; if it is not checked over HTTP, it takes no `path`, `status` and `host` of `health`. With `once`,
     it takes no `health`, `healthcheck`, `rollout`, `replicas` and `websocket`. With `image_of`, it takes no `build`,
     and `env` only if it has an `env` of its own. No service waits for itself because of a `depends_on` here.
-    Nothing else takes a default away: write what is not for all services in those that have it.
+    A service cannot remove a default: write what only some services need in these services.
     """
 
     build: SharedBuild = Field(SharedBuild.model_construct(), description="How the images are built.")
