@@ -82,7 +82,7 @@ def test_a_file_that_is_not_ours_stops_it() -> None:
     Path("deploy/bin/deploy").write_text("mine\n")
     assert refused(kiwari_ci("generate"), code=73).splitlines() == [
         "nothing was changed:",
-        "deploy/bin/deploy: not ours (no marker): move it away, or overwrite it with --force",
+        "deploy/bin/deploy: not written by kiwari-ci (no marker): move it away, or overwrite it with --force",
     ]
     assert "  changed  deploy/bin/deploy" in good(kiwari_ci("generate", "--force"))
 
@@ -219,7 +219,7 @@ def test_before_the_first_generation_check_says_it_in_a_line(style: str) -> None
         shutil.rmtree(name)
     Path("deploy").mkdir()
     Path("deploy/RUNBOOK.md").write_text("mine\n")
-    assert "not ours (no marker): deploy/RUNBOOK.md" in kiwari_ci("check", "--format", style).out
+    assert "not written by kiwari-ci (no marker): deploy/RUNBOOK.md" in kiwari_ci("check", "--format", style).out
 
 
 def test_check_in_json() -> None:

@@ -133,12 +133,12 @@ def test_a_file_that_is_not_ours_is_overwritten_only_by_force(tmp_path: Path, co
     put(tmp_path / CI, content)
     put(tmp_path / NOTES, "mine, too\n")
     before = state(tmp_path)
-    owner = "of the project other" if "other" in content else "not ours (no marker)"
+    owner = "of the project other" if "other" in content else "not written by kiwari-ci (no marker)"
     with pytest.raises(OutputError) as raised:
         write_files(tmp_path, TREE, "shop")
     assert str(raised.value).splitlines() == [
         f"{CI}: {owner}: move it away, or overwrite it with --force",
-        f"{NOTES}: not ours (no marker): move it away, or overwrite it with --force",
+        f"{NOTES}: not written by kiwari-ci (no marker): move it away, or overwrite it with --force",
     ]
     assert state(tmp_path) == before
     assert write_files(tmp_path, TREE, "shop", force=True).changed == [CI, NOTES]

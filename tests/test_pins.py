@@ -253,7 +253,7 @@ def test_nothing_generated_is_said() -> None:
 def test_a_dependabot_file_of_ones_own_is_never_overwritten() -> None:
     own = Path(".github/dependabot.yml")
     own.write_text("version: 2\nupdates: []\n")
-    assert "not ours (no marker)" in said("generate", "--out", ".", code=73)
+    assert "not written by kiwari-ci (no marker)" in said("generate", "--out", ".", code=73)
     assert own.read_text() == "version: 2\nupdates: []\n"
 
 

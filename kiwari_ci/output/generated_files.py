@@ -269,7 +269,7 @@ def _check_conflicts(root: Path, tree: GeneratedFiles, project: str, force: bool
             conflicts.append(reason)
         elif not force and file.marked and _is_foreign_file(root, path, file, project):
             owner = read_marker_project(root / path)
-            description = f"of the project {owner}" if owner else "not ours (no marker)"
+            description = f"of the project {owner}" if owner else "not written by kiwari-ci (no marker)"
             conflicts.append(f"{path}: {description}: move it away, or overwrite it with --force")
     if conflicts:
         raise OutputError("\n".join(conflicts))

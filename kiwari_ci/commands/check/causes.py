@@ -30,7 +30,7 @@ DriftCause = Literal[
 DRIFT_CAUSE_LABELS: dict[DriftCause, str] = {
     "missing": "missing",
     "orphaned": "no longer in the spec",
-    "foreign": "not ours (no marker)",
+    "foreign": "not written by kiwari-ci (no marker)",
     "foreign-project": "foreign (another project's marker)",
     "line-ends": "line endings only",
     "mode": "executable bit only",
@@ -108,7 +108,7 @@ def build_fix_command(findings: Iterable[DriftFinding], plan: Plan, path_argumen
     generate = shlex.join(["kiwari-ci", "generate", *path_arguments])
     pull = shlex.join(["kiwari-ci", "pins", "pull", *path_arguments])
     if causes & {"foreign", "foreign-project"}:
-        generate += " --force # it overwrites what is not ours, too"
+        generate += " --force # it also overwrites files that kiwari-ci did not write"
     if "pins" not in causes:
         command = generate
     elif causes == {"pins"}:
