@@ -188,9 +188,15 @@ def _default_shell(node: Mapping[str, Any]) -> str | None:
 
 @contextmanager
 def _laid_out(files: Iterable[Path]) -> Iterator[tuple[Path, list[Script]]]:
-    """Write each script under its name into a scratch folder: what a tool says of it then begins with that name."""
+    """Write each script under its name into a scratch folder: what a tool says of it then begins with that name.
+
+    Many workflows have the same step: a text is there once, under the name of the first that has it.
+    """
     with tempfile.TemporaryDirectory() as scratch:
-        scripts = [script for file in files for script in scripts_of(file)]
+        first_of_its_text = dict[tuple[str, str], Script]()
+        for script in (script for file in files for script in scripts_of(file)):
+            first_of_its_text.setdefault((script.shell, script.text), script)
+        scripts = list(first_of_its_text.values())
         for script in scripts:
             path = Path(scratch, script.name)
             path.parent.mkdir(parents=True, exist_ok=True)

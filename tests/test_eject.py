@@ -99,7 +99,8 @@ def test_check_and_generate_know_an_ejected_tree(root: Path) -> None:
     said = kiwari_ci("check", "--out", ".")
     assert said.code == 1
     assert "\n  not written by kiwari-ci (no marker): deploy/RUNBOOK.md\n" in said.out
-    assert said.out.endswith("cure: kiwari-ci generate --out . --force # it also overwrites files that kiwari-ci did not write\n")
+    cure = "kiwari-ci generate --out . --force # it also overwrites files that kiwari-ci did not write"
+    assert said.out.endswith(f"cure: {cure}\n")
     assert kiwari_ci("generate", "--out", ".").code == 73
     assert files(root) == before
     assert "it is ejected already" in (again := kiwari_ci("eject", "--out", ".")).err and again.code == 73

@@ -222,12 +222,12 @@ def test_when_nothing_can_be_generated_the_pins_are_as_they_were() -> None:
     bump(BUILD)
     Path("deploy/bin/deploy").write_text("mine\n")
     before = state()
-    assert "not ours" in said("pins", "pull", code=73)
+    assert "not written by kiwari-ci" in said("pins", "pull", code=73)
     assert state() == before
     FILE.parent.mkdir()
     FILE.write_text(f"runs:\n  steps:\n  - uses: {DEFAULT_PINS['actions/checkout'].line}\n")
     before = state()
-    assert "not ours" in said("pins", "pull", code=73)
+    assert "not written by kiwari-ci" in said("pins", "pull", code=73)
     assert state() == before
 
 
